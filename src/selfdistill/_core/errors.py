@@ -1,0 +1,70 @@
+"""Every error that selfdistill raises on purpose, as one tree.
+
+    SelfdistillError
+    ├── InputError (ValueError)      something given is wrong; nothing was started, nothing was written
+    │   ├── DataError                the data: file, column, label, image, feature
+    │   ├── SettingError             a setting: name, range, combination
+    │   └── RunError                 a run directory: occupied, of another schema, damaged, of other data
+    ├── ResourceError (OSError)      the machine: no room on disk, no such device
+    └── Interrupted                  the user stopped a run; it is saved and says how to go on
+
+Each message has the value, the limit, and the way out.
+"""
+
+from __future__ import annotations
+
+__all__ = ["DataError", "InputError", "Interrupted", "ResourceError", "RunError", "SelfdistillError", "SettingError"]
+
+
+class SelfdistillError(Exception):
+    """Base of all errors raised on purpose.
+
+    Args:
+        problem: What is wrong, with the value found and the limit it breaks.
+        way_out: What the user can do about it; one sentence, imperative.
+
+    Example:
+        >>> str(SelfdistillError("epochs is 0, but must be at least 1", "Pass epochs=1 or more."))
+        'epochs is 0, but must be at least 1. Pass epochs=1 or more.'
+    """
+
+    exit_code = 2
+
+    def __init__(self, problem: str, way_out: str = "") -> None:
+        self.problem = problem.rstrip(".")
+        self.way_out = way_out
+        super().__init__(f"{self.problem}. {way_out}" if way_out else f"{self.problem}.")
+
+    def __reduce__(self) -> tuple[type[SelfdistillError], tuple[str, str]]:
+        """Pickle by the two arguments, so that errors cross process borders."""
+        return type(self), (self.problem, self.way_out)
+
+
+class InputError(SelfdistillError, ValueError):
+    """Something given is wrong; nothing was started and nothing was written."""
+
+
+class DataError(InputError):
+    """The data are wrong: a file, column, label, image or feature."""
+
+
+class SettingError(InputError):
+    """A setting is wrong: an unknown name, a value out of range, a combination that makes no sense."""
+
+
+class RunError(InputError):
+    """A run directory cannot be used: occupied, of another schema, damaged, or of other data."""
+
+
+class ResourceError(SelfdistillError, OSError):
+    """The machine cannot do it: no room on disk, no such device."""
+
+    def __str__(self) -> str:
+        """Return the message; ``OSError`` would show the two arguments as errno and text."""
+        return str(Exception.__str__(self)) if not self.way_out else f"{self.problem}. {self.way_out}"
+
+
+class Interrupted(SelfdistillError):  # noqa: N818  (the field's word for it, and it is no failure)
+    """The user stopped a run; what was done is saved."""
+
+    exit_code = 130

@@ -1,0 +1,76 @@
+"""What a run says while it goes on. Whoever listens (a progress bar, a file, a monitor) is a function of one event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+__all__ = ["BatchDone", "EpochDone", "Event", "Listener", "RunStarted", "everyone"]
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """Training begins or goes on.
+
+    Attributes:
+        epochs: Epochs in all.
+        first_epoch: Epochs already done, more than 0 where a run is resumed.
+        examples: Training examples.
+        steps: Steps per epoch.
+    """
+
+    epochs: int
+    first_epoch: int
+    examples: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class BatchDone:
+    """One step is done. Nothing in it waits for the device.
+
+    Attributes:
+        epoch: Number of the epoch, from 0.
+        step: Steps done in this epoch.
+        examples: Examples of this step, over all processes.
+    """
+
+    epoch: int
+    step: int
+    examples: int
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """One epoch is done.
+
+    Attributes:
+        epoch: Number of the epoch, from 0.
+        metrics: ``loss`` (mean, nats), ``agreement`` (share of predictions equal to the given label),
+            ``refined_share`` (share of refined labels that differ from the given ones), ``lr``, ``seconds``,
+            ``examples_per_second``, and for each evaluation set ``<name>_accuracy``.
+    """
+
+    epoch: int
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+Event = RunStarted | BatchDone | EpochDone
+Listener = Callable[[Event], None]
+
+
+def everyone(*listeners: Listener) -> Listener:
+    """Make one listener of several.
+
+    Args:
+        *listeners: Called in this order.
+
+    Returns:
+        The one that tells them all.
+    """
+
+    def tell(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return tell

@@ -1,0 +1,124 @@
+"""Files written beside and renamed, so that a crash never leaves half of one; and digests of what lies on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from selfdistill._core.errors import ResourceError
+
+__all__ = ["atomic", "check_room", "digest", "read_json", "write_json"]
+
+
+@contextmanager
+def atomic(path: Path) -> Generator[Path]:
+    """Give a temporary path in the same folder; on success sync it and rename it to ``path``.
+
+    On an error the temporary file is removed and ``path`` keeps what it held.
+
+    Args:
+        path: Where the finished file goes. Its folder must exist.
+
+    Yields:
+        The path to write to.
+
+    Raises:
+        ResourceError: The disk is full.
+        OSError: Any other failure of the disk.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with atomic(folder / "a.txt") as part:
+        ...     _ = part.write_text("whole")
+        >>> (folder / "a.txt").read_text(), len(list(folder.iterdir()))
+        ('whole', 1)
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+        part.chmod(mode)
+        part.replace(path)
+    except OSError as error:
+        if error.errno in {28, 122}:  # ENOSPC, EDQUOT
+            raise ResourceError(
+                f"no room on disk to write {path}", f"Free space on {path.parent} or choose another folder with --out."
+            ) from error
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as JSON, atomically. NaN and infinity are refused: JSON has no word for them.
+
+    Args:
+        path: The file to write.
+        value: Anything that ``json`` takes.
+    """
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    with atomic(path) as part:
+        part.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: The file to read.
+
+    Returns:
+        What it holds.
+    """
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, read in blocks of 1 MiB.
+
+    Args:
+        path: The file to read.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Refuse to start where the disk cannot hold what will be written.
+
+    Args:
+        folder: A folder that exists, or whose nearest existing parent counts.
+        needed: Bytes that will be written.
+
+    Raises:
+        ResourceError: Fewer bytes are free.
+    """
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ResourceError(
+            f"{folder} has {free / 2**20:,.0f} MiB free, but the run needs about {needed / 2**20:,.0f} MiB",
+            "Free space or choose another folder with --out.",
+        )

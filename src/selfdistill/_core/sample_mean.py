@@ -1,0 +1,66 @@
+"""Per-sample values staged during an epoch and merged over processes at its end."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from selfdistill._core.dist import sum_over_processes
+
+__all__ = ["SampleMean"]
+
+
+@final
+class SampleMean(nn.Module):
+    r"""Mean of what was written to each example since the last merge, over all writes and all processes.
+
+    .. math:: \bar v_i = \sum_{p} \sum_{w \in W_{ip}} v_{w} \Big/ \sum_p |W_{ip}|
+
+    A sampler that pads its shards writes some examples twice; the division by the count of writes makes that harmless.
+    Both buffers merge by a sum over processes. Memory: ``4 n (width + 1)`` bytes.
+
+    Args:
+        size: Number of examples, n.
+        width: Values per example.
+
+    Example:
+        >>> staged = SampleMean(3, 1)
+        >>> staged.stage(torch.tensor([0, 0, 2]), torch.tensor([[1.0], [3.0], [5.0]]))
+        >>> mean, written = staged.merge()
+        >>> mean[:, 0].tolist(), written.tolist()
+        ([2.0, 0.0, 5.0], [True, False, True])
+    """
+
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("total", torch.zeros(size, width))
+        self.register_buffer("count", torch.zeros(size))
+
+    @torch.no_grad()
+    def stage(self, index: Tensor, values: Tensor) -> None:
+        """Add one write per row.
+
+        Args:
+            index: Positions, int64 ``[b]``; repeats are legal.
+            values: ``[b, width]``.
+        """
+        self.total.index_add_(0, index, values.to(self.total.dtype))
+        self.count.index_add_(0, index, torch.ones_like(index, dtype=self.count.dtype))
+
+    @torch.no_grad()
+    def merge(self) -> tuple[Tensor, Tensor]:
+        """Return the means and clear the stage. Cost: two all-reduces where there are several processes.
+
+        Returns:
+            Means ``[n, width]`` (0 where nothing was written) and which examples were written, bool ``[n]``.
+        """
+        total = sum_over_processes(self.total.clone())
+        count = sum_over_processes(self.count.clone())
+        self.total.zero_()
+        self.count.zero_()
+        return total / count.clamp(min=1)[:, None], count > 0

@@ -1,0 +1,275 @@
+"""Arrays: vectors that are standardised, images that the network standardises, and whatever a user's module takes."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfdistill._core.errors import DataError
+from selfdistill.data._preprocess import Preprocess
+
+__all__ = ["ArrayPreprocess", "UserPreprocess", "as_numpy", "check_finite", "column_scales", "standardise"]
+
+_LARGEST = 1e15
+"""Standardised values are held to ±1e15: their squares are finite in float32."""
+
+
+def as_numpy(raw: Any) -> np.ndarray:
+    """Take an array-like as a numeric NumPy array.
+
+    Args:
+        raw: An array, tensor or nested sequence of numbers.
+
+    Returns:
+        The array, not copied where that can be avoided.
+
+    Raises:
+        DataError: It does not hold numbers.
+
+    Example:
+        >>> as_numpy([[1, 2]]).shape
+        (1, 2)
+    """
+    if isinstance(raw, Tensor):
+        raw = raw.detach().cpu().numpy()
+    array = np.asarray(raw)
+    if array.dtype == object:
+        try:
+            array = array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"the array does not hold numbers: {error}", "Pass a DataFrame to use text columns.") from error
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"the array is of type {array.dtype}, but must hold numbers", "Pass a DataFrame to use text columns.")
+    return array
+
+
+def check_finite(array: np.ndarray) -> None:
+    """Refuse NaN and infinity, naming the first place.
+
+    Args:
+        array: ``[n, ...]``.
+
+    Raises:
+        DataError: A value is not finite.
+
+    Example:
+        >>> check_finite(np.zeros((2, 3)))
+    """
+    if array.dtype.kind != "f" or array.size == 0:
+        return
+    flat = array.reshape(len(array), -1)
+    block = max(1, 2**24 // flat.shape[1])
+    for start in range(0, len(flat), block):
+        bad = ~np.isfinite(flat[start : start + block])
+        if bad.any():
+            row, column = (int(place[0]) for place in bad.nonzero())
+            value = flat[start + row, column]
+            word = "NaN" if np.isnan(value) else f"infinite ({value})"
+            raise DataError(
+                f"the inputs hold {word} in row {start + row}, column {column}",
+                "Impute it first, or pass a table (DataFrame, CSV, Parquet), where missing values are imputed."
+                if np.isnan(value)
+                else "Replace infinite values first.",
+            )
+
+
+def column_scales(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find what standardises each column, without overflow: values are first divided by the largest of the column.
+
+    Args:
+        columns: Finite, ``[n, d]``.
+
+    Returns:
+        ``(scale, mean, std)``, float64 ``[d]``, so that ``(x / scale - mean) / std`` has mean 0 and standard deviation
+        1; ``std`` is 0 for a constant column.
+
+    Example:
+        >>> scale, mean, std = column_scales(np.array([[1e308, 5.0], [-1e308, 5.0]]))
+        >>> scale[0], mean[0], std.tolist()
+        (np.float64(1e+308), np.float64(0.0), [1.0, 0.0])
+    """
+    d = columns.shape[1]
+    scale, mean, std = np.ones(d), np.zeros(d), np.zeros(d)
+    for start in range(0, d, 64):
+        part = columns[:, start : start + 64].astype(np.float64)
+        largest = np.abs(part).max(axis=0, initial=0.0)
+        largest[largest == 0] = 1.0
+        part /= largest
+        scale[start : start + 64] = largest
+        mean[start : start + 64] = part.mean(axis=0)
+        std[start : start + 64] = part.std(axis=0)
+    std[std <= 1e-12 * np.abs(mean)] = 0.0  # constant up to rounding
+    return scale, mean, std
+
+
+def standardise(columns: np.ndarray, scale: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Standardise columns in float64 and give them as float32; constant columns become 0.
+
+    Args:
+        columns: Finite, ``[n, d]``.
+        scale: See `column_scales`.
+        mean: See `column_scales`.
+        std: See `column_scales`.
+
+    Returns:
+        float32 ``[n, d]``, within ±1e15.
+
+    Example:
+        >>> columns = np.array([[0.0, 7.0], [2.0, 7.0]])
+        >>> standardise(columns, *column_scales(columns)).tolist()
+        [[-1.0, 0.0], [1.0, 0.0]]
+    """
+    out = np.empty(columns.shape, np.float32)
+    factor = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
+    block = max(1, 2**22 // max(1, columns.shape[1]))
+    for start in range(0, len(columns), block):
+        part = columns[start : start + block].astype(np.float64)
+        with np.errstate(over="ignore"):
+            part = (part / scale - mean) * factor
+        part[:, std == 0] = 0.0
+        out[start : start + block] = np.clip(part, -_LARGEST, _LARGEST)
+    return out
+
+
+@final
+class ArrayPreprocess(Preprocess, kind="array"):
+    """Vectors ``[n, d]``, each column standardised as in training.
+
+    Args:
+        scale: See `column_scales`.
+        mean: See `column_scales`.
+        std: See `column_scales`.
+
+    Example:
+        >>> made = ArrayPreprocess.fit(np.array([[1.0, 2.0], [3.0, 2.0]]))
+        >>> made.apply([[2.0, 9.0]]).tolist()
+        [[0.0, 0.0]]
+    """
+
+    def __init__(self, scale: np.ndarray, mean: np.ndarray, std: np.ndarray) -> None:
+        self._scales = (scale, mean, std)
+
+    @classmethod
+    def fit(cls, raw: Any) -> ArrayPreprocess:
+        """Learn the scales.
+
+        Args:
+            raw: Numbers ``[n, d]``.
+
+        Returns:
+            The preprocess.
+        """
+        array = as_numpy(raw)
+        check_finite(array)
+        return cls(*column_scales(array))
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """``(d,)``."""
+        return self._scales[0].shape
+
+    def apply(self, raw: Any) -> Tensor:
+        """Standardise as in training.
+
+        Args:
+            raw: Numbers ``[n, d]``.
+
+        Returns:
+            float32 ``[n, d]``.
+
+        Raises:
+            DataError: Another number of columns, or a value that is not finite.
+        """
+        array = as_numpy(raw)
+        if array.ndim != 2 or array.shape[1] != len(self._scales[0]):
+            raise DataError(
+                f"the array has shape {array.shape}, but training had {len(self._scales[0])} columns",
+                f"Pass an array of shape [n, {len(self._scales[0])}].",
+            )
+        check_finite(array)
+        return torch.from_numpy(standardise(array, *self._scales))
+
+    def facts(self) -> str:
+        """Such as ``"64 numbers"``."""
+        return f"{len(self._scales[0]):,} numbers"
+
+    def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Give ``(spec, tensors)``."""
+        names = ("scale", "mean", "std")
+        return {"kind": self.kind}, {name: torch.from_numpy(a) for name, a in zip(names, self._scales, strict=True)}
+
+    @classmethod
+    def _rebuild(cls, spec: dict[str, Any], tensors: dict[str, Tensor]) -> ArrayPreprocess:
+        return cls(*(tensors[name].double().numpy() for name in ("scale", "mean", "std")))
+
+
+@final
+class UserPreprocess(Preprocess, kind="user"):
+    """Inputs for a user's own module, passed through as they are.
+
+    Args:
+        shape: Shape of one input.
+        dtype: Their type: "float32", "int64" or "uint8".
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: str = "float32") -> None:
+        self._shape, self._dtype = shape, dtype
+
+    @classmethod
+    def fit(cls, raw: Any) -> UserPreprocess:
+        """Note shape and type: floats become float32, uint8 stays, other integers become int64.
+
+        Args:
+            raw: ``[n, ...]``.
+
+        Returns:
+            The preprocess.
+        """
+        array = as_numpy(raw)
+        dtype = "float32" if array.dtype.kind == "f" else "uint8" if array.dtype == np.uint8 else "int64"
+        return cls(array.shape[1:], dtype)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
+        return self._shape
+
+    def apply(self, raw: Any) -> Tensor:
+        """Check the shape and convert the type.
+
+        Args:
+            raw: ``[n, *input_shape]``.
+
+        Returns:
+            The same numbers.
+
+        Raises:
+            DataError: Another shape, or a value that is not finite.
+        """
+        array = as_numpy(raw)
+        if array.shape[1:] != self._shape:
+            raise DataError(
+                f"inputs have shape {array.shape}, but training had [n, {', '.join(map(str, self._shape))}]",
+                "Pass inputs of the training shape.",
+            )
+        check_finite(array)
+        if self._dtype != "float32" and array.dtype.kind == "f":
+            raise DataError(f"inputs are {array.dtype}, but training had {self._dtype}", "Pass inputs of the training type.")
+        return torch.from_numpy(np.ascontiguousarray(array.astype(self._dtype)))
+
+    def facts(self) -> str:
+        """Such as ``"inputs of shape 3 x 8"``."""
+        return f"inputs of shape {' x '.join(map(str, self._shape))}"
+
+    def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Give ``(spec, tensors)``."""
+        return {"kind": self.kind, "shape": list(self._shape), "dtype": self._dtype}, {}
+
+    @classmethod
+    def _rebuild(cls, spec: dict[str, Any], tensors: dict[str, Tensor]) -> UserPreprocess:
+        if spec["dtype"] not in {"float32", "int64", "uint8"}:
+            raise KeyError(spec["dtype"])
+        return cls(tuple(int(side) for side in spec["shape"]), spec["dtype"])

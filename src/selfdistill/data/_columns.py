@@ -1,0 +1,227 @@
+"""What a table's columns are: which one is the label, and which hold numbers, categories or text."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from selfdistill._core.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["MISSING_WORDS", "Found", "as_numbers", "as_strings", "as_table", "find_kind", "parse_numbers"]
+
+MISSING_WORDS = ("", "na", "n/a", "nan", "null", "none", "<na>", "?")
+"""What stands for a missing number, in any case."""
+
+
+def as_table(raw: Any) -> pa.Table:
+    """Take a DataFrame or an Arrow table as an Arrow table with texts as column names.
+
+    Args:
+        raw: A pandas DataFrame or an Arrow table.
+
+    Returns:
+        The table. A DataFrame's index is left out; columns of mixed types become texts.
+
+    Raises:
+        DataError: Something else, or two columns of the same name.
+    """
+    import pyarrow as pa
+
+    if isinstance(raw, pa.Table):
+        table = raw
+    elif hasattr(raw, "columns") and hasattr(raw, "iloc"):
+        columns = [_arrow_column(raw.iloc[:, place]) for place in range(raw.shape[1])]
+        table = pa.table(columns, names=[str(name) for name in raw.columns])
+    else:
+        raise DataError(f"expected a table, but got {type(raw).__name__}", "Pass a DataFrame with the training columns.")
+    names = table.column_names
+    if len(set(names)) < len(names):
+        twin = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"the table has more than one column named {twin!r}", "Give each column its own name.")
+    return table
+
+
+def _arrow_column(series: Any) -> Any:
+    import pyarrow as pa
+
+    try:
+        return pa.array(series, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError):
+        cells = [None if cell is None or cell != cell else str(cell) for cell in series.tolist()]
+        return pa.array(cells, pa.large_string())
+
+
+def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Reduce to bool, number or text; dates become ISO texts."""
+    import pyarrow as pa
+    import pyarrow.types as pt
+
+    kind = column.type
+    if pt.is_dictionary(kind):
+        return _plain(column.cast(kind.value_type), name)
+    if pt.is_temporal(kind) or pt.is_string(kind) or pt.is_string_view(kind):
+        return column.cast(pa.large_string())
+    if pt.is_null(kind) or pt.is_decimal(kind):
+        return column.cast(pa.float64())
+    simple = pt.is_boolean(kind) or pt.is_integer(kind) or pt.is_floating(kind) or pt.is_large_string(kind)
+    if not simple:
+        raise DataError(
+            f"column {name!r} holds {kind}, but columns must hold numbers, categories or text",
+            f"Leave it out with --ignore {name}, or flatten it first.",
+        )
+    return column
+
+
+def as_strings(column: pa.ChunkedArray, name: str) -> np.ndarray:
+    """Spell a column as texts.
+
+    Args:
+        column: Any column of a table.
+        name: Its name, for messages.
+
+    Returns:
+        Object array ``[n]``; ``None`` where missing or blank.
+    """
+    import pyarrow as pa
+
+    cells = _plain(column, name).cast(pa.large_string()).to_pylist()
+    out = np.empty(len(cells), dtype=object)
+    out[:] = [None if cell is None or not cell.strip() else cell for cell in cells]
+    return out
+
+
+def parse_numbers(column: pa.ChunkedArray, name: str) -> np.ndarray | int:
+    """Read a column as numbers.
+
+    Args:
+        column: Any column of a table.
+        name: Its name, for messages.
+
+    Returns:
+        float64 ``[n]``, NaN where missing; or the first row that is no number.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.types as pt
+
+    plain = _plain(column, name)
+    if not pt.is_large_string(plain.type):
+        if pt.is_boolean(plain.type):
+            plain = plain.cast(pa.uint8())
+        return _float_array(plain.cast(pa.float64(), safe=False))
+    plain = pc.utf8_trim_whitespace(plain)
+    known = pa.array(MISSING_WORDS, pa.large_string())
+    plain = pc.if_else(pc.is_in(pc.utf8_lower(plain), value_set=known), pa.scalar(None, pa.large_string()), plain)
+    try:
+        return _float_array(plain.cast(pa.float64()))
+    except pa.ArrowInvalid:
+        return _parse_slowly(plain.to_pylist())
+
+
+def _float_array(column: pa.ChunkedArray) -> np.ndarray:
+    parts = [np.asarray(chunk.to_numpy(zero_copy_only=False), dtype=np.float64) for chunk in column.chunks]
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _parse_slowly(cells: list[str | None]) -> np.ndarray | int:
+    out = np.full(len(cells), math.nan)
+    for row, cell in enumerate(cells):
+        if cell is not None:
+            try:
+                out[row] = float(cell)
+            except ValueError:
+                return row
+            if "_" in cell:  # Python's digits grouping, no number in a table
+                return row
+    return out
+
+
+def as_numbers(column: pa.ChunkedArray, name: str) -> np.ndarray:
+    """Read a column as finite numbers.
+
+    Args:
+        column: Any column of a table.
+        name: Its name, for messages.
+
+    Returns:
+        float64 ``[n]``, NaN where missing.
+
+    Raises:
+        DataError: A cell is no number, or infinite.
+    """
+    numbers = parse_numbers(column, name)
+    if isinstance(numbers, int):
+        cell = str(column[numbers].as_py())
+        shown = cell if len(cell) <= 40 else cell[:37] + "..."
+        raise DataError(
+            f"column {name!r} holds numbers, but row {numbers} (counted from 0) has {shown!r}",
+            f"Correct the cell, or empty it: missing numbers are imputed. Or train with --categorical {name} or --text {name}.",
+        )
+    bad = np.flatnonzero(np.isinf(numbers))
+    if len(bad):
+        raise DataError(
+            f"column {name!r} holds an infinite value in row {bad[0]} (counted from 0)",
+            f"Replace it by a number or empty the cell, or leave the column out with --ignore {name}.",
+        )
+    return numbers
+
+
+class Found(NamedTuple):
+    """What a column is.
+
+    Attributes:
+        kind: "numeric", "categorical", "text", or "none": not used.
+        note: A sentence for the user, or "".
+    """
+
+    kind: str
+    note: str = ""
+
+
+def find_kind(column: pa.ChunkedArray, name: str) -> Found:
+    """Find out what a feature column holds.
+
+    Numbers (and truth values, and texts that are all numbers) are numeric. Texts are categorical where there are few
+    different ones, at most 20 or 5 % of the rows but never over 1,000, that repeat (on average twice or more) and are
+    short (100 characters on average or less); a column of names without spaces, different in every row, is not used;
+    anything else is text. Dates are taken as the texts of their ISO form.
+
+    Args:
+        column: The column.
+        name: Its name.
+
+    Returns:
+        Kind and note.
+    """
+    import pyarrow.types as pt
+
+    numbers = parse_numbers(column, name)
+    if not isinstance(numbers, int):
+        if np.isnan(numbers).all():
+            return Found("none", f"column {name!r} is empty and is not used.")
+        if name in {"index", "__index_level_0__"} or name.startswith("Unnamed: "):
+            steps = np.diff(numbers)
+            if len(steps) and numbers[0] in {0.0, 1.0} and (steps == 1).all():
+                return Found("none", f"column {name!r} only counts the rows and is not used; --numeric {name} to use it.")
+        return Found("numeric")
+    cells = [cell for cell in as_strings(column, name) if cell is not None]
+    different = len(set(cells))
+    mean_length = sum(map(len, cells)) / len(cells)
+    dates = f"column {name!r} holds dates, taken as texts; add columns such as year or weekday where time matters."
+    note = dates if pt.is_temporal(column.type) else ""
+    if different <= min(1000, max(20, len(cells) // 20)) and 2 * different <= len(cells) and mean_length <= 100:
+        return Found("categorical", note)
+    if different == 1:
+        return Found("categorical", note)
+    if different == len(cells) and not any(" " in cell.strip() for cell in cells):
+        return Found(
+            "none",
+            f"column {name!r} holds a different word in every row, so it looks like a name and is not used; "
+            f"--id {name} to name the rows by it, --text {name} or --categorical {name} to use it.",
+        )
+    return Found("text", note)

@@ -1,0 +1,194 @@
+"""CSV and TSV files, plain or gzipped: every cell as the text that stands there."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selfdistill._core.errors import DataError
+from selfdistill.data._limits import FIELD_LIMIT, ROW_LIMIT, expand_limit, open_bytes
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["csv_delimiter", "csv_rows", "is_csv", "read_csv"]
+
+_CHUNK = 4096
+
+
+def is_csv(path: Path) -> bool:
+    """Tell by the name whether a file is CSV or TSV.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Whether it ends in .csv, .tsv, .csv.gz or .tsv.gz.
+
+    Example:
+        >>> is_csv(Path("a.CSV.gz")), is_csv(Path("a.npz"))
+        (True, False)
+    """
+    return path.name.lower().removesuffix(".gz").endswith((".csv", ".tsv"))
+
+
+@dataclass
+class _Lines:
+    """Lines of a file that keep to the limits; counts what the row under way has taken."""
+
+    path: Path
+    file: io.TextIOWrapper
+    row: int = 0
+    total: int = 0
+
+    def __iter__(self) -> Iterator[str]:
+        limit = expand_limit()
+        while line := self.file.readline(ROW_LIMIT):
+            self.row += len(line)
+            self.total += len(line)
+            if self.row >= ROW_LIMIT:
+                size = self.path.stat().st_size
+                raise DataError(
+                    f"{self.path} has a row of more than {ROW_LIMIT:,} characters (the file has {size:,} bytes): "
+                    "one huge field, or a quotation mark that is never closed",
+                    f"Fields may have {FIELD_LIMIT:,} characters; shorten it or close the quotation.",
+                )
+            if self.total > limit:
+                raise DataError(
+                    f"{self.path} unfolds to more than {limit / 2**30:,.1f} GiB", "Use a part of the data."
+                )
+            yield line
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[io.TextIOWrapper]:
+    """Open as UTF-8 and say what is wrong with the bytes in one line."""
+    try:
+        with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
+            yield file
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x} cannot be read",
+            "Save it as UTF-8, for example: iconv -f LATIN1 -t UTF-8.",
+        ) from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path} is truncated or damaged: {error}", "Fetch the file again.") from error
+
+
+def csv_delimiter(path: Path) -> str:
+    """Find what separates the fields: a tab in TSV files, else what the first line has most of; a comma wins a tie.
+
+    Args:
+        path: The file.
+
+    Returns:
+        One of ``,``, ``;``, tab and ``|``.
+    """
+    if path.name.lower().removesuffix(".gz").endswith(".tsv"):
+        return "\t"
+    with _opened(path) as file:
+        first = file.readline(ROW_LIMIT)
+    return max(",;\t|", key=first.count) if "," not in first else ","
+
+
+@contextmanager
+def _field_limit() -> Iterator[None]:
+    """Lift the csv module's limit of 131,072 characters: ours is checked on each row, with its size."""
+    before = csv.field_size_limit(ROW_LIMIT)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _check_fields(path: Path, line: int, row: list[str]) -> None:
+    for place, field in enumerate(row):
+        if len(field) > FIELD_LIMIT:
+            raise DataError(
+                f"{path}, line {line:,}: field {place + 1} has {len(field):,} characters; at most {FIELD_LIMIT:,} are read",
+                "Shorten it, or check for a quotation mark that is never closed.",
+            )
+
+
+def csv_rows(path: Path) -> Iterator[list[str]]:
+    """Read the rows, the header first; empty lines are left out.
+
+    Args:
+        path: The file.
+
+    Yields:
+        The cells as they stand in the file, without the quotation.
+
+    Raises:
+        DataError: The file is empty, damaged, not UTF-8, has rows of different length, or a huge field.
+    """
+    delimiter = csv_delimiter(path)
+    with _opened(path) as file, _field_limit():
+        lines = _Lines(path, file)
+        reader = csv.reader(iter(lines), delimiter=delimiter, strict=True)
+        width = 0
+        try:
+            for row in reader:
+                if lines.row > FIELD_LIMIT:
+                    _check_fields(path, reader.line_num, row)
+                lines.row = 0
+                if not row:
+                    continue
+                width = width or len(row)
+                if len(row) != width:
+                    raise DataError(
+                        f"{path}, line {reader.line_num:,}: {len(row)} fields, but the header has {width}",
+                        "Quote fields that hold the separator, and give every row as many fields as the header.",
+                    )
+                yield row
+        except csv.Error as error:
+            raise DataError(
+                f"{path}, line {reader.line_num:,}: {error}", "Close the quotation, and double the quotation marks inside it."
+            ) from error
+    if not width:
+        raise DataError(f"{path} is empty", "Give it a header line and rows.")
+
+
+def read_csv(path: Path) -> pa.Table:
+    """Read a file as a table of texts.
+
+    Args:
+        path: The file.
+
+    Returns:
+        An Arrow table of large strings; columns without a name are called as pandas does, "Unnamed: 0".
+
+    Raises:
+        DataError: See `csv_rows`; or two columns have the same name, or there are no rows.
+    """
+    import pyarrow as pa
+
+    rows = csv_rows(path)
+    names = [name or f"Unnamed: {place}" for place, name in enumerate(next(rows))]
+    repeated = sorted({name for name in names if names.count(name) > 1})[:5] if len(set(names)) < len(names) else []
+    if repeated:
+        raise DataError(f"{path} has more than one column named {repeated[0]!r}", "Give each column its own name.")
+    chunks: list[list[pa.Array]] = [[] for _ in names]
+
+    def flush(part: list[list[str]]) -> None:
+        for chunk, column in zip(chunks, zip(*part, strict=True), strict=True):
+            chunk.append(pa.array(column, pa.large_string()))
+
+    part: list[list[str]] = []
+    for row in rows:
+        part.append(row)
+        if len(part) * len(names) >= _CHUNK * 64:
+            flush(part)
+            part = []
+    if part:
+        flush(part)
+    if not chunks[0]:
+        raise DataError(f"{path} has a header but no rows", "Add rows; if the first line is data, add a header above it.")
+    return pa.table([pa.chunked_array(chunk, pa.large_string()) for chunk in chunks], names=names)

@@ -1,0 +1,200 @@
+"""Images as arrays: one layout, and what the network needs to standardise them."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfdistill._core.errors import DataError
+from selfdistill.data._arrays import as_numpy, check_finite
+from selfdistill.data._preprocess import Preprocess
+
+__all__ = ["ImagePreprocess", "channel_stats", "find_layout"]
+
+_LAYOUTS = ("hw", "chw", "hwc")
+
+
+def find_layout(shape: tuple[int, ...]) -> str:
+    """Tell where the channels are: the smaller of the second and the last axis; a tie is channels first.
+
+    Args:
+        shape: Shape of the whole array, ``[n, h, w]``, ``[n, c, h, w]`` or ``[n, h, w, c]``.
+
+    Returns:
+        "hw", "chw" or "hwc".
+
+    Raises:
+        DataError: Not three or four axes.
+
+    Example:
+        >>> find_layout((9, 28, 28)), find_layout((9, 3, 32, 32)), find_layout((9, 32, 32, 3))
+        ('hw', 'chw', 'hwc')
+    """
+    if len(shape) == 3:
+        return "hw"
+    if len(shape) == 4:
+        return "hwc" if shape[3] < shape[1] else "chw"
+    raise DataError(f"images have shape {shape}", "Pass images of shape [n, h, w], [n, h, w, c] or [n, c, h, w].")
+
+
+def channel_stats(images: Tensor) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel over all pixels.
+
+    Args:
+        images: ``[n, c, h, w]``, uint8 (exact, by counting) or float.
+
+    Returns:
+        Two lists of ``c`` numbers; the deviation of a constant channel is given as 1.
+
+    Example:
+        >>> channel_stats(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1))
+        ([127.5], [127.5])
+    """
+    means, stds = [], []
+    for channel in images.unbind(1):
+        if images.dtype == torch.uint8:
+            counts = sum(torch.bincount(part.flatten().int(), minlength=256).double() for part in channel.split(4096))
+            values = torch.arange(256, dtype=torch.float64)
+            share = counts / counts.sum()
+            mean = float(share @ values)
+            std = float((share @ (values - mean) ** 2).sqrt())
+        else:
+            size = channel.numel()
+            mean = sum(float(part.double().sum()) for part in channel.split(4096)) / size
+            std = (sum(float((part.double() - mean).square().sum()) for part in channel.split(4096)) / size) ** 0.5
+        means.append(mean)
+        stds.append(std if std > 0 else 1.0)
+    return means, stds
+
+
+def _channels_first(array: np.ndarray, layout: str) -> np.ndarray:
+    if layout == "hw":
+        return array[:, None]
+    return array if layout == "chw" else array.transpose(0, 3, 1, 2)
+
+
+@final
+class ImagePreprocess(Preprocess, kind="image"):
+    """Images ``[n, c, h, w]``, kept as uint8 (or float32): the network standardises them with `stats`.
+
+    Args:
+        shape: ``(c, h, w)``.
+        dtype: "uint8" or "float32".
+        layout: Axes of the raw array after the first: "hw", "chw" or "hwc".
+        stats: See `channel_stats`.
+        resized: Image files were resized to this size when they were read.
+
+    Example:
+        >>> made = ImagePreprocess.fit(np.zeros((4, 8, 8, 3), np.uint8))
+        >>> made.input_shape, made.mode, made.apply(np.ones((1, 8, 8, 3), np.uint8)).shape
+        ((3, 8, 8), 'RGB', torch.Size([1, 3, 8, 8]))
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        dtype: str,
+        layout: str,
+        stats: tuple[list[float], list[float]],
+        *,
+        resized: bool = False,
+    ) -> None:
+        self._shape, self._dtype, self._layout, self._stats, self.resized = shape, dtype, layout, stats, resized
+
+    @classmethod
+    def fit(cls, raw: Any, *, resized: bool = False) -> ImagePreprocess:
+        """Note layout, size, type and the channels' statistics.
+
+        Args:
+            raw: ``[n, h, w]``, ``[n, c, h, w]`` or ``[n, h, w, c]``.
+            resized: See the class.
+
+        Returns:
+            The preprocess.
+
+        Raises:
+            DataError: Images without pixels, or values that are not finite.
+        """
+        array = as_numpy(raw)
+        layout = find_layout(array.shape)
+        if 0 in array.shape:
+            raise DataError(f"images have shape {array.shape}: there are no pixels", "Pass images with pixels.")
+        whole = array.dtype.kind in "biu" and array.min() >= 0 and array.max() <= 255
+        c, h, w = _channels_first(array, layout).shape[1:]
+        made = cls((c, h, w), "uint8" if whole else "float32", layout, ([], []), resized=resized)
+        made._stats = channel_stats(made.apply(array))
+        return made
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """``(c, h, w)``."""
+        return self._shape
+
+    @property
+    def mode(self) -> str:
+        """"L" (grey), "RGB", or the number of channels as text."""
+        return {1: "L", 3: "RGB"}.get(self._shape[0], str(self._shape[0]))
+
+    @property
+    def stats(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each channel."""
+        return self._stats
+
+    def apply(self, raw: Any) -> Tensor:
+        """Bring images into the training layout and type.
+
+        Args:
+            raw: Images in the layout of training.
+
+        Returns:
+            uint8 or float32 ``[n, c, h, w]``.
+
+        Raises:
+            DataError: Another size, or values that the training type cannot hold.
+        """
+        array = as_numpy(raw)
+        first = _channels_first(array, self._layout) if array.ndim == 1 + len(self._layout) else array
+        if first.ndim != 4 or first.shape[1:] != self._shape:
+            raise DataError(
+                f"images have shape {array.shape[1:]}, but training had {self._raw_shape()} ({self._layout})",
+                "Bring them to the size and mode of training.",
+            )
+        check_finite(array)
+        if self._dtype == "uint8" and first.dtype != np.uint8:
+            if first.size and (first.min() < 0 or first.max() > 255 or (first.dtype.kind == "f" and (first % 1).any())):
+                raise DataError(
+                    f"images hold values from {first.min()} to {first.max()} ({first.dtype}), but training had whole "
+                    "numbers from 0 to 255",
+                    "Pass the values as they were in training.",
+                )
+        out = np.ascontiguousarray(first).astype(self._dtype)
+        if self._dtype == "float32" and not np.isfinite(out).all():
+            raise DataError("images hold values beyond the range of float32", "Rescale them.")
+        return torch.from_numpy(out)
+
+    def _raw_shape(self) -> tuple[int, ...]:
+        c, h, w = self._shape
+        return {"hw": (h, w), "chw": (c, h, w)}.get(self._layout, (h, w, c))
+
+    def facts(self) -> str:
+        """Such as ``"grey images of 28 x 28 pixels"``."""
+        c, h, w = self._shape
+        mode = {1: "grey images", 3: "RGB images"}.get(c, f"images with {c} channels")
+        return f"{mode} of {h} x {w} pixels"
+
+    def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Give ``(spec, tensors)``."""
+        mean, std = self._stats
+        spec = {"kind": self.kind, "shape": list(self._shape), "dtype": self._dtype, "layout": self._layout}
+        return spec | {"mean": mean, "std": std, "resized": self.resized}, {}
+
+    @classmethod
+    def _rebuild(cls, spec: dict[str, Any], tensors: dict[str, Tensor]) -> ImagePreprocess:
+        c, h, w = (int(side) for side in spec["shape"])
+        if spec["dtype"] not in {"uint8", "float32"} or spec["layout"] not in _LAYOUTS:
+            raise KeyError(f"{spec['dtype']}, {spec['layout']}")
+        stats = ([float(x) for x in spec["mean"]], [float(x) for x in spec["std"]])
+        return cls((c, h, w), spec["dtype"], spec["layout"], stats, resized=bool(spec["resized"]))

@@ -1,0 +1,51 @@
+"""One form for every source: a tensor of inputs, the given labels, and the names that people know them by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from selfdistill.data._preprocess import Preprocess
+
+__all__ = ["LabelledData"]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledData:
+    """A data set in the one form that the rooms take.
+
+    Attributes:
+        inputs: float32 ``[n, d]`` (already standardised) or images ``[n, c, h, w]``, uint8 or float32 (the network
+            standardises them).
+        labels: Given labels, int64 ``[n]``, values in ``[0, len(classes))``.
+        classes: Class names, sorted; all strings.
+        ids: One name per example, unique; strings ``[n]``.
+        preprocess: How ``inputs`` were made from the source, for use on new data.
+        truth: True labels where known, int64 ``[n]``; −1 where unknown for one example. Used to measure, never to train.
+        counts: What reading did: ``missing_values``, ``dropped_unlabelled``, ``skipped_bad``, ...
+        warnings: Sentences for the user.
+        fingerprint: SHA-256 over inputs, labels, ids and classes: a resumed run must see the same.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    ids: np.ndarray
+    preprocess: Preprocess
+    truth: Tensor | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+    fingerprint: str = ""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
+
+    def __len__(self) -> int:
+        return len(self.labels)

@@ -1,0 +1,216 @@
+"""Labels and names as strings: one spelling for every source, and the checks that they need."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfdistill._core.errors import DataError
+
+__all__ = ["check_ids", "class_order", "encode", "label_warnings", "near_matches", "rows_named", "text_of", "texts"]
+
+_MISSING = frozenset({"", "nan", "NaN", "<NA>", "null", "NULL"})
+_DOUBTFUL = frozenset({"NA", "N/A", "n/a", "na", "None", "none", "?", "-"})
+
+
+def text_of(value: Any) -> str | None:
+    """Spell one label: 3 and 3.0 are "3", True is "True"; nothing, NaN and an empty cell are ``None``.
+
+    Args:
+        value: Any scalar.
+
+    Returns:
+        The label as text, or ``None`` where it is missing.
+
+    Example:
+        >>> [text_of(value) for value in (3, 3.0, 2.5, True, " a b", "", float("nan"))]
+        ['3', '3', '2.5', 'True', ' a b', None, None]
+    """
+    if isinstance(value, str):
+        return None if value.strip() in _MISSING else str(value)
+    if value is None or type(value).__name__ in {"NAType", "NaTType"}:
+        return None
+    if isinstance(value, bool | np.bool_):
+        return str(bool(value))
+    if isinstance(value, float | np.floating):
+        number = float(value)
+        if math.isnan(number):
+            return None
+        return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)
+    if isinstance(value, bytes):
+        return text_of(value.decode("utf-8", "replace"))
+    return text_of(str(value))
+
+
+def texts(values: Any) -> np.ndarray:
+    """Spell a column of labels.
+
+    Args:
+        values: A sequence, array, Series, tensor or Arrow column of scalars.
+
+    Returns:
+        Object array ``[n]`` of strings; ``None`` where missing.
+
+    Raises:
+        DataError: It has more than one value per example.
+
+    Example:
+        >>> texts(np.array([1.0, 2.0])).tolist()
+        ['1', '2']
+    """
+    if hasattr(values, "to_pylist"):
+        items = values.to_pylist()
+    elif isinstance(values, Tensor):
+        items = values.detach().cpu().numpy().tolist()
+    elif isinstance(values, np.ndarray):
+        if values.ndim == 2 and values.shape[1] == 1:
+            values = values[:, 0]
+        if values.ndim != 1:
+            raise DataError(f"labels have shape {values.shape}, but must be one per example", "Pass labels of shape [n].")
+        items = values.tolist()
+    else:
+        items = list(values)
+    out = np.empty(len(items), dtype=object)
+    out[:] = [text_of(item) for item in items]
+    return out
+
+
+def class_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Sort class names; where all of them are numbers, by value.
+
+    Args:
+        names: Class names, repeats allowed.
+
+    Returns:
+        Each name once, in order.
+
+    Example:
+        >>> class_order(["10", "9", "9"]), class_order(["b", "10", "9"])
+        (('9', '10'), ('10', '9', 'b'))
+    """
+    unique = set(names)
+    try:
+        values = {name: float(name) for name in unique}
+    except ValueError:
+        return tuple(sorted(unique))
+    if not all(map(math.isfinite, values.values())):
+        return tuple(sorted(unique))
+    return tuple(sorted(unique, key=lambda name: (values[name], name)))
+
+
+def encode(names: np.ndarray, classes: Sequence[str]) -> Tensor:
+    """Turn names into positions in ``classes``; −1 where missing or not among them.
+
+    Args:
+        names: Object array of strings or ``None``.
+        classes: Class names.
+
+    Returns:
+        int64 ``[n]``.
+
+    Example:
+        >>> encode(texts(["b", "", "z"]), ["a", "b"]).tolist()
+        [1, -1, -1]
+    """
+    place = {name: i for i, name in enumerate(classes)}
+    return torch.tensor([place.get(name, -1) for name in names], dtype=torch.int64)
+
+
+def rows_named(rows: Sequence[int] | np.ndarray, ids: np.ndarray | None = None) -> str:
+    """Name the first few rows.
+
+    Args:
+        rows: Row numbers, counted from 0.
+        ids: Names of all rows, shown instead of the numbers.
+
+    Returns:
+        Such as ``"3, 17, 20, ... (5 in all)"``.
+
+    Example:
+        >>> rows_named([3, 17]), rows_named(range(9))
+        ('3, 17', '0, 1, 2, 3, 4, ... (9 in all)')
+    """
+    shown = [str(row) if ids is None else str(ids[row]) for row in list(rows)[:5]]
+    return ", ".join(shown) + (f", ... ({len(rows):,} in all)" if len(rows) > 5 else "")
+
+
+def near_matches(name: str, known: Iterable[str]) -> str:
+    """Say which known names are like a name that is not known.
+
+    Args:
+        name: What was asked for.
+        known: What there is.
+
+    Returns:
+        A sentence for an error's way out.
+
+    Example:
+        >>> near_matches("lable", ["id", "label"])
+        "Did you mean 'label'? There are: 'id', 'label'."
+    """
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    close += [other for other in known if other.lower() == name.lower() and other not in close]
+    listed = ", ".join(map(repr, known[:20])) + (f", ... ({len(known):,} in all)" if len(known) > 20 else "")
+    hint = f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
+    return f"{hint}There are: {listed}."
+
+
+def check_ids(ids: np.ndarray, where: str) -> None:
+    """Refuse names that repeat or are missing.
+
+    Args:
+        ids: Object array of strings or ``None``.
+        where: The column or file, for the message.
+
+    Raises:
+        DataError: An id is missing, or two rows share one.
+    """
+    seen: dict[str, int] = {}
+    for row, name in enumerate(ids):
+        if name is None:
+            raise DataError(f"{where} has no id in row {row}", "Give every row an id, or choose another --id.")
+        if name in seen:
+            raise DataError(
+                f"{where} repeats the id {name!r} (rows {seen[name]} and {row})",
+                "Ids must be unique: remove the repeats, or leave out --id and rows are numbered.",
+            )
+        seen[name] = row
+
+
+def label_warnings(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
+    """Sentences about classes that are legal but odd.
+
+    Args:
+        classes: Class names.
+        sizes: Examples of each.
+
+    Returns:
+        The sentences; none where all is well.
+
+    Example:
+        >>> label_warnings(["a", "b"], [5, 1])
+        ["class 'b' has one example: it is kept, but little can be learned about it."]
+    """
+    found = []
+    single = [name for name, size in zip(classes, sizes, strict=True) if size == 1]
+    if len(single) == 1:
+        found.append(f"class {single[0]!r} has one example: it is kept, but little can be learned about it.")
+    elif single:
+        listed = ", ".join(map(repr, single[:5])) + (", ..." if len(single) > 5 else "")
+        found.append(f"{len(single):,} classes have one example ({listed}): kept, but little can be learned about them.")
+    doubtful = [name for name in classes if name.strip() in _DOUBTFUL]
+    if doubtful:
+        found.append(f"{', '.join(map(repr, doubtful))} is taken as a class; empty the cell where the label is missing.")
+    folded: dict[str, str] = {}
+    for name in classes:
+        twin = folded.setdefault(name.strip().casefold(), name)
+        if twin != name:
+            found.append(f"classes {twin!r} and {name!r} differ only in case or spaces, and are two classes.")
+    return found

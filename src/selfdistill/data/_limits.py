@@ -1,0 +1,111 @@
+"""How much a file may unfold to before it is refused, and reading that keeps to it."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from pathlib import Path
+from typing import IO
+
+from selfdistill._core.errors import DataError
+
+__all__ = ["FIELD_LIMIT", "PIXEL_LIMIT", "ROW_LIMIT", "check_size", "expand_limit", "open_bytes", "read_exactly"]
+
+FIELD_LIMIT = 2**20
+"""Characters in one field of a CSV file."""
+ROW_LIMIT = 2**26
+"""Characters in one row of a CSV file."""
+PIXEL_LIMIT = 64_000_000
+"""Pixels in one image."""
+_EXPAND_LIMIT = 16 * 2**30
+
+
+def expand_limit() -> int:
+    """Bytes that one source may take in memory: 16 GiB, or the machine's memory where that is less.
+
+    Returns:
+        Bytes.
+
+    Example:
+        >>> 2**20 < expand_limit() <= 16 * 2**30
+        True
+    """
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on this platform
+        return _EXPAND_LIMIT
+    return min(_EXPAND_LIMIT, memory) if memory > 0 else _EXPAND_LIMIT
+
+
+def check_size(what: str, size: int) -> None:
+    """Refuse what would unfold to more than the limit.
+
+    Args:
+        what: What it is, for the message.
+        size: Bytes it takes in memory.
+
+    Raises:
+        DataError: It takes more than `expand_limit`.
+
+    Example:
+        >>> check_size("a.npz", 10)
+    """
+    limit = expand_limit()
+    if size > limit:
+        raise DataError(
+            f"{what} unfolds to {size / 2**30:,.1f} GiB, but at most {limit / 2**30:,.1f} GiB are read",
+            "Use a part of the data, or a machine with more memory.",
+        )
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """Open a file for reading, through gzip where its name ends in ``.gz``.
+
+    Args:
+        path: The file.
+
+    Returns:
+        A binary file object.
+    """
+    if path.suffix == ".gz":
+        return gzip.open(path, "rb")
+    return path.open("rb")
+
+
+def read_exactly(file: IO[bytes], size: int, path: Path, *, whole: bool = True) -> bytearray:
+    """Read ``size`` bytes.
+
+    Args:
+        file: Where from.
+        size: How many bytes.
+        path: Its name, for messages.
+        whole: The file must end there.
+
+    Returns:
+        The bytes.
+
+    Raises:
+        DataError: The file is shorter or longer, or its compression is damaged.
+    """
+    check_size(str(path), size)
+    data = bytearray()
+    try:
+        while len(data) < size:
+            block = file.read(min(2**24, size - len(data)))
+            if not block:
+                break
+            data += block
+        more = whole and len(data) == size and bool(file.read(1))
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(
+            f"{path} is truncated or damaged: {error} (after {len(data):,} of {size:,} bytes)", "Fetch the file again."
+        ) from error
+    if len(data) < size:
+        raise DataError(
+            f"{path} is truncated: it should hold {size:,} more bytes here, but ends after {len(data):,}",
+            "Fetch the file again.",
+        )
+    if more:
+        raise DataError(f"{path} holds more bytes than its header says ({size:,})", "Fetch the file again.")
+    return data

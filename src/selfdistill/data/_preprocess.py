@@ -1,0 +1,90 @@
+"""How raw examples become network inputs, in a form that lies in JSON and tensors: no file that we load runs code."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from selfdistill._core.errors import DataError
+
+__all__ = ["Preprocess"]
+
+
+class Preprocess(ABC):
+    """What was learned from the training source about how to read more of its kind.
+
+    Each kind names itself: ``class TablePreprocess(Preprocess, kind="table")``.
+    """
+
+    kind: ClassVar[str]
+    _kinds: ClassVar[dict[str, type[Preprocess]]] = {}
+
+    def __init_subclass__(cls, kind: str) -> None:
+        cls.kind = kind
+        Preprocess._kinds[kind] = cls
+
+    @property
+    @abstractmethod
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input, without the batch."""
+
+    @property
+    def stats(self) -> tuple[list[float], list[float]] | None:
+        """Mean and standard deviation of each channel, for images; else ``None``: inputs are ready as they are."""
+        return None
+
+    @abstractmethod
+    def apply(self, raw: Any) -> Tensor:
+        """Turn raw examples into network inputs.
+
+        Args:
+            raw: Examples of the form that this kind was made from.
+
+        Returns:
+            Inputs ``[n, *input_shape]``.
+        """
+
+    @abstractmethod
+    def facts(self) -> str:
+        """Say in a few words what one example is."""
+
+    @abstractmethod
+    def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Give a JSON-able description and the tensors that go with it.
+
+        Returns:
+            ``(spec, tensors)``, as `from_state` takes them.
+        """
+
+    @classmethod
+    @abstractmethod
+    def _rebuild(cls, spec: dict[str, Any], tensors: dict[str, Tensor]) -> Preprocess: ...
+
+    @staticmethod
+    def from_state(spec: dict[str, Any], tensors: dict[str, Tensor]) -> Preprocess:
+        """Rebuild what `to_state` gave.
+
+        Args:
+            spec: The JSON-able part; ``spec["kind"]`` chooses the class.
+            tensors: The tensors.
+
+        Returns:
+            An equal preprocess.
+
+        Raises:
+            DataError: The kind is not known, or the description is damaged.
+        """
+        found = Preprocess._kinds.get(str(spec.get("kind")))
+        if found is None:
+            raise DataError(
+                f"preprocessing of kind {spec.get('kind')!r} is not known; known are {sorted(Preprocess._kinds)}",
+                "The run may come from a newer selfdistill: update it.",
+            )
+        try:
+            return found._rebuild(spec, tensors)
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise DataError(
+                f"the preprocessing of kind {found.kind!r} is damaged: {error!r}", "Train again, or restore the file."
+            ) from error

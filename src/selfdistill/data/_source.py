@@ -1,0 +1,202 @@
+"""What every reader hands over, and how it becomes a `LabelledData`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfdistill._core.errors import DataError
+from selfdistill.data._arrays import ArrayPreprocess, UserPreprocess
+from selfdistill.data._images import ImagePreprocess
+from selfdistill.data._labelled import LabelledData
+from selfdistill.data._labels import check_ids, class_order, encode, label_warnings, rows_named, texts
+from selfdistill.data._options import ReadOptions
+
+if TYPE_CHECKING:
+    from selfdistill.data._preprocess import Preprocess
+
+__all__ = ["Source", "assemble", "fingerprint", "known_labels"]
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Raw examples and what goes with them, before any number is changed.
+
+    Attributes:
+        where: Name of the source, for messages.
+        form: "table", "array", "image" or "user".
+        features: An Arrow table of the feature columns, or an array.
+        labels: Given labels, any spelling, ``[n]``; ``None`` where the source has none.
+        ids: Names; ``None``: rows are numbered.
+        truth: True labels; ``None`` where not known.
+        fit: Learns the preprocess from ``features``: gives it with its warnings and counts; ``None``: by ``form``.
+        counts: See `LabelledData`.
+        warnings: Sentences for the user.
+    """
+
+    where: str
+    form: str
+    features: Any
+    labels: Any = None
+    ids: Any = None
+    truth: Any = None
+    fit: Callable[[Any], tuple[Preprocess, Sequence[str], dict[str, int]]] | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def named(self) -> np.ndarray:
+        """Names of the rows, unique."""
+        if self.ids is None:
+            out = np.empty(len(self), dtype=object)
+            out[:] = [str(row) for row in range(len(self))]
+            return out
+        ids = texts(self.ids)
+        check_ids(ids, self.where)
+        return ids
+
+    def take(self, rows: np.ndarray) -> Source:
+        """Keep some rows.
+
+        Args:
+            rows: bool ``[n]``.
+
+        Returns:
+            The source with the rows where ``rows`` is true.
+        """
+        features = self.features.filter(rows) if self.form == "table" else self.features[rows]
+        parts = {name: texts(getattr(self, name)) for name in ("labels", "truth") if getattr(self, name) is not None}
+        return replace(self, features=features, ids=self.named()[rows], **{k: v[rows] for k, v in parts.items()})
+
+
+def fingerprint(inputs: Tensor, labels: Tensor, ids: np.ndarray, classes: Sequence[str]) -> str:
+    """Digest of everything that training sees.
+
+    Args:
+        inputs: ``[n, ...]``.
+        labels: ``[n]``.
+        ids: Strings ``[n]``.
+        classes: Class names.
+
+    Returns:
+        SHA-256, 64 hexadecimal digits.
+
+    Example:
+        >>> one = fingerprint(torch.zeros(1, 2), torch.zeros(1), np.array(["0"], object), ["a", "b"])
+        >>> one == fingerprint(torch.zeros(1, 2), torch.zeros(1), np.array(["0"], object), ["a", "c"])
+        False
+    """
+    state = hashlib.sha256()
+    for tensor in (inputs, labels):
+        array = np.ascontiguousarray(tensor.detach().cpu().numpy())
+        state.update(f"{array.dtype.str}{array.shape}".encode())
+        state.update(memoryview(array.reshape(-1)).cast("B"))
+    for names in (ids, classes):
+        state.update(f"{len(names)};".encode())
+        for start in range(0, len(names), 65536):
+            part = names[start : start + 65536]
+            state.update("".join(f"{len(name)}:{name}" for name in part).encode("utf-8", "surrogatepass"))
+    return state.hexdigest()
+
+
+def known_labels(source: Source, options: ReadOptions) -> Source:
+    """Refuse or leave out rows without a label.
+
+    Args:
+        source: With labels.
+        options: Whether to leave them out.
+
+    Returns:
+        A source whose labels are all there, as texts.
+
+    Raises:
+        DataError: Labels are missing or of another number than the examples.
+    """
+    labels = texts(source.labels)
+    if len(labels) != len(source):
+        raise DataError(
+            f"{source.where} has {len(source):,} examples but {len(labels):,} labels", "Give every example one label."
+        )
+    known = np.array([label is not None for label in labels], dtype=bool)
+    source = replace(source, labels=labels)
+    if known.all():
+        return source
+    rows = np.flatnonzero(~known)
+    if not options.drop_unlabelled:
+        raise DataError(
+            f"{source.where} has no label in {len(rows):,} of {len(labels):,} rows: {rows_named(rows)} (counted from 0)",
+            "Fill them in, or leave these rows out with --drop-unlabelled (drop_unlabelled=True).",
+        )
+    return replace(source.take(known), counts=source.counts | {"dropped_unlabelled": len(rows)})
+
+
+def _fit(source: Source) -> tuple[Preprocess, Sequence[str], dict[str, int]]:
+    if source.fit is not None:
+        return source.fit(source.features)
+    kinds: dict[str, type[ArrayPreprocess | ImagePreprocess | UserPreprocess]] = {
+        "array": ArrayPreprocess,
+        "image": ImagePreprocess,
+        "user": UserPreprocess,
+    }
+    return kinds[source.form].fit(source.features), (), {}
+
+
+def assemble(source: Source, options: ReadOptions) -> LabelledData:
+    """Check a source and bring it into the one form.
+
+    Args:
+        source: Its rows that lack a label are refused or left out first; a table brings its own preprocess.
+        options: What the user said.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DataError: No rows, fewer than two classes, or an error of the checks before.
+
+    Example:
+        >>> source = Source("here", "array", np.eye(3), labels=["b", "a", "b"])
+        >>> assemble(source, ReadOptions()).classes
+        ('a', 'b')
+    """
+    if not len(source):
+        raise DataError(f"{source.where} has no examples", "Give it at least two, of two classes.")
+    if source.labels is None:
+        raise DataError(f"{source.where} has no labels", "Training needs a given label for each example.")
+    source = known_labels(source, options)
+    classes = class_order(source.labels)
+    if len(classes) < 2:
+        found = f"only the class {classes[0]!r}" if classes else "no class"
+        raise DataError(f"the labels of {source.where} hold {found}, but training needs at least 2 classes", "Choose another label column, or give more data.")
+    labels = encode(source.labels, classes)
+    sizes = torch.bincount(labels, minlength=len(classes)).tolist()
+    warnings = [*source.warnings, *label_warnings(classes, sizes)]
+    truth = None
+    if source.truth is not None:
+        names = texts(source.truth)
+        truth = encode(names, classes)
+        lost = int((truth < 0).sum()) - sum(name is None for name in names)
+        if lost:
+            warnings.append(f"{lost:,} true labels name a class that is never given; they count as unknown.")
+    ids = source.named()
+    preprocess, notes, found = _fit(source)
+    inputs = preprocess.apply(source.features)
+    return LabelledData(
+        inputs=inputs,
+        labels=labels,
+        classes=classes,
+        ids=ids,
+        preprocess=preprocess,
+        truth=truth,
+        counts=source.counts | found,
+        warnings=(*warnings, *notes),
+        fingerprint=fingerprint(inputs, labels, ids, classes),
+    )

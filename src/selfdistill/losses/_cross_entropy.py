@@ -1,0 +1,54 @@
+"""Cross-entropy and Kullback-Leibler divergence against a distribution."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+__all__ = ["cross_entropy", "kl_divergence"]
+
+
+def cross_entropy(logits: Float[Tensor, "b k"], target: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+    r"""Cross-entropy between a target distribution and the network's.
+
+    .. math:: -\sum_c t_c \log \mathrm{softmax}(z)_c
+
+    Args:
+        logits: Network outputs z, ``[b, K]``.
+        target: Distributions t, rows sum to 1.
+
+    Returns:
+        One value per example, in nats.
+
+    Example:
+        >>> cross_entropy(torch.zeros(1, 4), torch.tensor([[1.0, 0, 0, 0]])).exp().round().item()
+        4.0
+    """
+    # Where the target is 0 the product is 0 even if log p overflows to -inf (bf16 at logits of 1e4 and more).
+    log_p = (
+        logits.float().log_softmax(-1) if logits.dtype in {torch.float16, torch.bfloat16} else logits.log_softmax(-1)
+    )
+    return -(target * log_p).sum(-1)
+
+
+def kl_divergence(logits: Float[Tensor, "b k"], target: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+    r"""Kullback-Leibler divergence from the network's distribution to the target.
+
+    .. math:: \mathrm{KL}(t \,\|\, p) = \sum_c t_c (\log t_c - \log p_c), \qquad p = \mathrm{softmax}(z)
+
+    Its gradient in the logits is that of `cross_entropy`: the entropy of the target is a constant.
+
+    Args:
+        logits: Network outputs z, ``[b, K]``.
+        target: Distributions t, rows sum to 1; zeros are legal.
+
+    Returns:
+        One value per example, in nats, at least 0 up to rounding.
+
+    Example:
+        >>> z = torch.tensor([[2.0, 0.0]])
+        >>> abs(kl_divergence(z, z.softmax(-1)).item()) < 1e-6
+        True
+    """
+    return cross_entropy(logits, target) + torch.special.xlogy(target, target).sum(-1)

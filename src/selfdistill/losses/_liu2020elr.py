@@ -1,0 +1,36 @@
+"""The regulariser of early-learning regularisation (Liu et al. 2020, arXiv 2007.00151)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+__all__ = ["elr_term"]
+
+_FLOOR = 1e-4  # the authors' clamp on probabilities; it bounds the term by log(_FLOOR)
+
+
+def elr_term(logits: Float[Tensor, "b k"], memory: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+    r"""Pull predictions towards the memory of early learning.
+
+    .. math:: \log(1 - \langle p, m \rangle), \qquad p = \mathrm{clamp}(\mathrm{softmax}(z), 10^{-4}, 1 - 10^{-4})
+
+    The inner product is kept below :math:`1 - 10^{-4}`, so that the value stays finite where both are one-hot.
+
+    Args:
+        logits: Network outputs z, ``[b, K]``.
+        memory: Averaged predictions m, ``[b, K]``, rows sum to at most 1. Not differentiated.
+
+    Returns:
+        One value per example, in [log 1e-4, 0].
+
+    References:
+        Liu et al. (2020), arXiv 2007.00151, eq. 6 and the authors' code for the clamp.
+
+    Example:
+        >>> round(elr_term(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])).exp().item(), 4)
+        0.5
+    """
+    p = logits.float().softmax(-1).clamp(_FLOOR, 1 - _FLOOR)
+    return torch.log1p(-(p * memory.detach()).sum(-1).clamp(max=1 - _FLOOR))

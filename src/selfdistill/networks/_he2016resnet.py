@@ -1,0 +1,135 @@
+"""Residual networks for small images.
+
+References:
+    K. He, X. Zhang, S. Ren, J. Sun, "Deep residual learning for image recognition", CVPR 2016, arXiv:1512.03385;
+    section 4.2 for the CIFAR networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["ResNet"]
+
+
+def _convolution(width_in: int, width_out: int, stride: int, size: int = 3) -> nn.Conv2d:
+    return nn.Conv2d(width_in, width_out, size, stride=stride, padding=size // 2, bias=False)
+
+
+class PadShortcut(nn.Module):
+    """Shortcut without parameters (option A of the paper): every ``stride``-th pixel, new channels zero.
+
+    Args:
+        extra: Channels to add; half before and half after.
+        stride: Step in pixels.
+    """
+
+    def __init__(self, extra: int, stride: int) -> None:
+        super().__init__()
+        self.extra, self.stride = extra, stride
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Subsample and pad with zero channels.
+
+        Args:
+            inputs: ``[b, c, h, w]``.
+
+        Returns:
+            ``[b, c + extra, ceil(h / stride), ceil(w / stride)]``.
+        """
+        before = self.extra // 2
+        return F.pad(inputs[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.extra - before))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with BatchNorm, and a shortcut around them.
+
+    Args:
+        width_in: Channels of the input.
+        width_out: Channels of the output.
+        stride: Step of the first convolution.
+        projection: Where shapes differ, project by a 1x1 convolution (option B) instead of padding (option A).
+    """
+
+    def __init__(self, width_in: int, width_out: int, stride: int, *, projection: bool) -> None:
+        super().__init__()
+        self.conv1 = _convolution(width_in, width_out, stride)
+        self.bn1 = nn.BatchNorm2d(width_out)
+        self.conv2 = _convolution(width_out, width_out, 1)
+        self.bn2 = nn.BatchNorm2d(width_out)
+        self.shortcut: nn.Module = nn.Identity()
+        if (width_in, stride) != (width_out, 1):
+            self.shortcut = (
+                nn.Sequential(_convolution(width_in, width_out, stride, size=1), nn.BatchNorm2d(width_out))
+                if projection
+                else PadShortcut(width_out - width_in, stride)
+            )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Add the residual to the shortcut.
+
+        Args:
+            inputs: ``[b, width_in, h, w]``.
+
+        Returns:
+            ``[b, width_out, ceil(h / stride), ceil(w / stride)]``.
+        """
+        hidden = F.relu(self.bn1(self.conv1(inputs)))
+        return F.relu(self.bn2(self.conv2(hidden)) + self.shortcut(inputs))
+
+
+class ResNet(nn.Module):
+    """Residual network with a 3x3 stem and stages of basic blocks; every stage but the first halves the image.
+
+    Args:
+        in_channels: Channels of the images.
+        blocks: Basic blocks in each stage: ``(2, 2, 2, 2)`` for ResNet-18, ``(n, n, n)`` for ResNet-(6n+2).
+        widths: Channels of each stage: ``(64, 128, 256, 512)``, or ``(16, 32, 64)`` for the paper's CIFAR networks.
+        num_classes: Number of logits.
+        projection: Shortcuts by 1x1 convolution where shapes differ (option B); ``False`` pads with zeros (option A,
+            the paper's choice on CIFAR).
+
+    Example:
+        >>> model = ResNet(3, blocks=(3, 3, 3), widths=(16, 32, 64), num_classes=10, projection=False)
+        >>> sum(parameter.numel() for parameter in model.parameters())
+        269722
+
+    References:
+        K. He, X. Zhang, S. Ren, J. Sun, CVPR 2016, arXiv:1512.03385.
+    """
+
+    def __init__(
+        self, in_channels: int, blocks: Sequence[int], widths: Sequence[int], num_classes: int, *, projection: bool
+    ) -> None:
+        super().__init__()
+        self.conv1 = _convolution(in_channels, widths[0], 1)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        layers: list[nn.Module] = []
+        width_in = widths[0]
+        for stage, (count, width) in enumerate(zip(blocks, widths, strict=True)):
+            for number in range(count):
+                stride = 2 if stage > 0 and number == 0 else 1
+                layers.append(BasicBlock(width_in, width, stride, projection=projection))
+                width_in = width
+        self.blocks = nn.Sequential(*layers)
+        self.classifier = nn.Linear(width_in, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Compute logits.
+
+        Args:
+            inputs: Images ``[b, in_channels, h, w]``.
+
+        Returns:
+            Logits ``[b, num_classes]``.
+        """
+        hidden = self.blocks(F.relu(self.bn1(self.conv1(inputs))))
+        logits: Tensor = self.classifier(torch.mean(hidden, dim=(2, 3)))
+        return logits

@@ -1,0 +1,28 @@
+"""What the network is asked to match: per-sample state with ``read``, ``write`` and ``end_epoch``."""
+
+from selfdistill.targets._dong2019selfdistill import (
+    Agreement,
+    LabelFunction,
+    SelfDistillation,
+    authors_loss,
+    hard,
+    identity,
+    temperature,
+)
+from selfdistill.targets._given import Given
+from selfdistill.targets._memory import Memory
+from selfdistill.targets._protocol import Targets, one_hot
+
+__all__ = [
+    "Agreement",
+    "Given",
+    "LabelFunction",
+    "Memory",
+    "SelfDistillation",
+    "Targets",
+    "authors_loss",
+    "hard",
+    "identity",
+    "one_hot",
+    "temperature",
+]

@@ -1,0 +1,148 @@
+"""The loop, on one screen, like the paper: match the target, write the prediction, commit at the epoch's end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from selfdistill._core.dist import sum_over_processes
+from selfdistill._core.errors import SettingError
+from selfdistill._core.events import BatchDone, EpochDone, Listener
+from selfdistill.data import TensorLoader
+from selfdistill.issues import LearningDynamics
+from selfdistill.targets import Targets
+from selfdistill.train._runtime import Runtime
+
+__all__ = ["Position", "predict_probabilities", "train"]
+
+
+@dataclass
+class Position:
+    """How far a run has come; all that a checkpoint needs besides the parts' own states.
+
+    Attributes:
+        epoch: Epochs done.
+        step: Steps done in the current epoch.
+        seconds: Time spent in the current epoch so far.
+        loss: Sum of this epoch's losses, a scalar tensor on the device.
+        curves: Metrics of each finished epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    loss: Tensor = field(default_factory=lambda: torch.zeros(()))
+    curves: list[dict[str, float]] = field(default_factory=list)
+
+
+def train(
+    model: nn.Module,
+    loader: TensorLoader,
+    targets: Targets[Any],
+    loss_fn: Callable[[Tensor, Any], Tensor],
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    runtime: Runtime,
+    *,
+    epochs: int,
+    position: Position,
+    dynamics: LearningDynamics,
+    augment: Callable[[Tensor, int, int], Tensor],
+    evaluate: Callable[[], Mapping[str, float]],
+    tell: Listener,
+    after_step: Callable[[Position, bool], None],
+) -> None:
+    """Train from ``position`` to ``epochs``.
+
+    Args:
+        model: What `Runtime.prepare` returned.
+        loader: Gives the batches of an epoch.
+        targets: Per-sample state.
+        loss_fn: Logits and what ``targets.read`` returned to one value per example.
+        optimizer: Steps the weights.
+        schedule: Steps the learning rate, once a step.
+        runtime: Device, precision, processes.
+        epochs: Epochs in all.
+        position: Where to start; moved on in place.
+        dynamics: Record of what each example went through.
+        augment: Inputs, epoch and step to inputs.
+        evaluate: Accuracies after each epoch, by name.
+        tell: Listener of events.
+        after_step: Called after each step with the position and whether an epoch just ended; may save and may raise.
+    """
+    for epoch in range(position.epoch, epochs):
+        model.train()
+        begun = time.perf_counter() - position.seconds
+        for batch in islice(loader.epoch(epoch), position.step, None):
+            with runtime.autocast():
+                logits = model(augment(batch.inputs, epoch, position.step))
+            loss = runtime.mean(loss_fn(logits, targets.read(batch.index, logits.detach())), batch)
+            runtime.backward(loss)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+            targets.write(batch.index, logits.detach().float().softmax(-1))
+            position.loss += loss.detach() * batch.total
+            position.step += 1
+            position.seconds = time.perf_counter() - begun
+            tell(BatchDone(epoch, position.step, batch.total))
+            after_step(position, False)
+        mean, written = targets.end_epoch()
+        dynamics.update(mean, written)
+        position.curves.append(_metrics(position, mean, targets, dynamics, runtime, schedule) | dict(evaluate()))
+        position.epoch, position.step, position.seconds = epoch + 1, 0, 0.0
+        position.loss = torch.zeros_like(position.loss)
+        tell(EpochDone(epoch, position.curves[-1]))
+        after_step(position, True)
+
+
+def _metrics(
+    position: Position,
+    mean: Tensor,
+    targets: Targets[Any],
+    dynamics: LearningDynamics,
+    runtime: Runtime,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+) -> dict[str, float]:
+    labels = dynamics.labels
+    loss = float(sum_over_processes(position.loss.clone())) / runtime.world / len(labels)
+    if not torch.isfinite(torch.tensor(loss)):
+        raise SettingError(f"the loss became {loss} in epoch {position.epoch + 1}", "Lower --lr.")
+    return {
+        "loss": loss,
+        "agreement": (mean.argmax(-1) == labels).float().mean().item(),
+        "refined_share": (targets.refined().argmax(-1) != labels).float().mean().item(),
+        "lr": float(schedule.get_last_lr()[0]),
+        "seconds": position.seconds,
+        "examples_per_second": len(labels) / max(position.seconds, 1e-9),
+    }
+
+
+@torch.no_grad()
+def predict_probabilities(model: nn.Module, inputs: Tensor, runtime: Runtime, batch_size: int = 1024) -> Tensor:
+    """Predict class probabilities in evaluation mode.
+
+    Args:
+        model: The network; its mode is put back afterwards.
+        inputs: ``[n, ...]``, on any device.
+        runtime: Device and precision.
+        batch_size: Examples at once.
+
+    Returns:
+        float32 ``[n, K]`` on the CPU.
+    """
+    was_training = model.training
+    model.eval()
+    parts = []
+    for part in inputs.split(batch_size):
+        with runtime.autocast():
+            logits = model(part.to(runtime.device))
+        parts.append(logits.float().softmax(-1).cpu())
+    model.train(was_training)
+    return torch.cat(parts)

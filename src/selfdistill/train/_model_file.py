@@ -1,0 +1,99 @@
+"""``model.safetensors``: weights, preprocessing, names of classes; data only, so a stranger's file runs no code."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from selfdistill import networks
+from selfdistill._core.errors import RunError
+from selfdistill._core.files import atomic
+from selfdistill.data import Preprocess
+
+__all__ = ["Model", "load_model", "save_model"]
+
+_FORMAT = "selfdistill-model-1"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network with what it takes to feed it.
+
+    Attributes:
+        network: In evaluation mode, on the CPU.
+        preprocess: From raw data to inputs.
+        classes: Names, in the order of the outputs.
+        spec: The network's specification.
+        input_shape: Shape of one input.
+    """
+
+    network: nn.Module
+    preprocess: Preprocess
+    classes: tuple[str, ...]
+    spec: str
+    input_shape: tuple[int, ...]
+
+
+def save_model(path: Path, model: Model) -> None:
+    """Write a model, atomically.
+
+    Args:
+        path: The file.
+        model: What to write. The network must be one that ``networks.build`` makes from ``spec``.
+    """
+    described, tensors = model.preprocess.to_state()
+    description = {
+        "network": model.spec,
+        "input_shape": list(model.input_shape),
+        "classes": list(model.classes),
+        "preprocess": described,
+    }
+    weights = {f"network.{name}": t.detach().cpu().contiguous() for name, t in model.network.state_dict().items()}
+    weights |= {f"preprocess.{name}": t.contiguous() for name, t in tensors.items()}
+    metadata = {"format": _FORMAT, "description": json.dumps(description, ensure_ascii=False, allow_nan=False)}
+    with atomic(path) as part:
+        save_file(weights, part, metadata)
+
+
+def load_model(path: Path) -> Model:
+    """Read a model. Memory follows the size of the file, not what its description claims.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The model.
+
+    Raises:
+        RunError: Missing, damaged, or not written by this package.
+    """
+    if not path.is_file():
+        raise RunError(f"{path} does not exist", "Give a run that `fit` has finished; `fit --resume RUN` finishes one.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+        if metadata.get("format") != _FORMAT:
+            raise ValueError(f"format {metadata.get('format')!r} instead of {_FORMAT!r}")
+        return _assemble(json.loads(metadata["description"]), tensors)
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise RunError(f"{path} is damaged or was not written by selfdistill: {error}", "Run `fit` again.") from error
+
+
+def _assemble(description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Model:
+    shape, classes = tuple(map(int, description["input_shape"])), tuple(map(str, description["classes"]))
+    kept = {n.removeprefix("preprocess."): t for n, t in tensors.items() if n.startswith("preprocess.")}
+    preprocess = Preprocess.from_state(description["preprocess"], kept)
+    with torch.device("meta"):  # nothing is allocated for what the description merely claims
+        network = networks.build(description["network"], shape, len(classes), seed=0, stats=preprocess.stats)
+    weights = {n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")}
+    network.load_state_dict(weights, assign=True)
+    network.requires_grad_(False).eval()
+    return Model(network, preprocess, classes, str(description["network"]), shape)

@@ -1,0 +1,252 @@
+"""A run directory: made once, filled as training goes, finished or resumed; never half, never overwritten."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from selfdistill import networks
+from selfdistill._core.dist import barrier, rank
+from selfdistill._core.errors import Interrupted, RunError
+from selfdistill._core.events import EpochDone, Event, Listener, RunStarted, everyone
+from selfdistill._core.files import atomic, check_room
+from selfdistill._core.record import environment, read_record, write_record
+from selfdistill.data import LabelledData, augment_for
+from selfdistill.issues import LabelTable, compare_with_truth, label_table
+from selfdistill.train._fit import Fitted, fit
+from selfdistill.train._methods import method
+from selfdistill.train._model_file import Model, save_model
+from selfdistill.train._settings import Settings
+
+__all__ = ["next_run_folder", "run", "stored_invocation"]
+
+_FREE = ("device", "compile")  # settings that a resumed run may change
+
+
+def next_run_folder(name: str, parent: Path = Path("runs")) -> Path:
+    """Choose the next free folder for a run.
+
+    Args:
+        name: What was trained on, such as ``"digits"``.
+        parent: Where runs lie.
+
+    Returns:
+        ``parent/name-001`` or the first number after the highest taken.
+    """
+    taken = [p.name.removeprefix(f"{name}-") for p in parent.glob(f"{name}-*")]
+    return parent / f"{name}-{max([int(t) for t in taken if t.isdigit()], default=0) + 1:03d}"
+
+
+def stored_invocation(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read what a run was started with.
+
+    Args:
+        folder: The run directory.
+
+    Returns:
+        The data's description as `run` was given it, and the settings.
+    """
+    record = read_record(folder)
+    return dict(record["data"]), dict(record["settings"])
+
+
+def run(
+    data: LabelledData,
+    settings: Settings,
+    out: Path,
+    *,
+    source: Mapping[str, Any],
+    evaluations: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+    resume: bool = False,
+    tell: Listener = lambda event: None,
+) -> dict[str, Any]:
+    """Train and fill a run directory.
+
+    Args:
+        data: Inputs and given labels.
+        settings: Resolved settings.
+        out: The run directory; must not exist, or be empty, unless resumed.
+        source: Description of where the data came from, JSON-able; kept in the record.
+        evaluations: Inputs and true labels by name, measured after each epoch.
+        resume: Go on with the run in ``out``.
+        tell: Listener of events.
+
+    Returns:
+        The run record as written to ``run.json``.
+
+    Raises:
+        RunError: ``out`` holds another run, or a resume with other data or settings.
+        Interrupted: Ctrl-C; the run is saved.
+    """  # noqa: DOC502
+    shape = tuple(data.inputs.shape[1:])
+    spec = networks.resolve(settings.network, shape)
+    networks.build(spec, shape, data.num_classes, seed=settings.seed, stats=data.preprocess.stats)
+    augment_for(settings.augment, shape)
+    method(settings.method)
+    record = _opening(data, settings, source, spec)
+    record = _enter(out, record, data, resume)
+    if record["status"] == "finished":
+        return record
+    metrics = _MetricsFile(out / "metrics.jsonl") if rank() == 0 else (lambda event: None)
+    go_on = f"Go on with: selfdistill fit --resume {out}"
+    try:
+        fitted = fit(
+            data,
+            settings,
+            evaluations=evaluations,
+            tell=everyone(metrics, tell),
+            checkpoints=out / "checkpoint",
+            go_on=go_on,
+        )
+    except Interrupted:
+        _write(out, record | {"status": "interrupted"})
+        raise
+    table = label_table(fitted.targets.refined(), fitted.dynamics)
+    record |= {
+        "status": "finished",
+        "curves": {name: [epoch[name] for epoch in fitted.curves] for name in fitted.curves[0]},
+        "warnings": [*record["warnings"], *fitted.warnings],
+        "result": _result(data, fitted, table),
+    }
+    if rank() == 0:
+        _write_labels(out / "labels.parquet", data, table)
+        save_model(out / "model.safetensors", Model(fitted.model, data.preprocess, data.classes, spec, shape))
+    _write(out, record)
+    return record
+
+
+def _write(out: Path, record: dict[str, Any]) -> None:
+    if rank() == 0:
+        write_record(out, record)
+    barrier()
+
+
+def _opening(data: LabelledData, settings: Settings, source: Mapping[str, Any], spec: str) -> dict[str, Any]:
+    counts = np.bincount(data.labels.numpy(), minlength=data.num_classes)
+    return {
+        "status": "running",
+        "settings": settings.as_dict() | {"network": spec},
+        "data": dict(source)
+        | {
+            "examples": len(data),
+            "classes": list(data.classes),
+            "given_counts": counts.tolist(),
+            "input_shape": list(data.inputs.shape[1:]),
+            "fingerprint": data.fingerprint,
+            "counts": data.counts,
+        },
+        "noise": _realised_noise(data),
+        "warnings": list(data.warnings),
+    } | environment(settings.device)
+
+
+def _realised_noise(data: LabelledData) -> dict[str, Any] | None:
+    if data.truth is None:
+        return None
+    truth, given = data.truth.numpy(), data.labels.numpy()
+    known, k = truth >= 0, data.num_classes
+    joint = np.zeros((k, k), np.int64)
+    np.add.at(joint, (truth[known], given[known]), 1)
+    rate = float((truth != given)[known].mean()) if known.any() else None
+    return {"rate": rate, "joint_true_given": joint.tolist()}
+
+
+def _enter(out: Path, record: dict[str, Any], data: LabelledData, resume: bool) -> dict[str, Any]:
+    """Make the directory, or check that the run in it is this one."""
+    if resume:
+        found = read_record(out)
+        _check_same(out, found, record)
+        return found
+    barrier()
+    if rank() == 0:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            held = "a run" if (out / "run.json").exists() else "files"
+            raise RunError(
+                f"{out} already holds {held}", "Choose another --out, or go on with a stopped run: --resume " + str(out)
+            )
+        parameters = 50_000_000
+        check_room(out, parameters + 40 * len(data) * data.num_classes)
+        out.mkdir(parents=True, exist_ok=True)
+        write_record(out, record)
+    barrier()
+    return record
+
+
+def _check_same(out: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
+    if found["data"]["fingerprint"] != asked["data"]["fingerprint"]:
+        raise RunError(
+            f"{out} was trained on other data ({found['data']['examples']} examples, fingerprint "
+            f"{found['data']['fingerprint'][:12]}; now {asked['data']['examples']}, {asked['data']['fingerprint'][:12]})",
+            "Resume with the same file, or start a new run with another --out.",
+        )
+    for name, value in asked["settings"].items():
+        if name not in _FREE and found["settings"].get(name) != value:
+            raise RunError(
+                f"{out} was started with {name} = {found['settings'].get(name)!r}, but now it is {value!r}",
+                f"Leave --{name.replace('_', '-')} out to go on, or start a new run with another --out.",
+            )
+
+
+class _MetricsFile:
+    """Appends one line of JSON per epoch; a resumed run first drops the lines past its checkpoint."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            old = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+            with atomic(self.path) as part:
+                part.write_text("".join(old[: event.first_epoch]))
+        elif isinstance(event, EpochDone):
+            with self.path.open("a") as file:
+                file.write(json.dumps({"epoch": event.epoch} | event.metrics) + "\n")
+
+
+def _result(data: LabelledData, fitted: Fitted, table: LabelTable) -> dict[str, Any]:
+    pairs = np.stack([table.given, table.refined], 1)[table.is_issue]
+    unique, counts = np.unique(pairs, axis=0, return_counts=True) if len(pairs) else (pairs, np.zeros(0, int))
+    order = np.argsort(-counts, kind="stable")[:10]
+    last = fitted.curves[-1]
+    result: dict[str, Any] = {
+        "label_issues": int(table.is_issue.sum()),
+        "confused": [[data.classes[unique[i][0]], data.classes[unique[i][1]], int(counts[i])] for i in order],
+        "never_refined_to": [c for i, c in enumerate(data.classes) if not (table.refined == i).any()],
+        "agreement": last["agreement"],
+        "seconds": sum(epoch["seconds"] for epoch in fitted.curves),
+    }
+    for name in last:
+        if name.endswith("_accuracy"):
+            curve = [epoch[name] for epoch in fitted.curves]
+            result[name] = {"last": curve[-1], "best": max(curve), "best_epoch": int(np.argmax(curve))}
+    if data.truth is not None:
+        result["truth"] = compare_with_truth(table, data.truth.numpy())
+    return result
+
+
+def _write_labels(path: Path, data: LabelledData, table: LabelTable) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = np.asarray(data.classes, dtype=object)
+    k = data.num_classes
+    flat = pa.array(table.distribution.reshape(-1))
+    columns = {
+        "id": pa.array([str(i) for i in data.ids]),
+        "given_label": pa.array(names[table.given], pa.string()),
+        "refined_label": pa.array(names[table.refined], pa.string()),
+        "refined_confidence": pa.array(table.confidence),
+        "refined_distribution": pa.FixedSizeListArray.from_arrays(flat, k),
+        "label_quality": pa.array(table.quality),
+        "is_label_issue": pa.array(table.is_issue),
+        "first_learned_epoch": pa.array(table.first_learned),
+        "times_forgotten": pa.array(table.forgotten),
+    }
+    written = pa.table(columns).replace_schema_metadata({"classes": json.dumps(list(data.classes), ensure_ascii=False)})
+    with atomic(path) as part:
+        pq.write_table(written, part)

@@ -1,0 +1,108 @@
+"""Where and how the arithmetic is done: device, precision, processes. The loop knows none of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Protocol, final
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from selfdistill._core import dist
+from selfdistill.data import Batch
+
+__all__ = ["Runtime", "TorchRuntime", "process_group"]
+
+
+class Runtime(Protocol):
+    """What the loop asks of the machine."""
+
+    device: torch.device
+    rank: int
+    world: int
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """Return the module to train: on the device, wrapped for many processes, compiled if asked."""
+        ...
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context of the forward pass."""
+        ...
+
+    def mean(self, values: Tensor, batch: Batch) -> Tensor:
+        """Return the loss whose gradient, averaged over processes, is that of the mean over the global batch."""
+        ...
+
+    def backward(self, loss: Tensor) -> None:
+        """Run the backward pass."""
+        ...
+
+
+@final
+class TorchRuntime:
+    """Plain torch: one process, or one of many that ``torchrun`` started.
+
+    Args:
+        device: A device name that is there.
+        precision: ``"fp32"`` or ``"bf16"``; bf16 runs the forward pass under autocast, weights and losses stay fp32.
+        compile: Compile the network.
+    """
+
+    def __init__(self, device: str = "cpu", precision: str = "fp32", *, compile: bool = False) -> None:
+        self.rank, self.world = dist.rank(), dist.world()
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        self.device = torch.device(f"cuda:{local}" if device == "cuda" and self.world > 1 else device)
+        self.precision = precision
+        self.compile = compile
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """Return the module to train."""
+        model = model.to(self.device)
+        if self.device.type == "cuda":
+            model = model.to(memory_format=torch.channels_last)
+        if self.world > 1:
+            on_gpu = self.device.type == "cuda"
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model) if on_gpu else model
+            model = DistributedDataParallel(model, device_ids=[self.device.index] if on_gpu else None)
+        return torch.compile(model) if self.compile else model  # type: ignore[return-value]  # it is an nn.Module
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context of the forward pass."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
+
+    def mean(self, values: Tensor, batch: Batch) -> Tensor:
+        """Return the mean; over processes, this one's share of the global mean times the number of processes."""
+        if self.world == 1:
+            return values.mean()
+        values = values if batch.weight is None else values * batch.weight
+        return values.sum() * (self.world / batch.total)
+
+    def backward(self, loss: Tensor) -> None:
+        """Run the backward pass; gradients are averaged over processes."""
+        loss.backward()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def process_group(device: str) -> Generator[None]:
+    """Join the other processes if ``torchrun`` started this one; leave them at the end.
+
+    Args:
+        device: ``nccl`` is used for CUDA, ``gloo`` for the rest.
+
+    Yields:
+        Nothing.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or torch.distributed.is_initialized():
+        yield
+        return
+    if device.startswith("cuda"):
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    torch.distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group()

@@ -1,0 +1,103 @@
+"""Every loss joins one table and inherits these tests; each has a slow twin that loops in float64."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selfdistill.losses import (
+    cross_entropy,
+    elr_term,
+    generalized_cross_entropy,
+    kl_divergence,
+    symmetric_cross_entropy,
+)
+
+
+def softmax(z):
+    e = [math.exp(x - max(z)) for x in z]
+    return [x / sum(e) for x in e]
+
+
+def twin_cross_entropy(z, t):
+    return -sum(tc * math.log(pc) for tc, pc in zip(t, softmax(z), strict=True) if tc)
+
+
+def twin_kl(z, t):
+    return sum(tc * (math.log(tc) - math.log(pc)) for tc, pc in zip(t, softmax(z), strict=True) if tc)
+
+
+def twin_gce(z, t, q=0.7):
+    return sum(tc * (1 - pc**q) / q for tc, pc in zip(t, softmax(z), strict=True))
+
+
+def twin_sce(z, t):
+    rce = sum(pc * (4.0 if tc == 0 else min(-math.log(tc), 4.0)) for tc, pc in zip(t, softmax(z), strict=True))
+    return 0.1 * twin_cross_entropy(z, t) + rce
+
+
+def twin_elr(z, t):
+    inner = sum(min(max(pc, 1e-4), 1 - 1e-4) * tc for tc, pc in zip(t, softmax(z), strict=True))
+    return math.log(1 - min(inner, 1 - 1e-4))
+
+
+LOSSES = {
+    "cross_entropy": (cross_entropy, twin_cross_entropy),
+    "kl_divergence": (kl_divergence, twin_kl),
+    "gce": (generalized_cross_entropy, twin_gce),
+    "sce": (symmetric_cross_entropy, twin_sce),
+    "elr": (elr_term, twin_elr),
+}
+pytestmark = pytest.mark.parametrize("name", LOSSES)
+
+
+@given(st.integers(0, 10_000), st.integers(2, 7), st.floats(0.1, 8))
+@settings(max_examples=30, deadline=None)
+def test_equals_its_naive_twin(name, seed, k, scale):
+    rng = np.random.default_rng(seed)
+    z = rng.normal(0, scale, (3, k))
+    t = rng.dirichlet(np.full(k, 0.5), 3)
+    t[0] = np.eye(k)[0]
+    loss, twin = LOSSES[name]
+    got = loss(torch.tensor(z), torch.tensor(t))
+    assert got.shape == (3,)
+    np.testing.assert_allclose(got, [twin(a, b) for a, b in zip(z, t, strict=True)], rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_finite_value_and_gradient_at_logits_of_ten_thousand(name, dtype):
+    z = torch.tensor([[1e4, 0.0, -1e4], [-1e4, 1e4, 0.0]], dtype=dtype, requires_grad=True)
+    t = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+    value = LOSSES[name][0](z, t)
+    value.sum().backward()
+    assert value.isfinite().all()
+    assert z.grad is not None
+    assert z.grad.isfinite().all()
+
+
+def test_gradient_equals_finite_differences(name):
+    torch.manual_seed(0)
+    z = torch.randn(2, 4, dtype=torch.float64)
+    t = torch.randn(2, 4, dtype=torch.float64).softmax(-1)
+    f = LOSSES[name][0]
+    if name in {"cross_entropy", "kl_divergence"}:  # the others compute in float32
+        assert torch.autograd.gradcheck(lambda x: f(x, t), z.requires_grad_())
+        return
+    x = z.clone().float().requires_grad_()
+    f(x, t.float()).sum().backward()
+    for c in range(4):
+        step = torch.zeros(2, 4)
+        step[:, c] = 1e-2
+        slope = (f(x.detach() + step, t.float()) - f(x.detach() - step, t.float())) / 2e-2
+        assert x.grad is not None
+        torch.testing.assert_close(slope, x.grad[:, c], rtol=2e-3, atol=2e-4)
+
+
+def test_wrong_shapes_are_refused_by_the_shape_checker(name):
+    with pytest.raises(Exception, match=r"jaxtyping|type"):
+        LOSSES[name][0](torch.zeros(2, 3), torch.zeros(2, 4))
