@@ -1,1 +1,45 @@
-"""."""
+"""Readers that bring every source into one form, and the batches that training takes from it.
+
+Labels are texts everywhere; rows are counted from 0.
+"""
+
+from selfdistill.data._arrays import ArrayPreprocess, UserPreprocess
+from selfdistill.data._augment import Augment, augment_for
+from selfdistill.data._batch import Batch
+from selfdistill.data._describe import describe
+from selfdistill.data._frames import from_arrays, from_frame
+from selfdistill.data._hf import from_hf
+from selfdistill.data._images import ImagePreprocess
+from selfdistill.data._labelled import LabelledData
+from selfdistill.data._loader import TensorLoader, eval_batches
+from selfdistill.data._options import NewData, ReadOptions
+from selfdistill.data._preprocess import Preprocess
+from selfdistill.data._read import read, read_new, read_test
+from selfdistill.data._source import fingerprint
+from selfdistill.data._table import TablePreprocess
+from selfdistill.data._write import write_with_labels
+
+__all__ = [
+    "ArrayPreprocess",
+    "Augment",
+    "Batch",
+    "ImagePreprocess",
+    "LabelledData",
+    "NewData",
+    "Preprocess",
+    "ReadOptions",
+    "TablePreprocess",
+    "TensorLoader",
+    "UserPreprocess",
+    "augment_for",
+    "describe",
+    "eval_batches",
+    "fingerprint",
+    "from_arrays",
+    "from_frame",
+    "from_hf",
+    "read",
+    "read_new",
+    "read_test",
+    "write_with_labels",
+]

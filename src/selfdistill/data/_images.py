@@ -156,12 +156,7 @@ class ImagePreprocess(Preprocess, kind="image"):
             DataError: Another size, or values that the training type cannot hold.
         """
         array = as_numpy(raw)
-        first = _channels_first(array, self._layout) if array.ndim == 1 + len(self._layout) else array
-        if first.ndim != 4 or first.shape[1:] != self._shape:
-            raise DataError(
-                f"images have shape {array.shape[1:]}, but training had {self._raw_shape()} ({self._layout})",
-                "Bring them to the size and mode of training.",
-            )
+        first = self._first(array)
         check_finite(array)
         if self._dtype == "uint8" and first.dtype != np.uint8:
             if first.size and (first.min() < 0 or first.max() > 255 or (first.dtype.kind == "f" and (first % 1).any())):
@@ -175,9 +170,18 @@ class ImagePreprocess(Preprocess, kind="image"):
             raise DataError("images hold values beyond the range of float32", "Rescale them.")
         return torch.from_numpy(out)
 
-    def _raw_shape(self) -> tuple[int, ...]:
+    def _first(self, array: np.ndarray) -> np.ndarray:
+        """Channels first, by the layout of training, else by any that gives the training shape."""
+        for layout in (self._layout, *_LAYOUTS):
+            if array.ndim == 1 + len(layout):
+                first = _channels_first(array, layout)
+                if first.shape[1:] == self._shape:
+                    return first
         c, h, w = self._shape
-        return {"hw": (h, w), "chw": (c, h, w)}.get(self._layout, (h, w, c))
+        raise DataError(
+            f"images have shape {' x '.join(map(str, array.shape[1:]))}, but training had {h} x {w} with {c} channel(s)",
+            "Bring them to the size and mode of training.",
+        )
 
     def facts(self) -> str:
         """Such as ``"grey images of 28 x 28 pixels"``."""

@@ -17,8 +17,8 @@ def compare_with_truth(table: LabelTable, truth: np.ndarray) -> dict[str, float]
         truth: True labels, int64 ``[n]``; −1 where unknown, and not counted there.
 
     Returns:
-        ``examples`` (with known truth), ``given_right``, ``refined_right`` (shares), ``wrong_set_right`` (share of wrong
-        given labels whose refined label is true), ``right_spoiled`` (share of right given labels whose refined
+        ``examples`` (with known truth), ``given_right``, ``refined_right`` (shares), ``wrong_set_right`` (share of
+        wrong given labels whose refined label is true), ``right_spoiled`` (share of right given labels whose refined
         label is false), ``flagged_precision``, ``flagged_recall``, and, where both kinds exist, ``auroc`` and
         ``average_precision`` of finding the wrong labels by low quality. A share of nothing is left out.
 

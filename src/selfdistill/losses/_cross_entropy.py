@@ -51,4 +51,5 @@ def kl_divergence(logits: Float[Tensor, "b k"], target: Float[Tensor, "b k"]) ->
         >>> abs(kl_divergence(z, z.softmax(-1)).item()) < 1e-6
         True
     """
-    return cross_entropy(logits, target) + torch.special.xlogy(target, target).sum(-1)
+    negative_entropy: Tensor = torch.special.xlogy(target, target).sum(-1)
+    return cross_entropy(logits, target) + negative_entropy

@@ -1,1 +1,28 @@
-"""."""
+"""Networks: plain modules that take a batch and return logits.
+
+`build` makes one from a word; `resolve` chooses one for the data. The classes are usable on their own.
+"""
+
+from selfdistill.networks._build import NAMES, build, resolve
+from selfdistill.networks._gastaldi2017shake import ShakeShake, shake
+from selfdistill.networks._he2016resnet import ResNet
+from selfdistill.networks._mlp import MLP
+from selfdistill.networks._size import Size, describe
+from selfdistill.networks._small_cnn import SmallCNN
+from selfdistill.networks._standardise import Standardise
+from selfdistill.networks._zagoruyko2016wide import WideResNet
+
+__all__ = [
+    "MLP",
+    "NAMES",
+    "ResNet",
+    "ShakeShake",
+    "Size",
+    "SmallCNN",
+    "Standardise",
+    "WideResNet",
+    "build",
+    "describe",
+    "resolve",
+    "shake",
+]

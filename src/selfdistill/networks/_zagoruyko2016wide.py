@@ -33,7 +33,9 @@ class PreactivationBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.conv2 = nn.Conv2d(width_out, width_out, 3, padding=1, bias=False)
         self.projection = (
-            nn.Conv2d(width_in, width_out, 1, stride=stride, bias=False) if (width_in, stride) != (width_out, 1) else None
+            nn.Conv2d(width_in, width_out, 1, stride=stride, bias=False)
+            if (width_in, stride) != (width_out, 1)
+            else None
         )
 
     def forward(self, inputs: Tensor) -> Tensor:

@@ -1,1 +1,29 @@
-"""."""
+"""Label noise: transition matrices ``T[clean, given]``, one seeded draw, and label files of people.
+
+T = symmetric(10, 0.4, include_clean=False)
+noisy = draw(labels, T, seed=0)
+noisy.labels, noisy.realised_rate
+"""
+
+from selfdistill.noise._draw import Noise, draw
+from selfdistill.noise._label_file import read_labels
+from selfdistill.noise._matrix_file import read_matrix
+from selfdistill.noise._summary import Summary, summary
+from selfdistill.noise._transition import cifar10_asymmetric, class_dependent, pair, symmetric, to_cleanlab
+from selfdistill.noise._xia2020instance import flip_rates, instance_dependent
+
+__all__ = [
+    "Noise",
+    "Summary",
+    "cifar10_asymmetric",
+    "class_dependent",
+    "draw",
+    "flip_rates",
+    "instance_dependent",
+    "pair",
+    "read_labels",
+    "read_matrix",
+    "summary",
+    "symmetric",
+    "to_cleanlab",
+]

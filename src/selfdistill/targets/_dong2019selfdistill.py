@@ -90,8 +90,8 @@ class SelfDistillation(nn.Module):
 
     With an instant prediction, h = identity and cross-entropy this is only a smaller step: the gradient in the logits
     is :math:`\alpha\,(p - e_y)`. Anything better needs a hard or sharpened h, or a lag. With an agreement weight,
-    labels     that are wrong more than half of the time lock in: on a wrong example the own weight must exceed 1/2 to keep the
-    truth.
+    labels that are wrong more than half of the time lock in: on a wrong example the own weight must exceed 1/2 to
+    keep the truth.
 
     Args:
         labels: Given labels y, int64 ``[n]``.

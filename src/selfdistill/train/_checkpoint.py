@@ -66,7 +66,7 @@ def latest(folder: Path) -> tuple[Path | None, list[str]]:
     Returns:
         The file, or ``None`` where there is none; and a sentence for each newer one that is damaged.
     """
-    damaged = []
+    damaged: list[str] = []
     for path in reversed(_sorted(folder)):
         try:
             expected = read_json(path.with_suffix(".json"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import torch
@@ -79,7 +78,7 @@ def train(
     for epoch in range(position.epoch, epochs):
         model.train()
         begun = time.perf_counter() - position.seconds
-        for batch in islice(loader.epoch(epoch), position.step, None):
+        for batch in loader.epoch(epoch, position.step):
             with runtime.autocast():
                 logits = model(augment(batch.inputs, epoch, position.step))
             loss = runtime.mean(loss_fn(logits, targets.read(batch.index, logits.detach())), batch)
@@ -140,9 +139,9 @@ def predict_probabilities(model: nn.Module, inputs: Tensor, runtime: Runtime, ba
     was_training = model.training
     model.eval()
     parts = []
-    for part in inputs.split(batch_size):
+    for start in range(0, len(inputs), batch_size):
         with runtime.autocast():
-            logits = model(part.to(runtime.device))
+            logits = model(inputs[start : start + batch_size].to(runtime.device))
         parts.append(logits.float().softmax(-1).cpu())
     model.train(was_training)
     return torch.cat(parts)

@@ -80,14 +80,14 @@ def load_model(path: Path) -> Model:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-        if metadata.get("format") != _FORMAT:
-            raise ValueError(f"format {metadata.get('format')!r} instead of {_FORMAT!r}")
-        return _assemble(json.loads(metadata["description"]), tensors)
+        return _assemble(json.loads(metadata["description"]), tensors, metadata.get("format"))
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise RunError(f"{path} is damaged or was not written by selfdistill: {error}", "Run `fit` again.") from error
 
 
-def _assemble(description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Model:
+def _assemble(description: dict[str, Any], tensors: dict[str, torch.Tensor], format: str | None) -> Model:
+    if format != _FORMAT:
+        raise ValueError(f"format {format!r} instead of {_FORMAT!r}")
     shape, classes = tuple(map(int, description["input_shape"])), tuple(map(str, description["classes"]))
     kept = {n.removeprefix("preprocess."): t for n, t in tensors.items() if n.startswith("preprocess.")}
     preprocess = Preprocess.from_state(description["preprocess"], kept)

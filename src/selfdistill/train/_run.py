@@ -179,9 +179,9 @@ def _enter(out: Path, record: dict[str, Any], data: LabelledData, resume: bool) 
 
 def _check_same(out: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
     if found["data"]["fingerprint"] != asked["data"]["fingerprint"]:
+        facts = [f"{r['data']['examples']} examples, {r['data']['fingerprint'][:12]}" for r in (found, asked)]
         raise RunError(
-            f"{out} was trained on other data ({found['data']['examples']} examples, fingerprint "
-            f"{found['data']['fingerprint'][:12]}; now {asked['data']['examples']}, {asked['data']['fingerprint'][:12]})",
+            f"{out} was trained on other data ({facts[0]}; now {facts[1]})",
             "Resume with the same file, or start a new run with another --out.",
         )
     for name, value in asked["settings"].items():

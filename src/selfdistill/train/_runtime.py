@@ -63,10 +63,10 @@ class TorchRuntime:
         """Return the module to train."""
         model = model.to(self.device)
         if self.device.type == "cuda":
-            model = model.to(memory_format=torch.channels_last)
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from the stubs
         if self.world > 1:
             on_gpu = self.device.type == "cuda"
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model) if on_gpu else model
+            model = _sync(model) if on_gpu else model
             model = DistributedDataParallel(model, device_ids=[self.device.index] if on_gpu else None)
         return torch.compile(model) if self.compile else model  # type: ignore[return-value]  # it is an nn.Module
 
@@ -79,11 +79,17 @@ class TorchRuntime:
         if self.world == 1:
             return values.mean()
         values = values if batch.weight is None else values * batch.weight
-        return values.sum() * (self.world / batch.total)
+        return torch.mul(values.sum(), self.world / batch.total)
 
     def backward(self, loss: Tensor) -> None:
         """Run the backward pass; gradients are averaged over processes."""
         loss.backward()  # type: ignore[no-untyped-call]
+
+
+def _sync(model: nn.Module) -> nn.Module:
+    """Let BatchNorm see the global batch; torch has this on CUDA only."""
+    converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]  # torch's
+    return converted
 
 
 @contextmanager

@@ -1,0 +1,31 @@
+# Two commands for a fresh machine with Python 3.11+:  make demo  and  make test
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check docs-check clean
+
+demo: .venv/installed          ## set up, then train on scikit-learn's digits with 40 % of the labels flipped
+	$(BIN)/selfdistill fit
+
+test: .venv/installed-dev      ## set up, then pass the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+
+check: .venv/installed-dev     ## linters, types, floors
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# torch comes first and alone: a build that is already on the machine, such as the CPU one, is then kept.
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q "torch>=2.6,<2.14"
+	$(BIN)/python -m pip install -q -e .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install -q -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,197 @@
+"""The main job, measured: default against cross-entropy at its last, its oracle-best and its noisy-hold-out epoch.
+
+    python -m benchmarks.main_job run SUITE [--data DIR] [--workers 2]     # resumable: finished cells are kept
+    python -m benchmarks.main_job report                                   # docs/benchmarks.md from the records
+
+Suites: fashion-cnn, fashion-mlp, fashion-mlp-long, tables. DIR holds ``fashion-mnist/`` with the four IDX files,
+``tabular/`` and ``text/``. One JSON line per cell goes to ``benchmarks/records/main_job.jsonl``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+RECORDS = Path(__file__).parent / "records" / "main_job.jsonl"
+NOISES = ("symmetric-0", "symmetric-20", "symmetric-40", "symmetric-60", "symmetric-80", "pair-40")
+SEEDS = (0, 1, 2)
+VARIANTS = (("selfdistill", 0.0), ("cross-entropy", 0.0), ("cross-entropy", 0.1))
+
+
+def cells(suite: str) -> list[dict[str, Any]]:
+    """List the cells of a suite; a cell is what one training needs to know."""
+    if suite == "fashion-cnn":
+        grid = [("cnn", 60_000, noise, 15) for noise in ("symmetric-40", "pair-40")]
+    elif suite == "fashion-mlp":
+        grid = [("mlp", 10_000, noise, 40) for noise in NOISES]
+    elif suite == "fashion-mlp-long":
+        grid = [("mlp", 10_000, noise, 80) for noise in NOISES]
+    elif suite == "tables":
+        sets = ("music", "trec", "semeval")
+        return [
+            {"data": d, "method": m, "holdout": h, "seed": s, "network": "mlp"}
+            for s in SEEDS
+            for d in sets
+            for m, h in VARIANTS
+        ]
+    else:
+        sys.exit(f"no suite {suite!r}; choose fashion-cnn, fashion-mlp, fashion-mlp-long or tables")
+    return [
+        {
+            "data": "fashion",
+            "network": network,
+            "examples": n,
+            "noise": noise,
+            "epochs": epochs,
+            "seed": seed,
+            "method": method,
+            "holdout": holdout,
+        }
+        for seed in SEEDS
+        for network, n, noise, epochs in grid
+        for method, holdout in VARIANTS
+    ]
+
+
+def load(cell: dict[str, Any], folder: Path) -> tuple[Any, Any, Any]:
+    """Read a cell's data: training set with noisy labels and truth, test inputs, test labels."""
+    import torch
+
+    from selfdistill import data, noise
+
+    if cell["data"] != "fashion":
+        stem = {"music": "tabular/music_genre", "trec": "text/trec_question", "semeval": "text/semeval_relation"}
+        path = folder / stem[cell["data"]]
+        ignore = ("majority_label",) if cell["data"] == "music" else ()
+        options = data.ReadOptions(label="label", id="id", truth="true_label", ignore=ignore)
+        train = data.read(Path(f"{path}_train.csv"), options)
+        test = data.read_test(Path(f"{path}_test.csv"), train, data.ReadOptions(label="true_label", id="id"))
+        return train, *test[:2]
+    full = data.read(folder / "fashion-mnist", data.ReadOptions())
+    test = data.read_test(None, full, data.ReadOptions())
+    order = torch.randperm(len(full), generator=torch.Generator().manual_seed(0))[: cell["examples"]]
+    clean = full.labels[order]
+    kind, percent = cell["noise"].split("-")
+    rate = int(percent) / 100
+    matrix = noise.pair(10, rate) if kind == "pair" else noise.symmetric(10, rate, include_clean=False)
+    given = noise.draw(clean, matrix, seed=cell["seed"]).labels
+    return subset(full, order, given, clean), *test[:2]
+
+
+def subset(full: Any, order: Any, given: Any, truth: Any) -> Any:
+    """Take some examples of a data set, with other labels."""
+    from dataclasses import replace
+
+    index = order.numpy()
+    return replace(full, inputs=full.inputs[order], labels=given, ids=full.ids[index], truth=truth)
+
+
+def run_cell(cell: dict[str, Any], folder: str, threads: int) -> dict[str, Any]:
+    """Train one cell and return its record."""
+    import torch
+
+    from selfdistill import train
+    from selfdistill._core.record import environment
+    from selfdistill.issues import compare_with_truth, label_table
+
+    torch.set_num_threads(threads)
+    whole, test_x, test_y = load(cell, Path(folder))
+    evaluations = {"test": (test_x, test_y)}
+    part = whole
+    if cell["holdout"]:
+        order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(cell["seed"]))
+        cut = round(cell["holdout"] * len(whole))
+        evaluations["holdout"] = (whole.inputs[order[:cut]], whole.labels[order[:cut]])
+        part = subset(whole, order[cut:], whole.labels[order[cut:]], whole.truth[order[cut:]])
+    settings = train.Settings(
+        method=cell["method"], network=cell["network"], epochs=cell.get("epochs"), seed=cell["seed"], augment="auto"
+    ).resolve(len(part), "cpu")
+    begun = time.perf_counter()
+    fitted = train.fit(part, settings, evaluations=evaluations)
+    seconds = time.perf_counter() - begun
+    table = label_table(fitted.targets.refined(), fitted.dynamics)
+    curve = [epoch["test_accuracy"] for epoch in fitted.curves]
+    result = {
+        "last": curve[-1],
+        "best": max(curve),
+        "truth": compare_with_truth(table, part.truth.numpy()),
+        "per_class": per_class(table, part),
+        "flagged": int(table.is_issue.sum()),
+        "seconds": seconds,
+        "train_seconds": sum(epoch["seconds"] for epoch in fitted.curves),
+    }
+    if cell["holdout"]:
+        held = [epoch["holdout_accuracy"] for epoch in fitted.curves]
+        result["holdout_epoch"] = held.index(max(held))
+        result["at_holdout"] = curve[result["holdout_epoch"]]
+    return {
+        "schema": 1,
+        "cell": cell,
+        "settings": settings.as_dict(),
+        "result": result,
+        "curves": fitted.curves,
+        **environment("cpu"),
+    }
+
+
+def per_class(table: Any, part: Any) -> dict[str, list[float]]:
+    """For each true class: examples, share of given and of refined labels that are right."""
+    truth = part.truth.numpy()
+    rows = {}
+    for k, name in enumerate(part.classes):
+        mine = truth == k
+        if mine.any():
+            rows[name] = [int(mine.sum()), float((table.given[mine] == k).mean()), float((table.refined[mine] == k).mean())]
+    return rows
+
+
+def finished() -> dict[str, dict[str, Any]]:
+    """Read the records by cell."""
+    if not RECORDS.exists():
+        return {}
+    rows = [json.loads(line) for line in RECORDS.read_text().splitlines() if line.endswith("}")]
+    return {json.dumps(row["cell"], sort_keys=True): row for row in rows if row.get("schema") == 1}
+
+
+def run(suite: str, folder: Path, workers: int) -> None:
+    """Run the cells of a suite that have no record yet."""
+    done = finished()
+    todo = [c for c in cells(suite) if json.dumps(c, sort_keys=True) not in done]
+    print(f"{suite}: {len(todo)} cells to run", file=sys.stderr)
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(run_cell, cell, str(folder), threads): cell for cell in todo}
+        for future in as_completed(futures):
+            record = future.result()
+            RECORDS.parent.mkdir(exist_ok=True)
+            with RECORDS.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+            r = record["result"]
+            print(json.dumps(record["cell"]), f"last {r['last']:.4f} best {r['best']:.4f} {r['seconds']:.0f} s", flush=True)
+
+
+def main() -> None:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=["run", "report"])
+    parser.add_argument("suite", nargs="?")
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    if arguments.command == "run":
+        run(arguments.suite or "fashion-mlp", arguments.data, arguments.workers)
+    else:
+        from benchmarks.main_job_report import report
+
+        report(finished())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""Find out what a source is, and read it: for training, for testing, for predicting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from selfdistill._core.errors import DataError
+from selfdistill.data._csv import is_csv, read_csv
+from selfdistill.data._frames import read_parquet, table_source
+from selfdistill.data._labelled import LabelledData
+from selfdistill.data._labels import encode, near_matches, texts
+from selfdistill.data._options import NewData, ReadOptions
+from selfdistill.data._source import Source, assemble, known_labels
+
+if TYPE_CHECKING:
+    from selfdistill.data._preprocess import Preprocess
+
+__all__ = ["BUILT_IN", "find_form", "load", "read", "read_new", "read_test"]
+
+BUILT_IN = ("digits",)
+"""Sources that need no file."""
+_FORMS = (
+    "a CSV, TSV (.gz too), Parquet or npz file, a folder with one sub-folder of images per class, "
+    "a folder with IDX files or CIFAR binary batches, or 'digits'"
+)
+
+
+def find_form(source: Path | str) -> str:
+    """Recognise a source by its name and what lies in it.
+
+    Args:
+        source: File, folder or built-in name.
+
+    Returns:
+        "digits", "csv", "parquet", "npz", "idx", "cifar" or "folder".
+
+    Raises:
+        DataError: It is not there, or none of these.
+
+    Example:
+        >>> find_form("digits")
+        'digits'
+    """
+    from selfdistill.data._cifar import is_cifar
+    from selfdistill.data._idx import is_idx
+    from selfdistill.data._folder import is_image_folder
+
+    path = Path(source)
+    if not path.exists():
+        if str(source) in BUILT_IN:
+            return str(source)
+        beside = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
+        hint = near_matches(path.name, sorted(beside)).partition("There are")[0].strip()
+        raise DataError(f"{source} does not exist", f"{hint} Give {_FORMS}.".strip())
+    if path.is_file():
+        if is_csv(path):
+            return "csv"
+        for form, endings in (("parquet", (".parquet", ".pq")), ("npz", (".npz",))):
+            if path.name.lower().endswith(endings):
+                return form
+    for form, test in (("idx", is_idx), ("cifar", is_cifar), ("folder", is_image_folder)):
+        if test(path):
+            return form
+    if path.is_dir():
+        what = "is empty" if not any(path.iterdir()) else "holds no images, IDX files or CIFAR batches"
+        raise DataError(f"the folder {path} {what}", f"Give {_FORMS}.")
+    raise DataError(f"{path} is of a kind that is not known ({path.suffix or 'no ending'})", f"Give {_FORMS}.")
+
+
+def load(
+    source: Path | str, options: ReadOptions, part: str = "train", preprocess: Preprocess | None = None
+) -> Source | None:
+    """Read the raw examples.
+
+    Args:
+        source: File, folder or built-in name.
+        options: What the user said.
+        part: "train"; "test": the official test part, where the source has one; "new": that, else all there is.
+        preprocess: The one of training, for test and new data.
+
+    Returns:
+        The source; ``None`` where it has no test part.
+    """
+    from selfdistill.data._cifar import cifar_source
+    from selfdistill.data._folder import folder_source
+    from selfdistill.data._idx import idx_source
+    from selfdistill.data._npz import npz_source
+    from selfdistill.data._table import TablePreprocess
+
+    form, path = find_form(source), Path(source)
+    if form in {"csv", "parquet"}:
+        if part == "test":
+            return None
+        table = read_csv(path) if form == "csv" else read_parquet(path)
+        roles = None
+        if preprocess is not None:
+            if not isinstance(preprocess, TablePreprocess):
+                raise DataError(f"{path} is a table, but training had {preprocess.facts()}", "Give data of the same kind.")
+            roles = preprocess.roles
+        return table_source(table, options, str(path), roles)
+    if form == "digits":
+        return _digits() if part != "test" else None
+    readers = {"npz": npz_source, "idx": idx_source, "cifar": cifar_source, "folder": folder_source}
+    return readers[form](path, options, part, preprocess)
+
+
+def _digits() -> Source:
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    images = images.reshape(-1, 8, 8).astype(np.uint8)
+    return Source("digits", "image", images, labels, truth=labels)
+
+
+def read(source: Path | str, options: ReadOptions | None = None) -> LabelledData:
+    """Read a source for training.
+
+    Args:
+        source: A CSV, TSV (.gz too), Parquet or npz file; a folder with one sub-folder of images per class, IDX files
+            or CIFAR binary batches; or ``"digits"``, the handwritten digits of scikit-learn.
+        options: What the user says; the rest is found.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DataError: The source is not there, damaged, or does not fit; the message has the value and the way out.
+
+    Example:
+        >>> data = read("digits")
+        >>> data.inputs.shape, data.num_classes, data.preprocess.facts()
+        (torch.Size([1797, 1, 8, 8]), 10, 'grey images of 8 x 8 pixels')
+    """
+    options = options or ReadOptions()
+    found = load(source, options)
+    assert found is not None
+    return assemble(found, options)
+
+
+def _seen(source: Source, classes: Sequence[str], way_out: str) -> Tensor:
+    labels = texts(source.labels)
+    codes = encode(labels, classes)
+    for row in np.flatnonzero(codes.numpy() < 0):
+        if labels[row] is not None:
+            raise DataError(
+                f"{source.where} holds the class {labels[row]!r} (row {row}, counted from 0), which training never saw",
+                way_out,
+            )
+    return codes
+
+
+def read_test(
+    path: Path | str | None,
+    data: LabelledData,
+    options: ReadOptions | None = None,
+    *,
+    source: Path | str | None = None,
+) -> tuple[Tensor, Tensor, np.ndarray] | None:
+    """Read a test set, made as the training set was.
+
+    Args:
+        path: A source of the same kind; of one with a training and a test part, the test part.
+        data: The training set.
+        options: As for training.
+        source: Where the training set came from: without ``path``, its official test part is read, if it has one.
+
+    Returns:
+        Inputs, labels int64 ``[n]``, and ids; ``None`` without a test set.
+
+    Raises:
+        DataError: As for `read`; or a class that training never saw.
+    """
+    options = options or ReadOptions()
+    if path is None and (source is None or not Path(source).exists()):
+        return None
+    found = load(source or "", options, "test") if path is None else load(path, options, "new", data.preprocess)
+    if found is None:
+        return None
+    if found.labels is None:
+        raise DataError(f"{found.where} has no labels", "A test set needs them.")
+    found = known_labels(found, options)
+    if not len(found):
+        raise DataError(f"{found.where} has no examples", "Give it at least one.")
+    labels = _seen(found, data.classes, "Leave these rows out, or train with examples of it.")
+    return data.preprocess.apply(found.features), labels, found.named()
+
+
+def read_new(
+    path: Path | str, preprocess: Preprocess, classes: Sequence[str], options: ReadOptions | None = None
+) -> NewData:
+    """Read examples to predict; their labels may be there or not.
+
+    Args:
+        path: A source of the same kind as the training set; of one with two parts, the test part.
+        preprocess: The one of training.
+        classes: The classes of training.
+        options: ``ignore`` names the label's column to leave it unread.
+
+    Returns:
+        Inputs, ids, and labels where they are there.
+
+    Raises:
+        DataError: As for `read`; columns differ; or a class that training never saw.
+    """
+    options = options or ReadOptions()
+    found = load(path, options, "new", preprocess)
+    assert found is not None
+    if not len(found):
+        raise DataError(f"{found.where} has no examples", "Give it at least one.")
+    labels = None
+    if found.labels is not None:
+        labels = _seen(found, classes, "Remove the label column to predict without it, or train with examples of it.")
+    return NewData(preprocess.apply(found.features), found.named(), labels)

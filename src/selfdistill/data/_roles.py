@@ -1,0 +1,207 @@
+"""Which columns of a table are the label, the name, the truth, and which are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selfdistill._core.errors import DataError
+from selfdistill.data._columns import as_strings, parse_numbers
+from selfdistill.data._labels import near_matches, texts
+from selfdistill.data._options import ReadOptions
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["LABEL_NAMES", "Roles", "choose_roles", "label_column", "leaks"]
+
+LABEL_NAMES = ("label", "target", "class", "y")
+"""Column names taken as the label where the user names none."""
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What the columns that are no features are.
+
+    Attributes:
+        label: The given labels; ``None``: the table has none.
+        id: The names; ``None``: rows are numbered.
+        truth: The true labels; ``None``: not known.
+        ignored: Left out; may be there or not in new data.
+    """
+
+    label: str | None = None
+    id: str | None = None
+    truth: str | None = None
+    ignored: tuple[str, ...] = ()
+
+    def others(self) -> set[str]:
+        """Names of all columns that are no features."""
+        return {name for name in (self.label, self.id, self.truth, *self.ignored) if name is not None}
+
+    def to_spec(self) -> dict[str, Any]:
+        """Give it JSON-able."""
+        return asdict(self) | {"ignored": list(self.ignored)}
+
+    @classmethod
+    def from_spec(cls, spec: dict[str, Any]) -> Roles:
+        """Rebuild what `to_spec` gave.
+
+        Args:
+            spec: The JSON-able form.
+
+        Returns:
+            Equal roles.
+        """
+        return cls(spec["label"], spec["id"], spec["truth"], tuple(spec["ignored"]))
+
+
+def _check_known(names: Iterable[str], known: list[str], where: str, option: str) -> None:
+    for name in names:
+        if name not in known:
+            raise DataError(f"{where} has no column {name!r} ({option})", near_matches(name, known))
+
+
+def label_column(names: list[str], options: ReadOptions, where: str) -> tuple[str, list[str]]:
+    """Find the label's column.
+
+    Args:
+        names: All columns.
+        options: The user's choice, if any.
+        where: The source, for messages.
+
+    Returns:
+        The column, and a sentence where it was found by its name.
+
+    Raises:
+        DataError: It is not there, or not exactly one column has a usual name.
+    """
+    if options.label is not None:
+        _check_known([options.label], names, where, "--label")
+        return options.label, []
+    taken = {options.id, options.truth, *options.ignore}
+    found = [name for name in names if name.lower() in LABEL_NAMES and name not in taken]
+    if len(found) == 1:
+        return found[0], [f"column {found[0]!r} is taken as the label; --label to choose another."]
+    listed = ", ".join(map(repr, names[:20])) + (f", ... ({len(names):,} in all)" if len(names) > 20 else "")
+    what = f"{len(found)} columns that may be the label: {', '.join(found)}" if found else "no column named label, target, class or y"
+    raise DataError(f"{where} has {what}", f"Say which with --label; there are: {listed}.")
+
+
+def _find_id(table: pa.Table, options: ReadOptions, where: str) -> tuple[str | None, list[str]]:
+    if options.id is not None:
+        _check_known([options.id], table.column_names, where, "--id")
+        return options.id, []
+    taken = {options.label, options.truth, *options.ignore, *options.text, *options.categorical, *options.numeric}
+    for name in table.column_names:
+        if name.lower() == "id" and name not in taken:
+            names = texts(table[name])
+            if all(cell is not None for cell in names) and len(set(names)) == len(names):
+                return name, [f"column {name!r} names the rows and is not used as a feature; --id to choose another."]
+    return None, []
+
+
+def choose_roles(table: pa.Table, options: ReadOptions, where: str) -> tuple[Roles, list[str]]:
+    """Give every column that is no feature its role.
+
+    Args:
+        table: The source.
+        options: What the user said.
+        where: The source, for messages.
+
+    Returns:
+        The roles, and sentences about what was found without being told.
+
+    Raises:
+        DataError: A column is not there, or has two roles.
+    """
+    names = table.column_names
+    label, notes = label_column(names, options, where)
+    _check_known(options.ignore, names, where, "--ignore")
+    _check_known([options.truth] if options.truth is not None else [], names, where, "--truth")
+    for option in ("text", "categorical", "numeric"):
+        _check_known(getattr(options, option), names, where, f"--{option}")
+    name, found = _find_id(table, options, where)
+    taken: dict[str, str] = {}
+    for role, column in [("label", label), ("id", name), ("truth", options.truth), *(("ignore", c) for c in options.ignore)]:
+        if column is not None and taken.setdefault(column, role) != role:
+            raise DataError(f"column {column!r} is given as --{taken[column]} and as --{role}", "Give it one role.")
+    roles = Roles(label, name, options.truth, tuple(dict.fromkeys(options.ignore)))
+    leaking, more = leaks(table, roles, options)
+    roles = Roles(label, name, options.truth, (*roles.ignored, *leaking))
+    return roles, [*notes, *found, *more]
+
+
+def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str], list[str]]:
+    """Find columns that hold the label's own class names, or tell the label almost perfectly.
+
+    The first kind (other annotators, a vote, the truth) is left out: nobody has it for new data, and a network would
+    copy it. It must hold words, two or more of them, all of them class names. The second kind (few values, each of
+    which goes with one label in 99.5 % of 50 rows or more) stays in, with a warning.
+
+    Args:
+        table: The source.
+        roles: Roles so far.
+        options: Columns the user named as features stay in.
+
+    Returns:
+        Columns to leave out, and sentences.
+    """
+    assert roles.label is not None
+    labels = texts(table[roles.label])
+    classes = {label for label in labels if label is not None}
+    words = isinstance(parse_numbers(table[roles.label], roles.label), int)
+    told = {*options.text, *options.categorical, *options.numeric}
+    out, notes = [], []
+    for name in table.column_names:
+        if name in roles.others() or len(classes) < 2:
+            continue
+        values, codes, counts = _few_values(table[name], 2 * len(classes))
+        if values is None or len(values) < 2:
+            continue
+        if words and name not in told and set(values) <= classes:
+            same = float(np.mean(np.array(values, dtype=object)[codes[codes >= 0]] == labels[codes >= 0]))
+            out.append(name)
+            notes.append(
+                f"column {name!r} holds the label's own class names (equal in {100 * same:.1f} % of the rows) and is not "
+                f"used as a feature; --truth {name} to measure against it, --categorical {name} to use it."
+            )
+        elif counts >= 50 and _told(codes, labels) >= 0.995:
+            notes.append(
+                f"column {name!r} tells the label almost perfectly; if it was made from the label, "
+                f"leave it out with --ignore {name} (or --truth {name} where it is the true label)."
+            )
+    return out, notes
+
+
+def _few_values(column: pa.ChunkedArray, limit: int) -> tuple[list[str] | None, np.ndarray, int]:
+    """Distinct values as texts, the code of each row (−1: missing), rows that have one; ``None`` where too many."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.types as pt
+
+    if pt.is_nested(column.type) or pt.is_binary(column.type) or pc.count_distinct(column).as_py() > limit + 2:
+        return None, np.zeros(0, np.int64), 0
+    if isinstance(column, pa.ChunkedArray) and pt.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    cells = texts(column)
+    values = sorted({cell for cell in cells if cell is not None})
+    if len(values) > limit:
+        return None, np.zeros(0, np.int64), 0
+    place = {value: code for code, value in enumerate(values)}
+    codes = np.array([-1 if cell is None else place[cell] for cell in cells], dtype=np.int64)
+    return values, codes, int((codes >= 0).sum())
+
+
+def _told(codes: np.ndarray, labels: np.ndarray) -> float:
+    """Share of rows whose label is the most frequent one of their value."""
+    groups: dict[int, dict[str, int]] = {}
+    for code, label in zip(codes.tolist(), labels, strict=True):
+        if code >= 0 and label is not None:
+            group = groups.setdefault(code, {})
+            group[label] = group.get(label, 0) + 1
+    total = sum(sum(group.values()) for group in groups.values())
+    return sum(max(group.values()) for group in groups.values()) / total if total else 0.0

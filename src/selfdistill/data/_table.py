@@ -1,0 +1,289 @@
+"""Tables: numbers are imputed and standardised, categories become indicators, text becomes TF-IDF."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfdistill._core.errors import DataError
+from selfdistill.data._arrays import column_scales, standardise
+from selfdistill.data._columns import as_numbers, as_strings, as_table, find_kind
+from selfdistill.data._options import ReadOptions
+from selfdistill.data._preprocess import Preprocess
+from selfdistill.data._roles import Roles
+from selfdistill.data._text import TextColumn
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["CATEGORY_LIMIT", "TablePreprocess", "fit_table"]
+
+CATEGORY_LIMIT = 256
+"""Categories of one column that get an indicator; rarer ones share the indicator "other"."""
+_TEXT_LIMIT = 5000
+_INPUT_BYTES = 2 * 2**30
+
+
+class Categories(NamedTuple):
+    """A categorical column: its categories in order, and whether the rest share an indicator."""
+
+    name: str
+    values: list[str]
+    other: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """The numeric columns: median of each, which have a missing indicator, and what standardises both."""
+
+    names: list[str]
+    median: np.ndarray
+    flagged: list[int]
+    scales: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _filled(columns: list[np.ndarray], median: np.ndarray, flagged: Sequence[int], n: int) -> np.ndarray:
+    out = np.empty((n, len(columns) + len(flagged)))
+    for place, column in enumerate(columns):
+        out[:, place] = np.where(np.isnan(column), median[place], column)
+    for place, source in enumerate(flagged):
+        out[:, len(columns) + place] = np.isnan(columns[source])
+    return out
+
+
+def _median(column: np.ndarray) -> float:
+    """Median of the known values; the mean of the middle two is taken without overflow."""
+    known = np.sort(column[~np.isnan(column)])
+    if not len(known):
+        return 0.0
+    low, high = known[(len(known) - 1) // 2], known[len(known) // 2]
+    return float(low / 2 + high / 2) if low != high else float(low)
+
+
+@final
+class TablePreprocess(Preprocess, kind="table"):
+    """Columns of a table as one float32 vector: numbers, missing indicators, categories, texts, in this order.
+
+    Args:
+        roles: The columns that are no features.
+        numbers: See `Numbers`.
+        categories: See `Categories`.
+        texts: Name and words of each text column.
+    """
+
+    def __init__(
+        self, roles: Roles, numbers: Numbers, categories: list[Categories], texts: list[tuple[str, TextColumn]]
+    ) -> None:
+        self.roles, self._numbers, self._categories, self._texts = roles, numbers, categories, texts
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The columns that must be there."""
+        return (*self._numbers.names, *(c.name for c in self._categories), *(name for name, _ in self._texts))
+
+    @property
+    def kinds(self) -> dict[str, tuple[str, ...]]:
+        """The feature columns by kind: "numeric", "categorical", "text"."""
+        categorical, text = tuple(c.name for c in self._categories), tuple(name for name, _ in self._texts)
+        return {"numeric": tuple(self._numbers.names), "categorical": categorical, "text": text}
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """``(d,)``."""
+        d = len(self._numbers.names) + len(self._numbers.flagged)
+        d += sum(len(c.values) + c.other for c in self._categories)
+        return (d + sum(len(column.terms) for _, column in self._texts),)
+
+    def check_columns(self, names: Sequence[str]) -> None:
+        """Refuse a table whose columns are not those of training.
+
+        Args:
+            names: Its columns.
+
+        Raises:
+            DataError: Feature columns are missing, or there are columns that training did not know.
+        """
+        missing = [name for name in self.features if name not in names]
+        known = {*self.features, *self.roles.others()}
+        extra = [name for name in names if name not in known]
+        if not missing and not extra:
+            return
+        parts = [
+            f"{word} {', '.join(map(repr, some[:5]))}{f', ... ({len(some):,} in all)' if len(some) > 5 else ''}"
+            for word, some in (("missing", missing), ("not known from training:", extra))
+            if some
+        ]
+        raise DataError(
+            f"the feature columns differ from training: {'; '.join(parts)}",
+            "Give the columns of training; the label and columns that were ignored may be there or not.",
+        )
+
+    def apply(self, raw: Any) -> Tensor:
+        """Turn rows into vectors.
+
+        Args:
+            raw: A DataFrame or Arrow table with the columns of training, in any order.
+
+        Returns:
+            float32 ``[n, d]``.
+
+        Raises:
+            DataError: The columns differ, or a cell does not fit its column.
+        """
+        table = as_table(raw)
+        self.check_columns(table.column_names)
+        n = table.num_rows
+        out = np.zeros((n, self.input_shape[0]), np.float32)
+        columns = [as_numbers(table[name], name) for name in self._numbers.names]
+        values = _filled(columns, self._numbers.median, self._numbers.flagged, n)
+        start = values.shape[1]
+        out[:, :start] = standardise(values, *self._numbers.scales)
+        for column in self._categories:
+            place = {value: start + code for code, value in enumerate(column.values)}
+            rest = start + len(column.values) if column.other else -1
+            codes = np.array(
+                [-1 if cell is None else place.get(cell, rest) for cell in as_strings(table[column.name], column.name)],
+                dtype=np.int64,
+            )
+            rows = np.flatnonzero(codes >= 0)
+            out[rows, codes[rows]] = 1.0
+            start += len(column.values) + column.other
+        for name, text in self._texts:
+            cells = ["" if cell is None else cell for cell in as_strings(table[name], name)]
+            out[:, start : start + len(text.terms)] = text.apply(cells)
+            start += len(text.terms)
+        return torch.from_numpy(out)
+
+    def facts(self) -> str:
+        """Such as ``"124 numeric columns, 1 text column"``."""
+        parts = [
+            f"{len(names):,} {kind} column{'s' if len(names) != 1 else ''}" for kind, names in self.kinds.items() if names
+        ]
+        return ", ".join(parts) + f" ({self.input_shape[0]:,} inputs)"
+
+    def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Give ``(spec, tensors)``."""
+        spec = {
+            "kind": self.kind,
+            "roles": self.roles.to_spec(),
+            "numeric": self._numbers.names,
+            "flagged": self._numbers.flagged,
+            "categorical": [column._asdict() for column in self._categories],
+            "text": [{"name": name, "terms": list(column.terms)} for name, column in self._texts],
+        }
+        tensors = {"median": torch.from_numpy(self._numbers.median)}
+        for name, array in zip(("scale", "mean", "std"), self._numbers.scales, strict=True):
+            tensors[name] = torch.from_numpy(array)
+        for place, (_, column) in enumerate(self._texts):
+            tensors[f"idf.{place}"] = torch.from_numpy(column.idf)
+        return spec, tensors
+
+    @classmethod
+    def _rebuild(cls, spec: dict[str, Any], tensors: dict[str, Tensor]) -> TablePreprocess:
+        def array(name: str) -> np.ndarray:
+            return np.asarray(tensors[name].double().numpy())
+
+        scales = (array("scale"), array("mean"), array("std"))
+        numbers = Numbers(list(spec["numeric"]), array("median"), [int(i) for i in spec["flagged"]], scales)
+        categories = [Categories(c["name"], list(c["values"]), bool(c["other"])) for c in spec["categorical"]]
+        texts = [(c["name"], TextColumn(c["terms"], array(f"idf.{i}"))) for i, c in enumerate(spec["text"])]
+        return cls(Roles.from_spec(spec["roles"]), numbers, categories, texts)
+
+
+def _kinds(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[dict[str, list[str]], list[str]]:
+    """Sort the feature columns by kind; ``kinds["none"]`` are not used."""
+    kinds: dict[str, list[str]] = {"numeric": [], "categorical": [], "text": [], "none": []}
+    notes = []
+    for name in table.column_names:
+        if name in roles.others():
+            continue
+        told = [kind for kind in ("numeric", "categorical", "text") if name in getattr(options, kind)]
+        if len(told) > 1:
+            raise DataError(f"column {name!r} is given as --{told[0]} and as --{told[1]}", "Give it one kind.")
+        found = find_kind(table[name], name) if not told else None
+        kinds[told[0] if found is None else found.kind].append(name)
+        if found is not None and found.note:
+            notes.append(found.note)
+    return kinds, notes
+
+
+def _fit_categories(cells: np.ndarray, name: str) -> tuple[Categories, str]:
+    counts = Counter(cell for cell in cells if cell is not None)
+    kept = [value for value, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:CATEGORY_LIMIT]]
+    other = len(counts) > CATEGORY_LIMIT
+    note = f"column {name!r} has {len(counts):,} categories; the rarer {len(counts) - len(kept):,} count as one." if other else ""
+    return Categories(name, sorted(kept), other), note
+
+
+def fit_table(
+    table: pa.Table, roles: Roles, options: ReadOptions, where: str
+) -> tuple[TablePreprocess, list[str], dict[str, int]]:
+    """Learn the preprocess from the training rows.
+
+    Args:
+        table: The feature columns, and perhaps others that ``roles`` names.
+        roles: The columns that are no features.
+        options: Kinds that the user gave.
+        where: The source, for messages.
+
+    Returns:
+        The preprocess, sentences, and the counts ``missing_values`` and ``constant_columns``.
+
+    Raises:
+        DataError: No feature column is left, or a cell does not fit its column.
+    """
+    kinds, notes = _kinds(table, roles, options)
+    n, missing, constant = table.num_rows, 0, []
+    columns = [as_numbers(table[name], name) for name in kinds["numeric"]]
+    median = np.array([_median(column) for column in columns], dtype=np.float64)
+    gaps = [int(np.isnan(column).sum()) for column in columns]
+    flagged = [place for place, gap in enumerate(gaps) if gap]
+    values = _filled(columns, median, flagged, n)
+    numbers = Numbers(kinds["numeric"], median, flagged, column_scales(values))
+    missing += sum(gaps)
+    constant += [name for name, std, gap in zip(kinds["numeric"], numbers.scales[2], gaps, strict=False) if not std and not gap]
+    categories = []
+    for name in kinds["categorical"]:
+        cells = as_strings(table[name], name)
+        column, note = _fit_categories(cells, name)
+        categories.append(column)
+        notes += [note] if note else []
+        gap = sum(cell is None for cell in cells)
+        missing += gap
+        constant += [name] if len(column.values) < 2 and not gap else []
+    texts, roles, gap, more = _fit_texts(table, kinds["text"], roles)
+    made = TablePreprocess(Roles(roles.label, roles.id, roles.truth, (*roles.ignored, *kinds["none"])), numbers, categories, texts)
+    if not made.features:
+        raise DataError(
+            f"{where} has no feature column left{': ' + notes[0].rstrip('.') if notes else ''}",
+            "Give it columns to learn from, or choose their kind with --numeric, --categorical or --text.",
+        )
+    if constant:
+        listed = ", ".join(map(repr, constant[:5])) + (", ..." if len(constant) > 5 else "")
+        notes.append(f"{len(constant):,} constant column{'s' if len(constant) > 1 else ''} ({listed}) tell nothing.")
+    counts = {"missing_values": missing + gap, "constant_columns": len(constant)}
+    return made, [*notes, *more], {name: count for name, count in counts.items() if count}
+
+
+def _fit_texts(
+    table: pa.Table, names: list[str], roles: Roles
+) -> tuple[list[tuple[str, TextColumn]], Roles, int, list[str]]:
+    """Fit the text columns within the budget of 2 GiB of inputs; a column without a word joins the ignored ones."""
+    found, notes, gaps, wordless = [], [], 0, []
+    limit = min(_TEXT_LIMIT, max(64, _INPUT_BYTES // (4 * table.num_rows * max(1, len(names)))))
+    for name in names:
+        cells = as_strings(table[name], name)
+        gaps += sum(cell is None for cell in cells)
+        column = TextColumn.fit(["" if cell is None else cell for cell in cells], limit)
+        if column is None:
+            wordless.append(name)
+            notes.append(f"column {name!r} holds no words that repeat and is not used.")
+        else:
+            found.append((name, column))
+    return found, Roles(roles.label, roles.id, roles.truth, (*roles.ignored, *wordless)), gaps, notes

@@ -1,0 +1,207 @@
+"""From a word such as "wideresnet:28-10" to an initialised network."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from selfdistill._core.errors import SettingError
+from selfdistill._core.rng import derive
+from selfdistill.networks._gastaldi2017shake import ShakeShake
+from selfdistill.networks._he2016resnet import ResNet
+from selfdistill.networks._mlp import MLP
+from selfdistill.networks._small_cnn import SmallCNN
+from selfdistill.networks._standardise import Standardise
+from selfdistill.networks._zagoruyko2016wide import WideResNet
+
+__all__ = ["NAMES", "build", "resolve"]
+
+
+class _Kind(NamedTuple):
+    """One kind of network.
+
+    Attributes:
+        make: From input shape, numbers of the specification, and number of classes to the network.
+        default: The numbers, where the specification gives none.
+        pattern: What the part after the colon may look like; a regular expression.
+        example: A valid specification, for messages.
+        least_side: Smallest height and width of an image; 0 where vectors do as well.
+    """
+
+    make: Callable[[tuple[int, ...], Sequence[int], int], nn.Module]
+    default: tuple[int, ...]
+    pattern: str
+    example: str
+    least_side: int
+
+
+_WIDTHS, _PAIR, _NOTHING = r"\d+(,\d+)*", r"\d+-\d+", r"(?!)"
+
+
+def _he(blocks: Sequence[int], widths: Sequence[int], *, projection: bool, least_side: int, name: str) -> _Kind:
+    return _Kind(
+        lambda shape, _, k: ResNet(shape[0], blocks, widths, k, projection=projection), (), _NOTHING, name, least_side
+    )
+
+
+_LARGE = (64, 128, 256, 512)
+_KINDS = {
+    "mlp": _Kind(lambda shape, widths, k: MLP(math.prod(shape), widths, k), (512, 512), _WIDTHS, "mlp:256,128", 0),
+    "cnn": _Kind(lambda shape, widths, k: SmallCNN(shape[0], widths, k), (24, 48, 96), _WIDTHS, "cnn:32,64,128", 8),
+    **{
+        name: _he(blocks, _LARGE, projection=True, least_side=16, name=name)
+        for name, blocks in {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}.items()
+    },
+    **{
+        name: _he((n, n, n), (16, 32, 64), projection=False, least_side=8, name=name)
+        for n in (3, 5, 7, 9)
+        for name in [f"resnet{6 * n + 2}"]
+    },
+    "wideresnet": _Kind(
+        lambda shape, numbers, k: WideResNet(shape[0], numbers[0], numbers[1], k),
+        (28, 10),
+        _PAIR,
+        "wideresnet:28-10",
+        8,
+    ),
+    "shakeshake": _Kind(
+        lambda shape, numbers, k: ShakeShake(shape[0], numbers[0], numbers[1], k),
+        (26, 32),
+        _PAIR,
+        "shakeshake:26-32",
+        8,
+    ),
+}
+
+NAMES = tuple(_KINDS)
+
+
+def _parse(spec: str) -> tuple[str, tuple[int, ...]]:
+    name, colon, rest = spec.strip().lower().partition(":")
+    if name not in _KINDS:
+        near = difflib.get_close_matches(name, NAMES, n=1)
+        raise SettingError(
+            f"network {spec!r} is not one of auto, {', '.join(NAMES)}",
+            f"Did you mean {near[0]!r}?" if near else "Use one of these names.",
+        )
+    kind = _KINDS[name]
+    if not colon:
+        return name, kind.default
+    numbers = tuple(int(number) for number in re.findall(r"\d+", rest)) if re.fullmatch(kind.pattern, rest) else ()
+    if not numbers or min(numbers) < 1:
+        raise SettingError(
+            f"network {spec!r} has {rest!r} after the colon, which {name} does not take",
+            f"Write it like {kind.example!r}.",
+        )
+    return name, numbers
+
+
+def _check_shape(name: str, least_side: int, input_shape: tuple[int, ...]) -> None:
+    if len(input_shape) not in {1, 3} or min(input_shape) < 1:
+        raise SettingError(
+            f"input shape {input_shape} is neither (features,) nor (channels, height, width) with sizes of at least 1",
+            "Give vectors [n, features] or images [n, channels, height, width].",
+        )
+    if not least_side:
+        return
+    if len(input_shape) == 1:
+        raise SettingError(
+            f"network {name!r} needs images, but each example is a vector of {input_shape[0]} numbers",
+            "Use the network 'mlp' or 'auto'.",
+        )
+    if min(input_shape[1:]) < least_side:
+        raise SettingError(
+            f"images of {input_shape[1]} x {input_shape[2]} pixels are too small for {name!r}, "
+            f"which needs at least {least_side} x {least_side}",
+            "Use the network 'mlp' or 'auto', or enlarge the images.",
+        )
+
+
+def resolve(spec: str, input_shape: tuple[int, ...]) -> str:
+    """Choose the network for ``"auto"``, and check any other specification against the inputs.
+
+    Vectors get ``"mlp"``; images of at least 16 by 16 pixels get ``"cnn"``, smaller ones ``"mlp"`` on the flattened
+    image.
+
+    Args:
+        spec: ``"auto"`` or what `build` takes.
+        input_shape: Shape of one example: ``(features,)`` or ``(channels, height, width)``.
+
+    Returns:
+        A specification that `build` takes, in lower case.
+
+    Raises:
+        SettingError: The name is unknown, its numbers make no sense, or it cannot take such inputs.
+
+    Example:
+        >>> resolve("auto", (1, 28, 28)), resolve("auto", (1, 8, 8)), resolve("auto", (30,))
+        ('cnn', 'mlp', 'mlp')
+    """  # noqa: DOC502 (raised by the checks it calls)
+    spec = spec.strip().lower()
+    if spec == "auto":
+        spec = "cnn" if len(input_shape) == 3 and min(input_shape[1:]) >= 16 else "mlp"
+    name, _ = _parse(spec)
+    _check_shape(name, _KINDS[name].least_side, input_shape)
+    return spec
+
+
+def build(
+    spec: str,
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    *,
+    seed: int,
+    stats: tuple[Sequence[float], Sequence[float]] | None = None,
+) -> nn.Module:
+    """Build and initialise a network.
+
+    The weights depend on ``seed`` alone; the global random generators stay as they were. On images the network is
+    a `Standardise` layer followed by the network itself (``model.standardise``, ``model.network``).
+
+    Args:
+        spec: A name, or a name with numbers. ``mlp`` is ``mlp:512,512`` (hidden widths), ``cnn`` is ``cnn:24,48,96``
+            (widths of the blocks), ``resnet18``, ``resnet34``, ``resnet20``, ``resnet32``, ``resnet44``,
+            ``resnet56``, ``wideresnet:28-10`` (depth, widening), ``shakeshake:26-32`` (depth, width). ``"auto"``
+            goes through `resolve`.
+        input_shape: Shape of one example: ``(features,)`` or ``(channels, height, width)``.
+        num_classes: Number of logits; at least 1.
+        seed: Seed of the initial weights.
+        stats: Mean and standard deviation per channel, in the units of the stored pixels. ``None``: pixels are used
+            as they are. Must be ``None`` for vectors.
+
+    Returns:
+        The network, in training mode, float32, on the CPU.
+
+    Raises:
+        SettingError: What `resolve` refuses; no classes; statistics that do not fit the inputs.
+
+    Example:
+        >>> model = build("mlp:32", (20,), 3, seed=0)
+        >>> model(torch.zeros(4, 20)).shape
+        torch.Size([4, 3])
+    """
+    spec = resolve(spec, input_shape)
+    name, numbers = _parse(spec)
+    if num_classes < 1:
+        raise SettingError(f"a network for {num_classes} classes has no output", "Give at least 1 class.")
+    is_image = len(input_shape) == 3
+    if stats is not None and (not is_image or len(stats[0]) != input_shape[0]):
+        raise SettingError(
+            f"statistics of {len(stats[0])} channels do not fit inputs of shape {input_shape}",
+            "Pass one mean and one standard deviation per image channel, and stats=None for vectors.",
+        )
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(derive(seed, "initialise"))  # torch.manual_seed would touch GPUs too
+        network = _KINDS[name].make(input_shape, numbers, num_classes)
+    if not is_image:
+        return network
+    mean, std = stats if stats is not None else ([0.0] * input_shape[0], [1.0] * input_shape[0])
+    standardise = Standardise(mean, std, channels_last=name != "mlp")
+    return nn.Sequential(OrderedDict(standardise=standardise, network=network))

@@ -1,0 +1,150 @@
+"""From what a user typed to a finished run: read, check, train, and the demonstration where no data are named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from selfdistill import data
+from selfdistill._core.dist import rank
+from selfdistill._core.errors import DataError, RunError
+from selfdistill._core.events import Listener
+from selfdistill._core.record import write_record
+from selfdistill.data import LabelledData, ReadOptions
+from selfdistill.train._demo import compare_with_plain, noisy_digits
+from selfdistill.train._methods import method
+from selfdistill.train._run import next_run_folder, run, stored_invocation
+from selfdistill.train._runtime import process_group
+from selfdistill.train._settings import Settings, resolve_device
+
+__all__ = ["Invocation", "start"]
+
+_DIGITS = "digits"
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What was asked for; only what was said, so that a resumed run takes the rest from its record.
+
+    Attributes:
+        source: The data as typed; ``None``: the built-in digits, or those of the resumed run.
+        test: A file with labels to measure on after each epoch.
+        read: Fields of `ReadOptions`.
+        settings: Fields of `Settings`.
+        out: The run directory; by itself the next free ``runs/<name>-NNN``.
+        resume: A run directory to go on with.
+    """
+
+    source: str | None = None
+    test: str | None = None
+    read: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    out: Path | None = None
+    resume: Path | None = None
+
+
+def start(
+    asked: Invocation,
+    *,
+    tell: Listener = lambda event: None,
+    tell_plain: Listener = lambda event: None,
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[dict[str, Any], Path]:
+    """Read, check, and train or go on.
+
+    Args:
+        asked: What the user said.
+        tell: Listener of the run's events.
+        tell_plain: Listener of the demonstration's second training.
+        say: Takes sentences for the user as they come: what is done, and warnings, which begin with ``warning:``.
+
+    Returns:
+        The run record and the run directory.
+
+    Raises:
+        DataError: The data cannot be used.
+        RunError: The run cannot be resumed, or ``out`` is taken.
+    """  # noqa: DOC502 (raised by what is called)
+    asked = _completed(asked)
+    wanted = Settings(**asked.settings)
+    method(wanted.method)
+    device = resolve_device(wanted.device)
+    wanted.resolve(1000, device)  # refuses what is out of range before anything is read
+    with process_group(device):
+        examples, tests = _read(asked, wanted, say)
+        settings = wanted.resolve(len(examples), device)
+        out = asked.resume or asked.out or next_run_folder(_name(asked.source))
+        say(f"{len(examples):,} examples of {examples.num_classes:,} classes, {examples.preprocess.facts()}")
+        for warning in examples.warnings:
+            say(f"warning: {warning}")
+        say(f"Run directory: {out}")
+        source = {"source": asked.source, "read": dict(asked.read), "test": asked.test}
+        record = run(
+            examples, settings, out, source=source, evaluations=tests, resume=asked.resume is not None, tell=tell
+        )
+        for warning in record["warnings"][len(examples.warnings) :]:
+            say(f"warning: {warning}")
+        if asked.source is None and "comparison" not in record:
+            say("Plain training on the same labels, for comparison")
+            record |= {"comparison": compare_with_plain(examples, tests, settings, tell_plain)}
+            if rank() == 0:
+                write_record(out, record)
+    return record, out
+
+
+def _completed(asked: Invocation) -> Invocation:
+    """Fill in from the record what a resumed run was started with."""
+    if asked.resume is None:
+        return asked
+    if asked.out is not None and asked.out != asked.resume:
+        raise RunError(
+            f"--out {asked.out} is not the run to go on with, {asked.resume}", "Leave --out out: a run goes on where it is."
+        )
+    described, settings = stored_invocation(asked.resume)
+    if "read" not in described:
+        raise RunError(f"{asked.resume} was not started by `selfdistill fit`", "Go on from the code that started it.")
+    known = {one.name for one in fields(Settings)}
+    return Invocation(
+        source=asked.source if asked.source is not None else described["source"],
+        test=asked.test if asked.test is not None else described["test"],
+        read=described["read"] | dict(asked.read),
+        settings={k: v for k, v in settings.items() if k in known} | dict(asked.settings),
+        resume=asked.resume,
+    )
+
+
+def _read(
+    asked: Invocation, settings: Settings, say: Callable[[str], None]
+) -> tuple[LabelledData, dict[str, tuple[Tensor, Tensor]]]:
+    if asked.source is None:
+        say("Built-in digits: a fifth held out as a clean test set, 40 % of the other labels flipped")
+        return noisy_digits(settings.seed)
+    say(f"Reading {asked.source}")
+    options = ReadOptions(**{k: tuple(v) if isinstance(v, list) else v for k, v in asked.read.items()})
+    examples = data.read(Path(asked.source), options)
+    return examples, {} if asked.test is None else {"test": _test_set(Path(asked.test), examples)}
+
+
+def _test_set(path: Path, examples: LabelledData) -> tuple[Tensor, Tensor]:
+    new = data.read_new(path, examples.preprocess, examples.classes)
+    if new.labels is None:
+        raise DataError(f"{path} has no labels to measure against", "Give a test file with the label column.")
+    known = new.labels >= 0
+    if not known.any():
+        raise DataError(f"{path} has no label in any row", "Give a test file whose rows have labels.")
+    return new.inputs[known], new.labels[known]
+
+
+def _name(source: str | None) -> str:
+    """Name a run after its data: ``songs.csv`` gives ``songs``."""
+    if source is None:
+        return _DIGITS
+    path = Path(source)
+    with suppress(OSError):
+        path = path.resolve()
+    return path.name.split(".")[0] or "data"

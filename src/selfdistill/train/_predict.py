@@ -1,0 +1,160 @@
+"""Labels and probabilities for new data, from a finished run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfdistill import data
+from selfdistill._core.errors import DataError, RunError, SettingError
+from selfdistill._core.files import atomic
+from selfdistill._core.record import read_record
+from selfdistill.train._loop import predict_probabilities
+from selfdistill.train._model_file import load_model
+from selfdistill.train._runtime import TorchRuntime
+from selfdistill.train._settings import resolve_device
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Predictions", "predict", "write_predictions"]
+
+_BLOCK = 65_536
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a run's classifier says about new examples.
+
+    Attributes:
+        ids: Their names, strings ``[n]``.
+        classes: Names of the classes, K of them.
+        probabilities: float32 ``[n, K]``, rows sum to 1.
+        labels: Their labels where the new data have them, int64 ``[n]`` (−1: missing); else ``None``.
+    """
+
+    ids: np.ndarray
+    classes: tuple[str, ...]
+    probabilities: Tensor
+    labels: Tensor | None = None
+
+    @property
+    def known(self) -> int:
+        """Number of examples that came with a label."""
+        return 0 if self.labels is None else int((self.labels >= 0).sum())
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of predictions equal to the labels that came with the data; ``None`` where none came."""
+        if self.labels is None or not self.known:
+            return None
+        there = self.labels >= 0
+        return (self.probabilities.argmax(-1) == self.labels)[there].float().mean().item()
+
+    def table(self, start: int = 0, stop: int | None = None) -> pd.DataFrame:
+        """Lay the rows out as columns ``id``, ``predicted_label``, ``confidence`` and ``p_<class>`` for each class.
+
+        Args:
+            start: First row.
+            stop: Row after the last.
+
+        Returns:
+            One row per example, in the data's order.
+
+        Example:
+            >>> found = Predictions(np.array(["a"], object), ("cat", "dog"), torch.tensor([[0.25, 0.75]]))
+            >>> found.table().to_csv(index=False).split()
+            ['id,predicted_label,confidence,p_cat,p_dog', 'a,dog,0.75,0.25,0.75']
+        """
+        import pandas as pd
+
+        probabilities = self.probabilities[start:stop].numpy()
+        best = probabilities.argmax(-1)
+        named = {
+            "id": self.ids[start:stop],
+            "predicted_label": np.asarray(self.classes, dtype=object)[best],
+            "confidence": probabilities.max(-1),
+        }
+        columns = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in self.classes])
+        return pd.concat([pd.DataFrame(named), columns], axis=1)
+
+
+def predict(run: Path, new: Path, *, device: str = "auto", batch_size: int = 1024) -> Predictions:
+    """Predict with the classifier of a run directory.
+
+    Args:
+        run: The run directory.
+        new: Data of the kind that the run was trained on, with labels or without.
+        device: See `resolve_device`.
+        batch_size: Examples at once; changes the memory needed, not the result.
+
+    Returns:
+        Labels and probabilities.
+
+    Raises:
+        SettingError: ``batch_size`` below 1.
+        RunError: No run there, or it is not finished.
+        DataError: The new data do not fit the run, or hold nothing.
+    """
+    if batch_size < 1:
+        raise SettingError(f"batch_size is {batch_size}, but must be at least 1", "Leave --batch-size out.")
+    place = resolve_device(device)
+    record = read_record(run)
+    if record.get("status") != "finished":
+        raise RunError(f"{run} is not finished", f"Finish it with: selfdistill fit --resume {run}")
+    model = load_model(run / "model.safetensors")
+    examples = data.read_new(new, model.preprocess, model.classes)
+    if not len(examples.ids):
+        raise DataError(f"{new} has no examples", "Give at least one.")
+    runtime = TorchRuntime(place)
+    network = runtime.prepare(model.network)
+    probabilities = predict_probabilities(network, examples.inputs, runtime, batch_size)
+    return Predictions(examples.ids, model.classes, probabilities, examples.labels)
+
+
+def write_predictions(found: Predictions, to: Path | IO[str]) -> None:
+    """Write the table as CSV to a stream, or as CSV or Parquet, by its ending, to a file, which is never left half.
+
+    Args:
+        found: What to write.
+        to: A text stream, or a path that ends in ``.csv`` or ``.parquet``.
+
+    Raises:
+        SettingError: Another ending, or a folder that does not exist.
+    """
+    if not isinstance(to, Path):
+        _write_csv(found, to)
+        return
+    check_output(to)
+    with atomic(to) as part:
+        if to.suffix == ".parquet":
+            found.table().to_parquet(part, index=False)
+        else:
+            with part.open("w", encoding="utf-8", newline="") as file:
+                _write_csv(found, file)
+
+
+def check_output(to: Path) -> None:
+    """Refuse a file that `write_predictions` could not write, before the work is done.
+
+    Args:
+        to: The file.
+
+    Raises:
+        SettingError: Another ending than ``.csv`` or ``.parquet``, or a folder that does not exist.
+    """
+    if to.suffix not in {".csv", ".parquet"}:
+        raise SettingError(f"--out {to} ends in {to.suffix!r}", "Name a file that ends in .csv or .parquet.")
+    if not to.parent.is_dir():
+        raise SettingError(f"--out {to}: the folder {to.parent} does not exist", "Make it first.")
+
+
+def _write_csv(found: Predictions, file: IO[str]) -> None:
+    for start in range(0, len(found.ids), _BLOCK):
+        part = found.table(start, start + _BLOCK)
+        part.to_csv(file, index=False, header=start == 0, float_format="%.6g", lineterminator="\n")

@@ -1,0 +1,189 @@
+"""A run record in a dozen lines: what was found, where it lies, what to do next. Pure: record in, lines out."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["comparison", "verdict"]
+
+_PAIRS = 5
+_NAMES = 8
+_COUNTS = {
+    "missing_values": "missing feature values imputed",
+    "dropped_unlabelled": "rows without a label left out",
+    "skipped_bad": "unreadable images skipped",
+}
+
+
+def verdict(record: Mapping[str, Any], out: Path) -> list[str]:
+    """Say what a finished run found.
+
+    Args:
+        record: The run record, with its ``result``.
+        out: The run directory, as the user will type it.
+
+    Returns:
+        Lines of text; those that begin a part do not start with a space.
+
+    Example:
+        >>> record = {
+        ...     "data": {"examples": 200, "classes": ["cat", "dog"], "counts": {}},
+        ...     "settings": {"method": "memory", "network": "mlp", "epochs": 9, "device": "cpu"},
+        ...     "result": {"label_issues": 3, "confused": [["cat", "dog", 3]], "never_refined_to": [], "seconds": 2.0},
+        ... }
+        >>> print(*verdict(record, Path("runs/pets-001"))[:5], sep="\\n")
+        3 of 200 labels look wrong (1.5 %)
+          given    ->  refined    count
+          cat      ->  dog            3
+        <BLANKLINE>
+        Trained for 9 epochs in 2 s (memory, mlp, cpu)
+    """
+    result = record["result"]
+    blocks = [
+        _suspects(record),
+        _training(record, result),
+        _read(record["data"].get("counts") or {}),
+        _against_truth(result.get("truth")),
+        _files(out),
+        _next(out, record),
+    ]
+    return [line for block in blocks if block for line in ["", *block]][1:]
+
+
+def _suspects(record: Mapping[str, Any]) -> list[str]:
+    result, n = record["result"], record["data"]["examples"]
+    found = result["label_issues"]
+    if not found:
+        lines = [f"None of the {n:,} labels looks wrong"]
+    else:
+        lines = [f"{found:,} of {n:,} labels look wrong ({_percent(found / n)})", *_pairs(result["confused"], found)]
+    if found > n / 2:
+        lines.append("  More than half: look at some of them before you trust the refined labels.")
+    empty = result.get("never_refined_to") or []
+    if empty:
+        lines.append(f"  No example was refined to: {_names(empty)}. Such classes need a look by hand.")
+    return lines
+
+
+def _pairs(confused: list[list[Any]], found: int) -> list[str]:
+    shown = confused[:_PAIRS]
+    width = max(len(str(name)) for pair in [*shown, ["given", "refined"]] for name in pair[:2])
+    width = min(max(width, 7), 30)
+    lines = [f"  {'given':<{width}}  ->  {'refined':<{width}}  {'count':>7}"]
+    lines += [f"  {_cut(a, width):<{width}}  ->  {_cut(b, width):<{width}}  {count:>7,}" for a, b, count in shown]
+    rest = found - sum(count for _, _, count in shown)
+    return [*lines, *([f"  {'other pairs':<{2 * width + 6}}  {rest:>7,}"] if rest else [])]
+
+
+def _training(record: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
+    s = record["settings"]
+    epochs = f"{s['epochs']} epoch" + ("s" if s["epochs"] != 1 else "")
+    lines = [f"Trained for {epochs} in {_seconds(result['seconds'])} ({s['method']}, {s['network']}, {s['device']})"]
+    for name, value in result.items():
+        if name.endswith("_accuracy"):
+            last, best, at = _percent(value["last"]), _percent(value["best"]), value["best_epoch"] + 1
+            what = name.removesuffix("_accuracy").capitalize()
+            lines.append(f"  {what} accuracy {last} after the last epoch (best: {best}, epoch {at})")
+    return lines
+
+
+def _read(counts: Mapping[str, int]) -> list[str]:
+    lines = [f"  {value:,} {_COUNTS.get(name, name.replace('_', ' '))}" for name, value in counts.items() if value]
+    return ["In the data", *lines] if lines else []
+
+
+def _against_truth(truth: Mapping[str, float] | None) -> list[str]:
+    if not truth:
+        return []
+    lines = [
+        f"Against the truth, known for {truth['examples']:,.0f} examples",
+        f"  Given labels right {_percent(truth['given_right'])}, refined labels right {_percent(truth['refined_right'])}",
+    ]
+    if "wrong_set_right" in truth:
+        lines.append(f"  Of the wrong labels, {_percent(truth['wrong_set_right'])} were set right")
+    if "right_spoiled" in truth:
+        lines.append(f"  Of the right labels, {_percent(truth['right_spoiled'])} were spoiled")
+    if "auroc" in truth:
+        lines.append(
+            f"  Wrong labels found by low label_quality: AUROC {truth['auroc']:.3f}, "
+            f"average precision {truth['average_precision']:.3f}"
+        )
+    return lines
+
+
+def _files(out: Path) -> list[str]:
+    return [
+        f"Files in {out}",
+        "  labels.parquet     each example's given and refined label, label_quality, is_label_issue",
+        "  model.safetensors  the classifier, with what it takes to read new data",
+        "  run.json           settings, versions, curves and results",
+    ]
+
+
+def _next(out: Path, record: Mapping[str, Any]) -> list[str]:
+    labels = str(out / "labels.parquet")
+    code = f"import pandas as pd; print(pd.read_parquet({labels!r}).sort_values('label_quality').head(20))"
+    source = Path(str(record["data"].get("source") or "new.npz"))
+    new = "NEW_FOLDER" if not source.suffix else f"new{source.suffix}"
+    return [
+        "Next",
+        f"  Labels for new data:     selfdistill predict {shlex.quote(str(out))} {new}",
+        "  The most doubtful ones:",
+        f'    python -c "{code}"',
+    ]
+
+
+def comparison(record: Mapping[str, Any]) -> list[str]:
+    """Set a run beside plain training on the same noisy labels, where the truth is known.
+
+    Args:
+        record: A record whose ``comparison`` holds ``method``, ``test_accuracy`` and ``truth`` of the plain run.
+
+    Returns:
+        Lines of a table; none without a comparison.
+    """
+    other = record.get("comparison")
+    if not other:
+        return []
+    both = (other, record["result"])
+    wrong = round((1 - other["truth"]["given_right"]) * other["truth"]["examples"])
+    rows: list[tuple[str, list[str]]] = [
+        ("Test accuracy, last epoch", [_percent(r["test_accuracy"]["last"]) for r in both]),
+        ("Test accuracy, best epoch (an oracle)", [_percent(r["test_accuracy"]["best"]) for r in both]),
+        ("Training labels right, as given", [_percent(r["truth"]["given_right"]) for r in both]),
+        ("Training labels right, refined", [_percent(r["truth"]["refined_right"]) for r in both]),
+        (f"Wrong labels set right, of {wrong:,}", [f"{r['truth']['wrong_set_right'] * wrong:,.0f}" for r in both]),
+        ("Wrong labels found (AUROC)", [f"{r['truth']['auroc']:.3f}" for r in both]),
+    ]
+    heads = ("plain training", record["settings"]["method"])
+    first = max(len(name) for name, _ in rows)
+    widths = [max(len(head), 8) for head in heads]
+    title = " " * (first + 2) + "".join(f"  {head:>{w}}" for head, w in zip(heads, widths, strict=True))
+    body = [
+        f"  {name:<{first}}" + "".join(f"  {v:>{w}}" for v, w in zip(values, widths, strict=True)) for name, values in rows
+    ]
+    return ["What it wins, measured on labels that training never saw", title, *body]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _cut(name: object, width: int) -> str:
+    text = "".join(c if c.isprintable() else "?" for c in str(name))
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def _names(names: list[str]) -> str:
+    shown = ", ".join(_cut(name, 30) for name in names[:_NAMES])
+    return shown + (f", ... ({len(names):,} in all)" if len(names) > _NAMES else "")

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import shutil
+from collections import namedtuple
+
+import pytest
+from selfdistill._core.errors import ResourceError
+from selfdistill._core.files import atomic, check_room, digest, read_json, write_json
+
+
+def test_a_crash_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), atomic(path) as part:
+        part.write_text("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_named_with_the_way_out(tmp_path):
+    with pytest.raises(ResourceError, match=r"no room on disk to write .*a\.txt.*--out"), atomic(tmp_path / "a.txt"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(PermissionError), atomic(tmp_path / "a.txt"):
+        raise PermissionError(errno.EACCES, "no")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_files_mode_is_kept(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("x")
+    path.chmod(0o640)
+    with atomic(path) as part:
+        part.write_text("y")
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_json_round_trip_and_no_nan(tmp_path):
+    write_json(tmp_path / "a.json", {"ü": [1, None]})
+    assert read_json(tmp_path / "a.json") == {"ü": [1, None]}
+    with pytest.raises(ValueError, match="Out of range"):
+        write_json(tmp_path / "a.json", float("nan"))
+    assert read_json(tmp_path / "a.json") == {"ü": [1, None]}
+
+
+def test_digest_is_sha256(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc" * 10**6)
+    assert digest(tmp_path / "a") == hashlib.sha256(b"abc" * 10**6).hexdigest()
+
+
+def test_room_is_checked_where_the_folder_will_be(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10, 9, 2**20))
+    check_room(tmp_path / "new" / "run", 2**20)
+    with pytest.raises(ResourceError, match=r"1 MiB free, but the run needs about 2 MiB"):
+        check_room(tmp_path / "new" / "run", 2**21)

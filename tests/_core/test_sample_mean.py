@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from selfdistill._core.sample_mean import SampleMean
+
+
+@given(st.integers(1, 6), st.integers(1, 3), st.lists(st.integers(0, 10_000), max_size=5))
+@settings(max_examples=40, deadline=None)
+def test_equals_a_twin_that_keeps_lists(n, width, seeds):
+    staged, lists = SampleMean(n, width), [[] for _ in range(n)]
+    for seed in seeds:
+        g = torch.Generator().manual_seed(seed)
+        index = torch.randint(0, n, (4,), generator=g)
+        values = torch.rand(4, width, generator=g)
+        staged.stage(index, values)
+        for i, v in zip(index.tolist(), values, strict=True):
+            lists[i].append(v)
+    mean, written = staged.merge()
+    assert written.tolist() == [bool(vs) for vs in lists]
+    for i, vs in enumerate(lists):
+        expected = torch.stack(vs).mean(0) if vs else torch.zeros(width)
+        torch.testing.assert_close(mean[i], expected, rtol=1e-5, atol=1e-6)
+    assert not staged.merge()[1].any()
+
+
+def test_staged_writes_are_in_the_state():
+    a, b = SampleMean(2, 1), SampleMean(2, 1)
+    a.stage(torch.tensor([1]), torch.tensor([[3.0]]))
+    b.load_state_dict(a.state_dict())
+    assert b.merge()[0].tolist() == [[0.0], [3.0]]

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from selfdistill.issues import LearningDynamics
+
+
+@given(st.integers(0, 10_000), st.integers(1, 8))
+@settings(max_examples=40, deadline=None)
+def test_equals_a_twin_that_replays_each_example(seed, epochs):
+    g = torch.Generator().manual_seed(seed)
+    n, k = 5, 3
+    labels = torch.randint(0, k, (n,), generator=g)
+    history = torch.rand(epochs, n, k, generator=g).softmax(-1)
+    seen = torch.rand(epochs, n, generator=g) < 0.8
+    dynamics = LearningDynamics(labels)
+    for mean, written in zip(history, seen, strict=True):
+        dynamics.update(mean, written)
+    for i in range(n):
+        mine = [(e, p[i]) for e, p in enumerate(history) if seen[e, i]]
+        right = [(e, bool(p.argmax() == labels[i])) for e, p in mine]
+        first = next((e for e, ok in right if ok), -1)
+        drops = sum(a and not b for (_, a), (_, b) in zip(right, right[1:], strict=False))
+        assert dynamics.first_learned[i] == first
+        assert dynamics.forgotten[i] == drops
+        mean = sum(float(p[labels[i]]) for _, p in mine) / max(len(mine), 1)
+        assert abs(float(dynamics.mean_given()[i]) - mean) < 1e-5

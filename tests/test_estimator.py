@@ -1,0 +1,398 @@
+"""The scikit-learn door: scikit-learn's own checks, and that it shows what a run by hand gives."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import subprocess
+import sys
+from functools import partial
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone, is_classifier
+from sklearn.model_selection import GridSearchCV, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from torch import nn
+
+import selfdistill
+from selfdistill import SelfDistillClassifier
+from selfdistill._core.errors import DataError, ResourceError, SettingError
+from selfdistill.data import from_arrays
+from selfdistill.train import Settings, TorchRuntime, fit, predict_probabilities
+
+quick = partial(SelfDistillClassifier, "mlp:16", epochs=3, random_state=0)
+
+
+def blobs(n: int = 240, k: int = 3, rate: float = 0.4, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Inputs, given labels (each wrong with probability ``rate``), true labels."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(k, size=n)
+    centres = 5 * np.stack([np.cos(2 * np.pi * np.arange(k) / k), np.sin(2 * np.pi * np.arange(k) / k)], 1)
+    given = np.where(rng.random(n) < rate, (truth + rng.integers(1, k, size=n)) % k, truth)
+    return centres[truth] + rng.normal(size=(n, 2)), given, truth
+
+
+@parametrize_with_checks([SelfDistillClassifier()])
+def test_scikit_learn_s_checks(estimator, check):
+    check(estimator)
+
+
+def test_it_shows_what_a_run_by_hand_gives():
+    X, y, _ = blobs()
+    door = SelfDistillClassifier("mlp:16", epochs=5, lr=0.05, random_state=7, device="cpu").fit(X, y)
+    data = from_arrays(X, y)
+    hand = fit(data, Settings(network="mlp:16", epochs=5, lr=0.05, seed=7).resolve(len(X), "cpu"))
+    assert_array_equal(door.pred_probs_.argmax(1), hand.targets.refined().argmax(1).numpy())
+    assert_allclose(door.pred_probs_, hand.targets.refined().numpy(), rtol=1e-5, atol=1e-7)
+    assert_allclose(door.predict_proba(X), predict_probabilities(hand.model, data.inputs, TorchRuntime()).numpy())
+    assert [row["loss"] for row in hand.curves] == door.curves_["loss"].tolist()
+    assert_array_equal(door.get_label_issues()["times_forgotten"], hand.dynamics.forgotten.numpy())
+    assert_array_equal(door.get_label_issues()["first_learned_epoch"], hand.dynamics.first_learned.numpy())
+    assert door.n_iter_ == 5
+
+
+def test_shares_of_rows_sum_to_one_and_agree_with_the_refined_labels():
+    X, y, _ = blobs()
+    clf = quick().fit(X, y)
+    assert clf.pred_probs_.dtype == np.float32
+    assert clf.pred_probs_.shape == (240, 3)
+    assert_allclose(clf.pred_probs_.sum(1), 1, rtol=1e-6)
+    assert clf.pred_probs_.min() >= 0
+    assert_array_equal(clf.refined_labels_, clf.classes_[clf.pred_probs_.argmax(1)])
+    assert clf.label_quality_.dtype == np.float64
+    assert clf.label_quality_.min() >= 0
+    assert clf.label_quality_.max() <= 1
+    assert_allclose(clf.predict_proba(X).sum(1), 1, rtol=1e-6)
+
+
+def test_it_wins_over_the_given_labels():
+    X, y, truth = blobs()
+    clf = SelfDistillClassifier("mlp:32", epochs=40, random_state=0).fit(X, y)
+    given = (y == truth).mean()
+    assert given < 0.65
+    assert (clf.refined_labels_ == truth).mean() > 0.95
+    assert clf.score(X, truth) > 0.95
+    issues = clf.get_label_issues()
+    assert issues["is_label_issue"][y != truth].mean() > 0.9
+    assert issues["label_quality"][y != truth].mean() < issues["label_quality"][y == truth].mean()
+
+
+def test_the_table_of_issues_has_cleanlab_s_columns():
+    X, y, _ = blobs()
+    clf = quick().fit(X, np.array(["c", "a", "b"])[y])
+    table = clf.get_label_issues()
+    assert isinstance(table.index, pd.RangeIndex)
+    assert table.index.start == 0
+    assert list(table.columns[:4]) == ["is_label_issue", "label_quality", "given_label", "predicted_label"]
+    assert [str(dtype) for dtype in table.dtypes.iloc[:4]] == ["bool", "float64", "int16", "int16"]
+    assert_array_equal(table["given_label"], np.array([2, 0, 1])[y])  # positions in ["a", "b", "c"]
+    assert_array_equal(table["given_class"], np.array(["c", "a", "b"])[y])
+    assert_array_equal(table["refined_class"], clf.classes_[table["predicted_label"]])
+    assert_array_equal(table["is_label_issue"], table["given_label"] != table["predicted_label"])
+    assert_allclose(table["refined_confidence"], clf.pred_probs_.max(1))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        np.array(["10", "9", "2"]),
+        np.array(["zwei Wörter", " eins", "Ärger"]),
+        np.array(["b", "a", "c"], dtype=object),
+        np.array([30, -1, 7]),
+        np.array([2.0, 0.0, 11.0]),
+        np.array([True, False, True]),
+    ],
+    ids=["digits", "unicode", "object", "int", "float", "bool"],
+)
+def test_columns_follow_the_sorted_classes_of_any_type(names):
+    X, y, _ = blobs(rate=0)
+    clf = SelfDistillClassifier("mlp:32", epochs=20, random_state=0).fit(X, names[y])
+    assert_array_equal(clf.classes_, np.unique(names))
+    assert clf.predict(X).dtype == names.dtype
+    assert clf.score(X, names[y]) > 0.95
+    assert (clf.refined_labels_ == names[y]).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        list,
+        lambda y: pd.Series(y, index=np.arange(len(y))[::-1]),
+        lambda y: pd.Series(y).astype("category"),
+        pd.Categorical,
+        lambda y: pd.Series(y, dtype="string"),
+    ],
+    ids=["list", "series", "category series", "categorical", "string"],
+)
+def test_every_holder_of_labels_is_taken_by_position(wrap):
+    X, y, _ = blobs()
+    names = np.array(["x", "y", "z"])[y]
+    assert_array_equal(quick().fit(X, wrap(names)).pred_probs_, quick().fit(X, names).pred_probs_)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize(("shape", "inside"), [((8, 8), (1, 8, 8)), ((8, 8, 3), (3, 8, 8)), ((3, 8, 8), (3, 8, 8))])
+def test_images_in_three_layouts(shape, inside, dtype):
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=60)
+    X = (rng.random((60, *shape)) * 100 + 100 * y.reshape(-1, *[1] * len(shape))).astype(dtype)
+    for network in ("mlp:16", "cnn:4,4"):
+        clf = SelfDistillClassifier(network, epochs=10, augment="none", random_state=0).fit(X, y)
+        assert clf.preprocess_.input_shape == inside
+        assert clf.n_features_in_ == np.prod(shape)
+        assert clf.score(X, y) > 0.9
+        assert_allclose(clf.predict_proba(X[:5]), clf.predict_proba(X)[:5], rtol=1e-4, atol=1e-6)
+        with pytest.raises(DataError, match="training had"):
+            clf.predict(X[:, :4])
+
+
+def table(n: int = 120) -> tuple[pd.DataFrame, np.ndarray]:
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=n)
+    columns = {
+        "size": rng.normal(size=n) + 3 * y,
+        "colour": np.array(["red", "green", "blue"], dtype=object)[rng.integers(3, size=n)],
+        "shape": pd.Categorical(np.where(rng.random(n) < 0.1, "round", np.where(y == 1, "long", "flat"))),
+        "count": rng.integers(100, size=n),
+    }
+    frame = pd.DataFrame(columns, index=np.arange(n) + 1000)
+    frame.iloc[3:9, 0] = np.nan
+    frame.iloc[5, 1] = None
+    return frame, y
+
+
+@pytest.mark.filterwarnings("ignore:.*missing.*:UserWarning")
+def test_a_table_with_mixed_columns_and_gaps():
+    frame, y = table()
+    clf = SelfDistillClassifier("mlp:16", epochs=20, random_state=0).fit(frame, y)
+    assert clf.feature_names_in_.tolist() == ["size", "colour", "shape", "count"]
+    assert clf.n_features_in_ == 4
+    assert clf.score(frame, y) > 0.9
+    assert_array_equal(clf.predict(frame.iloc[10:20]), clf.predict(frame)[10:20])
+    new = frame.iloc[:4].assign(colour="violet")
+    assert clf.predict(new).shape == (4,)
+    with pytest.raises(ValueError, match="feature names should match"):
+        clf.predict(frame.drop(columns="size"))
+
+
+def test_a_frame_without_names_and_an_array_after_a_frame():
+    X, y, _ = blobs(rate=0)
+    clf = quick(epochs=20).fit(pd.DataFrame(X), y)
+    assert not hasattr(clf, "feature_names_in_")
+    assert_array_equal(clf.predict(pd.DataFrame(X)), clf.predict(X))
+    named = quick().fit(pd.DataFrame(X, columns=["a", "b"]), y)
+    with pytest.warns(UserWarning, match="valid feature names"):
+        named.predict(X)
+
+
+class Pixels(nn.Module):
+    """A network that notes what it is given."""
+
+    def __init__(self, features: int = 2, classes: int = 3) -> None:
+        super().__init__()
+        self.layer = nn.Linear(features, classes)
+        self.seen: list[torch.Tensor] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen.append(x.detach().clone())
+        return self.layer(x.float().flatten(1) / 10)
+
+
+@pytest.mark.parametrize(("dtype", "inside"), [(np.float64, torch.float32), (np.int32, torch.int64)])
+def test_an_own_module_is_copied_and_gets_the_numbers_as_given(dtype, inside):
+    X, y, _ = blobs()
+    X = (10 * X + 100).astype(dtype)
+    network = Pixels()
+    before = [p.clone() for p in network.parameters()]
+    clf = SelfDistillClassifier(network, epochs=2, batch_size=16, random_state=0).fit(X, y)
+    assert clf.module_ is not network
+    assert network.seen == []
+    assert all(map(torch.equal, before, network.parameters()))
+    assert not torch.equal(before[0], clf.module_.layer.weight)
+    rows = {tuple(row) for row in torch.from_numpy(X).to(inside).tolist()}
+    assert all(part.dtype == inside for part in clf.module_.seen)
+    assert {tuple(row) for part in clf.module_.seen for row in part.tolist()} == rows
+    assert isinstance(clone(clf).network, Pixels)
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [
+        lambda shape, classes: nn.Linear(*shape, classes),
+        lambda: nn.Linear(2, 3),
+        Pixels,
+        partial(nn.Linear, 2, 3),
+    ],
+    ids=["shape and classes", "nothing", "class", "partial"],
+)
+def test_a_factory_is_seeded(factory):
+    X, y, _ = blobs()
+    one, two, other = (SelfDistillClassifier(factory, epochs=2, random_state=s).fit(X, y) for s in (0, 0, 1))
+    assert_array_equal(one.pred_probs_, two.pred_probs_)
+    assert np.abs(one.pred_probs_ - other.pred_probs_).max() > 0
+
+
+def test_own_networks_take_any_shape_without_augmentation():
+    rng = np.random.default_rng(0)
+    y = np.arange(40) % 2
+    X = rng.normal(size=(40, 5, 6, 2)).astype(np.float32)
+    clf = SelfDistillClassifier(Pixels(60, 2), epochs=2, random_state=0).fit(X, y)
+    given = {tuple(row.ravel().tolist()) for row in X}
+    assert {tuple(row.flatten().tolist()) for part in clf.module_.seen for row in part} == given
+    assert clf.predict(X).shape == (40,)
+
+
+@pytest.mark.parametrize(
+    ("network", "text"),
+    [
+        (nn.Linear(5, 3), r"cannot take inputs of shape \[2, 2\]"),
+        (nn.Linear(2, 4), r"returns shape \(2, 4\) for 2 examples, but must return \(2, 3\)"),
+        (lambda a: nn.Linear(2, 3), "takes 1 arguments, but must take 2 or none"),
+        (lambda: "mlp", "gives a str"),
+        (7, "network is 7, which gives a int"),
+        ("mpl", "Did you mean 'mlp'"),
+    ],
+)
+def test_a_network_that_does_not_fit(network, text):
+    X, y, _ = blobs()
+    with pytest.raises(SettingError, match=text):
+        SelfDistillClassifier(network).fit(X, y)
+
+
+def test_a_seed_repeats_and_none_does_not():
+    X, y, _ = blobs()
+    same = [quick(random_state=3).fit(X, y).pred_probs_ for _ in range(2)]
+    assert_array_equal(*same)
+    drawn = [quick(random_state=np.random.RandomState(5)).fit(X, y).pred_probs_ for _ in range(2)]
+    assert_array_equal(*drawn)
+    free = [quick(random_state=None).fit(X, y).pred_probs_ for _ in range(2)]
+    assert np.abs(free[0] - free[1]).max() > 0
+    with pytest.raises(ValueError, match="seed"):
+        quick(random_state="a").fit(X, y)
+
+
+@pytest.mark.parametrize("network", ["mlp:8", nn.Sequential(nn.Linear(2, 8), nn.Dropout(), nn.Linear(8, 3)), Pixels])
+@pytest.mark.parametrize("random_state", [0, None])
+def test_global_generators_are_left_alone(network, random_state):
+    X, y, _ = blobs()
+    torch_before, numpy_before = torch.get_rng_state(), pickle.dumps(np.random.get_state())  # noqa: NPY002 (what is tested)
+    clf = SelfDistillClassifier(network, epochs=1, random_state=random_state).fit(X, y)
+    clf.predict(X)
+    assert torch.equal(torch_before, torch.get_rng_state())
+    assert numpy_before == pickle.dumps(np.random.get_state())  # noqa: NPY002
+
+
+def test_pickle_joblib_and_clone():
+    X, y, _ = blobs()
+    clf = quick().fit(X, y)
+    file = io.BytesIO()
+    joblib.dump(clf, file)
+    file.seek(0)
+    for twin in (pickle.loads(pickle.dumps(clf)), joblib.load(file)):
+        assert_array_equal(twin.predict_proba(X), clf.predict_proba(X))
+        pd.testing.assert_frame_equal(twin.get_label_issues(), clf.get_label_issues())
+    fresh = clone(clf)
+    assert fresh.get_params() == clf.get_params()
+    assert not hasattr(fresh, "classes_")
+
+
+def test_pipeline_grid_search_and_cross_val_predict():
+    X, y, truth = blobs()
+    pipe = make_pipeline(StandardScaler(), quick(epochs=10))
+    grid = {"selfdistillclassifier__lr": [0.01, 0.1], "selfdistillclassifier__method": ["cross-entropy", "selfdistill"]}
+    found = GridSearchCV(pipe, grid, cv=2, error_score="raise").fit(X, y)
+    assert found.best_params_.keys() == grid.keys()
+    assert found.score(X, truth) > 0.8
+    out_of_sample = cross_val_predict(quick(epochs=10), X, y, cv=3, method="predict_proba")
+    assert out_of_sample.shape == (240, 3)
+    assert (out_of_sample.argmax(1) == truth).mean() > 0.8
+    assert is_classifier(pipe)
+
+
+def test_predictions_do_not_depend_on_what_else_is_predicted():
+    X, y, _ = blobs(n=1500)
+    clf = quick(epochs=1).fit(X, y)
+    whole = clf.predict_proba(X)
+    parts = np.concatenate([clf.predict_proba(part) for part in np.array_split(X, 7)])
+    assert_allclose(whole, parts, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("y", "text"),
+    [
+        (["a"] * 4, "the labels hold only the class .*'a'.*, but training needs at least 2 classes"),
+        (pd.Series(["a", None, "b", "a"]), "1 labels are missing, the first in row 1"),
+        (np.array(["a", None, "b", "a"], dtype=object), "label"),
+        (np.array([0.0, 1.0, np.nan, 1.0]), "Input y contains NaN"),
+        (np.array(["a", "b", "nan", "a"]), "no label in 1 of 4 rows"),
+        (np.array([0.5, 1.5, 2.5, 3.7]), "Unknown label type"),
+        ([0, 1, 0], "inconsistent numbers of samples"),
+        (np.array([0, "a", 1, "b"], dtype=object), "label"),
+    ],
+)
+@pytest.mark.parametrize("holder", [np.asarray, pd.DataFrame])
+def test_labels_that_cannot_be_used(y, text, holder):
+    with pytest.raises(ValueError, match=text):
+        quick().fit(holder(np.arange(8.0).reshape(4, 2)), y)
+
+
+def test_odd_but_legal_data():
+    rng = np.random.default_rng(0)
+    with pytest.warns(UserWarning, match="class 'rare' has one example"):
+        clf = quick().fit(rng.normal(size=(17, 1)), ["a", "b"] * 8 + ["rare"])
+    assert clf.classes_.tolist() == ["a", "b", "rare"]
+    two = quick().fit([[0.0, 1.0], [0.0, 2.0], [0.0, 3.0], [0.0, 4.0]], [0, 0, 1, 1])  # a constant column
+    assert two.predict([[0.0, 1.0]]).shape == (1,)
+    many = quick(batch_size=64).fit(rng.normal(size=(2000, 3)), np.arange(2000) % 1000)
+    assert many.pred_probs_.shape == (2000, 1000)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "text"),
+    [
+        ({"epochs": 0}, SettingError, "epochs is 0, but must be at least 1"),
+        ({"lr": -1.0}, SettingError, "lr is -1.0"),
+        ({"method": "selfdistil"}, SettingError, "Did you mean selfdistill"),
+        ({"device": "abacus"}, SettingError, "abacus"),
+        ({"device": "cuda:99"}, ResourceError, "not there"),
+        ({"precision": "fp8"}, SettingError, "fp8"),
+    ],
+)
+def test_settings_out_of_range(settings, error, text):
+    X, y, _ = blobs()
+    with pytest.raises(error, match=text):
+        SelfDistillClassifier("mlp:4", **{"epochs": 1} | settings).fit(X, y)
+
+
+def test_verbose_writes_one_line_per_epoch_to_stderr(capsys):
+    X, y, _ = blobs()
+    quick(verbose=1).fit(X, y)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert [line.split(":")[0] for line in said.err.splitlines()] == ["epoch 1", "epoch 2", "epoch 3"]
+    quick().fit(X, y)
+    assert capsys.readouterr().err == ""
+
+
+def test_tensors_are_taken():
+    X, y, _ = blobs()
+    tensors = torch.from_numpy(X).requires_grad_(), torch.from_numpy(y)
+    assert_array_equal(quick().fit(*tensors).pred_probs_, quick().fit(X, y).pred_probs_)
+
+
+def test_the_package_loads_nothing_heavy_until_asked():
+    code = (
+        "import sys, selfdistill; assert not {'torch', 'sklearn', 'numpy'} & set(sys.modules); "
+        "selfdistill.SelfDistillClassifier; assert 'sklearn' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert "SelfDistillClassifier" in dir(selfdistill)
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = selfdistill.nothing

@@ -1,0 +1,114 @@
+"""The loop against a plain one written out here, and what surrounds it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from selfdistill import data, networks, train
+from selfdistill._core.errors import SettingError
+from selfdistill._core.events import BatchDone, EpochDone, RunStarted
+from selfdistill._core.rng import torch_generator
+
+N = 90
+
+
+@pytest.fixture
+def blobs():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, N)
+    x = np.eye(3)[truth] * 3 + rng.normal(size=(N, 3))
+    return data.from_arrays(x, truth.astype(str))
+
+
+def settings(**kwargs):
+    return train.Settings(**({"network": "mlp:16", "epochs": 3, "batch_size": 16, "method": "memory"} | kwargs)).resolve(
+        N, "cpu"
+    )
+
+
+def plain_loop(blobs, chosen, *, memory):
+    """The same training in plain torch, with a memory kept as a dictionary."""
+    net = networks.build("mlp:16", (3,), 3, seed=0, stats=None)
+    opt = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    steps = chosen.epochs * 6  # 90 = 5 x 16 + 10
+    schedule = torch.optim.lr_scheduler.OneCycleLR(opt, 0.1, steps + 1, cycle_momentum=False)
+    m = {i: torch.eye(3)[blobs.labels[i]] for i in range(N)}
+    for epoch in range(chosen.epochs):
+        order = torch.randperm(N, generator=torch_generator(0, "shuffle", epoch)).tolist()
+        new = {}
+        hardness = epoch / chosen.epochs
+        for start in range(0, N, 16):
+            part = order[start : start + 16]
+            z = net(blobs.inputs[part])
+            rows = []
+            for i in part:
+                read = (1 - hardness) * m[i] + hardness * torch.eye(3)[m[i].argmax()]
+                rows.append(read if memory else torch.eye(3)[blobs.labels[i]])
+            loss = -(torch.stack(rows) * z.log_softmax(-1)).sum(-1).mean()
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+            schedule.step()
+            new |= {i: p for i, p in zip(part, z.detach().softmax(-1), strict=True)}
+        m = {i: 0.9 * m[i] + 0.1 * new[i] if memory else new[i] for i in range(N)}
+    return net, torch.stack([m[i] for i in range(N)])
+
+
+@pytest.mark.parametrize("method", ["memory", "cross-entropy"])
+def test_equals_a_plain_loop(blobs, method):
+    fitted = train.fit(blobs, settings(method=method))
+    net, refined = plain_loop(blobs, fitted.settings, memory=method == "memory")
+    for a, b in zip(fitted.model.parameters(), net.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(fitted.targets.refined(), refined, rtol=1e-4, atol=1e-5)
+
+
+def test_the_global_random_state_is_left_alone_and_runs_repeat(blobs):
+    before = torch.get_rng_state()
+    a, b = (train.fit(blobs, settings()) for _ in range(2))
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(x, y) for x, y in zip(a.model.parameters(), b.model.parameters(), strict=True))
+    c = train.fit(blobs, settings(seed=1))
+    assert not torch.equal(next(a.model.parameters()), next(c.model.parameters()))
+
+
+def test_events_tell_the_story_in_order(blobs):
+    heard = []
+    fitted = train.fit(blobs, settings(epochs=2), tell=heard.append, evaluations={"test": (blobs.inputs, blobs.labels)})
+    assert heard[0] == RunStarted(2, 0, N, 6)
+    assert [type(e) for e in heard[1:]] == ([BatchDone] * 6 + [EpochDone]) * 2
+    assert sum(e.examples for e in heard if isinstance(e, BatchDone)) == 2 * N
+    assert heard[-1].metrics == fitted.curves[-1]
+    assert set(fitted.curves[0]) == {
+        "loss", "agreement", "refined_share", "lr", "seconds", "examples_per_second", "test_accuracy"
+    }  # fmt: skip
+
+
+def test_the_best_checkpoint_is_never_chosen_by_an_evaluation(blobs):
+    """Evaluations watch; they do not steer."""
+    with_set = train.fit(blobs, settings(), evaluations={"test": (blobs.inputs, blobs.labels)})
+    without = train.fit(blobs, settings())
+    assert all(torch.equal(a, b) for a, b in zip(with_set.model.parameters(), without.model.parameters(), strict=True))
+
+
+def test_a_diverging_run_says_so(blobs):
+    with pytest.raises(SettingError, match=r"the loss became (nan|inf) in epoch \d+. Lower --lr"):
+        train.fit(blobs, settings(lr=1e9, epochs=20))
+
+
+def test_a_module_of_ones_own_and_bf16(blobs):
+    net = torch.nn.Linear(3, 3)
+    fitted = train.fit(blobs, settings(precision="bf16"), model=net)
+    assert fitted.model is net
+    assert not net.training
+    assert fitted.curves[-1]["loss"] < fitted.curves[0]["loss"]
+
+
+def test_compiled_training_follows_the_plain_one(blobs, monkeypatch):
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda module: compiled(module, backend="eager", fullgraph=True))
+    torch._dynamo.reset()
+    a, b = train.fit(blobs, settings(compile=True)), train.fit(blobs, settings())
+    for x, y in zip(a.model.parameters(), b.model.parameters(), strict=True):
+        torch.testing.assert_close(x, y)

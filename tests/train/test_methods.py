@@ -1,0 +1,148 @@
+"""One table, every method: each entry inherits these tests."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from selfdistill import networks, train
+from selfdistill._core.errors import SettingError
+from selfdistill.targets import Targets
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+N, K, B = 40, 5, 8
+every_method = pytest.mark.parametrize("name", train.METHODS)
+
+
+def make(name, n=N, k=K, epochs=4):
+    labels = torch.randint(0, k, (n,), generator=torch.Generator().manual_seed(1))
+    return train.METHODS[name], labels, train.METHODS[name].build(labels, k, epochs)
+
+
+def epoch_of_writes(targets, n=N, k=K, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    for index in torch.randperm(n, generator=g).split(B):
+        targets.write(index, torch.randn(len(index), k, generator=g).mul(3).softmax(-1))
+
+
+def leaves(value):
+    return [value] if isinstance(value, torch.Tensor) else [leaf for part in value for leaf in leaves(part)]
+
+
+@every_method
+def test_obeys_the_protocol(name):
+    _, labels, targets = make(name)
+    assert isinstance(targets, Targets)
+    mean, written = (epoch_of_writes(targets), targets.end_epoch())[1]
+    assert mean.shape == (N, K)
+    assert written.all()
+    refined = targets.refined()
+    assert refined.shape == (N, K)
+    torch.testing.assert_close(refined.sum(-1), torch.ones(N))
+    assert (refined >= 0).all()
+    assert len(labels) == N
+
+
+@every_method
+def test_read_changes_nothing_write_stages_and_end_epoch_commits(name):
+    _, _, targets = make(name)
+    index, logits = torch.arange(B), torch.randn(B, K, generator=torch.Generator().manual_seed(2))
+    before = {k: v.clone() for k, v in targets.state_dict().items()}
+    first = leaves(targets.read(index, logits))
+    assert all(torch.equal(v, before[k]) for k, v in targets.state_dict().items())
+    targets.write(index, logits.softmax(-1))
+    for a, b in zip(first, leaves(targets.read(index, logits)), strict=True):
+        assert torch.equal(a, b)
+    targets.end_epoch()
+    assert not all(torch.equal(v, before[k]) for k, v in targets.state_dict().items())
+
+
+@every_method
+def test_targets_are_never_differentiated_and_losses_are_per_sample(name):
+    method, _, targets = make(name)
+    logits = torch.randn(B, K, requires_grad=True)
+    target = targets.read(torch.arange(B), logits)
+    assert not any(leaf.requires_grad for leaf in leaves(target))
+    value = method.loss(logits, target)
+    assert value.shape == (B,)
+    value.sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
+@every_method
+def test_the_state_goes_through_state_dict_and_training_goes_on_alike(name):
+    _, _, a = make(name)
+    _, _, b = make(name)
+    epoch_of_writes(a)
+    a.end_epoch()
+    epoch_of_writes(a, seed=1)  # staged, not committed: it must come along too
+    b.load_state_dict(a.state_dict())
+    for targets in (a, b):
+        targets.end_epoch()
+        epoch_of_writes(targets, seed=2)
+        targets.end_epoch()
+    assert all(torch.equal(v, b.state_dict()[k]) for k, v in a.state_dict().items())
+
+
+@every_method
+def test_all_state_moves_with_to(name):
+    _, _, targets = make(name)
+    targets.to(torch.device("meta"))
+    assert {v.device.type for v in targets.state_dict().values()} == {"meta"}
+
+
+@every_method
+def test_loss_and_target_compile_without_graph_breaks(name):
+    method, _, targets = make(name)
+    epoch_of_writes(targets)
+    targets.end_epoch()
+
+    def step(logits, index):
+        value = method.loss(logits, targets.read(index, logits.detach())).mean()
+        targets.write(index, logits.detach().softmax(-1))
+        return value
+
+    torch._dynamo.reset()
+    explained = torch._dynamo.explain(step)(torch.randn(B, K), torch.arange(B))
+    assert explained.graph_break_count == 0, explained.break_reasons
+    assert explained.graph_count == 1
+
+
+class Elements(TorchDispatchMode):
+    """Counts one operation per element that any kernel writes or reads, besides what the FLOP counter knows."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for t in torch.utils._pytree.tree_leaves((args, out)):
+            self.count += t.numel() if isinstance(t, torch.Tensor) and t.numel() <= 256 * K else 0
+        return out
+
+
+def cost(name, network, shape):
+    """FLOPs of the network's step plus ten per element that targets and losses touch: an upper bound."""
+    method, _, targets = make(name, n=256, k=10)
+    model = networks.build(network, shape, 10, seed=0, stats=([0.5] * shape[0], [0.5] * shape[0]))
+    x, index = torch.rand(128, *shape), torch.arange(128)
+    with FlopCounterMode(display=False) as flops:
+        logits = model(x)
+        gradient = torch.ones_like(logits)
+        logits.backward(gradient)
+    with Elements() as elements:
+        loss = method.loss(logits.detach().requires_grad_(), targets.read(index, logits.detach())).mean()
+        loss.backward()
+        targets.write(index, logits.detach().softmax(-1))
+    return flops.get_total_flops() + 10 * elements.count
+
+
+@every_method
+@pytest.mark.parametrize(("network", "shape"), [("mlp", (1, 28, 28)), ("cnn", (1, 28, 28))])
+def test_a_step_costs_at_most_five_percent_more_flops_than_cross_entropy(name, network, shape):
+    assert cost(name, network, shape) <= 1.05 * cost("cross-entropy", network, shape)
+
+
+def test_an_unknown_method_names_the_nearest():
+    with pytest.raises(SettingError, match=r"'selfdistil' does not exist. Did you mean selfdistill\? Choose one of: "):
+        train.method("selfdistil")

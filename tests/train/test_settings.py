@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+from selfdistill._core.errors import ResourceError, SettingError
+from selfdistill.train import Settings, resolve_device
+
+
+@pytest.mark.parametrize(
+    ("n", "batch", "epochs"), [(20, 16, 100), (700, 32, 100), (1437, 64, 100), (10_000, 128, 38), (60_000, 128, 15)]
+)
+def test_what_is_chosen_by_itself(n, batch, epochs):
+    resolved = Settings().resolve(n, "cpu")
+    assert (resolved.batch_size, resolved.epochs, resolved.precision) == (batch, epochs, "fp32")
+    assert Settings().resolve(n, "cuda").precision == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "words"),
+    [
+        ({"epochs": 0}, "epochs is 0, but must be at least 1"),
+        ({"batch_size": 1}, "batch_size is 1, but must be at least 2"),
+        ({"lr": 0.0}, r"lr is 0\.0, but must be finite and above 0"),
+        ({"lr": float("nan")}, "lr is nan"),
+        ({"weight_decay": -1.0}, "weight_decay is -1"),
+        ({"momentum": 1.0}, r"momentum is 1\.0, but must be below 1"),
+        ({"precision": "fp8"}, "precision is 'fp8'"),
+    ],
+)
+def test_values_out_of_range_are_named(kwargs, words):
+    with pytest.raises(SettingError, match=words):
+        Settings(**kwargs).resolve(100, "cpu")
+
+
+def test_devices():
+    assert resolve_device("cpu") == "cpu"
+    with pytest.raises(ResourceError, match=r"device 'cuda:7' is not there\. Choose --device auto or cpu"):
+        resolve_device("cuda:7")
+    with pytest.raises(SettingError, match="'quantum', which is no device"):
+        resolve_device("quantum")
