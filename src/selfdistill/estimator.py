@@ -234,7 +234,7 @@ class SelfDistillClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         if table:
             data = from_frame(self._named(X), names[codes])
         else:
-            data = from_arrays(X, names[codes], user=not isinstance(self.network, str))
+            data = from_arrays(X, names[codes], form=None if isinstance(self.network, str) else "user")
         self.preprocess_ = data.preprocess
         return replace(data, labels=torch.from_numpy(codes), classes=tuple(names))
 
@@ -264,13 +264,15 @@ def _on_host(values: Any) -> Any:
 
 
 def _without_missing(y: Any) -> Any:
-    missing = np.asarray(pd.isna(y)) if isinstance(y, pd.Series | pd.Categorical) else np.zeros(0, bool)
-    if missing.any():
-        rows = np.flatnonzero(missing)
-        raise DataError(
-            f"Input y contains NaN: {len(rows)} labels are missing, the first in row {rows[0]}",
-            "Fill them in, or leave these rows out.",
-        )
+    """Refuse ``None`` and the like among labels of any type, which sorting would trip over."""
+    if isinstance(y, list | np.ndarray | pd.Series | pd.Categorical):
+        missing = np.asarray(pd.isna(np.asarray(y, dtype=object)))
+        if missing.ndim == 1 and missing.any():
+            rows = np.flatnonzero(missing)
+            raise DataError(
+                f"Input y contains NaN: {len(rows):,} of {len(missing):,} labels are missing, the first in row {rows[0]}",
+                "Fill them in, or leave these rows out.",
+            )
     return y
 
 

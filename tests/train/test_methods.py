@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import pytest
 import torch
 from selfdistill import networks, train
@@ -92,21 +96,29 @@ def test_all_state_moves_with_to(name):
     assert {v.device.type for v in targets.state_dict().values()} == {"meta"}
 
 
-@every_method
-def test_loss_and_target_compile_without_graph_breaks(name):
-    method, _, targets = make(name)
-    epoch_of_writes(targets)
-    targets.end_epoch()
-
+# In a process of its own: the shape checker that the tests install in the losses does not trace.
+GRAPH_BREAKS = """
+import json, torch
+from selfdistill import train
+found = {}
+for name, method in train.METHODS.items():
+    targets = method.build(torch.tensor([0, 1, 2, 0]), 3, 4)
     def step(logits, index):
         value = method.loss(logits, targets.read(index, logits.detach())).mean()
         targets.write(index, logits.detach().softmax(-1))
         return value
-
     torch._dynamo.reset()
-    explained = torch._dynamo.explain(step)(torch.randn(B, K), torch.arange(B))
-    assert explained.graph_break_count == 0, explained.break_reasons
-    assert explained.graph_count == 1
+    explained = torch._dynamo.explain(step)(torch.randn(4, 3, requires_grad=True), torch.arange(4))
+    found[name] = [explained.graph_count, explained.graph_break_count]
+print(json.dumps(found))
+"""
+
+
+def test_loss_and_target_compile_to_one_graph_without_breaks():
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", GRAPH_BREAKS], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == {name: [1, 0] for name in train.METHODS}
 
 
 class Elements(TorchDispatchMode):

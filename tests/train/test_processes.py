@@ -10,7 +10,8 @@ import pytest
 import torch
 from selfdistill._core.sample_mean import SampleMean
 
-# Runs under torchrun or alone; 101 examples in batches of 10, so that shards are padded and some examples written twice.
+# Runs under torchrun or alone. 101 examples in batches of 10: shards are padded and some examples written twice. The
+# batch agreement of the authors' loss counts padding, so it is held to 100, where there is none.
 SCRIPT = """
 import sys, torch
 from selfdistill import data, targets, train
@@ -26,10 +27,11 @@ if broken == "broken":  # drop the division by write counts
         return total, count > 0
     SampleMean.merge = merge
 g = torch.Generator().manual_seed(0)
-x = torch.randn(101, 5, generator=g)
+n = 100 if name == "dong-3" else 101
+x = torch.randn(n, 5, generator=g)
 y = (x[:, 0] > 0).long() + (x[:, 1] > 0).long()
 with train.process_group("cpu"):
-    settings = train.Settings(method=name, network="mlp:16", epochs=3, batch_size=10).resolve(101, "cpu")
+    settings = train.Settings(method=name, network="mlp:16", epochs=3, batch_size=10).resolve(n, "cpu")
     fitted = train.fit(data.from_arrays(x.numpy(), y.numpy()), settings)
     if dist.rank() == 0:
         torch.save({"targets": fitted.targets.state_dict(), "model": fitted.model.state_dict(),
@@ -64,7 +66,7 @@ def distance(a, b):
 def test_two_processes_give_the_targets_of_one_with_the_same_global_batch(tmp_path, name):
     one, two = launch(tmp_path, name, 1), launch(tmp_path, name, 2)
     assert distance(one["model"], two["model"]) < 1e-4
-    assert distance(one["targets"], two["targets"]) < (1e-4 if name == "selfdistill" else 0.2)
+    assert distance(one["targets"], two["targets"]) < 1e-4
     assert one["loss"] == pytest.approx(two["loss"], rel=1e-3)
 
 

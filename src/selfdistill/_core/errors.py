@@ -13,7 +13,25 @@ Each message has the value, the limit, and the way out.
 
 from __future__ import annotations
 
-__all__ = ["DataError", "InputError", "Interrupted", "ResourceError", "RunError", "SelfdistillError", "SettingError"]
+__all__ = ["DataError", "InputError", "Interrupted", "ResourceError", "RunError", "SelfdistillError", "SettingError", "one_line"]
+
+
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """Put another library's message on one line.
+
+    Args:
+        error: What was raised.
+        limit: Longest result, in characters.
+
+    Returns:
+        The message without line breaks, cut at ``limit``.
+
+    Example:
+        >>> one_line(ValueError("two\\n\\tlines"))
+        'two lines'
+    """
+    text = " ".join(str(error).split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 class SelfdistillError(Exception):

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from selfdistill._core.errors import RunError
+from selfdistill._core.errors import RunError, one_line
 from selfdistill._core.files import read_json, write_json
 from selfdistill._version import __version__
 
@@ -86,7 +86,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     try:
         record = read_json(path)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} is damaged: {error}", "Run `fit` again.") from error
+        raise RunError(f"{path} is damaged: {one_line(error)}", "Run `fit` again.") from error
     found = record.get("schema") if isinstance(record, dict) else None
     if found != SCHEMA:
         raise RunError(

@@ -40,9 +40,13 @@ def as_numpy(raw: Any) -> np.ndarray:
         try:
             array = array.astype(np.float64)
         except (TypeError, ValueError) as error:
-            raise DataError(f"the array does not hold numbers: {error}", "Pass a DataFrame to use text columns.") from error
+            raise DataError(
+                f"the array does not hold numbers: {error}", "Pass a DataFrame to use text columns."
+            ) from error
     if array.dtype.kind not in "biuf":
-        raise DataError(f"the array is of type {array.dtype}, but must hold numbers", "Pass a DataFrame to use text columns.")
+        raise DataError(
+            f"the array is of type {array.dtype}, but must hold numbers", "Pass a DataFrame to use text columns."
+        )
     return array
 
 
@@ -257,7 +261,9 @@ class UserPreprocess(Preprocess, kind="user"):
             )
         check_finite(array)
         if self._dtype != "float32" and array.dtype.kind == "f":
-            raise DataError(f"inputs are {array.dtype}, but training had {self._dtype}", "Pass inputs of the training type.")
+            raise DataError(
+                f"inputs are {array.dtype}, but training had {self._dtype}", "Pass inputs of the training type."
+            )
         return torch.from_numpy(np.ascontiguousarray(array.astype(self._dtype)))
 
     def facts(self) -> str:

@@ -38,7 +38,7 @@ class Augment:
 
     Example:
         >>> images = torch.arange(9).view(1, 1, 3, 3)
-        >>> Augment(crop=0, flip=True, cutout=0)(images, torch.Generator().manual_seed(1)).flatten(1).tolist()
+        >>> Augment(flip=True).apply(images, torch.tensor([[0, 0, 1, 0, 0]])).flatten(1).tolist()
         [[2, 1, 0, 5, 4, 3, 8, 7, 6]]
     """
 
@@ -46,6 +46,15 @@ class Augment:
     flip: bool = False
     cutout: int = 0
     fill: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse sizes below 0.
+
+        Raises:
+            SettingError: A size is below 0.
+        """
+        if self.crop < 0 or self.cutout < 0:
+            raise SettingError(f"crop is {self.crop} and cutout {self.cutout} pixels", "Pass sizes of 0 or more.")
 
     def draw(self, count: int, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         """Draw shifts, flips and squares.
@@ -74,8 +83,13 @@ class Augment:
 
         Returns:
             New images of the same shape, type and device.
+
+        Raises:
+            SettingError: The shift is as large as the image.
         """
         b, c, h, w = images.shape
+        if self.crop >= min(h, w):
+            raise SettingError(f"crop is {self.crop} pixels, but the images have {h} x {w}", "Pass a smaller crop.")
         drawn = drawn.to(images.device)
         rows, columns = torch.arange(h, device=images.device), torch.arange(w, device=images.device)
         out = images

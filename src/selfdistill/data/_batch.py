@@ -21,7 +21,7 @@ class Batch(NamedTuple):
     """
 
     inputs: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # the field's word; hides tuple.index, which no batch needs
     labels: Tensor
     weight: Tensor | None
     total: int

@@ -38,7 +38,9 @@ def as_table(raw: Any) -> pa.Table:
         columns = [_arrow_column(raw.iloc[:, place]) for place in range(raw.shape[1])]
         table = pa.table(columns, names=[str(name) for name in raw.columns])
     else:
-        raise DataError(f"expected a table, but got {type(raw).__name__}", "Pass a DataFrame with the training columns.")
+        raise DataError(
+            f"expected a table, but got {type(raw).__name__}", "Pass a DataFrame with the training columns."
+        )
     names = table.column_names
     if len(set(names)) < len(names):
         twin = next(name for name in names if names.count(name) > 1)
@@ -160,7 +162,7 @@ def as_numbers(column: pa.ChunkedArray, name: str) -> np.ndarray:
         shown = cell if len(cell) <= 40 else cell[:37] + "..."
         raise DataError(
             f"column {name!r} holds numbers, but row {numbers} (counted from 0) has {shown!r}",
-            f"Correct the cell, or empty it: missing numbers are imputed. Or train with --categorical {name} or --text {name}.",
+            f"Correct or empty it (missing numbers are imputed), or train with --categorical {name} or --text {name}.",
         )
     bad = np.flatnonzero(np.isinf(numbers))
     if len(bad):
@@ -207,7 +209,9 @@ def find_kind(column: pa.ChunkedArray, name: str) -> Found:
         if name in {"index", "__index_level_0__"} or name.startswith("Unnamed: "):
             steps = np.diff(numbers)
             if len(steps) and numbers[0] in {0.0, 1.0} and (steps == 1).all():
-                return Found("none", f"column {name!r} only counts the rows and is not used; --numeric {name} to use it.")
+                return Found(
+                    "none", f"column {name!r} only counts the rows and is not used; --numeric {name} to use it."
+                )
         return Found("numeric")
     cells = [cell for cell in as_strings(column, name) if cell is not None]
     different = len(set(cells))

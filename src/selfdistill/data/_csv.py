@@ -6,7 +6,7 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,14 +61,12 @@ class _Lines:
                     f"Fields may have {FIELD_LIMIT:,} characters; shorten it or close the quotation.",
                 )
             if self.total > limit:
-                raise DataError(
-                    f"{self.path} unfolds to more than {limit / 2**30:,.1f} GiB", "Use a part of the data."
-                )
+                raise DataError(f"{self.path} unfolds to more than {limit / 2**30:,.1f} GiB", "Use a part of the data.")
             yield line
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[io.TextIOWrapper]:
+def _opened(path: Path) -> Generator[io.TextIOWrapper]:
     """Open as UTF-8 and say what is wrong with the bytes in one line."""
     try:
         with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
@@ -99,7 +97,7 @@ def csv_delimiter(path: Path) -> str:
 
 
 @contextmanager
-def _field_limit() -> Iterator[None]:
+def _field_limit() -> Generator[None]:
     """Lift the csv module's limit of 131,072 characters: ours is checked on each row, with its size."""
     before = csv.field_size_limit(ROW_LIMIT)
     try:
@@ -112,7 +110,7 @@ def _check_fields(path: Path, line: int, row: list[str]) -> None:
     for place, field in enumerate(row):
         if len(field) > FIELD_LIMIT:
             raise DataError(
-                f"{path}, line {line:,}: field {place + 1} has {len(field):,} characters; at most {FIELD_LIMIT:,} are read",
+                f"{path}, line {line:,}: field {place + 1} has {len(field):,} characters, more than {FIELD_LIMIT:,}",
                 "Shorten it, or check for a quotation mark that is never closed.",
             )
 
@@ -150,7 +148,8 @@ def csv_rows(path: Path) -> Iterator[list[str]]:
                 yield row
         except csv.Error as error:
             raise DataError(
-                f"{path}, line {reader.line_num:,}: {error}", "Close the quotation, and double the quotation marks inside it."
+                f"{path}, line {reader.line_num:,}: {error}",
+                "Close the quotation, and double the quotation marks inside it.",
             ) from error
     if not width:
         raise DataError(f"{path} is empty", "Give it a header line and rows.")
@@ -190,5 +189,7 @@ def read_csv(path: Path) -> pa.Table:
     if part:
         flush(part)
     if not chunks[0]:
-        raise DataError(f"{path} has a header but no rows", "Add rows; if the first line is data, add a header above it.")
+        raise DataError(
+            f"{path} has a header but no rows", "Add rows; if the first line is data, add a header above it."
+        )
     return pa.table([pa.chunked_array(chunk, pa.large_string()) for chunk in chunks], names=names)

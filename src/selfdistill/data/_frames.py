@@ -111,7 +111,7 @@ def table_source(table: pa.Table, options: ReadOptions, where: str, roles: Roles
     names = table.column_names
 
     def column(name: str | None) -> Any:
-        return table[name] if name is not None and name in names else None
+        return table[name] if name is not None and name in names and name not in options.ignore else None
 
     return Source(
         where=where,

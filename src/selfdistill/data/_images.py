@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, final
 
 import numpy as np
@@ -55,16 +56,18 @@ def channel_stats(images: Tensor) -> tuple[list[float], list[float]]:
     """
     means, stds = [], []
     for channel in images.unbind(1):
+        parts = torch.split(channel, 4096)
         if images.dtype == torch.uint8:
-            counts = sum(torch.bincount(part.flatten().int(), minlength=256).double() for part in channel.split(4096))
+            counted = [torch.bincount(part.flatten().int(), minlength=256) for part in parts]
+            counts = torch.stack(counted).sum(0).double()
             values = torch.arange(256, dtype=torch.float64)
             share = counts / counts.sum()
             mean = float(share @ values)
             std = float((share @ (values - mean) ** 2).sqrt())
         else:
             size = channel.numel()
-            mean = sum(float(part.double().sum()) for part in channel.split(4096)) / size
-            std = (sum(float((part.double() - mean).square().sum()) for part in channel.split(4096)) / size) ** 0.5
+            mean = math.fsum(float(part.double().sum()) for part in parts) / size
+            std = (math.fsum(float((part.double() - mean).square().sum()) for part in parts) / size) ** 0.5
         means.append(mean)
         stds.append(std if std > 0 else 1.0)
     return means, stds
@@ -74,6 +77,13 @@ def _channels_first(array: np.ndarray, layout: str) -> np.ndarray:
     if layout == "hw":
         return array[:, None]
     return array if layout == "chw" else array.transpose(0, 3, 1, 2)
+
+
+def _fits_bytes(array: np.ndarray) -> bool:
+    if array.dtype in {np.dtype(np.uint8), np.dtype(bool)} or not array.size:
+        return True
+    within = array.min() >= 0 and array.max() <= 255
+    return bool(within and (array.dtype.kind != "f" or not (array % 1).any()))
 
 
 @final
@@ -122,7 +132,7 @@ class ImagePreprocess(Preprocess, kind="image"):
         layout = find_layout(array.shape)
         if 0 in array.shape:
             raise DataError(f"images have shape {array.shape}: there are no pixels", "Pass images with pixels.")
-        whole = array.dtype.kind in "biu" and array.min() >= 0 and array.max() <= 255
+        whole = array.dtype.kind in "biu" and _fits_bytes(array)
         c, h, w = _channels_first(array, layout).shape[1:]
         made = cls((c, h, w), "uint8" if whole else "float32", layout, ([], []), resized=resized)
         made._stats = channel_stats(made.apply(array))
@@ -135,7 +145,7 @@ class ImagePreprocess(Preprocess, kind="image"):
 
     @property
     def mode(self) -> str:
-        """"L" (grey), "RGB", or the number of channels as text."""
+        """Grey is "L", colour "RGB"; else the number of channels as text."""
         return {1: "L", 3: "RGB"}.get(self._shape[0], str(self._shape[0]))
 
     @property
@@ -158,13 +168,12 @@ class ImagePreprocess(Preprocess, kind="image"):
         array = as_numpy(raw)
         first = self._first(array)
         check_finite(array)
-        if self._dtype == "uint8" and first.dtype != np.uint8:
-            if first.size and (first.min() < 0 or first.max() > 255 or (first.dtype.kind == "f" and (first % 1).any())):
-                raise DataError(
-                    f"images hold values from {first.min()} to {first.max()} ({first.dtype}), but training had whole "
-                    "numbers from 0 to 255",
-                    "Pass the values as they were in training.",
-                )
+        if self._dtype == "uint8" and not _fits_bytes(first):
+            raise DataError(
+                f"images hold values from {first.min()} to {first.max()} ({first.dtype}), but training had whole "
+                "numbers from 0 to 255",
+                "Pass the values as they were in training.",
+            )
         out = np.ascontiguousarray(first).astype(self._dtype)
         if self._dtype == "float32" and not np.isfinite(out).all():
             raise DataError("images hold values beyond the range of float32", "Rescale them.")
@@ -179,7 +188,7 @@ class ImagePreprocess(Preprocess, kind="image"):
                     return first
         c, h, w = self._shape
         raise DataError(
-            f"images have shape {' x '.join(map(str, array.shape[1:]))}, but training had {h} x {w} with {c} channel(s)",
+            f"images have shape {' x '.join(map(str, array.shape[1:]))}, but training had {h} x {w}, {c} channel(s)",
             "Bring them to the size and mode of training.",
         )
 

@@ -26,7 +26,7 @@ class LabelledData:
         classes: Class names, sorted; all strings.
         ids: One name per example, unique; strings ``[n]``.
         preprocess: How ``inputs`` were made from the source, for use on new data.
-        truth: True labels where known, int64 ``[n]``; −1 where unknown for one example. Used to measure, never to train.
+        truth: True labels where known, int64 ``[n]``; −1 where unknown for one example. Never used to train.
         counts: What reading did: ``missing_values``, ``dropped_unlabelled``, ``skipped_bad``, ...
         warnings: Sentences for the user.
         fingerprint: SHA-256 over inputs, labels, ids and classes: a resumed run must see the same.

@@ -72,7 +72,9 @@ def texts(values: Any) -> np.ndarray:
         if values.ndim == 2 and values.shape[1] == 1:
             values = values[:, 0]
         if values.ndim != 1:
-            raise DataError(f"labels have shape {values.shape}, but must be one per example", "Pass labels of shape [n].")
+            raise DataError(
+                f"labels have shape {values.shape}, but must be one per example", "Pass labels of shape [n]."
+            )
         items = values.tolist()
     else:
         items = list(values)
@@ -204,10 +206,14 @@ def label_warnings(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
         found.append(f"class {single[0]!r} has one example: it is kept, but little can be learned about it.")
     elif single:
         listed = ", ".join(map(repr, single[:5])) + (", ..." if len(single) > 5 else "")
-        found.append(f"{len(single):,} classes have one example ({listed}): kept, but little can be learned about them.")
+        found.append(
+            f"{len(single):,} classes have one example ({listed}): kept, but little can be learned about them."
+        )
     doubtful = [name for name in classes if name.strip() in _DOUBTFUL]
     if doubtful:
-        found.append(f"{', '.join(map(repr, doubtful))} is taken as a class; empty the cell where the label is missing.")
+        found.append(
+            f"{', '.join(map(repr, doubtful))} is taken as a class; empty the cell where the label is missing."
+        )
     folded: dict[str, str] = {}
     for name in classes:
         twin = folded.setdefault(name.strip().casefold(), name)

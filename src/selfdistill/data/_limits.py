@@ -6,7 +6,7 @@ import gzip
 import os
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from selfdistill._core.errors import DataError
 
@@ -69,7 +69,7 @@ def open_bytes(path: Path) -> IO[bytes]:
         A binary file object.
     """
     if path.suffix == ".gz":
-        return gzip.open(path, "rb")
+        return cast(IO[bytes], gzip.open(path, "rb"))
     return path.open("rb")
 
 

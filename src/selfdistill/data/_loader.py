@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -90,7 +91,9 @@ class TensorLoader:
         if not 0 <= rank < world:
             raise SettingError(f"rank is {rank} of {world} processes", "Pass 0 <= rank < world.")
         if len(inputs) != len(labels) or not len(labels):
-            raise SettingError(f"{len(inputs)} inputs and {len(labels)} labels", "Pass as many labels as inputs, at least one.")
+            raise SettingError(
+                f"{len(inputs)} inputs and {len(labels)} labels", "Pass as many labels as inputs, at least one."
+            )
         self.inputs = inputs.to(device)
         self.labels = labels.to(device)
         self.batch_size, self.seed, self.shuffle, self.rank, self.world = batch_size, seed, shuffle, rank, world
@@ -117,10 +120,14 @@ class TensorLoader:
             Batches; ``weight`` is ``None`` where no process is padded in the step.
         """
         n, device = len(self.labels), self.labels.device
-        order = torch.randperm(n, generator=torch_generator(self.seed, "shuffle", epoch)) if self.shuffle else torch.arange(n)
+        order = (
+            torch.randperm(n, generator=torch_generator(self.seed, "shuffle", epoch))
+            if self.shuffle
+            else torch.arange(n)
+        )
         order = order.to(device)
         cuts = self._cuts()
-        for first, last in list(zip(cuts, cuts[1:], strict=False))[start:]:
+        for first, last in list(pairwise(cuts))[start:]:
             whole = order[first:last]
             index, weight = whole[self.rank :: self.world], None
             if len(whole) % self.world:

@@ -47,8 +47,8 @@ def find_form(source: Path | str) -> str:
         'digits'
     """
     from selfdistill.data._cifar import is_cifar
-    from selfdistill.data._idx import is_idx
     from selfdistill.data._folder import is_image_folder
+    from selfdistill.data._idx import is_idx
 
     path = Path(source)
     if not path.exists():
@@ -85,6 +85,9 @@ def load(
 
     Returns:
         The source; ``None`` where it has no test part.
+
+    Raises:
+        DataError: A table where training had none; or an error of the reader.
     """
     from selfdistill.data._cifar import cifar_source
     from selfdistill.data._folder import folder_source
@@ -100,7 +103,9 @@ def load(
         roles = None
         if preprocess is not None:
             if not isinstance(preprocess, TablePreprocess):
-                raise DataError(f"{path} is a table, but training had {preprocess.facts()}", "Give data of the same kind.")
+                raise DataError(
+                    f"{path} is a table, but training had {preprocess.facts()}", "Give data of the same kind."
+                )
             roles = preprocess.roles
         return table_source(table, options, str(path), roles)
     if form == "digits":
@@ -120,6 +125,8 @@ def _digits() -> Source:
 def read(source: Path | str, options: ReadOptions | None = None) -> LabelledData:
     """Read a source for training.
 
+    A source that is not there, damaged, or does not fit is refused with a `DataError` with the value and the way out.
+
     Args:
         source: A CSV, TSV (.gz too), Parquet or npz file; a folder with one sub-folder of images per class, IDX files
             or CIFAR binary batches; or ``"digits"``, the handwritten digits of scikit-learn.
@@ -127,9 +134,6 @@ def read(source: Path | str, options: ReadOptions | None = None) -> LabelledData
 
     Returns:
         The data set.
-
-    Raises:
-        DataError: The source is not there, damaged, or does not fit; the message has the value and the way out.
 
     Example:
         >>> data = read("digits")
@@ -173,7 +177,7 @@ def read_test(
         Inputs, labels int64 ``[n]``, and ids; ``None`` without a test set.
 
     Raises:
-        DataError: As for `read`; or a class that training never saw.
+        DataError: There are no labels or no examples; or as for `read`; or a class that training never saw.
     """
     options = options or ReadOptions()
     if path is None and (source is None or not Path(source).exists()):
@@ -195,6 +199,8 @@ def read_new(
 ) -> NewData:
     """Read examples to predict; their labels may be there or not.
 
+    Columns that differ from training and a class that training never saw are refused with a `DataError`.
+
     Args:
         path: A source of the same kind as the training set; of one with two parts, the test part.
         preprocess: The one of training.
@@ -205,7 +211,7 @@ def read_new(
         Inputs, ids, and labels where they are there.
 
     Raises:
-        DataError: As for `read`; columns differ; or a class that training never saw.
+        DataError: There are no examples.
     """
     options = options or ReadOptions()
     found = load(path, options, "new", preprocess)
@@ -214,5 +220,9 @@ def read_new(
         raise DataError(f"{found.where} has no examples", "Give it at least one.")
     labels = None
     if found.labels is not None:
-        labels = _seen(found, classes, "Remove the label column to predict without it, or train with examples of it.")
+        labels = _seen(
+            found,
+            classes,
+            "Predict without reading the labels (for a table: --ignore and the label's column), or train with it.",
+        )
     return NewData(preprocess.apply(found.features), found.named(), labels)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._columns import as_strings, parse_numbers
+from selfdistill.data._columns import parse_numbers
 from selfdistill.data._labels import near_matches, texts
 from selfdistill.data._options import ReadOptions
 
@@ -87,7 +87,11 @@ def label_column(names: list[str], options: ReadOptions, where: str) -> tuple[st
     if len(found) == 1:
         return found[0], [f"column {found[0]!r} is taken as the label; --label to choose another."]
     listed = ", ".join(map(repr, names[:20])) + (f", ... ({len(names):,} in all)" if len(names) > 20 else "")
-    what = f"{len(found)} columns that may be the label: {', '.join(found)}" if found else "no column named label, target, class or y"
+    what = (
+        f"{len(found)} columns that may be the label: {', '.join(found)}"
+        if found
+        else "no column named label, target, class or y"
+    )
     raise DataError(f"{where} has {what}", f"Say which with --label; there are: {listed}.")
 
 
@@ -126,7 +130,12 @@ def choose_roles(table: pa.Table, options: ReadOptions, where: str) -> tuple[Rol
         _check_known(getattr(options, option), names, where, f"--{option}")
     name, found = _find_id(table, options, where)
     taken: dict[str, str] = {}
-    for role, column in [("label", label), ("id", name), ("truth", options.truth), *(("ignore", c) for c in options.ignore)]:
+    for role, column in [
+        ("label", label),
+        ("id", name),
+        ("truth", options.truth),
+        *(("ignore", c) for c in options.ignore),
+    ]:
         if column is not None and taken.setdefault(column, role) != role:
             raise DataError(f"column {column!r} is given as --{taken[column]} and as --{role}", "Give it one role.")
     roles = Roles(label, name, options.truth, tuple(dict.fromkeys(options.ignore)))
@@ -166,7 +175,7 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
             same = float(np.mean(np.array(values, dtype=object)[codes[codes >= 0]] == labels[codes >= 0]))
             out.append(name)
             notes.append(
-                f"column {name!r} holds the label's own class names (equal in {100 * same:.1f} % of the rows) and is not "
+                f"column {name!r} holds the label's own class names (equal in {100 * same:.1f} % of rows) and is not "
                 f"used as a feature; --truth {name} to measure against it, --categorical {name} to use it."
             )
         elif counts >= 50 and _told(codes, labels) >= 0.995:

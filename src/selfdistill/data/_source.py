@@ -98,7 +98,7 @@ def fingerprint(inputs: Tensor, labels: Tensor, ids: np.ndarray, classes: Sequen
     for tensor in (inputs, labels):
         array = np.ascontiguousarray(tensor.detach().cpu().numpy())
         state.update(f"{array.dtype.str}{array.shape}".encode())
-        state.update(memoryview(array.reshape(-1)).cast("B"))
+        state.update(array.reshape(-1).view(np.uint8).data)
     for names in (ids, classes):
         state.update(f"{len(names)};".encode())
         for start in range(0, len(names), 65536):
@@ -132,7 +132,7 @@ def known_labels(source: Source, options: ReadOptions) -> Source:
     rows = np.flatnonzero(~known)
     if not options.drop_unlabelled:
         raise DataError(
-            f"{source.where} has no label in {len(rows):,} of {len(labels):,} rows: {rows_named(rows)} (counted from 0)",
+            f"{source.where} has no label in {len(rows):,} of {len(labels):,} rows: {rows_named(rows)} (from 0)",
             "Fill them in, or leave these rows out with --drop-unlabelled (drop_unlabelled=True).",
         )
     return replace(source.take(known), counts=source.counts | {"dropped_unlabelled": len(rows)})
@@ -175,7 +175,10 @@ def assemble(source: Source, options: ReadOptions) -> LabelledData:
     classes = class_order(source.labels)
     if len(classes) < 2:
         found = f"only the class {classes[0]!r}" if classes else "no class"
-        raise DataError(f"the labels of {source.where} hold {found}, but training needs at least 2 classes", "Choose another label column, or give more data.")
+        raise DataError(
+            f"the labels of {source.where} hold {found}, but training needs at least 2 classes",
+            "Choose another label column, or give more data.",
+        )
     labels = encode(source.labels, classes)
     sizes = torch.bincount(labels, minlength=len(classes)).tolist()
     warnings = [*source.warnings, *label_warnings(classes, sizes)]
@@ -187,7 +190,7 @@ def assemble(source: Source, options: ReadOptions) -> LabelledData:
         if lost:
             warnings.append(f"{lost:,} true labels name a class that is never given; they count as unknown.")
     ids = source.named()
-    preprocess, notes, found = _fit(source)
+    preprocess, notes, counts = _fit(source)
     inputs = preprocess.apply(source.features)
     return LabelledData(
         inputs=inputs,
@@ -196,7 +199,7 @@ def assemble(source: Source, options: ReadOptions) -> LabelledData:
         ids=ids,
         preprocess=preprocess,
         truth=truth,
-        counts=source.counts | found,
+        counts=source.counts | counts,
         warnings=(*warnings, *notes),
         fingerprint=fingerprint(inputs, labels, ids, classes),
     )

@@ -133,8 +133,7 @@ class TablePreprocess(Preprocess, kind="table"):
         Returns:
             float32 ``[n, d]``.
 
-        Raises:
-            DataError: The columns differ, or a cell does not fit its column.
+        Columns that differ and cells that do not fit their column are refused with a `DataError`.
         """
         table = as_table(raw)
         self.check_columns(table.column_names)
@@ -163,7 +162,9 @@ class TablePreprocess(Preprocess, kind="table"):
     def facts(self) -> str:
         """Such as ``"124 numeric columns, 1 text column"``."""
         parts = [
-            f"{len(names):,} {kind} column{'s' if len(names) != 1 else ''}" for kind, names in self.kinds.items() if names
+            f"{len(names):,} {kind} column{'s' if len(names) != 1 else ''}"
+            for kind, names in self.kinds.items()
+            if names
         ]
         return ", ".join(parts) + f" ({self.input_shape[0]:,} inputs)"
 
@@ -217,7 +218,11 @@ def _fit_categories(cells: np.ndarray, name: str) -> tuple[Categories, str]:
     counts = Counter(cell for cell in cells if cell is not None)
     kept = [value for value, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:CATEGORY_LIMIT]]
     other = len(counts) > CATEGORY_LIMIT
-    note = f"column {name!r} has {len(counts):,} categories; the rarer {len(counts) - len(kept):,} count as one." if other else ""
+    note = (
+        f"column {name!r} has {len(counts):,} categories; the rarer {len(counts) - len(kept):,} count as one."
+        if other
+        else ""
+    )
     return Categories(name, sorted(kept), other), note
 
 
@@ -247,7 +252,9 @@ def fit_table(
     values = _filled(columns, median, flagged, n)
     numbers = Numbers(kinds["numeric"], median, flagged, column_scales(values))
     missing += sum(gaps)
-    constant += [name for name, std, gap in zip(kinds["numeric"], numbers.scales[2], gaps, strict=False) if not std and not gap]
+    constant += [
+        name for name, std, gap in zip(kinds["numeric"], numbers.scales[2], gaps, strict=False) if not std and not gap
+    ]
     categories = []
     for name in kinds["categorical"]:
         cells = as_strings(table[name], name)
@@ -258,7 +265,9 @@ def fit_table(
         missing += gap
         constant += [name] if len(column.values) < 2 and not gap else []
     texts, roles, gap, more = _fit_texts(table, kinds["text"], roles)
-    made = TablePreprocess(Roles(roles.label, roles.id, roles.truth, (*roles.ignored, *kinds["none"])), numbers, categories, texts)
+    made = TablePreprocess(
+        Roles(roles.label, roles.id, roles.truth, (*roles.ignored, *kinds["none"])), numbers, categories, texts
+    )
     if not made.features:
         raise DataError(
             f"{where} has no feature column left{': ' + notes[0].rstrip('.') if notes else ''}",

@@ -27,7 +27,8 @@ class TextColumn:
     r"""Words and pairs of words of one column, lower-cased, with weights learned in training.
 
     A text with term counts :math:`c_t` becomes :math:`10\,v / \lVert v \rVert_2` with
-    :math:`v_t = (1 + \ln c_t)(1 + \ln\frac{1 + n}{1 + n_t})`, over the terms of training; a text with none of them is 0.
+    :math:`v_t = (1 + \ln c_t)(1 + \ln\frac{1 + n}{1 + n_t})`, over the terms of training;
+    a text with none of them is 0.
 
     Args:
         terms: Words and pairs, in the order of the outputs.

@@ -37,7 +37,8 @@ class Standardise(nn.Module):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], *, channels_last: bool = True) -> None:
         super().__init__()
-        centre, scale = (torch.tensor(list(values), dtype=torch.float32) for values in (mean, std))
+        # On the CPU whatever the default device is: on "meta", where loading builds networks, values cannot be checked.
+        centre, scale = (torch.tensor(list(values), dtype=torch.float32, device="cpu") for values in (mean, std))
         if len(centre) != len(scale):
             raise SettingError(
                 f"{len(centre)} means but {len(scale)} standard deviations", "Pass one of each per channel."

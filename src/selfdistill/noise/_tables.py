@@ -25,14 +25,17 @@ def check_file(path: Path) -> None:
         path: The file.
 
     Raises:
-        DataError: There is none, or it is too large.
+        DataError: There is none, it is damaged, or it is too large.
     """
     if not path.is_file():
         raise DataError(f"there is no file {path}", "Check the path.")
     size = path.stat().st_size
-    if path.suffix == ".npz" and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
+    if path.suffix == ".npz":
+        try:
+            with zipfile.ZipFile(path) as archive:
+                size = sum(member.file_size for member in archive.infolist())
+        except zipfile.BadZipFile as error:
+            raise DataError(f"{path} is no archive of arrays: {error}", "Save it again with numpy.savez.") from None
     if size > _LARGEST:
         raise DataError(
             f"{path} holds {size:,} bytes, more than the limit of {_LARGEST:,}", "Keep only the labels in it."
@@ -53,11 +56,13 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray) != (path.suffix == ".npy"):
+            raise ValueError(f"the content does not fit the ending {path.suffix!r}")
         if isinstance(loaded, np.ndarray):
             return {"": loaded}
         with loaded:
             return {name: loaded[name] for name in loaded.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, OSError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{path} cannot be read as arrays of numbers or strings: {error}",
             "Save it again with numpy.savez or numpy.save.",

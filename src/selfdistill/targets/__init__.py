@@ -11,16 +11,20 @@ from selfdistill.targets._dong2019selfdistill import (
 )
 from selfdistill.targets._given import Given
 from selfdistill.targets._memory import Memory
+from selfdistill.targets._posterior import Anchored, Posterior, em_step
 from selfdistill.targets._protocol import Targets, one_hot
 
 __all__ = [
     "Agreement",
+    "Anchored",
     "Given",
     "LabelFunction",
     "Memory",
+    "Posterior",
     "SelfDistillation",
     "Targets",
     "authors_loss",
+    "em_step",
     "hard",
     "identity",
     "one_hot",

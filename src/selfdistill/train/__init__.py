@@ -1,31 +1,45 @@
 """The loop and what surrounds it: settings, methods, runtime, checkpoints, run directories."""
 
 from selfdistill.train._fit import Fitted, fit
+from selfdistill.train._invocation import Invocation, start
 from selfdistill.train._loop import Position, predict_probabilities, train
 from selfdistill.train._methods import METHODS, Method, method
 from selfdistill.train._model_file import Model, load_model, save_model
+from selfdistill.train._noisy_copy import NoisyCopy, noisy_copy
+from selfdistill.train._predict import Predictions, check_output, predict, write_predictions
 from selfdistill.train._run import next_run_folder, run, stored_invocation
 from selfdistill.train._runtime import Runtime, TorchRuntime, process_group
 from selfdistill.train._settings import Settings, resolve_device
+from selfdistill.train._verdict import comparison, verdict
 
 __all__ = [
     "METHODS",
     "Fitted",
+    "Invocation",
     "Method",
     "Model",
+    "NoisyCopy",
     "Position",
+    "Predictions",
     "Runtime",
     "Settings",
     "TorchRuntime",
+    "check_output",
+    "comparison",
     "fit",
     "load_model",
     "method",
     "next_run_folder",
+    "noisy_copy",
+    "predict",
     "predict_probabilities",
     "process_group",
     "resolve_device",
     "run",
     "save_model",
+    "start",
     "stored_invocation",
     "train",
+    "verdict",
+    "write_predictions",
 ]

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
-from selfdistill._core.errors import RunError
+from selfdistill._core.errors import RunError, one_line
 from selfdistill._core.files import atomic, digest, read_json, write_json
 
 __all__ = ["Stateful", "latest", "load", "save"]
@@ -98,6 +98,6 @@ def load(path: Path, parts: dict[str, Stateful], device: torch.device) -> dict[s
             part.load_state_dict(content["parts"][name])
     except (RuntimeError, KeyError, ValueError) as error:
         raise RunError(
-            f"{path} does not fit this run: {error}", "Resume with the settings the run began with."
+            f"{path} does not fit this run: {one_line(error)}", "Resume with the settings the run began with."
         ) from error
     return dict(content["counters"])

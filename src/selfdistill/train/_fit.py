@@ -128,6 +128,7 @@ def fit(
                 tell=tell,
                 after_step=keeper.after_step,
             )
+        keeper.save(position)
     raw.eval()
     return Fitted(raw, targets, dynamics, settings, position.curves, warnings)
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from selfdistill import data
 from selfdistill._core.dist import rank
-from selfdistill._core.errors import DataError, RunError
-from selfdistill._core.events import Listener
+from selfdistill._core.errors import Interrupted, RunError
+from selfdistill._core.events import Event, Listener, RunStarted, everyone
 from selfdistill._core.record import write_record
 from selfdistill.data import LabelledData, ReadOptions
 from selfdistill.train._demo import compare_with_plain, noisy_digits
@@ -68,6 +68,7 @@ def start(
 
     Raises:
         DataError: The data cannot be used.
+        SettingError: A setting is out of range.
         RunError: The run cannot be resumed, or ``out`` is taken.
     """  # noqa: DOC502 (raised by what is called)
     asked = _completed(asked)
@@ -79,22 +80,44 @@ def start(
         examples, tests = _read(asked, wanted, say)
         settings = wanted.resolve(len(examples), device)
         out = asked.resume or asked.out or next_run_folder(_name(asked.source))
-        say(f"{len(examples):,} examples of {examples.num_classes:,} classes, {examples.preprocess.facts()}")
+        say(data.describe(examples))
         for warning in examples.warnings:
             say(f"warning: {warning}")
-        say(f"Run directory: {out}")
+
+        def announce(event: Event) -> None:
+            if isinstance(event, RunStarted):
+                gone_on = f", from epoch {event.first_epoch + 1}" if event.first_epoch else ""
+                say(f"Run directory: {out}{gone_on}")
+
         source = {"source": asked.source, "read": dict(asked.read), "test": asked.test}
         record = run(
-            examples, settings, out, source=source, evaluations=tests, resume=asked.resume is not None, tell=tell
+            examples,
+            settings,
+            out,
+            source=source,
+            evaluations=tests,
+            resume=asked.resume is not None,
+            tell=everyone(announce, tell),
         )
         for warning in record["warnings"][len(examples.warnings) :]:
             say(f"warning: {warning}")
         if asked.source is None and "comparison" not in record:
             say("Plain training on the same labels, for comparison")
-            record |= {"comparison": compare_with_plain(examples, tests, settings, tell_plain)}
+            record |= {"comparison": _compare(examples, tests, settings, tell_plain, out)}
             if rank() == 0:
                 write_record(out, record)
     return record, out
+
+
+def _compare(
+    examples: LabelledData, tests: dict[str, tuple[Tensor, Tensor]], settings: Settings, tell: Listener, out: Path
+) -> dict[str, Any]:
+    try:
+        return compare_with_plain(examples, tests, settings, tell)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"stopped in the comparison; the run in {out} is finished", f"Go on with: selfdistill fit --resume {out}"
+        ) from None
 
 
 def _completed(asked: Invocation) -> Invocation:
@@ -126,18 +149,9 @@ def _read(
         return noisy_digits(settings.seed)
     say(f"Reading {asked.source}")
     options = ReadOptions(**{k: tuple(v) if isinstance(v, list) else v for k, v in asked.read.items()})
-    examples = data.read(Path(asked.source), options)
-    return examples, {} if asked.test is None else {"test": _test_set(Path(asked.test), examples)}
-
-
-def _test_set(path: Path, examples: LabelledData) -> tuple[Tensor, Tensor]:
-    new = data.read_new(path, examples.preprocess, examples.classes)
-    if new.labels is None:
-        raise DataError(f"{path} has no labels to measure against", "Give a test file with the label column.")
-    known = new.labels >= 0
-    if not known.any():
-        raise DataError(f"{path} has no label in any row", "Give a test file whose rows have labels.")
-    return new.inputs[known], new.labels[known]
+    examples = data.read(asked.source, options)
+    test = data.read_test(asked.test, examples, options, source=asked.source)
+    return examples, {} if test is None else {"test": test[:2]}
 
 
 def _name(source: str | None) -> str:

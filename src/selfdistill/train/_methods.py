@@ -41,6 +41,11 @@ def _authors(number: int) -> Method:
 
 
 METHODS: dict[str, Method] = {
+    "selfdistill": Method(
+        lambda labels, k, epochs: targets.Posterior(labels, k),
+        losses.anchored_cross_entropy,
+        "the default: previous epochs' predictions through a noise matrix learned on the way",
+    ),
     "cross-entropy": Method(
         lambda labels, k, epochs: targets.Given(labels, k), losses.cross_entropy, "plain training on the given labels"
     ),

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from selfdistill import networks
-from selfdistill._core.errors import RunError
+from selfdistill._core.errors import RunError, one_line
 from selfdistill._core.files import atomic
 from selfdistill.data import Preprocess
 
@@ -82,7 +82,7 @@ def load_model(path: Path) -> Model:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
         return _assemble(json.loads(metadata["description"]), tensors, metadata.get("format"))
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise RunError(f"{path} is damaged or was not written by selfdistill: {error}", "Run `fit` again.") from error
+        raise RunError(f"{path} is damaged or was not written by selfdistill: {one_line(error)}", "Run `fit` again.") from error
 
 
 def _assemble(description: dict[str, Any], tensors: dict[str, torch.Tensor], format: str | None) -> Model:

@@ -22,7 +22,7 @@ from selfdistill.train._settings import resolve_device
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Predictions", "predict", "write_predictions"]
+__all__ = ["Predictions", "check_output", "predict", "write_predictions"]
 
 _BLOCK = 65_536
 

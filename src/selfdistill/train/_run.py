@@ -116,14 +116,14 @@ def run(
     if rank() == 0:
         _write_labels(out / "labels.parquet", data, table)
         save_model(out / "model.safetensors", Model(fitted.model, data.preprocess, data.classes, spec, shape))
-    _write(out, record)
-    return record
+    return _write(out, record)
 
 
-def _write(out: Path, record: dict[str, Any]) -> None:
+def _write(out: Path, record: dict[str, Any]) -> dict[str, Any]:
     if rank() == 0:
         write_record(out, record)
     barrier()
+    return read_record(out)
 
 
 def _opening(data: LabelledData, settings: Settings, source: Mapping[str, Any], spec: str) -> dict[str, Any]:

@@ -126,8 +126,9 @@ def _files(out: Path) -> list[str]:
 def _next(out: Path, record: Mapping[str, Any]) -> list[str]:
     labels = str(out / "labels.parquet")
     code = f"import pandas as pd; print(pd.read_parquet({labels!r}).sort_values('label_quality').head(20))"
-    source = Path(str(record["data"].get("source") or "new.npz"))
-    new = "NEW_FOLDER" if not source.suffix else f"new{source.suffix}"
+    source = record["data"].get("source")
+    suffix = Path(str(source)).suffix
+    new = "digits" if source is None else f"new{suffix}" if suffix else "NEW_FOLDER"
     return [
         "Next",
         f"  Labels for new data:     selfdistill predict {shlex.quote(str(out))} {new}",

@@ -1,0 +1,214 @@
+"""What a run shows while it goes on: a live line on a terminal, plain lines elsewhere. All of it goes to stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, final
+
+from selfdistill._core.events import BatchDone, EpochDone, Event, Listener, RunStarted
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+__all__ = ["Clock", "duration", "first_process", "plain_lines", "showing", "speak"]
+
+_LINE_SECONDS = 5.0
+_REFRESH_SECONDS = 0.1
+
+
+@final
+class Clock:
+    """How far a run is, how fast, and how long it will still take, from its events.
+
+    Args:
+        now: Seconds, growing.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._begun = now()
+        self._before = 0
+        self._examples = 0
+        self.epochs = self.steps = self.done = self.epoch = 0
+        self.metrics: dict[str, float] = {}
+
+    @property
+    def total(self) -> int:
+        """Steps in all."""
+        return self.epochs * self.steps
+
+    def __call__(self, event: Event) -> None:
+        """Take an event."""
+        if isinstance(event, RunStarted):
+            self.epochs, self.steps, self.epoch = event.epochs, event.steps, event.first_epoch
+            self._begun, self._before, self._examples = self._now(), event.first_epoch * event.steps, 0
+            self.done = self._before
+        elif isinstance(event, BatchDone):
+            if self._examples == 0:  # a run may go on in the middle of an epoch
+                self._before = event.epoch * self.steps + event.step - 1
+            self.epoch, self.done = event.epoch, event.epoch * self.steps + event.step
+            self._examples += event.examples
+        else:
+            self.epoch, self.metrics = event.epoch + 1, event.metrics
+
+    def rate(self) -> float:
+        """Examples per second since the start, all work counted."""
+        return self._examples / max(self._now() - self._begun, 1e-9)
+
+    def left(self) -> float | None:
+        """Seconds still to go; ``None`` before the first step."""
+        taken = self.done - self._before
+        return (self._now() - self._begun) / taken * (self.total - self.done) if taken > 0 else None
+
+    def figures(self) -> list[str]:
+        """Return loss, agreement, refined share, accuracies and speed, as far as they are known."""
+        m = self.metrics
+        shown = []
+        if "loss" in m:
+            shown = [
+                f"loss {m['loss']:.3f}",
+                f"agrees {100 * m['agreement']:.1f} %",
+                f"refined {100 * m['refined_share']:.1f} %",
+            ]
+        shown += [f"{k.removesuffix('_accuracy')} {100 * v:.1f} %" for k, v in m.items() if k.endswith("_accuracy")]
+        return [*shown, f"{_short(self.rate())}/s"] if self._examples else shown
+
+
+def duration(seconds: float | None) -> str:
+    """Write seconds as ``m:ss`` or ``h:mm:ss``; ``-:--`` where unknown.
+
+    Args:
+        seconds: How long.
+
+    Returns:
+        The text.
+
+    Example:
+        >>> duration(75.2), duration(3725), duration(None)
+        ('1:15', '1:02:05', '-:--')
+    """
+    if seconds is None:
+        return "-:--"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _short(number: float) -> str:
+    return f"{number:.0f}" if number < 1000 else f"{number / 1000:.1f}k" if number < 1e6 else f"{number / 1e6:.1f}M"
+
+
+def first_process() -> bool:
+    """Say whether this process is the one that speaks: the only one, or number 0 of those that ``torchrun`` started.
+
+    Returns:
+        True for that one.
+    """
+    return os.environ.get("RANK", "0") == "0"
+
+
+def speak(text: str) -> None:
+    """Write sentences to stderr.
+
+    Args:
+        text: One or more lines.
+    """
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 (the door's own voice)
+
+
+def plain_lines(
+    title: str = "", write: Callable[[str], None] = speak, now: Callable[[], float] = time.monotonic
+) -> Listener:
+    """Make a listener that writes a line at the first and last epoch, and in between every five seconds at most.
+
+    Args:
+        title: Begins each line.
+        write: Takes the lines.
+        now: Seconds, growing.
+
+    Returns:
+        The listener.
+
+    Example:
+        >>> listener = plain_lines(write=print, now=lambda: 0.0)
+        >>> listener(RunStarted(epochs=2, first_epoch=0, examples=4, steps=2))
+        >>> listener(EpochDone(0, {"loss": 0.5, "agreement": 0.75, "refined_share": 0.25}))
+        epoch 1/2  loss 0.500  agrees 75.0 %  refined 25.0 %
+    """
+    clock, last = Clock(now), [float("-inf")]
+
+    def tell(event: Event) -> None:
+        clock(event)
+        if not isinstance(event, EpochDone):
+            return
+        ended = clock.epoch == clock.epochs
+        if ended or now() - last[0] >= _LINE_SECONDS:
+            last[0] = now()
+            left = [] if ended or clock.left() is None else [f"{duration(clock.left())} left"]
+            write("  ".join([*([title] if title else []), f"epoch {clock.epoch}/{clock.epochs}", *clock.figures(), *left]))
+
+    return tell
+
+
+@contextmanager
+def showing(title: str = "") -> Iterator[Listener]:
+    """Show a run's progress on stderr: live if that is a terminal, else as plain lines.
+
+    Args:
+        title: Begins the line.
+
+    Yields:
+        The listener to hand to the run.
+    """
+    if not sys.stderr.isatty():
+        yield plain_lines(title)
+        return
+    progress = _bar()
+    clock, shown = Clock(), [float("-inf")]
+    task = progress.add_task(title, total=None, head="", figures="", left="", start=False)
+
+    def tell(event: Event) -> None:
+        clock(event)
+        if isinstance(event, RunStarted):
+            progress.start()
+        if isinstance(event, BatchDone) and time.monotonic() - shown[0] < _REFRESH_SECONDS:
+            return
+        shown[0] = time.monotonic()
+        head = f"{title + ' ' if title else ''}epoch {min(clock.epoch + (clock.done < clock.total), clock.epochs)}/{clock.epochs}"
+        if isinstance(event, EpochDone):
+            head = f"{title + ' ' if title else ''}epoch {clock.epoch}/{clock.epochs}"
+        progress.update(
+            task,
+            total=clock.total,
+            completed=clock.done,
+            head=head,
+            figures="  ".join(clock.figures()),
+            left=f"{duration(clock.left())} left",
+        )
+        if isinstance(event, EpochDone) and clock.epoch == clock.epochs:
+            progress.stop()
+
+    try:
+        yield tell
+    finally:
+        progress.stop()
+
+
+def _bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
+
+    return Progress(
+        TextColumn("{task.fields[head]}", table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=4, max_width=24)),
+        TextColumn("{task.fields[figures]}", style="cyan", table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[left]}", table_column=Column(no_wrap=True)),
+        console=Console(stderr=True, highlight=False),
+        refresh_per_second=5,
+        expand=False,
+    )

@@ -1,0 +1,132 @@
+"""``selfdistill fit``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from selfdistill.cli import _options as o
+from selfdistill.cli._display import first_process, showing, speak
+
+__all__ = ["fit"]
+
+
+def fit(
+    source: o.Source = None,
+    label: o.Label = None,
+    id: o.Id = None,
+    ignore: o.Ignore = None,
+    truth: o.Truth = None,
+    text: o.Text = None,
+    categorical: o.Categorical = None,
+    numeric: o.Numeric = None,
+    test: o.Test = None,
+    image_size: o.ImageSize = None,
+    drop_unlabelled: o.DropUnlabelled = False,
+    skip_bad: o.SkipBad = False,
+    method: o.Method = None,
+    network: o.Network = None,
+    epochs: o.Epochs = None,
+    batch_size: o.BatchSize = None,
+    lr: o.Lr = None,
+    augment: o.Augment = None,
+    seed: o.Seed = None,
+    device: o.Device = None,
+    precision: o.Precision = None,
+    compile: o.Compile = False,
+    out: o.Out = None,
+    resume: o.Resume = None,
+    json: o.Json = False,
+) -> None:
+    """Train on labels that may be wrong; find the wrong ones and set them right.
+
+    Needs no clean data, no noise rate and no tuning. Numeric, categorical and text columns are found by themselves. The
+    run directory then holds the classifier, a table with a refined label and a label_quality for each example, and
+    the record of the run. Ctrl-C saves; --resume goes on.
+
+    [bold]Examples:[/bold]
+
+        selfdistill fit
+        selfdistill fit songs.csv --label genre --id track --test songs_test.csv
+        selfdistill fit photos/ --network resnet18 --epochs 40
+        selfdistill fit --resume runs/photos-001
+        torchrun --nproc-per-node 2 -m selfdistill fit photos/
+    """
+    read = {
+        "label": label,
+        "id": id,
+        "ignore": ignore,
+        "truth": truth,
+        "text": text,
+        "categorical": categorical,
+        "numeric": numeric,
+        "drop_unlabelled": drop_unlabelled,
+        "skip_bad": skip_bad,
+        "image_size": image_size,
+    }
+    settings = {
+        "method": method,
+        "network": network,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "augment": augment,
+        "seed": seed,
+        "device": device,
+        "precision": precision,
+        "compile": compile,
+    }
+    _run(source, test, _said(read), _said(settings), out, resume, as_json=json)
+
+
+def _said(options: dict[str, Any]) -> dict[str, Any]:
+    """Keep what was said: the rest is chosen, or comes from the run that goes on."""
+    return {name: value for name, value in options.items() if value is not None and value is not False and value != []}
+
+
+def _run(
+    source: str | None,
+    test: str | None,
+    read: dict[str, Any],
+    settings: dict[str, Any],
+    out: Path | None,
+    resume: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    from selfdistill.train import Invocation, start
+
+    asked = Invocation(source, test, read, settings, out, resume)
+    if not first_process():
+        start(asked)
+        return
+    with showing() as tell, showing("plain") as tell_plain:
+        record, folder = start(asked, tell=tell, tell_plain=tell_plain, say=speak)
+    if as_json:
+        sys.stdout.write(_as_json(record, folder) + "\n")
+    else:
+        _print_verdict(record, folder)
+
+
+def _as_json(record: dict[str, Any], folder: Path) -> str:
+    files = {name: str(folder / name) for name in ("labels.parquet", "model.safetensors", "run.json", "metrics.jsonl")}
+    shown: dict[str, Any] = {"run": str(folder), "result": record["result"]}
+    if "comparison" in record:
+        shown["comparison"] = record["comparison"]
+    shown |= {"files": files, "warnings": record["warnings"]}
+    return json.dumps(shown, ensure_ascii=False, allow_nan=False)
+
+
+def _print_verdict(record: dict[str, Any], folder: Path) -> None:
+    from rich.console import Console
+
+    from selfdistill.train import comparison, verdict
+
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    if sys.stderr.isatty() and sys.stdout.isatty():
+        console.print()
+    table = comparison(record)
+    for line in [*table, *([""] if table else []), *verdict(record, folder)]:
+        console.print(line, style=None if line.startswith(" ") or not line else "bold")

@@ -1,0 +1,52 @@
+"""``selfdistill noise``."""
+
+from __future__ import annotations
+
+import sys
+
+from selfdistill.cli import _options as o
+
+__all__ = ["noise"]
+
+
+def noise(
+    source: o.NoiseSource,
+    out: o.NoiseOut,
+    symmetric: o.Symmetric = None,
+    pair: o.Pair = None,
+    matrix: o.Matrix = None,
+    instance: o.Instance = None,
+    include_clean: o.IncludeClean = None,
+    label: o.Label = None,
+    id: o.Id = None,
+    seed: o.NoiseSeed = 0,
+) -> None:
+    """Make a copy of a data set with wrong labels, for experiments.
+
+    RATE is a probability from 0 to 1. The draw depends on the seed, the labels and their order alone. Prints the share
+    of labels that did change, over all and in each class.
+
+    [bold]Examples:[/bold]
+
+        selfdistill noise songs.csv --out noisy.csv --symmetric 0.4 --exclude-clean
+        selfdistill noise songs.csv --out noisy.csv --pair 0.3 --label genre --seed 1
+        selfdistill noise songs.csv --out noisy.csv --matrix T.csv
+    """
+    from selfdistill.train import noisy_copy
+
+    made = noisy_copy(
+        source,
+        out,
+        symmetric=symmetric,
+        pair=pair,
+        matrix=matrix,
+        instance=instance,
+        include_clean=include_clean,
+        read={"label": label, "id": id},
+        seed=seed,
+    )
+    width = max(len("all"), *(len(name) for name, _, _ in made.classes))
+    sys.stdout.write(f"{'class':<{width}}  {'labels':>8}  {'changed':>8}  {'rate':>6}\n")
+    for name, count, changed in [*made.classes, ("all", made.total, made.changed)]:
+        rate = 100 * changed / count if count else 0.0
+        sys.stdout.write(f"{name:<{width}}  {count:>8,}  {changed:>8,}  {rate:>4.1f} %\n")

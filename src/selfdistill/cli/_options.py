@@ -1,0 +1,202 @@
+"""The options of the commands, each once, with what ``--help`` says about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_DATA, _TRAINING, _MACHINE, _RUN = "Data", "Training", "Machine", "Run"
+
+Source = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[SOURCE]",
+        help="A CSV, TSV, Parquet or npz file; a folder with one sub-folder of images per class; a folder of IDX files "
+        "(MNIST family) or CIFAR-10/100 binary batches. Left out: scikit-learn's digits with 40 % of the labels flipped.",
+        show_default=False,
+    ),
+]
+Label = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column of the given labels. Default: the only one named label, target, class or y.",
+        rich_help_panel=_DATA,
+    ),
+]
+Id = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column that names the rows. Default: a column named id if its values are unique, else the row number.",
+        rich_help_panel=_DATA,
+    ),
+]
+Ignore = Annotated[
+    list[str] | None, typer.Option(metavar="COLUMN", help="Column to leave out; may be repeated.", rich_help_panel=_DATA)
+]
+Truth = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column of the true labels where you know them: to measure, never to train.",
+        rich_help_panel=_DATA,
+    ),
+]
+Text = Annotated[
+    list[str] | None, typer.Option(metavar="COLUMN", help="Take this column as free text.", rich_help_panel=_DATA)
+]
+Categorical = Annotated[
+    list[str] | None, typer.Option(metavar="COLUMN", help="Take this column as categories.", rich_help_panel=_DATA)
+]
+Numeric = Annotated[
+    list[str] | None, typer.Option(metavar="COLUMN", help="Take this column as numbers.", rich_help_panel=_DATA)
+]
+Test = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Labelled data to measure accuracy on after each epoch; nothing is chosen by it. IDX and CIFAR folders "
+        "bring their own.",
+        rich_help_panel=_DATA,
+    ),
+]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PIXELS", help="Resize the images of a folder; otherwise they must agree.", rich_help_panel=_DATA
+    ),
+]
+DropUnlabelled = Annotated[
+    bool, typer.Option("--drop-unlabelled", help="Leave out rows without a label.", rich_help_panel=_DATA)
+]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, and list them.", rich_help_panel=_DATA)
+]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="How to train; `selfdistill methods` lists them. Default: selfdistill.", rich_help_panel=_TRAINING
+    ),
+]
+Network = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SPEC",
+        help="mlp, mlp:256,128, cnn, resnet18, wideresnet:16-4, shakeshake:26-32. Default: cnn for images from 16 x 16 "
+        "pixels, else mlp.",
+        rich_help_panel=_TRAINING,
+    ),
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Passes over the data. Default: about 3,000 steps, 15 to 100 epochs.", rich_help_panel=_TRAINING
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Examples per step. Default: a twentieth of the data, 16 to 128.", rich_help_panel=_TRAINING
+    ),
+]
+Lr = Annotated[
+    float | None,
+    typer.Option(metavar="X", help="Peak learning rate (SGD, one cycle). Default: 0.1.", rich_help_panel=_TRAINING),
+]
+Augment = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SPEC",
+        help="none, or such as flip,crop:2,cutout:8. Default: shifts for images from 16 x 16 pixels, mirroring too in "
+        "colour.",
+        rich_help_panel=_TRAINING,
+    ),
+]
+Seed = Annotated[
+    int | None, typer.Option(metavar="N", help="Seed of everything drawn. Default: 0.", rich_help_panel=_TRAINING)
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="cpu, cuda, cuda:1, mps. Default: cuda where there is one, else cpu.", rich_help_panel=_MACHINE
+    ),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="fp32 or bf16 (autocast). Default: bf16 on cuda, else fp32.", rich_help_panel=_MACHINE
+    ),
+]
+Compile = Annotated[
+    bool,
+    typer.Option("--compile", help="Pass the network through torch.compile; pays in long runs.", rich_help_panel=_MACHINE),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER", help="The run directory. Default: the next free runs/NAME-NNN.", rich_help_panel=_RUN
+    ),
+]
+Resume = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RUN",
+        help="Go on with a stopped run. Data and settings are those it began with; given ones must agree.",
+        rich_help_panel=_RUN,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.", rich_help_panel=_RUN)]
+
+NoiseSource = Annotated[str, typer.Argument(metavar="SOURCE", help="Labelled data, as `selfdistill fit` takes them.")]
+NoiseOut = Annotated[
+    Path, typer.Option("--out", metavar="FILE", help="Where the noisy copy goes; must not exist.", show_default=False)
+]
+Symmetric = Annotated[
+    float | None,
+    typer.Option(metavar="RATE", help="Any label may become any other, evenly.", rich_help_panel="Noise (one of these)"),
+]
+Pair = Annotated[
+    float | None,
+    typer.Option(metavar="RATE", help="A label may become that of the next class.", rich_help_panel="Noise (one of these)"),
+]
+Matrix = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Class-dependent: a file of numbers, row = true class, column = given label, rows sum to 1.",
+        rich_help_panel="Noise (one of these)",
+    ),
+]
+Instance = Annotated[
+    float | None,
+    typer.Option(
+        metavar="RATE", help="What an example looks like decides its noise.", rich_help_panel="Noise (one of these)"
+    ),
+]
+IncludeClean = Annotated[
+    bool | None,
+    typer.Option(
+        "--include-clean/--exclude-clean",
+        help="Whether a redrawn symmetric label may be the true one. Papers differ, so say which: of 10 classes at 0.4, "
+        "36 % change if it may, 40 % if not.",
+        rich_help_panel="Noise (one of these)",
+        show_default=False,
+    ),
+]
+NoiseSeed = Annotated[int, typer.Option(metavar="N", help="Seed of the draw.")]
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory that `selfdistill fit` finished.")]
+New = Annotated[str, typer.Argument(metavar="NEW", help="Data of the kind that the run was trained on.")]
+PredictOut = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="A .csv or .parquet file. Default: CSV to standard output."),
+]
+PredictBatch = Annotated[
+    int, typer.Option("--batch-size", metavar="N", help="Examples at once: memory, not results, depends on it.")
+]
+PredictDevice = Annotated[
+    str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps. auto takes cuda where there is one.")
+]

@@ -1,0 +1,40 @@
+"""``selfdistill predict``."""
+
+from __future__ import annotations
+
+import sys
+
+from selfdistill.cli import _options as o
+from selfdistill.cli._display import speak
+
+__all__ = ["predict"]
+
+
+def predict(
+    run: o.Run,
+    new: o.New,
+    out: o.PredictOut = None,
+    batch_size: o.PredictBatch = 1024,
+    device: o.PredictDevice = "auto",
+) -> None:
+    """Label new data with the classifier of a run.
+
+    Writes a table with the columns id, predicted_label, confidence and p_CLASS for each class. The new data need the
+    feature columns, or the image size, of training; where they have the label too, the accuracy is told on stderr.
+
+    [bold]Examples:[/bold]
+
+        selfdistill predict runs/songs-001 new.csv > predictions.csv
+        selfdistill predict runs/photos-001 more_photos/ --out predictions.parquet
+    """
+    from selfdistill.train import check_output, write_predictions
+    from selfdistill.train import predict as predict_new
+
+    if out is not None:
+        check_output(out)
+    found = predict_new(run, new, device=device, batch_size=batch_size)
+    write_predictions(found, sys.stdout if out is None else out)
+    if out is not None:
+        speak(f"{len(found.ids):,} predictions in {out}")
+    if found.accuracy is not None:
+        speak(f"Agrees with {100 * found.accuracy:.1f} % of the {found.known:,} labels in {new}")

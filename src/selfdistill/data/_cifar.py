@@ -1,0 +1,136 @@
+"""CIFAR-10 and CIFAR-100 in their binary form."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from selfdistill._core.errors import DataError
+from selfdistill.data._limits import check_size
+from selfdistill.data._options import ReadOptions
+from selfdistill.data._source import Source
+
+if TYPE_CHECKING:
+    from selfdistill.data._preprocess import Preprocess
+
+__all__ = ["cifar_source", "is_cifar", "label_bytes", "parse_batch"]
+
+_PIXELS = 3 * 32 * 32
+
+
+def _batches(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path] if path.suffix == ".bin" else []
+    found = [item for item in path.iterdir() if item.suffix == ".bin" and item.is_file()]
+    return sorted(
+        found, key=lambda item: [int(part) if part.isdecimal() else 0 for part in re.split(r"(\d+)", item.name)] + [0]
+    )
+
+
+def is_cifar(path: Path) -> bool:
+    """Tell whether a folder holds ``.bin`` batches, or a file is one.
+
+    Args:
+        path: File or folder.
+
+    Returns:
+        Whether there are any.
+    """
+    return bool(_batches(path))
+
+
+def label_bytes(folder: Path, files: list[Path]) -> int:
+    """Tell CIFAR-10 (one label byte) from CIFAR-100 (coarse and fine).
+
+    Args:
+        folder: Where names of the classes may lie.
+        files: The batches.
+
+    Returns:
+        1 or 2: by the file of class names, else by the names of the batches, else by what divides their sizes.
+    """
+    if (folder / "fine_label_names.txt").is_file():
+        return 2
+    if (folder / "batches.meta.txt").is_file() or any("batch" in file.name for file in files):
+        return 1
+    if any(file.name in {"train.bin", "test.bin"} for file in files):
+        return 2
+    return 2 if all(file.stat().st_size % (_PIXELS + 2) == 0 for file in files) else 1
+
+
+def parse_batch(path: Path, heads: int) -> tuple[np.ndarray, np.ndarray]:
+    """Read one file of records: label bytes, then 3 x 32 x 32 pixels.
+
+    Args:
+        path: The file.
+        heads: Label bytes per record; the last one is the label.
+
+    Returns:
+        Images uint8 ``[n, 3, 32, 32]``, labels uint8 ``[n]``.
+
+    Raises:
+        DataError: The size is no multiple of a record's, or a label is out of range.
+    """
+    size, record = path.stat().st_size, heads + _PIXELS
+    check_size(str(path), size)
+    if size % record or not size:
+        raise DataError(
+            f"{path} is truncated or no CIFAR-{10 if heads == 1 else 100} batch: {size:,} bytes are "
+            f"{size // record:,} records of {record:,} bytes and {size % record:,} bytes more",
+            "Fetch the file again.",
+        )
+    data = np.fromfile(path, np.uint8).reshape(-1, record)
+    labels, limit = data[:, heads - 1], 10 if heads == 1 else 100
+    if labels.max() >= limit:
+        row = int(np.argmax(labels >= limit))
+        raise DataError(
+            f"{path}: record {row} has the label {labels[row]}, but CIFAR-{limit} has 0 to {limit - 1}",
+            "Fetch the file again.",
+        )
+    return data[:, heads:].reshape(-1, 3, 32, 32), labels.copy()
+
+
+def _names(folder: Path, heads: int) -> list[str] | None:
+    path = folder / ("batches.meta.txt" if heads == 1 else "fine_label_names.txt")
+    if not path.is_file():
+        return None
+    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if len(names) != (10 if heads == 1 else 100) or len(set(names)) < len(names):
+        raise DataError(
+            f"{path} holds {len(names)} names ({len(set(names))} different)", f"It needs {10 if heads == 1 else 100}."
+        )
+    return names
+
+
+def cifar_source(path: Path, options: ReadOptions, part: str, preprocess: Preprocess | None) -> Source | None:
+    """Read one part of a CIFAR folder: files that begin with "test" are the test part.
+
+    Args:
+        path: Folder, or one batch.
+        options: Not used: there are no columns.
+        part: "train", "test", or "new": the test part, else the training part.
+        preprocess: Not used: the form is known.
+
+    Returns:
+        The source, in the files' order; ``None`` where the part is not there.
+    """
+    files = _batches(path)
+    folder = path if path.is_dir() else path.parent
+    heads = label_bytes(folder, files)
+    test = [file for file in files if file.name.lower().startswith("test")]
+    train = [file for file in files if file not in test]
+    chosen = (
+        files if path.is_file() else {"train": train or test, "test": test if train else [], "new": test or train}[part]
+    )
+    if not chosen:
+        return None
+    check_size(str(path), sum(file.stat().st_size for file in chosen))
+    parts = [parse_batch(file, heads) for file in chosen]
+    images = np.concatenate([images for images, _ in parts])
+    labels = np.concatenate([labels for _, labels in parts])
+    names = _names(folder, heads)
+    given = labels if names is None else np.array(names, dtype=object)[labels]
+    return Source(str(path), "image", images, given)

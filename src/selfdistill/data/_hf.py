@@ -1,0 +1,89 @@
+"""Data sets of the Hugging Face library `datasets`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from selfdistill._core.errors import DataError
+from selfdistill.data._frames import table_source
+from selfdistill.data._labelled import LabelledData
+from selfdistill.data._labels import near_matches
+from selfdistill.data._options import ReadOptions
+from selfdistill.data._roles import label_column
+from selfdistill.data._source import Source, assemble
+
+__all__ = ["from_hf"]
+
+
+def _names(feature: Any, values: Any) -> list[Any]:
+    """Class names where the feature knows them; −1 is its sign for a missing label."""
+    names = getattr(feature, "names", None)
+    if names is None:
+        return list(values)
+    return [None if value is None or value < 0 else names[value] for value in values]
+
+
+def from_hf(dataset: Any, options: ReadOptions | None = None) -> LabelledData:
+    """Take a `datasets.Dataset` as a data set.
+
+    Args:
+        dataset: One split: columns of numbers, categories and text, or one image column; class labels go by name.
+        options: As for files.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DataError: A `DatasetDict`, images of different sizes, or see `read`.
+    """
+    options = options or ReadOptions()
+    if not hasattr(dataset, "features") or not hasattr(dataset, "column_names"):
+        what = f" with the splits {', '.join(map(repr, dataset))}" if isinstance(dataset, dict) else ""
+        raise DataError(f"expected a datasets.Dataset, but got {type(dataset).__name__}{what}", "Pass one split.")
+    features = dataset.features
+    images = [
+        name for name, feature in features.items() if type(feature).__name__ == "Image" and name not in options.ignore
+    ]
+    if images:
+        return assemble(_image_source(dataset, images, options), options)
+    import pyarrow as pa
+
+    plain = dataset.with_format("arrow")[:]
+    table = plain if isinstance(plain, pa.Table) else pa.table(plain)
+    for place, name in enumerate(table.column_names):
+        if getattr(features[name], "names", None) is not None:
+            cells = _names(features[name], table[name].to_pylist())
+            table = table.set_column(place, name, pa.array(cells, pa.large_string()))
+    return assemble(table_source(table, options, "the dataset"), options)
+
+
+def _image_source(dataset: Any, images: list[str], options: ReadOptions) -> Source:
+    if len(images) > 1:
+        raise DataError(f"the dataset has the image columns {', '.join(images)}", "Leave out all but one with ignore.")
+    names = list(dataset.column_names)
+    label, notes = label_column(names, options, "the dataset")
+    for column in (options.id, options.truth):
+        if column is not None and column not in names:
+            raise DataError(f"the dataset has no column {column!r}", near_matches(column, names))
+    pictures = list(dataset[images[0]])
+    mode = "L" if all(picture.mode in {"1", "L"} for picture in pictures) else "RGB"
+    arrays = []
+    for row, picture in enumerate(pictures):
+        converted = picture.convert(mode)
+        if options.image_size is not None:
+            converted = converted.resize((options.image_size, options.image_size))
+        arrays.append(np.asarray(converted, dtype=np.uint8))
+        if arrays[-1].shape != arrays[0].shape:
+            raise DataError(
+                f"images have different sizes: row 0 has {pictures[0].size}, row {row} has {picture.size}",
+                "Bring them to one size, or pass image_size.",
+            )
+
+    def cells(name: str | None) -> list[Any] | None:
+        return None if name is None else _names(dataset.features[name], dataset[name])
+
+    source = Source("the dataset", "image", np.stack(arrays), cells(label), cells(options.id), cells(options.truth))
+    return replace(source, warnings=notes)

@@ -1,0 +1,201 @@
+"""IDX files, the format of the MNIST family, plain or gzipped."""
+
+from __future__ import annotations
+
+import math
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from selfdistill._core.errors import DataError
+from selfdistill.data._frames import array_form
+from selfdistill.data._limits import check_size, open_bytes, read_exactly
+from selfdistill.data._options import ReadOptions
+from selfdistill.data._source import Source
+
+if TYPE_CHECKING:
+    from selfdistill.data._preprocess import Preprocess
+
+__all__ = ["IdxPair", "find_idx", "idx_source", "is_idx", "parse_idx", "truth_name", "write_idx"]
+
+_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+class IdxPair(NamedTuple):
+    """An images file and its labels file; ``None`` where there is none."""
+
+    images: Path
+    labels: Path | None
+
+
+def _is_images(path: Path) -> bool:
+    name = path.name.lower().removesuffix(".gz")
+    return path.is_file() and "images" in name and ("idx" in name or name.endswith("ubyte"))
+
+
+def is_idx(path: Path) -> bool:
+    """Tell whether a folder holds IDX images, or a file is one.
+
+    Args:
+        path: File or folder.
+
+    Returns:
+        Whether there are files named like ``train-images-idx3-ubyte``, or the same with .gz.
+    """
+    return any(map(_is_images, path.iterdir())) if path.is_dir() else _is_images(path)
+
+
+def _is_test(path: Path) -> bool:
+    name = path.name.lower()
+    return "t10k" in name or "test" in name
+
+
+def _with_labels(images: Path) -> IdxPair:
+    stem = images.name.removesuffix(".gz")
+    names = [stem.replace("images", "labels").replace("idx3", kind) for kind in ("idx1", "idx3")]
+    for name in names:
+        for ending in ("", ".gz"):
+            path = images.with_name(name + ending)
+            if path.is_file() and path != images:
+                return IdxPair(images, path)
+    return IdxPair(images, None)
+
+
+def find_idx(path: Path, part: str) -> IdxPair | None:
+    """Choose the files of one part.
+
+    Args:
+        path: Folder, or an images file.
+        part: "train", "test", or "new": the test part, else the training part.
+
+    Returns:
+        The pair; ``None`` where the part is not there. Where a file lies there plain and gzipped, the plain one.
+
+    Raises:
+        DataError: There is more than one images file for the part.
+    """
+    if path.is_file():
+        return _with_labels(path)
+    found = {item.name.removesuffix(".gz"): item for item in sorted(path.iterdir(), reverse=True) if _is_images(item)}
+    test = sorted(item for item in found.values() if _is_test(item))
+    train = sorted(item for item in found.values() if not _is_test(item))
+    chosen = {"train": train or test, "test": test if train else [], "new": test or train}[part]
+    if len(chosen) > 1:
+        names = ", ".join(item.name for item in chosen[:5])
+        raise DataError(
+            f"{path} holds {len(chosen)} sets of images: {names}",
+            "Name the images file, or keep one set in the folder.",
+        )
+    return _with_labels(chosen[0]) if chosen else None
+
+
+def truth_name(images: Path) -> str:
+    """Name of the file beside the images that holds the true labels of a noisy copy.
+
+    Args:
+        images: The images file.
+
+    Returns:
+        Such as ``train-truth-idx1-ubyte``; it may also lie there with .gz.
+
+    Example:
+        >>> truth_name(Path("train-images-idx3-ubyte.gz"))
+        'train-truth-idx1-ubyte'
+    """
+    return images.name.removesuffix(".gz").replace("images", "truth").replace("idx3", "idx1")
+
+
+def parse_idx(path: Path) -> np.ndarray:
+    """Read one IDX file.
+
+    Args:
+        path: The file, plain or .gz.
+
+    Returns:
+        The array.
+
+    Raises:
+        DataError: It is no IDX file, truncated, longer than it says, or unfolds beyond the limit.
+
+    References:
+        The format: two zero bytes, type, number of axes, the sizes as big-endian 32-bit numbers, the values.
+    """
+    with open_bytes(path) as file:
+        zero, kind, axes = struct.unpack(">HBB", read_exactly(file, 4, path, whole=False))
+        if zero or kind not in _TYPES or not 1 <= axes <= 8:
+            raise DataError(
+                f"{path} does not begin like an IDX file (bytes {zero:04x} {kind:02x} {axes:02x})",
+                "Fetch the file again.",
+            )
+        shape = struct.unpack(f">{axes}I", read_exactly(file, 4 * axes, path, whole=False))
+        dtype = np.dtype(_TYPES[kind])
+        size = math.prod(shape) * dtype.itemsize
+        check_size(str(path), size)
+        data = read_exactly(file, size, path)
+    return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    """Write a uint8 or int32 array as an IDX file.
+
+    Args:
+        path: The file to write.
+        array: The array.
+    """
+    kind = 0x08 if array.dtype == np.uint8 else 0x0C
+    header = struct.pack(f">HBB{array.ndim}I", 0, kind, array.ndim, *array.shape)
+    path.write_bytes(header + array.astype(_TYPES[kind]).tobytes())
+
+
+def idx_source(path: Path, options: ReadOptions, part: str, preprocess: Preprocess | None) -> Source | None:
+    """Read one part of an IDX folder.
+
+    Args:
+        path: Folder or images file.
+        options: Not used: there are no columns.
+        part: See `find_idx`.
+        preprocess: Not used: the form follows from the file.
+
+    Returns:
+        The source, or ``None``.
+
+    Raises:
+        DataError: The files disagree in number, or see `parse_idx`.
+    """
+    pair = find_idx(path, part)
+    if pair is None:
+        return None
+    images = parse_idx(pair.images)
+    labels = None
+    if pair.labels is not None:
+        labels = parse_idx(pair.labels)
+        if labels.ndim != 1 or len(labels) != len(images):
+            raise DataError(
+                f"{pair.images.name} holds {len(images):,} images, but {pair.labels.name} holds "
+                f"{len(labels):,} labels{f' of shape {labels.shape[1:]}' if labels.ndim > 1 else ''}",
+                "Use the two files of one set.",
+            )
+    elif part == "train":
+        raise DataError(
+            f"{pair.images} has no labels file beside it",
+            f"Add {pair.images.name.replace('images', 'labels').replace('idx3', 'idx1')}.",
+        )
+    return Source(
+        str(path), array_form(images.shape, str(pair.images)), images, labels, truth=_truth(pair.images, images)
+    )
+
+
+def _truth(path: Path, images: np.ndarray) -> np.ndarray | None:
+    for ending in ("", ".gz"):
+        file = path.with_name(truth_name(path) + ending)
+        if file.is_file() and file != path:
+            truth = parse_idx(file)
+            if truth.shape != (len(images),):
+                raise DataError(
+                    f"{path.name} holds {len(images):,} images, but {file.name} holds labels of shape {truth.shape}",
+                    "Remove it, or use the one that belongs to the images.",
+                )
+            return truth
+    return None

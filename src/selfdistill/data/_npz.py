@@ -1,0 +1,164 @@
+"""Arrays in an npz file. Objects are refused: they would be pickles."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selfdistill._core.errors import DataError
+from selfdistill.data._frames import array_form
+from selfdistill.data._labels import near_matches
+from selfdistill.data._limits import check_size
+from selfdistill.data._options import ReadOptions
+from selfdistill.data._source import Source
+
+if TYPE_CHECKING:
+    from selfdistill.data._preprocess import Preprocess
+
+__all__ = ["ID_KEYS", "INPUT_KEYS", "LABEL_KEYS", "TRUTH_KEYS", "find_key", "npz_source", "read_npz"]
+
+INPUT_KEYS = ("X", "x", "inputs", "images", "features", "data")
+LABEL_KEYS = ("y", "labels", "label", "targets", "target")
+TRUTH_KEYS = ("truth", "true_labels", "true_label", "y_true")
+ID_KEYS = ("ids", "id")
+
+
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Read all arrays of a file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The arrays by name.
+
+    Raises:
+        DataError: It is damaged, holds Python objects, or unfolds beyond the limit.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            check_size(str(path), sum(member.file_size for member in members))
+            for member in members:
+                _check_member(archive, member, path)
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except DataError:
+        raise
+    except _DAMAGED as error:
+        raise DataError(f"{path} is truncated or no npz file: {error}", "Write it again with numpy.savez.") from error
+
+
+def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
+    """Compare what an array's header says with what is there: memory is taken by the header."""
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    if dtype.hasobject:
+        raise DataError(
+            f"{path}: {member.filename} holds Python objects, which are not read: they could run code",
+            "Save texts as an array of type str: numpy.asarray(texts, dtype=str).",
+        )
+    size = math.prod(shape) * dtype.itemsize
+    if size > member.file_size:
+        raise DataError(
+            f"{path}: {member.filename} is truncated: {size:,} bytes by its header, {member.file_size:,} there",
+            "Write it again.",
+        )
+
+
+def find_key(arrays: dict[str, Any], names: tuple[str, ...], told: str | None, path: Path, option: str) -> str | None:
+    """Choose an array by name.
+
+    Args:
+        arrays: The arrays of the file.
+        names: Usual names, the first that is there is taken.
+        told: The user's choice.
+        path: The file, for messages.
+        option: The option's name, for messages.
+
+    Returns:
+        The name; ``None`` where there is none.
+
+    Raises:
+        DataError: The user's choice is not there.
+
+    Example:
+        >>> find_key({"x": 0, "y": 0}, INPUT_KEYS, None, Path("a.npz"), "")
+        'x'
+    """
+    if told is not None:
+        if told not in arrays:
+            raise DataError(f"{path} has no array {told!r} ({option})", near_matches(told, arrays))
+        return told
+    return next((name for name in names if name in arrays), None)
+
+
+def npz_source(path: Path, options: ReadOptions, part: str, preprocess: Preprocess | None) -> Source | None:
+    """Read a file with inputs and labels, perhaps true labels and ids.
+
+    Args:
+        path: The file. With arrays ``x_train``, ``y_train``, ``x_test``, ``y_test`` it has two parts.
+        options: ``label``, ``truth`` and ``id`` name arrays.
+        part: "train", "test", or "new": the test part, else all.
+        preprocess: The one of training: its kind is the form.
+
+    Returns:
+        The source; ``None`` where the part is not there.
+
+    Raises:
+        DataError: There are no inputs, or the arrays differ in length.
+    """
+    arrays = read_npz(path)
+    parts = {"train": ("x_train", "X_train"), "test": ("x_test", "X_test")}
+    keys = {part: find_key(arrays, names, None, path, "") for part, names in parts.items()}
+    if part == "test" and keys["test"] is None:
+        return None
+    key = keys["test" if part != "train" else "train"] or find_key(arrays, INPUT_KEYS, None, path, "") or keys["train"]
+    if key is None:
+        raise DataError(
+            f"{path} has no inputs; it holds {', '.join(map(repr, arrays))}",
+            f"Name them one of {', '.join(INPUT_KEYS)}.",
+        )
+    X = arrays[key]
+    split = key.partition("_")[2]
+    usual = (f"y_{split}",) if split else LABEL_KEYS
+    new = part != "train"
+    chosen = {
+        "labels": find_key(
+            arrays, usual, options.label if not new or options.label in arrays else None, path, "--label"
+        ),
+        "truth": find_key(arrays, () if split else TRUTH_KEYS, options.truth if not new else None, path, "--truth"),
+        "ids": find_key(
+            arrays, () if split else ID_KEYS, options.id if not new or options.id in arrays else None, path, "--id"
+        ),
+    }
+    values: dict[str, Any] = {
+        role: arrays[name] for role, name in chosen.items() if name is not None and name not in options.ignore
+    }
+    for role, array in values.items():
+        if array.ndim == 0 or len(array) != (len(X) if X.ndim else 0):
+            raise DataError(
+                f"{path}: {key!r} has shape {X.shape}, but {chosen[role]!r} has {array.shape}",
+                "Give every example one.",
+            )
+    if "labels" not in values and not new:
+        raise DataError(
+            f"{path} has no labels; it holds {', '.join(map(repr, arrays))}",
+            f"Name them one of {', '.join(LABEL_KEYS)}, or say which with --label.",
+        )
+    form = (
+        preprocess.kind
+        if preprocess is not None and preprocess.kind != "table"
+        else array_form(X.shape, f"{path}: {key!r}")
+    )
+    return Source(str(path), form, X, **values)

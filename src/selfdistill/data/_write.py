@@ -1,0 +1,212 @@
+"""A copy of a data set with other labels, in the same form, that keeps the labels from before."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from selfdistill._core.errors import DataError
+from selfdistill._core.files import atomic
+from selfdistill.data._csv import csv_delimiter, csv_rows, is_csv
+from selfdistill.data._idx import IdxPair, find_idx, parse_idx, truth_name, write_idx
+from selfdistill.data._labels import text_of, texts
+from selfdistill.data._npz import LABEL_KEYS, TRUTH_KEYS, find_key, read_npz
+from selfdistill.data._options import ReadOptions
+from selfdistill.data._read import find_form, load
+from selfdistill.data._roles import label_column
+
+__all__ = ["write_with_labels"]
+
+
+def write_with_labels(
+    source: Path | str,
+    options: ReadOptions,
+    labels: Sequence[str],
+    out: Path | str,
+    *,
+    original: str | None = None,
+) -> Path:
+    """Write a copy whose labels are others, all at once or not at all.
+
+    CSV and Parquet keep every other cell as it stands and get a column with the labels from before; npz gets an array
+    ``truth`` (or, where it has one, ``<label>_before_noise``); an IDX folder gets a file like
+    ``train-truth-idx1-ubyte`` beside its images, which reading takes as the truth. Every other source is written as npz
+    with ``X``, ``y``, ``truth`` and ``ids``.
+
+    Args:
+        source: See `read`.
+        options: As for reading it; ``drop_unlabelled``: rows without a label stay as they are.
+        labels: One per row that has a label, in the rows' order.
+        out: File or folder to write; it must not exist. Its ending must fit the form.
+        original: Name of the column with the labels from before; ``None``: ``<label>_before_noise``.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        DataError: ``out`` exists or has another ending, the number of labels differs, or the column is there already.
+    """
+    out, form = Path(out), find_form(source)
+    if out.exists():
+        raise DataError(f"{out} exists already", "Choose another --out, or remove it first.")
+    fits = {"csv": is_csv(out), "parquet": out.suffix in {".parquet", ".pq"}, "idx": not out.suffix}
+    if not fits.get(form, out.suffix == ".npz"):
+        ending = {"csv": ".csv or .csv.gz", "parquet": ".parquet", "idx": "no ending (a folder)"}.get(form, ".npz")
+        raise DataError(f"{out} cannot take a copy of {source}, which is {form}", f"Choose a name with {ending}.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if form == "csv":
+        _write_csv(Path(source), options, list(labels), out, original)
+    elif form == "parquet":
+        _write_parquet(Path(source), options, list(labels), out, original)
+    elif form == "npz":
+        _write_npz(Path(source), options, list(labels), out, original)
+    elif form == "idx":
+        _write_idx(Path(source), list(labels), out)
+    else:
+        _write_arrays(source, options, list(labels), out)
+    return out
+
+
+def _merged(given: np.ndarray, labels: list[str], options: ReadOptions, where: Path | str) -> list[str | None]:
+    """New labels for the rows that have one; the others stay without."""
+    known = [label is not None for label in given]
+    rows = sum(known) if options.drop_unlabelled else len(given)
+    if len(labels) != rows:
+        raise DataError(
+            f"{where} has {rows:,} labelled rows, but {len(labels):,} labels are given", "Give one for each."
+        )
+    if rows == len(given):
+        return list(labels)
+    new = iter(labels)
+    return [next(new) if there else None for there in known]
+
+
+def _new_column(names: Sequence[str], label: str, original: str | None) -> str:
+    name = original or f"{label}_before_noise"
+    if name in names:
+        raise DataError(f"the source has a column {name!r} already", "Name another for the labels from before.")
+    return name
+
+
+def _write_csv(source: Path, options: ReadOptions, labels: list[str], out: Path, original: str | None) -> None:
+    rows = csv_rows(source)
+    header = next(rows)
+    label, _ = label_column(header, options, str(source))
+    place, name = header.index(label), _new_column(header, label, original)
+    given = np.array([text_of(row[place]) for row in rows], dtype=object)
+    merged = _merged(given, labels, options, source)
+    delimiter = "\t" if out.name.lower().removesuffix(".gz").endswith(".tsv") else csv_delimiter(source)
+    with atomic(out) as part, part.open("wb") as raw, _text(raw, out) as file:
+        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+        writer.writerow([*header, name])
+        rows = csv_rows(source)
+        next(rows)
+        for row, new in zip(rows, merged, strict=True):
+            writer.writerow([*row[:place], row[place] if new is None else new, *row[place + 1 :], row[place]])
+
+
+def _text(raw: IO[bytes], out: Path) -> io.TextIOWrapper:
+    binary: Any = gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if out.suffix == ".gz" else raw
+    return io.TextIOWrapper(binary, encoding="utf-8", newline="")
+
+
+def _write_parquet(source: Path, options: ReadOptions, labels: list[str], out: Path, original: str | None) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from selfdistill.data._frames import read_parquet
+
+    table = read_parquet(source)
+    label, _ = label_column(table.column_names, options, str(source))
+    name = _new_column(table.column_names, label, original)
+    before = table[label]
+    merged = pa.array(_merged(texts(before), labels, options, source), pa.string())
+    with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):  # no text casts to that type: new labels are texts
+        merged = merged.cast(before.type)
+    table = table.set_column(table.column_names.index(label), label, merged).append_column(name, before)
+    with atomic(out) as part:
+        pq.write_table(table, part)
+
+
+def _save(out: Path, arrays: dict[str, np.ndarray]) -> None:
+    with atomic(out) as part, part.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def _typed(labels: Sequence[str | None], like: np.ndarray) -> np.ndarray:
+    """Give labels the type of the array that they replace, where it can hold them."""
+    plain = np.array(["" if label is None else label for label in labels], dtype=str)
+    if like.dtype.kind in "iu":
+        try:
+            numbers = plain.astype(np.int64)
+        except ValueError:
+            return plain
+        typed = numbers.astype(like.dtype)
+        return typed if (typed == numbers).all() else numbers
+    return plain
+
+
+def _write_npz(source: Path, options: ReadOptions, labels: list[str], out: Path, original: str | None) -> None:
+    arrays = read_npz(source)
+    key = find_key(arrays, ("y_train", *LABEL_KEYS), options.label, source, "--label")
+    if key is None:
+        raise DataError(f"{source} has no labels", "Say which array holds them with --label.")
+    before = arrays[key]
+    merged = _merged(texts(before), labels, options, source)
+    taken = any(name in arrays for name in TRUTH_KEYS) or key == "y_train"
+    name = original or (f"{key}_before_noise" if taken else "truth")
+    if name in arrays:
+        raise DataError(f"{source} has an array {name!r} already", "Name another for the labels from before.")
+    _save(out, arrays | {key: _typed(merged, before), name: before})
+
+
+def _write_idx(source: Path, labels: list[str], out: Path) -> None:
+    pair = find_idx(source, "train")
+    if pair is None or pair.labels is None:
+        raise DataError(f"{source} has no labels file", "Give a folder with images and labels.")
+    given = parse_idx(pair.labels)
+    _merged(texts(given), labels, ReadOptions(), source)
+    typed = _typed(labels, given)
+    if typed.dtype.kind not in "iu":
+        raise DataError(
+            f"IDX files hold whole numbers, not labels such as {labels[0]!r}", "Give the labels as numbers."
+        )
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    try:
+        _fill_idx(folder, IdxPair(pair.images, pair.labels), given, typed)
+        folder.chmod(0o755)
+        folder.replace(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fill_idx(folder: Path, pair: IdxPair, given: np.ndarray, labels: np.ndarray) -> None:
+    assert pair.labels is not None
+    replaced = {pair.labels.name.removesuffix(".gz"), truth_name(pair.images)}
+    for file in pair.images.parent.iterdir():
+        if file.is_file() and "idx" in file.name and file.name.removesuffix(".gz") not in replaced:
+            try:
+                os.link(file, folder / file.name)
+            except OSError:  # another file system
+                shutil.copy2(file, folder / file.name)
+    write_idx(folder / pair.labels.name.removesuffix(".gz"), labels)
+    write_idx(folder / truth_name(pair.images), given)
+
+
+def _write_arrays(source: Path | str, options: ReadOptions, labels: list[str], out: Path) -> None:
+    found = load(source, options)
+    assert found is not None
+    before = texts(found.labels)
+    merged = _merged(before, labels, options, source)
+    arrays = {"y": _typed(merged, np.array([], dtype=str)), "truth": _typed(before.tolist(), np.array([], dtype=str))}
+    _save(out, {"X": np.asarray(found.features), **arrays, "ids": found.named().astype(str)})

@@ -1,0 +1,39 @@
+"""The loss of the default method: match a target, and stay near the memory of early learning."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from selfdistill.losses._cross_entropy import cross_entropy
+from selfdistill.losses._liu2020elr import elr_term
+
+__all__ = ["anchored_cross_entropy"]
+
+
+def anchored_cross_entropy(
+    logits: Float[Tensor, "b k"], anchored: tuple[Tensor, Tensor], strength: float = 2.0
+) -> Float[Tensor, " b"]:
+    r"""Cross-entropy to a target plus a weighted pull towards the memory.
+
+    .. math:: -\sum_c t_c \log p_c + \lambda \log(1 - \langle p, m \rangle)
+
+    Args:
+        logits: Network outputs, ``[b, K]``.
+        anchored: Target distributions t ``[b, K]`` and averaged predictions m ``[b, K]``.
+        strength: λ; see ``docs/decisions/0004-the-default-method.md`` for how 2 was chosen.
+
+    Returns:
+        One value per example; it can be negative, as the second term is.
+
+    References:
+        Liu et al. (2020), arXiv 2007.00151, eq. 6, with a target in the place of the given label.
+
+    Example:
+        >>> import torch
+        >>> t = torch.tensor([[1.0, 0.0]])
+        >>> round(anchored_cross_entropy(torch.zeros(1, 2), (t, t), strength=1.0).item(), 4)
+        0.0
+    """
+    target, memory = anchored
+    return cross_entropy(logits, target) + strength * elr_term(logits, memory)

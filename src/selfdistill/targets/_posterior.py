@@ -1,0 +1,201 @@
+"""The default: distil the previous epochs' network through a noise matrix that is learned on the way."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, final
+
+import torch
+from torch import Tensor, nn
+
+from selfdistill._core.errors import SettingError
+from selfdistill._core.sample_mean import SampleMean
+from selfdistill.targets._protocol import one_hot
+
+__all__ = ["Anchored", "Posterior", "em_step"]
+
+_FLOOR = 1e-6  # least prior probability of a class, before normalising: no class is ruled out for good
+
+
+class Anchored(NamedTuple):
+    """What `Posterior` asks the network to match.
+
+    Attributes:
+        target: Distributions, ``[b, K]``.
+        memory: Averaged predictions, this step's included, ``[b, K]``; rows sum to at most 1.
+    """
+
+    target: Tensor
+    memory: Tensor
+
+
+def em_step(prior: Tensor, labels: Tensor, noise: Tensor | None) -> Tensor:
+    r"""Estimate the noise matrix from soft predictions and given labels: one step of expectation-maximisation.
+
+    .. math::
+
+        q_i(c) \propto p_i(c)\, T_{c, y_i}, \qquad
+        T'_{c,j} = \frac{1/K + \sum_{i: y_i = j} q_i(c)}{1 + \sum_i q_i(c)}
+
+    Args:
+        prior: Predictions p before looking at the given label, ``[n, K]``, rows sum to 1.
+        labels: Given labels y, int64 ``[n]``.
+        noise: T so far, ``T[clean, given]``, rows sum to 1; ``None`` starts from q = p.
+
+    Returns:
+        The new T, ``[K, K]``.
+
+    References:
+        Dawid & Skene (1979), Applied Statistics 28(1), with predictions in the place of class priors.
+
+    Example:
+        >>> prior = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9]])
+        >>> em_step(prior, torch.tensor([0, 1, 1]), None).sum(1).tolist()
+        [1.0, 1.0]
+    """
+    k = prior.shape[-1]
+    q = prior if noise is None else posterior(prior, labels, noise)
+    joint = torch.zeros(k, k, dtype=prior.dtype, device=prior.device).index_add_(0, labels, q).T + 1 / k
+    return joint / joint.sum(1, keepdim=True)
+
+
+def posterior(prior: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
+    """Combine a prediction with the given label by Bayes' rule.
+
+    Args:
+        prior: Predictions, ``[n, K]``.
+        labels: Given labels, int64 ``[n]``.
+        noise: ``T[clean, given]``, ``[K, K]``, positive.
+
+    Returns:
+        ``prior * T[:, label]``, rows normalised.
+    """
+    q = prior * noise.T[labels]
+    return q / q.sum(-1, keepdim=True)
+
+
+@final
+class Posterior(nn.Module):
+    r"""Self-distillation through Bayes' rule; needs no noise rate, no clean labels and no stopping time.
+
+    Two memories keep each example's predictions, started at zero: a fast one :math:`f` that anchors the network to what it
+    learned early (``losses.anchored_cross_entropy``), and a slow one :math:`m` that serves as prior of the true label. At
+    the end of each epoch the noise matrix T is re-estimated (`em_step`), and the target moves from the given label to the
+    posterior:
+
+    .. math::
+
+        q_i(c) \propto m_i(c)\, r(c)\, T_{c, y_i}, \qquad
+        t_i = (1 - a)\, e_{y_i} + a\, q_i, \qquad a = \mathrm{clip}((k - w) / u, 0, 1)
+
+    with k the epoch, w the warm-up and u the ramp, both in epochs, that is in visits to each example. The factor
+    :math:`r(c)` is the frequency of c among the given labels over its mean in m: it keeps classes from merging where most
+    labels are wrong. On clean labels T comes out near the identity, so hard but rightly labelled examples keep their label.
+
+    Merge over processes: predictions are summed and counted (`SampleMean`); all else follows from them on each process.
+    Memory: ``16 n K`` bytes.
+
+    Args:
+        labels: Given labels, int64 ``[n]``.
+        num_classes: K.
+        fast: Momentum of f, per epoch.
+        slow: Momentum of m, per epoch.
+        warmup: w, epochs on the given labels alone.
+        ramp: u, epochs from there to the posterior alone.
+
+    Raises:
+        SettingError: A momentum outside [0, 1), or a ramp of 0 or less.
+
+    References:
+        Dong, Hou, Lu & Zhang (2019), arXiv 1910.01255 (the target: given label and own prediction of earlier epochs);
+        Liu et al. (2020), arXiv 2007.00151 (the anchor); Dawid & Skene (1979) (T by expectation-maximisation).
+
+    Example:
+        >>> targets = Posterior(torch.tensor([0, 1]), 2)
+        >>> targets.read(torch.tensor([0]), torch.zeros(1, 2)).target.tolist()
+        [[1.0, 0.0]]
+    """
+
+    labels: Tensor
+    value: Tensor
+    fast: Tensor
+    slow: Tensor
+    noise: Tensor
+    alpha: Tensor
+    epoch: Tensor
+    given_share: Tensor
+
+    def __init__(
+        self,
+        labels: Tensor,
+        num_classes: int,
+        *,
+        fast: float = 0.7,
+        slow: float = 0.9,
+        warmup: float = 3.0,
+        ramp: float = 5.0,
+    ) -> None:
+        super().__init__()
+        for name, momentum in (("fast", fast), ("slow", slow)):
+            if not 0 <= momentum < 1:
+                raise SettingError(f"{name} is {momentum}, but must be in [0, 1)", "Leave it out.")
+        if ramp <= 0:
+            raise SettingError(f"ramp is {ramp}, but must be above 0", "Leave it out.")
+        self.fast_momentum, self.slow_momentum, self.warmup, self.ramp = fast, slow, warmup, ramp
+        n, k = len(labels), num_classes
+        counts = torch.bincount(labels, minlength=k)
+        self.register_buffer("labels", labels.clone())
+        self.register_buffer("value", one_hot(labels, k))
+        self.register_buffer("fast", torch.zeros(n, k))
+        self.register_buffer("slow", torch.zeros(n, k))
+        self.register_buffer("noise", torch.eye(k))
+        self.register_buffer("alpha", torch.zeros(()))
+        self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("given_share", (counts + 1) / (n + k))
+        self.staged = SampleMean(n, k)
+
+    @torch.no_grad()
+    def read(self, index: Tensor, logits: Tensor | None = None) -> Anchored:
+        """Say what to match.
+
+        Args:
+            index: Positions, int64 ``[b]``.
+            logits: This step's outputs, ``[b, K]``; they enter the memory that anchors.
+
+        Returns:
+            Target and memory.
+
+        Raises:
+            SettingError: ``logits`` are missing.
+        """
+        if logits is None:
+            raise SettingError("logits are missing, but this target looks at them", "Call read(index, logits).")
+        given = one_hot(self.labels[index], self.value.shape[-1])
+        memory = torch.lerp(logits.float().softmax(-1), self.fast[index], self.fast_momentum)
+        return Anchored(torch.lerp(given, self.value[index], self.alpha), memory)
+
+    def write(self, index: Tensor, probabilities: Tensor) -> None:
+        """Stage predictions ``[b, K]``."""
+        self.staged.stage(index, probabilities)
+
+    @torch.no_grad()
+    def end_epoch(self) -> tuple[Tensor, Tensor]:
+        """Commit the predictions, estimate the noise matrix and the posterior anew; see `Targets.end_epoch`."""
+        mean, written = self.staged.merge()
+        for memory, momentum in ((self.fast, self.fast_momentum), (self.slow, self.slow_momentum)):
+            memory.copy_(torch.where(written[:, None], torch.lerp(mean, memory, momentum), memory))
+        prior = _normalised(_normalised(self.slow).clamp(min=_FLOOR))
+        balance = self.given_share / (prior.mean(0) + 1 / len(prior))
+        prior = _normalised(prior * balance)
+        self.noise.copy_(em_step(prior, self.labels, self.noise if self.epoch > 0 else None))
+        self.value.copy_(posterior(prior, self.labels, self.noise))
+        self.epoch += 1
+        self.alpha.copy_(((self.epoch - self.warmup) / self.ramp).clamp(0, 1))
+        return mean, written
+
+    def refined(self) -> Tensor:
+        """Return the posterior, ``[n, K]``."""
+        return self.value
+
+
+def _normalised(rows: Tensor) -> Tensor:
+    return rows / rows.sum(-1, keepdim=True)

@@ -1,0 +1,113 @@
+"""A copy of a data set whose labels were made wrong on purpose, for experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfdistill import data, noise
+from selfdistill._core.errors import SettingError
+from selfdistill.data import LabelledData, ReadOptions
+
+__all__ = ["NoisyCopy", "noisy_copy"]
+
+_KINDS = "--symmetric RATE, --pair RATE, --matrix FILE or --instance RATE"
+
+
+@dataclass(frozen=True)
+class NoisyCopy:
+    """What the noise did.
+
+    Attributes:
+        classes: Name, number of labels and number of changed labels of each true class.
+        out: The copy.
+    """
+
+    classes: list[tuple[str, int, int]]
+    out: Path
+
+    @property
+    def total(self) -> int:
+        """Number of labels."""
+        return sum(count for _, count, _ in self.classes)
+
+    @property
+    def changed(self) -> int:
+        """Number of changed labels."""
+        return sum(changed for _, _, changed in self.classes)
+
+
+def noisy_copy(
+    source: str,
+    out: Path,
+    *,
+    symmetric: float | None = None,
+    pair: float | None = None,
+    matrix: Path | None = None,
+    instance: float | None = None,
+    include_clean: bool | None = None,
+    read: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> NoisyCopy:
+    """Read a data set, draw wrong labels, write a copy.
+
+    Args:
+        source: Data as `data.read` takes them.
+        out: The copy; must not exist.
+        symmetric: Rate of symmetric noise; needs ``include_clean``. Exactly one kind of noise must be given.
+        pair: Rate of pair noise.
+        matrix: File of a transition matrix, see `noise.read_matrix`.
+        instance: Rate of instance-dependent noise.
+        include_clean: Whether a redrawn symmetric label may be the true one.
+        read: Fields of `ReadOptions`.
+        seed: Seed of the draw.
+
+    Returns:
+        What changed.
+
+    Raises:
+        SettingError: No kind of noise or several, or symmetric without ``include_clean``.
+    """
+    given = [value for value in (symmetric, pair, matrix, instance) if value is not None]
+    if len(given) != 1:
+        raise SettingError(f"{len(given) or 'no'} kinds of noise are given, but it takes one", f"Give {_KINDS}.")
+    if (symmetric is None) != (include_clean is None):
+        raise SettingError(
+            "--symmetric and --include-clean or --exclude-clean belong together",
+            "Papers differ in whether a redrawn label may be the true one: at 0.4 and 10 classes, 36 % of the labels "
+            "change if it may (--include-clean), 40 % if not (--exclude-clean); say which.",
+        )
+    options = ReadOptions(**(read or {}))
+    examples = data.read(source, options)
+    drawn = _draw(examples, symmetric, pair, matrix, instance, include_clean, seed)
+    data.write_with_labels(source, options, [examples.classes[i] for i in drawn.labels.tolist()], out)
+    changed = drawn.changed
+    rows = [
+        (name, int((examples.labels == i).sum()), int(changed[examples.labels == i].sum()))
+        for i, name in enumerate(examples.classes)
+    ]
+    return NoisyCopy(rows, out)
+
+
+def _draw(
+    examples: LabelledData,
+    symmetric: float | None,
+    pair: float | None,
+    matrix: Path | None,
+    instance: float | None,
+    include_clean: bool | None,
+    seed: int,
+) -> noise.Noise:
+    k = examples.num_classes
+    if instance is not None:
+        return noise.instance_dependent(examples.inputs, examples.labels, k, instance, seed)
+    if symmetric is not None:
+        T = noise.symmetric(k, symmetric, include_clean=bool(include_clean))
+    elif pair is not None:
+        T = noise.pair(k, pair)
+    else:
+        assert matrix is not None  # exactly one was given
+        T = noise.read_matrix(matrix, classes=examples.classes)
+    return noise.draw(examples.labels, T, seed)

@@ -1,0 +1,97 @@
+"""What columns hold."""
+
+import datetime
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from selfdistill._core.errors import DataError
+from selfdistill.data import _columns
+
+
+def column(values, kind=None):
+    return pa.chunked_array([pa.array(values, kind)])
+
+
+@pytest.mark.parametrize(
+    ("values", "want"),
+    [
+        (["1", " 2.5 ", "-1e3", "+4"], [1, 2.5, -1000, 4]),
+        (["1", "", "NA", "NaN", "null", "?"], [1] + [np.nan] * 5),
+        ([True, False, None], [1, 0, np.nan]),
+        ([1, 2, None], [1, 2, np.nan]),
+        ([Decimal("1.5"), None], [1.5, np.nan]),
+        (["1_000", "2"], 0),
+        (["1", "2,5"], 1),
+        (["0x10"], 0),
+        ([None, None], [np.nan, np.nan]),
+    ],
+)
+def test_numbers(values, want):
+    got = _columns.parse_numbers(column(values), "c")
+    if isinstance(want, int):
+        assert got == want
+    else:
+        np.testing.assert_array_equal(got, np.array(want, float))
+
+
+def test_numbers_that_are_none():
+    with pytest.raises(DataError, match=r"column 'c' holds numbers, but row 1 \(counted from 0\) has 'many'"):
+        _columns.as_numbers(column(["1", "many"]), "c")
+    for values in (["1", "inf"], [1.0, float("-inf")], ["1", "1e999"]):
+        with pytest.raises(DataError, match=r"column 'c' holds an infinite value in row 1"):
+            _columns.as_numbers(column(values), "c")
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["red", "blue"] * 5, "categorical"),
+        (["yes"] * 4, "categorical"),
+        (["a nice song", "a bad one", "what is this", "so good"], "text"),
+        ([f"word{i % 300} and more" for i in range(400)], "text"),
+        (["x" * 200, "y" * 200] * 5, "text"),
+        ([str(i) for i in range(10)], "numeric"),
+        ([f"song{i}.mp3" for i in range(10)], "none"),
+        ([None] * 4, "none"),
+        ([f"c{i % 1000}" for i in range(30_000)], "categorical"),
+        ([f"c{i % 1001}" for i in range(30_000)], "text"),
+    ],
+)
+def test_kinds(values, kind):
+    assert _columns.find_kind(column(values), "c").kind == kind
+
+
+def test_row_counters_are_not_used():
+    found = _columns.find_kind(column(["0", "1", "2"]), "Unnamed: 0")
+    assert found.kind == "none" and "only counts the rows" in found.note
+    assert _columns.find_kind(column(["5", "1", "2"]), "index").kind == "numeric"
+    assert _columns.find_kind(column(["0", "1", "2"]), "age").kind == "numeric"
+
+
+def test_dates_are_texts_with_a_note():
+    days = [datetime.date(2020, 1, 1), datetime.date(2020, 1, 2)] * 3
+    found = _columns.find_kind(column(days), "day")
+    assert found.kind == "categorical" and "column 'day' holds dates" in found.note
+    assert _columns.as_strings(column(days), "day")[0] == "2020-01-01"
+
+
+def test_frames_become_tables():
+    frame = pd.DataFrame({"a": [1, "x", None], 7: pd.Categorical(["u", "v", None]), "n": [1.0, np.nan, 2.0]})
+    table = _columns.as_table(frame)
+    assert table.column_names == ["a", "7", "n"]
+    assert _columns.as_strings(table["a"], "a").tolist() == ["1", "x", None]
+    assert _columns.as_strings(table["7"], "7").tolist() == ["u", "v", None]
+    assert table["n"].null_count == 1
+
+
+def test_what_is_no_table():
+    with pytest.raises(DataError, match="expected a table, but got ndarray"):
+        _columns.as_table(np.zeros((2, 2)))
+    with pytest.raises(DataError, match="more than one column named 'a'"):
+        _columns.as_table(pd.DataFrame(np.zeros((1, 2)), columns=["a", "a"]))
+    with pytest.raises(DataError, match=r"column 'c' holds list<.*>, but columns must hold"):
+        _columns.find_kind(column([[1], [2]]), "c")

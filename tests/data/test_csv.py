@@ -1,0 +1,124 @@
+"""CSV files: what stands there, whatever stands there."""
+
+import csv
+import gzip
+import io
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selfdistill._core.errors import DataError
+from selfdistill.data import _csv
+
+CELL = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00\r"), max_size=12)
+
+
+def rows_of(tmp_path, text, name="a.csv"):
+    path = tmp_path / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return list(_csv.csv_rows(path))
+
+
+@given(
+    st.integers(1, 4).flatmap(lambda w: st.lists(st.lists(CELL, min_size=w, max_size=w), min_size=1, max_size=6)),
+    st.sampled_from([".csv", ".csv.gz", ".tsv"]),
+)
+@settings(max_examples=150, deadline=None)
+def test_round_trip(tmp_path_factory, rows, ending):
+    width = len(rows[0])
+    names = [f"c{i}" for i in range(width)]
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter="\t" if ending == ".tsv" else ",", lineterminator="\n").writerows([names, *rows])
+    path = tmp_path_factory.mktemp("csv") / f"a{ending}"
+    data = text.getvalue().encode()
+    path.write_bytes(gzip.compress(data) if ending.endswith("gz") else data)
+    assert list(_csv.csv_rows(path)) == [names, *rows]
+    table = _csv.read_csv(path)
+    assert table.column_names == names
+    assert [list(row) for row in zip(*(c.to_pylist() for c in table.columns), strict=True)] == rows
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_are_read_or_refused_in_one_line(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    path.write_bytes(data)
+    try:
+        table = _csv.read_csv(path)
+    except DataError as error:
+        assert str(path) in str(error) and "\n" not in str(error)
+    else:
+        assert table.num_rows > 0
+
+
+def test_quoted_newlines_and_byte_order_mark(tmp_path):
+    assert rows_of(tmp_path, '\ufeffa,b\r\n"one\ntwo","say ""hi"""\r\n\r\n1,2\r\n') == [
+        ["a", "b"],
+        ["one\ntwo", 'say "hi"'],
+        ["1", "2"],
+    ]
+
+
+@pytest.mark.parametrize(("text", "want"), [("a;b\n1,5;2\n", ["1,5", "2"]), ("a|b\n1|2\n", ["1", "2"])])
+def test_separator_is_found(tmp_path, text, want):
+    assert rows_of(tmp_path, text)[1] == want
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "a.csv is empty"),
+        ("\n\n", "a.csv is empty"),
+        ("a,b\n1,2,3\n", "line 2: 3 fields, but the header has 2"),
+        ("a,b\n1\n", "line 2: 1 fields, but the header has 2"),
+        ('a,b\n"1,2\n', "line 2: unexpected end of data"),
+        ("a,b\ncaf\xe9,1\n".encode("latin-1"), "is not UTF-8: byte 0xe9"),
+    ],
+)
+def test_bad_files(tmp_path, text, problem):
+    with pytest.raises(DataError, match=problem):
+        rows_of(tmp_path, text)
+
+
+def test_bad_tables(tmp_path):
+    path = tmp_path / "a.csv"
+    for text, problem in [("a,b\n", "has a header but no rows"), ("a,a\n1,2\n", "more than one column named 'a'")]:
+        path.write_text(text)
+        with pytest.raises(DataError, match=problem):
+            _csv.read_csv(path)
+
+
+def test_column_without_a_name(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(",x\n0,5\n")
+    assert _csv.read_csv(path).column_names == ["Unnamed: 0", "x"]
+
+
+def test_huge_field_is_refused_with_its_size(tmp_path):
+    size = 2**20 + 1
+    before = csv.field_size_limit()
+    with pytest.raises(DataError, match=r"line 3: field 2 has 1,048,577 characters, more than 1,048,576"):
+        rows_of(tmp_path, "a,b\n1,2\n3," + "x" * size + "\n")
+    assert len(rows_of(tmp_path, "a,b\n3," + "x" * 2**20 + "\n")[1][1]) == 2**20
+    assert csv.field_size_limit() == before
+
+
+def test_quotation_that_swallows_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(_csv, "ROW_LIMIT", 5000)
+    with pytest.raises(DataError, match=r"has a row of more than 5,000 characters \(the file has 9,008 bytes\)"):
+        rows_of(tmp_path, 'a,b\n1,"2' + "\n" * 9000)
+    with pytest.raises(DataError, match=r"row of more than 5,000 characters"):
+        rows_of(tmp_path, "a,b\n1," + "x" * 9000)
+
+
+def test_gzip_bomb_and_damage(tmp_path, monkeypatch):
+    packed = gzip.compress(b"a,b\n" + b"1,2\n" * 5000)
+    monkeypatch.setattr(_csv, "expand_limit", lambda: 10_000)
+    with pytest.raises(DataError, match="unfolds to more than 0.0 GiB"):
+        rows_of(tmp_path, packed, "a.csv.gz")
+    monkeypatch.undo()
+    assert len(rows_of(tmp_path, packed, "a.csv.gz")) == 5001
+    for damaged in (packed[:-20], b"no gzip", b""):
+        with pytest.raises(DataError, match=r"truncated or damaged|is empty"):
+            rows_of(tmp_path, damaged, "a.csv.gz")

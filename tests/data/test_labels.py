@@ -1,0 +1,81 @@
+"""Labels as texts, and their checks."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selfdistill._core.errors import DataError
+from selfdistill.data import _labels
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1, 2, None],
+        np.array([1.0, 2.0, np.nan]),
+        np.array([[1.0], [2.0], [np.nan]]),
+        pd.Series([1, 2, None]),
+        pd.Series([1, 2, pd.NA], dtype="Int64"),
+        pd.Series(["1", "2", None], dtype="category"),
+        pa.chunked_array([[1, 2, None]]),
+        torch.tensor([1.0, 2.0, float("nan")]),
+        ["1", "2", ""],
+        [b"1", b"2", b"nan"],
+    ],
+    ids=lambda values: type(values).__name__,
+)
+def test_one_spelling_for_every_form(values):
+    assert _labels.texts(values).tolist() == ["1", "2", None]
+
+
+def test_spelling_keeps_spaces_and_unicode():
+    assert _labels.texts([" größe ", "日本", True, np.bool_(False), 2.5, np.int8(-3), "NA", "None"]).tolist() == [
+        " größe ", "日本", "True", "False", "2.5", "-3", "NA", "None",
+    ]  # fmt: skip
+
+
+def test_two_columns_of_labels():
+    with pytest.raises(DataError, match=r"labels have shape \(2, 2\)"):
+        _labels.texts(np.zeros((2, 2)))
+
+
+@given(st.lists(st.integers(-1000, 1000), min_size=1))
+def test_numbers_sort_by_value(numbers):
+    assert [int(name) for name in _labels.class_order(map(str, numbers))] == sorted(set(numbers))
+
+
+def test_other_names_sort_as_texts():
+    assert _labels.class_order(["10", "9", "a"]) == ("10", "9", "a")
+    assert _labels.class_order(["nan", "2", "inf", "10"]) == ("10", "2", "inf", "nan")
+    assert _labels.class_order(["1", "1.0"]) == ("1", "1.0")
+
+
+@given(st.lists(st.text(min_size=1).filter(lambda t: t.strip() and _labels.text_of(t)), min_size=1))
+def test_encoding_can_be_undone(names):
+    array = _labels.texts(names)
+    classes = _labels.class_order(array)
+    assert [classes[code] for code in _labels.encode(array, classes)] == names
+
+
+def test_ids():
+    _labels.check_ids(_labels.texts(["a", "b"]), "here")
+    with pytest.raises(DataError, match=r"here repeats the id 'a' \(rows 0 and 2\)"):
+        _labels.check_ids(_labels.texts(["a", "b", "a"]), "here")
+    with pytest.raises(DataError, match=r"here has no id in row 1"):
+        _labels.check_ids(_labels.texts(["a", ""]), "here")
+
+
+def test_warnings():
+    said = _labels.label_warnings(["NA", "cat", "Cat ", "x"], [1, 5, 5, 1])
+    assert said[0].startswith("2 classes have one example ('NA', 'x')")
+    assert said[1].startswith("'NA' is taken as a class")
+    assert said[2] == "classes 'cat' and 'Cat ' differ only in case or spaces, and are two classes."
+
+
+def test_near_matches():
+    assert _labels.near_matches("Label", ["LABEL", "x"]).startswith("Did you mean 'LABEL'?")
+    assert _labels.near_matches("q", [f"c{i}" for i in range(30)]).endswith("... (30 in all).")

@@ -1,0 +1,43 @@
+"""Reading that keeps to its limits."""
+
+import gzip
+import io
+from pathlib import Path
+
+import pytest
+
+from selfdistill._core.errors import DataError
+from selfdistill.data import _limits
+
+
+def test_exact_reading():
+    assert _limits.read_exactly(io.BytesIO(b"abc"), 3, Path("f")) == b"abc"
+    assert _limits.read_exactly(io.BytesIO(b"abc"), 2, Path("f"), whole=False) == b"ab"
+    with pytest.raises(DataError, match=r"f is truncated: it should hold 4 more bytes here, but ends after 3"):
+        _limits.read_exactly(io.BytesIO(b"abc"), 4, Path("f"))
+    with pytest.raises(DataError, match=r"f holds more bytes than its header says \(2\)"):
+        _limits.read_exactly(io.BytesIO(b"abc"), 2, Path("f"))
+
+
+@pytest.mark.parametrize("cut", [5, 30, -1])
+def test_damaged_gzip(tmp_path, cut):
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(bytes(range(200)) * 5)[:cut])
+    with _limits.open_bytes(path) as file, pytest.raises(DataError, match="truncated"):
+        _limits.read_exactly(file, 1000, path)
+
+
+def test_bad_checksum(tmp_path):
+    path = tmp_path / "a.gz"
+    data = bytearray(gzip.compress(b"x" * 100))
+    data[-6] ^= 1
+    path.write_bytes(data)
+    with _limits.open_bytes(path) as file, pytest.raises(DataError, match="truncated or damaged"):
+        _limits.read_exactly(file, 100, path)
+
+
+def test_size_limit(monkeypatch):
+    monkeypatch.setattr(_limits, "_EXPAND_LIMIT", 2**20)
+    assert _limits.expand_limit() == 2**20
+    with pytest.raises(DataError, match=r"bomb unfolds to 2.0 GiB, but at most 0.0 GiB are read"):
+        _limits.check_size("bomb", 2**31)

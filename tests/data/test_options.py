@@ -1,0 +1,13 @@
+"""What a reader is told."""
+
+import dataclasses
+
+import pytest
+
+from selfdistill.data import ReadOptions
+
+
+def test_options_are_frozen_and_hashable():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ReadOptions().label = "x"
+    assert hash(ReadOptions(ignore=("a",))) == hash(ReadOptions(ignore=("a",)))

@@ -1,0 +1,84 @@
+"""Which columns are no features."""
+
+import pyarrow as pa
+import pytest
+
+from selfdistill._core.errors import DataError
+from selfdistill.data import ReadOptions, _roles
+
+
+def choose(columns, **options):
+    return _roles.choose_roles(pa.table(columns), ReadOptions(**options), "here")
+
+
+BASE = {"x": ["1", "2", "3", "4"], "label": ["a", "b", "a", "b"]}
+
+
+@pytest.mark.parametrize("name", ["label", "target", "Class", "y", "Y"])
+def test_label_by_name(name):
+    roles, notes = choose({"x": ["1", "2"], name: ["a", "b"]})
+    assert roles.label == name
+    assert notes == [f"column {name!r} is taken as the label; --label to choose another."]
+
+
+def test_label_that_is_not_there():
+    with pytest.raises(DataError, match=r"here has no column 'lable' \(--label\). Did you mean 'label'\?"):
+        choose(BASE, label="lable")
+    with pytest.raises(DataError, match=r"here has no column named label, target, class or y. .* there are: 'p', 'q'"):
+        choose({"p": ["1"], "q": ["2"]})
+    with pytest.raises(DataError, match=r"here has 2 columns that may be the label: label, y"):
+        choose(BASE | {"y": ["1", "2", "3", "4"]})
+    assert choose(BASE | {"y": ["1", "2", "3", "4"]}, ignore=("y",))[0].label == "label"
+
+
+@pytest.mark.parametrize("option", ["id", "truth"])
+def test_other_columns_that_are_not_there(option):
+    with pytest.raises(DataError, match=rf"no column 'q' \(--{option}\)"):
+        choose(BASE, **{option: "q"})
+
+
+@pytest.mark.parametrize("option", ["ignore", "text", "numeric", "categorical"])
+def test_lists_of_columns_that_are_not_there(option):
+    with pytest.raises(DataError, match=rf"no column 'q' \(--{option}\)"):
+        choose(BASE, **{option: ("x", "q")})
+
+
+def test_two_roles():
+    with pytest.raises(DataError, match="column 'label' is given as --label and as --truth"):
+        choose(BASE, label="label", truth="label")
+
+
+def test_id_is_found_where_it_is_unique():
+    assert choose(BASE | {"id": ["p", "q", "r", "s"]})[0].id == "id"
+    assert choose(BASE | {"id": ["p", "q", "r", "r"]})[0].id is None
+    assert choose(BASE | {"id": ["1", "2", "3", "4"]}, numeric=("id",))[0].id is None
+
+
+def test_columns_of_class_names_are_left_out():
+    columns = BASE | {"truth": ["a", "b", "b", "b"], "vote": ["b", "b", "a", "a"]}
+    roles, notes = choose(columns, truth="truth")
+    assert roles.ignored == ("vote",)
+    assert "column 'vote' holds the label's own class names (equal in 50.0 % of rows)" in notes[-1]
+    assert "--truth vote" in notes[-1]
+    assert choose(columns, categorical=("vote", "truth"))[0].ignored == ()
+
+
+def test_flags_are_no_copies_of_numeric_classes():
+    columns = {"flag": ["0", "1"] * 10, "label": ["0", "1", "1", "0"] * 5}
+    assert choose(columns) == (
+        _roles.Roles("label"),
+        ["column 'label' is taken as the label; --label to choose another."],
+    )
+
+
+def test_a_column_that_tells_the_label_is_kept_with_a_warning():
+    columns = {"code": ["7", "8"] * 30, "label": ["a", "b"] * 30, "x": [str(i * i) for i in range(60)]}
+    roles, notes = choose(columns)
+    assert roles.ignored == () and "column 'code' tells the label almost perfectly" in notes[-1]
+    columns["code"] = ["7", "8"] * 29 + ["8", "7"]
+    assert len(choose(columns)[1]) == 1
+
+
+def test_spec_round_trip():
+    roles = _roles.Roles("l", None, "t", ("a", "b"))
+    assert _roles.Roles.from_spec(roles.to_spec()) == roles

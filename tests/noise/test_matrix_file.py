@@ -1,0 +1,85 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from selfdistill._core.errors import DataError
+from selfdistill.noise import read_matrix
+
+T = [[0.75, 0.25, 0.0], [0.0, 0.5, 0.5], [0.125, 0.0, 0.875]]
+CLASSES = ["ant", "bee", "cow"]
+
+
+def rows(separator: str = ",", names: bool = False) -> list[str]:
+    return [
+        separator.join(([name] if names else []) + [str(x) for x in row]) for name, row in zip(CLASSES, T, strict=True)
+    ]
+
+
+def test_every_format_gives_the_same(tmp_path: Path) -> None:
+    texts = {
+        "plain.csv": rows(),
+        "header.csv": ["ant,bee,cow", *rows()],
+        "index.csv": rows(names=True),
+        "both.csv": [",ant,bee,cow", *rows(names=True)],
+        "corner.tsv": ["clean\tant\tbee\tcow", *rows("\t", names=True)],
+        "list.json": [json.dumps(T)],
+        "dict.json": [json.dumps({"classes": CLASSES, "matrix": T})],
+    }
+    for name, lines in texts.items():
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+    np.save(tmp_path / "array.npy", np.array(T))
+    expected = torch.tensor(T, dtype=torch.float64)
+    for path in tmp_path.iterdir():
+        assert torch.equal(read_matrix(path), expected), path.name
+        assert torch.equal(read_matrix(path, classes=CLASSES), expected), path.name
+
+
+@pytest.mark.parametrize("name", ["header.csv", "index.csv", "both.csv", "dict.json"])
+def test_named_classes_are_put_into_order(name: str, tmp_path: Path) -> None:
+    lines = {
+        "header.csv": ["ant,bee,cow", *rows()],
+        "index.csv": rows(names=True),
+        "both.csv": ["x,ant,bee,cow", *rows(names=True)],
+        "dict.json": [json.dumps({"classes": CLASSES, "matrix": T})],
+    }[name]
+    (tmp_path / name).write_text("\n".join(lines))
+    order = ["cow", "ant", "bee"]
+    result = read_matrix(tmp_path / name, classes=order)
+    for i, clean in enumerate(order):
+        for j, label in enumerate(order):
+            assert result[i, j] == T[CLASSES.index(clean)][CLASSES.index(label)]
+
+
+def test_columns_follow_rows_where_only_the_file_names_classes(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(",bee,ant\nant,0.25,0.75\nbee,1,0\n")
+    assert read_matrix(tmp_path / "a.csv").tolist() == [[0.75, 0.25], [0.0, 1.0]]
+
+
+def test_classes_whose_names_are_numbers(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(",1,0\n1,0.5,0.5\n0,0,1\n")
+    assert read_matrix(tmp_path / "a.csv", classes=["0", "1"]).tolist() == [[1.0, 0.0], [0.5, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "classes", "message"),
+    [
+        ("a.csv", "0.5,0.4\n0,1\n", None, r"a.csv: row 0 of the transition matrix sums to 0.9"),
+        ("a.csv", "0.5,0.5\n0,x\n", None, "no table of numbers"),
+        ("a.csv", "a,b\n0.5,0.5\n0,1\n", ["a", "c"], "has no row or column for c. It names: a, b"),
+        ("a.csv", "a,a\n0.5,0.5\n0,1\n", None, "names a, a for 2 classes. Name each class once"),
+        ("a.csv", "0.5,0.5\n0,1\n", ["a", "b", "c"], "a matrix of 2 classes, but the data have 3: a, b, c"),
+        ("a.json", "[[1, 0], [0, 1]", None, "is no JSON"),
+        ("a.json", '"word"', None, "holds no matrix"),
+        ("a.json", '{"classes": "ab", "matrix": [[1, 0], [0, 1]]}', None, "classes that are no list"),
+        ("a.json", '{"classes": ["a"], "matrix": [[1, 0], [0, 1]]}', None, "names a for 2 classes"),
+        ("a.json", "[[1, NaN], [0, 1]]", None, r"entry \[0, 1\] of the transition matrix is nan"),
+        ("a.yaml", "", None, "ending '.yaml', which is not one of .csv, .tsv, .json, .npy"),
+    ],
+)
+def test_messages(name: str, content: str, classes: list[str] | None, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_matrix(tmp_path / name, classes=classes)

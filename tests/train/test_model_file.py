@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from selfdistill import data, networks, train
+from selfdistill._core.errors import RunError
+
+
+@pytest.fixture
+def saved(tmp_path):
+    made = data.from_arrays(np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2)
+    net = networks.build("mlp:4", (3,), 2, seed=0, stats=None).eval()
+    path = tmp_path / "model.safetensors"
+    train.save_model(path, train.Model(net, made.preprocess, made.classes, "mlp:4", (3,)))
+    return path, net, made
+
+
+def test_round_trip(saved):
+    path, net, made = saved
+    model = train.load_model(path)
+    x = np.random.default_rng(1).normal(size=(5, 3))
+    assert torch.equal(model.preprocess.apply(x), made.preprocess.apply(x))
+    assert torch.equal(model.network(made.inputs), net(made.inputs))
+
+
+def rewrite(path, **changes):
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        metadata = file.metadata()
+    description = json.loads(metadata["description"]) | changes
+    save_file(tensors, path, {"format": metadata["format"], "description": json.dumps(description)})
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda p: p.write_bytes(p.read_bytes()[:-10]),
+        lambda p: p.write_bytes(b"not a model"),
+        lambda p: rewrite(p, network="mlp:9"),
+        lambda p: rewrite(p, network="os.system"),
+        lambda p: rewrite(p, preprocess={}),
+        lambda p: save_file({"x": torch.zeros(1)}, p),
+        lambda p: save_file({"x": torch.zeros(1)}, p, {"format": "selfdistill-model-1"}),
+    ],
+)
+def test_what_is_damaged_or_foreign_is_refused_in_one_line(saved, harm):
+    path = saved[0]
+    harm(path)
+    with pytest.raises(RunError, match=r"is damaged or was not written by selfdistill.*Run `fit` again"):
+        train.load_model(path)
+
+
+def test_a_claimed_giant_network_allocates_nothing(saved):
+    rewrite(saved[0], network="mlp:4000000000,4000000000")
+    with pytest.raises(RunError, match="is damaged or was not written"):
+        train.load_model(saved[0])
+
+
+def test_missing(tmp_path):
+    with pytest.raises(RunError, match=r"does not exist.*fit --resume"):
+        train.load_model(tmp_path / "model.safetensors")

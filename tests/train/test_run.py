@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+from selfdistill import data, train
+from selfdistill._core.errors import Interrupted, RunError, SettingError
+from selfdistill._core.events import EpochDone
+
+N = 60
+
+
+@pytest.fixture
+def blobs():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, N)
+    x = np.eye(3)[truth] * 3 + rng.normal(size=(N, 3))
+    made = data.from_arrays(x, np.array(["ä b", "c", "d"])[truth])
+    given = made.labels.clone()
+    given[:10] = (given[:10] + 1) % 3
+    return replace(made, labels=given, truth=made.labels)
+
+
+def settings(**kwargs):
+    return train.Settings(**({"network": "mlp:16", "epochs": 4, "batch_size": 16} | kwargs)).resolve(N, "cpu")
+
+
+def run(blobs, out, **kwargs):
+    chosen = settings(**kwargs.pop("settings", {}))
+    return train.run(blobs, chosen, out, source={"source": "blobs"}, **kwargs)
+
+
+def test_a_run_directory_holds_what_it_promises(blobs, tmp_path):
+    record = run(blobs, tmp_path / "run", evaluations={"test": (blobs.inputs, blobs.truth)})
+    out = tmp_path / "run"
+    assert {p.name for p in out.iterdir()} == {
+        "run.json", "labels.parquet", "model.safetensors", "metrics.jsonl", "checkpoint"
+    }  # fmt: skip
+    assert json.loads((out / "run.json").read_text()) == record
+    assert record["status"] == "finished"
+    assert record["noise"]["rate"] == pytest.approx(10 / N)
+    assert np.array(record["noise"]["joint_true_given"]).sum() == N
+    assert record["settings"]["network"] == "mlp:16"
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [0, 1, 2, 3]
+    assert [line["loss"] for line in lines] == record["curves"]["loss"]
+    best = record["result"]["test_accuracy"]
+    assert best["best"] == max(record["curves"]["test_accuracy"])
+    assert best["last"] == record["curves"]["test_accuracy"][-1]
+
+
+def test_labels_parquet_has_one_row_per_example_in_the_datas_order(blobs, tmp_path):
+    record = run(blobs, tmp_path / "run")
+    table = pq.read_table(tmp_path / "run" / "labels.parquet")
+    frame = table.to_pandas()
+    assert list(frame) == [
+        "id", "given_label", "refined_label", "refined_confidence", "refined_distribution", "label_quality",
+        "is_label_issue", "first_learned_epoch", "times_forgotten",
+    ]  # fmt: skip
+    assert frame["id"].tolist() == [str(i) for i in blobs.ids]
+    assert frame["given_label"].tolist() == [blobs.classes[k] for k in blobs.labels]
+    distribution = np.stack(frame["refined_distribution"])
+    np.testing.assert_allclose(distribution.sum(1), 1, rtol=1e-5)
+    names = np.array(json.loads(table.schema.metadata[b"classes"]))
+    assert (names[distribution.argmax(1)] == frame["refined_label"]).all()
+    assert frame["is_label_issue"].sum() == record["result"]["label_issues"]
+    assert frame["label_quality"].between(0, 1).all()
+    assert pd.api.types.is_bool_dtype(frame["is_label_issue"])
+
+
+def test_the_saved_model_predicts_what_the_trained_one_did(blobs, tmp_path):
+    run(blobs, tmp_path / "run")
+    model = train.load_model(tmp_path / "run" / "model.safetensors")
+    fitted = train.fit(blobs, settings())
+    runtime = train.TorchRuntime()
+    a = train.predict_probabilities(model.network, blobs.inputs, runtime)
+    assert torch.equal(a, train.predict_probabilities(fitted.model, blobs.inputs, runtime))
+    assert model.classes == ("c", "d", "ä b")
+
+
+def test_an_occupied_folder_is_left_alone(blobs, tmp_path):
+    out = tmp_path / "run"
+    run(blobs, out)
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    with pytest.raises(RunError, match=r"already holds a run. Choose another --out"):
+        run(blobs, out)
+    assert before == {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(RunError, match="already holds files"):
+        run(blobs, tmp_path / "mine")
+
+
+@pytest.mark.parametrize("bad", [{"network": "mpl"}, {"method": "magic"}, {"augment": "fold"}])
+def test_a_wrong_name_leaves_no_folder(blobs, tmp_path, bad):
+    with pytest.raises(SettingError):
+        run(blobs, tmp_path / "run", settings=bad)
+    assert not (tmp_path / "run").exists()
+
+
+def stop_after(epochs):
+    def tell(event):
+        if isinstance(event, EpochDone) and event.epoch + 1 == epochs:
+            raise KeyboardInterrupt
+
+    return tell
+
+
+def test_resume_checks_data_and_settings(blobs, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(blobs, tmp_path / "run", tell=stop_after(2))
+    with pytest.raises(RunError, match=r"was started with lr = 0\.1, but now it is 0\.2. Leave --lr out"):
+        run(blobs, tmp_path / "run", resume=True, settings={"lr": 0.2})
+    other = data.from_arrays(blobs.inputs.numpy() + 1, np.array(blobs.classes)[blobs.labels])
+    with pytest.raises(RunError, match=r"was trained on other data \(60 examples"):
+        run(replace(other, fingerprint="f" * 64), tmp_path / "run", resume=True)
+
+
+def test_a_finished_run_is_returned_as_it_is(blobs, tmp_path):
+    first = run(blobs, tmp_path / "run")
+    assert run(blobs, tmp_path / "run", resume=True) == first
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(blobs, tmp_path):
+    import os
+    import signal
+
+    def press(event):
+        if isinstance(event, EpochDone) and event.epoch == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match=r"everything so far is saved. Go on with: selfdistill fit --resume "):
+        run(blobs, tmp_path / "run", tell=press)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "interrupted"
+    resumed = run(blobs, tmp_path / "run", resume=True)
+    whole = run(blobs, tmp_path / "whole")
+    assert resumed["status"] == "finished"
+    assert resumed["curves"]["loss"] == whole["curves"]["loss"]
+    for name in ("labels.parquet", "model.safetensors"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 4
+
+
+def test_next_run_folder_counts_on(tmp_path):
+    assert train.next_run_folder("digits", tmp_path).name == "digits-001"
+    (tmp_path / "digits-009").mkdir()
+    (tmp_path / "digits-old").mkdir()
+    assert train.next_run_folder("digits", tmp_path).name == "digits-010"
