@@ -28,7 +28,7 @@ VARIANTS = (("selfdistill", 0.0), ("cross-entropy", 0.0), ("cross-entropy", 0.1)
 def cells(suite: str) -> list[dict[str, Any]]:
     """List the cells of a suite; a cell is what one training needs to know."""
     if suite == "fashion-cnn":
-        grid = [("cnn", 60_000, noise, 15) for noise in ("symmetric-40", "pair-40")]
+        grid = [("cnn", 60_000, noise, 12) for noise in ("symmetric-40", "pair-40")]
     elif suite == "fashion-mlp":
         grid = [("mlp", 10_000, noise, 40) for noise in NOISES]
     elif suite == "fashion-mlp-long":
@@ -36,7 +36,7 @@ def cells(suite: str) -> list[dict[str, Any]]:
     elif suite == "tables":
         sets = ("music", "trec", "semeval")
         return [
-            {"data": d, "method": m, "holdout": h, "seed": s, "network": "mlp"}
+            {"data": d, "method": m, "holdout": h, "seed": s, "network": "auto"}
             for s in SEEDS
             for d in sets
             for m, h in VARIANTS

@@ -35,15 +35,15 @@ _INT16_CLASSES = np.iinfo(np.int16).max
 class SelfDistillClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Classifier for labels that may be wrong; it refines them while it trains, once, and says which it doubts.
 
-    It needs no noise rate, no clean examples and no cross-validation. ``X`` is an array ``[n, d]``, a DataFrame (numbers,
-    categories and text; missing values are imputed), or images ``[n, h, w]``, ``[n, h, w, c]`` or ``[n, c, h, w]``;
-    ``y`` holds integers or strings.
+    It needs no noise rate, no clean examples and no cross-validation. ``X`` is an array ``[n, d]``, a DataFrame
+    (numbers, categories and text; missing values are imputed), or images ``[n, h, w]``, ``[n, h, w, c]`` or
+    ``[n, c, h, w]``; ``y`` holds integers or strings.
 
     Args:
-        network: A specification such as ``"mlp:256,128"``, ``"cnn"``, ``"resnet18"`` (``"auto"`` chooses by the shape); or
-            a torch module, which is copied; or a factory, called with ``(input_shape, num_classes)`` if it takes two
-            arguments, else with none. Your own network gets ``X`` exactly as given (floats as float32, integers as
-            int64, uint8 as it is; nothing is standardised) and returns logits ``[b, K]``.
+        network: A specification such as ``"mlp:256,128"``, ``"cnn"``, ``"resnet18"`` (``"auto"`` chooses by the shape);
+            or a torch module, which is copied; or a factory, called with ``(input_shape, num_classes)`` if it takes
+            two arguments, else with none. Your own network gets ``X`` exactly as given (floats as float32, integers
+            as int64, uint8 as it is; nothing is standardised) and returns logits ``[b, K]``.
         method: How to train; ``"cross-entropy"`` believes every label. See `selfdistill.train.METHODS`.
         epochs: Passes over the data; ``None``: enough for the size of the data.
         batch_size: Examples per step; ``None``: by the size of the data.
@@ -68,6 +68,8 @@ class SelfDistillClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         label_quality_: 0 to 1, low = bad, float64 ``[n]``.
         curves_: DataFrame of each epoch's metrics.
         module_: The trained network.
+        preprocess_: How ``X`` becomes its inputs.
+        label_table_: The findings as `selfdistill.issues.LabelTable`.
         n_iter_: Epochs done.
 
     Example:
@@ -90,7 +92,7 @@ class SelfDistillClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         method: str = "selfdistill",
         epochs: int | None = None,
         batch_size: int | None = None,
-        lr: float = 0.1,
+        lr: float | None = None,
         weight_decay: float = 5e-4,
         momentum: float = 0.9,
         augment: str = "auto",
@@ -270,7 +272,7 @@ def _without_missing(y: Any) -> Any:
         if missing.ndim == 1 and missing.any():
             rows = np.flatnonzero(missing)
             raise DataError(
-                f"Input y contains NaN: {len(rows):,} of {len(missing):,} labels are missing, the first in row {rows[0]}",
+                f"Input y contains NaN: {len(rows):,} of {len(y):,} labels are missing, the first in row {rows[0]}",
                 "Fill them in, or leave these rows out.",
             )
     return y
@@ -304,11 +306,12 @@ def _own_network(network: Any, data: LabelledData, seed: int) -> nn.Module:
                 f"network is {network!r}, which gives a {type(made).__name__}",
                 "Pass a specification such as 'mlp', a torch module, or a function that returns one.",
             )
+        two = data.inputs[:2]
         try:
-            found = tuple(made.cpu().eval()(data.inputs[:2]).shape)
+            found = tuple(made.cpu().eval()(two).shape)
         except (RuntimeError, TypeError) as error:
             raise SettingError(
-                f"the network cannot take inputs of shape [2, {', '.join(map(str, shape))}] ({data.inputs.dtype}): {error}",
+                f"the network cannot take inputs of shape {list(two.shape)} ({two.dtype}): {error}",
                 "It gets X exactly as given.",
             ) from error
     if found != (2, k):

@@ -6,6 +6,7 @@ import shutil
 from collections import namedtuple
 
 import pytest
+
 from selfdistill._core.errors import ResourceError
 from selfdistill._core.files import atomic, check_room, digest, read_json, write_json
 

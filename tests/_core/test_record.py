@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from selfdistill._core.errors import RunError
 from selfdistill._core.record import SCHEMA, environment, read_record, write_record
 

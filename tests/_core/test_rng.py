@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import torch
+
 from selfdistill._core.rng import derive, numpy_generator, torch_generator
 
 

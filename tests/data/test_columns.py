@@ -67,7 +67,8 @@ def test_kinds(values, kind):
 
 def test_row_counters_are_not_used():
     found = _columns.find_kind(column(["0", "1", "2"]), "Unnamed: 0")
-    assert found.kind == "none" and "only counts the rows" in found.note
+    assert found.kind == "none"
+    assert "only counts the rows" in found.note
     assert _columns.find_kind(column(["5", "1", "2"]), "index").kind == "numeric"
     assert _columns.find_kind(column(["0", "1", "2"]), "age").kind == "numeric"
 
@@ -75,7 +76,8 @@ def test_row_counters_are_not_used():
 def test_dates_are_texts_with_a_note():
     days = [datetime.date(2020, 1, 1), datetime.date(2020, 1, 2)] * 3
     found = _columns.find_kind(column(days), "day")
-    assert found.kind == "categorical" and "column 'day' holds dates" in found.note
+    assert found.kind == "categorical"
+    assert "column 'day' holds dates" in found.note
     assert _columns.as_strings(column(days), "day")[0] == "2020-01-01"
 
 

@@ -45,11 +45,10 @@ def test_any_bytes_are_read_or_refused_in_one_line(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("csv") / "a.csv"
     path.write_bytes(data)
     try:
-        table = _csv.read_csv(path)
+        rows, refused = _csv.read_csv(path).num_rows, ""
     except DataError as error:
-        assert str(path) in str(error) and "\n" not in str(error)
-    else:
-        assert table.num_rows > 0
+        rows, refused = 0, str(error)
+    assert rows > 0 or (str(path) in refused and "\n" not in refused)
 
 
 def test_quoted_newlines_and_byte_order_mark(tmp_path):
@@ -115,7 +114,7 @@ def test_quotation_that_swallows_the_file(tmp_path, monkeypatch):
 def test_gzip_bomb_and_damage(tmp_path, monkeypatch):
     packed = gzip.compress(b"a,b\n" + b"1,2\n" * 5000)
     monkeypatch.setattr(_csv, "expand_limit", lambda: 10_000)
-    with pytest.raises(DataError, match="unfolds to more than 0.0 GiB"):
+    with pytest.raises(DataError, match="unfolds to more than"):
         rows_of(tmp_path, packed, "a.csv.gz")
     monkeypatch.undo()
     assert len(rows_of(tmp_path, packed, "a.csv.gz")) == 5001

@@ -13,20 +13,24 @@ def test_vectors_are_standardised():
     X = np.random.default_rng(0).normal(3, 2, (50, 4))
     data = from_arrays(X, np.arange(50) % 3, truth=np.arange(50) % 2, ids=[f"r{i}" for i in range(50)])
     np.testing.assert_allclose(data.inputs.numpy(), (X - X.mean(0)) / X.std(0), rtol=1e-5, atol=1e-6)
-    assert data.classes == ("0", "1", "2") and data.truth.tolist() == [0, 1] * 25 and data.ids[7] == "r7"
+    assert data.classes == ("0", "1", "2")
+    assert data.truth.tolist() == [0, 1] * 25
+    assert data.ids[7] == "r7"
 
 
 @pytest.mark.parametrize("shape", [(6, 8, 8), (6, 3, 8, 8), (6, 8, 8, 3)])
 def test_images_come_channels_first(shape):
     X = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     data = from_arrays(X, [0, 1] * 3)
-    assert data.inputs.dtype == torch.uint8 and data.inputs.shape == (6, 1 if len(shape) == 3 else 3, 8, 8)
+    assert data.inputs.dtype == torch.uint8
+    assert data.inputs.shape == (6, 1 if len(shape) == 3 else 3, 8, 8)
 
 
 def test_user_form_passes_through():
     X = np.random.default_rng(0).normal(size=(4, 2, 3, 4, 5))
     data = from_arrays(X, [0, 1, 0, 1], form="user")
-    assert torch.equal(data.inputs, torch.from_numpy(X).float()) and data.preprocess.kind == "user"
+    assert torch.equal(data.inputs, torch.from_numpy(X).float())
+    assert data.preprocess.kind == "user"
 
 
 @pytest.mark.parametrize(

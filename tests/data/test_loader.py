@@ -18,7 +18,8 @@ def make(n, batch_size, rank=0, world=1, **more):
 @settings(max_examples=150, deadline=None)
 def test_ranks_together_see_each_example_once(n, batch_size, world, epoch):
     ranks = [list(make(n, batch_size, rank, world).epoch(epoch)) for rank in range(world)]
-    assert len({len(batches) for batches in ranks}) == 1 and len(ranks[0]) == len(make(n, batch_size, 0, world))
+    assert len({len(batches) for batches in ranks}) == 1
+    assert len(ranks[0]) == len(make(n, batch_size, 0, world))
     single = make(n, batch_size)
     order = torch.cat([batch.index for batch in single.epoch(epoch)])
     seen, start = [], 0
@@ -63,7 +64,8 @@ def test_a_single_leftover_joins_the_batch_before_it():
 
 def test_the_order_depends_on_seed_and_epoch_alone():
     first, again, other = (torch.cat([b.index for b in make(50, 8).epoch(e)]) for e in (0, 0, 1))
-    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
     larger = torch.cat([b.index for b in make(50, 25).epoch(0)])
     assert torch.equal(first, larger)
 

@@ -74,9 +74,15 @@ def test_flags_are_no_copies_of_numeric_classes():
 def test_a_column_that_tells_the_label_is_kept_with_a_warning():
     columns = {"code": ["7", "8"] * 30, "label": ["a", "b"] * 30, "x": [str(i * i) for i in range(60)]}
     roles, notes = choose(columns)
-    assert roles.ignored == () and "column 'code' tells the label almost perfectly" in notes[-1]
+    assert roles.ignored == ()
+    assert "column 'code' tells the label almost perfectly" in notes[-1]
     columns["code"] = ["7", "8"] * 29 + ["8", "7"]
     assert len(choose(columns)[1]) == 1
+
+
+def test_dictionary_columns_are_looked_at_too():
+    vote = pa.array(["b", "b", "a", "a"]).dictionary_encode()
+    assert choose(BASE | {"vote": vote, "label": pa.array(BASE["label"]).dictionary_encode()})[0].ignored == ("vote",)
 
 
 def test_spec_round_trip():

@@ -1,6 +1,7 @@
 """TF-IDF against its definition, and rebuilt without pickles."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from selfdistill.data._text import TEXT_WEIGHT, TextColumn
 def by_definition(cells, terms, corpus):
     def grams(cell):
         words = cell.lower().split()
-        return words + [" ".join(pair) for pair in zip(words, words[1:], strict=False)]
+        return words + [" ".join(pair) for pair in pairwise(words)]
 
     out = np.zeros((len(cells), len(terms)))
     n = len(corpus)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from selfdistill.issues import LearningDynamics, compare_with_truth, label_table
 from sklearn.metrics import average_precision_score, roc_auc_score
+
+from selfdistill.issues import LearningDynamics, compare_with_truth, label_table
 
 
 def table(n=200, k=4, seed=0):

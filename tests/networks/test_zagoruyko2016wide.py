@@ -22,6 +22,14 @@ def test_identity_shortcut_skips_the_activation() -> None:
     assert torch.equal(block(inputs), inputs)
 
 
+def test_projection_starts_after_the_activation() -> None:
+    block = WideResNet(1, 10, 2, 2).blocks[0]
+    torch.nn.init.zeros_(block.conv2.weight)
+    inputs = torch.randn(2, 16, 4, 4)
+    activated = torch.nn.functional.batch_norm(inputs, None, None, training=True).clamp_min(0)
+    torch.testing.assert_close(block(inputs), torch.nn.functional.conv2d(activated, block.projection.weight))
+
+
 def test_dropout_acts_in_training_only() -> None:
     model = WideResNet(1, 10, 1, 2, dropout=0.5)
     images = torch.randn(2, 1, 8, 8)

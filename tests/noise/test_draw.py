@@ -25,11 +25,10 @@ def test_equals_a_slow_twin(num_classes: int, count: int, seed: int) -> None:
     uniform = torch.rand(count, generator=torch_generator(seed, "noise"), dtype=torch.float64)
     expected = []
     for label, u in zip(labels.tolist(), uniform.tolist(), strict=True):
-        cumulated, choice = 0.0, 0
-        for choice, probability in enumerate(T[label].tolist()):
-            cumulated += probability
-            if u < cumulated:
-                break
+        choice, cumulated = 0, T[label, 0].item()
+        while u >= cumulated:
+            choice += 1
+            cumulated += T[label, choice].item()
         expected.append(choice)
     noise = draw(labels, T, seed)
     assert noise.labels.tolist() == expected

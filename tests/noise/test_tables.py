@@ -12,8 +12,6 @@ from selfdistill.noise._tables import check_file, load_arrays, read_rows
 
 
 class Bomb:
-    exploded = False
-
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return exec, ("raise SystemExit('code was executed')",)
 
@@ -53,7 +51,7 @@ def test_truncated_archives(tmp_path: Path) -> None:
 def test_a_header_that_promises_too_much(tmp_path: Path) -> None:
     path = tmp_path / "labels.npy"
     np.save(path, np.zeros(10, dtype=np.int64))
-    path.write_bytes(path.read_bytes().replace(b"(10,), }      ", b"(10000000000,)"[:0] + b"(9999999,), } "))
+    path.write_bytes(path.read_bytes().replace(b"(10,), }      ", b"(9999999,), } "))
     with pytest.raises(DataError, match="cannot be read"):
         load_arrays(path)
 
@@ -62,7 +60,7 @@ def test_the_ending_must_fit(tmp_path: Path) -> None:
     path = tmp_path / "labels.npz"
     np.savez(path, a=np.arange(3))
     path.rename(tmp_path / "labels.npy")
-    with pytest.raises(DataError, match="does not fit the ending"):
+    with pytest.raises(DataError, match=r"does not fit its ending '\.npy'"):
         load_arrays(tmp_path / "labels.npy")
 
 

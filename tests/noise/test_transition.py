@@ -125,6 +125,7 @@ def test_class_dependent_copies_and_normalises() -> None:
     T = class_dependent(given)
     given[:] = 0
     assert abs(T.sum(1) - 1).max() < 1e-15
+    assert torch.equal(class_dependent(T), T)
     assert T[0, 1] == pytest.approx(0.7, abs=1e-6)
 
 

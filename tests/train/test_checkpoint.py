@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from selfdistill._core.errors import RunError
 from selfdistill.train import _checkpoint as checkpoint
 
@@ -21,9 +22,7 @@ def load(path):
 def test_two_are_kept_and_the_newest_is_found(tmp_path):
     for step in (1, 2, 30):
         save(tmp_path, step)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [
-        f"step-{s:09d}.{e}" for s in (2, 30) for e in ("json", "pt")
-    ]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"step-{s:09d}.{e}" for s in (2, 30) for e in ("json", "pt")]
     path, damaged = checkpoint.latest(tmp_path)
     assert load(path) == (30, 30)
     assert damaged == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from selfdistill import data, networks, train
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import BatchDone, EpochDone, RunStarted
@@ -22,9 +23,12 @@ def blobs():
 
 
 def settings(**kwargs):
-    return train.Settings(**({"network": "mlp:16", "epochs": 3, "batch_size": 16, "method": "memory"} | kwargs)).resolve(
-        N, "cpu"
-    )
+    return train.Settings(
+        **(
+            {"network": "mlp:16", "epochs": 3, "batch_size": 16, "method": "memory", "lr": 0.1, "lr_warmup": 0.3}
+            | kwargs
+        )
+    ).resolve(N, "cpu")
 
 
 def plain_loop(blobs, chosen, *, memory):

@@ -8,11 +8,12 @@ import sys
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
 from selfdistill import networks, train
 from selfdistill._core.errors import SettingError
 from selfdistill.targets import Targets
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
 
 N, K, B = 40, 5, 8
 every_method = pytest.mark.parametrize("name", train.METHODS)
@@ -20,7 +21,7 @@ every_method = pytest.mark.parametrize("name", train.METHODS)
 
 def make(name, n=N, k=K, epochs=4):
     labels = torch.randint(0, k, (n,), generator=torch.Generator().manual_seed(1))
-    return train.METHODS[name], labels, train.METHODS[name].build(labels, k, epochs)
+    return train.METHODS[name], labels, train.METHODS[name].build(labels, k, epochs, 20)
 
 
 def epoch_of_writes(targets, n=N, k=K, seed=0):
@@ -102,7 +103,7 @@ import json, torch
 from selfdistill import train
 found = {}
 for name, method in train.METHODS.items():
-    targets = method.build(torch.tensor([0, 1, 2, 0]), 3, 4)
+    targets = method.build(torch.tensor([0, 1, 2, 0]), 3, 4, 20)
     def step(logits, index):
         value = method.loss(logits, targets.read(index, logits.detach())).mean()
         targets.write(index, logits.detach().softmax(-1))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+
 from selfdistill import data, networks, train
 from selfdistill._core.errors import RunError
 
@@ -34,7 +35,7 @@ def rewrite(path, **changes):
         tensors = {name: file.get_tensor(name) for name in file.keys()}
         metadata = file.metadata()
     description = json.loads(metadata["description"]) | changes
-    save_file(tensors, path, {"format": metadata["format"], "description": json.dumps(description)})
+    save_file(tensors, path, {"description": json.dumps(description)})
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+
 from selfdistill._core.sample_mean import SampleMean
 
 # Runs under torchrun or alone. 101 examples in batches of 10: shards are padded and some examples written twice. The

@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
+
 from selfdistill import data, train
 from selfdistill._core.errors import Interrupted, RunError, SettingError
 from selfdistill._core.events import EpochDone
@@ -27,7 +28,9 @@ def blobs():
 
 
 def settings(**kwargs):
-    return train.Settings(**({"network": "mlp:16", "epochs": 4, "batch_size": 16} | kwargs)).resolve(N, "cpu")
+    return train.Settings(
+        **({"network": "mlp:16", "epochs": 4, "batch_size": 16, "lr": 0.1, "lr_warmup": 0.3} | kwargs)
+    ).resolve(N, "cpu")
 
 
 def run(blobs, out, **kwargs):

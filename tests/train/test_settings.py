@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import pytest
+
 from selfdistill._core.errors import ResourceError, SettingError
 from selfdistill.train import Settings, resolve_device
 
 
 @pytest.mark.parametrize(
-    ("n", "batch", "epochs"), [(20, 16, 100), (700, 32, 100), (1437, 64, 100), (10_000, 128, 38), (60_000, 128, 15)]
+    ("n", "batch", "epochs"), [(20, 16, 270), (700, 32, 30), (1437, 64, 30), (10_000, 128, 30), (60_000, 128, 12)]
 )
 def test_what_is_chosen_by_itself(n, batch, epochs):
     resolved = Settings().resolve(n, "cpu")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, final
 
@@ -55,6 +55,11 @@ class Clock:
         else:
             self.epoch, self.metrics = event.epoch + 1, event.metrics
 
+    @property
+    def current(self) -> int:
+        """Number of the epoch in progress, from 1; of the last one when all are done."""
+        return min(self.done // self.steps + (self.done % self.steps > 0), self.epochs) if self.done else 0
+
     def rate(self) -> float:
         """Examples per second since the start, all work counted."""
         return self._examples / max(self._now() - self._begun, 1e-9)
@@ -71,11 +76,11 @@ class Clock:
         if "loss" in m:
             shown = [
                 f"loss {m['loss']:.3f}",
-                f"agrees {100 * m['agreement']:.1f} %",
+                f"agreement {100 * m['agreement']:.1f} %",
                 f"refined {100 * m['refined_share']:.1f} %",
             ]
         shown += [f"{k.removesuffix('_accuracy')} {100 * v:.1f} %" for k, v in m.items() if k.endswith("_accuracy")]
-        return [*shown, f"{_short(self.rate())}/s"] if self._examples else shown
+        return [*shown, f"{_short(self.rate())} examples/s"] if self._examples else shown
 
 
 def duration(seconds: float | None) -> str:
@@ -137,7 +142,7 @@ def plain_lines(
         >>> listener = plain_lines(write=print, now=lambda: 0.0)
         >>> listener(RunStarted(epochs=2, first_epoch=0, examples=4, steps=2))
         >>> listener(EpochDone(0, {"loss": 0.5, "agreement": 0.75, "refined_share": 0.25}))
-        epoch 1/2  loss 0.500  agrees 75.0 %  refined 25.0 %
+        epoch 1/2  loss 0.500  agreement 75.0 %  refined 25.0 %
     """
     clock, last = Clock(now), [float("-inf")]
 
@@ -149,13 +154,15 @@ def plain_lines(
         if ended or now() - last[0] >= _LINE_SECONDS:
             last[0] = now()
             left = [] if ended or clock.left() is None else [f"{duration(clock.left())} left"]
-            write("  ".join([*([title] if title else []), f"epoch {clock.epoch}/{clock.epochs}", *clock.figures(), *left]))
+            write(
+                "  ".join([*([title] if title else []), f"epoch {clock.epoch}/{clock.epochs}", *clock.figures(), *left])
+            )
 
     return tell
 
 
 @contextmanager
-def showing(title: str = "") -> Iterator[Listener]:
+def showing(title: str = "") -> Generator[Listener, None, None]:
     """Show a run's progress on stderr: live if that is a terminal, else as plain lines.
 
     Args:
@@ -167,9 +174,9 @@ def showing(title: str = "") -> Iterator[Listener]:
     if not sys.stderr.isatty():
         yield plain_lines(title)
         return
-    progress = _bar()
+    progress, lines = _live()
     clock, shown = Clock(), [float("-inf")]
-    task = progress.add_task(title, total=None, head="", figures="", left="", start=False)
+    task = progress.add_task("", total=None, head="", left="", start=False)
 
     def tell(event: Event) -> None:
         clock(event)
@@ -178,17 +185,10 @@ def showing(title: str = "") -> Iterator[Listener]:
         if isinstance(event, BatchDone) and time.monotonic() - shown[0] < _REFRESH_SECONDS:
             return
         shown[0] = time.monotonic()
-        head = f"{title + ' ' if title else ''}epoch {min(clock.epoch + (clock.done < clock.total), clock.epochs)}/{clock.epochs}"
-        if isinstance(event, EpochDone):
-            head = f"{title + ' ' if title else ''}epoch {clock.epoch}/{clock.epochs}"
-        progress.update(
-            task,
-            total=clock.total,
-            completed=clock.done,
-            head=head,
-            figures="  ".join(clock.figures()),
-            left=f"{duration(clock.left())} left",
-        )
+        lines[:] = ["  ".join(clock.figures())]
+        head = f"{title + ' ' if title else ''}epoch {clock.current}/{clock.epochs}"
+        left = f"{duration(clock.left())} left"
+        progress.update(task, total=clock.total, completed=clock.done, head=head, left=left)
         if isinstance(event, EpochDone) and clock.epoch == clock.epochs:
             progress.stop()
 
@@ -198,17 +198,18 @@ def showing(title: str = "") -> Iterator[Listener]:
         progress.stop()
 
 
-def _bar() -> Progress:
-    from rich.console import Console
+def _live() -> tuple[Progress, list[str]]:
+    """Make a bar of its own line, and the list whose lines stand below it."""
+    from rich.console import Console, RenderableType
     from rich.progress import BarColumn, Progress, TextColumn
-    from rich.table import Column
+    from rich.text import Text
 
-    return Progress(
-        TextColumn("{task.fields[head]}", table_column=Column(no_wrap=True)),
-        BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=4, max_width=24)),
-        TextColumn("{task.fields[figures]}", style="cyan", table_column=Column(no_wrap=True)),
-        TextColumn("{task.fields[left]}", table_column=Column(no_wrap=True)),
-        console=Console(stderr=True, highlight=False),
-        refresh_per_second=5,
-        expand=False,
-    )
+    lines: list[str] = []
+
+    class WithFigures(Progress):
+        def get_renderables(self) -> Iterable[RenderableType]:
+            yield self.make_tasks_table(self.tasks)
+            yield from (Text(line, style="cyan", no_wrap=True, overflow="ellipsis") for line in lines)
+
+    columns = (TextColumn("{task.fields[head]}"), BarColumn(bar_width=40), TextColumn("{task.fields[left]}"))
+    return WithFigures(*columns, console=Console(stderr=True, highlight=False), refresh_per_second=5), lines

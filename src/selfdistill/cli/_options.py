@@ -14,7 +14,7 @@ Source = Annotated[
     typer.Argument(
         metavar="[SOURCE]",
         help="A CSV, TSV, Parquet or npz file; a folder with one sub-folder of images per class; a folder of IDX files "
-        "(MNIST family) or CIFAR-10/100 binary batches. Left out: scikit-learn's digits with 40 % of the labels flipped.",
+        "(MNIST family) or CIFAR binary batches. Left out: scikit-learn's digits with 40 % of the labels flipped.",
         show_default=False,
     ),
 ]
@@ -35,7 +35,8 @@ Id = Annotated[
     ),
 ]
 Ignore = Annotated[
-    list[str] | None, typer.Option(metavar="COLUMN", help="Column to leave out; may be repeated.", rich_help_panel=_DATA)
+    list[str] | None,
+    typer.Option(metavar="COLUMN", help="Column to leave out; may be repeated.", rich_help_panel=_DATA),
 ]
 Truth = Annotated[
     str | None,
@@ -78,7 +79,9 @@ SkipBad = Annotated[
 Method = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", help="How to train; `selfdistill methods` lists them. Default: selfdistill.", rich_help_panel=_TRAINING
+        metavar="NAME",
+        help="How to train; `selfdistill methods` lists them. Default: selfdistill.",
+        rich_help_panel=_TRAINING,
     ),
 ]
 Network = Annotated[
@@ -93,7 +96,9 @@ Network = Annotated[
 Epochs = Annotated[
     int | None,
     typer.Option(
-        metavar="N", help="Passes over the data. Default: about 3,000 steps, 15 to 100 epochs.", rich_help_panel=_TRAINING
+        metavar="N",
+        help="Passes over the data. Default: about 3,000 steps, 15 to 100 epochs.",
+        rich_help_panel=_TRAINING,
     ),
 ]
 BatchSize = Annotated[
@@ -121,7 +126,9 @@ Seed = Annotated[
 Device = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", help="cpu, cuda, cuda:1, mps. Default: cuda where there is one, else cpu.", rich_help_panel=_MACHINE
+        metavar="NAME",
+        help="cpu, cuda, cuda:1, mps. Default: cuda where there is one, else cpu.",
+        rich_help_panel=_MACHINE,
     ),
 ]
 Precision = Annotated[
@@ -132,7 +139,9 @@ Precision = Annotated[
 ]
 Compile = Annotated[
     bool,
-    typer.Option("--compile", help="Pass the network through torch.compile; pays in long runs.", rich_help_panel=_MACHINE),
+    typer.Option(
+        "--compile", help="Pass the network through torch.compile; pays in long runs.", rich_help_panel=_MACHINE
+    ),
 ]
 Out = Annotated[
     Path | None,
@@ -156,11 +165,15 @@ NoiseOut = Annotated[
 ]
 Symmetric = Annotated[
     float | None,
-    typer.Option(metavar="RATE", help="Any label may become any other, evenly.", rich_help_panel="Noise (one of these)"),
+    typer.Option(
+        metavar="RATE", help="Any label may become any other, evenly.", rich_help_panel="Noise (one of these)"
+    ),
 ]
 Pair = Annotated[
     float | None,
-    typer.Option(metavar="RATE", help="A label may become that of the next class.", rich_help_panel="Noise (one of these)"),
+    typer.Option(
+        metavar="RATE", help="A label may become that of the next class.", rich_help_panel="Noise (one of these)"
+    ),
 ]
 Matrix = Annotated[
     Path | None,
@@ -180,8 +193,8 @@ IncludeClean = Annotated[
     bool | None,
     typer.Option(
         "--include-clean/--exclude-clean",
-        help="Whether a redrawn symmetric label may be the true one. Papers differ, so say which: of 10 classes at 0.4, "
-        "36 % change if it may, 40 % if not.",
+        help="Whether a redrawn symmetric label may be the true one. Papers differ, so say which: of 10 classes at "
+        "0.4, 36 % change if it may, 40 % if not.",
         rich_help_panel="Noise (one of these)",
         show_default=False,
     ),
@@ -198,5 +211,12 @@ PredictBatch = Annotated[
     int, typer.Option("--batch-size", metavar="N", help="Examples at once: memory, not results, depends on it.")
 ]
 PredictDevice = Annotated[
-    str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps. auto takes cuda where there is one.")
+    str,
+    typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps. auto takes cuda where there is one."),
+]
+PredictIgnore = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ignore", metavar="COLUMN", help="Column to leave unread, the label's for instance; may be repeated."
+    ),
 ]

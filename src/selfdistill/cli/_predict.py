@@ -14,6 +14,7 @@ def predict(
     run: o.Run,
     new: o.New,
     out: o.PredictOut = None,
+    ignore: o.PredictIgnore = None,
     batch_size: o.PredictBatch = 1024,
     device: o.PredictDevice = "auto",
 ) -> None:
@@ -32,7 +33,7 @@ def predict(
 
     if out is not None:
         check_output(out)
-    found = predict_new(run, new, device=device, batch_size=batch_size)
+    found = predict_new(run, new, device=device, batch_size=batch_size, ignore=ignore or ())
     write_predictions(found, sys.stdout if out is None else out)
     if out is not None:
         speak(f"{len(found.ids):,} predictions in {out}")

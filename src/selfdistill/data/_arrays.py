@@ -131,7 +131,7 @@ def standardise(columns: np.ndarray, scale: np.ndarray, mean: np.ndarray, std: n
     block = max(1, 2**22 // max(1, columns.shape[1]))
     for start in range(0, len(columns), block):
         part = columns[start : start + block].astype(np.float64)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # held to the limit below
             part = (part / scale - mean) * factor
         part[:, std == 0] = 0.0
         out[start : start + block] = np.clip(part, -_LARGEST, _LARGEST)
@@ -198,7 +198,8 @@ class ArrayPreprocess(Preprocess, kind="array"):
 
     def facts(self) -> str:
         """Such as ``"64 numbers"``."""
-        return f"{len(self._scales[0]):,} numbers"
+        d = len(self._scales[0])
+        return f"{d:,} number{'s' if d != 1 else ''}"
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Give ``(spec, tensors)``."""

@@ -26,16 +26,16 @@ def describe(data: LabelledData) -> str:
     Example:
         >>> from selfdistill.data import from_arrays
         >>> print(describe(from_arrays([[1.0], [2.0]], ["b", "a"])))
-        2 examples, 1 numbers
+        2 examples, 1 number
         2 classes: a, b
     """
     lines = [f"{len(data):,} examples, {data.preprocess.facts()}"]
     shown = ", ".join(data.classes[:10]) + (", ..." if data.num_classes > 10 else "")
     lines.append(f"{data.num_classes:,} classes: {shown}")
-    counts = [f"{count:,} {_COUNTS.get(name, name)}" for name, count in data.counts.items() if count]
+    counts = [f"{_COUNTS.get(name, name)}: {count:,}" for name, count in data.counts.items() if count]
     if data.truth is not None:
         known = data.truth >= 0
         if known.any():
             wrong = (data.truth != data.labels)[known].double().mean().item()
             counts.append(f"true labels known for {int(known.sum()):,}: {100 * wrong:.1f} % of the given ones differ")
-    return "\n".join([*lines, *([", ".join(counts)] if counts else [])])
+    return "\n".join([*lines, *(["; ".join(counts)] if counts else [])])

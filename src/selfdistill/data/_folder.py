@@ -226,5 +226,6 @@ def _sentences(bad: list[str], root: Path, files: list[Path]) -> list[str]:
         item.name for item in root.iterdir() if item.is_dir() and item.name not in used and item.name[0] != "."
     )
     if empty:
-        out.append(f"{len(empty)} folders hold no image and are no class: {', '.join(map(repr, empty[:5]))}.")
+        more = ", ..." if len(empty) > 5 else ""
+        out.append(f"folders without an image are no class: {', '.join(map(repr, empty[:5]))}{more}.")
     return out

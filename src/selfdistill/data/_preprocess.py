@@ -84,7 +84,7 @@ class Preprocess(ABC):
             )
         try:
             return found._rebuild(spec, tensors)
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise DataError(
                 f"the preprocessing of kind {found.kind!r} is damaged: {error!r}", "Train again, or restore the file."
             ) from error

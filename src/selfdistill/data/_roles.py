@@ -188,14 +188,13 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
 
 def _few_values(column: pa.ChunkedArray, limit: int) -> tuple[list[str] | None, np.ndarray, int]:
     """Distinct values as texts, the code of each row (−1: missing), rows that have one; ``None`` where too many."""
-    import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.types as pt
 
+    if pt.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
     if pt.is_nested(column.type) or pt.is_binary(column.type) or pc.count_distinct(column).as_py() > limit + 2:
         return None, np.zeros(0, np.int64), 0
-    if isinstance(column, pa.ChunkedArray) and pt.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
     cells = texts(column)
     values = sorted({cell for cell in cells if cell is not None})
     if len(values) > limit:

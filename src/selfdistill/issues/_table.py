@@ -21,7 +21,9 @@ class LabelTable:
         refined: Refined labels, int64: argmax of ``distribution``.
         confidence: Probability of the refined label, float32.
         distribution: Refined label distributions, float32 ``[n, K]``, rows sum to 1.
-        quality: 0 to 1, low = bad, float32: mean over epochs of the probability of the given label.
+        quality: 0 to 1, low = bad, float32: geometric mean of the given label's probability in ``distribution`` and of
+            its mean over the epochs. The first alone ranks confusions between two classes best, the second alone rare
+            and uniform errors; see ``docs/decisions/0006-label-quality.md``.
         is_issue: Whether the refined label differs from the given one, bool.
         first_learned: Epoch in which the given label was first predicted, from 0; −1 never. int32.
         forgotten: How often it was unlearned again. int32.
@@ -58,13 +60,13 @@ def label_table(distribution: Tensor, dynamics: LearningDynamics) -> LabelTable:
     distribution = distribution.detach().float().cpu()
     distribution = distribution / distribution.sum(-1, keepdim=True)
     confidence, refined = distribution.max(-1)
-    given = dynamics.labels.cpu()
+    given, mean_given = dynamics.labels.cpu(), dynamics.mean_given().cpu()
     return LabelTable(
         given=given.numpy(),
         refined=refined.numpy(),
         confidence=confidence.numpy(),
         distribution=distribution.numpy(),
-        quality=dynamics.mean_given().clamp(0, 1).cpu().numpy(),
+        quality=(distribution.gather(1, given[:, None])[:, 0] * mean_given).clamp(0, 1).sqrt().numpy(),
         is_issue=(refined != given).numpy(),
         first_learned=dynamics.first_learned.cpu().numpy(),
         forgotten=dynamics.forgotten.cpu().numpy(),

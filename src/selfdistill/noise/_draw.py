@@ -92,11 +92,12 @@ def draw(labels: Tensor, T: Tensor, seed: int) -> Noise:
 def invert(probabilities: Tensor, uniform: Tensor) -> Tensor:
     """Invert a distribution function: the first class whose cumulated probability exceeds a uniform number.
 
-    A class of probability 0 is never returned, whatever the rounding of the sums.
+    A class of probability 0 is never returned, whatever the rounding of the sums: in float64, a number below 1 times
+    the last sum stays below that sum.
 
     Args:
         probabilities: ``[K]`` for all, or one row per number ``[b, K]``.
-        uniform: Numbers in [0, 1), ``[b]``.
+        uniform: Numbers in [0, 1), float64 ``[b]``.
 
     Returns:
         Classes, int64 ``[b]``.
@@ -109,6 +110,4 @@ def invert(probabilities: Tensor, uniform: Tensor) -> Tensor:
     values = (uniform * cumulated[..., -1]).unsqueeze(-1)
     if probabilities.ndim == 1:
         values = values.squeeze(-1)
-    chosen = torch.searchsorted(cumulated, values, right=True).view(-1)
-    last = probabilities.shape[-1] - 1 - (probabilities > 0).flip(-1).int().argmax(-1)
-    return torch.minimum(chosen, last)
+    return torch.searchsorted(cumulated, values, right=True).view(-1)

@@ -56,17 +56,19 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray) != (path.suffix == ".npy"):
-            raise ValueError(f"the content does not fit the ending {path.suffix!r}")
         if isinstance(loaded, np.ndarray):
-            return {"": loaded}
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
+            arrays = {"": loaded}
+        else:
+            with loaded:
+                arrays = {name: loaded[name] for name in loaded.files}
     except (ValueError, OSError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{path} cannot be read as arrays of numbers or strings: {error}",
             "Save it again with numpy.savez or numpy.save.",
         ) from None
+    if ("" in arrays) != (path.suffix == ".npy"):
+        raise DataError(f"the content of {path} does not fit its ending {path.suffix!r}", "Rename it.")
+    return arrays
 
 
 def read_rows(path: Path) -> list[list[str]]:

@@ -144,7 +144,7 @@ def class_dependent(matrix: Tensor | np.ndarray | Sequence[Sequence[float]]) -> 
         matrix: ``T[clean, given]``, at least 2 by 2, no negative entry; each row sums to 1 up to 1e-6.
 
     Returns:
-        A copy, float64 ``[K, K]``, whose rows are divided by their sums.
+        A copy, float64 ``[K, K]``, each row divided by its sum where that differs from 1 by more than rounding.
 
     Raises:
         SettingError: It is not a square matrix of probabilities whose rows sum to 1.
@@ -183,7 +183,8 @@ def class_dependent(matrix: Tensor | np.ndarray | Sequence[Sequence[float]]) -> 
             if columns_do
             else "Rows are clean classes, columns given labels; divide each row by its sum.",
         )
-    return checked / sums[:, None]
+    exact = (sums - 1).abs() <= 1e-12  # leaves a checked matrix as it is, bit for bit
+    return checked / torch.where(exact, 1.0, sums)[:, None]
 
 
 def to_cleanlab(T: Tensor) -> np.ndarray:

@@ -77,10 +77,10 @@ def posterior(prior: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
 class Posterior(nn.Module):
     r"""Self-distillation through Bayes' rule; needs no noise rate, no clean labels and no stopping time.
 
-    Two memories keep each example's predictions, started at zero: a fast one :math:`f` that anchors the network to what it
-    learned early (``losses.anchored_cross_entropy``), and a slow one :math:`m` that serves as prior of the true label. At
-    the end of each epoch the noise matrix T is re-estimated (`em_step`), and the target moves from the given label to the
-    posterior:
+    Two memories keep each example's predictions, started at zero: a fast one :math:`f` that anchors the network to what
+    it learned early (``losses.anchored_cross_entropy``), and a slow one :math:`m` that serves as prior of the true
+    label. At the end of each epoch the noise matrix T is re-estimated (`em_step`), and the target moves from the given
+    label to the posterior:
 
     .. math::
 
@@ -88,8 +88,9 @@ class Posterior(nn.Module):
         t_i = (1 - a)\, e_{y_i} + a\, q_i, \qquad a = \mathrm{clip}((k - w) / u, 0, 1)
 
     with k the epoch, w the warm-up and u the ramp, both in epochs, that is in visits to each example. The factor
-    :math:`r(c)` is the frequency of c among the given labels over its mean in m: it keeps classes from merging where most
-    labels are wrong. On clean labels T comes out near the identity, so hard but rightly labelled examples keep their label.
+    :math:`r(c)` is the frequency of c among the given labels over its mean in m: it keeps classes from merging where
+    most labels are wrong. On clean labels T comes out near the identity, so hard but rightly labelled examples keep
+    their label.
 
     Merge over processes: predictions are summed and counted (`SampleMean`); all else follows from them on each process.
     Memory: ``16 n K`` bytes.
@@ -101,9 +102,11 @@ class Posterior(nn.Module):
         slow: Momentum of m, per epoch.
         warmup: w, epochs on the given labels alone.
         ramp: u, epochs from there to the posterior alone.
+        stretch: Multiplies w, u and the time constants of both memories, for epochs of so few steps that a visit
+            teaches little.
 
     Raises:
-        SettingError: A momentum outside [0, 1), or a ramp of 0 or less.
+        SettingError: A momentum outside [0, 1), or a ramp or stretch of 0 or less.
 
     References:
         Dong, Hou, Lu & Zhang (2019), arXiv 1910.01255 (the target: given label and own prediction of earlier epochs);
@@ -133,14 +136,17 @@ class Posterior(nn.Module):
         slow: float = 0.9,
         warmup: float = 3.0,
         ramp: float = 5.0,
+        stretch: float = 1.0,
     ) -> None:
         super().__init__()
         for name, momentum in (("fast", fast), ("slow", slow)):
             if not 0 <= momentum < 1:
                 raise SettingError(f"{name} is {momentum}, but must be in [0, 1)", "Leave it out.")
-        if ramp <= 0:
-            raise SettingError(f"ramp is {ramp}, but must be above 0", "Leave it out.")
-        self.fast_momentum, self.slow_momentum, self.warmup, self.ramp = fast, slow, warmup, ramp
+        for name, value in (("ramp", ramp), ("stretch", stretch)):
+            if value <= 0:
+                raise SettingError(f"{name} is {value}, but must be above 0", "Leave it out.")
+        self.fast_momentum, self.slow_momentum = fast ** (1 / stretch), slow ** (1 / stretch)
+        self.warmup, self.ramp = warmup * stretch, ramp * stretch
         n, k = len(labels), num_classes
         counts = torch.bincount(labels, minlength=k)
         self.register_buffer("labels", labels.clone())

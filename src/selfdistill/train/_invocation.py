@@ -126,7 +126,8 @@ def _completed(asked: Invocation) -> Invocation:
         return asked
     if asked.out is not None and asked.out != asked.resume:
         raise RunError(
-            f"--out {asked.out} is not the run to go on with, {asked.resume}", "Leave --out out: a run goes on where it is."
+            f"--out {asked.out} is not the run to go on with, {asked.resume}",
+            "Leave --out out: a run goes on where it is.",
         )
     described, settings = stored_invocation(asked.resume)
     if "read" not in described:
@@ -148,7 +149,8 @@ def _read(
         say("Built-in digits: a fifth held out as a clean test set, 40 % of the other labels flipped")
         return noisy_digits(settings.seed)
     say(f"Reading {asked.source}")
-    options = ReadOptions(**{k: tuple(v) if isinstance(v, list) else v for k, v in asked.read.items()})
+    said: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in asked.read.items()}
+    options = ReadOptions(**said)
     examples = data.read(asked.source, options)
     test = data.read_test(asked.test, examples, options, source=asked.source)
     return examples, {} if test is None else {"test": test[:2]}

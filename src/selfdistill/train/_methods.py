@@ -11,6 +11,7 @@ from torch import Tensor
 
 from selfdistill import losses, targets
 from selfdistill._core.errors import SettingError
+from selfdistill.train._settings import VISIT_STEPS
 
 __all__ = ["METHODS", "Method", "method"]
 
@@ -22,19 +23,19 @@ class Method:
     """A method of training.
 
     Attributes:
-        build: Given labels ``[n]``, number of classes and of epochs to targets.
+        build: Given labels ``[n]``, number of classes, epochs, and steps per epoch, to targets.
         loss: Logits and what the targets read to one value per example.
         summary: One line for ``--help`` and the documentation.
     """
 
-    build: Callable[[Tensor, int, int], targets.Targets[Any]]
+    build: Callable[[Tensor, int, int, int], targets.Targets[Any]]
     loss: LossFn
     summary: str
 
 
 def _authors(number: int) -> Method:
     return Method(
-        lambda labels, k, epochs: targets.authors_loss(number, labels, k),
+        lambda labels, k, epochs, steps: targets.authors_loss(number, labels, k),
         losses.cross_entropy,
         f"the authors' loss {number} (Dong et al. 2019)",
     )
@@ -42,15 +43,17 @@ def _authors(number: int) -> Method:
 
 METHODS: dict[str, Method] = {
     "selfdistill": Method(
-        lambda labels, k, epochs: targets.Posterior(labels, k),
+        lambda labels, k, epochs, steps: targets.Posterior(labels, k, stretch=max(1.0, VISIT_STEPS / steps)),
         losses.anchored_cross_entropy,
         "the default: previous epochs' predictions through a noise matrix learned on the way",
     ),
     "cross-entropy": Method(
-        lambda labels, k, epochs: targets.Given(labels, k), losses.cross_entropy, "plain training on the given labels"
+        lambda labels, k, epochs, steps: targets.Given(labels, k),
+        losses.cross_entropy,
+        "plain training on the given labels",
     ),
     "memory": Method(
-        lambda labels, k, epochs: targets.Memory(labels, k, epochs=epochs, hardness=lambda progress: progress),
+        lambda labels, k, epochs, steps: targets.Memory(labels, k, epochs=epochs, hardness=lambda progress: progress),
         losses.cross_entropy,
         "average of each example's predictions, its reading turned from soft to hard",
     ),

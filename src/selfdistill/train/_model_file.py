@@ -50,6 +50,7 @@ def save_model(path: Path, model: Model) -> None:
     """
     described, tensors = model.preprocess.to_state()
     description = {
+        "format": _FORMAT,
         "network": model.spec,
         "input_shape": list(model.input_shape),
         "classes": list(model.classes),
@@ -57,7 +58,8 @@ def save_model(path: Path, model: Model) -> None:
     }
     weights = {f"network.{name}": t.detach().cpu().contiguous() for name, t in model.network.state_dict().items()}
     weights |= {f"preprocess.{name}": t.contiguous() for name, t in tensors.items()}
-    metadata = {"format": _FORMAT, "description": json.dumps(description, ensure_ascii=False, allow_nan=False)}
+    # One entry only: safetensors writes several in an order of its own, and equal models must give equal bytes.
+    metadata = {"description": json.dumps(description, ensure_ascii=False, allow_nan=False)}
     with atomic(path) as part:
         save_file(weights, part, metadata)
 
@@ -80,14 +82,16 @@ def load_model(path: Path) -> Model:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-        return _assemble(json.loads(metadata["description"]), tensors, metadata.get("format"))
+        return _assemble(json.loads(metadata["description"]), tensors)
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise RunError(f"{path} is damaged or was not written by selfdistill: {one_line(error)}", "Run `fit` again.") from error
+        raise RunError(
+            f"{path} is damaged or was not written by selfdistill: {one_line(error)}", "Run `fit` again."
+        ) from error
 
 
-def _assemble(description: dict[str, Any], tensors: dict[str, torch.Tensor], format: str | None) -> Model:
-    if format != _FORMAT:
-        raise ValueError(f"format {format!r} instead of {_FORMAT!r}")
+def _assemble(description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Model:
+    if description["format"] != _FORMAT:
+        raise ValueError(f"format {description['format']!r} instead of {_FORMAT!r}")
     shape, classes = tuple(map(int, description["input_shape"])), tuple(map(str, description["classes"]))
     kept = {n.removeprefix("preprocess."): t for n, t in tensors.items() if n.startswith("preprocess.")}
     preprocess = Preprocess.from_state(description["preprocess"], kept)

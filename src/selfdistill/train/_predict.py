@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from selfdistill import data
 from selfdistill._core.errors import DataError, RunError, SettingError
 from selfdistill._core.files import atomic
 from selfdistill._core.record import read_record
+from selfdistill.data import ReadOptions
 from selfdistill.train._loop import predict_probabilities
 from selfdistill.train._model_file import load_model
 from selfdistill.train._runtime import TorchRuntime
@@ -67,6 +68,7 @@ class Predictions:
             One row per example, in the data's order.
 
         Example:
+            >>> import torch
             >>> found = Predictions(np.array(["a"], object), ("cat", "dog"), torch.tensor([[0.25, 0.75]]))
             >>> found.table().to_csv(index=False).split()
             ['id,predicted_label,confidence,p_cat,p_dog', 'a,dog,0.75,0.25,0.75']
@@ -84,7 +86,9 @@ class Predictions:
         return pd.concat([pd.DataFrame(named), columns], axis=1)
 
 
-def predict(run: Path, new: Path, *, device: str = "auto", batch_size: int = 1024) -> Predictions:
+def predict(
+    run: Path, new: Path | str, *, device: str = "auto", batch_size: int = 1024, ignore: Sequence[str] = ()
+) -> Predictions:
     """Predict with the classifier of a run directory.
 
     Args:
@@ -92,6 +96,7 @@ def predict(run: Path, new: Path, *, device: str = "auto", batch_size: int = 102
         new: Data of the kind that the run was trained on, with labels or without.
         device: See `resolve_device`.
         batch_size: Examples at once; changes the memory needed, not the result.
+        ignore: Columns left unread; that of the label, for instance, where it names classes of its own.
 
     Returns:
         Labels and probabilities.
@@ -108,7 +113,7 @@ def predict(run: Path, new: Path, *, device: str = "auto", batch_size: int = 102
     if record.get("status") != "finished":
         raise RunError(f"{run} is not finished", f"Finish it with: selfdistill fit --resume {run}")
     model = load_model(run / "model.safetensors")
-    examples = data.read_new(new, model.preprocess, model.classes)
+    examples = data.read_new(new, model.preprocess, model.classes, ReadOptions(ignore=tuple(ignore)))
     if not len(examples.ids):
         raise DataError(f"{new} has no examples", "Give at least one.")
     runtime = TorchRuntime(place)
@@ -123,9 +128,6 @@ def write_predictions(found: Predictions, to: Path | IO[str]) -> None:
     Args:
         found: What to write.
         to: A text stream, or a path that ends in ``.csv`` or ``.parquet``.
-
-    Raises:
-        SettingError: Another ending, or a folder that does not exist.
     """
     if not isinstance(to, Path):
         _write_csv(found, to)

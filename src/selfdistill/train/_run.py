@@ -84,7 +84,7 @@ def run(
         Interrupted: Ctrl-C; the run is saved.
     """  # noqa: DOC502
     shape = tuple(data.inputs.shape[1:])
-    spec = networks.resolve(settings.network, shape)
+    spec = settings.network_for(len(data), shape)
     networks.build(spec, shape, data.num_classes, seed=settings.seed, stats=data.preprocess.stats)
     augment_for(settings.augment, shape)
     method(settings.method)
@@ -178,18 +178,18 @@ def _enter(out: Path, record: dict[str, Any], data: LabelledData, resume: bool) 
 
 
 def _check_same(out: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
-    if found["data"]["fingerprint"] != asked["data"]["fingerprint"]:
-        facts = [f"{r['data']['examples']} examples, {r['data']['fingerprint'][:12]}" for r in (found, asked)]
-        raise RunError(
-            f"{out} was trained on other data ({facts[0]}; now {facts[1]})",
-            "Resume with the same file, or start a new run with another --out.",
-        )
     for name, value in asked["settings"].items():
         if name not in _FREE and found["settings"].get(name) != value:
             raise RunError(
                 f"{out} was started with {name} = {found['settings'].get(name)!r}, but now it is {value!r}",
                 f"Leave --{name.replace('_', '-')} out to go on, or start a new run with another --out.",
             )
+    if found["data"]["fingerprint"] != asked["data"]["fingerprint"]:
+        facts = [f"{r['data']['examples']} examples, {r['data']['fingerprint'][:12]}" for r in (found, asked)]
+        raise RunError(
+            f"{out} was trained on other data ({facts[0]}; now {facts[1]})",
+            "Resume with the same file, or start a new run with another --out.",
+        )
 
 
 class _MetricsFile:

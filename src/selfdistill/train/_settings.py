@@ -8,11 +8,14 @@ from typing import Any
 
 import torch
 
+from selfdistill import networks
 from selfdistill._core.errors import ResourceError, SettingError
 
 __all__ = ["Settings", "resolve_device"]
 
-_STEPS = 3000  # enough for one-cycle training of a small network; see docs/decisions
+_STEPS = 3000  # enough for one-cycle training of a small network
+_SMALL = 5000  # below, memorisation takes a few epochs only: a smaller step, a short warm-up; docs/decisions/0005
+VISIT_STEPS = 18  # an epoch of fewer steps teaches too little to count as one visit of the default's schedule
 
 
 @dataclass(frozen=True)
@@ -22,9 +25,11 @@ class Settings:
     Attributes:
         method: Name of a method, see `methods`.
         network: A network specification, see `selfdistill.networks.build`.
-        epochs: Passes over the data; by itself enough for about 3,000 steps, from 15 to 100.
+        epochs: Passes over the data; by itself enough for about 3,000 steps, from 12 to 30, more where an epoch has
+            fewer than 18 steps.
         batch_size: Examples per step, over all processes; by itself about a twentieth of the data, from 16 to 128.
-        lr: Peak learning rate of the one-cycle schedule.
+        lr: Peak learning rate of the one-cycle schedule; by itself 0.1, or 0.03 below 5,000 examples.
+        lr_warmup: Share of the steps in which the learning rate rises; by itself 0.3, or 0.05 below 5,000 examples.
         weight_decay: L2 penalty of SGD.
         momentum: Nesterov momentum of SGD.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
@@ -43,7 +48,8 @@ class Settings:
     network: str = "auto"
     epochs: int | None = None
     batch_size: int | None = None
-    lr: float = 0.1
+    lr: float | None = None
+    lr_warmup: float | None = None
     weight_decay: float = 5e-4
     momentum: float = 0.9
     device: str = "auto"
@@ -72,18 +78,43 @@ class Settings:
                     f"{name} is {value}, but must be at least {least}", "Leave it out to have it chosen."
                 )
         for name in ("lr", "weight_decay", "momentum"):
-            value = getattr(self, name)
+            value = 1.0 if getattr(self, name) is None else getattr(self, name)
             if not math.isfinite(value) or value < 0 or (name == "lr" and value == 0):
                 raise SettingError(f"{name} is {value}, but must be finite and above 0", "Leave it out.")
+        if self.lr_warmup is not None and not 0 < self.lr_warmup < 1:
+            raise SettingError(f"lr_warmup is {self.lr_warmup}, but must be in (0, 1)", "Leave it out.")
         if self.momentum >= 1:
             raise SettingError(f"momentum is {self.momentum}, but must be below 1", "Leave it out.")
         if self.precision not in {"auto", "fp32", "bf16"}:
             raise SettingError(f"precision is {self.precision!r}", "Choose auto, fp32 or bf16.")
         batch = self.batch_size or 2 ** round(math.log2(min(max(examples / 20, 16), 128)))
-        epochs = self.epochs or min(max(math.ceil(_STEPS / math.ceil(examples / batch)), 15), 100)
+        steps = math.ceil(examples / batch)
+        epochs = self.epochs or round(min(max(math.ceil(_STEPS / steps), 12), 30) * max(1, VISIT_STEPS / steps))
+        small = examples < _SMALL
         auto = "bf16" if device.startswith("cuda") else "fp32"
         precision = auto if self.precision == "auto" else self.precision
-        return replace(self, batch_size=batch, epochs=epochs, precision=precision, device=device)
+        return replace(
+            self,
+            batch_size=batch,
+            epochs=epochs,
+            precision=precision,
+            device=device,
+            lr=(0.03 if small else 0.1) if self.lr is None else self.lr,
+            lr_warmup=(0.05 if small else 0.3) if self.lr_warmup is None else self.lr_warmup,
+        )
+
+    def network_for(self, examples: int, shape: tuple[int, ...]) -> str:
+        """Choose the network that ``"auto"`` means: a narrow one for small tables.
+
+        Args:
+            examples: Number of training examples.
+            shape: Shape of one input.
+
+        Returns:
+            A specification for `selfdistill.networks.build`.
+        """
+        narrow = self.network == "auto" and len(shape) == 1 and examples < _SMALL
+        return "mlp:128" if narrow else networks.resolve(self.network, shape)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as JSON-able values."""

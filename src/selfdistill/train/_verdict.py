@@ -19,7 +19,7 @@ _COUNTS = {
 
 
 def verdict(record: Mapping[str, Any], out: Path) -> list[str]:
-    """Say what a finished run found.
+    r"""Say what a finished run found.
 
     Args:
         record: The run record, with its ``result``.
@@ -34,7 +34,7 @@ def verdict(record: Mapping[str, Any], out: Path) -> list[str]:
         ...     "settings": {"method": "memory", "network": "mlp", "epochs": 9, "device": "cpu"},
         ...     "result": {"label_issues": 3, "confused": [["cat", "dog", 3]], "never_refined_to": [], "seconds": 2.0},
         ... }
-        >>> print(*verdict(record, Path("runs/pets-001"))[:5], sep="\\n")
+        >>> print(*verdict(record, Path("runs/pets-001"))[:5], sep="\n")
         3 of 200 labels look wrong (1.5 %)
           given    ->  refined    count
           cat      ->  dog            3
@@ -46,7 +46,7 @@ def verdict(record: Mapping[str, Any], out: Path) -> list[str]:
         _suspects(record),
         _training(record, result),
         _read(record["data"].get("counts") or {}),
-        _against_truth(result.get("truth")),
+        _against_truth(None if "comparison" in record else result.get("truth")),
         _files(out),
         _next(out, record),
     ]
@@ -100,7 +100,8 @@ def _against_truth(truth: Mapping[str, float] | None) -> list[str]:
         return []
     lines = [
         f"Against the truth, known for {truth['examples']:,.0f} examples",
-        f"  Given labels right {_percent(truth['given_right'])}, refined labels right {_percent(truth['refined_right'])}",
+        f"  {_percent(truth['given_right'])} of the given labels are right, "
+        f"{_percent(truth['refined_right'])} of the refined ones",
     ]
     if "wrong_set_right" in truth:
         lines.append(f"  Of the wrong labels, {_percent(truth['wrong_set_right'])} were set right")
@@ -117,7 +118,7 @@ def _against_truth(truth: Mapping[str, float] | None) -> list[str]:
 def _files(out: Path) -> list[str]:
     return [
         f"Files in {out}",
-        "  labels.parquet     each example's given and refined label, label_quality, is_label_issue",
+        "  labels.parquet     one row per example: refined_label, label_quality, ...",
         "  model.safetensors  the classifier, with what it takes to read new data",
         "  run.json           settings, versions, curves and results",
     ]
@@ -125,7 +126,9 @@ def _files(out: Path) -> list[str]:
 
 def _next(out: Path, record: Mapping[str, Any]) -> list[str]:
     labels = str(out / "labels.parquet")
-    code = f"import pandas as pd; print(pd.read_parquet({labels!r}).sort_values('label_quality').head(20))"
+    columns = ["id", "given_label", "refined_label", "label_quality"]
+    read = f"pd.read_parquet({labels!r}, columns={columns})"
+    code = f"import pandas as pd; print({read}.sort_values('label_quality').head(20))"
     source = record["data"].get("source")
     suffix = Path(str(source)).suffix
     new = "digits" if source is None else f"new{suffix}" if suffix else "NEW_FOLDER"
@@ -164,7 +167,8 @@ def comparison(record: Mapping[str, Any]) -> list[str]:
     widths = [max(len(head), 8) for head in heads]
     title = " " * (first + 2) + "".join(f"  {head:>{w}}" for head, w in zip(heads, widths, strict=True))
     body = [
-        f"  {name:<{first}}" + "".join(f"  {v:>{w}}" for v, w in zip(values, widths, strict=True)) for name, values in rows
+        f"  {name:<{first}}" + "".join(f"  {v:>{w}}" for v, w in zip(values, widths, strict=True))
+        for name, values in rows
     ]
     return ["What it wins, measured on labels that training never saw", title, *body]
 

@@ -1,0 +1,114 @@
+"""The commands together, and how they end."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import typer
+
+from selfdistill._core.errors import Interrupted, SelfdistillError
+from selfdistill._version import __version__
+from selfdistill.cli._display import first_process, speak
+from selfdistill.cli._fit import fit
+from selfdistill.cli._methods import methods
+from selfdistill.cli._noise import noise
+from selfdistill.cli._predict import predict
+
+__all__ = ["app", "main"]
+
+_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="selfdistill",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _help(command: Callable[..., None]) -> str:
+    """Join the lines of each paragraph of a docstring, so that the terminal wraps them; indented ones stay."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(p if p.startswith(" ") else p.replace("\n", " ") for p in paragraphs)
+
+
+for _command in (fit, predict, noise, methods):
+    app.command(help=_help(_command))(_command)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"selfdistill {__version__}")  # noqa: T201 (what was asked for)
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Train once on labels you do not trust.
+
+    You get a classifier that the wrong labels did not mislead, refined labels, and a ranking of the likely errors.
+
+    [bold]Start here:[/bold]
+
+        selfdistill fit                              a demonstration
+        selfdistill fit songs.csv --label genre      your own data
+        selfdistill predict runs/songs-001 new.csv   labels for new data
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command and leave with its exit code: 0; 2 for something wrong that was given; 130 for Ctrl-C.
+
+    Args:
+        argv: Arguments without the program's name; those of the process if left out.
+    """
+    sys.exit(_code(argv))
+
+
+def _code(argv: Sequence[str] | None) -> int:
+    try:
+        left = app(args=list(sys.argv[1:] if argv is None else argv), prog_name="selfdistill", standalone_mode=False)
+        sys.stdout.flush()
+        if left == _INTERRUPTED:  # typer's word for Ctrl-C where nothing is there to save
+            speak("Stopped.")
+        return left if isinstance(left, int) else 0
+    except Interrupted as error:
+        if first_process():
+            speak(str(error))
+        return error.exit_code
+    except SelfdistillError as error:
+        _complain(str(error))
+        return error.exit_code
+    except BrokenPipeError:  # the reader, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        _complain(f"{where}{error.strerror or error}.")
+        return 2
+    except Exception as error:
+        message = getattr(error, "format_message", None)  # usage errors; typer's own class moves between its versions
+        if message is None:
+            raise
+        _complain(f"{str(message()).rstrip('.')}. Try `{_path(error)} --help`.")
+        return 2
+
+
+def _path(error: Exception) -> str:
+    context = getattr(error, "ctx", None)
+    return str(getattr(context, "command_path", "selfdistill"))
+
+
+def _complain(text: str) -> None:
+    who = "" if first_process() else f" (process {os.environ['RANK']})"
+    speak(f"error{who}: {' '.join(text.split())}")

@@ -1,0 +1,94 @@
+"""Vectors, and what a user's own module takes."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from sklearn.preprocessing import StandardScaler
+
+from selfdistill._core.errors import DataError
+from selfdistill.data import ArrayPreprocess, Preprocess, UserPreprocess, _arrays
+
+
+def reload(made):
+    spec, tensors = made.to_state()
+    return Preprocess.from_state(json.loads(json.dumps(spec)), {k: v.clone() for k, v in tensors.items()})
+
+
+@given(hnp.arrays(np.float64, (7, 3), elements=st.floats(-1e6, 1e6, width=32)))
+@settings(max_examples=60, deadline=None)
+def test_equals_scikit_learn(X):
+    X = np.concatenate([X, np.arange(7.0)[:, None]], axis=1)
+    want = StandardScaler().fit_transform(X)
+    got = ArrayPreprocess.fit(X).apply(X).numpy()
+    spread = X.std(axis=0) > 1e-9 * np.abs(X).max(axis=0)
+    np.testing.assert_allclose(got[:, spread], want[:, spread], rtol=1e-4, atol=1e-5)
+
+
+def test_wide_arrays_are_cut_in_parts_without_a_seam():
+    X = np.random.default_rng(0).normal(size=(9, 200))
+    np.testing.assert_allclose(
+        ArrayPreprocess.fit(X).apply(X).numpy(), (X - X.mean(0)) / X.std(0), rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.uint8, np.int64, np.float16, np.float32, object])
+def test_any_numbers(dtype):
+    X = np.array([[0, 1], [1, 1], [1, 0]]).astype(dtype)
+    assert torch.equal(ArrayPreprocess.fit(X).apply(X), ArrayPreprocess.fit(X.astype(float)).apply(X.astype(float)))
+
+
+@pytest.mark.parametrize(
+    ("new", "text"),
+    [
+        (np.zeros((2, 3)), r"the array has shape \(2, 3\), but training had 2 columns"),
+        (np.zeros(2), r"shape \(2,\)"),
+        ([[np.nan, 0.0]], "NaN in row 0, column 0"),
+        (np.array([["a", "b"]]), "of type <U1, but must hold numbers"),
+        (np.array([["a", 1]], dtype=object), "does not hold numbers"),
+    ],
+)
+def test_new_arrays_that_do_not_fit(new, text):
+    with pytest.raises(DataError, match=text):
+        ArrayPreprocess.fit([[0.0, 1.0], [1.0, 2.0]]).apply(new)
+
+
+def test_the_place_of_a_value_that_is_not_finite(monkeypatch):
+    X = np.zeros((3000, 6000), np.float32)
+    X[2999, 5998] = -np.inf
+    with pytest.raises(DataError, match=r"infinite \(-inf\) in row 2999, column 5998"):
+        _arrays.check_finite(X)
+
+
+@pytest.mark.parametrize(
+    ("raw", "dtype"),
+    [
+        (np.ones((2, 5)), torch.float32),
+        (np.ones((2, 5), np.int32), torch.int64),
+        (np.ones((2, 3, 4), np.uint8), torch.uint8),
+    ],
+)
+def test_user_inputs(raw, dtype):
+    made = reload(UserPreprocess.fit(raw))
+    assert made.apply(raw).dtype == dtype
+    assert made.input_shape == raw.shape[1:]
+    assert made.stats is None
+    with pytest.raises(DataError, match="but training had"):
+        made.apply(np.ones((2, 9)))
+
+
+def test_user_integers_stay_integers():
+    with pytest.raises(DataError, match="inputs are float64, but training had int64"):
+        UserPreprocess.fit([[1, 2]]).apply([[1.0, 2.0]])
+
+
+def test_reloaded_arrays_give_equal_bits():
+    X = np.random.default_rng(0).normal(size=(9, 4))
+    made = ArrayPreprocess.fit(X)
+    assert torch.equal(reload(made).apply(X), made.apply(X))
+    assert made.facts() == "4 numbers"
+    assert made.input_shape == (4,)

@@ -1,0 +1,164 @@
+"""Folders of images."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from selfdistill._core.errors import DataError
+from selfdistill.data import ReadOptions, _folder, read, read_new, read_test
+
+RNG = np.random.default_rng(0)
+
+
+def save(path, shape=(6, 5, 3), seed=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+    Image.fromarray(array).save(path)
+    return array
+
+
+def photos(root, ending="png", shape=(6, 5, 3)):
+    return {
+        f"{c}/{i}.{ending}": save(root / c / f"{i}.{ending}", shape, i) for c in ("cat", "ein hünd") for i in range(3)
+    }
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "webp", "tiff", "PNG"])
+@pytest.mark.parametrize("shape", [(6, 5, 3), (6, 5)])
+def test_images_come_back(tmp_path, ending, shape):
+    want = photos(tmp_path, ending, shape)
+    (tmp_path / "cat" / "notes.txt").write_text("x")
+    (tmp_path / ".cache").mkdir()
+    save(tmp_path / ".cache" / "x.png")
+    data = read(tmp_path)
+    assert data.ids.tolist() == sorted(want)
+    assert data.classes == ("cat", "ein hünd")
+    assert data.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    channels = 1 if len(shape) == 2 and ending != "webp" else 3
+    assert data.inputs.shape == (6, channels, 6, 5)
+    if ending != "webp":  # lossy
+        got = data.inputs.permute(0, 2, 3, 1).numpy().reshape(6, *shape)
+        np.testing.assert_array_equal(got, np.stack([want[name] for name in data.ids]))
+
+
+def test_modes(tmp_path):
+    save(tmp_path / "a" / "grey.png", (4, 4))
+    save(tmp_path / "a" / "clear.png", (4, 4, 4))
+    Image.fromarray(np.full((4, 4), 40000, np.uint16)).save(tmp_path / "a" / "deep.png")
+    Image.new("P", (4, 4), 0).save(tmp_path / "b.gif")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b.gif").rename(tmp_path / "b" / "b.gif")
+    data = read(tmp_path)
+    assert data.inputs.shape == (4, 3, 4, 4)
+    assert data.inputs[list(data.ids).index("a/deep.png")].unique().tolist() == [40000 >> 8]
+
+
+def test_sizes_that_differ(tmp_path):
+    photos(tmp_path)
+    save(tmp_path / "cat" / "9.png", (6, 7, 3))
+    with pytest.raises(DataError, match=r"0.png has 5 x 6 pixels, .*9.png has 7 x 6. .*--image-size"):
+        read(tmp_path)
+    data = read(tmp_path, ReadOptions(image_size=8))
+    assert data.inputs.shape == (7, 3, 8, 8)
+    again = type(data.preprocess).from_state(*data.preprocess.to_state())
+    assert (read_new(tmp_path, again, data.classes).inputs == data.inputs).all()
+
+
+@pytest.mark.parametrize("damage", [b"", b"not an image", None])
+def test_unreadable_images(tmp_path, damage):
+    photos(tmp_path)
+    bad = tmp_path / "cat" / "1.png"
+    bad.write_bytes(bad.read_bytes()[:-40] if damage is None else damage)
+    with pytest.raises(DataError, match=r"1 of 6 images cannot be read: .*cat/1.png \(.*--skip-bad") as caught:
+        read(tmp_path)
+    assert "\n" not in str(caught.value)
+    data = read(tmp_path, ReadOptions(skip_bad=True))
+    assert data.counts == {"skipped_bad": 1}
+    assert len(data) == 5
+    assert "cat/1.png" in data.warnings[0]
+
+
+def test_nothing_readable(tmp_path):
+    for name in ("a/1.png", "b/1.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(DataError, match="none of the 2 images"):
+        read(tmp_path, ReadOptions(skip_bad=True))
+
+
+def bomb(width, height):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("side", "text"),
+    [(8001, "8,001 x 8,001 pixels"), (12_000, "12,000 x 12,000 pixels"), (50_000, "2,500,000,000 pixels")],
+)
+def test_huge_image_is_refused_by_its_header(tmp_path, side, text):
+    photos(tmp_path)
+    (tmp_path / "cat" / "1.png").write_bytes(bomb(side, side))
+    for options in (ReadOptions(), ReadOptions(skip_bad=True)):
+        with pytest.raises(DataError, match=rf"cat/1.png has {text}, but at most 64,000,000 are read"):
+            read(tmp_path, options)
+
+
+def test_programs_are_not_images(tmp_path):
+    photos(tmp_path)
+    (tmp_path / "cat" / "1.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 6\n")
+    with pytest.raises(DataError, match="cannot be read"):
+        read(tmp_path)
+
+
+def test_loose_images_and_one_class(tmp_path):
+    save(tmp_path / "cat" / "1.png")
+    with pytest.raises(DataError, match="only the class 'cat'"):
+        read(tmp_path)
+    save(tmp_path / "2.png")
+    with pytest.raises(DataError, match=r"2\.png lies outside of a class folder"):
+        read(tmp_path)
+
+
+def test_empty_class_folder_is_said(tmp_path):
+    photos(tmp_path)
+    (tmp_path / "dog").mkdir()
+    assert read(tmp_path).warnings == ("folders without an image are no class: 'dog'.",)
+
+
+def test_train_and_test_folders(tmp_path):
+    photos(tmp_path / "train")
+    save(tmp_path / "test" / "cat" / "x.png")
+    data = read(tmp_path)
+    assert len(data) == 6
+    assert data.classes == ("cat", "ein hünd")
+    inputs, labels, ids = read_test(None, data, source=tmp_path)
+    assert (len(inputs), labels.tolist(), ids.tolist()) == (1, [0], ["cat/x.png"])
+    save(tmp_path / "test" / "dog" / "x.png")
+    with pytest.raises(DataError, match="holds the class 'dog'"):
+        read_test(None, data, source=tmp_path)
+
+
+def test_new_images(tmp_path):
+    photos(tmp_path / "train")
+    data = read(tmp_path / "train")
+    array = save(tmp_path / "new" / "b.png")
+    save(tmp_path / "new" / "a.png", (6, 5))  # grey: brought to the mode of training
+    new = read_new(tmp_path / "new", data.preprocess, data.classes)
+    assert new.labels is None
+    assert new.ids.tolist() == ["a.png", "b.png"]
+    np.testing.assert_array_equal(new.inputs[1].permute(1, 2, 0).numpy(), array)
+    one = read_new(tmp_path / "new" / "b.png", data.preprocess, data.classes)
+    assert one.ids.tolist() == ["b.png"]
+    save(tmp_path / "new" / "b.png", (7, 7, 3))
+    with pytest.raises(DataError, match="images have shape 7 x 7 x 3, but training had 6 x 5"):
+        read_new(tmp_path / "new" / "b.png", data.preprocess, data.classes)
+
+
+def test_known_endings_are_lower_case():
+    assert all(ending == ending.lower() for ending in _folder.ENDINGS)

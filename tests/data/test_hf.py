@@ -1,0 +1,84 @@
+"""Hugging Face data sets, by a stand-in with the same attributes, and by the library where it is installed."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image as Pictures
+
+from selfdistill._core.errors import DataError
+from selfdistill.data import ReadOptions, from_hf
+
+
+class ClassLabel:
+    names = ["no", "yes"]
+
+
+class Value: ...
+
+
+class Image: ...
+
+
+class Dataset:
+    """The part of `datasets.Dataset` that is used."""
+
+    def __init__(self, columns, features):
+        self.columns, self.features, self.column_names = columns, features, list(columns)
+
+    def with_format(self, kind):
+        assert kind == "arrow"
+        return Arrow(self.columns)
+
+    def __getitem__(self, name):
+        return self.columns[name]
+
+
+class Arrow:
+    def __init__(self, columns):
+        self.columns = columns
+
+    def __getitem__(self, rows):
+        assert rows == slice(None)
+        return pa.table(self.columns)
+
+
+def test_columns_and_class_names():
+    dataset = Dataset({"x": [1.0, 2.0, 3.0], "label": [1, 0, -1]}, {"x": Value(), "label": ClassLabel()})
+    data = from_hf(dataset, ReadOptions(drop_unlabelled=True))
+    assert data.classes == ("no", "yes")
+    assert data.labels.tolist() == [1, 0]
+    assert data.counts == {"dropped_unlabelled": 1}
+
+
+def test_images():
+    arrays = np.random.default_rng(0).integers(0, 256, (4, 6, 5, 3)).astype(np.uint8)
+    pictures = [Pictures.fromarray(array) for array in arrays]
+    dataset = Dataset({"img": pictures, "label": [1, 0, 1, 0]}, {"img": Image(), "label": ClassLabel()})
+    data = from_hf(dataset)
+    np.testing.assert_array_equal(data.inputs.permute(0, 2, 3, 1).numpy(), arrays)
+    assert [data.classes[label] for label in data.labels] == ["yes", "no", "yes", "no"]
+    dataset.columns["img"] = [*pictures[:3], Pictures.new("RGB", (9, 9))]
+    with pytest.raises(DataError, match=r"row 0 has \(5, 6\), row 3 has \(9, 9\)"):
+        from_hf(dataset)
+    assert from_hf(dataset, ReadOptions(image_size=4)).inputs.shape == (4, 3, 4, 4)
+    with pytest.raises(DataError, match="has no column 'lable'"):
+        from_hf(dataset, ReadOptions(label="lable"))
+
+
+def test_what_is_no_dataset():
+    with pytest.raises(DataError, match=r"expected a datasets\.Dataset, but got dict with the splits 'train', 'test'"):
+        from_hf({"train": 1, "test": 2})
+
+
+@pytest.mark.filterwarnings("default")  # the library warns about its own dependencies
+def test_the_library_itself():
+    datasets = pytest.importorskip("datasets", reason="the extra 'hf' is not installed")
+    features = datasets.Features({"x": datasets.Value("float32"), "label": datasets.ClassLabel(names=["no", "yes"])})
+    pictures = [Pictures.new("RGB", (5, 6), (i, 0, 0)) for i in range(2)]
+    kinds = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=["no", "yes"])})
+    images = from_hf(datasets.Dataset.from_dict({"img": pictures, "label": [1, 0]}, features=kinds))
+    assert images.inputs.shape == (2, 3, 6, 5)
+    assert images.inputs[1, 0].unique().tolist() == [1]
+    data = from_hf(datasets.Dataset.from_dict({"x": [1.0, 2.0], "label": [1, 0]}, features=features))
+    assert data.classes == ("no", "yes")
+    assert data.labels.tolist() == [1, 0]

@@ -1,0 +1,175 @@
+"""Sources are recognised, and what does not fit is refused in one line."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from selfdistill._core.errors import DataError
+from selfdistill.data import ReadOptions, read, read_new, read_test
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "songs.csv"
+
+
+def test_csv_and_parquet_agree(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "id": [f"s{i}" for i in range(40)],
+            "x": rng.normal(size=40),
+            "k": rng.choice(["p", "q"], 40),
+            "label": rng.choice(["a", "b"], 40),
+        }
+    )
+    frame.loc[3, "x"] = np.nan
+    for name in ("a.csv", "a.csv.gz"):
+        frame.to_csv(tmp_path / name, index=False)
+    frame.to_parquet(tmp_path / "a.parquet")
+    first, *others = [read(tmp_path / name) for name in ("a.csv", "a.csv.gz", "a.parquet")]
+    assert first.ids[3] == "s3"
+    assert first.counts == {"missing_values": 1}
+    for other in others:
+        assert other.fingerprint == first.fingerprint
+
+
+def test_digits_know_the_truth():
+    data = read("digits")
+    assert torch.equal(data.truth, data.labels)
+    assert data.inputs.dtype == torch.uint8
+    assert data.inputs.max() == 16
+
+
+def test_a_quoted_newline_and_odd_labels(path):
+    path.write_text(
+        'x,label,t\n1,"größe, ""x""","two\nlines of text"\n2, b ,"one line, really"\n3, b ,"and three more"\n'
+    )
+    data = read(path)
+    assert data.classes == (" b ", 'größe, "x"')
+    assert len(data) == 3
+
+
+BAD = {
+    "unknown column": (
+        "x,label\n1,a\n2,b\n",
+        {"label": "lable"},
+        r"has no column 'lable' \(--label\). Did you mean 'label'\?",
+    ),
+    "no label column": ("x,z\n1,a\n2,b\n", {}, r"no column named label, target, class or y"),
+    "one class": ("x,label\n1,a\n2,a\n", {}, r"hold only the class 'a', but training needs at least 2 classes"),
+    "missing labels": (
+        "x,label\n1,a\n2,\n3,b\n4, \n",
+        {},
+        r"has no label in 2 of 4 rows: 1, 3 \(from 0\).*--drop-unlabelled",
+    ),
+    "infinite": ("x,label\n1,a\ninf,b\n", {}, r"column 'x' holds an infinite value in row 1"),
+    "ids repeat": ("x,name,label\n1,p,a\n2,p,b\n", {"id": "name"}, r"repeats the id 'p' \(rows 0 and 1\)"),
+    "id missing": ("x,name,label\n1,p,a\n2,,b\n", {"id": "name"}, r"has no id in row 1"),
+    "not a number": (
+        "x,label\n1,a\nmany,b\n",
+        {"numeric": ("x",)},
+        r"column 'x' holds numbers, but row 1 .* has 'many'",
+    ),
+    "no features": ("label\na\nb\n", {}, r"has no feature column left"),
+    "empty": ("", {}, r"is empty"),
+    "header only": ("x,label\n", {}, r"has a header but no rows"),
+    "short row": ("x,label\n1,a\n2\n", {}, r"line 3: 1 fields, but the header has 2"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_tables(path, name):
+    text, options, problem = BAD[name]
+    path.write_text(text)
+    with pytest.raises(DataError, match=problem) as caught:
+        read(path, ReadOptions(**options))
+    assert "\n" not in str(caught.value)
+    assert caught.value.way_out
+
+
+def test_missing_labels_can_be_left_out(path):
+    path.write_text("x,label\n1,a\n2,\n3,b\n4,nan\n")
+    data = read(path, ReadOptions(drop_unlabelled=True))
+    assert data.ids.tolist() == ["0", "2"]
+    assert data.counts["dropped_unlabelled"] == 2
+
+
+def test_sources_that_are_not_there(tmp_path):
+    (tmp_path / "songs.csv").write_text("x")
+    with pytest.raises(DataError, match=r"song.csv does not exist. Did you mean 'songs.csv'\? Give a CSV"):
+        read(tmp_path / "song.csv")
+    with pytest.raises(DataError, match="does not exist"):
+        read("/nowhere/at/all")
+    with pytest.raises(DataError, match=r"the folder .* holds no images, IDX files or CIFAR batches"):
+        read(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"the folder .* is empty"):
+        read(tmp_path / "empty")
+    (tmp_path / "a.xlsx").write_text("x")
+    with pytest.raises(DataError, match=r"a.xlsx is of a kind that is not known \(.xlsx\)"):
+        read(tmp_path / "a.xlsx")
+
+
+def test_a_folder_named_digits_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert len(read("digits")) == 1797
+    (tmp_path / "digits").mkdir()
+    with pytest.raises(DataError, match="the folder digits is empty"):
+        read("digits")
+
+
+def test_test_tables(path, tmp_path):
+    path.write_text("id,x,vote,label\np,1,a,a\nq,2,b,b\nr,3,a,a\n")
+    data = read(path)
+    assert data.preprocess.roles.ignored == ("vote",)
+    test = tmp_path / "test.csv"
+    test.write_text("label,x,id\nb,2,z\n")
+    inputs, labels, ids = read_test(test, data)
+    assert (inputs.item(), labels.tolist(), ids.tolist()) == (0.0, [1], ["z"])
+    assert read_test(None, data) is None
+    assert read_test(None, data, source=path) is None
+    for text, problem in [
+        ("x,label\n1,c\n", r"holds the class 'c' \(row 0, counted from 0\), which training never saw"),
+        ("z,label\n1,a\n", r"differ from training: missing 'x'; not known from training: 'z'"),
+        ("x,label\n1,\n", r"has no label in 1 of 1 rows"),
+        ("x\n1\n", r"has no labels"),
+        ("x,label\n1,a\nbig,b\n", r"column 'x' holds numbers, but row 1 .* has 'big'"),
+    ]:
+        test.write_text(text)
+        with pytest.raises(DataError, match=problem):
+            read_test(test, data)
+
+
+def test_new_tables(path, tmp_path):
+    path.write_text("x,label\n1,a\n2,b\n3,a\n")
+    data = read(path)
+    new = tmp_path / "new.csv"
+    new.write_text("x\n2\n\n5\n")
+    got = read_new(new, data.preprocess, data.classes)
+    assert got.labels is None
+    assert got.ids.tolist() == ["0", "1"]
+    assert got.inputs[0].tolist() == [0.0]
+    new.write_text("x,label\n2,b\n3,\n")
+    assert read_new(new, data.preprocess, data.classes).labels.tolist() == [1, -1]
+    new.write_text("x,label\n2,never\n")
+    with pytest.raises(DataError, match=r"holds the class 'never' .* --ignore"):
+        read_new(new, data.preprocess, data.classes)
+    assert read_new(new, data.preprocess, data.classes, ReadOptions(ignore=("label",))).labels is None
+    np.savez(tmp_path / "new.npz", X=np.zeros((2, 1)))
+    with pytest.raises(DataError):
+        read_new(tmp_path / "new.npz", data.preprocess, data.classes)
+    with pytest.raises(DataError, match="is a table, but training had grey images"):
+        read_new(new, read("digits").preprocess, ("0",))
+
+
+def test_heavy_libraries_are_not_loaded_before_they_are_needed():
+    code = (
+        "import sys, selfdistill.data; print([m for m in ('pandas', 'pyarrow', 'sklearn', 'PIL') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,77 @@
+"""From raw examples to the one form."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from selfdistill._core.errors import DataError
+from selfdistill.data import ReadOptions, fingerprint, from_arrays
+from selfdistill.data._source import Source, assemble
+
+
+def test_unlabelled_rows_are_left_out_before_anything_is_learned():
+    X = np.array([[1.0], [100.0], [3.0], [2.0]])
+    data = from_arrays(X, ["a", None, "b", "a"], truth=["a", "a", "a", ""], options=ReadOptions(drop_unlabelled=True))
+    kept = X[[0, 2, 3]]
+    np.testing.assert_allclose(data.inputs.numpy(), (kept - kept.mean()) / kept.std(), rtol=1e-6)
+    assert data.counts == {"dropped_unlabelled": 1}
+    assert data.ids.tolist() == ["0", "2", "3"]
+    assert data.truth.tolist() == [0, 0, -1]
+
+
+def test_all_rows_without_label():
+    with pytest.raises(DataError, match="hold no class, but training needs at least 2"):
+        from_arrays([[1.0], [2.0]], [None, None], options=ReadOptions(drop_unlabelled=True))
+
+
+def test_truth_of_a_class_that_is_never_given():
+    data = from_arrays([[1.0], [2.0], [3.0]], ["a", "b", "a"], truth=["a", "c", None])
+    assert data.truth.tolist() == [0, -1, -1]
+    assert "1 true labels name a class that is never given; they count as unknown." in data.warnings
+
+
+def test_no_labels_at_all():
+    with pytest.raises(DataError, match="here has no labels"):
+        assemble(Source("here", "array", np.eye(2)), ReadOptions())
+
+
+def test_a_thousand_classes_and_two_examples_each():
+    data = from_arrays(np.random.default_rng(0).normal(size=(2000, 1)), [f"c {i % 1000} é" for i in range(2000)])
+    assert data.num_classes == 1000
+    assert data.labels.bincount().tolist() == [2] * 1000
+    assert data.warnings == ()
+
+
+def test_class_with_one_example_is_kept():
+    data = from_arrays([[1.0], [2.0], [3.0]], ["a", "b", "a"])
+    assert len(data) == 3
+    assert "class 'b' has one example" in data.warnings[0]
+
+
+def base():
+    return torch.arange(6.0).view(3, 2), torch.tensor([0, 1, 0]), np.array(["0", "1", "2"], object), ("a", "b")
+
+
+def test_fingerprint_against_hashlib():
+    inputs, labels, ids, classes = base()
+    want = hashlib.sha256(b"<f4(3, 2)" + inputs.numpy().tobytes() + b"<i8(3,)" + labels.numpy().tobytes())
+    want.update(b"3;1:01:11:22;1:a1:b")
+    assert fingerprint(inputs, labels, ids, classes) == want.hexdigest()
+
+
+@pytest.mark.parametrize("change", range(6))
+def test_fingerprint_sees_every_part(change):
+    inputs, labels, ids, classes = base()
+    before = fingerprint(inputs, labels, ids, classes)
+    changes = [
+        (inputs + 1e-6, labels, ids, classes),
+        (inputs.view(2, 3), labels, ids, classes),
+        (inputs.double(), labels, ids, classes),
+        (inputs, torch.tensor([0, 1, 1]), ids, classes),
+        (inputs, labels, np.array(["01", "1", "2"], object), classes),
+        (inputs, labels, ids, ("a", "c")),
+    ]
+    assert fingerprint(*changes[change]) != before
+    assert fingerprint(*base()) == before

@@ -1,0 +1,48 @@
+"""What the examples show, runs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import runpy
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run(name: str) -> str:
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    return shown.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
+def test_every_example_is_tested():
+    assert {p.name for p in EXAMPLES.glob("*.py")} == {"own_loop.py", "table.py", "images.py"}
+
+
+def test_own_loop_is_short_and_refines_labels():
+    assert len((EXAMPLES / "own_loop.py").read_text().splitlines()) < 40
+    values = {line[:-5].strip(): float(line[-5:]) for line in run("own_loop.py").splitlines()}
+    assert values["refined labels right"] > values["given labels right"] + 0.2
+    assert values["test accuracy"] > 0.85
+
+
+def test_table_ends_with_the_verdict_and_the_ranking():
+    shown = run("table.py")
+    assert "Against the truth, known for 178 examples" in shown
+    assert "label_quality" in shown
+
+
+def test_images_finds_most_of_the_wrong_labels():
+    wrong, flagged, right = (int(word) for word in run("images.py").split() if word.isdigit())
+    assert right > 0.8 * wrong
+    assert right > 0.8 * flagged

@@ -1,0 +1,80 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from selfdistill import train
+from selfdistill._core.errors import Interrupted, RunError
+from selfdistill.train import Invocation, Settings, _invocation, start
+
+FEW = {"epochs": 2, "network": "mlp:8"}
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(40, 2)), columns=["a", "b"])
+    frame["kind"] = np.where(frame["a"] > 0, "x", "y")
+    frame["note"] = 1
+    frame.to_csv("songs.v2.csv", index=False)
+
+
+READ = {"label": "kind", "ignore": ["note"]}
+
+
+def test_what_was_said_is_in_the_record_as_typed():
+    record, out = start(Invocation("songs.v2.csv", test="songs.v2.csv", read=READ, settings=FEW))
+    assert out == Path("runs/songs-001")
+    stored = json.loads((out / "run.json").read_text())
+    assert stored["data"]["source"] == stored["data"]["test"] == "songs.v2.csv"
+    assert stored["data"]["read"] == READ
+    assert "note" not in json.dumps(stored["data"]["input_shape"])
+    assert record["result"]["test_accuracy"]["last"] > 0
+    assert str(Path.cwd()) not in (out / "run.json").read_text()
+
+
+def test_resuming_needs_nothing_said_again():
+    _, out = start(Invocation("songs.v2.csv", read=READ, settings=FEW))
+    record, again = start(Invocation(resume=out))
+    assert again == out
+    assert record["settings"]["epochs"] == 2
+
+
+def test_sentences_come_before_the_work_and_warnings_say_so():
+    said = []
+    start(Invocation("songs.v2.csv", read={"label": "kind"}, settings=FEW), say=said.append)
+    assert said[0] == "Reading songs.v2.csv"
+    assert said[1].startswith("40 examples, ")
+    assert any(text.startswith("warning: ") and "constant" in text for text in said)
+    assert said[-1] == "Run directory: runs/songs-001"
+
+
+def test_the_demonstration_compares_with_plain_training_once():
+    record, out = start(Invocation(settings=FEW))
+    assert out == Path("runs/digits-001")
+    assert record["comparison"]["method"] == "cross-entropy"
+    before = (out / "run.json").read_bytes()
+    assert start(Invocation(resume=out))[0]["comparison"] == record["comparison"]
+    assert (out / "run.json").read_bytes() == before
+
+
+def test_ctrl_c_in_the_comparison_leaves_a_finished_run(monkeypatch):
+    def stopped(*arguments):
+        raise KeyboardInterrupt
+
+    compare = _invocation.compare_with_plain
+    monkeypatch.setattr(_invocation, "compare_with_plain", stopped)
+    with pytest.raises(Interrupted, match="the run in runs/digits-001 is finished"):
+        start(Invocation(settings=FEW))
+    monkeypatch.setattr(_invocation, "compare_with_plain", compare)
+    assert "comparison" in start(Invocation(resume=Path("runs/digits-001")))[0]
+
+
+def test_a_run_of_someones_own_code_is_not_resumed_here():
+    data = train._invocation.data.read("songs.v2.csv", train._invocation.ReadOptions(label="kind"))
+    train.run(data, Settings(**FEW).resolve(40, "cpu"), Path("own"), source={"made": "by hand"})
+    with pytest.raises(RunError, match="own was not started by `selfdistill fit`"):
+        start(Invocation(resume=Path("own")))

@@ -1,0 +1,94 @@
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from selfdistill import data
+from selfdistill._core.errors import RunError, SettingError
+from selfdistill.train import Predictions, Settings, load_model, predict, run, write_predictions
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("predict")
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(50, 3)), columns=list("abc"))
+    frame["label"] = np.where(frame["a"] > 0, "yes", "no")
+    frame.to_csv(folder / "table.csv", index=False)
+    read = data.read(folder / "table.csv")
+    run(read, Settings(epochs=2, network="mlp:8").resolve(50, "cpu"), folder / "run", source={})
+    return folder, read
+
+
+def test_it_equals_the_network_on_the_training_inputs(finished):
+    folder, read = finished
+    found = predict(folder / "run", folder / "table.csv")
+    model = load_model(folder / "run" / "model.safetensors")
+    expected = model.network(read.inputs).softmax(-1)
+    assert torch.allclose(found.probabilities, expected, atol=1e-6)
+    assert torch.allclose(found.probabilities.sum(-1), torch.ones(50))
+    assert found.accuracy == pytest.approx((expected.argmax(-1) == read.labels).float().mean().item())
+    assert found.known == 50
+
+
+def test_the_batch_size_does_not_change_the_result(finished):
+    folder, _ = finished
+    whole, small = (predict(folder / "run", folder / "table.csv", batch_size=b) for b in (1024, 7))
+    assert torch.allclose(whole.probabilities, small.probabilities, atol=1e-6)
+
+
+def test_the_label_column_may_be_left_unread(finished):
+    folder, _ = finished
+    found = predict(folder / "run", folder / "table.csv", ignore=["label"])
+    assert found.labels is None
+    assert found.accuracy is None
+
+
+def test_an_unfinished_run_says_how_to_finish_it(finished, tmp_path):
+    folder, _ = finished
+    record = json.loads((folder / "run" / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(record | {"status": "running"}))
+    with pytest.raises(RunError, match=r"is not finished. Finish it with: selfdistill fit --resume"):
+        predict(tmp_path, folder / "table.csv")
+
+
+def made(n=5):
+    probabilities = torch.rand(n, 2, generator=torch.Generator().manual_seed(0))
+    probabilities /= probabilities.sum(-1, keepdim=True)
+    ids = np.array([f"{i},x" for i in range(n)], dtype=object)
+    return Predictions(ids, ("a b", "ü"), probabilities, torch.tensor([0, 1, -1, 0, 1])[:n])
+
+
+def test_unlabelled_rows_do_not_count():
+    found = made()
+    right = found.probabilities.argmax(-1) == found.labels
+    assert found.known == 4
+    assert found.accuracy == pytest.approx(right[[0, 1, 3, 4]].float().mean().item())
+
+
+def test_csv_is_the_same_in_blocks_and_whole(monkeypatch):
+    whole, parts = io.StringIO(), io.StringIO()
+    write_predictions(made(), whole)
+    monkeypatch.setattr("selfdistill.train._predict._BLOCK", 2)
+    write_predictions(made(), parts)
+    assert whole.getvalue() == parts.getvalue()
+    assert whole.getvalue().splitlines()[0] == "id,predicted_label,confidence,p_a b,p_ü"
+
+
+@pytest.mark.parametrize(("name", "read"), [("p.csv", pd.read_csv), ("p.parquet", pd.read_parquet)])
+def test_files_hold_the_table(tmp_path, name, read):
+    write_predictions(made(), tmp_path / name)
+    found, expected = read(tmp_path / name), made().table()
+    assert list(found) == list(expected)
+    assert found["id"].tolist() == expected["id"].tolist()
+    assert found["predicted_label"].tolist() == expected["predicted_label"].tolist()
+    assert np.allclose(found["confidence"], expected["confidence"], atol=1e-5)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_another_ending_is_refused(tmp_path):
+    with pytest.raises(SettingError, match=r"ends in '.txt'. Name a file that ends in .csv or .parquet"):
+        write_predictions(made(), tmp_path / "p.txt")

@@ -1,0 +1,128 @@
+from pathlib import Path
+
+import pytest
+
+from selfdistill.train import comparison, verdict
+
+RUN = Path("runs/pets-001")
+
+
+def record(**result):
+    found = {
+        "label_issues": 3,
+        "confused": [["cat", "dog", 2], ["dog", "cat", 1]],
+        "never_refined_to": [],
+        "seconds": 75.0,
+    }
+    return {
+        "data": {"examples": 2000, "classes": ["cat", "dog"], "counts": {}, "source": "pets.csv"},
+        "settings": {"method": "memory", "network": "mlp", "epochs": 9, "device": "cpu"},
+        "result": found | result,
+    }
+
+
+def text(made):
+    return "\n".join(verdict(made, RUN))
+
+
+def test_it_counts_what_looks_wrong_and_names_the_pairs():
+    shown = text(record())
+    assert shown.startswith("3 of 2,000 labels look wrong (0.1 %)\n")
+    assert "  cat      ->  dog            2\n  dog      ->  cat            1\n" in shown
+    assert "other pairs" not in shown
+    assert "Trained for 9 epochs in 75 s (memory, mlp, cpu)" in shown
+
+
+def test_pairs_beyond_the_fifth_are_summed():
+    pairs = [[f"c{i}", f"c{i + 1}", 10] for i in range(8)]
+    shown = text(record(label_issues=100, confused=pairs))
+    assert shown.count("  ->  c") == 5
+    assert [line.split()[-1] for line in shown.splitlines() if "other pairs" in line] == ["50"]
+
+
+def test_nothing_wrong_is_said_plainly():
+    shown = text(record(label_issues=0, confused=[]))
+    assert shown.startswith("None of the 2,000 labels looks wrong\n")
+
+
+def test_more_than_half_wrong_is_a_reason_to_look():
+    assert "More than half" in text(record(label_issues=1001))
+    assert "More than half" not in text(record(label_issues=1000))
+
+
+def test_classes_that_nothing_was_refined_to_are_named_or_counted():
+    assert "No example was refined to: x, y." in text(record(never_refined_to=["x", "y"]))
+    assert "... (20 in all)" in text(record(never_refined_to=[f"c{i}" for i in range(20)]))
+
+
+def test_counts_of_reading_are_told():
+    made = record()
+    made["data"]["counts"] = {"missing_values": 1200, "dropped_unlabelled": 0, "skipped_bad": 2, "odd_thing": 1}
+    shown = text(made)
+    assert "  1,200 missing feature values imputed\n  2 unreadable images skipped\n  1 odd thing\n" in shown
+    assert "without a label" not in shown
+
+
+def test_accuracy_has_its_epoch_counted_from_one():
+    shown = text(record(test_accuracy={"last": 0.9, "best": 0.95, "best_epoch": 0}))
+    assert "Test accuracy 90.0 % after the last epoch (best: 95.0 %, epoch 1)" in shown
+
+
+def test_truth_may_be_partial():
+    truth = {"examples": 10.0, "given_right": 1.0, "refined_right": 0.9, "right_spoiled": 0.1}
+    shown = text(record(truth=truth))
+    assert "Against the truth, known for 10 examples\n  100.0 % of the given labels are right, 90.0 %" in shown
+    assert "AUROC" not in shown
+    assert "set right" not in shown
+
+
+@pytest.mark.parametrize(
+    ("source", "new"),
+    [("a/pets.csv", "new.csv"), ("x.parquet", "new.parquet"), ("photos/", "NEW_FOLDER"), (None, "digits")],
+)
+def test_the_next_command_fits_the_source(source, new):
+    made = record()
+    made["data"]["source"] = source
+    assert f"selfdistill predict runs/pets-001 {new}" in text(made)
+
+
+def test_a_folder_with_spaces_is_quoted():
+    assert "selfdistill predict 'my runs/one' " in "\n".join(verdict(record(), Path("my runs/one")))
+
+
+def test_names_cannot_write_control_sequences():
+    shown = text(record(confused=[["a\x1b[31m\nb", "c" * 99, 3]], never_refined_to=["x\ry"]))
+    assert not set("\x1b\r") & set(shown)
+    assert "a?[31m?b" in shown
+    assert max(len(line) for line in shown.splitlines() if "->" in line) < 80
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.25, "0.2 s"), (119.0, "119 s"), (125.0, "2 min"), (7260.0, "2 h 1 min")]
+)
+def test_durations(seconds, shown):
+    assert f"in {shown} (" in text(record(seconds=seconds))
+
+
+def test_comparison_sets_two_runs_side_by_side():
+    def measured(last, refined, fixed):
+        truth = {
+            "examples": 100.0,
+            "given_right": 0.6,
+            "refined_right": refined,
+            "wrong_set_right": fixed,
+            "auroc": 0.9,
+        }
+        return {"test_accuracy": {"last": last, "best": last + 0.1, "best_epoch": 3}, "truth": truth}
+
+    made = record(**measured(0.8, 0.95, 0.9)) | {"comparison": measured(0.5, 0.6, 0.0) | {"method": "cross-entropy"}}
+    rows = {" ".join(line.split()[:-4]): line.split()[-4:] for line in comparison(made)}
+    assert rows["Test accuracy, last epoch"] == ["50.0", "%", "80.0", "%"]
+    (fixed,) = [line.split()[-2:] for line in comparison(made) if "set right, of 40" in line]
+    assert fixed == ["0", "36"]
+    assert len({len(line) for line in comparison(made)[1:]}) == 1
+    assert "Against the truth" not in text(made)
+
+
+def test_no_comparison_no_lines():
+    assert comparison(record()) == []
