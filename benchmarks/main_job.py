@@ -75,7 +75,7 @@ def load(cell: dict[str, Any], folder: Path) -> tuple[Any, Any, Any]:
         test = data.read_test(Path(f"{path}_test.csv"), train, data.ReadOptions(label="true_label", id="id"))
         return train, *test[:2]
     full = data.read(folder / "fashion-mnist", data.ReadOptions())
-    test = data.read_test(None, full, data.ReadOptions())
+    test = data.read_test(None, full, data.ReadOptions(), source=folder / "fashion-mnist")
     order = torch.randperm(len(full), generator=torch.Generator().manual_seed(0))[: cell["examples"]]
     clean = full.labels[order]
     kind, percent = cell["noise"].split("-")

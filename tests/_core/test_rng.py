@@ -18,6 +18,8 @@ def test_purposes_do_not_collide():
 
 def test_generators_are_fresh_and_do_not_touch_the_global_state():
     before = torch.get_rng_state()
-    assert torch.equal(torch.rand(3, generator=torch_generator(1, "x")), torch.rand(3, generator=torch_generator(1, "x")))
+    assert torch.equal(
+        torch.rand(3, generator=torch_generator(1, "x")), torch.rand(3, generator=torch_generator(1, "x"))
+    )
     assert numpy_generator(1, "x").random() == numpy_generator(1, "x").random()
     assert torch.equal(before, torch.get_rng_state())

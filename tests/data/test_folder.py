@@ -109,9 +109,10 @@ def test_huge_image_is_refused_by_its_header(tmp_path, side, text):
             read(tmp_path, options)
 
 
-def test_programs_are_not_images(tmp_path):
+@pytest.mark.parametrize("form", ["EPS", "PCX", "SGI"])
+def test_only_the_listed_formats_are_decoded(tmp_path, form):
     photos(tmp_path)
-    (tmp_path / "cat" / "1.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 6\n")
+    Image.new("RGB", (5, 6)).save(tmp_path / "cat" / "1.png", form)
     with pytest.raises(DataError, match="cannot be read"):
         read(tmp_path)
 

@@ -33,9 +33,9 @@ def test_csv_keeps_every_other_cell(tmp_path, ending):
 
 def test_rows_without_label_stay_without(tmp_path):
     source, out = tmp_path / "a.csv", tmp_path / "b.csv"
-    source.write_text("x,y\n1,a\n2,\n3,b\n")
+    source.write_text("x,y\n1,a\n2, nan\n3,b\n")
     write_with_labels(source, ReadOptions(drop_unlabelled=True), ["b", "a"], out)
-    assert out.read_text() == "x,y,y_before_noise\n1,b,a\n2,,\n3,a,b\n"
+    assert out.read_text() == "x,y,y_before_noise\n1,b,a\n2, nan, nan\n3,a,b\n"
     with pytest.raises(DataError, match="has 3 labelled rows, but 2 labels are given"):
         write_with_labels(source, ReadOptions(), ["b", "a"], tmp_path / "c.csv")
     assert not (tmp_path / "c.csv").exists()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,7 +24,7 @@ def test_equals_a_twin_that_replays_each_example(seed, epochs):
         mine = [(e, p[i]) for e, p in enumerate(history) if seen[e, i]]
         right = [(e, bool(p.argmax() == labels[i])) for e, p in mine]
         first = next((e for e, ok in right if ok), -1)
-        drops = sum(a and not b for (_, a), (_, b) in zip(right, right[1:], strict=False))
+        drops = sum(a and not b for (_, a), (_, b) in pairwise(right))
         assert dynamics.first_learned[i] == first
         assert dynamics.forgotten[i] == drops
         mean = sum(float(p[labels[i]]) for _, p in mine) / max(len(mine), 1)

@@ -54,7 +54,7 @@ def plain_loop(blobs, chosen, *, memory):
             loss.backward()
             opt.step()
             schedule.step()
-            new |= {i: p for i, p in zip(part, z.detach().softmax(-1), strict=True)}
+            new |= dict(zip(part, z.detach().softmax(-1), strict=True))
         m = {i: 0.9 * m[i] + 0.1 * new[i] if memory else new[i] for i in range(N)}
     return net, torch.stack([m[i] for i in range(N)])
 

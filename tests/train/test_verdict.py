@@ -45,6 +45,13 @@ def test_nothing_wrong_is_said_plainly():
     assert shown.startswith("None of the 2,000 labels looks wrong\n")
 
 
+def test_one_is_one():
+    made = record(label_issues=1)
+    made["data"]["counts"] = {"missing_values": 1}
+    assert text(made).startswith("1 of 2,000 labels looks wrong")
+    assert "  1 missing feature value imputed\n" in text(made)
+
+
 def test_more_than_half_wrong_is_a_reason_to_look():
     assert "More than half" in text(record(label_issues=1001))
     assert "More than half" not in text(record(label_issues=1000))

@@ -14,6 +14,7 @@ from selfdistill.targets._protocol import one_hot
 __all__ = ["Anchored", "Posterior", "em_step"]
 
 _FLOOR = 1e-6  # least prior probability of a class, before normalising: no class is ruled out for good
+_TINY = 1e-12  # gives an example that was never written a uniform prior, and changes no other
 
 
 class Anchored(NamedTuple):
@@ -189,7 +190,7 @@ class Posterior(nn.Module):
         mean, written = self.staged.merge()
         for memory, momentum in ((self.fast, self.fast_momentum), (self.slow, self.slow_momentum)):
             memory.copy_(torch.where(written[:, None], torch.lerp(mean, memory, momentum), memory))
-        prior = _normalised(_normalised(self.slow).clamp(min=_FLOOR))
+        prior = _normalised(_normalised(self.slow + _TINY).clamp(min=_FLOOR))
         balance = self.given_share / (prior.mean(0) + 1 / len(prior))
         prior = _normalised(prior * balance)
         self.noise.copy_(em_step(prior, self.labels, self.noise if self.epoch > 0 else None))

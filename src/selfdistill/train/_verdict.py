@@ -12,9 +12,10 @@ __all__ = ["comparison", "verdict"]
 _PAIRS = 5
 _NAMES = 8
 _COUNTS = {
-    "missing_values": "missing feature values imputed",
-    "dropped_unlabelled": "rows without a label left out",
-    "skipped_bad": "unreadable images skipped",
+    "missing_values": ("missing feature value imputed", "missing feature values imputed"),
+    "dropped_unlabelled": ("row without a label left out", "rows without a label left out"),
+    "skipped_bad": ("unreadable image skipped", "unreadable images skipped"),
+    "constant_columns": ("constant column", "constant columns"),
 }
 
 
@@ -56,10 +57,11 @@ def verdict(record: Mapping[str, Any], out: Path) -> list[str]:
 def _suspects(record: Mapping[str, Any]) -> list[str]:
     result, n = record["result"], record["data"]["examples"]
     found = result["label_issues"]
+    verb = "looks" if found == 1 else "look"
     if not found:
         lines = [f"None of the {n:,} labels looks wrong"]
     else:
-        lines = [f"{found:,} of {n:,} labels look wrong ({_percent(found / n)})", *_pairs(result["confused"], found)]
+        lines = [f"{found:,} of {n:,} labels {verb} wrong ({_percent(found / n)})", *_pairs(result["confused"], found)]
     if found > n / 2:
         lines.append("  More than half: look at some of them before you trust the refined labels.")
     empty = result.get("never_refined_to") or []
@@ -91,7 +93,11 @@ def _training(record: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]
 
 
 def _read(counts: Mapping[str, int]) -> list[str]:
-    lines = [f"  {value:,} {_COUNTS.get(name, name.replace('_', ' '))}" for name, value in counts.items() if value]
+    lines = [
+        f"  {value:,} {_COUNTS.get(name, 2 * (name.replace('_', ' '),))[value > 1]}"
+        for name, value in counts.items()
+        if value
+    ]
     return ["In the data", *lines] if lines else []
 
 

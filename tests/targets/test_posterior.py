@@ -1,0 +1,161 @@
+"""The default's targets against a twin that loops over examples, and against noise matrices that are known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selfdistill._core.errors import SettingError
+from selfdistill.targets import Posterior, em_step
+
+
+class Twin:
+    """The docstring's formulas, example by example in float64."""
+
+    def __init__(self, labels, k):
+        self.y, self.k, self.n, self.epoch = labels.tolist(), k, len(labels), 0
+        self.fast = [[0.0] * k for _ in self.y]
+        self.slow = [[0.0] * k for _ in self.y]
+        self.q = [[float(c == y) for c in range(k)] for y in self.y]
+        self.T = None
+
+    def bayes(self, prior):
+        rows = []
+        for p, y in zip(prior, self.y, strict=True):
+            row = [p[c] * self.T[c][y] for c in range(self.k)]
+            rows.append([v / sum(row) for v in row])
+        return rows
+
+    def end_epoch(self, mean):
+        for i in range(self.n):
+            for c in range(self.k):
+                self.fast[i][c] = 0.7 * self.fast[i][c] + 0.3 * mean[i][c]
+                self.slow[i][c] = 0.9 * self.slow[i][c] + 0.1 * mean[i][c]
+        prior = []
+        for row in self.slow:
+            clamped = [max(v / sum(row), 1e-6) for v in row]
+            prior.append([v / sum(clamped) for v in clamped])
+        for c in range(self.k):
+            share = (self.y.count(c) + 1) / (self.n + self.k)
+            r = share / (sum(row[c] for row in prior) / self.n + 1 / self.n)
+            for i in range(self.n):
+                prior[i][c] *= r
+        prior = [[v / sum(row) for v in row] for row in prior]
+        q = prior if self.T is None else self.bayes(prior)
+        T = [
+            [1 / self.k + sum(q[i][c] for i in range(self.n) if self.y[i] == j) for j in range(self.k)]
+            for c in range(self.k)
+        ]
+        self.T = [[v / sum(row) for v in row] for row in T]
+        self.q = self.bayes(prior)
+        self.epoch += 1
+
+    def read(self, i, p):
+        a = min(max((self.epoch - 3) / 5, 0), 1)
+        target = [(1 - a) * float(c == self.y[i]) + a * self.q[i][c] for c in range(self.k)]
+        return target, [0.7 * f + 0.3 * v for f, v in zip(self.fast[i], p, strict=True)]
+
+
+@given(st.integers(0, 10_000), st.integers(1, 11))
+@settings(max_examples=20, deadline=None)
+def test_equals_its_naive_twin(seed, epochs):
+    g = torch.Generator().manual_seed(seed)
+    n, k = 7, 3
+    labels = torch.randint(0, k, (n,), generator=g)
+    targets, twin = Posterior(labels, k), Twin(labels, k)
+    for _ in range(epochs):
+        p = torch.randn(n, k, generator=g).mul(2).softmax(-1)
+        order = torch.randperm(n, generator=g)
+        targets.write(order[:3], p[order[:3]])
+        targets.write(order[3:], p[order[3:]])
+        targets.end_epoch()
+        twin.end_epoch(p.tolist())
+    logits = torch.randn(n, k, generator=g)
+    got = targets.read(torch.arange(n), logits)
+    for i in range(n):
+        target, memory = twin.read(i, logits[i].softmax(-1).tolist())
+        torch.testing.assert_close(got.target[i], torch.tensor(target), rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(got.memory[i], torch.tensor(memory), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(targets.noise, torch.tensor(twin.T), rtol=1e-3, atol=1e-5)
+
+
+def noisy(n, k, rate, kind, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    truth = torch.randint(0, k, (n,), generator=g)
+    flip = torch.rand(n, generator=g) < rate
+    shift = torch.ones(n, dtype=torch.int64) if kind == "pair" else torch.randint(1, k, (n,), generator=g)
+    return truth, torch.where(flip, (truth + shift) % k, truth)
+
+
+@pytest.mark.parametrize(("kind", "rate"), [("symmetric", 0.0), ("symmetric", 0.4), ("symmetric", 0.7), ("pair", 0.4)])
+def test_expectation_maximisation_finds_the_noise_matrix_from_sure_predictions(kind, rate):
+    """With predictions that are right 9 times in 10 and say so, T converges to the share of each given label."""
+    k, n = 5, 20_000
+    truth, given = noisy(n, k, rate, kind)
+    g = torch.Generator().manual_seed(1)
+    seen = torch.where(torch.rand(n, generator=g) < 0.9, truth, torch.randint(0, k, (n,), generator=g))
+    hit = 0.9 + 0.1 / k
+    prior = torch.full((n, k), (1 - hit) / (k - 1)).scatter_(1, seen[:, None], hit)
+    noise = None
+    for _ in range(60):
+        noise = em_step(prior, given, noise)
+    expected = torch.eye(k) * (1 - rate)
+    expected += rate * (torch.eye(k).roll(1, 1) if kind == "pair" else (1 - torch.eye(k)) / (k - 1))
+    assert (noise - expected).abs().max() < 0.03
+    torch.testing.assert_close(noise.sum(1), torch.ones(k))
+
+
+def test_on_clean_labels_a_hard_example_keeps_its_label_and_under_noise_it_does_not():
+    """The same prediction, .9 for another class: trusted where labels are noisy, not where they are clean."""
+    k, n = 5, 2000
+    outcomes = {}
+    for rate in (0.0, 0.4):
+        truth, given = noisy(n, k, rate, "symmetric")
+        given[0], truth[0] = 0, 1
+        prior = torch.full((n, k), 0.01).scatter_(1, truth[:, None], 0.96)
+        prior[0] = torch.tensor([0.07, 0.90, 0.01, 0.01, 0.01])
+        targets = Posterior(given, k, slow=0.0)
+        for _ in range(8):
+            targets.write(torch.arange(n), prior)
+            targets.end_epoch()
+        outcomes[rate] = targets.refined()[0].argmax().item()
+    assert outcomes == {0.0: 0, 0.4: 1}
+
+
+def test_stretch_makes_every_clock_slower_by_the_same_factor():
+    labels = torch.tensor([0, 1])
+    slow = Posterior(labels, 2, stretch=3.0)
+    assert slow.fast_momentum**3 == pytest.approx(0.7)
+    assert slow.slow_momentum**3 == pytest.approx(0.9)
+    alphas = []
+    for _ in range(25):
+        slow.write(torch.arange(2), torch.full((2, 2), 0.5))
+        slow.end_epoch()
+        alphas.append(slow.alpha.item())
+    assert alphas[8] == 0 < alphas[9]
+    assert alphas[22] < 1 == alphas[23]
+
+
+def test_a_class_never_given_and_an_example_never_written_stay_finite():
+    targets = Posterior(torch.tensor([0, 1, 0]), 4)
+    targets.write(torch.tensor([0, 1]), torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0]]))
+    targets.end_epoch()
+    assert targets.refined().isfinite().all()
+    torch.testing.assert_close(targets.refined().sum(-1), torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "words"),
+    [({"fast": 1.0}, r"fast is 1\.0"), ({"slow": -0.1}, r"slow is -0\.1"), ({"ramp": 0.0}, "ramp is 0"),
+     ({"stretch": 0.0}, "stretch is 0")],
+)  # fmt: skip
+def test_errors(kwargs, words):
+    with pytest.raises(SettingError, match=words):
+        Posterior(torch.tensor([0, 1]), 2, **kwargs)
+
+
+def test_logits_are_needed():
+    with pytest.raises(SettingError, match=r"logits are missing.*read\(index, logits\)"):
+        Posterior(torch.tensor([0, 1]), 2).read(torch.tensor([0]))
