@@ -23,6 +23,7 @@ RECORDS = Path(__file__).parent / "records" / "main_job.jsonl"
 NOISES = ("symmetric-0", "symmetric-20", "symmetric-40", "symmetric-60", "symmetric-80", "pair-40")
 SEEDS = (0, 1, 2)
 VARIANTS = (("selfdistill", 0.0), ("cross-entropy", 0.0), ("cross-entropy", 0.1))
+SKLEARN = ("sklearn-logistic", "sklearn-mlp")  # scikit-learn's defaults but for enough iterations
 
 
 def cells(suite: str) -> list[dict[str, Any]]:
@@ -39,7 +40,7 @@ def cells(suite: str) -> list[dict[str, Any]]:
             {"data": d, "method": m, "holdout": h, "seed": s, "network": "auto"}
             for s in SEEDS
             for d in sets
-            for m, h in VARIANTS
+            for m, h in (*VARIANTS, *((name, 0.0) for name in SKLEARN))
         ]
     else:
         sys.exit(f"no suite {suite!r}; choose fashion-cnn, fashion-mlp, fashion-mlp-long or tables")
@@ -103,6 +104,8 @@ def run_cell(cell: dict[str, Any], folder: str, threads: int) -> dict[str, Any]:
 
     torch.set_num_threads(threads)
     whole, test_x, test_y = load(cell, Path(folder))
+    if cell["method"] in SKLEARN:
+        return run_sklearn(cell, whole, test_x, test_y)
     evaluations = {"test": (test_x, test_y)}
     part = whole
     if cell["holdout"]:
@@ -111,7 +114,7 @@ def run_cell(cell: dict[str, Any], folder: str, threads: int) -> dict[str, Any]:
         evaluations["holdout"] = (whole.inputs[order[:cut]], whole.labels[order[:cut]])
         part = subset(whole, order[cut:], whole.labels[order[cut:]], whole.truth[order[cut:]])
     settings = train.Settings(
-        method=cell["method"], network=cell["network"], epochs=cell.get("epochs"), seed=cell["seed"], augment="auto"
+        method=cell["method"], network=cell["network"], epochs=cell.get("epochs"), seed=cell["seed"]
     ).resolve(len(part), "cpu")
     begun = time.perf_counter()
     fitted = train.fit(part, settings, evaluations=evaluations)
@@ -141,6 +144,38 @@ def run_cell(cell: dict[str, Any], folder: str, threads: int) -> dict[str, Any]:
     }
 
 
+def run_sklearn(cell: dict[str, Any], train: Any, test_x: Any, test_y: Any) -> dict[str, Any]:
+    """Train a scikit-learn classifier on the same features and labels."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neural_network import MLPClassifier
+
+    from selfdistill._core.record import environment
+
+    begun = time.perf_counter()
+    model = (
+        LogisticRegression(max_iter=2000)
+        if cell["method"] == "sklearn-logistic"
+        else MLPClassifier(max_iter=500, random_state=cell["seed"])
+    )
+    model.fit(train.inputs.numpy(), train.labels.numpy())
+    accuracy = float(model.score(test_x.numpy(), test_y.numpy()))
+    predicted, truth, given = model.predict(train.inputs.numpy()), train.truth.numpy(), train.labels.numpy()
+    measured = {
+        "given_right": float((given == truth).mean()),
+        "refined_right": float((predicted == truth).mean()),
+        "wrong_set_right": float((predicted == truth)[given != truth].mean()),
+    }
+    result = {"last": accuracy, "best": accuracy, "truth": measured, "seconds": time.perf_counter() - begun}
+    return {
+        "schema": 1,
+        "cell": cell,
+        "settings": model.get_params(),
+        "result": result,
+        "curves": [],
+        **environment("cpu"),
+    }
+
+
 def per_class(table: Any, part: Any) -> dict[str, list[float]]:
     """For each true class: examples, share of given and of refined labels that are right."""
     truth = part.truth.numpy()
@@ -148,7 +183,11 @@ def per_class(table: Any, part: Any) -> dict[str, list[float]]:
     for k, name in enumerate(part.classes):
         mine = truth == k
         if mine.any():
-            rows[name] = [int(mine.sum()), float((table.given[mine] == k).mean()), float((table.refined[mine] == k).mean())]
+            rows[name] = [
+                int(mine.sum()),
+                float((table.given[mine] == k).mean()),
+                float((table.refined[mine] == k).mean()),
+            ]
     return rows
 
 
@@ -174,7 +213,11 @@ def run(suite: str, folder: Path, workers: int) -> None:
             with RECORDS.open("a") as file:
                 file.write(json.dumps(record) + "\n")
             r = record["result"]
-            print(json.dumps(record["cell"]), f"last {r['last']:.4f} best {r['best']:.4f} {r['seconds']:.0f} s", flush=True)
+            print(
+                json.dumps(record["cell"]),
+                f"last {r['last']:.4f} best {r['best']:.4f} {r['seconds']:.0f} s",
+                flush=True,
+            )
 
 
 def main() -> None:

@@ -111,6 +111,16 @@ def test_a_checkpoint_cut_short_is_recognised_and_the_one_before_it_is_used(kill
     assert cut.name in json.loads((killed / "run.json").read_text())["warnings"][-1]
 
 
+def test_a_checkpoint_with_one_wrong_bit_is_recognised(killed, whole, capsys):
+    hit = newest(killed)
+    content = bytearray(hit.read_bytes())
+    content[len(content) // 2] ^= 1
+    hit.write_bytes(content)
+    assert cli("fit", "--resume", killed) == 0
+    assert_same(killed, whole)
+    assert f"warning: checkpoint {hit.name} is damaged" in capsys.readouterr().err
+
+
 def test_a_checkpoint_without_its_digest_is_not_trusted(killed, whole):
     newest(killed).with_suffix(".json").unlink()
     assert cli("fit", "--resume", killed) == 0

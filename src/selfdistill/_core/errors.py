@@ -13,7 +13,16 @@ Each message has the value, the limit, and the way out.
 
 from __future__ import annotations
 
-__all__ = ["DataError", "InputError", "Interrupted", "ResourceError", "RunError", "SelfdistillError", "SettingError", "one_line"]
+__all__ = [
+    "DataError",
+    "InputError",
+    "Interrupted",
+    "ResourceError",
+    "RunError",
+    "SelfdistillError",
+    "SettingError",
+    "one_line",
+]
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:
@@ -27,7 +36,7 @@ def one_line(error: BaseException, limit: int = 300) -> str:
         The message without line breaks, cut at ``limit``.
 
     Example:
-        >>> one_line(ValueError("two\\n\\tlines"))
+        >>> one_line(ValueError("two" + chr(10) + "lines"))
         'two lines'
     """
     text = " ".join(str(error).split())

@@ -28,9 +28,9 @@ def noise(
 
     [bold]Examples:[/bold]
 
-        selfdistill noise songs.csv --out noisy.csv --symmetric 0.4 --exclude-clean
-        selfdistill noise songs.csv --out noisy.csv --pair 0.3 --label genre --seed 1
-        selfdistill noise songs.csv --out noisy.csv --matrix T.csv
+        selfdistill noise a.csv --out b.csv --symmetric 0.4 --exclude-clean
+        selfdistill noise a.csv --out b.csv --pair 0.3 --label genre
+        selfdistill noise a.csv --out b.csv --matrix T.csv --seed 1
     """
     from selfdistill.train import noisy_copy
 

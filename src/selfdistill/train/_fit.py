@@ -19,7 +19,7 @@ from selfdistill._core.dist import barrier
 from selfdistill._core.errors import Interrupted
 from selfdistill._core.events import Listener, RunStarted
 from selfdistill._core.rng import derive, torch_generator
-from selfdistill.data import LabelledData, TensorLoader, augment_for
+from selfdistill.data import Batch, LabelledData, TensorLoader, augment_for
 from selfdistill.issues import LearningDynamics
 from selfdistill.targets import Targets
 from selfdistill.train import _checkpoint
@@ -158,13 +158,16 @@ def _optimizer(
     return optimizer, schedule
 
 
-def _augment(settings: Settings, data: LabelledData, runtime: Runtime) -> Callable[[Tensor, int, int], Tensor]:
-    spec = augment_for(settings.augment, tuple(data.inputs.shape[1:]))
+def _augment(settings: Settings, data: LabelledData, runtime: Runtime) -> Callable[[Batch, int, int], Tensor]:
+    shape = tuple(data.inputs.shape[1:])
+    fill = data.preprocess.stats[0] if data.preprocess.stats else ()
+    spec = augment_for(settings.augment_for_network(len(data), shape), shape, fill)
     if spec is None:
-        return lambda inputs, epoch, step: inputs
+        return lambda batch, epoch, step: batch.inputs
 
-    def apply(inputs: Tensor, epoch: int, step: int) -> Tensor:
-        return spec(inputs, torch_generator(settings.seed, "augment", epoch, step, runtime.rank))
+    def apply(batch: Batch, epoch: int, step: int) -> Tensor:
+        generator = torch_generator(settings.seed, "augment", epoch, step)
+        return spec(batch.inputs, generator, rank=runtime.rank, world=runtime.world, total=batch.total)
 
     return apply
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from selfdistill._core.dist import sum_over_processes
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import BatchDone, EpochDone, Listener
-from selfdistill.data import TensorLoader
+from selfdistill.data import Batch, TensorLoader
 from selfdistill.issues import LearningDynamics
 from selfdistill.targets import Targets
 from selfdistill.train._runtime import Runtime
@@ -52,7 +52,7 @@ def train(
     epochs: int,
     position: Position,
     dynamics: LearningDynamics,
-    augment: Callable[[Tensor, int, int], Tensor],
+    augment: Callable[[Batch, int, int], Tensor],
     evaluate: Callable[[], Mapping[str, float]],
     tell: Listener,
     after_step: Callable[[Position, bool], None],
@@ -70,7 +70,7 @@ def train(
         epochs: Epochs in all.
         position: Where to start; moved on in place.
         dynamics: Record of what each example went through.
-        augment: Inputs, epoch and step to inputs.
+        augment: Batch, epoch and step to inputs.
         evaluate: Accuracies after each epoch, by name.
         tell: Listener of events.
         after_step: Called after each step with the position and whether an epoch just ended; may save and may raise.
@@ -80,7 +80,7 @@ def train(
         begun = time.perf_counter() - position.seconds
         for batch in loader.epoch(epoch, position.step):
             with runtime.autocast():
-                logits = model(augment(batch.inputs, epoch, position.step))
+                logits = model(augment(batch, epoch, position.step))
             loss = runtime.mean(loss_fn(logits, targets.read(batch.index, logits.detach())), batch)
             runtime.backward(loss)
             optimizer.step()

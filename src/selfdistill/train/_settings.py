@@ -34,7 +34,8 @@ class Settings:
         momentum: Nesterov momentum of SGD.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
         precision: ``"auto"`` (bf16 on CUDA, else fp32), ``"fp32"`` or ``"bf16"`` (autocast).
-        augment: ``"auto"``, ``"none"`` or for instance ``"flip,crop:2,cutout:8"``; images only.
+        augment: ``"auto"``, ``"none"`` or for instance ``"flip,crop:2,cutout:8"``; for images. By itself only
+            for convolutional networks.
         seed: Seed of everything that is drawn.
         compile: Pass the network through ``torch.compile``.
 
@@ -115,6 +116,19 @@ class Settings:
         """
         narrow = self.network == "auto" and len(shape) == 1 and examples < _SMALL
         return "mlp:128" if narrow else networks.resolve(self.network, shape)
+
+    def augment_for_network(self, examples: int, shape: tuple[int, ...]) -> str:
+        """Choose the augmentation that ``"auto"`` means: none for a fully connected network, which shifts only harm.
+
+        Args:
+            examples: Number of training examples.
+            shape: Shape of one input.
+
+        Returns:
+            A specification for `selfdistill.data.augment_for`.
+        """
+        flat = self.augment == "auto" and self.network_for(examples, shape).startswith("mlp")
+        return "none" if flat else self.augment
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as JSON-able values."""
