@@ -109,5 +109,5 @@ def test_the_anchored_loss_is_the_sum_of_its_two_terms(name):
     g = torch.Generator().manual_seed(0)
     z, t, m = torch.randn(3, 4, generator=g), torch.rand(3, 4, generator=g), torch.rand(3, 4, generator=g) / 4
     expected = cross_entropy(z, t) + 2 * elr_term(z, m)
-    torch.testing.assert_close(anchored_cross_entropy(z, (t, m)), expected)
+    torch.testing.assert_close(anchored_cross_entropy(z, (t, m, 2.0)), expected)
     assert name in LOSSES

@@ -50,6 +50,7 @@ class Twin:
         ]
         self.T = [[v / sum(row) for v in row] for row in T]
         self.q = self.bayes(prior)
+        self.wrong = sum(1 - self.q[i][y] for i, y in enumerate(self.y)) / self.n
         self.epoch += 1
 
     def read(self, i, p):
@@ -78,6 +79,7 @@ def test_equals_its_naive_twin(seed, epochs):
         target, memory = twin.read(i, logits[i].softmax(-1).tolist())
         torch.testing.assert_close(got.target[i], torch.tensor(target), rtol=1e-3, atol=1e-5)
         torch.testing.assert_close(got.memory[i], torch.tensor(memory), rtol=1e-3, atol=1e-5)
+    assert got.strength.item() == pytest.approx(2 * min(1, twin.wrong / 0.15), rel=1e-3, abs=1e-5)
     torch.testing.assert_close(targets.noise, torch.tensor(twin.T), rtol=1e-3, atol=1e-5)
 
 

@@ -106,6 +106,14 @@ def test_a_wrong_name_leaves_no_folder(blobs, tmp_path, bad):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_that_diverged_says_so_in_its_record(blobs, tmp_path):
+    with pytest.raises(SettingError, match="the loss became"):
+        run(blobs, tmp_path / "run", settings={"lr": 1e9, "epochs": 20})
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["status"] == "failed"
+    assert "Lower --lr" in record["error"]
+
+
 def stop_after(epochs):
     def tell(event):
         if isinstance(event, EpochDone) and event.epoch + 1 == epochs:

@@ -12,7 +12,7 @@ __all__ = ["anchored_cross_entropy"]
 
 
 def anchored_cross_entropy(
-    logits: Float[Tensor, "b k"], anchored: tuple[Tensor, Tensor], strength: float = 2.0
+    logits: Float[Tensor, "b k"], anchored: tuple[Tensor, Tensor, Tensor | float]
 ) -> Float[Tensor, " b"]:
     r"""Cross-entropy to a target plus a weighted pull towards the memory.
 
@@ -20,8 +20,7 @@ def anchored_cross_entropy(
 
     Args:
         logits: Network outputs, ``[b, K]``.
-        anchored: Target distributions t ``[b, K]`` and averaged predictions m ``[b, K]``.
-        strength: λ; see ``docs/decisions/0004-the-default-method.md`` for how 2 was chosen.
+        anchored: Target distributions t ``[b, K]``, averaged predictions m ``[b, K]``, and λ, one number.
 
     Returns:
         One value per example; it can be negative, as the second term is.
@@ -32,8 +31,8 @@ def anchored_cross_entropy(
     Example:
         >>> import torch
         >>> t = torch.tensor([[1.0, 0.0]])
-        >>> round(anchored_cross_entropy(torch.zeros(1, 2), (t, t), strength=1.0).item(), 4)
+        >>> round(anchored_cross_entropy(torch.zeros(1, 2), (t, t, 1.0)).item(), 4)
         0.0
     """
-    target, memory = anchored
+    target, memory, strength = anchored
     return cross_entropy(logits, target) + strength * elr_term(logits, memory)

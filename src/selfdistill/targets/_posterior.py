@@ -23,10 +23,12 @@ class Anchored(NamedTuple):
     Attributes:
         target: Distributions, ``[b, K]``.
         memory: Averaged predictions, this step's included, ``[b, K]``; rows sum to at most 1.
+        strength: λ, how strongly to stay near the memory, a scalar.
     """
 
     target: Tensor
     memory: Tensor
+    strength: Tensor
 
 
 def em_step(prior: Tensor, labels: Tensor, noise: Tensor | None) -> Tensor:
@@ -91,7 +93,12 @@ class Posterior(nn.Module):
     with k the epoch, w the warm-up and u the ramp, both in epochs, that is in visits to each example. The factor
     :math:`r(c)` is the frequency of c among the given labels over its mean in m: it keeps classes from merging where
     most labels are wrong. On clean labels T comes out near the identity, so hard but rightly labelled examples keep
-    their label.
+    their label. The anchor weakens with them: its strength is
+
+    .. math:: \lambda = \lambda_0 \min\big(1, \hat\rho / \rho_0\big), \qquad
+        \hat\rho = \tfrac1n \sum_i (1 - q_i(y_i))
+
+    with :math:`\hat\rho` the share of labels that look wrong, and full strength from :math:`\rho_0` on.
 
     Merge over processes: predictions are summed and counted (`SampleMean`); all else follows from them on each process.
     Memory: ``16 n K`` bytes.
@@ -103,6 +110,8 @@ class Posterior(nn.Module):
         slow: Momentum of m, per epoch.
         warmup: w, epochs on the given labels alone.
         ramp: u, epochs from there to the posterior alone.
+        strength: λ₀.
+        full_from: ρ₀, in (0, 1]: the share of wrong labels from which the anchor has full strength.
         stretch: Multiplies w, u and the time constants of both memories, for epochs of so few steps that a visit
             teaches little.
 
@@ -125,6 +134,7 @@ class Posterior(nn.Module):
     slow: Tensor
     noise: Tensor
     alpha: Tensor
+    strength: Tensor
     epoch: Tensor
     given_share: Tensor
 
@@ -137,17 +147,20 @@ class Posterior(nn.Module):
         slow: float = 0.9,
         warmup: float = 3.0,
         ramp: float = 5.0,
+        strength: float = 2.0,
+        full_from: float = 0.15,
         stretch: float = 1.0,
     ) -> None:
         super().__init__()
         for name, momentum in (("fast", fast), ("slow", slow)):
             if not 0 <= momentum < 1:
                 raise SettingError(f"{name} is {momentum}, but must be in [0, 1)", "Leave it out.")
-        for name, value in (("ramp", ramp), ("stretch", stretch)):
+        for name, value in (("ramp", ramp), ("stretch", stretch), ("full_from", full_from)):
             if value <= 0:
                 raise SettingError(f"{name} is {value}, but must be above 0", "Leave it out.")
         self.fast_momentum, self.slow_momentum = fast ** (1 / stretch), slow ** (1 / stretch)
         self.warmup, self.ramp = warmup * stretch, ramp * stretch
+        self.full_strength, self.full_from = strength, full_from
         n, k = len(labels), num_classes
         counts = torch.bincount(labels, minlength=k)
         self.register_buffer("labels", labels.clone())
@@ -156,6 +169,7 @@ class Posterior(nn.Module):
         self.register_buffer("slow", torch.zeros(n, k))
         self.register_buffer("noise", torch.eye(k))
         self.register_buffer("alpha", torch.zeros(()))
+        self.register_buffer("strength", torch.tensor(float(strength)))
         self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
         self.register_buffer("given_share", (counts + 1) / (n + k))
         self.staged = SampleMean(n, k)
@@ -178,7 +192,7 @@ class Posterior(nn.Module):
             raise SettingError("logits are missing, but this target looks at them", "Call read(index, logits).")
         given = one_hot(self.labels[index], self.value.shape[-1])
         memory = torch.lerp(logits.float().softmax(-1), self.fast[index], self.fast_momentum)
-        return Anchored(torch.lerp(given, self.value[index], self.alpha), memory)
+        return Anchored(torch.lerp(given, self.value[index], self.alpha), memory, self.strength)
 
     def write(self, index: Tensor, probabilities: Tensor) -> None:
         """Stage predictions ``[b, K]``."""
@@ -195,6 +209,8 @@ class Posterior(nn.Module):
         prior = _normalised(prior * balance)
         self.noise.copy_(em_step(prior, self.labels, self.noise if self.epoch > 0 else None))
         self.value.copy_(posterior(prior, self.labels, self.noise))
+        wrong = 1 - self.value.gather(1, self.labels[:, None]).mean()
+        self.strength.copy_(self.full_strength * (wrong / self.full_from).clamp(max=1))
         self.epoch += 1
         self.alpha.copy_(((self.epoch - self.warmup) / self.ramp).clamp(0, 1))
         return mean, written

@@ -18,7 +18,7 @@ from selfdistill._core.record import write_record
 from selfdistill.data import LabelledData, ReadOptions
 from selfdistill.train._demo import compare_with_plain, noisy_digits
 from selfdistill.train._methods import method
-from selfdistill.train._run import next_run_folder, run, stored_invocation
+from selfdistill.train._run import check_free, next_run_folder, run, stored_invocation
 from selfdistill.train._runtime import process_group
 from selfdistill.train._settings import Settings, resolve_device
 
@@ -76,6 +76,8 @@ def start(
     method(wanted.method)
     device = resolve_device(wanted.device)
     wanted.resolve(1000, device)  # refuses what is out of range before anything is read
+    if asked.out is not None and asked.resume is None:
+        check_free(asked.out)
     with process_group(device):
         examples, tests = _read(asked, wanted, say)
         settings = wanted.resolve(len(examples), device)

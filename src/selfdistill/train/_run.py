@@ -12,7 +12,7 @@ from torch import Tensor
 
 from selfdistill import networks
 from selfdistill._core.dist import barrier, rank
-from selfdistill._core.errors import Interrupted, RunError
+from selfdistill._core.errors import Interrupted, RunError, SettingError
 from selfdistill._core.events import EpochDone, Event, Listener, RunStarted, everyone
 from selfdistill._core.files import atomic, check_room
 from selfdistill._core.record import environment, read_record, write_record
@@ -23,7 +23,7 @@ from selfdistill.train._methods import method
 from selfdistill.train._model_file import Model, save_model
 from selfdistill.train._settings import Settings
 
-__all__ = ["next_run_folder", "run", "stored_invocation"]
+__all__ = ["check_free", "next_run_folder", "run", "stored_invocation"]
 
 _FREE = ("device", "compile")  # settings that a resumed run may change
 
@@ -106,6 +106,9 @@ def run(
     except Interrupted:
         _write(out, record | {"status": "interrupted"})
         raise
+    except SettingError as error:  # the loss is no number: going on would not help
+        _write(out, record | {"status": "failed", "error": str(error)})
+        raise
     table = label_table(fitted.targets.refined(), fitted.dynamics)
     record |= {
         "status": "finished",
@@ -164,17 +167,29 @@ def _enter(out: Path, record: dict[str, Any], data: LabelledData, resume: bool) 
         return found
     barrier()
     if rank() == 0:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            held = "a run" if (out / "run.json").exists() else "files"
-            raise RunError(
-                f"{out} already holds {held}", "Choose another --out, or go on with a stopped run: --resume " + str(out)
-            )
+        check_free(out)
         parameters = 50_000_000
         check_room(out, parameters + 40 * len(data) * data.num_classes)
         out.mkdir(parents=True, exist_ok=True)
         write_record(out, record)
     barrier()
     return record
+
+
+def check_free(out: Path) -> None:
+    """Refuse a folder that holds anything: nothing is ever overwritten.
+
+    Args:
+        out: Where a new run shall go.
+
+    Raises:
+        RunError: It holds a run or other files, or is a file.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        held = "a run" if (out / "run.json").exists() else "files"
+        raise RunError(
+            f"{out} already holds {held}", f"Choose another --out, or go on with a stopped run: --resume {out}"
+        )
 
 
 def _check_same(out: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
