@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from jaxtyping import Float
 from torch import Tensor
 
 from selfdistill.losses._cross_entropy import cross_entropy
-from selfdistill.losses._liu2020elr import elr_term
+from selfdistill.losses._liu2020elr import ELR_FLOOR, elr_term
 
 __all__ = ["anchored_cross_entropy"]
 
@@ -16,14 +18,16 @@ def anchored_cross_entropy(
 ) -> Float[Tensor, " b"]:
     r"""Cross-entropy to a target plus a weighted pull towards the memory.
 
-    .. math:: -\sum_c t_c \log p_c + \lambda \log(1 - \langle p, m \rangle)
+    .. math:: -\sum_c t_c \log p_c + \lambda \log\frac{1 - \langle p, m \rangle}{10^{-4}}
+
+    The constant changes no gradient; it makes 0 the least value of the second term, see `elr_term`.
 
     Args:
         logits: Network outputs, ``[b, K]``.
         anchored: Target distributions t ``[b, K]``, averaged predictions m ``[b, K]``, and λ, one number.
 
     Returns:
-        One value per example; it can be negative, as the second term is.
+        One value per example, at least 0.
 
     References:
         Liu et al. (2020), arXiv 2007.00151, eq. 6, with a target in the place of the given label.
@@ -32,7 +36,7 @@ def anchored_cross_entropy(
         >>> import torch
         >>> t = torch.tensor([[1.0, 0.0]])
         >>> round(anchored_cross_entropy(torch.zeros(1, 2), (t, t, 1.0)).item(), 4)
-        0.0
+        9.2103
     """
     target, memory, strength = anchored
-    return cross_entropy(logits, target) + strength * elr_term(logits, memory)
+    return cross_entropy(logits, target) + strength * (elr_term(logits, memory) - math.log(ELR_FLOOR))

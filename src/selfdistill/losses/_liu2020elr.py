@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["elr_term"]
+__all__ = ["ELR_FLOOR", "elr_term"]
 
-_FLOOR = 1e-4  # the authors' clamp on probabilities; it bounds the term by log(_FLOOR)
+ELR_FLOOR = 1e-4  # the authors' clamp on probabilities; it bounds the term by log(ELR_FLOOR)
 
 
 def elr_term(logits: Float[Tensor, "b k"], memory: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
@@ -32,5 +32,5 @@ def elr_term(logits: Float[Tensor, "b k"], memory: Float[Tensor, "b k"]) -> Floa
         >>> round(elr_term(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])).exp().item(), 4)
         0.5
     """
-    p = logits.float().softmax(-1).clamp(_FLOOR, 1 - _FLOOR)
-    return torch.log1p(-(p * memory.detach()).sum(-1).clamp(max=1 - _FLOOR))
+    p = logits.float().softmax(-1).clamp(ELR_FLOOR, 1 - ELR_FLOOR)
+    return torch.log1p(-(p * memory.detach()).sum(-1).clamp(max=1 - ELR_FLOOR))
