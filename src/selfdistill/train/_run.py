@@ -81,6 +81,7 @@ def run(
 
     Raises:
         RunError: ``out`` holds another run, or a resume with other data or settings.
+        SettingError: An unknown name, or a loss that became no number.
         Interrupted: Ctrl-C; the run is saved.
     """  # noqa: DOC502
     shape = tuple(data.inputs.shape[1:])
