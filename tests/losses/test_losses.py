@@ -67,7 +67,7 @@ def test_equals_its_naive_twin(name, seed, k, scale):
     loss, twin = LOSSES[name]
     got = loss(torch.tensor(z), torch.tensor(t))
     assert got.shape == (3,)
-    np.testing.assert_allclose(got, [twin(a, b) for a, b in zip(z, t, strict=True)], rtol=2e-5, atol=2e-6)
+    np.testing.assert_allclose(got, [twin(a, b) for a, b in zip(z, t, strict=True)], rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -86,17 +86,7 @@ def test_gradient_equals_finite_differences(name):
     z = torch.randn(2, 4, dtype=torch.float64)
     t = torch.randn(2, 4, dtype=torch.float64).softmax(-1)
     f = LOSSES[name][0]
-    if name in {"cross_entropy", "kl_divergence"}:  # the others compute in float32
-        assert torch.autograd.gradcheck(lambda x: f(x, t), z.requires_grad_())
-        return
-    x = z.clone().float().requires_grad_()
-    f(x, t.float()).sum().backward()
-    for c in range(4):
-        step = torch.zeros(2, 4)
-        step[:, c] = 1e-2
-        slope = (f(x.detach() + step, t.float()) - f(x.detach() - step, t.float())) / 2e-2
-        assert x.grad is not None
-        torch.testing.assert_close(slope, x.grad[:, c], rtol=2e-3, atol=2e-4)
+    assert torch.autograd.gradcheck(lambda x: f(x, t), z.requires_grad_())
 
 
 def test_wrong_shapes_are_refused_by_the_shape_checker(name):

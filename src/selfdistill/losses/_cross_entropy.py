@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from selfdistill.losses._precision import at_least_single
+
 __all__ = ["cross_entropy", "kl_divergence"]
 
 
@@ -25,10 +27,7 @@ def cross_entropy(logits: Float[Tensor, "b k"], target: Float[Tensor, "b k"]) ->
         >>> cross_entropy(torch.zeros(1, 4), torch.tensor([[1.0, 0, 0, 0]])).exp().round().item()
         4.0
     """
-    # Where the target is 0 the product is 0 even if log p overflows to -inf (bf16 at logits of 1e4 and more).
-    log_p = (
-        logits.float().log_softmax(-1) if logits.dtype in {torch.float16, torch.bfloat16} else logits.log_softmax(-1)
-    )
+    log_p = at_least_single(logits).log_softmax(-1)
     return -(target * log_p).sum(-1)
 
 

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from selfdistill.losses._precision import at_least_single
+
 __all__ = ["ELR_FLOOR", "elr_term"]
 
 ELR_FLOOR = 1e-4  # the authors' clamp on probabilities; it bounds the term by log(ELR_FLOOR)
@@ -32,5 +34,5 @@ def elr_term(logits: Float[Tensor, "b k"], memory: Float[Tensor, "b k"]) -> Floa
         >>> round(elr_term(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])).exp().item(), 4)
         0.5
     """
-    p = logits.float().softmax(-1).clamp(ELR_FLOOR, 1 - ELR_FLOOR)
+    p = at_least_single(logits).softmax(-1).clamp(ELR_FLOOR, 1 - ELR_FLOOR)
     return torch.log1p(-(p * memory.detach()).sum(-1).clamp(max=1 - ELR_FLOOR))

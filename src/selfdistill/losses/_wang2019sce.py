@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from selfdistill.losses._cross_entropy import cross_entropy
+from selfdistill.losses._precision import at_least_single
 
 __all__ = ["symmetric_cross_entropy"]
 
@@ -40,5 +41,5 @@ def symmetric_cross_entropy(
         >>> round(symmetric_cross_entropy(torch.zeros(1, 2), t, alpha=0.0).item(), 4)
         2.0
     """
-    reverse = -(logits.float().softmax(-1) * target.log().clamp(min=log_zero)).sum(-1)
+    reverse = -(at_least_single(logits).softmax(-1) * target.log().clamp(min=log_zero)).sum(-1)
     return alpha * cross_entropy(logits, target) + beta * reverse

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from selfdistill.losses._precision import at_least_single
+
 __all__ = ["generalized_cross_entropy"]
 
 
@@ -34,4 +36,4 @@ def generalized_cross_entropy(
         >>> round(generalized_cross_entropy(torch.zeros(1, 2), t, q=1.0).item(), 4)
         0.5
     """
-    return -(target * torch.expm1(q * logits.float().log_softmax(-1))).sum(-1) / q
+    return -(target * torch.expm1(q * at_least_single(logits).log_softmax(-1))).sum(-1) / q
