@@ -185,7 +185,7 @@ def test_an_out_that_holds_another_run_is_left_alone(capsys):
 
 def test_an_out_that_is_a_file_or_holds_files_is_left_alone(capsys):
     source = table()
-    assert f"{source} already holds" in refused(capsys, "fit", source, *FEW, "--out", source)
+    assert f"{source} is a file. Choose another --out" in refused(capsys, "fit", source, *FEW, "--out", source)
     Path("mine").mkdir()
     Path("mine/letter.txt").write_text("dear")
     assert "mine already holds files" in refused(capsys, "fit", source, *FEW, "--out", "mine")

@@ -97,3 +97,22 @@ def test_what_is_no_table():
         _columns.as_table(pd.DataFrame(np.zeros((1, 2)), columns=["a", "a"]))
     with pytest.raises(DataError, match=r"column 'c' holds list<.*>, but columns must hold"):
         _columns.find_kind(column([[1], [2]]), "c")
+
+
+@pytest.mark.parametrize(
+    ("csv", "typed"),
+    [
+        (["1", "2", "1"], pa.array([1.0, 2.0, None])),
+        (["True", "False", "True"], pa.array([True, False, None])),
+        (
+            ["2024-01-03", "2024-02-01", "x"],
+            pa.array([datetime.datetime(2024, 1, 3), datetime.datetime(2024, 2, 1), None]),
+        ),
+    ],
+)
+def test_a_category_is_spelled_alike_wherever_it_comes_from(csv, typed):
+    """A gap turns integers to floats, Parquet has types, CSV has texts: predictions must not depend on it."""
+    from_csv = _columns.as_strings(pa.chunked_array([pa.array(csv)]), "c")
+    from_typed = _columns.as_strings(pa.chunked_array([typed]), "c")
+    assert from_csv[:2].tolist() == from_typed[:2].tolist()
+    assert from_typed[2] is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -94,6 +96,22 @@ def test_the_best_checkpoint_is_never_chosen_by_an_evaluation(blobs):
     with_set = train.fit(blobs, settings(), evaluations={"test": (blobs.inputs, blobs.labels)})
     without = train.fit(blobs, settings())
     assert all(torch.equal(a, b) for a, b in zip(with_set.model.parameters(), without.model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+@pytest.mark.parametrize("warmup", [0.05, 0.3])
+def test_any_number_of_steps_has_a_learning_rate(blobs, epochs, warmup):
+    """6, 12 and 18 steps; at 19 steps and 5 % the library's schedule would divide by zero."""
+    fitted = train.fit(blobs, settings(epochs=epochs, lr_warmup=warmup, batch_size=16 if epochs < 3 else 5))
+    assert all(0 <= epoch["lr"] <= 0.1 for epoch in fitted.curves)
+
+
+def test_nineteen_steps_do_not_divide_by_zero(blobs):
+    fitted = train.fit(
+        replace(blobs, inputs=blobs.inputs[:76], labels=blobs.labels[:76]),
+        settings(epochs=1, lr_warmup=0.05, batch_size=4),
+    )
+    assert fitted.curves[0]["lr"] < 0.1
 
 
 def test_a_diverging_run_says_so(blobs):

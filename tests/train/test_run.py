@@ -112,6 +112,8 @@ def test_a_run_that_diverged_says_so_in_its_record(blobs, tmp_path):
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["status"] == "failed"
     assert "Lower --lr" in record["error"]
+    with pytest.raises(RunError, match=r"failed: the loss became.*Start a new run with another --out"):
+        run(blobs, tmp_path / "run", resume=True, settings={"lr": 1e9, "epochs": 20})
 
 
 def stop_after(epochs):

@@ -17,12 +17,14 @@ class RunStarted:
         first_epoch: Epochs already done, more than 0 where a run is resumed.
         examples: Training examples.
         steps: Steps per epoch.
+        warnings: Sentences for the user, such as that a checkpoint was damaged.
     """
 
     epochs: int
     first_epoch: int
     examples: int
     steps: int
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

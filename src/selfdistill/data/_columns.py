@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,9 @@ from selfdistill._core.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_WHOLE = re.compile(r"-?\d+\.0+")
+_MIDNIGHT = re.compile(r"\d{4}-\d\d-\d\d[ T]00:00:00(\.0+)?")
 
 __all__ = ["MISSING_WORDS", "Found", "as_numbers", "as_strings", "as_table", "find_kind", "parse_numbers"]
 
@@ -93,8 +97,17 @@ def as_strings(column: pa.ChunkedArray, name: str) -> np.ndarray:
 
     cells = _plain(column, name).cast(pa.large_string()).to_pylist()
     out = np.empty(len(cells), dtype=object)
-    out[:] = [None if cell is None or not cell.strip() else cell for cell in cells]
+    out[:] = [None if cell is None or not cell.strip() else _one_spelling(cell) for cell in cells]
     return out
+
+
+def _one_spelling(cell: str) -> str:
+    """Spell alike what CSV, Parquet and a gap elsewhere in the column spell differently: 1.0, true, midnight."""
+    if cell in {"true", "false"}:
+        return cell.capitalize()
+    if _WHOLE.fullmatch(cell):
+        return cell.partition(".")[0]
+    return cell[:10] if _MIDNIGHT.fullmatch(cell) else cell
 
 
 def parse_numbers(column: pa.ChunkedArray, name: str) -> np.ndarray | int:

@@ -72,9 +72,9 @@ def latest(folder: Path) -> tuple[Path | None, list[str]]:
             expected = read_json(path.with_suffix(".json"))
             if path.stat().st_size == expected["bytes"] and digest(path) == expected["sha256"]:
                 return path, damaged
-            damaged.append(f"checkpoint {path.name} is damaged (its digest differs); the one before it is used.")
+            damaged.append(f"checkpoint {path.name} is damaged: its digest differs.")
         except (OSError, ValueError, KeyError, TypeError):
-            damaged.append(f"checkpoint {path.name} has no readable digest; the one before it is used.")
+            damaged.append(f"checkpoint {path.name} has no readable digest.")
     return None, damaged
 
 

@@ -110,7 +110,7 @@ def fit(
         parts = {"model": raw, "optimizer": optimizer, "schedule": schedule, "targets": targets, "dynamics": dynamics}
         keeper = _Keeper(checkpoints, parts, runtime, len(loader), go_on)
         warnings = keeper.restore(position)
-        tell(RunStarted(epochs, position.epoch, len(data), len(loader)))
+        tell(RunStarted(epochs, position.epoch, len(data), len(loader), tuple(warnings)))
         with keeper.listening():
             train(
                 net,
@@ -151,10 +151,9 @@ def _optimizer(
         weight_decay=settings.weight_decay,
         fused=True,  # one pass over the weights: a third off the step of a small network on a CPU
     )
+    rise = min(max(settings.lr_warmup or 0.3, 2 / (steps + 1)), 1.0)  # at least one step up: torch divides by them
     # One step more than will be taken: the schedule is stepped after the last step too.
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, peak, steps + 1, pct_start=settings.lr_warmup or 0.3, cycle_momentum=False
-    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, steps + 1, pct_start=rise, cycle_momentum=False)
     return optimizer, schedule
 
 
@@ -196,6 +195,9 @@ class _Keeper:
         if self.folder is None:
             return []
         path, warnings = _checkpoint.latest(self.folder)
+        if warnings:
+            used = f"{path.name} is used instead" if path else "none is left, so training begins anew"
+            warnings = [*warnings, f"Of the checkpoints in {self.folder}, {used}."]
         if path is not None:
             counters = _checkpoint.load(path, self.parts, self.runtime.device)
             torch.set_rng_state(counters.pop("rng").cpu())

@@ -90,6 +90,8 @@ def start(
             if isinstance(event, RunStarted):
                 gone_on = f", from epoch {event.first_epoch + 1}" if event.first_epoch else ""
                 say(f"Run directory: {out}{gone_on}")
+                for warning in event.warnings:
+                    say(f"warning: {warning}")
 
         source = {"source": asked.source, "read": dict(asked.read), "test": asked.test}
         record = run(
@@ -101,8 +103,6 @@ def start(
             resume=asked.resume is not None,
             tell=everyone(announce, tell),
         )
-        for warning in record["warnings"][len(examples.warnings) :]:
-            say(f"warning: {warning}")
         if asked.source is None and "comparison" not in record:
             say("Plain training on the same labels, for comparison")
             record |= {"comparison": _compare(examples, tests, settings, tell_plain, out)}

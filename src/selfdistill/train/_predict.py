@@ -110,6 +110,8 @@ def predict(
         raise SettingError(f"batch_size is {batch_size}, but must be at least 1", "Leave --batch-size out.")
     place = resolve_device(device)
     record = read_record(run)
+    if record.get("status") == "failed":
+        raise RunError(f"{run} failed: {record.get('error', '')}", "Start a new run with another --out.")
     if record.get("status") != "finished":
         raise RunError(f"{run} is not finished", f"Finish it with: selfdistill fit --resume {run}")
     model = load_model(run / "model.safetensors")

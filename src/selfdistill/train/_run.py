@@ -164,6 +164,8 @@ def _enter(out: Path, record: dict[str, Any], data: LabelledData, resume: bool) 
     """Make the directory, or check that the run in it is this one."""
     if resume:
         found = read_record(out)
+        if found["status"] == "failed":
+            raise RunError(f"{out} failed: {found['error']}", "Start a new run with another --out.")
         _check_same(out, found, record)
         return found
     barrier()
@@ -187,9 +189,11 @@ def check_free(out: Path) -> None:
         RunError: It holds a run or other files, or is a file.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        held = "a run" if (out / "run.json").exists() else "files"
+        if not (out / "run.json").exists():
+            held = "already holds files" if out.is_dir() else "is a file"
+            raise RunError(f"{out} {held}", "Choose another --out.")
         raise RunError(
-            f"{out} already holds {held}", f"Choose another --out, or go on with a stopped run: --resume {out}"
+            f"{out} already holds a run", f"Choose another --out, or go on with a stopped run: --resume {out}"
         )
 
 
