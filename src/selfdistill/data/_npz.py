@@ -28,6 +28,7 @@ TRUTH_KEYS = ("truth", "true_labels", "true_label", "y_true")
 ID_KEYS = ("ids", "id")
 
 
+# What zipfile and NumPy raise on broken archives; NotImplementedError is zipfile's word for an unknown compression.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
 
 
