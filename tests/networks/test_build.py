@@ -100,7 +100,7 @@ def test_vectors_and_flattened_images() -> None:
 
 
 def test_default_numbers() -> None:
-    for short, long in [("mlp", "mlp:512,512"), ("cnn", "cnn:24,48,96"), ("shakeshake", "shakeshake:26-32")]:
+    for short, long in [("mlp", "mlp:512,512"), ("cnn", "cnn:16,32,64"), ("shakeshake", "shakeshake:26-32")]:
         shapes = [[p.shape for p in build(spec, (1, 16, 16), 3, seed=0).parameters()] for spec in (short, long)]
         assert shapes[0] == shapes[1]
 

@@ -136,8 +136,9 @@ class Augment:
 def augment_for(spec: str, input_shape: Sequence[int], fill: Sequence[float] = ()) -> Augment | None:
     """Read a setting such as ``"flip,crop:2,cutout:8"``.
 
-    ``"auto"``: nothing for vectors and images below 16 pixels; a shift of 1/14 of the side for grey images (digits and
-    letters must not be mirrored); mirroring and a shift of 1/8 of the side for colour.
+    ``"auto"``: nothing for vectors, for images below 16 pixels and for grey images (digits and letters must not be
+    mirrored, and in short trainings shifts cost more than they bring); mirroring and a shift of 1/8 of the side for
+    colour.
 
     Args:
         spec: "auto", "none", or a list of ``flip``, ``crop:PIXELS`` and ``cutout:PIXELS``.
@@ -151,8 +152,8 @@ def augment_for(spec: str, input_shape: Sequence[int], fill: Sequence[float] = (
         SettingError: The spec cannot be read, or does not fit the inputs.
 
     Example:
-        >>> augment_for("auto", (1, 28, 28)), augment_for("auto", (64,))
-        (Augment(crop=2, flip=False, cutout=0, fill=()), None)
+        >>> augment_for("auto", (3, 32, 32)), augment_for("auto", (1, 28, 28))
+        (Augment(crop=4, flip=True, cutout=0, fill=()), None)
     """
     spec, fill = spec.strip().lower(), tuple(fill)
     if spec in {"none", ""} or (spec == "auto" and len(input_shape) != 3):
@@ -162,9 +163,7 @@ def augment_for(spec: str, input_shape: Sequence[int], fill: Sequence[float] = (
     c, h, w = input_shape
     side = min(h, w)
     if spec == "auto":
-        if side < 16:
-            return None
-        return Augment(round(side / 8), True, 0, fill) if c == 3 else Augment(round(side / 14), False, 0, fill)
+        return Augment(round(side / 8), True, 0, fill) if c == 3 and side >= 16 else None
     crop, flip, cutout = 0, False, 0
     for part in spec.split(","):
         name, _, number = part.strip().partition(":")

@@ -54,7 +54,13 @@ def _he(blocks: Sequence[int], widths: Sequence[int], *, projection: bool, least
 _LARGE = (64, 128, 256, 512)
 _KINDS = {
     "mlp": _Kind(lambda shape, widths, k: MLP(math.prod(shape), widths, k), (512, 512), _WIDTHS, "mlp:256,128", 0),
-    "cnn": _Kind(lambda shape, widths, k: SmallCNN(shape[0], widths, k), (24, 48, 96), _WIDTHS, "cnn:32,64,128", 8),
+    "cnn": _Kind(
+        lambda shape, widths, k: SmallCNN((shape[0], shape[1], shape[2]), widths, k),
+        (16, 32, 64),
+        _WIDTHS,
+        "cnn:32,64,128",
+        8,
+    ),
     **{
         name: _he(blocks, _LARGE, projection=True, least_side=16, name=name)
         for name, blocks in {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}.items()
@@ -166,7 +172,7 @@ def build(
     a `Standardise` layer followed by the network itself (``model.standardise``, ``model.network``).
 
     Args:
-        spec: A name, or a name with numbers. ``mlp`` is ``mlp:512,512`` (hidden widths), ``cnn`` is ``cnn:24,48,96``
+        spec: A name, or a name with numbers. ``mlp`` is ``mlp:512,512`` (hidden widths), ``cnn`` is ``cnn:16,32,64``
             (widths of the blocks), ``resnet18``, ``resnet34``, ``resnet20``, ``resnet32``, ``resnet44``,
             ``resnet56``, ``wideresnet:28-10`` (depth, widening), ``shakeshake:26-32`` (depth, width). ``"auto"``
             goes through `resolve`.

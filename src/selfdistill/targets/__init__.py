@@ -11,7 +11,8 @@ from selfdistill.targets._dong2019selfdistill import (
 )
 from selfdistill.targets._given import Given
 from selfdistill.targets._memory import Memory
-from selfdistill.targets._posterior import Anchored, Posterior, em_step
+from selfdistill.targets._noise_matrix import deconvolve, em_step, posterior
+from selfdistill.targets._posterior import Anchored, Posterior
 from selfdistill.targets._protocol import Targets, one_hot
 
 __all__ = [
@@ -24,9 +25,11 @@ __all__ = [
     "SelfDistillation",
     "Targets",
     "authors_loss",
+    "deconvolve",
     "em_step",
     "hard",
     "identity",
     "one_hot",
+    "posterior",
     "temperature",
 ]

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from selfdistill._core.errors import SettingError
 from selfdistill._core.sample_mean import SampleMean
+from selfdistill.targets._noise_matrix import deconvolve, em_step, normalised, posterior
 from selfdistill.targets._protocol import one_hot
 
-__all__ = ["Anchored", "Posterior", "em_step"]
+__all__ = ["Anchored", "Posterior"]
 
 _FLOOR = 1e-6  # least prior probability of a class, before normalising: no class is ruled out for good
 _TINY = 1e-12  # gives an example that was never written a uniform prior, and changes no other
@@ -29,51 +30,6 @@ class Anchored(NamedTuple):
     target: Tensor
     memory: Tensor
     strength: Tensor
-
-
-def em_step(prior: Tensor, labels: Tensor, noise: Tensor | None) -> Tensor:
-    r"""Estimate the noise matrix from soft predictions and given labels: one step of expectation-maximisation.
-
-    .. math::
-
-        q_i(c) \propto p_i(c)\, T_{c, y_i}, \qquad
-        T'_{c,j} = \frac{1/K + \sum_{i: y_i = j} q_i(c)}{1 + \sum_i q_i(c)}
-
-    Args:
-        prior: Predictions p before looking at the given label, ``[n, K]``, rows sum to 1.
-        labels: Given labels y, int64 ``[n]``.
-        noise: T so far, ``T[clean, given]``, rows sum to 1; ``None`` starts from q = p.
-
-    Returns:
-        The new T, ``[K, K]``.
-
-    References:
-        Dawid & Skene (1979), Applied Statistics 28(1), with predictions in the place of class priors.
-
-    Example:
-        >>> prior = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9]])
-        >>> em_step(prior, torch.tensor([0, 1, 1]), None).sum(1).tolist()
-        [1.0, 1.0]
-    """
-    k = prior.shape[-1]
-    q = prior if noise is None else posterior(prior, labels, noise)
-    joint = torch.zeros(k, k, dtype=prior.dtype, device=prior.device).index_add_(0, labels, q).T + 1 / k
-    return joint / joint.sum(1, keepdim=True)
-
-
-def posterior(prior: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
-    """Combine a prediction with the given label by Bayes' rule.
-
-    Args:
-        prior: Predictions, ``[n, K]``.
-        labels: Given labels, int64 ``[n]``.
-        noise: ``T[clean, given]``, ``[K, K]``, positive.
-
-    Returns:
-        ``prior * T[:, label]``, rows normalised.
-    """
-    q = prior * noise.T[labels]
-    return q / q.sum(-1, keepdim=True)
 
 
 @final
@@ -111,7 +67,9 @@ class Posterior(nn.Module):
         warmup: w, epochs on the given labels alone.
         ramp: u, epochs from there to the posterior alone.
         strength: λ₀.
-        full_from: ρ₀, in (0, 1]: the share of wrong labels from which the anchor has full strength.
+        half_from: ρ₀, in (0, 1]: the share of wrong labels from which the anchor has half its strength.
+        full_from: ρ₁, in (0, 1]: the share from which it has all of it.
+        unmix: Steps of `deconvolve`; 0 takes the memory as it is.
         stretch: Multiplies w, u and the time constants of both memories, for epochs of so few steps that a visit
             teaches little.
 
@@ -134,6 +92,7 @@ class Posterior(nn.Module):
     slow: Tensor
     noise: Tensor
     alpha: Tensor
+    mean_alpha: Tensor
     strength: Tensor
     epoch: Tensor
     given_share: Tensor
@@ -148,19 +107,21 @@ class Posterior(nn.Module):
         warmup: float = 3.0,
         ramp: float = 5.0,
         strength: float = 2.0,
-        full_from: float = 0.15,
+        half_from: float = 0.15,
+        full_from: float = 0.8,
+        unmix: int = 10,
         stretch: float = 1.0,
     ) -> None:
         super().__init__()
         for name, momentum in (("fast", fast), ("slow", slow)):
             if not 0 <= momentum < 1:
                 raise SettingError(f"{name} is {momentum}, but must be in [0, 1)", "Leave it out.")
-        for name, value in (("ramp", ramp), ("stretch", stretch), ("full_from", full_from)):
+        for name, value in (("ramp", ramp), ("stretch", stretch), ("half_from", half_from), ("full_from", full_from)):
             if value <= 0:
                 raise SettingError(f"{name} is {value}, but must be above 0", "Leave it out.")
         self.fast_momentum, self.slow_momentum = fast ** (1 / stretch), slow ** (1 / stretch)
         self.warmup, self.ramp = warmup * stretch, ramp * stretch
-        self.full_strength, self.full_from = strength, full_from
+        self.full_strength, self.half_from, self.full_from, self.unmix = strength, half_from, full_from, unmix
         n, k = len(labels), num_classes
         counts = torch.bincount(labels, minlength=k)
         self.register_buffer("labels", labels.clone())
@@ -169,6 +130,7 @@ class Posterior(nn.Module):
         self.register_buffer("slow", torch.zeros(n, k))
         self.register_buffer("noise", torch.eye(k))
         self.register_buffer("alpha", torch.zeros(()))
+        self.register_buffer("mean_alpha", torch.zeros(()))
         self.register_buffer("strength", torch.tensor(float(strength)))
         self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
         self.register_buffer("given_share", (counts + 1) / (n + k))
@@ -204,13 +166,19 @@ class Posterior(nn.Module):
         mean, written = self.staged.merge()
         for memory, momentum in ((self.fast, self.fast_momentum), (self.slow, self.slow_momentum)):
             memory.copy_(torch.where(written[:, None], torch.lerp(mean, memory, momentum), memory))
-        prior = _normalised(_normalised(self.slow + _TINY).clamp(min=_FLOOR))
+        prior = normalised(normalised(self.slow + _TINY).clamp(min=_FLOOR))
         balance = self.given_share / (prior.mean(0) + 1 / len(prior))
-        prior = _normalised(prior * balance)
+        prior = normalised(prior * balance)
+        self.mean_alpha.copy_(torch.lerp(self.alpha, self.mean_alpha, self.slow_momentum))
+        if self.epoch > 0:
+            share = self.mean_alpha / (1 - self.slow_momentum ** (self.epoch + 1))
+            identity = torch.eye(len(self.noise), device=prior.device)
+            prior = deconvolve(prior, torch.lerp(self.noise, identity, share), self.unmix)
         self.noise.copy_(em_step(prior, self.labels, self.noise if self.epoch > 0 else None))
         self.value.copy_(posterior(prior, self.labels, self.noise))
         wrong = 1 - self.value.gather(1, self.labels[:, None]).mean()
-        self.strength.copy_(self.full_strength * (wrong / self.full_from).clamp(max=1))
+        grown = (wrong / self.full_from).clamp(0.5, 1) * (wrong / self.half_from).clamp(max=1)
+        self.strength.copy_(self.full_strength * grown)
         self.epoch += 1
         self.alpha.copy_(((self.epoch - self.warmup) / self.ramp).clamp(0, 1))
         return mean, written
@@ -219,6 +187,3 @@ class Posterior(nn.Module):
         """Return the posterior, ``[n, K]``."""
         return self.value
 
-
-def _normalised(rows: Tensor) -> Tensor:
-    return rows / rows.sum(-1, keepdim=True)
