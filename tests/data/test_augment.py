@@ -91,8 +91,9 @@ def test_fill_is_rounded_for_bytes():
     [
         ("auto", (64,), None),
         ("auto", (1, 8, 8), None),
-        ("auto", (1, 28, 28), Augment(2, False, 0)),
+        ("auto", (1, 28, 28), None),
         ("auto", (3, 32, 32), Augment(4, True, 0)),
+        ("auto", (3, 15, 32), None),
         ("none", (3, 32, 32), None),
         ("flip,crop:2,cutout:8", (3, 32, 32), Augment(2, True, 8)),
         (" Flip ", (1, 8, 8), Augment(0, True, 0)),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from selfdistill.losses._cross_entropy import cross_entropy
-from selfdistill.losses._liu2020elr import ELR_FLOOR, elr_term
+from selfdistill.losses._liu2020elr import ELR_FLOOR
+from selfdistill.losses._precision import at_least_single
 
 __all__ = ["anchored_cross_entropy"]
 
@@ -33,10 +34,13 @@ def anchored_cross_entropy(
         Liu et al. (2020), arXiv 2007.00151, eq. 6, with a target in the place of the given label.
 
     Example:
-        >>> import torch
         >>> t = torch.tensor([[1.0, 0.0]])
         >>> round(anchored_cross_entropy(torch.zeros(1, 2), (t, t, 1.0)).item(), 4)
         9.2103
     """
     target, memory, strength = anchored
-    return cross_entropy(logits, target) + strength * (elr_term(logits, memory) - math.log(ELR_FLOOR))
+    # As cross_entropy + strength * elr_term, but with one softmax for both.
+    log_p = at_least_single(logits).log_softmax(-1)
+    p = log_p.exp().clamp(ELR_FLOOR, 1 - ELR_FLOOR)
+    pull = torch.log1p(-(p * memory.detach()).sum(-1).clamp(max=1 - ELR_FLOOR)) - math.log(ELR_FLOOR)
+    return strength * pull - (target * log_p).sum(-1)

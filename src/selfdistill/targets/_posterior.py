@@ -57,7 +57,7 @@ class Posterior(nn.Module):
     with :math:`\hat\rho` the share of labels that look wrong, and full strength from :math:`\rho_0` on.
 
     Merge over processes: predictions are summed and counted (`SampleMean`); all else follows from them on each process.
-    Memory: ``16 n K`` bytes.
+    Memory: ``20 n K`` bytes.
 
     Args:
         labels: Given labels, int64 ``[n]``.
@@ -88,6 +88,7 @@ class Posterior(nn.Module):
 
     labels: Tensor
     value: Tensor
+    target: Tensor
     fast: Tensor
     slow: Tensor
     noise: Tensor
@@ -126,6 +127,7 @@ class Posterior(nn.Module):
         counts = torch.bincount(labels, minlength=k)
         self.register_buffer("labels", labels.clone())
         self.register_buffer("value", one_hot(labels, k))
+        self.register_buffer("target", one_hot(labels, k))
         self.register_buffer("fast", torch.zeros(n, k))
         self.register_buffer("slow", torch.zeros(n, k))
         self.register_buffer("noise", torch.eye(k))
@@ -152,9 +154,8 @@ class Posterior(nn.Module):
         """
         if logits is None:
             raise SettingError("logits are missing, but this target looks at them", "Call read(index, logits).")
-        given = one_hot(self.labels[index], self.value.shape[-1])
         memory = torch.lerp(logits.float().softmax(-1), self.fast[index], self.fast_momentum)
-        return Anchored(torch.lerp(given, self.value[index], self.alpha), memory, self.strength)
+        return Anchored(self.target[index], memory, self.strength)
 
     def write(self, index: Tensor, probabilities: Tensor) -> None:
         """Stage predictions ``[b, K]``."""
@@ -181,6 +182,7 @@ class Posterior(nn.Module):
         self.strength.copy_(self.full_strength * grown)
         self.epoch += 1
         self.alpha.copy_(((self.epoch - self.warmup) / self.ramp).clamp(0, 1))
+        self.target.copy_(torch.lerp(one_hot(self.labels, self.value.shape[-1]), self.value, self.alpha))
         return mean, written
 
     def refined(self) -> Tensor:
