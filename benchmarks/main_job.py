@@ -203,6 +203,7 @@ def run(suite: str, folder: Path, workers: int) -> None:
     """Run the cells of a suite that have no record yet."""
     done = finished()
     todo = [c for c in cells(suite) if json.dumps(c, sort_keys=True) not in done]
+    todo.sort(key=lambda c: c["holdout"])  # the main comparison first
     print(f"{suite}: {len(todo)} cells to run", file=sys.stderr)
     threads = max(1, (os.cpu_count() or 1) // workers)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
