@@ -159,6 +159,24 @@ def test_ctrl_c_saves_and_says_how_to_go_on(blobs, tmp_path):
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 4
 
 
+def test_two_at_once_in_one_directory_are_refused(blobs, tmp_path):
+    out, problems = tmp_path / "run", []
+
+    def again(event):
+        if isinstance(event, EpochDone) and event.epoch == 1:
+            for resume in (True, False):
+                with pytest.raises(RunError) as refused:
+                    run(blobs, out, resume=resume)
+                problems.append(str(refused.value))
+
+    record = run(blobs, out, tell=again)
+    assert f"{out} is in use by another process" in problems[0]
+    assert "already holds a run" in problems[1]
+    assert record["status"] == "finished"
+    assert len(record["curves"]["loss"]) == 4
+    assert not (out / ".lock").exists()
+
+
 def test_next_run_folder_counts_on(tmp_path):
     assert train.next_run_folder("digits", tmp_path).name == "digits-001"
     (tmp_path / "digits-009").mkdir()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from selfdistill._core.dist import barrier, rank
 from selfdistill._core.errors import Interrupted, RunError, SettingError
 from selfdistill._core.events import EpochDone, Event, Listener, RunStarted, everyone
 from selfdistill._core.files import atomic, check_room
+from selfdistill._core.lock import LOCK, locked
 from selfdistill._core.record import environment, read_record, write_record
 from selfdistill.data import LabelledData, augment_for
 from selfdistill.issues import LabelTable, compare_with_truth, label_table
@@ -80,7 +82,7 @@ def run(
         The run record as written to ``run.json``.
 
     Raises:
-        RunError: ``out`` holds another run, or a resume with other data or settings.
+        RunError: ``out`` holds another run or is in use by another process, or a resume with other data or settings.
         SettingError: An unknown name, or a loss that became no number.
         Interrupted: Ctrl-C; the run is saved.
     """  # noqa: DOC502
@@ -90,9 +92,22 @@ def run(
     augment_for(settings.augment, shape)
     method(settings.method)
     record = _opening(data, settings, source, spec)
-    record = _enter(out, record, data, resume)
-    if record["status"] == "finished":
-        return record
+    if resume and read_record(out)["status"] == "finished":
+        return _enter(out, record, data, resume)
+    with _own(out, data, resume):
+        record = _enter(out, record, data, resume)
+        return record if record["status"] == "finished" else _train(data, settings, out, record, evaluations, tell)
+
+
+def _train(
+    data: LabelledData,
+    settings: Settings,
+    out: Path,
+    record: dict[str, Any],
+    evaluations: Mapping[str, tuple[Tensor, Tensor]] | None,
+    tell: Listener,
+) -> dict[str, Any]:
+    """Train, and fill the directory that is there and ours."""
     metrics = _MetricsFile(out / "metrics.jsonl") if rank() == 0 else (lambda event: None)
     go_on = f"Go on with: selfdistill fit --resume {out}"
     try:
@@ -119,6 +134,7 @@ def run(
     }
     if rank() == 0:
         _write_labels(out / "labels.parquet", data, table)
+        spec, shape = record["settings"]["network"], tuple(data.inputs.shape[1:])
         save_model(out / "model.safetensors", Model(fitted.model, data.preprocess, data.classes, spec, shape))
     return _write(out, record)
 
@@ -160,20 +176,29 @@ def _realised_noise(data: LabelledData) -> dict[str, Any] | None:
     return {"rate": rate, "joint_true_given": joint.tolist()}
 
 
+@contextmanager
+def _own(out: Path, data: LabelledData, resume: bool) -> Generator[None]:
+    """Make the directory of a new run, and let no other process write to it meanwhile."""
+    barrier()
+    if rank() == 0 and not resume:
+        check_free(out)
+        parameters = 50_000_000
+        check_room(out, parameters + 40 * len(data) * data.num_classes)
+        out.mkdir(parents=True, exist_ok=True)
+    with locked(out) if rank() == 0 else nullcontext():
+        yield
+
+
 def _enter(out: Path, record: dict[str, Any], data: LabelledData, resume: bool) -> dict[str, Any]:
-    """Make the directory, or check that the run in it is this one."""
+    """Write the record, or check that the run in the directory is this one."""
     if resume:
         found = read_record(out)
         if found["status"] == "failed":
             raise RunError(f"{out} failed: {found['error']}", "Start a new run with another --out.")
         _check_same(out, found, record)
         return found
-    barrier()
     if rank() == 0:
-        check_free(out)
-        parameters = 50_000_000
-        check_room(out, parameters + 40 * len(data) * data.num_classes)
-        out.mkdir(parents=True, exist_ok=True)
+        check_free(out)  # again: another process may have been faster
         write_record(out, record)
     barrier()
     return record
@@ -188,7 +213,7 @@ def check_free(out: Path) -> None:
     Raises:
         RunError: It holds a run or other files, or is a file.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(item.name != LOCK for item in out.iterdir())):
         if not (out / "run.json").exists():
             held = "already holds files" if out.is_dir() else "is a file"
             raise RunError(f"{out} {held}", "Choose another --out.")
