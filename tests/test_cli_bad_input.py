@@ -163,6 +163,8 @@ BAD_SETTINGS = {
     "--device cuda:99": "device 'cuda:99' is not there. Choose --device auto or cpu.",
     "--device quantum": "device is 'quantum', which is no device",
     "--test nothing.csv": "nothing.csv does not exist",
+    "--seed -1": "seed is -1, but must be at least 0",
+    "--image-size 8": "--image-size 8 does not apply: t.csv is a table",
     "--epochs many": "Invalid value for '--epochs'",
     "--nonsense": "No such option: --nonsense",
     "--resume nowhere": "nowhere is no run directory: it has no run.json",
@@ -173,6 +175,14 @@ BAD_SETTINGS = {
 def test_bad_settings(options, capsys):
     few = [] if options.startswith(("--epochs", "--network")) else FEW
     assert BAD_SETTINGS[options] in refused(capsys, "fit", table(), *few, *options.split())
+
+
+@pytest.mark.parametrize("options", ["--label y", "--id y", "--ignore y", "--image-size 8", "--test t.csv"])
+def test_the_built_in_digits_take_no_options_about_data(options, capsys):
+    line = refused(capsys, "fit", *FEW, *options.split())
+    flag = options.split()[0]
+    assert f"{flag} does not apply to the built-in digits" in line
+    assert f"selfdistill fit SOURCE {flag}" in line
 
 
 def test_an_out_that_holds_another_run_is_left_alone(capsys):
@@ -263,6 +273,7 @@ NOISE = {
     "--pair 0.1 --instance 0.1": "2 kinds of noise are given",
     "--symmetric 0.4": "say which",
     "--pair 0.4 --include-clean": "belong together",
+    "--pair 0.1 --seed -1": "seed is -1, but must be at least 0",
     "--pair 1.5": "noise rate 1.5 is not in [0, 1]",
     "--pair nan": "noise rate nan is not in [0, 1]",
     "--matrix none.csv": "none.csv",

@@ -67,7 +67,9 @@ Test = Annotated[
 ImageSize = Annotated[
     int | None,
     typer.Option(
-        metavar="PIXELS", help="Resize the images of a folder; otherwise they must agree.", rich_help_panel=_DATA
+        metavar="PIXELS",
+        help="Resize the images of a folder to a square; otherwise they must agree.",
+        rich_help_panel=_DATA,
     ),
 ]
 DropUnlabelled = Annotated[
@@ -221,6 +223,8 @@ PredictDevice = Annotated[
 PredictIgnore = Annotated[
     list[str] | None,
     typer.Option(
-        "--ignore", metavar="COLUMN", help="Column to leave unread, the label's for instance; may be repeated."
+        "--ignore",
+        metavar="COLUMN",
+        help="Column to leave unread, the label's or one that training did not have; may be repeated.",
     ),
 ]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from selfdistill import data
 from selfdistill._core.dist import rank
-from selfdistill._core.errors import Interrupted, RunError
+from selfdistill._core.errors import Interrupted, RunError, SettingError
 from selfdistill._core.events import Event, Listener, RunStarted, everyone
 from selfdistill._core.record import write_record
 from selfdistill.data import LabelledData, ReadOptions
@@ -148,6 +148,13 @@ def _read(
     asked: Invocation, settings: Settings, say: Callable[[str], None]
 ) -> tuple[LabelledData, dict[str, tuple[Tensor, Tensor]]]:
     if asked.source is None:
+        told = [*asked.read, *(["test"] if asked.test is not None else [])]
+        if told:
+            flag = f"--{told[0].replace('_', '-')}"
+            raise SettingError(
+                f"{flag} does not apply to the built-in digits, which are taken where no data are named",
+                f"Name your data: selfdistill fit SOURCE {flag} ..., or leave {flag} out.",
+            )
         say("Built-in digits: a fifth held out as a clean test set, 40 % of the other labels flipped")
         return noisy_digits(settings.seed)
     say(f"Reading {asked.source}")
