@@ -262,6 +262,17 @@ def test_predict_wants_a_finished_run_and_a_place_to_write(run, capsys):
     assert "selfdistill fit --resume run" in refused(capsys, "predict", run, "t.csv")
 
 
+def test_predictions_overwrite_nothing_unless_told(run, capsys):
+    Path("p.csv").write_text("mine")
+    Path("p.parquet").mkdir()
+    line = refused(capsys, "predict", run, "t.csv", "--out", "p.csv")
+    assert line == "error: --out p.csv exists already. Choose another name, or overwrite it with --force."
+    assert Path("p.csv").read_text() == "mine"
+    assert "--out p.parquet is a folder" in refused(capsys, "predict", run, "t.csv", "--out", "p.parquet", "--force")
+    assert cli(capsys, "predict", run, "t.csv", "--out", "p.csv", "--force")[0] == 0
+    assert Path("p.csv").read_text().startswith("id,predicted_label")
+
+
 def test_a_damaged_model_is_refused(run, capsys):
     model = Path("run/model.safetensors")
     model.write_bytes(model.read_bytes()[:-5])

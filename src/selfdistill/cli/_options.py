@@ -211,8 +211,13 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory that `
 New = Annotated[str, typer.Argument(metavar="NEW", help="Data of the kind that the run was trained on.")]
 PredictOut = Annotated[
     Path | None,
-    typer.Option("--out", metavar="FILE", help="A .csv or .parquet file. Default: CSV to standard output."),
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        help="A .csv or .parquet file that does not exist yet. Default: CSV to standard output.",
+    ),
 ]
+PredictForce = Annotated[bool, typer.Option("--force", help="Overwrite the file that --out names.")]
 PredictBatch = Annotated[
     int, typer.Option("--batch-size", metavar="N", help="Examples at once: memory, not results, depends on it.")
 ]
