@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from selfdistill import networks
 from selfdistill._core.dist import barrier, rank
 from selfdistill._core.errors import Interrupted, RunError, SettingError
-from selfdistill._core.events import EpochDone, Event, Listener, RunStarted, everyone
+from selfdistill._core.events import BatchDone, EpochDone, Event, Listener, RunStarted, everyone
 from selfdistill._core.files import atomic, check_room
 from selfdistill._core.lock import LOCK, locked
 from selfdistill._core.record import environment, read_record, write_record
@@ -27,6 +27,7 @@ from selfdistill.train._settings import Settings
 
 __all__ = ["check_free", "next_run_folder", "run", "stored_invocation"]
 
+_GO_ON = "Go on with: selfdistill fit --resume {}"
 _FREE = ("device", "compile")  # settings that a resumed run may change
 
 
@@ -84,7 +85,7 @@ def run(
     Raises:
         RunError: ``out`` holds another run or is in use by another process, or a resume with other data or settings.
         SettingError: An unknown name, or a loss that became no number.
-        Interrupted: Ctrl-C; the run is saved.
+        Interrupted: Ctrl-C; the run is saved, or, before the first step of a new one, gone.
     """  # noqa: DOC502
     shape = tuple(data.inputs.shape[1:])
     spec = settings.network_for(len(data), shape)
@@ -96,7 +97,13 @@ def run(
         return _enter(out, record, data, resume)
     with _own(out, data, resume):
         record = _enter(out, record, data, resume)
-        return record if record["status"] == "finished" else _train(data, settings, out, record, evaluations, tell)
+        if record["status"] == "finished":
+            return record
+        begun = _Begun(resume)
+        try:
+            return _train(data, settings, out, record, evaluations, everyone(begun, tell))
+        except KeyboardInterrupt:
+            raise Interrupted(*_stopped(out, begun.value)) from None
 
 
 def _train(
@@ -109,7 +116,6 @@ def _train(
 ) -> dict[str, Any]:
     """Train, and fill the directory that is there and ours."""
     metrics = _MetricsFile(out / "metrics.jsonl") if rank() == 0 else (lambda event: None)
-    go_on = f"Go on with: selfdistill fit --resume {out}"
     try:
         fitted = fit(
             data,
@@ -117,7 +123,7 @@ def _train(
             evaluations=evaluations,
             tell=everyone(metrics, tell),
             checkpoints=out / "checkpoint",
-            go_on=go_on,
+            go_on=_GO_ON.format(out),
         )
     except Interrupted:
         _write(out, record | {"status": "interrupted"})
@@ -137,6 +143,28 @@ def _train(
         spec, shape = record["settings"]["network"], tuple(data.inputs.shape[1:])
         save_model(out / "model.safetensors", Model(fitted.model, data.preprocess, data.classes, spec, shape))
     return _write(out, record)
+
+
+class _Begun:
+    """Whether a step was taken, now or before the run was resumed."""
+
+    def __init__(self, value: bool) -> None:
+        self.value = value
+
+    def __call__(self, event: Event) -> None:
+        self.value = self.value or isinstance(event, BatchDone)
+
+
+def _stopped(out: Path, begun: bool) -> tuple[str, str]:
+    """Say what a Ctrl-C left that stopped at once, and how to go on; before the first step nothing shall be left."""
+    if begun:
+        return "stopped at once; the last checkpoint is kept", _GO_ON.format(out)
+    if rank() == 0:
+        for path in (out / "run.json", out / "metrics.jsonl", out / LOCK):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # somebody else's files lie there by now
+            out.rmdir()
+    return "stopped before the first step; nothing was saved", "Start again."
 
 
 def _write(out: Path, record: dict[str, Any]) -> dict[str, Any]:
