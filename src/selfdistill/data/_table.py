@@ -14,6 +14,7 @@ from torch import Tensor
 from selfdistill._core.errors import DataError
 from selfdistill.data._arrays import column_scales, standardise
 from selfdistill.data._columns import as_numbers, as_strings, as_table, find_kind
+from selfdistill.data._labelled import Note
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._roles import Roles
@@ -260,7 +261,7 @@ def fit_table(
         cells = as_strings(table[name], name)
         column, note = _fit_categories(cells, name)
         categories.append(column)
-        notes += [note] if note else []
+        notes += [Note(note)] if note else []
         gap = sum(cell is None for cell in cells)
         missing += gap
         constant += [name] if len(column.values) < 2 and not gap else []
@@ -275,7 +276,10 @@ def fit_table(
         )
     if constant:
         listed = ", ".join(map(repr, constant[:5])) + (", ..." if len(constant) > 5 else "")
-        notes.append(f"{len(constant):,} constant column{'s' if len(constant) > 1 else ''} ({listed}) tell nothing.")
+        many = len(constant) > 1
+        notes.append(
+            f"{len(constant):,} constant column{'s' if many else ''} ({listed}) tell{'' if many else 's'} nothing."
+        )
     counts = {"missing_values": missing + gap, "constant_columns": len(constant)}
     return made, [*notes, *more], {name: count for name, count in counts.items() if count}
 

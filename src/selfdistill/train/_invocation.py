@@ -61,7 +61,8 @@ def start(
         asked: What the user said.
         tell: Listener of the run's events.
         tell_plain: Listener of the demonstration's second training.
-        say: Takes sentences for the user as they come: what is done, and warnings, which begin with ``warning:``.
+        say: Takes sentences for the user as they come: what is done, and notes and warnings, which begin with
+            ``note:`` and ``warning:``.
 
     Returns:
         The run record and the run directory.
@@ -83,6 +84,8 @@ def start(
         settings = wanted.resolve(len(examples), device)
         out = asked.resume or asked.out or next_run_folder(_name(asked.source))
         say(data.describe(examples))
+        for note in examples.notes:
+            say(f"note: {note}")
         for warning in examples.warnings:
             say(f"warning: {warning}")
 

@@ -190,6 +190,7 @@ def _opening(data: LabelledData, settings: Settings, source: Mapping[str, Any], 
         },
         "noise": _realised_noise(data),
         "warnings": list(data.warnings),
+        "notes": list(data.notes),
     } | environment(settings.device)
 
 
