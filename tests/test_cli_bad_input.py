@@ -297,6 +297,16 @@ def test_bad_noise(options, capsys):
     assert NOISE[options] in refused(capsys, "noise", table(), "--out", "noisy.csv", *options.split())
 
 
+def test_ways_out_name_options_of_the_command_only(run, capsys):
+    line = refused(capsys, "noise", table(put(3, 3, "")), "--out", "noisy.csv", "--pair", "0.1")
+    assert line.endswith("rows: 3 (from 0). Fill them in.")
+    Path("new.csv").write_text("x,z\n1,inf\n")
+    line = refused(capsys, "predict", run, "new.csv")
+    assert line.endswith("empty the cell, or train without the column, with --ignore z.")
+    Path("new.csv").write_text("x,z\n1,many\n")
+    assert refused(capsys, "predict", run, "new.csv").endswith("empty it (missing numbers are imputed).")
+
+
 def test_noise_overwrites_nothing(capsys):
     source = table()
     assert "t.csv exists already" in refused(capsys, "noise", source, "--out", source, "--pair", "0.1")

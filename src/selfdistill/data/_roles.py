@@ -188,7 +188,7 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
             )
         elif counts >= 50 and _told(codes, labels) >= 0.995:
             notes.append(
-                f"column {name!r} tells the label almost perfectly; if it was made from the label, "
+                f"column {name!r} tells the label almost perfectly; it must go if it was made from the label; "
                 f"leave it out with --ignore {name} (or --truth {name} where it is the true label)."
             )
     return out, notes
