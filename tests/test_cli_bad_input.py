@@ -114,6 +114,11 @@ def huge_image() -> str:
     return "photos"
 
 
+def raw(content: bytes) -> str:
+    Path("t.csv").write_bytes(content)
+    return "t.csv"
+
+
 def near_miss() -> str:
     table(name="songs.csv")
     return "song.csv"
@@ -141,6 +146,12 @@ BAD_DATA = {
     "truncated IDX": (lambda: idx(cut=10), [], "is truncated: it should hold 96 more bytes here, but ends after 86"),
     "huge field": (huge_field, [], "field 1 has 1,048,577 characters, more than 1,048,576"),
     "huge image": (huge_image, [], "10,000 x 10,000 pixels, but at most 64,000,000 are read"),
+    "UTF-16": (lambda: raw("x,label\n1,a\n".encode("utf-16")), [], "t.csv is UTF-16, not UTF-8. Save it as UTF-8"),
+    "a workbook": (lambda: raw(b"PK\x03\x04\x00" + bytes(range(256))), [], "is a workbook or an archive, no CSV file"),
+    "NUL bytes": (lambda: raw(b"x,label\n1,a\x00\n2,b\n"), [], "t.csv is no text: it holds NUL bytes. Export the data"),
+    "Latin 1": (lambda: raw(b"x,label\n1,\xe4\n2,b\n"), [], "byte 0xe4 cannot be read. Save it as UTF-8"),
+    "the folder of the data": (lambda: (table(), ".")[1], [], "but 1 file of data. Name one of them, such as t.csv."),
+    "the root": (lambda: "/", [], "/ is the root of the file system. Name the file or folder that holds your data."),
     "empty folder": (lambda: (Path("none").mkdir(), "none")[1], [], "the folder none is empty"),
 }  # fmt: skip
 
@@ -215,7 +226,8 @@ def test_a_folder_that_may_not_be_written(capsys, monkeypatch):
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "mkdir", mkdir)
-    assert refused(capsys, "fit", source, *FEW, "--out", "locked") == "error: locked: Permission denied."
+    line = refused(capsys, "fit", source, *FEW, "--out", "locked")
+    assert line.startswith("error: locked: Permission denied. Choose a place that you may read and write")
 
 
 def test_a_mistake_of_our_own_keeps_its_traceback(monkeypatch):
@@ -271,6 +283,17 @@ def test_predictions_overwrite_nothing_unless_told(run, capsys):
     assert "--out p.parquet is a folder" in refused(capsys, "predict", run, "t.csv", "--out", "p.parquet", "--force")
     assert cli(capsys, "predict", run, "t.csv", "--out", "p.csv", "--force")[0] == 0
     assert Path("p.csv").read_text().startswith("id,predicted_label")
+
+
+def test_categories_that_training_never_saw_are_counted(capsys):
+    Path("c.csv").write_text("colour,label\n" + "red,a\nblue,b\n" * 12)
+    assert cli(capsys, "fit", "c.csv", *FEW, "--out", "run")[0] == 0
+    Path("new.csv").write_text('colour\ngreen\nred\n""\ngreen\npink\n')
+    code, out, err = cli(capsys, "predict", "run", "new.csv")
+    assert (code, len(out.splitlines())) == (0, 6)
+    said = "warning: column 'colour' holds categories that training never saw in 3 of 5 rows, such as 'green'; "
+    assert said + "they count as missing." in err.splitlines()
+    assert "warning" not in cli(capsys, "predict", "run", "c.csv")[2]
 
 
 def test_a_damaged_model_is_refused(run, capsys):

@@ -98,7 +98,9 @@ def _code(argv: Sequence[str] | None) -> int:
         return 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename is not None else ""
-        _complain(f"{where}{error.strerror or error}.")
+        denied = isinstance(error, PermissionError)
+        way_out = " Choose a place that you may read and write, or change its permissions." if denied else ""
+        _complain(f"{where}{error.strerror or error}.{way_out}")
         return 2
     except Exception as error:
         message = getattr(error, "format_message", None)  # usage errors; typer's own class moves between its versions

@@ -35,6 +35,8 @@ def predict(
     if out is not None:
         check_output(out, force=force)
     found = predict_new(run, new, device=device, batch_size=batch_size, ignore=ignore or ())
+    for warning in found.warnings:
+        speak(f"warning: {warning}")
     write_predictions(found, sys.stdout if out is None else out, force=force)
     if out is not None:
         speak(f"{len(found.ids):,} predictions in {out}")

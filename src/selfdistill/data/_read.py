@@ -26,6 +26,7 @@ __all__ = ["BUILT_IN", "find_form", "load", "read", "read_new", "read_test"]
 
 BUILT_IN = ("digits",)
 """Sources that need no file."""
+_FILES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".pq", ".npz")
 _FORMS = (
     "a CSV, TSV (.gz too), Parquet or npz file, a folder with one sub-folder of images per class, "
     "a folder with IDX files or CIFAR binary batches, or 'digits'"
@@ -65,11 +66,19 @@ def find_form(source: Path | str) -> str:
         for form, endings in (("parquet", (".parquet", ".pq")), ("npz", (".npz",))):
             if path.name.lower().endswith(endings):
                 return form
+    if path.is_dir() and path.resolve().parent == path.resolve():
+        raise DataError(f"{path} is the root of the file system", "Name the file or folder that holds your data.")
     for form, test in (("idx", is_idx), ("cifar", is_cifar), ("folder", is_image_folder)):
         if test(path):
             return form
     if path.is_dir():
         what = "is empty" if not any(path.iterdir()) else "holds no images, IDX files or CIFAR batches"
+        files = sorted(item for item in path.iterdir() if item.name.lower().endswith(_FILES) and item.is_file())
+        if files:
+            raise DataError(
+                f"the folder {path} {what}, but {len(files):,} file{'s' if len(files) > 1 else ''} of data",
+                f"Name one of them, such as {files[0]}.",
+            )
         raise DataError(f"the folder {path} {what}", f"Give {_FORMS}.")
     raise DataError(f"{path} is of a kind that is not known ({path.suffix or 'no ending'})", f"Give {_FORMS}.")
 
@@ -227,7 +236,7 @@ def read_new(
             classes,
             "Predict without reading the labels (for a table: --ignore and the label's column), or train with it.",
         )
-    return NewData(inputs, found.named(), labels)
+    return NewData(inputs, found.named(), labels, tuple(preprocess.doubts(found.features)))
 
 
 def _without(found: Source | None, options: ReadOptions, preprocess: Preprocess) -> Source:

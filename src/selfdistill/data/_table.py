@@ -160,6 +160,27 @@ class TablePreprocess(Preprocess, kind="table"):
             start += len(text.terms)
         return torch.from_numpy(out)
 
+    def doubts(self, raw: Any) -> list[str]:
+        """Count the categories that training never saw; they get no indicator.
+
+        Args:
+            raw: As `apply` took it.
+
+        Returns:
+            A sentence for each column that has some. Where rarer ones share an indicator, new ones join them.
+        """
+        table, said = as_table(raw), []
+        for column in self._categories:
+            known = set(column.values)
+            new = [c for c in as_strings(table[column.name], column.name) if c is not None and c not in known]
+            if new and not column.other:
+                rows = "row" if table.num_rows == 1 else "rows"
+                said.append(
+                    f"column {column.name!r} holds categories that training never saw in {len(new):,} of "
+                    f"{table.num_rows:,} {rows}, such as {new[0][:40]!r}; they count as missing."
+                )
+        return said
+
     def facts(self) -> str:
         """Such as ``"124 numeric columns, 1 text column"``."""
         parts = [

@@ -37,12 +37,14 @@ class Predictions:
         classes: Names of the classes, K of them.
         probabilities: float32 ``[n, K]``, rows sum to 1.
         labels: Their labels where the new data have them, int64 ``[n]`` (−1: missing); else ``None``.
+        warnings: Sentences for the user, such as on categories that training never saw.
     """
 
     ids: np.ndarray
     classes: tuple[str, ...]
     probabilities: Tensor
     labels: Tensor | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def known(self) -> int:
@@ -121,7 +123,7 @@ def predict(
     runtime = TorchRuntime(place)
     network = runtime.prepare(model.network)
     probabilities = predict_probabilities(network, examples.inputs, runtime, batch_size)
-    return Predictions(examples.ids, model.classes, probabilities, examples.labels)
+    return Predictions(examples.ids, model.classes, probabilities, examples.labels, examples.warnings)
 
 
 def write_predictions(found: Predictions, to: Path | IO[str], *, force: bool = False) -> None:
