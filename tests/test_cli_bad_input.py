@@ -114,6 +114,11 @@ def huge_image() -> str:
     return "photos"
 
 
+def raw(content: bytes) -> str:
+    Path("t.csv").write_bytes(content)
+    return "t.csv"
+
+
 def near_miss() -> str:
     table(name="songs.csv")
     return "song.csv"
@@ -141,6 +146,12 @@ BAD_DATA = {
     "truncated IDX": (lambda: idx(cut=10), [], "is truncated: it should hold 96 more bytes here, but ends after 86"),
     "huge field": (huge_field, [], "field 1 has 1,048,577 characters, more than 1,048,576"),
     "huge image": (huge_image, [], "10,000 x 10,000 pixels, but at most 64,000,000 are read"),
+    "UTF-16": (lambda: raw("x,label\n1,a\n".encode("utf-16")), [], "t.csv is UTF-16, not UTF-8. Save it as UTF-8"),
+    "a workbook": (lambda: raw(b"PK\x03\x04\x00" + bytes(range(256))), [], "is a workbook or an archive, no CSV file"),
+    "NUL bytes": (lambda: raw(b"x,label\n1,a\x00\n2,b\n"), [], "t.csv is no text: it holds NUL bytes. Export the data"),
+    "Latin 1": (lambda: raw(b"x,label\n1,\xe4\n2,b\n"), [], "byte 0xe4 cannot be read. Save it as UTF-8"),
+    "the folder of the data": (lambda: (table(), ".")[1], [], "but 1 file of data. Name one of them, such as t.csv."),
+    "the root": (lambda: "/", [], "/ is the root of the file system. Name the file or folder that holds your data."),
     "empty folder": (lambda: (Path("none").mkdir(), "none")[1], [], "the folder none is empty"),
 }  # fmt: skip
 
@@ -163,6 +174,8 @@ BAD_SETTINGS = {
     "--device cuda:99": "device 'cuda:99' is not there. Choose --device auto or cpu.",
     "--device quantum": "device is 'quantum', which is no device",
     "--test nothing.csv": "nothing.csv does not exist",
+    "--seed -1": "seed is -1, but must be at least 0",
+    "--image-size 8": "--image-size 8 does not apply: t.csv is a table",
     "--epochs many": "Invalid value for '--epochs'",
     "--nonsense": "No such option: --nonsense",
     "--resume nowhere": "nowhere is no run directory: it has no run.json",
@@ -173,6 +186,14 @@ BAD_SETTINGS = {
 def test_bad_settings(options, capsys):
     few = [] if options.startswith(("--epochs", "--network")) else FEW
     assert BAD_SETTINGS[options] in refused(capsys, "fit", table(), *few, *options.split())
+
+
+@pytest.mark.parametrize("options", ["--label y", "--id y", "--ignore y", "--image-size 8", "--test t.csv"])
+def test_the_built_in_digits_take_no_options_about_data(options, capsys):
+    line = refused(capsys, "fit", *FEW, *options.split())
+    flag = options.split()[0]
+    assert f"{flag} does not apply to the built-in digits" in line
+    assert f"selfdistill fit SOURCE {flag}" in line
 
 
 def test_an_out_that_holds_another_run_is_left_alone(capsys):
@@ -205,7 +226,8 @@ def test_a_folder_that_may_not_be_written(capsys, monkeypatch):
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "mkdir", mkdir)
-    assert refused(capsys, "fit", source, *FEW, "--out", "locked") == "error: locked: Permission denied."
+    line = refused(capsys, "fit", source, *FEW, "--out", "locked")
+    assert line.startswith("error: locked: Permission denied. Choose a place that you may read and write")
 
 
 def test_a_mistake_of_our_own_keeps_its_traceback(monkeypatch):
@@ -252,6 +274,28 @@ def test_predict_wants_a_finished_run_and_a_place_to_write(run, capsys):
     assert "selfdistill fit --resume run" in refused(capsys, "predict", run, "t.csv")
 
 
+def test_predictions_overwrite_nothing_unless_told(run, capsys):
+    Path("p.csv").write_text("mine")
+    Path("p.parquet").mkdir()
+    line = refused(capsys, "predict", run, "t.csv", "--out", "p.csv")
+    assert line == "error: --out p.csv exists already. Choose another name, or overwrite it with --force."
+    assert Path("p.csv").read_text() == "mine"
+    assert "--out p.parquet is a folder" in refused(capsys, "predict", run, "t.csv", "--out", "p.parquet", "--force")
+    assert cli(capsys, "predict", run, "t.csv", "--out", "p.csv", "--force")[0] == 0
+    assert Path("p.csv").read_text().startswith("id,predicted_label")
+
+
+def test_categories_that_training_never_saw_are_counted(capsys):
+    Path("c.csv").write_text("colour,label\n" + "red,a\nblue,b\n" * 12)
+    assert cli(capsys, "fit", "c.csv", *FEW, "--out", "run")[0] == 0
+    Path("new.csv").write_text('colour\ngreen\nred\n""\ngreen\npink\n')
+    code, out, err = cli(capsys, "predict", "run", "new.csv")
+    assert (code, len(out.splitlines())) == (0, 6)
+    said = "warning: column 'colour' holds categories that training never saw in 3 of 5 rows, such as 'green'; "
+    assert said + "they count as missing." in err.splitlines()
+    assert "warning" not in cli(capsys, "predict", "run", "c.csv")[2]
+
+
 def test_a_damaged_model_is_refused(run, capsys):
     model = Path("run/model.safetensors")
     model.write_bytes(model.read_bytes()[:-5])
@@ -263,6 +307,7 @@ NOISE = {
     "--pair 0.1 --instance 0.1": "2 kinds of noise are given",
     "--symmetric 0.4": "say which",
     "--pair 0.4 --include-clean": "belong together",
+    "--pair 0.1 --seed -1": "seed is -1, but must be at least 0",
     "--pair 1.5": "noise rate 1.5 is not in [0, 1]",
     "--pair nan": "noise rate nan is not in [0, 1]",
     "--matrix none.csv": "none.csv",
@@ -273,6 +318,16 @@ NOISE = {
 @pytest.mark.parametrize("options", NOISE)
 def test_bad_noise(options, capsys):
     assert NOISE[options] in refused(capsys, "noise", table(), "--out", "noisy.csv", *options.split())
+
+
+def test_ways_out_name_options_of_the_command_only(run, capsys):
+    line = refused(capsys, "noise", table(put(3, 3, "")), "--out", "noisy.csv", "--pair", "0.1")
+    assert line.endswith("rows: 3 (from 0). Fill them in.")
+    Path("new.csv").write_text("x,z\n1,inf\n")
+    line = refused(capsys, "predict", run, "new.csv")
+    assert line.endswith("empty the cell, or train without the column, with --ignore z.")
+    Path("new.csv").write_text("x,z\n1,many\n")
+    assert refused(capsys, "predict", run, "new.csv").endswith("empty it (missing numbers are imputed).")
 
 
 def test_noise_overwrites_nothing(capsys):

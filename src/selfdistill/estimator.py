@@ -6,7 +6,8 @@ import copy
 import inspect
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Integral
 from typing import Any
@@ -20,12 +21,13 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from selfdistill._core.errors import DataError, SettingError
+from selfdistill._core.errors import DataError, SelfdistillError, SettingError, one_line
 from selfdistill._core.events import EpochDone, Event
 from selfdistill._core.rng import derive
+from selfdistill._core.wording import fit_advice
 from selfdistill.data import LabelledData, from_arrays, from_frame
 from selfdistill.issues import label_table
-from selfdistill.train import Settings, TorchRuntime, fit, predict_probabilities, resolve_device
+from selfdistill.train import Fitted, Settings, TorchRuntime, fit, predict_probabilities, resolve_device
 
 __all__ = ["SelfDistillClassifier"]
 
@@ -136,6 +138,21 @@ class SelfDistillClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
             DataError: Fewer than two classes, or a label or value that cannot be used.
             SettingError: An argument out of range, or a network that does not fit.
         """  # noqa: DOC502 (raised by what is called)
+        with _in_python(self):
+            data, fitted = self._trained(X, y)
+        for sentence in (*data.warnings, *fitted.warnings):
+            warnings.warn(fit_advice(sentence, self.get_params(deep=False), dashes=False), UserWarning, stacklevel=2)
+        self.label_table_ = label_table(fitted.targets.refined(), fitted.dynamics)
+        self.pred_probs_ = self.label_table_.distribution
+        self.refined_labels_ = self.classes_[self.label_table_.refined]
+        self.label_quality_ = self.label_table_.quality.astype(np.float64)
+        self.curves_ = pd.DataFrame(fitted.curves).rename_axis(index="epoch")
+        self.module_ = fitted.model
+        self.n_iter_ = len(fitted.curves)
+        return self
+
+    def _trained(self, X: Any, y: Any) -> tuple[LabelledData, Fitted]:
+        """Check, read and train."""
         data = self._labelled(X, y)
         seed = _seed(self.random_state)
         own = None if isinstance(self.network, str) else _own_network(self.network, data, seed)
@@ -146,17 +163,7 @@ class SelfDistillClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
             seed=seed,
             **{name: getattr(self, name) for name in names},
         ).resolve(len(data), resolve_device(self.device))
-        fitted = fit(data, settings, model=own, tell=_tell if self.verbose else lambda event: None)
-        for sentence in (*data.warnings, *fitted.warnings):
-            warnings.warn(sentence, UserWarning, stacklevel=2)
-        self.label_table_ = label_table(fitted.targets.refined(), fitted.dynamics)
-        self.pred_probs_ = self.label_table_.distribution
-        self.refined_labels_ = self.classes_[self.label_table_.refined]
-        self.label_quality_ = self.label_table_.quality.astype(np.float64)
-        self.curves_ = pd.DataFrame(fitted.curves).rename_axis(index="epoch")
-        self.module_ = fitted.model
-        self.n_iter_ = len(fitted.curves)
-        return self
+        return data, fit(data, settings, model=own, tell=_tell if self.verbose else lambda event: None)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict class probabilities.
@@ -167,9 +174,10 @@ class SelfDistillClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         Returns:
             float32 ``[n, K]``, columns follow ``classes_``.
         """
-        inputs = self._inputs(X)
-        device = resolve_device(self.device)
-        runtime = TorchRuntime(device, Settings(precision=self.precision).resolve(1, device).precision)
+        with _in_python(self):
+            inputs = self._inputs(X)
+            device = resolve_device(self.device)
+            runtime = TorchRuntime(device, Settings(precision=self.precision).resolve(1, device).precision)
         return predict_probabilities(self.module_.to(runtime.device), inputs, runtime).numpy()
 
     def predict(self, X: Any) -> np.ndarray:
@@ -219,7 +227,7 @@ class SelfDistillClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
 
     def _labelled(self, X: Any, y: Any) -> LabelledData:
         """Check both, set what scikit-learn expects, and bring them into the one form."""
-        X = _on_host(X)
+        X = _with_columns(_on_host(X))
         table = isinstance(X, pd.DataFrame) and isinstance(self.network, str)
         y = _without_missing(_on_host(y))
         if table:
@@ -246,7 +254,7 @@ class SelfDistillClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
     def _inputs(self, X: Any) -> Tensor:
         """Check new examples against those of training and make network inputs of them."""
         check_is_fitted(self)
-        X = _on_host(X)
+        X = _with_columns(_on_host(X))
         if self.preprocess_.kind == "table":
             if isinstance(X, pd.DataFrame):
                 validate_data(self, X, reset=False, skip_check_array=True)
@@ -258,11 +266,33 @@ class SelfDistillClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         return self.preprocess_.apply(check_array(X, allow_nd=True, estimator=self, input_name="X"))
 
 
+@contextmanager
+def _in_python(estimator: BaseEstimator) -> Generator[None]:
+    """Let errors advise arguments of the estimator, and no options of the command line."""
+    try:
+        yield
+    except SelfdistillError as error:
+        way_out = fit_advice(error.way_out, estimator.get_params(deep=False), dashes=False)
+        raise type(error)(error.problem, way_out) from error.__cause__
+
+
 def _on_host(values: Any) -> Any:
     """Bring tensors to NumPy and tables of other libraries to pandas."""
     if isinstance(values, Tensor):
         return values.detach().cpu().numpy()
     return values.to_pandas() if hasattr(values, "to_pandas") else values
+
+
+def _with_columns(X: Any) -> Any:
+    """Refuse a Series and bare texts, of which nothing says what they are columns of."""
+    texts = isinstance(X, list | np.ndarray) and np.ndim(X) == 1 and len(X) > 0 and isinstance(X[0], str)
+    if isinstance(X, pd.Series) or texts:
+        way_out = "X.to_frame()" if isinstance(X, pd.Series) else 'pd.DataFrame({"text": X})'
+        raise DataError(
+            f"X is a {type(X).__name__} of {len(X):,} values, but must have rows and columns",
+            f"Pass a table: {way_out}; text is one of the kinds of columns it may have.",
+        )
+    return X
 
 
 def _without_missing(y: Any) -> Any:
@@ -309,9 +339,9 @@ def _own_network(network: Any, data: LabelledData, seed: int) -> nn.Module:
         two = data.inputs[:2]
         try:
             found = tuple(made.cpu().eval()(two).shape)
-        except (RuntimeError, TypeError) as error:
+        except Exception as error:  # the user's own code
             raise SettingError(
-                f"the network cannot take inputs of shape {list(two.shape)} ({two.dtype}): {error}",
+                f"the network cannot take inputs of shape {list(two.shape)} ({two.dtype}): {one_line(error)}",
                 "It gets X exactly as given.",
             ) from error
     if found != (2, k):
@@ -333,7 +363,14 @@ def _call(factory: Any, shape: tuple[int, ...], k: int) -> Any:
             f"the network factory takes {len(needed)} arguments, but must take 2 or none",
             "Let it take (input_shape, num_classes).",
         )
-    return factory(shape, k) if needed else factory()
+    try:
+        return factory(shape, k) if needed else factory()
+    except Exception as error:  # the user's own code
+        given = f"with input_shape {shape} and {k} classes" if needed else "without arguments"
+        raise SettingError(
+            f"the network factory, called {given}, raised {type(error).__name__}: {one_line(error)}",
+            "Correct it, or pass a torch module.",
+        ) from error
 
 
 def _tell(event: Event) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from selfdistill._core.errors import DataError
 from selfdistill.data import ReadOptions, _roles
+from selfdistill.data._labelled import Note
 
 
 def choose(columns, **options):
@@ -52,6 +53,22 @@ def test_id_is_found_where_it_is_unique():
     assert choose(BASE | {"id": ["p", "q", "r", "s"]})[0].id == "id"
     assert choose(BASE | {"id": ["p", "q", "r", "r"]})[0].id is None
     assert choose(BASE | {"id": ["1", "2", "3", "4"]}, numeric=("id",))[0].id is None
+
+
+def test_an_id_that_repeats_or_lacks_values_is_told():
+    for cells in (["p", "q", "r", "r"], ["p", "q", None, "r"]):
+        roles, notes = choose(BASE | {"id": cells})
+        assert roles.id is None
+        (said,) = [note for note in notes if not isinstance(note, Note)]
+        assert said.startswith("column 'id' does not name the rows (3 different values in 4 rows) and is taken as a")
+        assert "--ignore id" in said
+    assert choose(BASE | {"id": ["p", "q", "r", "r"]}, ignore=("id",))[1] == choose(BASE)[1]
+
+
+def test_what_was_decided_by_itself_is_a_note():
+    _, notes = choose(BASE | {"id": ["p", "q", "r", "s"]})
+    assert len(notes) == 2
+    assert all(isinstance(note, Note) for note in notes)
 
 
 def test_columns_of_class_names_are_left_out():

@@ -37,6 +37,18 @@ def test_no_labels_at_all():
         assemble(Source("here", "array", np.eye(2)), ReadOptions())
 
 
+def test_labels_that_measure_are_refused():
+    X = np.zeros((100, 1)) + np.arange(100)[:, None]
+    for labels in (np.arange(100) / 7, np.arange(100) % 60 / 7, [f"{i / 8:.3f}" for i in range(100)]):
+        count = len(set(np.asarray(labels).tolist()))
+        with pytest.raises(DataError, match=f"are continuous: {count} different numbers in 100 rows, such as 0"):
+            from_arrays(X, labels)
+    with pytest.raises(DataError, match="11 different numbers in 20 rows"):
+        from_arrays(X[:20], np.arange(20) % 11 / 4)
+    for labels in (np.arange(100) % 10 / 2, np.arange(100), [f"v{i}.5" for i in range(100)], np.arange(100) % 40 / 4):
+        assert len(from_arrays(X, labels)) == 100
+
+
 def test_a_thousand_classes_and_two_examples_each():
     data = from_arrays(np.random.default_rng(0).normal(size=(2000, 1)), [f"c {i % 1000} é" for i in range(2000)])
     assert data.num_classes == 1000

@@ -117,7 +117,7 @@ def test_rare_categories_share_an_indicator(monkeypatch):
     X = pd.DataFrame({"c": ["p"] * 5 + ["q"] * 4 + ["r", "s"]})
     data = from_frame(X, ["a", "b"] * 5 + ["a"])
     np.testing.assert_array_equal(data.inputs.numpy(), [[1, 0, 0]] * 5 + [[0, 1, 0]] * 4 + [[0, 0, 1]] * 2)
-    assert "has 4 categories; the rarer 2 count as one" in data.warnings[0]
+    assert "has 4 categories; the rarer 2 count as one" in data.notes[-1]
     assert reload(data.preprocess).apply(pd.DataFrame({"c": ["new", None]})).tolist() == [[0, 0, 1], [0, 0, 0]]
 
 

@@ -45,11 +45,16 @@ def test_resuming_needs_nothing_said_again():
 
 def test_sentences_come_before_the_work_and_warnings_say_so():
     said = []
+    pd.read_csv("songs.v2.csv").rename(columns={"kind": "label"}).to_csv("songs.csv")
     start(Invocation("songs.v2.csv", read={"label": "kind"}, settings=FEW), say=said.append)
     assert said[0] == "Reading songs.v2.csv"
     assert said[1].startswith("40 examples, ")
-    assert any(text.startswith("warning: ") and "constant" in text for text in said)
-    assert said[-1] == "Run directory: runs/songs-001"
+    assert "warning: 1 constant column ('note') tells nothing." in said
+    start(Invocation("songs.csv", settings=FEW), say=said.append)
+    assert "note: column 'label' is taken as the label; --label to choose another." in said
+    assert not any(text.startswith("warning: column 'label'") for text in said)
+    assert "is taken as the label" in json.loads(Path("runs/songs-002/run.json").read_text())["notes"][0]
+    assert "Run directory: runs/songs-001" in said
 
 
 def test_the_demonstration_compares_with_plain_training_once():

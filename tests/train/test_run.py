@@ -11,7 +11,7 @@ import torch
 
 from selfdistill import data, train
 from selfdistill._core.errors import Interrupted, RunError, SettingError
-from selfdistill._core.events import EpochDone
+from selfdistill._core.events import EpochDone, RunStarted
 
 N = 60
 
@@ -125,7 +125,7 @@ def stop_after(epochs):
 
 
 def test_resume_checks_data_and_settings(blobs, tmp_path):
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted, match=r"stopped at once; the last checkpoint is kept. Go on with: .* --resume "):
         run(blobs, tmp_path / "run", tell=stop_after(2))
     with pytest.raises(RunError, match=r"was started with lr = 0\.1, but now it is 0\.2. Leave --lr out"):
         run(blobs, tmp_path / "run", resume=True, settings={"lr": 0.2})
@@ -157,6 +157,40 @@ def test_ctrl_c_saves_and_says_how_to_go_on(blobs, tmp_path):
     for name in ("labels.parquet", "model.safetensors"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 4
+
+
+def test_two_at_once_in_one_directory_are_refused(blobs, tmp_path):
+    out, problems = tmp_path / "run", []
+
+    def again(event):
+        if isinstance(event, EpochDone) and event.epoch == 1:
+            for resume in (True, False):
+                with pytest.raises(RunError) as refused:
+                    run(blobs, out, resume=resume)
+                problems.append(str(refused.value))
+
+    record = run(blobs, out, tell=again)
+    assert f"{out} is in use by another process" in problems[0]
+    assert "already holds a run" in problems[1]
+    assert record["status"] == "finished"
+    assert len(record["curves"]["loss"]) == 4
+    assert not (out / ".lock").exists()
+
+
+def test_ctrl_c_before_the_first_step_leaves_nothing_of_a_new_run(blobs, tmp_path):
+    def press(event):
+        if isinstance(event, RunStarted):
+            raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted, match=r"stopped before the first step; nothing was saved. Start again."):
+        run(blobs, out, tell=press)
+    assert not out.exists()
+    with pytest.raises(Interrupted):
+        run(blobs, out, tell=stop_after(1))
+    with pytest.raises(Interrupted, match="Go on with"):
+        run(blobs, out, resume=True, tell=press)
+    assert run(blobs, out, resume=True)["status"] == "finished"
 
 
 def test_next_run_folder_counts_on(tmp_path):

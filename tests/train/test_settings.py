@@ -24,6 +24,14 @@ def test_what_is_chosen_by_itself(n, batch, epochs):
         ({"lr": float("nan")}, "lr is nan"),
         ({"weight_decay": -1.0}, "weight_decay is -1"),
         ({"momentum": 1.0}, r"momentum is 1\.0, but must be below 1"),
+        ({"seed": -1}, "seed is -1, but must be at least 0"),
+        (
+            {"epochs": "5"},
+            "epochs is '5', a str, but must be a whole number. Pass a whole number, or leave epochs out.",
+        ),
+        ({"epochs": 5.0}, r"epochs is 5\.0, a float, but must be a whole number"),
+        ({"batch_size": True}, "batch_size is True, a bool, but must be a whole number"),
+        ({"lr": "0.1"}, r"lr is '0\.1', a str, but must be a number"),
         ({"precision": "fp8"}, "precision is 'fp8'"),
     ],
 )

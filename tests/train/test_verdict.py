@@ -45,6 +45,18 @@ def test_nothing_wrong_is_said_plainly():
     assert shown.startswith("None of the 2,000 labels looks wrong\n")
 
 
+@pytest.mark.parametrize(
+    ("found", "agreement", "warned"),
+    [(0, 0.985, True), (10, 0.99, True), (11, 0.99, False), (0, 0.97, False), (1001, 0.99, False)],
+)
+def test_nothing_wrong_is_no_proof_where_the_network_fits_everything(found, agreement, warned):
+    shown = text(record(label_issues=found, confused=[], agreement=agreement))
+    assert ("errors that follow from the inputs (labels made by rules)" in shown) == warned
+    assert (f"agrees with {100 * agreement:.1f} % of the given labels in training" in shown) == warned
+    assert ("doubts none." in shown) == (warned and not found)
+    assert max(map(len, shown.splitlines()[:6])) < 120
+
+
 def test_one_is_one():
     made = record(label_issues=1)
     made["data"]["counts"] = {"missing_values": 1}
@@ -80,12 +92,30 @@ def test_truth_may_be_partial():
     shown = text(record(truth=truth))
     assert "Against the truth, known for 10 examples\n  100.0 % of the given labels are right, 90.0 %" in shown
     assert "AUROC" not in shown
+    assert "precision" not in shown
     assert "set right" not in shown
+
+
+def test_known_truth_tells_precision_and_recall_of_what_looks_wrong():
+    truth = {"examples": 10.0, "given_right": 0.5, "refined_right": 0.9}
+    shown = text(record(truth=truth | {"flagged_precision": 0.75, "flagged_recall": 0.6}))
+    assert "  Of the labels that look wrong, 75.0 % are wrong (precision)\n" in shown
+    assert "  Of the wrong labels, 60.0 % look wrong (recall)\n" in shown
 
 
 @pytest.mark.parametrize(
     ("source", "new"),
-    [("a/pets.csv", "new.csv"), ("x.parquet", "new.parquet"), ("photos/", "NEW_FOLDER"), (None, "digits")],
+    [
+        ("a/pets.csv.gz", "new.csv.gz"),
+        ("pets.v2.tsv.gz", "new.tsv.gz"),
+        ("photos.v2/", "NEW_FOLDER"),
+        ("train-images-idx3-ubyte.gz", "NEW_FOLDER"),
+        ("digits", "digits"),
+        ("a/pets.csv", "new.csv"),
+        ("x.parquet", "new.parquet"),
+        ("photos/", "NEW_FOLDER"),
+        (None, "digits"),
+    ],
 )
 def test_the_next_command_fits_the_source(source, new):
     made = record()
@@ -118,6 +148,7 @@ def test_comparison_sets_two_runs_side_by_side():
             "given_right": 0.6,
             "refined_right": refined,
             "wrong_set_right": fixed,
+            "flagged_recall": 0.8,
             "auroc": 0.9,
         }
         return {"test_accuracy": {"last": last, "best": last + 0.1, "best_epoch": 3}, "truth": truth}
@@ -127,6 +158,8 @@ def test_comparison_sets_two_runs_side_by_side():
     assert rows["Test accuracy, last epoch"] == ["50.0", "%", "80.0", "%"]
     (fixed,) = [line.split()[-2:] for line in comparison(made) if "set right, of 40" in line]
     assert fixed == ["0", "36"]
+    assert rows["Wrong labels that look wrong (recall)"] == ["80.0", "%", "80.0", "%"]
+    assert any(line.split()[-3:] == ["(precision)", "-", "-"] for line in comparison(made))
     assert len({len(line) for line in comparison(made)[1:]}) == 1
     assert "Against the truth" not in text(made)
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from selfdistill._core.errors import Interrupted, SelfdistillError
+from selfdistill._core.wording import fit_advice
 from selfdistill._version import __version__
 from selfdistill.cli._display import first_process, speak
 from selfdistill.cli._fit import fit
@@ -38,7 +39,8 @@ def _help(command: Callable[..., None]) -> str:
     return "\n\n".join(p if p.startswith(" ") else p.replace("\n", " ") for p in paragraphs)
 
 
-for _command in (fit, predict, noise, methods):
+_COMMANDS = (fit, predict, noise, methods)
+for _command in _COMMANDS:
     app.command(help=_help(_command))(_command)
 
 
@@ -76,8 +78,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _code(argv: Sequence[str] | None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        left = app(args=list(sys.argv[1:] if argv is None else argv), prog_name="selfdistill", standalone_mode=False)
+        left = app(args=arguments, prog_name="selfdistill", standalone_mode=False)
         sys.stdout.flush()
         if left == _INTERRUPTED:  # typer's word for Ctrl-C where nothing is there to save
             speak("Stopped.")
@@ -87,14 +90,17 @@ def _code(argv: Sequence[str] | None) -> int:
             speak(str(error))
         return error.exit_code
     except SelfdistillError as error:
-        _complain(str(error))
+        way_out = fit_advice(error.way_out, _options(arguments))
+        _complain(f"{error.problem}. {way_out}")
         return error.exit_code
     except BrokenPipeError:  # the reader, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename is not None else ""
-        _complain(f"{where}{error.strerror or error}.")
+        denied = isinstance(error, PermissionError)
+        way_out = " Choose a place that you may read and write, or change its permissions." if denied else ""
+        _complain(f"{where}{error.strerror or error}.{way_out}")
         return 2
     except Exception as error:
         message = getattr(error, "format_message", None)  # usage errors; typer's own class moves between its versions
@@ -102,6 +108,13 @@ def _code(argv: Sequence[str] | None) -> int:
             raise
         _complain(f"{str(message()).rstrip('.')}. Try `{_path(error)} --help`.")
         return 2
+
+
+def _options(arguments: Sequence[str]) -> set[str]:
+    """Names of the options that the command has, so that no error recommends another's."""
+    names = {command.__name__: set(inspect.signature(command).parameters) for command in _COMMANDS}
+    called = next((word for word in arguments if word in names), "fit")
+    return names[called] | ({"exclude_clean"} if called == "noise" else set())
 
 
 def _path(error: Exception) -> str:

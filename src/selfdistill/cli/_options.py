@@ -67,7 +67,9 @@ Test = Annotated[
 ImageSize = Annotated[
     int | None,
     typer.Option(
-        metavar="PIXELS", help="Resize the images of a folder; otherwise they must agree.", rich_help_panel=_DATA
+        metavar="PIXELS",
+        help="Resize the images of a folder to a square; otherwise they must agree.",
+        rich_help_panel=_DATA,
     ),
 ]
 DropUnlabelled = Annotated[
@@ -209,8 +211,13 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory that `
 New = Annotated[str, typer.Argument(metavar="NEW", help="Data of the kind that the run was trained on.")]
 PredictOut = Annotated[
     Path | None,
-    typer.Option("--out", metavar="FILE", help="A .csv or .parquet file. Default: CSV to standard output."),
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        help="A .csv or .parquet file that does not exist yet. Default: CSV to standard output.",
+    ),
 ]
+PredictForce = Annotated[bool, typer.Option("--force", help="Overwrite the file that --out names.")]
 PredictBatch = Annotated[
     int, typer.Option("--batch-size", metavar="N", help="Examples at once: memory, not results, depends on it.")
 ]
@@ -221,6 +228,8 @@ PredictDevice = Annotated[
 PredictIgnore = Annotated[
     list[str] | None,
     typer.Option(
-        "--ignore", metavar="COLUMN", help="Column to leave unread, the label's for instance; may be repeated."
+        "--ignore",
+        metavar="COLUMN",
+        help="Column to leave unread, the label's or one that training did not have; may be repeated.",
     ),
 ]

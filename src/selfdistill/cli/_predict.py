@@ -14,6 +14,7 @@ def predict(
     run: o.Run,
     new: o.New,
     out: o.PredictOut = None,
+    force: o.PredictForce = False,
     ignore: o.PredictIgnore = None,
     batch_size: o.PredictBatch = 1024,
     device: o.PredictDevice = "auto",
@@ -32,9 +33,11 @@ def predict(
     from selfdistill.train import predict as predict_new
 
     if out is not None:
-        check_output(out)
+        check_output(out, force=force)
     found = predict_new(run, new, device=device, batch_size=batch_size, ignore=ignore or ())
-    write_predictions(found, sys.stdout if out is None else out)
+    for warning in found.warnings:
+        speak(f"warning: {warning}")
+    write_predictions(found, sys.stdout if out is None else out, force=force)
     if out is not None:
         speak(f"{len(found.ids):,} predictions in {out}")
     if found.accuracy is not None:

@@ -181,7 +181,7 @@ def as_numbers(column: pa.ChunkedArray, name: str) -> np.ndarray:
     if len(bad):
         raise DataError(
             f"column {name!r} holds an infinite value in row {bad[0]} (counted from 0)",
-            f"Replace it by a number or empty the cell, or leave the column out with --ignore {name}.",
+            f"Replace it by a number or empty the cell, or train without the column, with --ignore {name}.",
         )
     return numbers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -18,7 +19,7 @@ from selfdistill.data._limits import FIELD_LIMIT, ROW_LIMIT, expand_limit, open_
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["csv_delimiter", "csv_rows", "is_csv", "read_csv"]
+__all__ = ["csv_delimiter", "csv_rows", "is_csv", "not_text", "read_csv"]
 
 _CHUNK = 4096
 
@@ -53,6 +54,8 @@ class _Lines:
         while line := self.file.readline(ROW_LIMIT):
             self.row += len(line)
             self.total += len(line)
+            if "\0" in line:
+                raise not_text(self.path)
             if self.row >= ROW_LIMIT:
                 size = self.path.stat().st_size
                 raise DataError(
@@ -65,6 +68,24 @@ class _Lines:
             yield line
 
 
+def not_text(path: Path) -> DataError:
+    """Say what a file is that holds NUL bytes: UTF-16, a workbook or archive, or something else that is no text.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The error to raise.
+    """
+    with open_bytes(path) as raw:
+        head = raw.read(_CHUNK)
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return DataError(f"{path} is UTF-16, not UTF-8", "Save it as UTF-8, for example: iconv -f UTF-16 -t UTF-8.")
+    if head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        return DataError(f"{path} is a workbook or an archive, no CSV file", "Export it as CSV in UTF-8.")
+    return DataError(f"{path} is no text: it holds NUL bytes", "Export the data as CSV in UTF-8, or as Parquet.")
+
+
 @contextmanager
 def _opened(path: Path) -> Generator[io.TextIOWrapper]:
     """Open as UTF-8 and say what is wrong with the bytes in one line."""
@@ -72,6 +93,10 @@ def _opened(path: Path) -> Generator[io.TextIOWrapper]:
         with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
             yield file
     except UnicodeDecodeError as error:
+        with open_bytes(path) as raw:
+            head = raw.read(_CHUNK)
+        if b"\0" in head or head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise not_text(path) from error
         raise DataError(
             f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x} cannot be read",
             "Save it as UTF-8, for example: iconv -f LATIN1 -t UTF-8.",

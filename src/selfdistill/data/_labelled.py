@@ -12,7 +12,13 @@ from torch import Tensor
 if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["LabelledData"]
+__all__ = ["LabelledData", "Note"]
+
+
+class Note(str):
+    """A sentence about what was found or decided by itself, nothing to worry about; any other text is a warning."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +35,7 @@ class LabelledData:
         truth: True labels where known, int64 ``[n]``; −1 where unknown for one example. Never used to train.
         counts: What reading did: ``missing_values``, ``dropped_unlabelled``, ``skipped_bad``, ...
         warnings: Sentences for the user.
+        notes: Sentences about what was decided by itself, such as which column is the label.
         fingerprint: SHA-256 over inputs, labels, ids and classes: a resumed run must see the same.
     """
 
@@ -41,6 +48,7 @@ class LabelledData:
     counts: dict[str, int] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     fingerprint: str = ""
+    notes: Sequence[str] = ()
 
     @property
     def num_classes(self) -> int:

@@ -13,7 +13,17 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 
-__all__ = ["check_ids", "class_order", "encode", "label_warnings", "near_matches", "rows_named", "text_of", "texts"]
+__all__ = [
+    "check_discrete",
+    "check_ids",
+    "class_order",
+    "encode",
+    "label_warnings",
+    "near_matches",
+    "rows_named",
+    "text_of",
+    "texts",
+]
 
 _MISSING = frozenset({"", "nan", "NaN", "<NA>", "null", "NULL"})
 _DOUBTFUL = frozenset({"NA", "N/A", "n/a", "na", "None", "none", "?", "-"})
@@ -184,6 +194,34 @@ def check_ids(ids: np.ndarray, where: str) -> None:
                 "Ids must be unique: remove the repeats, or leave out --id and rows are numbered.",
             )
         seen[name] = row
+
+
+def check_discrete(classes: Sequence[str], examples: int, where: str) -> None:
+    """Refuse labels that measure instead of naming a class: fractions, more than 10 different ones, hardly repeating.
+
+    Args:
+        classes: Class names.
+        examples: Number of examples.
+        where: The source, for the message.
+
+    Raises:
+        DataError: All are numbers, not all whole, and more than 50 are different or more than half as many as examples.
+
+    Example:
+        >>> check_discrete(["0.5", "1", "1.5"], 4, "here")
+    """
+    if len(classes) <= min(max(10, examples // 2), 50):
+        return
+    try:
+        values = [float(name) for name in classes]
+    except ValueError:
+        return
+    if not all(value.is_integer() for value in values if math.isfinite(value)):
+        raise DataError(
+            f"the labels of {where} are continuous: {len(classes):,} different numbers in {examples:,} rows, such as "
+            f"{classes[0]} and {classes[-1]}, but training needs classes",
+            "Choose another label column with --label, or sort the numbers into classes such as low and high first.",
+        )
 
 
 def label_warnings(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:

@@ -143,6 +143,8 @@ def npz_source(path: Path, options: ReadOptions, part: str, preprocess: Preproce
             arrays, () if split else ID_KEYS, options.id if not new or options.id in arrays else None, path, "--id"
         ),
     }
+    for name in options.ignore:
+        find_key(arrays, (), name, path, "--ignore")
     values: dict[str, Any] = {
         role: arrays[name] for role, name in chosen.items() if name is not None and name not in options.ignore
     }

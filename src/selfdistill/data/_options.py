@@ -51,8 +51,10 @@ class NewData(NamedTuple):
         inputs: Network inputs, made as the training inputs were.
         ids: One name per example, unique; strings ``[n]``.
         labels: Their labels where the source has them, int64 ``[n]`` (−1: missing); else ``None``.
+        warnings: Sentences for the user.
     """
 
     inputs: Tensor
     ids: np.ndarray
     labels: Tensor | None
+    warnings: tuple[str, ...] = ()

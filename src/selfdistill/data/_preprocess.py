@@ -46,6 +46,17 @@ class Preprocess(ABC):
             Inputs ``[n, *input_shape]``.
         """
 
+    def doubts(self, raw: Any) -> list[str]:
+        """Say what in new examples training never saw, where that is no reason to refuse them.
+
+        Args:
+            raw: As `apply` took them.
+
+        Returns:
+            Sentences.
+        """
+        return []
+
     @abstractmethod
     def facts(self) -> str:
         """Say in a few words what one example is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from selfdistill._core.errors import DataError
+from selfdistill.data._applies import check_kind, check_options
 from selfdistill.data._csv import is_csv, read_csv
 from selfdistill.data._frames import read_parquet, table_source
 from selfdistill.data._labelled import LabelledData
@@ -24,6 +26,7 @@ __all__ = ["BUILT_IN", "find_form", "load", "read", "read_new", "read_test"]
 
 BUILT_IN = ("digits",)
 """Sources that need no file."""
+_FILES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".pq", ".npz")
 _FORMS = (
     "a CSV, TSV (.gz too), Parquet or npz file, a folder with one sub-folder of images per class, "
     "a folder with IDX files or CIFAR binary batches, or 'digits'"
@@ -63,11 +66,19 @@ def find_form(source: Path | str) -> str:
         for form, endings in (("parquet", (".parquet", ".pq")), ("npz", (".npz",))):
             if path.name.lower().endswith(endings):
                 return form
+    if path.is_dir() and path.resolve().parent == path.resolve():
+        raise DataError(f"{path} is the root of the file system", "Name the file or folder that holds your data.")
     for form, test in (("idx", is_idx), ("cifar", is_cifar), ("folder", is_image_folder)):
         if test(path):
             return form
     if path.is_dir():
         what = "is empty" if not any(path.iterdir()) else "holds no images, IDX files or CIFAR batches"
+        files = sorted(item for item in path.iterdir() if item.name.lower().endswith(_FILES) and item.is_file())
+        if files:
+            raise DataError(
+                f"the folder {path} {what}, but {len(files):,} file{'s' if len(files) > 1 else ''} of data",
+                f"Name one of them, such as {files[0]}.",
+            )
         raise DataError(f"the folder {path} {what}", f"Give {_FORMS}.")
     raise DataError(f"{path} is of a kind that is not known ({path.suffix or 'no ending'})", f"Give {_FORMS}.")
 
@@ -87,8 +98,8 @@ def load(
         The source; ``None`` where it has no test part.
 
     Raises:
-        DataError: A table where training had none; or an error of the reader.
-    """
+        DataError: Data of another kind than training had; or an error of the reader.
+    """  # noqa: DOC502 (raised by what is called)
     from selfdistill.data._cifar import cifar_source
     from selfdistill.data._folder import folder_source
     from selfdistill.data._idx import idx_source
@@ -96,17 +107,13 @@ def load(
     from selfdistill.data._table import TablePreprocess
 
     form, path = find_form(source), Path(source)
+    if preprocess is not None:
+        check_kind(form, preprocess, str(path))
     if form in {"csv", "parquet"}:
         if part == "test":
             return None
         table = read_csv(path) if form == "csv" else read_parquet(path)
-        roles = None
-        if preprocess is not None:
-            if not isinstance(preprocess, TablePreprocess):
-                raise DataError(
-                    f"{path} is a table, but training had {preprocess.facts()}", "Give data of the same kind."
-                )
-            roles = preprocess.roles
+        roles = preprocess.roles if isinstance(preprocess, TablePreprocess) else None
         return table_source(table, options, str(path), roles)
     if form == "digits":
         return _digits() if part != "test" else None
@@ -141,9 +148,10 @@ def read(source: Path | str, options: ReadOptions | None = None) -> LabelledData
         (torch.Size([1797, 1, 8, 8]), 10, 'grey images of 8 x 8 pixels')
     """
     options = options or ReadOptions()
+    notes = check_options(find_form(source), options, str(source))
     found = load(source, options)
     assert found is not None
-    return assemble(found, options)
+    return assemble(replace(found, warnings=(*notes, *found.warnings)), options)
 
 
 def _seen(source: Source, classes: Sequence[str], way_out: str) -> Tensor:
@@ -190,8 +198,8 @@ def read_test(
     found = known_labels(found, options)
     if not len(found):
         raise DataError(f"{found.where} has no examples", "Give it at least one.")
-    labels = _seen(found, data.classes, "Leave these rows out, or train with examples of it.")
-    return data.preprocess.apply(found.features), labels, found.named()
+    inputs = data.preprocess.apply(found.features)  # first: data of another shape would hold other classes too
+    return inputs, _seen(found, data.classes, "Leave these rows out, or train with examples of it."), found.named()
 
 
 def read_new(
@@ -214,10 +222,13 @@ def read_new(
         DataError: There are no examples.
     """
     options = options or ReadOptions()
-    found = load(path, options, "new", preprocess)
-    assert found is not None
+    form = find_form(path)
+    check_kind(form, preprocess, str(path))
+    check_options(form, options, str(path))
+    found = _without(load(path, options, "new", preprocess), options, preprocess)
     if not len(found):
         raise DataError(f"{found.where} has no examples", "Give it at least one.")
+    inputs = preprocess.apply(found.features)
     labels = None
     if found.labels is not None:
         labels = _seen(
@@ -225,4 +236,24 @@ def read_new(
             classes,
             "Predict without reading the labels (for a table: --ignore and the label's column), or train with it.",
         )
-    return NewData(preprocess.apply(found.features), found.named(), labels)
+    return NewData(inputs, found.named(), labels, tuple(preprocess.doubts(found.features)))
+
+
+def _without(found: Source | None, options: ReadOptions, preprocess: Preprocess) -> Source:
+    """Leave out the columns to ignore; refuse those that are not there and those that the network needs."""
+    from selfdistill.data._table import TablePreprocess
+
+    assert found is not None
+    if not isinstance(preprocess, TablePreprocess):
+        return found
+    names = found.features.column_names
+    for name in options.ignore:
+        if name in preprocess.features:
+            raise DataError(
+                f"column {name!r} cannot be ignored (--ignore): training learned from it",
+                "Leave --ignore out, or train without the column.",
+            )
+        if name not in names and name not in preprocess.roles.others():
+            raise DataError(f"{found.where} has no column {name!r} (--ignore)", near_matches(name, names))
+    there = [name for name in options.ignore if name in names]
+    return replace(found, features=found.features.drop_columns(there)) if there else found

@@ -10,6 +10,7 @@ import numpy as np
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._columns import parse_numbers
+from selfdistill.data._labelled import Note
 from selfdistill.data._labels import near_matches, texts
 from selfdistill.data._options import ReadOptions
 
@@ -85,7 +86,7 @@ def label_column(names: list[str], options: ReadOptions, where: str) -> tuple[st
     taken = {options.id, options.truth, *options.ignore}
     found = [name for name in names if name.lower() in LABEL_NAMES and name not in taken]
     if len(found) == 1:
-        return found[0], [f"column {found[0]!r} is taken as the label; --label to choose another."]
+        return found[0], [Note(f"column {found[0]!r} is taken as the label; --label to choose another.")]
     listed = ", ".join(map(repr, names[:20])) + (f", ... ({len(names):,} in all)" if len(names) > 20 else "")
     what = (
         f"{len(found)} columns that may be the label: {', '.join(found)}"
@@ -104,7 +105,14 @@ def _find_id(table: pa.Table, options: ReadOptions, where: str) -> tuple[str | N
         if name.lower() == "id" and name not in taken:
             names = texts(table[name])
             if all(cell is not None for cell in names) and len(set(names)) == len(names):
-                return name, [f"column {name!r} names the rows and is not used as a feature; --id to choose another."]
+                said = f"column {name!r} names the rows and is not used as a feature; --id to choose another."
+                return name, [Note(said)]
+            different = len({cell for cell in names if cell is not None})
+            return None, [
+                f"column {name!r} does not name the rows ({different:,} different values in {len(names):,} rows) and "
+                f"is taken as a feature like any other; leave it out with --ignore {name}, "
+                f"or say what it is with --categorical {name}."
+            ]
     return None, []
 
 
@@ -180,7 +188,7 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
             )
         elif counts >= 50 and _told(codes, labels) >= 0.995:
             notes.append(
-                f"column {name!r} tells the label almost perfectly; if it was made from the label, "
+                f"column {name!r} tells the label almost perfectly; it must go if it was made from the label; "
                 f"leave it out with --ignore {name} (or --truth {name} where it is the true label)."
             )
     return out, notes

@@ -14,8 +14,8 @@ from torch import Tensor
 from selfdistill._core.errors import DataError
 from selfdistill.data._arrays import ArrayPreprocess, UserPreprocess
 from selfdistill.data._images import ImagePreprocess
-from selfdistill.data._labelled import LabelledData
-from selfdistill.data._labels import check_ids, class_order, encode, label_warnings, rows_named, texts
+from selfdistill.data._labelled import LabelledData, Note
+from selfdistill.data._labels import check_discrete, check_ids, class_order, encode, label_warnings, rows_named, texts
 from selfdistill.data._options import ReadOptions
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Source:
         truth: True labels; ``None`` where not known.
         fit: Learns the preprocess from ``features``: gives it with its warnings and counts; ``None``: by ``form``.
         counts: See `LabelledData`.
-        warnings: Sentences for the user.
+        warnings: Sentences for the user; those of type `Note` are no warnings.
     """
 
     where: str
@@ -179,6 +179,7 @@ def assemble(source: Source, options: ReadOptions) -> LabelledData:
             f"the labels of {source.where} hold {found}, but training needs at least 2 classes",
             "Choose another label column, or give more data.",
         )
+    check_discrete(classes, len(source), source.where)
     labels = encode(source.labels, classes)
     sizes = torch.bincount(labels, minlength=len(classes)).tolist()
     warnings = [*source.warnings, *label_warnings(classes, sizes)]
@@ -192,6 +193,7 @@ def assemble(source: Source, options: ReadOptions) -> LabelledData:
     ids = source.named()
     preprocess, notes, counts = _fit(source)
     inputs = preprocess.apply(source.features)
+    said = (*warnings, *notes)
     return LabelledData(
         inputs=inputs,
         labels=labels,
@@ -200,6 +202,7 @@ def assemble(source: Source, options: ReadOptions) -> LabelledData:
         preprocess=preprocess,
         truth=truth,
         counts=source.counts | counts,
-        warnings=(*warnings, *notes),
+        warnings=tuple(sentence for sentence in said if not isinstance(sentence, Note)),
+        notes=tuple(sentence for sentence in said if isinstance(sentence, Note)),
         fingerprint=fingerprint(inputs, labels, ids, classes),
     )

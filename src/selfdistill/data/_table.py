@@ -14,6 +14,7 @@ from torch import Tensor
 from selfdistill._core.errors import DataError
 from selfdistill.data._arrays import column_scales, standardise
 from selfdistill.data._columns import as_numbers, as_strings, as_table, find_kind
+from selfdistill.data._labelled import Note
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._roles import Roles
@@ -159,6 +160,27 @@ class TablePreprocess(Preprocess, kind="table"):
             start += len(text.terms)
         return torch.from_numpy(out)
 
+    def doubts(self, raw: Any) -> list[str]:
+        """Count the categories that training never saw; they get no indicator.
+
+        Args:
+            raw: As `apply` took it.
+
+        Returns:
+            A sentence for each column that has some. Where rarer ones share an indicator, new ones join them.
+        """
+        table, said = as_table(raw), []
+        for column in self._categories:
+            known = set(column.values)
+            new = [c for c in as_strings(table[column.name], column.name) if c is not None and c not in known]
+            if new and not column.other:
+                rows = "row" if table.num_rows == 1 else "rows"
+                said.append(
+                    f"column {column.name!r} holds categories that training never saw in {len(new):,} of "
+                    f"{table.num_rows:,} {rows}, such as {new[0][:40]!r}; they count as missing."
+                )
+        return said
+
     def facts(self) -> str:
         """Such as ``"124 numeric columns, 1 text column"``."""
         parts = [
@@ -260,7 +282,7 @@ def fit_table(
         cells = as_strings(table[name], name)
         column, note = _fit_categories(cells, name)
         categories.append(column)
-        notes += [note] if note else []
+        notes += [Note(note)] if note else []
         gap = sum(cell is None for cell in cells)
         missing += gap
         constant += [name] if len(column.values) < 2 and not gap else []
@@ -275,7 +297,10 @@ def fit_table(
         )
     if constant:
         listed = ", ".join(map(repr, constant[:5])) + (", ..." if len(constant) > 5 else "")
-        notes.append(f"{len(constant):,} constant column{'s' if len(constant) > 1 else ''} ({listed}) tell nothing.")
+        many = len(constant) > 1
+        notes.append(
+            f"{len(constant):,} constant column{'s' if many else ''} ({listed}) tell{'' if many else 's'} nothing."
+        )
     counts = {"missing_values": missing + gap, "constant_columns": len(constant)}
     return made, [*notes, *more], {name: count for name, count in counts.items() if count}
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from selfdistill import data
 from selfdistill._core.dist import rank
-from selfdistill._core.errors import Interrupted, RunError
+from selfdistill._core.errors import Interrupted, RunError, SettingError
 from selfdistill._core.events import Event, Listener, RunStarted, everyone
 from selfdistill._core.record import write_record
 from selfdistill.data import LabelledData, ReadOptions
@@ -61,7 +61,8 @@ def start(
         asked: What the user said.
         tell: Listener of the run's events.
         tell_plain: Listener of the demonstration's second training.
-        say: Takes sentences for the user as they come: what is done, and warnings, which begin with ``warning:``.
+        say: Takes sentences for the user as they come: what is done, and notes and warnings, which begin with
+            ``note:`` and ``warning:``.
 
     Returns:
         The run record and the run directory.
@@ -83,6 +84,8 @@ def start(
         settings = wanted.resolve(len(examples), device)
         out = asked.resume or asked.out or next_run_folder(_name(asked.source))
         say(data.describe(examples))
+        for note in examples.notes:
+            say(f"note: {note}")
         for warning in examples.warnings:
             say(f"warning: {warning}")
 
@@ -148,6 +151,13 @@ def _read(
     asked: Invocation, settings: Settings, say: Callable[[str], None]
 ) -> tuple[LabelledData, dict[str, tuple[Tensor, Tensor]]]:
     if asked.source is None:
+        told = [*asked.read, *(["test"] if asked.test is not None else [])]
+        if told:
+            flag = f"--{told[0].replace('_', '-')}"
+            raise SettingError(
+                f"{flag} does not apply to the built-in digits, which are taken where no data are named",
+                f"Name your data: selfdistill fit SOURCE {flag} ..., or leave {flag} out.",
+            )
         say("Built-in digits: a fifth held out as a clean test set, 40 % of the other labels flipped")
         return noisy_digits(settings.seed)
     say(f"Reading {asked.source}")

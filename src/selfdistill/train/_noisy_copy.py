@@ -68,7 +68,7 @@ def noisy_copy(
         What changed.
 
     Raises:
-        SettingError: No kind of noise or several, or symmetric without ``include_clean``.
+        SettingError: No kind of noise or several, symmetric without ``include_clean``, or a seed below 0.
     """
     given = [value for value in (symmetric, pair, matrix, instance) if value is not None]
     if len(given) != 1:
@@ -79,6 +79,8 @@ def noisy_copy(
             "Papers differ in whether a redrawn label may be the true one: at 0.4 and 10 classes, 36 % of the labels "
             "change if it may (--include-clean), 40 % if not (--exclude-clean); say which.",
         )
+    if seed < 0:
+        raise SettingError(f"seed is {seed}, but must be at least 0", "Choose another, or leave it out for 0.")
     options = ReadOptions(**(read or {}))
     examples = data.read(source, options)
     drawn = _draw(examples, symmetric, pair, matrix, instance, include_clean, seed)

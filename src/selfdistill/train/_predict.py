@@ -37,12 +37,14 @@ class Predictions:
         classes: Names of the classes, K of them.
         probabilities: float32 ``[n, K]``, rows sum to 1.
         labels: Their labels where the new data have them, int64 ``[n]`` (−1: missing); else ``None``.
+        warnings: Sentences for the user, such as on categories that training never saw.
     """
 
     ids: np.ndarray
     classes: tuple[str, ...]
     probabilities: Tensor
     labels: Tensor | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def known(self) -> int:
@@ -121,20 +123,21 @@ def predict(
     runtime = TorchRuntime(place)
     network = runtime.prepare(model.network)
     probabilities = predict_probabilities(network, examples.inputs, runtime, batch_size)
-    return Predictions(examples.ids, model.classes, probabilities, examples.labels)
+    return Predictions(examples.ids, model.classes, probabilities, examples.labels, examples.warnings)
 
 
-def write_predictions(found: Predictions, to: Path | IO[str]) -> None:
+def write_predictions(found: Predictions, to: Path | IO[str], *, force: bool = False) -> None:
     """Write the table as CSV to a stream, or as CSV or Parquet, by its ending, to a file, which is never left half.
 
     Args:
         found: What to write.
         to: A text stream, or a path that ends in ``.csv`` or ``.parquet``.
+        force: Overwrite a file that is there.
     """
     if not isinstance(to, Path):
         _write_csv(found, to)
         return
-    check_output(to)
+    check_output(to, force=force)
     with atomic(to) as part:
         if to.suffix == ".parquet":
             found.table().to_parquet(part, index=False)
@@ -143,19 +146,25 @@ def write_predictions(found: Predictions, to: Path | IO[str]) -> None:
                 _write_csv(found, file)
 
 
-def check_output(to: Path) -> None:
+def check_output(to: Path, *, force: bool = False) -> None:
     """Refuse a file that `write_predictions` could not write, before the work is done.
 
     Args:
         to: The file.
+        force: It may be there already.
 
     Raises:
-        SettingError: Another ending than ``.csv`` or ``.parquet``, or a folder that does not exist.
+        SettingError: Another ending than ``.csv`` or ``.parquet``, a folder that does not exist, or a file that does.
     """
     if to.suffix not in {".csv", ".parquet"}:
         raise SettingError(f"--out {to} ends in {to.suffix!r}", "Name a file that ends in .csv or .parquet.")
     if not to.parent.is_dir():
         raise SettingError(f"--out {to}: the folder {to.parent} does not exist", "Make it first.")
+    if to.is_dir() or (to.exists() and not force):
+        what = "is a folder" if to.is_dir() else "exists already"
+        raise SettingError(
+            f"--out {to} {what}", f"Choose another name{'' if to.is_dir() else ', or overwrite it with --force'}."
+        )
 
 
 def _write_csv(found: Predictions, file: IO[str]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from torch import Tensor
 from selfdistill import networks
 from selfdistill._core.dist import barrier, rank
 from selfdistill._core.errors import Interrupted, RunError, SettingError
-from selfdistill._core.events import EpochDone, Event, Listener, RunStarted, everyone
+from selfdistill._core.events import BatchDone, EpochDone, Event, Listener, RunStarted, everyone
 from selfdistill._core.files import atomic, check_room
+from selfdistill._core.lock import LOCK, locked
 from selfdistill._core.record import environment, read_record, write_record
 from selfdistill.data import LabelledData, augment_for
 from selfdistill.issues import LabelTable, compare_with_truth, label_table
@@ -25,6 +27,7 @@ from selfdistill.train._settings import Settings
 
 __all__ = ["check_free", "next_run_folder", "run", "stored_invocation"]
 
+_GO_ON = "Go on with: selfdistill fit --resume {}"
 _FREE = ("device", "compile")  # settings that a resumed run may change
 
 
@@ -80,9 +83,9 @@ def run(
         The run record as written to ``run.json``.
 
     Raises:
-        RunError: ``out`` holds another run, or a resume with other data or settings.
+        RunError: ``out`` holds another run or is in use by another process, or a resume with other data or settings.
         SettingError: An unknown name, or a loss that became no number.
-        Interrupted: Ctrl-C; the run is saved.
+        Interrupted: Ctrl-C; the run is saved, or, before the first step of a new one, gone.
     """  # noqa: DOC502
     shape = tuple(data.inputs.shape[1:])
     spec = settings.network_for(len(data), shape)
@@ -90,11 +93,29 @@ def run(
     augment_for(settings.augment, shape)
     method(settings.method)
     record = _opening(data, settings, source, spec)
-    record = _enter(out, record, data, resume)
-    if record["status"] == "finished":
-        return record
+    if resume and read_record(out)["status"] == "finished":
+        return _enter(out, record, data, resume)
+    with _own(out, data, resume):
+        record = _enter(out, record, data, resume)
+        if record["status"] == "finished":
+            return record
+        begun = _Begun(resume)
+        try:
+            return _train(data, settings, out, record, evaluations, everyone(begun, tell))
+        except KeyboardInterrupt:
+            raise Interrupted(*_stopped(out, begun.value)) from None
+
+
+def _train(
+    data: LabelledData,
+    settings: Settings,
+    out: Path,
+    record: dict[str, Any],
+    evaluations: Mapping[str, tuple[Tensor, Tensor]] | None,
+    tell: Listener,
+) -> dict[str, Any]:
+    """Train, and fill the directory that is there and ours."""
     metrics = _MetricsFile(out / "metrics.jsonl") if rank() == 0 else (lambda event: None)
-    go_on = f"Go on with: selfdistill fit --resume {out}"
     try:
         fitted = fit(
             data,
@@ -102,7 +123,7 @@ def run(
             evaluations=evaluations,
             tell=everyone(metrics, tell),
             checkpoints=out / "checkpoint",
-            go_on=go_on,
+            go_on=_GO_ON.format(out),
         )
     except Interrupted:
         _write(out, record | {"status": "interrupted"})
@@ -119,8 +140,31 @@ def run(
     }
     if rank() == 0:
         _write_labels(out / "labels.parquet", data, table)
+        spec, shape = record["settings"]["network"], tuple(data.inputs.shape[1:])
         save_model(out / "model.safetensors", Model(fitted.model, data.preprocess, data.classes, spec, shape))
     return _write(out, record)
+
+
+class _Begun:
+    """Whether a step was taken, now or before the run was resumed."""
+
+    def __init__(self, value: bool) -> None:
+        self.value = value
+
+    def __call__(self, event: Event) -> None:
+        self.value = self.value or isinstance(event, BatchDone)
+
+
+def _stopped(out: Path, begun: bool) -> tuple[str, str]:
+    """Say what a Ctrl-C left that stopped at once, and how to go on; before the first step nothing shall be left."""
+    if begun:
+        return "stopped at once; the last checkpoint is kept", _GO_ON.format(out)
+    if rank() == 0:
+        for path in (out / "run.json", out / "metrics.jsonl", out / LOCK):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # somebody else's files lie there by now
+            out.rmdir()
+    return "stopped before the first step; nothing was saved", "Start again."
 
 
 def _write(out: Path, record: dict[str, Any]) -> dict[str, Any]:
@@ -146,6 +190,7 @@ def _opening(data: LabelledData, settings: Settings, source: Mapping[str, Any], 
         },
         "noise": _realised_noise(data),
         "warnings": list(data.warnings),
+        "notes": list(data.notes),
     } | environment(settings.device)
 
 
@@ -160,20 +205,29 @@ def _realised_noise(data: LabelledData) -> dict[str, Any] | None:
     return {"rate": rate, "joint_true_given": joint.tolist()}
 
 
+@contextmanager
+def _own(out: Path, data: LabelledData, resume: bool) -> Generator[None]:
+    """Make the directory of a new run, and let no other process write to it meanwhile."""
+    barrier()
+    if rank() == 0 and not resume:
+        check_free(out)
+        parameters = 50_000_000
+        check_room(out, parameters + 40 * len(data) * data.num_classes)
+        out.mkdir(parents=True, exist_ok=True)
+    with locked(out) if rank() == 0 else nullcontext():
+        yield
+
+
 def _enter(out: Path, record: dict[str, Any], data: LabelledData, resume: bool) -> dict[str, Any]:
-    """Make the directory, or check that the run in it is this one."""
+    """Write the record, or check that the run in the directory is this one."""
     if resume:
         found = read_record(out)
         if found["status"] == "failed":
             raise RunError(f"{out} failed: {found['error']}", "Start a new run with another --out.")
         _check_same(out, found, record)
         return found
-    barrier()
     if rank() == 0:
-        check_free(out)
-        parameters = 50_000_000
-        check_room(out, parameters + 40 * len(data) * data.num_classes)
-        out.mkdir(parents=True, exist_ok=True)
+        check_free(out)  # again: another process may have been faster
         write_record(out, record)
     barrier()
     return record
@@ -188,7 +242,7 @@ def check_free(out: Path) -> None:
     Raises:
         RunError: It holds a run or other files, or is a file.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(item.name != LOCK for item in out.iterdir())):
         if not (out / "run.json").exists():
             held = "already holds files" if out.is_dir() else "is a file"
             raise RunError(f"{out} {held}", "Choose another --out.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -71,23 +72,8 @@ class Settings:
 
         Raises:
             SettingError: A value out of range.
-        """
-        for name, least in (("epochs", 1), ("batch_size", 2)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise SettingError(
-                    f"{name} is {value}, but must be at least {least}", "Leave it out to have it chosen."
-                )
-        for name in ("lr", "weight_decay", "momentum"):
-            value = 1.0 if getattr(self, name) is None else getattr(self, name)
-            if not math.isfinite(value) or value < 0 or (name == "lr" and value == 0):
-                raise SettingError(f"{name} is {value}, but must be finite and above 0", "Leave it out.")
-        if self.lr_warmup is not None and not 0 < self.lr_warmup < 1:
-            raise SettingError(f"lr_warmup is {self.lr_warmup}, but must be in (0, 1)", "Leave it out.")
-        if self.momentum >= 1:
-            raise SettingError(f"momentum is {self.momentum}, but must be below 1", "Leave it out.")
-        if self.precision not in {"auto", "fp32", "bf16"}:
-            raise SettingError(f"precision is {self.precision!r}", "Choose auto, fp32 or bf16.")
+        """  # noqa: DOC502 (raised by what is called)
+        self._check()
         batch = self.batch_size or 2 ** round(math.log2(min(max(examples / 20, 16), 128)))
         steps = math.ceil(examples / batch)
         epochs = self.epochs or round(min(max(math.ceil(_STEPS / steps), 12), 30) * max(1, VISIT_STEPS / steps))
@@ -103,6 +89,28 @@ class Settings:
             lr=(0.03 if small else 0.1) if self.lr is None else self.lr,
             lr_warmup=(0.05 if small else 0.3) if self.lr_warmup is None else self.lr_warmup,
         )
+
+    def _check(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 2), ("seed", 0)):
+            value = getattr(self, name)
+            _check_type(name, value, Integral, "a whole number")
+            if value is not None and value < least:
+                raise SettingError(
+                    f"{name} is {value}, but must be at least {least}", "Leave it out to have it chosen."
+                )
+        for name in ("lr", "lr_warmup", "weight_decay", "momentum"):
+            value = getattr(self, name)
+            _check_type(name, value, Real, "a number")
+            if value is None:
+                continue
+            if not math.isfinite(value) or value < 0 or (name == "lr" and value == 0):
+                raise SettingError(f"{name} is {value}, but must be finite and above 0", "Leave it out.")
+        if self.lr_warmup is not None and not 0 < self.lr_warmup < 1:
+            raise SettingError(f"lr_warmup is {self.lr_warmup}, but must be in (0, 1)", "Leave it out.")
+        if self.momentum >= 1:
+            raise SettingError(f"momentum is {self.momentum}, but must be below 1", "Leave it out.")
+        if self.precision not in {"auto", "fp32", "bf16"}:
+            raise SettingError(f"precision is {self.precision!r}", "Choose auto, fp32 or bf16.")
 
     def network_for(self, examples: int, shape: tuple[int, ...]) -> str:
         """Choose the network that ``"auto"`` means: a narrow one for small tables.
@@ -133,6 +141,13 @@ class Settings:
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as JSON-able values."""
         return asdict(self)
+
+
+def _check_type(name: str, value: object, kind: type, words: str) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
+        raise SettingError(
+            f"{name} is {value!r}, a {type(value).__name__}, but must be {words}", f"Pass {words}, or leave {name} out."
+        )
 
 
 def resolve_device(device: str) -> str:

@@ -11,6 +11,9 @@ __all__ = ["comparison", "verdict"]
 
 _PAIRS = 5
 _NAMES = 8
+_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".pq", ".npz")
+_FITS_ALL = 0.98  # agreement with the given labels from which next to nothing can be doubted
+_FEW = 0.005  # share of the labels, flagged, that counts as next to nothing
 _COUNTS = {
     "missing_values": ("missing feature value imputed", "missing feature values imputed"),
     "dropped_unlabelled": ("row without a label left out", "rows without a label left out"),
@@ -62,6 +65,13 @@ def _suspects(record: Mapping[str, Any]) -> list[str]:
         lines = [f"None of the {n:,} labels looks wrong"]
     else:
         lines = [f"{found:,} of {n:,} labels {verb} wrong ({_percent(found / n)})", *_pairs(result["confused"], found)]
+    if found <= _FEW * n and result.get("agreement", 0.0) >= _FITS_ALL:
+        lines += [
+            f"  The network agrees with {_percent(result['agreement'])} of the given labels in training, so it doubts "
+            f"{'almost none' if found else 'none'}.",
+            "  They may be right. But errors that follow from the inputs (labels made by rules), and any errors under",
+            "  a network that fits everything, cannot be seen in this way: look at some labels by hand.",
+        ]
     if found > n / 2:
         lines.append("  More than half: look at some of them before you trust the refined labels.")
     empty = result.get("never_refined_to") or []
@@ -113,6 +123,10 @@ def _against_truth(truth: Mapping[str, float] | None) -> list[str]:
         lines.append(f"  Of the wrong labels, {_percent(truth['wrong_set_right'])} were set right")
     if "right_spoiled" in truth:
         lines.append(f"  Of the right labels, {_percent(truth['right_spoiled'])} were spoiled")
+    if "flagged_precision" in truth:
+        lines.append(f"  Of the labels that look wrong, {_percent(truth['flagged_precision'])} are wrong (precision)")
+    if "flagged_recall" in truth:
+        lines.append(f"  Of the wrong labels, {_percent(truth['flagged_recall'])} look wrong (recall)")
     if "auroc" in truth:
         lines.append(
             f"  Wrong labels found by low label_quality: AUROC {truth['auroc']:.3f}, "
@@ -135,9 +149,9 @@ def _next(out: Path, record: Mapping[str, Any]) -> list[str]:
     columns = ["id", "given_label", "refined_label", "label_quality"]
     read = f"pd.read_parquet({labels!r}, columns={columns})"
     code = f"import pandas as pd; print({read}.sort_values('label_quality').head(20))"
-    source = record["data"].get("source")
-    suffix = Path(str(source)).suffix
-    new = "digits" if source is None else f"new{suffix}" if suffix else "NEW_FOLDER"
+    source = str(record["data"].get("source") or "digits")
+    ending = max((e for e in _ENDINGS if source.lower().endswith(e)), key=len, default="")
+    new = source if source == "digits" else f"new{ending}" if ending else "NEW_FOLDER"
     return [
         "Next",
         f"  Labels for new data:     selfdistill predict {shlex.quote(str(out))} {new}",
@@ -166,6 +180,8 @@ def comparison(record: Mapping[str, Any]) -> list[str]:
         ("Training labels right, as given", [_percent(r["truth"]["given_right"]) for r in both]),
         ("Training labels right, refined", [_percent(r["truth"]["refined_right"]) for r in both]),
         (f"Wrong labels set right, of {wrong:,}", [f"{r['truth']['wrong_set_right'] * wrong:,.0f}" for r in both]),
+        ("Labels that look wrong and are (precision)", [_share(r["truth"], "flagged_precision") for r in both]),
+        ("Wrong labels that look wrong (recall)", [_share(r["truth"], "flagged_recall") for r in both]),
         ("Wrong labels found (AUROC)", [f"{r['truth']['auroc']:.3f}" for r in both]),
     ]
     heads = ("plain training", record["settings"]["method"])
@@ -181,6 +197,10 @@ def comparison(record: Mapping[str, Any]) -> list[str]:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
+
+
+def _share(truth: Mapping[str, float], name: str) -> str:
+    return _percent(truth[name]) if name in truth else "-"
 
 
 def _seconds(seconds: float) -> str:

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from selfdistill._core import lock
+from selfdistill._core.errors import RunError
+from selfdistill._core.lock import LOCK, locked
+
+fcntl = pytest.importorskip("fcntl")
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from selfdistill._core.lock import locked
+with locked(Path(sys.argv[1])):
+    print("mine", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_second_is_refused_and_told_who_has_it(tmp_path):
+    with locked(tmp_path), pytest.raises(RunError) as refused, locked(tmp_path):
+        pass
+    wanted = f"{tmp_path} is in use by another process ({os.getpid()}). Wait until it ends, or start a new run with"
+    assert str(refused.value).startswith(wanted)
+    assert list(tmp_path.iterdir()) == []
+    with locked(tmp_path):
+        pass
+
+
+def test_another_process_is_refused_and_one_killed_is_taken_over(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "mine\n"
+        with pytest.raises(RunError, match=rf"in use by another process \({holder.pid}\)"), locked(tmp_path):
+            pass
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    assert (tmp_path / LOCK).read_text() == str(holder.pid)
+    with locked(tmp_path):
+        assert (tmp_path / LOCK).read_text() == str(os.getpid())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_inside_lets_go(tmp_path):
+    with pytest.raises(ZeroDivisionError), locked(tmp_path):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_removed_by_its_holder_in_between_is_made_again(tmp_path, monkeypatch):
+    flock, times = fcntl.flock, []
+
+    def late(handle, how):
+        times.append(how)
+        if len(times) == 1:
+            (tmp_path / LOCK).unlink()
+        flock(handle, how)
+
+    monkeypatch.setattr(lock.fcntl, "flock", late)
+    with locked(tmp_path):
+        assert len(times) == 2
+        assert (tmp_path / LOCK).exists()
+
+
+def test_a_file_system_without_locks_locks_nothing(tmp_path, monkeypatch):
+    def none(handle, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock.fcntl, "flock", none)
+    with locked(tmp_path), locked(tmp_path):
+        assert list(tmp_path.iterdir()) == []
