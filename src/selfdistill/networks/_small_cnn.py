@@ -15,9 +15,9 @@ _GRID = 4  # side of the feature map that the classifier sees, at most
 class SmallCNN(nn.Module):
     """Blocks of 3x3 convolution, pooling, BatchNorm and ReLU; a hidden layer; a linear classifier.
 
-    Every block halves the image by max pooling while both sides are at least 4. Pooling comes before BatchNorm, so that normalisation
-    and ReLU run on a quarter of the numbers: 1.4 times as fast as the usual order. Feature maps still larger than 4 by 4
-    are averaged down to that, so that the number of weights does not grow with the image.
+    Every block halves the image by max pooling while both sides are at least 4. Pooling comes before BatchNorm, so that
+    normalisation and ReLU run on a quarter of the numbers: 1.4 times as fast as the usual order. Feature maps still
+    larger than 4 by 4 are averaged down to that, so that the number of weights does not grow with the image.
 
     Args:
         image: Channels, height and width of one image.
@@ -30,9 +30,7 @@ class SmallCNN(nn.Module):
         torch.Size([2, 10])
     """
 
-    def __init__(
-        self, image: tuple[int, int, int], widths: Sequence[int], num_classes: int, hidden: int = 128
-    ) -> None:
+    def __init__(self, image: tuple[int, int, int], widths: Sequence[int], num_classes: int, hidden: int = 128) -> None:
         super().__init__()
         channels, height, width = image
         layers: list[nn.Module] = []

@@ -188,4 +188,3 @@ class Posterior(nn.Module):
     def refined(self) -> Tensor:
         """Return the posterior, ``[n, K]``."""
         return self.value
-
