@@ -131,6 +131,47 @@ def test_the_command_it_names_shows_the_most_doubtful_labels(cli, songs):
     assert "label_quality" in done.stdout
 
 
+def cifar() -> tuple[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    Path("batches").mkdir()
+    labels = []
+    for name, n in (("data_batch_1", 12), ("data_batch_2", 9), ("test_batch", 4)):
+        y = rng.integers(0, 3, n).astype(np.uint8)
+        rows = np.concatenate([y[:, None], rng.integers(0, 256, (n, 3072)).astype(np.uint8)], 1)
+        Path("batches", f"{name}.bin").write_bytes(rows.tobytes())
+        labels += [y] if name.startswith("data") else []
+    Path("batches", "batches.meta.txt").write_text("".join(f"animal {c}\n" for c in "abcdefghij"))
+    return "batches", np.array([f"animal {'abc'[y]}" for y in np.concatenate(labels)])
+
+
+def parquet() -> tuple[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    y = np.array(["ja", "nein"])[rng.integers(0, 2, 30)]
+    pd.DataFrame({"x": rng.normal(size=30), "colour": pd.Categorical(y[::-1]), "label": y}).to_parquet("t.parquet")
+    return "t.parquet", y
+
+
+def arrays() -> tuple[str, np.ndarray]:
+    y = np.arange(30) % 3
+    np.savez("t.npz", X=np.random.default_rng(0).normal(size=(30, 4)).astype("float32"), y=y)
+    return "t.npz", y.astype(str)
+
+
+@pytest.mark.parametrize("make", [cifar, parquet, arrays])
+def test_binary_formats_go_through_fit_and_predict(cli, make):
+    source, labels = make()
+    code, _, err = cli("fit", source, *FEW, "--out", "run")
+    assert code == 0, err
+    found = pd.read_parquet("run/labels.parquet")
+    assert found["given_label"].astype(str).tolist() == labels.tolist()
+    record = json.loads(Path("run/run.json").read_text())
+    if source == "batches":
+        assert len(record["curves"]["test_accuracy"]) == 2
+    code, out, err = cli("predict", "run", source)
+    assert code == 0, err
+    assert len(out.splitlines()) == 1 + (4 if source == "batches" else len(labels))
+
+
 def test_runs_are_numbered_and_out_is_obeyed(cli, songs):
     for _ in range(2):
         assert cli("fit", *SONGS, *FEW)[0] == 0
