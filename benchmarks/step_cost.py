@@ -1,4 +1,4 @@
-"""What a training step of each method costs beside cross-entropy: alternating epochs on the same tensors, paired ratios.
+"""What a training step of each method costs beside cross-entropy: alternating epochs, paired ratios.
 
     python -m benchmarks.step_cost [--rounds 20] [--steps 78] [--threads 1]
 
