@@ -88,5 +88,6 @@ def deconvolve(noisy: Tensor, noise: Tensor, steps: int = 10) -> Tensor:
     """
     clean = noisy
     for _ in range(steps):
-        clean = normalised(clean * ((noisy / (clean @ noise).clamp(min=_TINY)) @ noise.T))
-    return clean
+        ratio = (clean @ noise).clamp_(min=_TINY).reciprocal_().mul_(noisy)
+        clean = clean * (ratio @ noise.T)  # each row still sums to 1
+    return normalised(clean)
