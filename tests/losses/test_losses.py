@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfdistill.losses import (
-    anchored_cross_entropy,
     cross_entropy,
     elr_term,
     generalized_cross_entropy,
@@ -92,12 +91,3 @@ def test_gradient_equals_finite_differences(name):
 def test_wrong_shapes_are_refused_by_the_shape_checker(name):
     with pytest.raises(Exception, match=r"jaxtyping|type"):
         LOSSES[name][0](torch.zeros(2, 3), torch.zeros(2, 4))
-
-
-def test_the_anchored_loss_is_the_sum_of_its_two_terms(name):
-    """Once, under any name: it takes a pair and so stands beside the table."""
-    g = torch.Generator().manual_seed(0)
-    z, t, m = torch.randn(3, 4, generator=g), torch.rand(3, 4, generator=g), torch.rand(3, 4, generator=g) / 4
-    expected = cross_entropy(z, t) + 2 * (elr_term(z, m) + math.log(10_000))
-    torch.testing.assert_close(anchored_cross_entropy(z, (t, m, 2.0)), expected)
-    assert name in LOSSES

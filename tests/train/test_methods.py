@@ -31,7 +31,9 @@ def epoch_of_writes(targets, n=N, k=K, seed=0):
 
 
 def leaves(value):
-    return [value] if isinstance(value, torch.Tensor) else [leaf for part in value for leaf in leaves(part)]
+    if isinstance(value, tuple):
+        return [leaf for part in value for leaf in leaves(part)]
+    return [value] if isinstance(value, torch.Tensor) else []
 
 
 @every_method

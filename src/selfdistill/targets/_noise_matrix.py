@@ -56,7 +56,7 @@ def posterior(prior: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
     Returns:
         ``prior * T[:, label]``, rows normalised.
     """
-    return normalised(prior * noise.T[labels])
+    return normalised(noise.T.contiguous().index_select(0, labels).mul_(prior))
 
 
 def deconvolve(noisy: Tensor, noise: Tensor, steps: int = 10) -> Tensor:
@@ -86,8 +86,8 @@ def deconvolve(noisy: Tensor, noise: Tensor, steps: int = 10) -> Tensor:
         >>> deconvolve(torch.tensor([[0.66, 0.34]]), noise, 200).round(decimals=2)
         tensor([[0.9000, 0.1000]])
     """
-    clean = noisy
+    clean = noisy.clone()
     for _ in range(steps):
         ratio = (clean @ noise).clamp_(min=_TINY).reciprocal_().mul_(noisy)
-        clean = clean * (ratio @ noise.T)  # each row still sums to 1
+        clean.mul_(ratio @ noise.T)  # each row still sums to 1
     return normalised(clean)

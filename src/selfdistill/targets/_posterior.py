@@ -19,16 +19,18 @@ _TINY = 1e-12  # gives an example that was never written a uniform prior, and ch
 
 
 class Anchored(NamedTuple):
-    """What `Posterior` asks the network to match.
+    """What `Posterior` asks the network to match, see ``losses.anchored_cross_entropy``.
 
     Attributes:
         target: Distributions, ``[b, K]``.
-        memory: Averaged predictions, this step's included, ``[b, K]``; rows sum to at most 1.
-        strength: λ, how strongly to stay near the memory, a scalar.
+        memory: Averaged predictions of earlier epochs, ``[b, K]``; rows sum to at most 1.
+        momentum: Weight of ``memory`` against this step's prediction.
+        strength: λ, how strongly to stay near the two, a scalar.
     """
 
     target: Tensor
     memory: Tensor
+    momentum: float
     strength: Tensor
 
 
@@ -51,10 +53,11 @@ class Posterior(nn.Module):
     most labels are wrong. On clean labels T comes out near the identity, so hard but rightly labelled examples keep
     their label. The anchor weakens with them: its strength is
 
-    .. math:: \lambda = \lambda_0 \min\big(1, \hat\rho / \rho_0\big), \qquad
+    .. math:: \lambda = \lambda_0\, \mathrm{clip}(\hat\rho / \rho_1, \tfrac12, 1) \min(1, \hat\rho / \rho_0), \qquad
         \hat\rho = \tfrac1n \sum_i (1 - q_i(y_i))
 
-    with :math:`\hat\rho` the share of labels that look wrong, and full strength from :math:`\rho_0` on.
+    with :math:`\hat\rho` the share of labels that look wrong: half strength at :math:`\rho_0`, full from
+    :math:`\rho_1` on.
 
     Merge over processes: predictions are summed and counted (`SampleMean`); all else follows from them on each process.
     Memory: ``20 n K`` bytes.
@@ -138,24 +141,17 @@ class Posterior(nn.Module):
         self.register_buffer("given_share", (counts + 1) / (n + k))
         self.staged = SampleMean(n, k)
 
-    @torch.no_grad()
     def read(self, index: Tensor, logits: Tensor | None = None) -> Anchored:
         """Say what to match.
 
         Args:
             index: Positions, int64 ``[b]``.
-            logits: This step's outputs, ``[b, K]``; they enter the memory that anchors.
+            logits: Not looked at; the loss joins this step's prediction to the memory.
 
         Returns:
-            Target and memory.
-
-        Raises:
-            SettingError: ``logits`` are missing.
+            Target and memory, with their weights.
         """
-        if logits is None:
-            raise SettingError("logits are missing, but this target looks at them", "Call read(index, logits).")
-        memory = torch.lerp(logits.float().softmax(-1), self.fast[index], self.fast_momentum)
-        return Anchored(self.target[index], memory, self.strength)
+        return Anchored(self.target[index], self.fast[index], self.fast_momentum, self.strength)
 
     def write(self, index: Tensor, probabilities: Tensor) -> None:
         """Stage predictions ``[b, K]``."""
@@ -166,7 +162,7 @@ class Posterior(nn.Module):
         """Commit the predictions, estimate the noise matrix and the posterior anew; see `Targets.end_epoch`."""
         mean, written = self.staged.merge()
         for memory, momentum in ((self.fast, self.fast_momentum), (self.slow, self.slow_momentum)):
-            memory.copy_(torch.where(written[:, None], torch.lerp(mean, memory, momentum), memory))
+            memory.lerp_(mean, (1 - momentum) * written[:, None])
         prior = normalised(normalised(self.slow + _TINY).clamp(min=_FLOOR))
         balance = self.given_share / (prior.mean(0) + 1 / len(prior))
         prior = normalised(prior * balance)
