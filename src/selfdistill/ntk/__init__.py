@@ -1,0 +1,7 @@
+"""Neural tangent kernels of real networks, their spectra, and training in the kernel regime in closed form."""
+
+from __future__ import annotations
+
+from selfdistill.ntk._spectrum import Spectrum
+
+__all__ = ["Spectrum"]
