@@ -42,6 +42,7 @@ class LayerCost(NamedTuple):
         positions: S, how many vectors of one example its weight multiplies; 0 where it is no matrix product.
         bytes_in: Of its input.
         bytes_out: Of its output.
+        bytes_patches: Of what a convolution's input is laid out as, and of its padded input.
     """
 
     module: str
@@ -49,6 +50,7 @@ class LayerCost(NamedTuple):
     positions: int
     bytes_in: int
     bytes_out: int
+    bytes_patches: int
 
 
 @final
@@ -88,7 +90,6 @@ class Structure:
             self.dtype, self.order = logits.dtype, [call.module for call in calls]
             self.layers = [_measured(self._modules[c.module], c) for c in calls]
             self.other = self._verify(args, kwargs, logits, calls)
-            self.flops, self.saved = _pass_cost(model, args, kwargs)
         self.other_set = set(self.other)
         self._factor()
 
@@ -115,7 +116,9 @@ class Structure:
 
     def _uncoupled(self, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
         with torch.no_grad():
-            both = checked_logits(self.model(*args, **kwargs), args, kwargs)
+            with FlopCounterMode(display=False) as counter:
+                both = checked_logits(self.model(*args, **kwargs), args, kwargs)
+            self.flops = counter.get_total_flops() / len(both)
             again = self.model(*args, **kwargs)
             alone = self.model(*(v[:1] for v in args), **{k: v[:1] for k, v in kwargs.items()})
         scale = both.abs().max().clamp(min=1e-30)
@@ -179,31 +182,13 @@ class Structure:
 def _measured(module: nn.Module, call: Call) -> LayerCost:
     size_in, size_out = (v[0].numel() * v.element_size() for v in (call.x, call.out))
     if not isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
-        return LayerCost(call.module, 0, 0, size_in, size_out)
+        return LayerCost(call.module, 0, 0, size_in, size_out, 0)
     channels = call.out.shape[-1 if isinstance(module, nn.Linear) else 1]
     positions = call.out[0].numel() // channels
-    return LayerCost(call.module, 2 * positions * module.weight.numel(), positions, size_in, size_out)
-
-
-def _pass_cost(model: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> tuple[float, float]:
-    """Count a forward pass: FLOPs and bytes kept for the backward pass, per example."""
-    seen: dict[int, int] = {}
-    fixed = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers(), *args, *kwargs.values()]}
-
-    def pack(t: Tensor) -> Tensor:
-        pointer = t.untyped_storage().data_ptr()
-        if pointer not in fixed:
-            seen[pointer] = t.untyped_storage().nbytes()
-        kept.append(t)  # so that no address is used twice
-        return t
-
-    kept: list[Tensor] = []
-    leaves = {n: p.detach().clone().requires_grad_(True) for n, p in model.named_parameters()}
-    fixed |= {t.untyped_storage().data_ptr() for t in leaves.values()}
-    hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t)
-    with torch.enable_grad(), FlopCounterMode(display=False) as counter, hooks:
-        out = functional_call(model, leaves, args, kwargs)
-    return counter.get_total_flops() / len(out), sum(seen.values()) / len(out)
+    patches = 0
+    if not isinstance(module, nn.Linear):
+        patches = size_in + positions * module.weight[0].numel() * module.groups * call.x.element_size()
+    return LayerCost(call.module, 2 * positions * module.weight.numel(), positions, size_in, size_out, patches)
 
 
 def _reference(
