@@ -89,6 +89,8 @@ def test_help_teaches(cli, command, monkeypatch):
     assert "Examples:" in out
     assert f"selfdistill {command} " in out
     assert max(map(len, out.splitlines())) <= 80
+    flags = [line for line in out.splitlines() if "<bool>" in line]
+    assert [line for line in flags if "--help" not in line] == []  # a flag takes no value
 
 
 def test_without_arguments_it_shows_help(cli):

@@ -53,7 +53,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _top(
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+        bool, typer.Option("--version", metavar="", help="Show the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
     """Train once on labels you do not trust.
