@@ -48,6 +48,9 @@ for output in ("trace", "full"):
                      "values": spectrum.values, "by_matrix": by_matrix.values}
 if dist.rank() == 0:
     torch.save(found, out)
+if dist.world() > 1:
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
 """
 
 

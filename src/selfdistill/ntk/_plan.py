@@ -14,8 +14,9 @@ from selfdistill.ntk._structure import Structure
 
 __all__ = ["Cost", "Group", "LayerPlan", "Plan", "Planner", "block_rows", "parse_bytes"]
 
-_CHUNK = 64  # examples at once: enough for full speed of the matrix products on a CPU
-_CHUNK_GPU = 512
+_CHUNK = 64  # examples at once, at least, where the memory allows: enough for the speed of matrix products
+_MOST = 512  # examples at once, at most
+_CHUNK_BYTES = 2**22  # more than _CHUNK examples only where they take no more than this, on a CPU
 _BLOCK_ROWS = 128  # at least
 _BLOCKS = 8  # a symmetric product is done in this many block rows, upper half only
 
@@ -143,7 +144,8 @@ class Planner:
         self._order = {layer.module: i for i, layer in enumerate(structure.layers)}
         self._layers = {layer.module: layer for layer in structure.layers}
         gpu = next(iter(structure.parameters.values())).device.type != "cpu"
-        self._largest_chunk = _CHUNK_GPU if gpu else _CHUNK
+        cheap = int(_CHUNK_BYTES / self._each_example)
+        self._largest_chunk = _MOST if gpu else min(max(cheap, _CHUNK), _MOST, max(rows, columns))
         with_weight = {bias for bias in structure.factored.values() if bias}
         names = (name for name in structure.parameters if name not in with_weight)
         self.names = sorted(names, key=self._depth, reverse=True)
@@ -285,7 +287,7 @@ class Planner:
         both = self.share + (0 if self.symmetric else -(-self.columns // dist.world()))
         vectors = 3.0 * self.size * (self.rows + self.columns) * self.each * block
         widest = max((s.parameters[name].shape[0] for name in s.factored), default=0)
-        fixed = vectors + 1.0 * self.size * widest * block * self._largest_chunk
+        fixed = vectors + self.size * widest * block * self.chunk(max(self.memory - vectors, 0.0))
 
         def per_row(name: str, m: int) -> float:
             return self.size * (block * self.image(name) + m * self.numbers(name))

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.ntk._inputs import Inputs
-from selfdistill.ntk._layers import is_known, layer_rows, own_parameters
+from selfdistill.ntk._layers import is_known, layer_sum, own_parameters
 from selfdistill.ntk._recorder import Call, Recorder, checked_logits, full_precision
 
 __all__ = ["Structure", "Use", "checked_model"]
@@ -82,10 +82,11 @@ class Structure:
         self.factored: dict[str, str | None] = {}  # weight -> its bias, which goes with it
         args, kwargs = inputs.chunk(0, 2)
         with full_precision(model):
-            self._uncoupled(args, kwargs)
+            first = self._first_pass(args, kwargs)
             self._find_uses()
             layers = {use.module for uses in self.uses.values() for use in uses} if rules else set()
             logits, calls = self.recorder(layers).run(args, kwargs)
+            self._alone(first, logits.detach(), args, kwargs)
             self.classes = logits.shape[1]
             self.dtype, self.order = logits.dtype, [call.module for call in calls]
             self.layers = [_measured(self._modules[c.module], c) for c in calls]
@@ -114,17 +115,20 @@ class Structure:
                 "Pass rules=False: slower, and right.",
             )
 
-    def _uncoupled(self, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
-        with torch.no_grad():
-            with FlopCounterMode(display=False) as counter:
-                both = checked_logits(self.model(*args, **kwargs), args, kwargs)
-            self.flops = counter.get_total_flops() / len(both)
-            again = self.model(*args, **kwargs)
-            alone = self.model(*(v[:1] for v in args), **{k: v[:1] for k, v in kwargs.items()})
-        scale = both.abs().max().clamp(min=1e-30)
-        if float((both - again).abs().max() / scale) > _COUPLED:
+    def _first_pass(self, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> Tensor:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            logits = checked_logits(self.model(*args, **kwargs), args, kwargs)
+        self.flops = counter.get_total_flops() / len(logits)
+        return logits
+
+    def _alone(self, first: Tensor, again: Tensor, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+        """Refuse networks in which an example's outputs are not its own."""
+        scale = first.abs().max().clamp(min=1e-30)
+        if float((first - again).abs().max() / scale) > _COUPLED:
             raise DataError("the network gives other outputs each time", "Switch randomness off: model.eval().")
-        if float((both[:1] - alone).abs().max() / scale) > _COUPLED:
+        with torch.no_grad():
+            alone = self.model(*(v[:1] for v in args), **{k: v[:1] for k, v in kwargs.items()})
+        if float((first[:1] - alone).abs().max() / scale) > _COUPLED:
             raise DataError(
                 "an example's outputs depend on the others beside it, so it has no gradient of its own",
                 "Call model.eval(), and use layers that treat examples one by one.",
@@ -155,10 +159,7 @@ class Structure:
             for use in self.uses[name]:
                 for call, grad in zip(calls, grads, strict=True):
                     if call.module == use.module and grad is not None:
-                        layer = self._modules[use.module]
-                        rows = grad.new_empty(len(grad), 1, p.numel())
-                        layer_rows(layer, use.local, call.x, grad[:, None], slice(0, len(p)), rows)
-                        total += rows.sum((0, 1))
+                        total += layer_sum(self._modules[use.module], use.local, call.x, grad, p.numel())
             error = float((total - expected[name].reshape(-1)).norm())
             used = any(call.module == use.module for use in self.uses[name] for call in calls)
             if error > _AGREE * float(expected[name].norm()) + 1e-6 * scale or not used:
@@ -198,7 +199,7 @@ def _reference(
     kwargs: dict[str, Tensor],
     direction: Tensor,
 ) -> dict[str, Tensor]:
-    leaves = {name: p.detach().clone().requires_grad_(True) for name, p in parameters.items()}
+    leaves = {name: p.detach().requires_grad_(True) for name, p in parameters.items()}
     with torch.enable_grad():
         logits = functional_call(model, leaves, args, kwargs)
         found = torch.autograd.grad(logits, list(leaves.values()), direction, allow_unused=True)
