@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 CLASSES = 10
-INPUT = {"cnn": (3, 32, 32), "mlp": (784,), "resnet": (3, 32, 32), "transformer": (16, 16)}
+INPUT = {"cnn": (3, 32, 32), "mlp": (784,), "resnet20": (3, 32, 32), "resnet18": (3, 32, 32), "transformer": (16, 16)}
 MLP_WIDTHS = (784, 1024, 1024, CLASSES)
 BLOCKS = ((32, 64), (64, 128))  # (channels in, channels out) of the CNN's residual blocks
 
