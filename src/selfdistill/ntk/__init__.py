@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from selfdistill.ntk._relu_kernel import first_layer_kernel, relu_kernel
 from selfdistill.ntk._spectrum import Spectrum
 
-__all__ = ["Spectrum"]
+__all__ = ["Spectrum", "first_layer_kernel", "relu_kernel"]
