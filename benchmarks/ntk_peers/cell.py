@@ -8,6 +8,7 @@ memory is that of the first.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import json
@@ -51,10 +52,8 @@ class Peak:
     def __init__(self) -> None:
         gc.collect()
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-        try:
+        with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
-        except OSError:
-            pass
         self.base = memory("VmRSS")
         self.exact = 0 < memory("VmHWM") <= self.base + (4 << 20)
         self.highest, self.stop = self.base, threading.Event()

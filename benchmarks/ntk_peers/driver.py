@@ -56,7 +56,9 @@ class Place:
         placed = [{"core": self.core, "device": self.device, **c} for c in cells]
         command = [python, "-m", "benchmarks.ntk_peers.cell", json.dumps(placed)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=self.limit, env=environment, cwd=ROOT)
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=self.limit, env=environment, cwd=ROOT
+            )
         except subprocess.TimeoutExpired as stopped:
             out = stopped.stdout or b""
             text = out.decode() if isinstance(out, bytes) else out
@@ -124,7 +126,10 @@ def difference(a: Path, b: Path) -> float:
 
 
 def write(record: dict[str, Any]) -> None:
-    """Append a record, with the time."""
-    stamp = {"created": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())}
+    """Append a record, with the time and the machine."""
+    from selfdistill._core.record import environment
+
+    found = environment(record.get("device", "cpu"))
+    stamp = {"created": found["created"], "hardware": found["hardware"] | {"threads": 1}}
     with RECORDS.open("a") as file:
         file.write(json.dumps(stamp | record) + "\n")

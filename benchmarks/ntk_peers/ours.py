@@ -31,10 +31,8 @@ def build(network: str, named: dict[str, np.ndarray], x: np.ndarray, output: str
 
     def kernel(rows: torch.Tensor) -> np.ndarray:
         ntk = NTK(model, rows, output=output, memory=memory, rules=method != "ours-fallback", progress=False)
-        if method == "ours-operator":
-            k = ntk @ torch.eye(ntk.shape[1], dtype=ntk.dtype, device=device)
-        else:
-            k = ntk.matrix()
+        identity = torch.eye(ntk.shape[1], dtype=ntk.dtype, device=device) if method == "ours-operator" else None
+        k = ntk.matrix() if identity is None else ntk @ identity
         _last[:] = [ntk]
         k = k.cpu()
         n, c = len(rows), ntk.shape[0] // len(rows)

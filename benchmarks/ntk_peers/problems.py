@@ -7,6 +7,7 @@ channels and two residual blocks of stride 2 with 64 and 128 channels, no normal
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +111,7 @@ def flops(network: str, n: int, outputs: int) -> float:
         products of each layer's half kernel.
     """
     if network == "mlp":
-        pairs = list(zip(MLP_WIDTHS[:-1], MLP_WIDTHS[1:], strict=True))
+        pairs = list(pairwise(MLP_WIDTHS))
         passes = sum(2.0 * n * a * b for a, b in pairs) + outputs * sum(2.0 * n * a * b for a, b in pairs[1:])
         return passes + sum(float(n) * n * (a + outputs * b) for a, b in pairs)
     pixels = {"stem": 32 * 32, "0": 16 * 16, "1": 8 * 8, "head": 1}

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +10,7 @@ import numpy as np
 from benchmarks.ntk_peers import problems
 from benchmarks.ntk_peers.driver import Place, write
 
-K, PEAK_SHAPE = 20, (1000, 20_000, 1000)
+K = 20
 
 
 def run(place: Place, network: str, sizes: list[int], memory: str, *, exact: bool) -> None:
@@ -23,6 +20,7 @@ def run(place: Place, network: str, sizes: list[int], memory: str, *, exact: boo
         problem = problems.stored(place.work, network, n)
         common = {"method": "spectrum", "network": network, "n": n, "dtype": "float32", "problem": str(problem)}
         record: dict[str, Any] = {"suite": "spectrum", "network": network, "n": n, "k": K, "memory": memory}
+        record["device"] = place.device
         out = place.work / f"spectrum-{network}-{n}.npy"
         options = {"memory": memory, "k": K}
         results, wrong = place.start([{**common, "output": "sum", "options": options, "out": str(out)}])
@@ -41,7 +39,9 @@ def run(place: Place, network: str, sizes: list[int], memory: str, *, exact: boo
                 record["largest_relative_error"] = float(np.max(np.abs(a - b) / b))
             else:
                 record["exact_failed"] = wrong
-        print(json.dumps({k: record[k] for k in ("n", "cpu_s", "extra_bytes", "largest_relative_error") if k in record}))
+        print(
+            json.dumps({k: record[k] for k in ("n", "cpu_s", "extra_bytes", "largest_relative_error") if k in record})
+        )
         write(record)
 
 
@@ -85,7 +85,7 @@ def build(network: str, named: dict[str, np.ndarray], x: np.ndarray, output: str
             passes.append(block.shape[1])
             return counted(block)
 
-        object.__setattr__(ntk, "matmat", count)
+        vars(ntk)["matmat"] = count
         found = ntk.eigh(k)
         product = ntk.plan.product
         _facts.update(passes=len(passes), columns=sum(passes), trace=found.trace)

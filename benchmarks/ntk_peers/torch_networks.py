@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -48,7 +50,7 @@ class MLP(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        for i, (a, b) in enumerate(zip(MLP_WIDTHS[:-1], MLP_WIDTHS[1:], strict=True)):
+        for i, (a, b) in enumerate(pairwise(MLP_WIDTHS)):
             self.add_module(str(i), nn.Linear(a, b))
         self.relu = nn.ReLU()
 

@@ -220,7 +220,7 @@ def _each_gradient(
 
     told: set[str] = set()
     for name, leaf in leaves.items():
-        leaf.register_post_accumulate_grad_hook(finished(name))
+        leaf.register_post_accumulate_grad_hook(finished(name))  # type: ignore[no-untyped-call]
     with torch.enable_grad():
         logits = functional_call(model, leaves, args, kwargs)
         if logits.requires_grad:
