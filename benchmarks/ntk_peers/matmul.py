@@ -27,7 +27,7 @@ def build(network: str, named: Any, x: np.ndarray, output: str, options: dict[st
         b = torch.ones(inner, columns, dtype=dtype, device=device)
         out = a @ b
         best = float("inf")
-        for _ in range(5):
+        for _ in range(3):
             _synchronize(device)
             clock = time.perf_counter if device != "cpu" else time.process_time
             begun = clock()

@@ -176,7 +176,7 @@ def _spectrum(found: list[dict[str, Any]]) -> list[str]:
         '`NTK(model, inputs, output="sum", memory="2GiB").eigh(20)`, float32, one thread. Error: the largest relative',
         "one of the 20, against Lanczos to 1e-10 in 64 bits on the explicit float32 kernel.",
         "",
-        "| network | n | CPU-s | per example, ms | products | extra MiB | largest error | explicit and Lanczos, CPU-s |",
+        "| network | n | CPU-s | per example, ms | products | extra MiB | error | explicit and Lanczos, CPU-s |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for (network, n), r in sorted(mine.items()):

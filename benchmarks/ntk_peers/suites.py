@@ -37,14 +37,14 @@ SLOW = "more than 10 minutes expected from the smaller sizes"
 TUTORIAL = ("torch.func-tutorial", "measured at n = 300 and 1,000 for the CNN")
 SUITES: dict[str, tuple[Row, ...]] = {
     "small": (
-        Row("mlp", "sum", 300, 5, once=("torch.func", "torch.func-tutorial"), inner=5),
-        Row("mlp", "trace", 300, 5, leave=(TUTORIAL,), inner=3),
-        Row("mlp", "full", 100, 5, once=("torch.func",), leave=(TUTORIAL,), inner=5),
-        Row("cnn", "sum", 300, 5, once=("torch.func-tutorial",)),
+        Row("mlp", "sum", 300, 3, once=("torch.func", "torch.func-tutorial"), inner=5),
+        Row("mlp", "trace", 300, 3, leave=(TUTORIAL,), inner=3),
+        Row("mlp", "full", 100, 3, once=("torch.func",), leave=(TUTORIAL,), inner=5),
+        Row("cnn", "sum", 300, 3, once=("torch.func-tutorial",)),
         Row("cnn", "full", 100, 3, leave=(TUTORIAL, ("nngeometry", SLOW))),
     ),
     "medium": (
-        Row("mlp", "sum", 1000, 5, once=("torch.func",), leave=(TUTORIAL,), inner=3),
+        Row("mlp", "sum", 1000, 3, once=("torch.func",), leave=(TUTORIAL,), inner=3),
         Row("mlp", "trace", 1000, 3, once=("nngeometry",), leave=(TUTORIAL,)),
         Row("cnn", "sum", 1000, 3, once=("torch.func-tutorial", "nngeometry")),
         Row("cnn", "trace", 200, 3, leave=(TUTORIAL, ("nngeometry", SLOW))),
