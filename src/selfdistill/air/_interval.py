@@ -59,4 +59,7 @@ class Interval(NamedTuple):
         """
         pairs = zip(self.low.reshape(-1).tolist(), self.high.reshape(-1).tolist(), strict=True)
         entries: list[float | list[float]] = [(a + b) / 2 if b - a <= tolerance else [a, b] for a, b in pairs]
-        return list(entries) if self.low.ndim else entries[0]
+        if self.low.ndim:
+            return entries
+        (only,) = entries
+        return only
