@@ -1,0 +1,97 @@
+"""Which outputs a kernel looks at: for each example R directions in the space of its C logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from selfdistill._core.errors import SettingError
+
+__all__ = ["Directions", "Output"]
+
+Output = Literal["trace", "sum", "centered", "fisher", "full", "fisher_full"]
+
+
+@dataclass(frozen=True)
+class Directions:
+    r"""The R directions :math:`v_{ir} \in \mathbb{R}^C` whose gradients :math:`\nabla (v_{ir} \cdot f(x_i))` are used.
+
+    ========== ============================================ ===========
+    output     directions                                   R
+    ========== ============================================ ===========
+    trace      the C logits                                 C
+    sum        their sum                                    1
+    centered   an orthonormal basis of what sums to 0       C − 1
+    fisher     √p_r (e_r − p), with p = softmax(f)          C
+    full       the C logits, each a row of its own          C
+    ========== ============================================ ===========
+
+    ``fisher_full`` is to ``fisher`` what ``full`` is to ``trace``.
+
+    Attributes:
+        output: Name.
+        classes: C.
+
+    Raises:
+        SettingError: An unknown name, or ``centered`` with a single output.
+
+    Example:
+        >>> Directions("centered", 3).count, Directions("full", 3).traced
+        (2, False)
+    """
+
+    output: Output
+    classes: int
+
+    def __post_init__(self) -> None:
+        if self.output not in get_args(Output):
+            raise SettingError(f"output is {self.output!r}", f"Choose one of {', '.join(get_args(Output))}.")
+        if self.output == "centered" and self.classes < 2:
+            raise SettingError(
+                f"output='centered' has no direction left where the network has {self.classes} output",
+                "Use output='trace'.",
+            )
+
+    @property
+    def traced(self) -> bool:
+        """Whether directions are summed over, so that the kernel has a row for each example."""
+        return self.output not in {"full", "fisher_full"}
+
+    @property
+    def count(self) -> int:
+        """R."""
+        return {"sum": 1, "centered": self.classes - 1}.get(self.output, self.classes)
+
+    def of(self, logits: Tensor) -> Tensor:
+        """Give the directions of some examples.
+
+        Args:
+            logits: Outputs of the network, ``[m, C]``.
+
+        Returns:
+            ``[m, R, C]``; the first dimension may be a view of one row.
+        """
+        m, c = logits.shape
+        if self.output in {"fisher", "fisher_full"}:
+            p = logits.detach().softmax(-1)
+            eye = torch.eye(c, dtype=p.dtype, device=p.device)
+            return p.sqrt()[:, :, None] * (eye - p[:, None, :])
+        if self.output == "sum":
+            rows = logits.new_ones(1, c)
+        elif self.output == "centered":
+            rows = _helmert(c).to(logits)
+        else:
+            rows = torch.eye(c, dtype=logits.dtype, device=logits.device)
+        return rows.expand(m, *rows.shape)
+
+
+def _helmert(c: int) -> Tensor:
+    """Orthonormal rows ``[c - 1, c]``, each of which sums to 0 (Helmert's basis)."""
+    rows = torch.zeros(c - 1, c, dtype=torch.float64)
+    for r in range(1, c):
+        rows[r - 1, :r], rows[r - 1, r] = 1.0, -float(r)
+        rows[r - 1] /= (r * (r + 1)) ** 0.5
+    return rows

@@ -1,0 +1,198 @@
+"""The kernel as a matrix: for each group of parameters one sweep over the examples, then one product."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+from selfdistill._core import dist
+from selfdistill.ntk._inputs import Inputs
+from selfdistill.ntk._jacobian import Item, Jacobian, Piece
+from selfdistill.ntk._plan import Group, block_rows
+
+__all__ = ["add_product", "diagonal", "explicit", "gathered", "share_of", "sweep"]
+
+
+def explicit(
+    jacobian: Jacobian,
+    inputs: Inputs,
+    other: Inputs | None,
+    groups: Sequence[Group],
+    chunk: int,
+    share: tuple[int, int],
+    tell: Callable[[int], None],
+) -> Tensor:
+    """Compute a kernel.
+
+    Args:
+        jacobian: Gives the gradients.
+        inputs: Examples of the rows.
+        other: Examples of the columns; the same as the rows if left out.
+        groups: Parameters by sweep.
+        chunk: Examples at once.
+        share: First row of this process and the one after its last.
+        tell: Called with the number of examples that just went through the network.
+
+    Returns:
+        ``[N, M]``, where N and M count examples, or examples times directions where the directions are not summed.
+        With a share of the rows, these rows alone.
+    """
+    first, last = share
+    each = 1 if jacobian.directions.traced else jacobian.directions.count
+    columns = len(inputs if other is None else other)
+    like = next(iter(jacobian.structure.parameters.values())).detach()
+    kernel = like.new_zeros((last - first) * each, columns * each, dtype=jacobian.structure.dtype)
+    alone = dist.world() == 1
+    for group in groups:
+        left = sweep(jacobian, inputs, first, last, group.items, chunk, kernel, tell)
+        if other is not None:
+            for start in range(0, columns, chunk):
+                stop = min(start + chunk, columns)
+                right = sweep(jacobian, other, start, stop, group.items, chunk, kernel, tell)
+                add_product(kernel[:, start * each : stop * each], left, right)
+        elif alone:
+            for start, stop in block_rows(columns):
+                rows = [piece.rows(start, stop) for piece in left]
+                rest = [piece.rows(start, columns) for piece in left]
+                add_product(kernel[start * each : stop * each, start * each :], rows, rest)
+        else:
+            for begin, end, right in _from_each(left, columns):
+                add_product(kernel[:, begin * each : end * each], left, right)
+    if other is None and alone:
+        for start, stop in block_rows(columns):
+            a, b = start * each, stop * each
+            kernel[b:, a:b] = kernel[a:b, b:].T
+            kernel[a:b, a:b] = kernel[a:b, a:b].triu() + kernel[a:b, a:b].triu(1).T
+    return kernel
+
+
+def sweep(
+    jacobian: Jacobian,
+    inputs: Inputs,
+    first: int,
+    last: int,
+    items: Sequence[Item],
+    chunk: int,
+    like: Tensor,
+    tell: Callable[[int], None],
+) -> list[Piece]:
+    """Differentiate the network for a range of examples, chunk by chunk."""
+    pieces = [jacobian.empty(item, last - first, like) for item in items]
+    for start in range(first, last, chunk):
+        stop = min(start + chunk, last)
+        jacobian.fill(inputs, start, items, [piece.rows(start - first, stop - first) for piece in pieces])
+        tell(stop - start)
+    return pieces
+
+
+def add_product(kernel: Tensor, left: Sequence[Piece], right: Sequence[Piece]) -> None:
+    """Add to a kernel what some parameters contribute.
+
+    Args:
+        kernel: ``[N, M]``, added to in place; its size says whether directions are summed over.
+        left: Gradients of the rows' examples.
+        right: The same parameters' for the columns' examples.
+    """
+    for a, b in zip(left, right, strict=True):
+        n, m, r = len(a.right), len(b.right), a.right.shape[1]
+        traced = kernel.shape == (n, m)
+        x, y = (v.right.flatten(1) if traced else v.right.flatten(0, 1) for v in (a, b))
+        if a.left is None or b.left is None:
+            kernel.addmm_(x, y.T)
+        elif traced:
+            kernel.addcmul_(a.left @ b.left.T, x @ y.T)
+        else:
+            kernel.view(n, r, m, r).addcmul_((a.left @ b.left.T)[:, None, :, None], (x @ y.T).view(n, r, m, r))
+
+
+def _from_each(left: list[Piece], columns: int) -> Generator[tuple[int, int, list[Piece]]]:
+    """Send each process's gradients to all: first and last example, and the pieces."""
+    for source in range(dist.world()):
+        first, last = share_of(columns, source, dist.world())
+        yield (
+            first,
+            last,
+            [
+                Piece(
+                    None if piece.left is None else _sent(piece.left, source, last - first),
+                    _sent(piece.right, source, last - first),
+                )
+                for piece in left
+            ],
+        )
+
+
+def _sent(mine: Tensor, source: int, rows: int) -> Tensor:
+    part = mine if source == dist.rank() else mine.new_empty(rows, *mine.shape[1:])
+    torch.distributed.broadcast(part, source)
+    return part
+
+
+def share_of(n: int, rank: int, world: int) -> tuple[int, int]:
+    """Give a process's share of n rows.
+
+    Args:
+        n: Rows.
+        rank: Number of the process.
+        world: Processes.
+
+    Returns:
+        Its first row, and the one after its last.
+
+    Example:
+        >>> [share_of(5, rank, 2) for rank in (0, 1)]
+        [(0, 3), (3, 5)]
+    """
+    size, more = divmod(n, world)
+    first = rank * size + min(rank, more)
+    return first, first + size + (rank < more)
+
+
+def gathered(mine: Tensor, n: int, each: int) -> Tensor:
+    """Put the rows of all processes together.
+
+    Args:
+        mine: The rows of this process's share of n examples, ``[share · each, b]``.
+        n: Examples in all.
+        each: Rows per example.
+
+    Returns:
+        ``[n · each, b]`` on each process. Cost: one all-gather.
+    """
+    if dist.world() == 1:
+        return mine
+    shares = [share_of(n, rank, dist.world()) for rank in range(dist.world())]
+    padded = mine.new_zeros(max(last - first for first, last in shares) * each, mine.shape[1])
+    padded[: len(mine)] = mine
+    parts = [torch.empty_like(padded) for _ in shares]
+    torch.distributed.all_gather(parts, padded)
+    return torch.cat([v[: (last - first) * each] for v, (first, last) in zip(parts, shares, strict=True)])
+
+
+def diagonal(
+    jacobian: Jacobian,
+    inputs: Inputs,
+    groups: Sequence[Group],
+    chunk: int,
+    share: tuple[int, int],
+    tell: Callable[[int], None],
+) -> Tensor:
+    """Compute squared norms of gradients, one sweep for each group; see `explicit`. float64."""
+    traced = jacobian.directions.traced
+    like = next(iter(jacobian.structure.parameters.values())).detach()
+    parts = []
+    first, last = share
+    for start in range(first, last, chunk):
+        stop = min(start + chunk, last)
+        total = torch.zeros(stop - start, jacobian.directions.count, dtype=torch.float64)
+        for group in groups:
+            for piece in sweep(jacobian, inputs, start, stop, group.items, chunk, like, tell):
+                squares = piece.right.square().sum(-1)
+                if piece.left is not None:
+                    squares = squares * piece.left.square().sum(-1, keepdim=True)
+                total += squares.cpu()
+        parts.append(total.sum(1) if traced else total.flatten())
+    return torch.cat(parts)

@@ -1,0 +1,356 @@
+"""The neural tangent kernel of a network: a linear operator, a matrix, and its leading eigenpairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, final
+
+import numpy as np
+import torch
+from scipy.sparse.linalg import LinearOperator
+from torch import Tensor, nn
+
+from selfdistill._core import dist
+from selfdistill._core.errors import DataError, SettingError
+from selfdistill.ntk._directions import Directions, Output
+from selfdistill.ntk._gram import diagonal, explicit, gathered, share_of
+from selfdistill.ntk._inputs import Inputs
+from selfdistill.ntk._jacobian import Jacobian
+from selfdistill.ntk._krylov import block_krylov
+from selfdistill.ntk._pham2013sketch import sketch
+from selfdistill.ntk._plan import Cost, Plan, Planner, parse_bytes
+from selfdistill.ntk._products import Products
+from selfdistill.ntk._progress import showing
+from selfdistill.ntk._spectrum import Spectrum, checked_rows
+from selfdistill.ntk._structure import Structure
+
+__all__ = ["NTK"]
+
+_DENSE = 2048  # up to this many rows, all eigenpairs in 64 bit take seconds
+_BLOCK = 20
+_SKETCH = 4096
+
+
+@final
+class NTK:
+    r"""Neural tangent kernel of a network on some examples, empirical, at its present weights.
+
+    With :math:`v_{ir}` the directions of ``output`` (see the table) and :math:`f` the logits,
+
+    .. math::
+
+        K_{ij} = \sum_r \big\langle \nabla_\theta (v_{ir} \cdot f(x_i)),\;
+        \nabla_\theta (v_{jr} \cdot f(x_j)) \big\rangle
+
+    Nothing is divided: not by the classes (neural-tangents divides a trace by them), not by the examples. Parameters
+    are those that require a gradient, or all where none does.
+
+    ``"trace"`` sums over the C logits. ``"sum"`` takes their sum as the one output: cheap, C times less work, but it is
+    the one direction that softmax cannot see. ``"centered"`` leaves that direction out: trace less sum / C.
+    ``"fisher"`` weighs with softmax: directions :math:`\sqrt{p_r}(e_r - p)`, so that its trace is that of the Fisher
+    matrix :math:`J^\top(\mathrm{diag}\,p - pp^\top)J`. ``"full"`` keeps all pairs of logits, row ``i C + c``;
+    ``"fisher_full"`` all pairs of Fisher's directions: its eigenvalues are the Fisher matrix's.
+
+    Layers with a rule (Linear, Conv1d and 2d, LayerNorm, GroupNorm, BatchNorm in evaluation mode, Embedding) are
+    differentiated per sample from their inputs and the gradients at their outputs; for a Linear layer on vectors the
+    gradient is never formed. All else, attention's own weights for instance, goes through `torch.func` per sample. The
+    rules are compared with autograd on two examples first; a parameter where they differ goes the slow way.
+
+    Args:
+        model: Any module that maps ``[n, ...]`` to logits ``[n, C]``, one example at a time.
+        inputs: Examples of the rows: a tensor or array ``[n, ...]``, a tuple of them passed by position, or a dict
+            passed by name.
+        other: Examples of the columns; the same as the rows if left out.
+        output: Which kernel.
+        memory: Most bytes to use beside network and inputs: a number, or text such as ``"2GiB"``.
+        parameters: Says by name which parameters count.
+        rules: Whether layers' rules are used; without, everything goes through `torch.func`: slow, and a check.
+        progress: Whether the cost and a bar are shown on stderr; if left out, on a terminal.
+
+    Raises:
+        SettingError: No parameters, layers in training mode that couple or randomise examples, an unknown output, or
+            less memory than the least that works, which is told.
+        DataError: Weights, inputs or outputs that are not finite, a single example, outputs that are not ``[n, C]``.
+
+    Cost: see `plan`. Precision: that of the network; eigenpairs in float64.
+
+    References:
+        Jacot, Gabriel & Hongler (2018), arXiv 1806.07572, section 4. Novak, Sohl-Dickstein & Schoenholz (2022), arXiv
+        2206.08720: layerwise contractions.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> kernel = NTK(model, torch.randn(5, 3))
+        >>> kernel.shape, kernel.matrix().shape, (kernel @ torch.ones(5, 1)).shape
+        ((5, 5), torch.Size([5, 5]), torch.Size([5, 1]))
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: Any,
+        other: Any = None,
+        *,
+        output: Output = "trace",
+        memory: int | str = "2GiB",
+        parameters: Callable[[str], bool] | None = None,
+        rules: bool = True,
+        progress: bool | None = None,
+    ) -> None:
+        like = next(model.parameters(), torch.zeros(()))
+        self.inputs = Inputs(inputs, like)
+        self.symmetric = other is None or other is inputs
+        self.other = self.inputs if self.symmetric else Inputs(other, like, "other")
+        if self.symmetric and len(self.inputs) < 2:
+            raise DataError("the kernel of 1 example is a single number", "Give at least 2 examples.")
+        self.memory, self.progress = parse_bytes(memory), progress
+        probe = self.inputs if len(self.inputs) > 1 else self.other
+        if len(probe) < 2:
+            raise DataError("inputs and other hold 1 example each", "Give at least 2 in one of them.")
+        self.structure = Structure(model, probe, parameters, rules=rules)
+        self.directions = Directions(output, self.structure.classes)
+        self.jacobian = Jacobian(self.structure, self.directions)
+        self._kept: Products | None = None
+
+    # -- what it is ----------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        each = 1 if self.directions.traced else self.directions.count
+        return len(self.inputs) * each, len(self.other) * each
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Data type of the network's outputs and of the matrix."""
+        return self.structure.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.inputs.device
+
+    @property
+    def plan(self) -> Plan:
+        """What each layer, the matrix and a product will cost; print it."""
+        planner = self._planner()
+        costs: list[Cost | None] = []
+        for work in (planner.explicit, partial(planner.product, _BLOCK)):
+            try:
+                costs.append(work()[-1])
+            except SettingError:
+                costs.append(None)
+        shape = (len(self.inputs), len(self.other))
+        return Plan(self.directions.output, shape, planner.layer_plans(), costs[0], costs[1], _BLOCK, self.memory)
+
+    def _planner(self) -> Planner:
+        first, last = self._share()
+        return Planner(
+            self.structure,
+            self.directions,
+            len(self.inputs),
+            len(self.other),
+            self.memory,
+            symmetric=self.symmetric,
+            share=last - first,
+        )
+
+    def _share(self) -> tuple[int, int]:
+        return share_of(len(self.inputs), dist.rank(), dist.world())
+
+    # -- the matrix ----------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def matrix(self) -> Tensor:
+        """Compute the kernel as a matrix.
+
+        Returns:
+            `shape`, in `dtype`, on `device`; exactly symmetric for one set of inputs. Over several processes each
+            gets its own rows, `torch.distributed` world of n shared out evenly and in order.
+
+        Raises:
+            SettingError: It does not fit the memory; the least that works is told.
+        """  # noqa: DOC502 (raised by what is called)
+        groups, chunk, cost = self._planner().explicit()
+        first, last = self._share()
+        examples = len(groups) * (last - first + (0 if self.symmetric else len(self.other)))
+        forecast = f"{self.directions.output} kernel {self.shape[0]:,} x {self.shape[1]:,}: {cost}"
+        with showing(forecast, examples, self.progress) as tell:
+            other = None if self.symmetric else self.other
+            return explicit(self.jacobian, self.inputs, other, groups, chunk, (first, last), tell)
+
+    # -- products ------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def matmat(self, block: Tensor | np.ndarray) -> Tensor:
+        """Multiply a block of vectors, without the matrix.
+
+        Args:
+            block: ``[columns, b]``.
+
+        Returns:
+            ``[rows, b]``, in `dtype`, on `device`; the same on each process where there are several.
+
+        Raises:
+            DataError: Another number of rows.
+            SettingError: Not even one vector fits the memory.
+        """
+        vectors = checked_rows(block, self.shape[1], "the block").to(self.device, self.dtype)
+        if vectors.ndim != 2:
+            raise DataError(f"the block has shape {tuple(vectors.shape)}", "Give [columns, b], or use matvec.")
+        b = vectors.shape[1]
+        try:
+            groups, chunk, keep, cost = self._planner().product(b)
+        except SettingError:
+            if b == 1:
+                raise
+            half = b // 2
+            return torch.cat([self.matmat(vectors[:, :half]), self.matmat(vectors[:, half:])], 1)
+        work = self._kept if keep and self._kept is not None else None
+        if work is None:
+            work = Products(self.jacobian, self.inputs, self.other, groups, chunk, keep=keep)
+        first, last = self._share()
+        examples = (1 if keep else cost.sweeps) * (last - first) if work is not self._kept else 0
+        self._kept = work if keep else self._kept
+        forecast = f"{self.directions.output} kernel times {b} vectors: {cost}"
+        with showing(forecast, examples, self.progress) as tell:
+            return work(vectors, tell)
+
+    def matvec(self, vector: Tensor | np.ndarray) -> Tensor:
+        """Multiply one vector ``[columns]``; see `matmat`."""
+        return self.matmat(torch.as_tensor(vector)[:, None])[:, 0]
+
+    def __matmul__(self, block: Tensor) -> Tensor:
+        """Multiply a vector or a block of them."""
+        return self.matvec(block) if block.ndim == 1 else self.matmat(block)
+
+    @property
+    def T(self) -> NTK:  # noqa: N802 (torch's and numpy's name)
+        """The transpose: rows and columns exchanged."""
+        if self.symmetric:
+            return self
+        turned: NTK = object.__new__(NTK)
+        vars(turned).update(vars(self))
+        turned.inputs, turned.other, turned._kept = self.other, self.inputs, None
+        return turned
+
+    def to_scipy(self) -> LinearOperator:
+        """Wrap it for scipy, ``eigsh`` for instance.
+
+        Returns:
+            The operator on float64 arrays; arithmetic stays in `dtype`.
+
+        Example:
+            >>> model = nn.Linear(3, 1).double()
+            >>> NTK(model, torch.eye(3).double()).to_scipy().matvec(np.ones(3))
+            array([4., 4., 4.])
+        """
+
+        def times(block: np.ndarray) -> np.ndarray:
+            return (self @ torch.as_tensor(block)).cpu().double().numpy()
+
+        def back(block: np.ndarray) -> np.ndarray:
+            return (self.T @ torch.as_tensor(block)).cpu().double().numpy()
+
+        return LinearOperator(self.shape, matvec=times, matmat=times, rmatvec=back, rmatmat=back, dtype=np.float64)
+
+    # -- eigenpairs ----------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def eigh(
+        self,
+        k: int | None = None,
+        *,
+        labels: Tensor | np.ndarray | None = None,
+        tolerance: float = 1e-3,
+        preview: bool = False,
+        seed: int = 0,
+    ) -> Spectrum:
+        """Find the k leading eigenpairs.
+
+        Small kernels are decomposed densely in 64 bit. Else by block Krylov with full orthogonalisation, on the matrix
+        where that is cheaper by the forecast, or on the operator; its start block holds the labels and random vectors.
+
+        Args:
+            k: How many pairs; all if left out.
+            labels: ``[rows]`` or ``[rows, c]``, such as centred one-hot labels: resolved first.
+            tolerance: Relative error of each eigenvalue.
+            preview: From a sketch of the gradients, about 5 % off for the leading pairs: a quick look, no result.
+            seed: Of random vectors and sketch.
+
+        Returns:
+            The pairs, each with its residual; those of a preview have none (NaN).
+
+        Raises:
+            SettingError: ``k`` outside 1 to n, a kernel between two sets, or too little memory.
+            DataError: Labels of another length.
+        """  # noqa: DOC502 (raised by what is called)
+        n = self.shape[0]
+        k = n if k is None else k
+        if not self.symmetric:
+            raise SettingError("a kernel between two sets of inputs has no eigenpairs", "Leave `other` out.")
+        if not 1 <= k <= n:
+            raise SettingError(f"k is {k}, but a kernel of {n} rows has 1 to {n} eigenpairs", "Ask for fewer.")
+        given = None if labels is None else checked_rows(labels, n, "labels").double().reshape(n, -1)
+        if preview:
+            return self._preview(k, seed)
+        if n <= _DENSE and self._fits():
+            return Spectrum.of(gathered(self.matrix(), len(self.inputs), self._each), k)
+        width = min(n, max(_BLOCK, 10 + (given.shape[1] if given is not None else 0)))
+        start = torch.randn(n, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        if given is not None:
+            start[:, : given.shape[1]] = given
+        product: Callable[[Tensor], Tensor] = self.matmat
+        if self._fits() and self._matrix_is_cheaper(k, width):
+            mine = self.matrix()
+            product = lambda q: gathered(mine @ q.to(mine), len(self.inputs), self._each)
+        return block_krylov(product, start, k, trace=float(self.diagonal().sum()), tolerance=tolerance)
+
+    def _preview(self, k: int, seed: int) -> Spectrum:
+        groups, chunk, *_ = self._planner().product(1)
+        with showing("preview from a sketch", len(groups) * len(self.inputs), self.progress) as tell:
+            rows = sketch(self.jacobian, self.inputs, groups, chunk, _SKETCH, seed, tell).cpu().double()
+        left, values, _ = torch.linalg.svd(rows, full_matrices=False)
+        unknown = torch.full((k,), torch.nan, dtype=torch.float64)
+        return Spectrum(values[:k] ** 2, left[:, :k], unknown, float((rows**2).sum()))
+
+    def _fits(self) -> bool:
+        try:
+            self._planner().explicit()
+        except SettingError:
+            return False
+        return True
+
+    def _matrix_is_cheaper(self, k: int, width: int) -> bool:
+        """Compare the matrix with as many products as the Krylov space will need."""
+        planner = self._planner()
+        try:
+            *_, keep, cost = planner.product(width)
+        except SettingError:
+            return True
+        passes = 3 + 2.5 * k / width  # measured: 5 for 20 pairs in blocks of 20, 9 for 50
+        first = planner.first_sweep() if keep else 0.0
+        return planner.explicit()[-1].flops <= first + passes * cost.flops
+
+    @torch.no_grad()
+    def diagonal(self) -> Tensor:
+        """Compute the diagonal: one sweep.
+
+        Returns:
+            float64 ``[rows]`` on the CPU, the same on each process.
+
+        Raises:
+            SettingError: A kernel between two sets.
+        """
+        if not self.symmetric:
+            raise SettingError("a kernel between two sets of inputs has no diagonal", "Leave `other` out.")
+        groups, chunk, *_ = self._planner().product(1)
+        first, last = self._share()
+        with showing("diagonal", len(groups) * (last - first), self.progress) as tell:
+            mine = diagonal(self.jacobian, self.inputs, groups, chunk, (first, last), tell)
+        return gathered(mine[:, None], len(self.inputs), self._each)[:, 0].cpu()
+
+    @property
+    def _each(self) -> int:
+        return 1 if self.directions.traced else self.directions.count

@@ -1,0 +1,265 @@
+"""How a network is laid out: which layers hold which parameters, which of them have a rule, and a check of it all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, final
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils.flop_counter import FlopCounterMode
+
+from selfdistill._core.errors import DataError, SettingError
+from selfdistill.ntk._inputs import Inputs
+from selfdistill.ntk._layers import is_known, layer_rows, own_parameters
+from selfdistill.ntk._recorder import Call, Recorder, checked_logits, full_precision
+
+__all__ = ["Structure", "Use", "checked_model"]
+
+_COUPLED = 1e-3  # relative difference of an example's outputs alone and beside another: rounding gives about 1e-6
+_AGREE = 1e-3  # relative difference of a parameter's gradient by our rule and by autograd
+
+
+class Use(NamedTuple):
+    """A parameter as a layer holds it.
+
+    Attributes:
+        module: The layer's name.
+        local: The parameter's name in it.
+    """
+
+    module: str
+    local: str
+
+
+class LayerCost(NamedTuple):
+    """What a recorded layer costs for one example.
+
+    Attributes:
+        module: Its name.
+        flops: Of its forward pass; 0 where it is no matrix product.
+        positions: S, how many vectors of one example its weight multiplies; 0 where it is no matrix product.
+        bytes_in: Of its input.
+        bytes_out: Of its output.
+    """
+
+    module: str
+    flops: int
+    positions: int
+    bytes_in: int
+    bytes_out: int
+
+
+@final
+class Structure:
+    """What was found on a probe of two examples.
+
+    Each parameter is one of three kinds. *factored*: the weight (and bias) of a Linear layer used once on one vector
+    per example; its gradient is an outer product and is never formed. *ruled*: of layers with a rule for per-sample
+    gradients. *other*: everything else, and whatever the rules got wrong on the probe.
+
+    Args:
+        model: The network.
+        inputs: Examples, of which the first two are used.
+        chosen: Says by name which parameters count; those that require a gradient if left out, or all where none does.
+        rules: Whether rules may be used; without, all is *other*.
+
+    Raises:
+        SettingError: No parameters, or layers in training mode that couple or randomise examples.
+        DataError: Weights or outputs that are not finite, outputs of another shape, or examples that depend on another.
+    """
+
+    def __init__(
+        self, model: nn.Module, inputs: Inputs, chosen: Callable[[str], bool] | None = None, *, rules: bool = True
+    ) -> None:
+        self.model = model
+        self.parameters = checked_model(model, chosen)
+        self._modules = dict(model.named_modules(remove_duplicate=True))
+        self.uses: dict[str, list[Use]] = {name: [] for name in self.parameters}
+        self.factored: dict[str, str | None] = {}  # weight -> its bias, which goes with it
+        args, kwargs = inputs.chunk(0, 2)
+        with full_precision(model):
+            self._uncoupled(args, kwargs)
+            self._find_uses()
+            layers = {use.module for uses in self.uses.values() for use in uses} if rules else set()
+            logits, calls = self.recorder(layers).run(args, kwargs)
+            self.classes = logits.shape[1]
+            self.dtype, self.order = logits.dtype, [call.module for call in calls]
+            self.layers = [_measured(self._modules[c.module], c) for c in calls]
+            self.other = self._verify(args, kwargs, logits, calls)
+            self.flops, self.saved = _pass_cost(model, args, kwargs)
+        self.other_set = set(self.other)
+        self._factor()
+
+    def module(self, name: str) -> nn.Module:
+        """Give a layer by its name."""
+        return self.model.get_submodule(name)
+
+    def recorder(self, layers: Iterable[str]) -> Recorder:
+        """Watch some layers."""
+        return Recorder(self.model, {name: self._modules[name] for name in layers})
+
+    def check_calls(self, calls: list[Call], wanted: set[str]) -> None:
+        """Refuse a pass that used other layers than the probe did.
+
+        Raises:
+            DataError: The order of layers differs.
+        """
+        expected = [name for name in self.order if name in wanted]
+        if [call.module for call in calls] != expected:
+            raise DataError(
+                "the network uses its layers in another order for other examples",
+                "Pass rules=False: slower, and right.",
+            )
+
+    def _uncoupled(self, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            both = checked_logits(self.model(*args, **kwargs), args, kwargs)
+            again = self.model(*args, **kwargs)
+            alone = self.model(*(v[:1] for v in args), **{k: v[:1] for k, v in kwargs.items()})
+        scale = both.abs().max().clamp(min=1e-30)
+        if float((both - again).abs().max() / scale) > _COUPLED:
+            raise DataError("the network gives other outputs each time", "Switch randomness off: model.eval().")
+        if float((both[:1] - alone).abs().max() / scale) > _COUPLED:
+            raise DataError(
+                "an example's outputs depend on the others beside it, so it has no gradient of its own",
+                "Call model.eval(), and use layers that treat examples one by one.",
+            )
+
+    def _find_uses(self) -> None:
+        names = {id(p): name for name, p in self.parameters.items()}
+        for module_name, module in self._modules.items():
+            if is_known(module):
+                for local, p in own_parameters(module).items():
+                    if id(p) in names:
+                        self.uses[names[id(p)]].append(Use(module_name, local))
+
+    def _verify(
+        self, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], logits: Tensor, calls: list[Call]
+    ) -> list[str]:
+        """Compare the rules' gradients of a random direction with autograd's; name the parameters where they differ."""
+        generator = torch.Generator().manual_seed(0)
+        direction = torch.randn(logits.shape, generator=generator).to(logits)
+        expected = _reference(self.model, self.parameters, args, kwargs, direction)
+        grads: tuple[Tensor | None, ...] = ()
+        if calls:
+            grads = torch.autograd.grad(logits, [c.out for c in calls], direction, allow_unused=True)
+        scale = max((float(v.norm()) for v in expected.values()), default=0.0)
+        wrong = []
+        for name, p in self.parameters.items():
+            total = torch.zeros(p.numel(), dtype=logits.dtype, device=logits.device)
+            for use in self.uses[name]:
+                for call, grad in zip(calls, grads, strict=True):
+                    if call.module == use.module and grad is not None:
+                        layer = self._modules[use.module]
+                        rows = grad.new_empty(len(grad), 1, p.numel())
+                        layer_rows(layer, use.local, call.x, grad[:, None], slice(0, len(p)), rows)
+                        total += rows.sum((0, 1))
+            error = float((total - expected[name].reshape(-1)).norm())
+            used = any(call.module == use.module for use in self.uses[name] for call in calls)
+            if error > _AGREE * float(expected[name].norm()) + 1e-6 * scale or not used:
+                wrong.append(name)
+        return wrong
+
+    def _factor(self) -> None:
+        counts = {name: self.order.count(name) for name in set(self.order)}
+        single = {layer.module for layer in self.layers if layer.positions == 1}
+        owner = {(use.module, use.local): name for name, uses in self.uses.items() for use in uses}
+        for name, uses in self.uses.items():
+            if name in self.other_set or len(uses) != 1 or uses[0].local != "weight":
+                continue
+            layer = uses[0].module
+            if isinstance(self._modules[layer], nn.Linear) and counts.get(layer) == 1 and layer in single:
+                bias = owner.get((layer, "bias"))
+                alone = bias is not None and bias not in self.other_set and len(self.uses[bias]) == 1
+                self.factored[name] = bias if alone else None
+
+
+def _measured(module: nn.Module, call: Call) -> LayerCost:
+    size_in, size_out = (v[0].numel() * v.element_size() for v in (call.x, call.out))
+    if not isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
+        return LayerCost(call.module, 0, 0, size_in, size_out)
+    channels = call.out.shape[-1 if isinstance(module, nn.Linear) else 1]
+    positions = call.out[0].numel() // channels
+    return LayerCost(call.module, 2 * positions * module.weight.numel(), positions, size_in, size_out)
+
+
+def _pass_cost(model: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> tuple[float, float]:
+    """Count a forward pass: FLOPs and bytes kept for the backward pass, per example."""
+    seen: dict[int, int] = {}
+    fixed = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers(), *args, *kwargs.values()]}
+
+    def pack(t: Tensor) -> Tensor:
+        pointer = t.untyped_storage().data_ptr()
+        if pointer not in fixed:
+            seen[pointer] = t.untyped_storage().nbytes()
+        kept.append(t)  # so that no address is used twice
+        return t
+
+    kept: list[Tensor] = []
+    leaves = {n: p.detach().clone().requires_grad_(True) for n, p in model.named_parameters()}
+    fixed |= {t.untyped_storage().data_ptr() for t in leaves.values()}
+    hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t)
+    with torch.enable_grad(), FlopCounterMode(display=False) as counter, hooks:
+        out = functional_call(model, leaves, args, kwargs)
+    return counter.get_total_flops() / len(out), sum(seen.values()) / len(out)
+
+
+def _reference(
+    model: nn.Module,
+    parameters: dict[str, nn.Parameter],
+    args: tuple[Tensor, ...],
+    kwargs: dict[str, Tensor],
+    direction: Tensor,
+) -> dict[str, Tensor]:
+    leaves = {name: p.detach().clone().requires_grad_(True) for name, p in parameters.items()}
+    with torch.enable_grad():
+        logits = functional_call(model, leaves, args, kwargs)
+        found = torch.autograd.grad(logits, list(leaves.values()), direction, allow_unused=True)
+    dense = [torch.zeros_like(p) if g is None else g for g, p in zip(found, leaves.values(), strict=True)]
+    return {name: (g.to_dense() if g.is_sparse else g) for name, g in zip(leaves, dense, strict=True)}
+
+
+def checked_model(model: nn.Module, chosen: Callable[[str], bool] | None) -> dict[str, nn.Parameter]:
+    """Give the parameters that count, having checked that the network has a kernel.
+
+    Args:
+        model: The network.
+        chosen: Says by name which parameters count; see `Structure`.
+
+    Returns:
+        Parameters by name, a shared one once.
+
+    Raises:
+        SettingError: No parameters, or layers in training mode that couple or randomise examples.
+        DataError: Weights that are not finite.
+    """
+    everything = dict(model.named_parameters())
+    if not everything:
+        raise SettingError(f"{type(model).__name__} has no parameters, so no tangent kernel", "Give a network.")
+    if chosen is None:
+        found = {n: p for n, p in everything.items() if p.requires_grad} or everything
+    else:
+        found = {n: p for n, p in everything.items() if chosen(n)}
+        if not found:
+            some = ", ".join(list(everything)[:3])
+            raise SettingError("parameters chooses none of the network's", f"Its names are {some}, ...")
+    for name, value in [*everything.items(), *model.named_buffers()]:
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise DataError(
+                f"{name} of the network has NaN or infinite values", "Training diverged: use another checkpoint."
+            )
+    for name, module in model.named_modules():
+        norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+        if norm and (module.training or module.running_mean is None):
+            raise SettingError(
+                f"{name or 'the network'} is a {type(module).__name__} that normalises by the batch, so examples have "
+                "no gradient of their own",
+                "Call model.eval()." if module.running_mean is not None else "Give it track_running_stats=True.",
+            )
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0:
+            raise SettingError(
+                f"{name or 'the network'} is a {type(module).__name__} in training mode", "Call model.eval()."
+            )
+    return found
