@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from selfdistill.air._checkpoints import along_checkpoints, read_state
 from selfdistill.air._clock import Clock, Fit, fit_scale, per_step
 from selfdistill.air._cortes2012alignment import kernel_alignment, subspace_overlap, target_alignment
 from selfdistill.air._curves import Curves, predicted_curves
@@ -11,39 +12,61 @@ from selfdistill.air._flow import Flow, default_times
 from selfdistill.air._interval import Interval
 from selfdistill.air._labels import centred, keep_rate, noise_part, noise_variance, one_hot, transition_counts
 from selfdistill.air._learning_order import LearningOrder, learning_order
+from selfdistill.air._monitor import AirMonitor, choose_examples
+from selfdistill.air._network_kernel import network_kernel
 from selfdistill.air._retrieval import anisotropy, anisotropy_at_start, random_retrieved, retrieved
-from selfdistill.air._stopping import RULES, Stop, label_noise_variance, stopping_time, wrong_share
+from selfdistill.air._snapshot import Examples, Kernel, Snapshot, calibrated, outputs_of, snapshot
+from selfdistill.air._stopping import (
+    RULES,
+    Stop,
+    epoch_of_agreement,
+    label_noise_variance,
+    stopping_time,
+    wrong_share,
+)
 
 __all__ = [
     "RULES",
+    "AirMonitor",
     "Clock",
     "Curves",
+    "Examples",
     "Fit",
     "Flow",
     "Interval",
+    "Kernel",
     "LearningOrder",
     "RandomEnergy",
+    "Snapshot",
     "Stop",
+    "along_checkpoints",
     "anisotropy",
     "anisotropy_at_start",
+    "calibrated",
     "captured",
     "centred",
+    "choose_examples",
     "default_times",
     "effective_ranks",
+    "epoch_of_agreement",
     "fit_scale",
     "information_gap",
     "keep_rate",
     "kernel_alignment",
     "label_noise_variance",
     "learning_order",
+    "network_kernel",
     "noise_part",
     "noise_variance",
     "one_hot",
+    "outputs_of",
     "per_step",
     "predicted_curves",
     "random_captured",
     "random_retrieved",
+    "read_state",
     "retrieved",
+    "snapshot",
     "stopping_time",
     "subspace_overlap",
     "target_alignment",

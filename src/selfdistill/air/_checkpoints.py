@@ -47,7 +47,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
             return inner or dict(found)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise DataError(f"{path} is not readable as data: {one_line(error)}", "Save a state dict of tensors.") from error
+        raise DataError(
+            f"{path} is not readable as data: {one_line(error)}", "Save a state dict of tensors."
+        ) from error
     while isinstance(found, Mapping) and not any(isinstance(v, Tensor) for v in found.values()):
         inside = next((found[name] for name in _WRAPPERS if name in found), None)
         if inside is None:

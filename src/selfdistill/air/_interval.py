@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -48,7 +48,7 @@ class Interval(NamedTuple):
         """Distance of the bounds."""
         return self.high - self.low
 
-    def listed(self, tolerance: float = 1e-9) -> float | list[float | list[float]]:
+    def listed(self, tolerance: float = 1e-9) -> Any:
         """Write as JSON takes it: a number where the bounds agree, else ``[low, high]``.
 
         Args:
@@ -58,8 +58,5 @@ class Interval(NamedTuple):
             One entry, or a list of them for a tensor of one dimension.
         """
         pairs = zip(self.low.reshape(-1).tolist(), self.high.reshape(-1).tolist(), strict=True)
-        entries: list[float | list[float]] = [(a + b) / 2 if b - a <= tolerance else [a, b] for a, b in pairs]
-        if self.low.ndim:
-            return entries
-        (only,) = entries
-        return only
+        entries = [(a + b) / 2 if b - a <= tolerance else [a, b] for a, b in pairs]
+        return entries if self.low.ndim else entries[0]

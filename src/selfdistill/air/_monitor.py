@@ -60,9 +60,9 @@ class AirMonitor:
 
     .. math:: \text{spent} + \text{forecast} \le \text{budget} \cdot \text{trained}
 
-    The first forecast comes from a look at an eighth of the subset, taken as growing with the square of the examples,
-    and itself put off until it fits; later ones are the dearest measurement so far. The initial network is copied at
-    the start and measured once that fits, so that drift and energies begin at initialisation.
+    The first forecast comes from a look at an eighth of the subset after the first epoch, taken as growing with the
+    square of the examples; later ones are the dearest measurement so far. The initial network is copied at the start
+    and measured once that fits, so that drift and energies begin at initialisation.
 
     Args:
         model: The network that trains. It is copied, never changed.
@@ -87,13 +87,14 @@ class AirMonitor:
         SettingError: ``every`` below 1 or a budget outside (0, 1].
 
     Example:
-        >>> model, x, y = nn.Linear(3, 2), torch.randn(40, 3), torch.arange(40) % 2
-        >>> ticks = iter(range(0, 10_000, 100))
-        >>> monitor = AirMonitor(model, x, y, lambda net, z: Spectrum.of(z @ z.T), now=lambda: next(ticks), budget=1.0)
-        >>> for event in (RunStarted(9, 0, 40, 1), *(EpochDone(epoch) for epoch in range(9))):
-        ...     monitor(event)
-        >>> [found.name for found in monitor.snapshots][:2]
-        ['start', 'epoch ...']
+        >>> model, x, y, clock = nn.Linear(3, 2), torch.randn(40, 3), torch.arange(40) % 2, [0.0]
+        >>> monitor = AirMonitor(model, x, y, lambda net, z: Spectrum.of(z @ z.T), every=2, now=lambda: clock[0])
+        >>> monitor(RunStarted(epochs=4, first_epoch=0, examples=40, steps=1))
+        >>> for epoch in range(4):
+        ...     clock[0] += 60.0  # a minute of training; here measuring takes no time
+        ...     monitor(EpochDone(epoch))
+        >>> [found.name for found in monitor.snapshots]
+        ['start', 'epoch 2', 'epoch 4']
     """
 
     def __init__(
@@ -127,17 +128,17 @@ class AirMonitor:
         self._now = now
         self.snapshots: list[Snapshot] = []
         self.spent = self.trained = 0.0
-        self._dearest = self._probe = 0.0
+        self._dearest = 0.0
         self._first: Spectrum | None = None
         self._start: nn.Module | None = None
         self._resumed = now()
-        self._next = 0
+        self._next, self._name, self._begun_at = every, "start", 0
 
     def __call__(self, event: Event) -> None:
         """Take an event of the loop."""
         if isinstance(event, RunStarted):
             self._start = copy.deepcopy(self.model)
-            self._name = "start" if event.first_epoch == 0 else f"epoch {event.first_epoch}"
+            self._name = self._name if event.first_epoch == 0 else f"epoch {event.first_epoch}"
             self._begun_at, self._next = event.first_epoch, event.first_epoch + self.every
             self._resumed = self._now()
         elif isinstance(event, EpochDone):
@@ -145,16 +146,26 @@ class AirMonitor:
             self._look(event.epoch + 1)
             self._resumed = self._now()
 
+    @property
+    def told(self) -> str:
+        """What was measured and what it cost, in a sentence."""
+        share = 100 * self.spent / max(self.trained, 1e-9)
+        if self.snapshots or not self._dearest:
+            return f"{len(self.snapshots)} measurements in {self.spent:.1f} s, {share:.1f} % of the training time"
+        return (
+            f"nothing was measured: it would take about {self._dearest:.1f} s, and {100 * self.budget:g} % of the "
+            f"{self.trained:.1f} s of training allow less; take fewer examples or a larger budget"
+        )
+
     def _fits(self, forecast: float) -> bool:
         return self.spent + forecast <= self.budget * self.trained
 
     def _look(self, epoch: int) -> None:
         """Measure what is due and fits: a probe, then the start, then now."""
         if not self._dearest:
-            if self._probe == 0 and self._fits(0.0):
-                few = Examples(self.examples.inputs[::_PROBE], self.examples.given[::_PROBE], self.examples.classes)
-                self._probe = self._timed(lambda: self.kernel(copy.deepcopy(self.model).eval(), few.inputs))
-            self._dearest = self._probe * _PROBE**2
+            few = self.examples.inputs[:: min(_PROBE, len(self.examples) // 2)]
+            took = self._timed(lambda: self.kernel(copy.deepcopy(self.model).eval(), few))
+            self._dearest = took * (len(self.examples) / len(few)) ** 2
         if self._start is not None and self._fits(self._dearest):
             self._measure(self._name, self._start, self._begun_at)
             self._start = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Literal, cast
 
 from torch import Tensor, nn
 
@@ -19,26 +19,38 @@ def network_kernel(
     output: str = "trace",
     rank: int | None = None,
     memory: str = "2GiB",
-    progress: Callable[[float], None] | None = None,
+    progress: bool | None = False,
     labels: Tensor | None = None,
 ) -> Kernel:
     """Make the function that takes spectra, see `selfdistill.ntk.NTK`.
 
     Args:
         output: "trace", "sum", "centered" or "fisher".
-        rank: Leading pairs; all if left out and there are at most `DENSE` examples, else 200.
+        rank: Leading pairs; if left out, all of at most `DENSE` examples, else 200.
         memory: Budget.
-        progress: Told the share done.
+        progress: Whether cost and a bar are shown on stderr; ``None``: on a terminal.
         labels: Label matrix ``[n, C]`` to start the search for leading pairs from.
 
     Returns:
         From a network and inputs to a spectrum.
+
+    Example:
+        >>> import torch
+        >>> network_kernel()(nn.Linear(3, 2), torch.randn(5, 3)).complete
+        True
     """
 
     def take(model: nn.Module, inputs: Tensor) -> Spectrum:
-        operator = NTK(model, inputs, output=output, memory=memory, progress=progress)
-        if len(inputs) <= DENSE:
-            return Spectrum.of(operator.matrix(), k=None if rank is None else min(rank, len(inputs)))
-        return operator.eigh(min(rank or 200, len(inputs)), labels=labels)
+        n = len(inputs)
+        operator = NTK(
+            model,
+            inputs,
+            output=cast("Literal['trace', 'sum', 'centered', 'fisher']", output),
+            memory=memory,
+            progress=progress,
+        )
+        if n <= DENSE:
+            return Spectrum.of(operator.matrix(), k=None if rank is None else min(rank, n))
+        return operator.eigh(min(rank or 200, n), labels=labels)
 
     return take

@@ -127,7 +127,7 @@ def calibrated(model: nn.Module, inputs: Tensor) -> nn.Module:
             norm.momentum = None  # the plain mean over the batches
             norm.train()
         with torch.no_grad():
-            for part in inputs.split(256):
+            for part in torch.split(inputs, 256):
                 if len(part) > 1 or len(inputs) == 1:
                     twin(part)
         for norm, old in zip(norms, _norms(model), strict=True):
@@ -159,7 +159,7 @@ def outputs_of(model: nn.Module, inputs: Tensor, batch: int = 512) -> Tensor:
         [[0.5, 0.5]]
     """
     place = next((p.device for p in model.parameters()), torch.device("cpu"))
-    parts = [model(part.to(place)) for part in inputs.split(batch)]
+    parts = [model(part.to(place)) for part in torch.split(inputs, batch)]
     if parts[0].ndim != 2:
         raise DataError(f"the network's outputs have shape {tuple(parts[0].shape)}", "They must be logits, [n, C].")
     return torch.cat(parts).double().softmax(1).cpu()

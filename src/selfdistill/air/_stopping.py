@@ -14,7 +14,7 @@ from selfdistill.air._labels import one_hot, symmetric_matrix
 from selfdistill.air._retrieval import checked_times, learned
 from selfdistill.ntk import Spectrum
 
-__all__ = ["RULES", "Stop", "label_noise_variance", "stopping_time", "wrong_share"]
+__all__ = ["RULES", "Stop", "epoch_of_agreement", "label_noise_variance", "stopping_time", "wrong_share"]
 
 RULES = ("accuracy", "truth", "variance", "gcv", "left-out")
 """What `stopping_time` can go by; the first two need the truth, the last two nothing."""
@@ -239,3 +239,30 @@ def known_rate_variance(wrong: float, classes: int) -> float:
         0.375
     """
     return float(1 - symmetric_matrix(classes, wrong)[0].square().sum())
+
+
+def epoch_of_agreement(agreement: Tensor, level: float) -> float:
+    """Find when measured training reaches the agreement that is predicted for the time to stop.
+
+    The clock of a network whose kernel grows runs fast; what share of the given labels is fitted at the best moment
+    depends on it far less.
+
+    Args:
+        agreement: Share of training examples predicted as given, at first and after each epoch, ``[epochs + 1]``.
+        level: The share at the time to stop.
+
+    Returns:
+        Epochs, with a fraction on a straight line; infinite if it is never reached.
+
+    Example:
+        >>> epoch_of_agreement(torch.tensor([0.0, 0.5, 0.75]), 0.625)
+        1.5
+    """
+    there = (agreement >= level).nonzero().flatten()
+    if not len(there):
+        return float("inf")
+    at = int(there[0])
+    if at == 0:
+        return 0.0
+    before, after = float(agreement[at - 1]), float(agreement[at])
+    return at - 1 + (level - before) / (after - before)
