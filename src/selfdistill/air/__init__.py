@@ -8,6 +8,7 @@ from selfdistill.air._cortes2012alignment import kernel_alignment, subspace_over
 from selfdistill.air._curves import Curves, predicted_curves
 from selfdistill.air._effective_rank import effective_ranks
 from selfdistill.air._energy import RandomEnergy, captured, information_gap, random_captured
+from selfdistill.air._figures import FIGURES, draw, save_figures
 from selfdistill.air._flow import Flow, default_times
 from selfdistill.air._interval import Interval
 from selfdistill.air._labels import centred, keep_rate, noise_part, noise_variance, one_hot, transition_counts
@@ -24,9 +25,12 @@ from selfdistill.air._stopping import (
     stopping_time,
     wrong_share,
 )
+from selfdistill.air._study import SCHEMA, Measured, study
 
 __all__ = [
+    "FIGURES",
     "RULES",
+    "SCHEMA",
     "AirMonitor",
     "Clock",
     "Curves",
@@ -36,6 +40,7 @@ __all__ = [
     "Interval",
     "Kernel",
     "LearningOrder",
+    "Measured",
     "RandomEnergy",
     "Snapshot",
     "Stop",
@@ -47,6 +52,7 @@ __all__ = [
     "centred",
     "choose_examples",
     "default_times",
+    "draw",
     "effective_ranks",
     "epoch_of_agreement",
     "fit_scale",
@@ -66,8 +72,10 @@ __all__ = [
     "random_retrieved",
     "read_state",
     "retrieved",
+    "save_figures",
     "snapshot",
     "stopping_time",
+    "study",
     "subspace_overlap",
     "target_alignment",
     "transition_counts",

@@ -17,6 +17,7 @@ from selfdistill.ntk import Spectrum
 __all__ = ["Clock", "Fit", "fit_scale", "per_step"]
 
 _LOSSES = ("squared", "cross-entropy")
+_PARTS = 8
 _OUTPUTS = ("trace", "sum", "centered", "fisher")
 
 
@@ -149,13 +150,15 @@ class Fit(NamedTuple):
     unscaled: float
 
 
-def fit_scale(curves: Curves, times: Tensor, agreement: Tensor) -> Fit:
+def fit_scale(curves: Curves, times: Tensor, agreement: Tensor, since: Tensor | None = None) -> Fit:
     """Fit one time-scale factor to a measured agreement curve; nothing else is fitted.
 
     Args:
         curves: What the kernel predicts.
         times: Kernel times of the measurements, ``[m]``, such as those of a `Clock` after each epoch.
         agreement: Measured share of training examples predicted as given, ``[m]``.
+        since: Where each is a mean over a stretch of training, as that of an epoch is, the time that began it, ``[m]``;
+            the predicted curve is then averaged alike.
 
     Returns:
         The factor of least squared error, from 1/1000 to 1000 in steps of 1 %.
@@ -174,9 +177,12 @@ def fit_scale(curves: Curves, times: Tensor, agreement: Tensor) -> Fit:
     if len(times) != len(agreement) or not len(times):
         raise SettingError(f"{len(times)} times, but {len(agreement)} measurements", "Give one for each.")
     x, y = curves.times.log().numpy(), curves.agreement.middle.numpy()
-    at = torch.as_tensor(times).double().clamp(min=1e-300).log().numpy()
+    end = torch.as_tensor(times).double()
+    begin = end if since is None else torch.as_tensor(since).double()
+    parts = torch.arange(_PARTS, dtype=torch.float64)[:, None].add(0.5) / _PARTS
+    at = (begin + parts * (end - begin)).clamp(min=1e-300).log().numpy()
     measured = torch.as_tensor(agreement).double().numpy()
     grid = np.concatenate([[0.0], np.arange(-694, 695) * 0.00995])
-    errors = [float(np.sqrt(np.mean((np.interp(at + g, x, y) - measured) ** 2))) for g in grid]
+    errors = [float(np.sqrt(np.mean((np.interp(at + g, x, y).mean(0) - measured) ** 2))) for g in grid]
     best = int(np.argmin(errors))
     return Fit(float(np.exp(grid[best])), errors[best], errors[0])

@@ -241,15 +241,16 @@ def known_rate_variance(wrong: float, classes: int) -> float:
     return float(1 - symmetric_matrix(classes, wrong)[0].square().sum())
 
 
-def epoch_of_agreement(agreement: Tensor, level: float) -> float:
+def epoch_of_agreement(agreement: Tensor, level: float, epochs: Tensor | None = None) -> float:
     """Find when measured training reaches the agreement that is predicted for the time to stop.
 
     The clock of a network whose kernel grows runs fast; what share of the given labels is fitted at the best moment
     depends on it far less.
 
     Args:
-        agreement: Share of training examples predicted as given, at first and after each epoch, ``[epochs + 1]``.
+        agreement: Share of training examples predicted as given, at first and after each epoch, ``[m]``.
         level: The share at the time to stop.
+        epochs: When each was measured, ``[m]``; 0, 1, 2, ... if left out.
 
     Returns:
         Epochs, with a fraction on a straight line; infinite if it is never reached.
@@ -261,8 +262,8 @@ def epoch_of_agreement(agreement: Tensor, level: float) -> float:
     there = (agreement >= level).nonzero().flatten()
     if not len(there):
         return float("inf")
-    at = int(there[0])
+    at, when = int(there[0]), torch.arange(len(agreement)).double() if epochs is None else epochs.double()
     if at == 0:
-        return 0.0
+        return float(when[0])
     before, after = float(agreement[at - 1]), float(agreement[at])
-    return at - 1 + (level - before) / (after - before)
+    return float(when[at - 1] + (level - before) / (after - before) * (when[at] - when[at - 1]))
