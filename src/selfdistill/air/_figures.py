@@ -126,7 +126,7 @@ def _retrieval(axes: Axes, record: Mapping[str, Any]) -> None:
     axes.legend(loc="upper left")
 
 
-_TIME = "kernel time $t$ (learning rate x steps)"
+_TIME = r"kernel time $t$ (learning rate $\times$ steps)"
 
 
 def _mark(axes: Axes, x: float, text: str) -> None:
@@ -152,43 +152,46 @@ def _span(axes: Axes, times: Sequence[float], last: Sequence[Any]) -> None:
 
 
 def _curves(axes: Axes, record: Mapping[str, Any]) -> None:
-    found = record["curves"]
-    times = found["time"]
-    _line(axes, times, [_percent(v) for v in found["agreement"]], "agrees with given, predicted", _ORANGE, "-")
+    found, stop = record["curves"], record["stopping"][record["stopping_rule"]]
+    times, measured = found["time"], found.get("measured")
+    _line(axes, times, [_percent(v) for v in found["agreement"]], "agreement, predicted", _ORANGE, "-")
     if found["accuracy"] is not None:
-        label = f"agrees with {_clean(record).removesuffix(' labels')}, predicted"
-        _line(axes, times, [_percent(v) for v in found["accuracy"]], label, _BLUE, "--")
-    measured, stop = found.get("measured"), record["stopping"][record["stopping_rule"]]
-    if measured is not None:
-        scale = found["scale"]["scale"]
-        at = np.array(measured["time"]) * scale
-        kept = at >= times[0]
-        axes.plot(
-            at[kept],
-            100 * np.array(measured["agreement"])[kept],
-            "o",
-            color=_BLACK,
-            markersize=2.6,
-            label="agrees with given, measured",
-        )
-        if "test_accuracy" in measured:
-            axes.plot(
-                at[kept],
-                100 * np.array(measured["test_accuracy"])[kept],
-                "^",
-                color=_GREEN,
-                markersize=2.6,
-                markerfacecolor="none",
-                markeredgewidth=0.7,
-                label="test accuracy, measured",
-            )
-    axes.axvline(stop["time"], color=_GREEN, linewidth=1.0)
+        label = "accuracy" if record["data"]["clean_is"] == "truth" else "agreement with refined"
+        _line(axes, times, [_percent(v) for v in found["accuracy"]], f"{label}, predicted", _BLUE, "--")
     if stop["latest"] > stop["earliest"]:
         axes.axvspan(stop["earliest"], stop["latest"], color=_GREEN, alpha=0.12, linewidth=0)
-    _mark(axes, stop["time"], "stop" if stop["epoch"] is None else f"stop, epoch {stop['epoch']:.1f}")
-    axes.set(xscale="log", xlabel=_TIME, ylabel="share of training examples (%)", ylim=(0, 103))
+    axes.axvline(stop["time"], color=_GREEN, linewidth=1.0)
+    _mark(axes, stop["time"], "stop")
+    if measured is not None:
+        _measured(axes, record, stop)
+    axes.set(xscale="log", xlabel=_TIME, ylabel="share of examples (%)", ylim=(0, 103))
     _span(axes, times, [_percent(v) for v in found["agreement"]])
-    axes.legend(loc="lower right")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.22), ncols=2, columnspacing=1.0, fontsize=6.5)
+
+
+def _measured(axes: Axes, record: Mapping[str, Any], stop: Mapping[str, Any]) -> None:
+    """Lay the run's curves beside the predicted ones, its time multiplied by the one factor that was fitted."""
+    found = record["curves"]
+    scale, measured = found["scale"]["scale"], found["measured"]
+    at = np.array(measured["time"]) * scale
+    kept = at >= found["time"][0]
+    dots: dict[str, Any] = {"markersize": 2.6, "linestyle": "none"}
+    label = rf"agreement, measured ($t \times {scale:.2g}$)"
+    axes.plot(at[kept], 100 * np.array(measured["agreement"])[kept], marker="o", color=_BLACK, label=label, **dots)
+    if "test_accuracy" in measured:
+        accuracy = 100 * np.array(measured["test_accuracy"])[kept]
+        axes.plot(
+            at[kept], accuracy, marker="^", color=_SKY, markerfacecolor="none", label="test accuracy, measured", **dots
+        )
+    if stop["epoch"] is not None:
+        level = 100 * stop["agreement"]
+        x = float(np.interp(stop["epoch"], measured["epoch"], at))
+        axes.plot([x, stop["time"]], [level, level], color=_GREEN, linestyle=":", linewidth=1.0)
+        axes.plot([x], [level], marker="D", color=_GREEN, markersize=4, linestyle="none")
+        axes.annotate(
+            f"epoch {stop['epoch']:.1f}", (x, level), (-3, 5), textcoords="offset points", ha="right", fontsize=7,
+            color=_GREEN,
+        )  # fmt: skip
 
 
 FIGURES: Mapping[str, Callable[[Any, Mapping[str, Any]], None]] = {
@@ -208,13 +211,13 @@ def draw(name: str, record: Mapping[str, Any]) -> Figure:
         record: What ``air.json`` holds.
 
     Returns:
-        The figure, 3.4 by 2.6 inches; nothing global of matplotlib is touched.
+        The figure, 3.4 inches wide, one column of a page; nothing global of matplotlib is touched.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
+        figure = Figure(figsize=(_WIDTH, _HEIGHT + (0.45 if name == "curves" else 0.0)), layout="constrained")
         axes = figure.add_subplot()
         axes.tick_params(width=0.6, length=2.5)
         axes.tick_params(which="minor", width=0.4, length=1.5)
