@@ -68,7 +68,7 @@ def test_a_run_with_truth(there, capsys, tmp_path):
     assert record["curves"]["measured"]["plain"]
 
 
-def test_a_run_without_truth_takes_its_refined_labels_and_says_so(there, capsys, undrawn):
+def test_a_run_without_truth_takes_its_refined_labels_and_says_so(there, capsys):
     code, out, _ = call(capsys, "air", there / "bare", "--examples", "40", "--rank", "12")
     assert code == 0
     assert "No true labels are known: the run's refined labels stand in for them." in out

@@ -66,6 +66,9 @@ def test_one_factor_is_found_and_only_that():
     curves = Curves(t, Interval.exact(1 - torch.exp(-t)), None, Interval.exact(t), None)
     at = torch.linspace(0.1, 5, 30)
     fit = fit_scale(curves, at, 1 - torch.exp(-0.2 * at))
+    since = at - 0.1
+    means = 1 - (torch.exp(-0.6 * since) - torch.exp(-0.6 * at)) / 0.06
+    assert fit_scale(curves, at, means, since).scale == pytest.approx(0.6, rel=0.02)
     assert fit.scale == pytest.approx(0.2, rel=0.02)
     assert fit.error < 2e-3 < fit.unscaled
 

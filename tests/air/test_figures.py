@@ -62,7 +62,7 @@ def test_axes_say_what_and_in_which_unit(record):
     assert said["energy"][2] == ["true, initial", "noise, initial", "true, trained", "noise, trained", "random"]
     assert said["retrieval"][2] == ["true labels", "noise", "random labels"]
     assert all(r"learning rate $\times$ steps" in said[name][0] for name in ("retrieval", "curves"))
-    assert said["curves"][2][0] == "agreement, predicted"
+    assert said["curves"][2][0] == "given, predicted"
     assert said["curves"][3][0] == "stop"
     assert said["curves"][3][1].startswith("epoch ")
 
@@ -79,12 +79,12 @@ def test_colours_are_those_of_okabe_and_ito_and_lines_differ_without_them(record
 
 def test_every_case_draws():
     refined = texts(draw("curves", made("refined")))
-    assert "agreement with refined, predicted" in refined[2]
+    assert "refined, predicted" in refined[2]
     bare = made(None, rank=8, run=False)
     assert texts(draw("energy", bare))[2] == ["given", "random"]
     bands = draw("retrieval", bare).axes[0].collections
     assert len(bands) >= 1  # what missing pairs leave open is shaded
-    assert texts(draw("curves", bare))[2] == ["agreement, predicted"]
+    assert texts(draw("curves", bare))[2] == ["given, predicted"]
 
 
 def test_files_are_svg_with_text_and_png_to_print(record, tmp_path):

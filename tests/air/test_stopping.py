@@ -5,15 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
+from torch import nn
 
 from selfdistill._core.errors import SettingError
 from selfdistill.air import (
     RULES,
     Flow,
     default_times,
+    epoch_of_agreement,
     label_noise_variance,
+    network_kernel,
     noise_variance,
     one_hot,
+    outputs_of,
+    per_step,
     predicted_curves,
     stopping_time,
     transition_counts,
@@ -97,6 +103,43 @@ def test_bounds_hold_the_whole_spectrums_score_and_time(gram, labels, rule):
         assert (part.score.low <= whole.score.low + 1e-9).all()
         assert (whole.score.high <= part.score.high + 1e-9).all()
         assert part.earliest <= whole.time <= part.latest
+
+
+def test_a_real_network_is_stopped_near_its_best_epoch():
+    """An MLP on digits with 40 % wrong labels, SGD and cross-entropy: GCV sees neither truth nor noise rate."""
+    x, y = (torch.tensor(part) for part in load_digits(return_X_y=True))
+    x = (x / 16 - 0.3).float()
+    g = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(y), generator=g)
+    train, test = order[:500], order[500:]
+    move = torch.rand(500, generator=g) < 0.4
+    given = torch.where(move, (y[train] + torch.randint(1, 10, (500,), generator=g)) % 10, y[train])
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 10))
+    rates = per_step(network_kernel()(net, x[train]), 10)
+    flow = Flow(rates, one_hot(given, 10), outputs_of(net, x[train]))
+    times = default_times(rates, 60)
+    level = predicted_curves(flow, times, given).at(stopping_time(flow, times, given, "gcv").time)["agreement"]
+    sgd, agreement, accuracy = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9), [], []
+    for _ in range(41):
+        agreement.append(float((outputs_of(net, x[train]).argmax(1) == given).double().mean()))
+        accuracy.append(float((outputs_of(net, x[test]).argmax(1) == y[test]).double().mean()))
+        for batch in torch.randperm(500, generator=g).split(50):
+            sgd.zero_grad()
+            nn.functional.cross_entropy(net(x[train[batch]]), given[batch]).backward()
+            sgd.step()
+    stop = round(epoch_of_agreement(torch.tensor(agreement), level))
+    assert max(accuracy) - accuracy[-1] > 0.15  # memorised in the end
+    # measured on seeds 0, 1, 2: 0.077, 0.009, 0.014 lost, against 0.190, 0.202, 0.160 by the last epoch
+    assert max(accuracy) - accuracy[stop] < 0.5 * (max(accuracy) - accuracy[-1])
+
+
+def test_the_epoch_of_an_agreement():
+    path = torch.tensor([0.1, 0.5, 0.4, 0.8])
+    assert epoch_of_agreement(path, 0.05) == 0
+    assert epoch_of_agreement(path, 0.6) == pytest.approx(2.5)
+    assert epoch_of_agreement(path, 0.6, torch.tensor([0, 0.5, 1.5, 2.5])) == pytest.approx(2)
+    assert epoch_of_agreement(path, 0.9) == float("inf")
 
 
 def test_what_is_refused(gram, labels):

@@ -154,17 +154,17 @@ def _span(axes: Axes, times: Sequence[float], last: Sequence[Any]) -> None:
 def _curves(axes: Axes, record: Mapping[str, Any]) -> None:
     found, stop = record["curves"], record["stopping"][record["stopping_rule"]]
     times, measured = found["time"], found.get("measured")
-    _line(axes, times, [_percent(v) for v in found["agreement"]], "agreement, predicted", _ORANGE, "-")
+    _line(axes, times, [_percent(v) for v in found["agreement"]], "given, predicted", _ORANGE, "-")
     if found["accuracy"] is not None:
-        label = "accuracy" if record["data"]["clean_is"] == "truth" else "agreement with refined"
-        _line(axes, times, [_percent(v) for v in found["accuracy"]], f"{label}, predicted", _BLUE, "--")
+        label = f"{_clean(record).removesuffix(' labels')}, predicted"
+        _line(axes, times, [_percent(v) for v in found["accuracy"]], label, _BLUE, "--")
     if stop["latest"] > stop["earliest"]:
         axes.axvspan(stop["earliest"], stop["latest"], color=_GREEN, alpha=0.12, linewidth=0)
     axes.axvline(stop["time"], color=_GREEN, linewidth=1.0)
     _mark(axes, stop["time"], "stop")
     if measured is not None:
         _measured(axes, record, stop)
-    axes.set(xscale="log", xlabel=_TIME, ylabel="share of examples (%)", ylim=(0, 103))
+    axes.set(xscale="log", xlabel=_TIME, ylabel="agreement with labels (%)", ylim=(0, 103))
     _span(axes, times, [_percent(v) for v in found["agreement"]])
     axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.22), ncols=2, columnspacing=1.0, fontsize=6.5)
 
@@ -176,13 +176,11 @@ def _measured(axes: Axes, record: Mapping[str, Any], stop: Mapping[str, Any]) ->
     at = np.array(measured["time"]) * scale
     kept = at >= found["time"][0]
     dots: dict[str, Any] = {"markersize": 2.6, "linestyle": "none"}
-    label = rf"agreement, measured ($t \times {scale:.2g}$)"
+    label = rf"given, measured ($t \times {scale:.2g}$)"
     axes.plot(at[kept], 100 * np.array(measured["agreement"])[kept], marker="o", color=_BLACK, label=label, **dots)
     if "test_accuracy" in measured:
-        accuracy = 100 * np.array(measured["test_accuracy"])[kept]
-        axes.plot(
-            at[kept], accuracy, marker="^", color=_SKY, markerfacecolor="none", label="test accuracy, measured", **dots
-        )
+        ends, share = scale * np.array(measured["end_time"]), 100 * np.array(measured["test_accuracy"])
+        axes.plot(ends, share, marker="^", color=_SKY, markerfacecolor="none", label="test, measured", **dots)
     if stop["epoch"] is not None:
         level = 100 * stop["agreement"]
         x = float(np.interp(stop["epoch"], measured["epoch"], at))

@@ -158,6 +158,7 @@ def _curves(curves: Curves, measured: Measured | None, scale: dict[str, float] |
         found["measured"] = {
             "epoch": [epoch + 0.5 for epoch in range(len(measured.agreement))],
             "time": ((measured.clock.times[1:] + measured.clock.times[:-1]) / 2).tolist(),
+            "end_time": measured.clock.times[1:].tolist(),
             "agreement": list(measured.agreement),
             "plain": measured.plain,
         } | {name: list(curve) for name, curve in measured.others.items()}
