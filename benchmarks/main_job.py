@@ -200,13 +200,13 @@ def finished() -> dict[str, dict[str, Any]]:
     return {json.dumps(row["cell"], sort_keys=True): row for row in rows if row.get("schema") == 1}
 
 
-def run(suite: str, folder: Path, workers: int) -> None:
-    """Run the cells of a suite that have no record yet."""
+def run(suite: str, folder: Path, workers: int, threads: int | None = None) -> None:
+    """Run the cells of a suite that have no record yet; threads per training: the cores over the workers."""
     done = finished()
     todo = [c for c in cells(suite) if json.dumps(c, sort_keys=True) not in done]
     todo.sort(key=lambda c: c["holdout"])  # the main comparison first
     print(f"{suite}: {len(todo)} cells to run", file=sys.stderr)
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = threads or max(1, (os.cpu_count() or 1) // workers)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         futures = {pool.submit(run_cell, cell, str(folder), threads): cell for cell in todo}
         for future in as_completed(futures):
@@ -228,10 +228,11 @@ def main() -> None:
     parser.add_argument("command", choices=["run", "report"])
     parser.add_argument("suite", nargs="?")
     parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2, help="trainings at a time")
+    parser.add_argument("--threads", type=int, help="threads of each training; default: the cores over the workers")
     arguments = parser.parse_args()
     if arguments.command == "run":
-        run(arguments.suite or "fashion-mlp", arguments.data, arguments.workers)
+        run(arguments.suite or "fashion-mlp", arguments.data, arguments.workers, arguments.threads)
     else:
         from benchmarks.main_job_report import report
 

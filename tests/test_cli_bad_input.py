@@ -59,6 +59,10 @@ def put(row: int, column: int, value: str) -> Callable[[list[list[str]]], object
     return lambda body: body[row].__setitem__(column, value)
 
 
+def ids(body: list[list[str]]) -> None:
+    body += [[str(i), "1", "1", "ab"[i % 2]] for i in range(24, 60)]
+
+
 def one_class(body: list[list[str]]) -> None:
     for row in body:
         row[3] = "a"
@@ -134,6 +138,7 @@ BAD_DATA = {
     "unknown kind of file": (document, [], "t.docx is of a kind that is not known (.docx)"),
     "unknown column": (table, ["--label", "labl"], "has no column 'labl' (--label). Did you mean 'label'?"),
     "unknown column to ignore": (table, ["--ignore", "zz"], "has no column 'zz' (--ignore)"),
+    "ids as labels": (lambda: table(ids), ["--label", "key"], "no two of the 60 labels of t.csv are alike ('0', '1', "),
     "one class": (lambda: table(one_class), [], "hold only the class 'a', but training needs at least 2 classes"),
     "missing label": (lambda: table(put(3, 3, "")), [], "no label in 1 of 24 rows: 3 "),
     "infinite feature": (lambda: table(put(5, 1, "inf")), [], "column 'x' holds an infinite value in row 5"),
@@ -216,7 +221,7 @@ def test_no_room_on_disk(capsys, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 2**20, 2**20))
     line = refused(capsys, "fit", table(), *FEW)
-    assert "has 1 MiB free, but the run needs about 48 MiB. Free space or choose another folder with --out." in line
+    assert "has 1 MiB free, but the run needs about 16 MiB. Free space or choose another folder with --out." in line
 
 
 def test_a_folder_that_may_not_be_written(capsys, monkeypatch):

@@ -18,12 +18,14 @@ X = pd.DataFrame({"x": np.arange(60.0), "k": ["a", "b"] * 30})
 Y = np.array(["p", "q", "q"] * 20)
 
 
+@pytest.mark.filterwarnings("ignore:The number of unique classes is greater than 50%")  # scikit-learn's, before ours
 @pytest.mark.parametrize(
     ("settings", "frame", "y", "text"),
     [
         ({}, X, np.array(["p", "", "q"] * 20), "has no label in 20 of 60 rows: .* Fill them in.$"),
         ({}, X.assign(x=np.inf), Y, "infinite value in row 0 .*. Replace it by a number or empty the cell.$"),
         ({}, X.assign(x=[[1]] * 60), Y, "must hold numbers, categories or text. Flatten it first.$"),
+        ({}, X, np.arange(60), "no two of the 60 labels .* nothing to learn. Give labels that repeat.$"),
         ({"device": "cuda:99"}, X, Y, "device 'cuda:99' is not there. Choose device auto or cpu.$"),
         ({"lr": 1e9, "epochs": 20}, X, Y, "the loss became .*. Lower lr.$"),
     ],

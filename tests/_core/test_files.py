@@ -8,7 +8,7 @@ from collections import namedtuple
 import pytest
 
 from selfdistill._core.errors import ResourceError
-from selfdistill._core.files import atomic, check_room, digest, read_json, write_json
+from selfdistill._core.files import atomic, check_room, digest, read_json, room_for, write_json
 
 
 def test_a_crash_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -32,6 +32,25 @@ def test_a_full_disk_is_named_with_the_way_out(tmp_path):
     with pytest.raises(PermissionError), atomic(tmp_path / "a.txt"):
         raise PermissionError(errno.EACCES, "no")
     assert not list(tmp_path.iterdir())
+
+
+def as_torch_says():
+    try:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+    except OSError:
+        raise RuntimeError("unexpected pos 704 vs 598")  # noqa: B904 (what torch does)
+
+
+def as_safetensors_says():
+    raise ValueError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+@pytest.mark.parametrize("write", [as_torch_says, as_safetensors_says])
+def test_a_full_disk_is_known_whatever_library_writes(tmp_path, write):
+    with pytest.raises(ResourceError, match=r"no room on disk to write .*a\.txt"), room_for(tmp_path / "a.txt"):
+        write()
+    with pytest.raises(ValueError, match="os error 2"), room_for(tmp_path / "a.txt"):
+        raise ValueError("no such file (os error 2)")
 
 
 def test_the_files_mode_is_kept(tmp_path):

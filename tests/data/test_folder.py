@@ -89,6 +89,17 @@ def test_nothing_readable(tmp_path):
         read(tmp_path, ReadOptions(skip_bad=True))
 
 
+def test_images_too_large_to_train_on_are_refused_with_their_size(tmp_path):
+    for name in ("a/1.png", "b/2.png"):
+        (tmp_path / name).parent.mkdir()
+        Image.new("1", (1024, 1025)).save(tmp_path / name)
+    with pytest.raises(
+        DataError, match=r"have 1,024 x 1,025 pixels, but training takes at most 1,048,576. .*such as 64"
+    ):
+        read(tmp_path)
+    assert read(tmp_path, ReadOptions(image_size=8)).inputs.shape == (2, 1, 8, 8)
+
+
 def bomb(width, height):
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

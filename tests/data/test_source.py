@@ -45,8 +45,22 @@ def test_labels_that_measure_are_refused():
             from_arrays(X, labels)
     with pytest.raises(DataError, match="11 different numbers in 20 rows"):
         from_arrays(X[:20], np.arange(20) % 11 / 4)
-    for labels in (np.arange(100) % 10 / 2, np.arange(100), [f"v{i}.5" for i in range(100)], np.arange(100) % 40 / 4):
+    for labels in (
+        np.arange(100) % 10 / 2,
+        np.arange(100) % 99,
+        [f"v{i % 99}.5" for i in range(100)],
+        np.arange(100) % 40 / 4,
+    ):
         assert len(from_arrays(X, labels)) == 100
+
+
+@pytest.mark.parametrize("labels", [np.arange(51), [f"row {i}" for i in range(51)]])
+def test_labels_that_are_ids_are_refused(labels):
+    X = np.ones((51, 1))
+    with pytest.raises(DataError, match=r"no two of the 51 labels of .* are alike \('.*0.*', '.*'.*look like ids"):
+        from_arrays(X, labels)
+    assert from_arrays(X[:50], [f"row {i}" for i in range(50)]).num_classes == 50  # few enough to be classes
+    assert from_arrays(X, ["row 50", *(f"row {i}" for i in range(1, 51))]).num_classes == 50
 
 
 def test_a_thousand_classes_and_two_examples_each():

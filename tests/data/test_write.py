@@ -111,7 +111,10 @@ def test_folder_and_digits_become_npz(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("b.parquet", r"cannot take a copy of .*, which is csv. Choose a name with .csv"), ("a.csv", "exists already")],
+    [
+        ("b.parquet", r"cannot take a copy of .*, which is a CSV file. Choose a name with .csv"),
+        ("a.csv", "exists already"),
+    ],
 )
 def test_names_that_do_not_fit(tmp_path, name, text):
     (tmp_path / "a.csv").write_text("x,y\n1,a\n2,b\n")

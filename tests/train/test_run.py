@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
 
@@ -10,8 +11,9 @@ import pytest
 import torch
 
 from selfdistill import data, train
-from selfdistill._core.errors import Interrupted, RunError, SettingError
+from selfdistill._core.errors import Interrupted, ResourceError, RunError, SettingError
 from selfdistill._core.events import EpochDone, RunStarted
+from selfdistill.train import _run
 
 N = 60
 
@@ -157,6 +159,62 @@ def test_ctrl_c_saves_and_says_how_to_go_on(blobs, tmp_path):
     for name in ("labels.parquet", "model.safetensors"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("full", ["torch.save", "safetensors.torch.save_file", "pyarrow.parquet.write_table"])
+def test_a_disk_that_fills_up_leaves_a_run_that_goes_on(blobs, tmp_path, monkeypatch, full):
+    def write(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as m:
+        m.setattr({"safetensors.torch.save_file": "selfdistill.train._model_file.save_file"}.get(full, full), write)
+        with pytest.raises(ResourceError, match=rf"no room on disk to write {out}/.*Go on with: .* --resume {out}"):
+            run(blobs, out)
+    assert run(blobs, out, resume=True)["status"] == "finished"
+    assert not list(out.rglob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."), r"no memory for another 2.0 GiB. Take a "),
+        (ResourceError("no room on disk to write x", "Free space."), r"no room on disk to write x. Free space.$"),
+    ],
+)
+def test_no_room_or_memory_before_the_first_step_leaves_nothing(blobs, tmp_path, error, text):
+    def fail(event):
+        if isinstance(event, RunStarted):
+            raise error
+
+    with pytest.raises(ResourceError, match=text):
+        run(blobs, tmp_path / "run", tell=fail)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_that_no_memory_holds_is_refused(blobs, tmp_path):
+    with pytest.raises(ResourceError, match=r"no memory for another [\d,.]+ GiB. Take a smaller --network"):
+        run(blobs, tmp_path / "run", settings={"network": f"mlp:{2**50}"})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("spec", ["mlp:4", "mlp:700,700"])
+@pytest.mark.parametrize("copies", [1, 500])
+def test_the_room_that_is_asked_for_is_enough_and_not_far_too_much(blobs, tmp_path, monkeypatch, spec, copies):
+    many = replace(
+        blobs,
+        inputs=blobs.inputs.repeat(copies, 1),
+        labels=blobs.labels.repeat(copies),
+        truth=None,
+        ids=np.arange(N * copies).astype(str),
+    )
+    asked = []
+    monkeypatch.setattr(_run, "check_room", lambda folder, needed: asked.append(needed))
+    run(many, tmp_path / "run", settings={"network": spec, "epochs": 1, "batch_size": N * copies // 2})
+    files = [p.stat().st_size for p in (tmp_path / "run").rglob("*") if p.is_file()]
+    (checkpoint,) = (p.stat().st_size for p in (tmp_path / "run").rglob("*.pt"))
+    wanted = sum(files) + 2 * checkpoint  # a run of many epochs keeps two while it writes a third
+    assert wanted - 2**16 < asked[0] - 2**24 + 2**16 < 2 * wanted + 2**18
 
 
 def test_two_at_once_in_one_directory_are_refused(blobs, tmp_path):

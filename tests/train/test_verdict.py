@@ -123,6 +123,13 @@ def test_the_next_command_fits_the_source(source, new):
     assert f"selfdistill predict runs/pets-001 {new}" in text(made)
 
 
+@pytest.mark.parametrize("source", [None, "pets.csv"])
+def test_the_demonstration_ends_with_the_way_to_ones_own_labels(source):
+    made = record()
+    made["data"]["source"] = source
+    assert ("selfdistill fit DATA --label COLUMN" in text(made)) == (source is None)
+
+
 def test_a_folder_with_spaces_is_quoted():
     assert "selfdistill predict 'my runs/one' " in "\n".join(verdict(record(), Path("my runs/one")))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -14,7 +15,50 @@ from typing import Any
 
 from selfdistill._core.errors import ResourceError
 
-__all__ = ["atomic", "check_room", "digest", "read_json", "write_json"]
+__all__ = ["atomic", "check_room", "digest", "read_json", "room_for", "write_json"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def room_for(path: Path) -> Generator[None]:
+    """Tell a full disk in one line, whatever the library that writes makes of it.
+
+    Python and pyarrow raise ``OSError``; torch a ``RuntimeError`` on top of it, safetensors an error of its own that
+    names the number in its text.
+
+    Args:
+        path: The file that is written.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ResourceError: The disk is full.
+
+    Example:
+        >>> with room_for(Path("a.txt")):
+        ...     raise OSError(28, "No space left on device")
+        Traceback (most recent call last):
+        selfdistill._core.errors.ResourceError: no room on disk to write a.txt. Free space on . or choose another \
+folder with --out.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _is_full(error):
+            raise
+        raise ResourceError(
+            f"no room on disk to write {path}", f"Free space on {path.parent} or choose another folder with --out."
+        ) from error
+
+
+def _is_full(error: BaseException | None) -> bool:
+    while error is not None:
+        if (isinstance(error, OSError) and error.errno in _FULL) or any(f"(os error {n})" in str(error) for n in _FULL):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 @contextmanager
@@ -40,23 +84,18 @@ def atomic(path: Path) -> Generator[Path]:
         ...     _ = part.write_text("whole")
         >>> (folder / "a.txt").read_text(), len(list(folder.iterdir()))
         ('whole', 1)
-    """
+    """  # noqa: DOC502 (raised by what is called)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(handle)
     part = Path(name)
     try:
-        yield part
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-        part.chmod(mode)
-        part.replace(path)
-    except OSError as error:
-        if error.errno in {28, 122}:  # ENOSPC, EDQUOT
-            raise ResourceError(
-                f"no room on disk to write {path}", f"Free space on {path.parent} or choose another folder with --out."
-            ) from error
-        raise
+        with room_for(path):
+            yield part
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+            part.chmod(mode)
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 

@@ -54,7 +54,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _top(
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+        bool, typer.Option("--version", metavar="", help="Show the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
     """Train once on labels you do not trust.
@@ -96,8 +96,11 @@ def _code(argv: Sequence[str] | None) -> int:
         _complain(f"{error.problem}. {way_out}")
         return error.exit_code
     except BrokenPipeError:  # the reader, such as `head`, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _unread()
+    except SystemExit as left:  # typer's word for the same
+        if isinstance(left.__context__, BrokenPipeError):
+            return _unread()
+        raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename is not None else ""
         denied = isinstance(error, PermissionError)
@@ -110,6 +113,12 @@ def _code(argv: Sequence[str] | None) -> int:
             raise
         _complain(f"{str(message()).rstrip('.')}. Try `{_path(error)} --help`.")
         return 2
+
+
+def _unread() -> int:
+    """End well, and let Python's own last flush of what nobody reads go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 0
 
 
 def _options(arguments: Sequence[str]) -> set[str]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 _DATA, _TRAINING, _MACHINE, _RUN = "Data", "Training", "Machine", "Run"
+_FLAG = ""  # it takes no value, so none is shown
 
 Source = Annotated[
     str | None,
@@ -73,10 +74,17 @@ ImageSize = Annotated[
     ),
 ]
 DropUnlabelled = Annotated[
-    bool, typer.Option("--drop-unlabelled", help="Leave out rows without a label.", rich_help_panel=_DATA)
+    bool,
+    typer.Option("--drop-unlabelled", metavar=_FLAG, help="Leave out rows without a label.", rich_help_panel=_DATA),
 ]
 SkipBad = Annotated[
-    bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, and list them.", rich_help_panel=_DATA)
+    bool,
+    typer.Option(
+        "--skip-bad",
+        metavar=_FLAG,
+        help="Leave out images that cannot be read, and list them.",
+        rich_help_panel=_DATA,
+    ),
 ]
 Method = Annotated[
     str | None,
@@ -91,7 +99,7 @@ Network = Annotated[
     typer.Option(
         metavar="SPEC",
         help="mlp, mlp:256,128, cnn, resnet18, wideresnet:16-4, shakeshake:26-32. Default: cnn for images from 16 x 16 "
-        "pixels, else mlp.",
+        "pixels, else mlp; mlp:128 for tables below 5,000 examples.",
         rich_help_panel=_TRAINING,
     ),
 ]
@@ -121,8 +129,8 @@ Augment = Annotated[
     str | None,
     typer.Option(
         metavar="SPEC",
-        help="none, or such as flip,crop:2,cutout:8. Default: shifts for images from 16 x 16 pixels, mirroring too in "
-        "colour.",
+        help="none, or such as flip,crop:2,cutout:8. Default: shifts and mirroring for colour images from 16 x 16 "
+        "pixels if the network is no mlp, else none.",
         rich_help_panel=_TRAINING,
     ),
 ]
@@ -133,7 +141,7 @@ Device = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="cpu, cuda, cuda:1, mps. Default: cuda where there is one, else cpu.",
+        help="auto, cpu, cuda, cuda:1, mps. Default: auto, which takes cuda where there is one.",
         rich_help_panel=_MACHINE,
     ),
 ]
@@ -146,7 +154,10 @@ Precision = Annotated[
 Compile = Annotated[
     bool,
     typer.Option(
-        "--compile", help="Pass the network through torch.compile; pays in long runs.", rich_help_panel=_MACHINE
+        "--compile",
+        metavar=_FLAG,
+        help="Pass the network through torch.compile; pays in long runs.",
+        rich_help_panel=_MACHINE,
     ),
 ]
 Out = Annotated[
@@ -163,7 +174,9 @@ Resume = Annotated[
         rich_help_panel=_RUN,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.", rich_help_panel=_RUN)]
+Json = Annotated[
+    bool, typer.Option("--json", metavar=_FLAG, help="Print one JSON object instead of text.", rich_help_panel=_RUN)
+]
 
 NoiseSource = Annotated[str, typer.Argument(metavar="SOURCE", help="Labelled data, as `selfdistill fit` takes them.")]
 NoiseOut = Annotated[
@@ -199,6 +212,7 @@ IncludeClean = Annotated[
     bool | None,
     typer.Option(
         "--include-clean/--exclude-clean",
+        metavar=_FLAG,
         help="Whether a redrawn symmetric label may be the true one. Papers differ, so say which: of 10 classes at "
         "0.4, 36 % change if it may, 40 % if not.",
         rich_help_panel="Noise (one of these)",
@@ -217,7 +231,7 @@ PredictOut = Annotated[
         help="A .csv or .parquet file that does not exist yet. Default: CSV to standard output.",
     ),
 ]
-PredictForce = Annotated[bool, typer.Option("--force", help="Overwrite the file that --out names.")]
+PredictForce = Annotated[bool, typer.Option("--force", metavar=_FLAG, help="Overwrite the file that --out names.")]
 PredictBatch = Annotated[
     int, typer.Option("--batch-size", metavar="N", help="Examples at once: memory, not results, depends on it.")
 ]

@@ -11,7 +11,7 @@ import numpy as np
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._images import ImagePreprocess
-from selfdistill.data._limits import PIXEL_LIMIT, check_size
+from selfdistill.data._limits import PIXEL_LIMIT, TRAIN_PIXEL_LIMIT, check_size
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._source import Source
 
@@ -198,6 +198,11 @@ def folder_source(path: Path, options: ReadOptions, part: str, preprocess: Prepr
         raise DataError(f"none of the {len(files):,} images in {root} can be read: {bad[0]}", "Replace them.")
     mode = _mode_and_size(headers, made, size)
     width, height = headers[0][1].size if size is None else (size, size)
+    if made is None and width * height > (most := TRAIN_PIXEL_LIMIT):
+        raise DataError(
+            f"the images of {path} have {width:,} x {height:,} pixels, but training takes at most {most:,}",
+            "Have them resized with --image-size N (image_size=N), such as 64.",
+        )
     check_size(str(path), len(headers) * width * height * len(mode))
     images, more = _try([file for file, _ in headers], options.skip_bad, lambda file: read_image(file, mode, size))
     bad += more

@@ -27,6 +27,7 @@ __all__ = [
 
 _MISSING = frozenset({"", "nan", "NaN", "<NA>", "null", "NULL"})
 _DOUBTFUL = frozenset({"NA", "N/A", "n/a", "na", "None", "none", "?", "-"})
+_IDS = 50  # so many labels, no two alike, may still name classes
 
 
 def text_of(value: Any) -> str | None:
@@ -197,7 +198,7 @@ def check_ids(ids: np.ndarray, where: str) -> None:
 
 
 def check_discrete(classes: Sequence[str], examples: int, where: str) -> None:
-    """Refuse labels that measure instead of naming a class: fractions, more than 10 different ones, hardly repeating.
+    """Refuse labels that name no class: fractions of which more than 10 hardly repeat, or over 50 of which none does.
 
     Args:
         classes: Class names.
@@ -205,7 +206,8 @@ def check_discrete(classes: Sequence[str], examples: int, where: str) -> None:
         where: The source, for the message.
 
     Raises:
-        DataError: All are numbers, not all whole, and more than 50 are different or more than half as many as examples.
+        DataError: All are numbers, not all whole, and more than 50 are different or more than half as many as examples;
+            or more than 50 labels, no two alike.
 
     Example:
         >>> check_discrete(["0.5", "1", "1.5"], 4, "here")
@@ -215,12 +217,18 @@ def check_discrete(classes: Sequence[str], examples: int, where: str) -> None:
     try:
         values = [float(name) for name in classes]
     except ValueError:
-        return
+        values = []
     if not all(value.is_integer() for value in values if math.isfinite(value)):
         raise DataError(
             f"the labels of {where} are continuous: {len(classes):,} different numbers in {examples:,} rows, such as "
             f"{classes[0]} and {classes[-1]}, but training needs classes",
             "Choose another label column with --label, or sort the numbers into classes such as low and high first.",
+        )
+    if len(classes) == examples > _IDS:
+        raise DataError(
+            f"no two of the {examples:,} labels of {where} are alike ({classes[0]!r}, {classes[1]!r}, ...): they look "
+            "like ids or texts, and where no label repeats there is nothing to learn",
+            "Give labels that repeat, or name another label column with --label.",
         )
 
 

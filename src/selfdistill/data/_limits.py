@@ -10,14 +10,25 @@ from typing import IO, cast
 
 from selfdistill._core.errors import DataError
 
-__all__ = ["FIELD_LIMIT", "PIXEL_LIMIT", "ROW_LIMIT", "check_size", "expand_limit", "open_bytes", "read_exactly"]
+__all__ = [
+    "FIELD_LIMIT",
+    "PIXEL_LIMIT",
+    "ROW_LIMIT",
+    "TRAIN_PIXEL_LIMIT",
+    "check_size",
+    "expand_limit",
+    "open_bytes",
+    "read_exactly",
+]
 
 FIELD_LIMIT = 2**20
 """Characters in one field of a CSV file."""
 ROW_LIMIT = 2**26
 """Characters in one row of a CSV file."""
 PIXEL_LIMIT = 64_000_000
-"""Pixels in one image."""
+"""Pixels in one image that is read."""
+TRAIN_PIXEL_LIMIT = 2**20
+"""Pixels in one image that is trained on: a batch of 16 takes 200 MB, and a layer of 16 channels 1 GB."""
 _EXPAND_LIMIT = 16 * 2**30
 
 

@@ -27,6 +27,16 @@ from selfdistill.data._roles import label_column
 
 __all__ = ["write_with_labels"]
 
+_KINDS = {
+    "csv": "a CSV file",
+    "parquet": "a Parquet file",
+    "npz": "an npz file",
+    "idx": "a folder of IDX files",
+    "cifar": "a folder of CIFAR batches",
+    "folder": "a folder of images",
+    "digits": "the built-in set of images",
+}
+
 
 def write_with_labels(
     source: Path | str,
@@ -62,7 +72,9 @@ def write_with_labels(
     fits = {"csv": is_csv(out), "parquet": out.suffix in {".parquet", ".pq"}, "idx": not out.suffix}
     if not fits.get(form, out.suffix == ".npz"):
         ending = {"csv": ".csv or .csv.gz", "parquet": ".parquet", "idx": "no ending (a folder)"}.get(form, ".npz")
-        raise DataError(f"{out} cannot take a copy of {source}, which is {form}", f"Choose a name with {ending}.")
+        raise DataError(
+            f"{out} cannot take a copy of {source}, which is {_KINDS[form]}", f"Choose a name with {ending}."
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     if form == "csv":
         _write_csv(Path(source), options, list(labels), out, original)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["conv_weight"]
+__all__ = ["AT_ONCE", "conv_weight"]
 
-_AT_ONCE = 8  # examples whose patches are laid out together on a CPU
+AT_ONCE = 8  # examples whose patches are laid out together on a CPU
 
 
 def conv_weight(module: nn.Conv1d | nn.Conv2d, x: Tensor, g: Tensor, rows: slice, out: Tensor) -> None:
@@ -74,7 +74,7 @@ def _patches(module: nn.Conv1d | nn.Conv2d, x: Tensor, size: torch.Size) -> Gene
     """Lay out what each output position looks at: a first example, and ``[few, C · kernel, S]`` from it on."""
     w, (high, wide) = _window(module), size
     m, channels = x.shape[:2]
-    step = min(m, _AT_ONCE if x.device.type == "cpu" else m)
+    step = min(m, AT_ONCE if x.device.type == "cpu" else m)
     plain = w.kernel == (1, 1) and not any(w.padding)
     if not plain:
         left, right, top, bottom = w.padding

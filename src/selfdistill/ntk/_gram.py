@@ -58,15 +58,23 @@ def explicit(
                 rows = [piece.rows(start, stop) for piece in left]
                 rest = [piece.rows(start, columns) for piece in left]
                 add_product(kernel[start * each : stop * each, start * each :], rows, rest)
+                del rows, rest
         else:
             for begin, end, right in _from_each(left, columns):
                 add_product(kernel[:, begin * each : end * each], left, right)
+        del left  # before the next group's are made
     if other is None and alone:
-        for start, stop in block_rows(columns):
-            a, b = start * each, stop * each
-            kernel[b:, a:b] = kernel[a:b, b:].T
-            kernel[a:b, a:b] = kernel[a:b, a:b].triu() + kernel[a:b, a:b].triu(1).T
+        _mirror(kernel)
     return kernel
+
+
+def _mirror(kernel: Tensor, strip: int = 64) -> None:
+    """Copy the upper half to the lower one, in strips so that little memory is needed."""
+    for start in range(0, len(kernel), strip):
+        stop = min(start + strip, len(kernel))
+        kernel[stop:, start:stop] = kernel[start:stop, stop:].T
+        square = kernel[start:stop, start:stop]
+        square.copy_(square.triu() + square.triu(1).T)
 
 
 def sweep(

@@ -8,9 +8,11 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor, nn
 
+from selfdistill.ntk._conv import AT_ONCE
 from selfdistill.ntk._directions import Directions
 from selfdistill.ntk._inputs import Inputs
 from selfdistill.ntk._layers import layer_rows
+from selfdistill.ntk._peak import PeakBytes
 from selfdistill.ntk._per_sample import PerSample
 from selfdistill.ntk._recorder import Call, full_precision
 from selfdistill.ntk._structure import Structure
@@ -102,6 +104,28 @@ class Jacobian:
                     grads = grads if grads.ndim > 2 else grads[:, :, None]
                     piece.right.copy_(grads[:, :, item.first : item.last].flatten(2))
         self.examples += m
+
+    def overhead(self, inputs: Inputs) -> tuple[float, float]:
+        """Measure on two examples what differentiating takes beside the gradients.
+
+        Args:
+            inputs: All examples.
+
+        Returns:
+            Bytes for each example of a chunk, and for the chunk: patches are laid out for a few examples at a time.
+        """
+        biases = {name for name in self.structure.factored.values() if name}
+        named = ((name, p) for name, p in self.structure.parameters.items() if name not in biases)
+        items = [Item(name, 0, len(p) if p.ndim else 1) for name, p in named]
+        like: Tensor = next(iter(self.structure.parameters.values())).detach()
+        m = min(2, len(inputs))
+        pieces = [self.empty(item, m, like) for item in items]
+        with PeakBytes() as counter:
+            self.fill(inputs, 0, items, pieces)
+        self.examples -= m
+        patches = max((layer.bytes_patches for layer in self.structure.layers), default=0)
+        few = patches if like.device.type == "cpu" else 0
+        return max(counter.peak / m - few, 1.0), float(few * AT_ONCE)
 
     def _known(self, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], pairs: Sequence[tuple[Item, Piece]]) -> None:
         wanted = {use.module for item, _ in pairs for use in self.structure.uses[item.name]}

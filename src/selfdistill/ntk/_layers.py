@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from selfdistill.ntk._conv import conv_weight
 
-__all__ = ["Rows", "is_known", "layer_rows", "own_parameters"]
+__all__ = ["Rows", "is_known", "layer_rows", "layer_sum", "own_parameters"]
 
 Rows = slice
 
@@ -49,6 +49,26 @@ def layer_rows(module: nn.Module, name: str, x: Tensor, g: Tensor, rows: Rows, o
     if rule is None:
         raise KeyError(f"{type(module).__name__}.{name}")
     rule(module, x, g, rows, out)
+
+
+def layer_sum(module: nn.Module, name: str, x: Tensor, g: Tensor, numel: int) -> Tensor:
+    """Compute the gradient of one parameter summed over examples, as autograd does.
+
+    Args:
+        module: The layer.
+        name: Local name of the parameter.
+        x: What went into the layer, ``[m, ...]``.
+        g: The gradient at what came out, ``[m, ...]``.
+        numel: Entries of the parameter.
+
+    Returns:
+        ``[numel]``.
+    """
+    if isinstance(module, nn.Linear) and name == "weight":
+        return (g.reshape(-1, g.shape[-1]).T @ x.reshape(-1, x.shape[-1])).flatten()
+    rows = g.new_empty(len(g), 1, numel)
+    layer_rows(module, name, x, g[:, None], slice(0, None), rows)
+    return rows.sum((0, 1))
 
 
 def _rule(module: nn.Module, name: str) -> _Rule | None:

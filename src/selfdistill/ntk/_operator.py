@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, final
 
 import numpy as np
@@ -154,7 +154,13 @@ class NTK:
             self.memory,
             symmetric=self.symmetric,
             share=last - first,
+            overhead=self._overhead,
         )
+
+    @cached_property
+    def _overhead(self) -> tuple[float, float]:
+        with torch.no_grad():
+            return self.jacobian.overhead(self.inputs)
 
     def _share(self) -> tuple[int, int]:
         return share_of(len(self.inputs), dist.rank(), dist.world())

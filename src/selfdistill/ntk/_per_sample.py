@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -57,7 +58,8 @@ class PerSample:
 
         if not self.looped:
             try:
-                with sdpa_kernel(SDPBackend.MATH):  # fused attention has no batching rule
+                with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():  # fused attention has no batching rule
+                    warnings.filterwarnings("ignore", "There is a performance drop")
                     stacked: dict[str, Tensor] = vmap(one, in_dims=(None, 0, 0))(chosen, args, kwargs)
                 return {n: stacked[n].detach() for n in names}
             except RuntimeError:

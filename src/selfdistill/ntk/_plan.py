@@ -14,8 +14,9 @@ from selfdistill.ntk._structure import Structure
 
 __all__ = ["Cost", "Group", "LayerPlan", "Plan", "Planner", "block_rows", "parse_bytes"]
 
-_CHUNK = 64  # examples at once: enough for full speed of the matrix products on a CPU
-_CHUNK_GPU = 512
+_CHUNK = 64  # examples at once, at least, where the memory allows: enough for the speed of matrix products
+_MOST = 512  # examples at once, at most
+_CHUNK_BYTES = 2**22  # more than _CHUNK examples only where they take no more than this, on a CPU
 _BLOCK_ROWS = 128  # at least
 _BLOCKS = 8  # a symmetric product is done in this many block rows, upper half only
 
@@ -35,7 +36,7 @@ class Cost:
     bytes: float
 
     def __str__(self) -> str:
-        return f"{_si(self.flops)}FLOP, {self.sweeps:.0f} sweeps, {self.bytes / 2**20:,.0f} MiB"
+        return f"{_si(self.flops)}FLOP, {self.sweeps:.0f} sweeps, {_bytes(self.bytes)}"
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ class Planner:
         memory: Bytes in all, beside the network and the inputs.
         symmetric: Whether rows and columns are the same examples.
         share: Examples of the rows that this process holds, where they are spread over several.
+        overhead: Bytes for each example of a chunk while it is differentiated, beside its gradients; and for a chunk.
     """
 
     def __init__(
@@ -131,16 +133,19 @@ class Planner:
         *,
         symmetric: bool,
         share: int,
+        overhead: tuple[float, float],
     ) -> None:
         self.structure, self.directions, self.symmetric = structure, directions, symmetric
         self.rows, self.columns, self.memory, self.share = rows, columns, memory, share
+        self._each_example, self._each_chunk = overhead
         self.size = structure.dtype.itemsize
         self.each = 1 if directions.traced else directions.count  # rows of the kernel for each example
         self.kernel_bytes = float(self.size * share * columns * self.each**2)
         self._order = {layer.module: i for i, layer in enumerate(structure.layers)}
         self._layers = {layer.module: layer for layer in structure.layers}
         gpu = next(iter(structure.parameters.values())).device.type != "cpu"
-        self._largest_chunk = _CHUNK_GPU if gpu else _CHUNK
+        cheap = int(_CHUNK_BYTES / self._each_example)
+        self._largest_chunk = _MOST if gpu else min(max(cheap, _CHUNK), _MOST, max(rows, columns))
         with_weight = {bias for bias in structure.factored.values() if bias}
         names = (name for name in structure.parameters if name not in with_weight)
         self.names = sorted(names, key=self._depth, reverse=True)
@@ -172,18 +177,14 @@ class Planner:
             return wide * p.shape[0] * (p.shape[1] + (self.structure.factored[name] is not None))
         return float(wide * p.shape[1:].numel())
 
-    def example_bytes(self) -> float:
-        """Bytes for one example of a chunk: what autograd keeps, gradients of activations, one layer's patches."""
-        s, r = self.structure, self.directions.count
-        outs = sum(layer.bytes_out for layer in s.layers)
-        largest = max((max(layer.bytes_in, layer.bytes_out) for layer in s.layers), default=0)
-        whole = sum(p.numel() for n, p in s.parameters.items() if n in s.other_set) * self.size
-        return s.saved + (r + (r > 1)) * outs + 2 * largest + (2 * r * whole if whole else 0)
-
     def chunk(self, available: float) -> int:
         """Examples at once, for a quarter of the memory at most."""
-        fits = int(available / 4 / max(self.example_bytes(), 1.0))
+        fits = int((available / 4 - self._each_chunk) / self._each_example)
         return max(1, min(self._largest_chunk, fits, max(self.share, self.columns)))
+
+    def chunk_bytes(self, m: int) -> float:
+        """Bytes for a chunk of m examples, beside its gradients."""
+        return self._each_chunk + m * self._each_example
 
     def groups(self, per_row: Callable[[str, int], float], fixed: float) -> tuple[list[Group], int]:
         """Cut the parameters, from the last layer to the first, so that backward passes are short.
@@ -199,16 +200,16 @@ class Planner:
             SettingError: Not even one row of the widest parameter fits.
         """
         available = self.memory - fixed
-        least = fixed + self.example_bytes() + max(per_row(name, 1) for name in self.names)
+        least = fixed + self.chunk_bytes(1) + max(per_row(name, 1) for name in self.names)
         if self.memory < least:
             raise SettingError(
-                f"memory is {_bytes(self.memory)}, but this kernel needs at least {_bytes(least * 1.01)}",
+                f"memory is {_bytes(self.memory)}, but this kernel needs at least {_bytes(least * 1.001)}",
                 "Give more, or take fewer examples.",
             )
         m = self.chunk(available)
-        while m > 1 and available - m * self.example_bytes() < max(per_row(name, m) for name in self.names):
+        while m > 1 and available - self.chunk_bytes(m) < max(per_row(name, m) for name in self.names):
             m //= 2
-        room = available - m * self.example_bytes()
+        room = available - self.chunk_bytes(m)
         groups: list[Group] = []
         items: list[Item] = []
         used = 0.0
@@ -272,12 +273,12 @@ class Planner:
         factored = any(True for _ in self.structure.factored)
         height = min(max(_BLOCK_ROWS, -(-self.rows // _BLOCKS)), self.share) if self.symmetric else self.share
         wide = self.columns if self.symmetric else min(self._largest_chunk, self.columns)
-        temporary = 2.0 * self.size * height * wide * self.each**2 if factored else 0.0
+        temporary = float(self.size * height * wide * (self.each**2 + 1)) if factored else 0.0
         fixed = self.kernel_bytes + temporary
         groups, m = self.groups(lambda name, _: self.size * held * self.numbers(name), fixed)
         both = self.share if self.symmetric else self.share + self.columns
         flops = sum(both * self.sweep_flops(g) + self.gram_flops(g.items) for g in groups)
-        peak = fixed + max(g.bytes for g in groups) + m * self.example_bytes()
+        peak = fixed + max(g.bytes for g in groups) + self.chunk_bytes(m)
         return groups, m, Cost(flops, len(groups) * both / self.share, peak)
 
     def product(self, block: int) -> tuple[list[Group], int, bool, Cost]:
@@ -286,23 +287,31 @@ class Planner:
         both = self.share + (0 if self.symmetric else -(-self.columns // dist.world()))
         vectors = 3.0 * self.size * (self.rows + self.columns) * self.each * block
         widest = max((s.parameters[name].shape[0] for name in s.factored), default=0)
-        fixed = vectors + 2.0 * self.size * widest * block * self._largest_chunk
+        fixed = vectors + self.size * widest * block * self.chunk(max(self.memory - vectors, 0.0))
 
         def per_row(name: str, m: int) -> float:
             return self.size * (block * self.image(name) + m * self.numbers(name))
 
         groups, m = self.groups(per_row, fixed)
-        parameters = sum(p.numel() for p in s.parameters.values())
-        flops = 2.0 * (self.share + -(-self.columns // dist.world())) * self.directions.count * parameters * block
+        passed = self.share + -(-self.columns // dist.world())
+        flops = 2.0 * passed * block * sum(self._product_width(name) for name in self.names)
         images = sum(self.rows_of(name) * self.image(name) for name in self.names) * block * self.size
         kept = sum(self.rows_of(name) * self.numbers(name) for name in self.names) * both * self.size
-        peak = fixed + images + kept + m * self.example_bytes()
+        peak = fixed + images + kept + self.chunk_bytes(m)
         if peak < self.memory:
             whole = Group(tuple(Item(name, 0, self.rows_of(name)) for name in self.names), images + kept)
             return [whole], m, True, Cost(flops, 0.0, peak)
-        sweeps = sum(self.sweep_flops(g) for g in groups) * (self.share + -(-self.columns // dist.world()))
-        peak = fixed + max(g.bytes for g in groups) + m * self.example_bytes()
+        sweeps = sum(self.sweep_flops(g) for g in groups) * passed
+        peak = fixed + max(g.bytes for g in groups) + self.chunk_bytes(m)
         return groups, m, False, Cost(flops + sweeps, 2.0 * len(groups), peak)
+
+    def _product_width(self, name: str) -> float:
+        """Numbers of each example that a product passes over; a factored layer's directions are mixed first."""
+        r, image = self.directions.count, self.rows_of(name) * self.image(name)
+        if self.directions.traced:
+            return image
+        factored = name in self.structure.factored
+        return image + r * self.structure.parameters[name].shape[0] if factored else r * image
 
     def first_sweep(self) -> float:
         """FLOPs of differentiating all examples once, for gradients that are kept."""
@@ -367,7 +376,11 @@ def parse_bytes(value: int | float | str) -> int:
 
 
 def _bytes(value: float) -> str:
-    return f"{value / 2**20:,.1f} MiB" if value < 2**30 else f"{value / 2**30:,.2f} GiB"
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1000 or unit == "GiB":
+            return f"{value:,.1f} {unit}" if unit != "B" else f"{value:.0f} B"
+        value /= 1024
+    return ""
 
 
 def _si(value: float) -> str:

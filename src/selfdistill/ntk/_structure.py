@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.ntk._inputs import Inputs
-from selfdistill.ntk._layers import is_known, layer_rows, own_parameters
+from selfdistill.ntk._layers import is_known, layer_sum, own_parameters
 from selfdistill.ntk._recorder import Call, Recorder, checked_logits, full_precision
 
 __all__ = ["Structure", "Use", "checked_model"]
@@ -42,6 +42,7 @@ class LayerCost(NamedTuple):
         positions: S, how many vectors of one example its weight multiplies; 0 where it is no matrix product.
         bytes_in: Of its input.
         bytes_out: Of its output.
+        bytes_patches: Of what a convolution's input is laid out as, and of its padded input.
     """
 
     module: str
@@ -49,6 +50,7 @@ class LayerCost(NamedTuple):
     positions: int
     bytes_in: int
     bytes_out: int
+    bytes_patches: int
 
 
 @final
@@ -80,15 +82,15 @@ class Structure:
         self.factored: dict[str, str | None] = {}  # weight -> its bias, which goes with it
         args, kwargs = inputs.chunk(0, 2)
         with full_precision(model):
-            self._uncoupled(args, kwargs)
+            first = self._first_pass(args, kwargs)
             self._find_uses()
             layers = {use.module for uses in self.uses.values() for use in uses} if rules else set()
             logits, calls = self.recorder(layers).run(args, kwargs)
+            self._alone(first, logits.detach(), args, kwargs)
             self.classes = logits.shape[1]
             self.dtype, self.order = logits.dtype, [call.module for call in calls]
             self.layers = [_measured(self._modules[c.module], c) for c in calls]
             self.other = self._verify(args, kwargs, logits, calls)
-            self.flops, self.saved = _pass_cost(model, args, kwargs)
         self.other_set = set(self.other)
         self._factor()
 
@@ -113,15 +115,20 @@ class Structure:
                 "Pass rules=False: slower, and right.",
             )
 
-    def _uncoupled(self, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
-        with torch.no_grad():
-            both = checked_logits(self.model(*args, **kwargs), args, kwargs)
-            again = self.model(*args, **kwargs)
-            alone = self.model(*(v[:1] for v in args), **{k: v[:1] for k, v in kwargs.items()})
-        scale = both.abs().max().clamp(min=1e-30)
-        if float((both - again).abs().max() / scale) > _COUPLED:
+    def _first_pass(self, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> Tensor:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            logits = checked_logits(self.model(*args, **kwargs), args, kwargs)
+        self.flops = counter.get_total_flops() / len(logits)
+        return logits
+
+    def _alone(self, first: Tensor, again: Tensor, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+        """Refuse networks in which an example's outputs are not its own."""
+        scale = first.abs().max().clamp(min=1e-30)
+        if float((first - again).abs().max() / scale) > _COUPLED:
             raise DataError("the network gives other outputs each time", "Switch randomness off: model.eval().")
-        if float((both[:1] - alone).abs().max() / scale) > _COUPLED:
+        with torch.no_grad():
+            alone = self.model(*(v[:1] for v in args), **{k: v[:1] for k, v in kwargs.items()})
+        if float((first[:1] - alone).abs().max() / scale) > _COUPLED:
             raise DataError(
                 "an example's outputs depend on the others beside it, so it has no gradient of its own",
                 "Call model.eval(), and use layers that treat examples one by one.",
@@ -152,10 +159,7 @@ class Structure:
             for use in self.uses[name]:
                 for call, grad in zip(calls, grads, strict=True):
                     if call.module == use.module and grad is not None:
-                        layer = self._modules[use.module]
-                        rows = grad.new_empty(len(grad), 1, p.numel())
-                        layer_rows(layer, use.local, call.x, grad[:, None], slice(0, len(p)), rows)
-                        total += rows.sum((0, 1))
+                        total += layer_sum(self._modules[use.module], use.local, call.x, grad, p.numel())
             error = float((total - expected[name].reshape(-1)).norm())
             used = any(call.module == use.module for use in self.uses[name] for call in calls)
             if error > _AGREE * float(expected[name].norm()) + 1e-6 * scale or not used:
@@ -179,31 +183,13 @@ class Structure:
 def _measured(module: nn.Module, call: Call) -> LayerCost:
     size_in, size_out = (v[0].numel() * v.element_size() for v in (call.x, call.out))
     if not isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
-        return LayerCost(call.module, 0, 0, size_in, size_out)
+        return LayerCost(call.module, 0, 0, size_in, size_out, 0)
     channels = call.out.shape[-1 if isinstance(module, nn.Linear) else 1]
     positions = call.out[0].numel() // channels
-    return LayerCost(call.module, 2 * positions * module.weight.numel(), positions, size_in, size_out)
-
-
-def _pass_cost(model: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> tuple[float, float]:
-    """Count a forward pass: FLOPs and bytes kept for the backward pass, per example."""
-    seen: dict[int, int] = {}
-    fixed = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers(), *args, *kwargs.values()]}
-
-    def pack(t: Tensor) -> Tensor:
-        pointer = t.untyped_storage().data_ptr()
-        if pointer not in fixed:
-            seen[pointer] = t.untyped_storage().nbytes()
-        kept.append(t)  # so that no address is used twice
-        return t
-
-    kept: list[Tensor] = []
-    leaves = {n: p.detach().clone().requires_grad_(True) for n, p in model.named_parameters()}
-    fixed |= {t.untyped_storage().data_ptr() for t in leaves.values()}
-    hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t)
-    with torch.enable_grad(), FlopCounterMode(display=False) as counter, hooks:
-        out = functional_call(model, leaves, args, kwargs)
-    return counter.get_total_flops() / len(out), sum(seen.values()) / len(out)
+    patches = 0
+    if not isinstance(module, nn.Linear):
+        patches = size_in + positions * module.weight[0].numel() * module.groups * call.x.element_size()
+    return LayerCost(call.module, 2 * positions * module.weight.numel(), positions, size_in, size_out, patches)
 
 
 def _reference(
@@ -213,7 +199,7 @@ def _reference(
     kwargs: dict[str, Tensor],
     direction: Tensor,
 ) -> dict[str, Tensor]:
-    leaves = {name: p.detach().clone().requires_grad_(True) for name, p in parameters.items()}
+    leaves = {name: p.detach().requires_grad_(True) for name, p in parameters.items()}
     with torch.enable_grad():
         logits = functional_call(model, leaves, args, kwargs)
         found = torch.autograd.grad(logits, list(leaves.values()), direction, allow_unused=True)

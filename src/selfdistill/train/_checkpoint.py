@@ -44,7 +44,8 @@ def save(folder: Path, step: int, parts: dict[str, Stateful], counters: dict[str
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:09d}.pt"
     with atomic(path) as part:
-        torch.save({"counters": counters, "parts": {name: p.state_dict() for name, p in parts.items()}}, part)
+        with part.open("wb") as file:  # given a path, torch would hide why it cannot write
+            torch.save({"counters": counters, "parts": {name: p.state_dict() for name, p in parts.items()}}, file)
         checksum = {"sha256": digest(part), "bytes": part.stat().st_size}
     write_json(path.with_suffix(".json"), checksum)
     for old in _sorted(folder)[:-_KEPT]:

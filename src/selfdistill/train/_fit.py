@@ -18,6 +18,7 @@ from selfdistill import networks
 from selfdistill._core.dist import barrier
 from selfdistill._core.errors import Interrupted
 from selfdistill._core.events import Listener, RunStarted
+from selfdistill._core.memory import enough_memory
 from selfdistill._core.rng import derive, torch_generator
 from selfdistill.data import Batch, LabelledData, TensorLoader, augment_for
 from selfdistill.issues import LearningDynamics
@@ -31,6 +32,7 @@ from selfdistill.train._settings import Settings
 __all__ = ["Fitted", "fit"]
 
 _CHECKPOINT_SECONDS = 10.0
+LESS_MEMORY = "Take a smaller --network, or a smaller --batch-size, or a smaller --image-size, or fewer data."
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +56,7 @@ class Fitted:
     warnings: list[str]
 
 
+@enough_memory(LESS_MEMORY)
 def fit(
     data: LabelledData,
     settings: Settings,

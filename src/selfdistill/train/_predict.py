@@ -13,6 +13,7 @@ from torch import Tensor
 from selfdistill import data
 from selfdistill._core.errors import DataError, RunError, SettingError
 from selfdistill._core.files import atomic
+from selfdistill._core.memory import enough_memory
 from selfdistill._core.record import read_record
 from selfdistill.data import ReadOptions
 from selfdistill.train._loop import predict_probabilities
@@ -122,7 +123,8 @@ def predict(
         raise DataError(f"{new} has no examples", "Give at least one.")
     runtime = TorchRuntime(place)
     network = runtime.prepare(model.network)
-    probabilities = predict_probabilities(network, examples.inputs, runtime, batch_size)
+    with enough_memory("Take a smaller --batch-size."):
+        probabilities = predict_probabilities(network, examples.inputs, runtime, batch_size)
     return Predictions(examples.ids, model.classes, probabilities, examples.labels, examples.warnings)
 
 

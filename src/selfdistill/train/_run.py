@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from selfdistill import networks
 from selfdistill._core.dist import barrier, rank
-from selfdistill._core.errors import Interrupted, RunError, SettingError
+from selfdistill._core.errors import Interrupted, ResourceError, RunError, SettingError
 from selfdistill._core.events import BatchDone, EpochDone, Event, Listener, RunStarted, everyone
-from selfdistill._core.files import atomic, check_room
+from selfdistill._core.files import atomic, check_room, room_for
 from selfdistill._core.lock import LOCK, locked
+from selfdistill._core.memory import enough_memory
 from selfdistill._core.record import environment, read_record, write_record
 from selfdistill.data import LabelledData, augment_for
 from selfdistill.issues import LabelTable, compare_with_truth, label_table
-from selfdistill.train._fit import Fitted, fit
+from selfdistill.train._fit import LESS_MEMORY, Fitted, fit
 from selfdistill.train._methods import method
 from selfdistill.train._model_file import Model, save_model
 from selfdistill.train._settings import Settings
@@ -85,17 +86,19 @@ def run(
     Raises:
         RunError: ``out`` holds another run or is in use by another process, or a resume with other data or settings.
         SettingError: An unknown name, or a loss that became no number.
+        ResourceError: No room on disk, no memory; what was begun can be resumed, else nothing is left.
         Interrupted: Ctrl-C; the run is saved, or, before the first step of a new one, gone.
     """  # noqa: DOC502
     shape = tuple(data.inputs.shape[1:])
     spec = settings.network_for(len(data), shape)
-    networks.build(spec, shape, data.num_classes, seed=settings.seed, stats=data.preprocess.stats)
+    with enough_memory(LESS_MEMORY):
+        network = networks.build(spec, shape, data.num_classes, seed=settings.seed, stats=data.preprocess.stats)
     augment_for(settings.augment, shape)
     method(settings.method)
     record = _opening(data, settings, source, spec)
     if resume and read_record(out)["status"] == "finished":
         return _enter(out, record, data, resume)
-    with _own(out, data, resume):
+    with _own(out, None if resume else _room(network, data)):
         record = _enter(out, record, data, resume)
         if record["status"] == "finished":
             return record
@@ -104,6 +107,11 @@ def run(
             return _train(data, settings, out, record, evaluations, everyone(begun, tell))
         except KeyboardInterrupt:
             raise Interrupted(*_stopped(out, begun.value)) from None
+        except ResourceError as error:
+            if not begun.value:
+                _remove(out)
+                raise
+            raise ResourceError(error.problem, f"{error.way_out} {_GO_ON.format(out)}") from error
 
 
 def _train(
@@ -159,12 +167,17 @@ def _stopped(out: Path, begun: bool) -> tuple[str, str]:
     """Say what a Ctrl-C left that stopped at once, and how to go on; before the first step nothing shall be left."""
     if begun:
         return "stopped at once; the last checkpoint is kept", _GO_ON.format(out)
+    _remove(out)
+    return "stopped before the first step; nothing was saved", "Start again."
+
+
+def _remove(out: Path) -> None:
+    """Take away a run that took no step."""
     if rank() == 0:
         for path in (out / "run.json", out / "metrics.jsonl", out / LOCK):
             path.unlink(missing_ok=True)
         with suppress(OSError):  # somebody else's files lie there by now
             out.rmdir()
-    return "stopped before the first step; nothing was saved", "Start again."
 
 
 def _write(out: Path, record: dict[str, Any]) -> dict[str, Any]:
@@ -205,14 +218,20 @@ def _realised_noise(data: LabelledData) -> dict[str, Any] | None:
     return {"rate": rate, "joint_true_given": joint.tolist()}
 
 
+def _room(network: nn.Module, data: LabelledData) -> int:
+    """Bytes that a run writes at most: three checkpoints at a time, the model, the table of labels, and 16 MiB."""
+    parameters, n, k = sum(p.numel() for p in network.parameters()), len(data), data.num_classes
+    checkpoint = 8 * parameters + n * (20 * k + 48)  # weights and momentum; the default's memories, the dynamics
+    return 3 * checkpoint + 4 * parameters + n * (8 * k + 64) + 2**24
+
+
 @contextmanager
-def _own(out: Path, data: LabelledData, resume: bool) -> Generator[None]:
-    """Make the directory of a new run, and let no other process write to it meanwhile."""
+def _own(out: Path, room: int | None) -> Generator[None]:
+    """Make the directory of a new run, which takes some room, and let no other process write to it meanwhile."""
     barrier()
-    if rank() == 0 and not resume:
+    if rank() == 0 and room is not None:
         check_free(out)
-        parameters = 50_000_000
-        check_room(out, parameters + 40 * len(data) * data.num_classes)
+        check_room(out, room)
         out.mkdir(parents=True, exist_ok=True)
     with locked(out) if rank() == 0 else nullcontext():
         yield
@@ -278,7 +297,7 @@ class _MetricsFile:
             with atomic(self.path) as part:
                 part.write_text("".join(old[: event.first_epoch]))
         elif isinstance(event, EpochDone):
-            with self.path.open("a") as file:
+            with room_for(self.path), self.path.open("a") as file:
                 file.write(json.dumps({"epoch": event.epoch} | event.metrics) + "\n")
 
 

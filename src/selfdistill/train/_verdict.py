@@ -152,8 +152,10 @@ def _next(out: Path, record: Mapping[str, Any]) -> list[str]:
     source = str(record["data"].get("source") or "digits")
     ending = max((e for e in _ENDINGS if source.lower().endswith(e)), key=len, default="")
     new = source if source == "digits" else f"new{ending}" if ending else "NEW_FOLDER"
+    own = [] if record["data"].get("source") else ["  Your own labels:         selfdistill fit DATA --label COLUMN"]
     return [
         "Next",
+        *own,
         f"  Labels for new data:     selfdistill predict {shlex.quote(str(out))} {new}",
         "  The most doubtful ones:",
         f'    python -c "{code}"',

@@ -1,0 +1,125 @@
+"""What is forecast is what happens: FLOPs, sweeps and bytes are counted; and the least memory that is told works."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from selfdistill._core.errors import SettingError
+from selfdistill.ntk import NTK
+from selfdistill.ntk._plan import block_rows, parse_bytes
+
+WITHIN = 1.5
+
+
+def wide(name, network, n):
+    """Networks large enough that matrix products dominate what is counted."""
+    torch.manual_seed(0)
+    if name == "mlp":
+        return nn.Sequential(nn.Linear(40, 96), nn.ReLU(), nn.Linear(96, 64), nn.ReLU(), nn.Linear(64, 5)), torch.randn(
+            n, 40
+        )
+    if name == "cnn":
+        layers = [
+            nn.Conv2d(3, 16, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(16, 24, 3, stride=2, padding=1),
+            nn.GroupNorm(2, 24),
+        ]
+        head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 5)]
+        return nn.Sequential(*layers, nn.ReLU(), *head), torch.randn(n, 3, 12, 12)
+    model, _ = network("transformer")
+    return model, torch.randint(0, 11, (n, 5))
+
+
+def least(work):
+    """Read from its error how many bytes a piece of work needs."""
+    with pytest.raises(SettingError, match=r"memory is .*, but this kernel needs at least .*B\. Give more") as caught:
+        work()
+    number, unit = re.search(r"least ([\d.,]+) (\w+)", str(caught.value)).groups()
+    return float(number.replace(",", "")) * {"B": 1, "KiB": 2**10, "MiB": 2**20}[unit]
+
+
+@pytest.mark.parametrize("memory", ["2GiB", "tight"])
+@pytest.mark.parametrize("output", ["trace", "sum", "full"])
+@pytest.mark.parametrize("name", ["mlp", "cnn", "transformer"])
+def test_the_matrix_costs_what_is_forecast(network, peak_bytes, flops, name, output, memory):
+    n = 100 if output == "full" else 300
+    model, x = wide(name, network, n)
+    if memory == "tight":
+        roomy = NTK(model, x, output=output).plan.matrix.bytes
+        memory = int(0.7 * least(NTK(model, x, output=output, memory=1000).matrix) + 0.3 * roomy + 1e5)
+    kernel = NTK(model, x, output=output, memory=memory)
+    forecast = kernel.plan.matrix
+    with peak_bytes:
+        kernel.matrix()
+    assert forecast.bytes / WITHIN < peak_bytes.peak < forecast.bytes * WITHIN
+    assert peak_bytes.peak < kernel.memory
+    kernel = NTK(model, x, output=output, memory=kernel.memory)
+    with flops() as counter:
+        kernel.matrix()
+    assert forecast.flops / WITHIN < counter.get_total_flops() < forecast.flops * WITHIN
+    assert kernel.jacobian.examples == forecast.sweeps * n
+
+
+@pytest.mark.parametrize("memory", ["2GiB", "tight"])
+@pytest.mark.parametrize("output", ["trace", "full"])
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+def test_a_product_costs_what_is_forecast(network, peak_bytes, flops, name, output, memory):
+    model, x = wide(name, network, 200)
+    roomy = NTK(model, x, output=output).plan.product.bytes
+    kernel = NTK(model, x, output=output, memory=int(0.6 * roomy) if memory == "tight" else memory)
+    forecast, vectors = kernel.plan.product, torch.randn(kernel.shape[0], 20)
+    first = 1 if forecast.sweeps == 0 else forecast.sweeps
+    with peak_bytes:
+        kernel.matmat(vectors)
+    assert forecast.bytes / WITHIN < peak_bytes.peak < forecast.bytes * WITHIN
+    assert kernel.jacobian.examples == first * 200
+    with flops() as counter:
+        kernel.matmat(vectors)
+    assert forecast.flops / WITHIN < counter.get_total_flops() < forecast.flops * WITHIN
+    assert kernel.jacobian.examples == (1 if forecast.sweeps == 0 else 2 * first) * 200
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn", "transformer"])
+def test_too_little_memory_is_told_with_the_least_that_works(network, name):
+    model, x = wide(name, network, 12)
+    fewest = least(NTK(model, x, memory=1000).matrix)
+    found = NTK(model, x, memory=int(1.01 * fewest)).matrix()
+    torch.testing.assert_close(found, NTK(model, x).matrix(), rtol=1e-4, atol=1e-4)
+    assert least(NTK(model, x, memory=int(0.99 * fewest)).matrix) == fewest
+    assert least(lambda: NTK(model, x, memory=1000) @ torch.ones(12, 1)) > 1000
+
+
+def test_plan_says_how_each_layer_is_treated(network):
+    text = str(NTK(*network("transformer")).plan)
+    assert re.search(r"embed.weight +Embedding +slabs +88 ", text)
+    assert re.search(r"layer.self_attn.in_proj_weight +parameter +per-sample +192 ", text)
+    assert re.search(r"as a matrix: .*FLOP, 1 sweeps, ", text)
+    text = str(NTK(*network("mlp"), memory="2kB").plan)
+    assert re.search(r"1.weight +Linear +factors +117 ", text)
+    assert "as a matrix: does not fit" in text
+
+
+def test_linear_layers_on_vectors_are_never_expanded(network, peak_bytes):
+    model, x = nn.Sequential(nn.Linear(2000, 500), nn.Tanh(), nn.Linear(500, 2)), torch.randn(64, 2000)
+    kernel = NTK(model, x, output="sum")
+    with peak_bytes:
+        kernel.matrix()
+    assert peak_bytes.peak < 64 * 4 * 20_000  # the gradients themselves take 64 · 4 · 1,000,000 bytes
+
+
+@pytest.mark.parametrize("n", [1, 100, 128, 300, 5000])
+def test_blocks_of_rows_cover_all(n):
+    blocks = block_rows(n)
+    assert [row for start, stop in blocks for row in range(start, stop)] == list(range(n))
+    assert len(blocks) <= 8
+
+
+@pytest.mark.parametrize("text", ["0", "-1GB", "2 parsecs", "", "1.2.3MB"])
+def test_amounts_that_are_none(text):
+    with pytest.raises(SettingError, match="memory is"):
+        parse_bytes(text)
