@@ -53,7 +53,14 @@ def test_a_run_with_truth(there, capsys, tmp_path):
     assert err.splitlines()[0].startswith("60 of 90 examples, network mlp:8, kernel trace: 2 kernels at ")
     assert "FLOP" in err.splitlines()[0]
     assert "Kernel 2 of 2 (trained)" in err
-    for words in ("Energy in the leading directions", "true labels", "When to stop", "cross-validation (GCV) *"):
+    for words in (
+        "Classes retrieved first: ",
+        "A wrong label takes ",
+        "Energy in the leading directions",
+        "true labels",
+        "When to stop",
+        "cross-validation (GCV) *",
+    ):
         assert words in out
     assert {path.name for path in (tmp_path / "a").iterdir()} == FIGURES | {"air.json"}
     record = json.loads((tmp_path / "a" / "air.json").read_text())

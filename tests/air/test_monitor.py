@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from selfdistill import data, networks
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import BatchDone, EpochDone, RunStarted
 from selfdistill.air import AirMonitor, choose_examples, network_kernel
 from selfdistill.ntk import Spectrum
+from selfdistill.train import Settings, fit
 
 
 class World:
@@ -63,17 +65,27 @@ def test_cheap_measures_come_every_few_epochs():
 
 @settings(max_examples=40, deadline=None)
 @given(st.floats(0.01, 200), st.floats(1, 2), st.floats(0.01, 1), st.integers(1, 30))
-def test_the_budget_holds_but_for_the_first_look(cost, power, budget, epochs):
+def test_the_budget_holds_but_for_the_first_looks(cost, power, budget, epochs):
     world = World(epoch_seconds=5, cost=cost, power=power, budget=budget)
     monitor = world.run(epochs)
-    probe = cost * (len(world.x[:40:8]) / 40) ** power
-    assert monitor.spent <= max(budget * monitor.trained, probe) * (1 + 1e-9)
+    looks = cost * sum((m / 40) ** power for m in world.calls[:3])
+    assert monitor.spent <= max(budget * monitor.trained, looks) * (1 + 1e-9)
+
+
+def test_the_subset_is_made_as_small_as_the_run_can_pay_for():
+    world = World(epoch_seconds=10, cost=100.0, examples=80)
+    monitor = world.run(100)  # 100 seconds for measuring; a whole one would take 400
+    assert world.calls[:3] == [5, 5, 10]
+    size = len(monitor.examples)
+    assert 100 * (size / 40) ** 2 == pytest.approx(100 / 5, rel=0.5) or size == 50
+    assert set(world.calls[3:]) <= {size}
+    assert monitor.spent <= 0.10 * monitor.trained
 
 
 def test_too_dear_to_measure_is_told():
     world = World(epoch_seconds=1, cost=500.0)
     monitor = world.run(10)
-    assert world.calls == [5]
+    assert world.calls == [3, 3, 5]
     assert monitor.snapshots == []
     assert "nothing was measured: it would take about 500.0 s, and 10 % of the 10.0 s" in monitor.told
 
@@ -95,6 +107,24 @@ def test_training_is_left_as_it_was():
     assert model.training
     assert model[1].training
     assert bool((model[0].weight.grad == 1).all())
+
+
+def test_it_listens_to_the_loop():
+    digits = data.read("digits")
+    net = networks.build("mlp:16", (1, 8, 8), 10, seed=0, stats=digits.preprocess.stats)
+
+    def cheap(model, inputs):
+        features = model.standardise(inputs).flatten(1)
+        return Spectrum.of(features @ features.T)
+
+    monitor = AirMonitor(net, digits.inputs, digits.labels, cheap, examples=60, ranks=(5,), budget=1.0)
+    fitted = fit(digits, Settings(epochs=6, network="mlp:16").resolve(1797, "cpu"), model=net, tell=monitor)
+    assert 0 < monitor.spent <= monitor.trained
+    assert monitor.snapshots[0].name == "start"
+    assert monitor.snapshots[-1].accuracy is None
+    trained = sum(epoch["seconds"] for epoch in fitted.curves)
+    assert monitor.trained >= trained
+    assert monitor.snapshots[-1].agreement > monitor.snapshots[0].agreement
 
 
 def test_a_resumed_run_begins_where_it_stood():

@@ -19,7 +19,9 @@ from selfdistill.ntk import Spectrum
 
 __all__ = ["AirMonitor", "choose_examples"]
 
-_PROBE = 8  # the first look is at one example of so many, to learn what all would cost
+_PROBES = (16, 16, 8)  # the first looks are at one example of so many: to warm up, then to learn what all would cost
+_WANTED = 5  # measurements that the size of the subset leaves room for
+_LEAST = 50  # examples that it is not made smaller than for that
 
 
 def choose_examples(labels: Tensor, count: int, seed: int = 0) -> Tensor:
@@ -60,9 +62,11 @@ class AirMonitor:
 
     .. math:: \text{spent} + \text{forecast} \le \text{budget} \cdot \text{trained}
 
-    The first forecast comes from a look at an eighth of the subset after the first epoch, taken as growing with the
-    square of the examples; later ones are the dearest measurement so far. The initial network is copied at the start
-    and measured once that fits, so that drift and energies begin at initialisation.
+    The first forecast comes from looks at a sixteenth and an eighth of the subset after the first epoch, as a constant
+    and a part that grows with the square of the examples. Where the whole run would not pay for five measurements, the
+    subset is made smaller then, down to 50 examples, once for all. Later forecasts are the dearest measurement so far.
+    The initial network is copied at the start and measured once that fits, so that drift and energies begin at
+    initialisation.
 
     Args:
         model: The network that trains. It is copied, never changed.
@@ -72,7 +76,7 @@ class AirMonitor:
         classes: C; one more than the largest label if left out.
         clean: True labels, where known.
         every: Least number of epochs between two measurements.
-        examples: Size of the subset, each class in its share.
+        examples: Size of the subset at most, each class in its share.
         budget: Greatest share of the training time, in (0, 1].
         ranks: Numbers of leading directions.
         seed: Seed of the subset.
@@ -117,13 +121,14 @@ class AirMonitor:
             raise SettingError(f"every is {every}, but must be at least 1 epoch", "Leave it out.")
         if not 0 < budget <= 1:
             raise SettingError(f"budget is {budget}, but must be in (0, 1]", "Give 0.1 for a tenth of training time.")
-        chosen = choose_examples(labels.cpu(), examples, seed)
-        self.examples = Examples(
-            inputs[chosen],
-            labels[chosen].cpu(),
+        self._all = Examples(
+            inputs,
+            labels.cpu(),
             classes or int(labels.max()) + 1,
-            None if clean is None else clean[chosen].cpu(),
+            None if clean is None else clean.cpu(),
         )
+        self._seed = seed
+        self.examples = self._subset(examples)
         self.model, self.kernel, self.every, self.budget, self.ranks = model, kernel, every, budget, ranks
         self._now = now
         self.snapshots: list[Snapshot] = []
@@ -132,7 +137,7 @@ class AirMonitor:
         self._first: Spectrum | None = None
         self._start: nn.Module | None = None
         self._resumed = now()
-        self._next, self._name, self._begun_at = every, "start", 0
+        self._next, self._name, self._begun_at, self._epochs = every, "start", 0, 0
 
     def __call__(self, event: Event) -> None:
         """Take an event of the loop."""
@@ -140,6 +145,7 @@ class AirMonitor:
             self._start = copy.deepcopy(self.model)
             self._name = self._name if event.first_epoch == 0 else f"epoch {event.first_epoch}"
             self._begun_at, self._next = event.first_epoch, event.first_epoch + self.every
+            self._epochs = event.epochs - event.first_epoch
             self._resumed = self._now()
         elif isinstance(event, EpochDone):
             self.trained += self._now() - self._resumed
@@ -163,15 +169,34 @@ class AirMonitor:
     def _look(self, epoch: int) -> None:
         """Measure what is due and fits: a probe, then the start, then now."""
         if not self._dearest:
-            few = self.examples.inputs[:: min(_PROBE, len(self.examples) // 2)]
-            took = self._timed(lambda: self.kernel(copy.deepcopy(self.model).eval(), few))
-            self._dearest = took * (len(self.examples) / len(few)) ** 2
+            self._forecast()
         if self._start is not None and self._fits(self._dearest):
             self._measure(self._name, self._start, self._begun_at)
             self._start = None
         if self._start is None and epoch >= self._next and self._fits(self._dearest):
             self._measure(f"epoch {epoch}", copy.deepcopy(self.model), epoch)
             self._next = epoch + self.every
+
+    def _subset(self, count: int) -> Examples:
+        whole = self._all
+        at = choose_examples(whole.given, count, self._seed)
+        clean = None if whole.clean is None else whole.clean[at]
+        return Examples(whole.inputs[at], whole.given[at], whole.classes, clean)
+
+    def _forecast(self) -> None:
+        """Learn what a measurement costs, and take fewer examples where the run could not pay for some."""
+        model, n, looks = copy.deepcopy(self.model).eval(), len(self.examples), []
+        for part in _PROBES:
+            few = self.examples.inputs[:: min(part, n // 2)]
+            looks.append((len(few), self._timed(lambda few=few: self.kernel(model, few))))  # type: ignore[misc]
+        (small, cheap), (large, dear) = looks[-2:]
+        growth = max(dear - cheap, 0.0) / max(large**2 - small**2, 1)
+        constant = max(dear - growth * large**2, 0.0)
+        allowed = (self.budget * self.trained * self._epochs - self.spent) / _WANTED
+        if self._epochs and constant + growth * n**2 > allowed and growth > 0:
+            paid = int((max(allowed - constant, 0.0) / growth) ** 0.5)
+            self.examples = self._subset(max(min(paid, n), min(_LEAST, n)))
+        self._dearest = constant + growth * len(self.examples) ** 2
 
     def _timed(self, work: Callable[[], object]) -> float:
         begun = self._now()

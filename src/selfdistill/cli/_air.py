@@ -287,6 +287,25 @@ def _stops(record: dict[str, Any]) -> Table:
     return table
 
 
+def _order(record: dict[str, Any]) -> list[str]:
+    """Name the classes that are retrieved first and last, by the middle of their times."""
+    found, classes = record["order"], record["data"]["classes"]
+    times = [
+        (sum(t) / 2 if isinstance(t, list) and None not in t else t, name)
+        for t, name in zip(found.get("clean", found["given"])["classes"], classes, strict=True)
+    ]
+    ranked = sorted((t, name) for t, name in times if isinstance(t, float))
+    if len(ranked) < 2:
+        return []
+    named = [f"{name} ({t:.2g})" for t, name in ranked]
+    few = min(3, len(named) // 2)
+    line = f"Classes retrieved first: {', '.join(named[:few])}; last: {', '.join(named[-few:])} (kernel time)."
+    median = found.get("median")
+    if median and median["right"] and median["wrong"]:
+        line += f" A wrong label takes {median['wrong'] / median['right']:.2g} times as long as a right one."
+    return [line]
+
+
 def _sentences(record: dict[str, Any]) -> list[str]:
     clean_is, noise, at = record["data"]["clean_is"], record["noise"], record["at"]
     lines = []
@@ -301,6 +320,7 @@ def _sentences(record: dict[str, Any]) -> list[str]:
     if scale is not None:
         times = f"{scale['scale']:.2g} times as fast as its initial kernel predicts"
         lines.append(f"The run goes {times}; an epoch is where it reaches the predicted agreement (-: never).")
+    lines += _order(record)
     told = f"At kernel time {at['time']:.3g}, {_percent(at['agreement'])} agreement"
     told += f" and {_percent(at['accuracy'])} accuracy" if "accuracy" in at else ""
     lines.append(f"{told} are predicted.")
