@@ -28,6 +28,7 @@ SCHEMA = 1
 DEFAULT_RULE = "gcv"
 """The stopping rule that loses least accuracy in real runs without knowing the truth; see docs/air.md."""
 _DRAWS = 20
+_MARGIN = 0.1  # above what an untrained network's probabilities differ by
 
 
 @dataclass(frozen=True)
@@ -204,13 +205,13 @@ def _stop(stop: Stop, curves: Curves, run: _Run | None) -> dict[str, Any]:
 
 def _order(flow: Flow, times: Tensor, examples: Examples) -> dict[str, Any]:
     """When labels are retrieved: each class, each example, and right labels beside wrong ones."""
-    given = learning_order(flow, times, examples.given)
+    given = learning_order(flow, times, examples.given, level=_MARGIN)
     found: dict[str, Any] = {
         "level": given.level,
         "given": {"classes": _finite(given.per_class), "examples": _finite(given.per_example)},
     }
     if examples.clean is not None:
-        clean = learning_order(flow, times, examples.clean)
+        clean = learning_order(flow, times, examples.clean, level=_MARGIN)
         found["clean"] = {"classes": _finite(clean.per_class), "examples": _finite(clean.per_example)}
         middle, wrong = given.per_example.middle, examples.given != examples.clean
         halves = {"right": middle[~wrong], "wrong": middle[wrong]}

@@ -302,7 +302,8 @@ def _order(record: dict[str, Any]) -> list[str]:
     line = f"Classes retrieved first: {', '.join(named[:few])}; last: {', '.join(named[-few:])} (kernel time)."
     median = found.get("median")
     if median and median["right"] and median["wrong"]:
-        line += f" A wrong label takes {median['wrong'] / median['right']:.2g} times as long as a right one."
+        times = float(f"{median['wrong'] / median['right']:.2g}")
+        line += f" A wrong label takes {times:,g} times as long as a right one."
     return [line]
 
 
