@@ -14,7 +14,7 @@ from selfdistill.air._interval import Interval
 from selfdistill.air._labels import centred, keep_rate, noise_part, noise_variance, one_hot, transition_counts
 from selfdistill.air._learning_order import LearningOrder, learning_order
 from selfdistill.air._monitor import AirMonitor, choose_examples
-from selfdistill.air._network_kernel import network_kernel
+from selfdistill.air._network_kernel import DENSE, network_kernel
 from selfdistill.air._retrieval import anisotropy, anisotropy_at_start, random_retrieved, retrieved
 from selfdistill.air._snapshot import Examples, Kernel, Snapshot, calibrated, outputs_of, snapshot
 from selfdistill.air._stopping import (
@@ -28,6 +28,7 @@ from selfdistill.air._stopping import (
 from selfdistill.air._study import SCHEMA, Measured, study
 
 __all__ = [
+    "DENSE",
     "FIGURES",
     "RULES",
     "SCHEMA",

@@ -26,7 +26,7 @@ def network_kernel(
 
     Args:
         output: "trace", "sum", "centered" or "fisher".
-        rank: Leading pairs; if left out, all of at most `DENSE` examples, else 200.
+        rank: Leading pairs; if left out, all of at most `DENSE` examples whose matrix fits the memory, else 200.
         memory: Budget.
         progress: Whether cost and a bar are shown on stderr; ``None``: on a terminal.
         labels: Label matrix ``[n, C]`` to start the search for leading pairs from.
@@ -49,7 +49,7 @@ def network_kernel(
             memory=memory,
             progress=progress,
         )
-        if n <= DENSE:
+        if n <= DENSE and operator.plan.matrix is not None:
             return Spectrum.of(operator.matrix(), k=None if rank is None else min(rank, n))
         return operator.eigh(min(rank or 200, n), labels=labels)
 
