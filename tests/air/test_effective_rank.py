@@ -31,6 +31,14 @@ def test_bounds_hold_the_whole_spectrums_ranks(values, k):
     assert math.isclose(whole["stable"].low, part["stable"].low, rel_tol=1e-6)
 
 
+def test_bounds_are_reached_by_the_least_and_the_most_even_rest():
+    packed, even = torch.tensor([4.0, 2.0, 2.0, 2.0, 0.0, 0.0]), torch.tensor([4.0, 2.0, 1.0, 1.0, 1.0, 1.0])
+    for values, side in ((packed, 0), (even, 1)):
+        whole, part = (effective_ranks(Spectrum.of(torch.diag(values), k=k)) for k in (6, 2))
+        for name in ("entropy", "participation"):
+            assert float(part[name][side]) == pytest.approx(float(whole[name].low), rel=1e-5)
+
+
 def test_no_kernel():
     with pytest.raises(DataError, match="the kernel is zero"):
         effective_ranks(Spectrum.of(torch.zeros(2, 2)))

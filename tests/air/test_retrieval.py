@@ -30,6 +30,14 @@ def test_twin_and_bounds(gram, labels):
     assert (random_retrieved(Spectrum.of(gram, k=6), TIMES).high >= white.sqrt()).all()
 
 
+def test_the_upper_bound_is_reached_where_missing_directions_are_as_fast_as_the_last():
+    gram, z = torch.diag(torch.tensor([3.0, 1.0, 1.0])), torch.tensor([1.0, 1.0, 1.0])
+    found = retrieved(Spectrum.of(gram, k=2), z, TIMES)
+    torch.testing.assert_close(found.high, retrieved(Spectrum.of(gram), z, TIMES).low)
+    slow = torch.diag(torch.tensor([3.0, 1.0, 0.0]))
+    torch.testing.assert_close(found.low, retrieved(Spectrum.of(slow), z, TIMES).low)
+
+
 def test_anisotropy_starts_at_its_limit_and_ends_at_one(gram, labels):
     spectrum, z = Spectrum.of(gram), centred(one_hot(labels, 3))
     white = random_retrieved(spectrum, torch.tensor([1e-7])).low

@@ -25,7 +25,7 @@ from selfdistill.air import (
     transition_counts,
     wrong_share,
 )
-from selfdistill.air._stopping import known_rate_variance
+from selfdistill.air._stopping import _degrees, known_rate_variance
 from selfdistill.ntk import Spectrum
 
 
@@ -103,6 +103,14 @@ def test_bounds_hold_the_whole_spectrums_score_and_time(gram, labels, rule):
         assert (part.score.low <= whole.score.low + 1e-9).all()
         assert (whole.score.high <= part.score.high + 1e-9).all()
         assert part.earliest <= whole.time <= part.latest
+
+
+@pytest.mark.parametrize(("rest", "side"), [((1.0, 1.0, 0.0, 0.0), 0), ((0.5, 0.5, 0.5, 0.5), 1)])
+def test_bounds_of_the_degrees_of_freedom_are_reached(rest, side):
+    spectrum, times = Spectrum.of(torch.diag(torch.tensor([3.0, 1.0, *rest]))), torch.logspace(-1, 1, 5).double()
+    filters = 1 - torch.exp(-times[:, None] * spectrum.values)
+    found = _degrees(spectrum.leading(2), filters[:, :2])
+    torch.testing.assert_close(found[side], filters.sum(1))
 
 
 def test_a_real_network_is_stopped_near_its_best_epoch():

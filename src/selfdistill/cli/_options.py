@@ -262,8 +262,8 @@ AirExamples = Annotated[
     typer.Option(
         "--examples",
         metavar="N",
-        help="Size of the subset, each class in its share. The kernel's cost grows with its square, that of all eigenpairs, "
-        "taken up to 3,000, with its cube.",
+        help="Size of the subset, each class in its share. The kernel's cost grows with its square; that of all "
+        "eigenpairs, taken up to 3,000, with its cube.",
         rich_help_panel=_KERNEL,
     ),
 ]
