@@ -28,6 +28,7 @@ def main() -> None:
     commands.add_parser("report")
     run.add_argument("suites", nargs="+", choices=sorted(SUITES))
     run.add_argument("--methods", nargs="+", default=list(ALL), choices=ALL)
+    agree.add_argument("--networks", nargs="+", default=list(agreement.SIZES), choices=list(agreement.SIZES))
     spectra.add_argument("--network", default="cnn")
     spectra.add_argument("--sizes", nargs="+", type=int, default=[1000, 2500, 5000, 10_000])
     spectra.add_argument("--memory", default="2GiB")
@@ -47,7 +48,7 @@ def main() -> None:
         for suite in a.suites:
             driver.run(suite, place, tuple(a.methods))
     elif a.command == "agree":
-        agreement.run(place)
+        agreement.run(place, a.networks)
     else:
         spectrum.run(place, a.network, a.sizes, a.memory, exact=not a.no_exact)
 

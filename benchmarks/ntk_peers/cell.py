@@ -1,7 +1,7 @@
 """Measurements in a process of their own: ``python -m benchmarks.ntk_peers.cell '[{"method": ..., ...}, ...]'``.
 
-Needs numpy only; the method's module brings its framework. Before the measured call the method warms up (torch on a few
-inputs, jax by compiling for the very shapes), memory is trimmed and the process's peak is reset. Prints one JSON line
+Needs numpy only; the method's module brings its framework. Before the measured call the method warms up (on 64
+inputs; jax then compiles for the very shapes), memory is trimmed and the process's peak is reset. Prints one JSON line
 for each cell. Where a cell asks for several kernels in a row (``inner``), the times are the median's and all are kept;
 memory is that of the first.
 """

@@ -99,7 +99,7 @@ def _measure(row: Row, method: str, place: Place, kernels: dict[str, Path]) -> d
     if reason or (place.device != "cpu" and method in PYTHONS):
         return {"method": method, "left_out": reason or "runs on the CPU only"}
     problem = problems.stored(place.work, row.network, row.n)
-    out = place.work / f"kernel-{method}.npy"
+    out = place.work / f"kernel-{row.network}-{row.output}-{row.n}-{method}.npy"
     begun = time.perf_counter()
     results, wrong = place.start([cell(row, method, problem=str(problem), out=str(out))])
     record: dict[str, Any] = {"method": method, "process_wall_s": time.perf_counter() - begun, "device": place.device}

@@ -7,6 +7,7 @@ derivatives. neural-tangents divides by the number of outputs on traced axes; th
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,8 @@ import jax.numpy as jnp
 import neural_tangents as nt
 
 CHANNELS = ("NHWC", "HWIO", "NHWC")
+WARM = 64
+_facts: dict[str, float] = {}
 
 
 def versions() -> dict[str, str]:
@@ -82,12 +85,13 @@ class Kernel:
         self.function = nt.batch(kernel, batch_size=self.block, device_count=0) if self.block else jax.jit(kernel)
 
     def warm(self) -> None:
-        """Compile without computing; for batches, compute one block."""
-        if self.block:
-            part = self.x[: self.block]
-            jax.block_until_ready(self.function(part, part, self.params))
-        else:
+        """Compute a few inputs' kernel, as the others do; then compile for the very shapes, without computing."""
+        part = self.x[: self.block or WARM]
+        jax.block_until_ready(self.function(part, part if self.block else None, self.params))
+        if not self.block:
+            begun = time.process_time()
             self.function = self.function.lower(self.x, None, self.params).compile()
+            _facts["compile_cpu_s"] = time.process_time() - begun
 
     def run(self) -> np.ndarray:
         """Compute the kernel: [n, n], or [n, n, outputs, outputs] if full."""
@@ -102,3 +106,8 @@ def build(*arguments: Any) -> tuple[Callable[[], None], Callable[[], np.ndarray]
     """Return what to call before and during the measurement."""
     kernel = Kernel(*arguments)
     return kernel.warm, kernel.run
+
+
+def extra() -> dict[str, float]:
+    """Seconds to compile."""
+    return dict(_facts)

@@ -11,7 +11,7 @@ from benchmarks.ntk_peers.torch_networks import load
 from selfdistill import _version
 from selfdistill.ntk import NTK
 
-WARM = 8
+WARM = 64
 _last: list[NTK] = []
 
 

@@ -32,9 +32,9 @@ PyTorch's tutorial. nngeometry 0.4: `GramMatrix`, batches of 250.
 
 **Method.** Each kernel in a process of its own, one thread, all methods of a row back to back, in turned order, in
 several repetitions; ratios are taken within a repetition, then the median and the range over the repetitions are
-given. Times are CPU-seconds. Each process warms up first; for neural-tangents that is the compilation for the very
-shapes, which is left out here and given in a column of its own. Memory is the process's peak above its resident size
-right before the kernel, the kernel included. Small rows compute several kernels in a process and take the median.
+given. Times are CPU-seconds. Each process warms up first on 64 inputs; neural-tangents is then compiled for the very
+shapes, which is left out of its time and given in a column of its own. Memory is the process's peak above its resident
+size right before the kernel, the kernel included. Small rows compute several kernels in a process and take the median.
 """
 
 
@@ -109,7 +109,11 @@ def _table(mine: list[dict[str, Any]], network: str, output: str, n: int) -> lis
         pairs = [(r, ours[k]) for k, r in runs.items() if "cpu_s" in ours.get(k, {})]
         time = _range([a["cpu_s"] / b["cpu_s"] for a, b in pairs], ".2f")
         space = _range([a["extra_bytes"] / b["extra_bytes"] for a, b in pairs], ".2f")
-        compile_s = _range([r["warm_cpu_s"] for r in runs.values()], ".2g") if method == "neural-tangents" else ""
+        compile_s = (
+            _range([r["compile_cpu_s"] for r in runs.values() if "compile_cpu_s" in r], ".2g")
+            if method == "neural-tangents"
+            else ""
+        )
         differs = max(r["difference"]["relative"] for r in runs.values())
         lines.append(
             f"| {method} | {_range([r['cpu_s'] for r in runs.values()])} | {time if method != 'ours' else ''} "
@@ -147,7 +151,7 @@ def _agreement(found: list[dict[str, Any]]) -> list[str]:
         "Relative Frobenius difference from torch.func's kernel (`vmap` of gradients, one product): the largest of",
         "sum, trace and full. *ours* is the matrix, *operator* the products with the identity, *fallback* the matrix",
         "without any layer's rule. The ResNet has 20 layers and BatchNorm in evaluation mode, the transformer two",
-        "encoder layers.",
+        "encoder layers. nngeometry gathers convolutions' gradients in float32 whatever the network's precision.",
         "",
         "| network | bits | n | ours | operator | fallback | neural-tangents | nngeometry |",
         "|---|---|---|---|---|---|---|---|",

@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.ntk_peers.torch_networks import load
 
-CHUNK, WARM = 100, 8
+CHUNK, WARM = 100, 64
 
 
 def versions() -> dict[str, str]:

@@ -89,7 +89,7 @@ def load(network: str, named: dict[str, np.ndarray], dtype: torch.dtype, device:
     if network.startswith("resnet"):
         from selfdistill import networks
 
-        model: nn.Module = networks.build(network, (3, 32, 32), CLASSES, seed=0)
+        model: nn.Module = networks.build(network, (3, 32, 32), CLASSES, seed=0).network  # without its own scaling
         for module in model.modules():  # statistics as after some training, not zeros and ones
             if isinstance(module, nn.BatchNorm2d):
                 module.running_mean.normal_(0.0, 0.1)

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.ntk_peers.torch_networks import load
 
-WARM = 8
+WARM = 64
 
 
 def versions() -> dict[str, str]:

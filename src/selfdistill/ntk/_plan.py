@@ -178,9 +178,11 @@ class Planner:
         return float(wide * p.shape[1:].numel())
 
     def chunk(self, available: float) -> int:
-        """Examples at once, for a quarter of the memory at most."""
+        """Examples at once, for a quarter of the memory at most; all chunks nearly of one size."""
         fits = int((available / 4 - self._each_chunk) / self._each_example)
-        return max(1, min(self._largest_chunk, fits, max(self.share, self.columns)))
+        longest = max(self.share, self.columns)
+        most = max(1, min(self._largest_chunk, fits, longest))
+        return -(-longest // -(-longest // most))
 
     def chunk_bytes(self, m: int) -> float:
         """Bytes for a chunk of m examples, beside its gradients."""

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.ntk._inputs import Inputs
-from selfdistill.ntk._layers import is_known, layer_sum, own_parameters
+from selfdistill.ntk._layers import is_known, own_parameters, subtract_sum
 from selfdistill.ntk._recorder import Call, Recorder, checked_logits, full_precision
 
 __all__ = ["Structure", "Use", "checked_model"]
@@ -158,8 +158,7 @@ class Structure:
             for use in self.uses[name]:
                 for call, grad in zip(calls, grads, strict=True):
                     if call.module == use.module and grad is not None:
-                        mine = layer_sum(self._modules[use.module], use.local, call.x, grad, rest.numel())
-                        rest = mine.sub_(rest).neg_()
+                        subtract_sum(self._modules[use.module], use.local, call.x, grad, rest)
             found[name] = (float(rest.norm()), norm)
 
         _each_gradient(self.model, self.parameters, args, kwargs, direction, compare)
