@@ -41,8 +41,8 @@ def generations(
         spectrum: Of K, complete; units as in `gradient_flow`.
         targets: y, ``[n]`` or ``[n, C]``.
         count: k, whole numbers: 0 is the teacher; ``math.inf`` the limit; several at once as a list or ``[G]``.
-        given_weight: α, at most 1. Below 0 (own weight above 1) the student learns more than the teacher's outputs,
-            less some of the labels.
+        given_weight: α, usually 0 to 1. Below 0 (own weight above 1) the student learns more than the teacher's
+            outputs, less some of the labels; see `optimal_mixing`.
         time: Of one training by gradient flow, or
         penalty: c of one training by ridge regression; just one of the two.
 
@@ -50,7 +50,7 @@ def generations(
         float64, of the shape of y, or ``[G, ...]`` for several generations.
 
     Raises:
-        SettingError: α above 1, or below 0 without end.
+        SettingError: α infinite, or one with which generations without end diverge.
 
     References:
         Mobahi, Farajtabar & Bartlett (2020), arXiv 2002.05715 (α = 0); Borup & Andersen (2021), arXiv 2102.13088
@@ -63,14 +63,14 @@ def generations(
                 [0.5625, 0.2500],
                 [0.4219, 0.1250]], dtype=torch.float64)
     """
-    if not -math.inf < given_weight <= 1:
-        raise SettingError(f"given_weight is {given_weight}, but must be finite and at most 1", "Take 0 to 1.")
+    if not math.isfinite(given_weight):
+        raise SettingError(f"given_weight is {given_weight}, but must be finite", "Take 0 to 1.")
     phi = shrinkage(eigenvalues(spectrum), time, penalty)
     number = amounts(count, "count", whole=True).to(phi)[..., None]
     carried = (1 - given_weight) * phi
-    if bool(number.isinf().any()) and float(carried.max()) > 1:
+    if bool(number.isinf().any()) and float(carried.abs().max()) > 1:
         raise SettingError(
-            f"given_weight is {given_weight}, but generations without end diverge below 0", "Take 0 to 1, or a count."
+            f"given_weight is {given_weight}, but generations without end then diverge", "Take 0 to 1, or a count."
         )
     limit = torch.where(carried == 1, phi, given_weight * phi / torch.where(carried == 1, 1.0, 1 - carried))
     return filtered(spectrum, limit + (phi - limit) * carried**number, targets)

@@ -191,7 +191,7 @@ def steady_lr(values: Tensor, lr: float) -> float:
         SettingError: 0 or less, or above 2 over the largest eigenvalue.
     """
     largest = float(values[0])
-    if not lr > 0 or lr * largest > 2:
+    if not lr > 0 or lr * largest > 2 + 1e-9:
         limit = f"above 0 and at most 2 / largest eigenvalue = {2 / largest:.6g}" if largest > 0 else "above 0"
         raise SettingError(f"lr is {lr:g}, but must be {limit}", "Take 1 / largest eigenvalue.")
     return float(lr)
