@@ -16,7 +16,7 @@ __all__ = ["Cost", "Group", "LayerPlan", "Plan", "Planner", "block_rows", "parse
 
 _CHUNK = 64  # examples at once, at least, where the memory allows: enough for the speed of matrix products
 _MOST = 512  # examples at once, at most
-_CHUNK_BYTES = 2**22  # more than _CHUNK examples only where they take no more than this, on a CPU
+_CHUNK_BYTES = 2**21  # more than _CHUNK examples only where they take no more than this, on a CPU
 _BLOCK_ROWS = 128  # at least
 _BLOCKS = 8  # a symmetric product is done in this many block rows, upper half only
 
