@@ -26,7 +26,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_example_is_tested():
-    assert {p.name for p in EXAMPLES.glob("*.py")} == {"own_loop.py", "table.py", "images.py"}
+    assert {p.name for p in EXAMPLES.glob("*.py")} == {"own_loop.py", "table.py", "images.py", "kernel.py"}
 
 
 def test_own_loop_is_short_and_refines_labels():
@@ -46,3 +46,13 @@ def test_images_finds_most_of_the_wrong_labels():
     wrong, flagged, right = (int(word) for word in run("images.py").split() if word.isdigit())
     assert right > 0.8 * wrong
     assert right > 0.8 * flagged
+
+
+def test_kernel_holds_more_of_the_signal_than_of_the_noise():
+    shown = run("kernel.py")
+    rows = [line.split() for line in shown.splitlines() if line.endswith("%")]
+    assert [row[0] for row in rows] == ["10", "50", "200"]
+    for _, clean, wrong in rows:
+        assert float(clean.rstrip("%")) > 1.4 * float(wrong.rstrip("%"))
+    assert "as a matrix: " in shown
+    assert "estimated from the noisy labels alone" in shown

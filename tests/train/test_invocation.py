@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from selfdistill import train
 from selfdistill._core.errors import Interrupted, RunError
@@ -83,3 +84,22 @@ def test_a_run_of_someones_own_code_is_not_resumed_here():
     train.run(data, Settings(**FEW).resolve(40, "cpu"), Path("own"), source={"made": "by hand"})
     with pytest.raises(RunError, match="own was not started by `selfdistill fit`"):
         start(Invocation(resume=Path("own")))
+
+
+@pytest.mark.parametrize(
+    ("settings", "variable", "during"),
+    [({}, None, 1), ({"network": "mlp:2048"}, None, 1), ({"network": "mlp:4096,4096"}, None, 2), ({}, "2", 2)],
+)
+def test_small_steps_take_one_thread_and_leave_the_number_as_it_was(monkeypatch, settings, variable, during):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    before, seen = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        asked = Invocation("songs.v2.csv", read=READ, settings=FEW | {"epochs": 1} | settings)
+        record, _ = start(asked, tell=lambda event: seen.append(torch.get_num_threads()))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {during} == {record["hardware"]["threads"]}

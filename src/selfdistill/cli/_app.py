@@ -13,6 +13,7 @@ import typer
 from selfdistill._core.errors import Interrupted, SelfdistillError
 from selfdistill._core.wording import fit_advice
 from selfdistill._version import __version__
+from selfdistill.cli._air import air
 from selfdistill.cli._display import first_process, speak
 from selfdistill.cli._fit import fit
 from selfdistill.cli._methods import methods
@@ -39,7 +40,7 @@ def _help(command: Callable[..., None]) -> str:
     return "\n\n".join(p if p.startswith(" ") else p.replace("\n", " ") for p in paragraphs)
 
 
-_COMMANDS = (fit, predict, noise, methods)
+_COMMANDS = (fit, predict, air, noise, methods)
 for _command in _COMMANDS:
     app.command(help=_help(_command))(_command)
 
@@ -65,6 +66,7 @@ def _top(
         selfdistill fit                              a demonstration
         selfdistill fit songs.csv --label genre      your own data
         selfdistill predict runs/songs-001 new.csv   labels for new data
+        selfdistill air runs/songs-001               what it learned first
     """
 
 

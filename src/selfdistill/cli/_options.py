@@ -247,3 +247,73 @@ PredictIgnore = Annotated[
         help="Column to leave unread, the label's or one that training did not have; may be repeated.",
     ),
 ]
+
+_KERNEL = "Kernel"
+AirWhat = Annotated[
+    str,
+    typer.Argument(metavar="RUN|DATA", help="A run directory that `selfdistill fit` finished, or labelled data."),
+]
+AirNetwork = Annotated[
+    str | None,
+    typer.Option("--network", metavar="SPEC", help="Of data: the network, as for fit.", rich_help_panel=_KERNEL),
+]
+AirExamples = Annotated[
+    int,
+    typer.Option(
+        "--examples",
+        metavar="N",
+        help="Size of the subset, each class in its share. The kernel's cost grows with its square; that of all "
+        "eigenpairs, taken up to 3,000, with its cube.",
+        rich_help_panel=_KERNEL,
+    ),
+]
+AirOutput = Annotated[
+    str,
+    typer.Option(
+        "--output",
+        metavar="NAME",
+        help="trace (over the logits), centered (less what softmax cannot see), fisher, or sum (ten times cheaper for "
+        "ten classes).",
+        rich_help_panel=_KERNEL,
+    ),
+]
+AirRank = Annotated[
+    int | None,
+    typer.Option(
+        "--rank",
+        metavar="K",
+        help="Leading directions to compute; what they leave open is shown as a range. Default: all up to 3,000 "
+        "examples, else 200.",
+        rich_help_panel=_KERNEL,
+    ),
+]
+AirTime = Annotated[
+    float | None,
+    typer.Option(
+        "--time",
+        metavar="T",
+        help="Kernel time (learning rate x steps) to report on. Default: when to stop.",
+        rich_help_panel=_KERNEL,
+    ),
+]
+AirSeed = Annotated[
+    int,
+    typer.Option(
+        "--seed", metavar="N", help="Seed of the subset and, of data, of the network.", rich_help_panel=_KERNEL
+    ),
+]
+AirMemory = Annotated[
+    str, typer.Option("--memory", metavar="BYTES", help="Most memory for the kernel.", rich_help_panel=_KERNEL)
+]
+AirOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FOLDER",
+        help="Where air.json and figures go. Default: RUN/air, or air-NAME for data.",
+        rich_help_panel=_RUN,
+    ),
+]
+AirForce = Annotated[
+    bool, typer.Option("--force", help="Overwrite what an earlier call wrote there.", rich_help_panel=_RUN)
+]

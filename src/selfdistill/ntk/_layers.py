@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from selfdistill.ntk._conv import conv_weight
 
-__all__ = ["Rows", "is_known", "layer_rows", "layer_sum", "own_parameters"]
+__all__ = ["Rows", "is_known", "layer_rows", "own_parameters", "subtract_sum"]
 
 Rows = slice
 
@@ -51,24 +51,23 @@ def layer_rows(module: nn.Module, name: str, x: Tensor, g: Tensor, rows: Rows, o
     rule(module, x, g, rows, out)
 
 
-def layer_sum(module: nn.Module, name: str, x: Tensor, g: Tensor, numel: int) -> Tensor:
-    """Compute the gradient of one parameter summed over examples, as autograd does.
+def subtract_sum(module: nn.Module, name: str, x: Tensor, g: Tensor, out: Tensor) -> None:
+    """Subtract the gradient of one parameter, summed over examples as autograd does.
 
     Args:
         module: The layer.
         name: Local name of the parameter.
         x: What went into the layer, ``[m, ...]``.
         g: The gradient at what came out, ``[m, ...]``.
-        numel: Entries of the parameter.
-
-    Returns:
-        ``[numel]``.
+        out: Subtracted from, in place: contiguous, ``[numel]``.
     """
     if isinstance(module, nn.Linear) and name == "weight":
-        return (g.reshape(-1, g.shape[-1]).T @ x.reshape(-1, x.shape[-1])).flatten()
-    rows = g.new_empty(len(g), 1, numel)
+        g, x = g.reshape(-1, g.shape[-1]), x.reshape(-1, x.shape[-1])
+        out.view(g.shape[1], x.shape[1]).addmm_(g.T, x, alpha=-1)
+        return
+    rows = g.new_empty(len(g), 1, out.numel())
     layer_rows(module, name, x, g[:, None], slice(0, None), rows)
-    return rows.sum((0, 1))
+    out.sub_(rows.sum((0, 1)))
 
 
 def _rule(module: nn.Module, name: str) -> _Rule | None:

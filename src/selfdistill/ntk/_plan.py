@@ -16,7 +16,7 @@ __all__ = ["Cost", "Group", "LayerPlan", "Plan", "Planner", "block_rows", "parse
 
 _CHUNK = 64  # examples at once, at least, where the memory allows: enough for the speed of matrix products
 _MOST = 512  # examples at once, at most
-_CHUNK_BYTES = 2**22  # more than _CHUNK examples only where they take no more than this, on a CPU
+_CHUNK_BYTES = 2**21  # more than _CHUNK examples only where they take no more than this, on a CPU
 _BLOCK_ROWS = 128  # at least
 _BLOCKS = 8  # a symmetric product is done in this many block rows, upper half only
 
@@ -178,9 +178,11 @@ class Planner:
         return float(wide * p.shape[1:].numel())
 
     def chunk(self, available: float) -> int:
-        """Examples at once, for a quarter of the memory at most."""
+        """Examples at once, for a quarter of the memory at most; all chunks nearly of one size."""
         fits = int((available / 4 - self._each_chunk) / self._each_example)
-        return max(1, min(self._largest_chunk, fits, max(self.share, self.columns)))
+        longest = max(self.share, self.columns)
+        most = max(1, min(self._largest_chunk, fits, longest))
+        return -(-longest // -(-longest // most))
 
     def chunk_bytes(self, m: int) -> float:
         """Bytes for a chunk of m examples, beside its gradients."""

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.ntk._inputs import Inputs
-from selfdistill.ntk._layers import is_known, layer_sum, own_parameters
+from selfdistill.ntk._layers import is_known, own_parameters, subtract_sum
 from selfdistill.ntk._recorder import Call, Recorder, checked_logits, full_precision
 
 __all__ = ["Structure", "Use", "checked_model"]
@@ -148,23 +148,27 @@ class Structure:
         """Compare the rules' gradients of a random direction with autograd's; name the parameters where they differ."""
         generator = torch.Generator().manual_seed(0)
         direction = torch.randn(logits.shape, generator=generator).to(logits)
-        expected = _reference(self.model, self.parameters, args, kwargs, direction)
         grads: tuple[Tensor | None, ...] = ()
         if calls:
             grads = torch.autograd.grad(logits, [c.out for c in calls], direction, allow_unused=True)
-        scale = max((float(v.norm()) for v in expected.values()), default=0.0)
-        wrong = []
-        for name, p in self.parameters.items():
-            total = torch.zeros(p.numel(), dtype=logits.dtype, device=logits.device)
+        found: dict[str, tuple[float, float]] = {}  # norms of the error and of autograd's gradient
+
+        def compare(name: str, expected: Tensor) -> None:
+            norm, rest = float(expected.norm()), expected.reshape(-1)
             for use in self.uses[name]:
                 for call, grad in zip(calls, grads, strict=True):
                     if call.module == use.module and grad is not None:
-                        total += layer_sum(self._modules[use.module], use.local, call.x, grad, p.numel())
-            error = float((total - expected[name].reshape(-1)).norm())
-            used = any(call.module == use.module for use in self.uses[name] for call in calls)
-            if error > _AGREE * float(expected[name].norm()) + 1e-6 * scale or not used:
-                wrong.append(name)
-        return wrong
+                        subtract_sum(self._modules[use.module], use.local, call.x, grad, rest)
+            found[name] = (float(rest.norm()), norm)
+
+        _each_gradient(self.model, self.parameters, args, kwargs, direction, compare)
+        scale = max((norm for _, norm in found.values()), default=0.0)
+        ran = set(self.order)
+        return [
+            name
+            for name, (error, norm) in ((name, found[name]) for name in self.parameters)
+            if error > _AGREE * norm + 1e-6 * scale or not any(use.module in ran for use in self.uses[name])
+        ]
 
     def _factor(self) -> None:
         counts = {name: self.order.count(name) for name in set(self.order)}
@@ -192,19 +196,37 @@ def _measured(module: nn.Module, call: Call) -> LayerCost:
     return LayerCost(call.module, 2 * positions * module.weight.numel(), positions, size_in, size_out, patches)
 
 
-def _reference(
+def _each_gradient(
     model: nn.Module,
     parameters: dict[str, nn.Parameter],
     args: tuple[Tensor, ...],
     kwargs: dict[str, Tensor],
     direction: Tensor,
-) -> dict[str, Tensor]:
+    tell: Callable[[str, Tensor], None],
+) -> None:
+    """Differentiate with respect to each parameter; no two gradients are held at once."""
     leaves = {name: p.detach().requires_grad_(True) for name, p in parameters.items()}
+
+    def finished(name: str) -> Callable[[Tensor], None]:
+        def hook(leaf: Tensor) -> None:
+            grad, leaf.grad = leaf.grad, None
+            assert grad is not None
+            told.add(name)
+            with torch.no_grad():
+                tell(name, grad.to_dense() if grad.is_sparse else grad)
+
+        return hook
+
+    told: set[str] = set()
+    for name, leaf in leaves.items():
+        leaf.register_post_accumulate_grad_hook(finished(name))  # type: ignore[no-untyped-call]
     with torch.enable_grad():
         logits = functional_call(model, leaves, args, kwargs)
-        found = torch.autograd.grad(logits, list(leaves.values()), direction, allow_unused=True)
-    dense = [torch.zeros_like(p) if g is None else g for g, p in zip(found, leaves.values(), strict=True)]
-    return {name: (g.to_dense() if g.is_sparse else g) for name, g in zip(leaves, dense, strict=True)}
+        if logits.requires_grad:
+            torch.autograd.backward(logits, direction, inputs=list(leaves.values()))
+    for name, leaf in leaves.items():
+        if name not in told:  # not reached
+            tell(name, torch.zeros_like(leaf, requires_grad=False))
 
 
 def checked_model(model: nn.Module, chosen: Callable[[str], bool] | None) -> dict[str, nn.Parameter]:
@@ -232,7 +254,7 @@ def checked_model(model: nn.Module, chosen: Callable[[str], bool] | None) -> dic
             some = ", ".join(list(everything)[:3])
             raise SettingError("parameters chooses none of the network's", f"Its names are {some}, ...")
     for name, value in [*everything.items(), *model.named_buffers()]:
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        if value.is_floating_point() and not _finite(value.detach()):
             raise DataError(
                 f"{name} of the network has NaN or infinite values", "Training diverged: use another checkpoint."
             )
@@ -249,3 +271,8 @@ def checked_model(model: nn.Module, chosen: Callable[[str], bool] | None) -> dic
                 f"{name or 'the network'} is a {type(module).__name__} in training mode", "Call model.eval()."
             )
     return found
+
+
+def _finite(value: Tensor) -> bool:
+    """Say whether all are finite: a finite sum says so in one pass without a copy."""
+    return bool(torch.isfinite(value.sum())) or bool(torch.isfinite(value).all())

@@ -1,5 +1,6 @@
 """The loop and what surrounds it: settings, methods, runtime, checkpoints, run directories."""
 
+from selfdistill.train._demo import noisy_digits
 from selfdistill.train._fit import Fitted, fit
 from selfdistill.train._invocation import Invocation, start
 from selfdistill.train._loop import Position, predict_probabilities, train
@@ -31,6 +32,7 @@ __all__ = [
     "method",
     "next_run_folder",
     "noisy_copy",
+    "noisy_digits",
     "predict",
     "predict_probabilities",
     "process_group",

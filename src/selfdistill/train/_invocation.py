@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from selfdistill import data
+from selfdistill import data, networks
 from selfdistill._core.dist import rank
 from selfdistill._core.errors import Interrupted, RunError, SettingError
 from selfdistill._core.events import Event, Listener, RunStarted, everyone
@@ -19,7 +20,7 @@ from selfdistill.data import LabelledData, ReadOptions
 from selfdistill.train._demo import compare_with_plain, noisy_digits
 from selfdistill.train._methods import method
 from selfdistill.train._run import check_free, next_run_folder, run, stored_invocation
-from selfdistill.train._runtime import process_group
+from selfdistill.train._runtime import process_group, threads_for
 from selfdistill.train._settings import Settings, resolve_device
 
 __all__ = ["Invocation", "start"]
@@ -97,21 +98,33 @@ def start(
                     say(f"warning: {warning}")
 
         source = {"source": asked.source, "read": dict(asked.read), "test": asked.test}
-        record = run(
-            examples,
-            settings,
-            out,
-            source=source,
-            evaluations=tests,
-            resume=asked.resume is not None,
-            tell=everyone(announce, tell),
-        )
-        if asked.source is None and "comparison" not in record:
-            say("Plain training on the same labels, for comparison")
-            record |= {"comparison": _compare(examples, tests, settings, tell_plain, out)}
-            if rank() == 0:
-                write_record(out, record)
+        with _threads(examples, settings):
+            record = run(
+                examples,
+                settings,
+                out,
+                source=source,
+                evaluations=tests,
+                resume=asked.resume is not None,
+                tell=everyone(announce, tell),
+            )
+            if asked.source is None and "comparison" not in record:
+                say("Plain training on the same labels, for comparison")
+                record |= {"comparison": _compare(examples, tests, settings, tell_plain, out)}
+                if rank() == 0:
+                    write_record(out, record)
     return record, out
+
+
+def _threads(examples: LabelledData, settings: Settings) -> AbstractContextManager[None]:
+    """One thread for a fully connected network with little to do; convolutions use their weights many times over."""
+    shape = tuple(examples.inputs.shape[1:])
+    spec = settings.network_for(len(examples), shape)
+    if not spec.startswith("mlp"):
+        return nullcontext()
+    with torch.device("meta"):
+        network = networks.build(spec, shape, examples.num_classes, seed=0, stats=examples.preprocess.stats)
+    return threads_for(sum(p.numel() for p in network.parameters()), settings.batch_size or len(examples))
 
 
 def _compare(

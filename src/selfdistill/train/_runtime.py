@@ -15,7 +15,9 @@ from torch.nn.parallel import DistributedDataParallel
 from selfdistill._core import dist
 from selfdistill.data import Batch
 
-__all__ = ["Runtime", "TorchRuntime", "process_group"]
+__all__ = ["Runtime", "TorchRuntime", "process_group", "threads_for"]
+
+_ONE_THREAD = 2**25  # weights times examples of a step, below which a second thread gains next to nothing
 
 
 class Runtime(Protocol):
@@ -112,3 +114,26 @@ def process_group(device: str) -> Generator[None]:
         yield
     finally:
         torch.distributed.destroy_process_group()
+
+
+@contextmanager
+def threads_for(weights: int, batch_size: int) -> Generator[None]:
+    """Keep small steps to one thread while the context lasts; a set ``OMP_NUM_THREADS`` is obeyed.
+
+    Threads meet after every operation. Where they share their cores with other programs, one waits for the other, and
+    steps of a few milliseconds take ten times as long.
+
+    Args:
+        weights: Numbers that each example is multiplied with: of a fully connected network, its parameters.
+        batch_size: Examples per step.
+
+    Yields:
+        Nothing.
+    """
+    before = torch.get_num_threads()
+    if "OMP_NUM_THREADS" not in os.environ and weights * batch_size <= _ONE_THREAD:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

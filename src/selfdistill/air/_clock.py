@@ -1,0 +1,188 @@
+"""Kernel time and epochs: how far gradient flow goes in an epoch of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfdistill._core.errors import SettingError
+from selfdistill.air._curves import Curves
+from selfdistill.ntk import Spectrum
+
+__all__ = ["Clock", "Fit", "fit_scale", "per_step"]
+
+_LOSSES = ("squared", "cross-entropy")
+_PARTS = 8
+_OUTPUTS = ("trace", "sum", "centered", "fisher")
+
+
+def per_step(spectrum: Spectrum, classes: int, *, loss: str = "cross-entropy", output: str = "trace") -> Spectrum:
+    r"""Turn the eigenvalues of a network's kernel into rates per unit of learning rate x steps.
+
+    Gradient descent on the mean over n examples of half the squared error follows
+    :math:`\dot F = -\tfrac1n \hat K (F - Y)`, with t = learning rate x steps and :math:`\hat K` the kernel of one
+    output, taken as the same for all C and without cross terms: ``trace`` / C, ``sum`` / C, ``centered`` / (C - 1) or
+    ``fisher`` C / (C - 1). Under softmax cross-entropy the residual is p - Y, and near equal probabilities p moves by
+    1/C of what the centred logits do: the rates of the probabilities are C times smaller,
+
+    .. math:: \dot p = -\tfrac{1}{nC} \hat K (p - Y).
+
+    Later the softmax saturates and the kernel moves, so this is the clock of early training; `fit_scale` measures by
+    what factor it is off.
+
+    Args:
+        spectrum: Of the kernel of the network, in its own units.
+        classes: C.
+        loss: "squared" (mean over examples of half the squared error, summed over outputs) or "cross-entropy".
+        output: Which kernel, see `selfdistill.ntk.NTK`.
+
+    Returns:
+        The same pairs with rates for eigenvalues.
+
+    Raises:
+        SettingError: An unknown loss or output.
+
+    Example:
+        >>> per_step(Spectrum.of(8 * torch.eye(4)), 2, loss="squared").values[0].item()
+        1.0
+    """
+    if loss not in _LOSSES or output not in _OUTPUTS:
+        raise SettingError(
+            f"loss {loss!r} with output {output!r}", f"Choose of {', '.join(_LOSSES)} and of {', '.join(_OUTPUTS)}."
+        )
+    one = {"trace": 1 / classes, "sum": 1 / classes, "centered": 1 / max(classes - 1, 1)}
+    one["fisher"] = classes / max(classes - 1, 1)
+    factor = one[output] / spectrum.size / (classes if loss == "cross-entropy" else 1)
+    return replace(
+        spectrum,
+        values=spectrum.values * factor,
+        residuals=spectrum.residuals * factor,
+        trace=spectrum.trace * factor,
+    )
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Kernel time of each epoch: learning rate x steps / (1 - momentum), summed.
+
+    With momentum m a gradient acts on this and later steps, 1 + m + m² + ... times; Nesterov's form does so too.
+    Weight decay is left out.
+
+    Attributes:
+        lr: Mean learning rate of each epoch.
+        steps: Steps per epoch.
+        momentum: m.
+
+    Raises:
+        SettingError: No epochs, or values out of range.
+
+    Example:
+        >>> clock = Clock((0.1, 0.1, 0.05), steps=10, momentum=0.5)
+        >>> clock.times.tolist(), clock.epoch_of(3.0)
+        ([0.0, 2.0, 4.0, 5.0], 1.5)
+    """
+
+    lr: tuple[float, ...]
+    steps: int
+    momentum: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.lr or min(self.lr) < 0 or self.steps < 1 or not 0 <= self.momentum < 1:
+            raise SettingError(
+                f"a clock of {len(self.lr)} learning rates, {self.steps} steps and momentum {self.momentum}",
+                "Give at least one rate of 0 or more, one step or more, and a momentum in [0, 1).",
+            )
+
+    @classmethod
+    def of_ends(cls, lr: Sequence[float], steps: int, momentum: float = 0.0) -> Clock:
+        """Take the rates as they were at the ends of the epochs, as run records hold them.
+
+        Args:
+            lr: At the end of each epoch; in between, a straight line is assumed.
+            steps: Steps per epoch.
+            momentum: m.
+
+        Returns:
+            The clock.
+
+        Example:
+            >>> Clock.of_ends([0.1, 0.2], 5).lr
+            (0.1, 0.15...)
+        """
+        before = [*lr[:1], *lr[:-1]]
+        return cls(tuple((a + b) / 2 for a, b in zip(before, lr, strict=True)), steps, momentum)
+
+    @property
+    def times(self) -> Tensor:
+        """Time at the start and after each epoch, float64 ``[epochs + 1]``."""
+        each = torch.tensor(self.lr, dtype=torch.float64) * self.steps / (1 - self.momentum)
+        return torch.cat([torch.zeros(1, dtype=torch.float64), each.cumsum(0)])
+
+    def epoch_of(self, time: float) -> float:
+        """Say after how many epochs a time is reached.
+
+        Args:
+            time: Kernel time.
+
+        Returns:
+            Epochs, with a fraction; infinite past the last.
+        """
+        times = self.times.numpy()
+        return float(np.interp(time, times, np.arange(len(times)))) if time <= times[-1] else float("inf")
+
+
+class Fit(NamedTuple):
+    """By what factor measured training runs ahead of the predicted one.
+
+    Attributes:
+        scale: Kernel time per unit of learning rate x steps; 1 where the prediction is right.
+        error: Root mean squared difference of the two agreement curves after scaling.
+        unscaled: The same before it.
+    """
+
+    scale: float
+    error: float
+    unscaled: float
+
+
+def fit_scale(curves: Curves, times: Tensor, agreement: Tensor, since: Tensor | None = None) -> Fit:
+    """Fit one time-scale factor to a measured agreement curve; nothing else is fitted.
+
+    Args:
+        curves: What the kernel predicts.
+        times: Kernel times of the measurements, ``[m]``, such as those of a `Clock` after each epoch.
+        agreement: Measured share of training examples predicted as given, ``[m]``.
+        since: Where each is a mean over a stretch of training, as that of an epoch is, the time that began it, ``[m]``;
+            the predicted curve is then averaged alike.
+
+    Returns:
+        The factor of least squared error, from 1/1000 to 1000 in steps of 1 %.
+
+    Raises:
+        SettingError: Measurements of another number than times.
+
+    Example:
+        >>> from selfdistill.air import Interval
+        >>> t = torch.logspace(-2, 2, 50)
+        >>> curves = Curves(t, Interval.exact(1 - torch.exp(-t)), None, Interval.exact(t), None)
+        >>> measured = torch.tensor([0.5, 1.0, 2.0])
+        >>> round(fit_scale(curves, measured, 1 - torch.exp(-2 * measured)).scale, 1)
+        2.0
+    """
+    if len(times) != len(agreement) or not len(times):
+        raise SettingError(f"{len(times)} times, but {len(agreement)} measurements", "Give one for each.")
+    x, y = curves.times.log().numpy(), curves.agreement.middle.numpy()
+    end = torch.as_tensor(times).double()
+    begin = end if since is None else torch.as_tensor(since).double()
+    parts = torch.arange(_PARTS, dtype=torch.float64)[:, None].add(0.5) / _PARTS
+    at = (begin + parts * (end - begin)).clamp(min=1e-300).log().numpy()
+    measured = torch.as_tensor(agreement).double().numpy()
+    grid = np.concatenate([[0.0], np.arange(-694, 695) * 0.00995])
+    errors = [float(np.sqrt(np.mean((np.interp(at + g, x, y).mean(0) - measured) ** 2))) for g in grid]
+    best = int(np.argmin(errors))
+    return Fit(float(np.exp(grid[best])), errors[best], errors[0])

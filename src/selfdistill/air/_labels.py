@@ -1,0 +1,171 @@
+"""Labels as matrices: one-hot, centred, and the part of given labels that is noise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from selfdistill._core.errors import DataError, SettingError
+
+__all__ = ["centred", "keep_rate", "noise_part", "noise_variance", "one_hot", "symmetric_matrix", "transition_counts"]
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    """Write labels as rows with a single 1.
+
+    Args:
+        labels: int64 ``[n]``, values from 0 to ``classes`` - 1.
+        classes: Number of classes C.
+
+    Returns:
+        float64 ``[n, C]``.
+
+    Raises:
+        DataError: A label outside the range, or not one per example.
+
+    Example:
+        >>> one_hot(torch.tensor([1, 0]), 2).tolist()
+        [[0.0, 1.0], [1.0, 0.0]]
+    """
+    labels = torch.as_tensor(labels).cpu()
+    if labels.ndim != 1 or not len(labels):
+        raise DataError(f"labels have shape {tuple(labels.shape)}", "Give one whole number per example, [n].")
+    if labels.is_floating_point() or bool(((labels < 0) | (labels >= classes)).any()):
+        low, high = labels.min().item(), labels.max().item()
+        raise DataError(f"labels go from {low} to {high}, but must be whole, 0 to {classes - 1}", "Encode them so.")
+    return torch.nn.functional.one_hot(labels.long(), classes).double()
+
+
+def centred(z: Tensor) -> Tensor:
+    """Remove the mean of each column: what a constant prediction explains is no retrieved information.
+
+    Args:
+        z: ``[n]`` or ``[n, c]``.
+
+    Returns:
+        float64, same shape.
+
+    Example:
+        >>> centred(torch.tensor([1.0, 3.0])).tolist()
+        [-1.0, 1.0]
+    """
+    z = torch.as_tensor(z).detach().cpu().double()
+    return z - z.mean(0)
+
+
+def symmetric_matrix(classes: int, wrong: float) -> Tensor:
+    """Make the transition matrix under which a share ``wrong`` of the labels becomes any other class, evenly.
+
+    Args:
+        classes: C.
+        wrong: Share of wrong labels, in [0, 1): of the labels that differ, not of those that were redrawn.
+
+    Returns:
+        ``T[clean, given]``, float64 ``[C, C]``.
+
+    Raises:
+        SettingError: ``wrong`` outside [0, 1).
+
+    Example:
+        >>> symmetric_matrix(3, 0.5)[0].tolist()
+        [0.5, 0.25, 0.25]
+    """
+    if not 0 <= wrong < 1:
+        raise SettingError(f"the share of wrong labels is {wrong}, but must be in [0, 1)", "Give 0.4 for 40 %.")
+    matrix = torch.full((classes, classes), wrong / (classes - 1), dtype=torch.float64)
+    return matrix.fill_diagonal_(1 - wrong)
+
+
+def transition_counts(given: Tensor, clean: Tensor, classes: int) -> Tensor:
+    """Measure the transition matrix where both labels are known.
+
+    Args:
+        given: Given labels, int64 ``[n]``.
+        clean: True labels, int64 ``[n]``.
+        classes: C.
+
+    Returns:
+        ``T[clean, given]``, float64 ``[C, C]``, rows sum to 1; the identity's row for a class without examples.
+
+    Example:
+        >>> transition_counts(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]), 2).tolist()
+        [[0.5, 0.5], [0.0, 1.0]]
+    """
+    counts = one_hot(clean, classes).T @ one_hot(given, classes)
+    empty = counts.sum(1) == 0
+    counts[empty] = torch.eye(classes, dtype=torch.float64)[empty]
+    return counts / counts.sum(1, keepdim=True)
+
+
+def noise_part(given: Tensor, clean: Tensor, classes: int, matrix: Tensor | None = None) -> Tensor:
+    r"""Give the part of the given labels that nothing in the clean ones explains.
+
+    .. math:: \xi = \tilde Y - Y T, \qquad E[\xi \mid Y] = 0
+
+    The plain difference :math:`\tilde Y - Y` is no noise alone: for symmetric noise of rate r it contains
+    :math:`-\frac{rC}{C-1} Y`, a copy of the signal with the sign turned, which leading directions hold as they hold
+    the signal.
+
+    Args:
+        given: Given labels, int64 ``[n]``.
+        clean: True labels, int64 ``[n]``.
+        classes: C.
+        matrix: ``T[clean, given]``, ``[C, C]``; measured from the two label vectors if left out, which makes
+            :math:`\xi` exactly orthogonal to the clean one-hot columns.
+
+    Returns:
+        float64 ``[n, C]``; rows sum to 0.
+
+    Raises:
+        DataError: Label vectors of different lengths, or a matrix of another shape.
+
+    Example:
+        >>> noise_part(torch.tensor([0, 1]), torch.tensor([0, 0]), 2).tolist()
+        [[0.5, -0.5], [-0.5, 0.5]]
+    """
+    if len(given) != len(clean):
+        raise DataError(f"{len(given)} given labels, but {len(clean)} true ones", "Give both for the same examples.")
+    matrix = transition_counts(given, clean, classes) if matrix is None else torch.as_tensor(matrix).double()
+    if matrix.shape != (classes, classes):
+        shape = tuple(matrix.shape)
+        raise DataError(f"the transition matrix has shape {shape} for {classes} classes", "Give T[clean, given].")
+    return one_hot(given, classes) - one_hot(clean, classes) @ matrix
+
+
+def noise_variance(matrix: Tensor, shares: Tensor | None = None) -> float:
+    r"""Expected energy of the noise per example, summed over the columns.
+
+    .. math:: \sigma^2 = \sum_c \pi_c \bigl(1 - \sum_g T_{cg}^2\bigr)
+
+    Args:
+        matrix: ``T[clean, given]``, ``[C, C]``.
+        shares: Share of each class, ``[C]``; equal if left out.
+
+    Returns:
+        The variance; for two classes and rate r it is ``2 r (1 - r)``.
+
+    Example:
+        >>> noise_variance(symmetric_matrix(2, 0.25))
+        0.375
+    """
+    lost = 1 - matrix.double().square().sum(1)
+    return float(lost.mean() if shares is None else (lost * shares).sum())
+
+
+def keep_rate(matrix: Tensor) -> float:
+    r"""Factor by which noise shrinks the signal, :math:`(\mathrm{tr}\, T - 1)/(C - 1)`.
+
+    For symmetric noise :math:`E[\tilde Y]` is this factor times the centred clean labels: :math:`1 - rC/(C-1)` where a
+    share r becomes another class.
+
+    Args:
+        matrix: ``T[clean, given]``, ``[C, C]``.
+
+    Returns:
+        The factor: 1 without noise, 0 where labels say nothing.
+
+    Example:
+        >>> keep_rate(symmetric_matrix(2, 0.25))
+        0.5
+    """
+    return float((matrix.double().trace() - 1) / (len(matrix) - 1))

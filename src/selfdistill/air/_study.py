@@ -1,0 +1,229 @@
+"""All measures of one network on one set of labels, as one record that JSON takes and figures are drawn from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfdistill.air._clock import Clock, fit_scale, per_step
+from selfdistill.air._curves import Curves, predicted_curves
+from selfdistill.air._energy import captured, random_captured
+from selfdistill.air._flow import Flow, default_times
+from selfdistill.air._interval import Interval
+from selfdistill.air._labels import one_hot
+from selfdistill.air._learning_order import learning_order
+from selfdistill.air._retrieval import random_retrieved, retrieved
+from selfdistill.air._snapshot import Examples, Snapshot
+from selfdistill.air._stopping import Stop, epoch_of_agreement, label_noise_variance, stopping_time, wrong_share
+from selfdistill.ntk import Spectrum
+
+__all__ = ["DEFAULT_RULE", "SCHEMA", "Measured", "study"]
+
+SCHEMA = 1
+DEFAULT_RULE = "gcv"
+"""The stopping rule that loses least accuracy in real runs without knowing the truth; see docs/air.md."""
+_DRAWS = 20
+_MARGIN = 0.1  # above what an untrained network's probabilities differ by
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A training run to lay beside the prediction.
+
+    Attributes:
+        clock: Kernel time of its epochs.
+        agreement: Share of training predictions equal to the given label, the mean over each epoch while it trains.
+        others: Further curves by name, after each epoch, such as ``test_accuracy``.
+        plain: Whether it trained on the given labels alone, as the prediction does.
+    """
+
+    clock: Clock
+    agreement: Sequence[float]
+    others: Mapping[str, Sequence[float]]
+    plain: bool = True
+
+
+def study(
+    examples: Examples,
+    spectra: Mapping[str, Spectrum],
+    start: Tensor,
+    snapshots: Sequence[Snapshot],
+    *,
+    output: str = "trace",
+    loss: str = "cross-entropy",
+    measured: Measured | None = None,
+    time: float | None = None,
+    points: int = 120,
+) -> dict[str, Any]:
+    """Take all measures.
+
+    Args:
+        examples: What the spectra are of.
+        spectra: By moment; the first is that of the initial network, from which curves are predicted.
+        start: Its probabilities, ``[n, C]``.
+        snapshots: One for each moment.
+        output: Which kernel.
+        loss: See `per_step`.
+        measured: A run to compare with.
+        time: Kernel time to report on; that of the stopping estimate if left out.
+        points: Times and ranks of the curves.
+
+    Returns:
+        A record that JSON takes: numbers, or ``[low, high]`` where missing eigenpairs leave a number open.
+    """
+    first = next(iter(spectra.values()))
+    rates = per_step(first, examples.classes, loss=loss, output=output)
+    flow = Flow(rates, one_hot(examples.given, examples.classes), start)
+    times = default_times(rates, points)
+    curves = predicted_curves(flow, times, examples.given, examples.clean)
+    scale = _scale(curves, measured)
+    stops = _stops(flow, times, examples)
+    variance = label_noise_variance(rates, flow.targets - flow.begin)
+    chosen = time if time is not None else stops[DEFAULT_RULE].time
+    run = None if measured is None else _Run(measured, scale or {}, snapshots[0].agreement)
+    return {
+        "moments": [asdict(found) for found in snapshots],
+        "spectrum": {name: _spectrum(spectrum) for name, spectrum in spectra.items()},
+        "energy": {name: _energy(spectrum, examples, points) for name, spectrum in spectra.items()},
+        "retrieval": _retrieval(rates, examples, times),
+        "curves": _curves(curves, measured, scale),
+        "stopping_rule": DEFAULT_RULE,
+        "stopping": {name: _stop(stop, curves, run) for name, stop in stops.items()},
+        "noise": {
+            "variance": variance,
+            "wrong_share": wrong_share(variance, examples.classes),
+            "found_share": _found_share(examples),
+        },
+        "order": _order(flow, times, examples),
+        "at": _at(chosen, curves, run),
+    }
+
+
+def _found_share(examples: Examples) -> float | None:
+    if examples.clean is None:
+        return None
+    return float((examples.given != examples.clean).double().mean())
+
+
+def _ranks(n: int, have: int, points: int) -> list[int]:
+    last = min(have, n - 1)
+    return sorted({round(k) for k in torch.logspace(0, math.log10(max(last, 1)), points).tolist()})
+
+
+def _spectrum(spectrum: Spectrum) -> dict[str, Any]:
+    return {
+        "examples": spectrum.size,
+        "values": spectrum.values.tolist(),
+        "trace": spectrum.trace,
+        "largest_residual": float(spectrum.residuals.max()),
+    }
+
+
+def _energy(spectrum: Spectrum, examples: Examples, points: int) -> dict[str, Any]:
+    ranks = _ranks(spectrum.size, len(spectrum.values), points)
+    chance = random_captured(spectrum, examples.given, examples.classes, ranks, draws=_DRAWS)
+    found: dict[str, Any] = {"rank": ranks}
+    found |= {name: captured(spectrum, z, ranks).listed() for name, z in examples.parts().items()}
+    return found | {f"random_{name}": values.tolist() for name, values in chance._asdict().items()}
+
+
+def _retrieval(rates: Spectrum, examples: Examples, times: Tensor) -> dict[str, Any]:
+    found: dict[str, Any] = {"time": times.tolist(), "white": random_retrieved(rates, times).listed()}
+    return found | {name: retrieved(rates, z, times).listed() for name, z in examples.parts().items()}
+
+
+def _scale(curves: Curves, measured: Measured | None) -> dict[str, float] | None:
+    """Fit the clock to the run: all of it if it trained plainly, else the part in which agreement still grows."""
+    if measured is None:
+        return None
+    times, agreement = measured.clock.times[1:], torch.tensor(measured.agreement, dtype=torch.float64)
+    if not measured.plain:
+        rising = int((agreement >= 0.95 * agreement.max()).nonzero()[0]) + 1
+        times, agreement = times[:rising], agreement[:rising]
+    since = measured.clock.times[: len(times)]
+    return dict(fit_scale(curves, times, agreement, since)._asdict()) | {"epochs": float(len(times))}
+
+
+def _curves(curves: Curves, measured: Measured | None, scale: dict[str, float] | None) -> dict[str, Any]:
+    found: dict[str, Any] = {"time": curves.times.tolist()}
+    for name in ("agreement", "accuracy", "loss", "distance"):
+        curve: Interval | None = getattr(curves, name)
+        found[name] = None if curve is None else curve.listed()
+    found["scale"] = scale
+    if measured is not None:
+        found["measured"] = {
+            "epoch": [epoch + 0.5 for epoch in range(len(measured.agreement))],
+            "time": ((measured.clock.times[1:] + measured.clock.times[:-1]) / 2).tolist(),
+            "end_time": measured.clock.times[1:].tolist(),
+            "agreement": list(measured.agreement),
+            "plain": measured.plain,
+        } | {name: list(curve) for name, curve in measured.others.items()}
+    return found
+
+
+def _stops(flow: Flow, times: Tensor, examples: Examples) -> dict[str, Stop]:
+    rules = ["variance", "gcv", "left-out"]
+    if examples.clean is not None:
+        rules = ["accuracy", "truth", *rules]
+    return {rule: stopping_time(flow, times, examples.given, rule, truth=examples.clean) for rule in rules}
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run to read epochs off: at the predicted agreement, and by its clock."""
+
+    measured: Measured
+    scale: Mapping[str, float]
+    first: float
+
+    def epochs(self, time: float, agreement: Interval) -> dict[str, Any]:
+        path = torch.tensor([self.first, *self.measured.agreement], dtype=torch.float64)
+        when = torch.tensor([0.0, *(epoch + 0.5 for epoch in range(len(path) - 1))])
+        low, high = (_whole(epoch_of_agreement(path, float(side), when)) for side in agreement)
+        clocked = self.measured.clock.epoch_of(time / self.scale["scale"])
+        return {"epoch": low if low == high else [low, high], "epoch_by_clock": _whole(clocked)}
+
+
+def _whole(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _at(time: float, curves: Curves, run: _Run | None) -> dict[str, Any]:
+    bounds = curves.bounds_at(time)
+    epochs = {"epoch": None, "epoch_by_clock": None} if run is None else run.epochs(time, bounds["agreement"])
+    return {"time": time} | {name: value.listed() for name, value in bounds.items()} | epochs
+
+
+def _stop(stop: Stop, curves: Curves, run: _Run | None) -> dict[str, Any]:
+    return _at(stop.time, curves, run) | {"earliest": stop.earliest, "latest": stop.latest}
+
+
+def _order(flow: Flow, times: Tensor, examples: Examples) -> dict[str, Any]:
+    """When labels are retrieved: each class, each example, and right labels beside wrong ones."""
+    given = learning_order(flow, times, examples.given, level=_MARGIN)
+    found: dict[str, Any] = {
+        "level": given.level,
+        "given": {"classes": _finite(given.per_class), "examples": _finite(given.per_example)},
+    }
+    if examples.clean is not None:
+        clean = learning_order(flow, times, examples.clean, level=_MARGIN)
+        found["clean"] = {"classes": _finite(clean.per_class), "examples": _finite(clean.per_example)}
+        middle, wrong = given.per_example.middle, examples.given != examples.clean
+        halves = {"right": middle[~wrong], "wrong": middle[wrong]}
+        found["median"] = {name: _number(part.median()) if len(part) else None for name, part in halves.items()}
+    return found
+
+
+def _number(value: Tensor) -> float | None:
+    return _whole(float(value))
+
+
+def _finite(found: Interval) -> list[Any]:
+    """Write times for JSON: ``None`` for what is never retrieved within the times looked at."""
+    pairs = [(_number(a), _number(b)) for a, b in zip(found.low, found.high, strict=True)]
+    return [a if a == b else [a, b] for a, b in pairs]

@@ -1,0 +1,201 @@
+"""What ``selfdistill air`` looks at: a run with its networks, or data with a network as initialised."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from selfdistill import data, networks
+from selfdistill._core.errors import RunError, SettingError
+from selfdistill._core.record import read_record
+from selfdistill.air import Clock, Measured, calibrated, read_state
+from selfdistill.data import LabelledData, ReadOptions
+
+__all__ = ["Subject", "of_data", "of_run"]
+
+_STEP = re.compile(r"^step-(\d{9})\.pt$")
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is looked at.
+
+    Attributes:
+        name: Of the run or the data.
+        data: All examples, with given labels.
+        clean: True or refined labels, int64 ``[n]``, -1 where not known; ``None`` where there are none.
+        clean_is: "truth", "refined", or ``None``.
+        spec: The network's specification.
+        moments: For each moment, in order, what makes the network from examples to calibrate it on.
+        epochs: Epochs done at each moment.
+        measured: The run's curves.
+    """
+
+    name: str
+    data: LabelledData
+    clean: Tensor | None
+    clean_is: str | None
+    spec: str
+    moments: Mapping[str, Callable[[Tensor], nn.Module]]
+    epochs: Mapping[str, int] = field(default_factory=dict)
+    measured: Measured | None = None
+
+
+def of_data(source: str, network: str | None, read: Mapping[str, Any], seed: int) -> Subject:
+    """Read labelled data and build a network for them.
+
+    Args:
+        source: As `selfdistill.data.read` takes it.
+        network: Its specification; chosen by the data if left out.
+        read: Fields of `ReadOptions`.
+        seed: Of the network's initial weights.
+
+    Returns:
+        One moment, the initial network.
+    """
+    said: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in read.items()}
+    examples = data.read(source, ReadOptions(**said))
+    shape = tuple(examples.inputs.shape[1:])
+    spec = networks.resolve(network or "auto", shape)
+    known = examples.truth is not None and bool((examples.truth >= 0).any())
+    return Subject(
+        name=Path(source).name.split(".")[0] or "data",
+        data=examples,
+        clean=examples.truth if known else None,
+        clean_is="truth" if known else None,
+        spec=spec,
+        moments={"initial": _initial(spec, examples, seed)},
+        epochs={"initial": 0},
+    )
+
+
+def of_run(folder: Path) -> Subject:
+    """Take a finished run: its data, read again, its networks and its curves.
+
+    Args:
+        folder: The run directory.
+
+    Returns:
+        The initial network, what checkpoints there are before the end, and the trained one.
+
+    Raises:
+        RunError: Not a finished run, or its data are no longer what they were.
+    """
+    from selfdistill.train import load_model
+
+    record = read_record(folder)
+    if record.get("status") == "failed":
+        raise RunError(f"{folder} failed: {record.get('error', '')}", "Start a new run with another --out.")
+    if record.get("status") != "finished":
+        raise RunError(f"{folder} is not finished", f"Finish it with: selfdistill fit --resume {folder}")
+    model, settings = load_model(folder / "model.safetensors"), record["settings"]
+    model.network.requires_grad_(True)  # the kernel is that of the parameters that train
+    examples = _read_again(folder, record)
+    truth = examples.truth
+    known = truth is not None and bool((truth >= 0).any())
+    steps = math.ceil(len(examples) / int(settings["batch_size"]))
+    moments: dict[str, Callable[[Tensor], nn.Module]] = {
+        "initial": _initial(model.spec, examples, int(settings["seed"]))
+    }
+    epochs = {"initial": 0}
+    for done, path in _checkpoints(folder / "checkpoint"):
+        if done < steps * int(settings["epochs"]):
+            name = f"epoch {done / steps:.3g}"
+            moments[name], epochs[name] = _stored(model.network, path), done // steps
+    moments["trained"], epochs["trained"] = (lambda inputs: model.network), int(settings["epochs"])
+    return Subject(
+        name=folder.name,
+        data=examples,
+        clean=truth if known else _refined(folder, examples),
+        clean_is="truth" if known else "refined",
+        spec=model.spec,
+        moments=moments,
+        epochs=epochs,
+        measured=_measured(record, steps),
+    )
+
+
+def _initial(spec: str, examples: LabelledData, seed: int) -> Callable[[Tensor], nn.Module]:
+    shape, stats = tuple(examples.inputs.shape[1:]), examples.preprocess.stats
+    network = networks.build(spec, shape, examples.num_classes, seed=seed, stats=stats)
+    return lambda inputs: calibrated(network, inputs)
+
+
+def _stored(network: nn.Module, path: Path) -> Callable[[Tensor], nn.Module]:
+    def load(inputs: Tensor) -> nn.Module:
+        import copy
+
+        twin = copy.deepcopy(network)
+        twin.load_state_dict(read_state(path))
+        return twin.eval()
+
+    return load
+
+
+def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
+    found = [(match, path) for path in folder.glob("step-*.pt") if (match := _STEP.match(path.name))]
+    return sorted((int(match[1]), path) for match, path in found)
+
+
+def _read_again(folder: Path, record: dict[str, Any]) -> LabelledData:
+    described, seed = record["data"], int(record["settings"]["seed"])
+    if "read" not in described:
+        raise RunError(f"{folder} was not started by `selfdistill fit`", "Use selfdistill.air from your code.")
+    if described["source"] is None:
+        from selfdistill.train import noisy_digits
+
+        examples, _ = noisy_digits(seed)
+    else:
+        said: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in described["read"].items()}
+        examples = data.read(described["source"], ReadOptions(**said))
+    if examples.fingerprint != described["fingerprint"]:
+        raise RunError(
+            f"{described['source']} holds other data than {folder} was trained on",
+            "Put the data back as they were, or give them by themselves: selfdistill air DATA.",
+        )
+    return examples
+
+
+def _refined(folder: Path, examples: LabelledData) -> Tensor:
+    import pyarrow.parquet as pq
+
+    path = folder / "labels.parquet"
+    if not path.is_file():
+        raise RunError(f"{path} does not exist", "Give a run that `fit` has finished.")
+    names = pq.read_table(path, columns=["refined_label"])["refined_label"].to_pylist()
+    if len(names) != len(examples):
+        raise RunError(f"{path} has {len(names):,} rows for {len(examples):,} examples", "Run `fit` again.")
+    position = {name: i for i, name in enumerate(examples.classes)}
+    return torch.tensor([position[name] for name in names])
+
+
+def _measured(record: dict[str, Any], steps: int) -> Measured:
+    curves, settings = record["curves"], record["settings"]
+    others = {name: curve for name, curve in curves.items() if name.endswith("_accuracy")}
+    clock = Clock.of_ends(curves["lr"], steps, float(settings["momentum"]))
+    return Measured(clock, curves["agreement"], others, plain=settings["method"] == "cross-entropy")
+
+
+def known_positions(subject: Subject) -> Tensor:
+    """Positions of the examples that can be looked at: all, or those whose true label is known.
+
+    Args:
+        subject: What is looked at.
+
+    Returns:
+        int64, increasing.
+
+    Raises:
+        SettingError: Fewer than two.
+    """
+    there = torch.arange(len(subject.data)) if subject.clean is None else (subject.clean >= 0).nonzero().flatten()
+    if len(there) < 2:
+        raise SettingError(f"{len(there)} example has a known true label", "Leave --truth out.")
+    return there

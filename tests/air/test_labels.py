@@ -1,0 +1,59 @@
+"""Label matrices; noise is what the clean labels do not explain."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from selfdistill._core.errors import DataError, SettingError
+from selfdistill.air import centred, keep_rate, noise_part, noise_variance, one_hot, transition_counts, wrong_share
+from selfdistill.air._labels import symmetric_matrix
+
+
+def drawn(n, classes, wrong, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    clean = torch.randint(0, classes, (n,), generator=g)
+    move = torch.rand(n, generator=g) < wrong
+    return torch.where(move, (clean + torch.randint(1, classes, (n,), generator=g)) % classes, clean), clean
+
+
+def test_noise_has_the_variance_of_its_matrix_and_no_signal():
+    given, clean = drawn(60_000, 4, 0.3)
+    known = noise_part(given, clean, 4, symmetric_matrix(4, 0.3))
+    assert float(known.square().sum(1).mean()) == pytest.approx(noise_variance(symmetric_matrix(4, 0.3)), abs=0.01)
+    measured = noise_part(given, clean, 4)
+    assert (measured.T @ one_hot(clean, 4)).abs().max() < 1e-6
+    raw = one_hot(given, 4) - one_hot(clean, 4)  # holds a copy of the signal, with the sign turned
+    signal = centred(one_hot(clean, 4))
+    assert float((raw * signal).sum() / signal.square().sum()) == pytest.approx(-0.3 * 4 / 3, abs=0.01)
+    assert keep_rate(symmetric_matrix(4, 0.3)) == pytest.approx(1 - 0.3 * 4 / 3)
+
+
+def test_two_classes_are_those_of_signs():
+    # y in {-1, 1}: variance 4 r (1 - r); a one-hot pair has half of it
+    assert noise_variance(symmetric_matrix(2, 0.3)) == pytest.approx(2 * 0.3 * 0.7)
+    assert noise_variance(torch.tensor([[1.0, 0.0], [0.5, 0.5]]), torch.tensor([0.25, 0.75])) == pytest.approx(0.375)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize("wrong", [0.0, 0.2, 0.45])
+def test_wrong_share_undoes_the_variance(classes, wrong):
+    assert wrong_share(noise_variance(symmetric_matrix(classes, wrong)), classes) == pytest.approx(wrong, abs=1e-7)
+    assert wrong_share(5.0, classes) == pytest.approx((classes - 1) / classes)
+
+
+def test_a_class_without_examples_keeps_its_row():
+    assert transition_counts(torch.tensor([0, 1]), torch.tensor([0, 0]), 3)[1:].tolist() == [[0, 1, 0], [0, 0, 1]]
+
+
+def test_what_is_refused():
+    with pytest.raises(DataError, match="labels go from 0 to 3, but must be whole, 0 to 2"):
+        one_hot(torch.tensor([0, 3]), 3)
+    with pytest.raises(DataError, match="labels have shape"):
+        one_hot(torch.zeros(2, 2, dtype=torch.int64), 3)
+    with pytest.raises(DataError, match="2 given labels, but 1 true ones"):
+        noise_part(torch.tensor([0, 1]), torch.tensor([0]), 2)
+    with pytest.raises(DataError, match=r"shape \(3, 3\) for 2 classes"):
+        noise_part(torch.tensor([0, 1]), torch.tensor([0, 1]), 2, torch.eye(3))
+    with pytest.raises(SettingError, match=r"share of wrong labels is 1.0, but must be in \[0, 1\)"):
+        symmetric_matrix(3, 1.0)
