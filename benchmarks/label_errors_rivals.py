@@ -130,7 +130,9 @@ def run_default(part: Any, test: Any, settings: Settings) -> tuple[dict[str, Any
         "test_accuracy": accuracy(fitted, test),
         "curves": fitted.curves,
     }
-    return record, {"refined": table.refined, "is_issue": table.is_issue, "quality": table.quality}
+    kept = {"refined": table.refined, "is_issue": table.is_issue, "quality": table.quality}
+    kept |= {"distribution": table.distribution, "mean_given": fitted.dynamics.mean_given().numpy()}
+    return record, kept
 
 
 def run_plain(part: Any, test: Any, settings: Settings) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
