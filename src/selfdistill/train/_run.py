@@ -20,7 +20,7 @@ from selfdistill._core.lock import LOCK, locked
 from selfdistill._core.memory import enough_memory
 from selfdistill._core.record import environment, read_record, write_record
 from selfdistill.data import LabelledData, augment_for
-from selfdistill.issues import LabelTable, compare_with_truth, label_table
+from selfdistill.issues import LabelTable, applicability, compare_with_truth, label_table
 from selfdistill.train._fit import LESS_MEMORY, Fitted, fit
 from selfdistill.train._methods import method
 from selfdistill.train._model_file import Model, save_model
@@ -145,6 +145,7 @@ def _train(
         "curves": {name: [epoch[name] for epoch in fitted.curves] for name in fitted.curves[0]},
         "warnings": [*record["warnings"], *fitted.warnings],
         "result": _result(data, fitted, table),
+        "trust": _trust(data, fitted, table),
     }
     if rank() == 0:
         _write_labels(out / "labels.parquet", data, table)
@@ -320,6 +321,11 @@ def _result(data: LabelledData, fitted: Fitted, table: LabelTable) -> dict[str, 
     if data.truth is not None:
         result["truth"] = compare_with_truth(table, data.truth.numpy())
     return result
+
+
+def _trust(data: LabelledData, fitted: Fitted, table: LabelTable) -> dict[str, Any]:
+    doubted = [epoch["refined_share"] for epoch in fitted.curves]
+    return applicability(table, fitted.dynamics, doubted, data.classes).as_dict(data.classes)
 
 
 def _write_labels(path: Path, data: LabelledData, table: LabelTable) -> None:
