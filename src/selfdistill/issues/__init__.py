@@ -1,7 +1,21 @@
-"""From given labels and soft labels to a ranking, flagged errors and refined labels."""
+"""From given labels and soft labels to a ranking, flagged errors, refined labels and noise matrices."""
 
-from selfdistill.issues._table import LabelTable, label_table
+from selfdistill.issues._blocks import BLOCK_BYTES, SoftLabels, blocks
+from selfdistill.issues._cut_off import flag
+from selfdistill.issues._northcutt2021joint import NoiseEstimate
+from selfdistill.issues._table import LabelTable, find_issues, label_table
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
 from selfdistill.issues._truth import compare_with_truth
 
-__all__ = ["LabelTable", "LearningDynamics", "compare_with_truth", "label_table"]
+__all__ = [
+    "BLOCK_BYTES",
+    "LabelTable",
+    "LearningDynamics",
+    "NoiseEstimate",
+    "SoftLabels",
+    "blocks",
+    "compare_with_truth",
+    "find_issues",
+    "flag",
+    "label_table",
+]
