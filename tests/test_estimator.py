@@ -90,12 +90,20 @@ def test_the_table_of_issues_has_cleanlab_s_columns():
     table = clf.get_label_issues()
     assert isinstance(table.index, pd.RangeIndex)
     assert table.index.start == 0
-    assert list(table.columns[:4]) == ["is_label_issue", "label_quality", "given_label", "predicted_label"]
-    assert [str(dtype) for dtype in table.dtypes.iloc[:4]] == ["bool", "float64", "int16", "int16"]
+    assert list(table.columns) == [
+        "is_label_issue", "label_quality", "given_label", "predicted_label", "sample_weight", "refined_label",
+        "refined_confidence", "refined_entropy", "first_learned_epoch", "times_forgotten", "given_class",
+        "refined_class",
+    ]  # fmt: skip
+    assert [str(dtype) for dtype in table.dtypes.iloc[:6]] == ["bool", "float64", "int16", "int16", "float64", "int16"]
     assert_array_equal(table["given_label"], np.array([2, 0, 1])[y])  # positions in ["a", "b", "c"]
     assert_array_equal(table["given_class"], np.array(["c", "a", "b"])[y])
     assert_array_equal(table["refined_class"], clf.classes_[table["predicted_label"]])
-    assert_array_equal(table["is_label_issue"], table["given_label"] != table["predicted_label"])
+    relabelled = np.where(table["is_label_issue"], table["predicted_label"], table["given_label"])
+    assert_array_equal(table["refined_label"], relabelled)
+    kept = table[~table["is_label_issue"]]
+    assert_allclose(kept["sample_weight"], 1 / np.diag(clf.noise_matrix)[kept["given_label"]])
+    assert (table["sample_weight"][table["is_label_issue"]] == 0).all()
     assert_allclose(table["refined_confidence"], clf.pred_probs_.max(1))
 
 

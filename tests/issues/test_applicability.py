@@ -50,6 +50,7 @@ def test_evidence_equals_its_definition(seed, k, epochs):
         mean = torch.rand(n, k, generator=g)
         dynamics.update(mean, torch.ones(n, dtype=torch.bool))
     distribution = torch.rand(n, k, generator=g) + 0.01
+    distribution /= distribution.sum(1, keepdim=True)
     table = label_table(distribution, dynamics)
     found = applicability(table, dynamics, shares, DIGITS[:k]).evidence
     assert found.early_epoch == {1: 1, 2: 1, 3: 1, 4: 2, 5: 2, 6: 3, 7: 3}.get(epochs, 4)

@@ -5,45 +5,99 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfdistill.issues import LearningDynamics, label_table
+from selfdistill._core.errors import DataError
+from selfdistill.issues import LearningDynamics, find_issues, label_table
 
 
-@given(st.integers(0, 10_000), st.integers(2, 6), st.integers(1, 4))
-@settings(max_examples=30, deadline=None)
-def test_every_column_equals_its_formula(seed, k, epochs):
+def watched(seed, k, epochs, n=6):
     g = torch.Generator().manual_seed(seed)
-    n = 6
     labels = torch.randint(0, k, (n,), generator=g)
     history = torch.randn(epochs, n, k, generator=g).mul(2).softmax(-1)
-    refined = torch.rand(n, k, generator=g) + 0.01  # not yet normalised
     dynamics = LearningDynamics(labels)
     for mean in history:
         dynamics.update(mean, torch.ones(n, dtype=torch.bool))
-    table = label_table(refined, dynamics)
-    for i in range(n):
-        row = (refined[i] / refined[i].sum()).tolist()
+    refined = torch.rand(n, k, generator=g) + 0.01
+    return labels, history, dynamics, refined / refined.sum(1, keepdim=True)
+
+
+@given(st.integers(0, 10_000), st.integers(2, 6), st.integers(1, 4), st.integers(1, 100))
+@settings(max_examples=30, deadline=None)
+def test_every_column_equals_its_formula(seed, k, epochs, block_bytes):
+    labels, history, dynamics, refined = watched(seed, k, epochs)
+    table = label_table(refined, dynamics, block_bytes=block_bytes)
+    for i, row in enumerate(refined.tolist()):
         y = int(labels[i])
         confidence = sum(float(p[i, y]) for p in history) / epochs
         assert table.refined[i] == row.index(max(row))
-        assert table.is_issue[i] == (table.refined[i] != y)
+        assert table.relabelled[i] == (table.refined[i] if table.is_issue[i] else y)
         assert math.isclose(table.confidence[i], max(row), rel_tol=1e-5)
+        assert math.isclose(table.p_given[i], row[y], rel_tol=1e-5)
         assert math.isclose(table.quality[i], math.sqrt(row[y] * confidence), rel_tol=1e-4)
+        assert math.isclose(table.entropy[i], -sum(p * math.log(p) for p in row), rel_tol=1e-4, abs_tol=1e-5)
     np.testing.assert_allclose(table.distribution.sum(1), 1, rtol=1e-5)
+    assert table.is_issue.sum() == round(sum(1 - float(p) for p in table.p_given))
 
 
 def test_types_are_those_of_the_run_directory():
-    dynamics = LearningDynamics(torch.tensor([0, 1]))
-    dynamics.update(torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([True, True]))
-    table = label_table(torch.tensor([[0.9, 0.1], [0.2, 0.8]]), dynamics)
+    _, _, dynamics, refined = watched(0, 3, 2)
+    table = label_table(refined, dynamics)
     expected = {
         "quality": "float32",
         "is_issue": "bool",
         "first_learned": "int32",
         "forgotten": "int32",
         "given": "int64",
+        "refined": "int64",
+        "relabelled": "int64",
+        "confidence": "float32",
+        "p_given": "float32",
+        "entropy": "float32",
     }
     assert {name: getattr(table, name).dtype.name for name in expected} == expected
+
+
+def test_without_training_the_quality_is_the_probability_and_the_dynamics_are_unknown():
+    soft = np.random.default_rng(0).dirichlet(np.ones(3), 20)
+    table = find_issues(np.arange(20) % 3, soft)
+    np.testing.assert_allclose(table.quality, soft[np.arange(20), np.arange(20) % 3], rtol=1e-5)
+    assert (table.first_learned == -1).all()
+    assert (table.forgotten == -1).all()
+    assert table.distribution is soft  # read in blocks, never copied
+
+
+def test_a_tensor_is_copied_so_that_training_on_changes_no_finding():
+    _, _, dynamics, refined = watched(0, 3, 2)
+    table = label_table(refined, dynamics)
+    before = table.distribution.copy()
+    refined.zero_()
+    np.testing.assert_array_equal(table.distribution, before)
+
+
+def test_rows_that_do_not_match_the_labels_are_refused():
+    _, _, dynamics, refined = watched(0, 3, 2)
+    with pytest.raises(DataError, match="soft labels have 5 rows, but the given labels have shape"):
+        label_table(refined[:5], dynamics)
+    with pytest.raises(DataError, match="row 0 of the soft labels sums to 2"):
+        label_table(2 * refined, dynamics)
+
+
+def test_of_two_estimates_the_one_that_expects_more_wrong_labels_decides():
+    soft = np.tile([0.9, 0.1], (10, 1))
+    labels = np.repeat([0, 1], 5)
+    alone = find_issues(labels, soft)
+    assert alone.is_issue.sum() == 5
+    more, fewer = np.array([[1.0, 4.0], [4.0, 1.0]]), np.array([[5.0, 1.0], [0.0, 4.0]])
+    assert find_issues(labels, soft, counts=more).is_issue.sum() == 8
+    assert find_issues(labels, soft, counts=torch.tensor(more)).noise.wrong == 8
+    assert find_issues(labels, soft, counts=fewer).noise.wrong == pytest.approx(alone.noise.wrong)
+
+
+def test_counts_of_other_labels_are_refused():
+    soft = np.tile([0.9, 0.1], (10, 1))
+    with pytest.raises(DataError, match=r"the counts have shape \(2, 2\) and columns that sum to \[9.0, 1.0\], but"):
+        find_issues(np.repeat([0, 1], 5), soft, counts=np.array([[9.0, 0.0], [0.0, 1.0]]))

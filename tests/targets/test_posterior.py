@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfdistill._core.errors import SettingError
-from selfdistill.targets import Posterior, deconvolve, em_step
+from selfdistill.targets import Posterior, deconvolve, em_step, expected_counts
 
 
 class Twin:
@@ -215,3 +216,55 @@ def test_a_class_never_given_and_an_example_never_written_stay_finite():
 def test_errors(kwargs, words):
     with pytest.raises(SettingError, match=words):
         Posterior(torch.tensor([0, 1]), 2, **kwargs)
+
+
+def ambiguous(n, k, rate, seed=0):
+    """Predictions p T of a network that knows p, of which examples differ, and labels drawn from them."""
+    rng = np.random.default_rng(seed)
+    p = rng.dirichlet(np.full(k, 0.1), n).clip(1e-6)
+    p /= p.sum(1, keepdims=True)
+    T = np.full((k, k), rate / (k - 1))
+    np.fill_diagonal(T, 1 - rate)
+    labels = (rng.random(n)[:, None] > (p @ T).cumsum(1)).sum(1).clip(max=k - 1)
+    return torch.tensor(p @ T, dtype=torch.float32), torch.from_numpy(labels)
+
+
+@pytest.mark.parametrize(("rate", "least", "most"), [(0.0, 0.0, 0.01), (0.2, 0.08, 0.2), (0.4, 0.22, 0.4)])
+def test_expected_counts_see_noise_but_take_no_ambiguity_for_it(rate, least, most):
+    """Two in ten of these labels differ from the likeliest class, and none is wrong at rate 0."""
+    predicted, labels = ambiguous(3000, 5, rate)
+    counts = expected_counts(predicted, labels)
+    torch.testing.assert_close(counts.sum(0), torch.bincount(labels, minlength=5).float(), rtol=1e-3, atol=0.1)
+    assert least <= 1 - counts.trace() / 3000 <= most
+
+
+def test_expected_counts_from_a_part_of_the_rows_are_nearly_those_of_all():
+    predicted, labels = ambiguous(4000, 4, 0.3)
+    whole, part = expected_counts(predicted, labels), expected_counts(predicted, labels, work=16 * 1000.0)
+    assert not torch.equal(whole, part)  # T came from every fourth row
+    assert (whole - part).abs().max() < 100
+    torch.testing.assert_close(part.sum(0), whole.sum(0), rtol=1e-3, atol=0.1)
+
+
+def test_the_early_counts_come_from_the_epochs_of_the_ramp_and_two_more():
+    g = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 3, (40,), generator=g)
+    targets, seen = Posterior(labels, 3), []
+    for epoch in range(12):
+        p = torch.randn(40, 3, generator=g).mul(2).softmax(-1)
+        assert (targets.counts() is None) == (epoch < 10)
+        targets.write(torch.arange(40), p)
+        targets.end_epoch()
+        if 3 <= epoch < 10:
+            seen.append(p)
+    expected = expected_counts(torch.stack(seen).mean(0), labels)
+    torch.testing.assert_close(targets.counts(), expected, rtol=0.02, atol=0.1)
+
+
+def test_too_many_classes_take_no_room_for_the_early_epochs():
+    targets = Posterior(torch.arange(301), 301)
+    assert targets.early.numel() == 0
+    for _ in range(11):
+        targets.write(torch.arange(301), torch.full((301, 301), 1 / 301))
+        targets.end_epoch()
+    assert targets.counts() is None

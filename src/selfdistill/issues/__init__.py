@@ -1,17 +1,26 @@
-"""From given labels and soft labels to a ranking, flagged errors and refined labels."""
+"""From given labels and soft labels to a ranking, flagged errors, refined labels, and a warning light."""
 
 from selfdistill.issues._applicability import Applicability, Evidence, applicability, judge
-from selfdistill.issues._table import LabelTable, label_table
+from selfdistill.issues._blocks import BLOCK_BYTES, SoftLabels, blocks
+from selfdistill.issues._cut_off import flag
+from selfdistill.issues._northcutt2021joint import NoiseEstimate
+from selfdistill.issues._table import LabelTable, find_issues, label_table
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
 from selfdistill.issues._truth import compare_with_truth
 
 __all__ = [
+    "BLOCK_BYTES",
     "Applicability",
     "Evidence",
     "LabelTable",
     "LearningDynamics",
+    "NoiseEstimate",
+    "SoftLabels",
     "applicability",
+    "blocks",
     "compare_with_truth",
+    "find_issues",
+    "flag",
     "judge",
     "label_table",
 ]

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from selfdistill._core.errors import DataError
+from selfdistill.issues._blocks import BLOCK_BYTES, SoftLabels, as_given, blocks
+from selfdistill.issues._cut_off import flag
+from selfdistill.issues._northcutt2021joint import NoiseEstimate
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
 
-__all__ = ["LabelTable", "label_table"]
+__all__ = ["LabelTable", "find_issues", "label_table"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,34 +25,58 @@ class LabelTable:
         given: Given labels, int64.
         refined: Refined labels, int64: argmax of ``distribution``.
         confidence: Probability of the refined label, float32.
-        distribution: Refined label distributions, float32 ``[n, K]``, rows sum to 1.
+        distribution: Refined label distributions ``[n, K]``: float32 and normalised where they were handed over as a
+            tensor, otherwise what was handed over.
         quality: 0 to 1, low = bad, float32: geometric mean of the given label's probability in ``distribution`` and of
             its mean over the epochs. The first alone ranks confusions between two classes best, the second alone rare
             and uniform errors; see ``docs/decisions/0006-label-quality.md``.
-        is_issue: Whether the refined label differs from the given one, bool.
+        is_issue: Which labels are called wrong, bool: as many as are expected to be; see `flag`.
         first_learned: Epoch in which the given label was first predicted, from 0; −1 never. int32.
-        forgotten: How often it was unlearned again. int32.
+        forgotten: How often it was unlearned again. int32. Both are −1 where no training was watched.
+        p_given: Probability of the given label in ``distribution``, float32.
+        entropy: Of each distribution, in nats, float32.
+        noise: Estimated counts of true and given labels.
     """
 
     given: np.ndarray
     refined: np.ndarray
     confidence: np.ndarray
-    distribution: np.ndarray
+    distribution: Any
     quality: np.ndarray
     is_issue: np.ndarray
     first_learned: np.ndarray
     forgotten: np.ndarray
+    p_given: np.ndarray
+    entropy: np.ndarray
+    noise: NoiseEstimate
+
+    @property
+    def relabelled(self) -> np.ndarray:
+        """Labels after relabelling: the refined one where an issue is flagged, else the given one; int64."""
+        return np.where(self.is_issue, self.refined, self.given)
 
 
-def label_table(distribution: Tensor, dynamics: LearningDynamics) -> LabelTable:
+def label_table(
+    distribution: SoftLabels | Tensor,
+    dynamics: LearningDynamics,
+    *,
+    counts: Any = None,
+    block_bytes: int = BLOCK_BYTES,
+) -> LabelTable:
     """Make the findings from refined distributions and the record of training.
 
     Args:
-        distribution: Refined label distributions, ``[n, K]``.
+        distribution: Refined label distributions, ``[n, K]``, rows sum to 1. A tensor is copied; what else can be
+            sliced (an array, a memory map, a store) is read in blocks and kept as it is.
         dynamics: Record of the same examples.
+        counts: Another estimate of the counts of true and given labels, see `find_issues`.
+        block_bytes: Bytes of one block as float32; about ten times as much is taken beside the findings.
 
     Returns:
         The findings, on the CPU.
+
+    Raises:
+        DataError: Distributions and labels that do not fit together.
 
     Example:
         >>> import torch
@@ -56,18 +85,106 @@ def label_table(distribution: Tensor, dynamics: LearningDynamics) -> LabelTable:
         >>> table = label_table(torch.tensor([[0.9, 0.1], [0.7, 0.3]]), dynamics)
         >>> table.refined.tolist(), table.is_issue.tolist()
         ([0, 0], [False, True])
-    """
-    distribution = distribution.detach().float().cpu()
-    distribution = distribution / distribution.sum(-1, keepdim=True)
-    confidence, refined = distribution.max(-1)
-    given, mean_given = dynamics.labels.cpu(), dynamics.mean_given().cpu()
-    return LabelTable(
-        given=given.numpy(),
-        refined=refined.numpy(),
-        confidence=confidence.numpy(),
-        distribution=distribution.numpy(),
-        quality=(distribution.gather(1, given[:, None])[:, 0] * mean_given).clamp(0, 1).sqrt().numpy(),
-        is_issue=(refined != given).numpy(),
+    """  # noqa: DOC502 (raised by what is called)
+    return find_issues(
+        dynamics.labels,
+        distribution,
+        mean_given=dynamics.mean_given().cpu().numpy(),
         first_learned=dynamics.first_learned.cpu().numpy(),
         forgotten=dynamics.forgotten.cpu().numpy(),
+        counts=counts,
+        block_bytes=block_bytes,
     )
+
+
+def find_issues(
+    given: Any,
+    distribution: SoftLabels | Tensor,
+    *,
+    mean_given: np.ndarray | None = None,
+    first_learned: np.ndarray | None = None,
+    forgotten: np.ndarray | None = None,
+    counts: Any = None,
+    block_bytes: int = BLOCK_BYTES,
+) -> LabelTable:
+    """Make the findings from given labels and soft labels of any origin.
+
+    Args:
+        given: Given labels as positions of the columns, ``[n]``.
+        distribution: Soft labels, ``[n, K]``, see `label_table`. They may have seen the given labels, as refined
+            distributions have, or not, as predictions out of fold.
+        mean_given: Mean over training of the given label's probability, ``[n]``; left out, the quality is ``p_given``.
+        first_learned: See `LabelTable`.
+        forgotten: See `LabelTable`.
+        counts: Another estimate of the counts of true and given labels, ``[clean, given]``. Of it and the sums of
+            ``distribution`` the one that expects more wrong labels is taken: memorising a wrong label hides it, and
+            nothing makes up one.
+        block_bytes: See `label_table`.
+
+    Returns:
+        The findings.
+
+    Raises:
+        DataError: Labels that do not fit the distributions, or rows that are none.
+
+    Example:
+        >>> soft = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]])
+        >>> table = find_issues([0, 1, 1], soft)
+        >>> table.is_issue.tolist(), table.noise.counts.round(1).tolist()
+        ([False, True, False], [[0.9, 0.9], [0.1, 1.1]])
+    """  # noqa: DOC502 (raised by what is called)
+    n, k = distribution.shape
+    given = as_given(given, n, k)
+    keep = np.empty((n, k), np.float32) if isinstance(distribution, Tensor) else None
+    refined = np.empty(n, np.int64)
+    confidence, p_given, entropy = (np.empty(n, np.float32) for _ in range(3))
+    total = np.zeros((k, k))
+    for rows, part in blocks(distribution, block_bytes):
+        if keep is not None:
+            keep[rows] = part
+        labels = given[rows]
+        refined[rows] = part.argmax(1)
+        confidence[rows] = part.max(1)
+        p_given[rows] = np.take_along_axis(part, labels[:, None], 1)[:, 0]
+        entropy[rows] = -(part * np.log(np.maximum(part, 1e-30))).sum(1)
+        total += _counts(part, labels)
+    noise = NoiseEstimate(total)
+    if counts is not None:
+        other = NoiseEstimate(_checked(counts, total))
+        noise = max(noise, other, key=lambda estimate: estimate.wrong)
+    quality = p_given if mean_given is None else np.sqrt(np.clip(p_given * mean_given, 0, 1)).astype(np.float32)
+    unwatched = np.full(n, -1, np.int32)
+    return LabelTable(
+        given=given,
+        refined=refined,
+        confidence=confidence,
+        distribution=distribution if keep is None else keep,
+        quality=quality,
+        is_issue=flag(noise.wrong, refined == given, quality),
+        first_learned=unwatched if first_learned is None else first_learned,
+        forgotten=unwatched if forgotten is None else forgotten,
+        p_given=p_given,
+        entropy=np.maximum(entropy, 0),
+        noise=noise,
+    )
+
+
+def _checked(counts: Any, total: np.ndarray) -> np.ndarray:
+    """Refuse counts of other labels; rounding may move a column's sum a little."""
+    array = np.asarray(counts.cpu() if isinstance(counts, Tensor) else counts, np.float64)
+    if array.shape != total.shape or not np.allclose(array.sum(0), total.sum(0), rtol=1e-2, atol=0.5):
+        raise DataError(
+            f"the counts have shape {array.shape} and columns that sum to {array.sum(0).round(1).tolist()[:5]}, but "
+            f"the given labels need {total.shape} and {total.sum(0).round(1).tolist()[:5]}",
+            "Pass counts [clean, given] of these very labels.",
+        )
+    return array
+
+
+def _counts(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Sum the rows of each given label: ``[clean, given]``."""
+    order = np.argsort(labels, kind="stable")
+    there, first = np.unique(labels[order], return_index=True)
+    counts = np.zeros((rows.shape[1], rows.shape[1]))
+    counts[:, there] = np.add.reduceat(rows[order].astype(np.float64), first, axis=0).T
+    return counts

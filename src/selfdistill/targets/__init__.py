@@ -11,7 +11,7 @@ from selfdistill.targets._dong2019selfdistill import (
 )
 from selfdistill.targets._given import Given
 from selfdistill.targets._memory import Memory
-from selfdistill.targets._noise_matrix import deconvolve, em_step, posterior
+from selfdistill.targets._noise_matrix import deconvolve, em_step, expected_counts, posterior
 from selfdistill.targets._posterior import Anchored, Posterior
 from selfdistill.targets._protocol import Targets, one_hot
 
@@ -27,6 +27,7 @@ __all__ = [
     "authors_loss",
     "deconvolve",
     "em_step",
+    "expected_counts",
     "hard",
     "identity",
     "one_hot",

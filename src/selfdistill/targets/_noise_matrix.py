@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["deconvolve", "em_step", "normalised", "posterior"]
+__all__ = ["MOST_CLASSES", "deconvolve", "em_step", "expected_counts", "normalised", "posterior"]
+
+MOST_CLASSES = 300
+"""With more classes than this, `expected_counts` would take longer than it is worth."""
 
 _TINY = 1e-9
 
@@ -91,3 +94,45 @@ def deconvolve(noisy: Tensor, noise: Tensor, steps: int = 10) -> Tensor:
         ratio = (clean @ noise).clamp_(min=_TINY).reciprocal_().mul_(noisy)
         clean.mul_(ratio @ noise.T)  # each row still sums to 1
     return normalised(clean)
+
+
+def expected_counts(noisy: Tensor, labels: Tensor, *, steps: int = 30, unmix: int = 10, work: float = 2e8) -> Tensor:
+    r"""Estimate how often each true class got each given label, from predictions that hardly memorised the labels.
+
+    Alternates `deconvolve` and `em_step` until T has settled, then sums the posterior:
+
+    .. math:: C_{c,j} = \sum_{i : y_i = j} q_i(c), \qquad q_i(c) \propto p_i(c)\, T_{c, y_i}
+
+    Honest predictions p T explain the labels as well without noise as with it, so T shrinks towards no noise as the
+    steps go on; 30 keep most of it and take next to no ambiguity for noise.
+
+    Cost: ``4 r K² unmix steps`` FLOPs, with at most 20,000 and at most ``work / K²`` rows r, evenly spread, for T;
+    then the same once for all n rows.
+
+    Args:
+        noisy: Predictions of noisy labels, ``[n, K]``, rows sum to 1.
+        labels: Given labels, int64 ``[n]``.
+        steps: Steps of expectation-maximisation.
+        unmix: Steps of `deconvolve` in each.
+        work: Bound on rows times K² for T.
+
+    Returns:
+        ``[clean, given]``, ``[K, K]``; column j sums to the number of given labels j.
+
+    Example:
+        >>> noisy = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9]])
+        >>> expected_counts(noisy, torch.tensor([0, 1, 1])).sum(0).round().tolist()
+        [1.0, 2.0]
+    """
+    n, k = noisy.shape
+    stride = max(1, round(n / min(20_000, max(work / k**2, 1))))
+    part, given = noisy[::stride], labels[::stride]
+    noise = em_step(part, given, None)
+    for _ in range(steps - 1):
+        noise = em_step(deconvolve(part, noise, unmix), given, noise)
+    counts = torch.zeros(k, k, device=noisy.device)
+    for start in range(0, n, max(1, 2**22 // k)):
+        rows = slice(start, start + max(1, 2**22 // k))
+        q = posterior(deconvolve(noisy[rows], noise, unmix), labels[rows], noise)
+        counts.index_add_(0, labels[rows], q)
+    return counts.T.contiguous()

@@ -9,12 +9,20 @@ from torch import Tensor, nn
 
 from selfdistill._core.errors import SettingError
 from selfdistill._core.sample_mean import SampleMean
-from selfdistill.targets._noise_matrix import deconvolve, em_step, normalised, posterior
+from selfdistill.targets._noise_matrix import (
+    MOST_CLASSES,
+    deconvolve,
+    em_step,
+    expected_counts,
+    normalised,
+    posterior,
+)
 from selfdistill.targets._protocol import one_hot
 
 __all__ = ["Anchored", "Posterior"]
 
 _FLOOR = 1e-6  # least prior probability of a class, before normalising: no class is ruled out for good
+_EARLY_AFTER = 2.0  # epochs after the ramp until which a network counts as early
 _TINY = 1e-12  # gives an example that was never written a uniform prior, and changes no other
 
 
@@ -59,8 +67,12 @@ class Posterior(nn.Module):
     with :math:`\hat\rho` the share of labels that look wrong: half strength at :math:`\rho_0`, full from
     :math:`\rho_1` on.
 
+    What the network says between the warm-up and two epochs after the ramp is averaged once more, for it has learned
+    and hardly memorised there: `counts` estimates from it how many labels are wrong; see
+    ``docs/decisions/0008-which-labels-are-called-wrong.md``. The targets do not depend on it.
+
     Merge over processes: predictions are summed and counted (`SampleMean`); all else follows from them on each process.
-    Memory: ``20 n K`` bytes.
+    Memory: ``22 n K`` bytes.
 
     Args:
         labels: Given labels, int64 ``[n]``.
@@ -100,6 +112,8 @@ class Posterior(nn.Module):
     strength: Tensor
     epoch: Tensor
     given_share: Tensor
+    early: Tensor
+    early_counts: Tensor
 
     def __init__(
         self,
@@ -139,6 +153,9 @@ class Posterior(nn.Module):
         self.register_buffer("strength", torch.tensor(float(strength)))
         self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
         self.register_buffer("given_share", (counts + 1) / (n + k))
+        self.register_buffer("early", torch.zeros(n if k <= MOST_CLASSES else 0, k, dtype=torch.float16))
+        self.register_buffer("early_counts", torch.zeros(k, k))
+        self.early_until = round(self.warmup + self.ramp + _EARLY_AFTER * stretch)
         self.staged = SampleMean(n, k)
 
     def read(self, index: Tensor, logits: Tensor | None = None) -> Anchored:
@@ -161,6 +178,7 @@ class Posterior(nn.Module):
     def end_epoch(self) -> tuple[Tensor, Tensor]:
         """Commit the predictions, estimate the noise matrix and the posterior anew; see `Targets.end_epoch`."""
         mean, written = self.staged.merge()
+        self._watch(mean)
         for memory, momentum in ((self.fast, self.fast_momentum), (self.slow, self.slow_momentum)):
             memory.lerp_(mean, (1 - momentum) * written[:, None])
         prior = normalised(normalised(self.slow + _TINY).clamp(min=_FLOOR))
@@ -180,6 +198,22 @@ class Posterior(nn.Module):
         self.alpha.copy_(((self.epoch - self.warmup) / self.ramp).clamp(0, 1))
         self.target.copy_(torch.lerp(one_hot(self.labels, self.value.shape[-1]), self.value, self.alpha))
         return mean, written
+
+    def _watch(self, mean: Tensor) -> None:
+        """Average the early epochs; at their end, estimate how many labels are wrong."""
+        if not self.warmup <= self.epoch < self.early_until or len(self.early_counts) > MOST_CLASSES:
+            return
+        self.early += mean.half()  # at most a hundred or so summands of at most 1: 11 bits do
+        if self.epoch + 1 == self.early_until:
+            self.early_counts.copy_(expected_counts(normalised(self.early.float().clamp(min=_FLOOR)), self.labels))
+
+    def counts(self) -> Tensor | None:
+        """Return expected counts ``[clean, given]`` from the early epochs.
+
+        Returns:
+            ``[K, K]``; ``None`` where training was too short for them or has more than 300 classes.
+        """
+        return self.early_counts if bool(self.early_counts.any()) else None
 
     def refined(self) -> Tensor:
         """Return the posterior, ``[n, K]``."""

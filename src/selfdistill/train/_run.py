@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from selfdistill._core.lock import LOCK, locked
 from selfdistill._core.memory import enough_memory
 from selfdistill._core.record import environment, read_record, write_record
 from selfdistill.data import LabelledData, augment_for
-from selfdistill.issues import LabelTable, applicability, compare_with_truth, label_table
+from selfdistill.issues import LabelTable, NoiseEstimate, applicability, compare_with_truth, label_table
 from selfdistill.train._fit import LESS_MEMORY, Fitted, fit
 from selfdistill.train._methods import method
 from selfdistill.train._model_file import Model, save_model
@@ -29,6 +29,7 @@ from selfdistill.train._settings import Settings
 __all__ = ["check_free", "next_run_folder", "run", "stored_invocation"]
 
 _GO_ON = "Go on with: selfdistill fit --resume {}"
+_MATRIX_CLASSES = 64  # up to here the record holds the whole matrix
 _FREE = ("device", "compile")  # settings that a resumed run may change
 
 
@@ -139,7 +140,7 @@ def _train(
     except SettingError as error:  # the loss is no number: going on would not help
         _write(out, record | {"status": "failed", "error": str(error)})
         raise
-    table = label_table(fitted.targets.refined(), fitted.dynamics)
+    table = label_table(fitted.targets.refined(), fitted.dynamics, counts=fitted.counts)
     record |= {
         "status": "finished",
         "curves": {name: [epoch[name] for epoch in fitted.curves] for name in fitted.curves[0]},
@@ -222,7 +223,7 @@ def _realised_noise(data: LabelledData) -> dict[str, Any] | None:
 def _room(network: nn.Module, data: LabelledData) -> int:
     """Bytes that a run writes at most: three checkpoints at a time, the model, the table of labels, and 16 MiB."""
     parameters, n, k = sum(p.numel() for p in network.parameters()), len(data), data.num_classes
-    checkpoint = 8 * parameters + n * (20 * k + 48)  # weights and momentum; the default's memories, the dynamics
+    checkpoint = 8 * parameters + n * (22 * k + 48)  # weights and momentum; the default's memories, the dynamics
     return 3 * checkpoint + 4 * parameters + n * (8 * k + 64) + 2**24
 
 
@@ -303,7 +304,7 @@ class _MetricsFile:
 
 
 def _result(data: LabelledData, fitted: Fitted, table: LabelTable) -> dict[str, Any]:
-    pairs = np.stack([table.given, table.refined], 1)[table.is_issue]
+    pairs = np.stack([table.given, table.refined], 1)[table.is_issue & (table.given != table.refined)]
     unique, counts = np.unique(pairs, axis=0, return_counts=True) if len(pairs) else (pairs, np.zeros(0, int))
     order = np.argsort(-counts, kind="stable")[:10]
     last = fitted.curves[-1]
@@ -311,6 +312,7 @@ def _result(data: LabelledData, fitted: Fitted, table: LabelTable) -> dict[str, 
         "label_issues": int(table.is_issue.sum()),
         "confused": [[data.classes[unique[i][0]], data.classes[unique[i][1]], int(counts[i])] for i in order],
         "never_refined_to": [c for i, c in enumerate(data.classes) if not (table.refined == i).any()],
+        "estimated_noise": _estimated_noise(data.classes, table.noise),
         "agreement": last["agreement"],
         "seconds": sum(epoch["seconds"] for epoch in fitted.curves),
     }
@@ -326,6 +328,17 @@ def _result(data: LabelledData, fitted: Fitted, table: LabelTable) -> dict[str, 
 def _trust(data: LabelledData, fitted: Fitted, table: LabelTable) -> dict[str, Any]:
     doubted = [epoch["refined_share"] for epoch in fitted.curves]
     return applicability(table, fitted.dynamics, doubted, data.classes).as_dict(data.classes)
+
+
+def _estimated_noise(classes: Sequence[str], noise: NoiseEstimate) -> dict[str, Any]:
+    """Put what the labels' noise looks like into the record; more than 64 classes would swell it."""
+    return {
+        "expected_wrong": noise.wrong,
+        "health": noise.health,
+        "counts_true_given": noise.counts.round(2).tolist() if len(classes) <= _MATRIX_CLASSES else None,
+        "unseen": [classes[i] for i in noise.unseen],
+        "overlap": [[classes[a], classes[b], round(count, 2)] for a, b, count in noise.overlap(10) if count >= 0.5],
+    }
 
 
 def _write_labels(path: Path, data: LabelledData, table: LabelTable) -> None:

@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import sys
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import assert_all_finite, check_array, check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils import assert_all_finite, check_array, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from selfdistill._core.errors import DataError, SelfdistillError, SettingError, one_line
+from selfdistill._core.errors import DataError, SelfdistillError
 from selfdistill._core.events import EpochDone, Event
-from selfdistill._core.rng import derive
 from selfdistill._core.wording import fit_advice
 from selfdistill.data import LabelledData, from_arrays, from_frame
-from selfdistill.issues import label_table
+from selfdistill.estimator._checks import encode_labels, on_host, seed_of, with_columns, without_missing
+from selfdistill.estimator._northcutt2021cleanlab import CleanlabNames, issue_mask
+from selfdistill.estimator._own_network import own_network
+from selfdistill.issues import LabelTable, find_issues, label_table
 from selfdistill.train import Fitted, Settings, TorchRuntime, fit, predict_probabilities, resolve_device
 
 __all__ = ["SelfDistillClassifier"]
 
-_INT16_CLASSES = np.iinfo(np.int16).max
 
-
-class SelfDistillClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Classifier for labels that may be wrong; it refines them while it trains, once, and says which it doubts.
 
     It needs no noise rate, no clean examples and no cross-validation. ``X`` is an array ``[n, d]``, a DataFrame
@@ -124,12 +122,17 @@ class SelfDistillClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         tags.input_tags.three_d_array = True
         return tags
 
-    def fit(self, X: Any, y: Any) -> SelfDistillClassifier:
+    def fit(self, X: Any, y: Any = None, *, label_issues: Any = None, labels: Any = None) -> SelfDistillClassifier:
         """Train on labels that may be wrong.
 
         Args:
             X: See the class.
             y: Given labels ``[n]``.
+            label_issues: Labels known to be wrong; these examples are left out of training, as in cleanlab. A DataFrame
+                with a column ``is_label_issue``, such as `get_label_issues` returns; a bool mask ``[n]``; or the
+                positions of the issues. The attributes still have one row for each example: those left out get what
+                the network predicts for them.
+            labels: Another name for ``y``, that of cleanlab.
 
         Returns:
             Itself.
@@ -139,23 +142,33 @@ class SelfDistillClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
             SettingError: An argument out of range, or a network that does not fit.
         """  # noqa: DOC502 (raised by what is called)
         with _in_python(self):
-            data, fitted = self._trained(X, y)
+            data = self._labelled(X, labels if y is None else y)
+            mask, passed = (None, None) if label_issues is None else issue_mask(label_issues, data.labels.numpy())
+            part = data if mask is None else _without(data, mask)
+            fitted = self._trained(part)
         for sentence in (*data.warnings, *fitted.warnings):
             warnings.warn(fit_advice(sentence, self.get_params(deep=False), dashes=False), UserWarning, stacklevel=2)
-        self.label_table_ = label_table(fitted.targets.refined(), fitted.dynamics)
-        self.pred_probs_ = self.label_table_.distribution
-        self.refined_labels_ = self.classes_[self.label_table_.refined]
-        self.label_quality_ = self.label_table_.quality.astype(np.float64)
-        self.curves_ = pd.DataFrame(fitted.curves).rename_axis(index="epoch")
         self.module_ = fitted.model
+        table = label_table(fitted.targets.refined(), fitted.dynamics, counts=fitted.counts)
+        if mask is not None:
+            table = self._with_left_out(table, data, mask)
+        self._show(table, passed)
+        self.curves_ = pd.DataFrame(fitted.curves).rename_axis(index="epoch")
         self.n_iter_ = len(fitted.curves)
         return self
 
-    def _trained(self, X: Any, y: Any) -> tuple[LabelledData, Fitted]:
-        """Check, read and train."""
-        data = self._labelled(X, y)
-        seed = _seed(self.random_state)
-        own = None if isinstance(self.network, str) else _own_network(self.network, data, seed)
+    def _show(self, table: LabelTable, passed: pd.DataFrame | None) -> None:
+        """Set the attributes that hold findings."""
+        self._table = self.label_table_ = table
+        self._given_issues, self._classes, self._saved_space = passed, self.classes_, False
+        self.pred_probs_ = table.distribution
+        self.refined_labels_ = self.classes_[table.refined]
+        self.label_quality_ = table.quality.astype(np.float64)
+
+    def _trained(self, data: LabelledData) -> Fitted:
+        """Resolve the settings and train."""
+        seed = seed_of(self.random_state)
+        own = None if isinstance(self.network, str) else own_network(self.network, data, seed)
         names = ("method", "epochs", "batch_size", "lr", "weight_decay", "momentum", "precision", "compile")
         settings = Settings(
             network="auto" if own is not None else str(self.network),
@@ -163,7 +176,21 @@ class SelfDistillClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
             seed=seed,
             **{name: getattr(self, name) for name in names},
         ).resolve(len(data), resolve_device(self.device))
-        return data, fit(data, settings, model=own, tell=_tell if self.verbose else lambda event: None)
+        return fit(data, settings, model=own, tell=_tell if self.verbose else lambda event: None)
+
+    def _with_left_out(self, kept: LabelTable, data: LabelledData, mask: np.ndarray) -> LabelTable:
+        """Join the findings on what was trained on with the network's predictions of what was left out."""
+        soft = np.empty((len(mask), data.num_classes), np.float32)
+        soft[~mask] = kept.distribution
+        if mask.any():
+            soft[mask] = self._probabilities(data.inputs[torch.from_numpy(mask)])
+        given = data.labels.numpy()
+        mean, first, forgotten = (np.full(len(mask), -1, t) for t in (np.float32, np.int32, np.int32))
+        mean[~mask] = kept.quality**2 / np.maximum(kept.p_given, 1e-30)
+        mean[mask] = soft[mask, given[mask]]
+        first[~mask], forgotten[~mask] = kept.first_learned, kept.forgotten
+        table = find_issues(given, soft, mean_given=mean, first_learned=first, forgotten=forgotten)
+        return replace(table, is_issue=mask)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict class probabilities.
@@ -175,9 +202,11 @@ class SelfDistillClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
             float32 ``[n, K]``, columns follow ``classes_``.
         """
         with _in_python(self):
-            inputs = self._inputs(X)
-            device = resolve_device(self.device)
-            runtime = TorchRuntime(device, Settings(precision=self.precision).resolve(1, device).precision)
+            return self._probabilities(self._inputs(X))
+
+    def _probabilities(self, inputs: Tensor) -> np.ndarray:
+        device = resolve_device(self.device)
+        runtime = TorchRuntime(device, Settings(precision=self.precision).resolve(1, device).precision)
         return predict_probabilities(self.module_.to(runtime.device), inputs, runtime).numpy()
 
     def predict(self, X: Any) -> np.ndarray:
@@ -192,32 +221,6 @@ class SelfDistillClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         chosen = self.predict_proba(X).argmax(1)
         return np.asarray(self.classes_[chosen])
 
-    def get_label_issues(self) -> pd.DataFrame:
-        """Give the findings on each training example, in the columns of cleanlab, and more to their right.
-
-        Returns:
-            One row per example, in the order of ``fit``: ``is_label_issue`` (bool), ``label_quality`` (float64, low =
-            bad), ``given_label`` and ``predicted_label`` (positions in ``classes_``, int16 or int32 by their number;
-            the second is the refined label), ``refined_confidence``, ``first_learned_epoch`` (from 0; −1: never),
-            ``times_forgotten``, ``given_class`` and ``refined_class`` (values of ``classes_``).
-        """
-        check_is_fitted(self)
-        table = self.label_table_
-        small = np.int16 if len(self.classes_) < _INT16_CLASSES else np.int32
-        return pd.DataFrame(
-            {
-                "is_label_issue": table.is_issue,
-                "label_quality": self.label_quality_,
-                "given_label": table.given.astype(small),
-                "predicted_label": table.refined.astype(small),
-                "refined_confidence": table.confidence,
-                "first_learned_epoch": table.first_learned,
-                "times_forgotten": table.forgotten,
-                "given_class": self.classes_[table.given],
-                "refined_class": self.refined_labels_,
-            }
-        )
-
     def __getstate__(self) -> dict[str, Any]:
         """Give a state whose network lies on the CPU, so that it loads on any machine."""
         state = dict(super().__getstate__())
@@ -227,9 +230,9 @@ class SelfDistillClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
 
     def _labelled(self, X: Any, y: Any) -> LabelledData:
         """Check both, set what scikit-learn expects, and bring them into the one form."""
-        X = _with_columns(_on_host(X))
+        X = with_columns(on_host(X))
         table = isinstance(X, pd.DataFrame) and isinstance(self.network, str)
-        y = _without_missing(_on_host(y))
+        y = without_missing(on_host(y))
         if table:
             validate_data(self, X, y, skip_check_array=True)
             y = column_or_1d(y, warn=True)
@@ -239,7 +242,7 @@ class SelfDistillClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
             X, y = validate_data(self, X, y, allow_nd=True, ensure_min_samples=2)
             self.n_features_in_ = int(np.prod(X.shape[1:]))
         check_classification_targets(y)
-        self.classes_, codes = _encode(y)
+        self.classes_, codes = encode_labels(y)
         names = np.array([str(c) for c in self.classes_], dtype=object)
         if table:
             data = from_frame(self._named(X), names[codes])
@@ -254,7 +257,7 @@ class SelfDistillClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
     def _inputs(self, X: Any) -> Tensor:
         """Check new examples against those of training and make network inputs of them."""
         check_is_fitted(self)
-        X = _with_columns(_on_host(X))
+        X = with_columns(on_host(X))
         if self.preprocess_.kind == "table":
             if isinstance(X, pd.DataFrame):
                 validate_data(self, X, reset=False, skip_check_array=True)
@@ -266,6 +269,20 @@ class SelfDistillClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         return self.preprocess_.apply(check_array(X, allow_nd=True, estimator=self, input_name="X"))
 
 
+def _without(data: LabelledData, left_out: np.ndarray) -> LabelledData:
+    """Leave examples out; all classes stay, but two must still have examples."""
+    keep = torch.from_numpy(~left_out)
+    labels = data.labels[keep]
+    classes = [data.classes[k] for k in np.unique(labels.numpy())]
+    if len(classes) < 2:
+        raise DataError(
+            f"without {int(left_out.sum()):,} label issues of {len(left_out):,}, "
+            f"{f'only the class {classes[0]!r} is left' if classes else 'no example is left'}",
+            "Leave fewer examples out.",
+        )
+    return replace(data, inputs=data.inputs[keep], labels=labels, ids=data.ids[keep.numpy()])
+
+
 @contextmanager
 def _in_python(estimator: BaseEstimator) -> Generator[None]:
     """Let errors advise arguments of the estimator, and no options of the command line."""
@@ -274,103 +291,6 @@ def _in_python(estimator: BaseEstimator) -> Generator[None]:
     except SelfdistillError as error:
         way_out = fit_advice(error.way_out, estimator.get_params(deep=False), dashes=False)
         raise type(error)(error.problem, way_out) from error.__cause__
-
-
-def _on_host(values: Any) -> Any:
-    """Bring tensors to NumPy and tables of other libraries to pandas."""
-    if isinstance(values, Tensor):
-        return values.detach().cpu().numpy()
-    return values.to_pandas() if hasattr(values, "to_pandas") else values
-
-
-def _with_columns(X: Any) -> Any:
-    """Refuse a Series and bare texts, of which nothing says what they are columns of."""
-    texts = isinstance(X, list | np.ndarray) and np.ndim(X) == 1 and len(X) > 0 and isinstance(X[0], str)
-    if isinstance(X, pd.Series) or texts:
-        way_out = "X.to_frame()" if isinstance(X, pd.Series) else 'pd.DataFrame({"text": X})'
-        raise DataError(
-            f"X is a {type(X).__name__} of {len(X):,} values, but must have rows and columns",
-            f"Pass a table: {way_out}; text is one of the kinds of columns it may have.",
-        )
-    return X
-
-
-def _without_missing(y: Any) -> Any:
-    """Refuse ``None`` and the like among labels of any type, which sorting would trip over."""
-    if isinstance(y, list | np.ndarray | pd.Series | pd.Categorical):
-        missing = np.asarray(pd.isna(np.asarray(y, dtype=object)))
-        if missing.ndim == 1 and missing.any():
-            rows = np.flatnonzero(missing)
-            raise DataError(
-                f"Input y contains NaN: {len(rows):,} of {len(y):,} labels are missing, the first in row {rows[0]}",
-                "Fill them in, or leave these rows out.",
-            )
-    return y
-
-
-def _encode(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        classes, codes = np.unique(y, return_inverse=True)
-    except TypeError as error:
-        raise DataError(f"the labels cannot be sorted: {error}", "Use labels of one type.") from error
-    if len(classes) < 2:
-        raise DataError(f"the labels hold only the class {classes[0]!r}, but training needs at least 2 classes")
-    return classes, codes.astype(np.int64)
-
-
-def _seed(random_state: Any) -> int:
-    if random_state is None:
-        return int(np.random.SeedSequence().generate_state(1)[0])
-    generator = check_random_state(random_state)
-    return int(random_state) if isinstance(random_state, Integral) else int(generator.randint(2**31 - 1))
-
-
-def _own_network(network: Any, data: LabelledData, seed: int) -> nn.Module:
-    """Copy or make the user's network, and see that it takes the inputs and gives logits."""
-    shape, k = tuple(data.inputs.shape[1:]), data.num_classes
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(derive(seed, "own network"))
-        made = copy.deepcopy(network) if isinstance(network, nn.Module) else _call(network, shape, k)
-        if not isinstance(made, nn.Module):
-            raise SettingError(
-                f"network is {network!r}, which gives a {type(made).__name__}",
-                "Pass a specification such as 'mlp', a torch module, or a function that returns one.",
-            )
-        two = data.inputs[:2]
-        try:
-            found = tuple(made.cpu().eval()(two).shape)
-        except Exception as error:  # the user's own code
-            raise SettingError(
-                f"the network cannot take inputs of shape {list(two.shape)} ({two.dtype}): {one_line(error)}",
-                "It gets X exactly as given.",
-            ) from error
-    if found != (2, k):
-        raise SettingError(
-            f"the network returns shape {found} for 2 examples, but must return (2, {k})",
-            "Let its last layer give one logit per class.",
-        )
-    return made
-
-
-def _call(factory: Any, shape: tuple[int, ...], k: int) -> Any:
-    if not callable(factory):
-        return factory
-    parameters = inspect.signature(factory).parameters.values()
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    needed = [p for p in parameters if p.kind in positional and p.default is inspect.Parameter.empty]
-    if len(needed) not in {0, 2}:
-        raise SettingError(
-            f"the network factory takes {len(needed)} arguments, but must take 2 or none",
-            "Let it take (input_shape, num_classes).",
-        )
-    try:
-        return factory(shape, k) if needed else factory()
-    except Exception as error:  # the user's own code
-        given = f"with input_shape {shape} and {k} classes" if needed else "without arguments"
-        raise SettingError(
-            f"the network factory, called {given}, raised {type(error).__name__}: {one_line(error)}",
-            "Correct it, or pass a torch module.",
-        ) from error
 
 
 def _tell(event: Event) -> None:

@@ -1,0 +1,64 @@
+"""What the estimator is given, checked and brought to NumPy and pandas."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import check_random_state
+from torch import Tensor
+
+from selfdistill._core.errors import DataError
+
+__all__ = ["encode_labels", "on_host", "seed_of", "with_columns", "without_missing"]
+
+
+def on_host(values: Any) -> Any:
+    """Bring tensors to NumPy and tables of other libraries to pandas."""
+    if isinstance(values, Tensor):
+        return values.detach().cpu().numpy()
+    return values.to_pandas() if hasattr(values, "to_pandas") else values
+
+
+def with_columns(X: Any) -> Any:
+    """Refuse a Series and bare texts, of which nothing says what they are columns of."""
+    texts = isinstance(X, list | np.ndarray) and np.ndim(X) == 1 and len(X) > 0 and isinstance(X[0], str)
+    if isinstance(X, pd.Series) or texts:
+        way_out = "X.to_frame()" if isinstance(X, pd.Series) else 'pd.DataFrame({"text": X})'
+        raise DataError(
+            f"X is a {type(X).__name__} of {len(X):,} values, but must have rows and columns",
+            f"Pass a table: {way_out}; text is one of the kinds of columns it may have.",
+        )
+    return X
+
+
+def without_missing(y: Any) -> Any:
+    """Refuse ``None`` and the like among labels of any type, which sorting would trip over."""
+    if isinstance(y, list | np.ndarray | pd.Series | pd.Categorical):
+        missing = np.asarray(pd.isna(np.asarray(y, dtype=object)))
+        if missing.ndim == 1 and missing.any():
+            rows = np.flatnonzero(missing)
+            raise DataError(
+                f"Input y contains NaN: {len(rows):,} of {len(y):,} labels are missing, the first in row {rows[0]}",
+                "Fill them in, or leave these rows out.",
+            )
+    return y
+
+
+def encode_labels(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        classes, codes = np.unique(y, return_inverse=True)
+    except TypeError as error:
+        raise DataError(f"the labels cannot be sorted: {error}", "Use labels of one type.") from error
+    if len(classes) < 2:
+        raise DataError(f"the labels hold only the class {classes[0]!r}, but training needs at least 2 classes")
+    return classes, codes.astype(np.int64)
+
+
+def seed_of(random_state: Any) -> int:
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    generator = check_random_state(random_state)
+    return int(random_state) if isinstance(random_state, Integral) else int(generator.randint(2**31 - 1))

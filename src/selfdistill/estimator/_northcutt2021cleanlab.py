@@ -1,0 +1,270 @@
+"""What users of cleanlab's ``CleanLearning`` find under the same names, in the same forms (arXiv 1911.00068)."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from selfdistill._core.errors import DataError, SettingError
+from selfdistill.estimator._checks import encode_labels, on_host, without_missing
+from selfdistill.issues import LabelTable, find_issues
+
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["CleanlabNames", "issue_mask"]
+
+_INT16_CLASSES = np.iinfo(np.int16).max
+_LEAST = 1e-3  # a class that is right less often counts as this, so that no weight is above 1000
+_ROWS = "Pass one row or value for each example, in the order of fit."
+
+
+class CleanlabNames:
+    """Findings under cleanlab's names. Matrices have cleanlab's orientation, ``[given, true]``; ours is the transpose.
+
+    Before `fit` each is ``None``, as in ``CleanLearning``. Unlike there, each call finds anew: nothing is left over
+    from the one before.
+    """
+
+    _table: LabelTable | None = None
+    _classes: np.ndarray | None = None
+    _given_issues: pd.DataFrame | None = None
+    _saved_space: bool = False
+
+    if TYPE_CHECKING:
+
+        def fit(self, X: Any, y: Any = None, *, label_issues: Any = None, labels: Any = None) -> Self:
+            """Train."""
+
+    @property
+    def noise_matrix(self) -> np.ndarray | None:
+        """Probability of each given label by true class, ``[given, true]``, columns sum to 1."""
+        return None if self._table is None else self._table.noise.noise_matrix.T
+
+    @property
+    def inverse_noise_matrix(self) -> np.ndarray | None:
+        """Probability of each true class by given label, ``[true, given]``, columns sum to 1."""
+        return None if self._table is None else self._table.noise.inverse.T
+
+    @property
+    def confident_joint(self) -> np.ndarray | None:
+        """Estimated counts, int64 ``[given, true]``; rows sum to the numbers of given labels."""
+        return None if self._table is None else self._table.noise.confident_joint().T
+
+    @property
+    def joint(self) -> np.ndarray | None:
+        """Estimated probability of each pair, ``[given, true]``; cleanlab's ``dataset`` functions take it."""
+        return None if self._table is None else self._table.noise.joint.T
+
+    @property
+    def py(self) -> np.ndarray | None:
+        """Estimated share of each true class, ``[K]``."""
+        return None if self._table is None else self._table.noise.clean_share
+
+    @property
+    def ps(self) -> np.ndarray | None:
+        """Share of each given label, ``[K]``."""
+        return None if self._table is None else self._table.noise.given_share
+
+    @property
+    def num_classes(self) -> int | None:
+        """K."""
+        return None if self._classes is None else len(self._classes)
+
+    @property
+    def label_issues_df(self) -> pd.DataFrame | None:
+        """What `get_label_issues` returns."""
+        return None if self._table is None else self._frame()
+
+    @property
+    def label_issues_mask(self) -> np.ndarray | None:
+        """Which labels are called wrong, bool ``[n]``."""
+        return None if self._table is None else self._table.is_issue
+
+    @property
+    def sample_weight(self) -> pd.Series | None:
+        """The column ``sample_weight`` of `get_label_issues`."""
+        return None if self._table is None else pd.Series(_weights(self._table), name="sample_weight")
+
+    def get_label_issues(self) -> pd.DataFrame | None:
+        """Give the findings on each training example, in the columns of cleanlab, and more to their right.
+
+        Returns:
+            One row per example, in the order of ``fit``. Cleanlab's: ``is_label_issue`` (bool), ``label_quality``
+            (float64, low = bad), ``given_label`` and ``predicted_label`` (positions in ``classes_``, int16 or int32 by
+            their number; the second is the argmax of ``pred_probs_``), ``sample_weight`` (float64: 0 for an issue, else
+            1 / ``noise_matrix[k][k]`` of its given label k, for training on what is kept). Ours: ``refined_label`` (a
+            position: the predicted label where an issue is flagged, else the given one), ``refined_confidence`` (of
+            the predicted label), ``refined_entropy`` (nats), ``first_learned_epoch`` (from 0; −1: never),
+            ``times_forgotten``, ``given_class`` and ``refined_class`` (values of ``classes_``; the second is that of
+            ``predicted_label``). Where ``fit`` was given ``label_issues``, the columns passed stand as they were. After
+            `save_space`, ``None`` with a warning.
+
+        Raises:
+            NotFittedError: Neither `fit` nor `find_label_issues` was called.
+        """
+        if self._table is None and not self._saved_space:
+            from sklearn.exceptions import NotFittedError
+
+            raise NotFittedError(
+                f"This {type(self).__name__} instance is not fitted yet. Call 'fit' or 'find_label_issues' first."
+            )
+        if self._table is None:
+            warnings.warn(
+                "The label issues were given up by save_space(). Call find_label_issues() or fit() again.",
+                UserWarning,
+                stacklevel=2,
+            )
+            return None
+        return self._frame()
+
+    def find_label_issues(
+        self, X: Any = None, labels: Any = None, *, pred_probs: Any = None, save_space: bool = False, y: Any = None
+    ) -> pd.DataFrame:
+        """Find label issues by one training, or, with ``pred_probs``, without any.
+
+        Args:
+            X: Examples, see the class; not needed with ``pred_probs``.
+            labels: Given labels ``[n]``.
+            pred_probs: Soft labels of any origin, ``[n, K]``, columns in the order of the sorted classes.
+            save_space: Return the findings and keep none.
+            y: Another name for ``labels``.
+
+        Returns:
+            See `get_label_issues`.
+
+        Raises:
+            SettingError: Neither ``X`` nor ``pred_probs``, or no labels.
+            DataError: Labels and probabilities that do not fit together.
+        """  # noqa: DOC502 (raised by what is called)
+        labels = y if labels is None else labels
+        if labels is None or (X is None and pred_probs is None):
+            missing = "labels" if labels is None else "X and pred_probs"
+            raise SettingError(f"{missing} are missing", "Call find_label_issues(X, labels), or pass pred_probs.")
+        if pred_probs is None:
+            self.fit(X, labels)
+        else:
+            self._classes, codes = _codes(without_missing(on_host(labels)), pred_probs.shape[1])
+            self._table, self._given_issues = find_issues(codes, pred_probs), None
+        found = self._frame()
+        if save_space:
+            self.save_space()
+        return found
+
+    def save_space(self) -> None:
+        """Give up the findings, which grow with the data; what predicts is kept."""
+        self._saved_space = True
+        self._table = self._given_issues = None
+        for name in ("label_table_", "pred_probs_", "refined_labels_", "label_quality_"):
+            vars(self).pop(name, None)
+
+    def _frame(self) -> pd.DataFrame:
+        table, classes = self._table, self._classes
+        assert table is not None
+        assert classes is not None
+        small = np.int16 if len(classes) < _INT16_CLASSES else np.int32
+        frame = pd.DataFrame(
+            {
+                "is_label_issue": table.is_issue,
+                "label_quality": table.quality.astype(np.float64),
+                "given_label": table.given.astype(small),
+                "predicted_label": table.refined.astype(small),
+                "sample_weight": _weights(table),
+                "refined_label": table.relabelled.astype(small),
+                "refined_confidence": table.confidence,
+                "refined_entropy": table.entropy,
+                "first_learned_epoch": table.first_learned,
+                "times_forgotten": table.forgotten,
+                "given_class": classes[table.given],
+                "refined_class": classes[table.refined],
+            }
+        )
+        if self._given_issues is None:
+            return frame
+        passed = self._given_issues.drop(columns="sample_weight", errors="ignore")
+        return frame.assign(**{str(name): passed[name].to_numpy() for name in passed.columns})
+
+
+def issue_mask(label_issues: Any, given: np.ndarray) -> tuple[np.ndarray, pd.DataFrame | None]:
+    """Read the three forms in which cleanlab takes label issues.
+
+    Args:
+        label_issues: A DataFrame with a bool column ``is_label_issue`` (and perhaps ``given_label``, which must then
+            agree); a bool mask ``[n]``; or whole numbers, the positions of the issues.
+        given: Given labels as positions, ``[n]``.
+
+    Returns:
+        The mask, bool ``[n]``, and the DataFrame where it was one.
+
+    Raises:
+        DataError: None of the three, or one that does not fit the labels.
+
+    Example:
+        >>> issue_mask(np.array([2, 0]), np.array([0, 1, 1]))[0].tolist()
+        [True, False, True]
+    """
+    n = len(given)
+    if isinstance(label_issues, pd.DataFrame):
+        return _frame_mask(label_issues, given), label_issues.reset_index(drop=True)
+    array = np.asarray(label_issues)
+    if array.dtype == bool:
+        if array.shape != (n,):
+            raise DataError(f"label_issues is a mask of shape {array.shape}, but there are {n:,} labels", _ROWS)
+        return array.copy(), None
+    if array.ndim != 1 or (array.dtype.kind not in "iu" and len(array)):
+        raise DataError(
+            f"label_issues is a {type(label_issues).__name__} of type {array.dtype}",
+            "Pass a DataFrame with a column is_label_issue, a bool mask, or positions of the issues as whole numbers.",
+        )
+    outside = array[(array < 0) | (array >= n)] if len(array) else array
+    if len(outside):
+        raise DataError(f"label_issues names row {outside[0]}, but there are {n:,} labels", "Count rows from 0.")
+    if len(np.unique(array)) != len(array):
+        raise DataError("label_issues names a row twice", "Pass each position once, or a bool mask.")
+    mask = np.zeros(n, dtype=bool)
+    mask[array.astype(np.int64)] = True
+    return mask, None
+
+
+def _frame_mask(frame: pd.DataFrame, given: np.ndarray) -> np.ndarray:
+    if "is_label_issue" not in frame.columns:
+        raise DataError(
+            f"label_issues has no column 'is_label_issue' (it has {', '.join(map(str, frame.columns))})",
+            "Pass what get_label_issues() returned, or a bool mask.",
+        )
+    if len(frame) != len(given):
+        raise DataError(f"label_issues has {len(frame):,} rows, but there are {len(given):,} labels", _ROWS)
+    if frame["is_label_issue"].dtype != bool:
+        raise DataError(f"label_issues['is_label_issue'] is of type {frame['is_label_issue'].dtype}", "Make it bool.")
+    if "given_label" in frame.columns:
+        differ = np.flatnonzero(frame["given_label"].to_numpy() != given)
+        if len(differ):
+            row = differ[0]
+            raise DataError(
+                f"label_issues['given_label'] is {frame['given_label'].iloc[row]} in row {row}, but the label there is "
+                f"number {given[row]} of the classes ({len(differ):,} rows differ)",
+                "Pass findings on these very labels, in the same order.",
+            )
+    return np.array(frame["is_label_issue"], dtype=bool)
+
+
+def _weights(table: LabelTable) -> np.ndarray:
+    right = np.maximum(np.diagonal(table.noise.noise_matrix), _LEAST)
+    return np.asarray(np.where(table.is_issue, 0.0, 1 / right[table.given]))
+
+
+def _codes(labels: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Classes and positions where columns are known: whole numbers below K may lack a class."""
+    array = np.asarray(labels)
+    if array.dtype.kind in "iu" and len(array) and array.min() >= 0 and array.max() < k:
+        return np.arange(k), array.astype(np.int64)
+    classes, codes = encode_labels(array)
+    if len(classes) != k:
+        raise DataError(
+            f"the labels hold {len(classes)} classes, but pred_probs has {k} columns",
+            "Pass one column for each class, in sorted order, or labels as positions of the columns.",
+        )
+    return classes, codes
