@@ -78,6 +78,7 @@ def test_a_run_with_truth(there, capsys, tmp_path):
 def test_a_run_without_truth_takes_its_refined_labels_and_says_so(there, capsys):
     code, out, _ = call(capsys, "air", there / "bare", "--examples", "40", "--rank", "12")
     assert code == 0
+    assert "raise --rank to narrow them" in out
     assert "No true labels are known: the run's refined labels stand in for them." in out
     record = json.loads((there / "bare" / "air" / "air.json").read_text())
     assert record["data"]["clean_is"] == "refined"

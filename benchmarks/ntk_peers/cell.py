@@ -26,6 +26,7 @@ from benchmarks.ntk_peers import problems
 
 METHODS = {
     "ours": "ours",
+    "ours-512MiB": "ours",
     "ours-operator": "ours",
     "ours-fallback": "ours",
     "torch.func": "torch_func",

@@ -31,7 +31,7 @@ def run(place: Place, network: str, sizes: list[int], memory: str, *, exact: boo
         record |= results[0]
         if exact:
             reference = place.work / f"exact-{network}-{n}.npy"
-            truth = {"memory": "16GiB", "k": K, "exact": 1}
+            truth = {"memory": "8GiB", "k": K, "exact": 1}
             found, wrong = place.start([{**common, "output": "sum", "options": truth, "out": str(reference)}])
             if found:
                 a, b = (np.load(p, allow_pickle=False)[0] for p in (out, reference))

@@ -48,6 +48,9 @@ def test_reading_a_curve(gram, labels):
     assert curves.at(0.1)["agreement"] == pytest.approx(float(curves.agreement.low[0]))
     assert set(curves.at(0.5)) == {"agreement", "loss"}
     assert curves.at(5.0) == curves.at(1.0)
+    part = predicted_curves(Flow(Spectrum.of(gram, k=5), one_hot(labels, 3)), torch.tensor([0.1, 1.0]), labels)
+    assert part.bounds_at(1.0)["loss"] == (part.loss.low[1], part.loss.high[1])
+    assert part.bounds_at(1.0)["loss"].width > 0
 
 
 def test_labels_that_do_not_fit(gram, labels):

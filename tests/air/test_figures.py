@@ -84,6 +84,9 @@ def test_every_case_draws():
     assert texts(draw("energy", bare))[2] == ["given", "random"]
     bands = draw("retrieval", bare).axes[0].collections
     assert len(bands) >= 1  # what missing pairs leave open is shaded
+    stop = bare["stopping"]["gcv"]["time"]
+    left, right = draw("curves", bare).axes[0].get_xlim()
+    assert left < stop < right
     assert texts(draw("curves", bare))[2] == ["given, predicted"]
 
 

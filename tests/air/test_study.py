@@ -91,3 +91,4 @@ def test_without_clean_labels_and_with_missing_pairs(world):
     assert "clean" not in record["energy"]["initial"]
     assert "median" not in record["order"]
     assert any(isinstance(value, list) for value in record["retrieval"]["given"])
+    assert isinstance(record["at"]["agreement"], list)

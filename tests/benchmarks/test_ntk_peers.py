@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-
 from benchmarks.ntk_peers import ours, problems, suites, torch_func
 from benchmarks.ntk_peers.torch_networks import load
 

@@ -51,6 +51,9 @@ def test_a_run_directory_holds_what_it_promises(blobs, tmp_path):
     assert record["noise"]["rate"] == pytest.approx(10 / N)
     assert np.array(record["noise"]["joint_true_given"]).sum() == N
     assert record["settings"]["network"] == "mlp:16"
+    assert record["trust"]["verdict"] in {"trust", "except", "refuse"}
+    assert record["trust"]["evidence"]["doubted_early"] == record["curves"]["refined_share"][1]
+    assert record["trust"]["evidence"]["agreement"] == pytest.approx(record["result"]["agreement"])
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [0, 1, 2, 3]
     assert [line["loss"] for line in lines] == record["curves"]["loss"]
@@ -161,7 +164,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(blobs, tmp_path):
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 4
 
 
-@pytest.mark.parametrize("full", ["torch.save", "safetensors.torch.save_file", "pyarrow.parquet.write_table"])
+@pytest.mark.parametrize("full", ["torch.save", "safetensors.torch.save_file", "pyarrow.parquet.ParquetWriter.write_table"])
 def test_a_disk_that_fills_up_leaves_a_run_that_goes_on(blobs, tmp_path, monkeypatch, full):
     def write(*arguments, **options):
         raise OSError(errno.ENOSPC, "No space left on device")

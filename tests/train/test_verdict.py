@@ -45,16 +45,16 @@ def test_nothing_wrong_is_said_plainly():
     assert shown.startswith("None of the 2,000 labels looks wrong\n")
 
 
-@pytest.mark.parametrize(
-    ("found", "agreement", "warned"),
-    [(0, 0.985, True), (10, 0.99, True), (11, 0.99, False), (0, 0.97, False), (1001, 0.99, False)],
-)
-def test_nothing_wrong_is_no_proof_where_the_network_fits_everything(found, agreement, warned):
-    shown = text(record(label_issues=found, confused=[], agreement=agreement))
-    assert ("errors that follow from the inputs (labels made by rules)" in shown) == warned
-    assert (f"agrees with {100 * agreement:.1f} % of the given labels in training" in shown) == warned
-    assert ("doubts none." in shown) == (warned and not found)
-    assert max(map(len, shown.splitlines()[:6])) < 120
+def test_the_warning_light_follows_what_was_found_and_is_wrapped():
+    made = record()
+    assert "trust" not in text(made).lower()  # a record from before there was a light
+    made["trust"] = {"verdict": "refuse", "sentences": ["Do not trust this: " + "because " * 30, "Second\x1b[31m one."]}
+    lines = text(made).splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("  Do not trust this: because"))
+    assert lines[at - 1].startswith("  dog ")
+    assert lines[at + 1].startswith("    because")
+    assert "  Second?[31m one." in lines
+    assert max(map(len, lines[: at + 4])) < 120
 
 
 def test_one_is_one():

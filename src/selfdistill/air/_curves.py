@@ -40,14 +40,26 @@ class Curves:
         Returns:
             ``agreement``, ``loss`` and, where the truth is known, ``accuracy`` and ``distance``.
         """
+        return {name: float(bounds.middle) for name, bounds in self.bounds_at(time).items()}
+
+    def bounds_at(self, time: float) -> dict[str, Interval]:
+        """Read the bounds of each curve at a time.
+
+        Args:
+            time: As for `at`.
+
+        Returns:
+            The same names, each with bounds.
+        """
         import numpy as np
 
+        x, where = self.times.clamp(min=1e-300).log().numpy(), float(np.log(max(time, 1e-300)))
         found = {}
         for name in ("agreement", "accuracy", "loss", "distance"):
-            curve = getattr(self, name)
+            curve: Interval | None = getattr(self, name)
             if curve is not None:
-                x = self.times.clamp(min=1e-300).log().numpy()
-                found[name] = float(np.interp(np.log(max(time, 1e-300)), x, curve.middle.numpy()))
+                low, high = (torch.tensor(np.interp(where, x, side.numpy())).double() for side in curve)
+                found[name] = Interval(low, high)
         return found
 
 

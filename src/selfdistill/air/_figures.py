@@ -19,6 +19,7 @@ __all__ = ["FIGURES", "draw", "save_figures"]
 # Okabe & Ito's colours, told apart by colour-blind eyes; each line has a style of its own too, for print in grey.
 _BLACK, _ORANGE, _SKY, _GREEN, _BLUE, _RED = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00"
 _GREY = "#7F7F7F"
+_SURE = 0.1  # of the whole: the width of a range up to which its middle is drawn as a line
 _LINES = {
     "clean": (_BLUE, "-"),
     "noise": (_RED, "--"),
@@ -58,7 +59,8 @@ def _bounds(values: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
 
 def _line(axes: Axes, x: Sequence[float], values: Sequence[Any], label: str, color: str, style: str) -> None:
     low, high = _bounds(values)
-    axes.plot(x, (low + high) / 2, color=color, linestyle=style, label=label)
+    known = high - low <= _SURE * (high.max() or 1.0)  # the middle of a wide range says nothing
+    axes.plot(x, np.where(known, (low + high) / 2, np.nan), color=color, linestyle=style, label=label)
     if (high - low).max() > 1e-6:
         axes.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
 
@@ -122,7 +124,7 @@ def _retrieval(axes: Axes, record: Mapping[str, Any]) -> None:
     axes.axvline(stop, color=_GREEN, linewidth=1.0)
     _mark(axes, stop, "stop")
     axes.set(xscale="log", xlabel=_TIME, ylabel="retrieved $R_t$ (%)", ylim=(0, 103))
-    _span(axes, found["time"], [_percent(v) for v in found["white"]])
+    _span(axes, found["time"], found["white"], stop)
     axes.legend(loc="upper left")
 
 
@@ -144,11 +146,11 @@ def _mark(axes: Axes, x: float, text: str) -> None:
     )
 
 
-def _span(axes: Axes, times: Sequence[float], last: Sequence[Any]) -> None:
-    """Leave out late times at which nothing more happens."""
-    low, _ = _bounds(last)
-    done = np.flatnonzero(low >= 0.99 * low.max())
-    axes.set_xlim(times[0], times[min(int(done[0]) + 2, len(times) - 1)] if len(done) else times[-1])
+def _span(axes: Axes, times: Sequence[float], last: Sequence[Any], stop: float) -> None:
+    """Leave out late times at which nothing more happens, never that of the stop."""
+    _, high = _bounds(last)
+    done = int(np.flatnonzero(high >= 0.99 * high.max())[0])
+    axes.set_xlim(times[0], max(times[min(done + 2, len(times) - 1)], 3 * stop))
 
 
 def _curves(axes: Axes, record: Mapping[str, Any]) -> None:
@@ -165,7 +167,7 @@ def _curves(axes: Axes, record: Mapping[str, Any]) -> None:
     if measured is not None:
         _measured(axes, record, stop)
     axes.set(xscale="log", xlabel=_TIME, ylabel="agreement with labels (%)", ylim=(0, 103))
-    _span(axes, times, [_percent(v) for v in found["agreement"]])
+    _span(axes, times, found["agreement"], stop["time"])
     axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.22), ncols=2, columnspacing=1.0, fontsize=6.5)
 
 
@@ -181,7 +183,7 @@ def _measured(axes: Axes, record: Mapping[str, Any], stop: Mapping[str, Any]) ->
     if "test_accuracy" in measured:
         ends, share = scale * np.array(measured["end_time"]), 100 * np.array(measured["test_accuracy"])
         axes.plot(ends, share, marker="^", color=_SKY, markerfacecolor="none", label="test, measured", **dots)
-    if stop["epoch"] is not None:
+    if isinstance(stop["epoch"], float):
         level = 100 * stop["agreement"]
         x = float(np.interp(stop["epoch"], measured["epoch"], at))
         axes.plot([x, stop["time"]], [level, level], color=_GREEN, linestyle=":", linewidth=1.0)

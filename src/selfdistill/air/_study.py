@@ -181,12 +181,12 @@ class _Run:
     scale: Mapping[str, float]
     first: float
 
-    def epochs(self, time: float, agreement: float) -> dict[str, float | None]:
+    def epochs(self, time: float, agreement: Interval) -> dict[str, Any]:
         path = torch.tensor([self.first, *self.measured.agreement], dtype=torch.float64)
         when = torch.tensor([0.0, *(epoch + 0.5 for epoch in range(len(path) - 1))])
-        matched = epoch_of_agreement(path, agreement, when)
+        low, high = (_whole(epoch_of_agreement(path, float(side), when)) for side in agreement)
         clocked = self.measured.clock.epoch_of(time / self.scale["scale"])
-        return {"epoch": _whole(matched), "epoch_by_clock": _whole(clocked)}
+        return {"epoch": low if low == high else [low, high], "epoch_by_clock": _whole(clocked)}
 
 
 def _whole(value: float) -> float | None:
@@ -194,9 +194,9 @@ def _whole(value: float) -> float | None:
 
 
 def _at(time: float, curves: Curves, run: _Run | None) -> dict[str, Any]:
-    found: dict[str, Any] = {"time": time} | curves.at(time)
-    epochs = {"epoch": None, "epoch_by_clock": None} if run is None else run.epochs(time, found["agreement"])
-    return found | epochs
+    bounds = curves.bounds_at(time)
+    epochs = {"epoch": None, "epoch_by_clock": None} if run is None else run.epochs(time, bounds["agreement"])
+    return {"time": time} | {name: value.listed() for name, value in bounds.items()} | epochs
 
 
 def _stop(stop: Stop, curves: Curves, run: _Run | None) -> dict[str, Any]:

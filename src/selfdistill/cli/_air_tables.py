@@ -100,7 +100,8 @@ _RULES = {
 def _stops(record: dict[str, Any]) -> Table:
     table = _table("When to stop, predicted", ["by", "kernel time", "epoch", "agreement", "accuracy"])
     for rule, found in record["stopping"].items():
-        epoch = "-" if found["epoch"] is None else f"{found['epoch']:.1f}"
+        epochs = found["epoch"] if isinstance(found["epoch"], list) else [found["epoch"]]
+        epoch = " to ".join("-" if one is None else f"{one:.1f}" for one in epochs)
         accuracy = _percent(found.get("accuracy"))
         name = _RULES[rule] + (" *" if rule == record["stopping_rule"] else "")
         table.add_row(name, f"{found['time']:.3g}", epoch, _percent(found["agreement"]), accuracy)
@@ -144,5 +145,7 @@ def _sentences(record: dict[str, Any]) -> list[str]:
     lines += _order(record)
     told = f"At kernel time {at['time']:.3g}, {_percent(at['agreement'])} agreement"
     told += f" and {_percent(at['accuracy'])} accuracy" if "accuracy" in at else ""
-    lines.append(f"{told} are predicted.")
+    lines.append(f"{told} is predicted.")
+    if isinstance(at["agreement"], list):
+        lines.append("Ranges are what missing directions leave open: raise --rank to narrow them.")
     return lines

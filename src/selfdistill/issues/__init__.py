@@ -1,5 +1,6 @@
-"""From given labels and soft labels to a ranking, flagged errors, refined labels and noise matrices."""
+"""From given labels and soft labels to a ranking, flagged errors, refined labels, and a warning light."""
 
+from selfdistill.issues._applicability import Applicability, Evidence, applicability, judge
 from selfdistill.issues._blocks import BLOCK_BYTES, SoftLabels, blocks
 from selfdistill.issues._cut_off import flag
 from selfdistill.issues._northcutt2021joint import NoiseEstimate
@@ -9,13 +10,17 @@ from selfdistill.issues._truth import compare_with_truth
 
 __all__ = [
     "BLOCK_BYTES",
+    "Applicability",
+    "Evidence",
     "LabelTable",
     "LearningDynamics",
     "NoiseEstimate",
     "SoftLabels",
+    "applicability",
     "blocks",
     "compare_with_truth",
     "find_issues",
     "flag",
+    "judge",
     "label_table",
 ]

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.ntk._inputs import Inputs
 from selfdistill.ntk._layers import is_known, own_parameters, subtract_sum
-from selfdistill.ntk._recorder import Call, Recorder, checked_logits, full_precision
+from selfdistill.ntk._recorder import Call, Recorder, full_precision
 
 __all__ = ["Structure", "Use", "checked_model"]
 
@@ -82,15 +82,14 @@ class Structure:
         self.factored: dict[str, str | None] = {}  # weight -> its bias, which goes with it
         args, kwargs = inputs.chunk(0, 2)
         with full_precision(model):
-            first = self._first_pass(args, kwargs)
             self._find_uses()
             layers = {use.module for uses in self.uses.values() for use in uses} if rules else set()
             logits, calls = self.recorder(layers).run(args, kwargs)
-            self._alone(first, logits.detach(), args, kwargs)
             self.classes = logits.shape[1]
             self.dtype, self.order = logits.dtype, [call.module for call in calls]
             self.layers = [_measured(self._modules[c.module], c) for c in calls]
-            self.other = self._verify(args, kwargs, logits, calls)
+            self.other, again = self._verify(args, kwargs, logits, calls)
+            self.flops = _flops_alone(model, args, kwargs, logits.detach(), again)
         self.other_set = set(self.other)
         self._factor()
 
@@ -115,25 +114,6 @@ class Structure:
                 "Pass rules=False: slower, and right.",
             )
 
-    def _first_pass(self, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> Tensor:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            logits = checked_logits(self.model(*args, **kwargs), args, kwargs)
-        self.flops = counter.get_total_flops() / len(logits)
-        return logits
-
-    def _alone(self, first: Tensor, again: Tensor, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
-        """Refuse networks in which an example's outputs are not its own."""
-        scale = first.abs().max().clamp(min=1e-30)
-        if float((first - again).abs().max() / scale) > _COUPLED:
-            raise DataError("the network gives other outputs each time", "Switch randomness off: model.eval().")
-        with torch.no_grad():
-            alone = self.model(*(v[:1] for v in args), **{k: v[:1] for k, v in kwargs.items()})
-        if float((first[:1] - alone).abs().max() / scale) > _COUPLED:
-            raise DataError(
-                "an example's outputs depend on the others beside it, so it has no gradient of its own",
-                "Call model.eval(), and use layers that treat examples one by one.",
-            )
-
     def _find_uses(self) -> None:
         names = {id(p): name for name, p in self.parameters.items()}
         for module_name, module in self._modules.items():
@@ -144,8 +124,8 @@ class Structure:
 
     def _verify(
         self, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], logits: Tensor, calls: list[Call]
-    ) -> list[str]:
-        """Compare the rules' gradients of a random direction with autograd's; name the parameters where they differ."""
+    ) -> tuple[list[str], Tensor]:
+        """Compare the rules' gradients with autograd's: names of the parameters where they differ, and outputs anew."""
         generator = torch.Generator().manual_seed(0)
         direction = torch.randn(logits.shape, generator=generator).to(logits)
         grads: tuple[Tensor | None, ...] = ()
@@ -161,14 +141,15 @@ class Structure:
                         subtract_sum(self._modules[use.module], use.local, call.x, grad, rest)
             found[name] = (float(rest.norm()), norm)
 
-        _each_gradient(self.model, self.parameters, args, kwargs, direction, compare)
+        again = _each_gradient(self.model, self.parameters, args, kwargs, direction, compare)
         scale = max((norm for _, norm in found.values()), default=0.0)
         ran = set(self.order)
-        return [
+        wrong = [
             name
             for name, (error, norm) in ((name, found[name]) for name in self.parameters)
             if error > _AGREE * norm + 1e-6 * scale or not any(use.module in ran for use in self.uses[name])
         ]
+        return wrong, again
 
     def _factor(self) -> None:
         counts = {name: self.order.count(name) for name in set(self.order)}
@@ -203,8 +184,8 @@ def _each_gradient(
     kwargs: dict[str, Tensor],
     direction: Tensor,
     tell: Callable[[str, Tensor], None],
-) -> None:
-    """Differentiate with respect to each parameter; no two gradients are held at once."""
+) -> Tensor:
+    """Differentiate with respect to each parameter, no two gradients held at once; give the outputs."""
     leaves = {name: p.detach().requires_grad_(True) for name, p in parameters.items()}
 
     def finished(name: str) -> Callable[[Tensor], None]:
@@ -221,12 +202,30 @@ def _each_gradient(
     for name, leaf in leaves.items():
         leaf.register_post_accumulate_grad_hook(finished(name))  # type: ignore[no-untyped-call]
     with torch.enable_grad():
-        logits = functional_call(model, leaves, args, kwargs)
+        logits: Tensor = functional_call(model, leaves, args, kwargs)
         if logits.requires_grad:
             torch.autograd.backward(logits, direction, inputs=list(leaves.values()))
     for name, leaf in leaves.items():
         if name not in told:  # not reached
             tell(name, torch.zeros_like(leaf, requires_grad=False))
+    return logits.detach()
+
+
+def _flops_alone(
+    model: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], first: Tensor, again: Tensor
+) -> float:
+    """Count a forward pass of one example; refuse networks in which an example's outputs are not its own."""
+    scale = first.abs().max().clamp(min=1e-30)
+    if float((first - again).abs().max() / scale) > _COUPLED:
+        raise DataError("the network gives other outputs each time", "Switch randomness off: model.eval().")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        alone = model(*(v[:1] for v in args), **{k: v[:1] for k, v in kwargs.items()})
+    if float((first[:1] - alone).abs().max() / scale) > _COUPLED:
+        raise DataError(
+            "an example's outputs depend on the others beside it, so it has no gradient of its own",
+            "Call model.eval(), and use layers that treat examples one by one.",
+        )
+    return float(counter.get_total_flops())
 
 
 def checked_model(model: nn.Module, chosen: Callable[[str], bool] | None) -> dict[str, nn.Parameter]:

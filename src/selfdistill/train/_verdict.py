@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,7 @@ __all__ = ["comparison", "verdict"]
 _PAIRS = 5
 _NAMES = 8
 _ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".pq", ".npz")
-_FITS_ALL = 0.98  # agreement with the given labels from which next to nothing can be doubted
-_FEW = 0.005  # share of the labels, flagged, that counts as next to nothing
+_WIDTH = 116
 _COUNTS = {
     "missing_values": ("missing feature value imputed", "missing feature values imputed"),
     "dropped_unlabelled": ("row without a label left out", "rows without a label left out"),
@@ -47,7 +47,7 @@ def verdict(record: Mapping[str, Any], out: Path) -> list[str]:
     """
     result = record["result"]
     blocks = [
-        _suspects(record),
+        [*_suspects(record), *_trust(record.get("trust"))],
         _training(record, result),
         _read(record["data"].get("counts") or {}),
         _against_truth(None if "comparison" in record else result.get("truth")),
@@ -65,19 +65,21 @@ def _suspects(record: Mapping[str, Any]) -> list[str]:
         lines = [f"None of the {n:,} labels looks wrong"]
     else:
         lines = [f"{found:,} of {n:,} labels {verb} wrong ({_percent(found / n)})", *_pairs(result["confused"], found)]
-    if found <= _FEW * n and result.get("agreement", 0.0) >= _FITS_ALL:
-        lines += [
-            f"  The network agrees with {_percent(result['agreement'])} of the given labels in training, so it doubts "
-            f"{'almost none' if found else 'none'}.",
-            "  They may be right. But errors that follow from the inputs (labels made by rules), and any errors under",
-            "  a network that fits everything, cannot be seen in this way: look at some labels by hand.",
-        ]
     if found > n / 2:
         lines.append("  More than half: look at some of them before you trust the refined labels.")
     empty = result.get("never_refined_to") or []
     if empty:
         lines.append(f"  No example was refined to: {_names(empty)}. Such classes need a look by hand.")
     return lines
+
+
+def _trust(light: Mapping[str, Any] | None) -> list[str]:
+    """Say what the warning light says; names of classes cannot write control sequences."""
+    return [
+        line
+        for sentence in (light["sentences"] if light else ())
+        for line in textwrap.wrap(_cut(sentence, 1000), _WIDTH, initial_indent="  ", subsequent_indent="    ")
+    ]
 
 
 def _pairs(confused: list[list[Any]], found: int) -> list[str]:

@@ -1,0 +1,209 @@
+"""Does early learning happen here at all? A warning light from the run alone, without truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from selfdistill.issues._table import LabelTable
+from selfdistill.issues._toneva2019forgetting import LearningDynamics
+
+__all__ = ["Applicability", "Evidence", "applicability", "judge"]
+
+_EARLY = 4  # epochs after which a network has learned what is common, and nothing by heart
+_TAKEN_BACK = 0.09  # share of the labels: good development runs 0.08 at most, runs that memorised 0.10 or more
+_UNSURE = 0.9  # mean confidence: good runs 0.96 or more, weak networks and too short runs 0.81 or less
+_NOT_HELD = 0.2  # of one class: large classes of good runs 0.17 at most, classes mostly wrong 0.47 or more
+_FITS_ALL = 0.98  # agreement with the given labels from which next to nothing can be doubted
+_FEW = 0.005  # share of the labels, doubted, that counts as next to nothing
+_NAMES = 8
+_LONGEST = 30
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the light looks at; all of it comes from one run.
+
+    Attributes:
+        early_epoch: Epochs done when ``doubted_early`` was measured: 4, less where the run is short.
+        doubted_early: Share of labels that the refined labels of that epoch did not keep.
+        doubted_last: The same at the end.
+        agreement: Share of labels that the network's last predictions in training agree with.
+        confidence: Mean probability of the refined label.
+        kept: For each given class, the share of its labels that the refined labels keep; 1 for a class without any.
+        predicted: The same for the network's last predictions.
+    """
+
+    early_epoch: int
+    doubted_early: float
+    doubted_last: float
+    agreement: float
+    confidence: float
+    kept: tuple[float, ...]
+    predicted: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Applicability:
+    """What the light says.
+
+    Attributes:
+        verdict: ``"trust"``; ``"except"``: trust it but for ``classes``; or ``"refuse"``: do not trust it.
+        classes: Positions of the classes that are not to be trusted, where the rest is.
+        sentences: Why, for a reader; the first begins with the verdict.
+        evidence: What it was judged by.
+    """
+
+    verdict: Literal["trust", "except", "refuse"]
+    classes: tuple[int, ...]
+    sentences: tuple[str, ...]
+    evidence: Evidence
+
+    def as_dict(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return it as JSON-able values, classes by name."""
+        evidence = asdict(self.evidence)
+        return {
+            "verdict": self.verdict,
+            "classes": [names[i] for i in self.classes],
+            "sentences": list(self.sentences),
+            "evidence": {k: list(v) if isinstance(v, tuple) else v for k, v in evidence.items()},
+        }
+
+
+def applicability(
+    table: LabelTable, dynamics: LearningDynamics, refined_share: Sequence[float], names: Sequence[str]
+) -> Applicability:
+    """Say whether a run's findings can be trusted.
+
+    A network learns what many examples have in common before it learns single examples by heart. Only in between can
+    wrong labels be told from right ones, and a run shows whether there was such a time:
+
+    1. *Taken back.* Doubts that it had after 4 epochs are gone at the end: ``doubted_early - doubted_last`` above 0.09.
+       It came to fit these labels by heart, or because it learns slowly.
+    2. *Unsure.* The mean confidence of the refined labels is below 0.9: a network too weak, a training too short, or
+       nothing to learn.
+    3. *Except classes.* In a class, the refined labels keep more than the network itself predicts, by more than 0.2:
+       only the noise matrix speaks for these labels. So it is where most of a true class is called something else.
+
+    What it cannot see: errors that follow from the inputs as well as right labels do, such as those of labelling rules.
+    Where nothing is doubted it says so. Numbers and misses are in ``docs/decisions/0009-warning-light.md``.
+
+    Args:
+        table: The run's findings.
+        dynamics: The record of the same examples.
+        refined_share: After each epoch, the share of labels that the refined labels did not keep.
+        names: Class names.
+
+    Returns:
+        The judgement. Cost: one pass over the table.
+
+    Example:
+        >>> import torch
+        >>> from selfdistill.issues import label_table
+        >>> dynamics = LearningDynamics(torch.tensor([0, 1]))
+        >>> dynamics.update(torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([True, True]))
+        >>> table = label_table(torch.tensor([[0.6, 0.4], [0.3, 0.7]]), dynamics)
+        >>> light = applicability(table, dynamics, [0.5, 0.0], ["cat", "dog"])
+        >>> light.verdict
+        'refuse'
+        >>> print(*light.sentences)  # doctest: +ELLIPSIS
+        Do not trust this: after 1 epoch the network doubted 50.0 % of the labels, at the end 0.0 %. It took ...
+    """
+    given, k = table.given, table.distribution.shape[1]
+    counts = np.bincount(given, minlength=k)
+    learned = dynamics.learned.cpu().numpy()
+    kept = table.refined == given
+    early = min(_EARLY, max(1, len(refined_share) // 2))
+    evidence = Evidence(
+        early_epoch=early,
+        doubted_early=float(refined_share[early - 1]),
+        doubted_last=float(1 - kept.mean()),
+        agreement=float(learned.mean()),
+        confidence=float(table.confidence.mean()),
+        kept=_shares(kept, given, counts),
+        predicted=_shares(learned, given, counts),
+    )
+    return judge(evidence, names)
+
+
+def _shares(marked: np.ndarray, given: np.ndarray, counts: np.ndarray) -> tuple[float, ...]:
+    """For each class the share of its examples that is marked."""
+    found = np.bincount(given, weights=marked, minlength=len(counts))
+    return tuple(float(a / b) if b else 1.0 for a, b in zip(found, counts, strict=True))
+
+
+def judge(evidence: Evidence, names: Sequence[str]) -> Applicability:
+    """Apply the rules of `applicability` to evidence that is there already, such as that of a run record.
+
+    Args:
+        evidence: See `Evidence`.
+        names: Class names.
+
+    Returns:
+        The judgement.
+
+    Example:
+        >>> evidence = Evidence(4, 0.30, 0.35, 0.62, 0.97, (0.9, 0.8), (0.9, 0.2))
+        >>> light = judge(evidence, ["cat", "dog"])
+        >>> light.verdict, light.classes
+        ('except', (1,))
+    """
+    e = evidence
+    reasons = []
+    if e.doubted_early - e.doubted_last > _TAKEN_BACK:
+        reasons.append(
+            f"{_history(e)}. It took its doubts back, and came to fit wrong labels with the right ones: it learns by "
+            "heart, or slowly. More examples help, or another network."
+        )
+    if e.confidence < _UNSURE:
+        reasons.append(
+            f"by its own estimate, {_percent(e.confidence)} of the refined labels are right. The network is too weak, "
+            "it was trained too briefly, or these labels do not follow from these inputs."
+        )
+    if reasons:
+        return Applicability("refuse", (), ("Do not trust this: " + " Also, ".join(reasons),), e)
+    classes = tuple(c for c, (a, b) in enumerate(zip(e.kept, e.predicted, strict=True)) if a - b > _NOT_HELD)
+    if classes:
+        said = _join([_cut(names[c]) for c in classes])
+        why = (
+            "the network itself calls many of these examples something else. Look at them by hand, and at the classes "
+        )
+        why += "that they are mistaken for."
+        return Applicability("except", classes, (f"Trust this, except for {said}: {why}",), e)
+    return Applicability("trust", (), _trust(e), e)
+
+
+def _trust(e: Evidence) -> tuple[str, ...]:
+    if e.doubted_last <= _FEW and e.agreement >= _FITS_ALL:
+        doubts = "none" if not e.doubted_last else "almost none"
+        return (
+            f"Nothing speaks against these labels: the network agrees with {_percent(e.agreement)} of them in training "
+            f"and doubts {doubts}.",
+            "But errors that follow from the inputs (labels made by rules), and any errors under a network that fits "
+            "everything, cannot be seen in this way: look at some labels by hand.",
+        )
+    return (f"Trust this: {_history(e)}. So it did not learn wrong labels by heart.",)
+
+
+def _history(e: Evidence) -> str:
+    epochs = f"{e.early_epoch} epoch" + ("s" if e.early_epoch != 1 else "")
+    return (
+        f"after {epochs} the network doubted {_percent(e.doubted_early)} of the labels, at the end "
+        f"{_percent(e.doubted_last)}"
+    )
+
+
+def _join(names: list[str]) -> str:
+    shown = names[:_NAMES]
+    return ", ".join(shown) + (f", ... ({len(names):,} in all)" if len(names) > _NAMES else "")
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 3] + "..."
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -1,0 +1,133 @@
+"""The light on saved runs, its counts against naive ones, and its rules at their edges."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selfdistill.issues import Evidence, LearningDynamics, applicability, judge, label_table
+
+CASES = json.loads((Path(__file__).parent / "warning_light_cases.json").read_text())
+DIGITS = [str(i) for i in range(10)]
+GOOD = Evidence(4, 0.30, 0.35, 0.62, 0.97, (0.9, 0.8), (0.9, 0.7))
+
+
+def saved(case):
+    return Evidence(**{k: tuple(v) if isinstance(v, list) else v for k, v in case["evidence"].items()})
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["case"] for case in CASES])
+def test_saved_runs_on_digits_are_judged_rightly(case):
+    light = judge(saved(case), DIGITS)
+    assert light.verdict == case["right"]
+    if case["case"] == "two classes past one half":
+        assert light.classes == (3, 4)  # 70 % of the threes are called 5, of the fours 9
+        assert light.sentences[0].startswith("Trust this, except for 3, 4: ")
+
+
+def test_no_case_is_judged_without_its_own_evidence():
+    clean, random = (next(c for c in CASES if c["case"] == name) for name in ("clean", "random labels"))
+    assert judge(saved(clean | {"evidence": random["evidence"]}), DIGITS).verdict == "refuse"
+    assert {case["right"] for case in CASES} == {"trust", "except", "refuse"}
+
+
+@given(st.integers(0, 10_000), st.integers(2, 5), st.integers(1, 9))
+@settings(max_examples=30, deadline=None)
+def test_evidence_equals_its_definition(seed, k, epochs):
+    g = torch.Generator().manual_seed(seed)
+    n = 12
+    labels = torch.randint(0, k, (n,), generator=g)
+    dynamics = LearningDynamics(labels)
+    shares = torch.rand(epochs, generator=g).tolist()
+    for _ in range(epochs):
+        mean = torch.rand(n, k, generator=g)
+        dynamics.update(mean, torch.ones(n, dtype=torch.bool))
+    distribution = torch.rand(n, k, generator=g) + 0.01
+    distribution /= distribution.sum(1, keepdim=True)
+    table = label_table(distribution, dynamics)
+    found = applicability(table, dynamics, shares, DIGITS[:k]).evidence
+    assert found.early_epoch == {1: 1, 2: 1, 3: 1, 4: 2, 5: 2, 6: 3, 7: 3}.get(epochs, 4)
+    assert found.doubted_early == shares[found.early_epoch - 1]
+    refined = distribution.argmax(1)
+    assert found.doubted_last == pytest.approx(sum(int(refined[i] != labels[i]) for i in range(n)) / n)
+    for c in range(k):
+        mine = [i for i in range(n) if labels[i] == c]
+        if not mine:
+            assert (found.kept[c], found.predicted[c]) == (1.0, 1.0)
+            continue
+        assert found.kept[c] == pytest.approx(sum(int(refined[i] == c) for i in mine) / len(mine))
+        assert found.predicted[c] == pytest.approx(sum(int(mean[i].argmax() == c) for i in mine) / len(mine))
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict", "said"),
+    [
+        ({}, "trust", "after 4 epochs the network doubted 30.0 % of the labels, at the end 35.0 %"),
+        ({"doubted_early": 0.439}, "trust", "So it did not learn wrong labels by heart"),
+        ({"doubted_early": 0.441}, "refuse", "It took its doubts back, and came to fit wrong labels"),
+        ({"confidence": 0.901}, "trust", "Trust this: "),
+        ({"confidence": 0.899}, "refuse", "by its own estimate, 89.9 % of the refined labels are right"),
+        ({"predicted": (0.9, 0.601)}, "trust", "Trust this: "),
+        ({"predicted": (0.9, 0.599)}, "except", "Trust this, except for dog: "),
+        ({"doubted_last": 0.004, "doubted_early": 0.0}, "trust", "Trust this: "),
+        ({"doubted_last": 0.004, "doubted_early": 0.0, "agreement": 0.985}, "trust", "labels made by rules"),
+        ({"doubted_last": 0.006, "doubted_early": 0.0, "agreement": 0.985}, "trust", "Trust this: "),
+    ],
+)
+def test_the_rules_at_their_edges(change, verdict, said):
+    light = judge(replace(GOOD, **change), ["cat", "dog"])
+    assert light.verdict == verdict
+    assert said in " ".join(light.sentences)
+    assert (light.classes == (1,)) == (verdict == "except")
+
+
+def test_two_reasons_are_both_given():
+    (sentence,) = judge(replace(GOOD, doubted_early=0.8, confidence=0.5), ["cat", "dog"]).sentences
+    assert sentence.startswith("Do not trust this: after 4 epochs")
+    assert " Also, by its own estimate, 50.0 %" in sentence
+
+
+def test_nothing_doubted_is_no_proof():
+    none = judge(replace(GOOD, doubted_early=0.0, doubted_last=0.0, agreement=0.985), ["cat", "dog"])
+    few = judge(replace(GOOD, doubted_early=0.0, doubted_last=0.005, agreement=0.985), ["cat", "dog"])
+    assert none.sentences[0].endswith("agrees with 98.5 % of them in training and doubts none.")
+    assert few.sentences[0].endswith("and doubts almost none.")
+
+
+def test_many_and_long_names_stay_short():
+    k = 40
+    e = Evidence(4, 0.3, 0.3, 0.3, 0.99, (1.0,) * k, (0.0,) * k)
+    light = judge(e, ["x" * 99] * k)
+    assert len(light.classes) == k
+    assert len(light.sentences[0]) < 500
+    assert "... (40 in all)" in light.sentences[0]
+
+
+def test_it_becomes_json_with_class_names():
+    light = judge(replace(GOOD, predicted=(0.9, 0.1)), ["cat", "dog"])
+    stored = json.loads(json.dumps(light.as_dict(["cat", "dog"])))
+    assert stored["verdict"] == "except"
+    assert stored["classes"] == ["dog"]
+    assert stored["evidence"]["kept"] == [0.9, 0.8]
+
+
+def test_a_real_run_on_shuffled_labels_is_refused_and_on_right_ones_is_not():
+    from selfdistill import data, train
+
+    digits = data.read("digits")
+    order = torch.from_numpy(np.random.default_rng(5).permutation(len(digits))[:250])
+    said = []
+    for labels in (digits.labels[order], digits.labels[order].flip(0)):
+        part = replace(digits, inputs=digits.inputs[order], labels=labels, ids=digits.ids[order.numpy()])
+        fitted = train.fit(part, train.Settings(network="mlp:32", epochs=12).resolve(len(part), "cpu"))
+        table = label_table(fitted.targets.refined(), fitted.dynamics)
+        doubted = [epoch["refined_share"] for epoch in fitted.curves]
+        said.append(applicability(table, fitted.dynamics, doubted, digits.classes).verdict)
+    assert said == ["trust", "refuse"]
