@@ -19,6 +19,7 @@ from selfdistill.cli._fit import fit
 from selfdistill.cli._methods import methods
 from selfdistill.cli._noise import noise
 from selfdistill.cli._predict import predict
+from selfdistill.cli._refine import refine
 
 __all__ = ["app", "main"]
 
@@ -40,7 +41,7 @@ def _help(command: Callable[..., None]) -> str:
     return "\n\n".join(p if p.startswith(" ") else p.replace("\n", " ") for p in paragraphs)
 
 
-_COMMANDS = (fit, predict, air, noise, methods)
+_COMMANDS = (fit, predict, refine, air, noise, methods)
 for _command in _COMMANDS:
     app.command(help=_help(_command))(_command)
 
@@ -66,6 +67,7 @@ def _top(
         selfdistill fit                              a demonstration
         selfdistill fit songs.csv --label genre      your own data
         selfdistill predict runs/songs-001 new.csv   labels for new data
+        selfdistill refine runs/songs-001 --drop --out clean.csv
         selfdistill air runs/songs-001               what it learned first
     """
 

@@ -317,3 +317,38 @@ AirOut = Annotated[
 AirForce = Annotated[
     bool, typer.Option("--force", help="Overwrite what an earlier call wrote there.", rich_help_panel=_RUN)
 ]
+
+_WAY = "Way (one of these)"
+RefineOut = Annotated[
+    Path,
+    typer.Option("--out", metavar="FILE", help="Where the copy goes; must not exist.", show_default=False),
+]
+Drop = Annotated[
+    bool, typer.Option("--drop", metavar=_FLAG, help="Leave out the rows that look wrong.", rich_help_panel=_WAY)
+]
+Relabel = Annotated[
+    bool,
+    typer.Option(
+        "--relabel",
+        metavar=_FLAG,
+        help="Add a column refined_label: the refined label where the given one looks wrong, else that.",
+        rich_help_panel=_WAY,
+    ),
+]
+Weight = Annotated[
+    bool,
+    typer.Option(
+        "--weight",
+        metavar=_FLAG,
+        help="Add a column label_weight: the probability that the given label is right.",
+        rich_help_panel=_WAY,
+    ),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="For another tool: label-studio (JSON), aum (CSV) or fiftyone (JSON).",
+        rich_help_panel=_WAY,
+    ),
+]

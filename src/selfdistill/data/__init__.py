@@ -7,6 +7,7 @@ from selfdistill.data._arrays import ArrayPreprocess, UserPreprocess
 from selfdistill.data._augment import Augment, augment_for
 from selfdistill.data._batch import Batch
 from selfdistill.data._describe import describe
+from selfdistill.data._folder import training_root
 from selfdistill.data._frames import from_arrays, from_frame
 from selfdistill.data._hf import from_hf
 from selfdistill.data._images import ImagePreprocess
@@ -15,6 +16,7 @@ from selfdistill.data._loader import TensorLoader, eval_batches
 from selfdistill.data._options import NewData, ReadOptions
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._read import read, read_new, read_test
+from selfdistill.data._refined import check_new, labelled_rows, write_refined
 from selfdistill.data._source import fingerprint
 from selfdistill.data._table import TablePreprocess
 from selfdistill.data._write import write_with_labels
@@ -32,14 +34,18 @@ __all__ = [
     "TensorLoader",
     "UserPreprocess",
     "augment_for",
+    "check_new",
     "describe",
     "eval_batches",
     "fingerprint",
     "from_arrays",
     "from_frame",
     "from_hf",
+    "labelled_rows",
     "read",
     "read_new",
     "read_test",
+    "training_root",
+    "write_refined",
     "write_with_labels",
 ]

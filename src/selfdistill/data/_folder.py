@@ -18,7 +18,7 @@ from selfdistill.data._source import Source
 if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["ENDINGS", "folder_source", "is_image_folder", "read_image"]
+__all__ = ["ENDINGS", "folder_source", "is_image_folder", "read_image", "training_root"]
 
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 """Formats that are decoded; others (PostScript, for one) can start programs."""
@@ -121,6 +121,11 @@ def _part(path: Path, part: str) -> tuple[Path, bool]:
     if part == "train":
         return names["train"], True
     return names.get("test", names["train"]), part == "new" or "test" in names
+
+
+def training_root(path: Path) -> Path:
+    """Return the folder of classes that training reads: ``train``, where there are parts."""
+    return _part(path, "train")[0]
 
 
 def _try(paths: list[Path], skip: bool, work: Any) -> tuple[list[tuple[Path, Any]], list[str]]:

@@ -25,7 +25,7 @@ from selfdistill.data._options import ReadOptions
 from selfdistill.data._read import find_form, load
 from selfdistill.data._roles import label_column
 
-__all__ = ["write_with_labels"]
+__all__ = ["csv_text", "save_arrays", "write_with_labels"]
 
 _KINDS = {
     "csv": "a CSV file",
@@ -118,7 +118,7 @@ def _write_csv(source: Path, options: ReadOptions, labels: list[str], out: Path,
     given = np.array([text_of(row[place]) for row in rows], dtype=object)
     merged = _merged(given, labels, options, source)
     delimiter = "\t" if out.name.lower().removesuffix(".gz").endswith(".tsv") else csv_delimiter(source)
-    with atomic(out) as part, part.open("wb") as raw, _text(raw, out) as file:
+    with atomic(out) as part, part.open("wb") as raw, csv_text(raw, out) as file:
         writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
         writer.writerow([*header, name])
         rows = csv_rows(source)
@@ -127,7 +127,8 @@ def _write_csv(source: Path, options: ReadOptions, labels: list[str], out: Path,
             writer.writerow([*row[:place], row[place] if new is None else new, *row[place + 1 :], row[place]])
 
 
-def _text(raw: IO[bytes], out: Path) -> io.TextIOWrapper:
+def csv_text(raw: IO[bytes], out: Path) -> io.TextIOWrapper:
+    """Write text to an open file, through gzip where the name of ``out`` says so."""
     binary: Any = gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if out.suffix == ".gz" else raw
     return io.TextIOWrapper(binary, encoding="utf-8", newline="")
 
@@ -150,7 +151,8 @@ def _write_parquet(source: Path, options: ReadOptions, labels: list[str], out: P
         pq.write_table(table, part)
 
 
-def _save(out: Path, arrays: dict[str, np.ndarray]) -> None:
+def save_arrays(out: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write an npz file, atomically."""
     with atomic(out) as part, part.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
@@ -179,7 +181,7 @@ def _write_npz(source: Path, options: ReadOptions, labels: list[str], out: Path,
     name = original or (f"{key}_before_noise" if taken else "truth")
     if name in arrays:
         raise DataError(f"{source} has an array {name!r} already", "Name another for the labels from before.")
-    _save(out, arrays | {key: _typed(merged, before), name: before})
+    save_arrays(out, arrays | {key: _typed(merged, before), name: before})
 
 
 def _write_idx(source: Path, labels: list[str], out: Path) -> None:
@@ -221,4 +223,4 @@ def _write_arrays(source: Path | str, options: ReadOptions, labels: list[str], o
     before = texts(found.labels)
     merged = _merged(before, labels, options, source)
     arrays = {"y": _typed(merged, np.array([], dtype=str)), "truth": _typed(before.tolist(), np.array([], dtype=str))}
-    _save(out, {"X": np.asarray(found.features), **arrays, "ids": found.named().astype(str)})
+    save_arrays(out, {"X": np.asarray(found.features), **arrays, "ids": found.named().astype(str)})

@@ -13,7 +13,7 @@ from selfdistill._core.errors import DataError
 
 __all__ = ["BLOCK_BYTES", "TOLERANCE", "SoftLabels", "as_given", "blocks", "rows_per_block"]
 
-BLOCK_BYTES = 2**24
+BLOCK_BYTES = 2**22
 """Bytes of one block as float32; what works on it takes a few times as much."""
 TOLERANCE = 4e-3
 """Largest distance of a row's sum from 1: sixteen-bit rows of a thousand classes stay below."""

@@ -14,23 +14,31 @@ from selfdistill.targets._memory import Memory
 from selfdistill.targets._noise_matrix import deconvolve, em_step, expected_counts, posterior
 from selfdistill.targets._posterior import Anchored, Posterior
 from selfdistill.targets._protocol import Targets, one_hot
+from selfdistill.targets._stores import Dense, Mapped, SoftStore, TopK, choose_store, compact, open_mapped
 
 __all__ = [
     "Agreement",
     "Anchored",
+    "Dense",
     "Given",
     "LabelFunction",
+    "Mapped",
     "Memory",
     "Posterior",
     "SelfDistillation",
+    "SoftStore",
     "Targets",
+    "TopK",
     "authors_loss",
+    "choose_store",
+    "compact",
     "deconvolve",
     "em_step",
     "expected_counts",
     "hard",
     "identity",
     "one_hot",
+    "open_mapped",
     "posterior",
     "temperature",
 ]

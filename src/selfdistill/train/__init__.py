@@ -1,6 +1,7 @@
 """The loop and what surrounds it: settings, methods, runtime, checkpoints, run directories."""
 
 from selfdistill.train._demo import noisy_digits
+from selfdistill.train._findings_file import Findings, read_findings
 from selfdistill.train._fit import Fitted, fit
 from selfdistill.train._invocation import Invocation, start
 from selfdistill.train._loop import Position, predict_probabilities, train
@@ -8,13 +9,16 @@ from selfdistill.train._methods import METHODS, Method, method
 from selfdistill.train._model_file import Model, load_model, save_model
 from selfdistill.train._noisy_copy import NoisyCopy, noisy_copy
 from selfdistill.train._predict import Predictions, check_output, predict, write_predictions
+from selfdistill.train._refine import EXPORTS, Refined, refine
 from selfdistill.train._run import next_run_folder, run, stored_invocation
 from selfdistill.train._runtime import Runtime, TorchRuntime, process_group
 from selfdistill.train._settings import Settings, resolve_device
 from selfdistill.train._verdict import comparison, verdict
 
 __all__ = [
+    "EXPORTS",
     "METHODS",
+    "Findings",
     "Fitted",
     "Invocation",
     "Method",
@@ -22,6 +26,7 @@ __all__ = [
     "NoisyCopy",
     "Position",
     "Predictions",
+    "Refined",
     "Runtime",
     "Settings",
     "TorchRuntime",
@@ -36,6 +41,8 @@ __all__ = [
     "predict",
     "predict_probabilities",
     "process_group",
+    "read_findings",
+    "refine",
     "resolve_device",
     "run",
     "save_model",

@@ -20,7 +20,8 @@ from selfdistill._core.lock import LOCK, locked
 from selfdistill._core.memory import enough_memory
 from selfdistill._core.record import environment, read_record, write_record
 from selfdistill.data import LabelledData, augment_for
-from selfdistill.issues import LabelTable, NoiseEstimate, applicability, compare_with_truth, label_table
+from selfdistill.issues import LabelTable, NoiseEstimate, applicability, blocks, compare_with_truth, label_table
+from selfdistill.targets import compact
 from selfdistill.train._fit import LESS_MEMORY, Fitted, fit
 from selfdistill.train._methods import method
 from selfdistill.train._model_file import Model, save_model
@@ -29,6 +30,7 @@ from selfdistill.train._settings import Settings
 __all__ = ["check_free", "next_run_folder", "run", "stored_invocation"]
 
 _GO_ON = "Go on with: selfdistill fit --resume {}"
+_ROW_GROUP_BYTES = 2**26
 _MATRIX_CLASSES = 64  # up to here the record holds the whole matrix
 _FREE = ("device", "compile")  # settings that a resumed run may change
 
@@ -140,12 +142,13 @@ def _train(
     except SettingError as error:  # the loss is no number: going on would not help
         _write(out, record | {"status": "failed", "error": str(error)})
         raise
-    table = label_table(fitted.targets.refined(), fitted.dynamics, counts=fitted.counts)
+    soft = compact(fitted.targets.refined(), data.labels)
+    table = label_table(soft, fitted.dynamics, counts=fitted.counts)
     record |= {
         "status": "finished",
         "curves": {name: [epoch[name] for epoch in fitted.curves] for name in fitted.curves[0]},
         "warnings": [*record["warnings"], *fitted.warnings],
-        "result": _result(data, fitted, table),
+        "result": _result(data, fitted, table) | {"soft_labels": soft.describe()},
         "trust": _trust(data, fitted, table),
     }
     if rank() == 0:
@@ -346,19 +349,22 @@ def _write_labels(path: Path, data: LabelledData, table: LabelTable) -> None:
     import pyarrow.parquet as pq
 
     names = np.asarray(data.classes, dtype=object)
-    k = data.num_classes
-    flat = pa.array(table.distribution.reshape(-1))
-    columns = {
+    classes = {"classes": json.dumps(list(data.classes), ensure_ascii=False)}
+    columns: dict[str, Any] = {
         "id": pa.array([str(i) for i in data.ids]),
         "given_label": pa.array(names[table.given], pa.string()),
         "refined_label": pa.array(names[table.refined], pa.string()),
         "refined_confidence": pa.array(table.confidence),
-        "refined_distribution": pa.FixedSizeListArray.from_arrays(flat, k),
+        "refined_distribution": None,  # K times as large as the others: it goes to the file in blocks
         "label_quality": pa.array(table.quality),
         "is_label_issue": pa.array(table.is_issue),
         "first_learned_epoch": pa.array(table.first_learned),
         "times_forgotten": pa.array(table.forgotten),
     }
-    written = pa.table(columns).replace_schema_metadata({"classes": json.dumps(list(data.classes), ensure_ascii=False)})
-    with atomic(path) as part:
-        pq.write_table(written, part)
+    kinds = [(name, pa.list_(pa.float32(), len(names)) if c is None else c.type) for name, c in columns.items()]
+    schema = pa.schema(kinds, metadata=classes)
+    with atomic(path) as part, pq.ParquetWriter(part, schema) as writer:
+        for rows, soft in blocks(table.distribution, _ROW_GROUP_BYTES):
+            flat = pa.FixedSizeListArray.from_arrays(pa.array(soft.reshape(-1)), len(names))
+            cut = [flat if c is None else c.slice(rows.start, len(soft)) for c in columns.values()]
+            writer.write_table(pa.Table.from_arrays(cut, schema=schema))

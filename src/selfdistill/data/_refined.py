@@ -1,0 +1,243 @@
+"""A copy of a data set with rows left out or a column added; what was there stays as it is."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selfdistill._core.errors import DataError
+from selfdistill._core.files import atomic
+from selfdistill.data._csv import csv_delimiter, csv_rows, is_csv
+from selfdistill.data._labels import text_of, texts
+from selfdistill.data._npz import LABEL_KEYS, find_key, read_npz
+from selfdistill.data._options import ReadOptions
+from selfdistill.data._read import find_form, load
+from selfdistill.data._roles import label_column
+from selfdistill.data._source import known_labels
+from selfdistill.data._write import csv_text, save_arrays
+
+__all__ = ["check_new", "labelled_rows", "write_refined"]
+
+_ENDINGS = {"csv": ".csv or .csv.gz", "parquet": ".parquet", "folder": "no ending (a folder) or .csv (a list)"}
+
+
+def check_new(source: Path | str, out: Path) -> None:
+    """Refuse a place that would overwrite or mix with the source.
+
+    Args:
+        source: The data set.
+        out: Where the copy shall go.
+
+    Raises:
+        DataError: ``out`` is the source, lies in it, or exists.
+    """
+    origin, place = Path(source).resolve(), out.resolve()
+    if place == origin or origin in place.parents:
+        where = "is the source itself" if place == origin else f"lies in the source {source}"
+        raise DataError(f"--out {out} {where}, which is never changed", "Choose another --out.")
+    if out.exists():
+        raise DataError(f"{out} exists already", "Choose another --out, or remove it first.")
+
+
+def labelled_rows(source: Path | str, options: ReadOptions) -> tuple[np.ndarray, np.ndarray]:
+    """Read what names the rows that training saw.
+
+    Args:
+        source: The data set.
+        options: As for training.
+
+    Returns:
+        Ids and given labels, texts.
+    """
+    found = load(source, options)
+    assert found is not None
+    found = known_labels(found, options)
+    return found.named(), texts(found.labels)
+
+
+def write_refined(
+    source: Path | str,
+    options: ReadOptions,
+    out: Path,
+    *,
+    keep: np.ndarray | None = None,
+    column: tuple[str, Sequence[str] | np.ndarray] | None = None,
+) -> Path:
+    """Write the copy, all at once or not at all.
+
+    CSV stays CSV and Parquet stays Parquet: rows in their order, the cells that were there unchanged, the new column
+    last; rows without a label stay, with an empty new cell. An npz file gets one more array. Of an image folder, a new
+    folder with links (copies on another file system): where the column is ``refined_label`` each image lies under its
+    class; or, where ``out`` ends in .csv, a list of files. IDX, CIFAR and the built-in digits become npz.
+
+    Args:
+        source: The data set.
+        options: As for training.
+        out: File or folder that does not exist yet.
+        keep: Which labelled rows stay, bool; all if left out.
+        column: Name and values of a new column, one per labelled row.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        DataError: A place that is taken, an ending that does not fit, or a column that is there already.
+    """
+    check_new(source, out)
+    form = find_form(source)
+    fits = {"csv": is_csv(out), "parquet": out.suffix in {".parquet", ".pq"}, "folder": out.suffix in {"", ".csv"}}
+    if not fits.get(form, out.suffix == ".npz"):
+        raise DataError(f"{out} cannot take a copy of {source}", f"Choose a name with {_ENDINGS.get(form, '.npz')}.")
+    if form == "folder" and not out.suffix and column is not None and column[0] != "refined_label":
+        raise DataError(f"a folder of images has no place for {column[0]}", "Name a list instead: --out FILE.csv.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if form in {"csv", "parquet"}:
+        write = _write_csv if form == "csv" else _write_parquet
+        write(Path(source), options, out, keep, column)
+    elif form == "folder" and out.suffix:
+        _write_list(source, options, out, keep, column)
+    elif form == "folder":
+        _write_folder(source, options, out, keep, column)
+    else:
+        _write_npz(source, options, out, keep, column)
+    return out
+
+
+def _spread(known: Iterable[bool], values: Any, empty: Any) -> list[Any]:
+    """Give rows without a label an empty value."""
+    left = iter(values)
+    return [next(left) if there else empty for there in known]
+
+
+def _check_name(names: Iterable[str], name: str, where: object) -> None:
+    if name in names:
+        raise DataError(
+            f"{where} has a column {name!r} already", "Rename it in the source: what is there is never changed."
+        )
+
+
+def _write_csv(
+    source: Path, options: ReadOptions, out: Path, keep: np.ndarray | None, column: tuple[str, Any] | None
+) -> None:
+    rows = csv_rows(source)
+    header = next(rows)
+    label, _ = label_column(header, options, str(source))
+    place = header.index(label)
+    if column is not None:
+        _check_name(header, column[0], source)
+    known = [text_of(row[place]) is not None for row in rows]
+    stay = [True] * len(known) if keep is None else _spread(known, keep.tolist(), True)
+    added = None if column is None else _spread(known, map(str, column[1]), "")
+    delimiter = "\t" if out.name.lower().removesuffix(".gz").endswith(".tsv") else csv_delimiter(source)
+    with atomic(out) as part, part.open("wb") as raw, csv_text(raw, out) as file:
+        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+        writer.writerow(header if column is None else [*header, column[0]])
+        rows = csv_rows(source)
+        next(rows)
+        for number, row in enumerate(rows):
+            if stay[number]:
+                writer.writerow(row if added is None else [*row, added[number]])
+
+
+def _write_parquet(
+    source: Path, options: ReadOptions, out: Path, keep: np.ndarray | None, column: tuple[str, Any] | None
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from selfdistill.data._frames import read_parquet
+
+    table = read_parquet(source)
+    label, _ = label_column(table.column_names, options, str(source))
+    known = [name is not None for name in texts(table[label])]
+    if column is not None:
+        _check_name(table.column_names, column[0], source)
+        table = table.append_column(column[0], pa.array(_spread(known, column[1], None)))
+    if keep is not None:
+        table = table.filter(pa.array(_spread(known, keep.tolist(), True)))
+    with atomic(out) as part:
+        pq.write_table(table, part)
+
+
+def _write_npz(
+    source: Path | str, options: ReadOptions, out: Path, keep: np.ndarray | None, column: tuple[str, Any] | None
+) -> None:
+    if find_form(source) == "npz":
+        arrays = read_npz(Path(source))
+        key = find_key(arrays, ("y_train", *LABEL_KEYS), options.label, Path(source), "--label")
+        known = np.array([name is not None for name in texts(arrays[key or ""])])
+    else:
+        found = load(source, options)
+        assert found is not None
+        arrays = {
+            "X": np.asarray(found.features),
+            "y": texts(found.labels).astype(str),
+            "ids": found.named().astype(str),
+        }
+        known = np.ones(len(found), dtype=bool)
+    if column is not None:
+        _check_name(arrays, column[0], source)
+        values = np.asarray(column[1])
+        values = values.astype(str) if values.dtype.kind == "O" else values
+        whole = np.full(len(known), np.nan if values.dtype.kind == "f" else "", values.dtype)
+        whole[known] = values
+        arrays[column[0]] = whole
+    if keep is not None:
+        stay = np.ones(len(known), dtype=bool)
+        stay[known] = keep
+        split = "y_train" in arrays
+        arrays = {
+            name: array[stay] if len(array) == len(stay) and not (split and name.endswith("_test")) else array
+            for name, array in arrays.items()
+        }
+    save_arrays(out, arrays)
+
+
+def _write_list(
+    source: Path | str, options: ReadOptions, out: Path, keep: np.ndarray | None, column: tuple[str, Any] | None
+) -> None:
+    ids, labels = labelled_rows(source, options)
+    values = None if column is None else list(column[1])
+    with atomic(out) as part, part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["file", "label"] + ([] if column is None else [column[0]]))
+        for row in range(len(ids)):
+            if keep is None or keep[row]:
+                writer.writerow([ids[row], labels[row]] + ([] if values is None else [str(values[row])]))
+
+
+def _write_folder(
+    source: Path | str, options: ReadOptions, out: Path, keep: np.ndarray | None, column: tuple[str, Any] | None
+) -> None:
+    from selfdistill.data._folder import training_root
+
+    ids, labels = labelled_rows(source, options)
+    root = training_root(Path(source))
+    classes = labels if column is None else np.asarray(column[1], dtype=object)
+    part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    try:
+        for row in np.arange(len(ids)) if keep is None else np.flatnonzero(keep):
+            inside = Path(*Path(ids[row]).parts[1:])
+            moved = classes[row] != labels[row]
+            # an image that changes its class takes the old one into its name: two classes may share a name
+            target = part / classes[row] / (inside.with_name(f"{labels[row]}__{inside.name}") if moved else inside)
+            if target.exists():
+                raise DataError(
+                    f"two images would be called {classes[row]}/{target.name}", "Name a list: --out FILE.csv."
+                )
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(root / ids[row], target)
+            except OSError:  # another file system
+                shutil.copy2(root / ids[row], target)
+        part.chmod(0o755)
+        part.replace(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

@@ -1,0 +1,273 @@
+"""Where soft labels of many examples and classes are kept: dense, in sixteen bits, the largest few, or on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from selfdistill._core.errors import DataError, SettingError
+
+__all__ = ["Dense", "Mapped", "SoftStore", "TopK", "choose_store", "compact", "open_mapped"]
+
+DENSE_BYTES = 2**30
+"""Up to this size soft labels stay float32."""
+HALF_BYTES = 2**31
+"""Up to this size, in sixteen bits, they are kept so; above, the largest few."""
+_BLOCK_BYTES = 2**22
+
+
+class SoftStore(Protocol):
+    """Rows of class probabilities; ``store[rows]`` reads them as float32, ``write`` replaces them.
+
+    All kinds are read by `issues` in the same way. Equal within: float16, 5e-4 of each value; `TopK`, the same for the
+    given label and the largest others, while the rest of each row is spread evenly.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of examples and of classes."""
+        ...
+
+    def __getitem__(self, rows: Any, /) -> Tensor:
+        """Read rows, by slice or positions: float32 ``[b, K]``, sums within 1e-3 of 1."""
+        ...
+
+    def write(self, rows: Any, values: Tensor) -> None:
+        """Replace rows, by slice or positions, with ``[b, K]``."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Return ``kind``, ``bytes`` and ``tolerance``, for the record."""
+        ...
+
+
+@final
+class Dense(nn.Module):
+    """Every probability, as float32 or float16. Memory: ``4 n K`` or ``2 n K`` bytes.
+
+    Args:
+        n: Examples.
+        k: Classes.
+        dtype: ``torch.float32`` or ``torch.float16``.
+
+    Example:
+        >>> store = Dense(2, 3, dtype=torch.float16)
+        >>> store.write(slice(0, 1), torch.tensor([[0.5, 0.25, 0.25]]))
+        >>> store[:1].tolist(), store.describe()["bytes"]
+        ([[0.5, 0.25, 0.25]], 12)
+    """
+
+    value: Tensor
+
+    def __init__(self, n: int, k: int, *, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.register_buffer("value", torch.zeros(n, k, dtype=dtype))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of examples and of classes."""
+        return self.value.shape[0], self.value.shape[1]
+
+    def __getitem__(self, rows: Any) -> Tensor:
+        """Read rows; see `SoftStore`."""
+        return self.value[rows].float()
+
+    def write(self, rows: Any, values: Tensor) -> None:
+        """Replace rows; see `SoftStore`."""
+        self.value[rows] = values.to(self.value.dtype)
+
+    def describe(self) -> dict[str, Any]:
+        """Say what is kept; see `SoftStore`."""
+        half = self.value.dtype == torch.float16
+        return {
+            "kind": "float16" if half else "float32",
+            "bytes": self.value.numel() * self.value.element_size(),
+            "tolerance": 5e-4 if half else 0.0,
+        }
+
+
+@final
+class TopK(nn.Module):
+    r"""The given label and the largest others of each row, in sixteen bits; what is left is spread evenly.
+
+    .. math:: \hat q_i(c) = \begin{cases} q_i(c) & c \in S_i \\ (1 - \sum_{S_i} q_i) / (K - k) & \text{else}\end{cases}
+
+    with :math:`S_i` the given label and the k − 1 most likely others. The likeliest class, its probability and that of
+    the given label are kept, so rankings and flags are too. Memory: ``4 n k`` bytes up to 32,767 classes, else
+    ``6 n k``; 26 MB for 1.28 million examples of 1000 classes at k = 5.
+
+    Args:
+        labels: Given labels, int64 ``[n]``.
+        num_classes: K.
+        k: Entries per row.
+
+    Raises:
+        SettingError: k below 2 or above K.
+
+    Example:
+        >>> store = TopK(torch.tensor([3]), 4, k=2)
+        >>> store.write([0], torch.tensor([[0.1, 0.625, 0.15, 0.125]]))
+        >>> store[[0]].tolist()
+        [[0.125, 0.625, 0.125, 0.125]]
+    """
+
+    labels: Tensor
+    value: Tensor
+    classes: Tensor
+
+    def __init__(self, labels: Tensor, num_classes: int, *, k: int = 5) -> None:
+        super().__init__()
+        if not 2 <= k <= num_classes:
+            raise SettingError(f"k is {k}, but must be from 2 to the {num_classes} classes", "5 is a good choice.")
+        n, self.num_classes = len(labels), num_classes
+        index = torch.int16 if num_classes <= torch.iinfo(torch.int16).max else torch.int32
+        self.register_buffer("labels", labels)
+        self.register_buffer("value", torch.zeros(n, k, dtype=torch.float16))
+        self.register_buffer("classes", torch.zeros(n, k, dtype=index))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of examples and of classes."""
+        return len(self.value), self.num_classes
+
+    def __getitem__(self, rows: Any) -> Tensor:
+        """Read rows; see `SoftStore`."""
+        value, classes = self.value[rows].float(), self.classes[rows].long()
+        k = value.shape[1]
+        rest = (1 - value.sum(1, keepdim=True)).clamp(min=0) / max(self.num_classes - k, 1)
+        return rest.expand(-1, self.num_classes).clone().scatter_(1, classes, value)
+
+    def write(self, rows: Any, values: Tensor) -> None:
+        """Replace rows; see `SoftStore`."""
+        k = self.value.shape[1]
+        given = self.labels[rows][:, None]
+        others = values.scatter(1, given, -1.0).topk(k - 1, dim=1).indices
+        chosen = torch.cat([given, others], 1)
+        self.classes[rows] = chosen.to(self.classes.dtype)
+        self.value[rows] = values.gather(1, chosen).to(self.value.dtype)
+
+    def describe(self) -> dict[str, Any]:
+        """Say what is kept; see `SoftStore`."""
+        parts = (self.value, self.classes)
+        return {
+            "kind": f"top-{self.value.shape[1]}",
+            "bytes": sum(part.numel() * part.element_size() for part in parts),
+            "tolerance": 5e-4,
+        }
+
+
+@final
+class Mapped:
+    """Every probability, as float16 in a file; only the rows that are read come into memory.
+
+    Args:
+        path: An ``.npy`` file, which must not exist.
+        n: Examples.
+        k: Classes.
+
+    Raises:
+        DataError: The file exists.
+    """
+
+    def __init__(self, path: Path, n: int, k: int) -> None:
+        if path.exists():
+            raise DataError(f"{path} exists already", "Choose another file for the soft labels.")
+        self.value: np.ndarray = np.lib.format.open_memmap(path, "w+", np.float16, (n, k))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of examples and of classes."""
+        return self.value.shape[0], self.value.shape[1]
+
+    def __getitem__(self, rows: Any) -> Tensor:
+        """Read rows; see `SoftStore`."""
+        return torch.from_numpy(np.asarray(self.value[rows], np.float32))
+
+    def write(self, rows: Any, values: Tensor) -> None:
+        """Replace rows; see `SoftStore`."""
+        self.value[rows] = values.cpu().numpy().astype(np.float16)
+
+    def describe(self) -> dict[str, Any]:
+        """Say what is kept; see `SoftStore`."""
+        return {"kind": "memory map", "bytes": self.value.nbytes, "tolerance": 5e-4}
+
+
+def open_mapped(path: Path) -> np.ndarray:
+    """Open soft labels that lie on disk; `issues` reads them in blocks.
+
+    Args:
+        path: An ``.npy`` file of probabilities ``[n, K]``, such as `Mapped` writes.
+
+    Returns:
+        A read-only memory map.
+
+    Raises:
+        DataError: Missing, no ``.npy`` file, cut short, or not two axes of floating-point numbers.
+    """
+    try:
+        found: np.ndarray = np.lib.format.open_memmap(path, "r")
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist", "Name the file that holds the soft labels.") from error
+    except ValueError as error:
+        held = path.stat().st_size
+        raise DataError(
+            f"{path} ({held:,} bytes) is damaged, cut short or no .npy file: {error}", "Write it again."
+        ) from error
+    if found.ndim != 2 or found.dtype.kind != "f":
+        raise DataError(
+            f"{path} holds {found.dtype} of shape {found.shape}, but soft labels are floats with two axes",
+            "Name the file that holds the soft labels.",
+        )
+    return found
+
+
+def choose_store(n: int, k: int) -> str:
+    """Choose by size how soft labels are kept.
+
+    Args:
+        n: Examples.
+        k: Classes.
+
+    Returns:
+        ``"float32"`` where that takes up to 1 GiB, ``"float16"`` where that takes up to 2 GiB, else ``"top-5"``.
+
+    Example:
+        >>> choose_store(50_000, 10), choose_store(1_000_000, 500), choose_store(1_280_000, 1000)
+        ('float32', 'float16', 'top-5')
+    """
+    if 4 * n * k <= DENSE_BYTES:
+        return "float32"
+    return "float16" if 2 * n * k <= HALF_BYTES else "top-5"
+
+
+def compact(soft: Tensor, labels: Tensor, kind: str | None = None) -> Dense | TopK:
+    """Copy soft labels into the store that fits their size, a block of rows at a time.
+
+    Args:
+        soft: ``[n, K]``, rows sum to 1.
+        labels: Given labels, int64 ``[n]``.
+        kind: ``"float32"``, ``"float16"`` or ``"top-5"``; by itself `choose_store`'s.
+
+    Returns:
+        The store, on the CPU.
+
+    Example:
+        >>> compact(torch.full((2, 4), 0.25), torch.tensor([0, 1])).describe()["kind"]
+        'float32'
+    """
+    n, k = soft.shape
+    kind = kind or choose_store(n, k)
+    store: Dense | TopK
+    if kind.startswith("top-"):
+        store = TopK(labels.cpu(), k, k=min(int(kind.removeprefix("top-")), k))
+    else:
+        store = Dense(n, k, dtype=torch.float16 if kind == "float16" else torch.float32)
+    step = max(1, _BLOCK_BYTES // (4 * k))
+    for start in range(0, n, step):
+        rows = slice(start, start + step)
+        store.write(rows, soft[rows].detach().float().cpu())
+    return store

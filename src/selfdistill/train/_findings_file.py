@@ -1,0 +1,128 @@
+"""``labels.parquet`` of a finished run, read back and checked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selfdistill._core.errors import RunError, one_line
+from selfdistill._core.record import read_record
+from selfdistill.data import ReadOptions
+
+__all__ = ["Findings", "read_findings"]
+
+_COLUMNS = (
+    "id",
+    "given_label",
+    "refined_label",
+    "refined_confidence",
+    "refined_distribution",
+    "label_quality",
+    "is_label_issue",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What a run found out, and on which data.
+
+    Attributes:
+        source: The data set, as it was typed.
+        options: How it was read.
+        classes: Class names, in the order of the distribution's columns.
+        ids: Names of the rows, ``[n]``.
+        given: Given labels, texts.
+        refined: Likeliest labels, texts.
+        confidence: Their probability, float32.
+        quality: 0 to 1, low = bad, float32.
+        is_issue: Which labels are called wrong, bool.
+        p_given: Probability of the given label, float32.
+        p_other: Probability of the likeliest other label, float32.
+    """
+
+    source: str
+    options: ReadOptions
+    classes: tuple[str, ...]
+    ids: np.ndarray
+    given: np.ndarray
+    refined: np.ndarray
+    confidence: np.ndarray
+    quality: np.ndarray
+    is_issue: np.ndarray
+    p_given: np.ndarray
+    p_other: np.ndarray
+
+    @property
+    def relabelled(self) -> np.ndarray:
+        """The refined label where an issue is flagged, else the given one."""
+        return np.where(self.is_issue, self.refined, self.given)
+
+
+def read_findings(run: Path) -> Findings:
+    """Read the findings of a run.
+
+    Args:
+        run: A finished run directory, started by ``selfdistill fit`` on data of the user's own.
+
+    Returns:
+        The findings.
+
+    Raises:
+        RunError: Not finished, of the demonstration, of another schema, or a table that is missing, damaged or cut.
+    """
+    record = read_record(run)
+    described = record["data"]
+    if record["status"] != "finished":
+        raise RunError(f"{run} is not finished (its status is {record['status']!r})", f"Finish it: fit --resume {run}")
+    if "read" not in described or not described.get("source"):
+        raise RunError(
+            f"{run} was not trained on a file or folder that could be refined",
+            f"Its findings are in {run / 'labels.parquet'}.",
+        )
+    said: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in described["read"].items()}
+    table, classes = _table(run / "labels.parquet", described["examples"])
+    given = table["given_label"].to_numpy()
+    soft = np.stack(table["refined_distribution"].to_numpy()).astype(np.float32)
+    places = {name: k for k, name in enumerate(classes)}
+    column = np.array([places[name] for name in given])
+    rows = np.arange(len(given))
+    p_given = soft[rows, column]
+    soft[rows, column] = -1
+    return Findings(
+        source=described["source"],
+        options=ReadOptions(**said),
+        classes=classes,
+        ids=table["id"].to_numpy(),
+        given=given,
+        refined=table["refined_label"].to_numpy(),
+        confidence=table["refined_confidence"].to_numpy(),
+        quality=table["label_quality"].to_numpy(),
+        is_issue=table["is_label_issue"].to_numpy(),
+        p_given=p_given,
+        p_other=soft.max(1),
+    )
+
+
+def _table(path: Path, examples: int) -> tuple[Any, tuple[str, ...]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise RunError(f"{path} is missing", "Run `fit` again.")
+    try:
+        table = pq.read_table(path)
+        classes = tuple(json.loads((table.schema.metadata or {})[b"classes"]))
+    except (pa.ArrowInvalid, OSError, KeyError, ValueError) as error:
+        raise RunError(f"{path} is damaged: {one_line(error)}", "Run `fit` again.") from error
+    missing = [name for name in _COLUMNS if name not in table.column_names]
+    if missing:
+        raise RunError(f"{path} has no column {missing[0]!r}", "Use the version of selfdistill that wrote it.")
+    if table.num_rows != examples:
+        raise RunError(
+            f"{path} holds {table.num_rows:,} rows, but the run had {examples:,} examples", "Run `fit` again."
+        )
+    return table.to_pandas(), classes

@@ -1,0 +1,167 @@
+"""From a run's findings to a data set one can train on, or to a file that other tools read."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selfdistill import data
+from selfdistill._core.errors import RunError, SettingError
+from selfdistill._core.files import atomic
+from selfdistill.data import check_new
+from selfdistill.train._findings_file import Findings, read_findings
+
+__all__ = ["EXPORTS", "Refined", "refine"]
+
+HOW = ("drop", "relabel", "weight")
+
+
+@dataclass(frozen=True)
+class Refined:
+    """What was written.
+
+    Attributes:
+        out: The file or folder.
+        rows: Labelled rows that went into it.
+        total: Labelled rows of the source.
+        issues: Labels that are called wrong.
+        changed: Labels that became another one.
+    """
+
+    out: Path
+    rows: int
+    total: int
+    issues: int
+    changed: int
+
+
+def refine(run: Path, out: Path, *, how: str | None = None, form: str | None = None) -> Refined:
+    """Write the refined data set of a run, or its findings for another tool. The source is only read.
+
+    Args:
+        run: A finished run directory.
+        out: File or folder that does not exist yet.
+        how: ``"drop"``: leave the flagged rows out; ``"relabel"``: add a column ``refined_label``, which holds the
+            given label where nothing is flagged; ``"weight"``: add a column ``label_weight``, the probability that the
+            given label is right, 0 to 1.
+        form: Instead of a data set, one of `EXPORTS`.
+
+    Returns:
+        What was written.
+
+    Raises:
+        SettingError: None of the ways, two of them, or an unknown form.
+        RunError: A run that is not finished, damaged, or whose source has changed since.
+        DataError: A place that is taken or does not fit.
+    """  # noqa: DOC502 (raised by what is called)
+    told = ([] if how is None else [repr(how)]) + ([] if form is None else [f"--format {form}"])
+    if (how is None) == (form is None) or (how is not None and how not in HOW):
+        raise SettingError(
+            f"refine was told {' and '.join(told) or 'nothing'}",
+            "Give one of --drop, --relabel, --weight and --format.",
+        )
+    if form is not None and form not in EXPORTS:
+        raise SettingError(f"--format {form!r} does not exist", f"Choose one of: {', '.join(EXPORTS)}.")
+    found = read_findings(run)
+    check_new(found.source, out)
+    if form is None:
+        _check_source(run, found)
+        _write(found, out, how)
+    else:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(out) as part:
+            EXPORTS[form](found, part)
+    n, issues = len(found.ids), int(found.is_issue.sum())
+    changed = int((found.relabelled != found.given).sum())
+    return Refined(out, n - issues if how == "drop" else n, n, issues, changed)
+
+
+def _write(found: Findings, out: Path, how: str | None) -> None:
+    if how == "drop":
+        data.write_refined(found.source, found.options, out, keep=~found.is_issue)
+    else:
+        column = ("refined_label", found.relabelled) if how == "relabel" else ("label_weight", found.p_given)
+        data.write_refined(found.source, found.options, out, column=column)
+
+
+def _check_source(run: Path, found: Findings) -> None:
+    """Refuse a source that is no longer what the run was trained on: rows would go astray."""
+    ids, labels = data.labelled_rows(found.source, found.options)
+    if len(ids) != len(found.ids):
+        what = f"it has {len(ids):,} labelled rows, the run had {len(found.ids):,}"
+    else:
+        differ = np.flatnonzero((ids != found.ids) | (labels != found.given))
+        if not len(differ):
+            return
+        row = differ[0]
+        what = (
+            f"row {row} is {ids[row]!r} with label {labels[row]!r}, it was {found.ids[row]!r} with {found.given[row]!r}"
+        )
+    raise RunError(f"{found.source} has changed since {run} was trained on it: {what}", "Train on it anew with `fit`.")
+
+
+def _label_studio(found: Findings, path: Path) -> None:
+    """Tasks with pre-annotations, the most doubtful first; ``choices`` named ``label`` on an object named ``item``."""
+    tasks: list[dict[str, Any]] = [
+        {
+            "data": {"id": found.ids[i], "given_label": found.given[i], "label_quality": float(found.quality[i])}
+            | ({"image": found.ids[i]} if Path(found.source).is_dir() else {}),
+            "predictions": [
+                {
+                    "model_version": "selfdistill",
+                    "score": float(found.confidence[i]),
+                    "result": [
+                        {
+                            "id": f"label-{i}",
+                            "from_name": "label",
+                            "to_name": "item",
+                            "type": "choices",
+                            "value": {"choices": [found.refined[i]]},
+                        }
+                    ],
+                }
+            ],
+        }
+        for i in np.argsort(found.quality, kind="stable").tolist()
+    ]
+    path.write_text(json.dumps(tasks, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _aum(found: Findings, path: Path) -> None:
+    """Columns of the library ``aum``, highest first: margin of the given label over the best other, high = clean."""
+    margin = found.p_given - found.p_other
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["sample_id", "aum"])
+        writer.writerows((found.ids[i], float(margin[i])) for i in np.argsort(-margin, kind="stable"))
+
+
+def _fiftyone(found: Findings, path: Path) -> None:
+    """Fields by file path or id, for ``dataset.set_values(field, values, key_field=...)``; mistakenness: high = bad."""
+    keys = found.ids.tolist()
+    folder = Path(found.source)
+    if folder.is_dir():
+        from selfdistill.data import training_root
+
+        keys = [str((training_root(folder) / key).absolute()) for key in keys]
+    fields = {
+        "mistakenness": dict(zip(keys, (1 - found.quality).tolist(), strict=True)),
+        "refined_label": dict(zip(keys, found.relabelled.tolist(), strict=True)),
+        "is_label_issue": dict(zip(keys, found.is_issue.tolist(), strict=True)),
+    }
+    shown = {"key_field": "filepath" if folder.is_dir() else "id", "fields": fields}
+    path.write_text(json.dumps(shown, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+EXPORTS: dict[str, Callable[[Findings, Path], None]] = {
+    "label-studio": _label_studio,
+    "aum": _aum,
+    "fiftyone": _fiftyone,
+}
+"""Forms for other tools, each a function of findings and a path."""

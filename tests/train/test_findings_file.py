@@ -1,0 +1,78 @@
+"""Runs whose findings cannot be used are refused, each with its reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from selfdistill import data, train
+from selfdistill._core.errors import RunError
+from selfdistill.train import read_findings
+
+
+@pytest.fixture
+def run(tmp_path):
+    rng = np.random.default_rng(0)
+    examples = data.from_arrays(rng.normal(size=(20, 2)), np.array(["a", "b"] * 10))
+    settings = train.Settings(network="mlp:4", epochs=2).resolve(20, "cpu")
+    described = {"source": "some.csv", "read": {"label": "y", "ignore": ["z"]}, "test": None}
+    train.run(examples, settings, tmp_path / "run", source=described)
+    return tmp_path / "run"
+
+
+def edit(run: Path, **changes: object) -> None:
+    record = json.loads((run / "run.json").read_text())
+    for name, value in changes.items():
+        record[name] = value
+    (run / "run.json").write_text(json.dumps(record))
+
+
+def test_findings_are_those_of_the_table(run):
+    found, table = read_findings(run), pq.read_table(run / "labels.parquet")
+    soft = np.stack(table["refined_distribution"].to_pylist())
+    assert found.options.ignore == ("z",)
+    assert found.given.tolist() == ["a", "b"] * 10
+    assert found.refined.tolist() == [found.classes[k] for k in soft.argmax(1)]
+    np.testing.assert_allclose(found.p_given + found.p_other, 1, rtol=1e-5)  # there are two classes
+    np.testing.assert_allclose(found.p_given, soft[np.arange(20), np.arange(20) % 2], rtol=1e-6)
+
+
+def test_a_run_of_another_schema_is_refused(run):
+    edit(run, schema=99)
+    with pytest.raises(RunError, match="has schema 99, but this version reads schema 1"):
+        read_findings(run)
+
+
+def test_a_run_that_is_not_finished_is_refused(run):
+    edit(run, status="interrupted")
+    with pytest.raises(RunError, match=r"is not finished \(its status is 'interrupted'\). Finish it: fit --resume"):
+        read_findings(run)
+
+
+def test_the_demonstration_has_no_source(run):
+    edit(run, data=json.loads((run / "run.json").read_text())["data"] | {"source": None})
+    with pytest.raises(RunError, match=r"not trained on a file or folder.*Its findings are in .*labels.parquet"):
+        read_findings(run)
+
+
+def test_a_table_cut_short_damaged_or_missing_is_refused(run):
+    path = run / "labels.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RunError, match=r"labels.parquet is damaged: .*Run `fit` again"):
+        read_findings(run)
+    path.write_bytes(whole)
+    table = pq.read_table(path)
+    pq.write_table(table.slice(0, 12), path)
+    with pytest.raises(RunError, match="holds 12 rows, but the run had 20 examples"):
+        read_findings(run)
+    pq.write_table(table.drop_columns("label_quality"), path)
+    with pytest.raises(RunError, match="has no column 'label_quality'"):
+        read_findings(run)
+    path.unlink()
+    with pytest.raises(RunError, match=r"labels.parquet is missing. Run `fit` again"):
+        read_findings(run)
