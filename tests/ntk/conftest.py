@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from selfdistill.ntk import Spectrum, first_layer_kernel
+from selfdistill.ntk import Spectrum, _gram, first_layer_kernel
 from selfdistill.ntk._peak import PeakBytes
 
 
@@ -212,14 +212,39 @@ def network():
     return build
 
 
-@pytest.fixture
-def flops():
-    """A counter of FLOPs that knows products in place too, which torch's leaves out."""
+class Flops(FlopCounterMode):
+    """Counts products in place too, which torch's counter leaves out, and those of BLAS."""
 
+    def __init__(self):
+        super().__init__(display=False, custom_mapping={torch.ops.aten.addmm_: self.addmm})
+        self.outside = 0
+
+    @staticmethod
     def addmm(self_shape, a_shape, b_shape, out_shape=None, **kwargs):
         return 2 * a_shape[0] * a_shape[1] * b_shape[1]
 
-    return lambda: FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: addmm})
+    def get_total_flops(self):
+        return super().get_total_flops() + self.outside
+
+
+@pytest.fixture
+def flops(monkeypatch):
+    """Makes a counter of FLOPs."""
+    made = []
+    whole = _gram.syrk
+
+    def counted(kernel, rows):
+        for counter in made:
+            counter.outside += len(rows) * (len(rows) + 1) * rows.shape[1]
+        whole(kernel, rows)
+
+    monkeypatch.setattr(_gram, "syrk", counted)
+
+    def make():
+        made.append(Flops())
+        return made[-1]
+
+    return make
 
 
 @pytest.fixture

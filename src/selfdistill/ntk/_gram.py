@@ -12,6 +12,7 @@ from selfdistill._core import dist
 from selfdistill.ntk._inputs import Inputs
 from selfdistill.ntk._jacobian import Item, Jacobian, Piece
 from selfdistill.ntk._plan import Group, block_rows
+from selfdistill.ntk._syrk import has_syrk, syrk
 
 __all__ = ["add_product", "diagonal", "explicit", "gathered", "share_of", "sweep"]
 
@@ -54,11 +55,7 @@ def explicit(
                 right = sweep(jacobian, other, start, stop, group.items, chunk, kernel, tell)
                 add_product(kernel[:, start * each : stop * each], left, right)
         elif alone:
-            for start, stop in block_rows(columns):
-                rows = [piece.rows(start, stop) for piece in left]
-                rest = [piece.rows(start, columns) for piece in left]
-                add_product(kernel[start * each : stop * each, start * each :], rows, rest)
-                del rows, rest
+            _add_square(kernel, left)
         else:
             for begin, end, right in _from_each(left, columns):
                 add_product(kernel[:, begin * each : end * each], left, right)
@@ -66,6 +63,20 @@ def explicit(
     if other is None and alone:
         _mirror(kernel)
     return kernel
+
+
+def _add_square(kernel: Tensor, pieces: list[Piece]) -> None:
+    """Add the upper half of what some parameters contribute to the kernel of examples with themselves."""
+    n = len(pieces[0].right)
+    each = len(kernel) // n
+    dense = [piece for piece in pieces if piece.left is None and has_syrk(kernel)]
+    for piece in dense:
+        syrk(kernel, piece.right.flatten(1) if each == 1 else piece.right.flatten(0, 1))
+    rest = [piece for piece in pieces if piece.left is not None or not has_syrk(kernel)]
+    for start, stop in block_rows(n) if rest else []:
+        rows = [piece.rows(start, stop) for piece in rest]
+        columns = [piece.rows(start, n) for piece in rest]
+        add_product(kernel[start * each : stop * each, start * each :], rows, columns)
 
 
 def _mirror(kernel: Tensor, strip: int = 64) -> None:

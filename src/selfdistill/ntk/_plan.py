@@ -143,9 +143,9 @@ class Planner:
         self.kernel_bytes = float(self.size * share * columns * self.each**2)
         self._order = {layer.module: i for i, layer in enumerate(structure.layers)}
         self._layers = {layer.module: layer for layer in structure.layers}
-        gpu = next(iter(structure.parameters.values())).device.type != "cpu"
+        self._cpu = next(iter(structure.parameters.values())).device.type == "cpu"
         cheap = int(_CHUNK_BYTES / self._each_example)
-        self._largest_chunk = _MOST if gpu else min(max(cheap, _CHUNK), _MOST, max(rows, columns))
+        self._largest_chunk = _MOST if not self._cpu else min(max(cheap, _CHUNK), _MOST, max(rows, columns))
         with_weight = {bias for bias in structure.factored.values() if bias}
         names = (name for name in structure.parameters if name not in with_weight)
         self.names = sorted(names, key=self._depth, reverse=True)
@@ -254,10 +254,11 @@ class Planner:
 
     def gram_flops(self, items: Iterable[Item]) -> float:
         """FLOPs of the products of some columns of the Jacobian with themselves."""
-        half = 1.0
+        whole, r = 2.0 * self.share * self.columns, self.directions.count
+        pairs = dense = whole
         if self.symmetric and self.share == self.rows:
-            half = sum((b - a) * (self.rows - a) for a, b in block_rows(self.rows)) / self.rows**2
-        pairs, r = 2.0 * self.share * self.columns * half, self.directions.count
+            pairs *= sum((b - a) * (self.rows - a) for a, b in block_rows(self.rows)) / self.rows**2
+            dense = whole / 2 if self._cpu else pairs
         total = 0.0
         for item in items:
             shape = self.structure.parameters[item.name].shape
@@ -265,7 +266,7 @@ class Planner:
                 bias = self.structure.factored[item.name] is not None
                 total += pairs * (shape[1] + bias + shape[0] * r * self.each)
             else:
-                total += pairs * r * self.each * (item.last - item.first) * shape[1:].numel()
+                total += dense * r * self.each * (item.last - item.first) * shape[1:].numel()
         return total
 
     def explicit(self) -> tuple[list[Group], int, Cost]:
