@@ -164,7 +164,9 @@ def test_ctrl_c_saves_and_says_how_to_go_on(blobs, tmp_path):
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 4
 
 
-@pytest.mark.parametrize("full", ["torch.save", "safetensors.torch.save_file", "pyarrow.parquet.ParquetWriter.write_table"])
+@pytest.mark.parametrize(
+    "full", ["torch.save", "safetensors.torch.save_file", "pyarrow.parquet.ParquetWriter.write_table"]
+)
 def test_a_disk_that_fills_up_leaves_a_run_that_goes_on(blobs, tmp_path, monkeypatch, full):
     def write(*arguments, **options):
         raise OSError(errno.ENOSPC, "No space left on device")
