@@ -5,7 +5,8 @@
 
 Suites: fashion, tables, cifar10n. DIR holds ``fashion-mnist/``, ``tabular/``, ``text/``, and ``cifar10/`` with the
 binary batches and ``cifar10n.npz`` (human labels). Needs cleanlab 2.9 and doubtlab, and Linux for the peaks of memory.
-One JSON line per cell and stage goes to ``benchmarks/records/label_errors.jsonl``; delete lines to measure them anew.
+One JSON line per cell and stage goes to ``benchmarks/records/label_errors.jsonl``; delete lines to measure them anew,
+or give them an entry "outdated": then the report uses them until there are newer ones, and says so.
 """
 
 from __future__ import annotations
@@ -46,12 +47,14 @@ def key(cell: dict[str, Any], stage: str) -> str:
     return json.dumps(cell, sort_keys=True) + " " + stage
 
 
-def finished() -> dict[str, dict[str, Any]]:
-    """Read the records by cell and stage."""
+def finished(*, outdated: bool = False) -> dict[str, dict[str, Any]]:
+    """Read the records by cell and stage; those of earlier code, marked so, on demand and where there is none newer."""
     if not RECORDS.exists():
         return {}
     rows = [json.loads(line) for line in RECORDS.read_text().splitlines() if line.endswith("}")]
-    return {key(row["cell"], row["stage"]): row for row in rows if row.get("schema") == 1}
+    rows.sort(key=lambda row: "outdated" not in row)  # what is newer comes last, and stays
+    kept = [row for row in rows if row.get("schema") == 1 and (outdated or "outdated" not in row)]
+    return {key(row["cell"], row["stage"]): row for row in kept}
 
 
 def run(suites: list[str], folder: Path, scratch: Path, stages: list[str], seeds: list[int]) -> None:
@@ -147,7 +150,7 @@ def main() -> None:
     else:
         from benchmarks.label_errors_report import report
 
-        report(finished())
+        report(finished(outdated=True))
 
 
 if __name__ == "__main__":

@@ -115,9 +115,7 @@ def run_default(part: Any, test: Any, settings: Settings) -> tuple[dict[str, Any
     table = label_table(fitted.targets.refined(), fitted.dynamics)
     cost = watch.read()
     truth, given = part.truth.numpy(), part.labels.numpy()
-    joint = np.zeros((part.num_classes, part.num_classes))
-    np.add.at(joint.T, given, table.distribution)
-    matrices = {"learned T": fitted.targets.noise.double().numpy(), "from refined": joint / joint.sum(1, keepdims=True)}
+    matrices = {"learned T": fitted.targets.noise.double().numpy(), "the run's estimate": table.noise.noise_matrix}
     refined = table.refined != given
     record = {
         "methods": {

@@ -32,6 +32,10 @@ the noise was taken out of predictions (decision 4). Both changes were made for 
 and the test sets were not looked at in between. The last change moved the MLP from 85.9, 84.3, 82.2, 67.5 and 86.8 at
 symmetric 20, 40, 60, 80 % and pair 40 % to the numbers below, and music from 57.6. The CNN on clean labels
 (symmetric-0) was run last of all, and nothing was chosen by it.
+
+AUROC, average precision and the number flagged are those of the runs, made before `label_quality` took the geometric
+mean over the epochs (decision 6: AUROC .976 to .987 at symmetric 5 %, elsewhere within .002 on seed 0) and before the
+number flagged was set to the number expected to be wrong (decision 8). Accuracies and refined labels are untouched.
 """
 
 

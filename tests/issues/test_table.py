@@ -32,7 +32,7 @@ def test_every_column_equals_its_formula(seed, k, epochs, block_bytes):
     table = label_table(refined, dynamics, block_bytes=block_bytes)
     for i, row in enumerate(refined.tolist()):
         y = int(labels[i])
-        confidence = sum(float(p[i, y]) for p in history) / epochs
+        confidence = math.prod(float(p[i, y]) for p in history) ** (1 / epochs)
         assert table.refined[i] == row.index(max(row))
         assert table.relabelled[i] == (table.refined[i] if table.is_issue[i] else y)
         assert math.isclose(table.confidence[i], max(row), rel_tol=1e-5)

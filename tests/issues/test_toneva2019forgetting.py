@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from math import prod
 
 import torch
 from hypothesis import given, settings
@@ -27,5 +28,12 @@ def test_equals_a_twin_that_replays_each_example(seed, epochs):
         drops = sum(a and not b for (_, a), (_, b) in pairwise(right))
         assert dynamics.first_learned[i] == first
         assert dynamics.forgotten[i] == drops
-        mean = sum(float(p[labels[i]]) for _, p in mine) / max(len(mine), 1)
+        mean = prod(float(p[labels[i]]) for _, p in mine) ** (1 / max(len(mine), 1))
         assert abs(float(dynamics.mean_given()[i]) - mean) < 1e-5
+
+
+def test_a_probability_of_zero_counts_as_next_to_nothing():
+    dynamics = LearningDynamics(torch.tensor([0]))
+    for p in ([0.0, 1.0], [1.0, 0.0]):
+        dynamics.update(torch.tensor([p]), torch.tensor([True]))
+    assert abs(float(dynamics.mean_given()[0]) - 1e-6) < 1e-9

@@ -28,8 +28,8 @@ class LabelTable:
         distribution: Refined label distributions ``[n, K]``: float32 and normalised where they were handed over as a
             tensor, otherwise what was handed over.
         quality: 0 to 1, low = bad, float32: geometric mean of the given label's probability in ``distribution`` and of
-            its mean over the epochs. The first alone ranks confusions between two classes best, the second alone rare
-            and uniform errors; see ``docs/decisions/0006-label-quality.md``.
+            its geometric mean over the epochs. The first alone ranks confusions between two classes best, the second
+            alone rare and uniform errors; see ``docs/decisions/0006-label-quality.md``.
         is_issue: Which labels are called wrong, bool: as many as are expected to be; see `flag`.
         first_learned: Epoch in which the given label was first predicted, from 0; −1 never. int32.
         forgotten: How often it was unlearned again. int32. Both are −1 where no training was watched.

@@ -9,14 +9,17 @@ from torch import Tensor, nn
 
 __all__ = ["LearningDynamics"]
 
+_FLOOR = 1e-12  # a probability that underflows counts as this
+
 
 @final
 class LearningDynamics(nn.Module):
     r"""First-learned epoch, forgetting events and mean probability of each given label, updated once an epoch.
 
     An example is learned in an epoch when the mean prediction of that epoch has its argmax at the given label, and
-    forgotten when it was learned in the epoch before and is not in this one. ``mean_given`` is
-    :math:`\frac1E\sum_k \bar p^{(k)}_i(y_i)`, the confidence of Swayamdipta et al. (2020), arXiv 2009.10795.
+    forgotten when it was learned in the epoch before and is not in this one. ``mean_given`` is the geometric mean
+    :math:`\exp \frac1E\sum_k \log \bar p^{(k)}_i(y_i)`; its arithmetic counterpart is the confidence of Swayamdipta et
+    al. (2020), arXiv 2009.10795. The logarithm keeps early doubt in sight after an error has been learned by heart.
 
     Every process updates from predictions that are already merged, so the buffers need no merge of their own.
 
@@ -28,10 +31,10 @@ class LearningDynamics(nn.Module):
 
     Example:
         >>> dynamics = LearningDynamics(torch.tensor([0]))
-        >>> for p in ([0.4, 0.6], [0.9, 0.1], [0.2, 0.8]):
+        >>> for p in ([0.4, 0.6], [0.8, 0.2], [0.1, 0.9]):
         ...     dynamics.update(torch.tensor([p]), torch.tensor([True]))
-        >>> dynamics.first_learned.tolist(), dynamics.forgotten.tolist(), dynamics.mean_given().tolist()
-        ([1], [1], [0.5])
+        >>> dynamics.first_learned.tolist(), dynamics.forgotten.tolist(), round(dynamics.mean_given().item(), 4)
+        ([1], [1], 0.3175)
     """
 
     labels: Tensor
@@ -65,10 +68,10 @@ class LearningDynamics(nn.Module):
         self.first_learned[now & (self.first_learned < 0)] = int(self.epoch)
         self.forgotten += (self.learned & ~now & written).int()
         self.learned.copy_(torch.where(written, now, self.learned))
-        self.given_total += mean.gather(1, self.labels[:, None])[:, 0] * written
+        self.given_total += mean.gather(1, self.labels[:, None])[:, 0].clamp(min=_FLOOR).log() * written
         self.seen += written
         self.epoch += 1
 
     def mean_given(self) -> Tensor:
-        """Return the mean over epochs of the probability of the given label, ``[n]``, 0 to 1."""
-        return self.given_total / self.seen.clamp(min=1)
+        """Return the geometric mean over epochs of the given label's probability, ``[n]``, 0 to 1; 1 if never seen."""
+        return (self.given_total / self.seen.clamp(min=1)).exp()
