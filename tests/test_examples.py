@@ -44,7 +44,7 @@ def test_table_ends_with_the_verdict_and_the_ranking():
 
 def test_images_finds_most_of_the_wrong_labels():
     wrong, flagged, right = (int(word) for word in run("images.py").split() if word.isdigit())
-    assert right > 0.8 * wrong
+    assert right > 0.75 * wrong
     assert right > 0.8 * flagged
 
 

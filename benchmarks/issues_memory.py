@@ -1,0 +1,114 @@
+"""Memory and time of the room `issues`, from soft labels in each store.
+
+    python -m benchmarks.issues_memory [--out benchmarks/records/issues_memory.jsonl]
+
+Each cell runs in a process of its own: soft labels are made and stored, then the findings are made once with Python's
+own count of memory on (``traced``, bytes beyond the soft labels) and once without (``seconds``). ``resident`` is the
+process's peak over what it held before the findings; pages of a memory map count there, and the system may drop them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+CELLS = (
+    ("float32", 50_000, 10),
+    ("float32", 100_000, 10),
+    ("memory map", 500_000, 100),
+    ("memory map", 1_000_000, 100),
+    ("top-5", 500_000, 1000),
+    ("top-5", 1_000_000, 1000),
+)
+
+
+def fill(kind: str, n: int, k: int, folder: Path) -> tuple[Any, Any]:
+    """Make labels, and soft labels that are sure of three in ten others."""
+    import torch
+
+    from selfdistill.targets import Dense, Mapped, TopK
+
+    g = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, k, (n,), generator=g)
+    if kind == "memory map":
+        store: Any = Mapped(folder / "soft.npy", n, k)
+    else:
+        store = TopK(labels, k) if kind == "top-5" else Dense(n, k)
+    for start in range(0, n, 5000):
+        rows = slice(start, min(start + 5000, n))
+        given = labels[rows]
+        wrong = torch.rand(len(given), generator=g) < 0.3
+        truth = torch.where(wrong, torch.randint(0, k, (len(given),), generator=g), given)
+        logits = torch.randn(len(given), k, generator=g)
+        logits[torch.arange(len(given)), truth] += 8
+        store.write(rows, logits.softmax(-1))
+    return labels, store
+
+
+def cell(kind: str, n: int, k: int) -> dict[str, Any]:
+    """Measure one cell, in this process."""
+    import torch
+
+    from selfdistill._core.record import environment
+    from selfdistill.issues import BLOCK_BYTES, find_issues
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        labels, store = fill(kind, n, k, Path(folder))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        begun = time.perf_counter()
+        found = find_issues(labels, store)
+        seconds = time.perf_counter() - begun
+        resident = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+        expected = found.noise.wrong
+        del found
+        tracemalloc.start()
+        found = find_issues(labels, store)
+        kept, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    return {
+        "kind": kind,
+        "examples": n,
+        "classes": k,
+        "store_bytes": store.describe()["bytes"],
+        "block_bytes": BLOCK_BYTES,
+        "seconds": round(seconds, 2),
+        "traced_peak": peak,
+        "traced_kept": kept,
+        "resident": resident,
+        "expected_wrong": round(expected),
+        "flagged": int(found.is_issue.sum()),
+        "environment": environment("cpu"),
+    }
+
+
+def main() -> None:
+    """Run all cells, or one."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "records" / "issues_memory.jsonl")
+    parser.add_argument("--cell", nargs=3)
+    asked = parser.parse_args()
+    if asked.cell:
+        print(json.dumps(cell(asked.cell[0], int(asked.cell[1]), int(asked.cell[2]))))
+        return
+    lines = []
+    for kind, n, k in CELLS:
+        command = [sys.executable, "-m", "benchmarks.issues_memory", "--cell", kind, str(n), str(k)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        lines.append(done.stdout)
+        found = json.loads(done.stdout)
+        size, peak = found["store_bytes"] / 2**20, found["traced_peak"] / 2**20
+        print(f"{kind} {n:,} x {k:,}: store {size:,.0f} MiB, beside it {peak:,.0f} MiB, {found['seconds']} s")
+    asked.out.write_text("".join(lines))
+
+
+if __name__ == "__main__":
+    main()
