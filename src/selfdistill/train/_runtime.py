@@ -112,6 +112,7 @@ def process_group(device: str) -> Generator[None]:
     torch.distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
         yield
+        torch.distributed.barrier()  # none leaves while another still talks to it
     finally:
         torch.distributed.destroy_process_group()
 
