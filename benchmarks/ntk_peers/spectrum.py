@@ -29,6 +29,8 @@ def run(place: Place, network: str, sizes: list[int], memory: str, *, exact: boo
             print(n, wrong)
             continue
         record |= results[0]
+        values, residuals = np.load(out, allow_pickle=False)
+        record["largest_bound"] = float(np.max(residuals / values))
         if exact:
             reference = place.work / f"exact-{network}-{n}.npy"
             truth = {"memory": "8GiB", "k": K, "exact": 1}
