@@ -40,10 +40,10 @@ size right before the kernel, the kernel included. Small rows compute several ke
 repetitions. In float32 neural-tangents' kernel of the CNN at n = 1,000 is about 3e-5 from all the others, which agree
 to 7e-7; in 64 bits all agree, see below.
 
-**Read with care.** The machine was shared with other work: quote paired ratios, not seconds. All rows but that of the CNN
-at n = 5,000 were measured before our symmetric products went to BLAS (`ntk/_syrk.py`): at that size our time fell from
-143 to 94 CPU-seconds, so the other CNN rows are a little better now than they say. The MLP's row at n = 300 was measured
-with chunks of 100 examples; with those of now it takes 9 MB instead of 12.
+**Read with care.** The machine was shared with other work: quote paired ratios, not seconds. All rows but that of the
+CNN at n = 5,000 were measured before our symmetric products went to BLAS (`ntk/_syrk.py`): at that size our time fell
+from 143 to 94 CPU-seconds, so the other CNN rows are a little better now than they say. The MLP's row at n = 300 was
+measured with chunks of 100 examples; with those of now it takes 9 MB instead of 12.
 """
 
 
@@ -189,10 +189,10 @@ def _spectrum(found: list[dict[str, Any]]) -> list[str]:
         "## The 20 leading eigenvalues",
         "",
         '`NTK(model, inputs, output="sum", memory="2GiB").eigh(20)`, float32, one thread. Error: the largest relative',
-        "one of the 20, against Lanczos to 1e-10 in 64 bits on the explicit float32 kernel. Bound: the largest residual",
-        "over its eigenvalue, which the error cannot exceed.",
+        "one of the 20, against Lanczos to 1e-10 in 64 bits on the explicit float32 kernel. Bound: the largest",
+        "residual over its eigenvalue, which the error cannot exceed.",
         "",
-        "| network | n | CPU-s | per example, ms | products | extra MiB | error | bound | explicit and Lanczos, CPU-s |",
+        "| network | n | CPU-s | per example, ms | products | extra MiB | error | bound | explicit, CPU-s |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for (network, n), r in sorted(mine.items()):
