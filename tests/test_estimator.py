@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import subprocess
-import sys
 from functools import partial
 
 import joblib
@@ -21,7 +19,6 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
-import selfdistill
 from selfdistill import SelfDistillClassifier
 from selfdistill._core.errors import DataError, ResourceError, SettingError
 from selfdistill.data import from_arrays
@@ -395,14 +392,3 @@ def test_tensors_are_taken():
     X, y, _ = blobs()
     tensors = torch.from_numpy(X).requires_grad_(), torch.from_numpy(y)
     assert_array_equal(quick().fit(*tensors).pred_probs_, quick().fit(X, y).pred_probs_)
-
-
-def test_the_package_loads_nothing_heavy_until_asked():
-    code = (
-        "import sys, selfdistill; assert not {'torch', 'sklearn', 'numpy'} & set(sys.modules); "
-        "selfdistill.SelfDistillClassifier; assert 'sklearn' in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-    assert "SelfDistillClassifier" in dir(selfdistill)
-    with pytest.raises(AttributeError, match="nothing"):
-        _ = selfdistill.nothing
