@@ -87,7 +87,7 @@ def test_events_tell_the_story_in_order(blobs):
     assert sum(e.examples for e in heard if isinstance(e, BatchDone)) == 2 * N
     assert heard[-1].metrics == fitted.curves[-1]
     assert set(fitted.curves[0]) == {
-        "loss", "agreement", "refined_share", "lr", "seconds", "examples_per_second", "test_accuracy"
+        "loss", "agreement", "changed_share", "refined_share", "lr", "seconds", "examples_per_second", "test_accuracy"
     }  # fmt: skip
 
 

@@ -20,8 +20,25 @@ every_method = pytest.mark.parametrize("name", train.METHODS)
 
 
 def make(name, n=N, k=K, epochs=4):
-    labels = torch.randint(0, k, (n,), generator=torch.Generator().manual_seed(1))
-    return train.METHODS[name], labels, train.METHODS[name].build(labels, k, epochs, 20)
+    g = torch.Generator().manual_seed(1)
+    labels = torch.randint(0, k, (n,), generator=g)
+    before = train.Before(*torch.randn(2, n, k, generator=g).softmax(-1)) if first(name) else None
+    return train.METHODS[name], labels, train.METHODS[name].build(train.Context(labels, k, epochs, 20, before=before))
+
+
+def first(name):
+    return train.METHODS[name].first(train.Settings(method=name))
+
+
+def outputs(name, b=B, k=K):
+    """Logits as the method's network gives them in training."""
+    shape = (b, k) if train.METHODS[name].networks == 1 else (b, 2, k)
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(2))
+
+
+def mean_of(logits):
+    p = logits.softmax(-1)
+    return p if p.ndim == 2 else p.mean(1)
 
 
 def epoch_of_writes(targets, n=N, k=K, seed=0):
@@ -53,11 +70,11 @@ def test_obeys_the_protocol(name):
 @every_method
 def test_read_changes_nothing_write_stages_and_end_epoch_commits(name):
     _, _, targets = make(name)
-    index, logits = torch.arange(B), torch.randn(B, K, generator=torch.Generator().manual_seed(2))
+    index, logits = torch.arange(B), outputs(name)
     before = {k: v.clone() for k, v in targets.state_dict().items()}
     first = leaves(targets.read(index, logits))
     assert all(torch.equal(v, before[k]) for k, v in targets.state_dict().items())
-    targets.write(index, logits.softmax(-1))
+    targets.write(index, mean_of(logits))
     for a, b in zip(first, leaves(targets.read(index, logits)), strict=True):
         assert torch.equal(a, b)
     targets.end_epoch()
@@ -67,7 +84,7 @@ def test_read_changes_nothing_write_stages_and_end_epoch_commits(name):
 @every_method
 def test_targets_are_never_differentiated_and_losses_are_per_sample(name):
     method, _, targets = make(name)
-    logits = torch.randn(B, K, requires_grad=True)
+    logits = outputs(name).requires_grad_()
     target = targets.read(torch.arange(B), logits)
     assert not any(leaf.requires_grad for leaf in leaves(target))
     value = method.loss(logits, target)
@@ -105,13 +122,16 @@ import json, torch
 from selfdistill import train
 found = {}
 for name, method in train.METHODS.items():
-    targets = method.build(torch.tensor([0, 1, 2, 0]), 3, 4, 20)
+    before = train.Before(*torch.full((2, 4, 3), 1 / 3)) if method.first(train.Settings(method=name)) else None
+    targets = method.build(train.Context(torch.tensor([0, 1, 2, 0]), 3, 4, 20, before=before))
     def step(logits, index):
         value = method.loss(logits, targets.read(index, logits.detach())).mean()
-        targets.write(index, logits.detach().softmax(-1))
+        p = logits.detach().softmax(-1)
+        targets.write(index, p if p.ndim == 2 else p.mean(1))
         return value
     torch._dynamo.reset()
-    explained = torch._dynamo.explain(step)(torch.randn(4, 3, requires_grad=True), torch.arange(4))
+    shape = (4, 3) if method.networks == 1 else (4, 2, 3)
+    explained = torch._dynamo.explain(step)(torch.randn(shape, requires_grad=True), torch.arange(4))
     found[name] = [explained.graph_count, explained.graph_break_count]
 print(json.dumps(found))
 """

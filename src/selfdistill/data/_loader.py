@@ -64,6 +64,8 @@ class TensorLoader:
         shuffle: Permute each epoch; else the data's order.
         rank: This process, in ``[0, world)``.
         world: Number of processes.
+        only: Positions of the examples to draw, int64 ``[m]``; the others are held out, the batches' ``index`` stays
+            that of the whole set. ``None``: all.
 
     Raises:
         SettingError: A setting out of range, or no data.
@@ -85,6 +87,7 @@ class TensorLoader:
         shuffle: bool = True,
         rank: int = 0,
         world: int = 1,
+        only: Tensor | None = None,
     ) -> None:
         if batch_size < 1:
             raise SettingError(f"batch_size is {batch_size}, but must be at least 1", "Pass a larger batch_size.")
@@ -96,10 +99,16 @@ class TensorLoader:
             )
         self.inputs = inputs.to(device)
         self.labels = labels.to(device)
+        self.only = None if only is None else only.to(device)
         self.batch_size, self.seed, self.shuffle, self.rank, self.world = batch_size, seed, shuffle, rank, world
 
+    @property
+    def drawn(self) -> int:
+        """Examples per epoch."""
+        return len(self.labels) if self.only is None else len(self.only)
+
     def _cuts(self) -> list[int]:
-        n = len(self.labels)
+        n = self.drawn
         cuts = [*range(0, n, self.batch_size), n]
         if len(cuts) > 2 and cuts[-1] - cuts[-2] < min(2 * self.world, self.batch_size):
             del cuts[-2]
@@ -119,13 +128,13 @@ class TensorLoader:
         Yields:
             Batches; ``weight`` is ``None`` where no process is padded in the step.
         """
-        n, device = len(self.labels), self.labels.device
+        n, device = self.drawn, self.labels.device
         order = (
             torch.randperm(n, generator=torch_generator(self.seed, "shuffle", epoch))
             if self.shuffle
             else torch.arange(n)
         )
-        order = order.to(device)
+        order = order.to(device) if self.only is None else self.only[order.to(device)]
         cuts = self._cuts()
         for first, last in list(pairwise(cuts))[start:]:
             whole = order[first:last]

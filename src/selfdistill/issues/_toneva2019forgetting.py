@@ -21,13 +21,17 @@ class LearningDynamics(nn.Module):
     :math:`\exp \frac1E\sum_k \log \bar p^{(k)}_i(y_i)`; its arithmetic counterpart is the confidence of Swayamdipta et
     al. (2020), arXiv 2009.10795. The logarithm keeps early doubt in sight after an error has been learned by heart.
 
+    ``changed`` counts the examples whose predicted class is another than in the epoch before: its first minimum marks
+    where a network begins to fit single labels (Yuan et al. 2024, "Label Wave").
+
     Every process updates from predictions that are already merged, so the buffers need no merge of their own.
 
     Args:
         labels: Given labels, int64 ``[n]``.
 
     References:
-        Toneva et al. (2019), arXiv 1812.05159, definitions in section 2.
+        Toneva et al. (2019), arXiv 1812.05159, definitions in section 2; Yuan, Feng & Liu (2024), ICLR, "Early Stopping
+        Against Label Noise Without Validation Data".
 
     Example:
         >>> dynamics = LearningDynamics(torch.tensor([0]))
@@ -44,6 +48,8 @@ class LearningDynamics(nn.Module):
     learned: Tensor
     given_total: Tensor
     seen: Tensor
+    predicted: Tensor
+    changed: Tensor
 
     def __init__(self, labels: Tensor) -> None:
         super().__init__()
@@ -55,6 +61,8 @@ class LearningDynamics(nn.Module):
         self.register_buffer("learned", torch.zeros(n, dtype=torch.bool))
         self.register_buffer("given_total", torch.zeros(n))
         self.register_buffer("seen", torch.zeros(n))
+        self.register_buffer("predicted", torch.full((n,), -1, dtype=torch.int32))
+        self.register_buffer("changed", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
     def update(self, mean: Tensor, written: Tensor) -> None:
@@ -64,7 +72,10 @@ class LearningDynamics(nn.Module):
             mean: ``[n, K]``.
             written: Which examples were seen, bool ``[n]``; the others keep their state.
         """
-        now = (mean.argmax(-1) == self.labels) & written
+        said = mean.argmax(-1).int()
+        now = (said == self.labels) & written
+        self.changed.copy_(((said != self.predicted) & written).sum())
+        self.predicted.copy_(torch.where(written, said, self.predicted))
         self.first_learned[now & (self.first_learned < 0)] = int(self.epoch)
         self.forgotten += (self.learned & ~now & written).int()
         self.learned.copy_(torch.where(written, now, self.learned))

@@ -7,6 +7,7 @@ from selfdistill.networks._build import NAMES, build, resolve
 from selfdistill.networks._gastaldi2017shake import ShakeShake, shake
 from selfdistill.networks._he2016resnet import ResNet
 from selfdistill.networks._mlp import MLP
+from selfdistill.networks._pair import Pair
 from selfdistill.networks._size import Size, describe
 from selfdistill.networks._small_cnn import SmallCNN
 from selfdistill.networks._standardise import Standardise
@@ -15,6 +16,7 @@ from selfdistill.networks._zagoruyko2016wide import WideResNet
 __all__ = [
     "MLP",
     "NAMES",
+    "Pair",
     "ResNet",
     "ShakeShake",
     "Size",

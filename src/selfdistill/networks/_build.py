@@ -17,6 +17,7 @@ from selfdistill._core.rng import derive
 from selfdistill.networks._gastaldi2017shake import ShakeShake
 from selfdistill.networks._he2016resnet import ResNet
 from selfdistill.networks._mlp import MLP
+from selfdistill.networks._pair import Pair
 from selfdistill.networks._small_cnn import SmallCNN
 from selfdistill.networks._standardise import Standardise
 from selfdistill.networks._zagoruyko2016wide import WideResNet
@@ -51,6 +52,7 @@ def _he(blocks: Sequence[int], widths: Sequence[int], *, projection: bool, least
     )
 
 
+_TWO = "2*"  # in front of a specification: a pair of such networks
 _LARGE = (64, 128, 256, 512)
 _KINDS = {
     "mlp": _Kind(lambda shape, widths, k: MLP(math.prod(shape), widths, k), (512, 512), _WIDTHS, "mlp:256,128", 0),
@@ -151,11 +153,12 @@ def resolve(spec: str, input_shape: tuple[int, ...]) -> str:
         ('cnn', 'mlp', 'mlp')
     """  # noqa: DOC502 (raised by the checks it calls)
     spec = spec.strip().lower()
+    two, spec = (_TWO, spec.removeprefix(_TWO)) if spec.startswith(_TWO) else ("", spec)
     if spec == "auto":
         spec = "cnn" if len(input_shape) == 3 and min(input_shape[1:]) >= 16 else "mlp"
     name, _ = _parse(spec)
     _check_shape(name, _KINDS[name].least_side, input_shape)
-    return spec
+    return two + spec
 
 
 def build(
@@ -174,8 +177,8 @@ def build(
     Args:
         spec: A name, or a name with numbers. ``mlp`` is ``mlp:512,512`` (hidden widths), ``cnn`` is ``cnn:16,32,64``
             (widths of the blocks), ``resnet18``, ``resnet34``, ``resnet20``, ``resnet32``, ``resnet44``,
-            ``resnet56``, ``wideresnet:28-10`` (depth, widening), ``shakeshake:26-32`` (depth, width). ``"auto"``
-            goes through `resolve`.
+            ``resnet56``, ``wideresnet:28-10`` (depth, widening), ``shakeshake:26-32`` (depth, width). ``2*`` in front
+            makes a `Pair` of two with different initial weights. ``"auto"`` goes through `resolve`.
         input_shape: Shape of one example: ``(features,)`` or ``(channels, height, width)``.
         num_classes: Number of logits; at least 1.
         seed: Seed of the initial weights.
@@ -194,6 +197,10 @@ def build(
         torch.Size([4, 3])
     """
     spec = resolve(spec, input_shape)
+    if spec.startswith(_TWO):
+        one = spec.removeprefix(_TWO)
+        first = build(one, input_shape, num_classes, seed=seed, stats=stats)
+        return Pair(first, build(one, input_shape, num_classes, seed=derive(seed, "second network"), stats=stats))
     name, numbers = _parse(spec)
     if num_classes < 1:
         raise SettingError(f"a network for {num_classes} classes has no output", "Give at least 1 class.")

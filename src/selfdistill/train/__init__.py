@@ -5,7 +5,8 @@ from selfdistill.train._findings_file import Findings, read_findings
 from selfdistill.train._fit import Fitted, fit
 from selfdistill.train._invocation import Invocation, start
 from selfdistill.train._loop import Position, predict_probabilities, train
-from selfdistill.train._methods import METHODS, Method, method
+from selfdistill.train._method import Before, Context, Method
+from selfdistill.train._methods import METHODS, method, method_of
 from selfdistill.train._model_file import Model, load_model, save_model
 from selfdistill.train._noisy_copy import NoisyCopy, noisy_copy
 from selfdistill.train._predict import Predictions, check_output, predict, write_predictions
@@ -18,6 +19,8 @@ from selfdistill.train._verdict import comparison, verdict
 __all__ = [
     "EXPORTS",
     "METHODS",
+    "Before",
+    "Context",
     "Findings",
     "Fitted",
     "Invocation",
@@ -35,6 +38,7 @@ __all__ = [
     "fit",
     "load_model",
     "method",
+    "method_of",
     "next_run_folder",
     "noisy_copy",
     "noisy_digits",

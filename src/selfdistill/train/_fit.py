@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from selfdistill import networks
-from selfdistill._core.dist import barrier
-from selfdistill._core.errors import Interrupted
+from selfdistill import networks, noise
+from selfdistill._core.errors import SettingError
 from selfdistill._core.events import Listener, RunStarted
 from selfdistill._core.memory import enough_memory
 from selfdistill._core.rng import derive, torch_generator
 from selfdistill.data import Batch, LabelledData, TensorLoader, augment_for
 from selfdistill.issues import LearningDynamics
 from selfdistill.targets import Posterior, Targets
-from selfdistill.train import _checkpoint
+from selfdistill.train._keeper import Keeper
+from selfdistill.train._kept import KeptWeights, held_out
 from selfdistill.train._loop import Position, predict_probabilities, train
-from selfdistill.train._methods import method
+from selfdistill.train._method import Before, Context, Method
+from selfdistill.train._methods import method_of
 from selfdistill.train._runtime import Runtime, TorchRuntime
 from selfdistill.train._settings import Settings
 
-__all__ = ["Fitted", "fit"]
+__all__ = ["Fitted", "fit", "network_spec"]
 
-_CHECKPOINT_SECONDS = 10.0
 LESS_MEMORY = "Take a smaller --network, or a smaller --batch-size, or a smaller --image-size, or fewer data."
 
 
@@ -46,6 +43,7 @@ class Fitted:
         settings: The settings as resolved.
         curves: Metrics of each epoch.
         warnings: Sentences for the user.
+        kept_epoch: Epochs done when the weights were as they are now; ``None`` for methods that choose no epoch.
     """
 
     model: nn.Module
@@ -54,6 +52,7 @@ class Fitted:
     settings: Settings
     curves: list[dict[str, float]]
     warnings: list[str]
+    kept_epoch: int | None = None
 
     @property
     def counts(self) -> Tensor | None:
@@ -94,37 +93,43 @@ def fit(
         RunError: A checkpoint that does not fit.
         Interrupted: Ctrl-C, after saving.
     """  # noqa: DOC502 (raised by what is called)
-    chosen = method(settings.method)
+    chosen = method_of(settings)
+    if model is not None and chosen.networks == 2 and not isinstance(model, networks.Pair):
+        raise SettingError(
+            f"method {settings.method!r} trains two networks, but one was given",
+            "Pass selfdistill.networks.Pair(a, b), with different initial weights.",
+        )
+    before = _before(chosen, data, settings, model, tell, checkpoints, go_on)
     runtime = TorchRuntime(settings.device, settings.precision, compile=settings.compile)
     with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
         torch.manual_seed(derive(settings.seed, "network", runtime.rank))
         raw = model if model is not None else _network(data, settings)
         net = runtime.prepare(raw)
-        loader = TensorLoader(
-            data.inputs,
-            data.labels,
-            settings.batch_size or len(data),
-            seed=settings.seed,
-            device=runtime.device,
-            rank=runtime.rank,
-            world=runtime.world,
-        )
+        drawn, held = held_out(data.labels, chosen.held_out, settings.seed)
+        loader = _loader(data, settings, runtime, drawn)
         epochs = settings.epochs or 1
-        targets = targets if targets is not None else chosen.build(data.labels, data.num_classes, epochs, len(loader))
+        targets = targets if targets is not None else chosen.build(_context(data, settings, len(loader), before))
         targets.to(runtime.device)
         dynamics = LearningDynamics(data.labels).to(runtime.device)
         optimizer, schedule = _optimizer(net, settings, epochs * len(loader))
-        position = Position(loss=torch.zeros((), device=runtime.device))
+        position, kept = Position(loss=torch.zeros((), device=runtime.device)), KeptWeights()
         parts = {"model": raw, "optimizer": optimizer, "schedule": schedule, "targets": targets, "dynamics": dynamics}
-        keeper = _Keeper(checkpoints, parts, runtime, len(loader), go_on)
+        keeper = Keeper(checkpoints, parts | {"kept": kept}, runtime, len(loader), go_on)
         warnings = keeper.restore(position)
+        sets = dict(evaluations or {}) | ({"held_out": (data.inputs[held], data.labels[held])} if len(held) else {})
+
+        def after_step(position: Position, epoch_ended: bool) -> None:
+            if epoch_ended and chosen.keep is not None and chosen.keep(position.curves):
+                kept.take(raw, position.epoch)
+            keeper.after_step(position, epoch_ended)
+
         tell(RunStarted(epochs, position.epoch, len(data), len(loader), tuple(warnings)))
         with keeper.listening():
             train(
                 net,
                 loader,
                 targets,
-                chosen.loss,
+                chosen,
                 optimizer,
                 schedule,
                 runtime,
@@ -132,18 +137,104 @@ def fit(
                 position=position,
                 dynamics=dynamics,
                 augment=_augment(settings, data, runtime),
-                evaluate=_evaluator(raw, evaluations or {}, runtime),
+                survey=lambda: _survey(raw, data, chosen, runtime),
+                evaluate=_evaluator(raw, sets, runtime),
                 tell=tell,
-                after_step=keeper.after_step,
+                after_step=after_step,
             )
         keeper.save(position)
+        if kept.epoch is not None:
+            kept.put_back(raw)
+            _predict_all(raw, data, targets, runtime)
     raw.eval()
-    return Fitted(raw, targets, dynamics, settings, position.curves, warnings)
+    return Fitted(raw, targets, dynamics, settings, position.curves, warnings, kept.epoch)
+
+
+def _before(
+    chosen: Method,
+    data: LabelledData,
+    settings: Settings,
+    model: nn.Module | None,
+    tell: Listener,
+    checkpoints: Path | None,
+    go_on: str,
+) -> Before | None:
+    """Train what the method wants trained first, or take it up where it was left."""
+    name = chosen.first(settings)
+    if name is None:
+        return None
+    first = fit(
+        data,
+        replace(settings, method=name, noise_rate=None, noise_matrix=None),
+        model=deepcopy(model),
+        tell=tell,
+        checkpoints=None if checkpoints is None else checkpoints / "first",
+        go_on=go_on,
+    )
+    runtime = TorchRuntime(settings.device, settings.precision)
+    return Before(predict_probabilities(first.model, data.inputs, runtime), first.targets.refined().cpu())
+
+
+def _context(data: LabelledData, settings: Settings, steps: int, before: Before | None) -> Context:
+    matrix = None if settings.noise_matrix is None else noise.read_matrix(settings.noise_matrix, classes=data.classes)
+    return Context(
+        data.labels,
+        data.num_classes,
+        settings.epochs or 1,
+        steps,
+        settings.seed,
+        settings.noise_rate,
+        None if matrix is None else matrix.float(),
+        before,
+    )
+
+
+def _loader(data: LabelledData, settings: Settings, runtime: Runtime, drawn: Tensor | None) -> TensorLoader:
+    return TensorLoader(
+        data.inputs,
+        data.labels,
+        settings.batch_size or len(data),
+        seed=settings.seed,
+        device=runtime.device,
+        rank=runtime.rank,
+        world=runtime.world,
+        only=drawn,
+    )
+
+
+def _survey(model: nn.Module, data: LabelledData, chosen: Method, runtime: Runtime) -> Tensor:
+    """Predict the training set in evaluation mode: ``[n, K]``, or ``[n, 2, K]`` of a pair of networks."""
+    if chosen.networks == 1:
+        return predict_probabilities(model, data.inputs, runtime).to(runtime.device)
+    both = [predict_probabilities(model, data.inputs, runtime, which=i) for i in range(chosen.networks)]
+    return torch.stack(both, 1).to(runtime.device)
+
+
+def _predict_all(model: nn.Module, data: LabelledData, targets: Targets[Any], runtime: Runtime) -> None:
+    """Let the targets end with what the kept weights say of every example, the held-out ones too."""
+    probabilities = predict_probabilities(model, data.inputs, runtime).to(runtime.device)
+    if runtime.rank == 0:
+        targets.write(torch.arange(len(data), device=runtime.device), probabilities)
+    targets.end_epoch()
+
+
+def network_spec(settings: Settings, data: LabelledData) -> str:
+    """Name the network that a run trains; a pair, where its method trains two side by side.
+
+    Args:
+        settings: Resolved settings.
+        data: What it trains on.
+
+    Returns:
+        A specification for `selfdistill.networks.build`.
+    """
+    spec = settings.network_for(len(data), tuple(data.inputs.shape[1:]))
+    return f"2*{spec}" if method_of(settings).networks == 2 else spec
 
 
 def _network(data: LabelledData, settings: Settings) -> nn.Module:
     shape = tuple(data.inputs.shape[1:])
-    spec = settings.network_for(len(data), shape)
+    spec = network_spec(settings, data)
     return networks.build(spec, shape, data.num_classes, seed=settings.seed, stats=data.preprocess.stats)
 
 
@@ -165,15 +256,15 @@ def _optimizer(
     return optimizer, schedule
 
 
-def _augment(settings: Settings, data: LabelledData, runtime: Runtime) -> Callable[[Batch, int, int], Tensor]:
+def _augment(settings: Settings, data: LabelledData, runtime: Runtime) -> Callable[[Batch, int, int, int], Tensor]:
     shape = tuple(data.inputs.shape[1:])
     fill = data.preprocess.stats[0] if data.preprocess.stats else ()
     spec = augment_for(settings.augment_for_network(len(data), shape), shape, fill)
     if spec is None:
-        return lambda batch, epoch, step: batch.inputs
+        return lambda batch, epoch, step, view: batch.inputs
 
-    def apply(batch: Batch, epoch: int, step: int) -> Tensor:
-        generator = torch_generator(settings.seed, "augment", epoch, step)
+    def apply(batch: Batch, epoch: int, step: int, view: int) -> Tensor:
+        generator = torch_generator(settings.seed, "augment", epoch, step, *([view] if view else []))
         return spec(batch.inputs, generator, rank=runtime.rank, world=runtime.world, total=batch.total)
 
     return apply
@@ -189,68 +280,3 @@ def _evaluator(
         }
 
     return evaluate
-
-
-class _Keeper:
-    """Saves at the end of epochs, at most every few seconds, and when the user presses Ctrl-C."""
-
-    def __init__(self, folder: Path | None, parts: dict[str, Any], runtime: Runtime, steps: int, go_on: str) -> None:
-        self.folder, self.parts, self.runtime, self.steps, self.go_on = folder, parts, runtime, steps, go_on
-        self.saved = time.monotonic()
-        self.stop = False
-
-    def restore(self, position: Position) -> list[str]:
-        if self.folder is None:
-            return []
-        path, warnings = _checkpoint.latest(self.folder)
-        if warnings:
-            used = f"{path.name} is used instead" if path else "none is left, so training begins anew"
-            warnings = [*warnings, f"Of the checkpoints in {self.folder}, {used}."]
-        if path is not None:
-            counters = _checkpoint.load(path, self.parts, self.runtime.device)
-            torch.set_rng_state(counters.pop("rng").cpu())
-            cuda = counters.pop("cuda_rng")
-            if cuda is not None:
-                torch.cuda.set_rng_state(cuda.cpu(), self.runtime.device)
-            vars(position).update(counters)
-        return warnings
-
-    def save(self, position: Position) -> None:
-        if self.folder is not None and self.runtime.rank == 0:
-            cuda = torch.cuda.get_rng_state(self.runtime.device) if self.runtime.device.type == "cuda" else None
-            counters = vars(position) | {"rng": torch.get_rng_state(), "cuda_rng": cuda}
-            _checkpoint.save(self.folder, position.epoch * self.steps + position.step, self.parts, counters)
-        barrier()
-        self.saved = time.monotonic()
-
-    def after_step(self, position: Position, epoch_ended: bool) -> None:
-        """Save if due; many processes save at an epoch's end only, for before it their staged writes differ.
-
-        Raises:
-            Interrupted: Ctrl-C, after saving.
-        """
-        if self.folder is None or (self.runtime.world > 1 and not epoch_ended):
-            return
-        due = time.monotonic() - self.saved > _CHECKPOINT_SECONDS if self.runtime.world == 1 else epoch_ended
-        if self.stop or due:
-            self.save(position)
-        if self.stop:
-            raise Interrupted(f"stopped in epoch {position.epoch + 1}; everything so far is saved", self.go_on)
-
-    @contextmanager
-    def listening(self) -> Generator[None]:
-        """Turn Ctrl-C into a request to stop after the step; a second one stops at once."""
-        if self.folder is None or threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = signal.getsignal(signal.SIGINT)
-
-        def request(number: int, frame: Any) -> None:
-            self.stop = True
-            signal.signal(signal.SIGINT, before)
-
-        signal.signal(signal.SIGINT, request)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)

@@ -18,7 +18,7 @@ from selfdistill._core.events import Event, Listener, RunStarted, everyone
 from selfdistill._core.record import write_record
 from selfdistill.data import LabelledData, ReadOptions
 from selfdistill.train._demo import compare_with_plain, noisy_digits
-from selfdistill.train._methods import method
+from selfdistill.train._methods import method_of
 from selfdistill.train._run import check_free, next_run_folder, run, stored_invocation
 from selfdistill.train._runtime import process_group, threads_for
 from selfdistill.train._settings import Settings, resolve_device
@@ -75,7 +75,7 @@ def start(
     """  # noqa: DOC502 (raised by what is called)
     asked = _completed(asked)
     wanted = Settings(**asked.settings)
-    method(wanted.method)
+    method_of(wanted)
     device = resolve_device(wanted.device)
     wanted.resolve(1000, device)  # refuses what is out of range before anything is read
     if asked.out is not None and asked.resume is None:

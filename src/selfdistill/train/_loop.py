@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from selfdistill._core.events import BatchDone, EpochDone, Listener
 from selfdistill.data import Batch, TensorLoader
 from selfdistill.issues import LearningDynamics
 from selfdistill.targets import Targets
+from selfdistill.train._method import Method
 from selfdistill.train._runtime import Runtime
 
 __all__ = ["Position", "predict_probabilities", "train"]
@@ -44,7 +46,7 @@ def train(
     model: nn.Module,
     loader: TensorLoader,
     targets: Targets[Any],
-    loss_fn: Callable[[Tensor, Any], Tensor],
+    method: Method,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     runtime: Runtime,
@@ -52,7 +54,8 @@ def train(
     epochs: int,
     position: Position,
     dynamics: LearningDynamics,
-    augment: Callable[[Batch, int, int], Tensor],
+    augment: Callable[[Batch, int, int, int], Tensor],
+    survey: Callable[[], Tensor],
     evaluate: Callable[[], Mapping[str, float]],
     tell: Listener,
     after_step: Callable[[Position, bool], None],
@@ -63,68 +66,91 @@ def train(
         model: What `Runtime.prepare` returned.
         loader: Gives the batches of an epoch.
         targets: Per-sample state.
-        loss_fn: Logits and what ``targets.read`` returned to one value per example.
+        method: What is done with a batch, and its loss.
         optimizer: Steps the weights.
         schedule: Steps the learning rate, once a step.
         runtime: Device, precision, processes.
         epochs: Epochs in all.
         position: Where to start; moved on in place.
         dynamics: Record of what each example went through.
-        augment: Batch, epoch and step to inputs.
+        augment: Batch, epoch, step and number of the view to inputs.
+        survey: Predicts the training set in evaluation mode, for methods that ask for it.
         evaluate: Accuracies after each epoch, by name.
         tell: Listener of events.
         after_step: Called after each step with the position and whether an epoch just ended; may save and may raise.
     """
+
+    def forward(*inputs: Any) -> Tensor:
+        with runtime.autocast():
+            logits: Tensor = model(*inputs)
+        return logits
+
     for epoch in range(position.epoch, epochs):
         model.train()
         begun = time.perf_counter() - position.seconds
         for batch in loader.epoch(epoch, position.step):
-            with runtime.autocast():
-                logits = model(augment(batch, epoch, position.step))
-            loss = runtime.mean(loss_fn(logits, targets.read(batch.index, logits.detach())), batch)
+            view = partial(augment, batch, epoch, position.step)
+            values, logits = method.objective(forward, batch, view, targets, method.loss)
+            loss = runtime.mean(values, batch)
             runtime.backward(loss)
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
-            targets.write(batch.index, logits.detach().float().softmax(-1))
+            targets.write(batch.index, _predicted(logits))
             position.loss += loss.detach() * batch.total
             position.step += 1
             position.seconds = time.perf_counter() - begun
             tell(BatchDone(epoch, position.step, batch.total))
             after_step(position, False)
+        if method.surveys(epoch):
+            targets.survey(survey())  # type: ignore[attr-defined]  # only targets of methods that ask have it
+            position.seconds = time.perf_counter() - begun
         mean, written = targets.end_epoch()
         dynamics.update(mean, written)
-        position.curves.append(_metrics(position, mean, targets, dynamics, runtime, schedule) | dict(evaluate()))
+        position.curves.append(
+            _metrics(position, mean, written, targets, dynamics, runtime, schedule) | dict(evaluate())
+        )
         position.epoch, position.step, position.seconds = epoch + 1, 0, 0.0
         position.loss = torch.zeros_like(position.loss)
         tell(EpochDone(epoch, position.curves[-1]))
         after_step(position, True)
 
 
+def _predicted(logits: Tensor) -> Tensor:
+    """Probabilities ``[b, K]``; of a pair of networks, their mean."""
+    probabilities = logits.detach().float().softmax(-1)
+    return probabilities if probabilities.ndim == 2 else probabilities.mean(1)
+
+
 def _metrics(
     position: Position,
     mean: Tensor,
+    written: Tensor,
     targets: Targets[Any],
     dynamics: LearningDynamics,
     runtime: Runtime,
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> dict[str, float]:
     labels = dynamics.labels
-    loss = float(sum_over_processes(position.loss.clone())) / runtime.world / len(labels)
+    drawn = int(written.sum())
+    loss = float(sum_over_processes(position.loss.clone())) / runtime.world / drawn
     if not torch.isfinite(torch.tensor(loss)):
         raise SettingError(f"the loss became {loss} in epoch {position.epoch + 1}", "Lower --lr.")
     return {
         "loss": loss,
-        "agreement": (mean.argmax(-1) == labels).float().mean().item(),
+        "agreement": (mean.argmax(-1) == labels)[written].float().mean().item(),
+        "changed_share": dynamics.changed.item() / drawn,
         "refined_share": (targets.refined().argmax(-1) != labels).float().mean().item(),
         "lr": float(schedule.get_last_lr()[0]),
         "seconds": position.seconds,
-        "examples_per_second": len(labels) / max(position.seconds, 1e-9),
+        "examples_per_second": drawn / max(position.seconds, 1e-9),
     }
 
 
 @torch.no_grad()
-def predict_probabilities(model: nn.Module, inputs: Tensor, runtime: Runtime, batch_size: int = 1024) -> Tensor:
+def predict_probabilities(
+    model: nn.Module, inputs: Tensor, runtime: Runtime, batch_size: int = 1024, which: int | None = None
+) -> Tensor:
     """Predict class probabilities in evaluation mode.
 
     Args:
@@ -132,6 +158,7 @@ def predict_probabilities(model: nn.Module, inputs: Tensor, runtime: Runtime, ba
         inputs: ``[n, ...]``, on any device.
         runtime: Device and precision.
         batch_size: Examples at once.
+        which: Of a ``networks.Pair``, the network to ask; ``None`` asks both and gives the mean.
 
     Returns:
         float32 ``[n, K]`` on the CPU.
@@ -141,7 +168,8 @@ def predict_probabilities(model: nn.Module, inputs: Tensor, runtime: Runtime, ba
     parts = []
     for start in range(0, len(inputs), batch_size):
         with runtime.autocast():
-            logits = model(inputs[start : start + batch_size].to(runtime.device))
+            part = inputs[start : start + batch_size].to(runtime.device)
+            logits = model(part) if which is None else model(part, which)
         parts.append(logits.float().softmax(-1).cpu())
     model.train(was_training)
     return torch.cat(parts)

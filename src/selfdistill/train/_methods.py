@@ -1,63 +1,48 @@
-"""Every method by name: the targets it keeps and the loss it takes. A new one joins this table and its common tests."""
+"""Every method by name. A new one joins one of these tables and its common tests."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
-from torch import Tensor
 
 from selfdistill import losses, targets
 from selfdistill._core.errors import SettingError
-from selfdistill.train._settings import VISIT_STEPS
+from selfdistill.train._chosen_epochs import CHOSEN_EPOCHS
+from selfdistill.train._method import Method
+from selfdistill.train._refined_targets import REFINED_TARGETS
+from selfdistill.train._robust_losses import ROBUST_LOSSES
+from selfdistill.train._settings import VISIT_STEPS, Settings
+from selfdistill.train._two_networks import TWO_NETWORKS
 
-__all__ = ["METHODS", "Method", "method"]
-
-LossFn = Callable[[Tensor, Any], Tensor]
-
-
-@dataclass(frozen=True)
-class Method:
-    """A method of training.
-
-    Attributes:
-        build: Given labels ``[n]``, number of classes, epochs, and steps per epoch, to targets.
-        loss: Logits and what the targets read to one value per example.
-        summary: One line for ``--help`` and the documentation.
-    """
-
-    build: Callable[[Tensor, int, int, int], targets.Targets[Any]]
-    loss: LossFn
-    summary: str
+__all__ = ["METHODS", "method", "method_of"]
 
 
 def _authors(number: int) -> Method:
     return Method(
-        lambda labels, k, epochs, steps: targets.authors_loss(number, labels, k),
+        lambda c: targets.authors_loss(number, c.labels, c.num_classes),
         losses.cross_entropy,
         f"the authors' loss {number} (Dong et al. 2019)",
     )
 
 
-METHODS: dict[str, Method] = {
+_OWN = {
     "selfdistill": Method(
-        lambda labels, k, epochs, steps: targets.Posterior(labels, k, stretch=max(1.0, VISIT_STEPS / steps)),
+        lambda c: targets.Posterior(c.labels, c.num_classes, stretch=max(1.0, VISIT_STEPS / c.steps)),
         losses.anchored_cross_entropy,
         "the default: previous epochs' predictions through a noise matrix learned on the way",
     ),
     "cross-entropy": Method(
-        lambda labels, k, epochs, steps: targets.Given(labels, k),
+        lambda c: targets.Given(c.labels, c.num_classes),
         losses.cross_entropy,
         "plain training on the given labels",
     ),
     "memory": Method(
-        lambda labels, k, epochs, steps: targets.Memory(labels, k, epochs=epochs, hardness=lambda progress: progress),
+        lambda c: targets.Memory(c.labels, c.num_classes, epochs=c.epochs, hardness=lambda progress: progress),
         losses.cross_entropy,
         "average of each example's predictions, its reading turned from soft to hard",
     ),
 } | {f"dong-{number}": _authors(number) for number in range(1, 6)}
+
+METHODS: dict[str, Method] = _OWN | CHOSEN_EPOCHS | ROBUST_LOSSES | REFINED_TARGETS | TWO_NETWORKS
 
 
 def method(name: str) -> Method:
@@ -77,3 +62,31 @@ def method(name: str) -> Method:
         hint = f"Did you mean {near[0]}? " if near else ""
         raise SettingError(f"method {name!r} does not exist", f"{hint}Choose one of: {', '.join(METHODS)}.")
     return METHODS[name]
+
+
+def method_of(settings: Settings) -> Method:
+    """Look up the method that settings name, and refuse what it cannot use.
+
+    Args:
+        settings: The settings.
+
+    Returns:
+        The method.
+
+    Raises:
+        SettingError: No such method, a noise rate or matrix that it does not take, or a pair of networks where it
+            trains one.
+    """
+    found = method(settings.method)
+    for name in ("noise_rate", "noise_matrix"):
+        if getattr(settings, name) is not None and name not in found.takes:
+            takers = ", ".join(one for one, other in METHODS.items() if name in other.takes) or "none"
+            raise SettingError(
+                f"method {settings.method!r} takes no {name}", f"Leave it out. Methods that take one: {takers}."
+            )
+    if settings.network.strip().startswith("2*") and found.networks == 1:
+        raise SettingError(
+            f"network {settings.network!r} is a pair, but method {settings.method!r} trains one network",
+            "Leave the 2* out.",
+        )
+    return found

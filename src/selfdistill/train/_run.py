@@ -22,8 +22,8 @@ from selfdistill._core.record import environment, read_record, write_record
 from selfdistill.data import LabelledData, augment_for
 from selfdistill.issues import LabelTable, NoiseEstimate, applicability, blocks, compare_with_truth, label_table
 from selfdistill.targets import compact
-from selfdistill.train._fit import LESS_MEMORY, Fitted, fit
-from selfdistill.train._methods import method
+from selfdistill.train._fit import LESS_MEMORY, Fitted, fit, network_spec
+from selfdistill.train._methods import method_of
 from selfdistill.train._model_file import Model, save_model
 from selfdistill.train._settings import Settings
 
@@ -93,11 +93,11 @@ def run(
         Interrupted: Ctrl-C; the run is saved, or, before the first step of a new one, gone.
     """  # noqa: DOC502
     shape = tuple(data.inputs.shape[1:])
-    spec = settings.network_for(len(data), shape)
+    spec = network_spec(settings, data)
     with enough_memory(LESS_MEMORY):
         network = networks.build(spec, shape, data.num_classes, seed=settings.seed, stats=data.preprocess.stats)
     augment_for(settings.augment, shape)
-    method(settings.method)
+    method_of(settings)
     record = _opening(data, settings, source, spec)
     if resume and read_record(out)["status"] == "finished":
         return _enter(out, record, data, resume)

@@ -39,6 +39,9 @@ class Settings:
             for convolutional networks.
         seed: Seed of everything that is drawn.
         compile: Pass the network through ``torch.compile``.
+        noise_rate: Share of wrong labels, for methods that want to know it; by itself they estimate it.
+        noise_matrix: File with the matrix ``T[clean, given]``, see `selfdistill.noise.read_matrix`, for methods that
+            want to know it; by itself they estimate it.
 
     Example:
         >>> Settings(epochs=0).resolve(1000, "cpu")
@@ -59,6 +62,8 @@ class Settings:
     augment: str = "auto"
     seed: int = 0
     compile: bool = False
+    noise_rate: float | None = None
+    noise_matrix: str | None = None
 
     def resolve(self, examples: int, device: str) -> Settings:
         """Fill in what was left open, and check all.
@@ -107,6 +112,11 @@ class Settings:
                 raise SettingError(f"{name} is {value}, but must be finite and above 0", "Leave it out.")
         if self.lr_warmup is not None and not 0 < self.lr_warmup < 1:
             raise SettingError(f"lr_warmup is {self.lr_warmup}, but must be in (0, 1)", "Leave it out.")
+        _check_type("noise_rate", self.noise_rate, Real, "a number")
+        if self.noise_rate is not None and not 0 <= self.noise_rate < 1:
+            raise SettingError(
+                f"noise_rate is {self.noise_rate}, but must be in [0, 1)", "Pass 0.4 for 40 %, or leave it out."
+            )
         if self.momentum >= 1:
             raise SettingError(f"momentum is {self.momentum}, but must be below 1", "Leave it out.")
         if self.precision not in {"auto", "fp32", "bf16"}:
@@ -120,10 +130,10 @@ class Settings:
             shape: Shape of one input.
 
         Returns:
-            A specification for `selfdistill.networks.build`.
+            A specification for `selfdistill.networks.build`, of one network also for methods that train a pair.
         """
         narrow = self.network == "auto" and len(shape) == 1 and examples < _SMALL
-        return "mlp:128" if narrow else networks.resolve(self.network, shape)
+        return "mlp:128" if narrow else networks.resolve(self.network, shape).removeprefix("2*")
 
     def augment_for_network(self, examples: int, shape: tuple[int, ...]) -> str:
         """Choose the augmentation that ``"auto"`` means: none for a fully connected network, which shifts only harm.
