@@ -11,11 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfdistill.losses import (
+    backward_corrected,
+    bootstrap_hard,
+    bootstrap_soft,
     cross_entropy,
     elr_term,
+    forward_corrected,
     generalized_cross_entropy,
     kl_divergence,
     symmetric_cross_entropy,
+    truncated_cross_entropy,
 )
 
 
@@ -46,12 +51,48 @@ def twin_elr(z, t):
     return math.log(1 - min(inner, 1 - 1e-4))
 
 
+def twin_bootstrap_soft(z, t):
+    return -sum((0.95 * tc + 0.05 * pc) * math.log(pc) for tc, pc in zip(t, softmax(z), strict=True))
+
+
+def twin_bootstrap_hard(z, t):
+    p = softmax(z)
+    own = [float(c == p.index(max(p))) for c in range(len(p))]
+    return -sum((0.8 * tc + 0.2 * oc) * math.log(pc) for tc, oc, pc in zip(t, own, p, strict=True))
+
+
+def twin_forward(z, likelihood):
+    return -math.log(sum(pc * lc for lc, pc in zip(likelihood, softmax(z), strict=True)))
+
+
+def backward_of_signed(z, t):
+    """Weights as an inverse has them: of both signs."""
+    return backward_corrected(z, 3 * t - 1)
+
+
+def twin_backward(z, t):
+    return -sum((3 * tc - 1) * math.log(max(pc, 1e-7)) for tc, pc in zip(t, softmax(z), strict=True))
+
+
+def truncated_where_first(z, t):
+    return truncated_cross_entropy(z, t, t[:, 0] > 0.3)
+
+
+def twin_truncated(z, t):
+    return twin_gce(z, t) if t[0] > 0.3 else (1 - 0.5**0.7) / 0.7
+
+
 LOSSES = {
     "cross_entropy": (cross_entropy, twin_cross_entropy),
     "kl_divergence": (kl_divergence, twin_kl),
     "gce": (generalized_cross_entropy, twin_gce),
     "sce": (symmetric_cross_entropy, twin_sce),
     "elr": (elr_term, twin_elr),
+    "bootstrap_soft": (bootstrap_soft, twin_bootstrap_soft),
+    "bootstrap_hard": (bootstrap_hard, twin_bootstrap_hard),
+    "forward": (forward_corrected, twin_forward),
+    "backward": (backward_of_signed, twin_backward),
+    "truncated": (truncated_where_first, twin_truncated),
 }
 pytestmark = pytest.mark.parametrize("name", LOSSES)
 

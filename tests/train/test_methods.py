@@ -156,6 +156,15 @@ class Elements(TorchDispatchMode):
         return out
 
 
+RUN = 30  # epochs of a run
+MULTIPLES = {
+    "forward": 2.0,  # where no noise matrix is given: plain training comes first
+    "backward": 2.0,
+    "gce-truncated": 1 + 8 / RUN / 3,  # eight surveys, a third of a pass each
+}
+"""What a method costs relative to cross-entropy, where that is not 1."""
+
+
 def cost(name, network, shape):
     """FLOPs of the network's step plus ten per element that targets and losses touch: an upper bound."""
     method, _, targets = make(name, n=256, k=10)
@@ -169,13 +178,20 @@ def cost(name, network, shape):
         loss = method.loss(logits.detach().requires_grad_(), targets.read(index, logits.detach())).mean()
         loss.backward()
         targets.write(index, logits.detach().softmax(-1))
-    return flops.get_total_flops() + 10 * elements.count
+    step = flops.get_total_flops() + 10 * elements.count
+    with torch.no_grad(), FlopCounterMode(display=False) as flops:
+        model(x)
+    surveys = sum(method.surveys(epoch, RUN) for epoch in range(RUN)) / RUN
+    before = cost(first(name), network, shape) if first(name) else 0
+    return before + step + surveys * flops.get_total_flops()
 
 
 @every_method
 @pytest.mark.parametrize(("network", "shape"), [("mlp", (1, 28, 28)), ("cnn", (1, 28, 28))])
-def test_a_step_costs_at_most_five_percent_more_flops_than_cross_entropy(name, network, shape):
-    assert cost(name, network, shape) <= 1.05 * cost("cross-entropy", network, shape)
+def test_an_epoch_costs_what_is_stated_and_by_itself_at_most_five_percent_more_than_cross_entropy(name, network, shape):
+    multiple = cost(name, network, shape) / cost("cross-entropy", network, shape)
+    stated = MULTIPLES.get(name, 1.0)
+    assert 0.95 * stated <= multiple <= 1.05 * stated
 
 
 def test_an_unknown_method_names_the_nearest():

@@ -6,14 +6,21 @@ All take logits ``[b, K]`` and a target distribution ``[b, K]`` and return ``[b]
 from selfdistill.losses._anchored import anchored_cross_entropy
 from selfdistill.losses._cross_entropy import cross_entropy, kl_divergence
 from selfdistill.losses._liu2020elr import elr_term
+from selfdistill.losses._patrini2017correction import backward_corrected, forward_corrected
+from selfdistill.losses._reed2015bootstrap import bootstrap_hard, bootstrap_soft
 from selfdistill.losses._wang2019sce import symmetric_cross_entropy
-from selfdistill.losses._zhang2018gce import generalized_cross_entropy
+from selfdistill.losses._zhang2018gce import generalized_cross_entropy, truncated_cross_entropy
 
 __all__ = [
     "anchored_cross_entropy",
+    "backward_corrected",
+    "bootstrap_hard",
+    "bootstrap_soft",
     "cross_entropy",
     "elr_term",
+    "forward_corrected",
     "generalized_cross_entropy",
     "kl_divergence",
     "symmetric_cross_entropy",
+    "truncated_cross_entropy",
 ]

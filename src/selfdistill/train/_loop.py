@@ -102,7 +102,7 @@ def train(
             position.seconds = time.perf_counter() - begun
             tell(BatchDone(epoch, position.step, batch.total))
             after_step(position, False)
-        if method.surveys(epoch):
+        if method.surveys(epoch, epochs):
             targets.survey(survey())  # type: ignore[attr-defined]  # only targets of methods that ask have it
             position.seconds = time.perf_counter() - begun
         mean, written = targets.end_epoch()

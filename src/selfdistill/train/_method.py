@@ -75,7 +75,7 @@ def matched(forward: Forward, batch: Batch, view: View, target: Any, loss: LossF
     return loss(logits, target.read(batch.index, logits.detach())), logits
 
 
-def _never(epoch: int) -> bool:
+def _never(epoch: int, epochs: int) -> bool:
     return False
 
 
@@ -93,8 +93,9 @@ class Method:
         summary: One line for ``--help`` and the documentation.
         networks: 1, or 2 that train side by side as a ``networks.Pair``; logits are then ``[b, 2, K]``.
         objective: What is done with a batch.
-        surveys: From the epoch just done, counted from 0, to whether the training set is predicted in evaluation mode;
-            the targets' ``survey`` then takes the probabilities ``[n, K]``, or ``[n, 2, K]`` of a pair.
+        surveys: From the epoch just done, counted from 0, and the epochs in all to whether the training set is
+            predicted in evaluation mode; the targets' ``survey`` then takes the probabilities ``[n, K]``, or
+            ``[n, 2, K]`` of a pair.
         first: From the settings to the method of a training that must come first, or ``None``.
         held_out: Share of each class's examples that is kept from training, to choose an epoch by.
         keep: From the curves so far to whether the epoch just done is the best yet, and its weights the ones to keep;
@@ -107,7 +108,7 @@ class Method:
     summary: str
     networks: int = 1
     objective: Objective = matched
-    surveys: Callable[[int], bool] = _never
+    surveys: Callable[[int, int], bool] = _never
     first: Callable[[Settings], str | None] = _nothing_first
     held_out: float = 0.0
     keep: Callable[[Curves], bool] | None = None
