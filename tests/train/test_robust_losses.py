@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,14 +45,34 @@ def accuracy(fitted, seed=1):
     return (predicted == truth).float().mean().item()
 
 
-@pytest.mark.parametrize(("method", "known"), [(m, False) for m in train.METHODS if m in {
-    "bootstrap-soft", "bootstrap-hard", "forward", "backward", "gce", "gce-truncated", "sce",
-}] + [("forward", True), ("backward", True)])  # fmt: skip
+PLAIN = ["bootstrap-soft", "bootstrap-hard", "forward", "backward", "gce", "gce-truncated", "sce"]
+
+
+@pytest.mark.parametrize(("method", "known"), [*((m, False) for m in PLAIN), ("forward", True), ("backward", True)])
 def test_learns_under_noise(method, known, matrix):
-    part, _, _ = blobs()
-    fitted = train.fit(part, settings(method, noise_matrix=matrix if known else None))
-    assert accuracy(fitted) > 0.8
-    assert fitted.curves[-1]["agreement"] < 0.8
+    part, _, _ = blobs(2000)
+    fitted = train.fit(part, settings(method, epochs=8, noise_matrix=matrix if known else None))
+    assert accuracy(fitted) > 0.85  # 0.6 of the labels are right; the best classifier has 0.906
+    assert fitted.curves[-1]["agreement"] < 0.7
+
+
+def mislabelled(n=2000, seed=0):
+    """Six of ten examples of class 0 are given label 1: most often that label, so that no robust loss can know."""
+    part, truth, _ = blobs(n, rate=0.0, seed=seed)
+    moved = torch.from_numpy(np.random.default_rng(seed).random(n) < 0.6) & (truth == 0)
+    return replace(part, labels=torch.where(moved, 1, truth))
+
+
+def test_a_known_matrix_undoes_noise_that_outvotes_a_class(tmp_path):
+    T = np.eye(K)
+    T[0, :2] = 0.4, 0.6
+    np.save(tmp_path / "T.npy", T)
+    right = {}
+    for method in ("cross-entropy", "forward", "backward"):
+        known = None if method == "cross-entropy" else str(tmp_path / "T.npy")
+        right[method] = accuracy(train.fit(mislabelled(), settings(method, epochs=8, noise_matrix=known)))
+    assert right["cross-entropy"] < 0.75  # class 0 is lost
+    assert min(right["forward"], right["backward"]) > 0.85
 
 
 class StopError(Exception):
@@ -79,7 +100,7 @@ def stopped_and_gone_on(part, chosen, folder, monkeypatch, *, epoch, start):
 )
 def test_a_stopped_run_goes_on_to_the_same_weights(method, start, epoch, tmp_path, monkeypatch):
     """The truncated form after its first survey; the corrections in the training that comes first and after it."""
-    part, _, _ = blobs(200)
+    part, _, _ = blobs(100)
     chosen = settings(method, epochs=8, network="mlp:16")
     whole = train.fit(part, chosen)
     again = stopped_and_gone_on(part, chosen, tmp_path / "c", monkeypatch, epoch=epoch, start=start)
