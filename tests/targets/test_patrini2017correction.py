@@ -91,7 +91,7 @@ def test_a_given_singular_matrix_is_refused_and_the_way_out_is_named():
     Corrected.forward_of(labels, torch.full((3, 3), 1 / 3))  # needs no inverse
 
 
-ALIKE = torch.linspace(0, 1e-3, 50)[:, None] * torch.tensor([[1.0, 2.0, -3.0]]) + 1 / 3
+ALIKE = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)).mul(1e-3).softmax(-1)
 
 
 @pytest.mark.parametrize("p", [torch.full((50, 3), 1 / 3), ALIKE, torch.eye(3)[[1, 2, 0] * 20], torch.eye(3)[[0] * 50]])
