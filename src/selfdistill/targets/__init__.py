@@ -9,26 +9,42 @@ from selfdistill.targets._dong2019selfdistill import (
     identity,
     temperature,
 )
+from selfdistill.targets._fixed import Fixed
 from selfdistill.targets._given import Given
+from selfdistill.targets._huang2020sat import SelfAdaptive, Weighted
+from selfdistill.targets._liu2020elr import EarlyLearning, Remembered
+from selfdistill.targets._liu2022sop import Shifted, SparseNoise
+from selfdistill.targets._lu2022selc import SelfEnsemble
 from selfdistill.targets._memory import Memory
 from selfdistill.targets._noise_matrix import deconvolve, em_step, expected_counts, posterior
 from selfdistill.targets._posterior import Anchored, Posterior
 from selfdistill.targets._protocol import Targets, one_hot
 from selfdistill.targets._stores import Dense, Mapped, SoftStore, TopK, choose_store, compact, open_mapped
+from selfdistill.targets._tanaka2018joint import JointLabels, Labelled
 
 __all__ = [
     "Agreement",
     "Anchored",
     "Dense",
+    "EarlyLearning",
+    "Fixed",
     "Given",
+    "JointLabels",
     "LabelFunction",
+    "Labelled",
     "Mapped",
     "Memory",
     "Posterior",
+    "Remembered",
+    "SelfAdaptive",
     "SelfDistillation",
+    "SelfEnsemble",
+    "Shifted",
     "SoftStore",
+    "SparseNoise",
     "Targets",
     "TopK",
+    "Weighted",
     "authors_loss",
     "choose_store",
     "compact",
