@@ -77,11 +77,12 @@ def test_the_gradient_is_that_of_autograd_on_both_sides_of_each_clamp():
     z = 6 * torch.randn(500, K, generator=g, dtype=torch.float64)
     y = torch.eye(K, dtype=torch.float64)[torch.randint(0, K, (500,), generator=g)]
     w = torch.randn(500, K, generator=g, dtype=torch.float64)
+    w[::2] *= 1e-3  # so that a label's probability stays under the clamp with its noise added
     u, v = ((w * y).sum(-1, keepdim=True).requires_grad_(), (w * (1 - y)).requires_grad_())
     of_weights, square = terms(z, u, v, y)
     of_u, of_v = torch.autograd.grad((of_weights + square).sum(), (u, v))
     torch.testing.assert_close(_gradient(w, z.softmax(-1), y), of_u * y + of_v)
-    assert (z.softmax(-1) < 1e-4).any()
+    assert ((z.softmax(-1) + w.square())[y > 0] < 1e-4).sum() > 10
     assert (w.square() > 1).any()
 
 
