@@ -53,7 +53,8 @@ class SparseNoise(nn.Module):
 
     The authors' published loss has had several versions; this is the one in which the squared error drives u too. In
     another it drives v alone. What differs: their step is that of the mean over a batch of 128 examples, and is so
-    here whatever the batch; their 120 visits of step α are ``epochs`` visits of step 120 α / ``epochs`` here. No
+    here whatever the batch; their 120 visits of step α are ``epochs`` visits of step 120 α / ``epochs`` here. (With
+    step α, 30 epochs leave every v² under 1/2: 79 % instead of 87 % right on four blobs with 40 % wrong labels.) No
     consistency term and no balance term: this is SOP, not SOP+. The value of the loss leaves the squared error out, for
     it does not depend on the network's weights.
 
