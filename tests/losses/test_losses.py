@@ -15,12 +15,16 @@ from selfdistill.losses import (
     bootstrap_hard,
     bootstrap_soft,
     cross_entropy,
+    early_learning_regularized,
     elr_term,
     forward_corrected,
     generalized_cross_entropy,
+    joint_optimization,
     kl_divergence,
+    shifted_cross_entropy,
     symmetric_cross_entropy,
     truncated_cross_entropy,
+    weighted_cross_entropy,
 )
 
 
@@ -82,6 +86,40 @@ def twin_truncated(z, t):
     return twin_gce(z, t) if t[0] > 0.3 else (1 - 0.5**0.7) / 0.7
 
 
+def twin_elr_loss(z, t):
+    """The memory stands in for the label too: any two distributions do."""
+    return twin_cross_entropy(z, t) + 3.0 * twin_elr(z, t)
+
+
+def twin_weighted(z, t):
+    return max(t) * twin_cross_entropy(z, t)
+
+
+def shift_of(t):
+    """A noise with the signs of SOP: up at the label, down elsewhere."""
+    return [0.7 * tc if tc == max(t) else -0.9 * tc for tc in t]
+
+
+def twin_shifted(z, t):
+    raised = [max(pc + sc, 1e-4) for pc, sc in zip(softmax(z), shift_of(t), strict=True)]
+    return -sum(tc * math.log(max(rc / sum(raised), 1e-4)) for tc, rc in zip(t, raised, strict=True))
+
+
+def twin_joint(z, t):
+    """A batch of one, and t is the prior too."""
+    p = softmax(z)
+    return twin_kl(z, t) + 1.2 * twin_kl(z, t) - 0.8 * sum(pc * math.log(pc) for pc in p)
+
+
+def shifted(z, t):
+    return shifted_cross_entropy(z, (t, torch.tensor([shift_of(row) for row in t.tolist()], dtype=t.dtype)))
+
+
+def joint(z, t):
+    """Example by example: over a batch the loss is not one of each example, see test_tanaka2018joint.py."""
+    return torch.cat([joint_optimization(z[i : i + 1], (t[i : i + 1], t[i])) for i in range(len(z))])
+
+
 LOSSES = {
     "cross_entropy": (cross_entropy, twin_cross_entropy),
     "kl_divergence": (kl_divergence, twin_kl),
@@ -93,6 +131,10 @@ LOSSES = {
     "forward": (forward_corrected, twin_forward),
     "backward": (backward_of_signed, twin_backward),
     "truncated": (truncated_where_first, twin_truncated),
+    "elr_loss": (lambda z, t: early_learning_regularized(z, (t, t)), twin_elr_loss),
+    "sat": (lambda z, t: weighted_cross_entropy(z, (t, t.amax(-1))), twin_weighted),
+    "sop": (shifted, twin_shifted),
+    "joint": (joint, twin_joint),
 }
 pytestmark = pytest.mark.parametrize("name", LOSSES)
 

@@ -5,9 +5,12 @@ All take logits ``[b, K]`` and a target distribution ``[b, K]`` and return ``[b]
 
 from selfdistill.losses._anchored import anchored_cross_entropy
 from selfdistill.losses._cross_entropy import cross_entropy, kl_divergence
-from selfdistill.losses._liu2020elr import elr_term
+from selfdistill.losses._huang2020sat import weighted_cross_entropy
+from selfdistill.losses._liu2020elr import early_learning_regularized, elr_term
+from selfdistill.losses._liu2022sop import shifted_cross_entropy
 from selfdistill.losses._patrini2017correction import backward_corrected, forward_corrected
 from selfdistill.losses._reed2015bootstrap import bootstrap_hard, bootstrap_soft
+from selfdistill.losses._tanaka2018joint import joint_optimization
 from selfdistill.losses._wang2019sce import symmetric_cross_entropy
 from selfdistill.losses._zhang2018gce import generalized_cross_entropy, truncated_cross_entropy
 
@@ -17,10 +20,14 @@ __all__ = [
     "bootstrap_hard",
     "bootstrap_soft",
     "cross_entropy",
+    "early_learning_regularized",
     "elr_term",
     "forward_corrected",
     "generalized_cross_entropy",
+    "joint_optimization",
     "kl_divergence",
+    "shifted_cross_entropy",
     "symmetric_cross_entropy",
     "truncated_cross_entropy",
+    "weighted_cross_entropy",
 ]

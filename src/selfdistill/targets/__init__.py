@@ -9,13 +9,19 @@ from selfdistill.targets._dong2019selfdistill import (
     identity,
     temperature,
 )
+from selfdistill.targets._fixed import Fixed
 from selfdistill.targets._given import Given
+from selfdistill.targets._huang2020sat import SelfAdaptive, Weighted
+from selfdistill.targets._liu2020elr import EarlyLearning, Remembered
+from selfdistill.targets._liu2022sop import Shifted, SparseNoise
+from selfdistill.targets._lu2022selc import SelfEnsemble
 from selfdistill.targets._memory import Memory
 from selfdistill.targets._noise_matrix import deconvolve, em_step, expected_counts, posterior
 from selfdistill.targets._patrini2017correction import Corrected, anchor_matrix, conditioned, growth
 from selfdistill.targets._posterior import Anchored, Posterior
 from selfdistill.targets._protocol import Targets, one_hot
 from selfdistill.targets._stores import Dense, Mapped, SoftStore, TopK, choose_store, compact, open_mapped
+from selfdistill.targets._tanaka2018joint import JointLabels, Labelled
 from selfdistill.targets._zhang2018truncated import Kept, Truncated, refreshes
 
 __all__ = [
@@ -23,17 +29,27 @@ __all__ = [
     "Anchored",
     "Corrected",
     "Dense",
+    "EarlyLearning",
+    "Fixed",
     "Given",
+    "JointLabels",
     "Kept",
     "LabelFunction",
+    "Labelled",
     "Mapped",
     "Memory",
     "Posterior",
+    "Remembered",
+    "SelfAdaptive",
     "SelfDistillation",
+    "SelfEnsemble",
+    "Shifted",
     "SoftStore",
+    "SparseNoise",
     "Targets",
     "TopK",
     "Truncated",
+    "Weighted",
     "anchor_matrix",
     "authors_loss",
     "choose_store",

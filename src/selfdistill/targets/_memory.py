@@ -39,7 +39,7 @@ class Memory(nn.Module):
 
     References:
         Laine & Aila (2017), arXiv 1610.02242 (temporal ensembling); Huang et al. (2020), arXiv 2002.10319, start at the
-        given label; Lu & He (2022), arXiv 2205.00690 (the geometric decay).
+        given label; Lu & He (2022), arXiv 2205.01156 (the geometric decay).
 
     Example:
         >>> memory = Memory(torch.tensor([0]), 2, momentum=0.5)
