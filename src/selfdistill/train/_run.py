@@ -21,7 +21,7 @@ from selfdistill._core.memory import enough_memory
 from selfdistill._core.record import environment, read_record, write_record
 from selfdistill.data import LabelledData, augment_for
 from selfdistill.issues import LabelTable, NoiseEstimate, applicability, blocks, compare_with_truth, label_table
-from selfdistill.targets import compact
+from selfdistill.targets import choose_store, compact
 from selfdistill.train._fit import LESS_MEMORY, Fitted, fit
 from selfdistill.train._methods import method
 from selfdistill.train._model_file import Model, save_model
@@ -142,13 +142,14 @@ def _train(
     except SettingError as error:  # the loss is no number: going on would not help
         _write(out, record | {"status": "failed", "error": str(error)})
         raise
-    soft = compact(fitted.targets.refined(), data.labels)
+    kind, why = choose_store(len(data), data.num_classes, out)
+    soft = compact(fitted.targets.refined(), data.labels, kind, out)
     table = label_table(soft, fitted.dynamics, counts=fitted.counts)
     record |= {
         "status": "finished",
         "curves": {name: [epoch[name] for epoch in fitted.curves] for name in fitted.curves[0]},
         "warnings": [*record["warnings"], *fitted.warnings],
-        "result": _result(data, fitted, table) | {"soft_labels": soft.describe()},
+        "result": _result(data, fitted, table) | {"soft_labels": soft.describe() | {"why": why}},
         "trust": _trust(data, fitted, table),
     }
     if rank() == 0:

@@ -101,6 +101,9 @@ def _training(record: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]
             last, best, at = _percent(value["last"]), _percent(value["best"]), value["best_epoch"] + 1
             what = name.removesuffix("_accuracy").capitalize()
             lines.append(f"  {what} accuracy {last} after the last epoch (best: {best}, epoch {at})")
+    kept = result.get("soft_labels", {})
+    if "why" in kept:
+        lines.append(f"  Soft labels kept as {kept['kind']}: {kept['why']}")
     return lines
 
 
