@@ -145,7 +145,7 @@ def test_stores_of_memory_are_in_state_dict():
 
 def test_a_memory_map_takes_no_memory_of_its_own_and_needs_a_folder(tmp_path):
     labels, soft = peaked()
-    with pytest.raises(SettingError, match="a memory map needs a folder, but none is given. Pass folder."):
+    with pytest.raises(SettingError, match=r"a memory map needs a folder, but none is given. Pass folder."):
         compact(soft, labels, "memory map")
     code = """if True:
         import sys, torch

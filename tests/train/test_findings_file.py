@@ -99,7 +99,7 @@ def test_a_table_cut_short_damaged_or_missing_is_refused(run):
     with pytest.raises(RunError, match="has no column 'label_quality'"):
         read_findings(run)
     pq.write_table(table.set_column(1, "given_label", [["c"] * 20]), path)
-    with pytest.raises(RunError, match="labels.parquet is damaged: 'c'"):
+    with pytest.raises(RunError, match=r"labels.parquet is damaged: 'c'"):
         read_findings(run)
     path.unlink()
     with pytest.raises(RunError, match=r"labels.parquet is missing. Run `fit` again"):
