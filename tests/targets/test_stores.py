@@ -101,7 +101,7 @@ def test_sizes_are_those_of_the_docstrings(tmp_path):
 @pytest.mark.parametrize(
     ("n", "k", "kind", "why"),
     [
-        (2**18, 2**10, "float32", "float32 takes 1,024 MiB, at most 1,024 MiB"),
+        (2**18, 2**10, "float32", "it takes 1,024 MiB, at most 1,024 MiB"),
         (2**18 + 1, 2**10, "float16", "float32 would take 1,025 MiB, more than 1,024 MiB"),
         (2**20, 2**10, "float16", "float32 would take 4,096 MiB, more than 1,024 MiB"),
         (2**20 + 1, 2**10, "top-5", "float16 would take 2,049 MiB, more than 2,048 MiB, and there is no folder"),

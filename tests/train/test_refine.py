@@ -113,6 +113,31 @@ def test_rows_without_a_label_stay_as_they_are():
     assert after["refined_label"].isna().to_numpy().nonzero()[0].tolist() == [3, 20]
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", [True, False])
+def test_what_stood_in_a_csv_stays_byte_by_byte(mark, end, last):
+    table = frame()
+    head = ";".join(f'"{name}"' for name in table.columns)
+    notes = ['"two\nlines; ""quoted"""', "", " 01.50 "]
+    table["note"] = [notes[i % 3] for i in range(N)]
+    lines = [";".join(map(str, row)) for row in table.itertuples(index=False)]
+    Path("t.csv").write_bytes((mark + end.join([head, *lines]) + end * last).encode())
+    found = read_findings(trained("t.csv"))
+    assert 0 < found.is_issue.sum() < N
+    weights = [str(p) for p in found.p_given]
+    for how, name, cells in (("relabel", "refined_label", found.relabelled), ("weight", "label_weight", weights)):
+        refine(Path("run"), Path(f"{how}.csv"), how=how)
+        longer = [f"{line};{cell}" for line, cell in zip([head, *lines], [name, *cells], strict=True)]
+        assert Path(f"{how}.csv").read_bytes() == (mark + end.join(longer) + end * last).encode()
+    refine(Path("run"), Path("drop.csv"), how="drop")
+    kept = [line for line, bad in zip(lines, found.is_issue, strict=True) if not bad]
+    whole = last or found.is_issue[-1]  # what ended with a line before ends with it still
+    assert Path("drop.csv").read_bytes() == (mark + end.join([head, *kept]) + end * bool(whole)).encode()
+    refine(Path("run"), Path("other.tsv"), how="relabel")
+    pd.testing.assert_frame_equal(pd.read_csv("other.tsv", sep="\t")[[*table.columns]], pd.read_csv("t.csv", sep=";"))
+
+
 @pytest.mark.parametrize("name", ["t.csv.gz", "t.tsv", "t.parquet"])
 def test_other_tables_stay_what_they_are(name):
     table = frame()

@@ -73,7 +73,7 @@ def test_a_memory_map_holds_what_float16_holds(runs):
 
 def test_record_and_terminal_say_which_store_and_why(runs):
     for kind, why in {
-        "float32": "float32 takes 1 MiB, at most 1,024 MiB",
+        "float32": "it takes 1 MiB, at most 1,024 MiB",
         "float16": "float32 would take 1 MiB, more than 0 MiB",
         "memory map": "float16 would take 1 MiB, more than 0 MiB; the disk has room",
         "top-5": "float16 would take 1 MiB, more than 0 MiB, and the disk has",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import shutil
 import tempfile
@@ -14,7 +15,7 @@ import numpy as np
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
-from selfdistill.data._csv import csv_delimiter, csv_rows, is_csv
+from selfdistill.data._csv import csv_delimiter, csv_mark, csv_records, csv_rows, is_csv
 from selfdistill.data._labels import text_of, texts
 from selfdistill.data._npz import LABEL_KEYS, find_key, read_npz
 from selfdistill.data._options import ReadOptions
@@ -72,8 +73,8 @@ def write_refined(
 ) -> Path:
     """Write the copy, all at once or not at all.
 
-    CSV stays CSV and Parquet stays Parquet: rows in their order, the cells that were there unchanged, the new column
-    last; rows without a label stay, with an empty new cell. An npz file gets one more array. Of an image folder, a new
+    CSV stays CSV and Parquet stays Parquet: rows in their order, the cells that were there unchanged (of CSV byte by
+    byte, with quotation, ends of lines and mark), the new column last; rows without a label stay, with an empty new cell. An npz file gets one more array. Of an image folder, a new
     folder with links (copies on another file system): where the column is ``refined_label`` each image lies under its
     class; or, where ``out`` ends in .csv, a list of files. IDX, CIFAR and the built-in digits become npz.
 
@@ -134,16 +135,29 @@ def _write_csv(
         _check_name(header, column[0], source)
     known = [text_of(row[place]) is not None for row in rows]
     stay = [True] * len(known) if keep is None else _spread(known, keep.tolist(), True)
-    added = None if column is None else _spread(known, map(str, column[1]), "")
+    added = None if column is None else [column[0], *_spread(known, map(str, column[1]), "")]
     delimiter = "\t" if out.name.lower().removesuffix(".gz").endswith(".tsv") else csv_delimiter(source)
+    same = delimiter == csv_delimiter(source)
     with atomic(out) as part, part.open("wb") as raw, csv_text(raw, out) as file:
-        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
-        writer.writerow(header if column is None else [*header, column[0]])
-        rows = csv_rows(source)
-        next(rows)
-        for number, row in enumerate(rows):
-            if stay[number]:
-                writer.writerow(row if added is None else [*row, added[number]])
+        file.write(csv_mark(source) if same else "")
+        for number, (row, text) in enumerate(csv_records(source)):
+            if number == 0 or stay[number - 1]:
+                cell = None if added is None else added[number]
+                file.write(_line(row, text if same else None, cell, delimiter))
+
+
+def _line(row: list[str], text: str | None, cell: str | None, delimiter: str) -> str:
+    """Add a cell to a row, whose text stays as it is; without a text, the row is written anew."""
+    made = io.StringIO()
+    writer = csv.writer(made, delimiter=delimiter, lineterminator="")
+    if text is None:
+        writer.writerow(row if cell is None else [*row, cell])
+        return made.getvalue() + "\n"
+    if cell is None:
+        return text
+    writer.writerow(["", cell])
+    body = text.rstrip("\r\n")
+    return body + made.getvalue() + text[len(body) :]
 
 
 def _write_parquet(

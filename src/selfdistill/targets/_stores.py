@@ -255,13 +255,13 @@ def choose_store(n: int, k: int, folder: Path | None = None) -> tuple[str, str]:
 
     Example:
         >>> choose_store(50_000, 10)
-        ('float32', 'float32 takes 2 MiB, at most 1,024 MiB')
+        ('float32', 'it takes 2 MiB, at most 1,024 MiB')
         >>> choose_store(1_000_000, 500)[0], choose_store(1_280_000, 1000)[0]
         ('float16', 'top-5')
     """
     full, half = 4 * n * k, 2 * n * k
     if full <= DENSE_BYTES:
-        return "float32", f"float32 takes {_mib(full)}, at most {_mib(DENSE_BYTES)}"
+        return "float32", f"it takes {_mib(full)}, at most {_mib(DENSE_BYTES)}"
     if half <= HALF_BYTES:
         return "float16", f"float32 would take {_mib(full)}, more than {_mib(DENSE_BYTES)}"
     why = f"float16 would take {_mib(half)}, more than {_mib(HALF_BYTES)}"
