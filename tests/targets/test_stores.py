@@ -194,4 +194,6 @@ def test_a_map_is_never_overwritten_and_a_file_cut_short_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"holds float64 of shape \(5,\), but soft labels are floats with two axes"):
         open_mapped(path)
     with pytest.raises(DataError, match="does not exist"):
-        open_mapped(tmp_path / "none.npy")
+        open_mapped(str(tmp_path / "none.npy"))
+    with pytest.raises(DataError, match="is a folder. Name the file that holds"):
+        open_mapped(tmp_path)

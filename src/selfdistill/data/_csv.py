@@ -140,10 +140,10 @@ def _field_limit() -> Generator[None]:
 
 
 def _check_fields(path: Path, line: int, row: list[str]) -> None:
-    for place, field in enumerate(row):
-        if len(field) > FIELD_LIMIT:
+    for place, cell in enumerate(row):
+        if len(cell) > FIELD_LIMIT:
             raise DataError(
-                f"{path}, line {line:,}: field {place + 1} has {len(field):,} characters, more than {FIELD_LIMIT:,}",
+                f"{path}, line {line:,}: field {place + 1} has {len(cell):,} characters, more than {FIELD_LIMIT:,}",
                 "Shorten it, or check for a quotation mark that is never closed.",
             )
 

@@ -74,9 +74,10 @@ def write_refined(
     """Write the copy, all at once or not at all.
 
     CSV stays CSV and Parquet stays Parquet: rows in their order, the cells that were there unchanged (of CSV byte by
-    byte, with quotation, ends of lines and mark), the new column last; rows without a label stay, with an empty new cell. An npz file gets one more array. Of an image folder, a new
-    folder with links (copies on another file system): where the column is ``refined_label`` each image lies under its
-    class; or, where ``out`` ends in .csv, a list of files. IDX, CIFAR and the built-in digits become npz.
+    byte, with quotation, ends of lines and mark), the new column last; rows without a label stay, with an empty new
+    cell. An npz file gets one more array. Of an image folder, a new folder with links (copies on another file system):
+    where the column is ``refined_label`` each image lies under its class; or, where ``out`` ends in .csv, a list of
+    files. IDX, CIFAR and the built-in digits become npz.
 
     Args:
         source: The data set.

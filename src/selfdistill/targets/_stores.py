@@ -211,7 +211,7 @@ class Mapped:
         return {"kind": "memory map", "bytes": self.value.nbytes, "tolerance": 5e-4}
 
 
-def open_mapped(path: Path) -> np.ndarray:
+def open_mapped(path: Path | str) -> np.ndarray:
     """Open soft labels that lie on disk; `issues` reads them in blocks.
 
     Args:
@@ -221,14 +221,17 @@ def open_mapped(path: Path) -> np.ndarray:
         A read-only memory map.
 
     Raises:
-        DataError: Missing, no ``.npy`` file, cut short, or not two axes of floating-point numbers.
+        DataError: Missing, a folder, no ``.npy`` file, cut short, or not two axes of floating-point numbers.
     """
+    if not Path(path).is_file():
+        raise DataError(
+            f"{path} {'is a folder' if Path(path).exists() else 'does not exist'}",
+            "Name the file that holds the soft labels.",
+        )
     try:
         found: np.ndarray = np.lib.format.open_memmap(path, "r")
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist", "Name the file that holds the soft labels.") from error
     except ValueError as error:
-        held = path.stat().st_size
+        held = Path(path).stat().st_size
         raise DataError(
             f"{path} ({held:,} bytes) is damaged, cut short or no .npy file: {error}", "Write it again."
         ) from error
