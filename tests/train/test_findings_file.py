@@ -43,6 +43,22 @@ def test_findings_are_those_of_the_table(run):
     np.testing.assert_allclose(found.p_given, soft[np.arange(20), np.arange(20) % 2], rtol=1e-6)
 
 
+def test_a_changed_bit_of_the_distributions_is_seen(run):
+    path, before = run / "labels.parquet", read_findings(run)
+    whole, group = path.read_bytes(), pq.read_metadata(path).row_group(0)
+    part = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema.startswith("refined_distr"))
+    start, seen, wrong = part.dictionary_page_offset or part.data_page_offset, 0, 0
+    for place in range(start, start + part.total_compressed_size, 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            wrong += not np.array_equal(read_findings(run).p_given, before.p_given)
+        except RunError as error:
+            assert "labels.parquet is damaged" in str(error)
+            seen += 1
+    assert seen > 50
+    assert wrong <= 1  # checksums cover the values; the head of a page has a bit that changes how they are read
+
+
 def test_distributions_are_read_in_blocks(run):
     n, k = 6000, 500
     rng = np.random.default_rng(0)

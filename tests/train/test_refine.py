@@ -314,6 +314,9 @@ def test_a_source_that_has_changed_is_refused(run):
     table.to_csv("songs.csv", index=False)
     with pytest.raises(RunError, match=r"row 4 is 'r4' with label '....', it was 'r4' with"):
         refine(run, Path("new.csv"), how="relabel")
+    Path("songs.csv").unlink()
+    with pytest.raises(RunError, match=r"songs.csv, which run was trained on, is not here. Start this in the folder"):
+        refine(run, Path("new.csv"), how="relabel")
     assert not Path("new.csv").exists()
 
 

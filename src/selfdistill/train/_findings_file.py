@@ -105,7 +105,7 @@ def _given_and_other(path: Path, given: np.ndarray, classes: tuple[str, ...]) ->
     places = {name: k for k, name in enumerate(classes)}
     p_given, p_other = np.empty(len(given), np.float32), np.empty(len(given), np.float32)
     start = 0
-    with _whole(path), pq.ParquetFile(path) as file:
+    with _whole(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         column = np.array([places[name] for name in given])
         for batch in file.iter_batches(max(1, _BLOCK_BYTES // (4 * len(classes))), columns=[_SOFT]):
             soft = np.array(batch.column(0).flatten(), np.float32).reshape(len(batch), len(classes))
@@ -126,7 +126,7 @@ def _table(path: Path, examples: int) -> tuple[Any, tuple[str, ...]]:
         schema = pq.read_schema(path)
         classes = tuple(json.loads((schema.metadata or {})[b"classes"]))
         missing = [name for name in (*_COLUMNS, _SOFT) if name not in schema.names]
-        table = None if missing else pq.read_table(path, columns=list(_COLUMNS))
+        table = None if missing else pq.read_table(path, columns=list(_COLUMNS), page_checksum_verification=True)
     if table is None:
         raise RunError(f"{path} has no column {missing[0]!r}", "Use the version of selfdistill that wrote it.")
     if table.num_rows != examples:

@@ -91,7 +91,11 @@ def _write(found: Findings, out: Path, how: str | None) -> None:
 
 
 def _check_source(run: Path, found: Findings) -> None:
-    """Refuse a source that is no longer what the run was trained on: rows would go astray."""
+    """Refuse a source that is gone or no longer what the run was trained on: rows would go astray."""
+    if found.source not in data.BUILT_IN and not Path(found.source).exists():
+        raise RunError(
+            f"{found.source}, which {run} was trained on, is not here", "Start this in the folder where `fit` was started."
+        )
     ids, labels = data.labelled_rows(found.source, found.options)
     if len(ids) != len(found.ids):
         what = f"it has {len(ids):,} labelled rows, the run had {len(found.ids):,}"

@@ -364,7 +364,7 @@ def _write_labels(path: Path, data: LabelledData, table: LabelTable) -> None:
     }
     kinds = [(name, pa.list_(pa.float32(), len(names)) if c is None else c.type) for name, c in columns.items()]
     schema = pa.schema(kinds, metadata=classes)
-    with atomic(path) as part, pq.ParquetWriter(part, schema) as writer:
+    with atomic(path) as part, pq.ParquetWriter(part, schema, write_page_checksum=True) as writer:
         for rows, soft in blocks(table.distribution, _ROW_GROUP_BYTES):
             flat = pa.FixedSizeListArray.from_arrays(pa.array(soft.reshape(-1)), len(names))
             cut = [flat if c is None else c.slice(rows.start, len(soft)) for c in columns.values()]
