@@ -315,6 +315,7 @@ def _result(data: LabelledData, fitted: Fitted, table: LabelTable) -> dict[str, 
     result: dict[str, Any] = {
         "label_issues": int(table.is_issue.sum()),
         "confused": [[data.classes[unique[i][0]], data.classes[unique[i][1]], int(counts[i])] for i in order],
+        "no_better_label": int((table.is_issue & (table.given == table.refined)).sum()),
         "never_refined_to": [c for i, c in enumerate(data.classes) if not (table.refined == i).any()],
         "estimated_noise": _estimated_noise(data.classes, table.noise),
         "agreement": last["agreement"],
