@@ -146,6 +146,9 @@ def test_other_tables_stay_what_they_are(name):
     else:
         table.to_csv(name, index=False, sep="\t" if "tsv" in name else ",")
     run = trained(name)
+    refine(run, Path("tasks.json"), form="label-studio")
+    notes = {t["data"]["id"]: t["data"]["note"] for t in json.loads(Path("tasks.json").read_text())}
+    assert [notes[i] for i in table["id"]] == table["note"].tolist()
     for how in ("drop", "relabel", "weight"):
         refine(run, Path(f"{how}.{name.partition('.')[2]}"), how=how)
     if name.endswith("parquet"):
@@ -244,6 +247,8 @@ def test_label_studio_aum_and_fiftyone_files_say_what_the_run_found(run):
     refine(run, Path("tasks.json"), form="label-studio")
     tasks = json.loads(Path("tasks.json").read_text())
     assert [t["data"]["id"] for t in tasks] == found.ids[np.argsort(found.quality, kind="stable")].tolist()
+    rows = {row["id"]: row for row in csv.DictReader(Path("songs.csv").read_text().splitlines())}
+    assert all(rows[t["data"]["id"]].items() <= t["data"].items() for t in tasks)  # what is to be looked at
     by_id = {t["data"]["id"]: t["predictions"][0] for t in tasks}
     assert [by_id[i]["result"][0]["value"]["choices"] for i in found.ids] == [[r] for r in found.refined]
     assert all(set(r) == {"id", "from_name", "to_name", "type", "value"} for p in by_id.values() for r in p["result"])

@@ -24,7 +24,7 @@ from selfdistill.data._roles import label_column
 from selfdistill.data._source import known_labels
 from selfdistill.data._write import csv_text, save_arrays
 
-__all__ = ["check_new", "labelled_rows", "write_refined"]
+__all__ = ["check_new", "labelled_cells", "labelled_rows", "write_refined"]
 
 _ENDINGS = {"csv": ".csv or .csv.gz", "parquet": ".parquet", "folder": "no ending (a folder) or .csv (a list)"}
 
@@ -61,6 +61,33 @@ def labelled_rows(source: Path | str, options: ReadOptions) -> tuple[np.ndarray,
     assert found is not None
     found = known_labels(found, options)
     return found.named(), texts(found.labels)
+
+
+def labelled_cells(source: Path | str, options: ReadOptions) -> list[dict[str, str]]:
+    """Read the rows that training saw as they stand in a table.
+
+    Args:
+        source: The data set.
+        options: As for training.
+
+    Returns:
+        For each labelled row its cells by column, texts; nothing where the source is no CSV or Parquet.
+    """
+    form = find_form(source)
+    rows: list[list[str]]
+    if form == "csv":
+        names, *rows = csv_rows(Path(source))
+        labels: Any = [row[names.index(label_column(names, options, str(source))[0])] for row in rows]
+    elif form == "parquet":
+        from selfdistill.data._frames import read_parquet
+
+        table = read_parquet(Path(source))
+        names, labels = table.column_names, table[label_column(table.column_names, options, str(source))[0]]
+        rows = [["" if v is None else str(v) for v in row.values()] for row in table.to_pylist()]
+    else:
+        return []
+    known = [name is not None for name in texts(labels)]
+    return [dict(zip(names, row, strict=True)) for row, there in zip(rows, known, strict=True) if there]
 
 
 def write_refined(

@@ -134,7 +134,7 @@ def blocks(soft: SoftLabels, block_bytes: int = BLOCK_BYTES) -> Generator[tuple[
     Example:
         >>> [(rows.start, part.shape) for rows, part in blocks(np.full((3, 2), 0.5), block_bytes=16)]
         [(0, (2, 2)), (2, (1, 2))]
-    """
+    """  # noqa: DOC502 (raised by what is called)
     n, k = as_soft(soft).shape
     step = rows_per_block(k, block_bytes)
     for start in range(0, n, step):
