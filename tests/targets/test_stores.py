@@ -195,5 +195,5 @@ def test_a_map_is_never_overwritten_and_a_file_cut_short_is_refused(tmp_path):
         open_mapped(path)
     with pytest.raises(DataError, match="does not exist"):
         open_mapped(str(tmp_path / "none.npy"))
-    with pytest.raises(DataError, match="is a folder. Name the file that holds"):
+    with pytest.raises(DataError, match=r"is a folder. Name the file that holds"):
         open_mapped(tmp_path)
