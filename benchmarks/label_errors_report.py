@@ -66,7 +66,7 @@ TRIED_MEANS = """Beside these, cleanlab with five folds has 59.2 / 23.3 on SemEv
 far better than any rival here: wrong labels start high and grow least. But it points the wrong way on the same texts
 with random errors, and we found nothing in a run that tells the two apart: the light's evidence overlaps (decision 9),
 and of both about half a wrong label is expected. The *switch* beats chance on both sets of rules and changes no row
-on which errors are expected; on SemEval with random errors it costs 0.8 / 2.8 points. The default's ranking stays as it was.
+on which errors are expected; on SemEval with random errors it costs 0.8 / 2.8 points. The default's ranking stays.
 """
 
 

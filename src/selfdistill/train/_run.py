@@ -225,7 +225,7 @@ def _realised_noise(data: LabelledData) -> dict[str, Any] | None:
 
 
 def _room(network: nn.Module, data: LabelledData) -> int:
-    """Bytes that a run writes at most: three checkpoints at a time, the model, the table of labels, and 16 MiB."""
+    """Bytes that a run writes at most: three checkpoints at a time, the model, the labels and a map of them, 16 MiB."""
     parameters, n, k = sum(p.numel() for p in network.parameters()), len(data), data.num_classes
     checkpoint = 8 * parameters + n * (22 * k + 48)  # weights and momentum; the default's memories, the dynamics
     return 3 * checkpoint + 4 * parameters + n * (8 * k + 64) + 2**24
