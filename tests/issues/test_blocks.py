@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from selfdistill import SelfDistillClassifier
 from selfdistill._core.errors import DataError
-from selfdistill.issues import blocks
+from selfdistill.issues import blocks, find_issues
 from selfdistill.issues._blocks import as_given, rows_per_block
 
 
@@ -49,6 +50,8 @@ def soft(row, value):
         (soft(1, [np.nan, 0.5, 0.25, 0.25]), "row 1 of the soft labels sums to nan"),
         (soft(4, [np.inf, 0.5, 0.25, 0.25]), "row 4 of the soft labels sums to inf"),
         (soft(2, [1.5, -0.5, 0, 0]), r"row 2 of the soft labels holds -0\.5, but a probability is from 0 to 1"),
+        ([[0.5, 0.5], [0.3]], "the soft labels are no table of numbers: .*. Pass an array"),
+        ([0.5, 0.5], r"shape \(2,\), but must have rows"),
         (np.full(5, 0.2), r"shape \(5,\), but must have rows and at least 2 columns"),
         (np.ones((5, 1)), r"shape \(5, 1\), but must have rows and at least 2 columns"),
     ],
@@ -56,6 +59,16 @@ def soft(row, value):
 def test_what_is_no_distribution_is_refused(rows, words):
     with pytest.raises(DataError, match=words):
         list(blocks(rows, 32))  # two rows a block: positions count over blocks
+    with pytest.raises(DataError, match=words):
+        find_issues([0] * len(rows), rows)
+    with pytest.raises(DataError, match=words):
+        SelfDistillClassifier().find_label_issues(labels=[0] * len(rows), pred_probs=rows)
+
+
+def test_lists_are_taken_as_arrays_are():
+    rows = [[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]]
+    assert find_issues([0, 1, 1], rows).is_issue.tolist() == find_issues([0, 1, 1], np.array(rows)).is_issue.tolist()
+    assert SelfDistillClassifier().find_label_issues(labels=[0, 1, 1], pred_probs=rows)["is_label_issue"].sum() == 1
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -95,19 +99,35 @@ def test_sizes_are_those_of_the_docstrings(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("n", "k", "kind"),
-    [(2**18, 2**10, "float32"), (2**18 + 1, 2**10, "float16"), (2**20, 2**10, "float16"), (2**20 + 1, 2**10, "top-5")],
+    ("n", "k", "kind", "why"),
+    [
+        (2**18, 2**10, "float32", "it takes 1,024 MiB, at most 1,024 MiB"),
+        (2**18 + 1, 2**10, "float16", "float32 would take 1,025 MiB, more than 1,024 MiB"),
+        (2**20, 2**10, "float16", "float32 would take 4,096 MiB, more than 1,024 MiB"),
+        (2**20 + 1, 2**10, "top-5", "float16 would take 2,049 MiB, more than 2,048 MiB, and there is no folder"),
+    ],
 )
-def test_the_store_follows_from_the_size(n, k, kind):
-    assert choose_store(n, k) == kind
+def test_the_store_follows_from_the_size_and_says_why(n, k, kind, why, tmp_path):
+    assert choose_store(n, k) == (kind, why)
+    if kind != "top-5":
+        assert choose_store(n, k, tmp_path)[0] == kind
 
 
-@pytest.mark.parametrize("kind", ["float32", "float16", "top-5"])
-def test_compact_copies_all_rows_over_its_blocks(kind, monkeypatch):
+def test_the_largest_go_to_a_file_where_the_disk_has_room(tmp_path, monkeypatch):
+    half = 2 * (2**20 + 1) * 2**10
+    for free, kind in ((4 * half, "memory map"), (4 * half - 1, "top-5")):
+        monkeypatch.setattr("shutil.disk_usage", lambda path, free=free: shutil._ntuple_diskusage(9 * half, 0, free))
+        assert choose_store(2**20 + 1, 2**10, tmp_path)[0] == kind
+    assert "and the disk has 8,193 MiB free, less than 8,193 MiB" in choose_store(2**20 + 1, 2**10, tmp_path)[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_compact_copies_all_rows_over_its_blocks(kind, monkeypatch, tmp_path):
     monkeypatch.setattr("selfdistill.targets._stores._BLOCK_BYTES", 7 * 4 * K)
     labels, soft = peaked()
-    store = compact(soft, labels, kind)
+    store = compact(soft, labels, kind, tmp_path)
     assert store.describe()["kind"] == kind
+    assert not list(tmp_path.iterdir())  # the file of a memory map has no name
     torch.testing.assert_close(store[:].gather(1, labels[:, None]), soft.gather(1, labels[:, None]), rtol=0, atol=5e-4)
     before = store[:].clone()
     soft.zero_()
@@ -121,6 +141,31 @@ def test_stores_of_memory_are_in_state_dict():
         other = make(kind, labels, None)
         other.load_state_dict(store.state_dict())
         assert torch.equal(other[:], store[:])
+
+
+def test_a_memory_map_takes_no_memory_of_its_own_and_needs_a_folder(tmp_path):
+    labels, soft = peaked()
+    with pytest.raises(SettingError, match=r"a memory map needs a folder, but none is given. Pass folder."):
+        compact(soft, labels, "memory map")
+    code = """if True:
+        import sys, torch
+        from pathlib import Path
+        from selfdistill.targets import compact
+        def own():
+            lines = Path("/proc/self/status").read_text().splitlines()
+            return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+        soft, labels = torch.full((400_000, 100), 0.01), torch.zeros(400_000, dtype=torch.int64)
+        compact(soft[:50_000], labels[:50_000], sys.argv[1], Path(sys.argv[2]))  # the allocator's own
+        before = own()
+        store = compact(soft, labels, sys.argv[1], Path(sys.argv[2]))
+        print(own() - before)
+    """
+    taken = {}
+    for kind in ("float16", "memory map"):
+        done = subprocess.run([sys.executable, "-c", code, kind, tmp_path], capture_output=True, text=True, check=True)
+        taken[kind] = int(done.stdout) / 1024
+    assert taken["float16"] > 60  # 76 MiB
+    assert taken["memory map"] < 25
 
 
 @pytest.mark.parametrize("k", [1, 13])
@@ -149,4 +194,6 @@ def test_a_map_is_never_overwritten_and_a_file_cut_short_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"holds float64 of shape \(5,\), but soft labels are floats with two axes"):
         open_mapped(path)
     with pytest.raises(DataError, match="does not exist"):
-        open_mapped(tmp_path / "none.npy")
+        open_mapped(str(tmp_path / "none.npy"))
+    with pytest.raises(DataError, match=r"is a folder. Name the file that holds"):
+        open_mapped(tmp_path)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -41,6 +43,44 @@ def test_findings_are_those_of_the_table(run):
     np.testing.assert_allclose(found.p_given, soft[np.arange(20), np.arange(20) % 2], rtol=1e-6)
 
 
+def test_a_changed_bit_of_the_distributions_is_seen(run):
+    path, before = run / "labels.parquet", read_findings(run)
+    whole, group = path.read_bytes(), pq.read_metadata(path).row_group(0)
+    part = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema.startswith("refined_distr"))
+    start, seen, wrong = part.dictionary_page_offset or part.data_page_offset, 0, 0
+    for place in range(start, start + part.total_compressed_size, 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            wrong += not np.array_equal(read_findings(run).p_given, before.p_given)
+        except RunError as error:
+            seen += "labels.parquet is damaged" in str(error)
+    assert seen > 50
+    assert wrong <= 1  # checksums cover the values; the head of a page has a bit that changes how they are read
+
+
+def test_distributions_are_read_in_blocks(run):
+    n, k = 6000, 500
+    rng = np.random.default_rng(0)
+    soft, given = rng.dirichlet(np.ones(k), n).astype(np.float32), rng.integers(0, k, n)
+    names = [f"c{i}" for i in range(k)]
+    old = pq.read_table(run / "labels.parquet")
+    columns = {name: np.resize(old[name].to_numpy(), n) for name in old.column_names}
+    columns["given_label"] = np.array(names, dtype=object)[given]
+    columns["refined_distribution"] = pa.FixedSizeListArray.from_arrays(pa.array(soft.reshape(-1)), k)
+    table = pa.table(columns).replace_schema_metadata({"classes": json.dumps(names)})
+    pq.write_table(table, run / "labels.parquet", row_group_size=2500)
+    edit(run, data=json.loads((run / "run.json").read_text())["data"] | {"examples": n})
+    del table, columns
+    tracemalloc.start()
+    found = read_findings(run)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 0.8 * soft.nbytes  # a block of 4 MiB twice, and the vectors; all of it would be 12 MB
+    np.testing.assert_array_equal(found.p_given, soft[np.arange(n), given])
+    soft[np.arange(n), given] = -1
+    np.testing.assert_array_equal(found.p_other, soft.max(1))
+
+
 def test_a_run_of_another_schema_is_refused(run):
     edit(run, schema=99)
     with pytest.raises(RunError, match="has schema 99, but this version reads schema 1"):
@@ -72,6 +112,9 @@ def test_a_table_cut_short_damaged_or_missing_is_refused(run):
         read_findings(run)
     pq.write_table(table.drop_columns("label_quality"), path)
     with pytest.raises(RunError, match="has no column 'label_quality'"):
+        read_findings(run)
+    pq.write_table(table.set_column(1, "given_label", [["c"] * 20]), path)
+    with pytest.raises(RunError, match=r"labels.parquet is damaged: 'c'"):
         read_findings(run)
     path.unlink()
     with pytest.raises(RunError, match=r"labels.parquet is missing. Run `fit` again"):

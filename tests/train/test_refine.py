@@ -113,6 +113,31 @@ def test_rows_without_a_label_stay_as_they_are():
     assert after["refined_label"].isna().to_numpy().nonzero()[0].tolist() == [3, 20]
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", [True, False])
+def test_what_stood_in_a_csv_stays_byte_by_byte(mark, end, last):
+    table = frame()
+    head = ";".join(f'"{name}"' for name in table.columns)
+    notes = ['"two\nlines; ""quoted"""', "", " 01.50 "]
+    table["note"] = [notes[i % 3] for i in range(N)]
+    lines = [";".join(map(str, row)) for row in table.itertuples(index=False)]
+    Path("t.csv").write_bytes((mark + end.join([head, *lines]) + end * last).encode())
+    found = read_findings(trained("t.csv"))
+    assert 0 < found.is_issue.sum() < N
+    weights = [str(p) for p in found.p_given]
+    for how, name, cells in (("relabel", "refined_label", found.relabelled), ("weight", "label_weight", weights)):
+        refine(Path("run"), Path(f"{how}.csv"), how=how)
+        longer = [f"{line};{cell}" for line, cell in zip([head, *lines], [name, *cells], strict=True)]
+        assert Path(f"{how}.csv").read_bytes() == (mark + end.join(longer) + end * last).encode()
+    refine(Path("run"), Path("drop.csv"), how="drop")
+    kept = [line for line, bad in zip(lines, found.is_issue, strict=True) if not bad]
+    whole = last or found.is_issue[-1]  # what ended with a line before ends with it still
+    assert Path("drop.csv").read_bytes() == (mark + end.join([head, *kept]) + end * bool(whole)).encode()
+    refine(Path("run"), Path("other.tsv"), how="relabel")
+    pd.testing.assert_frame_equal(pd.read_csv("other.tsv", sep="\t")[[*table.columns]], pd.read_csv("t.csv", sep=";"))
+
+
 @pytest.mark.parametrize("name", ["t.csv.gz", "t.tsv", "t.parquet"])
 def test_other_tables_stay_what_they_are(name):
     table = frame()
@@ -121,6 +146,9 @@ def test_other_tables_stay_what_they_are(name):
     else:
         table.to_csv(name, index=False, sep="\t" if "tsv" in name else ",")
     run = trained(name)
+    refine(run, Path("tasks.json"), form="label-studio")
+    notes = {t["data"]["id"]: t["data"]["note"] for t in json.loads(Path("tasks.json").read_text())}
+    assert [notes[i] for i in table["id"]] == table["note"].tolist()
     for how in ("drop", "relabel", "weight"):
         refine(run, Path(f"{how}.{name.partition('.')[2]}"), how=how)
     if name.endswith("parquet"):
@@ -219,6 +247,8 @@ def test_label_studio_aum_and_fiftyone_files_say_what_the_run_found(run):
     refine(run, Path("tasks.json"), form="label-studio")
     tasks = json.loads(Path("tasks.json").read_text())
     assert [t["data"]["id"] for t in tasks] == found.ids[np.argsort(found.quality, kind="stable")].tolist()
+    rows = {row["id"]: row for row in csv.DictReader(Path("songs.csv").read_text().splitlines())}
+    assert all(rows[t["data"]["id"]].items() <= t["data"].items() for t in tasks)  # what is to be looked at
     by_id = {t["data"]["id"]: t["predictions"][0] for t in tasks}
     assert [by_id[i]["result"][0]["value"]["choices"] for i in found.ids] == [[r] for r in found.refined]
     assert all(set(r) == {"id", "from_name", "to_name", "type", "value"} for p in by_id.values() for r in p["result"])
@@ -288,6 +318,9 @@ def test_a_source_that_has_changed_is_refused(run):
     table.loc[4, "label"] = "spät" if table.loc[4, "label"] == "früh" else "früh"
     table.to_csv("songs.csv", index=False)
     with pytest.raises(RunError, match=r"row 4 is 'r4' with label '....', it was 'r4' with"):
+        refine(run, Path("new.csv"), how="relabel")
+    Path("songs.csv").unlink()
+    with pytest.raises(RunError, match=r"songs.csv, which run was trained on, is not here. Start this in the folder"):
         refine(run, Path("new.csv"), how="relabel")
     assert not Path("new.csv").exists()
 

@@ -78,6 +78,8 @@ def test_labels_parquet_has_one_row_per_example_in_the_datas_order(blobs, tmp_pa
     assert (names[distribution.argmax(1)] == frame["refined_label"]).all()
     assert frame["is_label_issue"].sum() == record["result"]["label_issues"]
     assert frame["label_quality"].between(0, 1).all()
+    kept = frame["given_label"] == frame["refined_label"]
+    assert (frame["is_label_issue"] & kept).sum() == record["result"]["no_better_label"]
     assert pd.api.types.is_bool_dtype(frame["is_label_issue"])
 
 

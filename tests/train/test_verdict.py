@@ -40,6 +40,15 @@ def test_pairs_beyond_the_fifth_are_summed():
     assert [line.split()[-1] for line in shown.splitlines() if "other pairs" in line] == ["50"]
 
 
+def test_labels_doubted_without_a_better_one_are_no_pairs():
+    shown = text(record(label_issues=5, no_better_label=2))
+    assert "other pairs" not in shown
+    assert next(line for line in shown.splitlines() if "no better label" in line).split()[-1] == "2"
+    shown = text(record(label_issues=1, no_better_label=1, confused=[]))
+    assert "->" not in shown
+    assert "no better label" in shown.splitlines()[1]
+
+
 def test_nothing_wrong_is_said_plainly():
     shown = text(record(label_issues=0, confused=[]))
     assert shown.startswith("None of the 2,000 labels looks wrong\n")

@@ -15,13 +15,14 @@ from selfdistill.data._labelled import LabelledData
 from selfdistill.data._loader import TensorLoader, eval_batches
 from selfdistill.data._options import NewData, ReadOptions
 from selfdistill.data._preprocess import Preprocess
-from selfdistill.data._read import read, read_new, read_test
-from selfdistill.data._refined import check_new, labelled_rows, write_refined
+from selfdistill.data._read import BUILT_IN, read, read_new, read_test
+from selfdistill.data._refined import check_new, labelled_cells, labelled_rows, write_refined
 from selfdistill.data._source import fingerprint
 from selfdistill.data._table import TablePreprocess
 from selfdistill.data._write import write_with_labels
 
 __all__ = [
+    "BUILT_IN",
     "ArrayPreprocess",
     "Augment",
     "Batch",
@@ -41,6 +42,7 @@ __all__ = [
     "from_arrays",
     "from_frame",
     "from_hf",
+    "labelled_cells",
     "labelled_rows",
     "read",
     "read_new",

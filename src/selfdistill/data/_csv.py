@@ -9,7 +9,7 @@ import io
 import zlib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from selfdistill.data._limits import FIELD_LIMIT, ROW_LIMIT, expand_limit, open_
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["csv_delimiter", "csv_rows", "is_csv", "not_text", "read_csv"]
+__all__ = ["csv_delimiter", "csv_mark", "csv_records", "csv_rows", "is_csv", "not_text", "read_csv"]
 
 _CHUNK = 4096
 
@@ -42,18 +42,26 @@ def is_csv(path: Path) -> bool:
 
 @dataclass
 class _Lines:
-    """Lines of a file that keep to the limits; counts what the row under way has taken."""
+    """Lines of a file that keep to the limits; keeps and counts what the row under way has taken."""
 
     path: Path
     file: io.TextIOWrapper
     row: int = 0
     total: int = 0
+    text: list[str] = field(default_factory=list)
+
+    def take(self) -> str:
+        """Give the text of the row that has ended, and begin another."""
+        text = "".join(self.text)
+        self.text, self.row = [], 0
+        return text
 
     def __iter__(self) -> Iterator[str]:
         limit = expand_limit()
         while line := self.file.readline(ROW_LIMIT):
             self.row += len(line)
             self.total += len(line)
+            self.text.append(line)
             if "\0" in line:
                 raise not_text(self.path)
             if self.row >= ROW_LIMIT:
@@ -132,10 +140,10 @@ def _field_limit() -> Generator[None]:
 
 
 def _check_fields(path: Path, line: int, row: list[str]) -> None:
-    for place, field in enumerate(row):
-        if len(field) > FIELD_LIMIT:
+    for place, cell in enumerate(row):
+        if len(cell) > FIELD_LIMIT:
             raise DataError(
-                f"{path}, line {line:,}: field {place + 1} has {len(field):,} characters, more than {FIELD_LIMIT:,}",
+                f"{path}, line {line:,}: field {place + 1} has {len(cell):,} characters, more than {FIELD_LIMIT:,}",
                 "Shorten it, or check for a quotation mark that is never closed.",
             )
 
@@ -146,8 +154,36 @@ def csv_rows(path: Path) -> Iterator[list[str]]:
     Args:
         path: The file.
 
-    Yields:
+    Returns:
         The cells as they stand in the file, without the quotation.
+
+    Raises:
+        DataError: See `csv_records`.
+    """  # noqa: DOC502 (raised by what is called)
+    return (row for row, _ in csv_records(path))
+
+
+def csv_mark(path: Path) -> str:
+    """Give the mark that some programs put before the first cell, to say that a file is UTF-8.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The mark, or nothing.
+    """
+    with open_bytes(path) as raw:
+        return "\ufeff" if raw.read(3) == codecs.BOM_UTF8 else ""
+
+
+def csv_records(path: Path) -> Iterator[tuple[list[str], str]]:
+    """Read the rows, the header first, each with the text that it stands in; empty lines are left out.
+
+    Args:
+        path: The file.
+
+    Yields:
+        The cells without the quotation, and their text with the end of line, if it has one.
 
     Raises:
         DataError: The file is empty, damaged, not UTF-8, has rows of different length, or a huge field.
@@ -161,7 +197,7 @@ def csv_rows(path: Path) -> Iterator[list[str]]:
             for row in reader:
                 if lines.row > FIELD_LIMIT:
                     _check_fields(path, reader.line_num, row)
-                lines.row = 0
+                text = lines.take()
                 if not row:
                     continue
                 width = width or len(row)
@@ -170,7 +206,7 @@ def csv_rows(path: Path) -> Iterator[list[str]]:
                         f"{path}, line {reader.line_num:,}: {len(row)} fields, but the header has {width}",
                         "Quote fields that hold the separator, and give every row as many fields as the header.",
                     )
-                yield row
+                yield row, text
         except csv.Error as error:
             raise DataError(
                 f"{path}, line {reader.line_num:,}: {error}",

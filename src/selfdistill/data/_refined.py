@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import shutil
 import tempfile
@@ -14,7 +15,7 @@ import numpy as np
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
-from selfdistill.data._csv import csv_delimiter, csv_rows, is_csv
+from selfdistill.data._csv import csv_delimiter, csv_mark, csv_records, csv_rows, is_csv
 from selfdistill.data._labels import text_of, texts
 from selfdistill.data._npz import LABEL_KEYS, find_key, read_npz
 from selfdistill.data._options import ReadOptions
@@ -23,7 +24,7 @@ from selfdistill.data._roles import label_column
 from selfdistill.data._source import known_labels
 from selfdistill.data._write import csv_text, save_arrays
 
-__all__ = ["check_new", "labelled_rows", "write_refined"]
+__all__ = ["check_new", "labelled_cells", "labelled_rows", "write_refined"]
 
 _ENDINGS = {"csv": ".csv or .csv.gz", "parquet": ".parquet", "folder": "no ending (a folder) or .csv (a list)"}
 
@@ -62,6 +63,33 @@ def labelled_rows(source: Path | str, options: ReadOptions) -> tuple[np.ndarray,
     return found.named(), texts(found.labels)
 
 
+def labelled_cells(source: Path | str, options: ReadOptions) -> list[dict[str, str]]:
+    """Read the rows that training saw as they stand in a table.
+
+    Args:
+        source: The data set.
+        options: As for training.
+
+    Returns:
+        For each labelled row its cells by column, texts; nothing where the source is no CSV or Parquet.
+    """
+    form = find_form(source)
+    rows: list[list[str]]
+    if form == "csv":
+        names, *rows = csv_rows(Path(source))
+        labels: Any = [row[names.index(label_column(names, options, str(source))[0])] for row in rows]
+    elif form == "parquet":
+        from selfdistill.data._frames import read_parquet
+
+        table = read_parquet(Path(source))
+        names, labels = table.column_names, table[label_column(table.column_names, options, str(source))[0]]
+        rows = [["" if v is None else str(v) for v in row.values()] for row in table.to_pylist()]
+    else:
+        return []
+    known = [name is not None for name in texts(labels)]
+    return [dict(zip(names, row, strict=True)) for row, there in zip(rows, known, strict=True) if there]
+
+
 def write_refined(
     source: Path | str,
     options: ReadOptions,
@@ -72,10 +100,11 @@ def write_refined(
 ) -> Path:
     """Write the copy, all at once or not at all.
 
-    CSV stays CSV and Parquet stays Parquet: rows in their order, the cells that were there unchanged, the new column
-    last; rows without a label stay, with an empty new cell. An npz file gets one more array. Of an image folder, a new
-    folder with links (copies on another file system): where the column is ``refined_label`` each image lies under its
-    class; or, where ``out`` ends in .csv, a list of files. IDX, CIFAR and the built-in digits become npz.
+    CSV stays CSV and Parquet stays Parquet: rows in their order, the cells that were there unchanged (of CSV byte by
+    byte, with quotation, ends of lines and mark), the new column last; rows without a label stay, with an empty new
+    cell. An npz file gets one more array. Of an image folder, a new folder with links (copies on another file system):
+    where the column is ``refined_label`` each image lies under its class; or, where ``out`` ends in .csv, a list of
+    files. IDX, CIFAR and the built-in digits become npz.
 
     Args:
         source: The data set.
@@ -134,16 +163,29 @@ def _write_csv(
         _check_name(header, column[0], source)
     known = [text_of(row[place]) is not None for row in rows]
     stay = [True] * len(known) if keep is None else _spread(known, keep.tolist(), True)
-    added = None if column is None else _spread(known, map(str, column[1]), "")
+    added = None if column is None else [column[0], *_spread(known, map(str, column[1]), "")]
     delimiter = "\t" if out.name.lower().removesuffix(".gz").endswith(".tsv") else csv_delimiter(source)
+    same = delimiter == csv_delimiter(source)
     with atomic(out) as part, part.open("wb") as raw, csv_text(raw, out) as file:
-        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
-        writer.writerow(header if column is None else [*header, column[0]])
-        rows = csv_rows(source)
-        next(rows)
-        for number, row in enumerate(rows):
-            if stay[number]:
-                writer.writerow(row if added is None else [*row, added[number]])
+        file.write(csv_mark(source) if same else "")
+        for number, (row, text) in enumerate(csv_records(source)):
+            if number == 0 or stay[number - 1]:
+                cell = None if added is None else added[number]
+                file.write(_line(row, text if same else None, cell, delimiter))
+
+
+def _line(row: list[str], text: str | None, cell: str | None, delimiter: str) -> str:
+    """Add a cell to a row, whose text stays as it is; without a text, the row is written anew."""
+    made = io.StringIO()
+    writer = csv.writer(made, delimiter=delimiter, lineterminator="")
+    if text is None:
+        writer.writerow(row if cell is None else [*row, cell])
+        return made.getvalue() + "\n"
+    if cell is None:
+        return text
+    writer.writerow(["", cell])
+    body = text.rstrip("\r\n")
+    return body + made.getvalue() + text[len(body) :]
 
 
 def _write_parquet(

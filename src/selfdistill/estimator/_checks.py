@@ -53,7 +53,7 @@ def encode_labels(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     except TypeError as error:
         raise DataError(f"the labels cannot be sorted: {error}", "Use labels of one type.") from error
     if len(classes) < 2:
-        raise DataError(f"the labels hold only the class {classes[0]!r}, but training needs at least 2 classes")
+        raise DataError(f"the labels hold only the class {str(classes[0])!r}, but training needs at least 2 classes")
     return classes, codes.astype(np.int64)
 
 

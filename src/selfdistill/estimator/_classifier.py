@@ -277,7 +277,7 @@ def _without(data: LabelledData, left_out: np.ndarray) -> LabelledData:
     if len(classes) < 2:
         raise DataError(
             f"without {int(left_out.sum()):,} label issues of {len(left_out):,}, "
-            f"{f'only the class {classes[0]!r} is left' if classes else 'no example is left'}",
+            f"{f'only the class {str(classes[0])!r} is left' if classes else 'no example is left'}",
             "Leave fewer examples out.",
         )
     return replace(data, inputs=data.inputs[keep], labels=labels, ids=data.ids[keep.numpy()])

@@ -10,7 +10,7 @@ import pandas as pd
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.estimator._checks import encode_labels, on_host, without_missing
-from selfdistill.issues import LabelTable, find_issues
+from selfdistill.issues import LabelTable, as_soft, find_issues
 
 if TYPE_CHECKING:
     from typing import Self
@@ -147,6 +147,7 @@ class CleanlabNames:
         if pred_probs is None:
             self.fit(X, labels)
         else:
+            pred_probs = as_soft(on_host(pred_probs))
             self._classes, codes = _codes(without_missing(on_host(labels)), pred_probs.shape[1])
             self._table, self._given_issues = find_issues(codes, pred_probs), None
         found = self._frame()

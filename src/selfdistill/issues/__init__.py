@@ -1,7 +1,7 @@
 """From given labels and soft labels to a ranking, flagged errors, refined labels, and a warning light."""
 
 from selfdistill.issues._applicability import Applicability, Evidence, applicability, judge
-from selfdistill.issues._blocks import BLOCK_BYTES, SoftLabels, blocks
+from selfdistill.issues._blocks import BLOCK_BYTES, SoftLabels, as_soft, blocks
 from selfdistill.issues._cut_off import flag
 from selfdistill.issues._northcutt2021joint import NoiseEstimate
 from selfdistill.issues._table import LabelTable, find_issues, label_table
@@ -17,6 +17,7 @@ __all__ = [
     "NoiseEstimate",
     "SoftLabels",
     "applicability",
+    "as_soft",
     "blocks",
     "compare_with_truth",
     "find_issues",

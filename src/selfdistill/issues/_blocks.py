@@ -11,7 +11,7 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 
-__all__ = ["BLOCK_BYTES", "TOLERANCE", "SoftLabels", "as_given", "blocks", "rows_per_block"]
+__all__ = ["BLOCK_BYTES", "TOLERANCE", "SoftLabels", "as_given", "as_soft", "blocks", "rows_per_block"]
 
 BLOCK_BYTES = 2**22
 """Bytes of one block as float32; what works on it takes a few times as much."""
@@ -89,6 +89,34 @@ Encode the labels in the order of the columns.
     return array.astype(np.int64)
 
 
+def as_soft(soft: Any) -> SoftLabels:
+    """Check the shape of soft labels; lists become an array, what else has a shape is taken as it is.
+
+    Args:
+        soft: ``[n, K]``.
+
+    Returns:
+        The soft labels.
+
+    Raises:
+        DataError: Not two axes of numbers, or fewer than two classes.
+
+    Example:
+        >>> as_soft([[0.5, 0.5]]).shape
+        (1, 2)
+    """
+    try:
+        found: SoftLabels = soft if hasattr(soft, "shape") else np.asarray(soft, np.float32)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the soft labels are no table of numbers: {error}", "Pass an array [n, K].") from error
+    if len(found.shape) != 2 or found.shape[1] < 2:
+        raise DataError(
+            f"the soft labels have shape {tuple(found.shape)}, but must have rows and at least 2 columns",
+            "Pass one probability per example and class.",
+        )
+    return found
+
+
 def blocks(soft: SoftLabels, block_bytes: int = BLOCK_BYTES) -> Generator[tuple[slice, np.ndarray]]:
     """Go through soft labels; each row is divided by its sum, which rounding may have moved from 1.
 
@@ -106,13 +134,8 @@ def blocks(soft: SoftLabels, block_bytes: int = BLOCK_BYTES) -> Generator[tuple[
     Example:
         >>> [(rows.start, part.shape) for rows, part in blocks(np.full((3, 2), 0.5), block_bytes=16)]
         [(0, (2, 2)), (2, (1, 2))]
-    """
-    if len(soft.shape) != 2 or soft.shape[1] < 2:
-        raise DataError(
-            f"the soft labels have shape {tuple(soft.shape)}, but must have rows and at least 2 columns",
-            "Pass one probability per example and class.",
-        )
-    n, k = soft.shape
+    """  # noqa: DOC502 (raised by what is called)
+    n, k = as_soft(soft).shape
     step = rows_per_block(k, block_bytes)
     for start in range(0, n, step):
         rows = slice(start, min(start + step, n))

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from selfdistill._core.errors import DataError
-from selfdistill.issues._blocks import BLOCK_BYTES, SoftLabels, as_given, blocks
+from selfdistill.issues._blocks import BLOCK_BYTES, SoftLabels, as_given, as_soft, blocks
 from selfdistill.issues._cut_off import flag
 from selfdistill.issues._northcutt2021joint import NoiseEstimate
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
@@ -133,6 +133,7 @@ def find_issues(
         >>> table.is_issue.tolist(), table.noise.counts.round(1).tolist()
         ([False, True, False], [[0.9, 0.9], [0.1, 1.1]])
     """  # noqa: DOC502 (raised by what is called)
+    distribution = as_soft(distribution)
     n, k = distribution.shape
     given = as_given(given, n, k)
     keep = np.empty((n, k), np.float32) if isinstance(distribution, Tensor) else None

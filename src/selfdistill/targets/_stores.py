@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any, Protocol, final
 
@@ -10,13 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from selfdistill._core.errors import DataError, SettingError
+from selfdistill._core.files import room_for
 
 __all__ = ["Dense", "Mapped", "SoftStore", "TopK", "choose_store", "compact", "open_mapped"]
 
 DENSE_BYTES = 2**30
 """Up to this size soft labels stay float32."""
 HALF_BYTES = 2**31
-"""Up to this size, in sixteen bits, they are kept so; above, the largest few."""
+"""Up to this size, in sixteen bits, they are kept so; above, in a file, or the largest few."""
+_DISK_SHARE = 4
+"""A file of soft labels is made where this many times its size is free: ``labels.parquet`` is to follow."""
 _BLOCK_BYTES = 2**22
 
 
@@ -165,18 +171,27 @@ class Mapped:
     """Every probability, as float16 in a file; only the rows that are read come into memory.
 
     Args:
-        path: An ``.npy`` file, which must not exist.
+        path: An ``.npy`` file, which must not exist; or a folder, which then holds a file without a name that is gone
+            with the store, however the process ends.
         n: Examples.
         k: Classes.
 
     Raises:
         DataError: The file exists.
+        ResourceError: The disk is full.
     """
 
     def __init__(self, path: Path, n: int, k: int) -> None:
-        if path.exists():
+        self.value: np.ndarray
+        if path.is_dir():
+            with room_for(path / "soft labels"), tempfile.TemporaryFile(dir=path) as file:
+                if hasattr(os, "posix_fallocate"):  # to write into a file with holes on a full disk kills the process
+                    os.posix_fallocate(file.fileno(), 0, 2 * n * k)
+                self.value = np.memmap(file, np.float16, "w+", shape=(n, k))
+        elif path.exists():
             raise DataError(f"{path} exists already", "Choose another file for the soft labels.")
-        self.value: np.ndarray = np.lib.format.open_memmap(path, "w+", np.float16, (n, k))
+        else:
+            self.value = np.lib.format.open_memmap(path, "w+", np.float16, (n, k))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -196,7 +211,7 @@ class Mapped:
         return {"kind": "memory map", "bytes": self.value.nbytes, "tolerance": 5e-4}
 
 
-def open_mapped(path: Path) -> np.ndarray:
+def open_mapped(path: Path | str) -> np.ndarray:
     """Open soft labels that lie on disk; `issues` reads them in blocks.
 
     Args:
@@ -206,14 +221,17 @@ def open_mapped(path: Path) -> np.ndarray:
         A read-only memory map.
 
     Raises:
-        DataError: Missing, no ``.npy`` file, cut short, or not two axes of floating-point numbers.
+        DataError: Missing, a folder, no ``.npy`` file, cut short, or not two axes of floating-point numbers.
     """
+    if not Path(path).is_file():
+        raise DataError(
+            f"{path} {'is a folder' if Path(path).exists() else 'does not exist'}",
+            "Name the file that holds the soft labels.",
+        )
     try:
         found: np.ndarray = np.lib.format.open_memmap(path, "r")
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist", "Name the file that holds the soft labels.") from error
     except ValueError as error:
-        held = path.stat().st_size
+        held = Path(path).stat().st_size
         raise DataError(
             f"{path} ({held:,} bytes) is damaged, cut short or no .npy file: {error}", "Write it again."
         ) from error
@@ -225,45 +243,71 @@ def open_mapped(path: Path) -> np.ndarray:
     return found
 
 
-def choose_store(n: int, k: int) -> str:
+def choose_store(n: int, k: int, folder: Path | None = None) -> tuple[str, str]:
     """Choose by size how soft labels are kept.
 
     Args:
         n: Examples.
         k: Classes.
+        folder: Where a file may lie.
 
     Returns:
-        ``"float32"`` where that takes up to 1 GiB, ``"float16"`` where that takes up to 2 GiB, else ``"top-5"``.
+        The kind: ``"float32"`` where that takes up to 1 GiB; ``"float16"`` where that takes up to 2 GiB; else
+        ``"memory map"``, the same numbers in a file, where there is a folder with room for it and for what follows;
+        else ``"top-5"``. And why, in a few words.
 
     Example:
-        >>> choose_store(50_000, 10), choose_store(1_000_000, 500), choose_store(1_280_000, 1000)
-        ('float32', 'float16', 'top-5')
+        >>> choose_store(50_000, 10)
+        ('float32', 'it takes 2 MiB, at most 1,024 MiB')
+        >>> choose_store(1_000_000, 500)[0], choose_store(1_280_000, 1000)[0]
+        ('float16', 'top-5')
     """
-    if 4 * n * k <= DENSE_BYTES:
-        return "float32"
-    return "float16" if 2 * n * k <= HALF_BYTES else "top-5"
+    full, half = 4 * n * k, 2 * n * k
+    if full <= DENSE_BYTES:
+        return "float32", f"it takes {_mib(full)}, at most {_mib(DENSE_BYTES)}"
+    if half <= HALF_BYTES:
+        return "float16", f"float32 would take {_mib(full)}, more than {_mib(DENSE_BYTES)}"
+    why = f"float16 would take {_mib(half)}, more than {_mib(HALF_BYTES)}"
+    if folder is None:
+        return "top-5", f"{why}, and there is no folder"
+    free = shutil.disk_usage(folder).free
+    if free < _DISK_SHARE * half:
+        return "top-5", f"{why}, and the disk has {_mib(free)} free, less than {_mib(_DISK_SHARE * half)}"
+    return "memory map", f"{why}; the disk has room"
 
 
-def compact(soft: Tensor, labels: Tensor, kind: str | None = None) -> Dense | TopK:
+def _mib(size: int) -> str:
+    return f"{-(-size // 2**20):,} MiB"
+
+
+def compact(soft: Tensor, labels: Tensor, kind: str | None = None, folder: Path | None = None) -> Dense | TopK | Mapped:
     """Copy soft labels into the store that fits their size, a block of rows at a time.
 
     Args:
         soft: ``[n, K]``, rows sum to 1.
         labels: Given labels, int64 ``[n]``.
-        kind: ``"float32"``, ``"float16"`` or ``"top-5"``; by itself `choose_store`'s.
+        kind: ``"float32"``, ``"float16"``, ``"top-5"`` or ``"memory map"``; by itself `choose_store`'s.
+        folder: Where the file of a memory map lies; it is gone with the store.
 
     Returns:
         The store, on the CPU.
+
+    Raises:
+        SettingError: A memory map without a folder.
 
     Example:
         >>> compact(torch.full((2, 4), 0.25), torch.tensor([0, 1])).describe()["kind"]
         'float32'
     """
     n, k = soft.shape
-    kind = kind or choose_store(n, k)
-    store: Dense | TopK
+    kind = kind or choose_store(n, k, folder)[0]
+    store: Dense | TopK | Mapped
     if kind.startswith("top-"):
         store = TopK(labels.cpu(), k, k=min(int(kind.removeprefix("top-")), k))
+    elif kind == "memory map":
+        if folder is None:
+            raise SettingError("a memory map needs a folder, but none is given", "Pass folder.")
+        store = Mapped(folder, n, k)
     else:
         store = Dense(n, k, dtype=torch.float16 if kind == "float16" else torch.float32)
     step = max(1, _BLOCK_BYTES // (4 * k))

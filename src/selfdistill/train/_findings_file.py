@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +17,9 @@ from selfdistill.data import ReadOptions
 
 __all__ = ["Findings", "read_findings"]
 
-_COLUMNS = (
-    "id",
-    "given_label",
-    "refined_label",
-    "refined_confidence",
-    "refined_distribution",
-    "label_quality",
-    "is_label_issue",
-)
+_SOFT = "refined_distribution"  # K times as large as the others: it is read in blocks
+_COLUMNS = ("id", "given_label", "refined_label", "refined_confidence", "label_quality", "is_label_issue")
+_BLOCK_BYTES = 2**22
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,12 +82,7 @@ def read_findings(run: Path) -> Findings:
     said: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in described["read"].items()}
     table, classes = _table(run / "labels.parquet", described["examples"])
     given = table["given_label"].to_numpy()
-    soft = np.stack(table["refined_distribution"].to_numpy()).astype(np.float32)
-    places = {name: k for k, name in enumerate(classes)}
-    column = np.array([places[name] for name in given])
-    rows = np.arange(len(given))
-    p_given = soft[rows, column]
-    soft[rows, column] = -1
+    p_given, p_other = _given_and_other(run / "labels.parquet", given, classes)
     return Findings(
         source=described["source"],
         options=ReadOptions(**said),
@@ -103,26 +94,52 @@ def read_findings(run: Path) -> Findings:
         quality=table["label_quality"].to_numpy(),
         is_issue=table["is_label_issue"].to_numpy(),
         p_given=p_given,
-        p_other=soft.max(1),
+        p_other=p_other,
     )
 
 
+def _given_and_other(path: Path, given: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Read the probability of the given label and that of the likeliest other, a block of rows at a time."""
+    import pyarrow.parquet as pq
+
+    places = {name: k for k, name in enumerate(classes)}
+    p_given, p_other = np.empty(len(given), np.float32), np.empty(len(given), np.float32)
+    start = 0
+    with _whole(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        column = np.array([places[name] for name in given])
+        for batch in file.iter_batches(max(1, _BLOCK_BYTES // (4 * len(classes))), columns=[_SOFT]):
+            soft = np.array(batch.column(0).flatten(), np.float32).reshape(len(batch), len(classes))
+            rows, place = slice(start, start + len(batch)), np.arange(len(batch))
+            p_given[rows] = soft[place, column[rows]]
+            soft[place, column[rows]] = -1
+            p_other[rows] = soft.max(1)
+            start += len(batch)
+    return p_given, p_other
+
+
 def _table(path: Path, examples: int) -> tuple[Any, tuple[str, ...]]:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not path.is_file():
         raise RunError(f"{path} is missing", "Run `fit` again.")
-    try:
-        table = pq.read_table(path)
-        classes = tuple(json.loads((table.schema.metadata or {})[b"classes"]))
-    except (pa.ArrowInvalid, OSError, KeyError, ValueError) as error:
-        raise RunError(f"{path} is damaged: {one_line(error)}", "Run `fit` again.") from error
-    missing = [name for name in _COLUMNS if name not in table.column_names]
-    if missing:
+    with _whole(path):
+        schema = pq.read_schema(path)
+        classes = tuple(json.loads((schema.metadata or {})[b"classes"]))
+        missing = [name for name in (*_COLUMNS, _SOFT) if name not in schema.names]
+        table = None if missing else pq.read_table(path, columns=list(_COLUMNS), page_checksum_verification=True)
+    if table is None:
         raise RunError(f"{path} has no column {missing[0]!r}", "Use the version of selfdistill that wrote it.")
     if table.num_rows != examples:
         raise RunError(
             f"{path} holds {table.num_rows:,} rows, but the run had {examples:,} examples", "Run `fit` again."
         )
     return table.to_pandas(), classes
+
+
+@contextmanager
+def _whole(path: Path) -> Generator[None]:
+    """Tell a damaged file in one line."""
+    try:
+        yield
+    except (OSError, KeyError, ValueError) as error:  # what pyarrow raises are among them
+        raise RunError(f"{path} is damaged: {one_line(error)}", "Run `fit` again.") from error

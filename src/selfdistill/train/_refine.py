@@ -70,8 +70,9 @@ def refine(run: Path, out: Path, *, how: str | None = None, form: str | None = N
         raise SettingError(f"--format {form!r} does not exist", f"Choose one of: {', '.join(EXPORTS)}.")
     found = read_findings(run)
     check_new(found.source, out)
-    if form is None:
+    if form in {None, "label-studio"}:  # the other forms do not look at it
         _check_source(run, found)
+    if form is None:
         _write(found, out, how)
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +92,12 @@ def _write(found: Findings, out: Path, how: str | None) -> None:
 
 
 def _check_source(run: Path, found: Findings) -> None:
-    """Refuse a source that is no longer what the run was trained on: rows would go astray."""
+    """Refuse a source that is gone or no longer what the run was trained on: rows would go astray."""
+    if found.source not in data.BUILT_IN and not Path(found.source).exists():
+        raise RunError(
+            f"{found.source}, which {run} was trained on, is not here",
+            "Start this in the folder where `fit` was started.",
+        )
     ids, labels = data.labelled_rows(found.source, found.options)
     if len(ids) != len(found.ids):
         what = f"it has {len(ids):,} labelled rows, the run had {len(found.ids):,}"
@@ -107,10 +113,15 @@ def _check_source(run: Path, found: Findings) -> None:
 
 
 def _label_studio(found: Findings, path: Path) -> None:
-    """Tasks with pre-annotations, the most doubtful first; ``choices`` named ``label`` on an object named ``item``."""
+    """Tasks with pre-annotations, the most doubtful first; ``choices`` named ``label`` on an object named ``item``.
+
+    ``data`` holds what is to be looked at: the path of an image, the cells of a table's row by column.
+    """
+    cells = data.labelled_cells(found.source, found.options) or [{}] * len(found.ids)
     tasks: list[dict[str, Any]] = [
         {
-            "data": {"id": found.ids[i], "given_label": found.given[i], "label_quality": float(found.quality[i])}
+            "data": cells[i]
+            | {"id": found.ids[i], "given_label": found.given[i], "label_quality": float(found.quality[i])}
             | ({"image": found.ids[i]} if Path(found.source).is_dir() else {}),
             "predictions": [
                 {

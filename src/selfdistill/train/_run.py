@@ -21,9 +21,9 @@ from selfdistill._core.memory import enough_memory
 from selfdistill._core.record import environment, read_record, write_record
 from selfdistill.data import LabelledData, augment_for
 from selfdistill.issues import LabelTable, NoiseEstimate, applicability, blocks, compare_with_truth, label_table
-from selfdistill.targets import compact
 from selfdistill.train._fit import LESS_MEMORY, Fitted, fit, network_spec
 from selfdistill.train._methods import method_of
+from selfdistill.targets import choose_store, compact
 from selfdistill.train._model_file import Model, save_model
 from selfdistill.train._settings import Settings
 
@@ -142,13 +142,14 @@ def _train(
     except SettingError as error:  # the loss is no number: going on would not help
         _write(out, record | {"status": "failed", "error": str(error)})
         raise
-    soft = compact(fitted.targets.refined(), data.labels)
+    kind, why = choose_store(len(data), data.num_classes, out)
+    soft = compact(fitted.targets.refined(), data.labels, kind, out)
     table = label_table(soft, fitted.dynamics, counts=fitted.counts)
     record |= {
         "status": "finished",
         "curves": {name: [epoch[name] for epoch in fitted.curves] for name in fitted.curves[0]},
         "warnings": [*record["warnings"], *fitted.warnings],
-        "result": _result(data, fitted, table) | {"soft_labels": soft.describe()},
+        "result": _result(data, fitted, table) | {"soft_labels": soft.describe() | {"why": why}},
         "trust": _trust(data, fitted, table),
     }
     if rank() == 0:
@@ -224,7 +225,7 @@ def _realised_noise(data: LabelledData) -> dict[str, Any] | None:
 
 
 def _room(network: nn.Module, data: LabelledData) -> int:
-    """Bytes that a run writes at most: three checkpoints at a time, the model, the table of labels, and 16 MiB."""
+    """Bytes that a run writes at most: three checkpoints at a time, the model, the labels and a map of them, 16 MiB."""
     parameters, n, k = sum(p.numel() for p in network.parameters()), len(data), data.num_classes
     checkpoint = 8 * parameters + n * (22 * k + 48)  # weights and momentum; the default's memories, the dynamics
     return 3 * checkpoint + 4 * parameters + n * (8 * k + 64) + 2**24
@@ -314,6 +315,7 @@ def _result(data: LabelledData, fitted: Fitted, table: LabelTable) -> dict[str, 
     result: dict[str, Any] = {
         "label_issues": int(table.is_issue.sum()),
         "confused": [[data.classes[unique[i][0]], data.classes[unique[i][1]], int(counts[i])] for i in order],
+        "no_better_label": int((table.is_issue & (table.given == table.refined)).sum()),
         "never_refined_to": [c for i, c in enumerate(data.classes) if not (table.refined == i).any()],
         "estimated_noise": _estimated_noise(data.classes, table.noise),
         "agreement": last["agreement"],
@@ -363,7 +365,7 @@ def _write_labels(path: Path, data: LabelledData, table: LabelTable) -> None:
     }
     kinds = [(name, pa.list_(pa.float32(), len(names)) if c is None else c.type) for name, c in columns.items()]
     schema = pa.schema(kinds, metadata=classes)
-    with atomic(path) as part, pq.ParquetWriter(part, schema) as writer:
+    with atomic(path) as part, pq.ParquetWriter(part, schema, write_page_checksum=True) as writer:
         for rows, soft in blocks(table.distribution, _ROW_GROUP_BYTES):
             flat = pa.FixedSizeListArray.from_arrays(pa.array(soft.reshape(-1)), len(names))
             cut = [flat if c is None else c.slice(rows.start, len(soft)) for c in columns.values()]

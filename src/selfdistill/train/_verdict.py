@@ -64,7 +64,8 @@ def _suspects(record: Mapping[str, Any]) -> list[str]:
     if not found:
         lines = [f"None of the {n:,} labels looks wrong"]
     else:
-        lines = [f"{found:,} of {n:,} labels {verb} wrong ({_percent(found / n)})", *_pairs(result["confused"], found)]
+        first = f"{found:,} of {n:,} labels {verb} wrong ({_percent(found / n)})"
+        lines = [first, *_pairs(result["confused"], found, result.get("no_better_label", 0))]
     if found > n / 2:
         lines.append("  More than half: look at some of them before you trust the refined labels.")
     empty = result.get("never_refined_to") or []
@@ -82,14 +83,16 @@ def _trust(light: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-def _pairs(confused: list[list[Any]], found: int) -> list[str]:
+def _pairs(confused: list[list[Any]], found: int, kept: int) -> list[str]:
+    """List pairs of labels; those that are doubted without a better one stand apart."""
     shown = confused[:_PAIRS]
     width = max(len(str(name)) for pair in [*shown, ["given", "refined"]] for name in pair[:2])
     width = min(max(width, 7), 30)
     lines = [f"  {'given':<{width}}  ->  {'refined':<{width}}  {'count':>7}"]
     lines += [f"  {_cut(a, width):<{width}}  ->  {_cut(b, width):<{width}}  {count:>7,}" for a, b, count in shown]
-    rest = found - sum(count for _, _, count in shown)
-    return [*lines, *([f"  {'other pairs':<{2 * width + 6}}  {rest:>7,}"] if rest else [])]
+    rest = found - kept - sum(count for _, _, count in shown)
+    more = {"other pairs": rest, "no better label": kept}
+    return [*lines[not shown :], *(f"  {name:<{2 * width + 6}}  {count:>7,}" for name, count in more.items() if count)]
 
 
 def _training(record: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
@@ -101,6 +104,9 @@ def _training(record: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]
             last, best, at = _percent(value["last"]), _percent(value["best"]), value["best_epoch"] + 1
             what = name.removesuffix("_accuracy").capitalize()
             lines.append(f"  {what} accuracy {last} after the last epoch (best: {best}, epoch {at})")
+    kept = result.get("soft_labels", {})
+    if "why" in kept:
+        lines.append(f"  Soft labels kept as {kept['kind']}: {kept['why']}")
     return lines
 
 
