@@ -29,18 +29,18 @@ ROWS = (
 EARLY = 4
 
 
-def rankings(own: np.ndarray, other: np.ndarray, quality: np.ndarray, q: np.ndarray, wrong: float) -> dict[str, Any]:
+def rankings(own: np.ndarray, other: np.ndarray, geometric: np.ndarray, q: np.ndarray, wrong: float) -> dict[str, Any]:
     """Make them, low = bad, from log-probabilities ``[epochs, n]`` of the given and the likeliest other label."""
     margin = own - other
     half = margin[len(margin) // 2 :].mean(0)
     return {
-        "label_quality": quality,
+        "geometric mean": geometric,
         "q": q,
         "c": own.mean(0),
         "mean margin": margin.mean(0),
         "last margin": margin[-1],
         "gain of margin": half - margin[:EARLY].mean(0),
-        "switch": quality if wrong >= 0.5 else margin.mean(0),
+        "label_quality": geometric if wrong >= 0.5 else margin.mean(0),
     }
 
 
@@ -75,7 +75,8 @@ def measure(row: dict[str, Any], seed: int, folder: Path) -> dict[str, Any]:
     table = label_table(fitted.targets.refined(), fitted.dynamics, counts=fitted.counts)
     own, other = np.stack(seen, 1)
     wrong = (part.labels != part.truth).numpy()
-    made = rankings(own, other, table.quality, table.p_given, table.noise.wrong)
+    geometric = np.sqrt(table.p_given * fitted.dynamics.mean_given().numpy())
+    made = rankings(own, other, geometric, table.p_given, table.noise.wrong)
     scores = {k: [float(f(wrong, -v)) for f in (roc_auc_score, average_precision_score)] for k, v in made.items()}
     return {"wrong": int(wrong.sum()), "expected_wrong": table.noise.wrong, "scores": scores}
 

@@ -22,8 +22,8 @@ def test_rankings_equal_a_loop_over_epochs():
         assert made["gain of margin"][i] == pytest.approx(late - early)
         assert made["mean margin"][i] == pytest.approx(sum(margins) / 10)
         assert made["last margin"][i] == pytest.approx(margins[-1])
-    assert np.array_equal(made["switch"], made["mean margin"])
-    assert np.array_equal(rankings(own, other, quality, q, wrong=0.5)["switch"], quality)
+    assert np.array_equal(made["label_quality"], made["mean margin"])
+    assert np.array_equal(rankings(own, other, quality, q, wrong=0.5)["label_quality"], quality)
 
 
 def test_the_table_holds_the_means_of_the_records():

@@ -101,3 +101,14 @@ def test_counts_of_other_labels_are_refused():
     soft = np.tile([0.9, 0.1], (10, 1))
     with pytest.raises(DataError, match=r"the counts have shape \(2, 2\) and columns that sum to \[9.0, 1.0\], but"):
         find_issues(np.repeat([0, 1], 5), soft, counts=np.array([[9.0, 0.0], [0.0, 1.0]]))
+
+
+def test_where_nothing_is_expected_to_be_wrong_the_margin_over_training_ranks():
+    soft = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]], np.float32)
+    margin = np.array([2.0, -1.0, 0.5])
+    table = find_issues([0, 1, 0], soft, mean_given=np.array([0.1, 0.9, 0.5]), mean_margin=margin)
+    assert table.quality.argsort().tolist() == [1, 2, 0]
+    np.testing.assert_allclose(table.quality, np.exp(margin) / (1 + np.exp(margin)), rtol=1e-6)
+    doubted = np.array([[0.4, 0.6], [0.0, 1.0], [1.0, 0.0]], np.float32)  # 0.6 labels are expected to be wrong
+    table = find_issues([0, 1, 0], doubted, mean_given=np.array([0.1, 0.9, 0.5]), mean_margin=margin)
+    np.testing.assert_allclose(table.quality, [0.2, np.sqrt(0.9), np.sqrt(0.5)], rtol=1e-6)

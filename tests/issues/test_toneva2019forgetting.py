@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from math import prod
+from math import log, prod
 
 import torch
 from hypothesis import given, settings
@@ -30,6 +30,8 @@ def test_equals_a_twin_that_replays_each_example(seed, epochs):
         assert dynamics.forgotten[i] == drops
         mean = prod(float(p[labels[i]]) for _, p in mine) ** (1 / max(len(mine), 1))
         assert abs(float(dynamics.mean_given()[i]) - mean) < 1e-5
+        margins = [log(p[labels[i]]) - max(log(q) for c, q in enumerate(p.tolist()) if c != labels[i]) for _, p in mine]
+        assert abs(float(dynamics.mean_margin()[i]) - sum(margins) / max(len(mine), 1)) < 1e-5
 
 
 def test_a_probability_of_zero_counts_as_next_to_nothing():

@@ -185,12 +185,12 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
         if mask.any():
             soft[mask] = self._probabilities(data.inputs[torch.from_numpy(mask)])
         given = data.labels.numpy()
-        mean, first, forgotten = (np.full(len(mask), -1, t) for t in (np.float32, np.int32, np.int32))
-        mean[~mask] = kept.quality**2 / np.maximum(kept.p_given, 1e-30)
-        mean[mask] = soft[mask, given[mask]]
+        first, forgotten = (np.full(len(mask), -1, np.int32) for _ in range(2))
         first[~mask], forgotten[~mask] = kept.first_learned, kept.forgotten
-        table = find_issues(given, soft, mean_given=mean, first_learned=first, forgotten=forgotten)
-        return replace(table, is_issue=mask)
+        quality = soft[np.arange(len(mask)), given]
+        quality[~mask] = kept.quality
+        table = find_issues(given, soft, first_learned=first, forgotten=forgotten)
+        return replace(table, is_issue=mask, quality=quality)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict class probabilities.

@@ -16,6 +16,8 @@ from selfdistill.issues._toneva2019forgetting import LearningDynamics
 
 __all__ = ["LabelTable", "find_issues", "label_table"]
 
+_NOTHING = 0.5  # fewer labels than this are expected to be wrong: none
+
 
 @dataclass(frozen=True, eq=False)
 class LabelTable:
@@ -29,7 +31,9 @@ class LabelTable:
             tensor, otherwise what was handed over.
         quality: 0 to 1, low = bad, float32: geometric mean of the given label's probability in ``distribution`` and of
             its geometric mean over the epochs. The first alone ranks confusions between two classes best, the second
-            alone rare and uniform errors; see ``docs/decisions/0006-label-quality.md``.
+            alone rare and uniform errors. Where not one label is expected to be wrong, the logistic function of the
+            mean margin: what errors there are then follow from the inputs. See
+            ``docs/decisions/0006-label-quality.md``.
         is_issue: Which labels are called wrong, bool: as many as are expected to be; see `flag`.
         first_learned: Epoch in which the given label was first predicted, from 0; −1 never. int32.
         forgotten: How often it was unlearned again. int32. Both are −1 where no training was watched.
@@ -90,6 +94,7 @@ def label_table(
         dynamics.labels,
         distribution,
         mean_given=dynamics.mean_given().cpu().numpy(),
+        mean_margin=dynamics.mean_margin().cpu().numpy(),
         first_learned=dynamics.first_learned.cpu().numpy(),
         forgotten=dynamics.forgotten.cpu().numpy(),
         counts=counts,
@@ -102,6 +107,7 @@ def find_issues(
     distribution: SoftLabels | Tensor,
     *,
     mean_given: np.ndarray | None = None,
+    mean_margin: np.ndarray | None = None,
     first_learned: np.ndarray | None = None,
     forgotten: np.ndarray | None = None,
     counts: Any = None,
@@ -114,6 +120,8 @@ def find_issues(
         distribution: Soft labels, ``[n, K]``, see `label_table`. They may have seen the given labels, as refined
             distributions have, or not, as predictions out of fold.
         mean_given: Mean over training of the given label's probability, ``[n]``; left out, the quality is ``p_given``.
+        mean_margin: Mean over training of the given label's log-probability less the likeliest other's, ``[n]``; ranks
+            where less than half a label is expected to be wrong.
         first_learned: See `LabelTable`.
         forgotten: See `LabelTable`.
         counts: Another estimate of the counts of true and given labels, ``[clean, given]``. Of it and the sums of
@@ -154,6 +162,8 @@ def find_issues(
         other = NoiseEstimate(_checked(counts, total))
         noise = max(noise, other, key=lambda estimate: estimate.wrong)
     quality = p_given if mean_given is None else np.sqrt(np.clip(p_given * mean_given, 0, 1)).astype(np.float32)
+    if mean_margin is not None and noise.wrong < _NOTHING:
+        quality = (1 / (1 + np.exp(-np.asarray(mean_margin, np.float64)))).astype(np.float32)
     unwatched = np.full(n, -1, np.int32)
     return LabelTable(
         given=given,

@@ -21,6 +21,9 @@ class LearningDynamics(nn.Module):
     :math:`\exp \frac1E\sum_k \log \bar p^{(k)}_i(y_i)`; its arithmetic counterpart is the confidence of Swayamdipta et
     al. (2020), arXiv 2009.10795. The logarithm keeps early doubt in sight after an error has been learned by heart.
 
+    ``mean_margin`` is the mean over the epochs of :math:`\log \bar p_i(y_i) - \log \max_{c \ne y_i} \bar p_i(c)`, as
+    the area under the margin of Pleiss et al. (2020), but of log-probabilities.
+
     ``changed`` counts the examples whose predicted class is another than in the epoch before: its first minimum marks
     where a network begins to fit single labels (Yuan et al. 2024, "Label Wave").
 
@@ -31,7 +34,7 @@ class LearningDynamics(nn.Module):
 
     References:
         Toneva et al. (2019), arXiv 1812.05159, definitions in section 2; Yuan, Feng & Liu (2024), ICLR, "Early Stopping
-        Against Label Noise Without Validation Data".
+        Against Label Noise Without Validation Data"; Pleiss et al. (2020), arXiv 2001.10528, eq. 2.
 
     Example:
         >>> dynamics = LearningDynamics(torch.tensor([0]))
@@ -47,6 +50,7 @@ class LearningDynamics(nn.Module):
     forgotten: Tensor
     learned: Tensor
     given_total: Tensor
+    margin_total: Tensor
     seen: Tensor
     predicted: Tensor
     changed: Tensor
@@ -60,6 +64,7 @@ class LearningDynamics(nn.Module):
         self.register_buffer("forgotten", torch.zeros(n, dtype=torch.int32))
         self.register_buffer("learned", torch.zeros(n, dtype=torch.bool))
         self.register_buffer("given_total", torch.zeros(n))
+        self.register_buffer("margin_total", torch.zeros(n))
         self.register_buffer("seen", torch.zeros(n))
         self.register_buffer("predicted", torch.full((n,), -1, dtype=torch.int32))
         self.register_buffer("changed", torch.zeros((), dtype=torch.int64))
@@ -79,10 +84,17 @@ class LearningDynamics(nn.Module):
         self.first_learned[now & (self.first_learned < 0)] = int(self.epoch)
         self.forgotten += (self.learned & ~now & written).int()
         self.learned.copy_(torch.where(written, now, self.learned))
-        self.given_total += mean.gather(1, self.labels[:, None])[:, 0].clamp(min=_FLOOR).log() * written
+        own = mean.gather(1, self.labels[:, None])[:, 0].clamp(min=_FLOOR).log()
+        other = mean.scatter(1, self.labels[:, None], 0.0).max(1).values.clamp(min=_FLOOR).log()
+        self.given_total += own * written
+        self.margin_total += (own - other) * written
         self.seen += written
         self.epoch += 1
 
     def mean_given(self) -> Tensor:
         """Return the geometric mean over epochs of the given label's probability, ``[n]``, 0 to 1; 1 if never seen."""
         return (self.given_total / self.seen.clamp(min=1)).exp()
+
+    def mean_margin(self) -> Tensor:
+        """Return the mean over epochs of the given label's log-probability less the likeliest other's, ``[n]``."""
+        return self.margin_total / self.seen.clamp(min=1)

@@ -21,9 +21,9 @@ from selfdistill._core.memory import enough_memory
 from selfdistill._core.record import environment, read_record, write_record
 from selfdistill.data import LabelledData, augment_for
 from selfdistill.issues import LabelTable, NoiseEstimate, applicability, blocks, compare_with_truth, label_table
+from selfdistill.targets import choose_store, compact
 from selfdistill.train._fit import LESS_MEMORY, Fitted, fit, network_spec
 from selfdistill.train._methods import method_of
-from selfdistill.targets import choose_store, compact
 from selfdistill.train._model_file import Model, save_model
 from selfdistill.train._settings import Settings
 
