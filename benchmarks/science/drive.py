@@ -88,7 +88,7 @@ def run(
     Raises:
         ResourceError: The suite's device is not there.
         RunError: A record that is already there does not fit.
-    """  # noqa: DOC502 (raised by what is called)
+    """
     if spread is not over_machines:
         train.resolve_device(suite.device)
     done = records.finished(suite, cells, store)

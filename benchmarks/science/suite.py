@@ -1,4 +1,4 @@
-"""A suite is a small TOML file: data, noise, networks, methods, seeds, settings and a budget. A cell is one training."""
+"""A suite is a small TOML file: data, noise, networks, methods, seeds, settings, budget. A cell is one training."""
 
 from __future__ import annotations
 
@@ -268,7 +268,7 @@ def check_methods(rows: Iterable[Row]) -> None:
 
     Raises:
         SettingError: With the nearest name.
-    """  # noqa: DOC502 (raised by what is called)
+    """
     for row in rows:
         found = train.method(row.method)
         for key in ("noise_rate", "noise_matrix"):
