@@ -155,3 +155,9 @@ def spread(values: Sequence[float], scale: float = 100.0, digits: int = 1) -> st
         return "–"
     text = f"{scale * mean(values):.{digits}f}"
     return text + (f" ± {scale * stdev(values):.{digits}f}" if len(values) > 1 else "")
+
+
+def grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """Write a table in Markdown, a line per row."""
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *body)]
+    return [lines[0], "|---" * len(head) + "|", *lines[1:]]

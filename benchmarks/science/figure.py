@@ -7,6 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.science.columns import COLUMNS, DEFAULT, END, HOLDOUT, ORACLE, Record, by_seed
+from benchmarks.science.conditions import Key, Rows
 from benchmarks.science.suite import Suite
 
 # Okabe and Ito's colours, told apart by the colour-blind; shapes say the same once more.
@@ -14,12 +15,12 @@ _MARKS = {END: ("o", "#0072B2"), HOLDOUT: ("s", "#E69F00"), ORACLE: ("|", "#0000
 _ACROSS = 3
 
 
-def draw(suite: Suite, groups: dict[tuple[str, str, str], dict[str, list[Record]]], stem: Path) -> list[Path]:
+def draw(suite: Suite, groups: dict[Key, Rows], stem: Path) -> list[Path]:
     """Draw the figure of a suite.
 
     Args:
         suite: The suite.
-        groups: See `report.group`.
+        groups: See `conditions.group`.
         stem: Path without its ending.
 
     Returns:
