@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run the cells of a suite that have no record yet")
     run.add_argument("suite")
     run.add_argument("--data", type=Path, default=Path("data"), help="folder of the data sets")
-    run.add_argument("--jobs", type=int, default=1, help="cells at a time, one thread each")
+    run.add_argument("--jobs", type=int, help="cells at a time, one thread each; 1, with --ray all there is room for")
     run.add_argument("--seeds", type=int, nargs="+")
     run.add_argument("--methods", nargs="+", help="methods or rows")
     run.add_argument("--noise", nargs="+")
@@ -80,7 +80,15 @@ def _do(given: argparse.Namespace) -> int:
         suite = read_suite(given.suite)
         cells = drive.select(suite, given.methods, given.seeds, given.noise)
         spread = drive.over_machines if given.ray else drive.over_processes
-        failed = drive.run(suite, cells, given.data, jobs=given.jobs, budget=given.budget, spread=spread, store=store)
+        failed = drive.run(
+            suite,
+            cells,
+            given.data,
+            jobs=given.jobs or int(not given.ray),
+            budget=given.budget,
+            spread=spread,
+            store=store,
+        )
         return 1 if failed else 0
     if given.command == "cell":
         from benchmarks.science.cell import run_cell

@@ -179,13 +179,15 @@ def over_machines(work: Work, cells: Iterable[Cell], folder: str, jobs: int) -> 
     if not ray.is_initialized():
         code = {"working_dir": str(ROOT), "excludes": [".git", ".venv", "build", "docs", "benchmarks/records"]}
         ray.init(runtime_env=code, log_to_driver=False)
-    room = jobs or max(1, int(ray.cluster_resources().get("CPU", 1)))
+    resources = ray.cluster_resources()
     waiting: dict[Any, Cell] = {}
     source = iter(cells)
+    room = 1  # until the first cell says whether it wants a GPU
     while True:
         while len(waiting) < room and (cell := next(source, None)) is not None:
-            gpus = 1 if str(cell["device"]).startswith("cuda") else 0
-            waiting[ray.remote(work).options(num_cpus=1, num_gpus=gpus).remote(cell, folder)] = cell
+            cuda = str(cell["device"]).startswith("cuda")
+            room = jobs or max(1, int(resources.get("GPU" if cuda else "CPU", 1)))
+            waiting[ray.remote(work).options(num_cpus=1, num_gpus=int(cuda)).remote(cell, folder)] = cell
         if not waiting:
             return
         (ready, *_), _ = ray.wait([*waiting], num_returns=1)

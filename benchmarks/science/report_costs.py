@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from benchmarks.science.columns import grid, spread
@@ -25,10 +24,10 @@ def _cost(store: Path) -> list[str]:
     record = read_file(path)
     shape = ", ".join(f"{case['network']} on {case['shape']}" for case in record["cases"])
     lines += [
-        "FLOPs of matrix products and convolutions over a whole small fit, first trainings, surveys and second networks "
-        f"included, over those of cross-entropy ({record['epochs']} epochs, symmetric 40 %; {shape}). *Published*: "
-        "passes per epoch counted in the methods' public code, ResNet-18. *State*: bytes of the targets' buffers and "
-        "parameters with one row per example, per example and class (10 classes). To count anew: "
+        "FLOPs of matrix products and convolutions over a whole small fit (first trainings, surveys, second networks "
+        f"included) over those of cross-entropy ({record['epochs']} epochs, symmetric 40 %; {shape}). "
+        "*Published*: passes per epoch counted in the methods' public code, ResNet-18. *State*: bytes of the targets' "
+        "buffers and parameters with one row per example, per example and class (10 classes). To count anew: "
         "`python -m benchmarks.science cost`.",
         "",
     ]
@@ -63,20 +62,24 @@ def _machine(record: dict[str, Any]) -> list[str]:
     hardware = record["hardware"]
     lines = [
         f"{hardware['device_name']}, {hardware['threads']} thread(s), {record['precision']}, batch {record['batch']}. "
-        "Images per second of the bare loop (forward, backward, step on batches that are ready on the device), and the "
-        f"others over it, paired: mean ± standard deviation of {record['repetitions']} alternating repetitions, and the "
-        "median. *Limit*: FLOPs of the bare loop over those of a large matrix product "
+        "Images per second of the bare loop (forward, backward, step on batches that are ready on the device), and "
+        f"the others over it, paired: mean ± standard deviation of {record['repetitions']} alternating repetitions by "
+        "the clock, and in brackets by CPU seconds of the process that trains, which other programs on the machine "
+        "disturb less. *Limit*: FLOPs of the fastest bare repetition over those of a large matrix product "
         f"({record['limit_flops'] / 1e9:,.0f} GFLOP/s).",
         "",
     ]
     names = [*dict.fromkeys(name for case in record["cases"] for name in case["images_per_second"] if name != "bare")]
     body = []
     for case in record["cases"]:
-        speeds = case["images_per_second"]
+        speeds, by_cpu = case["images_per_second"], case["images_per_cpu_second"]
         bare = speeds["bare"]
-        share = sum(bare) / len(bare) * case["flops_per_image"] / record["limit_flops"]
-        paired = [[x / y for x, y in zip(speeds.get(name, ()), bare, strict=False)] for name in names]
-        shown = [f"{spread(ratios, 1.0, 2)} ({median(ratios):.2f})" if ratios else "–" for ratios in paired]
+        share = max(bare) * case["flops_per_image"] / record["limit_flops"]
+        shown = [f"{_ratio(speeds, name)} ({_ratio(by_cpu, name)})" if name in speeds else "–" for name in names]
         title = f"{case['network']}, {case['shape']}"
         body.append([title, spread(bare, 1.0, 0), f"{100 * share:.0f} %", *shown])
     return [*lines, *grid(["network, shape", "bare, images/s", "limit", *names], body), ""]
+
+
+def _ratio(speeds: dict[str, list[float]], name: str) -> str:
+    return spread([mine / its for mine, its in zip(speeds[name], speeds["bare"], strict=True)], 1.0, 2)
