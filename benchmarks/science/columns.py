@@ -138,7 +138,7 @@ def cost(record: Record, what: str) -> float | None:
     """Read a cost off a record, see `ratios`."""
     measured = record["cost"]
     if what in {"memory", "gpu"}:
-        value: float | None = measured.get("peak_mib" if what == "memory" else "gpu_mib")
+        value: float | None = measured.get("training_peak_mib" if what == "memory" else "gpu_mib")
         return value
     spent: float = measured[f"{what}_seconds"] - measured[f"evaluation_{what}_seconds"]
     return spent

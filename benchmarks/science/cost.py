@@ -55,9 +55,9 @@ def images(shape: tuple[int, ...], examples: int, seed: int = 0) -> LabelledData
 
     rng = np.random.default_rng(seed)
     truth = np.arange(examples) % CLASSES
-    patterns = rng.integers(0, 256, (CLASSES, *shape))
-    pixels = 0.5 * patterns[truth] + 0.5 * rng.integers(0, 256, (examples, *shape))
-    made = data.from_arrays(pixels.astype(np.uint8), truth.astype(str))
+    patterns = rng.integers(0, 128, (CLASSES, *shape), dtype=np.uint8)
+    pixels = patterns[truth] + rng.integers(0, 128, (examples, *shape), dtype=np.uint8)
+    made = data.from_arrays(pixels, truth.astype(str))
     clean = made.labels
     matrix = noise.symmetric(CLASSES, RATE, include_clean=False)
     return replace(made, labels=noise.draw(clean, matrix, seed).labels, truth=clean)

@@ -92,11 +92,12 @@ def run(
     if spread is not over_machines:
         train.resolve_device(suite.device)
     done = records.finished(suite, cells, store)
-    absent = {name: files for name in suite.data if (files := missing(name, list(suite.noise), folder))}
+    absent = what_is_absent(suite, folder)
     for name, files in absent.items():
-        _say(f"data set {name} is skipped: {folder} has no {', '.join(files)}")
+        _say(f"{name} is skipped: {folder} has no {', '.join(files)}")
     records.write_skipped(suite.name, absent, store)
-    todo = [cell for cell in cells if file_name(cell) not in done and cell["data"] not in absent]
+    left = [cell for cell in cells if file_name(cell) not in done]
+    todo = [cell for cell in left if not absent.keys() & {cell["data"], f"{cell['data']}, {cell['noise']}"}]
     _say(f"{suite.name}: {len(done)} cells are there, {len(todo)} to run")
     deadline = time.monotonic() + 60 * (suite.budget if budget is None else budget)
     failed, written = [], 0
@@ -108,10 +109,29 @@ def run(
         records.write(suite.name, record, store)
         written += 1
         _say(f"{written}/{len(todo)} {_line(record)}")
-    left = len(todo) - written - len(failed)
-    if left:
-        _say(f"the budget is spent; {left} cells are left for a later run")
+    rest = len(todo) - written - len(failed)
+    if rest:
+        _say(f"the budget is spent; {rest} cells are left for a later run")
     return failed
+
+
+def what_is_absent(suite: Suite, folder: Path) -> dict[str, list[str]]:
+    """Find the data sets of a suite that are not there, or only their labels for some noise.
+
+    Args:
+        suite: The suite.
+        folder: Where data lie.
+
+    Returns:
+        Files that are missing, by "data" or by "data, noise".
+    """
+    found = {}
+    for data in suite.data:
+        if files := missing(data, [], folder):
+            found[data] = files
+            continue
+        found |= {f"{data}, {noise}": files for noise in suite.noise if (files := missing(data, [noise], folder))}
+    return found
 
 
 def _until(deadline: float, todo: list[Cell]) -> Iterator[Cell]:

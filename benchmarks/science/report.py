@@ -43,9 +43,9 @@ used to pick an epoch. Test accuracy in per cent, mean ± standard deviation ove
 epoch against the rival's last and hold-out epoch; below 3 seeds nothing is tested. *Default* says whether the default
 wins, ties or loses there: a tie is a difference that is not significant at 5 %, or within the sum of the two standard
 deviations. *CPU* and *memory* are those of cross-entropy on the same seed times so much: CPU seconds of the training
-without the bench's own evaluations, and the peak of resident memory of the whole process. *State* is what is kept per
-example, in bytes per example and class. Rows marked † are told the noise from the truth, as nobody is on real data:
-they are shown, and not counted.
+without the bench's own evaluations, and the peak of the process's resident memory while it trains, torch itself and
+the data included. *State* is what is kept per example, in bytes per example and class. Rows marked † are told the
+noise from the truth, as nobody is on real data: they are shown, and not counted.
 
 **Data.** No test example is among those to train on. Every seed draws the examples, the noise, the hold-out and the
 first weights anew. The default was chosen on images of the first 50,000 of Fashion-MNIST with seeds 0 to 2 (see
@@ -143,7 +143,7 @@ def section(suite: Suite, store: Path, pictures: Path) -> list[str]:
     groups = group(suite, store)
     lines = [f"## {suite.title}", "", f"Suite `{suite.name}`, seeds {', '.join(map(str, suite.seeds))}.", ""]
     for name, files in records.read_skipped(suite.name, store).items():
-        said = f"**Skipped: the data set {name} was not there when the suite was run last**"
+        said = f"**Skipped: {name}, which was not there when the suite was run last**"
         lines += [f"{said} ({', '.join(files)}).", ""]
     lines += [*_left(suite, groups), ""]
     if not groups:

@@ -37,7 +37,12 @@ def record(trial: suite.Suite, row: str, seed: int, test, held=None, **more) -> 
         "noisy_holdout_accuracy": held or test,
         "changed_share": [1.0, 0.2, 0.4][: len(test)],
     }
-    cost = {"cpu_seconds": 12.0, "evaluation_cpu_seconds": 2.0, "peak_mib": 400.0, "sample_bytes": 200 * 10 * 4}
+    cost = {
+        "cpu_seconds": 12.0,
+        "evaluation_cpu_seconds": 2.0,
+        "training_peak_mib": 400.0,
+        "sample_bytes": 200 * 10 * 4,
+    }
     cost |= {"wall_seconds": 20.0, "evaluation_wall_seconds": 4.0}
     made = {
         "schema": 1,

@@ -192,7 +192,7 @@ def test_absent_data_are_skipped_by_name(science, tmp_path, capsys):
     trial, store = science.write_suite(tmp_path, text), tmp_path / "r"
     assert not drive.run(trial, trial.cells(), tmp_path / "none", work=science.answer, store=store)
     said = capsys.readouterr().err
-    assert "data set fashion is skipped" in said
+    assert "fashion is skipped" in said
     assert "train-images-idx3-ubyte" in said
     assert {r["cell"]["data"] for r in records.finished(trial, trial.cells(), store).values()} == {"digits"}
     lines = "\n".join(report.section(trial, tmp_path / "other", tmp_path))
@@ -201,9 +201,21 @@ def test_absent_data_are_skipped_by_name(science, tmp_path, capsys):
     (tmp_path / "none" / "trial").mkdir(parents=True)
     records.write_skipped("trial", absent, tmp_path / "none")
     lines = "\n".join(report.section(trial, tmp_path / "none", tmp_path))
-    assert "**Skipped: the data set fashion was not there when the suite was run last** (fashion-mnist/" in lines
+    assert "**Skipped: fashion, which was not there when the suite was run last** (fashion-mnist/" in lines
     records.write_skipped("trial", {}, store)
     assert records.read_skipped("trial", store) == {}
+
+
+def test_only_what_needs_an_absent_file_is_skipped(science, tmp_path):
+    text = science.toml.replace('["digits"]', '["cifar10"]').replace('"pair-40"', '"human-worse"')
+    trial = science.write_suite(tmp_path, text.replace("mlp:16", "cnn"))
+    (tmp_path / "cifar10").mkdir()
+    for number in range(1, 6):
+        (tmp_path / "cifar10" / f"data_batch_{number}.bin").touch()
+    assert not drive.run(trial, trial.cells(), tmp_path, work=science.answer, store=tmp_path / "r")
+    assert records.read_skipped("trial", tmp_path / "r") == {"cifar10, human-worse": ["cifar10/cifar10n.npz"]}
+    found = records.finished(trial, trial.cells(), tmp_path / "r").values()
+    assert {record["cell"]["noise"] for record in found} == {"symmetric-40"}
 
 
 # The command line

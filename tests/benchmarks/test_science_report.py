@@ -61,7 +61,7 @@ def test_costs_are_paired_by_seed_and_machine(science, tmp_path):
     trial = science.write_suite(tmp_path)
     plain = [science.record(trial, "cross-entropy", seed, [0.5]) for seed in (100, 101)]
     mine = [science.record(trial, "memory", seed, [0.5]) for seed in (100, 101)]
-    mine[0]["cost"] |= {"cpu_seconds": 27.0, "peak_mib": 500.0}
+    mine[0]["cost"] |= {"cpu_seconds": 27.0, "training_peak_mib": 500.0}
     mine[1]["hardware"] = {"device_name": "another", "threads": 1}
     assert columns.ratios(mine, plain, "cpu") == [pytest.approx(2.5)]
     assert columns.ratios(mine, plain, "memory") == [pytest.approx(1.25)]
