@@ -1,0 +1,163 @@
+"""What the report says of a cell: accuracy at the end, at the hold-out's epoch, at the oracle's; and how to compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+from typing import Any
+
+from selfdistill.train._yuan2024labelwave import first_trough
+
+DEFAULT, PLAIN = "selfdistill", "cross-entropy"
+END, HOLDOUT, ORACLE, WAVE = "last", "hold-out", "oracle", "label wave"
+COLUMNS = (END, HOLDOUT, ORACLE)
+SIGNIFICANT = 0.05
+_FEW = 3  # seeds, below which nothing is tested
+
+Record = dict[str, Any]
+BySeed = Mapping[int, float]
+
+
+def epochs_of(record: Record) -> dict[str, int]:
+    """Say which epoch each column stands for, counted from 0.
+
+    Args:
+        record: Of a cell that did not diverge.
+
+    Returns:
+        *last*: the last epoch, or the one whose weights the method itself keeps; *hold-out*: best on the noisy
+        hold-out; *oracle*: best on the test set; for cross-entropy also *label wave*. Of equal epochs the first.
+    """
+    curves = record["curves"]
+    test, held = curves["test_accuracy"], curves["noisy_holdout_accuracy"]
+    kept = record["kept_epoch"]
+    found = {
+        END: len(test) - 1 if kept is None else kept - 1,
+        HOLDOUT: held.index(max(held)),
+        ORACLE: test.index(max(test)),
+    }
+    if record["cell"]["method"] == PLAIN:
+        found[WAVE] = label_wave(curves["changed_share"])
+    return found
+
+
+def label_wave(shares: Sequence[float]) -> int:
+    """Find the epoch that Label Wave keeps, from the shares of changed predictions; counted from 0."""
+    curves = [{"changed_share": share} for share in shares]
+    return max(end for end in range(len(curves)) if first_trough(curves[: end + 1]))
+
+
+def accuracies(record: Record) -> dict[str, float]:
+    """Read the test accuracy of each column off the curve; empty for a cell that diverged."""
+    if record["diverged"]:
+        return {}
+    return {name: record["curves"]["test_accuracy"][epoch] for name, epoch in epochs_of(record).items()}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The default beside a rival, seed by seed.
+
+    Attributes:
+        seeds: Seeds that both have.
+        difference: Mean of default minus rival.
+        p: Of the paired t-test; ``None`` below 3 seeds, or where all differences are the same.
+        verdict: "win", "tie" or "loss" of the default; "untested" with one seed or none.
+    """
+
+    seeds: int
+    difference: float
+    p: float | None
+    verdict: str
+
+
+def compare(default: BySeed, rival: BySeed) -> Comparison:
+    """Compare accuracies over seeds.
+
+    A tie is a difference that is not significant (p of at least 0.05, paired t-test, two-sided, not corrected for the
+    number of tests), or within the sum of the two standard deviations. With two seeds only the latter is looked at.
+
+    Args:
+        default: The default's accuracies by seed.
+        rival: The rival's.
+
+    Returns:
+        The comparison, over the seeds that both have.
+    """
+    shared = sorted(set(default) & set(rival))
+    a, b = [default[s] for s in shared], [rival[s] for s in shared]
+    if len(shared) < 2:
+        return Comparison(len(shared), a[0] - b[0] if shared else 0.0, None, "untested")
+    difference = mean(a) - mean(b)
+    p = paired_p(a, b) if len(shared) >= _FEW else None
+    tie = abs(difference) <= stdev(a) + stdev(b) or (p is not None and p >= SIGNIFICANT)
+    return Comparison(len(shared), difference, p, "tie" if tie else "win" if difference > 0 else "loss")
+
+
+def paired_p(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """Two-sided p of the paired t-test; ``None`` where all differences are equal, which it has no answer for."""
+    from scipy.stats import ttest_rel
+
+    differences = [x - y for x, y in zip(a, b, strict=True)]
+    if max(differences) - min(differences) < 1e-12:
+        return None
+    return float(ttest_rel(a, b).pvalue)
+
+
+def by_seed(records: Sequence[Record], column: str) -> dict[int, float]:
+    """Collect one column of a row over its seeds; diverged cells have none."""
+    found = {record["cell"]["seed"]: accuracies(record).get(column) for record in records}
+    return {seed: value for seed, value in found.items() if value is not None}
+
+
+def ratios(records: Sequence[Record], plain: Sequence[Record], what: str) -> list[float]:
+    """Divide a cost by that of cross-entropy on the same seed and the same kind of machine.
+
+    Args:
+        records: Of a row.
+        plain: Of cross-entropy, in the same suite on the same data and noise.
+        what: "cpu", "wall" (both without the evaluations that only the bench makes), "memory" or "gpu".
+
+    Returns:
+        A ratio per seed that both have.
+    """
+    base = {record["cell"]["seed"]: record for record in plain}
+    found = []
+    for record in records:
+        other = base.get(record["cell"]["seed"])
+        if other is None or record["diverged"] or other["diverged"] or _machine(record) != _machine(other):
+            continue
+        mine, its = cost(record, what), cost(other, what)
+        if mine is not None and its:
+            found.append(mine / its)
+    return found
+
+
+def cost(record: Record, what: str) -> float | None:
+    """Read a cost off a record, see `ratios`."""
+    measured = record["cost"]
+    if what in {"memory", "gpu"}:
+        value: float | None = measured.get("training_peak_mib" if what == "memory" else "gpu_mib")
+        return value
+    spent: float = measured[f"{what}_seconds"] - measured[f"evaluation_{what}_seconds"]
+    return spent
+
+
+def _machine(record: Record) -> tuple[Any, ...]:
+    hardware = record["hardware"]
+    return tuple(hardware.get(key) for key in ("device_name", "threads"))
+
+
+def spread(values: Sequence[float], scale: float = 100.0, digits: int = 1) -> str:
+    """Write mean ± standard deviation over seeds; the mean alone of one value, a dash of none."""
+    if not values:
+        return "–"
+    text = f"{scale * mean(values):.{digits}f}"
+    return text + (f" ± {scale * stdev(values):.{digits}f}" if len(values) > 1 else "")
+
+
+def grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """Write a table in Markdown, a line per row."""
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *body)]
+    return [lines[0], "|---" * len(head) + "|", *lines[1:]]

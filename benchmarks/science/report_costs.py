@@ -1,0 +1,85 @@
+"""The report's sections on cost and throughput."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.science.columns import grid, spread
+from benchmarks.science.cost import FILE as COST
+from benchmarks.science.cost import PUBLISHED
+from benchmarks.science.records import read_file
+
+
+def section(store: Path) -> list[str]:
+    """Write both sections; what was not measured is said."""
+    return [*_cost(store), *_throughput(store)]
+
+
+def _cost(store: Path) -> list[str]:
+    lines = ["## What a method costs: FLOPs and bytes, counted", ""]
+    path = store / COST
+    if not path.is_file():
+        return [*lines, "Not counted yet: `python -m benchmarks.science cost`.", ""]
+    record = read_file(path)
+    shape = ", ".join(f"{case['network']} on {case['shape']}" for case in record["cases"])
+    lines += [
+        "FLOPs of matrix products and convolutions over a whole small fit (first trainings, surveys, second networks "
+        f"included) over those of cross-entropy ({record['epochs']} epochs, symmetric 40 %; {shape}). "
+        "*Published*: passes per epoch counted in the methods' public code, ResNet-18. *State*: bytes of the targets' "
+        "buffers and parameters with one row per example, per example and class (10 classes). To count anew: "
+        "`python -m benchmarks.science cost`.",
+        "",
+    ]
+    body = []
+    for method in record["methods"]:
+        every = [case["methods"][method] for case in record["cases"]]
+        base = [case["methods"]["cross-entropy"]["flops"] for case in record["cases"]]
+        shown = [mine.get("diverged") or f"{mine['flops'] / its:.2f}" for mine, its in zip(every, base, strict=True)]
+        state = next((mine for mine in every if "sample_bytes" in mine), None)
+        per = "–" if state is None else f"{state['sample_bytes'] / state['examples'] / state['classes']:.1f}"
+        body.append([method, *shown, PUBLISHED.get(method, "–"), per])
+    head = ["method", *(f"FLOPs, {case['network']}" for case in record["cases"]), "published", "state"]
+    plain = [(case["network"], case["methods"]["cross-entropy"]["flops_per_image"]) for case in record["cases"]]
+    each = "; ".join(f"{network} {flops / 1e6:,.1f} MFLOP" for network, flops in plain)
+    return [*lines, *grid(head, body), "", f"Cross-entropy per image and step: {each}.", ""]
+
+
+def _throughput(store: Path) -> list[str]:
+    lines = ["## Throughput of the loop", ""]
+    found = [read_file(path) for path in sorted(store.glob("throughput-*.json"))]
+    if not found:
+        return [*lines, "Not measured yet: `python -m benchmarks.science throughput`.", ""]
+    for record in found:
+        lines += _machine(record)
+    if not any(record["device"].startswith("cuda") for record in found):
+        command = "`python -m benchmarks.science throughput --device cuda`"
+        lines += [f"On a GPU: not measured, none was at hand; {command}.", ""]
+    return lines
+
+
+def _machine(record: dict[str, Any]) -> list[str]:
+    hardware = record["hardware"]
+    lines = [
+        f"{hardware['device_name']}, {hardware['threads']} thread(s), {record['precision']}, batch {record['batch']}. "
+        "Images per second of the bare loop (forward, backward, step on batches that are ready on the device), and "
+        f"the others over it, paired: mean ± standard deviation of {record['repetitions']} alternating repetitions by "
+        "the clock, and in brackets by CPU seconds of the process that trains, which other programs on the machine "
+        "disturb less. *Limit*: FLOPs of the fastest bare repetition over those of a large matrix product "
+        f"({record['limit_flops'] / 1e9:,.0f} GFLOP/s).",
+        "",
+    ]
+    names = [*dict.fromkeys(name for case in record["cases"] for name in case["images_per_second"] if name != "bare")]
+    body = []
+    for case in record["cases"]:
+        speeds, by_cpu = case["images_per_second"], case["images_per_cpu_second"]
+        bare = speeds["bare"]
+        share = max(bare) * case["flops_per_image"] / record["limit_flops"]
+        shown = [f"{_ratio(speeds, name)} ({_ratio(by_cpu, name)})" if name in speeds else "–" for name in names]
+        title = f"{case['network']}, {case['shape']}"
+        body.append([title, spread(bare, 1.0, 0), f"{100 * share:.0f} %", *shown])
+    return [*lines, *grid(["network, shape", "bare, images/s", "limit", *names], body), ""]
+
+
+def _ratio(speeds: dict[str, list[float]], name: str) -> str:
+    return spread([mine / its for mine, its in zip(speeds[name], speeds["bare"], strict=True)], 1.0, 2)

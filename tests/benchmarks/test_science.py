@@ -1,0 +1,298 @@
+"""The bench of rivals: suites, running, resuming."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from benchmarks.science import (
+    cell as cells,
+)
+from benchmarks.science import (
+    conditions,
+    drive,
+    records,
+    report,
+    suite,
+)
+from benchmarks.science.__main__ import main
+
+from selfdistill._core.errors import ResourceError, RunError, SettingError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+# Suites
+
+
+@pytest.mark.parametrize("name", suite.suite_names())
+def test_every_suite_that_is_shipped_reads(name):
+    found = suite.read_suite(name)
+    assert found.cells()
+    assert {"cross-entropy", "selfdistill"} <= {row.name for row in found.rows}
+    assert min(found.seeds) >= 100  # the default was developed with lower ones
+
+
+def test_cells_come_seed_by_seed_with_the_main_rows_first(science, tmp_path):
+    order = [(c["seed"], c["row"], c["noise"]) for c in science.write_suite(tmp_path).cells()]
+    rows = ("cross-entropy", "selfdistill", "memory")
+    assert order == [(s, r, n) for s in (100, 101) for r in rows for n in ("symmetric-40", "pair-40")]
+
+
+def test_a_pair_of_networks_comes_after_single_ones(science, tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from selfdistill import train
+
+    monkeypatch.setitem(train.METHODS, "memory", replace(train.METHODS["memory"], networks=2))
+    text = science.toml.replace('"memory", ', '"memory", "dong-1", ')
+    rows = dict.fromkeys(c["row"] for c in science.write_suite(tmp_path, text).cells())
+    assert list(rows) == ["cross-entropy", "selfdistill", "dong-1", "memory"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("budget = 1", "budgte = 1", "unknown key 'budgte'. Did you mean 'budget'?"),
+        ("budget = 1", "", "has no 'budget'"),
+        ("budget = 1", "budget = 0", "budget is 0, but must be above 0"),
+        ('["digits"]', '["fashon"]', "data set 'fashon' does not exist. Did you mean 'fashion'?"),
+        ('["digits"]', "[]", "data is []"),
+        ('"pair-40"', '"given"', "noise 'given' does not go with the data set 'digits'"),
+        ('"pair-40"', '"pear-40"', "noise 'pear-40' does not go"),
+        ('"pair-40"', '"symmetric-40"', "names 'symmetric-40' twice"),
+        ("[100, 101]", "[1.5]", "seeds is [1.5]. Give a list of numbers."),
+        ("[100, 101]", "[-1]", "a seed is -1"),
+        ("examples = 200", 'examples = "all"', "examples is 'all', but must be at least 2"),
+        ("epochs = 2", "epoch = 2", "settings has the unknown key 'epoch'. Did you mean 'epochs'?"),
+        ("epochs = 2", "epochs = 0", "settings: epochs is 0, but must be at least 1"),
+        ("mlp:16", "mpl:16", "Did you mean 'mlp'?"),
+        ("[settings]", "[settings", "is no TOML"),
+        ("[settings]", '[[rows]]\nname = "a"\n', "a row has no method"),
+    ],
+)
+def test_a_suite_that_is_wrong_is_refused_with_a_way_out(science, tmp_path, old, new, message):
+    assert old in science.toml
+    with pytest.raises(SettingError) as error:
+        science.write_suite(tmp_path, science.toml.replace(old, new))
+    assert message in str(error.value)
+
+
+def test_an_unknown_suite_names_the_nearest():
+    with pytest.raises(SettingError, match=r"suite 'smokes' does not exist\. Did you mean 'smoke'\?"):
+        suite.read_suite("smokes")
+
+
+def test_an_unknown_method_names_the_nearest_before_anything_runs(science, tmp_path):
+    science.write_suite(tmp_path, science.toml.replace('"memory"', '"memroy"'))
+    with pytest.raises(SettingError, match=r"method 'memroy' does not exist\. Did you mean memory\?"):
+        drive.select(suite.read_suite("trial", tmp_path))
+    chosen = drive.select(suite.read_suite("trial", tmp_path), ["selfdistill"])  # the others can run meanwhile
+    assert {c["row"] for c in chosen} == {"selfdistill"}
+
+
+def test_an_option_that_a_method_does_not_take_is_refused(science, tmp_path):
+    extra = '\n[[rows]]\nname = "told"\nmethod = "cross-entropy"\nnoise_rate = "oracle"\n'
+    with pytest.raises(SettingError, match="row 'told': method 'cross-entropy' takes no noise_rate"):
+        drive.select(science.write_suite(tmp_path, science.toml + extra))
+
+
+def test_selecting_what_a_suite_does_not_have_is_refused(science, tmp_path):
+    trial = science.write_suite(tmp_path)
+    for arguments, message in (
+        ({"methods": ["memori"]}, "has no method 'memori'. Did you mean 'memory'?"),
+        ({"noise": ["pair-4"]}, "has no noise 'pair-4'. Did you mean 'pair-40'?"),
+        ({"seeds": [7]}, "has no seed 7. Choose of 100, 101."),
+    ):
+        with pytest.raises(SettingError) as error:
+            drive.select(trial, **arguments)
+        assert message in str(error.value)
+    assert len(drive.select(trial, ["memory"], [101], ["pair-40"])) == 1
+
+
+# Running and resuming
+
+
+def test_a_later_run_redoes_what_was_killed_and_nothing_else(science, tmp_path):
+    trial, seen = science.write_suite(tmp_path), []
+
+    def dies_on_third(found, folder):
+        seen.append(suite.file_name(found))
+        return {"failed": "killed"} if len(seen) == 3 else science.answer(found, folder)
+
+    failed = drive.run(trial, trial.cells(), tmp_path, work=dies_on_third, store=tmp_path / "r")
+    assert failed == [f"{seen[2]}: killed"]
+    assert len(list((tmp_path / "r" / "trial").glob("*.json"))) == 11
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "r" / "trial").glob("*.json")}
+    (tmp_path / "r" / "trial" / f".{seen[2]}.x1.part").write_text('{"schema": 1, "ce')  # half of a record
+    again = []
+    assert not drive.run(
+        trial, trial.cells(), tmp_path, work=lambda c, d: again.append(c) or science.answer(c, d), store=tmp_path / "r"
+    )
+    assert [suite.file_name(c) for c in again] == [seen[2]]
+    assert all(path.stat().st_mtime_ns == changed for path, changed in before.items())
+
+
+def test_a_process_that_is_killed_leaves_no_record(science, tmp_path, monkeypatch):
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\nkill -9 $$\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    assert cells.in_own_process(science.write_suite(tmp_path).cells()[0], str(tmp_path)) == {
+        "failed": "its process ended with -9"
+    }
+
+
+def test_no_cell_is_started_after_the_budget(science, tmp_path, capsys, monkeypatch):
+    trial, clock = science.write_suite(tmp_path), iter(range(0, 10_000, 25))
+    monkeypatch.setattr(drive.time, "monotonic", lambda: next(clock))
+    assert not drive.run(trial, trial.cells(), tmp_path, work=science.answer, store=tmp_path / "r")
+    assert len(list((tmp_path / "r" / "trial").iterdir())) == 2  # at 25 and 50 seconds of the minute
+    assert "the budget is spent; 10 cells are left for a later run" in capsys.readouterr().err
+
+
+def test_several_at_a_time_make_the_same_records(science, tmp_path):
+    trial = science.write_suite(tmp_path)
+    for jobs in (1, 3):
+        drive.run(trial, trial.cells(), tmp_path, jobs=jobs, work=science.answer, store=tmp_path / str(jobs))
+    one, three = ({p.name: p.read_bytes() for p in (tmp_path / n / "trial").iterdir()} for n in ("1", "3"))
+    assert one == three
+    assert len(one) == 12
+
+
+def test_a_record_of_another_schema_names_the_file_and_the_way_out(science, tmp_path):
+    trial = science.write_suite(tmp_path)
+    path = records.write("trial", science.answer(trial.cells()[0], ""), tmp_path / "r")
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
+    with pytest.raises(RunError) as error:
+        drive.run(trial, trial.cells(), tmp_path, work=science.answer, store=tmp_path / "r")
+    assert str(error.value) == (
+        f"{path} has schema 99, but this version reads schema 1. "
+        "Delete the file to measure it anew, or use the version that wrote it."
+    )
+    path.write_text('{"schema": 1, "ce')
+    with pytest.raises(RunError, match=r"is damaged: .* Delete the file, and it is measured anew"):
+        conditions.group(trial, tmp_path / "r")
+
+
+def test_a_record_of_other_settings_is_not_taken_for_this_one(science, tmp_path):
+    trial = science.write_suite(tmp_path)
+    records.write("trial", science.answer(trial.cells()[0], ""), tmp_path / "r")
+    changed = science.write_suite(tmp_path, science.toml.replace("epochs = 2", "epochs = 3"))
+    with pytest.raises(RunError, match="was measured with other settings than the suite 'trial' has now"):
+        drive.run(changed, changed.cells(), tmp_path, work=science.answer, store=tmp_path / "r")
+
+
+def test_absent_data_are_skipped_by_name(science, tmp_path, capsys):
+    text = science.toml.replace('["digits"]', '["digits", "fashion"]')
+    trial, store = science.write_suite(tmp_path, text), tmp_path / "r"
+    assert not drive.run(trial, trial.cells(), tmp_path / "none", work=science.answer, store=store)
+    said = capsys.readouterr().err
+    assert "fashion is skipped" in said
+    assert "train-images-idx3-ubyte" in said
+    assert {r["cell"]["data"] for r in records.finished(trial, trial.cells(), store).values()} == {"digits"}
+    lines = "\n".join(report.section(trial, tmp_path / "other", tmp_path))
+    assert "Skipped" not in lines
+    absent = records.read_skipped("trial", store)
+    (tmp_path / "none" / "trial").mkdir(parents=True)
+    records.write_skipped("trial", absent, tmp_path / "none")
+    lines = "\n".join(report.section(trial, tmp_path / "none", tmp_path))
+    assert "**Skipped: fashion, which was not there when the suite was run last** (fashion-mnist/" in lines
+    records.write_skipped("trial", {}, store)
+    assert records.read_skipped("trial", store) == {}
+
+
+def test_only_what_needs_an_absent_file_is_skipped(science, tmp_path):
+    text = science.toml.replace('["digits"]', '["cifar10"]').replace('"pair-40"', '"human-worse"')
+    trial = science.write_suite(tmp_path, text.replace("mlp:16", "cnn"))
+    (tmp_path / "cifar10").mkdir()
+    for number in range(1, 6):
+        (tmp_path / "cifar10" / f"data_batch_{number}.bin").touch()
+    assert not drive.run(trial, trial.cells(), tmp_path, work=science.answer, store=tmp_path / "r")
+    assert records.read_skipped("trial", tmp_path / "r") == {"cifar10, human-worse": ["cifar10/cifar10n.npz"]}
+    found = records.finished(trial, trial.cells(), tmp_path / "r").values()
+    assert {record["cell"]["noise"] for record in found} == {"symmetric-40"}
+
+
+# The command line
+
+
+def test_smoke_runs_and_resumes(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.science", "run", "smoke", "--jobs", "2", "--records", str(tmp_path)]
+    environment = cells._environment(os.environ)
+    first = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert "0 cells are there, 4 to run" in first.stderr
+    made = {path.name: json.loads(path.read_text()) for path in (tmp_path / "smoke").iterdir()}
+    assert len(made) == 4
+    last = {name.split("_")[3]: found["returned"] for name, found in made.items()}
+    assert last["selfdistill"] > last["cross-entropy"] > 0.5
+    smoke = suite.read_suite("smoke")
+    assert drive.run(smoke, smoke.cells(), tmp_path, work=None, store=tmp_path) == []  # nothing is left to do
+
+
+def test_the_command_line_answers_errors_in_one_line(tmp_path, capsys):
+    assert main(["run", "smokey", "--records", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("Error: suite 'smokey' does not exist. Did you mean 'smoke'?")
+    assert main(["report", "--short", "smoke", "--records", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith("| data | default |")
+
+
+# Machines
+
+
+class FakeRay:
+    """As much of Ray as is used; the newest cell answers first."""
+
+    class exceptions:  # noqa: N801  (Ray's name)
+        class RayError(Exception):
+            pass
+
+    def __init__(self, answer):
+        self.most, self.asked, self.cells, self.answer = 0, [], [], answer
+
+    def is_initialized(self):
+        return True
+
+    def cluster_resources(self):
+        return {"CPU": 3.0}
+
+    def remote(self, *given):
+        if callable(given[0]):  # a function to be sent
+            return self
+        self.cells.append(given)
+        return len(self.cells) - 1
+
+    def options(self, **resources):
+        self.asked.append(resources)
+        return self
+
+    def wait(self, references, num_returns):
+        self.most = max(self.most, len(references))
+        return [references[-1]], references[:-1]
+
+    def get(self, reference):
+        found, folder = self.cells[reference]
+        if found["seed"] == 101 and found["row"] == "memory":
+            raise self.exceptions.RayError("the machine went away\nand more")
+        return self.answer(found, folder)
+
+
+def test_machines_get_as_many_cells_as_they_have_room_for(science, tmp_path, monkeypatch):
+    ray, trial, far = FakeRay(science.answer), science.write_suite(tmp_path), drive.over_machines
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    failed = drive.run(trial, trial.cells(), tmp_path, jobs=0, work=science.answer, spread=far, store=tmp_path)
+    assert ray.most == 3
+    assert set(map(str, ray.asked)) == {"{'num_cpus': 1, 'num_gpus': 0}"}
+    assert len(records.finished(trial, trial.cells(), tmp_path)) == 10
+    assert [line.partition(": ")[2] for line in failed] == ["the machine went away"] * 2
+
+
+def test_without_ray_the_way_out_is_named(science, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    trial, far = science.write_suite(tmp_path), drive.over_machines
+    with pytest.raises(ResourceError, match=r"pip install 'selfdistill\[ray\]'"):
+        drive.run(trial, trial.cells(), tmp_path, work=science.answer, spread=far, store=tmp_path)
