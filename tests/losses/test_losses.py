@@ -15,6 +15,7 @@ from selfdistill.losses import (
     elr_term,
     generalized_cross_entropy,
     kl_divergence,
+    squared_error,
     symmetric_cross_entropy,
 )
 
@@ -46,12 +47,17 @@ def twin_elr(z, t):
     return math.log(1 - min(inner, 1 - 1e-4))
 
 
+def twin_squared(z, t):
+    return sum((pc - tc) ** 2 for tc, pc in zip(t, softmax(z), strict=True)) / len(z)
+
+
 LOSSES = {
     "cross_entropy": (cross_entropy, twin_cross_entropy),
     "kl_divergence": (kl_divergence, twin_kl),
     "gce": (generalized_cross_entropy, twin_gce),
     "sce": (symmetric_cross_entropy, twin_sce),
     "elr": (elr_term, twin_elr),
+    "squared": (squared_error, twin_squared),
 }
 pytestmark = pytest.mark.parametrize("name", LOSSES)
 

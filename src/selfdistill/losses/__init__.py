@@ -5,15 +5,23 @@ All take logits ``[b, K]`` and a target distribution ``[b, K]`` and return ``[b]
 
 from selfdistill.losses._anchored import anchored_cross_entropy
 from selfdistill.losses._cross_entropy import cross_entropy, kl_divergence
+from selfdistill.losses._han2018coteaching import co_teaching
+from selfdistill.losses._li2020dividemix import far_from_uniform, squared_error
 from selfdistill.losses._liu2020elr import elr_term
+from selfdistill.losses._pair import each_cross_entropy, pair_cross_entropy
 from selfdistill.losses._wang2019sce import symmetric_cross_entropy
 from selfdistill.losses._zhang2018gce import generalized_cross_entropy
 
 __all__ = [
     "anchored_cross_entropy",
+    "co_teaching",
     "cross_entropy",
+    "each_cross_entropy",
     "elr_term",
+    "far_from_uniform",
     "generalized_cross_entropy",
     "kl_divergence",
+    "pair_cross_entropy",
+    "squared_error",
     "symmetric_cross_entropy",
 ]
