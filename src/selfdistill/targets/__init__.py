@@ -9,7 +9,10 @@ from selfdistill.targets._dong2019selfdistill import (
     identity,
     temperature,
 )
+from selfdistill.targets._gaussian_mixture import TwoGaussians, two_gaussians
 from selfdistill.targets._given import Given
+from selfdistill.targets._han2018coteaching import SmallLoss
+from selfdistill.targets._li2020dividemix import Division, clean_probability
 from selfdistill.targets._memory import Memory
 from selfdistill.targets._noise_matrix import deconvolve, em_step, expected_counts, posterior
 from selfdistill.targets._posterior import Anchored, Posterior
@@ -20,17 +23,21 @@ __all__ = [
     "Agreement",
     "Anchored",
     "Dense",
+    "Division",
     "Given",
     "LabelFunction",
     "Mapped",
     "Memory",
     "Posterior",
     "SelfDistillation",
+    "SmallLoss",
     "SoftStore",
     "Targets",
     "TopK",
+    "TwoGaussians",
     "authors_loss",
     "choose_store",
+    "clean_probability",
     "compact",
     "deconvolve",
     "em_step",
@@ -41,4 +48,5 @@ __all__ = [
     "open_mapped",
     "posterior",
     "temperature",
+    "two_gaussians",
 ]
