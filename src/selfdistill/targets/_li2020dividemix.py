@@ -53,10 +53,10 @@ class Division(nn.Module):
     Args:
         labels: Given labels, int64 ``[n]``.
         num_classes: K.
-        epochs: Epochs of the run. The paper's 10 epochs of warm-up and 16 of rise are taken as shares of its 300; the
-            warm-up is at least 1 epoch.
+        epochs: Epochs of the run. The code's 16 epochs of rise are taken as a share of its 300.
         steps: Steps per epoch.
         seed: Seed of the mixing.
+        warm_up: Share of the epochs, at least 1 epoch. The paper has 10 of 300 for CIFAR-10 and 30 for CIFAR-100.
 
     Attributes:
         warm_up: Epochs of plain cross-entropy.
@@ -80,10 +80,19 @@ class Division(nn.Module):
     clean: Tensor
     place: Tensor
 
-    def __init__(self, labels: Tensor, num_classes: int, *, epochs: int, steps: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        labels: Tensor,
+        num_classes: int,
+        *,
+        epochs: int,
+        steps: int,
+        seed: int = 0,
+        warm_up: float = 10 / 300,
+    ) -> None:
         super().__init__()
         self.num_classes, self.steps, self.seed = num_classes, steps, seed
-        self.warm_up, self.rise = max(1, round(epochs * 10 / 300)), epochs * 16 / 300
+        self.warm_up, self.rise = max(1, round(epochs * warm_up)), epochs * 16 / 300
         self.register_buffer("labels", labels.clone())
         self.register_buffer("value", one_hot(labels, num_classes))
         self.register_buffer("clean", torch.zeros(len(labels), 2))
