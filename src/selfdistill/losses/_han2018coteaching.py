@@ -21,7 +21,8 @@ def co_teaching(logits: Float[Tensor, "b 2 k"], target: tuple[Tensor, Tensor]) -
     .. math:: v_i = \frac{b}{R} \left([i \in S_2]\, \ell_{i1} + [i \in S_1]\, \ell_{i2}\right)
 
     so that the mean over the batch is the sum of both networks' mean losses over what they keep. The selection is not
-    differentiated. Over several processes each selects within its own share of the batch.
+    differentiated. R is rounded down as in the authors' code; the paper's "at least" would round up. Over several
+    processes each selects within its own share of the batch.
 
     The authors' code divides the mean over the kept examples by R once more, which goes unnoticed under Adam and is
     left out here.
