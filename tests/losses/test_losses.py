@@ -22,6 +22,7 @@ from selfdistill.losses import (
     joint_optimization,
     kl_divergence,
     shifted_cross_entropy,
+    squared_error,
     symmetric_cross_entropy,
     truncated_cross_entropy,
     weighted_cross_entropy,
@@ -120,6 +121,10 @@ def joint(z, t):
     return torch.cat([joint_optimization(z[i : i + 1], (t[i : i + 1], t[i])) for i in range(len(z))])
 
 
+def twin_squared(z, t):
+    return sum((pc - tc) ** 2 for tc, pc in zip(t, softmax(z), strict=True)) / len(z)
+
+
 LOSSES = {
     "cross_entropy": (cross_entropy, twin_cross_entropy),
     "kl_divergence": (kl_divergence, twin_kl),
@@ -135,6 +140,7 @@ LOSSES = {
     "sat": (lambda z, t: weighted_cross_entropy(z, (t, t.amax(-1))), twin_weighted),
     "sop": (shifted, twin_shifted),
     "joint": (joint, twin_joint),
+    "squared": (squared_error, twin_squared),
 }
 pytestmark = pytest.mark.parametrize("name", LOSSES)
 

@@ -36,7 +36,9 @@ def test_forward_has_the_minimiser_of_the_clean_loss(seed, k):
     q = torch.randn(k, generator=torch.Generator().manual_seed(seed + 1), dtype=torch.float64).softmax(-1)
     given_share = q @ noise
     z = torch.zeros(k, k, dtype=torch.float64, requires_grad=True)  # the same logits for each given label
-    optimizer = torch.optim.LBFGS([z], max_iter=500, tolerance_grad=1e-12, tolerance_change=1e-15)
+    optimizer = torch.optim.LBFGS(
+        [z], max_iter=500, tolerance_grad=1e-12, tolerance_change=1e-15, line_search_fn="strong_wolfe"
+    )
 
     def closure():
         optimizer.zero_grad()

@@ -10,8 +10,11 @@ from selfdistill.targets._dong2019selfdistill import (
     temperature,
 )
 from selfdistill.targets._fixed import Fixed
+from selfdistill.targets._gaussian_mixture import TwoGaussians, two_gaussians
 from selfdistill.targets._given import Given
+from selfdistill.targets._han2018coteaching import SmallLoss
 from selfdistill.targets._huang2020sat import SelfAdaptive, Weighted
+from selfdistill.targets._li2020dividemix import Division, clean_probability
 from selfdistill.targets._liu2020elr import EarlyLearning, Remembered
 from selfdistill.targets._liu2022sop import Shifted, SparseNoise
 from selfdistill.targets._lu2022selc import SelfEnsemble
@@ -29,6 +32,7 @@ __all__ = [
     "Anchored",
     "Corrected",
     "Dense",
+    "Division",
     "EarlyLearning",
     "Fixed",
     "Given",
@@ -44,15 +48,18 @@ __all__ = [
     "SelfDistillation",
     "SelfEnsemble",
     "Shifted",
+    "SmallLoss",
     "SoftStore",
     "SparseNoise",
     "Targets",
     "TopK",
     "Truncated",
+    "TwoGaussians",
     "Weighted",
     "anchor_matrix",
     "authors_loss",
     "choose_store",
+    "clean_probability",
     "compact",
     "conditioned",
     "deconvolve",
@@ -66,4 +73,5 @@ __all__ = [
     "posterior",
     "refreshes",
     "temperature",
+    "two_gaussians",
 ]

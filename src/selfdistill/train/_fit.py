@@ -23,7 +23,7 @@ from selfdistill.train._keeper import Keeper
 from selfdistill.train._kept import KeptWeights, held_out
 from selfdistill.train._loop import Position, predict_probabilities, train
 from selfdistill.train._method import Before, Context, Method
-from selfdistill.train._methods import method_of
+from selfdistill.train._methods import method, method_of
 from selfdistill.train._runtime import Runtime, TorchRuntime
 from selfdistill.train._settings import Settings
 
@@ -163,6 +163,9 @@ def _before(
     name = chosen.first(settings)
     if name is None:
         return None
+    if method(name).networks == 1:  # a pair lends its first network
+        settings = replace(settings, network=settings.network.strip().removeprefix("2*"))
+        model = model.a if isinstance(model, networks.Pair) else model
     first = fit(
         data,
         replace(settings, method=name, noise_rate=None, noise_matrix=None),

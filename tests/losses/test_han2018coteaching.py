@@ -1,0 +1,67 @@
+"""Co-teaching against a slow loop written from the paper's algorithm, and its limits."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selfdistill.losses import co_teaching, pair_cross_entropy
+
+
+def twin(logits, target, forget):
+    """The loss of each network: mean cross-entropy over the R examples that are easiest for the other."""
+    b = len(logits)
+    losses = np.empty((b, 2))
+    for i in range(b):
+        for j in (0, 1):
+            e = np.exp(logits[i, j] - logits[i, j].max())
+            losses[i, j] = -sum(t * math.log(p) for t, p in zip(target[i], e / e.sum(), strict=True) if t)
+    keep = max(1, math.floor(round((1 - forget) * b, 3)))
+    total, chosen = 0.0, []
+    for j in (0, 1):
+        easiest = sorted(range(b), key=lambda i: losses[i, 1 - j])[:keep]
+        chosen.append(set(easiest))
+        total += sum(losses[i, j] for i in easiest) / keep
+    return total, chosen
+
+
+@given(st.integers(0, 10_000), st.integers(1, 12), st.sampled_from([0.0, 0.1, 0.2, 0.4, 0.5, 0.7, 0.9]))
+@settings(max_examples=60, deadline=None)
+def test_equals_its_naive_twin(seed, b, forget):
+    rng = np.random.default_rng(seed)
+    logits, target = rng.normal(0, 3, (b, 2, 4)), rng.dirichlet(np.ones(4), b)
+    z = torch.tensor(logits, requires_grad=True)
+    values = co_teaching(z, (torch.tensor(target), torch.tensor(forget)))
+    total, chosen = twin(logits, target, forget)
+    assert values.shape == (b,)
+    assert values.mean().item() == pytest.approx(total, rel=1e-9)
+    values.mean().backward()
+    for j in (0, 1):  # only the chosen examples teach
+        assert set(z.grad[:, j].abs().sum(-1).nonzero()[:, 0].tolist()) == chosen[j]
+
+
+def test_with_nothing_to_forget_it_is_the_cross_entropy_of_both():
+    g = torch.Generator().manual_seed(0)
+    logits, target = torch.randn(6, 2, 3, generator=g), torch.randn(6, 3, generator=g).softmax(-1)
+    torch.testing.assert_close(co_teaching(logits, (target, torch.tensor(0.0))), pair_cross_entropy(logits, target))
+
+
+@pytest.mark.parametrize(("b", "forget", "kept"), [(10, 0.9, 1), (100, 0.33, 67), (5, 0.99, 1), (128, 0.35, 83)])
+def test_the_number_kept_is_rounded_down_and_at_least_one(b, forget, kept):
+    logits = torch.randn(b, 2, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    co_teaching(logits, (torch.eye(3)[torch.zeros(b, dtype=torch.int64)], torch.tensor(forget))).sum().backward()
+    assert (logits.grad.abs().sum(-1) > 0).sum(0).tolist() == [kept, kept]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_finite_value_and_gradient_at_logits_of_ten_thousand(dtype):
+    z = torch.tensor([[[1e4, -1e4], [-1e4, 1e4]], [[-1e4, 1e4], [1e4, 0.0]]], dtype=dtype, requires_grad=True)
+    value = co_teaching(z, (torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor(0.5)))
+    value.sum().backward()
+    assert value.isfinite().all()
+    assert z.grad.isfinite().all()
