@@ -10,7 +10,8 @@ from torch import nn
 
 from selfdistill._core.errors import SettingError
 from selfdistill.ntk import NTK
-from selfdistill.ntk._plan import block_rows, parse_bytes
+from selfdistill.ntk._forecast import parse_bytes
+from selfdistill.ntk._plan import block_rows
 
 WITHIN = 1.5
 
