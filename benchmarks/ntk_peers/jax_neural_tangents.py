@@ -1,7 +1,8 @@
 """neural-tangents 0.6.5 in its best layouts: NHWC and HWIO for the CNN, weights (in, out) and ``x @ w`` for the MLP.
 
 Runs in its own environment (jax 0.4.23). The layout matters: ``x @ w.T`` silently switches off the structured
-derivatives. The networks are in `jax_networks`. neural-tangents divides by the number of outputs on traced axes; the kernels here are multiplied back.
+derivatives. The networks are in `jax_networks`. neural-tangents divides by the number of outputs on traced axes; the
+kernels here are multiplied back.
 """
 
 from __future__ import annotations

@@ -35,15 +35,17 @@ class Group:
 
     Attributes:
         items: Whose gradients are made while the examples go through the network.
-        bytes: Held for all of them, at most.
+        bytes: Held at the end of the sweep.
         kept: Layers of which inputs and gradients at the outputs are kept instead, ...
         slabs: ... from which these gradients are made afterwards, one tuple at a time.
+        slab_bytes: Held meanwhile, at most.
     """
 
     items: tuple[Item, ...]
     bytes: float
     kept: tuple[Kept, ...] = ()
     slabs: tuple[tuple[Item, ...], ...] = ()
+    slab_bytes: float = 0.0
 
     @property
     def everything(self) -> tuple[Item, ...]:
@@ -139,6 +141,12 @@ def parse_bytes(value: int | float | str) -> int:
 
 def as_bytes(value: float) -> str:
     """Write an amount of memory.
+
+    Args:
+        value: Bytes.
+
+    Returns:
+        With its unit.
 
     Example:
         >>> as_bytes(1536)

@@ -45,17 +45,19 @@ def explicit(
     first, last = share
     each = 1 if jacobian.directions.traced else jacobian.directions.count
     columns = len(inputs if other is None else other)
-    like = next(iter(jacobian.structure.parameters.values())).detach()
-    kernel = like.new_zeros((last - first) * each, columns * each, dtype=jacobian.structure.dtype)
+    like = next(iter(jacobian.structure.parameters.values())).new_empty(0, dtype=jacobian.structure.dtype)
+    kernel: Tensor | None = None  # made after the first sweep, whose scratch space is free by then
     alone = dist.world() == 1
     for group in groups:
-        wanted = (*group.items, *group.kept)
-        left = sweep(jacobian, inputs, first, last, wanted, chunk, kernel, tell, fed=True)
+        wanted: list[Item | Kept] = [*group.items, *group.kept]
+        left = sweep(jacobian, inputs, first, last, wanted, chunk, like, tell, fed=True)
+        if kernel is None:
+            kernel = like.new_zeros((last - first) * each, columns * each)
         kept = {item.name: left.pop() for item in reversed(group.kept)}
         if other is not None:
             for start in range(0, columns, chunk):
                 stop = min(start + chunk, columns)
-                right = sweep(jacobian, other, start, stop, group.items, chunk, kernel, tell, fed=True)
+                right = sweep(jacobian, other, start, stop, group.items, chunk, like, tell, fed=True)
                 add_product(kernel[:, start * each : stop * each], left, right)
         elif alone:
             _add_square(kernel, left)
@@ -68,6 +70,7 @@ def explicit(
             _add_square(kernel, left)
             del left
         del kept
+    assert kernel is not None
     if other is None and alone:
         _mirror(kernel)
     return kernel

@@ -99,6 +99,12 @@ def _tensor(value: Any, what: str) -> Tensor:
 def all_finite(value: Tensor) -> bool:
     """Say whether all numbers are finite: a finite sum says so in one pass without a copy.
 
+    Args:
+        value: Of floating point.
+
+    Returns:
+        Whether they are.
+
     Example:
         >>> all_finite(torch.ones(3)), all_finite(torch.tensor([1.0, torch.inf]))
         (True, False)

@@ -18,9 +18,7 @@ _CHUNK = 64  # examples at once, at least, where the memory allows: enough for t
 _MOST = 512  # examples at once, at most
 _CHUNK_BYTES = 2**21  # more than _CHUNK examples only where they take no more than this, on a CPU
 _BLOCK_ROWS = 64  # at least
-_KEPT = (
-    0.5  # a layer's inputs and gradients at its outputs are kept if they take no more than this share of its gradients
-)
+_KEPT = 0.5  # what makes a layer's gradients is kept instead of them if it takes at most this share of their bytes
 _SLABS = 4  # its gradients are made in about this many slabs, each of which lays out its inputs' patches anew
 _BLOCKS = 16  # a symmetric product is done in this many block rows, upper half only
 
@@ -105,12 +103,13 @@ class Planner:
         """Bytes for a chunk of m examples, beside its gradients."""
         return self._each_chunk + m * self._each_example
 
-    def groups(self, per_row: Callable[[str, int], float], fixed: float) -> tuple[list[Group], int]:
+    def groups(self, per_row: Callable[[str, int], float], fixed: float, most: int = _MOST) -> tuple[list[Group], int]:
         """Cut the parameters, from the last layer to the first, so that backward passes are short.
 
         Args:
             per_row: Name of a parameter and examples at once, to bytes kept for one of its rows.
             fixed: Bytes kept throughout.
+            most: Examples at once, at most.
 
         Returns:
             The groups and the examples at once.
@@ -125,7 +124,7 @@ class Planner:
                 f"memory is {as_bytes(self.memory)}, but this kernel needs at least {as_bytes(least * 1.001)}",
                 "Give more, or take fewer examples.",
             )
-        m = self.chunk(available)
+        m = min(self.chunk(available), most)
         while m > 1 and available - self.chunk_bytes(m) < max(per_row(name, m) for name in self.names):
             m //= 2
         room = available - self.chunk_bytes(m)
@@ -146,7 +145,7 @@ class Planner:
         return [*groups, Group(tuple(items), used)], m
 
     def _lean(self, fixed: float) -> tuple[list[Group], int] | None:
-        """Cut the parameters as `groups` does, but keep of wide layers what their gradients are made from, if it is less.
+        """Cut the parameters as `groups` does, but of wide layers keep what their gradients are made from.
 
         Args:
             fixed: Bytes kept throughout.
@@ -196,14 +195,15 @@ class Planner:
         widest = max((v / _SLABS for v in whole.values()), default=0.0)
         most = min(room, max(used + self.chunk_bytes(m), widest))
         slabs: list[tuple[Item, ...]] = []
-        highest = used
+        highest = 0.0
         for name, total in whole.items():
             rows = self.rows_of(name)
             count = min(rows, math.ceil(total / most))
             size = -(-rows // count)
             slabs += [(Item(name, start, min(start + size, rows)),) for start in range(0, rows, size)]
-            highest = max(highest, size * total / rows)
-        return Group(tuple(items), held + highest, tuple(kept), tuple(slabs))
+            outputs = m * self.directions.count * self.structure.layer_of(name).bytes_out
+            highest = max(highest, size * total / rows + outputs + self._each_chunk)
+        return Group(tuple(items), held + used, tuple(kept), tuple(slabs), held + highest)
 
     # -- counts --------------------------------------------------------------------------------------------------
 
@@ -256,12 +256,18 @@ class Planner:
         temporary = float(self.size * height * wide * (self.each**2 + 1)) if factored else 0.0
         fixed = self.kernel_bytes + temporary
         groups, m = self.groups(lambda name, _: self.size * held * self.numbers(name, fed=True), fixed)
-        lean = self._lean(fixed) if self.symmetric and self.share == self.rows else None
+        alone = self.symmetric and self.share == self.rows
+        lean = self._lean(fixed) if alone else None
         if lean is not None and len(lean[0]) <= len(groups):
             groups, m = lean
         both = self.share if self.symmetric else self.share + self.columns
         flops = sum(both * self.sweep_flops(g) + self.gram_flops(g.everything) for g in groups)
         peak = fixed + max(g.bytes for g in groups) + self.chunk_bytes(m)
+        if alone:  # there is no matrix yet in the first sweep, and no scratch space of a sweep in a product
+            peak = 0.0
+            for i, g in enumerate(groups):
+                begun = self.kernel_bytes if i else 0.0
+                peak = max(peak, g.bytes + max(begun + self.chunk_bytes(m), fixed), self.kernel_bytes + g.slab_bytes)
         return groups, m, Cost(flops, len(groups) * both / self.share, peak)
 
     def product(self, block: int) -> tuple[list[Group], int, bool, Cost]:
@@ -270,12 +276,15 @@ class Planner:
         both = self.share + (0 if self.symmetric else -(-self.columns // dist.world()))
         vectors = 3.0 * self.size * (self.rows + self.columns) * self.each * block
         widest = max((s.parameters[name].shape[0] for name in s.factored), default=0)
-        fixed = vectors + self.size * widest * block * self.chunk(max(self.memory - vectors, 0.0))
+        mixed, most = float(self.size * widest * block), self.chunk(max(self.memory - vectors, 0.0))
+        while most > 1 and vectors + mixed * most > self.memory / 2:
+            most //= 2
+        fixed = vectors + mixed * most
 
         def per_row(name: str, m: int) -> float:
             return self.size * (block * self.image(name) + m * self.numbers(name))
 
-        groups, m = self.groups(per_row, fixed)
+        groups, m = self.groups(per_row, fixed, most)
         passed = self.share + -(-self.columns // dist.world())
         flops = 2.0 * passed * block * sum(self._product_width(name) for name in self.names)
         images = sum(self.rows_of(name) * self.image(name) for name in self.names) * block * self.size
