@@ -1,7 +1,8 @@
 """neural-tangents 0.6.5 in its best layouts: NHWC and HWIO for the CNN, weights (in, out) and ``x @ w`` for the MLP.
 
 Runs in its own environment (jax 0.4.23). The layout matters: ``x @ w.T`` silently switches off the structured
-derivatives. neural-tangents divides by the number of outputs on traced axes; the kernels here are multiplied back.
+derivatives. The networks are in `jax_networks`. neural-tangents divides by the number of outputs on traced axes; the
+kernels here are multiplied back.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ import jax
 import jax.numpy as jnp
 import neural_tangents as nt
 
-CHANNELS = ("NHWC", "HWIO", "NHWC")
+from benchmarks.ntk_peers.jax_networks import NETWORKS, convert
+from benchmarks.ntk_peers.problems import CLASSES
+
 WARM = 64
 _facts: dict[str, float] = {}
 
@@ -28,37 +31,6 @@ _facts: dict[str, float] = {}
 def versions() -> dict[str, str]:
     """What ran."""
     return {"neural-tangents": nt.__version__, "jax": jax.__version__, "numpy": np.__version__}
-
-
-def convolve(x: Any, params: dict[str, Any], name: str, stride: int) -> Any:
-    """Convolve with torch's padding, half the kernel on either side."""
-    w = params[f"{name}.weight"]
-    half = w.shape[0] // 2
-    y = jax.lax.conv_general_dilated(x, w, (stride, stride), [(half, half)] * 2, dimension_numbers=CHANNELS)
-    return y + params[f"{name}.bias"]
-
-
-def cnn(params: dict[str, Any], x: Any) -> Any:
-    """Compute the CNN's logits on NHWC images."""
-    x = jax.nn.relu(convolve(x, params, "stem", 1))
-    for i in ("0", "1"):
-        h = convolve(jax.nn.relu(convolve(x, params, f"{i}.first", 2)), params, f"{i}.second", 1)
-        x = jax.nn.relu(h + convolve(x, params, f"{i}.shortcut", 2))
-    return x.mean((1, 2)) @ params["head.weight"] + params["head.bias"]
-
-
-def mlp(params: dict[str, Any], x: Any) -> Any:
-    """Compute the MLP's logits."""
-    for i in ("0", "1", "2"):
-        x = x @ params[f"{i}.weight"] + params[f"{i}.bias"]
-        x = jax.nn.relu(x) if i != "2" else x
-    return x
-
-
-def convert(named: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Bring torch's layout to (in, out) and HWIO."""
-    axes = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}
-    return {name: jnp.asarray(value.transpose(axes[value.ndim])) for name, value in named.items()}
 
 
 class Kernel:
@@ -69,12 +41,15 @@ class Kernel:
     ) -> None:
         if x.dtype == np.float64:
             jax.config.update("jax_enable_x64", True)
-        apply = {"cnn": cnn, "mlp": mlp}[network]
-        self.output, self.params = output, convert(named)
-        self.x = jnp.asarray(np.moveaxis(x, 1, -1) if network == "cnn" else x)
-        self.outputs = int(named["head.bias" if network == "cnn" else "2.bias"].shape[0])
+        self.output = output
+        self.params, constants = convert(named)
+        self.x = jnp.asarray(np.moveaxis(x, 1, -1) if x.ndim == 4 else x)
+
+        def apply(params: dict[str, Any], inputs: Any) -> Any:
+            return NETWORKS[network]({**params, **constants}, inputs)
+
         f = (lambda p, inputs: apply(p, inputs).sum(-1, keepdims=True)) if output == "sum" else apply
-        default = {"cnn": 1, "mlp": 3}[network]
+        default = 3 if network == "mlp" else 1
         kernel = nt.empirical_ntk_fn(
             f,
             trace_axes=() if output == "full" else (-1,),
@@ -98,7 +73,7 @@ class Kernel:
         second = self.x if self.block else None
         k = self.function(self.x, second, self.params)
         if self.output == "trace":
-            k = k * self.outputs
+            k = k * CLASSES
         return np.asarray(jax.block_until_ready(k))
 
 

@@ -2,7 +2,8 @@
 
 A network here is a name, the shapes of its weights (torch's layout) and the shape of an input. ``cnn`` has a stem of 32
 channels and two residual blocks of stride 2 with 64 and 128 channels, no normalisation, 289,482 parameters; ``mlp`` is
-784-1024-1024-10, 1,863,690 parameters. Both have biases everywhere, ReLU, and ten outputs.
+784-1024-1024-10, 1,863,690 parameters. Both have biases everywhere, ReLU, and ten outputs. The weights of the residual
+networks and the transformer are drawn by torch and handed over likewise.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def stored(folder: Path, network: str, n: int, seed: int = 0) -> Path:
     """Write a problem to ``folder`` if it is not there, and return its file."""
     path = folder / f"{network}-{n}-{seed}.npz"
     if not path.exists():
-        named = weights(network, seed) if network in ("cnn", "mlp") else {}
+        named = weights(network, seed) if network in ("cnn", "mlp") else _drawn(network)
         part = path.with_suffix(".part.npz")
         single = {name: value.astype(np.float32) for name, value in named.items()}
         np.savez(part, __inputs__=inputs(network, n, seed).astype(np.float32), **single)
@@ -84,8 +85,18 @@ def stored(folder: Path, network: str, n: int, seed: int = 0) -> Path:
     return path
 
 
+def _drawn(network: str) -> dict[str, np.ndarray]:
+    """Weights and buffers of a network that torch draws."""
+    import torch
+
+    from benchmarks.ntk_peers.torch_networks import load
+
+    state = load(network, {}, torch.float32).state_dict()
+    return {name: value.numpy() for name, value in state.items() if value.is_floating_point()}
+
+
 def read(path: Path, dtype: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Read a problem back: weights by name (empty for the networks that only torch has) and inputs."""
+    """Read a problem back: weights and buffers by name, and inputs."""
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name].astype(dtype) for name in file.files}
     x = arrays.pop("__inputs__")

@@ -25,7 +25,8 @@ scikit-learn's digits, enlarged, coloured, shifted, with noise. All frameworks g
 **Kernels.** *sum*: of the sum of the logits. *trace*: sum over the 10 logits. *full*: all pairs of logits.
 
 **Peers.** neural-tangents 0.6.5 in its best layout: NHWC and implementation 1 (Jacobian contraction) for the CNN;
-weights (in, out), `x @ w` and implementation 3 (structured derivatives) for the MLP; `vmap_axes=0` in both. The other
+weights (in, out), `x @ w` and implementation 3 (structured derivatives) for the MLP; `vmap_axes=0` in both, and in the
+ResNet and the transformer, which are compared for agreement only (implementation 1). The other
 implementations and `nt.batch` were slower here, and `x @ w.T` in the MLP switches the structure off: about 200 times
 slower. *torch.func*: per-sample gradients in chunks of 100 and one product; *tutorial*: the layerwise contraction of
 PyTorch's tutorial. nngeometry 0.4: `GramMatrix`, batches of 250. Ours has a budget of 2 GiB, the default, or of 512 MiB
@@ -162,7 +163,8 @@ def _agreement(found: list[dict[str, Any]]) -> list[str]:
         "Relative Frobenius difference from torch.func's kernel (`vmap` of gradients, one product): the largest of",
         "sum, trace and full. *ours* is the matrix, *operator* the products with the identity, *fallback* the matrix",
         "without any layer's rule. The ResNet has 20 layers and BatchNorm in evaluation mode, the transformer two",
-        "encoder layers. nngeometry gathers convolutions' gradients in float32 whatever the network's precision.",
+        "encoder layers; both are written in jax too, on torch's weights. nngeometry gathers convolutions' gradients",
+        "in float32 whatever the network's precision.",
         "",
         "| network | bits | n | ours | operator | fallback | neural-tangents | nngeometry |",
         "|---|---|---|---|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""The networks in torch, loaded with the weights of `problems`, and two that only torch has."""
+"""The networks in torch, loaded with the weights of `problems`."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def load(network: str, named: dict[str, np.ndarray], dtype: torch.dtype, device:
 
     Args:
         network: ``cnn``, ``mlp``, ``resnet20`` or ``resnet18`` (BatchNorm) or ``transformer``.
-        named: Weights; empty for the last two, which are drawn with seed 0.
+        named: Weights and buffers; if empty, they are drawn with seed 0.
         dtype: Data type.
         device: Where.
     """

@@ -28,6 +28,16 @@ def test_a_problem_is_handed_over_without_pickles(tmp_path):
     assert {name: v.shape for name, v in named.items()} == problems.shapes("mlp")
 
 
+@pytest.mark.parametrize("network", ["resnet20", "transformer"])
+def test_weights_that_torch_draws_are_handed_over(tmp_path, network):
+    named, x = problems.read(problems.stored(tmp_path, network, 2), "float32")
+    drawn, given = load(network, {}, torch.float32), load(network, named, torch.float32)
+    assert named.keys() >= {name for name, _ in drawn.named_parameters()}
+    assert torch.equal(drawn(torch.from_numpy(x)), given(torch.from_numpy(x)))
+    blank = load(network, {name: 0 * value for name, value in named.items()}, torch.float32)
+    assert not torch.equal(drawn(torch.from_numpy(x)), blank(torch.from_numpy(x)))
+
+
 @pytest.mark.parametrize("output", ["sum", "full"])
 def test_ours_and_torch_func_give_one_kernel(output):
     named, x = problems.weights("mlp"), problems.inputs("mlp", 4)

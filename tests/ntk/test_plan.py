@@ -10,7 +10,8 @@ from torch import nn
 
 from selfdistill._core.errors import SettingError
 from selfdistill.ntk import NTK
-from selfdistill.ntk._plan import block_rows, parse_bytes
+from selfdistill.ntk._forecast import parse_bytes
+from selfdistill.ntk._plan import block_rows
 
 WITHIN = 1.5
 
@@ -116,10 +117,81 @@ def test_linear_layers_on_vectors_are_never_expanded(network, peak_bytes):
 def test_blocks_of_rows_cover_all(n):
     blocks = block_rows(n)
     assert [row for start, stop in blocks for row in range(start, stop)] == list(range(n))
-    assert len(blocks) <= 8
+    assert len(blocks) <= 16
 
 
 @pytest.mark.parametrize("text", ["0", "-1GB", "2 parsecs", "", "1.2.3MB"])
 def test_amounts_that_are_none(text):
     with pytest.raises(SettingError, match="memory is"):
         parse_bytes(text)
+
+
+def deep():
+    """Wide convolutions on a small map, and token-wise Linear layers."""
+    torch.manual_seed(0)
+    convolutions = [nn.Conv2d(2, 48, 3, padding=1), nn.ReLU(), nn.Conv2d(48, 64, 3, padding=1), nn.ReLU()]
+    tokens = [
+        nn.Flatten(2),
+        nn.Linear(9, 40),
+        nn.ReLU(),
+        nn.Linear(40, 40),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(2560, 3),
+    ]
+    return nn.Sequential(*convolutions, *tokens), torch.randn(40, 2, 3, 3)
+
+
+@pytest.mark.parametrize("memory", ["2GiB", "3.4MB"])
+@pytest.mark.parametrize("output", ["sum", "trace", "full"])
+def test_wide_layers_are_kept_instead_of_their_gradients(peak_bytes, flops, output, memory):
+    model, x = deep()
+    kernel = NTK(model, x, output=output, memory="12MB" if output != "sum" and memory != "2GiB" else memory)
+    groups, _, forecast = kernel._planner().explicit()
+    assert {kept.name for group in groups for kept in group.kept} >= {"2.weight"}
+    done = [item for group in groups for item in group.everything]
+    assert sorted((i.name, row) for i in done for row in range(i.first, i.last)) == sorted(
+        (name, row)
+        for name, p in model.named_parameters()
+        if name != "10.bias"
+        for row in range(len(p))
+        if name != "10.weight" or row == 0
+    )
+    with peak_bytes:
+        found = kernel.matrix()
+    assert forecast.bytes / WITHIN < peak_bytes.peak < min(forecast.bytes * WITHIN, kernel.memory)
+    gradients = 4 * len(x) * kernel.directions.count * 48 * 64 * 9
+    assert peak_bytes.peak < gradients  # those of the wide layer alone
+    with flops() as counter:
+        kernel.matrix()
+    assert forecast.flops / WITHIN < counter.get_total_flops() < forecast.flops * WITHIN
+    slow = NTK(model, x, output=output, rules=False).matrix()
+    assert float((found - slow).norm() / slow.norm()) < 1e-5
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("output", ["trace", "full"])
+def test_examples_that_a_layer_sees_as_they_are_are_not_copied(peak_bytes, output, bias):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4000, 5, bias=bias), nn.Tanh(), nn.Linear(5, 2))
+    x, y = torch.randn(50, 40, 100), torch.randn(9, 40, 100)
+    before = x.clone()
+    kernel = NTK(model, x, output=output, memory="2GiB")
+    assert kernel.structure.fed == {"1.weight"}
+    with peak_bytes:
+        found = kernel.matrix()
+    assert peak_bytes.peak < 4 * x.numel()
+    assert torch.equal(x, before)
+    torch.testing.assert_close(found, NTK(model, x, output=output, rules=False).matrix(), rtol=1e-4, atol=1e-3)
+    for other in (y, y.double(), y.transpose(1, 2).contiguous().transpose(1, 2)):  # views, and what has to be copied
+        slow = NTK(model, x, other, output=output, rules=False).matrix()
+        torch.testing.assert_close(NTK(model, x, other, output=output).matrix(), slow, rtol=1e-4, atol=1e-3)
+
+
+def test_examples_in_another_order_are_copied():
+    class Turned(nn.Module):
+        def forward(self, x):
+            return x.transpose(1, 2).reshape(len(x), 12)
+
+    model, x = nn.Sequential(Turned(), nn.Linear(12, 5), nn.Tanh(), nn.Linear(5, 2)), torch.randn(6, 3, 4)
+    assert NTK(model, x).structure.fed == set()
+    torch.testing.assert_close(NTK(model, x).matrix(), NTK(model, x, rules=False).matrix())

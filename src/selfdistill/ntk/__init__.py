@@ -10,13 +10,13 @@ from selfdistill.ntk._early_stopping import (
     early_stopping_risk,
     label_moments,
 )
+from selfdistill.ntk._forecast import Cost, LayerPlan, Plan
 from selfdistill.ntk._gradient_flow import extend, gradient_descent, gradient_flow, ridge
 from selfdistill.ntk._hard_distillation import HardTrace, hard_distillation
 from selfdistill.ntk._jeong2025rounds import rounds_to_clean
 from selfdistill.ntk._mobahi2020generations import generations
 from selfdistill.ntk._operator import NTK
 from selfdistill.ntk._optimal_mixing import Mixing, expected_optimal_mixing, optimal_mixing
-from selfdistill.ntk._plan import Cost, LayerPlan, Plan
 from selfdistill.ntk._relu_kernel import first_layer_kernel, relu_kernel
 from selfdistill.ntk._settled import critical_own_weight, settled_bound, settled_distillation
 from selfdistill.ntk._soft_distillation import (

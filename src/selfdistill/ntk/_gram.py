@@ -9,9 +9,10 @@ import torch.distributed
 from torch import Tensor
 
 from selfdistill._core import dist
+from selfdistill.ntk._forecast import Group
 from selfdistill.ntk._inputs import Inputs
-from selfdistill.ntk._jacobian import Item, Jacobian, Piece
-from selfdistill.ntk._plan import Group, block_rows
+from selfdistill.ntk._jacobian import Item, Jacobian, Kept, Piece
+from selfdistill.ntk._plan import block_rows
 from selfdistill.ntk._syrk import has_syrk, syrk
 
 __all__ = ["add_product", "diagonal", "explicit", "gathered", "share_of", "sweep"]
@@ -44,15 +45,19 @@ def explicit(
     first, last = share
     each = 1 if jacobian.directions.traced else jacobian.directions.count
     columns = len(inputs if other is None else other)
-    like = next(iter(jacobian.structure.parameters.values())).detach()
-    kernel = like.new_zeros((last - first) * each, columns * each, dtype=jacobian.structure.dtype)
+    like = next(iter(jacobian.structure.parameters.values())).new_empty(0, dtype=jacobian.structure.dtype)
+    kernel: Tensor | None = None  # made after the first sweep, whose scratch space is free by then
     alone = dist.world() == 1
     for group in groups:
-        left = sweep(jacobian, inputs, first, last, group.items, chunk, kernel, tell)
+        wanted: list[Item | Kept] = [*group.items, *group.kept]
+        left = sweep(jacobian, inputs, first, last, wanted, chunk, like, tell, fed=True)
+        if kernel is None:
+            kernel = like.new_zeros((last - first) * each, columns * each)
+        kept = {item.name: left.pop() for item in reversed(group.kept)}
         if other is not None:
             for start in range(0, columns, chunk):
                 stop = min(start + chunk, columns)
-                right = sweep(jacobian, other, start, stop, group.items, chunk, kernel, tell)
+                right = sweep(jacobian, other, start, stop, group.items, chunk, like, tell, fed=True)
                 add_product(kernel[:, start * each : stop * each], left, right)
         elif alone:
             _add_square(kernel, left)
@@ -60,6 +65,12 @@ def explicit(
             for begin, end, right in _from_each(left, columns):
                 add_product(kernel[:, begin * each : end * each], left, right)
         del left  # before the next group's are made
+        for slab in group.slabs:
+            left = [jacobian.expand(item, kept[item.name], chunk) for item in slab]
+            _add_square(kernel, left)
+            del left
+        del kept
+    assert kernel is not None
     if other is None and alone:
         _mirror(kernel)
     return kernel
@@ -73,7 +84,7 @@ def _add_square(kernel: Tensor, pieces: list[Piece]) -> None:
     for piece in dense:
         syrk(kernel, piece.right.flatten(1) if each == 1 else piece.right.flatten(0, 1))
     rest = [piece for piece in pieces if piece.left is not None or not has_syrk(kernel)]
-    for start, stop in block_rows(n) if rest else []:
+    for start, stop in block_rows(n, each) if rest else []:
         rows = [piece.rows(start, stop) for piece in rest]
         columns = [piece.rows(start, n) for piece in rest]
         add_product(kernel[start * each : stop * each, start * each :], rows, columns)
@@ -93,13 +104,16 @@ def sweep(
     inputs: Inputs,
     first: int,
     last: int,
-    items: Sequence[Item],
+    items: Sequence[Item | Kept],
     chunk: int,
     like: Tensor,
     tell: Callable[[int], None],
+    *,
+    fed: bool = False,
 ) -> list[Piece]:
-    """Differentiate the network for a range of examples, chunk by chunk."""
-    pieces = [jacobian.empty(item, last - first, like) for item in items]
+    """Differentiate the network for a range of examples, chunk by chunk; ``fed`` allows views of the examples."""
+    views = [jacobian.fed(item, inputs, first, last, like) if fed else None for item in items]
+    pieces = [view or jacobian.empty(item, last - first, like) for view, item in zip(views, items, strict=True)]
     for start in range(first, last, chunk):
         stop = min(start + chunk, last)
         jacobian.fill(inputs, start, items, [piece.rows(start - first, stop - first) for piece in pieces])
@@ -121,10 +135,20 @@ def add_product(kernel: Tensor, left: Sequence[Piece], right: Sequence[Piece]) -
         x, y = (v.right.flatten(1) if traced else v.right.flatten(0, 1) for v in (a, b))
         if a.left is None or b.left is None:
             kernel.addmm_(x, y.T)
-        elif traced:
-            kernel.addcmul_(a.left @ b.left.T, x @ y.T)
+            continue
+        pairs = _left(a) @ _left(b).T if a.fed != b.fed else a.left @ b.left.T
+        if a.fed and b.fed and a.bias:
+            pairs += 1.0
+        if traced:
+            kernel.addcmul_(pairs, x @ y.T)
         else:
-            kernel.view(n, r, m, r).addcmul_((a.left @ b.left.T)[:, None, :, None], (x @ y.T).view(n, r, m, r))
+            kernel.view(n, r, m, r).addcmul_(pairs[:, None, :, None], (x @ y.T).view(n, r, m, r))
+
+
+def _left(piece: Piece) -> Tensor:
+    """Give the left factor with its column of ones."""
+    assert piece.left is not None
+    return torch.nn.functional.pad(piece.left, (0, 1), value=1.0) if piece.fed and piece.bias else piece.left
 
 
 def _from_each(left: list[Piece], columns: int) -> Generator[tuple[int, int, list[Piece]]]:
@@ -138,6 +162,8 @@ def _from_each(left: list[Piece], columns: int) -> Generator[tuple[int, int, lis
                 Piece(
                     None if piece.left is None else _sent(piece.left, source, last - first),
                     _sent(piece.right, source, last - first),
+                    piece.fed,
+                    piece.bias,
                 )
                 for piece in left
             ],

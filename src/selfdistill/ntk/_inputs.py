@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 
-__all__ = ["Inputs"]
+__all__ = ["Inputs", "all_finite"]
 
 
 @final
@@ -69,6 +69,12 @@ class Inputs:
             {key: self._moved(v[start:stop]) for key, v in self._kwargs.items()},
         )
 
+    def as_fed(self) -> Tensor | None:
+        """Give all examples where they are one tensor, and chunks are views of it; else ``None``."""
+        value = self.tensors[0]
+        alone = len(self.tensors) == 1 and value.is_contiguous() and value.is_floating_point()
+        return value if alone and self._moved(value) is value else None
+
     def _moved(self, value: Tensor) -> Tensor:
         return value.to(self.device, self._dtype if value.is_floating_point() else None)
 
@@ -81,10 +87,26 @@ def _tensor(value: Any, what: str) -> Tensor:
     tensor = torch.as_tensor(value).detach()
     if tensor.ndim == 0:
         raise DataError(f"{what} is a single number", "Give one row for each example, [n, ...].")
-    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+    if tensor.is_floating_point() and not all_finite(tensor):
         rows = (~torch.isfinite(tensor)).reshape(len(tensor), -1).any(1).nonzero()[:, 0]
         raise DataError(
             f"{what} have NaN or infinite values in {len(rows)} of {len(tensor)} examples, first in {int(rows[0])}",
             "Leave those out or fill the values in.",
         )
     return tensor
+
+
+def all_finite(value: Tensor) -> bool:
+    """Say whether all numbers are finite: a finite sum says so in one pass without a copy.
+
+    Args:
+        value: Of floating point.
+
+    Returns:
+        Whether they are.
+
+    Example:
+        >>> all_finite(torch.ones(3)), all_finite(torch.tensor([1.0, torch.inf]))
+        (True, False)
+    """
+    return bool(torch.isfinite(value.sum())) or bool(torch.isfinite(value).all())

@@ -7,6 +7,7 @@ from typing import NamedTuple, final
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from selfdistill.ntk._conv import AT_ONCE
 from selfdistill.ntk._directions import Directions
@@ -14,10 +15,10 @@ from selfdistill.ntk._inputs import Inputs
 from selfdistill.ntk._layers import layer_rows
 from selfdistill.ntk._peak import PeakBytes
 from selfdistill.ntk._per_sample import PerSample
-from selfdistill.ntk._recorder import Call, full_precision
+from selfdistill.ntk._recorder import full_precision
 from selfdistill.ntk._structure import Structure
 
-__all__ = ["Item", "Jacobian", "Piece"]
+__all__ = ["Item", "Jacobian", "Kept", "Piece"]
 
 
 class Item(NamedTuple):
@@ -34,20 +35,37 @@ class Item(NamedTuple):
     last: int
 
 
-class Piece(NamedTuple):
-    """Gradients of one item for some examples.
+class Kept(NamedTuple):
+    """A layer whose inputs and gradients at its outputs are wanted, to make its weight's gradients from them later.
 
     Attributes:
-        left: Factored: the layer's inputs, ``[m, i]``, with a column of ones for its bias; else ``None``.
-        right: Factored: gradients at the layer's outputs, ``[m, R, o]``; else at the parameter, ``[m, R, p]``.
+        name: The weight.
+    """
+
+    name: str
+
+
+class Piece(NamedTuple):
+    """Gradients of one item for some examples, or what a kept layer's are made from.
+
+    Attributes:
+        left: Factored: the layer's inputs, ``[m, i]``, with a column of ones for its bias. Kept: the layer's inputs,
+            ``[m, ...]``. Else ``None``.
+        right: Factored: gradients at the layer's outputs, ``[m, R, o]``. Kept: the same, ``[m, R, ...]``. Else at the
+            parameter, ``[m, R, p]``.
+        fed: Factored: ``left`` is a view of the examples themselves; the column of ones is not there.
+        bias: With ``fed``: whether the layer has a bias that counts.
     """
 
     left: Tensor | None
     right: Tensor
+    fed: bool = False
+    bias: bool = False
 
     def rows(self, start: int, stop: int) -> Piece:
         """Give some of the examples, as views."""
-        return Piece(None if self.left is None else self.left[start:stop], self.right[start:stop])
+        left = None if self.left is None else self.left[start:stop]
+        return Piece(left, self.right[start:stop], self.fed, self.bias)
 
 
 @final
@@ -65,9 +83,12 @@ class Jacobian:
         self._per_sample = PerSample(self.model)
         self.examples = 0  # that went through the network, over the life of this object
 
-    def empty(self, item: Item, m: int, like: Tensor) -> Piece:
+    def empty(self, item: Item | Kept, m: int, like: Tensor) -> Piece:
         """Make room for an item's gradients of m examples."""
         r, shape = self.directions.count, self.structure.parameters[item.name].shape
+        if isinstance(item, Kept):
+            layer = self.structure.layer_of(item.name)
+            return Piece(like.new_empty(m, *layer.shape_in), like.new_empty(m, r, *layer.shape_out))
         if item.name in self.structure.factored:
             bias = self.structure.factored[item.name] is not None
             left = like.new_empty(m, shape[1] + bias)
@@ -75,7 +96,38 @@ class Jacobian:
             return Piece(left, like.new_empty(m, r, shape[0]))
         return Piece(None, like.new_empty(m, r, (item.last - item.first) * shape[1:].numel()))
 
-    def fill(self, inputs: Inputs, start: int, items: Sequence[Item], pieces: Sequence[Piece]) -> None:
+    def fed(self, item: Item | Kept, inputs: Inputs, first: int, last: int, like: Tensor) -> Piece | None:
+        """Make room for a layer's factors where its inputs are the examples themselves, or give ``None``."""
+        if not isinstance(item, Item) or item.name not in self.structure.fed:
+            return None
+        rows, shape = inputs.as_fed(), self.structure.parameters[item.name].shape
+        if rows is None:
+            return None
+        right = like.new_empty(last - first, self.directions.count, shape[0])
+        return Piece(rows[first:last].flatten(1), right, True, self.structure.factored[item.name] is not None)
+
+    def expand(self, item: Item, kept: Piece, chunk: int) -> Piece:
+        """Make gradients from what was kept of their layer: ``2 m R p S`` FLOPs, no pass through the network.
+
+        Args:
+            item: Rows of the weight.
+            kept: Of all examples.
+            chunk: Examples at once.
+
+        Returns:
+            The gradients.
+        """
+        use, m = self.structure.uses[item.name][0], len(kept.right)
+        p = (item.last - item.first) * self.structure.parameters[item.name].shape[1:].numel()
+        out, module = kept.right.new_empty(m, self.directions.count, p), self.structure.module(use.module)
+        for start in range(0, m, chunk):
+            some = kept.rows(start, start + chunk)
+            assert some.left is not None
+            rows = slice(item.first, item.last)
+            layer_rows(module, use.local, some.left, some.right, rows, out[start : start + chunk])
+        return Piece(None, out)
+
+    def fill(self, inputs: Inputs, start: int, items: Sequence[Item | Kept], pieces: Sequence[Piece]) -> None:
         """Differentiate the network for some examples.
 
         Args:
@@ -92,7 +144,7 @@ class Jacobian:
         other = self.structure.other_set
         pairs = list(zip(items, pieces, strict=True))
         known = [(item, piece) for item, piece in pairs if item.name not in other]
-        rest = [(item, piece) for item, piece in pairs if item.name in other]
+        rest = [(item, piece) for item, piece in pairs if item.name in other and isinstance(item, Item)]
         with full_precision(self.model):
             if known:
                 self._known(args, kwargs, known)
@@ -127,47 +179,65 @@ class Jacobian:
         few = patches if like.device.type == "cpu" else 0
         return max(counter.peak / m - few, 1.0), float(few * AT_ONCE)
 
-    def _known(self, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], pairs: Sequence[tuple[Item, Piece]]) -> None:
-        wanted = {use.module for item, _ in pairs for use in self.structure.uses[item.name]}
-        logits, calls = self.structure.recorder(wanted).run(args, kwargs)
-        self.structure.check_calls(calls, wanted)
-        grads = _pull(logits, calls, self.directions)
+    def _known(
+        self, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], pairs: Sequence[tuple[Item | Kept, Piece]]
+    ) -> None:
+        structure = self.structure
+        wanted = {use.module for item, _ in pairs for use in structure.uses[item.name]}
+        logits, calls = structure.recorder(wanted).run(args, kwargs)
+        structure.check_calls(calls, wanted)
+        edges = [(get_gradient_edge(call.out), call.out.shape) for call in calls]
+        targets: dict[int, Tensor] = {}  # where gradients at a call's outputs are wanted as they are
+        dense: list[tuple[Item, Tensor]] = []
         for item, piece in pairs:
-            if piece.left is not None:
-                module = self.structure.uses[item.name][0].module
-                index = next(i for i, call in enumerate(calls) if call.module == module)
+            if piece.left is None:
+                assert isinstance(item, Item)
+                dense.append((item, piece.right))
+                continue
+            index = next(i for i, call in enumerate(calls) if call.module == structure.uses[item.name][0].module)
+            targets[index] = piece.right.view(len(logits), -1, *calls[index].out.shape[1:])
+            if isinstance(item, Kept):
+                piece.left.copy_(calls[index].x)
+            elif not piece.fed:
                 x = calls[index].x.flatten(1)
                 piece.left[:, : x.shape[1]] = x
-                piece.right.copy_(grads[index].reshape(piece.right.shape))
-            else:
-                self._dense(item, piece.right, calls, grads)
+        used = {use.module for item, _ in dense for use in structure.uses[item.name]}
+        uses = [(call.module, call.x if call.module in used else None) for call in calls]
+        del calls  # outputs, and inputs that nothing needs any more
+        grads = _pull(logits, edges, self.directions, targets)
+        for item, out in dense:
+            self._dense(item, out, uses, grads)
 
-    def _dense(self, item: Item, out: Tensor, calls: list[Call], grads: list[Tensor]) -> None:
+    def _dense(self, item: Item, out: Tensor, uses: list[tuple[str, Tensor | None]], grads: list[Tensor]) -> None:
         rows, first = slice(item.first, item.last), True
         for use in self.structure.uses[item.name]:
             layer = self.structure.module(use.module)
-            for call, grad in zip(calls, grads, strict=True):
-                if call.module != use.module:
+            for (module, x), grad in zip(uses, grads, strict=True):
+                if module != use.module or x is None:
                     continue
                 target = out if first else torch.empty_like(out)
-                layer_rows(layer, use.local, call.x, grad, rows, target)
+                layer_rows(layer, use.local, x, grad, rows, target)
                 if not first:  # a shared parameter: its gradient is the sum over its uses
                     out.add_(target)
                 first = False
 
 
-def _pull(logits: Tensor, calls: list[Call], directions: Directions) -> list[Tensor]:
-    """Differentiate each direction at the output of each call: ``[m, R, ...]``."""
-    vectors = directions.of(logits)
-    nodes = [call.out for call in calls]
-    m, count = len(logits), directions.count
-    if count == 1:
-        rows = torch.autograd.grad(logits, nodes, vectors[:, 0], allow_unused=True)
-        return [(torch.zeros_like(n) if g is None else g)[:, None] for g, n in zip(rows, nodes, strict=True)]
-    found = [torch.zeros((m, count, *node.shape[1:]), dtype=node.dtype, device=node.device) for node in nodes]
+def _pull(
+    logits: Tensor, edges: list[tuple[GradientEdge, torch.Size]], directions: Directions, targets: dict[int, Tensor]
+) -> list[Tensor]:
+    """Differentiate each direction at the output of each call: ``[m, R, ...]``, in place where a target is given."""
+    vectors, count = directions.of(logits), directions.count
+    found = [targets.get(i) for i in range(len(edges))]
     for r in range(count):
-        rows = torch.autograd.grad(logits, nodes, vectors[:, r], retain_graph=r + 1 < count, allow_unused=True)
-        for stacked, grad in zip(found, rows, strict=True):
-            if grad is not None:
-                stacked[:, r] = grad
-    return found
+        more = r + 1 < count
+        nodes = [edge for edge, _ in edges]
+        grads = torch.autograd.grad(logits, nodes, vectors[:, r], retain_graph=more, allow_unused=True)
+        for i, (grad, (_, shape)) in enumerate(zip(grads, edges, strict=True)):
+            stacked = found[i]
+            if stacked is None and count == 1 and grad is not None:
+                found[i] = grad[:, None]
+                continue
+            if stacked is None:
+                stacked = found[i] = logits.new_zeros((shape[0], count, *shape[1:]))
+            stacked[:, r] = 0.0 if grad is None else grad
+    return [g for g in found if g is not None]

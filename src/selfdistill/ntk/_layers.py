@@ -13,6 +13,7 @@ from selfdistill.ntk._conv import conv_weight
 __all__ = ["Rows", "is_known", "layer_rows", "own_parameters", "subtract_sum"]
 
 Rows = slice
+_FEW = 4
 
 # A rule gets the module, its input x [m, ...], the gradients g [m, R, ...] at its output, and which rows of the
 # parameter are wanted; it writes the gradients of the R directions for each example to out [m, R, rows · rest].
@@ -63,7 +64,11 @@ def subtract_sum(module: nn.Module, name: str, x: Tensor, g: Tensor, out: Tensor
     """
     if isinstance(module, nn.Linear) and name == "weight":
         g, x = g.reshape(-1, g.shape[-1]), x.reshape(-1, x.shape[-1])
-        out.view(g.shape[1], x.shape[1]).addmm_(g.T, x, alpha=-1)
+        target = out.view(g.shape[1], x.shape[1])
+        if len(g) > _FEW:
+            target.addmm_(g.T, x, alpha=-1)
+        for i in range(len(g) if len(g) <= _FEW else 0):  # for two rows 4 times as fast as the product
+            target.addr_(g[i], x[i], alpha=-1)
         return
     rows = g.new_empty(len(g), 1, out.numel())
     layer_rows(module, name, x, g[:, None], slice(0, None), rows)

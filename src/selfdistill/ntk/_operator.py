@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from selfdistill._core import dist
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.ntk._directions import Directions, Output
+from selfdistill.ntk._forecast import Cost, Plan, parse_bytes
 from selfdistill.ntk._gram import diagonal, explicit, gathered, share_of
 from selfdistill.ntk._inputs import Inputs
 from selfdistill.ntk._jacobian import Jacobian
 from selfdistill.ntk._krylov import block_krylov
 from selfdistill.ntk._pham2013sketch import sketch
-from selfdistill.ntk._plan import Cost, Plan, Planner, parse_bytes
+from selfdistill.ntk._plan import Planner
 from selfdistill.ntk._products import Products
 from selfdistill.ntk._progress import showing
 from selfdistill.ntk._spectrum import Spectrum, checked_rows

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 __all__ = ["PeakBytes"]
 
@@ -37,16 +36,19 @@ class PeakBytes(TorchDispatchMode):
     ) -> Any:
         """Run an operation and count its results."""
         out = func(*args, **(kwargs or {}))
-        there = {v.untyped_storage()._cdata for v in tree_leaves((args, kwargs)) if _has_storage(v)}
-        for value in tree_leaves(out):
-            if _has_storage(value):
-                storage = value.untyped_storage()
-                key, size = storage._cdata, storage.nbytes()
-                if key not in self._seen and key not in there:  # a view of what was there before is nothing new
-                    self._seen.add(key)
-                    self.alive += size
-                    self.peak = max(self.peak, self.alive)
-                    weakref.finalize(storage, self._gone, key, size)
+        there: set[int] | None = None
+        for value in _tensors(out):
+            storage = value.untyped_storage()
+            key, size = storage._cdata, storage.nbytes()
+            if key in self._seen:
+                continue
+            if there is None:
+                there = {v.untyped_storage()._cdata for v in _tensors((args, kwargs))}
+            if key not in there:  # a view of what was there before is nothing new
+                self._seen.add(key)
+                self.alive += size
+                self.peak = max(self.peak, self.alive)
+                weakref.finalize(storage, self._gone, key, size)
         return out
 
     def _gone(self, key: int, size: int) -> None:
@@ -54,5 +56,14 @@ class PeakBytes(TorchDispatchMode):
         self.alive -= size
 
 
-def _has_storage(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.layout == torch.strided
+def _tensors(value: Any) -> Generator[Tensor]:
+    """Find the tensors in arguments or results, which are nested in tuples, lists and dicts only."""
+    if isinstance(value, Tensor):
+        if value.layout == torch.strided:
+            yield value
+    elif isinstance(value, tuple | list):
+        for v in value:
+            yield from _tensors(v)
+    elif isinstance(value, dict):
+        for v in value.values():
+            yield from _tensors(v)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.rng import derive
+from selfdistill.ntk._forecast import Group
 from selfdistill.ntk._gram import sweep
 from selfdistill.ntk._inputs import Inputs
 from selfdistill.ntk._jacobian import Item, Jacobian, Piece
-from selfdistill.ntk._plan import Group
 
 __all__ = ["sketch"]
 

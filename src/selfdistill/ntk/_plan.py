@@ -2,111 +2,25 @@
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from selfdistill._core import dist
 from selfdistill._core.errors import SettingError
 from selfdistill.ntk._directions import Directions
-from selfdistill.ntk._jacobian import Item
+from selfdistill.ntk._forecast import Cost, Group, LayerPlan, as_bytes
+from selfdistill.ntk._jacobian import Item, Kept
 from selfdistill.ntk._structure import Structure
 
-__all__ = ["Cost", "Group", "LayerPlan", "Plan", "Planner", "block_rows", "parse_bytes"]
+__all__ = ["Planner", "block_rows"]
 
 _CHUNK = 64  # examples at once, at least, where the memory allows: enough for the speed of matrix products
 _MOST = 512  # examples at once, at most
 _CHUNK_BYTES = 2**21  # more than _CHUNK examples only where they take no more than this, on a CPU
-_BLOCK_ROWS = 128  # at least
-_BLOCKS = 8  # a symmetric product is done in this many block rows, upper half only
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Forecast of one piece of work.
-
-    Attributes:
-        flops: Floating-point operations of matrix products and convolutions.
-        sweeps: How often all examples go through the network, forward and backward.
-        bytes: Most memory at once, beside the network and the inputs.
-    """
-
-    flops: float
-    sweeps: float
-    bytes: float
-
-    def __str__(self) -> str:
-        return f"{_si(self.flops)}FLOP, {self.sweeps:.0f} sweeps, {_bytes(self.bytes)}"
-
-
-@dataclass(frozen=True)
-class Group:
-    """Parameters that are done in one sweep.
-
-    Attributes:
-        items: Which.
-        bytes: Kept for them meanwhile.
-    """
-
-    items: tuple[Item, ...]
-    bytes: float
-
-
-@dataclass(frozen=True)
-class LayerPlan:
-    """How one layer is treated.
-
-    Attributes:
-        name: The layer, or the parameter where no rule fits.
-        kind: Class of the layer.
-        how: ``factors``, ``slabs`` or ``per-sample``.
-        parameters: Their number.
-        flops: Of the explicit kernel's product for it.
-    """
-
-    name: str
-    kind: str
-    how: str
-    parameters: int
-    flops: float
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The forecast, printable.
-
-    Attributes:
-        output: Which kernel.
-        shape: Rows and columns in examples.
-        layers: How each layer is treated.
-        matrix: Cost of the explicit kernel; ``None`` where it does not fit the memory.
-        product: Cost of one product with a block of ``block`` vectors; ``None`` where it does not fit.
-        block: Vectors of that block.
-        memory: Bytes allowed.
-    """
-
-    output: str
-    shape: tuple[int, int]
-    layers: tuple[LayerPlan, ...]
-    matrix: Cost | None
-    product: Cost | None
-    block: int
-    memory: int
-
-    def __str__(self) -> str:
-        n, m = self.shape
-        total = sum(layer.parameters for layer in self.layers)
-        lines = [f"{self.output} kernel of {n:,} x {m:,} examples, {total:,} parameters, memory {_bytes(self.memory)}"]
-        name, kind = (
-            max(len(v) for v in column) for column in zip(*((p.name, p.kind) for p in self.layers), strict=True)
-        )
-        lines += [
-            f"  {p.name:<{name}}  {p.kind:<{kind}}  {p.how:<10}  {p.parameters:>12,}  {_si(p.flops)}FLOP"
-            for p in self.layers
-        ]
-        lines.append(f"as a matrix: {self.matrix or 'does not fit'}")
-        lines.append(f"times {self.block} vectors: {self.product or 'does not fit'}")
-        return "\n".join(lines)
+_BLOCK_ROWS = 64  # at least
+_KEPT = 0.5  # what makes a layer's gradients is kept instead of them if it takes at most this share of their bytes
+_SLABS = 4  # its gradients are made in about this many slabs, each of which lays out its inputs' patches anew
+_BLOCKS = 16  # a symmetric product is done in this many block rows, upper half only
 
 
 class Planner:
@@ -163,11 +77,12 @@ class Planner:
         shape = self.structure.parameters[name].shape
         return 1 if name in self.structure.factored or not shape else shape[0]
 
-    def numbers(self, name: str) -> float:
-        """Numbers that one row of a parameter takes in the Jacobian, for each example."""
+    def numbers(self, name: str, *, fed: bool = False) -> float:
+        """Numbers that one row of a parameter takes in the Jacobian, for each example; ``fed``: where views do."""
         shape, r = self.structure.parameters[name].shape, self.directions.count
         if name in self.structure.factored:
-            return shape[1] + (self.structure.factored[name] is not None) + r * shape[0]
+            seen = fed and name in self.structure.fed
+            return (0 if seen else shape[1] + (self.structure.factored[name] is not None)) + r * shape[0]
         return float(r * shape[1:].numel())
 
     def image(self, name: str) -> float:
@@ -188,12 +103,13 @@ class Planner:
         """Bytes for a chunk of m examples, beside its gradients."""
         return self._each_chunk + m * self._each_example
 
-    def groups(self, per_row: Callable[[str, int], float], fixed: float) -> tuple[list[Group], int]:
+    def groups(self, per_row: Callable[[str, int], float], fixed: float, most: int = _MOST) -> tuple[list[Group], int]:
         """Cut the parameters, from the last layer to the first, so that backward passes are short.
 
         Args:
             per_row: Name of a parameter and examples at once, to bytes kept for one of its rows.
             fixed: Bytes kept throughout.
+            most: Examples at once, at most.
 
         Returns:
             The groups and the examples at once.
@@ -205,10 +121,10 @@ class Planner:
         least = fixed + self.chunk_bytes(1) + max(per_row(name, 1) for name in self.names)
         if self.memory < least:
             raise SettingError(
-                f"memory is {_bytes(self.memory)}, but this kernel needs at least {_bytes(least * 1.001)}",
+                f"memory is {as_bytes(self.memory)}, but this kernel needs at least {as_bytes(least * 1.001)}",
                 "Give more, or take fewer examples.",
             )
-        m = self.chunk(available)
+        m = min(self.chunk(available), most)
         while m > 1 and available - self.chunk_bytes(m) < max(per_row(name, m) for name in self.names):
             m //= 2
         room = available - self.chunk_bytes(m)
@@ -228,12 +144,73 @@ class Planner:
                 first += take
         return [*groups, Group(tuple(items), used)], m
 
+    def _lean(self, fixed: float) -> tuple[list[Group], int] | None:
+        """Cut the parameters as `groups` does, but of wide layers keep what their gradients are made from.
+
+        Args:
+            fixed: Bytes kept throughout.
+
+        Returns:
+            The groups and the examples at once; ``None`` where no layer is worth it or memory is too tight.
+        """
+        m = self.chunk(self.memory - fixed)
+        room = self.memory - fixed - self.chunk_bytes(m)
+        every = self.size * self.rows
+        store = {name: self._store(name) for name in self.names}
+        if not any(store.values()) or room < max(every * self.numbers(name) for name in self.names):
+            return None
+        groups: list[Group] = []
+        items: list[Item] = []
+        kept: list[Kept] = []
+        held = used = 0.0  # by what is kept; by gradients
+        for name in self.names:
+            row, last, first = every * self.numbers(name, fed=True), self.rows_of(name), 0
+            thin = max(row, row * last / (2 * _SLABS))  # thinner slabs would lay out patches too often
+            if store[name] and held + store[name] + max(used, thin) <= room:
+                kept.append(Kept(name))
+                held += store[name]
+                continue
+            while first < last:
+                take = min(last - first, int((room - held - used) // row))
+                if take > 0:
+                    items.append(Item(name, first, first + take))
+                    used += take * row
+                    first += take
+                if first < last:
+                    groups.append(self._with_slabs(items, kept, held, used, room - held, m))
+                    items, kept, held, used = [], [], 0.0, 0.0
+        return [*groups, self._with_slabs(items, kept, held, used, room - held, m)], m
+
+    def _store(self, name: str) -> float:
+        """Bytes of what a layer's gradients are made from, for all examples, where that is worth while; else 0."""
+        if not self.structure.may_be_kept(name):
+            return 0.0
+        layer = self.structure.layer_of(name)
+        each = layer.bytes_in + self.directions.count * layer.bytes_out
+        return self.rows * each if each <= _KEPT * self.size * self.rows_of(name) * self.numbers(name) else 0.0
+
+    def _with_slabs(self, items: list[Item], kept: list[Kept], held: float, used: float, room: float, m: int) -> Group:
+        """Cut kept layers into slabs no larger than what is needed anyway, or a few for the widest."""
+        whole = {k.name: self.size * self.rows * self.numbers(k.name) * self.rows_of(k.name) for k in kept}
+        widest = max((v / _SLABS for v in whole.values()), default=0.0)
+        most = min(room, max(used + self.chunk_bytes(m), widest))
+        slabs: list[tuple[Item, ...]] = []
+        highest = 0.0
+        for name, total in whole.items():
+            rows = self.rows_of(name)
+            count = min(rows, math.ceil(total / most))
+            size = -(-rows // count)
+            slabs += [(Item(name, start, min(start + size, rows)),) for start in range(0, rows, size)]
+            outputs = m * self.directions.count * self.structure.layer_of(name).bytes_out
+            highest = max(highest, size * total / rows + outputs + self._each_chunk)
+        return Group(tuple(items), held + used, tuple(kept), tuple(slabs), held + highest)
+
     # -- counts --------------------------------------------------------------------------------------------------
 
     def sweep_flops(self, group: Group) -> float:
         """FLOPs per example: forward, backward down to the earliest layer wanted, gradients of the parameters."""
         s, r = self.structure, self.directions.count
-        names = [i for i in group.items if i.name not in s.other_set]
+        names = [i for i in group.everything if i.name not in s.other_set]
         total = 0.0
         if names:
             first = min(self._order[u.module] for i in names for u in s.uses[i.name])
@@ -243,7 +220,7 @@ class Planner:
             if item.name not in s.factored:
                 share = (item.last - item.first) / self.rows_of(item.name)
                 total += r * share * sum(self._gradient_flops(u.module, u.local) for u in s.uses[item.name])
-        if len(names) < len(group.items):
+        if len(names) < len(group.everything):
             total += s.flops + 2 * r * s.flops
         return total
 
@@ -257,7 +234,7 @@ class Planner:
         whole, r = 2.0 * self.share * self.columns, self.directions.count
         pairs = dense = whole
         if self.symmetric and self.share == self.rows:
-            pairs *= sum((b - a) * (self.rows - a) for a, b in block_rows(self.rows)) / self.rows**2
+            pairs *= sum((b - a) * (self.rows - a) for a, b in block_rows(self.rows, self.each)) / self.rows**2
             dense = whole / 2 if self._cpu else pairs
         total = 0.0
         for item in items:
@@ -274,14 +251,23 @@ class Planner:
         held = self.share if self.symmetric else self.share + self._largest_chunk
         held += -(-self.rows // dist.world()) if dist.world() > 1 else 0  # the pieces of one other process
         factored = any(True for _ in self.structure.factored)
-        height = min(max(_BLOCK_ROWS, -(-self.rows // _BLOCKS)), self.share) if self.symmetric else self.share
+        height = min(block_rows(self.rows, self.each)[0][1], self.share) if self.symmetric else self.share
         wide = self.columns if self.symmetric else min(self._largest_chunk, self.columns)
         temporary = float(self.size * height * wide * (self.each**2 + 1)) if factored else 0.0
         fixed = self.kernel_bytes + temporary
-        groups, m = self.groups(lambda name, _: self.size * held * self.numbers(name), fixed)
+        groups, m = self.groups(lambda name, _: self.size * held * self.numbers(name, fed=True), fixed)
+        alone = self.symmetric and self.share == self.rows
+        lean = self._lean(fixed) if alone else None
+        if lean is not None and len(lean[0]) <= len(groups):
+            groups, m = lean
         both = self.share if self.symmetric else self.share + self.columns
-        flops = sum(both * self.sweep_flops(g) + self.gram_flops(g.items) for g in groups)
+        flops = sum(both * self.sweep_flops(g) + self.gram_flops(g.everything) for g in groups)
         peak = fixed + max(g.bytes for g in groups) + self.chunk_bytes(m)
+        if alone:  # there is no matrix yet in the first sweep, and no scratch space of a sweep in a product
+            peak = 0.0
+            for i, g in enumerate(groups):
+                begun = self.kernel_bytes if i else 0.0
+                peak = max(peak, g.bytes + max(begun + self.chunk_bytes(m), fixed), self.kernel_bytes + g.slab_bytes)
         return groups, m, Cost(flops, len(groups) * both / self.share, peak)
 
     def product(self, block: int) -> tuple[list[Group], int, bool, Cost]:
@@ -290,12 +276,15 @@ class Planner:
         both = self.share + (0 if self.symmetric else -(-self.columns // dist.world()))
         vectors = 3.0 * self.size * (self.rows + self.columns) * self.each * block
         widest = max((s.parameters[name].shape[0] for name in s.factored), default=0)
-        fixed = vectors + self.size * widest * block * self.chunk(max(self.memory - vectors, 0.0))
+        mixed, most = float(self.size * widest * block), self.chunk(max(self.memory - vectors, 0.0))
+        while most > 1 and vectors + mixed * most > self.memory / 2:
+            most //= 2
+        fixed = vectors + mixed * most
 
         def per_row(name: str, m: int) -> float:
             return self.size * (block * self.image(name) + m * self.numbers(name))
 
-        groups, m = self.groups(per_row, fixed)
+        groups, m = self.groups(per_row, fixed, most)
         passed = self.share + -(-self.columns // dist.world())
         flops = 2.0 * passed * block * sum(self._product_width(name) for name in self.names)
         images = sum(self.rows_of(name) * self.image(name) for name in self.names) * block * self.size
@@ -334,61 +323,19 @@ class Planner:
         return tuple(plans)
 
 
-def block_rows(n: int) -> list[tuple[int, int]]:
-    """Cut n rows into blocks, of which a symmetric product does the upper half.
+def block_rows(n: int, each: int = 1) -> list[tuple[int, int]]:
+    """Cut n examples into blocks, of which a symmetric product does the upper half.
 
     Args:
-        n: Rows.
+        n: Examples.
+        each: Rows of the kernel for each.
 
     Returns:
-        First row of each block, and the one after its last.
+        First example of each block, and the one after its last.
 
     Example:
-        >>> block_rows(300)
-        [(0, 128), (128, 256), (256, 300)]
+        >>> block_rows(150)
+        [(0, 64), (64, 128), (128, 150)]
     """
-    size = max(_BLOCK_ROWS, -(-n // _BLOCKS))
+    size = max(-(-_BLOCK_ROWS // each), -(-n // _BLOCKS))
     return [(start, min(start + size, n)) for start in range(0, n, size)]
-
-
-def parse_bytes(value: int | float | str) -> int:
-    """Read an amount of memory.
-
-    Args:
-        value: Bytes, or text such as ``"2GiB"``, ``"500 MB"``.
-
-    Returns:
-        Bytes.
-
-    Raises:
-        SettingError: Not an amount, or not above 0.
-
-    Example:
-        >>> parse_bytes("1.5 KiB"), parse_bytes("2GB")
-        (1536, 2000000000)
-    """
-    found = re.fullmatch(r"\s*([0-9.]+)\s*([kKmMgGtT]?)(i?)[bB]?\s*", str(value))
-    try:
-        number = float(found.group(1)) if found else float("nan")
-    except ValueError:
-        number = float("nan")
-    if not found or not number > 0:
-        raise SettingError(f"memory is {value!r}", "Give bytes, or an amount such as '2GiB' or '500MB'.")
-    power = " kmgt".index((found.group(2) or " ").lower())
-    return int(number * (1024 if found.group(3) else 1000) ** power)
-
-
-def _bytes(value: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1000 or unit == "GiB":
-            return f"{value:,.1f} {unit}" if unit != "B" else f"{value:.0f} B"
-        value /= 1024
-    return ""
-
-
-def _si(value: float) -> str:
-    for unit in ("", "k", "M", "G", "T", "P"):
-        if value < 1000 or unit == "P":
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return ""

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from selfdistill._core import dist
+from selfdistill.ntk._forecast import Group
 from selfdistill.ntk._gram import gathered, share_of, sweep
 from selfdistill.ntk._inputs import Inputs
 from selfdistill.ntk._jacobian import Item, Jacobian, Piece
-from selfdistill.ntk._plan import Group
 
 __all__ = ["Products"]
 

@@ -70,11 +70,11 @@ class Recorder:
                 if not isinstance(out, Tensor) or not isinstance(x, Tensor):
                     return None
                 x = x.detach().clone() if self._copy else x.detach()
-                leaf = not out.requires_grad  # of frozen layers; nothing may change a leaf in place
-                out.requires_grad_(True)
+                if not out.requires_grad:  # the first: made a sum, not a leaf, whose numbers nothing holds
+                    out = out + torch.zeros((), dtype=out.dtype, device=out.device, requires_grad=True)
                 calls.append(Call(name, x, out))
                 versions.append((x._version, out._version))
-                return out.clone() if self._copy or leaf else None
+                return out.clone() if self._copy else out
 
             return hook
 

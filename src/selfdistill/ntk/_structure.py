@@ -11,7 +11,7 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.ntk._inputs import Inputs
+from selfdistill.ntk._inputs import Inputs, all_finite
 from selfdistill.ntk._layers import is_known, own_parameters, subtract_sum
 from selfdistill.ntk._recorder import Call, Recorder, full_precision
 
@@ -43,6 +43,8 @@ class LayerCost(NamedTuple):
         bytes_in: Of its input.
         bytes_out: Of its output.
         bytes_patches: Of what a convolution's input is laid out as, and of its padded input.
+        shape_in: Of its input.
+        shape_out: Of its output.
     """
 
     module: str
@@ -51,6 +53,8 @@ class LayerCost(NamedTuple):
     bytes_in: int
     bytes_out: int
     bytes_patches: int
+    shape_in: tuple[int, ...]
+    shape_out: tuple[int, ...]
 
 
 @final
@@ -92,10 +96,22 @@ class Structure:
             self.flops = _flops_alone(model, args, kwargs, logits.detach(), again)
         self.other_set = set(self.other)
         self._factor()
+        self.fed = {name for name in self.factored if self._is_fed(name, inputs, calls)}
 
     def module(self, name: str) -> nn.Module:
         """Give a layer by its name."""
         return self.model.get_submodule(name)
+
+    def layer_of(self, name: str) -> LayerCost:
+        """Give what the only layer that uses a parameter costs."""
+        return next(layer for layer in self.layers if layer.module == self.uses[name][0].module)
+
+    def may_be_kept(self, name: str) -> bool:
+        """Say whether a weight's gradients can be made later from its layer's inputs and gradients at its outputs."""
+        uses = self.uses[name]
+        if name in self.other_set or name in self.factored or len(uses) != 1 or uses[0].local != "weight":
+            return False
+        return self.order.count(uses[0].module) == 1 and self.layer_of(name).flops > 0
 
     def recorder(self, layers: Iterable[str]) -> Recorder:
         """Watch some layers."""
@@ -151,6 +167,17 @@ class Structure:
         ]
         return wrong, again
 
+    def _is_fed(self, name: str, inputs: Inputs, calls: list[Call]) -> bool:
+        """Say whether a layer's inputs are the examples themselves, number by number."""
+        rows = inputs.as_fed()
+        x = next(call.x for call in calls if call.module == self.uses[name][0].module)
+        return (
+            rows is not None
+            and x.is_contiguous()
+            and x.data_ptr() == rows.data_ptr()
+            and x[0].numel() == rows[0].numel()
+        )
+
     def _factor(self) -> None:
         counts = {name: self.order.count(name) for name in set(self.order)}
         single = {layer.module for layer in self.layers if layer.positions == 1}
@@ -167,14 +194,15 @@ class Structure:
 
 def _measured(module: nn.Module, call: Call) -> LayerCost:
     size_in, size_out = (v[0].numel() * v.element_size() for v in (call.x, call.out))
+    shapes = tuple(call.x.shape[1:]), tuple(call.out.shape[1:])
     if not isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
-        return LayerCost(call.module, 0, 0, size_in, size_out, 0)
+        return LayerCost(call.module, 0, 0, size_in, size_out, 0, *shapes)
     channels = call.out.shape[-1 if isinstance(module, nn.Linear) else 1]
     positions = call.out[0].numel() // channels
     patches = 0
     if not isinstance(module, nn.Linear):
         patches = size_in + positions * module.weight[0].numel() * module.groups * call.x.element_size()
-    return LayerCost(call.module, 2 * positions * module.weight.numel(), positions, size_in, size_out, patches)
+    return LayerCost(call.module, 2 * positions * module.weight.numel(), positions, size_in, size_out, patches, *shapes)
 
 
 def _each_gradient(
@@ -253,7 +281,7 @@ def checked_model(model: nn.Module, chosen: Callable[[str], bool] | None) -> dic
             some = ", ".join(list(everything)[:3])
             raise SettingError("parameters chooses none of the network's", f"Its names are {some}, ...")
     for name, value in [*everything.items(), *model.named_buffers()]:
-        if value.is_floating_point() and not _finite(value.detach()):
+        if value.is_floating_point() and not all_finite(value.detach()):
             raise DataError(
                 f"{name} of the network has NaN or infinite values", "Training diverged: use another checkpoint."
             )
@@ -270,8 +298,3 @@ def checked_model(model: nn.Module, chosen: Callable[[str], bool] | None) -> dic
                 f"{name or 'the network'} is a {type(module).__name__} in training mode", "Call model.eval()."
             )
     return found
-
-
-def _finite(value: Tensor) -> bool:
-    """Say whether all are finite: a finite sum says so in one pass without a copy."""
-    return bool(torch.isfinite(value.sum())) or bool(torch.isfinite(value).all())

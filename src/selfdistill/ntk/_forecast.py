@@ -1,0 +1,167 @@
+"""What a kernel will cost, in a form that can be printed; and amounts of memory, read and written."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from selfdistill._core.errors import SettingError
+from selfdistill.ntk._jacobian import Item, Kept
+
+__all__ = ["Cost", "Group", "LayerPlan", "Plan", "as_bytes", "parse_bytes"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Forecast of one piece of work.
+
+    Attributes:
+        flops: Floating-point operations of matrix products and convolutions.
+        sweeps: How often all examples go through the network, forward and backward.
+        bytes: Most memory at once, beside the network and the inputs.
+    """
+
+    flops: float
+    sweeps: float
+    bytes: float
+
+    def __str__(self) -> str:
+        return f"{_si(self.flops)}FLOP, {self.sweeps:.0f} sweeps, {as_bytes(self.bytes)}"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that are done in one sweep.
+
+    Attributes:
+        items: Whose gradients are made while the examples go through the network.
+        bytes: Held at the end of the sweep.
+        kept: Layers of which inputs and gradients at the outputs are kept instead, ...
+        slabs: ... from which these gradients are made afterwards, one tuple at a time.
+        slab_bytes: Held meanwhile, at most.
+    """
+
+    items: tuple[Item, ...]
+    bytes: float
+    kept: tuple[Kept, ...] = ()
+    slabs: tuple[tuple[Item, ...], ...] = ()
+    slab_bytes: float = 0.0
+
+    @property
+    def everything(self) -> tuple[Item, ...]:
+        """All items, those of the slabs too."""
+        return (*self.items, *(item for slab in self.slabs for item in slab))
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """How one layer is treated.
+
+    Attributes:
+        name: The layer, or the parameter where no rule fits.
+        kind: Class of the layer.
+        how: ``factors``, ``slabs`` or ``per-sample``.
+        parameters: Their number.
+        flops: Of the explicit kernel's product for it.
+    """
+
+    name: str
+    kind: str
+    how: str
+    parameters: int
+    flops: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The forecast, printable.
+
+    Attributes:
+        output: Which kernel.
+        shape: Rows and columns in examples.
+        layers: How each layer is treated.
+        matrix: Cost of the explicit kernel; ``None`` where it does not fit the memory.
+        product: Cost of one product with a block of ``block`` vectors; ``None`` where it does not fit.
+        block: Vectors of that block.
+        memory: Bytes allowed.
+    """
+
+    output: str
+    shape: tuple[int, int]
+    layers: tuple[LayerPlan, ...]
+    matrix: Cost | None
+    product: Cost | None
+    block: int
+    memory: int
+
+    def __str__(self) -> str:
+        n, m = self.shape
+        total = sum(layer.parameters for layer in self.layers)
+        lines = [
+            f"{self.output} kernel of {n:,} x {m:,} examples, {total:,} parameters, memory {as_bytes(self.memory)}"
+        ]
+        name, kind = (
+            max(len(v) for v in column) for column in zip(*((p.name, p.kind) for p in self.layers), strict=True)
+        )
+        lines += [
+            f"  {p.name:<{name}}  {p.kind:<{kind}}  {p.how:<10}  {p.parameters:>12,}  {_si(p.flops)}FLOP"
+            for p in self.layers
+        ]
+        lines.append(f"as a matrix: {self.matrix or 'does not fit'}")
+        lines.append(f"times {self.block} vectors: {self.product or 'does not fit'}")
+        return "\n".join(lines)
+
+
+def parse_bytes(value: int | float | str) -> int:
+    """Read an amount of memory.
+
+    Args:
+        value: Bytes, or text such as ``"2GiB"``, ``"500 MB"``.
+
+    Returns:
+        Bytes.
+
+    Raises:
+        SettingError: Not an amount, or not above 0.
+
+    Example:
+        >>> parse_bytes("1.5 KiB"), parse_bytes("2GB")
+        (1536, 2000000000)
+    """
+    found = re.fullmatch(r"\s*([0-9.]+)\s*([kKmMgGtT]?)(i?)[bB]?\s*", str(value))
+    try:
+        number = float(found.group(1)) if found else float("nan")
+    except ValueError:
+        number = float("nan")
+    if not found or not number > 0:
+        raise SettingError(f"memory is {value!r}", "Give bytes, or an amount such as '2GiB' or '500MB'.")
+    power = " kmgt".index((found.group(2) or " ").lower())
+    return int(number * (1024 if found.group(3) else 1000) ** power)
+
+
+def as_bytes(value: float) -> str:
+    """Write an amount of memory.
+
+    Args:
+        value: Bytes.
+
+    Returns:
+        With its unit.
+
+    Example:
+        >>> as_bytes(1536)
+        '1.5 KiB'
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1000 or unit == "GiB":
+            return f"{value:,.1f} {unit}" if unit != "B" else f"{value:.0f} B"
+        value /= 1024
+    return ""
+
+
+def _si(value: float) -> str:
+    for unit in ("", "k", "M", "G", "T", "P"):
+        if value < 1000 or unit == "P":
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return ""
