@@ -139,8 +139,8 @@ def test_flops_of_a_held_out_tenth_are_those_of_fewer_steps_and_more_looks():
 
 
 def test_an_unknown_network_is_not_counted(tmp_path):
-    with pytest.raises(SettingError, match="network 'cnn' is not counted here"):
-        cost.run(["cnn"], None, tmp_path)
+    with pytest.raises(SettingError, match="network 'resnet20' is not counted here"):
+        cost.run(["resnet20"], None, tmp_path)
 
 
 def test_a_fit_is_timed_between_the_ends_of_epochs(monkeypatch):
