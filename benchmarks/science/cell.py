@@ -170,8 +170,18 @@ def run_cell(cell: Cell, folder: Path) -> dict[str, Any]:
         "returned": None if fitted is None else _accuracy(fitted, prepared),
         "cost": {name: round(value, 4) for name, value in cost.items()},
         "curves": curves.columns(),
+        "commit": commit(),
         **environment(settings.device),
     }
+
+
+def commit() -> str | None:
+    """Name the state of the code; ``None`` where it is not under git, as on a machine that it was sent to."""
+    asked = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def _facts(prepared: Prepared) -> dict[str, Any]:

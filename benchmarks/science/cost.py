@@ -25,7 +25,7 @@ from selfdistill.data import LabelledData
 FILE = "cost.json"
 PLAIN = "cross-entropy"
 CLASSES, EPOCHS, RATE = 10, 40, 0.4
-CASES = {"mlp:512,512": ((1, 28, 28), 256, 64), "resnet20": ((3, 32, 32), 64, 16)}  # shape, examples, batch
+CASES = {"mlp:512,512": ((1, 28, 28), 256, 64), "cnn": ((3, 32, 32), 256, 64)}  # shape, examples, batch
 
 # Passes per image and epoch in the public code of each paper, over those of cross-entropy; ResNet-18, where one forward
 # pass is a third of a step.

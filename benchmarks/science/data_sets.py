@@ -121,17 +121,16 @@ def read_pool(name: str, kind: str, folder: Path) -> Pool:
     if name == "digits":
         digits = data.read("digits")
         order = torch.randperm(len(digits), generator=torch_generator(0, "science", "digits' test part"))
-        rest, test = order[_DIGITS_TEST:], order[:_DIGITS_TEST]
+        rest, kept = order[_DIGITS_TEST:], order[:_DIGITS_TEST]
         part = replace(digits, inputs=digits.inputs[rest], labels=digits.labels[rest], ids=digits.ids[rest.numpy()])
-        return Pool(part, part.labels, None, (digits.inputs[test], digits.labels[test]))
+        return Pool(part, part.labels, None, (digits.inputs[kept], digits.labels[kept]))
     if name == "cifar10":
         full = data.read(folder / "cifar10", data.ReadOptions())
         given = None
         if kind in HUMAN:
             labels = np.load(folder / "cifar10" / "cifar10n.npz")[HUMAN[kind]]
             given = torch.from_numpy(labels.astype(np.int64))[:_CIFAR_POOL]
-        test = (full.inputs[_CIFAR_POOL:], full.labels[_CIFAR_POOL:])
-        return Pool(full, full.labels[:_CIFAR_POOL], given, test)
+        return Pool(full, full.labels[:_CIFAR_POOL], given, (full.inputs[_CIFAR_POOL:], full.labels[_CIFAR_POOL:]))
     full = data.read(folder / "fashion-mnist", data.ReadOptions())
     found = data.read_test(None, full, data.ReadOptions(), source=folder / "fashion-mnist")
     assert found is not None  # `missing` looks for the test files

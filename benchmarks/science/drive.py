@@ -193,7 +193,7 @@ def over_machines(work: Work, cells: Iterable[Cell], folder: str, jobs: int) -> 
         ResourceError: Ray is not installed.
     """
     try:
-        import ray
+        import ray  # type: ignore[import-not-found,unused-ignore]  # an extra
     except ImportError as error:
         raise ResourceError("Ray is not installed", "Install it with: pip install 'selfdistill[ray]'.") from error
     if not ray.is_initialized():

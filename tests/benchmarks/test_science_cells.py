@@ -103,6 +103,7 @@ def test_what_early_stopping_returns_is_the_epoch_it_kept(science, tmp_path):
     assert kept - 1 == held.index(max(held))
     assert {len(curve) for curve in made["curves"].values()} == {8}
     assert made["cost"]["cpu_seconds"] > made["cost"]["evaluation_cpu_seconds"] > 0
+    assert made["commit"] == cells.commit()
     assert made["cost"]["peak_mib"] >= made["cost"]["training_peak_mib"] > 50
 
 
@@ -138,8 +139,8 @@ def test_flops_of_a_held_out_tenth_are_those_of_fewer_steps_and_more_looks():
 
 
 def test_an_unknown_network_is_not_counted(tmp_path):
-    with pytest.raises(SettingError, match="network 'cnn' is not counted here"):
-        cost.run(["cnn"], None, tmp_path)
+    with pytest.raises(SettingError, match="network 'resnet20' is not counted here"):
+        cost.run(["resnet20"], None, tmp_path)
 
 
 def test_a_fit_is_timed_between_the_ends_of_epochs(monkeypatch):
