@@ -88,3 +88,18 @@ def test_bare_texts_are_no_table(holder):
     for attempt in (lambda: quick().fit(holder(texts), ["p", "q"] * 30), lambda: clf.predict(holder(texts))):
         with pytest.raises(DataError, match=r"X is a \w+ of 60 values, but must have rows and columns. Pass a table: "):
             attempt()
+
+
+def test_what_a_method_may_be_told_of_the_noise(tmp_path):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 120)
+    X = rng.normal(size=(120, 3)) + 3 * y[:, None]
+    matrix = tmp_path / "T.csv"
+    matrix.write_text("0.7,0.3\n0.3,0.7\n")
+    for options in ({"method": "co-teaching", "noise_rate": 0.3}, {"method": "forward", "noise_matrix_file": str(matrix)}):
+        clf = SelfDistillClassifier(network="mlp:8", epochs=3, random_state=0, **options).fit(X, y)
+        assert clf.predict_proba(X).shape == (120, 2)
+    with pytest.raises(Exception, match=r"takes no noise_rate.*co-teaching"):
+        SelfDistillClassifier(network="mlp:8", noise_rate=0.3).fit(X, y)
+    with pytest.raises(Exception, match="trains two networks, but one was given"):
+        SelfDistillClassifier(network=nn.Linear(3, 2), method="co-teaching", noise_rate=0.3).fit(X, y)
