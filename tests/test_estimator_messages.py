@@ -96,7 +96,8 @@ def test_what_a_method_may_be_told_of_the_noise(tmp_path):
     X = rng.normal(size=(120, 3)) + 3 * y[:, None]
     matrix = tmp_path / "T.csv"
     matrix.write_text("0.7,0.3\n0.3,0.7\n")
-    for options in ({"method": "co-teaching", "noise_rate": 0.3}, {"method": "forward", "noise_matrix_file": str(matrix)}):
+    told = ({"method": "co-teaching", "noise_rate": 0.3}, {"method": "forward", "noise_matrix_file": str(matrix)})
+    for options in told:
         clf = SelfDistillClassifier(network="mlp:8", epochs=3, random_state=0, **options).fit(X, y)
         assert clf.predict_proba(X).shape == (120, 2)
     with pytest.raises(Exception, match=r"takes no noise_rate.*co-teaching"):

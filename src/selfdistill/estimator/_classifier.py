@@ -56,8 +56,8 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
         compile: Pass the network through ``torch.compile``.
         noise_rate: Share of wrong labels, for methods that want to know it, such as ``"co-teaching"``; ``None``: they
             estimate it.
-        noise_matrix_file: File with ``T[clean, given]``, see `selfdistill.noise.read_matrix`, for methods that want to know
-            it, such as ``"forward"``; ``None``: they estimate it.
+        noise_matrix_file: File with ``T[clean, given]``, see `selfdistill.noise.read_matrix`, for methods that want to
+            know it, such as ``"forward"``; ``None``: they estimate it.
         random_state: An integer makes the result repeatable and is the seed itself; a ``RandomState`` gives one; with
             ``None`` each fit draws its own. Global generators are neither read nor changed by ``None`` or an integer.
         verbose: Above 0, writes one line per epoch to stderr.
@@ -177,11 +177,12 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
         """Resolve the settings and train."""
         seed = seed_of(self.random_state)
         own = None if isinstance(self.network, str) else own_network(self.network, data, seed)
-        names = ("method", "epochs", "batch_size", "lr", "weight_decay", "momentum", "precision", "compile", "noise_rate")
+        names = ("method", "epochs", "batch_size", "lr", "weight_decay", "momentum", "precision", "compile")
         settings = Settings(
             network="auto" if own is not None else str(self.network),
             augment="none" if own is not None and self.augment == "auto" else self.augment,
             seed=seed,
+            noise_rate=self.noise_rate,
             noise_matrix=self.noise_matrix_file,
             **{name: getattr(self, name) for name in names},
         ).resolve(len(data), resolve_device(self.device))
