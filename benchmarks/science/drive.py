@@ -90,7 +90,7 @@ def run(
         RunError: A record that is already there does not fit.
     """
     if spread is not over_machines:
-        train.resolve_device(suite.device)
+        _check_device(suite)
     done = records.finished(suite, cells, store)
     absent = what_is_absent(suite, folder)
     for name, files in absent.items():
@@ -113,6 +113,14 @@ def run(
     if rest:
         _say(f"the budget is spent; {rest} cells are left for a later run")
     return failed
+
+
+def _check_device(suite: Suite) -> None:
+    try:
+        train.resolve_device(suite.device)
+    except ResourceError as error:
+        way_out = f"Run it on a machine that has one, or give {suite.name}.toml another device and a name of its own."
+        raise ResourceError(f"suite {suite.name!r} trains on {suite.device!r}, which is not there", way_out) from error
 
 
 def what_is_absent(suite: Suite, folder: Path) -> dict[str, list[str]]:

@@ -218,6 +218,12 @@ def test_only_what_needs_an_absent_file_is_skipped(science, tmp_path):
     assert {record["cell"]["noise"] for record in found} == {"symmetric-40"}
 
 
+def test_a_suite_for_a_device_that_is_not_there_is_refused(science, tmp_path):
+    trial = science.write_suite(tmp_path, science.toml.replace("budget = 1", 'budget = 1\ndevice = "cuda:99"'))
+    with pytest.raises(ResourceError, match="suite 'trial' trains on 'cuda:99', which is not there"):
+        drive.run(trial, trial.cells(), tmp_path, work=science.answer, store=tmp_path / "r")
+
+
 # The command line
 
 
