@@ -148,6 +148,10 @@ def _completed(asked: Invocation) -> Invocation:
             "Leave --out out: a run goes on where it is.",
         )
     described, settings = stored_invocation(asked.resume)
+    if described.get("taught"):
+        raise RunError(
+            f"{asked.resume} learns from a teacher", f"Go on with: selfdistill distill --resume {asked.resume}"
+        )
     if "read" not in described:
         raise RunError(f"{asked.resume} was not started by `selfdistill fit`", "Go on from the code that started it.")
     known = {one.name for one in fields(Settings)}
