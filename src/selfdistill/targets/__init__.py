@@ -14,7 +14,9 @@ from selfdistill.targets._memory import Memory
 from selfdistill.targets._noise_matrix import deconvolve, em_step, expected_counts, posterior
 from selfdistill.targets._posterior import Anchored, Posterior
 from selfdistill.targets._protocol import Targets, one_hot
+from selfdistill.targets._soft_logits import SoftLogits, choose_entries
 from selfdistill.targets._stores import Dense, Mapped, SoftStore, TopK, choose_store, compact, open_mapped
+from selfdistill.targets._taught import Taught
 
 __all__ = [
     "Agreement",
@@ -26,10 +28,13 @@ __all__ = [
     "Memory",
     "Posterior",
     "SelfDistillation",
+    "SoftLogits",
     "SoftStore",
     "Targets",
+    "Taught",
     "TopK",
     "authors_loss",
+    "choose_entries",
     "choose_store",
     "compact",
     "deconvolve",
