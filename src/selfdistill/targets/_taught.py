@@ -50,7 +50,8 @@ class Taught(nn.Module):
     @property
     def view(self) -> int:
         """The view of this epoch."""
-        return int(self.epoch) % self.store.shape[0]
+        views = self.store.shape[0]
+        return int(self.epoch) % views if views > 1 else 0  # the counter may lie on the device: do not wait for it
 
     def read(self, index: Tensor, logits: Tensor | None = None) -> Any:
         """Say what to match on the examples ``index``; ``logits`` are not looked at."""

@@ -4,7 +4,7 @@ from selfdistill.train._chen2021holdout import best_on_held_out
 from selfdistill.train._demo import noisy_digits
 from selfdistill.train._findings_file import Findings, read_findings
 from selfdistill.train._fit import Fitted, fit
-from selfdistill.train._invocation import Invocation, start
+from selfdistill.train._invocation import Invocation, name_of, read_sources, start, threads_of
 from selfdistill.train._kept import held_out
 from selfdistill.train._kept_epochs import EPOCHS, kept_epochs, load_epoch
 from selfdistill.train._loop import Position, predict_probabilities, train
@@ -16,7 +16,7 @@ from selfdistill.train._plan import Plan
 from selfdistill.train._predict import Predictions, check_output, predict, write_predictions
 from selfdistill.train._refine import EXPORTS, Refined, refine
 from selfdistill.train._run import check_free, next_run_folder, run, stored_invocation
-from selfdistill.train._runtime import Runtime, TorchRuntime, process_group, threads_for
+from selfdistill.train._runtime import Runtime, TorchRuntime, process_group
 from selfdistill.train._settings import Settings, resolve_device
 from selfdistill.train._verdict import comparison, verdict
 from selfdistill.train._yuan2024labelwave import first_trough
@@ -52,6 +52,7 @@ __all__ = [
     "load_model",
     "method",
     "method_of",
+    "name_of",
     "next_run_folder",
     "noisy_copy",
     "noisy_digits",
@@ -59,13 +60,14 @@ __all__ = [
     "predict_probabilities",
     "process_group",
     "read_findings",
+    "read_sources",
     "refine",
     "resolve_device",
     "run",
     "save_model",
     "start",
     "stored_invocation",
-    "threads_for",
+    "threads_of",
     "train",
     "verdict",
     "write_predictions",

@@ -339,6 +339,8 @@ def _result(data: LabelledData, fitted: Fitted, table: LabelTable) -> dict[str, 
         "agreement": last["agreement"],
         "seconds": sum(epoch["seconds"] for epoch in fitted.curves),
     }
+    if fitted.kept_epoch is not None:
+        result["kept_epoch"] = fitted.kept_epoch
     for name in last:
         if name.endswith("_accuracy"):
             curve = [epoch[name] for epoch in fitted.curves]
