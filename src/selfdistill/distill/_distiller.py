@@ -300,7 +300,7 @@ class _Job:
             earlier.append({"folder": folder.name, "seed": record["settings"]["seed"]} | accuracies)
             model = train.load_model(folder / "model.safetensors").network
             path = folder / STORE  # what this generation says
-            store = self._written(_graduate(model, self.data, str(folder)), path)
+            store = self._written(_graduate(model, self.data, folder.name), path)
         _, method = self.distiller._lesson(store, self.data, self.settings)
         file = {"file": str(path)} if path.exists() else {}
         labels = file | store.soft.describe() | {"augment": store.about.augment, "teacher": dict(store.about.teacher)}

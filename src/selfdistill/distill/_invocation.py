@@ -110,28 +110,25 @@ def _completed(asked: Order) -> tuple[Order, int]:
         raise SettingError(
             "no teacher was named", "Name a run, a checkpoint or soft labels: selfdistill distill TEACHER [DATA]."
         )
+    described = _data_of(Path(asked.teacher))  # refuses what cannot teach before the data are read
     if asked.source is not None:
         return asked, int(asked.settings.get("seed", 0))
-    described = _data_of(Path(asked.teacher))
+    if "read" not in described:
+        raise SettingError(
+            f"{asked.teacher} does not say where its data lie",
+            f"Name them: selfdistill distill {asked.teacher} DATA.",
+        )
     said = {"source": described["source"], "test": asked.test or described["test"]}
     return replace(asked, **said, read=dict(described["read"]) | dict(asked.read)), int(described["seed"])
 
 
 def _data_of(teacher: Path) -> Mapping[str, Any]:
-    """Say where the teacher's own data came from."""
+    """Say where the teacher's own data came from, as far as it knows."""
     run = run_of(teacher) if teacher.is_file() else teacher
     if run is None:
-        described: Mapping[str, Any] = load_store(teacher).about.source
-        origin = described
-    else:
-        record = read_record(run)
-        described = record["data"]
-        origin = {"seed": record["settings"]["seed"]} | dict(described)
-    if "read" not in described:
-        raise SettingError(
-            f"{teacher} does not say where its data lie", f"Name them: selfdistill distill {teacher} DATA."
-        )
-    return origin
+        return load_store(teacher).about.source
+    record = read_record(run)
+    return {"seed": record["settings"]["seed"]} | dict(record["data"])
 
 
 def _resumed(asked: Order, run: Path) -> tuple[Order, int]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from selfdistill import data as reading
-from selfdistill._core.errors import DataError, RunError, SettingError
+from selfdistill._core.errors import DataError, RunError, SettingError, one_line
 from selfdistill._core.record import read_record
 from selfdistill.air import read_state
 from selfdistill.data import LabelledData, ReadOptions
@@ -199,8 +199,9 @@ def _logits(network: nn.Module, inputs: Tensor, classes: int, device: torch.devi
         found: Tensor = network(inputs.to(device))
     except RuntimeError as error:
         raise DataError(
-            f"{type(network).__name__} cannot take inputs of shape {list(inputs.shape[1:])}",
-            "Give a teacher for these data.",
+            f"{type(network).__name__} cannot take inputs of shape {list(inputs.shape[1:])}, {inputs.dtype}: "
+            f"{one_line(error)}",
+            "Give a teacher for these data; it gets them as they are read, images as 0 to 255.",
         ) from error
     if found.ndim != 2 or found.shape[1] != classes:
         raise DataError(
