@@ -311,13 +311,15 @@ class _Job:
     def _generation(self, store: Store, folder: Path, generation: int) -> dict[str, Any]:
         settings, method = self.distiller._lesson(store, self.data, self.distiller._seeded(self.settings, generation))
         record = {"distillation": {"objective": self.record["objective"], "generation": generation}}
+        there = (folder / "run.json").exists()
+        barrier()  # all processes look before one of them makes it
         return train.run(
             self.data,
             settings,
             folder,
             source=self.source,
             evaluations=self.evaluations,
-            resume=(folder / "run.json").exists(),
+            resume=there,
             tell=self.tell,
             plan=Plan(record, lambda out: (method, {}), 0, _escaped(self.go_on)),
         )
