@@ -1,4 +1,4 @@
-"""The commands and the Python of docs/distill.md run as they stand, block after block, and the student beats its teacher."""
+"""The commands and the Python of docs/distill.md run as they stand, and the student beats its teacher's last epoch."""
 
 from __future__ import annotations
 
