@@ -75,7 +75,14 @@ except SystemExit as left:
 heavy = {"torch", "numpy", "pandas", "sklearn", "pyarrow"} & set(sys.modules)
 assert not heavy, heavy
 """
-    for arguments in (["--help"], ["fit", "--help"], ["predict", "--help"], ["noise", "--help"], ["--version"]):
+    for arguments in (
+        ["--help"],
+        ["fit", "--help"],
+        ["predict", "--help"],
+        ["distill", "--help"],
+        ["noise", "--help"],
+        ["--version"],
+    ):
         done = python("-c", script, *arguments)
         assert done.returncode == 0, done.stderr
     assert done.stdout == f"selfdistill {__version__}\n"

@@ -21,15 +21,15 @@ from selfdistill.train import _fit
 KILLED = """
 import os, signal, sys, torch
 from selfdistill.cli import main
-from selfdistill.train import _fit
+from selfdistill.train import _keeper
 torch.set_num_threads(1)
-_fit._CHECKPOINT_SECONDS = 0.0
-save = _fit._Keeper.after_step
+_keeper._CHECKPOINT_SECONDS = 0.0
+save = _keeper.Keeper.after_step
 def after_step(self, position, ended):
     save(self, position, ended)
     if (position.epoch, position.step) == (2, 3):
         os.kill(os.getpid(), signal.SIGKILL)
-_fit._Keeper.after_step = after_step
+_keeper.Keeper.after_step = after_step
 main(sys.argv[1:])
 """
 SETTINGS = ["--epochs", "5", "--batch-size", "16", "--network", "mlp:8", "--seed", "3"]

@@ -145,7 +145,8 @@ def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
 
 
 def _read_again(folder: Path, record: dict[str, Any]) -> LabelledData:
-    described, seed = record["data"], int(record["settings"]["seed"])
+    described = record["data"]
+    seed = int(described.get("seed", record["settings"]["seed"]))  # a student's data have the seed of its teacher
     if "read" not in described:
         raise RunError(f"{folder} was not started by `selfdistill fit`", "Use selfdistill.air from your code.")
     if described["source"] is None:

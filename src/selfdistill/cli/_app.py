@@ -15,6 +15,7 @@ from selfdistill._core.wording import fit_advice
 from selfdistill._version import __version__
 from selfdistill.cli._air import air
 from selfdistill.cli._display import first_process, speak
+from selfdistill.cli._distill import distill
 from selfdistill.cli._fit import fit
 from selfdistill.cli._methods import methods
 from selfdistill.cli._noise import noise
@@ -41,7 +42,7 @@ def _help(command: Callable[..., None]) -> str:
     return "\n\n".join(p if p.startswith(" ") else p.replace("\n", " ") for p in paragraphs)
 
 
-_COMMANDS = (fit, predict, refine, air, noise, methods)
+_COMMANDS = (fit, predict, refine, distill, air, noise, methods)
 for _command in _COMMANDS:
     app.command(help=_help(_command))(_command)
 
@@ -68,6 +69,7 @@ def _top(
         selfdistill fit songs.csv --label genre      your own data
         selfdistill predict runs/songs-001 new.csv   labels for new data
         selfdistill refine runs/songs-001 --drop --out clean.csv
+        selfdistill distill runs/songs-001 --student mlp:32
         selfdistill air runs/songs-001               what it learned first
     """
 

@@ -10,6 +10,23 @@ import typer
 _DATA, _TRAINING, _MACHINE, _RUN = "Data", "Training", "Machine", "Run"
 _FLAG = ""  # it takes no value, so none is shown
 
+
+def number_or_word(said: str | None) -> int | str | None:
+    """Read a value such as ``5`` or ``all``.
+
+    Args:
+        said: What was typed.
+
+    Returns:
+        The number, or the word as it is.
+
+    Example:
+        >>> number_or_word("5"), number_or_word("all")
+        (5, 'all')
+    """
+    return int(said) if said is not None and said.isdecimal() else said
+
+
 Source = Annotated[
     str | None,
     typer.Argument(
@@ -131,6 +148,24 @@ Augment = Annotated[
         metavar="SPEC",
         help="none, or such as flip,crop:2,cutout:8. Default: shifts and mirroring for colour images from 16 x 16 "
         "pixels if the network is no mlp, else none.",
+        rich_help_panel=_TRAINING,
+    ),
+]
+HeldOut = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Share of each class kept from training; how far it agrees with the given labels is measured after each "
+        "epoch. For methods of plain training.",
+        rich_help_panel=_TRAINING,
+    ),
+]
+KeepEpochs = Annotated[
+    str | None,
+    typer.Option(
+        metavar="all|N",
+        help="Keep the weights of all epochs, or of N evenly spread, in RUN/epochs; `selfdistill distill` chooses from "
+        "them. Default: none.",
         rich_help_panel=_TRAINING,
     ),
 ]

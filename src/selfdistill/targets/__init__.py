@@ -23,8 +23,10 @@ from selfdistill.targets._noise_matrix import deconvolve, em_step, expected_coun
 from selfdistill.targets._patrini2017correction import Corrected, anchor_matrix, conditioned, growth
 from selfdistill.targets._posterior import Anchored, Posterior
 from selfdistill.targets._protocol import Targets, one_hot
+from selfdistill.targets._soft_logits import SoftLogits, choose_entries
 from selfdistill.targets._stores import Dense, Mapped, SoftStore, TopK, choose_store, compact, open_mapped
 from selfdistill.targets._tanaka2018joint import JointLabels, Labelled
+from selfdistill.targets._taught import Taught
 from selfdistill.targets._zhang2018truncated import Kept, Truncated, refreshes
 
 __all__ = [
@@ -49,15 +51,18 @@ __all__ = [
     "SelfEnsemble",
     "Shifted",
     "SmallLoss",
+    "SoftLogits",
     "SoftStore",
     "SparseNoise",
     "Targets",
+    "Taught",
     "TopK",
     "Truncated",
     "TwoGaussians",
     "Weighted",
     "anchor_matrix",
     "authors_loss",
+    "choose_entries",
     "choose_store",
     "clean_probability",
     "compact",

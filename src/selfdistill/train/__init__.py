@@ -1,22 +1,28 @@
 """The loop and what surrounds it: settings, methods, runtime, checkpoints, run directories."""
 
+from selfdistill.train._chen2021holdout import best_on_held_out
 from selfdistill.train._demo import noisy_digits
 from selfdistill.train._findings_file import Findings, read_findings
 from selfdistill.train._fit import Fitted, fit
-from selfdistill.train._invocation import Invocation, start
+from selfdistill.train._invocation import Invocation, name_of, read_sources, start, threads_of
+from selfdistill.train._kept import held_out
+from selfdistill.train._kept_epochs import EPOCHS, kept_epochs, load_epoch
 from selfdistill.train._loop import Position, predict_probabilities, train
 from selfdistill.train._method import Before, Context, Method
 from selfdistill.train._methods import METHODS, method, method_of
 from selfdistill.train._model_file import Model, load_model, save_model
 from selfdistill.train._noisy_copy import NoisyCopy, noisy_copy
+from selfdistill.train._plan import Plan
 from selfdistill.train._predict import Predictions, check_output, predict, write_predictions
 from selfdistill.train._refine import EXPORTS, Refined, refine
-from selfdistill.train._run import next_run_folder, run, stored_invocation
+from selfdistill.train._run import check_free, next_run_folder, run, stored_invocation
 from selfdistill.train._runtime import Runtime, TorchRuntime, process_group
 from selfdistill.train._settings import Settings, resolve_device
 from selfdistill.train._verdict import comparison, verdict
+from selfdistill.train._yuan2024labelwave import first_trough
 
 __all__ = [
+    "EPOCHS",
     "EXPORTS",
     "METHODS",
     "Before",
@@ -27,18 +33,26 @@ __all__ = [
     "Method",
     "Model",
     "NoisyCopy",
+    "Plan",
     "Position",
     "Predictions",
     "Refined",
     "Runtime",
     "Settings",
     "TorchRuntime",
+    "best_on_held_out",
+    "check_free",
     "check_output",
     "comparison",
+    "first_trough",
     "fit",
+    "held_out",
+    "kept_epochs",
+    "load_epoch",
     "load_model",
     "method",
     "method_of",
+    "name_of",
     "next_run_folder",
     "noisy_copy",
     "noisy_digits",
@@ -46,12 +60,14 @@ __all__ = [
     "predict_probabilities",
     "process_group",
     "read_findings",
+    "read_sources",
     "refine",
     "resolve_device",
     "run",
     "save_model",
     "start",
     "stored_invocation",
+    "threads_of",
     "train",
     "verdict",
     "write_predictions",

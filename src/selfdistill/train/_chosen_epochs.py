@@ -21,11 +21,13 @@ CHOSEN_EPOCHS: dict[str, Method] = {
         "plain training; keeps the epoch best on a tenth of the noisy labels, held out (Chen et al. 2021)",
         held_out=0.1,
         keep=best_on_held_out,
+        may_hold_out=True,
     ),
     "label-wave": Method(
         _given,
         losses.cross_entropy,
         "plain training; keeps the epoch where predictions first change least (Label Wave, Yuan et al. 2024)",
         keep=first_trough,
+        may_hold_out=True,
     ),
 }

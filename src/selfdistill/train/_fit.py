@@ -71,6 +71,8 @@ def fit(
     tell: Listener = lambda event: None,
     checkpoints: Path | None = None,
     go_on: str = "",
+    method: Method | None = None,
+    epoch_done: Callable[[int, nn.Module], None] = lambda epoch, model: None,
 ) -> Fitted:
     """Train on labels that may be wrong.
 
@@ -84,6 +86,8 @@ def fit(
         tell: Listener of events.
         checkpoints: Folder to save to and, if it holds a checkpoint, to go on from. With it, Ctrl-C saves and stops.
         go_on: What to tell the user after Ctrl-C.
+        method: A method of your own, instead of the one that ``settings.method`` names.
+        epoch_done: Takes epochs done and the network after each epoch, before a checkpoint says that it is done.
 
     Returns:
         The network, the refined labels' state and the curves.
@@ -93,7 +97,7 @@ def fit(
         RunError: A checkpoint that does not fit.
         Interrupted: Ctrl-C, after saving.
     """  # noqa: DOC502 (raised by what is called)
-    chosen = method_of(settings)
+    chosen = method or method_of(settings)
     if model is not None and chosen.networks == 2 and not isinstance(model, networks.Pair):
         raise SettingError(
             f"method {settings.method!r} trains two networks, but one was given",
@@ -103,9 +107,9 @@ def fit(
     runtime = TorchRuntime(settings.device, settings.precision, compile=settings.compile)
     with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
         torch.manual_seed(derive(settings.seed, "network", runtime.rank))
-        raw = model if model is not None else _network(data, settings)
+        raw = model if model is not None else _network(data, settings, chosen)
         net = runtime.prepare(raw)
-        drawn, held = held_out(data.labels, chosen.held_out, settings.seed)
+        drawn, held = held_out(data.labels, settings.held_out or chosen.held_out, settings.seed)
         loader = _loader(data, settings, runtime, drawn)
         epochs = settings.epochs or 1
         targets = targets if targets is not None else chosen.build(_context(data, settings, len(loader), before))
@@ -121,6 +125,8 @@ def fit(
         def after_step(position: Position, epoch_ended: bool) -> None:
             if epoch_ended and chosen.keep is not None and chosen.keep(position.curves):
                 kept.take(raw, position.epoch)
+            if epoch_ended:
+                epoch_done(position.epoch, raw)
             keeper.after_step(position, epoch_ended)
 
         tell(RunStarted(epochs, position.epoch, len(data), len(loader), tuple(warnings)))
@@ -145,7 +151,9 @@ def fit(
         keeper.save(position)
         if kept.epoch is not None:
             kept.put_back(raw)
-            _predict_all(raw, data, targets, runtime)
+            _predict(raw, data, targets, runtime, torch.arange(len(data)))
+        elif len(held):
+            _predict(raw, data, targets, runtime, held)
     raw.eval()
     return Fitted(raw, targets, dynamics, settings, position.curves, warnings, kept.epoch)
 
@@ -213,31 +221,32 @@ def _survey(model: nn.Module, data: LabelledData, chosen: Method, runtime: Runti
     return torch.stack(both, 1).to(runtime.device)
 
 
-def _predict_all(model: nn.Module, data: LabelledData, targets: Targets[Any], runtime: Runtime) -> None:
-    """Let the targets end with what the kept weights say of every example, the held-out ones too."""
-    probabilities = predict_probabilities(model, data.inputs, runtime).to(runtime.device)
+def _predict(model: nn.Module, data: LabelledData, targets: Targets[Any], runtime: Runtime, rows: Tensor) -> None:
+    """Let the targets end with what the final weights say of some examples, such as those that were held out."""
+    probabilities = predict_probabilities(model, data.inputs[rows], runtime).to(runtime.device)
     if runtime.rank == 0:
-        targets.write(torch.arange(len(data), device=runtime.device), probabilities)
+        targets.write(rows.to(runtime.device), probabilities)
     targets.end_epoch()
 
 
-def network_spec(settings: Settings, data: LabelledData) -> str:
+def network_spec(settings: Settings, data: LabelledData, method: Method | None = None) -> str:
     """Name the network that a run trains; a pair, where its method trains two side by side.
 
     Args:
         settings: Resolved settings.
         data: What it trains on.
+        method: See `fit`.
 
     Returns:
         A specification for `selfdistill.networks.build`.
     """
     spec = settings.network_for(len(data), tuple(data.inputs.shape[1:]))
-    return f"2*{spec}" if method_of(settings).networks == 2 else spec
+    return f"2*{spec}" if (method or method_of(settings)).networks == 2 else spec
 
 
-def _network(data: LabelledData, settings: Settings) -> nn.Module:
+def _network(data: LabelledData, settings: Settings, chosen: Method) -> nn.Module:
     shape = tuple(data.inputs.shape[1:])
-    spec = network_spec(settings, data)
+    spec = network_spec(settings, data, chosen)
     return networks.build(spec, shape, data.num_classes, seed=settings.seed, stats=data.preprocess.stats)
 
 

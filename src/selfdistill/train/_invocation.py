@@ -23,7 +23,7 @@ from selfdistill.train._run import check_free, next_run_folder, run, stored_invo
 from selfdistill.train._runtime import process_group, threads_for
 from selfdistill.train._settings import Settings, resolve_device
 
-__all__ = ["Invocation", "start"]
+__all__ = ["Invocation", "name_of", "read_sources", "start", "threads_of"]
 
 _DIGITS = "digits"
 
@@ -81,9 +81,9 @@ def start(
     if asked.out is not None and asked.resume is None:
         check_free(asked.out)
     with process_group(device):
-        examples, tests = _read(asked, wanted, say)
+        examples, tests = read_sources(asked, wanted.seed, say)
         settings = wanted.resolve(len(examples), device)
-        out = asked.resume or asked.out or next_run_folder(_name(asked.source))
+        out = asked.resume or asked.out or next_run_folder(name_of(asked.source))
         say(data.describe(examples))
         for note in examples.notes:
             say(f"note: {note}")
@@ -98,7 +98,7 @@ def start(
                     say(f"warning: {warning}")
 
         source = {"source": asked.source, "read": dict(asked.read), "test": asked.test}
-        with _threads(examples, settings):
+        with threads_of(examples, settings):
             record = run(
                 examples,
                 settings,
@@ -116,8 +116,16 @@ def start(
     return record, out
 
 
-def _threads(examples: LabelledData, settings: Settings) -> AbstractContextManager[None]:
-    """One thread for a fully connected network with little to do; convolutions use their weights many times over."""
+def threads_of(examples: LabelledData, settings: Settings) -> AbstractContextManager[None]:
+    """One thread for a fully connected network with little to do; convolutions use their weights many times over.
+
+    Args:
+        examples: Training data.
+        settings: Resolved settings.
+
+    Returns:
+        A context that holds the number of threads.
+    """
     shape = tuple(examples.inputs.shape[1:])
     spec = settings.network_for(len(examples), shape)
     if not spec.startswith("mlp"):
@@ -148,6 +156,10 @@ def _completed(asked: Invocation) -> Invocation:
             "Leave --out out: a run goes on where it is.",
         )
     described, settings = stored_invocation(asked.resume)
+    if described.get("taught"):
+        raise RunError(
+            f"{asked.resume} learns from a teacher", f"Go on with: selfdistill distill --resume {asked.resume}"
+        )
     if "read" not in described:
         raise RunError(f"{asked.resume} was not started by `selfdistill fit`", "Go on from the code that started it.")
     known = {one.name for one in fields(Settings)}
@@ -160,9 +172,23 @@ def _completed(asked: Invocation) -> Invocation:
     )
 
 
-def _read(
-    asked: Invocation, settings: Settings, say: Callable[[str], None]
+def read_sources(
+    asked: Invocation, seed: int, say: Callable[[str], None] = lambda text: None
 ) -> tuple[LabelledData, dict[str, tuple[Tensor, Tensor]]]:
+    """Read training data and what is measured on, or make the demonstration's.
+
+    Args:
+        asked: Its ``source``, ``read`` and ``test`` are looked at.
+        seed: Seed of the demonstration's draws.
+        say: Takes sentences for the user.
+
+    Returns:
+        The data, and inputs and labels of the test set by the name ``"test"``, if there is one.
+
+    Raises:
+        SettingError: Options of reading for the built-in digits.
+        DataError: The data cannot be used.
+    """  # noqa: DOC502 (raised by what is called)
     if asked.source is None:
         told = [*asked.read, *(["test"] if asked.test is not None else [])]
         if told:
@@ -172,7 +198,7 @@ def _read(
                 f"Name your data: selfdistill fit SOURCE {flag} ..., or leave {flag} out.",
             )
         say("Built-in digits: a fifth held out as a clean test set, 40 % of the other labels flipped")
-        return noisy_digits(settings.seed)
+        return noisy_digits(seed)
     say(f"Reading {asked.source}")
     said: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in asked.read.items()}
     options = ReadOptions(**said)
@@ -181,8 +207,19 @@ def _read(
     return examples, {} if test is None else {"test": test[:2]}
 
 
-def _name(source: str | None) -> str:
-    """Name a run after its data: ``songs.csv`` gives ``songs``."""
+def name_of(source: str | None) -> str:
+    """Name a run after its data.
+
+    Args:
+        source: As typed; ``None``: the built-in digits.
+
+    Returns:
+        A name for a folder.
+
+    Example:
+        >>> name_of("songs.csv"), name_of(None)
+        ('songs', 'digits')
+    """
     if source is None:
         return _DIGITS
     path = Path(source)

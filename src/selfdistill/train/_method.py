@@ -100,6 +100,7 @@ class Method:
         held_out: Share of each class's examples that is kept from training, to choose an epoch by.
         keep: From the curves so far to whether the epoch just done is the best yet, and its weights the ones to keep;
             ``None`` keeps the last.
+        may_hold_out: Whether ``Settings.held_out`` may be set; not where targets are estimated from all examples.
         takes: Which of the settings ``noise_rate`` and ``noise_matrix`` it can use.
     """
 
@@ -112,4 +113,5 @@ class Method:
     first: Callable[[Settings], str | None] = _nothing_first
     held_out: float = 0.0
     keep: Callable[[Curves], bool] | None = None
+    may_hold_out: bool = False
     takes: frozenset[str] = frozenset()

@@ -34,6 +34,7 @@ _OWN = {
         lambda c: targets.Given(c.labels, c.num_classes),
         losses.cross_entropy,
         "plain training on the given labels",
+        may_hold_out=True,
     ),
     "memory": Method(
         lambda c: targets.Memory(c.labels, c.num_classes, epochs=c.epochs, hardness=lambda progress: progress),
@@ -74,10 +75,17 @@ def method_of(settings: Settings) -> Method:
         The method.
 
     Raises:
-        SettingError: No such method, a noise rate or matrix that it does not take, or a pair of networks where it
-            trains one.
+        SettingError: No such method, a noise rate or matrix that it does not take, held-out examples where it needs
+            all, or a pair of networks where it trains one.
     """
     found = method(settings.method)
+    if settings.held_out is not None and not found.may_hold_out:
+        able = ", ".join(name for name, other in METHODS.items() if other.may_hold_out)
+        raise SettingError(
+            f"method {settings.method!r} learns from all examples and holds none out, but held_out is "
+            f"{settings.held_out:g}",
+            f"Leave --held-out out, or choose another --method: {able}.",
+        )
     for name in ("noise_rate", "noise_matrix"):
         if getattr(settings, name) is not None and name not in found.takes:
             takers = ", ".join(one for one, other in METHODS.items() if name in other.takes) or "none"

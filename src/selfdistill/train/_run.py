@@ -23,13 +23,14 @@ from selfdistill.data import LabelledData, augment_for
 from selfdistill.issues import LabelTable, NoiseEstimate, applicability, blocks, compare_with_truth, label_table
 from selfdistill.targets import choose_store, compact
 from selfdistill.train._fit import LESS_MEMORY, Fitted, fit, network_spec
-from selfdistill.train._methods import method_of
+from selfdistill.train._kept_epochs import epochs_to_keep, save_epoch
+from selfdistill.train._methods import METHODS, method_of
 from selfdistill.train._model_file import Model, save_model
+from selfdistill.train._plan import GO_ON, Plan
 from selfdistill.train._settings import Settings
 
 __all__ = ["check_free", "next_run_folder", "run", "stored_invocation"]
 
-_GO_ON = "Go on with: selfdistill fit --resume {}"
 _ROW_GROUP_BYTES = 2**26
 _MATRIX_CLASSES = 64  # up to here the record holds the whole matrix
 _FREE = ("device", "compile")  # settings that a resumed run may change
@@ -71,6 +72,7 @@ def run(
     evaluations: Mapping[str, tuple[Tensor, Tensor]] | None = None,
     resume: bool = False,
     tell: Listener = lambda event: None,
+    plan: Plan | None = None,
 ) -> dict[str, Any]:
     """Train and fill a run directory.
 
@@ -82,6 +84,7 @@ def run(
         evaluations: Inputs and true labels by name, measured after each epoch.
         resume: Go on with the run in ``out``.
         tell: Listener of events.
+        plan: What else is to be done; the method is then the plan's, and ``settings.method`` only its name.
 
     Returns:
         The run record as written to ``run.json``.
@@ -93,28 +96,31 @@ def run(
         Interrupted: Ctrl-C; the run is saved, or, before the first step of a new one, gone.
     """  # noqa: DOC502
     shape = tuple(data.inputs.shape[1:])
-    spec = network_spec(settings, data)
+    spec = network_spec(settings, data, METHODS["cross-entropy"] if plan else None)
     with enough_memory(LESS_MEMORY):
         network = networks.build(spec, shape, data.num_classes, seed=settings.seed, stats=data.preprocess.stats)
     augment_for(settings.augment, shape)
-    method_of(settings)
-    record = _opening(data, settings, source, spec)
+    if plan is None:
+        method_of(settings)
+    record = _opening(data, settings, source, spec) | dict(plan.record if plan else {})
     if resume and read_record(out)["status"] == "finished":
         return _enter(out, record, data, resume)
-    with _own(out, None if resume else _room(network, data)):
+    room = None if resume else _room(network, data, settings) + (plan.room if plan else 0)
+    go_on = (plan.go_on if plan else GO_ON).format(out)
+    with _own(out, room):
         record = _enter(out, record, data, resume)
         if record["status"] == "finished":
             return record
-        begun = _Begun(resume)
+        begun = _Begun(resume or plan is not None)
         try:
-            return _train(data, settings, out, record, evaluations, everyone(begun, tell))
+            return _train(data, settings, out, record, evaluations, everyone(begun, tell), plan, go_on)
         except KeyboardInterrupt:
-            raise Interrupted(*_stopped(out, begun.value)) from None
+            raise Interrupted(*_stopped(out, begun.value, go_on)) from None
         except ResourceError as error:
             if not begun.value:
                 _remove(out)
                 raise
-            raise ResourceError(error.problem, f"{error.way_out} {_GO_ON.format(out)}") from error
+            raise ResourceError(error.problem, f"{error.way_out} {go_on}") from error
 
 
 def _train(
@@ -124,17 +130,25 @@ def _train(
     record: dict[str, Any],
     evaluations: Mapping[str, tuple[Tensor, Tensor]] | None,
     tell: Listener,
+    plan: Plan | None,
+    go_on: str,
 ) -> dict[str, Any]:
     """Train, and fill the directory that is there and ours."""
     metrics = _MetricsFile(out / "metrics.jsonl") if rank() == 0 else (lambda event: None)
+    kept, method = epochs_to_keep(settings.keep_epochs, settings.epochs or 1), None
     try:
+        if plan is not None:
+            method, found = plan.prepare(out)
+            record = _write(out, record | dict(found) | {"status": "running"})
         fitted = fit(
             data,
             settings,
             evaluations=evaluations,
             tell=everyone(metrics, tell),
             checkpoints=out / "checkpoint",
-            go_on=_GO_ON.format(out),
+            go_on=go_on,
+            method=method,
+            epoch_done=lambda epoch, model: _keep_epoch(out, epoch, model, kept),
         )
     except Interrupted:
         _write(out, record | {"status": "interrupted"})
@@ -159,6 +173,11 @@ def _train(
     return _write(out, record)
 
 
+def _keep_epoch(out: Path, epoch: int, model: nn.Module, kept: frozenset[int]) -> None:
+    if epoch in kept and rank() == 0:
+        save_epoch(out, epoch, model)
+
+
 class _Begun:
     """Whether a step was taken, now or before the run was resumed."""
 
@@ -169,10 +188,10 @@ class _Begun:
         self.value = self.value or isinstance(event, BatchDone)
 
 
-def _stopped(out: Path, begun: bool) -> tuple[str, str]:
+def _stopped(out: Path, begun: bool, go_on: str) -> tuple[str, str]:
     """Say what a Ctrl-C left that stopped at once, and how to go on; before the first step nothing shall be left."""
     if begun:
-        return "stopped at once; the last checkpoint is kept", _GO_ON.format(out)
+        return "stopped at once; the last checkpoint is kept", go_on
     _remove(out)
     return "stopped before the first step; nothing was saved", "Start again."
 
@@ -224,11 +243,12 @@ def _realised_noise(data: LabelledData) -> dict[str, Any] | None:
     return {"rate": rate, "joint_true_given": joint.tolist()}
 
 
-def _room(network: nn.Module, data: LabelledData) -> int:
-    """Bytes that a run writes at most: three checkpoints at a time, the model, the labels and a map of them, 16 MiB."""
+def _room(network: nn.Module, data: LabelledData, settings: Settings) -> int:
+    """Bytes that a run writes at most: three checkpoints at a time, models, the labels and a map of them, 16 MiB."""
     parameters, n, k = sum(p.numel() for p in network.parameters()), len(data), data.num_classes
     checkpoint = 8 * parameters + n * (22 * k + 48)  # weights and momentum; the default's memories, the dynamics
-    return 3 * checkpoint + 4 * parameters + n * (8 * k + 64) + 2**24
+    models = 1 + len(epochs_to_keep(settings.keep_epochs, settings.epochs or 1))
+    return 3 * checkpoint + 4 * models * parameters + n * (8 * k + 64) + 2**24
 
 
 @contextmanager
@@ -321,6 +341,8 @@ def _result(data: LabelledData, fitted: Fitted, table: LabelTable) -> dict[str, 
         "agreement": last["agreement"],
         "seconds": sum(epoch["seconds"] for epoch in fitted.curves),
     }
+    if fitted.kept_epoch is not None:
+        result["kept_epoch"] = fitted.kept_epoch
     for name in last:
         if name.endswith("_accuracy"):
             curve = [epoch[name] for epoch in fitted.curves]

@@ -11,6 +11,7 @@ import torch
 
 from selfdistill import networks
 from selfdistill._core.errors import ResourceError, SettingError
+from selfdistill.train._kept_epochs import check_keep_epochs
 
 __all__ = ["Settings", "resolve_device"]
 
@@ -42,6 +43,10 @@ class Settings:
         noise_rate: Share of wrong labels, for methods that want to know it; by itself they estimate it.
         noise_matrix: File with the matrix ``T[clean, given]``, see `selfdistill.noise.read_matrix`, for methods that
             want to know it; by itself they estimate it.
+        held_out: Share of each class's examples that is kept from training; its agreement with the given labels is
+            measured after each epoch. For methods of plain training. By itself what the method says, mostly none.
+        keep_epochs: Epochs whose weights are kept in the run directory: ``"all"``, or how many, evenly spread, the last
+            among them; ``None``: none.
 
     Example:
         >>> Settings(epochs=0).resolve(1000, "cpu")
@@ -64,6 +69,8 @@ class Settings:
     compile: bool = False
     noise_rate: float | None = None
     noise_matrix: str | None = None
+    held_out: float | None = None
+    keep_epochs: int | str | None = None
 
     def resolve(self, examples: int, device: str) -> Settings:
         """Fill in what was left open, and check all.
@@ -117,6 +124,12 @@ class Settings:
             raise SettingError(
                 f"noise_rate is {self.noise_rate}, but must be in [0, 1)", "Pass 0.4 for 40 %, or leave it out."
             )
+        _check_type("held_out", self.held_out, Real, "a number")
+        if self.held_out is not None and not 0 < self.held_out < 1:
+            raise SettingError(
+                f"held_out is {self.held_out}, but must be in (0, 1)", "Pass 0.1 for a tenth, or leave it out."
+            )
+        check_keep_epochs(self.keep_epochs)
         if self.momentum >= 1:
             raise SettingError(f"momentum is {self.momentum}, but must be below 1", "Leave it out.")
         if self.precision not in {"auto", "fp32", "bf16"}:

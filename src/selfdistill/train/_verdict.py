@@ -22,12 +22,13 @@ _COUNTS = {
 }
 
 
-def verdict(record: Mapping[str, Any], out: Path) -> list[str]:
+def verdict(record: Mapping[str, Any], out: Path, *, labels: bool = True) -> list[str]:
     r"""Say what a finished run found.
 
     Args:
         record: The run record, with its ``result``.
         out: The run directory, as the user will type it.
+        labels: Whether to say what was found about the labels.
 
     Returns:
         Lines of text; those that begin a part do not start with a space.
@@ -47,10 +48,10 @@ def verdict(record: Mapping[str, Any], out: Path) -> list[str]:
     """
     result = record["result"]
     blocks = [
-        [*_suspects(record), *_trust(record.get("trust"))],
+        [*_suspects(record), *_trust(record.get("trust"))] if labels else [],
         _training(record, result),
         _read(record["data"].get("counts") or {}),
-        _against_truth(None if "comparison" in record else result.get("truth")),
+        _against_truth(result.get("truth") if labels and "comparison" not in record else None),
         _files(out),
         _next(out, record),
     ]
@@ -102,7 +103,7 @@ def _training(record: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]
     for name, value in result.items():
         if name.endswith("_accuracy"):
             last, best, at = _percent(value["last"]), _percent(value["best"]), value["best_epoch"] + 1
-            what = name.removesuffix("_accuracy").capitalize()
+            what = name.removesuffix("_accuracy").replace("_", "-").capitalize()
             lines.append(f"  {what} accuracy {last} after the last epoch (best: {best}, epoch {at})")
     kept = result.get("soft_labels", {})
     if "why" in kept:

@@ -1,0 +1,145 @@
+"""``selfdistill distill``."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from pathlib import Path
+from typing import Any
+
+from selfdistill.cli import _distill_options as d
+from selfdistill.cli import _options as o
+from selfdistill.cli._display import first_process, showing, speak
+
+__all__ = ["distill"]
+
+
+def distill(
+    teacher: d.Teacher = None,
+    source: d.Data = None,
+    student: d.Student = None,
+    objective: d.Objective = None,
+    temperature: d.Temperature = None,
+    weight: d.Weight = None,
+    mixing: d.Mixing = None,
+    generations: d.Generations = None,
+    choose: d.Choose = None,
+    views: d.Views = None,
+    top_k: d.Entries = None,
+    store: d.Store = None,
+    label: o.Label = None,
+    id: o.Id = None,
+    ignore: o.Ignore = None,
+    truth: o.Truth = None,
+    text: o.Text = None,
+    categorical: o.Categorical = None,
+    numeric: o.Numeric = None,
+    test: o.Test = None,
+    image_size: o.ImageSize = None,
+    drop_unlabelled: o.DropUnlabelled = False,
+    skip_bad: o.SkipBad = False,
+    epochs: o.Epochs = None,
+    batch_size: o.BatchSize = None,
+    lr: o.Lr = None,
+    augment: o.Augment = None,
+    keep_epochs: o.KeepEpochs = None,
+    seed: o.Seed = None,
+    device: o.Device = None,
+    precision: o.Precision = None,
+    compile: o.Compile = False,
+    out: o.Out = None,
+    resume: o.Resume = None,
+    json: o.Json = False,
+) -> None:
+    """Teach a student what a trained network knows, without clean labels.
+
+    The teacher labels the training set once; the student learns from that file and costs what plain training costs. Of
+    a run that kept the weights of several epochs, the one that teaches is chosen from noisy labels alone. The student
+    is a run like any other: predict, refine and air take it.
+
+    [bold]Examples:[/bold]
+
+        selfdistill fit photos/ --method cross-entropy --held-out 0.1 --keep-epochs all
+        selfdistill distill runs/photos-001 --student mlp:32
+        selfdistill distill runs/photos-001 --student cnn --choose air
+        selfdistill distill runs/photos-001 --objective born-again --generations 3
+        selfdistill distill runs/photos-001 photos/ --store soft.safetensors
+        selfdistill distill soft.safetensors photos/ --student cnn
+        selfdistill distill --resume runs/photos-student-001
+    """
+    read = {
+        "label": label,
+        "id": id,
+        "ignore": ignore,
+        "truth": truth,
+        "text": text,
+        "categorical": categorical,
+        "numeric": numeric,
+        "drop_unlabelled": drop_unlabelled,
+        "skip_bad": skip_bad,
+        "image_size": image_size,
+    }
+    settings = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "augment": augment,
+        "keep_epochs": o.number_or_word(keep_epochs),
+        "seed": seed,
+        "device": device,
+        "precision": precision,
+        "compile": compile,
+    }
+    lesson = {
+        "student": student,
+        "objective": objective,
+        "temperature": temperature,
+        "weight": weight,
+        "mixing": mixing,
+        "generations": generations,
+        "choose": choose,
+        "views": views,
+        "entries": top_k,
+    }
+    said = {"read": _said(read), "settings": _said(settings), "distiller": _said(lesson)}
+    _run(
+        {"teacher": teacher, "source": source, "test": test, "store": store, "out": out, "resume": resume} | said, json
+    )
+
+
+def _said(options: dict[str, Any]) -> dict[str, Any]:
+    """Keep what was said: the rest is chosen, or comes from the run that goes on."""
+    return {name: value for name, value in options.items() if value is not None and value is not False and value != []}
+
+
+def _run(asked: dict[str, Any], as_json: bool) -> None:
+    from selfdistill.distill import Order, start
+
+    order = Order(**asked)
+    if not first_process():
+        start(order)
+        return
+    with showing() as tell:
+        record, folder = start(order, tell=tell, say=speak)
+    if as_json:
+        sys.stdout.write(_as_json(record, folder) + "\n")
+    else:
+        _print(record, folder)
+
+
+def _as_json(record: dict[str, Any], folder: Path) -> str:
+    files = {name: str(folder / name) for name in ("labels.parquet", "model.safetensors", "run.json", "metrics.jsonl")}
+    shown = {"run": str(folder), "result": record["result"], "distillation": record["distillation"]}
+    shown |= {"files": files, "warnings": record["warnings"]}
+    return json_module.dumps(shown, ensure_ascii=False, allow_nan=False)
+
+
+def _print(record: dict[str, Any], folder: Path) -> None:
+    from rich.console import Console
+
+    from selfdistill.distill import summary
+    from selfdistill.train import verdict
+
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    for line in [*summary(record), "", *verdict(record, folder, labels=False)]:
+        console.print(line, style=None if line.startswith(" ") or not line else "bold")

@@ -1,0 +1,163 @@
+"""Which of a run's epochs teaches best: candidates, and what each way of choosing says, all without clean labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from selfdistill._core.errors import RunError, SettingError
+from selfdistill.train import first_trough, kept_epochs
+
+__all__ = ["WAYS", "Candidate", "Choice", "candidates", "choose"]
+
+WAYS = ("last", "held-out", "label-wave", "air")
+"""Ways of choosing; none looks at a clean label."""
+
+_KEEP = "selfdistill fit ... --method cross-entropy --keep-epochs all"
+_SHOWN = ("held_out_accuracy", "changed_share", "agreement", "test_accuracy")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An epoch whose weights a run kept.
+
+    Attributes:
+        epoch: Epochs done.
+        path: Its weights.
+        measures: What the run measured after it, such as ``held_out_accuracy`` and ``changed_share``;
+            ``test_accuracy`` is shown where it is known, and nothing is chosen by it.
+    """
+
+    epoch: int
+    path: Path
+    measures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen, and what the other ways say.
+
+    Attributes:
+        way: By which.
+        candidate: The epoch that teaches.
+        said: For each way, the ``epoch`` among the candidates and ``wanted``, where it points to; or ``not``, why it
+            cannot say.
+        candidates: All of them.
+    """
+
+    way: str
+    candidate: Candidate
+    said: Mapping[str, Mapping[str, Any]]
+    candidates: Sequence[Candidate]
+
+    def record(self) -> dict[str, Any]:
+        """Return it for the run record: each candidate with the ways that point to it."""
+        rows = [
+            {"epoch": one.epoch}
+            | dict(one.measures)
+            | {"chosen_by": [way for way, found in self.said.items() if found.get("epoch") == one.epoch]}
+            for one in self.candidates
+        ]
+        return {"choose": self.way, "epoch": self.candidate.epoch, "choices": dict(self.said), "candidates": rows}
+
+
+def candidates(run: Path, record: Mapping[str, Any]) -> list[Candidate]:
+    """List the epochs that a finished run can teach with.
+
+    Args:
+        run: The run directory.
+        record: Its record.
+
+    Returns:
+        Kept epochs, rising, and the run's own model as the last.
+    """
+    curves, last = record["curves"], _last(record)
+    files = {epoch: path for epoch, path in kept_epochs(run).items() if epoch != last}
+    files[last] = run / "model.safetensors"
+    return [
+        Candidate(epoch, path, {name: curves[name][epoch - 1] for name in _SHOWN if name in curves})
+        for epoch, path in sorted(files.items())
+    ]
+
+
+def _last(record: Mapping[str, Any]) -> int:
+    """The epoch of the run's own model: the last, but for methods that choose one."""
+    return int(record["result"].get("kept_epoch") or record["settings"]["epochs"])
+
+
+def choose(
+    run: Path, record: Mapping[str, Any], way: str | None, air: Callable[[], Mapping[str, float | None]] | None = None
+) -> Choice:
+    """Choose the epoch that teaches.
+
+    ``last`` takes the run's own model; ``held-out`` the kept epoch that agrees most with noisy labels held out, the
+    first of equals (Chen et al. 2021); ``label-wave`` the one nearest to the first trough of changing predictions (Yuan
+    et al. 2024); ``air`` the one nearest to the time to stop that the initial network's kernel gives.
+
+    Args:
+        run: The run directory.
+        record: Its record.
+        way: One of `WAYS`; ``None``: held-out where the run can serve it, else last.
+        air: Gives ``epoch``, where training reaches the agreement predicted for the time to stop (``None``: never);
+            called only if it is asked for.
+
+    Returns:
+        The choice.
+
+    Raises:
+        SettingError: No such way.
+        RunError: The run did not keep what the way needs; says what it kept and how to get more.
+    """
+    if way is not None and way not in WAYS:
+        raise SettingError(f"choose is {way!r}, which is no way of choosing", f"Choose one of: {', '.join(WAYS)}.")
+    there = candidates(run, record)
+    if way not in {None, "last"} and len(there) == 1:
+        raise RunError(
+            f"{run} kept the weights of epoch {there[0].epoch} only, so {way} has nothing to choose from",
+            f"Train a teacher that keeps more: {_KEEP}, or take --choose last.",
+        )
+    said = {one: _say(one, record, there, air if way == "air" else None) for one in WAYS}
+    if way is None:
+        way = "held-out" if len(there) > 1 and "epoch" in said["held-out"] else "last"
+    if "epoch" not in said[way]:
+        epochs = ", ".join(str(one.epoch) for one in there)
+        raise RunError(
+            f"{run} cannot be asked by {way}: {said[way]['not']} (it kept epochs {epochs})",
+            f"Train a teacher that can: {_KEEP}{' --held-out 0.1' if way == 'held-out' else ''}, "
+            "or choose another --choose.",
+        )
+    by_epoch = {one.epoch: one for one in there}
+    return Choice(way, by_epoch[said[way]["epoch"]], said, there)
+
+
+def _say(
+    way: str,
+    record: Mapping[str, Any],
+    there: Sequence[Candidate],
+    air: Callable[[], Mapping[str, float | None]] | None,
+) -> dict[str, Any]:
+    if way == "last":
+        return {"epoch": _last(record), "wanted": _last(record)}
+    if way == "held-out":
+        if "held_out_accuracy" not in record["curves"]:
+            return {"not": "it held out no examples"}
+        best = max(there, key=lambda one: (one.measures["held_out_accuracy"], -one.epoch)).epoch
+        return {"epoch": best, "wanted": best}
+    if way == "label-wave":
+        shares = [{"changed_share": share} for share in record["curves"]["changed_share"]]
+        wanted = max(e for e in range(1, len(shares) + 1) if first_trough(shares[:e]))
+        return {"epoch": _nearest(wanted, there), "wanted": wanted}
+    if air is None:
+        return {"not": "not asked: it takes a kernel, see --choose air"}
+    found = dict(air())
+    when = found.pop("epoch")
+    wanted_at = float(record["settings"]["epochs"]) if when is None or not math.isfinite(when) else when
+    return {"epoch": _nearest(wanted_at, there), "wanted": wanted_at, "reached": when is not None} | found
+
+
+def _nearest(epoch: float, there: Sequence[Candidate]) -> int:
+    """The candidate nearest to an epoch; of two equally near the earlier, which has memorised less."""
+    return min(there, key=lambda one: (abs(one.epoch - epoch), one.epoch)).epoch

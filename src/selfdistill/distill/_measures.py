@@ -1,0 +1,188 @@
+"""How much a teacher's soft labels say beyond their likeliest class, and whether it is about the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfdistill._core.errors import DataError
+
+__all__ = ["class_similarity", "dark_knowledge", "entropy_beyond_top", "information_given_top", "sentences"]
+
+
+def entropy_beyond_top(soft: Tensor) -> Tensor:
+    r"""Entropy of each soft label that is about which other class it is.
+
+    .. math:: H(q) = h(q_{\max}) + (1 - q_{\max})\, H\big(q_{-\max} / (1 - q_{\max})\big)
+
+    with h the entropy of a coin: this is the second term, 0 where the rest lies in one class or where there is no rest.
+
+    Args:
+        soft: ``[n, K]``, rows sum to 1.
+
+    Returns:
+        Nats, ``[n]``.
+
+    Example:
+        >>> round(entropy_beyond_top(torch.tensor([[0.5, 0.25, 0.25]])).item(), 4)  # half of log 2
+        0.3466
+    """
+    q = soft.double()
+    others = q.scatter(1, q.argmax(-1, keepdim=True), 0.0)
+    mass = others.sum(-1)
+    beyond: Tensor = torch.special.xlogy(mass, mass) - torch.special.xlogy(others, others).sum(-1)
+    return beyond
+
+
+def class_similarity(soft: Tensor, classes: Tensor, reference: Tensor) -> float | None:
+    """Correlate the off-diagonal entries of the soft labels' class means with a confusion matrix.
+
+    Args:
+        soft: ``[n, K]``.
+        classes: Class of each example, int64 ``[n]``.
+        reference: Which classes are taken for one another, ``[K, K]``, rows are the true class; counts or shares.
+
+    Returns:
+        Pearson's correlation over the K (K − 1) entries of classes that have examples; ``None`` where one side is
+        constant or fewer than two classes have examples.
+
+    Raises:
+        DataError: A reference of another shape.
+
+    Example:
+        >>> soft = torch.tensor([[0.8, 0.2, 0.0], [0.1, 0.9, 0.0], [0.0, 0.1, 0.9]])
+        >>> confusion = torch.tensor([[4.0, 1, 0], [1, 9, 0], [0, 1, 9]])
+        >>> round(class_similarity(soft, torch.tensor([0, 1, 2]), confusion), 4)
+        1.0
+    """
+    k = soft.shape[1]
+    if reference.shape != (k, k):
+        raise DataError(f"the confusion has shape {tuple(reference.shape)}, but there are {k} classes", "Give [K, K].")
+    means = torch.zeros(k, k, dtype=torch.float64).index_add_(0, classes, soft.double())
+    counts = torch.bincount(classes, minlength=k).double()
+    rows = reference.double().sum(1)
+    there = (counts > 0) & (rows > 0)
+    if int(there.sum()) < 2:
+        return None
+    off = ~torch.eye(k, dtype=torch.bool)[there]
+    pair = torch.stack(
+        [(means[there] / counts[there, None])[off], (reference.double()[there] / rows[there, None])[off]]
+    )
+    if bool((pair.std(1) < 1e-12).any()):
+        return None
+    return float(torch.corrcoef(pair)[0, 1])
+
+
+def information_given_top(soft: Tensor, truth: Tensor) -> dict[str, float]:
+    r"""Estimate what soft labels tell about the truth beyond their likeliest class.
+
+    The soft label is reduced to S: its second class, and whether its confidence lies above the median of its likeliest
+    class A. The plug-in estimate of :math:`I(Y; S \mid A)` from counts is, but for its bias, a lower bound on the
+    information in the whole soft label. Its bias under independence, to first order (Miller 1955), is
+
+    .. math:: \sum_a (r_a - 1)(s_a - 1) / (2n)
+
+    with :math:`r_a, s_a` the numbers of values of Y and S seen where A = a.
+
+    Args:
+        soft: ``[n, K]``.
+        truth: True labels, int64 ``[n]``.
+
+    Returns:
+        In nats: ``plug_in``; ``bias``; ``corrected``, their difference, at least 0.
+
+    Example:
+        >>> soft = torch.tensor([[0.6, 0.3, 0.1], [0.6, 0.1, 0.3]]).repeat(50, 1)
+        >>> found = information_given_top(soft, torch.tensor([1, 2]).repeat(50))
+        >>> round(found["plug_in"], 4), found["bias"]
+        (0.6931, 0.005)
+    """
+    k, n = soft.shape[1], len(soft)
+    top = soft.topk(min(2, k), dim=-1)
+    likeliest, second, confidence = top.indices[:, 0], top.indices[:, -1], top.values[:, 0]
+    plug_in, bias = 0.0, 0.0
+    for a in torch.unique(likeliest).tolist():
+        rows = likeliest == a
+        sure = confidence[rows] > confidence[rows].median()
+        table = torch.zeros(k, 2 * k, dtype=torch.float64)
+        ones = torch.ones(int(rows.sum()), dtype=torch.float64)
+        table.index_put_((truth[rows], 2 * second[rows] + sure), ones, accumulate=True)
+        table = table[table.sum(1) > 0][:, table.sum(0) > 0]
+        joint = table / table.sum()
+        product = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
+        plug_in += len(ones) / n * float(torch.special.xlogy(joint, joint / product).sum())
+        bias += (table.shape[0] - 1) * (table.shape[1] - 1) / (2 * n)
+    return {"plug_in": plug_in, "bias": bias, "corrected": max(plug_in - bias, 0.0)}
+
+
+def dark_knowledge(
+    soft: Tensor, given: Tensor, *, truth: Tensor | None = None, votes: Tensor | None = None
+) -> dict[str, Any]:
+    """Measure what soft labels hold beyond their likeliest class.
+
+    Args:
+        soft: Distributions, ``[n, K]``.
+        given: Given labels, int64 ``[n]``.
+        truth: True labels, int64 ``[n]``, −1 where not known: to measure, never to teach.
+        votes: What people said, counts ``[n, K]``, such as CIFAR-10H's; the confusion to compare with is then theirs.
+
+    Returns:
+        ``entropy`` and ``beyond_top`` (means, nats), ``top`` (mean of the largest probability), ``agreement`` with the
+        given labels; where the truth is known ``accuracy``, ``similarity`` and its ``reference`` ("votes", or "given":
+        how true classes were labelled), and ``information``, see `information_given_top`.
+
+    Example:
+        >>> dark_knowledge(torch.tensor([[0.5, 0.25, 0.25]]), torch.tensor([0]))["agreement"]
+        1.0
+    """
+    q = soft.double()
+    found: dict[str, Any] = {
+        "entropy": float(-torch.special.xlogy(q, q).sum(-1).mean()),
+        "beyond_top": float(entropy_beyond_top(soft).mean()),
+        "top": float(q.amax(-1).mean()),
+        "agreement": float((q.argmax(-1) == given).double().mean()),
+    }
+    known = torch.zeros(len(soft), dtype=torch.bool) if truth is None else truth >= 0
+    if truth is None or not bool(known.any()):
+        return found
+    k = soft.shape[1]
+    true, rows = truth[known], soft[known]
+    said = torch.nn.functional.one_hot(given, k) if votes is None else votes
+    reference = torch.zeros(k, k, dtype=torch.float64).index_add_(0, true, said[known].double())
+    return found | {
+        "accuracy": float((rows.argmax(-1) == true).double().mean()),
+        "similarity": class_similarity(rows, true, reference),
+        "reference": "given" if votes is None else "votes",
+        "information": information_given_top(rows, true),
+    }
+
+
+def sentences(found: Mapping[str, Any]) -> list[str]:
+    """Say what `dark_knowledge` measured.
+
+    Args:
+        found: What it returned.
+
+    Returns:
+        Lines for a reader.
+    """
+    lines = [
+        f"  Its soft labels put {100 * found['top']:.1f} % on the likeliest class on average, the given label for "
+        f"{100 * found['agreement']:.1f} % of the examples",
+        f"  Entropy {found['entropy']:.3f} nats, of which {found['beyond_top']:.3f} tell which other class",
+    ]
+    if "accuracy" in found:
+        lines.append(f"  Right for {100 * found['accuracy']:.1f} % of the examples whose truth is known")
+    if found.get("similarity") is not None:
+        what = "people confuse them" if found["reference"] == "votes" else "the labels confuse them"
+        lines.append(f"  Similarity of classes as {what}: correlation {found['similarity']:.2f}")
+    if "information" in found:
+        told = found["information"]
+        lines.append(
+            f"  Information on the truth beyond the likeliest class: {told['corrected']:.3f} nats "
+            f"(plug-in {told['plug_in']:.3f}, bias about {told['bias']:.3f})"
+        )
+    return lines

@@ -1,0 +1,125 @@
+"""Every objective by name: what a student is asked to match, given the labels and the teacher's logits."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from selfdistill import losses
+from selfdistill._core.errors import SettingError
+from selfdistill.distill._bagherinezhad2018refinery import refined_label
+from selfdistill.distill._chen2021noisybest import predicted_label
+from selfdistill.distill._furlanello2018bornagain import mixture
+from selfdistill.distill._hinton2015knowledge import softened
+from selfdistill.distill._jeong2025toptwo import top_two
+
+__all__ = ["OBJECTIVES", "Objective", "objective"]
+
+Reading = Callable[[Tensor, Tensor], Any]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a student is asked to match.
+
+    Attributes:
+        reading: From given labels and the teacher's logits, both ``[b, K]``, to what the loss takes.
+        loss: Logits and that to one value per example.
+        summary: One line for ``--help``.
+        takes: Its numbers, with what they are if left out.
+        choose: How the teacher is chosen if nothing is said, where the paper says so.
+    """
+
+    reading: Callable[..., Any]
+    loss: Callable[[Tensor, Any], Tensor]
+    summary: str
+    takes: Mapping[str, float]
+    choose: str | None = None
+
+
+OBJECTIVES = {
+    "hinton": Objective(
+        softened,
+        losses.distillation,
+        "the teacher at a temperature, and the given labels (Hinton et al. 2015)",
+        {"temperature": 4.0, "weight": 0.9},
+    ),
+    "refinery": Objective(
+        refined_label, losses.cross_entropy, "the teacher's soft labels only (Bagherinezhad et al. 2018)", {}
+    ),
+    "born-again": Objective(
+        mixture,
+        losses.mixed_cross_entropy,
+        "given labels and teacher, mixed by any weight (Furlanello et al. 2018)",
+        {"mixing": 1.0},
+    ),
+    "top-2": Objective(
+        top_two, losses.cross_entropy, "half a label for each of the teacher's two best (Jeong & Chung 2025)", {}
+    ),
+    "top-2-gce": Objective(
+        top_two, losses.generalized_cross_entropy, "the same with the loss of its authors' code", {}
+    ),
+    "noisy-best": Objective(
+        predicted_label,
+        losses.cross_entropy,
+        "the predictions of the teacher best on noisy held-out labels (Chen et al. 2021)",
+        {},
+        "held-out",
+    ),
+}
+
+
+def objective(name: str, **said: float | None) -> tuple[Reading, Callable[[Tensor, Any], Tensor], dict[str, float]]:
+    """Make an objective from its name and numbers.
+
+    Args:
+        name: One of `OBJECTIVES`.
+        **said: ``temperature``, ``weight``, ``mixing``; ``None``: not said.
+
+    Returns:
+        What reads the targets, the loss, and its numbers.
+
+    Raises:
+        SettingError: No such objective, a number that it does not take, or one out of range.
+
+    Example:
+        >>> objective("hinton", temperature=2.0)[2]
+        {'temperature': 2.0, 'weight': 0.9}
+        >>> objective("hinton", temperature=0.0)
+        Traceback (most recent call last):
+        selfdistill._core.errors.SettingError: temperature is 0.0, but must be finite and above 0. 1 is the teacher \
+as it is, more is softer.
+    """
+    if name not in OBJECTIVES:
+        near = difflib.get_close_matches(name, OBJECTIVES, n=1)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        raise SettingError(f"objective {name!r} does not exist", f"{hint}Choose one of: {', '.join(OBJECTIVES)}.")
+    found = OBJECTIVES[name]
+    told = {word: value for word, value in said.items() if value is not None}
+    for word in told:
+        if word not in found.takes:
+            takers = ", ".join(other for other, one in OBJECTIVES.items() if word in one.takes)
+            raise SettingError(
+                f"objective {name!r} takes no {word}", f"Leave --{word} out, or choose --objective {takers}."
+            )
+    numbers = {word: float(told.get(word, default)) for word, default in found.takes.items()}
+    _check(numbers)
+    return partial(found.reading, **numbers), found.loss, numbers
+
+
+def _check(numbers: Mapping[str, float]) -> None:
+    t, w, x = (numbers.get(word, 1.0) for word in ("temperature", "weight", "mixing"))
+    if not (math.isfinite(t) and t > 0):
+        raise SettingError(
+            f"temperature is {t}, but must be finite and above 0", "1 is the teacher as it is, more is softer."
+        )
+    if not 0 <= w <= 1:
+        raise SettingError(f"weight is {w}, but must be in [0, 1]", "It is the teacher's share; 0.9 is usual.")
+    if not math.isfinite(x):
+        raise SettingError(f"mixing is {x}, but must be finite", "1 is the teacher alone, 0 the given labels alone.")

@@ -1,0 +1,255 @@
+"""Who teaches: a run, one of its checkpoints, any network, or soft labels that are there already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from selfdistill import data as reading
+from selfdistill._core.errors import DataError, RunError, SettingError, one_line
+from selfdistill._core.record import read_record
+from selfdistill.air import read_state
+from selfdistill.data import LabelledData, ReadOptions
+from selfdistill.distill._air_epoch import air_epoch
+from selfdistill.distill._candidates import Choice, choose
+from selfdistill.distill._store_file import About, Store, load_store
+from selfdistill.distill._views import Views
+from selfdistill.targets import SoftLogits, choose_entries
+from selfdistill.train import EPOCHS, Model, Runtime, load_epoch, load_model
+
+__all__ = ["Teacher", "find_teacher", "run_of", "soft_labels"]
+
+_BATCH = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """A network that can label the data.
+
+    Attributes:
+        network: In evaluation mode.
+        inputs: The examples as it takes them, in the data's order.
+        described: Who it is, for records: ``name``, ``kind``, and of a run ``epoch``, ``network`` and ``method``.
+        choice: How its epoch was chosen, where there was a choice.
+    """
+
+    network: nn.Module
+    inputs: Tensor
+    described: Mapping[str, Any]
+    choice: Choice | None = None
+
+
+def run_of(path: Path) -> Path | None:
+    """Find the run that a file of weights belongs to.
+
+    Args:
+        path: ``RUN/model.safetensors``, a file in ``RUN/epochs`` or one in ``RUN/checkpoint``.
+
+    Returns:
+        The run directory, or ``None``.
+    """
+    run = path.parent if path.name == "model.safetensors" else path.parent.parent
+    inside = path.name == "model.safetensors" or path.parent.name in {EPOCHS, "checkpoint"}
+    return run if inside and path.is_file() and (run / "run.json").is_file() else None
+
+
+def find_teacher(
+    given: Path | str | nn.Module | Store,
+    data: LabelledData,
+    *,
+    way: str | None = None,
+    source: str | None = None,
+    read: Mapping[str, Any] | None = None,
+) -> Teacher | Store:
+    """Turn what was given into somebody who can teach these data, and refuse who cannot.
+
+    Args:
+        given: A run directory, a file of its weights, a file of soft labels, soft labels, or a network with logits
+            ``[b, K]`` in the order of ``data.classes``.
+        data: The student's data.
+        way: How a run's epoch is chosen, see `choose`.
+        source: Where the data were read from: a run that was trained on others reads them in its own way.
+        read: Fields of `ReadOptions` that they were read with.
+
+    Returns:
+        A teacher, or soft labels.
+
+    Raises:
+        DataError: Other classes, shapes or examples, or a damaged file.
+        RunError: Not a finished run, or one that cannot be chosen from in this way.
+        SettingError: A way of choosing where there is nothing to choose from.
+    """  # noqa: DOC502 (raised by what is called)
+    if isinstance(given, nn.Module):
+        _nothing_to_choose(way, "a network")
+        return _module(given, data)
+    if not isinstance(given, Store) and Path(given).is_file() and run_of(Path(given)) is None:
+        given = load_store(Path(given))
+    if isinstance(given, Store):
+        _nothing_to_choose(way, f"soft labels of {given.about.teacher['name']}")
+        given.check(data)
+        return given
+    path = Path(given)
+    if path.is_file():
+        _nothing_to_choose(way, f"the checkpoint {path}")
+    return _of_run(path, data, way, source, read or {})
+
+
+def _nothing_to_choose(way: str | None, what: str) -> None:
+    if way not in {None, "last"}:
+        raise SettingError(
+            f"--choose {way} was said, but {what} is one candidate", "Leave --choose out, or give a run."
+        )
+
+
+def _module(network: nn.Module, data: LabelledData) -> Teacher:
+    network = network.eval()
+    _logits(network, data.inputs[:2], data.num_classes, torch.device("cpu"))
+    return Teacher(network, data.inputs, {"name": type(network).__name__, "kind": "network"})
+
+
+def _of_run(path: Path, data: LabelledData, way: str | None, source: str | None, read: Mapping[str, Any]) -> Teacher:
+    run = run_of(path) if path.is_file() else path
+    assert run is not None  # a file was found to lie in a run
+    record = _finished(run)
+    model = load_model(run / "model.safetensors")
+    inputs = _inputs_for(run, model, record, data, source, read)
+    described = {"name": str(path), "network": model.spec, "method": record["settings"]["method"]}
+    if path.is_file():
+        network = _with_weights(model, path)
+        return Teacher(network, inputs, described | {"kind": "checkpoint"})
+    own = record["data"]["fingerprint"] == data.fingerprint
+    air = partial(air_epoch, record, data) if own else partial(_no_air, run)
+    choice = choose(run, record, way, air)
+    network = _with_weights(model, choice.candidate.path)
+    return Teacher(network, inputs, described | {"kind": "run", "epoch": choice.candidate.epoch}, choice)
+
+
+def _no_air(run: Path) -> dict[str, float | None]:
+    raise RunError(
+        f"{run} was trained on other data, so its kernel cannot be taken on these", "Choose another --choose."
+    )
+
+
+def _finished(run: Path) -> dict[str, Any]:
+    record = read_record(run)
+    if record.get("status") == "failed":
+        raise RunError(f"{run} failed: {record.get('error', '')}", "Start a new run with another --out.")
+    if record.get("status") != "finished":
+        raise RunError(f"{run} is not finished", f"Finish it with: selfdistill fit --resume {run}")
+    return record
+
+
+def _with_weights(model: Model, path: Path) -> nn.Module:
+    if path.parent.name == EPOCHS:
+        return load_epoch(path, model.network)
+    try:
+        model.network.load_state_dict(read_state(path))
+    except RuntimeError as error:
+        raise RunError(f"{path} holds weights of another network than {model.spec}", "Give one of this run.") from error
+    return model.network.eval()
+
+
+def _inputs_for(
+    run: Path,
+    model: Model,
+    record: Mapping[str, Any],
+    data: LabelledData,
+    source: str | None,
+    read: Mapping[str, Any],
+) -> Tensor:
+    """Give the examples as the teacher takes them: it may have been trained on others of the same kind."""
+    theirs, ours = record["data"]["fingerprint"], data.fingerprint
+    if theirs == ours:
+        return data.inputs
+    if model.classes != data.classes:
+        odd = sorted(set(model.classes) ^ set(data.classes))
+        raise DataError(
+            f"{run} has {len(model.classes)} classes, but the data {data.num_classes}; only one of them has "
+            f"{', '.join(map(repr, odd[:6]))}",
+            "Give data with the classes of the teacher, or another teacher.",
+        )
+    shape = tuple(data.inputs.shape[1:])
+    if len(shape) == 3 and shape == model.input_shape:
+        return data.inputs
+    if source is None or len(shape) == 3:
+        raise DataError(
+            f"{run} was trained on {record['data']['examples']:,} examples of shape {list(model.input_shape)} "
+            f"(fingerprint {theirs[:12]}), but the data are {len(data):,} of shape {list(shape)} ({ours[:12]})",
+            "Give the data of the teacher, or those of its kind by their file.",
+        )
+    ignore = (*read.get("ignore", ()), *([read["truth"]] if read.get("truth") else []))
+    new = reading.read_new(source, model.preprocess, model.classes, ReadOptions(ignore=ignore))
+    if len(new.ids) != len(data):
+        raise DataError(
+            f"{run} reads {len(new.ids):,} examples in {source}, the student {len(data):,}",
+            "Fill in or take out what only one of them can read.",
+        )
+    return new.inputs
+
+
+@torch.no_grad()
+def _logits(network: nn.Module, inputs: Tensor, classes: int, device: torch.device) -> Tensor:
+    try:
+        found: Tensor = network(inputs.to(device))
+    except RuntimeError as error:
+        raise DataError(
+            f"{type(network).__name__} cannot take inputs of shape {list(inputs.shape[1:])}, {inputs.dtype}: "
+            f"{one_line(error)}",
+            "Give a teacher for these data; it gets them as they are read, images as 0 to 255.",
+        ) from error
+    if found.ndim != 2 or found.shape[1] != classes:
+        raise DataError(
+            f"{type(network).__name__} gives outputs of shape {list(found.shape)}, but there are {classes} classes",
+            f"Give a teacher whose logits are [b, {classes}], in the order of the classes.",
+        )
+    if not bool(found.isfinite().all()):
+        raise DataError(f"{type(network).__name__} gives logits that are no finite numbers", "Look at its weights.")
+    return found.float().cpu()
+
+
+def soft_labels(
+    teacher: Teacher,
+    data: LabelledData,
+    runtime: Runtime,
+    *,
+    views: Views | None = None,
+    entries: int | None = None,
+    source: Mapping[str, Any] | None = None,
+) -> Store:
+    """Ask the teacher once about every example, or every view of it, in evaluation mode and float32.
+
+    Cost: one forward pass for each example and view.
+
+    Args:
+        teacher: Who is asked.
+        data: The examples.
+        runtime: Where.
+        views: Views to label; ``None``: the examples as they are.
+        entries: Logits kept per row; ``None``: all, or 10 where they would take more than 1 GiB.
+        source: Where the data came from, kept with the labels.
+
+    Returns:
+        The soft labels.
+
+    Raises:
+        DataError: The teacher does not fit the data.
+    """  # noqa: DOC502
+    n, k, count = len(data), data.num_classes, 1 if views is None else len(views)
+    soft = SoftLogits(count, n, k, k=choose_entries(count * n, k) if entries is None or entries >= k else entries)
+    network = teacher.network.to(runtime.device).eval()
+    for view in range(count):
+        for start in range(0, n, _BATCH):
+            rows = slice(start, min(start + _BATCH, n))
+            inputs = teacher.inputs[rows]
+            if views is not None:
+                inputs = views.apply(inputs, torch.arange(rows.start, rows.stop), view)
+            soft.write(view, rows, _logits(network, inputs, k, runtime.device))
+    spec, seed = ("none", 0) if views is None else (views.spec, views.seed)
+    about = About(dict(teacher.described), data.classes, data.fingerprint, n, dict(source or {}), spec, seed)
+    return Store(soft, about)

@@ -1,0 +1,118 @@
+"""Weights of single epochs, kept beside the run: candidates for who shall teach."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from selfdistill._core.errors import RunError, SettingError, one_line
+from selfdistill._core.files import atomic
+
+__all__ = ["EPOCHS", "check_keep_epochs", "epochs_to_keep", "kept_epochs", "load_epoch", "save_epoch"]
+
+EPOCHS = "epochs"
+"""Folder of a run directory that holds them."""
+_NAME = re.compile(r"^epoch-(\d{4,})\.safetensors$")
+
+
+def check_keep_epochs(keep: object) -> None:
+    """Refuse what says no number of epochs.
+
+    Args:
+        keep: ``"all"``, a whole number above 0, or ``None``.
+
+    Raises:
+        SettingError: Anything else.
+
+    Example:
+        >>> check_keep_epochs("some")
+        Traceback (most recent call last):
+        selfdistill._core.errors.SettingError: keep_epochs is 'some', but must be 'all' or a whole number above 0. \
+Pass 'all', or 5 for five epochs evenly spread, or leave it out.
+    """
+    number = isinstance(keep, int) and not isinstance(keep, bool) and keep > 0
+    if not (keep is None or keep == "all" or number):
+        raise SettingError(
+            f"keep_epochs is {keep!r}, but must be 'all' or a whole number above 0",
+            "Pass 'all', or 5 for five epochs evenly spread, or leave it out.",
+        )
+
+
+def epochs_to_keep(keep: int | str | None, epochs: int) -> frozenset[int]:
+    """Say which epochs are kept.
+
+    Args:
+        keep: See `Settings`.
+        epochs: Epochs of the run.
+
+    Returns:
+        Epochs done, from 1 to ``epochs``; at most ``epochs`` of them, the last among them.
+
+    Example:
+        >>> sorted(epochs_to_keep(3, 10)), len(epochs_to_keep("all", 10)), len(epochs_to_keep(None, 10))
+        ([3, 7, 10], 10, 0)
+    """
+    if keep is None:
+        return frozenset()
+    count = epochs if keep == "all" else min(int(keep), epochs)
+    return frozenset(round((i + 1) * epochs / count) for i in range(count))
+
+
+def save_epoch(run: Path, epoch: int, model: nn.Module) -> Path:
+    """Write a network's weights, atomically; an equal file that a killed run left is replaced.
+
+    Args:
+        run: The run directory.
+        epoch: Epochs done.
+        model: The network.
+
+    Returns:
+        The file.
+    """
+    folder = run / EPOCHS
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"epoch-{epoch:04d}.safetensors"
+    with atomic(path) as part:
+        save_file({name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}, part)
+    return path
+
+
+def kept_epochs(run: Path) -> dict[int, Path]:
+    """Find the epochs that a run kept.
+
+    Args:
+        run: The run directory.
+
+    Returns:
+        Files by epochs done, rising; empty where none were kept.
+    """
+    found = [(match, path) for path in (run / EPOCHS).glob("epoch-*.safetensors") if (match := _NAME.match(path.name))]
+    return dict(sorted((int(match[1]), path) for match, path in found))
+
+
+def load_epoch(path: Path, network: nn.Module) -> nn.Module:
+    """Put the weights of an epoch into a network.
+
+    Args:
+        path: A file that `save_epoch` wrote.
+        network: A network of the same shape; changed in place.
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        RunError: The file is damaged or of another network.
+    """
+    try:
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        raise RunError(
+            f"{path} is damaged or of another network: {one_line(error)}", "Take another epoch, or train again."
+        ) from error
+    with torch.no_grad():
+        return network.eval()

@@ -1,0 +1,32 @@
+"""What a run does besides what its settings say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfdistill.train._method import Method
+
+__all__ = ["GO_ON", "Plan"]
+
+GO_ON = "Go on with: selfdistill fit --resume {}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does besides what its settings say, such as learning from a teacher.
+
+    Attributes:
+        record: Joins the run record from the start.
+        prepare: Called with the run directory, ours by then, before training, and again when a run is resumed: gives
+            the method, of one network, and what else joins the record.
+        room: Bytes that ``prepare`` writes at most.
+        go_on: What to say after a stop; ``{}`` is the run directory.
+    """
+
+    record: Mapping[str, Any]
+    prepare: Callable[[Path], tuple[Method, Mapping[str, Any]]]
+    room: int = 0
+    go_on: str = GO_ON

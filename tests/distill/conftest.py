@@ -1,0 +1,51 @@
+"""A noisy data set in small, and a run that kept its epochs, made once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from selfdistill import data, train
+from selfdistill.data import LabelledData
+
+TEACHER = train.Settings(method="cross-entropy", network="mlp:32", epochs=8, held_out=0.1, keep_epochs="all")
+
+
+@pytest.fixture(scope="session")
+def digits() -> LabelledData:
+    return train.noisy_digits(0)[0]
+
+
+@pytest.fixture(scope="session")
+def tests_of_digits() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    return train.noisy_digits(0)[1]
+
+
+@pytest.fixture(scope="session")
+def teacher_run(digits: LabelledData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("teacher") / "run"
+    source = {"source": None, "read": {}, "test": None}
+    tests = train.noisy_digits(0)[1]
+    train.run(digits, TEACHER.resolve(len(digits), "cpu"), out, source=source, evaluations=tests)
+    return out
+
+
+@pytest.fixture(scope="session")
+def last_run(digits: LabelledData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that kept nothing but its last weights."""
+    out = tmp_path_factory.mktemp("last") / "run"
+    plain = replace(TEACHER, epochs=2, held_out=None, keep_epochs=None)
+    train.run(digits, plain.resolve(len(digits), "cpu"), out, source={"source": None, "read": {}, "test": None})
+    return out
+
+
+@pytest.fixture(scope="session")
+def other(digits: LabelledData) -> LabelledData:
+    """The same images with another label."""
+    labels = digits.labels.clone()
+    labels[0] = (labels[0] + 1) % 10
+    fingerprint = data.fingerprint(digits.inputs, labels, digits.ids, digits.classes)
+    return replace(digits, labels=labels, fingerprint=fingerprint)

@@ -1,0 +1,94 @@
+"""Which epoch teaches: each way against a rule written out, and refusals that say what to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from selfdistill._core.errors import RunError, SettingError
+from selfdistill._core.record import read_record
+from selfdistill.distill import candidates, choose
+
+
+def record(held=None, changed=(0.9, 0.5, 0.3, 0.4, 0.2, 0.1), kept_epoch=None):
+    curves = {"changed_share": list(changed), "agreement": [0.5] * len(changed)}
+    curves |= {} if held is None else {"held_out_accuracy": list(held)}
+    result = {} if kept_epoch is None else {"kept_epoch": kept_epoch}
+    return {"curves": curves, "settings": {"epochs": len(changed)}, "result": result}
+
+
+def keep(run, *epochs):
+    (run / "epochs").mkdir()
+    for epoch in epochs:
+        (run / "epochs" / f"epoch-{epoch:04d}.safetensors").touch()
+    return run
+
+
+def test_candidates_are_the_kept_epochs_and_the_runs_own_model(tmp_path):
+    found = candidates(keep(tmp_path, 2, 4, 6), record(held=[0, 1, 2, 3, 4, 5]))
+    assert [one.epoch for one in found] == [2, 4, 6]
+    assert [one.measures["held_out_accuracy"] for one in found] == [1, 3, 5]
+    assert found[-1].path == tmp_path / "model.safetensors"
+    early = candidates(tmp_path, record(kept_epoch=3))
+    assert [one.epoch for one in early] == [2, 3, 4, 6]
+    assert early[1].path == tmp_path / "model.safetensors"
+
+
+def test_held_out_takes_the_first_of_the_best_that_was_kept(tmp_path):
+    run = keep(tmp_path, 1, 2, 4, 5)
+    found = choose(run, record(held=[0.1, 0.5, 0.9, 0.5, 0.5, 0.2]), "held-out")
+    assert found.candidate.epoch == 2
+    rows = {row["epoch"]: row["chosen_by"] for row in found.record()["candidates"]}
+    assert "held-out" in rows[2]
+    assert "last" in rows[6]
+
+
+def test_label_wave_points_to_the_first_trough_and_takes_the_nearest(tmp_path):
+    falling = (0.9, 0.5, 0.3, 0.31, 0.6, 0.01)
+    smooth = [0.9, 0.7, (0.9 + 0.5 + 0.3) / 3, (0.5 + 0.3 + 0.31) / 3, (0.3 + 0.31 + 0.6) / 3]
+    assert smooth.index(min(smooth)) == 3  # the fourth epoch; the fifth has risen
+    found = choose(keep(tmp_path, 1, 3, 5), record(changed=falling), "label-wave")
+    assert found.said["label-wave"] == {"epoch": 3, "wanted": 4}  # as near as 5, and earlier
+
+
+@pytest.mark.parametrize(("when", "taken"), [(2.4, 2), (3.7, 4), (None, 6), (float("inf"), 6), (0.2, 1)])
+def test_air_takes_the_kept_epoch_nearest_to_its_time(tmp_path, when, taken):
+    run = keep(tmp_path, 1, 2, 4)
+    found = choose(run, record(), "air", lambda: {"epoch": when, "time": 1.0, "agreement": 0.5})
+    assert found.candidate.epoch == taken
+    assert found.said["air"]["agreement"] == pytest.approx(0.5)
+
+
+def test_air_costs_a_kernel_and_is_not_asked_unless_named(tmp_path):
+    def never():
+        raise AssertionError
+
+    found = choose(keep(tmp_path, 1, 2), record(), None, never)
+    assert found.way == "last"
+    assert "not asked" in found.said["air"]["not"]
+    assert "held out no examples" in found.said["held-out"]["not"]
+
+
+def test_nothing_said_takes_held_out_where_the_run_can(tmp_path):
+    assert choose(keep(tmp_path, 1, 2), record(held=[1, 0, 0, 0, 0, 0]), None).way == "held-out"
+
+
+def test_what_a_run_cannot_serve_is_refused_with_what_it_kept_and_how_to_get_more(tmp_path):
+    alone = r"kept the weights of epoch 6 only, so air has nothing to choose from. .*--keep-epochs all"
+    with pytest.raises(RunError, match=alone):
+        choose(tmp_path, record(), "air", lambda: {"epoch": 1.0})
+    keep(tmp_path, 1, 3)
+    with pytest.raises(
+        RunError, match=r"cannot be asked by held-out: it held out no examples \(it kept epochs 1, 3, 6\)"
+    ):
+        choose(tmp_path, record(), "held-out")
+    with pytest.raises(RunError, match=r"--keep-epochs all --held-out 0.1, or choose another --choose"):
+        choose(tmp_path, record(), "held-out")
+    with pytest.raises(SettingError, match=r"choose is 'best', which is no way .* last, held-out, label-wave, air"):
+        choose(tmp_path, record(), "best")
+
+
+def test_a_real_run_has_them_all(teacher_run):
+    found = choose(teacher_run, read_record(teacher_run), None)
+    assert [one.epoch for one in found.candidates] == list(range(1, 9))
+    curve = read_record(teacher_run)["curves"]["held_out_accuracy"]
+    assert found.candidate.epoch == curve.index(max(curve)) + 1
