@@ -338,3 +338,26 @@ def test_ways_out_name_options_of_the_command_only(run, capsys):
 def test_noise_overwrites_nothing(capsys):
     source = table()
     assert "t.csv exists already" in refused(capsys, "noise", source, "--out", source, "--pair", "0.1")
+
+
+@pytest.mark.parametrize(
+    ("matrix", "text"),
+    [
+        ("0.9,0.1\n", "labels of 1 class"),
+        ("0.5,0.5,0\n0.1,0.9,0\n0,0,1\n", "matrix of 3 classes, but the data have 2"),
+        ("0.5,0.5\n0.5,0.5\n", "forward"),
+    ],
+)
+def test_a_noise_matrix_that_does_not_fit_leaves_nothing_behind(capsys, matrix, text):
+    Path("T.csv").write_text(matrix)
+    method = "backward" if text == "forward" else "forward"
+    asked = ["fit", table(), *FEW, "--label", "label", "--method", method, "--noise-matrix", "T.csv", "--out", "run"]
+    assert text in refused(capsys, *asked)
+
+
+def test_what_a_method_cannot_use_is_refused_with_those_that_can(capsys):
+    line = refused(capsys, "fit", table(), *FEW, "--label", "label", "--noise-rate", "0.4", "--out", "run")
+    assert "takes no noise_rate" in line
+    assert "co-teaching" in line
+    line = refused(capsys, "fit", table(), "--method", "co-teaching", "--noise-rate", "1.4", "--out", "run")
+    assert "noise_rate is 1.4, but must be in [0, 1)" in line

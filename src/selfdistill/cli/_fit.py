@@ -9,6 +9,7 @@ from typing import Any
 
 from selfdistill.cli import _options as o
 from selfdistill.cli._display import first_process, showing, speak
+from selfdistill.cli._noise_options import NoiseMatrix, NoiseRate
 
 __all__ = ["fit"]
 
@@ -38,6 +39,8 @@ def fit(
     device: o.Device = None,
     precision: o.Precision = None,
     compile: o.Compile = False,
+    noise_rate: NoiseRate = None,
+    noise_matrix: NoiseMatrix = None,
     out: o.Out = None,
     resume: o.Resume = None,
     json: o.Json = False,
@@ -81,6 +84,8 @@ def fit(
         "device": device,
         "precision": precision,
         "compile": compile,
+        "noise_rate": noise_rate,
+        "noise_matrix": noise_matrix,
     }
     _run(source, test, _said(read), _said(settings), out, resume, as_json=json)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from selfdistill import networks
 from selfdistill._core.dist import barrier, rank
-from selfdistill._core.errors import Interrupted, ResourceError, RunError, SettingError
+from selfdistill._core.errors import DataError, Interrupted, ResourceError, RunError, SettingError
 from selfdistill._core.events import BatchDone, EpochDone, Event, Listener, RunStarted, everyone
 from selfdistill._core.files import atomic, check_room, room_for
 from selfdistill._core.lock import LOCK, locked
@@ -92,6 +92,7 @@ def run(
     Raises:
         RunError: ``out`` holds another run or is in use by another process, or a resume with other data or settings.
         SettingError: An unknown name, or a loss that became no number.
+        DataError: A noise matrix that does not fit the data.
         ResourceError: No room on disk, no memory; what was begun can be resumed, else nothing is left.
         Interrupted: Ctrl-C; the run is saved, or, before the first step of a new one, gone.
     """  # noqa: DOC502
@@ -116,6 +117,10 @@ def run(
             return _train(data, settings, out, record, evaluations, everyone(begun, tell), plan, go_on)
         except KeyboardInterrupt:
             raise Interrupted(*_stopped(out, begun.value, go_on)) from None
+        except (DataError, SettingError):
+            if not begun.value:  # a noise matrix that does not fit, for instance: nothing was trained
+                _remove(out)
+            raise
         except ResourceError as error:
             if not begun.value:
                 _remove(out)
