@@ -268,3 +268,35 @@ def test_settings_out_of_range():
         NTK(nn.Linear(3, 2), torch.ones(2, 3), parameters=lambda name: False)
     with pytest.raises(SettingError, match="memory is 'lots'"):
         NTK(nn.Linear(3, 2), torch.ones(2, 3), memory="lots")
+
+
+class Reshaping(nn.Linear):
+    """Its input is two vectors of three numbers, seen as one of six."""
+
+    def forward(self, x):
+        return super().forward(x.reshape(len(x), -1))
+
+
+class Turned(nn.Module):
+    """A layer that is given tokens first and examples second."""
+
+    def __init__(self):
+        super().__init__()
+        self.token, self.head = nn.Linear(4, 5), nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.token(x.transpose(0, 1))).mean(0))
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "slow"),
+    [
+        (nn.Sequential(Reshaping(6, 5), nn.Tanh(), nn.Linear(5, 2)), (2, 3), {"0.weight", "0.bias"}),
+        (Turned(), (3, 4), {"token.weight", "token.bias"}),
+    ],
+)
+def test_layers_given_another_shape_than_their_class_is_made_for(model, shape, slow, twin):
+    model, x = model.double(), torch.randn(7, *shape, dtype=torch.float64)
+    kernel = NTK(model, x)
+    assert kernel.structure.other_set == slow
+    assert gap(kernel.matrix(), twin(model, x, "trace")) < 1e-10

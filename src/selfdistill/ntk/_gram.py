@@ -12,7 +12,7 @@ from selfdistill._core import dist
 from selfdistill.ntk._forecast import Group
 from selfdistill.ntk._inputs import Inputs
 from selfdistill.ntk._jacobian import Item, Jacobian, Kept, Piece
-from selfdistill.ntk._plan import block_rows
+from selfdistill.ntk._plan import SMALL, block_rows
 from selfdistill.ntk._syrk import has_syrk, syrk
 
 __all__ = ["add_product", "diagonal", "explicit", "gathered", "share_of", "sweep"]
@@ -84,10 +84,24 @@ def _add_square(kernel: Tensor, pieces: list[Piece]) -> None:
     for piece in dense:
         syrk(kernel, piece.right.flatten(1) if each == 1 else piece.right.flatten(0, 1))
     rest = [piece for piece in pieces if piece.left is not None or not has_syrk(kernel)]
+    if rest and each == 1 and has_syrk(kernel) and n <= SMALL:
+        _add_factored(kernel, rest)
+        return
     for start, stop in block_rows(n, each) if rest else []:
         rows = [piece.rows(start, stop) for piece in rest]
         columns = [piece.rows(start, n) for piece in rest]
         add_product(kernel[start * each : stop * each, start * each :], rows, columns)
+
+
+def _add_factored(kernel: Tensor, pieces: list[Piece]) -> None:
+    """Add the upper half for layers kept as factors, by two half products for each."""
+    pairs, outer = kernel.new_empty(2, *kernel.shape)
+    for piece in pieces:
+        assert piece.left is not None
+        pairs.fill_(float(piece.fed and piece.bias))
+        syrk(pairs, piece.left)
+        syrk(outer.zero_(), piece.right.flatten(1))
+        kernel.addcmul_(pairs, outer)
 
 
 def _mirror(kernel: Tensor, strip: int = 64) -> None:

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from selfdistill.ntk._conv import conv_weight
 
-__all__ = ["Rows", "is_known", "layer_rows", "own_parameters", "subtract_sum"]
+__all__ = ["Rows", "fits", "is_known", "layer_rows", "own_parameters", "subtract_sum"]
 
 Rows = slice
 _FEW = 4
@@ -29,6 +29,36 @@ def is_known(module: nn.Module) -> bool:
     """Say whether there is a rule for each of the module's own parameters."""
     own = own_parameters(module)
     return bool(own) and all(_rule(module, name) is not None for name in own)
+
+
+def fits(module: nn.Module, x: Tensor, out: Tensor, m: int) -> bool:
+    """Say whether what went into a layer and came out has the shape that the layer's class is made for.
+
+    Args:
+        module: The layer; a subclass with a ``forward`` of its own may have been given anything.
+        x: What went in.
+        out: What came out.
+        m: Examples.
+
+    Returns:
+        Whether rules can be tried.
+
+    Example:
+        >>> fits(nn.Linear(3, 2), torch.ones(4, 3), torch.ones(4, 2), 4)
+        True
+        >>> fits(nn.Linear(3, 2), torch.ones(4, 1, 3), torch.ones(4, 2), 4)
+        False
+    """
+    if not x.ndim or not out.ndim or not len(x) == len(out) == m:
+        return False
+    if isinstance(module, nn.Linear):
+        return (*x.shape[:-1], module.out_features) == (*out.shape,) and x.shape[-1] == module.in_features
+    if isinstance(module, nn.Conv1d | nn.Conv2d):
+        same = x.ndim == out.ndim == len(module.kernel_size) + 2
+        return same and (x.shape[1], out.shape[1]) == (module.in_channels, module.out_channels)
+    if isinstance(module, nn.Embedding):
+        return not x.is_floating_point() and (*x.shape, module.embedding_dim) == (*out.shape,)
+    return x.shape == out.shape
 
 
 def layer_rows(module: nn.Module, name: str, x: Tensor, g: Tensor, rows: Rows, out: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Count the bytes of tensors while they live, on any device."""
+"""Count the bytes of tensors while they live, on any device, and the FLOPs of matrix products and convolutions."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 __all__ = ["PeakBytes"]
 
 
 class PeakBytes(TorchDispatchMode):
     """Inside it, counts what is allocated for tensors; what an operation needs only while it runs is not seen.
+
+    Args:
+        flops: Whether FLOPs are added up too, by torch's formulas; half the time of its ``FlopCounterMode``, which also
+            finds out whose they are.
 
     Example:
         >>> with PeakBytes() as counter:
@@ -25,10 +30,12 @@ class PeakBytes(TorchDispatchMode):
         (4000, 2000)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, flops: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's
         self.alive = 0
         self.peak = 0
+        self.flops = 0
+        self._formulas = flop_registry if flops else {}
         self._seen: set[int] = set()
 
     def __torch_dispatch__(
@@ -36,6 +43,9 @@ class PeakBytes(TorchDispatchMode):
     ) -> Any:
         """Run an operation and count its results."""
         out = func(*args, **(kwargs or {}))
+        formula = self._formulas.get(getattr(func, "overloadpacket", None))
+        if formula is not None:
+            self.flops += formula(*args, **(kwargs or {}), out_val=out)
         there: set[int] | None = None
         for value in _tensors(out):
             storage = value.untyped_storage()

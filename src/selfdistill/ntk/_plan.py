@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
+import torch
+
 from selfdistill._core import dist
 from selfdistill._core.errors import SettingError
 from selfdistill.ntk._directions import Directions
@@ -12,7 +14,9 @@ from selfdistill.ntk._forecast import Cost, Group, LayerPlan, as_bytes
 from selfdistill.ntk._jacobian import Item, Kept
 from selfdistill.ntk._structure import Structure
 
-__all__ = ["Planner", "block_rows"]
+__all__ = ["SMALL", "Planner", "block_rows"]
+
+SMALL = 512  # up to this many examples, half products of factors take two more matrices of the kernel's size
 
 _CHUNK = 64  # examples at once, at least, where the memory allows: enough for the speed of matrix products
 _MOST = 512  # examples at once, at most
@@ -234,7 +238,11 @@ class Planner:
         whole, r = 2.0 * self.share * self.columns, self.directions.count
         pairs = dense = whole
         if self.symmetric and self.share == self.rows:
-            pairs *= sum((b - a) * (self.rows - a) for a, b in block_rows(self.rows, self.each)) / self.rows**2
+            pairs *= (
+                0.5
+                if self._half_products()
+                else sum((b - a) * (self.rows - a) for a, b in block_rows(self.rows, self.each)) / self.rows**2
+            )
             dense = whole / 2 if self._cpu else pairs
         total = 0.0
         for item in items:
@@ -246,6 +254,11 @@ class Planner:
                 total += dense * r * self.each * (item.last - item.first) * shape[1:].numel()
         return total
 
+    def _half_products(self) -> bool:
+        """Say whether factors are multiplied by BLAS's symmetric product."""
+        alone = self.symmetric and self.share == self.rows and self.each == 1
+        return alone and self._cpu and self.rows <= SMALL and self.structure.dtype in {torch.float32, torch.float64}
+
     def explicit(self) -> tuple[list[Group], int, Cost]:
         """Plan the kernel as a matrix: groups, examples at once, cost."""
         held = self.share if self.symmetric else self.share + self._largest_chunk
@@ -254,6 +267,8 @@ class Planner:
         height = min(block_rows(self.rows, self.each)[0][1], self.share) if self.symmetric else self.share
         wide = self.columns if self.symmetric else min(self._largest_chunk, self.columns)
         temporary = float(self.size * height * wide * (self.each**2 + 1)) if factored else 0.0
+        if factored and self._half_products():
+            temporary = 2.0 * self.kernel_bytes
         fixed = self.kernel_bytes + temporary
         groups, m = self.groups(lambda name, _: self.size * held * self.numbers(name, fed=True), fixed)
         alone = self.symmetric and self.share == self.rows

@@ -38,11 +38,15 @@ class Recorder:
     Args:
         model: The network.
         modules: Layers to record, by name.
+
+    Attributes:
+        passes: How often the network was run.
     """
 
     def __init__(self, model: nn.Module, modules: dict[str, nn.Module]) -> None:
         self.model, self.modules = model, modules
         self._copy = False
+        self.passes = 0
 
     def run(self, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> tuple[Tensor, list[Call]]:
         """Run the network forward.
@@ -61,6 +65,7 @@ class Recorder:
         return logits, calls
 
     def _once(self, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> tuple[Tensor, list[Call], bool]:
+        self.passes += 1
         calls: list[Call] = []
         versions: list[tuple[int, int]] = []
 

@@ -7,12 +7,13 @@ from typing import NamedTuple, final
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 from torch.func import functional_call
-from torch.utils.flop_counter import FlopCounterMode
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.ntk._inputs import Inputs, all_finite
-from selfdistill.ntk._layers import is_known, own_parameters, subtract_sum
+from selfdistill.ntk._layers import fits, is_known, own_parameters, subtract_sum
+from selfdistill.ntk._peak import PeakBytes
 from selfdistill.ntk._recorder import Call, Recorder, full_precision
 
 __all__ = ["Structure", "Use", "checked_model"]
@@ -57,6 +58,22 @@ class LayerCost(NamedTuple):
     shape_out: tuple[int, ...]
 
 
+class _Seen(NamedTuple):
+    """A call of a layer on the probe.
+
+    Attributes:
+        module: Its name.
+        x: What went in.
+        grad: The gradient at what came out; ``None`` where the outputs do not depend on it.
+        fits: Whether the shapes are those that the layer's class is made for.
+    """
+
+    module: str
+    x: Tensor
+    grad: Tensor | None
+    fits: bool
+
+
 @final
 class Structure:
     """What was found on a probe of two examples.
@@ -88,15 +105,13 @@ class Structure:
         with full_precision(model):
             self._find_uses()
             layers = {use.module for uses in self.uses.values() for use in uses} if rules else set()
-            logits, calls = self.recorder(layers).run(args, kwargs)
-            self.classes = logits.shape[1]
-            self.dtype, self.order = logits.dtype, [call.module for call in calls]
-            self.layers = [_measured(self._modules[c.module], c) for c in calls]
-            self.other, again = self._verify(args, kwargs, logits, calls)
-            self.flops = _flops_alone(model, args, kwargs, logits.detach(), again)
+            uses = self._pass(layers, args, kwargs)
+            self.other = self._verify(args, kwargs, uses)
+            _refuse_coupled(model, args, kwargs, self._logits)
         self.other_set = set(self.other)
         self._factor()
-        self.fed = {name for name in self.factored if self._is_fed(name, inputs, calls)}
+        self.fed = {name for name in self.factored if self._is_fed(name, inputs, uses)}
+        del self._logits
 
     def module(self, name: str) -> nn.Module:
         """Give a layer by its name."""
@@ -138,39 +153,53 @@ class Structure:
                     if id(p) in names:
                         self.uses[names[id(p)]].append(Use(module_name, local))
 
-    def _verify(
-        self, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], logits: Tensor, calls: list[Call]
-    ) -> tuple[list[str], Tensor]:
-        """Compare the rules' gradients with autograd's: names of the parameters where they differ, and outputs anew."""
-        generator = torch.Generator().manual_seed(0)
-        direction = torch.randn(logits.shape, generator=generator).to(logits)
-        grads: tuple[Tensor | None, ...] = ()
-        if calls:
-            grads = torch.autograd.grad(logits, [c.out for c in calls], direction, allow_unused=True)
+    def _pass(self, layers: set[str], args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> list[_Seen]:
+        """Pass the probe through the network, forward and backward to the layers' outputs, and count meanwhile."""
+        recorder, grads = self.recorder(layers), ()
+        with PeakBytes(flops=True) as counter:
+            logits, calls = recorder.run(args, kwargs)
+            self.flops = counter.flops / (len(logits) * recorder.passes)
+            self.classes, self.dtype, self.order = logits.shape[1], logits.dtype, [call.module for call in calls]
+            self.layers = [_measured(self._modules[c.module], c) for c in calls]
+            right = [fits(self._modules[c.module], c.x, c.out, len(logits)) for c in calls]
+            edges, inner = [get_gradient_edge(c.out) for c in calls], [c.x for c in calls]
+            del calls  # outputs that nothing needs any more: what is counted is what a chunk will take
+            direction = torch.randn(logits.shape, generator=torch.Generator().manual_seed(0)).to(logits)
+            if edges:
+                grads = torch.autograd.grad(logits, edges, direction, allow_unused=True)
+        self.probe_bytes, self._direction, self._logits = counter.peak, direction, logits.detach()
+        return [_Seen(*seen) for seen in zip(self.order, inner, grads, right, strict=True)]
+
+    def _verify(self, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], uses: list[_Seen]) -> list[str]:
+        """Compare the rules' gradients with autograd's: names of the parameters where they differ."""
+        strange = {seen.module for seen in uses if not seen.fits}
         found: dict[str, tuple[float, float]] = {}  # norms of the error and of autograd's gradient
 
         def compare(name: str, expected: Tensor) -> None:
-            norm, rest = float(expected.norm()), expected.reshape(-1)
+            rest = expected.reshape(-1)
+            norm = _norm(rest)
             for use in self.uses[name]:
-                for call, grad in zip(calls, grads, strict=True):
-                    if call.module == use.module and grad is not None:
-                        subtract_sum(self._modules[use.module], use.local, call.x, grad, rest)
-            found[name] = (float(rest.norm()), norm)
+                for seen in uses:
+                    if seen.module == use.module and seen.fits and seen.grad is not None:
+                        subtract_sum(self._modules[use.module], use.local, seen.x, seen.grad, rest)
+            found[name] = (_norm(rest), norm)
 
-        again = _each_gradient(self.model, self.parameters, args, kwargs, direction, compare)
+        again = _each_gradient(self.model, self.parameters, args, kwargs, self._direction, compare)
+        if _differ(self._logits, again, self._logits):
+            raise DataError("the network gives other outputs each time", "Switch randomness off: model.eval().")
         scale = max((norm for _, norm in found.values()), default=0.0)
-        ran = set(self.order)
-        wrong = [
-            name
-            for name, (error, norm) in ((name, found[name]) for name in self.parameters)
-            if error > _AGREE * norm + 1e-6 * scale or not any(use.module in ran for use in self.uses[name])
-        ]
-        return wrong, again
+        wrong = []
+        for name in self.parameters:
+            error, norm = found[name]
+            held = {use.module for use in self.uses[name]}
+            if error > _AGREE * norm + 1e-6 * scale or not held & set(self.order) or held & strange:
+                wrong.append(name)
+        return wrong
 
-    def _is_fed(self, name: str, inputs: Inputs, calls: list[Call]) -> bool:
+    def _is_fed(self, name: str, inputs: Inputs, uses: list[_Seen]) -> bool:
         """Say whether a layer's inputs are the examples themselves, number by number."""
         rows = inputs.as_fed()
-        x = next(call.x for call in calls if call.module == self.uses[name][0].module)
+        x = next(seen.x for seen in uses if seen.module == self.uses[name][0].module)
         return (
             rows is not None
             and x.is_contiguous()
@@ -205,6 +234,25 @@ def _measured(module: nn.Module, call: Call) -> LayerCost:
     return LayerCost(call.module, 2 * positions * module.weight.numel(), positions, size_in, size_out, patches, *shapes)
 
 
+def _norm(value: Tensor) -> float:
+    return float(torch.linalg.vector_norm(value))
+
+
+def _differ(a: Tensor, b: Tensor, whole: Tensor) -> bool:
+    return float((a - b).abs().max() / whole.abs().max().clamp(min=1e-30)) > _COUPLED
+
+
+def _refuse_coupled(model: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], both: Tensor) -> None:
+    """Refuse networks in which an example's outputs are not its own."""
+    with torch.no_grad():
+        alone = model(*(v[:1] for v in args), **{k: v[:1] for k, v in kwargs.items()})
+    if _differ(both[:1], alone, both):
+        raise DataError(
+            "an example's outputs depend on the others beside it, so it has no gradient of its own",
+            "Call model.eval(), and use layers that treat examples one by one.",
+        )
+
+
 def _each_gradient(
     model: nn.Module,
     parameters: dict[str, nn.Parameter],
@@ -237,23 +285,6 @@ def _each_gradient(
         if name not in told:  # not reached
             tell(name, torch.zeros_like(leaf, requires_grad=False))
     return logits.detach()
-
-
-def _flops_alone(
-    model: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], first: Tensor, again: Tensor
-) -> float:
-    """Count a forward pass of one example; refuse networks in which an example's outputs are not its own."""
-    scale = first.abs().max().clamp(min=1e-30)
-    if float((first - again).abs().max() / scale) > _COUPLED:
-        raise DataError("the network gives other outputs each time", "Switch randomness off: model.eval().")
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        alone = model(*(v[:1] for v in args), **{k: v[:1] for k, v in kwargs.items()})
-    if float((first[:1] - alone).abs().max() / scale) > _COUPLED:
-        raise DataError(
-            "an example's outputs depend on the others beside it, so it has no gradient of its own",
-            "Call model.eval(), and use layers that treat examples one by one.",
-        )
-    return float(counter.get_total_flops())
 
 
 def checked_model(model: nn.Module, chosen: Callable[[str], bool] | None) -> dict[str, nn.Parameter]:
