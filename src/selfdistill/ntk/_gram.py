@@ -10,12 +10,15 @@ from torch import Tensor
 
 from selfdistill._core import dist
 from selfdistill.ntk._forecast import Group
+from selfdistill.ntk._heap import release
 from selfdistill.ntk._inputs import Inputs
 from selfdistill.ntk._jacobian import Item, Jacobian, Kept, Piece
 from selfdistill.ntk._plan import SMALL, block_rows
 from selfdistill.ntk._syrk import has_syrk, syrk
 
 __all__ = ["add_product", "diagonal", "explicit", "gathered", "share_of", "sweep"]
+
+_LARGE = 2**21  # bytes of a kernel from which free pages are given back first: their first use anew takes milliseconds
 
 
 def explicit(
@@ -48,10 +51,15 @@ def explicit(
     like = next(iter(jacobian.structure.parameters.values())).new_empty(0, dtype=jacobian.structure.dtype)
     kernel: Tensor | None = None  # made after the first sweep, whose scratch space is free by then
     alone = dist.world() == 1
+    large = (last - first) * columns * each**2 * like.element_size() >= _LARGE
+    if large:
+        release(like.device)
     for group in groups:
         wanted: list[Item | Kept] = [*group.items, *group.kept]
         left = sweep(jacobian, inputs, first, last, wanted, chunk, like, tell, fed=True)
         if kernel is None:
+            if large:
+                release(like.device)
             kernel = like.new_zeros((last - first) * each, columns * each)
         kept = {item.name: left.pop() for item in reversed(group.kept)}
         if other is not None:
