@@ -15,7 +15,7 @@ def release(device: torch.device) -> None:
     """Return free pages: what small tensors left between others is of no use to a large one, but stays resident.
 
     Args:
-        device: Of the tensors; nothing happens but on the CPU with glibc. Cost: 0.1 ms and the pages' first use anew.
+        device: Of the tensors; nothing happens but on the CPU with glibc. Cost: the pages' first use anew.
 
     Example:
         >>> release(torch.device("cpu"))
