@@ -10,12 +10,15 @@ from torch import Tensor
 
 from selfdistill._core import dist
 from selfdistill.ntk._forecast import Group
+from selfdistill.ntk._heap import release
 from selfdistill.ntk._inputs import Inputs
 from selfdistill.ntk._jacobian import Item, Jacobian, Kept, Piece
 from selfdistill.ntk._plan import SMALL, block_rows
 from selfdistill.ntk._syrk import has_syrk, syrk
 
 __all__ = ["add_product", "diagonal", "explicit", "gathered", "share_of", "sweep"]
+
+_LARGE = 2**21  # bytes of a kernel from which free pages are given back first: their first use anew takes milliseconds
 
 
 def explicit(
@@ -48,11 +51,14 @@ def explicit(
     like = next(iter(jacobian.structure.parameters.values())).new_empty(0, dtype=jacobian.structure.dtype)
     kernel: Tensor | None = None  # made after the first sweep, whose scratch space is free by then
     alone = dist.world() == 1
+    shape = (last - first) * each, columns * each
+    _release_before(shape, like)
     for group in groups:
         wanted: list[Item | Kept] = [*group.items, *group.kept]
         left = sweep(jacobian, inputs, first, last, wanted, chunk, like, tell, fed=True)
         if kernel is None:
-            kernel = like.new_zeros((last - first) * each, columns * each)
+            _release_before(shape, like)
+            kernel = like.new_zeros(shape)
         kept = {item.name: left.pop() for item in reversed(group.kept)}
         if other is not None:
             for start in range(0, columns, chunk):
@@ -66,14 +72,18 @@ def explicit(
                 add_product(kernel[:, begin * each : end * each], left, right)
         del left  # before the next group's are made
         for slab in group.slabs:
-            left = [jacobian.expand(item, kept[item.name], chunk) for item in slab]
-            _add_square(kernel, left)
-            del left
+            _add_square(kernel, [jacobian.expand(item, kept[item.name], chunk) for item in slab])
         del kept
     assert kernel is not None
     if other is None and alone:
         _mirror(kernel)
     return kernel
+
+
+def _release_before(shape: tuple[int, int], like: Tensor) -> None:
+    """Give free pages back where a kernel is large enough to be worth it."""
+    if shape[0] * shape[1] * like.element_size() >= _LARGE:
+        release(like.device)
 
 
 def _add_square(kernel: Tensor, pieces: list[Piece]) -> None:

@@ -18,8 +18,8 @@ class PeakBytes(TorchDispatchMode):
     """Inside it, counts what is allocated for tensors; what an operation needs only while it runs is not seen.
 
     Args:
-        flops: Whether FLOPs are added up too, by torch's formulas; half the time of its ``FlopCounterMode``, which also
-            finds out whose they are.
+        flops: Whether FLOPs are added up too, by torch's formulas; its ``FlopCounterMode`` also finds out
+            whose they are, which takes longer.
 
     Example:
         >>> with PeakBytes() as counter:

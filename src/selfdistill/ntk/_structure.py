@@ -155,7 +155,8 @@ class Structure:
 
     def _pass(self, layers: set[str], args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> list[_Seen]:
         """Pass the probe through the network, forward and backward to the layers' outputs, and count meanwhile."""
-        recorder, grads = self.recorder(layers), ()
+        recorder = self.recorder(layers)
+        grads: tuple[Tensor | None, ...] = ()
         with PeakBytes(flops=True) as counter:
             logits, calls = recorder.run(args, kwargs)
             self.flops = counter.flops / (len(logits) * recorder.passes)
