@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,7 @@ def _groups(residuals: Tensor) -> list[list[float]]:
     """Mean residual in seven groups of directions, each a few times as many as the last: ``[groups][epochs]``."""
     n = residuals.shape[1]
     edges = torch.logspace(0, torch.tensor(n).log10(), 8).round().int().tolist()
-    pairs = [(a - 1, max(b - 1, a)) for a, b in zip(edges, edges[1:], strict=False)]
+    pairs = [(a - 1, max(b - 1, a)) for a, b in pairwise(edges)]
     return [[round(v, 4) for v in residuals[:, a:b].mean(1).tolist()] for a, b in pairs]
 
 
@@ -237,14 +238,17 @@ CLAIM = Claim(
     name="air",
     title="Informative directions first, noise later (AIR)",
     statement="Anisotropic information retrieval: an overparameterised network fits the informative part of its labels "
-    "first and the non-informative part, noise included, later; the eigenspaces of its tangent kernel say which is which.",
-    standing="Abstract (second claim). The measures are this package's own definitions; the paper's are not known to us.",
+    "first and the non-informative part, noise included, later; the eigenspaces of its tangent kernel say which is "
+    "which.",
+    standing="Abstract (second claim). The measures are this package's own definitions; the paper's are not known to "
+    "us.",
     method="40 % of the labels become other classes. Noise is the part of the given labels that the true ones do not "
-    "explain, with columns centred. The kernel is taken at initialisation, at the epoch of best test accuracy and at the "
-    f"end; the top {TOP} directions are asked for their share of clean labels, of noise and of random labels. The network "
-    "is trained by SGD at a constant rate and cross-entropy on the same examples; what is left of the given labels in "
-    "each direction of the initial kernel is measured after each epoch, and its mean over the epochs is ranked against "
-    "the eigenvalues. Retrieved: how far predictions have moved along the clean labels and along the noise.",
+    "explain, with columns centred. The kernel is taken at initialisation, at the epoch of best test accuracy and at "
+    f"the end; the top {TOP} directions are asked for their share of clean labels, of noise and of random labels. The "
+    "network is trained by SGD at a constant rate and cross-entropy on the same examples; what is left of the given "
+    "labels in each direction of the initial kernel is measured after each epoch, and its mean over the epochs is "
+    "ranked against the eigenvalues. Retrieved: how far predictions have moved along the clean labels and along the "
+    "noise.",
     full=(
         _part("digits", "mlp:256,256", 1000, 40, 0.02),
         _part("digits", "cnn:16,32", 1000, 40, 0.02),
@@ -262,8 +266,8 @@ CLAIM = Claim(
     measure=measure,
     draw=draw,
     caption="Left: energy that the leading directions hold of clean labels and noise, at the start and at the end. "
-    "Middle: what predictions have retrieved of both. Right: what is left of the given labels in groups of directions of "
-    "the initial kernel, leading ones dark. Mean and range of the seeds.",
-    notes='The kernel of a ResNet is that of few examples; output "sum" stands for a kernel of the summed logits, which '
-    "costs a tenth.",
+    "Middle: what predictions have retrieved of both. Right: what is left of the given labels in groups of directions "
+    "of the initial kernel, leading ones dark. Mean and range of the seeds.",
+    notes='The kernel of a ResNet is that of few examples; output "sum" stands for a kernel of the summed logits, '
+    "which costs a tenth.",
 )

@@ -217,12 +217,19 @@ class Verdict:
         return [j.condition.words for j in self.judged if j.condition.checks and j.passed is passed]
 
     @property
+    def near(self) -> list[str]:
+        """Conditions that failed by so little that other seeds could have passed them."""
+        return [j.condition.words for j in self.judged if j.passed is False and j.close]
+
+    @property
     def sentence(self) -> str:
         """The verdict in one line."""
         met, failed, undecided = self.words(True), self.words(False), self.words(None)
         text = self.word
         if text == "holds only when":
             text = f"holds only when: {'; '.join(met)} ({len(met)} of {len(met) + len(failed)} conditions)"
+        if self.near:
+            text += f" (failed by less than {CLOSE:g} standard errors: {'; '.join(self.near)})"
         if undecided and self.word != "not run yet":
             text += f" (not run yet: {'; '.join(undecided)})"
         return text

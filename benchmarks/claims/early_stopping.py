@@ -125,9 +125,9 @@ CLAIM = Claim(
     standing="Abstract (first claim). The experiment and its criterion are ours.",
     method="A teacher is trained by cross-entropy; its soft labels on the training set after each of several epochs "
     "train a student (soft labels only, temperature 1), of the same size and smaller, to its own last epoch. The best "
-    "epoch to stop the teacher is an oracle's: best accuracy of the teacher on clean examples outside the test set. The "
-    "student's network is also trained alone on the given labels, and read at its last epoch, at an oracle's and at "
-    "the one that is best on a noisy hold-out.",
+    "epoch to stop the teacher is an oracle's: best accuracy of the teacher on clean examples outside the test set. "
+    "The student's network is also trained alone on the given labels, and read at its last epoch, at an oracle's and "
+    "at the one that is best on a noisy hold-out.",
     full=(
         *_parts("digits", 1000, 30, [1, 2, 4, 8, 15], ("mlp:256,256", "mlp:32")),
         *_parts("fashion", 10_000, 40, [1, 2, 4, 8, 16, 28], ("mlp:512,512", "mlp:64")),

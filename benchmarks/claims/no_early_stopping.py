@@ -113,8 +113,8 @@ CLAIM = Claim(
     standing="Abstract (empirical claim). Data, networks and criterion are ours; the authors' tables were not at hand. "
     "Loss 3 is the authors' published code, the default is this package's own method.",
     method="The default and the authors' loss 3 at their last epoch against cross-entropy at its best epoch, chosen on "
-    "the test set itself, which favours cross-entropy; then all of them trained longer with the same settings. Symmetric "
-    "noise turns 40 or 20 % of the labels into other classes.",
+    "the test set itself, which favours cross-entropy; then all of them trained longer with the same settings. "
+    "Symmetric noise turns 40 or 20 % of the labels into other classes.",
     full=(
         _part("digits", "mlp:256,256", "symmetric-40", 1000, 30, [1, 2, 10]),
         _part("digits", "cnn:16,32", "symmetric-40", 1000, 30, [1, 2, 10]),
@@ -129,7 +129,7 @@ CLAIM = Claim(
     conditions=conditions,
     measure=measure,
     draw=draw,
-    caption="Test accuracy over the training, in lengths of the first training; thinner lines are trained longer. Grey: "
-    "cross-entropy's best epoch. Bands: range of the seeds.",
+    caption="Test accuracy over the training, in lengths of the first training; thinner lines are trained longer. "
+    "Grey: cross-entropy's best epoch. Bands: range of the seeds.",
     notes="A training of another length is another training: its learning rate rises and falls over its own length.",
 )

@@ -1,7 +1,8 @@
 """Wide two-layer networks of which the first layer is trained, by full-batch gradient descent on the squared loss.
 
-f(x) = v·tanh(W x) with W standard normal and v fixed, half of it 1/sqrt(k) and half -1/sqrt(k), as in Li, Soltanolkotabi
-& Oymak (2020), arXiv 1903.11680; tanh has bounded first and second derivatives. Loss: half the sum of squares.
+f(x) = v·tanh(W x) with W standard normal and v fixed, half of it 1/sqrt(k) and half -1/sqrt(k), as in Li,
+Soltanolkotabi & Oymak (2020), arXiv 1903.11680; tanh has bounded first and second derivatives. Loss: half the sum of
+squares.
 """
 
 from __future__ import annotations
