@@ -1,6 +1,6 @@
 """The claims of the paper as experiments.
 
-python -m benchmarks.claims run [NAME ...] [--small] [--data DIR] [--seeds ...] [--budget MINUTES]
+python -m benchmarks.claims run [NAME ...] [--small] [--data DIR] [--seeds ...] [--parts PATTERN] [--budget MINUTES]
 python -m benchmarks.claims check                     # the small form anew, beside the committed records
 python -m benchmarks.claims report                    # docs/claims.md and its figures from the records
 """
@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--small", action="store_true", help="built-in digits and made-up data; under three minutes")
     run.add_argument("--data", type=Path, default=Path("data"), help="folder that holds fashion-mnist/")
     run.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    run.add_argument("--parts", default="*", help="pattern of parts, such as 'digits-*'; all by default")
     run.add_argument("--budget", type=float, help="minutes after which nothing more is begun")
     check = commands.add_parser("check", help="measure the small form anew; fails if a committed verdict flips")
     check.add_argument("names", nargs="*")
@@ -62,7 +63,13 @@ def _do(given: argparse.Namespace) -> int:
     if given.command == "run":
         form = "small" if given.small else "full"
         whole = drive.run(
-            drive.select(given.names), form, given.data, seeds=given.seeds, budget=given.budget, store=given.records
+            drive.select(given.names),
+            form,
+            given.data,
+            seeds=given.seeds,
+            only=given.parts,
+            budget=given.budget,
+            store=given.records,
         )
         return 0 if whole else 1
     if given.command == "check":

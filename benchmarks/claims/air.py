@@ -74,8 +74,9 @@ def measure(settings: Mapping[str, Any], seed: int, folder: Path) -> Measured:
     for name, state in (("best", states[best]), ("end", states[-1])):
         net.load_state_dict(state)
         energy[name] = _energy(take(calibrated(net, x), x), parts)
-    retrieved = {name: [_retrieved(p - predicted[0], z) for p in predicted] for name, z in parts.items()}
-    residuals = _residuals(spectrum, predicted, one_hot(problem.train.labels, 10))
+    given = one_hot(problem.train.labels, 10)
+    retrieved = {name: [_retrieved(p - predicted[0], z, given) for p in predicted] for name, z in parts.items()}
+    residuals = _residuals(spectrum, predicted, given)
     gaps = [e["clean"][TOP - 1] - e["noise"][TOP - 1] for e in energy.values()]
     numbers = {f"{part} at {when}": e[part][TOP - 1] for when, e in energy.items() for part in parts}
     numbers |= {
@@ -145,9 +146,13 @@ def _thin(energy: Mapping[str, list[float]]) -> dict[str, list[float]]:
     return {name: [round(shares[k - 1], 4) for k in _ranks(len(shares))] for name, shares in energy.items()}
 
 
-def _retrieved(change: Tensor, z: Tensor) -> float:
-    """Share of a label matrix that a change of the predictions points along: <change, z> / |z|^2."""
-    return round(float((centred(change) * z).sum() / z.square().sum()), 4)
+def _retrieved(change: Tensor, z: Tensor, given: Tensor) -> float:
+    """Say how much of a part of the given labels a change of the predictions holds: <change, z> / <given, z>.
+
+    The given labels hold less than the whole of the clean ones (5/9 of them at 40 % noise), so that fitting them fully
+    is 1 for the clean part and for the noise alike.
+    """
+    return round(float((change * z).sum() / (given * z).sum()), 4)
 
 
 def _residuals(spectrum: Spectrum, predicted: Sequence[Tensor], target: Tensor) -> Tensor:
@@ -248,7 +253,7 @@ CLAIM = Claim(
     "network is trained by SGD at a constant rate and cross-entropy on the same examples; what is left of the given "
     "labels in each direction of the initial kernel is measured after each epoch, and its mean over the epochs is "
     "ranked against the eigenvalues. Retrieved: how far predictions have moved along the clean labels and along the "
-    "noise.",
+    "noise, over what the given labels hold of each.",
     full=(
         _part("digits", "mlp:256,256", 1000, 40, 0.02),
         _part("digits", "cnn:16,32", 1000, 40, 0.02),
@@ -269,5 +274,7 @@ CLAIM = Claim(
     "Middle: what predictions have retrieved of both. Right: what is left of the given labels in groups of directions "
     "of the initial kernel, leading ones dark. Mean and range of the seeds.",
     notes='The kernel of a ResNet is that of few examples; output "sum" stands for a kernel of the summed logits, '
-    "which costs a tenth.",
+    "which costs a tenth. What is retrieved was at first divided by the size of the clean labels and of the noise, "
+    "under which a network that fits all given labels retrieves 5/9 of the one and all of the other; since the first "
+    "small run it is divided by what the given labels hold of each. Bounds and verdicts stayed as they were.",
 )

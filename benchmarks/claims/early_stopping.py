@@ -120,9 +120,9 @@ def _parts(data: str, examples: int, epochs: int, stops: list[int], networks: tu
 CLAIM = Claim(
     name="early_stopping",
     title="Early stopping is what helps",
-    statement="What mainly helps a student in distillation is that its overparameterised teacher stopped early: a "
-    "teacher trained to the end has little left to teach.",
-    standing="Abstract (first claim). The experiment and its criterion are ours.",
+    statement="What mainly helps a student in distillation is that its overparameterised teacher stopped early.",
+    standing="Abstract (first claim). That a teacher trained to the end has little left to teach is our reading. "
+    "The experiment and its criterion are ours.",
     method="A teacher is trained by cross-entropy; its soft labels on the training set after each of several epochs "
     "train a student (soft labels only, temperature 1), of the same size and smaller, to its own last epoch. The best "
     "epoch to stop the teacher is an oracle's: best accuracy of the teacher on clean examples outside the test set. "

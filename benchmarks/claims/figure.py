@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -21,27 +22,30 @@ STYLE = {
 }
 
 
-def panels(columns: int, rows: int = 1, *, width: float = 2.4, height: float = 2.3, **more: Any) -> tuple[Any, Any]:
-    """Make a figure of panels; axes as ``[rows, columns]``."""
+@contextmanager
+def styled() -> Generator[None]:
+    """Draw and write within this: fonts, spines and ids that come out the same each time."""
     import matplotlib as mpl
 
     mpl.use("Agg")
+    with mpl.rc_context(STYLE):
+        yield
+
+
+def panels(columns: int, rows: int = 1, *, width: float = 2.4, height: float = 2.3, **more: Any) -> tuple[Any, Any]:
+    """Make a figure of panels; axes as ``[rows, columns]``."""
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-        return figure, figure.subplots(rows, columns, squeeze=False, **more)
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **more)
 
 
 def save(figure: Any, stem: Path) -> list[Path]:
     """Write a figure as SVG and PNG."""
-    import matplotlib as mpl
-
     stem.parent.mkdir(parents=True, exist_ok=True)
     paths = [stem.with_name(f"{stem.name}.{ending}") for ending in ("svg", "png")]
-    with mpl.rc_context(STYLE):
-        figure.savefig(paths[0], metadata={"Date": None})
-        figure.savefig(paths[1], dpi=160)
+    figure.savefig(paths[0], metadata={"Date": None})
+    figure.savefig(paths[1], dpi=160)
     return paths
 
 

@@ -90,8 +90,8 @@ def _short(found: Verdict) -> str:
 
 
 def _headline(found: Verdict, form: str) -> str:
-    """Give the number of the first condition that was decided, with its spread."""
-    for judged in found.judged:
+    """Give the first number of the first condition that passed, or of the first at all, with its spread."""
+    for judged in sorted(found.judged, key=lambda j: not j.passed):
         if judged.outcomes and judged.passed is not None:
             outcome = judged.outcomes[0]
             assert outcome.spread is not None  # it is decided
@@ -147,7 +147,8 @@ def _section(number: int, claim: Claim, rows: dict[str, Rows], pictures: Path) -
             lines += _tables(found, rows[one])
     if any(rows[form].values()):
         stem = pictures / f"claims-{claim.name.replace('_', '-')}"
-        figure.save(claim.draw(rows[form]), stem)
+        with figure.styled():
+            figure.save(claim.draw(rows[form]), stem)
         words = claim.caption if form == "full" else f"{claim.caption} Small form."
         lines += ["", f"![{claim.title}](pictures/{stem.name}.svg)", "", words]
     if claim.notes:

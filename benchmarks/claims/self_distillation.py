@@ -73,7 +73,7 @@ def conditions(parts: Sequence[Part]) -> tuple[Condition, ...]:
             continue
         control = s["method"] == "cross-entropy"
         asked = () if control else tuple(Check(*check) for check in CHECKS)  # type: ignore[arg-type]
-        shown = (*((words, key) for key, _, _, words in CHECKS), *SHOWN) if control else SHOWN
+        shown = (*((key, key) for key, *_ in CHECKS), *SHOWN) if control else SHOWN
         found.append(Condition(f"{NAMES[s['method']]} ({where})", part.name, asked, shown))
     return tuple(found)
 
@@ -127,7 +127,7 @@ def _draw_network(axis: Any, rows: Mapping[str, Any]) -> None:
         values = [[r["numbers"][f"own {w:g}: wrong fitted"] for r in records] for w in threshold.OWN]
         figure.points(axis, threshold.OWN, values, fmt=dash, color=figure.BLUE, label=name)
     axis.axvline(0.5, color=figure.GREY, ls=":", lw=1)
-    axis.set(xlabel="own weight after the early phase", title="a network: wrong labels fitted", ylim=(-0.05, 1.05))
+    axis.set(xlabel="own weight after the early phase", title="network: wrong labels fitted", ylim=(-0.05, 1.05))
 
 
 def _draw_kernel(axis: Any, rows: Mapping[str, Any]) -> None:
@@ -176,8 +176,8 @@ _KERNEL = {"examples": 600, "dimension": 20, "clusters": 10, "radius": 0.4, "tim
 CLAIM = Claim(
     name="self_distillation",
     title="Self-distillation refines noisy labels without memorising them",
-    statement="Distilling sequentially from the network's own predictions avoids memorising wrong labels and refines "
-    "them, for any noise and without a clean validation set.",
+    statement="Distilling sequentially from the network's own predictions of the epoch before avoids memorising the "
+    "wrong labels, and so refines them.",
     standing="Abstract (algorithm and its purpose); the five losses are read out of the authors' published code; the "
     "default is this package's own method and not the paper's. The threshold at one half is our derivation "
     "(kernel regime and a fixed point argument), not the paper's theorem.",

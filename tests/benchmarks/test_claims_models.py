@@ -99,13 +99,22 @@ def test_a_wide_network_goes_the_way_of_its_kernel():
     assert path.distance[0] - path.distance[1] > 0.3
 
 
-def test_own_signs_with_all_the_weight_freeze_the_predictions():
+def test_the_target_mixes_given_labels_and_own_signs():
     made = clusters.make(0, **BINARY | {"examples": 80})
     x, y = made.inputs.float(), clusters.signs(made.given).float()
-    net = two_layer.TwoLayer.draw(256, 20, 0)
-    before = net(x) >= 0
-    path = two_layer.descend(net, (x, y, y, x, y), 0.05, 200, [0, 200], lambda step, agreement: 0.0)
-    assert path.wrong[0] == path.wrong[1] == pytest.approx(float((before != (y > 0)).double().mean()))
+    net, seen = two_layer.TwoLayer.draw(256, 20, 0), []
+
+    def weight(step, agreement):
+        seen.append((step, agreement))
+        return 0.25
+
+    target = two_layer._target(y, 3, weight)(net(x))
+    own = torch.sign(net(x))
+    assert torch.allclose(target, 0.25 * y + 0.75 * own)
+    assert seen == [(3, pytest.approx(float((own == y).double().mean())))]
+    data = (x, y, y, x, y)
+    plain, all_given = (two_layer.descend(net, data, 0.05, 20, [0, 20], w) for w in (None, lambda step, agreement: 1.0))
+    assert plain == all_given
 
 
 # The kernel regime, beside numbers found independently (8 clusters, n = 400, noise 0.3, radius 0.4)
@@ -149,8 +158,8 @@ def test_the_threshold_in_the_kernel_regime(noise, right):
     settings = {"examples": 600, "dimension": 20, "clusters": 10, "radius": 0.4, "time": 200.0, "noise": noise}
     found = threshold.kernel(settings, 0).numbers
     assert found["agreement: right"] == pytest.approx(right, abs=0.07)
-    assert found["own 0.6: kept"] > 0.99
-    assert found["schedule: kept"] > 0.99
+    assert found["own 0.6: kept"] > 0.95
+    assert found["schedule: kept"] > 0.95
     assert found["own 0.4: right over given"] < 0.02
     assert found["agreement, lock"] >= -1e-9
     assert found["agreement 0.9, lock"] >= -1e-9
@@ -177,9 +186,10 @@ def test_residuals_and_what_is_retrieved():
     half = torch.tensor([[0.5, 0.0], [0.0, 0.0]], dtype=torch.float64)
     found = air._residuals(spectrum, [start, half], target)
     assert found.tolist() == [[1.0, 1.0], [0.25, 1.0]]
-    z = torch.tensor([[1.0, -1.0], [-1.0, 1.0]], dtype=torch.float64)
-    assert air._retrieved(z, z) == pytest.approx(1)
-    assert air._retrieved(-0.5 * z, z) == pytest.approx(-0.5)
+    clean = torch.eye(2, dtype=torch.float64) - 0.5
+    given = 0.6 * clean + torch.tensor([[0.5, 0.5], [-0.5, -0.5]], dtype=torch.float64)
+    assert air._retrieved(given, clean, given) == pytest.approx(1)  # all that the given labels hold of the clean ones
+    assert air._retrieved(0.3 * clean, clean, given) == pytest.approx(0.5)
 
 
 # Trainings
