@@ -130,7 +130,7 @@ CLAIM = Claim(
     "at the one that is best on a noisy hold-out.",
     full=(
         *_parts("digits", 1000, 30, [1, 2, 4, 8, 15], ("mlp:256,256", "mlp:32")),
-        *_parts("fashion", 10_000, 40, [1, 2, 4, 8, 16, 28], ("mlp:512,512", "mlp:64")),
+        *_parts("fashion", 6000, 30, [1, 2, 4, 8, 16], ("mlp:512,512", "mlp:64")),
     ),
     small=_parts("digits", 500, 30, [2, 8], ("mlp:128", "mlp:24")),
     conditions=conditions,

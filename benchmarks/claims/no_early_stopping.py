@@ -120,8 +120,8 @@ CLAIM = Claim(
         _part("digits", "mlp:256,256", "symmetric-40", 1000, 30, [1, 2, 10]),
         _part("digits", "cnn:16,32", "symmetric-40", 1000, 30, [1, 2, 10]),
         _part("digits", "mlp:256,256", "symmetric-20", 1000, 30, [1, 2, 10]),
-        _part("fashion", "mlp:512,512", "symmetric-40", 10_000, 20, [1, 2]),
-        _part("fashion", "cnn:16,32,64", "symmetric-40", 6000, 12, [1, 2]),
+        _part("fashion", "mlp:512,512", "symmetric-40", 6000, 20, [1, 2]),
+        _part("fashion", "cnn:16,32", "symmetric-40", 6000, 12, [1, 2]),
     ),
     small=(
         _part("digits", "mlp:128", "symmetric-40", 500, 25, [1, 2]),

@@ -169,7 +169,7 @@ def _thresholds(base: Mapping[str, Any], rates: Sequence[float], kernel: Mapping
 
 
 _FULL_DIGITS = {"data": "digits", "examples": 1000, "network": "mlp:256,256", "epochs": 60}
-_FULL_FASHION = {"data": "fashion", "examples": 10_000, "network": "mlp:512,512", "epochs": 40}
+_FULL_FASHION = {"data": "fashion", "examples": 6000, "network": "mlp:512,512", "epochs": 30}
 _SMALL_DIGITS = {"data": "digits", "examples": 400, "network": "mlp:128", "epochs": 30}
 _KERNEL = {"examples": 600, "dimension": 20, "clusters": 10, "radius": 0.4, "time": 400.0}
 
