@@ -116,10 +116,9 @@ def _cost(chosen: Sequence[Claim], read: dict[str, dict[str, Rows]]) -> str:
     left = "; ".join(f"{name} {have} of {all_}" for name, (have, all_) in whole.items())
     total = sum(ESTIMATES.values())
     return (
-        f"The small form took {small:.0f} s of CPU time on one thread. The full form is estimated at {total} CPU minutes: "
-        f"well under 90 minutes on two cores, with the claims shared between two processes, and no more than that on "
-        f"one. The estimate multiplies measured seconds per epoch. So far {done:.1f} CPU minutes of it have been run; "
-        f"records that are there: {left}.\n"
+        f"The small form took {small:.0f} s of CPU time on one thread. The full form is estimated at {total} CPU "
+        "minutes, measured seconds per epoch times epochs: under 90 minutes on one core, and so on two. So far "
+        f"{done:.1f} CPU minutes of it have been run; records that are there: {left}.\n"
     )
 
 
