@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.claims import drive, figure, records
-from benchmarks.claims.claim import Check, Claim, Condition, Judged, Record, Rows, Spread, Verdict, verdict
+from benchmarks.claims.claim import CLOSE, Check, Claim, Condition, Judged, Record, Rows, Spread, Verdict, verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "claims.md"
@@ -138,7 +138,7 @@ def _section(number: int, claim: Claim, rows: dict[str, Rows], pictures: Path) -
     lines += ["", f"**Method.** {claim.method}", "", "**Criterion.**", "", *_criterion(claim)]
     for one in ("full", "small"):
         found = verdict(claim, one, rows[one])
-        lines += ["", f"**Verdict, {FORM_WORDS[one]}: {found.sentence}.**", ""]
+        lines += ["", *verdict_lines(found, one)]
         if any(rows[one].values()):
             lines += _tables(found, rows[one])
     if any(rows[form].values()):
@@ -152,6 +152,29 @@ def _section(number: int, claim: Claim, rows: dict[str, Rows], pictures: Path) -
     lines += ["", f"Again: `python -m benchmarks.claims run {claim.name} --data DIR`, or with `--small`."]
     lines += [f"Records: `benchmarks/records/claims/`. {_hardware(rows)}", ""]
     return "\n".join(lines)
+
+
+def verdict_lines(found: Verdict, form: str) -> list[str]:
+    """Tell a verdict: one line, and below it the conditions it depends on.
+
+    Args:
+        found: The verdict.
+        form: "full" or "small".
+
+    Returns:
+        Lines of Markdown.
+    """
+    lines = [f"**Verdict, {FORM_WORDS[form]}: {_short(found)}.**"]
+    only = found.words(True) if found.word == "holds only when" else []
+    undecided = found.words(None) if found.word != "not run yet" else []
+    for words, conditions in (
+        ("It holds only when:", only),
+        (f"Failed by less than {CLOSE:g} standard errors, so that other seeds could turn it:", found.near),
+        ("Not run yet:", undecided),
+    ):
+        if conditions:
+            lines += ["", words, "", *(f"- {condition}" for condition in conditions)]
+    return lines
 
 
 def _hardware(rows: dict[str, Rows]) -> str:

@@ -187,7 +187,7 @@ def test_the_page_tells_every_part_of_a_claim(claim, tmp_path, monkeypatch):
         "**Method.** M.",
         "- gains a tenth: `gain` >= 0.1",
         "**Verdict, full form: not run yet.**",
-        "**Verdict, small form: holds only when: case one (1 of 2 conditions).**",
+        "**Verdict, small form: holds in 1 of 2 conditions.**\n\nIt holds only when:\n\n- case one\n",
         "| case one | 3 | passed | 1.010 ± 0.010 | 0.100 ± 0 | 0.100 ± 0 |",
         "| case two | 3 | **failed** | **0.010 ± 0.010** | 0.100 ± 0 | 0.100 ± 0 |",
         "A caption. Small form.",
@@ -230,6 +230,6 @@ def test_the_committed_records_decide_the_small_form_and_the_page_says_so():
     for made in drive.claims().values():
         for form in ("small", "full"):
             found = verdict(made, form, records.rows(records.RECORDS, form, made))
-            assert found.sentence in text
+            assert "\n".join(report.verdict_lines(found, form)) in text
             assert form == "full" or not found.words(None)
     assert len(report.summary().splitlines()) == 10
