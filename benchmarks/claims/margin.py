@@ -274,6 +274,7 @@ CLAIM = Claim(
     "each part's distance and smallest margin at the end (black: early stopping at its oracle best).",
     notes="In the kernel regime the closed form is that of predictions that stay as they are after the early phase; "
     "the tables say whether they do (1: in every seed) and how many of them are right; where they do not, its numbers "
-    "are not what training would give. With a weight of 1 - agreement the given labels keep a "
-    "weight of about the noise rate r, and the outputs end near r x given + (1 - r) x truth: a margin of 1 - 2r, but a distance that does not vanish.",
+    "are not what training would give. With a weight of 1 - agreement the given labels keep a weight of about the "
+    "noise rate r, and the outputs end near r x given + (1 - r) x truth: a margin of 1 - 2r, but a distance that does "
+    "not vanish.",
 )
