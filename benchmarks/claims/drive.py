@@ -1,0 +1,112 @@
+"""Measure what has no record yet, part by part and seed by seed."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+import time
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+from benchmarks.claims import records
+from benchmarks.claims.claim import SEEDS, Claim, Part, Record, verdict
+from benchmarks.claims.problems import missing
+from selfdistill._core.errors import SettingError
+
+
+def claims() -> dict[str, Claim]:
+    """All claims by name, in the order of the report."""
+    from benchmarks.claims import air, early_stopping, margin, no_early_stopping, self_distillation
+
+    found = (early_stopping, air, self_distillation, margin, no_early_stopping)
+    return {module.CLAIM.name: module.CLAIM for module in found}
+
+
+def select(names: Sequence[str]) -> list[Claim]:
+    """Choose claims by name; all where none is named.
+
+    Raises:
+        SettingError: No such claim.
+    """
+    known = claims()
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean {near[0]!r}? " if near else ""
+            raise SettingError(f"claim {name!r} does not exist", f"{hint}Choose of {', '.join(known)}.")
+    return [known[name] for name in names or known]
+
+
+def measured(claim: Claim, form: str, part: Part, seed: int, folder: Path) -> Record:
+    """Measure one part once."""
+    import torch
+
+    from selfdistill._core.record import environment
+
+    begun, busy = time.perf_counter(), time.process_time()
+    result = claim.measure(part.settings, seed, folder)
+    cost = {"wall_seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - busy}
+    numbers = {name: round(float(value), 6) for name, value in result.numbers.items()}
+    torch.manual_seed(0)  # whatever a measurement drew from the global generator, the next one starts alike
+    return {
+        "form": form,
+        "claim": claim.name,
+        "part": part.name,
+        "seed": seed,
+        "settings": records.plain(dict(part.settings)),
+        "numbers": numbers,
+        "curves": result.curves,
+        "cost": {name: round(value, 2) for name, value in cost.items()},
+    } | environment("cpu")
+
+
+def run(
+    chosen: Sequence[Claim],
+    form: str,
+    data: Path,
+    *,
+    seeds: Sequence[int] = SEEDS,
+    only: str = "*",
+    budget: float | None = None,
+    store: Path = records.RECORDS,
+) -> bool:
+    """Measure what is missing, and tell the verdicts.
+
+    Seeds come before parts, so that a run that is cut short has whole rounds.
+
+    Args:
+        chosen: Claims.
+        form: "full" or "small".
+        data: Folder of the data sets.
+        seeds: Seeds.
+        only: Pattern of the parts' names; the others are let be.
+        budget: Minutes after which nothing more is begun.
+        store: Where records lie.
+
+    Returns:
+        Whether nothing is left.
+    """
+    deadline = float("inf") if budget is None else time.monotonic() + 60 * budget
+    left = 0
+    for claim in chosen:
+        for seed in seeds:
+            for part in claim.parts(form):
+                if not fnmatch(part.name, only) or records.read(store, form, claim, part, seed) is not None:
+                    continue
+                absent = missing(part.needs, data)
+                if absent or time.monotonic() >= deadline:
+                    why = f"{data} has no {', '.join(absent)}" if absent else "the budget is spent"
+                    say(f"left out {claim.name} {part.name} seed {seed}: {why}")
+                    left += 1
+                    continue
+                record = measured(claim, form, part, seed, data)
+                records.write(store, form, record)
+                say(f"{claim.name} {part.name} seed {seed}: {record['cost']['cpu_seconds']:.1f} s of CPU")
+        say(f"{claim.name}: {verdict(claim, form, records.rows(store, form, claim)).sentence}")
+    return not left
+
+
+def say(text: str) -> None:
+    """Tell on stderr."""
+    print(text, file=sys.stderr, flush=True)
