@@ -214,13 +214,19 @@ def _tables(found: Verdict, rows: Rows) -> list[str]:
         for judged in group:
             own = rows[judged.condition.part]
             keys = [c.number for c in judged.condition.checks] + [key for _, key in judged.condition.shown]
-            cells = [_cell(Spread.of([r["numbers"][key] for r in own])) for key in keys]
+            cells = [_cells(own, key) for key in keys]
             for i, outcome in enumerate(judged.outcomes):
                 cells[i] = f"**{cells[i]}**" if outcome.passed is False else cells[i]
             words = judged.condition.words if first.checks else f"{judged.condition.words}, control"
             mark = _MARK[judged.passed] + (" (close)" if judged.close else "")
             lines.append(f"| {words} | {len(own)} | {mark} | {' | '.join(cells)} |")
     return lines
+
+
+def _cells(own: Sequence[Record], key: str) -> str:
+    """Give a number over the seeds; a dash where records were made before it was measured."""
+    values = [r["numbers"][key] for r in own if key in r["numbers"]]
+    return _cell(Spread.of(values)) if len(values) == len(own) else "–"
 
 
 def _cell(spread: Spread) -> str:
