@@ -149,7 +149,7 @@ CLAIM = Claim(
     caption="Test accuracy of students over the epoch at which their teacher stopped; dotted: the student's network "
     "trained alone on the given labels to the end. Bars: one standard deviation over the seeds.",
     notes="Whether the last teacher was trained to the end is said by the share of given labels that it fits (a dash: "
-    "not recorded then); the long part was added after the digits of the full form had run, when that share was seen to "
-    "matter, with the same criterion. The learning rate rises and falls once in a training (one cycle), so the last "
+    "not recorded then); the long part was added after the digits of the full form had run, when that share was seen "
+    "to matter, with the same criterion. The learning rate rises and falls once in a training (one cycle), so the last "
     "epochs are the ones in which labels are memorised; a teacher stopped early has not seen a small rate.",
 )
