@@ -70,9 +70,9 @@ nothing is expected to be wrong; that changes no row on which errors are expecte
 with random errors. It was adopted after these runs had been seen: no third set of labels by rules was at hand to check.
 
 On CIFAR-10N, one person each, cleanlab and AUM rank a little better. The two factors of `label_quality` were looked at
-apart on the same runs (3 seeds): q alone has 83.7 / 54.5, c alone 87.0 / 67.3, their geometric mean 87.3 / 68.0; worst of
-three: 83.5 / 75.9, 84.6 / 80.6, 85.4 / 81.4. So the ranking taken is the best of these; a small network that 15 epochs
-teach 69 % of CIFAR-10 says little about single labels, and nothing else was tried.
+apart on the same runs (3 seeds): q alone has 83.7 / 54.6, c alone 87.0 / 67.3, their geometric mean 87.3 / 68.0; of the
+worst of three 83.5 / 75.9, 84.6 / 80.6 and 85.4 / 81.4. So the ranking taken is the best of these; a small network that
+15 epochs teach 69 % of CIFAR-10 says little about single labels, and nothing else was tried.
 """
 
 
