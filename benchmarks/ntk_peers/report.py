@@ -41,10 +41,10 @@ size right before the kernel, the kernel included. Small rows compute several ke
 repetitions. In float32 neural-tangents' kernel of the CNN at n = 1,000 is about 3e-5 from all the others, which agree
 to 7e-7; in 64 bits all agree, see below.
 
-**Read with care.** The machine was shared with other work: quote paired ratios, not seconds. The MLP at n = 300 is a
-tie in time: measured apart in eight alternating repetitions, ours took 1.03 (0.98 to 1.04) times neural-tangents'
-time. These rows were measured just before free heap was given back to the system ahead of kernels of 2 MiB and more
-(`ntk/_heap.py`), which took the MLP's full kernel at n = 100 from 15.5 to 13.5 MiB in five paired repetitions.
+**Read with care.** The machine was shared with other work: quote paired ratios, not seconds. The MLP at n = 300 is even
+in time within the noise: with both cores busy the same code once had 0.97 (0.95 to 1.01). That row and the full kernel
+at n = 100 were measured last, with free heap given back to the system ahead of kernels of 2 MiB and more
+(`ntk/_heap.py`); the others just before.
 """
 
 
