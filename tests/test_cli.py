@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 
 from selfdistill import __version__
-from selfdistill.cli import main
 
 FEW = ["--epochs", "2", "--network", "mlp:4"]
 
@@ -22,17 +21,6 @@ FEW = ["--epochs", "2", "--network", "mlp:4"]
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def cli(capsys):
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            main([str(a) for a in arguments])
-        said = capsys.readouterr()
-        return int(left.value.code or 0), said.out, said.err
-
-    return call
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.claims.claim import SEEDS, Claim, Part, Record
-from selfdistill._core.errors import RunError, one_line
-from selfdistill._core.files import read_json, write_json
+from benchmarks.science.records import read_file
+from selfdistill._core.errors import RunError
+from selfdistill._core.files import write_json
 
 SCHEMA = 1
 RECORDS = Path(__file__).resolve().parents[1] / "records" / "claims"
@@ -43,16 +44,7 @@ def read(folder: Path, form: str, claim: Claim, part: Part, seed: int) -> Record
     path = path_of(folder, form, claim.name, part.name, seed)
     if not path.is_file():
         return None
-    try:
-        found = read_json(path)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} is damaged: {one_line(error)}", "Delete the file, and it is measured anew.") from error
-    schema = found.get("schema") if isinstance(found, dict) else None
-    if schema != SCHEMA:
-        raise RunError(
-            f"{path} has schema {schema!r}, but this version reads schema {SCHEMA}",
-            "Delete the file to measure it anew, or use the version that wrote it.",
-        )
+    found = read_file(path, SCHEMA)
     now = plain({"claim": claim.name, "part": part.name, "seed": seed, "settings": dict(part.settings)})
     differ = [key for key, value in now.items() if found.get(key) != value]
     if differ:
@@ -60,7 +52,7 @@ def read(folder: Path, form: str, claim: Claim, part: Part, seed: int) -> Record
             f"{path} was measured with other {', '.join(differ)} than claim {claim.name!r} has now",
             "Delete the file to measure it anew, or give the changed part a name of its own.",
         )
-    return dict(found)
+    return found
 
 
 def write(folder: Path, form: str, record: Record) -> Path:

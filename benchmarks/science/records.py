@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from benchmarks.science.suite import Cell, Suite, file_name
-from selfdistill._core.errors import RunError, one_line
-from selfdistill._core.files import read_json, write_json
+from selfdistill._core.errors import RunError
+from selfdistill._core.files import write_json
+from selfdistill._core.record import read_versioned
 
 SCHEMA = 1
 RECORDS = Path(__file__).resolve().parents[1] / "records" / "science"
@@ -17,11 +17,12 @@ _SKIPPED = "skipped.json"
 Record = dict[str, Any]
 
 
-def read_file(path: Path) -> Record:
+def read_file(path: Path, schema: int = SCHEMA) -> Record:
     """Read a record and check that this version understands it.
 
     Args:
         path: The file.
+        schema: The schema number that is understood.
 
     Returns:
         What it holds.
@@ -29,17 +30,12 @@ def read_file(path: Path) -> Record:
     Raises:
         RunError: Not JSON, or another schema; names the file and the way out.
     """
-    try:
-        found = read_json(path)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} is damaged: {one_line(error)}", "Delete the file, and it is measured anew.") from error
-    schema = found.get("schema") if isinstance(found, dict) else None
-    if schema != SCHEMA:
-        raise RunError(
-            f"{path} has schema {schema!r}, but this version reads schema {SCHEMA}",
-            "Delete the file to measure it anew, or use the version that wrote it.",
-        )
-    return dict(found)
+    return read_versioned(
+        path,
+        schema,
+        damaged="Delete the file, and it is measured anew.",
+        foreign="Delete the file to measure it anew, or use the version that wrote it.",
+    )
 
 
 def finished(suite: Suite, cells: list[Cell], folder: Path = RECORDS) -> dict[str, Record]:

@@ -16,7 +16,7 @@ from selfdistill._core.errors import RunError, one_line
 from selfdistill._core.files import read_json, write_json
 from selfdistill._version import __version__
 
-__all__ = ["SCHEMA", "environment", "read_record", "write_record"]
+__all__ = ["SCHEMA", "environment", "read_record", "read_versioned", "write_record"]
 
 SCHEMA = 1
 _FILE = "run.json"
@@ -83,14 +83,34 @@ def read_record(folder: Path) -> dict[str, Any]:
     path = folder / _FILE
     if not path.is_file():
         raise RunError(f"{folder} is no run directory: it has no {_FILE}", "Give the folder that `fit` wrote to.")
+    return read_versioned(
+        path,
+        SCHEMA,
+        damaged="Run `fit` again.",
+        foreign="Use the version of selfdistill that wrote it, or run `fit` again.",
+    )
+
+
+def read_versioned(path: Path, schema: int, *, damaged: str, foreign: str) -> dict[str, Any]:
+    """Read a JSON file and check that this version understands it.
+
+    Args:
+        path: The file.
+        schema: The schema number that is understood; the file holds its own under ``schema``.
+        damaged: What to do where the file is not JSON.
+        foreign: What to do where it has another schema.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        RunError: Not JSON, or another schema; names the file, both schemas and the way out.
+    """
     try:
         record = read_json(path)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} is damaged: {one_line(error)}", "Run `fit` again.") from error
+        raise RunError(f"{path} is damaged: {one_line(error)}", damaged) from error
     found = record.get("schema") if isinstance(record, dict) else None
-    if found != SCHEMA:
-        raise RunError(
-            f"{path} has schema {found!r}, but this version reads schema {SCHEMA}",
-            "Use the version of selfdistill that wrote it, or run `fit` again.",
-        )
+    if found != schema:
+        raise RunError(f"{path} has schema {found!r}, but this version reads schema {schema}", foreign)
     return dict(record)

@@ -12,6 +12,7 @@ from selfdistill._core.errors import SettingError
 from selfdistill.cli import _options as o
 from selfdistill.cli._air_tables import print_study
 from selfdistill.cli._display import speak
+from selfdistill.cli._said import READING, said
 
 if TYPE_CHECKING:
     from selfdistill.air import Examples
@@ -56,23 +57,11 @@ def air(
         selfdistill air photos/ --network cnn --examples 2000
         selfdistill air songs.csv --label genre --truth right --out air-songs
     """
-    read = {
-        "label": label,
-        "id": id,
-        "ignore": ignore,
-        "truth": truth,
-        "text": text,
-        "categorical": categorical,
-        "numeric": numeric,
-        "image_size": image_size,
-        "drop_unlabelled": drop_unlabelled,
-        "skip_bad": skip_bad,
-    }
-    said = {name: value for name, value in read.items() if value not in (None, False, [])}
+    read = said(locals(), READING)
     asked = {"examples": examples, "output": output, "rank": rank, "time": time, "seed": seed, "memory": memory}
     _check(asked)
     folder = _folder(what, out, force)
-    subject = _subject(what, network, said, seed)
+    subject = _subject(what, network, read, seed)
     record, seconds = _measure(subject, what, asked)
     files = _write(folder, record)
     if json:

@@ -10,8 +10,32 @@ from typing import Any
 from selfdistill.cli import _distill_options as d
 from selfdistill.cli import _options as o
 from selfdistill.cli._display import first_process, showing, speak
+from selfdistill.cli._said import READING, said
 
 __all__ = ["distill"]
+
+_SETTINGS = (
+    "epochs",
+    "batch_size",
+    "lr",
+    "augment",
+    "keep_epochs",
+    "seed",
+    "device",
+    "precision",
+    "compile",
+)
+_LESSON = (
+    "student",
+    "objective",
+    "temperature",
+    "weight",
+    "mixing",
+    "generations",
+    "choose",
+    "views",
+    "entries",
+)
 
 
 def distill(
@@ -67,49 +91,11 @@ def distill(
         selfdistill distill soft.safetensors photos/ --student cnn
         selfdistill distill --resume runs/photos-student-001
     """
-    read = {
-        "label": label,
-        "id": id,
-        "ignore": ignore,
-        "truth": truth,
-        "text": text,
-        "categorical": categorical,
-        "numeric": numeric,
-        "drop_unlabelled": drop_unlabelled,
-        "skip_bad": skip_bad,
-        "image_size": image_size,
-    }
-    settings = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "lr": lr,
-        "augment": augment,
-        "keep_epochs": o.number_or_word(keep_epochs),
-        "seed": seed,
-        "device": device,
-        "precision": precision,
-        "compile": compile,
-    }
-    lesson = {
-        "student": student,
-        "objective": objective,
-        "temperature": temperature,
-        "weight": weight,
-        "mixing": mixing,
-        "generations": generations,
-        "choose": choose,
-        "views": views,
-        "entries": top_k,
-    }
-    said = {"read": _said(read), "settings": _said(settings), "distiller": _said(lesson)}
+    options = locals() | {"keep_epochs": o.number_or_word(keep_epochs), "entries": top_k}
+    asked = {"read": said(options, READING), "settings": said(options, _SETTINGS), "distiller": said(options, _LESSON)}
     _run(
-        {"teacher": teacher, "source": source, "test": test, "store": store, "out": out, "resume": resume} | said, json
+        {"teacher": teacher, "source": source, "test": test, "store": store, "out": out, "resume": resume} | asked, json
     )
-
-
-def _said(options: dict[str, Any]) -> dict[str, Any]:
-    """Keep what was said: the rest is chosen, or comes from the run that goes on."""
-    return {name: value for name, value in options.items() if value is not None and value is not False and value != []}
 
 
 def _run(asked: dict[str, Any], as_json: bool) -> None:

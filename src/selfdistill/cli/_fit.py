@@ -10,8 +10,26 @@ from typing import Any
 from selfdistill.cli import _options as o
 from selfdistill.cli._display import first_process, showing, speak
 from selfdistill.cli._noise_options import NoiseMatrix, NoiseRate
+from selfdistill.cli._said import READING, said
 
 __all__ = ["fit"]
+
+_SETTINGS = (
+    "method",
+    "network",
+    "epochs",
+    "batch_size",
+    "lr",
+    "augment",
+    "held_out",
+    "keep_epochs",
+    "seed",
+    "device",
+    "precision",
+    "compile",
+    "noise_rate",
+    "noise_matrix",
+)
 
 
 def fit(
@@ -59,40 +77,8 @@ def fit(
         selfdistill fit --resume runs/photos-001
         torchrun --nproc-per-node 2 -m selfdistill fit photos/
     """
-    read = {
-        "label": label,
-        "id": id,
-        "ignore": ignore,
-        "truth": truth,
-        "text": text,
-        "categorical": categorical,
-        "numeric": numeric,
-        "drop_unlabelled": drop_unlabelled,
-        "skip_bad": skip_bad,
-        "image_size": image_size,
-    }
-    settings = {
-        "method": method,
-        "network": network,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "lr": lr,
-        "augment": augment,
-        "held_out": held_out,
-        "keep_epochs": o.number_or_word(keep_epochs),
-        "seed": seed,
-        "device": device,
-        "precision": precision,
-        "compile": compile,
-        "noise_rate": noise_rate,
-        "noise_matrix": noise_matrix,
-    }
-    _run(source, test, _said(read), _said(settings), out, resume, as_json=json)
-
-
-def _said(options: dict[str, Any]) -> dict[str, Any]:
-    """Keep what was said: the rest is chosen, or comes from the run that goes on."""
-    return {name: value for name, value in options.items() if value is not None and value is not False and value != []}
+    options = locals() | {"keep_epochs": o.number_or_word(keep_epochs)}
+    _run(source, test, said(options, READING), said(options, _SETTINGS), out, resume, as_json=json)
 
 
 def _run(

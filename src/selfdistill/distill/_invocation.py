@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from selfdistill import data, train
+from selfdistill import train
 from selfdistill._core.errors import RunError, SettingError
-from selfdistill._core.events import Event, Listener, RunStarted, everyone
+from selfdistill._core.events import Listener, everyone
 from selfdistill._core.record import read_record
 from selfdistill.distill._distiller import Distiller
 from selfdistill.distill._store_file import load_store
@@ -74,19 +74,7 @@ def start(
         source: dict[str, Any] = {"source": asked.source, "read": dict(asked.read), "test": asked.test}
         examples, tests = train.read_sources(Invocation(**source), seed, say)
         out = asked.resume or asked.out or train.next_run_folder(f"{train.name_of(asked.source)}-student")
-        say(data.describe(examples))
-        for note in examples.notes:
-            say(f"note: {note}")
-        for warning in examples.warnings:
-            say(f"warning: {warning}")
-
-        def announce(event: Event) -> None:
-            if isinstance(event, RunStarted):
-                gone_on = f", from epoch {event.first_epoch + 1}" if event.first_epoch else ""
-                say(f"Run directory: {out}{gone_on}")
-                for warning in event.warnings:
-                    say(f"warning: {warning}")
-
+        announce = train.introduced(examples, out, say)
         with train.threads_of(examples, distiller.resolved(examples)):
             record = distiller.teach(
                 asked.teacher,

@@ -4,7 +4,7 @@ from selfdistill.train._chen2021holdout import best_on_held_out
 from selfdistill.train._demo import noisy_digits
 from selfdistill.train._findings_file import Findings, read_findings
 from selfdistill.train._fit import Fitted, fit
-from selfdistill.train._invocation import Invocation, name_of, read_sources, start, threads_of
+from selfdistill.train._invocation import Invocation, introduced, name_of, read_sources, start, threads_of
 from selfdistill.train._kept import held_out
 from selfdistill.train._kept_epochs import EPOCHS, kept_epochs, load_epoch
 from selfdistill.train._loop import Position, predict_probabilities, train
@@ -47,6 +47,7 @@ __all__ = [
     "first_trough",
     "fit",
     "held_out",
+    "introduced",
     "kept_epochs",
     "load_epoch",
     "load_model",

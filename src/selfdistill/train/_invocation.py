@@ -23,7 +23,7 @@ from selfdistill.train._run import check_free, next_run_folder, run, stored_invo
 from selfdistill.train._runtime import process_group, threads_for
 from selfdistill.train._settings import Settings, resolve_device
 
-__all__ = ["Invocation", "name_of", "read_sources", "start", "threads_of"]
+__all__ = ["Invocation", "introduced", "name_of", "read_sources", "start", "threads_of"]
 
 _DIGITS = "digits"
 
@@ -84,19 +84,7 @@ def start(
         examples, tests = read_sources(asked, wanted.seed, say)
         settings = wanted.resolve(len(examples), device)
         out = asked.resume or asked.out or next_run_folder(name_of(asked.source))
-        say(data.describe(examples))
-        for note in examples.notes:
-            say(f"note: {note}")
-        for warning in examples.warnings:
-            say(f"warning: {warning}")
-
-        def announce(event: Event) -> None:
-            if isinstance(event, RunStarted):
-                gone_on = f", from epoch {event.first_epoch + 1}" if event.first_epoch else ""
-                say(f"Run directory: {out}{gone_on}")
-                for warning in event.warnings:
-                    say(f"warning: {warning}")
-
+        announce = introduced(examples, out, say)
         source = {"source": asked.source, "read": dict(asked.read), "test": asked.test}
         with threads_of(examples, settings):
             record = run(
@@ -114,6 +102,33 @@ def start(
                 if rank() == 0:
                     write_record(out, record)
     return record, out
+
+
+def introduced(examples: LabelledData, out: Path, say: Callable[[str], None]) -> Listener:
+    """Say what was read, and make the listener that says where the run lies once it starts.
+
+    Args:
+        examples: The training data.
+        out: The run directory.
+        say: Takes sentences for the user.
+
+    Returns:
+        A listener of the run's events.
+    """
+    say(data.describe(examples))
+    for note in examples.notes:
+        say(f"note: {note}")
+    for warning in examples.warnings:
+        say(f"warning: {warning}")
+
+    def announce(event: Event) -> None:
+        if isinstance(event, RunStarted):
+            gone_on = f", from epoch {event.first_epoch + 1}" if event.first_epoch else ""
+            say(f"Run directory: {out}{gone_on}")
+            for warning in event.warnings:
+                say(f"warning: {warning}")
+
+    return announce
 
 
 def threads_of(examples: LabelledData, settings: Settings) -> AbstractContextManager[None]:
