@@ -50,7 +50,7 @@ class Fixed(nn.Module):
 
     def read(self, index: Tensor, logits: Tensor | None = None) -> Tensor:
         """Return the targets of ``index``, ``[b, K]``; ``logits`` are not looked at."""
-        return self.target[index]
+        return self.target.index_select(0, index)
 
     def write(self, index: Tensor, probabilities: Tensor) -> None:
         """Stage predictions ``[b, K]``; they are kept for `refined` only."""

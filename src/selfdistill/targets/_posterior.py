@@ -168,7 +168,8 @@ class Posterior(nn.Module):
         Returns:
             Target and memory, with their weights.
         """
-        return Anchored(self.target[index], self.fast[index], self.fast_momentum, self.strength)
+        target, memory = self.target.index_select(0, index), self.fast.index_select(0, index)
+        return Anchored(target, memory, self.fast_momentum, self.strength)
 
     def write(self, index: Tensor, probabilities: Tensor) -> None:
         """Stage predictions ``[b, K]``."""
