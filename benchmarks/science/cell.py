@@ -24,6 +24,7 @@ import torch
 from benchmarks.science.data_sets import Prepared, load
 from benchmarks.science.records import SCHEMA
 from benchmarks.science.suite import Cell
+from benchmarks.science.variants import variant
 from selfdistill import train
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import EpochDone, Event, RunStarted
@@ -148,7 +149,8 @@ def run_cell(cell: Cell, folder: Path) -> dict[str, Any]:
         wall, cpu = time.perf_counter(), time.process_time()
         try:
             sets = {"test": prepared.test, "noisy_holdout": prepared.holdout}
-            fitted = train.fit(prepared.train, settings, evaluations=sets, tell=curves)
+            method = variant(cell["method"], cell["numbers"]) if "numbers" in cell else None
+            fitted = train.fit(prepared.train, settings, method=method, evaluations=sets, tell=curves)
         except SettingError as error:
             if _DIVERGED not in error.problem:
                 raise

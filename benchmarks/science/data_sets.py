@@ -132,6 +132,9 @@ def read_pool(name: str, kind: str, folder: Path) -> Pool:
             given = torch.from_numpy(labels.astype(np.int64))[:_CIFAR_POOL]
         return Pool(full, full.labels[:_CIFAR_POOL], given, (full.inputs[_CIFAR_POOL:], full.labels[_CIFAR_POOL:]))
     full = data.read(folder / "fashion-mnist", data.ReadOptions())
+    if name == "fashion-development":  # nothing of it is an official test image
+        tail = (full.inputs[_DEVELOPMENT:], full.labels[_DEVELOPMENT:])
+        return Pool(full, full.labels[:_DEVELOPMENT], None, tail)
     found = data.read_test(None, full, data.ReadOptions(), source=folder / "fashion-mnist")
     assert found is not None  # `missing` looks for the test files
     return Pool(full, full.labels if name == "fashion-all" else full.labels[:_DEVELOPMENT], None, found[:2])

@@ -6,16 +6,17 @@ import difflib
 import re
 import tomllib
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from benchmarks.science import variants
 from selfdistill import networks, train
 from selfdistill._core.errors import SettingError, one_line
 
 SUITES = Path(__file__).parent / "suites"
 WEAK = ("music", "trec", "semeval")  # wrong labels as people and labelling rules made them
-DATA = ("digits", "fashion", "fashion-all", "cifar10", *WEAK)
+DATA = ("digits", "fashion", "fashion-all", "fashion-development", "cifar10", *WEAK)
 HUMAN = {"human-aggre": "aggre_label", "human-random1": "random_label1", "human-worse": "worse_label"}
 DRAWN = ("symmetric", "pair", "instance", "asymmetric")
 FIRST = ("cross-entropy", "selfdistill")
@@ -35,11 +36,13 @@ class Row:
         name: What the report calls it.
         method: One of ``train.METHODS``.
         options: Settings of this row alone; ``noise_rate`` and ``noise_matrix`` may be "oracle": taken from the truth.
+        numbers: Hyper-parameters that differ from those of the method's paper, see `variants`.
     """
 
     name: str
     method: str
     options: dict[str, Any]
+    numbers: dict[str, float] = field(default_factory=dict)
 
     @property
     def told(self) -> bool:
@@ -96,6 +99,7 @@ class Suite:
                 "settings": self.settings | row.options,
                 "device": self.device,
             }
+            | ({"numbers": row.numbers} if row.numbers else {})
             for seed in self.seeds
             for _, row in ranked
             for network in self.networks
@@ -216,13 +220,16 @@ def _rows(path: Path, extra: Any) -> list[Row]:
         for key in ("name", "method"):
             if not isinstance(row.get(key), str):
                 raise SettingError(f"{path}: a row has no {key}", "Give each of [[rows]] a name and a method.")
-        options = {key: value for key, value in row.items() if key not in {"name", "method"}}
+        options = {key: value for key, value in row.items() if key not in {"name", "method", "numbers"}}
         _check_settings(path, f"row {row['name']!r}", options, (*_SETTINGS, "noise_rate", "noise_matrix"))
         if options.get("noise_matrix", "oracle") != "oracle":
             raise SettingError(
                 f"{path}: row {row['name']!r} names a file as noise_matrix", 'Only "oracle" is known here.'
             )
-        found.append(Row(row["name"], row["method"], options))
+        numbers = row.get("numbers", {})
+        if not isinstance(numbers, dict):
+            raise SettingError(f"{path}: numbers of row {row['name']!r} is {numbers!r}", "Write { name = value }.")
+        found.append(Row(row["name"], row["method"], options, numbers))
     return found
 
 
@@ -271,6 +278,8 @@ def check_methods(rows: Iterable[Row]) -> None:
     """
     for row in rows:
         found = train.method(row.method)
+        if row.numbers:
+            variants.check(row.method, row.numbers)
         for key in ("noise_rate", "noise_matrix"):
             if key in row.options and key not in found.takes:
                 raise SettingError(f"row {row.name!r}: method {row.method!r} takes no {key}", "Leave it out.")

@@ -1,0 +1,96 @@
+"""Methods with other hyper-parameters than those of their papers: what tuning on development data chooses among."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from inspect import signature
+
+from selfdistill import losses, targets, train
+from selfdistill._core.errors import SettingError
+from selfdistill.train import Method
+
+
+def _gce(method: Method, *, q: float) -> Method:
+    return replace(method, loss=partial(losses.generalized_cross_entropy, q=q))
+
+
+def _sce(method: Method, *, alpha: float = 0.1, beta: float = 1.0) -> Method:
+    return replace(method, loss=partial(losses.symmetric_cross_entropy, alpha=alpha, beta=beta))
+
+
+def _elr(method: Method, *, strength: float = 3.0, momentum: float = 0.7) -> Method:
+    return replace(
+        method,
+        build=lambda c: targets.EarlyLearning(c.labels, c.num_classes, momentum=momentum),
+        loss=partial(losses.early_learning_regularized, strength=strength),
+    )
+
+
+def _sat(method: Method, *, start: float) -> Method:
+    return replace(method, build=lambda c: targets.SelfAdaptive(c.labels, c.num_classes, start=round(start * c.epochs)))
+
+
+def _selc(method: Method, *, start: float) -> Method:
+    return replace(method, build=lambda c: targets.SelfEnsemble(c.labels, c.num_classes, start=round(start * c.epochs)))
+
+
+def _sop(method: Method, *, rate: float) -> Method:
+    return replace(
+        method,
+        build=lambda c: targets.SparseNoise(
+            c.labels, c.num_classes, epochs=c.epochs, seed=c.seed, rate_u=rate, rate_v=rate
+        ),
+    )
+
+
+_VARIANTS: dict[str, Callable[..., Method]] = {
+    "gce": _gce,
+    "sce": _sce,
+    "elr": _elr,
+    "sat": _sat,
+    "selc": _selc,
+    "sop": _sop,
+}
+
+
+def check(method: str, numbers: Mapping[str, float]) -> None:
+    """Refuse numbers that a method does not have.
+
+    Args:
+        method: Name of a method.
+        numbers: Hyper-parameters by name; starts of a schedule are shares of the epochs.
+
+    Raises:
+        SettingError: The method cannot be varied here, or not in this.
+    """
+    if method not in _VARIANTS:
+        raise SettingError(f"method {method!r} is not varied here", f"Choose of {', '.join(_VARIANTS)}.")
+    known = [name for name in signature(_VARIANTS[method]).parameters if name != "method"]
+    for name, value in numbers.items():
+        if name not in known:
+            raise SettingError(f"method {method!r} has no {name!r}", f"Choose of {', '.join(known)}.")
+        if type(value) not in {int, float}:
+            raise SettingError(f"{name} of method {method!r} is {value!r}", "Give a number.")
+
+
+def variant(method: str, numbers: Mapping[str, float]) -> Method:
+    """Build a method with other hyper-parameters than its paper's.
+
+    Args:
+        method: Name of a method.
+        numbers: See `check`.
+
+    Returns:
+        The method.
+
+    Raises:
+        SettingError: See `check`.
+
+    Example:
+        >>> variant("gce", {"q": 0.9}).loss.keywords
+        {'q': 0.9}
+    """
+    check(method, numbers)
+    return _VARIANTS[method](train.method(method), **numbers)
