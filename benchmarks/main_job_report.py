@@ -174,7 +174,7 @@ def figure(records: list[dict[str, Any]], path: Path) -> None:
 
 
 def report(records: dict[str, dict[str, Any]]) -> None:
-    """Write ``docs/benchmarks.md`` and ``docs/pictures/curves.png``."""
+    """Write ``docs/main-job.md`` and ``docs/pictures/curves.png``."""
     suites: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for r in sorted(records.values(), key=lambda r: (row_name(r["cell"]), r["cell"]["seed"])):
         suites[suite_of(r["cell"])].append(r)
@@ -196,5 +196,5 @@ def report(records: dict[str, dict[str, Any]]) -> None:
         if suite == "fashion-mlp":
             figure(rows, ROOT / "docs" / "pictures" / "curves.png")
             lines += ["![Test accuracy over the epochs](pictures/curves.png)\n"]
-    (ROOT / "docs" / "benchmarks.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
-    print("docs/benchmarks.md")
+    (ROOT / "docs" / "main-job.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    print("docs/main-job.md")
