@@ -104,8 +104,8 @@ def _why_not(store: Path) -> list[str]:
         f"The rivals' published settings are CIFAR-10 with ResNets, {_EPOCHS} to 300 epochs. One training of a "
         f"ResNet-18 for {_EPOCHS} epochs takes {work:.1e} FLOP{hours}, and the ResNet-34 of most tables twice as much: "
         "none can be run on two cores. What can be compared is how a method stands to cross-entropy. Below, points "
-        "over cross-entropy: published (CIFAR-10), and here (suite `fashion-cpu`, paired over the seeds, in the column that "
-        "comes nearest to the published one; the epoch picked by a hold-out stands for a best epoch)."
+        "over cross-entropy: published (CIFAR-10), and here (suite `fashion-cpu`, paired over the seeds, in the column "
+        "that comes nearest to the published one; the epoch picked by a hold-out stands for a best epoch)."
     ]
 
 
