@@ -198,7 +198,7 @@ def write(names: Sequence[str], store: Path = records.RECORDS, page: Path = PAGE
     Returns:
         The page.
     """
-    suites = [read_suite(name) for name in names or suite_names() if name != report_tuning.NAME]
+    suites = [read_suite(name) for name in names or suite_names() if name not in report_tuning.SECTIONS]
     lines = [HEAD, *lost(suites, store)]
     for suite in suites:
         lines += section(suite, store, pictures)
@@ -211,7 +211,7 @@ def short_table(names: Sequence[str], store: Path = records.RECORDS) -> str:
     """Write the table for the README: the default, cross-entropy and the best rival of each condition.
 
     Args:
-        names: Suites; all but ``smoke`` and that of tuning by default.
+        names: Suites; all but ``smoke`` and those on development data by default.
         store: Where records lie.
 
     Returns:
@@ -219,7 +219,7 @@ def short_table(names: Sequence[str], store: Path = records.RECORDS) -> str:
     """
     head = ["data", "default", "cross-entropy", "the same, hold-out", "best rival", "best rival, hold-out", "verdict"]
     body = []
-    for name in names or [name for name in suite_names() if name not in {"smoke", report_tuning.NAME}]:
+    for name in names or [name for name in suite_names() if name not in {"smoke", *report_tuning.SECTIONS}]:
         suite = read_suite(name)
         for key, rows in group(suite, store).items():
             if DEFAULT not in rows or PLAIN not in rows:

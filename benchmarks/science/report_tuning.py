@@ -1,19 +1,34 @@
-"""The report's section on tuning: rivals with other hyper-parameters than their papers', on development data."""
+"""The report's sections on development data: rivals with other hyper-parameters, and changes to the default."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from statistics import mean
 
-from benchmarks.science.columns import END, by_seed, grid
+from benchmarks.science.columns import END, by_seed, grid, spread
 from benchmarks.science.conditions import group
-from benchmarks.science.suite import read_suite
+from benchmarks.science.suite import Suite, read_suite
 
-NAME = "tuning"
+_DATA = (
+    "on development data: the last 10,000 training images of Fashion-MNIST are the test set, the examples come from "
+    "the others; the last epoch counts. The best of a method by its mean is in bold."
+)
+SECTIONS = {
+    "tuning": (
+        "## What tuning gives the rivals",
+        f"Rivals that cost one pass, with values beside those of their papers, {_DATA} The default was chosen on the "
+        "same images with about twenty variants on the same seed. Suite `tuning`.",
+    ),
+    "development": (
+        "## Changes to the default that were tried",
+        "The default, a change to it that is not adopted yet (`docs/decisions/0012-a-slow-noise-matrix.md`) and ELR, "
+        f"{_DATA} Suite `development`.",
+    ),
+}
 
 
 def section(store: Path) -> list[str]:
-    """Write one table: rows by conditions, last epoch, and the mean that a choice goes by.
+    """Write one table per suite: rows by conditions, last epoch, and the mean that a choice goes by.
 
     Args:
         store: Where records lie.
@@ -21,34 +36,37 @@ def section(store: Path) -> list[str]:
     Returns:
         Lines of the report.
     """
-    suite = read_suite(NAME)
+    lines = []
+    for name, (title, text) in SECTIONS.items():
+        found = _table(read_suite(name), store)
+        absent = f"Not measured yet: `python -m benchmarks.science run {name} --data DIR`."
+        lines += [title, "", *([text, "", *found] if found else [absent]), ""]
+    return lines
+
+
+def _table(suite: Suite, store: Path) -> list[str]:
     groups = group(suite, store)
-    lines = ["## What tuning gives the rivals", ""]
-    if not groups:
-        return [*lines, f"Not measured yet: `python -m benchmarks.science run {NAME} --data DIR`.", ""]
-    lines += [
-        "Rivals that cost one pass, with values beside those of their papers, on development data: the last 10,000 "
-        "training images of Fashion-MNIST are the test set, the examples come from the others, seed 0; the last epoch "
-        "counts, as it does for the default, which was chosen on the same images with about twenty variants on the "
-        f"same seed. Suite `{NAME}`. The best of a method by its mean is in bold.",
-        "",
-    ]
     found = {
         row.name: {
-            key[1]: 100 * values[suite.seeds[0]]
+            key[1]: [*values.values()]
             for key, rows in groups.items()
-            if (values := by_seed(rows.get(row.name, []), END)).keys() >= {suite.seeds[0]}
+            if (values := by_seed(rows.get(row.name, []), END))
         }
         for row in suite.rows
     }
-    whole = {name: mean(values.values()) for name, values in found.items() if len(values) == len(suite.noise)}
+    whole = {
+        name: 100 * mean(mean(values) for values in every.values())
+        for name, every in found.items()
+        if [len(values) for values in every.values()] == [len(suite.seeds)] * len(suite.noise)
+    }
     best = {
         max((row.name for row in suite.rows if row.method == method and row.name in whole), key=whole.__getitem__)
         for method in {row.method for row in suite.rows if row.name in whole}
     }
     body: list[list[str]] = []
     for row in sorted(suite.rows, key=lambda row: [r.method for r in suite.rows].index(row.method)):
-        shown = [f"{found[row.name][noise]:.1f}" if noise in found[row.name] else "–" for noise in suite.noise]
-        average = f"{whole[row.name]:.1f}" if row.name in whole else "–"
-        body.append([f"**{row.name}**" if row.name in best else row.name, *shown, average])
-    return [*lines, *grid(["method", *suite.noise, "mean"], body), ""]
+        if found[row.name]:
+            shown = [spread(found[row.name].get(noise, [])) for noise in suite.noise]
+            average = f"{whole[row.name]:.1f}" if row.name in whole else "–"
+            body.append([f"**{row.name}**" if row.name in best else row.name, *shown, average])
+    return grid(["method", *suite.noise, "mean"], body) if body else []

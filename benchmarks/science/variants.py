@@ -9,7 +9,8 @@ from inspect import signature
 
 from selfdistill import losses, targets, train
 from selfdistill._core.errors import SettingError
-from selfdistill.train import Method
+from selfdistill.train import Context, Method
+from selfdistill.train._settings import VISIT_STEPS
 
 
 def _gce(method: Method, *, q: float) -> Method:
@@ -45,7 +46,18 @@ def _sop(method: Method, *, rate: float) -> Method:
     )
 
 
+def _selfdistill(method: Method, *, noise_step: float = 1.0, strength: float = 2.0, full_from: float = 0.8) -> Method:
+    def build(c: Context) -> targets.Posterior:
+        stretch = max(1.0, VISIT_STEPS / c.steps)
+        return targets.Posterior(
+            c.labels, c.num_classes, noise_step=noise_step, strength=strength, full_from=full_from, stretch=stretch
+        )
+
+    return replace(method, build=build)
+
+
 _VARIANTS: dict[str, Callable[..., Method]] = {
+    "selfdistill": _selfdistill,
     "gce": _gce,
     "sce": _sce,
     "elr": _elr,

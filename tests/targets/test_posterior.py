@@ -17,7 +17,8 @@ from selfdistill.targets import Posterior, deconvolve, em_step, expected_counts
 class Twin:
     """The docstring's formulas, example by example in float64."""
 
-    def __init__(self, labels, k):
+    def __init__(self, labels, k, step=1.0):
+        self.step = step
         self.y, self.k, self.n, self.epoch = labels.tolist(), k, len(labels), 0
         self.alphas = []
         self.fast = [[0.0] * k for _ in self.y]
@@ -69,7 +70,12 @@ class Twin:
             [1 / self.k + sum(q[i][c] for i in range(self.n) if self.y[i] == j) for j in range(self.k)]
             for c in range(self.k)
         ]
-        self.T = [[v / sum(row) for v in row] for row in T]
+        new = [[v / sum(row) for v in row] for row in T]
+        step = 1.0 if self.T is None or self.epoch >= 10 else self.step
+        old = self.T or new
+        self.T = [
+            [(1 - step) * o + step * v for o, v in zip(*rows, strict=True)] for rows in zip(old, new, strict=True)
+        ]
         self.q = self.bayes(prior)
         self.wrong = sum(1 - self.q[i][y] for i, y in enumerate(self.y)) / self.n
         self.epoch += 1
@@ -80,13 +86,13 @@ class Twin:
         return target, [0.7 * f + 0.3 * v for f, v in zip(self.fast[i], p, strict=True)]
 
 
-@given(st.integers(0, 10_000), st.integers(1, 11))
-@settings(max_examples=20, deadline=None)
-def test_equals_its_naive_twin(seed, epochs):
+@given(st.integers(0, 10_000), st.integers(1, 13), st.sampled_from([1.0, 0.2]))
+@settings(max_examples=30, deadline=None)
+def test_equals_its_naive_twin(seed, epochs, step):
     g = torch.Generator().manual_seed(seed)
     n, k = 7, 3
     labels = torch.randint(0, k, (n,), generator=g)
-    targets, twin = Posterior(labels, k), Twin(labels, k)
+    targets, twin = Posterior(labels, k, noise_step=step), Twin(labels, k, step)
     for _ in range(epochs):
         p = torch.randn(n, k, generator=g).mul(2).softmax(-1)
         order = torch.randperm(n, generator=g)
@@ -191,6 +197,7 @@ def test_stretch_makes_every_clock_slower_by_the_same_factor():
     slow = Posterior(labels, 2, stretch=3.0)
     assert slow.fast_momentum**3 == pytest.approx(0.7)
     assert slow.slow_momentum**3 == pytest.approx(0.9)
+    assert (1 - Posterior(labels, 2, stretch=3.0, noise_step=0.3).noise_step) ** 3 == pytest.approx(0.7)
     alphas = []
     for _ in range(25):
         slow.write(torch.arange(2), torch.full((2, 2), 0.5))
@@ -211,7 +218,7 @@ def test_a_class_never_given_and_an_example_never_written_stay_finite():
 @pytest.mark.parametrize(
     ("kwargs", "words"),
     [({"fast": 1.0}, r"fast is 1\.0"), ({"slow": -0.1}, r"slow is -0\.1"), ({"ramp": 0.0}, "ramp is 0"),
-     ({"stretch": 0.0}, "stretch is 0")],
+     ({"stretch": 0.0}, "stretch is 0"), ({"noise_step": 0.0}, "noise_step is 0")],
 )  # fmt: skip
 def test_errors(kwargs, words):
     with pytest.raises(SettingError, match=words):

@@ -85,11 +85,13 @@ class Posterior(nn.Module):
         half_from: ρ₀, in (0, 1]: the share of wrong labels from which the anchor has half its strength.
         full_from: ρ₁, in (0, 1]: the share from which it has all of it.
         unmix: Steps of `deconvolve`; 0 takes the memory as it is.
+        noise_step: Weight, in (0, 1], of each new estimate of T until two epochs after the ramp; 1 afterwards. Below 1
+            T does not follow a network that memorises; see ``docs/decisions/0012-a-slow-noise-matrix.md``.
         stretch: Multiplies w, u and the time constants of both memories, for epochs of so few steps that a visit
             teaches little.
 
     Raises:
-        SettingError: A momentum outside [0, 1), or a ramp or stretch of 0 or less.
+        SettingError: A momentum outside [0, 1), a ramp or stretch of 0 or less, or a noise_step outside (0, 1].
 
     References:
         Dong, Hou, Lu & Zhang (2019), arXiv 1910.01255 (the target: given label and own prediction of earlier epochs);
@@ -128,6 +130,7 @@ class Posterior(nn.Module):
         half_from: float = 0.15,
         full_from: float = 0.8,
         unmix: int = 10,
+        noise_step: float = 1.0,
         stretch: float = 1.0,
     ) -> None:
         super().__init__()
@@ -137,6 +140,9 @@ class Posterior(nn.Module):
         for name, value in (("ramp", ramp), ("stretch", stretch), ("half_from", half_from), ("full_from", full_from)):
             if value <= 0:
                 raise SettingError(f"{name} is {value}, but must be above 0", "Leave it out.")
+        if not 0 < noise_step <= 1:
+            raise SettingError(f"noise_step is {noise_step}, but must be in (0, 1]", "Leave it out.")
+        self.noise_step = 1 - (1 - noise_step) ** (1 / stretch)
         self.fast_momentum, self.slow_momentum = fast ** (1 / stretch), slow ** (1 / stretch)
         self.warmup, self.ramp = warmup * stretch, ramp * stretch
         self.full_strength, self.half_from, self.full_from, self.unmix = strength, half_from, full_from, unmix
@@ -190,7 +196,9 @@ class Posterior(nn.Module):
             share = self.mean_alpha / (1 - self.slow_momentum ** (self.epoch + 1))
             identity = torch.eye(len(self.noise), device=prior.device)
             prior = deconvolve(prior, torch.lerp(self.noise, identity, share), self.unmix)
-        self.noise.copy_(em_step(prior, self.labels, self.noise if self.epoch > 0 else None))
+        estimated = em_step(prior, self.labels, self.noise if self.epoch > 0 else None)
+        slowly = self.noise_step < 1 and 0 < self.epoch < self.early_until
+        self.noise.copy_(torch.lerp(self.noise, estimated, self.noise_step) if slowly else estimated)
         self.value.copy_(posterior(prior, self.labels, self.noise))
         wrong = 1 - self.value.gather(1, self.labels[:, None]).mean()
         grown = (wrong / self.full_from).clamp(0.5, 1) * (wrong / self.half_from).clamp(max=1)
