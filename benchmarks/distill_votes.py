@@ -35,9 +35,7 @@ from selfdistill.train import Settings
 RECORD = Path(__file__).parent / "records" / "distill_votes.json"
 SEEDS = (0, 1, 2)
 WAYS = ("last", "held-out", "label-wave")
-PLAIN = Settings(
-    method="cross-entropy", network="cnn", epochs=15, augment="none", held_out=0.1, keep_epochs="all", lr=0.1
-)
+PLAIN = Settings(method="cross-entropy", network="cnn", epochs=20, augment="none", held_out=0.1, keep_epochs="all")
 
 
 def noisy(folder: Path, seed: int) -> LabelledData:

@@ -94,6 +94,7 @@ def distill(
         selfdistill distill soft.safetensors photos/ --student cnn
         selfdistill distill runs/photos-001 --votes votes.csv
         selfdistill distill --resume runs/photos-student-001
+        torchrun --nproc-per-node 2 -m selfdistill distill runs/photos-001
     """
     options = locals() | {"keep_epochs": o.number_or_word(keep_epochs), "entries": top_k}
     asked: dict[str, Any] = {
