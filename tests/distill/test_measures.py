@@ -102,3 +102,31 @@ def test_truth_is_used_only_where_it_is_known_and_votes_replace_the_given_labels
     assert by_people["similarity"] > 0.99
     assert any("people confuse" in line for line in sentences(by_people))
     assert len(sentences(plain)) == 2
+
+
+def test_without_truth_a_class_is_what_most_people_say_and_ties_are_left_out():
+    soft, given = soft_labels(), torch.arange(300) % 5
+    votes = soft_labels(seed=7) * 50
+    votes[:40] = torch.tensor([25.0, 25, 0, 0, 0])  # nobody wins
+    found = dark_knowledge(soft, given, votes=votes)
+    assert found["classes"] == "votes"
+    assert "accuracy" not in found
+    means, confusion = np.zeros((5, 5)), np.zeros((5, 5))
+    winner = votes[40:].argmax(1).numpy()
+    for c in range(5):
+        means[c] = soft[40:].double().numpy()[winner == c].mean(0)
+        confusion[c] = votes[40:].double().numpy()[winner == c].sum(0)
+    rows = confusion / confusion.sum(1, keepdims=True)
+    off = ~np.eye(5, dtype=bool)
+    assert found["similarity"] == pytest.approx(pearsonr(means[off], rows[off])[0])
+    assert any("(an example's class: most votes)" in line for line in sentences(found))
+
+
+def test_votes_that_say_nothing_of_confusion_and_wrong_ones():
+    soft, given = soft_labels(), torch.arange(300) % 5
+    sure = torch.nn.functional.one_hot(given, 5)
+    found = dark_knowledge(soft, given, votes=sure)
+    assert found["similarity"] is None
+    assert any("no value, for one side is constant" in line for line in sentences(found))
+    with pytest.raises(DataError, match="299 rows of votes, but there are 300 examples"):
+        dark_knowledge(soft, given, votes=sure[1:])

@@ -153,6 +153,16 @@ def test_large_kernels_go_through_krylov_with_bounds_that_hold(network, monkeypa
     np.testing.assert_allclose(kernel.eigh(15).values if keep else found.values, expected[:15], rtol=1e-3)
 
 
+def test_all_pairs_are_taken_from_the_matrix_however_many(network, monkeypatch):
+    from selfdistill.ntk import _operator
+
+    model, x = network("mlp")
+    exact = torch.linalg.eigvalsh(NTK(model, x).matrix().double()).flip(0)
+    monkeypatch.setattr(_operator, "_DENSE", 1)
+    monkeypatch.setattr(_operator, "block_krylov", None)
+    torch.testing.assert_close(NTK(model, x).eigh().values, exact, rtol=1e-6, atol=1e-6 * exact[0].item())
+
+
 def test_progress_shows_the_cost_first_on_stderr(network, capsys):
     model, x = network("mlp")
     NTK(model, x, progress=True).matrix()

@@ -6,6 +6,7 @@ from typing import Literal, cast
 
 from torch import Tensor, nn
 
+from selfdistill._core.dist import world
 from selfdistill.air._snapshot import Kernel
 from selfdistill.ntk import NTK, Spectrum
 
@@ -50,7 +51,10 @@ def network_kernel(
             progress=progress,
         )
         if n <= DENSE and operator.plan.matrix is not None:
-            return Spectrum.of(operator.matrix(), k=None if rank is None else min(rank, n))
+            count = None if rank is None else min(rank, n)
+            if world() > 1:  # each process has its rows of the matrix only
+                return operator.eigh(count)
+            return Spectrum.of(operator.matrix(), k=count)
         return operator.eigh(min(rank or 200, n), labels=labels)
 
     return take

@@ -25,6 +25,7 @@ _SETTINGS = (
     "precision",
     "compile",
 )
+_ORDER = ("teacher", "source", "test", "store", "votes", "votes_array", "out", "resume")
 _LESSON = (
     "student",
     "objective",
@@ -51,6 +52,8 @@ def distill(
     views: d.Views = None,
     top_k: d.Entries = None,
     store: d.Store = None,
+    votes: d.Votes = None,
+    votes_array: d.VotesArray = None,
     label: o.Label = None,
     id: o.Id = None,
     ignore: o.Ignore = None,
@@ -89,13 +92,18 @@ def distill(
         selfdistill distill runs/photos-001 --objective born-again --generations 3
         selfdistill distill runs/photos-001 photos/ --store soft.safetensors
         selfdistill distill soft.safetensors photos/ --student cnn
+        selfdistill distill runs/photos-001 --votes votes.csv
         selfdistill distill --resume runs/photos-student-001
+        torchrun --nproc-per-node 2 -m selfdistill distill runs/photos-001
     """
     options = locals() | {"keep_epochs": o.number_or_word(keep_epochs), "entries": top_k}
-    asked = {"read": said(options, READING), "settings": said(options, _SETTINGS), "distiller": said(options, _LESSON)}
-    _run(
-        {"teacher": teacher, "source": source, "test": test, "store": store, "out": out, "resume": resume} | asked, json
-    )
+    asked: dict[str, Any] = {
+        "read": said(options, READING),
+        "settings": said(options, _SETTINGS),
+        "distiller": said(options, _LESSON),
+    }
+    asked |= {name: options[name] for name in _ORDER}
+    _run(asked, json)
 
 
 def _run(asked: dict[str, Any], as_json: bool) -> None:

@@ -24,6 +24,7 @@ from selfdistill.distill._report import who_teaches
 from selfdistill.distill._store_file import Store, load_store, save_store
 from selfdistill.distill._teacher import Teacher, find_teacher, soft_labels
 from selfdistill.distill._views import Views, views_of
+from selfdistill.noise import check_votes, read_votes
 from selfdistill.targets import Taught
 from selfdistill.train import Fitted, Method, Plan, Settings, TorchRuntime
 
@@ -148,6 +149,8 @@ class Distiller:
         *,
         source: Mapping[str, Any] | None = None,
         store: Path | None = None,
+        votes: Path | str | Tensor | None = None,
+        votes_array: str | None = None,
         evaluations: Mapping[str, tuple[Tensor, Tensor]] | None = None,
         resume: bool = False,
         tell: Listener = lambda event: None,
@@ -162,6 +165,9 @@ class Distiller:
             source: ``source``, ``read``, ``test`` and, of the built-in digits, ``seed``: where the data came from, for
                 the record.
             store: Where the soft labels go, for other students; must not exist. By itself into the run directory.
+            votes: What people said of each example, in the data's order: counts ``[n, K]``, or a file of them, see
+                `noise.read_votes`; to measure what the soft labels know, never to teach.
+            votes_array: Name of the array, where that file holds several.
             evaluations: Inputs and true labels by name, measured after each epoch.
             resume: Go on with the run in ``out``.
             tell: Listener of events.
@@ -171,7 +177,7 @@ class Distiller:
             The run record: that of any run, with ``distillation``.
 
         Raises:
-            DataError: Teacher and data do not fit, or the store exists.
+            DataError: Teacher and data do not fit, or votes and data.
             RunError: ``out`` holds another run, or the teacher cannot serve the choice.
             SettingError: A student that does not fit, or a number out of range.
             Interrupted: Ctrl-C; the run is saved.
@@ -193,14 +199,16 @@ class Distiller:
         if not resume:
             train.check_free(out)
             _check_new(store)
+        people = _people(votes, votes_array, data)
         found = self._find(teacher, data, described, None if not (resume and path.exists()) else path)
         settings, _ = self._lesson(found, data, settings) if isinstance(found, Store) else (settings, None)
         views = None if isinstance(found, Store) else self._views(data, settings)
         settings = settings if views is None else replace(settings, augment=views.spec)
         record = self._record(teacher, found, None if isinstance(found, Store) else store)
+        record["asked"] |= {"votes": str(votes) if isinstance(votes, Path | str) else None, "votes_array": votes_array}
         base = read_record(out)["distillation"] if resume else record
         say(who_teaches(base))
-        job = _Job(self, found, data, settings, described, path, base, evaluations, tell, _GO_ON.format(out))
+        job = _Job(self, found, data, settings, described, path, base, people, evaluations, tell, _GO_ON.format(out))
         plan = Plan({"distillation": base}, job.prepare, job.room(), _escaped(job.go_on))
         return train.run(
             data, settings, out, source=described, evaluations=evaluations, resume=resume, tell=tell, plan=plan
@@ -279,6 +287,7 @@ class _Job:
     source: Mapping[str, Any]
     path: Path
     record: Mapping[str, Any]
+    votes: Tensor | None
     evaluations: Mapping[str, tuple[Tensor, Tensor]] | None
     tell: Listener
     go_on: str
@@ -340,7 +349,16 @@ class _Job:
 
     def _measured(self, store: Store) -> dict[str, Any]:
         soft = store.soft.probabilities(torch.arange(len(self.data)))
-        return dark_knowledge(soft, self.data.labels, truth=self.data.truth)
+        return dark_knowledge(soft, self.data.labels, truth=self.data.truth, votes=self.votes)
+
+
+def _people(votes: Path | str | Tensor | None, array: str | None, data: LabelledData) -> Tensor | None:
+    """Read or check what people said of the data."""
+    if votes is None and array is not None:
+        raise SettingError(f"--votes-array {array} was said, but no votes", "Name their file with --votes.")
+    if votes is None or isinstance(votes, Tensor):
+        return None if votes is None else check_votes(votes, data.classes, rows=len(data))
+    return read_votes(votes, classes=data.classes, array=array, ids=data.ids.tolist())
 
 
 def _graduate(network: nn.Module, data: LabelledData, name: str) -> Teacher:

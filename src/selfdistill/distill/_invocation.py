@@ -31,6 +31,8 @@ class Order:
         settings: Fields of `Settings` for the student.
         distiller: Fields of `Distiller`.
         store: Where soft labels go.
+        votes: A file with what people said of each example.
+        votes_array: Name of the array in it.
         out: The run directory; by itself the next free ``runs/<name>-student-NNN``.
         resume: A run directory to go on with.
     """
@@ -42,6 +44,8 @@ class Order:
     settings: Mapping[str, Any] = field(default_factory=dict)
     distiller: Mapping[str, Any] = field(default_factory=dict)
     store: Path | None = None
+    votes: Path | None = None
+    votes_array: str | None = None
     out: Path | None = None
     resume: Path | None = None
 
@@ -82,6 +86,8 @@ def start(
                 out,
                 source=source | {"seed": seed},
                 store=asked.store,
+                votes=asked.votes,
+                votes_array=asked.votes_array,
                 evaluations=tests,
                 resume=asked.resume is not None,
                 tell=everyone(announce, tell),
@@ -126,7 +132,7 @@ def _resumed(asked: Order, run: Path) -> tuple[Order, int]:
     if asked.out is not None and asked.out != run:
         raise RunError(f"--out {asked.out} is not the run to go on with, {run}", "Leave --out out.")
     described, began = record["data"], dict(record["distillation"]["asked"])
-    teacher, store = began.pop("teacher"), began.pop("store")
+    kept = {name: began.pop(name, None) for name in ("teacher", "store", "votes", "votes_array")}
     known = {one.name for one in fields(Settings)} - {"method", "network"}
     settings = {name: value for name, value in record["settings"].items() if name in known}
     began["student"] = record["settings"]["network"]
@@ -137,22 +143,26 @@ def _resumed(asked: Order, run: Path) -> tuple[Order, int]:
         == began["student"]
     ):
         del said["student"]
-    told = {"teacher": asked.teacher, "store": None if asked.store is None else str(asked.store)} | said
+    paths = {"store": asked.store, "votes": asked.votes}
+    told = {name: None if path is None else str(path) for name, path in paths.items()} | said
+    told |= {"teacher": asked.teacher, "votes_array": asked.votes_array}
     for name, value in told.items():
-        before = {"teacher": teacher, "store": store, **began}[name]
+        before = (kept | began)[name]
         if value is not None and value != before:
             raise RunError(
                 f"{run} was started with {name} = {before!r}, but now it is {value!r}",
                 "Leave it out to go on, or start a new run with another --out.",
             )
     order = Order(
-        teacher,
+        kept["teacher"],
         asked.source if asked.source is not None else described["source"],
         asked.test if asked.test is not None else described["test"],
         dict(described["read"]) | dict(asked.read),
         settings | dict(asked.settings),
         began,
-        None if store is None else Path(store),
+        None if kept["store"] is None else Path(kept["store"]),
+        None if kept["votes"] is None else Path(kept["votes"]),
+        kept["votes_array"],
         resume=run,
     )
     return order, int(described["seed"])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError
+from selfdistill.noise import check_votes
 
 __all__ = ["class_similarity", "dark_knowledge", "entropy_beyond_top", "information_given_top", "sentences"]
 
@@ -127,17 +128,22 @@ def dark_knowledge(
         soft: Distributions, ``[n, K]``.
         given: Given labels, int64 ``[n]``.
         truth: True labels, int64 ``[n]``, −1 where not known: to measure, never to teach.
-        votes: What people said, counts ``[n, K]``, such as CIFAR-10H's; the confusion to compare with is then theirs.
+        votes: What people said, counts ``[n, K]``, such as CIFAR-10H's; the confusion to compare with is then theirs,
+            and where no truth is known, an example's class the one that has the most votes, if one has.
 
     Returns:
         ``entropy`` and ``beyond_top`` (means, nats), ``top`` (mean of the largest probability), ``agreement`` with the
-        given labels; where the truth is known ``accuracy``, ``similarity`` and its ``reference`` ("votes", or "given":
-        how true classes were labelled), and ``information``, see `information_given_top`.
+        given labels; with truth or votes ``similarity``, its ``reference`` ("votes", or "given": how true classes were
+        labelled) and ``classes`` ("truth" or "votes"); where the truth is known ``accuracy`` and ``information``, see
+        `information_given_top`.
+
+    Raises:
+        DataError: Votes of another shape, below 0, not finite, or none in some row.
 
     Example:
         >>> dark_knowledge(torch.tensor([[0.5, 0.25, 0.25]]), torch.tensor([0]))["agreement"]
         1.0
-    """
+    """  # noqa: DOC502 (raised by what is called)
     q = soft.double()
     found: dict[str, Any] = {
         "entropy": float(-torch.special.xlogy(q, q).sum(-1).mean()),
@@ -145,18 +151,31 @@ def dark_knowledge(
         "top": float(q.amax(-1).mean()),
         "agreement": float((q.argmax(-1) == given).double().mean()),
     }
-    known = torch.zeros(len(soft), dtype=torch.bool) if truth is None else truth >= 0
-    if truth is None or not bool(known.any()):
-        return found
     k = soft.shape[1]
-    true, rows = truth[known], soft[known]
+    counts = None if votes is None else check_votes(votes, [str(c) for c in range(k)], rows=len(soft))
+    known = torch.zeros(len(soft), dtype=torch.bool) if truth is None else truth >= 0
+    if truth is not None and bool(known.any()):
+        rows, true = soft[known], truth[known]
+        found |= {
+            "accuracy": float((rows.argmax(-1) == true).double().mean()),
+            "information": information_given_top(rows, true),
+        }
+        return found | _alike(soft, given, truth, known, counts) | {"classes": "truth"}
+    if counts is not None:
+        two = counts.topk(min(2, k), dim=-1).values
+        clear = two[:, 0] > (two[:, 1] if k > 1 else -1)
+        return found | _alike(soft, given, counts.argmax(-1), clear, counts) | {"classes": "votes"}
+    return found
+
+
+def _alike(soft: Tensor, given: Tensor, classes: Tensor, known: Tensor, votes: Tensor | None) -> dict[str, Any]:
+    """Compare classes that soft labels find alike with those that people, or the given labels, confuse."""
+    k = soft.shape[1]
     said = torch.nn.functional.one_hot(given, k) if votes is None else votes
-    reference = torch.zeros(k, k, dtype=torch.float64).index_add_(0, true, said[known].double())
-    return found | {
-        "accuracy": float((rows.argmax(-1) == true).double().mean()),
-        "similarity": class_similarity(rows, true, reference),
+    reference = torch.zeros(k, k, dtype=torch.float64).index_add_(0, classes[known], said[known].double())
+    return {
+        "similarity": class_similarity(soft[known], classes[known], reference),
         "reference": "given" if votes is None else "votes",
-        "information": information_given_top(rows, true),
     }
 
 
@@ -176,9 +195,13 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
     ]
     if "accuracy" in found:
         lines.append(f"  Right for {100 * found['accuracy']:.1f} % of the examples whose truth is known")
-    if found.get("similarity") is not None:
-        what = "people confuse them" if found["reference"] == "votes" else "the labels confuse them"
-        lines.append(f"  Similarity of classes as {what}: correlation {found['similarity']:.2f}")
+    by_people = found.get("reference") == "votes"
+    if found.get("similarity") is not None or by_people:
+        what = "people confuse them" if by_people else "the labels confuse them"
+        value = found["similarity"]
+        said = "no value, for one side is constant" if value is None else f"correlation {value:.2f}"
+        class_of = " (an example's class: most votes)" if found.get("classes") == "votes" else ""
+        lines.append(f"  Similarity of classes as {what}: {said}{class_of}")
     if "information" in found:
         told = found["information"]
         lines.append(

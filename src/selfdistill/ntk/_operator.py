@@ -302,7 +302,7 @@ class NTK:
         given = None if labels is None else checked_rows(labels, n, "labels").double().reshape(n, -1)
         if preview:
             return self._preview(k, seed)
-        if n <= _DENSE and self._fits():
+        if (n <= _DENSE or k == n) and self._fits():  # all pairs by Krylov: slower
             return Spectrum.of(gathered(self.matrix(), len(self.inputs), self._each), k)
         width = min(n, max(_BLOCK, 10 + (given.shape[1] if given is not None else 0)))
         start = torch.randn(n, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
