@@ -130,7 +130,7 @@ class Posterior(nn.Module):
         half_from: float = 0.15,
         full_from: float = 0.8,
         unmix: int = 10,
-        noise_step: float = 1.0,
+        noise_step: float = 0.2,
         stretch: float = 1.0,
     ) -> None:
         super().__init__()
