@@ -85,8 +85,8 @@ class Posterior(nn.Module):
         half_from: ρ₀, in (0, 1]: the share of wrong labels from which the anchor has half its strength.
         full_from: ρ₁, in (0, 1]: the share from which it has all of it.
         unmix: Steps of `deconvolve`; 0 takes the memory as it is.
-        noise_step: Weight, in (0, 1], of each new estimate of T until two epochs after the ramp; 1 afterwards. Below 1
-            T does not follow a network that memorises; see ``docs/decisions/0012-a-slow-noise-matrix.md``.
+        noise_step: Weight, in (0, 1], of each new estimate of T until two epochs after the ramp; 1 afterwards. It
+            keeps T from drifting to the identity; see ``docs/decisions/0012-a-slow-noise-matrix.md``.
         stretch: Multiplies w, u and the time constants of both memories, for epochs of so few steps that a visit
             teaches little.
 
