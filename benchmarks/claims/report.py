@@ -115,8 +115,11 @@ def _cost(chosen: Sequence[Claim], read: dict[str, dict[str, Rows]]) -> str:
     whole = {c.name: (len(_all(read["full"][c.name])), len(c.full) * 3) for c in chosen}
     left = "; ".join(f"{name} {have} of {all_}" for name, (have, all_) in whole.items())
     total = sum(ESTIMATES.values())
+    took = f"The small form took {small:.0f} s of CPU time on one thread"
+    if all(have == all_ for have, all_ in whole.values()):
+        return f"{took}, the full form {done:.0f} CPU minutes.\n"
     return (
-        f"The small form took {small:.0f} s of CPU time on one thread. The full form is estimated at {total} CPU "
+        f"{took}. The full form is estimated at {total} CPU "
         "minutes, measured seconds per epoch times epochs: under 90 minutes on one core, and so on two. So far "
         f"{done:.1f} CPU minutes of it have been run; records that are there: {left}.\n"
     )
