@@ -217,7 +217,7 @@ def short_table(names: Sequence[str], store: Path = records.RECORDS) -> str:
     Returns:
         Markdown; conditions without the default or cross-entropy are left out.
     """
-    head = ["data", "default", "cross-entropy", "the same, hold-out", "best rival", "best rival, hold-out", "verdict"]
+    head = ["data", "default", "cross-entropy", "the same, hold-out", "best rival", "best rival, hold-out", "wins / ties / loses"]
     body = []
     for name in names or [name for name in suite_names() if name not in {"smoke", *report_tuning.SECTIONS}]:
         suite = read_suite(name)
@@ -227,14 +227,13 @@ def short_table(names: Sequence[str], store: Path = records.RECORDS) -> str:
             cells = [spread([*by_seed(rows[who], where).values()]) for who, where in _MAIN]
             best = [_best(suite, rows, column) for column in (END, HOLDOUT)]
             found = outcome(suite, rows)
-            verdict = next((said for word, said in _VERDICTS if found[word]), "–")
+            verdict = " / ".join(str(len(found[word])) for word in ("win", "tie", "loss"))
             data = ", ".join(part for part in (key[0], key[1]) if part != "given")
             body.append([data, f"**{cells[0]}**", *cells[1:], *best, verdict])
     return "\n".join(grid(head, body))
 
 
 _MAIN = ((DEFAULT, END), (PLAIN, END), (PLAIN, HOLDOUT))
-_VERDICTS = (("loss", "loses to some"), ("tie", "ties with some"), ("win", "wins against all"))
 
 
 def _best(suite: Suite, rows: Rows, column: str) -> str:

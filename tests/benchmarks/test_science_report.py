@@ -125,7 +125,7 @@ def test_the_short_table_names_the_best_rival(science, tmp_path, monkeypatch):
     monkeypatch.setattr(report, "read_suite", lambda name: trial)
     assert report.short_table(["trial"], store).splitlines()[2] == (
         "| digits, symmetric-40 | **90.1 ± 0.0** | 60.1 ± 0.0 | 80.1 ± 0.0 | 85.1 ± 0.0 (memory) | "
-        "70.1 ± 0.0 (memory) | wins against all |"
+        "70.1 ± 0.0 (memory) | 2 / 0 / 0 |"
     )
 
 
