@@ -217,7 +217,8 @@ def short_table(names: Sequence[str], store: Path = records.RECORDS) -> str:
     Returns:
         Markdown; conditions without the default or cross-entropy are left out.
     """
-    head = ["data", "default", "cross-entropy", "the same, hold-out", "best rival", "best rival, hold-out", "wins / ties / loses"]
+    tally = "wins / ties / loses"
+    head = ["data", "default", "cross-entropy", "the same, hold-out", "best rival", "best rival, hold-out", tally]
     body = []
     for name in names or [name for name in suite_names() if name not in {"smoke", *report_tuning.SECTIONS}]:
         suite = read_suite(name)
