@@ -45,21 +45,26 @@ def comparisons(rows: Rows) -> dict[str, dict[str, Comparison]]:
     }
 
 
+def not_rivals(suite: Suite) -> set[str]:
+    """Name the rows that are shown and not counted: those that are told the noise, and variants of the default."""
+    return {row.name for row in suite.rows if row.told or (row.method == DEFAULT and row.numbers)}
+
+
 def outcome(suite: Suite, rows: Rows) -> dict[str, list[str]]:
     """Say which rivals the default wins against, ties with and loses to in one condition.
 
     Args:
-        suite: The suite, which says who is told the noise.
+        suite: The suite, which says who is told the noise and who is a variant of the default: they are not counted.
         rows: Records of the condition.
 
     Returns:
         Names by "win", "tie", "loss", "diverged" (on any seed) and "untested". A loss at either column is a loss; a tie
         at either, else, a tie.
     """
-    told = {row.name for row in suite.rows if row.told}
+    left_out = not_rivals(suite)
     found: dict[str, list[str]] = {word: [] for word in ("win", "tie", "loss", "diverged", "untested")}
     for name, beside in comparisons(rows).items():
-        if name in told:
+        if name in left_out:
             continue
         if any(record["diverged"] for record in rows[name]):
             found["diverged"].append(name)

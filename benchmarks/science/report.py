@@ -20,7 +20,7 @@ from benchmarks.science.columns import (
     ratios,
     spread,
 )
-from benchmarks.science.conditions import Key, Rows, comparisons, condition, group, outcome
+from benchmarks.science.conditions import Key, Rows, comparisons, condition, group, not_rivals, outcome
 from benchmarks.science.suite import Suite, file_name, read_suite, suite_names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -239,7 +239,7 @@ _MAIN = ((DEFAULT, END), (PLAIN, END), (PLAIN, HOLDOUT))
 
 def _best(suite: Suite, rows: Rows, column: str) -> str:
     """Name the rival with the highest mean; of those that are told nothing and diverged on no seed."""
-    out = {row.name for row in suite.rows if row.told} | {DEFAULT, PLAIN}
+    out = not_rivals(suite) | {DEFAULT, PLAIN}
     fit = {name: found for name, found in rows.items() if name not in out and not any(r["diverged"] for r in found)}
     values = {name: [*by_seed(found, column).values()] for name, found in fit.items()}
     if not values:

@@ -20,8 +20,8 @@ SECTIONS = {
         "same images with about twenty variants on the same seed. Suite `tuning`.",
     ),
     "development": (
-        "## The last change to the default",
-        "The default, what it was before its last change (`docs/decisions/0012-a-slow-noise-matrix.md`) and ELR, "
+        "## Changes to the default that were tried",
+        "The default, a change to it that is not adopted yet (`docs/decisions/0012-a-slow-noise-matrix.md`) and ELR, "
         f"{_DATA} Suite `development`.",
     ),
 }

@@ -46,7 +46,7 @@ def _sop(method: Method, *, rate: float) -> Method:
     )
 
 
-def _selfdistill(method: Method, *, noise_step: float = 0.2, strength: float = 2.0, full_from: float = 0.8) -> Method:
+def _selfdistill(method: Method, *, noise_step: float = 1.0, strength: float = 2.0, full_from: float = 0.8) -> Method:
     def build(c: Context) -> targets.Posterior:
         stretch = max(1.0, VISIT_STEPS / c.steps)
         return targets.Posterior(

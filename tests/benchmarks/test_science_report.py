@@ -117,6 +117,16 @@ def test_a_row_that_is_told_the_noise_is_marked_and_not_counted(science, tmp_pat
     assert conditions.outcome(trial, rows)["untested"] == ["cross-entropy"]
 
 
+def test_a_variant_of_the_default_is_shown_and_no_rival(science, tmp_path):
+    more = '\n[[rows]]\nname = "selfdistill, other"\nmethod = "selfdistill"\nnumbers = { noise_step = 0.2 }\n'
+    trial = science.write_suite(tmp_path, science.toml + more)
+    rows = {
+        row: [science.record(trial, row, seed, [value + seed / 1e5]) for seed in trial.seeds]
+        for row, value in (("selfdistill", 0.5), ("memory", 0.3), ("selfdistill, other", 0.9))
+    }
+    assert conditions.outcome(trial, rows) == {"win": ["memory"], "tie": [], "loss": [], "diverged": [], "untested": []}
+
+
 def test_the_short_table_names_the_best_rival(science, tmp_path, monkeypatch):
     trial, store = science.write_suite(tmp_path), tmp_path / "r"
     for row, test in (("selfdistill", [0.5, 0.9]), ("cross-entropy", [0.8, 0.6]), ("memory", [0.7, 0.85])):

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from selfdistill._core.errors import SettingError
 from selfdistill._core.sample_mean import SampleMean
 from selfdistill.targets._noise_matrix import (
+    MOST_CLASSES,
     deconvolve,
     em_step,
+    expected_counts,
     normalised,
     posterior,
 )
@@ -65,8 +67,12 @@ class Posterior(nn.Module):
     with :math:`\hat\rho` the share of labels that look wrong: half strength at :math:`\rho_0`, full from
     :math:`\rho_1` on.
 
+    What the network says between the warm-up and two epochs after the ramp is averaged once more, for it has learned
+    and hardly memorised there: `counts` estimates from it how many labels are wrong; see
+    ``docs/decisions/0008-which-labels-are-called-wrong.md``. The targets do not depend on it.
+
     Merge over processes: predictions are summed and counted (`SampleMean`); all else follows from them on each process.
-    Memory: ``20 n K`` bytes.
+    Memory: ``22 n K`` bytes.
 
     Args:
         labels: Given labels, int64 ``[n]``.
@@ -79,8 +85,8 @@ class Posterior(nn.Module):
         half_from: ρ₀, in (0, 1]: the share of wrong labels from which the anchor has half its strength.
         full_from: ρ₁, in (0, 1]: the share from which it has all of it.
         unmix: Steps of `deconvolve`; 0 takes the memory as it is.
-        noise_step: Weight, in (0, 1], of each new estimate of T until two epochs after the ramp; 1 afterwards. It
-            keeps T from drifting to the identity; see ``docs/decisions/0012-a-slow-noise-matrix.md``.
+        noise_step: Weight, in (0, 1], of each new estimate of T until two epochs after the ramp; 1 afterwards. Below 1
+            T does not follow a network that memorises; see ``docs/decisions/0012-a-slow-noise-matrix.md``.
         stretch: Multiplies w, u and the time constants of both memories, for epochs of so few steps that a visit
             teaches little.
 
@@ -108,6 +114,8 @@ class Posterior(nn.Module):
     strength: Tensor
     epoch: Tensor
     given_share: Tensor
+    early: Tensor
+    early_counts: Tensor
 
     def __init__(
         self,
@@ -122,7 +130,7 @@ class Posterior(nn.Module):
         half_from: float = 0.15,
         full_from: float = 0.8,
         unmix: int = 10,
-        noise_step: float = 0.2,
+        noise_step: float = 1.0,
         stretch: float = 1.0,
     ) -> None:
         super().__init__()
@@ -151,6 +159,8 @@ class Posterior(nn.Module):
         self.register_buffer("strength", torch.tensor(float(strength)))
         self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
         self.register_buffer("given_share", (counts + 1) / (n + k))
+        self.register_buffer("early", torch.zeros(n if k <= MOST_CLASSES else 0, k, dtype=torch.float16))
+        self.register_buffer("early_counts", torch.zeros(k, k))
         self.early_until = round(self.warmup + self.ramp + _EARLY_AFTER * stretch)
         self.staged = SampleMean(n, k)
 
@@ -175,6 +185,7 @@ class Posterior(nn.Module):
     def end_epoch(self) -> tuple[Tensor, Tensor]:
         """Commit the predictions, estimate the noise matrix and the posterior anew; see `Targets.end_epoch`."""
         mean, written = self.staged.merge()
+        self._watch(mean)
         for memory, momentum in ((self.fast, self.fast_momentum), (self.slow, self.slow_momentum)):
             memory.lerp_(mean, (1 - momentum) * written[:, None])
         prior = normalised(normalised(self.slow + _TINY).clamp(min=_FLOOR))
@@ -196,6 +207,22 @@ class Posterior(nn.Module):
         self.alpha.copy_(((self.epoch - self.warmup) / self.ramp).clamp(0, 1))
         self.target.copy_(torch.lerp(one_hot(self.labels, self.value.shape[-1]), self.value, self.alpha))
         return mean, written
+
+    def _watch(self, mean: Tensor) -> None:
+        """Average the early epochs; at their end, estimate how many labels are wrong."""
+        if not self.warmup <= self.epoch < self.early_until or len(self.early_counts) > MOST_CLASSES:
+            return
+        self.early += mean.half()  # at most a hundred or so summands of at most 1: 11 bits do
+        if self.epoch + 1 == self.early_until:
+            self.early_counts.copy_(expected_counts(normalised(self.early.float().clamp(min=_FLOOR)), self.labels))
+
+    def counts(self) -> Tensor | None:
+        """Return expected counts ``[clean, given]`` from the early epochs.
+
+        Returns:
+            ``[K, K]``; ``None`` where training was too short for them or has more than 300 classes.
+        """
+        return self.early_counts if bool(self.early_counts.any()) else None
 
     def refined(self) -> Tensor:
         """Return the posterior, ``[n, K]``."""
