@@ -238,9 +238,10 @@ _MAIN = ((DEFAULT, END), (PLAIN, END), (PLAIN, HOLDOUT))
 
 
 def _best(suite: Suite, rows: Rows, column: str) -> str:
-    """Name the rival with the highest mean; of those that are told nothing and diverged on no seed."""
+    """Name the rival with the highest mean; of those with all seeds of the default, told nothing, diverged on none."""
     out = not_rivals(suite) | {DEFAULT, PLAIN}
-    fit = {name: found for name, found in rows.items() if name not in out and not any(r["diverged"] for r in found)}
+    whole = {name: found for name, found in rows.items() if name not in out and len(found) >= len(rows[DEFAULT])}
+    fit = {name: found for name, found in whole.items() if not any(r["diverged"] for r in found)}
     values = {name: [*by_seed(found, column).values()] for name, found in fit.items()}
     if not values:
         return "–"
