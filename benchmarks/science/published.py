@@ -119,7 +119,7 @@ _WORDS = [
     "81 to 76 % between symmetric 20 and 60 % on Fashion-MNIST with an MLP, from 87 to 74 % on CIFAR-10 with a ResNet.",
     "- SAT loses its gain from 60 % on, and SELC (not in these tables) most of it. They begin to refine labels after "
     "3/10 and 3/20 of the epochs, as in their papers: epochs 12 and 6 of 40. The best epoch of this MLP is the third "
-    "to fifth there, so what they average is memorised already. What other starts give stands under *tuning*.",
+    "to fifth there, so what they average is memorised already.",
     "- ELR at 80 %: the papers have 120 epochs and a rate that falls in steps, here one cycle of 40 epochs.",
     "- Forward correction at 80 %: the gain is the hold-out's choice of epoch; at the last epoch there is none.",
     "- Published rows of bootstrapping do not say whether soft or hard; they stand beside both.",
