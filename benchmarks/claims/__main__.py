@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.claims import drive, records
 from benchmarks.claims.claim import SEEDS, flips
-from selfdistill._core.errors import SelfdistillError
+from benchmarks.command import exit_code
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,11 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         Exit code: 0, 1 where something was left out or a verdict flipped, 2 where something given is wrong.
     """
     given = parser().parse_args(arguments)
-    try:
-        return _do(given)
-    except SelfdistillError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return error.exit_code
+    return exit_code(lambda: _do(given))
 
 
 def _do(given: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ import json
 import sys
 from pathlib import Path
 
-from selfdistill._core.errors import SelfdistillError
+from benchmarks.command import exit_code
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,11 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         Exit code: 0, 1 where cells failed, 2 where something given is wrong.
     """
     given = parser().parse_args(arguments)
-    try:
-        return _do(given)
-    except SelfdistillError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return error.exit_code
+    return exit_code(lambda: _do(given))
 
 
 def _do(given: argparse.Namespace) -> int:
