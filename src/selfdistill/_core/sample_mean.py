@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from selfdistill._core.dist import sum_over_processes
 
 __all__ = ["SampleMean"]
+
+_TOGETHER = 4096  # rows that are added at once: small operations cost as much as their call
 
 
 @final
@@ -19,7 +21,8 @@ class SampleMean(nn.Module):
     .. math:: \bar v_i = \sum_{p} \sum_{w \in W_{ip}} v_{w} \Big/ \sum_p |W_{ip}|
 
     A sampler that pads its shards writes some examples twice; the division by the count of writes makes that harmless.
-    Both buffers merge by a sum over processes. Memory: ``4 n (width + 1)`` bytes.
+    Both buffers merge by a sum over processes. Writes are collected and added some thousand rows at a time, at the
+    latest where the sums are read or saved. Memory: ``4 n (width + 1)`` bytes, and the rows not yet added.
 
     Args:
         size: Number of examples, n.
@@ -40,6 +43,8 @@ class SampleMean(nn.Module):
         super().__init__()
         self.register_buffer("total", torch.zeros(size, width))
         self.register_buffer("count", torch.zeros(size))
+        self._pending: list[tuple[Tensor, Tensor]] = []
+        self._rows = 0
 
     @torch.no_grad()
     def stage(self, index: Tensor, values: Tensor) -> None:
@@ -47,10 +52,36 @@ class SampleMean(nn.Module):
 
         Args:
             index: Positions, int64 ``[b]``; repeats are legal.
-            values: ``[b, width]``.
+            values: ``[b, width]``; not to be changed afterwards.
         """
+        self._pending.append((index, values.detach()))
+        self._rows += len(index)
+        if self._rows >= _TOGETHER:
+            self._add()
+
+    @torch.no_grad()
+    def _add(self) -> None:
+        """Add what was written to the sums, in the order of the writes."""
+        if not self._pending:
+            return
+        index = torch.cat([index for index, _ in self._pending])
+        values = torch.cat([values for _, values in self._pending])
+        self._pending, self._rows = [], 0
         self.total.index_add_(0, index, values.to(self.total.dtype))
         self.count.index_add_(0, index, torch.ones_like(index, dtype=self.count.dtype))
+
+    def _apply(self, *arguments: Any, **named: Any) -> SampleMean:
+        self._add()  # before the sums move to another device
+        moved: SampleMean = super()._apply(*arguments, **named)  # type: ignore[no-untyped-call]  # torch's
+        return moved
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        self._add()
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        self._pending, self._rows = [], 0
+        super()._load_from_state_dict(*arguments)
 
     @torch.no_grad()
     def merge(self) -> tuple[Tensor, Tensor]:
@@ -59,6 +90,7 @@ class SampleMean(nn.Module):
         Returns:
             Means ``[n, width]`` (0 where nothing was written) and which examples were written, bool ``[n]``.
         """
+        self._add()
         total = sum_over_processes(self.total.clone())
         count = sum_over_processes(self.count.clone())
         self.total.zero_()

@@ -39,7 +39,7 @@ class Given(nn.Module):
 
     def read(self, index: Tensor, logits: Tensor | None = None) -> Tensor:
         """Return the given labels of ``index`` one-hot, ``[b, K]``; ``logits`` are not looked at."""
-        return one_hot(self.labels[index], self.num_classes)
+        return one_hot(self.labels.index_select(0, index), self.num_classes)
 
     def write(self, index: Tensor, probabilities: Tensor) -> None:
         """Stage predictions ``[b, K]``; they are kept for `refined` only."""
