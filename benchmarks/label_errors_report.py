@@ -54,8 +54,7 @@ Its labels come from rules that look at the text, so wrong labels follow from th
 learned *before* right ones: the mean log-probability of wrong labels over training is the higher one (c below has an
 AUROC under one half). Whatever takes early doubt for a sign of an error points the wrong way. On one training of seed 0
 (decision 6) the arithmetic mean over the epochs had .418 / .157 (AUROC / average precision), the geometric mean
-.353 / .143. The other way to see errors is the count of wrong labels (decision 8): it is 0 of 344, from the posterior
-and from the early look.
+.353 / .143. The other way to see errors is the count of wrong labels (decision 8): it is 0 of 344.
 
 Other rankings of the same training (`python -m benchmarks.label_rankings`), AUROC / average precision in per cent, mean
 over the seeds. *Margin*: log-probability of the given label less that of the likeliest other, of each epoch's mean

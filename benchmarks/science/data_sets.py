@@ -67,7 +67,7 @@ def missing(name: str, noise: list[str], folder: Path) -> list[str]:
     if name.startswith("fashion"):
         plain = [f"fashion-mnist/{file}" for file in _IDX]
         needed = [file if (folder / file).exists() else f"{file}.gz" for file in plain]
-    elif name == "cifar10":
+    elif name.startswith("cifar10"):
         needed = [f"cifar10/data_batch_{i}.bin" for i in range(1, 6)]
         needed += ["cifar10/cifar10n.npz"] if any(kind in HUMAN for kind in noise) else []
     elif name in WEAK:
@@ -124,13 +124,16 @@ def read_pool(name: str, kind: str, folder: Path) -> Pool:
         rest, kept = order[_DIGITS_TEST:], order[:_DIGITS_TEST]
         part = replace(digits, inputs=digits.inputs[rest], labels=digits.labels[rest], ids=digits.ids[rest.numpy()])
         return Pool(part, part.labels, None, (digits.inputs[kept], digits.labels[kept]))
-    if name == "cifar10":
+    if name.startswith("cifar10"):
         full = data.read(folder / "cifar10", data.ReadOptions())
         given = None
         if kind in HUMAN:
             labels = np.load(folder / "cifar10" / "cifar10n.npz")[HUMAN[kind]]
             given = torch.from_numpy(labels.astype(np.int64))[:_CIFAR_POOL]
-        return Pool(full, full.labels[:_CIFAR_POOL], given, (full.inputs[_CIFAR_POOL:], full.labels[_CIFAR_POOL:]))
+        end = len(full) if name == "cifar10" else _CIFAR_POOL  # the development set is not the other suites' test set
+        start = end - 10_000
+        given = None if given is None else given[:start]
+        return Pool(full, full.labels[:start], given, (full.inputs[start:end], full.labels[start:end]))
     full = data.read(folder / "fashion-mnist", data.ReadOptions())
     if name == "fashion-development":  # nothing of it is an official test image
         tail = (full.inputs[_DEVELOPMENT:], full.labels[_DEVELOPMENT:])

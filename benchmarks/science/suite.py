@@ -16,7 +16,7 @@ from selfdistill._core.errors import SettingError, one_line
 
 SUITES = Path(__file__).parent / "suites"
 WEAK = ("music", "trec", "semeval")  # wrong labels as people and labelling rules made them
-DATA = ("digits", "fashion", "fashion-all", "fashion-development", "cifar10", *WEAK)
+DATA = ("digits", "fashion", "fashion-all", "fashion-development", "cifar10", "cifar10-development", *WEAK)
 HUMAN = {"human-aggre": "aggre_label", "human-random1": "random_label1", "human-worse": "worse_label"}
 DRAWN = ("symmetric", "pair", "instance", "asymmetric")
 FIRST = ("cross-entropy", "selfdistill")
@@ -253,17 +253,18 @@ def fits(noise: str, data: str) -> bool:
     """Say whether a kind of noise goes with a data set."""
     if data in WEAK:
         return noise == "given"
-    if noise == "clean" or (data == "cifar10" and noise in HUMAN):
+    cifar = data.startswith("cifar10")
+    if noise == "clean" or (cifar and noise in HUMAN):
         return True
     kind, _, percent = noise.rpartition("-")
-    known = kind in DRAWN and (kind != "asymmetric" or data == "cifar10")
+    known = kind in DRAWN and (kind != "asymmetric" or cifar)
     return known and percent.isdecimal() and 0 < int(percent) < 100
 
 
 def _noise_of(data: str) -> str:
     if data in WEAK:
         return 'Its labels are wrong as they come: write "given".'
-    human = f", {', '.join(HUMAN)}, asymmetric-40" if data == "cifar10" else ""
+    human = f", {', '.join(HUMAN)}, asymmetric-40" if data.startswith("cifar10") else ""
     return f"Write for instance clean, symmetric-40, pair-40, instance-40{human}."
 
 

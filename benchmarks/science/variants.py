@@ -46,11 +46,25 @@ def _sop(method: Method, *, rate: float) -> Method:
     )
 
 
-def _selfdistill(method: Method, *, noise_step: float = 1.0, strength: float = 2.0, full_from: float = 0.8) -> Method:
+def _selfdistill(
+    method: Method,
+    *,
+    noise_step: float = 0.2,
+    settled: float = 0.3,
+    unsettled: float = 0.45,
+    strength: float = 2.0,
+    full_from: float = 0.8,
+) -> Method:
     def build(c: Context) -> targets.Posterior:
-        stretch = max(1.0, VISIT_STEPS / c.steps)
         return targets.Posterior(
-            c.labels, c.num_classes, noise_step=noise_step, strength=strength, full_from=full_from, stretch=stretch
+            c.labels,
+            c.num_classes,
+            noise_step=noise_step,
+            settled=settled,
+            unsettled=unsettled,
+            strength=strength,
+            full_from=full_from,
+            stretch=max(1.0, VISIT_STEPS / c.steps),
         )
 
     return replace(method, build=build)

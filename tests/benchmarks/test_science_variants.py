@@ -16,7 +16,7 @@ from selfdistill._core.errors import SettingError
 from selfdistill.train import Settings, noisy_digits
 
 PAPER = {
-    "selfdistill": {"noise_step": 1.0},
+    "selfdistill": {"noise_step": 0.2, "settled": 0.3},
     "gce": {"q": 0.7},
     "sce": {"alpha": 0.1, "beta": 1.0},
     "elr": {"strength": 3.0, "momentum": 0.7},
@@ -25,7 +25,7 @@ PAPER = {
     "sop": {"rate": 10.0},
 }
 OTHER = {
-    "selfdistill": {"noise_step": 0.2},
+    "selfdistill": {"noise_step": 1.0, "settled": 1.0, "unsettled": 2.0},
     "gce": {"q": 0.3},
     "sce": {"alpha": 1.0},
     "elr": {"strength": 9.0},

@@ -17,8 +17,8 @@ from selfdistill.targets import Posterior, deconvolve, em_step, expected_counts
 class Twin:
     """The docstring's formulas, example by example in float64."""
 
-    def __init__(self, labels, k, step=1.0):
-        self.step = step
+    def __init__(self, labels, k, step=0.2):
+        self.step, self.clock = step, 0.0
         self.y, self.k, self.n, self.epoch = labels.tolist(), k, len(labels), 0
         self.alphas = []
         self.fast = [[0.0] * k for _ in self.y]
@@ -34,7 +34,7 @@ class Twin:
         return rows
 
     def alpha(self):
-        return min(max((self.epoch - 3) / 5, 0), 1)
+        return min(self.clock / 5, 1)
 
     def unmixed(self, noisy):
         """The noise taken out, as far as the targets that the memory saw had it; each epoch's weight is 0.9^age."""
@@ -47,7 +47,17 @@ class Twin:
             p = [p[c] * sum(T[c][j] * noisy[j] / seen[j] for j in range(self.k)) for c in range(self.k)]
         return [v / sum(p) for v in p]
 
+    def tick(self, mean):
+        """An epoch after the warm-up counts as far as the network still says what it said."""
+        highest = [
+            (row.index(max(row)), memory.index(max(memory))) for row, memory in zip(mean, self.fast, strict=True)
+        ]
+        changed = sum(a != b for a, b in highest) / self.n
+        speed = min(max((0.45 - changed) / 0.15, 0), 1)
+        return speed if self.epoch + 1 > 3 else 0.0
+
     def end_epoch(self, mean):
+        tick = self.tick(mean)
         for i in range(self.n):
             for c in range(self.k):
                 self.fast[i][c] = 0.7 * self.fast[i][c] + 0.3 * mean[i][c]
@@ -71,7 +81,7 @@ class Twin:
             for c in range(self.k)
         ]
         new = [[v / sum(row) for v in row] for row in T]
-        step = 1.0 if self.T is None or self.epoch >= 10 else self.step
+        step = 1.0 if self.T is None or self.clock >= 7 else self.step
         old = self.T or new
         self.T = [
             [(1 - step) * o + step * v for o, v in zip(*rows, strict=True)] for rows in zip(old, new, strict=True)
@@ -79,6 +89,7 @@ class Twin:
         self.q = self.bayes(prior)
         self.wrong = sum(1 - self.q[i][y] for i, y in enumerate(self.y)) / self.n
         self.epoch += 1
+        self.clock += tick
 
     def read(self, i, p):
         a = self.alpha()
@@ -86,15 +97,16 @@ class Twin:
         return target, [0.7 * f + 0.3 * v for f, v in zip(self.fast[i], p, strict=True)]
 
 
-@given(st.integers(0, 10_000), st.integers(1, 13), st.sampled_from([1.0, 0.2]))
-@settings(max_examples=30, deadline=None)
-def test_equals_its_naive_twin(seed, epochs, step):
+@given(st.integers(0, 10_000), st.integers(1, 14), st.sampled_from([1.0, 0.2]), st.sampled_from([0.1, 0.5, 1.0, 2.0]))
+@settings(max_examples=40, deadline=None)
+def test_equals_its_naive_twin(seed, epochs, step, unrest):
     g = torch.Generator().manual_seed(seed)
     n, k = 7, 3
     labels = torch.randint(0, k, (n,), generator=g)
     targets, twin = Posterior(labels, k, noise_step=step), Twin(labels, k, step)
+    belief = torch.randn(n, k, generator=g).mul(2)
     for _ in range(epochs):
-        p = torch.randn(n, k, generator=g).mul(2).softmax(-1)
+        p = (belief + torch.randn(n, k, generator=g).mul(unrest)).softmax(-1)
         order = torch.randperm(n, generator=g)
         targets.write(order[:3], p[order[:3]])
         targets.write(order[3:], p[order[3:]])
@@ -251,27 +263,3 @@ def test_expected_counts_from_a_part_of_the_rows_are_nearly_those_of_all():
     assert not torch.equal(whole, part)  # T came from every fourth row
     assert (whole - part).abs().max() < 100
     torch.testing.assert_close(part.sum(0), whole.sum(0), rtol=1e-3, atol=0.1)
-
-
-def test_the_early_counts_come_from_the_epochs_of_the_ramp_and_two_more():
-    g = torch.Generator().manual_seed(0)
-    labels = torch.randint(0, 3, (40,), generator=g)
-    targets, seen = Posterior(labels, 3), []
-    for epoch in range(12):
-        p = torch.randn(40, 3, generator=g).mul(2).softmax(-1)
-        assert (targets.counts() is None) == (epoch < 10)
-        targets.write(torch.arange(40), p)
-        targets.end_epoch()
-        if 3 <= epoch < 10:
-            seen.append(p)
-    expected = expected_counts(torch.stack(seen).mean(0), labels)
-    torch.testing.assert_close(targets.counts(), expected, rtol=0.02, atol=0.1)
-
-
-def test_too_many_classes_take_no_room_for_the_early_epochs():
-    targets = Posterior(torch.arange(301), 301)
-    assert targets.early.numel() == 0
-    for _ in range(11):
-        targets.write(torch.arange(301), torch.full((301, 301), 1 / 301))
-        targets.end_epoch()
-    assert targets.counts() is None

@@ -10,10 +10,8 @@ from torch import Tensor, nn
 from selfdistill._core.errors import SettingError
 from selfdistill._core.sample_mean import SampleMean
 from selfdistill.targets._noise_matrix import (
-    MOST_CLASSES,
     deconvolve,
     em_step,
-    expected_counts,
     normalised,
     posterior,
 )
@@ -22,7 +20,7 @@ from selfdistill.targets._protocol import one_hot
 __all__ = ["Anchored", "Posterior"]
 
 _FLOOR = 1e-6  # least prior probability of a class, before normalising: no class is ruled out for good
-_EARLY_AFTER = 2.0  # epochs after the ramp until which a network counts as early
+_EARLY_AFTER = 2.0  # on the clock, epochs after the ramp until which a network counts as early
 _TINY = 1e-12  # gives an example that was never written a uniform prior, and changes no other
 
 
@@ -54,25 +52,29 @@ class Posterior(nn.Module):
     .. math::
 
         q_i(c) \propto m_i(c)\, r(c)\, T_{c, y_i}, \qquad
-        t_i = (1 - a)\, e_{y_i} + a\, q_i, \qquad a = \mathrm{clip}((k - w) / u, 0, 1)
+        t_i = (1 - a)\, e_{y_i} + a\, q_i, \qquad a = \min(s / u, 1)
 
-    with k the epoch, w the warm-up and u the ramp, both in epochs, that is in visits to each example. The factor
-    :math:`r(c)` is the frequency of c among the given labels over its mean in m: it keeps classes from merging where
-    most labels are wrong. On clean labels T comes out near the identity, so hard but rightly labelled examples keep
-    their label. The anchor weakens with them: its strength is
+    with u the ramp and s a clock that starts after the warm-up. Both are in epochs, that is in visits to each example.
+    The clock runs as far as the network has made up its mind: each epoch adds
+
+    .. math:: \mathrm{clip}\Big(\frac{d_1 - d}{d_1 - d_0}, 0, 1\Big), \qquad
+        d = \tfrac1n \big|\{i : \arg\max \bar p_i \ne \arg\max f_i\}\big|
+
+    with d the share of examples on which the epoch's prediction differs from that of the epochs before. A network that
+    still changes its mind on most of them errs on many, and is taught by the given labels. The factor :math:`r(c)` is
+    the frequency of c among the given labels over its mean in m: it keeps classes from merging where most labels are
+    wrong. On clean labels T comes out near the identity, so hard but rightly labelled examples keep their label. Until
+    the clock is two epochs past the ramp, T goes only a part of the way to each new estimate: it keeps what it learned
+    while the network was early, and does not follow one that memorises. The anchor weakens with the labels that look
+    wrong: its strength is
 
     .. math:: \lambda = \lambda_0\, \mathrm{clip}(\hat\rho / \rho_1, \tfrac12, 1) \min(1, \hat\rho / \rho_0), \qquad
         \hat\rho = \tfrac1n \sum_i (1 - q_i(y_i))
 
-    with :math:`\hat\rho` the share of labels that look wrong: half strength at :math:`\rho_0`, full from
-    :math:`\rho_1` on.
-
-    What the network says between the warm-up and two epochs after the ramp is averaged once more, for it has learned
-    and hardly memorised there: `counts` estimates from it how many labels are wrong; see
-    ``docs/decisions/0008-which-labels-are-called-wrong.md``. The targets do not depend on it.
+    with :math:`\hat\rho` their share: half strength at :math:`\rho_0`, full from :math:`\rho_1` on.
 
     Merge over processes: predictions are summed and counted (`SampleMean`); all else follows from them on each process.
-    Memory: ``22 n K`` bytes.
+    Memory: ``20 n K`` bytes.
 
     Args:
         labels: Given labels, int64 ``[n]``.
@@ -85,13 +87,15 @@ class Posterior(nn.Module):
         half_from: ρ₀, in (0, 1]: the share of wrong labels from which the anchor has half its strength.
         full_from: ρ₁, in (0, 1]: the share from which it has all of it.
         unmix: Steps of `deconvolve`; 0 takes the memory as it is.
-        noise_step: Weight, in (0, 1], of each new estimate of T until two epochs after the ramp; 1 afterwards. Below 1
-            T does not follow a network that memorises; see ``docs/decisions/0012-a-slow-noise-matrix.md``.
+        noise_step: Weight, in (0, 1], of each new estimate of T until the clock is two epochs past the ramp; 1 after.
+        settled: d₀, at least 0: the share of changed predictions up to which the clock runs at full speed.
+        unsettled: d₁, above d₀: the share from which it stands. See ``docs/decisions/0012-a-slow-noise-matrix.md``.
         stretch: Multiplies w, u and the time constants of both memories, for epochs of so few steps that a visit
             teaches little.
 
     Raises:
-        SettingError: A momentum outside [0, 1), a ramp or stretch of 0 or less, or a noise_step outside (0, 1].
+        SettingError: A momentum outside [0, 1), a ramp or stretch of 0 or less, a noise_step outside (0, 1], or
+            settled not below unsettled.
 
     References:
         Dong, Hou, Lu & Zhang (2019), arXiv 1910.01255 (the target: given label and own prediction of earlier epochs);
@@ -113,9 +117,8 @@ class Posterior(nn.Module):
     mean_alpha: Tensor
     strength: Tensor
     epoch: Tensor
+    clock: Tensor
     given_share: Tensor
-    early: Tensor
-    early_counts: Tensor
 
     def __init__(
         self,
@@ -130,7 +133,9 @@ class Posterior(nn.Module):
         half_from: float = 0.15,
         full_from: float = 0.8,
         unmix: int = 10,
-        noise_step: float = 1.0,
+        noise_step: float = 0.2,
+        settled: float = 0.3,
+        unsettled: float = 0.45,
         stretch: float = 1.0,
     ) -> None:
         super().__init__()
@@ -142,6 +147,12 @@ class Posterior(nn.Module):
                 raise SettingError(f"{name} is {value}, but must be above 0", "Leave it out.")
         if not 0 < noise_step <= 1:
             raise SettingError(f"noise_step is {noise_step}, but must be in (0, 1]", "Leave it out.")
+        if not 0 <= settled < unsettled:
+            raise SettingError(
+                f"settled is {settled} and unsettled {unsettled}, but 0 <= settled < unsettled must hold",
+                "Leave both out.",
+            )
+        self.settled, self.unsettled = settled, unsettled
         self.noise_step = 1 - (1 - noise_step) ** (1 / stretch)
         self.fast_momentum, self.slow_momentum = fast ** (1 / stretch), slow ** (1 / stretch)
         self.warmup, self.ramp = warmup * stretch, ramp * stretch
@@ -158,10 +169,9 @@ class Posterior(nn.Module):
         self.register_buffer("mean_alpha", torch.zeros(()))
         self.register_buffer("strength", torch.tensor(float(strength)))
         self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("clock", torch.zeros(()))
         self.register_buffer("given_share", (counts + 1) / (n + k))
-        self.register_buffer("early", torch.zeros(n if k <= MOST_CLASSES else 0, k, dtype=torch.float16))
-        self.register_buffer("early_counts", torch.zeros(k, k))
-        self.early_until = round(self.warmup + self.ramp + _EARLY_AFTER * stretch)
+        self.early_until = self.ramp + _EARLY_AFTER * stretch
         self.staged = SampleMean(n, k)
 
     def read(self, index: Tensor, logits: Tensor | None = None) -> Anchored:
@@ -185,7 +195,7 @@ class Posterior(nn.Module):
     def end_epoch(self) -> tuple[Tensor, Tensor]:
         """Commit the predictions, estimate the noise matrix and the posterior anew; see `Targets.end_epoch`."""
         mean, written = self.staged.merge()
-        self._watch(mean)
+        speed = self._speed(mean, written)
         for memory, momentum in ((self.fast, self.fast_momentum), (self.slow, self.slow_momentum)):
             memory.lerp_(mean, (1 - momentum) * written[:, None])
         prior = normalised(normalised(self.slow + _TINY).clamp(min=_FLOOR))
@@ -197,32 +207,23 @@ class Posterior(nn.Module):
             identity = torch.eye(len(self.noise), device=prior.device)
             prior = deconvolve(prior, torch.lerp(self.noise, identity, share), self.unmix)
         estimated = em_step(prior, self.labels, self.noise if self.epoch > 0 else None)
-        slowly = self.noise_step < 1 and 0 < self.epoch < self.early_until
+        slowly = self.epoch > 0 and self.clock < self.early_until
         self.noise.copy_(torch.lerp(self.noise, estimated, self.noise_step) if slowly else estimated)
         self.value.copy_(posterior(prior, self.labels, self.noise))
         wrong = 1 - self.value.gather(1, self.labels[:, None]).mean()
         grown = (wrong / self.full_from).clamp(0.5, 1) * (wrong / self.half_from).clamp(max=1)
         self.strength.copy_(self.full_strength * grown)
         self.epoch += 1
-        self.alpha.copy_(((self.epoch - self.warmup) / self.ramp).clamp(0, 1))
+        self.clock += (self.epoch - self.warmup).clamp(0, 1) * speed
+        self.alpha.copy_((self.clock / self.ramp).clamp(max=1))
         self.target.copy_(torch.lerp(one_hot(self.labels, self.value.shape[-1]), self.value, self.alpha))
         return mean, written
 
-    def _watch(self, mean: Tensor) -> None:
-        """Average the early epochs; at their end, estimate how many labels are wrong."""
-        if not self.warmup <= self.epoch < self.early_until or len(self.early_counts) > MOST_CLASSES:
-            return
-        self.early += mean.half()  # at most a hundred or so summands of at most 1: 11 bits do
-        if self.epoch + 1 == self.early_until:
-            self.early_counts.copy_(expected_counts(normalised(self.early.float().clamp(min=_FLOOR)), self.labels))
-
-    def counts(self) -> Tensor | None:
-        """Return expected counts ``[clean, given]`` from the early epochs.
-
-        Returns:
-            ``[K, K]``; ``None`` where training was too short for them or has more than 300 classes.
-        """
-        return self.early_counts if bool(self.early_counts.any()) else None
+    def _speed(self, mean: Tensor, written: Tensor) -> Tensor:
+        """How far this epoch moves the clock: a scalar in [0, 1]."""
+        differs = (mean.argmax(-1) != self.fast.argmax(-1)) & written
+        changed = differs.sum() / written.sum().clamp(min=1)
+        return ((self.unsettled - changed) / (self.unsettled - self.settled)).clamp(0, 1)
 
     def refined(self) -> Tensor:
         """Return the posterior, ``[n, K]``."""
