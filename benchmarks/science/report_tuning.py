@@ -26,8 +26,8 @@ SECTIONS = {
     ),
     "development-cifar10": (
         "## The same on a network that learns slowly",
-        "CIFAR-10, 10,000 of the first 30,000 training images, small CNN, 15 epochs; images 30,000 to 39,999 are the test "
-        "set; the last epoch counts. Suite `development-cifar10`.",
+        "CIFAR-10, 10,000 of the first 30,000 training images, small CNN, 15 epochs; images 30,000 to 39,999 are the "
+        "test set; the last epoch counts. Suite `development-cifar10`.",
     ),
 }
 
