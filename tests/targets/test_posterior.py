@@ -219,6 +219,41 @@ def test_stretch_makes_every_clock_slower_by_the_same_factor():
     assert alphas[22] < 1 == alphas[23]
 
 
+def run_with_changes(share, epochs, n=100):
+    """Let each epoch differ from what the memory holds on a share of the examples."""
+    targets = Posterior(torch.zeros(n, dtype=torch.int64), 2)
+    clocks = []
+    for _ in range(epochs):
+        says = (torch.rand(n) < 0.5).long()
+        remembered = torch.where(torch.randperm(n) < round(share * n), 1 - says, says)
+        targets.fast.zero_().scatter_(1, remembered[:, None], 1.0)
+        targets.write(torch.arange(n), torch.full((n, 2), 0.1).scatter_(1, says[:, None], 0.9))
+        targets.end_epoch()
+        clocks.append(targets.clock.item())
+    return targets, clocks
+
+
+@pytest.mark.parametrize(("share", "speed"), [(0.0, 1.0), (0.3, 1.0), (0.36, 0.6), (0.45, 0.0), (0.8, 0.0)])
+def test_the_clock_runs_as_far_as_the_network_has_made_up_its_mind(share, speed):
+    targets, clocks = run_with_changes(share, 6)
+    assert clocks == pytest.approx([0, 0, 0, speed, 2 * speed, 3 * speed], abs=1e-5)
+    assert targets.alpha.item() == pytest.approx(3 * speed / 5, abs=1e-5)
+
+
+def test_a_network_that_keeps_changing_its_mind_is_taught_the_given_labels():
+    targets, _ = run_with_changes(0.8, 40)
+    assert targets.read(torch.arange(100)).target[:, 0].tolist() == [1.0] * 100
+
+
+def test_examples_that_were_not_drawn_do_not_count_as_changed():
+    targets = Posterior(torch.zeros(4, dtype=torch.int64), 2)
+    for _ in range(5):
+        targets.fast[:] = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+        targets.write(torch.tensor([0, 1]), torch.tensor([[0.9, 0.1], [0.9, 0.1]]))
+        targets.end_epoch()
+    assert targets.clock.item() == 2
+
+
 def test_a_class_never_given_and_an_example_never_written_stay_finite():
     targets = Posterior(torch.tensor([0, 1, 0]), 4)
     targets.write(torch.tensor([0, 1]), torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0]]))
@@ -230,7 +265,8 @@ def test_a_class_never_given_and_an_example_never_written_stay_finite():
 @pytest.mark.parametrize(
     ("kwargs", "words"),
     [({"fast": 1.0}, r"fast is 1\.0"), ({"slow": -0.1}, r"slow is -0\.1"), ({"ramp": 0.0}, "ramp is 0"),
-     ({"stretch": 0.0}, "stretch is 0"), ({"noise_step": 0.0}, "noise_step is 0")],
+     ({"stretch": 0.0}, "stretch is 0"), ({"noise_step": 0.0}, "noise_step is 0"),
+     ({"settled": 0.5}, r"settled is 0\.5 and unsettled 0\.45")],
 )  # fmt: skip
 def test_errors(kwargs, words):
     with pytest.raises(SettingError, match=words):
