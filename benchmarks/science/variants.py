@@ -50,8 +50,8 @@ def _selfdistill(
     method: Method,
     *,
     noise_step: float = 0.2,
-    settled: float = 0.3,
-    unsettled: float = 0.45,
+    settled: float = 0.35,
+    unsettled: float = 0.5,
     strength: float = 2.0,
     full_from: float = 0.8,
 ) -> Method:

@@ -16,7 +16,7 @@ from selfdistill._core.errors import SettingError
 from selfdistill.train import Settings, noisy_digits
 
 PAPER = {
-    "selfdistill": {"noise_step": 0.2, "settled": 0.3},
+    "selfdistill": {"noise_step": 0.2, "settled": 0.35},
     "gce": {"q": 0.7},
     "sce": {"alpha": 0.1, "beta": 1.0},
     "elr": {"strength": 3.0, "momentum": 0.7},

@@ -118,6 +118,7 @@ class Posterior(nn.Module):
     strength: Tensor
     epoch: Tensor
     clock: Tensor
+    held: Tensor
     given_share: Tensor
 
     def __init__(
@@ -134,8 +135,8 @@ class Posterior(nn.Module):
         full_from: float = 0.8,
         unmix: int = 10,
         noise_step: float = 0.2,
-        settled: float = 0.3,
-        unsettled: float = 0.45,
+        settled: float = 0.35,
+        unsettled: float = 0.5,
         stretch: float = 1.0,
     ) -> None:
         super().__init__()
@@ -170,6 +171,7 @@ class Posterior(nn.Module):
         self.register_buffer("strength", torch.tensor(float(strength)))
         self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
         self.register_buffer("clock", torch.zeros(()))
+        self.register_buffer("held", torch.ones(()))
         self.register_buffer("given_share", (counts + 1) / (n + k))
         self.early_until = self.ramp + _EARLY_AFTER * stretch
         self.staged = SampleMean(n, k)
@@ -196,6 +198,8 @@ class Posterior(nn.Module):
         """Commit the predictions, estimate the noise matrix and the posterior anew; see `Targets.end_epoch`."""
         mean, written = self.staged.merge()
         speed = self._speed(mean, written)
+        if self.warmup <= self.epoch + 1 < self.warmup + 1:  # the last epoch of the warm-up
+            self.held.copy_(speed)
         for memory, momentum in ((self.fast, self.fast_momentum), (self.slow, self.slow_momentum)):
             memory.lerp_(mean, (1 - momentum) * written[:, None])
         prior = normalised(normalised(self.slow + _TINY).clamp(min=_FLOOR))
@@ -208,7 +212,8 @@ class Posterior(nn.Module):
             prior = deconvolve(prior, torch.lerp(self.noise, identity, share), self.unmix)
         estimated = em_step(prior, self.labels, self.noise if self.epoch > 0 else None)
         slowly = self.epoch > 0 and self.clock < self.early_until
-        self.noise.copy_(torch.lerp(self.noise, estimated, self.noise_step) if slowly else estimated)
+        weight = 1 - (1 - self.noise_step) * self.held
+        self.noise.copy_(torch.lerp(self.noise, estimated, weight) if slowly else estimated)
         self.value.copy_(posterior(prior, self.labels, self.noise))
         wrong = 1 - self.value.gather(1, self.labels[:, None]).mean()
         grown = (wrong / self.full_from).clamp(0.5, 1) * (wrong / self.half_from).clamp(max=1)
