@@ -18,7 +18,7 @@ class Twin:
     """The docstring's formulas, example by example in float64."""
 
     def __init__(self, labels, k, step=0.2):
-        self.step, self.clock = step, 0.0
+        self.step, self.clock, self.held = step, 0.0, 1.0
         self.y, self.k, self.n, self.epoch = labels.tolist(), k, len(labels), 0
         self.alphas = []
         self.fast = [[0.0] * k for _ in self.y]
@@ -53,7 +53,9 @@ class Twin:
             (row.index(max(row)), memory.index(max(memory))) for row, memory in zip(mean, self.fast, strict=True)
         ]
         changed = sum(a != b for a, b in highest) / self.n
-        speed = min(max((0.45 - changed) / 0.15, 0), 1)
+        speed = min(max((0.5 - changed) / 0.15, 0), 1)
+        if self.epoch + 1 == 3:
+            self.held = speed
         return speed if self.epoch + 1 > 3 else 0.0
 
     def end_epoch(self, mean):
@@ -81,7 +83,7 @@ class Twin:
             for c in range(self.k)
         ]
         new = [[v / sum(row) for v in row] for row in T]
-        step = 1.0 if self.T is None or self.clock >= 7 else self.step
+        step = 1.0 if self.T is None or self.clock >= 7 else 1 - self.held + self.held * self.step
         old = self.T or new
         self.T = [
             [(1 - step) * o + step * v for o, v in zip(*rows, strict=True)] for rows in zip(old, new, strict=True)
@@ -233,11 +235,18 @@ def run_with_changes(share, epochs, n=100):
     return targets, clocks
 
 
-@pytest.mark.parametrize(("share", "speed"), [(0.0, 1.0), (0.3, 1.0), (0.36, 0.6), (0.45, 0.0), (0.8, 0.0)])
+@pytest.mark.parametrize(("share", "speed"), [(0.0, 1.0), (0.35, 1.0), (0.41, 0.6), (0.5, 0.0), (0.8, 0.0)])
 def test_the_clock_runs_as_far_as_the_network_has_made_up_its_mind(share, speed):
     targets, clocks = run_with_changes(share, 6)
     assert clocks == pytest.approx([0, 0, 0, speed, 2 * speed, 3 * speed], abs=1e-5)
     assert targets.alpha.item() == pytest.approx(3 * speed / 5, abs=1e-5)
+
+
+@pytest.mark.parametrize(("share", "held"), [(0.1, 1.0), (0.41, 0.6), (0.8, 0.0)])
+def test_t_is_held_as_far_as_the_network_had_settled_by_the_end_of_the_warm_up(share, held):
+    assert run_with_changes(share, 2)[0].held.item() == 1
+    for epochs in (3, 6):
+        assert run_with_changes(share, epochs)[0].held.item() == pytest.approx(held, abs=1e-5)
 
 
 def test_a_network_that_keeps_changing_its_mind_is_taught_the_given_labels():
@@ -266,7 +275,7 @@ def test_a_class_never_given_and_an_example_never_written_stay_finite():
     ("kwargs", "words"),
     [({"fast": 1.0}, r"fast is 1\.0"), ({"slow": -0.1}, r"slow is -0\.1"), ({"ramp": 0.0}, "ramp is 0"),
      ({"stretch": 0.0}, "stretch is 0"), ({"noise_step": 0.0}, "noise_step is 0"),
-     ({"settled": 0.5}, r"settled is 0\.5 and unsettled 0\.45")],
+     ({"settled": 0.6}, r"settled is 0\.6 and unsettled 0\.5")],
 )  # fmt: skip
 def test_errors(kwargs, words):
     with pytest.raises(SettingError, match=words):

@@ -65,8 +65,9 @@ class Posterior(nn.Module):
     the frequency of c among the given labels over its mean in m: it keeps classes from merging where most labels are
     wrong. On clean labels T comes out near the identity, so hard but rightly labelled examples keep their label. Until
     the clock is two epochs past the ramp, T goes only a part of the way to each new estimate: it keeps what it learned
-    while the network was early, and does not follow one that memorises. The anchor weakens with the labels that look
-    wrong: its strength is
+    while the network was early, and does not follow one that memorises. If the network had not settled at the end of
+    the warm-up, its early T is no better than it is, and T takes each estimate as far as the clock stood then. The
+    anchor weakens with the labels that look wrong: its strength is
 
     .. math:: \lambda = \lambda_0\, \mathrm{clip}(\hat\rho / \rho_1, \tfrac12, 1) \min(1, \hat\rho / \rho_0), \qquad
         \hat\rho = \tfrac1n \sum_i (1 - q_i(y_i))
@@ -87,7 +88,8 @@ class Posterior(nn.Module):
         half_from: ρ₀, in (0, 1]: the share of wrong labels from which the anchor has half its strength.
         full_from: ρ₁, in (0, 1]: the share from which it has all of it.
         unmix: Steps of `deconvolve`; 0 takes the memory as it is.
-        noise_step: Weight, in (0, 1], of each new estimate of T until the clock is two epochs past the ramp; 1 after.
+        noise_step: Weight, in (0, 1], of each new estimate of T until the clock is two epochs past the ramp, for a
+            network that had settled by the end of the warm-up; nearer to 1 the less it had, and 1 afterwards.
         settled: d₀, at least 0: the share of changed predictions up to which the clock runs at full speed.
         unsettled: d₁, above d₀: the share from which it stands. See ``docs/decisions/0012-a-slow-noise-matrix.md``.
         stretch: Multiplies w, u and the time constants of both memories, for epochs of so few steps that a visit
