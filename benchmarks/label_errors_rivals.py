@@ -112,7 +112,7 @@ def run_default(part: Any, test: Any, settings: Settings) -> tuple[dict[str, Any
     watch = Watch()
     fitted = train.fit(part, settings)
     trained = watch.read()
-    table = label_table(fitted.targets.refined(), fitted.dynamics)
+    table = label_table(fitted.targets.refined(), fitted.dynamics, counts=fitted.counts)
     cost = watch.read()
     truth, given = part.truth.numpy(), part.labels.numpy()
     matrices = {"learned T": fitted.targets.noise.double().numpy(), "the run's estimate": table.noise.noise_matrix}

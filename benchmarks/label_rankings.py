@@ -72,7 +72,7 @@ def measure(row: dict[str, Any], seed: int, folder: Path) -> dict[str, Any]:
     chosen = Settings(seed=seed, network=cell["network"], epochs=cell.get("epochs")).resolve(len(part), "cpu")
     fitted = train.fit(part, chosen)
     LearningDynamics.update = update  # type: ignore[method-assign]
-    table = label_table(fitted.targets.refined(), fitted.dynamics)
+    table = label_table(fitted.targets.refined(), fitted.dynamics, counts=fitted.counts)
     own, other = np.stack(seen, 1)
     wrong = (part.labels != part.truth).numpy()
     geometric = np.sqrt(table.p_given * fitted.dynamics.mean_given().numpy())

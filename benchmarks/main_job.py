@@ -120,7 +120,7 @@ def run_cell(cell: dict[str, Any], folder: str, threads: int) -> dict[str, Any]:
     begun = time.perf_counter()
     fitted = train.fit(part, settings, evaluations=evaluations)
     seconds = time.perf_counter() - begun
-    table = label_table(fitted.targets.refined(), fitted.dynamics)
+    table = label_table(fitted.targets.refined(), fitted.dynamics, counts=fitted.counts)
     curve = [epoch["test_accuracy"] for epoch in fitted.curves]
     result = {
         "last": curve[-1],

@@ -308,3 +308,34 @@ def test_expected_counts_from_a_part_of_the_rows_are_nearly_those_of_all():
     assert not torch.equal(whole, part)  # T came from every fourth row
     assert (whole - part).abs().max() < 100
     torch.testing.assert_close(part.sum(0), whole.sum(0), rtol=1e-3, atol=0.1)
+
+
+def test_the_early_counts_come_from_the_epochs_of_the_ramp_and_two_more():
+    g = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 3, (40,), generator=g)
+    targets, seen = Posterior(labels, 3), []
+    for epoch in range(12):
+        p = torch.randn(40, 3, generator=g).mul(2).softmax(-1)
+        assert (targets.counts() is None) == (epoch < 10)
+        targets.write(torch.arange(40), p)
+        targets.end_epoch()
+        if 3 <= epoch < 10:
+            seen.append(p)
+    expected = expected_counts(torch.stack(seen).mean(0), labels)
+    torch.testing.assert_close(targets.counts(), expected, rtol=0.02, atol=0.1)
+
+
+def test_a_held_noise_matrix_needs_no_early_look():
+    targets, _ = run_with_changes(0.1, 12)
+    assert targets.counts() is None
+    assert not targets.early.any()
+    assert run_with_changes(0.5, 12)[0].counts() is not None
+
+
+def test_too_many_classes_take_no_room_for_the_early_epochs():
+    targets = Posterior(torch.arange(301), 301)
+    assert targets.early.numel() == 0
+    for _ in range(11):
+        targets.write(torch.arange(301), torch.full((301, 301), 1 / 301))
+        targets.end_epoch()
+    assert targets.counts() is None

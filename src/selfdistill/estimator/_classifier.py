@@ -157,7 +157,7 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
         for sentence in (*data.warnings, *fitted.warnings):
             warnings.warn(fit_advice(sentence, self.get_params(deep=False), dashes=False), UserWarning, stacklevel=2)
         self.module_ = fitted.model
-        table = label_table(fitted.targets.refined(), fitted.dynamics)
+        table = label_table(fitted.targets.refined(), fitted.dynamics, counts=fitted.counts)
         if mask is not None:
             table = self._with_left_out(table, data, mask)
         self._show(table, passed)

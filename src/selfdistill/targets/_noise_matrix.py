@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["deconvolve", "em_step", "expected_counts", "normalised", "posterior"]
+__all__ = ["MOST_CLASSES", "deconvolve", "em_step", "expected_counts", "normalised", "posterior"]
+
+MOST_CLASSES = 300
+"""With more classes than this, `expected_counts` would take longer than it is worth."""
 
 _TINY = 1e-9
 

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from selfdistill._core.errors import SettingError
 from selfdistill._core.sample_mean import SampleMean
 from selfdistill.targets._noise_matrix import (
+    MOST_CLASSES,
     deconvolve,
     em_step,
+    expected_counts,
     normalised,
     posterior,
 )
@@ -21,6 +23,7 @@ __all__ = ["Anchored", "Posterior"]
 
 _FLOOR = 1e-6  # least prior probability of a class, before normalising: no class is ruled out for good
 _EARLY_AFTER = 2.0  # on the clock, epochs after the ramp until which a network counts as early
+_HALF = 0.5  # held at least so much, T does not drift, and the posterior's own count is the better one
 _TINY = 1e-12  # gives an example that was never written a uniform prior, and changes no other
 
 
@@ -74,8 +77,13 @@ class Posterior(nn.Module):
 
     with :math:`\hat\rho` their share: half strength at :math:`\rho_0`, full from :math:`\rho_1` on.
 
+    Where T is not held it may drift, and the posterior then hides wrong labels that were memorised. There what the
+    network says between the warm-up and two epochs after the ramp is averaged once more, for it has learned and hardly
+    memorised by then: `counts` estimates from it how many labels are wrong; see
+    ``docs/decisions/0008-which-labels-are-called-wrong.md``. The targets do not depend on it.
+
     Merge over processes: predictions are summed and counted (`SampleMean`); all else follows from them on each process.
-    Memory: ``20 n K`` bytes.
+    Memory: ``22 n K`` bytes.
 
     Args:
         labels: Given labels, int64 ``[n]``.
@@ -122,6 +130,8 @@ class Posterior(nn.Module):
     clock: Tensor
     held: Tensor
     given_share: Tensor
+    early: Tensor
+    early_counts: Tensor
 
     def __init__(
         self,
@@ -175,7 +185,10 @@ class Posterior(nn.Module):
         self.register_buffer("clock", torch.zeros(()))
         self.register_buffer("held", torch.ones(()))
         self.register_buffer("given_share", (counts + 1) / (n + k))
+        self.register_buffer("early", torch.zeros(n if k <= MOST_CLASSES else 0, k, dtype=torch.float16))
+        self.register_buffer("early_counts", torch.zeros(k, k))
         self.early_until = self.ramp + _EARLY_AFTER * stretch
+        self.watched = round(self.warmup + self.early_until)
         self.staged = SampleMean(n, k)
 
     def read(self, index: Tensor, logits: Tensor | None = None) -> Anchored:
@@ -202,6 +215,7 @@ class Posterior(nn.Module):
         speed = self._speed(mean, written)
         if self.warmup <= self.epoch + 1 < self.warmup + 1:  # the last epoch of the warm-up
             self.held.copy_(speed)
+        self._watch(mean)
         for memory, momentum in ((self.fast, self.fast_momentum), (self.slow, self.slow_momentum)):
             memory.lerp_(mean, (1 - momentum) * written[:, None])
         prior = normalised(normalised(self.slow + _TINY).clamp(min=_FLOOR))
@@ -231,6 +245,22 @@ class Posterior(nn.Module):
         differs = (mean.argmax(-1) != self.fast.argmax(-1)) & written
         changed = differs.sum() / written.sum().clamp(min=1)
         return ((self.unsettled - changed) / (self.unsettled - self.settled)).clamp(0, 1)
+
+    def _watch(self, mean: Tensor) -> None:
+        """Average the early epochs; at their end, estimate how many labels are wrong."""
+        if not self.warmup <= self.epoch < self.watched or self.held >= _HALF or len(self.early_counts) > MOST_CLASSES:
+            return
+        self.early += mean.half()  # at most a hundred or so summands of at most 1: 11 bits do
+        if self.epoch + 1 == self.watched:
+            self.early_counts.copy_(expected_counts(normalised(self.early.float().clamp(min=_FLOOR)), self.labels))
+
+    def counts(self) -> Tensor | None:
+        """Return expected counts ``[clean, given]`` from the early epochs.
+
+        Returns:
+            ``[K, K]``; ``None`` where T was held, where training was too short, or with more than 300 classes.
+        """
+        return self.early_counts if bool(self.early_counts.any()) else None
 
     def refined(self) -> Tensor:
         """Return the posterior, ``[n, K]``."""

@@ -18,7 +18,7 @@ from selfdistill._core.memory import enough_memory
 from selfdistill._core.rng import derive, torch_generator
 from selfdistill.data import Batch, LabelledData, TensorLoader, augment_for
 from selfdistill.issues import LearningDynamics
-from selfdistill.targets import Targets
+from selfdistill.targets import Posterior, Targets
 from selfdistill.train._keeper import Keeper
 from selfdistill.train._kept import KeptWeights, held_out
 from selfdistill.train._loop import Position, predict_probabilities, train
@@ -53,6 +53,11 @@ class Fitted:
     curves: list[dict[str, float]]
     warnings: list[str]
     kept_epoch: int | None = None
+
+    @property
+    def counts(self) -> Tensor | None:
+        """Expected counts ``[clean, given]`` that the targets estimated beside their posterior, where they do."""
+        return self.targets.counts() if isinstance(self.targets, Posterior) else None
 
 
 @enough_memory(LESS_MEMORY)

@@ -163,7 +163,7 @@ def _train(
         raise
     kind, why = choose_store(len(data), data.num_classes, out)
     soft = compact(fitted.targets.refined(), data.labels, kind, out)
-    table = label_table(soft, fitted.dynamics)
+    table = label_table(soft, fitted.dynamics, counts=fitted.counts)
     record |= {
         "status": "finished",
         "curves": {name: [epoch[name] for epoch in fitted.curves] for name in fitted.curves[0]},
@@ -251,7 +251,7 @@ def _realised_noise(data: LabelledData) -> dict[str, Any] | None:
 def _room(network: nn.Module, data: LabelledData, settings: Settings) -> int:
     """Bytes that a run writes at most: three checkpoints at a time, models, the labels and a map of them, 16 MiB."""
     parameters, n, k = sum(p.numel() for p in network.parameters()), len(data), data.num_classes
-    checkpoint = 8 * parameters + n * (20 * k + 48)  # weights and momentum; the default's memories, the dynamics
+    checkpoint = 8 * parameters + n * (22 * k + 48)  # weights and momentum; the default's memories, the dynamics
     models = 1 + len(epochs_to_keep(settings.keep_epochs, settings.epochs or 1))
     return 3 * checkpoint + 4 * models * parameters + n * (8 * k + 64) + 2**24
 
