@@ -48,8 +48,9 @@ the data included. *State* is what is kept per example, in bytes per example and
 noise from the truth, as nobody is on real data: they are shown, and not counted.
 
 **What is not equal.** Each rival has the hyper-parameters of its paper, with lengths of schedules as shares of the
-epochs. The default's were chosen on development data (`docs/decisions/0004-the-default-method.md`). Rivals have
-not been tuned yet, so a narrow win over one says little; the suite `tuning`, below, is for that.
+epochs. The default's were chosen on development data (`docs/decisions/0004-the-default-method.md`). What
+other values give rivals at one pass on the same development data stands below (suite `tuning`); the tables keep their
+papers' values, so a narrow win over one says little.
 
 **Data.** No test example is among those to train on. Every seed draws the examples, the noise, the hold-out and the
 first weights anew. The default was chosen on images of the first 50,000 of Fashion-MNIST with seeds 0 to 2 (see
