@@ -57,9 +57,10 @@ AUROC under one half). Whatever takes early doubt for a sign of an error points 
 .353 / .143. The other way to see errors is the count of wrong labels (decision 8): it is 0 of 344.
 
 Other rankings of the same training (`python -m benchmarks.label_rankings`), AUROC / average precision in per cent, mean
-over the seeds, with the default of before decision 12. *Margin*: log-probability of the given label less that of the likeliest other, of each epoch's mean
-prediction; its *gain* is the mean over the second half of the epochs less that over the first four; `label_quality` is
-the mean margin where less than half a label is expected to be wrong, else the *geometric mean* √(q · c).
+over the seeds, with the default of before decision 12. *Margin*: log-probability of the given label less that of the
+likeliest other, of each epoch's mean prediction; its *gain* is the mean over the second half of the epochs less that
+over the first four; `label_quality` is the mean margin where less than half a label is expected to be wrong, else the
+*geometric mean* √(q · c).
 """
 TRIED_MEANS = """Beside these, cleanlab with five folds has 59.2 / 23.3 on SemEval. The *gain* finds errors of rules
 far better than any rival here: wrong labels start high and grow least. But it points the wrong way on the same texts
@@ -69,9 +70,10 @@ nothing is expected to be wrong; that changes no row on which errors are expecte
 with random errors. It was adopted after these runs had been seen: no third set of labels by rules was at hand to check.
 
 On CIFAR-10N, one person each, cleanlab and AUM rank a little better. The two factors of `label_quality` were looked at
-apart on runs of the default of before decision 12 (3 seeds): q alone has 83.7 / 54.6, c alone 87.0 / 67.3, their geometric mean 87.3 / 68.0; of the
-worst of three 83.5 / 75.9, 84.6 / 80.6 and 85.4 / 81.4. So the ranking taken is the best of these; a small network that
-15 epochs teach 69 % of CIFAR-10 says little about single labels, and nothing else was tried.
+apart on runs of the default of before decision 12 (3 seeds): q alone has 83.7 / 54.6, c alone 87.0 / 67.3, their
+geometric mean 87.3 / 68.0; of the worst of three 83.5 / 75.9, 84.6 / 80.6 and 85.4 / 81.4. So the ranking taken is the
+best of these; a small network that 15 epochs teach 69 % of CIFAR-10 says little about single labels, and nothing else
+was tried.
 """
 
 

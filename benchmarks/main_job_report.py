@@ -37,8 +37,8 @@ AUROC, average precision and the number flagged are those of the runs, made befo
 mean over the epochs (decision 6: AUROC .976 to .987 at symmetric 5 %, elsewhere within .002 on seed 0) and before the
 number flagged was set to the number expected to be wrong (decision 8). Accuracies and refined labels are untouched.
 
-**All of this page is the default of before decision 12** (its schedule went by epochs, and its noise matrix was not held).
-The present one stands in `docs/benchmarks.md` and `docs/label-errors-benchmark.md`.
+**All of this page is the default of before decision 12** (its schedule went by epochs, and its noise matrix was not
+held). The present one stands in `docs/benchmarks.md` and `docs/label-errors-benchmark.md`.
 """
 
 
