@@ -42,6 +42,7 @@ _KEPT = (
     "noisy_holdout_accuracy",
     "held_out_accuracy",
 )
+_PLAIN_EPOCHS = 3  # of cross-entropy, to compare costs with: the first warms up
 _DIVERGED = "loss became"  # what the loop says of a loss that is no number
 
 
@@ -125,6 +126,30 @@ def warm_up(prepared: Prepared, settings: Settings) -> None:
     train.fit(part, plain)
 
 
+def plain_cost(prepared: Prepared, settings: Settings) -> dict[str, float]:
+    """Measure what as many epochs of cross-entropy cost here and now: a few of them, times epochs.
+
+    Machines, and one machine from day to day, differ more than methods do: a cell brings its own measure along.
+
+    Args:
+        prepared: The cell's data.
+        settings: The cell's settings.
+
+    Returns:
+        ``plain_cpu_seconds`` and ``plain_wall_seconds``.
+    """
+    ends: list[tuple[float, float]] = []
+
+    def tell(event: Event) -> None:
+        if isinstance(event, EpochDone):
+            ends.append((time.process_time(), time.perf_counter()))
+
+    plain = replace(settings, method="cross-entropy", epochs=_PLAIN_EPOCHS, noise_rate=None, noise_matrix=None)
+    train.fit(prepared.train, plain, tell=tell)
+    cpu, wall = ((ends[-1][i] - ends[0][i]) / (_PLAIN_EPOCHS - 1) * (settings.epochs or 1) for i in range(2))
+    return {"plain_cpu_seconds": cpu, "plain_wall_seconds": wall}
+
+
 def run_cell(cell: Cell, folder: Path) -> dict[str, Any]:
     """Train one cell.
 
@@ -161,6 +186,7 @@ def run_cell(cell: Cell, folder: Path) -> dict[str, Any]:
         cost["gpu_mib"] = torch.cuda.max_memory_allocated() / 2**20
     if fitted is not None:
         cost |= _evaluation_cost(fitted, prepared, len(curves.epochs)) | state_bytes(fitted.targets)
+        cost |= plain_cost(prepared, settings)
     stored = settings.as_dict() | ({"noise_matrix": "oracle"} if settings.noise_matrix else {})
     return {
         "schema": SCHEMA,

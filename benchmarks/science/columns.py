@@ -112,7 +112,10 @@ def by_seed(records: Sequence[Record], column: str) -> dict[int, float]:
 
 
 def ratios(records: Sequence[Record], plain: Sequence[Record], what: str) -> list[float]:
-    """Divide a cost by that of cross-entropy on the same seed and the same kind of machine.
+    """Divide a cost by that of cross-entropy on the same seed.
+
+    Times are compared with the epochs of cross-entropy that the cell itself ran after its training. Older records have
+    none: they, and memory, are compared with the record of cross-entropy from the same kind of machine.
 
     Args:
         records: Of a row.
@@ -120,11 +123,15 @@ def ratios(records: Sequence[Record], plain: Sequence[Record], what: str) -> lis
         what: "cpu", "wall" (both without the evaluations that only the bench makes), "memory" or "gpu".
 
     Returns:
-        A ratio per seed that both have.
+        A ratio per seed that can be compared.
     """
     base = {record["cell"]["seed"]: record for record in plain}
     found = []
     for record in records:
+        here = record["cost"].get(f"plain_{what}_seconds")
+        if here:
+            found.append((cost(record, what) or 0.0) / here)
+            continue
         other = base.get(record["cell"]["seed"])
         if other is None or record["diverged"] or other["diverged"] or _machine(record) != _machine(other):
             continue

@@ -43,8 +43,9 @@ used to pick an epoch. Test accuracy in per cent, mean ± standard deviation ove
 epoch against the rival's last and hold-out epoch; below 3 seeds nothing is tested. *Default* says whether the default
 wins, ties or loses there: a tie is a difference that is not significant at 5 %, or within the sum of the two standard
 deviations. *CPU* and *memory* are those of cross-entropy on the same seed times so much: CPU seconds of the training
-without the bench's own evaluations, and the peak of the process's resident memory while it trains, torch itself and
-the data included. *State* is what is kept per example, in bytes per example and class. Rows marked † are told the
+without the bench's own evaluations (against epochs of cross-entropy that the same process ran next; in older records
+against the cell of cross-entropy), and the peak of the process's resident memory while it trains, torch itself and the
+data included. *State* is what is kept per example, in bytes per example and class. Rows marked † are told the
 noise from the truth, as nobody is on real data: they are shown, and not counted.
 
 **What is not equal.** Each rival has the hyper-parameters of its paper, with lengths of schedules as shares of the

@@ -66,6 +66,8 @@ def test_costs_are_paired_by_seed_and_machine(science, tmp_path):
     assert columns.ratios(mine, plain, "cpu") == [pytest.approx(2.5)]
     assert columns.ratios(mine, plain, "memory") == [pytest.approx(1.25)]
     assert columns.ratios(plain, plain, "wall") == [1.0, 1.0]
+    mine[1]["cost"] |= {"cpu_seconds": 27.0, "plain_cpu_seconds": 50.0}  # its own measure, on whatever machine
+    assert columns.ratios(mine, plain, "cpu") == [pytest.approx(2.5), pytest.approx(0.5)]
 
 
 # The report
