@@ -63,23 +63,20 @@ def _machine(record: dict[str, Any]) -> list[str]:
     lines = [
         f"{hardware['device_name']}, {hardware['threads']} thread(s), {record['precision']}, batch {record['batch']}. "
         "Images per second of the bare loop (forward, backward, step on batches that are ready on the device), and "
-        f"the others over it, paired: mean ± standard deviation of {record['repetitions']} alternating repetitions by "
-        "the clock, and in brackets by CPU seconds of the process that trains, which other programs on the machine "
-        "disturb less. *Limit*: FLOPs of the fastest bare repetition over those of a large matrix product "
+        f"the others over it: mean ± standard deviation of {record['repetitions']} repetitions by the clock, and in "
+        "brackets by CPU seconds of the process that trains. On a CPU a fit and the bare loop take a step each in "
+        "turn, ends of epochs counted for the fit, so that what else the machine does slows both alike; the "
+        "DataLoader, whose workers go on meanwhile, and all on a GPU, run before or after the bare loop. *Limit*: "
+        "FLOPs of the fastest bare repetition over those of a large matrix product "
         f"({record['limit_flops'] / 1e9:,.0f} GFLOP/s).",
         "",
     ]
     names = [*dict.fromkeys(name for case in record["cases"] for name in case["images_per_second"] if name != "bare")]
     body = []
     for case in record["cases"]:
-        speeds, by_cpu = case["images_per_second"], case["images_per_cpu_second"]
-        bare = speeds["bare"]
+        over, by_cpu, bare = case["over_bare"], case["over_bare_by_cpu"], case["images_per_second"]["bare"]
         share = max(bare) * case["flops_per_image"] / record["limit_flops"]
-        shown = [f"{_ratio(speeds, name)} ({_ratio(by_cpu, name)})" if name in speeds else "–" for name in names]
+        shown = [f"{spread(over[n], 1.0, 2)} ({spread(by_cpu[n], 1.0, 2)})" if n in over else "–" for n in names]
         title = f"{case['network']}, {case['shape']}"
         body.append([title, spread(bare, 1.0, 0), f"{100 * share:.0f} %", *shown])
     return [*lines, *grid(["network, shape", "bare, images/s", "limit", *names], body), ""]
-
-
-def _ratio(speeds: dict[str, list[float]], name: str) -> str:
-    return spread([mine / its for mine, its in zip(speeds[name], speeds["bare"], strict=True)], 1.0, 2)

@@ -22,7 +22,7 @@ from benchmarks.science import records
 from benchmarks.science.cost import CLASSES, images
 from selfdistill import networks, train
 from selfdistill._core.errors import SettingError
-from selfdistill._core.events import EpochDone, Event
+from selfdistill._core.events import BatchDone, EpochDone, Event
 from selfdistill._core.files import write_json
 from selfdistill._core.record import environment
 from selfdistill.data import LabelledData
@@ -41,7 +41,7 @@ _MOST = 60_000  # images: enough for a GPU
 _WORKERS = min(os.cpu_count() or 1, 8)
 
 Clocks = tuple[float, float]  # seconds by the clock, and of the CPU
-Block = Callable[[], Clocks]
+Block = Callable[[], tuple[Clocks, Clocks | None]]  # images per second, and of the bare loop where it ran in turn
 
 
 def now() -> Clocks:
@@ -79,7 +79,11 @@ class Bare:
     def epoch(self) -> None:
         """Step over all batches, in order."""
         for start in range(0, len(self.labels), BATCH):
-            self.step(self.inputs[start : start + BATCH], self.labels[start : start + BATCH])
+            self.ready(start)
+
+    def ready(self, start: int) -> None:
+        """Step on a batch that lies ready."""
+        self.step(self.inputs[start : start + BATCH], self.labels[start : start + BATCH])
 
     def sync(self) -> None:
         """Wait for the device."""
@@ -118,6 +122,62 @@ class Loaded(Bare):
             self.step(inputs.to(device, non_blocking=True), labels.to(device, non_blocking=True))
 
 
+class Turns:
+    """Listens to a fit, and takes a bare step after each of its steps: what else the machine does slows both alike.
+
+    Attributes:
+        fit: Seconds in the fit by both clocks, from the end of its first epoch to the end of its last.
+        bare: Seconds in bare steps by both clocks, over the same time.
+        images: Images of each.
+    """
+
+    def __init__(self, bare: Bare) -> None:
+        self.fit, self.bare, self.images = [0.0, 0.0], [0.0, 0.0], 0
+        self._loop = bare
+        self._since: Clocks | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Take the time since the last event for the fit's, then a bare step after a step."""
+        if not isinstance(event, BatchDone | EpochDone):
+            return
+        begun = now()
+        if self._since is not None:
+            _add(self.fit, self._since, begun)
+        if isinstance(event, BatchDone):
+            self._loop.ready((event.step - 1) * BATCH)
+            if self._since is not None:
+                _add(self.bare, begun, now())
+                self.images += event.examples
+        if self._since is not None or isinstance(event, EpochDone):
+            self._since = now()
+
+    def rates(self) -> tuple[Clocks, Clocks]:
+        """Images per second of the fit and of the bare loop, by both clocks."""
+        fit, bare = ((self.images / spent[0], self.images / max(spent[1], 1e-9)) for spent in (self.fit, self.bare))
+        return fit, bare
+
+
+def _add(spent: list[float], begun: Clocks, ended: Clocks) -> None:
+    for i in range(2):
+        spent[i] += ended[i] - begun[i]
+
+
+def in_turn(part: LabelledData, settings: Settings, bare: Bare) -> tuple[Clocks, Clocks]:
+    """Images per second of a fit and of the bare loop, a step of each in turn.
+
+    Args:
+        part: Training data.
+        settings: Resolved settings of `_EPOCHS` epochs.
+        bare: The loop to compare with.
+
+    Returns:
+        Of the fit, of the loop; by both clocks.
+    """
+    turns = Turns(bare)
+    train.fit(part, settings, tell=turns)
+    return turns.rates()
+
+
 def fit_block(part: LabelledData, settings: Settings) -> Clocks:
     """Images per second of a fit: whole epochs, their ends included, without the first.
 
@@ -146,16 +206,23 @@ def runners(part: LabelledData, network: str, device: str) -> dict[str, Block]:
         return asked.resolve(len(part), device)
 
     plain = settings("cross-entropy", "none")
-    loaded = Loaded(part, plain)
+    bare, loaded = Bare(part, plain), Loaded(part, plain)
     loaded.epoch()  # starts the workers
-    found = {
-        "bare": Bare(part, plain).block,
-        "fit, cross-entropy": lambda: fit_block(part, plain),
-        "fit, default": lambda: fit_block(part, settings("selfdistill", "none")),
-        f"DataLoader, {_WORKERS} workers": loaded.block,
+
+    def fit(method: str, augment: str) -> Block:
+        chosen = settings(method, augment)
+        if device.startswith("cuda"):  # steps overlap there: whole epochs, and the bare loop before or after
+            return lambda: (fit_block(part, chosen), None)
+        return lambda: in_turn(part, chosen, bare)
+
+    found: dict[str, Block] = {
+        "bare": lambda: (bare.block(), None),
+        "fit, cross-entropy": fit("cross-entropy", "none"),
+        "fit, default": fit("selfdistill", "none"),
+        f"DataLoader, {_WORKERS} workers": lambda: (loaded.block(), None),
     }
     if part.inputs.shape[1] == 3:  # grey images are not augmented by themselves
-        found["fit, default, augmented"] = lambda: fit_block(part, settings("selfdistill", "auto"))
+        found["fit, default, augmented"] = fit("selfdistill", "auto")
     return found
 
 
@@ -180,12 +247,14 @@ def measure(network: str, shape: tuple[int, ...], device: str, repetitions: int,
     part = images(shape, BATCH * int(min(max(steps, _LEAST), _MOST // BATCH)))
     timed = runners(part, network, device)
     speeds: dict[str, list[Clocks]] = {name: [] for name in timed}
+    beside: dict[str, list[Clocks]] = {name: [] for name in timed}  # the bare loop, in turn with it or in its round
     for number in range(repetitions + 1):
         names = [*timed]
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            speed = timed[name]()
-            if number:  # the first round warms up
-                speeds[name].append(speed)
+        taken = {name: timed[name]() for name in names[number % len(names) :] + names[: number % len(names)]}
+        for name, (speed, its) in taken.items() if number else ():  # the first round warms up
+            speeds[name].append(speed)
+            beside[name].append(its or taken["bare"][0])
+    pairs = {name: [*zip(speeds[name], beside[name], strict=True)] for name in timed}
     return {
         "network": network,
         "shape": " x ".join(map(str, shape)),
@@ -193,6 +262,8 @@ def measure(network: str, shape: tuple[int, ...], device: str, repetitions: int,
         "flops_per_image": flops_per_image(trial),
         "images_per_second": {name: [wall for wall, _ in found] for name, found in speeds.items()},
         "images_per_cpu_second": {name: [cpu for _, cpu in found] for name, found in speeds.items()},
+        "over_bare": {name: [mine[0] / its[0] for mine, its in found] for name, found in pairs.items()},
+        "over_bare_by_cpu": {name: [mine[1] / its[1] for mine, its in found] for name, found in pairs.items()},
     }
 
 

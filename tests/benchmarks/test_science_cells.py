@@ -153,6 +153,24 @@ def test_a_fit_is_timed_between_the_ends_of_epochs(monkeypatch):
     assert throughput.fit_block(part, settings) == (512 / 4, 512 / 1)
 
 
+def test_a_fit_and_the_bare_loop_take_turns(monkeypatch):
+    part = cost.images((1, 28, 28), 256)
+    settings = Settings(method="cross-entropy", network="mlp:16", epochs=3, batch_size=128, lr=1e-3).resolve(256, "cpu")
+    bare = throughput.Bare(part, settings)
+    hours = [0.0]  # the clock moves by one second in each bare step, by a tenth in each look at it
+    monkeypatch.setattr(bare, "step", lambda x, y: hours.__setitem__(0, hours[0] + 1.0))
+
+    def look():
+        hours[0] += 0.1
+        return hours[0], 2 * hours[0]
+
+    monkeypatch.setattr(throughput, "now", look)
+    fit, loop = throughput.in_turn(part, settings, bare)
+    # Two epochs of two steps and an end each: six stretches of the fit, four bare steps.
+    assert fit == pytest.approx((512 / 0.6, 512 / 1.2))
+    assert loop == pytest.approx((512 / 4.4, 512 / 8.8))
+
+
 def test_the_bare_loop_takes_the_steps_it_is_timed_for(monkeypatch):
     bare = throughput.Bare(cost.images((1, 28, 28), 256), Settings(network="mlp:16", device="cpu", precision="fp32"))
     steps = []
@@ -169,7 +187,7 @@ def test_costs_and_speeds_are_told_relative_to_the_plain_ones(tmp_path):
     write_json(tmp_path / "cost.json", {"schema": 1, "epochs": 40, "methods": names, "cases": [case]})
     speeds = {"bare": [100.0, 200.0], "fit": [90.0, 200.0]}
     timed = {"network": "mlp", "shape": "1 x 2", "flops_per_image": 1e6, "images_per_second": speeds}
-    timed["images_per_cpu_second"] = {"bare": [100.0, 100.0], "fit": [99.0, 99.0]}
+    timed |= {"over_bare": {"fit": [0.9, 1.0]}, "over_bare_by_cpu": {"fit": [0.99, 0.99]}}
     speed = {"schema": 1, "device": "cpu", "precision": "fp32", "batch": 128, "repetitions": 2, "limit_flops": 4e8}
     hardware = {"device_name": "one", "threads": 1}
     write_json(tmp_path / "throughput-cpu.json", speed | {"hardware": hardware, "cases": [timed]})
