@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfdistill._core.errors import SettingError
-from selfdistill.data import TensorLoader, eval_batches
+from selfdistill.data import TensorLoader, _loader, eval_batches
 
 
 def make(n, batch_size, rank=0, world=1, **more):
@@ -54,6 +54,30 @@ def test_leftovers_smaller_than_two_per_process_are_merged(n, batch_size, world)
     if len(totals) > 1 and batch_size >= 2 * world:
         assert totals[-1] >= 2 * world
     assert totals[-1] < batch_size + 2 * world or len(totals) == 1
+
+
+@given(n=st.integers(1, 70), batch_size=st.integers(1, 16), steps=st.integers(0, 5), start=st.integers(0, 6))
+@settings(max_examples=100, deadline=None)
+def test_rows_gathered_for_many_steps_at_once_are_those_of_each(n, batch_size, steps, start):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_loader, "_TOGETHER", steps * 4 * batch_size)  # rows of 4 bytes
+        for world in (1, 2):
+            loader = make(n, batch_size, 0, world)
+            batches = list(loader.epoch(1, start))
+            assert len(batches) == max(len(loader) - start, 0)
+            for batch in batches:
+                assert torch.equal(batch.inputs, loader.inputs[batch.index])
+                assert torch.equal(batch.labels, loader.labels[batch.index])
+
+
+def test_the_rows_gathered_at_once_stay_within_a_mebibyte_but_for_a_step_that_is_larger(monkeypatch):
+    sizes = []
+    gather = torch.Tensor.index_select
+    monkeypatch.setattr(torch.Tensor, "index_select", lambda x, d, i: sizes.append(len(i)) or gather(x, d, i))
+    for width, largest in ((2**10, 2**20 // 2**12), (2**20, 16)):
+        sizes.clear()
+        list(TensorLoader(torch.empty(1, width).expand(400, width), torch.zeros(400).long(), 16, seed=0).epoch(0))
+        assert max(sizes) == largest
 
 
 def test_a_single_leftover_joins_the_batch_before_it():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfdistill import data, networks, train
+from selfdistill import data, losses, networks, train
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import BatchDone, EpochDone, RunStarted
 from selfdistill._core.rng import torch_generator
@@ -68,6 +68,15 @@ def test_equals_a_plain_loop(blobs, method):
     for a, b in zip(fitted.model.parameters(), net.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(fitted.targets.refined(), refined, rtol=1e-4, atol=1e-5)
+
+
+def test_given_labels_are_matched_as_their_one_hot_rows_would_be(blobs):
+    plain = train.METHODS["cross-entropy"]
+    by_rows = replace(plain, loss=lambda logits, rows: losses.cross_entropy(logits, rows))
+    a, b = (train.fit(blobs, settings(method="cross-entropy"), method=method) for method in (plain, by_rows))
+    assert a.model.state_dict().keys() == b.model.state_dict().keys()
+    assert all(torch.equal(x, y) for x, y in zip(a.model.parameters(), b.model.parameters(), strict=True))
+    assert [c["loss"] for c in a.curves] == [c["loss"] for c in b.curves]
 
 
 def test_the_global_random_state_is_left_alone_and_runs_repeat(blobs):

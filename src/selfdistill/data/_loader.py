@@ -14,6 +14,8 @@ from selfdistill.data._batch import Batch
 
 __all__ = ["TensorLoader", "eval_batches"]
 
+_TOGETHER = 2**20  # bytes of inputs
+
 
 def eval_batches(
     inputs: Tensor, labels: Tensor | None = None, batch_size: int = 1024, *, device: torch.device | str | None = None
@@ -136,18 +138,36 @@ class TensorLoader:
         )
         order = order.to(device) if self.only is None else self.only[order.to(device)]
         cuts = self._cuts()
-        for first, last in list(pairwise(cuts))[start:]:
-            whole = order[first:last]
-            index, weight = whole[self.rank :: self.world], None
-            if len(whole) % self.world:
-                size = -(-len(whole) // self.world)
-                short = size - len(index)
-                weight = torch.ones(size, device=device)
-                weight[size - short :] = 0.0
-                index = torch.cat([index, whole[:1].expand(short)])
+        steps = list(pairwise(cuts))[start:]
+        together = self._together()
+        for some in (steps[i : i + together] for i in range(0, len(steps), together)):
+            parts = [self._share(order[first:last]) for first, last in some]
+            index = parts[0][0] if len(parts) == 1 else torch.cat([part for part, _ in parts])
             # Half the time of self.inputs[index], and the rows are scattered over memory
             inputs, labels = self.inputs.index_select(0, index), self.labels.index_select(0, index)
-            yield Batch(inputs, index, labels, weight, last - first)
+            sizes = [len(part) for part, _ in parts]
+            for (part, weight), (first, last), x, y in zip(
+                parts, some, torch.split(inputs, sizes), torch.split(labels, sizes), strict=True
+            ):
+                yield Batch(x, part, y, weight, last - first)
+
+    def _together(self) -> int:
+        """Steps whose rows are gathered at once: each gathering costs its call."""
+        row = self.inputs[0].numel() * self.inputs.element_size()
+        return max(_TOGETHER * self.world // max(row * self.batch_size, 1), 1)
+
+    def _share(self, whole: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Cut this process's part out of a batch's positions, and weigh what pads it."""
+        if self.world == 1:
+            return whole, None
+        index, weight = whole[self.rank :: self.world], None
+        if len(whole) % self.world:
+            size = -(-len(whole) // self.world)
+            short = size - len(index)
+            weight = torch.ones(size, device=whole.device)
+            weight[size - short :] = 0.0
+            index = torch.cat([index, whole[:1].expand(short)])
+        return index, weight
 
     def eval_batches(self, batch_size: int | None = None) -> Iterator[Batch]:
         """Yield the whole set in order, unshuffled and not split over processes.

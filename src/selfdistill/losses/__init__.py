@@ -1,10 +1,11 @@
 """Per-sample losses: logits against a distribution, one value per example, no state, in log space.
 
-All take logits ``[b, K]`` and a target distribution ``[b, K]`` and return ``[b]``; they stay finite at logits of 1e4.
+All take logits ``[b, K]`` and a target distribution ``[b, K]``, or what stands for one, and return ``[b]``; they stay
+finite at logits of 1e4.
 """
 
 from selfdistill.losses._anchored import anchored_cross_entropy
-from selfdistill.losses._cross_entropy import cross_entropy, kl_divergence
+from selfdistill.losses._cross_entropy import cross_entropy, kl_divergence, label_cross_entropy
 from selfdistill.losses._furlanello2018mixing import mixed_cross_entropy
 from selfdistill.losses._han2018coteaching import co_teaching
 from selfdistill.losses._hinton2015distilling import Softened, distillation
@@ -36,6 +37,7 @@ __all__ = [
     "generalized_cross_entropy",
     "joint_optimization",
     "kl_divergence",
+    "label_cross_entropy",
     "mixed_cross_entropy",
     "pair_cross_entropy",
     "shifted_cross_entropy",

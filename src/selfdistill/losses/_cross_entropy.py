@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn import functional
 
 from selfdistill.losses._precision import at_least_single
 
-__all__ = ["cross_entropy", "kl_divergence"]
+__all__ = ["cross_entropy", "kl_divergence", "label_cross_entropy"]
 
 
 def cross_entropy(logits: Float[Tensor, "b k"], target: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
@@ -29,6 +30,25 @@ def cross_entropy(logits: Float[Tensor, "b k"], target: Float[Tensor, "b k"]) ->
     """
     log_p = at_least_single(logits).log_softmax(-1)
     return -(target * log_p).sum(-1)
+
+
+def label_cross_entropy(logits: Float[Tensor, "b k"], labels: Int64[Tensor, " b"]) -> Float[Tensor, " b"]:
+    r"""Cross-entropy to one label each: what `cross_entropy` gives for one-hot rows, bit for bit, in fewer kernels.
+
+    .. math:: -\log \mathrm{softmax}(z)_y
+
+    Args:
+        logits: Network outputs z, ``[b, K]``.
+        labels: Classes y in [0, K).
+
+    Returns:
+        One value per example, in nats.
+
+    Example:
+        >>> label_cross_entropy(torch.zeros(1, 4), torch.tensor([0])).exp().round().item()
+        4.0
+    """
+    return functional.cross_entropy(at_least_single(logits), labels, reduction="none")
 
 
 def kl_divergence(logits: Float[Tensor, "b k"], target: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:

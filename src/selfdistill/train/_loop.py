@@ -97,7 +97,7 @@ def train(
             schedule.step()
             optimizer.zero_grad()
             targets.write(batch.index, _predicted(logits))
-            position.loss += loss.detach() * batch.total
+            position.loss.add_(loss.detach(), alpha=batch.total)
             position.step += 1
             position.seconds = time.perf_counter() - begun
             tell(BatchDone(epoch, position.step, batch.total))
