@@ -104,6 +104,8 @@ def test_the_report_says_what_a_hand_computes(science, tmp_path):
     )
     assert "15 of 30 cells are measured" in "\n".join(lines)
     assert report.lost([trial], store)[2] == "- trial, symmetric-40: to memory (last)"
+    said = report.lost([trial], store)[-2]
+    assert said.endswith("and 1 of the 3 with methods that take less than 1.5 times as long as cross-entropy.")
     drawn = sorted(path.name for path in (tmp_path / "pictures").iterdir())
     assert drawn == ["science-trial.png", "science-trial.svg"]
 
@@ -139,6 +141,21 @@ def test_the_short_table_names_the_best_rival(science, tmp_path, monkeypatch):
         "| digits, symmetric-40 | **90.1 ± 0.0** | 60.1 ± 0.0 | 80.1 ± 0.0 | 85.1 ± 0.0 (memory) | "
         "70.1 ± 0.0 (memory) | 2 / 0 / 0 |"
     )
+
+
+def test_what_a_dear_rival_costs_stands_beside_its_name(science, tmp_path, monkeypatch):
+    trial, store = science.write_suite(tmp_path), tmp_path / "r"
+    for row, test in (("selfdistill", 0.5), ("cross-entropy", 0.4), ("memory", 0.7)):
+        for seed in trial.seeds:
+            made = science.record(trial, row, seed, [test + seed / 1e5])
+            made["cost"] |= {"plain_cpu_seconds": 1.0, "cpu_seconds": 6.1 if row == "memory" else 1.0}
+            made["cost"]["evaluation_cpu_seconds"] = 0.0
+            records.write("trial", made, store)
+    monkeypatch.setattr(report, "read_suite", lambda name: trial)
+    assert "(memory, 6.1 ×)" in report.short_table(["trial"], store)
+    found = report.lost([trial], store)
+    assert found[2] == "- trial, symmetric-40: to memory, which takes 6.1 times as long as cross-entropy"
+    assert found[4].startswith("1 of the 2 comparisons made so far, and none of the 1 with methods that take")
 
 
 def test_a_report_without_records_says_how_to_get_them(tmp_path):
