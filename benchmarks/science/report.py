@@ -132,7 +132,7 @@ def summary(suite: Suite, groups: dict[Key, Rows]) -> list[str]:
 
 def lost(suites: Sequence[Suite], store: Path) -> list[str]:
     """Name every row that the default loses, and what the winner costs where that is more."""
-    tested, lost, cheap = 0, [], {True: 0, False: 0}
+    tested, named, cheap = 0, [], {True: 0, False: 0}
     for suite in suites:
         for key, rows in group(suite, store).items():
             by_word = outcome(suite, rows) if DEFAULT in rows else {}
@@ -143,16 +143,16 @@ def lost(suites: Sequence[Suite], store: Path) -> list[str]:
                     cheap[word == "loss"] += not cost
                     if word == "loss":
                         text = f", which takes {cost} times as long as cross-entropy" if cost else ""
-                        lost.append(f"- {suite.name}, {condition(suite, key)}: to {name}{text}")
+                        named.append(f"- {suite.name}, {condition(suite, key)}: to {name}{text}")
     said = (
-        f"{len(lost) or 'None'} of the {tested} comparisons made so far, and {cheap[True] or 'none'} of the "
+        f"{len(named) or 'None'} of the {tested} comparisons made so far, and {cheap[True] or 'none'} of the "
         f"{sum(cheap.values())} with methods that take less than {_DEAR} times as long as cross-entropy."
     )
     return [
         "## Rows that the default loses",
         "",
-        *lost,
-        *[""] * bool(lost),
+        *named,
+        *[""] * bool(named),
         said if tested else "Nothing is tested yet.",
         "",
     ]
