@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from selfdistill._core.errors import SettingError
 from selfdistill.networks import ShakeShake, shake
-from selfdistill.networks._gastaldi2017shake import ShakeBlock
+from selfdistill.networks._gastaldi2017shake import ShakeBlock, ShiftShortcut
 
 
 class NaiveShake(torch.autograd.Function):
@@ -92,3 +92,18 @@ def test_shifted_path_sees_the_neighbour() -> None:
 def test_impossible_sizes(depth: int, width: int, message: str) -> None:
     with pytest.raises(SettingError, match=message):
         ShakeShake(3, depth, width, 10)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_the_shortcut_is_that_of_strided_convolutions_without_one(stride: int) -> None:
+    """A strided 1x1 convolution of few channels writes past its memory in oneDNN on AVX2 alone (its issue 6035)."""
+    torch.manual_seed(0)
+    shortcut, x = ShiftShortcut(4, 6, stride).eval(), torch.randn(2, 4, 7, 9)
+    assert [m.stride for m in shortcut.modules() if isinstance(m, torch.nn.Conv2d)] == [(1, 1), (1, 1)]
+    seen = torch.zeros_like(x)
+    seen[..., 1:, 1:] = x[..., :-1, :-1]  # shifted down and right by one pixel
+    halves = [
+        torch.nn.functional.conv2d(image.relu(), conv.weight, stride=stride)
+        for image, conv in ((x, shortcut.straight), (seen, shortcut.shifted))
+    ]
+    torch.testing.assert_close(shortcut(x), shortcut.bn(torch.cat(halves, 1)))
