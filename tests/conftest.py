@@ -10,7 +10,8 @@ import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-# No deadlines: seconds say more of a busy machine than of the code. CI tries the same examples each time, a desk new ones.
+# No deadlines: seconds say more of a busy machine than of the code. CI tries the same examples each time, a desk tries
+# new ones.
 settings.register_profile("desk", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
