@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -75,15 +77,13 @@ def test_held_out_examples_are_never_trained_on_and_still_get_a_refined_label():
     seen = torch.zeros(len(part), dtype=torch.bool)
     settings = train.Settings(method="early-stopping", network="mlp:8", epochs=2).resolve(len(part), "cpu")
 
-    targets = train.METHODS["early-stopping"].build(train.Context(part.labels, 3, 2, 10))
-    read = targets.read
+    method = train.METHODS["early-stopping"]
 
-    def watched(index, logits=None):
-        seen[index] = True
-        return read(index, logits)
+    def watched(forward, batch, view, targets, loss):
+        seen[batch.index] = True
+        return method.objective(forward, batch, view, targets, loss)
 
-    targets.read = watched
-    fitted = train.fit(part, settings, targets=targets)
+    fitted = train.fit(part, settings, method=replace(method, objective=watched))
     _, held = held_out(part.labels, 0.1, settings.seed)
     assert not seen[held].any()
     assert seen.sum() == len(part) - len(held)
