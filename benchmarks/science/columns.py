@@ -128,14 +128,12 @@ def ratios(records: Sequence[Record], plain: Sequence[Record], what: str) -> lis
     base = {record["cell"]["seed"]: record for record in plain}
     found = []
     for record in records:
-        here = record["cost"].get(f"plain_{what}_seconds")
-        if here:
-            found.append((cost(record, what) or 0.0) / here)
+        if record["diverged"]:
             continue
-        other = base.get(record["cell"]["seed"])
-        if other is None or record["diverged"] or other["diverged"] or _machine(record) != _machine(other):
-            continue
-        mine, its = cost(record, what), cost(other, what)
+        its, other = record["cost"].get(f"plain_{what}_seconds"), base.get(record["cell"]["seed"])
+        if not its and other is not None and not other["diverged"] and _machine(record) == _machine(other):
+            its = cost(other, what)
+        mine = cost(record, what)
         if mine is not None and its:
             found.append(mine / its)
     return found

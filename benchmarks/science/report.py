@@ -133,28 +133,27 @@ def summary(suite: Suite, groups: dict[Key, Rows]) -> list[str]:
 
 def lost(suites: Sequence[Suite], store: Path) -> list[str]:
     """Name every row that the default loses, and what the winner costs where that is more."""
-    tested, named, cheap = 0, [], {True: 0, False: 0}
-    for suite in suites:
-        for key, rows in group(suite, store).items():
-            by_word = outcome(suite, rows) if DEFAULT in rows else {}
-            for word in ("win", "tie", "loss"):
-                for name in by_word.get(word, []):
-                    tested += 1
-                    cost = price(rows, name)
-                    cheap[word == "loss"] += not cost
-                    if word == "loss":
-                        text = f", which takes {cost} times as long as cross-entropy" if cost else ""
-                        named.append(f"- {suite.name}, {condition(suite, key)}: to {name}{text}")
-    said = (
-        f"{len(named) or 'None'} of the {tested} comparisons made so far, and {cheap[True] or 'none'} of the "
-        f"{sum(cheap.values())} with methods that take less than {_DEAR} times as long as cross-entropy."
-    )
+    compared = [
+        (word, price(rows, name), f"- {suite.name}, {condition(suite, key)}: to {name}")
+        for suite in suites
+        for key, rows in group(suite, store).items()
+        if DEFAULT in rows
+        for word, names in outcome(suite, rows).items()
+        if word in {"win", "tie", "loss"}
+        for name in names
+    ]
+    lines = ["## Rows that the default loses", ""]
+    if not compared:
+        return [*lines, "Nothing is tested yet.", ""]
+    losses = [(cost, text) for word, cost, text in compared if word == "loss"]
+    lines += [text + (f", which takes {cost} times as long as cross-entropy" if cost else "") for cost, text in losses]
+    lines += [""] if losses else []
+    cheap = [word for word, cost, _ in compared if not cost]
+    some = cheap.count("loss") or "none"
+    said = f"{len(losses) or 'None'} of the {len(compared)} comparisons made so far, and {some}"
     return [
-        "## Rows that the default loses",
-        "",
-        *named,
-        *[""] * bool(named),
-        said if tested else "Nothing is tested yet.",
+        *lines,
+        f"{said} of the {len(cheap)} with methods that take less than {_DEAR} times as long as cross-entropy.",
         "",
     ]
 
