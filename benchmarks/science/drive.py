@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.science import records
-from benchmarks.science.cell import ROOT, in_own_process
+from benchmarks.science.cell import ROOT, commit, in_own_process
 from benchmarks.science.data_sets import missing
 from benchmarks.science.suite import Cell, Suite, check_methods, file_name, nearest
 from selfdistill import train
@@ -106,6 +106,7 @@ def run(
             failed.append(f"{file_name(cell)}: {record['failed']}")
             _say(f"failed: {failed[-1]}")
             continue
+        record["commit"] = record.get("commit") or commit()  # code that travels leaves its git behind
         records.write(suite.name, record, store)
         written += 1
         _say(f"{written}/{len(todo)} {_line(record)}")
