@@ -63,20 +63,19 @@ def _machine(record: dict[str, Any]) -> list[str]:
     lines = [
         f"{hardware['device_name']}, {hardware['threads']} thread(s), {record['precision']}, batch {record['batch']}. "
         "Images per second of the bare loop (forward, backward, step on batches that are ready on the device), and "
-        f"the others over it: mean ± standard deviation of {record['repetitions']} repetitions by the clock, and in "
-        "brackets by CPU seconds of the process that trains. On a CPU a fit and the bare loop take a step each in "
+        "the others over it: mean ± standard deviation of all repetitions by the clock, and in brackets by CPU "
+        "seconds of the process that trains. On a CPU a fit and the bare loop take a step each in "
         "turn, ends of epochs counted for the fit, so that what else the machine does slows both alike; the "
         "DataLoader, whose workers go on meanwhile, and all on a GPU, run before or after the bare loop. *Limit*: "
-        "FLOPs of the fastest bare repetition over those of a large matrix product "
-        f"({record['limit_flops'] / 1e9:,.0f} GFLOP/s).",
+        "FLOPs of the fastest bare repetition over those of a large matrix product.",
         "",
     ]
     names = [*dict.fromkeys(name for case in record["cases"] for name in case["images_per_second"] if name != "bare")]
     body = []
     for case in record["cases"]:
         over, by_cpu, bare = case["over_bare"], case["over_bare_by_cpu"], case["images_per_second"]["bare"]
-        share = max(bare) * case["flops_per_image"] / record["limit_flops"]
-        shown = [f"{spread(over[n], 1.0, 2)} ({spread(by_cpu[n], 1.0, 2)})" if n in over else "–" for n in names]
+        share = max(bare) * case["flops_per_image"] / case["limit_flops"]
+        shown = [f"{spread(over[n], 1.0, 3)} ({spread(by_cpu[n], 1.0, 3)})" if n in over else "–" for n in names]
         title = f"{case['network']}, {case['shape']}"
-        body.append([title, spread(bare, 1.0, 0), f"{100 * share:.0f} %", *shown])
-    return [*lines, *grid(["network, shape", "bare, images/s", "limit", *names], body), ""]
+        body.append([title, f"{case['images']:,}", spread(bare, 1.0, 0), f"{100 * share:.0f} %", *shown])
+    return [*lines, *grid(["network, shape", "images an epoch", "bare, images/s", "limit", *names], body), ""]

@@ -257,9 +257,10 @@ def measure(network: str, shape: tuple[int, ...], device: str, repetitions: int,
     pairs = {name: [*zip(speeds[name], beside[name], strict=True)] for name in timed}
     return {
         "network": network,
-        "shape": " x ".join(map(str, shape)),
+        "shape": _words(shape),
         "images": len(part),
         "flops_per_image": flops_per_image(trial),
+        "limit_flops": limit(device),
         "images_per_second": {name: [wall for wall, _ in found] for name, found in speeds.items()},
         "images_per_cpu_second": {name: [cpu for _, cpu in found] for name, found in speeds.items()},
         "over_bare": {name: [mine[0] / its[0] for mine, its in found] for name, found in pairs.items()},
@@ -296,7 +297,8 @@ def run(
     """Measure, and write the record.
 
     Args:
-        names: Networks as `CASES` specifies them; all by default.
+        names: Networks as `CASES` specifies them; all by default. What a record of the same software on the same
+            hardware says of the others is kept.
         device: Torch device.
         repetitions: Measurements of each.
         seconds: About how long one takes.
@@ -314,24 +316,45 @@ def run(
             raise SettingError(f"network {name!r} is not timed here", "Choose of mlp:512,512, cnn and resnet20.")
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
-    cases = []
-    for title, (network, shape) in CASES.items():
-        if names and network not in names:
-            continue
-        cases.append(measure(network, shape, device, repetitions, seconds))
-        means = {key: f"{sum(v) / len(v):,.0f}" for key, v in cases[-1]["images_per_second"].items()}
-        print(title, means, file=sys.stderr, flush=True)
     path = store / f"throughput-{device.partition(':')[0]}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     record = {
         "schema": records.SCHEMA,
         "device": device,
         "precision": "bf16" if device.startswith("cuda") else "fp32",
         "batch": BATCH,
-        "repetitions": repetitions,
         "workers": _WORKERS,
-        "limit_flops": limit(device),
-        "cases": cases,
+        **environment(device),
     }
-    write_json(path, record | environment(device))
+    before = kept(path, record)
+    cases = []
+    for title, (network, shape) in CASES.items():
+        if names and network not in names:
+            cases += [case for case in before if (case["network"], case["shape"]) == (network, _words(shape))]
+            continue
+        cases.append(measure(network, shape, device, repetitions, seconds))
+        means = {key: f"{sum(v) / len(v):,.0f}" for key, v in cases[-1]["images_per_second"].items()}
+        print(title, means, file=sys.stderr, flush=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, record | {"cases": cases})
     return path
+
+
+def kept(path: Path, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Find what may stay beside new measurements: the cases of a record that differs in nothing but its date.
+
+    Args:
+        path: Of a record that may be there.
+        record: The new one, without cases.
+
+    Returns:
+        Cases.
+    """
+    if not path.exists():
+        return []
+    before = records.read_file(path)
+    same = all(before.get(key) == value for key, value in record.items() if key != "created")
+    return list(before["cases"]) if same else []
+
+
+def _words(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from benchmarks.science import (
@@ -179,6 +181,25 @@ def test_the_bare_loop_takes_the_steps_it_is_timed_for(monkeypatch):
     assert steps == [128] * 5  # one to warm up, two epochs of two
 
 
+def test_networks_that_are_not_timed_anew_keep_their_times_on_the_same_machine(tmp_path, monkeypatch):
+    def measure(network, shape, device, repetitions, seconds):
+        shown = " x ".join(map(str, shape))
+        return {"network": network, "shape": shown, "images_per_second": {"bare": [seconds]}}
+
+    monkeypatch.setattr(throughput, "measure", measure)
+
+    def times(names, seconds):
+        path = throughput.run(names, "cpu", 1, seconds, tmp_path)
+        return [case["images_per_second"]["bare"][0] for case in json.loads(path.read_text())["cases"]], path
+
+    assert times(None, 1.0)[0] == [1.0] * 4
+    found, path = times(["cnn"], 2.0)
+    assert found == [1.0, 2.0, 2.0, 1.0]
+    record = json.loads(path.read_text())
+    write_json(path, record | {"versions": record["versions"] | {"torch": "0.1"}})
+    assert times(["cnn"], 3.0)[0] == [3.0, 3.0]
+
+
 def test_costs_and_speeds_are_told_relative_to_the_plain_ones(tmp_path):
     one = {"flops": 100, "flops_per_image": 2e6, "sample_bytes": 4000, "examples": 10, "classes": 10}
     methods = {"cross-entropy": one, "sce": one | {"flops": 150, "sample_bytes": 8000}}
@@ -186,12 +207,13 @@ def test_costs_and_speeds_are_told_relative_to_the_plain_ones(tmp_path):
     names = ["cross-entropy", "sce"]
     write_json(tmp_path / "cost.json", {"schema": 1, "epochs": 40, "methods": names, "cases": [case]})
     speeds = {"bare": [100.0, 200.0], "fit": [90.0, 200.0]}
-    timed = {"network": "mlp", "shape": "1 x 2", "flops_per_image": 1e6, "images_per_second": speeds}
+    timed = {"network": "mlp", "shape": "1 x 2", "images": 1000, "flops_per_image": 1e6}
+    timed |= {"images_per_second": speeds, "limit_flops": 4e8}
     timed |= {"over_bare": {"fit": [0.9, 1.0]}, "over_bare_by_cpu": {"fit": [0.99, 0.99]}}
-    speed = {"schema": 1, "device": "cpu", "precision": "fp32", "batch": 128, "repetitions": 2, "limit_flops": 4e8}
+    speed = {"schema": 1, "device": "cpu", "precision": "fp32", "batch": 128}
     hardware = {"device_name": "one", "threads": 1}
     write_json(tmp_path / "throughput-cpu.json", speed | {"hardware": hardware, "cases": [timed]})
     lines = report_costs.section(tmp_path)
     assert "| sce | 1.50 | 1.00 | 80.0 |" in lines
-    assert "| mlp, 1 x 2 | 150 ± 71 | 50 % | 0.95 ± 0.07 (0.99 ± 0.00) |" in lines
+    assert "| mlp, 1 x 2 | 1,000 | 150 ± 71 | 50 % | 0.950 ± 0.071 (0.990 ± 0.000) |" in lines
     assert any("On a GPU: not measured" in line for line in lines)

@@ -85,7 +85,7 @@ class LearningDynamics(nn.Module):
         self.forgotten += (self.learned & ~now & written).int()
         self.learned.copy_(torch.where(written, now, self.learned))
         own = mean.gather(1, self.labels[:, None])[:, 0].clamp(min=_FLOOR).log()
-        other = mean.scatter(1, self.labels[:, None], 0.0).max(1).values.clamp(min=_FLOOR).log()
+        other = mean.scatter(1, self.labels[:, None], 0.0).amax(1).clamp(min=_FLOOR).log()
         self.given_total += own * written
         self.margin_total += (own - other) * written
         self.seen += written

@@ -91,13 +91,12 @@ def train(
         for batch in loader.epoch(epoch, position.step):
             view = partial(augment, batch, epoch, position.step)
             values, logits = method.objective(forward, batch, view, targets, method.loss)
-            loss = runtime.mean(values, batch)
-            runtime.backward(loss)
+            loss = runtime.backward(values, batch)
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
             targets.write(batch.index, _predicted(logits))
-            position.loss.add_(loss.detach(), alpha=batch.total)
+            position.loss.add_(loss)
             position.step += 1
             position.seconds = time.perf_counter() - begun
             tell(BatchDone(epoch, position.step, batch.total))
@@ -107,9 +106,7 @@ def train(
             position.seconds = time.perf_counter() - begun
         mean, written = targets.end_epoch()
         dynamics.update(mean, written)
-        position.curves.append(
-            _metrics(position, mean, written, targets, dynamics, runtime, schedule) | dict(evaluate())
-        )
+        position.curves.append(_metrics(position, written, targets, dynamics, runtime, schedule) | dict(evaluate()))
         position.epoch, position.step, position.seconds = epoch + 1, 0, 0.0
         position.loss = torch.zeros_like(position.loss)
         tell(EpochDone(epoch, position.curves[-1]))
@@ -124,7 +121,6 @@ def _predicted(logits: Tensor) -> Tensor:
 
 def _metrics(
     position: Position,
-    mean: Tensor,
     written: Tensor,
     targets: Targets[Any],
     dynamics: LearningDynamics,
@@ -138,7 +134,7 @@ def _metrics(
         raise SettingError(f"the loss became {loss} in epoch {position.epoch + 1}", "Lower --lr.")
     return {
         "loss": loss,
-        "agreement": (mean.argmax(-1) == labels)[written].float().mean().item(),
+        "agreement": dynamics.learned[written].float().mean().item(),
         "changed_share": dynamics.changed.item() / drawn,
         "refined_share": (targets.refined().argmax(-1) != labels).float().mean().item(),
         "lr": float(schedule.get_last_lr()[0]),

@@ -35,12 +35,11 @@ class Runtime(Protocol):
         """Return the context of the forward pass."""
         ...
 
-    def mean(self, values: Tensor, batch: Batch) -> Tensor:
-        """Return the loss whose gradient, averaged over processes, is that of the mean over the global batch."""
-        ...
+    def backward(self, values: Tensor, batch: Batch) -> Tensor:
+        """Run the backward pass of the mean over the global batch; return what the sum is, as this process sees it.
 
-    def backward(self, loss: Tensor) -> None:
-        """Run the backward pass."""
+        Averaged over processes, gradients and sums are those of the global batch.
+        """
         ...
 
 
@@ -60,6 +59,7 @@ class TorchRuntime:
         self.device = torch.device(f"cuda:{local}" if device == "cuda" and self.world > 1 else device)
         self.precision = precision
         self.compile = compile
+        self._even: Tensor | None = None  # what each example of a batch counts
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """Return the module to train."""
@@ -76,16 +76,33 @@ class TorchRuntime:
         """Return the context of the forward pass."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
 
-    def mean(self, values: Tensor, batch: Batch) -> Tensor:
-        """Return the mean; over processes, this one's share of the global mean times the number of processes."""
-        if self.world == 1:
-            return values.mean()
-        values = values if batch.weight is None else values * batch.weight
-        return torch.mul(values.sum(), self.world / batch.total)
+    def backward(self, values: Tensor, batch: Batch) -> Tensor:
+        """Run the backward pass of the mean over the global batch; return the sum, see `Runtime`.
 
-    def backward(self, loss: Tensor) -> None:
-        """Run the backward pass; gradients are averaged over processes."""
-        loss.backward()  # type: ignore[no-untyped-call]
+        Args:
+            values: Losses ``[b]`` of this process's examples.
+            batch: Whose losses they are.
+
+        Returns:
+            A scalar without a graph.
+        """
+        # The mean's gradient is known: a mean in the graph would cost three more operations a step.
+        torch.autograd.backward(values, self._shares(values, batch))
+        values = values.detach()
+        return values.sum() if self.world == 1 else self.world * (values @ _weights(values, batch))
+
+    def _shares(self, values: Tensor, batch: Batch) -> Tensor:
+        """Of each example in the global mean, times the number of processes, which average their gradients."""
+        if self.world > 1:
+            return torch.mul(_weights(values, batch), self.world / batch.total)
+        size = len(values)
+        if self._even is None or len(self._even) != size:
+            self._even = torch.full_like(values, 1 / size)
+        return self._even
+
+
+def _weights(values: Tensor, batch: Batch) -> Tensor:
+    return torch.ones_like(values) if batch.weight is None else batch.weight
 
 
 def _sync(model: nn.Module) -> nn.Module:
