@@ -11,7 +11,7 @@ from selfdistill._core.sample_mean import SampleMean
 
 
 @given(st.integers(1, 6), st.integers(1, 3), st.lists(st.integers(0, 10_000), max_size=5), st.sampled_from([1, 8, 99]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_equals_a_twin_that_keeps_lists(n, width, seeds, together):
     with mock.patch.object(sample_mean, "_TOGETHER", together):
         check_against_a_twin(n, width, seeds)

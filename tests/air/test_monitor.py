@@ -63,7 +63,7 @@ def test_cheap_measures_come_every_few_epochs():
     assert [found.epoch for found in monitor.snapshots] == [0, 5, 10, 15, 20]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(0.01, 200), st.floats(1, 2), st.floats(0.01, 1), st.integers(1, 30))
 def test_the_budget_holds_but_for_the_first_looks(cost, power, budget, epochs):
     world = World(epoch_seconds=5, cost=cost, power=power, budget=budget)

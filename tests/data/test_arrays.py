@@ -20,7 +20,7 @@ def reload(made):
 
 
 @given(hnp.arrays(np.float64, (7, 3), elements=st.floats(-1e6, 1e6, width=32)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_equals_scikit_learn(X):
     X = np.concatenate([X, np.arange(7.0)[:, None]], axis=1)
     want = StandardScaler().fit_transform(X)

@@ -38,7 +38,7 @@ def slow(image, drawn, augment):
     st.sampled_from([torch.uint8, torch.float32]),
     st.integers(0, 99),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_equals_the_slow_twin(crop, flip, cutout, c, h, w, dtype, seed):
     augment = Augment(crop, flip, cutout, (7.0,) * c if seed % 2 else ())
     images = torch.randint(0, 256, (6, c, h, w), generator=torch.Generator().manual_seed(seed)).to(dtype)

@@ -22,7 +22,7 @@ def batch(path, n, seed=0, heads=1, limit=10):
 
 
 @given(st.integers(1, 4), st.sampled_from([1, 2]), st.integers(0, 9))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_records_come_back(tmp_path_factory, n, heads, seed):
     path = tmp_path_factory.mktemp("cifar") / "x.bin"
     images, labels = batch(path, n, seed, heads)
@@ -32,7 +32,7 @@ def test_records_come_back(tmp_path_factory, n, heads, seed):
 
 
 @given(st.integers(0, 6145))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_any_cut_is_noticed(tmp_path_factory, cut):
     path = tmp_path_factory.mktemp("cifar") / "data_batch_1.bin"
     path.write_bytes(bytes(2 * 3073)[:cut])

@@ -24,7 +24,7 @@ def rows_of(tmp_path, text, name="a.csv"):
     st.integers(1, 4).flatmap(lambda w: st.lists(st.lists(CELL, min_size=w, max_size=w), min_size=1, max_size=6)),
     st.sampled_from([".csv", ".csv.gz", ".tsv"]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_round_trip(tmp_path_factory, rows, ending):
     width = len(rows[0])
     names = [f"c{i}" for i in range(width)]
@@ -40,7 +40,7 @@ def test_round_trip(tmp_path_factory, rows, ending):
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_bytes_are_read_or_refused_in_one_line(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("csv") / "a.csv"
     path.write_bytes(data)

@@ -36,7 +36,7 @@ def folder(path, n=12, part="train", pack=False, side=5):
     st.sampled_from(sorted(CODES)).flatmap(lambda code: hnp.arrays(np.dtype(code), hnp.array_shapes(max_dims=4))),
     st.booleans(),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_array_comes_back(tmp_path_factory, array, pack):
     path = tmp_path_factory.mktemp("idx") / ("a.gz" if pack else "a")
     path.write_bytes(gzip.compress(idx_bytes(array)) if pack else idx_bytes(array))
@@ -46,7 +46,7 @@ def test_any_array_comes_back(tmp_path_factory, array, pack):
 
 
 @given(st.binary(max_size=60))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_bytes_are_read_or_refused_in_one_line(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("idx") / "a"
     path.write_bytes(data)
@@ -59,7 +59,7 @@ def test_any_bytes_are_read_or_refused_in_one_line(tmp_path_factory, data):
 
 
 @given(st.integers(0, 100))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_any_cut_is_noticed(tmp_path_factory, cut):
     path = tmp_path_factory.mktemp("idx") / "a"
     data = idx_bytes(np.arange(100, dtype=np.uint8))

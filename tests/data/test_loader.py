@@ -15,7 +15,7 @@ def make(n, batch_size, rank=0, world=1, **more):
 
 
 @given(n=st.integers(1, 70), batch_size=st.integers(1, 40), world=st.integers(1, 4), epoch=st.integers(0, 3))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_ranks_together_see_each_example_once(n, batch_size, world, epoch):
     ranks = [list(make(n, batch_size, rank, world).epoch(epoch)) for rank in range(world)]
     assert len({len(batches) for batches in ranks}) == 1
@@ -46,7 +46,7 @@ def test_ranks_together_see_each_example_once(n, batch_size, world, epoch):
 
 
 @given(n=st.integers(1, 200), batch_size=st.integers(2, 64), world=st.integers(1, 4))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_leftovers_smaller_than_two_per_process_are_merged(n, batch_size, world):
     totals = [batch.total for batch in make(n, batch_size, 0, world).epoch(0)]
     assert sum(totals) == n
@@ -57,7 +57,7 @@ def test_leftovers_smaller_than_two_per_process_are_merged(n, batch_size, world)
 
 
 @given(n=st.integers(1, 70), batch_size=st.integers(1, 16), steps=st.integers(0, 5), start=st.integers(0, 6))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_rows_gathered_for_many_steps_at_once_are_those_of_each(n, batch_size, steps, start):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_loader, "_TOGETHER", steps * 4 * batch_size)  # rows of 4 bytes

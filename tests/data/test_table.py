@@ -102,7 +102,7 @@ def test_ignored_columns_may_be_there_or_not():
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=8))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_finite_numbers_give_finite_inputs(numbers):
     X = pd.DataFrame({"x": numbers, "z": range(len(numbers))})
     data = from_frame(X, ["a", "b"] * 4 if len(numbers) == 8 else (["a", "b"] * 4)[: len(numbers)])

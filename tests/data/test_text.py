@@ -32,7 +32,7 @@ WORDS = st.lists(st.sampled_from(["Ab", "cd", "é", "x", "日本", "CD"]), max_s
 
 
 @given(st.lists(WORDS, min_size=1, max_size=6).filter(lambda cells: any(cells)), st.lists(WORDS, max_size=4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_equals_the_definition(cells, new):
     column = TextColumn.fit(cells, 1000)
     np.testing.assert_allclose(column.apply(cells), by_definition(cells, column.terms, cells), rtol=1e-5, atol=1e-6)

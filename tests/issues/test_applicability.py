@@ -39,7 +39,7 @@ def test_no_case_is_judged_without_its_own_evidence():
 
 
 @given(st.integers(0, 10_000), st.integers(2, 5), st.integers(1, 9))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_evidence_equals_its_definition(seed, k, epochs):
     g = torch.Generator().manual_seed(seed)
     n = 12

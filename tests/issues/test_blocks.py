@@ -15,7 +15,7 @@ from selfdistill.issues._blocks import as_given, rows_per_block
 
 
 @given(st.integers(0, 1000), st.integers(1, 40), st.integers(2, 6), st.integers(1, 400))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_blocks_put_together_are_the_rows_and_none_is_larger_than_asked(seed, n, k, block_bytes):
     soft = np.random.default_rng(seed).dirichlet(np.ones(k), n)
     parts = list(blocks(soft, block_bytes))

@@ -11,7 +11,7 @@ from selfdistill.issues import find_issues, flag
 
 
 @given(st.integers(0, 10_000), st.integers(2, 8), st.floats(0.05, 20))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_calibrated_rows_flag_as_many_as_are_wrong(seed, k, concentration):
     """With the true label drawn from q, the number wrong has mean N and variance sum q(1-q): five deviations hold."""
     rng = np.random.default_rng(seed)
@@ -25,7 +25,7 @@ def test_calibrated_rows_flag_as_many_as_are_wrong(seed, k, concentration):
 
 
 @given(st.integers(0, 10_000), st.integers(1, 60))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_equals_a_twin_that_takes_one_at_a_time(seed, n):
     rng = np.random.default_rng(seed)
     p, agrees = rng.random(n).astype(np.float32), rng.random(n) < 0.5

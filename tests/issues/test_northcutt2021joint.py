@@ -11,7 +11,7 @@ from selfdistill.issues import NoiseEstimate, find_issues
 
 
 @given(st.integers(0, 10_000), st.integers(1, 30), st.integers(2, 5), st.integers(1, 200))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_counts_equal_a_loop_over_examples_whatever_the_block(seed, n, k, block_bytes):
     rng = np.random.default_rng(seed)
     soft, labels = rng.dirichlet(np.ones(k), n), rng.integers(0, k, n)
@@ -26,7 +26,7 @@ def test_counts_equal_a_loop_over_examples_whatever_the_block(seed, n, k, block_
 
 
 @given(st.integers(0, 10_000), st.integers(2, 6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_matrices_are_the_joint_s_conditionals(seed, k):
     rng = np.random.default_rng(seed)
     noise = NoiseEstimate(rng.random((k, k)) * 50 + 1)
@@ -38,7 +38,7 @@ def test_matrices_are_the_joint_s_conditionals(seed, k):
 
 
 @given(st.integers(0, 10_000), st.integers(2, 6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_whole_numbers_keep_the_columns_sums_and_move_no_cell_by_one(seed, k):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, k, 50)

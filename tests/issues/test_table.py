@@ -26,7 +26,7 @@ def watched(seed, k, epochs, n=6):
 
 
 @given(st.integers(0, 10_000), st.integers(2, 6), st.integers(1, 4), st.integers(1, 100))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_every_column_equals_its_formula(seed, k, epochs, block_bytes):
     labels, history, dynamics, refined = watched(seed, k, epochs)
     table = label_table(refined, dynamics, block_bytes=block_bytes)

@@ -11,7 +11,7 @@ from selfdistill.issues import LearningDynamics
 
 
 @given(st.integers(0, 10_000), st.integers(1, 8))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_equals_a_twin_that_replays_each_example(seed, epochs):
     g = torch.Generator().manual_seed(seed)
     n, k = 5, 3

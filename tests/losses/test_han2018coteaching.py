@@ -31,7 +31,7 @@ def twin(logits, target, forget):
 
 
 @given(st.integers(0, 10_000), st.integers(1, 12), st.sampled_from([0.0, 0.1, 0.2, 0.4, 0.5, 0.7, 0.9]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_equals_its_naive_twin(seed, b, forget):
     rng = np.random.default_rng(seed)
     logits, target = rng.normal(0, 3, (b, 2, 4)), rng.dirichlet(np.ones(4), b)

@@ -146,7 +146,7 @@ pytestmark = pytest.mark.parametrize("name", LOSSES)
 
 
 @given(st.integers(0, 10_000), st.integers(2, 7), st.floats(0.1, 8))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_equals_its_naive_twin(name, seed, k, scale):
     rng = np.random.default_rng(seed)
     z = rng.normal(0, scale, (3, k))

@@ -17,7 +17,7 @@ def noise_of(k, seed):
 
 
 @given(st.integers(0, 10_000), st.integers(2, 6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_backward_is_unbiased(seed, k):
     """Theorem 1: the mean over given labels drawn from T, weight by weight, is the loss on the clean label."""
     noise = noise_of(k, seed)
@@ -29,7 +29,7 @@ def test_backward_is_unbiased(seed, k):
 
 
 @given(st.integers(0, 10_000), st.integers(2, 5))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_forward_has_the_minimiser_of_the_clean_loss(seed, k):
     """Theorem 2: where labels of an example follow q T, gradient descent on the expected loss ends at q."""
     noise = noise_of(k, seed)

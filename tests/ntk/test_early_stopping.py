@@ -66,7 +66,7 @@ def test_risk_of_classes_is_the_mean_over_draws():
     torch.testing.assert_close(found, measured, rtol=0.01, atol=0)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), variance=st.floats(0.0, 5.0))
 def test_the_best_time_beats_a_fine_grid_and_the_best_filter_beats_both(seed, variance):
     g = torch.Generator().manual_seed(seed)

@@ -14,7 +14,7 @@ def basis(n, seed):
     return np.linalg.qr(np.random.default_rng(seed).normal(size=(n, n)))[0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 25), classes=st.integers(2, 5), size=st.floats(1e-4, 1.0))
 def test_no_label_is_ever_missed(seed, n, classes, size):
     """Steps of any direction; a step along one row of V moves that row as far as the bound allows."""

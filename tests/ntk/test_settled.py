@@ -78,7 +78,7 @@ def test_it_is_what_hard_distillation_does_once_predictions_stay(clusters):
     assert (found * truth > 0).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10**6), alpha=st.floats(0, 1), decay=st.floats(0, 10), time=st.floats(0, 50))
 def test_the_bound_holds(seed, alpha, decay, time):
     g = torch.Generator().manual_seed(seed)

@@ -12,7 +12,7 @@ from selfdistill.targets import Memory
 
 
 @given(st.integers(0, 1000), st.floats(0, 0.99), st.integers(1, 6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_equals_the_average_written_out(seed, momentum, epochs):
     """m after k epochs = b^k e_y + sum_j (1-b) b^(k-1-j) p_j: the given label's weight decays geometrically."""
     g = torch.Generator().manual_seed(seed)

@@ -21,7 +21,7 @@ def noise_of(k, seed):
 
 
 @given(st.integers(0, 10_000), st.integers(2, 5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_forward_and_backward_equal_loops_over_the_whole_matrix(seed, k):
     rng = np.random.default_rng(seed)
     n, T = 7, noise_of(k, seed)

@@ -100,7 +100,7 @@ class Twin:
 
 
 @given(st.integers(0, 10_000), st.integers(1, 14), st.sampled_from([1.0, 0.2]), st.sampled_from([0.1, 0.5, 1.0, 2.0]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_equals_its_naive_twin(seed, epochs, step, unrest):
     g = torch.Generator().manual_seed(seed)
     n, k = 7, 3
@@ -153,7 +153,7 @@ def test_expectation_maximisation_finds_the_noise_matrix_from_sure_predictions(k
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_deconvolution_undoes_the_noise_and_its_likelihood_never_falls(seed):
     """Against a linear solve, which many steps must reach where the true prediction is positive."""
     g = torch.Generator().manual_seed(seed)

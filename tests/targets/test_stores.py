@@ -74,7 +74,7 @@ def test_findings_from_every_store_are_the_same_within_its_tolerance(kind, tmp_p
 
 
 @given(st.integers(0, 10_000), st.integers(2, 9), st.integers(2, 9))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_largest_few_equal_a_loop_over_rows(seed, k, classes):
     k = min(k, classes)
     labels, soft = peaked(seed, 5, classes)

@@ -14,7 +14,7 @@ from selfdistill.targets import Truncated, refreshes
 
 
 @given(st.integers(0, 10_000), st.lists(st.booleans(), min_size=1, max_size=6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_equals_its_naive_twin(seed, surveys):
     """Algorithm 1, example by example in float64; a dropped example comes back when its label is believed again."""
     rng = np.random.default_rng(seed)
