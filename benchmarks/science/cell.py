@@ -164,6 +164,7 @@ def run_cell(cell: Cell, folder: Path) -> dict[str, Any]:
         SettingError: Anything else that is wrong.
     """
     torch.set_num_threads(1)
+    code = commit()  # before training: what is committed meanwhile is not what runs
     prepared = load(cell, folder)
     curves, fitted, diverged = Curves(), None, None
     with tempfile.TemporaryDirectory() as scratch:
@@ -198,14 +199,19 @@ def run_cell(cell: Cell, folder: Path) -> dict[str, Any]:
         "returned": None if fitted is None else _accuracy(fitted, prepared),
         "cost": {name: round(value, 4) for name, value in cost.items()},
         "curves": curves.columns(),
-        "commit": commit(),
+        "commit": code,
         **environment(settings.device),
     }
 
 
 def commit() -> str | None:
-    """Name the state of the code; ``None`` where it is not under git, as on a machine that it was sent to."""
-    asked = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    """Name the state of the code.
+
+    Returns:
+        The commit, with ``-dirty`` where tracked files differ from it; ``None`` where the code is not under git, as on
+        a machine that it was sent to.
+    """
+    asked = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
     try:
         return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

@@ -10,6 +10,7 @@ from typing import Any
 from selfdistill.train._yuan2024labelwave import first_trough
 
 DEFAULT, PLAIN = "selfdistill", "cross-entropy"
+PART = "memory"  # of the default: shown, and no rival
 END, HOLDOUT, ORACLE, WAVE = "last", "hold-out", "oracle", "label wave"
 COLUMNS = (END, HOLDOUT, ORACLE)
 SIGNIFICANT = 0.05
@@ -63,7 +64,7 @@ class Comparison:
         seeds: Seeds that both have.
         difference: Mean of default minus rival.
         p: Of the paired t-test; ``None`` below 3 seeds, or where all differences are the same.
-        verdict: "win", "tie" or "loss" of the default; "untested" with one seed or none.
+        verdict: "win", "tie" or "loss" of the default; "untested" below 3 seeds.
     """
 
     seeds: int
@@ -75,8 +76,8 @@ class Comparison:
 def compare(default: BySeed, rival: BySeed) -> Comparison:
     """Compare accuracies over seeds.
 
-    A tie is a difference that is not significant (p of at least 0.05, paired t-test, two-sided, not corrected for the
-    number of tests), or within the sum of the two standard deviations. With two seeds only the latter is looked at.
+    A tie is a difference that is not significant: p of at least 0.05, paired t-test, two-sided, not corrected for the
+    number of tests.
 
     Args:
         default: The default's accuracies by seed.
@@ -87,11 +88,11 @@ def compare(default: BySeed, rival: BySeed) -> Comparison:
     """
     shared = sorted(set(default) & set(rival))
     a, b = [default[s] for s in shared], [rival[s] for s in shared]
-    if len(shared) < 2:
-        return Comparison(len(shared), a[0] - b[0] if shared else 0.0, None, "untested")
-    difference = mean(a) - mean(b)
-    p = paired_p(a, b) if len(shared) >= _FEW else None
-    tie = abs(difference) <= stdev(a) + stdev(b) or (p is not None and p >= SIGNIFICANT)
+    difference = mean(a) - mean(b) if shared else 0.0
+    if len(shared) < _FEW:
+        return Comparison(len(shared), difference, None, "untested")
+    p = paired_p(a, b)
+    tie = difference == 0 if p is None else p >= SIGNIFICANT
     return Comparison(len(shared), difference, p, "tie" if tie else "win" if difference > 0 else "loss")
 
 

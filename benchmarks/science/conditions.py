@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from benchmarks.science import records
-from benchmarks.science.columns import DEFAULT, END, HOLDOUT, Comparison, Record, by_seed, compare
+from benchmarks.science.columns import DEFAULT, END, HOLDOUT, PART, Comparison, Record, by_seed, compare
 from benchmarks.science.suite import Suite
 
 Key = tuple[str, str, str]
@@ -46,15 +46,15 @@ def comparisons(rows: Rows) -> dict[str, dict[str, Comparison]]:
 
 
 def not_rivals(suite: Suite) -> set[str]:
-    """Name the rows that are shown and not counted: those that are told the noise, and variants of the default."""
-    return {row.name for row in suite.rows if row.told or (row.method == DEFAULT and row.numbers)}
+    """Name the rows that are shown and not counted: told the noise, variants of the default, and a part of it."""
+    return {row.name for row in suite.rows if row.told or row.method == PART or (row.method == DEFAULT and row.numbers)}
 
 
 def outcome(suite: Suite, rows: Rows) -> dict[str, list[str]]:
     """Say which rivals the default wins against, ties with and loses to in one condition.
 
     Args:
-        suite: The suite, which says who is told the noise and who is a variant of the default: they are not counted.
+        suite: The suite, which says who is told the noise and who is the default's kin: they are not counted.
         rows: Records of the condition.
 
     Returns:

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.science import records
+from benchmarks.science.cell import commit
 from benchmarks.science.cost import CLASSES, images
 from selfdistill import networks, train
 from selfdistill._core.errors import SettingError
@@ -261,6 +262,7 @@ def measure(network: str, shape: tuple[int, ...], device: str, repetitions: int,
         "images": len(part),
         "flops_per_image": flops_per_image(trial),
         "limit_flops": limit(device),
+        "commit": commit(),
         "images_per_second": {name: [wall for wall, _ in found] for name, found in speeds.items()},
         "images_per_cpu_second": {name: [cpu for _, cpu in found] for name, found in speeds.items()},
         "over_bare": {name: [mine[0] / its[0] for mine, its in found] for name, found in pairs.items()},

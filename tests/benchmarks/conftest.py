@@ -15,7 +15,7 @@ examples = 200
 holdout = 20
 noise = ["symmetric-40", "pair-40"]
 networks = ["mlp:16"]
-methods = ["memory", "selfdistill", "cross-entropy"]
+methods = ["sat", "selfdistill", "cross-entropy"]
 seeds = [100, 101]
 budget = 1
 

@@ -45,7 +45,7 @@ def test_every_suite_that_is_shipped_reads(name):
 
 def test_cells_come_seed_by_seed_with_the_main_rows_first(science, tmp_path):
     order = [(c["seed"], c["row"], c["noise"]) for c in science.write_suite(tmp_path).cells()]
-    rows = ("cross-entropy", "selfdistill", "memory")
+    rows = ("cross-entropy", "selfdistill", "sat")
     assert order == [(s, r, n) for s in (100, 101) for r in rows for n in ("symmetric-40", "pair-40")]
 
 
@@ -54,10 +54,10 @@ def test_a_pair_of_networks_comes_after_single_ones(science, tmp_path, monkeypat
 
     from selfdistill import train
 
-    monkeypatch.setitem(train.METHODS, "memory", replace(train.METHODS["memory"], networks=2))
-    text = science.toml.replace('"memory", ', '"memory", "dong-1", ')
+    monkeypatch.setitem(train.METHODS, "sat", replace(train.METHODS["sat"], networks=2))
+    text = science.toml.replace('"sat", ', '"sat", "dong-1", ')
     rows = dict.fromkeys(c["row"] for c in science.write_suite(tmp_path, text).cells())
-    assert list(rows) == ["cross-entropy", "selfdistill", "dong-1", "memory"]
+    assert list(rows) == ["cross-entropy", "selfdistill", "dong-1", "sat"]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_an_unknown_suite_names_the_nearest():
 
 
 def test_an_unknown_method_names_the_nearest_before_anything_runs(science, tmp_path):
-    science.write_suite(tmp_path, science.toml.replace('"memory"', '"memroy"'))
+    science.write_suite(tmp_path, science.toml.replace('"sat"', '"memroy"'))
     with pytest.raises(SettingError, match=r"method 'memroy' does not exist\. Did you mean memory\?"):
         drive.select(suite.read_suite("trial", tmp_path))
     chosen = drive.select(suite.read_suite("trial", tmp_path), ["selfdistill"])  # the others can run meanwhile
@@ -110,14 +110,14 @@ def test_an_option_that_a_method_does_not_take_is_refused(science, tmp_path):
 def test_selecting_what_a_suite_does_not_have_is_refused(science, tmp_path):
     trial = science.write_suite(tmp_path)
     for arguments, message in (
-        ({"methods": ["memori"]}, "has no method 'memori'. Did you mean 'memory'?"),
+        ({"methods": ["selfdistil"]}, "has no method 'selfdistil'. Did you mean 'selfdistill'?"),
         ({"noise": ["pair-4"]}, "has no noise 'pair-4'. Did you mean 'pair-40'?"),
         ({"seeds": [7]}, "has no seed 7. Choose of 100, 101."),
     ):
         with pytest.raises(SettingError) as error:
             drive.select(trial, **arguments)
         assert message in str(error.value)
-    assert len(drive.select(trial, ["memory"], [101], ["pair-40"])) == 1
+    assert len(drive.select(trial, ["sat"], [101], ["pair-40"])) == 1
 
 
 # Running and resuming

@@ -29,7 +29,7 @@ from selfdistill.train import Settings
 def test_hold_out_and_test_set_share_no_example_with_training(science, tmp_path):
     found = science.write_suite(tmp_path).cells()[0]
     prepared = data_sets.load(found, tmp_path)
-    again = data_sets.load(found | {"row": "memory", "method": "memory"}, tmp_path)
+    again = data_sets.load(found | {"row": "sat", "method": "sat"}, tmp_path)
     other = data_sets.load(found | {"seed": 101}, tmp_path)
     parts = [prepared.train.inputs, prepared.holdout[0], prepared.test[0]]
     assert [len(part) for part in parts] == [200, 20, 360]
@@ -95,7 +95,7 @@ def test_a_cell_that_diverges_is_recorded_with_its_curves(science, tmp_path):
 
 
 def test_what_early_stopping_returns_is_the_epoch_it_kept(science, tmp_path):
-    text = science.toml.replace('"memory"', '"early-stopping"').replace("epochs = 2", "epochs = 8")
+    text = science.toml.replace('"sat"', '"early-stopping"').replace("epochs = 2", "epochs = 8")
     found = next(c for c in science.write_suite(tmp_path, text).cells() if c["row"] == "early-stopping")
     made = cells.run_cell(found, tmp_path)
     epochs, kept = columns.epochs_of(made), made["kept_epoch"]

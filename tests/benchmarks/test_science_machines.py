@@ -44,7 +44,7 @@ class FakeRay:
 
     def get(self, reference):
         found, folder = self.cells[reference]
-        if found["seed"] == 101 and found["row"] == "memory":
+        if found["seed"] == 101 and found["row"] == "sat":
             raise self.exceptions.RayError("the machine went away\nand more")
         return self.answer(found, folder)
 

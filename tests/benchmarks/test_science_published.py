@@ -6,6 +6,8 @@ import pytest
 from benchmarks.science import published, records, report_tuning
 from benchmarks.science.suite import read_suite
 
+from selfdistill._core.files import write_json
+
 
 def write(science, store, name: str, row: str, noise: str, seed: int, test, held=None) -> None:
     suite = read_suite(name)
@@ -48,6 +50,13 @@ def test_gains_are_paired_over_the_seeds_that_both_have(science, tmp_path):
     assert "| +23.0, +11.0 ± 1.4 |" in last[0]  # 87.78 - 64.79; (10 + 12) / 2
     # the hold-out of made-up records follows the test curve: .9 against .75, in both seeds
     assert "| +7.3, +15.0 ± 0.0 |" in best[0]  # 89.15 - 81.88
+
+
+def test_a_published_training_is_told_in_hours_of_the_fastest_core_measured(tmp_path):
+    cases = [{"limit_flops": 1e10}, {"limit_flops": 2e11}]
+    write_json(tmp_path / "throughput-cpu.json", {"schema": 1, "cases": cases})
+    work = published._IMAGES * published._EPOCHS * published._FLOPS
+    assert f"which is {work / 2e11 / 3600:,.0f} hours" in "\n".join(published.section(tmp_path))
 
 
 @pytest.mark.parametrize("table", published.TABLES, ids=lambda table: table.source[:20])
