@@ -22,6 +22,7 @@ from selfdistill.data import LabelledData
 
 _STEMS = {"music": "tabular/music_genre", "trec": "text/trec_question", "semeval": "text/semeval_relation"}
 _IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+_DEV = "-development"
 _DEVELOPMENT, _CIFAR_POOL, _DIGITS_TEST = 50_000, 40_000, 360
 
 
@@ -70,8 +71,8 @@ def missing(name: str, noise: list[str], folder: Path) -> list[str]:
     elif name.startswith("cifar10"):
         needed = [f"cifar10/data_batch_{i}.bin" for i in range(1, 6)]
         needed += ["cifar10/cifar10n.npz"] if any(kind in HUMAN for kind in noise) else []
-    elif name in WEAK:
-        needed = [f"{_STEMS[name]}_{part}.csv" for part in ("train", "test")]
+    elif stem := _STEMS.get(name.removesuffix(_DEV)):
+        needed = [f"{stem}_{part}.csv" for part in (("train",) if name.endswith(_DEV) else ("train", "test"))]
     return [file for file in needed if not (folder / file).exists()]
 
 
@@ -144,13 +145,19 @@ def read_pool(name: str, kind: str, folder: Path) -> Pool:
 
 
 def _read_weak(name: str, folder: Path) -> Pool:
-    ignore = ("majority_label",) if name == "music" else ()
+    ignore = ("majority_label",) if name.startswith("music") else ()
     options = data.ReadOptions(label="label", id="id", truth="true_label", ignore=ignore)
-    full = data.read(folder / f"{_STEMS[name]}_train.csv", options)
-    only_truth = data.ReadOptions(label="true_label", id="id")
-    found = data.read_test(folder / f"{_STEMS[name]}_test.csv", full, only_truth)
-    assert found is not None  # a table is its own test part
+    stem = _STEMS[name.removesuffix(_DEV)]
+    full = data.read(folder / f"{stem}_train.csv", options)
     assert full.truth is not None  # its column was named
+    if name.endswith(_DEV):  # nothing of it is a test row
+        order = torch.randperm(len(full), generator=torch_generator(0, "science", name))
+        rest, tail = order[len(full) // 5 :], order[: len(full) // 5]
+        part = replace(full, inputs=full.inputs[rest], labels=full.labels[rest], ids=full.ids[rest.numpy()])
+        return Pool(part, full.truth[rest], full.labels[rest], (full.inputs[tail], full.truth[tail]))
+    only_truth = data.ReadOptions(label="true_label", id="id")
+    found = data.read_test(folder / f"{stem}_test.csv", full, only_truth)
+    assert found is not None  # a table is its own test part
     return Pool(full, full.truth, full.labels, found[:2])
 
 

@@ -110,8 +110,8 @@ def _why_not(store: Path) -> list[str]:
 
 
 _WORDS = [
-    "*Where they agree.* Bootstrapping gains next to nothing. GCE, SCE, ELR and SOP gain up to 40 %, ELR and SOP also at "
-    "60 %, and the last epoch of ELR far more than its best one, since cross-entropy falls and ELR hardly does.",
+    "*Where they agree.* Bootstrapping gains next to nothing. GCE, SCE, ELR and SOP gain up to 40 %, ELR and SOP also "
+    "at 60 %, and the last epoch of ELR far more than its best one, since cross-entropy falls and ELR hardly does.",
     "",
     "*Where they do not.* The reasons are likely ones; no published setting was run.",
     "",

@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import partial
 from inspect import signature
 
+from torch import Tensor
+
 from selfdistill import losses, targets, train
 from selfdistill._core.errors import SettingError
 from selfdistill.train import Context, Method
@@ -54,7 +56,12 @@ def _selfdistill(
     unsettled: float = 0.5,
     strength: float = 2.0,
     full_from: float = 0.8,
+    reverse: float = 0.0,
 ) -> Method:
+    def loss(logits: Tensor, anchored: targets.Anchored) -> Tensor:
+        back = losses.symmetric_cross_entropy(logits, anchored.target, alpha=0.0, beta=reverse)
+        return losses.anchored_cross_entropy(logits, anchored) + back
+
     def build(c: Context) -> targets.Posterior:
         return targets.Posterior(
             c.labels,
@@ -67,7 +74,7 @@ def _selfdistill(
             stretch=max(1.0, VISIT_STEPS / c.steps),
         )
 
-    return replace(method, build=build)
+    return replace(method, build=build, loss=loss if reverse else method.loss)
 
 
 _VARIANTS: dict[str, Callable[..., Method]] = {

@@ -72,7 +72,10 @@ def test_more_examples_than_there_are_is_refused(science, tmp_path):
         data_sets.load(found, tmp_path)
 
 
-@pytest.mark.parametrize(("name", "noise"), [("trec", "given"), ("fashion", "instance-40"), ("cifar10", "human-worse")])
+@pytest.mark.parametrize(
+    ("name", "noise"),
+    [("trec", "given"), ("trec-development", "given"), ("fashion", "instance-40"), ("cifar10", "human-worse")],
+)
 def test_real_data_are_split_as_said(shared_data, name, noise):
     if data_sets.missing(name, [noise], shared_data):
         pytest.skip(f"{name} is not unpacked at {shared_data}")
@@ -80,6 +83,22 @@ def test_real_data_are_split_as_said(shared_data, name, noise):
     prepared = data_sets.load(settings, shared_data)
     assert (len(prepared.train), len(prepared.holdout[1])) == (500, 50)
     assert 0.3 < prepared.rate < 0.6
+
+
+def test_development_rows_are_training_rows_that_are_not_trained_on(shared_data):
+    names = [name for name in ("music", "trec", "semeval") if not data_sets.missing(name, [], shared_data)]
+    if not names:
+        pytest.skip(f"no table is at {shared_data}")
+    for name in names:
+        whole, part = (
+            data_sets.read_pool(name, "given", shared_data),
+            data_sets.read_pool(f"{name}-development", "given", shared_data),
+        )
+        all_ids, kept = set(whole.full.ids), set(part.full.ids)
+        assert kept < all_ids
+        assert len(part.test[1]) == len(all_ids) - len(kept) == len(all_ids) // 5
+        left = torch.tensor([i not in kept for i in whole.full.ids])
+        assert sorted(whole.truth[left].tolist()) == sorted(part.test[1].tolist())
 
 
 # Cells
