@@ -12,6 +12,7 @@ from benchmarks.science.columns import (
     END,
     HOLDOUT,
     PLAIN,
+    SIGNIFICANT,
     WAVE,
     Comparison,
     Record,
@@ -74,6 +75,17 @@ its record and run
 
     python -m benchmarks.science run SUITE --data DIR --methods METHOD --noise NOISE --seeds SEED
 """
+
+TRIED = [
+    "*What was tried on SemEval.* Its wrong labels follow from the text by rules, the default calls next to none wrong "
+    "and ends as cross-entropy does; SCE does not. On training rows that were kept from training, SCE is ahead by more "
+    "than on the test rows (suite `development-tabular-text` below), so the loss is no accident. Reverse cross-entropy "
+    "to the default's target, weighed 1 or 4, closes half or all of it there. On images (suite `development`), with "
+    "weight 1, it gains 1.2 points under noise that depends on the image, costs .6 and 1.1 at symmetric 60 and 80 %, and "
+    "1.4 on music; with weight 4 the loss becomes no number at the rate of large data. It is not in the default: a "
+    "weight that falls as more labels look wrong is the next thing to try.",
+    "",
+]
 
 
 def table(suite: Suite, rows: Rows) -> list[str]:
@@ -161,8 +173,10 @@ def lost(suites: Sequence[Suite], store: Path) -> list[str]:
     said = f"{len(losses) or 'None'} of the {len(compared)} comparisons made so far, and {some}"
     return [
         *lines,
-        f"{said} of the {len(cheap)} with methods that take less than {_DEAR} times as long as cross-entropy.",
+        f"{said} of the {len(cheap)} with methods that take less than {_DEAR} times as long as cross-entropy. Among as "
+        f"many comparisons of equals about {SIGNIFICANT / 2 * len(compared):.0f} would be lost by chance.",
         "",
+        *(TRIED if any("semeval" in text for _, text in losses) else []),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from benchmarks.science.data_sets import load, missing
 from benchmarks.science.suite import read_suite
 from benchmarks.science.variants import variant
 
-from selfdistill import train
+from selfdistill import targets, train
 from selfdistill._core.errors import SettingError
 from selfdistill.train import Settings, noisy_digits
 
@@ -47,6 +48,15 @@ def test_the_papers_numbers_are_the_method_and_others_are_not(method: str) -> No
     own = losses_of(method, None)
     assert losses_of(method, PAPER[method]) == own
     assert losses_of(method, OTHER[method]) != own
+
+
+def test_the_default_with_a_reverse_term_is_its_loss_and_that_term() -> None:
+    logits, target = torch.tensor([[1.0, -1.0, 0.5]], dtype=torch.float64), torch.tensor([[0.7, 0.3, 0.0]]).double()
+    anchored = targets.Anchored(target, target, 0.7, torch.tensor(2.0))
+    plain, more = (variant("selfdistill", {"reverse": weight}).loss(logits, anchored) for weight in (0.0, 0.5))
+    p = logits.softmax(-1)[0]
+    reverse = -(p[0] * math.log(0.7) + p[1] * math.log(0.3) - 4.0 * p[2])
+    torch.testing.assert_close(more - plain, 0.5 * reverse[None])
 
 
 @pytest.mark.parametrize(
