@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.science import published, records, report_costs, report_tuning
@@ -198,6 +198,7 @@ def section(suite: Suite, store: Path, pictures: Path) -> list[str]:
     lines += [*_left(suite, groups), ""]
     if not groups:
         return lines
+    lines += [_code(groups), ""]
     from benchmarks.science.figure import draw
 
     draw(suite, groups, pictures / f"science-{suite.name}")
@@ -230,6 +231,21 @@ def _left(suite: Suite, groups: dict[Key, Rows]) -> list[str]:
     begun = {cell["row"] for cell in cells if file_name(cell) in there}
     rows = [row.name for row in suite.rows if row.name not in begun]
     return [text + (f" Not measured at all: {'; '.join(rows)}." if there and rows else "")]
+
+
+def _code(groups: dict[Key, Rows]) -> str:
+    """Say which code the records are of: a suite that is run on may mix several."""
+    every = [(name, record) for rows in groups.values() for name, found in rows.items() for record in found]
+
+    def commits(records: Iterable[Record]) -> list[str]:
+        named = [(record.get("commit") or "not known").partition("-") for record in records]
+        return sorted({commit[:9] + dash + dirty for commit, dash, dirty in named})
+
+    mine, all_of_them = commits(r for name, r in every if name == DEFAULT), commits(r for _, r in every)
+    days = sorted(record["created"][:10] for _, record in every if "created" in record)
+    text = f"Records of {len(all_of_them)} commits" if len(all_of_them) > 1 else f"Records of commit {all_of_them[0]}"
+    text += f", {' to '.join(sorted({days[0], days[-1]}))}" if days else ""
+    return text + (f"; the default's are of {', '.join(mine)}." if mine and len(all_of_them) > 1 else ".")
 
 
 def write(names: Sequence[str], store: Path = records.RECORDS, page: Path = PAGE, pictures: Path = PICTURES) -> Path:

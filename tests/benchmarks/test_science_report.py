@@ -113,6 +113,20 @@ def test_the_report_says_what_a_hand_computes(science, tmp_path):
     assert drawn == ["science-trial.png", "science-trial.svg"]
 
 
+def test_records_of_several_commits_are_said_to_be(science, tmp_path):
+    trial, store = science.write_suite(tmp_path), tmp_path / "r"
+    made = {"commit": "a" * 40, "created": "2026-02-01T00:00:00+00:00"}
+    records.write("trial", science.record(trial, "selfdistill", 100, [0.5], **made), store)
+    records.write("trial", science.record(trial, "cross-entropy", 100, [0.5], **made), store)
+    lines = report.section(trial, store, tmp_path / "p")
+    assert f"Records of commit {'a' * 9}, 2026-02-01." in lines
+    other = made | {"commit": "b" * 40 + "-dirty", "created": "2026-01-31T00:00:00+00:00"}
+    records.write("trial", science.record(trial, "sat", 100, [0.5], **other), store)
+    records.write("trial", science.record(trial, "sat", 101, [0.5]), store)
+    lines = report.section(trial, store, tmp_path / "p")
+    assert f"Records of 3 commits, 2026-01-31 to 2026-02-01; the default's are of {'a' * 9}." in lines
+
+
 def test_a_row_that_is_told_the_noise_is_marked_and_not_counted(science, tmp_path):
     extra = '\n[[rows]]\nname = "forward, told T"\nmethod = "forward"\nnoise_matrix = "oracle"\n'
     trial, store = science.write_suite(tmp_path, science.toml + extra), tmp_path / "r"

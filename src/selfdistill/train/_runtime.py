@@ -95,9 +95,8 @@ class TorchRuntime:
         """Of each example in the global mean, times the number of processes, which average their gradients."""
         if self.world > 1:
             return torch.mul(_weights(values, batch), self.world / batch.total)
-        size = len(values)
-        if self._even is None or len(self._even) != size:
-            self._even = torch.full_like(values, 1 / size)
+        if self._even is None or self._even.shape != values.shape or self._even.dtype != values.dtype:
+            self._even = torch.full_like(values, 1 / len(values))
         return self._even
 
 
