@@ -57,10 +57,26 @@ def _selfdistill(
     strength: float = 2.0,
     full_from: float = 0.8,
     reverse: float = 0.0,
+    fading: float = 0.0,
 ) -> Method:
+    """Vary the default.
+
+    Args:
+        method: The default.
+        noise_step: See `targets.Posterior`, as the next four.
+        settled: The same.
+        unsettled: The same.
+        strength: The same.
+        full_from: The same.
+        reverse: Weight of reverse cross-entropy to the target, as in SCE.
+        fading: The same where no label looks wrong; 0 from the share of wrong labels on where the anchor has half its
+            strength.
+    """
+
     def loss(logits: Tensor, anchored: targets.Anchored) -> Tensor:
-        back = losses.symmetric_cross_entropy(logits, anchored.target, alpha=0.0, beta=reverse)
-        return losses.anchored_cross_entropy(logits, anchored) + back
+        back = losses.symmetric_cross_entropy(logits, anchored.target, alpha=0.0, beta=1.0)
+        weight = reverse + fading * (1 - anchored.strength / (strength / 2)).clamp(min=0)
+        return losses.anchored_cross_entropy(logits, anchored) + weight * back
 
     def build(c: Context) -> targets.Posterior:
         return targets.Posterior(
@@ -74,7 +90,7 @@ def _selfdistill(
             stretch=max(1.0, VISIT_STEPS / c.steps),
         )
 
-    return replace(method, build=build, loss=loss if reverse else method.loss)
+    return replace(method, build=build, loss=loss if reverse or fading else method.loss)
 
 
 _VARIANTS: dict[str, Callable[..., Method]] = {

@@ -57,6 +57,10 @@ def test_the_default_with_a_reverse_term_is_its_loss_and_that_term() -> None:
     p = logits.softmax(-1)[0]
     reverse = -(p[0] * math.log(0.7) + p[1] * math.log(0.3) - 4.0 * p[2])
     torch.testing.assert_close(more - plain, 0.5 * reverse[None])
+    for strength, share in ((0.0, 1.0), (0.25, 0.75), (1.0, 0.0), (2.0, 0.0)):  # the anchor has half of its 2 at 1
+        found = anchored._replace(strength=torch.tensor(strength))
+        plain, more = (variant("selfdistill", {"fading": weight}).loss(logits, found) for weight in (0.0, 8.0))
+        torch.testing.assert_close(more - plain, 8 * share * reverse[None])
 
 
 @pytest.mark.parametrize(
