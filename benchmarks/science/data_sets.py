@@ -102,7 +102,8 @@ def load(cell: Cell, folder: Path) -> Prepared:
     generator = torch_generator(cell["seed"], "science", "examples")
     order = torch.randperm(total, generator=generator)[: examples + holdout]
     truth = pool.truth[order]
-    given = pool.given[order] if pool.given is not None else draw(pool, order, cell["noise"], cell["seed"])
+    named = pool.given if cell["noise"] != "clean" else None
+    given = named[order] if named is not None else draw(pool, order, cell["noise"], cell["seed"])
     kept, held = order[:examples], order[examples:]
     train = replace(
         pool.full,

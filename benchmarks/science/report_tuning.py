@@ -34,6 +34,11 @@ SECTIONS = {
         "A fifth of the training rows, with their true labels, is the test set; the last epoch counts. No test row of "
         "`tabular-text` is in it. Suite `development-tabular-text`.",
     ),
+    "development-text-clean": (
+        "## The texts with their true labels",
+        "The same rows, where no label is wrong: what a larger step gains here is no resistance to wrong labels "
+        "(`docs/decisions/0013-texts-keep-small-steps.md`). Suite `development-text-clean`.",
+    ),
 }
 
 

@@ -59,7 +59,7 @@ class Suite:
         name: Of the file, without its ending.
         title: Heading in the report.
         data: Names of data sets.
-        noise: Kinds of noise; "given" for labels as they come.
+        noise: Kinds of noise; "given" for labels as they come, "clean" for the true ones.
         networks: Specifications, see ``selfdistill.networks.build``.
         rows: Methods with their options.
         seeds: Each seeds the choice of examples, the noise, the hold-out and the training.
@@ -253,7 +253,7 @@ def _check_together(path: Path, suite: Suite) -> None:
 def fits(noise: str, data: str) -> bool:
     """Say whether a kind of noise goes with a data set."""
     if data in WEAK:
-        return noise == "given"
+        return noise in {"given", "clean"}
     cifar = data.startswith("cifar10")
     if noise == "clean" or (cifar and noise in HUMAN):
         return True
@@ -264,7 +264,7 @@ def fits(noise: str, data: str) -> bool:
 
 def _noise_of(data: str) -> str:
     if data in WEAK:
-        return 'Its labels are wrong as they come: write "given".'
+        return 'Its labels are wrong as they come: write "given", or "clean" for the true ones.'
     human = f", {', '.join(HUMAN)}, asymmetric-40" if data.startswith("cifar10") else ""
     return f"Write for instance clean, symmetric-40, pair-40, instance-40{human}."
 

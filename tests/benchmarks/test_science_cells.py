@@ -85,6 +85,17 @@ def test_real_data_are_split_as_said(shared_data, name, noise):
     assert 0.3 < prepared.rate < 0.6
 
 
+def test_rows_with_their_true_labels_are_the_same_rows(shared_data):
+    if data_sets.missing("trec-development", [], shared_data):
+        pytest.skip(f"no text is at {shared_data}")
+    cell = {"data": "trec-development", "seed": 100, "examples": 500, "holdout": 50}
+    given, clean = (data_sets.load(cell | {"noise": noise}, shared_data) for noise in ("given", "clean"))
+    assert clean.rate == 0 < given.rate
+    assert torch.equal(clean.train.labels, given.train.truth)
+    assert torch.equal(clean.train.inputs, given.train.inputs)
+    assert not torch.equal(clean.holdout[1], given.holdout[1])
+
+
 def test_development_rows_are_training_rows_that_are_not_trained_on(shared_data):
     names = [name for name in ("music", "trec", "semeval") if not data_sets.missing(name, [], shared_data)]
     if not names:
