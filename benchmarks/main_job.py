@@ -4,7 +4,9 @@
     python -m benchmarks.main_job report                                   # docs/main-job.md from the records
 
 Suites: fashion-cnn, fashion-mlp, fashion-mlp-long, tables. DIR holds ``fashion-mnist/`` with the four IDX files,
-``tabular/`` and ``text/``. One JSON line per cell goes to ``benchmarks/records/main_job.jsonl``.
+``tabular/`` and ``text/``. One JSON line per cell goes to ``benchmarks/records/main_job.jsonl``; delete lines
+to measure them anew, or give them an entry "outdated", which says of what they are: then the report uses them until
+there are newer ones, and says so.
 """
 
 from __future__ import annotations
@@ -192,12 +194,14 @@ def per_class(table: Any, part: Any) -> dict[str, list[float]]:
     return rows
 
 
-def finished() -> dict[str, dict[str, Any]]:
-    """Read the records by cell."""
+def finished(*, outdated: bool = False) -> dict[str, dict[str, Any]]:
+    """Read the records by cell; those of earlier code, marked so, on demand and where there is none newer."""
     if not RECORDS.exists():
         return {}
     rows = [json.loads(line) for line in RECORDS.read_text().splitlines() if line.endswith("}")]
-    return {json.dumps(row["cell"], sort_keys=True): row for row in rows if row.get("schema") == 1}
+    rows.sort(key=lambda row: "outdated" not in row)  # what is newer comes last, and stays
+    kept = [row for row in rows if row.get("schema") == 1 and (outdated or "outdated" not in row)]
+    return {json.dumps(row["cell"], sort_keys=True): row for row in kept}
 
 
 def run(suite: str, folder: Path, workers: int, threads: int | None = None) -> None:
@@ -236,7 +240,7 @@ def main() -> None:
     else:
         from benchmarks.main_job_report import report
 
-        report(finished())
+        report(finished(outdated=True))
 
 
 if __name__ == "__main__":
