@@ -56,11 +56,11 @@ the default and `memory`, which is a part of it.
 lengths of schedules as shares of the epochs; learning rate, batch and schedule are the recipe's for all. The default's
 were chosen on development data, with some forty variants in all (`docs/decisions/0004-the-default-method.md`,
 `docs/decisions/0012-a-slow-noise-matrix.md`). What other values give rivals at one pass on the same development data
-stands below (suite `tuning`): four to seven a rival, one seed, three kinds of noise, none that depends on the image.
+stands below (suite `tuning`): four to six a rival, one seed, three kinds of noise, none that depends on the image.
 SOP, ELR, SCE and GCE stand in `fashion-cpu` with their papers' values and with those; the others keep their papers', so
-a narrow win over one of them says little. The recipe for small data, width and learning rate, was chosen on music's training
-rows as the best for the default; cross-entropy has it too, and ended there at 51.3 with it, at 57.9 with its own best
-(`docs/decisions/0005-a-recipe-by-the-size-of-the-data.md`).
+a narrow win over one of them says little. The recipe for small data, width and learning rate, was chosen on music's
+training rows as the best for the default; cross-entropy has it too, and ended there at 51.3 with it, at 57.9 with its
+own best (`docs/decisions/0005-a-recipe-by-the-size-of-the-data.md`).
 
 **Data.** No test example is among those to train on. Every seed draws the examples, the noise, the hold-out and the
 first weights anew. The default was chosen on images of the first 50,000 of Fashion-MNIST with seeds 0 to 2; here seeds
