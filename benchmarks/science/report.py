@@ -83,7 +83,8 @@ TRIED = [
     "below), so the loss is no accident. Two things close it there: reverse cross-entropy to the default's target, "
     "weighed 4, and ten times the learning rate, with which cross-entropy and the default do as well as SCE. With "
     "either fewer labels are doubted early: the warning light then trusts 20 % of random errors, at the higher rate "
-    "even labels that are all random, and wrong labels are ranked worse (AUROC 92 to 85 and 78). A reverse term that fades as more labels look wrong gains one point of the three and makes training "
+    "even labels that are all random, and wrong labels are ranked worse (AUROC 92 to 85 and 78). A "
+    "reverse term that fades as more labels look wrong gains one point of the three and makes training "
     "on clean images fail at the rate of large data (weight 4, one seed). None of it is in the default. Weighed 1, in "
     "all epochs, it gains half of the loss, costs 1.4 on music, and .6 and 1.1 at symmetric 60 and 80 % (suite "
     "`development`, one seed).",

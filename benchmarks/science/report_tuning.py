@@ -37,7 +37,8 @@ SECTIONS = {
     "development-text-clean": (
         "## The texts with their true labels",
         "The same rows, where no label is wrong: larger steps win nothing here, so what they win above is some "
-        "resistance to errors made by rules (`docs/decisions/0013-texts-keep-small-steps.md`). Suite `development-text-clean`.",
+        "resistance to errors made by rules (`docs/decisions/0013-texts-keep-small-steps.md`). Suite "
+        "`development-text-clean`.",
     ),
 }
 
