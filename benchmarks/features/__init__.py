@@ -1,0 +1,1 @@
+"""Classifiers on fixed features: data sets, wrong labels, rivals, and what each of them finds."""
