@@ -80,7 +80,7 @@ def _matrix(name: str, rate: float, truth: np.ndarray) -> torch.Tensor:
 
 
 def _standardised(data_set: DataSet) -> np.ndarray:
-    return StandardScaler().fit_transform(as_arrays(data_set)[0])
+    return StandardScaler().fit_transform(as_arrays(data_set.train, data_set.test)[0])
 
 
 def _weak(inputs: np.ndarray, truth: np.ndarray, seed: int) -> np.ndarray:

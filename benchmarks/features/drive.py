@@ -1,0 +1,241 @@
+"""Run the cells that have no record yet, one after another, each in a process of its own."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib import metadata
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from benchmarks.features import cache, data_sets, estimators, noise, records
+from benchmarks.features.data_sets import DataSet
+from benchmarks.features.measure import measure
+from benchmarks.features.records import Cell, Record
+from benchmarks.features.rivals import RIVALS, answer, rival
+from benchmarks.science.cell import commit, forget_peak, peak_mib
+from selfdistill._core.errors import SelfdistillError, SettingError, one_line
+from selfdistill._core.record import environment
+
+LIMIT = 1800.0
+_OPTIONAL = ("cleanlab.classification", "lightgbm")
+
+Load = Callable[[str], DataSet]
+Work = Callable[[DataSet, Cell], dict[str, Any]]
+
+
+def cells(
+    part: str,
+    load: Load,
+    *,
+    only: Sequence[str] = (),
+    kinds: Sequence[str] = (),
+    rivals: Sequence[str] = (),
+    seeds: Sequence[int] = (0, 1, 2),
+) -> list[Cell]:
+    """List the cells of a part; all of one seed come before the next.
+
+    Args:
+        part: "development" or "final".
+        load: Gives a data set by its name.
+        only: Data sets; all by default.
+        kinds: Kinds of noise; all by default.
+        rivals: Rivals; all by default.
+        seeds: Each draws the noise and seeds the rival.
+
+    Returns:
+        Cells. Data sets that are not there are named and left out.
+
+    Raises:
+        SettingError: A data set or rival that does not exist.
+    """
+    for name in only:
+        if name not in data_sets.names(part):
+            known = ", ".join(data_sets.names(part))
+            raise SettingError(f"part {part!r} has no data set {name!r}", f"Choose of {known}.")
+    chosen = {name: rival(name) for name in rivals or RIVALS}
+    found = []
+    for name in only or data_sets.names(part):
+        try:
+            data_set = load(name)
+        except (SelfdistillError, OSError) as error:
+            _say(f"{name} is left out: {one_line(error)}")
+            continue
+        found += [
+            {"part": part, "data": name, "noise": kind, "rival": who, "seed": seed}
+            for kind in noise.kinds(data_set)
+            for who, one in chosen.items()
+            for seed in seeds
+            if one.fits(data_set) and (not kinds or kind in kinds)
+        ]
+    return sorted(found, key=lambda cell: seeds.index(cell["seed"]))
+
+
+def run(
+    todo: Sequence[Cell],
+    load: Load,
+    *,
+    store: Path = records.RECORDS,
+    limit: float = LIMIT,
+    again: bool = False,
+    work: Work | None = None,
+) -> int:
+    """Run cells and write the record of each as it finishes.
+
+    Args:
+        todo: See `cells`.
+        load: Gives a data set by its name.
+        store: Where records go.
+        limit: Seconds after which a cell is ended.
+        again: Measure cells anew that have a record already. Failed cells, and cells of a rival with other settings
+            now, are always run.
+        work: What a cell does, in its own process; `do` by default.
+
+    Returns:
+        How many cells failed.
+    """
+    if not todo:
+        return 0
+    known = records.read(todo[0]["part"], store)
+    left = [cell for cell in todo if again or not _is_done(known.get(records.key(cell)), cell)]
+    _say(f"{len(todo) - len(left)} cells are there, {len(left)} to run")
+    torch.set_num_threads(1)
+    facts = {"commit": commit(), **_facts()}
+    failed, held = 0, ("", None)
+    with threadpool_limits(1):
+        for number, cell in enumerate(left, 1):
+            if held[0] != cell["data"]:
+                held = cell["data"], load(cell["data"])
+            said = in_own_process(work or do, held[1], cell, limit)
+            failed += "failed" in said
+            record = {"cell": cell, "settings": rival(cell["rival"]).settings, **said, **facts}
+            records.append(cell["part"], record, store)
+            _say(f"{number}/{len(left)} {_line(record)}")
+    return failed
+
+
+def _is_done(record: Record | None, cell: Cell) -> bool:
+    return record is not None and "failed" not in record and record["settings"] == rival(cell["rival"]).settings
+
+
+def _facts() -> dict[str, Any]:
+    """Describe the machine and the versions; also load what rivals need, so that its loading counts for nobody."""
+    facts = environment("cpu")
+    for module in _OPTIONAL:
+        with suppress(ImportError):
+            importlib.import_module(module)
+            name = module.partition(".")[0]
+            facts["versions"][name] = metadata.version(name)
+    return facts
+
+
+def _line(record: Record) -> str:
+    name = ", ".join(map(str, records.key(record["cell"])))
+    if "failed" in record:
+        return f"{name}: failed: {record['failed']}"
+    found, ap = record["found"], record["found"]["average_precision"]
+    ranked = "" if ap is None else f", AUROC {found['auroc']:.3f}, AP {ap:.3f}"
+    return f"{name}: {100 * found['accuracy']:.1f} %{ranked}, {record['cost']['cpu_seconds']:.1f} s CPU"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def in_own_process(work: Work, data_set: DataSet, cell: Cell, limit: float) -> dict[str, Any]:
+    """Run a cell in a process of its own, which inherits the data.
+
+    Args:
+        work: What the cell does.
+        data_set: Its data.
+        cell: The cell.
+        limit: Seconds after which it is ended.
+
+    Returns:
+        What ``work`` returns, or ``{"failed": why}``.
+    """
+    inherit = "fork" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("fork" if inherit else "spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(work, data_set, cell, sender))
+    process.start()
+    sender.close()
+    try:
+        if not receiver.poll(limit):
+            return {"failed": f"it took longer than {limit:g} s"}
+        said: dict[str, Any] = receiver.recv()
+        return said
+    except EOFError:
+        process.join()
+        return {"failed": f"its process ended with {process.exitcode}"}
+    finally:
+        process.kill()
+        process.join()
+        receiver.close()
+
+
+def _answer(work: Work, data_set: DataSet, cell: Cell, sender: Connection) -> None:
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            sender.send(work(data_set, cell))
+    except Exception as error:  # any rival may fail in any way; the other cells go on
+        sender.send({"failed": f"{type(error).__name__}: {one_line(error)}"})
+
+
+def do(data_set: DataSet, cell: Cell) -> dict[str, Any]:
+    """Draw the noise of a cell, run its rival, and measure it.
+
+    Args:
+        data_set: Its data.
+        cell: The cell.
+
+    Returns:
+        ``found``, see `measure`; ``rows``; and ``cost``, whose peak of memory is above what was held before.
+    """
+    given = noise.draw(data_set, cell["noise"], cell["seed"])
+    chosen = rival(cell["rival"])
+    if chosen.run in {estimators.own, estimators.probe}:
+        estimators.warm_up()
+    forget_peak()
+    held, wall, cpu = peak_mib(), time.perf_counter(), time.process_time()
+    found = answer(chosen, data_set, given, cell["seed"])
+    cost = {"cpu_seconds": time.process_time() - cpu, "wall_seconds": time.perf_counter() - wall}
+    cost["peak_mib"] = peak_mib() - held
+    return {
+        "found": measure(found, data_set.truth, given, data_set.test_truth),
+        "rows": {"train": len(given), "test": len(data_set.test_truth), "classes": data_set.num_classes},
+        "cost": {name: round(value, 3) for name, value in cost.items()},
+    }
+
+
+def loader(part: str, data: Path, store: Path) -> Load:
+    """Make a function that reads data sets of a part; it keeps the one that was asked for last.
+
+    Args:
+        part: "development" or "final".
+        data: Folder of data.
+        store: The cache folder.
+
+    Returns:
+        Function from a name to a data set.
+    """
+    kept: dict[str, DataSet] = {}
+
+    def load(name: str) -> DataSet:
+        if name not in kept:
+            kept.clear()
+            kept[name] = cache.load(name, part, data, store)
+        return kept[name]
+
+    return load

@@ -1,0 +1,43 @@
+"""What a rival's answer is worth, where the truth is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+
+def measure(found: dict[str, Any], truth: np.ndarray, given: np.ndarray, test_truth: np.ndarray) -> dict[str, Any]:
+    """Measure predictions, ranking, count and refined labels.
+
+    Args:
+        found: See `rivals.answer`.
+        truth: True labels of the training rows.
+        given: Their given labels.
+        test_truth: True labels of the test rows.
+
+    Returns:
+        ``accuracy`` on the test rows; ``wrong``, the number of wrong given labels; ``auroc`` and
+        ``average_precision`` of finding them by low quality; ``flagged`` and how many of those are wrong,
+        ``flagged_wrong``; ``expected_wrong``; ``refined_right``, the share of training rows whose refined label is
+        true. ``None`` where the rival does not say, or where no label is wrong.
+    """
+    wrong = given != truth
+    quality, flagged, refined = (found.get(name) for name in ("quality", "flagged", "refined"))
+    expected = found.get("expected_wrong")
+    both = quality is not None and wrong.any() and not wrong.all()
+    return {
+        "accuracy": _rounded((found["predicted"] == test_truth).mean()),
+        "wrong": int(wrong.sum()),
+        "auroc": _rounded(roc_auc_score(wrong, -np.asarray(quality))) if both else None,
+        "average_precision": _rounded(average_precision_score(wrong, -np.asarray(quality))) if both else None,
+        "flagged": None if flagged is None else int(flagged.sum()),
+        "flagged_wrong": None if flagged is None else int((flagged & wrong).sum()),
+        "expected_wrong": None if expected is None else round(float(expected), 2),
+        "refined_right": None if refined is None else _rounded((refined == truth).mean()),
+    }
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 6)
