@@ -22,10 +22,10 @@ def own(X: Any, given: np.ndarray, k: int, X_test: Any, seed: int, *, method: st
     )
 
 
-def probe(X: Any, given: np.ndarray, k: int, X_test: Any, seed: int, *, method: str) -> Found:
+def probe(X: Any, given: np.ndarray, k: int, X_test: Any, seed: int, **settings: Any) -> Found:
     """A linear layer on standardised inputs, trained by one of our implementations of other papers' methods."""
     train, test = standardised(X, X_test)
-    return _fitted(SelfDistillClassifier(_linear, method=method, random_state=seed), train, given, test)
+    return _fitted(SelfDistillClassifier(_linear, random_state=seed, **settings), train, given, test)
 
 
 def _linear(shape: tuple[int, ...], k: int) -> nn.Module:

@@ -84,7 +84,9 @@ def _summary(rows: Rows, ours: str) -> list[str]:
     head += ["counted / wrong", "refined right", "CPU s", "peak MiB"]
     body = []
     for rival in _rivals(rows):
-        mine = [(found[rival], found.get(ours, [])) for found in rows.values() if rival in found]
+        mine = [
+            (found[rival], found.get(ours, [])) for found in rows.values() if by_seed(found.get(rival, []), "wrong")
+        ]
         cells = [rival, str(len(mine))]
         for metric in METRICS:
             cells += _beside(mine, metric)
@@ -127,13 +129,15 @@ def _has_count(found: Mapping[str, Any]) -> bool:
 
 
 def _failed(rows: Rows) -> list[str]:
-    lines = [
-        f"- {', '.join(map(str, records.key(record['cell'])))}: {record['failed']}"
-        for found in rows.values()
-        for mine in found.values()
-        for record in mine
-        if "failed" in record
-    ]
+    """Name what failed: each message once for each rival, with one of its cells."""
+    said: dict[tuple[str, str], list[str]] = {}
+    for found in rows.values():
+        for rival, mine in found.items():
+            for record in mine:
+                if "failed" in record:
+                    cell = ", ".join(map(str, records.key(record["cell"])))
+                    said.setdefault((rival, record["failed"]), []).append(cell)
+    lines = [f"- {rival}, {len(cells)} cells, such as {cells[0]}: {why}" for (rival, why), cells in said.items()]
     return ["## Failed cells", "", *(lines or ["None."])]
 
 

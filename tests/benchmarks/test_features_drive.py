@@ -97,7 +97,9 @@ def test_a_failing_cell_leaves_a_line_and_is_tried_again(tmp_path):
     found = records.read("development", tmp_path)
     assert found[records.key(cells[0])]["failed"].startswith("ValueError: no neighbours")
     assert "found" in found[records.key(cells[1])]
-    assert "kNN, 0: ValueError" in report.write("development", "network", tmp_path)
+    assert "- kNN, 1 cells, such as vehicle, symmetric-20, kNN, 0: ValueError" in report.write(
+        "development", "network", tmp_path
+    )
     assert drive.run(cells, load, store=tmp_path, work=made) == 0
     assert "failed" not in records.read("development", tmp_path)[records.key(cells[0])]
 
