@@ -16,6 +16,7 @@ from selfdistill._core.errors import SettingError
 from selfdistill._core.rng import derive
 from selfdistill.networks._gastaldi2017shake import ShakeShake
 from selfdistill.networks._he2016resnet import ResNet
+from selfdistill.networks._kernel_machine import KernelMachine, parse_kernel
 from selfdistill.networks._mlp import MLP
 from selfdistill.networks._pair import Pair
 from selfdistill.networks._small_cnn import SmallCNN
@@ -178,7 +179,8 @@ def build(
         spec: A name, or a name with numbers. ``mlp`` is ``mlp:512,512`` (hidden widths), ``cnn`` is ``cnn:16,32,64``
             (widths of the blocks), ``resnet18``, ``resnet34``, ``resnet20``, ``resnet32``, ``resnet44``,
             ``resnet56``, ``wideresnet:28-10`` (depth, widening), ``shakeshake:26-32`` (depth, width). ``2*`` in front
-            makes a `Pair` of two with different initial weights. ``"auto"`` goes through `resolve`.
+            makes a `Pair` of two with different initial weights. ``kernel:relu1-1500-2`` is a `KernelMachine` of 1,500
+            landmarks and two parts, its numbers zero. ``"auto"`` goes through `resolve`.
         input_shape: Shape of one example: ``(features,)`` or ``(channels, height, width)``.
         num_classes: Number of logits; at least 1.
         seed: Seed of the initial weights.
@@ -196,6 +198,9 @@ def build(
         >>> model(torch.zeros(4, 20)).shape
         torch.Size([4, 3])
     """
+    machine = parse_kernel(spec)
+    if machine is not None:
+        return KernelMachine(math.prod(input_shape), machine[1], num_classes, machine[0], machine[2])
     spec = resolve(spec, input_shape)
     if spec.startswith(_TWO):
         one = spec.removeprefix(_TWO)

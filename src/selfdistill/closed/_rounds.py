@@ -1,0 +1,299 @@
+"""How many rounds of self-distillation, with which noise and ridge: chosen by labels that each model has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfdistill.closed._noise_link import FORMS, Form, NoiseLink, fit_link
+from selfdistill.closed._spectrum import Fold, Spectrum
+
+__all__ = ["Candidate", "Choice", "choose", "choose_rounds", "ridge_of_least_error", "soft_targets"]
+
+ROUNDS = 3
+_LINK_ROWS = 2500  # rows that a link is fitted on, at most; it is judged on all others
+_SMALLER = (4.0, 16.0)  # later rounds fit cleaner targets: their ridge is the first one's divided by one of these
+_LEAST_WEIGHT = 0.02  # in the mixture; lighter ones are left out
+_MOST_OWN = 200  # classes up to which each may have a noise row of its own: K^2 numbers
+_ROWS_PER_CONFUSION = 5  # rows for each number of a confusion matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One model of the given labels.
+
+    Attributes:
+        form: What is free in its link.
+        round: 1 for plain ridge regression, r for r - 1 distillations of it.
+        ridge: Penalty of this round.
+        losses: Negative log-likelihood of each given label, which neither scores nor link have seen, in nats, ``[n]``.
+        link: Fitted on the scores of all rows, each predicted by the other half.
+        wrong: Expected share of wrong labels, by these scores.
+    """
+
+    form: Form
+    round: int
+    ridge: float
+    losses: np.ndarray
+    link: NoiseLink
+    wrong: float
+
+    @property
+    def nats(self) -> float:
+        """Mean loss."""
+        return float(self.losses.mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What explains the given labels.
+
+    Attributes:
+        chains: For each form its candidates, by round, up to the best one.
+        weights: Weight of the last candidate of each chain in the mixture that explains the labels best; sums to 1.
+        chosen: Position of the chain that counts the wrong labels and refines them.
+        tried: All candidates.
+    """
+
+    chains: tuple[tuple[Candidate, ...], ...]
+    weights: tuple[float, ...]
+    chosen: int
+    tried: tuple[Candidate, ...]
+
+    @property
+    def best(self) -> Candidate:
+        """The chosen candidate."""
+        return self.chains[self.chosen][-1]
+
+
+def choose(chains: list[list[Candidate]], rounds: int | None = None) -> Choice:
+    """Weigh forms by likelihood, and choose the one that counts.
+
+    Weights are those of stacking: they maximise the likelihood of the given labels under the mixture. The one that
+    counts is, of all candidates within one standard error of the best, the one that expects most wrong labels: noise
+    taken for overlap of classes is not found, while nothing makes up noise that is not there.
+
+    Args:
+        chains: Candidates of each form, by round.
+        rounds: Take this round alone.
+
+    Returns:
+        The choice.
+
+    References:
+        Yao, Vehtari, Simpson & Gelman (2018), arXiv 1704.02030, section 3.1 (stacking of predictive distributions).
+    """
+    tried = [c for chain in chains for c in chain]
+    ends = [c for c in tried if rounds in (None, c.round)]
+    best = min(ends, key=lambda c: c.nats)
+    near = [c for c in ends if _standard_errors(c, best) <= 1]
+    counts = max(near, key=lambda c: c.wrong)
+    kept = []
+    for chain in chains:
+        end = counts if counts in chain else min((c for c in chain if c in ends), key=lambda c: c.nats)
+        kept.append(tuple(chain[: chain.index(end) + 1]))
+    weights = _stacked(np.stack([-chain[-1].losses for chain in kept], 1))
+    heavy = [i for i, w in enumerate(weights) if w >= _LEAST_WEIGHT or kept[i][-1] is counts]
+    total = sum(weights[i] for i in heavy)
+    return Choice(
+        tuple(kept[i] for i in heavy),
+        tuple(float(weights[i] / total) for i in heavy),
+        next(j for j, i in enumerate(heavy) if kept[i][-1] is counts),
+        tuple(tried),
+    )
+
+
+def _standard_errors(one: Candidate, best: Candidate) -> float:
+    """By how many standard errors a candidate is behind, row by row."""
+    behind = one.losses - best.losses
+    spread = float(behind.std()) / len(behind) ** 0.5
+    return float(behind.mean()) / spread if spread > 0 else 0.0
+
+
+def _stacked(likelihoods: np.ndarray, steps: int = 100) -> np.ndarray:
+    """Maximise the mean log of a mixture of likelihoods, ``[n, M]`` in logarithms, over its weights."""
+    scaled = np.exp(likelihoods - likelihoods.max(1, keepdims=True))
+    weights = np.full(likelihoods.shape[1], 1 / likelihoods.shape[1])
+    for _ in range(steps):
+        part = scaled * weights
+        weights = (part / part.sum(1, keepdims=True)).mean(0)
+    return weights
+
+
+def ridge_of_least_error(spectrum: Spectrum, targets: Tensor) -> float:
+    """Choose the ridge whose leave-one-out predictions come nearest to the targets: early stopping at its best.
+
+    Args:
+        spectrum: Of the features.
+        targets: ``[n, K]``.
+
+    Returns:
+        The best of powers of 2 between 1/256 and 256, in units of `Spectrum.scale`.
+    """
+    coarse = spectrum.scale * 4.0 ** torch.arange(-4, 5, dtype=torch.float64)
+    best = float(coarse[spectrum.errors(targets, coarse).argmin()])
+    fine = best * torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
+    return float(fine[spectrum.errors(targets, fine).argmin()])
+
+
+def soft_targets(labels: np.ndarray, k: int, dtype: torch.dtype) -> Tensor:
+    """Write labels as distributions.
+
+    Args:
+        labels: ``[n]``.
+        k: Number of classes.
+        dtype: Of the result.
+
+    Returns:
+        ``[n, K]``.
+    """
+    return torch.nn.functional.one_hot(torch.from_numpy(labels), k).to(dtype)
+
+
+def choose_rounds(
+    spectrum: Spectrum,
+    given: np.ndarray,
+    k: int,
+    *,
+    rounds: int | None = None,
+    ridge: float | None = None,
+    tell: Callable[[Candidate], None] = lambda candidate: None,
+) -> Choice:
+    """Try forms of noise and numbers of rounds on two halves, each judged by the labels of the other.
+
+    Scores of a row come from ridge regression on the half that it is not in; within that half, refined labels come
+    from leave-one-out scores. So the label of a row has no part in what is said of it, after any number of rounds.
+
+    Args:
+        spectrum: Of the features, kept in memory.
+        given: Labels, ``[n]``.
+        k: Number of classes.
+        rounds: Number of rounds; chosen if left out, at most 3.
+        ridge: Penalty of the first round; that of least leave-one-out error if left out.
+        tell: Takes each candidate as it is judged.
+
+    Returns:
+        The choice. Cost: two Cholesky factors and ``n r^2`` FLOPs for each of four ridges, and some forty fits of a
+        link to at most 2,500 rows.
+    """
+    dtype = spectrum.mean.dtype
+    first = ridge_of_least_error(spectrum, soft_targets(given, k, dtype)) if ridge is None else ridge
+    halves = _Halves(spectrum, given, k, dtype)
+    scores, inside = halves.solve([soft_targets(given[f.inside.numpy()], k, dtype) for f in halves.folds], first)
+    chains: dict[Form, list[_Tried]] = {}
+    for form in _forms(len(given), k):
+        start = _simpler(form, chains)
+        chains[form] = [halves.judge(scores, inside, form, 1, first, start)]
+        tell(chains[form][0].candidate)
+    most = ROUNDS if rounds is None else rounds
+    for form in _survivors(chains):
+        for number in range(2, most + 1):
+            last = chains[form][-1]
+            ridges = [first / s for s in _SMALLER] if number == 2 else [last.candidate.ridge]
+            chains[form].append(min((halves.distil(last, one) for one in ridges), key=lambda t: t.candidate.nats))
+            tell(chains[form][-1].candidate)
+    return choose([[t.candidate for t in chain] for chain in chains.values() if rounds in (None, len(chain))], rounds)
+
+
+def _forms(n: int, k: int) -> list[Form]:
+    """Leave out what so few rows cannot tell, and what two classes do not have."""
+    confused = k > 2 and n >= _ROWS_PER_CONFUSION * k * k
+    return [f for f in FORMS if (f.confusion == "none" or confused) and (f.noise == "even" or k <= _MOST_OWN)]
+
+
+def _simpler(form: Form, chains: dict[Form, list[_Tried]]) -> NoiseLink | None:
+    """Begin a form with confusion where the one without ended; otherwise it would take the noise for confusion."""
+    plain = chains.get(Form("none", form.noise))
+    return plain[0].candidate.link if plain and form.confusion != "none" else None
+
+
+def _survivors(chains: dict[Form, list[_Tried]]) -> list[Form]:
+    """Take on the best even form, the plain one with own rows, and the best of the others."""
+    # Rounds may turn the order: in the first, confusion can stand for noise from class to class.
+    order = sorted(chains, key=lambda one: chains[one][0].candidate.nats)
+    groups = [[f for f in order if f.noise == "even"], [f for f in order if f == Form("none", "own")]]
+    groups.append([f for f in order if f.noise == "own" and f.confusion != "none"])
+    return [group[0] for group in groups if group]
+
+
+@dataclass(frozen=True, eq=False)
+class _Tried:
+    candidate: Candidate
+    inside: list[Tensor]  # leave-one-out scores within each half
+
+
+class _Halves:
+    """Two halves of the rows, alike in classes, and what each says of the other."""
+
+    def __init__(self, spectrum: Spectrum, given: np.ndarray, k: int, dtype: torch.dtype) -> None:
+        self.given, self.k, self.dtype = given, k, dtype
+        order = np.random.default_rng(len(given)).permutation(len(given))
+        order = order[np.argsort(given[order], kind="stable")]
+        second = torch.zeros(len(given), dtype=torch.bool)
+        second[torch.from_numpy(order[1::2].copy())] = True
+        self.folds: list[Fold] = spectrum.halves(second)
+
+    def solve(self, targets: list[Tensor], ridge: float) -> tuple[np.ndarray, list[Tensor]]:
+        scores = np.empty((len(self.given), self.k))
+        inside = []
+        for fold, target in zip(self.folds, targets, strict=True):
+            own, others = fold.solve(target, ridge)
+            inside.append(own)
+            scores[fold.outside.numpy()] = others.double().numpy()
+        return scores, inside
+
+    def judge(
+        self, scores: np.ndarray, inside: list[Tensor], form: Form, number: int, ridge: float, start: NoiseLink | None
+    ) -> _Tried:
+        """Fit the link on either half and judge it by the other."""
+        sharpest = least_sharpness(number, self.k)
+        losses, sides = np.empty(len(self.given)), [fold.inside.numpy() for fold in self.folds]
+        link = start
+        for one, other in (sides, sides[::-1]):
+            rows = _spread(one)
+            link = fit_link(scores[rows], self.given[rows], form, start=link, sharpest=sharpest, iterations=40)
+            losses[other] = -link.posterior(scores[other], self.given[other])[1]
+        rows = _spread(np.arange(len(self.given)))
+        link = fit_link(scores[rows], self.given[rows], form, start=link, sharpest=sharpest, iterations=15)
+        posterior = link.posterior(scores, self.given)[0]
+        wrong = float(1 - posterior[np.arange(len(scores)), self.given].mean())
+        return _Tried(Candidate(form, number, ridge, losses, link, wrong), inside)
+
+    def distil(self, last: _Tried, ridge: float) -> _Tried:
+        """Refine the labels of each half by itself, and fit them."""
+        link = last.candidate.link
+        targets = [
+            torch.from_numpy(link.posterior(own.double().numpy(), self.given[fold.inside.numpy()])[0]).to(self.dtype)
+            for own, fold in zip(last.inside, self.folds, strict=True)
+        ]
+        scores, inside = self.solve(targets, ridge)
+        return self.judge(scores, inside, link.form, last.candidate.round + 1, ridge, link)
+
+
+def least_sharpness(number: int, k: int) -> float:
+    """Give the least sharpness of a round's link.
+
+    Scores of later rounds are estimates of the true class: where they say one class alone, the prior must give it
+    99 %. Without this, noise and lack of sharpness cannot be told apart.
+
+    Args:
+        number: The round, from 1.
+        k: Number of classes.
+
+    Returns:
+        0 in the first round.
+
+    Example:
+        >>> round(least_sharpness(2, 10), 2)
+        6.79
+    """
+    return 0.0 if number == 1 else float(np.log(99 * (k - 1)))
+
+
+def _spread(rows: np.ndarray) -> np.ndarray:
+    """Take at most 2,500 rows, evenly."""
+    return rows if len(rows) <= _LINK_ROWS else rows[np.linspace(0, len(rows) - 1, _LINK_ROWS).astype(int)]

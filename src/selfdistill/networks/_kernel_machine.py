@@ -1,0 +1,183 @@
+"""Kernel machine: kernels of an input with landmarks, a linear map, and a calibration to logits."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import torch
+from torch import Tensor, nn
+
+from selfdistill._core.errors import SettingError
+
+__all__ = ["KERNELS", "KernelMachine", "kernel_rows", "parse_kernel", "unit_rows"]
+
+KERNELS = ("linear", "relu1", "relu3", "rbf")
+"""Kernels by name: dot product, ReLU network of infinite width with one or three hidden layers (its tangent kernel),
+and Gaussian. All have a diagonal of 1."""
+_RBF = 2.0  # exp(-2 |x - x'|^2) of unit rows: between 1 and exp(-8)
+
+
+def unit_rows(inputs: Tensor, constant: float | Tensor) -> Tensor:
+    r"""Put vectors on the unit sphere, with a constant coordinate that keeps their length in sight.
+
+    Row x becomes :math:`(x, c) / \sqrt{\|x\|^2 + c^2}`. With the root mean square of the norms as c both parts weigh
+    the same on average, and the kernels are those of a network with a bias.
+
+    Args:
+        inputs: ``[n, d]``.
+        constant: c, above 0.
+
+    Returns:
+        ``[n, d + 1]``, rows of norm 1, of the same dtype.
+
+    Example:
+        >>> unit_rows(torch.tensor([[3.0, 0.0], [0.0, 0.0]]), 4.0)
+        tensor([[0.6000, 0.0000, 0.8000],
+                [0.0000, 0.0000, 1.0000]])
+    """
+    rows = torch.cat([inputs, torch.full_like(inputs[:, :1], float(constant))], 1)
+    unit: Tensor = rows / rows.norm(dim=1, keepdim=True)
+    return unit
+
+
+def kernel_rows(name: str, rows: Tensor, landmarks: Tensor) -> Tensor:
+    r"""Compute kernels of unit rows.
+
+    With u the cosine: ``linear`` u; ``rbf`` :math:`e^{-4 (1 - u)}`; ``relu1`` and ``relu3`` the tangent kernel of
+    `selfdistill.ntk.relu_kernel` with depth 1 and 3, divided by depth + 1.
+
+    Args:
+        name: One of `KERNELS`.
+        rows: ``[b, d]`` of norm 1.
+        landmarks: ``[m, d]`` of norm 1.
+
+    Returns:
+        ``[b, m]``, of the dtype of ``rows``. Cost: ``2 b m d`` FLOPs and, for ReLU, some 20 operations per entry.
+
+    Raises:
+        SettingError: Another name.
+
+    Example:
+        >>> unit = torch.eye(2)
+        >>> kernel_rows("linear", unit, unit).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+    if name not in KERNELS:
+        raise SettingError(f"kernel {name!r} does not exist", f"Choose one of: {', '.join(KERNELS)}.")
+    u = (rows @ landmarks.T).clamp_(-1, 1)
+    if name == "linear":
+        return u
+    if name == "rbf":
+        return u.sub_(1).mul_(2 * _RBF).exp_()
+    depth = int(name.removeprefix("relu"))
+    value = u
+    for _ in range(depth):
+        angle = torch.arccos(u)
+        u = (torch.sin(angle) + (math.pi - angle) * u) / math.pi
+        value = value * (1 - angle / math.pi) + u
+        u = u.clamp(-1, 1)
+    return value / (depth + 1)
+
+
+class KernelMachine(nn.Module):
+    r"""Mixture of calibrated ridge regressions on one kernel: the classifier that the closed form leaves.
+
+    .. math:: f_c(x) = a_c + k\bigl((x - s)/t, L\bigr)\,C_c, \qquad
+              p(x) = \sum_c w_c\,\mathrm{softmax}(f_c(x) B_c + b_c) .
+
+    Args:
+        in_features: Numbers per example.
+        landmarks: Number of landmarks.
+        num_classes: Number of logits.
+        kernel: One of `KERNELS`.
+        parts: Number of regressions.
+
+    Example:
+        >>> KernelMachine(4, 8, 3)(torch.zeros(5, 4)).shape
+        torch.Size([5, 3])
+    """
+
+    shift: Tensor
+    scale: Tensor
+    constant: Tensor
+    landmarks: Tensor
+    coefficients: Tensor
+    offset: Tensor
+    calibration: Tensor
+    bias: Tensor
+    weights: Tensor
+
+    def __init__(
+        self, in_features: int, landmarks: int, num_classes: int, kernel: str = "relu1", parts: int = 1
+    ) -> None:
+        super().__init__()
+        if kernel not in KERNELS:
+            raise SettingError(f"kernel {kernel!r} does not exist", f"Choose one of: {', '.join(KERNELS)}.")
+        self.kernel = kernel
+        self.register_buffer("shift", torch.zeros(in_features))
+        self.register_buffer("scale", torch.ones(in_features))
+        self.register_buffer("constant", torch.ones(()))
+        self.register_buffer("landmarks", torch.zeros(landmarks, in_features + 1))
+        self.register_buffer("coefficients", torch.zeros(landmarks, parts, num_classes))
+        self.register_buffer("offset", torch.zeros(parts, num_classes))
+        self.register_buffer("calibration", torch.zeros(parts, num_classes, num_classes))
+        self.register_buffer("bias", torch.zeros(parts, num_classes))
+        self.register_buffer("weights", torch.full((parts,), 1 / parts))
+
+    def rows(self, inputs: Tensor) -> Tensor:
+        """Standardise inputs and put them on the unit sphere.
+
+        Args:
+            inputs: ``[b, ...]`` with ``in_features`` numbers per example.
+
+        Returns:
+            ``[b, in_features + 1]``, rows of norm 1.
+        """
+        return unit_rows((inputs.flatten(1).to(self.shift.dtype) - self.shift) / self.scale, self.constant)
+
+    def scores(self, inputs: Tensor) -> Tensor:
+        """Give the regressions' values, before calibration.
+
+        Args:
+            inputs: ``[b, ...]`` with ``in_features`` numbers per example.
+
+        Returns:
+            ``[b, parts, num_classes]``; each near a distribution, but not held to one.
+        """
+        kernels = kernel_rows(self.kernel, self.rows(inputs), self.landmarks)
+        return self.offset + (kernels @ self.coefficients.flatten(1)).view(len(kernels), *self.offset.shape)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Compute log-probabilities, which serve as logits.
+
+        Args:
+            inputs: ``[b, ...]`` with ``in_features`` numbers per example.
+
+        Returns:
+            ``[b, num_classes]``.
+        """
+        logits = torch.einsum("bpk,pkj->bpj", self.scores(inputs), self.calibration) + self.bias
+        return torch.logsumexp(logits.log_softmax(-1) + self.weights.log()[:, None], 1)
+
+    @property
+    def spec(self) -> str:
+        """Its specification for `selfdistill.networks.build`, such as ``"kernel:relu1-1500-2"``."""
+        return f"kernel:{self.kernel}-{len(self.landmarks)}-{len(self.weights)}"
+
+
+def parse_kernel(spec: str) -> tuple[str, int, int] | None:
+    """Read a specification such as ``"kernel:relu1-1500-2"``.
+
+    Args:
+        spec: The specification.
+
+    Returns:
+        Kernel, landmarks and parts; ``None`` where it is of another network.
+
+    Example:
+        >>> parse_kernel("kernel:rbf-20-1"), parse_kernel("mlp")
+        (('rbf', 20, 1), None)
+    """
+    found = re.fullmatch(rf"kernel:({'|'.join(KERNELS)})-(\d{{1,7}})-(\d{{1,3}})", spec.strip())
+    return (found[1], int(found[2]), int(found[3])) if found else None
