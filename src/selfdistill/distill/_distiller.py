@@ -15,6 +15,7 @@ from selfdistill import train
 from selfdistill._core.dist import barrier, rank
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import Listener
+from selfdistill._core.folder import inside
 from selfdistill._core.record import read_record
 from selfdistill._core.rng import derive
 from selfdistill.data import LabelledData
@@ -195,7 +196,7 @@ class Distiller:
             "taught": True,
         }
         described |= dict(source or {})
-        settings, path = self.resolved(data), store or out / STORE
+        settings, path = self.resolved(data), store or inside(out, STORE)
         if not resume:
             train.check_free(out)
             _check_new(store)

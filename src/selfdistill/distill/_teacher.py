@@ -14,14 +14,13 @@ from torch import Tensor, nn
 from selfdistill import data as reading
 from selfdistill._core.errors import DataError, RunError, SettingError, one_line
 from selfdistill._core.record import read_record
-from selfdistill.air import read_state
 from selfdistill.data import LabelledData, ReadOptions
 from selfdistill.distill._air_epoch import air_epoch
 from selfdistill.distill._candidates import Choice, choose
 from selfdistill.distill._store_file import About, Store, load_store
 from selfdistill.distill._views import Views
 from selfdistill.targets import SoftLogits, choose_entries
-from selfdistill.train import EPOCHS, Model, Runtime, load_epoch, load_model
+from selfdistill.train import EPOCHS, Model, Runtime, checkpoint_weights, load_epoch, load_model
 
 __all__ = ["Teacher", "find_teacher", "run_of", "soft_labels"]
 
@@ -148,8 +147,10 @@ def _finished(run: Path) -> dict[str, Any]:
 def _with_weights(model: Model, path: Path) -> nn.Module:
     if path.parent.name == EPOCHS:
         return load_epoch(path, model.network)
+    if path.name == "model.safetensors":
+        return model.network.eval()
     try:
-        model.network.load_state_dict(read_state(path))
+        model.network.load_state_dict(checkpoint_weights(path))
     except RuntimeError as error:
         raise RunError(f"{path} holds weights of another network than {model.spec}", "Give one of this run.") from error
     return model.network.eval()

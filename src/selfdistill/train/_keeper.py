@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,17 @@ _CHECKPOINT_SECONDS = 10.0
 class Keeper:
     """Saves at the end of epochs, at most every few seconds, and when the user presses Ctrl-C."""
 
-    def __init__(self, folder: Path | None, parts: dict[str, Any], runtime: Runtime, steps: int, go_on: str) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        parts: dict[str, Any],
+        runtime: Runtime,
+        steps: int,
+        go_on: str,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
         self.folder, self.parts, self.runtime, self.steps, self.go_on = folder, parts, runtime, steps, go_on
+        self.about = about
         self.saved = time.monotonic()
         self.stop = False
 
@@ -47,7 +56,7 @@ class Keeper:
             used = f"{path.name} is used instead" if path else "none is left, so training begins anew"
             warnings = [*warnings, f"Of the checkpoints in {self.folder}, {used}."]
         if path is not None:
-            counters = _checkpoint.load(path, self.parts, self.runtime.device)
+            counters = _checkpoint.load(path, self.parts, self.runtime.device, self.about)
             torch.set_rng_state(counters.pop("rng").cpu())
             cuda = counters.pop("cuda_rng")
             if cuda is not None:
@@ -64,7 +73,7 @@ class Keeper:
         if self.folder is not None and self.runtime.rank == 0:
             cuda = torch.cuda.get_rng_state(self.runtime.device) if self.runtime.device.type == "cuda" else None
             counters = vars(position) | {"rng": torch.get_rng_state(), "cuda_rng": cuda}
-            _checkpoint.save(self.folder, position.epoch * self.steps + position.step, self.parts, counters)
+            _checkpoint.save(self.folder, position.epoch * self.steps + position.step, self.parts, counters, self.about)
         barrier()
         self.saved = time.monotonic()
 
