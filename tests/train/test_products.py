@@ -95,7 +95,7 @@ def test_runs_without_digests_are_read_and_their_weights_must_be_numbers(run):
     with torch.no_grad():
         next(model.network.parameters())[0, 0] = float("nan")
     train.save_model(run / "model.safetensors", model)
-    with pytest.raises(RunError, match=r"is damaged: 1 of 12 numbers of 'hidden.0.weight' is not finite"):
+    with pytest.raises(RunError, match=r"is damaged: 1 of 12 numbers of 'network.hidden.0.weight' is not finite"):
         network(run)
 
 

@@ -117,6 +117,8 @@ def _of_run(path: Path, data: LabelledData, way: str | None, source: str | None,
     assert run is not None  # a file was found to lie in a run
     record = _finished(run)
     model = load_model(run / "model.safetensors")
+    if model.spec != record["settings"].get("network"):
+        raise RunError(f"{run} holds a {model.spec}, but its record names another network", "Train it again.")
     inputs = _inputs_for(run, model, record, data, source, read)
     described = {"name": str(path), "network": model.spec, "method": record["settings"]["method"]}
     if path.is_file():

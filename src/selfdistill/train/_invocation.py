@@ -145,8 +145,8 @@ def threads_of(examples: LabelledData, settings: Settings) -> AbstractContextMan
     spec = settings.network_for(len(examples), shape)
     if not spec.startswith("mlp"):
         return nullcontext()
-    with torch.device("meta"):
-        network = networks.build(spec, shape, examples.num_classes, seed=0, stats=examples.preprocess.stats)
+    stats = examples.preprocess.stats
+    network = networks.build(spec, shape, examples.num_classes, seed=0, stats=stats, device="meta")
     return threads_for(sum(p.numel() for p in network.parameters()), settings.batch_size or len(examples))
 
 

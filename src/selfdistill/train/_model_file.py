@@ -87,7 +87,7 @@ def load_model(path: Path) -> Model:
         model = _assemble(json.loads(metadata["description"]), tensors)
     except Exception as error:  # whatever the libraries make of a stranger's bytes
         raise RunError(f"{path} is damaged or was not written by selfdistill: {one_line(error)}", again) from error
-    check_finite(path, model.network.state_dict(), again)
+    check_finite(path, tensors, again)
     return model
 
 
@@ -97,8 +97,10 @@ def _assemble(description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> 
     shape, classes = tuple(map(int, description["input_shape"])), tuple(map(str, description["classes"]))
     kept = {n.removeprefix("preprocess."): t for n, t in tensors.items() if n.startswith("preprocess.")}
     preprocess = Preprocess.from_state(description["preprocess"], kept)
-    with torch.device("meta"):  # nothing is allocated for what the description merely claims
-        network = networks.build(description["network"], shape, len(classes), seed=0, stats=preprocess.stats)
+    if preprocess.input_shape != shape:
+        raise ValueError(f"inputs of shape {preprocess.input_shape}, but a network for {shape}")
+    # Of shapes alone: nothing is allocated for what the description merely claims.
+    network = networks.build(description["network"], shape, len(classes), seed=0, stats=preprocess.stats, device="meta")
     weights = {n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")}
     network.load_state_dict(weights, assign=True)
     network.requires_grad_(False).eval()
