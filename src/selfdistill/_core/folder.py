@@ -83,9 +83,9 @@ def named_folder(parent: Path, name: str) -> Path:
     Example:
         >>> named_folder(Path("out"), "cat").as_posix()
         'out/cat'
-        >>> named_folder(Path("out"), "../cat")
+        >>> named_folder(Path("out"), "..")
         Traceback (most recent call last):
-        selfdistill._core.errors.DataError: '../cat' cannot be the name of a folder. Write a list instead: --out FILE.csv.
+        selfdistill._core.errors.DataError: '..' cannot be the name of a folder. Write a list instead: --out FILE.csv.
     """
     if Path(name).name != name or name in {"", ".", ".."} or "\0" in name or "\\" in name:
         raise DataError(f"{name!r} cannot be the name of a folder", "Write a list instead: --out FILE.csv.")

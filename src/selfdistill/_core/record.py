@@ -17,9 +17,19 @@ import torch
 from selfdistill._core.errors import RunError, one_line
 from selfdistill._core.files import digest, read_json, write_json
 from selfdistill._core.folder import inside
+from selfdistill._core.wording import quoted
 from selfdistill._version import __version__
 
-__all__ = ["SCHEMA", "content_digest", "environment", "read_record", "read_versioned", "whole", "write_record"]
+__all__ = [
+    "SCHEMA",
+    "content_digest",
+    "environment",
+    "read_finished",
+    "read_record",
+    "read_versioned",
+    "whole",
+    "write_record",
+]
 
 SCHEMA = 2
 """Of the records that are written. Those of schema 1 have no digests, of themselves and of the run's files."""
@@ -117,6 +127,26 @@ def read_record(folder: Path) -> dict[str, Any]:
         if content_digest({name: v for name, v in record.items() if name != "digest"}) != wanted:
             raise RunError(f"{path} is damaged, or was changed by hand: its digest differs", "Put back what it was.")
     _check_form(path, record)
+    return record
+
+
+def read_finished(folder: Path) -> dict[str, Any]:
+    """Read the record of a run that must be finished.
+
+    Args:
+        folder: The run directory.
+
+    Returns:
+        The record.
+
+    Raises:
+        RunError: It failed, or is not finished; or see `read_record`.
+    """
+    record = read_record(folder)
+    if record.get("status") == "failed":
+        raise RunError(f"{folder} failed: {record.get('error', '')}", "Start a new run with another --out.")
+    if record.get("status") != "finished":
+        raise RunError(f"{folder} is not finished", f"Finish it with: selfdistill fit --resume {quoted(folder)}")
     return record
 
 

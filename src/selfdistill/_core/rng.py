@@ -59,11 +59,11 @@ def numpy_generator(seed: int, *purpose: str | int) -> np.random.Generator:
 
 
 @final
-class _Draws(TorchDispatchMode):
+class _Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
     """Gives the operations that initialise weights a generator of their own, in this thread."""
 
     def __init__(self, generator: torch.Generator) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's
         self.generator = generator
 
     def __torch_dispatch__(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import sys
 import time as clock
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from selfdistill._core.errors import SettingError
 from selfdistill.cli import _options as o
 from selfdistill.cli._air_tables import print_study
-from selfdistill.cli._display import speak
+from selfdistill.cli._display import speak, write
 from selfdistill.cli._said import READING, said
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def air(
     files = _write(folder, record)
     if json:
         shown = {name: record[name] for name in ("data", "at", "stopping", "noise", "moments")}
-        sys.stdout.write(json_module.dumps({"air": str(folder), "files": files} | shown, allow_nan=False) + "\n")
+        write(json_module.dumps({"air": str(folder), "files": files} | shown, allow_nan=False) + "\n")
     else:
         print_study(record, folder, seconds)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from selfdistill import data, networks
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.folder import inside
-from selfdistill._core.record import read_record
+from selfdistill._core.record import read_finished
 from selfdistill.air import Clock, Measured, calibrated
 from selfdistill.data import LabelledData, ReadOptions
 
@@ -85,14 +85,10 @@ def of_run(folder: Path) -> Subject:
 
     Raises:
         RunError: Not a finished run, or its data are no longer what they were.
-    """
+    """  # noqa: DOC502 (raised by what is called)
     from selfdistill.train import checkpoint_steps, load_model
 
-    record = read_record(folder)
-    if record.get("status") == "failed":
-        raise RunError(f"{folder} failed: {record.get('error', '')}", "Start a new run with another --out.")
-    if record.get("status") != "finished":
-        raise RunError(f"{folder} is not finished", f"Finish it with: selfdistill fit --resume {folder}")
+    record = read_finished(folder)
     model, settings = load_model(folder / "model.safetensors"), record["settings"]
     model.network.requires_grad_(True)  # the kernel is that of the parameters that train
     examples = _read_again(folder, record)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json as json_module
-import sys
 from pathlib import Path
 from typing import Any
 
 from selfdistill.cli import _distill_options as d
 from selfdistill.cli import _options as o
-from selfdistill.cli._display import first_process, showing, speak
+from selfdistill.cli._display import first_process, print_lines, showing, speak, write
 from selfdistill.cli._said import READING, said
 
 __all__ = ["distill"]
@@ -116,7 +115,7 @@ def _run(asked: dict[str, Any], as_json: bool) -> None:
     with showing() as tell:
         record, folder = start(order, tell=tell, say=speak)
     if as_json:
-        sys.stdout.write(_as_json(record, folder) + "\n")
+        write(_as_json(record, folder) + "\n")
     else:
         _print(record, folder)
 
@@ -129,11 +128,7 @@ def _as_json(record: dict[str, Any], folder: Path) -> str:
 
 
 def _print(record: dict[str, Any], folder: Path) -> None:
-    from rich.console import Console
-
     from selfdistill.distill import summary
     from selfdistill.train import verdict
 
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    for line in [*summary(record), "", *verdict(record, folder, labels=False)]:
-        console.print(line, style=None if line.startswith(" ") or not line else "bold")
+    print_lines([*summary(record), "", *verdict(record, folder, labels=False)])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selfdistill.cli import _options as o
-from selfdistill.cli._display import first_process, showing, speak
+from selfdistill.cli._display import first_process, print_lines, showing, speak, write
 from selfdistill.cli._noise_options import NoiseMatrix, NoiseRate
 from selfdistill.cli._said import READING, said
 
@@ -100,7 +100,7 @@ def _run(
     with showing() as tell, showing("plain") as tell_plain:
         record, folder = start(asked, tell=tell, tell_plain=tell_plain, say=speak)
     if as_json:
-        sys.stdout.write(_as_json(record, folder) + "\n")
+        write(_as_json(record, folder) + "\n")
     else:
         _print_verdict(record, folder)
 
@@ -115,13 +115,8 @@ def _as_json(record: dict[str, Any], folder: Path) -> str:
 
 
 def _print_verdict(record: dict[str, Any], folder: Path) -> None:
-    from rich.console import Console
-
     from selfdistill.train import comparison, verdict
 
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    if sys.stderr.isatty() and sys.stdout.isatty():
-        console.print()
+    apart = [""] if sys.stderr.isatty() and sys.stdout.isatty() else []
     table = comparison(record)
-    for line in [*table, *([""] if table else []), *verdict(record, folder)]:
-        console.print(line, style=None if line.startswith(" ") or not line else "bold")
+    print_lines([*apart, *table, *([""] if table else []), *verdict(record, folder)])

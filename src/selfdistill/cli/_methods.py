@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from selfdistill.cli._display import write
 
 __all__ = ["methods"]
 
@@ -14,4 +14,4 @@ def methods() -> None:
     width = max(map(len, METHODS))
     for name, method in METHODS.items():
         default = " (default)" if name == Settings().method else ""
-        sys.stdout.write(f"{name:<{width}}  {method.summary}{default}\n")
+        write(f"{name:<{width}}  {method.summary}{default}\n")

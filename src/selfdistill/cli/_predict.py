@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from selfdistill.cli import _options as o
-from selfdistill.cli._display import speak
+from selfdistill.cli._display import speak, stdout
 
 __all__ = ["predict"]
 
@@ -37,7 +35,7 @@ def predict(
     found = predict_new(run, new, device=device, batch_size=batch_size, ignore=ignore or ())
     for warning in found.warnings:
         speak(f"warning: {warning}")
-    write_predictions(found, sys.stdout if out is None else out, force=force)
+    write_predictions(found, stdout() if out is None else out, force=force)
     if out is not None:
         speak(f"{len(found.ids):,} predictions in {out}")
     if found.accuracy is not None:

@@ -97,10 +97,14 @@ class Preprocess(ABC):
         try:
             made = found._rebuild(spec, tensors)
             said, kept = made.to_state()
-            if said != spec or any(not torch.equal(tensors[name], tensor) for name, tensor in kept.items()):
-                raise ValueError("it is not what it says")
-            return made
+            same = said == spec and all(torch.equal(tensors[name], tensor) for name, tensor in kept.items())
         except Exception as error:  # whatever a stranger's description leads to
             raise DataError(
                 f"the preprocessing of kind {found.kind!r} is damaged: {error!r}", "Train again, or restore the file."
             ) from error
+        if not same:
+            raise DataError(
+                f"the preprocessing of kind {found.kind!r} does not hold what its description says",
+                "Train again, or restore the file.",
+            )
+        return made

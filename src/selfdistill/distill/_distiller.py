@@ -18,6 +18,7 @@ from selfdistill._core.events import Listener
 from selfdistill._core.folder import inside
 from selfdistill._core.record import read_record
 from selfdistill._core.rng import derive
+from selfdistill._core.wording import quoted
 from selfdistill.data import LabelledData
 from selfdistill.distill._measures import dark_knowledge
 from selfdistill.distill._objective import OBJECTIVES, objective
@@ -209,7 +210,9 @@ class Distiller:
         record["asked"] |= {"votes": str(votes) if isinstance(votes, Path | str) else None, "votes_array": votes_array}
         base = read_record(out)["distillation"] if resume else record
         say(who_teaches(base))
-        job = _Job(self, found, data, settings, described, path, base, people, evaluations, tell, _GO_ON.format(out))
+        job = _Job(
+            self, found, data, settings, described, path, base, people, evaluations, tell, _GO_ON.format(quoted(out))
+        )
         plan = Plan({"distillation": base}, job.prepare, job.room(), _escaped(job.go_on))
         return train.run(
             data, settings, out, source=described, evaluations=evaluations, resume=resume, tell=tell, plan=plan

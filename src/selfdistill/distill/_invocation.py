@@ -11,6 +11,7 @@ from selfdistill import train
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.events import Listener, everyone
 from selfdistill._core.record import read_record
+from selfdistill._core.wording import quoted
 from selfdistill.distill._distiller import Distiller
 from selfdistill.distill._store_file import load_store
 from selfdistill.distill._teacher import run_of
@@ -110,7 +111,7 @@ def _completed(asked: Order) -> tuple[Order, int]:
     if "read" not in described:
         raise SettingError(
             f"{asked.teacher} does not say where its data lie",
-            f"Name them: selfdistill distill {asked.teacher} DATA.",
+            f"Name them: selfdistill distill {quoted(asked.teacher)} DATA.",
         )
     said = {"source": described["source"], "test": asked.test or described["test"]}
     return replace(asked, **said, read=dict(described["read"]) | dict(asked.read)), int(described["seed"])
@@ -128,7 +129,7 @@ def _data_of(teacher: Path) -> Mapping[str, Any]:
 def _resumed(asked: Order, run: Path) -> tuple[Order, int]:
     record = read_record(run)
     if "distillation" not in record or "asked" not in record["distillation"]:
-        raise RunError(f"{run} has no teacher", f"Go on with: selfdistill fit --resume {run}")
+        raise RunError(f"{run} has no teacher", f"Go on with: selfdistill fit --resume {quoted(run)}")
     if asked.out is not None and asked.out != run:
         raise RunError(f"--out {asked.out} is not the run to go on with, {run}", "Leave --out out.")
     described, began = record["data"], dict(record["distillation"]["asked"])

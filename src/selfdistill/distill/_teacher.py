@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from selfdistill import data as reading
 from selfdistill._core.errors import DataError, RunError, SettingError, one_line
-from selfdistill._core.record import read_record
+from selfdistill._core.record import read_finished
 from selfdistill.data import LabelledData, ReadOptions
 from selfdistill.distill._air_epoch import air_epoch
 from selfdistill.distill._candidates import Choice, choose
@@ -115,7 +115,7 @@ def _module(network: nn.Module, data: LabelledData) -> Teacher:
 def _of_run(path: Path, data: LabelledData, way: str | None, source: str | None, read: Mapping[str, Any]) -> Teacher:
     run = run_of(path) if path.is_file() else path
     assert run is not None  # a file was found to lie in a run
-    record = _finished(run)
+    record = read_finished(run)
     model = load_model(run / "model.safetensors")
     if model.spec != record["settings"].get("network"):
         raise RunError(f"{run} holds a {model.spec}, but its record names another network", "Train it again.")
@@ -135,15 +135,6 @@ def _no_air(run: Path) -> dict[str, float | None]:
     raise RunError(
         f"{run} was trained on other data, so its kernel cannot be taken on these", "Choose another --choose."
     )
-
-
-def _finished(run: Path) -> dict[str, Any]:
-    record = read_record(run)
-    if record.get("status") == "failed":
-        raise RunError(f"{run} failed: {record.get('error', '')}", "Start a new run with another --out.")
-    if record.get("status") != "finished":
-        raise RunError(f"{run} is not finished", f"Finish it with: selfdistill fit --resume {run}")
-    return record
 
 
 def _with_weights(model: Model, path: Path) -> nn.Module:

@@ -181,8 +181,9 @@ def build(
 ) -> nn.Module:
     """Build and initialise a network.
 
-    The weights depend on ``seed`` alone, whatever other threads draw meanwhile; no global random generator is used. On images the network is
-    a `Standardise` layer followed by the network itself (``model.standardise``, ``model.network``).
+    The weights depend on ``seed`` alone, whatever other threads draw meanwhile; no global random generator is used. On
+    images the network is a `Standardise` layer followed by the network itself (``model.standardise``,
+    ``model.network``).
 
     Args:
         spec: A name, or a name with numbers. ``mlp`` is ``mlp:512,512`` (hidden widths), ``cnn`` is ``cnn:16,32,64``

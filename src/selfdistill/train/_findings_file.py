@@ -1,4 +1,4 @@
-"""``labels.parquet`` of a finished run, read back and checked."""
+"""``labels.parquet`` of a finished run: written once, read back and checked."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from typing import Any
 import numpy as np
 
 from selfdistill._core.errors import RunError, one_line
+from selfdistill._core.files import atomic
 from selfdistill._core.record import read_record, whole
-from selfdistill.data import ReadOptions
+from selfdistill._core.wording import quoted
+from selfdistill.data import LabelledData, ReadOptions
+from selfdistill.issues import LabelTable, blocks
 
-__all__ = ["Findings", "read_findings", "refined_labels"]
+__all__ = ["Findings", "read_findings", "refined_labels", "write_findings"]
 
 _SOFT = "refined_distribution"  # K times as large as the others: it is read in blocks
 _COLUMNS = ("id", "given_label", "refined_label", "refined_confidence", "label_quality", "is_label_issue")
 _BLOCK_BYTES = 2**22
+_ROW_GROUP_BYTES = 2**26
 _AGAIN = "Run `fit` again, or `fit --resume RUN`, which writes anew what a run lost."
 
 
@@ -74,7 +78,9 @@ def read_findings(run: Path) -> Findings:
     record = read_record(run)
     described = record["data"]
     if record["status"] != "finished":
-        raise RunError(f"{run} is not finished (its status is {record['status']!r})", f"Finish it: fit --resume {run}")
+        raise RunError(
+            f"{run} is not finished (its status is {record['status']!r})", f"Finish it: fit --resume {quoted(run)}"
+        )
     if "read" not in described or not described.get("source"):
         raise RunError(
             f"{run} was not trained on a file or folder that could be refined",
@@ -174,3 +180,36 @@ def _whole(path: Path) -> Generator[None]:
         yield
     except Exception as error:  # whatever pyarrow makes of a stranger's bytes
         raise RunError(f"{path} is damaged: {one_line(error)}", _AGAIN) from error
+
+
+def write_findings(path: Path, data: LabelledData, table: LabelTable) -> None:
+    """Write what was found out about each example, atomically.
+
+    Args:
+        path: The file.
+        data: The examples.
+        table: What was found out.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = np.asarray(data.classes, dtype=object)
+    classes = {"classes": json.dumps(list(data.classes), ensure_ascii=False)}
+    columns: dict[str, Any] = {
+        "id": pa.array([str(i) for i in data.ids]),
+        "given_label": pa.array(names[table.given], pa.string()),
+        "refined_label": pa.array(names[table.refined], pa.string()),
+        "refined_confidence": pa.array(table.confidence),
+        "refined_distribution": None,  # K times as large as the others: it goes to the file in blocks
+        "label_quality": pa.array(table.quality),
+        "is_label_issue": pa.array(table.is_issue),
+        "first_learned_epoch": pa.array(table.first_learned),
+        "times_forgotten": pa.array(table.forgotten),
+    }
+    kinds = [(name, pa.list_(pa.float32(), len(names)) if c is None else c.type) for name, c in columns.items()]
+    schema = pa.schema(kinds, metadata=classes)
+    with atomic(path) as part, pq.ParquetWriter(part, schema, write_page_checksum=True) as writer:
+        for rows, soft in blocks(table.distribution, _ROW_GROUP_BYTES):
+            flat = pa.FixedSizeListArray.from_arrays(pa.array(soft.reshape(-1)), len(names))
+            cut = [flat if c is None else c.slice(rows.start, len(soft)) for c in columns.values()]
+            writer.write_table(pa.Table.from_arrays(cut, schema=schema))

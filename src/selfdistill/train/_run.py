@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -16,14 +15,16 @@ from selfdistill import networks
 from selfdistill._core.dist import barrier, rank
 from selfdistill._core.errors import DataError, Interrupted, ResourceError, RunError, SettingError
 from selfdistill._core.events import BatchDone, Event, Listener, everyone
-from selfdistill._core.files import atomic, check_room, digest
+from selfdistill._core.files import check_room, digest
 from selfdistill._core.folder import check_folder, clear_parts, is_part
 from selfdistill._core.lock import LOCK, is_held, locked
 from selfdistill._core.memory import enough_memory
 from selfdistill._core.record import environment, read_record, write_record
+from selfdistill._core.wording import quoted
 from selfdistill.data import LabelledData, augment_for
-from selfdistill.issues import LabelTable, NoiseEstimate, applicability, blocks, compare_with_truth, label_table
+from selfdistill.issues import LabelTable, NoiseEstimate, applicability, compare_with_truth, label_table
 from selfdistill.targets import choose_store, compact
+from selfdistill.train._findings_file import write_findings
 from selfdistill.train._fit import LESS_MEMORY, Fitted, fit, network_spec
 from selfdistill.train._kept_epochs import epochs_to_keep, save_epoch
 from selfdistill.train._methods import METHODS, method_of
@@ -36,7 +37,6 @@ from selfdistill.train._settings import Settings
 
 __all__ = ["check_free", "next_run_folder", "run", "stored_invocation"]
 
-_ROW_GROUP_BYTES = 2**26
 _MATRIX_CLASSES = 64  # up to here the record holds the whole matrix
 _FREE = ("device", "compile")  # settings that a resumed run may change
 
@@ -112,7 +112,7 @@ def run(
     if resume and (found := _enter(out, record, data, resume))["status"] == "finished":
         return found
     room = None if resume else _room(network, data, settings) + (plan.room if plan else 0)
-    go_on = (plan.go_on if plan else GO_ON).format(out)
+    go_on = (plan.go_on if plan else GO_ON).format(quoted(out))
     with _own(out, room):
         record = _enter(out, record, data, resume)
         if record["status"] == "finished":
@@ -120,7 +120,8 @@ def run(
         tell = telling(record, tell)
         begun = _Begun(resume or plan is not None)
         try:
-            return _train(data, settings, out, record, evaluations, everyone(begun, tell), plan, go_on)
+            with enough_memory(LESS_MEMORY):
+                return _train(data, settings, out, record, evaluations, everyone(begun, tell), plan, go_on)
         except KeyboardInterrupt:
             raise Interrupted(*_stopped(out, begun.value, go_on)) from None
         except (DataError, SettingError):
@@ -180,7 +181,7 @@ def _train(
         "trust": _trust(data, fitted, table),
     }
     if rank() == 0:
-        _write_labels(out / "labels.parquet", data, table)
+        write_findings(out / "labels.parquet", data, table)
         spec, shape = record["settings"]["network"], tuple(data.inputs.shape[1:])
         save_model(out / "model.safetensors", Model(fitted.model, data.preprocess, data.classes, spec, shape))
         record["files"] = record.get("files", {}) | products(out)
@@ -314,7 +315,7 @@ def check_free(out: Path) -> None:
             held = "already holds files" if out.is_dir() else "is a file"
             raise RunError(f"{out} {held}", "Choose another --out.")
         raise RunError(
-            f"{out} already holds a run", f"Choose another --out, or go on with a stopped run: --resume {out}"
+            f"{out} already holds a run", f"Choose another --out, or go on with a stopped run: --resume {quoted(out)}"
         )
 
 
@@ -372,29 +373,3 @@ def _estimated_noise(classes: Sequence[str], noise: NoiseEstimate) -> dict[str, 
         "unseen": [classes[i] for i in noise.unseen],
         "overlap": [[classes[a], classes[b], round(count, 2)] for a, b, count in noise.overlap(10) if count >= 0.5],
     }
-
-
-def _write_labels(path: Path, data: LabelledData, table: LabelTable) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    names = np.asarray(data.classes, dtype=object)
-    classes = {"classes": json.dumps(list(data.classes), ensure_ascii=False)}
-    columns: dict[str, Any] = {
-        "id": pa.array([str(i) for i in data.ids]),
-        "given_label": pa.array(names[table.given], pa.string()),
-        "refined_label": pa.array(names[table.refined], pa.string()),
-        "refined_confidence": pa.array(table.confidence),
-        "refined_distribution": None,  # K times as large as the others: it goes to the file in blocks
-        "label_quality": pa.array(table.quality),
-        "is_label_issue": pa.array(table.is_issue),
-        "first_learned_epoch": pa.array(table.first_learned),
-        "times_forgotten": pa.array(table.forgotten),
-    }
-    kinds = [(name, pa.list_(pa.float32(), len(names)) if c is None else c.type) for name, c in columns.items()]
-    schema = pa.schema(kinds, metadata=classes)
-    with atomic(path) as part, pq.ParquetWriter(part, schema, write_page_checksum=True) as writer:
-        for rows, soft in blocks(table.distribution, _ROW_GROUP_BYTES):
-            flat = pa.FixedSizeListArray.from_arrays(pa.array(soft.reshape(-1)), len(names))
-            cut = [flat if c is None else c.slice(rows.start, len(soft)) for c in columns.values()]
-            writer.write_table(pa.Table.from_arrays(cut, schema=schema))
