@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any
 
 import torch
 
-from selfdistill._core.errors import RunError, one_line
+from selfdistill._core.errors import RunError, SelfdistillError, one_line
 from selfdistill._core.files import digest, read_json, write_json
 from selfdistill._core.folder import inside
+from selfdistill._core.record_form import misfit
 from selfdistill._core.wording import quoted
 from selfdistill._version import __version__
 
@@ -27,6 +29,7 @@ __all__ = [
     "read_finished",
     "read_record",
     "read_versioned",
+    "reading_record",
     "whole",
     "write_record",
 ]
@@ -34,8 +37,6 @@ __all__ = [
 SCHEMA = 2
 """Of the records that are written. Those of schema 1 have no digests, of themselves and of the run's files."""
 _FILE = "run.json"
-_TABLES = ("settings", "data", "versions", "hardware", "curves", "result", "trust", "files", "distillation")
-_SENTENCES = ("warnings", "notes")
 _PACKAGES = ("torch", "numpy", "scikit-learn", "pandas", "pyarrow", "safetensors", "pillow")
 
 
@@ -126,7 +127,9 @@ def read_record(folder: Path) -> dict[str, Any]:
         wanted = record.get("digest")
         if content_digest({name: v for name, v in record.items() if name != "digest"}) != wanted:
             raise RunError(f"{path} is damaged, or was changed by hand: its digest differs", "Put back what it was.")
-    _check_form(path, record)
+    odd = misfit(record)
+    if odd is not None:
+        raise RunError(f"{path} is no record of a run: {odd}", again)
     return record
 
 
@@ -150,15 +153,27 @@ def read_finished(folder: Path) -> dict[str, Any]:
     return record
 
 
-def _check_form(path: Path, record: Mapping[str, Any]) -> None:
-    """Refuse what has the outer form of another thing, so that those who read on need not look."""
-    forms = dict.fromkeys(_TABLES, dict) | dict.fromkeys(_SENTENCES, list) | {"status": str, "id": str}
-    for name, form in forms.items():
-        if name in record and not isinstance(record[name], form):
-            raise RunError(f"{path} is damaged: {name!r} is {record[name]!r:.60}", "Run `fit` again.")
-    for name in _SENTENCES:
-        if not all(isinstance(one, str) for one in record.get(name, ())):
-            raise RunError(f"{path} is damaged: {name!r} holds no sentences", "Run `fit` again.")
+@contextmanager
+def reading_record(folder: Path) -> Generator[None]:
+    """Tell a record that cannot be read in one line; for code that does nothing else than look into one.
+
+    Args:
+        folder: The run directory.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        RunError: Something in the record has not the form that a run writes.
+    """  # noqa: DOC501 (all become one, but for our own)
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        if isinstance(error, SelfdistillError):
+            raise
+        raise RunError(
+            f"{folder / _FILE} is no record of a run: {type(error).__name__} {one_line(error)}", "Run `fit` again."
+        ) from error
 
 
 def whole(folder: Path, name: str, *, again: str = "Run `fit` again.") -> Path:

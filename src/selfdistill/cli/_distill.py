@@ -6,6 +6,7 @@ import json as json_module
 from pathlib import Path
 from typing import Any
 
+from selfdistill._core.record import reading_record
 from selfdistill.cli import _distill_options as d
 from selfdistill.cli import _options as o
 from selfdistill.cli._display import first_process, print_lines, showing, speak, write
@@ -114,10 +115,12 @@ def _run(asked: dict[str, Any], as_json: bool) -> None:
         return
     with showing() as tell:
         record, folder = start(order, tell=tell, say=speak)
+    with reading_record(folder):
+        lines = [_as_json(record, folder)] if as_json else _verdict(record, folder)
     if as_json:
-        write(_as_json(record, folder) + "\n")
+        write(lines[0] + "\n")
     else:
-        _print(record, folder)
+        print_lines(lines)
 
 
 def _as_json(record: dict[str, Any], folder: Path) -> str:
@@ -127,8 +130,8 @@ def _as_json(record: dict[str, Any], folder: Path) -> str:
     return json_module.dumps(shown, ensure_ascii=False, allow_nan=False)
 
 
-def _print(record: dict[str, Any], folder: Path) -> None:
+def _verdict(record: dict[str, Any], folder: Path) -> list[str]:
     from selfdistill.distill import summary
     from selfdistill.train import verdict
 
-    print_lines([*summary(record), "", *verdict(record, folder, labels=False)])
+    return [*summary(record), "", *verdict(record, folder, labels=False)]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from selfdistill._core.record import reading_record
 from selfdistill.cli import _options as o
 from selfdistill.cli._display import first_process, print_lines, showing, speak, write
 from selfdistill.cli._noise_options import NoiseMatrix, NoiseRate
@@ -99,10 +100,12 @@ def _run(
         return
     with showing() as tell, showing("plain") as tell_plain:
         record, folder = start(asked, tell=tell, tell_plain=tell_plain, say=speak)
+    with reading_record(folder):
+        lines = [_as_json(record, folder)] if as_json else _verdict(record, folder)
     if as_json:
-        write(_as_json(record, folder) + "\n")
+        write(lines[0] + "\n")
     else:
-        _print_verdict(record, folder)
+        print_lines(lines)
 
 
 def _as_json(record: dict[str, Any], folder: Path) -> str:
@@ -114,9 +117,9 @@ def _as_json(record: dict[str, Any], folder: Path) -> str:
     return json.dumps(shown, ensure_ascii=False, allow_nan=False)
 
 
-def _print_verdict(record: dict[str, Any], folder: Path) -> None:
+def _verdict(record: dict[str, Any], folder: Path) -> list[str]:
     from selfdistill.train import comparison, verdict
 
     apart = [""] if sys.stderr.isatty() and sys.stdout.isatty() else []
     table = comparison(record)
-    print_lines([*apart, *table, *([""] if table else []), *verdict(record, folder)])
+    return [*apart, *table, *([""] if table else []), *verdict(record, folder)]

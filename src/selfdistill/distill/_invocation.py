@@ -10,7 +10,7 @@ from typing import Any
 from selfdistill import train
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.events import Listener, everyone
-from selfdistill._core.record import read_record
+from selfdistill._core.record import read_record, reading_record
 from selfdistill._core.wording import quoted
 from selfdistill.distill._distiller import Distiller
 from selfdistill.distill._store_file import load_store
@@ -100,7 +100,8 @@ def start(
 def _completed(asked: Order) -> tuple[Order, int]:
     """Fill in what was left out: from the record of the run that goes on, or the teacher's data; and their seed."""
     if asked.resume is not None:
-        return _resumed(asked, asked.resume)
+        with reading_record(asked.resume):
+            return _resumed(asked, asked.resume)
     if asked.teacher is None:
         raise SettingError(
             "no teacher was named", "Name a run, a checkpoint or soft labels: selfdistill distill TEACHER [DATA]."
