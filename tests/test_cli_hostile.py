@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -85,3 +88,71 @@ def test_predictions_on_a_terminal_are_cleaned_and_elsewhere_as_they_are(cli, mo
     _, shown, _ = cli("predict", "run", source)
     assert harmless(shown)
     assert len(shown.splitlines()) == 61
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.5, 1.0, 1.5])
+def test_ctrl_c_in_the_first_seconds_is_one_line(seconds):
+    command = [sys.executable, "-m", "selfdistill", "fit", table(), "--network", "mlp:4", "--out", "run"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "topped" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("[enforce fail] can't allocate memory: 5 bytes")])
+def test_no_memory_late_in_a_run_is_one_line_and_the_run_goes_on(cli, monkeypatch, error):
+    def none(*arguments: object, **options: object) -> None:
+        raise error
+
+    source = table()
+    for where in ("selfdistill.train._run.label_table", "selfdistill.train._run.save_model"):
+        with monkeypatch.context() as patch:
+            patch.setattr(where, none)
+            code, _, err = cli("fit", source, *FEW, "--out", where)
+        assert code == 2
+        assert err.splitlines()[-1].startswith("error: there is no memory for this. Take a smaller --network")
+        assert cli("fit", "--resume", where)[0] == 0
+
+
+@pytest.mark.parametrize("where", ["torch.save", "selfdistill.train._model_file.save_file"])
+def test_a_disk_that_breaks_is_one_line_and_the_run_goes_on(cli, monkeypatch, where):
+    def broken(*arguments: object, **options: object) -> None:
+        try:
+            raise OSError(errno.EIO, "Input/output error")
+        except OSError:
+            raise RuntimeError("unexpected pos 704 vs 598")  # noqa: B904 (what torch does)
+
+    source = table()
+    with monkeypatch.context() as patch:
+        patch.setattr(where, broken)
+        code, _, err = cli("fit", source, *FEW, "--out", "run")
+    assert code == 2
+    assert "could not be written: Input/output error" in err.splitlines()[-1]
+    assert "Go on with: selfdistill fit --resume run" in err.splitlines()[-1]
+    assert cli("fit", "--resume", "run")[0] == 0
+
+
+def test_metrics_that_are_no_text_do_not_matter_to_a_resume(cli):
+    cli("fit", table(), *FEW, "--out", "run")
+    Path("run/metrics.jsonl").write_bytes(b"\xff\xfe")
+    assert cli("fit", "--resume", "run")[0] == 0
+    assert len(Path("run/metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_strangers_student_writes_only_where_the_user_says(cli, monkeypatch):
+    cli("fit", table(), *FEW, "--out", "run")
+    outside = Path("outside.safetensors").absolute()
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.save", None)  # stops before the first checkpoint
+        with pytest.raises(TypeError):
+            cli("distill", "run", *FEW[:2], "--student", "mlp:2", "--store", outside, "--out", "student")
+    outside.unlink()
+    code, _, err = cli("distill", "--resume", "student")
+    assert code == 2
+    assert f"student would write its soft labels to {outside}, outside of itself. If you want that, say it: " in err
+    assert not outside.exists()
+    assert cli("distill", "--resume", "student", "--store", outside)[0] == 0
+    assert outside.exists()

@@ -6,8 +6,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 import torch
 
-from selfdistill._core.errors import RunError, SelfdistillError, one_line
+from selfdistill._core.errors import RunError, one_line
 from selfdistill._core.files import digest, read_json, write_json
 from selfdistill._core.folder import inside
 from selfdistill._core.record_form import misfit
@@ -29,7 +28,6 @@ __all__ = [
     "read_finished",
     "read_record",
     "read_versioned",
-    "reading_record",
     "whole",
     "write_record",
 ]
@@ -151,29 +149,6 @@ def read_finished(folder: Path) -> dict[str, Any]:
     if record.get("status") != "finished":
         raise RunError(f"{folder} is not finished", f"Finish it with: selfdistill fit --resume {quoted(folder)}")
     return record
-
-
-@contextmanager
-def reading_record(folder: Path) -> Generator[None]:
-    """Tell a record that cannot be read in one line; for code that does nothing else than look into one.
-
-    Args:
-        folder: The run directory.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        RunError: Something in the record has not the form that a run writes.
-    """  # noqa: DOC501 (all become one, but for our own)
-    try:
-        yield
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        if isinstance(error, SelfdistillError):
-            raise
-        raise RunError(
-            f"{folder / _FILE} is no record of a run: {type(error).__name__} {one_line(error)}", "Run `fit` again."
-        ) from error
 
 
 def whole(folder: Path, name: str, *, again: str = "Run `fit` again.") -> Path:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-__all__ = ["misfit"]
+from selfdistill._core.errors import RunError, SelfdistillError, one_line
+
+__all__ = ["misfit", "reading_record"]
 
 Check = Callable[[Any], bool]
 _LARGE = 1e100  # no number of a run; beyond, sums and products are infinite
@@ -141,3 +145,25 @@ def _odd_lengths(record: Mapping[str, Any]) -> str | None:
     if lengths != {record["settings"]["epochs"]} or "result" not in record:
         return "curves are not of as many epochs as the settings say" if "result" in record else "result is missing"
     return None
+
+
+@contextmanager
+def reading_record(folder: Path) -> Generator[None]:
+    """Tell a record that cannot be read in one line; for code that does nothing else than look into one.
+
+    Args:
+        folder: The run directory.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        RunError: Something in the record has not the form that a run writes.
+    """  # noqa: DOC501 (all become one, but for our own)
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        if isinstance(error, SelfdistillError):
+            raise
+        path, what = folder / "run.json", f"{type(error).__name__} {one_line(error)}"
+        raise RunError(f"{path} is no record of a run: {what}", "Run `fit` again.") from error

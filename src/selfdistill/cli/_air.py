@@ -11,6 +11,7 @@ from selfdistill._core.errors import SettingError
 from selfdistill.cli import _options as o
 from selfdistill.cli._air_tables import print_study
 from selfdistill.cli._display import speak, write
+from selfdistill.cli._interrupt import leaving_at_once
 from selfdistill.cli._said import READING, said
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ def _folder(what: str, out: Path | None, force: bool) -> Path:
 
 
 def _subject(what: str, network: str | None, read: dict[str, Any], seed: int) -> Subject:
-    from selfdistill.cli._air_sources import of_data, of_run
+    with leaving_at_once():
+        from selfdistill.cli._air_sources import of_data, of_run
 
     if not _is_run(what):
         return of_data(what, network, read, seed)

@@ -6,10 +6,11 @@ import json as json_module
 from pathlib import Path
 from typing import Any
 
-from selfdistill._core.record import reading_record
+from selfdistill._core.record_form import reading_record
 from selfdistill.cli import _distill_options as d
 from selfdistill.cli import _options as o
 from selfdistill.cli._display import first_process, print_lines, showing, speak, write
+from selfdistill.cli._interrupt import leaving_at_once
 from selfdistill.cli._said import READING, said
 
 __all__ = ["distill"]
@@ -107,7 +108,8 @@ def distill(
 
 
 def _run(asked: dict[str, Any], as_json: bool) -> None:
-    from selfdistill.distill import Order, start
+    with leaving_at_once():
+        from selfdistill.distill import Order, start
 
     order = Order(**asked)
     if not first_process():

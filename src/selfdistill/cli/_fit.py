@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from selfdistill._core.record import reading_record
+from selfdistill._core.record_form import reading_record
 from selfdistill.cli import _options as o
 from selfdistill.cli._display import first_process, print_lines, showing, speak, write
+from selfdistill.cli._interrupt import leaving_at_once
 from selfdistill.cli._noise_options import NoiseMatrix, NoiseRate
 from selfdistill.cli._said import READING, said
 
@@ -92,7 +93,8 @@ def _run(
     *,
     as_json: bool,
 ) -> None:
-    from selfdistill.train import Invocation, start
+    with leaving_at_once():
+        from selfdistill.train import Invocation, start
 
     asked = Invocation(source, test, read, settings, out, resume)
     if not first_process():

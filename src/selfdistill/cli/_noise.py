@@ -5,6 +5,7 @@ from __future__ import annotations
 from selfdistill._core.wording import clean
 from selfdistill.cli import _options as o
 from selfdistill.cli._display import write
+from selfdistill.cli._interrupt import leaving_at_once
 
 __all__ = ["noise"]
 
@@ -32,7 +33,8 @@ def noise(
         selfdistill noise a.csv --out b.csv --pair 0.3 --label genre
         selfdistill noise a.csv --out b.csv --matrix T.csv --seed 1
     """
-    from selfdistill.train import noisy_copy
+    with leaving_at_once():
+        from selfdistill.train import noisy_copy
 
     made = noisy_copy(
         source,

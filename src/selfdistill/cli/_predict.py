@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from selfdistill.cli import _options as o
 from selfdistill.cli._display import speak, stdout
+from selfdistill.cli._interrupt import leaving_at_once
 
 __all__ = ["predict"]
 
@@ -27,8 +28,9 @@ def predict(
         selfdistill predict runs/songs-001 new.csv > predictions.csv
         selfdistill predict runs/photos-001 more_photos/ --out predictions.parquet
     """
-    from selfdistill.train import check_output, write_predictions
-    from selfdistill.train import predict as predict_new
+    with leaving_at_once():
+        from selfdistill.train import check_output, write_predictions
+        from selfdistill.train import predict as predict_new
 
     if out is not None:
         check_output(out, force=force)

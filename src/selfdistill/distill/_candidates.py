@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from selfdistill._core.errors import RunError, SettingError
-from selfdistill._core.record import reading_record
+from selfdistill._core.record_form import reading_record
 from selfdistill.train import first_trough, kept_epochs
 
 __all__ = ["WAYS", "Candidate", "Choice", "candidates", "choose"]

@@ -10,7 +10,8 @@ from typing import Any
 from selfdistill import train
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.events import Listener, everyone
-from selfdistill._core.record import read_record, reading_record
+from selfdistill._core.record import read_record
+from selfdistill._core.record_form import reading_record
 from selfdistill._core.wording import quoted
 from selfdistill.distill._distiller import Distiller
 from selfdistill.distill._store_file import load_store
@@ -155,6 +156,7 @@ def _resumed(asked: Order, run: Path) -> tuple[Order, int]:
                 f"{run} was started with {name} = {before!r}, but now it is {value!r}",
                 "Leave it out to go on, or start a new run with another --out.",
             )
+    _check_place(run, kept["store"], asked.store)
     order = Order(
         kept["teacher"],
         asked.source if asked.source is not None else described["source"],
@@ -168,3 +170,14 @@ def _resumed(asked: Order, run: Path) -> tuple[Order, int]:
         resume=run,
     )
     return order, int(described["seed"])
+
+
+def _check_place(run: Path, store: str | None, said: Path | None) -> None:
+    """Refuse to write outside a run, which may be a stranger's, where only its record says so."""
+    if store is None or said is not None or Path(store).exists():
+        return
+    if not Path(store).resolve().is_relative_to(run.resolve()):
+        raise RunError(
+            f"{run} would write its soft labels to {store}, outside of itself",
+            f"If you want that, say it: selfdistill distill --resume {quoted(run)} --store {quoted(store)}",
+        )
