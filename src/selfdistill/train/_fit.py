@@ -24,7 +24,7 @@ from selfdistill.train._kept import KeptWeights, held_out
 from selfdistill.train._loop import Position, predict_probabilities, train
 from selfdistill.train._method import Before, Context, Method
 from selfdistill.train._methods import method, method_of
-from selfdistill.train._runtime import Runtime, TorchRuntime
+from selfdistill.train._runtime import Runtime, TorchRuntime, local_statistics
 from selfdistill.train._settings import Settings
 
 __all__ = ["Fitted", "fit", "network_spec"]
@@ -121,7 +121,7 @@ def fit(
         position, kept = Position(loss=torch.zeros((), device=runtime.device)), KeptWeights()
         parts = {"model": raw, "optimizer": optimizer, "schedule": schedule, "targets": targets, "dynamics": dynamics}
         keeper = Keeper(checkpoints, parts | {"kept": kept}, runtime, len(loader), go_on, about)
-        warnings = keeper.restore(position)
+        warnings = [*keeper.restore(position), *local_statistics(raw, runtime)]
         sets = dict(evaluations or {}) | ({"held_out": (data.inputs[held], data.labels[held])} if len(held) else {})
 
         def after_step(position: Position, epoch_ended: bool) -> None:
