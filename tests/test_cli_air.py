@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from selfdistill._core.record import write_record
 from selfdistill.cli import main
 
 FIGURES = {f"{name}.{ending}" for name in ("spectrum", "energy", "retrieval", "curves") for ending in ("svg", "png")}
@@ -98,8 +99,10 @@ def test_checkpoints_between_start_and_end_are_moments_too(there, capsys, tmp_pa
     last = sorted(folder.glob("step-*.pt"))[-1]
     middle = folder / "step-000000003.pt"
     middle.write_bytes(last.read_bytes())
+    middle.with_suffix(".json").write_bytes(last.with_suffix(".json").read_bytes())
     code, out, _ = call(capsys, "air", there / "known", "--examples", "30", "--out", tmp_path / "a", "--json")
     middle.unlink()
+    middle.with_suffix(".json").unlink()
     assert code == 0
     names = [found["name"] for found in json.loads(out)["moments"]]
     assert names[0] == "initial"
@@ -161,7 +164,7 @@ def test_a_run_that_is_not_whole_is_refused(there, capsys, tmp_path):
         folder.mkdir()
         record = json.loads((there / "bare" / "run.json").read_text())
         change(record)
-        (folder / "run.json").write_text(json.dumps(record))
+        write_record(folder, record)
         for name in ("model.safetensors", "labels.parquet"):
             (folder / name).write_bytes((there / "bare" / name).read_bytes())
         return call(capsys, "air", folder)

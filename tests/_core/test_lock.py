@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -76,3 +77,39 @@ def test_a_file_system_without_locks_locks_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(lock.fcntl, "flock", none)
     with locked(tmp_path), locked(tmp_path):
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "long file", "pipe"])
+def test_a_lock_that_is_no_lock_is_refused_and_nothing_is_written_through_it(tmp_path, kind):
+    mine, run = tmp_path / "mine.txt", tmp_path / "run"
+    mine.write_text("dear")
+    run.mkdir()
+    if kind == "link":
+        (run / LOCK).symlink_to(mine)
+    elif kind == "hard link":
+        (run / LOCK).hardlink_to(mine)
+    elif kind == "pipe":
+        os.mkfifo(run / LOCK)
+    else:
+        (run / LOCK).write_text("x" * 100)
+    with pytest.raises(RunError, match=r"run/\.lock is a link or no lock of selfdistill. Remove it"), locked(run):
+        pass
+    assert mine.read_text() == "dear"
+
+
+def test_a_folder_that_was_removed_and_made_anew_is_no_longer_held(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    with locked(run):
+        lock.check_held(run / "a.txt")
+        lock.check_held(tmp_path / "elsewhere.txt")
+        shutil.rmtree(run)
+        with pytest.raises(RunError, match="was removed or replaced while this process wrote to it"):
+            lock.check_held(run / "deep" / "a.txt")
+        run.mkdir()
+        with locked(run):
+            lock.check_held(run / "a.txt")
+            assert lock.is_held(run)
+        (run / LOCK).write_text("another's")
+        assert not lock.is_held(run)
+    assert (run / LOCK).read_text() == "another's"

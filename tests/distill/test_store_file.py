@@ -49,7 +49,7 @@ def test_nothing_is_overwritten_and_a_failure_leaves_nothing(tmp_path, digits, m
         raise OSError(5, "broken")
 
     monkeypatch.setattr("selfdistill.distill._store_file.save_file", fail)
-    with pytest.raises(OSError, match="broken"):
+    with pytest.raises(OSError, match="half could not be written: Input/output error"):
         save_store(tmp_path / "half", store)
     assert [p.name for p in tmp_path.iterdir()] == ["soft"]
 

@@ -152,3 +152,41 @@ def test_messages_of_build() -> None:
         build("cnn", (1, 28, 28), 2, seed=0, stats=([0.0] * 3, [1.0] * 3))
     with pytest.raises(SettingError, match="stats=None for vectors"):
         build("mlp", (3,), 2, seed=0, stats=([0.0] * 3, [1.0] * 3))
+
+
+@pytest.mark.parametrize(("spec", "shape"), [("mlp:8", (4,)), ("2*cnn:4", (1, 8, 8)), ("resnet20", (3, 8, 8))])
+def test_shapes_alone_take_no_memory_and_fit_real_weights(spec, shape):
+    real, meta = (build(spec, shape, 3, seed=0, device=device) for device in ("cpu", "meta"))
+    assert all(p.is_meta for p in meta.parameters())
+    meta.load_state_dict(real.state_dict(), assign=True)
+    assert not any(t.is_meta for t in (*meta.parameters(), *meta.buffers()))
+
+
+@pytest.mark.parametrize("spec", ["mlp:" + ",".join(["1"] * 1001), "wideresnet:1006-1", "mlp:" + "9" * 19])
+def test_numbers_beyond_all_networks_are_refused(spec):
+    with pytest.raises(SettingError, match=r"layers, but at most 1,000 are built|after the colon"):
+        resolve(spec, (3, 32, 32))
+
+
+def test_weights_depend_on_the_seed_alone_whatever_other_threads_draw():
+    import threading
+
+    def weights():
+        return torch.cat([p.detach().flatten() for p in build("mlp:64,64", (8,), 3, seed=1).parameters()])
+
+    alone, stop = weights(), threading.Event()
+
+    def draw():
+        while not stop.is_set():
+            torch.rand(10)
+            torch.manual_seed(3)
+
+    others = [threading.Thread(target=draw) for _ in range(3)]
+    for other in others:
+        other.start()
+    try:
+        assert all(torch.equal(weights(), alone) for _ in range(50))
+    finally:
+        stop.set()
+        for other in others:
+            other.join()

@@ -143,3 +143,17 @@ def test_compiled_training_follows_the_plain_one(blobs, monkeypatch):
     a, b = train.fit(blobs, settings(compile=True)), train.fit(blobs, settings())
     for x, y in zip(a.model.parameters(), b.model.parameters(), strict=True):
         torch.testing.assert_close(x, y)
+
+
+def test_fits_in_concurrent_threads_give_what_one_alone_gives(blobs):
+    from concurrent.futures import ThreadPoolExecutor
+
+    def weights(seed):
+        fitted = train.fit(blobs, settings(epochs=1, seed=seed))
+        return torch.cat([p.detach().flatten() for p in fitted.model.parameters()])
+
+    alone = {seed: weights(seed) for seed in range(3)}
+    seeds = [seed % 3 for seed in range(60)]
+    with ThreadPoolExecutor(4) as pool:
+        for seed, found in zip(seeds, pool.map(weights, seeds), strict=True):
+            assert torch.equal(found, alone[seed])

@@ -66,3 +66,47 @@ def test_a_claimed_giant_network_allocates_nothing(saved):
 def test_missing(tmp_path):
     with pytest.raises(RunError, match=r"does not exist.*fit --resume"):
         train.load_model(tmp_path / "model.safetensors")
+
+
+SPECS = ["mlp:16000,16000", "mlp:" + ",".join(["1"] * 50_000), "mlp:" + ",".join(["1"] * 1000), "mlp:" + "9" * 5000]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_memory_and_time_follow_the_file_whatever_it_claims(saved, spec):
+    import resource
+    import time
+
+    rewrite(saved[0], network=spec)
+    before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    with pytest.raises(RunError, match="is damaged or was not written"):
+        train.load_model(saved[0])
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 2**10  # KiB
+    assert time.process_time() - begun < 10
+
+
+def described(saved):
+    from safetensors import safe_open
+
+    with safe_open(saved[0], framework="pt") as file:
+        return json.loads(file.metadata()["description"])["preprocess"]
+
+
+def test_a_model_of_other_inputs_than_its_preprocessing_gives_is_refused(saved):
+    rewrite(saved[0], input_shape=[3, 1, 1])
+    with pytest.raises(RunError, match=r"inputs of shape \(3,\), but a network for \(3, 1, 1\)"):
+        train.load_model(saved[0])
+
+
+def test_images_are_not_blown_up_to_a_size_that_a_file_claims(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 8, 8), dtype=np.uint8)
+    made = data.from_arrays(pixels, np.arange(20) % 2)
+    net = networks.build("cnn:2", (1, 8, 8), 2, seed=0, stats=made.preprocess.stats)
+    train.save_model(tmp_path / "m.safetensors", train.Model(net, made.preprocess, made.classes, "cnn:2", (1, 8, 8)))
+    was = described([tmp_path / "m.safetensors"])
+    for side in (8, 50_000):
+        rewrite(tmp_path / "m.safetensors", preprocess=was | {"resized": True, "shape": [1, side, side]})
+        if side == 8:
+            assert train.load_model(tmp_path / "m.safetensors").preprocess.input_shape == (1, 8, 8)
+            continue
+        with pytest.raises(RunError, match="images resized to 50000 x 50000 pixels"):
+            train.load_model(tmp_path / "m.safetensors")

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from selfdistill import networks
+from selfdistill._core.lock import locked
+from selfdistill._core.record import read_record
 from selfdistill._core.sample_mean import SampleMean
+from selfdistill.train._runtime import local_statistics
 
 # Runs under torchrun or alone. 101 examples in batches of 10: shards are padded and some examples written twice. The
 # batch agreement of the authors' loss and SAT's weights count padding, so they are held to 100, where there is none.
@@ -81,3 +90,55 @@ def test_the_broken_merge_is_the_real_one_but_for_the_division():
     a = SampleMean(2, 1)
     a.stage(torch.tensor([0, 0]), torch.tensor([[1.0], [3.0]]))
     assert a.merge()[0].tolist() == [[2.0], [0.0]]
+
+
+def workers_of(launcher):
+    """Processes by rank."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        try:
+            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1]) if folder.name.isdigit() else 0
+            if parent == launcher:
+                said = (folder / "environ").read_bytes().split(b"\0")
+                found |= {int(one[5:]): int(folder.name) for one in said if one.startswith(b"RANK=")}
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize(("what", "rank"), [("SIGINT", 1), ("SIGINT", 0), ("SIGKILL", 1)])
+def test_all_processes_end_soon_with_a_line_each_and_the_lock_is_free(tmp_path, what, rank):
+    table, out = tmp_path / "t.csv", tmp_path / "run"
+    table.write_text("a,b,label\n" + "".join(f"{i % 7},{i % 5},{'xy'[i % 2]}\n" for i in range(60)))
+    fit = ["-m", "selfdistill", "fit", str(table), "--epochs", "100000", "--network", "mlp:8", "--out", str(out)]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    workers = {}
+    with subprocess.Popen(
+        [*launch, *fit], env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True
+    ) as ran:
+        try:
+            begun = time.monotonic()
+            while not list((out / "checkpoint").glob("*.json")) and time.monotonic() - begun < 60:
+                time.sleep(0.1)
+            workers = workers_of(ran.pid)
+            os.kill(workers[rank], getattr(signal, what))
+            _, err = ran.communicate(timeout=60)
+        finally:
+            for process in [*workers.values(), ran.pid] if ran.poll() is None else []:
+                with contextlib.suppress(OSError):
+                    os.kill(process, signal.SIGKILL)
+    assert ran.returncode == 1  # the launcher's word for any failure; what it says of it is its own
+    assert "/selfdistill/" not in err  # no traceback of ours
+    with locked(out):
+        pass
+    if what == "SIGINT":
+        assert f"selfdistill fit --resume {out}" in err
+        assert read_record(out)["status"] == "interrupted"
+
+
+def test_batch_norm_of_parts_of_batches_is_warned_of():
+    runtime = SimpleNamespace(world=2, device=torch.device("cpu"))
+    (said,) = local_statistics(networks.build("cnn:2", (1, 8, 8), 2, seed=0), runtime)
+    assert said.startswith("BatchNorm sees one of 2 parts of each batch")
+    assert not local_statistics(networks.build("mlp:2", (3,), 2, seed=0), runtime)
+    assert not local_statistics(networks.build("cnn:2", (1, 8, 8), 2, seed=0), SimpleNamespace(world=1, device=None))

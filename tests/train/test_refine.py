@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from selfdistill import data, train
 from selfdistill._core.errors import DataError, RunError, SettingError
+from selfdistill._core.record import read_record, write_record
 from selfdistill.data import ReadOptions
 from selfdistill.train import read_findings, refine
 
@@ -345,3 +347,23 @@ def test_a_column_that_is_there_already_is_refused():
 def test_ways_that_do_not_exist_are_refused(kwargs, words):
     with pytest.raises(SettingError, match=words):
         refine(Path("run"), Path("out"), **kwargs)
+
+
+@pytest.mark.parametrize("name", ["../../x", "/tmp/x", "..", "a/b", "", "a\\b"])
+def test_a_class_of_a_strangers_run_leads_nowhere_outside(photos, tmp_path, name):
+    run, classes = photos, ["day", "night", name]
+    frame = pd.read_parquet(run / "labels.parquet").assign(refined_label=name, is_label_issue=True)
+    soft = np.stack([[*row, 0] for row in frame.pop("refined_distribution")]).astype(np.float32)
+    columns = {n: pa.array(frame[n]) for n in frame} | {
+        "refined_distribution": pa.FixedSizeListArray.from_arrays(pa.array(soft.reshape(-1)), 3)
+    }
+    table = pa.table(columns).replace_schema_metadata({"classes": json.dumps(classes)})
+    pq.write_table(table, run / "labels.parquet")
+    record = read_record(run)
+    record["data"]["classes"] = classes
+    record["files"]["labels.parquet"] = hashlib.sha256((run / "labels.parquet").read_bytes()).hexdigest()
+    write_record(run, record)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DataError, match=r"cannot be the name of a folder. Write a list instead"):
+        refine(run, Path("out"), how="relabel")
+    assert sorted(tmp_path.rglob("*")) == before

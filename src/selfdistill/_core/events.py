@@ -18,6 +18,7 @@ class RunStarted:
         examples: Training examples.
         steps: Steps per epoch.
         warnings: Sentences for the user, such as that a checkpoint was damaged.
+        curves: Metrics of the epochs already done, see `EpochDone`.
     """
 
     epochs: int
@@ -25,6 +26,7 @@ class RunStarted:
     examples: int
     steps: int
     warnings: tuple[str, ...] = ()
+    curves: tuple[dict[str, float], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from selfdistill._core.errors import ResourceError
+from selfdistill._core.lock import check_held
 
 __all__ = ["atomic", "check_room", "digest", "read_json", "room_for", "write_json"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_BROKEN = (errno.EIO, errno.EROFS, errno.EFBIG, errno.ESTALE)
 
 
 @contextmanager
 def room_for(path: Path) -> Generator[None]:
-    """Tell a full disk in one line, whatever the library that writes makes of it.
+    """Tell a full or broken disk in one line, whatever the library that writes makes of it.
 
     Python and pyarrow raise ``OSError``; torch a ``RuntimeError`` on top of it, safetensors an error of its own that
     names the number in its text.
@@ -34,7 +36,7 @@ def room_for(path: Path) -> Generator[None]:
         Nothing.
 
     Raises:
-        ResourceError: The disk is full.
+        ResourceError: The disk is full or broken.
 
     Example:
         >>> with room_for(Path("a.txt")):
@@ -46,19 +48,26 @@ folder with --out.
     try:
         yield
     except Exception as error:
-        if not _is_full(error):
+        found = _disk_error(error)
+        if found is None:
             raise
+        if found in _FULL:
+            raise ResourceError(
+                f"no room on disk to write {path}", f"Free space on {path.parent} or choose another folder with --out."
+            ) from error
         raise ResourceError(
-            f"no room on disk to write {path}", f"Free space on {path.parent} or choose another folder with --out."
+            f"{path} could not be written: {os.strerror(found)}",
+            "Look after the disk, or choose another folder with --out.",
         ) from error
 
 
-def _is_full(error: BaseException | None) -> bool:
+def _disk_error(error: BaseException | None) -> int | None:
     while error is not None:
-        if (isinstance(error, OSError) and error.errno in _FULL) or any(f"(os error {n})" in str(error) for n in _FULL):
-            return True
+        for number in (*_FULL, *_BROKEN):
+            if (isinstance(error, OSError) and error.errno == number) or f"(os error {number})" in str(error):
+                return number
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
 @contextmanager
@@ -74,7 +83,8 @@ def atomic(path: Path) -> Generator[Path]:
         The path to write to.
 
     Raises:
-        ResourceError: The disk is full.
+        ResourceError: The disk is full or broken.
+        RunError: The folder, which this thread had locked, was taken away.
         OSError: Any other failure of the disk.
 
     Example:
@@ -85,15 +95,17 @@ def atomic(path: Path) -> Generator[Path]:
         >>> (folder / "a.txt").read_text(), len(list(folder.iterdir()))
         ('whole', 1)
     """  # noqa: DOC502 (raised by what is called)
+    check_held(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(handle)
     part = Path(name)
     try:
         with room_for(path):
             yield part
+            check_held(path)
             with part.open("rb") as file:
                 os.fsync(file.fileno())
-            mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+            mode = path.stat().st_mode & 0o777 if path.is_file() else 0o666 & ~_umask()
             part.chmod(mode)
             part.replace(path)
     finally:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -13,12 +15,25 @@ from typing import Any
 import torch
 
 from selfdistill._core.errors import RunError, one_line
-from selfdistill._core.files import read_json, write_json
+from selfdistill._core.files import digest, read_json, write_json
+from selfdistill._core.folder import inside
+from selfdistill._core.record_form import misfit
+from selfdistill._core.wording import quoted
 from selfdistill._version import __version__
 
-__all__ = ["SCHEMA", "environment", "read_record", "read_versioned", "write_record"]
+__all__ = [
+    "SCHEMA",
+    "content_digest",
+    "environment",
+    "read_finished",
+    "read_record",
+    "read_versioned",
+    "whole",
+    "write_record",
+]
 
-SCHEMA = 1
+SCHEMA = 2
+"""Of the records that are written. Those of schema 1 have no digests, of themselves and of the run's files."""
 _FILE = "run.json"
 _PACKAGES = ("torch", "numpy", "scikit-learn", "pandas", "pyarrow", "safetensors", "pillow")
 
@@ -58,18 +73,31 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
-def write_record(folder: Path, record: dict[str, Any]) -> None:
-    """Write ``run.json``, atomically, with the schema number first.
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write ``run.json``, atomically, with the schema number first and a digest of the rest last.
 
     Args:
         folder: The run directory.
         record: What to write; see ``docs/run-directory.md``.
     """
-    write_json(folder / _FILE, {"schema": SCHEMA} | record)
+    said = {"schema": SCHEMA} | {name: v for name, v in record.items() if name not in {"schema", "digest"}}
+    write_json(folder / _FILE, said | {"digest": content_digest(said)})
+
+
+def content_digest(value: Any) -> str:
+    """SHA-256 of what JSON says, however it is spaced.
+
+    Args:
+        value: Anything that ``json`` takes.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    return hashlib.sha256(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Read ``run.json`` and check that this version understands it.
+    """Read ``run.json``; check that it is whole and that this version understands it.
 
     Args:
         folder: The run directory.
@@ -78,25 +106,86 @@ def read_record(folder: Path) -> dict[str, Any]:
         The record.
 
     Raises:
-        RunError: No run there, not JSON, or another schema.
+        RunError: No run there, not JSON, another schema, changed since it was written, or not of a record's form.
     """
-    path = folder / _FILE
+    path = inside(folder, _FILE)
     if not path.is_file():
-        raise RunError(f"{folder} is no run directory: it has no {_FILE}", "Give the folder that `fit` wrote to.")
-    return read_versioned(
+        raise RunError(
+            f"{folder} is no run directory: it has no {_FILE}",
+            "Give the folder that `fit` wrote to; where that was killed at once, start again with --out.",
+        )
+    again = "Run `fit` again."
+    record = read_versioned(
         path,
-        SCHEMA,
-        damaged="Run `fit` again.",
+        (1, SCHEMA),
+        damaged=again,
         foreign="Use the version of selfdistill that wrote it, or run `fit` again.",
     )
+    if record["schema"] == SCHEMA:
+        wanted = record.get("digest")
+        if content_digest({name: v for name, v in record.items() if name != "digest"}) != wanted:
+            raise RunError(f"{path} is damaged, or was changed by hand: its digest differs", "Put back what it was.")
+    odd = misfit(record)
+    if odd is not None:
+        raise RunError(f"{path} is no record of a run: {odd}", again)
+    return record
 
 
-def read_versioned(path: Path, schema: int, *, damaged: str, foreign: str) -> dict[str, Any]:
+def read_finished(folder: Path) -> dict[str, Any]:
+    """Read the record of a run that must be finished.
+
+    Args:
+        folder: The run directory.
+
+    Returns:
+        The record.
+
+    Raises:
+        RunError: It failed, or is not finished; or see `read_record`.
+    """
+    record = read_record(folder)
+    if record.get("status") == "failed":
+        raise RunError(f"{folder} failed: {record.get('error', '')}", "Start a new run with another --out.")
+    if record.get("status") != "finished":
+        raise RunError(f"{folder} is not finished", f"Finish it with: selfdistill fit --resume {quoted(folder)}")
+    return record
+
+
+def whole(folder: Path, name: str, *, again: str = "Run `fit` again.") -> Path:
+    """Give the path of a file of a run, once it agrees with the digest in the run's record.
+
+    A folder without a record, and runs of versions that kept no digests, have none to compare.
+
+    Args:
+        folder: The run directory.
+        name: Of the file, relative to it.
+        again: What to do where it is missing or differs.
+
+    Returns:
+        ``folder / name``.
+
+    Raises:
+        RunError: Missing, reached by a link that leads out, no file, or not the one that the run wrote.
+    """
+    path = inside(folder, name)
+    if not path.is_file():
+        raise RunError(f"{path} does not exist", again)
+    record = read_record(folder) if (folder / _FILE).exists() else {}
+    if record.get("schema") != SCHEMA or record.get("status") != "finished":
+        return path
+    wanted = record.get("files", {}).get(name)
+    if wanted is None or digest(path) != wanted:
+        what = "was not written by this run" if wanted is None else "is damaged, or of another run: its digest differs"
+        raise RunError(f"{path} {what}", again)
+    return path
+
+
+def read_versioned(path: Path, schema: int | tuple[int, ...], *, damaged: str, foreign: str) -> dict[str, Any]:
     """Read a JSON file and check that this version understands it.
 
     Args:
         path: The file.
-        schema: The schema number that is understood; the file holds its own under ``schema``.
+        schema: The schema number that is understood, or several; the file holds its own under ``schema``.
         damaged: What to do where the file is not JSON.
         foreign: What to do where it has another schema.
 
@@ -108,9 +197,11 @@ def read_versioned(path: Path, schema: int, *, damaged: str, foreign: str) -> di
     """
     try:
         record = read_json(path)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # a number of too many digits is a ValueError, too
         raise RunError(f"{path} is damaged: {one_line(error)}", damaged) from error
     found = record.get("schema") if isinstance(record, dict) else None
-    if found != schema:
-        raise RunError(f"{path} has schema {found!r}, but this version reads schema {schema}", foreign)
+    known = schema if isinstance(schema, tuple) else (schema,)
+    if type(found) is not int or found not in known:
+        reads = " or ".join(map(str, known))
+        raise RunError(f"{path} has schema {found!r}, but this version reads schema {reads}", foreign)
     return dict(record)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, final
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["derive", "numpy_generator", "torch_generator"]
+__all__ = ["derive", "drawing_from", "numpy_generator", "torch_generator"]
 
 
 def derive(seed: int, *purpose: str | int) -> int:
@@ -52,3 +56,44 @@ def numpy_generator(seed: int, *purpose: str | int) -> np.random.Generator:
         A fresh generator.
     """
     return np.random.default_rng(derive(seed, *purpose))
+
+
+@final
+class _Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
+    """Gives the operations that initialise weights a generator of their own, in this thread."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's
+        self.generator = generator
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        own = {"generator": self.generator} if func in _FILLS else {}
+        return func(*args, **{**(kwargs or {}), **own})
+
+
+_FILLS = (torch.ops.aten.uniform_.default, torch.ops.aten.normal_.default)
+
+
+def drawing_from(generator: torch.Generator) -> AbstractContextManager[object]:
+    """Let weights be initialised from a generator, as the global one with its state would do it.
+
+    The layers of torch take no generator, and the global one is every thread's.
+
+    Args:
+        generator: Of the CPU.
+
+    Returns:
+        A context; it holds for its thread alone.
+
+    Example:
+        >>> with drawing_from(torch.Generator().manual_seed(0)):
+        ...     one = torch.nn.Linear(2, 2)
+        >>> with torch.random.fork_rng(devices=[]):
+        ...     torch.default_generator.manual_seed(0) and None
+        ...     other = torch.nn.Linear(2, 2)
+        >>> torch.equal(one.weight, other.weight) and torch.equal(one.bias, other.bias)
+        True
+    """
+    return _Draws(generator)

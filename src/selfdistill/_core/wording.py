@@ -1,15 +1,86 @@
-"""Advice that fits whoever asked: a way out that names an option is no way out where there is no such option."""
+"""Words for people: advice that fits whoever asked, and names that cannot act on a terminal or a shell."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+import shlex
+import unicodedata
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
 
-__all__ = ["fit_advice"]
+__all__ = ["clean", "cleaned", "fit_advice", "quoted"]
+
+_ACTS = {
+    "Cc",
+    "Cf",
+    "Cs",
+    "Zl",
+    "Zp",
+}  # what moves the cursor, turns the direction, breaks the line or is half a letter
+_JOINERS = "\u200c\u200d"  # parts of words and of emoji
 
 _FLAG = re.compile(r"--([a-z][a-z-]*[a-z])")
 _SENTENCE = re.compile(r"(?<=[.?!]) (?=[A-Z])")
 _CLAUSE = re.compile(r"(, or |; )")
+
+
+def clean(text: str, keep: str = "") -> str:
+    r"""Write characters that act instead of being seen as their numbers: all that is printed goes through here.
+
+    Args:
+        text: What may hold a stranger's words: names of classes, of files, of columns.
+        keep: Characters that stay, such as the ends of our own lines.
+
+    Returns:
+        The text, with ``\u001b`` and the like, as JSON writes them.
+
+    Example:
+        >>> clean("a \x1b[31mred\u202e")
+        'a \\u001b[31mred\\u202e'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c in keep or c in _JOINERS or unicodedata.category(c) not in _ACTS else _numbered(c) for c in text
+    )
+
+
+def _numbered(char: str) -> str:
+    pairs = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{pairs[i : i + 2].hex()}" for i in range(0, len(pairs), 2))
+
+
+def cleaned(value: Any) -> Any:
+    """Do the same to every text in a record.
+
+    Args:
+        value: Anything that JSON holds.
+
+    Returns:
+        The same, cleaned.
+    """
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, Mapping):
+        return {clean(str(name)): cleaned(one) for name, one in value.items()}
+    return [cleaned(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def quoted(path: Path | str) -> str:
+    """Write a path for a command that a user may copy into a shell: nothing in it is run.
+
+    Args:
+        path: A path or any other word.
+
+    Returns:
+        The word, in quotation marks where it needs them.
+
+    Example:
+        >>> quoted("runs/a-001"), quoted("$(reboot)")
+        ('runs/a-001', "'$(reboot)'")
+    """
+    return shlex.quote(str(path))
 
 
 def fit_advice(text: str, options: Collection[str], *, dashes: bool = True) -> str:

@@ -1,5 +1,5 @@
 """The command line: parse, call one room, print. It holds no algorithm, and ``--help`` loads no torch."""
 
-from selfdistill.cli._app import app, main
+from selfdistill.cli._main import main
 
-__all__ = ["app", "main"]
+__all__ = ["main"]

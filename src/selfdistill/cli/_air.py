@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import sys
 import time as clock
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from selfdistill._core.errors import SettingError
 from selfdistill.cli import _options as o
 from selfdistill.cli._air_tables import print_study
-from selfdistill.cli._display import speak
+from selfdistill.cli._display import speak, write
+from selfdistill.cli._interrupt import leaving_at_once
 from selfdistill.cli._said import READING, said
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def air(
     files = _write(folder, record)
     if json:
         shown = {name: record[name] for name in ("data", "at", "stopping", "noise", "moments")}
-        sys.stdout.write(json_module.dumps({"air": str(folder), "files": files} | shown, allow_nan=False) + "\n")
+        write(json_module.dumps({"air": str(folder), "files": files} | shown, allow_nan=False) + "\n")
     else:
         print_study(record, folder, seconds)
 
@@ -101,7 +101,8 @@ def _folder(what: str, out: Path | None, force: bool) -> Path:
 
 
 def _subject(what: str, network: str | None, read: dict[str, Any], seed: int) -> Subject:
-    from selfdistill.cli._air_sources import of_data, of_run
+    with leaving_at_once():
+        from selfdistill.cli._air_sources import of_data, of_run
 
     if not _is_run(what):
         return of_data(what, network, read, seed)

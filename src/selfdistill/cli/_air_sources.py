@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +13,12 @@ from torch import Tensor, nn
 
 from selfdistill import data, networks
 from selfdistill._core.errors import RunError, SettingError
-from selfdistill._core.record import read_record
-from selfdistill.air import Clock, Measured, calibrated, read_state
+from selfdistill._core.folder import inside
+from selfdistill._core.record import read_finished
+from selfdistill.air import Clock, Measured, calibrated
 from selfdistill.data import LabelledData, ReadOptions
 
 __all__ = ["Subject", "of_data", "of_run"]
-
-_STEP = re.compile(r"^step-(\d{9})\.pt$")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,14 +85,10 @@ def of_run(folder: Path) -> Subject:
 
     Raises:
         RunError: Not a finished run, or its data are no longer what they were.
-    """
-    from selfdistill.train import load_model
+    """  # noqa: DOC502 (raised by what is called)
+    from selfdistill.train import checkpoint_steps, load_model
 
-    record = read_record(folder)
-    if record.get("status") == "failed":
-        raise RunError(f"{folder} failed: {record.get('error', '')}", "Start a new run with another --out.")
-    if record.get("status") != "finished":
-        raise RunError(f"{folder} is not finished", f"Finish it with: selfdistill fit --resume {folder}")
+    record = read_finished(folder)
     model, settings = load_model(folder / "model.safetensors"), record["settings"]
     model.network.requires_grad_(True)  # the kernel is that of the parameters that train
     examples = _read_again(folder, record)
@@ -105,7 +99,7 @@ def of_run(folder: Path) -> Subject:
         "initial": _initial(model.spec, examples, int(settings["seed"]))
     }
     epochs = {"initial": 0}
-    for done, path in _checkpoints(folder / "checkpoint"):
+    for done, path in checkpoint_steps(inside(folder, "checkpoint")).items():
         if done < steps * int(settings["epochs"]):
             name = f"epoch {done / steps:.3g}"
             moments[name], epochs[name] = _stored(model.network, path), done // steps
@@ -132,16 +126,13 @@ def _stored(network: nn.Module, path: Path) -> Callable[[Tensor], nn.Module]:
     def load(inputs: Tensor) -> nn.Module:
         import copy
 
+        from selfdistill.train import checkpoint_weights
+
         twin = copy.deepcopy(network)
-        twin.load_state_dict(read_state(path))
+        twin.load_state_dict(checkpoint_weights(path))
         return twin.eval()
 
     return load
-
-
-def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
-    found = [(match, path) for path in folder.glob("step-*.pt") if (match := _STEP.match(path.name))]
-    return sorted((int(match[1]), path) for match, path in found)
 
 
 def _read_again(folder: Path, record: dict[str, Any]) -> LabelledData:
@@ -165,14 +156,9 @@ def _read_again(folder: Path, record: dict[str, Any]) -> LabelledData:
 
 
 def _refined(folder: Path, examples: LabelledData) -> Tensor:
-    import pyarrow.parquet as pq
+    from selfdistill.train import refined_labels
 
-    path = folder / "labels.parquet"
-    if not path.is_file():
-        raise RunError(f"{path} does not exist", "Give a run that `fit` has finished.")
-    names = pq.read_table(path, columns=["refined_label"])["refined_label"].to_pylist()
-    if len(names) != len(examples):
-        raise RunError(f"{path} has {len(names):,} rows for {len(examples):,} examples", "Run `fit` again.")
+    names = refined_labels(folder)
     position = {name: i for i, name in enumerate(examples.classes)}
     return torch.tensor([position[name] for name in names])
 

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selfdistill._core.wording import clean, cleaned
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -34,12 +36,15 @@ def print_study(record: dict[str, Any], folder: Path, seconds: float) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+    record = cleaned(record)
     console.print(_energies(record))
     console.print(_kernels(record))
     console.print(_stops(record))
     for line in _sentences(record):
         console.print(line)
-    console.print(f"{folder}/: air.json, spectrum, energy, retrieval and curves as .svg and .png ({seconds:.0f} s)")
+    console.print(
+        f"{clean(str(folder))}/: air.json, spectrum, energy, retrieval and curves as .svg and .png ({seconds:.0f} s)"
+    )
 
 
 def _table(title: str, columns: list[str]) -> Table:
@@ -53,8 +58,8 @@ def _table(title: str, columns: list[str]) -> Table:
 
 
 def _energies(record: dict[str, Any]) -> Table:
-    clean = _CLEAN.get(str(record["data"]["clean_is"]))
-    parts = [("clean", f"{clean} labels"), ("noise", "noise"), ("given", "given labels")]
+    kind = _CLEAN.get(str(record["data"]["clean_is"]))
+    parts = [("clean", f"{kind} labels"), ("noise", "noise"), ("given", "given labels")]
     parts = [(part, name) for part, name in parts if part in record["moments"][0]["energy"]]
     table = _table(
         "Energy in the leading directions", ["", "directions", *(name for _, name in parts), "random labels"]

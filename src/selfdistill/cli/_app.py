@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from selfdistill._core.errors import Interrupted, SelfdistillError
+from selfdistill._core.memory import enough_memory
 from selfdistill._core.wording import fit_advice
 from selfdistill._version import __version__
 from selfdistill.cli._air import air
@@ -25,6 +26,7 @@ from selfdistill.cli._refine import refine
 __all__ = ["app", "main"]
 
 _INTERRUPTED = 130
+_LESS = "Take fewer data, or a smaller --network, or a smaller --batch-size."
 
 app = typer.Typer(
     name="selfdistill",
@@ -80,13 +82,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: Arguments without the program's name; those of the process if left out.
     """
-    sys.exit(_code(argv))
+    code = _code(argv)
+    if code == _INTERRUPTED:
+        exec("")  # Python ends by the signal instead where Ctrl-C once came within an exec, until another is run
+    sys.exit(code)
 
 
 def _code(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        left = app(args=arguments, prog_name="selfdistill", standalone_mode=False)
+        with enough_memory(_LESS):
+            left = app(args=arguments, prog_name="selfdistill", standalone_mode=False)
         sys.stdout.flush()
         if left == _INTERRUPTED:  # typer's word for Ctrl-C where nothing is there to save
             speak("Stopped.")

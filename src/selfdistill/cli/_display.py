@@ -7,14 +7,15 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, final
+from typing import IO, TYPE_CHECKING, cast, final
 
 from selfdistill._core.events import BatchDone, EpochDone, Event, Listener, RunStarted
+from selfdistill._core.wording import clean
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["Clock", "duration", "first_process", "plain_lines", "showing", "speak"]
+__all__ = ["Clock", "duration", "first_process", "plain_lines", "print_lines", "showing", "speak", "stdout", "write"]
 
 _LINE_SECONDS = 5.0
 _REFRESH_SECONDS = 0.1
@@ -122,7 +123,50 @@ def speak(text: str) -> None:
     Args:
         text: One or more lines.
     """
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 (the door's own voice)
+    print(clean(text, keep="\n"), file=sys.stderr, flush=True)  # noqa: T201 (the door's own voice)
+
+
+def write(text: str) -> None:
+    """Write to stdout what is asked for: tables and JSON.
+
+    Args:
+        text: Whole lines.
+    """
+    sys.stdout.write(clean(text, keep="\n"))
+
+
+@final
+class _Terminal:
+    """What a terminal shows of a table that a program would get as it is."""
+
+    def write(self, text: str) -> int:
+        write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+def stdout() -> IO[str]:
+    """Give the stream for tables that are data: as they are for a program or a file, cleaned for a terminal.
+
+    Returns:
+        A text stream.
+    """
+    return cast(IO[str], _Terminal()) if sys.stdout.isatty() else sys.stdout
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print what a run found on stdout; on a terminal the lines that begin a part are bold.
+
+    Args:
+        lines: Those that begin a part do not start with a space.
+    """
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    for line in lines:
+        console.print(clean(line), style=None if line.startswith(" ") or not line else "bold")
 
 
 def plain_lines(

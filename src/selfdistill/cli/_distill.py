@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json as json_module
-import sys
 from pathlib import Path
 from typing import Any
 
+from selfdistill._core.record_form import reading_record
 from selfdistill.cli import _distill_options as d
 from selfdistill.cli import _options as o
-from selfdistill.cli._display import first_process, showing, speak
+from selfdistill.cli._display import first_process, print_lines, showing, speak, write
+from selfdistill.cli._interrupt import leaving_at_once
 from selfdistill.cli._said import READING, said
 
 __all__ = ["distill"]
@@ -107,7 +108,8 @@ def distill(
 
 
 def _run(asked: dict[str, Any], as_json: bool) -> None:
-    from selfdistill.distill import Order, start
+    with leaving_at_once():
+        from selfdistill.distill import Order, start
 
     order = Order(**asked)
     if not first_process():
@@ -115,10 +117,12 @@ def _run(asked: dict[str, Any], as_json: bool) -> None:
         return
     with showing() as tell:
         record, folder = start(order, tell=tell, say=speak)
+    with reading_record(folder):
+        lines = [_as_json(record, folder)] if as_json else _verdict(record, folder)
     if as_json:
-        sys.stdout.write(_as_json(record, folder) + "\n")
+        write(lines[0] + "\n")
     else:
-        _print(record, folder)
+        print_lines(lines)
 
 
 def _as_json(record: dict[str, Any], folder: Path) -> str:
@@ -128,12 +132,8 @@ def _as_json(record: dict[str, Any], folder: Path) -> str:
     return json_module.dumps(shown, ensure_ascii=False, allow_nan=False)
 
 
-def _print(record: dict[str, Any], folder: Path) -> None:
-    from rich.console import Console
-
+def _verdict(record: dict[str, Any], folder: Path) -> list[str]:
     from selfdistill.distill import summary
     from selfdistill.train import verdict
 
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    for line in [*summary(record), "", *verdict(record, folder, labels=False)]:
-        console.print(line, style=None if line.startswith(" ") or not line else "bold")
+    return [*summary(record), "", *verdict(record, folder, labels=False)]

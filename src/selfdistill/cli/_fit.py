@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from selfdistill._core.record_form import reading_record
 from selfdistill.cli import _options as o
-from selfdistill.cli._display import first_process, showing, speak
+from selfdistill.cli._display import first_process, print_lines, showing, speak, write
+from selfdistill.cli._interrupt import leaving_at_once
 from selfdistill.cli._noise_options import NoiseMatrix, NoiseRate
 from selfdistill.cli._said import READING, said
 
@@ -91,7 +93,8 @@ def _run(
     *,
     as_json: bool,
 ) -> None:
-    from selfdistill.train import Invocation, start
+    with leaving_at_once():
+        from selfdistill.train import Invocation, start
 
     asked = Invocation(source, test, read, settings, out, resume)
     if not first_process():
@@ -99,10 +102,12 @@ def _run(
         return
     with showing() as tell, showing("plain") as tell_plain:
         record, folder = start(asked, tell=tell, tell_plain=tell_plain, say=speak)
+    with reading_record(folder):
+        lines = [_as_json(record, folder)] if as_json else _verdict(record, folder)
     if as_json:
-        sys.stdout.write(_as_json(record, folder) + "\n")
+        write(lines[0] + "\n")
     else:
-        _print_verdict(record, folder)
+        print_lines(lines)
 
 
 def _as_json(record: dict[str, Any], folder: Path) -> str:
@@ -114,14 +119,9 @@ def _as_json(record: dict[str, Any], folder: Path) -> str:
     return json.dumps(shown, ensure_ascii=False, allow_nan=False)
 
 
-def _print_verdict(record: dict[str, Any], folder: Path) -> None:
-    from rich.console import Console
-
+def _verdict(record: dict[str, Any], folder: Path) -> list[str]:
     from selfdistill.train import comparison, verdict
 
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    if sys.stderr.isatty() and sys.stdout.isatty():
-        console.print()
+    apart = [""] if sys.stderr.isatty() and sys.stdout.isatty() else []
     table = comparison(record)
-    for line in [*table, *([""] if table else []), *verdict(record, folder)]:
-        console.print(line, style=None if line.startswith(" ") or not line else "bold")
+    return [*apart, *table, *([""] if table else []), *verdict(record, folder)]

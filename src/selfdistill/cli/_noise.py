@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
+from selfdistill._core.wording import clean
 from selfdistill.cli import _options as o
+from selfdistill.cli._display import write
+from selfdistill.cli._interrupt import leaving_at_once
 
 __all__ = ["noise"]
 
@@ -32,7 +33,8 @@ def noise(
         selfdistill noise a.csv --out b.csv --pair 0.3 --label genre
         selfdistill noise a.csv --out b.csv --matrix T.csv --seed 1
     """
-    from selfdistill.train import noisy_copy
+    with leaving_at_once():
+        from selfdistill.train import noisy_copy
 
     made = noisy_copy(
         source,
@@ -45,8 +47,9 @@ def noise(
         read={"label": label, "id": id},
         seed=seed,
     )
-    width = max(len("all"), *(len(name) for name, _, _ in made.classes))
-    sys.stdout.write(f"{'class':<{width}}  {'labels':>8}  {'changed':>8}  {'rate':>6}\n")
-    for name, count, changed in [*made.classes, ("all", made.total, made.changed)]:
+    classes = [(clean(name), count, changed) for name, count, changed in made.classes]
+    width = max(len("all"), *(len(name) for name, _, _ in classes))
+    write(f"{'class':<{width}}  {'labels':>8}  {'changed':>8}  {'rate':>6}\n")
+    for name, count, changed in [*classes, ("all", made.total, made.changed)]:
         rate = 100 * changed / count if count else 0.0
-        sys.stdout.write(f"{name:<{width}}  {count:>8,}  {changed:>8,}  {rate:>4.1f} %\n")
+        write(f"{name:<{width}}  {count:>8,}  {changed:>8,}  {rate:>4.1f} %\n")

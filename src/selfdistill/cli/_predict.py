@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 from selfdistill.cli import _options as o
-from selfdistill.cli._display import speak
+from selfdistill.cli._display import speak, stdout
+from selfdistill.cli._interrupt import leaving_at_once
 
 __all__ = ["predict"]
 
@@ -29,15 +28,16 @@ def predict(
         selfdistill predict runs/songs-001 new.csv > predictions.csv
         selfdistill predict runs/photos-001 more_photos/ --out predictions.parquet
     """
-    from selfdistill.train import check_output, write_predictions
-    from selfdistill.train import predict as predict_new
+    with leaving_at_once():
+        from selfdistill.train import check_output, write_predictions
+        from selfdistill.train import predict as predict_new
 
     if out is not None:
         check_output(out, force=force)
     found = predict_new(run, new, device=device, batch_size=batch_size, ignore=ignore or ())
     for warning in found.warnings:
         speak(f"warning: {warning}")
-    write_predictions(found, sys.stdout if out is None else out, force=force)
+    write_predictions(found, stdout() if out is None else out, force=force)
     if out is not None:
         speak(f"{len(found.ids):,} predictions in {out}")
     if found.accuracy is not None:

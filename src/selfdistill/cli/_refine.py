@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from selfdistill.cli import _options as o
 from selfdistill.cli._display import speak
+from selfdistill.cli._interrupt import leaving_at_once
 
 __all__ = ["refine"]
 
@@ -31,7 +32,9 @@ def refine(
         selfdistill refine runs/photos-001 --format label-studio --out tasks.json
     """  # noqa: DOC501 (this text is the help)
     from selfdistill._core.errors import SettingError
-    from selfdistill.train import refine as write_refined
+
+    with leaving_at_once():
+        from selfdistill.train import refine as write_refined
 
     ways = [name for name, said in (("drop", drop), ("relabel", relabel), ("weight", weight)) if said]
     if len(ways) + (format is not None) != 1:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._arrays import as_numpy, check_finite
+from selfdistill.data._limits import TRAIN_PIXEL_LIMIT
 from selfdistill.data._preprocess import Preprocess
 
 __all__ = ["ImagePreprocess", "channel_stats", "find_layout"]
@@ -209,5 +210,7 @@ class ImagePreprocess(Preprocess, kind="image"):
         c, h, w = (int(side) for side in spec["shape"])
         if spec["dtype"] not in {"uint8", "float32"} or spec["layout"] not in _LAYOUTS:
             raise KeyError(f"{spec['dtype']}, {spec['layout']}")
+        if spec["resized"] and (h != w or h * w > TRAIN_PIXEL_LIMIT):  # new images are brought to this size
+            raise ValueError(f"images resized to {h} x {w} pixels")
         stats = ([float(x) for x in spec["mean"]], [float(x) for x in spec["std"]])
         return cls((c, h, w), spec["dtype"], spec["layout"], stats, resized=bool(spec["resized"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError
@@ -94,8 +95,16 @@ class Preprocess(ABC):
                 "The run may come from a newer selfdistill: update it.",
             )
         try:
-            return found._rebuild(spec, tensors)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            made = found._rebuild(spec, tensors)
+            said, kept = made.to_state()
+            same = said == spec and all(torch.equal(tensors[name], tensor) for name, tensor in kept.items())
+        except Exception as error:  # whatever a stranger's description leads to
             raise DataError(
                 f"the preprocessing of kind {found.kind!r} is damaged: {error!r}", "Train again, or restore the file."
             ) from error
+        if not same:
+            raise DataError(
+                f"the preprocessing of kind {found.kind!r} does not hold what its description says",
+                "Train again, or restore the file.",
+            )
+        return made

@@ -15,6 +15,7 @@ import numpy as np
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
+from selfdistill._core.folder import named_folder
 from selfdistill.data._csv import csv_delimiter, csv_mark, csv_records, csv_rows, is_csv
 from selfdistill.data._labels import text_of, texts
 from selfdistill.data._npz import LABEL_KEYS, find_key, read_npz
@@ -269,7 +270,9 @@ def _write_folder(
             inside = Path(*Path(ids[row]).parts[1:])
             moved = classes[row] != labels[row]
             # an image that changes its class takes the old one into its name: two classes may share a name
-            target = part / classes[row] / (inside.with_name(f"{labels[row]}__{inside.name}") if moved else inside)
+            target = named_folder(part, classes[row]) / (
+                inside.with_name(f"{labels[row]}__{inside.name}") if moved else inside
+            )
             if target.exists():
                 raise DataError(
                     f"two images would be called {classes[row]}/{target.name}", "Name a list: --out FILE.csv."

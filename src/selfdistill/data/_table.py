@@ -216,7 +216,13 @@ class TablePreprocess(Preprocess, kind="table"):
         numbers = Numbers(list(spec["numeric"]), array("median"), [int(i) for i in spec["flagged"]], scales)
         categories = [Categories(c["name"], list(c["values"]), bool(c["other"])) for c in spec["categorical"]]
         texts = [(c["name"], TextColumn(c["terms"], array(f"idf.{i}"))) for i, c in enumerate(spec["text"])]
-        return cls(Roles.from_spec(spec["roles"]), numbers, categories, texts)
+        roles = Roles.from_spec(spec["roles"])
+        made = cls(roles, numbers, categories, texts)
+        names = [*made.features, *roles.ignored, *(n for n in (roles.label, roles.id, roles.truth) if n is not None)]
+        words = [word for column in categories for word in column.values] + [t for _, text in texts for t in text.terms]
+        if not all(isinstance(one, str) for one in (*names, *words)):
+            raise TypeError("a column or a word that is no text")
+        return made
 
 
 def _kinds(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[dict[str, list[str]], list[str]]:

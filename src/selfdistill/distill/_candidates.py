@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from selfdistill._core.errors import RunError, SettingError
+from selfdistill._core.record_form import reading_record
 from selfdistill.train import first_trough, kept_epochs
 
 __all__ = ["WAYS", "Candidate", "Choice", "candidates", "choose"]
@@ -113,7 +114,8 @@ def choose(
     """
     if way is not None and way not in WAYS:
         raise SettingError(f"choose is {way!r}, which is no way of choosing", f"Choose one of: {', '.join(WAYS)}.")
-    there = candidates(run, record)
+    with reading_record(run):
+        there = candidates(run, record)
     if way not in {None, "last"} and len(there) == 1:
         raise RunError(
             f"{run} kept the weights of epoch {there[0].epoch} only, so {way} has nothing to choose from",

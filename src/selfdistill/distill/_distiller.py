@@ -15,8 +15,10 @@ from selfdistill import train
 from selfdistill._core.dist import barrier, rank
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import Listener
+from selfdistill._core.folder import inside
 from selfdistill._core.record import read_record
 from selfdistill._core.rng import derive
+from selfdistill._core.wording import quoted
 from selfdistill.data import LabelledData
 from selfdistill.distill._measures import dark_knowledge
 from selfdistill.distill._objective import OBJECTIVES, objective
@@ -195,7 +197,7 @@ class Distiller:
             "taught": True,
         }
         described |= dict(source or {})
-        settings, path = self.resolved(data), store or out / STORE
+        settings, path = self.resolved(data), store or inside(out, STORE)
         if not resume:
             train.check_free(out)
             _check_new(store)
@@ -208,7 +210,9 @@ class Distiller:
         record["asked"] |= {"votes": str(votes) if isinstance(votes, Path | str) else None, "votes_array": votes_array}
         base = read_record(out)["distillation"] if resume else record
         say(who_teaches(base))
-        job = _Job(self, found, data, settings, described, path, base, people, evaluations, tell, _GO_ON.format(out))
+        job = _Job(
+            self, found, data, settings, described, path, base, people, evaluations, tell, _GO_ON.format(quoted(out))
+        )
         plan = Plan({"distillation": base}, job.prepare, job.room(), _escaped(job.go_on))
         return train.run(
             data, settings, out, source=described, evaluations=evaluations, resume=resume, tell=tell, plan=plan

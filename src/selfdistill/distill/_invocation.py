@@ -11,6 +11,8 @@ from selfdistill import train
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.events import Listener, everyone
 from selfdistill._core.record import read_record
+from selfdistill._core.record_form import reading_record
+from selfdistill._core.wording import quoted
 from selfdistill.distill._distiller import Distiller
 from selfdistill.distill._store_file import load_store
 from selfdistill.distill._teacher import run_of
@@ -99,7 +101,8 @@ def start(
 def _completed(asked: Order) -> tuple[Order, int]:
     """Fill in what was left out: from the record of the run that goes on, or the teacher's data; and their seed."""
     if asked.resume is not None:
-        return _resumed(asked, asked.resume)
+        with reading_record(asked.resume):
+            return _resumed(asked, asked.resume)
     if asked.teacher is None:
         raise SettingError(
             "no teacher was named", "Name a run, a checkpoint or soft labels: selfdistill distill TEACHER [DATA]."
@@ -110,7 +113,7 @@ def _completed(asked: Order) -> tuple[Order, int]:
     if "read" not in described:
         raise SettingError(
             f"{asked.teacher} does not say where its data lie",
-            f"Name them: selfdistill distill {asked.teacher} DATA.",
+            f"Name them: selfdistill distill {quoted(asked.teacher)} DATA.",
         )
     said = {"source": described["source"], "test": asked.test or described["test"]}
     return replace(asked, **said, read=dict(described["read"]) | dict(asked.read)), int(described["seed"])
@@ -128,7 +131,7 @@ def _data_of(teacher: Path) -> Mapping[str, Any]:
 def _resumed(asked: Order, run: Path) -> tuple[Order, int]:
     record = read_record(run)
     if "distillation" not in record or "asked" not in record["distillation"]:
-        raise RunError(f"{run} has no teacher", f"Go on with: selfdistill fit --resume {run}")
+        raise RunError(f"{run} has no teacher", f"Go on with: selfdistill fit --resume {quoted(run)}")
     if asked.out is not None and asked.out != run:
         raise RunError(f"--out {asked.out} is not the run to go on with, {run}", "Leave --out out.")
     described, began = record["data"], dict(record["distillation"]["asked"])
@@ -153,6 +156,7 @@ def _resumed(asked: Order, run: Path) -> tuple[Order, int]:
                 f"{run} was started with {name} = {before!r}, but now it is {value!r}",
                 "Leave it out to go on, or start a new run with another --out.",
             )
+    _check_place(run, kept["store"], asked.store)
     order = Order(
         kept["teacher"],
         asked.source if asked.source is not None else described["source"],
@@ -166,3 +170,14 @@ def _resumed(asked: Order, run: Path) -> tuple[Order, int]:
         resume=run,
     )
     return order, int(described["seed"])
+
+
+def _check_place(run: Path, store: str | None, said: Path | None) -> None:
+    """Refuse to write outside a run, which may be a stranger's, where only its record says so."""
+    if store is None or said is not None or Path(store).exists():
+        return
+    if not Path(store).resolve().is_relative_to(run.resolve()):
+        raise RunError(
+            f"{run} would write its soft labels to {store}, outside of itself",
+            f"If you want that, say it: selfdistill distill --resume {quoted(run)} --store {quoted(store)}",
+        )

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, final
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from selfdistill._core.errors import DataError, one_line
 from selfdistill._core.files import atomic
+from selfdistill._core.record import content_digest
 from selfdistill.data import LabelledData
 from selfdistill.targets import SoftLogits
 
 __all__ = ["About", "Store", "load_store", "save_store"]
 
-_FORMAT = "selfdistill-soft-labels-1"
+_FORMAT = "selfdistill-soft-labels-2"
+_WITHOUT_DIGEST = "selfdistill-soft-labels-1"
 
 
 @dataclass(frozen=True)
@@ -102,8 +107,9 @@ def save_store(path: Path, store: Store) -> None:
     """
     if path.exists():
         raise DataError(f"{path} exists already", "Choose another file for the soft labels.")
-    description = {"format": _FORMAT, "entries": store.soft.k} | asdict(store.about)
+    described = {"format": _FORMAT, "entries": store.soft.k} | asdict(store.about)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in store.soft.named_buffers()}
+    description = described | {"sha256": _digest(described, tensors)}
     with atomic(path) as part:
         save_file(tensors, part, {"description": json.dumps(description, ensure_ascii=False, allow_nan=False)})
 
@@ -131,12 +137,32 @@ def load_store(path: Path) -> Store:
         with safe_open(path, framework="pt") as file:
             described = json.loads((file.metadata() or {})["description"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+        _check_digest(described, tensors)
         return _assemble(described, tensors)
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except Exception as error:  # whatever the libraries make of a stranger's bytes
         raise DataError(
             f"{path} ({path.stat().st_size:,} bytes) is damaged, cut short or holds no soft labels: {one_line(error)}",
             "Write it again.",
         ) from error
+
+
+def _digest(described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of what a file says and of its numbers, in the order of their names."""
+    found = hashlib.sha256(content_digest(described).encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _check_digest(described: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Compare; soft labels of the first format have no digest."""
+    if described["format"] == _WITHOUT_DIGEST:
+        described["format"] = _FORMAT
+        return
+    wanted = described.pop("sha256")
+    if _digest(described, tensors) != wanted:
+        raise ValueError("its digest differs")
 
 
 def _assemble(described: dict[str, Any], tensors: dict[str, Any]) -> Store:
@@ -150,6 +176,10 @@ def _assemble(described: dict[str, Any], tensors: dict[str, Any]) -> Store:
         found = tensors[name]
         if found.shape != buffer.shape or found.dtype != buffer.dtype:
             raise ValueError(f"{name} is {found.dtype} {tuple(found.shape)}, but says {tuple(buffer.shape)}")
+        if found.is_floating_point() and not found.isfinite().all():
+            raise ValueError(f"{name} holds numbers that are not finite")
         setattr(expected, name, found)
+    if bool((expected.kept >= len(classes)).any()):
+        raise ValueError("it names classes that are not there")
     named = {name: described[name] for name in ("teacher", "fingerprint", "source", "augment", "seed")}
     return Store(expected, About(classes=classes, examples=examples, **named))

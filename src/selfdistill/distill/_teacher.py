@@ -13,15 +13,14 @@ from torch import Tensor, nn
 
 from selfdistill import data as reading
 from selfdistill._core.errors import DataError, RunError, SettingError, one_line
-from selfdistill._core.record import read_record
-from selfdistill.air import read_state
+from selfdistill._core.record import read_finished
 from selfdistill.data import LabelledData, ReadOptions
 from selfdistill.distill._air_epoch import air_epoch
 from selfdistill.distill._candidates import Choice, choose
 from selfdistill.distill._store_file import About, Store, load_store
 from selfdistill.distill._views import Views
 from selfdistill.targets import SoftLogits, choose_entries
-from selfdistill.train import EPOCHS, Model, Runtime, load_epoch, load_model
+from selfdistill.train import EPOCHS, Model, Runtime, checkpoint_weights, load_epoch, load_model
 
 __all__ = ["Teacher", "find_teacher", "run_of", "soft_labels"]
 
@@ -116,8 +115,10 @@ def _module(network: nn.Module, data: LabelledData) -> Teacher:
 def _of_run(path: Path, data: LabelledData, way: str | None, source: str | None, read: Mapping[str, Any]) -> Teacher:
     run = run_of(path) if path.is_file() else path
     assert run is not None  # a file was found to lie in a run
-    record = _finished(run)
+    record = read_finished(run)
     model = load_model(run / "model.safetensors")
+    if model.spec != record["settings"].get("network"):
+        raise RunError(f"{run} holds a {model.spec}, but its record names another network", "Train it again.")
     inputs = _inputs_for(run, model, record, data, source, read)
     described = {"name": str(path), "network": model.spec, "method": record["settings"]["method"]}
     if path.is_file():
@@ -136,20 +137,13 @@ def _no_air(run: Path) -> dict[str, float | None]:
     )
 
 
-def _finished(run: Path) -> dict[str, Any]:
-    record = read_record(run)
-    if record.get("status") == "failed":
-        raise RunError(f"{run} failed: {record.get('error', '')}", "Start a new run with another --out.")
-    if record.get("status") != "finished":
-        raise RunError(f"{run} is not finished", f"Finish it with: selfdistill fit --resume {run}")
-    return record
-
-
 def _with_weights(model: Model, path: Path) -> nn.Module:
     if path.parent.name == EPOCHS:
         return load_epoch(path, model.network)
+    if path.name == "model.safetensors":
+        return model.network.eval()
     try:
-        model.network.load_state_dict(read_state(path))
+        model.network.load_state_dict(checkpoint_weights(path))
     except RuntimeError as error:
         raise RunError(f"{path} holds weights of another network than {model.spec}", "Give one of this run.") from error
     return model.network.eval()

@@ -7,13 +7,14 @@ import math
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from selfdistill._core.errors import SettingError
-from selfdistill._core.rng import derive
+from selfdistill._core.rng import derive, drawing_from, torch_generator
 from selfdistill.networks._gastaldi2017shake import ShakeShake
 from selfdistill.networks._he2016resnet import ResNet
 from selfdistill.networks._kernel_machine import KernelMachine, parse_kernel
@@ -53,6 +54,8 @@ def _he(blocks: Sequence[int], widths: Sequence[int], *, projection: bool, least
     )
 
 
+_MOST_LAYERS = 1000
+_MOST_DIGITS = 18  # of a number, so that it fits into 64 bits
 _TWO = "2*"  # in front of a specification: a pair of such networks
 _LARGE = (64, 128, 256, 512)
 _KINDS = {
@@ -103,10 +106,16 @@ def _parse(spec: str) -> tuple[str, tuple[int, ...]]:
     kind = _KINDS[name]
     if not colon:
         return name, kind.default
-    numbers = tuple(int(number) for number in re.findall(r"\d+", rest)) if re.fullmatch(kind.pattern, rest) else ()
-    if not numbers or min(numbers) < 1:
+    written = re.findall(r"\d+", rest) if re.fullmatch(kind.pattern, rest) else []
+    numbers = tuple(int(number) for number in written if len(number) <= _MOST_DIGITS)
+    layers = max(len(numbers), numbers[0] if kind.pattern == _PAIR and numbers else 0)
+    if layers > _MOST_LAYERS:
         raise SettingError(
-            f"network {spec!r} has {rest!r} after the colon, which {name} does not take",
+            f"network {spec[:40]!r} has {layers:,} layers, but at most {_MOST_LAYERS:,} are built", "Take fewer."
+        )
+    if not numbers or min(numbers) < 1 or len(numbers) < len(written):
+        raise SettingError(
+            f"network {spec[:60]!r} has {rest[:60]!r} after the colon, which {name} does not take",
             f"Write it like {kind.example!r}.",
         )
     return name, numbers
@@ -169,11 +178,13 @@ def build(
     *,
     seed: int,
     stats: tuple[Sequence[float], Sequence[float]] | None = None,
+    device: str = "cpu",
 ) -> nn.Module:
     """Build and initialise a network.
 
-    The weights depend on ``seed`` alone; the global random generators stay as they were. On images the network is
-    a `Standardise` layer followed by the network itself (``model.standardise``, ``model.network``).
+    The weights depend on ``seed`` alone, whatever other threads draw meanwhile; no global random generator is used. On
+    images the network is a `Standardise` layer followed by the network itself (``model.standardise``,
+    ``model.network``).
 
     Args:
         spec: A name, or a name with numbers. ``mlp`` is ``mlp:512,512`` (hidden widths), ``cnn`` is ``cnn:16,32,64``
@@ -186,9 +197,10 @@ def build(
         seed: Seed of the initial weights.
         stats: Mean and standard deviation per channel, in the units of the stored pixels. ``None``: pixels are used
             as they are. Must be ``None`` for vectors.
+        device: ``"cpu"``, or ``"meta"`` for a network of shapes alone, which takes no memory.
 
     Returns:
-        The network, in training mode, float32, on the CPU.
+        The network, in training mode, float32.
 
     Raises:
         SettingError: What `resolve` refuses; no classes; statistics that do not fit the inputs.
@@ -204,8 +216,8 @@ def build(
     spec = resolve(spec, input_shape)
     if spec.startswith(_TWO):
         one = spec.removeprefix(_TWO)
-        first = build(one, input_shape, num_classes, seed=seed, stats=stats)
-        return Pair(first, build(one, input_shape, num_classes, seed=derive(seed, "second network"), stats=stats))
+        seeds = (seed, derive(seed, "second network"))
+        return Pair(*(build(one, input_shape, num_classes, seed=s, stats=stats, device=device) for s in seeds))
     name, numbers = _parse(spec)
     if num_classes < 1:
         raise SettingError(f"a network for {num_classes} classes has no output", "Give at least 1 class.")
@@ -215,8 +227,8 @@ def build(
             f"statistics of {len(stats[0])} channels do not fit inputs of shape {input_shape}",
             "Pass one mean and one standard deviation per image channel, and stats=None for vectors.",
         )
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        torch.default_generator.manual_seed(derive(seed, "initialise"))  # torch.manual_seed would touch GPUs too
+    draws = drawing_from(torch_generator(seed, "initialise")) if device == "cpu" else nullcontext()
+    with torch.device(device), draws:
         network = _KINDS[name].make(input_shape, numbers, num_classes)
     if not is_image:
         return network

@@ -1,8 +1,9 @@
 """The loop and what surrounds it: settings, methods, runtime, checkpoints, run directories."""
 
+from selfdistill.train._checkpoint import checkpoint_steps, checkpoint_weights
 from selfdistill.train._chen2021holdout import best_on_held_out
 from selfdistill.train._demo import noisy_digits
-from selfdistill.train._findings_file import Findings, read_findings
+from selfdistill.train._findings_file import Findings, read_findings, refined_labels
 from selfdistill.train._fit import Fitted, fit
 from selfdistill.train._invocation import Invocation, introduced, name_of, read_sources, start, threads_of
 from selfdistill.train._kept import held_out
@@ -43,6 +44,8 @@ __all__ = [
     "best_on_held_out",
     "check_free",
     "check_output",
+    "checkpoint_steps",
+    "checkpoint_weights",
     "comparison",
     "first_trough",
     "fit",
@@ -63,6 +66,7 @@ __all__ = [
     "read_findings",
     "read_sources",
     "refine",
+    "refined_labels",
     "resolve_device",
     "run",
     "save_model",

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from selfdistill._core.errors import RunError, one_line
 from selfdistill._core.files import atomic, digest, read_json, write_json
+from selfdistill._core.folder import inside
+from selfdistill.train._finite import check_finite
 
-__all__ = ["Stateful", "latest", "load", "save"]
+__all__ = ["Stateful", "checkpoint_steps", "checkpoint_weights", "latest", "load", "save"]
 
 _KEPT = 2
 _NAME = re.compile(r"^step-(\d{9})\.pt$")
@@ -29,7 +33,13 @@ class Stateful(Protocol):
         ...
 
 
-def save(folder: Path, step: int, parts: dict[str, Stateful], counters: dict[str, Any]) -> Path:
+def save(
+    folder: Path,
+    step: int,
+    parts: dict[str, Stateful],
+    counters: dict[str, Any],
+    about: Mapping[str, Any] | None = None,
+) -> Path:
     """Write a checkpoint and drop all but the last two.
 
     Args:
@@ -37,6 +47,7 @@ def save(folder: Path, step: int, parts: dict[str, Stateful], counters: dict[str
         step: Steps done since the start of the run; names the file.
         parts: What has a state.
         counters: Plain values to keep with it.
+        about: Whose it is: plain values by name, the same for all checkpoints of a run.
 
     Returns:
         The file written. Its digest lies beside it as ``.json``.
@@ -45,7 +56,8 @@ def save(folder: Path, step: int, parts: dict[str, Stateful], counters: dict[str
     path = folder / f"step-{step:09d}.pt"
     with atomic(path) as part:
         with part.open("wb") as file:  # given a path, torch would hide why it cannot write
-            torch.save({"counters": counters, "parts": {name: p.state_dict() for name, p in parts.items()}}, file)
+            states = {name: part.state_dict() for name, part in parts.items()}
+            torch.save({"about": dict(about or {}), "counters": counters, "parts": states}, file)
         checksum = {"sha256": digest(part), "bytes": part.stat().st_size}
     write_json(path.with_suffix(".json"), checksum)
     for old in _sorted(folder)[:-_KEPT]:
@@ -69,36 +81,103 @@ def latest(folder: Path) -> tuple[Path | None, list[str]]:
     """
     damaged: list[str] = []
     for path in reversed(_sorted(folder)):
-        try:
-            expected = read_json(path.with_suffix(".json"))
-            if path.stat().st_size == expected["bytes"] and digest(path) == expected["sha256"]:
-                return path, damaged
-            damaged.append(f"checkpoint {path.name} is damaged: its digest differs.")
-        except (OSError, ValueError, KeyError, TypeError):
-            damaged.append(f"checkpoint {path.name} has no readable digest.")
+        problem = _problem(path)
+        if problem is None:
+            return path, damaged
+        damaged.append(f"checkpoint {path.name} {problem}.")
     return None, damaged
 
 
-def load(path: Path, parts: dict[str, Stateful], device: torch.device) -> dict[str, Any]:
+def _problem(path: Path) -> str | None:
+    """Say what is wrong with a checkpoint's bytes."""
+    try:
+        expected = read_json(path.with_suffix(".json"))
+        same = path.stat().st_size == expected["bytes"] and digest(path) == expected["sha256"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return "has no readable digest"
+    return None if same else "is damaged: its digest differs"
+
+
+def load(
+    path: Path, parts: dict[str, Stateful], device: torch.device, about: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Put the state of a checkpoint back. Only tensors and plain values are read, never code.
 
     Args:
         path: A file that `latest` found.
         parts: What had a state when it was saved.
         device: Where tensors go.
+        about: Whose it must be, see `save`; one that does not say is taken.
 
     Returns:
         The counters.
 
     Raises:
-        RunError: The checkpoint does not fit these parts.
+        RunError: The checkpoint is another run's or does not fit these parts.
     """
     try:
         content = torch.load(path, map_location=device, weights_only=True)
-        for name, part in parts.items():
+        said = dict(content.get("about", {}))
+        for name, part in parts.items() if not _differ(said, about or {}) else ():
             part.load_state_dict(content["parts"][name])
-    except (RuntimeError, KeyError, ValueError) as error:
+        counters = dict(content["counters"])
+    except Exception as error:  # whatever torch makes of a stranger's bytes
         raise RunError(
             f"{path} does not fit this run: {one_line(error)}", "Resume with the settings the run began with."
         ) from error
-    return dict(content["counters"])
+    differ = _differ(said, about or {})
+    if differ is not None:
+        raise RunError(
+            f"{path} was written with {differ}",
+            "Put the record back as it was, or start a new run with another --out.",
+        )
+    return counters
+
+
+def _differ(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    """Say the first thing that both tell of themselves, each in its own way."""
+    for name in sorted(found.keys() & wanted.keys()):
+        if isinstance(found[name], dict) and isinstance(wanted[name], dict):
+            inner = _differ(found[name], wanted[name])
+            if inner is not None:
+                return inner
+        elif found[name] != wanted[name]:
+            return f"{name} = {found[name]!r}, but the run's record says {wanted[name]!r}"
+    return None
+
+
+def checkpoint_steps(folder: Path) -> dict[int, Path]:
+    """Find the checkpoints of a run.
+
+    Args:
+        folder: Where they lie.
+
+    Returns:
+        Files by steps done, rising.
+    """
+    return {int(path.stem.removeprefix("step-")): path for path in _sorted(folder)}
+
+
+def checkpoint_weights(path: Path) -> dict[str, Tensor]:
+    """Read the network's weights from a checkpoint of a run.
+
+    Args:
+        path: ``RUN/checkpoint/step-….pt``.
+
+    Returns:
+        Tensors by name, on the CPU.
+
+    Raises:
+        RunError: Missing, damaged, without weights, or with weights that are no numbers.
+    """
+    again = "Take another checkpoint, or train again."
+    inside(path.parent.parent, f"{path.parent.name}/{path.name}")
+    problem = _problem(path)
+    if problem is not None:
+        raise RunError(f"{path} {problem}", again)
+    try:
+        weights = dict(torch.load(path, map_location="cpu", weights_only=True)["parts"]["model"])
+    except Exception as error:  # whatever torch makes of a stranger's bytes
+        raise RunError(f"{path} holds no weights: {one_line(error)}", again) from error
+    check_finite(path, weights, again)
+    return weights

@@ -1,4 +1,4 @@
-"""``labels.parquet`` of a finished run, read back and checked."""
+"""``labels.parquet`` of a finished run: written once, read back and checked."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from typing import Any
 import numpy as np
 
 from selfdistill._core.errors import RunError, one_line
-from selfdistill._core.record import read_record
-from selfdistill.data import ReadOptions
+from selfdistill._core.files import atomic
+from selfdistill._core.record import read_record, whole
+from selfdistill._core.wording import quoted
+from selfdistill.data import LabelledData, ReadOptions
+from selfdistill.issues import LabelTable, blocks
 
-__all__ = ["Findings", "read_findings"]
+__all__ = ["Findings", "read_findings", "refined_labels", "write_findings"]
 
 _SOFT = "refined_distribution"  # K times as large as the others: it is read in blocks
 _COLUMNS = ("id", "given_label", "refined_label", "refined_confidence", "label_quality", "is_label_issue")
 _BLOCK_BYTES = 2**22
+_ROW_GROUP_BYTES = 2**26
+_AGAIN = "Run `fit` again, or `fit --resume RUN`, which writes anew what a run lost."
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,16 +78,20 @@ def read_findings(run: Path) -> Findings:
     record = read_record(run)
     described = record["data"]
     if record["status"] != "finished":
-        raise RunError(f"{run} is not finished (its status is {record['status']!r})", f"Finish it: fit --resume {run}")
+        raise RunError(
+            f"{run} is not finished (its status is {record['status']!r})", f"Finish it: fit --resume {quoted(run)}"
+        )
     if "read" not in described or not described.get("source"):
         raise RunError(
             f"{run} was not trained on a file or folder that could be refined",
             f"Its findings are in {run / 'labels.parquet'}.",
         )
     said: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in described["read"].items()}
-    table, classes = _table(run / "labels.parquet", described["examples"])
+    table, classes = _table(run, record)
     given = table["given_label"].to_numpy()
     p_given, p_other = _given_and_other(run / "labels.parquet", given, classes)
+    _check_shares(run, refined_confidence=table["refined_confidence"], label_quality=table["label_quality"],
+                  refined_distribution=np.stack([p_given, p_other]))  # fmt: skip
     return Findings(
         source=described["source"],
         options=ReadOptions(**said),
@@ -96,6 +105,30 @@ def read_findings(run: Path) -> Findings:
         p_given=p_given,
         p_other=p_other,
     )
+
+
+def refined_labels(run: Path) -> list[str]:
+    """Read the refined labels of a finished run.
+
+    Args:
+        run: The run directory.
+
+    Returns:
+        One class name per example.
+
+    Raises:
+        RunError: A table that is missing, damaged or cut.
+    """  # noqa: DOC502 (raised by what is called)
+    table, _ = _table(run, read_record(run))
+    return [str(name) for name in table["refined_label"]]
+
+
+def _check_shares(run: Path, **columns: Any) -> None:
+    """Refuse probabilities that are none."""
+    for name, values in columns.items():
+        outside = ~((np.asarray(values) >= 0) & (np.asarray(values) <= 1 + 1e-4))  # NaN is outside, too
+        if outside.any():
+            raise RunError(f"{run / 'labels.parquet'} is damaged: {name} holds no probability", _AGAIN)
 
 
 def _given_and_other(path: Path, given: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -117,22 +150,26 @@ def _given_and_other(path: Path, given: np.ndarray, classes: tuple[str, ...]) ->
     return p_given, p_other
 
 
-def _table(path: Path, examples: int) -> tuple[Any, tuple[str, ...]]:
+def _table(run: Path, record: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
+    """Read the columns of one value per example, with labels that are classes of the run."""
     import pyarrow.parquet as pq
 
-    if not path.is_file():
-        raise RunError(f"{path} is missing", "Run `fit` again.")
+    path, examples = whole(run, "labels.parquet", again=_AGAIN), record["data"]["examples"]
     with _whole(path):
         schema = pq.read_schema(path)
         classes = tuple(json.loads((schema.metadata or {})[b"classes"]))
+        if list(classes) != record["data"]["classes"]:
+            raise ValueError("its classes are not those of the run")
         missing = [name for name in (*_COLUMNS, _SOFT) if name not in schema.names]
         table = None if missing else pq.read_table(path, columns=list(_COLUMNS), page_checksum_verification=True)
     if table is None:
         raise RunError(f"{path} has no column {missing[0]!r}", "Use the version of selfdistill that wrote it.")
     if table.num_rows != examples:
-        raise RunError(
-            f"{path} holds {table.num_rows:,} rows, but the run had {examples:,} examples", "Run `fit` again."
-        )
+        raise RunError(f"{path} holds {table.num_rows:,} rows, but the run had {examples:,} examples", _AGAIN)
+    for name in ("given_label", "refined_label"):
+        odd = set(table[name].unique().to_pylist()).difference(classes)
+        if odd:
+            raise RunError(f"{path} is damaged: {name} {min(map(str, odd))!r} is no class of the run", _AGAIN)
     return table.to_pandas(), classes
 
 
@@ -141,5 +178,38 @@ def _whole(path: Path) -> Generator[None]:
     """Tell a damaged file in one line."""
     try:
         yield
-    except (OSError, KeyError, ValueError) as error:  # what pyarrow raises are among them
-        raise RunError(f"{path} is damaged: {one_line(error)}", "Run `fit` again.") from error
+    except Exception as error:  # whatever pyarrow makes of a stranger's bytes
+        raise RunError(f"{path} is damaged: {one_line(error)}", _AGAIN) from error
+
+
+def write_findings(path: Path, data: LabelledData, table: LabelTable) -> None:
+    """Write what was found out about each example, atomically.
+
+    Args:
+        path: The file.
+        data: The examples.
+        table: What was found out.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = np.asarray(data.classes, dtype=object)
+    classes = {"classes": json.dumps(list(data.classes), ensure_ascii=False)}
+    columns: dict[str, Any] = {
+        "id": pa.array([str(i) for i in data.ids]),
+        "given_label": pa.array(names[table.given], pa.string()),
+        "refined_label": pa.array(names[table.refined], pa.string()),
+        "refined_confidence": pa.array(table.confidence),
+        "refined_distribution": None,  # K times as large as the others: it goes to the file in blocks
+        "label_quality": pa.array(table.quality),
+        "is_label_issue": pa.array(table.is_issue),
+        "first_learned_epoch": pa.array(table.first_learned),
+        "times_forgotten": pa.array(table.forgotten),
+    }
+    kinds = [(name, pa.list_(pa.float32(), len(names)) if c is None else c.type) for name, c in columns.items()]
+    schema = pa.schema(kinds, metadata=classes)
+    with atomic(path) as part, pq.ParquetWriter(part, schema, write_page_checksum=True) as writer:
+        for rows, soft in blocks(table.distribution, _ROW_GROUP_BYTES):
+            flat = pa.FixedSizeListArray.from_arrays(pa.array(soft.reshape(-1)), len(names))
+            cut = [flat if c is None else c.slice(rows.start, len(soft)) for c in columns.values()]
+            writer.write_table(pa.Table.from_arrays(cut, schema=schema))

@@ -24,7 +24,7 @@ from selfdistill.train._kept import KeptWeights, held_out
 from selfdistill.train._loop import Position, predict_probabilities, train
 from selfdistill.train._method import Before, Context, Method
 from selfdistill.train._methods import method, method_of
-from selfdistill.train._runtime import Runtime, TorchRuntime
+from selfdistill.train._runtime import Runtime, TorchRuntime, local_statistics
 from selfdistill.train._settings import Settings
 
 __all__ = ["Fitted", "fit", "network_spec"]
@@ -73,6 +73,7 @@ def fit(
     go_on: str = "",
     method: Method | None = None,
     epoch_done: Callable[[int, nn.Module], None] = lambda epoch, model: None,
+    about: Mapping[str, Any] | None = None,
 ) -> Fitted:
     """Train on labels that may be wrong.
 
@@ -88,6 +89,7 @@ def fit(
         go_on: What to tell the user after Ctrl-C.
         method: A method of your own, instead of the one that ``settings.method`` names.
         epoch_done: Takes epochs done and the network after each epoch, before a checkpoint says that it is done.
+        about: Whose checkpoints these are: plain values by name, kept in them and compared before going on.
 
     Returns:
         The network, the refined labels' state and the curves.
@@ -103,7 +105,7 @@ def fit(
             f"method {settings.method!r} trains two networks, but one was given",
             "Pass selfdistill.networks.Pair(a, b), with different initial weights.",
         )
-    before = _before(chosen, data, settings, model, tell, checkpoints, go_on)
+    before = _before(chosen, data, settings, model, tell, checkpoints, go_on, about)
     runtime = TorchRuntime(settings.device, settings.precision, compile=settings.compile)
     with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
         torch.manual_seed(derive(settings.seed, "network", runtime.rank))
@@ -118,8 +120,8 @@ def fit(
         optimizer, schedule = _optimizer(net, settings, epochs * len(loader))
         position, kept = Position(loss=torch.zeros((), device=runtime.device)), KeptWeights()
         parts = {"model": raw, "optimizer": optimizer, "schedule": schedule, "targets": targets, "dynamics": dynamics}
-        keeper = Keeper(checkpoints, parts | {"kept": kept}, runtime, len(loader), go_on)
-        warnings = keeper.restore(position)
+        keeper = Keeper(checkpoints, parts | {"kept": kept}, runtime, len(loader), go_on, about)
+        warnings = [*keeper.restore(position), *local_statistics(raw, runtime)]
         sets = dict(evaluations or {}) | ({"held_out": (data.inputs[held], data.labels[held])} if len(held) else {})
 
         def after_step(position: Position, epoch_ended: bool) -> None:
@@ -129,7 +131,7 @@ def fit(
                 epoch_done(position.epoch, raw)
             keeper.after_step(position, epoch_ended)
 
-        tell(RunStarted(epochs, position.epoch, len(data), len(loader), tuple(warnings)))
+        tell(RunStarted(epochs, position.epoch, len(data), len(loader), tuple(warnings), tuple(position.curves)))
         with keeper.listening():
             train(
                 net,
@@ -166,6 +168,7 @@ def _before(
     tell: Listener,
     checkpoints: Path | None,
     go_on: str,
+    about: Mapping[str, Any] | None,
 ) -> Before | None:
     """Train what the method wants trained first, or take it up where it was left."""
     name = chosen.first(settings)
@@ -181,6 +184,7 @@ def _before(
         tell=tell,
         checkpoints=None if checkpoints is None else checkpoints / "first",
         go_on=go_on,
+        about=about,
     )
     runtime = TorchRuntime(settings.device, settings.precision)
     return Before(predict_probabilities(first.model, data.inputs, runtime), first.targets.refined().cpu())

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from selfdistill import data, networks
@@ -16,6 +15,7 @@ from selfdistill._core.dist import rank
 from selfdistill._core.errors import Interrupted, RunError, SettingError
 from selfdistill._core.events import Event, Listener, RunStarted, everyone
 from selfdistill._core.record import write_record
+from selfdistill._core.wording import quoted
 from selfdistill.data import LabelledData, ReadOptions
 from selfdistill.train._demo import compare_with_plain, noisy_digits
 from selfdistill.train._methods import method_of
@@ -145,8 +145,8 @@ def threads_of(examples: LabelledData, settings: Settings) -> AbstractContextMan
     spec = settings.network_for(len(examples), shape)
     if not spec.startswith("mlp"):
         return nullcontext()
-    with torch.device("meta"):
-        network = networks.build(spec, shape, examples.num_classes, seed=0, stats=examples.preprocess.stats)
+    stats = examples.preprocess.stats
+    network = networks.build(spec, shape, examples.num_classes, seed=0, stats=stats, device="meta")
     return threads_for(sum(p.numel() for p in network.parameters()), settings.batch_size or len(examples))
 
 
@@ -157,7 +157,8 @@ def _compare(
         return compare_with_plain(examples, tests, settings, tell)
     except KeyboardInterrupt:
         raise Interrupted(
-            f"stopped in the comparison; the run in {out} is finished", f"Go on with: selfdistill fit --resume {out}"
+            f"stopped in the comparison; the run in {out} is finished",
+            f"Go on with: selfdistill fit --resume {quoted(out)}",
         ) from None
 
 
@@ -173,7 +174,7 @@ def _completed(asked: Invocation) -> Invocation:
     described, settings = stored_invocation(asked.resume)
     if described.get("taught"):
         raise RunError(
-            f"{asked.resume} learns from a teacher", f"Go on with: selfdistill distill --resume {asked.resume}"
+            f"{asked.resume} learns from a teacher", f"Go on with: selfdistill distill --resume {quoted(asked.resume)}"
         )
     if "read" not in described:
         raise RunError(f"{asked.resume} was not started by `selfdistill fit`", "Go on from the code that started it.")

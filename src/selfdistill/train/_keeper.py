@@ -5,14 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from selfdistill._core.dist import barrier
+from selfdistill._core.dist import barrier, sum_over_processes
 from selfdistill._core.errors import Interrupted
 from selfdistill.train import _checkpoint
 from selfdistill.train._loop import Position
@@ -21,15 +21,26 @@ from selfdistill.train._runtime import Runtime
 __all__ = ["Keeper"]
 
 _CHECKPOINT_SECONDS = 10.0
+_AGREE_SECONDS = 5.0  # about how often many processes ask one another whether one of them shall stop
 
 
 class Keeper:
     """Saves at the end of epochs, at most every few seconds, and when the user presses Ctrl-C."""
 
-    def __init__(self, folder: Path | None, parts: dict[str, Any], runtime: Runtime, steps: int, go_on: str) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        parts: dict[str, Any],
+        runtime: Runtime,
+        steps: int,
+        go_on: str,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
         self.folder, self.parts, self.runtime, self.steps, self.go_on = folder, parts, runtime, steps, go_on
+        self.about = about
         self.saved = time.monotonic()
         self.stop = False
+        self.asked, self.since, self.every = self.saved, 0, 1
 
     def restore(self, position: Position) -> list[str]:
         """Go on from the newest whole checkpoint, if there is one.
@@ -47,7 +58,7 @@ class Keeper:
             used = f"{path.name} is used instead" if path else "none is left, so training begins anew"
             warnings = [*warnings, f"Of the checkpoints in {self.folder}, {used}."]
         if path is not None:
-            counters = _checkpoint.load(path, self.parts, self.runtime.device)
+            counters = _checkpoint.load(path, self.parts, self.runtime.device, self.about)
             torch.set_rng_state(counters.pop("rng").cpu())
             cuda = counters.pop("cuda_rng")
             if cuda is not None:
@@ -64,7 +75,7 @@ class Keeper:
         if self.folder is not None and self.runtime.rank == 0:
             cuda = torch.cuda.get_rng_state(self.runtime.device) if self.runtime.device.type == "cuda" else None
             counters = vars(position) | {"rng": torch.get_rng_state(), "cuda_rng": cuda}
-            _checkpoint.save(self.folder, position.epoch * self.steps + position.step, self.parts, counters)
+            _checkpoint.save(self.folder, position.epoch * self.steps + position.step, self.parts, counters, self.about)
         barrier()
         self.saved = time.monotonic()
 
@@ -74,13 +85,33 @@ class Keeper:
         Raises:
             Interrupted: Ctrl-C, after saving.
         """
-        if self.folder is None or (self.runtime.world > 1 and not epoch_ended):
+        if self.folder is None:
             return
-        due = time.monotonic() - self.saved > _CHECKPOINT_SECONDS if self.runtime.world == 1 else epoch_ended
-        if self.stop or due:
+        if self.runtime.world > 1:
+            stop = self._agreed(epoch_ended)
+            if not epoch_ended:
+                if stop:
+                    raise Interrupted(f"stopped in epoch {position.epoch + 1}; the last checkpoint is kept", self.go_on)
+                return
+        else:
+            stop = self.stop
+        if stop or self.runtime.world > 1 or time.monotonic() - self.saved > _CHECKPOINT_SECONDS:
             self.save(position)
-        if self.stop:
+        if stop:
             raise Interrupted(f"stopped in epoch {position.epoch + 1}; everything so far is saved", self.go_on)
+
+    def _agreed(self, epoch_ended: bool) -> bool:
+        """Say whether all processes stop, for one of them shall: alone it would leave the others waiting."""
+        self.since += not epoch_ended
+        if not epoch_ended and self.since < self.every:
+            return False
+        now = time.monotonic()
+        told = torch.tensor([float(self.stop), now - self.asked], device=self.runtime.device)
+        stop, seconds = sum_over_processes(told).tolist()
+        if self.since:  # all have taken as many steps, and know the same seconds
+            self.every = max(1, round(self.since * _AGREE_SECONDS * self.runtime.world / max(seconds, 1e-3)))
+        self.asked, self.since = now, 0
+        return bool(stop > 0)
 
     @contextmanager
     def listening(self) -> Generator[None]:

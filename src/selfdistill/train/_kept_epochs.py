@@ -12,6 +12,9 @@ from torch import nn
 
 from selfdistill._core.errors import RunError, SettingError, one_line
 from selfdistill._core.files import atomic
+from selfdistill._core.folder import inside
+from selfdistill._core.record import whole
+from selfdistill.train._finite import check_finite
 
 __all__ = ["EPOCHS", "check_keep_epochs", "epochs_to_keep", "kept_epochs", "load_epoch", "save_epoch"]
 
@@ -91,7 +94,9 @@ def kept_epochs(run: Path) -> dict[int, Path]:
     Returns:
         Files by epochs done, rising; empty where none were kept.
     """
-    found = [(match, path) for path in (run / EPOCHS).glob("epoch-*.safetensors") if (match := _NAME.match(path.name))]
+    found = [
+        (match, path) for path in inside(run, EPOCHS).glob("epoch-*.safetensors") if (match := _NAME.match(path.name))
+    ]
     return dict(sorted((int(match[1]), path) for match, path in found))
 
 
@@ -106,13 +111,15 @@ def load_epoch(path: Path, network: nn.Module) -> nn.Module:
         The network, in evaluation mode.
 
     Raises:
-        RunError: The file is damaged or of another network.
+        RunError: The file is missing, damaged, of another run or of another network.
     """
+    again = "Take another epoch, or train again."
+    whole(path.parent.parent, f"{path.parent.name}/{path.name}", again=again)
     try:
-        network.load_state_dict(load_file(path))
+        weights = load_file(path)
+        network.load_state_dict(weights)
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
-        raise RunError(
-            f"{path} is damaged or of another network: {one_line(error)}", "Take another epoch, or train again."
-        ) from error
+        raise RunError(f"{path} is damaged or of another network: {one_line(error)}", again) from error
+    check_finite(path, weights, again)
     with torch.no_grad():
         return network.eval()

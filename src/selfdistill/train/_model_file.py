@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from selfdistill import networks
 from selfdistill._core.errors import RunError, one_line
 from selfdistill._core.files import atomic
+from selfdistill._core.record import whole
 from selfdistill.data import Preprocess
+from selfdistill.train._finite import check_finite
 
 __all__ = ["Model", "load_model", "save_model"]
 
@@ -65,7 +67,7 @@ def save_model(path: Path, model: Model) -> None:
 
 
 def load_model(path: Path) -> Model:
-    """Read a model. Memory follows the size of the file, not what its description claims.
+    """Read a model, and compare it with the record of its run. Memory follows the size of the file, not its claims.
 
     Args:
         path: The file.
@@ -74,19 +76,19 @@ def load_model(path: Path) -> Model:
         The model.
 
     Raises:
-        RunError: Missing, damaged, or not written by this package.
+        RunError: Missing, damaged, of another run, or not written by this package.
     """
-    if not path.is_file():
-        raise RunError(f"{path} does not exist", "Give a run that `fit` has finished; `fit --resume RUN` finishes one.")
+    again = "Run `fit` again, or `fit --resume RUN`, which finishes a run and writes anew what it lost."
+    whole(path.parent, path.name, again=again)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-        return _assemble(json.loads(metadata["description"]), tensors)
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise RunError(
-            f"{path} is damaged or was not written by selfdistill: {one_line(error)}", "Run `fit` again."
-        ) from error
+        model = _assemble(json.loads(metadata["description"]), tensors)
+    except Exception as error:  # whatever the libraries make of a stranger's bytes
+        raise RunError(f"{path} is damaged or was not written by selfdistill: {one_line(error)}", again) from error
+    check_finite(path, tensors, again)
+    return model
 
 
 def _assemble(description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Model:
@@ -95,8 +97,10 @@ def _assemble(description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> 
     shape, classes = tuple(map(int, description["input_shape"])), tuple(map(str, description["classes"]))
     kept = {n.removeprefix("preprocess."): t for n, t in tensors.items() if n.startswith("preprocess.")}
     preprocess = Preprocess.from_state(description["preprocess"], kept)
-    with torch.device("meta"):  # nothing is allocated for what the description merely claims
-        network = networks.build(description["network"], shape, len(classes), seed=0, stats=preprocess.stats)
+    if preprocess.input_shape != shape:
+        raise ValueError(f"inputs of shape {preprocess.input_shape}, but a network for {shape}")
+    # Of shapes alone: nothing is allocated for what the description merely claims.
+    network = networks.build(description["network"], shape, len(classes), seed=0, stats=preprocess.stats, device="meta")
     weights = {n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")}
     network.load_state_dict(weights, assign=True)
     network.requires_grad_(False).eval()

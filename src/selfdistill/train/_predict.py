@@ -11,10 +11,10 @@ import numpy as np
 from torch import Tensor
 
 from selfdistill import data
-from selfdistill._core.errors import DataError, RunError, SettingError
+from selfdistill._core.errors import DataError, SettingError
 from selfdistill._core.files import atomic
 from selfdistill._core.memory import enough_memory
-from selfdistill._core.record import read_record
+from selfdistill._core.record import read_finished
 from selfdistill.data import ReadOptions
 from selfdistill.train._loop import predict_probabilities
 from selfdistill.train._model_file import load_model
@@ -108,15 +108,11 @@ def predict(
         SettingError: ``batch_size`` below 1.
         RunError: No run there, or it is not finished.
         DataError: The new data do not fit the run, or hold nothing.
-    """
+    """  # noqa: DOC502 (some are raised by what is called)
     if batch_size < 1:
         raise SettingError(f"batch_size is {batch_size}, but must be at least 1", "Leave --batch-size out.")
     place = resolve_device(device)
-    record = read_record(run)
-    if record.get("status") == "failed":
-        raise RunError(f"{run} failed: {record.get('error', '')}", "Start a new run with another --out.")
-    if record.get("status") != "finished":
-        raise RunError(f"{run} is not finished", f"Finish it with: selfdistill fit --resume {run}")
+    read_finished(run)
     model = load_model(run / "model.safetensors")
     examples = data.read_new(new, model.preprocess, model.classes, ReadOptions(ignore=tuple(ignore)))
     if not len(examples.ids):
@@ -125,6 +121,10 @@ def predict(
     network = runtime.prepare(model.network)
     with enough_memory("Take a smaller --batch-size."):
         probabilities = predict_probabilities(network, examples.inputs, runtime, batch_size)
+    if not probabilities.isfinite().all():
+        raise DataError(
+            f"{run} gives probabilities for {new} that are no numbers", "Look for values far from those of training."
+        )
     return Predictions(examples.ids, model.classes, probabilities, examples.labels, examples.warnings)
 
 

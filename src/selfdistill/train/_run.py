@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from torch import Tensor, nn
@@ -14,24 +14,29 @@ from torch import Tensor, nn
 from selfdistill import networks
 from selfdistill._core.dist import barrier, rank
 from selfdistill._core.errors import DataError, Interrupted, ResourceError, RunError, SettingError
-from selfdistill._core.events import BatchDone, EpochDone, Event, Listener, RunStarted, everyone
-from selfdistill._core.files import atomic, check_room, room_for
-from selfdistill._core.lock import LOCK, locked
+from selfdistill._core.events import BatchDone, Event, Listener, everyone
+from selfdistill._core.files import check_room, digest
+from selfdistill._core.folder import check_folder, clear_parts, is_part
+from selfdistill._core.lock import LOCK, is_held, locked
 from selfdistill._core.memory import enough_memory
 from selfdistill._core.record import environment, read_record, write_record
+from selfdistill._core.wording import quoted
 from selfdistill.data import LabelledData, augment_for
-from selfdistill.issues import LabelTable, NoiseEstimate, applicability, blocks, compare_with_truth, label_table
+from selfdistill.issues import LabelTable, NoiseEstimate, applicability, compare_with_truth, label_table
 from selfdistill.targets import choose_store, compact
+from selfdistill.train._findings_file import write_findings
 from selfdistill.train._fit import LESS_MEMORY, Fitted, fit, network_spec
 from selfdistill.train._kept_epochs import epochs_to_keep, save_epoch
 from selfdistill.train._methods import METHODS, method_of
+from selfdistill.train._metrics_file import MetricsFile
 from selfdistill.train._model_file import Model, save_model
 from selfdistill.train._plan import GO_ON, Plan
+from selfdistill.train._products import lost, products
+from selfdistill.train._resumed import other_versions, telling
 from selfdistill.train._settings import Settings
 
 __all__ = ["check_free", "next_run_folder", "run", "stored_invocation"]
 
-_ROW_GROUP_BYTES = 2**26
 _MATRIX_CLASSES = 64  # up to here the record holds the whole matrix
 _FREE = ("device", "compile")  # settings that a resumed run may change
 
@@ -104,17 +109,19 @@ def run(
     if plan is None:
         method_of(settings)
     record = _opening(data, settings, source, spec) | dict(plan.record if plan else {})
-    if resume and read_record(out)["status"] == "finished":
-        return _enter(out, record, data, resume)
+    if resume and (found := _enter(out, record, data, resume))["status"] == "finished":
+        return found
     room = None if resume else _room(network, data, settings) + (plan.room if plan else 0)
-    go_on = (plan.go_on if plan else GO_ON).format(out)
+    go_on = (plan.go_on if plan else GO_ON).format(quoted(out))
     with _own(out, room):
         record = _enter(out, record, data, resume)
         if record["status"] == "finished":
             return record
+        tell = telling(record, tell)
         begun = _Begun(resume or plan is not None)
         try:
-            return _train(data, settings, out, record, evaluations, everyone(begun, tell), plan, go_on)
+            with enough_memory(LESS_MEMORY):
+                return _train(data, settings, out, record, evaluations, everyone(begun, tell), plan, go_on)
         except KeyboardInterrupt:
             raise Interrupted(*_stopped(out, begun.value, go_on)) from None
         except (DataError, SettingError):
@@ -139,8 +146,9 @@ def _train(
     go_on: str,
 ) -> dict[str, Any]:
     """Train, and fill the directory that is there and ours."""
-    metrics = _MetricsFile(out / "metrics.jsonl") if rank() == 0 else (lambda event: None)
+    metrics = MetricsFile(out / "metrics.jsonl") if rank() == 0 else (lambda event: None)
     kept, method = epochs_to_keep(settings.keep_epochs, settings.epochs or 1), None
+    about = {"id": record.get("id"), "settings": {n: v for n, v in record["settings"].items() if n not in _FREE}}
     try:
         if plan is not None:
             method, found = plan.prepare(out)
@@ -153,7 +161,8 @@ def _train(
             checkpoints=out / "checkpoint",
             go_on=go_on,
             method=method,
-            epoch_done=lambda epoch, model: _keep_epoch(out, epoch, model, kept),
+            epoch_done=lambda epoch, model: _keep_epoch(out, epoch, model, kept, record),
+            about=about,
         )
     except Interrupted:
         _write(out, record | {"status": "interrupted"})
@@ -172,15 +181,19 @@ def _train(
         "trust": _trust(data, fitted, table),
     }
     if rank() == 0:
-        _write_labels(out / "labels.parquet", data, table)
+        write_findings(out / "labels.parquet", data, table)
         spec, shape = record["settings"]["network"], tuple(data.inputs.shape[1:])
         save_model(out / "model.safetensors", Model(fitted.model, data.preprocess, data.classes, spec, shape))
+        record["files"] = record.get("files", {}) | products(out)
     return _write(out, record)
 
 
-def _keep_epoch(out: Path, epoch: int, model: nn.Module, kept: frozenset[int]) -> None:
+def _keep_epoch(out: Path, epoch: int, model: nn.Module, kept: frozenset[int], record: dict[str, Any]) -> None:
+    """Keep the weights, and their digest in the record: what is damaged from now on is found."""
     if epoch in kept and rank() == 0:
-        save_epoch(out, epoch, model)
+        path = save_epoch(out, epoch, model)
+        record["files"] = record.get("files", {}) | {path.relative_to(out).as_posix(): digest(path)}
+        write_record(out, record)
 
 
 class _Begun:
@@ -203,7 +216,7 @@ def _stopped(out: Path, begun: bool, go_on: str) -> tuple[str, str]:
 
 def _remove(out: Path) -> None:
     """Take away a run that took no step."""
-    if rank() == 0:
+    if rank() == 0 and is_held(out):
         for path in (out / "run.json", out / "metrics.jsonl", out / LOCK):
             path.unlink(missing_ok=True)
         with suppress(OSError):  # somebody else's files lie there by now
@@ -221,6 +234,7 @@ def _opening(data: LabelledData, settings: Settings, source: Mapping[str, Any], 
     counts = np.bincount(data.labels.numpy(), minlength=data.num_classes)
     return {
         "status": "running",
+        "id": uuid4().hex,
         "settings": settings.as_dict() | {"network": spec},
         "data": dict(source)
         | {
@@ -265,6 +279,9 @@ def _own(out: Path, room: int | None) -> Generator[None]:
         check_room(out, room)
         out.mkdir(parents=True, exist_ok=True)
     with locked(out) if rank() == 0 else nullcontext():
+        if rank() == 0:
+            check_folder(out)
+            clear_parts(out)
         yield
 
 
@@ -275,12 +292,13 @@ def _enter(out: Path, record: dict[str, Any], data: LabelledData, resume: bool) 
         if found["status"] == "failed":
             raise RunError(f"{out} failed: {found['error']}", "Start a new run with another --out.")
         _check_same(out, found, record)
-        return found
+        done = found["status"] == "finished" and not lost(out, found)
+        return found if done else other_versions(found | {"status": "running"}, record)
     if rank() == 0:
         check_free(out)  # again: another process may have been faster
         write_record(out, record)
     barrier()
-    return record
+    return read_record(out)
 
 
 def check_free(out: Path) -> None:
@@ -292,12 +310,12 @@ def check_free(out: Path) -> None:
     Raises:
         RunError: It holds a run or other files, or is a file.
     """
-    if out.exists() and (not out.is_dir() or any(item.name != LOCK for item in out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(item.name != LOCK and not is_part(item) for item in out.iterdir())):
         if not (out / "run.json").exists():
             held = "already holds files" if out.is_dir() else "is a file"
             raise RunError(f"{out} {held}", "Choose another --out.")
         raise RunError(
-            f"{out} already holds a run", f"Choose another --out, or go on with a stopped run: --resume {out}"
+            f"{out} already holds a run", f"Choose another --out, or go on with a stopped run: --resume {quoted(out)}"
         )
 
 
@@ -314,22 +332,6 @@ def _check_same(out: Path, found: dict[str, Any], asked: dict[str, Any]) -> None
             f"{out} was trained on other data ({facts[0]}; now {facts[1]})",
             "Resume with the same file, or start a new run with another --out.",
         )
-
-
-class _MetricsFile:
-    """Appends one line of JSON per epoch; a resumed run first drops the lines past its checkpoint."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, RunStarted):
-            old = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
-            with atomic(self.path) as part:
-                part.write_text("".join(old[: event.first_epoch]))
-        elif isinstance(event, EpochDone):
-            with room_for(self.path), self.path.open("a") as file:
-                file.write(json.dumps({"epoch": event.epoch} | event.metrics) + "\n")
 
 
 def _result(data: LabelledData, fitted: Fitted, table: LabelTable) -> dict[str, Any]:
@@ -371,29 +373,3 @@ def _estimated_noise(classes: Sequence[str], noise: NoiseEstimate) -> dict[str, 
         "unseen": [classes[i] for i in noise.unseen],
         "overlap": [[classes[a], classes[b], round(count, 2)] for a, b, count in noise.overlap(10) if count >= 0.5],
     }
-
-
-def _write_labels(path: Path, data: LabelledData, table: LabelTable) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    names = np.asarray(data.classes, dtype=object)
-    classes = {"classes": json.dumps(list(data.classes), ensure_ascii=False)}
-    columns: dict[str, Any] = {
-        "id": pa.array([str(i) for i in data.ids]),
-        "given_label": pa.array(names[table.given], pa.string()),
-        "refined_label": pa.array(names[table.refined], pa.string()),
-        "refined_confidence": pa.array(table.confidence),
-        "refined_distribution": None,  # K times as large as the others: it goes to the file in blocks
-        "label_quality": pa.array(table.quality),
-        "is_label_issue": pa.array(table.is_issue),
-        "first_learned_epoch": pa.array(table.first_learned),
-        "times_forgotten": pa.array(table.forgotten),
-    }
-    kinds = [(name, pa.list_(pa.float32(), len(names)) if c is None else c.type) for name, c in columns.items()]
-    schema = pa.schema(kinds, metadata=classes)
-    with atomic(path) as part, pq.ParquetWriter(part, schema, write_page_checksum=True) as writer:
-        for rows, soft in blocks(table.distribution, _ROW_GROUP_BYTES):
-            flat = pa.FixedSizeListArray.from_arrays(pa.array(soft.reshape(-1)), len(names))
-            cut = [flat if c is None else c.slice(rows.start, len(soft)) for c in columns.values()]
-            writer.write_table(pa.Table.from_arrays(cut, schema=schema))

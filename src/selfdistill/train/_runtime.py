@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol, final
@@ -13,10 +14,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from selfdistill._core import dist
+from selfdistill._core.errors import ResourceError
 from selfdistill.data import Batch
 
-__all__ = ["Runtime", "TorchRuntime", "process_group", "threads_for"]
+__all__ = ["Runtime", "TorchRuntime", "local_statistics", "process_group", "threads_for"]
 
+_LOST = re.compile(r"closed by peer|reset by peer|remote process|Broken pipe|gloo|NCCL", re.IGNORECASE)
 _ONE_THREAD = 2**25  # weights times examples of a step, below which a second thread gains next to nothing
 
 
@@ -110,6 +113,25 @@ def _sync(model: nn.Module) -> nn.Module:
     return converted
 
 
+def local_statistics(model: nn.Module, runtime: Runtime) -> list[str]:
+    """Warn where BatchNorm sees a part of each batch only: torch lets processes share statistics on CUDA alone.
+
+    Args:
+        model: The network.
+        runtime: Where it trains.
+
+    Returns:
+        A sentence, or none.
+    """
+    norms = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+    if runtime.world == 1 or runtime.device.type == "cuda" or not norms:
+        return []
+    return [
+        f"BatchNorm sees one of {runtime.world} parts of each batch in each process here, so that some labels will "
+        "differ from those of one process; on CUDA it sees the whole."
+    ]
+
+
 @contextmanager
 def process_group(device: str) -> Generator[None]:
     """Join the other processes if ``torchrun`` started this one; leave them at the end.
@@ -119,7 +141,10 @@ def process_group(device: str) -> Generator[None]:
 
     Yields:
         Nothing.
-    """
+
+    Raises:
+        ResourceError: Another process ended, so that this one waits in vain.
+    """  # noqa: DOC501 (what is no lost process passes as it came)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or torch.distributed.is_initialized():
         yield
         return
@@ -129,6 +154,12 @@ def process_group(device: str) -> Generator[None]:
     try:
         yield
         torch.distributed.barrier()  # none leaves while another still talks to it
+    except RuntimeError as error:
+        if not _LOST.search(str(error)):
+            raise
+        raise ResourceError(
+            "another process of this run has ended", "Go on with --resume and as many processes."
+        ) from error
     finally:
         torch.distributed.destroy_process_group()
 

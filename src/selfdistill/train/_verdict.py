@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
+import json
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from selfdistill._core.wording import clean, quoted
 
 __all__ = ["comparison", "verdict"]
 
@@ -154,10 +156,10 @@ def _files(out: Path) -> list[str]:
 
 
 def _next(out: Path, record: Mapping[str, Any]) -> list[str]:
-    labels = str(out / "labels.parquet")
-    columns = ["id", "given_label", "refined_label", "label_quality"]
-    read = f"pd.read_parquet({labels!r}, columns={columns})"
-    code = f"import pandas as pd; print({read}.sort_values('label_quality').head(20))"
+    labels = json.dumps(str(out / "labels.parquet"))  # with quotation marks that a shell's do not meet
+    columns = json.dumps(["id", "given_label", "refined_label", "label_quality"])
+    read = f"pd.read_parquet({labels}, columns={columns})"
+    code = f'import pandas as pd; print({read}.sort_values("label_quality").head(20))'
     source = str(record["data"].get("source") or "digits")
     ending = max((e for e in _ENDINGS if source.lower().endswith(e)), key=len, default="")
     new = source if source == "digits" else f"new{ending}" if ending else "NEW_FOLDER"
@@ -165,9 +167,9 @@ def _next(out: Path, record: Mapping[str, Any]) -> list[str]:
     return [
         "Next",
         *own,
-        f"  Labels for new data:     selfdistill predict {shlex.quote(str(out))} {new}",
+        f"  Labels for new data:     selfdistill predict {quoted(out)} {new}",
         "  The most doubtful ones:",
-        f'    python -c "{code}"',
+        f"    python -c {quoted(code)}",
     ]
 
 
@@ -222,7 +224,7 @@ def _seconds(seconds: float) -> str:
 
 
 def _cut(name: object, width: int) -> str:
-    text = "".join(c if c.isprintable() else "?" for c in str(name))
+    text = clean(str(name))
     return text if len(text) <= width else text[: width - 3] + "..."
 
 

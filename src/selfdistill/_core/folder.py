@@ -1,0 +1,120 @@
+"""Files of a folder that may be a stranger's: none is opened by a link that leads out of it, none that is no file."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+
+from selfdistill._core.errors import DataError, RunError
+
+__all__ = ["check_folder", "clear_parts", "inside", "is_part", "named_folder"]
+
+_PART = re.compile(r"^\..+\.[a-z0-9_]{8}\.part$")
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Give the path of a file of a folder, which may be missing.
+
+    Args:
+        folder: The folder; it may itself be reached through links.
+        name: Of the file, relative to the folder.
+
+    Returns:
+        ``folder / name``.
+
+    Raises:
+        RunError: It leads out of the folder, or is neither a file nor a folder.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / "run.json").symlink_to("/etc/passwd")
+        >>> inside(folder, "run.json")
+        Traceback (most recent call last):
+        selfdistill._core.errors.RunError: .../run.json is a link that leads out of its folder, to /etc/passwd. Remove \
+it, or put the file itself there.
+    """
+    path = folder / name
+    try:
+        real = path.resolve()
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        mode = None
+    except (OSError, RuntimeError) as error:  # a circle of links is a RuntimeError before Python 3.13
+        raise RunError(f"{path} cannot be followed: {error}", "Remove it, or put the file itself there.") from error
+    if not real.is_relative_to(folder.resolve()):
+        raise RunError(
+            f"{path} is a link that leads out of its folder, to {real}", "Remove it, or put the file itself there."
+        )
+    if mode is not None and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise RunError(f"{path} is no plain file", "Remove it, or put the file itself there.")
+    return path
+
+
+def check_folder(folder: Path) -> None:
+    """Check everything in a folder, at any depth, before something is written there.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        RunError: See `inside`.
+    """  # noqa: DOC502 (raised by what is called)
+    for where, folders, files in os.walk(folder):  # links to folders are named, not followed
+        for name in (*folders, *files):
+            inside(folder, os.path.relpath(Path(where, name), folder))
+
+
+def named_folder(parent: Path, name: str) -> Path:
+    """Give the folder that is called by a name, such as that of a class, which may be a stranger's.
+
+    Args:
+        parent: Where the folder lies, or shall lie.
+        name: Its name.
+
+    Returns:
+        ``parent / name``, right below ``parent``.
+
+    Raises:
+        DataError: The name leads elsewhere, or no folder can have it.
+
+    Example:
+        >>> named_folder(Path("out"), "cat").as_posix()
+        'out/cat'
+        >>> named_folder(Path("out"), "..")
+        Traceback (most recent call last):
+        selfdistill._core.errors.DataError: '..' cannot be the name of a folder. Write a list instead: --out FILE.csv.
+    """
+    if Path(name).name != name or name in {"", ".", ".."} or "\0" in name or "\\" in name:
+        raise DataError(f"{name!r} cannot be the name of a folder", "Write a list instead: --out FILE.csv.")
+    return parent / name
+
+
+def is_part(path: Path) -> bool:
+    """Tell whether a file is half of one that `atomic` began, left by a process that died.
+
+    Args:
+        path: A file in a folder that nobody writes to.
+
+    Returns:
+        True for those.
+
+    Example:
+        >>> is_part(Path(".run.json.ab12cd_9.part"))
+        False
+    """
+    return bool(_PART.match(path.name)) and path.is_file() and not path.is_symlink()
+
+
+def clear_parts(folder: Path) -> None:
+    """Remove what writers that died left half written, at any depth. The caller holds the folder's lock.
+
+    Args:
+        folder: The folder.
+    """
+    for where, _, files in os.walk(folder):
+        for path in (Path(where, name) for name in files):
+            if is_part(path):
+                path.unlink(missing_ok=True)

@@ -1,0 +1,56 @@
+"""What a finished run must hold: noted with digests when it ends, looked after when it is resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from selfdistill._core.errors import RunError
+from selfdistill._core.files import digest
+from selfdistill._core.lock import LOCK
+from selfdistill.train import _checkpoint
+
+__all__ = ["lost", "products"]
+
+_PRODUCTS = ("labels.parquet", "model.safetensors", "metrics.jsonl")
+
+
+def products(out: Path) -> dict[str, str]:
+    """Take the digests of the files that lie in a run directory itself.
+
+    Args:
+        out: The run directory.
+
+    Returns:
+        SHA-256 by name, without the record and the lock.
+    """
+    there = (p for p in sorted(out.iterdir()) if p.is_file() and p.name not in {"run.json", LOCK})
+    return {path.name: digest(path) for path in there}
+
+
+def lost(out: Path, record: Mapping[str, Any]) -> list[str]:
+    """Name the files that a finished run no longer holds as it wrote them.
+
+    Args:
+        out: The run directory.
+        record: Its record.
+
+    Returns:
+        Names; those of a run without digests are only looked for.
+
+    Raises:
+        RunError: Some are lost, and there is no whole checkpoint to write them from.
+    """
+    wanted = record.get("files", {})
+    missing = [
+        name
+        for name in _PRODUCTS
+        if not (out / name).is_file() or (name in wanted and digest(out / name) != wanted[name])
+    ]
+    if missing and _checkpoint.latest(out / "checkpoint")[0] is None:
+        raise RunError(
+            f"{out} lost {' and '.join(missing)}, and has no whole checkpoint to write them from",
+            "Start a new run with another --out.",
+        )
+    return missing

@@ -1,0 +1,158 @@
+"""Names and files of strangers: what they do to a terminal, a shell and the exit of the program."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+FEW = ["--epochs", "2", "--network", "mlp:4"]
+EVIL = "a\x1b]0;owned\x07\r\x9b31m\u202eb"
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def table(name: str = "t.csv", classes: tuple[str, str] = ("x", "y"), column: str = "c") -> str:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(60, 2)).round(3), columns=["a", column])
+    frame["label"] = np.where(frame["a"] + rng.normal(size=60) > 0, *classes)
+    frame.to_csv(name, index=False, quoting=csv.QUOTE_NONNUMERIC)
+    return name
+
+
+def harmless(text: str) -> bool:
+    return all(c.isprintable() or c == "\n" for c in text)
+
+
+def test_names_of_classes_columns_and_files_cannot_act_on_a_terminal(cli):
+    source, run = table(f"{EVIL}.csv", (EVIL, "y"), EVIL), f"{EVIL} run"
+    for code, *arguments in (
+        [0, "fit", source, "--epochs", "40", "--network", "mlp:8", "--out", run],
+        [0, "fit", source, *FEW, "--out", f"{run}2", "--json"],
+        [0, "fit", "--resume", run],
+        [0, "predict", run, source, "--out", f"{EVIL}p.csv"],
+        [0, "refine", run, "--drop", "--out", f"{EVIL}r.csv"],
+        [0, "noise", source, "--symmetric", "0.2", "--exclude-clean", "--out", f"{EVIL}n.csv"],
+        [0, "distill", run, "--epochs", "1", "--student", "mlp:2", "--out", f"{EVIL}s"],
+        [0, "air", run, "--out", f"{EVIL}air"],
+        [2, "fit", f"{EVIL}none.csv"],
+        [2, "fit", f"--{EVIL}"],
+        [2, "predict", run, source, "--out", f"{EVIL}p.csv"],
+        [2, "distill", f"{EVIL}none"],
+    ):
+        left, out, err = cli(*arguments)
+        assert harmless(out + err), arguments
+        assert left == code, err
+
+
+def test_json_is_still_json(cli):
+    _, out, err = cli("fit", table(classes=(EVIL, "y")), *FEW, "--out", EVIL, "--json")
+    assert out, err
+    assert json.loads(out)["run"] == EVIL
+
+
+@pytest.mark.parametrize("name", ["$(touch made)", "`touch made`", "a'b; touch made; '", 'a"; touch made; "', "a b"])
+def test_commands_that_are_printed_for_copying_run_nothing_else(cli, name):
+    code, out, _ = cli("fit", table(), *FEW, "--out", name)
+    assert code == 0
+    lines = [line.strip() for line in out.splitlines()]
+    python = next(line for line in lines if line.startswith("python -c"))
+    done = subprocess.run(python.replace("python", sys.executable, 1), shell=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (predict,) = [line.split("selfdistill ")[1] for line in lines if "selfdistill predict" in line]
+    assert shlex.split(predict)[1] == name
+    code, _, err = cli("fit", table(), *FEW, "--out", name)
+    assert shlex.split(err.rstrip().split("run: ")[1])[1] == name
+    assert not Path("made").exists()
+
+
+def test_predictions_on_a_terminal_are_cleaned_and_elsewhere_as_they_are(cli, monkeypatch):
+    source = table(classes=(EVIL, "y"))
+    cli("fit", source, *FEW, "--out", "run")
+    _, plain, _ = cli("predict", "run", source)
+    assert EVIL in plain
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    _, shown, _ = cli("predict", "run", source)
+    assert harmless(shown)
+    assert len(shown.splitlines()) == 61
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.5, 1.0, 1.5])
+def test_ctrl_c_in_the_first_seconds_is_one_line(seconds):
+    command = [sys.executable, "-m", "selfdistill", "fit", table(), "--network", "mlp:4", "--out", "run"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "topped" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("[enforce fail] can't allocate memory: 5 bytes")])
+def test_no_memory_late_in_a_run_is_one_line_and_the_run_goes_on(cli, monkeypatch, error):
+    def none(*arguments: object, **options: object) -> None:
+        raise error
+
+    source = table()
+    for where in ("selfdistill.train._run.label_table", "selfdistill.train._run.save_model"):
+        with monkeypatch.context() as patch:
+            patch.setattr(where, none)
+            code, _, err = cli("fit", source, *FEW, "--out", where)
+        assert code == 2
+        assert err.splitlines()[-1].startswith("error: there is no memory for this. Take a smaller --network")
+        assert cli("fit", "--resume", where)[0] == 0
+
+
+@pytest.mark.parametrize("where", ["torch.save", "selfdistill.train._model_file.save_file"])
+def test_a_disk_that_breaks_is_one_line_and_the_run_goes_on(cli, monkeypatch, where):
+    def broken(*arguments: object, **options: object) -> None:
+        try:
+            raise OSError(errno.EIO, "Input/output error")
+        except OSError:
+            raise RuntimeError("unexpected pos 704 vs 598")  # noqa: B904 (what torch does)
+
+    source = table()
+    with monkeypatch.context() as patch:
+        patch.setattr(where, broken)
+        code, _, err = cli("fit", source, *FEW, "--out", "run")
+    assert code == 2
+    assert "could not be written: Input/output error" in err.splitlines()[-1]
+    assert "Go on with: selfdistill fit --resume run" in err.splitlines()[-1]
+    assert cli("fit", "--resume", "run")[0] == 0
+
+
+def test_metrics_that_are_no_text_do_not_matter_to_a_resume(cli):
+    cli("fit", table(), *FEW, "--out", "run")
+    Path("run/metrics.jsonl").write_bytes(b"\xff\xfe")
+    assert cli("fit", "--resume", "run")[0] == 0
+    assert len(Path("run/metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_strangers_student_writes_only_where_the_user_says(cli, monkeypatch):
+    cli("fit", table(), *FEW, "--out", "run")
+    outside = Path("outside.safetensors").absolute()
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.save", None)  # stops before the first checkpoint
+        with pytest.raises(TypeError):
+            cli("distill", "run", *FEW[:2], "--student", "mlp:2", "--store", outside, "--out", "student")
+    outside.unlink()
+    code, _, err = cli("distill", "--resume", "student")
+    assert code == 2
+    assert f"student would write its soft labels to {outside}, outside of itself. If you want that, say it: " in err
+    assert not outside.exists()
+    assert cli("distill", "--resume", "student", "--store", outside)[0] == 0
+    assert outside.exists()
