@@ -205,8 +205,8 @@ class Shape(nn.Module):
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (Shape(lambda f: f[:, 0]), r"returns \(2,\) for 2 examples, but must return \[n, classes\]"),
-        (Shape(lambda f: (f, f)), "returns tuple for 2 examples"),
+        (Shape(lambda f: f[:, 0]), r"returns \(1,\) for 1 example, but must return \[n, classes\]"),
+        (Shape(lambda f: (f, f)), "returns tuple for 1 example"),
         (Shape(lambda f: f / 0), "outputs are not finite"),
         (Shape(lambda f: f - f.mean(0)), "outputs depend on the others beside it"),
         (Shape(lambda f: f + torch.rand(1)), "gives other outputs each time"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, partial
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import numpy as np
 import torch
@@ -19,8 +19,10 @@ from selfdistill.ntk._gram import diagonal, explicit, gathered, share_of
 from selfdistill.ntk._inputs import Inputs
 from selfdistill.ntk._jacobian import Jacobian
 from selfdistill.ntk._krylov import block_krylov
+from selfdistill.ntk._mismatch import Mismatch
 from selfdistill.ntk._pham2013sketch import sketch
 from selfdistill.ntk._plan import Planner
+from selfdistill.ntk._prepared import feeds, single_precision, takes_whole
 from selfdistill.ntk._products import Products
 from selfdistill.ntk._progress import showing
 from selfdistill.ntk._spectrum import Spectrum, checked_rows
@@ -28,6 +30,7 @@ from selfdistill.ntk._structure import Structure
 
 __all__ = ["NTK"]
 
+_T = TypeVar("_T")
 _DENSE = 2048  # up to this many rows, all eigenpairs in 64 bit take seconds
 _BLOCK = 20
 _SKETCH = 4096
@@ -99,10 +102,13 @@ class NTK:
         rules: bool = True,
         progress: bool | None = None,
     ) -> None:
-        like = next(model.parameters(), torch.zeros(()))
-        self.inputs = Inputs(inputs, like)
+        model = single_precision(model)
+        device, dtype = feeds(model)
+        self.inputs = Inputs(inputs, device, dtype, whole=takes_whole(model, inputs))
         self.symmetric = other is None or other is inputs
-        self.other = self.inputs if self.symmetric else Inputs(other, like, "other")
+        self.other = (
+            self.inputs if self.symmetric else Inputs(other, device, dtype, "other", whole=takes_whole(model, other))
+        )
         if self.symmetric and len(self.inputs) < 2:
             raise DataError("the kernel of 1 example is a single number", "Give at least 2 examples.")
         self.memory, self.progress = parse_bytes(memory), progress
@@ -111,6 +117,7 @@ class NTK:
             raise DataError("inputs and other hold 1 example each", "Give at least 2 in one of them.")
         self.structure = Structure(model, probe, parameters, rules=rules)
         self.directions = Directions(output, self.structure.classes)
+        self.directions.refuse_more_axes(self.structure.output_shape)
         self.jacobian = Jacobian(self.structure, self.directions)
         self._kept: Products | None = None
 
@@ -135,6 +142,9 @@ class NTK:
     @property
     def plan(self) -> Plan:
         """What each layer, the matrix and a product will cost; print it."""
+        return self._surely(self._plan)
+
+    def _plan(self) -> Plan:
         planner = self._planner()
         costs: list[Cost | None] = []
         for work in (planner.explicit, partial(planner.product, _BLOCK)):
@@ -158,6 +168,24 @@ class NTK:
             overhead=self._overhead,
         )
 
+    def _surely(self, work: Callable[[], _T]) -> _T:
+        """Do some work, and do it anew the slow way where gradients turn out not to be those of examples alone."""
+        while True:
+            try:
+                return work()
+            except Mismatch as found:
+                if dist.world() > 1:  # the others may have found nothing
+                    raise DataError(
+                        "the network treats examples of a chunk in another way than each alone",
+                        "Pass rules=False, or run it in one process.",
+                    ) from None
+                if found.names:
+                    self.structure.demote(found.names)
+                else:
+                    self.structure.per_sample.slower()
+                vars(self).pop("_overhead", None)
+                self._kept = None
+
     @cached_property
     def _overhead(self) -> tuple[float, float]:
         with torch.no_grad():
@@ -179,6 +207,9 @@ class NTK:
         Raises:
             SettingError: It does not fit the memory; the least that works is told.
         """  # noqa: DOC502 (raised by what is called)
+        return self._surely(self._matrix)
+
+    def _matrix(self) -> Tensor:
         groups, chunk, cost = self._planner().explicit()
         first, last = self._share()
         examples = len(groups) * (last - first + (0 if self.symmetric else len(self.other)))
@@ -202,10 +233,13 @@ class NTK:
         Raises:
             DataError: Another number of rows.
             SettingError: Not even one vector fits the memory.
-        """
+        """  # noqa: DOC502 (raised by what is called)
         vectors = checked_rows(block, self.shape[1], "the block").to(self.device, self.dtype)
         if vectors.ndim != 2:
             raise DataError(f"the block has shape {tuple(vectors.shape)}", "Give [columns, b], or use matvec.")
+        return self._surely(lambda: self._product(vectors))
+
+    def _product(self, vectors: Tensor) -> Tensor:
         b = vectors.shape[1]
         try:
             groups, chunk, keep, cost = self._planner().product(b)
@@ -324,14 +358,14 @@ class NTK:
 
     def _fits(self) -> bool:
         try:
-            self._planner().explicit()
+            self._surely(lambda: self._planner().explicit())
         except SettingError:
             return False
         return True
 
     def _matrix_is_cheaper(self, k: int, width: int) -> bool:
         """Compare the matrix with as many products as the Krylov space will need."""
-        planner = self._planner()
+        planner = self._surely(self._planner)
         try:
             *_, keep, cost = planner.product(width)
         except SettingError:
@@ -352,6 +386,9 @@ class NTK:
         """
         if not self.symmetric:
             raise SettingError("a kernel between two sets of inputs has no diagonal", "Leave `other` out.")
+        return self._surely(self._diagonal)
+
+    def _diagonal(self) -> Tensor:
         groups, chunk, *_ = self._planner().product(1)
         first, last = self._share()
         with showing("diagonal", len(groups) * (last - first), self.progress) as tell:

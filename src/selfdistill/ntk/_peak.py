@@ -13,6 +13,13 @@ from torch.utils.flop_counter import flop_registry
 
 __all__ = ["PeakBytes"]
 
+_PLACING = {
+    *("index", "index_select", "index_put", "index_put_", "_index_put_impl_", "index_add", "index_add_", "index_copy"),
+    *("index_copy_", "gather", "scatter", "scatter_", "scatter_add", "scatter_add_", "take", "sort", "topk", "nonzero"),
+    *("masked_select", "masked_scatter", "_local_scalar_dense", "_pack_padded_sequence", "bucketize", "searchsorted"),
+}
+_APART = {"select": 1, "unbind": 1, "slice": 1, "split": 2, "split_with_sizes": 2}  # where their argument `dim` stands
+
 
 class PeakBytes(TorchDispatchMode):
     """Inside it, counts what is allocated for tensors; what an operation needs only while it runs is not seen.
@@ -20,6 +27,12 @@ class PeakBytes(TorchDispatchMode):
     Args:
         flops: Whether FLOPs are added up too, by torch's formulas; its ``FlopCounterMode`` also finds out
             whose they are, which takes longer.
+
+    Attributes:
+        alive: Bytes held.
+        peak: Most bytes held at once.
+        flops: FLOPs so far.
+        by_value: Whether an operation was seen that can place rows by the values of numbers.
 
     Example:
         >>> with PeakBytes() as counter:
@@ -35,6 +48,7 @@ class PeakBytes(TorchDispatchMode):
         self.alive = 0
         self.peak = 0
         self.flops = 0
+        self.by_value = False
         self._formulas = flop_registry if flops else {}
         self._seen: set[int] = set()
 
@@ -43,7 +57,9 @@ class PeakBytes(TorchDispatchMode):
     ) -> Any:
         """Run an operation and count its results."""
         out = func(*args, **(kwargs or {}))
-        formula = self._formulas.get(getattr(func, "overloadpacket", None))
+        packet = getattr(func, "overloadpacket", None)
+        formula = self._formulas.get(packet)
+        self.by_value |= _places(getattr(packet, "__name__", ""), args)
         if formula is not None:
             self.flops += formula(*args, **(kwargs or {}), out_val=out)
         there: set[int] | None = None
@@ -64,6 +80,12 @@ class PeakBytes(TorchDispatchMode):
     def _gone(self, key: int, size: int) -> None:
         self._seen.discard(key)
         self.alive -= size
+
+
+def _places(name: str, args: tuple[Any, ...]) -> bool:
+    """Say whether an operation can put examples in another order: by values, or taken apart for Python to sort."""
+    where = _APART.get(name)
+    return name in _PLACING or (where is not None and (args[where] if len(args) > where else 0) in {0, -args[0].ndim})
 
 
 def _tensors(value: Any) -> Generator[Tensor]:

@@ -44,7 +44,7 @@ def sketch(
     """
     n, r = len(inputs), jacobian.directions.count
     traced = jacobian.directions.traced
-    like = next(iter(jacobian.structure.parameters.values())).detach()
+    like = jacobian.structure.like
     rows = like.new_zeros(n, 1 if traced else r, size)
     for group in groups:
         for start in range(0, n, chunk):

@@ -1,0 +1,98 @@
+"""What a kernel does to a network before it looks at it: halves become single precision, inputs find their way in."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from selfdistill._core.errors import SettingError, one_line
+
+__all__ = ["feeds", "single_precision", "takes_whole"]
+
+_HALVES = {torch.float16, torch.bfloat16}
+
+
+def single_precision(model: nn.Module) -> nn.Module:
+    """Copy a network with weights of 16 bit to 32 bit: sums of products of halves lose all but the first eigenvalue.
+
+    Args:
+        model: The network.
+
+    Returns:
+        The same where no parameter or buffer is a half; else a copy, at its present weights. Cost: 4 bytes a weight.
+
+    Raises:
+        SettingError: It cannot be copied.
+
+    Example:
+        >>> single_precision(nn.Linear(2, 2, dtype=torch.bfloat16)).weight.dtype
+        torch.float32
+    """
+    if not any(v.dtype in _HALVES for v in [*model.parameters(), *model.buffers()]):
+        return model
+    try:
+        copied = copy.deepcopy(model)
+    except Exception as error:
+        raise SettingError(
+            f"{type(model).__name__} has weights of 16 bit, and cannot be copied to 32: {one_line(error)}",
+            "Call model.float().",
+        ) from error
+    return copied._apply(_widened)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def _widened(value: Tensor) -> Tensor:
+    return value.float() if value.dtype in _HALVES else value
+
+
+def feeds(model: nn.Module) -> tuple[torch.device, torch.dtype | None]:
+    """Say where a network's inputs go, and of which precision those of floating point are.
+
+    Args:
+        model: The network.
+
+    Returns:
+        Its device, and the precision of its weights; ``None`` where they have several or none.
+
+    Example:
+        >>> feeds(nn.Linear(2, 2))
+        (device(type='cpu'), torch.float32)
+    """
+    first = next(model.parameters(), torch.zeros(()))
+    found = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    return first.device, found.pop() if len(found) == 1 else None
+
+
+def takes_whole(model: nn.Module, value: Any) -> bool:
+    """Say whether a mapping goes to a network as one dict, because its names are no arguments.
+
+    Args:
+        model: The network.
+        value: Inputs.
+
+    Returns:
+        Whether it does; not where the names fit, or where neither does.
+
+    Example:
+        >>> takes_whole(nn.Linear(2, 2), {"x": torch.zeros(1, 2)}), takes_whole(nn.Linear(2, 2), {"input": None})
+        (True, False)
+    """
+    if not isinstance(value, Mapping):
+        return False
+    try:
+        signature = inspect.signature(model.forward)
+    except (TypeError, ValueError):
+        return False
+    return not _binds(signature, **value) and _binds(signature, value)
+
+
+def _binds(signature: inspect.Signature, *args: Any, **kwargs: Any) -> bool:
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
