@@ -14,7 +14,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from selfdistill._core.errors import DataError, SelfdistillError
-from selfdistill.ntk import NTK
+from selfdistill.ntk import NTK, _operator
+from selfdistill.ntk._mismatch import Mismatch
 
 
 class Sorting(nn.Module):
@@ -83,6 +84,20 @@ class DropPath(nn.Module):
         if self.training or self.forced:
             keep = (torch.rand(len(x), 1, dtype=x.dtype) >= self.p).to(x) / (1 - self.p)
         return self.head(torch.tanh(x + keep * torch.tanh(self.branch(x))))
+
+
+class Refining(nn.Module):
+    """Refines what is large once more with the same layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        large, x = x[:, :1] > 50, torch.tanh(self.body(x.clamp(max=1.0)))
+        if bool(large.any()):
+            x = torch.where(large, torch.tanh(self.body(x)), x)
+        return self.head(x)
 
 
 class Mixed(nn.Module):
@@ -201,6 +216,15 @@ def test_a_layer_that_meets_other_examples_later_goes_the_slow_way(assert_right,
     assert_right(model, x)
 
 
+def test_a_layer_that_is_used_more_often_later_goes_the_slow_way(assert_right, double):
+    torch.manual_seed(0)
+    model, x = double(Refining()), torch.rand(20, 4, dtype=torch.float64)
+    x[3] = 100.0
+    assert not NTK(model, x).structure.other_set
+    kernel = assert_right(model, x)
+    assert {name for name in kernel.structure.other_set if "body" in name}
+
+
 def test_examples_that_are_coupled_in_larger_batches_are_refused(double):
     torch.manual_seed(0)
     model, x = double(Capacity()), torch.rand(30, 4, dtype=torch.float64)
@@ -281,6 +305,39 @@ def test_layers_of_two_precisions(assert_right, dtypes, output):
     for inputs in (x, x.double()):
         kernel = assert_right(Mixed(*dtypes), inputs, output, within=1e-5)
         assert kernel.dtype == dtypes[1]
+
+
+class Taught(nn.Module):
+    """A student in 32 bit beside a frozen teacher in 64, whose inputs one of them converts."""
+
+    def __init__(self, wide):
+        super().__init__()
+        self.teacher, self.student = nn.Linear(4, 3).double().requires_grad_(False), nn.Linear(4, 3)
+        self.wide = wide
+
+    def forward(self, x):
+        taught = self.teacher(x if self.wide else x.double())
+        return torch.tanh(self.student(x.float() if self.wide else x)) * taught.float()
+
+
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_teacher_in_double_precision(oracle, wide, dtype):
+    torch.manual_seed(0)
+    model, x = Taught(wide), x4()
+    expected = oracle(model, x.double() if wide else x)
+    torch.testing.assert_close(NTK(model, x.to(dtype)).matrix().double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_over_several_processes_what_one_finds_late_is_refused(monkeypatch):
+    kernel = NTK(nn.Linear(4, 3), x4())
+    monkeypatch.setattr(_operator.dist, "world", lambda: 2)
+
+    def work():
+        raise Mismatch({"weight"})
+
+    with pytest.raises(DataError, match=r"treats examples of a chunk in another way.*rules=False"):
+        kernel._surely(work)
 
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])

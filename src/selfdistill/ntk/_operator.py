@@ -16,13 +16,12 @@ from selfdistill._core.errors import DataError, SettingError
 from selfdistill.ntk._directions import Directions, Output
 from selfdistill.ntk._forecast import Cost, Plan, parse_bytes
 from selfdistill.ntk._gram import diagonal, explicit, gathered, share_of
-from selfdistill.ntk._inputs import Inputs
 from selfdistill.ntk._jacobian import Jacobian
 from selfdistill.ntk._krylov import block_krylov
 from selfdistill.ntk._mismatch import Mismatch
 from selfdistill.ntk._pham2013sketch import sketch
 from selfdistill.ntk._plan import Planner
-from selfdistill.ntk._prepared import feeds, single_precision, takes_whole
+from selfdistill.ntk._prepared import read_inputs, single_precision
 from selfdistill.ntk._products import Products
 from selfdistill.ntk._progress import showing
 from selfdistill.ntk._spectrum import Spectrum, checked_rows
@@ -103,12 +102,9 @@ class NTK:
         progress: bool | None = None,
     ) -> None:
         model = single_precision(model)
-        device, dtype = feeds(model)
-        self.inputs = Inputs(inputs, device, dtype, whole=takes_whole(model, inputs))
+        self.inputs = read_inputs(model, inputs)
         self.symmetric = other is None or other is inputs
-        self.other = (
-            self.inputs if self.symmetric else Inputs(other, device, dtype, "other", whole=takes_whole(model, other))
-        )
+        self.other = self.inputs if self.symmetric else read_inputs(model, other, "other")
         if self.symmetric and len(self.inputs) < 2:
             raise DataError("the kernel of 1 example is a single number", "Give at least 2 examples.")
         self.memory, self.progress = parse_bytes(memory), progress
@@ -142,9 +138,6 @@ class NTK:
     @property
     def plan(self) -> Plan:
         """What each layer, the matrix and a product will cost; print it."""
-        return self._surely(self._plan)
-
-    def _plan(self) -> Plan:
         planner = self._planner()
         costs: list[Cost | None] = []
         for work in (planner.explicit, partial(planner.product, _BLOCK)):
@@ -168,13 +161,20 @@ class NTK:
             overhead=self._overhead,
         )
 
-    def _surely(self, work: Callable[[], _T]) -> _T:
-        """Do some work, and do it anew the slow way where gradients turn out not to be those of examples alone."""
+    def _surely(self, work: Callable[[], _T], *, alike: bool = False) -> _T:
+        """Do some work, anew the slow way where gradients are not those of examples alone; ``alike`` on all processes.
+
+        Raises:
+            DataError: They are not, but one process cannot change its way alone.
+
+        Returns:
+            What the work returns.
+        """
         while True:
             try:
                 return work()
             except Mismatch as found:
-                if dist.world() > 1:  # the others may have found nothing
+                if dist.world() > 1 and not alike:  # the others may have found nothing
                     raise DataError(
                         "the network treats examples of a chunk in another way than each alone",
                         "Pass rules=False, or run it in one process.",
@@ -189,7 +189,7 @@ class NTK:
     @cached_property
     def _overhead(self) -> tuple[float, float]:
         with torch.no_grad():
-            return self.jacobian.overhead(self.inputs)
+            return self._surely(lambda: self.jacobian.overhead(self.inputs), alike=True)
 
     def _share(self) -> tuple[int, int]:
         return share_of(len(self.inputs), dist.rank(), dist.world())
@@ -358,14 +358,14 @@ class NTK:
 
     def _fits(self) -> bool:
         try:
-            self._surely(lambda: self._planner().explicit())
+            self._planner().explicit()
         except SettingError:
             return False
         return True
 
     def _matrix_is_cheaper(self, k: int, width: int) -> bool:
         """Compare the matrix with as many products as the Krylov space will need."""
-        planner = self._surely(self._planner)
+        planner = self._planner()
         try:
             *_, keep, cost = planner.product(width)
         except SettingError:

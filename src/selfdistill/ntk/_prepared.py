@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from selfdistill._core.errors import SettingError, one_line
+from selfdistill._core.errors import DataError, SettingError, one_line
+from selfdistill.ntk._inputs import Inputs
+from selfdistill.ntk._network import Network
 
-__all__ = ["feeds", "single_precision", "takes_whole"]
+__all__ = ["read_inputs", "single_precision", "takes_whole"]
 
 _HALVES = {torch.float16, torch.bfloat16}
 
@@ -49,22 +51,39 @@ def _widened(value: Tensor) -> Tensor:
     return value.float() if value.dtype in _HALVES else value
 
 
-def feeds(model: nn.Module) -> tuple[torch.device, torch.dtype | None]:
-    """Say where a network's inputs go, and of which precision those of floating point are.
+def read_inputs(model: nn.Module, value: Any, what: str = "inputs") -> Inputs:
+    """Read examples for a network: on its device and in its precision.
 
     Args:
         model: The network.
+        value: See `Inputs`; a mapping whose names are no arguments is passed as one dict.
+        what: Name of the argument, for messages.
 
     Returns:
-        Its device, and the precision of its weights; ``None`` where they have several or none.
+        The examples. Where weights have several precisions, they keep their own if one example passes the network, or
+        take the first of the weights' in which it does.
 
     Example:
-        >>> feeds(nn.Linear(2, 2))
-        (device(type='cpu'), torch.float32)
+        >>> read_inputs(nn.Linear(2, 2), torch.zeros(3, 2, dtype=torch.float64)).chunk(0, 1).listed[0].dtype
+        torch.float32
     """
-    first = next(model.parameters(), torch.zeros(()))
-    found = {p.dtype for p in model.parameters() if p.is_floating_point()}
-    return first.device, found.pop() if len(found) == 1 else None
+    parameters = dict(model.named_parameters())
+    device = next(model.parameters(), torch.zeros(())).device
+    found = list(dict.fromkeys(p.dtype for p in parameters.values() if p.is_floating_point()))
+    whole = takes_whole(model, value)
+    for dtype in [None, *found] if len(found) > 1 else found:
+        inputs = Inputs(value, device, dtype, what, whole=whole)
+        if len(found) == 1 or _passes(Network(model, parameters), inputs):
+            return inputs
+    return Inputs(value, device, None, what, whole=whole)
+
+
+def _passes(network: Network, inputs: Inputs) -> bool:
+    try:
+        network.look(inputs.chosen([0]))
+    except DataError:
+        return False
+    return True
 
 
 def takes_whole(model: nn.Module, value: Any) -> bool:
