@@ -15,6 +15,7 @@ from torch.func import functional_call
 
 from selfdistill._core.errors import DataError, SelfdistillError, one_line
 from selfdistill.ntk._inputs import Arguments, all_finite, count_of, each_tensor
+from selfdistill.ntk._peak import PeakBytes
 
 __all__ = ["Network", "differ", "explained"]
 
@@ -36,6 +37,8 @@ class Network:
         device: Where the network is.
         changes_inputs: Whether it changes its inputs in place.
         leaves_traces: Whether it draws random numbers or changes its buffers; True until `look` has looked.
+        placed: Whether it places rows by the values of numbers.
+        apart: Whether it takes its examples apart, see `PeakBytes`.
     """
 
     def __init__(self, model: nn.Module, parameters: dict[str, nn.Parameter]) -> None:
@@ -45,6 +48,7 @@ class Network:
         self.parameters = {name: self.value(name) for name in parameters}
         self.device = next(iter(parameters.values())).device
         self.changes_inputs, self.leaves_traces = False, True
+        self.placed = self.apart = False
 
     def value(self, name: str) -> Tensor:
         """Give a parameter's present value, without a graph."""
@@ -112,7 +116,9 @@ class Network:
         given = args.mapped(torch.clone)
         before, versions = _Traces(self.model, self.device), [v._version for v in each_tensor(given)]
         with torch.no_grad(), self.quiet(), explained():
-            rows = self.rows(given)
+            with PeakBytes(examples=1) as counter:
+                rows = self.rows(given)
+            self.placed, self.apart = counter.placed, counter.apart
             drew = before.drew()
             self.leaves_traces = drew or before.changed()
         same = all(torch.equal(a, b) for a, b in zip(each_tensor(given), each_tensor(args), strict=True))

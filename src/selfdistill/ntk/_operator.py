@@ -164,11 +164,11 @@ class NTK:
     def _surely(self, work: Callable[[], _T], *, alike: bool = False) -> _T:
         """Do some work, anew the slow way where gradients are not those of examples alone; ``alike`` on all processes.
 
-        Raises:
-            DataError: They are not, but one process cannot change its way alone.
-
         Returns:
             What the work returns.
+
+        Raises:
+            DataError: They are not, but one process cannot change its way alone.
         """
         while True:
             try:

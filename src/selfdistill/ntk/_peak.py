@@ -27,12 +27,15 @@ class PeakBytes(TorchDispatchMode):
     Args:
         flops: Whether FLOPs are added up too, by torch's formulas; its ``FlopCounterMode`` also finds out
             whose they are, which takes longer.
+        examples: Their number, for ``apart``.
 
     Attributes:
         alive: Bytes held.
         peak: Most bytes held at once.
         flops: FLOPs so far.
-        by_value: Whether an operation was seen that can place rows by the values of numbers.
+        placed: Whether an operation was seen that can place rows by the values of numbers.
+        apart: Whether something was taken apart that has as many rows as there are ``examples``, which Python may then
+            put together in any order.
 
     Example:
         >>> with PeakBytes() as counter:
@@ -43,12 +46,13 @@ class PeakBytes(TorchDispatchMode):
         (4000, 2000)
     """
 
-    def __init__(self, *, flops: bool = False) -> None:
+    def __init__(self, *, flops: bool = False, examples: int = 0) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's
         self.alive = 0
         self.peak = 0
         self.flops = 0
-        self.by_value = False
+        self.placed = self.apart = False
+        self._examples = examples
         self._formulas = flop_registry if flops else {}
         self._seen: set[int] = set()
 
@@ -59,7 +63,9 @@ class PeakBytes(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         packet = getattr(func, "overloadpacket", None)
         formula = self._formulas.get(packet)
-        self.by_value |= _places(getattr(packet, "__name__", ""), args)
+        name = getattr(packet, "__name__", "")
+        self.placed |= name in _PLACING
+        self.apart |= name in _APART and args[0].shape[:1] == (self._examples,) and _first_axis(args, _APART[name])
         if formula is not None:
             self.flops += formula(*args, **(kwargs or {}), out_val=out)
         there: set[int] | None = None
@@ -82,10 +88,8 @@ class PeakBytes(TorchDispatchMode):
         self.alive -= size
 
 
-def _places(name: str, args: tuple[Any, ...]) -> bool:
-    """Say whether an operation can put examples in another order: by values, or taken apart for Python to sort."""
-    where = _APART.get(name)
-    return name in _PLACING or (where is not None and (args[where] if len(args) > where else 0) in {0, -args[0].ndim})
+def _first_axis(args: tuple[Any, ...], where: int) -> bool:
+    return (args[where] if len(args) > where else 0) in {0, -args[0].ndim}
 
 
 def _tensors(value: Any) -> Generator[Tensor]:

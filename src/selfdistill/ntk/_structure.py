@@ -195,7 +195,7 @@ class Structure:
         self._direction = torch.randn(count_of(args), self.classes, generator=_generator()).to(self.like)
         for given in (args, args.rows(0, 1)):
             try:
-                with self.network.quiet(), PeakBytes(flops=True) as counter:
+                with self.network.quiet(), PeakBytes(flops=True, examples=count_of(given)) as counter:
                     seen, rows = self._watched(layers, given, counter)
             except Exception:
                 if given is not args:
@@ -210,7 +210,8 @@ class Structure:
     def _watched(self, layers: set[str], args: Arguments, counter: PeakBytes) -> tuple[list[_Seen], Tensor]:
         recorder = self.recorder(layers)
         rows, calls = recorder.run(args)
-        self.flops, self.by_value = counter.flops / (len(rows) * recorder.passes), counter.by_value
+        self.flops = counter.flops / (len(rows) * recorder.passes)
+        self.by_value = self.network.placed or counter.placed or (self.network.apart and counter.apart)
         self.order = [call.module for call in calls]
         right = [c.out.dtype == self.dtype and fits(self._modules[c.module], c.x, c.out, len(rows)) for c in calls]
         self.layers = [
