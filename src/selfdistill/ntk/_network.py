@@ -38,6 +38,7 @@ class Network:
         changes_inputs: Whether it changes its inputs in place.
         leaves_traces: Whether it draws random numbers or changes its buffers; True until `look` has looked.
         placed: Whether it places rows by the values of numbers.
+        epsilon: Largest machine epsilon of what it computes with.
         apart: Whether it takes its examples apart, see `PeakBytes`.
     """
 
@@ -49,6 +50,7 @@ class Network:
         self.device = next(iter(parameters.values())).device
         self.changes_inputs, self.leaves_traces = False, True
         self.placed = self.apart = False
+        self.epsilon = 0.0
 
     def value(self, name: str) -> Tensor:
         """Give a parameter's present value, without a graph."""
@@ -118,7 +120,7 @@ class Network:
         with torch.no_grad(), self.quiet(), explained():
             with PeakBytes(examples=1) as counter:
                 rows = self.rows(given)
-            self.placed, self.apart = counter.placed, counter.apart
+            self.placed, self.apart, self.epsilon = counter.placed, counter.apart, counter.epsilon
             drew = before.drew()
             self.leaves_traces = drew or before.changed()
         same = all(torch.equal(a, b) for a, b in zip(each_tensor(given), each_tensor(args), strict=True))

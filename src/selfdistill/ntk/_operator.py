@@ -21,7 +21,7 @@ from selfdistill.ntk._jacobian import Jacobian
 from selfdistill.ntk._krylov import block_krylov
 from selfdistill.ntk._mismatch import Mismatch
 from selfdistill.ntk._plan import Planner
-from selfdistill.ntk._prepared import read_inputs, single_precision
+from selfdistill.ntk._prepared import bare, read_inputs, single_precision
 from selfdistill.ntk._products import Products
 from selfdistill.ntk._progress import showing
 from selfdistill.ntk._spectrum import Spectrum, checked_rows
@@ -91,6 +91,7 @@ class NTK:
         ((5, 5), torch.Size([5, 5]), torch.Size([5, 1]))
     """
 
+    @torch.inference_mode(False)  # there, nothing can be differentiated
     def __init__(
         self,
         model: nn.Module,
@@ -103,7 +104,7 @@ class NTK:
         rules: bool = True,
         progress: bool | None = None,
     ) -> None:
-        model = single_precision(model)
+        model = single_precision(bare(model))
         self.inputs = read_inputs(model, inputs)
         self.symmetric = other is None or other is inputs
         self.other = self.inputs if self.symmetric else read_inputs(model, other, "other")
@@ -174,7 +175,8 @@ class NTK:
         """
         while True:
             try:
-                return work()
+                with torch.inference_mode(False):  # there, nothing can be differentiated
+                    return work()
             except Mismatch as found:
                 if dist.world() > 1 and not alike:  # the others may have found nothing
                     raise DataError(
@@ -349,7 +351,7 @@ class NTK:
         return self._rounded(block_krylov(product, start, k, trace=trace, tolerance=tolerance))
 
     def _rounded(self, found: Spectrum) -> Spectrum:
-        return replace(found, rounding=_ROUNDING * torch.finfo(self.dtype).eps * found.trace)
+        return replace(found, rounding=_ROUNDING * self.structure.network.epsilon * found.trace)
 
     def _fits(self) -> bool:
         try:

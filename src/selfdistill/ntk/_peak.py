@@ -33,6 +33,7 @@ class PeakBytes(TorchDispatchMode):
         alive: Bytes held.
         peak: Most bytes held at once.
         flops: FLOPs so far.
+        epsilon: Largest machine epsilon of the results.
         placed: Whether an operation was seen that can place rows by the values of numbers.
         apart: Whether something was taken apart that has as many rows as there are ``examples``, which Python may then
             put together in any order.
@@ -52,6 +53,8 @@ class PeakBytes(TorchDispatchMode):
         self.peak = 0
         self.flops = 0
         self.placed = self.apart = False
+        self.epsilon = 0.0
+        self._dtypes: set[torch.dtype] = set()
         self._examples = examples
         self._formulas = flop_registry if flops else {}
         self._seen: set[int] = set()
@@ -70,6 +73,10 @@ class PeakBytes(TorchDispatchMode):
             self.flops += formula(*args, **(kwargs or {}), out_val=out)
         there: set[int] | None = None
         for value in _tensors(out):
+            if value.dtype not in self._dtypes:
+                self._dtypes.add(value.dtype)
+                inexact = value.is_floating_point() or value.is_complex()
+                self.epsilon = max(self.epsilon, torch.finfo(value.dtype).eps if inexact else 0.0)
             storage = value.untyped_storage()
             key, size = storage._cdata, storage.nbytes()
             if key in self._seen:

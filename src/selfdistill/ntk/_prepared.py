@@ -14,9 +14,27 @@ from selfdistill._core.errors import DataError, SettingError, one_line
 from selfdistill.ntk._inputs import Inputs
 from selfdistill.ntk._network import Network
 
-__all__ = ["read_inputs", "single_precision", "takes_whole"]
+__all__ = ["bare", "read_inputs", "single_precision", "takes_whole"]
 
 _HALVES = {torch.float16, torch.bfloat16}
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """Take a network out of the wrappers that spread it over devices.
+
+    Args:
+        model: The network.
+
+    Returns:
+        It, or what `DataParallel` or `DistributedDataParallel` wraps.
+
+    Example:
+        >>> bare(nn.DataParallel(nn.Linear(2, 2)))
+        Linear(in_features=2, out_features=2, bias=True)
+    """
+    while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        model = model.module
+    return model
 
 
 def single_precision(model: nn.Module) -> nn.Module:

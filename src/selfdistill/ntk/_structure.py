@@ -314,6 +314,23 @@ def _norm(value: Tensor) -> float:
     return float(torch.linalg.vector_norm(value))
 
 
+def _refuse_unusable(model: nn.Module) -> None:
+    """Refuse what `torch.func` cannot call, or autograd not differentiate."""
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise SettingError(
+            f"{type(model).__name__} is TorchScript, whose parameters cannot be exchanged",
+            "Give the nn.Module that it was made from.",
+        )
+    for name, value in [*model.named_parameters(), *model.named_buffers()]:
+        if is_lazy(value):
+            raise SettingError(f"{name} of the network has no shape yet", "Pass a batch through the network first.")
+        if value.is_inference():
+            raise SettingError(
+                f"{name} of the network was made in inference mode, and cannot be differentiated",
+                "Make the network outside torch.inference_mode().",
+            )
+
+
 def checked_model(model: nn.Module, chosen: Callable[[str], bool] | None) -> dict[str, nn.Parameter]:
     """Give the parameters that count, having checked that the network has a kernel.
 
@@ -331,14 +348,7 @@ def checked_model(model: nn.Module, chosen: Callable[[str], bool] | None) -> dic
     everything = dict(model.named_parameters())
     if not everything:
         raise SettingError(f"{type(model).__name__} has no parameters, so no tangent kernel", "Give a network.")
-    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-        raise SettingError(
-            f"{type(model).__name__} is TorchScript, whose parameters cannot be exchanged",
-            "Give the nn.Module that it was made from.",
-        )
-    for name, value in [*everything.items(), *model.named_buffers()]:
-        if is_lazy(value):
-            raise SettingError(f"{name} of the network has no shape yet", "Pass a batch through the network first.")
+    _refuse_unusable(model)
     if chosen is None:
         found = {n: p for n, p in everything.items() if p.requires_grad} or everything
     else:
