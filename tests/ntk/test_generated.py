@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from selfdistill._core.errors import DataError
+from selfdistill._core.errors import DataError, SettingError
 from selfdistill.ntk import NTK
 
 # -- generated networks ------------------------------------------------------------------------------------------------
@@ -68,14 +68,21 @@ class Generated(nn.Module):
     n=st.integers(2, 6),
     tokens=st.integers(1, 4),
     output=st.sampled_from(["trace", "sum", "fisher", "full"]),
+    memory=st.sampled_from(["2GiB", "5kB", "10kB", "20kB"]),
 )
-def test_generated_networks(assert_right, oracle, steps, n, tokens, output):
+def test_generated_networks(assert_right, oracle, steps, n, tokens, output, memory):
     torch.manual_seed(0)
     model, x = Generated(steps, 3).double(), torch.randn(n, tokens, 3, dtype=torch.float64)
     try:
-        oracle(model, x, output)
+        expected = oracle(model, x, output)
     except RuntimeError:  # what autograd needs was changed in place
         with pytest.raises(DataError, match=r"fails on its inputs or cannot be differentiated.*inplace"):
             NTK(model, x)
         return
-    assert_right(model, x, output)
+    try:
+        assert_right(model, x, output, memory=memory)
+        between = NTK(model, x, x[:1], output=output, memory=memory).matrix()
+    except SettingError:  # not that little
+        assert memory != "2GiB"
+        return
+    torch.testing.assert_close(between, expected[:, : between.shape[1]])
