@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from selfdistill.ntk import Spectrum, _gram, first_layer_kernel
+from selfdistill.ntk import NTK, Spectrum, _gram, first_layer_kernel
 from selfdistill.ntk._peak import PeakBytes
 
 
@@ -291,3 +292,69 @@ def clusters():
     given[rng.permutation(400)[:120]] *= -1
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     return Spectrum.of(first_layer_kernel(torch.tensor(x))), torch.tensor(truth), torch.tensor(given)
+
+
+def double_precision(value):
+    """Double a module, a tensor or a dictionary of tensors; what is complex stays so."""
+    if isinstance(value, nn.Module):
+        return value._apply(double_precision)
+    if isinstance(value, dict):
+        return {key: double_precision(v) for key, v in value.items()}
+    return value.to(torch.cdouble) if value.is_complex() else value.double() if value.is_floating_point() else value
+
+
+@pytest.fixture(scope="session")
+def double():
+    """Takes a network or inputs to 64 bit."""
+    return double_precision
+
+
+def one_by_one(model, inputs, output="trace", call=lambda model, value: model(value)):
+    """The kernel from one gradient of one example at a time; ``call`` says how inputs are passed."""
+    model = copy.deepcopy(model)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    rows = []
+    for i in range(len(next(iter(inputs.values())) if isinstance(inputs, dict) else inputs)):
+        if isinstance(inputs, dict):
+            f = call(model, {key: v[i : i + 1].clone() for key, v in inputs.items()}).reshape(-1)
+        else:
+            f = call(model, inputs[i : i + 1].clone()).reshape(-1)
+        eye, p = torch.eye(len(f), dtype=f.dtype), f.detach().softmax(-1)
+        for r, v in enumerate({"sum": eye.sum(0, True), "fisher": p.sqrt()[:, None] * (eye - p)}.get(output, eye)):
+            grads = torch.autograd.grad(f, parameters, v, retain_graph=True, allow_unused=True)
+            grads = [torch.zeros_like(w) if g is None else g for g, w in zip(grads, parameters, strict=True)]
+            grads = [torch.view_as_real(g) if g.is_complex() else g for g in grads]
+            rows.append((i, r, torch.cat([g.flatten().double() for g in grads])))
+    if output == "full":
+        return torch.tensor([[float(a @ b) for *_, b in rows] for *_, a in rows], dtype=torch.float64)
+    found = torch.zeros(i + 1, i + 1, dtype=torch.float64)
+    for a, r, x in rows:
+        for b, s, y in rows:
+            if r == s:
+                found[a, b] += float(x @ y)
+    return found
+
+
+@pytest.fixture(scope="session")
+def oracle():
+    """The kernel of examples that never meet."""
+    return one_by_one
+
+
+@pytest.fixture(scope="session")
+def assert_right():
+    """Compares all forms of a kernel with the oracle; an error may show in one only."""
+
+    def compare(model, inputs, output="trace", within=1e-9, call=lambda model, value: model(value), **more):
+        with torch.enable_grad():
+            expected = one_by_one(model, inputs, output, call)
+        scale = float(expected.norm())
+        given = {key: v.clone() for key, v in inputs.items()} if isinstance(inputs, dict) else inputs.clone()
+        kernel = NTK(model, given, output=output, **more)
+        found = kernel @ torch.eye(len(expected)).to(kernel.dtype)
+        assert float((found - expected).norm()) < within * scale
+        assert float((NTK(model, given, output=output, **more).matrix() - expected).norm()) < within * scale
+        assert float((kernel.diagonal() - expected.diagonal()).norm()) < within * scale
+        return kernel
+
+    return compare

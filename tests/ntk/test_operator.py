@@ -118,7 +118,7 @@ def test_nothing_is_left_behind(network):
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def test_eigenpairs_dense_krylov_scipy_and_preview(network):
+def test_eigenpairs_dense_krylov_and_scipy(network):
     model, x = network("mlp")
     x = torch.randn(120, *x.shape[1:])
     kernel = NTK(model, x)
@@ -126,9 +126,27 @@ def test_eigenpairs_dense_krylov_scipy_and_preview(network):
     dense = kernel.eigh(6)
     np.testing.assert_allclose(dense.values, expected[:6], rtol=1e-6)
     np.testing.assert_allclose(eigsh(kernel.to_scipy(), 6, return_eigenvectors=False)[::-1], expected[:6], rtol=1e-4)
-    preview = kernel.eigh(3, preview=True)
-    np.testing.assert_allclose(preview.values, expected[:3], rtol=0.15)
-    assert preview.residuals.isnan().all()
+
+
+@pytest.mark.parametrize("dense", [True, False])
+@pytest.mark.parametrize("output", ["trace", "centered"])
+def test_bounds_and_rounding_hold_for_the_exact_kernel(problem, monkeypatch, output, dense):
+    from selfdistill.ntk import _operator
+
+    model, inputs = problem
+    exact = torch.linalg.eigvalsh(NTK(model, inputs, output=output).matrix()).flip(0)
+    single = (
+        {k: v.float() if v.is_floating_point() else v for k, v in inputs.items()}
+        if isinstance(inputs, dict)
+        else inputs
+    )
+    monkeypatch.setattr(_operator, "_DENSE", 2048 if dense else 2)
+    monkeypatch.setattr(NTK, "_matrix_is_cheaper", lambda self, k, width: False)
+    found = NTK(model.float(), single, output=output).eigh(len(exact) - 1)
+    error = (found.values - exact[:-1]).abs()
+    assert (error <= found.residuals + found.rounding).all()
+    assert found.rounding < 1e-6 * found.trace
+    assert found.leading(2).rounding == found.rounding
 
 
 @pytest.mark.parametrize("keep", [True, False])
@@ -205,8 +223,8 @@ class Shape(nn.Module):
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (Shape(lambda f: f[:, 0]), r"returns \(2,\) for 2 examples, but must return \[n, classes\]"),
-        (Shape(lambda f: (f, f)), "returns tuple for 2 examples"),
+        (Shape(lambda f: f[:, 0]), r"returns \(1,\) for 1 example, but must return \[n, classes\]"),
+        (Shape(lambda f: (f, f)), "returns tuple for 1 example"),
         (Shape(lambda f: f / 0), "outputs are not finite"),
         (Shape(lambda f: f - f.mean(0)), "outputs depend on the others beside it"),
         (Shape(lambda f: f + torch.rand(1)), "gives other outputs each time"),

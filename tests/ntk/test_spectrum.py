@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import hadamard
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.ntk import Spectrum
@@ -24,6 +25,16 @@ def test_all_pairs_are_those_of_numpy(gram):
     np.testing.assert_allclose(found.vectors * found.values @ found.vectors.T, gram, atol=1e-4)
     assert found.trace == pytest.approx(gram.trace(), rel=1e-6)
     assert found.residuals.max() < 1e-12 * found.values[0]
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 16, 512])
+def test_bounds_hold_for_matrices_whose_eigenvalues_are_known(n):
+    q = hadamard(n).astype(float)  # all in whole numbers: nothing is rounded before it is decomposed
+    for seed in range(1 if n > 100 else 30):
+        numbers = np.random.default_rng(seed).integers(0, 1000, n).astype(float)
+        found, values = Spectrum.of((q * numbers) @ q.T), np.sort(numbers * n)[::-1]
+        assert (np.abs(found.values.numpy() - values) <= found.residuals.numpy()).all()
+        assert found.residuals.max() < 1e-10 * values[0]
 
 
 def test_leading_pairs_and_what_they_leave(gram):

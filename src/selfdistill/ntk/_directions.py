@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from selfdistill._core.errors import SettingError
 
-__all__ = ["Directions", "Output"]
+__all__ = ["Directions", "Mixed", "Output"]
 
 Output = Literal["trace", "sum", "centered", "fisher", "full", "fisher_full"]
 
@@ -55,6 +55,22 @@ class Directions:
                 "Use output='trace'.",
             )
 
+    def refuse_more_axes(self, shape: tuple[int, ...]) -> None:
+        """Refuse what softmax is part of where it is not said which axis holds the classes.
+
+        Args:
+            shape: Of one example's outputs.
+
+        Raises:
+            SettingError: Several axes, and an output that takes one row of logits.
+        """
+        if len(shape) > 1 and self.output in {"centered", "fisher", "fisher_full"}:
+            raise SettingError(
+                f"output={self.output!r} needs one row of logits for each example, but the network returns "
+                f"[n, {', '.join(map(str, shape))}]",
+                "Use 'trace', 'sum' or 'full', or wrap the network in a module that picks a position.",
+            )
+
     @property
     def traced(self) -> bool:
         """Whether directions are summed over, so that the kernel has a row for each example."""
@@ -86,6 +102,28 @@ class Directions:
         else:
             rows = torch.eye(c, dtype=logits.dtype, device=logits.device)
         return rows.expand(m, *rows.shape)
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """One random combination of the directions, the same for each example: what a check looks at.
+
+    Attributes:
+        base: The directions.
+    """
+
+    base: Directions
+    count: ClassVar[int] = 1
+    traced: ClassVar[bool] = True
+
+    @property
+    def weights(self) -> Tensor:
+        """What the directions are multiplied by, float64 ``[R]``."""
+        return torch.randn(self.base.count, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+    def of(self, logits: Tensor) -> Tensor:
+        """Give the combination: ``[m, 1, C]``."""
+        return torch.einsum("r,mrc->mc", self.weights.to(logits), self.base.of(logits))[:, None]
 
 
 def _helmert(c: int) -> Tensor:

@@ -60,7 +60,7 @@ class LayerPlan:
     Attributes:
         name: The layer, or the parameter where no rule fits.
         kind: Class of the layer.
-        how: ``factors``, ``slabs`` or ``per-sample``.
+        how: ``factors``, ``slabs``, ``per-sample`` (all examples of a chunk at once) or ``one by one``.
         parameters: Their number.
         flops: Of the explicit kernel's product for it.
     """

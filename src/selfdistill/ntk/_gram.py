@@ -48,7 +48,7 @@ def explicit(
     first, last = share
     each = 1 if jacobian.directions.traced else jacobian.directions.count
     columns = len(inputs if other is None else other)
-    like = next(iter(jacobian.structure.parameters.values())).new_empty(0, dtype=jacobian.structure.dtype)
+    like = jacobian.structure.like
     kernel: Tensor | None = None  # made after the first sweep, whose scratch space is free by then
     alone = dist.world() == 1
     shape = (last - first) * each, columns * each
@@ -251,7 +251,7 @@ def diagonal(
 ) -> Tensor:
     """Compute squared norms of gradients, one sweep for each group; see `explicit`. float64."""
     traced = jacobian.directions.traced
-    like = next(iter(jacobian.structure.parameters.values())).detach()
+    like = jacobian.structure.like
     parts = []
     first, last = share
     for start in range(first, last, chunk):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import torch
@@ -10,7 +11,64 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 
-__all__ = ["Inputs", "all_finite"]
+__all__ = ["Arguments", "Inputs", "all_finite", "count_of", "each_tensor"]
+
+
+class Arguments(NamedTuple):
+    """What a network is called with.
+
+    Attributes:
+        listed: Positional arguments: tensors, and dicts of tensors.
+        named: Named arguments.
+    """
+
+    listed: tuple[Any, ...]
+    named: dict[str, Any]
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Arguments:
+        """Change each tensor."""
+        return Arguments(tuple(_mapped(change, v) for v in self.listed), _mapped(change, self.named))
+
+    def rows(self, start: int, stop: int) -> Arguments:
+        """Give some of the examples, as views."""
+        return self.mapped(lambda v: v[start:stop])
+
+
+def _mapped(change: Callable[[Tensor], Tensor], value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: _mapped(change, v) for key, v in value.items()}
+    return value
+
+
+def each_tensor(args: Arguments) -> Generator[Tensor]:
+    """Go through the tensors.
+
+    Args:
+        args: Arguments of a network.
+
+    Yields:
+        Each, in order.
+    """
+    for value in (*args.listed, *args.named.values()):
+        yield from value.values() if isinstance(value, dict) else (value,)
+
+
+def count_of(args: Arguments) -> int:
+    """Give the number of examples.
+
+    Args:
+        args: Arguments of a network.
+
+    Returns:
+        Rows of the first tensor.
+
+    Example:
+        >>> count_of(Arguments((torch.zeros(4, 2),), {}))
+        4
+    """
+    return len(next(each_tensor(args)))
 
 
 @final
@@ -18,25 +76,38 @@ class Inputs:
     """Examples for a network, cut in chunks.
 
     Args:
-        value: A tensor or array ``[n, ...]``; a tuple or list of them, passed by position; or a dict, passed by name.
-        like: Chunks go to its device; those of floating point get its dtype.
+        value: A tensor or array ``[n, ...]``; a tuple or list of them, passed by position, where a mapping is passed as
+            one dict; or a mapping, such as a tokenizer's output, passed by name.
+        device: Where chunks go.
+        dtype: What tensors of floating point get; their own if left out.
         what: Name of the argument, for messages.
+        whole: Whether a mapping is passed as one dict, by position.
 
     Raises:
         DataError: No tensor, no example, different numbers of examples, or NaN and infinite values.
 
     Example:
-        >>> inputs = Inputs(torch.zeros(5, 3), torch.zeros(()))
-        >>> len(inputs), inputs.chunk(2, 4)[0][0].shape
+        >>> inputs = Inputs(torch.zeros(5, 3), torch.device("cpu"))
+        >>> len(inputs), inputs.chunk(2, 4).listed[0].shape
         (5, torch.Size([2, 3]))
     """
 
-    def __init__(self, value: Any, like: Tensor, what: str = "inputs") -> None:
-        self.device, self._dtype = like.device, like.dtype
-        named = value if isinstance(value, dict) else {}
+    def __init__(
+        self,
+        value: Any,
+        device: torch.device,
+        dtype: torch.dtype | None = None,
+        what: str = "inputs",
+        *,
+        whole: bool = False,
+    ) -> None:
+        self.device, self._dtype = device, dtype
+        named = value if isinstance(value, Mapping) and not whole else {}
         listed = () if named else value if isinstance(value, tuple | list) else (value,)
-        self._args = [_tensor(v, f"{what}[{i}]" if len(listed) > 1 else what) for i, v in enumerate(listed)]
-        self._kwargs = {key: _tensor(v, f"{what}[{key!r}]") for key, v in named.items()}
+        self._all = Arguments(
+            tuple(_read(v, f"{what}[{i}]" if len(listed) > 1 else what) for i, v in enumerate(listed)),
+            {key: _tensor(v, f"{what}[{key!r}]") for key, v in named.items()},
+        )
         sizes = {len(v) for v in self.tensors}
         if len(sizes) != 1:
             raise DataError(
@@ -49,12 +120,12 @@ class Inputs:
     @property
     def tensors(self) -> list[Tensor]:
         """All tensors."""
-        return [*self._args, *self._kwargs.values()]
+        return list(each_tensor(self._all))
 
     def __len__(self) -> int:
         return len(self.tensors[0])
 
-    def chunk(self, start: int, stop: int) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+    def chunk(self, start: int, stop: int) -> Arguments:
         """Give some examples as arguments of the network.
 
         Args:
@@ -64,10 +135,11 @@ class Inputs:
         Returns:
             Positional and named arguments, on the device.
         """
-        return (
-            tuple(self._moved(v[start:stop]) for v in self._args),
-            {key: self._moved(v[start:stop]) for key, v in self._kwargs.items()},
-        )
+        return self._all.mapped(lambda v: self._moved(v[start:stop]))
+
+    def chosen(self, rows: Sequence[int]) -> Arguments:
+        """Give a few examples as arguments of the network, copied."""
+        return self._all.mapped(lambda v: self._moved(v[list(rows)]))
 
     def as_fed(self) -> Tensor | None:
         """Give all examples where they are one tensor, and chunks are views of it; else ``None``."""
@@ -79,12 +151,20 @@ class Inputs:
         return value.to(self.device, self._dtype if value.is_floating_point() else None)
 
 
+def _read(value: Any, what: str) -> Any:
+    if not isinstance(value, Mapping):
+        return _tensor(value, what)
+    return {key: _tensor(v, f"{what}[{key!r}]") for key, v in value.items()}
+
+
 def _tensor(value: Any, what: str) -> Tensor:
     if not isinstance(value, Tensor | np.ndarray):
         raise DataError(
             f"{what} is a {type(value).__name__}, but must be a tensor or an array", "Convert it with torch.as_tensor."
         )
     tensor = torch.as_tensor(value).detach()
+    if tensor.is_inference():  # made in inference mode: autograd cannot use it
+        tensor = tensor.clone()
     if tensor.ndim == 0:
         raise DataError(f"{what} is a single number", "Give one row for each example, [n, ...].")
     if tensor.is_floating_point() and not all_finite(tensor):

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from typing import NamedTuple, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from selfdistill.ntk._conv import AT_ONCE
-from selfdistill.ntk._directions import Directions
-from selfdistill.ntk._inputs import Inputs
+from selfdistill.ntk._directions import Directions, Mixed
+from selfdistill.ntk._inputs import Arguments, Inputs, each_tensor
 from selfdistill.ntk._layers import layer_rows
+from selfdistill.ntk._mismatch import Mismatch, is_wrong, refuse_coupled
+from selfdistill.ntk._network import refuse_infinite
 from selfdistill.ntk._peak import PeakBytes
-from selfdistill.ntk._per_sample import PerSample
-from selfdistill.ntk._recorder import full_precision
 from selfdistill.ntk._structure import Structure
 
 __all__ = ["Item", "Jacobian", "Kept", "Piece"]
@@ -77,11 +77,10 @@ class Jacobian:
         directions: Which outputs are looked at.
     """
 
-    def __init__(self, structure: Structure, directions: Directions) -> None:
+    def __init__(self, structure: Structure, directions: Directions | Mixed) -> None:
         self.structure, self.directions = structure, directions
-        self.model: nn.Module = structure.model
-        self._per_sample = PerSample(self.model)
         self.examples = 0  # that went through the network, over the life of this object
+        self._checked: set[tuple[Item | Kept, tuple[torch.Size, ...]]] = set()
 
     def empty(self, item: Item | Kept, m: int, like: Tensor) -> Piece:
         """Make room for an item's gradients of m examples."""
@@ -136,29 +135,78 @@ class Jacobian:
             items: What is wanted.
             pieces: Written to, one for each item; their length says how many examples.
 
+        Raises:
+            Mismatch: The gradients are not those of the examples alone.
+            DataError: Outputs that are not finite, or depend on the examples beside.
+
         Cost: one forward pass and R backward passes of the activations, down to the first layer that is wanted;
-        ``2 m R p S`` FLOPs for the gradients of p parameters at S positions.
-        """
+        ``2 m R p S`` FLOPs for the gradients of p parameters at S positions. When an item is wanted for the first time
+        for chunks of this size, three of the examples are differentiated alone, in one direction, and compared.
+        """  # noqa: DOC502 (raised by what is called)
         m = len(pieces[0].right)
-        args, kwargs = inputs.chunk(start, start + m)
-        other = self.structure.other_set
+        args = inputs.chunk(start, start + m)
         pairs = list(zip(items, pieces, strict=True))
+        rows = self.differentiate(args, pairs)
+        self.examples += m
+        self._check(args, pairs, rows)
+
+    def differentiate(
+        self, args: Arguments, pairs: Sequence[tuple[Item | Kept, Piece]], *, alone: bool = False
+    ) -> Tensor | None:
+        """Differentiate the network without a check.
+
+        Args:
+            args: Examples.
+            pairs: What is wanted, and what is written to.
+            alone: Whether parameters without a rule are differentiated for one example after the other.
+
+        Returns:
+            The outputs, where rules were used.
+        """
+        other, rows = self.structure.other_set, None
         known = [(item, piece) for item, piece in pairs if item.name not in other]
         rest = [(item, piece) for item, piece in pairs if item.name in other and isinstance(item, Item)]
-        with full_precision(self.model):
+        with self.structure.network.quiet():
             if known:
-                self._known(args, kwargs, known)
+                rows = self._known(args, known)
             if rest:
                 names = list(dict.fromkeys(item.name for item, _ in rest))
-                found = self._per_sample(args, kwargs, self.directions.of, names)
+                found = self.structure.per_sample(args, self.directions, names, alone=alone)
                 for item, piece in rest:
                     grads = found[item.name]
                     grads = grads if grads.ndim > 2 else grads[:, :, None]
                     piece.right.copy_(grads[:, :, item.first : item.last].flatten(2))
-        self.examples += m
+        return rows
+
+    def _check(self, args: Arguments, pairs: Sequence[tuple[Item | Kept, Piece]], rows: Tensor | None) -> None:
+        """Compare three examples with themselves alone, each item once for each size of chunk."""
+        assert isinstance(self.directions, Directions)
+        sizes, structure = tuple(v.shape for v in each_tensor(args)), self.structure
+        certain = structure.other_set if structure.per_sample.one_by_one else set()
+        todo = [(i, p) for i, p in pairs if i.name not in certain and (i, sizes) not in self._checked]
+        if not todo:
+            return
+        m, reference = len(todo[0][1].right), Jacobian(structure, Mixed(self.directions))
+        wrong: set[str] = set()
+        for i in sorted({0, m // 2, m - 1}):
+            expected = [(item, reference.empty(item, 1, piece.right)) for item, piece in todo]
+            alone = reference.differentiate(args.rows(i, i + 1), expected, alone=True)
+            if rows is not None and alone is not None:
+                refuse_coupled(rows[i : i + 1], alone, rows)
+            found = {
+                item: _difference(piece.rows(i, i + 1), right, self.directions)
+                for (item, piece), (_, right) in zip(todo, expected, strict=True)
+            }
+            scale = max(norm for _, norm in found.values())
+            wrong |= {
+                item.name for item, (error, norm) in found.items() if is_wrong(error, norm, scale, structure.dtype)
+            }
+        if wrong:
+            raise Mismatch(wrong - structure.other_set)
+        self._checked |= {(item, sizes) for item, _ in todo}
 
     def overhead(self, inputs: Inputs) -> tuple[float, float]:
-        """Measure on two examples what differentiating takes beside the gradients.
+        """Measure on three examples what differentiating takes beside the gradients.
 
         Args:
             inputs: All examples.
@@ -170,25 +218,24 @@ class Jacobian:
         named = [(name, p) for name, p in self.structure.parameters.items() if name not in biases]
         if self.directions.count == 1 and all(name in self.structure.factored for name, _ in named):
             # no gradient is made: the check has counted
-            return max(self.structure.probe_bytes / 2, 1.0), 0.0
+            return max(self.structure.probe_bytes, 1.0), 0.0
         items = [Item(name, 0, len(p) if p.ndim else 1) for name, p in named]
-        like: Tensor = next(iter(self.structure.parameters.values())).detach()
-        m = min(2, len(inputs))
-        pieces = [self.empty(item, m, like) for item in items]
+        m = min(3, len(inputs))
+        args = inputs.chunk(0, m)
+        pairs = [(item, self.empty(item, m, self.structure.like)) for item in items]
         with PeakBytes() as counter:
-            self.fill(inputs, 0, items, pieces)
-        self.examples -= m
+            rows = self.differentiate(args, pairs)
+        self._check(args, pairs, rows)
         patches = max((layer.bytes_patches for layer in self.structure.layers), default=0)
-        few = patches if like.device.type == "cpu" else 0
+        few = patches if self.structure.like.device.type == "cpu" else 0
         return max(counter.peak / m - few, 1.0), float(few * AT_ONCE)
 
-    def _known(
-        self, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], pairs: Sequence[tuple[Item | Kept, Piece]]
-    ) -> None:
+    def _known(self, args: Arguments, pairs: Sequence[tuple[Item | Kept, Piece]]) -> Tensor:
         structure = self.structure
         wanted = {use.module for item, _ in pairs for use in structure.uses[item.name]}
-        logits, calls = structure.recorder(wanted).run(args, kwargs)
-        structure.check_calls(calls, wanted)
+        logits, calls = structure.recorder(wanted).run(args)
+        refuse_infinite(logits)
+        structure.check_calls(calls, wanted, len(logits))
         edges = [(get_gradient_edge(call.out), call.out.shape) for call in calls]
         targets: dict[int, Tensor] = {}  # where gradients at a call's outputs are wanted as they are
         dense: list[tuple[Item, Tensor]] = []
@@ -207,9 +254,13 @@ class Jacobian:
         used = {use.module for item, _ in dense for use in structure.uses[item.name]}
         uses = [(call.module, call.x if call.module in used else None) for call in calls]
         del calls  # outputs, and inputs that nothing needs any more
-        grads = _pull(logits, edges, self.directions, targets)
+        watched = structure.by_value and len(logits) > 1
+        grads, strange = _pull(logits, edges, self.directions, targets, watched=watched)
+        if strange:
+            raise Mismatch(structure.held_by({uses[i][0] for i in strange}))
         for item, out in dense:
             self._dense(item, out, uses, grads)
+        return logits.detach()
 
     def _dense(self, item: Item, out: Tensor, uses: list[tuple[str, Tensor | None]], grads: list[Tensor]) -> None:
         rows, first = slice(item.first, item.last), True
@@ -226,14 +277,25 @@ class Jacobian:
 
 
 def _pull(
-    logits: Tensor, edges: list[tuple[GradientEdge, torch.Size]], directions: Directions, targets: dict[int, Tensor]
-) -> list[Tensor]:
-    """Differentiate each direction at the output of each call: ``[m, R, ...]``, in place where a target is given."""
+    logits: Tensor,
+    edges: list[tuple[GradientEdge, torch.Size]],
+    directions: Directions | Mixed,
+    targets: dict[int, Tensor],
+    *,
+    watched: bool,
+) -> tuple[list[Tensor], list[int]]:
+    """Differentiate each direction at the output of each call: ``[m, R, ...]``, in place where a target is given.
+
+    With ``watched``, it is also found at which calls some row is not that of its example.
+
+    Returns:
+        The gradients, and the numbers of those calls.
+    """
     vectors, count = directions.of(logits), directions.count
+    nodes = [edge for edge, _ in edges]
     found = [targets.get(i) for i in range(len(edges))]
     for r in range(count):
-        more = r + 1 < count
-        nodes = [edge for edge, _ in edges]
+        more = r + 1 < count or watched
         grads = torch.autograd.grad(logits, nodes, vectors[:, r], retain_graph=more, allow_unused=True)
         for i, (grad, (_, shape)) in enumerate(zip(grads, edges, strict=True)):
             stacked = found[i]
@@ -243,4 +305,48 @@ def _pull(
             if stacked is None:
                 stacked = found[i] = logits.new_zeros((shape[0], count, *shape[1:]))
             stacked[:, r] = 0.0 if grad is None else grad
-    return [g for g in found if g is not None]
+    stacks = [g for g in found if g is not None]
+    return stacks, _misplaced(logits, nodes, vectors, stacks) if watched else []
+
+
+def _misplaced(logits: Tensor, nodes: list[GradientEdge], vectors: Tensor, stacks: list[Tensor]) -> list[int]:
+    """Find calls whose rows are in another order than the examples, or mixed.
+
+    Each example's outputs are multiplied by a number of its own; gradients in its row must be multiplied by the same.
+    One backward pass.
+
+    Returns:
+        Their numbers.
+    """
+    generator = torch.Generator().manual_seed(2)
+    m, count = vectors.shape[:2]
+    each = torch.linspace(1.0, 2.0, m, dtype=torch.float64).to(logits)
+    mix = torch.randn(count, generator=generator, dtype=torch.float64).to(logits)
+    seed = each[:, None] * torch.einsum("r,mrc->mc", mix, vectors)
+    grads = torch.autograd.grad(logits, nodes, seed, allow_unused=True)
+    strange = []
+    for i, (grad, stack) in enumerate(zip(grads, stacks, strict=True)):
+        rows = torch.einsum("r,mrp->mp", mix, stack.flatten(2) if stack.ndim > 2 else stack[:, :, None])
+        error = (0.0 if grad is None else grad.reshape(m, -1)) - each[:, None] * rows
+        errors, norms = (torch.linalg.vector_norm(v, dim=1).tolist() for v in (error, rows))
+        scale = max(norms)
+        if any(is_wrong(e, norm, scale, logits.dtype) for e, norm in zip(errors, norms, strict=True)):
+            strange.append(i)
+    return strange
+
+
+def _difference(found: Piece, right: Piece, directions: Directions) -> tuple[float, float]:
+    """Give the norm of an error in one example's gradient, directions mixed, and the norm of the right one."""
+    weights = Mixed(directions).weights.to(found.right)
+    mixed = torch.tensordot(weights, found.right[0], dims=1)
+    norm = _norm(right.right)
+    error = _norm(mixed - right.right[0, 0])
+    if found.left is None or right.left is None:
+        return error, norm
+    left = _norm(right.left)
+    apart = 0.0 if found.fed else _norm(found.left[0] - right.left[0])  # views of the examples are in order
+    return error * left + norm * apart, norm * left
+
+
+def _norm(value: Tensor) -> float:
+    return float(torch.linalg.vector_norm(value))

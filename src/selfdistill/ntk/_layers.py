@@ -32,7 +32,7 @@ def is_known(module: nn.Module) -> bool:
 
 
 def fits(module: nn.Module, x: Tensor, out: Tensor, m: int) -> bool:
-    """Say whether what went into a layer and came out has the shape that the layer's class is made for.
+    """Say whether what went into a layer and came out has the shape and the precision that its class is made for.
 
     Args:
         module: The layer; a subclass with a ``forward`` of its own may have been given anything.
@@ -51,6 +51,8 @@ def fits(module: nn.Module, x: Tensor, out: Tensor, m: int) -> bool:
     """
     if not x.ndim or not out.ndim or not len(x) == len(out) == m:
         return False
+    if any(v.is_floating_point() and v.dtype != out.dtype for v in (x, *own_parameters(module).values())):
+        return False
     if isinstance(module, nn.Linear):
         return (*x.shape[:-1], module.out_features) == (*out.shape,) and x.shape[-1] == module.in_features
     if isinstance(module, nn.Conv1d | nn.Conv2d):
@@ -58,7 +60,10 @@ def fits(module: nn.Module, x: Tensor, out: Tensor, m: int) -> bool:
         return same and (x.shape[1], out.shape[1]) == (module.in_channels, module.out_channels)
     if isinstance(module, nn.Embedding):
         return not x.is_floating_point() and (*x.shape, module.embedding_dim) == (*out.shape,)
-    return x.shape == out.shape
+    if isinstance(module, nn.LayerNorm):
+        return x.shape == out.shape and x.shape[1:][-len(module.normalized_shape) :] == module.normalized_shape
+    channels = module.num_channels if isinstance(module, nn.GroupNorm) else module.num_features
+    return x.shape == out.shape and x.ndim > 1 and x.shape[1] == channels
 
 
 def layer_rows(module: nn.Module, name: str, x: Tensor, g: Tensor, rows: Rows, out: Tensor) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import numpy as np
 import torch
@@ -16,11 +17,11 @@ from selfdistill._core.errors import DataError, SettingError
 from selfdistill.ntk._directions import Directions, Output
 from selfdistill.ntk._forecast import Cost, Plan, parse_bytes
 from selfdistill.ntk._gram import diagonal, explicit, gathered, share_of
-from selfdistill.ntk._inputs import Inputs
 from selfdistill.ntk._jacobian import Jacobian
 from selfdistill.ntk._krylov import block_krylov
-from selfdistill.ntk._pham2013sketch import sketch
+from selfdistill.ntk._mismatch import Mismatch
 from selfdistill.ntk._plan import Planner
+from selfdistill.ntk._prepared import bare, read_inputs, single_precision
 from selfdistill.ntk._products import Products
 from selfdistill.ntk._progress import showing
 from selfdistill.ntk._spectrum import Spectrum, checked_rows
@@ -28,9 +29,10 @@ from selfdistill.ntk._structure import Structure
 
 __all__ = ["NTK"]
 
+_T = TypeVar("_T")
 _DENSE = 2048  # up to this many rows, all eigenpairs in 64 bit take seconds
 _BLOCK = 20
-_SKETCH = 4096
+_ROUNDING = 8  # times the machine epsilon and the trace; measured: at most 2.2 (decision 14)
 
 
 @final
@@ -55,13 +57,14 @@ class NTK:
 
     Layers with a rule (Linear, Conv1d and 2d, LayerNorm, GroupNorm, BatchNorm in evaluation mode, Embedding) are
     differentiated per sample from their inputs and the gradients at their outputs; for a Linear layer on vectors the
-    gradient is never formed. All else, attention's own weights for instance, goes through `torch.func` per sample. The
-    rules are compared with autograd on two examples first; a parameter where they differ goes the slow way.
+    gradient is never formed. All else, attention's own weights for instance, goes through `torch.func` per sample. Both
+    are compared with autograd on three examples, each alone; where they differ, the next slower way is taken.
 
     Args:
-        model: Any module that maps ``[n, ...]`` to logits ``[n, C]``, one example at a time.
-        inputs: Examples of the rows: a tensor or array ``[n, ...]``, a tuple of them passed by position, or a dict
-            passed by name.
+        model: Any module that maps ``[n, ...]`` to logits ``[n, C]``, one example at a time; further axes are
+            flattened. One with weights of 16 bit is copied to 32.
+        inputs: Examples of the rows: a tensor or array ``[n, ...]``, a tuple of them passed by position, or a mapping
+            passed by name, or as one dict where its names are no arguments.
         other: Examples of the columns; the same as the rows if left out.
         output: Which kernel.
         memory: Most bytes to use beside network and inputs: a number, or text such as ``"2GiB"``.
@@ -72,7 +75,8 @@ class NTK:
     Raises:
         SettingError: No parameters, layers in training mode that couple or randomise examples, an unknown output, or
             less memory than the least that works, which is told.
-        DataError: Weights, inputs or outputs that are not finite, a single example, outputs that are not ``[n, C]``.
+        DataError: Weights, inputs or outputs that are not finite, a single example, outputs that are not ``[n, C]``, a
+            network that fails, draws random numbers that matter, or lets examples change each other's outputs.
 
     Cost: see `plan`. Precision: that of the network; eigenpairs in float64.
 
@@ -87,6 +91,7 @@ class NTK:
         ((5, 5), torch.Size([5, 5]), torch.Size([5, 1]))
     """
 
+    @torch.inference_mode(False)  # there, nothing can be differentiated
     def __init__(
         self,
         model: nn.Module,
@@ -99,10 +104,10 @@ class NTK:
         rules: bool = True,
         progress: bool | None = None,
     ) -> None:
-        like = next(model.parameters(), torch.zeros(()))
-        self.inputs = Inputs(inputs, like)
+        model = single_precision(bare(model))
+        self.inputs = read_inputs(model, inputs)
         self.symmetric = other is None or other is inputs
-        self.other = self.inputs if self.symmetric else Inputs(other, like, "other")
+        self.other = self.inputs if self.symmetric else read_inputs(model, other, "other")
         if self.symmetric and len(self.inputs) < 2:
             raise DataError("the kernel of 1 example is a single number", "Give at least 2 examples.")
         self.memory, self.progress = parse_bytes(memory), progress
@@ -111,6 +116,7 @@ class NTK:
             raise DataError("inputs and other hold 1 example each", "Give at least 2 in one of them.")
         self.structure = Structure(model, probe, parameters, rules=rules)
         self.directions = Directions(output, self.structure.classes)
+        self.directions.refuse_more_axes(self.structure.output_shape)
         self.jacobian = Jacobian(self.structure, self.directions)
         self._kept: Products | None = None
 
@@ -158,10 +164,36 @@ class NTK:
             overhead=self._overhead,
         )
 
+    def _surely(self, work: Callable[[], _T], *, alike: bool = False) -> _T:
+        """Do some work, anew the slow way where gradients are not those of examples alone; ``alike`` on all processes.
+
+        Returns:
+            What the work returns.
+
+        Raises:
+            DataError: They are not, but one process cannot change its way alone.
+        """
+        while True:
+            try:
+                with torch.inference_mode(False):  # there, nothing can be differentiated
+                    return work()
+            except Mismatch as found:
+                if dist.world() > 1 and not alike:  # the others may have found nothing
+                    raise DataError(
+                        "the network treats examples of a chunk in another way than each alone",
+                        "Pass rules=False, or run it in one process.",
+                    ) from None
+                if found.names:
+                    self.structure.demote(found.names)
+                else:
+                    self.structure.per_sample.slower()
+                vars(self).pop("_overhead", None)
+                self._kept = None
+
     @cached_property
     def _overhead(self) -> tuple[float, float]:
         with torch.no_grad():
-            return self.jacobian.overhead(self.inputs)
+            return self._surely(lambda: self.jacobian.overhead(self.inputs), alike=True)
 
     def _share(self) -> tuple[int, int]:
         return share_of(len(self.inputs), dist.rank(), dist.world())
@@ -179,6 +211,9 @@ class NTK:
         Raises:
             SettingError: It does not fit the memory; the least that works is told.
         """  # noqa: DOC502 (raised by what is called)
+        return self._surely(self._matrix)
+
+    def _matrix(self) -> Tensor:
         groups, chunk, cost = self._planner().explicit()
         first, last = self._share()
         examples = len(groups) * (last - first + (0 if self.symmetric else len(self.other)))
@@ -202,10 +237,13 @@ class NTK:
         Raises:
             DataError: Another number of rows.
             SettingError: Not even one vector fits the memory.
-        """
+        """  # noqa: DOC502 (raised by what is called)
         vectors = checked_rows(block, self.shape[1], "the block").to(self.device, self.dtype)
         if vectors.ndim != 2:
             raise DataError(f"the block has shape {tuple(vectors.shape)}", "Give [columns, b], or use matvec.")
+        return self._surely(lambda: self._product(vectors))
+
+    def _product(self, vectors: Tensor) -> Tensor:
         b = vectors.shape[1]
         try:
             groups, chunk, keep, cost = self._planner().product(b)
@@ -271,7 +309,6 @@ class NTK:
         *,
         labels: Tensor | np.ndarray | None = None,
         tolerance: float = 1e-3,
-        preview: bool = False,
         seed: int = 0,
     ) -> Spectrum:
         """Find the k leading eigenpairs.
@@ -282,12 +319,12 @@ class NTK:
         Args:
             k: How many pairs; all if left out.
             labels: ``[rows]`` or ``[rows, c]``, such as centred one-hot labels: resolved first.
-            tolerance: Relative error of each eigenvalue.
-            preview: From a sketch of the gradients, about 5 % off for the leading pairs: a quick look, no result.
-            seed: Of random vectors and sketch.
+            tolerance: Relative error of each eigenvalue; 0.1 is a quick look.
+            seed: Of random vectors.
 
         Returns:
-            The pairs, each with its residual; those of a preview have none (NaN).
+            The pairs, each with its residual: a bound on its error as a pair of the kernel that was computed.
+            `Spectrum.rounding` says how far that may be from the exact one.
 
         Raises:
             SettingError: ``k`` outside 1 to n, a kernel between two sets, or too little memory.
@@ -300,10 +337,8 @@ class NTK:
         if not 1 <= k <= n:
             raise SettingError(f"k is {k}, but a kernel of {n} rows has 1 to {n} eigenpairs", "Ask for fewer.")
         given = None if labels is None else checked_rows(labels, n, "labels").double().reshape(n, -1)
-        if preview:
-            return self._preview(k, seed)
         if (n <= _DENSE or k == n) and self._fits():  # all pairs by Krylov: slower
-            return Spectrum.of(gathered(self.matrix(), len(self.inputs), self._each), k)
+            return self._rounded(Spectrum.of(gathered(self.matrix(), len(self.inputs), self._each), k))
         width = min(n, max(_BLOCK, 10 + (given.shape[1] if given is not None else 0)))
         start = torch.randn(n, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         if given is not None:
@@ -312,15 +347,11 @@ class NTK:
         if self._fits() and self._matrix_is_cheaper(k, width):
             mine = self.matrix()
             product = lambda q: gathered(mine @ q.to(mine), len(self.inputs), self._each)
-        return block_krylov(product, start, k, trace=float(self.diagonal().sum()), tolerance=tolerance)
+        trace = float(self.diagonal().sum())
+        return self._rounded(block_krylov(product, start, k, trace=trace, tolerance=tolerance))
 
-    def _preview(self, k: int, seed: int) -> Spectrum:
-        groups, chunk, *_ = self._planner().product(1)
-        with showing("preview from a sketch", len(groups) * len(self.inputs), self.progress) as tell:
-            rows = sketch(self.jacobian, self.inputs, groups, chunk, _SKETCH, seed, tell).cpu().double()
-        left, values, _ = torch.linalg.svd(rows, full_matrices=False)
-        unknown = torch.full((k,), torch.nan, dtype=torch.float64)
-        return Spectrum(values[:k] ** 2, left[:, :k], unknown, float((rows**2).sum()))
+    def _rounded(self, found: Spectrum) -> Spectrum:
+        return replace(found, rounding=_ROUNDING * self.structure.network.epsilon * found.trace)
 
     def _fits(self) -> bool:
         try:
@@ -352,6 +383,9 @@ class NTK:
         """
         if not self.symmetric:
             raise SettingError("a kernel between two sets of inputs has no diagonal", "Leave `other` out.")
+        return self._surely(self._diagonal)
+
+    def _diagonal(self) -> Tensor:
         groups, chunk, *_ = self._planner().product(1)
         first, last = self._share()
         with showing("diagonal", len(groups) * (last - first), self.progress) as tell:

@@ -13,6 +13,13 @@ from torch.utils.flop_counter import flop_registry
 
 __all__ = ["PeakBytes"]
 
+_PLACING = {
+    *("index", "index_select", "index_put", "index_put_", "_index_put_impl_", "index_add", "index_add_", "index_copy"),
+    *("index_copy_", "gather", "scatter", "scatter_", "scatter_add", "scatter_add_", "take", "sort", "topk", "nonzero"),
+    *("masked_select", "masked_scatter", "_local_scalar_dense", "_pack_padded_sequence", "bucketize", "searchsorted"),
+}
+_APART = {"select": 1, "unbind": 1, "slice": 1, "split": 2, "split_with_sizes": 2}  # where their argument `dim` stands
+
 
 class PeakBytes(TorchDispatchMode):
     """Inside it, counts what is allocated for tensors; what an operation needs only while it runs is not seen.
@@ -20,6 +27,16 @@ class PeakBytes(TorchDispatchMode):
     Args:
         flops: Whether FLOPs are added up too, by torch's formulas; its ``FlopCounterMode`` also finds out
             whose they are, which takes longer.
+        examples: Their number, for ``apart``.
+
+    Attributes:
+        alive: Bytes held.
+        peak: Most bytes held at once.
+        flops: FLOPs so far.
+        epsilon: Largest machine epsilon of the results.
+        placed: Whether an operation was seen that can place rows by the values of numbers.
+        apart: Whether something was taken apart that has as many rows as there are ``examples``, which Python may then
+            put together in any order.
 
     Example:
         >>> with PeakBytes() as counter:
@@ -30,11 +47,15 @@ class PeakBytes(TorchDispatchMode):
         (4000, 2000)
     """
 
-    def __init__(self, *, flops: bool = False) -> None:
+    def __init__(self, *, flops: bool = False, examples: int = 0) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's
         self.alive = 0
         self.peak = 0
         self.flops = 0
+        self.placed = self.apart = False
+        self.epsilon = 0.0
+        self._dtypes: set[torch.dtype] = set()
+        self._examples = examples
         self._formulas = flop_registry if flops else {}
         self._seen: set[int] = set()
 
@@ -43,11 +64,19 @@ class PeakBytes(TorchDispatchMode):
     ) -> Any:
         """Run an operation and count its results."""
         out = func(*args, **(kwargs or {}))
-        formula = self._formulas.get(getattr(func, "overloadpacket", None))
+        packet = getattr(func, "overloadpacket", None)
+        formula = self._formulas.get(packet)
+        name = getattr(packet, "__name__", "")
+        self.placed |= name in _PLACING
+        self.apart |= name in _APART and args[0].shape[:1] == (self._examples,) and _first_axis(args, _APART[name])
         if formula is not None:
             self.flops += formula(*args, **(kwargs or {}), out_val=out)
         there: set[int] | None = None
         for value in _tensors(out):
+            if value.dtype not in self._dtypes:
+                self._dtypes.add(value.dtype)
+                inexact = value.is_floating_point() or value.is_complex()
+                self.epsilon = max(self.epsilon, torch.finfo(value.dtype).eps if inexact else 0.0)
             storage = value.untyped_storage()
             key, size = storage._cdata, storage.nbytes()
             if key in self._seen:
@@ -64,6 +93,10 @@ class PeakBytes(TorchDispatchMode):
     def _gone(self, key: int, size: int) -> None:
         self._seen.discard(key)
         self.alive -= size
+
+
+def _first_axis(args: tuple[Any, ...], where: int) -> bool:
+    return (args[where] if len(args) > where else 0) in {0, -args[0].ndim}
 
 
 def _tensors(value: Any) -> Generator[Tensor]:

@@ -3,93 +3,114 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call, vjp, vmap
+from torch import Tensor
+from torch.func import vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from selfdistill.ntk._directions import Directions, Mixed
+from selfdistill.ntk._inputs import Arguments, count_of
+from selfdistill.ntk._network import Network, explained
 
 __all__ = ["PerSample"]
 
+_WAYS = ("both at once", "each direction", "each example")
+
 
 class PerSample:
-    """Gradients of the directions with respect to chosen parameters, by ``vmap`` where it can, else one by one.
+    """Gradients of the directions with respect to chosen parameters.
+
+    There are three ways, from fast to sure: ``vmap`` over examples and directions, ``vmap`` over examples for one
+    direction after the other, and one example after the other. Batching rules of ``vmap`` are wrong for some operations
+    (``cdist`` and ``PReLU`` in two levels of it, ``linalg.solve`` where gradients are off), so what calls this
+    compares, and takes the next way by `slower`.
 
     A shared parameter has one name, and its gradient is the sum over its uses.
 
     Args:
-        model: The network.
+        network: The network.
+
+    Attributes:
+        way: Which of the three: 0, 1 or 2.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
-        self.looped = False
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.way = 0
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether each example is differentiated alone."""
+        return self.way == len(_WAYS) - 1
+
+    def slower(self) -> None:
+        """Take the next way, which is slower and surer."""
+        self.way = min(self.way + 1, len(_WAYS) - 1)
 
     def __call__(
-        self,
-        args: tuple[Tensor, ...],
-        kwargs: dict[str, Tensor],
-        directions: Callable[[Tensor], Tensor],
-        names: list[str],
+        self, args: Arguments, directions: Directions | Mixed, names: list[str], *, alone: bool = False
     ) -> dict[str, Tensor]:
         """Compute the gradients of a chunk.
 
         Args:
-            args: Positional arguments of the network, ``[m, ...]`` each.
-            kwargs: Named arguments.
-            directions: Logits ``[m, C]`` to directions ``[m, R, C]``.
+            args: Positional and named arguments of the network.
+            directions: Which outputs are looked at.
             names: Which parameters.
+            alone: Whether to take each example alone this once.
 
         Returns:
             ``[m, R, *shape]`` for each name. Cost: a forward and R backward passes through the whole network.
-        """
-        values = {n: p.detach() for n, p in self.model.named_parameters()}
-        chosen = {n: values.pop(n) for n in names}
 
-        def one(chosen: dict[str, Tensor], a: tuple[Tensor, ...], k: dict[str, Tensor]) -> dict[str, Tensor]:
-            def logits(parameters: dict[str, Tensor]) -> Tensor:
-                alone = tuple(v[None] for v in a), {key: v[None] for key, v in k.items()}
-                return self._call({**values, **parameters}, *alone)[0]
-
-            out, pull = vjp(logits, chosen)[:2]
-            found: dict[str, Tensor] = vmap(lambda v: pull(v)[0])(directions(out[None])[0])
-            return found
-
-        if not self.looped:
+        Raises:
+            DataError: The network fails on a single example.
+        """  # noqa: DOC502 (raised by what is called)
+        while not alone and not self.one_by_one:
             try:
-                with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():  # fused attention has no batching rule
-                    warnings.filterwarnings("ignore", "There is a performance drop")
-                    stacked: dict[str, Tensor] = vmap(one, in_dims=(None, 0, 0))(chosen, args, kwargs)
-                return {n: stacked[n].detach() for n in names}
-            except RuntimeError:
-                self.looped = True  # an operation without a batching rule, or control flow that looks at values
-        return self._loop(args, kwargs, directions, names)
+                found = self._stacked(args, directions, names)
+                m, shapes = count_of(args), {name: p.shape for name, p in self.network.parameters.items()}
+                if all(v.shape == (m, directions.count, *shapes[name]) for name, v in found.items()):
+                    return found
+                self.slower()
+            except Exception:  # an operation without a batching rule, or control flow that looks at values
+                self.slower()
+        with explained():
+            return self._loop(args, directions, names)
 
-    def _call(self, parameters: dict[str, Tensor], args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> Tensor:
-        out: Tensor = functional_call(self.model, parameters, args, kwargs)
-        return out
+    def _stacked(self, args: Arguments, directions: Directions | Mixed, names: list[str]) -> dict[str, Tensor]:
+        chosen = {name: self.network.value(name) for name in names}
 
-    def _loop(
-        self,
-        args: tuple[Tensor, ...],
-        kwargs: dict[str, Tensor],
-        directions: Callable[[Tensor], Tensor],
-        names: list[str],
-    ) -> dict[str, Tensor]:
-        rows: dict[str, list[Tensor]] = {n: [] for n in names}
-        for i in range(len([*args, *kwargs.values()][0])):
-            values = {n: p.detach() for n, p in self.model.named_parameters()}
-            chosen = {n: values[n].clone().requires_grad_(True) for n in names}
+        def one(chosen: dict[str, Tensor], args: Arguments) -> dict[str, Tensor]:
+            alone = args.mapped(lambda v: v[None])
+            out, pull = vjp(lambda values: self.network.rows(alone, values)[0], chosen)[:2]
+            rows = directions.of(out[None])[0]
+            if self.way == 0:
+                found: dict[str, Tensor] = vmap(lambda v: pull(v)[0])(rows)
+                return found
+            grads = [pull(v, create_graph=False)[0] for v in rows]
+            return {name: torch.stack([g[name] for g in grads]) for name in chosen}
+
+        fused = sdpa_kernel(SDPBackend.MATH)  # fused attention has no batching rule
+        with torch.enable_grad(), fused, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "There is a performance drop")
+            stacked: dict[str, Tensor] = vmap(one, in_dims=(None, 0), randomness="same")(chosen, args)
+        return {name: stacked[name].detach() for name in names}
+
+    def _loop(self, args: Arguments, directions: Directions | Mixed, names: list[str]) -> dict[str, Tensor]:
+        found: dict[str, list[Tensor]] = {name: [] for name in names}
+        for i in range(count_of(args)):
+            chosen = {name: self.network.value(name).requires_grad_(True) for name in names}
+            leaves = list(chosen.values())
             with torch.enable_grad():
-                alone = tuple(v[i : i + 1] for v in args), {k: v[i : i + 1] for k, v in kwargs.items()}
-                out = self._call({**values, **chosen}, *alone)
-                wanted = directions(out.detach())[0]
-                found = [
-                    torch.autograd.grad(out, list(chosen.values()), v[None], retain_graph=True, allow_unused=True)
-                    for v in wanted
-                ]
+                out = self.network.rows(args.rows(i, i + 1), chosen)
+                wanted = directions.of(out.detach())[0]
+                if out.requires_grad:
+                    each = [
+                        torch.autograd.grad(out, leaves, v[None], retain_graph=True, allow_unused=True) for v in wanted
+                    ]
+                else:
+                    each = [tuple(torch.zeros_like(p) for p in leaves)] * len(wanted)
             for column, (name, p) in enumerate(chosen.items()):
-                grads = [row[column] if row[column] is not None else torch.zeros_like(p) for row in found]
-                rows[name].append(torch.stack([v.to_dense() if v.is_sparse else v for v in grads]).detach())
-        return {n: torch.stack(v) for n, v in rows.items()}
+                grads = [torch.zeros_like(p) if row[column] is None else row[column] for row in each]
+                found[name].append(torch.stack([g.to_dense() if g.is_sparse else g for g in grads]).detach())
+        return {name: torch.stack(v) for name, v in found.items()}

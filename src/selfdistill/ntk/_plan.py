@@ -61,7 +61,7 @@ class Planner:
         self.kernel_bytes = float(self.size * share * columns * self.each**2)
         self._order = {layer.module: i for i, layer in enumerate(structure.layers)}
         self._layers = {layer.module: layer for layer in structure.layers}
-        self._cpu = next(iter(structure.parameters.values())).device.type == "cpu"
+        self._cpu = structure.like.device.type == "cpu"
         cheap = int(_CHUNK_BYTES / self._each_example)
         self._largest_chunk = _MOST if not self._cpu else min(max(cheap, _CHUNK), _MOST, max(rows, columns))
         with_weight = {bias for bias in structure.factored.values() if bias}
@@ -330,7 +330,8 @@ class Planner:
         s = self.structure
         plans = []
         for name in reversed(self.names):
-            how = "per-sample" if name in s.other_set else "factors" if name in s.factored else "slabs"
+            slow = "one by one" if s.per_sample.one_by_one else "per-sample"
+            how = slow if name in s.other_set else "factors" if name in s.factored else "slabs"
             kind = type(s.module(s.uses[name][0].module)).__name__ if s.uses[name] else "parameter"
             bias = s.factored.get(name)
             p = s.parameters[name].numel() + (s.parameters[bias].numel() if bias else 0)

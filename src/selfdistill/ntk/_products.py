@@ -92,7 +92,7 @@ class Products:
         key = (id(inputs), start, id(group))
         if key in self._kept:
             return self._kept[key]
-        like = next(iter(self.jacobian.structure.parameters.values())).detach()
+        like = self.jacobian.structure.like
         found = sweep(self.jacobian, inputs, start, stop, group.items, self.chunk, like, self._tell)
         if self.keep:
             self._kept[key] = found

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from selfdistill._core.errors import DataError
+from selfdistill.ntk._inputs import Arguments
+from selfdistill.ntk._network import Network
 
-__all__ = ["Call", "Recorder", "full_precision"]
+__all__ = ["Call", "Recorder"]
 
 
 class Call(NamedTuple):
@@ -33,46 +33,45 @@ class Recorder:
 
     Only activations are differentiated: what comes out of the first layer is made to need a gradient, parameters are
     not. A network that changes activations in place (``ReLU(inplace=True)``, ``x += y``) is noticed by their version
-    counters, and then run on copies.
+    counters, and then run on copies. Calls under ``no_grad`` are not recorded: nothing flows back through them.
 
     Args:
-        model: The network.
+        network: The network.
         modules: Layers to record, by name.
 
     Attributes:
         passes: How often the network was run.
     """
 
-    def __init__(self, model: nn.Module, modules: dict[str, nn.Module]) -> None:
-        self.model, self.modules = model, modules
+    def __init__(self, network: Network, modules: dict[str, nn.Module]) -> None:
+        self.network, self.modules = network, modules
         self._copy = False
         self.passes = 0
 
-    def run(self, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> tuple[Tensor, list[Call]]:
+    def run(self, args: Arguments) -> tuple[Tensor, list[Call]]:
         """Run the network forward.
 
         Args:
-            args: Positional arguments.
-            kwargs: Named arguments.
+            args: Positional and named arguments.
 
         Returns:
-            Logits ``[m, C]`` with their graph, and the calls in the order they happened.
+            Outputs ``[m, C]`` with their graph, and the calls in the order they happened.
         """
-        logits, calls, changed = self._once(args, kwargs)
+        rows, calls, changed = self._once(args)
         if changed and not self._copy:
             self._copy = True
-            logits, calls, _ = self._once(args, kwargs)
-        return logits, calls
+            rows, calls, _ = self._once(args)
+        return rows, calls
 
-    def _once(self, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> tuple[Tensor, list[Call], bool]:
+    def _once(self, args: Arguments) -> tuple[Tensor, list[Call], bool]:
         self.passes += 1
         calls: list[Call] = []
         versions: list[tuple[int, int]] = []
 
         def listen(name: str) -> Callable[..., Any]:
             def hook(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], out: Any) -> Any:
-                x = given[0] if given else next(iter(named.values()))
-                if not isinstance(out, Tensor) or not isinstance(x, Tensor):
+                x = given[0] if given else next(iter(named.values()), None)
+                if not isinstance(out, Tensor) or not isinstance(x, Tensor) or not torch.is_grad_enabled():
                     return None
                 x = x.detach().clone() if self._copy else x.detach()
                 if not out.requires_grad:  # the first: made a sum, not a leaf, whose numbers nothing holds
@@ -89,42 +88,9 @@ class Recorder:
         ]
         try:
             with torch.enable_grad():
-                logits = checked_logits(self.model(*args, **kwargs), args, kwargs)
+                rows = self.network.rows(args)
         finally:
             for handle in handles:
                 handle.remove()
         seen = [(call.x._version, call.out._version) for call in calls]
-        return logits, calls, seen != versions
-
-
-def checked_logits(logits: Any, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> Tensor:
-    """Return what a network gave if it is one row of outputs for each example.
-
-    Raises:
-        DataError: Anything else, or outputs that are not finite.
-    """
-    m = len([*args, *kwargs.values()][0])
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != m:
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise DataError(
-            f"the network returns {found} for {m} examples, but must return [n, classes]",
-            "Wrap it in a module that returns the logits alone, one row for each example.",
-        )
-    if not bool(torch.isfinite(logits).all()):
-        raise DataError("the network's outputs are not finite", "Check its weights and the scale of the inputs.")
-    return logits
-
-
-@contextmanager
-def full_precision(model: nn.Module) -> Generator[None]:
-    """Keep autocast off: kernels are nearly of rank one, and bfloat16 outputs lose all but the first eigenvalue.
-
-    Args:
-        model: Says by its parameters which device is meant.
-
-    Yields:
-        Nothing.
-    """
-    device = next((p.device.type for p in model.parameters()), "cpu")
-    with torch.autocast(device, enabled=False):
-        yield
+        return rows, calls, seen != versions

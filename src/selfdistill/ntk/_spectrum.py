@@ -21,14 +21,17 @@ _NEGATIVE = 1e-4  # relative to the largest eigenvalue; rounding of float32 kern
 class Spectrum:
     r"""Leading eigenpairs of a symmetric positive semidefinite kernel K, ``[n, n]``.
 
-    Every pair comes with :math:`\|K v - \lambda v\|`. For a symmetric matrix, some eigenvalue lies within that
-    distance of :math:`\lambda`: it is a bound on the error, not an estimate of it.
+    Every pair comes with a bound on :math:`\|K v - \lambda v\|`. For a symmetric matrix, some eigenvalue lies within
+    that distance of :math:`\lambda`: it is a bound on the error, not an estimate of it. It is of the matrix or operator
+    given. Where that was itself computed, with rounding, the exact kernel's eigenvalue lies within
+    ``residuals + rounding`` as far as the estimate ``rounding`` holds (Weyl's inequality).
 
     Attributes:
         values: Eigenvalues, float64 ``[k]``, largest first.
         vectors: Orthonormal eigenvectors as columns, float64 ``[n, k]``.
-        residuals: :math:`\|K v - \lambda v\|_2` of each pair, float64 ``[k]``.
+        residuals: Bound on :math:`\|K v - \lambda v\|_2` of each pair, float64 ``[k]``.
         trace: Sum of all n eigenvalues, that of K's diagonal.
+        rounding: Estimate of the spectral norm of what rounding changed in K; 0 where K is taken as exact.
 
     Example:
         >>> found = Spectrum.of(torch.tensor([[2.0, 1.0], [1.0, 2.0]]))
@@ -42,6 +45,7 @@ class Spectrum:
     vectors: Tensor
     residuals: Tensor
     trace: float
+    rounding: float = 0.0
 
     @property
     def size(self) -> int:
@@ -80,6 +84,7 @@ class Spectrum:
             )
         values, vectors = values.flip(0)[:k], vectors.flip(1)[:, :k].contiguous()
         residuals = torch.linalg.vector_norm(gram @ vectors - vectors * values, dim=0)
+        residuals += n * torch.finfo(torch.float64).eps * torch.linalg.matrix_norm(gram)  # rounding of the line above
         return cls(values, vectors, residuals, float(gram.trace()))
 
     def coefficients(self, z: Tensor) -> Tensor:
@@ -119,7 +124,7 @@ class Spectrum:
         """
         if not 1 <= k <= len(self.values):
             raise SettingError(f"k is {k}, but this spectrum has {len(self.values)} pairs", "Ask for fewer.")
-        return Spectrum(self.values[:k], self.vectors[:, :k], self.residuals[:k], self.trace)
+        return Spectrum(self.values[:k], self.vectors[:, :k], self.residuals[:k], self.trace, self.rounding)
 
 
 def checked_gram(kernel: Tensor | np.ndarray) -> Tensor:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, final
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
-from torch.func import functional_call
+from torch.nn.parameter import is_lazy
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.ntk._inputs import Inputs, all_finite
+from selfdistill.ntk._inputs import Arguments, Inputs, all_finite, count_of, each_tensor
 from selfdistill.ntk._layers import fits, is_known, own_parameters, subtract_sum
+from selfdistill.ntk._mismatch import Mismatch, is_wrong, refuse_coupled
+from selfdistill.ntk._network import Network, differ, refuse_infinite
 from selfdistill.ntk._peak import PeakBytes
-from selfdistill.ntk._recorder import Call, Recorder, full_precision
+from selfdistill.ntk._per_sample import PerSample
+from selfdistill.ntk._recorder import Call, Recorder
 
 __all__ = ["Structure", "Use", "checked_model"]
-
-_COUPLED = 1e-3  # relative difference of an example's outputs alone and beside another: rounding gives about 1e-6
-_AGREE = 1e-3  # relative difference of a parameter's gradient by our rule and by autograd
 
 
 class Use(NamedTuple):
@@ -73,45 +74,65 @@ class _Seen(NamedTuple):
     grad: Tensor | None
     fits: bool
 
+    def row(self, i: int) -> _Seen:
+        """Give one example's part, where the shapes fit."""
+        if not self.fits:
+            return self
+        return self._replace(x=self.x[i : i + 1], grad=None if self.grad is None else self.grad[i : i + 1])
+
 
 @final
 class Structure:
-    """What was found on a probe of two examples.
+    """What was found on a probe of three examples.
 
     Each parameter is one of three kinds. *factored*: the weight (and bias) of a Linear layer used once on one vector
     per example; its gradient is an outer product and is never formed. *ruled*: of layers with a rule for per-sample
-    gradients. *other*: everything else, and whatever the rules got wrong on the probe.
+    gradients. *other*: everything else, and what the rules got wrong for any of the examples.
 
     Args:
         model: The network.
-        inputs: Examples, of which the first two are used.
+        inputs: Examples, of which the first, the middle and the last are used.
         chosen: Says by name which parameters count; those that require a gradient if left out, or all where none does.
         rules: Whether rules may be used; without, all is *other*.
 
     Raises:
         SettingError: No parameters, or layers in training mode that couple or randomise examples.
-        DataError: Weights or outputs that are not finite, outputs of another shape, or examples that depend on another.
+        DataError: Weights or outputs that are not finite, outputs of another shape, examples that depend on another, or
+            a network that fails.
     """
 
     def __init__(
         self, model: nn.Module, inputs: Inputs, chosen: Callable[[str], bool] | None = None, *, rules: bool = True
     ) -> None:
-        self.model = model
-        self.parameters = checked_model(model, chosen)
+        self.model, self._inputs = model, inputs
+        self.network = Network(model, checked_model(model, chosen))
+        self.parameters = self.network.parameters
+        self.per_sample = PerSample(self.network)
         self._modules = dict(model.named_modules(remove_duplicate=True))
         self.uses: dict[str, list[Use]] = {name: [] for name in self.parameters}
         self.factored: dict[str, str | None] = {}  # weight -> its bias, which goes with it
-        args, kwargs = inputs.chunk(0, 2)
-        with full_precision(model):
-            self._find_uses()
-            layers = {use.module for uses in self.uses.values() for use in uses} if rules else set()
-            uses = self._pass(layers, args, kwargs)
-            self.other = self._verify(args, kwargs, uses)
-            _refuse_coupled(model, args, kwargs, self._logits)
+        n = len(inputs)
+        args = inputs.chosen(sorted({0, n // 2, n - 1}))
+        first = args.rows(0, 1)
+        found = self.network.look(first)
+        self.output_shape = self.network.shape_of(first)
+        self.classes, self.dtype, self.like = found.shape[1], found.dtype, found.new_empty(0)
+        self._find_uses(model)
+        layers = {use.module for uses in self.uses.values() for use in uses} if rules else set()
+        seen, rows = self._pass(layers, args)
+        self.other = self._verify(args, seen, rows, found)
+        self._fed = {name for name in self.parameters if self._is_fed(name, args, seen)}
+        self._settle()
+
+    def demote(self, names: Iterable[str]) -> None:
+        """Take no rules any more for some parameters: they were found to be wrong."""
+        self.other = [name for name in self.parameters if name in self.other_set | set(names)]
+        self._settle()
+
+    def _settle(self) -> None:
         self.other_set = set(self.other)
         self._factor()
-        self.fed = {name for name in self.factored if self._is_fed(name, inputs, uses)}
-        del self._logits
+        self.fed = self._fed & set(self.factored)
 
     def module(self, name: str) -> nn.Module:
         """Give a layer by its name."""
@@ -130,87 +151,133 @@ class Structure:
 
     def recorder(self, layers: Iterable[str]) -> Recorder:
         """Watch some layers."""
-        return Recorder(self.model, {name: self._modules[name] for name in layers})
+        return Recorder(self.network, {name: self._modules[name] for name in layers})
 
-    def check_calls(self, calls: list[Call], wanted: set[str]) -> None:
-        """Refuse a pass that used other layers than the probe did.
+    def check_calls(self, calls: list[Call], wanted: set[str], m: int) -> None:
+        """Check that a pass used its layers as the probe did.
+
+        Args:
+            calls: Of the pass.
+            wanted: Layers that were watched.
+            m: Examples.
 
         Raises:
-            DataError: The order of layers differs.
+            Mismatch: The order of layers differs, or what a layer was given.
         """
-        expected = [name for name in self.order if name in wanted]
-        if [call.module for call in calls] != expected:
-            raise DataError(
-                "the network uses its layers in another order for other examples",
-                "Pass rules=False: slower, and right.",
-            )
+        if [call.module for call in calls] != [name for name in self.order if name in wanted]:
+            raise Mismatch(self.held_by(wanted))
+        strange = {
+            c.module for c in calls if c.out.dtype != self.dtype or not fits(self.module(c.module), c.x, c.out, m)
+        }
+        if strange:
+            raise Mismatch(self.held_by(strange))
 
-    def _find_uses(self) -> None:
-        names = {id(p): name for name, p in self.parameters.items()}
+    def held_by(self, layers: set[str]) -> set[str]:
+        """Name the parameters that some layers use."""
+        return {name for name, uses in self.uses.items() if any(use.module in layers for use in uses)}
+
+    def _find_uses(self, model: nn.Module) -> None:
+        names = {id(p): name for name, p in model.named_parameters() if name in self.parameters}
         for module_name, module in self._modules.items():
             if is_known(module):
                 for local, p in own_parameters(module).items():
                     if id(p) in names:
                         self.uses[names[id(p)]].append(Use(module_name, local))
 
-    def _pass(self, layers: set[str], args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> list[_Seen]:
-        """Pass the probe through the network, forward and backward to the layers' outputs, and count meanwhile."""
-        recorder = self.recorder(layers)
-        grads: tuple[Tensor | None, ...] = ()
-        with PeakBytes(flops=True) as counter:
-            logits, calls = recorder.run(args, kwargs)
-            self.flops = counter.flops / (len(logits) * recorder.passes)
-            self.classes, self.dtype, self.order = logits.shape[1], logits.dtype, [call.module for call in calls]
-            self.layers = [_measured(self._modules[c.module], c) for c in calls]
-            right = [fits(self._modules[c.module], c.x, c.out, len(logits)) for c in calls]
-            edges, inner = [get_gradient_edge(c.out) for c in calls], [c.x for c in calls]
-            del calls  # outputs that nothing needs any more: what is counted is what a chunk will take
-            direction = torch.randn(logits.shape, generator=torch.Generator().manual_seed(0)).to(logits)
-            if edges:
-                grads = torch.autograd.grad(logits, edges, direction, allow_unused=True)
-        self.probe_bytes, self._direction, self._logits = counter.peak, direction, logits.detach()
-        return [_Seen(*seen) for seen in zip(self.order, inner, grads, right, strict=True)]
+    def _pass(self, layers: set[str], args: Arguments) -> tuple[list[_Seen], Tensor | None]:
+        """Pass the probe through the network, forward and backward to the layers' outputs, and count meanwhile.
 
-    def _verify(self, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], uses: list[_Seen]) -> list[str]:
-        """Compare the rules' gradients with autograd's: names of the parameters where they differ."""
-        strange = {seen.module for seen in uses if not seen.fits}
+        Returns:
+            The calls, and the outputs; nothing where the network does not take several examples.
+        """
+        self.layers: list[LayerCost] = []
+        self.order: list[str] = []
+        self._direction = torch.randn(count_of(args), self.classes, generator=_generator()).to(self.like)
+        for given in (args, args.rows(0, 1)):
+            try:
+                with self.network.quiet(), PeakBytes(flops=True, examples=count_of(given)) as counter:
+                    seen, rows = self._watched(layers, given, counter)
+            except Exception:
+                if given is not args:
+                    raise
+                layers = set()  # what the network does with single examples is counted, without rules
+                continue
+            break
+        self.probe_bytes = counter.peak / len(rows)
+        refuse_infinite(rows)
+        return seen, rows if given is args else None
+
+    def _watched(self, layers: set[str], args: Arguments, counter: PeakBytes) -> tuple[list[_Seen], Tensor]:
+        recorder = self.recorder(layers)
+        rows, calls = recorder.run(args)
+        self.flops = counter.flops / (len(rows) * recorder.passes)
+        self.by_value = self.network.placed or counter.placed or (self.network.apart and counter.apart)
+        self.order = [call.module for call in calls]
+        right = [c.out.dtype == self.dtype and fits(self._modules[c.module], c.x, c.out, len(rows)) for c in calls]
+        self.layers = [
+            _measured(self._modules[c.module], c) if ok else _unmeasured(c) for c, ok in zip(calls, right, strict=True)
+        ]
+        edges, inner = [get_gradient_edge(c.out) for c in calls], [c.x for c in calls]
+        del calls  # outputs that nothing needs any more: what is counted is what a chunk will take
+        grads: tuple[Tensor | None, ...] = (None,) * len(edges)
+        if edges and rows.requires_grad:
+            grads = torch.autograd.grad(rows, edges, self._direction[: len(rows)], allow_unused=True)
+        seen = [_Seen(*values) for values in zip(self.order, inner, grads, right, strict=True)]
+        return seen, rows.detach()
+
+    def _verify(self, args: Arguments, seen: list[_Seen], rows: Tensor | None, first: Tensor) -> list[str]:
+        """Compare the rules' gradients of each example with autograd's: names of the parameters where they differ."""
+        strange = {call.module for call in seen if not call.fits}
+        wrong: set[str] = {
+            name
+            for name, uses in self.uses.items()
+            if not {use.module for use in uses} & set(self.order) or {use.module for use in uses} & strange
+        }
+        for i in range(count_of(args)):
+            alone, more = self._wrong_for(args.rows(i, i + 1), [call.row(i) for call in seen], i, wrong)
+            wrong |= more
+            if i == 0 and differ(alone, first, first):
+                raise DataError("the network gives other outputs each time", "Switch randomness off: model.eval().")
+            if rows is not None:
+                refuse_coupled(rows[i : i + 1], alone, rows)
+        return [name for name in self.parameters if name in wrong]
+
+    def _wrong_for(self, args: Arguments, seen: list[_Seen], i: int, known: set[str]) -> tuple[Tensor, set[str]]:
+        """Compare for one example: its outputs, and where the rules are wrong beside what is known to be."""
         found: dict[str, tuple[float, float]] = {}  # norms of the error and of autograd's gradient
 
         def compare(name: str, expected: Tensor) -> None:
             rest = expected.reshape(-1)
             norm = _norm(rest)
-            for use in self.uses[name]:
-                for seen in uses:
-                    if seen.module == use.module and seen.fits and seen.grad is not None:
-                        subtract_sum(self._modules[use.module], use.local, seen.x, seen.grad, rest)
-            found[name] = (_norm(rest), norm)
+            if name in known:
+                found[name] = 0.0, norm
+                return
+            try:
+                for use in self.uses[name]:
+                    for call in seen:
+                        if call.module == use.module and call.grad is not None:
+                            subtract_sum(self._modules[use.module], use.local, call.x, call.grad, rest)
+                found[name] = _norm(rest), norm
+            except RuntimeError:  # not what the rule is made for
+                found[name] = math.inf, norm
 
-        again = _each_gradient(self.model, self.parameters, args, kwargs, self._direction, compare)
-        if _differ(self._logits, again, self._logits):
-            raise DataError("the network gives other outputs each time", "Switch randomness off: model.eval().")
+        alone = self.network.alone(args, self._direction[i : i + 1], compare)
         scale = max((norm for _, norm in found.values()), default=0.0)
-        wrong = []
-        for name in self.parameters:
-            error, norm = found[name]
-            held = {use.module for use in self.uses[name]}
-            if error > _AGREE * norm + 1e-6 * scale or not held & set(self.order) or held & strange:
-                wrong.append(name)
-        return wrong
+        return alone, {name for name, (error, norm) in found.items() if is_wrong(error, norm, scale, self.dtype)}
 
-    def _is_fed(self, name: str, inputs: Inputs, uses: list[_Seen]) -> bool:
+    def _is_fed(self, name: str, args: Arguments, seen: list[_Seen]) -> bool:
         """Say whether a layer's inputs are the examples themselves, number by number."""
-        rows = inputs.as_fed()
-        x = next(seen.x for seen in uses if seen.module == self.uses[name][0].module)
-        return (
-            rows is not None
-            and x.is_contiguous()
-            and x.data_ptr() == rows.data_ptr()
-            and x[0].numel() == rows[0].numel()
-        )
+        held = {use.module for use in self.uses[name]}
+        x = next((call.x for call in seen if call.module in held), None)
+        if x is None or self.network.changes_inputs or self._inputs.as_fed() is None:
+            return False
+        rows = next(each_tensor(args))
+        return x.is_contiguous() and x.data_ptr() == rows.data_ptr() and x.numel() == rows.numel()
 
     def _factor(self) -> None:
         counts = {name: self.order.count(name) for name in set(self.order)}
         single = {layer.module for layer in self.layers if layer.positions == 1}
+        self.factored = {}
         owner = {(use.module, use.local): name for name, uses in self.uses.items() for use in uses}
         for name, uses in self.uses.items():
             if name in self.other_set or len(uses) != 1 or uses[0].local != "weight":
@@ -235,57 +302,33 @@ def _measured(module: nn.Module, call: Call) -> LayerCost:
     return LayerCost(call.module, 2 * positions * module.weight.numel(), positions, size_in, size_out, patches, *shapes)
 
 
+def _unmeasured(call: Call) -> LayerCost:
+    return LayerCost(call.module, 0, 0, 0, 0, 0, (), ())
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
 def _norm(value: Tensor) -> float:
     return float(torch.linalg.vector_norm(value))
 
 
-def _differ(a: Tensor, b: Tensor, whole: Tensor) -> bool:
-    return float((a - b).abs().max() / whole.abs().max().clamp(min=1e-30)) > _COUPLED
-
-
-def _refuse_coupled(model: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], both: Tensor) -> None:
-    """Refuse networks in which an example's outputs are not its own."""
-    with torch.no_grad():
-        alone = model(*(v[:1] for v in args), **{k: v[:1] for k, v in kwargs.items()})
-    if _differ(both[:1], alone, both):
-        raise DataError(
-            "an example's outputs depend on the others beside it, so it has no gradient of its own",
-            "Call model.eval(), and use layers that treat examples one by one.",
+def _refuse_unusable(model: nn.Module) -> None:
+    """Refuse what `torch.func` cannot call, or autograd not differentiate."""
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise SettingError(
+            f"{type(model).__name__} is TorchScript, whose parameters cannot be exchanged",
+            "Give the nn.Module that it was made from.",
         )
-
-
-def _each_gradient(
-    model: nn.Module,
-    parameters: dict[str, nn.Parameter],
-    args: tuple[Tensor, ...],
-    kwargs: dict[str, Tensor],
-    direction: Tensor,
-    tell: Callable[[str, Tensor], None],
-) -> Tensor:
-    """Differentiate with respect to each parameter, no two gradients held at once; give the outputs."""
-    leaves = {name: p.detach().requires_grad_(True) for name, p in parameters.items()}
-
-    def finished(name: str) -> Callable[[Tensor], None]:
-        def hook(leaf: Tensor) -> None:
-            grad, leaf.grad = leaf.grad, None
-            assert grad is not None
-            told.add(name)
-            with torch.no_grad():
-                tell(name, grad.to_dense() if grad.is_sparse else grad)
-
-        return hook
-
-    told: set[str] = set()
-    for name, leaf in leaves.items():
-        leaf.register_post_accumulate_grad_hook(finished(name))  # type: ignore[no-untyped-call]
-    with torch.enable_grad():
-        logits: Tensor = functional_call(model, leaves, args, kwargs)
-        if logits.requires_grad:
-            torch.autograd.backward(logits, direction, inputs=list(leaves.values()))
-    for name, leaf in leaves.items():
-        if name not in told:  # not reached
-            tell(name, torch.zeros_like(leaf, requires_grad=False))
-    return logits.detach()
+    for name, value in [*model.named_parameters(), *model.named_buffers()]:
+        if is_lazy(value):
+            raise SettingError(f"{name} of the network has no shape yet", "Pass a batch through the network first.")
+        if value.is_inference():
+            raise SettingError(
+                f"{name} of the network was made in inference mode, and cannot be differentiated",
+                "Make the network outside torch.inference_mode().",
+            )
 
 
 def checked_model(model: nn.Module, chosen: Callable[[str], bool] | None) -> dict[str, nn.Parameter]:
@@ -305,6 +348,7 @@ def checked_model(model: nn.Module, chosen: Callable[[str], bool] | None) -> dic
     everything = dict(model.named_parameters())
     if not everything:
         raise SettingError(f"{type(model).__name__} has no parameters, so no tangent kernel", "Give a network.")
+    _refuse_unusable(model)
     if chosen is None:
         found = {n: p for n, p in everything.items() if p.requires_grad} or everything
     else:

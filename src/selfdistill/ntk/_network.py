@@ -1,0 +1,308 @@
+"""A network as kernels call it: in full precision, on copies of inputs that it changes, and without a trace."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from selfdistill._core.errors import DataError, SelfdistillError, one_line
+from selfdistill.ntk._inputs import Arguments, all_finite, count_of, each_tensor
+from selfdistill.ntk._peak import PeakBytes
+
+__all__ = ["Network", "differ", "explained"]
+
+_COUPLED = 1e-3  # relative difference of an example's outputs alone and beside others: rounding gives about 1e-6
+_SEEDS = 24  # runs of a network in evaluation mode that draws random numbers, to see whether they matter
+_HALVES = {torch.float16, torch.bfloat16}
+
+
+@final
+class Network:
+    """Calls a network, and knows what it does beside computing its outputs.
+
+    Args:
+        model: The network.
+        parameters: Those that count, by name.
+
+    Attributes:
+        parameters: The same, detached; complex ones as pairs of real numbers, ``[..., 2]``.
+        device: Where the network is.
+        changes_inputs: Whether it changes its inputs in place.
+        leaves_traces: Whether it draws random numbers or changes its buffers; True until `look` has looked.
+        placed: Whether it places rows by the values of numbers.
+        epsilon: Largest machine epsilon of what it computes with.
+        apart: Whether it takes its examples apart, see `PeakBytes`.
+    """
+
+    def __init__(self, model: nn.Module, parameters: dict[str, nn.Parameter]) -> None:
+        self.model = model
+        self._complex = {name for name, p in parameters.items() if p.is_complex()}
+        self._given = parameters
+        self.parameters = {name: self.value(name) for name in parameters}
+        self.device = next(iter(parameters.values())).device
+        self.changes_inputs, self.leaves_traces = False, True
+        self.placed = self.apart = False
+        self.epsilon = 0.0
+
+    def value(self, name: str) -> Tensor:
+        """Give a parameter's present value, without a graph."""
+        value = self._given[name].detach()
+        return torch.view_as_real(value) if name in self._complex else value
+
+    @contextmanager
+    def quiet(self) -> Generator[None]:
+        """Keep autocast off, and put back what the network changes.
+
+        Kernels are nearly of rank one, and bfloat16 outputs would lose all but the first eigenvalue.
+
+        Yields:
+            Nothing.
+        """
+        hook = self.model.register_forward_pre_hook(_on_copies, with_kwargs=True) if self.changes_inputs else None
+        before = _Traces(self.model, self.device) if self.leaves_traces else None
+        try:
+            with torch.autocast(self.device.type, enabled=False), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "None of the inputs have requires_grad")  # a reentrant checkpoint's
+                yield
+        finally:
+            if hook is not None:
+                hook.remove()
+            if before is not None:
+                before.restore()
+
+    def rows(self, args: Arguments, values: dict[str, Tensor] | None = None) -> Tensor:
+        """Give the outputs, one row for each example.
+
+        Args:
+            args: Positional and named arguments.
+            values: Parameters to take instead of the network's own, of those that count.
+
+        Returns:
+            ``[m, R]``, of 32 or 64 bit; further dimensions are flattened, in order.
+
+        Raises:
+            DataError: Anything but one tensor of real numbers with a row for each example.
+        """  # noqa: DOC502 (raised by what is called)
+        if values is None:
+            return _as_rows(self.model(*args.listed, **args.named), count_of(args))
+        chosen = {name: torch.view_as_complex(v) if name in self._complex else v for name, v in values.items()}
+        rest = {name: p.detach() for name, p in self.model.named_parameters() if name not in chosen}
+        out = functional_call(self.model, {**rest, **chosen}, args.listed, args.named)
+        return _as_rows(out, count_of(args))
+
+    def shape_of(self, args: Arguments) -> tuple[int, ...]:
+        """Give the outputs' shape for one example."""
+        with torch.no_grad(), self.quiet():
+            return tuple(self.model(*args.listed, **args.named).shape[1:])
+
+    def look(self, args: Arguments) -> Tensor:
+        """Run the network once, and see whether it changes its inputs or buffers or draws random numbers.
+
+        Args:
+            args: One example.
+
+        Returns:
+            Its outputs.
+
+        Raises:
+            DataError: The network fails, or its outputs change with the numbers that it draws.
+        """  # noqa: DOC502 (raised by what is called)
+        given = args.mapped(torch.clone)
+        before, versions = _Traces(self.model, self.device), [v._version for v in each_tensor(given)]
+        with torch.no_grad(), self.quiet(), explained():
+            with PeakBytes(examples=1) as counter:
+                rows = self.rows(given)
+            self.placed, self.apart, self.epsilon = counter.placed, counter.apart, counter.epsilon
+            drew = before.drew()
+            self.leaves_traces = drew or before.changed()
+        same = all(torch.equal(a, b) for a, b in zip(each_tensor(given), each_tensor(args), strict=True))
+        self.changes_inputs = not same or versions != [v._version for v in each_tensor(given)]
+        refuse_infinite(rows)
+        if drew:
+            self._refuse_random(args, rows)
+        return rows
+
+    def _refuse_random(self, args: Arguments, rows: Tensor) -> None:
+        training = any(module.training for module in self.model.modules())
+        with torch.no_grad(), self.quiet():
+            for seed in range(0 if training else _SEEDS):
+                random.seed(seed)
+                np.random.seed(seed)  # noqa: NPY002 (a network may use what is global)
+                torch.manual_seed(seed)
+                training |= differ(self.rows(args), rows, rows)
+        if training:
+            raise DataError(
+                "the network draws random numbers, so it gives other outputs each time",
+                "Switch randomness off: model.eval().",
+            )
+
+    def alone(self, args: Arguments, direction: Tensor, tell: Callable[[str, Tensor], None]) -> Tensor:
+        """Differentiate with respect to each parameter by autograd, no two gradients held at once.
+
+        Args:
+            args: The examples: one, to have its own gradients.
+            direction: ``[m, R]``: which combination of outputs.
+            tell: Called with a parameter's name and its gradient.
+
+        Returns:
+            The outputs.
+
+        Raises:
+            DataError: The network cannot be differentiated.
+        """  # noqa: DOC502 (raised by what is called)
+        leaves = {name: self.value(name).requires_grad_(True) for name in self.parameters}
+
+        def finished(name: str) -> Callable[[Tensor], None]:
+            def hook(leaf: Tensor) -> None:
+                grad, leaf.grad = leaf.grad, None
+                assert grad is not None
+                told.add(name)
+                with torch.no_grad():
+                    tell(name, grad.to_dense() if grad.is_sparse else grad)
+
+            return hook
+
+        told: set[str] = set()
+        for name, leaf in leaves.items():
+            leaf.register_post_accumulate_grad_hook(finished(name))  # type: ignore[no-untyped-call]
+        with torch.enable_grad(), self.quiet(), explained():
+            rows = self.rows(args, leaves)
+            if rows.requires_grad:
+                torch.autograd.backward(rows, direction, inputs=list(leaves.values()))
+        for name, leaf in leaves.items():
+            if name not in told:  # not reached
+                tell(name, torch.zeros_like(leaf, requires_grad=False))
+        return rows.detach()
+
+
+class _Traces:
+    """Generators' states and buffers, to compare and to put back."""
+
+    def __init__(self, model: nn.Module, device: torch.device) -> None:
+        self._device = device
+        self._owners = {name: module for name, module in model.named_modules() if module._buffers}
+        self._states = self._drawn()
+        self._buffers = {
+            (name, local): (value, value._version, value.clone())
+            for name, module in self._owners.items()
+            for local, value in module._buffers.items()
+            if value is not None
+        }
+
+    def _drawn(self) -> tuple[Any, Any, list[Tensor]]:
+        states = [torch.get_rng_state()]
+        if self._device.type == "cuda":
+            states.append(torch.cuda.get_rng_state(self._device))
+        return random.getstate(), np.random.get_state(), states  # noqa: NPY002 (a network may use what is global)
+
+    def drew(self) -> bool:
+        """Say whether random numbers were drawn."""
+        python, numpy, states = self._drawn()
+        same = all(torch.equal(a, b) for a, b in zip(states, self._states[2], strict=True))
+        arrays = (numpy[1] == self._states[1][1]).all() and numpy[2:] == self._states[1][2:]
+        return not (same and arrays and python == self._states[0])
+
+    def changed(self) -> bool:
+        """Say whether buffers were changed or replaced."""
+        for (name, local), (value, version, _) in self._buffers.items():
+            if self._owners[name]._buffers[local] is not value or version != value._version:
+                return True
+        return False
+
+    def restore(self) -> None:
+        """Put back what was there."""
+        python, numpy, states = self._states
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+        torch.set_rng_state(states[0])
+        if len(states) > 1:
+            torch.cuda.set_rng_state(states[1], self._device)
+        with torch.no_grad():
+            for (name, local), (value, version, kept) in self._buffers.items():
+                self._owners[name]._buffers[local] = value
+                if value._version != version:
+                    value.copy_(kept)
+
+
+def _on_copies(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
+    copies = Arguments(args, kwargs).mapped(torch.clone)
+    return copies.listed, copies.named
+
+
+def _as_rows(out: Any, m: int) -> Tensor:
+    if not isinstance(out, Tensor) or out.ndim < 2 or len(out) != m:
+        found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise DataError(
+            f"the network returns {found} for {m} example{'s' if m > 1 else ''}, but must return [n, classes]",
+            "Wrap it in a module that returns the logits alone, one row for each example.",
+        )
+    if not out.is_floating_point():
+        raise DataError(f"the network returns {out.dtype}, but must return real numbers", "Wrap it in a module.")
+    rows = out.flatten(1) if out.ndim > 2 else out
+    return rows.float() if rows.dtype in _HALVES else rows
+
+
+def refuse_infinite(rows: Tensor) -> None:
+    """Check outputs.
+
+    Args:
+        rows: Of any shape.
+
+    Raises:
+        DataError: Some are not finite.
+    """
+    if not all_finite(rows.detach()):
+        raise DataError("the network's outputs are not finite", "Check its weights and the scale of the inputs.")
+
+
+def differ(a: Tensor, b: Tensor, whole: Tensor) -> bool:
+    """Say whether outputs differ by more than rounding, relative to the largest of some.
+
+    Args:
+        a: Outputs.
+        b: Outputs.
+        whole: Outputs that give the scale.
+
+    Returns:
+        Whether they do.
+
+    Example:
+        >>> differ(torch.ones(2), torch.tensor([1.0, 1.1]), torch.ones(2))
+        True
+    """
+    return bool((a - b).abs().max() > _COUPLED * whole.abs().max().clamp(min=1e-30))
+
+
+@contextmanager
+def explained() -> Generator[None]:
+    """Turn what a network raises into one sentence.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        DataError: For anything that was raised but errors of our own and lack of memory.
+    """  # noqa: DOC501 (passed on)
+    try:
+        yield
+    except (SelfdistillError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        text = one_line(error).rstrip(".")
+        if "use_reentrant" in text:
+            raise DataError(
+                "the network uses a reentrant checkpoint, through which torch.autograd.grad cannot pass",
+                "Call checkpoint(..., use_reentrant=False).",
+            ) from error
+        raise DataError(
+            f"the network fails on its inputs or cannot be differentiated: {type(error).__name__}: {text}",
+            "Check that one example passes forward and backward; a tuple is passed by position, a dict by name.",
+        ) from error

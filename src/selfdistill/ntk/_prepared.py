@@ -1,0 +1,135 @@
+"""What a kernel does to a network before it looks at it: halves become single precision, inputs find their way in."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from selfdistill._core.errors import DataError, SettingError, one_line
+from selfdistill.ntk._inputs import Inputs
+from selfdistill.ntk._network import Network
+
+__all__ = ["bare", "read_inputs", "single_precision", "takes_whole"]
+
+_HALVES = {torch.float16, torch.bfloat16}
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """Take a network out of the wrappers that spread it over devices.
+
+    Args:
+        model: The network.
+
+    Returns:
+        It, or what `DataParallel` or `DistributedDataParallel` wraps.
+
+    Example:
+        >>> bare(nn.DataParallel(nn.Linear(2, 2)))
+        Linear(in_features=2, out_features=2, bias=True)
+    """
+    while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        model = model.module
+    return model
+
+
+def single_precision(model: nn.Module) -> nn.Module:
+    """Copy a network with weights of 16 bit to 32 bit: sums of products of halves lose all but the first eigenvalue.
+
+    Args:
+        model: The network.
+
+    Returns:
+        The same where no parameter or buffer is a half; else a copy, at its present weights. Cost: 4 bytes a weight.
+
+    Raises:
+        SettingError: It cannot be copied.
+
+    Example:
+        >>> single_precision(nn.Linear(2, 2, dtype=torch.bfloat16)).weight.dtype
+        torch.float32
+    """
+    if not any(v.dtype in _HALVES for v in [*model.parameters(), *model.buffers()]):
+        return model
+    try:
+        copied = copy.deepcopy(model)
+    except Exception as error:
+        raise SettingError(
+            f"{type(model).__name__} has weights of 16 bit, and cannot be copied to 32: {one_line(error)}",
+            "Call model.float().",
+        ) from error
+    return copied._apply(_widened)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def _widened(value: Tensor) -> Tensor:
+    return value.float() if value.dtype in _HALVES else value
+
+
+def read_inputs(model: nn.Module, value: Any, what: str = "inputs") -> Inputs:
+    """Read examples for a network: on its device and in its precision.
+
+    Args:
+        model: The network.
+        value: See `Inputs`; a mapping whose names are no arguments is passed as one dict.
+        what: Name of the argument, for messages.
+
+    Returns:
+        The examples. Where weights have several precisions, they keep their own if one example passes the network, or
+        take the first of the weights' in which it does.
+
+    Example:
+        >>> read_inputs(nn.Linear(2, 2), torch.zeros(3, 2, dtype=torch.float64)).chunk(0, 1).listed[0].dtype
+        torch.float32
+    """
+    parameters = dict(model.named_parameters())
+    device = next(model.parameters(), torch.zeros(())).device
+    found = list(dict.fromkeys(p.dtype for p in parameters.values() if p.is_floating_point()))
+    whole = takes_whole(model, value)
+    for dtype in [None, *found] if len(found) > 1 else found:
+        inputs = Inputs(value, device, dtype, what, whole=whole)
+        if len(found) == 1 or _passes(Network(model, parameters), inputs):
+            return inputs
+    return Inputs(value, device, None, what, whole=whole)
+
+
+def _passes(network: Network, inputs: Inputs) -> bool:
+    try:
+        network.look(inputs.chosen([0]))
+    except DataError:
+        return False
+    return True
+
+
+def takes_whole(model: nn.Module, value: Any) -> bool:
+    """Say whether a mapping goes to a network as one dict, because its names are no arguments.
+
+    Args:
+        model: The network.
+        value: Inputs.
+
+    Returns:
+        Whether it does; not where the names fit, or where neither does.
+
+    Example:
+        >>> takes_whole(nn.Linear(2, 2), {"x": torch.zeros(1, 2)}), takes_whole(nn.Linear(2, 2), {"input": None})
+        (True, False)
+    """
+    if not isinstance(value, Mapping):
+        return False
+    try:
+        signature = inspect.signature(model.forward)
+    except (TypeError, ValueError):
+        return False
+    return not _binds(signature, **value) and _binds(signature, value)
+
+
+def _binds(signature: inspect.Signature, *args: Any, **kwargs: Any) -> bool:
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True

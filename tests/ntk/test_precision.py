@@ -1,0 +1,89 @@
+"""Networks of 16, 32 and 64 bit, and of several of them at once."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from selfdistill.ntk import NTK
+
+
+def x4(n=9):
+    return torch.randn(n, 4)
+
+
+class Mixed(nn.Module):
+    """A body in 64 bit, a head in 32."""
+
+    def __init__(self, wide=torch.float64, narrow=torch.float32):
+        super().__init__()
+        self.body, self.head = nn.Linear(4, 5, dtype=wide), nn.Linear(5, 3, dtype=narrow)
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.body(x.to(self.body.weight.dtype))).to(self.head.weight.dtype))
+
+
+@pytest.mark.parametrize("output", ["trace", "full"])
+@pytest.mark.parametrize("dtypes", [(torch.float64, torch.float32), (torch.float32, torch.float64)])
+def test_layers_of_two_precisions(assert_right, dtypes, output):
+    torch.manual_seed(0)
+    x = x4()
+    for inputs in (x, x.double()):
+        kernel = assert_right(Mixed(*dtypes), inputs, output, within=1e-5)
+        assert kernel.dtype == dtypes[1]
+
+
+class Taught(nn.Module):
+    """A student in 32 bit beside a frozen teacher in 64, whose inputs one of them converts."""
+
+    def __init__(self, wide):
+        super().__init__()
+        self.teacher, self.student = nn.Linear(4, 3).double().requires_grad_(False), nn.Linear(4, 3)
+        self.wide = wide
+
+    def forward(self, x):
+        taught = self.teacher(x if self.wide else x.double())
+        return torch.tanh(self.student(x.float() if self.wide else x)) * taught.float()
+
+
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_teacher_in_double_precision(oracle, wide, dtype):
+    torch.manual_seed(0)
+    model, x = Taught(wide), x4()
+    expected = oracle(model, x.double() if wide else x)
+    torch.testing.assert_close(NTK(model, x.to(dtype)).matrix().double(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_halves_are_computed_in_single_precision(oracle, half):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 9), nn.Tanh(), nn.Linear(9, 3)).to(half)
+    kernel = NTK(model, x4(40).to(half))
+    assert kernel.dtype == torch.float32
+    expected = oracle(copy.deepcopy(model).double(), kernel.inputs.tensors[0].double())
+    torch.testing.assert_close(kernel.matrix().double(), expected, rtol=1e-4, atol=1e-4)
+    assert float(kernel.eigh().values.min()) > -1e-6 * float(kernel.eigh(1).values)
+    assert next(model.parameters()).dtype == half
+    mixed = Mixed(torch.float32, half)
+    assert NTK(mixed, x4()).dtype == torch.float32
+
+
+def test_rounding_is_that_of_the_coarsest_numbers():
+    class Coarse(nn.Linear):
+        def forward(self, x):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return super().forward(x).float()
+
+    torch.manual_seed(0)
+    model, x = nn.Sequential(Coarse(4, 9), nn.Tanh(), nn.Linear(9, 3)), x4(30)
+    found = NTK(model, x).eigh()
+    exact = NTK(nn.Sequential(nn.Linear(4, 9), nn.Tanh(), nn.Linear(9, 3)), x)
+    exact.structure.model.load_state_dict(model.state_dict())
+    error = (found.values - exact.eigh().values).abs()
+    assert float(error.max()) > 1e-5 * found.trace
+    assert (error <= found.residuals + found.rounding).all()
+    assert exact.eigh().rounding < 1e-6 * found.trace
