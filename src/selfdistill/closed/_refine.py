@@ -136,14 +136,14 @@ def refine_labels(
     tell("choosing noise and rounds")
     choice = _choice(spectrum, features, machine, given, num_classes, rounds, tell)
     tell("refining")
-    parts = [_go_through(spectrum, given, num_classes, chain, dtype) for chain in choice.chains]
+    parts = _go_through(spectrum, given, num_classes, choice.chains, dtype)
     chosen = parts[choice.chosen]
     onehot = soft_targets(given, num_classes, dtype)
     refined = chosen.link.posterior(chosen.scores, given)[0]
     return ClosedForm(
         posterior=torch.from_numpy(refined).float(),
         quality=_quality(parts, choice.weights, given),
-        prior=torch.from_numpy(sum(w * p.link.prior(p.scores) for w, p in zip(choice.weights, parts, strict=True))),
+        prior=torch.from_numpy(_prior(parts, choice.weights)).float(),
         noise_matrix=chosen.link.matrix,
         machine=_machine(machine, features, parts, choice.weights),
         choice=choice,
@@ -178,6 +178,8 @@ class _Rows:
         norms = 0.0
         for start in range(0, n, step):
             norms += float(self._standard(slice(start, start + step)).square().sum(dtype=torch.float64))
+        if not np.isfinite(norms):
+            raise DataError("the inputs hold numbers that are not finite", "Fill or drop them.")
         if not norms > 0:
             raise DataError("no column of the inputs varies", "Give features that differ between examples.")
         self.constant = (norms / n) ** 0.5
@@ -265,19 +267,29 @@ class _Part:
     offset: Tensor
 
 
-def _go_through(spectrum: Spectrum, given: np.ndarray, k: int, chain: Sequence[Candidate], dtype: torch.dtype) -> _Part:
-    """Go through the rounds of a chain on all rows."""
-    targets = fitted = soft_targets(given, k, dtype)
-    for candidate in chain:
-        link = candidate.link
-        scores = spectrum.out_of_sample(targets, candidate.ridge).double().numpy()
-        if candidate.round == 1:  # sharper than those of half the rows; later ones saw the given label at second hand
-            rows = np.linspace(0, len(given) - 1, min(len(given), _FINAL_LINK_ROWS)).astype(int)
-            link = fit_link(scores[rows], given[rows], candidate.form, start=link, iterations=40)
-        fitted = targets
-        if candidate is not chain[-1]:
-            targets = torch.from_numpy(link.posterior(scores, given)[0]).to(dtype)
-    return _Part(scores, link, *spectrum.coefficients(fitted, chain[-1].ridge))
+def _go_through(
+    spectrum: Spectrum, given: np.ndarray, k: int, chains: Sequence[Sequence[Candidate]], dtype: torch.dtype
+) -> list[_Part]:
+    """Go through the rounds of all chains on all rows."""
+    onehot = soft_targets(given, k, dtype)
+    targets, parts = [onehot] * len(chains), list[_Part | None]([None] * len(chains))
+    for number in range(max(map(len, chains))):
+        alive = [i for i, chain in enumerate(chains) if number < len(chain)]
+        found = spectrum.out_of_sample([targets[i] for i in alive], [chains[i][number].ridge for i in alive])
+        for i, one in zip(alive, found, strict=True):
+            link, scores = chains[i][number].link, one.double().numpy()
+            if number == 0:  # sharper than those of half the rows; later ones saw the given label at second hand
+                rows = np.linspace(0, len(given) - 1, min(len(given), _FINAL_LINK_ROWS)).astype(int)
+                link = fit_link(scores[rows], given[rows], link.form, start=link, iterations=40)
+            if number == len(chains[i]) - 1:
+                parts[i] = _Part(scores, link, *spectrum.coefficients(targets[i], chains[i][number].ridge))
+            else:
+                targets[i] = torch.from_numpy(link.posterior(scores, given)[0]).to(dtype)
+    return [part for part in parts if part is not None]
+
+
+def _prior(parts: Sequence[_Part], weights: Sequence[float]) -> np.ndarray:
+    return np.asarray(sum(w * p.link.prior(p.scores) for w, p in zip(weights, parts, strict=True)))
 
 
 def _quality(parts: Sequence[_Part], weights: Sequence[float], given: np.ndarray) -> np.ndarray:

@@ -134,10 +134,8 @@ def ridge_of_least_error(spectrum: Spectrum, targets: Tensor) -> float:
     Returns:
         The best of powers of 2 between 1/256 and 256, in units of `Spectrum.scale`.
     """
-    coarse = spectrum.scale * 4.0 ** torch.arange(-4, 5, dtype=torch.float64)
-    best = float(coarse[spectrum.errors(targets, coarse).argmin()])
-    fine = best * torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
-    return float(fine[spectrum.errors(targets, fine).argmin()])
+    ridges = spectrum.scale * 2.0 ** torch.arange(-8, 9, dtype=torch.float64)
+    return float(ridges[spectrum.errors(targets, ridges).argmin()])
 
 
 def soft_targets(labels: np.ndarray, k: int, dtype: torch.dtype) -> Tensor:
@@ -182,19 +180,22 @@ def choose_rounds(
     """
     dtype = spectrum.mean.dtype
     first = ridge_of_least_error(spectrum, soft_targets(given, k, dtype)) if ridge is None else ridge
-    halves = _Halves(spectrum, given, k, dtype)
-    scores, inside = halves.solve([soft_targets(given[f.inside.numpy()], k, dtype) for f in halves.folds], first)
+    halves = _Halves(spectrum, given, k, two_halves(given))
+    fits = halves.fit([soft_targets(given[f.inside.numpy()], k, dtype) for f in halves.folds], first)
+    scores = halves.predict(fits)
     chains: dict[Form, list[_Tried]] = {}
     for form in _forms(len(given), k):
         start = _simpler(form, chains)
-        chains[form] = [halves.judge(scores, inside, form, 1, first, start)]
+        chains[form] = [halves.judge(scores, fits, form, 1, start)]
         tell(chains[form][0].candidate)
     most = ROUNDS if rounds is None else rounds
     for form in _survivors(chains):
         for number in range(2, most + 1):
             last = chains[form][-1]
             ridges = [first / s for s in _SMALLER] if number == 2 else [last.candidate.ridge]
-            chains[form].append(min((halves.distil(last, one) for one in ridges), key=lambda t: t.candidate.nats))
+            refined = halves.refine(last.fits, last.candidate.link)
+            tried = [halves.distil(last, refined, one) for one in ridges]
+            chains[form].append(min(tried, key=lambda t: t.candidate.nats))
             tell(chains[form][-1].candidate)
     return choose([[t.candidate for t in chain] for chain in chains.values() if rounds in (None, len(chain))], rounds)
 
@@ -221,34 +222,63 @@ def _survivors(chains: dict[Form, list[_Tried]]) -> list[Form]:
 
 
 @dataclass(frozen=True, eq=False)
+class _Fit:
+    """Ridge regression on one half."""
+
+    targets: Tensor
+    weights: Tensor
+    ridge: float
+
+
+@dataclass(frozen=True, eq=False)
 class _Tried:
     candidate: Candidate
-    inside: list[Tensor]  # leave-one-out scores within each half
+    fits: list[_Fit]
+
+
+def two_halves(given: np.ndarray) -> Tensor:
+    """Split rows at random, with a fixed seed, in two halves alike in given labels.
+
+    Args:
+        given: Labels, ``[n]``.
+
+    Returns:
+        bool ``[n]``: which rows belong to the second half.
+    """
+    order = np.random.default_rng(len(given)).permutation(len(given))
+    order = order[np.argsort(given[order], kind="stable")]
+    second = torch.zeros(len(given), dtype=torch.bool)
+    second[torch.from_numpy(order[1::2].copy())] = True
+    return second
 
 
 class _Halves:
-    """Two halves of the rows, alike in classes, and what each says of the other."""
+    """Two halves of the rows, and what each says of the other."""
 
-    def __init__(self, spectrum: Spectrum, given: np.ndarray, k: int, dtype: torch.dtype) -> None:
-        self.given, self.k, self.dtype = given, k, dtype
-        order = np.random.default_rng(len(given)).permutation(len(given))
-        order = order[np.argsort(given[order], kind="stable")]
-        second = torch.zeros(len(given), dtype=torch.bool)
-        second[torch.from_numpy(order[1::2].copy())] = True
+    def __init__(self, spectrum: Spectrum, given: np.ndarray, k: int, second: Tensor) -> None:
+        self.given, self.k = given, k
         self.folds: list[Fold] = spectrum.halves(second)
 
-    def solve(self, targets: list[Tensor], ridge: float) -> tuple[np.ndarray, list[Tensor]]:
-        scores = np.empty((len(self.given), self.k))
-        inside = []
-        for fold, target in zip(self.folds, targets, strict=True):
-            own, others = fold.solve(target, ridge)
-            inside.append(own)
-            scores[fold.outside.numpy()] = others.double().numpy()
-        return scores, inside
+    def fit(self, targets: list[Tensor], ridge: float) -> list[_Fit]:
+        return [_Fit(q, fold.fit(q, ridge), ridge) for fold, q in zip(self.folds, targets, strict=True)]
 
-    def judge(
-        self, scores: np.ndarray, inside: list[Tensor], form: Form, number: int, ridge: float, start: NoiseLink | None
-    ) -> _Tried:
+    def predict(self, fits: list[_Fit]) -> np.ndarray:
+        """Predict each row by the half that it is not in."""
+        scores = np.empty((len(self.given), self.k))
+        for fold, fit in zip(self.folds, fits, strict=True):
+            scores[fold.outside.numpy()] = fold.predict(fit.targets, fit.weights).double().numpy()
+        return scores
+
+    def refine(self, fits: list[_Fit], link: NoiseLink) -> list[Tensor]:
+        """Refine the labels of each half by itself, from scores that leave one out."""
+        refined = []
+        for fold, fit in zip(self.folds, fits, strict=True):
+            inside = fold.leave_one_out(fit.targets, fit.weights, fit.ridge).double().numpy()
+            posterior = link.posterior(inside, self.given[fold.inside.numpy()])[0]
+            refined.append(torch.from_numpy(posterior).to(fit.targets.dtype))
+        return refined
+
+    def judge(self, scores: np.ndarray, fits: list[_Fit], form: Form, number: int, start: NoiseLink | None) -> _Tried:
         """Fit the link on either half and judge it by the other."""
         sharpest = least_sharpness(number, self.k)
         losses, sides = np.empty(len(self.given)), [fold.inside.numpy() for fold in self.folds]
@@ -261,17 +291,12 @@ class _Halves:
         link = fit_link(scores[rows], self.given[rows], form, start=link, sharpest=sharpest, iterations=15)
         posterior = link.posterior(scores, self.given)[0]
         wrong = float(1 - posterior[np.arange(len(scores)), self.given].mean())
-        return _Tried(Candidate(form, number, ridge, losses, link, wrong), inside)
+        return _Tried(Candidate(form, number, fits[0].ridge, losses, link, wrong), fits)
 
-    def distil(self, last: _Tried, ridge: float) -> _Tried:
-        """Refine the labels of each half by itself, and fit them."""
-        link = last.candidate.link
-        targets = [
-            torch.from_numpy(link.posterior(own.double().numpy(), self.given[fold.inside.numpy()])[0]).to(self.dtype)
-            for own, fold in zip(last.inside, self.folds, strict=True)
-        ]
-        scores, inside = self.solve(targets, ridge)
-        return self.judge(scores, inside, link.form, last.candidate.round + 1, ridge, link)
+    def distil(self, last: _Tried, refined: list[Tensor], ridge: float) -> _Tried:
+        """Fit refined labels."""
+        link, fits = last.candidate.link, self.fit(refined, ridge)
+        return self.judge(self.predict(fits), fits, link.form, last.candidate.round + 1, link)
 
 
 def least_sharpness(number: int, k: int) -> float:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -68,40 +67,83 @@ class Landmarks:
         return features
 
 
-@dataclass(frozen=True, eq=False)
 class Fold:
     """Ridge regression on some rows, and what it predicts for the others.
 
     Attributes:
         inside: Positions of the rows it is fitted on.
         outside: Positions of the others.
-        features: Centred features of the first, ``[n_in, r]``.
-        others: Features of the others, with the same centre.
-        gram: Their second moment, float64 ``[r, r]``.
+
+    Args:
+        inside: Positions of the rows to fit.
+        outside: Positions of the others.
+        features: Features of the first, ``[n_in, r]``.
+        others: Features of the others.
+        gram: Second moment of the first, float64 ``[r, r]``.
     """
 
-    inside: Tensor
-    outside: Tensor
-    features: Tensor
-    others: Tensor
-    gram: Tensor
+    def __init__(self, inside: Tensor, outside: Tensor, features: Tensor, others: Tensor, gram: Tensor) -> None:
+        centre = features.mean(0)
+        wide = centre.double()
+        self.inside, self.outside = inside, outside
+        self._features, self._others = features - centre, others - centre
+        self._gram = gram - len(features) * torch.outer(wide, wide)
+        self._factors: dict[float, Tensor] = {}
+        self._hats: dict[float, Tensor] = {}
 
-    def solve(self, targets: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
-        """Fit, and predict out of sample.
+    def _factor(self, ridge: float) -> Tensor:
+        """Cholesky factor, the same for all targets."""
+        if ridge not in self._factors:
+            total = self._gram.clone()
+            total.diagonal().add_(ridge)
+            self._factors[ridge] = torch.linalg.cholesky(total)
+        return self._factors[ridge]
+
+    def _hat(self, ridge: float) -> Tensor:
+        """Diagonal of the hat matrix, ``[n_in, 1]``."""
+        if ridge not in self._hats:
+            factor = self._factor(ridge).to(self._features.dtype)
+            half = torch.linalg.solve_triangular(factor, self._features.T, upper=False)
+            self._hats[ridge] = (half.square_().sum(0) + 1 / len(self.inside))[:, None]
+        return self._hats[ridge]
+
+    def fit(self, targets: Tensor, ridge: float) -> Tensor:
+        """Fit the rows inside.
 
         Args:
-            targets: Those of the rows inside, ``[n_in, K]``.
+            targets: Theirs, ``[n_in, K]``.
             ridge: Penalty of the squared norm.
 
         Returns:
-            Leave-one-out predictions inside, predictions outside. Cost: ``n_in r^2 + r^3 / 3`` FLOPs.
+            Weights, ``[r, K]``. Cost: ``2 n_in r K`` FLOPs, and ``r^3 / 3`` for each new ridge.
         """
-        mean = targets.mean(0)
-        factor = torch.linalg.cholesky(self.gram + ridge * torch.eye(len(self.gram), dtype=torch.float64))
-        half = torch.linalg.solve_triangular(factor.to(self.features.dtype), self.features.T, upper=False)
-        weights = torch.cholesky_solve((self.features.T @ (targets - mean)).double(), factor).to(targets.dtype)
-        fitted, hat = self.features @ weights + mean, half.square().sum(0) + 1 / len(targets)
-        return _without_itself(fitted, targets, hat[:, None]), self.others @ weights + mean
+        moments = (self._features.T @ (targets - targets.mean(0))).double()
+        return torch.cholesky_solve(moments, self._factor(ridge)).to(targets.dtype)
+
+    def predict(self, targets: Tensor, weights: Tensor) -> Tensor:
+        """Predict the rows outside.
+
+        Args:
+            targets: Of the rows inside, ``[n_in, K]``.
+            weights: What `fit` made of them.
+
+        Returns:
+            ``[n_out, K]``.
+        """
+        return self._others @ weights + targets.mean(0)
+
+    def leave_one_out(self, targets: Tensor, weights: Tensor, ridge: float) -> Tensor:
+        """Predict each row inside by the regression on all others inside.
+
+        Args:
+            targets: Of the rows inside, ``[n_in, K]``.
+            weights: What `fit` made of them.
+            ridge: Its penalty.
+
+        Returns:
+            ``[n_in, K]``. Cost: ``n_in r^2`` FLOPs for each new ridge.
+        """
+        return _without_itself(self._features @ weights + targets.mean(0), targets, self._hat(ridge))
 
 
 class Spectrum:
@@ -134,6 +176,7 @@ class Spectrum:
         total = first.new_zeros(width, dtype=torch.float64)
         moment = torch.zeros(width, width, dtype=torch.float64)
         self._kept = first.new_empty(n, width) if keep else None
+        self._hats: dict[float, Tensor] = {}
         for rows in self._slices():
             part = features(rows)
             total += part.sum(0, dtype=torch.float64)
@@ -187,50 +230,58 @@ class Spectrum:
             total += (z.T @ (targets[rows] - mean)).double()
         return total
 
-    def leave_one_out(self, targets: Tensor, ridges: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Predict each row by the regression on all others, for several ridges in one pass.
+    def out_of_sample(self, targets: Sequence[Tensor], ridges: Sequence[float]) -> list[Tensor]:
+        """Predict each row by the regression on all others, for several targets at once.
 
         Args:
-            targets: q, ``[n, K]``.
-            ridges: Penalties, ``[L]``.
-
-        Yields:
-            Positions and predictions ``[b, L, K]``. Cost: two passes, ``4 n r K L`` FLOPs.
-        """
-        dtype, mean, k = targets.dtype, targets.mean(0), targets.shape[1]
-        shrink = 1 / (self.values[:, None] + ridges.double())  # [r, L]
-        weights = (shrink[:, :, None] * self.moments(targets)[:, None]).to(dtype).flatten(1)
-        for rows, z in self.blocks():
-            fitted = (z @ weights).view(len(z), len(ridges), k) + mean
-            hat = z.square() @ shrink.to(dtype) + 1 / self.n
-            yield rows, _without_itself(fitted, targets[rows][:, None], hat[:, :, None])
-
-    def out_of_sample(self, targets: Tensor, ridge: float) -> Tensor:
-        """Predict each row by the regression on all others.
-
-        Args:
-            targets: q, ``[n, K]``.
-            ridge: Penalty.
+            targets: Each ``[n, K]``.
+            ridges: The penalty of each.
 
         Returns:
-            ``[n, K]``.
+            Predictions, each ``[n, K]``. Cost: one pass more than there are different targets, and ``4 n r K`` FLOPs
+            for each.
         """
-        return torch.cat([part[:, 0] for _, part in self.leave_one_out(targets, torch.tensor([ridge]))])
+        moments = {id(one): self.moments(one) for one in targets}
+        weights = [moments[id(q)] / (self.values + ridge)[:, None] for q, ridge in zip(targets, ridges, strict=True)]
+        found = [torch.empty_like(one) for one in targets]
+        hats = {ridge: self._hats.get(ridge, None) for ridge in ridges}
+        for ridge in hats:
+            if hats[ridge] is None:
+                hats[ridge] = torch.empty(self.n, dtype=self.mean.dtype)
+        missing = [ridge for ridge in hats if ridge not in self._hats]
+        for rows, z in self.blocks():
+            if missing:
+                shrink = 1 / (self.values[:, None] + torch.tensor(missing, dtype=torch.float64))
+                for ridge, hat in zip(missing, (z.square() @ shrink.to(z.dtype)).T, strict=True):
+                    hats[ridge][rows] = hat + 1 / self.n
+            for out, q, w, ridge in zip(found, targets, weights, ridges, strict=True):
+                fitted = z @ w.to(q.dtype) + q.mean(0)
+                out[rows] = _without_itself(fitted, q[rows], hats[ridge][rows, None])
+        self._hats.update(hats)
+        return found
 
-    def errors(self, targets: Tensor, ridges: Tensor) -> Tensor:
+    def errors(self, targets: Tensor, ridges: Tensor, most: int = 4096) -> Tensor:
         """Compute the mean squared error of leaving one out.
 
         Args:
             targets: q, ``[n, K]``.
             ridges: Penalties, ``[L]``.
+            most: Rows that the error is averaged over, evenly spread; the regression is on all.
 
         Returns:
-            float64 ``[L]``.
+            float64 ``[L]``. Cost: two passes.
         """
-        total = torch.zeros(len(ridges), dtype=torch.float64)
-        for rows, part in self.leave_one_out(targets, ridges):
-            total += (part - targets[rows][:, None]).square().sum((0, 2), dtype=torch.float64)
-        return total / self.n
+        shrink = 1 / (self.values[:, None] + ridges.double())  # [r, L]
+        moments, mean, stride = self.moments(targets), targets.mean(0), -(-self.n // most)
+        total, count = torch.zeros(len(ridges), dtype=torch.float64), 0
+        for rows, block in self.blocks():
+            z, q = block[::stride], targets[rows][::stride]
+            hats = z.square() @ shrink.to(z.dtype) + 1 / self.n
+            for i in range(len(ridges)):
+                fitted = z @ (shrink[:, i : i + 1] * moments).to(z.dtype) + mean
+                total[i] += ((fitted - q) / (1 - hats[:, i, None]).clamp(min=1e-6)).square().sum(dtype=torch.float64)
+            count += len(z)
+        return total / count
 
     def coefficients(self, targets: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
         """Fit all rows.
@@ -275,13 +326,7 @@ class Spectrum:
         a, b = z[one], z[two]
         gram_a = (a.T @ a).double()
         gram_b = torch.diag(self.values) - gram_a
-        return [_fold(one, two, a, b, gram_a), _fold(two, one, b, a, gram_b)]
-
-
-def _fold(inside: Tensor, outside: Tensor, features: Tensor, others: Tensor, gram: Tensor) -> Fold:
-    centre = features.mean(0)
-    wide = centre.double()
-    return Fold(inside, outside, features - centre, others - centre, gram - len(features) * torch.outer(wide, wide))
+        return [Fold(one, two, a, b, gram_a), Fold(two, one, b, a, gram_b)]
 
 
 def _without_itself(fitted: Tensor, targets: Tensor, hat: Tensor) -> Tensor:

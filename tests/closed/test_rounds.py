@@ -1,0 +1,143 @@
+"""Candidates are judged by labels that they have not seen, and the choice among them follows its rules."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+
+from selfdistill.closed import Candidate, Form, Landmarks, Spectrum, choose_rounds, fit_link, ridge_of_least_error
+from selfdistill.closed._rounds import _Halves, _stacked, choose, least_sharpness, soft_targets, two_halves
+from selfdistill.networks import kernel_rows
+
+
+def spectrum_of(rows: torch.Tensor, kernel: str = "rbf") -> Spectrum:
+    features = Landmarks(kernel, rows)
+    return Spectrum(lambda part: features(rows[part]), len(rows))
+
+
+def labels(n: int, k: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(k, size=n)
+
+
+def candidate(losses: list[float] | np.ndarray, wrong: float, number: int = 1, noise: str = "even") -> Candidate:
+    form = Form("none", noise)
+    link = fit_link(np.zeros((4, 2)), np.array([0, 1, 0, 1]), form, iterations=1)
+    return Candidate(form, number, 1.0, np.asarray(losses, float), link, wrong)
+
+
+def test_halves_are_alike_in_classes_and_the_same_on_each_call() -> None:
+    given = np.array([0] * 40 + [1] * 7 + [2] * 2 + [3])
+    second = two_halves(given).numpy()
+    assert second.sum() == 25
+    assert np.bincount(given[second], minlength=4).tolist()[2] == 1
+    assert abs(np.bincount(given[second])[0] - 20) <= 1
+    np.testing.assert_array_equal(second, two_halves(given).numpy())
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_the_label_of_a_row_has_no_part_in_its_scores(points, rounds: int) -> None:
+    rows, given = points(60, 4), labels(60, 3)
+    other = given.copy()
+    other[17] = (given[17] + 1) % 3
+    spectrum, second = spectrum_of(rows), two_halves(given)
+    link = fit_link(np.eye(3)[given] + 0.3, given, Form("none", "own"))
+    found = []
+    for one in (given, other):
+        halves = _Halves(spectrum, one, 3, second)
+        targets = [soft_targets(one[fold.inside.numpy()], 3, torch.float64) for fold in halves.folds]
+        for number in range(rounds):
+            fits = halves.fit(targets, 0.2 / 4 ** min(number, 1))
+            targets = halves.refine(fits, link)
+        found.append(halves.predict(fits))
+    mine = second.numpy() == bool(second[17])
+    np.testing.assert_array_equal(found[0][mine], found[1][mine])
+    assert np.abs(found[0][~mine] - found[1][~mine]).max() > 1e-3
+
+
+def test_refined_labels_within_a_half_leave_the_row_out(points, refit) -> None:
+    rows, given, ridge = points(30, 4), labels(30, 3), 0.4
+    gram = kernel_rows("rbf", rows, rows)
+    halves = _Halves(spectrum_of(rows), given, 3, two_halves(given))
+    onehot = soft_targets(given, 3, torch.float64)
+    link = fit_link(np.eye(3)[given] + 0.3, given, Form("none", "own"))
+    fits = halves.fit([onehot[fold.inside] for fold in halves.folds], ridge)
+    for fold, refined in zip(halves.folds, halves.refine(fits, link), strict=True):
+        scores = torch.cat([refit(gram, onehot, fold.inside[fold.inside != i], ridge, i[None]) for i in fold.inside])
+        expected = link.posterior(scores.numpy(), given[fold.inside.numpy()])[0]
+        np.testing.assert_allclose(refined.numpy(), expected, atol=1e-7)
+
+
+def test_losses_are_of_labels_unseen(points) -> None:
+    """Labels at random cost at least log K each, whatever the number of rounds and what is free in the link."""
+    given = labels(300, 3)
+    choice = choose_rounds(spectrum_of(points(300, 4)), given, 3)
+    assert min(one.nats for one in choice.tried) > np.log(3) - 0.01
+    assert {one.round for one in choice.tried} == {1, 2, 3}
+
+
+def test_errors_of_pairs_are_found_and_counted(blobs, points) -> None:
+    inputs, truth, given = blobs(500, 4, 0.35, pairs=True, d=5)
+    rows = torch.nn.functional.normalize(torch.cat([inputs / 5, torch.ones(500, 1)], 1).double())
+    choice = choose_rounds(spectrum_of(rows), given, 4)
+    assert choice.best.form.noise == "own"
+    assert choice.best.wrong * 500 == pytest.approx((given != truth).sum(), rel=0.2)
+
+
+def test_rounds_and_ridge_may_be_given(points, blobs) -> None:
+    spectrum, given = spectrum_of(points(80, 4)), labels(80, 3)
+    for number in (1, 2):
+        choice = choose_rounds(spectrum, given, 3, rounds=number, ridge=0.7)
+        assert choice.best.round == number
+        assert all(chain[0].ridge == 0.7 and len(chain) == number for chain in choice.chains)
+
+
+def test_ridge_of_least_error_is_the_least_of_all(points) -> None:
+    spectrum, targets = spectrum_of(points(60, 3)), soft_targets(labels(60, 2), 2, torch.float64)
+    ridges = spectrum.scale * 2.0 ** torch.arange(-8, 9, dtype=torch.float64)
+    errors = [(spectrum.out_of_sample([targets], [float(r)])[0] - targets).square().sum() for r in ridges]
+    assert ridge_of_least_error(spectrum, targets) == pytest.approx(float(ridges[int(np.argmin(errors))]))
+
+
+def test_few_rows_try_fewer_forms(points) -> None:
+    two = choose_rounds(spectrum_of(points(60, 3)), labels(60, 2), 2)
+    few = choose_rounds(spectrum_of(points(60, 3)), labels(60, 10), 10)
+    for choice in (two, few):
+        assert {one.form.confusion for one in choice.tried} == {"none"}
+
+
+def test_within_a_standard_error_most_wrong_labels_are_counted() -> None:
+    rng = np.random.default_rng(0)
+    best = rng.normal(1, 0.2, size=400)
+    noise = rng.normal(0, 0.5, size=400)
+    noise -= noise.mean()
+    near, far = best + noise + 0.5 * noise.std() / 20, best + noise + 3 * noise.std() / 20
+    chains = [[candidate(best, 0.1)], [candidate(near, 0.2)], [candidate(far, 0.3)]]
+    assert choose(chains).best.wrong == 0.2
+    assert choose(chains[::-1]).best.wrong == 0.2
+
+
+def test_a_round_asked_for_is_taken() -> None:
+    chain = [candidate([0.1, 0.1], 0.1, 1), candidate([0.5, 0.6], 0.1, 2), candidate([0.4, 0.6], 0.1, 3)]
+    assert choose([chain], rounds=2).best.round == 2
+    assert choose([chain]).best.round == 1
+
+
+def test_stacking_maximises_the_likelihood_of_the_mixture() -> None:
+    logs = -np.abs(np.random.default_rng(0).normal(1, 1, size=(300, 3)))
+
+    def loss(free: np.ndarray) -> float:
+        weights = np.exp(free - free.max())
+        return float(-np.log(np.exp(logs) @ (weights / weights.sum())).mean())
+
+    found = minimize(loss, np.zeros(3), method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-12})
+    weights = _stacked(logs, steps=3000)
+    assert weights.sum() == pytest.approx(1)
+    assert -np.log(np.exp(logs) @ weights).mean() == pytest.approx(found.fun, abs=1e-5)
+
+
+def test_one_certain_class_gets_99_percent_in_later_rounds() -> None:
+    for k in (2, 10, 1000):
+        logits = np.zeros(k)
+        logits[0] = least_sharpness(2, k)
+        assert (np.exp(logits) / np.exp(logits).sum())[0] == pytest.approx(0.99)
+    assert least_sharpness(1, 10) == 0

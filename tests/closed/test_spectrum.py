@@ -1,0 +1,145 @@
+"""Leave-one-out, folds and eigenpairs against explicit solves."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from selfdistill.closed import Landmarks, Spectrum, choose_landmarks
+from selfdistill.networks import KERNELS, kernel_rows
+
+
+def spectrum_of(kernel: str, rows: Tensor, landmarks: Tensor | None = None, *, keep: bool = True) -> Spectrum:
+    features = Landmarks(kernel, rows if landmarks is None else landmarks)
+    return Spectrum(lambda part: features(rows[part]), len(rows), keep=keep)
+
+
+def soft(n: int, k: int, seed: int = 1) -> Tensor:
+    return torch.randn(n, k, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).mul(2).softmax(1)
+
+
+def given(n: int, k: int) -> Tensor:
+    return torch.eye(k, dtype=torch.float64)[torch.arange(n) * 7 % k]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("targets", [given(40, 3), soft(40, 3)], ids=["given", "refined"])
+@pytest.mark.parametrize("ridge", [0.01, 0.5, 20.0])
+def test_leave_one_out_equals_refits(points, refit, kernel: str, targets: Tensor, ridge: float) -> None:
+    rows = points(40, 5)
+    gram = kernel_rows(kernel, rows, rows)
+    everyone = torch.arange(40)
+    expected = torch.cat([refit(gram, targets, everyone[everyone != i], ridge, everyone[i : i + 1]) for i in everyone])
+    found = spectrum_of(kernel, rows).out_of_sample([targets], [ridge])[0]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-8)
+
+
+def test_several_targets_and_ridges_in_one_pass(points) -> None:
+    spectrum = spectrum_of("rbf", points(50, 4))
+    one, two = given(50, 3), soft(50, 3)
+    together = spectrum.out_of_sample([one, two, one], [0.1, 0.1, 3.0])
+    for found, (q, ridge) in zip(together, [(one, 0.1), (two, 0.1), (one, 3.0)], strict=True):
+        torch.testing.assert_close(found, spectrum.out_of_sample([q], [ridge])[0], rtol=0, atol=1e-12)
+    assert (together[0] - together[2]).abs().max() > 0.01
+
+
+def test_errors_are_those_of_the_predictions(points) -> None:
+    spectrum, targets = spectrum_of("relu1", points(50, 4)), given(50, 3)
+    ridges = torch.tensor([0.03, 1.0, 30.0], dtype=torch.float64)
+    expected = [(spectrum.out_of_sample([targets], [float(r)])[0] - targets).square().sum(1).mean() for r in ridges]
+    torch.testing.assert_close(spectrum.errors(targets, ridges), torch.stack(expected), rtol=1e-10, atol=0)
+
+
+def test_errors_on_some_rows_are_means_over_them(points) -> None:
+    spectrum, targets = spectrum_of("relu1", points(50, 4)), given(50, 3)
+    alone = (spectrum.out_of_sample([targets], [0.5])[0] - targets).square().sum(1)[::4].mean()
+    found = spectrum.errors(targets, torch.tensor([0.5]), most=13)
+    torch.testing.assert_close(found[0], alone, rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("targets", [given(41, 3), soft(41, 3)], ids=["given", "refined"])
+@pytest.mark.parametrize("landmarks", [41, 12])
+def test_folds_equal_refits_of_the_half(points, refit, targets: Tensor, landmarks: int) -> None:
+    rows, ridge = points(41, 5), 0.3
+    part = rows[choose_landmarks(41, landmarks)]
+    features = Landmarks("rbf", part)(rows)
+    gram = features @ features.T
+    second = torch.arange(41) % 3 == 1
+    for fold in spectrum_of("rbf", rows, part).halves(second):
+        own = targets[fold.inside]
+        weights = fold.fit(own, ridge)
+        expected = refit(gram, targets, fold.inside, ridge, fold.outside)
+        torch.testing.assert_close(fold.predict(own, weights), expected, rtol=0, atol=1e-8)
+        without = [
+            refit(gram, targets, fold.inside[fold.inside != i], ridge, i[None]) for i in fold.inside
+        ]  # each row by the rest of its half
+        found = fold.leave_one_out(own, weights, ridge)
+        torch.testing.assert_close(found, torch.cat(without), rtol=0, atol=1e-8)
+
+
+def test_folds_do_not_mix_ridges(points) -> None:
+    fold = spectrum_of("rbf", points(30, 4)).halves(torch.arange(30) % 2 == 0)[0]
+    own = given(30, 3)[fold.inside]
+    fresh = spectrum_of("rbf", points(30, 4)).halves(torch.arange(30) % 2 == 0)[0]
+    for ridge in (0.1, 5.0):
+        weights = fold.fit(own, ridge)
+        found = fold.leave_one_out(own, weights, ridge)
+    torch.testing.assert_close(found, fresh.leave_one_out(own, fresh.fit(own, 5.0), 5.0), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_all_rows_as_landmarks_equal_dual_ridge(points, refit, kernel: str) -> None:
+    rows, new, ridge = points(60, 4), points(25, 4, seed=9), 0.2
+    targets = soft(60, 3)
+    features = Landmarks(kernel, rows)
+    weights, offset = Spectrum(lambda part: features(rows[part]), 60).coefficients(targets, ridge)
+    everyone = torch.cat([rows, new])
+    gram = kernel_rows(kernel, everyone, everyone)
+    expected = refit(gram, torch.cat([targets, torch.zeros(25, 3)]), torch.arange(60), ridge, torch.arange(60, 85))
+    torch.testing.assert_close(features(new) @ weights + offset, expected, rtol=0, atol=1e-7)
+
+
+def test_streaming_equals_kept(points, monkeypatch) -> None:
+    rows, targets = points(70, 5), soft(70, 4)
+    part = rows[choose_landmarks(70, 20)]
+    kept = spectrum_of("relu3", rows, part)
+    monkeypatch.setattr("selfdistill.closed._spectrum._BLOCK", 20 * 11)  # blocks of 11 rows
+    stream = spectrum_of("relu3", rows, part, keep=False)
+    assert len(list(stream.blocks())) == 7
+    ridges = torch.tensor([0.1, 2.0])
+    torch.testing.assert_close(stream.values, kept.values)
+    torch.testing.assert_close(stream.errors(targets, ridges), kept.errors(targets, ridges))
+    torch.testing.assert_close(stream.out_of_sample([targets], [0.1]), kept.out_of_sample([targets], [0.1]))
+    torch.testing.assert_close(stream.coefficients(targets, 0.1)[0], kept.coefficients(targets, 0.1)[0])
+
+
+def test_energies_sum_to_the_variance_in_reach(points) -> None:
+    rows, targets = points(40, 5), given(40, 3)
+    spectrum = spectrum_of("rbf", rows)
+    centred = kernel_rows("rbf", rows, rows)
+    centred = centred - centred.mean(0) - centred.mean(1, keepdim=True) + centred.mean()
+    values, vectors = torch.linalg.eigh(centred)
+    torch.testing.assert_close(spectrum.values[:39], values.flip(0)[:39], rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(spectrum.scale, float(centred.trace()) / 40)
+    total = (targets - targets.mean(0)).square().sum()
+    expected = (vectors.T @ targets).square().sum(1).flip(0)[:5] / total
+    torch.testing.assert_close(spectrum.energy(targets)[:5], expected, rtol=1e-7, atol=1e-9)
+    assert float(spectrum.energy(targets).sum()) == pytest.approx(1, abs=1e-6)
+
+
+def test_equal_rows_lower_the_rank_and_nothing_breaks(points, refit) -> None:
+    rows = points(20, 3).repeat(3, 1)
+    targets = given(60, 3)  # the copies have conflicting labels
+    found = spectrum_of("rbf", rows).out_of_sample([targets], [0.1])[0]
+    everyone = torch.arange(60)
+    gram = kernel_rows("rbf", rows, rows)
+    expected = torch.cat([refit(gram, targets, everyone[everyone != i], 0.1, everyone[i : i + 1]) for i in everyone])
+    assert Landmarks("rbf", rows).whiten.shape[1] <= 20
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)
+
+
+def test_landmarks_are_the_same_on_each_call_and_spread() -> None:
+    one, two = choose_landmarks(1000, 100), choose_landmarks(1000, 100)
+    assert torch.equal(one, two)
+    assert len(one.unique()) == 100
+    assert (one.diff() > 0).all()
+    assert 400 < float(one.double().mean()) < 600
