@@ -21,6 +21,7 @@ __all__ = [
     "RunError",
     "SelfdistillError",
     "SettingError",
+    "UntrustedFindings",
     "one_line",
 ]
 
@@ -65,6 +66,10 @@ class SelfdistillError(Exception):
     def __reduce__(self) -> tuple[type[SelfdistillError], tuple[str, str]]:
         """Pickle by the two arguments, so that errors cross process borders."""
         return type(self), (self.problem, self.way_out)
+
+
+class UntrustedFindings(UserWarning):
+    """The findings on the labels should not be trusted, or not for all classes; the text says why."""
 
 
 class InputError(SelfdistillError, ValueError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-__all__ = ["BatchDone", "EpochDone", "Event", "Listener", "RunStarted", "everyone"]
+__all__ = ["BatchDone", "EpochDone", "Event", "Listener", "RunStarted", "Stage", "everyone"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,17 @@ class RunStarted:
     steps: int
     warnings: tuple[str, ...] = ()
     curves: tuple[dict[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a long piece of work begins that has no epochs.
+
+    Attributes:
+        text: What is done, a few words.
+    """
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ class EpochDone:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
-Event = RunStarted | BatchDone | EpochDone
+Event = RunStarted | Stage | BatchDone | EpochDone
 Listener = Callable[[Event], None]
 
 

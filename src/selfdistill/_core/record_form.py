@@ -77,6 +77,8 @@ _SETTINGS = {
     "compile": _flag,
     "noise_matrix": _any(_text, _none),
     "keep_epochs": _any(_whole, _text, _none),
+    "kernel": _text,
+    **dict.fromkeys(("landmarks", "rounds"), _any(_whole, _none)),
 }
 _RECORD: dict[str, Check] = {
     "status": lambda value: value in ("running", "interrupted", "finished", "failed"),
@@ -95,6 +97,7 @@ _RECORD: dict[str, Check] = {
     "trust": lambda value: _table(value) and _list(_text)(value.get("sentences")),
     "distillation": _table,
     "comparison": _table,
+    "closed": _table,
 }
 _NEEDED = {
     "": ("status", "settings", "data", "warnings", "notes"),
@@ -131,7 +134,8 @@ def misfit(record: Mapping[str, Any]) -> str | None:
             if name in checks and not checks[name](value):
                 return f"{f'{where}.' if where else ''}{name} is {value!r:.60}"
         read = ("source", "test") if where == "data" and "read" in part else ()
-        missing = [name for name in (*_NEEDED[where], *read) if name not in part]
+        needed = ("loss",) if where == "curves" and record["settings"].get("method") == "kernel" else _NEEDED[where]
+        missing = [name for name in (*needed, *read) if name not in part]
         if missing:
             return f"{f'{where}.' if where else ''}{missing[0]} is missing"
     return _odd_lengths(record)
@@ -141,6 +145,8 @@ def _odd_lengths(record: Mapping[str, Any]) -> str | None:
     """Each epoch has its place in each curve."""
     if record["status"] != "finished":
         return None
+    if record["settings"]["method"] == "kernel":
+        return None if "result" in record else "result is missing"
     lengths = {len(curve) for curve in record["curves"].values()}
     if lengths != {record["settings"]["epochs"]} or "result" not in record:
         return "curves are not of as many epochs as the settings say" if "result" in record else "result is missing"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, cast, final
 
-from selfdistill._core.events import BatchDone, EpochDone, Event, Listener, RunStarted
+from selfdistill._core.events import BatchDone, EpochDone, Event, Listener, RunStarted, Stage
 from selfdistill._core.wording import clean
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class Clock:
             self.epochs, self.steps, self.epoch = event.epochs, event.steps, event.first_epoch
             self._begun, self._before, self._examples = self._now(), event.first_epoch * event.steps, 0
             self.done = self._before
+        elif isinstance(event, Stage):
+            pass
         elif isinstance(event, BatchDone):
             if self._examples == 0:  # a run may go on in the middle of an epoch
                 self._before = event.epoch * self.steps + event.step - 1
@@ -188,11 +190,16 @@ def plain_lines(
         >>> listener(EpochDone(0, {"loss": 0.5, "agreement": 0.75, "refined_share": 0.25}))
         epoch 1/2  loss 0.500  agreement 75.0 %  refined 25.0 %
     """
-    clock, last = Clock(now), [float("-inf")]
+    clock, last, staged = Clock(now), [float("-inf")], []
 
     def tell(event: Event) -> None:
         clock(event)
-        if not isinstance(event, EpochDone):
+        if isinstance(event, Stage):
+            staged.append(event)
+            if now() - last[0] >= _LINE_SECONDS:
+                last[0] = now()
+                write(event.text)
+        if not isinstance(event, EpochDone) or staged:
             return
         ended = clock.epoch == clock.epochs
         if ended or now() - last[0] >= _LINE_SECONDS:
@@ -226,6 +233,9 @@ def showing(title: str = "") -> Generator[Listener, None, None]:
         clock(event)
         if isinstance(event, RunStarted):
             progress.start()
+        if isinstance(event, Stage):
+            progress.update(task, head=event.text, left="")
+            return
         if isinstance(event, BatchDone) and time.monotonic() - shown[0] < _REFRESH_SECONDS:
             return
         shown[0] = time.monotonic()

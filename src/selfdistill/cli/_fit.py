@@ -31,6 +31,9 @@ _SETTINGS = (
     "compile",
     "noise_rate",
     "noise_matrix",
+    "kernel",
+    "landmarks",
+    "rounds",
 )
 
 
@@ -61,6 +64,9 @@ def fit(
     compile: o.Compile = False,
     noise_rate: NoiseRate = None,
     noise_matrix: NoiseMatrix = None,
+    kernel: o.Kernel = None,
+    landmarks: o.LandmarkRows = None,
+    rounds: o.Rounds = None,
     out: o.Out = None,
     resume: o.Resume = None,
     json: o.Json = False,
@@ -74,6 +80,7 @@ def fit(
     [bold]Examples:[/bold]
 
         selfdistill fit
+        selfdistill fit embeddings.npz --label y
         selfdistill fit songs.csv --label genre --id track --test songs_test.csv
         selfdistill fit photos/ --network resnet18 --epochs 40
         selfdistill fit --resume runs/photos-001

@@ -11,9 +11,10 @@ __all__ = ["methods"]
 def methods() -> None:
     """List the methods that fit --method takes, one per line with what it does."""
     with leaving_at_once():
-        from selfdistill.train import METHODS, Settings
+        from selfdistill.train import METHODS, WITHOUT_EPOCHS
 
-    width = max(map(len, METHODS))
-    for name, method in METHODS.items():
-        default = " (default)" if name == Settings().method else ""
-        write(f"{name:<{width}}  {method.summary}{default}\n")
+    summaries = WITHOUT_EPOCHS | {name: method.summary for name, method in METHODS.items()}
+    width = max(map(len, summaries))
+    for name, summary in summaries.items():
+        default = " (default)" if name == "auto" else ""
+        write(f"{name:<{width}}  {summary}{default}\n")

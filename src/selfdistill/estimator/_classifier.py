@@ -19,15 +19,25 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from selfdistill._core.errors import DataError, SelfdistillError
+from selfdistill._core.errors import DataError, SelfdistillError, UntrustedFindings
 from selfdistill._core.events import EpochDone, Event
 from selfdistill._core.wording import fit_advice
 from selfdistill.data import LabelledData, from_arrays, from_frame
 from selfdistill.estimator._checks import encode_labels, on_host, seed_of, with_columns, without_missing
 from selfdistill.estimator._northcutt2021cleanlab import CleanlabNames, issue_mask
 from selfdistill.estimator._own_network import own_network
-from selfdistill.issues import LabelTable, find_issues, label_table
-from selfdistill.train import Fitted, Settings, TorchRuntime, fit, predict_probabilities, resolve_device
+from selfdistill.issues import LabelTable, find_issues
+from selfdistill.train import (
+    AUTO,
+    Fitted,
+    Settings,
+    TorchRuntime,
+    check_closed,
+    choose_method,
+    fit,
+    predict_probabilities,
+    resolve_device,
+)
 
 __all__ = ["SelfDistillClassifier"]
 
@@ -44,7 +54,9 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
             or a torch module, which is copied; or a factory, called with ``(input_shape, num_classes)`` if it takes
             two arguments, else with none. Your own network gets ``X`` exactly as given (floats as float32, integers
             as int64, uint8 as it is; nothing is standardised) and returns logits ``[b, K]``.
-        method: How to train; ``"cross-entropy"`` believes every label. See `selfdistill.train.METHODS`.
+        method: ``"auto"`` takes ``"kernel"``, self-distillation in closed form, for features and tables, and
+            ``"selfdistill"`` for images and where a network or a setting of training is given. ``"cross-entropy"``
+            believes every label; see `selfdistill.train.METHODS` for the others.
         epochs: Passes over the data; ``None``: enough for the size of the data.
         batch_size: Examples per step; ``None``: by the size of the data.
         lr: Peak learning rate of the one-cycle schedule.
@@ -58,6 +70,10 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
             estimate it.
         noise_matrix_file: File with ``T[clean, given]``, see `selfdistill.noise.read_matrix`, for methods that want to
             know it, such as ``"forward"``; ``None``: they estimate it.
+        kernel: Of the closed form: ``"linear"``, ``"relu1"``, ``"relu3"``, ``"rbf"``, or ``"auto"``: the one of least
+            leave-one-out error.
+        landmarks: Of the closed form: rows that its kernel is made from; ``None``: all up to 1,000, else up to 1,500.
+        rounds: Of the closed form: 1 to 3; ``None``: those that explain the given labels best.
         random_state: An integer makes the result repeatable and is the seed itself; a ``RandomState`` gives one; with
             ``None`` each fit draws its own. Global generators are neither read nor changed by ``None`` or an integer.
         verbose: Above 0, writes one line per epoch to stderr.
@@ -71,10 +87,15 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
         refined_labels_: Refined label of each training example, ``[n]``.
         label_quality_: 0 to 1, low = bad, float64 ``[n]``.
         curves_: DataFrame of each epoch's metrics.
-        module_: The trained network.
+        module_: The trained network, or the kernel machine.
+        method_: The method that was taken.
+        trust_: Whether the findings can be trusted: an object with ``verdict`` (``"trust"``, ``"except"``,
+            ``"refuse"``), ``classes`` (positions in ``classes_``) and ``sentences``; also a warning where it is not
+            ``"trust"``.
+        closed_: What the closed form found (`selfdistill.closed.ClosedForm`); ``None`` where a network was trained.
         preprocess_: How ``X`` becomes its inputs.
         label_table_: The findings as `selfdistill.issues.LabelTable`.
-        n_iter_: Epochs done.
+        n_iter_: Epochs done; rounds, in closed form.
 
     Example:
         >>> import numpy as np
@@ -93,7 +114,7 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
         self,
         network: str | nn.Module | Callable[..., nn.Module] = "auto",
         *,
-        method: str = "selfdistill",
+        method: str = "auto",
         epochs: int | None = None,
         batch_size: int | None = None,
         lr: float | None = None,
@@ -105,6 +126,9 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
         compile: bool = False,
         noise_rate: float | None = None,
         noise_matrix_file: str | None = None,
+        kernel: str = "auto",
+        landmarks: int | None = None,
+        rounds: int | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
     ) -> None:
@@ -121,6 +145,9 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
         self.compile = compile
         self.noise_rate = noise_rate
         self.noise_matrix_file = noise_matrix_file
+        self.kernel = kernel
+        self.landmarks = landmarks
+        self.rounds = rounds
         self.random_state = random_state
         self.verbose = verbose
 
@@ -156,13 +183,16 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
             fitted = self._trained(part)
         for sentence in (*data.warnings, *fitted.warnings):
             warnings.warn(fit_advice(sentence, self.get_params(deep=False), dashes=False), UserWarning, stacklevel=2)
-        self.module_ = fitted.model
-        table = label_table(fitted.targets.refined(), fitted.dynamics, counts=fitted.counts)
+        self.module_, self.method_, self.closed_ = fitted.model, fitted.settings.method, fitted.closed
+        table = fitted.table()
+        self.trust_ = fitted.trust(table, [str(name) for name in part.classes])
+        if self.trust_.verdict != "trust":
+            warnings.warn(" ".join(self.trust_.sentences), UntrustedFindings, stacklevel=2)
         if mask is not None:
             table = self._with_left_out(table, data, mask)
         self._show(table, passed)
         self.curves_ = pd.DataFrame(fitted.curves).rename_axis(index="epoch")
-        self.n_iter_ = len(fitted.curves)
+        self.n_iter_ = len(fitted.curves) if fitted.closed is None else fitted.closed.choice.best.round
         return self
 
     def _show(self, table: LabelTable, passed: pd.DataFrame | None) -> None:
@@ -178,14 +208,17 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
         seed = seed_of(self.random_state)
         own = None if isinstance(self.network, str) else own_network(self.network, data, seed)
         names = ("method", "epochs", "batch_size", "lr", "weight_decay", "momentum", "precision", "compile")
-        settings = Settings(
+        wanted = Settings(
             network="auto" if own is not None else str(self.network),
             augment="none" if own is not None and self.augment == "auto" else self.augment,
             seed=seed,
             noise_rate=self.noise_rate,
             noise_matrix=self.noise_matrix_file,
-            **{name: getattr(self, name) for name in names},
-        ).resolve(len(data), resolve_device(self.device))
+            **{name: getattr(self, name) for name in (*names, "kernel", "landmarks", "rounds")},
+        )
+        check_closed(wanted)
+        method = "selfdistill" if own is not None and self.method == AUTO else choose_method(wanted, data)[0]
+        settings = replace(wanted, method=method).resolve(len(data), resolve_device(self.device))
         return fit(data, settings, model=own, tell=_tell if self.verbose else lambda event: None)
 
     def _with_left_out(self, kept: LabelTable, data: LabelledData, mask: np.ndarray) -> LabelTable:

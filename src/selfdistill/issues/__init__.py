@@ -4,6 +4,7 @@ from selfdistill.issues._applicability import Applicability, Evidence, applicabi
 from selfdistill.issues._blocks import BLOCK_BYTES, SoftLabels, as_soft, blocks
 from selfdistill.issues._cut_off import flag
 from selfdistill.issues._northcutt2021joint import NoiseEstimate
+from selfdistill.issues._out_of_sample import OutOfSampleEvidence, out_of_sample_trust
 from selfdistill.issues._table import LabelTable, find_issues, label_table
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
 from selfdistill.issues._truth import compare_with_truth
@@ -15,6 +16,7 @@ __all__ = [
     "LabelTable",
     "LearningDynamics",
     "NoiseEstimate",
+    "OutOfSampleEvidence",
     "SoftLabels",
     "applicability",
     "as_soft",
@@ -24,4 +26,5 @@ __all__ = [
     "flag",
     "judge",
     "label_table",
+    "out_of_sample_trust",
 ]

@@ -54,13 +54,13 @@ class Applicability:
         verdict: ``"trust"``; ``"except"``: trust it but for ``classes``; or ``"refuse"``: do not trust it.
         classes: Positions of the classes that are not to be trusted, where the rest is.
         sentences: Why, for a reader; the first begins with the verdict.
-        evidence: What it was judged by.
+        evidence: What it was judged by, a dataclass.
     """
 
     verdict: Literal["trust", "except", "refuse"]
     classes: tuple[int, ...]
     sentences: tuple[str, ...]
-    evidence: Evidence
+    evidence: Any
 
     def as_dict(self, names: Sequence[str]) -> dict[str, Any]:
         """Return it as JSON-able values, classes by name."""
@@ -160,14 +160,14 @@ def judge(evidence: Evidence, names: Sequence[str]) -> Applicability:
         )
     if e.confidence < _UNSURE:
         reasons.append(
-            f"by its own estimate, {_percent(e.confidence)} of the refined labels are right. The network is too weak, "
+            f"by its own estimate, {percent(e.confidence)} of the refined labels are right. The network is too weak, "
             "it was trained too briefly, or these labels do not follow from these inputs."
         )
     if reasons:
         return Applicability("refuse", (), ("Do not trust this: " + " Also, ".join(reasons),), e)
     classes = tuple(c for c, (a, b) in enumerate(zip(e.kept, e.predicted, strict=True)) if a - b > _NOT_HELD)
     if classes:
-        said = _join([_cut(names[c]) for c in classes])
+        said = listed([cut_name(names[c]) for c in classes])
         why = (
             "the network itself calls many of these examples something else. Look at them by hand, and at the classes "
         )
@@ -180,7 +180,7 @@ def _trust(e: Evidence) -> tuple[str, ...]:
     if e.doubted_last <= _FEW and e.agreement >= _FITS_ALL:
         doubts = "none" if not e.doubted_last else "almost none"
         return (
-            f"Nothing speaks against these labels: the network agrees with {_percent(e.agreement)} of them in training "
+            f"Nothing speaks against these labels: the network agrees with {percent(e.agreement)} of them in training "
             f"and doubts {doubts}.",
             "But errors that follow from the inputs (labels made by rules), and any errors under a network that fits "
             "everything, cannot be seen in this way: look at some labels by hand.",
@@ -191,19 +191,22 @@ def _trust(e: Evidence) -> tuple[str, ...]:
 def _history(e: Evidence) -> str:
     epochs = f"{e.early_epoch} epoch" + ("s" if e.early_epoch != 1 else "")
     return (
-        f"after {epochs} the network doubted {_percent(e.doubted_early)} of the labels, at the end "
-        f"{_percent(e.doubted_last)}"
+        f"after {epochs} the network doubted {percent(e.doubted_early)} of the labels, at the end "
+        f"{percent(e.doubted_last)}"
     )
 
 
-def _join(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """Join names, at most eight."""
     shown = names[:_NAMES]
     return ", ".join(shown) + (f", ... ({len(names):,} in all)" if len(names) > _NAMES else "")
 
 
-def _cut(name: str) -> str:
+def cut_name(name: str) -> str:
+    """Cut a long name."""
     return name if len(name) <= _LONGEST else name[: _LONGEST - 3] + "..."
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """Write a share in per cent."""
     return f"{100 * share:.1f} %"

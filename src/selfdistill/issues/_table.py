@@ -108,6 +108,7 @@ def find_issues(
     *,
     mean_given: np.ndarray | None = None,
     mean_margin: np.ndarray | None = None,
+    quality: np.ndarray | None = None,
     first_learned: np.ndarray | None = None,
     forgotten: np.ndarray | None = None,
     counts: Any = None,
@@ -122,6 +123,7 @@ def find_issues(
         mean_given: Mean over training of the given label's probability, ``[n]``; left out, the quality is ``p_given``.
         mean_margin: Mean over training of the given label's log-probability less the likeliest other's, ``[n]``; ranks
             where less than half a label is expected to be wrong.
+        quality: A ranking of its own, 0 to 1, low = bad, ``[n]``; takes the place of all others.
         first_learned: See `LabelTable`.
         forgotten: See `LabelTable`.
         counts: Another estimate of the counts of true and given labels, ``[clean, given]``. Of it and the sums of
@@ -161,7 +163,10 @@ def find_issues(
     if counts is not None:
         other = NoiseEstimate(_checked(counts, total))
         noise = max(noise, other, key=lambda estimate: estimate.wrong)
-    quality = p_given if mean_given is None else np.sqrt(np.clip(p_given * mean_given, 0, 1)).astype(np.float32)
+    if quality is not None:
+        quality = np.clip(quality, 0, 1).astype(np.float32)
+    else:
+        quality = p_given if mean_given is None else np.sqrt(np.clip(p_given * mean_given, 0, 1)).astype(np.float32)
     if mean_margin is not None and noise.wrong < _NOTHING:
         quality = (1 / (1 + np.exp(-np.asarray(mean_margin, np.float64)))).astype(np.float32)
     unwatched = np.full(n, -1, np.int32)

@@ -212,7 +212,8 @@ def build(
     """
     machine = parse_kernel(spec)
     if machine is not None:
-        return KernelMachine(math.prod(input_shape), machine[1], num_classes, machine[0], machine[2])
+        with torch.device(device):
+            return KernelMachine(math.prod(input_shape), machine[1], num_classes, machine[0], machine[2])
     spec = resolve(spec, input_shape)
     if spec.startswith(_TWO):
         one = spec.removeprefix(_TWO)

@@ -2,15 +2,17 @@
 
 from selfdistill.train._checkpoint import checkpoint_steps, checkpoint_weights
 from selfdistill.train._chen2021holdout import best_on_held_out
+from selfdistill.train._closed import AUTO, CLOSED, check_closed, choose_method
 from selfdistill.train._demo import noisy_digits
 from selfdistill.train._findings_file import Findings, read_findings, refined_labels
-from selfdistill.train._fit import Fitted, fit
+from selfdistill.train._fit import fit
+from selfdistill.train._fitted import Fitted
 from selfdistill.train._invocation import Invocation, introduced, name_of, read_sources, start, threads_of
 from selfdistill.train._kept import held_out
 from selfdistill.train._kept_epochs import EPOCHS, kept_epochs, load_epoch
 from selfdistill.train._loop import Position, predict_probabilities, train
 from selfdistill.train._method import Before, Context, Method
-from selfdistill.train._methods import METHODS, method, method_of
+from selfdistill.train._methods import METHODS, WITHOUT_EPOCHS, method, method_of
 from selfdistill.train._model_file import Model, load_model, save_model
 from selfdistill.train._noisy_copy import NoisyCopy, noisy_copy
 from selfdistill.train._plan import Plan
@@ -23,9 +25,12 @@ from selfdistill.train._verdict import comparison, verdict
 from selfdistill.train._yuan2024labelwave import first_trough
 
 __all__ = [
+    "AUTO",
+    "CLOSED",
     "EPOCHS",
     "EXPORTS",
     "METHODS",
+    "WITHOUT_EPOCHS",
     "Before",
     "Context",
     "Findings",
@@ -42,10 +47,12 @@ __all__ = [
     "Settings",
     "TorchRuntime",
     "best_on_held_out",
+    "check_closed",
     "check_free",
     "check_output",
     "checkpoint_steps",
     "checkpoint_weights",
+    "choose_method",
     "comparison",
     "first_trough",
     "fit",

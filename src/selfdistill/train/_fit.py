@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from selfdistill._core.memory import enough_memory
 from selfdistill._core.rng import derive, torch_generator
 from selfdistill.data import Batch, LabelledData, TensorLoader, augment_for
 from selfdistill.issues import LearningDynamics
-from selfdistill.targets import Posterior, Targets
+from selfdistill.targets import Targets
+from selfdistill.train._closed import CLOSED, fit_closed
+from selfdistill.train._fitted import Fitted
 from selfdistill.train._keeper import Keeper
 from selfdistill.train._kept import KeptWeights, held_out
 from selfdistill.train._loop import Position, predict_probabilities, train
@@ -27,37 +29,9 @@ from selfdistill.train._methods import method, method_of
 from selfdistill.train._runtime import Runtime, TorchRuntime, local_statistics
 from selfdistill.train._settings import Settings
 
-__all__ = ["Fitted", "fit", "network_spec"]
+__all__ = ["fit", "network_spec"]
 
 LESS_MEMORY = "Take a smaller --network, or a smaller --batch-size, or a smaller --image-size, or fewer data."
-
-
-@dataclass(frozen=True, eq=False)
-class Fitted:
-    """What training leaves.
-
-    Attributes:
-        model: The trained network, in evaluation mode, on the run's device.
-        targets: The per-sample state at the end.
-        dynamics: What each example went through.
-        settings: The settings as resolved.
-        curves: Metrics of each epoch.
-        warnings: Sentences for the user.
-        kept_epoch: Epochs done when the weights were as they are now; ``None`` for methods that choose no epoch.
-    """
-
-    model: nn.Module
-    targets: Targets[Any]
-    dynamics: LearningDynamics
-    settings: Settings
-    curves: list[dict[str, float]]
-    warnings: list[str]
-    kept_epoch: int | None = None
-
-    @property
-    def counts(self) -> Tensor | None:
-        """Expected counts ``[clean, given]`` that the targets estimated beside their posterior, where they do."""
-        return self.targets.counts() if isinstance(self.targets, Posterior) else None
 
 
 @enough_memory(LESS_MEMORY)
@@ -99,6 +73,15 @@ def fit(
         RunError: A checkpoint that does not fit.
         Interrupted: Ctrl-C, after saving.
     """  # noqa: DOC502 (raised by what is called)
+    if settings.method == CLOSED and method is None:
+        runtime = TorchRuntime("cpu")
+        return fit_closed(
+            data,
+            settings,
+            evaluations=evaluations,
+            tell=tell,
+            predict=lambda network, inputs: predict_probabilities(network, inputs, runtime),
+        )
     chosen = method or method_of(settings)
     if model is not None and chosen.networks == 2 and not isinstance(model, networks.Pair):
         raise SettingError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from selfdistill._core.events import Event, Listener, RunStarted, everyone
 from selfdistill._core.record import write_record
 from selfdistill._core.wording import quoted
 from selfdistill.data import LabelledData, ReadOptions
+from selfdistill.train._closed import AUTO, CLOSED, OF_CLOSED, check_closed, choose_method
 from selfdistill.train._demo import compare_with_plain, noisy_digits
-from selfdistill.train._methods import method_of
+from selfdistill.train._methods import WITHOUT_EPOCHS, method_of
 from selfdistill.train._run import check_free, next_run_folder, run, stored_invocation
 from selfdistill.train._runtime import process_group, threads_for
 from selfdistill.train._settings import Settings, resolve_device
@@ -74,14 +75,20 @@ def start(
         RunError: The run cannot be resumed, or ``out`` is taken.
     """  # noqa: DOC502 (raised by what is called)
     asked = _completed(asked)
-    wanted = Settings(**asked.settings)
-    method_of(wanted)
+    wanted = Settings(**({"method": AUTO} if asked.source is not None else {}) | dict(asked.settings))
+    if wanted.method not in WITHOUT_EPOCHS:
+        method_of(wanted)
+    check_closed(wanted)
     device = resolve_device(wanted.device)
     wanted.resolve(1000, device)  # refuses what is out of range before anything is read
     if asked.out is not None and asked.resume is None:
         check_free(asked.out)
     with process_group(device):
         examples, tests = read_sources(asked, wanted.seed, say)
+        method, why = choose_method(wanted, examples)
+        wanted = replace(wanted, method=method)
+        if why:
+            examples = replace(examples, notes=(*examples.notes, why))
         settings = wanted.resolve(len(examples), device)
         out = asked.resume or asked.out or next_run_folder(name_of(asked.source))
         announce = introduced(examples, out, say)
@@ -141,6 +148,8 @@ def threads_of(examples: LabelledData, settings: Settings) -> AbstractContextMan
     Returns:
         A context that holds the number of threads.
     """
+    if settings.method == CLOSED:
+        return nullcontext()
     shape = tuple(examples.inputs.shape[1:])
     spec = settings.network_for(len(examples), shape)
     if not spec.startswith("mlp"):
@@ -179,6 +188,8 @@ def _completed(asked: Invocation) -> Invocation:
     if "read" not in described:
         raise RunError(f"{asked.resume} was not started by `selfdistill fit`", "Go on from the code that started it.")
     known = {one.name for one in fields(Settings)}
+    if settings["method"] == CLOSED:  # the record holds also what stands for the epochs that it has not
+        known = {"method", "seed", *OF_CLOSED}
     return Invocation(
         source=asked.source if asked.source is not None else described["source"],
         test=asked.test if asked.test is not None else described["test"],

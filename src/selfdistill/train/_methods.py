@@ -13,7 +13,7 @@ from selfdistill.train._robust_losses import ROBUST_LOSSES
 from selfdistill.train._settings import VISIT_STEPS, Settings
 from selfdistill.train._two_networks import TWO_NETWORKS
 
-__all__ = ["METHODS", "method", "method_of"]
+__all__ = ["METHODS", "WITHOUT_EPOCHS", "method", "method_of"]
 
 
 def _authors(number: int) -> Method:
@@ -43,6 +43,11 @@ _OWN = {
     ),
 } | {f"dong-{number}": _authors(number) for number in range(1, 6)}
 
+WITHOUT_EPOCHS = {
+    "auto": "kernel for features and tables, selfdistill for images",
+    "kernel": "self-distillation in closed form on features, without epochs",
+}
+"""What is no training: how the method is chosen, and the closed form."""
 METHODS: dict[str, Method] = _OWN | CHOSEN_EPOCHS | ROBUST_LOSSES | REFINED_TARGETS | TWO_NETWORKS
 
 
@@ -59,9 +64,10 @@ def method(name: str) -> Method:
         SettingError: No such method; names the nearest and all.
     """
     if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, n=1)
+        known = [*WITHOUT_EPOCHS, *METHODS]
+        near = difflib.get_close_matches(name, known, n=1)
         hint = f"Did you mean {near[0]}? " if near else ""
-        raise SettingError(f"method {name!r} does not exist", f"{hint}Choose one of: {', '.join(METHODS)}.")
+        raise SettingError(f"method {name!r} does not exist", f"{hint}Choose one of: {', '.join(known)}.")
     return METHODS[name]
 
 

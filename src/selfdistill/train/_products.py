@@ -48,6 +48,8 @@ def lost(out: Path, record: Mapping[str, Any]) -> list[str]:
         for name in _PRODUCTS
         if not (out / name).is_file() or (name in wanted and digest(out / name) != wanted[name])
     ]
+    if record["settings"]["method"] == "kernel":  # it is computed anew
+        return missing
     if missing and _checkpoint.latest(out / "checkpoint")[0] is None:
         raise RunError(
             f"{out} lost {' and '.join(missing)}, and has no whole checkpoint to write them from",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -22,10 +23,12 @@ from selfdistill._core.memory import enough_memory
 from selfdistill._core.record import environment, read_record, write_record
 from selfdistill._core.wording import quoted
 from selfdistill.data import LabelledData, augment_for
-from selfdistill.issues import LabelTable, NoiseEstimate, applicability, compare_with_truth, label_table
+from selfdistill.issues import LabelTable, NoiseEstimate, compare_with_truth
 from selfdistill.targets import choose_store, compact
+from selfdistill.train._closed import CLOSED, describe_closed
 from selfdistill.train._findings_file import write_findings
-from selfdistill.train._fit import LESS_MEMORY, Fitted, fit, network_spec
+from selfdistill.train._fit import LESS_MEMORY, fit, network_spec
+from selfdistill.train._fitted import Fitted
 from selfdistill.train._kept_epochs import epochs_to_keep, save_epoch
 from selfdistill.train._methods import METHODS, method_of
 from selfdistill.train._metrics_file import MetricsFile
@@ -102,16 +105,20 @@ def run(
         Interrupted: Ctrl-C; the run is saved, or, before the first step of a new one, gone.
     """  # noqa: DOC502
     shape = tuple(data.inputs.shape[1:])
-    spec = network_spec(settings, data, METHODS["cross-entropy"] if plan else None)
-    with enough_memory(LESS_MEMORY):
-        network = networks.build(spec, shape, data.num_classes, seed=settings.seed, stats=data.preprocess.stats)
-    augment_for(settings.augment, shape)
-    if plan is None:
-        method_of(settings)
+    if settings.method == CLOSED and plan is None:
+        spec, parameters = CLOSED, (settings.landmarks or 1500) * (math.prod(shape) + 5 * data.num_classes)
+    else:
+        spec = network_spec(settings, data, METHODS["cross-entropy"] if plan else None)
+        with enough_memory(LESS_MEMORY):
+            network = networks.build(spec, shape, data.num_classes, seed=settings.seed, stats=data.preprocess.stats)
+        parameters = sum(p.numel() for p in network.parameters())
+        augment_for(settings.augment, shape)
+        if plan is None:
+            method_of(settings)
     record = _opening(data, settings, source, spec) | dict(plan.record if plan else {})
     if resume and (found := _enter(out, record, data, resume))["status"] == "finished":
         return found
-    room = None if resume else _room(network, data, settings) + (plan.room if plan else 0)
+    room = None if resume else _room(parameters, data, settings) + (plan.room if plan else 0)
     go_on = (plan.go_on if plan else GO_ON).format(quoted(out))
     with _own(out, room):
         record = _enter(out, record, data, resume)
@@ -172,17 +179,20 @@ def _train(
         raise
     kind, why = choose_store(len(data), data.num_classes, out)
     soft = compact(fitted.targets.refined(), data.labels, kind, out)
-    table = label_table(soft, fitted.dynamics, counts=fitted.counts)
+    table = fitted.table(soft)
     record |= {
         "status": "finished",
         "curves": {name: [epoch[name] for epoch in fitted.curves] for name in fitted.curves[0]},
         "warnings": [*record["warnings"], *fitted.warnings],
         "result": _result(data, fitted, table) | {"soft_labels": soft.describe() | {"why": why}},
-        "trust": _trust(data, fitted, table),
+        "trust": fitted.trust(table, data.classes).as_dict(data.classes),
     }
+    if fitted.closed is not None:
+        record["closed"] = describe_closed(fitted.closed, data.num_classes)
     if rank() == 0:
         write_findings(out / "labels.parquet", data, table)
-        spec, shape = record["settings"]["network"], tuple(data.inputs.shape[1:])
+        spec = fitted.model.spec if isinstance(fitted.model, networks.KernelMachine) else record["settings"]["network"]
+        shape = tuple(data.inputs.shape[1:])
         save_model(out / "model.safetensors", Model(fitted.model, data.preprocess, data.classes, spec, shape))
         record["files"] = record.get("files", {}) | products(out)
     return _write(out, record)
@@ -262,9 +272,9 @@ def _realised_noise(data: LabelledData) -> dict[str, Any] | None:
     return {"rate": rate, "joint_true_given": joint.tolist()}
 
 
-def _room(network: nn.Module, data: LabelledData, settings: Settings) -> int:
+def _room(parameters: int, data: LabelledData, settings: Settings) -> int:
     """Bytes that a run writes at most: three checkpoints at a time, models, the labels and a map of them, 16 MiB."""
-    parameters, n, k = sum(p.numel() for p in network.parameters()), len(data), data.num_classes
+    n, k = len(data), data.num_classes
     checkpoint = 8 * parameters + n * (22 * k + 48)  # weights and momentum; the default's memories, the dynamics
     models = 1 + len(epochs_to_keep(settings.keep_epochs, settings.epochs or 1))
     return 3 * checkpoint + 4 * models * parameters + n * (8 * k + 64) + 2**24
@@ -357,11 +367,6 @@ def _result(data: LabelledData, fitted: Fitted, table: LabelTable) -> dict[str, 
     if data.truth is not None:
         result["truth"] = compare_with_truth(table, data.truth.numpy())
     return result
-
-
-def _trust(data: LabelledData, fitted: Fitted, table: LabelTable) -> dict[str, Any]:
-    doubted = [epoch["refined_share"] for epoch in fitted.curves]
-    return applicability(table, fitted.dynamics, doubted, data.classes).as_dict(data.classes)
 
 
 def _estimated_noise(classes: Sequence[str], noise: NoiseEstimate) -> dict[str, Any]:

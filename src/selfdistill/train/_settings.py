@@ -47,6 +47,9 @@ class Settings:
             measured after each epoch. For methods of plain training. By itself what the method says, mostly none.
         keep_epochs: Epochs whose weights are kept in the run directory: ``"all"``, or how many, evenly spread, the last
             among them; ``None``: none.
+        kernel: Of the closed form: one of `selfdistill.networks.KERNELS`, or ``"auto"``.
+        landmarks: Of the closed form: rows that its kernel is made from; by itself all up to 1,000, else up to 1,500.
+        rounds: Of the closed form: 1 to 3; by itself those that explain the given labels best.
 
     Example:
         >>> Settings(epochs=0).resolve(1000, "cpu")
@@ -71,6 +74,9 @@ class Settings:
     noise_matrix: str | None = None
     held_out: float | None = None
     keep_epochs: int | str | None = None
+    kernel: str = "auto"
+    landmarks: int | None = None
+    rounds: int | None = None
 
     def resolve(self, examples: int, device: str) -> Settings:
         """Fill in what was left open, and check all.
@@ -86,6 +92,8 @@ class Settings:
             SettingError: A value out of range.
         """  # noqa: DOC502 (raised by what is called)
         self._check()
+        if self.method == "kernel":  # it has no epochs and no batches
+            return replace(self, batch_size=examples, epochs=1, precision="fp32", device="cpu", lr=1.0, lr_warmup=0.5)
         batch = self.batch_size or 2 ** round(math.log2(min(max(examples / 20, 16), 128)))
         steps = math.ceil(examples / batch)
         epochs = self.epochs or round(min(max(math.ceil(_STEPS / steps), 12), 30) * max(1, VISIT_STEPS / steps))
@@ -130,6 +138,7 @@ class Settings:
                 f"held_out is {self.held_out}, but must be in (0, 1)", "Pass 0.1 for a tenth, or leave it out."
             )
         check_keep_epochs(self.keep_epochs)
+        _check_closed(self.kernel, self.landmarks, self.rounds)
         if self.momentum >= 1:
             raise SettingError(f"momentum is {self.momentum}, but must be below 1", "Leave it out.")
         if self.precision not in {"auto", "fp32", "bf16"}:
@@ -164,6 +173,15 @@ class Settings:
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as JSON-able values."""
         return asdict(self)
+
+
+def _check_closed(kernel: str, landmarks: int | None, rounds: int | None) -> None:
+    if kernel != "auto" and kernel not in networks.KERNELS:
+        raise SettingError(f"kernel is {kernel!r}", f"Choose auto, {', '.join(networks.KERNELS)}.")
+    for name, value, low, high in (("landmarks", landmarks, 2, 20_000), ("rounds", rounds, 1, 3)):
+        _check_type(name, value, Integral, "a whole number")
+        if value is not None and not low <= value <= high:
+            raise SettingError(f"{name} is {value}, but must be from {low} to {high:,}", f"Leave --{name} out.")
 
 
 def _check_type(name: str, value: object, kind: type, words: str) -> None:

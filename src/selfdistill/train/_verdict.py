@@ -100,6 +100,8 @@ def _pairs(confused: list[list[Any]], found: int, kept: int) -> list[str]:
 
 def _training(record: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
     s = record["settings"]
+    if "closed" in record:
+        return _in_closed_form(record["closed"], result)
     epochs = f"{s['epochs']} epoch" + ("s" if s["epochs"] != 1 else "")
     lines = [f"Trained for {epochs} in {_seconds(result['seconds'])} ({s['method']}, {s['network']}, {s['device']})"]
     for name, value in result.items():
@@ -110,6 +112,19 @@ def _training(record: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]
     kept = result.get("soft_labels", {})
     if "why" in kept:
         lines.append(f"  Soft labels kept as {kept['kind']}: {kept['why']}")
+    return lines
+
+
+def _in_closed_form(c: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
+    rounds = f"{c['round']} round" + ("s" if c["round"] != 1 else "")
+    lines = [
+        f"Closed form in {_seconds(result['seconds'])}: {rounds}, kernel {c['kernel']}, {c['landmarks']:,} landmarks, "
+        f"{c['nats']:.2f} nats for each unseen label"
+    ]
+    for name, value in result.items():
+        if name.endswith("_accuracy"):
+            what = name.removesuffix("_accuracy").replace("_", "-").capitalize()
+            lines.append(f"  {what} accuracy {_percent(value['last'])}")
     return lines
 
 

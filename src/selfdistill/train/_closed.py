@@ -1,0 +1,200 @@
+"""A run in closed form: which data get it by themselves, what it takes, and what it leaves."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfdistill import closed, targets
+from selfdistill._core.dist import rank
+from selfdistill._core.errors import SettingError
+from selfdistill._core.events import EpochDone, Listener, RunStarted, Stage
+from selfdistill.data import LabelledData
+from selfdistill.issues import LearningDynamics
+from selfdistill.train._fitted import Fitted
+from selfdistill.train._settings import Settings
+
+__all__ = ["AUTO", "CLOSED", "OF_CLOSED", "check_closed", "choose_method", "describe_closed", "fit_closed"]
+
+CLOSED = "kernel"
+"""The method without epochs."""
+AUTO = "auto"
+"""The method that the data choose."""
+_OF_NETWORKS = (
+    "network",
+    "epochs",
+    "batch_size",
+    "lr",
+    "lr_warmup",
+    "augment",
+    "keep_epochs",
+    "held_out",
+    "noise_rate",
+    "noise_matrix",
+    "compile",
+)
+OF_CLOSED = ("kernel", "landmarks", "rounds")
+"""Settings of the closed form alone."""
+_SHOWN = 200  # eigendirections that the record holds, the last standing for the rest
+_DEFAULTS = {one.name: one.default for one in fields(Settings)}
+
+
+def choose_method(settings: Settings, data: LabelledData) -> tuple[str, str | None]:
+    """Choose what ``"auto"`` means: the closed form for features and tables, a network for images.
+
+    Settings of training, such as epochs, ask for a network; ``kernel``, ``landmarks`` and ``rounds`` for the closed
+    form. Why it is so, and by which numbers, stands in ``docs/decisions/0015-which-method-by-itself.md``.
+
+    Args:
+        settings: What was asked for.
+        data: What it is asked of.
+
+    Returns:
+        The method, and a sentence where it was chosen.
+
+    Example:
+        >>> from selfdistill.data import from_arrays
+        >>> data = from_arrays([[0.0], [1.0]], ["a", "b"])
+        >>> choose_method(Settings(method="auto"), data)[0], choose_method(Settings(method="auto", epochs=3), data)[0]
+        ('kernel', 'selfdistill')
+    """
+    if settings.method != AUTO:
+        return settings.method, None
+    named = [name for name in _OF_NETWORKS if getattr(settings, name) != _DEFAULTS[name]]
+    if named:
+        return "selfdistill", None
+    if any(getattr(settings, name) != _DEFAULTS[name] for name in OF_CLOSED):
+        return CLOSED, None
+    if data.inputs.ndim == 2:
+        return CLOSED, "method: kernel, the closed form for features and tables (--method selfdistill trains a network)"
+    return "selfdistill", "method: selfdistill, which trains a network on images (--method kernel trains none)"
+
+
+def check_closed(settings: Settings) -> None:
+    """Refuse settings that the method cannot use.
+
+    Args:
+        settings: What was asked for.
+
+    Raises:
+        SettingError: A setting of training with the closed form, or one of the closed form with training.
+    """
+    closed_form = settings.method == CLOSED
+    wrong = _OF_NETWORKS if closed_form else () if settings.method == AUTO else OF_CLOSED
+    for name in wrong:
+        if getattr(settings, name) != _DEFAULTS[name]:
+            why = "trains no network" if closed_form else "trains a network"
+            raise SettingError(
+                f"method {settings.method!r} {why}, and {name} is {getattr(settings, name)!r}",
+                f"Leave --{name.replace('_', '-')} out, or choose --method {'selfdistill' if closed_form else CLOSED}.",
+            )
+
+
+def fit_closed(
+    data: LabelledData,
+    settings: Settings,
+    *,
+    evaluations: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+    tell: Listener = lambda event: None,
+    predict: Callable[[torch.nn.Module, Tensor], Tensor],
+) -> Fitted:
+    """Refine labels in closed form.
+
+    Args:
+        data: Inputs and given labels.
+        settings: Its ``kernel``, ``landmarks`` and ``rounds`` are looked at.
+        evaluations: Inputs and true labels by name; measured at the end.
+        tell: Listener of events.
+        predict: From a network and inputs to probabilities.
+
+    Returns:
+        The classifier and the refined labels.
+    """
+    began = time.perf_counter()
+    tell(RunStarted(1, 0, len(data), 1))
+    found = closed.refine_labels(
+        data.inputs,
+        data.labels,
+        data.num_classes,
+        kernel=settings.kernel,
+        landmarks=settings.landmarks,
+        rounds=settings.rounds,
+        standardise=not _sparse_columns(data),
+        tell=lambda text: tell(Stage(text)) if rank() == 0 else None,
+    )
+    soft = targets.Fixed(found.posterior)
+    refined = found.posterior.argmax(1)
+    last = {
+        "loss": found.nats,
+        "agreement": (found.prior.argmax(1) == data.labels).float().mean().item(),
+        "refined_share": (refined != data.labels).float().mean().item(),
+        "seconds": time.perf_counter() - began,
+    }
+    for name, (inputs, labels) in (evaluations or {}).items():
+        last[f"{name}_accuracy"] = (predict(found.machine, inputs).argmax(-1) == labels).float().mean().item()
+    tell(EpochDone(0, last))
+    return Fitted(found.machine, soft, LearningDynamics(data.labels), settings, [last], [], None, found)
+
+
+def _sparse_columns(data: LabelledData) -> bool:
+    """Say whether columns are words, whose scale tells their weight."""
+    return bool(getattr(data.preprocess, "kinds", {}).get("text"))
+
+
+def describe_closed(found: closed.ClosedForm, k: int) -> dict[str, Any]:
+    """Put what was chosen, what was tried, and what was learned first into JSON-able values.
+
+    Args:
+        found: The closed form.
+        k: Number of classes.
+
+    Returns:
+        For the run record, under ``closed``.
+    """
+    best = found.choice.best
+    return {
+        "kernel": found.kernel,
+        "kernels_tried": {name: error for name, error in found.kernels.items() if math.isfinite(error)},
+        "landmarks": len(found.machine.landmarks),
+        "round": best.round,
+        "noise": best.form.noise,
+        "confusion": best.form.confusion,
+        "ridges": [c.ridge / found.scale for c in found.choice.chains[found.choice.chosen]],
+        "nats": best.nats,
+        "tried": [
+            {"noise": c.form.noise, "confusion": c.form.confusion, "round": c.round, "nats": c.nats, "wrong": c.wrong}
+            for c in found.choice.tried
+        ],
+        "mixture": [
+            {
+                "noise": chain[-1].form.noise,
+                "confusion": chain[-1].form.confusion,
+                "round": chain[-1].round,
+                "weight": w,
+            }
+            for chain, w in zip(found.choice.chains, found.choice.weights, strict=True)
+        ],
+        "noise_matrix": found.noise_matrix.round(4).tolist() if k <= 64 else None,
+        "spectrum": _spectrum(found),
+    }
+
+
+def _spectrum(found: closed.ClosedForm) -> dict[str, Any]:
+    """Eigenvalues and energies of up to 200 directions, with a share learned at the ridge of each round."""
+    shown = min(_SHOWN, len(found.eigenvalues))
+    parts = {"eigenvalue": found.eigenvalues, "given": found.given_energy, "refined": found.refined_energy}
+    first = found.choice.chains[found.choice.chosen][0].ridge
+    return {
+        "directions": len(found.eigenvalues),
+        "stop": int((found.eigenvalues > first).sum()),
+        "scale": found.scale,
+        "ridge": first,
+        **{name: [float(f"{v:.6g}") for v in part[:shown].tolist()] for name, part in parts.items()},
+        "rest": {name: float(part[shown:].sum()) for name, part in parts.items() if name != "eigenvalue"},
+    }

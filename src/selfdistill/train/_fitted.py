@@ -1,0 +1,82 @@
+"""What training leaves, with or without epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from selfdistill.closed import ClosedForm
+from selfdistill.issues import (
+    Applicability,
+    LabelTable,
+    LearningDynamics,
+    applicability,
+    find_issues,
+    label_table,
+    out_of_sample_trust,
+)
+from selfdistill.targets import Posterior, Targets
+from selfdistill.train._settings import Settings
+
+__all__ = ["Fitted"]
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What training leaves.
+
+    Attributes:
+        model: The trained network, in evaluation mode, on the run's device.
+        targets: The per-sample state at the end.
+        dynamics: What each example went through; nothing, in closed form.
+        settings: The settings as resolved.
+        curves: Metrics of each epoch; one line in closed form.
+        warnings: Sentences for the user.
+        kept_epoch: Epochs done when the weights were as they are now; ``None`` for methods that choose no epoch.
+        closed: What the closed form found; ``None`` where a network was trained.
+    """
+
+    model: nn.Module
+    targets: Targets[Any]
+    dynamics: LearningDynamics
+    settings: Settings
+    curves: list[dict[str, float]]
+    warnings: list[str]
+    kept_epoch: int | None = None
+    closed: ClosedForm | None = None
+
+    @property
+    def counts(self) -> Tensor | None:
+        """Expected counts ``[clean, given]`` that the targets estimated beside their posterior, where they do."""
+        return self.targets.counts() if isinstance(self.targets, Posterior) else None
+
+    def table(self, soft: Any = None) -> LabelTable:
+        """Make the findings.
+
+        Args:
+            soft: Refined distributions ``[n, K]`` as they are kept; those of the targets if left out.
+
+        Returns:
+            One row per example.
+        """
+        soft = self.targets.refined() if soft is None else soft
+        if self.closed is not None:
+            return find_issues(self.dynamics.labels, soft, quality=self.closed.quality)
+        return label_table(soft, self.dynamics, counts=self.counts)
+
+    def trust(self, table: LabelTable, names: Sequence[str]) -> Applicability:
+        """Say whether the findings can be trusted.
+
+        Args:
+            table: The findings, see `table`.
+            names: Class names.
+
+        Returns:
+            The judgement: by predictions out of sample in closed form, else by how training went.
+        """
+        if self.closed is not None:
+            return out_of_sample_trust(table, self.closed.prior.numpy(), names)
+        return applicability(table, self.dynamics, [epoch["refined_share"] for epoch in self.curves], names)
