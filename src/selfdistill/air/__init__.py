@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from selfdistill.air._checkpoints import along_checkpoints, read_state
 from selfdistill.air._clock import Clock, Fit, fit_scale, per_step
+from selfdistill.air._closed_form import closed_lines, save_closed_figure, shares_learned
 from selfdistill.air._cortes2012alignment import kernel_alignment, subspace_overlap, target_alignment
 from selfdistill.air._curves import Curves, predicted_curves
 from selfdistill.air._effective_rank import effective_ranks
@@ -52,6 +53,7 @@ __all__ = [
     "captured",
     "centred",
     "choose_examples",
+    "closed_lines",
     "default_times",
     "draw",
     "effective_ranks",
@@ -73,7 +75,9 @@ __all__ = [
     "random_retrieved",
     "read_state",
     "retrieved",
+    "save_closed_figure",
     "save_figures",
+    "shares_learned",
     "snapshot",
     "stopping_time",
     "study",

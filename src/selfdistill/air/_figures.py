@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 __all__ = ["FIGURES", "draw", "save_figures"]
 
 # Okabe & Ito's colours, told apart by colour-blind eyes; each line has a style of its own too, for print in grey.
-_BLACK, _ORANGE, _SKY, _GREEN, _BLUE, _RED = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00"
-_GREY = "#7F7F7F"
+_BLACK, ORANGE, _SKY, _GREEN, BLUE, _RED = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00"
+GREY = "#7F7F7F"
 _SURE = 0.1  # of the whole: the width of a range up to which its middle is drawn as a line
 _LINES = {
-    "clean": (_BLUE, "-"),
+    "clean": (BLUE, "-"),
     "noise": (_RED, "--"),
-    "given": (_ORANGE, "-."),
-    "random": (_GREY, ":"),
-    "white": (_GREY, ":"),
+    "given": (ORANGE, "-."),
+    "random": (GREY, ":"),
+    "white": (GREY, ":"),
 }
 _WIDTH, _HEIGHT, _DPI = 3.4, 2.6, 300  # inches: one column of a two-column page
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.labelsize": 8,
     "axes.titlesize": 8,
@@ -75,7 +75,7 @@ def _names(record: Mapping[str, Any]) -> dict[str, str]:
 
 def _spectrum(axes: Axes, record: Mapping[str, Any]) -> None:
     ends, floor = _ends(record["spectrum"]), 1.0
-    for (name, found), (color, style) in zip(ends, ((_BLUE, "-"), (_RED, "--")), strict=False):
+    for (name, found), (color, style) in zip(ends, ((BLUE, "-"), (_RED, "--")), strict=False):
         share = np.maximum(np.array(found["values"]) / found["trace"], 1e-12)
         axes.plot(np.arange(1, len(share) + 1), share, color=color, linestyle=style, label=name)
         floor = min(floor, float(share[int(0.98 * (len(share) - 1))]))  # the last few are rounding
@@ -156,10 +156,10 @@ def _span(axes: Axes, times: Sequence[float], last: Sequence[Any], stop: float) 
 def _curves(axes: Axes, record: Mapping[str, Any]) -> None:
     found, stop = record["curves"], record["stopping"][record["stopping_rule"]]
     times, measured = found["time"], found.get("measured")
-    _line(axes, times, [_percent(v) for v in found["agreement"]], "given, predicted", _ORANGE, "-")
+    _line(axes, times, [_percent(v) for v in found["agreement"]], "given, predicted", ORANGE, "-")
     if found["accuracy"] is not None:
         label = f"{_clean(record).removesuffix(' labels')}, predicted"
-        _line(axes, times, [_percent(v) for v in found["accuracy"]], label, _BLUE, "--")
+        _line(axes, times, [_percent(v) for v in found["accuracy"]], label, BLUE, "--")
     if stop["latest"] > stop["earliest"]:
         axes.axvspan(stop["earliest"], stop["latest"], color=_GREEN, alpha=0.12, linewidth=0)
     axes.axvline(stop["time"], color=_GREEN, linewidth=1.0)
@@ -216,7 +216,7 @@ def draw(name: str, record: Mapping[str, Any]) -> Figure:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(_WIDTH, _HEIGHT + (0.45 if name == "curves" else 0.0)), layout="constrained")
         axes = figure.add_subplot()
         axes.tick_params(width=0.6, length=2.5)
@@ -242,7 +242,7 @@ def save_figures(folder: Path, record: Mapping[str, Any]) -> list[Path]:
         figure = draw(name, record)
         for ending in ("svg", "png"):
             path = folder / f"{name}.{ending}"
-            with atomic(path) as part, mpl.rc_context(_STYLE):
+            with atomic(path) as part, mpl.rc_context(STYLE):
                 metadata = {"Date": None} if ending == "svg" else None
                 figure.savefig(part, format=ending, dpi=_DPI, metadata=metadata)
             files.append(path)

@@ -49,7 +49,7 @@ def air(
     Takes the neural tangent kernel on a subset and lays labels beside its leading directions. Of a run: the network as
     initialised and as trained, the run's curves beside the predicted ones. Of data: the network as initialised. Where
     true labels are known they are used to measure; else a run's refined labels stand in, and it says so. Writes
-    air.json and four figures, SVG and PNG.
+    air.json and four figures, SVG and PNG. A run in closed form has its spectrum in its record: it is drawn at once.
 
     [bold]Examples:[/bold]
 
@@ -61,6 +61,9 @@ def air(
     asked = {"examples": examples, "output": output, "rank": rank, "time": time, "seed": seed, "memory": memory}
     _check(asked)
     folder = _folder(what, out, force)
+    if _is_run(what) and (run := _closed_record(Path(what))) is not None:
+        _show_closed(run, folder, json)
+        return
     subject = _subject(what, network, read, seed)
     record, seconds = _measure(subject, what, asked)
     files = _write(folder, record)
@@ -111,6 +114,30 @@ def _subject(what: str, network: str | None, read: dict[str, Any], seed: int) ->
         flag = f"--{told[0].replace('_', '-')}"
         raise SettingError(f"{flag} does not apply to a run, whose record says it", f"Leave {flag} out.")
     return of_run(Path(what))
+
+
+def _closed_record(run: Path) -> dict[str, Any] | None:
+    """Read the record of a run in closed form; ``None`` where a network was trained."""
+    from selfdistill._core.record import read_finished
+
+    record = read_finished(run)
+    return record if "closed" in record else None
+
+
+def _show_closed(record: dict[str, Any], folder: Path, as_json: bool) -> None:
+    """Show what the record holds already."""
+    from selfdistill._core.files import write_json
+    from selfdistill.air import SCHEMA, closed_lines, save_closed_figure
+
+    lines = closed_lines(record)
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = {"schema": SCHEMA, "data": {"name": record["data"].get("source")}, "closed": record["closed"]}
+    write_json(folder / "air.json", shown)
+    files = [str(folder / "air.json"), *map(str, save_closed_figure(folder, record))]
+    if as_json:
+        write(json_module.dumps({"air": str(folder), "files": files} | shown, allow_nan=False) + "\n")
+    else:
+        write("\n".join([*lines, "", "Files", *(f"  {name}" for name in files)]) + "\n")
 
 
 def _chosen(subject: Subject, count: int, seed: int) -> tuple[Examples, list[str]]:

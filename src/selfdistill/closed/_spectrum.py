@@ -307,9 +307,9 @@ class Spectrum:
             The shares, in the order of the eigenvalues.
         """
         total = (targets - targets.mean(0)).square().sum(dtype=torch.float64)
-        found = self.moments(targets).square().sum(1) / self.values.clamp(min=self.values[0] * 1e-12)
-        share: Tensor = found / total.clamp(min=1e-300)
-        return share
+        found = self.moments(targets).square().sum(1) / self.values.clamp(min=1e-300)
+        rounding = self.values < self.values[0] * 1e-6  # eigenvectors of such values are not orthogonal in float32
+        return torch.where(rounding, 0.0, found / total.clamp(min=1e-300))
 
     def halves(self, parts: Tensor) -> list[Fold]:
         """Split the rows.

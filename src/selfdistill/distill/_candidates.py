@@ -148,6 +148,8 @@ def _say(
             return {"not": "it held out no examples"}
         best = max(there, key=lambda one: (one.measures["held_out_accuracy"], -one.epoch)).epoch
         return {"epoch": best, "wanted": best}
+    if way == "label-wave" and "changed_share" not in record["curves"]:
+        return {"not": "it has no epochs"}
     if way == "label-wave":
         shares = [{"changed_share": share} for share in record["curves"]["changed_share"]]
         wanted = max(e for e in range(1, len(shares) + 1) if first_trough(shares[:e]))

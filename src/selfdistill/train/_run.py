@@ -189,10 +189,10 @@ def _train(
     }
     if fitted.closed is not None:
         record["closed"] = describe_closed(fitted.closed, data.num_classes)
+        record["settings"]["network"] = fitted.closed.machine.spec
     if rank() == 0:
         write_findings(out / "labels.parquet", data, table)
-        spec = fitted.model.spec if isinstance(fitted.model, networks.KernelMachine) else record["settings"]["network"]
-        shape = tuple(data.inputs.shape[1:])
+        spec, shape = record["settings"]["network"], tuple(data.inputs.shape[1:])
         save_model(out / "model.safetensors", Model(fitted.model, data.preprocess, data.classes, spec, shape))
         record["files"] = record.get("files", {}) | products(out)
     return _write(out, record)
@@ -330,8 +330,9 @@ def check_free(out: Path) -> None:
 
 
 def _check_same(out: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
+    free = (*_FREE, "network") if asked["settings"]["method"] == CLOSED else _FREE
     for name, value in asked["settings"].items():
-        if name not in _FREE and found["settings"].get(name) != value:
+        if name not in free and found["settings"].get(name) != value:
             raise RunError(
                 f"{out} was started with {name} = {found['settings'].get(name)!r}, but now it is {value!r}",
                 f"Leave --{name.replace('_', '-')} out to go on, or start a new run with another --out.",
