@@ -37,6 +37,7 @@ from selfdistill.train import (
     fit,
     predict_probabilities,
     resolve_device,
+    trust_of,
 )
 
 __all__ = ["SelfDistillClassifier"]
@@ -185,7 +186,7 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
             warnings.warn(fit_advice(sentence, self.get_params(deep=False), dashes=False), UserWarning, stacklevel=2)
         self.module_, self.method_, self.closed_ = fitted.model, fitted.settings.method, fitted.closed
         table = fitted.table()
-        self.trust_ = fitted.trust(table, [str(name) for name in part.classes])
+        self.trust_ = trust_of(part, fitted, table)
         if self.trust_.verdict != "trust":
             warnings.warn(" ".join(self.trust_.sentences), UntrustedFindings, stacklevel=2)
         if mask is not None:

@@ -20,6 +20,7 @@ from selfdistill.train._predict import Predictions, check_output, predict, write
 from selfdistill.train._refine import EXPORTS, Refined, refine
 from selfdistill.train._run import check_free, next_run_folder, run, stored_invocation
 from selfdistill.train._runtime import Runtime, TorchRuntime, process_group
+from selfdistill.train._second_opinion import trust_of
 from selfdistill.train._settings import Settings, resolve_device
 from selfdistill.train._verdict import comparison, verdict
 from selfdistill.train._yuan2024labelwave import first_trough
@@ -81,6 +82,7 @@ __all__ = [
     "stored_invocation",
     "threads_of",
     "train",
+    "trust_of",
     "verdict",
     "write_predictions",
 ]

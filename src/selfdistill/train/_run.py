@@ -36,6 +36,7 @@ from selfdistill.train._model_file import Model, save_model
 from selfdistill.train._plan import GO_ON, Plan
 from selfdistill.train._products import lost, products
 from selfdistill.train._resumed import other_versions, telling
+from selfdistill.train._second_opinion import trust_of
 from selfdistill.train._settings import Settings
 
 __all__ = ["check_free", "next_run_folder", "run", "stored_invocation"]
@@ -185,7 +186,7 @@ def _train(
         "curves": {name: [epoch[name] for epoch in fitted.curves] for name in fitted.curves[0]},
         "warnings": [*record["warnings"], *fitted.warnings],
         "result": _result(data, fitted, table) | {"soft_labels": soft.describe() | {"why": why}},
-        "trust": fitted.trust(table, data.classes).as_dict(data.classes),
+        "trust": trust_of(data, fitted, table).as_dict(data.classes),
     }
     if fitted.closed is not None:
         record["closed"] = describe_closed(fitted.closed, data.num_classes)

@@ -1,0 +1,52 @@
+"""A network that agrees with nearly all labels says nothing of them: what a model says that has not seen them."""
+
+from __future__ import annotations
+
+from selfdistill import closed
+from selfdistill.data import LabelledData
+from selfdistill.issues import Applicability, LabelTable, find_issues, out_of_sample_trust
+from selfdistill.train._fitted import Fitted
+
+__all__ = ["trust_of"]
+
+_FITS = 0.95  # agreement with the given labels from which a second opinion is asked
+_MORE = 0.02  # share of labels that the other must expect wrong beyond those that look wrong
+_ROWS = 50_000
+
+
+def trust_of(data: LabelledData, fitted: Fitted, table: LabelTable) -> Applicability:
+    """Say whether findings can be trusted; of a network that fits nearly all labels, with the closed form beside it.
+
+    A network that agrees with 95 % of its training labels or more may have learned the wrong ones by heart. On features
+    and tables of at most 50,000 rows the closed form then says how many labels it expects to be wrong, out of sample.
+    Where that is twice what looks wrong, and 2 % of the labels more, the findings are not to be trusted.
+
+    Args:
+        data: What it was trained on.
+        fitted: What training left.
+        table: Its findings.
+
+    Returns:
+        The judgement. Cost: that of `selfdistill.closed.refine_labels`, where it is asked.
+    """
+    light = fitted.trust(table, data.classes)
+    if fitted.closed is not None or data.inputs.ndim != 2:
+        return light
+    learned = light.evidence.agreement
+    if light.verdict == "refuse":
+        way = "On features and tables --method kernel learns nothing by heart."
+        return Applicability("refuse", (), (*light.sentences, way), light.evidence)
+    if learned < _FITS or len(data) > _ROWS:
+        return light
+    other = closed.refine_labels(data.inputs, data.labels, data.num_classes)
+    findings = find_issues(data.labels, other.posterior, quality=other.quality)
+    expected, found = findings.noise.wrong / len(data), table.is_issue.mean()
+    judged = out_of_sample_trust(findings, other.prior.numpy(), data.classes)
+    if judged.verdict == "refuse" or expected < max(2 * found, found + _MORE):
+        return light
+    why = (
+        f"Do not trust this: the network agrees with {learned:.1%} of the labels and finds "
+        f"{int(table.is_issue.sum()):,} wrong, but a model that has not seen them expects {findings.noise.wrong:,.0f}. "
+        "The network learned wrong labels by heart. Take --method kernel."
+    ).replace("%", " %")
+    return Applicability("refuse", (), (why,), light.evidence)
