@@ -259,6 +259,45 @@ def test_numbers_drawn_and_buffers_are_left_alone():
     assert not model.calls
 
 
+class Drifting(Mixture):
+    """Its outputs depend on how often it was called."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        return super().forward(x).mul_(self.calls)
+
+
+def test_a_network_that_drifts_has_the_kernel_of_its_present_state(oracle, double):
+    torch.manual_seed(0)
+    model, x = double(Drifting()), double(x4())
+    still = double(Mixture())
+    still.load_state_dict(model.state_dict(), strict=False)
+    expected = oracle(still, x)
+    for kernel in (NTK(model, x), NTK(model, x, rules=False)):
+        torch.testing.assert_close(kernel.matrix(), expected)
+        torch.testing.assert_close(kernel @ torch.eye(9).double(), expected)
+    assert not model.calls
+
+
+def test_a_drifting_network_that_changes_in_place_is_run_again_from_the_same_state(oracle, double):
+    class InPlaceToo(Counting):
+        def forward(self, x):
+            self.calls += 1
+            return self.head(self.body(x).relu_()) * self.calls
+
+    torch.manual_seed(0)
+    model, x = double(InPlaceToo()).eval(), double(x4())
+    expected = oracle(double(nn.Sequential(model.body, nn.ReLU(), model.head)), x)
+    kernel = NTK(model, x)
+    torch.testing.assert_close(kernel.matrix(), expected)
+    assert not kernel.structure.other_set
+    assert not model.calls
+
+
 def test_the_plan_says_when_examples_go_one_by_one():
     torch.manual_seed(0)
     plan = str(NTK(Mixture(), x4(20)).plan)
@@ -326,11 +365,12 @@ def test_inference_mode_is_left_and_wrappers_are_taken_off(oracle, double):
 
 
 @pytest.mark.parametrize("change", [lambda x: x.sub_(0.5), lambda x: x.clamp_(-0.3, 0.3)])
+@pytest.mark.parametrize("rules", [False, True])
 @pytest.mark.parametrize("array", [False, True])
-def test_inputs_are_left_as_they_were(double, change, array):
+def test_inputs_are_left_as_they_were(double, change, array, rules):
     torch.manual_seed(0)
     x = double(x4(150))
-    before, kernel = x.clone(), NTK(double(InPlace(change)), x.numpy() if array else x)
+    before, kernel = x.clone(), NTK(double(InPlace(change)), x.numpy() if array else x, rules=rules)
     for work in (kernel.matrix, kernel.diagonal, lambda: kernel @ torch.ones(150, 1)):
         work()
         assert torch.equal(x, before)

@@ -167,16 +167,16 @@ class Jacobian:
         other, rows = self.structure.other_set, None
         known = [(item, piece) for item, piece in pairs if item.name not in other]
         rest = [(item, piece) for item, piece in pairs if item.name in other and isinstance(item, Item)]
-        with self.structure.network.quiet():
-            if known:
+        if known:
+            with self.structure.network.quiet():
                 rows = self._known(args, known)
-            if rest:
-                names = list(dict.fromkeys(item.name for item, _ in rest))
-                found = self.structure.per_sample(args, self.directions, names, alone=alone)
-                for item, piece in rest:
-                    grads = found[item.name]
-                    grads = grads if grads.ndim > 2 else grads[:, :, None]
-                    piece.right.copy_(grads[:, :, item.first : item.last].flatten(2))
+        if rest:
+            names = list(dict.fromkeys(item.name for item, _ in rest))
+            found = self.structure.per_sample(args, self.directions, names, alone=alone)
+            for item, piece in rest:
+                grads = found[item.name]
+                grads = grads if grads.ndim > 2 else grads[:, :, None]
+                piece.right.copy_(grads[:, :, item.first : item.last].flatten(2))
         return rows
 
     def _check(self, args: Arguments, pairs: Sequence[tuple[Item | Kept, Piece]], rows: Tensor | None) -> None:

@@ -67,7 +67,7 @@ class Network:
             Nothing.
         """
         hook = self.model.register_forward_pre_hook(_on_copies, with_kwargs=True) if self.changes_inputs else None
-        before = _Traces(self.model, self.device) if self.leaves_traces else None
+        before = self.traces()
         try:
             with torch.autocast(self.device.type, enabled=False), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "None of the inputs have requires_grad")  # a reentrant checkpoint's
@@ -77,6 +77,10 @@ class Network:
                 hook.remove()
             if before is not None:
                 before.restore()
+
+    def traces(self) -> Traces | None:
+        """Remember generators and buffers, where the network changes them."""
+        return Traces(self.model, self.device) if self.leaves_traces else None
 
     def rows(self, args: Arguments, values: dict[str, Tensor] | None = None) -> Tensor:
         """Give the outputs, one row for each example.
@@ -116,7 +120,7 @@ class Network:
             DataError: The network fails, or its outputs change with the numbers that it draws.
         """  # noqa: DOC502 (raised by what is called)
         given = args.mapped(torch.clone)
-        before, versions = _Traces(self.model, self.device), [v._version for v in each_tensor(given)]
+        before, versions = Traces(self.model, self.device), [v._version for v in each_tensor(given)]
         with torch.no_grad(), self.quiet(), explained():
             with PeakBytes(examples=1) as counter:
                 rows = self.rows(given)
@@ -183,7 +187,7 @@ class Network:
         return rows.detach()
 
 
-class _Traces:
+class Traces:
     """Generators' states and buffers, to compare and to put back."""
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
