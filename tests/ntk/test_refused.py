@@ -374,3 +374,4 @@ def test_inputs_are_left_as_they_were(double, change, array, rules):
     for work in (kernel.matrix, kernel.diagonal, lambda: kernel @ torch.ones(150, 1)):
         work()
         assert torch.equal(x, before)
+    assert kernel.structure.per_sample.way == 0
