@@ -48,6 +48,14 @@ class ListSorting(LateSorting):
         return torch.stack([inner[order.index(i)] for i in range(len(x))])
 
 
+class LateMean(LateSorting):
+    """Adds the mean over its examples in that chunk."""
+
+    def forward(self, x):
+        mean = x.clamp(max=1.0).mean() if float(x.detach().max()) > 50 else 0.0
+        return self.head(torch.tanh(self.first(x.clamp(max=1.0)))) + mean
+
+
 class Mixture(nn.Module):
     """Each example goes to the expert that its gate chooses."""
 
@@ -235,6 +243,16 @@ def test_examples_that_are_coupled_in_larger_batches_are_refused(double):
     model.gate.weight.data.zero_()
     with pytest.raises(DataError, match="outputs depend on the others beside it"):
         NTK(model, x).matrix()
+
+
+def test_examples_that_are_coupled_in_a_later_chunk_are_refused(double):
+    torch.manual_seed(0)
+    model, x = double(LateMean()), torch.rand(1200, 4, dtype=torch.float64)
+    x[-2] = 100.0
+    kernel = NTK(model, x)
+    for work in (kernel.matrix, kernel.diagonal, lambda: kernel @ torch.ones(1200, 1)):
+        with pytest.raises(DataError, match="outputs depend on the others beside it"):
+            work()
 
 
 @pytest.mark.parametrize("seed", range(20))

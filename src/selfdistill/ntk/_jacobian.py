@@ -170,6 +170,8 @@ class Jacobian:
         if known:
             with self.structure.network.quiet():
                 rows = self._known(args, known)
+            if self.structure.by_value and len(rows) > 1:
+                self._refuse_company(args, rows)
         if rest:
             names = list(dict.fromkeys(item.name for item, _ in rest))
             found = self.structure.per_sample(args, self.directions, names, alone=alone)
@@ -178,6 +180,12 @@ class Jacobian:
                 grads = grads if grads.ndim > 2 else grads[:, :, None]
                 piece.right.copy_(grads[:, :, item.first : item.last].flatten(2))
         return rows
+
+    def _refuse_company(self, args: Arguments, rows: Tensor) -> None:
+        """Refuse a chunk whose later half gives other outputs without the first. Cost: half a forward pass."""
+        half, network = len(rows) // 2, self.structure.network
+        with torch.no_grad(), network.quiet():
+            refuse_coupled(rows[half:], network.rows(args.rows(half, len(rows))), rows)
 
     def _check(self, args: Arguments, pairs: Sequence[tuple[Item | Kept, Piece]], rows: Tensor | None) -> None:
         """Compare three examples with themselves alone, each item once for each size of chunk."""
