@@ -135,17 +135,19 @@ class Network:
         return rows
 
     def _refuse_random(self, args: Arguments, rows: Tensor) -> None:
-        training = any(module.training for module in self.model.modules())
+        training = matters = any(module.training for module in self.model.modules())
         with torch.no_grad(), self.quiet():
             for seed in range(0 if training else _SEEDS):
                 random.seed(seed)
                 np.random.seed(seed)  # noqa: NPY002 (a network may use what is global)
                 torch.manual_seed(seed)
-                training |= differ(self.rows(args), rows, rows)
-        if training:
+                matters |= differ(self.rows(args), rows, rows)
+        if matters:
             raise DataError(
                 "the network draws random numbers, so it gives other outputs each time",
-                "Switch randomness off: model.eval().",
+                "Switch randomness off: model.eval()."
+                if training
+                else "Draw none after model.eval(): pass training=self.training to functional dropout.",
             )
 
     def alone(self, args: Arguments, direction: Tensor, tell: Callable[[str, Tensor], None]) -> Tensor:
