@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from selfdistill._core.errors import DataError
 from selfdistill.ntk import NTK
+from selfdistill.ntk._structure import Structure
 
 
 def x4(n=9):
@@ -70,6 +72,33 @@ def test_halves_are_computed_in_single_precision(oracle, half):
     assert next(model.parameters()).dtype == half
     mixed = Mixed(torch.float32, half)
     assert NTK(mixed, x4()).dtype == torch.float32
+
+
+class Switched(nn.Module):
+    """A ReLU that opens for examples in company only, by less than rounding in 32 bit; in 64 it stays closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head, self.gain = nn.Linear(4, 5), nn.Linear(5, 3), nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        h = self.body(x)
+        shift = -1e-9 if len(x) == 1 or h.dtype == torch.float64 else 1e-9
+        return self.gain * self.head(torch.tanh(h) + torch.relu(h - h.detach() + shift))
+
+
+def test_what_rounding_switches_is_told_from_wrong_rules_in_64_bit(monkeypatch):
+    torch.manual_seed(0)
+    kernel = NTK(Switched(), x4())
+    kernel.matrix()
+    assert kernel.structure.other_set == {"gain"}
+    assert not kernel.structure.per_sample.one_by_one
+
+    def fails(self):
+        raise DataError("no 64 bit here")
+
+    monkeypatch.setattr(Structure, "in_double", fails)
+    assert "body.weight" in NTK(Switched(), x4()).structure.other_set
 
 
 def test_rounding_is_that_of_the_coarsest_numbers():

@@ -48,6 +48,14 @@ class ListSorting(LateSorting):
         return torch.stack([inner[order.index(i)] for i in range(len(x))])
 
 
+class LateMean(LateSorting):
+    """Adds the mean over its examples in that chunk."""
+
+    def forward(self, x):
+        mean = x.clamp(max=1.0).mean() if float(x.detach().max()) > 50 else 0.0
+        return self.head(torch.tanh(self.first(x.clamp(max=1.0)))) + mean
+
+
 class Mixture(nn.Module):
     """Each example goes to the expert that its gate chooses."""
 
@@ -237,6 +245,16 @@ def test_examples_that_are_coupled_in_larger_batches_are_refused(double):
         NTK(model, x).matrix()
 
 
+def test_examples_that_are_coupled_in_a_later_chunk_are_refused(double):
+    torch.manual_seed(0)
+    model, x = double(LateMean()), torch.rand(1200, 4, dtype=torch.float64)
+    x[-2] = 100.0
+    kernel = NTK(model, x)
+    for work in (kernel.matrix, kernel.diagonal, lambda: kernel @ torch.ones(1200, 1)):
+        with pytest.raises(DataError, match="outputs depend on the others beside it"):
+            work()
+
+
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize(("p", "forced"), [(0.1, False), (0.01, False), (0.1, True)])
 def test_networks_that_draw_numbers_are_refused(seed, p, forced):
@@ -256,6 +274,45 @@ def test_numbers_drawn_and_buffers_are_left_alone():
     assert torch.equal(torch.get_rng_state(), before[0])
     assert (np.random.get_state()[1] == before[1]).all()  # noqa: NPY002
     assert model.calls is kept
+    assert not model.calls
+
+
+class Drifting(Mixture):
+    """Its outputs depend on how often it was called."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        return super().forward(x).mul_(self.calls)
+
+
+def test_a_network_that_drifts_has_the_kernel_of_its_present_state(oracle, double):
+    torch.manual_seed(0)
+    model, x = double(Drifting()), double(x4())
+    still = double(Mixture())
+    still.load_state_dict(model.state_dict(), strict=False)
+    expected = oracle(still, x)
+    for kernel in (NTK(model, x), NTK(model, x, rules=False)):
+        torch.testing.assert_close(kernel.matrix(), expected)
+        torch.testing.assert_close(kernel @ torch.eye(9).double(), expected)
+    assert not model.calls
+
+
+def test_a_drifting_network_that_changes_in_place_is_run_again_from_the_same_state(oracle, double):
+    class InPlaceToo(Counting):
+        def forward(self, x):
+            self.calls += 1
+            return self.head(self.body(x).relu_()) * self.calls
+
+    torch.manual_seed(0)
+    model, x = double(InPlaceToo()).eval(), double(x4())
+    expected = oracle(double(nn.Sequential(model.body, nn.ReLU(), model.head)), x)
+    kernel = NTK(model, x)
+    torch.testing.assert_close(kernel.matrix(), expected)
+    assert not kernel.structure.other_set
     assert not model.calls
 
 
@@ -326,11 +383,13 @@ def test_inference_mode_is_left_and_wrappers_are_taken_off(oracle, double):
 
 
 @pytest.mark.parametrize("change", [lambda x: x.sub_(0.5), lambda x: x.clamp_(-0.3, 0.3)])
+@pytest.mark.parametrize("rules", [False, True])
 @pytest.mark.parametrize("array", [False, True])
-def test_inputs_are_left_as_they_were(double, change, array):
+def test_inputs_are_left_as_they_were(double, change, array, rules):
     torch.manual_seed(0)
     x = double(x4(150))
-    before, kernel = x.clone(), NTK(double(InPlace(change)), x.numpy() if array else x)
+    before, kernel = x.clone(), NTK(double(InPlace(change)), x.numpy() if array else x, rules=rules)
     for work in (kernel.matrix, kernel.diagonal, lambda: kernel @ torch.ones(150, 1)):
         work()
         assert torch.equal(x, before)
+    assert kernel.structure.per_sample.way == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, NamedTuple, final
 
@@ -140,6 +141,12 @@ class Inputs:
     def chosen(self, rows: Sequence[int]) -> Arguments:
         """Give a few examples as arguments of the network, copied."""
         return self._all.mapped(lambda v: self._moved(v[list(rows)]))
+
+    def in_double(self) -> Inputs:
+        """Give the same with numbers of floating point in 64 bit."""
+        twin = copy.copy(self)
+        twin._dtype = torch.float64
+        return twin
 
     def as_fed(self) -> Tensor | None:
         """Give all examples where they are one tensor, and chunks are views of it; else ``None``."""

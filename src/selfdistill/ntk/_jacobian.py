@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from selfdistill._core.errors import DataError
 from selfdistill.ntk._conv import AT_ONCE
 from selfdistill.ntk._directions import Directions, Mixed
 from selfdistill.ntk._inputs import Arguments, Inputs, each_tensor
@@ -166,17 +167,25 @@ class Jacobian:
         other, rows = self.structure.other_set, None
         known = [(item, piece) for item, piece in pairs if item.name not in other]
         rest = [(item, piece) for item, piece in pairs if item.name in other and isinstance(item, Item)]
-        with self.structure.network.quiet():
-            if known:
+        if known:
+            with self.structure.network.quiet():
                 rows = self._known(args, known)
-            if rest:
-                names = list(dict.fromkeys(item.name for item, _ in rest))
-                found = self.structure.per_sample(args, self.directions, names, alone=alone)
-                for item, piece in rest:
-                    grads = found[item.name]
-                    grads = grads if grads.ndim > 2 else grads[:, :, None]
-                    piece.right.copy_(grads[:, :, item.first : item.last].flatten(2))
+            if self.structure.by_value and len(rows) > 1:
+                self._refuse_company(args, rows)
+        if rest:
+            names = list(dict.fromkeys(item.name for item, _ in rest))
+            found = self.structure.per_sample(args, self.directions, names, alone=alone)
+            for item, piece in rest:
+                grads = found[item.name]
+                grads = grads if grads.ndim > 2 else grads[:, :, None]
+                piece.right.copy_(grads[:, :, item.first : item.last].flatten(2))
         return rows
+
+    def _refuse_company(self, args: Arguments, rows: Tensor) -> None:
+        """Refuse a chunk whose later half gives other outputs without the first. Cost: half a forward pass."""
+        half, network = len(rows) // 2, self.structure.network
+        with torch.no_grad(), network.quiet():
+            refuse_coupled(rows[half:], network.rows(args.rows(half, len(rows))), rows)
 
     def _check(self, args: Arguments, pairs: Sequence[tuple[Item | Kept, Piece]], rows: Tensor | None) -> None:
         """Compare three examples with themselves alone, each item once for each size of chunk."""
@@ -201,9 +210,27 @@ class Jacobian:
             wrong |= {
                 item.name for item, (error, norm) in found.items() if is_wrong(error, norm, scale, structure.dtype)
             }
-        if wrong:
+        if wrong and not self._is_rounding(args, [item for item, _ in todo]):
             raise Mismatch(wrong - structure.other_set)
         self._checked |= {(item, sizes) for item, _ in todo}
+
+    def _is_rounding(self, args: Arguments, items: list[Item | Kept]) -> bool:
+        """Say whether what differs in some gradients does not in 64 bit."""
+        assert isinstance(self.directions, Directions)
+        if self.structure.dtype == torch.float64:
+            return False
+        try:
+            twin = Jacobian(self.structure.in_double(), self.directions)
+            twin.structure.demote(self.structure.other_set)
+            if twin.structure.other_set != self.structure.other_set:
+                return False
+            args = args.mapped(lambda v: v.double() if v.is_floating_point() else v)
+            m, like = len(next(each_tensor(args))), twin.structure.like
+            pairs = [(item, twin.empty(item, m, like)) for item in items]
+            twin._check(args, pairs, twin.differentiate(args, pairs))
+        except (DataError, Mismatch):
+            return False
+        return twin.structure.per_sample.way == self.structure.per_sample.way  # else another way was compared
 
     def overhead(self, inputs: Inputs) -> tuple[float, float]:
         """Measure on three examples what differentiating takes beside the gradients.

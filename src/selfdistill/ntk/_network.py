@@ -67,7 +67,7 @@ class Network:
             Nothing.
         """
         hook = self.model.register_forward_pre_hook(_on_copies, with_kwargs=True) if self.changes_inputs else None
-        before = _Traces(self.model, self.device) if self.leaves_traces else None
+        before = self.traces()
         try:
             with torch.autocast(self.device.type, enabled=False), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "None of the inputs have requires_grad")  # a reentrant checkpoint's
@@ -77,6 +77,10 @@ class Network:
                 hook.remove()
             if before is not None:
                 before.restore()
+
+    def traces(self) -> Traces | None:
+        """Remember generators and buffers, where the network changes them."""
+        return Traces(self.model, self.device) if self.leaves_traces else None
 
     def rows(self, args: Arguments, values: dict[str, Tensor] | None = None) -> Tensor:
         """Give the outputs, one row for each example.
@@ -116,7 +120,7 @@ class Network:
             DataError: The network fails, or its outputs change with the numbers that it draws.
         """  # noqa: DOC502 (raised by what is called)
         given = args.mapped(torch.clone)
-        before, versions = _Traces(self.model, self.device), [v._version for v in each_tensor(given)]
+        before, versions = Traces(self.model, self.device), [v._version for v in each_tensor(given)]
         with torch.no_grad(), self.quiet(), explained():
             with PeakBytes(examples=1) as counter:
                 rows = self.rows(given)
@@ -131,17 +135,19 @@ class Network:
         return rows
 
     def _refuse_random(self, args: Arguments, rows: Tensor) -> None:
-        training = any(module.training for module in self.model.modules())
+        training = matters = any(module.training for module in self.model.modules())
         with torch.no_grad(), self.quiet():
             for seed in range(0 if training else _SEEDS):
                 random.seed(seed)
                 np.random.seed(seed)  # noqa: NPY002 (a network may use what is global)
                 torch.manual_seed(seed)
-                training |= differ(self.rows(args), rows, rows)
-        if training:
+                matters |= differ(self.rows(args), rows, rows)
+        if matters:
             raise DataError(
                 "the network draws random numbers, so it gives other outputs each time",
-                "Switch randomness off: model.eval().",
+                "Switch randomness off: model.eval()."
+                if training
+                else "Draw none after model.eval(): pass training=self.training to functional dropout.",
             )
 
     def alone(self, args: Arguments, direction: Tensor, tell: Callable[[str, Tensor], None]) -> Tensor:
@@ -183,7 +189,7 @@ class Network:
         return rows.detach()
 
 
-class _Traces:
+class Traces:
     """Generators' states and buffers, to compare and to put back."""
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:

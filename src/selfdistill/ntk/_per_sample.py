@@ -67,7 +67,8 @@ class PerSample:
         """  # noqa: DOC502 (raised by what is called)
         while not alone and not self.one_by_one:
             try:
-                found = self._stacked(args, directions, names)
+                with self.network.quiet():
+                    found = self._stacked(args, directions, names)
                 m, shapes = count_of(args), {name: p.shape for name, p in self.network.parameters.items()}
                 if all(v.shape == (m, directions.count, *shapes[name]) for name, v in found.items()):
                     return found
@@ -101,7 +102,7 @@ class PerSample:
         for i in range(count_of(args)):
             chosen = {name: self.network.value(name).requires_grad_(True) for name in names}
             leaves = list(chosen.values())
-            with torch.enable_grad():
+            with torch.enable_grad(), self.network.quiet():  # each from the same state
                 out = self.network.rows(args.rows(i, i + 1), chosen)
                 wanted = directions.of(out.detach())[0]
                 if out.requires_grad:

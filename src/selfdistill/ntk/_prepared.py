@@ -1,20 +1,21 @@
-"""What a kernel does to a network before it looks at it: halves become single precision, inputs find their way in."""
+"""Before a kernel looks at a network: what is refused, halves become single precision, inputs find their way in."""
 
 from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from selfdistill._core.errors import DataError, SettingError, one_line
-from selfdistill.ntk._inputs import Inputs
+from selfdistill.ntk._inputs import Inputs, all_finite
 from selfdistill.ntk._network import Network
 
-__all__ = ["bare", "read_inputs", "single_precision", "takes_whole"]
+__all__ = ["bare", "checked_model", "read_inputs", "single_precision", "takes_whole"]
 
 _HALVES = {torch.float16, torch.bfloat16}
 
@@ -133,3 +134,65 @@ def _binds(signature: inspect.Signature, *args: Any, **kwargs: Any) -> bool:
     except TypeError:
         return False
     return True
+
+
+def _refuse_unusable(model: nn.Module) -> None:
+    """Refuse what `torch.func` cannot call, or autograd not differentiate."""
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise SettingError(
+            f"{type(model).__name__} is TorchScript, whose parameters cannot be exchanged",
+            "Give the nn.Module that it was made from.",
+        )
+    for name, value in [*model.named_parameters(), *model.named_buffers()]:
+        if is_lazy(value):
+            raise SettingError(f"{name} of the network has no shape yet", "Pass a batch through the network first.")
+        if value.is_inference():
+            raise SettingError(
+                f"{name} of the network was made in inference mode, and cannot be differentiated",
+                "Make the network outside torch.inference_mode().",
+            )
+
+
+def checked_model(model: nn.Module, chosen: Callable[[str], bool] | None) -> dict[str, nn.Parameter]:
+    """Give the parameters that count, having checked that the network has a kernel.
+
+    Args:
+        model: The network.
+        chosen: Says by name which parameters count; see `Structure`.
+
+    Returns:
+        Parameters by name, a shared one once.
+
+    Raises:
+        SettingError: No parameters, or layers in training mode that couple or randomise examples.
+        DataError: Weights that are not finite.
+    """
+    everything = dict(model.named_parameters())
+    if not everything:
+        raise SettingError(f"{type(model).__name__} has no parameters, so no tangent kernel", "Give a network.")
+    _refuse_unusable(model)
+    if chosen is None:
+        found = {n: p for n, p in everything.items() if p.requires_grad} or everything
+    else:
+        found = {n: p for n, p in everything.items() if chosen(n)}
+        if not found:
+            some = ", ".join(list(everything)[:3])
+            raise SettingError("parameters chooses none of the network's", f"Its names are {some}, ...")
+    for name, value in [*everything.items(), *model.named_buffers()]:
+        if value.is_floating_point() and not all_finite(value.detach()):
+            raise DataError(
+                f"{name} of the network has NaN or infinite values", "Training diverged: use another checkpoint."
+            )
+    for name, module in model.named_modules():
+        norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+        if norm and (module.training or module.running_mean is None):
+            raise SettingError(
+                f"{name or 'the network'} is a {type(module).__name__} that normalises by the batch, so examples have "
+                "no gradient of their own",
+                "Call model.eval()." if module.running_mean is not None else "Give it track_running_stats=True.",
+            )
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0:
+            raise SettingError(
+                f"{name or 'the network'} is a {type(module).__name__} in training mode", "Call model.eval()."
+            )
+    return found

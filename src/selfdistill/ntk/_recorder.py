@@ -57,9 +57,12 @@ class Recorder:
         Returns:
             Outputs ``[m, C]`` with their graph, and the calls in the order they happened.
         """
+        before = self.network.traces()
         rows, calls, changed = self._once(args)
         if changed and not self._copy:
             self._copy = True
+            if before is not None:
+                before.restore()
             rows, calls, _ = self._once(args)
         return rows, calls
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, final
@@ -9,18 +10,18 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
-from torch.nn.parameter import is_lazy
 
-from selfdistill._core.errors import DataError, SettingError
-from selfdistill.ntk._inputs import Arguments, Inputs, all_finite, count_of, each_tensor
+from selfdistill._core.errors import DataError
+from selfdistill.ntk._inputs import Arguments, Inputs, count_of, each_tensor
 from selfdistill.ntk._layers import fits, is_known, own_parameters, subtract_sum
 from selfdistill.ntk._mismatch import Mismatch, is_wrong, refuse_coupled
-from selfdistill.ntk._network import Network, differ, refuse_infinite
+from selfdistill.ntk._network import Network, differ, explained, refuse_infinite
 from selfdistill.ntk._peak import PeakBytes
 from selfdistill.ntk._per_sample import PerSample
+from selfdistill.ntk._prepared import checked_model
 from selfdistill.ntk._recorder import Call, Recorder
 
-__all__ = ["Structure", "Use", "checked_model"]
+__all__ = ["Structure", "Use"]
 
 
 class Use(NamedTuple):
@@ -104,7 +105,7 @@ class Structure:
     def __init__(
         self, model: nn.Module, inputs: Inputs, chosen: Callable[[str], bool] | None = None, *, rules: bool = True
     ) -> None:
-        self.model, self._inputs = model, inputs
+        self.model, self._inputs, self._rules = model, inputs, rules
         self.network = Network(model, checked_model(model, chosen))
         self.parameters = self.network.parameters
         self.per_sample = PerSample(self.network)
@@ -120,9 +121,35 @@ class Structure:
         self._find_uses(model)
         layers = {use.module for uses in self.uses.values() for use in uses} if rules else set()
         seen, rows = self._pass(layers, args)
-        self.other = self._verify(args, seen, rows, found)
+        self.other = self._settled(self._verify(args, seen, rows, found), seen)
         self._fed = {name for name in self.parameters if self._is_fed(name, args, seen)}
         self._settle()
+
+    def in_double(self) -> Structure:
+        """Look at the same network in 64 bit, where what differs is no rounding. Cost: a copy of it, and another probe.
+
+        Returns:
+            What was found; all is *other* where rules are off.
+
+        Raises:
+            DataError: It does not work in 64 bit.
+        """  # noqa: DOC502 (raised by what is called)
+        with explained():
+            model = copy.deepcopy(self.model)._apply(_doubled)  # type: ignore[no-untyped-call]
+        twin = Structure(model, self._inputs.in_double(), lambda name: name in self.parameters, rules=self._rules)
+        twin.per_sample.way = self.per_sample.way
+        return twin
+
+    def _settled(self, wrong: list[str], seen: list[_Seen]) -> list[str]:
+        """Ask in 64 bit where rules seem to be wrong: a ReLU that rounding switches changes a gradient by 1e-3."""
+        certain = {name for name in wrong if self._has_no_rule(name, seen)}
+        if self.dtype == torch.float64 or certain == set(wrong):
+            return wrong
+        try:
+            truly = self.in_double().other_set
+        except DataError:
+            return wrong
+        return [name for name in self.parameters if name in certain | truly]
 
     def demote(self, names: Iterable[str]) -> None:
         """Take no rules any more for some parameters: they were found to be wrong."""
@@ -227,12 +254,7 @@ class Structure:
 
     def _verify(self, args: Arguments, seen: list[_Seen], rows: Tensor | None, first: Tensor) -> list[str]:
         """Compare the rules' gradients of each example with autograd's: names of the parameters where they differ."""
-        strange = {call.module for call in seen if not call.fits}
-        wrong: set[str] = {
-            name
-            for name, uses in self.uses.items()
-            if not {use.module for use in uses} & set(self.order) or {use.module for use in uses} & strange
-        }
+        wrong = {name for name in self.parameters if self._has_no_rule(name, seen)}
         for i in range(count_of(args)):
             alone, more = self._wrong_for(args.rows(i, i + 1), [call.row(i) for call in seen], i, wrong)
             wrong |= more
@@ -241,6 +263,10 @@ class Structure:
             if rows is not None:
                 refuse_coupled(rows[i : i + 1], alone, rows)
         return [name for name in self.parameters if name in wrong]
+
+    def _has_no_rule(self, name: str, seen: list[_Seen]) -> bool:
+        held = {use.module for use in self.uses[name]}
+        return not held & set(self.order) or any(call.module in held and not call.fits for call in seen)
 
     def _wrong_for(self, args: Arguments, seen: list[_Seen], i: int, known: set[str]) -> tuple[Tensor, set[str]]:
         """Compare for one example: its outputs, and where the rules are wrong beside what is known to be."""
@@ -302,6 +328,11 @@ def _measured(module: nn.Module, call: Call) -> LayerCost:
     return LayerCost(call.module, 2 * positions * module.weight.numel(), positions, size_in, size_out, patches, *shapes)
 
 
+def _doubled(value: Tensor) -> Tensor:
+    wide = torch.complex128 if value.is_complex() else torch.float64
+    return value.to(wide) if value.is_complex() or value.is_floating_point() else value
+
+
 def _unmeasured(call: Call) -> LayerCost:
     return LayerCost(call.module, 0, 0, 0, 0, 0, (), ())
 
@@ -312,65 +343,3 @@ def _generator() -> torch.Generator:
 
 def _norm(value: Tensor) -> float:
     return float(torch.linalg.vector_norm(value))
-
-
-def _refuse_unusable(model: nn.Module) -> None:
-    """Refuse what `torch.func` cannot call, or autograd not differentiate."""
-    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-        raise SettingError(
-            f"{type(model).__name__} is TorchScript, whose parameters cannot be exchanged",
-            "Give the nn.Module that it was made from.",
-        )
-    for name, value in [*model.named_parameters(), *model.named_buffers()]:
-        if is_lazy(value):
-            raise SettingError(f"{name} of the network has no shape yet", "Pass a batch through the network first.")
-        if value.is_inference():
-            raise SettingError(
-                f"{name} of the network was made in inference mode, and cannot be differentiated",
-                "Make the network outside torch.inference_mode().",
-            )
-
-
-def checked_model(model: nn.Module, chosen: Callable[[str], bool] | None) -> dict[str, nn.Parameter]:
-    """Give the parameters that count, having checked that the network has a kernel.
-
-    Args:
-        model: The network.
-        chosen: Says by name which parameters count; see `Structure`.
-
-    Returns:
-        Parameters by name, a shared one once.
-
-    Raises:
-        SettingError: No parameters, or layers in training mode that couple or randomise examples.
-        DataError: Weights that are not finite.
-    """
-    everything = dict(model.named_parameters())
-    if not everything:
-        raise SettingError(f"{type(model).__name__} has no parameters, so no tangent kernel", "Give a network.")
-    _refuse_unusable(model)
-    if chosen is None:
-        found = {n: p for n, p in everything.items() if p.requires_grad} or everything
-    else:
-        found = {n: p for n, p in everything.items() if chosen(n)}
-        if not found:
-            some = ", ".join(list(everything)[:3])
-            raise SettingError("parameters chooses none of the network's", f"Its names are {some}, ...")
-    for name, value in [*everything.items(), *model.named_buffers()]:
-        if value.is_floating_point() and not all_finite(value.detach()):
-            raise DataError(
-                f"{name} of the network has NaN or infinite values", "Training diverged: use another checkpoint."
-            )
-    for name, module in model.named_modules():
-        norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
-        if norm and (module.training or module.running_mean is None):
-            raise SettingError(
-                f"{name or 'the network'} is a {type(module).__name__} that normalises by the batch, so examples have "
-                "no gradient of their own",
-                "Call model.eval()." if module.running_mean is not None else "Give it track_running_stats=True.",
-            )
-        if isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0:
-            raise SettingError(
-                f"{name or 'the network'} is a {type(module).__name__} in training mode", "Call model.eval()."
-            )
-    return found
