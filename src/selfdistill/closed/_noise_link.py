@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, logit
+from threadpoolctl import ThreadpoolController
 
 __all__ = ["FORMS", "Form", "NoiseLink", "fit_link"]
 
@@ -17,7 +19,7 @@ _CONFUSION = (
     10.0  # weight of the squared confusion; a hundredth of it overfits 2,000 rows, ten times as much does little
 )
 _BIAS = 1e-3  # weight of the squared bias, per row
-_TOLERANCE = 1e-7  # relative, of the loss: far below its standard error
+_TOLERANCE = 1e-8  # relative, of the loss: far below its standard error
 _STRENGTH = 0.2  # pseudo-counts of the even spread, as a share of a class's rows
 
 
@@ -150,15 +152,21 @@ def fit_link(
     elif start.form.noise == "even" and form.noise == "own":
         start = replace(start, rows=np.log(start.matrix))
     lower, upper = problem.bounds(sharpest)
-    found = minimize(
-        problem,
-        np.clip(problem.pack(start), lower, upper),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=np.stack([lower, upper], 1),
-        options={"maxiter": iterations, "maxcor": 15, "ftol": _TOLERANCE},
-    )
+    with _blas().limit(limits=1, user_api="blas"):  # products of small matrices: more threads only wait for each other
+        found = minimize(
+            problem,
+            np.clip(problem.pack(start), lower, upper),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=np.stack([lower, upper], 1),
+            options={"maxiter": iterations, "maxcor": 15, "ftol": _TOLERANCE},
+        )
     return problem.unpack(found.x)
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 class _Problem:

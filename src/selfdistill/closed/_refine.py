@@ -32,8 +32,8 @@ class ClosedForm:
 
     Attributes:
         posterior: Refined label distributions, float32 ``[n, K]``: the given label's part included.
-        quality: Probability that the given label is right, float64 ``[n]``, over all explanations of the labels by their
-            likelihood; it ranks better than the chosen one alone.
+        quality: Probability that the given label is right, float64 ``[n]``, over all explanations of the labels by
+            their likelihood; it ranks better than the chosen one alone.
         prior: Probabilities of the true class that the row's own label has no part in, float32 ``[n, K]``.
         noise_matrix: T, ``[clean, given]``.
         machine: The classifier.

@@ -238,17 +238,16 @@ class Spectrum:
             ridges: The penalty of each.
 
         Returns:
-            Predictions, each ``[n, K]``. Cost: one pass more than there are different targets, and ``4 n r K`` FLOPs
-            for each.
+            Predictions, each ``[n, K]``. Cost: two passes, and ``4 n r K`` FLOPs for each.
         """
-        moments = {id(one): self.moments(one) for one in targets}
+        unique = {id(one): one for one in targets}
+        together = self.moments(torch.cat(list(unique.values()), 1))
+        parts = torch.split(together, [one.shape[1] for one in unique.values()], 1)  # type: ignore[no-untyped-call]
+        moments = dict(zip(unique, parts, strict=True))
         weights = [moments[id(q)] / (self.values + ridge)[:, None] for q, ridge in zip(targets, ridges, strict=True)]
         found = [torch.empty_like(one) for one in targets]
-        hats = {ridge: self._hats.get(ridge, None) for ridge in ridges}
-        for ridge in hats:
-            if hats[ridge] is None:
-                hats[ridge] = torch.empty(self.n, dtype=self.mean.dtype)
-        missing = [ridge for ridge in hats if ridge not in self._hats]
+        missing = sorted(set(ridges) - set(self._hats))
+        hats = self._hats | {ridge: torch.empty(self.n, dtype=self.mean.dtype) for ridge in missing}
         for rows, z in self.blocks():
             if missing:
                 shrink = 1 / (self.values[:, None] + torch.tensor(missing, dtype=torch.float64))
@@ -257,7 +256,7 @@ class Spectrum:
             for out, q, w, ridge in zip(found, targets, weights, ridges, strict=True):
                 fitted = z @ w.to(q.dtype) + q.mean(0)
                 out[rows] = _without_itself(fitted, q[rows], hats[ridge][rows, None])
-        self._hats.update(hats)
+        self._hats = hats
         return found
 
     def errors(self, targets: Tensor, ridges: Tensor, most: int = 4096) -> Tensor:
