@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from selfdistill._core.errors import DataError, SettingError
+from selfdistill._core.errors import DataError, ResourceError, SettingError
 from selfdistill.closed import ClosedForm, Landmarks, Spectrum, refine_labels
 from selfdistill.networks import KERNELS, build
 
@@ -263,6 +263,14 @@ def test_bad_input_is_named(spoil, error: type[Exception], text: str, way_out: s
         refine_labels(x, y, k, **more)
     assert text in str(raised.value)
     assert way_out in str(raised.value)
+
+
+def test_too_little_memory_is_told_in_advance(blobs, monkeypatch) -> None:
+    inputs, _, given = blobs(200, 3, 0.2)
+    monkeypatch.setattr("selfdistill.closed._refine._physical_memory", lambda: 2.0**20)
+    with pytest.raises(ResourceError, match=r"200 rows of 3 classes with 200 landmarks need about 0\.\d GiB") as raised:
+        refine(inputs, given, 3)
+    assert "but there are 0.0 GiB. Take fewer rows, or fewer landmarks." in str(raised.value)
 
 
 def test_features_of_zero_without_standardising_are_named() -> None:

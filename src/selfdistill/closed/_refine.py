@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfdistill._core.errors import DataError, SettingError
+from selfdistill._core.errors import DataError, ResourceError, SettingError
 from selfdistill.closed._noise_link import NoiseLink, fit_link
 from selfdistill.closed._rounds import Candidate, Choice, choose_rounds, soft_targets
 from selfdistill.closed._spectrum import Landmarks, Spectrum, choose_landmarks
@@ -32,8 +33,8 @@ class ClosedForm:
 
     Attributes:
         posterior: Refined label distributions, float32 ``[n, K]``: the given label's part included.
-        quality: Probability that the given label is right, float64 ``[n]``, over all explanations of the labels by
-            their likelihood; it ranks better than the chosen one alone.
+        quality: Probability that the given label is right, float64 ``[n]``, a weighted mean over all explanations of
+            the labels; it ranks better than the chosen one alone.
         prior: Probabilities of the true class that the row's own label has no part in, float32 ``[n, K]``.
         noise_matrix: T, ``[clean, given]``.
         machine: The classifier.
@@ -106,6 +107,7 @@ def refine_labels(
     Raises:
         DataError: Fewer than two classes or rows, labels out of range, or no column that varies.
         SettingError: An unknown kernel, or a number out of range.
+        ResourceError: The machine has less memory than is needed.
 
     References:
         Dong, Hou, Lu & Zhang (2019), arXiv 1910.01255; ``docs/closed-form.md`` derives each step.
@@ -124,12 +126,13 @@ def refine_labels(
     given = labels.cpu().numpy()
     _check(inputs, given, num_classes, kernel, landmarks, rounds)
     n = len(given)
+    count = landmarks or _landmarks(n)
+    _check_memory(n, num_classes, min(n, count), inputs[0].numel())
     machine = _Rows(inputs, standardise, dtype)
     tell("choosing the kernel")
     kernels = _kernel_errors(machine, given, num_classes, (kernel,) if kernel != "auto" else KERNELS)
     chosen_kernel = min(kernels, key=lambda name: kernels[name])
     tell("factorising the kernel")
-    count = landmarks or _landmarks(n)
     features = Landmarks(chosen_kernel, machine(choose_landmarks(n, count)))
     keep = n * features.whiten.shape[1] * 4 <= _KEPT_BYTES
     spectrum = Spectrum(lambda rows: features(machine(rows)), n, keep=keep)
@@ -206,6 +209,26 @@ def _check(inputs: Tensor, given: np.ndarray, k: int, kernel: str, landmarks: in
     for name, value, low, high in (("landmarks", landmarks, 2, 20_000), ("rounds", rounds, 1, 3)):
         if value is not None and not low <= value <= high:
             raise SettingError(f"{name} is {value}, but must be from {low} to {high:,}", f"Leave {name} out.")
+
+
+def _check_memory(n: int, k: int, m: int, d: int) -> None:
+    """Refuse what would not fit, before hours of swapping: an upper estimate of all arrays held at once."""
+    features = 3 * min(4 * n * m, _KEPT_BYTES) + 12 * min(n, _CHOICE_ROWS) * m + 24 * m * m + 8 * 2**25
+    scores = n * k * (4 + 4 + 5 * (4 + 4 + 8)) + 6 * 8 * min(n, _CHOICE_ROWS) * k
+    need, have = features + scores + 4 * m * d + 64 * k * k, _physical_memory()
+    if need > have:
+        raise ResourceError(
+            f"{n:,} rows of {k:,} classes with {m:,} landmarks need about {need / 2**30:,.1f} GiB of memory, but there "
+            f"are {have / 2**30:,.1f} GiB",
+            "Take fewer rows, or fewer landmarks.",
+        )
+
+
+def _physical_memory() -> float:
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):  # not on this platform
+        return float("inf")
 
 
 def _landmarks(n: int) -> int:
@@ -293,14 +316,10 @@ def _prior(parts: Sequence[_Part], weights: Sequence[float]) -> np.ndarray:
 
 
 def _quality(parts: Sequence[_Part], weights: Sequence[float], given: np.ndarray) -> np.ndarray:
-    """Probability that the given label is right, over all explanations."""
-    right, total = np.zeros(len(given)), np.zeros(len(given))
-    for part, weight in zip(parts, weights, strict=True):
-        posterior, likelihood = part.link.posterior(part.scores, given)
-        evidence = weight * np.exp(likelihood)
-        right += evidence * posterior[np.arange(len(given)), given]
-        total += evidence
-    return np.asarray(right / total)
+    """Probability that the given label is right, a mean over all explanations."""
+    rows = np.arange(len(given))
+    right = [part.link.posterior(part.scores, given)[0][rows, given] for part in parts]
+    return np.asarray(np.clip(np.asarray(weights) @ np.stack(right), 0, 1))
 
 
 def _machine(rows: _Rows, features: Landmarks, parts: Sequence[_Part], weights: Sequence[float]) -> KernelMachine:

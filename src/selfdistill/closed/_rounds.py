@@ -54,7 +54,7 @@ class Choice:
 
     Attributes:
         chains: For each form its candidates, by round, up to the best one.
-        weights: Weight of the last candidate of each chain in the mixture that explains the labels best; sums to 1.
+        weights: Weight of the last candidate of each chain in the mixture; sums to 1.
         chosen: Position of the chain that counts the wrong labels and refines them.
         tried: All candidates.
     """
@@ -73,9 +73,10 @@ class Choice:
 def choose(chains: list[list[Candidate]], rounds: int | None = None) -> Choice:
     """Weigh forms by likelihood, and choose the one that counts.
 
-    Weights are those of stacking: they maximise the likelihood of the given labels under the mixture. The one that
-    counts is, of all candidates within one standard error of the best, the one that expects most wrong labels: noise
-    taken for overlap of classes is not found, while nothing makes up noise that is not there.
+    Weights are half those of stacking, which maximise the likelihood of the given labels under the mixture, and half
+    :math:`e^{-z/2}`, with z the standard errors that a candidate is behind the best. The one that counts is, of all
+    candidates within one standard error of the best, the one that expects most wrong labels: noise taken for overlap of
+    classes is not found, while nothing makes up noise that is not there.
 
     Args:
         chains: Candidates of each form, by round.
@@ -96,7 +97,8 @@ def choose(chains: list[list[Candidate]], rounds: int | None = None) -> Choice:
     for chain in chains:
         end = counts if counts in chain else min((c for c in chain if c in ends), key=lambda c: c.nats)
         kept.append(tuple(chain[: chain.index(end) + 1]))
-    weights = _stacked(np.stack([-chain[-1].losses for chain in kept], 1))
+    near_best = np.exp([-0.5 * _standard_errors(chain[-1], best) for chain in kept])
+    weights = (_stacked(np.stack([-chain[-1].losses for chain in kept], 1)) + near_best / near_best.sum()) / 2
     heavy = [i for i, w in enumerate(weights) if w >= _LEAST_WEIGHT or kept[i][-1] is counts]
     total = sum(weights[i] for i in heavy)
     return Choice(

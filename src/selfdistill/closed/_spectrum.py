@@ -50,7 +50,7 @@ class Landmarks:
 
     def __init__(self, kernel: str, rows: Tensor) -> None:
         self.kernel, self.rows = kernel, rows
-        values, vectors = torch.linalg.eigh(kernel_rows(kernel, rows, rows).double())
+        values, vectors = torch.linalg.eigh(kernel_rows(kernel, rows, rows))
         kept = values > values[-1] * (1e-12 if rows.dtype == torch.float64 else 3e-6)
         self.whiten = (vectors[:, kept] / values[kept].sqrt()).to(rows.dtype)
 
@@ -242,7 +242,7 @@ class Spectrum:
         """
         unique = {id(one): one for one in targets}
         together = self.moments(torch.cat(list(unique.values()), 1))
-        parts = torch.split(together, [one.shape[1] for one in unique.values()], 1)  # type: ignore[no-untyped-call]
+        parts = torch.split(together, [one.shape[1] for one in unique.values()], 1)
         moments = dict(zip(unique, parts, strict=True))
         weights = [moments[id(q)] / (self.values + ridge)[:, None] for q, ridge in zip(targets, ridges, strict=True)]
         found = [torch.empty_like(one) for one in targets]
