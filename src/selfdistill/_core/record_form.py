@@ -130,8 +130,7 @@ def misfit(record: Mapping[str, Any]) -> str | None:
         for name, value in part.items():
             if name in checks and not checks[name](value):
                 return f"{f'{where}.' if where else ''}{name} is {value!r:.60}"
-        read = ("source", "test") if where == "data" and "read" in part else ()
-        missing = [name for name in (*_NEEDED[where], *read) if name not in part]
+        missing = [name for name in _NEEDED[where] if name not in part]
         if missing:
             return f"{f'{where}.' if where else ''}{missing[0]} is missing"
     return _odd_lengths(record)

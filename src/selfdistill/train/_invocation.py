@@ -180,8 +180,8 @@ def _completed(asked: Invocation) -> Invocation:
         raise RunError(f"{asked.resume} was not started by `selfdistill fit`", "Go on from the code that started it.")
     known = {one.name for one in fields(Settings)}
     return Invocation(
-        source=asked.source if asked.source is not None else described["source"],
-        test=asked.test if asked.test is not None else described["test"],
+        source=asked.source if asked.source is not None else described.get("source"),
+        test=asked.test if asked.test is not None else described.get("test"),
         read=described["read"] | dict(asked.read),
         settings={k: v for k, v in settings.items() if k in known} | dict(asked.settings),
         resume=asked.resume,
