@@ -133,9 +133,8 @@ def misfit(record: Mapping[str, Any]) -> str | None:
         for name, value in part.items():
             if name in checks and not checks[name](value):
                 return f"{f'{where}.' if where else ''}{name} is {value!r:.60}"
-        read = ("source", "test") if where == "data" and "read" in part else ()
         needed = ("loss",) if where == "curves" and record["settings"].get("method") == "kernel" else _NEEDED[where]
-        missing = [name for name in (*needed, *read) if name not in part]
+        missing = [name for name in needed if name not in part]
         if missing:
             return f"{f'{where}.' if where else ''}{missing[0]} is missing"
     return _odd_lengths(record)

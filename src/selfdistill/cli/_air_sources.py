@@ -140,7 +140,7 @@ def _read_again(folder: Path, record: dict[str, Any]) -> LabelledData:
     seed = int(described.get("seed", record["settings"]["seed"]))  # a student's data have the seed of its teacher
     if "read" not in described:
         raise RunError(f"{folder} was not started by `selfdistill fit`", "Use selfdistill.air from your code.")
-    if described["source"] is None:
+    if described.get("source") is None:
         from selfdistill.train import noisy_digits
 
         examples, _ = noisy_digits(seed)

@@ -17,6 +17,7 @@ from selfdistill._core.errors import SettingError
 from selfdistill._core.events import Listener
 from selfdistill._core.folder import inside
 from selfdistill._core.record import read_record
+from selfdistill._core.record_form import reading_record
 from selfdistill._core.rng import derive
 from selfdistill._core.wording import quoted
 from selfdistill.data import LabelledData
@@ -209,7 +210,9 @@ class Distiller:
         record = self._record(teacher, found, None if isinstance(found, Store) else store)
         record["asked"] |= {"votes": str(votes) if isinstance(votes, Path | str) else None, "votes_array": votes_array}
         base = read_record(out)["distillation"] if resume else record
-        say(who_teaches(base))
+        with reading_record(out):
+            taught = who_teaches(base)
+        say(taught)
         job = _Job(
             self, found, data, settings, described, path, base, people, evaluations, tell, _GO_ON.format(quoted(out))
         )

@@ -115,7 +115,7 @@ def _completed(asked: Order) -> tuple[Order, int]:
             f"{asked.teacher} does not say where its data lie",
             f"Name them: selfdistill distill {quoted(asked.teacher)} DATA.",
         )
-    said = {"source": described["source"], "test": asked.test or described["test"]}
+    said: dict[str, Any] = {"source": described.get("source"), "test": asked.test or described.get("test")}
     return replace(asked, **said, read=dict(described["read"]) | dict(asked.read)), int(described["seed"])
 
 

@@ -91,6 +91,11 @@ def latest(folder: Path) -> tuple[Path | None, list[str]]:
 def _problem(path: Path) -> str | None:
     """Say what is wrong with a checkpoint's bytes."""
     try:
+        inside(path.parent, path.with_suffix(".json").name)
+        inside(path.parent, path.name)
+    except RunError as error:
+        return f"cannot be used: {error.problem}"
+    try:
         expected = read_json(path.with_suffix(".json"))
         same = path.stat().st_size == expected["bytes"] and digest(path) == expected["sha256"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -171,7 +176,7 @@ def checkpoint_weights(path: Path) -> dict[str, Tensor]:
         RunError: Missing, damaged, without weights, or with weights that are no numbers.
     """
     again = "Take another checkpoint, or train again."
-    inside(path.parent.parent, f"{path.parent.name}/{path.name}")
+    inside(path.parent.parent, path.parent.name)
     problem = _problem(path)
     if problem is not None:
         raise RunError(f"{path} {problem}", again)

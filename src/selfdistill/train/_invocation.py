@@ -191,8 +191,8 @@ def _completed(asked: Invocation) -> Invocation:
     if settings["method"] == CLOSED:  # the record holds also what stands for the epochs that it has not
         known = {"method", "seed", *OF_CLOSED}
     return Invocation(
-        source=asked.source if asked.source is not None else described["source"],
-        test=asked.test if asked.test is not None else described["test"],
+        source=asked.source if asked.source is not None else described.get("source"),
+        test=asked.test if asked.test is not None else described.get("test"),
         read=described["read"] | dict(asked.read),
         settings={k: v for k, v in settings.items() if k in known} | dict(asked.settings),
         resume=asked.resume,

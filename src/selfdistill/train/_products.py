@@ -8,6 +8,7 @@ from typing import Any
 
 from selfdistill._core.errors import RunError
 from selfdistill._core.files import digest
+from selfdistill._core.folder import inside
 from selfdistill._core.lock import LOCK
 from selfdistill.train import _checkpoint
 
@@ -46,11 +47,11 @@ def lost(out: Path, record: Mapping[str, Any]) -> list[str]:
     missing = [
         name
         for name in _PRODUCTS
-        if not (out / name).is_file() or (name in wanted and digest(out / name) != wanted[name])
+        if not inside(out, name).is_file() or (name in wanted and digest(out / name) != wanted[name])
     ]
     if record["settings"]["method"] == "kernel":  # it is computed anew
         return missing
-    if missing and _checkpoint.latest(out / "checkpoint")[0] is None:
+    if missing and _checkpoint.latest(inside(out, "checkpoint"))[0] is None:
         raise RunError(
             f"{out} lost {' and '.join(missing)}, and has no whole checkpoint to write them from",
             "Start a new run with another --out.",
