@@ -180,7 +180,7 @@ def read_parquet(path: Path) -> pa.Table:
     from selfdistill.data._limits import check_size
 
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, memory_map=True)
         meta = file.metadata
         size = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
         check_size(str(path), max(size, meta.num_rows * meta.num_columns))
