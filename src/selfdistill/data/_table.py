@@ -104,6 +104,11 @@ class TablePreprocess(Preprocess, kind="table"):
         return {"numeric": tuple(self._numbers.names), "categorical": categorical, "text": text} | vector
 
     @property
+    def scaled(self) -> bool:
+        """True where there are texts."""
+        return bool(self._texts)
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """``(d,)``."""
         d = len(self._numbers.names) + len(self._numbers.flagged)

@@ -7,10 +7,10 @@ from typing import Any, final
 
 import numpy as np
 
+from selfdistill.data._sparse import TEXT_WEIGHT
+
 __all__ = ["TEXT_WEIGHT", "TextColumn"]
 
-TEXT_WEIGHT = 10.0
-"""Length of a text's vector: it weighs like a hundred standardised columns, each of mean square 1."""
 _PATTERN = r"(?u)\b\w+\b"
 
 
