@@ -1,21 +1,38 @@
-"""TF-IDF against its definition, and rebuilt without pickles."""
+"""TF-IDF of words and characters against its definition, and rebuilt without pickles."""
 
 import math
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfdistill.data._text import TEXT_WEIGHT, TextColumn
+from selfdistill.data import Preprocess, ReadOptions, from_frame
+from selfdistill.data import _text as module
+from selfdistill.data._text import TEXT_WEIGHT, Terms, TextColumn
 
 
-def by_definition(cells, terms, corpus):
-    def grams(cell):
-        words = cell.lower().split()
-        return words + [" ".join(pair) for pair in pairwise(words)]
+def words(cell):
+    found = cell.lower().split()
+    return found + [" ".join(pair) for pair in pairwise(found)]
 
+
+def characters(cell):
+    out = []
+    for word in cell.lower().split():
+        padded = f" {word} "
+        for length in range(2, 6):
+            if length >= len(padded):
+                out.append(padded)
+                break
+            out += [padded[start : start + length] for start in range(len(padded) - length + 1)]
+    return out
+
+
+def by_definition(cells, terms, corpus, grams):
     out = np.zeros((len(cells), len(terms)))
     n = len(corpus)
     for i, cell in enumerate(cells):
@@ -24,36 +41,94 @@ def by_definition(cells, terms, corpus):
             within = sum(term in grams(other) for other in corpus)
             out[i, j] = (1 + math.log(count)) * (1 + math.log((1 + n) / (1 + within))) if count else 0.0
         norm = np.linalg.norm(out[i])
-        out[i] *= TEXT_WEIGHT / norm if norm else 0.0
+        out[i] /= norm if norm else 1.0
     return out
 
 
-WORDS = st.lists(st.sampled_from(["Ab", "cd", "é", "x", "日本", "CD"]), max_size=6).map(" ".join)
+def both(cells, column, corpus):
+    out = np.hstack(
+        [
+            by_definition(cells, column.words.terms, corpus, words) * math.sqrt(2),
+            by_definition(cells, column.characters.terms, corpus, characters),
+        ]
+    )
+    norms = np.linalg.norm(out, axis=1, keepdims=True)
+    return TEXT_WEIGHT * out / np.where(norms > 0, norms, 1.0)
+
+
+WORDS = st.lists(st.sampled_from(["Ab", "cd", "é", "x", "日本", "CD", "abacab"]), max_size=6).map(" ".join)
 
 
 @given(st.lists(WORDS, min_size=1, max_size=6).filter(lambda cells: any(cells)), st.lists(WORDS, max_size=4))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_equals_the_definition(cells, new):
     column = TextColumn.fit(cells, 1000)
-    np.testing.assert_allclose(column.apply(cells), by_definition(cells, column.terms, cells), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(column.apply(cells), both(cells, column, cells), rtol=1e-5, atol=1e-5)
     if new:
-        np.testing.assert_allclose(column.apply(new), by_definition(new, column.terms, cells), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(column.apply(new), both(new, column, cells), rtol=1e-5, atol=1e-5)
 
 
 def test_rebuilt_column_gives_equal_bits():
     cells = [f"word{i % 7} and {i % 3} more" for i in range(60)]
     column = TextColumn.fit(cells, 1000)
-    again = TextColumn(list(column.terms), column.idf.copy())
-    np.testing.assert_array_equal(again.apply(cells), column.apply(cells))
+    parts = [Terms(one.kind, list(one.terms), one.idf.copy()) for one in (column.words, column.characters)]
+    np.testing.assert_array_equal(TextColumn(*parts).apply(cells), column.apply(cells))
 
 
-def test_limit_rare_terms_and_no_words():
+def test_limit_rare_terms_and_no_terms():
     cells = [f"word{i % 7} unique{i}" for i in range(60)]
-    assert set(TextColumn.fit(cells, 1000).terms) == {f"word{i}" for i in range(7)}
-    assert len(TextColumn.fit(cells, 3).terms) == 3
-    assert TextColumn.fit(["...", "!"], 10) is None
+    assert set(TextColumn.fit(cells, 1000).words.terms) == {f"word{i}" for i in range(7)}
+    assert len(TextColumn.fit(cells, 3).words.terms) == 3
+    assert len(TextColumn.fit(cells, 3).characters.terms) == 3
+    assert TextColumn.fit(["", " "], 10) is None
+    assert TextColumn.fit(["...", "!"], 10).words.terms == ()  # signs are characters, too
 
 
-@pytest.mark.parametrize("cell", ["", "unknown", "?!"])
-def test_text_without_known_words_is_zero(cell):
+@pytest.mark.parametrize("cell", ["", "xyz", "?!"])
+def test_text_without_known_terms_is_zero(cell):
     assert not TextColumn.fit(["some words"], 10).apply([cell]).any()
+
+
+def test_one_kind_alone_has_the_whole_length():
+    column = TextColumn.fit(["some words", "more words"], 1000)
+    assert np.linalg.norm(column.apply(["sore"])) == pytest.approx(TEXT_WEIGHT)
+    alone = column.apply(["sore"])
+    assert not alone[:, : len(column.words.terms)].any()
+
+
+def test_characters_are_learned_from_a_sample_and_from_the_heads_of_texts(monkeypatch):
+    monkeypatch.setattr(module, "_SAMPLE", 3)
+    monkeypatch.setattr(module, "_LETTERS", 6)
+    cells = ["abcdef zz", "no", "abcxyz", "no", "abcabc"]
+    column = TextColumn.fit(cells, 1000)
+    assert " no " not in column.characters.terms
+    assert not any("z" in term for term in column.characters.terms if term.startswith(" z"))
+    np.testing.assert_array_equal(column.characters.rows(["abcdef zz"]), column.characters.rows(["abcdef"]))
+
+
+CHINESE = {
+    "sport": ["球队昨晚赢得了比赛", "球员在比赛中进球", "教练称赞球队的球员", "决赛将在周末比赛", "冠军球队回到家乡"],
+    "money": ["银行提高了贷款利率", "股票市场今天下跌", "银行的股票下跌", "利率影响贷款市场", "投资者卖出股票"],
+}
+
+
+def test_texts_without_spaces():
+    rows = [(text + "。" * (i % 2), name) for i in range(8) for name, texts in CHINESE.items() for text in texts]
+    frame = pd.DataFrame({"text": [text for text, _ in rows]})
+    data = from_frame(frame, [name for _, name in rows], options=ReadOptions(text=("text",)))
+    new = data.preprocess.apply(pd.DataFrame({"text": ["球队在决赛中输了", "贷款市场的利率", "我们的球员"]}))
+    near = (new @ data.inputs.T).argmax(1)
+    assert [rows[row][1] for row in near] == ["sport", "money", "sport"]
+    again = Preprocess.from_state(*data.preprocess.to_state())
+    assert torch.equal(again.apply(frame), data.inputs)
+
+
+def test_a_run_of_before_there_were_characters():
+    data = from_frame(pd.DataFrame({"text": ["good song", "bad song", "a good one"]}), ["a", "b", "a"])
+    spec, tensors = data.preprocess.to_state()
+    (column,) = spec["text"]
+    old = spec | {"text": [{"name": column["name"], "terms": column["terms"]}]}
+    made = Preprocess.from_state(old, {name: one for name, one in tensors.items() if name != "characters.0"})
+    rows = made.apply(pd.DataFrame({"text": ["good song"]}))
+    assert rows.shape == (1, len(column["terms"]))
+    assert rows.norm().item() == pytest.approx(TEXT_WEIGHT)

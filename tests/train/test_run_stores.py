@@ -39,7 +39,7 @@ def runs(tmp_path_factory):
             patch.setattr("selfdistill.targets._stores.HALF_BYTES", half)
             patch.setattr("selfdistill.targets._stores._DISK_SHARE", 4 if free else 2**40)
             out = folder / kind.replace(" ", "-")
-            record = train.run(made, settings, out, source={"source": "a.csv", "read": {}})
+            record = train.run(made, settings, out, source={"source": "a.csv", "test": None, "read": {}})
         found[kind] = record, pd.read_parquet(out / "labels.parquet"), read_findings(out)
         assert {p.name for p in out.iterdir()} >= {"run.json", "labels.parquet"}
         assert not list(out.glob("*.npy"))

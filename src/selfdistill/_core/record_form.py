@@ -55,6 +55,7 @@ _READ = dict.fromkeys(("label", "id", "truth"), _any(_text, _none)) | {
     **dict.fromkeys(("ignore", "text", "categorical", "numeric"), _list(_text)),
     **dict.fromkeys(("drop_unlabelled", "skip_bad"), _flag),
     "image_size": _any(_whole, _none),
+    **dict.fromkeys(("inputs", "labels"), _any(_text, _none)),
 }
 _DATA = {
     "source": _any(_text, _none),

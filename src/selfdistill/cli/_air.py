@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from selfdistill._core.errors import SettingError
 from selfdistill.cli import _options as o
 from selfdistill.cli._air_tables import print_study
+from selfdistill.cli._array_options import Inputs, Labels
 from selfdistill.cli._display import speak, write
 from selfdistill.cli._interrupt import leaving_at_once
 from selfdistill.cli._said import READING, said
@@ -40,6 +41,8 @@ def air(
     image_size: o.ImageSize = None,
     drop_unlabelled: o.DropUnlabelled = False,
     skip_bad: o.SkipBad = False,
+    inputs: Inputs = None,
+    labels: Labels = None,
     out: o.AirOut = None,
     force: o.AirForce = False,
     json: o.Json = False,

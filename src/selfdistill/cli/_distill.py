@@ -9,6 +9,7 @@ from typing import Any
 from selfdistill._core.record_form import reading_record
 from selfdistill.cli import _distill_options as d
 from selfdistill.cli import _options as o
+from selfdistill.cli._array_options import Inputs, Labels
 from selfdistill.cli._display import first_process, print_lines, showing, speak, write
 from selfdistill.cli._interrupt import leaving_at_once
 from selfdistill.cli._said import READING, said
@@ -66,6 +67,8 @@ def distill(
     image_size: o.ImageSize = None,
     drop_unlabelled: o.DropUnlabelled = False,
     skip_bad: o.SkipBad = False,
+    inputs: Inputs = None,
+    labels: Labels = None,
     epochs: o.Epochs = None,
     batch_size: o.BatchSize = None,
     lr: o.Lr = None,

@@ -9,6 +9,7 @@ from typing import Any
 
 from selfdistill._core.record_form import reading_record
 from selfdistill.cli import _options as o
+from selfdistill.cli._array_options import Inputs, Labels
 from selfdistill.cli._display import first_process, print_lines, showing, speak, write
 from selfdistill.cli._interrupt import leaving_at_once
 from selfdistill.cli._noise_options import NoiseMatrix, NoiseRate
@@ -50,6 +51,8 @@ def fit(
     image_size: o.ImageSize = None,
     drop_unlabelled: o.DropUnlabelled = False,
     skip_bad: o.SkipBad = False,
+    inputs: Inputs = None,
+    labels: Labels = None,
     method: o.Method = None,
     network: o.Network = None,
     epochs: o.Epochs = None,
@@ -81,6 +84,7 @@ def fit(
 
         selfdistill fit
         selfdistill fit embeddings.npz --label y
+        selfdistill fit embeddings.npy --labels labels.csv
         selfdistill fit songs.csv --label genre --id track --test songs_test.csv
         selfdistill fit photos/ --network resnet18 --epochs 40
         selfdistill fit --resume runs/photos-001

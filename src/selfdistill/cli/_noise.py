@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from selfdistill._core.wording import clean
 from selfdistill.cli import _options as o
+from selfdistill.cli._array_options import Labels
 from selfdistill.cli._display import write
 from selfdistill.cli._interrupt import leaving_at_once
 
@@ -19,6 +20,7 @@ def noise(
     instance: o.Instance = None,
     include_clean: o.IncludeClean = None,
     label: o.Label = None,
+    labels: Labels = None,
     id: o.Id = None,
     seed: o.NoiseSeed = 0,
 ) -> None:
@@ -44,7 +46,7 @@ def noise(
         matrix=matrix,
         instance=instance,
         include_clean=include_clean,
-        read={"label": label, "id": id},
+        read={"label": label, "id": id, "labels": labels},
         seed=seed,
     )
     classes = [(clean(name), count, changed) for name, count, changed in made.classes]

@@ -31,8 +31,9 @@ Source = Annotated[
     str | None,
     typer.Argument(
         metavar="[SOURCE]",
-        help="A CSV, TSV, Parquet or npz file; a folder with one sub-folder of images per class; a folder of IDX files "
-        "(MNIST family) or CIFAR binary batches. Left out: scikit-learn's digits with 40 % of the labels flipped.",
+        help="A CSV, TSV, Parquet, npz, npy or safetensors file; a folder with one sub-folder of images per class; a "
+        "folder of IDX files (MNIST family) or CIFAR binary batches. Left out: scikit-learn's digits with 40 % of the "
+        "labels flipped.",
         show_default=False,
     ),
 ]

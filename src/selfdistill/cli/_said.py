@@ -18,6 +18,8 @@ READING = (
     "drop_unlabelled",
     "skip_bad",
     "image_size",
+    "inputs",
+    "labels",
 )
 """Options of every command that reads data: fields of ``selfdistill.data.ReadOptions``."""
 

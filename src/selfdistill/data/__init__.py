@@ -18,6 +18,7 @@ from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._read import BUILT_IN, read, read_new, read_test
 from selfdistill.data._refined import check_new, labelled_cells, labelled_rows, write_refined
 from selfdistill.data._source import fingerprint
+from selfdistill.data._sparse import SparsePreprocess, as_dense
 from selfdistill.data._table import TablePreprocess
 from selfdistill.data._write import write_with_labels
 
@@ -31,9 +32,11 @@ __all__ = [
     "NewData",
     "Preprocess",
     "ReadOptions",
+    "SparsePreprocess",
     "TablePreprocess",
     "TensorLoader",
     "UserPreprocess",
+    "as_dense",
     "augment_for",
     "check_new",
     "describe",

@@ -16,18 +16,29 @@ _WHAT = {
     "csv": "a table",
     "parquet": "a table",
     "npz": "a file of arrays",
+    "npy": "an array",
+    "safetensors": "a file of tensors",
     "idx": "IDX data",
     "cifar": "CIFAR data",
     "folder": "a folder of images",
     "digits": "a built-in set of images",
 }
 _COLUMNS = ("label", "id", "ignore", "truth", "text", "categorical", "numeric")
+_ARRAYS = {"label", "id", "ignore", "truth", "drop_unlabelled", "inputs", "labels"}
+_WHY = {
+    "image_size": "it resizes the images of a folder",
+    "inputs": "it names an array of features in an npz or safetensors file",
+    "labels": "it names the labels of an npy, npz or safetensors file",
+}
 _USED = {
     "csv": {*_COLUMNS, "drop_unlabelled"},
     "parquet": {*_COLUMNS, "drop_unlabelled"},
-    "npz": {"label", "id", "ignore", "truth", "drop_unlabelled"},
+    "npz": _ARRAYS,
+    "safetensors": _ARRAYS,
+    "npy": {"label", "labels", "drop_unlabelled"},
     "folder": {"image_size", "skip_bad"},
 }
+_FILES = ("npz", "npy", "safetensors")
 _HARMLESS = ("drop_unlabelled", "skip_bad")
 
 
@@ -50,7 +61,7 @@ def check_options(form: str, options: ReadOptions, where: str) -> list[str]:
         ['--skip-bad does nothing here: a.csv is a table.']
     """
     notes = []
-    for name in (*_COLUMNS, "image_size", *_HARMLESS):
+    for name in (*_COLUMNS, *_WHY, *_HARMLESS):
         if not getattr(options, name) or name in _USED.get(form, ()):
             continue
         flag = f"--{name.replace('_', '-')}"
@@ -60,8 +71,7 @@ def check_options(form: str, options: ReadOptions, where: str) -> list[str]:
         value = getattr(options, name)
         shown = value[0] if isinstance(value, tuple) else value
         found = f"{flag} {shown} does not apply: {where} is {_WHAT[form]}"
-        why = "it resizes the images of a folder" if name == "image_size" else "it names a column"
-        raise DataError(f"{found}, but {why}", f"Leave {flag} out.")
+        raise DataError(f"{found}, but {_WHY.get(name, 'it names a column')}", f"Leave {flag} out.")
     return notes
 
 
@@ -78,9 +88,10 @@ def check_kind(form: str, preprocess: Preprocess, where: str) -> None:
     """
     takes = {
         "table": {"csv", "parquet"},
-        "array": {"npz", "idx"},
-        "image": {"npz", "idx", "cifar", "folder", "digits"},
-        "user": {"npz", "idx", "cifar", "folder", "digits"},
+        "array": {*_FILES, "idx"},
+        "sparse": {*_FILES, "idx"},
+        "image": {*_FILES, "idx", "cifar", "folder", "digits"},
+        "user": {*_FILES, "idx", "cifar", "folder", "digits"},
     }[preprocess.kind]
     if form not in takes:
         had = {"table": "a table of ", "array": "arrays of "}.get(preprocess.kind, "") + preprocess.facts()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from selfdistill._core.errors import DataError
+from selfdistill.data._vectors import is_vectors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -190,7 +191,7 @@ class Found(NamedTuple):
     """What a column is.
 
     Attributes:
-        kind: "numeric", "categorical", "text", or "none": not used.
+        kind: "numeric", "categorical", "text", "vector", or "none": not used.
         note: A sentence for the user, or "".
     """
 
@@ -204,7 +205,7 @@ def find_kind(column: pa.ChunkedArray, name: str) -> Found:
     Numbers (and truth values, and texts that are all numbers) are numeric. Texts are categorical where there are few
     different ones, at most 20 or 5 % of the rows but never over 1,000, that repeat (on average twice or more) and are
     short (100 characters on average or less); a column of names without spaces, different in every row, is not used;
-    anything else is text. Dates are taken as the texts of their ISO form.
+    anything else is text. Dates are taken as the texts of their ISO form. Lists of numbers are vectors.
 
     Args:
         column: The column.
@@ -215,6 +216,8 @@ def find_kind(column: pa.ChunkedArray, name: str) -> Found:
     """
     import pyarrow.types as pt
 
+    if is_vectors(column.type):
+        return Found("vector")
     numbers = parse_numbers(column, name)
     if not isinstance(numbers, int):
         if np.isnan(numbers).all():

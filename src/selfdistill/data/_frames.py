@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scipy.sparse import issparse
+
 from selfdistill._core.errors import DataError
 from selfdistill.data._arrays import as_numpy
 from selfdistill.data._columns import as_table
@@ -15,6 +17,7 @@ from selfdistill.data._labels import texts
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._roles import Roles, choose_roles
 from selfdistill.data._source import Source, assemble
+from selfdistill.data._sparse import as_dense
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,8 +64,8 @@ def from_arrays(
     """Take arrays as a data set.
 
     Args:
-        X: Numbers: vectors ``[n, d]``, which are standardised, or images ``[n, h, w]``, ``[n, c, h, w]`` or
-            ``[n, h, w, c]``; with ``form="user"`` any shape, passed through.
+        X: Numbers: vectors ``[n, d]``, which are standardised unless they are a SciPy sparse matrix, or images
+            ``[n, h, w]``, ``[n, c, h, w]`` or ``[n, h, w, c]``; with ``form="user"`` any shape, passed through.
         y: Given labels ``[n]``, numbers or texts.
         ids: One unique name per example; ``None``: rows are numbered.
         truth: True labels where known.
@@ -80,14 +83,16 @@ def from_arrays(
         >>> data.classes, data.labels.tolist(), data.inputs.shape
         (('a', 'b'), [1, 0, 1], torch.Size([3, 1]))
     """
-    array = as_numpy(X)
+    if issparse(X) and form == "user":
+        X = as_dense(X)
+    array = X.tocsr() if issparse(X) else as_numpy(X)
     if form is None:
-        form = array_form(array.shape)
-    if form not in {"array", "image", "user"}:
-        raise DataError(f"form is {form!r}", "Pass 'array', 'image', 'user' or None.")
+        form = "sparse" if issparse(X) else array_form(array.shape)
+    if form not in {"array", "sparse", "image", "user"}:
+        raise DataError(f"form is {form!r}", "Pass 'array', 'sparse', 'image', 'user' or None.")
     for name, values in (("ids", ids), ("true labels", truth)):
-        if values is not None and len(texts(values)) != len(array):
-            raise DataError(f"{len(array):,} examples but {len(texts(values)):,} {name}", "Give every example one.")
+        if values is not None and len(texts(values)) != array.shape[0]:
+            raise DataError(f"{array.shape[0]:,} examples but {len(texts(values)):,} {name}", "Give every example one.")
     return assemble(Source("the data", form, array, y, ids, truth), options or ReadOptions())
 
 
@@ -180,7 +185,7 @@ def read_parquet(path: Path) -> pa.Table:
     from selfdistill.data._limits import check_size
 
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, memory_map=True)
         meta = file.metadata
         size = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
         check_size(str(path), max(size, meta.num_rows * meta.num_columns))

@@ -26,6 +26,8 @@ class ReadOptions:
         drop_unlabelled: Leave out rows without a label instead of refusing them.
         skip_bad: Leave out images that cannot be read instead of refusing them.
         image_size: Resize every image of a folder to this height and width in pixels; ``None``: they must agree.
+        inputs: Array of an npz or safetensors file that holds the features; ``None``: the first with a usual name.
+        labels: File with the labels of the training rows of arrays: .npy, .csv, .parquet, or .txt with one on a line.
 
     Example:
         >>> ReadOptions(label="genre", ignore=("comment",)).truth is None
@@ -42,6 +44,8 @@ class ReadOptions:
     drop_unlabelled: bool = False
     skip_bad: bool = False
     image_size: int | None = None
+    inputs: str | None = None
+    labels: str | None = None
 
 
 class NewData(NamedTuple):

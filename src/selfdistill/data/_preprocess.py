@@ -36,6 +36,11 @@ class Preprocess(ABC):
         """Mean and standard deviation of each channel, for images; else ``None``: inputs are ready as they are."""
         return None
 
+    @property
+    def scaled(self) -> bool:
+        """Whether the scale of a column tells its weight, as that of words does: it must not be standardised."""
+        return False
+
     @abstractmethod
     def apply(self, raw: Any) -> Tensor:
         """Turn raw examples into network inputs.

@@ -26,9 +26,9 @@ __all__ = ["BUILT_IN", "find_form", "load", "read", "read_new", "read_test"]
 
 BUILT_IN = ("digits",)
 """Sources that need no file."""
-_FILES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".pq", ".npz")
+_FILES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".pq", ".npz", ".npy", ".safetensors")
 _FORMS = (
-    "a CSV, TSV (.gz too), Parquet or npz file, a folder with one sub-folder of images per class, "
+    "a CSV, TSV (.gz too), Parquet, npz, npy or safetensors file, a folder with one sub-folder of images per class, "
     "a folder with IDX files or CIFAR binary batches, or 'digits'"
 )
 
@@ -40,7 +40,7 @@ def find_form(source: Path | str) -> str:
         source: File, folder or built-in name.
 
     Returns:
-        "digits", "csv", "parquet", "npz", "idx", "cifar" or "folder".
+        "digits", "csv", "parquet", "npz", "npy", "safetensors", "idx", "cifar" or "folder".
 
     Raises:
         DataError: It is not there, or none of these.
@@ -63,9 +63,9 @@ def find_form(source: Path | str) -> str:
     if path.is_file():
         if is_csv(path):
             return "csv"
-        for form, endings in (("parquet", (".parquet", ".pq")), ("npz", (".npz",))):
-            if path.name.lower().endswith(endings):
-                return form
+        for ending in _FILES[4:]:
+            if path.name.lower().endswith(ending):
+                return "parquet" if ending == ".pq" else ending[1:]
     if path.is_dir() and path.resolve().parent == path.resolve():
         raise DataError(f"{path} is the root of the file system", "Name the file or folder that holds your data.")
     for form, test in (("idx", is_idx), ("cifar", is_cifar), ("folder", is_image_folder)):
@@ -103,7 +103,9 @@ def load(
     from selfdistill.data._cifar import cifar_source
     from selfdistill.data._folder import folder_source
     from selfdistill.data._idx import idx_source
+    from selfdistill.data._npy import npy_source
     from selfdistill.data._npz import npz_source
+    from selfdistill.data._safetensors import tensors_source
     from selfdistill.data._table import TablePreprocess
 
     form, path = find_form(source), Path(source)
@@ -117,7 +119,14 @@ def load(
         return table_source(table, options, str(path), roles)
     if form == "digits":
         return _digits() if part != "test" else None
-    readers = {"npz": npz_source, "idx": idx_source, "cifar": cifar_source, "folder": folder_source}
+    readers = {
+        "npz": npz_source,
+        "npy": npy_source,
+        "safetensors": tensors_source,
+        "idx": idx_source,
+        "cifar": cifar_source,
+        "folder": folder_source,
+    }
     return readers[form](path, options, part, preprocess)
 
 
@@ -135,8 +144,9 @@ def read(source: Path | str, options: ReadOptions | None = None) -> LabelledData
     A source that is not there, damaged, or does not fit is refused with a `DataError` with the value and the way out.
 
     Args:
-        source: A CSV, TSV (.gz too), Parquet or npz file; a folder with one sub-folder of images per class, IDX files
-            or CIFAR binary batches; or ``"digits"``, the handwritten digits of scikit-learn.
+        source: A CSV, TSV (.gz too), Parquet, npz, npy or safetensors file; a folder with one sub-folder of
+            images per class, IDX files or CIFAR binary batches; or ``"digits"``, the handwritten digits of
+            scikit-learn.
         options: What the user says; the rest is found.
 
     Returns:
@@ -213,7 +223,8 @@ def read_new(
         path: A source of the same kind as the training set; of one with two parts, the test part.
         preprocess: The one of training.
         classes: The classes of training.
-        options: ``ignore`` names the label's column to leave it unread.
+        options: ``ignore`` names the label's column to leave it unread; ``inputs`` the array of features where the
+            file has it.
 
     Returns:
         Inputs, ids, and labels where they are there.
@@ -224,6 +235,8 @@ def read_new(
     options = options or ReadOptions()
     form = find_form(path)
     check_kind(form, preprocess, str(path))
+    if form not in {"npz", "safetensors"}:  # the name is that of the training file, which may be of another form
+        options = replace(options, inputs=None)
     check_options(form, options, str(path))
     found = _without(load(path, options, "new", preprocess), options, preprocess)
     if not len(found):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
@@ -22,12 +23,18 @@ from selfdistill.data._npz import LABEL_KEYS, find_key, read_npz
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._read import find_form, load
 from selfdistill.data._roles import label_column
+from selfdistill.data._safetensors import as_arrays, read_tensors
 from selfdistill.data._source import known_labels
 from selfdistill.data._write import csv_text, save_arrays
 
 __all__ = ["check_new", "labelled_cells", "labelled_rows", "write_refined"]
 
-_ENDINGS = {"csv": ".csv or .csv.gz", "parquet": ".parquet", "folder": "no ending (a folder) or .csv (a list)"}
+_ENDINGS = {
+    "csv": ".csv or .csv.gz",
+    "parquet": ".parquet",
+    "folder": "no ending (a folder) or .csv (a list)",
+    "safetensors": ".safetensors or .npz",
+}
 
 
 def check_new(source: Path | str, out: Path) -> None:
@@ -103,9 +110,9 @@ def write_refined(
 
     CSV stays CSV and Parquet stays Parquet: rows in their order, the cells that were there unchanged (of CSV byte by
     byte, with quotation, ends of lines and mark), the new column last; rows without a label stay, with an empty new
-    cell. An npz file gets one more array. Of an image folder, a new folder with links (copies on another file system):
-    where the column is ``refined_label`` each image lies under its class; or, where ``out`` ends in .csv, a list of
-    files. IDX, CIFAR and the built-in digits become npz.
+    cell. An npz or safetensors file gets one more array; an npy file and its labels become npz. Of an image folder, a
+    new folder with links (copies on another file system): where the column is ``refined_label`` each image lies under
+    its class; or, where ``out`` ends in .csv, a list of files. IDX, CIFAR and the built-in digits become npz.
 
     Args:
         source: The data set.
@@ -122,7 +129,12 @@ def write_refined(
     """
     check_new(source, out)
     form = find_form(source)
-    fits = {"csv": is_csv(out), "parquet": out.suffix in {".parquet", ".pq"}, "folder": out.suffix in {"", ".csv"}}
+    fits = {
+        "csv": is_csv(out),
+        "parquet": out.suffix in {".parquet", ".pq"},
+        "folder": out.suffix in {"", ".csv"},
+        "safetensors": out.suffix in {".safetensors", ".npz"},
+    }
     if not fits.get(form, out.suffix == ".npz"):
         raise DataError(f"{out} cannot take a copy of {source}", f"Choose a name with {_ENDINGS.get(form, '.npz')}.")
     if form == "folder" and not out.suffix and column is not None and column[0] != "refined_label":
@@ -135,6 +147,8 @@ def write_refined(
         _write_list(source, options, out, keep, column)
     elif form == "folder":
         _write_folder(source, options, out, keep, column)
+    elif out.suffix == ".safetensors":
+        _write_tensors(Path(source), options, out, keep, column)
     else:
         _write_npz(source, options, out, keep, column)
     return out
@@ -212,19 +226,18 @@ def _write_parquet(
 def _write_npz(
     source: Path | str, options: ReadOptions, out: Path, keep: np.ndarray | None, column: tuple[str, Any] | None
 ) -> None:
-    if find_form(source) == "npz":
-        arrays = read_npz(Path(source))
-        key = find_key(arrays, ("y_train", *LABEL_KEYS), options.label, Path(source), "--label")
-        known = np.array([name is not None for name in texts(arrays[key or ""])])
+    form = find_form(source)
+    arrays: dict[str, Any]
+    if form in {"npz", "safetensors"}:
+        arrays = read_npz(Path(source)) if form == "npz" else as_arrays(read_tensors(Path(source))[0])
+        known = _known_labels(source, options, arrays)
     else:
         found = load(source, options)
         assert found is not None
-        arrays = {
-            "X": np.asarray(found.features),
-            "y": texts(found.labels).astype(str),
-            "ids": found.named().astype(str),
-        }
-        known = np.ones(len(found), dtype=bool)
+        names = texts(found.labels)
+        known = np.array([name is not None for name in names])
+        labels = np.array(["" if name is None else name for name in names])
+        arrays = {"X": np.asarray(found.features), "y": labels, "ids": found.named().astype(str)}
     if column is not None:
         _check_name(arrays, column[0], source)
         values = np.asarray(column[1])
@@ -232,15 +245,57 @@ def _write_npz(
         whole = np.full(len(known), np.nan if values.dtype.kind == "f" else "", values.dtype)
         whole[known] = values
         arrays[column[0]] = whole
+    save_arrays(out, arrays if keep is None else _kept(arrays, known, keep))
+
+
+def _known_labels(source: Path | str, options: ReadOptions, arrays: dict[str, Any]) -> np.ndarray:
+    """Say which rows have a label; labels from a file of their own join the arrays."""
+    if options.labels is None:
+        key = find_key(arrays, ("y_train", *LABEL_KEYS), options.label, Path(source), "--label")
+        return np.array([name is not None for name in texts(arrays[key or ""])])
+    found = load(source, options)
+    assert found is not None
+    names = texts(found.labels)
+    arrays["given_label"] = np.array(["" if name is None else name for name in names])
+    return np.array([name is not None for name in names])
+
+
+def _kept(arrays: dict[str, Any], known: np.ndarray, keep: np.ndarray) -> dict[str, Any]:
+    """Leave rows out of every array that has one entry for each."""
+    stay = np.ones(len(known), dtype=bool)
+    stay[known] = keep
+    split = "y_train" in arrays
+
+    def rows(name: str, array: Any) -> bool:
+        return array.ndim > 0 and len(array) == len(stay) and not (split and name.endswith("_test"))
+
+    return {name: array[stay] if rows(name, array) else array for name, array in arrays.items()}
+
+
+def _write_tensors(
+    source: Path, options: ReadOptions, out: Path, keep: np.ndarray | None, column: tuple[str, Any] | None
+) -> None:
+    """Write a safetensors file, which holds numbers alone; tensors that were there keep their type."""
+    from safetensors.torch import save_file
+
+    tensors, said = read_tensors(source)
+    arrays: dict[str, Any] = as_arrays(tensors)
+    known = _known_labels(source, options, arrays)
+    if options.labels is not None:
+        raise DataError(f"{out} cannot hold the labels of {options.labels} beside", "Choose a name with .npz.")
+    if column is not None:
+        _check_name(tensors, column[0], source)
+        key = find_key(arrays, ("y_train", *LABEL_KEYS), options.label, source, "--label")
+        like = arrays[key or ""].dtype
+        values = np.asarray(column[1])
+        values = values.astype(np.float64).astype(like) if values.dtype.kind in "OU" else values
+        whole = np.full(len(known), np.nan if values.dtype.kind == "f" else 0, values.dtype)
+        whole[known] = values
+        tensors[column[0]] = torch.from_numpy(whole)
     if keep is not None:
-        stay = np.ones(len(known), dtype=bool)
-        stay[known] = keep
-        split = "y_train" in arrays
-        arrays = {
-            name: array[stay] if len(array) == len(stay) and not (split and name.endswith("_test")) else array
-            for name, array in arrays.items()
-        }
-    save_arrays(out, arrays)
+        tensors = {name: one.contiguous() for name, one in _kept(tensors, known, keep).items()}
+    with atomic(out) as part:
+        save_file(tensors, part, said or None)
 
 
 def _write_list(

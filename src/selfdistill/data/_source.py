@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from torch import Tensor
 
 from selfdistill._core.errors import DataError
@@ -17,6 +18,7 @@ from selfdistill.data._images import ImagePreprocess
 from selfdistill.data._labelled import LabelledData, Note
 from selfdistill.data._labels import check_discrete, check_ids, class_order, encode, label_warnings, rows_named, texts
 from selfdistill.data._options import ReadOptions
+from selfdistill.data._sparse import SparsePreprocess
 
 if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
@@ -30,8 +32,8 @@ class Source:
 
     Attributes:
         where: Name of the source, for messages.
-        form: "table", "array", "image" or "user".
-        features: An Arrow table of the feature columns, or an array.
+        form: "table", "array", "sparse", "image" or "user".
+        features: An Arrow table of the feature columns, or an array, or a sparse matrix in rows.
         labels: Given labels, any spelling, ``[n]``; ``None`` where the source has none.
         ids: Names; ``None``: rows are numbered.
         truth: True labels; ``None`` where not known.
@@ -51,7 +53,7 @@ class Source:
     warnings: Sequence[str] = ()
 
     def __len__(self) -> int:
-        return len(self.features)
+        return int(self.features.shape[0]) if issparse(self.features) else len(self.features)
 
     def named(self) -> np.ndarray:
         """Names of the rows, unique."""
@@ -141,8 +143,9 @@ def known_labels(source: Source, options: ReadOptions) -> Source:
 def _fit(source: Source) -> tuple[Preprocess, Sequence[str], dict[str, int]]:
     if source.fit is not None:
         return source.fit(source.features)
-    kinds: dict[str, type[ArrayPreprocess | ImagePreprocess | UserPreprocess]] = {
+    kinds: dict[str, type[ArrayPreprocess | ImagePreprocess | SparsePreprocess | UserPreprocess]] = {
         "array": ArrayPreprocess,
+        "sparse": SparsePreprocess,
         "image": ImagePreprocess,
         "user": UserPreprocess,
     }

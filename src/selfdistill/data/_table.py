@@ -1,4 +1,4 @@
-"""Tables: numbers are imputed and standardised, categories become indicators, text becomes TF-IDF."""
+"""Tables: numbers are imputed and standardised, lists standardised, categories become indicators, text TF-IDF."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from selfdistill.data._labelled import Note
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._roles import Roles
-from selfdistill.data._text import TextColumn
+from selfdistill.data._text import Terms, TextColumn
+from selfdistill.data._vectors import Vectors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +28,7 @@ __all__ = ["CATEGORY_LIMIT", "TablePreprocess", "fit_table"]
 
 CATEGORY_LIMIT = 256
 """Categories of one column that get an indicator; rarer ones share the indicator "other"."""
-_TEXT_LIMIT = 5000
+_TEXT_LIMIT = 5000  # of words and pairs, and of characters
 _INPUT_BYTES = 2 * 2**30
 
 
@@ -69,37 +70,50 @@ def _median(column: np.ndarray) -> float:
 
 @final
 class TablePreprocess(Preprocess, kind="table"):
-    """Columns of a table as one float32 vector: numbers, missing indicators, categories, texts, in this order.
+    """Columns of a table as one float32 vector: numbers, missing indicators, categories, lists, texts.
 
     Args:
         roles: The columns that are no features.
         numbers: See `Numbers`.
         categories: See `Categories`.
         texts: Name and words of each text column.
+        vectors: Columns of lists of numbers.
     """
 
     def __init__(
-        self, roles: Roles, numbers: Numbers, categories: list[Categories], texts: list[tuple[str, TextColumn]]
+        self,
+        roles: Roles,
+        numbers: Numbers,
+        categories: list[Categories],
+        texts: list[tuple[str, TextColumn]],
+        vectors: list[Vectors],
     ) -> None:
         self.roles, self._numbers, self._categories, self._texts = roles, numbers, categories, texts
+        self._vectors = vectors
 
     @property
     def features(self) -> tuple[str, ...]:
         """The columns that must be there."""
-        return (*self._numbers.names, *(c.name for c in self._categories), *(name for name, _ in self._texts))
+        return tuple(name for names in self.kinds.values() for name in names)
 
     @property
     def kinds(self) -> dict[str, tuple[str, ...]]:
-        """The feature columns by kind: "numeric", "categorical", "text"."""
+        """The feature columns by kind: "numeric", "categorical", "text", and "vector" where there are some."""
         categorical, text = tuple(c.name for c in self._categories), tuple(name for name, _ in self._texts)
-        return {"numeric": tuple(self._numbers.names), "categorical": categorical, "text": text}
+        vector = {"vector": tuple(column.name for column in self._vectors)} if self._vectors else {}
+        return {"numeric": tuple(self._numbers.names), "categorical": categorical, "text": text} | vector
+
+    @property
+    def scaled(self) -> bool:
+        """True where there are texts."""
+        return bool(self._texts)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """``(d,)``."""
         d = len(self._numbers.names) + len(self._numbers.flagged)
-        d += sum(len(c.values) + c.other for c in self._categories)
-        return (d + sum(len(column.terms) for _, column in self._texts),)
+        d += sum(len(c.values) + c.other for c in self._categories) + sum(column.width for column in self._vectors)
+        return (d + sum(column.width for _, column in self._texts),)
 
     def check_columns(self, names: Sequence[str]) -> None:
         """Refuse a table whose columns are not those of training.
@@ -154,10 +168,13 @@ class TablePreprocess(Preprocess, kind="table"):
             rows = np.flatnonzero(codes >= 0)
             out[rows, codes[rows]] = 1.0
             start += len(column.values) + column.other
+        for vector in self._vectors:
+            out[:, start : start + vector.width] = vector.apply(table[vector.name])
+            start += vector.width
         for name, text in self._texts:
             cells = ["" if cell is None else cell for cell in as_strings(table[name], name)]
-            out[:, start : start + len(text.terms)] = text.apply(cells)
-            start += len(text.terms)
+            out[:, start : start + text.width] = text.apply(cells)
+            start += text.width
         return torch.from_numpy(out)
 
     def doubts(self, raw: Any) -> list[str]:
@@ -198,13 +215,19 @@ class TablePreprocess(Preprocess, kind="table"):
             "numeric": self._numbers.names,
             "flagged": self._numbers.flagged,
             "categorical": [column._asdict() for column in self._categories],
-            "text": [{"name": name, "terms": list(column.terms)} for name, column in self._texts],
+            "text": [{"name": name} | _terms(column) for name, column in self._texts],
         }
+        if self._vectors:
+            spec["vector"] = [{"name": column.name, "width": column.width} for column in self._vectors]
         tensors = {"median": torch.from_numpy(self._numbers.median)}
         for name, array in zip(("scale", "mean", "std"), self._numbers.scales, strict=True):
             tensors[name] = torch.from_numpy(array)
+        for place, vector in enumerate(self._vectors):
+            tensors[f"vector.{place}"] = torch.from_numpy(np.stack(vector.scales))
         for place, (_, column) in enumerate(self._texts):
-            tensors[f"idf.{place}"] = torch.from_numpy(column.idf)
+            tensors[f"idf.{place}"] = torch.from_numpy(column.words.idf)
+            if column.characters.terms:
+                tensors[f"characters.{place}"] = torch.from_numpy(column.characters.idf)
         return spec, tensors
 
     @classmethod
@@ -215,19 +238,37 @@ class TablePreprocess(Preprocess, kind="table"):
         scales = (array("scale"), array("mean"), array("std"))
         numbers = Numbers(list(spec["numeric"]), array("median"), [int(i) for i in spec["flagged"]], scales)
         categories = [Categories(c["name"], list(c["values"]), bool(c["other"])) for c in spec["categorical"]]
-        texts = [(c["name"], TextColumn(c["terms"], array(f"idf.{i}"))) for i, c in enumerate(spec["text"])]
+
+        def text(place: int, said: dict[str, Any]) -> TextColumn:
+            terms = said.get("characters", ())
+            idf = array(f"characters.{place}") if terms else np.zeros(0)
+            return TextColumn(Terms("words", said["terms"], array(f"idf.{place}")), Terms("characters", terms, idf))
+
+        texts = [(c["name"], text(i, c)) for i, c in enumerate(spec["text"])]
+        vectors = [Vectors(c["name"], _three(array(f"vector.{i}"))) for i, c in enumerate(spec.get("vector", ()))]
         roles = Roles.from_spec(spec["roles"])
-        made = cls(roles, numbers, categories, texts)
+        made = cls(roles, numbers, categories, texts, vectors)
         names = [*made.features, *roles.ignored, *(n for n in (roles.label, roles.id, roles.truth) if n is not None)]
-        words = [word for column in categories for word in column.values] + [t for _, text in texts for t in text.terms]
+        words = [word for column in categories for word in column.values]
+        words += [t for _, column in texts for t in (*column.words.terms, *column.characters.terms)]
         if not all(isinstance(one, str) for one in (*names, *words)):
             raise TypeError("a column or a word that is no text")
         return made
 
 
+def _terms(column: TextColumn) -> dict[str, list[str]]:
+    characters = {"characters": list(column.characters.terms)} if column.characters.terms else {}
+    return {"terms": list(column.words.terms)} | characters
+
+
+def _three(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    scale, mean, std = rows
+    return scale, mean, std
+
+
 def _kinds(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[dict[str, list[str]], list[str]]:
     """Sort the feature columns by kind; ``kinds["none"]`` are not used."""
-    kinds: dict[str, list[str]] = {"numeric": [], "categorical": [], "text": [], "none": []}
+    kinds: dict[str, list[str]] = {"numeric": [], "categorical": [], "text": [], "vector": [], "none": []}
     notes = []
     for name in table.column_names:
         if name in roles.others():
@@ -294,7 +335,11 @@ def fit_table(
         constant += [name] if len(column.values) < 2 and not gap else []
     texts, roles, gap, more = _fit_texts(table, kinds["text"], roles)
     made = TablePreprocess(
-        Roles(roles.label, roles.id, roles.truth, (*roles.ignored, *kinds["none"])), numbers, categories, texts
+        Roles(roles.label, roles.id, roles.truth, (*roles.ignored, *kinds["none"])),
+        numbers,
+        categories,
+        texts,
+        [Vectors.fit(table[name], name) for name in kinds["vector"]],
     )
     if not made.features:
         raise DataError(
@@ -314,16 +359,16 @@ def fit_table(
 def _fit_texts(
     table: pa.Table, names: list[str], roles: Roles
 ) -> tuple[list[tuple[str, TextColumn]], Roles, int, list[str]]:
-    """Fit the text columns within the budget of 2 GiB of inputs; a column without a word joins the ignored ones."""
+    """Fit the text columns within the budget of 2 GiB of inputs; a column without terms joins the ignored ones."""
     found, notes, gaps, wordless = [], [], 0, []
-    limit = min(_TEXT_LIMIT, max(64, _INPUT_BYTES // (4 * table.num_rows * max(1, len(names)))))
+    limit = min(_TEXT_LIMIT, max(32, _INPUT_BYTES // (8 * table.num_rows * max(1, len(names)))))
     for name in names:
         cells = as_strings(table[name], name)
         gaps += sum(cell is None for cell in cells)
         column = TextColumn.fit(["" if cell is None else cell for cell in cells], limit)
         if column is None:
             wordless.append(name)
-            notes.append(f"column {name!r} holds no words that repeat and is not used.")
+            notes.append(f"column {name!r} holds no text that repeats and is not used.")
         else:
             found.append((name, column))
     return found, Roles(roles.label, roles.id, roles.truth, (*roles.ignored, *wordless)), gaps, notes

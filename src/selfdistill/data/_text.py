@@ -1,4 +1,7 @@
-"""Free text as TF-IDF, rebuilt from its words and weights alone: nothing is pickled."""
+"""Free text as TF-IDF of words and of characters, rebuilt from terms and weights alone: nothing is pickled.
+
+Why both, and how many of each, stands in ``docs/decisions/0016-words-and-characters.md``.
+"""
 
 from __future__ import annotations
 
@@ -7,45 +10,114 @@ from typing import Any, final
 
 import numpy as np
 
-__all__ = ["TEXT_WEIGHT", "TextColumn"]
+from selfdistill.data._sparse import TEXT_WEIGHT
 
-TEXT_WEIGHT = 10.0
-"""Length of a text's vector: it weighs like a hundred standardised columns, each of mean square 1."""
-_PATTERN = r"(?u)\b\w+\b"
+__all__ = ["TEXT_WEIGHT", "Terms", "TextColumn"]
+
+_KINDS: dict[str, dict[str, Any]] = {
+    "words": {"ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"},
+    "characters": {"ngram_range": (2, 5), "analyzer": "char_wb"},
+}
+_SHARES = (2 / 3, 1 / 3)
+"""Of a text's squared length: words, characters."""
+_LETTERS = 500
+"""Characters of a text that count as characters; a longer one has words enough."""
+_SAMPLE = 10_000
+"""Texts, evenly spread, that the characters are learned from."""
 
 
-def _vectorizer(**settings: Any) -> Any:
+def _vectorizer(kind: str, **settings: Any) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    return TfidfVectorizer(
-        ngram_range=(1, 2), sublinear_tf=True, norm="l2", token_pattern=_PATTERN, dtype=np.float64, **settings
-    )
+    return TfidfVectorizer(sublinear_tf=True, norm="l2", dtype=np.float64, **_KINDS[kind], **settings)
+
+
+@final
+class Terms:
+    """One TF-IDF: its terms, lower-cased, with weights learned in training.
+
+    Args:
+        kind: "words": words and pairs of words; "characters": 2 to 5 of them within a word, its ends marked by spaces.
+        terms: In the order of the outputs; may be none.
+        idf: Weight of each, float64.
+    """
+
+    def __init__(self, kind: str, terms: Sequence[str], idf: np.ndarray) -> None:
+        self.kind, self.terms, self.idf = kind, tuple(terms), np.asarray(idf, dtype=np.float64)
+        self._made = _vectorizer(kind, vocabulary={term: place for place, term in enumerate(self.terms)} or None)
+        if self.terms:
+            self._made.idf_ = self.idf
+
+    @classmethod
+    def fit(cls, kind: str, cells: Sequence[str], limit: int) -> Terms:
+        """Find the terms.
+
+        Args:
+            kind: See the class.
+            cells: The texts.
+            limit: Most terms kept, the most frequent ones.
+
+        Returns:
+            The terms. From 50 texts on a term must be in two of them.
+        """
+        if kind == "characters":
+            cells = _heads(cells[:: -(-len(cells) // _SAMPLE) or 1])
+        made = _vectorizer(kind, max_features=limit, min_df=2 if len(cells) >= 50 else 1)
+        try:
+            made.fit(cells)
+        except ValueError:  # no terms, or none in two texts
+            return cls(kind, (), np.zeros(0))
+        return cls(kind, made.get_feature_names_out().tolist(), made.idf_)
+
+    def rows(self, cells: Sequence[str]) -> np.ndarray:
+        """Turn texts into vectors of length 1; one with none of the terms is 0.
+
+        Args:
+            cells: The texts.
+
+        Returns:
+            float64 ``[n, terms]``.
+        """
+        if not self.terms:
+            return np.zeros((len(cells), 0))
+        found = self._made.transform(_heads(cells) if self.kind == "characters" else cells)
+        return np.asarray(found.toarray())
+
+
+def _heads(cells: Sequence[str]) -> list[str]:
+    return [cell[:_LETTERS] for cell in cells]
 
 
 @final
 class TextColumn:
-    r"""Words and pairs of words of one column, lower-cased, with weights learned in training.
+    r"""The terms of one column: words and pairs of words, and 2 to 5 characters within words.
 
-    A text with term counts :math:`c_t` becomes :math:`10\,v / \lVert v \rVert_2` with
-    :math:`v_t = (1 + \ln c_t)(1 + \ln\frac{1 + n}{1 + n_t})`, over the terms of training;
-    a text with none of them is 0.
+    A text with term counts :math:`c_t` becomes, for each of the two kinds, :math:`v / \lVert v \rVert_2` with
+    :math:`v_t = (1 + \ln c_t)(1 + \ln\frac{1 + n}{1 + n_t})` over the terms of training. Both together are brought to
+    length 10, of whose square characters have a third; a text with none of the terms is 0. Characters tell words of one stem, misspellings, and languages
+    without spaces between words.
 
     Args:
-        terms: Words and pairs, in the order of the outputs.
-        idf: Weight of each, float64.
+        words: Words and pairs.
+        characters: Characters; none for runs of before there were such.
 
     Example:
         >>> column = TextColumn.fit(["Good song", "bad song"], 100)
-        >>> column.terms
+        >>> column.words.terms
         ('bad', 'bad song', 'good', 'good song', 'song')
+        >>> column.characters.terms[:4]
+        (' b', ' ba', ' bad', ' bad ')
         >>> float(np.linalg.norm(column.apply(["good"])).round(4))
         10.0
     """
 
-    def __init__(self, terms: Sequence[str], idf: np.ndarray) -> None:
-        self.terms, self.idf = tuple(terms), np.asarray(idf, dtype=np.float64)
-        self._made = _vectorizer(vocabulary={term: place for place, term in enumerate(self.terms)})
-        self._made.idf_ = self.idf
+    def __init__(self, words: Terms, characters: Terms) -> None:
+        self.words, self.characters = words, characters
+
+    @property
+    def width(self) -> int:
+        """Number of outputs."""
+        return len(self.words.terms) + len(self.characters.terms)
 
     @classmethod
     def fit(cls, cells: Sequence[str], limit: int) -> TextColumn | None:
@@ -53,17 +125,13 @@ class TextColumn:
 
         Args:
             cells: The texts.
-            limit: Most terms kept, the most frequent ones.
+            limit: Most terms of each kind, the most frequent ones.
 
         Returns:
-            The column; ``None`` where there is not one word. From 50 texts on a term must be in two of them.
+            The column; ``None`` where there are no terms.
         """
-        made = _vectorizer(max_features=limit, min_df=2 if len(cells) >= 50 else 1)
-        try:
-            made.fit(cells)
-        except ValueError:  # no words, or none in two texts
-            return None
-        return cls(made.get_feature_names_out().tolist(), made.idf_)
+        made = cls(Terms.fit("words", cells, limit), Terms.fit("characters", cells, limit))
+        return made if made.width else None
 
     def apply(self, cells: Sequence[str]) -> np.ndarray:
         """Turn texts into vectors of length 10.
@@ -72,10 +140,15 @@ class TextColumn:
             cells: The texts; "" where missing.
 
         Returns:
-            float32 ``[n, terms]``.
+            float32 ``[n, width]``, words first.
         """
-        out = np.empty((len(cells), len(self.terms)), np.float32)
-        block = max(1, 2**24 // max(1, len(self.terms)))
-        for start in range(0, len(cells), block):
-            out[start : start + block] = self._made.transform(cells[start : start + block]).toarray() * TEXT_WEIGHT
+        out = np.empty((len(cells), self.width), np.float32)
+        step = max(1, 2**24 // max(1, self.width))
+        for start in range(0, len(cells), step):
+            part = cells[start : start + step]
+            words, characters = self.words.rows(part), self.characters.rows(part)
+            shares = np.stack([words.any(1), characters.any(1)], 1) * np.array(_SHARES)
+            lengths = TEXT_WEIGHT * np.sqrt(shares / np.maximum(shares.sum(1, keepdims=True), min(_SHARES)))
+            out[start : start + step, : words.shape[1]] = words * lengths[:, :1]
+            out[start : start + step, words.shape[1] :] = characters * lengths[:, 1:]
         return out

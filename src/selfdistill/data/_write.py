@@ -31,6 +31,8 @@ _KINDS = {
     "csv": "a CSV file",
     "parquet": "a Parquet file",
     "npz": "an npz file",
+    "npy": "an npy file, whose labels lie elsewhere",
+    "safetensors": "a safetensors file",
     "idx": "a folder of IDX files",
     "cifar": "a folder of CIFAR batches",
     "folder": "a folder of images",
@@ -80,7 +82,7 @@ def write_with_labels(
         _write_csv(Path(source), options, list(labels), out, original)
     elif form == "parquet":
         _write_parquet(Path(source), options, list(labels), out, original)
-    elif form == "npz":
+    elif form == "npz" and options.labels is None:
         _write_npz(Path(source), options, list(labels), out, original)
     elif form == "idx":
         _write_idx(Path(source), list(labels), out)

@@ -178,7 +178,9 @@ def _inputs_for(
             "Give the data of the teacher, or those of its kind by their file.",
         )
     ignore = (*read.get("ignore", ()), *([read["truth"]] if read.get("truth") else []))
-    new = reading.read_new(source, model.preprocess, model.classes, ReadOptions(ignore=ignore))
+    new = reading.read_new(
+        source, model.preprocess, model.classes, ReadOptions(ignore=ignore, inputs=read.get("inputs"))
+    )
     if len(new.ids) != len(data):
         raise DataError(
             f"{run} reads {len(new.ids):,} examples in {source}, the student {len(data):,}",

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 from torch import Tensor
 
 from selfdistill._core.errors import DataError
 
-__all__ = ["encode_labels", "on_host", "seed_of", "with_columns", "without_missing"]
+__all__ = ["encode_labels", "on_host", "row_blocks", "seed_of", "with_columns", "without_missing"]
+
+_BLOCK_BYTES = 2**28
 
 
 def on_host(values: Any) -> Any:
@@ -45,6 +49,16 @@ def without_missing(y: Any) -> Any:
                 "Fill them in, or leave these rows out.",
             )
     return y
+
+
+def row_blocks(X: Any) -> Iterator[Any]:
+    """Give a sparse matrix in parts of at most 256 MiB when written out, anything else whole."""
+    if not issparse(X) or X.ndim != 2 or X.shape[0] == 0:
+        yield X
+        return
+    rows, step = X.tocsr(), max(1, _BLOCK_BYTES // (4 * max(1, X.shape[1])))
+    for start in range(0, X.shape[0], step):
+        yield rows[start : start + step]
 
 
 def encode_labels(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

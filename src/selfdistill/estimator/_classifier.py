@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import assert_all_finite, check_array, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
@@ -22,8 +23,8 @@ from torch import Tensor, nn
 from selfdistill._core.errors import DataError, SelfdistillError, UntrustedFindings
 from selfdistill._core.events import EpochDone, Event
 from selfdistill._core.wording import fit_advice
-from selfdistill.data import LabelledData, from_arrays, from_frame
-from selfdistill.estimator._checks import encode_labels, on_host, seed_of, with_columns, without_missing
+from selfdistill.data import LabelledData, as_dense, from_arrays, from_frame
+from selfdistill.estimator._checks import encode_labels, on_host, row_blocks, seed_of, with_columns, without_missing
 from selfdistill.estimator._northcutt2021cleanlab import CleanlabNames, issue_mask
 from selfdistill.estimator._own_network import own_network
 from selfdistill.issues import LabelTable, find_issues
@@ -46,9 +47,9 @@ __all__ = ["SelfDistillClassifier"]
 class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Classifier for labels that may be wrong; it refines them while it trains, once, and says which it doubts.
 
-    It needs no noise rate, no clean examples and no cross-validation. ``X`` is an array ``[n, d]``, a DataFrame
-    (numbers, categories and text; missing values are imputed), or images ``[n, h, w]``, ``[n, h, w, c]`` or
-    ``[n, c, h, w]``; ``y`` holds integers or strings.
+    It needs no noise rate, no clean examples and no cross-validation. ``X`` is an array ``[n, d]``, a SciPy sparse
+    matrix, a DataFrame (numbers, categories, text, lists of numbers; missing values are imputed), or images
+    ``[n, h, w]``, ``[n, h, w, c]`` or ``[n, c, h, w]``; ``y`` holds integers or strings.
 
     Args:
         network: A specification such as ``"mlp:256,128"``, ``"cnn"``, ``"resnet18"`` (``"auto"`` chooses by the shape);
@@ -153,9 +154,10 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
         self.verbose = verbose
 
     def __sklearn_tags__(self) -> Any:
-        """Say what inputs are taken: two and three axes; no NaN in arrays."""
+        """Say what inputs are taken: two and three axes, sparse matrices; no NaN in arrays."""
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.input_tags.sparse = True
         return tags
 
     def fit(self, X: Any, y: Any = None, *, label_issues: Any = None, labels: Any = None) -> SelfDistillClassifier:
@@ -246,7 +248,7 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
             float32 ``[n, K]``, columns follow ``classes_``.
         """
         with _in_python(self):
-            return self._probabilities(self._inputs(X))
+            return np.concatenate([self._probabilities(self._inputs(part)) for part in row_blocks(X)])
 
     def _probabilities(self, inputs: Tensor) -> np.ndarray:
         device = resolve_device(self.device)
@@ -283,7 +285,7 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
             assert_all_finite(y, input_name="y")
             check_consistent_length(X, y)
         else:
-            X, y = validate_data(self, X, y, allow_nd=True, ensure_min_samples=2)
+            X, y = validate_data(self, X, y, allow_nd=True, ensure_min_samples=2, accept_sparse="csr")
             self.n_features_in_ = int(np.prod(X.shape[1:]))
         check_classification_targets(y)
         self.classes_, codes = encode_labels(y)
@@ -309,7 +311,8 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
                 X = pd.DataFrame(validate_data(self, X, reset=False, dtype=None))
             return self.preprocess_.apply(self._named(X))
         if len(self.preprocess_.input_shape) == 1:
-            return self.preprocess_.apply(validate_data(self, X, reset=False))
+            X = validate_data(self, X, reset=False, accept_sparse="csr")
+            return self.preprocess_.apply(as_dense(X) if issparse(X) and self.preprocess_.kind != "sparse" else X)
         return self.preprocess_.apply(check_array(X, allow_nd=True, estimator=self, input_name="X"))
 
 

@@ -125,7 +125,7 @@ def fit_closed(
         kernel=settings.kernel,
         landmarks=settings.landmarks,
         rounds=settings.rounds,
-        standardise=not _sparse_columns(data),
+        standardise=not data.preprocess.scaled,
         tell=lambda text: tell(Stage(text)) if rank() == 0 else None,
     )
     soft = targets.Fixed(found.posterior)
@@ -140,11 +140,6 @@ def fit_closed(
         last[f"{name}_accuracy"] = (predict(found.machine, inputs).argmax(-1) == labels).float().mean().item()
     tell(EpochDone(0, last))
     return Fitted(found.machine, soft, LearningDynamics(data.labels), settings, [last], [], None, found)
-
-
-def _sparse_columns(data: LabelledData) -> bool:
-    """Say whether columns are words, whose scale tells their weight."""
-    return bool(getattr(data.preprocess, "kinds", {}).get("text"))
 
 
 def describe_closed(found: closed.ClosedForm, k: int) -> dict[str, Any]:

@@ -112,9 +112,10 @@ def predict(
     if batch_size < 1:
         raise SettingError(f"batch_size is {batch_size}, but must be at least 1", "Leave --batch-size out.")
     place = resolve_device(device)
-    read_finished(run)
+    trained_on = read_finished(run)["data"].get("read") or {}
     model = load_model(run / "model.safetensors")
-    examples = data.read_new(new, model.preprocess, model.classes, ReadOptions(ignore=tuple(ignore)))
+    options = ReadOptions(ignore=tuple(ignore), inputs=trained_on.get("inputs"))
+    examples = data.read_new(new, model.preprocess, model.classes, options)
     if not len(examples.ids):
         raise DataError(f"{new} has no examples", "Give at least one.")
     runtime = TorchRuntime(place)

@@ -14,7 +14,7 @@ __all__ = ["comparison", "verdict"]
 
 _PAIRS = 5
 _NAMES = 8
-_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".pq", ".npz")
+_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".pq", ".npz", ".npy", ".safetensors")
 _WIDTH = 116
 _COUNTS = {
     "missing_values": ("missing feature value imputed", "missing feature values imputed"),

@@ -1,0 +1,136 @@
+"""Columns of a table that hold a list of numbers in every row, such as embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selfdistill._core.errors import DataError
+from selfdistill.data._arrays import column_scales, standardise
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Vectors", "as_vectors", "is_vectors"]
+
+
+def is_vectors(kind: pa.DataType) -> bool:
+    """Say whether a type is that of lists of numbers.
+
+    Args:
+        kind: Type of a column.
+
+    Returns:
+        True for list, large_list and fixed_size_list of integers or floats.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> is_vectors(pa.list_(pa.float32(), 3)), is_vectors(pa.list_(pa.string()))
+        (True, False)
+    """
+    import pyarrow.types as pt
+
+    if not (pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind)):
+        return False
+    return bool(pt.is_floating(kind.value_type) or pt.is_integer(kind.value_type))
+
+
+def as_vectors(column: pa.ChunkedArray, name: str, width: int | None = None) -> np.ndarray:
+    """Read a column of lists as an array.
+
+    Args:
+        column: A column of a table.
+        name: Its name, for messages.
+        width: Numbers in a list in training; ``None``: those of the first row.
+
+    Returns:
+        Finite floats ``[n, width]``; a view of the column's memory where it lies in one piece.
+
+    Raises:
+        DataError: No lists of numbers; a row without a list; lists of different lengths; a value that is not finite.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not is_vectors(column.type):
+        raise DataError(
+            f"column {name!r} holds {column.type}, but lists of numbers in training", "Give the column of training."
+        )
+    lengths = pc.list_value_length(column)
+    if lengths.null_count:
+        row = lengths.to_pylist().index(None)
+        raise DataError(
+            f"column {name!r} has no list in {lengths.null_count:,} of {len(column):,} rows, the first in row {row} "
+            "(counted from 0)",
+            f"Fill it in, leave these rows out, or train without the column, with --ignore {name}.",
+        )
+    found = lengths.to_numpy()
+    said = "in training" if width is not None else "in row 0"
+    width = int(found[0]) if width is None and len(found) else width or 0
+    other = np.flatnonzero(found != width)
+    if len(other):
+        raise DataError(
+            f"column {name!r} holds lists of different lengths: {width:,} numbers {said}, {int(found[other[0]]):,} in "
+            f"row {other[0]} (counted from 0)",
+            "Give every row the same number of values.",
+        )
+    if not width:
+        raise DataError(f"column {name!r} holds empty lists", f"Leave it out with --ignore {name}.")
+    narrow = column.type.value_type in {pa.float16(), pa.float32()}
+    parts = [np.asarray(chunk.flatten().to_numpy(zero_copy_only=False)) for chunk in column.chunks]
+    flat = parts[0] if len(parts) == 1 else np.concatenate(parts or [np.zeros(0, np.float32)])
+    array = flat.astype(np.float32 if narrow else np.float64, copy=False).reshape(-1, width)
+    _check_finite(array, name)
+    return array
+
+
+def _check_finite(array: np.ndarray, name: str) -> None:
+    block = max(1, 2**22 // array.shape[1])
+    for start in range(0, len(array), block):
+        bad = ~np.isfinite(array[start : start + block])
+        if bad.any():
+            row, place = (int(one[0]) for one in bad.nonzero())
+            word = "NaN or no value" if np.isnan(array[start + row, place]) else "an infinite value"
+            raise DataError(
+                f"column {name!r} holds {word} in row {start + row}, place {place} of its list (counted from 0)",
+                f"Fill it in, leave the row out, or train without the column, with --ignore {name}.",
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors:
+    """A column of lists: its name, and what standardises each place, see `column_scales`."""
+
+    name: str
+    scales: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+    @property
+    def width(self) -> int:
+        """Numbers in a list."""
+        return len(self.scales[0])
+
+    @classmethod
+    def fit(cls, column: Any, name: str) -> Vectors:
+        """Learn the scales.
+
+        Args:
+            column: The column of the training table.
+            name: Its name.
+
+        Returns:
+            The vectors.
+        """
+        return cls(name, column_scales(as_vectors(column, name)))
+
+    def apply(self, column: Any) -> np.ndarray:
+        """Standardise as in training.
+
+        Args:
+            column: The column of a table.
+
+        Returns:
+            float32 ``[n, width]``.
+        """
+        return standardise(as_vectors(column, self.name, self.width), *self.scales)
