@@ -113,7 +113,7 @@ CHINESE = {
 
 
 def test_texts_without_spaces():
-    rows = [(text + "。" * (i % 2), name) for i in range(8) for name, texts in CHINESE.items() for text in texts]
+    rows = [(text + "。!"[: i % 3], name) for i in range(8) for name, texts in CHINESE.items() for text in texts]
     frame = pd.DataFrame({"text": [text for text, _ in rows]})
     data = from_frame(frame, [name for _, name in rows], options=ReadOptions(text=("text",)))
     new = data.preprocess.apply(pd.DataFrame({"text": ["球队在决赛中输了", "贷款市场的利率", "我们的球员"]}))
@@ -121,6 +121,18 @@ def test_texts_without_spaces():
     assert [rows[row][1] for row in near] == ["sport", "money", "sport"]
     again = Preprocess.from_state(*data.preprocess.to_state())
     assert torch.equal(again.apply(frame), data.inputs)
+
+
+@pytest.mark.parametrize("script", ["คนไทยชอบดูฟุตบอลมาก", "日本の銀行は金利を上げた", "银行提高了贷款利率", "ประเทศ"])
+def test_texts_without_spaces_are_no_names(script):
+    frame = pd.DataFrame({"t": [script + chr(ord(script[0]) + i) for i in range(30)]})
+    data = from_frame(frame, ["a", "b"] * 15)
+    assert data.preprocess.kinds["text"] == ("t",)
+
+
+def test_names_without_spaces_are_no_texts():
+    names = pd.DataFrame({"t": ["王小" + chr(0x4E00 + i) for i in range(30)], "x": np.arange(30.0)})
+    assert from_frame(names, ["a", "b"] * 15).preprocess.kinds["text"] == ()
 
 
 def test_a_run_of_before_there_were_characters():

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _WHOLE = re.compile(r"-?\d+\.0+")
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+"""Thai, Lao, Burmese, Khmer, Japanese and Chinese."""
 _MIDNIGHT = re.compile(r"\d{4}-\d\d-\d\d[ T]00:00:00(\.0+)?")
 
 __all__ = ["MISSING_WORDS", "Found", "as_numbers", "as_strings", "as_table", "find_kind", "parse_numbers"]
@@ -199,13 +201,18 @@ class Found(NamedTuple):
     note: str = ""
 
 
+def _unspaced(cells: list[str]) -> bool:
+    """Say whether cells are texts of a script that writes no spaces; names have two to four of its characters."""
+    return sum(len(_UNSPACED.findall(cell)) for cell in cells) >= 5 * len(cells)
+
+
 def find_kind(column: pa.ChunkedArray, name: str) -> Found:
     """Find out what a feature column holds.
 
     Numbers (and truth values, and texts that are all numbers) are numeric. Texts are categorical where there are few
     different ones, at most 20 or 5 % of the rows but never over 1,000, that repeat (on average twice or more) and are
-    short (100 characters on average or less); a column of names without spaces, different in every row, is not used;
-    anything else is text. Dates are taken as the texts of their ISO form. Lists of numbers are vectors.
+    short (100 characters on average or less); a column of names without spaces, different in every row, is not used
+    (scripts that write none apart); anything else is text. Dates are taken as the texts of their ISO form. Lists of numbers are vectors.
 
     Args:
         column: The column.
@@ -238,7 +245,7 @@ def find_kind(column: pa.ChunkedArray, name: str) -> Found:
         return Found("categorical", note)
     if different == 1:
         return Found("categorical", note)
-    if different == len(cells) and not any(" " in cell.strip() for cell in cells):
+    if different == len(cells) and not any(" " in cell.strip() for cell in cells) and not _unspaced(cells):
         return Found(
             "none",
             f"column {name!r} holds a different word in every row, so it looks like a name and is not used; "
