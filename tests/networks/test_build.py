@@ -124,7 +124,11 @@ def test_all_names_build() -> None:
 @pytest.mark.parametrize(
     ("spec", "shape", "message"),
     [
-        ("resnet19", (3, 32, 32), r"network 'resnet19' is not one of auto, mlp, cnn.*Did you mean 'resnet1?\d?4?'"),
+        (
+            "resnet19",
+            (3, 32, 32),
+            r"network 'resnet19' is not one of auto, mlp, linear, cnn.*Did you mean 'resnet1?\d?4?'",
+        ),
         ("transformer", (3, 32, 32), "Use one of these names"),
         ("mlp:", (5,), r"'' after the colon, which mlp does not take. Write it like 'mlp:256,128'"),
         ("mlp:0", (5,), "'0' after the colon"),
@@ -190,3 +194,12 @@ def test_weights_depend_on_the_seed_alone_whatever_other_threads_draw():
         stop.set()
         for other in others:
             other.join()
+
+
+def test_a_linear_network_has_no_hidden_layer() -> None:
+    model = build("linear", (7,), 3, seed=0)
+    assert [tuple(one.shape) for one in model.parameters()] == [(3, 7), (3,)]
+    image = build("linear", (1, 8, 8), 3, seed=0, stats=([0.5], [2.0]))
+    assert image(torch.zeros(2, 1, 8, 8)).shape == (2, 3)
+    with pytest.raises(SettingError, match="'linear:3' has '3' after the colon, which linear does not take"):
+        build("linear:3", (7,), 3, seed=0)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
 from selfdistill._core.errors import ResourceError, SettingError
+from selfdistill.data import ReadOptions, from_frame
 from selfdistill.train import Settings, resolve_device
+from selfdistill.train._fit import network_spec
 
 
 @pytest.mark.parametrize(
@@ -46,3 +49,18 @@ def test_devices():
         resolve_device("cuda:7")
     with pytest.raises(SettingError, match="'quantum', which is no device"):
         resolve_device("quantum")
+
+
+def test_texts_alone_get_a_linear_network_while_they_are_few():
+    auto = Settings()
+    assert [auto.network_for(n, (9,), words) for n in (4999, 5000) for words in (False, True)] == [
+        "mlp:128",
+        "linear",
+        "mlp",
+        "mlp",
+    ]
+    assert Settings(network="mlp:7").network_for(100, (9,), True) == "mlp:7"
+    texts = pd.DataFrame({"t": ["good song", "bad song", "a good one", "no good"]})
+    for frame, network in ((texts, "linear"), (texts.assign(x=[1.0, 2.0, 3.0, 5.0]), "mlp:128")):
+        data = from_frame(frame, ["a", "b", "a", "b"], options=ReadOptions(text=("t",)))
+        assert network_spec(auto, data) == network

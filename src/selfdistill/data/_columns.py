@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _WHOLE = re.compile(r"-?\d+\.0+")
-_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 """Thai, Lao, Burmese, Khmer, Japanese and Chinese."""
 _MIDNIGHT = re.compile(r"\d{4}-\d\d-\d\d[ T]00:00:00(\.0+)?")
 
@@ -212,7 +212,8 @@ def find_kind(column: pa.ChunkedArray, name: str) -> Found:
     Numbers (and truth values, and texts that are all numbers) are numeric. Texts are categorical where there are few
     different ones, at most 20 or 5 % of the rows but never over 1,000, that repeat (on average twice or more) and are
     short (100 characters on average or less); a column of names without spaces, different in every row, is not used
-    (scripts that write none apart); anything else is text. Dates are taken as the texts of their ISO form. Lists of numbers are vectors.
+    (scripts that write none apart); anything else is text. Dates are taken as the texts of their ISO form. Lists of
+    numbers are vectors.
 
     Args:
         column: The column.

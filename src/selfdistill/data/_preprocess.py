@@ -41,6 +41,11 @@ class Preprocess(ABC):
         """Whether the scale of a column tells its weight, as that of words does: it must not be standardised."""
         return False
 
+    @property
+    def only_scaled(self) -> bool:
+        """Whether all columns are such: words and nothing else."""
+        return self.scaled
+
     @abstractmethod
     def apply(self, raw: Any) -> Tensor:
         """Turn raw examples into network inputs.

@@ -109,6 +109,11 @@ class TablePreprocess(Preprocess, kind="table"):
         return bool(self._texts)
 
     @property
+    def only_scaled(self) -> bool:
+        """True where there are texts and nothing else."""
+        return self.scaled and len(self.features) == len(self._texts)
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """``(d,)``."""
         d = len(self._numbers.names) + len(self._numbers.flagged)

@@ -94,8 +94,8 @@ class TextColumn:
 
     A text with term counts :math:`c_t` becomes, for each of the two kinds, :math:`v / \lVert v \rVert_2` with
     :math:`v_t = (1 + \ln c_t)(1 + \ln\frac{1 + n}{1 + n_t})` over the terms of training. Both together are brought to
-    length 10, of whose square characters have a third; a text with none of the terms is 0. Characters tell words of one stem, misspellings, and languages
-    without spaces between words.
+    length 10, of whose square characters have a third; a text with none of the terms is 0. Characters tell words of
+    one stem, misspellings, and languages without spaces between words.
 
     Args:
         words: Words and pairs.

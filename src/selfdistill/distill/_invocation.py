@@ -140,12 +140,10 @@ def _resumed(asked: Order, run: Path) -> tuple[Order, int]:
     settings = {name: value for name, value in record["settings"].items() if name in known}
     began["student"] = record["settings"]["network"]
     said = dict(asked.distiller)
-    if (
-        "student" in said
-        and train.Settings(network=said["student"]).network_for(described["examples"], tuple(described["input_shape"]))
-        == began["student"]
-    ):
-        del said["student"]
+    if "student" in said:
+        wanted, shape = train.Settings(network=said["student"]), tuple(described["input_shape"])
+        if began["student"] in {wanted.network_for(described["examples"], shape, words) for words in (False, True)}:
+            del said["student"]
     paths = {"store": asked.store, "votes": asked.votes}
     told = {name: None if path is None else str(path) for name, path in paths.items()} | said
     told |= {"teacher": asked.teacher, "votes_array": asked.votes_array}

@@ -60,6 +60,7 @@ _TWO = "2*"  # in front of a specification: a pair of such networks
 _LARGE = (64, 128, 256, 512)
 _KINDS = {
     "mlp": _Kind(lambda shape, widths, k: MLP(math.prod(shape), widths, k), (512, 512), _WIDTHS, "mlp:256,128", 0),
+    "linear": _Kind(lambda shape, _, k: MLP(math.prod(shape), (), k), (), _NOTHING, "linear", 0),
     "cnn": _Kind(
         lambda shape, widths, k: SmallCNN((shape[0], shape[1], shape[2]), widths, k),
         (16, 32, 64),
@@ -187,11 +188,12 @@ def build(
     ``model.network``).
 
     Args:
-        spec: A name, or a name with numbers. ``mlp`` is ``mlp:512,512`` (hidden widths), ``cnn`` is ``cnn:16,32,64``
-            (widths of the blocks), ``resnet18``, ``resnet34``, ``resnet20``, ``resnet32``, ``resnet44``,
-            ``resnet56``, ``wideresnet:28-10`` (depth, widening), ``shakeshake:26-32`` (depth, width). ``2*`` in front
-            makes a `Pair` of two with different initial weights. ``kernel:relu1-1500-2`` is a `KernelMachine` of 1,500
-            landmarks and two parts, its numbers zero. ``"auto"`` goes through `resolve`.
+        spec: A name, or a name with numbers. ``mlp`` is ``mlp:512,512`` (hidden widths), ``linear`` has no hidden
+            layer, ``cnn`` is ``cnn:16,32,64`` (widths of the blocks), ``resnet18``, ``resnet34``, ``resnet20``,
+            ``resnet32``, ``resnet44``, ``resnet56``, ``wideresnet:28-10`` (depth, widening), ``shakeshake:26-32``
+            (depth, width). ``2*`` in front makes a `Pair` of two with different initial weights.
+            ``kernel:relu1-1500-2`` is a `KernelMachine` of 1,500 landmarks and two parts, its numbers zero. ``"auto"``
+            goes through `resolve`.
         input_shape: Shape of one example: ``(features,)`` or ``(channels, height, width)``.
         num_classes: Number of logits; at least 1.
         seed: Seed of the initial weights.
@@ -234,5 +236,5 @@ def build(
     if not is_image:
         return network
     mean, std = stats if stats is not None else ([0.0] * input_shape[0], [1.0] * input_shape[0])
-    standardise = Standardise(mean, std, channels_last=name != "mlp")
+    standardise = Standardise(mean, std, channels_last=name not in {"mlp", "linear"})
     return nn.Sequential(OrderedDict(standardise=standardise, network=network))

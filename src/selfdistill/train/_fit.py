@@ -227,7 +227,7 @@ def network_spec(settings: Settings, data: LabelledData, method: Method | None =
     Returns:
         A specification for `selfdistill.networks.build`.
     """
-    spec = settings.network_for(len(data), tuple(data.inputs.shape[1:]))
+    spec = settings.network_for(len(data), tuple(data.inputs.shape[1:]), data.preprocess.only_scaled)
     return f"2*{spec}" if (method or method_of(settings)).networks == 2 else spec
 
 

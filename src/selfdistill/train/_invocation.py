@@ -151,8 +151,8 @@ def threads_of(examples: LabelledData, settings: Settings) -> AbstractContextMan
     if settings.method == CLOSED:
         return nullcontext()
     shape = tuple(examples.inputs.shape[1:])
-    spec = settings.network_for(len(examples), shape)
-    if not spec.startswith("mlp"):
+    spec = settings.network_for(len(examples), shape, examples.preprocess.only_scaled)
+    if not spec.startswith(("mlp", "linear")):
         return nullcontext()
     stats = examples.preprocess.stats
     network = networks.build(spec, shape, examples.num_classes, seed=0, stats=stats, device="meta")

@@ -144,17 +144,20 @@ class Settings:
         if self.precision not in {"auto", "fp32", "bf16"}:
             raise SettingError(f"precision is {self.precision!r}", "Choose auto, fp32 or bf16.")
 
-    def network_for(self, examples: int, shape: tuple[int, ...]) -> str:
-        """Choose the network that ``"auto"`` means: a narrow one for small tables.
+    def network_for(self, examples: int, shape: tuple[int, ...], words: bool = False) -> str:
+        """Choose the network that ``"auto"`` means: a narrow one for small tables, none hidden for words.
 
         Args:
             examples: Number of training examples.
             shape: Shape of one input.
+            words: The inputs are words and nothing else (decision 16).
 
         Returns:
             A specification for `selfdistill.networks.build`, of one network also for methods that train a pair.
         """
         narrow = self.network == "auto" and len(shape) == 1 and examples < _SMALL
+        if narrow and words:
+            return "linear"
         return "mlp:128" if narrow else networks.resolve(self.network, shape).removeprefix("2*")
 
     def augment_for_network(self, examples: int, shape: tuple[int, ...]) -> str:
@@ -167,7 +170,7 @@ class Settings:
         Returns:
             A specification for `selfdistill.data.augment_for`.
         """
-        flat = self.augment == "auto" and self.network_for(examples, shape).startswith("mlp")
+        flat = self.augment == "auto" and self.network_for(examples, shape).startswith(("mlp", "linear"))
         return "none" if flat else self.augment
 
     def as_dict(self) -> dict[str, Any]:
