@@ -137,6 +137,17 @@ def test_equal_rows_lower_the_rank_and_nothing_breaks(points, refit) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)
 
 
+def test_ridges_below_rounding_errors_are_raised(points) -> None:
+    rows = points(300, 3).float()
+    rows[150:] = rows[:150] + 1e-5
+    spectrum, targets = spectrum_of("relu1", rows), soft(300, 3).float()
+    for fold in spectrum.halves(torch.arange(300) % 2 == 0):
+        own = targets[fold.inside]
+        weights = fold.fit(own, 1e-12)
+        assert torch.isfinite(fold.predict(own, weights)).all()
+        assert torch.isfinite(fold.leave_one_out(own, weights, 1e-12)).all()
+
+
 def test_landmarks_are_the_same_on_each_call_and_spread() -> None:
     one, two = choose_landmarks(1000, 100), choose_landmarks(1000, 100)
     assert torch.equal(one, two)
