@@ -98,6 +98,6 @@ def test_equal_rows_with_other_labels_are_named():
     y[3], y[7] = "hot", "cold"
     fitted = fit(from_arrays(x, y), Settings(method="kernel").resolve(60, "cpu"))
     assert fitted.warnings == [
-        "1 example is equal to an earlier one but with another label, such as '7' ('cold') to '3' ('hot'): not both can "
-        "be right."
+        "1 example is equal to an earlier one but with another label, such as '7' ('cold') to '3' ('hot'): "
+        "not both can be right."
     ]

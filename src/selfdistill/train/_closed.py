@@ -156,9 +156,10 @@ def _conflicts(data: LabelledData) -> list[str]:
         return []
     j, i = twins[0]
     names = [data.classes[int(data.labels[one])] for one in (j, i)]
+    many = "example is" if len(twins) == 1 else "examples are"
     return [
-        f"{len(twins):,} example{'s are' if len(twins) > 1 else ' is'} equal to an earlier one but with another label, such as {data.ids[i]!r} "
-        f"({names[1]!r}) to {data.ids[j]!r} ({names[0]!r}): not both can be right."
+        f"{len(twins):,} {many} equal to an earlier one but with another label, such as {data.ids[i]!r} ({names[1]!r}) to "
+        f"{data.ids[j]!r} ({names[0]!r}): not both can be right."
     ]
 
 
