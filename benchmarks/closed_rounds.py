@@ -85,8 +85,8 @@ def report() -> str:
     text = [
         "# What rounds of self-distillation add, where the theory is exact",
         "",
-        "With fixed features the kernel regime is exact, and round 1 is early stopping at its best: ridge regression of "
-        "the given labels, its ridge by leave-one-out. Rounds 2 and 3 distil it. Each cell is the mean over seeds "
+        "With fixed features the kernel regime is exact, and round 1 is early stopping at its best: ridge regression "
+        "of the given labels, its ridge by leave-one-out. Rounds 2 and 3 distil it. Each cell is the mean over seeds "
         "(people's errors: one set of labels) after rounds 1 / 2 / 3; the method itself draws nothing. Made by "
         "`python -m benchmarks.closed_rounds`.",
         "",

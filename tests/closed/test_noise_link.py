@@ -48,7 +48,7 @@ def test_loss_is_the_penalised_likelihood(form: Form) -> None:
     expected += 10 * (link.confusion**2).sum() + 1e-3 * 50 * (link.bias**2).sum()
     if form.noise == "own":
         even = np.full((4, 4), link.rate / 3) + np.eye(4) * (1 - link.rate * 4 / 3)
-        expected += 0.2 * 50 / 4 * (even * np.log(even / link.matrix)).sum()
+        expected += 0.1 * 50 / 4 * (even * np.log(even / link.matrix)).sum()
     assert problem(vector)[0] * 50 == pytest.approx(expected, rel=1e-10)
 
 

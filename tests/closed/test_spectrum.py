@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from selfdistill.closed import Landmarks, Spectrum, choose_landmarks
+from selfdistill.closed import Fold, Landmarks, Spectrum, choose_landmarks
 from selfdistill.networks import KERNELS, kernel_rows
 
 
@@ -135,6 +135,19 @@ def test_equal_rows_lower_the_rank_and_nothing_breaks(points, refit) -> None:
     expected = torch.cat([refit(gram, targets, everyone[everyone != i], 0.1, everyone[i : i + 1]) for i in everyone])
     assert Landmarks("rbf", rows).whiten.shape[1] <= 20
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)
+
+
+def test_a_ridge_below_rounding_errors_is_raised(points) -> None:
+    features = points(30, 40).float()
+    features -= features.mean(0)
+    gram = (features.T @ features).double()
+    gram.diagonal().sub_(2e-6 * float(gram.diagonal().max()))  # what rounding may do to a moment of low rank
+    fold = Fold(torch.arange(30), torch.arange(30), features, features, gram)
+    factor = fold._factor(1e-12)
+    added = factor @ factor.T - gram
+    torch.testing.assert_close(added, torch.diag(added.diagonal()), rtol=0, atol=1e-12)
+    assert 0 < float(added.diagonal().max()) < 1e-5 * float(gram.diagonal().max())
+    assert torch.isfinite(fold.fit(soft(30, 3).float(), 1e-12)).all()
 
 
 def test_landmarks_are_the_same_on_each_call_and_spread() -> None:

@@ -20,7 +20,7 @@ _CONFUSION = (
 )
 _BIAS = 1e-3  # weight of the squared bias, per row
 _TOLERANCE = 1e-8  # relative, of the loss: far below its standard error
-_STRENGTH = 0.2  # pseudo-counts of the even spread, as a share of a class's rows
+_STRENGTH = 0.1  # pseudo-counts of the even spread, as a share of a class's rows
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def fit_link(
     r"""Fit a link to given labels.
 
     Maximises the likelihood of the given labels, less :math:`10\,\|A\|^2`, :math:`10^{-3} n \|b\|^2` and the divergence
-    of T's rows from the even ones, which weigh like a fifth of a class's rows. Scores must not have seen the label of
+    of T's rows from the even ones, which weigh like a tenth of a class's rows. Scores must not have seen the label of
     their row.
 
     Args:

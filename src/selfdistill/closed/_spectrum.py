@@ -92,11 +92,16 @@ class Fold:
         self._hats: dict[float, Tensor] = {}
 
     def _factor(self, ridge: float) -> Tensor:
-        """Cholesky factor, the same for all targets."""
+        """Cholesky factor, the same for all targets; a ridge below the moments' rounding errors is raised."""
         if ridge not in self._factors:
-            total = self._gram.clone()
+            rounding, total = 1e-6 * float(self._gram.diagonal().max()), self._gram.clone()
             total.diagonal().add_(ridge)
-            self._factors[ridge] = torch.linalg.cholesky(total)
+            factor, failed = torch.linalg.cholesky_ex(total)
+            while failed:
+                total.diagonal().add_(rounding)
+                factor, failed = torch.linalg.cholesky_ex(total)
+                rounding *= 4
+            self._factors[ridge] = factor
         return self._factors[ridge]
 
     def _hat(self, ridge: float) -> Tensor:

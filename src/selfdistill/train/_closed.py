@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -139,7 +140,27 @@ def fit_closed(
     for name, (inputs, labels) in (evaluations or {}).items():
         last[f"{name}_accuracy"] = (predict(found.machine, inputs).argmax(-1) == labels).float().mean().item()
     tell(EpochDone(0, last))
-    return Fitted(found.machine, soft, LearningDynamics(data.labels), settings, [last], [], None, found)
+    return Fitted(found.machine, soft, LearningDynamics(data.labels), settings, [last], _conflicts(data), None, found)
+
+
+def _conflicts(data: LabelledData) -> list[str]:
+    """Name rows that are equal in all inputs but have different labels: not all of them can be right."""
+    rows = data.inputs.flatten(1).numpy()
+    first: dict[int, int] = {}
+    twins: list[tuple[int, int]] = []
+    for i, row in enumerate(rows):
+        j = first.setdefault(hash(row.tobytes()), i)
+        if data.labels[i] != data.labels[j] and np.array_equal(rows[j], row):
+            twins.append((j, i))
+    if not twins:
+        return []
+    j, i = twins[0]
+    names = [data.classes[int(data.labels[one])] for one in (j, i)]
+    many = "example is" if len(twins) == 1 else "examples are"
+    return [
+        f"{len(twins):,} {many} equal to an earlier one but with another label, such as {data.ids[i]!r} ({names[1]!r}) to "
+        f"{data.ids[j]!r} ({names[0]!r}): not both can be right."
+    ]
 
 
 def describe_closed(found: closed.ClosedForm, k: int) -> dict[str, Any]:

@@ -1,0 +1,103 @@
+"""Which method the data choose, what the closed form refuses, and what a run of it leaves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from selfdistill import train
+from selfdistill._core.errors import SettingError
+from selfdistill._core.events import EpochDone, RunStarted, Stage
+from selfdistill.closed import refine_labels
+from selfdistill.data import from_arrays
+from selfdistill.train import Settings, TorchRuntime, check_closed, choose_method, fit, predict_probabilities
+
+
+@pytest.fixture(scope="module")
+def clouds():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(3, size=240)
+    given = np.where(rng.random(240) < 0.25, (truth + 1) % 3, truth)
+    return from_arrays(4 * np.eye(3)[truth] + rng.normal(size=(240, 3)), given.astype(str))
+
+
+def images(n=20):
+    return from_arrays(np.zeros((n, 8, 8), np.uint8), np.arange(n) % 2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "vectors", "pictures"),
+    [
+        ({}, "kernel", "selfdistill"),
+        ({"epochs": 5}, "selfdistill", "selfdistill"),
+        ({"network": "mlp:8"}, "selfdistill", "selfdistill"),
+        ({"noise_rate": 0.1}, "selfdistill", "selfdistill"),
+        ({"rounds": 2}, "kernel", "kernel"),
+        ({"kernel": "rbf"}, "kernel", "kernel"),
+        ({"seed": 5, "device": "cpu"}, "kernel", "selfdistill"),
+    ],
+)
+def test_auto_goes_by_inputs_and_by_what_is_asked(clouds, asked, vectors, pictures):
+    settings = Settings(method="auto", **asked)
+    assert choose_method(settings, clouds)[0] == vectors
+    assert choose_method(settings, images())[0] == pictures
+    assert choose_method(Settings(method="elr"), clouds) == ("elr", None)
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "lr", "held_out", "noise_rate"])
+def test_settings_of_training_are_refused_by_the_closed_form(name):
+    value = {"epochs": 3, "batch_size": 8, "lr": 0.1, "held_out": 0.2, "noise_rate": 0.1}[name]
+    with pytest.raises(SettingError, match=f"method 'kernel' trains no network, and {name} is {value}"):
+        check_closed(Settings(method="kernel", **{name: value}))
+    check_closed(Settings(method="auto", **{name: value}))
+
+
+def test_a_fit_is_the_room_s_own_result(clouds):
+    events = []
+    fitted = fit(clouds, Settings(method="kernel").resolve(len(clouds), "cpu"), tell=events.append)
+    alone = refine_labels(clouds.inputs, clouds.labels, 3)
+    torch.testing.assert_close(fitted.targets.refined(), alone.posterior, rtol=0, atol=0)
+    np.testing.assert_array_equal(fitted.table().quality, alone.quality.astype(np.float32))
+    probabilities = predict_probabilities(fitted.model, clouds.inputs, TorchRuntime())
+    torch.testing.assert_close(probabilities, alone.machine(clouds.inputs).softmax(1))
+    kinds = [type(event) for event in events]
+    assert kinds[0] is RunStarted
+    assert kinds[-1] is EpochDone
+    assert kinds.count(Stage) > 3
+    assert events[-1].metrics["loss"] == pytest.approx(alone.nats)
+
+
+def test_the_saved_classifier_predicts_the_same(clouds, tmp_path):
+    settings = Settings(method="kernel").resolve(len(clouds), "cpu")
+    record = train.run(clouds, settings, tmp_path / "run", source={"source": None, "read": {}, "test": None})
+    model = train.load_model(tmp_path / "run" / "model.safetensors")
+    again = fit(clouds, settings)
+    with torch.no_grad():
+        torch.testing.assert_close(model.network(clouds.inputs), again.model(clouds.inputs), rtol=0, atol=0)
+    assert model.spec == record["settings"]["network"] == again.closed.machine.spec
+    assert record["closed"]["round"] == again.closed.choice.best.round
+    assert sum(part["weight"] for part in record["closed"]["mixture"]) == pytest.approx(1)
+
+
+def test_images_can_be_asked_for(clouds):
+    rng = np.random.default_rng(0)
+    truth = np.arange(120) % 2
+    pixels = (rng.random((120, 8, 8)) * 100 + 100 * truth[:, None, None]).astype(np.uint8)
+    data = from_arrays(pixels, truth.astype(str))
+    fitted = fit(data, Settings(method="kernel").resolve(120, "cpu"))
+    probabilities = predict_probabilities(fitted.model, data.inputs, TorchRuntime())
+    assert (probabilities.argmax(1).numpy() == truth).mean() > 0.95
+
+
+def test_equal_rows_with_other_labels_are_named():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 2))
+    x[7] = x[3]
+    y = np.where(x[:, 0] > 0, "hot", "cold").astype(object)
+    y[3], y[7] = "hot", "cold"
+    fitted = fit(from_arrays(x, y), Settings(method="kernel").resolve(60, "cpu"))
+    assert fitted.warnings == [
+        "1 example is equal to an earlier one but with another label, such as '7' ('cold') to '3' ('hot'): "
+        "not both can be right."
+    ]
