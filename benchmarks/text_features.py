@@ -2,6 +2,7 @@
 
     python -m benchmarks.text_features run closed [--data DIR] [--cache DIR]   # resumable, one fit at a time
     python -m benchmarks.text_features run network [--cases symmetric-40 rules] [--seeds 0 1 2]
+    python -m benchmarks.text_features run light      # what a run says of its findings, with the closed form's opinion
     python -m benchmarks.text_features report                                  # the tables of docs/decisions/0016
 
 Development data alone: a part of the training rows of TREC and SemEval is kept from training for the accuracy. A recipe
@@ -61,6 +62,7 @@ RECIPES = {
     "words+chars/5": Recipe(5000, 5000, 5.0),
 }
 _CLOSED = ("words", "words+chars", "quarter", "third", "half+half", "words+20k", "chars")
+LIGHT = [("words", "mlp:128"), ("third", "linear"), ("third", "mlp:128")]
 CLOSED = [(r, k) for r in _CLOSED for k in ("linear", "relu1")]
 NETWORK = [
     ("words", "mlp:128"),
@@ -74,6 +76,8 @@ NETWORK = [
     ("words+chars/5", "linear"),
     ("words+chars/5", "mlp:128"),
 ]
+
+FORMS = {"closed": CLOSED, "network": NETWORK, "light": LIGHT}
 
 
 def block(kind: str, limit: int, cells: list[str]) -> Any:
@@ -119,16 +123,17 @@ def _rounds(found: Any) -> int:
 
 
 def network(
-    inputs: torch.Tensor, test: torch.Tensor, given: np.ndarray, k: int, spec: str, seed: int
+    inputs: torch.Tensor, test: torch.Tensor, given: np.ndarray, k: int, spec: str, seed: int, *, second: bool
 ) -> dict[str, Any]:
-    """Train the network default; "linear" is one layer."""
+    """Train the network default; "linear" is one layer. The light has a second opinion where that is asked for."""
     from selfdistill import train
     from selfdistill._core.rng import derive, drawing_from, torch_generator
-    from selfdistill.data import LabelledData, UserPreprocess
+    from selfdistill.data import LabelledData, SparsePreprocess
+    from selfdistill.train import trust_of
 
     names = tuple(str(one) for one in range(k))
     ids = np.array([str(row) for row in range(len(given))], dtype=object)
-    part = LabelledData(inputs, torch.from_numpy(given), names, ids, UserPreprocess((inputs.shape[1],)))
+    part = LabelledData(inputs, torch.from_numpy(given), names, ids, SparsePreprocess(1.0, inputs.shape[1]))
     own = None
     if spec == "linear":
         with drawing_from(torch_generator(derive(seed, "linear"))):
@@ -140,7 +145,8 @@ def network(
     with torch.no_grad():
         predicted = fitted.model(test).argmax(1).numpy()
     curve = [round(epoch["agreement"], 4) for epoch in fitted.curves]
-    return {"predicted": predicted, "table": table, "light": fitted.trust(table, names).verdict, "agreement": curve}
+    light = trust_of(part, fitted, table) if second else fitted.trust(table, names)
+    return {"predicted": predicted, "table": table, "light": light.verdict, "agreement": curve}
 
 
 def draw(found: DataSet, case: str, seed: int) -> np.ndarray:
@@ -159,7 +165,7 @@ def one_fit(row: dict[str, Any], data: Path, folder: Path) -> dict[str, Any]:
     if row["learner"] == "closed":
         said = closed_form(inputs, test, given, k, row["form"])
     else:
-        said = network(inputs, test, given, k, row["form"], row["seed"])
+        said = network(inputs, test, given, k, row["form"], row["seed"], second=row["learner"] == "light")
     table = said.pop("table")
     answer = {
         "predicted": said.pop("predicted"),
@@ -189,14 +195,14 @@ def run(
     learner: str, cases: list[str], seeds: list[int], data: Path, folder: Path, names: list[str], only: list[str]
 ) -> None:
     """Fit what has no record yet; labels made by rules and a closed form have no seed."""
-    forms = [one for one in (CLOSED if learner == "closed" else NETWORK) if not only or one[0] in only]
+    forms = [one for one in FORMS[learner] if not only or one[0] in only]
     rows = [
         {"learner": learner, "data": name, "recipe": recipe, "form": form, "case": case, "seed": seed}
         for recipe, form in forms
         for name in names
         for case in cases
         for seed in seeds
-        if seed == 0 or case != "rules" or learner == "network"
+        if seed == 0 or case != "rules" or learner != "closed"
     ]
     todo = [row for row in rows if key(row) not in finished()]
     for place, row in enumerate(todo, 1):
@@ -208,7 +214,7 @@ def run(
 
 def report() -> None:
     """Print a table for each learner: accuracy, AUROC and average precision in per cent, means over seeds."""
-    for learner, forms in (("closed", CLOSED), ("network", NETWORK)):
+    for learner, forms in FORMS.items():
         rows = [row for row in finished().values() if row["learner"] == learner]
         cases = [case for case in (*CASES, "symmetric-0", "random") if any(row["case"] == case for row in rows)]
         print(f"\n| {learner} | | " + " | ".join(cases) + " | mean of all |")
@@ -250,7 +256,7 @@ def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["run", "report"])
-    parser.add_argument("learner", nargs="?", choices=["closed", "network"], default="closed")
+    parser.add_argument("learner", nargs="?", choices=list(FORMS), default="closed")
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--cache", type=Path, default=Path("data") / "cache")
     parser.add_argument("--cases", nargs="+", default=list(CASES))

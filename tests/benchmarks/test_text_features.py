@@ -31,9 +31,9 @@ def test_blocks_have_their_shares(folder):
 
 
 def test_fits_are_recorded_once_and_told(folder, monkeypatch, capsys):
-    monkeypatch.setattr(bench, "CLOSED", [("third", "linear")])
-    monkeypatch.setattr(bench, "NETWORK", [("words", "linear")])
-    for learner in ("closed", "network", "closed"):
+    forms = {"closed": [("third", "linear")], "network": [("words", "linear")], "light": [("words", "linear")]}
+    monkeypatch.setattr(bench, "FORMS", forms)
+    for learner in ("closed", "network", "closed", "light"):
         bench.run(learner, ["symmetric-20", "random"], [0], folder, folder, ["semeval-text"], [])
     rows = [json.loads(line) for line in bench.RECORDS.read_text().splitlines()]
     assert [(row["learner"], row["case"]) for row in rows] == [
@@ -41,6 +41,8 @@ def test_fits_are_recorded_once_and_told(folder, monkeypatch, capsys):
         ("closed", "random"),
         ("network", "symmetric-20"),
         ("network", "random"),
+        ("light", "symmetric-20"),
+        ("light", "random"),
     ]
     assert rows[0]["accuracy"] > 0.9
     bench.report()

@@ -38,7 +38,8 @@ def trust_of(data: LabelledData, fitted: Fitted, table: LabelTable) -> Applicabi
         return Applicability("refuse", (), (*light.sentences, way), light.evidence)
     if learned < _FITS or len(data) > _ROWS:
         return light
-    other = closed.refine_labels(data.inputs, data.labels, data.num_classes)
+    scaled = data.preprocess.scaled
+    other = closed.refine_labels(data.inputs, data.labels, data.num_classes, standardise=not scaled)
     findings = find_issues(data.labels, other.posterior, quality=other.quality)
     expected, found = findings.noise.wrong / len(data), table.is_issue.mean()
     judged = out_of_sample_trust(findings, other.prior.numpy(), data.classes)
