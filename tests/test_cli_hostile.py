@@ -108,7 +108,7 @@ def test_no_memory_late_in_a_run_is_one_line_and_the_run_goes_on(cli, monkeypatc
         raise error
 
     source = table()
-    for where in ("selfdistill.train._run.label_table", "selfdistill.train._run.save_model"):
+    for where in ("selfdistill.train.Fitted.table", "selfdistill.train._run.save_model"):
         with monkeypatch.context() as patch:
             patch.setattr(where, none)
             code, _, err = cli("fit", source, *FEW, "--out", where)

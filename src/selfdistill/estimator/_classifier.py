@@ -190,7 +190,8 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
         table = fitted.table()
         self.trust_ = trust_of(part, fitted, table)
         if self.trust_.verdict != "trust":
-            warnings.warn(" ".join(self.trust_.sentences), UntrustedFindings, stacklevel=2)
+            why = fit_advice(" ".join(self.trust_.sentences), self.get_params(deep=False), dashes=False)
+            warnings.warn(why, UntrustedFindings, stacklevel=2)
         if mask is not None:
             table = self._with_left_out(table, data, mask)
         self._show(table, passed)
