@@ -36,6 +36,7 @@ def blobs(n: int = 240, k: int = 3, rate: float = 0.4, seed: int = 0) -> tuple[n
     return centres[truth] + rng.normal(size=(n, 2)), given, truth
 
 
+@pytest.mark.filterwarnings("ignore:.* equal to an earlier one:UserWarning")  # rows of zeros in its sparse matrices
 @parametrize_with_checks([SelfDistillClassifier()])
 def test_scikit_learn_s_checks(estimator, check):
     check(estimator)
