@@ -18,7 +18,7 @@ RNG = np.random.default_rng(0)
 TRUTH = RNG.integers(0, 2, 200)
 GIVEN = np.where(RNG.random(200) < 0.2, 1 - TRUTH, TRUTH)
 WORDS = [["goal team match ball player", "vote law party senate poll"][t].split() for t in TRUTH]
-TEXTS = [" ".join(RNG.choice(words, 4)) + f" the of {RNG.integers(9)}" for words in WORDS]
+TEXTS = [" ".join(RNG.choice(words, 4)) + f" the of {RNG.integers(9)} row{i}" for i, words in enumerate(WORDS)]
 
 
 def test_tfidf_in_a_pipeline():
