@@ -1,12 +1,23 @@
 """Candidates are judged by labels that they have not seen, and the choice among them follows its rules."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
 
 from selfdistill.closed import Candidate, Form, Landmarks, Spectrum, choose_rounds, fit_link, ridge_of_least_error
-from selfdistill.closed._rounds import _Halves, _stacked, choose, least_sharpness, soft_targets, two_halves
+from selfdistill.closed._rounds import (
+    _Halves,
+    _stacked,
+    _survivors,
+    _Tried,
+    choose,
+    least_sharpness,
+    soft_targets,
+    two_halves,
+)
 from selfdistill.networks import kernel_rows
 
 
@@ -141,3 +152,20 @@ def test_one_certain_class_gets_99_percent_in_later_rounds() -> None:
         logits[0] = least_sharpness(2, k)
         assert (np.exp(logits) / np.exp(logits).sum())[0] == pytest.approx(0.99)
     assert least_sharpness(1, 10) == 0
+
+
+def test_hopeless_forms_are_left_after_the_first_round_but_the_plain_one_with_own_rows() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.5, size=400)
+    noise -= noise.mean()
+
+    def behind(errors: float, confusion: str, noise_form: str) -> _Tried:
+        one = candidate(1 + noise * (errors > 0) + errors * noise.std() / 20, 0.1, noise=noise_form)
+        return _Tried(replace(one, form=Form(confusion, noise_form)), [])
+
+    chains = {
+        tried.candidate.form: [tried]
+        for tried in (behind(0, "none", "even"), behind(30, "none", "own"), behind(9, "both", "own"))
+    }
+    assert _survivors(chains) == [Form("none", "even"), Form("none", "own")]
+    chains[Form("both", "own")] = [behind(7, "both", "own")]
+    assert len(_survivors(chains)) == 3

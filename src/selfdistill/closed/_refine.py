@@ -249,13 +249,12 @@ def _kernel_errors(rows: _Rows, given: np.ndarray, k: int, names: tuple[str, ...
         values, vectors = torch.linalg.eigh(gram.to(rows.dtype))
         moments = vectors.T @ centred
         ridges = values.sum() / len(unit) * 4.0 ** torch.arange(-4, 5, dtype=rows.dtype)
-        errors = []
-        for ridge in ridges:
-            shrink = values.clamp(min=0) / (values.clamp(min=0) + ridge)
-            hat = vectors.square() @ shrink + 1 / len(unit)
-            residual = (centred - vectors @ (shrink[:, None] * moments)) / (1 - hat).clamp(min=1e-6)[:, None]
-            errors.append(float(residual.square().sum()) / len(unit))
-        found[name] = min(errors)
+        shrink = values.clamp(min=0)[:, None] / (values.clamp(min=0)[:, None] + ridges)  # [n, L]
+        fitted = vectors @ (shrink[:, :, None] * moments[:, None]).flatten(1)
+        hats = (vectors.square() @ shrink + 1 / len(unit))[:, :, None]
+        residual = (centred[:, None] - fitted.view(len(unit), len(ridges), k)) / (1 - hats).clamp(min=1e-6)
+        errors = residual.square().sum((0, 2)) / len(unit)
+        found[name] = float(errors.min())
     return found
 
 

@@ -18,6 +18,7 @@ ROUNDS = 3
 _LINK_ROWS = 2500  # rows that a link is fitted on, at most; it is judged on all others
 _SMALLER = (4.0, 16.0)  # later rounds fit cleaner targets: their ridge is the first one's divided by one of these
 _LEAST_WEIGHT = 0.02  # in the mixture; lighter ones are left out
+_HOPELESS = 8.0  # standard errors behind in the first round; none came back from there but the plain form with own rows
 _MOST_OWN = 200  # classes up to which each may have a noise row of its own: K^2 numbers
 _ROWS_PER_CONFUSION = 5  # rows for each number of a confusion matrix
 
@@ -215,12 +216,14 @@ def _simpler(form: Form, chains: dict[Form, list[_Tried]]) -> NoiseLink | None:
 
 
 def _survivors(chains: dict[Form, list[_Tried]]) -> list[Form]:
-    """Take on the best even form, the plain one with own rows, and the best of the others."""
+    """Take on the best even form, the plain one with own rows, and the best of the others, if they have a chance."""
     # Rounds may turn the order: in the first, confusion can stand for noise from class to class.
     order = sorted(chains, key=lambda one: chains[one][0].candidate.nats)
     groups = [[f for f in order if f.noise == "even"], [f for f in order if f == Form("none", "own")]]
     groups.append([f for f in order if f.noise == "own" and f.confusion != "none"])
-    return [group[0] for group in groups if group]
+    best, plain = chains[order[0]][0].candidate, Form("none", "own")
+    near = [f for f in order if f == plain or _standard_errors(chains[f][0].candidate, best) <= _HOPELESS]
+    return [group[0] for group in groups if group and group[0] in near]
 
 
 @dataclass(frozen=True, eq=False)

@@ -158,8 +158,8 @@ def _conflicts(data: LabelledData) -> list[str]:
     names = [data.classes[int(data.labels[one])] for one in (j, i)]
     many = "example is" if len(twins) == 1 else "examples are"
     return [
-        f"{len(twins):,} {many} equal to an earlier one but with another label, such as {data.ids[i]!r} ({names[1]!r}) to "
-        f"{data.ids[j]!r} ({names[0]!r}): not both can be right."
+        f"{len(twins):,} {many} equal to an earlier one but with another label, such as {data.ids[i]!r} "
+        f"({names[1]!r}) to {data.ids[j]!r} ({names[0]!r}): not both can be right."
     ]
 
 
