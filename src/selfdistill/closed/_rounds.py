@@ -74,7 +74,8 @@ class Choice:
 def choose(chains: list[list[Candidate]], rounds: int | None = None) -> Choice:
     """Weigh forms by likelihood, and choose the one that counts.
 
-    Weights are half those of stacking, which maximise the likelihood of the given labels under the mixture, and half
+    Of each form the first round counts that no other is ahead of by more than a standard error. Weights are half those of
+    stacking, which maximise the likelihood of the given labels under the mixture, and half
     :math:`e^{-z/2}`, with z the standard errors that a candidate is behind the best. The one that counts is, of all
     candidates within one standard error of the best, the one that expects most wrong labels: noise taken for overlap of
     classes is not found, while nothing makes up noise that is not there.
@@ -90,14 +91,10 @@ def choose(chains: list[list[Candidate]], rounds: int | None = None) -> Choice:
         Yao, Vehtari, Simpson & Gelman (2018), arXiv 1704.02030, section 3.1 (stacking of predictive distributions).
     """
     tried = [c for chain in chains for c in chain]
-    ends = [c for c in tried if rounds in (None, c.round)]
-    best = min(ends, key=lambda c: c.nats)
-    near = [c for c in ends if _standard_errors(c, best) <= 1]
+    kept = [tuple(chain[: chain.index(_end(chain, rounds)) + 1]) for chain in chains]
+    best = min((chain[-1] for chain in kept), key=lambda c: c.nats)
+    near = [chain[-1] for chain in kept if _standard_errors(chain[-1], best) <= 1]
     counts = max(near, key=lambda c: c.wrong)
-    kept = []
-    for chain in chains:
-        end = counts if counts in chain else min((c for c in chain if c in ends), key=lambda c: c.nats)
-        kept.append(tuple(chain[: chain.index(end) + 1]))
     near_best = np.exp([-0.5 * _standard_errors(chain[-1], best) for chain in kept])
     weights = (_stacked(np.stack([-chain[-1].losses for chain in kept], 1)) + near_best / near_best.sum()) / 2
     heavy = [i for i, w in enumerate(weights) if w >= _LEAST_WEIGHT or kept[i][-1] is counts]
@@ -108,6 +105,14 @@ def choose(chains: list[list[Candidate]], rounds: int | None = None) -> Choice:
         next(j for j, i in enumerate(heavy) if kept[i][-1] is counts),
         tuple(tried),
     )
+
+
+def _end(chain: list[Candidate], rounds: int | None) -> Candidate:
+    """Take the first round that no other is ahead of by more than a standard error: more must pay."""
+    if rounds is not None:
+        return next(c for c in chain if c.round == rounds)
+    best = min(chain, key=lambda c: c.nats)
+    return next(c for c in chain if _standard_errors(c, best) <= 1)
 
 
 def _standard_errors(one: Candidate, best: Candidate) -> float:

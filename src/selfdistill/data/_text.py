@@ -1,6 +1,6 @@
 """Free text as TF-IDF of words and of characters, rebuilt from terms and weights alone: nothing is pickled.
 
-Why both, and how many of each, stands in ``docs/decisions/0016-words-and-characters.md``.
+Why both, and how many of each, stands in ``docs/decisions/0018-words-and-characters.md``.
 """
 
 from __future__ import annotations

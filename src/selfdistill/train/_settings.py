@@ -150,7 +150,7 @@ class Settings:
         Args:
             examples: Number of training examples.
             shape: Shape of one input.
-            words: The inputs are words and nothing else (decision 16).
+            words: The inputs are words and nothing else (decision 18).
 
         Returns:
             A specification for `selfdistill.networks.build`, of one network also for methods that train a pair.
