@@ -74,8 +74,9 @@ def kernel_rows(name: str, rows: Tensor, landmarks: Tensor) -> Tensor:
     value = u
     for _ in range(depth):
         angle = torch.arccos(u)
-        u = (torch.sin(angle) + (math.pi - angle) * u) / math.pi
-        value = value * (1 - angle / math.pi) + u
+        share = angle.div_(-math.pi).add_(1)  # 1 - angle / pi
+        u = torch.addcmul((1 - u * u).sqrt_().div_(math.pi), share, u)  # sin(angle) / pi + share * cos(angle)
+        value = torch.addcmul(u, value, share)
         u = u.clamp(-1, 1)
     return value / (depth + 1)
 
