@@ -137,8 +137,9 @@ def report() -> str:
         f"Test accuracy in per cent, mean over {len(TABLES)} tables ({', '.join(TABLES)}) and {len(seeds)} seeds, of "
         "models trained on labels with drawn errors: as given, without the labels that `SelfDistillClassifier()` "
         "marks, with its refined labels in their place, weighted with `label_quality_`, and inside cleanlab's "
-        "`CleanLearning` with five folds. In brackets the gain over the given labels, ± the standard error over tables and seeds. Made "
-        "by `python -m benchmarks.cleaned_labels`; records in `benchmarks/records/cleaned_labels.jsonl`.",
+        "`CleanLearning` with five folds. In brackets the gain over the given labels, ± the standard error over "
+        "tables and seeds. Made by `python -m benchmarks.cleaned_labels`; records in "
+        "`benchmarks/records/cleaned_labels.jsonl`.",
         "",
     ]
     for model in MODELS:

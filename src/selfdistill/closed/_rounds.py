@@ -74,11 +74,11 @@ class Choice:
 def choose(chains: list[list[Candidate]], rounds: int | None = None) -> Choice:
     """Weigh forms by likelihood, and choose the one that counts.
 
-    Of each form the first round counts that no other is ahead of by more than a standard error. Weights are half those of
-    stacking, which maximise the likelihood of the given labels under the mixture, and half
-    :math:`e^{-z/2}`, with z the standard errors that a candidate is behind the best. The one that counts is, of all
-    candidates within one standard error of the best, the one that expects most wrong labels: noise taken for overlap of
-    classes is not found, while nothing makes up noise that is not there.
+    Of each form the first round counts that no other is ahead of by more than a standard error. Weights are half those
+    of stacking, which maximise the likelihood of the given labels under the mixture, and half :math:`e^{-z/2}`, with z
+    the standard errors that a candidate is behind the best. The one that counts is, of all within one standard error of
+    the best, the one that expects most wrong labels: noise taken for overlap of classes is not found, while nothing
+    makes up noise that is not there.
 
     Args:
         chains: Candidates of each form, by round.
