@@ -67,10 +67,10 @@ Wrong labels in per cent, as given and as refined. What is right to say was fixe
 (`benchmarks/warning_light.py`); elsewhere the truth decides: trust is right where the refined labels have at most half
 the errors of the given ones (or 2 %), and less than a quarter wrong. "Classes": all but some classes can be trusted.
 
-All runs below are of networks. A run in closed form has a light of its own, by predictions that have not seen the label:
-it refuses where there are fewer than five examples a class, or where predictions agree with the labels no more than the
-largest class does, and excepts classes that lose most of their labels. A network on features that fits 95 % of its labels
-gets the closed form as a second opinion (`docs/decisions/0017-which-method-by-itself.md`).
+All runs below are of networks. A run in closed form has a light of its own, by predictions that have not seen the
+label: it refuses where there are fewer than five examples a class, or where predictions agree with the labels no more
+than the largest class does, and excepts classes that lose most of their labels. A network on features that fits 95 % of
+its labels gets the closed form as a second opinion (`docs/decisions/0017-which-method-by-itself.md`).
 """
 
 
