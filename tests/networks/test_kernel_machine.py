@@ -61,7 +61,7 @@ def test_unit_rows_keep_the_length_in_sight() -> None:
 
 def test_equals_its_formula(machine) -> None:
     inputs = torch.randn(5, 2, 3)
-    rows = unit_rows((inputs.flatten(1) - machine.shift) / machine.scale, machine.constant)
+    rows = unit_rows((inputs.flatten(1) - machine.shift) * machine.factor, machine.constant)
     expected = torch.zeros(5, 3)
     for part in range(2):
         scores = kernel_rows("relu3", rows, machine.landmarks) @ machine.coefficients[:, part] + machine.offset[part]
@@ -81,7 +81,7 @@ def test_comes_back_from_its_state_and_specification(machine) -> None:
 
 
 def test_columns_without_spread_have_no_part(machine) -> None:
-    machine.scale[2] = math.inf
+    machine.factor[2] = 0.0
     inputs = torch.randn(4, 6)
     moved = inputs.clone()
     moved[:, 2] += 1e6

@@ -101,3 +101,29 @@ def test_equal_rows_with_other_labels_are_named():
         "1 example is equal to an earlier one but with another label, such as '7' ('cold') to '3' ('hot'): "
         "not both can be right."
     ]
+
+
+def test_constant_columns_are_saved_and_say_nothing_of_new_rows(tmp_path):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(2, size=80)
+    x = np.column_stack([truth + 0.1 * rng.normal(size=80), np.full(80, 7.0)])
+    data = from_arrays(x, truth.astype(str))
+    train.run(data, Settings(method="kernel").resolve(80, "cpu"), tmp_path / "run",
+              source={"source": None, "read": {}, "test": None})  # fmt: skip
+    model = train.load_model(tmp_path / "run" / "model.safetensors")
+    assert all(bool(torch.isfinite(t).all()) for t in model.network.state_dict().values())
+    with torch.no_grad():
+        one, two = (model.network(model.preprocess.apply(np.array([[1.0, c]]))) for c in (7.0, 99.0))
+    torch.testing.assert_close(one, two)
+
+
+def test_images_with_empty_borders_are_predicted_from_a_saved_run(tmp_path):
+    truth = np.arange(60) % 2
+    pixels = np.zeros((60, 8, 8), np.uint8)
+    pixels[:, 3:5, 3:5] = (100 + 100 * truth + np.random.default_rng(0).integers(20, size=60))[:, None, None]
+    data = from_arrays(pixels, truth.astype(str))
+    train.run(data, Settings(method="kernel").resolve(60, "cpu"), tmp_path / "run",
+              source={"source": None, "read": {}, "test": None})  # fmt: skip
+    model = train.load_model(tmp_path / "run" / "model.safetensors")
+    with torch.no_grad():
+        assert (model.network(data.inputs).argmax(1).numpy() == truth).all()

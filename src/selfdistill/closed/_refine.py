@@ -168,7 +168,7 @@ class _Rows:
         n, d = self.inputs.shape
         step = max(1, 2**24 // d)
         total, square = torch.zeros(d, dtype=torch.float64), torch.zeros(d, dtype=torch.float64)
-        self.shift, self.scale = torch.zeros(d, dtype=dtype), torch.ones(d, dtype=dtype)
+        self.shift, self.factor = torch.zeros(d, dtype=dtype), torch.ones(d, dtype=dtype)
         if standardise:
             for start in range(0, n, step):
                 total += self.inputs[start : start + step].sum(0, dtype=torch.float64)
@@ -177,7 +177,8 @@ class _Rows:
                 square += (self.inputs[start : start + step].double() - mean).square().sum(0)
             deviation = (square / n).sqrt()
             self.shift = mean.to(dtype)
-            self.scale = torch.where(deviation > 1e-6 * (1 + mean.abs()), deviation, torch.inf).to(dtype)
+            varies = deviation > 1e-6 * (1 + mean.abs())
+            self.factor = torch.where(varies, 1 / deviation, 0.0).to(dtype)  # constant columns say nothing
         norms = 0.0
         for start in range(0, n, step):
             norms += float(self._standard(slice(start, start + step)).square().sum(dtype=torch.float64))
@@ -188,7 +189,7 @@ class _Rows:
         self.constant = (norms / n) ** 0.5
 
     def _standard(self, rows: slice | Tensor) -> Tensor:
-        return (self.inputs[rows].to(self.dtype) - self.shift) / self.scale
+        return (self.inputs[rows].to(self.dtype) - self.shift) * self.factor
 
     def __call__(self, rows: slice | Tensor) -> Tensor:
         return unit_rows(self._standard(rows), self.constant)
@@ -324,7 +325,7 @@ def _quality(parts: Sequence[_Part], weights: Sequence[float], given: np.ndarray
 def _machine(rows: _Rows, features: Landmarks, parts: Sequence[_Part], weights: Sequence[float]) -> KernelMachine:
     k = len(parts[0].offset)
     machine = KernelMachine(len(rows.shift), len(features.rows), k, features.kernel, len(parts))
-    machine.shift, machine.scale = rows.shift.float(), rows.scale.float()
+    machine.shift, machine.factor = rows.shift.float(), rows.factor.float()
     machine.constant = torch.tensor(rows.constant, dtype=torch.float32)
     machine.landmarks = features.rows.float()
     machine.coefficients = torch.stack([features.whiten.double() @ p.weights for p in parts], 1).float()

@@ -84,7 +84,7 @@ def kernel_rows(name: str, rows: Tensor, landmarks: Tensor) -> Tensor:
 class KernelMachine(nn.Module):
     r"""Mixture of calibrated ridge regressions on one kernel: the classifier that the closed form leaves.
 
-    .. math:: f_c(x) = a_c + k\bigl((x - s)/t, L\bigr)\,C_c, \qquad
+    .. math:: f_c(x) = a_c + k\bigl((x - s)\,t, L\bigr)\,C_c, \qquad
               p(x) = \sum_c w_c\,\mathrm{softmax}(f_c(x) B_c + b_c) .
 
     Args:
@@ -100,7 +100,7 @@ class KernelMachine(nn.Module):
     """
 
     shift: Tensor
-    scale: Tensor
+    factor: Tensor
     constant: Tensor
     landmarks: Tensor
     coefficients: Tensor
@@ -117,7 +117,7 @@ class KernelMachine(nn.Module):
             raise SettingError(f"kernel {kernel!r} does not exist", f"Choose one of: {', '.join(KERNELS)}.")
         self.kernel = kernel
         self.register_buffer("shift", torch.zeros(in_features))
-        self.register_buffer("scale", torch.ones(in_features))
+        self.register_buffer("factor", torch.ones(in_features))
         self.register_buffer("constant", torch.ones(()))
         self.register_buffer("landmarks", torch.zeros(landmarks, in_features + 1))
         self.register_buffer("coefficients", torch.zeros(landmarks, parts, num_classes))
@@ -135,7 +135,7 @@ class KernelMachine(nn.Module):
         Returns:
             ``[b, in_features + 1]``, rows of norm 1.
         """
-        return unit_rows((inputs.flatten(1).to(self.shift.dtype) - self.shift) / self.scale, self.constant)
+        return unit_rows((inputs.flatten(1).to(self.shift.dtype) - self.shift) * self.factor, self.constant)
 
     def scores(self, inputs: Tensor) -> Tensor:
         """Give the regressions' values, before calibration.
