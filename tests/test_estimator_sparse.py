@@ -26,7 +26,7 @@ def test_tfidf_in_a_pipeline():
     assert (clf.predict(TEXTS) == TRUTH).mean() > 0.97
     assert clf[-1].method_ == "kernel"
     assert clf[-1].preprocess_.scaled
-    assert not clf[-1].module_.scale.ne(1).any()  # columns were not standardised
+    assert not clf[-1].module_.factor.ne(1).any()  # columns were not standardised
     assert (clf[-1].refined_labels_ == TRUTH).mean() > 0.97
 
 
