@@ -32,3 +32,9 @@ def test_a_number_that_it_does_not_take_and_a_name_that_is_none_are_refused():
         objective("refinery", temperature=2.0)
     with pytest.raises(SettingError, match=r"'hintn' does not exist. Did you mean hinton\? Choose one of: hinton, ref"):
         objective("hintn")
+
+
+@pytest.mark.parametrize("value", [[4.0], "4", True])
+def test_what_is_no_number_is_named(value):
+    with pytest.raises(SettingError, match="temperature is .*, but must be a number"):
+        objective("hinton", temperature=value)

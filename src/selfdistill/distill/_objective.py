@@ -108,6 +108,9 @@ as it is, more is softer.
             raise SettingError(
                 f"objective {name!r} takes no {word}", f"Leave --{word} out, or choose --objective {takers}."
             )
+    for word, value in told.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise SettingError(f"{word} is {value!r:.60}, but must be a number", f"Leave --{word} out.")
     numbers = {word: float(told.get(word, default)) for word, default in found.takes.items()}
     _check(numbers)
     return partial(found.reading, **numbers), found.loss, numbers
