@@ -36,5 +36,5 @@ def test_a_number_that_it_does_not_take_and_a_name_that_is_none_are_refused():
 
 @pytest.mark.parametrize("value", [[4.0], "4", True])
 def test_what_is_no_number_is_named(value):
-    with pytest.raises(SettingError, match="temperature is .*, but must be a number"):
+    with pytest.raises(SettingError, match=r"temperature is .*, but must be a number"):
         objective("hinton", temperature=value)
