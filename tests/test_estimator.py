@@ -20,7 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
 from selfdistill import SelfDistillClassifier
-from selfdistill._core.errors import DataError, ResourceError, SettingError, UntrustedFindings
+from selfdistill._core.errors import DataError, ResourceError, SettingError
 from selfdistill.data import from_arrays
 from selfdistill.train import Settings, TorchRuntime, fit, predict_probabilities
 
@@ -393,26 +393,3 @@ def test_tensors_are_taken():
     X, y, _ = blobs()
     tensors = torch.from_numpy(X).requires_grad_(), torch.from_numpy(y)
     assert_array_equal(quick().fit(*tensors).pred_probs_, quick().fit(X, y).pred_probs_)
-
-
-def test_features_are_taken_in_closed_form():
-    X, y, truth = blobs(400, rate=0.3)
-    clf = SelfDistillClassifier().fit(X, y)
-    assert clf.method_ == "kernel"
-    assert (clf.refined_labels_ == truth).mean() > 0.97
-    assert (clf.predict(X) == truth).mean() > 0.97
-    assert clf.trust_.verdict == "trust"
-    assert clf.n_iter_ in (1, 2, 3)
-    assert 0.7 < clf.get_label_issues()["is_label_issue"].sum() / (y != truth).sum() < 1.3
-    assert_allclose(clf.pred_probs_.sum(1), 1, rtol=1e-5)
-    again = pickle.loads(pickle.dumps(clf))
-    assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
-    assert SelfDistillClassifier(epochs=2, random_state=0).fit(X, y).method_ == "selfdistill"
-    assert SelfDistillClassifier("mlp:8", epochs=2, random_state=0).fit(X, y).closed_ is None
-
-
-def test_labels_that_do_not_follow_from_the_inputs_are_warned_of():
-    rng = np.random.default_rng(0)
-    with pytest.warns(UntrustedFindings, match="These inputs do not tell these labels"):
-        clf = SelfDistillClassifier().fit(rng.normal(size=(200, 3)), rng.integers(3, size=200))
-    assert clf.trust_.verdict == "refuse"

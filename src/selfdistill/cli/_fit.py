@@ -10,6 +10,7 @@ from typing import Any
 from selfdistill._core.record_form import reading_record
 from selfdistill.cli import _options as o
 from selfdistill.cli._array_options import Inputs, Labels
+from selfdistill.cli._closed_options import Kernel, LandmarkRows, Rounds
 from selfdistill.cli._display import first_process, print_lines, showing, speak, write
 from selfdistill.cli._interrupt import leaving_at_once
 from selfdistill.cli._noise_options import NoiseMatrix, NoiseRate
@@ -67,9 +68,9 @@ def fit(
     compile: o.Compile = False,
     noise_rate: NoiseRate = None,
     noise_matrix: NoiseMatrix = None,
-    kernel: o.Kernel = None,
-    landmarks: o.LandmarkRows = None,
-    rounds: o.Rounds = None,
+    kernel: Kernel = None,
+    landmarks: LandmarkRows = None,
+    rounds: Rounds = None,
     out: o.Out = None,
     resume: o.Resume = None,
     json: o.Json = False,
