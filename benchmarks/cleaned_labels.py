@@ -25,6 +25,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks.command import run_or_report
 from benchmarks.features import cache, noise
 from selfdistill import SelfDistillClassifier
 from selfdistill._core.record import environment
@@ -163,19 +164,5 @@ def _cell(found: dict[tuple[str, int], float], base: dict[tuple[str, int], float
     return f"{mean:.1f} ({gains.mean():+.1f} ± {gains.std(ddof=1) / len(gains) ** 0.5:.1f}{short})"
 
 
-def main() -> None:
-    """Run or report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "report"])
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--cache", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    options = parser.parse_args()
-    if options.what == "run":
-        run(options)
-    else:
-        print(report())
-
-
 if __name__ == "__main__":
-    main()
+    run_or_report(__doc__, run, report)

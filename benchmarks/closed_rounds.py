@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.command import run_or_report
 from benchmarks.features import cache, noise
 from selfdistill._core.record import environment
 from selfdistill.closed import refine_labels
@@ -119,19 +120,5 @@ def _cell(rounds: dict[int, list[dict[str, float]]], measure: str) -> str:
     return " / ".join(f"{np.mean([r[measure] for r in found]):.{digits}f}" for _, found in sorted(rounds.items()))
 
 
-def main() -> None:
-    """Run or report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "report"])
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--cache", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    options = parser.parse_args()
-    if options.what == "run":
-        run(options)
-    else:
-        print(report())
-
-
 if __name__ == "__main__":
-    main()
+    run_or_report(__doc__, run, report)
