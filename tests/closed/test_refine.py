@@ -7,6 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from selfdistill._core.errors import DataError, ResourceError, SettingError
 from selfdistill.closed import ClosedForm, Landmarks, Spectrum, refine_labels
+from selfdistill.closed._forest import Forest
 from selfdistill.networks import KERNELS, build
 
 
@@ -76,7 +77,8 @@ def test_the_callers_tensors_and_random_state_are_left_alone(blobs) -> None:
 @pytest.mark.parametrize("landmarks", [None, 50])
 def test_machine_on_training_rows_is_the_ridge(blobs, kernel: str, landmarks: int | None) -> None:
     inputs, _, given = blobs(200, 3, 0.2)
-    found = refine(inputs, given, 3, kernel=kernel, landmarks=landmarks, rounds=1, dtype=torch.float64)
+    asked = {"kernel": kernel, "landmarks": landmarks, "rounds": 1, "forest": False}
+    found = refine(inputs, given, 3, dtype=torch.float64, **asked)
     machine = found.machine
     features = Landmarks(kernel, machine.landmarks.double())
     rows = machine.rows(inputs).double()
@@ -100,6 +102,48 @@ def test_machine_gives_the_mixture_and_comes_back(blobs) -> None:
     assert torch.equal(again(inputs), machine(inputs))
     near = (machine(inputs).exp() - found.prior).abs()
     assert float(near.mean()) < 0.1  # the label of a row has a part in the one and none in the other
+
+
+def stripes(n: int = 400) -> tuple[torch.Tensor, np.ndarray]:
+    """Two columns of twelve decide, each by a threshold: what trees are good at."""
+    rng = np.random.default_rng(1)
+    inputs = rng.normal(size=(n, 12)).astype(np.float32)
+    return torch.from_numpy(inputs), ((inputs[:, 0] > 0.3) ^ (inputs[:, 1] > -0.2)).astype(int)
+
+
+def test_a_forest_joins_the_mixture_and_comes_back() -> None:
+    inputs, truth = stripes(800)
+    given = np.where(np.random.default_rng(0).random(800) < 0.1, 1 - truth, truth)
+    found, alone = (refine(inputs, given, 2, forest=one) for one in (None, False))
+    sources = [chain[-1].source for chain in found.choice.chains]
+    assert "forest" in sources
+    assert sources == sorted(sources, reverse=True)
+    accuracy, before = ((one.posterior.argmax(1).numpy() == truth).mean() for one in (found, alone))
+    assert accuracy > before + 0.03
+    machine = found.machine
+    fresh, right = stripes(1000)
+    again = build(machine.spec, (12,), 2, seed=0)
+    again.load_state_dict(machine.state_dict())
+    assert torch.equal(again(fresh), machine(fresh))
+    assert float(((machine(fresh).argmax(1).numpy()) == right).mean()) > 0.9
+    torch.testing.assert_close(machine(inputs).exp().sum(1), torch.ones(800))
+
+
+def test_the_forest_s_part_of_the_machine_is_its_fill() -> None:
+    inputs, truth = stripes(200)
+    found = refine(inputs, truth, 2, rounds=1)
+    last = [chain[-1].source for chain in found.choice.chains].index("forest")
+    forest = Forest(inputs, truth)
+    values = forest.fill(torch.eye(2)[torch.from_numpy(truth)])
+    expected = values[forest.trees(inputs)].mean(1)
+    torch.testing.assert_close(found.machine.scores(inputs)[:, last], expected)
+
+
+def test_no_forest_where_there_are_many_columns_few_rows_or_many_classes(blobs) -> None:
+    for n, d, k in ((40, 3, 2), (120, 301, 2), (200, 3, 51)):
+        given = np.arange(n) % k
+        found = refine(torch.randn(n, d, generator=torch.Generator().manual_seed(0)), given, k)
+        assert {one.source for one in found.choice.tried} == {"kernel"}
 
 
 def test_landmarks_in_part_come_near_all(blobs) -> None:
@@ -143,7 +187,7 @@ def test_steps_are_told(blobs) -> None:
     said: list[str] = []
     refine(inputs, given, 2, tell=said.append)
     assert said[0] == "choosing the kernel"
-    assert any(one.startswith("round 1, even noise, confusion none: 0.") for one in said)
+    assert any(one.startswith("kernel, round 1, even noise, confusion none: 0.") for one in said)
 
 
 @pytest.mark.parametrize("standardise", [True, False])

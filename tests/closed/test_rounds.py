@@ -8,6 +8,7 @@ import torch
 from scipy.optimize import minimize
 
 from selfdistill.closed import Candidate, Form, Landmarks, Spectrum, choose_rounds, fit_link, ridge_of_least_error
+from selfdistill.closed._forest import ForestFold
 from selfdistill.closed._rounds import (
     _Halves,
     _stacked,
@@ -19,6 +20,15 @@ from selfdistill.closed._rounds import (
     two_halves,
 )
 from selfdistill.networks import kernel_rows
+
+
+def halves_of(rows: torch.Tensor, given: np.ndarray, second: torch.Tensor, source: str = "kernel") -> _Halves:
+    one, two = (~second).nonzero().flatten(), second.nonzero().flatten()
+    folds = {
+        "kernel": lambda: spectrum_of(rows).halves(second),
+        "forest": lambda: [ForestFold(one, two, rows.float(), given), ForestFold(two, one, rows.float(), given)],
+    }[source]()
+    return _Halves(source, folds, given, int(given.max()) + 1, torch.float64)
 
 
 def spectrum_of(rows: torch.Tensor, kernel: str = "rbf") -> Spectrum:
@@ -33,7 +43,7 @@ def labels(n: int, k: int, seed: int = 0) -> np.ndarray:
 def candidate(losses: list[float] | np.ndarray, wrong: float, number: int = 1, noise: str = "even") -> Candidate:
     form = Form("none", noise)
     link = fit_link(np.zeros((4, 2)), np.array([0, 1, 0, 1]), form, iterations=1)
-    return Candidate(form, number, 1.0, np.asarray(losses, float), link, wrong)
+    return Candidate("kernel", form, number, 1.0, np.asarray(losses, float), link, wrong)
 
 
 def test_halves_are_alike_in_classes_and_the_same_on_each_call() -> None:
@@ -45,16 +55,17 @@ def test_halves_are_alike_in_classes_and_the_same_on_each_call() -> None:
     np.testing.assert_array_equal(second, two_halves(given).numpy())
 
 
+@pytest.mark.parametrize("source", ["kernel", "forest"])
 @pytest.mark.parametrize("rounds", [1, 2, 3])
-def test_the_label_of_a_row_has_no_part_in_its_scores(points, rounds: int) -> None:
+def test_the_label_of_a_row_has_no_part_in_its_scores(points, rounds: int, source: str) -> None:
     rows, given = points(60, 4), labels(60, 3)
     other = given.copy()
     other[17] = (given[17] + 1) % 3
-    spectrum, second = spectrum_of(rows), two_halves(given)
+    second = two_halves(given)
     link = fit_link(np.eye(3)[given] + 0.3, given, Form("none", "own"))
     found = []
     for one in (given, other):
-        halves = _Halves(spectrum, one, 3, second)
+        halves = halves_of(rows, one, second, source)
         targets = [soft_targets(one[fold.inside.numpy()], 3, torch.float64) for fold in halves.folds]
         for number in range(rounds):
             fits = halves.fit(targets, 0.2 / 4 ** min(number, 1))
@@ -68,7 +79,7 @@ def test_the_label_of_a_row_has_no_part_in_its_scores(points, rounds: int) -> No
 def test_refined_labels_within_a_half_leave_the_row_out(points, refit) -> None:
     rows, given, ridge = points(30, 4), labels(30, 3), 0.4
     gram = kernel_rows("rbf", rows, rows)
-    halves = _Halves(spectrum_of(rows), given, 3, two_halves(given))
+    halves = halves_of(rows, given, two_halves(given))
     onehot = soft_targets(given, 3, torch.float64)
     link = fit_link(np.eye(3)[given] + 0.3, given, Form("none", "own"))
     fits = halves.fit([onehot[fold.inside] for fold in halves.folds], ridge)
@@ -92,6 +103,19 @@ def test_errors_of_pairs_are_found_and_counted(blobs, points) -> None:
     choice = choose_rounds(spectrum_of(rows), given, 4)
     assert choice.best.form.noise == "own"
     assert choice.best.wrong * 500 == pytest.approx((given != truth).sum(), rel=0.2)
+
+
+def test_a_forest_is_tried_where_inputs_are_given_and_wins_where_columns_decide_alone(points) -> None:
+    rng = np.random.default_rng(1)
+    inputs = torch.from_numpy(rng.normal(size=(400, 12))).float()
+    truth = ((inputs[:, 0] > 0.3) ^ (inputs[:, 1] > -0.2)).long().numpy()
+    given = np.where(rng.random(400) < 0.1, 1 - truth, truth)
+    rows = torch.nn.functional.normalize(inputs.double())
+    alone, both = (choose_rounds(spectrum_of(rows), given, 2, inputs=one) for one in (None, inputs))
+    assert {one.source for one in alone.tried} == {"kernel"}
+    assert {one.source for one in both.tried} == {"kernel", "forest"}
+    assert both.best.source == "forest"
+    assert both.best.nats < alone.best.nats - 0.05
 
 
 def test_rounds_and_ridge_may_be_given(points, blobs) -> None:

@@ -102,10 +102,13 @@ def test_a_part_of_weight_zero_has_no_part(machine) -> None:
     assert torch.equal(machine(inputs), expected)
 
 
-@pytest.mark.parametrize("spec", ["kernel", "kernel:relu2-5-1", "kernel:rbf-5", "kernel:rbf-5-1-2", "mlp"])
+@pytest.mark.parametrize(
+    "spec", ["kernel", "kernel:relu2-5-1", "kernel:rbf-5", "kernel:rbf-5-1-2", "kernel:rbf-5-1-forest-7-1", "mlp"]
+)
 def test_other_specifications_are_not_read(spec: str) -> None:
     assert parse_kernel(spec) is None
-    assert parse_kernel(" kernel:rbf-5-1 ") == ("rbf", 5, 1)
+    assert parse_kernel(" kernel:rbf-5-1 ") == ("rbf", 5, 1, (0, 0, 0))
+    assert parse_kernel("kernel:rbf-5-1-forest-70-9-2") == ("rbf", 5, 1, (70, 9, 2))
 
 
 def test_unknown_kernels_are_named() -> None:

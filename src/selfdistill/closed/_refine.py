@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError, ResourceError, SettingError
+from selfdistill.closed._forest import Forest
 from selfdistill.closed._noise_link import NoiseLink, fit_link
 from selfdistill.closed._rounds import Candidate, Choice, choose_rounds, soft_targets
 from selfdistill.closed._spectrum import Landmarks, Spectrum, choose_landmarks
@@ -22,6 +24,9 @@ __all__ = ["ClosedForm", "refine_labels"]
 _KERNEL_ROWS = 700  # rows that the kernel is chosen on
 _EXACT = 1000  # rows up to which all of them are landmarks
 _LANDMARKS = 1500  # landmarks from 10,000 rows on
+_FOREST_ROWS = (50, 100_000)  # rows from and up to which a forest is tried
+_FOREST_COLUMNS = 300
+_FOREST_CLASSES = 50
 _CHOICE_ROWS = 10_000  # rows that rounds and noise are chosen on
 _KEPT_BYTES = 2**30  # features beyond this are computed anew in each pass
 _FINAL_LINK_ROWS = 20_000
@@ -76,6 +81,7 @@ def refine_labels(
     kernel: str = "auto",
     landmarks: int | None = None,
     rounds: int | None = None,
+    forest: bool | None = None,
     standardise: bool = True,
     dtype: torch.dtype = torch.float32,
     tell: Callable[[str], None] = lambda text: None,
@@ -85,8 +91,9 @@ def refine_labels(
     Round 1 is ridge regression of the given labels on a kernel, the ridge that of least leave-one-out error: early
     stopping at its best. A calibration turns leave-one-out scores into a prior of the true class, and the likelihood of
     the given labels tells the noise matrix; prior and given label together are the refined label. Each later round is
-    ridge regression of the refined labels of the one before. Kernel, noise, ridges and number of rounds are chosen by
-    the labels of rows that had no part in what is said of them.
+    ridge regression of the refined labels of the one before. A random forest goes through the same rounds with its
+    out-of-bag scores. Kernel, noise, ridges, number of rounds and the weights of both are chosen by the labels of rows
+    that had no part in what is said of them.
 
     Args:
         inputs: Features ``[n, ...]``, flattened.
@@ -95,6 +102,8 @@ def refine_labels(
         kernel: One of `selfdistill.networks.KERNELS`, or ``"auto"``: the one of least leave-one-out error on 700 rows.
         landmarks: Landmarks of the Nyström kernel; all rows up to 1,000, else 1,000 to 1,500 if left out.
         rounds: 1 to 3; chosen if left out.
+        forest: Whether a random forest, scored out of bag, is tried beside the kernel. If left out: from 50 to
+            100,000 rows of at most 300 columns and 50 classes, as in tables.
         standardise: Bring columns to mean 0 and standard deviation 1 first.
         dtype: ``torch.float32``, or ``torch.float64`` for checks.
         tell: Takes a sentence when a step begins.
@@ -137,9 +146,11 @@ def refine_labels(
     keep = n * features.whiten.shape[1] * 4 <= _KEPT_BYTES
     spectrum = Spectrum(lambda rows: features(machine(rows)), n, keep=keep)
     tell("choosing noise and rounds")
-    choice = _choice(spectrum, features, machine, given, num_classes, rounds, tell)
+    with_forest = _few_enough(machine.inputs, num_classes) if forest is None else forest
+    choice = _choice(spectrum, features, machine, given, num_classes, rounds, with_forest, tell)
     tell("refining")
-    parts = _go_through(spectrum, given, num_classes, choice.chains, dtype)
+    sources = _Sources(spectrum, machine, given)
+    parts = _go_through(sources, given, num_classes, choice.chains, dtype)
     chosen = parts[choice.chosen]
     onehot = soft_targets(given, num_classes, dtype)
     refined = chosen.link.posterior(chosen.scores, given)[0]
@@ -148,7 +159,7 @@ def refine_labels(
         quality=_quality(parts, choice.weights, given),
         prior=torch.from_numpy(_prior(parts, choice.weights)).float(),
         noise_matrix=chosen.link.matrix,
-        machine=_machine(machine, features, parts, choice.weights),
+        machine=_machine(sources, features, parts, choice.weights),
         choice=choice,
         kernel=chosen_kernel,
         kernels=kernels,
@@ -266,46 +277,85 @@ def _choice(
     given: np.ndarray,
     k: int,
     rounds: int | None,
+    forest: bool,
     tell: Callable[[str], None],
 ) -> Choice:
     """Choose on all rows, or on 10,000 of them with the same landmarks."""
 
     def judged(candidate: Candidate) -> None:
-        tell(f"round {candidate.round}, {candidate.form.name}: {candidate.nats:.3f} nats")
+        tell(f"{candidate.name}: {candidate.nats:.3f} nats")
 
     if len(given) <= _CHOICE_ROWS:
-        return choose_rounds(spectrum, given, k, rounds=rounds, tell=judged)
+        inputs = rows.inputs.float() if forest else None
+        return choose_rounds(spectrum, given, k, inputs=inputs, rounds=rounds, tell=judged)
     sample = choose_landmarks(len(given), _CHOICE_ROWS)
     small = Spectrum(lambda part: features(rows(sample[part])), len(sample))
-    return choose_rounds(small, given[sample.numpy()], k, rounds=rounds, tell=judged)
+    inputs = rows.inputs[sample].float() if forest else None
+    return choose_rounds(small, given[sample.numpy()], k, inputs=inputs, rounds=rounds, tell=judged)
+
+
+def _few_enough(inputs: Tensor, k: int) -> bool:
+    """Whether a forest is quick and its leaves take little room."""
+    least, most = _FOREST_ROWS
+    return least <= len(inputs) <= most and inputs.shape[1] <= _FOREST_COLUMNS and k <= _FOREST_CLASSES
+
+
+class _Sources:
+    """Both kinds of regression on all rows; a forest only grows if a chain asks for it."""
+
+    def __init__(self, spectrum: Spectrum, rows: _Rows, given: np.ndarray) -> None:
+        self.spectrum, self.rows, self._given = spectrum, rows, given
+
+    @functools.cached_property
+    def forest(self) -> Forest:
+        return Forest(self.rows.inputs.float(), self._given)
+
+    def out_of_sample(self, targets: Sequence[Tensor], candidates: Sequence[Candidate]) -> list[Tensor]:
+        """Score each row without its own target, for several targets and candidates."""
+        of_kernel = [i for i, one in enumerate(candidates) if one.source == "kernel"]
+        found = dict.fromkeys(range(len(candidates)), targets[0])
+        if of_kernel:
+            ridges = [candidates[i].ridge for i in of_kernel]
+            scores = self.spectrum.out_of_sample([targets[i] for i in of_kernel], ridges)
+            found |= dict(zip(of_kernel, scores, strict=True))
+        for i, one in enumerate(candidates):
+            if one.source == "forest":
+                found[i] = self.forest.out_of_bag(targets[i])
+        return list(found.values())
+
+    def part(self, candidate: Candidate, targets: Tensor, scores: np.ndarray, link: NoiseLink) -> _Part:
+        """Fit all rows, for new ones."""
+        if candidate.source == "forest":
+            return _Part(scores, link, self.forest.fill(targets), None)
+        return _Part(scores, link, *self.spectrum.coefficients(targets, candidate.ridge))
 
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """One regression of the mixture: leave-one-out scores, link, and the weights and offset for new rows."""
+    """One regression of the mixture: out-of-sample scores, link, and for new rows weights and offset, or leaves."""
 
     scores: np.ndarray
     link: NoiseLink
     weights: Tensor
-    offset: Tensor
+    offset: Tensor | None
 
 
 def _go_through(
-    spectrum: Spectrum, given: np.ndarray, k: int, chains: Sequence[Sequence[Candidate]], dtype: torch.dtype
+    sources: _Sources, given: np.ndarray, k: int, chains: Sequence[Sequence[Candidate]], dtype: torch.dtype
 ) -> list[_Part]:
     """Go through the rounds of all chains on all rows."""
     onehot = soft_targets(given, k, dtype)
     targets, parts = [onehot] * len(chains), list[_Part | None]([None] * len(chains))
     for number in range(max(map(len, chains))):
         alive = [i for i, chain in enumerate(chains) if number < len(chain)]
-        found = spectrum.out_of_sample([targets[i] for i in alive], [chains[i][number].ridge for i in alive])
+        found = sources.out_of_sample([targets[i] for i in alive], [chains[i][number] for i in alive])
         for i, one in zip(alive, found, strict=True):
             link, scores = chains[i][number].link, one.double().numpy()
             if number == 0:  # sharper than those of half the rows; later ones saw the given label at second hand
                 rows = np.linspace(0, len(given) - 1, min(len(given), _FINAL_LINK_ROWS)).astype(int)
                 link = fit_link(scores[rows], given[rows], link.form, start=link, iterations=40)
             if number == len(chains[i]) - 1:
-                parts[i] = _Part(scores, link, *spectrum.coefficients(targets[i], chains[i][number].ridge))
+                parts[i] = sources.part(chains[i][number], targets[i], scores, link)
             else:
                 targets[i] = torch.from_numpy(link.posterior(scores, given)[0]).to(dtype)
     return [part for part in parts if part is not None]
@@ -322,14 +372,22 @@ def _quality(parts: Sequence[_Part], weights: Sequence[float], given: np.ndarray
     return np.asarray(np.clip(np.asarray(weights) @ np.stack(right), 0, 1))
 
 
-def _machine(rows: _Rows, features: Landmarks, parts: Sequence[_Part], weights: Sequence[float]) -> KernelMachine:
-    k = len(parts[0].offset)
-    machine = KernelMachine(len(rows.shift), len(features.rows), k, features.kernel, len(parts))
+def _machine(sources: _Sources, features: Landmarks, parts: Sequence[_Part], weights: Sequence[float]) -> KernelMachine:
+    """Put the mixture together; parts of the kernel come before those of the forest."""
+    rows, k = sources.rows, parts[0].scores.shape[1]
+    smooth = [p for p in parts if p.offset is not None]
+    grown = [p for p in parts if p.offset is None]
+    trees = sources.forest.trees if grown else None
+    size = (len(trees.column), len(trees.roots), len(grown)) if trees is not None else (0, 0, 0)
+    machine = KernelMachine(len(rows.shift), len(features.rows), k, features.kernel, len(smooth), size)
     machine.shift, machine.factor = rows.shift.float(), rows.factor.float()
     machine.constant = torch.tensor(rows.constant, dtype=torch.float32)
     machine.landmarks = features.rows.float()
-    machine.coefficients = torch.stack([features.whiten.double() @ p.weights for p in parts], 1).float()
-    machine.offset = torch.stack([p.offset for p in parts]).float()
+    if smooth:
+        machine.coefficients = torch.stack([features.whiten.double() @ p.weights for p in smooth], 1).float()
+        machine.offset = torch.stack([p.offset for p in smooth if p.offset is not None]).float()
+    if trees is not None:
+        machine.trees, machine.leaves = trees, torch.stack([p.weights for p in grown], 1).float()
     machine.calibration = torch.from_numpy(np.stack([p.link.calibration for p in parts])).float()
     machine.bias = torch.from_numpy(np.stack([p.link.bias for p in parts])).float()
     machine.weights = torch.tensor(weights)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from selfdistill.closed._forest import ForestFold
 from selfdistill.closed._noise_link import FORMS, Form, NoiseLink, fit_link
 from selfdistill.closed._spectrum import Fold, Spectrum
 
@@ -28,14 +29,16 @@ class Candidate:
     """One model of the given labels.
 
     Attributes:
+        source: What its scores are: ``"kernel"`` for ridge regression, or ``"forest"``.
         form: What is free in its link.
-        round: 1 for plain ridge regression, r for r - 1 distillations of it.
-        ridge: Penalty of this round.
+        round: 1 for regression of the given labels, r for r - 1 distillations of it.
+        ridge: Penalty of this round; 0 for a forest.
         losses: Negative log-likelihood of each given label, which neither scores nor link have seen, in nats, ``[n]``.
         link: Fitted on the scores of all rows, each predicted by the other half.
         wrong: Expected share of wrong labels, by these scores.
     """
 
+    source: str
     form: Form
     round: int
     ridge: float
@@ -48,13 +51,18 @@ class Candidate:
         """Mean loss."""
         return float(self.losses.mean())
 
+    @property
+    def name(self) -> str:
+        """Source, round and noise in a few words."""
+        return f"{self.source}, round {self.round}, {self.form.name}"
+
 
 @dataclass(frozen=True, eq=False)
 class Choice:
     """What explains the given labels.
 
     Attributes:
-        chains: For each form its candidates, by round, up to the best one.
+        chains: For each source and form its candidates, by round, up to the best one.
         weights: Weight of the last candidate of each chain in the mixture; sums to 1.
         chosen: Position of the chain that counts the wrong labels and refines them.
         tried: All candidates.
@@ -165,47 +173,41 @@ def choose_rounds(
     given: np.ndarray,
     k: int,
     *,
+    inputs: Tensor | None = None,
     rounds: int | None = None,
     ridge: float | None = None,
     tell: Callable[[Candidate], None] = lambda candidate: None,
 ) -> Choice:
     """Try forms of noise and numbers of rounds on two halves, each judged by the labels of the other.
 
-    Scores of a row come from ridge regression on the half that it is not in; within that half, refined labels come
-    from leave-one-out scores. So the label of a row has no part in what is said of it, after any number of rounds.
+    Scores of a row come from a regression on the half that it is not in; within that half, refined labels come from
+    leave-one-out or out-of-bag scores. So the label of a row has no part in what is said of it, after any number of
+    rounds.
 
     Args:
         spectrum: Of the features, kept in memory.
         given: Labels, ``[n]``.
         k: Number of classes.
+        inputs: float32 ``[n, d]`` for a forest besides the kernel; none if left out.
         rounds: Number of rounds; chosen if left out, at most 3.
         ridge: Penalty of the first round; that of least leave-one-out error if left out.
         tell: Takes each candidate as it is judged.
 
     Returns:
         The choice. Cost: two Cholesky factors and ``n r^2`` FLOPs for each of four ridges, and some forty fits of a
-        link to at most 2,500 rows.
+        link to at most 2,500 rows; two forests.
     """
-    dtype = spectrum.mean.dtype
+    dtype, forms = spectrum.mean.dtype, _forms(len(given), k)
     first = ridge_of_least_error(spectrum, soft_targets(given, k, dtype)) if ridge is None else ridge
-    halves = _Halves(spectrum, given, k, two_halves(given))
-    fits = halves.fit([soft_targets(given[f.inside.numpy()], k, dtype) for f in halves.folds], first)
-    scores = halves.predict(fits)
-    chains: dict[Form, list[_Tried]] = {}
-    for form in _forms(len(given), k):
-        start = _simpler(form, chains)
-        chains[form] = [halves.judge(scores, fits, form, 1, start)]
-        tell(chains[form][0].candidate)
-    most = ROUNDS if rounds is None else rounds
-    for form in _survivors(chains):
-        for number in range(2, most + 1):
-            last = chains[form][-1]
-            ridges = [first / s for s in _SMALLER] if number == 2 else [last.candidate.ridge]
-            refined = halves.refine(last.fits, last.candidate.link)
-            tried = [halves.distil(last, refined, one) for one in ridges]
-            chains[form].append(min(tried, key=lambda t: t.candidate.nats))
-            tell(chains[form][-1].candidate)
-    return choose([[t.candidate for t in chain] for chain in chains.values() if rounds in (None, len(chain))], rounds)
+    second = two_halves(given)
+    halves = _Halves("kernel", spectrum.halves(second), given, k, dtype)
+    chains = halves.chains(forms, first, [first / s for s in _SMALLER], rounds, tell)
+    if inputs is not None:
+        one, two = (~second).nonzero().flatten(), second.nonzero().flatten()
+        folds = [ForestFold(one, two, inputs, given), ForestFold(two, one, inputs, given)]
+        plain = [form for form in forms if form.confusion == "none"]
+        chains += _Halves("forest", folds, given, k, dtype).chains(plain, 0.0, [0.0], rounds, tell)
+    return choose([[t.candidate for t in chain] for chain in chains if rounds in (None, len(chain))], rounds)
 
 
 def _forms(n: int, k: int) -> list[Form]:
@@ -233,7 +235,7 @@ def _survivors(chains: dict[Form, list[_Tried]]) -> list[Form]:
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """Ridge regression on one half."""
+    """Regression on one half."""
 
     targets: Tensor
     weights: Tensor
@@ -265,9 +267,35 @@ def two_halves(given: np.ndarray) -> Tensor:
 class _Halves:
     """Two halves of the rows, and what each says of the other."""
 
-    def __init__(self, spectrum: Spectrum, given: np.ndarray, k: int, second: Tensor) -> None:
-        self.given, self.k = given, k
-        self.folds: list[Fold] = spectrum.halves(second)
+    def __init__(
+        self, source: str, folds: Sequence[Fold | ForestFold], given: np.ndarray, k: int, dtype: torch.dtype
+    ) -> None:
+        self.source, self.folds, self.given, self.k, self.dtype = source, folds, given, k, dtype
+
+    def chains(
+        self,
+        forms: list[Form],
+        first: float,
+        later: list[float],
+        rounds: int | None,
+        tell: Callable[[Candidate], None],
+    ) -> list[list[_Tried]]:
+        """Judge round 1 of all forms, and further rounds of those with a chance; the ridge of round 2 is chosen."""
+        fits = self.fit([soft_targets(self.given[f.inside.numpy()], self.k, self.dtype) for f in self.folds], first)
+        scores = self.predict(fits)
+        chains: dict[Form, list[_Tried]] = {}
+        for form in forms:
+            chains[form] = [self.judge(scores, fits, form, 1, _simpler(form, chains))]
+            tell(chains[form][0].candidate)
+        for form in _survivors(chains):
+            for number in range(2, (ROUNDS if rounds is None else rounds) + 1):
+                last = chains[form][-1]
+                refined = self.refine(last.fits, last.candidate.link)
+                ridges = later if number == 2 else [last.candidate.ridge]
+                tried = [self.distil(last, refined, one) for one in ridges]
+                chains[form].append(min(tried, key=lambda t: t.candidate.nats))
+                tell(chains[form][-1].candidate)
+        return list(chains.values())
 
     def fit(self, targets: list[Tensor], ridge: float) -> list[_Fit]:
         return [_Fit(q, fold.fit(q, ridge), ridge) for fold, q in zip(self.folds, targets, strict=True)]
@@ -301,7 +329,7 @@ class _Halves:
         link = fit_link(scores[rows], self.given[rows], form, start=link, sharpest=sharpest, iterations=15)
         posterior = link.posterior(scores, self.given)[0]
         wrong = float(1 - posterior[np.arange(len(scores)), self.given].mean())
-        return _Tried(Candidate(form, number, fits[0].ridge, losses, link, wrong), fits)
+        return _Tried(Candidate(self.source, form, number, fits[0].ridge, losses, link, wrong), fits)
 
     def distil(self, last: _Tried, refined: list[Tensor], ridge: float) -> _Tried:
         """Fit refined labels."""

@@ -12,6 +12,7 @@ from selfdistill.networks._pair import Pair
 from selfdistill.networks._size import Size, describe
 from selfdistill.networks._small_cnn import SmallCNN
 from selfdistill.networks._standardise import Standardise
+from selfdistill.networks._trees import Trees
 from selfdistill.networks._zagoruyko2016wide import WideResNet
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Size",
     "SmallCNN",
     "Standardise",
+    "Trees",
     "WideResNet",
     "build",
     "describe",

@@ -215,7 +215,8 @@ def build(
     machine = parse_kernel(spec)
     if machine is not None:
         with torch.device(device):
-            return KernelMachine(math.prod(input_shape), machine[1], num_classes, machine[0], machine[2])
+            kernel, landmarks, parts, forest = machine
+            return KernelMachine(math.prod(input_shape), landmarks, num_classes, kernel, parts, forest)
     spec = resolve(spec, input_shape)
     if spec.startswith(_TWO):
         one = spec.removeprefix(_TWO)

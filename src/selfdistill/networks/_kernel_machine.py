@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from selfdistill._core.errors import SettingError
+from selfdistill.networks._trees import Trees
 
 __all__ = ["KERNELS", "KernelMachine", "kernel_rows", "parse_kernel", "unit_rows"]
 
@@ -82,9 +85,10 @@ def kernel_rows(name: str, rows: Tensor, landmarks: Tensor) -> Tensor:
 
 
 class KernelMachine(nn.Module):
-    r"""Mixture of calibrated ridge regressions on one kernel: the classifier that the closed form leaves.
+    r"""Mixture of calibrated regressions, by one kernel or one forest: the classifier that the closed form leaves.
 
-    .. math:: f_c(x) = a_c + k\bigl((x - s)\,t, L\bigr)\,C_c, \qquad
+    .. math:: f_c(x) = a_c + k\bigl((x - s)\,t, L\bigr)\,C_c \quad\text{or}\quad
+              f_c(x) = \frac1B \sum_b V_{c, \ell_b(x)}, \qquad
               p(x) = \sum_c w_c\,\mathrm{softmax}(f_c(x) B_c + b_c) .
 
     Args:
@@ -92,7 +96,8 @@ class KernelMachine(nn.Module):
         landmarks: Number of landmarks.
         num_classes: Number of logits.
         kernel: One of `KERNELS`.
-        parts: Number of regressions.
+        parts: Number of regressions by the kernel.
+        forest: Splits, trees, and number of regressions by the forest, which come after the others.
 
     Example:
         >>> KernelMachine(4, 8, 3)(torch.zeros(5, 4)).shape
@@ -108,9 +113,16 @@ class KernelMachine(nn.Module):
     calibration: Tensor
     bias: Tensor
     weights: Tensor
+    leaves: Tensor
 
     def __init__(
-        self, in_features: int, landmarks: int, num_classes: int, kernel: str = "relu1", parts: int = 1
+        self,
+        in_features: int,
+        landmarks: int,
+        num_classes: int,
+        kernel: str = "relu1",
+        parts: int = 1,
+        forest: tuple[int, int, int] = (0, 0, 0),
     ) -> None:
         super().__init__()
         if kernel not in KERNELS:
@@ -122,9 +134,32 @@ class KernelMachine(nn.Module):
         self.register_buffer("landmarks", torch.zeros(landmarks, in_features + 1))
         self.register_buffer("coefficients", torch.zeros(landmarks, parts, num_classes))
         self.register_buffer("offset", torch.zeros(parts, num_classes))
-        self.register_buffer("calibration", torch.zeros(parts, num_classes, num_classes))
-        self.register_buffer("bias", torch.zeros(parts, num_classes))
-        self.register_buffer("weights", torch.full((parts,), 1 / parts))
+        if forest[2]:
+            self.trees = Trees(*forest[:2])
+            self.register_buffer("leaves", torch.zeros(forest[0] + forest[1], forest[2], num_classes))
+        both = parts + forest[2]
+        self.register_buffer("calibration", torch.zeros(both, num_classes, num_classes))
+        self.register_buffer("bias", torch.zeros(both, num_classes))
+        self.register_buffer("weights", torch.full((both,), 1 / both))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load the numbers, and refuse trees that are none.
+
+        Args:
+            state_dict: The numbers by name.
+            strict: As of any module.
+            assign: As of any module.
+
+        Returns:
+            Names that were missing or not expected.
+
+        Raises:
+            DataError: A split that looks at no column, or leads nowhere or in a circle.
+        """  # noqa: DOC502 (raised by the check)
+        found = super().load_state_dict(state_dict, strict, assign)
+        if hasattr(self, "trees"):
+            self.trees.check(len(self.shift))
+        return found
 
     def rows(self, inputs: Tensor) -> Tensor:
         """Standardise inputs and put them on the unit sphere.
@@ -144,10 +179,15 @@ class KernelMachine(nn.Module):
             inputs: ``[b, ...]`` with ``in_features`` numbers per example.
 
         Returns:
-            ``[b, parts, num_classes]``; each near a distribution, but not held to one.
+            ``[b, parts, num_classes]``, those of the forest last; each near a distribution, but not held to one.
         """
         kernels = kernel_rows(self.kernel, self.rows(inputs), self.landmarks)
-        return self.offset + (kernels @ self.coefficients.flatten(1)).view(len(kernels), *self.offset.shape)
+        scores = self.offset + (kernels @ self.coefficients.flatten(1)).view(len(kernels), *self.offset.shape)
+        if not hasattr(self, "trees"):
+            return scores
+        ends = self.trees(inputs.flatten(1).to(self.shift.dtype))
+        grown = sum((self.leaves[at] for at in ends.T), start=scores.new_zeros(())) / ends.shape[1]
+        return torch.cat([scores, grown], 1)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Compute log-probabilities, which serve as logits.
@@ -164,21 +204,28 @@ class KernelMachine(nn.Module):
     @property
     def spec(self) -> str:
         """Its specification for `selfdistill.networks.build`, such as ``"kernel:relu1-1500-2"``."""
-        return f"kernel:{self.kernel}-{len(self.landmarks)}-{len(self.weights)}"
+        parts = f"kernel:{self.kernel}-{len(self.landmarks)}-{len(self.offset)}"
+        if not hasattr(self, "trees"):
+            return parts
+        return f"{parts}-forest-{len(self.trees.column)}-{len(self.trees.roots)}-{self.leaves.shape[1]}"
 
 
-def parse_kernel(spec: str) -> tuple[str, int, int] | None:
-    """Read a specification such as ``"kernel:relu1-1500-2"``.
+def parse_kernel(spec: str) -> tuple[str, int, int, tuple[int, int, int]] | None:
+    """Read a specification such as ``"kernel:relu1-1500-2"``, or ``"kernel:relu1-1500-2-forest-7000-100-1"``.
 
     Args:
         spec: The specification.
 
     Returns:
-        Kernel, landmarks and parts; ``None`` where it is of another network.
+        Kernel, landmarks and parts, and splits, trees and parts of the forest; ``None`` where it is of another network.
 
     Example:
         >>> parse_kernel("kernel:rbf-20-1"), parse_kernel("mlp")
-        (('rbf', 20, 1), None)
+        (('rbf', 20, 1, (0, 0, 0)), None)
     """
-    found = re.fullmatch(rf"kernel:({'|'.join(KERNELS)})-(\d{{1,7}})-(\d{{1,3}})", spec.strip())
-    return (found[1], int(found[2]), int(found[3])) if found else None
+    forest = r"(?:-forest-(\d{1,8})-(\d{1,4})-(\d{1,3}))?"
+    found = re.fullmatch(rf"kernel:({'|'.join(KERNELS)})-(\d{{1,7}})-(\d{{1,3}}){forest}", spec.strip())
+    if found is None:
+        return None
+    splits, trees, grown = (int(part or 0) for part in found.groups()[3:])
+    return found[1], int(found[2]), int(found[3]), (splits, trees, grown)

@@ -178,22 +178,12 @@ def describe_closed(found: closed.ClosedForm, k: int) -> dict[str, Any]:
         "kernel": found.kernel,
         "kernels_tried": {name: error for name, error in found.kernels.items() if math.isfinite(error)},
         "landmarks": len(found.machine.landmarks),
-        "round": best.round,
-        "noise": best.form.noise,
-        "confusion": best.form.confusion,
+        **_named(best),
         "ridges": [c.ridge / found.scale for c in found.choice.chains[found.choice.chosen]],
         "nats": best.nats,
-        "tried": [
-            {"noise": c.form.noise, "confusion": c.form.confusion, "round": c.round, "nats": c.nats, "wrong": c.wrong}
-            for c in found.choice.tried
-        ],
+        "tried": [{**_named(c), "nats": c.nats, "wrong": c.wrong} for c in found.choice.tried],
         "mixture": [
-            {
-                "noise": chain[-1].form.noise,
-                "confusion": chain[-1].form.confusion,
-                "round": chain[-1].round,
-                "weight": w,
-            }
+            {**_named(chain[-1]), "weight": w}
             for chain, w in zip(found.choice.chains, found.choice.weights, strict=True)
         ],
         "noise_matrix": found.noise_matrix.round(4).tolist() if k <= 64 else None,
@@ -201,11 +191,21 @@ def describe_closed(found: closed.ClosedForm, k: int) -> dict[str, Any]:
     }
 
 
+def _named(candidate: closed.Candidate) -> dict[str, Any]:
+    form = candidate.form
+    return {
+        "source": candidate.source,
+        "noise": form.noise,
+        "confusion": form.confusion,
+        "round": candidate.round,
+    }
+
+
 def _spectrum(found: closed.ClosedForm) -> dict[str, Any]:
     """Eigenvalues and energies of up to 200 directions, with a share learned at the ridge of each round."""
     shown = min(_SHOWN, len(found.eigenvalues))
     parts = {"eigenvalue": found.eigenvalues, "given": found.given_energy, "refined": found.refined_energy}
-    first = found.choice.chains[found.choice.chosen][0].ridge
+    first = next(c.ridge for c in found.choice.tried if c.source == "kernel" and c.round == 1)
     return {
         "directions": len(found.eigenvalues),
         "stop": int((found.eigenvalues > first).sum()),

@@ -1,0 +1,79 @@
+"""The forest as a smoother: against scikit-learn, a slow naive twin, and labels that must have no part."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+from selfdistill.closed._forest import Forest, ForestFold
+from selfdistill.closed._rounds import soft_targets
+
+
+@pytest.fixture
+def table() -> tuple[torch.Tensor, np.ndarray]:
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(200, 5)).astype(np.float32)
+    inputs[:, 3] = rng.integers(3, size=200)  # equal values
+    given = (inputs[:, 0] + inputs[:, 3] > 1).astype(int) + (inputs[:, 1] > 1)
+    return torch.from_numpy(inputs), np.where(rng.random(200) < 0.2, rng.integers(3, size=200), given)
+
+
+def test_out_of_bag_scores_are_scikit_learn_s(table) -> None:
+    inputs, given = table
+    model = RandomForestClassifier(100, min_samples_leaf=5, max_depth=60, random_state=0, oob_score=True)
+    model.fit(inputs.numpy(), given)
+    found = Forest(inputs, given).out_of_bag(soft_targets(given, 3, torch.float64))
+    np.testing.assert_allclose(found.numpy(), model.oob_decision_function_, atol=1e-6)
+
+
+def test_scores_of_new_rows_are_scikit_learn_s(table) -> None:
+    inputs, given = table
+    one, two = torch.arange(0, 200, 2), torch.arange(1, 200, 2)
+    model = RandomForestClassifier(100, min_samples_leaf=5, max_depth=60, random_state=0)
+    model.fit(inputs[one].numpy(), given[one])
+    fold, targets = ForestFold(one, two, inputs, given), soft_targets(given[one], 3, torch.float64)
+    found = fold.predict(targets, fold.fit(targets, 0.0))
+    np.testing.assert_allclose(found.numpy(), model.predict_proba(inputs[two].numpy()), atol=1e-6)
+
+
+def test_rows_on_a_threshold_go_where_scikit_learn_sends_them() -> None:
+    """Thresholds are half-way between float32 neighbours, where rounding could change a row's side."""
+    step = np.spacing(np.float32(1))
+    inputs = torch.tensor([[1 + int(i) * float(step)] for i in range(40)], dtype=torch.float32)
+    given = (np.arange(40) // 5) % 2
+    model = RandomForestClassifier(100, min_samples_leaf=5, max_depth=60, random_state=0).fit(inputs.numpy(), given)
+    forest, onehot = Forest(inputs, given), soft_targets(given, 2, torch.float64)
+    leaves = forest.trees(inputs)
+    found = forest.fill(onehot)[leaves].mean(1)
+    np.testing.assert_allclose(found.numpy(), model.predict_proba(inputs.numpy()), atol=1e-6)
+
+
+def test_other_targets_fill_the_same_trees(table) -> None:
+    """Against a loop over rows and trees."""
+    inputs, given = table
+    forest = Forest(inputs, given)
+    targets = torch.rand(200, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    leaves, bags = forest.trees(inputs).numpy(), forest._bags.numpy()
+    found = forest.out_of_bag(targets).numpy()
+    for row in (0, 17, 199):
+        means = []
+        for tree in np.flatnonzero(bags[:, row] == 0):
+            near = leaves[:, tree] == leaves[row, tree]
+            means.append(np.average(targets.numpy()[near], axis=0, weights=bags[tree, near]))
+        np.testing.assert_allclose(found[row], np.mean(means, 0), atol=1e-9)
+
+
+def test_a_bag_is_bounded(table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selfdistill.closed._forest._BAG", 50)
+    inputs, given = table
+    forest = Forest(inputs, given)
+    assert (forest._bags.sum(1) == 50).all()
+    model = RandomForestRegressor(100, max_samples=50, min_samples_leaf=5, random_state=0)
+    share = np.mean([len(tree.tree_.feature) for tree in model.fit(inputs.numpy(), given).estimators_])
+    assert forest.trees.leaves / 100 < share
+
+
+def test_the_same_on_each_call(table) -> None:
+    inputs, given = table
+    onehot = soft_targets(given, 3, torch.float32)
+    assert torch.equal(Forest(inputs, given).out_of_bag(onehot), Forest(inputs, given).out_of_bag(onehot))
