@@ -120,8 +120,8 @@ def _in_closed_form(c: Mapping[str, Any], result: Mapping[str, Any]) -> list[str
     grown = sum(part["weight"] for part in c["mixture"] if part.get("source") == "forest")
     forest = f", forest {_percent(grown)} of the mixture" if grown else ""
     lines = [
-        f"Closed form in {_seconds(result['seconds'])}: {rounds}, kernel {c['kernel']}, {c['landmarks']:,} landmarks{forest}, "
-        f"{c['nats']:.2f} nats for each unseen label"
+        f"Closed form in {_seconds(result['seconds'])}: {rounds}, kernel {c['kernel']}, {c['landmarks']:,} landmarks"
+        f"{forest}, {c['nats']:.2f} nats for each unseen label"
     ]
     for name, value in result.items():
         if name.endswith("_accuracy"):
