@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
                     continue
                 given = torch.from_numpy(noise.draw(data, kind, seed))
                 for rounds in (1, 2, 3):
-                    found = refine_labels(X, given, k, rounds=rounds)
+                    found = refine_labels(X, given, k, rounds=rounds, forest=False)
                     with torch.no_grad():
                         test = torch.cat([found.machine(part).argmax(1) for part in X_test.split(2000)])
                     onehot = torch.nn.functional.one_hot(truth, k)
