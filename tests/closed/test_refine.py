@@ -83,7 +83,7 @@ def test_machine_on_training_rows_is_the_ridge(blobs, kernel: str, landmarks: in
     spectrum = Spectrum(lambda part: features(rows[part]), 200)
     onehot = torch.eye(3, dtype=torch.float64)[torch.from_numpy(given)]
     for part, chain in enumerate(found.choice.chains):
-        weights, offset = spectrum.coefficients(onehot, chain[0].ridge)
+        weights, offset = spectrum.coefficients(spectrum.solve(*spectrum.learn(onehot), chain[0].ridge))
         torch.testing.assert_close(
             machine.scores(inputs)[:, part].double(), features(rows) @ weights + offset, rtol=0, atol=2e-3
         )
@@ -113,7 +113,7 @@ def test_streaming_equals_kept(blobs, monkeypatch) -> None:
     inputs, _, given = blobs(400, 3, 0.3)
     kept = refine(inputs, given, 3, landmarks=60)
     monkeypatch.setattr("selfdistill.closed._refine._KEPT_BYTES", 1000)
-    monkeypatch.setattr("selfdistill.closed._spectrum._BLOCK", 60 * 33)
+    monkeypatch.setattr("selfdistill.closed._refine._BLOCK", 60 * 33)
     monkeypatch.setattr("selfdistill.closed._refine._CHOICE_ROWS", 399)
     stream = refine(inputs, given, 3, landmarks=60)
     torch.testing.assert_close(stream.posterior, kept.posterior, rtol=0, atol=0.1)
