@@ -100,7 +100,7 @@ class Rows:
         if isinstance(self.inputs, np.ndarray):
             part = self.inputs[rows.cpu().numpy() if isinstance(rows, Tensor) else rows]
             wide = np.float64 if dtype == torch.float64 else np.float32
-            found = torch.from_numpy(np.array(part, dtype=wide))  # a copy: a map may be read-only
+            found = torch.from_numpy(np.array(part, dtype=wide, order="C"))  # a copy: a map may be read-only
         else:
             found = self.inputs[rows]
         return found.flatten(1).to(self.device, dtype)
