@@ -6,23 +6,25 @@ import torch
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 from selfdistill.closed._forest import Forest, ForestFold
+from selfdistill.closed._given import Given
 from selfdistill.closed._rounds import soft_targets
 
 
 @pytest.fixture
-def table() -> tuple[torch.Tensor, np.ndarray]:
+def table() -> tuple[torch.Tensor, Given]:
     rng = np.random.default_rng(0)
     inputs = rng.normal(size=(200, 5)).astype(np.float32)
     inputs[:, 3] = rng.integers(3, size=200)  # equal values
     given = (inputs[:, 0] + inputs[:, 3] > 1).astype(int) + (inputs[:, 1] > 1)
-    return torch.from_numpy(inputs), np.where(rng.random(200) < 0.2, rng.integers(3, size=200), given)
+    return torch.from_numpy(inputs), Given(np.where(rng.random(200) < 0.2, rng.integers(3, size=200), given), 3)
 
 
 def test_out_of_bag_scores_are_scikit_learn_s(table) -> None:
     inputs, given = table
     model = RandomForestClassifier(100, min_samples_leaf=5, max_depth=60, random_state=0, oob_score=True)
-    model.fit(inputs.numpy(), given)
-    found = Forest(inputs, given).out_of_bag(soft_targets(given, 3, torch.float64))
+    model.fit(inputs.numpy(), given.codes)
+    forest = Forest(inputs, given)
+    found = forest.out_of_bag(forest.fill(soft_targets(given, 3, torch.float64)))
     np.testing.assert_allclose(found.numpy(), model.oob_decision_function_, atol=1e-6)
 
 
@@ -30,7 +32,7 @@ def test_scores_of_new_rows_are_scikit_learn_s(table) -> None:
     inputs, given = table
     one, two = torch.arange(0, 200, 2), torch.arange(1, 200, 2)
     model = RandomForestClassifier(100, min_samples_leaf=5, max_depth=60, random_state=0)
-    model.fit(inputs[one].numpy(), given[one])
+    model.fit(inputs[one].numpy(), given.codes[one])
     fold, targets = ForestFold(one, two, inputs, given), soft_targets(given[one], 3, torch.float64)
     found = fold.predict(targets, fold.fit(targets, 0.0))
     np.testing.assert_allclose(found.numpy(), model.predict_proba(inputs[two].numpy()), atol=1e-6)
@@ -40,8 +42,10 @@ def test_rows_on_a_threshold_go_where_scikit_learn_sends_them() -> None:
     """Thresholds are half-way between float32 neighbours, where rounding could change a row's side."""
     step = np.spacing(np.float32(1))
     inputs = torch.tensor([[1 + int(i) * float(step)] for i in range(40)], dtype=torch.float32)
-    given = (np.arange(40) // 5) % 2
-    model = RandomForestClassifier(100, min_samples_leaf=5, max_depth=60, random_state=0).fit(inputs.numpy(), given)
+    given = Given((np.arange(40) // 5) % 2, 2)
+    model = RandomForestClassifier(100, min_samples_leaf=5, max_depth=60, random_state=0).fit(
+        inputs.numpy(), given.codes
+    )
     forest, onehot = Forest(inputs, given), soft_targets(given, 2, torch.float64)
     leaves = forest.trees(inputs)
     found = forest.fill(onehot)[leaves].mean(1)
@@ -54,7 +58,7 @@ def test_other_targets_fill_the_same_trees(table) -> None:
     forest = Forest(inputs, given)
     targets = torch.rand(200, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     leaves, bags = forest.trees(inputs).numpy(), forest._bags.numpy()
-    found = forest.out_of_bag(targets).numpy()
+    found = forest.out_of_bag(forest.fill(targets)).numpy()
     for row in (0, 17, 199):
         means = []
         for tree in np.flatnonzero(bags[:, row] == 0):
@@ -69,11 +73,30 @@ def test_a_bag_is_bounded(table, monkeypatch: pytest.MonkeyPatch) -> None:
     forest = Forest(inputs, given)
     assert (forest._bags.sum(1) == 50).all()
     model = RandomForestRegressor(100, max_samples=50, min_samples_leaf=5, random_state=0)
-    share = np.mean([len(tree.tree_.feature) for tree in model.fit(inputs.numpy(), given).estimators_])
+    share = np.mean([len(tree.tree_.feature) for tree in model.fit(inputs.numpy(), given.codes).estimators_])
     assert forest.trees.leaves / 100 < share
 
 
 def test_the_same_on_each_call(table) -> None:
     inputs, given = table
     onehot = soft_targets(given, 3, torch.float32)
-    assert torch.equal(Forest(inputs, given).out_of_bag(onehot), Forest(inputs, given).out_of_bag(onehot))
+    assert torch.equal(Forest(inputs, given).fill(onehot), Forest(inputs, given).fill(onehot))
+
+
+def test_weights_count_rows_and_blocks_add_up(table) -> None:
+    inputs, given = table
+    weights = np.random.default_rng(0).integers(0, 3, size=200).astype(float)
+    weighted = Given(given.codes, 3, None, weights)
+    forest, targets = Forest(inputs, weighted), soft_targets(given, 3, torch.float64)
+    leaves, bags = forest.trees(inputs).numpy(), forest._bags.numpy()
+    values = forest.fill(targets)
+    for leaf in (0, 5, forest.trees.leaves - 1):
+        row, tree = np.argwhere(leaves == leaf).T
+        mass = bags[tree, row]
+        expected = np.average(targets.numpy()[row], axis=0, weights=mass) if mass.sum() else 0
+        np.testing.assert_allclose(values[leaf].numpy(), expected, atol=1e-9)
+    sums = torch.zeros_like(values)
+    for rows in (slice(0, 90), slice(90, 200)):
+        forest.add(sums, targets[rows], rows)
+    torch.testing.assert_close(forest.means(sums), values)
+    torch.testing.assert_close(forest.out_of_bag(values, slice(50, 60)), forest.out_of_bag(values)[50:60])

@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 from selfdistill._core.errors import DataError, ResourceError, SettingError
 from selfdistill.closed import ClosedForm, Landmarks, Spectrum, refine_labels
 from selfdistill.closed._forest import Forest
+from selfdistill.closed._given import Given
 from selfdistill.networks import KERNELS, build
 
 
@@ -85,7 +86,7 @@ def test_machine_on_training_rows_is_the_ridge(blobs, kernel: str, landmarks: in
     spectrum = Spectrum(lambda part: features(rows[part]), 200)
     onehot = torch.eye(3, dtype=torch.float64)[torch.from_numpy(given)]
     for part, chain in enumerate(found.choice.chains):
-        weights, offset = spectrum.coefficients(onehot, chain[0].ridge)
+        weights, offset = spectrum.coefficients(spectrum.solve(*spectrum.learn(onehot), chain[0].ridge))
         torch.testing.assert_close(
             machine.scores(inputs)[:, part].double(), features(rows) @ weights + offset, rtol=0, atol=2e-3
         )
@@ -133,7 +134,7 @@ def test_the_forest_s_part_of_the_machine_is_its_fill() -> None:
     inputs, truth = stripes(200)
     found = refine(inputs, truth, 2, rounds=1)
     last = [chain[-1].source for chain in found.choice.chains].index("forest")
-    forest = Forest(inputs, truth)
+    forest = Forest(inputs, Given(truth, 2))
     values = forest.fill(torch.eye(2)[torch.from_numpy(truth)])
     expected = values[forest.trees(inputs)].mean(1)
     torch.testing.assert_close(found.machine.scores(inputs)[:, last], expected)
@@ -157,7 +158,7 @@ def test_streaming_equals_kept(blobs, monkeypatch) -> None:
     inputs, _, given = blobs(400, 3, 0.3)
     kept = refine(inputs, given, 3, landmarks=60)
     monkeypatch.setattr("selfdistill.closed._refine._KEPT_BYTES", 1000)
-    monkeypatch.setattr("selfdistill.closed._spectrum._BLOCK", 60 * 33)
+    monkeypatch.setattr("selfdistill.closed._refine._BLOCK", 60 * 33)
     monkeypatch.setattr("selfdistill.closed._refine._CHOICE_ROWS", 399)
     stream = refine(inputs, given, 3, landmarks=60)
     torch.testing.assert_close(stream.posterior, kept.posterior, rtol=0, atol=0.1)

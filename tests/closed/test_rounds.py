@@ -9,6 +9,7 @@ from scipy.optimize import minimize
 
 from selfdistill.closed import Candidate, Form, Landmarks, Spectrum, choose_rounds, fit_link, ridge_of_least_error
 from selfdistill.closed._forest import ForestFold
+from selfdistill.closed._given import as_given
 from selfdistill.closed._rounds import (
     _Halves,
     _stacked,
@@ -24,11 +25,12 @@ from selfdistill.networks import kernel_rows
 
 def halves_of(rows: torch.Tensor, given: np.ndarray, second: torch.Tensor, source: str = "kernel") -> _Halves:
     one, two = (~second).nonzero().flatten(), second.nonzero().flatten()
+    labelled = as_given(given, int(given.max()) + 1)
     folds = {
         "kernel": lambda: spectrum_of(rows).halves(second),
-        "forest": lambda: [ForestFold(one, two, rows.float(), given), ForestFold(two, one, rows.float(), given)],
+        "forest": lambda: [ForestFold(*sides, rows.float(), labelled) for sides in ((one, two), (two, one))],
     }[source]()
-    return _Halves(source, folds, given, int(given.max()) + 1, torch.float64)
+    return _Halves(source, folds, labelled, torch.float64)
 
 
 def spectrum_of(rows: torch.Tensor, kernel: str = "rbf") -> Spectrum:

@@ -1,11 +1,16 @@
-"""The few things that per-sample state asks of a process group; each is the identity where there is none."""
+"""The few things that are asked of a process group; each is the identity where there is none."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["barrier", "rank", "sum_over_processes", "world"]
+__all__ = ["barrier", "from_first", "rank", "share", "sum_over_processes", "world"]
+
+T = TypeVar("T")
 
 
 def active() -> bool:
@@ -35,6 +40,39 @@ def sum_over_processes(value: Tensor) -> Tensor:
     if world() > 1:
         dist.all_reduce(value)
     return value
+
+
+def share(n: int) -> slice:
+    """Give the rows that fall to this process: contiguous, and as many as the others have, give or take one.
+
+    Args:
+        n: Number of rows.
+
+    Returns:
+        Their positions.
+
+    Example:
+        >>> share(10)
+        slice(0, 10, None)
+    """
+    return slice(rank() * n // world(), (rank() + 1) * n // world())
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """Let process 0 compute something, which the others take over as it is.
+
+    Args:
+        make: What computes it; it must not talk to other processes.
+
+    Returns:
+        The same on each process. Cost: one broadcast of its pickle.
+    """
+    if world() == 1:
+        return make()
+    box: list[Any] = [make() if rank() == 0 else None]
+    dist.broadcast_object_list(box)
+    found: T = box[0]
+    return found
 
 
 def barrier() -> None:

@@ -1,9 +1,12 @@
 """Self-distillation in closed form on features: one factorisation, exact leave-one-out, no epochs and no seed."""
 
+from selfdistill.closed._fold import Fold
+from selfdistill.closed._given import Given
+from selfdistill.closed._landmarks import Landmarks, choose_landmarks
 from selfdistill.closed._noise_link import Form, NoiseLink, fit_link
 from selfdistill.closed._refine import ClosedForm, refine_labels
 from selfdistill.closed._rounds import Candidate, Choice, choose_rounds, ridge_of_least_error
-from selfdistill.closed._spectrum import Fold, Landmarks, Spectrum, choose_landmarks
+from selfdistill.closed._spectrum import Spectrum
 
 __all__ = [
     "Candidate",
@@ -11,6 +14,7 @@ __all__ = [
     "ClosedForm",
     "Fold",
     "Form",
+    "Given",
     "Landmarks",
     "NoiseLink",
     "Spectrum",

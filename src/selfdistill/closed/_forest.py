@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selfdistill.closed._given import Given
 from selfdistill.networks import Trees
 
 __all__ = ["Forest", "ForestFold"]
@@ -26,7 +27,8 @@ class Forest:
 
     Args:
         inputs: float32 ``[n, d]``.
-        given: Labels, ``[n]``.
+        given: Labels. Trees grow on the classes, of distributions on the likeliest, of all rows with a weight alike;
+            leaves weigh them.
 
     Attributes:
         trees: The splits.
@@ -37,27 +39,55 @@ class Forest:
     Example:
         >>> generator = torch.Generator().manual_seed(0)
         >>> inputs = torch.randn(300, 2, generator=generator)
-        >>> given = (inputs[:, 0] > 0).long()
-        >>> forest = Forest(inputs, given.numpy())
-        >>> scores = forest.out_of_bag(torch.nn.functional.one_hot(given).float())
-        >>> bool((scores.argmax(1) == given).float().mean() > 0.95)
+        >>> given = Given((inputs[:, 0] > 0).long().numpy(), 2)
+        >>> forest = Forest(inputs, given)
+        >>> scores = forest.out_of_bag(forest.fill(given.targets(torch.float32)))
+        >>> bool((scores.argmax(1).numpy() == given.codes).mean() > 0.95)
         True
     """
 
-    def __init__(self, inputs: Tensor, given: np.ndarray) -> None:
+    def __init__(self, inputs: Tensor, given: Given) -> None:
         from sklearn.ensemble import RandomForestClassifier  # takes a second
 
-        n = len(given)
+        n, there = len(given), given.taught()
+        some = given if there is None else given[there]
+        bag = _BAG if len(some) > _BAG else None
         model = RandomForestClassifier(
-            _TREES, min_samples_leaf=_LEAF, max_depth=_DEEPEST, max_samples=_BAG if n > _BAG else None, random_state=0
+            _TREES, min_samples_leaf=_LEAF, max_depth=_DEEPEST, max_samples=bag, random_state=0
         )
-        model.fit(inputs.numpy(), given)
+        model.fit((inputs if there is None else inputs[there]).numpy(), some.codes)
         self.trees = _flat(model.estimators_)
-        bags = [np.bincount(rows, minlength=n) for rows in model.estimators_samples_]
-        self._bags = torch.from_numpy(np.stack(bags).astype(np.float32))  # [trees, n]
+        drawn = [rows if there is None else there[rows] for rows in model.estimators_samples_]
+        bags = torch.from_numpy(np.stack([np.bincount(rows, minlength=n) for rows in drawn]))
         self._at = self.trees(inputs).T.contiguous()  # [trees, n]
-        outside = (self._bags == 0).float()
+        outside = (bags == 0).float()
         self._outside = outside / outside.sum(0).clamp(min=1)
+        self._bags = bags.float() if given.weights is None else bags * torch.from_numpy(given.weights).float()
+        self._weight = torch.zeros(self.trees.leaves, dtype=torch.float64)
+        for at, bag in zip(self._at, self._bags.double(), strict=True):
+            self._weight.index_add_(0, at, bag)
+
+    def add(self, sums: Tensor, targets: Tensor, rows: slice = slice(None)) -> None:
+        """Add targets of some rows to their leaves.
+
+        Args:
+            sums: ``[leaves, K]``, changed.
+            targets: ``[b, K]``.
+            rows: Their positions.
+        """
+        for at, bag in zip(self._at[:, rows], self._bags[:, rows].to(targets.dtype), strict=True):
+            sums.index_add_(0, at, (targets * bag[:, None]).to(sums.dtype))
+
+    def means(self, sums: Tensor) -> Tensor:
+        """Turn sums over all rows into means.
+
+        Args:
+            sums: ``[leaves, K]``.
+
+        Returns:
+            ``[leaves, K]``; zero where the rows of a leaf have no weight.
+        """
+        return sums / self._weight.to(sums.dtype).clamp(min=1e-12)[:, None]
 
     def fill(self, targets: Tensor) -> Tensor:
         """Fill the leaves.
@@ -68,25 +98,24 @@ class Forest:
         Returns:
             ``[leaves, K]``. Cost: ``2 n K`` FLOPs for each tree.
         """
-        values = targets.new_zeros(self.trees.leaves, targets.shape[1])
-        weight = targets.new_zeros(self.trees.leaves)
-        for at, bag in zip(self._at, self._bags.to(targets.dtype), strict=True):
-            values.index_add_(0, at, targets * bag[:, None])
-            weight.index_add_(0, at, bag)
-        return values / weight.clamp(min=1)[:, None]
+        sums = targets.new_zeros(self.trees.leaves, targets.shape[1])
+        self.add(sums, targets)
+        return self.means(sums)
 
-    def out_of_bag(self, targets: Tensor) -> Tensor:
-        """Score each row by the trees that have not seen it.
+    def out_of_bag(self, values: Tensor, rows: slice | Tensor = slice(None)) -> Tensor:
+        """Score rows by the trees that have not seen them.
 
         Args:
-            targets: ``[n, K]``.
+            values: Of the leaves, ``[leaves, K]``.
+            rows: Positions.
 
         Returns:
-            ``[n, K]``; zero where each tree has seen the row. Cost: ``4 n K`` FLOPs for each tree.
+            ``[b, K]``; zero where each tree has seen the row. Cost: ``2 b K`` FLOPs for each tree.
         """
-        values, found = self.fill(targets), torch.zeros_like(targets)
-        for at, share in zip(self._at, self._outside.to(targets.dtype), strict=True):
-            found += values[at] * share[:, None]
+        ends, shares = self._at[:, rows], self._outside[:, rows].to(values.dtype)
+        found = values.new_zeros(ends.shape[1], values.shape[1])
+        for at, share in zip(ends, shares, strict=True):
+            found.addcmul_(values[at], share[:, None])
         return found
 
 
@@ -97,14 +126,14 @@ class ForestFold:
         inside: Positions of the rows that it grows on.
         outside: Positions of the others.
         inputs: Of all rows, float32 ``[n, d]``.
-        given: Labels of all rows, ``[n]``.
+        given: Labels of all rows.
 
     Attributes:
         inside: Positions of the rows that it grows on.
         outside: Positions of the others.
     """
 
-    def __init__(self, inside: Tensor, outside: Tensor, inputs: Tensor, given: np.ndarray) -> None:
+    def __init__(self, inside: Tensor, outside: Tensor, inputs: Tensor, given: Given) -> None:
         self.inside, self.outside = inside, outside
         self._forest = Forest(inputs[inside], given[inside.numpy()])
         self._at = self._forest.trees(inputs[outside]).T.contiguous()
@@ -137,14 +166,14 @@ class ForestFold:
         """Score the rows inside, out of bag.
 
         Args:
-            targets: Of the rows inside, ``[n_in, K]``.
-            weights: Not used.
+            targets: Of the rows inside; not used.
+            weights: What `fit` made of them.
             ridge: Not used.
 
         Returns:
             ``[n_in, K]``.
         """
-        return self._forest.out_of_bag(targets)
+        return self._forest.out_of_bag(weights)
 
 
 def _flat(estimators: list[Any]) -> Trees:

@@ -11,6 +11,8 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 from threadpoolctl import ThreadpoolController
 
+from selfdistill.closed._given import Given, as_given
+
 __all__ = ["FORMS", "Form", "NoiseLink", "fit_link"]
 
 _STARTS = (3.0, 6.0, 12.0, 24.0, 48.0)  # sharpness that the search begins with
@@ -95,18 +97,23 @@ class NoiseLink:
         """Of classes first: sums over a leading axis are several times faster."""
         return _softmax(self.calibration.T @ np.asarray(scores, np.float64).T + self.bias[:, None])
 
-    def posterior(self, scores: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def posterior(self, scores: np.ndarray, given: np.ndarray | Given) -> tuple[np.ndarray, np.ndarray]:
         """Compute the probabilities of the true class, the given label known.
 
         Args:
             scores: f, ``[n, K]``.
-            given: Labels, ``[n]``.
+            given: Labels, ``[n]``, or distributions, over which both results are expectations.
 
         Returns:
             q, float64 ``[n, K]``, and the log-likelihood of each given label in nats, ``[n]``.
         """
+        given = as_given(given, len(self.bias))
         joint = self._prior(scores)
-        joint *= self.matrix[:, given]
+        if given.soft is not None:
+            evidence = np.maximum(self.matrix.T @ joint, 1e-300)
+            joint *= self.matrix @ (given.soft.T / evidence)
+            return joint.T, (given.soft.T * np.log(evidence)).sum(0)
+        joint *= self.matrix[:, given.codes]
         evidence = np.maximum(joint.sum(0), 1e-300)
         joint /= evidence
         return joint.T, np.log(evidence)
@@ -114,7 +121,7 @@ class NoiseLink:
 
 def fit_link(
     scores: np.ndarray,
-    given: np.ndarray,
+    given: np.ndarray | Given,
     form: Form,
     *,
     start: NoiseLink | None = None,
@@ -125,11 +132,11 @@ def fit_link(
 
     Maximises the likelihood of the given labels, less :math:`10\,\|A\|^2`, :math:`10^{-3} n \|b\|^2` and the divergence
     of T's rows from the even ones, which weigh like a tenth of a class's rows. Scores must not have seen the label of
-    their row.
+    their row. With weights, n is their sum.
 
     Args:
         scores: f, ``[n, K]``.
-        given: Labels, ``[n]``.
+        given: Labels, ``[n]``; or `Given`, with weights and distributions.
         form: What is free.
         start: Where to begin; without it a grid of sharpness, with a few steps of expectation maximisation for T.
         sharpest: Least sharpness.
@@ -172,12 +179,19 @@ def _blas() -> ThreadpoolController:
 class _Problem:
     """Penalised negative log-likelihood per row and its gradient, as a function of one vector."""
 
-    def __init__(self, scores: np.ndarray, given: np.ndarray, form: Form) -> None:
-        self.scores, self.given, self.form = scores, given, form  # [K, n]
-        self.k, self.n = scores.shape
-        self.each = np.arange(self.n)
+    def __init__(self, scores: np.ndarray, given: np.ndarray | Given, form: Form) -> None:
+        self.scores, self.form, self.k = scores, form, len(scores)  # [K, n]
+        rows = as_given(given, self.k)
+        self.given, self.n, self.weights = rows.codes, rows.total, rows.weights
+        self.soft = None if rows.soft is None else rows.soft.T.astype(np.float64)
+        self.each = np.arange(len(rows))
         self.upper = np.triu_indices(self.k)
-        self.onehot = np.eye(self.k)[given] if form.noise == "own" else np.empty((0, self.k))
+        hard = form.noise == "own" and self.soft is None
+        self.onehot = self.weighted(np.eye(self.k)[self.given].T).T if hard else np.empty((0, self.k))
+
+    def weighted(self, values: np.ndarray) -> np.ndarray:
+        """Multiply the last axis, which is that of rows, with the weights."""
+        return values if self.weights is None else values * self.weights
 
     def pack(self, link: NoiseLink) -> np.ndarray:
         confusion = {"none": [], "both": link.confusion[self.upper], "each": link.confusion.ravel()}
@@ -226,52 +240,82 @@ class _Problem:
 
     def _even_noise(self, link: NoiseLink, prior: np.ndarray) -> tuple[float, np.ndarray, list[Any]]:
         """Give loss, prior less posterior, and the gradient of the noise; T, with its two values, is not formed."""
-        wrong = link.rate / (self.k - 1)
-        own = prior[self.given, self.each]
-        evidence = np.maximum(own * (1 - link.rate) + (1 - own) * wrong, 1e-300)
-        right = own * (1 - link.rate) / evidence
-        residual = prior * (1 - wrong / evidence)
-        residual[self.given, self.each] = own - right
+        if self.soft is not None:
+            likelihood, residual, counts = self._of_distributions(prior, link.matrix)
+            share = float(np.trace(counts))
+        else:
+            wrong = link.rate / (self.k - 1)
+            own = prior[self.given, self.each]
+            evidence = np.maximum(own * (1 - link.rate) + (1 - own) * wrong, 1e-300)
+            right = own * (1 - link.rate) / evidence
+            residual = prior * (1 - wrong / evidence)
+            residual[self.given, self.each] = own - right
+            likelihood, residual = float(self.weighted(np.log(evidence)).sum()), self.weighted(residual)
+            share = float(self.weighted(right).sum())
         slope = link.rate * (1 - link.rate / _MOST_NOISE)  # of the rate, by its logit
-        share = float(right.sum())
         change = -slope * ((self.n - share) / link.rate - share / (1 - link.rate))
-        return -float(np.log(evidence).sum()), residual, [[change]]
+        return -likelihood, residual, [[change]]
 
     def _own_noise(self, link: NoiseLink, prior: np.ndarray) -> tuple[float, np.ndarray, list[Any]]:
         """Give the same for T with rows of its own, and the divergence that draws them to the even ones."""
         k, matrix = self.k, link.matrix
-        posterior = prior * matrix[:, self.given]
-        evidence = np.maximum(posterior.sum(0), 1e-300)
-        posterior /= evidence
+        if self.soft is not None:
+            likelihood, residual, counts = self._of_distributions(prior, matrix)
+        else:
+            posterior = prior * matrix[:, self.given]
+            evidence = np.maximum(posterior.sum(0), 1e-300)
+            posterior /= evidence
+            likelihood, counts = float(self.weighted(np.log(evidence)).sum()), posterior @ self.onehot
+            residual = self.weighted(prior - posterior)
         strength, even = _STRENGTH * self.n / k, _even(link.rate, k)
         ratio = np.log(even) - np.log(np.maximum(matrix, 1e-300))
-        loss = strength * (even * ratio).sum() - np.log(evidence).sum()
+        loss = strength * (even * ratio).sum() - likelihood
         change = np.full((k, k), 1 / (k - 1)) - np.eye(k) * (1 + 1 / (k - 1))
         slope = link.rate * (1 - link.rate / _MOST_NOISE)
-        pull = -posterior @ self.onehot - strength * even
+        pull = -counts - strength * even
         rows = pull - pull.sum(1, keepdims=True) * matrix
-        return float(loss), prior - posterior, [[strength * slope * (change * (ratio + 1)).sum()], rows.ravel()]
+        return float(loss), residual, [[strength * slope * (change * (ratio + 1)).sum()], rows.ravel()]
+
+    def _of_distributions(self, prior: np.ndarray, matrix: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Give the expected log-likelihood, prior less posterior, and expected counts ``[clean, given]``."""
+        assert self.soft is not None
+        evidence = np.maximum(matrix.T @ prior, 1e-300)
+        ratio = self.weighted(self.soft / evidence)
+        residual = self.weighted(prior) - prior * (matrix @ ratio)
+        likelihood = float(self.weighted(self.soft * np.log(evidence)).sum())
+        return likelihood, residual, matrix * (prior @ ratio.T)
 
 
 def _first(problem: _Problem) -> NoiseLink:
     """Search sharpness on a grid, with six steps of expectation maximisation for the noise each."""
-    k, n, given, form = problem.k, problem.n, problem.given, problem.form
+    k, n, form = problem.k, problem.n, problem.form
     best, chosen = -np.inf, (12.0, _even(0.3, k))
     for sharpness in _STARTS:
-        prior, matrix, evidence = _softmax(sharpness * problem.scores), _even(0.3, k), np.ones(1)
+        prior, matrix, likelihood = _softmax(sharpness * problem.scores), _even(0.3, k), -np.inf
         for _ in range(6):
-            joint = prior * matrix[:, given]
-            evidence = np.maximum(joint.sum(0), 1e-300)
-            right = float((joint[given, problem.each] / evidence).sum())
+            likelihood, right, counts = _expected(problem, prior, matrix)
             matrix = _even(float(np.clip(1 - right / n, 1e-3, 0.9)), k)
             if form.noise == "own":
-                matrix = (joint / evidence) @ problem.onehot + 0.1 + _STRENGTH * n / k * matrix
+                matrix = counts + 0.1 + _STRENGTH * n / k * matrix
                 matrix /= matrix.sum(1, keepdims=True)
-        if (likelihood := float(np.log(evidence).sum())) > best:
+        if likelihood > best:
             best, chosen = likelihood, (sharpness, matrix)
     sharpness, matrix = chosen
     rate = float(np.clip(1 - np.trace(matrix) / k, 1e-3, 0.9))
     return NoiseLink(form, sharpness, np.zeros(k), np.zeros((k, k)), rate, np.log(matrix))
+
+
+def _expected(problem: _Problem, prior: np.ndarray, matrix: np.ndarray) -> tuple[float, float, np.ndarray]:
+    """Give the log-likelihood, how many labels are right, and, for own noise, the counts ``[clean, given]``."""
+    if problem.soft is not None:
+        likelihood, _, counts = problem._of_distributions(prior, matrix)
+        return likelihood, float(np.trace(counts)), counts
+    joint = prior * matrix[:, problem.given]
+    evidence = np.maximum(joint.sum(0), 1e-300)
+    joint /= evidence
+    right = float(problem.weighted(joint[problem.given, problem.each]).sum())
+    counts = joint @ problem.onehot if problem.form.noise == "own" else matrix
+    return float(problem.weighted(np.log(evidence)).sum()), right, counts
 
 
 def _even(rate: float, k: int) -> np.ndarray:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import functools
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from selfdistill._core.dist import from_first, world
 from selfdistill._core.errors import DataError, ResourceError, SettingError
 from selfdistill.closed._forest import Forest
-from selfdistill.closed._noise_link import NoiseLink, fit_link
-from selfdistill.closed._rounds import Candidate, Choice, choose_rounds, soft_targets
-from selfdistill.closed._spectrum import Landmarks, Spectrum, choose_landmarks
-from selfdistill.networks import KERNELS, KernelMachine, kernel_rows, unit_rows
+from selfdistill.closed._given import Given, check_given
+from selfdistill.closed._landmarks import Landmarks, choose_landmarks
+from selfdistill.closed._passes import Grown, Part, Regression, go_through
+from selfdistill.closed._rounds import Candidate, Choice, choose_rounds
+from selfdistill.closed._rows import InputRows, Rows
+from selfdistill.closed._spectrum import Spectrum
+from selfdistill.networks import KERNELS, KernelMachine, kernel_rows
 
 __all__ = ["ClosedForm", "refine_labels"]
 
@@ -29,7 +34,7 @@ _FOREST_COLUMNS = 300
 _FOREST_CLASSES = 50
 _CHOICE_ROWS = 10_000  # rows that rounds and noise are chosen on
 _KEPT_BYTES = 2**30  # features beyond this are computed anew in each pass
-_FINAL_LINK_ROWS = 20_000
+_BLOCK = 2**23  # numbers of one block of rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,16 +79,18 @@ class ClosedForm:
 
 
 def refine_labels(
-    inputs: Tensor,
-    labels: Tensor,
+    inputs: InputRows,
+    labels: Any,
     num_classes: int,
     *,
+    sample_weight: Any = None,
     kernel: str = "auto",
     landmarks: int | None = None,
     rounds: int | None = None,
     forest: bool | None = None,
     standardise: bool = True,
     dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> ClosedForm:
     r"""Refine labels by self-distillation in closed form.
@@ -95,10 +102,18 @@ def refine_labels(
     out-of-bag scores. Kernel, noise, ridges, number of rounds and the weights of both are chosen by the labels of rows
     that had no part in what is said of them.
 
+    Inputs are read in blocks, anew for each pass, so that a memory map of any size may be given. Under ``torchrun`` each
+    process is given all rows and goes through its share of them, where there are more than 10,000; each ends with
+    the same result.
+
     Args:
-        inputs: Features ``[n, ...]``, flattened.
-        labels: Given labels, int64 ``[n]``.
+        inputs: Features ``[n, ...]``, flattened: a tensor, an array, a memory map (``numpy.load(..., mmap_mode="r")``),
+            or anything with a shape that gives rows for a slice or for positions.
+        labels: Given labels, int64 ``[n]``; or their distributions, floats ``[n, K]`` with rows that sum to 1, such as
+            shares of votes. A distribution stands for K copies of its row, with one label and a weight each.
         num_classes: K.
+        sample_weight: How many rows each row counts as, ``[n]``, 0 or more; one if left out. Rows of weight 0 are
+            refined but teach nothing.
         kernel: One of `selfdistill.networks.KERNELS`, or ``"auto"``: the one of least leave-one-out error on 700 rows.
         landmarks: Landmarks of the Nyström kernel; all rows up to 1,000, else 1,000 to 1,500 if left out.
         rounds: 1 to 3; chosen if left out.
@@ -106,15 +121,17 @@ def refine_labels(
             100,000 rows of at most 300 columns and 50 classes, as in tables.
         standardise: Bring columns to mean 0 and standard deviation 1 first.
         dtype: ``torch.float32``, or ``torch.float64`` for checks.
+        device: Where kernels and products are computed; that of the inputs if left out. Rounds are chosen on the CPU.
         tell: Takes a sentence when a step begins.
 
     Returns:
         Refined labels, noise matrix, classifier and spectrum. The result is the same on each call. Cost, in FLOPs:
-        ``2 n m (d + 3 m)`` for the factorisation, ``n m^2`` for each of four ridges on at most 10,000 rows, and
-        ``4 n m K`` a round; memory ``4 n m`` bytes up to 1 GiB, beyond which features are computed in each pass.
+        ``2 n m (d + 2 m)`` for the factorisation, ``n m^2`` for each of four ridges on at most 10,000 rows, and
+        ``4 n m K`` a round; memory ``4 n m`` bytes up to 1 GiB, beyond which features are computed in each pass, at
+        ``2 n m (d + m)`` FLOPs a round, and ``8 n K`` bytes for the result.
 
     Raises:
-        DataError: Fewer than two classes or rows, labels out of range, or no column that varies.
+        DataError: Fewer than two classes or rows, labels out of range, weights below 0, or no column that varies.
         SettingError: An unknown kernel, or a number out of range.
         ResourceError: The machine has less memory than is needed.
 
@@ -131,91 +148,75 @@ def refine_labels(
         >>> bool((found.posterior.argmax(1) == truth).float().mean() > 0.85 > (given == truth).float().mean())
         True
     """  # noqa: DOC502 (raised by the checks)
-    began = time.perf_counter()
-    given = labels.cpu().numpy()
-    _check(inputs, given, num_classes, kernel, landmarks, rounds)
-    n = len(given)
-    count = landmarks or _landmarks(n)
-    _check_memory(n, num_classes, min(n, count), inputs[0].numel())
-    machine = _Rows(inputs, standardise, dtype)
-    tell("choosing the kernel")
-    kernels = _kernel_errors(machine, given, num_classes, (kernel,) if kernel != "auto" else KERNELS)
-    chosen_kernel = min(kernels, key=lambda name: kernels[name])
-    tell("factorising the kernel")
-    features = Landmarks(chosen_kernel, machine(choose_landmarks(n, count)))
-    keep = n * features.whiten.shape[1] * 4 <= _KEPT_BYTES
-    spectrum = Spectrum(lambda rows: features(machine(rows)), n, keep=keep)
+    began, n = time.perf_counter(), inputs.shape[0]
+    if n != len(labels):
+        raise DataError(f"there are {n:,} inputs but {len(labels):,} labels", "Give every example one label.")
+    given = check_given(labels, num_classes, sample_weight)
+    _check_settings(kernel, landmarks, rounds)
+    taught = given.taught()
+    there = torch.arange(n) if taught is None else torch.from_numpy(taught)
+    count = landmarks or _landmarks(len(there))
+    where = torch.device(device or (inputs.device if isinstance(inputs, Tensor) else "cpu"))
+    shared = world() > 1 and len(there) > _CHOICE_ROWS
+    _check_memory(n, num_classes, min(len(there), count), math.prod(inputs.shape[1:]))
+    rows = Rows(inputs, standardise=standardise, dtype=dtype, device=where, weights=given.weights, shared=shared)
+
+    def mark() -> tuple[dict[str, float], Landmarks]:
+        tell("choosing the kernel")
+        errors = _kernel_errors(rows, given, there, (kernel,) if kernel != "auto" else KERNELS)
+        tell("factorising the kernel")
+        best = min(errors, key=lambda name: errors[name])
+        return errors, Landmarks(best, rows(there[choose_landmarks(len(there), count)]).cpu())
+
+    kernels, marks = from_first(mark) if shared else mark()
+    marks.to(where)
+    spectrum = _factorise(rows, marks, given, shared=shared)
     tell("choosing noise and rounds")
-    with_forest = _few_enough(machine.inputs, num_classes) if forest is None else forest
-    choice = _choice(spectrum, features, machine, given, num_classes, rounds, with_forest, tell)
+    grow = _few_enough(rows, num_classes) if forest is None else forest
+    choose = lambda: _choice(spectrum, marks, rows, given, there, rounds, grow, tell)
+    choice = from_first(choose) if shared else choose()
     tell("refining")
-    sources = _Sources(spectrum, machine, given)
-    parts = _go_through(sources, given, num_classes, choice.chains, dtype)
-    chosen = parts[choice.chosen]
-    onehot = soft_targets(given, num_classes, dtype)
-    refined = chosen.link.posterior(chosen.scores, given)[0]
+    grown = any(chain[0].source == "forest" for chain in choice.chains)
+    trees = Forest(rows.raw(slice(0, n)), given) if grown else None
+    found = go_through(spectrum, given, choice, forest=trees, shared=shared)
+    assert spectrum.first is not None
     return ClosedForm(
-        posterior=torch.from_numpy(refined).float(),
-        quality=_quality(parts, choice.weights, given),
-        prior=torch.from_numpy(_prior(parts, choice.weights)).float(),
-        noise_matrix=chosen.link.matrix,
-        machine=_machine(sources, features, parts, choice.weights),
+        posterior=found.posterior,
+        quality=found.quality,
+        prior=found.prior,
+        noise_matrix=found.parts[choice.chosen].links[-1].matrix,
+        machine=_machine(rows, marks, spectrum, found.parts, choice.weights),
         choice=choice,
-        kernel=chosen_kernel,
+        kernel=marks.kernel,
         kernels=kernels,
-        eigenvalues=spectrum.values,
-        given_energy=spectrum.energy(onehot),
-        refined_energy=spectrum.energy(torch.from_numpy(refined).to(dtype)),
+        eigenvalues=spectrum.values.cpu(),
+        given_energy=spectrum.first.energy(spectrum.values).cpu(),
+        refined_energy=found.moments.energy(spectrum.values).cpu(),
         scale=spectrum.scale,
         seconds=time.perf_counter() - began,
     )
 
 
-class _Rows:
-    """From positions to unit rows: what the machine does with its inputs."""
+def _factorise(rows: Rows, marks: Landmarks, given: Given, *, shared: bool) -> Spectrum:
+    n, r = len(given), marks.whiten.shape[1]
 
-    def __init__(self, inputs: Tensor, standardise: bool, dtype: torch.dtype) -> None:
-        self.inputs, self.dtype = inputs.flatten(1), dtype
-        n, d = self.inputs.shape
-        step = max(1, 2**24 // d)
-        total, square = torch.zeros(d, dtype=torch.float64), torch.zeros(d, dtype=torch.float64)
-        self.shift, self.factor = torch.zeros(d, dtype=dtype), torch.ones(d, dtype=dtype)
-        if standardise:
-            for start in range(0, n, step):
-                total += self.inputs[start : start + step].sum(0, dtype=torch.float64)
-            mean = total / n
-            for start in range(0, n, step):
-                square += (self.inputs[start : start + step].double() - mean).square().sum(0)
-            deviation = (square / n).sqrt()
-            self.shift = mean.to(dtype)
-            varies = deviation > 1e-6 * (1 + mean.abs())
-            self.factor = torch.where(varies, 1 / deviation, 0.0).to(dtype)  # constant columns say nothing
-        norms = 0.0
-        for start in range(0, n, step):
-            norms += float(self._standard(slice(start, start + step)).square().sum(dtype=torch.float64))
-        if not np.isfinite(norms):
-            raise DataError("the inputs hold numbers that are not finite", "Fill or drop them.")
-        if not norms > 0:
-            raise DataError("no column of the inputs varies", "Give features that differ between examples.")
-        self.constant = (norms / n) ** 0.5
+    def rotated(rotation: Tensor) -> Callable[[Any], Tensor]:
+        turn = marks.rotated(rotation)
+        return lambda some: turn(rows(some))
 
-    def _standard(self, rows: slice | Tensor) -> Tensor:
-        return (self.inputs[rows].to(self.dtype) - self.shift) * self.factor
-
-    def __call__(self, rows: slice | Tensor) -> Tensor:
-        return unit_rows(self._standard(rows), self.constant)
+    return Spectrum(
+        lambda some: marks(rows(some)),
+        n,
+        keep=n * r * 4 <= _KEPT_BYTES,
+        step=max(1, _BLOCK // max(len(marks.rows), rows.d, given.k)),
+        weights=None if given.weights is None else torch.from_numpy(given.weights),
+        rotated=rotated,
+        targets=lambda some: given[some].targets(rows.dtype),
+        shared=shared,
+    )
 
 
-def _check(inputs: Tensor, given: np.ndarray, k: int, kernel: str, landmarks: int | None, rounds: int | None) -> None:
-    if len(inputs) != len(given):
-        raise DataError(f"there are {len(inputs):,} inputs but {len(given):,} labels", "Give every example one label.")
-    there = np.unique(given)
-    if len(there) < 2:
-        raise DataError(f"the labels hold {len(there)} class, but at least 2 are needed", "Give more data.")
-    if there[0] < 0 or there[-1] >= k:
-        raise DataError(
-            f"labels run from {there[0]} to {there[-1]}, outside 0 to {k - 1}", "Number the classes from 0."
-        )
+def _check_settings(kernel: str, landmarks: int | None, rounds: int | None) -> None:
     if kernel != "auto" and kernel not in KERNELS:
         raise SettingError(f"kernel is {kernel!r}", f"Choose auto, {', '.join(KERNELS)}.")
     for name, value, low, high in (("landmarks", landmarks, 2, 20_000), ("rounds", rounds, 1, 3)):
@@ -247,148 +248,84 @@ def _landmarks(n: int) -> int:
     return _EXACT if n < 10 * _EXACT else _LANDMARKS
 
 
-def _kernel_errors(rows: _Rows, given: np.ndarray, k: int, names: tuple[str, ...]) -> dict[str, float]:
+def _kernel_errors(rows: Rows, given: Given, there: Tensor, names: tuple[str, ...]) -> dict[str, float]:
     """Least leave-one-out error of each kernel on a sample of the rows, its ridge chosen for it."""
     if len(names) == 1:
         return {names[0]: float("nan")}
-    sample = choose_landmarks(len(given), _KERNEL_ROWS)
-    unit, targets = rows(sample), soft_targets(given[sample.numpy()], k, rows.dtype)
-    centred = targets - targets.mean(0)
+    sample = there[choose_landmarks(len(there), _KERNEL_ROWS)]
+    some = given[sample.numpy()]
+    unit, targets = rows(sample), some.targets(rows.dtype).to(rows.device)
+    weights = torch.ones(len(some)) if some.weights is None else torch.from_numpy(some.weights)
+    w = weights.to(unit)
+    root, share = w.sqrt()[:, None], (w / w.sum())[:, None]
+    centred = (targets - (share * targets).sum(0)) * root
     found = {}
     for name in names:
-        gram = kernel_rows(name, unit, unit).double()
-        gram = gram - gram.mean(0) - gram.mean(1, keepdim=True) + gram.mean()
-        values, vectors = torch.linalg.eigh(gram.to(rows.dtype))
+        gram, wide = kernel_rows(name, unit, unit).double(), share.double()
+        gram = gram - (wide * gram).sum(0) - gram @ wide + (wide * (gram @ wide)).sum()
+        values, vectors = torch.linalg.eigh((gram * root * root.T).to(rows.dtype))
         moments = vectors.T @ centred
-        ridges = values.sum() / len(unit) * 4.0 ** torch.arange(-4, 5, dtype=rows.dtype)
+        ridges = values.sum() / w.sum() * 4.0 ** torch.arange(-4, 5, dtype=rows.dtype, device=unit.device)
         shrink = values.clamp(min=0)[:, None] / (values.clamp(min=0)[:, None] + ridges)  # [n, L]
         fitted = vectors @ (shrink[:, :, None] * moments[:, None]).flatten(1)
-        hats = (vectors.square() @ shrink + 1 / len(unit))[:, :, None]
-        residual = (centred[:, None] - fitted.view(len(unit), len(ridges), k)) / (1 - hats).clamp(min=1e-6)
-        errors = residual.square().sum((0, 2)) / len(unit)
+        hats = (vectors.square() @ shrink + share)[:, :, None]
+        residual = (centred[:, None] - fitted.view(len(unit), len(ridges), given.k)) / (1 - hats).clamp(min=1e-6)
+        errors = residual.square().sum((0, 2)) / w.sum()
         found[name] = float(errors.min())
     return found
 
 
 def _choice(
     spectrum: Spectrum,
-    features: Landmarks,
-    rows: _Rows,
-    given: np.ndarray,
-    k: int,
+    marks: Landmarks,
+    rows: Rows,
+    given: Given,
+    there: Tensor,
     rounds: int | None,
     forest: bool,
     tell: Callable[[str], None],
 ) -> Choice:
-    """Choose on all rows, or on 10,000 of them with the same landmarks."""
+    """Choose on all rows, or on 10,000 of them with the same landmarks; on the CPU."""
 
     def judged(candidate: Candidate) -> None:
         tell(f"{candidate.name}: {candidate.nats:.3f} nats")
 
-    if len(given) <= _CHOICE_ROWS:
-        inputs = rows.inputs.float() if forest else None
-        return choose_rounds(spectrum, given, k, inputs=inputs, rounds=rounds, tell=judged)
-    sample = choose_landmarks(len(given), _CHOICE_ROWS)
-    small = Spectrum(lambda part: features(rows(sample[part])), len(sample))
-    inputs = rows.inputs[sample].float() if forest else None
-    return choose_rounds(small, given[sample.numpy()], k, inputs=inputs, rounds=rounds, tell=judged)
+    if len(given) == len(there) <= _CHOICE_ROWS and rows.device.type == "cpu":
+        inputs = rows.raw(slice(0, len(given))) if forest else None
+        return choose_rounds(spectrum, given, given.k, inputs=inputs, rounds=rounds, tell=judged)
+    sample = there[choose_landmarks(len(there), _CHOICE_ROWS)]
+    some = given[sample.numpy()]
+    weights = None if some.weights is None else torch.from_numpy(some.weights)
+    small = Spectrum(lambda part: marks(rows(sample[part])).cpu(), len(sample), step=spectrum.step, weights=weights)
+    inputs = rows.raw(sample) if forest else None
+    return choose_rounds(small, some, given.k, inputs=inputs, rounds=rounds, tell=judged)
 
 
-def _few_enough(inputs: Tensor, k: int) -> bool:
+def _few_enough(rows: Rows, k: int) -> bool:
     """Whether a forest is quick and its leaves take little room."""
     least, most = _FOREST_ROWS
-    return least <= len(inputs) <= most and inputs.shape[1] <= _FOREST_COLUMNS and k <= _FOREST_CLASSES
+    return least <= rows.inputs.shape[0] <= most and rows.d <= _FOREST_COLUMNS and k <= _FOREST_CLASSES
 
 
-class _Sources:
-    """Both kinds of regression on all rows; a forest only grows if a chain asks for it."""
-
-    def __init__(self, spectrum: Spectrum, rows: _Rows, given: np.ndarray) -> None:
-        self.spectrum, self.rows, self._given = spectrum, rows, given
-
-    @functools.cached_property
-    def forest(self) -> Forest:
-        return Forest(self.rows.inputs.float(), self._given)
-
-    def out_of_sample(self, targets: Sequence[Tensor], candidates: Sequence[Candidate]) -> list[Tensor]:
-        """Score each row without its own target, for several targets and candidates."""
-        of_kernel = [i for i, one in enumerate(candidates) if one.source == "kernel"]
-        found = dict.fromkeys(range(len(candidates)), targets[0])
-        if of_kernel:
-            ridges = [candidates[i].ridge for i in of_kernel]
-            scores = self.spectrum.out_of_sample([targets[i] for i in of_kernel], ridges)
-            found |= dict(zip(of_kernel, scores, strict=True))
-        for i, one in enumerate(candidates):
-            if one.source == "forest":
-                found[i] = self.forest.out_of_bag(targets[i])
-        return list(found.values())
-
-    def part(self, candidate: Candidate, targets: Tensor, scores: np.ndarray, link: NoiseLink) -> _Part:
-        """Fit all rows, for new ones."""
-        if candidate.source == "forest":
-            return _Part(scores, link, self.forest.fill(targets), None)
-        return _Part(scores, link, *self.spectrum.coefficients(targets, candidate.ridge))
-
-
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """One regression of the mixture: out-of-sample scores, link, and for new rows weights and offset, or leaves."""
-
-    scores: np.ndarray
-    link: NoiseLink
-    weights: Tensor
-    offset: Tensor | None
-
-
-def _go_through(
-    sources: _Sources, given: np.ndarray, k: int, chains: Sequence[Sequence[Candidate]], dtype: torch.dtype
-) -> list[_Part]:
-    """Go through the rounds of all chains on all rows."""
-    onehot = soft_targets(given, k, dtype)
-    targets, parts = [onehot] * len(chains), list[_Part | None]([None] * len(chains))
-    for number in range(max(map(len, chains))):
-        alive = [i for i, chain in enumerate(chains) if number < len(chain)]
-        found = sources.out_of_sample([targets[i] for i in alive], [chains[i][number] for i in alive])
-        for i, one in zip(alive, found, strict=True):
-            link, scores = chains[i][number].link, one.double().numpy()
-            if number == 0:  # sharper than those of half the rows; later ones saw the given label at second hand
-                rows = np.linspace(0, len(given) - 1, min(len(given), _FINAL_LINK_ROWS)).astype(int)
-                link = fit_link(scores[rows], given[rows], link.form, start=link, iterations=40)
-            if number == len(chains[i]) - 1:
-                parts[i] = sources.part(chains[i][number], targets[i], scores, link)
-            else:
-                targets[i] = torch.from_numpy(link.posterior(scores, given)[0]).to(dtype)
-    return [part for part in parts if part is not None]
-
-
-def _prior(parts: Sequence[_Part], weights: Sequence[float]) -> np.ndarray:
-    return np.asarray(sum(w * p.link.prior(p.scores) for w, p in zip(weights, parts, strict=True)))
-
-
-def _quality(parts: Sequence[_Part], weights: Sequence[float], given: np.ndarray) -> np.ndarray:
-    """Probability that the given label is right, a mean over all explanations."""
-    rows = np.arange(len(given))
-    right = [part.link.posterior(part.scores, given)[0][rows, given] for part in parts]
-    return np.asarray(np.clip(np.asarray(weights) @ np.stack(right), 0, 1))
-
-
-def _machine(sources: _Sources, features: Landmarks, parts: Sequence[_Part], weights: Sequence[float]) -> KernelMachine:
+def _machine(
+    rows: Rows, marks: Landmarks, spectrum: Spectrum, parts: Sequence[Part], weights: Sequence[float]
+) -> KernelMachine:
     """Put the mixture together; parts of the kernel come before those of the forest."""
-    rows, k = sources.rows, parts[0].scores.shape[1]
-    smooth = [p for p in parts if p.offset is not None]
-    grown = [p for p in parts if p.offset is None]
-    trees = sources.forest.trees if grown else None
+    links = [part.links[-1] for part in parts]
+    smooth = [spectrum.coefficients(part.fits[-1]) for part in parts if isinstance(part.fits[-1], Regression)]
+    grown = [part.fits[-1] for part in parts if isinstance(part.fits[-1], Grown)]
+    trees = grown[0].forest.trees if grown else None
     size = (len(trees.column), len(trees.roots), len(grown)) if trees is not None else (0, 0, 0)
-    machine = KernelMachine(len(rows.shift), len(features.rows), k, features.kernel, len(smooth), size)
-    machine.shift, machine.factor = rows.shift.float(), rows.factor.float()
+    machine = KernelMachine(rows.d, len(marks.rows), len(links[0].bias), marks.kernel, len(smooth), size)
+    machine.shift, machine.factor = rows.shift.cpu().float(), rows.factor.cpu().float()
     machine.constant = torch.tensor(rows.constant, dtype=torch.float32)
-    machine.landmarks = features.rows.float()
+    machine.landmarks = marks.rows.cpu().float()
     if smooth:
-        machine.coefficients = torch.stack([features.whiten.double() @ p.weights for p in smooth], 1).float()
-        machine.offset = torch.stack([p.offset for p in smooth if p.offset is not None]).float()
+        machine.coefficients = torch.stack([marks.whiten.double() @ one for one, _ in smooth], 1).cpu().float()
+        machine.offset = torch.stack([offset for _, offset in smooth]).cpu().float()
     if trees is not None:
-        machine.trees, machine.leaves = trees, torch.stack([p.weights for p in grown], 1).float()
-    machine.calibration = torch.from_numpy(np.stack([p.link.calibration for p in parts])).float()
-    machine.bias = torch.from_numpy(np.stack([p.link.bias for p in parts])).float()
+        machine.trees, machine.leaves = trees, torch.stack([one.values for one in grown], 1).float()
+    machine.calibration = torch.from_numpy(np.stack([link.calibration for link in links])).float()
+    machine.bias = torch.from_numpy(np.stack([link.bias for link in links])).float()
     machine.weights = torch.tensor(weights)
     return machine.eval()

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selfdistill.closed._fold import Fold
 from selfdistill.closed._forest import ForestFold
+from selfdistill.closed._given import Given, as_given
 from selfdistill.closed._noise_link import FORMS, Form, NoiseLink, fit_link
-from selfdistill.closed._spectrum import Fold, Spectrum
+from selfdistill.closed._spectrum import Spectrum
 
 __all__ = ["Candidate", "Choice", "choose", "choose_rounds", "ridge_of_least_error", "soft_targets"]
 
@@ -36,6 +38,7 @@ class Candidate:
         losses: Negative log-likelihood of each given label, which neither scores nor link have seen, in nats, ``[n]``.
         link: Fitted on the scores of all rows, each predicted by the other half.
         wrong: Expected share of wrong labels, by these scores.
+        weights: How many rows each row counts as, ``[n]``; ``None``: one.
     """
 
     source: str
@@ -45,11 +48,12 @@ class Candidate:
     losses: np.ndarray
     link: NoiseLink
     wrong: float
+    weights: np.ndarray | None = None
 
     @property
     def nats(self) -> float:
         """Mean loss."""
-        return float(self.losses.mean())
+        return float(np.average(self.losses, weights=self.weights))
 
     @property
     def name(self) -> str:
@@ -104,7 +108,8 @@ def choose(chains: list[list[Candidate]], rounds: int | None = None) -> Choice:
     near = [chain[-1] for chain in kept if _standard_errors(chain[-1], best) <= 1]
     counts = max(near, key=lambda c: c.wrong)
     near_best = np.exp([-0.5 * _standard_errors(chain[-1], best) for chain in kept])
-    weights = (_stacked(np.stack([-chain[-1].losses for chain in kept], 1)) + near_best / near_best.sum()) / 2
+    stacked = _stacked(np.stack([-chain[-1].losses for chain in kept], 1), best.weights)
+    weights = (stacked + near_best / near_best.sum()) / 2
     heavy = [i for i, w in enumerate(weights) if w >= _LEAST_WEIGHT or kept[i][-1] is counts]
     total = sum(weights[i] for i in heavy)
     return Choice(
@@ -125,18 +130,19 @@ def _end(chain: list[Candidate], rounds: int | None) -> Candidate:
 
 def _standard_errors(one: Candidate, best: Candidate) -> float:
     """By how many standard errors a candidate is behind, row by row."""
-    behind = one.losses - best.losses
-    spread = float(behind.std()) / len(behind) ** 0.5
-    return float(behind.mean()) / spread if spread > 0 else 0.0
+    behind, w = one.losses - best.losses, best.weights
+    mean = float(np.average(behind, weights=w))
+    spread = float(np.average((behind - mean) ** 2, weights=w) / (len(behind) if w is None else w.sum())) ** 0.5
+    return mean / spread if spread > 0 else 0.0
 
 
-def _stacked(likelihoods: np.ndarray, steps: int = 100) -> np.ndarray:
+def _stacked(likelihoods: np.ndarray, rows: np.ndarray | None = None, steps: int = 100) -> np.ndarray:
     """Maximise the mean log of a mixture of likelihoods, ``[n, M]`` in logarithms, over its weights."""
     scaled = np.exp(likelihoods - likelihoods.max(1, keepdims=True))
     weights = np.full(likelihoods.shape[1], 1 / likelihoods.shape[1])
     for _ in range(steps):
         part = scaled * weights
-        weights = (part / part.sum(1, keepdims=True)).mean(0)
+        weights = np.average(part / part.sum(1, keepdims=True), 0, rows)
     return weights
 
 
@@ -154,23 +160,23 @@ def ridge_of_least_error(spectrum: Spectrum, targets: Tensor) -> float:
     return float(ridges[spectrum.errors(targets, ridges).argmin()])
 
 
-def soft_targets(labels: np.ndarray, k: int, dtype: torch.dtype) -> Tensor:
+def soft_targets(labels: np.ndarray | Given, k: int, dtype: torch.dtype) -> Tensor:
     """Write labels as distributions.
 
     Args:
-        labels: ``[n]``.
+        labels: ``[n]``; or `Given`.
         k: Number of classes.
         dtype: Of the result.
 
     Returns:
         ``[n, K]``.
     """
-    return torch.nn.functional.one_hot(torch.from_numpy(labels), k).to(dtype)
+    return as_given(labels, k).targets(dtype)
 
 
 def choose_rounds(
     spectrum: Spectrum,
-    given: np.ndarray,
+    given: np.ndarray | Given,
     k: int,
     *,
     inputs: Tensor | None = None,
@@ -186,7 +192,7 @@ def choose_rounds(
 
     Args:
         spectrum: Of the features, kept in memory.
-        given: Labels, ``[n]``.
+        given: Labels, ``[n]``; or `Given`, with the weights that the spectrum has.
         k: Number of classes.
         inputs: float32 ``[n, d]`` for a forest besides the kernel; none if left out.
         rounds: Number of rounds; chosen if left out, at most 3.
@@ -197,16 +203,17 @@ def choose_rounds(
         The choice. Cost: two Cholesky factors and ``n r^2`` FLOPs for each of four ridges, and some forty fits of a
         link to at most 2,500 rows; two forests.
     """
-    dtype, forms = spectrum.mean.dtype, _forms(len(given), k)
+    given, dtype = as_given(given, k), spectrum.mean.dtype
+    forms = _forms(len(given), k)
     first = ridge_of_least_error(spectrum, soft_targets(given, k, dtype)) if ridge is None else ridge
-    second = two_halves(given)
-    halves = _Halves("kernel", spectrum.halves(second), given, k, dtype)
+    second = two_halves(given.codes)
+    halves = _Halves("kernel", spectrum.halves(second), given, dtype)
     chains = halves.chains(forms, first, [first / s for s in _SMALLER], rounds, tell)
     if inputs is not None:
         one, two = (~second).nonzero().flatten(), second.nonzero().flatten()
         folds = [ForestFold(one, two, inputs, given), ForestFold(two, one, inputs, given)]
         plain = [form for form in forms if form.confusion == "none"]
-        chains += _Halves("forest", folds, given, k, dtype).chains(plain, 0.0, [0.0], rounds, tell)
+        chains += _Halves("forest", folds, given, dtype).chains(plain, 0.0, [0.0], rounds, tell)
     return choose([[t.candidate for t in chain] for chain in chains if rounds in (None, len(chain))], rounds)
 
 
@@ -267,10 +274,8 @@ def two_halves(given: np.ndarray) -> Tensor:
 class _Halves:
     """Two halves of the rows, and what each says of the other."""
 
-    def __init__(
-        self, source: str, folds: Sequence[Fold | ForestFold], given: np.ndarray, k: int, dtype: torch.dtype
-    ) -> None:
-        self.source, self.folds, self.given, self.k, self.dtype = source, folds, given, k, dtype
+    def __init__(self, source: str, folds: Sequence[Fold | ForestFold], given: Given, dtype: torch.dtype) -> None:
+        self.source, self.folds, self.given, self.k, self.dtype = source, folds, given, given.k, dtype
 
     def chains(
         self,
@@ -328,8 +333,9 @@ class _Halves:
         rows = _spread(np.arange(len(self.given)))
         link = fit_link(scores[rows], self.given[rows], form, start=link, sharpest=sharpest, iterations=15)
         posterior = link.posterior(scores, self.given)[0]
-        wrong = float(1 - posterior[np.arange(len(scores)), self.given].mean())
-        return _Tried(Candidate(self.source, form, number, fits[0].ridge, losses, link, wrong), fits)
+        wrong = 1 - self.given.mean(posterior[np.arange(len(scores)), self.given.codes])
+        ridge, weights = fits[0].ridge, self.given.weights
+        return _Tried(Candidate(self.source, form, number, ridge, losses, link, wrong, weights), fits)
 
     def distil(self, last: _Tried, refined: list[Tensor], ridge: float) -> _Tried:
         """Fit refined labels."""

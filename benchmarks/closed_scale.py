@@ -1,0 +1,179 @@
+"""Time and memory of the closed form as rows, landmarks and classes grow, from a memory map on disk.
+
+    python -m benchmarks.closed_scale run [--folder DIR] [--threads 2]
+    python -m benchmarks.closed_scale report
+
+Each cell writes float16 features with classes of three clusters each and 40 % of the labels wrong into a file, and
+refines the labels in a process of its own. ``resident`` is the peak of that process (``ru_maxrss``): pages of the map
+that were read count there, and the system may drop them; ``own`` is the peak without them, sampled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RECORDS = Path(__file__).parent / "records" / "closed_scale.jsonl"
+CELLS = (  # rows, columns, landmarks, classes
+    (50_000, 768, 1500, 100),
+    (100_000, 768, 1500, 100),
+    (200_000, 768, 1500, 100),
+    (400_000, 768, 1500, 100),
+    (1_000_000, 768, 1500, 100),
+    (200_000, 768, 750, 100),
+    (200_000, 768, 3000, 100),
+    (200_000, 192, 1500, 100),
+    (200_000, 768, 1500, 10),
+    (200_000, 768, 1500, 400),
+)
+
+
+def blocks(n: int, d: int, k: int, seed: int = 0) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
+    """Make rows, true labels and given ones, 10,000 at a time."""
+    rng = np.random.default_rng(seed)
+    centres = 0.2 * rng.normal(size=(3 * k, d)).astype(np.float32)
+    scale = np.exp(0.5 * rng.normal(size=d)).astype(np.float32)
+    for start in range(0, n, 10_000):
+        size = min(10_000, n - start)
+        truth = rng.integers(k, size=size)
+        inputs = centres[3 * truth + rng.integers(3, size=size)] + rng.standard_normal((size, d), np.float32)
+        given = np.where(rng.random(size) < 0.4, (truth + rng.integers(1, k, size=size)) % k, truth)
+        yield slice(start, start + size), (inputs * scale).astype(np.float16), truth, given
+
+
+def write(folder: Path, n: int, d: int, k: int) -> None:
+    """Write the files of a cell."""
+    inputs = np.lib.format.open_memmap(folder / "X.npy", "w+", np.float16, (n, d))
+    labels = np.lib.format.open_memmap(folder / "y.npy", "w+", np.int64, (2, n))
+    for rows, some, truth, given in blocks(n, d, k):
+        inputs[rows], labels[0, rows], labels[1, rows] = some, truth, given
+    inputs.flush()
+    labels.flush()
+
+
+def cell(folder: Path, landmarks: int, k: int, dtype: str, rounds: int | None) -> dict[str, Any]:
+    """Refine the labels of a folder, in this process."""
+    import torch
+
+    from selfdistill._core.record import environment
+    from selfdistill.closed import refine_labels
+
+    inputs, (truth, given) = np.load(folder / "X.npy", mmap_mode="r"), np.load(folder / "y.npy")
+    peak, done = [0], threading.Event()
+    threading.Thread(target=_sample, args=(peak, done), daemon=True).start()
+    steps: list[tuple[str, float]] = []
+    wall, cpu = time.perf_counter(), time.process_time()
+    found = refine_labels(
+        inputs,
+        given,
+        k,
+        landmarks=landmarks,
+        rounds=rounds,
+        dtype=getattr(torch, dtype),
+        tell=lambda text: steps.append((text, time.perf_counter() - wall)),
+    )
+    spent = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
+    done.set()
+    wrong = given != truth
+    best = found.choice.best
+    return {
+        **spent,
+        "resident_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
+        "own_mib": peak[0] / 2**20,
+        "threads": torch.get_num_threads(),
+        "dtype": dtype,
+        "kernel": found.kernel,
+        "round": best.round,
+        "form": best.form.name,
+        "chains": len(found.choice.chains),
+        "given_right": 1 - float(wrong.mean()),
+        "refined_right": float((found.posterior.argmax(1).numpy() == truth).mean()),
+        "counted": float(1 - found.posterior[np.arange(len(given)), given].mean()) / float(wrong.mean()),
+        "steps": [(text, round(at, 2)) for text, at in steps if not text.startswith("round")],
+        **{name: environment("cpu")[name] for name in ("versions", "hardware")},
+    }
+
+
+def _sample(peak: list[int], done: threading.Event) -> None:
+    """Note the largest memory of the process that no file stands behind."""
+    while not done.wait(0.05):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        peak[0] = max(peak[0], next(int(line.split()[1]) * 2**10 for line in lines if line.startswith("RssAnon")))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure the cells that have no record yet."""
+    lines = RECORDS.read_text().splitlines() if RECORDS.exists() else []
+    done = {(r["n"], r["d"], r["landmarks"], r["k"]) for r in map(json.loads, lines)}
+    for n, d, landmarks, k in CELLS:
+        if (n, d, landmarks, k) in done or n > options.most:
+            continue
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            write(Path(folder), n, d, k)
+            record = {"n": n, "d": d, "landmarks": landmarks, "k": k} | measured(folder, landmarks, k, options)
+        with RECORDS.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+def measured(folder: str, landmarks: int, k: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Run a cell in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.closed_scale", "cell", "--folder", folder]
+    command += ["--landmarks", str(landmarks), "--classes", str(k), "--dtype", options.dtype]
+    threads = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
+    done = subprocess.run(command, env=threads, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def report(options: argparse.Namespace) -> None:
+    """Print the records as a table."""
+    print(
+        "| rows | columns | landmarks | classes | wall s | CPU s | resident GiB | of its own GiB | right: given, refined |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    for r in map(json.loads, RECORDS.read_text().splitlines()):
+        print(
+            f"| {r['n']:,} | {r['d']} | {r['landmarks']:,} | {r['k']} | {r['wall_s']:.0f} | {r['cpu_s']:.0f} | "
+            f"{r['resident_mib'] / 1024:.2f} | {r['own_mib'] / 1024:.2f} | "
+            f"{100 * r['given_right']:.1f}, {100 * r['refined_right']:.1f} |"
+        )
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["run", "report", "cell", "write"])
+    parser.add_argument("--folder", default=tempfile.gettempdir())
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--most", type=int, default=10**9, help="rows of the largest cell")
+    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--columns", type=int, default=768)
+    parser.add_argument("--landmarks", type=int, default=1500)
+    parser.add_argument("--classes", type=int, default=100)
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--dtype", default="float32")
+    options = parser.parse_args()
+    if options.what == "cell":
+        found = cell(Path(options.folder), options.landmarks, options.classes, options.dtype, options.rounds)
+        print(json.dumps(found))
+    elif options.what == "write":
+        Path(options.folder).mkdir(parents=True, exist_ok=True)
+        write(Path(options.folder), options.rows, options.columns, options.classes)
+    else:
+        {"run": run, "report": report}[options.what](options)
+
+
+if __name__ == "__main__":
+    main()

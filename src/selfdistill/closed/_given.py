@@ -1,0 +1,169 @@
+"""Given labels: one class each or a distribution, and how many rows each counts as."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfdistill._core.errors import DataError
+
+__all__ = ["Given", "as_given", "check_given"]
+
+_TOLERANCE = 4e-3  # distance of a distribution's sum from 1: sixteen-bit rows of a thousand classes stay below
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Given labels of some rows.
+
+    A distribution stands for as many copies of the row as it has classes, each with one label and its probability as
+    weight.
+
+    Attributes:
+        codes: Labels, int64 ``[n]``; of distributions the likeliest class.
+        k: Number of classes.
+        soft: Distributions, ``[n, K]``; ``None`` where each row has one label.
+        weights: How many rows each counts as, float64 ``[n]``; ``None``: one.
+    """
+
+    codes: np.ndarray
+    k: int
+    soft: np.ndarray | None = None
+    weights: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, rows: Any) -> Given:
+        """Take some rows, by slice, mask or positions."""
+        soft, weights = (None if part is None else part[rows] for part in (self.soft, self.weights))
+        return Given(self.codes[rows], self.k, soft, weights)
+
+    @property
+    def total(self) -> float:
+        """Number of rows that all count as."""
+        return float(len(self)) if self.weights is None else float(self.weights.sum())
+
+    def taught(self) -> np.ndarray | None:
+        """Positions of rows that count; ``None`` where all do."""
+        if self.weights is None or self.weights.all():
+            return None
+        return np.flatnonzero(self.weights)
+
+    def mean(self, values: np.ndarray) -> float:
+        """Mean over rows, each with its weight.
+
+        Args:
+            values: ``[n]``.
+
+        Returns:
+            The mean.
+        """
+        return float(np.average(values, weights=self.weights))
+
+    def targets(self, dtype: torch.dtype) -> Tensor:
+        """Write labels as distributions.
+
+        Args:
+            dtype: Of the result.
+
+        Returns:
+            ``[n, K]``.
+        """
+        if self.soft is not None:
+            return torch.from_numpy(np.array(self.soft, np.float64)).to(dtype)
+        return torch.nn.functional.one_hot(torch.from_numpy(self.codes), self.k).to(dtype)
+
+
+def as_given(labels: np.ndarray | Given, k: int) -> Given:
+    """Take labels of one class each as given labels.
+
+    Args:
+        labels: int64 ``[n]``, or given labels already.
+        k: Number of classes.
+
+    Returns:
+        The given labels.
+    """
+    return labels if isinstance(labels, Given) else Given(labels, k)
+
+
+def check_given(labels: Any, k: int, weights: Any = None) -> Given:
+    """Check labels and weights that come from outside.
+
+    Args:
+        labels: Classes ``[n]``, or distributions ``[n, K]``; tensor or array.
+        k: K.
+        weights: How many rows each counts as, ``[n]``.
+
+    Returns:
+        The given labels.
+
+    Raises:
+        DataError: Fewer than two classes, a class out of range, rows that are no distribution, or weights that are no
+            numbers of rows.
+
+    Example:
+        >>> check_given(np.array([[0.2, 0.8], [1.0, 0.0]]), 2).codes.tolist()
+        [1, 0]
+    """
+    found = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    soft = None
+    if found.ndim == 2:
+        soft = _checked(found, k)
+        codes = soft.argmax(1).astype(np.int64)
+        there = np.flatnonzero(soft.any(0))
+    else:
+        codes = found.astype(np.int64)
+        there = np.unique(codes)
+    if len(there) < 2:
+        raise DataError(f"the labels hold {len(there)} class, but at least 2 are needed", "Give more data.")
+    if there[0] < 0 or there[-1] >= k:
+        raise DataError(
+            f"labels run from {there[0]} to {there[-1]}, outside 0 to {k - 1}", "Number the classes from 0."
+        )
+    return Given(codes, k, soft, None if weights is None else _weights(weights, codes, soft))
+
+
+def _checked(soft: np.ndarray, k: int) -> np.ndarray:
+    if soft.shape[1] != k or soft.dtype.kind != "f":
+        raise DataError(
+            f"the label distributions are {soft.dtype} of shape {soft.shape}, but must be floats with {k} columns",
+            "Give one probability for each example and class.",
+        )
+    with np.errstate(invalid="ignore"):
+        total = soft.sum(1, dtype=np.float64)
+        wrong = np.flatnonzero(~(np.abs(total - 1) <= _TOLERANCE) | (soft.min(1) < 0))
+    if len(wrong):
+        raise DataError(
+            f"row {wrong[0]} of the label distributions holds {soft[wrong[0]].min():.6g} to {soft[wrong[0]].max():.6g} "
+            f"and sums to {total[wrong[0]]:.6g}, but must hold probabilities that sum to 1",
+            "Divide each row by its sum.",
+        )
+    return soft if np.abs(total - 1).max() < 1e-5 else (soft / total[:, None]).astype(soft.dtype)
+
+
+def _weights(weights: Any, codes: np.ndarray, soft: np.ndarray | None) -> np.ndarray | None:
+    found = np.asarray(weights.detach().cpu() if isinstance(weights, Tensor) else weights, np.float64)
+    if found.shape != codes.shape:
+        raise DataError(
+            f"there are {len(codes):,} labels, but the weights have shape {found.shape}", "Give every example one."
+        )
+    bad = np.flatnonzero(~(np.isfinite(found) & (found >= 0)))
+    if len(bad):
+        raise DataError(
+            f"the weight of row {bad[0]} is {found[bad[0]]}, but must be 0 or more and finite",
+            "A weight says how many rows a row counts as; 0 leaves it out.",
+        )
+    there = len(np.unique(codes[found > 0])) if soft is None else int((soft[found > 0] > 0).any(0).sum())
+    if there < 2 or found.sum() < 2:
+        raise DataError(
+            f"rows with a weight hold {there} class{'es' if there != 1 else ''}, and the weights sum to "
+            f"{found.sum():.6g}; 2 are needed of either",
+            "A weight says how many rows a row counts as: give weights whose mean is about 1.",
+        )
+    return None if (found == 1).all() else found

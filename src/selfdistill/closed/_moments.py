@@ -1,0 +1,113 @@
+"""What ridge regression needs of its targets, summed block by block, and what follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from selfdistill._core.dist import sum_over_processes
+
+__all__ = ["Moments", "Regression", "without_itself"]
+
+
+class Moments:
+    r"""Sums over rows that ridge regression needs of its targets; blocks are added, and processes joined at the end.
+
+    Attributes:
+        cross: :math:`\sum_i w_i\,x_i (q_i - \bar q)^\top`, float64 ``[r, K]``, once all is added.
+        mean: :math:`\bar q`, weighted, float64 ``[K]``.
+        variance: :math:`\sum_i w_i \|q_i - \bar q\|^2`.
+
+    Args:
+        r: Number of features.
+        centre: A point near the targets' mean, ``[K]``: products of what is near 0 lose less to rounding.
+    """
+
+    def __init__(self, r: int, centre: Tensor) -> None:
+        self._centre = centre
+        self.cross = torch.zeros(r, len(centre), dtype=torch.float64, device=centre.device)
+        self.mean = self.cross.new_zeros(len(centre))
+        self.variance = 0.0
+        self._rows, self._sums = self.cross.new_zeros(r), self.cross.new_zeros(2)  # of squares, of weights
+
+    def add(self, x: Tensor, targets: Tensor, weights: Tensor | None = None) -> None:
+        """Add rows.
+
+        Args:
+            x: Features ``[b, r]``.
+            targets: ``[b, K]``.
+            weights: ``[b]``; 1 if left out.
+        """
+        near = targets - self._centre
+        counted = near if weights is None else near * weights[:, None]
+        self.cross += (x.T @ counted).double()
+        self.mean += counted.sum(0, dtype=torch.float64)
+        self._rows += x.sum(0, dtype=torch.float64) if weights is None else (weights @ x).double()
+        self._sums[0] += (counted * near).sum(dtype=torch.float64)
+        self._sums[1] += len(x) if weights is None else weights.sum(dtype=torch.float64)
+
+    def finish(self, *, shared: bool = False) -> Moments:
+        """Turn sums about the centre into those about the mean; nothing is to be added any more.
+
+        Args:
+            shared: Whether each process added some rows.
+
+        Returns:
+            Itself.
+        """
+        if shared:
+            for one in (self.cross, self.mean, self._rows, self._sums):
+                sum_over_processes(one)
+        shift = self.mean / self._sums[1]
+        self.cross -= torch.outer(self._rows, shift)
+        self.variance = max(float(self._sums[0] - self._sums[1] * shift.square().sum()), 0.0)
+        self.mean = self._centre.double() + shift
+        return self
+
+    def energy(self, values: Tensor) -> Tensor:
+        """Share of the targets' variance in each eigendirection, float64 ``[r]``; sums to at most 1.
+
+        Args:
+            values: Eigenvalues of the second moment of the features, falling, ``[r]``.
+
+        Returns:
+            The shares.
+        """
+        found = self.cross.square().sum(1) / values.clamp(min=1e-300)
+        rounding = values < values[0] * 1e-6  # eigenvectors of such values are not orthogonal in float32
+        return torch.where(rounding, 0.0, found / max(self.variance, 1e-300))
+
+
+@dataclass(frozen=True, eq=False)
+class Regression:
+    """A ridge regression on a spectrum.
+
+    Attributes:
+        weights: Of Z, float64 ``[r, K]``.
+        mean: What it predicts at Z = 0, float64 ``[K]``.
+        ridge: Penalty of the squared norm.
+    """
+
+    weights: Tensor
+    mean: Tensor
+    ridge: float
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Predict rows ``[b, r]``: ``[b, K]``, of their dtype."""
+        return torch.addmm(self.mean.to(z.dtype), z, self.weights.to(z.dtype))
+
+
+def without_itself(fitted: Tensor, targets: Tensor, hat: Tensor) -> Tensor:
+    """Predict rows by the regression on all others.
+
+    Args:
+        fitted: What the regression on all says of them, ``[b, K]``.
+        targets: Theirs, ``[b, K]``.
+        hat: Diagonal of the hat matrix, ``[b, 1]``.
+
+    Returns:
+        ``[b, K]``.
+    """
+    return (fitted - hat * targets) / (1 - hat).clamp(min=1e-6)

@@ -1,0 +1,238 @@
+"""All rounds on all rows, a block at a time: what is kept of a round are its coefficients and its link."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfdistill._core.dist import from_first, sum_over_processes
+from selfdistill.closed._forest import Forest
+from selfdistill.closed._given import Given
+from selfdistill.closed._moments import Moments, Regression, without_itself
+from selfdistill.closed._noise_link import NoiseLink, fit_link
+from selfdistill.closed._rounds import Candidate, Choice
+from selfdistill.closed._spectrum import Spectrum
+
+__all__ = ["Grown", "Part", "Refined", "Regression", "go_through"]
+
+_LINK_ROWS = 20_000  # rows that the first round's link is fitted on again
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Some rows.
+
+    Attributes:
+        at: Their positions.
+        z: Their features, ``[b, r]``.
+        hats: Their leverages, by ridge.
+        given: Their labels.
+    """
+
+    at: slice | Tensor
+    z: Tensor
+    hats: dict[float, Tensor]
+    given: Given
+
+
+@dataclass(frozen=True, eq=False)
+class Grown:
+    """A filled forest.
+
+    Attributes:
+        forest: The trees.
+        values: Of their leaves, ``[leaves, K]``.
+    """
+
+    forest: Forest
+    values: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One regression of the mixture, with the rounds that lead to it.
+
+    Attributes:
+        chain: Its candidates.
+        fits: Regressions of the rounds done.
+        links: Their links.
+    """
+
+    chain: Sequence[Candidate]
+    fits: list[Regression | Grown] = field(default_factory=list)
+    links: list[NoiseLink] = field(default_factory=list)
+
+    def scores(self, block: Block) -> np.ndarray:
+        """Go through all rounds done with some rows; their targets are made anew and not kept.
+
+        Args:
+            block: The rows.
+
+        Returns:
+            Scores of the last round without the rows' own targets, float64 ``[b, K]``.
+        """
+        targets = block.given.targets(block.z.dtype).to(block.z.device)
+        for link, fit in zip(self.links[:-1], self.fits[:-1], strict=True):
+            targets = _posterior(link, _leave_out(fit, block, targets), block.given).to(block.z)
+        return _leave_out(self.fits[-1], block, targets)
+
+
+def _leave_out(fit: Regression | Grown, block: Block, targets: Tensor) -> np.ndarray:
+    if isinstance(fit, Grown):
+        return fit.forest.out_of_bag(fit.values, block.at).double().numpy()
+    return without_itself(fit(block.z), targets, block.hats[fit.ridge]).double().cpu().numpy()
+
+
+def _posterior(link: NoiseLink, scores: np.ndarray, given: Given) -> Tensor:
+    return torch.from_numpy(link.posterior(scores, given)[0])
+
+
+class _Sums:
+    """Sums over rows that a fit needs of its targets: moments with the spectrum, or those of a forest's leaves."""
+
+    def __init__(self, spectrum: Spectrum, forest: Forest | None) -> None:
+        assert spectrum.first is not None
+        self._forest, centre = forest, spectrum.first.mean.to(spectrum.mean.dtype)
+        self._moments = Moments(len(spectrum.values), centre) if forest is None else None
+        self._leaves = None if forest is None else torch.zeros(forest.trees.leaves, len(centre), dtype=torch.float64)
+
+    def add(self, block: Block, targets: Tensor, weights: Tensor | None) -> None:
+        if self._moments is not None:
+            self._moments.add(block.z, targets.to(block.z), weights)
+        elif self._forest is not None and self._leaves is not None and isinstance(block.at, slice):
+            self._forest.add(self._leaves, targets, block.at)
+
+    def fit(self, spectrum: Spectrum, ridge: float, *, shared: bool) -> Regression | Grown:
+        if self._moments is not None:
+            return spectrum.solve(self._moments.finish(shared=shared), ridge)
+        assert self._forest is not None
+        assert self._leaves is not None
+        values = sum_over_processes(self._leaves) if shared else self._leaves
+        return Grown(self._forest, self._forest.means(values).float())
+
+
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """What the last pass leaves.
+
+    Attributes:
+        posterior: Refined distributions of the chosen part, float32 ``[n, K]``.
+        prior: Mixture of the parts' priors, float32 ``[n, K]``.
+        quality: Probability that the given label is right, by the mixture, float64 ``[n]``.
+        parts: The regressions.
+        moments: Of the refined distributions.
+    """
+
+    posterior: Tensor
+    prior: Tensor
+    quality: np.ndarray
+    parts: list[Part]
+    moments: Moments
+
+
+def go_through(
+    spectrum: Spectrum, given: Given, choice: Choice, *, forest: Forest | None = None, shared: bool = False
+) -> Refined:
+    """Go through the rounds of all chains on all rows.
+
+    A pass computes the scores of all rounds done so far, the targets of the next, and adds up what the next fit needs of
+    them; so nothing of the size of the labels is kept between passes.
+
+    Args:
+        spectrum: With the moments of the given labels.
+        given: The labels.
+        choice: Chains and weights.
+        forest: On all rows, where a chain asks for one.
+        shared: Whether the rows are shared by processes.
+
+    Returns:
+        Refined labels, the same on each process. Cost: one pass for each round, with ``2 n r K`` FLOPs for each round
+        done and each chain; memory ``8 n K`` bytes.
+    """
+    assert spectrum.first is not None
+    parts = [Part(chain) for chain in choice.chains]
+    for part in parts:
+        first: Regression | Grown
+        if part.chain[0].source == "kernel":
+            first = spectrum.solve(spectrum.first, part.chain[0].ridge)
+        else:
+            assert forest is not None
+            first = Grown(forest, forest.fill(given.targets(torch.float32)))
+        part.fits.append(first)
+        part.links.append(part.chain[0].link)
+    _fit_first_links(spectrum, given, parts, shared)
+    for number in range(1, max(len(part.chain) for part in parts)):
+        _next_fits(spectrum, given, [part for part in parts if number < len(part.chain)], forest, shared)
+    return _last_pass(spectrum, given, parts, choice, shared)
+
+
+def _fit_first_links(spectrum: Spectrum, given: Given, parts: list[Part], shared: bool) -> None:
+    """Fit them again: sharper than those of half the rows; later ones saw the given label at second hand."""
+    there = given.taught()
+    there = np.arange(len(given)) if there is None else there
+    rows = there[np.linspace(0, len(there) - 1, min(len(there), _LINK_ROWS)).astype(int)]
+
+    def fit() -> list[NoiseLink]:
+        scores: list[list[np.ndarray]] = [[] for _ in parts]
+        for some in np.array_split(rows, -(-len(rows) // spectrum.step)):
+            at = torch.from_numpy(some)
+            z = spectrum.at(at)
+            block = Block(at, z, spectrum.leverages(at, z, _ridges(parts)), given[some])
+            for part, found in zip(parts, scores, strict=True):
+                found.append(part.scores(block))
+        return [
+            fit_link(np.concatenate(found), given[rows], part.links[0].form, start=part.links[0], iterations=40)
+            for part, found in zip(parts, scores, strict=True)
+        ]
+
+    for part, link in zip(parts, from_first(fit) if shared else fit(), strict=True):
+        part.links[0] = link
+
+
+def _next_fits(spectrum: Spectrum, given: Given, parts: list[Part], forest: Forest | None, shared: bool) -> None:
+    """Refine the labels by the last round of each part, and fit them."""
+    sums = [_Sums(spectrum, forest if part.chain[0].source == "forest" else None) for part in parts]
+    for block in _blocks(spectrum, given, parts):
+        for part, one in zip(parts, sums, strict=True):
+            refined = _posterior(part.links[-1], part.scores(block), block.given)
+            one.add(block, refined, spectrum.weights(block.at))
+    for part, one in zip(parts, sums, strict=True):
+        candidate = part.chain[len(part.fits)]
+        part.fits.append(one.fit(spectrum, candidate.ridge, shared=shared))
+        part.links.append(candidate.link)
+
+
+def _blocks(spectrum: Spectrum, given: Given, parts: list[Part]) -> Iterator[Block]:
+    for rows, z in spectrum.blocks():
+        yield Block(rows, z, spectrum.leverages(rows, z, _ridges(parts)), given[rows])
+
+
+def _ridges(parts: list[Part]) -> list[float]:
+    return [fit.ridge for part in parts for fit in part.fits if isinstance(fit, Regression)]
+
+
+def _last_pass(spectrum: Spectrum, given: Given, parts: list[Part], choice: Choice, shared: bool) -> Refined:
+    assert spectrum.first is not None
+    n, k = len(given), given.k
+    posterior, prior, quality = torch.zeros(n, k), torch.zeros(n, k), torch.zeros(n, dtype=torch.float64)
+    moments = Moments(len(spectrum.values), spectrum.first.mean.to(spectrum.mean.dtype))
+    for block in _blocks(spectrum, given, parts):
+        rows, z, some = block.at, block.z, block.given
+        each, right, mixed = np.arange(len(some)), np.zeros(len(some)), np.zeros((len(some), k))
+        for i, (part, weight) in enumerate(zip(parts, choice.weights, strict=True)):
+            link, scores = part.links[-1], part.scores(block)
+            refined = link.posterior(scores, some)[0]
+            right += weight * refined[each, some.codes]
+            mixed += weight * link.prior(scores)
+            if i == choice.chosen:
+                posterior[rows] = torch.from_numpy(refined).float()
+                moments.add(z, torch.from_numpy(refined).to(z), spectrum.weights(rows))
+        prior[rows], quality[rows] = torch.from_numpy(mixed).float(), torch.from_numpy(right)
+    if shared:
+        for one in (posterior, prior, quality):
+            one.copy_(sum_over_processes(one.to(z.device)))
+    return Refined(posterior, prior, quality.clamp(0, 1).numpy(), parts, moments.finish(shared=shared))

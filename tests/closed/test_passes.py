@@ -1,0 +1,126 @@
+"""Rounds in passes that keep no targets equal rounds that keep them all."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+
+from selfdistill.closed import Given, Landmarks, NoiseLink, Spectrum, choose_landmarks, choose_rounds, fit_link
+from selfdistill.closed._forest import Forest
+from selfdistill.closed._passes import go_through
+from selfdistill.closed._rounds import Choice
+
+
+def rows_and_labels(n: int, k: int) -> tuple[torch.Tensor, np.ndarray]:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(k, size=n)
+    rows = torch.from_numpy(rng.normal(size=(k, 5))[truth] + 0.7 * rng.normal(size=(n, 5)))
+    given = np.where(rng.random(n) < 0.3, rng.integers(k, size=n), truth)
+    return torch.nn.functional.normalize(rows, dim=1), given
+
+
+def keeping_all(spectrum: Spectrum, given: Given, choice: Choice) -> list[tuple[np.ndarray, NoiseLink]]:
+    """Scores and link of each chain's last round, with all scores and targets of each round in memory."""
+    found = []
+    for chain in choice.chains:
+        targets = given.targets(torch.float64)
+        for number, candidate in enumerate(chain):
+            scores, link = spectrum.out_of_sample([targets], [candidate.ridge])[0].numpy(), candidate.link
+            if number == 0:
+                link = fit_link(scores, given, link.form, start=link, iterations=40)
+            targets = torch.from_numpy(link.posterior(scores, given)[0])
+        found.append((scores, link))
+    return found
+
+
+def spectrum_of(rows: torch.Tensor, given: Given, **more) -> Spectrum:
+    features = Landmarks("rbf", rows[choose_landmarks(len(rows), 40)])
+
+    def rotated(rotation):
+        turn = features.rotated(rotation)
+        return lambda part: turn(rows[part])
+
+    weights = None if given.weights is None else torch.from_numpy(given.weights)
+    targets = lambda part: given[part].targets(torch.float64)
+    return Spectrum(
+        lambda part: features(rows[part]), len(rows), rotated=rotated, targets=targets, weights=weights, **more
+    )
+
+
+@functools.cache
+def chosen(kind: str, rounds: int | None) -> tuple[torch.Tensor, Given, Choice]:
+    rows, labels = rows_and_labels(200, 3)
+    rng = np.random.default_rng(1)
+    given = {
+        "labels": Given(labels, 3),
+        "weights": Given(labels, 3, None, rng.integers(1, 4, 200).astype(float)),
+        "distributions": Given(labels, 3, 0.7 * np.eye(3)[labels] + 0.1),
+    }[kind]
+    return rows, given, choose_rounds(spectrum_of(rows, given), given, 3, rounds=rounds)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rounds"), [("labels", 1), ("labels", 3), ("labels", None), ("weights", 3), ("distributions", 3)]
+)
+@pytest.mark.parametrize("keep", [True, False], ids=["kept", "anew"])
+def test_rounds_equal_those_that_keep_all(kind: str, keep: bool, rounds: int | None) -> None:
+    rows, given, choice = chosen(kind, rounds)
+    assert len(choice.chains) > 1
+    spectrum = spectrum_of(rows, given, keep=keep, step=37)
+    found, each = go_through(spectrum, given, choice), np.arange(200)
+    expected = keeping_all(spectrum, given, choice)
+    posteriors = [link.posterior(scores, given)[0] for scores, link in expected]
+    prior = sum(w * link.prior(scores) for w, (scores, link) in zip(choice.weights, expected, strict=True))
+    quality = sum(w * q[each, given.codes] for w, q in zip(choice.weights, posteriors, strict=True))
+    np.testing.assert_allclose(found.posterior.numpy(), posteriors[choice.chosen], atol=1e-5)
+    np.testing.assert_allclose(found.prior.numpy(), prior, atol=1e-5)
+    np.testing.assert_allclose(found.quality, quality, atol=1e-5)
+    whole = spectrum.learn(torch.from_numpy(posteriors[choice.chosen]))[0]
+    torch.testing.assert_close(found.moments.cross, whole.cross, rtol=0, atol=1e-4)
+    torch.testing.assert_close(found.moments.mean, whole.mean, rtol=0, atol=1e-6)
+    assert found.moments.variance == pytest.approx(whole.variance, rel=1e-5)
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_a_forest_goes_through_the_same_passes(rounds: int) -> None:
+    rows, labels = rows_and_labels(200, 3)
+    weights = np.random.default_rng(1).integers(1, 3, 200).astype(float)
+    given, inputs = Given(labels, 3, None, weights), rows.float()
+    spectrum = spectrum_of(rows, given, step=37)
+    choice = choose_rounds(spectrum, given, 3, inputs=inputs, rounds=rounds)
+    chain = next(chain for chain in choice.chains if chain[0].source == "forest")
+    forest, targets = Forest(inputs, given), given.targets(torch.float64)
+    found = go_through(spectrum, given, Choice((chain,), (1.0,), 0, choice.tried), forest=forest)
+    for number, candidate in enumerate(chain):
+        scores, link = forest.out_of_bag(forest.fill(targets)).numpy(), candidate.link
+        if number == 0:
+            link = fit_link(scores, given, link.form, start=link, iterations=40)
+        targets = torch.from_numpy(link.posterior(scores, given)[0])
+    np.testing.assert_allclose(found.posterior.numpy(), targets, atol=1e-4)
+    assert len(found.parts[0].fits) == rounds
+
+
+def test_moments_of_given_labels_come_with_the_first_pass() -> None:
+    rows, labels = rows_and_labels(200, 3)
+    given = Given(labels, 3, None, np.random.default_rng(0).gamma(1.0, size=200))
+    spectrum = spectrum_of(rows, given, step=33)
+    again = spectrum.learn(given.targets(torch.float64))[0]
+    torch.testing.assert_close(spectrum.first.cross, again.cross, rtol=0, atol=1e-9)
+    torch.testing.assert_close(spectrum.first.mean, again.mean, rtol=0, atol=1e-12)
+    assert spectrum.first.variance == pytest.approx(again.variance)
+
+
+def test_features_are_computed_once_for_each_round_and_once_more() -> None:
+    rows, given, choice = chosen("labels", 3)
+    spectrum, seen = spectrum_of(rows, given, keep=False, step=50), [0]
+    compute = spectrum._turned
+
+    def counted(part):
+        found = compute(part)
+        seen[0] += len(found)
+        return found
+
+    spectrum._turned = counted
+    go_through(spectrum, given, choice)
+    assert seen[0] == 200 + 3 * 200  # the links of round 1, then one pass for each round
