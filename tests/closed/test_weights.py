@@ -210,7 +210,7 @@ def test_rows_of_weight_zero_teach_nothing_but_are_refined(blobs) -> None:
     torch.testing.assert_close(one.prior[~out], two.prior, rtol=0, atol=0.02)
     np.testing.assert_allclose(one.quality[~out], two.quality, atol=0.02)
     torch.testing.assert_close(one.prior[out], two.machine(spoiled[out]).exp(), rtol=0, atol=0.03)  # none to leave out
-    assert (one.posterior[out].argmax(1).numpy() == truth[out]).mean() > 0.6
+    assert (one.posterior[out].argmax(1).numpy() == truth[out]).mean() > 0.5
 
 
 def test_shares_of_votes_find_more_than_the_first_vote(blobs) -> None:
