@@ -126,6 +126,7 @@ def fit_link(
     *,
     start: NoiseLink | None = None,
     sharpest: float = 0.0,
+    rate: float | None = None,
     iterations: int = 60,
 ) -> NoiseLink:
     r"""Fit a link to given labels.
@@ -140,6 +141,7 @@ def fit_link(
         form: What is free.
         start: Where to begin; without it a grid of sharpness, with a few steps of expectation maximisation for T.
         sharpest: Least sharpness.
+        rate: Share of wrong labels of the even noise; fitted if left out.
         iterations: Most steps of L-BFGS.
 
     Returns:
@@ -159,6 +161,8 @@ def fit_link(
     elif start.form.noise == "even" and form.noise == "own":
         start = replace(start, rows=np.log(start.matrix))
     lower, upper = problem.bounds(sharpest)
+    if rate is not None:
+        lower[problem.rate] = upper[problem.rate] = logit(max(rate, 1e-6) / _MOST_NOISE)
     with _blas().limit(limits=1, user_api="blas"):  # products of small matrices: more threads only wait for each other
         found = minimize(
             problem,
@@ -188,6 +192,11 @@ class _Problem:
         self.upper = np.triu_indices(self.k)
         hard = form.noise == "own" and self.soft is None
         self.onehot = self.weighted(np.eye(self.k)[self.given].T).T if hard else np.empty((0, self.k))
+
+    @property
+    def rate(self) -> int:
+        """Where the rate of the even noise stands in the vector."""
+        return -1 - (self.k * self.k if self.form.noise == "own" else 0)
 
     def weighted(self, values: np.ndarray) -> np.ndarray:
         """Multiply the last axis, which is that of rows, with the weights."""

@@ -14,6 +14,7 @@ from selfdistill.closed._forest import Forest
 from selfdistill.closed._given import Given
 from selfdistill.closed._moments import Moments, Regression, without_itself
 from selfdistill.closed._noise_link import NoiseLink, fit_link
+from selfdistill.closed._range import plausible_share
 from selfdistill.closed._rounds import Candidate, Choice
 from selfdistill.closed._spectrum import Spectrum
 
@@ -125,6 +126,7 @@ class Refined:
         quality: Probability that the given label is right, by the mixture, float64 ``[n]``.
         parts: The regressions.
         moments: Of the refined distributions.
+        plausible: Least and largest share of wrong labels, see `plausible_share`.
     """
 
     posterior: Tensor
@@ -132,6 +134,7 @@ class Refined:
     quality: np.ndarray
     parts: list[Part]
     moments: Moments
+    plausible: tuple[float, float]
 
 
 def go_through(
@@ -164,19 +167,21 @@ def go_through(
             first = Grown(forest, forest.fill(given.targets(torch.float32)))
         part.fits.append(first)
         part.links.append(part.chain[0].link)
-    _fit_first_links(spectrum, given, parts, shared)
+    plausible = _fit_first_links(spectrum, given, parts, choice.chosen, shared)
     for number in range(1, max(len(part.chain) for part in parts)):
         _next_fits(spectrum, given, [part for part in parts if number < len(part.chain)], forest, shared)
-    return _last_pass(spectrum, given, parts, choice, shared)
+    return _last_pass(spectrum, given, parts, choice, plausible, shared)
 
 
-def _fit_first_links(spectrum: Spectrum, given: Given, parts: list[Part], shared: bool) -> None:
+def _fit_first_links(
+    spectrum: Spectrum, given: Given, parts: list[Part], chosen: int, shared: bool
+) -> tuple[float, float]:
     """Fit them again: sharper than those of half the rows; later ones saw the given label at second hand."""
     there = given.taught()
     there = np.arange(len(given)) if there is None else there
     rows = there[np.linspace(0, len(there) - 1, min(len(there), _LINK_ROWS)).astype(int)]
 
-    def fit() -> list[NoiseLink]:
+    def fit() -> tuple[list[NoiseLink], tuple[float, float]]:
         scores: list[list[np.ndarray]] = [[] for _ in parts]
         for some in np.array_split(rows, -(-len(rows) // spectrum.step)):
             at = torch.from_numpy(some)
@@ -184,13 +189,16 @@ def _fit_first_links(spectrum: Spectrum, given: Given, parts: list[Part], shared
             block = Block(at, z, spectrum.leverages(at, z, _ridges(parts)), given[some])
             for part, found in zip(parts, scores, strict=True):
                 found.append(part.scores(block))
-        return [
+        links = [
             fit_link(np.concatenate(found), given[rows], part.links[0].form, start=part.links[0], iterations=40)
             for part, found in zip(parts, scores, strict=True)
         ]
+        return links, plausible_share(np.concatenate(scores[chosen]), given[rows], given.total)
 
-    for part, link in zip(parts, from_first(fit) if shared else fit(), strict=True):
+    links, plausible = from_first(fit) if shared else fit()
+    for part, link in zip(parts, links, strict=True):
         part.links[0] = link
+    return plausible
 
 
 def _next_fits(spectrum: Spectrum, given: Given, parts: list[Part], forest: Forest | None, shared: bool) -> None:
@@ -215,7 +223,14 @@ def _ridges(parts: list[Part]) -> list[float]:
     return [fit.ridge for part in parts for fit in part.fits if isinstance(fit, Regression)]
 
 
-def _last_pass(spectrum: Spectrum, given: Given, parts: list[Part], choice: Choice, shared: bool) -> Refined:
+def _last_pass(
+    spectrum: Spectrum,
+    given: Given,
+    parts: list[Part],
+    choice: Choice,
+    plausible: tuple[float, float],
+    shared: bool,
+) -> Refined:
     assert spectrum.first is not None
     n, k = len(given), given.k
     posterior, prior, quality = torch.zeros(n, k), torch.zeros(n, k), torch.zeros(n, dtype=torch.float64)
@@ -235,4 +250,4 @@ def _last_pass(spectrum: Spectrum, given: Given, parts: list[Part], choice: Choi
     if shared:
         for one in (posterior, prior, quality):
             one.copy_(sum_over_processes(one.to(z.device)))
-    return Refined(posterior, prior, quality.clamp(0, 1).numpy(), parts, moments.finish(shared=shared))
+    return Refined(posterior, prior, quality.clamp(0, 1).numpy(), parts, moments.finish(shared=shared), plausible)

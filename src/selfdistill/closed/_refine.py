@@ -18,7 +18,7 @@ from selfdistill._core.errors import DataError, ResourceError, SettingError
 from selfdistill.closed._forest import Forest
 from selfdistill.closed._given import Given, check_given
 from selfdistill.closed._landmarks import Landmarks, choose_landmarks
-from selfdistill.closed._passes import Grown, Part, Regression, go_through
+from selfdistill.closed._passes import Grown, Part, Refined, Regression, go_through
 from selfdistill.closed._rounds import Candidate, Choice, choose_rounds
 from selfdistill.closed._rows import InputRows, Rows
 from selfdistill.closed._spectrum import Spectrum
@@ -46,6 +46,8 @@ class ClosedForm:
         quality: Probability that the given label is right, float64 ``[n]``, a weighted mean over all explanations of
             the labels; it ranks better than the chosen one alone.
         prior: Probabilities of the true class that the row's own label has no part in, float32 ``[n, K]``.
+        plausible_wrong: Least and largest number of wrong labels that explain the given ones about as well: an interval
+            of 95 % for errors that hit all classes alike; errors that follow the inputs are in none.
         noise_matrix: T, ``[clean, given]``.
         machine: The classifier.
         choice: Rounds, form of the noise and ridges, with all candidates and their likelihoods.
@@ -61,6 +63,7 @@ class ClosedForm:
     posterior: Tensor
     quality: np.ndarray
     prior: Tensor
+    plausible_wrong: tuple[float, float]
     noise_matrix: np.ndarray
     machine: KernelMachine
     choice: Choice
@@ -184,6 +187,7 @@ def refine_labels(
         posterior=found.posterior,
         quality=found.quality,
         prior=found.prior,
+        plausible_wrong=_plausible(found, given),
         noise_matrix=found.parts[choice.chosen].links[-1].matrix,
         machine=_machine(rows, marks, spectrum, found.parts, choice.weights),
         choice=choice,
@@ -195,6 +199,14 @@ def refine_labels(
         scale=spectrum.scale,
         seconds=time.perf_counter() - began,
     )
+
+
+def _plausible(found: Refined, given: Given) -> tuple[float, float]:
+    """Turn shares into numbers; what was counted is among them."""
+    right = found.posterior[torch.arange(len(given)), torch.from_numpy(given.codes)].double().numpy()
+    counted = given.total * (1 - given.mean(right))
+    low, high = (given.total * one for one in found.plausible)
+    return min(low, counted), max(high, counted)
 
 
 def _factorise(rows: Rows, marks: Landmarks, given: Given, *, shared: bool) -> Spectrum:

@@ -181,6 +181,7 @@ def describe_closed(found: closed.ClosedForm, k: int) -> dict[str, Any]:
         **_named(best),
         "ridges": [c.ridge / found.scale for c in found.choice.chains[found.choice.chosen]],
         "nats": best.nats,
+        "plausible_wrong": list(found.plausible_wrong),
         "tried": [{**_named(c), "nats": c.nats, "wrong": c.wrong} for c in found.choice.tried],
         "mixture": [
             {**_named(chain[-1]), "weight": w}

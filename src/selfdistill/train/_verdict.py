@@ -69,6 +69,11 @@ def _suspects(record: Mapping[str, Any]) -> list[str]:
     else:
         first = f"{found:,} of {n:,} labels {verb} wrong ({_percent(found / n)})"
         lines = [first, *_pairs(result["confused"], found, result.get("no_better_label", 0))]
+    if plausible := record.get("closed", {}).get("plausible_wrong"):
+        low, high = (round(one) for one in plausible)
+        lines.append(
+            f"  {result['estimated_noise']['expected_wrong']:,.0f} expected to be wrong; {low:,} to {high:,} would fit about as well"
+        )
     if found > n / 2:
         lines.append("  More than half: look at some of them before you trust the refined labels.")
     empty = result.get("never_refined_to") or []
