@@ -23,7 +23,7 @@ def test_the_true_share_is_inside_in_nearly_all_draws(rate: float) -> None:
         scores, given, share = drawn(400, rate, seed)
         low, high = plausible_share(scores, given)
         inside.append(low <= share <= high)
-        assert high - low < 0.25
+        assert high - low < 0.4
     assert sum(inside) >= 18
 
 
