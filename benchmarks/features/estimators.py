@@ -39,6 +39,7 @@ def _fitted(estimator: SelfDistillClassifier, train: Any, given: np.ndarray, tes
         "quality": estimator.label_quality_,
         "flagged": estimator.get_label_issues()["is_label_issue"].to_numpy(),
         "expected_wrong": float(estimator.label_table_.noise.wrong),
+        "plausible": None if estimator.closed_ is None else estimator.closed_.plausible_wrong,
         "refined": estimator.refined_labels_,
     }
 

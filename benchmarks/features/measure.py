@@ -20,12 +20,13 @@ def measure(found: dict[str, Any], truth: np.ndarray, given: np.ndarray, test_tr
     Returns:
         ``accuracy`` on the test rows; ``wrong``, the number of wrong given labels; ``auroc`` and
         ``average_precision`` of finding them by low quality; ``flagged`` and how many of those are wrong,
-        ``flagged_wrong``; ``expected_wrong``; ``refined_right``, the share of training rows whose refined label is
-        true. ``None`` where the rival does not say, or where no label is wrong.
+        ``flagged_wrong``; ``expected_wrong``, and ``plausible``, its range, where there is one; ``refined_right``, the
+        share of training rows whose refined label is true. ``None`` where the rival does not say, or where no label is wrong.
     """
     wrong = given != truth
     quality, flagged, refined = (found.get(name) for name in ("quality", "flagged", "refined"))
     expected = found.get("expected_wrong")
+    plausible = found.get("plausible")
     both = quality is not None and wrong.any() and not wrong.all()
     return {
         "accuracy": _rounded((found["predicted"] == test_truth).mean()),
@@ -34,6 +35,7 @@ def measure(found: dict[str, Any], truth: np.ndarray, given: np.ndarray, test_tr
         "average_precision": _rounded(average_precision_score(wrong, -np.asarray(quality))) if both else None,
         "flagged": None if flagged is None else int(flagged.sum()),
         "flagged_wrong": None if flagged is None else int((flagged & wrong).sum()),
+        **({} if plausible is None else {"plausible": [round(float(one), 2) for one in plausible]}),
         "expected_wrong": None if expected is None else round(float(expected), 2),
         "refined_right": None if refined is None else _rounded((refined == truth).mean()),
     }

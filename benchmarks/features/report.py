@@ -48,7 +48,8 @@ def write(part: str, ours: str = OURS[0], folder: Path = records.RECORDS) -> str
     if not rows:
         return f"No cell of the part {part!r} is measured."
     lines = [f"# Classifiers on fixed features, {part} part", ""]
-    for section in (_lost(rows, ours), _summary(rows, ours), _failed(rows), _tables(rows)):
+    sections = (_lost(rows, ours), _summary(rows, ours), _counting(rows, ours), _without_noise(rows, ours))
+    for section in (*sections, _failed(rows), _tables(rows)):
         lines += [*section, ""]
     return "\n".join(lines).rstrip()
 
@@ -126,6 +127,46 @@ def counted(found: Mapping[str, Any]) -> float | None:
 
 def _has_count(found: Mapping[str, Any]) -> bool:
     return found["wrong"] > 0 and counted(found) is not None
+
+
+def _counting(rows: Rows, ours: str) -> list[str]:
+    """How near to the number of wrong labels ours counts, by kind of noise, and how often its range holds it."""
+    kinds: dict[str, list[Mapping[str, Any]]] = {}
+    for (_, kind), found in rows.items():
+        whole = [r["found"] for r in found.get(ours, []) if "found" in r and _has_count(r["found"])]
+        kinds.setdefault(kind, []).extend(whole)
+    body = []
+    for kind, whole in sorted(kinds.items()):
+        off = sorted(abs(counted(one) / one["wrong"] - 1) for one in whole)
+        ranges = [(one["plausible"], one["wrong"]) for one in whole if one.get("plausible")]
+        inside = sum(low <= wrong <= high for (low, high), wrong in ranges)
+        if off:
+            near = f"{sum(one <= 0.1 for one in off)} of {len(off)}"
+            body.append([kind, near, f"{off[len(off) // 2]:.2f}", f"{inside} of {len(ranges)}" if ranges else "–"])
+    head = ["noise", "cells within a tenth", "median of abs(counted / wrong - 1)", "wrong inside the range"]
+    return [f"## How {ours} counts", "", *(grid(head, body) if body else ["No cell has wrong labels."])]
+
+
+_PLAIN = ("forest", "forest, leaf 5", "logistic", "tuned logistic", "LightGBM", "boosting", "ridge, GCV", "network")
+"""Rivals that learn from given labels as they are."""
+
+
+def _without_noise(rows: Rows, ours: str) -> list[str]:
+    """What ours costs where no label is wrong, beside the best of the plain models."""
+    body = []
+    for (data, kind), found in rows.items():
+        mine = [r for r in found.get(ours, []) if "found" in r]
+        plain = {name: by_seed(found[name], "accuracy") for name in _PLAIN if name in found and name != ours}
+        means = {name: mean(values.values()) for name, values in plain.items() if values}
+        if kind == "symmetric-0" and mine and means:
+            best = max(means, key=lambda name: means[name])
+            own = mean(by_seed(mine, "accuracy").values())
+            flagged = [
+                100 * r["found"]["flagged"] / r["rows"]["train"] for r in mine if r["found"]["flagged"] is not None
+            ]
+            body.append([data, f"{100 * own:.1f}", f"{100 * means[best]:.1f} ({best})", _mean(flagged, 1, 1)])
+    head = ["data", f"accuracy of {ours}", "best plain model", "labels flagged, %"]
+    return ["## Without noise", "", *(grid(head, body) if body else ["Not measured."])]
 
 
 def _failed(rows: Rows) -> list[str]:

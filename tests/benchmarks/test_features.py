@@ -53,6 +53,12 @@ def test_measures_equal_hand_values():
     }
 
 
+def test_a_range_of_the_count_is_kept_where_there_is_one():
+    labels = np.array([0, 1])
+    found = {"predicted": labels, "plausible": (0.254, 3.0)}
+    assert measure(found, labels, labels, labels)["plausible"] == [0.25, 3.0]
+
+
 def test_what_a_rival_does_not_say_or_cannot_be_measured_is_none():
     labels = np.array([0, 1])
     found = measure({"predicted": labels, "quality": np.ones(2)}, labels, labels, labels)

@@ -122,10 +122,12 @@ def test_what_a_killed_run_left_of_a_line_is_taken_away(tmp_path):
         records.read("development", tmp_path)
 
 
-def _put(store, rival, seed, **found):
-    cell = {"part": "final", "data": "vowel", "noise": "weak", "rival": rival, "seed": seed}
+def _put(store, rival, seed, kind="weak", **found):
+    cell = {"part": "final", "data": "vowel", "noise": kind, "rival": rival, "seed": seed}
     cost = {"cpu_seconds": 2.0, "wall_seconds": 2.0, "peak_mib": 5.0}
-    records.append("final", {"cell": cell, "settings": {}, "found": FOUND | found, "cost": cost}, store)
+    records.append(
+        "final", {"cell": cell, "settings": {}, "found": FOUND | found, "cost": cost, "rows": {"train": 50}}, store
+    )
 
 
 def test_the_report_names_lost_rows_first_and_means(tmp_path):
@@ -143,6 +145,17 @@ def test_the_report_names_lost_rows_first_and_means(tmp_path):
     assert cells[11:] == ["0.75", "90.0", "2.0", "5.0"]
     assert "| network | 51.0 ± 1.0 | 75.0 ± 0.0 | 50.0 ± 0.0 | 2 / 4 | 90.0 ± 0.0 | 2.0 |" in text
     assert "No cell" in report.write("development", "network", tmp_path)
+
+
+def test_the_report_says_how_ours_counts_and_what_it_costs_without_noise(tmp_path):
+    for seed, expected in enumerate((4.0, 4.3, 8.0)):
+        _put(tmp_path, "kernel", seed, expected_wrong=expected, plausible=[3.0, 5.0 if seed else 3.5])
+        _put(tmp_path, "kernel", seed, "symmetric-0", accuracy=0.9, wrong=0, flagged=1)
+        _put(tmp_path, "LightGBM", seed, "symmetric-0", accuracy=0.91, wrong=0)
+        _put(tmp_path, "forest", seed, "symmetric-0", accuracy=0.89, wrong=0)
+    text = report.write("final", "kernel", tmp_path)
+    assert "| weak | 2 of 3 | 0.07 | 2 of 3 |" in text
+    assert "| vowel | 90.0 | 91.0 (LightGBM) | 2.0 |" in text
 
 
 def test_the_command_line_prepares_runs_and_reports(tmp_path, monkeypatch, capsys):
