@@ -21,7 +21,7 @@ def measure(found: dict[str, Any], truth: np.ndarray, given: np.ndarray, test_tr
         ``accuracy`` on the test rows; ``wrong``, the number of wrong given labels; ``auroc`` and
         ``average_precision`` of finding them by low quality; ``flagged`` and how many of those are wrong,
         ``flagged_wrong``; ``expected_wrong``, and ``plausible``, its range, where there is one; ``refined_right``, the
-        share of training rows whose refined label is true. ``None`` where the rival does not say, or where no label is wrong.
+        share of training rows whose refined label is true. ``None`` where the rival does not say, or no label is wrong.
     """
     wrong = given != truth
     quality, flagged, refined = (found.get(name) for name in ("quality", "flagged", "refined"))
