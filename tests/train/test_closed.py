@@ -57,7 +57,7 @@ def test_a_fit_is_the_room_s_own_result(clouds):
     events = []
     fitted = fit(clouds, Settings(method="kernel").resolve(len(clouds), "cpu"), tell=events.append)
     alone = refine_labels(clouds.inputs, clouds.labels, 3)
-    torch.testing.assert_close(fitted.targets.refined(), alone.posterior, rtol=0, atol=0)
+    torch.testing.assert_close(fitted.refined, alone.posterior, rtol=0, atol=0)
     np.testing.assert_array_equal(fitted.table().quality, alone.quality.astype(np.float32))
     probabilities = predict_probabilities(fitted.model, clouds.inputs, TorchRuntime())
     torch.testing.assert_close(probabilities, alone.machine(clouds.inputs).softmax(1))

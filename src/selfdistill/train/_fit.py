@@ -170,7 +170,7 @@ def _before(
         about=about,
     )
     runtime = TorchRuntime(settings.device, settings.precision)
-    return Before(predict_probabilities(first.model, data.inputs, runtime), first.targets.refined().cpu())
+    return Before(predict_probabilities(first.model, data.inputs, runtime), first.refined.cpu())
 
 
 def _context(data: LabelledData, settings: Settings, steps: int, before: Before | None) -> Context:
