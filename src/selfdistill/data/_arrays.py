@@ -14,6 +14,7 @@ from selfdistill.data._preprocess import Preprocess
 
 __all__ = ["ArrayPreprocess", "Columns", "UserPreprocess", "as_numpy", "check_finite", "column_scales", "standardise"]
 
+_BLOCK = 2**21  # numbers that are looked at at once
 _LARGEST = 1e15
 """Standardised values are held to ±1e15: their squares are finite in float32."""
 
@@ -110,7 +111,7 @@ def column_scales(columns: Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]
         (np.float64(1e+308), np.float64(0.0), [1.0, 0.0])
     """
     n, d = columns.shape
-    step = max(1, 2**21 // max(1, d))
+    step = max(1, _BLOCK // max(1, d))
 
     def parts() -> Iterator[np.ndarray]:
         for start in range(0, n, step):

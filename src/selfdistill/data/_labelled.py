@@ -38,6 +38,9 @@ class LabelledData:
         warnings: Sentences for the user.
         notes: Sentences about what was decided by itself, such as which column is the label.
         mapped: The inputs, where they stay on disk; only where that was allowed, see `read`.
+        distributions: Given label distributions, floats ``[n, K]``, of which ``labels`` are the likeliest classes;
+            ``None`` where each example has one label. Only the closed form takes them.
+        weights: How many rows each example counts as, float64 ``[n]``; ``None``: one. Only the closed form takes them.
         fingerprint: SHA-256 over inputs, labels, ids and classes: a resumed run must see the same.
     """
 
@@ -52,6 +55,8 @@ class LabelledData:
     fingerprint: str = ""
     notes: Sequence[str] = ()
     mapped: MappedInputs | None = None
+    distributions: Tensor | None = None
+    weights: Tensor | None = None
 
     @property
     def rows(self) -> Tensor | MappedInputs:

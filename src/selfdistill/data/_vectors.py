@@ -108,6 +108,8 @@ class _Rows:
     """A column of lists, some rows at a time."""
 
     def __init__(self, column: pa.ChunkedArray, name: str) -> None:
+        if column.null_count:
+            as_vectors(column, name)  # says so
         self._column, self._name = column, name
         self.shape = (len(column), as_vectors(column[:1], name).shape[1])
 

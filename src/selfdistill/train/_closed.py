@@ -142,8 +142,9 @@ def fit_closed(
     tell(RunStarted(1, 0, len(data), 1))
     found = closed.refine_labels(
         data.rows,
-        data.labels,
+        data.labels if data.distributions is None else data.distributions,
         data.num_classes,
+        sample_weight=data.weights,
         kernel=settings.kernel,
         landmarks=settings.landmarks,
         rounds=settings.rounds,
