@@ -139,9 +139,7 @@ def measured(folder: str, landmarks: int, k: int, options: argparse.Namespace) -
 
 def report(options: argparse.Namespace) -> None:
     """Print the records as a table."""
-    print(
-        "| rows | columns | landmarks | classes | wall s | CPU s | resident GiB | of its own GiB | right: given, refined |"
-    )
+    print("| rows | columns | landmarks | classes | wall s | CPU s | resident GiB | own GiB | right: given, refined |")
     print("|---|---|---|---|---|---|---|---|---|")
     for r in map(json.loads, RECORDS.read_text().splitlines()):
         print(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -57,7 +59,7 @@ def test_a_fit_is_the_room_s_own_result(clouds):
     events = []
     fitted = fit(clouds, Settings(method="kernel").resolve(len(clouds), "cpu"), tell=events.append)
     alone = refine_labels(clouds.inputs, clouds.labels, 3)
-    torch.testing.assert_close(fitted.targets.refined(), alone.posterior, rtol=0, atol=0)
+    torch.testing.assert_close(fitted.refined, alone.posterior, rtol=0, atol=0)
     np.testing.assert_array_equal(fitted.table().quality, alone.quality.astype(np.float32))
     probabilities = predict_probabilities(fitted.model, clouds.inputs, TorchRuntime())
     torch.testing.assert_close(probabilities, alone.machine(clouds.inputs).softmax(1))
@@ -127,3 +129,69 @@ def test_images_with_empty_borders_are_predicted_from_a_saved_run(tmp_path):
     model = train.load_model(tmp_path / "run" / "model.safetensors")
     with torch.no_grad():
         assert (model.network(data.inputs).argmax(1).numpy() == truth).all()
+
+
+@pytest.mark.parametrize("form", ["npy", "npz", "parquet"])
+def test_a_fit_of_vectors_on_disk_is_that_of_vectors_in_memory(tmp_path, monkeypatch, form):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(3, size=240)
+    x = (rng.normal(size=(3, 5))[truth] + 0.7 * rng.normal(size=(240, 5))).astype(np.float16)
+    y = np.where(rng.random(240) < 0.25, rng.integers(3, size=240), truth)
+    x[9], y[9], y[4] = x[4], 1, 2
+    read = {"labels": str(tmp_path / "y.npy")} if form == "npy" else {}
+    path = str(tmp_path / f"x.{form}")
+    if form == "npy":
+        np.save(path, x)
+        np.save(tmp_path / "y.npy", y)
+    elif form == "npz":
+        np.savez(path, X=x, y=y)
+    else:
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), 5)
+        pq.write_table(pa.table({"label": y.astype(str), "x": lists}), path)
+    found = []
+    for limit in (2**28, 0):
+        monkeypatch.setattr("selfdistill.data._mapped.MAPPED_BYTES", limit)
+        out = tmp_path / f"run-{limit}"
+        asked = train.Invocation(path, read=read, settings={"landmarks": 40}, out=out)
+        seen = []
+        fit_closed = train._fit.fit_closed
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                train._fit, "fit_closed", lambda data, *a, **k: (seen.append(data), fit_closed(data, *a, **k))[1]
+            )
+            record, _ = train.start(asked)
+        assert (seen[0].mapped is None) == bool(limit)
+        (out / "labels.parquet").rename(out / "kept.parquet")
+        again, _ = train.start(train.Invocation(resume=out))  # what is lost is computed anew, from the same data
+        assert again["data"]["fingerprint"] == record["data"]["fingerprint"]
+        assert pq.read_table(out / "labels.parquet").equals(pq.read_table(out / "kept.parquet"))
+        found.append((record, pq.read_table(out / "labels.parquet"), train.predict(out, path).probabilities))
+    assert found[0][0]["data"]["fingerprint"] == found[1][0]["data"]["fingerprint"]
+    assert found[0][0]["warnings"] == found[1][0]["warnings"]
+    assert "1 example is equal to an earlier one" in found[0][0]["warnings"][-1]
+    assert found[0][1].equals(found[1][1])
+    assert torch.equal(found[0][2], found[1][2])
+
+
+def test_a_network_reads_vectors_into_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("selfdistill.data._mapped.MAPPED_BYTES", 0)
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "x.npz", X=rng.normal(size=(60, 3)), y=np.arange(60) % 2)
+    settings = {"network": "mlp:4", "epochs": 1}
+    record, _ = train.start(train.Invocation(str(tmp_path / "x.npz"), settings=settings, out=tmp_path / "run"))
+    assert record["status"] == "finished"
+
+
+def test_equal_rows_are_those_of_a_search_one_by_one():
+    rng = np.random.default_rng(0)
+    rows = rng.integers(3, size=(300, 3)).astype(np.float32)
+    data = from_arrays(rows, rng.integers(2, size=300).astype(str))
+    first: dict[bytes, int] = {}
+    twins = []
+    for i, row in enumerate(data.inputs.numpy()):
+        j = first.setdefault(row.tobytes(), i)
+        twins += [i] if data.labels[i] != data.labels[j] else []
+    (said,) = train._closed._conflicts(data)
+    assert said.startswith(f"{len(twins)} examples are equal")
+    assert f"such as '{twins[0]}'" in said
+    assert train._closed._conflicts(from_arrays(rng.normal(size=(50, 3)), np.arange(50) % 2)) == []

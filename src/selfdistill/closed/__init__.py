@@ -1,7 +1,7 @@
 """Self-distillation in closed form on features: one factorisation, exact leave-one-out, no epochs and no seed."""
 
 from selfdistill.closed._fold import Fold
-from selfdistill.closed._given import Given
+from selfdistill.closed._given import Given, check_given
 from selfdistill.closed._landmarks import Landmarks, choose_landmarks
 from selfdistill.closed._noise_link import Form, NoiseLink, fit_link
 from selfdistill.closed._refine import ClosedForm, refine_labels
@@ -18,6 +18,7 @@ __all__ = [
     "Landmarks",
     "NoiseLink",
     "Spectrum",
+    "check_given",
     "choose_landmarks",
     "choose_rounds",
     "fit_link",

@@ -167,15 +167,13 @@ def go_through(
             first = Grown(forest, forest.fill(given.targets(torch.float32)))
         part.fits.append(first)
         part.links.append(part.chain[0].link)
-    plausible = _fit_first_links(spectrum, given, parts, choice.chosen, shared)
+    plausible = _fit_first_links(spectrum, given, parts, choice.chosen)
     for number in range(1, max(len(part.chain) for part in parts)):
         _next_fits(spectrum, given, [part for part in parts if number < len(part.chain)], forest, shared)
     return _last_pass(spectrum, given, parts, choice, plausible, shared)
 
 
-def _fit_first_links(
-    spectrum: Spectrum, given: Given, parts: list[Part], chosen: int, shared: bool
-) -> tuple[float, float]:
+def _fit_first_links(spectrum: Spectrum, given: Given, parts: list[Part], chosen: int) -> tuple[float, float]:
     """Fit them again: sharper than those of half the rows; later ones saw the given label at second hand."""
     there = given.taught()
     there = np.arange(len(given)) if there is None else there
@@ -195,7 +193,7 @@ def _fit_first_links(
         ]
         return links, plausible_share(np.concatenate(scores[chosen]), given[rows], given.total)
 
-    links, plausible = from_first(fit) if shared else fit()
+    links, plausible = from_first(fit)
     for part, link in zip(parts, links, strict=True):
         part.links[0] = link
     return plausible

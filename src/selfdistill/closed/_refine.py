@@ -105,9 +105,9 @@ def refine_labels(
     out-of-bag scores. Kernel, noise, ridges, number of rounds and the weights of both are chosen by the labels of rows
     that had no part in what is said of them.
 
-    Inputs are read in blocks, anew for each pass, so that a memory map of any size may be given. Under ``torchrun`` each
-    process is given all rows and goes through its share of them, where there are more than 10,000; each ends with
-    the same result.
+    Inputs are read in blocks, anew for each pass, so that a memory map of any size may be given. Under ``torchrun``
+    each process calls this with all rows, and goes through its share of them where there are more than 10,000; each
+    ends with the same result.
 
     Args:
         inputs: Features ``[n, ...]``, flattened: a tensor, an array, a memory map (``numpy.load(..., mmap_mode="r")``),
@@ -171,13 +171,12 @@ def refine_labels(
         best = min(errors, key=lambda name: errors[name])
         return errors, Landmarks(best, rows(there[choose_landmarks(len(there), count)]).cpu())
 
-    kernels, marks = from_first(mark) if shared else mark()
+    kernels, marks = from_first(mark)
     marks.to(where)
     spectrum = _factorise(rows, marks, given, shared=shared)
     tell("choosing noise and rounds")
     grow = _few_enough(rows, num_classes) if forest is None else forest
-    choose = lambda: _choice(spectrum, marks, rows, given, there, rounds, grow, tell)
-    choice = from_first(choose) if shared else choose()
+    choice = from_first(lambda: _choice(spectrum, marks, rows, given, there, rounds, grow, tell))
     tell("refining")
     grown = any(chain[0].source == "forest" for chain in choice.chains)
     trees = Forest(rows.raw(slice(0, n)), given) if grown else None

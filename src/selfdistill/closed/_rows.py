@@ -20,7 +20,7 @@ _FIRST = 1000  # rows whose mean is near that of all
 
 
 class InputRows(Protocol):
-    """Inputs that can be read in parts: a tensor, an array, a memory map, or what makes them when they are asked for."""
+    """Inputs that can be read in parts: a tensor, an array, a memory map, or what makes them when asked for."""
 
     @property
     def shape(self) -> Any:

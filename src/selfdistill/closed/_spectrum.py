@@ -22,9 +22,9 @@ _WIDE_ROWS = 50_000  # rows from which eigenpairs are taken in 64 bit: rounding 
 class Spectrum:
     r"""Eigenpairs of the centred second moment of features, from which every ridge regression on them follows.
 
-    With weights :math:`w_i` of sum W, weighted mean :math:`\mu`, centred features :math:`\Phi - 1\mu^\top` of second moment
-    :math:`\sum_i w_i (\varphi_i - \mu)(\varphi_i - \mu)^\top = Q\Lambda Q^\top` and :math:`Z = (\Phi - 1\mu^\top)Q`, ridge
-    regression with an intercept that is not penalised predicts
+    With weights :math:`w_i` of sum W, weighted mean :math:`\mu`, second moment
+    :math:`\sum_i w_i (\varphi_i - \mu)(\varphi_i - \mu)^\top = Q\Lambda Q^\top` and
+    :math:`Z = (\Phi - 1\mu^\top)Q`, ridge regression with an intercept that is not penalised predicts
 
     .. math:: \hat f = \bar q + Z (\Lambda + \lambda)^{-1} Z^\top w (q - \bar q), \qquad
               h_i = w_i \Bigl(\tfrac1W + \sum_k \frac{z_{ik}^2}{\Lambda_k + \lambda}\Bigr), \qquad
@@ -34,8 +34,8 @@ class Spectrum:
     eigenvectors of the centred kernel: the directions of anisotropic information retrieval, learned in their order.
 
     Args:
-        features: From positions (a slice, or int64 ``[b]``) to features ``[b, r]``; called anew for each pass where they
-            are not kept.
+        features: From positions (a slice, or int64 ``[b]``) to features ``[b, r]``; called anew for each pass where
+            they are not kept.
         n: Number of rows.
         keep: Whether to keep Z in memory, ``4 n r`` bytes in float32.
         step: Rows of one block; by itself such that their features take 32 MiB in float32.
@@ -85,7 +85,10 @@ class Spectrum:
         self.mean = wide.to(some.dtype)
         moment -= self.total * torch.outer(wide, wide)
         narrow = some.dtype == torch.float32 and n < _WIDE_ROWS
-        solve = lambda: [part.cpu() for part in torch.linalg.eigh(moment.float() if narrow else moment)]
+
+        def solve() -> list[Tensor]:
+            return [part.cpu() for part in torch.linalg.eigh(moment.float() if narrow else moment)]
+
         values, rotation = (part.to(some.device) for part in (from_first(solve) if shared else solve()))
         self.values = values.double().clamp(min=0).flip(0)
         wide_rotation = rotation.flip(1).double()
@@ -104,6 +107,8 @@ class Spectrum:
         width = some.shape[1]
         total = torch.zeros(width, dtype=torch.float64, device=some.device)
         moment = total.new_zeros(width, width)
+        if targets is not None:  # the centre is the same on each process
+            self.first = Moments(width, targets(slice(0, min(self.n, self.step))).to(some).mean(0))
         for rows in self._slices():
             part, w = self._features(rows), self.weights(rows)
             counted = part if w is None else part * w[:, None]
@@ -111,10 +116,8 @@ class Spectrum:
             moment += (part.T @ counted).double()
             if self._kept is not None:
                 self._kept[self._local(rows)] = part
-            if targets is not None:
-                q = targets(rows).to(part)
-                self.first = self.first or Moments(width, q.mean(0))
-                self.first.add(part, q, w)
+            if targets is not None and self.first is not None:
+                self.first.add(part, targets(rows).to(part), w)
         if self._shared:
             sum_over_processes(total)
             sum_over_processes(moment)
@@ -153,7 +156,8 @@ class Spectrum:
         """
         if self._kept is not None and not self._shared:
             return self._kept[rows]
-        return self._turned(rows) - self._offset
+        z: Tensor = self._turned(rows) - self._offset
+        return z
 
     @property
     def scale(self) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+from collections.abc import Iterator
+from typing import Any, Protocol, final
 
 import numpy as np
 import torch
@@ -11,10 +12,24 @@ from torch import Tensor
 from selfdistill._core.errors import DataError
 from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["ArrayPreprocess", "UserPreprocess", "as_numpy", "check_finite", "column_scales", "standardise"]
+__all__ = ["ArrayPreprocess", "Columns", "UserPreprocess", "as_numpy", "check_finite", "column_scales", "standardise"]
 
+_BLOCK = 2**21  # numbers that are looked at at once
 _LARGEST = 1e15
 """Standardised values are held to ±1e15: their squares are finite in float32."""
+
+
+class Columns(Protocol):
+    """Numbers ``[n, d]`` that can be read in blocks of rows."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(n, d)``."""
+        ...
+
+    def __getitem__(self, rows: slice, /) -> Any:
+        """Read rows."""
+        ...
 
 
 def as_numpy(raw: Any) -> np.ndarray:
@@ -80,11 +95,11 @@ def check_finite(array: np.ndarray) -> None:
             )
 
 
-def column_scales(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def column_scales(columns: Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find what standardises each column, without overflow: values are first divided by the largest of the column.
 
     Args:
-        columns: Finite, ``[n, d]``.
+        columns: Finite, ``[n, d]``; an array, or what gives one for a slice of rows. Read three times, in blocks.
 
     Returns:
         ``(scale, mean, std)``, float64 ``[d]``, so that ``(x / scale - mean) / std`` has mean 0 and standard deviation
@@ -95,16 +110,26 @@ def column_scales(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
         >>> scale[0], mean[0], std.tolist()
         (np.float64(1e+308), np.float64(0.0), [1.0, 0.0])
     """
-    d = columns.shape[1]
-    scale, mean, std = np.ones(d), np.zeros(d), np.zeros(d)
-    for start in range(0, d, 64):
-        part = columns[:, start : start + 64].astype(np.float64)
-        largest = np.abs(part).max(axis=0, initial=0.0)
-        largest[largest == 0] = 1.0
-        part /= largest
-        scale[start : start + 64] = largest
-        mean[start : start + 64] = part.mean(axis=0)
-        std[start : start + 64] = part.std(axis=0)
+    n, d = columns.shape
+    step = max(1, _BLOCK // max(1, d))
+
+    def parts() -> Iterator[np.ndarray]:
+        for start in range(0, n, step):
+            yield np.asarray(columns[start : start + step]).astype(np.float64)
+
+    scale, mean, square = np.zeros(d), np.zeros(d), np.zeros(d)
+    for part in parts():
+        np.maximum(scale, np.abs(part).max(axis=0, initial=0.0), out=scale)
+    scale[scale == 0] = 1.0
+    for part in parts():
+        part /= scale
+        mean += part.sum(axis=0)
+    mean /= max(1, n)
+    for part in parts():
+        part /= scale
+        part -= mean
+        square += np.square(part, out=part).sum(axis=0)
+    std = np.sqrt(square / max(1, n))
     std[std <= 1e-12 * np.abs(mean)] = 0.0  # constant up to rounding
     return scale, mean, std
 

@@ -96,7 +96,9 @@ def from_arrays(
     return assemble(Source("the data", form, array, y, ids, truth), options or ReadOptions())
 
 
-def table_source(table: pa.Table, options: ReadOptions, where: str, roles: Roles | None = None) -> Source:
+def table_source(
+    table: pa.Table, options: ReadOptions, where: str, roles: Roles | None = None, *, mapped: bool = False
+) -> Source:
     """Split a table into features and what goes with them.
 
     Args:
@@ -104,6 +106,7 @@ def table_source(table: pa.Table, options: ReadOptions, where: str, roles: Roles
         options: What the user said.
         where: The source, for messages.
         roles: Roles known from training; ``None``: they are chosen.
+        mapped: Whether the table lies on disk.
 
     Returns:
         The source.
@@ -127,6 +130,7 @@ def table_source(table: pa.Table, options: ReadOptions, where: str, roles: Roles
         truth=column(roles.truth),
         fit=partial(fit_table, roles=roles, options=options, where=where),
         warnings=notes,
+        mapped=mapped,
     )
 
 
@@ -167,11 +171,12 @@ def from_frame(X: Any, y: Any = None, *, options: ReadOptions | None = None) -> 
     return assemble(table_source(table, replace(options, label=name), "the table"), options)
 
 
-def read_parquet(path: Path) -> pa.Table:
+def read_parquet(path: Path, *, mapped: bool = False) -> pa.Table:
     """Read a Parquet file.
 
     Args:
         path: The file.
+        mapped: Whether it is large and stays on disk, see `map_parquet`.
 
     Returns:
         The table.
@@ -183,13 +188,15 @@ def read_parquet(path: Path) -> pa.Table:
     import pyarrow.parquet as pq
 
     from selfdistill.data._limits import check_size
+    from selfdistill.data._mapped import map_parquet
 
     try:
         file = pq.ParquetFile(path, memory_map=True)
         meta = file.metadata
         size = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
-        check_size(str(path), max(size, meta.num_rows * meta.num_columns))
-        table = file.read()
+        if not mapped:
+            check_size(str(path), max(size, meta.num_rows * meta.num_columns))
+        table = map_parquet(path) if mapped else file.read()
     except (pa.ArrowException, OSError) as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} is truncated or no Parquet file: {line}", "Fetch the file again.") from error

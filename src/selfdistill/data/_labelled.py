@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from selfdistill.data._mapped import MappedInputs
     from selfdistill.data._preprocess import Preprocess
 
 __all__ = ["LabelledData", "Note"]
@@ -27,7 +28,7 @@ class LabelledData:
 
     Attributes:
         inputs: float32 ``[n, d]`` (already standardised) or images ``[n, c, h, w]``, uint8 or float32 (the network
-            standardises them).
+            standardises them). Where they stay on disk, a tensor without numbers, on the device ``meta``.
         labels: Given labels, int64 ``[n]``, values in ``[0, len(classes))``.
         classes: Class names, sorted; all strings.
         ids: One name per example, unique; strings ``[n]``.
@@ -36,6 +37,10 @@ class LabelledData:
         counts: What reading did: ``missing_values``, ``dropped_unlabelled``, ``skipped_bad``, ...
         warnings: Sentences for the user.
         notes: Sentences about what was decided by itself, such as which column is the label.
+        mapped: The inputs, where they stay on disk; only where that was allowed, see `read`.
+        distributions: Given label distributions, floats ``[n, K]``, of which ``labels`` are the likeliest classes;
+            ``None`` where each example has one label. Only the closed form takes them.
+        weights: How many rows each example counts as, float64 ``[n]``; ``None``: one. Only the closed form takes them.
         fingerprint: SHA-256 over inputs, labels, ids and classes: a resumed run must see the same.
     """
 
@@ -49,6 +54,14 @@ class LabelledData:
     warnings: Sequence[str] = ()
     fingerprint: str = ""
     notes: Sequence[str] = ()
+    mapped: MappedInputs | None = None
+    distributions: Tensor | None = None
+    weights: Tensor | None = None
+
+    @property
+    def rows(self) -> Tensor | MappedInputs:
+        """The inputs, for those who read them in parts: from memory or from disk."""
+        return self.inputs if self.mapped is None else self.mapped
 
     @property
     def num_classes(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from selfdistill.data._frames import array_form
 from selfdistill.data._label_file import read_label_file
 from selfdistill.data._labels import near_matches
 from selfdistill.data._limits import check_size
+from selfdistill.data._mapped import is_large, map_member, stays_on_disk
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._source import Source
 
@@ -44,11 +46,12 @@ ID_KEYS = ("ids", "id")
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
+def read_npz(path: Path, *, mapped: bool = False) -> dict[str, np.ndarray]:
     """Read all arrays of a file.
 
     Args:
         path: The file.
+        mapped: Whether large arrays of numbers that are not compressed stay on disk.
 
     Returns:
         The arrays by name.
@@ -59,11 +62,13 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            check_size(str(path), sum(member.file_size for member in members))
             for member in members:
                 _check_member(archive, member, path)
+            large = [m for m in members if mapped and is_large(m)]
+            check_size(str(path), sum(m.file_size for m in members if m not in large))
+        found = {m.filename.removesuffix(".npy"): map_member(path, m) for m in large}
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            return {name: found[name] if name in found else file[name] for name in file.files}
     except DataError:
         raise
     except _DAMAGED as error:
@@ -130,7 +135,9 @@ def find_key(arrays: dict[str, Any], names: tuple[str, ...], told: str | None, p
     return next((name for name in names if name in arrays), None)
 
 
-def npz_source(path: Path, options: ReadOptions, part: str, preprocess: Preprocess | None) -> Source | None:
+def npz_source(
+    path: Path, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
+) -> Source | None:
     """Read a file with inputs and labels, perhaps true labels and ids.
 
     Args:
@@ -138,11 +145,13 @@ def npz_source(path: Path, options: ReadOptions, part: str, preprocess: Preproce
         options: ``inputs``, ``label``, ``truth`` and ``id`` name arrays.
         part: "train", "test", or "new": the test part, else all.
         preprocess: The one of training: its kind is the form.
+        mapped: Whether large features may stay on disk.
 
     Returns:
         The source; ``None`` where the part is not there.
     """
-    return arrays_source(read_npz(path), path, options, part, preprocess)
+    found = arrays_source(read_npz(path, mapped=mapped), path, options, part, preprocess)
+    return found and replace(found, mapped=mapped and stays_on_disk(found.features))
 
 
 def arrays_source(

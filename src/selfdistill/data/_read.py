@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,7 +85,12 @@ def find_form(source: Path | str) -> str:
 
 
 def load(
-    source: Path | str, options: ReadOptions, part: str = "train", preprocess: Preprocess | None = None
+    source: Path | str,
+    options: ReadOptions,
+    part: str = "train",
+    preprocess: Preprocess | None = None,
+    *,
+    mapped: bool = False,
 ) -> Source | None:
     """Read the raw examples.
 
@@ -93,6 +99,7 @@ def load(
         options: What the user said.
         part: "train"; "test": the official test part, where the source has one; "new": that, else all there is.
         preprocess: The one of training, for test and new data.
+        mapped: Whether large vectors may stay on disk, see `read`.
 
     Returns:
         The source; ``None`` where it has no test part.
@@ -103,6 +110,7 @@ def load(
     from selfdistill.data._cifar import cifar_source
     from selfdistill.data._folder import folder_source
     from selfdistill.data._idx import idx_source
+    from selfdistill.data._mapped import has_large_vectors
     from selfdistill.data._npy import npy_source
     from selfdistill.data._npz import npz_source
     from selfdistill.data._safetensors import tensors_source
@@ -114,14 +122,15 @@ def load(
     if form in {"csv", "parquet"}:
         if part == "test":
             return None
-        table = read_csv(path) if form == "csv" else read_parquet(path)
+        mapped = mapped and form == "parquet" and has_large_vectors(path)
+        table = read_csv(path) if form == "csv" else read_parquet(path, mapped=mapped)
         roles = preprocess.roles if isinstance(preprocess, TablePreprocess) else None
-        return table_source(table, options, str(path), roles)
+        return table_source(table, options, str(path), roles, mapped=mapped)
     if form == "digits":
         return _digits() if part != "test" else None
-    readers = {
-        "npz": npz_source,
-        "npy": npy_source,
+    readers: dict[str, Callable[[Path, ReadOptions, str, Preprocess | None], Source | None]] = {
+        "npz": partial(npz_source, mapped=mapped),
+        "npy": partial(npy_source, mapped=mapped),
         "safetensors": tensors_source,
         "idx": idx_source,
         "cifar": cifar_source,
@@ -138,7 +147,7 @@ def _digits() -> Source:
     return Source("digits", "image", images, labels, truth=labels)
 
 
-def read(source: Path | str, options: ReadOptions | None = None) -> LabelledData:
+def read(source: Path | str, options: ReadOptions | None = None, *, mapped: bool = False) -> LabelledData:
     """Read a source for training.
 
     A source that is not there, damaged, or does not fit is refused with a `DataError` with the value and the way out.
@@ -148,6 +157,10 @@ def read(source: Path | str, options: ReadOptions | None = None) -> LabelledData
             images per class, IDX files or CIFAR binary batches; or ``"digits"``, the handwritten digits of
             scikit-learn.
         options: What the user says; the rest is found.
+        mapped: Whether vectors of an npy file, an npz file without compression, or a Parquet file may stay on disk
+            where they take more than 256 MiB as float32: `LabelledData.mapped`. Of a Parquet file they are unpacked
+            into a file without a name first. Where ``options`` leave rows out, the others come into memory all the
+            same.
 
     Returns:
         The data set.
@@ -159,7 +172,7 @@ def read(source: Path | str, options: ReadOptions | None = None) -> LabelledData
     """
     options = options or ReadOptions()
     notes = check_options(find_form(source), options, str(source))
-    found = load(source, options)
+    found = load(source, options, mapped=mapped)
     assert found is not None
     return assemble(replace(found, warnings=(*notes, *found.warnings)), options)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from selfdistill.data._arrays import ArrayPreprocess, UserPreprocess
 from selfdistill.data._images import ImagePreprocess
 from selfdistill.data._labelled import LabelledData, Note
 from selfdistill.data._labels import check_discrete, check_ids, class_order, encode, label_warnings, rows_named, texts
+from selfdistill.data._mapped import MappedInputs
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._sparse import SparsePreprocess
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
 
 __all__ = ["Source", "assemble", "fingerprint", "known_labels"]
+
+
+_DIGEST_BLOCK = 2**22  # numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +45,7 @@ class Source:
         fit: Learns the preprocess from ``features``: gives it with its warnings and counts; ``None``: by ``form``.
         counts: See `LabelledData`.
         warnings: Sentences for the user; those of type `Note` are no warnings.
+        mapped: Whether ``features`` lie on disk, and inputs are to be made of them a part at a time.
     """
 
     where: str
@@ -51,6 +57,7 @@ class Source:
     fit: Callable[[Any], tuple[Preprocess, Sequence[str], dict[str, int]]] | None = None
     counts: dict[str, int] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    mapped: bool = False
 
     def __len__(self) -> int:
         return int(self.features.shape[0]) if issparse(self.features) else len(self.features)
@@ -79,7 +86,7 @@ class Source:
         return replace(self, features=features, ids=self.named()[rows], **{k: v[rows] for k, v in parts.items()})
 
 
-def fingerprint(inputs: Tensor, labels: Tensor, ids: np.ndarray, classes: Sequence[str]) -> str:
+def fingerprint(inputs: Tensor | MappedInputs, labels: Tensor, ids: np.ndarray, classes: Sequence[str]) -> str:
     """Digest of everything that training sees.
 
     Args:
@@ -97,10 +104,13 @@ def fingerprint(inputs: Tensor, labels: Tensor, ids: np.ndarray, classes: Sequen
         False
     """
     state = hashlib.sha256()
-    for tensor in (inputs, labels):
-        array = np.ascontiguousarray(tensor.detach().cpu().numpy())
-        state.update(f"{array.dtype.str}{array.shape}".encode())
-        state.update(array.reshape(-1).view(np.uint8).data)
+    for values in (inputs, labels):
+        step = max(1, _DIGEST_BLOCK // max(1, math.prod(values.shape[1:])))
+        for start in range(0, max(1, len(values)), step):
+            array = np.ascontiguousarray(values[start : start + step].detach().cpu().numpy())
+            if not start:
+                state.update(f"{array.dtype.str}{tuple(values.shape)}".encode())
+            state.update(array.reshape(-1).view(np.uint8).data)
     for names in (ids, classes):
         state.update(f"{len(names)};".encode())
         for start in range(0, len(names), 65536):
@@ -195,7 +205,8 @@ def assemble(source: Source, options: ReadOptions) -> LabelledData:
             warnings.append(f"{lost:,} true labels name a class that is never given; they count as unknown.")
     ids = source.named()
     preprocess, notes, counts = _fit(source)
-    inputs = preprocess.apply(source.features)
+    mapped = MappedInputs(source.features, preprocess) if source.mapped else None
+    inputs = torch.empty(mapped.shape, device="meta") if mapped else preprocess.apply(source.features)
     said = (*warnings, *notes)
     return LabelledData(
         inputs=inputs,
@@ -207,5 +218,6 @@ def assemble(source: Source, options: ReadOptions) -> LabelledData:
         counts=source.counts | counts,
         warnings=tuple(sentence for sentence in said if not isinstance(sentence, Note)),
         notes=tuple(sentence for sentence in said if isinstance(sentence, Note)),
-        fingerprint=fingerprint(inputs, labels, ids, classes),
+        fingerprint=fingerprint(inputs if mapped is None else mapped, labels, ids, classes),
+        mapped=mapped,
     )

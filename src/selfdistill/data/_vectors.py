@@ -37,13 +37,17 @@ def is_vectors(kind: pa.DataType) -> bool:
     return bool(pt.is_floating(kind.value_type) or pt.is_integer(kind.value_type))
 
 
-def as_vectors(column: pa.ChunkedArray, name: str, width: int | None = None) -> np.ndarray:
+def as_vectors(
+    column: pa.ChunkedArray, name: str, width: int | None = None, first: int = 0, known: str = "in training"
+) -> np.ndarray:
     """Read a column of lists as an array.
 
     Args:
-        column: A column of a table.
+        column: A column of a table, or some rows of it.
         name: Its name, for messages.
         width: Numbers in a list in training; ``None``: those of the first row.
+        first: Position of the first row, for messages.
+        known: Where the width is known from, for messages.
 
     Returns:
         Finite floats ``[n, width]``; a view of the column's memory where it lies in one piece.
@@ -60,20 +64,20 @@ def as_vectors(column: pa.ChunkedArray, name: str, width: int | None = None) -> 
         )
     lengths = pc.list_value_length(column)
     if lengths.null_count:
-        row = lengths.to_pylist().index(None)
+        row = first + lengths.to_pylist().index(None)
         raise DataError(
             f"column {name!r} has no list in {lengths.null_count:,} of {len(column):,} rows, the first in row {row} "
             "(counted from 0)",
             f"Fill it in, leave these rows out, or train without the column, with --ignore {name}.",
         )
     found = lengths.to_numpy()
-    said = "in training" if width is not None else "in row 0"
+    said = known if width is not None else "in row 0"
     width = int(found[0]) if width is None and len(found) else width or 0
     other = np.flatnonzero(found != width)
     if len(other):
         raise DataError(
             f"column {name!r} holds lists of different lengths: {width:,} numbers {said}, {int(found[other[0]]):,} in "
-            f"row {other[0]} (counted from 0)",
+            f"row {first + other[0]} (counted from 0)",
             "Give every row the same number of values.",
         )
     if not width:
@@ -82,21 +86,35 @@ def as_vectors(column: pa.ChunkedArray, name: str, width: int | None = None) -> 
     parts = [np.asarray(chunk.flatten().to_numpy(zero_copy_only=False)) for chunk in column.chunks]
     flat = parts[0] if len(parts) == 1 else np.concatenate(parts or [np.zeros(0, np.float32)])
     array = flat.astype(np.float32 if narrow else np.float64, copy=False).reshape(-1, width)
-    _check_finite(array, name)
+    _check_finite(array, name, first)
     return array
 
 
-def _check_finite(array: np.ndarray, name: str) -> None:
+def _check_finite(array: np.ndarray, name: str, first: int) -> None:
     block = max(1, 2**22 // array.shape[1])
     for start in range(0, len(array), block):
         bad = ~np.isfinite(array[start : start + block])
         if bad.any():
             row, place = (int(one[0]) for one in bad.nonzero())
-            word = "NaN or no value" if np.isnan(array[start + row, place]) else "an infinite value"
+            row += start
+            word = "NaN or no value" if np.isnan(array[row, place]) else "an infinite value"
             raise DataError(
-                f"column {name!r} holds {word} in row {start + row}, place {place} of its list (counted from 0)",
+                f"column {name!r} holds {word} in row {first + row}, place {place} of its list (counted from 0)",
                 f"Fill it in, leave the row out, or train without the column, with --ignore {name}.",
             )
+
+
+class _Rows:
+    """A column of lists, some rows at a time."""
+
+    def __init__(self, column: pa.ChunkedArray, name: str) -> None:
+        if column.null_count:
+            as_vectors(column, name)  # says so
+        self._column, self._name = column, name
+        self.shape = (len(column), as_vectors(column[:1], name).shape[1])
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return as_vectors(self._column[rows], self._name, self.shape[1], rows.start, "in row 0")
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +140,7 @@ class Vectors:
         Returns:
             The vectors.
         """
-        return cls(name, column_scales(as_vectors(column, name)))
+        return cls(name, column_scales(_Rows(column, name)))
 
     def apply(self, column: Any) -> np.ndarray:
         """Standardise as in training.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 
-__all__ = ["encode_labels", "on_host", "row_blocks", "seed_of", "with_columns", "without_missing"]
+__all__ = ["distributions_of", "encode_labels", "on_host", "row_blocks", "seed_of", "with_columns", "without_missing"]
 
 _BLOCK_BYTES = 2**28
 
@@ -49,6 +49,27 @@ def without_missing(y: Any) -> Any:
                 "Fill them in, or leave these rows out.",
             )
     return y
+
+
+def distributions_of(y: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """Take label distributions: floats with a column for each of two classes or more.
+
+    Args:
+        y: An array or DataFrame ``[n, K]``, or anything else.
+
+    Returns:
+        The distributions, and the names of the classes: those of the columns, sorted, or numbers from 0. ``None`` for
+        anything else.
+    """
+    if isinstance(y, pd.DataFrame):
+        if y.shape[1] < 2 or not all(kind.kind == "f" for kind in y.dtypes):
+            return None
+        names = np.asarray(y.columns.tolist())
+        order = np.argsort(names, kind="stable")
+        return y.to_numpy()[:, order], names[order]
+    if isinstance(y, np.ndarray) and y.ndim == 2 and y.shape[1] >= 2 and y.dtype.kind == "f":
+        return y, np.arange(y.shape[1])
+    return None
 
 
 def row_blocks(X: Any) -> Iterator[Any]:

@@ -17,14 +17,23 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import assert_all_finite, check_array, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from selfdistill._core.errors import DataError, SelfdistillError, UntrustedFindings
 from selfdistill._core.events import EpochDone, Event
 from selfdistill._core.wording import fit_advice
+from selfdistill.closed import check_given
 from selfdistill.data import LabelledData, as_dense, from_arrays, from_frame
-from selfdistill.estimator._checks import encode_labels, on_host, row_blocks, seed_of, with_columns, without_missing
+from selfdistill.estimator._checks import (
+    distributions_of,
+    encode_labels,
+    on_host,
+    row_blocks,
+    seed_of,
+    with_columns,
+    without_missing,
+)
 from selfdistill.estimator._northcutt2021cleanlab import CleanlabNames, issue_mask
 from selfdistill.estimator._own_network import own_network
 from selfdistill.issues import LabelTable, find_issues
@@ -160,12 +169,18 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
         tags.input_tags.sparse = True
         return tags
 
-    def fit(self, X: Any, y: Any = None, *, label_issues: Any = None, labels: Any = None) -> SelfDistillClassifier:
+    def fit(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, label_issues: Any = None, labels: Any = None
+    ) -> SelfDistillClassifier:
         """Train on labels that may be wrong.
 
         Args:
             X: See the class.
-            y: Given labels ``[n]``.
+            y: Given labels ``[n]``; or their distributions, floats ``[n, K]`` with rows that sum to 1, such as shares
+                of votes: an array, whose classes are 0 to K - 1, or a DataFrame with the classes as columns. Only the
+                closed form takes them; the given label is the likeliest class.
+            sample_weight: How many rows each row counts as, ``[n]``, 0 or more; one if left out. Rows of weight 0 are
+                refined but teach nothing. Only the closed form takes weights.
             label_issues: Labels known to be wrong; these examples are left out of training, as in cleanlab. A DataFrame
                 with a column ``is_label_issue``, such as `get_label_issues` returns; a bool mask ``[n]``; or the
                 positions of the issues. The attributes still have one row for each example: those left out get what
@@ -180,7 +195,7 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
             SettingError: An argument out of range, or a network that does not fit.
         """  # noqa: DOC502 (raised by what is called)
         with _in_python(self):
-            data = self._labelled(X, labels if y is None else y)
+            data = self._labelled(X, labels if y is None else y, sample_weight)
             mask, passed = (None, None) if label_issues is None else issue_mask(label_issues, data.labels.numpy())
             part = data if mask is None else _without(data, mask)
             fitted = self._trained(part)
@@ -275,11 +290,14 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
             state["module_"] = copy.deepcopy(self.module_).cpu()
         return state
 
-    def _labelled(self, X: Any, y: Any) -> LabelledData:
-        """Check both, set what scikit-learn expects, and bring them into the one form."""
+    def _labelled(self, X: Any, y: Any, sample_weight: Any) -> LabelledData:
+        """Check all, set what scikit-learn expects, and bring them into the one form."""
         X = with_columns(on_host(X))
         table = isinstance(X, pd.DataFrame) and isinstance(self.network, str)
         y = without_missing(on_host(y))
+        shares = distributions_of(y)
+        if shares is not None:
+            y = check_given(shares[0], len(shares[1])).codes
         if table:
             validate_data(self, X, y, skip_check_array=True)
             y = column_or_1d(y, warn=True)
@@ -289,14 +307,20 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
             X, y = validate_data(self, X, y, allow_nd=True, ensure_min_samples=2, accept_sparse="csr")
             self.n_features_in_ = int(np.prod(X.shape[1:]))
         check_classification_targets(y)
-        self.classes_, codes = encode_labels(y)
+        self.classes_, codes = encode_labels(y) if shares is None else (shares[1], y)
         names = np.array([str(c) for c in self.classes_], dtype=object)
         if table:
             data = from_frame(self._named(X), names[codes])
         else:
             data = from_arrays(X, names[codes], form=None if isinstance(self.network, str) else "user")
         self.preprocess_ = data.preprocess
-        return replace(data, labels=torch.from_numpy(codes), classes=tuple(names))
+        return replace(
+            data,
+            labels=torch.from_numpy(codes),
+            classes=tuple(names),
+            distributions=None if shares is None else torch.from_numpy(np.array(shares[0])),
+            weights=None if sample_weight is None else torch.from_numpy(_check_sample_weight(sample_weight, X)),
+        )
 
     def _named(self, X: pd.DataFrame) -> pd.DataFrame:
         return X.set_axis(getattr(self, "feature_names_in_", [f"x{i}" for i in range(X.shape[1])]), axis=1)
@@ -328,7 +352,8 @@ def _without(data: LabelledData, left_out: np.ndarray) -> LabelledData:
             f"{f'only the class {str(classes[0])!r} is left' if classes else 'no example is left'}",
             "Leave fewer examples out.",
         )
-    return replace(data, inputs=data.inputs[keep], labels=labels, ids=data.ids[keep.numpy()])
+    parts = {name: part[keep] for name in ("distributions", "weights") if (part := getattr(data, name)) is not None}
+    return replace(data, inputs=data.inputs[keep], labels=labels, ids=data.ids[keep.numpy()], **parts)
 
 
 @contextmanager

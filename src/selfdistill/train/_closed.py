@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfdistill import closed, targets
+from selfdistill import closed
 from selfdistill._core.dist import rank
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import EpochDone, Listener, RunStarted, Stage
@@ -21,7 +21,16 @@ from selfdistill.issues import LearningDynamics
 from selfdistill.train._fitted import Fitted
 from selfdistill.train._settings import Settings
 
-__all__ = ["AUTO", "CLOSED", "OF_CLOSED", "check_closed", "choose_method", "describe_closed", "fit_closed"]
+__all__ = [
+    "AUTO",
+    "CLOSED",
+    "OF_CLOSED",
+    "check_closed",
+    "choose_method",
+    "describe_closed",
+    "fit_closed",
+    "takes_vectors",
+]
 
 CLOSED = "kernel"
 """The method without epochs."""
@@ -67,14 +76,26 @@ def choose_method(settings: Settings, data: LabelledData) -> tuple[str, str | No
     """
     if settings.method != AUTO:
         return settings.method, None
-    named = [name for name in _OF_NETWORKS if getattr(settings, name) != _DEFAULTS[name]]
-    if named:
+    if not takes_vectors(settings):
         return "selfdistill", None
     if any(getattr(settings, name) != _DEFAULTS[name] for name in OF_CLOSED):
         return CLOSED, None
     if data.inputs.ndim == 2:
         return CLOSED, "method: kernel, the closed form for features and tables (--method selfdistill trains a network)"
     return "selfdistill", "method: selfdistill, which trains a network on images (--method kernel trains none)"
+
+
+def takes_vectors(settings: Settings) -> bool:
+    """Say whether vectors will be taken in closed form, before they are read.
+
+    Args:
+        settings: What was asked for.
+
+    Returns:
+        True for ``"kernel"``, and for ``"auto"`` without a setting of training.
+    """
+    named = any(getattr(settings, name) != _DEFAULTS[name] for name in _OF_NETWORKS)
+    return settings.method == CLOSED or (settings.method == AUTO and not named)
 
 
 def check_closed(settings: Settings) -> None:
@@ -120,16 +141,16 @@ def fit_closed(
     began = time.perf_counter()
     tell(RunStarted(1, 0, len(data), 1))
     found = closed.refine_labels(
-        data.inputs,
-        data.labels,
+        data.rows,
+        data.labels if data.distributions is None else data.distributions,
         data.num_classes,
+        sample_weight=data.weights,
         kernel=settings.kernel,
         landmarks=settings.landmarks,
         rounds=settings.rounds,
         standardise=not data.preprocess.scaled,
         tell=lambda text: tell(Stage(text)) if rank() == 0 else None,
     )
-    soft = targets.Fixed(found.posterior)
     refined = found.posterior.argmax(1)
     last = {
         "loss": found.nats,
@@ -140,18 +161,18 @@ def fit_closed(
     for name, (inputs, labels) in (evaluations or {}).items():
         last[f"{name}_accuracy"] = (predict(found.machine, inputs).argmax(-1) == labels).float().mean().item()
     tell(EpochDone(0, last))
-    return Fitted(found.machine, soft, LearningDynamics(data.labels), settings, [last], _conflicts(data), None, found)
+    return Fitted(found.machine, None, LearningDynamics(data.labels), settings, [last], _conflicts(data), None, found)
 
 
 def _conflicts(data: LabelledData) -> list[str]:
     """Name rows that are equal in all inputs but have different labels: not all of them can be right."""
-    rows = data.inputs.flatten(1).numpy()
-    first: dict[int, int] = {}
-    twins: list[tuple[int, int]] = []
-    for i, row in enumerate(rows):
-        j = first.setdefault(hash(row.tobytes()), i)
-        if data.labels[i] != data.labels[j] and np.array_equal(rows[j], row):
-            twins.append((j, i))
+    keys, labels = _keys(data), data.labels.numpy()
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(keys[order]) != 0])
+    first = np.empty(len(keys), np.int64)  # the first row with the same key
+    first[order] = order[np.repeat(starts, np.diff(np.r_[starts, len(keys)]))]
+    doubtful = np.flatnonzero(labels != labels[first])
+    twins = [(int(first[i]), int(i)) for i in doubtful if torch.equal(*(_row(data, int(j)) for j in (first[i], i)))]
     if not twins:
         return []
     j, i = twins[0]
@@ -161,6 +182,22 @@ def _conflicts(data: LabelledData) -> list[str]:
         f"{len(twins):,} {many} equal to an earlier one but with another label, such as {data.ids[i]!r} "
         f"({names[1]!r}) to {data.ids[j]!r} ({names[0]!r}): not both can be right."
     ]
+
+
+def _keys(data: LabelledData) -> np.ndarray:
+    """Compute a number for each row that is equal for equal rows, and hardly ever for others; uint64 ``[n]``."""
+    rows, n = data.rows, len(data)
+    d = math.prod(rows.shape[1:])
+    factors = np.random.default_rng(0).integers(2**63, size=d, dtype=np.uint64) | np.uint64(1)
+    keys, step = np.empty(n, np.uint64), max(1, 2**21 // d)
+    for start in range(0, n, step):
+        part = rows[start : start + step].flatten(1).float().numpy().view(np.uint32)
+        keys[start : start + step] = (part * factors).sum(1, dtype=np.uint64)
+    return keys
+
+
+def _row(data: LabelledData, row: int) -> Tensor:
+    return data.rows[slice(row, row + 1)]
 
 
 def describe_closed(found: closed.ClosedForm, k: int) -> dict[str, Any]:

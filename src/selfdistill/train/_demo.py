@@ -87,7 +87,7 @@ def compare_with_plain(
     plain = replace(settings, method="cross-entropy")
     fitted = fit(train, plain, evaluations=tests, tell=tell)
     curve = [epoch["test_accuracy"] for epoch in fitted.curves]
-    table = label_table(fitted.targets.refined(), fitted.dynamics)
+    table = label_table(fitted.refined, fitted.dynamics)
     assert train.truth is not None  # noisy_digits knows it
     return {
         "method": plain.method,

@@ -69,7 +69,8 @@ def fit(
         The network, the refined labels' state and the curves.
 
     Raises:
-        SettingError: An unknown method or network, or a loss that is no number.
+        SettingError: An unknown method or network, weights or label distributions for a network, or a loss that is no
+            number.
         RunError: A checkpoint that does not fit.
         Interrupted: Ctrl-C, after saving.
     """  # noqa: DOC502 (raised by what is called)
@@ -82,6 +83,7 @@ def fit(
             tell=tell,
             predict=lambda network, inputs: predict_probabilities(network, inputs, runtime),
         )
+    _check_one_label_each(data, settings)
     chosen = method or method_of(settings)
     if model is not None and chosen.networks == 2 and not isinstance(model, networks.Pair):
         raise SettingError(
@@ -143,6 +145,15 @@ def fit(
     return Fitted(raw, targets, dynamics, settings, position.curves, warnings, kept.epoch)
 
 
+def _check_one_label_each(data: LabelledData, settings: Settings) -> None:
+    for name, part in (("weights", data.weights), ("label distributions", data.distributions)):
+        if part is not None:
+            raise SettingError(
+                f"method {settings.method!r} takes no {name}",
+                f"Choose --method {CLOSED}, and leave out what asks for a network.",
+            )
+
+
 def _before(
     chosen: Method,
     data: LabelledData,
@@ -170,7 +181,7 @@ def _before(
         about=about,
     )
     runtime = TorchRuntime(settings.device, settings.precision)
-    return Before(predict_probabilities(first.model, data.inputs, runtime), first.targets.refined().cpu())
+    return Before(predict_probabilities(first.model, data.inputs, runtime), first.refined.cpu())
 
 
 def _context(data: LabelledData, settings: Settings, steps: int, before: Before | None) -> Context:

@@ -30,7 +30,7 @@ class Fitted:
 
     Attributes:
         model: The trained network, in evaluation mode, on the run's device.
-        targets: The per-sample state at the end.
+        targets: The per-sample state at the end; ``None`` in closed form.
         dynamics: What each example went through; nothing, in closed form.
         settings: The settings as resolved.
         curves: Metrics of each epoch; one line in closed form.
@@ -40,13 +40,21 @@ class Fitted:
     """
 
     model: nn.Module
-    targets: Targets[Any]
+    targets: Targets[Any] | None
     dynamics: LearningDynamics
     settings: Settings
     curves: list[dict[str, float]]
     warnings: list[str]
     kept_epoch: int | None = None
     closed: ClosedForm | None = None
+
+    @property
+    def refined(self) -> Tensor:
+        """Refined distributions, ``[n, K]``: those of the targets, or what the closed form found."""
+        if self.closed is not None:
+            return self.closed.posterior
+        assert self.targets is not None
+        return self.targets.refined()
 
     @property
     def counts(self) -> Tensor | None:
@@ -62,7 +70,7 @@ class Fitted:
         Returns:
             One row per example.
         """
-        soft = self.targets.refined() if soft is None else soft
+        soft = self.refined if soft is None else soft
         if self.closed is not None:
             return find_issues(self.dynamics.labels, soft, quality=self.closed.quality)
         return label_table(soft, self.dynamics, counts=self.counts)

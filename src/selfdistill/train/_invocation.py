@@ -17,7 +17,7 @@ from selfdistill._core.events import Event, Listener, RunStarted, everyone
 from selfdistill._core.record import write_record
 from selfdistill._core.wording import quoted
 from selfdistill.data import LabelledData, ReadOptions
-from selfdistill.train._closed import AUTO, CLOSED, OF_CLOSED, check_closed, choose_method
+from selfdistill.train._closed import AUTO, CLOSED, OF_CLOSED, check_closed, choose_method, takes_vectors
 from selfdistill.train._demo import compare_with_plain, noisy_digits
 from selfdistill.train._methods import WITHOUT_EPOCHS, method_of
 from selfdistill.train._run import check_free, next_run_folder, run, stored_invocation
@@ -84,7 +84,7 @@ def start(
     if asked.out is not None and asked.resume is None:
         check_free(asked.out)
     with process_group(device):
-        examples, tests = read_sources(asked, wanted.seed, say)
+        examples, tests = read_sources(asked, wanted.seed, say, mapped=takes_vectors(wanted))
         method, why = choose_method(wanted, examples)
         wanted = replace(wanted, method=method)
         if why:
@@ -200,7 +200,7 @@ def _completed(asked: Invocation) -> Invocation:
 
 
 def read_sources(
-    asked: Invocation, seed: int, say: Callable[[str], None] = lambda text: None
+    asked: Invocation, seed: int, say: Callable[[str], None] = lambda text: None, *, mapped: bool = False
 ) -> tuple[LabelledData, dict[str, tuple[Tensor, Tensor]]]:
     """Read training data and what is measured on, or make the demonstration's.
 
@@ -208,6 +208,7 @@ def read_sources(
         asked: Its ``source``, ``read`` and ``test`` are looked at.
         seed: Seed of the demonstration's draws.
         say: Takes sentences for the user.
+        mapped: Whether large vectors may stay on disk.
 
     Returns:
         The data, and inputs and labels of the test set by the name ``"test"``, if there is one.
@@ -229,7 +230,7 @@ def read_sources(
     say(f"Reading {asked.source}")
     said: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in asked.read.items()}
     options = ReadOptions(**said)
-    examples = data.read(asked.source, options)
+    examples = data.read(asked.source, options, mapped=mapped)
     test = data.read_test(asked.test, examples, options, source=asked.source)
     return examples, {} if test is None else {"test": test[:2]}
 

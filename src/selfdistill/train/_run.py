@@ -179,7 +179,7 @@ def _train(
         _write(out, record | {"status": "failed", "error": str(error)})
         raise
     kind, why = choose_store(len(data), data.num_classes, out)
-    soft = compact(fitted.targets.refined(), data.labels, kind, out)
+    soft = compact(fitted.refined, data.labels, kind, out)
     table = fitted.table(soft)
     record |= {
         "status": "finished",

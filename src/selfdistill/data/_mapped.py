@@ -1,0 +1,172 @@
+"""Inputs that stay on disk: rows are read, and made into inputs, when they are asked for."""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from torch import Tensor
+
+from selfdistill._core.files import room_for
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from selfdistill.data._preprocess import Preprocess
+
+__all__ = [
+    "MAPPED_BYTES",
+    "MappedInputs",
+    "has_large_vectors",
+    "is_large",
+    "map_member",
+    "map_parquet",
+    "stays_on_disk",
+]
+
+MAPPED_BYTES = 2**28
+"""Inputs that take more than this as float32 stay on disk, where that is allowed."""
+_BATCH = 4096  # rows of a Parquet file that are unpacked at once
+
+
+def stays_on_disk(features: Any) -> bool:
+    """Say whether features are vectors in a memory map, and many.
+
+    Args:
+        features: An array.
+
+    Returns:
+        Whether they take more than `MAPPED_BYTES` as float32.
+    """
+    return isinstance(features, np.memmap) and features.ndim == 2 and 4 * features.size > MAPPED_BYTES
+
+
+@final
+class MappedInputs:
+    """Vectors made from a memory map, a part at a time; the same numbers as made from all at once.
+
+    Args:
+        raw: A memory-mapped array ``[n, ...]`` or Arrow table of n rows.
+        preprocess: What makes inputs of them.
+
+    Attributes:
+        shape: ``(n, d)``.
+
+    Example:
+        >>> from selfdistill.data._arrays import ArrayPreprocess
+        >>> raw = np.array([[1.0, 2.0], [3.0, 2.0]])
+        >>> inputs = MappedInputs(raw, ArrayPreprocess.fit(raw))
+        >>> inputs.shape, inputs[torch.tensor([1, 0])].tolist()
+        ((2, 2), [[1.0, 0.0], [-1.0, 0.0]])
+    """
+
+    def __init__(self, raw: Any, preprocess: Preprocess) -> None:
+        self._raw, self._preprocess = raw, preprocess
+        self.shape = (len(raw), *preprocess.input_shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | Tensor) -> Tensor:
+        """Make some rows, by slice or positions: float32 ``[b, d]``."""
+        if isinstance(self._raw, np.ndarray):
+            return self._preprocess.apply(self._raw[rows.numpy() if isinstance(rows, Tensor) else rows])
+        if isinstance(rows, slice):
+            start, stop, _ = rows.indices(len(self))
+            return self._preprocess.apply(self._raw.slice(start, stop - start))
+        import pyarrow as pa
+
+        return self._preprocess.apply(pa.concat_tables([self._raw.slice(row, 1) for row in rows.tolist()]))
+
+
+def is_large(member: zipfile.ZipInfo) -> bool:
+    """Say whether an array of an npz file is worth mapping, and can be: it is not compressed.
+
+    Args:
+        member: The array's entry.
+
+    Returns:
+        Whether it may take more than `MAPPED_BYTES` as float32.
+    """
+    return member.compress_type == zipfile.ZIP_STORED and 2 * member.file_size > MAPPED_BYTES
+
+
+def map_member(path: Path, member: zipfile.ZipInfo) -> np.ndarray:
+    """Map an array of an npz file that lies in it as it is.
+
+    Args:
+        path: The npz file.
+        member: The array's entry, not compressed.
+
+    Returns:
+        The array; its pages are read when they are used.
+    """
+    with path.open("rb") as file:
+        file.seek(member.header_offset + 26)
+        name, extra = struct.unpack("<HH", file.read(4))
+        file.seek(member.header_offset + 30 + name + extra)
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+        found: np.ndarray = np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")
+    return found
+
+
+def map_parquet(path: Path) -> pa.Table:
+    """Unpack a Parquet file into a file without a name, and map that.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The table; its pages are read when they are used. The file lies beside the Parquet file, or among temporary
+        files where that folder cannot be written to, and is gone with the table.
+
+    Raises:
+        ResourceError: The disk is full.
+    """  # noqa: DOC502 (raised by what is called)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with room_for(path.parent / "unpacked"), pq.ParquetFile(path, memory_map=True) as file, _beside(path) as unpacked:
+        with pa.ipc.new_file(unpacked.name, file.schema_arrow) as writer:
+            for batch in file.iter_batches(_BATCH):
+                writer.write_batch(batch)
+        with pa.memory_map(unpacked.name) as mapped:
+            return pa.ipc.open_file(mapped).read_all()
+
+
+def _beside(path: Path) -> Any:
+    try:
+        return tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.")
+    except OSError:
+        return tempfile.NamedTemporaryFile(prefix=f".{path.name}.")
+
+
+def has_large_vectors(path: Path) -> bool:
+    """Say whether a Parquet file holds lists of numbers, and many.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Whether such columns hold more numbers than `MAPPED_BYTES` as float32; ``False`` for a file that is none.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from selfdistill.data._vectors import is_vectors
+
+    try:
+        meta = pq.read_metadata(path)
+        lists = {field.name for field in meta.schema.to_arrow_schema() if is_vectors(field.type)}
+    except (pa.ArrowException, OSError):
+        return False  # what reads it says so
+    groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
+    columns = [group.column(j) for group in groups for j in range(group.num_columns)]
+    numbers = sum(int(c.num_values) for c in columns if c.path_in_schema.split(".")[0] in lists)
+    return 4 * numbers > MAPPED_BYTES
