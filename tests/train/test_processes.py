@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -106,34 +107,82 @@ def workers_of(launcher):
     return found
 
 
-@pytest.mark.parametrize(("what", "rank"), [("SIGINT", 1), ("SIGINT", 0), ("SIGKILL", 1)])
-def test_all_processes_end_soon_with_a_line_each_and_the_lock_is_free(tmp_path, what, rank):
+ELASTIC = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+@contextlib.contextmanager
+def fitting(tmp_path, by):
+    """A fit of two processes that takes for ever, once it has saved; its launcher and its processes by rank."""
     table, out = tmp_path / "t.csv", tmp_path / "run"
     table.write_text("a,b,label\n" + "".join(f"{i % 7},{i % 5},{'xy'[i % 2]}\n" for i in range(60)))
     fit = ["-m", "selfdistill", "fit", str(table), "--epochs", "100000", "--network", "mlp:8", "--out", str(out)]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    workers = {}
-    with subprocess.Popen(
-        [*launch, *fit], env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True
-    ) as ran:
+    resumed = ["-m", "selfdistill", "fit", "--resume", str(out), "--processes", "2"]
+    start = {"torchrun": [*ELASTIC, *fit], "processes": [*fit, "--processes", "2"], "resume": resumed}[by]
+    environment, workers, saved = os.environ | {"OMP_NUM_THREADS": "1"}, {}, lambda: set(out.glob("checkpoint/*.json"))
+    before = saved()
+    with subprocess.Popen([sys.executable, *start], env=environment, stderr=subprocess.PIPE, text=True) as ran:
         try:
             begun = time.monotonic()
-            while not list((out / "checkpoint").glob("*.json")) and time.monotonic() - begun < 60:
+            while saved() <= before and time.monotonic() - begun < 60:
                 time.sleep(0.1)
             workers = workers_of(ran.pid)
-            os.kill(workers[rank], getattr(signal, what))
-            _, err = ran.communicate(timeout=60)
+            yield ran, workers
         finally:
             for process in [*workers.values(), ran.pid] if ran.poll() is None else []:
                 with contextlib.suppress(OSError):
                     os.kill(process, signal.SIGKILL)
-    assert ran.returncode == 1  # the launcher's word for any failure; what it says of it is its own
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("by", ["processes", pytest.param("torchrun", marks=SLOW)])
+@pytest.mark.parametrize(("what", "rank"), [("SIGINT", 1), pytest.param("SIGINT", 0, marks=SLOW), ("SIGKILL", 1)])
+def test_all_processes_end_soon_and_the_lock_is_free(tmp_path, what, rank, by):
+    out = tmp_path / "run"
+    with fitting(tmp_path, by) as (ran, workers):
+        os.kill(workers[rank], getattr(signal, what))
+        _, err = ran.communicate(timeout=60)
     assert "/selfdistill/" not in err  # no traceback of ours
     with locked(out):
         pass
+    go_on = f"everything so far is saved. Go on with: selfdistill fit --resume {out} --processes 2"
     if what == "SIGINT":
-        assert f"selfdistill fit --resume {out}" in err
+        assert go_on in err
         assert read_record(out)["status"] == "interrupted"
+    if by == "torchrun":
+        assert ran.returncode == 1  # the launcher's word for any failure; what it says of it is its own
+        return
+    assert ran.returncode == (130 if what == "SIGINT" else 137)
+    said = [line for line in err.splitlines() if not line.startswith(STARTING)]
+    assert len(said) == 1
+    assert go_on in said[0] or said[0].startswith("error: process 2 of 2 was ended by SIGKILL. Go on with --resume and")
+
+
+STARTING = ("Reading ", "60 examples", "2 classes", "note: ", "Run directory: ", "epoch ")
+
+
+@SLOW
+def test_a_ctrl_c_in_the_terminal_stops_all_once_and_they_go_on_as_many(tmp_path):
+    out = tmp_path / "run"
+    with fitting(tmp_path, "processes") as (ran, workers):
+        assert {os.getsid(process) for process in workers.values()}.isdisjoint({os.getsid(0)})
+        ran.send_signal(signal.SIGINT)  # the terminal reaches no other session
+        _, err = ran.communicate(timeout=60)
+    assert ran.returncode == 130
+    stopped = re.search(r"^stopped in epoch (\d+); everything so far is saved", err, re.MULTILINE)
+    assert stopped
+    with fitting(tmp_path, "resume") as (ran, _):
+        ran.send_signal(signal.SIGINT)
+        _, err = ran.communicate(timeout=60)
+    assert f"Run directory: {out}, from epoch {stopped[1]}" in err
+
+
+def test_an_error_that_all_processes_meet_is_said_once(tmp_path):
+    command = [sys.executable, "-m", "selfdistill", "fit", str(tmp_path / "none.csv"), "--processes", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert [line for line in done.stderr.splitlines() if line.startswith("error")] == done.stderr.splitlines()[-1:]
 
 
 def test_batch_norm_of_parts_of_batches_is_warned_of():

@@ -11,16 +11,18 @@ from typing import Annotated
 import typer
 
 from selfdistill._core.errors import Interrupted, SelfdistillError
+from selfdistill._core.group import GROUP
 from selfdistill._core.memory import enough_memory
 from selfdistill._core.wording import fit_advice
 from selfdistill._version import __version__
 from selfdistill.cli._air import air
-from selfdistill.cli._display import first_process, speak
+from selfdistill.cli._display import first_process
 from selfdistill.cli._distill import distill
 from selfdistill.cli._fit import fit
 from selfdistill.cli._methods import methods
 from selfdistill.cli._noise import noise
 from selfdistill.cli._predict import predict
+from selfdistill.cli._processes import Several, in_processes, last_words
 from selfdistill.cli._refine import refine
 
 __all__ = ["app", "main"]
@@ -95,11 +97,13 @@ def _code(argv: Sequence[str] | None) -> int:
             left = app(args=arguments, prog_name="selfdistill", standalone_mode=False)
         sys.stdout.flush()
         if left == _INTERRUPTED:  # typer's word for Ctrl-C where nothing is there to save
-            speak("Stopped.")
+            last_words("Stopped.")
         return left if isinstance(left, int) else 0
+    except Several as asked:
+        return in_processes(asked.count, arguments)
     except Interrupted as error:
-        if first_process():
-            speak(str(error))
+        if first_process() or GROUP in os.environ:
+            last_words(str(error))
         return error.exit_code
     except SelfdistillError as error:
         way_out = fit_advice(error.way_out, _options(arguments))
@@ -144,5 +148,5 @@ def _path(error: Exception) -> str:
 
 
 def _complain(text: str) -> None:
-    who = "" if first_process() else f" (process {os.environ['RANK']})"
-    speak(f"error{who}: {' '.join(text.split())}")
+    who = "" if first_process() or GROUP in os.environ else f" (process {os.environ['RANK']})"
+    last_words(f"error{who}: {' '.join(text.split())}")

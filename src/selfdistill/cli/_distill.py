@@ -12,6 +12,7 @@ from selfdistill.cli import _options as o
 from selfdistill.cli._array_options import Inputs, Labels
 from selfdistill.cli._display import first_process, print_lines, showing, speak, write
 from selfdistill.cli._interrupt import leaving_at_once
+from selfdistill.cli._processes import check_processes
 from selfdistill.cli._said import READING, said
 
 __all__ = ["distill"]
@@ -78,6 +79,7 @@ def distill(
     device: o.Device = None,
     precision: o.Precision = None,
     compile: o.Compile = False,
+    processes: o.Processes = None,
     out: o.Out = None,
     resume: o.Resume = None,
     json: o.Json = False,
@@ -98,7 +100,7 @@ def distill(
         selfdistill distill soft.safetensors photos/ --student cnn
         selfdistill distill runs/photos-001 --votes votes.csv
         selfdistill distill --resume runs/photos-student-001
-        torchrun --nproc-per-node 2 -m selfdistill distill runs/photos-001
+        selfdistill distill runs/photos-001 --processes 2
     """
     options = locals() | {"keep_epochs": o.number_or_word(keep_epochs), "entries": top_k}
     asked: dict[str, Any] = {
@@ -107,6 +109,7 @@ def distill(
         "distiller": said(options, _LESSON),
     }
     asked |= {name: options[name] for name in _ORDER}
+    check_processes(processes)
     _run(asked, json)
 
 

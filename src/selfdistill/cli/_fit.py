@@ -14,6 +14,7 @@ from selfdistill.cli._closed_options import Kernel, LandmarkRows, Rounds
 from selfdistill.cli._display import first_process, print_lines, showing, speak, write
 from selfdistill.cli._interrupt import leaving_at_once
 from selfdistill.cli._noise_options import NoiseMatrix, NoiseRate
+from selfdistill.cli._processes import check_processes
 from selfdistill.cli._said import READING, said
 
 __all__ = ["fit"]
@@ -66,6 +67,7 @@ def fit(
     device: o.Device = None,
     precision: o.Precision = None,
     compile: o.Compile = False,
+    processes: o.Processes = None,
     noise_rate: NoiseRate = None,
     noise_matrix: NoiseMatrix = None,
     kernel: Kernel = None,
@@ -89,9 +91,10 @@ def fit(
         selfdistill fit songs.csv --label genre --id track --test songs_test.csv
         selfdistill fit photos/ --network resnet18 --epochs 40
         selfdistill fit --resume runs/photos-001
-        torchrun --nproc-per-node 2 -m selfdistill fit photos/
+        selfdistill fit photos/ --processes 2
     """
     options = locals() | {"keep_epochs": o.number_or_word(keep_epochs)}
+    check_processes(processes)
     _run(source, test, said(options, READING), said(options, _SETTINGS), out, resume, as_json=json)
 
 

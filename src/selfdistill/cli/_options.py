@@ -197,6 +197,15 @@ Compile = Annotated[
         rich_help_panel=_MACHINE,
     ),
 ]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Share each batch among N processes of this machine, one for each GPU. --resume wants as many. "
+        "Default: 1.",
+        rich_help_panel=_MACHINE,
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option(

@@ -16,6 +16,7 @@ from selfdistill._core.dist import barrier, rank
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import Listener
 from selfdistill._core.folder import inside
+from selfdistill._core.group import as_many
 from selfdistill._core.record import read_record
 from selfdistill._core.record_form import reading_record
 from selfdistill._core.rng import derive
@@ -214,7 +215,17 @@ class Distiller:
             taught = who_teaches(base)
         say(taught)
         job = _Job(
-            self, found, data, settings, described, path, base, people, evaluations, tell, _GO_ON.format(quoted(out))
+            self,
+            found,
+            data,
+            settings,
+            described,
+            path,
+            base,
+            people,
+            evaluations,
+            tell,
+            _GO_ON.format(quoted(out) + as_many()),
         )
         plan = Plan({"distillation": base}, job.prepare, job.room(), _escaped(job.go_on))
         return train.run(

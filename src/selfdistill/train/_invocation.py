@@ -14,6 +14,7 @@ from selfdistill import data, networks
 from selfdistill._core.dist import rank
 from selfdistill._core.errors import Interrupted, RunError, SettingError
 from selfdistill._core.events import Event, Listener, RunStarted, everyone
+from selfdistill._core.group import as_many
 from selfdistill._core.record import write_record
 from selfdistill._core.wording import quoted
 from selfdistill.data import LabelledData, ReadOptions
@@ -167,7 +168,7 @@ def _compare(
     except KeyboardInterrupt:
         raise Interrupted(
             f"stopped in the comparison; the run in {out} is finished",
-            f"Go on with: selfdistill fit --resume {quoted(out)}",
+            f"Go on with: selfdistill fit --resume {quoted(out)}{as_many()}",
         ) from None
 
 

@@ -18,6 +18,7 @@ from selfdistill._core.errors import DataError, Interrupted, ResourceError, RunE
 from selfdistill._core.events import BatchDone, Event, Listener, everyone
 from selfdistill._core.files import check_room, digest
 from selfdistill._core.folder import check_folder, clear_parts, is_part
+from selfdistill._core.group import as_many
 from selfdistill._core.lock import LOCK, is_held, locked
 from selfdistill._core.memory import enough_memory
 from selfdistill._core.record import environment, read_record, write_record
@@ -120,7 +121,7 @@ def run(
     if resume and (found := _enter(out, record, data, resume))["status"] == "finished":
         return found
     room = None if resume else _room(parameters, data, settings) + (plan.room if plan else 0)
-    go_on = (plan.go_on if plan else GO_ON).format(quoted(out))
+    go_on = (plan.go_on if plan else GO_ON).format(quoted(out) + as_many())
     with _own(out, room):
         record = _enter(out, record, data, resume)
         if record["status"] == "finished":

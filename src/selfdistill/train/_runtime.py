@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from selfdistill._core import dist
 from selfdistill._core.errors import ResourceError
+from selfdistill._core.group import GROUP
 from selfdistill.data import Batch
 
 __all__ = ["Runtime", "TorchRuntime", "local_statistics", "process_group", "threads_for"]
@@ -134,7 +135,7 @@ def local_statistics(model: nn.Module, runtime: Runtime) -> list[str]:
 
 @contextmanager
 def process_group(device: str) -> Generator[None]:
-    """Join the other processes if ``torchrun`` started this one; leave them at the end.
+    """Join the other processes if ``--processes`` or ``torchrun`` started this one; leave them at the end.
 
     Args:
         device: ``nccl`` is used for CUDA, ``gloo`` for the rest.
@@ -143,14 +144,20 @@ def process_group(device: str) -> Generator[None]:
         Nothing.
 
     Raises:
-        ResourceError: Another process ended, so that this one waits in vain.
+        ResourceError: Another process ended, so that this one waits in vain; or there is no GPU for this one.
     """  # noqa: DOC501 (what is no lost process passes as it came)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or torch.distributed.is_initialized():
         yield
         return
     if device.startswith("cuda"):
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    torch.distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        _take_gpu(int(os.environ.get("LOCAL_RANK", "0")))
+    folder = os.environ.get(GROUP)
+    torch.distributed.init_process_group(
+        "nccl" if device.startswith("cuda") else "gloo",
+        init_method=None if folder is None else f"file://{folder}/store",
+        rank=int(os.environ["RANK"]),
+        world_size=int(os.environ["WORLD_SIZE"]),
+    )
     try:
         yield
         torch.distributed.barrier()  # none leaves while another still talks to it
@@ -158,10 +165,21 @@ def process_group(device: str) -> Generator[None]:
         if not _LOST.search(str(error)):
             raise
         raise ResourceError(
-            "another process of this run has ended", "Go on with --resume and as many processes."
+            "another process of this run has ended", "Go on with --resume and as many --processes."
         ) from error
     finally:
         torch.distributed.destroy_process_group()
+
+
+def _take_gpu(local: int) -> None:
+    """Give each process a GPU of its own."""
+    count = torch.cuda.device_count()
+    if local >= count:
+        raise ResourceError(
+            f"process {local + 1} has no GPU: this machine has {count}",
+            "Take as many processes as GPUs, or --device cpu.",
+        )
+    torch.cuda.set_device(local)
 
 
 @contextmanager
