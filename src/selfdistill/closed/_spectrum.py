@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from selfdistill._core.left_out import left_out
 from selfdistill.networks import kernel_rows
 
 __all__ = ["Fold", "Landmarks", "Spectrum", "choose_landmarks"]
@@ -283,7 +284,7 @@ class Spectrum:
             hats = z.square() @ shrink.to(z.dtype) + 1 / self.n
             for i in range(len(ridges)):
                 fitted = z @ (shrink[:, i : i + 1] * moments).to(z.dtype) + mean
-                total[i] += ((fitted - q) / (1 - hats[:, i, None]).clamp(min=1e-6)).square().sum(dtype=torch.float64)
+                total[i] += (_without_itself(fitted, q, hats[:, i, None]) - q).square().sum(dtype=torch.float64)
             count += len(z)
         return total / count
 
@@ -334,4 +335,4 @@ class Spectrum:
 
 
 def _without_itself(fitted: Tensor, targets: Tensor, hat: Tensor) -> Tensor:
-    return (fitted - hat * targets) / (1 - hat).clamp(min=1e-6)
+    return left_out(targets, targets - fitted, (1 - hat).clamp(min=1e-6))

@@ -142,6 +142,12 @@ class Inputs:
         """Give a few examples as arguments of the network, copied."""
         return self._all.mapped(lambda v: self._moved(v[list(rows)]))
 
+    def rows(self, start: int, stop: int) -> Inputs:
+        """Give some of the examples, as views."""
+        part = copy.copy(self)
+        part._all = self._all.rows(start, stop)
+        return part
+
     def in_double(self) -> Inputs:
         """Give the same with numbers of floating point in 64 bit."""
         twin = copy.copy(self)
