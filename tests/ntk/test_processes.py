@@ -42,10 +42,13 @@ for output in ("trace", "full"):
     spectrum = kernel.eigh(5)
     _eigenpairs.matrix_is_cheaper = lambda kernel, k, width: True
     by_matrix = kernel.eigh(5)
+    far = torch.randn(3, 2, 6, 6, generator=torch.Generator().manual_seed(2))
+    regression = kernel.predict(far, torch.arange(51) % 3, ridge=1.0)
     tight = NTK(model, x, output=output, memory=60_000)
     assert not tight._planner().product(4)[2]
     found[output] = {"matrix": part, "product": kernel @ q, "tight": tight @ q, "diagonal": kernel.diagonal(),
-                     "values": spectrum.values, "by_matrix": by_matrix.values}
+                     "values": spectrum.values, "by_matrix": by_matrix.values,
+                     "predicted": regression.outputs, "left out": regression.leave_one_out}
 if dist.rank() == 0:
     torch.save(found, out)
 if dist.world() > 1:

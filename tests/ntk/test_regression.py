@@ -167,5 +167,7 @@ def test_what_is_refused_before_any_work(monkeypatch):
         NTK(model, x, output="fisher").predict(x, y)
     with pytest.raises(SettingError, match=r"between two sets of inputs cannot be fitted.*`other` out"):
         NTK(model, x, x[:2]).predict(x, y)
-    with pytest.raises(SettingError, match=r"memory is .*needs at least"):
-        NTK(model, x, memory=3000).predict(torch.randn(6, 4), y)
+    tight = NTK(model, x, memory=10_000)
+    assert tight.plan.matrix is not None  # it fits, but not the kernel between the two sets
+    with pytest.raises(SettingError, match=r"memory is 9.8 KiB, but this kernel needs at least"):
+        tight.predict(torch.randn(6, 4), y)
