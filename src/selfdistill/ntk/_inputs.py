@@ -34,6 +34,10 @@ class Arguments(NamedTuple):
         """Give some of the examples, as views."""
         return self.mapped(lambda v: v[start:stop])
 
+    def chosen(self, rows: list[int]) -> Arguments:
+        """Give some of the examples, copied."""
+        return self.mapped(lambda v: v[rows])
+
 
 def _mapped(change: Callable[[Tensor], Tensor], value: Any) -> Any:
     if isinstance(value, Tensor):
