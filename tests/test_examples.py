@@ -26,7 +26,8 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_example_is_tested():
-    assert {p.name for p in EXAMPLES.glob("*.py")} == {"own_loop.py", "table.py", "images.py", "kernel.py"}
+    names = {"own_loop.py", "table.py", "images.py", "kernel.py", "linearised.py"}
+    assert {p.name for p in EXAMPLES.glob("*.py")} == names
 
 
 def test_own_loop_is_short_and_refines_labels():
@@ -56,3 +57,13 @@ def test_kernel_holds_more_of_the_signal_than_of_the_noise():
         assert float(clean.rstrip("%")) > 1.4 * float(wrong.rstrip("%"))
     assert "as a matrix: " in shown
     assert "estimated from the noisy labels alone" in shown
+
+
+def test_linearised_predicts_better_with_the_chosen_ridge_and_doubts_the_wrong_labels():
+    *rows, last = run("linearised.py").splitlines()
+    right, errors = ([float(row.split()[i]) for row in rows] for i in (4, 7))
+    assert min(right[1:]) > right[0] + 0.2
+    assert max(errors[1:]) < errors[0]
+    wrong, doubted, rightly = (int(word) for word in last.split() if word.isdigit())
+    assert rightly > 0.95 * wrong
+    assert rightly > 0.8 * doubted

@@ -131,7 +131,7 @@ def test_eigenpairs_dense_krylov_and_scipy(network):
 @pytest.mark.parametrize("dense", [True, False])
 @pytest.mark.parametrize("output", ["trace", "centered"])
 def test_bounds_and_rounding_hold_for_the_exact_kernel(problem, monkeypatch, output, dense):
-    from selfdistill.ntk import _operator
+    from selfdistill.ntk import _eigenpairs
 
     model, inputs = problem
     exact = torch.linalg.eigvalsh(NTK(model, inputs, output=output).matrix()).flip(0)
@@ -140,8 +140,8 @@ def test_bounds_and_rounding_hold_for_the_exact_kernel(problem, monkeypatch, out
         if isinstance(inputs, dict)
         else inputs
     )
-    monkeypatch.setattr(_operator, "_DENSE", 2048 if dense else 2)
-    monkeypatch.setattr(NTK, "_matrix_is_cheaper", lambda self, k, width: False)
+    monkeypatch.setattr(_eigenpairs, "_DENSE", 2048 if dense else 2)
+    monkeypatch.setattr(_eigenpairs, "matrix_is_cheaper", lambda kernel, k, width: False)
     found = NTK(model.float(), single, output=output).eigh(len(exact) - 1)
     error = (found.values - exact[:-1]).abs()
     assert (error <= found.residuals + found.rounding).all()
@@ -151,15 +151,15 @@ def test_bounds_and_rounding_hold_for_the_exact_kernel(problem, monkeypatch, out
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_large_kernels_go_through_krylov_with_bounds_that_hold(network, monkeypatch, keep):
-    from selfdistill.ntk import _operator
+    from selfdistill.ntk import _eigenpairs
 
-    monkeypatch.setattr(_operator, "_DENSE", 10)
+    monkeypatch.setattr(_eigenpairs, "_DENSE", 10)
     model, x = network("cnn")
     x = torch.randn(200, *x.shape[1:])
     memory = "1GiB" if keep else "900kB"
     kernel = NTK(model, x, memory=memory)
     assert kernel._planner().product(20)[2] == keep
-    monkeypatch.setattr(NTK, "_matrix_is_cheaper", lambda self, k, width: False)
+    monkeypatch.setattr(_eigenpairs, "matrix_is_cheaper", lambda kernel, k, width: False)
     labels = torch.nn.functional.one_hot(torch.arange(200) % 3).double()
     found = kernel.eigh(15, labels=labels - labels.mean(0))
     expected = np.linalg.eigvalsh(NTK(model, x).matrix().double().numpy())[::-1]
@@ -167,17 +167,17 @@ def test_large_kernels_go_through_krylov_with_bounds_that_hold(network, monkeypa
     nearest = np.abs(expected[None] - found.values.numpy()[:, None]).min(1)
     assert (nearest <= found.residuals.numpy() + 1e-6 * expected[0]).all()
     assert found.trace == pytest.approx(expected.sum(), rel=1e-5)
-    monkeypatch.setattr(NTK, "_matrix_is_cheaper", lambda self, k, width: True)
+    monkeypatch.setattr(_eigenpairs, "matrix_is_cheaper", lambda kernel, k, width: True)
     np.testing.assert_allclose(kernel.eigh(15).values if keep else found.values, expected[:15], rtol=1e-3)
 
 
 def test_all_pairs_are_taken_from_the_matrix_however_many(network, monkeypatch):
-    from selfdistill.ntk import _operator
+    from selfdistill.ntk import _eigenpairs
 
     model, x = network("mlp")
     exact = torch.linalg.eigvalsh(NTK(model, x).matrix().double()).flip(0)
-    monkeypatch.setattr(_operator, "_DENSE", 1)
-    monkeypatch.setattr(_operator, "block_krylov", None)
+    monkeypatch.setattr(_eigenpairs, "_DENSE", 1)
+    monkeypatch.setattr(_eigenpairs, "block_krylov", None)
     torch.testing.assert_close(NTK(model, x).eigh().values, exact, rtol=1e-6, atol=1e-6 * exact[0].item())
 
 

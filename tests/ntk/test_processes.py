@@ -13,13 +13,13 @@ SCRIPT = """
 import sys, torch
 from torch import nn
 from selfdistill._core import dist
-from selfdistill.ntk import NTK, _operator
+from selfdistill.ntk import NTK, _eigenpairs
 
 torch.set_num_threads(1)
 out = sys.argv[1]
 if "RANK" in __import__("os").environ:
     torch.distributed.init_process_group("gloo")
-_operator._DENSE = 10
+_eigenpairs._DENSE = 10
 torch.manual_seed(0)
 first = [nn.Conv2d(2, 4, 3, padding=1), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten()]
 model = nn.Sequential(*first, nn.Linear(36, 8), nn.Tanh(), nn.Linear(8, 3))
@@ -38,14 +38,17 @@ for output in ("trace", "full"):
         both = [torch.empty_like(padded) for _ in range(2)]
         torch.distributed.all_gather(both, padded)
         part = torch.cat([b[:n] for b, n in zip(both, first)])
-    NTK._matrix_is_cheaper = lambda self, k, width: False
+    _eigenpairs.matrix_is_cheaper = lambda kernel, k, width: False
     spectrum = kernel.eigh(5)
-    NTK._matrix_is_cheaper = lambda self, k, width: True
+    _eigenpairs.matrix_is_cheaper = lambda kernel, k, width: True
     by_matrix = kernel.eigh(5)
+    far = torch.randn(3, 2, 6, 6, generator=torch.Generator().manual_seed(2))
+    regression = kernel.predict(far, torch.arange(51) % 3, ridge=1.0)
     tight = NTK(model, x, output=output, memory=60_000)
     assert not tight._planner().product(4)[2]
     found[output] = {"matrix": part, "product": kernel @ q, "tight": tight @ q, "diagonal": kernel.diagonal(),
-                     "values": spectrum.values, "by_matrix": by_matrix.values}
+                     "values": spectrum.values, "by_matrix": by_matrix.values,
+                     "predicted": regression.outputs, "left out": regression.leave_one_out}
 if dist.rank() == 0:
     torch.save(found, out)
 if dist.world() > 1:

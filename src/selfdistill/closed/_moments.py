@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.dist import sum_over_processes
+from selfdistill._core.left_out import left_out
 
 __all__ = ["Moments", "Regression", "without_itself"]
 
@@ -110,4 +111,4 @@ def without_itself(fitted: Tensor, targets: Tensor, hat: Tensor) -> Tensor:
     Returns:
         ``[b, K]``.
     """
-    return (fitted - hat * targets) / (1 - hat).clamp(min=1e-6)
+    return left_out(targets, targets - fitted, (1 - hat).clamp(min=1e-6))

@@ -14,9 +14,11 @@ from selfdistill.ntk._forecast import Cost, LayerPlan, Plan
 from selfdistill.ntk._gradient_flow import extend, gradient_descent, gradient_flow, ridge
 from selfdistill.ntk._hard_distillation import HardTrace, hard_distillation
 from selfdistill.ntk._jeong2025rounds import rounds_to_clean
+from selfdistill.ntk._leave_one_out import best_penalty, leave_one_out
 from selfdistill.ntk._mobahi2020generations import generations
 from selfdistill.ntk._operator import NTK
 from selfdistill.ntk._optimal_mixing import Mixing, expected_optimal_mixing, optimal_mixing
+from selfdistill.ntk._regression import Prediction
 from selfdistill.ntk._relu_kernel import first_layer_kernel, relu_kernel
 from selfdistill.ntk._settled import critical_own_weight, settled_bound, settled_distillation
 from selfdistill.ntk._soft_distillation import (
@@ -34,10 +36,12 @@ __all__ = [
     "LayerPlan",
     "Mixing",
     "Plan",
+    "Prediction",
     "Spectrum",
     "StoppingTime",
     "averaged_distillation",
     "best_filter",
+    "best_penalty",
     "best_stopping_time",
     "best_times",
     "critical_own_weight",
@@ -52,6 +56,7 @@ __all__ = [
     "hard_distillation",
     "label_moments",
     "lagged_distillation",
+    "leave_one_out",
     "optimal_mixing",
     "relu_kernel",
     "ridge",

@@ -34,6 +34,10 @@ class Arguments(NamedTuple):
         """Give some of the examples, as views."""
         return self.mapped(lambda v: v[start:stop])
 
+    def chosen(self, rows: list[int]) -> Arguments:
+        """Give some of the examples, copied."""
+        return self.mapped(lambda v: v[rows])
+
 
 def _mapped(change: Callable[[Tensor], Tensor], value: Any) -> Any:
     if isinstance(value, Tensor):
@@ -141,6 +145,12 @@ class Inputs:
     def chosen(self, rows: Sequence[int]) -> Arguments:
         """Give a few examples as arguments of the network, copied."""
         return self._all.mapped(lambda v: self._moved(v[list(rows)]))
+
+    def rows(self, start: int, stop: int) -> Inputs:
+        """Give some of the examples, as views."""
+        part = copy.copy(self)
+        part._all = self._all.rows(start, stop)
+        return part
 
     def in_double(self) -> Inputs:
         """Give the same with numbers of floating point in 64 bit."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from selfdistill.ntk._conv import conv_weight
+from selfdistill.ntk._copies import Copies
 
 __all__ = ["Rows", "fits", "is_known", "layer_rows", "own_parameters", "subtract_sum"]
 
@@ -60,8 +61,10 @@ def fits(module: nn.Module, x: Tensor, out: Tensor, m: int) -> bool:
         return same and (x.shape[1], out.shape[1]) == (module.in_channels, module.out_channels)
     if isinstance(module, nn.Embedding):
         return not x.is_floating_point() and (*x.shape, module.embedding_dim) == (*out.shape,)
-    if isinstance(module, nn.LayerNorm):
+    if isinstance(module, nn.LayerNorm | nn.RMSNorm):
         return x.shape == out.shape and x.shape[1:][-len(module.normalized_shape) :] == module.normalized_shape
+    if isinstance(module, Copies):
+        return x.shape == out.shape == (m, *module.shape[1:])
     channels = module.num_channels if isinstance(module, nn.GroupNorm) else module.num_features
     return x.shape == out.shape and x.ndim > 1 and x.shape[1] == channels
 
@@ -156,6 +159,8 @@ def _plain_embedding(module: nn.Module) -> bool:
 def _standardised(module: nn.Module, x: Tensor) -> Tensor:
     if isinstance(module, nn.LayerNorm):
         return functional.layer_norm(x, list(module.normalized_shape), None, None, module.eps)
+    if isinstance(module, nn.RMSNorm):
+        return functional.rms_norm(x, list(module.normalized_shape), None, module.eps)
     if isinstance(module, nn.GroupNorm):
         return functional.group_norm(x, module.num_groups, None, None, module.eps)
     assert isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
@@ -176,9 +181,15 @@ def _elementwise_weight(module: nn.Module, x: Tensor, g: Tensor, rows: Rows, out
 
 
 def _elementwise_bias(module: nn.Module, x: Tensor, g: Tensor, rows: Rows, out: Tensor) -> None:
-    assert isinstance(module, nn.LayerNorm)
+    assert isinstance(module, nn.LayerNorm | nn.RMSNorm)
     m, r = g.shape[:2]
     out.copy_(g.reshape(m, r, -1, *module.normalized_shape).sum(2)[:, :, rows].reshape(m, r, -1))
+
+
+def _copied_value(module: nn.Module, x: Tensor, g: Tensor, rows: Rows, out: Tensor) -> None:
+    assert isinstance(module, Copies)
+    each = g.reshape(*g.shape[:2], *module.value.shape)
+    out.copy_((each[:, :, rows] if module.value.ndim else each).reshape(*g.shape[:2], -1))
 
 
 _CHANNELS: dict[str, _Rule] = {"weight": _channel_weight, "bias": _channel_bias}
@@ -188,7 +199,9 @@ _RULES: dict[type[nn.Module], dict[str, _Rule]] = {
     nn.Conv2d: {"weight": _conv_weight, "bias": _channel_bias},
     nn.Embedding: {"weight": _embedding_weight},
     nn.LayerNorm: {"weight": _elementwise_weight, "bias": _elementwise_bias},
+    nn.RMSNorm: {"weight": _elementwise_weight},
     nn.GroupNorm: _CHANNELS,
     nn.BatchNorm1d: _CHANNELS,
     nn.BatchNorm2d: _CHANNELS,
+    Copies: {"value": _copied_value},
 }

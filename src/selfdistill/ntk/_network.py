@@ -33,6 +33,8 @@ class Network:
         parameters: Those that count, by name.
 
     Attributes:
+        complex: Names of those that are complex.
+        given: The same.
         parameters: The same, detached; complex ones as pairs of real numbers, ``[..., 2]``.
         device: Where the network is.
         changes_inputs: Whether it changes its inputs in place.
@@ -44,8 +46,8 @@ class Network:
 
     def __init__(self, model: nn.Module, parameters: dict[str, nn.Parameter]) -> None:
         self.model = model
-        self._complex = {name for name, p in parameters.items() if p.is_complex()}
-        self._given = parameters
+        self.complex = {name for name, p in parameters.items() if p.is_complex()}
+        self.given = parameters
         self.parameters = {name: self.value(name) for name in parameters}
         self.device = next(iter(parameters.values())).device
         self.changes_inputs, self.leaves_traces = False, True
@@ -54,8 +56,8 @@ class Network:
 
     def value(self, name: str) -> Tensor:
         """Give a parameter's present value, without a graph."""
-        value = self._given[name].detach()
-        return torch.view_as_real(value) if name in self._complex else value
+        value = self.given[name].detach()
+        return torch.view_as_real(value) if name in self.complex else value
 
     @contextmanager
     def quiet(self) -> Generator[None]:
@@ -82,12 +84,13 @@ class Network:
         """Remember generators and buffers, where the network changes them."""
         return Traces(self.model, self.device) if self.leaves_traces else None
 
-    def rows(self, args: Arguments, values: dict[str, Tensor] | None = None) -> Tensor:
+    def rows(self, args: Arguments, values: dict[str, Tensor] | None = None, *, alone: bool = True) -> Tensor:
         """Give the outputs, one row for each example.
 
         Args:
             args: Positional and named arguments.
             values: Parameters to take instead of the network's own, of those that count.
+            alone: Whether all other parameters are then detached.
 
         Returns:
             ``[m, R]``, of 32 or 64 bit; further dimensions are flattened, in order.
@@ -97,8 +100,9 @@ class Network:
         """  # noqa: DOC502 (raised by what is called)
         if values is None:
             return _as_rows(self.model(*args.listed, **args.named), count_of(args))
-        chosen = {name: torch.view_as_complex(v) if name in self._complex else v for name, v in values.items()}
-        rest = {name: p.detach() for name, p in self.model.named_parameters() if name not in chosen}
+        chosen = {name: torch.view_as_complex(v) if name in self.complex else v for name, v in values.items()}
+        everything = self.model.named_parameters() if alone else ()
+        rest = {name: p.detach() for name, p in everything if name not in chosen}
         out = functional_call(self.model, {**rest, **chosen}, args.listed, args.named)
         return _as_rows(out, count_of(args))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, TypeVar, final
 
@@ -15,24 +14,25 @@ from torch import Tensor, nn
 from selfdistill._core import dist
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.ntk._directions import Directions, Output
+from selfdistill.ntk._eigenpairs import leading_pairs
 from selfdistill.ntk._forecast import Cost, Plan, parse_bytes
 from selfdistill.ntk._gram import diagonal, explicit, gathered, share_of
+from selfdistill.ntk._inputs import Inputs
 from selfdistill.ntk._jacobian import Jacobian
-from selfdistill.ntk._krylov import block_krylov
+from selfdistill.ntk._leave_one_out import Criterion
 from selfdistill.ntk._mismatch import Mismatch
 from selfdistill.ntk._plan import Planner
 from selfdistill.ntk._prepared import bare, read_inputs, single_precision
 from selfdistill.ntk._products import Products
 from selfdistill.ntk._progress import showing
+from selfdistill.ntk._regression import Prediction, predict
 from selfdistill.ntk._spectrum import Spectrum, checked_rows
 from selfdistill.ntk._structure import Structure
 
 __all__ = ["NTK"]
 
 _T = TypeVar("_T")
-_DENSE = 2048  # up to this many rows, all eigenpairs in 64 bit take seconds
-_BLOCK = 20
-_ROUNDING = 8  # times the machine epsilon and the trace; measured: at most 2.2 (decision 14)
+_BLOCK = 20  # vectors of the product that the plan tells the cost of
 
 
 @final
@@ -165,14 +165,7 @@ class NTK:
         )
 
     def _surely(self, work: Callable[[], _T], *, alike: bool = False) -> _T:
-        """Do some work, anew the slow way where gradients are not those of examples alone; ``alike`` on all processes.
-
-        Returns:
-            What the work returns.
-
-        Raises:
-            DataError: They are not, but one process cannot change its way alone.
-        """
+        """Do some work, anew the slow way where gradients are not those of examples alone; ``alike`` on every one."""
         while True:
             try:
                 with torch.inference_mode(False):  # there, nothing can be differentiated
@@ -273,12 +266,14 @@ class NTK:
     @property
     def T(self) -> NTK:  # noqa: N802 (torch's and numpy's name)
         """The transpose: rows and columns exchanged."""
-        if self.symmetric:
-            return self
-        turned: NTK = object.__new__(NTK)
-        vars(turned).update(vars(self))
-        turned.inputs, turned.other, turned._kept = self.other, self.inputs, None
-        return turned
+        return self if self.symmetric else self._between(self.other, self.inputs)
+
+    def _between(self, inputs: Inputs, other: Inputs) -> NTK:
+        """Give the same network's kernel of other examples."""
+        found: NTK = object.__new__(NTK)
+        vars(found).update(vars(self))
+        found.inputs, found.other, found.symmetric, found._kept = inputs, other, False, None
+        return found
 
     def to_scipy(self) -> LinearOperator:
         """Wrap it for scipy, ``eigsh`` for instance.
@@ -292,13 +287,11 @@ class NTK:
             array([4., 4., 4.])
         """
 
-        def times(block: np.ndarray) -> np.ndarray:
-            return (self @ torch.as_tensor(block)).cpu().double().numpy()
+        def times(kernel: NTK, block: np.ndarray) -> np.ndarray:
+            return (kernel @ torch.as_tensor(block)).cpu().double().numpy()
 
-        def back(block: np.ndarray) -> np.ndarray:
-            return (self.T @ torch.as_tensor(block)).cpu().double().numpy()
-
-        return LinearOperator(self.shape, matvec=times, matmat=times, rmatvec=back, rmatmat=back, dtype=np.float64)
+        one, two = partial(times, self), partial(times, self.T)
+        return LinearOperator(self.shape, matvec=one, matmat=one, rmatvec=two, rmatmat=two, dtype=np.float64)
 
     # -- eigenpairs ----------------------------------------------------------------------------------------------
 
@@ -337,39 +330,46 @@ class NTK:
         if not 1 <= k <= n:
             raise SettingError(f"k is {k}, but a kernel of {n} rows has 1 to {n} eigenpairs", "Ask for fewer.")
         given = None if labels is None else checked_rows(labels, n, "labels").double().reshape(n, -1)
-        if (n <= _DENSE or k == n) and self._fits():  # all pairs by Krylov: slower
-            return self._rounded(Spectrum.of(gathered(self.matrix(), len(self.inputs), self._each), k))
-        width = min(n, max(_BLOCK, 10 + (given.shape[1] if given is not None else 0)))
-        start = torch.randn(n, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        if given is not None:
-            start[:, : given.shape[1]] = given
-        product: Callable[[Tensor], Tensor] = self.matmat
-        if self._fits() and self._matrix_is_cheaper(k, width):
-            mine = self.matrix()
-            product = lambda q: gathered(mine @ q.to(mine), len(self.inputs), self._each)
-        trace = float(self.diagonal().sum())
-        return self._rounded(block_krylov(product, start, k, trace=trace, tolerance=tolerance))
+        return leading_pairs(self, k, given, tolerance, seed)
 
-    def _rounded(self, found: Spectrum) -> Spectrum:
-        return replace(found, rounding=_ROUNDING * self.structure.network.epsilon * found.trace)
+    def predict(
+        self, x: Any, labels: Tensor | np.ndarray, ridge: Criterion | float = "gcv", *, from_zero: bool = False
+    ) -> Prediction:
+        r"""Fit labels by the network linearised at its weights, with a ridge, and predict: no training, no step size.
 
-    def _fits(self) -> bool:
-        try:
-            self._planner().explicit()
-        except SettingError:
-            return False
-        return True
+        .. math:: f(x) = f_0(x) + K(x, X)\,(K(X, X) + cI)^{-1}\,(y - f_0(X))
 
-    def _matrix_is_cheaper(self, k: int, width: int) -> bool:
-        """Compare the matrix with as many products as the Krylov space will need."""
-        planner = self._planner()
-        try:
-            *_, keep, cost = planner.product(width)
-        except SettingError:
-            return True
-        passes = 3 + 2.5 * k / width  # measured: 5 for 20 pairs in blocks of 20, 9 for 50
-        first = planner.first_sweep() if keep else 0.0
-        return planner.explicit()[-1].flops <= first + passes * cost.flops
+        minimises :math:`\|f(X) - y\|^2 + c\,\|\theta - \theta_0\|^2` where ``output="full"``, or C is 1. ``"trace"``
+        and ``"sum"`` fit each logit alone, by the kernel over C: the mean of the logits' own, as if the network were
+        infinitely wide, and a cheap proxy for it.
+
+        Args:
+            x: Examples to predict, as for ``inputs``.
+            labels: Of the kernel's examples: classes as whole numbers ``[n]``, fitted as one-hot rows, or numbers
+                ``[n, C]``.
+            ridge: The penalty c, in units of the kernel's eigenvalues; ``"loo"`` or ``"gcv"`` take that of least
+                leave-one-out error, exact or approximate (`best_penalty`).
+            from_zero: Whether :math:`f_0` counts as 0; else it is the network's own outputs.
+
+        Returns:
+            Predictions at ``x``, at each training example by the regression on all others (`leave_one_out`), and c.
+            Cost: two kernels, with itself and with ``x``; for N rows ``9 N³`` FLOPs and ``24 N²`` bytes.
+
+        Raises:
+            SettingError: A kernel between two sets, of something else than the logits, or with too little memory; a
+                ridge at which the regression is rounding.
+            DataError: Labels of another shape or number; what examples raise.
+
+        References:
+            Lee et al. (2019), arXiv 1902.06720, section 2.2. Mohamadi, Bae & Sutherland (2023), arXiv 2206.12543 (sum).
+
+        Example:
+            >>> model, x = nn.Linear(3, 1).double(), torch.randn(9, 3, dtype=torch.float64)
+            >>> found = NTK(model, x).predict(x[:2], x @ torch.ones(3, 1).double(), ridge=1e-9)
+            >>> found.outputs.shape, bool((found.leave_one_out - x.sum(1, keepdim=True)).abs().max() < 1e-6)
+            (torch.Size([2, 1]), True)
+        """  # noqa: DOC502 (raised by what is called)
+        return predict(self, x, labels, ridge, from_zero=from_zero)
 
     @torch.no_grad()
     def diagonal(self) -> Tensor:
@@ -390,8 +390,8 @@ class NTK:
         first, last = self._share()
         with showing("diagonal", len(groups) * (last - first), self.progress) as tell:
             mine = diagonal(self.jacobian, self.inputs, groups, chunk, (first, last), tell)
-        return gathered(mine[:, None], len(self.inputs), self._each)[:, 0].cpu()
+        return self._gathered(mine[:, None])[:, 0].cpu()
 
-    @property
-    def _each(self) -> int:
-        return 1 if self.directions.traced else self.directions.count
+    def _gathered(self, mine: Tensor) -> Tensor:
+        """Put the rows of all processes together."""
+        return gathered(mine, len(self.inputs), 1 if self.directions.traced else self.directions.count)

@@ -9,6 +9,7 @@ import torch
 
 from selfdistill._core import dist
 from selfdistill._core.errors import SettingError
+from selfdistill.ntk._copies import Copies
 from selfdistill.ntk._directions import Directions
 from selfdistill.ntk._forecast import Cost, Group, LayerPlan, as_bytes
 from selfdistill.ntk._jacobian import Item, Kept
@@ -332,7 +333,8 @@ class Planner:
         for name in reversed(self.names):
             slow = "one by one" if s.per_sample.one_by_one else "per-sample"
             how = slow if name in s.other_set else "factors" if name in s.factored else "slabs"
-            kind = type(s.module(s.uses[name][0].module)).__name__ if s.uses[name] else "parameter"
+            held = [s.module(use.module) for use in s.uses[name]]
+            kind = type(held[0]).__name__ if held and not isinstance(held[0], Copies) else "parameter"
             bias = s.factored.get(name)
             p = s.parameters[name].numel() + (s.parameters[bias].numel() if bias else 0)
             plans.append(LayerPlan(name, kind, how, p, self.gram_flops([Item(name, 0, self.rows_of(name))])))

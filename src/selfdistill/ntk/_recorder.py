@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from selfdistill.ntk._inputs import Arguments
+from selfdistill.ntk._attention import Projection, linear_calls
+from selfdistill.ntk._copies import COPY, Copies
+from selfdistill.ntk._inputs import Arguments, count_of
 from selfdistill.ntk._network import Network
 
 __all__ = ["Call", "Recorder"]
@@ -37,15 +40,19 @@ class Recorder:
 
     Args:
         network: The network.
-        modules: Layers to record, by name.
+        layers: What to record, by name: modules, projections of attention, parameters given as copies.
+        unbatched: Of these, embeddings of what all examples share, such as positions: their outputs are expanded to one
+            for each example.
 
     Attributes:
         passes: How often the network was run.
     """
 
-    def __init__(self, network: Network, modules: dict[str, nn.Module]) -> None:
-        self.network, self.modules = network, modules
+    def __init__(self, network: Network, layers: dict[str, nn.Module], unbatched: Collection[str] = ()) -> None:
+        self.network, self.layers, self._unbatched = network, layers, unbatched
         self._copy = False
+        self._calls: list[Call] = []
+        self._versions: list[tuple[int, int]] = []
         self.passes = 0
 
     def run(self, args: Arguments) -> tuple[Tensor, list[Call]]:
@@ -58,42 +65,68 @@ class Recorder:
             Outputs ``[m, C]`` with their graph, and the calls in the order they happened.
         """
         before = self.network.traces()
-        rows, calls, changed = self._once(args)
+        rows, changed = self._once(args)
         if changed and not self._copy:
             self._copy = True
             if before is not None:
                 before.restore()
-            rows, calls, _ = self._once(args)
+            rows, _ = self._once(args)
+        calls, self._calls = self._calls, []
         return rows, calls
 
-    def _once(self, args: Arguments) -> tuple[Tensor, list[Call], bool]:
+    def _once(self, args: Arguments) -> tuple[Tensor, bool]:
         self.passes += 1
-        calls: list[Call] = []
-        versions: list[tuple[int, int]] = []
+        self._calls, self._versions = [], []
+        m, copies = count_of(args), {}
+        for name, layer in self.layers.items():
+            if isinstance(layer, Copies):
+                parameter = name.removeprefix(COPY)
+                copy = layer.of(self.network.value(parameter), m)
+                copies[parameter] = self._note(name, copy, copy.detach().requires_grad_(True))
+        with ExitStack() as stack:
+            stack.enter_context(torch.enable_grad())
+            self._watch(stack, m)
+            rows = self.network.rows(args, copies or None, alone=False)
+        seen = [(call.x._version, call.out._version) for call in self._calls]
+        return rows, seen != self._versions
 
-        def listen(name: str) -> Callable[..., Any]:
-            def hook(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], out: Any) -> Any:
-                x = given[0] if given else next(iter(named.values()), None)
-                if not isinstance(out, Tensor) or not isinstance(x, Tensor) or not torch.is_grad_enabled():
-                    return None
-                x = x.detach().clone() if self._copy else x.detach()
-                if not out.requires_grad:  # the first: made a sum, not a leaf, whose numbers nothing holds
-                    out = out + torch.zeros((), dtype=out.dtype, device=out.device, requires_grad=True)
-                calls.append(Call(name, x, out))
-                versions.append((x._version, out._version))
-                return out.clone() if self._copy else out
+    def _watch(self, stack: ExitStack, m: int) -> None:
+        """Listen to the layers for the length of a pass."""
+        weights: dict[int, str] = {}
+        for name, layer in self.layers.items():
+            if isinstance(layer, Projection):
+                weights[id(layer.weight)] = name
+            elif not isinstance(layer, Copies):
+                hook = layer.register_forward_hook(self._listen(name, m), prepend=True, with_kwargs=True)
+                stack.callback(hook.remove)
 
-            return hook
+        def projected(x: Tensor, weight: Tensor, out: Tensor) -> Tensor:
+            name = weights.get(id(weight))
+            if name is None or out.shape[:-1].numel() % m:
+                return out
+            inner, outer = (v.view(-1, m, v.shape[-1]).transpose(0, 1) for v in (x, out))  # tokens come first there
+            return self._note(name, inner, outer).transpose(0, 1).reshape(out.shape)
 
-        handles = [
-            module.register_forward_hook(listen(name), prepend=True, with_kwargs=True)
-            for name, module in self.modules.items()
-        ]
-        try:
-            with torch.enable_grad():
-                rows = self.network.rows(args)
-        finally:
-            for handle in handles:
-                handle.remove()
-        seen = [(call.x._version, call.out._version) for call in calls]
-        return rows, calls, seen != versions
+        if weights:
+            stack.enter_context(linear_calls(projected))
+
+    def _listen(self, name: str, m: int) -> Callable[..., Any]:
+        def hook(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], out: Any) -> Any:
+            x = given[0] if given else next(iter(named.values()), None)
+            if not isinstance(out, Tensor) or not isinstance(x, Tensor) or not torch.is_grad_enabled():
+                return None
+            if name in self._unbatched:
+                x, out = (v[None] if x.ndim == 1 else v for v in (x, out))
+                x, out = (v.expand(m, *v.shape[1:]) for v in (x, out))
+            return self._note(name, x, out)
+
+        return hook
+
+    def _note(self, name: str, x: Tensor, out: Tensor) -> Tensor:
+        """Keep a call, and give what is to be taken for its output."""
+        x = x.detach().clone() if self._copy else x.detach()
+        if not out.requires_grad:  # the first: made a sum, not a leaf, whose numbers nothing holds
+            out = out + torch.zeros((), dtype=out.dtype, device=out.device, requires_grad=True)
+        self._calls.append(Call(name, x, out))
+        self._versions.append((x._version, out._version))
+        return out.clone() if self._copy else out

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
 from selfdistill._core.errors import DataError
+from selfdistill.ntk._attention import projections
+from selfdistill.ntk._copies import COPY, find_shared
 from selfdistill.ntk._inputs import Arguments, Inputs, count_of, each_tensor
 from selfdistill.ntk._layers import fits, is_known, own_parameters, subtract_sum
 from selfdistill.ntk._mismatch import Mismatch, is_wrong, refuse_coupled
@@ -109,7 +111,7 @@ class Structure:
         self.network = Network(model, checked_model(model, chosen))
         self.parameters = self.network.parameters
         self.per_sample = PerSample(self.network)
-        self._modules = dict(model.named_modules(remove_duplicate=True))
+        self._modules: dict[str, nn.Module] = {**dict(model.named_modules(remove_duplicate=True)), **projections(model)}
         self.uses: dict[str, list[Use]] = {name: [] for name in self.parameters}
         self.factored: dict[str, str | None] = {}  # weight -> its bias, which goes with it
         n = len(inputs)
@@ -119,6 +121,7 @@ class Structure:
         self.output_shape = self.network.shape_of(first)
         self.classes, self.dtype, self.like = found.shape[1], found.dtype, found.new_empty(0)
         self._find_uses(model)
+        self._find_shared(args)
         layers = {use.module for uses in self.uses.values() for use in uses} if rules else set()
         seen, rows = self._pass(layers, args)
         self.other = self._settled(self._verify(args, seen, rows, found), seen)
@@ -163,7 +166,7 @@ class Structure:
 
     def module(self, name: str) -> nn.Module:
         """Give a layer by its name."""
-        return self.model.get_submodule(name)
+        return self._modules[name]
 
     def layer_of(self, name: str) -> LayerCost:
         """Give what the only layer that uses a parameter costs."""
@@ -178,7 +181,7 @@ class Structure:
 
     def recorder(self, layers: Iterable[str]) -> Recorder:
         """Watch some layers."""
-        return Recorder(self.network, {name: self._modules[name] for name in layers})
+        return Recorder(self.network, {name: self._modules[name] for name in layers}, self._unbatched)
 
     def check_calls(self, calls: list[Call], wanted: set[str], m: int) -> None:
         """Check that a pass used its layers as the probe did.
@@ -210,6 +213,14 @@ class Structure:
                 for local, p in own_parameters(module).items():
                     if id(p) in names:
                         self.uses[names[id(p)]].append(Use(module_name, local))
+
+    def _find_shared(self, args: Arguments) -> None:
+        """Look for parameters that can be given as one copy for each example, and make a layer of each."""
+        bare = [name for name, uses in self.uses.items() if not uses and name not in self.network.complex]
+        copies, self._unbatched = find_shared(self.network, bare if self._rules else [], self._modules, args)
+        for name, layer in copies.items():
+            self._modules[COPY + name] = layer
+            self.uses[name].append(Use(COPY + name, "value"))
 
     def _pass(self, layers: set[str], args: Arguments) -> tuple[list[_Seen], Tensor | None]:
         """Pass the probe through the network, forward and backward to the layers' outputs, and count meanwhile.
