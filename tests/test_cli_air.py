@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from selfdistill._core.record import write_record
+from selfdistill._core.record import read_record, write_record
 from selfdistill.cli import main
 
 FIGURES = {f"{name}.{ending}" for name in ("spectrum", "energy", "retrieval", "curves") for ending in ("svg", "png")}
@@ -162,7 +162,7 @@ def test_a_run_that_is_not_whole_is_refused(there, capsys, tmp_path):
     def changed(change):
         folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
-        record = json.loads((there / "bare" / "run.json").read_text())
+        record = read_record(there / "bare")
         change(record)
         write_record(folder, record)
         for name in ("model.safetensors", "labels.parquet"):
