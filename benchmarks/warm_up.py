@@ -3,9 +3,9 @@
     python -m benchmarks.warm_up run DATA [--parts PATTERN] [--budget MINUTES]
     python -m benchmarks.warm_up report
 
-DATA holds ``features/``, ``fashion-mnist/``, ``tabular/`` and ``text/``. Each method is trained for the usual epochs and
-for ten times as many, with the warm-up as a share (1.5 epochs become 15) and in visits (1.5 epochs stay), and in visits
-with ten times the weight decay. Development rows only. Records: one line a training in
+DATA holds ``features/``, ``fashion-mnist/``, ``tabular/`` and ``text/``. Each method is trained for the usual epochs
+and for several times as many, with the warm-up as a share (1.5 epochs become 15) and in visits (1.5 epochs stay), and
+in visits with ten times the weight decay. Development rows only. Records: one line a training in
 ``benchmarks/records/warm_up.jsonl``.
 """
 

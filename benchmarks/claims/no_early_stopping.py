@@ -146,14 +146,14 @@ CLAIM = Claim(
     name="no_early_stopping",
     title="More than early stopping, and no early stopping",
     statement="Self-distillation tests better than early stopping, and entirely avoids early stopping.",
-    standing="Abstract (empirical claim). That longer training must do no harm is our reading of it. "
-    "Data, networks and criterion are ours; the authors' tables were not at hand. The sequential form is that of the "
-    "abstract, with a schedule of ours; loss 3 is the authors' published code; the default is this package's own method.",
+    standing="Abstract (empirical claim). That longer training must do no harm is our reading of it. Data, networks "
+    "and criterion are ours; the authors' tables were not at hand. The sequential form is that of the abstract, with a "
+    "schedule of ours; loss 3 is the authors' published code; the default is this package's own method.",
     method="The default, the sequential form (each epoch taught by the previous epoch's hard predictions, the given "
-    "labels fading from the fifth epoch on) and the authors' loss 3 at their last epoch against cross-entropy at its best epoch, chosen on "
-    "the test set itself, which favours cross-entropy; then all of them trained longer with the same settings, where "
-    "cross-entropy memorises. Two questions, two verdicts. Symmetric noise turns 40 or 20 % of the labels into other "
-    "classes.",
+    "labels fading from the fifth epoch on) and the authors' loss 3 at their last epoch against cross-entropy at its "
+    "best epoch, chosen on the test set itself, which favours cross-entropy; then all of them trained longer with the "
+    "same settings, where cross-entropy memorises. Two questions, two verdicts. Symmetric noise turns 40 or 20 % of "
+    "the labels into other classes.",
     assumptions="Fewer than half of the labels wrong, and a training in which plain cross-entropy memorises them. The "
     "CNN on Fashion-MNIST hardly does within its epochs, so there is nothing to stop early: a control.",
     full=(

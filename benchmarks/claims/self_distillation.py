@@ -192,17 +192,18 @@ CLAIM = Claim(
     title="Self-distillation refines noisy labels without memorising them",
     statement="Distilling sequentially from the network's own predictions of the epoch before avoids memorising the "
     "wrong labels, and so refines them.",
-    standing="Abstract (algorithm and its purpose); the schedule of the sequential form is ours; the five losses are read "
-    "out of the authors' published code; the default is this package's own method and not the paper's. The threshold at one half is our derivation "
-    "(kernel regime and a fixed point argument), not the paper's theorem.",
+    standing="Abstract (algorithm and its purpose); the schedule of the sequential form is ours; the five losses are "
+    "read out of the authors' published code; the default is this package's own method and not the paper's. The "
+    "threshold at one half is our derivation (kernel regime and a fixed point argument), not the paper's theorem.",
     method="Networks are trained to their last epoch by the default, by the sequential form (each epoch taught by the "
     "previous epoch's hard predictions, the given labels' weight falling as exp(-(epoch - 5) / 5) from epoch 5 on), by "
-    "each of the authors' five losses and, for comparison, by cross-entropy, with the same settings, under symmetric noise (to the other classes) and pair noise. "
-    "Counted at the end: wrong labels that the network predicts as given, and wrong labels left among the refined "
-    "ones. The threshold: hard own predictions with a constant weight after an early phase, in a network and in the "
-    "kernel regime (ten clusters, labels drawn anew from all classes, so a redrawn share r leaves 0.9 r wrong).",
-    assumptions="Fewer than half of the labels wrong: with a weight that follows the agreement no more can be kept. The "
-    "threshold is that of a network that has settled on its targets: 60 epochs are too few, a control.",
+    "each of the authors' five losses and, for comparison, by cross-entropy, with the same settings, under symmetric "
+    "noise (to the other classes) and pair noise. Counted at the end: wrong labels that the network predicts as "
+    "given, and wrong labels left among the refined ones. The threshold: hard own predictions with a constant weight "
+    "after an early phase, in a network and in the kernel regime (ten clusters, labels drawn anew from all classes, so "
+    "a redrawn share r leaves 0.9 r wrong).",
+    assumptions="Fewer than half of the labels wrong: with a weight that follows the agreement no more can be kept. "
+    "The threshold is that of a network that has settled on its targets: 60 epochs are too few, a control.",
     full=(
         *_parts(_FULL_DIGITS, ("symmetric-20", "symmetric-40", "symmetric-60", "symmetric-80", "pair-40")),
         *_parts(_FULL_FASHION, ("symmetric-40", "symmetric-60"), ("fashion",)),

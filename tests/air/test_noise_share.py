@@ -17,7 +17,7 @@ RECORD = Path(__file__).parents[2] / "benchmarks" / "records" / "air_stopping.js
 
 
 def rule_errors(spectrum, truth):
-    """Change the labels of the examples that a middle direction of the kernel picks: a rule that looks at the inputs."""
+    """Change the labels of the examples that a few directions of the kernel pick: a rule that looks at them."""
     picked = spectrum.vectors[:, 2:8].sum(1) > 0.02
     return torch.where(picked, (truth + 1) % 10, truth)
 

@@ -37,8 +37,8 @@ def kept(record: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         >>> kept({"data": {"source": "/data/songs.csv", "test": "test.csv"}}, Path("/runs/songs-001"))["data"]
         {'source': '../../data/songs.csv', 'test': 'test.csv'}
     """
-    base = os.path.abspath(folder)
-    absolute = [name for name in PATHS if os.path.isabs(_at(record, name) or "")]
+    base = folder.absolute()
+    absolute = [name for name in PATHS if Path(_at(record, name) or "").is_absolute()]
     changed = _changed(record, absolute, lambda path: os.path.relpath(path, base))
     named = [name for name in PATHS if name in absolute or name in record.get(_FROM_RUN, ())]
     return {name: v for name, v in changed.items() if name != _FROM_RUN} | ({_FROM_RUN: named} if named else {})
@@ -59,9 +59,9 @@ def usable(record: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         >>> usable(written, Path("/runs/songs-001"))
         {'data': {'source': '/data/songs.csv'}}
     """
-    base = os.path.abspath(folder)
+    base = folder.absolute()
     named = [name for name in record.get(_FROM_RUN, ()) if name in PATHS and _at(record, name) is not None]
-    changed = _changed(record, named, lambda path: os.path.normpath(os.path.join(base, path)))
+    changed = _changed(record, named, lambda path: os.path.normpath(base / path))
     return {name: value for name, value in changed.items() if name != _FROM_RUN}
 
 
