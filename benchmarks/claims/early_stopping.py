@@ -150,7 +150,10 @@ CLAIM = Claim(
         *_parts("digits", 1000, 150, [2, 5, 15, 40], ("mlp:256,256", "mlp:32"), "-long")[1:],
         *_parts("fashion", 6000, 30, [1, 2, 4, 8, 16], ("mlp:512,512", "mlp:64")),
     ),
-    small=_parts("digits", 500, 30, [2, 8], ("mlp:128", "mlp:24")),
+    small=(
+        *_parts("digits", 500, 30, [2, 8], ("mlp:128", "mlp:24")),
+        *_parts("digits", 300, 100, [5], ("mlp:128", "mlp:24"), "-long")[1:],
+    ),
     conditions=conditions,
     measure=measure,
     draw=draw,

@@ -359,9 +359,9 @@ CLAIM = Claim(
     "constants of the K-th eigenvalue (K the number of clusters; no truth is looked at) the target is "
     "a x given + (1 - a) x own sign: a falls as exp(-time / early phase); or a = 1 - agreement with the given labels "
     "as in the authors' loss 3; or the product of the two. Early stopping is plain descent at the recorded step "
-    "nearest to the truth, an oracle's. Kernel regime: the same in closed form with the first-layer ReLU kernel. Width, "
-    "noise and radius are varied around width 512, noise 0.2, radius 0.4; in one condition n and width grow together at "
-    "noise 0.4. The margin is that which 99 % of the examples have at least.",
+    "nearest to the truth, an oracle's. Kernel regime: the same in closed form with the first-layer ReLU kernel. "
+    "Width, noise and radius are varied around width 512, noise 0.2, radius 0.4; in one condition n and width grow "
+    "together at noise 0.4. The margin is that which 99 % of the examples have at least.",
     assumptions="Clusters apart (radius below 0.8), in each of them at least 8 more right labels than wrong ones, and "
     "at least 10 weights for each example; where one of these fails, the condition is a control. Loss 3 keeps a weight "
     "of about the noise rate r on the given labels, so its distance cannot fall below 2r sqrt(r): it is asked for 0.8 "
