@@ -71,7 +71,7 @@ def air(
     record, seconds = _measure(subject, what, asked)
     files = _write(folder, record)
     if json:
-        shown = {name: record[name] for name in ("data", "at", "stopping", "noise", "moments")}
+        shown = {name: record[name] for name in ("data", "at", "stopping", "stopping_epoch", "noise", "moments")}
         write(json_module.dumps({"air": str(folder), "files": files} | shown, allow_nan=False) + "\n")
     else:
         print_study(record, folder, seconds)
