@@ -1,9 +1,9 @@
-"""Paths in a run record: absolute ones are kept relative to the run directory, so that no file names a machine's."""
+"""Paths in a file's description: absolute ones are kept relative to its folder, so that no file names a machine's."""
 
 from __future__ import annotations
 
 import os.path
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,20 @@ PATHS = (
     "distillation.asked.teacher",
     "distillation.asked.store",
     "distillation.asked.votes",
+    "distillation.soft_labels.file",
+    "distillation.soft_labels.teacher.name",
 )
-"""Where a record holds a path as it was typed."""
+"""Where a run record holds a path as it was typed."""
 _FROM_RUN = "paths_from_run"
 
 
-def kept(record: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def kept(record: Mapping[str, Any], folder: Path, paths: Sequence[str] = PATHS) -> dict[str, Any]:
     """Make the absolute paths of a record relative to its run directory; those typed as relative ones stay.
 
     Args:
         record: With paths as they are used, or as this wrote them for the same folder.
-        folder: The run directory.
+        folder: The run directory, or the folder of another file that this describes.
+        paths: Where the record may hold paths.
 
     Returns:
         A record that holds no absolute path; ``paths_from_run`` names those that were made relative.
@@ -38,18 +41,19 @@ def kept(record: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         {'source': '../../data/songs.csv', 'test': 'test.csv'}
     """
     base = folder.absolute()
-    absolute = [name for name in PATHS if Path(_at(record, name) or "").is_absolute()]
+    absolute = [name for name in paths if Path(_at(record, name) or "").is_absolute()]
     changed = _changed(record, absolute, lambda path: os.path.relpath(path, base))
-    named = [name for name in PATHS if name in absolute or name in record.get(_FROM_RUN, ())]
+    named = [name for name in paths if name in absolute or name in record.get(_FROM_RUN, ())]
     return {name: v for name, v in changed.items() if name != _FROM_RUN} | ({_FROM_RUN: named} if named else {})
 
 
-def usable(record: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def usable(record: Mapping[str, Any], folder: Path, paths: Sequence[str] = PATHS) -> dict[str, Any]:
     """Undo `kept`.
 
     Args:
         record: As it was written.
-        folder: The run directory, where it is now.
+        folder: The folder, where it is now.
+        paths: As given to `kept`.
 
     Returns:
         The record with paths that can be opened.
@@ -60,7 +64,7 @@ def usable(record: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         {'data': {'source': '/data/songs.csv'}}
     """
     base = folder.absolute()
-    named = [name for name in record.get(_FROM_RUN, ()) if name in PATHS and _at(record, name) is not None]
+    named = [name for name in record.get(_FROM_RUN, ()) if name in paths and _at(record, name) is not None]
     changed = _changed(record, named, lambda path: os.path.normpath(base / path))
     return {name: value for name, value in changed.items() if name != _FROM_RUN}
 

@@ -103,7 +103,7 @@ _RULES = {
 
 
 def _stops(record: dict[str, Any]) -> Table:
-    columns = ["by", "kernel time", "epoch, by agreement", "by clock", "agreement", "accuracy"]
+    columns = ["by", "kernel time", "epoch", "by clock", "agreement", "accuracy"]
     table = _table("When to stop, predicted", columns)
     for rule, found in record["stopping"].items():
         epochs = found["epoch"] if isinstance(found["epoch"], list) else [found["epoch"]]
