@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from selfdistill._core.record import write_record
+from selfdistill._core.record import read_record, write_record
 from selfdistill.cli import main
+from selfdistill.cli._air_tables import _share
 
 FIGURES = {f"{name}.{ending}" for name in ("spectrum", "energy", "retrieval", "curves") for ending in ("svg", "png")}
 
@@ -74,12 +75,17 @@ def test_a_run_with_truth(there, capsys, tmp_path):
     assert record["moments"][1]["epoch"] == 3
     assert len(record["curves"]["measured"]["agreement"]) == 3
     assert record["curves"]["measured"]["plain"]
+    assert f"Stop after about {record['stopping_epoch']['epoch']:.1f} epochs, the median of the six estimates" in out
+    assert str(there) not in (tmp_path / "a" / "air.json").read_text()
+    assert record["data"]["source"] == "known"
 
 
 def test_a_run_without_truth_takes_its_refined_labels_and_says_so(there, capsys):
     code, out, _ = call(capsys, "air", there / "bare", "--examples", "40", "--rank", "12")
     assert code == 0
     assert "raise --rank to narrow them" in out
+    assert "How many labels are wrong is not told: that needs all directions, so leave --rank out; " in out
+    assert "Stop after" not in out  # the default does not train as predicted
     assert "No true labels are known: the run's refined labels stand in for them." in out
     record = json.loads((there / "bare" / "air" / "air.json").read_text())
     assert record["data"]["clean_is"] == "refined"
@@ -92,6 +98,16 @@ def test_a_run_without_truth_takes_its_refined_labels_and_says_so(there, capsys)
     assert code == 2
     assert "already holds files. Choose another --out, or overwrite them with --force." in err
     assert call(capsys, "air", there / "bare", "--force", "--examples", "40", "--json")[0] == 0
+
+
+def test_a_share_is_told_as_a_range_or_withheld():
+    noise = {"wrong_share": 0.3, "wrong_share_range": [0.15, 0.33], "fall": 1.1, "found_share": None}
+    assert _share(noise, None) == "15.0-33.0 % of the labels look wrong, by the energy in the last directions."
+    withheld = _share(noise | {"wrong_share_range": None, "fall": 1.4, "found_share": 0.25}, "truth")
+    assert withheld == (
+        "How many labels are wrong is not told: labels follow from the inputs even in the last directions; "
+        "25.0 % differ from the true ones."
+    )
 
 
 def test_checkpoints_between_start_and_end_are_moments_too(there, capsys, tmp_path, undrawn):
@@ -162,7 +178,7 @@ def test_a_run_that_is_not_whole_is_refused(there, capsys, tmp_path):
     def changed(change):
         folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
-        record = json.loads((there / "bare" / "run.json").read_text())
+        record = read_record(there / "bare")
         change(record)
         write_record(folder, record)
         for name in ("model.safetensors", "labels.parquet"):

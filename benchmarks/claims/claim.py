@@ -2,8 +2,10 @@
 
 A criterion is a list of `Check`s, fixed in code before anything ran. A check is passed where the mean over the seeds
 lies on the right side of its bound by at least one standard error, so that no claim holds by a lucky seed. A condition
-passes where all its checks do. The claim *holds* where all conditions pass, *holds only when ...* where some do, and
-*does not hold* where none does.
+passes where all its checks do. Conditions are of three kinds: inside the theory's assumptions; outside them, controls
+that are expected to fail; and the authors' code, which the theory does not describe. The claim *holds* where all
+conditions inside pass, *holds only when ...* where some do, and *does not hold* where none does; the other two kinds
+are counted apart. A claim that asks two questions has a verdict for each.
 """
 
 from __future__ import annotations
@@ -18,6 +20,11 @@ from typing import Any, Literal
 FORMS = ("full", "small")
 SEEDS = (0, 1, 2)
 LEAST_SEEDS = 3
+KINDS = {
+    "inside": "inside the assumptions",
+    "outside": "outside the assumptions: controls, expected to fail",
+    "authors": "the authors' code",
+}
 CLOSE = 2.0  # standard errors from its bound, within which another machine's rounding may turn a check over
 
 Record = dict[str, Any]
@@ -66,12 +73,16 @@ class Condition:
         part: Part whose numbers are judged.
         checks: The criterion.
         shown: Further numbers for the table: heading and key.
+        kind: One of `KINDS`.
+        question: Which verdict it belongs to, where a claim has several.
     """
 
     words: str
     part: str
     checks: tuple[Check, ...]
     shown: tuple[tuple[str, str], ...] = ()
+    kind: Literal["inside", "outside", "authors"] = "inside"
+    question: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,6 +115,8 @@ class Claim:
         draw: Draws records on a new figure, which it returns.
         caption: Of the figure.
         notes: What to know when reading the verdict.
+        assumptions: What makes a condition one inside or outside.
+        questions: Of its verdicts, in order.
     """
 
     name: str
@@ -118,6 +131,8 @@ class Claim:
     draw: Callable[[Rows], Any]
     caption: str
     notes: str = ""
+    assumptions: str = ""
+    questions: tuple[str, ...] = ("",)
 
     def parts(self, form: str) -> tuple[Part, ...]:
         """Parts of a form."""
@@ -202,41 +217,61 @@ def judge_condition(condition: Condition, rows: Rows) -> Judged:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on a claim.
+    """The verdict on a claim, or on one of its questions.
 
     Attributes:
-        word: "holds", "holds only when", "does not hold" or "not run yet".
+        word: "holds", "holds only when", "does not hold" or "not run yet", of the conditions inside the assumptions.
         judged: Every condition.
+        question: See `Condition`.
     """
 
     word: str
     judged: tuple[Judged, ...]
+    question: str = ""
 
-    def words(self, passed: bool | None) -> list[str]:
-        """Conditions that passed, failed (False) or are not decided (None)."""
-        return [j.condition.words for j in self.judged if j.condition.checks and j.passed is passed]
+    def words(self, passed: bool | None, kind: str = "inside") -> list[str]:
+        """Conditions of a kind that passed, failed (False) or are not decided (None)."""
+        mine = [j for j in self.judged if j.condition.kind == kind and j.condition.checks]
+        return [j.condition.words for j in mine if j.passed is passed]
+
+    def count(self, kind: str) -> tuple[int, int]:
+        """How many conditions of a kind passed, of how many that are decided."""
+        met = len(self.words(True, kind))
+        return met, met + len(self.words(False, kind))
 
     @property
     def near(self) -> list[str]:
-        """Conditions that failed by so little that other seeds could have passed them."""
-        return [j.condition.words for j in self.judged if j.passed is False and j.close]
+        """Conditions inside that failed by so little that other seeds could have passed them."""
+        return [j.condition.words for j in self.judged if _near(j)]
+
+    @property
+    def apart(self) -> str:
+        """What became of controls and of the authors' code, in a few words; empty where there are none."""
+        passed, controls = self.count("outside")
+        met, tried = self.count("authors")
+        texts = [f"{controls - passed} of {controls} controls fail, as expected"] if controls else []
+        return "; ".join([*texts, *([f"the authors' code passes {met} of {tried}"] if tried else [])])
 
     @property
     def sentence(self) -> str:
         """The verdict in one line."""
-        met, failed, undecided = self.words(True), self.words(False), self.words(None)
-        text = self.word
-        if text == "holds only when":
-            text = f"holds only when: {'; '.join(met)} ({len(met)} of {len(met) + len(failed)} conditions)"
+        met, undecided = self.words(True), self.words(None)
+        text = f"{self.question}: {self.word}" if self.question else self.word
+        if self.word == "holds only when":
+            text += f": {'; '.join(met)} ({len(met)} of {self.count('inside')[1]} conditions)"
         if self.near:
             text += f" (failed by less than {CLOSE:g} standard errors: {'; '.join(self.near)})"
         if undecided and self.word != "not run yet":
             text += f" (not run yet: {'; '.join(undecided)})"
-        return text
+        return f"{text} ({self.apart})" if self.apart else text
 
 
-def verdict(claim: Claim, form: str, rows: Rows) -> Verdict:
-    """Compute the verdict from the criterion.
+def _near(judged: Judged) -> bool:
+    return judged.condition.kind == "inside" and judged.passed is False and judged.close
+
+
+def verdicts(claim: Claim, form: str, rows: Rows) -> tuple[Verdict, ...]:
+    """Compute the verdict on each question of a claim from the criterion.
 
     Args:
         claim: The claim.
@@ -244,17 +279,23 @@ def verdict(claim: Claim, form: str, rows: Rows) -> Verdict:
         rows: Records by part.
 
     Returns:
-        The verdict, over the conditions that have at least three seeds.
+        One for each question, over the conditions that have at least three seeds.
     """
-    judged = tuple(judge_condition(c, rows) for c in claim.conditions(claim.parts(form)))
-    decided = [j.passed for j in judged if j.passed is not None]
+    judged = [judge_condition(c, rows) for c in claim.conditions(claim.parts(form))]
+    return tuple(
+        _verdict(question, tuple(j for j in judged if j.condition.question == question)) for question in claim.questions
+    )
+
+
+def _verdict(question: str, judged: tuple[Judged, ...]) -> Verdict:
+    decided = [j.passed for j in judged if j.condition.kind == "inside" and j.passed is not None]
     if not decided:
         word = "not run yet"
     elif all(decided):
         word = "holds"
     else:
         word = "holds only when" if any(decided) else "does not hold"
-    return Verdict(word, judged)
+    return Verdict(word, judged, question)
 
 
 def flips(claim: Claim, form: str, committed: Rows, found: Rows) -> list[str]:
@@ -269,10 +310,11 @@ def flips(claim: Claim, form: str, committed: Rows, found: Rows) -> list[str]:
     Returns:
         One sentence for each; empty where the verdict stands.
     """
-    before, now = verdict(claim, form, committed), verdict(claim, form, found)
+    judged = claim.conditions(claim.parts(form))
+    before, now = ([judge_condition(c, rows) for c in judged] for rows in (committed, found))
     said = {True: "passed", False: "failed", None: "was not decided"}
     return [
         f"{claim.name}: {b.condition.words}: {said[b.passed]}, now {said[n.passed]}"
-        for b, n in zip(before.judged, now.judged, strict=True)
+        for b, n in zip(before, now, strict=True)
         if b.passed is not n.passed and not b.close
     ]

@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from benchmarks.claims import records
-from benchmarks.claims.claim import SEEDS, Claim, Part, Record, verdict
+from benchmarks.claims.claim import SEEDS, Claim, Part, Record, verdicts
 from benchmarks.claims.problems import missing
 from selfdistill._core.errors import SettingError
 
@@ -103,7 +103,8 @@ def run(
                 record = measured(claim, form, part, seed, data)
                 records.write(store, form, record)
                 say(f"{claim.name} {part.name} seed {seed}: {record['cost']['cpu_seconds']:.1f} s of CPU")
-        say(f"{claim.name}: {verdict(claim, form, records.rows(store, form, claim)).sentence}")
+        for found in verdicts(claim, form, records.rows(store, form, claim)):
+            say(f"{claim.name}: {found.sentence}")
     return not left
 
 

@@ -14,7 +14,7 @@ from selfdistill.ntk import Spectrum, first_layer_kernel, gradient_flow, hard_di
 from selfdistill.targets import SelfDistillation, hard
 
 OWN = (0.3, 0.45, 0.55, 0.7)
-_EARLY_SHARE = 0.1  # of the epochs, in which the given labels have all the weight
+_EARLY, _EARLY_SHARE = 6, 0.1  # epochs in which the given labels have all the weight, and their share at most
 _INTERVAL = 0.05  # of kernel time, for which the hard labels are held
 _CLASSES = 10
 
@@ -22,10 +22,14 @@ _CLASSES = 10
 def network(problem: Problem, settings: Mapping[str, Any], seed: int) -> Measured:
     """Train with each constant own weight after an early phase."""
     epochs = settings["epochs"]
-    numbers = {}
+    early, numbers = min(_EARLY / epochs, _EARLY_SHARE), {}
     for own in OWN:
         targets = SelfDistillation(
-            problem.train.labels, problem.train.num_classes, function=hard, given_weight=_after(own), epochs=epochs
+            problem.train.labels,
+            problem.train.num_classes,
+            function=hard,
+            given_weight=_after(own, early),
+            epochs=epochs,
         )
         outcome = trained(problem, "cross-entropy", settings["network"], epochs, seed, targets=targets)
         found = memory_of(problem, outcome)
@@ -33,8 +37,8 @@ def network(problem: Problem, settings: Mapping[str, Any], seed: int) -> Measure
     return Measured(numbers)
 
 
-def _after(own: float) -> Callable[[float], float]:
-    return lambda progress: 1.0 if progress < _EARLY_SHARE else 1 - own
+def _after(own: float, early: float) -> Callable[[float], float]:
+    return lambda progress: 1.0 if progress < early else 1 - own
 
 
 def locked(wrong: float, cap: float = 1.0) -> float:

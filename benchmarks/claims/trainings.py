@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -56,6 +57,7 @@ def trained(
     *,
     targets: Targets[Any] | None = None,
     keep: Callable[[int], bool] = lambda epochs_done: False,
+    weight_decay: float | None = None,
 ) -> Trained:
     """Train once.
 
@@ -67,11 +69,14 @@ def trained(
         seed: Of weights and batches.
         targets: In place of the method's own.
         keep: After which epochs to predict the training set.
+        weight_decay: In place of the package's own.
 
     Returns:
         Curves, state and predictions.
     """
     settings = train.Settings(method=method, network=network, epochs=epochs, seed=seed, augment="none")
+    if weight_decay is not None:
+        settings = replace(settings, weight_decay=weight_decay)
     settings = settings.resolve(len(problem.train), "cpu")
     shape = tuple(problem.train.inputs.shape[1:])
     stats = problem.train.preprocess.stats

@@ -66,6 +66,7 @@ class Path:
     Attributes:
         distance: Of the outputs to the true labels of -1 and 1, per example: the norm over sqrt(n).
         margin: Smallest margin, true label times output.
+        low: See `low_margin`.
         wrong: Share of outputs of the wrong sign (0-1 loss against the truth).
         fitted: Share of outputs with the sign of the given label.
         test: Share of right signs on the test set.
@@ -75,11 +76,17 @@ class Path:
 
     distance: list[float] = field(default_factory=list)
     margin: list[float] = field(default_factory=list)
+    low: list[float] = field(default_factory=list)
     wrong: list[float] = field(default_factory=list)
     fitted: list[float] = field(default_factory=list)
     test: list[float] = field(default_factory=list)
     margins: list[float] = field(default_factory=list)
     moved: float = 0.0
+
+
+def low_margin(margins: Tensor) -> float:
+    """Margin that 99 % of the examples have at least; of fewer than 100 examples the smallest."""
+    return float(margins.sort().values[len(margins) // 100])
 
 
 GivenWeight = Callable[[int, float], float]
@@ -115,6 +122,7 @@ def descend(
             margins = truth * outputs
             path.distance.append(float((outputs - truth).norm() / len(truth) ** 0.5))
             path.margin.append(float(margins.min()))
+            path.low.append(low_margin(margins))
             path.wrong.append(float((margins <= 0).double().mean()))
             path.fitted.append(float((given * outputs > 0).double().mean()))
             path.test.append(float((test_truth * net(test_inputs) > 0).double().mean()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from statistics import median
 
 import pytest
 import torch
@@ -79,6 +80,10 @@ def test_a_run_beside_the_prediction(world, plain):
     assert record["curves"]["measured"]["time"][:2] == pytest.approx([2.5, 7.5])
     assert record["curves"]["scale"]["epochs"] == (12 if plain else 10)  # where it grows, else
     stop = record["stopping"]["gcv"]
+    six = [record["stopping"][r][w] for r in ("variance", "gcv", "left-out") for w in ("epoch", "epoch_by_clock")]
+    middle = median(12 if epoch is None else epoch for epoch in six)
+    assert not plain or record["stopping_epoch"]["epoch"] == pytest.approx(middle)
+    assert plain or record["stopping_epoch"] is None
     i = next(i for i, value in enumerate(agreement) if value >= stop["agreement"])
     assert i - 0.5 <= stop["epoch"] <= i + 0.5
 
@@ -91,4 +96,5 @@ def test_without_clean_labels_and_with_missing_pairs(world):
     assert "clean" not in record["energy"]["initial"]
     assert "median" not in record["order"]
     assert any(isinstance(value, list) for value in record["retrieval"]["given"])
+    assert record["noise"]["wrong_share"] is record["noise"]["fall"] is record["stopping_epoch"] is None
     assert isinstance(record["at"]["agreement"], list)

@@ -9,12 +9,18 @@ from pathlib import Path
 import pytest
 from benchmarks.claims import drive, figure, records, report
 from benchmarks.claims.__main__ import main
-from benchmarks.claims.claim import Check, Claim, Condition, Measured, Part, flips, judge, verdict
+from benchmarks.claims.claim import Check, Claim, Condition, Measured, Part, flips, judge, verdicts
 
 from selfdistill._core.errors import RunError, SettingError
 
 AT_LEAST = Check("gain", ">=", 0.1, "gains a tenth")
 AT_MOST = Check("loss", "<=", 0.5, "loses at most a half")
+
+
+def verdict(made, form, found):
+    """The only verdict of a claim with one question."""
+    (only,) = verdicts(made, form, found)
+    return only
 
 
 def rows(**parts):
@@ -90,6 +96,41 @@ def test_a_condition_without_checks_is_shown_and_not_judged(claim):
     made, _ = claim
     control = replace(made, conditions=lambda parts: (Condition("control", "one", ()), made.conditions(parts)[1]))
     assert verdict(control, "full", rows(one=[], two=[(0.2, 0.1)] * 3)).sentence == "holds"
+
+
+APART = "1 of 1 controls fail, as expected; the authors' code passes 0 of 1"
+
+
+def test_controls_and_the_authors_code_are_counted_apart(claim):
+    made, _ = claim
+    good, bad = [(0.2, 0.1)] * 3, [(0.0, 0.1)] * 3
+
+    def kinds(one, two):
+        return replace(
+            made,
+            conditions=lambda parts: tuple(
+                replace(c, kind=kind) for c, kind in zip(made.conditions(parts), (one, two), strict=True)
+            ),
+        )
+
+    for one, two, found, sentence in (
+        ("inside", "outside", (good, bad), "holds (1 of 1 controls fail, as expected)"),
+        ("inside", "outside", (good, good), "holds (0 of 1 controls fail, as expected)"),
+        ("inside", "authors", (bad, good), "does not hold (the authors' code passes 1 of 1)"),
+        ("authors", "outside", (bad, bad), f"not run yet ({APART})"),
+    ):
+        assert verdict(kinds(one, two), "full", rows(one=found[0], two=found[1])).sentence == sentence
+
+
+def test_a_claim_of_two_questions_has_two_verdicts(claim):
+    made, _ = claim
+
+    def conditions(parts):
+        return tuple(replace(c, question=q) for c, q in zip(made.conditions(parts), ("ahead", "long"), strict=True))
+
+    twofold = replace(made, conditions=conditions, questions=("ahead", "long"))
+    found = verdicts(twofold, "full", rows(one=[(0.2, 0.1)] * 3, two=[(0.0, 0.1)] * 3))
+    assert [one.sentence for one in found] == ["ahead: holds", "long: does not hold"]
 
 
 def test_a_flip_counts_where_the_committed_number_was_clear(claim):
@@ -221,15 +262,18 @@ def test_all_claims_say_what_they_must():
             assert all(not p.needs for p in made.small)
             judged = made.conditions(parts)
             assert {c.part for c in judged} == {p.name for p in parts}
-            assert any(c.checks for c in judged)
-            assert len({c.words for c in judged}) == len(judged)
+            assert len({(c.words, c.question) for c in judged}) == len(judged)
+            assert {c.question for c in judged} == set(made.questions)
+            for question in made.questions:
+                assert any(c.checks and c.kind == "inside" and c.question == question for c in judged)
+        assert made.assumptions
 
 
 def test_the_committed_records_decide_the_small_form_and_the_page_says_so():
     text = (report.PAGE).read_text()
     for made in drive.claims().values():
         for form in ("small", "full"):
-            found = verdict(made, form, records.rows(records.RECORDS, form, made))
-            assert "\n".join(report.verdict_lines(found, form)) in text
-            assert form == "full" or not found.words(None)
+            for found in verdicts(made, form, records.rows(records.RECORDS, form, made)):
+                assert "\n".join(report.verdict_lines(found, form)) in text
+                assert form == "full" or not found.words(None)
     assert len(report.summary().splitlines()) == 10

@@ -135,6 +135,49 @@ def test_margins_and_distances_of_the_kernel_regime():
     assert found["schedule: l2 end"] <= found["bound end"] + 1e-9
 
 
+def test_the_falling_product_of_both_weights_ends_at_the_truth():
+    """In the kernel regime a = (1 - agreement) exp(-(t - early) / early) leaves nothing of the noise in the end."""
+    found = margin.kernel(clusters.make(0, **BINARY), BINARY | {"width": None}).numbers
+    assert found["decayed: l2 end"] == pytest.approx(0, abs=1e-3)
+    assert found["agreement: margin over promised"] == pytest.approx(1, abs=1e-3)  # 1 - 2r = 0.4
+
+
+def test_99_of_100_have_at_least_the_low_margin():
+    for n in (1, 60, 99, 100, 200, 250):
+        margins = torch.randn(n, generator=torch.Generator().manual_seed(n))
+        low = two_layer.low_margin(margins)
+        assert float((margins >= low).double().mean()) >= 0.99
+        assert n < 200 or float((margins > low).double().mean()) < 0.99
+        assert n >= 100 or low == pytest.approx(float(margins.min()))
+
+
+def test_the_weights_of_a_network():
+    falling = math.exp(-2.0)
+    for name, late in (("schedule", falling), ("agreement", 0.3), ("decayed", 0.3 * falling)):
+        weight = margin._weight(name, 10)
+        assert (weight(9, 0.7), weight(30, 0.7)) == pytest.approx((1.0, late))
+    assert margin._weight("plain", 10) is None
+
+
+def test_where_the_assumptions_end():
+    base = BINARY | {"width": 512, "examples": 200, "noise": 0.2}
+    inside = ({}, {"noise": 0.3}, {"noise": 0.4, "examples": 800}, {"width": None}, {"radius": 0.1})
+    outside = ({"radius": 0.8}, {"noise": 0.4}, {"noise": 0.48}, {"width": 64}, {"examples": 4000})
+    assert not any(margin._outside(base | change) for change in inside)
+    assert all(margin._outside(base | change) for change in outside)
+    assert margin.rate(base | {"noise": 0.3}) == pytest.approx(8 / 25)  # whole labels of a cluster of 25
+
+
+def test_examples_and_width_grow_together():
+    settings = BINARY | {"steps": 60, "noise": 0.2, "width": 64, "sizes": [[40, 64], [80, 128]]}
+    found = margin.measure(settings, 0, Path("nowhere")).numbers
+    one = settings | {"examples": 80, "width": 128}
+    alone = margin.network(margin._made(one, 0), one, 0).numbers
+    assert found["l2 end, largest"] == pytest.approx(alone["schedule: l2 end"])
+    assert found["margin end, largest"] == pytest.approx(alone["schedule: margin end"])
+    assert found["l2, largest over smallest"] == pytest.approx(found["l2 end, largest"] / found["n = 40: l2 end"])
+
+
 def test_a_constant_weight_of_four_tenths_leaves_four_tenths_of_the_noise():
     made = clusters.make(0, **BINARY)
     spectrum = Spectrum.of(first_layer_kernel(made.inputs))

@@ -37,6 +37,15 @@ def test_what_was_written_is_read_again(tmp_path, digits, k, views):
     assert [p.name for p in tmp_path.iterdir()] == ["soft"]
 
 
+def test_no_absolute_path_is_written(tmp_path, digits):
+    store = make(digits)
+    teacher, source = {"name": str(tmp_path / "a-001"), "kind": "run"}, {"source": str(tmp_path / "d.csv"), "read": {}}
+    store = Store(store.soft, replace(store.about, teacher=teacher, source=source))
+    save_store(tmp_path / "soft", store)
+    assert str(tmp_path).encode() not in (tmp_path / "soft").read_bytes()
+    assert load_store(tmp_path / "soft").about == store.about
+
+
 def test_nothing_is_overwritten_and_a_failure_leaves_nothing(tmp_path, digits, monkeypatch):
     store = make(digits)
     save_store(tmp_path / "soft", store)

@@ -72,6 +72,25 @@ def test_authors_loss_2_equals_its_twin_on_the_previous_epochs_predictions(batch
     assert value == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_sequential_form_equals_its_twin_epoch_by_epoch():
+    """Example by example: own hard labels of the epoch before, the given label fading from the fifth epoch on."""
+    g = torch.Generator().manual_seed(4)
+    labels = torch.randint(0, K, (N,), generator=g)
+    family, own = targets.sequential(labels, K, epochs=12), labels.tolist()
+    for done in range(12):
+        weight = 1.0 if done <= 5 else math.exp(-(done - 5) / 5)
+        rows = [
+            [weight * a + (1 - weight) * b for a, b in zip(onehot(int(y)), onehot(c), strict=True)]
+            for y, c in zip(labels, own, strict=True)
+        ]
+        assert torch.allclose(family.read(torch.arange(N)), torch.tensor(rows), atol=1e-6)
+        p = torch.randn(N, K, generator=g).softmax(-1)
+        family.write(torch.arange(N), p)
+        family.end_epoch()
+        own = [row.index(max(row)) for row in p.tolist()]
+    assert torch.equal(family.refined(), p)
+
+
 def test_instant_soft_is_cross_entropy_with_a_smaller_step(batch):
     """Theory: the gradient in the logits is (1 - lam)(p - e_y) exactly, so nothing is gained but a smaller step."""
     labels, index, z = batch
@@ -147,6 +166,7 @@ def test_hard_on_ties_and_temperature_zero():
         (lambda y: targets.SelfDistillation(y, 2, given_weight=1.2), "given_weight is 1.2"),
         (lambda y: targets.SelfDistillation(y, 2, own="later"), "own is 'later'"),
         (lambda y: targets.authors_loss(6, y, 2), "loss 6 does not exist"),
+        (lambda y: targets.sequential(y, 2, epochs=9, early=0), "early is 0"),
         (lambda y: targets.temperature(-1), "temperature is -1"),
         (lambda y: targets.SelfDistillation(y, 2).read(torch.tensor([0])), "logits are missing"),
     ],

@@ -18,6 +18,20 @@ def test_what_is_chosen_by_itself(n, batch, epochs):
     assert Settings().resolve(n, "cuda").precision == "bf16"
 
 
+def test_the_warm_up_of_few_examples_is_counted_in_epochs():
+    """A run of ten times the usual epochs rises within as many steps, not within ten times as many."""
+    for n in (100, 700, 1437, 4999):
+        usual = Settings().resolve(n, "cpu")
+        assert usual.lr_warmup == pytest.approx(0.05)
+        for times in (2, 10):
+            long = Settings(epochs=usual.epochs * times).resolve(n, "cpu")
+            assert long.lr_warmup * long.epochs == pytest.approx(usual.lr_warmup * usual.epochs)
+        short = Settings(epochs=2).resolve(n, "cpu")
+        assert short.lr_warmup == pytest.approx(0.05)  # never a larger share
+        assert Settings(epochs=usual.epochs * 10, lr_warmup=0.2).resolve(n, "cpu").lr_warmup == pytest.approx(0.2)
+    assert {Settings(epochs=e).resolve(5000, "cpu").lr_warmup for e in (None, 5, 400)} == {0.3}
+
+
 @pytest.mark.parametrize(
     ("kwargs", "words"),
     [

@@ -18,6 +18,7 @@ from selfdistill._core.errors import RunError, one_line
 from selfdistill._core.files import digest, read_json, write_json
 from selfdistill._core.folder import inside
 from selfdistill._core.record_form import misfit
+from selfdistill._core.record_paths import kept, usable
 from selfdistill._core.wording import quoted
 from selfdistill._version import __version__
 
@@ -78,8 +79,9 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
 
     Args:
         folder: The run directory.
-        record: What to write; see ``docs/run-directory.md``.
+        record: What to write; see ``docs/run-directory.md``. Absolute paths are written relative to the run directory.
     """
+    record = kept(record, folder)
     said = {"schema": SCHEMA} | {name: v for name, v in record.items() if name not in {"schema", "digest"}}
     write_json(folder / _FILE, said | {"digest": content_digest(said)})
 
@@ -103,7 +105,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         folder: The run directory.
 
     Returns:
-        The record.
+        The record, with paths that can be opened from here.
 
     Raises:
         RunError: No run there, not JSON, another schema, changed since it was written, or not of a record's form.
@@ -128,7 +130,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     odd = misfit(record)
     if odd is not None:
         raise RunError(f"{path} is no record of a run: {odd}", again)
-    return record
+    return usable(record, folder)
 
 
 def read_finished(folder: Path) -> dict[str, Any]:

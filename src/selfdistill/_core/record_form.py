@@ -90,6 +90,7 @@ _RECORD: dict[str, Check] = {
     "created": _text,
     "resumed": _list(lambda value: _table(value) and _each(_text)(value.get("versions"))),
     "files": _each(_text),
+    "paths_from_run": _list(_text),
     "warnings": _list(_text),
     "notes": _list(_text),
     "noise": _any(_table, _none),

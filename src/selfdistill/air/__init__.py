@@ -16,6 +16,7 @@ from selfdistill.air._labels import centred, keep_rate, noise_part, noise_varian
 from selfdistill.air._learning_order import LearningOrder, learning_order
 from selfdistill.air._monitor import AirMonitor, choose_examples
 from selfdistill.air._network_kernel import DENSE, network_kernel
+from selfdistill.air._noise_share import NoiseShare, noise_share, tail_fall
 from selfdistill.air._retrieval import anisotropy, anisotropy_at_start, random_retrieved, retrieved
 from selfdistill.air._snapshot import Examples, Kernel, Snapshot, calibrated, outputs_of, snapshot
 from selfdistill.air._stopping import (
@@ -26,6 +27,7 @@ from selfdistill.air._stopping import (
     stopping_time,
     wrong_share,
 )
+from selfdistill.air._stopping_epoch import StoppingEpoch, stopping_epoch
 from selfdistill.air._study import SCHEMA, Measured, study
 
 __all__ = [
@@ -43,9 +45,11 @@ __all__ = [
     "Kernel",
     "LearningOrder",
     "Measured",
+    "NoiseShare",
     "RandomEnergy",
     "Snapshot",
     "Stop",
+    "StoppingEpoch",
     "along_checkpoints",
     "anisotropy",
     "anisotropy_at_start",
@@ -66,6 +70,7 @@ __all__ = [
     "learning_order",
     "network_kernel",
     "noise_part",
+    "noise_share",
     "noise_variance",
     "one_hot",
     "outputs_of",
@@ -79,9 +84,11 @@ __all__ = [
     "save_figures",
     "shares_learned",
     "snapshot",
+    "stopping_epoch",
     "stopping_time",
     "study",
     "subspace_overlap",
+    "tail_fall",
     "target_alignment",
     "transition_counts",
     "wrong_share",

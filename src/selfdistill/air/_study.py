@@ -17,16 +17,19 @@ from selfdistill.air._flow import Flow, default_times
 from selfdistill.air._interval import Interval
 from selfdistill.air._labels import one_hot
 from selfdistill.air._learning_order import learning_order
+from selfdistill.air._noise_share import noise_share, tail_fall
 from selfdistill.air._retrieval import random_retrieved, retrieved
 from selfdistill.air._snapshot import Examples, Snapshot
-from selfdistill.air._stopping import Stop, epoch_of_agreement, label_noise_variance, stopping_time, wrong_share
+from selfdistill.air._stopping import Stop, epoch_of_agreement, label_noise_variance, stopping_time
+from selfdistill.air._stopping_epoch import stopping_epoch
 from selfdistill.ntk import Spectrum
 
 __all__ = ["DEFAULT_RULE", "SCHEMA", "Measured", "study"]
 
 SCHEMA = 1
 DEFAULT_RULE = "gcv"
-"""The stopping rule that loses least accuracy in real runs without knowing the truth; see docs/air.md."""
+"""The rule for a time, where there is no run to read epochs off; of a run, `stopping_epoch` takes the median of all."""
+_BLIND = ("variance", "gcv", "left-out")  # the rules that need no truth
 _DRAWS = 20
 _MARGIN = 0.1  # above what an untrained network's probabilities differ by
 
@@ -83,9 +86,9 @@ def study(
     curves = predicted_curves(flow, times, examples.given, examples.clean)
     scale = _scale(curves, measured)
     stops = _stops(flow, times, examples)
-    variance = label_noise_variance(rates, flow.targets - flow.begin)
     chosen = time if time is not None else stops[DEFAULT_RULE].time
     run = None if measured is None else _Run(measured, scale or {}, snapshots[0].agreement)
+    stopping = {name: _stop(stop, curves, run) for name, stop in stops.items()}
     return {
         "moments": [asdict(found) for found in snapshots],
         "spectrum": {name: _spectrum(spectrum) for name, spectrum in spectra.items()},
@@ -93,21 +96,36 @@ def study(
         "retrieval": _retrieval(rates, examples, times),
         "curves": _curves(curves, measured, scale),
         "stopping_rule": DEFAULT_RULE,
-        "stopping": {name: _stop(stop, curves, run) for name, stop in stops.items()},
-        "noise": {
-            "variance": variance,
-            "wrong_share": wrong_share(variance, examples.classes),
-            "found_share": _found_share(examples),
-        },
+        "stopping": stopping,
+        "stopping_epoch": _stopping_epoch(stopping, measured),
+        "noise": _noise(rates, flow, examples),
         "order": _order(flow, times, examples),
         "at": _at(chosen, curves, run),
     }
 
 
-def _found_share(examples: Examples) -> float | None:
-    if examples.clean is None:
+def _noise(rates: Spectrum, flow: Flow, examples: Examples) -> dict[str, Any]:
+    residual = flow.targets - flow.begin
+    found = noise_share(rates, residual, examples.classes)
+    clean = examples.clean
+    return {
+        "variance": label_noise_variance(rates, residual),
+        "fall": tail_fall(rates, residual),
+        "wrong_share": None if found is None else found.share,
+        "wrong_share_range": None if found is None else [found.low, found.high],
+        "found_share": None if clean is None else float((examples.given != clean).double().mean()),
+    }
+
+
+def _stopping_epoch(stopping: Mapping[str, Any], measured: Measured | None) -> dict[str, float] | None:
+    """Combine the rules' epochs; not where the run did not train as predicted, or missing pairs leave an epoch open."""
+    if measured is None or not measured.plain:
         return None
-    return float((examples.given != examples.clean).double().mean())
+    epochs = [stopping[rule][way] for rule in _BLIND for way in ("epoch", "epoch_by_clock")]
+    if any(isinstance(epoch, list) for epoch in epochs):
+        return None
+    known = [math.inf if epoch is None else epoch for epoch in epochs]
+    return stopping_epoch(known, len(measured.agreement))._asdict()
 
 
 def _ranks(n: int, have: int, points: int) -> list[int]:
@@ -167,9 +185,7 @@ def _curves(curves: Curves, measured: Measured | None, scale: dict[str, float] |
 
 
 def _stops(flow: Flow, times: Tensor, examples: Examples) -> dict[str, Stop]:
-    rules = ["variance", "gcv", "left-out"]
-    if examples.clean is not None:
-        rules = ["accuracy", "truth", *rules]
+    rules = _BLIND if examples.clean is None else ("accuracy", "truth", *_BLIND)
     return {rule: stopping_time(flow, times, examples.given, rule, truth=examples.clean) for rule in rules}
 
 

@@ -71,7 +71,7 @@ def air(
     record, seconds = _measure(subject, what, asked)
     files = _write(folder, record)
     if json:
-        shown = {name: record[name] for name in ("data", "at", "stopping", "noise", "moments")}
+        shown = {name: record[name] for name in ("data", "at", "stopping", "stopping_epoch", "noise", "moments")}
         write(json_module.dumps({"air": str(folder), "files": files} | shown, allow_nan=False) + "\n")
     else:
         print_study(record, folder, seconds)
@@ -119,6 +119,11 @@ def _subject(what: str, network: str | None, read: dict[str, Any], seed: int) ->
     return of_run(Path(what))
 
 
+def _named(what: str) -> str:
+    """Name data or a run as typed, but for the folders of an absolute path."""
+    return Path(what).name if Path(what).is_absolute() else what
+
+
 def _closed_record(run: Path) -> dict[str, Any] | None:
     """Read the record of a run in closed form; ``None`` where a network was trained."""
     from selfdistill._core.record import read_finished
@@ -134,7 +139,8 @@ def _show_closed(record: dict[str, Any], folder: Path, as_json: bool) -> None:
 
     lines = closed_lines(record)
     folder.mkdir(parents=True, exist_ok=True)
-    shown = {"schema": SCHEMA, "data": {"name": record["data"].get("source")}, "closed": record["closed"]}
+    source = record["data"].get("source")
+    shown = {"schema": SCHEMA, "data": {"name": source and _named(source)}, "closed": record["closed"]}
     write_json(folder / "air.json", shown)
     files = [str(folder / "air.json"), *map(str, save_closed_figure(folder, record))]
     if as_json:
@@ -181,7 +187,7 @@ def _measure(subject: Subject, what: str, asked: dict[str, Any]) -> tuple[dict[s
         examples, spectra, start, found, output=asked["output"], measured=subject.measured, time=asked["time"]
     )
     described = {
-        "source": what,
+        "source": _named(what),
         "name": subject.name,
         "is_run": _is_run(what),
         "network": subject.spec,

@@ -17,6 +17,7 @@ from torch import Tensor
 from selfdistill._core.errors import DataError, one_line
 from selfdistill._core.files import atomic
 from selfdistill._core.record import content_digest
+from selfdistill._core.record_paths import kept, usable
 from selfdistill.data import LabelledData
 from selfdistill.targets import SoftLogits
 
@@ -24,6 +25,7 @@ __all__ = ["About", "Store", "load_store", "save_store"]
 
 _FORMAT = "selfdistill-soft-labels-2"
 _WITHOUT_DIGEST = "selfdistill-soft-labels-1"
+_PATHS = ("source.source", "source.test", "source.read.labels", "teacher.name")
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def save_store(path: Path, store: Store) -> None:
     """
     if path.exists():
         raise DataError(f"{path} exists already", "Choose another file for the soft labels.")
-    described = {"format": _FORMAT, "entries": store.soft.k} | asdict(store.about)
+    described = kept({"format": _FORMAT, "entries": store.soft.k} | asdict(store.about), path.parent, _PATHS)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in store.soft.named_buffers()}
     description = described | {"sha256": _digest(described, tensors)}
     with atomic(path) as part:
@@ -138,7 +140,7 @@ def load_store(path: Path) -> Store:
             described = json.loads((file.metadata() or {})["description"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
         _check_digest(described, tensors)
-        return _assemble(described, tensors)
+        return _assemble(usable(described, path.parent, _PATHS), tensors)
     except Exception as error:  # whatever the libraries make of a stranger's bytes
         raise DataError(
             f"{path} ({path.stat().st_size:,} bytes) is damaged, cut short or holds no soft labels: {one_line(error)}",

@@ -7,6 +7,7 @@ from selfdistill.targets._dong2019selfdistill import (
     authors_loss,
     hard,
     identity,
+    sequential,
     temperature,
 )
 from selfdistill.targets._fixed import Fixed
@@ -77,6 +78,7 @@ __all__ = [
     "open_mapped",
     "posterior",
     "refreshes",
+    "sequential",
     "temperature",
     "two_gaussians",
 ]

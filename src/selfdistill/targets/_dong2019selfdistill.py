@@ -1,11 +1,13 @@
 """The authors' family of self-distillation targets (Dong, Hou, Lu & Zhang 2019, arXiv 1910.01255).
 
 The paper gives the target as a mixture of the given label and the network's own prediction under a label function h;
-the five losses of its authors' code are settings of that one mixture, see `authors_loss`.
+the five losses of its authors' code are settings of that one mixture, see `authors_loss`, and so is the sequential form
+of its abstract, see `sequential`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, final
@@ -18,7 +20,16 @@ from selfdistill._core.errors import SettingError
 from selfdistill._core.sample_mean import SampleMean
 from selfdistill.targets._protocol import one_hot
 
-__all__ = ["Agreement", "LabelFunction", "SelfDistillation", "authors_loss", "hard", "identity", "temperature"]
+__all__ = [
+    "Agreement",
+    "LabelFunction",
+    "SelfDistillation",
+    "authors_loss",
+    "hard",
+    "identity",
+    "sequential",
+    "temperature",
+]
 
 LabelFunction = Callable[[Tensor], Tensor]
 """h: logits ``[b, K]`` (or log-probabilities, the same up to a constant) to a distribution ``[b, K]``."""
@@ -239,3 +250,49 @@ def authors_loss(number: int, labels: Tensor, num_classes: int, *, t: float = 0.
     if number not in build:
         raise SettingError(f"the authors' loss {number} does not exist", "Choose 1 to 5.")
     return build[number]()
+
+
+def sequential(labels: Tensor, num_classes: int, *, epochs: int, early: float = 5.0) -> SelfDistillation:
+    r"""Build the sequential form: each epoch is taught by the hard predictions of the one before.
+
+    .. math:: t_i = \alpha_k\, e_{y_i} + (1 - \alpha_k)\, e_{\arg\max p_i^{(k-1)}}, \qquad
+        \alpha_k = e^{-\max(k - w,\, 0) / w}
+
+    with k the epochs done and w = ``early``. That the network of the previous epoch teaches is what the paper's
+    abstract says; that h is the hard label follows from the theory (a soft one only stops the clock); the schedule is
+    ours: the given label must lose its weight before wrong ones are memorised, in visits to an example and not as a
+    share of the run.
+
+    Args:
+        labels: Given labels, int64 ``[n]``.
+        num_classes: K.
+        epochs: Epochs of the run.
+        early: w, epochs: how long the given labels have all the weight, and the time constant of its fall.
+
+    Returns:
+        The targets.
+
+    Raises:
+        SettingError: ``early`` of 0 or less.
+
+    References:
+        Dong, Hou, Lu & Zhang (2019), arXiv 1910.01255, abstract.
+
+    Example:
+        >>> targets = sequential(torch.tensor([0]), 2, epochs=20)
+        >>> for _ in range(10):
+        ...     targets.write(torch.tensor([0]), torch.tensor([[0.3, 0.7]]))
+        ...     _ = targets.end_epoch()
+        >>> targets.read(torch.tensor([0]))  # ten epochs done: e^-1 of the given label is left
+        tensor([[0.3679, 0.6321]])
+    """
+    if early <= 0:
+        raise SettingError(f"early is {early}, but must be above 0", "Leave it out: 5 epochs.")
+    return SelfDistillation(
+        labels,
+        num_classes,
+        own="previous",
+        function=hard,
+        given_weight=lambda progress: math.exp(-max(progress * epochs - early, 0.0) / early),
+        epochs=epochs,
+    )

@@ -7,13 +7,18 @@ import difflib
 from selfdistill import losses, targets
 from selfdistill._core.errors import SettingError
 from selfdistill.train._chosen_epochs import CHOSEN_EPOCHS
-from selfdistill.train._method import Method
+from selfdistill.train._method import Context, Method
 from selfdistill.train._refined_targets import REFINED_TARGETS
 from selfdistill.train._robust_losses import ROBUST_LOSSES
 from selfdistill.train._settings import VISIT_STEPS, Settings
 from selfdistill.train._two_networks import TWO_NETWORKS
 
 __all__ = ["METHODS", "WITHOUT_EPOCHS", "method", "method_of"]
+
+
+def _stretch(context: Context) -> float:
+    """By what epochs of so few steps that a visit teaches little are lengthened."""
+    return max(1.0, VISIT_STEPS / context.steps)
 
 
 def _authors(number: int) -> Method:
@@ -26,7 +31,7 @@ def _authors(number: int) -> Method:
 
 _OWN = {
     "selfdistill": Method(
-        lambda c: targets.Posterior(c.labels, c.num_classes, stretch=max(1.0, VISIT_STEPS / c.steps)),
+        lambda c: targets.Posterior(c.labels, c.num_classes, stretch=_stretch(c)),
         losses.anchored_cross_entropy,
         "the default: previous epochs' predictions through a noise matrix learned on the way",
     ),
@@ -40,6 +45,11 @@ _OWN = {
         lambda c: targets.Memory(c.labels, c.num_classes, epochs=c.epochs, hardness=lambda progress: progress),
         losses.cross_entropy,
         "average of each example's predictions, its reading turned from soft to hard",
+    ),
+    "dong-sequential": Method(
+        lambda c: targets.sequential(c.labels, c.num_classes, epochs=c.epochs, early=5 * _stretch(c)),
+        losses.cross_entropy,
+        "taught by the previous epoch's hard predictions, given labels fading from epoch 5 on (Dong et al. 2019)",
     ),
 } | {f"dong-{number}": _authors(number) for number in range(1, 6)}
 

@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from selfdistill import networks
+from selfdistill._core import record_paths
 from selfdistill._core.dist import barrier, rank
 from selfdistill._core.errors import DataError, Interrupted, ResourceError, RunError, SettingError
 from selfdistill._core.events import BatchDone, Event, Listener, everyone
@@ -157,7 +158,8 @@ def _train(
     """Train, and fill the directory that is there and ours."""
     metrics = MetricsFile(out / "metrics.jsonl") if rank() == 0 else (lambda event: None)
     kept, method = epochs_to_keep(settings.keep_epochs, settings.epochs or 1), None
-    about = {"id": record.get("id"), "settings": {n: v for n, v in record["settings"].items() if n not in _FREE}}
+    settings_of = {name: value for name, value in record["settings"].items() if name not in _FREE}
+    about = record_paths.kept({"id": record.get("id"), "settings": settings_of}, out)
     try:
         if plan is not None:
             method, found = plan.prepare(out)

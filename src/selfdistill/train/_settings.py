@@ -31,7 +31,8 @@ class Settings:
             fewer than 18 steps.
         batch_size: Examples per step, over all processes; by itself about a twentieth of the data, from 16 to 128.
         lr: Peak learning rate of the one-cycle schedule; by itself 0.1, or 0.03 below 5,000 examples.
-        lr_warmup: Share of the steps in which the learning rate rises; by itself 0.3, or 0.05 below 5,000 examples.
+        lr_warmup: Share of the steps in which the learning rate rises; by itself 0.3, or 0.05 below 5,000 examples,
+            where more epochs than usual do not lengthen the rise.
         weight_decay: L2 penalty of SGD.
         momentum: Nesterov momentum of SGD.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
@@ -96,8 +97,8 @@ class Settings:
             return replace(self, batch_size=examples, epochs=1, precision="fp32", device="cpu", lr=1.0, lr_warmup=0.5)
         batch = self.batch_size or 2 ** round(math.log2(min(max(examples / 20, 16), 128)))
         steps = math.ceil(examples / batch)
-        epochs = self.epochs or round(min(max(math.ceil(_STEPS / steps), 12), 30) * max(1, VISIT_STEPS / steps))
-        small = examples < _SMALL
+        usual = round(min(max(math.ceil(_STEPS / steps), 12), 30) * max(1, VISIT_STEPS / steps))
+        epochs, small = self.epochs or usual, examples < _SMALL
         auto = "bf16" if device.startswith("cuda") else "fp32"
         precision = auto if self.precision == "auto" else self.precision
         return replace(
@@ -107,7 +108,7 @@ class Settings:
             precision=precision,
             device=device,
             lr=(0.03 if small else 0.1) if self.lr is None else self.lr,
-            lr_warmup=(0.05 if small else 0.3) if self.lr_warmup is None else self.lr_warmup,
+            lr_warmup=_rise(small, epochs / usual) if self.lr_warmup is None else self.lr_warmup,
         )
 
     def _check(self) -> None:
@@ -176,6 +177,11 @@ class Settings:
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as JSON-able values."""
         return asdict(self)
+
+
+def _rise(small: bool, lengths: float) -> float:
+    """Share of the steps in which the learning rate rises, in a run of so many times the usual epochs; decision 22."""
+    return 0.05 / max(1.0, lengths) if small else 0.3
 
 
 def _check_closed(kernel: str, landmarks: int | None, rounds: int | None) -> None:
