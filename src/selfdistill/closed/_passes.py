@@ -142,8 +142,8 @@ def go_through(
 ) -> Refined:
     """Go through the rounds of all chains on all rows.
 
-    A pass computes the scores of all rounds done so far, the targets of the next, and adds up what the next fit needs of
-    them; so nothing of the size of the labels is kept between passes.
+    A pass computes the scores of all rounds done so far, the targets of the next, and adds up what the next fit needs
+    of them; so nothing of the size of the labels is kept between passes.
 
     Args:
         spectrum: With the moments of the given labels.

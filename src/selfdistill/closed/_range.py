@@ -65,6 +65,6 @@ def _end(scores: np.ndarray, given: Given, n: float, best: NoiseLink, rates: lis
         spread = given.mean((losses - least - behind) ** 2) ** 0.5
         lost = min(n * behind / _LOST, n**0.5 * behind / max(spread, 1e-12))
         if lost > 1:
-            return share + (rate - share) * (1 - before) / (lost - before)
+            return float(share + (rate - share) * (1 - before) / (lost - before))
         before, share = max(lost, 0.0), rate
     return share

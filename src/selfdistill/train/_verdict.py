@@ -71,9 +71,8 @@ def _suspects(record: Mapping[str, Any]) -> list[str]:
         lines = [first, *_pairs(result["confused"], found, result.get("no_better_label", 0))]
     if plausible := record.get("closed", {}).get("plausible_wrong"):
         low, high = (round(one) for one in plausible)
-        lines.append(
-            f"  {result['estimated_noise']['expected_wrong']:,.0f} expected to be wrong; {low:,} to {high:,} would fit about as well"
-        )
+        expected = result["estimated_noise"]["expected_wrong"]
+        lines.append(f"  {expected:,.0f} expected to be wrong; {low:,} to {high:,} would fit about as well")
     if found > n / 2:
         lines.append("  More than half: look at some of them before you trust the refined labels.")
     empty = result.get("never_refined_to") or []
