@@ -17,9 +17,9 @@ from selfdistill._core.errors import SettingError
 
 def claims() -> dict[str, Claim]:
     """All claims by name, in the order of the report."""
-    from benchmarks.claims import air, early_stopping, margin, no_early_stopping, self_distillation
+    from benchmarks.claims import air, early_stopping, margin, no_early_stopping, rounds, self_distillation
 
-    found = (early_stopping, air, self_distillation, margin, no_early_stopping)
+    found = (early_stopping, air, self_distillation, margin, no_early_stopping, rounds)
     return {module.CLAIM.name: module.CLAIM for module in found}
 
 

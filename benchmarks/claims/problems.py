@@ -63,6 +63,7 @@ class Problem(NamedTuple):
 def missing(needs: Sequence[str], folder: Path) -> list[str]:
     """Name the files that are not there."""
     wanted = [f"fashion-mnist/{file}" for name in needs if name == "fashion" for file in _IDX]
+    wanted += [name for name in needs if name != "fashion"]
     return [file for file in wanted if not ((folder / file).exists() or (folder / f"{file}.gz").exists())]
 
 

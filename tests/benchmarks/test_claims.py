@@ -253,7 +253,7 @@ def test_figures_come_out_the_same_twice(tmp_path):
 
 def test_all_claims_say_what_they_must():
     found = drive.claims()
-    assert list(found) == ["early_stopping", "air", "self_distillation", "margin", "no_early_stopping"]
+    assert list(found) == ["early_stopping", "air", "self_distillation", "margin", "no_early_stopping", "rounds"]
     for made in found.values():
         assert "Abstract" in made.standing
         for form in ("full", "small"):
@@ -276,4 +276,4 @@ def test_the_committed_records_decide_the_small_form_and_the_page_says_so():
             for found in verdicts(made, form, records.rows(records.RECORDS, form, made)):
                 assert "\n".join(report.verdict_lines(found, form)) in text
                 assert form == "full" or not found.words(None)
-    assert len(report.summary().splitlines()) == 10
+    assert len(report.summary().splitlines()) == 13
