@@ -133,9 +133,9 @@ CLAIM = Claim(
     "stopping.",
     standing="Abstract (claims of trained networks). That they hold of ridge regression on fixed features is our "
     "reading of its theory; the rounds are this package's own closed form.",
-    method="Round 1 is ridge regression of the given labels, its ridge that of least leave-one-out error: early stopping "
-    "at its best. Rounds 2 and 3 regress the refined labels of the round before (`--method kernel` with one to "
-    "three rounds; no forest). Distance and margin are those of distributions that have not seen the row's own "
+    method="Round 1 is ridge regression of the given labels, its ridge that of least leave-one-out error: early "
+    "stopping at its best. Rounds 2 and 3 regress the refined labels of the round before (`--method kernel` with one "
+    "to three rounds; no forest). Distance and margin are those of distributions that have not seen the row's own "
     "label. The method draws nothing; seeds draw the noise, and of the digits the examples. All but the digits "
     "are the final parts of the bench on features.",
     assumptions="Wrong labels that follow the class and not the inputs, 20 % of them or more. Without noise there is "
