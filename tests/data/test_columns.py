@@ -68,9 +68,62 @@ def test_kinds(values, kind):
 def test_row_counters_are_not_used():
     found = _columns.find_kind(column(["0", "1", "2"]), "Unnamed: 0")
     assert found.kind == "none"
-    assert "only counts the rows" in found.note
+    assert "only counts or names the rows" in found.note
     assert _columns.find_kind(column(["5", "1", "2"]), "index").kind == "numeric"
     assert _columns.find_kind(column(["0", "1", "2"]), "age").kind == "numeric"
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "counts"),
+    [
+        (np.random.default_rng(0).permutation(100), "idx", True),
+        (np.random.default_rng(0).permutation(100), "age", True),  # a shuffled counter, whatever its name
+        (np.sort(np.random.default_rng(0).choice(140, 100, replace=False)), "row", True),  # of which rows were dropped
+        (np.random.default_rng(0).choice(10**6, 100, replace=False), "user_id", True),
+        (np.random.default_rng(0).choice(10**6, 100, replace=False), "PassengerId", True),
+        (np.random.default_rng(0).choice(10**6, 100, replace=False), "timestamp", True),
+        (np.random.default_rng(0).choice(10**6, 100, replace=False), "price", False),
+        (np.random.default_rng(0).choice(10**6, 100, replace=False), "paid", False),
+        (np.random.default_rng(0).choice(10**6, 100, replace=False), "humidity", False),
+        (np.random.default_rng(0).integers(80, size=100), "age", False),
+        (np.random.default_rng(0).normal(size=100), "user_id", False),
+        (np.arange(12), "size", False),
+    ],
+)
+def test_numbers_that_count_or_name_rows_are_not_used(values, name, counts):
+    found = _columns.find_kind(column(values.tolist()), name)
+    assert (found.kind == "none") == counts
+    assert ("--numeric " + name in found.note) == counts
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["-", ".", "--", "*", "#N/A", "#VALUE!", "n.a.", "missing", "unknown", r"\N", "(null)", "Missing", " - "],
+)
+def test_usual_words_for_a_missing_number_are_missing(cell):
+    values = [str(i * 1.5) for i in range(5)] + [cell]
+    found = _columns.find_kind(column(values), "x")
+    assert found == ("numeric", "")
+    assert np.isnan(_columns.as_numbers(column(values), "x")).tolist() == [False] * 5 + [True]
+
+
+@pytest.mark.parametrize("cell", ["<0.1", "1O.5", "see note", "3,5", "1_000"])
+def test_few_odd_cells_among_numbers_are_missing_and_told(cell):
+    values = [str(i * 1.5) for i in range(40)] + [cell]
+    found = _columns.find_kind(column(values), "x")
+    assert found.kind == "numeric"
+    assert f"numbers but for 1 cell such as {cell!r}, which count as missing; --categorical x" in found.note
+    assert np.isnan(_columns.as_numbers(column(values), "x")).sum() == 1
+    assert _columns.odd_cells(column(values), "x") == [cell]
+
+
+def test_many_odd_cells_make_words():
+    values = [str(i % 7) for i in range(40)] + ["5+"] * 3
+    assert _columns.find_kind(column(values), "x").kind == "categorical"
+
+
+def test_the_minus_of_typesetters_is_one():
+    assert _columns.as_numbers(column(["\u22121.5", "2"]), "x").tolist() == [-1.5, 2.0]
 
 
 def test_dates_are_texts_with_a_note():

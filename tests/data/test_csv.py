@@ -121,3 +121,27 @@ def test_gzip_bomb_and_damage(tmp_path, monkeypatch):
     for damaged in (packed[:-20], b"no gzip", b""):
         with pytest.raises(DataError, match=r"truncated or damaged|is empty"):
             rows_of(tmp_path, damaged, "a.csv.gz")
+
+
+@pytest.mark.parametrize(("ending", "mark"), [("tsv", "\t"), ("csv", ";")])
+def test_a_lone_quotation_mark_that_would_swallow_rows_is_refused(tmp_path, ending, mark):
+    lines = [mark.join(("x", "text", "label"))]
+    lines += [mark.join((str(i), f"song {i}", "ab"[i % 2])) for i in range(60)]
+    lines[11] = mark.join(("10", '"loud song', "a"))
+    lines[41] = mark.join(("40", 'quiet song"', "a"))
+    path = tmp_path / f"d.{ending}"
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match=r"line 12: a quotation mark opens a field that ends in line 42.* 31 rows"):
+        _csv.read_csv(path)
+    path.write_text(path.read_text().replace('"loud', "loud").replace('song"', "song"))
+    assert _csv.read_csv(path).num_rows == 60
+
+
+def test_fields_over_several_lines_are_read(tmp_path):
+    path = tmp_path / "d.csv"
+    path.write_text('x,text,y\n1,"two lines,\nof prose, here",a\n2,"a\nb\nc",b\n3,"well, then,\nno, not, really",a\n')
+    assert _csv.read_csv(path)["text"].to_pylist() == [
+        "two lines,\nof prose, here",
+        "a\nb\nc",
+        "well, then,\nno, not, really",
+    ]

@@ -174,3 +174,33 @@ def test_new_images(tmp_path):
 
 def test_known_endings_are_lower_case():
     assert all(ending == ending.lower() for ending in _folder.ENDINGS)
+
+
+@pytest.mark.parametrize(
+    ("parts", "tested"),
+    [
+        (("Training", "Testing"), True),
+        (("train", "dev"), False),
+        (("train", "valid", "test"), True),
+        (("TRAIN", "test", "annotations"), True),
+        (("train",), False),
+    ],
+)
+def test_parts_of_a_data_set_are_no_classes(tmp_path, parts, tested):
+    for part in parts:
+        if part == "annotations":
+            (tmp_path / part).mkdir()
+            (tmp_path / part / "boxes.json").write_text("{}")
+        else:
+            photos(tmp_path / part)
+    data = read(tmp_path)
+    assert data.classes == ("cat", "ein hünd")
+    assert len(data) == 6
+    assert (read_test(None, data, source=tmp_path) is not None) == tested
+
+
+def test_classes_that_are_named_like_parts_stay_classes(tmp_path):
+    for name in ("train", "bus"):
+        save(tmp_path / name / "1.png")
+        save(tmp_path / name / "2.png")
+    assert read(tmp_path).classes == ("bus", "train")

@@ -1,5 +1,6 @@
 """Which columns are no features."""
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -105,3 +106,41 @@ def test_dictionary_columns_are_looked_at_too():
 def test_spec_round_trip():
     roles = _roles.Roles("l", None, "t", ("a", "b"))
     assert _roles.Roles.from_spec(roles.to_spec()) == roles
+
+
+def test_columns_that_this_package_wrote_are_left_out_whatever_they_hold():
+    rng = np.random.default_rng(0)
+    table = pa.table(
+        {
+            "x": rng.normal(size=60),
+            "label": np.arange(60) % 2,
+            "label_before_noise": np.arange(60) % 2,
+            "label_weight": rng.random(60),
+            "refined_label": np.arange(60) % 2,
+        }
+    )
+    roles, notes = _roles.choose_roles(table, ReadOptions(label="label"), "the table")
+    assert set(roles.ignored) == {"label_before_noise", "label_weight", "refined_label"}
+    assert sum("written beside the label by this package" in note for note in notes) == 3
+    kept, _ = _roles.choose_roles(table, ReadOptions(label="label", numeric=("label_weight",)), "the table")
+    assert "label_weight" not in kept.ignored
+    measured, _ = _roles.choose_roles(table, ReadOptions(label="label", truth="label_before_noise"), "the table")
+    assert measured.truth == "label_before_noise"
+
+
+def test_a_numeric_reading_of_a_numeric_label_is_left_out():
+    rng = np.random.default_rng(0)
+    truth = np.arange(200) % 5
+    given = np.where(rng.random(200) < 0.3, rng.integers(5, size=200), truth)
+    table = pa.table({"x": rng.normal(size=200), "stars": rng.integers(5, size=200), "other": truth, "y": given})
+    roles, notes = _roles.choose_roles(table, ReadOptions(label="y"), "the table")
+    assert roles.ignored == ("other",)  # as many values as classes alone are no reading of the label
+    assert any("'other' holds the label's own class names" in note for note in notes)
+
+
+def test_two_classes_as_numbers_do_not_make_every_flag_a_label():
+    rng = np.random.default_rng(0)
+    label = rng.integers(2, size=200)
+    flag = np.where(rng.random(200) < 0.2, 1 - label, label)
+    roles, _ = _roles.choose_roles(pa.table({"flag": flag, "y": label}), ReadOptions(label="y"), "the table")
+    assert roles.ignored == ()

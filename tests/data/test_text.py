@@ -131,7 +131,7 @@ def test_texts_without_spaces_are_no_names(script):
 
 
 def test_names_without_spaces_are_no_texts():
-    names = pd.DataFrame({"t": ["王小" + chr(0x4E00 + i) for i in range(30)], "x": np.arange(30.0)})
+    names = pd.DataFrame({"t": ["王小" + chr(0x4E00 + i) for i in range(30)], "x": np.arange(30) / 7})
     assert from_frame(names, ["a", "b"] * 15).preprocess.kinds["text"] == ()
 
 

@@ -26,7 +26,7 @@ def standard(X):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_column_of_lists_is_features(tmp_path, kind):
-    table = pa.table({"emb": KINDS[kind](X), "size": np.arange(60.0), "kind": WORDS})
+    table = pa.table({"emb": KINDS[kind](X), "size": np.arange(60) / 7, "kind": WORDS})
     pq.write_table(table, tmp_path / "t.parquet", row_group_size=17)  # several chunks
     data = read(tmp_path / "t.parquet", ReadOptions(label="kind"))
     assert data.inputs.shape == (60, 5)

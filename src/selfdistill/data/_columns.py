@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,10 +20,29 @@ _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u
 """Thai, Lao, Burmese, Khmer, Japanese and Chinese."""
 _MIDNIGHT = re.compile(r"\d{4}-\d\d-\d\d[ T]00:00:00(\.0+)?")
 
-__all__ = ["MISSING_WORDS", "Found", "as_numbers", "as_strings", "as_table", "find_kind", "parse_numbers"]
+__all__ = [
+    "MISSING_WORDS",
+    "Found",
+    "as_numbers",
+    "as_strings",
+    "as_table",
+    "counts_rows",
+    "find_kind",
+    "odd_cells",
+    "parse_numbers",
+]
 
-MISSING_WORDS = ("", "na", "n/a", "nan", "null", "none", "<na>", "?")
+MISSING_WORDS = (
+    *("", "na", "n/a", "nan", "null", "none", "<na>", "?", "-", "--", ".", "..", "...", "*", "n.a.", "n. a.", "(null)"),
+    *("#n/a", "#na", "#value!", "#ref!", "#div/0!", "#num!", "#name?", "#null!", "\\n", "missing", "unknown"),
+)
 """What stands for a missing number, in any case."""
+_ODD = 0.05  # share of known cells that may be no number in a column of numbers
+_DENSE = 1.5  # width of a counter's range, in rows
+_LEAST_COUNTED = 20
+_LEAST_NUMBERS = 20  # in a column with such cells
+_COUNTED = re.compile(r"(?i:(^|[_\W])(id|idx|index|row|rowid|rownum|no|nr|key|timestamp|time)$)|[a-z](Id|ID)$")
+"""How columns are named that name or count rows; the last form keeps its case (`PassengerId`)."""
 
 
 def as_table(raw: Any) -> pa.Table:
@@ -121,7 +141,8 @@ def parse_numbers(column: pa.ChunkedArray, name: str) -> np.ndarray | int:
         name: Its name, for messages.
 
     Returns:
-        float64 ``[n]``, NaN where missing; or the first row that is no number.
+        float64 ``[n]``, NaN where missing, or where one of few cells (5 % at most, beside 20 numbers or more) is no
+        number; else the first row that is none.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -132,13 +153,16 @@ def parse_numbers(column: pa.ChunkedArray, name: str) -> np.ndarray | int:
         if pt.is_boolean(plain.type):
             plain = plain.cast(pa.uint8())
         return _float_array(plain.cast(pa.float64(), safe=False))
-    plain = pc.utf8_trim_whitespace(plain)
+    plain = pc.replace_substring(pc.utf8_trim_whitespace(plain), "\u2212", "-")
     known = pa.array(MISSING_WORDS, pa.large_string())
     plain = pc.if_else(pc.is_in(pc.utf8_lower(plain), value_set=known), pa.scalar(None, pa.large_string()), plain)
     try:
         return _float_array(plain.cast(pa.float64()))
     except pa.ArrowInvalid:
-        return _parse_slowly(plain.to_pylist())
+        numbers, odd = _parse_slowly(plain.to_pylist())
+        known_cells = len(numbers) - int(np.isnan(numbers).sum()) + len(odd)
+        few = len(odd) <= _ODD * known_cells and known_cells - len(odd) >= _LEAST_NUMBERS
+        return numbers if few or not odd else odd[0]
 
 
 def _float_array(column: pa.ChunkedArray) -> np.ndarray:
@@ -146,17 +170,40 @@ def _float_array(column: pa.ChunkedArray) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def _parse_slowly(cells: list[str | None]) -> np.ndarray | int:
-    out = np.full(len(cells), math.nan)
+def _parse_slowly(cells: list[str | None]) -> tuple[np.ndarray, list[int]]:
+    """Parse cell by cell: numbers, NaN where there is none, and the rows whose cell is none."""
+    out, odd = np.full(len(cells), math.nan), []
     for row, cell in enumerate(cells):
-        if cell is not None:
-            try:
-                out[row] = float(cell)
-            except ValueError:
-                return row
-            if "_" in cell:  # Python's digits grouping, no number in a table
-                return row
-    return out
+        if cell is None:
+            continue
+        with suppress(ValueError):
+            out[row] = math.nan if "_" in cell else float(cell)  # Python's digits grouping is no number in a table
+        if math.isnan(out[row]):
+            odd.append(row)
+    return out, odd
+
+
+def odd_cells(column: pa.ChunkedArray, name: str) -> list[str]:
+    """Give the cells of a column of numbers that are no numbers and count as missing.
+
+    Args:
+        column: The column.
+        name: Its name, for messages.
+
+    Returns:
+        Their texts, without those that usually stand for a missing number.
+    """
+    import pyarrow.types as pt
+
+    plain = _plain(column, name)
+    if not pt.is_large_string(plain.type):
+        return []
+    numbers = parse_numbers(column, name)
+    if isinstance(numbers, int):
+        return []
+    gaps = np.flatnonzero(np.isnan(numbers))
+    cells = [plain[int(row)].as_py() for row in gaps]
+    return [c.strip() for c in cells if c is not None and c.strip().lower() not in MISSING_WORDS]
 
 
 def as_numbers(column: pa.ChunkedArray, name: str) -> np.ndarray:
@@ -187,6 +234,36 @@ def as_numbers(column: pa.ChunkedArray, name: str) -> np.ndarray:
             f"Replace it by a number or empty the cell, or train without the column, with --ignore {name}.",
         )
     return numbers
+
+
+def counts_rows(numbers: np.ndarray, name: str) -> bool:
+    """Tell whether numbers name or count the rows: different whole numbers, dense, or named so.
+
+    Dense: they lie in a range of at most one and a half times as many as there are, as a counter does that was shuffled
+    or of which rows were dropped. Of other different whole numbers the column's name must say so.
+
+    Args:
+        numbers: float64 ``[n]``.
+        name: The column.
+
+    Returns:
+        Whether they do; never below 20 rows, but for an index that counts from 0 or 1.
+
+    Example:
+        >>> shuffled = np.random.default_rng(0).permutation(30).astype(float)
+        >>> counts_rows(shuffled, "x"), counts_rows(shuffled / 7, "x"), counts_rows(shuffled**2, "x")
+        (True, False, False)
+    """
+    n = len(numbers)
+    if name in {"index", "__index_level_0__"} or name.startswith("Unnamed: "):
+        steps = np.diff(numbers)
+        if len(steps) and numbers[0] in {0.0, 1.0} and (steps == 1).all():
+            return True
+    if n < _LEAST_COUNTED or not (np.isfinite(numbers).all() and (numbers == np.floor(numbers)).all()):
+        return False
+    if len(np.unique(numbers)) < n:
+        return False
+    return bool(numbers.max() - numbers.min() < _DENSE * n or _COUNTED.search(name))
 
 
 class Found(NamedTuple):
@@ -230,12 +307,18 @@ def find_kind(column: pa.ChunkedArray, name: str) -> Found:
     if not isinstance(numbers, int):
         if np.isnan(numbers).all():
             return Found("none", f"column {name!r} is empty and is not used.")
-        if name in {"index", "__index_level_0__"} or name.startswith("Unnamed: "):
-            steps = np.diff(numbers)
-            if len(steps) and numbers[0] in {0.0, 1.0} and (steps == 1).all():
-                return Found(
-                    "none", f"column {name!r} only counts the rows and is not used; --numeric {name} to use it."
-                )
+        if counts_rows(numbers, name):
+            return Found(
+                "none", f"column {name!r} only counts or names the rows and is not used; --numeric {name} to use it."
+            )
+        odd = odd_cells(column, name)
+        if odd:
+            some = ", ".join(repr(cell[:40]) for cell in dict.fromkeys(odd[:3]))
+            return Found(
+                "numeric",
+                f"column {name!r} holds numbers but for {len(odd):,} cell{'s' if len(odd) > 1 else ''} such as {some}, "
+                f"which count as missing; --categorical {name} to take all as words.",
+            )
         return Found("numeric")
     cells = [cell for cell in as_strings(column, name) if cell is not None]
     different = len(set(cells))

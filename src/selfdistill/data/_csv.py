@@ -148,6 +148,18 @@ def _check_fields(path: Path, line: int, row: list[str]) -> None:
             )
 
 
+def _check_swallowed(path: Path, line: int, text: str, delimiter: str, width: int) -> None:
+    """Refuse a row over several lines each of which is a whole row: a lone quotation mark would swallow them."""
+    lines = text.splitlines()
+    whole = all(one.count(delimiter) == width - 1 for one in lines)
+    if whole and (delimiter != "," or len(lines) > 2):  # two lines of prose may hold as many commas by chance
+        raise DataError(
+            f"{path}, line {line - len(lines) + 1:,}: a quotation mark opens a field that ends in line {line:,}, but each "
+            f"of these {len(lines):,} lines has {width} fields: {len(lines):,} rows would be read as one",
+            "Remove the quotation mark, or double it and put the field into quotation marks.",
+        )
+
+
 def csv_rows(path: Path) -> Iterator[list[str]]:
     """Read the rows, the header first; empty lines are left out.
 
@@ -206,6 +218,8 @@ def csv_records(path: Path) -> Iterator[tuple[list[str], str]]:
                         f"{path}, line {reader.line_num:,}: {len(row)} fields, but the header has {width}",
                         "Quote fields that hold the separator, and give every row as many fields as the header.",
                     )
+                if width > 1 and text.count("\n") > 1:
+                    _check_swallowed(path, reader.line_num, text, delimiter, width)
                 yield row, text
         except csv.Error as error:
             raise DataError(

@@ -31,6 +31,14 @@ class _Header(NamedTuple):
     grey: bool
 
 
+_PARTS = {
+    "train": ("train", "training"),
+    "test": ("test", "testing"),
+    "validation": ("val", "valid", "validation", "dev", "eval"),
+}
+"""Names of folders that hold a part of a data set, and no class."""
+
+
 def _images_in(folder: Path) -> list[Path]:
     return sorted(
         path
@@ -113,14 +121,23 @@ def read_image(path: Path, mode: str, size: int | None = None) -> np.ndarray:
 
 
 def _part(path: Path, part: str) -> tuple[Path, bool]:
-    """The folder of classes, and whether the source has it: "train" and "test" sub-folders are two parts."""
-    names = {item.name.lower(): item for item in path.iterdir() if item.is_dir() and not item.name.startswith(".")}
-    split = "train" in names and len(names) > 1 and set(names) <= {"train", "test", "val", "valid", "validation"}
+    """The folder of classes, and whether the source has it: sub-folders named like parts of a data set are such."""
+    found = {item.name.lower(): item for item in path.iterdir() if item.is_dir() and not item.name.startswith(".")}
+    names = {name: item for name, item in found.items() if _images_in(item)}
+    known = {name: role for role, words in _PARTS.items() for name in words}
+    roles = {known[name]: item for name, item in names.items() if name in known}
+    split = "train" in roles and set(names) <= set(known) and (len(names) > 1 or _holds_classes(roles["train"]))
     if not split:
         return path, part != "test"
     if part == "train":
-        return names["train"], True
-    return names.get("test", names["train"]), part == "new" or "test" in names
+        return roles["train"], True
+    return roles.get("test", roles["train"]), part == "new" or "test" in roles
+
+
+def _holds_classes(folder: Path) -> bool:
+    """Whether images lie in two or more sub-folders, and none beside them."""
+    images = _images_in(folder)
+    return len({i.relative_to(folder).parts[0] for i in images}) > 1 and all(i.parent != folder for i in images)
 
 
 def training_root(path: Path) -> Path:

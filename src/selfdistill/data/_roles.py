@@ -21,6 +21,9 @@ __all__ = ["LABEL_NAMES", "Roles", "choose_roles", "label_column", "leaks"]
 
 LABEL_NAMES = ("label", "target", "class", "y")
 """Column names taken as the label where the user names none."""
+_WRITTEN = ("refined_label", "label_quality", "is_label_issue", "label_weight", "given_label")
+"""Columns that this package writes into tables; nobody has them for new data."""
+_SAME = 0.5  # share of equal cells from which numbers are another reading of a numeric label, of three classes or more
 
 
 @dataclass(frozen=True)
@@ -156,8 +159,10 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
     """Find columns that hold the label's own class names, or tell the label almost perfectly.
 
     The first kind (other annotators, a vote, the truth) is left out: nobody has it for new data, and a network would
-    copy it. It must hold words, two or more of them, all of them class names. The second kind (few values, each of
-    which goes with one label in 99.5 % of 50 rows or more) stays in, with a warning.
+    copy it. It must hold two or more values, all of them class names. Where class names are numbers, which features
+    hold as well, there must be three classes or more, and half of the cells must equal the label. Columns that this
+    package wrote (``<label>_before_noise``, ``refined_label`` and the like) are left out whatever they hold. The second
+    kind (few values, each of which goes with one label in 99.5 % of 50 rows or more) stays in, with a warning.
 
     Args:
         table: The source.
@@ -176,11 +181,19 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
     for name in table.column_names:
         if name in roles.others() or len(classes) < 2:
             continue
+        if name not in told and name in {*_WRITTEN, f"{roles.label}_before_noise"}:
+            out.append(name)
+            notes.append(
+                f"column {name!r} was written beside the label by this package and is not used as a feature; "
+                f"--truth {name} to measure against it where it is the true label."
+            )
+            continue
         values, codes, counts = _few_values(table[name], 2 * len(classes))
         if values is None or len(values) < 2:
             continue
-        if words and name not in told and set(values) <= classes:
-            same = float(np.mean(np.array(values, dtype=object)[codes[codes >= 0]] == labels[codes >= 0]))
+        same = float(np.mean(np.array(values, dtype=object)[codes[codes >= 0]] == labels[codes >= 0]))
+        named = set(values) <= classes and (words or (len(classes) > 2 and same >= _SAME))
+        if named and name not in told:
             out.append(name)
             notes.append(
                 f"column {name!r} holds the label's own class names (equal in {100 * same:.1f} % of rows) and is not "

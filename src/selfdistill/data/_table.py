@@ -13,7 +13,7 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._arrays import column_scales, standardise
-from selfdistill.data._columns import as_numbers, as_strings, as_table, find_kind
+from selfdistill.data._columns import as_numbers, as_strings, as_table, find_kind, odd_cells
 from selfdistill.data._labelled import Note
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._preprocess import Preprocess
@@ -183,7 +183,7 @@ class TablePreprocess(Preprocess, kind="table"):
         return torch.from_numpy(out)
 
     def doubts(self, raw: Any) -> list[str]:
-        """Count the categories that training never saw; they get no indicator.
+        """Count the categories that training never saw, which get no indicator, and cells that are no numbers.
 
         Args:
             raw: As `apply` took it.
@@ -192,6 +192,10 @@ class TablePreprocess(Preprocess, kind="table"):
             A sentence for each column that has some. Where rarer ones share an indicator, new ones join them.
         """
         table, said = as_table(raw), []
+        for name in self._numbers.names:
+            if odd := odd_cells(table[name], name):
+                many = "cell that is" if len(odd) == 1 else "cells that are"
+                said.append(f"column {name!r} has {len(odd):,} {many} no number, such as {odd[0][:40]!r}; missing.")
         for column in self._categories:
             known = set(column.values)
             new = [c for c in as_strings(table[column.name], column.name) if c is not None and c not in known]
