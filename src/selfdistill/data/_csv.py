@@ -154,8 +154,8 @@ def _check_swallowed(path: Path, line: int, text: str, delimiter: str, width: in
     whole = all(one.count(delimiter) == width - 1 for one in lines)
     if whole and (delimiter != "," or len(lines) > 2):  # two lines of prose may hold as many commas by chance
         raise DataError(
-            f"{path}, line {line - len(lines) + 1:,}: a quotation mark opens a field that ends in line {line:,}, but each "
-            f"of these {len(lines):,} lines has {width} fields: {len(lines):,} rows would be read as one",
+            f"{path}, line {line - len(lines) + 1:,}: a quotation mark opens a field that ends in line {line:,}, but "
+            f"each of these {len(lines):,} lines has {width} fields: {len(lines):,} rows would be read as one",
             "Remove the quotation mark, or double it and put the field into quotation marks.",
         )
 
