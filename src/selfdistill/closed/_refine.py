@@ -237,9 +237,10 @@ def _check_settings(kernel: str, landmarks: int | None, rounds: int | None) -> N
 
 def _check_memory(n: int, k: int, m: int, d: int) -> None:
     """Refuse what would not fit, before hours of swapping: an upper estimate of all arrays held at once."""
-    features = 3 * min(4 * n * m, _KEPT_BYTES) + 12 * min(n, _CHOICE_ROWS) * m + 24 * m * m + 8 * 2**25
-    scores = n * k * (4 + 4 + 5 * (4 + 4 + 8)) + 6 * 8 * min(n, _CHOICE_ROWS) * k
-    need, have = features + scores + 4 * m * d + 64 * k * k, _physical_memory()
+    kept, some = 4 * n * m, min(n, _CHOICE_ROWS)
+    features = (kept if kept <= _KEPT_BYTES else 0) + 28 * some * m + 24 * m * m + 40 * min(_BLOCK, n * max(m, d, k))
+    scores = 8 * n * k + 160 * some * k + 64 * k * k
+    need, have = features + scores + 8 * m * d, _physical_memory()
     if need > have:
         raise ResourceError(
             f"{n:,} rows of {k:,} classes with {m:,} landmarks need about {need / 2**30:,.1f} GiB of memory, but there "
