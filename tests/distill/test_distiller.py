@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -229,6 +230,22 @@ def test_generations_resume_wherever_they_were_stopped(tmp_path, small, generati
     model = train.load_model(out / "generation-1" / "model.safetensors").network
     p = train.predict_probabilities(model, small.inputs, train.TorchRuntime())
     torch.testing.assert_close(taught.soft.probabilities(torch.arange(300)), p, rtol=0, atol=1.5e-3)
+
+
+def test_soft_labels_and_generations_of_another_run_are_refused(tmp_path, small):
+    distiller = Distiller("mlp:8", objective="born-again", generations=2, settings=FEW)
+    for name in "ab":
+        teacher = Teacher()
+        with torch.no_grad():
+            teacher.body[1].bias += name == "b"
+        with pytest.raises(Interrupted):
+            distiller.teach(teacher, small, tmp_path / name, source=SOURCE, tell=stop_at(1, 3, 2))
+    for name, words in ((STORE, r"soft_labels.safetensors is damaged, or of another run"), ("generation-1", "another")):
+        out, other = shutil.copytree(tmp_path / "a", tmp_path / name), tmp_path / "b" / name
+        shutil.copytree(other, out / name, dirs_exist_ok=True) if other.is_dir() else shutil.copy(other, out)
+        with pytest.raises(RunError, match=words):
+            distiller.teach(Teacher(), small, out, source=SOURCE, resume=True)
+    assert distiller.teach(Teacher(), small, tmp_path / "a", source=SOURCE, resume=True)["status"] == "finished"
 
 
 def test_a_kill_before_the_soft_labels_are_there_is_resumed(tmp_path, small, monkeypatch):

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from selfdistill import train
 from selfdistill._core.dist import barrier, rank
-from selfdistill._core.errors import SettingError
+from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.events import Listener
+from selfdistill._core.files import digest
 from selfdistill._core.folder import inside
 from selfdistill._core.group import as_many
 from selfdistill._core.record import read_record
@@ -203,6 +204,8 @@ class Distiller:
         if not resume:
             train.check_free(out)
             _check_new(store)
+        elif path.exists():
+            _check_own(out, path)
         people = _people(votes, votes_array, data)
         found = self._find(teacher, data, described, None if not (resume and path.exists()) else path)
         settings, _ = self._lesson(found, data, settings) if isinstance(found, Store) else (settings, None)
@@ -322,7 +325,7 @@ class _Job:
         knowledge = self._measured(store)
         for generation in range(1, self.distiller.generations):
             folder = out / f"generation-{generation}"
-            record = self._generation(store, folder, generation)
+            record = self._generation(store, folder, generation, str(read_record(out).get("id")))
             accuracies = {name: v for name, v in record["result"].items() if name.endswith("_accuracy")}
             earlier.append({"folder": folder.name, "seed": record["settings"]["seed"]} | accuracies)
             model = train.load_model(folder / "model.safetensors").network
@@ -331,14 +334,16 @@ class _Job:
         _, method = self.distiller._lesson(store, self.data, self.settings)
         file = {"file": str(path)} if path.exists() else {}
         labels = file | store.soft.describe() | {"augment": store.about.augment, "teacher": dict(store.about.teacher)}
-        return method, {
-            "distillation": dict(self.record) | {"soft_labels": labels, "dark_knowledge": knowledge, "earlier": earlier}
-        }
+        found = {"soft_labels": labels, "dark_knowledge": knowledge, "earlier": earlier}
+        ours = {STORE: digest(out / STORE)} if self.path == out / STORE and self.path.exists() else {}
+        return method, {"distillation": dict(self.record) | found, "files": ours}
 
-    def _generation(self, store: Store, folder: Path, generation: int) -> dict[str, Any]:
+    def _generation(self, store: Store, folder: Path, generation: int, run: str) -> dict[str, Any]:
         settings, method = self.distiller._lesson(store, self.data, self.distiller._seeded(self.settings, generation))
-        record = {"distillation": {"objective": self.record["objective"], "generation": generation}}
+        record = {"distillation": {"objective": self.record["objective"], "generation": generation, "run": run}}
         there = (folder / "run.json").exists()
+        if there and read_record(folder).get("distillation", {}).get("run", run) != run:
+            raise RunError(f"{folder} belongs to another run", "Put back what it was, or start a new run.")
         barrier()  # all processes look before one of them makes it
         return train.run(
             self.data,
@@ -382,6 +387,15 @@ def _people(votes: Path | str | Tensor | None, array: str | None, data: Labelled
 def _graduate(network: nn.Module, data: LabelledData, name: str) -> Teacher:
     """Let a student teach the next one."""
     return Teacher(network, data.inputs, {"name": name, "kind": "student"})
+
+
+def _check_own(out: Path, store: Path) -> None:
+    """Refuse soft labels in a run directory that this run did not write."""
+    wanted = read_record(out).get("files", {}).get(STORE)
+    if store == out / STORE and wanted is not None and digest(store) != wanted:
+        raise RunError(
+            f"{store} is damaged, or of another run: its digest differs", "Put back what it was, or start a new run."
+        )
 
 
 def _check_new(store: Path | None) -> None:
