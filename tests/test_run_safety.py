@@ -264,6 +264,34 @@ def test_no_flipped_bit_is_read_in_silence(here, name, size):
     assert refused > 0.95 * len(chosen)
 
 
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["predict", "run", "t.csv", "--out", "p.csv"], "run/model.safetensors"),
+        (["refine", "run", "--drop", "--out", "r.csv"], "run/labels.parquet"),
+        (["distill", "run", "--epochs", "1", "--student", "mlp:2", "--out", "s"], "run/model.safetensors"),
+        (["distill", "run/epochs/epoch-0002.safetensors", "--out", "s"], "run/epochs/epoch-0002.safetensors"),
+        (
+            ["distill", "student/soft_labels.safetensors", "--epochs", "1", "--out", "s"],
+            "student/soft_labels.safetensors",
+        ),
+        (["distill", "--resume", "learning"], "learning/soft_labels.safetensors"),
+        (["air", "run", "--examples", "10", "--out", "air"], "run/model.safetensors"),
+        (["air", "run", "--examples", "10", "--out", "air"], "run/checkpoint/step-*.pt"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_every_command_reads_by_the_readers_that_refuse(here, command, name):
+    path = sorted(here.glob(name))[0]
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+    code, said = call(*command)
+    assert code == 2
+    assert said.splitlines()[-1].startswith("error: ")
+    assert "damaged" in said
+
+
 # Links, pipes and devices instead of each file and folder of a run.
 
 COMMANDS = (
