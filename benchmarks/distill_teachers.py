@@ -85,14 +85,14 @@ class Suite:
     development: bool = False
 
 
-FOUR = {name: {"objective": name} for name in ("hinton", "top-2-gce", "noisy-best")}
+FIVE = {name: {"objective": name} for name in ("hinton", "standardised", "dkd", "top-2-gce", "noisy-best")}
 TWO = {name: {"objective": name} for name in ("top-2", "top-2-gce")}
 FEW = {name: {"objective": name} for name in (*NAMES, "top-2")}
 SUITES = {
     "digits": Suite(
         "mlp:32", images=0, epochs=None, lessons={name: {"objective": name} for name in OBJECTIVES}, more=True
     ),
-    "fashion": Suite("mlp:64", lessons=FOUR),
+    "fashion": Suite("mlp:64", lessons=FIVE),
     "fashion-pair": Suite("mlp:64", pair=True, lessons=DEFAULTS | TWO),
     "fashion-views": Suite("mlp:64", ways=KERNEL_FREE, lessons=DEFAULTS, shifted=SHIFTED),
     "fashion-cnn": Suite("cnn:8,16", "cnn", images=5000, epochs=30, ways=KERNEL_FREE, lessons=FEW, shifted=SHIFTED),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 
@@ -76,6 +77,27 @@ def test_votes_of_people_are_what_the_soft_labels_are_measured_by(cli, teacher):
     assert "was started with votes = 'votes.csv', but now it is 'other.csv'" in err
 
 
+def test_several_teachers_and_an_array_of_what_one_said(cli, teacher):
+    rng = np.random.default_rng(0)
+    np.save("said.npy", rng.dirichlet([1.0, 1.0], 70))
+    few = [*FEW, "--objective", "dkd", "--beta", "2", "--json"]
+    code, out, err = cli("distill", teacher, *few, "--with", "said.npy", "--with", teacher, "--out", "one")
+    assert code == 0, err
+    found = json.loads(out)["distillation"]
+    assert found["teacher"]["name"] == f"{teacher} + said.npy + {teacher}"
+    assert (found["asked"]["teacher"], found["asked"]["also"]) == (str(teacher), ["said.npy", str(teacher)])
+    assert found["numbers"] == {"temperature": 4.0, "alpha": 1.0, "beta": 2.0}
+    assert cli("distill", "--resume", "one")[0] == 0
+    code, _, err = cli("distill", "--resume", "one", "--with", "said.npy")
+    assert code == 2
+    assert "was started with also = ['said.npy'," in err
+    code, _, err = cli("distill", "said.npy", "songs.csv", "--label", "kind", *FEW, "--objective", "standardised")
+    assert code == 0, err
+    code, _, err = cli("distill", "said.npy", *FEW)
+    assert code == 2
+    assert "said.npy does not say where its data lie. Name them: selfdistill distill said.npy DATA." in err
+
+
 WRONG = {
     ("--votes", "no.npz"): "there is no file no.npz. Check the path",
     ("--votes", "few.csv"): "few.csv has 1 rows of votes, but there are 70 examples. Give one row per example",
@@ -84,6 +106,9 @@ WRONG = {
     ("--temperature", "0"): "temperature is 0.0, but must be finite and above 0",
     ("--temperature", "-1"): "temperature is -1.0, but must be finite and above 0",
     ("--objective", "refinery", "--weight", "0.5"): "objective 'refinery' takes no weight. Leave --weight out",
+    ("--alpha", "1"): "objective 'hinton' takes no alpha. Leave --alpha out, or choose --objective dkd",
+    ("--with", "nowhere"): "nowhere is no run directory",
+    ("--with", "few.csv"): "is damaged, cut short or holds no soft labels",
     ("--objective", "best"): "objective 'best' does not exist",
     ("--generations", "0"): "generations is 0, but must be a whole number of at least 1. Leave --generations out",
     ("--choose", "best"): "choose is 'best', which is no way of choosing",

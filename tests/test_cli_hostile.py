@@ -15,6 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from torch import nn
+
+from selfdistill.data import from_arrays
+from selfdistill.distill import About, Distiller, Store, save_store
+from selfdistill.train import Settings
 
 FEW = ["--epochs", "2", "--network", "mlp:4"]
 EVIL = "a\x1b]0;owned\x07\r\x9b31m\u202eb"
@@ -77,6 +82,85 @@ def test_commands_that_are_printed_for_copying_run_nothing_else(cli, name):
     code, _, err = cli("fit", table(), *FEW, "--out", name)
     assert shlex.split(err.rstrip().split("run: ")[1])[1] == name
     assert not Path("made").exists()
+
+
+SHELL = "$(touch made) `touch made`'; touch made; '\"; --touch, or made b"
+"""One name that would run in any kind of quotation marks but the right ones."""
+
+
+def words_after(marker: str, said: str) -> list[str]:
+    """What a shell takes for the word after each marker."""
+    parts = said.split(f"{marker} ")[1:]
+    assert parts, (marker, said)
+    return [shlex.split(part.splitlines()[0])[0].rstrip(".,;)") for part in parts]
+
+
+def told(cli, *arguments: object, code: int = 2) -> str:
+    left, out, err = cli(*arguments)
+    assert left == code, err
+    return out + err
+
+
+def test_every_command_for_copying_names_what_it_means(cli, monkeypatch):
+    source, run, student = table(f"{SHELL}.csv"), SHELL, f"s {SHELL}"
+    said = told(cli, "fit", source, *FEW, "--out", run, code=0)
+    assert words_after("selfdistill predict", said) == [run]
+    assert words_after("--resume", told(cli, "fit", source, *FEW, "--out", run)) == [run]
+    assert words_after("fit --resume", told(cli, "distill", "--resume", run)) == [run]
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.save", None)  # stops before the first checkpoint
+        with pytest.raises(TypeError):
+            cli("fit", source, *FEW, "--out", f"stopped {run}")
+        with pytest.raises(TypeError):
+            cli(
+                "distill",
+                run,
+                *FEW[:2],
+                "--student",
+                "mlp:2",
+                "--store",
+                Path(f"soft {run}").absolute(),
+                "--out",
+                student,
+            )
+    for arguments in (["predict", f"stopped {run}", source], ["refine", f"stopped {run}", "--drop", "--out", "r.csv"]):
+        assert words_after("fit --resume", told(cli, *arguments)) == [f"stopped {run}"]
+    assert words_after("distill --resume", told(cli, "fit", "--resume", student)) == [student]
+    Path(f"soft {run}").unlink()
+    said = told(cli, "distill", "--resume", student)
+    assert words_after("distill --resume", said) == [student]
+    assert words_after("--store", said) == [str(Path(f"soft {run}").absolute())]
+    with monkeypatch.context() as patch:
+        patch.setattr("selfdistill.train._run.fit", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+        assert words_after("--resume", told(cli, "fit", "--resume", f"stopped {run}", code=130)) == [f"stopped {run}"]
+    about = Distiller("mlp:2", settings=Settings(epochs=1)).fit(
+        nn.Linear(4, 2), from_arrays(np.eye(4), np.arange(4) % 2)
+    )
+    save_store(Path(f"{run}.st"), Store(about.targets.store, About({"name": "t"}, ("0", "1"), "f", 4)))
+    assert words_after("selfdistill distill", told(cli, "distill", f"{run}.st")) == [f"{run}.st"]
+    assert not Path("made").exists()
+
+
+COLUMNS = {
+    "a word in numbers": (lambda f: f | {SHELL: [*map(str, range(59)), "x"]}, ["--categorical"]),
+    "infinite": (lambda f: f | {SHELL: [*range(59), float("inf")]}, ["--ignore"]),
+    "names": (lambda f: f | {SHELL: [f"n{i}" for i in range(60)]}, ["--id", "--text", "--categorical"]),
+    "the label again": (lambda f: f | {SHELL: f["label"]}, ["--truth", "--categorical"]),
+    "tells the label": (
+        lambda f: f | {SHELL: [{"x": "u", "y": "v"}[one] for one in f["label"]]},
+        ["--ignore", "--truth"],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_options_that_are_advised_name_their_column(cli, kind):
+    change, markers = COLUMNS[kind]
+    frame = pd.DataFrame({"a": range(60), "label": ["x", "y"] * 30})
+    pd.DataFrame(change(frame.to_dict("list"))).to_csv("t.csv", index=False)
+    _, out, err = cli("fit", "t.csv", "--label", "label", *FEW)
+    for marker in markers:
+        assert set(words_after(marker, out + err)) == {SHELL}, err
 
 
 def test_predictions_on_a_terminal_are_cleaned_and_elsewhere_as_they_are(cli, monkeypatch):

@@ -17,7 +17,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "distill.md"
 def test_the_tutorial_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```(sh|python)\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert [kind for kind, _ in blocks] == ["sh", "sh", "python", "sh", "python"]
+    assert [kind for kind, _ in blocks] == ["sh", "sh", "python", "sh", "python", "python"]
     names: dict[str, object] = {}
     for kind, text in blocks:
         if kind == "python":

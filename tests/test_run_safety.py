@@ -79,8 +79,8 @@ def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # Kills. A program of its own, which loads the libraries and does no work, is forked for each trial: once for a run that
 # dies, as by kill -9, before its n-th operation on the run directory, and once for what a user does next.
 
-KILLS = """
-import contextlib, importlib, os, shutil, signal, sys
+FORKED = """
+import contextlib, importlib, os, random, shutil, signal, sys
 from pathlib import Path
 import torch
 from selfdistill.cli import main
@@ -93,9 +93,10 @@ _keeper._CHECKPOINT_SECONDS = 0.0
 os.fsync = lambda handle: None  # a process that dies loses nothing that it wrote, and disks are slow
 TOUCH = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.truncate", "tempfile.mkstemp"}
 
-def forked(arguments, number=0):
+def started(arguments, number=0, how=signal.SIGKILL, said="said"):
     child = os.fork()
     if not child:
+        os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
         signal.alarm(60)
         count = 0
         def hook(event, values):
@@ -103,7 +104,7 @@ def forked(arguments, number=0):
             if event in TOUCH and not isinstance(values[0], int) and "run" in Path(os.fsdecode(values[0])).parts:
                 count += 1
                 if count == number:
-                    os.kill(os.getpid(), signal.SIGKILL)
+                    os.kill(os.getpid(), how)
         sys.addaudithook(hook)
         code = 1
         try:
@@ -113,13 +114,21 @@ def forked(arguments, number=0):
         if not number:
             Path("modules").write_text(chr(10).join(sys.modules))
         os._exit(code)
-    return os.waitpid(child, 0)[1]
+    return child
+
+def forked(*arguments):
+    return os.waitpid(started(*arguments), 0)[1]
+
+def following(number, step=1):
+    return number + step if size == "whole" else 2 * number + 1
 
 assert forked([*fit, "--out", "whole"]) == 0
 for name in Path("modules").read_text().splitlines():  # what each trial would load anew
     with contextlib.suppress(Exception):
         importlib.import_module(name)
+"""
 
+KILLS = """
 number = 1
 while os.WIFSIGNALED(status := forked([*fit, "--out", "run"], number)):
     assert os.WTERMSIG(status) == signal.SIGKILL, number
@@ -129,19 +138,65 @@ while os.WIFSIGNALED(status := forked([*fit, "--out", "run"], number)):
         assert Path("run", name).read_bytes() == Path("whole", name).read_bytes(), (number, name)
     assert not list(Path("run").rglob("*.part")), number
     shutil.rmtree("run")
-    number += 1 if size == "whole" else 1 + number // 2
+    number = following(number)
 assert status == 0, number
-print("kills before", number)
+print(number)
+"""
+
+# The first run stands still before its n-th operation. Its folder is removed, another run begins there and stands still
+# as well; the first goes on to its end, and then the other.
+REPLACED = """
+import json
+
+def loss(run):
+    return [json.loads(line)["loss"] for line in Path(run, "metrics.jsonl").read_text().splitlines()]
+
+def names(run):  # the file beside a checkpoint that was removed a moment too late may stay
+    return {path.relative_to(run) for path in Path(run).rglob("*") if path.suffix != ".json"}
+
+other = [*fit, "--seed", "5"]
+for left in ("run", "whole"):
+    shutil.rmtree(left, ignore_errors=True)
+assert forked([*other, "--out", "whole"]) == 0
+draw, number = random.Random(0), 1
+while os.WIFSTOPPED(os.waitpid(first := started([*fit, "--out", "run"], number, signal.SIGSTOP), os.WUNTRACED)[1]):
+    shutil.rmtree("run", ignore_errors=True)
+    second = started([*other, "--out", "run"], draw.randrange(1, 100), signal.SIGSTOP, "theirs")
+    status = os.waitpid(second, os.WUNTRACED)[1]
+    os.kill(first, signal.SIGCONT)
+    code, words = os.waitstatus_to_exitcode(os.waitpid(first, 0)[1]), Path("said").read_text().splitlines()
+    assert code == 2 and [line for line in words if line.startswith("error: ")] == words[-1:], (number, code, words)
+    if os.WIFSTOPPED(status):
+        os.kill(second, signal.SIGCONT)
+        status = os.waitpid(second, 0)[1]
+    assert status == 0, (number, Path("theirs").read_text())
+    for name in ("model.safetensors", "labels.parquet", "epochs/epoch-0002.safetensors"):
+        assert Path("run", name).read_bytes() == Path("whole", name).read_bytes(), (number, name)
+    assert loss("run") == loss("whole") and names("run") == names("whole"), number
+    id = json.loads(Path("run/run.json").read_text())["id"]
+    for path in Path("run/checkpoint").glob("*.pt"):
+        assert torch.load(path, weights_only=True)["about"]["id"] == id, (number, path)
+    shutil.rmtree("run")
+    number = following(number, 3)
+print(number)
 """
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_killed_before_any_operation_it_goes_on_or_begins_anew_to_the_same_bytes(here, size):
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        pytest.param("small", KILLS + REPLACED, id="killed or replaced, small"),
+        pytest.param("whole", KILLS, id="killed, whole", marks=pytest.mark.slow),
+        pytest.param("whole", REPLACED, id="replaced, whole", marks=pytest.mark.slow),
+    ],
+)
+def test_before_any_operation(here, text, size):
+    """Killed it goes on, or begins anew, to the same bytes; replaced by another run it stops, and mixes nothing."""
     shutil.rmtree("run")
-    command = [sys.executable, "-c", KILLS, size, *FIT[:-1], "40"]
+    command = [sys.executable, "-c", FORKED + text, size, *FIT[:-1], "40"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=580, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert int(done.stdout.split()[-1]) > 50
+    assert int(done.stdout.split()[-1]) > 100
 
 
 # Bits. Whoever reads a file with one wrong bit refuses it, or reads what was there.
@@ -207,6 +262,34 @@ def test_no_flipped_bit_is_read_in_silence(here, name, size):
         except InputError:
             refused += 1
     assert refused > 0.95 * len(chosen)
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["predict", "run", "t.csv", "--out", "p.csv"], "run/model.safetensors"),
+        (["refine", "run", "--drop", "--out", "r.csv"], "run/labels.parquet"),
+        (["distill", "run", "--epochs", "1", "--student", "mlp:2", "--out", "s"], "run/model.safetensors"),
+        (["distill", "run/epochs/epoch-0002.safetensors", "--out", "s"], "run/epochs/epoch-0002.safetensors"),
+        (
+            ["distill", "student/soft_labels.safetensors", "--epochs", "1", "--out", "s"],
+            "student/soft_labels.safetensors",
+        ),
+        (["distill", "--resume", "learning"], "learning/soft_labels.safetensors"),
+        (["air", "run", "--examples", "10", "--out", "air"], "run/model.safetensors"),
+        (["air", "run", "--examples", "10", "--out", "air"], "run/checkpoint/step-*.pt"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_every_command_reads_by_the_readers_that_refuse(here, command, name):
+    path = sorted(here.glob(name))[0]
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+    code, said = call(*command)
+    assert code == 2
+    assert said.splitlines()[-1].startswith("error: ")
+    assert "damaged" in said
 
 
 # Links, pipes and devices instead of each file and folder of a run.

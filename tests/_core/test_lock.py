@@ -70,13 +70,33 @@ def test_a_file_removed_by_its_holder_in_between_is_made_again(tmp_path, monkeyp
         assert (tmp_path / LOCK).exists()
 
 
-def test_a_file_system_without_locks_locks_nothing(tmp_path, monkeypatch):
+def test_where_the_file_system_has_no_locks_the_last_to_come_has_it(tmp_path, monkeypatch):
     def none(handle, how):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(lock.fcntl, "flock", none)
-    with locked(tmp_path), locked(tmp_path):
-        assert list(tmp_path.iterdir()) == []
+    with locked(tmp_path):
+        lock.name_run(tmp_path, "a" * 32)
+        with locked(tmp_path):
+            lock.name_run(tmp_path, "b" * 32)
+            lock.check_held(tmp_path / "x")
+        with pytest.raises(RunError, match="was removed or replaced"):
+            lock.check_held(tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_lock_names_its_run_and_one_of_another_run_is_not_ours(tmp_path):
+    with locked(tmp_path):
+        lock.name_run(tmp_path, "a" * 32)
+        assert (tmp_path / LOCK).read_text() == f"{os.getpid()} {'a' * 32}"
+        with pytest.raises(RunError, match=rf"in use by another process \({os.getpid()}\)\. Wait"), locked(tmp_path):
+            pass
+        (tmp_path / LOCK).write_text(f"{os.getpid()} {'b' * 32}")  # the same file, the same process
+        with pytest.raises(RunError, match="was removed or replaced"):
+            lock.check_held(tmp_path / "x")
+        with pytest.raises(RunError, match="was removed or replaced"):
+            lock.name_run(tmp_path, "a" * 32)
+    assert (tmp_path / LOCK).exists()
 
 
 @pytest.mark.parametrize("kind", ["link", "hard link", "long file", "pipe"])

@@ -28,6 +28,19 @@ def test_alternatives_without_their_option_are_left_out(text, options, said):
     assert fit_advice(text, options) == said
 
 
+@pytest.mark.parametrize(
+    "name", ["$(touch made); --foo", "a, or --foo. But $(touch made)", "a' ; --foo $(touch made)", "x"]
+)
+def test_words_of_strangers_part_no_clauses(name):
+    word = quoted(name)
+    text = f"Leave it out with --ignore {word}, or say --text {word}, or flatten it; --numeric {word} to use it."
+    wanted = f"Leave it out with --ignore {word}, or flatten it; --numeric {word} to use it."
+    assert fit_advice(text, {"ignore", "numeric"}) == wanted
+    assert fit_advice(text, {"ignore", "numeric"}, dashes=False) == wanted.replace("--ign", "ign").replace(
+        "--num", "num"
+    )
+
+
 def test_in_python_options_are_arguments():
     assert fit_advice("Lower --weight-decay.", {"weight_decay"}, dashes=False) == "Lower weight_decay."
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,17 @@ from selfdistill import networks, train
 from selfdistill._core.errors import DataError, Interrupted, RunError, SettingError
 from selfdistill._core.events import BatchDone
 from selfdistill._core.record import read_record
-from selfdistill.distill import STORE, Distiller, dark_knowledge, find_teacher, load_store, soft_labels
+from selfdistill.distill import (
+    OBJECTIVES,
+    STORE,
+    Distiller,
+    Order,
+    dark_knowledge,
+    find_teacher,
+    load_store,
+    soft_labels,
+    start,
+)
 from selfdistill.targets import Given
 from selfdistill.train import Settings
 
@@ -73,7 +84,24 @@ def hinton(z, v, y):
     return 0.7 * 9 * soft + 0.3 * cross_entropy(z, y)
 
 
+def standardised(z, v, y):
+    z_bar, v_bar = ((x - x.mean(-1, keepdim=True)) / x.std(-1, keepdim=True, correction=0) for x in (z, v))
+    soft = kl_div((z_bar / 2).log_softmax(-1), (v_bar / 2).softmax(-1), reduction="batchmean")
+    return 0.9 * 4 * soft + 0.1 * cross_entropy(z, y)
+
+
+def dkd(z, v, y):
+    """With masks and logarithms of sums, as the authors' code has it."""
+    own = torch.nn.functional.one_hot(y, z.shape[1]).bool()
+    p, q = (z / 4).softmax(-1), (v / 4).softmax(-1)
+    b_p, b_q = (torch.stack([(x * own).sum(-1), (x * ~own).sum(-1)], -1) for x in (p, q))
+    others = kl_div((z / 4 - 1000 * own).log_softmax(-1), (v / 4 - 1000 * own).softmax(-1), reduction="batchmean")
+    return cross_entropy(z, y) + 16 * (kl_div(b_p.log(), b_q, reduction="batchmean") + 2 * others)
+
+
 LIVE = {
+    "standardised": ({}, standardised),
+    "dkd": ({"beta": 2.0}, dkd),
     "hinton": ({"temperature": 3.0, "weight": 0.7}, hinton),
     "refinery": ({}, lambda z, v, y: cross_entropy(z, v.softmax(-1))),
     "born-again": ({"mixing": 0.6}, lambda z, v, y: 0.4 * cross_entropy(z, y) + 0.6 * cross_entropy(z, v.softmax(-1))),
@@ -106,7 +134,7 @@ def flops(call):
     return counted.get_total_flops()
 
 
-@pytest.mark.parametrize("name", ["hinton", "refinery", "born-again", "top-2", "noisy-best"])
+@pytest.mark.parametrize("name", OBJECTIVES)
 def test_a_student_from_the_store_costs_what_plain_training_costs(small, name):
     teacher = Teacher()
     store = soft_labels(find_teacher(teacher, small), small, train.TorchRuntime())
@@ -231,13 +259,29 @@ def test_generations_resume_wherever_they_were_stopped(tmp_path, small, generati
     torch.testing.assert_close(taught.soft.probabilities(torch.arange(300)), p, rtol=0, atol=1.5e-3)
 
 
+def test_soft_labels_and_generations_of_another_run_are_refused(tmp_path, small):
+    distiller = Distiller("mlp:8", objective="born-again", generations=2, settings=FEW)
+    for name in "ab":
+        teacher = Teacher()
+        with torch.no_grad():
+            teacher.body[1].bias += name == "b"
+        with pytest.raises(Interrupted):
+            distiller.teach(teacher, small, tmp_path / name, source=SOURCE, tell=stop_at(1, 3, 2))
+    for name, words in ((STORE, r"soft_labels.safetensors is damaged, or of another run"), ("generation-1", "another")):
+        out, other = shutil.copytree(tmp_path / "a", tmp_path / name), tmp_path / "b" / name
+        shutil.copytree(other, out / name, dirs_exist_ok=True) if other.is_dir() else shutil.copy(other, out)
+        with pytest.raises(RunError, match=words):
+            distiller.teach(Teacher(), small, out, source=SOURCE, resume=True)
+    assert distiller.teach(Teacher(), small, tmp_path / "a", source=SOURCE, resume=True)["status"] == "finished"
+
+
 def test_a_kill_before_the_soft_labels_are_there_is_resumed(tmp_path, small, monkeypatch):
     def killed(*_, **__):
         raise KeyboardInterrupt
 
     out = tmp_path / "run"
     with monkeypatch.context() as patched:
-        patched.setattr("selfdistill.distill._distiller.save_store", killed)
+        patched.setattr("selfdistill.distill._job.save_store", killed)
         with pytest.raises(Interrupted):
             Distiller("mlp:8", settings=FEW).teach(Teacher(), small, out, source=SOURCE)
     assert not (out / STORE).exists()
@@ -256,6 +300,60 @@ def test_a_named_store_teaches_others(tmp_path, small):
     ):
         Distiller("mlp:8", settings=FEW).teach(Teacher(), small, tmp_path / "three", store=path)
     assert not (tmp_path / "three").exists()
+
+
+def test_a_function_of_ones_own_is_the_objective(tmp_path, small):
+    def squared(z, v, y):
+        return (z.softmax(-1) - (v.softmax(-1) + y) / 2).square().sum(-1)
+
+    settings = Settings(epochs=8, batch_size=300, lr=0.05)
+    fitted = Distiller("mlp:8", objective=squared, settings=settings).fit(Teacher(), small)
+    mean = lambda z, v, y: squared(z, v, torch.eye(10)[y]).mean()
+    slow = live(Teacher(), small, fitted.settings, mean)
+    for a, b in zip(fitted.model.state_dict().values(), slow.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=2e-2, atol=2e-3)
+    record = Distiller("mlp:8", objective=squared, settings=FEW).teach(
+        Teacher(), small, tmp_path / "run", source=SOURCE
+    )
+    assert record["distillation"]["objective"] == record["settings"]["method"] == "own: squared"
+    with pytest.raises(RunError, match=r"run learns by an objective of its own. Go on from the code that started it"):
+        start(Order(resume=tmp_path / "run"))
+
+
+NO_OBJECTIVES = {
+    "a mean": (lambda z, v, y: (z - v).square().mean(), r"gives a value of shape \[\] for 2 examples"),
+    "no gradient": (lambda z, v, y: (v - y).square().sum(-1), r"or one without a gradient. Give one value per example"),
+    "no tensor": (lambda z, v, y: 3, r"gives a value of type int"),
+    "no function": (7, r"the objective 7 must be a name or a function"),
+}
+
+
+@pytest.mark.parametrize("name", NO_OBJECTIVES)
+def test_what_is_no_objective_is_refused_before_anything_is_written(tmp_path, small, name):
+    function, words = NO_OBJECTIVES[name]
+    with pytest.raises(SettingError, match=words):
+        Distiller("mlp:4", objective=function, settings=FEW).teach(Teacher(), small, tmp_path / "run", source=SOURCE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_function_takes_no_numbers():
+    with pytest.raises(SettingError, match=r"the objective <function .*> takes no temperature. Leave it out"):
+        Distiller(objective=lambda z, v, y: z.sum(-1), temperature=2.0)
+
+
+@pytest.mark.parametrize(
+    ("student", "words"),
+    [
+        (Teacher, r"the student is the class Teacher. Pass one of its kind: Teacher\(...\)"),
+        (lambda: None, r"the student is <function .*Pass an nn.Module, or a name such as 'mlp:32'"),
+        (None, "the student is None"),
+        (7, "the student is 7"),
+    ],
+    ids=["class", "function", "None", "7"],
+)
+def test_what_is_no_student_is_refused(student, words):
+    with pytest.raises(SettingError, match=words):
+        Distiller(student)
 
 
 REFUSED = {

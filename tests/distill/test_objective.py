@@ -23,6 +23,9 @@ def test_temperatures_without_a_softmax_are_refused(t):
 def test_other_numbers_out_of_range_are_refused():
     with pytest.raises(SettingError, match=r"weight is 1.5, but must be in \[0, 1\]"):
         objective("hinton", weight=1.5)
+    for name in ("alpha", "beta"):
+        with pytest.raises(SettingError, match=f"{name} is -1.0, but must be finite and at least 0. 1 and 8 are usual"):
+            objective("dkd", **{name: -1.0})
     with pytest.raises(SettingError, match="mixing is nan, but must be finite"):
         objective("born-again", mixing=float("nan"))
 

@@ -83,7 +83,7 @@ def test_any_network_teaches_and_views_and_few_entries_are_a_loop(digits):
 
 
 def test_a_network_of_other_classes_inputs_or_numbers_is_refused(digits):
-    with pytest.raises(DataError, match=r"gives outputs of shape \[2, 7\], but there are 10 classes"):
+    with pytest.raises(DataError, match=r"gives outputs of shape \[2, 7\] for 2 examples of 10 classes"):
         find_teacher(FloatFirst(flat(7)), digits)
     with pytest.raises(DataError, match=r"cannot take inputs of shape \[1, 8, 8\], torch.uint8: mat1 and mat2"):
         find_teacher(FloatFirst(nn.Linear(5, 10)), digits)

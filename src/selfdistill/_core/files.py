@@ -16,7 +16,7 @@ from typing import Any
 from selfdistill._core.errors import ResourceError
 from selfdistill._core.lock import check_held
 
-__all__ = ["atomic", "check_room", "digest", "read_json", "room_for", "write_json"]
+__all__ = ["atomic", "check_room", "digest", "made", "read_json", "room_for", "write_json"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _BROKEN = (errno.EIO, errno.EROFS, errno.EFBIG, errno.ESTALE)
@@ -110,6 +110,23 @@ def atomic(path: Path) -> Generator[Path]:
             part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def made(folder: Path) -> Path:
+    """Make a folder within a run directory, unless that was taken away.
+
+    Args:
+        folder: What shall be there.
+
+    Returns:
+        The folder.
+
+    Raises:
+        RunError: The run directory, which this thread had locked, was taken away.
+    """  # noqa: DOC502 (raised by what is called)
+    check_held(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _umask() -> int:

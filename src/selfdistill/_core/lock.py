@@ -8,6 +8,7 @@ import stat
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 
 from selfdistill._core.errors import RunError
@@ -17,20 +18,30 @@ try:
 except ImportError:  # not on this platform: nothing is locked there
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["LOCK", "check_held", "is_held", "locked"]
+__all__ = ["LOCK", "check_held", "is_held", "locked", "name_run"]
 
 LOCK = ".lock"
 """Name of the lock's file. One left by a dead process means nothing: the lock is the system's, not the file."""
 _SHORT = 64  # bytes; a longer file is none of ours
-_NOTHING: Mapping[Path, int] = {}
-_HELD: ContextVar[Mapping[Path, int]] = ContextVar("held", default=_NOTHING)  # open lock files by folder
+
+
+@dataclass
+class _Lock:
+    """An open lock file, and what it must hold."""
+
+    handle: int
+    text: bytes = b""
+
+
+_NOTHING: Mapping[Path, _Lock] = {}
+_HELD: ContextVar[Mapping[Path, _Lock]] = ContextVar("held", default=_NOTHING)  # by folder
 
 
 @contextmanager
 def locked(folder: Path) -> Generator[None]:
     """Be the only process that writes to a folder.
 
-    Where the platform or the file system has no locks, nothing is locked.
+    Where the platform has no locks, nothing is locked; where only the file system has none, the last to come has it.
 
     Args:
         folder: A folder that exists.
@@ -54,8 +65,9 @@ def locked(folder: Path) -> Generator[None]:
     if handle is None:
         yield
         return
-    before = _HELD.set({**_HELD.get(), folder.absolute(): handle})
+    before = _HELD.set({**_HELD.get(), folder.absolute(): _Lock(handle)})
     try:
+        name_run(folder)
         yield
     finally:
         if is_held(folder):  # else another's lies there by now
@@ -64,17 +76,39 @@ def locked(folder: Path) -> Generator[None]:
         os.close(handle)
 
 
+def name_run(folder: Path, run: str = "") -> None:
+    """Write into the lock who has it, and for which run.
+
+    Args:
+        folder: A folder that this thread locked; another is left as it is.
+        run: Id of the run; "" while it is not known.
+
+    Raises:
+        RunError: Another has it by now.
+    """  # noqa: DOC502 (raised by what is called)
+    lock = _HELD.get().get(folder.absolute())
+    if lock is None:
+        return
+    if lock.text:
+        check_held(folder / LOCK)
+    lock.text = f"{os.getpid()} {run}".strip().encode("ascii", "replace")[:_SHORT]
+    os.ftruncate(lock.handle, 0)
+    os.pwrite(lock.handle, lock.text, 0)
+
+
 def is_held(folder: Path) -> bool:
-    """Tell whether a folder that this thread locked is still the same, with the same lock.
+    """Tell whether a folder that this thread locked is still the same, with the same lock for the same run.
 
     Args:
         folder: The folder.
 
     Returns:
-        False where it was removed, or removed and made anew by another; True also where nothing was locked.
+        False where it was removed, or taken by another; True also where nothing was locked.
     """
-    handle = _HELD.get().get(folder.absolute())
-    return handle is None or _is_file(folder / LOCK, handle)
+    lock = _HELD.get().get(folder.absolute())
+    if lock is None:
+        return True
+    return _is_file(folder / LOCK, lock.handle) and os.pread(lock.handle, _SHORT, 0) == lock.text
 
 
 def check_held(path: Path) -> None:
@@ -95,7 +129,7 @@ def check_held(path: Path) -> None:
 
 
 def _taken(folder: Path) -> int | None:
-    """Take the lock, and write the number of this process into its file."""
+    """Take the lock."""
     if fcntl is None:
         return None
     path = folder / LOCK
@@ -104,18 +138,15 @@ def _taken(folder: Path) -> int | None:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.read(handle, 20).decode("ascii", "replace").strip()
-            os.close(handle)
             if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
+                holder = os.read(handle, 20).decode("ascii", "replace").split(" ")[0]
+                os.close(handle)
                 raise RunError(
                     f"{folder} is in use by another process{f' ({holder})' if holder else ''}",
                     "Wait until it ends, or start a new run with another --out.",
                 ) from None
-            path.unlink(missing_ok=True)
-            return None
+            return handle  # the file system has no locks: the last to come wins, the one before stops at its next write
         if _is_file(path, handle):
-            os.ftruncate(handle, 0)
-            os.write(handle, str(os.getpid()).encode())
             return handle
         os.close(handle)  # its holder removed the file in between: try again with a new one
 

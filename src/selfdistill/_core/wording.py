@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ _JOINERS = "\u200c\u200d"  # parts of words and of emoji
 _FLAG = re.compile(r"--([a-z][a-z-]*[a-z])")
 _SENTENCE = re.compile(r"(?<=[.?!]) (?=[A-Z])")
 _CLAUSE = re.compile(r"(, or |; )")
+_WORD = re.compile(r"""(?<= )'[^']*'(?:"'"'[^']*')*""")  # as `quoted` writes it
 
 
 def clean(text: str, keep: str = "") -> str:
@@ -101,9 +103,16 @@ def fit_advice(text: str, options: Collection[str], *, dashes: bool = True) -> s
         >>> fit_advice("Fill it in, or leave it out with --skip-bad. Or choose --device cpu.", {"device"}, dashes=False)
         'Fill it in. Or choose device cpu.'
     """
-    sentences = [_fit_sentence(sentence, options) for sentence in _SENTENCE.split(text)]
+    words = _WORD.findall(text)  # a stranger's, which part no clauses and name no options
+    sentences = [_fit_sentence(sentence, options) for sentence in _SENTENCE.split(_WORD.sub(_hidden(), text))]
     said = " ".join(sentence for sentence in sentences if sentence)
-    return said if dashes else _FLAG.sub(lambda found: _name(found.group(1)), said)
+    said = said if dashes else _FLAG.sub(lambda found: _name(found.group(1)), said)
+    return re.sub(r"\x00(\d+)\x00", lambda found: words[int(found.group(1))], said)
+
+
+def _hidden() -> Callable[[re.Match[str]], str]:
+    count = itertools.count()
+    return lambda found: f"\0{next(count)}\0"
 
 
 def _fit_sentence(sentence: str, options: Collection[str]) -> str:

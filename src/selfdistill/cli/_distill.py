@@ -28,13 +28,15 @@ _SETTINGS = (
     "precision",
     "compile",
 )
-_ORDER = ("teacher", "source", "test", "store", "votes", "votes_array", "out", "resume")
+_ORDER = ("teacher", "source", "test", "store", "votes", "votes_array", "also", "out", "resume")
 _LESSON = (
     "student",
     "objective",
     "temperature",
     "weight",
     "mixing",
+    "alpha",
+    "beta",
     "generations",
     "choose",
     "views",
@@ -50,8 +52,11 @@ def distill(
     temperature: d.Temperature = None,
     weight: d.Weight = None,
     mixing: d.Mixing = None,
+    alpha: d.Alpha = None,
+    beta: d.Beta = None,
     generations: d.Generations = None,
     choose: d.Choose = None,
+    also: d.Also = None,
     views: d.Views = None,
     top_k: d.Entries = None,
     store: d.Store = None,
@@ -98,6 +103,8 @@ def distill(
         selfdistill distill runs/photos-001 --objective born-again --generations 3
         selfdistill distill runs/photos-001 photos/ --store soft.safetensors
         selfdistill distill soft.safetensors photos/ --student cnn
+        selfdistill distill runs/photos-001 --with runs/photos-002 --objective dkd
+        selfdistill distill logits.npy photos/
         selfdistill distill runs/photos-001 --votes votes.csv
         selfdistill distill --resume runs/photos-student-001
         selfdistill distill runs/photos-001 --processes 2
@@ -108,7 +115,7 @@ def distill(
         "settings": said(options, _SETTINGS),
         "distiller": said(options, _LESSON),
     }
-    asked |= {name: options[name] for name in _ORDER}
+    asked |= {name: options[name] for name in _ORDER} | {"also": tuple(also or ())}
     check_processes(processes)
     _run(asked, json)
 

@@ -221,6 +221,24 @@ class ArrayPreprocess(Preprocess, kind="array"):
         check_finite(array)
         return torch.from_numpy(standardise(array, *self._scales))
 
+    def raw(self, inputs: Tensor) -> np.ndarray:
+        """Undo `apply`.
+
+        Args:
+            inputs: ``[n, d]``.
+
+        Returns:
+            float64 ``[n, d]``; in constant columns the value that training had.
+
+        Example:
+            >>> made = ArrayPreprocess.fit([[1.0, 2.0], [3.0, 2.0]])
+            >>> made.raw(made.apply([[5.0, 2.0]])).tolist()
+            [[5.0, 2.0]]
+        """
+        scale, mean, std = self._scales
+        found: np.ndarray = (inputs.double().cpu().numpy() * std + mean) * scale
+        return found
+
     def facts(self) -> str:
         """Such as ``"64 numbers"``."""
         d = len(self._scales[0])
@@ -291,6 +309,17 @@ class UserPreprocess(Preprocess, kind="user"):
                 f"inputs are {array.dtype}, but training had {self._dtype}", "Pass inputs of the training type."
             )
         return torch.from_numpy(np.ascontiguousarray(array.astype(self._dtype)))
+
+    def raw(self, inputs: Tensor) -> np.ndarray:
+        """Give the same numbers.
+
+        Args:
+            inputs: ``[n, *input_shape]``.
+
+        Returns:
+            ``[n, *input_shape]``.
+        """
+        return inputs.cpu().numpy()
 
     def facts(self) -> str:
         """Such as ``"inputs of shape 3 x 8"``."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from selfdistill._core.errors import DataError
+from selfdistill._core.wording import quoted
 from selfdistill.data._vectors import is_vectors
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     if not simple:
         raise DataError(
             f"column {name!r} holds {kind}, but columns must hold numbers, categories or text",
-            f"Leave it out with --ignore {name}, or flatten it first.",
+            f"Leave it out with --ignore {quoted(name)}, or flatten it first.",
         )
     return column
 
@@ -222,16 +223,16 @@ def as_numbers(column: pa.ChunkedArray, name: str) -> np.ndarray:
     numbers = parse_numbers(column, name)
     if isinstance(numbers, int):
         cell = str(column[numbers].as_py())
-        shown = cell if len(cell) <= 40 else cell[:37] + "..."
+        shown, word = cell if len(cell) <= 40 else cell[:37] + "...", quoted(name)
         raise DataError(
             f"column {name!r} holds numbers, but row {numbers} (counted from 0) has {shown!r}",
-            f"Correct or empty it (missing numbers are imputed), or train with --categorical {name} or --text {name}.",
+            f"Correct or empty it (missing numbers are imputed), or train with --categorical {word} or --text {word}.",
         )
     bad = np.flatnonzero(np.isinf(numbers))
     if len(bad):
         raise DataError(
             f"column {name!r} holds an infinite value in row {bad[0]} (counted from 0)",
-            f"Replace it by a number or empty the cell, or train without the column, with --ignore {name}.",
+            f"Replace it by a number or empty the cell, or train without the column, with --ignore {quoted(name)}.",
         )
     return numbers
 
@@ -309,7 +310,8 @@ def find_kind(column: pa.ChunkedArray, name: str) -> Found:
             return Found("none", f"column {name!r} is empty and is not used.")
         if counts_rows(numbers, name):
             return Found(
-                "none", f"column {name!r} only counts or names the rows and is not used; --numeric {name} to use it."
+                "none",
+                f"column {name!r} only counts or names the rows and is not used; --numeric {quoted(name)} to use it.",
             )
         odd = odd_cells(column, name)
         if odd:
@@ -317,7 +319,7 @@ def find_kind(column: pa.ChunkedArray, name: str) -> Found:
             return Found(
                 "numeric",
                 f"column {name!r} holds numbers but for {len(odd):,} cell{'s' if len(odd) > 1 else ''} such as {some}, "
-                f"which count as missing; --categorical {name} to take all as words.",
+                f"which count as missing; --categorical {quoted(name)} to take all as words.",
             )
         return Found("numeric")
     cells = [cell for cell in as_strings(column, name) if cell is not None]
@@ -330,9 +332,10 @@ def find_kind(column: pa.ChunkedArray, name: str) -> Found:
     if different == 1:
         return Found("categorical", note)
     if different == len(cells) and not any(" " in cell.strip() for cell in cells) and not _unspaced(cells):
+        word = quoted(name)
         return Found(
             "none",
             f"column {name!r} holds a different word in every row, so it looks like a name and is not used; "
-            f"--id {name} to name the rows by it, --text {name} or --categorical {name} to use it.",
+            f"--id {word} to name the rows by it, --text {word} or --categorical {word} to use it.",
         )
     return Found("text", note)

@@ -154,6 +154,20 @@ class ImagePreprocess(Preprocess, kind="image"):
         """Mean and standard deviation of each channel."""
         return self._stats
 
+    def raw(self, inputs: Tensor) -> np.ndarray:
+        """Undo `apply`, but for the type.
+
+        Args:
+            inputs: ``[n, c, h, w]``.
+
+        Returns:
+            Images in the layout of training.
+        """
+        array: np.ndarray = inputs.cpu().numpy()
+        if self._layout == "hw":
+            return array[:, 0]
+        return array if self._layout == "chw" else array.transpose(0, 2, 3, 1)
+
     def apply(self, raw: Any) -> Tensor:
         """Bring images into the training layout and type.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -56,6 +57,17 @@ class Preprocess(ABC):
         Returns:
             Inputs ``[n, *input_shape]``.
         """
+
+    def raw(self, inputs: Tensor) -> np.ndarray | None:
+        """Turn network inputs back into raw examples, up to rounding, for whoever learned from those.
+
+        Args:
+            inputs: As `apply` gave them.
+
+        Returns:
+            The raw examples, or ``None`` where they cannot be had back, as of texts and categories.
+        """
+        return None
 
     def doubts(self, raw: Any) -> list[str]:
         """Say what in new examples training never saw, where that is no reason to refuse them.

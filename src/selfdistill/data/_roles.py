@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selfdistill._core.errors import DataError
+from selfdistill._core.wording import quoted
 from selfdistill.data._columns import parse_numbers
 from selfdistill.data._labelled import Note
 from selfdistill.data._labels import near_matches, texts
@@ -113,8 +114,8 @@ def _find_id(table: pa.Table, options: ReadOptions, where: str) -> tuple[str | N
             different = len({cell for cell in names if cell is not None})
             return None, [
                 f"column {name!r} does not name the rows ({different:,} different values in {len(names):,} rows) and "
-                f"is taken as a feature like any other; leave it out with --ignore {name}, "
-                f"or say what it is with --categorical {name}."
+                f"is taken as a feature like any other; leave it out with --ignore {quoted(name)}, "
+                f"or say what it is with --categorical {quoted(name)}."
             ]
     return None, []
 
@@ -195,14 +196,15 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
         named = set(values) <= classes and (words or (len(classes) > 2 and same >= _SAME))
         if named and name not in told:
             out.append(name)
+            word = quoted(name)
             notes.append(
                 f"column {name!r} holds the label's own class names (equal in {100 * same:.1f} % of rows) and is not "
-                f"used as a feature; --truth {name} to measure against it, --categorical {name} to use it."
+                f"used as a feature; --truth {word} to measure against it, --categorical {word} to use it."
             )
         elif counts >= 50 and _told(codes, labels) >= 0.995:
             notes.append(
                 f"column {name!r} tells the label almost perfectly; it must go if it was made from the label; "
-                f"leave it out with --ignore {name} (or --truth {name} where it is the true label)."
+                f"leave it out with --ignore {quoted(name)} (or --truth {quoted(name)} where it is the true label)."
             )
     return out, notes
 

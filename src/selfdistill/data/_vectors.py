@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selfdistill._core.errors import DataError
+from selfdistill._core.wording import quoted
 from selfdistill.data._arrays import column_scales, standardise
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def as_vectors(
         raise DataError(
             f"column {name!r} has no list in {lengths.null_count:,} of {len(column):,} rows, the first in row {row} "
             "(counted from 0)",
-            f"Fill it in, leave these rows out, or train without the column, with --ignore {name}.",
+            f"Fill it in, leave these rows out, or train without the column, with --ignore {quoted(name)}.",
         )
     found = lengths.to_numpy()
     said = known if width is not None else "in row 0"
@@ -81,7 +82,7 @@ def as_vectors(
             "Give every row the same number of values.",
         )
     if not width:
-        raise DataError(f"column {name!r} holds empty lists", f"Leave it out with --ignore {name}.")
+        raise DataError(f"column {name!r} holds empty lists", f"Leave it out with --ignore {quoted(name)}.")
     narrow = column.type.value_type in {pa.float16(), pa.float32()}
     parts = [np.asarray(chunk.flatten().to_numpy(zero_copy_only=False)) for chunk in column.chunks]
     flat = parts[0] if len(parts) == 1 else np.concatenate(parts or [np.zeros(0, np.float32)])
@@ -100,7 +101,7 @@ def _check_finite(array: np.ndarray, name: str, first: int) -> None:
             word = "NaN or no value" if np.isnan(array[row, place]) else "an infinite value"
             raise DataError(
                 f"column {name!r} holds {word} in row {first + row}, place {place} of its list (counted from 0)",
-                f"Fill it in, leave the row out, or train without the column, with --ignore {name}.",
+                f"Fill it in, leave the row out, or train without the column, with --ignore {quoted(name)}.",
             )
 
 

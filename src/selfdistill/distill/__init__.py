@@ -2,8 +2,10 @@
 
 from selfdistill.distill._air_epoch import air_epoch
 from selfdistill.distill._candidates import WAYS, Candidate, Choice, candidates, choose
-from selfdistill.distill._distiller import STORE, Distiller
+from selfdistill.distill._distiller import Distiller
+from selfdistill.distill._features import FeaturePair
 from selfdistill.distill._invocation import Order, start
+from selfdistill.distill._job import STORE
 from selfdistill.distill._measures import (
     class_similarity,
     dark_knowledge,
@@ -14,7 +16,7 @@ from selfdistill.distill._measures import (
 from selfdistill.distill._objective import OBJECTIVES, Objective, objective
 from selfdistill.distill._report import summary, who_teaches
 from selfdistill.distill._store_file import About, Store, load_store, save_store
-from selfdistill.distill._teacher import Teacher, find_teacher, run_of, soft_labels
+from selfdistill.distill._teacher import Ensemble, Found, Teacher, find_teacher, run_of, soft_labels
 from selfdistill.distill._views import Views, views_of
 
 __all__ = [
@@ -25,6 +27,9 @@ __all__ = [
     "Candidate",
     "Choice",
     "Distiller",
+    "Ensemble",
+    "FeaturePair",
+    "Found",
     "Objective",
     "Order",
     "Store",

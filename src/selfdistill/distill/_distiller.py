@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
-import torch
 from torch import Tensor, nn
 
-from selfdistill import train
-from selfdistill._core.dist import barrier, rank
-from selfdistill._core.errors import SettingError
+from selfdistill import networks, train
+from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.events import Listener
+from selfdistill._core.files import digest
 from selfdistill._core.folder import inside
 from selfdistill._core.group import as_many
 from selfdistill._core.record import read_record
@@ -22,22 +21,21 @@ from selfdistill._core.record_form import reading_record
 from selfdistill._core.rng import derive
 from selfdistill._core.wording import quoted
 from selfdistill.data import LabelledData
-from selfdistill.distill._measures import dark_knowledge
-from selfdistill.distill._objective import OBJECTIVES, objective
+from selfdistill.distill._features import FeaturePair, Guided
+from selfdistill.distill._job import STORE, Job, escaped, graduate
+from selfdistill.distill._objective import OBJECTIVES, objective, own, try_out
 from selfdistill.distill._report import who_teaches
-from selfdistill.distill._store_file import Store, load_store, save_store
-from selfdistill.distill._teacher import Teacher, find_teacher, soft_labels
+from selfdistill.distill._store_file import Store, load_store
+from selfdistill.distill._teacher import Found, Teacher, find_teacher, soft_labels
 from selfdistill.distill._views import Views, views_of
 from selfdistill.noise import check_votes, read_votes
 from selfdistill.targets import Taught
 from selfdistill.train import Fitted, Method, Plan, Settings, TorchRuntime
 
-__all__ = ["STORE", "Distiller"]
+__all__ = ["Distiller"]
 
-STORE = "soft_labels.safetensors"
-"""Where a run keeps the soft labels that it learned from, unless a file was named."""
 _GO_ON = "Go on with: selfdistill distill --resume {}"
-Given = Path | str | nn.Module | Store
+_NUMBERS = ("temperature", "weight", "mixing", "alpha", "beta")
 
 
 @final
@@ -47,15 +45,19 @@ class Distiller:
 
     Attributes:
         student: A specification for `networks.build`; for `fit` any network of your own, too.
-        objective: One of `OBJECTIVES`.
-        temperature: Of ``hinton``; by itself 4.
-        weight: The teacher's share of ``hinton``; by itself 0.9.
+        objective: One of `OBJECTIVES`, or a function of the student's logits, the teacher's and the given labels as
+            one-hot rows, all ``[b, K]``, to one value per example.
+        temperature: Of ``hinton`` and ``dkd``; by itself 4; of ``standardised``; by itself 2.
+        weight: The teacher's share of ``hinton`` and ``standardised``; by itself 0.9.
         mixing: The teacher's weight ξ of ``born-again``, any number; by itself 1.
+        alpha: Weight of the given class in ``dkd``; by itself 1.
+        beta: Weight of the other classes in ``dkd``; by itself 8.
         generations: Students in a row, each taught by the one before.
         choose: How the epoch of a teaching run is chosen, see `choose`; by itself held-out where the run can serve it.
         views: Augmented views of each example that the teacher labels and the student sees, by turns, epoch after
             epoch; 0: the teacher labels the examples as they are.
         entries: Logits kept per row; by itself all, up to 1 GiB.
+        features: Layers of the student that follow layers of the teacher, for `fit` only.
         settings: How the student trains; ``method`` and ``network`` are set by this.
 
     Example:
@@ -67,22 +69,31 @@ class Distiller:
     """
 
     student: str | nn.Module = "auto"
-    objective: str = "hinton"
+    objective: str | Callable[[Tensor, Tensor, Tensor], Tensor] = "hinton"
     temperature: float | None = None
     weight: float | None = None
     mixing: float | None = None
+    alpha: float | None = None
+    beta: float | None = None
     generations: int = 1
     choose: str | None = None
     views: int = 0
     entries: int | None = None
+    features: Sequence[FeaturePair] = ()
     settings: Settings = field(default_factory=Settings)
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, before anything is read.
 
         Raises:
-            SettingError: An unknown objective, a number out of range, or one that the objective does not take.
+            SettingError: A student that is none, an unknown objective, a number out of range, or one that the objective
+                does not take.
         """
+        if isinstance(self.student, type):
+            name = self.student.__name__
+            raise SettingError(f"the student is the class {name}", f"Pass one of its kind: {name}(...).")
+        if not isinstance(self.student, str | nn.Module):
+            raise SettingError(f"the student is {self.student!r:.60}", "Pass an nn.Module, or a name such as 'mlp:32'.")
         self._objective()
         for name, least in (("generations", 1), ("views", 0), ("entries", 1)):
             value = getattr(self, name)
@@ -92,7 +103,22 @@ class Distiller:
                 )
 
     def _objective(self) -> tuple[Callable[..., Any], Callable[..., Tensor], dict[str, float]]:
-        return objective(self.objective, temperature=self.temperature, weight=self.weight, mixing=self.mixing)
+        numbers = {name: getattr(self, name) for name in _NUMBERS}
+        if isinstance(self.objective, str):
+            return objective(self.objective, **numbers)
+        said = [name for name, value in numbers.items() if value is not None]
+        if not callable(self.objective) or said:
+            what = f"takes no {said[0]}" if said else "must be a name or a function"
+            raise SettingError(f"the objective {self.objective!r:.60} {what}", "Leave it out.")
+        found = own(self.objective)
+        return found.reading, found.loss, {}
+
+    @property
+    def _name(self) -> str:
+        """The objective's, for records."""
+        if isinstance(self.objective, str):
+            return self.objective
+        return f"own: {getattr(self.objective, '__name__', type(self.objective).__name__)}"
 
     def resolved(self, data: LabelledData) -> Settings:
         """Fill in the student's settings from the data.
@@ -104,17 +130,19 @@ class Distiller:
             Settings of the last generation.
 
         Raises:
-            SettingError: A value out of range, or a pair of networks.
+            SettingError: A value out of range, a pair of networks, or a function that is no objective.
         """
         network = self.student if isinstance(self.student, str) else "auto"
-        settings = replace(self.settings, method=self.objective, network=network)
+        settings = replace(self.settings, method=self._name, network=network)
         if network.strip().startswith("2*"):
             raise SettingError(f"student {network!r} is a pair, but one network is taught", "Leave the 2* out.")
+        reading, loss, _ = self._objective()
+        try_out(loss, reading, data.num_classes)
         return settings.resolve(len(data), train.resolve_device(settings.device))
 
     def fit(
         self,
-        teacher: Given,
+        teacher: object,
         data: LabelledData,
         *,
         evaluations: Mapping[str, tuple[Tensor, Tensor]] | None = None,
@@ -136,18 +164,44 @@ class Distiller:
             SettingError: A student that does not fit, or a number out of range.
         """  # noqa: DOC502
         settings = self.resolved(data)
-        store = self._store(find_teacher(teacher, data, way=self._way(teacher)), data, settings)
+        found = self._find(teacher, data, {}, None)
+        store = self._store(found, data, settings)
         for generation in range(1, self.generations + 1):
             model = copy.deepcopy(self.student) if isinstance(self.student, nn.Module) else None
             now, method = self._lesson(store, data, self._seeded(settings, generation))
+            if self.features:
+                guided = self._guided(found, data, now, method, model)
+                with guided.listening():
+                    fitted = train.fit(
+                        data, now, model=guided, evaluations=evaluations, tell=tell, method=guided.followed(method)
+                    )
+                return replace(fitted, model=guided.student)
             fitted = train.fit(data, now, model=model, evaluations=evaluations, tell=tell, method=method)
             if generation < self.generations:
-                store = self._store(_graduate(fitted.model, data, f"generation {generation}"), data, settings)
+                store = self._store(graduate(fitted.model, data, f"generation {generation}"), data, settings)
         return fitted
+
+    def _guided(
+        self, found: Found, data: LabelledData, settings: Settings, method: Method, model: nn.Module | None
+    ) -> Guided:
+        """Lay the student's layers beside the teacher's."""
+        if not isinstance(found, Teacher) or found.inputs is not data.inputs or self.generations > 1:
+            raise SettingError(
+                "features are followed from one network to one student, on the same inputs",
+                "Give one network, or a run of these data, as the teacher, and one generation.",
+            )
+        if settings.compile:
+            raise SettingError("features are not followed in a compiled network", "Leave --compile out.")
+        if model is None:
+            spec = train.network_spec(settings, data, method)
+            shape, stats = tuple(data.inputs.shape[1:]), data.preprocess.stats
+            model = networks.build(spec, shape, data.num_classes, seed=settings.seed, stats=stats)
+        network = found.network.to(TorchRuntime(settings.device).device)
+        return Guided(model, network, self.features, data.inputs[:2], settings.seed)
 
     def teach(
         self,
-        teacher: Given | None,
+        teacher: object,
         data: LabelledData,
         out: Path,
         *,
@@ -191,6 +245,8 @@ class Distiller:
                 f"the student is a {type(self.student).__name__}, but a run directory holds networks by their name",
                 "Pass a specification such as 'mlp:256', or use Distiller.fit.",
             )
+        if self.features:
+            raise SettingError("features are followed in memory only", "Use Distiller.fit, or leave them out.")
         described: dict[str, Any] = {
             "source": None,
             "read": {},
@@ -203,6 +259,8 @@ class Distiller:
         if not resume:
             train.check_free(out)
             _check_new(store)
+        elif path.exists():
+            _check_own(out, path)
         people = _people(votes, votes_array, data)
         found = self._find(teacher, data, described, None if not (resume and path.exists()) else path)
         settings, _ = self._lesson(found, data, settings) if isinstance(found, Store) else (settings, None)
@@ -214,7 +272,7 @@ class Distiller:
         with reading_record(out):
             taught = who_teaches(base)
         say(taught)
-        job = _Job(
+        job = Job(
             self,
             found,
             data,
@@ -227,33 +285,27 @@ class Distiller:
             tell,
             _GO_ON.format(quoted(out) + as_many()),
         )
-        plan = Plan({"distillation": base}, job.prepare, job.room(), _escaped(job.go_on))
+        plan = Plan({"distillation": base}, job.prepare, job.room(), escaped(job.go_on))
         return train.run(
             data, settings, out, source=described, evaluations=evaluations, resume=resume, tell=tell, plan=plan
         )
 
-    def _way(self, teacher: object) -> str | None:
-        """How to choose: as was said, or as the paper of the objective says, where there is a choice."""
-        says = OBJECTIVES[self.objective].choose
-        alone = isinstance(teacher, nn.Module | Store) or Path(str(teacher)).is_file()
-        return self.choose or (None if alone else says)
-
-    def _find(
-        self, teacher: Given | None, data: LabelledData, source: Mapping[str, Any], there: Path | None
-    ) -> Teacher | Store:
+    def _find(self, teacher: object, data: LabelledData, source: Mapping[str, Any], there: Path | None) -> Found:
         if there is not None:
             found = load_store(there)
             found.check(data)
             return found
         if teacher is None:
             raise SettingError("no teacher was given", "Name a run, a checkpoint, a network or soft labels.")
-        return find_teacher(teacher, data, way=self._way(teacher), source=source["source"], read=source["read"])
+        usual = OBJECTIVES[self.objective].choose if isinstance(self.objective, str) else None
+        where, read = source.get("source"), source.get("read")
+        return find_teacher(teacher, data, way=self.choose, usual=usual, source=where, read=read)
 
     def _views(self, data: LabelledData, settings: Settings) -> Views | None:
         shape = tuple(data.inputs.shape[1:])
         return views_of(settings.augment_for_network(len(data), shape), self.views, data, settings.seed)
 
-    def _store(self, found: Teacher | Store, data: LabelledData, settings: Settings) -> Store:
+    def _store(self, found: Found, data: LabelledData, settings: Settings) -> Store:
         if isinstance(found, Store):
             return found
         runtime = TorchRuntime(settings.device)
@@ -262,14 +314,13 @@ class Distiller:
     def _lesson(self, store: Store, data: LabelledData, settings: Settings) -> tuple[Settings, Method]:
         """Make the method that learns from soft labels, and the settings that say which views it sees."""
         reading, loss, _ = self._objective()
-        summary = OBJECTIVES[self.objective].summary
         build = lambda context: Taught(context.labels, store.soft, reading)
         if self.views not in {0, store.views}:
             raise SettingError(f"views is {self.views}, but the soft labels have {store.views}", "Leave --views out.")
         if not store.views:
-            return settings, Method(build, loss, summary)
+            return settings, Method(build, loss, self._name)
         views = Views(store.about.augment, store.views, data, store.about.seed)
-        return replace(settings, augment=views.spec), Method(build, loss, summary, objective=views.objective)
+        return replace(settings, augment=views.spec), Method(build, loss, self._name, objective=views.objective)
 
     def _seeded(self, settings: Settings, generation: int) -> Settings:
         """Give each generation a start of its own; the last has the seed that was asked for."""
@@ -277,97 +328,23 @@ class Distiller:
             return settings
         return replace(settings, seed=derive(settings.seed, "generation", generation) % 2**31)
 
-    def _record(self, teacher: object, found: Teacher | Store, path: Path | None) -> dict[str, Any]:
+    def _record(self, teacher: object, found: Found, path: Path | None) -> dict[str, Any]:
         _, _, numbers = self._objective()
-        asked = {f: getattr(self, f) for f in ("objective", "temperature", "weight", "mixing", "generations")}
-        asked |= {"choose": self.choose, "views": self.views, "entries": self.entries}
-        asked |= {"store": None if path is None else str(path)}
-        asked |= {"teacher": str(teacher) if isinstance(teacher, str | Path) else None}
+        asked = {name: getattr(self, name) for name in (*_NUMBERS, "generations", "choose", "views", "entries")}
+        asked |= {"objective": self._name, "store": None if path is None else str(path)}
+        several = list(teacher) if isinstance(teacher, list | tuple) else [teacher]
+        named = [str(one) for one in several if isinstance(one, str | Path)]
+        named = named if len(named) == len(several) else []
+        asked |= {"teacher": named[0] if named else None, "also": named[1:]}
         described = found.about.teacher if isinstance(found, Store) else dict(found.described)
-        choice = None if isinstance(found, Store) else found.choice
+        choice = found.choice if isinstance(found, Teacher) else None
         return {
             "asked": asked,
-            "objective": self.objective,
+            "objective": self._name,
             "numbers": numbers,
             "generations": self.generations,
             "teacher": described,
         } | ({} if choice is None else choice.record())
-
-
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """One call of `Distiller.teach`: what happens once the run directory is ours."""
-
-    distiller: Distiller
-    found: Teacher | Store
-    data: LabelledData
-    settings: Settings
-    source: Mapping[str, Any]
-    path: Path
-    record: Mapping[str, Any]
-    votes: Tensor | None
-    evaluations: Mapping[str, tuple[Tensor, Tensor]] | None
-    tell: Listener
-    go_on: str
-
-    def room(self) -> int:
-        """Bytes of soft labels, at most."""
-        rows = max(self.distiller.views, 1) * len(self.data)
-        return 0 if isinstance(self.found, Store) else 2 * rows * self.data.num_classes * self.distiller.generations
-
-    def prepare(self, out: Path) -> tuple[Method, dict[str, Any]]:
-        """Write or read the soft labels, train the generations before the last, and say what they hold."""
-        path, earlier = self.path, []
-        store = self._written(self.found, path)
-        knowledge = self._measured(store)
-        for generation in range(1, self.distiller.generations):
-            folder = out / f"generation-{generation}"
-            record = self._generation(store, folder, generation)
-            accuracies = {name: v for name, v in record["result"].items() if name.endswith("_accuracy")}
-            earlier.append({"folder": folder.name, "seed": record["settings"]["seed"]} | accuracies)
-            model = train.load_model(folder / "model.safetensors").network
-            path = folder / STORE  # what this generation says
-            store = self._written(_graduate(model, self.data, folder.name), path)
-        _, method = self.distiller._lesson(store, self.data, self.settings)
-        file = {"file": str(path)} if path.exists() else {}
-        labels = file | store.soft.describe() | {"augment": store.about.augment, "teacher": dict(store.about.teacher)}
-        return method, {
-            "distillation": dict(self.record) | {"soft_labels": labels, "dark_knowledge": knowledge, "earlier": earlier}
-        }
-
-    def _generation(self, store: Store, folder: Path, generation: int) -> dict[str, Any]:
-        settings, method = self.distiller._lesson(store, self.data, self.distiller._seeded(self.settings, generation))
-        record = {"distillation": {"objective": self.record["objective"], "generation": generation}}
-        there = (folder / "run.json").exists()
-        barrier()  # all processes look before one of them makes it
-        return train.run(
-            self.data,
-            settings,
-            folder,
-            source=self.source,
-            evaluations=self.evaluations,
-            resume=there,
-            tell=self.tell,
-            plan=Plan(record, lambda out: (method, {}), 0, _escaped(self.go_on)),
-        )
-
-    def _written(self, found: Teacher | Store, path: Path) -> Store:
-        """Have the soft labels in a file, made once; one process asks, all read."""
-        if isinstance(found, Store):
-            return found
-        if rank() == 0 and not path.exists():
-            distiller, runtime = self.distiller, TorchRuntime(self.settings.device)
-            views = distiller._views(self.data, self.settings)
-            source = {name: self.source[name] for name in ("source", "read", "test", "seed")}
-            save_store(
-                path, soft_labels(found, self.data, runtime, views=views, entries=distiller.entries, source=source)
-            )
-        barrier()
-        return load_store(path)
-
-    def _measured(self, store: Store) -> dict[str, Any]:
-        soft = store.soft.probabilities(torch.arange(len(self.data)))
-        return dark_knowledge(soft, self.data.labels, truth=self.data.truth, votes=self.votes)
 
 
 def _people(votes: Path | str | Tensor | None, array: str | None, data: LabelledData) -> Tensor | None:
@@ -379,9 +356,13 @@ def _people(votes: Path | str | Tensor | None, array: str | None, data: Labelled
     return read_votes(votes, classes=data.classes, array=array, ids=data.ids.tolist())
 
 
-def _graduate(network: nn.Module, data: LabelledData, name: str) -> Teacher:
-    """Let a student teach the next one."""
-    return Teacher(network, data.inputs, {"name": name, "kind": "student"})
+def _check_own(out: Path, store: Path) -> None:
+    """Refuse soft labels in a run directory that this run did not write."""
+    wanted = read_record(out).get("files", {}).get(STORE)
+    if store == out / STORE and wanted is not None and digest(store) != wanted:
+        raise RunError(
+            f"{store} is damaged, or of another run: its digest differs", "Put back what it was, or start a new run."
+        )
 
 
 def _check_new(store: Path | None) -> None:
@@ -393,7 +374,3 @@ def _check_new(store: Path | None) -> None:
         )
     if not store.absolute().parent.is_dir():
         raise SettingError(f"--store {store}: the folder {store.parent} does not exist", "Make it first.")
-
-
-def _escaped(text: str) -> str:
-    return text.replace("{", "{{").replace("}", "}}")

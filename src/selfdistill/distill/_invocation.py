@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from selfdistill._core.record import read_record
 from selfdistill._core.record_form import reading_record
 from selfdistill._core.wording import quoted
 from selfdistill.distill._distiller import Distiller
+from selfdistill.distill._objective import OBJECTIVES
 from selfdistill.distill._store_file import load_store
 from selfdistill.distill._teacher import run_of
 from selfdistill.train import Invocation, Settings
@@ -26,7 +27,7 @@ class Order:
     """What was asked for; only what was said.
 
     Attributes:
-        teacher: A run directory, a file of its weights, or a file of soft labels.
+        teacher: A run directory, a file of its weights, a file of soft labels, or an npy file of logits.
         source: The student's data as typed; ``None``: those that the teacher was trained on.
         test: A file with labels to measure on after each epoch.
         read: Fields of `ReadOptions`.
@@ -35,6 +36,7 @@ class Order:
         store: Where soft labels go.
         votes: A file with what people said of each example.
         votes_array: Name of the array in it.
+        also: Further teachers.
         out: The run directory; by itself the next free ``runs/<name>-student-NNN``.
         resume: A run directory to go on with.
     """
@@ -48,6 +50,7 @@ class Order:
     store: Path | None = None
     votes: Path | None = None
     votes_array: str | None = None
+    also: Sequence[str] = ()
     out: Path | None = None
     resume: Path | None = None
 
@@ -83,7 +86,7 @@ def start(
         announce = train.introduced(examples, out, say)
         with train.threads_of(examples, distiller.resolved(examples)):
             record = distiller.teach(
-                asked.teacher,
+                [asked.teacher, *asked.also] if asked.also else asked.teacher,
                 examples,
                 out,
                 source=source | {"seed": seed},
@@ -123,7 +126,7 @@ def _data_of(teacher: Path) -> Mapping[str, Any]:
     """Say where the teacher's own data came from, as far as it knows."""
     run = run_of(teacher) if teacher.is_file() else teacher
     if run is None:
-        return load_store(teacher).about.source
+        return {} if teacher.suffix == ".npy" else load_store(teacher).about.source
     record = read_record(run)
     return {"seed": record["settings"]["seed"]} | dict(record["data"])
 
@@ -135,7 +138,9 @@ def _resumed(asked: Order, run: Path) -> tuple[Order, int]:
     if asked.out is not None and asked.out != run:
         raise RunError(f"--out {asked.out} is not the run to go on with, {run}", "Leave --out out.")
     described, began = record["data"], dict(record["distillation"]["asked"])
-    kept = {name: began.pop(name, None) for name in ("teacher", "store", "votes", "votes_array")}
+    if not isinstance(began.get("objective"), str) or began["objective"] not in OBJECTIVES:
+        raise RunError(f"{run} learns by an objective of its own", "Go on from the code that started it.")
+    kept = {name: began.pop(name, None) for name in ("teacher", "also", "store", "votes", "votes_array")}
     known = {one.name for one in fields(Settings)} - {"method", "network"}
     settings = {name: value for name, value in record["settings"].items() if name in known}
     began["student"] = record["settings"]["network"]
@@ -146,7 +151,7 @@ def _resumed(asked: Order, run: Path) -> tuple[Order, int]:
             del said["student"]
     paths = {"store": asked.store, "votes": asked.votes}
     told = {name: None if path is None else str(path) for name, path in paths.items()} | said
-    told |= {"teacher": asked.teacher, "votes_array": asked.votes_array}
+    told |= {"teacher": asked.teacher, "also": list(asked.also) or None, "votes_array": asked.votes_array}
     for name, value in told.items():
         before = (kept | began)[name]
         if value is not None and value != before:
@@ -165,6 +170,7 @@ def _resumed(asked: Order, run: Path) -> tuple[Order, int]:
         None if kept["store"] is None else Path(kept["store"]),
         None if kept["votes"] is None else Path(kept["votes"]),
         kept["votes_array"],
+        tuple(kept["also"] or ()),
         resume=run,
     )
     return order, int(described["seed"])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from selfdistill import losses
@@ -18,8 +19,9 @@ from selfdistill.distill._chen2021noisybest import predicted_label
 from selfdistill.distill._furlanello2018bornagain import mixture
 from selfdistill.distill._hinton2015knowledge import softened
 from selfdistill.distill._jeong2025toptwo import top_two
+from selfdistill.distill._zhao2022decoupled import decoupled
 
-__all__ = ["OBJECTIVES", "Objective", "objective"]
+__all__ = ["OBJECTIVES", "Objective", "objective", "own", "try_out"]
 
 Reading = Callable[[Tensor, Tensor], Any]
 
@@ -59,6 +61,18 @@ OBJECTIVES = {
         "given labels and teacher, mixed by any weight (Furlanello et al. 2018)",
         {"mixing": 1.0},
     ),
+    "standardised": Objective(
+        softened,
+        losses.standardised_distillation,
+        "as hinton, between logits of mean 0 and standard deviation 1 (Sun et al. 2024)",
+        {"temperature": 2.0, "weight": 0.9},
+    ),
+    "dkd": Objective(
+        decoupled,
+        losses.decoupled_distillation,
+        "the given class and the others apart, beside the given labels (Zhao et al. 2022)",
+        {"temperature": 4.0, "alpha": 1.0, "beta": 8.0},
+    ),
     "top-2": Objective(
         top_two, losses.cross_entropy, "half a label for each of the teacher's two best (Jeong & Chung 2025)", {}
     ),
@@ -75,12 +89,48 @@ OBJECTIVES = {
 }
 
 
+def own(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Objective:
+    """Make an objective of a function.
+
+    Args:
+        function: From the student's logits, the teacher's logits and the given labels as one-hot rows, all ``[b, K]``,
+            to one value per example ``[b]``.
+
+    Returns:
+        The objective.
+    """
+
+    def loss(logits: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:
+        value = function(logits, *target)
+        if not isinstance(value, Tensor) or value.shape != logits.shape[:1] or not value.requires_grad:
+            what = f"shape {list(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
+            raise SettingError(
+                f"the objective gives a value of {what} for {len(logits)} examples, or one without a gradient",
+                "Give one value per example, such as cross_entropy(..., reduction='none').",
+            )
+        return value
+
+    return Objective(lambda given, teacher: (teacher, given), loss, "a function of one's own", {})
+
+
+def try_out(loss: Callable[[Tensor, Any], Tensor], reading: Reading, classes: int) -> None:
+    """Take the loss of two examples, so that a function that is no objective fails before anything is written.
+
+    Args:
+        loss: See `Objective`.
+        reading: See `Objective`.
+        classes: K.
+    """
+    given = torch.eye(classes)[:2]
+    loss(torch.zeros(len(given), classes, requires_grad=True), reading(given, torch.zeros_like(given)))
+
+
 def objective(name: str, **said: float | None) -> tuple[Reading, Callable[[Tensor, Any], Tensor], dict[str, float]]:
     """Make an objective from its name and numbers.
 
     Args:
         name: One of `OBJECTIVES`.
-        **said: ``temperature``, ``weight``, ``mixing``; ``None``: not said.
+        **said: ``temperature``, ``weight``, ``mixing``, ``alpha``, ``beta``; ``None``: not said.
 
     Returns:
         What reads the targets, the loss, and its numbers.
@@ -126,3 +176,8 @@ def _check(numbers: Mapping[str, float]) -> None:
         raise SettingError(f"weight is {w}, but must be in [0, 1]", "It is the teacher's share; 0.9 is usual.")
     if not math.isfinite(x):
         raise SettingError(f"mixing is {x}, but must be finite", "1 is the teacher alone, 0 the given labels alone.")
+    for word in ("alpha", "beta"):
+        if not (math.isfinite(value := numbers.get(word, 0.0)) and value >= 0):
+            raise SettingError(
+                f"{word} is {value}, but must be finite and at least 0", "1 and 8 are usual for --alpha and --beta."
+            )

@@ -1,13 +1,14 @@
-"""Who teaches: a run, one of its checkpoints, any network, or soft labels that are there already."""
+"""Who teaches: a run, one of its checkpoints, any network, soft labels that are there already, or several of these."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,12 +18,13 @@ from selfdistill._core.record import read_finished
 from selfdistill.data import LabelledData, ReadOptions
 from selfdistill.distill._air_epoch import air_epoch
 from selfdistill.distill._candidates import Choice, choose
+from selfdistill.distill._outside import Called, logits_of, said_by, said_by_classifier
 from selfdistill.distill._store_file import About, Store, load_store
 from selfdistill.distill._views import Views
 from selfdistill.targets import SoftLogits, choose_entries
 from selfdistill.train import EPOCHS, Model, Runtime, checkpoint_weights, load_epoch, load_model
 
-__all__ = ["Teacher", "find_teacher", "run_of", "soft_labels"]
+__all__ = ["Ensemble", "Found", "Teacher", "find_teacher", "run_of", "soft_labels"]
 
 _BATCH = 1024
 
@@ -44,6 +46,27 @@ class Teacher:
     choice: Choice | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Several teachers, whose distributions are averaged.
+
+    Attributes:
+        members: Who they are.
+    """
+
+    members: tuple[Found, ...]
+
+    @property
+    def described(self) -> Mapping[str, Any]:
+        """Who it is, for records."""
+        members = [dict(one.about.teacher if isinstance(one, Store) else one.described) for one in self.members]
+        name = " + ".join(str(one["name"]) for one in members)
+        return {"name": name, "kind": "ensemble", "members": members}
+
+
+Found = Teacher | Store | Ensemble
+
+
 def run_of(path: Path) -> Path | None:
     """Find the run that a file of weights belongs to.
 
@@ -59,44 +82,89 @@ def run_of(path: Path) -> Path | None:
 
 
 def find_teacher(
-    given: Path | str | nn.Module | Store,
+    given: object,
     data: LabelledData,
     *,
     way: str | None = None,
+    usual: str | None = None,
     source: str | None = None,
     read: Mapping[str, Any] | None = None,
-) -> Teacher | Store:
+) -> Found:
     """Turn what was given into somebody who can teach these data, and refuse who cannot.
 
     Args:
-        given: A run directory, a file of its weights, a file of soft labels, soft labels, or a network with logits
-            ``[b, K]`` in the order of ``data.classes``.
+        given: A run directory, a file of its weights, a file of soft labels, soft labels; a network or a function with
+            logits ``[b, K]`` in the order of ``data.classes``; logits or probabilities ``[n, K]``, see `said_by`, or an
+            npy file of them; a classifier of scikit-learn; or a list of these, whose distributions are averaged.
         data: The student's data.
-        way: How a run's epoch is chosen, see `choose`.
+        way: How a run's epoch is chosen, see `choose`; refused where there is nothing to choose from.
+        usual: The same, where there is a choice and ``way`` is ``None``.
         source: Where the data were read from: a run that was trained on others reads them in its own way.
         read: Fields of `ReadOptions` that they were read with.
 
     Returns:
-        A teacher, or soft labels.
+        A teacher, soft labels, or several.
 
     Raises:
         DataError: Other classes, shapes or examples, or a damaged file.
         RunError: Not a finished run, or one that cannot be chosen from in this way.
-        SettingError: A way of choosing where there is nothing to choose from.
+        SettingError: Nothing that can teach, or a way of choosing where there is nothing to choose from.
     """  # noqa: DOC502 (raised by what is called)
-    if isinstance(given, nn.Module):
-        _nothing_to_choose(way, "a network")
-        return _module(given, data)
-    if not isinstance(given, Store) and Path(given).is_file() and run_of(Path(given)) is None:
-        given = load_store(Path(given))
+    if isinstance(given, list | tuple) and given and not _numbers(given):
+        return Ensemble(tuple(find_teacher(one, data, way=way, usual=usual, source=source, read=read) for one in given))
+    if isinstance(given, str | Path):
+        path = Path(given)
+        if not path.is_file():
+            return _of_run(path, data, way or usual, source, read or {})
+        if run_of(path) is not None:
+            _nothing_to_choose(way, f"the checkpoint {path}")
+            return _of_run(path, data, way, source, read or {})
+        given = said_by(_said_in(path), data, str(path)) if path.suffix == ".npy" else load_store(path)
+    found = _in_memory(given, data)
+    what = f"soft labels of {found.about.teacher['name']}" if isinstance(found, Store) else "a network"
+    _nothing_to_choose(way, what)
+    return found
+
+
+def _in_memory(given: Any, data: LabelledData) -> Teacher | Store:
+    """Take what is no path."""
     if isinstance(given, Store):
-        _nothing_to_choose(way, f"soft labels of {given.about.teacher['name']}")
         given.check(data)
         return given
-    path = Path(given)
-    if path.is_file():
-        _nothing_to_choose(way, f"the checkpoint {path}")
-    return _of_run(path, data, way, source, read or {})
+    name = type(given).__name__
+    if isinstance(given, nn.Module):
+        return _module(given, name, data)
+    if isinstance(given, type):
+        raise SettingError(
+            f"the teacher is the class {given.__name__}", f"Give one of its kind: {given.__name__}(...)."
+        )
+    if hasattr(given, "predict_proba"):
+        return said_by_classifier(given, data)
+    if isinstance(given, Mapping) and "logits" in given:  # what a network of transformers gives
+        return said_by(given["logits"], data, name)
+    if hasattr(given, "__array__") or isinstance(given, list | tuple):
+        return said_by(given, data, name)
+    if callable(given):
+        called = Called(given)
+        return _module(called, called.name, data)
+    raise SettingError(
+        f"the teacher is {given!r:.60}, which cannot teach",
+        "Give a run, a network, a function, a classifier, or logits [n, K].",
+    )
+
+
+def _said_in(path: Path) -> np.ndarray:
+    try:
+        found: np.ndarray = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise DataError(f"{path} is no array of numbers: {one_line(error)}", "Write it with numpy.save.") from error
+    return found
+
+
+def _numbers(given: Sequence[Any]) -> bool:
+    """Tell rows of numbers from a list of teachers."""
+    first = given[0]
+    return isinstance(first, int | float) or (isinstance(first, list | tuple) and bool(first) and _numbers(first))
 
 
 def _nothing_to_choose(way: str | None, what: str) -> None:
@@ -106,10 +174,10 @@ def _nothing_to_choose(way: str | None, what: str) -> None:
         )
 
 
-def _module(network: nn.Module, data: LabelledData) -> Teacher:
-    network = network.eval()
-    _logits(network, data.inputs[:2], data.num_classes, torch.device("cpu"))
-    return Teacher(network, data.inputs, {"name": type(network).__name__, "kind": "network"})
+def _module(network: nn.Module, name: str, data: LabelledData) -> Teacher:
+    teacher = Teacher(network.eval(), data.inputs, {"name": name, "kind": "network"})
+    _logits(teacher, data.inputs[:2], data.num_classes, torch.device("cpu"))
+    return teacher
 
 
 def _of_run(path: Path, data: LabelledData, way: str | None, source: str | None, read: Mapping[str, Any]) -> Teacher:
@@ -190,27 +258,28 @@ def _inputs_for(
 
 
 @torch.no_grad()
-def _logits(network: nn.Module, inputs: Tensor, classes: int, device: torch.device) -> Tensor:
+def _logits(teacher: Teacher, inputs: Tensor, classes: int, device: torch.device) -> Tensor:
+    name = teacher.described["name"]
     try:
-        found: Tensor = network(inputs.to(device))
-    except RuntimeError as error:
+        given = teacher.network(inputs.to(device))
+    except (RuntimeError, TypeError, ValueError) as error:
         raise DataError(
-            f"{type(network).__name__} cannot take inputs of shape {list(inputs.shape[1:])}, {inputs.dtype}: "
-            f"{one_line(error)}",
+            f"{name} cannot take inputs of shape {list(inputs.shape[1:])}, {inputs.dtype}: {one_line(error)}",
             "Give a teacher for these data; it gets them as they are read, images as 0 to 255.",
         ) from error
-    if found.ndim != 2 or found.shape[1] != classes:
+    found = logits_of(given, name)
+    if found.ndim != 2 or found.shape != (len(inputs), classes):
         raise DataError(
-            f"{type(network).__name__} gives outputs of shape {list(found.shape)}, but there are {classes} classes",
+            f"{name} gives outputs of shape {list(found.shape)} for {len(inputs)} examples of {classes} classes",
             f"Give a teacher whose logits are [b, {classes}], in the order of the classes.",
         )
     if not bool(found.isfinite().all()):
-        raise DataError(f"{type(network).__name__} gives logits that are no finite numbers", "Look at its weights.")
+        raise DataError(f"{name} gives logits that are no finite numbers", "Look at its weights.")
     return found.float().cpu()
 
 
 def soft_labels(
-    teacher: Teacher,
+    teacher: Found,
     data: LabelledData,
     runtime: Runtime,
     *,
@@ -231,21 +300,36 @@ def soft_labels(
         source: Where the data came from, kept with the labels.
 
     Returns:
-        The soft labels.
+        The soft labels; of several teachers the mean of their distributions, as logits.
 
     Raises:
         DataError: The teacher does not fit the data.
+        SettingError: Soft labels, or one of several, that have no such views.
     """  # noqa: DOC502
+    if isinstance(teacher, Store):
+        wanted = 0 if views is None else len(views)
+        same = views is None or (teacher.about.augment, teacher.about.seed) == (views.spec, views.seed)
+        if teacher.views != wanted or not same:
+            raise SettingError(
+                f"views is {wanted}, but the soft labels have {teacher.views}, or others", "Leave --views out."
+            )
+        return teacher
+    if isinstance(teacher, Teacher):
+        teacher.network.to(runtime.device).eval()
+    members = teacher.members if isinstance(teacher, Ensemble) else ()
+    stores = [soft_labels(one, data, runtime, views=views, entries=entries) for one in members]
     n, k, count = len(data), data.num_classes, 1 if views is None else len(views)
     soft = SoftLogits(count, n, k, k=choose_entries(count * n, k) if entries is None or entries >= k else entries)
-    network = teacher.network.to(runtime.device).eval()
     for view in range(count):
         for start in range(0, n, _BATCH):
             rows = slice(start, min(start + _BATCH, n))
-            inputs = teacher.inputs[rows]
-            if views is not None:
-                inputs = views.apply(inputs, torch.arange(rows.start, rows.stop), view)
-            soft.write(view, rows, _logits(network, inputs, k, runtime.device))
+            index = torch.arange(rows.start, rows.stop)
+            if isinstance(teacher, Ensemble):
+                mean = torch.stack([one.soft.probabilities(index, view) for one in stores]).mean(0)
+                soft.write(view, rows, mean.log())
+            else:
+                inputs = teacher.inputs[rows] if views is None else views.apply(teacher.inputs[rows], index, view)
+                soft.write(view, rows, _logits(teacher, inputs, k, runtime.device))
     spec, seed = ("none", 0) if views is None else (views.spec, views.seed)
     about = About(dict(teacher.described), data.classes, data.fingerprint, n, dict(source or {}), spec, seed)
     return Store(soft, about)

@@ -16,18 +16,25 @@ from selfdistill.losses._liu2022sop import shifted_cross_entropy
 from selfdistill.losses._pair import each_cross_entropy, pair_cross_entropy
 from selfdistill.losses._patrini2017correction import backward_corrected, forward_corrected
 from selfdistill.losses._reed2015bootstrap import bootstrap_hard, bootstrap_soft
+from selfdistill.losses._romero2015hint import hint
+from selfdistill.losses._sun2024standardised import standardised_distillation
 from selfdistill.losses._tanaka2018joint import joint_optimization
 from selfdistill.losses._wang2019sce import symmetric_cross_entropy
+from selfdistill.losses._zagoruyko2017attention import attention_transfer
 from selfdistill.losses._zhang2018gce import generalized_cross_entropy, truncated_cross_entropy
+from selfdistill.losses._zhao2022decoupled import Decoupled, decoupled_distillation
 
 __all__ = [
+    "Decoupled",
     "Softened",
     "anchored_cross_entropy",
+    "attention_transfer",
     "backward_corrected",
     "bootstrap_hard",
     "bootstrap_soft",
     "co_teaching",
     "cross_entropy",
+    "decoupled_distillation",
     "distillation",
     "each_cross_entropy",
     "early_learning_regularized",
@@ -35,6 +42,7 @@ __all__ = [
     "far_from_uniform",
     "forward_corrected",
     "generalized_cross_entropy",
+    "hint",
     "joint_optimization",
     "kl_divergence",
     "label_cross_entropy",
@@ -42,6 +50,7 @@ __all__ = [
     "pair_cross_entropy",
     "shifted_cross_entropy",
     "squared_error",
+    "standardised_distillation",
     "symmetric_cross_entropy",
     "truncated_cross_entropy",
     "weighted_cross_entropy",

@@ -5,7 +5,7 @@ from selfdistill.train._chen2021holdout import best_on_held_out
 from selfdistill.train._closed import AUTO, CLOSED, check_closed, choose_method
 from selfdistill.train._demo import noisy_digits
 from selfdistill.train._findings_file import Findings, read_findings, refined_labels
-from selfdistill.train._fit import fit
+from selfdistill.train._fit import fit, network_spec
 from selfdistill.train._fitted import Fitted
 from selfdistill.train._invocation import Invocation, introduced, name_of, read_sources, start, threads_of
 from selfdistill.train._kept import held_out
@@ -65,6 +65,7 @@ __all__ = [
     "method",
     "method_of",
     "name_of",
+    "network_spec",
     "next_run_folder",
     "noisy_copy",
     "noisy_digits",

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import RunError, one_line
-from selfdistill._core.files import atomic, digest, read_json, write_json
+from selfdistill._core.files import atomic, digest, made, read_json, write_json
 from selfdistill._core.folder import inside
+from selfdistill._core.lock import check_held
 from selfdistill.train._finite import check_finite
 
 __all__ = ["Stateful", "checkpoint_steps", "checkpoint_weights", "latest", "load", "save"]
@@ -52,8 +53,7 @@ def save(
     Returns:
         The file written. Its digest lies beside it as ``.json``.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"step-{step:09d}.pt"
+    path = made(folder) / f"step-{step:09d}.pt"
     with atomic(path) as part:
         with part.open("wb") as file:  # given a path, torch would hide why it cannot write
             states = {name: part.state_dict() for name, part in parts.items()}
@@ -61,6 +61,7 @@ def save(
         checksum = {"sha256": digest(part), "bytes": part.stat().st_size}
     write_json(path.with_suffix(".json"), checksum)
     for old in _sorted(folder)[:-_KEPT]:
+        check_held(old)
         old.unlink()
         old.with_suffix(".json").unlink(missing_ok=True)
     return path

@@ -79,7 +79,8 @@ def read_findings(run: Path) -> Findings:
     described = record["data"]
     if record["status"] != "finished":
         raise RunError(
-            f"{run} is not finished (its status is {record['status']!r})", f"Finish it: fit --resume {quoted(run)}"
+            f"{run} is not finished (its status is {record['status']!r})",
+            f"Finish it with: selfdistill fit --resume {quoted(run)}",
         )
     if "read" not in described or not described.get("source"):
         raise RunError(

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from selfdistill._core.errors import RunError, SettingError, one_line
-from selfdistill._core.files import atomic
+from selfdistill._core.files import atomic, made
 from selfdistill._core.folder import inside
 from selfdistill._core.record import whole
 from selfdistill.train._finite import check_finite
@@ -77,9 +77,7 @@ def save_epoch(run: Path, epoch: int, model: nn.Module) -> Path:
     Returns:
         The file.
     """
-    folder = run / EPOCHS
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"epoch-{epoch:04d}.safetensors"
+    path = made(run / EPOCHS) / f"epoch-{epoch:04d}.safetensors"
     with atomic(path) as part:
         save_file({name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}, part)
     return path

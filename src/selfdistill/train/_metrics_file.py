@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import final
@@ -26,8 +27,9 @@ class MetricsFile:
             with atomic(self.path) as part:
                 part.write_text("".join(self.line(epoch, metrics) for epoch, metrics in enumerate(event.curves)))
         elif isinstance(event, EpochDone):
-            check_held(self.path)
-            with room_for(self.path), self.path.open("a") as file:
+            with room_for(self.path), self.path.open("r+") as file:  # never made anew, in another's folder
+                check_held(self.path)  # so that what is open is ours
+                file.seek(0, os.SEEK_END)
                 file.write(self.line(event.epoch, event.metrics))
 
     @staticmethod

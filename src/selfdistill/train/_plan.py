@@ -21,7 +21,7 @@ class Plan:
     Attributes:
         record: Joins the run record from the start.
         prepare: Called with the run directory, ours by then, before training, and again when a run is resumed: gives
-            the method, of one network, and what else joins the record.
+            the method, of one network, and what else joins the record; under ``files`` digests of what it wrote.
         room: Bytes that ``prepare`` writes at most.
         go_on: What to say after a stop; ``{}`` is the run directory.
     """

@@ -20,7 +20,7 @@ from selfdistill._core.events import BatchDone, Event, Listener, everyone
 from selfdistill._core.files import check_room, digest
 from selfdistill._core.folder import check_folder, clear_parts, is_part
 from selfdistill._core.group import as_many
-from selfdistill._core.lock import LOCK, is_held, locked
+from selfdistill._core.lock import LOCK, check_held, is_held, locked, name_run
 from selfdistill._core.memory import enough_memory
 from selfdistill._core.record import environment, read_record, write_record
 from selfdistill._core.wording import quoted
@@ -125,6 +125,7 @@ def run(
     go_on = (plan.go_on if plan else GO_ON).format(quoted(out) + as_many())
     with _own(out, room):
         record = _enter(out, record, data, resume)
+        name_run(out, str(record.get("id", "")))
         if record["status"] == "finished":
             return record
         tell = telling(record, tell)
@@ -163,7 +164,8 @@ def _train(
     try:
         if plan is not None:
             method, found = plan.prepare(out)
-            record = _write(out, record | dict(found) | {"status": "running"})
+            files = record.get("files", {}) | found.get("files", {})
+            record = _write(out, record | dict(found) | {"status": "running", "files": files})
         fitted = fit(
             data,
             settings,
@@ -241,7 +243,10 @@ def _write(out: Path, record: dict[str, Any]) -> dict[str, Any]:
     if rank() == 0:
         write_record(out, record)
     barrier()
-    return read_record(out)
+    found = read_record(out)
+    if found.get("id") != record.get("id"):
+        raise RunError(f"{out} was taken by another run", "Start again with another --out.")
+    return found
 
 
 def _opening(data: LabelledData, settings: Settings, source: Mapping[str, Any], spec: str) -> dict[str, Any]:
@@ -296,7 +301,11 @@ def _own(out: Path, room: int | None) -> Generator[None]:
         if rank() == 0:
             check_folder(out)
             clear_parts(out)
-        yield
+        try:
+            yield
+        except FileNotFoundError:
+            check_held(out / LOCK)  # says so where the folder was taken away
+            raise
 
 
 def _enter(out: Path, record: dict[str, Any], data: LabelledData, resume: bool) -> dict[str, Any]:

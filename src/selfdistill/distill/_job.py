@@ -1,0 +1,135 @@
+"""What happens once a student's run directory is ours: soft labels, the generations before the last, what is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from selfdistill import train
+from selfdistill._core.dist import barrier, rank
+from selfdistill._core.errors import RunError
+from selfdistill._core.events import Listener
+from selfdistill._core.files import digest
+from selfdistill._core.record import read_record
+from selfdistill.data import LabelledData
+from selfdistill.distill._measures import dark_knowledge
+from selfdistill.distill._store_file import Store, load_store, save_store
+from selfdistill.distill._teacher import Found, Teacher, soft_labels
+from selfdistill.train import Method, Plan, Settings, TorchRuntime
+
+if TYPE_CHECKING:
+    from selfdistill.distill._distiller import Distiller
+
+__all__ = ["STORE", "Job", "escaped", "graduate"]
+
+STORE = "soft_labels.safetensors"
+"""Where a run keeps the soft labels that it learned from, unless a file was named."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One call of `Distiller.teach`: what happens once the run directory is ours."""
+
+    distiller: Distiller
+    found: Found
+    data: LabelledData
+    settings: Settings
+    source: Mapping[str, Any]
+    path: Path
+    record: Mapping[str, Any]
+    votes: Tensor | None
+    evaluations: Mapping[str, tuple[Tensor, Tensor]] | None
+    tell: Listener
+    go_on: str
+
+    def room(self) -> int:
+        """Bytes of soft labels, at most."""
+        rows = max(self.distiller.views, 1) * len(self.data)
+        return 0 if isinstance(self.found, Store) else 2 * rows * self.data.num_classes * self.distiller.generations
+
+    def prepare(self, out: Path) -> tuple[Method, dict[str, Any]]:
+        """Write or read the soft labels, train the generations before the last, and say what they hold."""
+        path, earlier = self.path, []
+        store = self._written(self.found, path)
+        knowledge = self._measured(store)
+        for generation in range(1, self.distiller.generations):
+            folder = out / f"generation-{generation}"
+            record = self._generation(store, folder, generation, str(read_record(out).get("id")))
+            accuracies = {name: v for name, v in record["result"].items() if name.endswith("_accuracy")}
+            earlier.append({"folder": folder.name, "seed": record["settings"]["seed"]} | accuracies)
+            model = train.load_model(folder / "model.safetensors").network
+            path = folder / STORE  # what this generation says
+            store = self._written(graduate(model, self.data, folder.name), path)
+        _, method = self.distiller._lesson(store, self.data, self.settings)
+        file = {"file": str(path)} if path.exists() else {}
+        labels = file | store.soft.describe() | {"augment": store.about.augment, "teacher": dict(store.about.teacher)}
+        found = {"soft_labels": labels, "dark_knowledge": knowledge, "earlier": earlier}
+        ours = {STORE: digest(out / STORE)} if self.path == out / STORE and self.path.exists() else {}
+        return method, {"distillation": dict(self.record) | found, "files": ours}
+
+    def _generation(self, store: Store, folder: Path, generation: int, run: str) -> dict[str, Any]:
+        settings, method = self.distiller._lesson(store, self.data, self.distiller._seeded(self.settings, generation))
+        record = {"distillation": {"objective": self.record["objective"], "generation": generation, "run": run}}
+        there = (folder / "run.json").exists()
+        if there and read_record(folder).get("distillation", {}).get("run", run) != run:
+            raise RunError(f"{folder} belongs to another run", "Put back what it was, or start a new run.")
+        barrier()  # all processes look before one of them makes it
+        return train.run(
+            self.data,
+            settings,
+            folder,
+            source=self.source,
+            evaluations=self.evaluations,
+            resume=there,
+            tell=self.tell,
+            plan=Plan(record, lambda out: (method, {}), 0, escaped(self.go_on)),
+        )
+
+    def _written(self, found: Found, path: Path) -> Store:
+        """Have the soft labels in a file, made once; one process asks, all read."""
+        if isinstance(found, Store):
+            return found
+        if rank() == 0 and not path.exists():
+            distiller, runtime = self.distiller, TorchRuntime(self.settings.device)
+            views = distiller._views(self.data, self.settings)
+            source = {name: self.source[name] for name in ("source", "read", "test", "seed")}
+            save_store(
+                path, soft_labels(found, self.data, runtime, views=views, entries=distiller.entries, source=source)
+            )
+        barrier()
+        return load_store(path)
+
+    def _measured(self, store: Store) -> dict[str, Any]:
+        soft = store.soft.probabilities(torch.arange(len(self.data)))
+        return dark_knowledge(soft, self.data.labels, truth=self.data.truth, votes=self.votes)
+
+
+def graduate(network: nn.Module, data: LabelledData, name: str) -> Teacher:
+    """Let a student teach the next one.
+
+    Args:
+        network: The student.
+        data: What it learned from.
+        name: Of its generation.
+
+    Returns:
+        The teacher.
+    """
+    return Teacher(network, data.inputs, {"name": name, "kind": "student"})
+
+
+def escaped(text: str) -> str:
+    """Write braces so that ``str.format`` leaves them as they are.
+
+    Args:
+        text: Any.
+
+    Returns:
+        The text, with each of them doubled.
+    """
+    return text.replace("{", "{{").replace("}", "}}")
