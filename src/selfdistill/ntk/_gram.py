@@ -71,8 +71,9 @@ def explicit(
             for begin, end, right in _from_each(left, columns):
                 add_product(kernel[:, begin * each : end * each], left, right)
         del left  # before the next group's are made
-        for slab in group.slabs:
-            _add_square(kernel, [jacobian.expand(item, kept[item.name], chunk) for item in slab])
+        for item in group.slabs:
+            if not jacobian.add_tokens(item, kept[item.name], kernel):
+                _add_square(kernel, [jacobian.expand(item, kept[item.name], chunk)])
         del kept
     assert kernel is not None
     if other is None and alone:

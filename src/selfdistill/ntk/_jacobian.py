@@ -18,6 +18,7 @@ from selfdistill.ntk._mismatch import Mismatch, is_wrong, refuse_coupled
 from selfdistill.ntk._network import refuse_infinite
 from selfdistill.ntk._peak import PeakBytes
 from selfdistill.ntk._structure import Structure
+from selfdistill.ntk._tokens import add_tokens
 
 __all__ = ["Item", "Jacobian", "Kept", "Piece"]
 
@@ -88,7 +89,8 @@ class Jacobian:
         r, shape = self.directions.count, self.structure.parameters[item.name].shape
         if isinstance(item, Kept):
             layer = self.structure.layer_of(item.name)
-            return Piece(like.new_empty(m, *layer.shape_in), like.new_empty(m, r, *layer.shape_out))
+            kind = torch.int64 if self.structure.embedding(item.name) else like.dtype
+            return Piece(like.new_empty(m, *layer.shape_in, dtype=kind), like.new_empty(m, r, *layer.shape_out))
         if item.name in self.structure.factored:
             bias = self.structure.factored[item.name] is not None
             left = like.new_empty(m, shape[1] + bias)
@@ -126,6 +128,13 @@ class Jacobian:
             rows = slice(item.first, item.last)
             layer_rows(module, use.local, some.left, some.right, rows, out[start : start + chunk])
         return Piece(None, out)
+
+    def add_tokens(self, item: Item, kept: Piece, kernel: Tensor) -> bool:
+        """Add an embedding's part to a kernel, and say whether the item is one."""
+        module = self.structure.embedding(item.name)
+        if module is not None and kept.left is not None:
+            add_tokens(kernel, kept.left, kept.right, module.padding_idx)
+        return module is not None
 
     def fill(self, inputs: Inputs, start: int, items: Sequence[Item | Kept], pieces: Sequence[Piece]) -> None:
         """Differentiate the network for some examples.
@@ -338,7 +347,7 @@ def _pull(
                 found[i] = grad[:, None]
                 continue
             if stacked is None:
-                stacked = found[i] = logits.new_zeros((shape[0], count, *shape[1:]))
+                stacked = found[i] = logits.new_empty((shape[0], count, *shape[1:]))
             stacked[:, r] = 0.0 if grad is None else grad
     stacks = [g for g in found if g is not None]
     return stacks, _misplaced(logits, nodes, vectors, stacks) if watched else []
@@ -384,4 +393,4 @@ def _difference(found: Piece, right: Piece, directions: Directions) -> tuple[flo
 
 
 def _norm(value: Tensor) -> float:
-    return float(torch.linalg.vector_norm(value))
+    return float(torch.linalg.vector_norm(value if value.is_floating_point() else value.double()))

@@ -177,7 +177,14 @@ class Structure:
         uses = self.uses[name]
         if name in self.other_set or name in self.factored or len(uses) != 1 or uses[0].local != "weight":
             return False
-        return self.order.count(uses[0].module) == 1 and self.layer_of(name).flops > 0
+        if self.order.count(uses[0].module) != 1:
+            return False
+        return self.layer_of(name).flops > 0 or self.embedding(name) is not None
+
+    def embedding(self, name: str) -> nn.Embedding | None:
+        """Give the embedding whose weight a parameter is, if it is one."""
+        module = self._modules[self.uses[name][0].module] if self.uses[name] else None
+        return module if isinstance(module, nn.Embedding) else None
 
     def recorder(self, layers: Iterable[str]) -> Recorder:
         """Watch some layers."""
