@@ -257,11 +257,11 @@ class Jacobian:
         Returns:
             Bytes for each example of a chunk, and for the chunk: patches are laid out for a few examples at a time.
         """
+        patches = max((layer.bytes_patches for layer in self.structure.layers), default=0)
+        if self.directions.count == 1 and not self.structure.other_set and not patches:
+            return max(self.structure.probe_bytes, 1.0), 0.0  # the same was counted when the network was looked at
         biases = {name for name in self.structure.factored.values() if name}
         named = [(name, p) for name, p in self.structure.parameters.items() if name not in biases]
-        if self.directions.count == 1 and all(name in self.structure.factored for name, _ in named):
-            # no gradient is made: the check has counted
-            return max(self.structure.probe_bytes, 1.0), 0.0
         items = [Item(name, 0, len(p) if p.ndim else 1) for name, p in named]
         m = min(3, len(inputs))
         args = inputs.chunk(0, m)
@@ -270,7 +270,6 @@ class Jacobian:
             rows = self.differentiate(args, pairs)
         rest = [(item, piece) for item, piece in pairs if item.name in self.structure.other_set]
         self._check(args, rest, rows)  # rules were compared on such a chunk when the network was looked at
-        patches = max((layer.bytes_patches for layer in self.structure.layers), default=0)
         few = patches if self.structure.like.device.type == "cpu" else 0
         return max(counter.peak / m - few, 1.0), float(few * AT_ONCE)
 
