@@ -14,6 +14,8 @@ from selfdistill.ntk._network import Network, differ
 
 __all__ = ["COPY", "Copies", "Shared", "axes_of_inputs", "expanded", "find_shared"]
 
+_MOST_AXES = 3
+
 COPY = "="  # before a parameter's name: the layer that its copies are
 
 
@@ -89,7 +91,7 @@ def find_shared(
         first: Outputs of the first of them.
 
     Returns:
-        Both. Cost: a forward pass where all may be given so, else one more for each kind of parameter.
+        Both. Cost: a forward pass where all may be given so, else up to three more for each kind of parameter.
     """
     embeddings = {name: module for name, module in modules.items() if isinstance(module, nn.Embedding)}
     copies = {name: Copies(network.given[name], _shape(network.given[name], axes[name])) for name in axes}
@@ -103,8 +105,14 @@ def find_shared(
     for name, copy in copies.items():
         holder, _, local = name.rpartition(".")
         kinds.setdefault((type(modules[holder]), local), {})[name] = copy
-    right = [some for some in kinds.values() if _tried(network, some, {}, args, first) is not None]
-    return Shared({k: v for some in right for k, v in some.items()}, frozenset().union(*(v for v in alone if v)))
+    right: dict[str, Copies] = {}
+    for some in kinds.values():
+        for more in range(_MOST_AXES):  # between examples and a parameter
+            shaped = {k: Copies(v.value, (*v.shape[:1], *([1] * more), *v.shape[1:])) for k, v in some.items()}
+            if _tried(network, shaped, {}, args, first) is not None:
+                right |= shaped
+                break
+    return Shared(right, frozenset().union(*(v for v in alone if v)))
 
 
 def _shape(parameter: Tensor, axes: int) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from selfdistill._core.errors import SettingError
-from selfdistill.ntk._jacobian import Item, Kept
+from selfdistill.ntk._pieces import Item, Kept
 
 __all__ = ["Cost", "Group", "LayerPlan", "Plan", "as_bytes", "parse_bytes"]
 

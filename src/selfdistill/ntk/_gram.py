@@ -12,7 +12,8 @@ from selfdistill._core import dist
 from selfdistill.ntk._forecast import Group
 from selfdistill.ntk._heap import release
 from selfdistill.ntk._inputs import Inputs
-from selfdistill.ntk._jacobian import Item, Jacobian, Kept, Piece
+from selfdistill.ntk._jacobian import Jacobian
+from selfdistill.ntk._pieces import Item, Kept, Piece
 from selfdistill.ntk._plan import SMALL, block_rows
 from selfdistill.ntk._syrk import has_syrk, syrk
 

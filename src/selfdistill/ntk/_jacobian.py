@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -17,57 +17,11 @@ from selfdistill.ntk._layers import layer_rows
 from selfdistill.ntk._mismatch import Mismatch, is_wrong, refuse_coupled
 from selfdistill.ntk._network import refuse_infinite
 from selfdistill.ntk._peak import PeakBytes
+from selfdistill.ntk._pieces import Item, Kept, Piece
 from selfdistill.ntk._structure import Structure
 from selfdistill.ntk._tokens import add_tokens
 
-__all__ = ["Item", "Jacobian", "Kept", "Piece"]
-
-
-class Item(NamedTuple):
-    """A part of the parameters whose gradients are wanted at once.
-
-    Attributes:
-        name: The parameter; for a layer kept as factors, its weight.
-        first: First row, along the parameter's first dimension.
-        last: Row after the last.
-    """
-
-    name: str
-    first: int
-    last: int
-
-
-class Kept(NamedTuple):
-    """A layer whose inputs and gradients at its outputs are wanted, to make its weight's gradients from them later.
-
-    Attributes:
-        name: The weight.
-    """
-
-    name: str
-
-
-class Piece(NamedTuple):
-    """Gradients of one item for some examples, or what a kept layer's are made from.
-
-    Attributes:
-        left: Factored: the layer's inputs, ``[m, i]``, with a column of ones for its bias. Kept: the layer's inputs,
-            ``[m, ...]``. Else ``None``.
-        right: Factored: gradients at the layer's outputs, ``[m, R, o]``. Kept: the same, ``[m, R, ...]``. Else at the
-            parameter, ``[m, R, p]``.
-        fed: Factored: ``left`` is a view of the examples themselves; the column of ones is not there.
-        bias: With ``fed``: whether the layer has a bias that counts.
-    """
-
-    left: Tensor | None
-    right: Tensor
-    fed: bool = False
-    bias: bool = False
-
-    def rows(self, start: int, stop: int) -> Piece:
-        """Give some of the examples, as views."""
-        left = None if self.left is None else self.left[start:stop]
-        return Piece(left, self.right[start:stop], self.fed, self.bias)
+__all__ = ["Jacobian"]
 
 
 @final
@@ -276,7 +230,13 @@ class Jacobian:
     def _known(self, args: Arguments, pairs: Sequence[tuple[Item | Kept, Piece]]) -> Tensor:
         structure = self.structure
         wanted = {use.module for item, _ in pairs for use in structure.uses[item.name]}
-        logits, calls = structure.recorder(wanted).run(args)
+        try:
+            logits, calls = structure.recorder(wanted).run(args)
+        except Exception as error:
+            shared = structure.held_by(wanted & structure.shared)
+            if not shared:
+                raise
+            raise Mismatch(shared) from error  # copies did not broadcast in a chunk of this size
         refuse_infinite(logits)
         structure.check_calls(calls, wanted, len(logits))
         edges = [(get_gradient_edge(call.out), call.out.shape) for call in calls]

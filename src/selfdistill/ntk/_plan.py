@@ -12,7 +12,7 @@ from selfdistill._core.errors import SettingError
 from selfdistill.ntk._copies import Copies
 from selfdistill.ntk._directions import Directions
 from selfdistill.ntk._forecast import Cost, Group, LayerPlan, as_bytes
-from selfdistill.ntk._jacobian import Item, Kept
+from selfdistill.ntk._pieces import Item, Kept
 from selfdistill.ntk._structure import Structure
 from selfdistill.ntk._tokens import token_products
 

@@ -190,7 +190,7 @@ class Structure:
 
     def recorder(self, layers: Iterable[str]) -> Recorder:
         """Watch some layers."""
-        return Recorder(self.network, {name: self._modules[name] for name in layers}, self._unbatched)
+        return Recorder(self.network, {name: self._modules[name] for name in sorted(layers)}, self._unbatched)
 
     def check_calls(self, calls: list[Call], wanted: set[str], m: int) -> None:
         """Check that a pass used its layers as the probe did.
@@ -229,6 +229,7 @@ class Structure:
         for name, layer in copies.items():
             self._modules[COPY + name] = layer
             self.uses[name].append(Use(COPY + name, "value"))
+        self.shared = self._unbatched | {COPY + name for name in copies}
 
     def _pass(self, layers: set[str], args: Arguments) -> tuple[list[_Seen], Tensor | None]:
         """Pass the probe through the network, forward and backward to the layers' outputs, and count meanwhile.
