@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from selfdistill.ntk._inputs import Arguments
+from selfdistill.ntk._inputs import Arguments, count_of
 from selfdistill.ntk._network import Network, differ
 
-__all__ = ["COPY", "Copies", "Shared", "find_shared"]
+__all__ = ["COPY", "Copies", "Shared", "axes_of_inputs", "expanded", "find_shared"]
+
+_MOST_AXES = 3
 
 COPY = "="  # before a parameter's name: the layer that its copies are
 
@@ -49,66 +51,123 @@ class Shared(NamedTuple):
     unbatched: frozenset[str]
 
 
-def find_shared(network: Network, names: list[str], modules: dict[str, nn.Module], args: Arguments) -> Shared:
-    """Find what may be given as one copy for each example, because outputs stay the same.
+@contextmanager
+def axes_of_inputs(modules: dict[str, nn.Module], names: list[str]) -> Generator[dict[str, int]]:
+    """Watch what the modules that hold some parameters are called with.
 
     Args:
-        network: The network.
-        names: Parameters that no layer with a rule holds.
         modules: The network's, by name.
-        args: A few examples.
+        names: Of parameters.
 
-    Returns:
-        Both. Cost: two forward passes where all may be given so, else one more for each parameter.
+    Yields:
+        By the parameter's name, the number of axes of its module's first input: 0 until it is called.
     """
-    holders = {name.rpartition(".")[0] for name in names}
-    watched = {n: v for n, v in modules.items() if n in holders or isinstance(v, nn.Embedding)}
-    if not names and not watched:
-        return Shared({}, frozenset())
-    shapes: dict[str, torch.Size] = {}
+    axes = dict.fromkeys(names, 0)
 
     def listen(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, given: tuple[Any, ...]) -> None:
             if given and isinstance(given[0], Tensor):
-                shapes[name] = given[0].shape
+                axes[name] = given[0].ndim
 
         return hook
 
     with ExitStack() as stack:
-        for name, module in watched.items():
+        for name in names:
+            module = modules[name.rpartition(".")[0]]
             stack.callback(module.register_forward_pre_hook(listen(name)).remove)
-        rows = _rows(network, args, {})
-    if rows is None:  # the network does not take several examples
+        yield axes
+
+
+def find_shared(
+    network: Network, modules: dict[str, nn.Module], axes: dict[str, int], args: Arguments, first: Tensor
+) -> Shared:
+    """Find what may be given as one copy for each example, because outputs stay the same.
+
+    Args:
+        network: The network.
+        modules: Its modules, by name.
+        axes: Of the input of the module that holds a parameter, for each that is to be tried, by name; 0 if unknown.
+        args: A few examples.
+        first: Outputs of the first of them.
+
+    Returns:
+        Both. Cost: a forward pass where all may be given so, else up to three more for each kind of parameter.
+    """
+    embeddings = {name: module for name, module in modules.items() if isinstance(module, nn.Embedding)}
+    copies = {name: Copies(network.given[name], _shape(network.given[name], axes[name])) for name in axes}
+    if not copies and not embeddings:
         return Shared({}, frozenset())
-    m = len(rows)
-    unbatched = {n for n, s in shapes.items() if isinstance(modules[n], nn.Embedding) and _is_shared(s, m)}
-    given = {n: Copies(network.given[n], _shape(network.given[n], shapes.get(n.rpartition(".")[0]))) for n in names}
-    if not _same(network, given, args, rows):
-        given = {n: one for n, one in given.items() if len(given) > 1 and _same(network, {n: one}, args, rows)}
-    return Shared(given, frozenset(unbatched))
+    found = _tried(network, copies, embeddings, args, first)
+    if found is not None:
+        return Shared(copies, found)
+    alone = (_tried(network, {}, {name: module}, args, first) for name, module in embeddings.items())
+    kinds: dict[tuple[type, str], dict[str, Copies]] = {}
+    for name, copy in copies.items():
+        holder, _, local = name.rpartition(".")
+        kinds.setdefault((type(modules[holder]), local), {})[name] = copy
+    right: dict[str, Copies] = {}
+    for some in kinds.values():
+        for more in range(_MOST_AXES):  # between examples and a parameter
+            shaped = {k: Copies(v.value, (*v.shape[:1], *([1] * more), *v.shape[1:])) for k, v in some.items()}
+            if _tried(network, shaped, {}, args, first) is not None:
+                right |= shaped
+                break
+    return Shared(right, frozenset().union(*(v for v in alone if v)))
+
+
+def _shape(parameter: Tensor, axes: int) -> tuple[int, ...]:
+    """Give a parameter's shape with a leading 1, and more to reach the axes of what its module is called with."""
+    if parameter.ndim > 1 and parameter.shape[0] == 1:
+        return (*parameter.shape,)
+    return (1, *([1] * (axes - 1 - parameter.ndim)), *parameter.shape)
+
+
+def _tried(
+    network: Network, copies: dict[str, Copies], embeddings: dict[str, nn.Embedding], args: Arguments, first: Tensor
+) -> frozenset[str] | None:
+    """Run the network with copies, and embeddings of what has no row for each example expanded.
+
+    Returns:
+        Names of these; ``None`` where outputs are others, or the network fails.
+    """
+    m, unbatched = count_of(args), set()
+
+    def listen(name: str) -> Callable[..., Any]:
+        def hook(module: nn.Module, given: tuple[Any, ...], out: Tensor) -> Tensor | None:
+            if not given or not _is_shared(given[0].shape, m):
+                return None
+            unbatched.add(name)
+            return expanded(given[0], out, m)[1]
+
+        return hook
+
+    values = {name: one.of(network.value(name), m) for name, one in copies.items()}
+    with ExitStack() as stack:
+        for name, module in embeddings.items():
+            stack.callback(module.register_forward_hook(listen(name)).remove)
+        try:
+            with torch.no_grad(), network.quiet():
+                rows = network.rows(args, values or None, alone=False)
+        except Exception:  # shapes that do not broadcast, for instance
+            return None
+    same = rows[:1].shape == first.shape and not differ(rows[:1], first, rows)
+    return frozenset(unbatched) if same else None
 
 
 def _is_shared(shape: torch.Size, m: int) -> bool:
     return len(shape) > 0 and shape[0] != m and (len(shape) == 1 or shape[0] == 1)
 
 
-def _shape(parameter: Tensor, seen: torch.Size | None) -> tuple[int, ...]:
-    """Give a parameter's shape with a leading 1, and more to reach the axes of what its module is called with."""
-    if parameter.ndim > 1 and parameter.shape[0] == 1:
-        return (*parameter.shape,)
-    between = max(len(seen or ()) - 1 - parameter.ndim, 0)
-    return (1, *([1] * between), *parameter.shape)
+def expanded(x: Tensor, out: Tensor, m: int) -> tuple[Tensor, Tensor]:
+    """Give an embedding's input and output a row for each example.
 
+    Args:
+        x: Input, ``[T]`` or ``[1, ...]``.
+        out: Output, with one more axis.
+        m: Examples.
 
-def _same(network: Network, copies: dict[str, Copies], args: Arguments, rows: Tensor) -> bool:
-    values = {name: one.of(network.value(name), len(rows)) for name, one in copies.items()}
-    found = _rows(network, args, values)
-    return found is not None and found.shape == rows.shape and not differ(found, rows, rows)
-
-
-def _rows(network: Network, args: Arguments, values: dict[str, Tensor]) -> Tensor | None:
-    try:
-        with torch.no_grad(), network.quiet():
-            return network.rows(args, values or None)
-    except Exception:  # shapes that do not broadcast, for instance
-        return None
+    Returns:
+        ``[m, ...]`` both, as views.
+    """
+    x, out = (v[None] if x.ndim == 1 else v for v in (x, out))
+    return x.expand(m, *x.shape[1:]), out.expand(m, *out.shape[1:])

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from selfdistill._core.errors import SettingError
-from selfdistill.ntk._jacobian import Item, Kept
+from selfdistill.ntk._pieces import Item, Kept
 
 __all__ = ["Cost", "Group", "LayerPlan", "Plan", "as_bytes", "parse_bytes"]
 
@@ -37,20 +37,20 @@ class Group:
         items: Whose gradients are made while the examples go through the network.
         bytes: Held at the end of the sweep.
         kept: Layers of which inputs and gradients at the outputs are kept instead, ...
-        slabs: ... from which these gradients are made afterwards, one tuple at a time.
+        slabs: ... from which these gradients are made afterwards, one at a time.
         slab_bytes: Held meanwhile, at most.
     """
 
     items: tuple[Item, ...]
     bytes: float
     kept: tuple[Kept, ...] = ()
-    slabs: tuple[tuple[Item, ...], ...] = ()
+    slabs: tuple[Item, ...] = ()
     slab_bytes: float = 0.0
 
     @property
     def everything(self) -> tuple[Item, ...]:
         """All items, those of the slabs too."""
-        return (*self.items, *(item for slab in self.slabs for item in slab))
+        return (*self.items, *self.slabs)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from selfdistill._core import dist
 from selfdistill.ntk._forecast import Group
 from selfdistill.ntk._heap import release
 from selfdistill.ntk._inputs import Inputs
-from selfdistill.ntk._jacobian import Item, Jacobian, Kept, Piece
+from selfdistill.ntk._jacobian import Jacobian
+from selfdistill.ntk._pieces import Item, Kept, Piece
 from selfdistill.ntk._plan import SMALL, block_rows
 from selfdistill.ntk._syrk import has_syrk, syrk
 
@@ -71,8 +72,9 @@ def explicit(
             for begin, end, right in _from_each(left, columns):
                 add_product(kernel[:, begin * each : end * each], left, right)
         del left  # before the next group's are made
-        for slab in group.slabs:
-            _add_square(kernel, [jacobian.expand(item, kept[item.name], chunk) for item in slab])
+        for item in group.slabs:
+            if not jacobian.add_tokens(item, kept[item.name], kernel):
+                _add_square(kernel, [jacobian.expand(item, kept[item.name], chunk)])
         del kept
     assert kernel is not None
     if other is None and alone:

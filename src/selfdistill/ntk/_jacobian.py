@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -17,56 +17,11 @@ from selfdistill.ntk._layers import layer_rows
 from selfdistill.ntk._mismatch import Mismatch, is_wrong, refuse_coupled
 from selfdistill.ntk._network import refuse_infinite
 from selfdistill.ntk._peak import PeakBytes
+from selfdistill.ntk._pieces import Item, Kept, Piece
 from selfdistill.ntk._structure import Structure
+from selfdistill.ntk._tokens import add_tokens
 
-__all__ = ["Item", "Jacobian", "Kept", "Piece"]
-
-
-class Item(NamedTuple):
-    """A part of the parameters whose gradients are wanted at once.
-
-    Attributes:
-        name: The parameter; for a layer kept as factors, its weight.
-        first: First row, along the parameter's first dimension.
-        last: Row after the last.
-    """
-
-    name: str
-    first: int
-    last: int
-
-
-class Kept(NamedTuple):
-    """A layer whose inputs and gradients at its outputs are wanted, to make its weight's gradients from them later.
-
-    Attributes:
-        name: The weight.
-    """
-
-    name: str
-
-
-class Piece(NamedTuple):
-    """Gradients of one item for some examples, or what a kept layer's are made from.
-
-    Attributes:
-        left: Factored: the layer's inputs, ``[m, i]``, with a column of ones for its bias. Kept: the layer's inputs,
-            ``[m, ...]``. Else ``None``.
-        right: Factored: gradients at the layer's outputs, ``[m, R, o]``. Kept: the same, ``[m, R, ...]``. Else at the
-            parameter, ``[m, R, p]``.
-        fed: Factored: ``left`` is a view of the examples themselves; the column of ones is not there.
-        bias: With ``fed``: whether the layer has a bias that counts.
-    """
-
-    left: Tensor | None
-    right: Tensor
-    fed: bool = False
-    bias: bool = False
-
-    def rows(self, start: int, stop: int) -> Piece:
-        """Give some of the examples, as views."""
-        left = None if self.left is None else self.left[start:stop]
-        return Piece(left, self.right[start:stop], self.fed, self.bias)
+__all__ = ["Jacobian"]
 
 
 @final
@@ -88,7 +43,8 @@ class Jacobian:
         r, shape = self.directions.count, self.structure.parameters[item.name].shape
         if isinstance(item, Kept):
             layer = self.structure.layer_of(item.name)
-            return Piece(like.new_empty(m, *layer.shape_in), like.new_empty(m, r, *layer.shape_out))
+            kind = torch.int64 if self.structure.embedding(item.name) else like.dtype
+            return Piece(like.new_empty(m, *layer.shape_in, dtype=kind), like.new_empty(m, r, *layer.shape_out))
         if item.name in self.structure.factored:
             bias = self.structure.factored[item.name] is not None
             left = like.new_empty(m, shape[1] + bias)
@@ -126,6 +82,13 @@ class Jacobian:
             rows = slice(item.first, item.last)
             layer_rows(module, use.local, some.left, some.right, rows, out[start : start + chunk])
         return Piece(None, out)
+
+    def add_tokens(self, item: Item, kept: Piece, kernel: Tensor) -> bool:
+        """Add an embedding's part to a kernel, and say whether the item is one."""
+        module = self.structure.embedding(item.name)
+        if module is not None and kept.left is not None:
+            add_tokens(kernel, kept.left, kept.right, module.padding_idx)
+        return module is not None
 
     def fill(self, inputs: Inputs, start: int, items: Sequence[Item | Kept], pieces: Sequence[Piece]) -> None:
         """Differentiate the network for some examples.
@@ -248,11 +211,11 @@ class Jacobian:
         Returns:
             Bytes for each example of a chunk, and for the chunk: patches are laid out for a few examples at a time.
         """
+        patches = max((layer.bytes_patches for layer in self.structure.layers), default=0)
+        if self.directions.count == 1 and not self.structure.other_set and not patches:
+            return max(self.structure.probe_bytes, 1.0), 0.0  # the same was counted when the network was looked at
         biases = {name for name in self.structure.factored.values() if name}
         named = [(name, p) for name, p in self.structure.parameters.items() if name not in biases]
-        if self.directions.count == 1 and all(name in self.structure.factored for name, _ in named):
-            # no gradient is made: the check has counted
-            return max(self.structure.probe_bytes, 1.0), 0.0
         items = [Item(name, 0, len(p) if p.ndim else 1) for name, p in named]
         m = min(3, len(inputs))
         args = inputs.chunk(0, m)
@@ -261,14 +224,19 @@ class Jacobian:
             rows = self.differentiate(args, pairs)
         rest = [(item, piece) for item, piece in pairs if item.name in self.structure.other_set]
         self._check(args, rest, rows)  # rules were compared on such a chunk when the network was looked at
-        patches = max((layer.bytes_patches for layer in self.structure.layers), default=0)
         few = patches if self.structure.like.device.type == "cpu" else 0
         return max(counter.peak / m - few, 1.0), float(few * AT_ONCE)
 
     def _known(self, args: Arguments, pairs: Sequence[tuple[Item | Kept, Piece]]) -> Tensor:
         structure = self.structure
         wanted = {use.module for item, _ in pairs for use in structure.uses[item.name]}
-        logits, calls = structure.recorder(wanted).run(args)
+        try:
+            logits, calls = structure.recorder(wanted).run(args)
+        except Exception as error:
+            shared = structure.held_by(wanted & structure.shared)
+            if not shared:
+                raise
+            raise Mismatch(shared) from error  # copies did not broadcast in a chunk of this size
         refuse_infinite(logits)
         structure.check_calls(calls, wanted, len(logits))
         edges = [(get_gradient_edge(call.out), call.out.shape) for call in calls]
@@ -338,7 +306,7 @@ def _pull(
                 found[i] = grad[:, None]
                 continue
             if stacked is None:
-                stacked = found[i] = logits.new_zeros((shape[0], count, *shape[1:]))
+                stacked = found[i] = logits.new_empty((shape[0], count, *shape[1:]))
             stacked[:, r] = 0.0 if grad is None else grad
     stacks = [g for g in found if g is not None]
     return stacks, _misplaced(logits, nodes, vectors, stacks) if watched else []
@@ -384,4 +352,4 @@ def _difference(found: Piece, right: Piece, directions: Directions) -> tuple[flo
 
 
 def _norm(value: Tensor) -> float:
-    return float(torch.linalg.vector_norm(value))
+    return float(torch.linalg.vector_norm(value if value.is_floating_point() else value.double()))

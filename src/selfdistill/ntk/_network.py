@@ -40,6 +40,7 @@ class Network:
         changes_inputs: Whether it changes its inputs in place.
         leaves_traces: Whether it draws random numbers or changes its buffers; True until `look` has looked.
         placed: Whether it places rows by the values of numbers.
+        shape: Of one example's outputs.
         epsilon: Largest machine epsilon of what it computes with.
         apart: Whether it takes its examples apart, see `PeakBytes`.
     """
@@ -53,6 +54,7 @@ class Network:
         self.changes_inputs, self.leaves_traces = False, True
         self.placed = self.apart = False
         self.epsilon = 0.0
+        self.shape: tuple[int, ...] = ()
 
     def value(self, name: str) -> Tensor:
         """Give a parameter's present value, without a graph."""
@@ -106,11 +108,6 @@ class Network:
         out = functional_call(self.model, {**rest, **chosen}, args.listed, args.named)
         return _as_rows(out, count_of(args))
 
-    def shape_of(self, args: Arguments) -> tuple[int, ...]:
-        """Give the outputs' shape for one example."""
-        with torch.no_grad(), self.quiet():
-            return tuple(self.model(*args.listed, **args.named).shape[1:])
-
     def look(self, args: Arguments) -> Tensor:
         """Run the network once, and see whether it changes its inputs or buffers or draws random numbers.
 
@@ -127,7 +124,9 @@ class Network:
         before, versions = Traces(self.model, self.device), [v._version for v in each_tensor(given)]
         with torch.no_grad(), self.quiet(), explained():
             with PeakBytes(examples=1) as counter:
-                rows = self.rows(given)
+                out = self.model(*given.listed, **given.named)
+                rows = _as_rows(out, count_of(args))
+            self.shape = tuple(out.shape[1:])
             self.placed, self.apart, self.epsilon = counter.placed, counter.apart, counter.epsilon
             drew = before.drew()
             self.leaves_traces = drew or before.changed()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -57,18 +58,23 @@ class PeakBytes(TorchDispatchMode):
         self._dtypes: set[torch.dtype] = set()
         self._examples = examples
         self._formulas = flop_registry if flops else {}
-        self._seen: set[int] = set()
+        self._kinds: dict[Any, tuple[Any, bool, int | None]] = {}
+        self._seen: dict[int, weakref.ref[Any]] = {}
 
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Run an operation and count its results."""
         out = func(*args, **(kwargs or {}))
-        packet = getattr(func, "overloadpacket", None)
-        formula = self._formulas.get(packet)
-        name = getattr(packet, "__name__", "")
-        self.placed |= name in _PLACING
-        self.apart |= name in _APART and args[0].shape[:1] == (self._examples,) and _first_axis(args, _APART[name])
+        kind = self._kinds.get(func)
+        if kind is None:
+            packet = getattr(func, "overloadpacket", None)
+            name = getattr(packet, "__name__", "")
+            kind = self._kinds[func] = self._formulas.get(packet), name in _PLACING, _APART.get(name)
+        formula, placed, axis = kind
+        self.placed |= placed
+        if axis is not None and args[0].shape[:1] == (self._examples,):
+            self.apart |= _first_axis(args, axis)
         if formula is not None:
             self.flops += formula(*args, **(kwargs or {}), out_val=out)
         there: set[int] | None = None
@@ -78,20 +84,20 @@ class PeakBytes(TorchDispatchMode):
                 inexact = value.is_floating_point() or value.is_complex()
                 self.epsilon = max(self.epsilon, torch.finfo(value.dtype).eps if inexact else 0.0)
             storage = value.untyped_storage()
-            key, size = storage._cdata, storage.nbytes()
+            key = storage._cdata
             if key in self._seen:
                 continue
             if there is None:
                 there = {v.untyped_storage()._cdata for v in _tensors((args, kwargs))}
             if key not in there:  # a view of what was there before is nothing new
-                self._seen.add(key)
+                size = storage.nbytes()
+                self._seen[key] = weakref.ref(storage, partial(self._gone, key, size))
                 self.alive += size
                 self.peak = max(self.peak, self.alive)
-                weakref.finalize(storage, self._gone, key, size)
         return out
 
-    def _gone(self, key: int, size: int) -> None:
-        self._seen.discard(key)
+    def _gone(self, key: int, size: int, reference: object) -> None:
+        self._seen.pop(key, None)
         self.alive -= size
 
 
@@ -99,14 +105,12 @@ def _first_axis(args: tuple[Any, ...], where: int) -> bool:
     return (args[where] if len(args) > where else 0) in {0, -args[0].ndim}
 
 
-def _tensors(value: Any) -> Generator[Tensor]:
+def _tensors(value: Any) -> Sequence[Tensor]:
     """Find the tensors in arguments or results, which are nested in tuples, lists and dicts only."""
     if isinstance(value, Tensor):
-        if value.layout == torch.strided:
-            yield value
-    elif isinstance(value, tuple | list):
-        for v in value:
-            yield from _tensors(v)
-    elif isinstance(value, dict):
-        for v in value.values():
-            yield from _tensors(v)
+        return (value,) if value.layout == torch.strided else ()
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, tuple | list):
+        return ()
+    return [tensor for one in value for tensor in _tensors(one)]

@@ -12,8 +12,9 @@ from selfdistill._core.errors import SettingError
 from selfdistill.ntk._copies import Copies
 from selfdistill.ntk._directions import Directions
 from selfdistill.ntk._forecast import Cost, Group, LayerPlan, as_bytes
-from selfdistill.ntk._jacobian import Item, Kept
+from selfdistill.ntk._pieces import Item, Kept
 from selfdistill.ntk._structure import Structure
+from selfdistill.ntk._tokens import token_products
 
 __all__ = ["SMALL", "Planner", "block_rows"]
 
@@ -24,6 +25,7 @@ _MOST = 512  # examples at once, at most
 _CHUNK_BYTES = 2**21  # more than _CHUNK examples only where they take no more than this, on a CPU
 _BLOCK_ROWS = 64  # at least
 _KEPT = 0.5  # what makes a layer's gradients is kept instead of them if it takes at most this share of their bytes
+_SLAB_BYTES = 2**24  # a slab of a Linear layer's takes no more than this on a CPU: first use of more memory is slow
 _SLABS = 4  # its gradients are made in about this many slabs, each of which lays out its inputs' patches anew
 _BLOCKS = 16  # a symmetric product is done in this many block rows, upper half only
 
@@ -171,6 +173,8 @@ class Planner:
         for name in self.names:
             row, last, first = every * self.numbers(name, fed=True), self.rows_of(name), 0
             thin = max(row, row * last / (2 * _SLABS))  # thinner slabs would lay out patches too often
+            if self.structure.embedding(name) is not None:
+                thin = store[name]
             if store[name] and held + store[name] + max(used, thin) <= room:
                 kept.append(Kept(name))
                 held += store[name]
@@ -197,16 +201,21 @@ class Planner:
     def _with_slabs(self, items: list[Item], kept: list[Kept], held: float, used: float, room: float, m: int) -> Group:
         """Cut kept layers into slabs no larger than what is needed anyway, or a few for the widest."""
         whole = {k.name: self.size * self.rows * self.numbers(k.name) * self.rows_of(k.name) for k in kept}
-        widest = max((v / _SLABS for v in whole.values()), default=0.0)
+        widest = max((v / _SLABS for k, v in whole.items() if self.structure.embedding(k) is None), default=0.0)
         most = min(room, max(used + self.chunk_bytes(m), widest))
-        slabs: list[tuple[Item, ...]] = []
+        slabs: list[Item] = []
         highest = 0.0
         for name, total in whole.items():
-            rows = self.rows_of(name)
-            count = min(rows, math.ceil(total / most))
+            rows, layer = self.rows_of(name), self.structure.layer_of(name)
+            if self.structure.embedding(name) is not None:
+                slabs.append(Item(name, 0, rows))
+                highest = max(highest, self._store(name))
+                continue
+            plain = self._cpu and not layer.bytes_patches
+            count = min(rows, math.ceil(total / (min(most, _SLAB_BYTES) if plain else most)))
             size = -(-rows // count)
-            slabs += [(Item(name, start, min(start + size, rows)),) for start in range(0, rows, size)]
-            outputs = m * self.directions.count * self.structure.layer_of(name).bytes_out
+            slabs += [Item(name, start, min(start + size, rows)) for start in range(0, rows, size)]
+            outputs = m * self.directions.count * layer.bytes_out
             highest = max(highest, size * total / rows + outputs + self._each_chunk)
         return Group(tuple(items), held + used, tuple(kept), tuple(slabs), held + highest)
 
@@ -234,8 +243,8 @@ class Planner:
         per_call = layer.flops if layer and local == "weight" else 0.0
         return self.structure.order.count(module) * per_call
 
-    def gram_flops(self, items: Iterable[Item]) -> float:
-        """FLOPs of the products of some columns of the Jacobian with themselves."""
+    def gram_flops(self, items: Iterable[Item], kept: Iterable[Kept] = ()) -> float:
+        """FLOPs of the products of some columns of the Jacobian with themselves; embeddings that are kept by token."""
         whole, r = 2.0 * self.share * self.columns, self.directions.count
         pairs = dense = whole
         if self.symmetric and self.share == self.rows:
@@ -245,10 +254,13 @@ class Planner:
                 else sum((b - a) * (self.rows - a) for a, b in block_rows(self.rows, self.each)) / self.rows**2
             )
             dense = whole / 2 if self._cpu else pairs
-        total = 0.0
+        total, by_token = 0.0, {k.name for k in kept if self.structure.embedding(k.name) is not None}
         for item in items:
             shape = self.structure.parameters[item.name].shape
-            if item.name in self.structure.factored:
+            if item.name in by_token:
+                length = math.prod(self.structure.layer_of(item.name).shape_in)
+                total += 2 * r / self.each * shape[1] * token_products(self.rows, length, shape[0], self.each)
+            elif item.name in self.structure.factored:
                 bias = self.structure.factored[item.name] is not None
                 total += pairs * (shape[1] + bias + shape[0] * r * self.each)
             else:
@@ -277,7 +289,7 @@ class Planner:
         if lean is not None and len(lean[0]) <= len(groups):
             groups, m = lean
         both = self.share if self.symmetric else self.share + self.columns
-        flops = sum(both * self.sweep_flops(g) + self.gram_flops(g.everything) for g in groups)
+        flops = sum(both * self.sweep_flops(g) + self.gram_flops(g.everything, g.kept) for g in groups)
         peak = fixed + max(g.bytes for g in groups) + self.chunk_bytes(m)
         if alone:  # there is no matrix yet in the first sweep, and no scratch space of a sweep in a product
             peak = 0.0

@@ -12,7 +12,8 @@ from selfdistill._core import dist
 from selfdistill.ntk._forecast import Group
 from selfdistill.ntk._gram import gathered, share_of, sweep
 from selfdistill.ntk._inputs import Inputs
-from selfdistill.ntk._jacobian import Item, Jacobian, Piece
+from selfdistill.ntk._jacobian import Jacobian
+from selfdistill.ntk._pieces import Item, Piece
 
 __all__ = ["Products"]
 

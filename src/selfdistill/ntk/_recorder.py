@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from selfdistill.ntk._attention import Projection, linear_calls
-from selfdistill.ntk._copies import COPY, Copies
+from selfdistill.ntk._copies import COPY, Copies, expanded
 from selfdistill.ntk._inputs import Arguments, count_of
 from selfdistill.ntk._network import Network
 
@@ -116,8 +116,7 @@ class Recorder:
             if not isinstance(out, Tensor) or not isinstance(x, Tensor) or not torch.is_grad_enabled():
                 return None
             if name in self._unbatched:
-                x, out = (v[None] if x.ndim == 1 else v for v in (x, out))
-                x, out = (v.expand(m, *v.shape[1:]) for v in (x, out))
+                x, out = expanded(x, out, m)
             return self._note(name, x, out)
 
         return hook

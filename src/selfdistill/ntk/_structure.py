@@ -13,7 +13,7 @@ from torch.autograd.graph import get_gradient_edge
 
 from selfdistill._core.errors import DataError
 from selfdistill.ntk._attention import projections
-from selfdistill.ntk._copies import COPY, find_shared
+from selfdistill.ntk._copies import COPY, axes_of_inputs, find_shared
 from selfdistill.ntk._inputs import Arguments, Inputs, count_of, each_tensor
 from selfdistill.ntk._layers import fits, is_known, own_parameters, subtract_sum
 from selfdistill.ntk._mismatch import Mismatch, is_wrong, refuse_coupled
@@ -117,11 +117,13 @@ class Structure:
         n = len(inputs)
         args = inputs.chosen(sorted({0, n // 2, n - 1}))
         first = args.rows(0, 1)
-        found = self.network.look(first)
-        self.output_shape = self.network.shape_of(first)
-        self.classes, self.dtype, self.like = found.shape[1], found.dtype, found.new_empty(0)
         self._find_uses(model)
-        self._find_shared(args)
+        bare = [n for n, uses in self.uses.items() if not uses and rules and n not in self.network.complex]
+        with axes_of_inputs(self._modules, bare) as axes:
+            found = self.network.look(first)
+        self.output_shape = self.network.shape
+        self.classes, self.dtype, self.like = found.shape[1], found.dtype, found.new_empty(0)
+        self._find_shared(axes, args, found)
         layers = {use.module for uses in self.uses.values() for use in uses} if rules else set()
         seen, rows = self._pass(layers, args)
         self.other = self._settled(self._verify(args, seen, rows, found), seen)
@@ -177,11 +179,18 @@ class Structure:
         uses = self.uses[name]
         if name in self.other_set or name in self.factored or len(uses) != 1 or uses[0].local != "weight":
             return False
-        return self.order.count(uses[0].module) == 1 and self.layer_of(name).flops > 0
+        if self.order.count(uses[0].module) != 1:
+            return False
+        return self.layer_of(name).flops > 0 or self.embedding(name) is not None
+
+    def embedding(self, name: str) -> nn.Embedding | None:
+        """Give the embedding whose weight a parameter is, if it is one."""
+        module = self._modules[self.uses[name][0].module] if self.uses[name] else None
+        return module if isinstance(module, nn.Embedding) else None
 
     def recorder(self, layers: Iterable[str]) -> Recorder:
         """Watch some layers."""
-        return Recorder(self.network, {name: self._modules[name] for name in layers}, self._unbatched)
+        return Recorder(self.network, {name: self._modules[name] for name in sorted(layers)}, self._unbatched)
 
     def check_calls(self, calls: list[Call], wanted: set[str], m: int) -> None:
         """Check that a pass used its layers as the probe did.
@@ -214,13 +223,13 @@ class Structure:
                     if id(p) in names:
                         self.uses[names[id(p)]].append(Use(module_name, local))
 
-    def _find_shared(self, args: Arguments) -> None:
+    def _find_shared(self, axes: dict[str, int], args: Arguments, first: Tensor) -> None:
         """Look for parameters that can be given as one copy for each example, and make a layer of each."""
-        bare = [name for name, uses in self.uses.items() if not uses and name not in self.network.complex]
-        copies, self._unbatched = find_shared(self.network, bare if self._rules else [], self._modules, args)
+        copies, self._unbatched = find_shared(self.network, self._modules if self._rules else {}, axes, args, first)
         for name, layer in copies.items():
             self._modules[COPY + name] = layer
             self.uses[name].append(Use(COPY + name, "value"))
+        self.shared = self._unbatched | {COPY + name for name in copies}
 
     def _pass(self, layers: set[str], args: Arguments) -> tuple[list[_Seen], Tensor | None]:
         """Pass the probe through the network, forward and backward to the layers' outputs, and count meanwhile.

@@ -1,0 +1,56 @@
+"""What of the Jacobian is wanted, and what is written down of it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+__all__ = ["Item", "Kept", "Piece"]
+
+
+class Item(NamedTuple):
+    """A part of the parameters whose gradients are wanted at once.
+
+    Attributes:
+        name: The parameter; for a layer kept as factors, its weight.
+        first: First row, along the parameter's first dimension.
+        last: Row after the last.
+    """
+
+    name: str
+    first: int
+    last: int
+
+
+class Kept(NamedTuple):
+    """A layer whose inputs and gradients at its outputs are wanted, to make its weight's gradients from them later.
+
+    Attributes:
+        name: The weight.
+    """
+
+    name: str
+
+
+class Piece(NamedTuple):
+    """Gradients of one item for some examples, or what a kept layer's are made from.
+
+    Attributes:
+        left: Factored: the layer's inputs, ``[m, i]``, with a column of ones for its bias. Kept: the layer's inputs,
+            ``[m, ...]``. Else ``None``.
+        right: Factored: gradients at the layer's outputs, ``[m, R, o]``. Kept: the same, ``[m, R, ...]``. Else at the
+            parameter, ``[m, R, p]``.
+        fed: Factored: ``left`` is a view of the examples themselves; the column of ones is not there.
+        bias: With ``fed``: whether the layer has a bias that counts.
+    """
+
+    left: Tensor | None
+    right: Tensor
+    fed: bool = False
+    bias: bool = False
+
+    def rows(self, start: int, stop: int) -> Piece:
+        """Give some of the examples, as views."""
+        left = None if self.left is None else self.left[start:stop]
+        return Piece(left, self.right[start:stop], self.fed, self.bias)
