@@ -205,9 +205,11 @@ class Judged:
 
 
 def judge_condition(condition: Condition, rows: Rows) -> Judged:
-    """Decide a condition from the records of its part."""
+    """Decide a condition from the records of its part; not where they were made before its numbers were measured."""
     records = rows.get(condition.part, ())
-    outcomes = tuple(judge(c, [r["numbers"][c.number] for r in records]) for c in condition.checks)
+    outcomes = tuple(
+        judge(c, [r["numbers"][c.number] for r in records if c.number in r["numbers"]]) for c in condition.checks
+    )
     if not outcomes or any(o.passed is None for o in outcomes):
         return Judged(condition, outcomes, None, close=False)
     failed = [o for o in outcomes if not o.passed]

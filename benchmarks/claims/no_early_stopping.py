@@ -93,8 +93,6 @@ def conditions(parts: Sequence[Part]) -> tuple[Condition, ...]:
             where = f"{words} ({s['data']}, {s['noise']}, {s['network']}{decay})"
             kind = _kind(method, s)
             for question, checks, shown in zip(QUESTIONS, ((lead,), (*drops, *kept)), (ahead, long), strict=True):
-                if not checks:
-                    continue
                 found.append(Condition(where, part.name, checks, shown, kind, question))
     return tuple(found)
 
@@ -123,6 +121,8 @@ def draw(rows: Rows) -> Any:
         settings = records[0]["settings"]
         for times in settings["lengths"]:
             for method, (colour, dash) in _LOOK.items():
+                if f"{method} x{times}" not in records[0]["curves"]:
+                    continue
                 curves = [[100 * v for v in r["curves"][f"{method} x{times}"]] for r in records]
                 at = [(i + 1) / settings["epochs"] for i in range(len(curves[0]))]
                 label = METHODS.get(method, method) if times == 1 else None
@@ -164,7 +164,7 @@ CLAIM = Claim(
         _part("digits", "cnn:16,32", "symmetric-40", 1000, 30, [1, 2, 10]),
         _part("digits", "mlp:256,256", "symmetric-20", 1000, 30, [1, 2, 10]),
         _part("fashion", "mlp:512,512", "symmetric-40", 6000, 20, [1, 2]),
-        _part("fashion", "cnn:16,32", "symmetric-40", 6000, 12, [1]),
+        _part("fashion", "cnn:16,32", "symmetric-40", 6000, 12, [1, 2]),
     ),
     small=(
         _part("digits", "mlp:128", "symmetric-40", 500, 25, [1, 2]),
@@ -178,6 +178,8 @@ CLAIM = Claim(
     notes="A training of another length is another training: its learning rate falls over its own length. Below 5,000 "
     "examples it rises within the same number of epochs, whatever the length; in a first round of records it rose "
     "within 5 % of them, so that ten times as long meant 15 epochs at a small rate, in which wrong labels were "
-    "memorised ([decision 22](decisions/0022-warm-up-in-visits.md)).",
+    "memorised ([decision 22](decisions/0022-warm-up-in-visits.md)). The records on Fashion-MNIST, whose recipe is as "
+    "it was, are of that round, before the sequential form and the wrong labels fitted were measured: what needs these "
+    "numbers is not decided there.",
     questions=QUESTIONS,
 )
