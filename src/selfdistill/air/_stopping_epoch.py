@@ -49,7 +49,7 @@ def stopping_epoch(estimates: Sequence[float], epochs: int) -> StoppingEpoch:
         ``docs/decisions/0021-the-median-of-six-stopping-epochs.md``.
 
     Example:
-        >>> found = stopping_epoch([3.0, 4.0, 5.0, 6.0, math.inf, math.inf], 40)
+        >>> found = stopping_epoch([3.0, 4.0, 5.0, 6.0, float("inf"), float("inf")], 40)
         >>> found.epoch, round(found.earliest, 1), round(found.latest, 1)
         (5.5, 2.0, 11.8)
     """
