@@ -197,11 +197,11 @@ def test_the_same_command_gives_the_same_bytes(cli, songs):
 
 
 def many_classes() -> str:
-    return "\n".join(["x,label", *(f"{i},class {i % 1000}" for i in range(2000))])
+    return "\n".join(["x,label", *(f"{i * 0.37},class {i % 1000}" for i in range(2000))])
 
 
 ODD = {
-    "one feature": ("x,label\n" + "\n".join(f"{i},{'ab'[i % 2]}" for i in range(20)), "Files in runs/odd-001"),
+    "one feature": ("x,label\n" + "\n".join(f"{i * 0.37},{'ab'[i % 2]}" for i in range(20)), "Files in runs/odd-001"),
     "two examples of each class": ("x,z,label\n1,2,a\n2,3,a\n3,4,b\n4,5,b", "Files in runs/odd-001"),
     "a class with one example": ("x,label\n" + "\n".join(f"{i},a" for i in range(9)) + "\n9,b", "'b' has one example"),
     "a thousand classes": (many_classes(), "Files in runs/odd-001"),

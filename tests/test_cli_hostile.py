@@ -156,7 +156,7 @@ COLUMNS = {
 @pytest.mark.parametrize("kind", COLUMNS)
 def test_options_that_are_advised_name_their_column(cli, kind):
     change, markers = COLUMNS[kind]
-    frame = pd.DataFrame({"a": range(60), "label": ["x", "y"] * 30})
+    frame = pd.DataFrame({"a": np.arange(60) / 7, "label": ["x", "y"] * 30})
     pd.DataFrame(change(frame.to_dict("list"))).to_csv("t.csv", index=False)
     _, out, err = cli("fit", "t.csv", "--label", "label", *FEW)
     for marker in markers:

@@ -103,12 +103,22 @@ def test_weights_that_cannot_be_used_are_named(w, problem):
 
 
 @pytest.mark.parametrize("asked", [{"method": "selfdistill"}, {"network": "mlp:8"}, {"epochs": 2}])
-def test_networks_take_neither_weights_nor_distributions(asked):
+def test_networks_take_no_distributions(asked):
     X, y, _ = clouds()
-    with pytest.raises(SettingError, match=r"takes no weights\. Choose method kernel"):
-        SelfDistillClassifier(**asked).fit(X, y, np.full(400, 2.0))
     with pytest.raises(SettingError, match="method 'selfdistill' takes no label distributions"):
         SelfDistillClassifier(**asked).fit(X, np.eye(3)[y])
+
+
+def test_a_network_weighs_the_losses_of_its_examples():
+    X, y, truth = clouds()
+    fit = lambda w: SelfDistillClassifier("mlp:16", epochs=10, random_state=0).fit(X, y, w)
+    plain, two, right = fit(None), fit(np.full(400, 2.0)), fit((y == truth).astype(float))
+    np.testing.assert_allclose(two.predict_proba(X), plain.predict_proba(X), atol=1e-6)  # only proportions count
+    assert right.module_ is not None
+    assert np.abs(right.predict_proba(X) - plain.predict_proba(X)).max() > 0.01
+    assert right.score(X, truth) > plain.score(X, truth) - 0.01
+    with pytest.raises(ValueError, match="Sample weights must be 1D"):
+        fit(np.ones((400, 2)))
 
 
 def shares_of_votes(truth: np.ndarray) -> np.ndarray:

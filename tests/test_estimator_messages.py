@@ -14,7 +14,7 @@ from selfdistill import SelfDistillClassifier
 from selfdistill._core.errors import DataError, SelfdistillError, SettingError, UntrustedFindings
 
 quick = partial(SelfDistillClassifier, "mlp:4", epochs=1, random_state=0)
-X = pd.DataFrame({"x": np.arange(60.0), "k": ["a", "b"] * 30})
+X = pd.DataFrame({"x": np.arange(60) / 7, "k": ["a", "b"] * 30})
 Y = np.array(["p", "q", "q"] * 20)
 
 

@@ -180,7 +180,8 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
                 of votes: an array, whose classes are 0 to K - 1, or a DataFrame with the classes as columns. Only the
                 closed form takes them; the given label is the likeliest class.
             sample_weight: How many rows each row counts as, ``[n]``, 0 or more; one if left out. Rows of weight 0 are
-                refined but teach nothing. Only the closed form takes weights.
+                refined but teach nothing. A network multiplies each example's loss with its weight; only proportions
+                count there.
             label_issues: Labels known to be wrong; these examples are left out of training, as in cleanlab. A DataFrame
                 with a column ``is_label_issue``, such as `get_label_issues` returns; a bool mask ``[n]``; or the
                 positions of the issues. The attributes still have one row for each example: those left out get what

@@ -130,6 +130,7 @@ def fit(
                 position=position,
                 dynamics=dynamics,
                 augment=_augment(settings, data, runtime),
+                weights=_weights(data, runtime),
                 survey=lambda: _survey(raw, data, chosen, runtime),
                 evaluate=_evaluator(raw, sets, runtime),
                 tell=tell,
@@ -146,12 +147,19 @@ def fit(
 
 
 def _check_one_label_each(data: LabelledData, settings: Settings) -> None:
-    for name, part in (("weights", data.weights), ("label distributions", data.distributions)):
-        if part is not None:
-            raise SettingError(
-                f"method {settings.method!r} takes no {name}",
-                f"Choose --method {CLOSED}, and leave out what asks for a network.",
-            )
+    if data.distributions is not None:
+        raise SettingError(
+            f"method {settings.method!r} takes no label distributions",
+            f"Choose --method {CLOSED}, and leave out what asks for a network.",
+        )
+
+
+def _weights(data: LabelledData, runtime: TorchRuntime) -> Tensor | None:
+    """Weights of the examples' losses, of mean 1, so that the learning rate keeps its meaning."""
+    if data.weights is None:
+        return None
+    found = torch.as_tensor(data.weights, dtype=torch.float32)
+    return (found / found.mean()).to(runtime.device)
 
 
 def _before(

@@ -55,6 +55,7 @@ def train(
     position: Position,
     dynamics: LearningDynamics,
     augment: Callable[[Batch, int, int, int], Tensor],
+    weights: Tensor | None,
     survey: Callable[[], Tensor],
     evaluate: Callable[[], Mapping[str, float]],
     tell: Listener,
@@ -74,6 +75,7 @@ def train(
         position: Where to start; moved on in place.
         dynamics: Record of what each example went through.
         augment: Batch, epoch, step and number of the view to inputs.
+        weights: How many examples each counts as in the loss, of mean 1, ``[n]``; ``None``: one.
         survey: Predicts the training set in evaluation mode, for methods that ask for it.
         evaluate: Accuracies after each epoch, by name.
         tell: Listener of events.
@@ -91,7 +93,7 @@ def train(
         for batch in loader.epoch(epoch, position.step):
             view = partial(augment, batch, epoch, position.step)
             values, logits = method.objective(forward, batch, view, targets, method.loss)
-            loss = runtime.backward(values, batch)
+            loss = runtime.backward(values if weights is None else values * weights[batch.index], batch)
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
