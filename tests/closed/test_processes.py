@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 # Rounds are chosen on 400 rows, so that 901 are shared: 450 and 451.
 SCRIPT = """
 import sys, numpy as np, torch
+from pathlib import Path
 from selfdistill import train
 from selfdistill._core import dist
 from selfdistill.closed import _refine
@@ -22,6 +25,7 @@ rng = np.random.default_rng(0)
 truth = rng.integers(3, size=901)
 inputs = (rng.normal(size=(3, 5))[truth] + 0.7 * rng.normal(size=(901, 5))).astype(np.float32)
 given = np.where(rng.random(901) < 0.3, rng.integers(3, size=901), truth)
+quick = {"landmarks": 100, "forest": False, "dtype": torch.float64}
 found = {}
 with train.process_group("cpu"):
     for name, keep in (("kept", 2**30), ("anew", 0)):
@@ -33,11 +37,17 @@ with train.process_group("cpu"):
             seen.append(len(range(*some.indices(901))) if isinstance(some, slice) else 0)
             return rows(self, some)
         _refine.Rows.__call__ = counted
-        one = _refine.refine_labels(inputs, given, 3, sample_weight=weight, landmarks=100, dtype=torch.float64)
+        one = _refine.refine_labels(inputs, given, 3, sample_weight=weight, **quick)
         _refine.Rows.__call__ = rows
         found[name] = {"posterior": one.posterior, "prior": one.prior, "quality": torch.from_numpy(one.quality),
                        "values": one.eigenvalues, "energy": one.refined_energy, "read": torch.tensor(max(seen)),
                        "coefficients": one.machine.coefficients}
+    if dist.rank() == 0:
+        np.savez(sys.argv[1] + "x.npz", X=inputs, y=given)
+    dist.barrier()
+    asked = train.Invocation(sys.argv[1] + "x.npz", settings={"landmarks": 60, "kernel": "rbf"}, out=Path(sys.argv[1] + "run"))
+    record, _ = train.start(asked)
+    found["run"] = {"nats": torch.tensor(record["closed"]["nats"])}
     torch.save(found, sys.argv[1] + str(dist.rank()))
 """
 
@@ -57,8 +67,12 @@ def launch(folder, processes):
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("processes")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("processes")
+
+
+@pytest.fixture(scope="module")
+def found(folder):
     return launch(folder, 1) + launch(folder, 2)
 
 
@@ -74,3 +88,12 @@ def test_two_processes_give_the_numbers_of_one(found, name, off):
     assert int(first["read"]) == 450
     assert int(second["read"]) == 451
     assert bool(alone["quality"].isfinite().all())
+
+
+def test_two_processes_write_the_run_of_one(found, folder):
+    one, two = (pd.read_parquet(folder / f"{processes}-run" / "labels.parquet") for processes in (1, 2))
+    assert one["id"].tolist() == two["id"].tolist()
+    assert (one["refined_label"] == two["refined_label"]).mean() > 0.98
+    np.testing.assert_allclose(one["label_quality"], two["label_quality"], atol=0.05)
+    alone, first, second = (float(each["run"]["nats"]) for each in found)
+    assert first == second == pytest.approx(alone, abs=1e-3)
