@@ -20,7 +20,7 @@ def versions() -> dict[str, str]:
 def build(network: str, named: Any, x: np.ndarray, output: str, options: dict[str, Any]) -> Any:
     """Return what to call before and during the measurement."""
     torch.set_num_threads(1)
-    device, dtype = options["device"], torch.from_numpy(x[:1]).dtype
+    device, dtype = options["device"], torch.float64 if x.dtype == np.float64 else torch.float32
 
     def once(rows: int, inner: int, columns: int) -> float:
         a = torch.ones(rows, inner, dtype=dtype, device=device)

@@ -26,7 +26,8 @@ def build(network: str, named: dict[str, np.ndarray], x: np.ndarray, output: str
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     device, method = options["device"], options["method"]
     inputs = torch.from_numpy(x).to(device)
-    model = load(network, named, inputs.dtype, device)
+    dtype = next(torch.from_numpy(v[:0]).dtype for v in (*named.values(), x) if v.dtype.kind == "f")
+    model = load(network, named, dtype, device)
     memory = options.get("memory", "2GiB")
 
     def kernel(rows: torch.Tensor) -> np.ndarray:

@@ -3,7 +3,7 @@
 A network here is a name, the shapes of its weights (torch's layout) and the shape of an input. ``cnn`` has a stem of 32
 channels and two residual blocks of stride 2 with 64 and 128 channels, no normalisation, 289,482 parameters; ``mlp`` is
 784-1024-1024-10, 1,863,690 parameters. Both have biases everywhere, ReLU, and ten outputs. The weights of the residual
-networks and the transformer are drawn by torch and handed over likewise.
+networks and the transformers are drawn by torch and handed over likewise.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 
 CLASSES = 10
+LANGUAGE = ("gpt", "encoder", "llama")  # transformers on tokens
+VOCABULARY, LENGTH = 512, 32
 INPUT = {"cnn": (3, 32, 32), "mlp": (784,), "resnet20": (3, 32, 32), "resnet18": (3, 32, 32), "transformer": (16, 16)}
 MLP_WIDTHS = (784, 1024, 1024, CLASSES)
 BLOCKS = ((32, 64), (64, 128))  # (channels in, channels out) of the CNN's residual blocks
@@ -47,11 +49,14 @@ def weights(network: str, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def inputs(network: str, n: int, seed: int = 0) -> np.ndarray:
-    """Scikit-learn's digits, enlarged, coloured, with noise: ``n`` inputs in 64 bits.
+    """Scikit-learn's digits, enlarged, coloured, with noise: ``n`` inputs in 64 bits; tokens for transformers.
 
     The 1,797 digits are drawn with replacement once they run out; each copy has its own colours (a foreground and a
     background), shift of up to two pixels, and normal noise of deviation 0.1, so that no two inputs are equal.
     """
+    if network in LANGUAGE:  # as frequent as words: the k-th in proportion to 1 / k
+        share = 1.0 / np.arange(1, VOCABULARY + 1)
+        return np.random.default_rng(seed + 1).choice(VOCABULARY, (n, LENGTH), p=share / share.sum())
     from scipy.ndimage import zoom
     from sklearn.datasets import load_digits
 
@@ -80,7 +85,8 @@ def stored(folder: Path, network: str, n: int, seed: int = 0) -> Path:
         named = weights(network, seed) if network in ("cnn", "mlp") else _drawn(network)
         part = path.with_suffix(".part.npz")
         single = {name: value.astype(np.float32) for name, value in named.items()}
-        np.savez(part, __inputs__=inputs(network, n, seed).astype(np.float32), **single)
+        x = inputs(network, n, seed)
+        np.savez(part, __inputs__=x if network in LANGUAGE else x.astype(np.float32), **single)
         part.rename(path)
     return path
 
@@ -98,14 +104,15 @@ def _drawn(network: str) -> dict[str, np.ndarray]:
 def read(path: Path, dtype: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Read a problem back: weights and buffers by name, and inputs."""
     with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name].astype(dtype) for name in file.files}
+        arrays = {name: file[name].astype(dtype if file[name].dtype.kind == "f" else np.int64) for name in file.files}
     x = arrays.pop("__inputs__")
     return arrays, x
 
 
 def parameters(network: str) -> int:
-    """Number of parameters of ``cnn`` or ``mlp``."""
-    return int(sum(np.prod(shape) for shape in shapes(network).values()))
+    """Number of parameters of ``cnn`` or ``mlp``, or of a transformer on tokens."""
+    found = [value.shape for value in _drawn(network).values()] if network in LANGUAGE else shapes(network).values()
+    return int(sum(np.prod(shape) for shape in found))
 
 
 def flops(network: str, n: int, outputs: int) -> float:

@@ -24,7 +24,8 @@ def build(network: str, named: dict[str, np.ndarray], x: np.ndarray, output: str
     torch.set_num_threads(int(options.get("threads", 1)))
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     inputs = torch.from_numpy(x).to(options["device"])
-    model = load(network, named, inputs.dtype, options["device"])
+    dtype = next(torch.from_numpy(v[:0]).dtype for v in (*named.values(), x) if v.dtype.kind == "f")
+    model = load(network, named, dtype, options["device"])
     params = {name: p.detach() for name, p in model.named_parameters()}
     buffers = dict(model.named_buffers())
 
@@ -39,21 +40,21 @@ def build(network: str, named: dict[str, np.ndarray], x: np.ndarray, output: str
 
     def kernel(x: torch.Tensor) -> np.ndarray:
         with sdpa_kernel(SDPBackend.MATH):  # the fused form has no batching rule
-            return compute(rows, params, x, output).cpu().numpy()
+            return compute(rows, params, x, output, int(options.get("chunk", CHUNK))).cpu().numpy()
 
     return (lambda: kernel(inputs[:WARM])), (lambda: kernel(inputs))
 
 
-def _product(rows: Any, params: dict[str, torch.Tensor], x: torch.Tensor, output: str) -> torch.Tensor:
+def _product(rows: Any, params: dict[str, torch.Tensor], x: torch.Tensor, output: str, chunk: int) -> torch.Tensor:
     """Fill J chunk by chunk, then one product."""
     j = None
-    for start in range(0, len(x), CHUNK):
-        part = rows(params, x[start : start + CHUNK])
+    for start in range(0, len(x), chunk):
+        part = rows(params, x[start : start + chunk])
         if output == "sum":
             part = {name: g[:, None] for name, g in part.items()}
         flat = [g.flatten(2) for g in part.values()]
         if j is None:
-            j = x.new_empty(len(x), flat[0].shape[1], sum(g.shape[2] for g in flat))
+            j = flat[0].new_empty(len(x), flat[0].shape[1], sum(g.shape[2] for g in flat))
         torch.cat(flat, 2, out=j[start : start + len(flat[0])])
         del part, flat
     assert j is not None
@@ -63,7 +64,7 @@ def _product(rows: Any, params: dict[str, torch.Tensor], x: torch.Tensor, output
     return j.flatten(1) @ j.flatten(1).T
 
 
-def _tutorial(rows: Any, params: dict[str, torch.Tensor], x: torch.Tensor, output: str) -> torch.Tensor:
+def _tutorial(rows: Any, params: dict[str, torch.Tensor], x: torch.Tensor, output: str, chunk: int) -> torch.Tensor:
     """As in PyTorch's tutorial "Neural Tangent Kernels": one Jacobian of all, einsum by parameter, sum."""
     found = [j.flatten(2 if output != "sum" else 1) for j in rows(params, x).values()]
     einsum = {"full": "Naf,Mbf->NMab", "trace": "Naf,Maf->NM", "sum": "Nf,Mf->NM"}[output]

@@ -160,7 +160,7 @@ def built(make, n=7):
     return model, torch.randint(0, V, (n, T))
 
 
-@pytest.mark.parametrize("output", ["trace", "full"])
+@pytest.mark.parametrize("output", ["trace", pytest.param("full", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", RULED)
 def test_transformers_are_right_by_rules(assert_right, name, output):
     kernel = assert_right(*built(RULED[name]), output)
