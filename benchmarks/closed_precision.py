@@ -25,10 +25,6 @@ WAYS = {
     "32 bit, eigenpairs 64": (torch.float32, True),
     "32 bit": (torch.float32, False),
 }
-    "64 bit": (torch.float64, True),
-    "32 bit, eigenpairs 64": (torch.float32, True),
-    "32 bit": (torch.float32, False),
-}
 
 
 def repeated(cache: Path, n: int) -> tuple[np.ndarray, np.ndarray]:
