@@ -45,8 +45,8 @@ with train.process_group("cpu"):
     if dist.rank() == 0:
         np.savez(sys.argv[1] + "x.npz", X=inputs, y=given)
     dist.barrier()
-    asked = train.Invocation(sys.argv[1] + "x.npz", settings={"landmarks": 60, "kernel": "rbf"}, out=Path(sys.argv[1] + "run"))
-    record, _ = train.start(asked)
+    settings, out = {"landmarks": 60, "kernel": "rbf"}, Path(sys.argv[1] + "run")
+    record, _ = train.start(train.Invocation(sys.argv[1] + "x.npz", settings=settings, out=out))
     found["run"] = {"nats": torch.tensor(record["closed"]["nats"])}
     torch.save(found, sys.argv[1] + str(dist.rank()))
 """
