@@ -20,7 +20,7 @@ from selfdistill.closed._spectrum import Spectrum
 
 __all__ = ["Grown", "Part", "Refined", "Regression", "go_through"]
 
-_LINK_ROWS = 20_000  # rows that the first round's link is fitted on again
+_LINK_ROWS = 5_000  # rows that the first round's link is fitted on again
 
 
 @dataclass(frozen=True, eq=False)
