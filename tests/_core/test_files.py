@@ -7,8 +7,9 @@ from collections import namedtuple
 
 import pytest
 
-from selfdistill._core.errors import ResourceError
-from selfdistill._core.files import atomic, check_room, digest, read_json, room_for, write_json
+from selfdistill._core.errors import ResourceError, RunError
+from selfdistill._core.files import atomic, check_room, digest, made, read_json, room_for, write_json
+from selfdistill._core.lock import locked
 
 
 def test_a_crash_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -81,3 +82,23 @@ def test_room_is_checked_where_the_folder_will_be(tmp_path, monkeypatch):
     check_room(tmp_path / "new" / "run", 2**20)
     with pytest.raises(ResourceError, match=r"1 MiB free, but the run needs about 2 MiB"):
         check_room(tmp_path / "new" / "run", 2**21)
+
+
+def test_nothing_is_written_into_a_folder_that_was_taken_over_in_between(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    with locked(run):
+        with pytest.raises(RunError, match="removed or replaced"), atomic(run / "a") as part:
+            shutil.rmtree(run)
+            run.mkdir()
+            (run / "a").write_text("theirs")
+            part.write_text("mine")
+        with pytest.raises(RunError, match="removed or replaced"):
+            made(run / "deep")
+    assert {path.name: path.read_text() for path in run.iterdir()} == {"a": "theirs"}
+
+
+def test_a_folder_within_a_run_is_made_once(tmp_path):
+    with locked(tmp_path):
+        assert made(tmp_path / "a" / "b") == made(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    assert (tmp_path / "a" / "b").is_dir()

@@ -12,8 +12,10 @@ import torch
 from selfdistill import data, train
 from selfdistill._core.errors import Interrupted, RunError
 from selfdistill._core.events import EpochDone, RunStarted
+from selfdistill._core.lock import locked
 from selfdistill._core.record import read_record, write_record
 from selfdistill.train import _keeper
+from selfdistill.train._metrics_file import MetricsFile
 
 N = 40
 SOURCE = {"source": "some.csv", "read": {}, "test": None}
@@ -208,6 +210,23 @@ def test_a_folder_removed_and_begun_anew_stops_the_first_run_and_mixes_nothing(o
     assert second[0] == read_record(out)
     assert {p.name for p in out.iterdir()} == {p.name for p in made.iterdir()}
     train.read_findings(out)
+
+
+def test_metrics_of_a_run_that_was_replaced_are_not_appended_to(tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    with locked(out):
+        file = MetricsFile(out / "metrics.jsonl")
+        file(RunStarted(2, 0, N, 1, (), ()))
+        file(EpochDone(0, {"loss": 1.0}))
+        shutil.rmtree(out)
+        with pytest.raises(FileNotFoundError):
+            file(EpochDone(1, {"loss": 1.0}))
+        out.mkdir()
+        (out / "metrics.jsonl").write_text("theirs")
+        with pytest.raises(RunError, match="removed or replaced"):
+            file(EpochDone(1, {"loss": 1.0}))
+    assert (out / "metrics.jsonl").read_text() == "theirs"
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "checkpoint", "labels.parquet"])
