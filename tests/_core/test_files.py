@@ -87,12 +87,17 @@ def test_room_is_checked_where_the_folder_will_be(tmp_path, monkeypatch):
 def test_nothing_is_written_into_a_folder_that_was_taken_over_in_between(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
-    with locked(run):
-        with pytest.raises(RunError, match="removed or replaced"), atomic(run / "a") as part:
+
+    def written():
+        with atomic(run / "a") as part:
             shutil.rmtree(run)
             run.mkdir()
             (run / "a").write_text("theirs")
             part.write_text("mine")
+
+    with locked(run):
+        with pytest.raises(RunError, match="removed or replaced"):
+            written()
         with pytest.raises(RunError, match="removed or replaced"):
             made(run / "deep")
     assert {path.name: path.read_text() for path in run.iterdir()} == {"a": "theirs"}
