@@ -229,3 +229,22 @@ def test_single_precision_is_right_too(assert_right):
     for name in ("solve", "cdist", "prelu", "convnext"):
         torch.manual_seed(0)
         assert_right(*RIGHT[name](), within=1e-4)
+
+
+class Late(nn.Module):
+    """Turns its examples round inside, where there are more than three."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        h = self.body(x.flip(0)).flip(0) if len(x) > 3 else self.body(x)
+        return self.head(torch.tanh(h))
+
+
+@pytest.mark.parametrize("n", [7, 70])
+def test_what_happens_in_larger_chunks_alone_is_seen(assert_right, double, n):
+    torch.manual_seed(0)
+    kernel = assert_right(double(Late()), double(x4(n)))
+    assert kernel.structure.other_set == {"body.weight", "body.bias"}

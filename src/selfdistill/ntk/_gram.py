@@ -139,10 +139,15 @@ def sweep(
 ) -> list[Piece]:
     """Differentiate the network for a range of examples, chunk by chunk; ``fed`` allows views of the examples."""
     views = [jacobian.fed(item, inputs, first, last, like) if fed else None for item in items]
-    pieces = [view or jacobian.empty(item, last - first, like) for view, item in zip(views, items, strict=True)]
+    once = last - first <= chunk
+    pieces = [
+        view
+        or (jacobian.lend(item, like) if once and isinstance(item, Kept) else jacobian.empty(item, last - first, like))
+        for view, item in zip(views, items, strict=True)
+    ]
     for start in range(first, last, chunk):
         stop = min(start + chunk, last)
-        jacobian.fill(inputs, start, items, [piece.rows(start - first, stop - first) for piece in pieces])
+        jacobian.fill(inputs, start, stop, items, [p if once else p.rows(start - first, stop - first) for p in pieces])
         tell(stop - start)
     return pieces
 

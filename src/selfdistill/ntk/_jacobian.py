@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import final
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import get_gradient_edge
 
 from selfdistill._core.errors import DataError
 from selfdistill.ntk._conv import AT_ONCE
 from selfdistill.ntk._directions import Directions, Mixed
-from selfdistill.ntk._inputs import Arguments, Inputs, each_tensor
+from selfdistill.ntk._inputs import Arguments, Inputs, count_of, each_tensor
 from selfdistill.ntk._layers import layer_rows
 from selfdistill.ntk._mismatch import Mismatch, is_wrong, refuse_coupled
 from selfdistill.ntk._network import refuse_infinite
 from selfdistill.ntk._peak import PeakBytes
 from selfdistill.ntk._pieces import Item, Kept, Piece
-from selfdistill.ntk._structure import Structure
+from selfdistill.ntk._pull import pull
+from selfdistill.ntk._structure import Probe, Structure
 from selfdistill.ntk._tokens import add_tokens
 
 __all__ = ["Jacobian"]
+
+_Pair = tuple[Item | Kept, Piece]
 
 
 @final
@@ -51,6 +54,11 @@ class Jacobian:
             left[:, shape[1] :] = 1.0
             return Piece(left, like.new_empty(m, r, shape[0]))
         return Piece(None, like.new_empty(m, r, (item.last - item.first) * shape[1:].numel()))
+
+    def lend(self, item: Kept, like: Tensor) -> Piece:
+        """Make no room for a layer whose examples all pass at once: what the pass leaves is taken over uncopied."""
+        kind = torch.int64 if self.structure.embedding(item.name) else like.dtype
+        return Piece(like.new_empty(0, dtype=kind), like.new_empty(0))
 
     def fed(self, item: Item | Kept, inputs: Inputs, first: int, last: int, like: Tensor) -> Piece | None:
         """Make room for a layer's factors where its inputs are the examples themselves, or give ``None``."""
@@ -90,14 +98,17 @@ class Jacobian:
             add_tokens(kernel, kept.left, kept.right, module.padding_idx)
         return module is not None
 
-    def fill(self, inputs: Inputs, start: int, items: Sequence[Item | Kept], pieces: Sequence[Piece]) -> None:
+    def fill(
+        self, inputs: Inputs, start: int, stop: int, items: Sequence[Item | Kept], pieces: Sequence[Piece]
+    ) -> None:
         """Differentiate the network for some examples.
 
         Args:
             inputs: All examples.
             start: First of this chunk.
+            stop: Example after its last.
             items: What is wanted.
-            pieces: Written to, one for each item; their length says how many examples.
+            pieces: Written to, one for each item; those without room (`lend`) get tensors of the pass itself.
 
         Raises:
             Mismatch: The gradients are not those of the examples alone.
@@ -105,17 +116,23 @@ class Jacobian:
 
         Cost: one forward pass and R backward passes of the activations, down to the first layer that is wanted;
         ``2 m R p S`` FLOPs for the gradients of p parameters at S positions. When an item is wanted for the first time
-        for chunks of this size, three of the examples are differentiated alone, in one direction, and compared.
+        for chunks of this size, three of the examples are compared with what they have in little company.
         """  # noqa: DOC502 (raised by what is called)
-        m = len(pieces[0].right)
-        args = inputs.chunk(start, start + m)
+        args = inputs.chunk(start, stop)
         pairs = list(zip(items, pieces, strict=True))
         rows = self.differentiate(args, pairs)
-        self.examples += m
-        self._check(args, pairs, rows)
+        self.examples += stop - start
+        probe, self.structure.probe = self.structure.probe, None  # its room is wanted once at most
+        everything = self.structure.looked_at(inputs) and (start, stop) == (0, len(inputs))
+        self._check(args, pairs, rows, probe if everything else None)
 
     def differentiate(
-        self, args: Arguments, pairs: Sequence[tuple[Item | Kept, Piece]], *, alone: bool = False
+        self,
+        args: Arguments,
+        pairs: Sequence[_Pair],
+        *,
+        alone: bool = False,
+        probe: Probe | None = None,
     ) -> Tensor | None:
         """Differentiate the network without a check.
 
@@ -123,6 +140,7 @@ class Jacobian:
             args: Examples.
             pairs: What is wanted, and what is written to.
             alone: Whether parameters without a rule are differentiated for one example after the other.
+            probe: What a pass of these examples was seen to give, so that rules need no other.
 
         Returns:
             The outputs, where rules were used.
@@ -130,7 +148,10 @@ class Jacobian:
         other, rows = self.structure.other_set, None
         known = [(item, piece) for item, piece in pairs if item.name not in other]
         rest = [(item, piece) for item, piece in pairs if item.name in other and isinstance(item, Item)]
-        if known:
+        if known and probe is not None:
+            self._write(known, probe.uses, probe.grads, set())
+            rows = probe.rows
+        elif known:
             with self.structure.network.quiet():
                 rows = self._known(args, known)
             if self.structure.by_value and len(rows) > 1:
@@ -150,11 +171,18 @@ class Jacobian:
         with torch.no_grad(), network.quiet():
             refuse_coupled(rows[half:], network.rows(args.rows(half, len(rows))), rows)
 
-    def _check(self, args: Arguments, pairs: Sequence[tuple[Item | Kept, Piece]], rows: Tensor | None) -> None:
+    def _check(
+        self,
+        args: Arguments,
+        pairs: Sequence[_Pair],
+        rows: Tensor | None,
+        probe: Probe | None = None,
+    ) -> None:
         """Compare three examples with themselves, each item once for each size of chunk.
 
         Each is alone where rows are placed by the values of numbers, and for what has no rule. Elsewhere they are three
-        together: such three had the gradients of each alone when the network was looked at.
+        together: such three had the gradients of each alone when the network was looked at. Where the chunk is all
+        there is they are those very three, and ``probe`` is what was seen.
 
         Raises:
             Mismatch: They differ.
@@ -165,24 +193,44 @@ class Jacobian:
         todo = [(i, p) for i, p in pairs if i.name not in certain and (i, sizes) not in self._checked]
         if not todo:
             return
-        m, reference = len(todo[0][1].right), Jacobian(structure, Mixed(self.directions))
-        wrong: set[str] = set()
+        m = count_of(args)
         few = sorted({0, m // 2, m - 1})
-        for chosen in [few[k : k + 1] for k in range(len(few))] if structure.by_value else [few]:
-            expected = [(item, reference.empty(item, len(chosen), piece.right)) for item, piece in todo]
-            alone = reference.differentiate(args.chosen(chosen), expected, alone=True)
-            if rows is not None and alone is not None:
-                refuse_coupled(rows[chosen], alone, rows)
-            for k, i in enumerate(chosen):
-                found = {
-                    item: _difference(piece.rows(i, i + 1), right.rows(k, k + 1), self.directions)
-                    for (item, piece), (_, right) in zip(todo, expected, strict=True)
-                }
-                scale = max(norm for _, norm in found.values())
-                wrong |= {v.name for v, (error, norm) in found.items() if is_wrong(error, norm, scale, structure.dtype)}
-        if wrong and not self._is_rounding(args, [item for item, _ in todo]):
-            raise Mismatch(wrong - structure.other_set)
+        if probe is None or not self._agree(args, todo, rows, few, probe):  # weights may have changed since
+            each = [few[k : k + 1] for k in range(len(few))] if structure.by_value else [few]
+            wrong = set().union(*(self._wrong(args, todo, rows, chosen) for chosen in each))
+            if wrong and not self._is_rounding(args, [item for item, _ in todo]):
+                raise Mismatch(wrong - structure.other_set)
         self._checked |= {(item, sizes) for item, _ in todo}
+
+    def _agree(self, args: Arguments, todo: Sequence[_Pair], rows: Tensor | None, few: list[int], probe: Probe) -> bool:
+        try:
+            return not self._wrong(args, todo, rows, few, probe)
+        except DataError:
+            return False
+
+    def _wrong(
+        self,
+        args: Arguments,
+        todo: Sequence[_Pair],
+        rows: Tensor | None,
+        chosen: list[int],
+        probe: Probe | None = None,
+    ) -> set[str]:
+        """Name the parameters whose gradients of some examples of a chunk are not those without the others."""
+        assert isinstance(self.directions, Directions)
+        reference, wrong = Jacobian(self.structure, Mixed(self.directions)), set()
+        expected = [(item, reference.empty(item, len(chosen), piece.right)) for item, piece in todo]
+        alone = reference.differentiate(args.chosen(chosen), expected, alone=True, probe=probe)
+        if rows is not None and alone is not None:
+            refuse_coupled(rows[chosen], alone, rows)
+        for k, i in enumerate(chosen):
+            found = {
+                item: _difference(piece.rows(i, i + 1), right.rows(k, k + 1), self.directions)
+                for (item, piece), (_, right) in zip(todo, expected, strict=True)
+            }
+            scale, dtype = max(norm for _, norm in found.values()), self.structure.dtype
+            wrong |= {item.name for item, (error, norm) in found.items() if is_wrong(error, norm, scale, dtype)}
+        return wrong
 
     def _is_rounding(self, args: Arguments, items: list[Item | Kept]) -> bool:
         """Say whether what differs in some gradients does not in 64 bit."""
@@ -227,7 +275,7 @@ class Jacobian:
         few = patches if self.structure.like.device.type == "cpu" else 0
         return max(counter.peak / m - few, 1.0), float(few * AT_ONCE)
 
-    def _known(self, args: Arguments, pairs: Sequence[tuple[Item | Kept, Piece]]) -> Tensor:
+    def _known(self, args: Arguments, pairs: Sequence[_Pair]) -> Tensor:
         structure = self.structure
         wanted = {use.module for item, _ in pairs for use in structure.uses[item.name]}
         try:
@@ -241,31 +289,44 @@ class Jacobian:
         structure.check_calls(calls, wanted, len(logits))
         edges = [(get_gradient_edge(call.out), call.out.shape) for call in calls]
         targets: dict[int, Tensor] = {}  # where gradients at a call's outputs are wanted as they are
-        dense: list[tuple[Item, Tensor]] = []
+        used: set[str] = set()  # layers whose inputs are wanted after the pass
         for item, piece in pairs:
-            if piece.left is None:
-                assert isinstance(item, Item)
-                dense.append((item, piece.right))
+            if piece.left is None or piece.lent:
+                used |= {use.module for use in structure.uses[item.name]}
                 continue
             index = next(i for i, call in enumerate(calls) if call.module == structure.uses[item.name][0].module)
             targets[index] = piece.right.view(len(logits), -1, *calls[index].out.shape[1:])
-            if isinstance(item, Kept):
-                piece.left.copy_(calls[index].x)
-            elif not piece.fed:
-                x = calls[index].x.flatten(1)
-                piece.left[:, : x.shape[1]] = x
-        used = {use.module for item, _ in dense for use in structure.uses[item.name]}
+            piece.take_input(calls[index].x)
         uses = [(call.module, call.x if call.module in used else None) for call in calls]
         del calls  # outputs, and inputs that nothing needs any more
         watched = structure.by_value and len(logits) > 1
-        grads, strange = _pull(logits, edges, self.directions, targets, watched=watched)
+        grads, strange = pull(logits, edges, self.directions, targets, watched=watched)
         if strange:
             raise Mismatch(structure.held_by({uses[i][0] for i in strange}))
-        for item, out in dense:
-            self._dense(item, out, uses, grads)
+        self._write(pairs, uses, grads, set(targets))
         return logits.detach()
 
-    def _dense(self, item: Item, out: Tensor, uses: list[tuple[str, Tensor | None]], grads: list[Tensor]) -> None:
+    def _write(
+        self,
+        pairs: Sequence[_Pair],
+        uses: Sequence[tuple[str, Tensor | None]],
+        grads: Sequence[Tensor],
+        done: Collection[int],
+    ) -> None:
+        """Write what is wanted, from inputs of layers and gradients at their outputs, but for calls that are done."""
+        for item, piece in pairs:
+            if piece.left is None:
+                assert isinstance(item, Item)
+                self._dense(item, piece.right, uses, grads)
+                continue
+            index = next(i for i, use in enumerate(uses) if use[0] == self.structure.uses[item.name][0].module)
+            x = uses[index][1]
+            if index not in done and x is not None:
+                piece.take(x, grads[index])
+
+    def _dense(
+        self, item: Item, out: Tensor, uses: Sequence[tuple[str, Tensor | None]], grads: Sequence[Tensor]
+    ) -> None:
         rows, first = slice(item.first, item.last), True
         for use in self.structure.uses[item.name]:
             layer = self.structure.module(use.module)
@@ -277,65 +338,6 @@ class Jacobian:
                 if not first:  # a shared parameter: its gradient is the sum over its uses
                     out.add_(target)
                 first = False
-
-
-def _pull(
-    logits: Tensor,
-    edges: list[tuple[GradientEdge, torch.Size]],
-    directions: Directions | Mixed,
-    targets: dict[int, Tensor],
-    *,
-    watched: bool,
-) -> tuple[list[Tensor], list[int]]:
-    """Differentiate each direction at the output of each call: ``[m, R, ...]``, in place where a target is given.
-
-    With ``watched``, it is also found at which calls some row is not that of its example.
-
-    Returns:
-        The gradients, and the numbers of those calls.
-    """
-    vectors, count = directions.of(logits), directions.count
-    nodes = [edge for edge, _ in edges]
-    found = [targets.get(i) for i in range(len(edges))]
-    for r in range(count):
-        more = r + 1 < count or watched
-        grads = torch.autograd.grad(logits, nodes, vectors[:, r], retain_graph=more, allow_unused=True)
-        for i, (grad, (_, shape)) in enumerate(zip(grads, edges, strict=True)):
-            stacked = found[i]
-            if stacked is None and count == 1 and grad is not None:
-                found[i] = grad[:, None]
-                continue
-            if stacked is None:
-                stacked = found[i] = logits.new_empty((shape[0], count, *shape[1:]))
-            stacked[:, r] = 0.0 if grad is None else grad
-    stacks = [g for g in found if g is not None]
-    return stacks, _misplaced(logits, nodes, vectors, stacks) if watched else []
-
-
-def _misplaced(logits: Tensor, nodes: list[GradientEdge], vectors: Tensor, stacks: list[Tensor]) -> list[int]:
-    """Find calls whose rows are in another order than the examples, or mixed.
-
-    Each example's outputs are multiplied by a number of its own; gradients in its row must be multiplied by the same.
-    One backward pass.
-
-    Returns:
-        Their numbers.
-    """
-    generator = torch.Generator().manual_seed(2)
-    m, count = vectors.shape[:2]
-    each = torch.linspace(1.0, 2.0, m, dtype=torch.float64).to(logits)
-    mix = torch.randn(count, generator=generator, dtype=torch.float64).to(logits)
-    seed = each[:, None] * torch.einsum("r,mrc->mc", mix, vectors)
-    grads = torch.autograd.grad(logits, nodes, seed, allow_unused=True)
-    strange = []
-    for i, (grad, stack) in enumerate(zip(grads, stacks, strict=True)):
-        rows = torch.einsum("r,mrp->mp", mix, stack.flatten(2) if stack.ndim > 2 else stack[:, :, None])
-        error = (0.0 if grad is None else grad.reshape(m, -1)) - each[:, None] * rows
-        errors, norms = (torch.linalg.vector_norm(v, dim=1).tolist() for v in (error, rows))
-        scale = max(norms)
-        if any(is_wrong(e, norm, scale, logits.dtype) for e, norm in zip(errors, norms, strict=True)):
-            strange.append(i)
-    return strange
 
 
 def _difference(found: Piece, right: Piece, directions: Directions) -> tuple[float, float]:

@@ -153,12 +153,14 @@ class Network:
                 else "Draw none after model.eval(): pass training=self.training to functional dropout.",
             )
 
-    def alone(self, args: Arguments, direction: Tensor, tell: Callable[[str, Tensor], None]) -> Tensor:
+    def alone(
+        self, args: Arguments, direction: Callable[[Tensor], Tensor], tell: Callable[[str, Tensor], None]
+    ) -> Tensor:
         """Differentiate with respect to each parameter by autograd, no two gradients held at once.
 
         Args:
             args: The examples: one, to have its own gradients.
-            direction: ``[m, R]``: which combination of outputs.
+            direction: From outputs ``[m, C]`` to which combination of them, ``[m, C]``.
             tell: Called with a parameter's name and its gradient.
 
         Returns:
@@ -185,7 +187,7 @@ class Network:
         with torch.enable_grad(), self.quiet(), explained():
             rows = self.rows(args, leaves)
             if rows.requires_grad:
-                torch.autograd.backward(rows, direction, inputs=list(leaves.values()))
+                torch.autograd.backward(rows, direction(rows), inputs=list(leaves.values()))
         for name, leaf in leaves.items():
             if name not in told:  # not reached
                 tell(name, torch.zeros_like(leaf, requires_grad=False))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from selfdistill._core import dist
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.ntk._directions import Directions, Output
+from selfdistill.ntk._directions import Output
 from selfdistill.ntk._eigenpairs import leading_pairs
 from selfdistill.ntk._forecast import Cost, Plan, parse_bytes
 from selfdistill.ntk._gram import diagonal, explicit, gathered, share_of
@@ -114,9 +114,8 @@ class NTK:
         probe = self.inputs if len(self.inputs) > 1 else self.other
         if len(probe) < 2:
             raise DataError("inputs and other hold 1 example each", "Give at least 2 in one of them.")
-        self.structure = Structure(model, probe, parameters, rules=rules)
-        self.directions = Directions(output, self.structure.classes)
-        self.directions.refuse_more_axes(self.structure.output_shape)
+        self.structure = Structure(model, probe, output, parameters, rules=rules)
+        self.directions = self.structure.directions
         self.jacobian = Jacobian(self.structure, self.directions)
         self._kept: Products | None = None
 

@@ -50,6 +50,31 @@ class Piece(NamedTuple):
     fed: bool = False
     bias: bool = False
 
+    @property
+    def lent(self) -> bool:
+        """Whether there is no room yet."""
+        return not len(self.right)
+
+    def take_input(self, x: Tensor) -> None:
+        """Write down a layer's input, where it is not there as it is: ``[m, ...]``."""
+        assert self.left is not None
+        if self.fed:
+            return
+        if x.shape == self.left.shape:
+            self.left.copy_(x)
+        else:  # a column for the bias beside it
+            self.left[:, : x[0].numel()] = x.flatten(1)
+
+    def take(self, x: Tensor, grads: Tensor) -> None:
+        """Write down, or take over where there is no room, a layer's input and the gradients at its output."""
+        assert self.left is not None
+        if self.lent:
+            self.left.set_(x)  # type: ignore[call-overload]  # torch's stubs do not know it
+            self.right.set_(grads)  # type: ignore[call-overload]
+            return
+        self.take_input(x)
+        self.right.copy_(grads.reshape(self.right.shape))
+
     def rows(self, start: int, stop: int) -> Piece:
         """Give some of the examples, as views."""
         left = None if self.left is None else self.left[start:stop]

@@ -14,6 +14,7 @@ from torch.autograd.graph import get_gradient_edge
 from selfdistill._core.errors import DataError
 from selfdistill.ntk._attention import projections
 from selfdistill.ntk._copies import COPY, axes_of_inputs, find_shared
+from selfdistill.ntk._directions import Directions, Mixed, Output
 from selfdistill.ntk._inputs import Arguments, Inputs, count_of, each_tensor
 from selfdistill.ntk._layers import fits, is_known, own_parameters, subtract_sum
 from selfdistill.ntk._mismatch import Mismatch, is_wrong, refuse_coupled
@@ -84,6 +85,20 @@ class _Seen(NamedTuple):
         return self._replace(x=self.x[i : i + 1], grad=None if self.grad is None else self.grad[i : i + 1])
 
 
+class Probe(NamedTuple):
+    """What a pass of the probe's three examples left, in one combination of the directions.
+
+    Attributes:
+        uses: The layers that were called, each with its input.
+        grads: Gradients at their outputs, ``[3, 1, ...]``.
+        rows: The outputs.
+    """
+
+    uses: list[tuple[str, Tensor | None]]
+    grads: list[Tensor]
+    rows: Tensor
+
+
 @final
 class Structure:
     """What was found on a probe of three examples.
@@ -95,6 +110,7 @@ class Structure:
     Args:
         model: The network.
         inputs: Examples, of which the first, the middle and the last are used.
+        output: Which kernel: rules are looked at in one combination of its directions.
         chosen: Says by name which parameters count; those that require a gradient if left out, or all where none does.
         rules: Whether rules may be used; without, all is *other*.
 
@@ -105,7 +121,13 @@ class Structure:
     """
 
     def __init__(
-        self, model: nn.Module, inputs: Inputs, chosen: Callable[[str], bool] | None = None, *, rules: bool = True
+        self,
+        model: nn.Module,
+        inputs: Inputs,
+        output: Output,
+        chosen: Callable[[str], bool] | None = None,
+        *,
+        rules: bool = True,
     ) -> None:
         self.model, self._inputs, self._rules = model, inputs, rules
         self.network = Network(model, checked_model(model, chosen))
@@ -122,13 +144,20 @@ class Structure:
         with axes_of_inputs(self._modules, bare) as axes:
             found = self.network.look(first)
         self.output_shape = self.network.shape
-        self.classes, self.dtype, self.like = found.shape[1], found.dtype, found.new_empty(0)
+        self.dtype, self.like = found.dtype, found.new_empty(0)
+        self.directions = Directions(output, found.shape[1])
+        self.directions.refuse_more_axes(self.output_shape)
         self._find_shared(axes, args, found)
         layers = {use.module for uses in self.uses.values() for use in uses} if rules else set()
         seen, rows = self._pass(layers, args)
         self.other = self._settled(self._verify(args, seen, rows, found), seen)
         self._fed = {name for name in self.parameters if self._is_fed(name, args, seen)}
         self._settle()
+        self.probe = None if rows is None or self.by_value else _probe(seen, rows)
+
+    def looked_at(self, inputs: Inputs) -> bool:
+        """Say whether the probe's examples are of these."""
+        return inputs is self._inputs
 
     def in_double(self) -> Structure:
         """Look at the same network in 64 bit, where what differs is no rounding. Cost: a copy of it, and another probe.
@@ -141,7 +170,8 @@ class Structure:
         """  # noqa: DOC502 (raised by what is called)
         with explained():
             model = copy.deepcopy(self.model)._apply(_doubled)  # type: ignore[no-untyped-call]
-        twin = Structure(model, self._inputs.in_double(), lambda name: name in self.parameters, rules=self._rules)
+        inputs, chosen = self._inputs.in_double(), self.parameters
+        twin = Structure(model, inputs, self.directions.output, lambda name: name in chosen, rules=self._rules)
         twin.per_sample.way = self.per_sample.way
         return twin
 
@@ -239,7 +269,6 @@ class Structure:
         """
         self.layers: list[LayerCost] = []
         self.order: list[str] = []
-        self._direction = torch.randn(count_of(args), self.classes, generator=_generator()).to(self.like)
         for given in (args, args.rows(0, 1)):
             try:
                 with self.network.quiet(), PeakBytes(flops=True, examples=count_of(given)) as counter:
@@ -268,15 +297,19 @@ class Structure:
         del calls  # outputs that nothing needs any more: what is counted is what a chunk will take
         grads: tuple[Tensor | None, ...] = (None,) * len(edges)
         if edges and rows.requires_grad:
-            grads = torch.autograd.grad(rows, edges, self._direction[: len(rows)], allow_unused=True)
+            grads = torch.autograd.grad(rows, edges, self._mixed(rows), allow_unused=True)
         seen = [_Seen(*values) for values in zip(self.order, inner, grads, right, strict=True)]
         return seen, rows.detach()
+
+    def _mixed(self, rows: Tensor) -> Tensor:
+        """Give the combination of the directions that is looked at: ``[m, C]``."""
+        return Mixed(self.directions).of(rows.detach())[:, 0]
 
     def _verify(self, args: Arguments, seen: list[_Seen], rows: Tensor | None, first: Tensor) -> list[str]:
         """Compare the rules' gradients of each example with autograd's: names of the parameters where they differ."""
         wrong = {name for name in self.parameters if self._has_no_rule(name, seen)}
         for i in range(count_of(args)):
-            alone, more = self._wrong_for(args.rows(i, i + 1), [call.row(i) for call in seen], i, wrong)
+            alone, more = self._wrong_for(args.rows(i, i + 1), [call.row(i) for call in seen], wrong)
             wrong |= more
             if i == 0 and differ(alone, first, first):
                 raise DataError("the network gives other outputs each time", "Switch randomness off: model.eval().")
@@ -288,7 +321,7 @@ class Structure:
         held = {use.module for use in self.uses[name]}
         return not held & set(self.order) or any(call.module in held and not call.fits for call in seen)
 
-    def _wrong_for(self, args: Arguments, seen: list[_Seen], i: int, known: set[str]) -> tuple[Tensor, set[str]]:
+    def _wrong_for(self, args: Arguments, seen: list[_Seen], known: set[str]) -> tuple[Tensor, set[str]]:
         """Compare for one example: its outputs, and where the rules are wrong beside what is known to be."""
         found: dict[str, tuple[float, float]] = {}  # norms of the error and of autograd's gradient
 
@@ -307,7 +340,7 @@ class Structure:
             except RuntimeError:  # not what the rule is made for
                 found[name] = math.inf, norm
 
-        alone = self.network.alone(args, self._direction[i : i + 1], compare)
+        alone = self.network.alone(args, self._mixed, compare)
         scale = max((norm for _, norm in found.values()), default=0.0)
         return alone, {name for name, (error, norm) in found.items() if is_wrong(error, norm, scale, self.dtype)}
 
@@ -357,8 +390,9 @@ def _unmeasured(call: Call) -> LayerCost:
     return LayerCost(call.module, 0, 0, 0, 0, 0, (), ())
 
 
-def _generator() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
+def _probe(seen: list[_Seen], rows: Tensor) -> Probe | None:
+    grads = [call.grad[:, None] for call in seen if call.grad is not None]
+    return Probe([(call.module, call.x) for call in seen], grads, rows) if len(grads) == len(seen) else None
 
 
 def _norm(value: Tensor) -> float:
