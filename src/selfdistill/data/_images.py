@@ -12,6 +12,7 @@ from torch import Tensor
 from selfdistill._core.errors import DataError
 from selfdistill.data._arrays import as_numpy, check_finite
 from selfdistill.data._limits import TRAIN_PIXEL_LIMIT
+from selfdistill.data._pixels import WHITES
 from selfdistill.data._preprocess import Preprocess
 
 __all__ = ["ImagePreprocess", "channel_stats", "find_layout"]
@@ -97,6 +98,8 @@ class ImagePreprocess(Preprocess, kind="image"):
         layout: Axes of the raw array after the first: "hw", "chw" or "hwc".
         stats: See `channel_stats`.
         resized: Image files were resized to this size when they were read.
+        whites: Image files were turned upright and laid on grey, and in those of more than 8 bits these values became
+            255; ``None``: neither, as for arrays and in older runs.
 
     Example:
         >>> made = ImagePreprocess.fit(np.zeros((4, 8, 8, 3), np.uint8))
@@ -112,16 +115,22 @@ class ImagePreprocess(Preprocess, kind="image"):
         stats: tuple[list[float], list[float]],
         *,
         resized: bool = False,
+        whites: dict[str, int] | None = None,
     ) -> None:
-        self._shape, self._dtype, self._layout, self._stats, self.resized = shape, dtype, layout, stats, resized
+        self._shape, self._dtype, self._layout, self._stats = shape, dtype, layout, stats
+        self.resized, self.whites = resized, whites
 
     @classmethod
-    def fit(cls, raw: Any, *, resized: bool = False) -> ImagePreprocess:
+    def fit(
+        cls, raw: Any, *, layout: str | None = None, resized: bool = False, whites: dict[str, int] | None = None
+    ) -> ImagePreprocess:
         """Note layout, size, type and the channels' statistics.
 
         Args:
             raw: ``[n, h, w]``, ``[n, c, h, w]`` or ``[n, h, w, c]``.
+            layout: "hw", "chw" or "hwc" where it is known; ``None``: see `find_layout`.
             resized: See the class.
+            whites: See the class.
 
         Returns:
             The preprocess.
@@ -130,12 +139,12 @@ class ImagePreprocess(Preprocess, kind="image"):
             DataError: Images without pixels, or values that are not finite.
         """
         array = as_numpy(raw)
-        layout = find_layout(array.shape)
+        layout = layout or find_layout(array.shape)
         if 0 in array.shape:
             raise DataError(f"images have shape {array.shape}: there are no pixels", "Pass images with pixels.")
         whole = array.dtype.kind in "biu" and _fits_bytes(array)
         c, h, w = _channels_first(array, layout).shape[1:]
-        made = cls((c, h, w), "uint8" if whole else "float32", layout, ([], []), resized=resized)
+        made = cls((c, h, w), "uint8" if whole else "float32", layout, ([], []), resized=resized, whites=whites)
         made._stats = channel_stats(made.apply(array))
         return made
 
@@ -217,7 +226,8 @@ class ImagePreprocess(Preprocess, kind="image"):
         """Give ``(spec, tensors)``."""
         mean, std = self._stats
         spec = {"kind": self.kind, "shape": list(self._shape), "dtype": self._dtype, "layout": self._layout}
-        return spec | {"mean": mean, "std": std, "resized": self.resized}, {}
+        files = {} if self.whites is None else {"whites": self.whites}
+        return spec | {"mean": mean, "std": std, "resized": self.resized} | files, {}
 
     @classmethod
     def _rebuild(cls, spec: dict[str, Any], tensors: dict[str, Tensor]) -> ImagePreprocess:
@@ -227,4 +237,7 @@ class ImagePreprocess(Preprocess, kind="image"):
         if spec["resized"] and (h != w or h * w > TRAIN_PIXEL_LIMIT):  # new images are brought to this size
             raise ValueError(f"images resized to {h} x {w} pixels")
         stats = ([float(x) for x in spec["mean"]], [float(x) for x in spec["std"]])
-        return cls((c, h, w), spec["dtype"], spec["layout"], stats, resized=bool(spec["resized"]))
+        whites = dict(spec["whites"]) if "whites" in spec else None
+        if any(white not in WHITES[kind] for kind, white in (whites or {}).items()):
+            raise ValueError(f"white is {whites}")
+        return cls((c, h, w), spec["dtype"], spec["layout"], stats, resized=bool(spec["resized"]), whites=whites)

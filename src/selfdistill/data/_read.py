@@ -15,7 +15,7 @@ from selfdistill._core.errors import DataError
 from selfdistill.data._applies import check_kind, check_options
 from selfdistill.data._csv import is_csv, read_csv
 from selfdistill.data._frames import read_parquet, table_source
-from selfdistill.data._labelled import LabelledData
+from selfdistill.data._labelled import LabelledData, Note
 from selfdistill.data._labels import encode, near_matches, texts
 from selfdistill.data._options import NewData, ReadOptions
 from selfdistill.data._source import Source, assemble, known_labels
@@ -213,7 +213,8 @@ def read_test(
     options = options or ReadOptions()
     if path is None and (source is None or not Path(source).exists()):
         return None
-    found = load(source or "", options, "test") if path is None else load(path, options, "new", data.preprocess)
+    place, part = (source or "", "test") if path is None else (path, "new")
+    found = load(place, options, part, data.preprocess)
     if found is None:
         return None
     if found.labels is None:
@@ -262,7 +263,8 @@ def read_new(
             classes,
             "Predict without reading the labels (for a table: --ignore and the label's column), or train with it.",
         )
-    return NewData(inputs, found.named(), labels, tuple(preprocess.doubts(found.features)))
+    said = [sentence for sentence in found.warnings if not isinstance(sentence, Note)] if form == "folder" else []
+    return NewData(inputs, found.named(), labels, (*said, *preprocess.doubts(found.features)))
 
 
 def _without(found: Source | None, options: ReadOptions, preprocess: Preprocess) -> Source:
