@@ -15,13 +15,18 @@ from selfdistill.data._limits import TRAIN_PIXEL_LIMIT
 from selfdistill.data._pixels import WHITES
 from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["ImagePreprocess", "channel_stats", "find_layout"]
+__all__ = ["ImagePreprocess", "channel_stats", "find_layout", "layout_doubt"]
 
 _LAYOUTS = ("hw", "chw", "hwc")
+_CHANNELS = (1, 3, 4)
+"""Numbers of channels that images usually have: grey, RGB, RGB with alpha or CMYK."""
 
 
 def find_layout(shape: tuple[int, ...]) -> str:
-    """Tell where the channels are: the smaller of the second and the last axis; a tie is channels first.
+    """Tell where the channels are.
+
+    They are the second or the last axis: the one of 1, 3 or 4 where the other is not; else the one that leaves square
+    images where the other does not; else the smaller; a tie is channels first.
 
     Args:
         shape: Shape of the whole array, ``[n, h, w]``, ``[n, c, h, w]`` or ``[n, h, w, c]``.
@@ -39,8 +44,52 @@ def find_layout(shape: tuple[int, ...]) -> str:
     if len(shape) == 3:
         return "hw"
     if len(shape) == 4:
+        usual = [axis in _CHANNELS for axis in (shape[1], shape[3])]
+        square = [shape[2] == shape[3], shape[1] == shape[2]]
+        for first, last in (usual, square):
+            if first != last:
+                return "chw" if first else "hwc"
         return "hwc" if shape[3] < shape[1] else "chw"
     raise DataError(f"images have shape {shape}", "Pass images of shape [n, h, w], [n, h, w, c] or [n, c, h, w].")
+
+
+def layout_doubt(shape: tuple[int, ...]) -> str:
+    """Say where a shape can be read in two ways.
+
+    Args:
+        shape: Shape of the whole array.
+
+    Returns:
+        A sentence that names both readings, or "" where `find_layout` is sure: the channels are 1, 3 or 4 by one
+        reading only, or one reading alone is square and has fewer channels.
+
+    Example:
+        >>> layout_doubt((9, 3, 32, 32))
+        ''
+        >>> layout_doubt((9, 8, 8, 13))[:78]
+        'inputs of 8 x 8 x 13 are read as 8 x 8 pixels with 13 channels last, but may be'
+    """
+    if len(shape) == 3:
+        h, w = shape[1:]
+        if min(h, w) > max(_CHANNELS):
+            return ""
+        return (
+            f"inputs of {h} x {w} are read as grey images of {h} x {w} pixels, but may be {h} steps of {w} numbers: "
+            f"reshape them to [n, {h * w}] to have them read as vectors."
+        )
+    _, a, b, c = shape
+    usual = (a in _CHANNELS) != (c in _CHANNELS)
+    agree = (b == c) != (a == b) and (b == c) == (a < c) and a != c
+    if usual or agree:
+        return ""
+    first = f"{b} x {c} pixels with {a} channels first"
+    last = f"{a} x {b} pixels with {c} channels last"
+    if find_layout(shape) == "hwc":
+        first, last = last, first
+    return (
+        f"inputs of {a} x {b} x {c} are read as {first}, but may be {last}: transpose them so that one axis of "
+        "channels stands out, or reshape them to [n, d]."
+    )
 
 
 def channel_stats(images: Tensor) -> tuple[list[float], list[float]]:
