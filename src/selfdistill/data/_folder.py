@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median_low
 from typing import TYPE_CHECKING, Any
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selfdistill._core.errors import DataError
+from selfdistill._core.wording import quoted
 from selfdistill.data._images import ImagePreprocess
 from selfdistill.data._labelled import Note
 from selfdistill.data._limits import TRAIN_PIXEL_LIMIT, check_size
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["folder_source", "is_image_folder", "training_root"]
 
 _SHOWN = 5
+_NUMBERED = re.compile(r"(?P<word>.*?[^\W\d])(?P<gap>[._ -]*)\d+")
 
 
 _DEFAULT_SIDE = 64
@@ -44,14 +49,30 @@ _PARTS = {
 """Names of folders that hold a part of a data set, and no class."""
 
 
+def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    """Give the files below a folder, also through links, but never a folder within itself, and nothing hidden."""
+    real = folder.resolve()
+    if real in above:
+        return
+    try:
+        items = sorted(folder.iterdir())
+    except PermissionError:
+        return
+    for item in items:
+        if item.name.startswith("."):
+            continue
+        if item.is_dir():
+            yield from _walk(item, above | {real})
+        else:
+            yield item
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return _walk(folder, frozenset(folder.resolve().parents))
+
+
 def _images_in(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if is_image(path)
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    return sorted(path for path in _files(folder) if is_image(path) and path.is_file())
 
 
 def is_image_folder(path: Path) -> bool:
@@ -63,7 +84,7 @@ def is_image_folder(path: Path) -> bool:
     Returns:
         Whether any image lies in it, at whatever depth.
     """
-    return is_image(path) if path.is_file() else any(is_image(item) for item in path.rglob("*"))
+    return is_image(path) if path.is_file() else any(map(is_image, _files(path)))
 
 
 def _part(path: Path, part: str) -> tuple[Path, bool]:
@@ -170,11 +191,32 @@ def _root_and_files(path: Path, part: str) -> tuple[Path, list[Path]] | None:
         raise DataError(f"the folder {root} holds no images", f"Known are {', '.join(ENDINGS)}.")
     loose = [file for file in files if file.parent == root]
     if loose and part == "train":
+        hint = _classes_in_names(root, loose)
         raise DataError(
             f"{loose[0]} lies outside of a class folder ({len(loose):,} such images)",
-            "Put every image into the folder of its class.",
+            f"Put every image into the folder of its class{hint}.",
         )
     return root, files
+
+
+def _classes_in_names(root: Path, loose: list[Path]) -> str:
+    """Say how images are sorted into folders whose names begin with two classes or more, such as ``cat.0.jpg``."""
+    found: dict[str, Counter[str]] = {}
+    for path in loose:
+        name = _NUMBERED.fullmatch(path.stem)
+        if name is None:
+            return ""
+        found.setdefault(name["word"], Counter())[name["gap"]] += 1
+    if len(found) < 2 or min(gaps.total() for gaps in found.values()) < 2:
+        return ""
+    commands = []
+    for word, gaps in list(found.items())[:_SHOWN]:
+        where = quoted(root / word)
+        start = quoted(root / (word + gaps.most_common(1)[0][0]))
+        commands.append(f"mkdir -p {where} && mv {start}[0-9]* {where}/")
+    more = f", and so on for {len(found):,} classes" if len(found) > _SHOWN else ""
+    named = ", ".join(map(repr, list(found)[:_SHOWN])) + (", ..." if more else "")
+    return f"; if the names begin with the class ({named}): {'; '.join(commands)}{more}"
 
 
 def folder_source(path: Path, options: ReadOptions, part: str, preprocess: Preprocess | None) -> Source | None:
