@@ -119,6 +119,12 @@ def huge_image() -> str:
     return "photos"
 
 
+def no_grey() -> str:
+    folder()
+    Image.fromarray(np.full((6, 6), -1, np.float32)).save("photos/a/no.tif")
+    return "photos"
+
+
 def raw(content: bytes) -> str:
     Path("t.csv").write_bytes(content)
     return "t.csv"
@@ -147,7 +153,7 @@ BAD_DATA = {
     "array with objects": (objects, [], "holds Python objects, which are not read: they could run code"),
     "repeated id": (lambda: table(put(7, 0, "2")), ["--id", "key"], "repeats the id '2' (rows 2 and 7)"),
     "unreadable image": (bad_image, [], "1 of 8 images cannot be read: photos/a/4.png"),
-    "images of different sizes": (lambda: folder({"5.png": (7, 6)}), [], "images have different sizes: "),
+    "grey values below 0": (no_grey, [], "a/no.tif holds grey values from -1 to -1, but they must be 0 to 65,535"),
     "IDX counts differ": (lambda: idx(6, 5), [], "holds 6 images, but train-labels-idx1-ubyte holds 5 labels"),
     "truncated IDX": (lambda: idx(cut=10), [], "is truncated: it should hold 96 more bytes here, but ends after 86"),
     "huge field": (huge_field, [], "field 1 has 1,048,577 characters, more than 1,048,576"),

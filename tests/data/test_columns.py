@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import _columns
+from selfdistill.data import _columns, read, read_new
 
 
 def column(values, kind=None):
@@ -36,6 +36,50 @@ def test_numbers(values, want):
         assert got == want
     else:
         np.testing.assert_array_equal(got, np.array(want, float))
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "said"),
+    [
+        (["01000", "99000"] * 20, "categorical", "whole numbers with leading zeros and is taken as words; --numeric"),
+        (["01000", "99000", "?", None] * 20, "categorical", "leading zeros"),
+        ([f"0{i * i * 7}" for i in range(40)], "none", "different word in every row"),
+        ([f"{i:04}" for i in range(40)], "none", "counts or names"),
+        (["01.5", "0.25", "0"] * 20, "numeric", ""),
+        (["-01", "2"] * 20, "numeric", ""),
+        (["[0.1, 0.2]", "[1e3 -4]"] * 9, "vector", "lists of numbers as text"),
+        (["[0.1, 0.2]", "[1]"] * 9, "categorical", ""),
+        (["[0.1, 0.2]", "[x, y]"] * 9, "categorical", ""),
+        (["[0.1, 0.2, -]", "[1, 2, 3]"] * 9, "categorical", ""),
+        ([f"[{i}, 2]" for i in range(9)] + [None], "vector", "lists"),
+    ],
+)
+def test_numbers_that_measure_nothing(values, kind, said):
+    found = _columns.find_kind(column(values), "c")
+    assert found.kind == kind
+    assert said in found.note
+    assert bool(said) == bool(found.note)
+
+
+@pytest.mark.parametrize(
+    "series", [pd.Series([1, 2, 3] * 9), pd.Series([0.5, None, 2.0] * 9), pd.Series(["1", "2"] * 9)]
+)
+def test_numbers_of_a_category_stay_categories(series):
+    table = _columns.as_table(pd.DataFrame({"c": series.astype("category")}))
+    assert _columns.find_kind(table["c"], "c").kind == "categorical"
+    many = _columns.as_table(pd.DataFrame({"c": pd.Series(range(0, 1500, 30)).astype("category")}))
+    assert _columns.find_kind(many["c"], "c").kind == "categorical"
+
+
+def test_lists_in_cells_of_a_csv(tmp_path):
+    rows = [f'"[{i}.5, {i % 3}]",{"ab"[i % 2]}' for i in range(20)]
+    (tmp_path / "t.csv").write_text("emb,label\n" + "\n".join(rows))
+    (tmp_path / "new.csv").write_text('emb\n"[2.5 2.]"\n')
+    data = read(tmp_path / "t.csv")
+    assert data.inputs.shape == (20, 2)
+    np.testing.assert_array_equal(
+        read_new(tmp_path / "new.csv", data.preprocess, data.classes).inputs, data.inputs[2:3]
+    )
 
 
 def test_numbers_that_are_none():

@@ -1,6 +1,7 @@
 """Folders of images."""
 
 import struct
+import subprocess
 import zlib
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import ReadOptions, _folder, read, read_new, read_test
+from selfdistill.data import ReadOptions, read, read_new, read_test
 
 RNG = np.random.default_rng(0)
 
@@ -59,10 +60,14 @@ def test_modes(tmp_path):
 def test_sizes_that_differ(tmp_path):
     photos(tmp_path)
     save(tmp_path / "cat" / "9.png", (6, 7, 3))
-    with pytest.raises(DataError, match=r"0.png has 5 x 6 pixels, .*9.png has 7 x 6. .*--image-size"):
-        read(tmp_path)
+    save(tmp_path / "cat" / "10.png", (90, 100, 3))
+    data = read(tmp_path)
+    assert data.inputs.shape == (8, 3, 5, 5)  # the median of 5, 5, 5, 5, 5, 5, 6 and 90
+    assert len(data.notes) == 1
+    assert "3 different sizes, from 5 to 100 pixels wide and 6 to 90 high: all are resized to 5 x 5" in data.notes[0]
     data = read(tmp_path, ReadOptions(image_size=8))
-    assert data.inputs.shape == (7, 3, 8, 8)
+    assert not data.notes
+    assert data.inputs.shape == (8, 3, 8, 8)
     again = type(data.preprocess).from_state(*data.preprocess.to_state())
     assert (read_new(tmp_path, again, data.classes).inputs == data.inputs).all()
 
@@ -137,6 +142,61 @@ def test_loose_images_and_one_class(tmp_path):
         read(tmp_path)
 
 
+def test_linked_class_folders_are_classes_and_circles_end(tmp_path):
+    photos(tmp_path / "there")
+    root = tmp_path / "here"
+    root.mkdir()
+    for name in ("cat", "ein hünd"):
+        (root / name).symlink_to(tmp_path / "there" / name)
+    (tmp_path / "there" / "cat" / "up").symlink_to(tmp_path)
+    (tmp_path / "there" / "cat" / "self").symlink_to(tmp_path / "there" / "cat")
+    (tmp_path / "there" / "cat" / "other").symlink_to(tmp_path / "there" / "ein hünd")
+    (tmp_path / "there" / "ein hünd" / "other").symlink_to(tmp_path / "there" / "cat")
+    data = read(root)
+    assert data.classes == ("cat", "ein hünd")
+    assert data.ids.tolist()[:3] == ["cat/0.png", "cat/1.png", "cat/2.png"]
+    assert "cat/other/0.png" in data.ids.tolist()
+    assert len(data) == 12
+    with pytest.raises(DataError, match=r"lies outside|only the class"):
+        read(root / "cat")
+
+
+@pytest.mark.parametrize("gap", [".", "_", "", " ("])
+def test_classes_in_the_names_of_files(tmp_path, gap):
+    end = ")" if "(" in gap else ""
+    for name in ("cat", "big dog"):
+        for i in range(2):
+            save(tmp_path / "a b" / f"{name}{gap}{i}{end}.png", seed=i)
+    with pytest.raises(DataError, match="lies outside of a class folder") as caught:
+        read(tmp_path / "a b")
+    if end:
+        assert str(caught.value).endswith("Put every image into the folder of its class.")
+        return
+    commands = str(caught.value).partition("('big dog', 'cat'): ")[2].rstrip(".")
+    subprocess.run(["/bin/sh", "-c", commands], check=True)
+    assert read(tmp_path / "a b").classes == ("big dog", "cat")
+
+
+def test_names_that_tell_no_class(tmp_path):
+    for i in range(4):
+        save(tmp_path / f"IMG_{i}.png")
+    with pytest.raises(DataError, match=r"such images\)\. Put every image into the folder of its class\.$"):
+        read(tmp_path)
+
+
+def test_folders_that_are_no_class_are_predicted(tmp_path):
+    photos(tmp_path / "old")
+    data = read(tmp_path / "old")
+    save(tmp_path / "new" / "cat" / "1.png")
+    save(tmp_path / "new" / "dog" / "2.png")
+    new = read_new(tmp_path / "new", data.preprocess, data.classes)
+    assert new.ids.tolist() == ["cat/1.png", "dog/2.png"]
+    assert new.labels.tolist() == [0, -1]
+    assert "1 of 2 images lie in folders that are no class of training ('dog'): they are predicted" in new.warnings[0]
+    (tmp_path / "new" / "cat").rename(tmp_path / "new" / "bird")
+    assert read_new(tmp_path / "new", data.preprocess, data.classes).labels is None
+
+
 def test_empty_class_folder_is_said(tmp_path):
     photos(tmp_path)
     (tmp_path / "dog").mkdir()
@@ -168,12 +228,8 @@ def test_new_images(tmp_path):
     one = read_new(tmp_path / "new" / "b.png", data.preprocess, data.classes)
     assert one.ids.tolist() == ["b.png"]
     save(tmp_path / "new" / "b.png", (7, 7, 3))
-    with pytest.raises(DataError, match="images have shape 7 x 7 x 3, but training had 6 x 5"):
+    with pytest.raises(DataError, match=r"b\.png has 7 x 7 pixels, but training had 5 x 6"):
         read_new(tmp_path / "new" / "b.png", data.preprocess, data.classes)
-
-
-def test_known_endings_are_lower_case():
-    assert all(ending == ending.lower() for ending in _folder.ENDINGS)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
 """Images as arrays."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import ImagePreprocess, Preprocess
+from selfdistill.data import ImagePreprocess, Preprocess, from_arrays
 from selfdistill.data._images import channel_stats, find_layout
 
 
@@ -22,6 +23,33 @@ def reload(made):
 )
 def test_layout(shape, layout):
     assert find_layout(shape) == layout
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout", "other"),
+    [
+        ((5, 2, 2, 3), "hwc", ""),
+        ((5, 3, 2, 2), "chw", ""),
+        ((5, 28, 28, 2), "hwc", ""),
+        ((5, 28, 30), "hw", ""),
+        ((5, 8, 8, 13), "hwc", "read as 8 x 8 pixels with 13 channels last, but may be 8 x 13 pixels with 8 channels"),
+        ((5, 16, 5, 5), "chw", "read as 5 x 5 pixels with 16 channels first, but may be 16 x 5 pixels with 5"),
+        ((5, 4, 4, 4), "chw", "read as 4 x 4 pixels with 4 channels first, but may be 4 x 4 pixels with 4"),
+        (
+            (5, 3, 9, 3),
+            "chw",
+            "read as 9 x 3 pixels with 3 channels first, but may be 3 x 9 pixels with 3 channels last",
+        ),
+        ((5, 7, 9, 6), "hwc", "read as 7 x 9 pixels with 6 channels last, but may be 9 x 6 pixels with 7"),
+        ((5, 100, 3), "hw", r"grey images of 100 x 3 pixels, but may be 100 steps of 3 numbers: .*\[n, 300\]"),
+    ],
+)
+def test_layouts_that_may_be_two(shape, layout, other):
+    data = from_arrays(np.random.default_rng(0).random(shape), [0, 1, 0, 1, 0])
+    assert ImagePreprocess.fit(np.zeros(shape)).to_state()[0]["layout"] == layout
+    found = [warning for warning in data.warnings if "may be" in warning]
+    assert len(found) == bool(other)
+    assert not other or re.search(other, found[0])
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])

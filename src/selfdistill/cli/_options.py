@@ -87,7 +87,7 @@ ImageSize = Annotated[
     int | None,
     typer.Option(
         metavar="PIXELS",
-        help="Resize the images of a folder to a square; otherwise they must agree.",
+        help="Resize the images of a folder to a square; otherwise only where their sizes differ.",
         rich_help_panel=_DATA,
     ),
 ]

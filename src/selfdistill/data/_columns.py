@@ -11,7 +11,7 @@ import numpy as np
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.wording import quoted
-from selfdistill.data._vectors import is_vectors
+from selfdistill.data._vectors import is_vectors, parse_lists
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _WHOLE = re.compile(r"-?\d+\.0+")
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 """Thai, Lao, Burmese, Khmer, Japanese and Chinese."""
+_DIGITS = re.compile(r"[0-9]+")
 _MIDNIGHT = re.compile(r"\d{4}-\d\d-\d\d[ T]00:00:00(\.0+)?")
 
 __all__ = [
@@ -284,14 +285,27 @@ def _unspaced(cells: list[str]) -> bool:
     return sum(len(_UNSPACED.findall(cell)) for cell in cells) >= 5 * len(cells)
 
 
+def _is_codes(column: pa.ChunkedArray, name: str) -> bool:
+    """Say whether whole numbers have leading zeros, as codes do and measures do not."""
+    import pyarrow.compute as pc
+    import pyarrow.types as pt
+
+    plain = _plain(column, name)
+    if not pt.is_large_string(plain.type) or not pc.any(pc.match_substring_regex(plain, r"^\s*0[0-9]+\s*$")).as_py():
+        return False
+    cells = (cell.strip() for cell in plain.to_pylist() if cell is not None)
+    return all(_DIGITS.fullmatch(cell) for cell in cells if cell.lower() not in MISSING_WORDS)
+
+
 def find_kind(column: pa.ChunkedArray, name: str) -> Found:
     """Find out what a feature column holds.
 
     Numbers (and truth values, and texts that are all numbers) are numeric. Texts are categorical where there are few
     different ones, at most 20 or 5 % of the rows but never over 1,000, that repeat (on average twice or more) and are
     short (100 characters on average or less); a column of names without spaces, different in every row, is not used
-    (scripts that write none apart); anything else is text. Dates are taken as the texts of their ISO form. Lists of
-    numbers are vectors.
+    (scripts that write none apart); anything else is text. Columns that are categories already stay so up to 1,000 of
+    them. Whole numbers with leading zeros are words. Dates are taken as the texts of their ISO form. Lists of numbers,
+    also as text, are vectors.
 
     Args:
         column: The column.
@@ -304,24 +318,39 @@ def find_kind(column: pa.ChunkedArray, name: str) -> Found:
 
     if is_vectors(column.type):
         return Found("vector")
+    if parse_lists(column) is not None:
+        return Found("vector", f"column {name!r} holds lists of numbers as text; --text {quoted(name)} for words.")
     numbers = parse_numbers(column, name)
-    if not isinstance(numbers, int):
-        if np.isnan(numbers).all():
-            return Found("none", f"column {name!r} is empty and is not used.")
-        if counts_rows(numbers, name):
-            return Found(
-                "none",
-                f"column {name!r} only counts or names the rows and is not used; --numeric {quoted(name)} to use it.",
-            )
-        odd = odd_cells(column, name)
-        if odd:
-            some = ", ".join(repr(cell[:40]) for cell in dict.fromkeys(odd[:3]))
-            return Found(
-                "numeric",
-                f"column {name!r} holds numbers but for {len(odd):,} cell{'s' if len(odd) > 1 else ''} such as {some}, "
-                f"which count as missing; --categorical {quoted(name)} to take all as words.",
-            )
-        return Found("numeric")
+    if isinstance(numbers, int):
+        return _find_words(column, name)
+    if np.isnan(numbers).all():
+        return Found("none", f"column {name!r} is empty and is not used.")
+    if counts_rows(numbers, name):
+        return Found(
+            "none",
+            f"column {name!r} only counts or names the rows and is not used; --numeric {quoted(name)} to use it.",
+        )
+    if pt.is_dictionary(column.type):
+        return _find_words(column, name)
+    if _is_codes(column, name):
+        said = f"column {name!r} holds whole numbers with leading zeros and is taken as words"
+        found = _find_words(column, name)
+        return found if found.note else Found(found.kind, f"{said}; --numeric {quoted(name)} for numbers.")
+    odd = odd_cells(column, name)
+    if odd:
+        some = ", ".join(repr(cell[:40]) for cell in dict.fromkeys(odd[:3]))
+        return Found(
+            "numeric",
+            f"column {name!r} holds numbers but for {len(odd):,} cell{'s' if len(odd) > 1 else ''} such as {some}, "
+            f"which count as missing; --categorical {quoted(name)} to take all as words.",
+        )
+    return Found("numeric")
+
+
+def _find_words(column: pa.ChunkedArray, name: str) -> Found:
+    """Tell categories, names and texts apart, see `find_kind`."""
+    import pyarrow.types as pt
+
     cells = [cell for cell in as_strings(column, name) if cell is not None]
     different = len(set(cells))
     mean_length = sum(map(len, cells)) / len(cells)
@@ -329,7 +358,7 @@ def find_kind(column: pa.ChunkedArray, name: str) -> Found:
     note = dates if pt.is_temporal(column.type) else ""
     if different <= min(1000, max(20, len(cells) // 20)) and 2 * different <= len(cells) and mean_length <= 100:
         return Found("categorical", note)
-    if different == 1:
+    if different == 1 or (pt.is_dictionary(column.type) and different <= 1000):
         return Found("categorical", note)
     if different == len(cells) and not any(" " in cell.strip() for cell in cells) and not _unspaced(cells):
         word = quoted(name)

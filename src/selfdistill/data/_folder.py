@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 import re
-import warnings
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from statistics import median_low
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from selfdistill._core.errors import DataError
+from selfdistill._core.wording import quoted
 from selfdistill.data._images import ImagePreprocess
-from selfdistill.data._limits import PIXEL_LIMIT, TRAIN_PIXEL_LIMIT, check_size
+from selfdistill.data._labelled import Note
+from selfdistill.data._limits import TRAIN_PIXEL_LIMIT, check_size
 from selfdistill.data._options import ReadOptions
+from selfdistill.data._pixels import (
+    BACKGROUND,
+    ENDINGS,
+    Header,
+    find_white,
+    is_image,
+    read_header,
+    read_image,
+    value_range,
+)
 from selfdistill.data._source import Source
 
 if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["ENDINGS", "folder_source", "is_image_folder", "read_image", "training_root"]
+__all__ = ["folder_source", "is_image_folder", "training_root"]
 
-_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
-"""Formats that are decoded; others (PostScript, for one) can start programs."""
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 _SHOWN = 5
+_NUMBERED = re.compile(r"(?P<word>.*?[^\W\d])(?P<gap>[._ -]*)\d+")
 
 
-class _Header(NamedTuple):
-    size: tuple[int, int]
-    grey: bool
-
+_DEFAULT_SIDE = 64
+"""Most pixels of a side that images of different sizes are brought to where the user names none."""
 
 _PARTS = {
     "train": ("train", "training"),
@@ -39,14 +49,30 @@ _PARTS = {
 """Names of folders that hold a part of a data set, and no class."""
 
 
+def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    """Give the files below a folder, also through links, but never a folder within itself, and nothing hidden."""
+    real = folder.resolve()
+    if real in above:
+        return
+    try:
+        items = sorted(folder.iterdir())
+    except PermissionError:
+        return
+    for item in items:
+        if item.name.startswith("."):
+            continue
+        if item.is_dir():
+            yield from _walk(item, above | {real})
+        else:
+            yield item
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return _walk(folder, frozenset(folder.resolve().parents))
+
+
 def _images_in(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in ENDINGS
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    return sorted(path for path in _files(folder) if is_image(path) and path.is_file())
 
 
 def is_image_folder(path: Path) -> bool:
@@ -58,66 +84,7 @@ def is_image_folder(path: Path) -> bool:
     Returns:
         Whether any image lies in it, at whatever depth.
     """
-    if path.is_file():
-        return path.suffix.lower() in ENDINGS
-    return any(item.suffix.lower() in ENDINGS for item in path.rglob("*"))
-
-
-def _opened(path: Path) -> Any:
-    """Open lazily, only formats that are data, and say what is wrong in one line."""
-    from PIL import Image
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # large images are refused below, with their size
-        try:
-            image = Image.open(path, formats=_FORMATS)
-        except Image.DecompressionBombError as error:
-            pixels = re.search(r"\d+", str(error))
-            shown = f"{int(pixels.group()):,} pixels" if pixels else str(error)
-            raise DataError(
-                f"{path} has {shown}, but at most {PIXEL_LIMIT:,} are read", "Make it smaller, or leave it out."
-            ) from error
-    width, height = image.size
-    if width * height > PIXEL_LIMIT:
-        image.close()
-        raise DataError(
-            f"{path} has {width:,} x {height:,} pixels, but at most {PIXEL_LIMIT:,} are read",
-            "Make it smaller, or leave it out.",
-        )
-    return image
-
-
-def _header(path: Path) -> _Header:
-    with _opened(path) as image:
-        palette_grey = image.mode in {"1", "L", "LA", "I;16", "I;16B", "I;16L", "I"}
-        return _Header(image.size, palette_grey)
-
-
-def read_image(path: Path, mode: str, size: int | None = None) -> np.ndarray:
-    """Decode one image; of an animation, the first frame.
-
-    Args:
-        path: The file.
-        mode: "L" (grey) or "RGB"; transparency is dropped, 16-bit grey is halved to 8.
-        size: Height and width to resize to; ``None``: as it is.
-
-    Returns:
-        uint8 ``[h, w]`` or ``[h, w, 3]``.
-    """
-    from PIL import Image
-
-    with _opened(path) as image, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # damaged metadata does not harm the pixels
-        image.load()
-        picture = image
-        if image.mode.startswith("I"):
-            picture = Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
-        elif image.mode == "P":
-            picture = image.convert("RGBA")
-        picture = picture.convert(mode)
-        if size is not None:
-            picture = picture.resize((size, size), Image.Resampling.BILINEAR)
-        return np.asarray(picture, dtype=np.uint8)
+    return is_image(path) if path.is_file() else any(map(is_image, _files(path)))
 
 
 def _part(path: Path, part: str) -> tuple[Path, bool]:
@@ -165,20 +132,91 @@ def _try(paths: list[Path], skip: bool, work: Any) -> tuple[list[tuple[Path, Any
     return done, bad
 
 
-def _mode_and_size(headers: list[tuple[Path, _Header]], made: ImagePreprocess | None, size: int | None) -> str:
-    """Grey where every image is; and refuse two sizes, unless they are resized."""
-    first, head = headers[0]
-    if size is None:
-        for path, other in headers:
-            if other.size != head.size:
-                raise DataError(
-                    f"images have different sizes: {first} has {head.size[0]} x {head.size[1]} pixels, "
-                    f"{path} has {other.size[0]} x {other.size[1]}",
-                    "Bring them to one size, or pass --image-size N (image_size=N) to have them resized to N x N.",
-                )
-    if made is not None and made.mode in {"L", "RGB"}:
-        return made.mode
-    return "L" if all(header.grey for _, header in headers) else "RGB"
+def _side(headers: list[tuple[Path, Header]], made: ImagePreprocess | None, asked: int | None) -> int | None:
+    """Height and width to resize to: as asked, or as in training, or where sizes differ by a rule."""
+    if made is not None:
+        return made.input_shape[1] if made.resized else None
+    if asked is not None or len({header.size for _, header in headers}) == 1:
+        return asked
+    return min(_DEFAULT_SIDE, int(median_low(min(header.size) for _, header in headers)))
+
+
+def _check_shape(path: Path, headers: list[tuple[Path, Header]], made: ImagePreprocess | None) -> None:
+    """Refuse images of another size than training had, or too large to train on."""
+    if made is None:
+        width, height = headers[0][1].size
+        if width * height > TRAIN_PIXEL_LIMIT:
+            raise DataError(
+                f"the images of {path} have {width:,} x {height:,} pixels, but training takes at most "
+                f"{TRAIN_PIXEL_LIMIT:,}",
+                "Have them resized with --image-size N (image_size=N), such as 64.",
+            )
+        return
+    height, width = made.input_shape[1:]
+    for file, header in headers:
+        if header.size != (width, height):
+            raise DataError(
+                f"{file} has {header.size[0]:,} x {header.size[1]:,} pixels, but training had {width:,} x {height:,}",
+                "Bring it to the size of training.",
+            )
+
+
+def _whites(headers: list[tuple[Path, Header]], known: dict[str, int], skip: bool) -> tuple[dict[str, int], list[str]]:
+    """Which value is white in images of more than 8 bits: as in training, or by all that there are; and sentences."""
+    whites = dict(known)
+    said: list[str] = []
+    for kind, name in (("whole", "16-bit grey"), ("float", "floating-point")):
+        deep = [path for path, header in headers if header.deep == kind]
+        ranges = _try(deep, skip, value_range)[0]
+        if not ranges:
+            continue
+        found = find_white(kind, ranges)
+        if kind not in known:
+            whites[kind] = found
+            said.append(Note(f"{len(deep):,} {name} images: values from 0 to {found:,} are taken as black to white."))
+        elif any(high > known[kind] for _, (_, high) in ranges):
+            said.append(f"{name} images hold values above {known[kind]:,}, white in training: they are cut.")
+    return whites, said
+
+
+def _root_and_files(path: Path, part: str) -> tuple[Path, list[Path]] | None:
+    """The folder of classes, or of new images, and its images; ``None``: the part is not there."""
+    if path.is_file():
+        return (path.parent, [path]) if part != "test" else None
+    root, there = _part(path, part)
+    if not there:
+        return None
+    files = _images_in(root)
+    if not files:
+        raise DataError(f"the folder {root} holds no images", f"Known are {', '.join(ENDINGS)}.")
+    loose = [file for file in files if file.parent == root]
+    if loose and part == "train":
+        hint = _classes_in_names(root, loose)
+        raise DataError(
+            f"{loose[0]} lies outside of a class folder ({len(loose):,} such images)",
+            f"Put every image into the folder of its class{hint}.",
+        )
+    return root, files
+
+
+def _classes_in_names(root: Path, loose: list[Path]) -> str:
+    """Say how images are sorted into folders whose names begin with two classes or more, such as ``cat.0.jpg``."""
+    found: dict[str, Counter[str]] = {}
+    for path in loose:
+        name = _NUMBERED.fullmatch(path.stem)
+        if name is None:
+            return ""
+        found.setdefault(name["word"], Counter())[name["gap"]] += 1
+    if len(found) < 2 or min(gaps.total() for gaps in found.values()) < 2:
+        return ""
+    commands = []
+    for word, gaps in list(found.items())[:_SHOWN]:
+        where = quoted(root / word)
+        start = quoted(root / (word + gaps.most_common(1)[0][0]))
+        commands.append(f"mkdir -p {where} && mv {start}[0-9]* {where}/")
+    more = f", and so on for {len(found):,} classes" if len(found) > _SHOWN else ""
+    named = ", ".join(map(repr, list(found)[:_SHOWN])) + (", ..." if more else "")
+    return f"; if the names begin with the class ({named}): {'; '.join(commands)}{more}"
 
 
 def folder_source(path: Path, options: ReadOptions, part: str, preprocess: Preprocess | None) -> Source | None:
@@ -194,56 +232,74 @@ def folder_source(path: Path, options: ReadOptions, part: str, preprocess: Prepr
         The source, sorted by class folder and name, named by relative path; ``None`` where the part is not there.
 
     Raises:
-        DataError: Images that cannot be read, are of different sizes or huge; or no class folders.
+        DataError: Images that cannot be read, are huge, or of another size than training had; or no class folders.
     """
-    if path.is_file():
-        root, files, there = path.parent, [path], part != "test"
-    else:
-        root, there = _part(path, part)
-        files = _images_in(root) if there else []
-    if not there:
+    found = _root_and_files(path, part)
+    if found is None:
         return None
-    if not files:
-        raise DataError(f"the folder {root} holds no images", f"Known are {', '.join(ENDINGS)}.")
-    loose = [file for file in files if file.parent == root]
-    if loose and part == "train":
-        raise DataError(
-            f"{loose[0]} lies outside of a class folder ({len(loose):,} such images)",
-            "Put every image into the folder of its class.",
-        )
+    root, files = found
     made = preprocess if isinstance(preprocess, ImagePreprocess) else None
-    size = options.image_size
-    if made is not None:
-        size = made.input_shape[1] if made.resized else None
-    headers, bad = _try(files, options.skip_bad, _header)
+    upright = made is None or made.whites is not None
+    headers, bad = _try(files, options.skip_bad, lambda file: read_header(file, upright=upright))
     if not headers:
         raise DataError(f"none of the {len(files):,} images in {root} can be read: {bad[0]}", "Replace them.")
-    mode = _mode_and_size(headers, made, size)
+    size = _side(headers, made, options.image_size)
+    if size is None:
+        _check_shape(path, headers, made)
+    mode = made.mode if made is not None and made.mode in {"L", "RGB"} else None
+    mode = mode or ("L" if all(header.grey for _, header in headers) else "RGB")
     width, height = headers[0][1].size if size is None else (size, size)
-    if made is None and width * height > (most := TRAIN_PIXEL_LIMIT):
-        raise DataError(
-            f"the images of {path} have {width:,} x {height:,} pixels, but training takes at most {most:,}",
-            "Have them resized with --image-size N (image_size=N), such as 64.",
-        )
     check_size(str(path), len(headers) * width * height * len(mode))
-    images, more = _try([file for file, _ in headers], options.skip_bad, lambda file: read_image(file, mode, size))
+    whites, said = _whites(headers, (made.whites or {}) if made is not None else {}, options.skip_bad)
+
+    def pixels(file: Path) -> np.ndarray:
+        return read_image(file, mode, size, whites, upright=upright)
+
+    images, more = _try([file for file, _ in headers], options.skip_bad, pixels)
     bad += more
     if not images:
         raise DataError(f"none of the {len(files):,} images in {root} can be read: {bad[0]}", "Replace them.")
-    labels = None if loose else [file.relative_to(root).parts[0] for file, _ in images]
+    if made is None:
+        said += _decided(headers, size, options)
     return Source(
         where=str(path),
         form="image",
         features=np.stack([image for _, image in images]),
-        labels=labels,
+        labels=None if any(file.parent == root for file in files) else [_class(file, root) for file, _ in images],
         ids=[file.relative_to(root).as_posix() for file, _ in images],
-        fit=lambda raw: (ImagePreprocess.fit(raw, resized=size is not None), (), {}),
+        fit=lambda raw: (
+            ImagePreprocess.fit(raw, layout="hw" if mode == "L" else "hwc", resized=size is not None, whites=whites),
+            (),
+            {},
+        ),
         counts={"skipped_bad": len(bad)} if bad else {},
-        warnings=_sentences(bad, root, files),
+        warnings=_sentences(bad, root, files, new=made is not None) + said,
     )
 
 
-def _sentences(bad: list[str], root: Path, files: list[Path]) -> list[str]:
+def _class(file: Path, root: Path) -> str:
+    return file.relative_to(root).parts[0]
+
+
+def _decided(headers: list[tuple[Path, Header]], size: int | None, options: ReadOptions) -> list[str]:
+    """Say what became of the images of training."""
+    said: list[str] = []
+    sizes = {header.size for _, header in headers}
+    if size is not None and options.image_size is None:
+        widths, heights = ([size[side] for size in sizes] for side in (0, 1))
+        said.append(
+            Note(
+                f"images have {len(sizes):,} different sizes, from {min(widths):,} to {max(widths):,} pixels wide and "
+                f"{min(heights):,} to {max(heights):,} high: all are resized to {size} x {size} "
+                f"(the median of their shorter sides, at most {_DEFAULT_SIDE}; --image-size N chooses)."
+            )
+        )
+    if clear := sum(header.clear for _, header in headers):
+        said.append(Note(f"{clear:,} images have transparency: they are laid on grey ({BACKGROUND})."))
+    return said
+
+
+def _sentences(bad: list[str], root: Path, files: list[Path], *, new: bool) -> list[str]:
     out = []
     if bad:
         listed = "; ".join(bad[:20]) + (f"; ... ({len(bad):,} in all)" if len(bad) > 20 else "")
@@ -252,7 +308,7 @@ def _sentences(bad: list[str], root: Path, files: list[Path]) -> list[str]:
     empty = sorted(
         item.name for item in root.iterdir() if item.is_dir() and item.name not in used and item.name[0] != "."
     )
-    if empty:
+    if empty and not new:
         more = ", ..." if len(empty) > 5 else ""
         out.append(f"folders without an image are no class: {', '.join(map(repr, empty[:5]))}{more}.")
     return out

@@ -12,15 +12,21 @@ from torch import Tensor
 from selfdistill._core.errors import DataError
 from selfdistill.data._arrays import as_numpy, check_finite
 from selfdistill.data._limits import TRAIN_PIXEL_LIMIT
+from selfdistill.data._pixels import WHITES
 from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["ImagePreprocess", "channel_stats", "find_layout"]
+__all__ = ["ImagePreprocess", "channel_stats", "find_layout", "layout_doubt"]
 
 _LAYOUTS = ("hw", "chw", "hwc")
+_CHANNELS = (1, 3, 4)
+"""Numbers of channels that images usually have: grey, RGB, RGB with alpha or CMYK."""
 
 
 def find_layout(shape: tuple[int, ...]) -> str:
-    """Tell where the channels are: the smaller of the second and the last axis; a tie is channels first.
+    """Tell where the channels are.
+
+    They are the second or the last axis: the one of 1, 3 or 4 where the other is not; else the one that leaves square
+    images where the other does not; else the smaller; a tie is channels first.
 
     Args:
         shape: Shape of the whole array, ``[n, h, w]``, ``[n, c, h, w]`` or ``[n, h, w, c]``.
@@ -38,8 +44,52 @@ def find_layout(shape: tuple[int, ...]) -> str:
     if len(shape) == 3:
         return "hw"
     if len(shape) == 4:
+        usual = [axis in _CHANNELS for axis in (shape[1], shape[3])]
+        square = [shape[2] == shape[3], shape[1] == shape[2]]
+        for first, last in (usual, square):
+            if first != last:
+                return "chw" if first else "hwc"
         return "hwc" if shape[3] < shape[1] else "chw"
     raise DataError(f"images have shape {shape}", "Pass images of shape [n, h, w], [n, h, w, c] or [n, c, h, w].")
+
+
+def layout_doubt(shape: tuple[int, ...]) -> str:
+    """Say where a shape can be read in two ways.
+
+    Args:
+        shape: Shape of the whole array.
+
+    Returns:
+        A sentence that names both readings, or "" where `find_layout` is sure: the channels are 1, 3 or 4 by one
+        reading only, or one reading alone is square and has fewer channels.
+
+    Example:
+        >>> layout_doubt((9, 3, 32, 32))
+        ''
+        >>> layout_doubt((9, 8, 8, 13))[:78]
+        'inputs of 8 x 8 x 13 are read as 8 x 8 pixels with 13 channels last, but may be'
+    """
+    if len(shape) == 3:
+        h, w = shape[1:]
+        if min(h, w) > max(_CHANNELS):
+            return ""
+        return (
+            f"inputs of {h} x {w} are read as grey images of {h} x {w} pixels, but may be {h} steps of {w} numbers: "
+            f"reshape them to [n, {h * w}] to have them read as vectors."
+        )
+    _, a, b, c = shape
+    usual = (a in _CHANNELS) != (c in _CHANNELS)
+    agree = (b == c) != (a == b) and (b == c) == (a < c) and a != c
+    if usual or agree:
+        return ""
+    first = f"{b} x {c} pixels with {a} channels first"
+    last = f"{a} x {b} pixels with {c} channels last"
+    if find_layout(shape) == "hwc":
+        first, last = last, first
+    return (
+        f"inputs of {a} x {b} x {c} are read as {first}, but may be {last}: transpose them so that one axis of "
+        "channels stands out, or reshape them to [n, d]."
+    )
 
 
 def channel_stats(images: Tensor) -> tuple[list[float], list[float]]:
@@ -97,6 +147,8 @@ class ImagePreprocess(Preprocess, kind="image"):
         layout: Axes of the raw array after the first: "hw", "chw" or "hwc".
         stats: See `channel_stats`.
         resized: Image files were resized to this size when they were read.
+        whites: Image files were turned upright and laid on grey, and in those of more than 8 bits these values became
+            255; ``None``: neither, as for arrays and in older runs.
 
     Example:
         >>> made = ImagePreprocess.fit(np.zeros((4, 8, 8, 3), np.uint8))
@@ -112,16 +164,22 @@ class ImagePreprocess(Preprocess, kind="image"):
         stats: tuple[list[float], list[float]],
         *,
         resized: bool = False,
+        whites: dict[str, int] | None = None,
     ) -> None:
-        self._shape, self._dtype, self._layout, self._stats, self.resized = shape, dtype, layout, stats, resized
+        self._shape, self._dtype, self._layout, self._stats = shape, dtype, layout, stats
+        self.resized, self.whites = resized, whites
 
     @classmethod
-    def fit(cls, raw: Any, *, resized: bool = False) -> ImagePreprocess:
+    def fit(
+        cls, raw: Any, *, layout: str | None = None, resized: bool = False, whites: dict[str, int] | None = None
+    ) -> ImagePreprocess:
         """Note layout, size, type and the channels' statistics.
 
         Args:
             raw: ``[n, h, w]``, ``[n, c, h, w]`` or ``[n, h, w, c]``.
+            layout: "hw", "chw" or "hwc" where it is known; ``None``: see `find_layout`.
             resized: See the class.
+            whites: See the class.
 
         Returns:
             The preprocess.
@@ -130,12 +188,12 @@ class ImagePreprocess(Preprocess, kind="image"):
             DataError: Images without pixels, or values that are not finite.
         """
         array = as_numpy(raw)
-        layout = find_layout(array.shape)
+        layout = layout or find_layout(array.shape)
         if 0 in array.shape:
             raise DataError(f"images have shape {array.shape}: there are no pixels", "Pass images with pixels.")
         whole = array.dtype.kind in "biu" and _fits_bytes(array)
         c, h, w = _channels_first(array, layout).shape[1:]
-        made = cls((c, h, w), "uint8" if whole else "float32", layout, ([], []), resized=resized)
+        made = cls((c, h, w), "uint8" if whole else "float32", layout, ([], []), resized=resized, whites=whites)
         made._stats = channel_stats(made.apply(array))
         return made
 
@@ -217,7 +275,8 @@ class ImagePreprocess(Preprocess, kind="image"):
         """Give ``(spec, tensors)``."""
         mean, std = self._stats
         spec = {"kind": self.kind, "shape": list(self._shape), "dtype": self._dtype, "layout": self._layout}
-        return spec | {"mean": mean, "std": std, "resized": self.resized}, {}
+        files = {} if self.whites is None else {"whites": self.whites}
+        return spec | {"mean": mean, "std": std, "resized": self.resized} | files, {}
 
     @classmethod
     def _rebuild(cls, spec: dict[str, Any], tensors: dict[str, Tensor]) -> ImagePreprocess:
@@ -227,4 +286,7 @@ class ImagePreprocess(Preprocess, kind="image"):
         if spec["resized"] and (h != w or h * w > TRAIN_PIXEL_LIMIT):  # new images are brought to this size
             raise ValueError(f"images resized to {h} x {w} pixels")
         stats = ([float(x) for x in spec["mean"]], [float(x) for x in spec["std"]])
-        return cls((c, h, w), spec["dtype"], spec["layout"], stats, resized=bool(spec["resized"]))
+        whites = dict(spec["whites"]) if "whites" in spec else None
+        if any(white not in WHITES[kind] for kind, white in (whites or {}).items()):
+            raise ValueError(f"white is {whites}")
+        return cls((c, h, w), spec["dtype"], spec["layout"], stats, resized=bool(spec["resized"]), whites=whites)

@@ -25,7 +25,7 @@ class ReadOptions:
         numeric: Columns taken as numbers whatever they look like.
         drop_unlabelled: Leave out rows without a label instead of refusing them.
         skip_bad: Leave out images that cannot be read instead of refusing them.
-        image_size: Resize every image of a folder to this height and width in pixels; ``None``: they must agree.
+        image_size: Resize every image of a folder to this height and width; ``None``: only where sizes differ.
         inputs: Array of an npz or safetensors file that holds the features; ``None``: the first with a usual name.
         labels: File with the labels of the training rows of arrays: .npy, .csv, .parquet, or .txt with one on a line.
 

@@ -15,7 +15,7 @@ from selfdistill._core.errors import DataError
 from selfdistill.data._applies import check_kind, check_options
 from selfdistill.data._csv import is_csv, read_csv
 from selfdistill.data._frames import read_parquet, table_source
-from selfdistill.data._labelled import LabelledData
+from selfdistill.data._labelled import LabelledData, Note
 from selfdistill.data._labels import encode, near_matches, texts
 from selfdistill.data._options import NewData, ReadOptions
 from selfdistill.data._source import Source, assemble, known_labels
@@ -213,7 +213,8 @@ def read_test(
     options = options or ReadOptions()
     if path is None and (source is None or not Path(source).exists()):
         return None
-    found = load(source or "", options, "test") if path is None else load(path, options, "new", data.preprocess)
+    place, part = (source or "", "test") if path is None else (path, "new")
+    found = load(place, options, part, data.preprocess)
     if found is None:
         return None
     if found.labels is None:
@@ -256,13 +257,34 @@ def read_new(
         raise DataError(f"{found.where} has no examples", "Give it at least one.")
     inputs = preprocess.apply(found.features)
     labels = None
+    said: list[str] = []
+    if form == "folder":
+        found, said = _known_folders(found, classes)
     if found.labels is not None:
         labels = _seen(
             found,
             classes,
             "Predict without reading the labels (for a table: --ignore and the label's column), or train with it.",
         )
-    return NewData(inputs, found.named(), labels, tuple(preprocess.doubts(found.features)))
+    return NewData(inputs, found.named(), labels, (*said, *preprocess.doubts(found.features)))
+
+
+def _known_folders(found: Source, classes: Sequence[str]) -> tuple[Source, list[str]]:
+    """Take the images of folders that training did not see as images without a label; and what to say."""
+    said = [sentence for sentence in found.warnings if not isinstance(sentence, Note)]
+    if found.labels is None:
+        return found, said
+    labels = texts(found.labels)
+    strange = [label for label in labels if label not in classes]
+    if strange:
+        names = sorted(set(strange))
+        shown = ", ".join(map(repr, names[:5])) + (f", ... ({len(names):,} in all)" if len(names) > 5 else "")
+        said.append(
+            f"{len(strange):,} of {len(labels):,} images lie in folders that are no class of training ({shown}): "
+            "they are predicted, and counted as without a label."
+        )
+    kept = [label if label in classes else None for label in labels]
+    return replace(found, labels=kept if len(strange) < len(labels) else None), said
 
 
 def _without(found: Source | None, options: ReadOptions, preprocess: Preprocess) -> Source:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._arrays import ArrayPreprocess, UserPreprocess
-from selfdistill.data._images import ImagePreprocess
+from selfdistill.data._images import ImagePreprocess, layout_doubt
 from selfdistill.data._labelled import LabelledData, Note
 from selfdistill.data._labels import check_discrete, check_ids, class_order, encode, label_warnings, rows_named, texts
 from selfdistill.data._mapped import MappedInputs
@@ -159,7 +159,8 @@ def _fit(source: Source) -> tuple[Preprocess, Sequence[str], dict[str, int]]:
         "image": ImagePreprocess,
         "user": UserPreprocess,
     }
-    return kinds[source.form].fit(source.features), (), {}
+    doubt = layout_doubt(source.features.shape) if source.form == "image" else ""
+    return kinds[source.form].fit(source.features), (doubt,) if doubt else (), {}
 
 
 def assemble(source: Source, options: ReadOptions) -> LabelledData:

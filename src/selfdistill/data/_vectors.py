@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,9 @@ from selfdistill.data._arrays import column_scales, standardise
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Vectors", "as_vectors", "is_vectors"]
+__all__ = ["Vectors", "as_vectors", "is_vectors", "parse_lists"]
+
+_LIST = re.compile(r"\s*\[[-+.\deE,\s]+\]\s*")
 
 
 def is_vectors(kind: pa.DataType) -> bool:
@@ -38,6 +41,50 @@ def is_vectors(kind: pa.DataType) -> bool:
     return bool(pt.is_floating(kind.value_type) or pt.is_integer(kind.value_type))
 
 
+def parse_lists(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Read lists of numbers that were written as text, as pandas and NumPy do: ``[0.1, 0.2]``, ``[0.1 0.2]``.
+
+    Args:
+        column: Any column.
+
+    Returns:
+        A column of lists, with gaps where cells are empty; ``None`` where it holds no texts, a cell is no such list,
+        or lists are of different lengths or shorter than two.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> parse_lists(pa.chunked_array([["[1, 2.5]", "[3 4]"]])).to_pylist()
+        [[1.0, 2.5], [3.0, 4.0]]
+        >>> parse_lists(pa.chunked_array([["[1, 2]", "[3]"]])) is None
+        True
+    """
+    import pyarrow as pa
+    import pyarrow.types as pt
+
+    if not (pt.is_string(column.type) or pt.is_large_string(column.type) or pt.is_string_view(column.type)):
+        return None
+    heads = (cell for chunk in column.chunks for cell in chunk[:100].to_pylist() if cell is not None and cell.strip())
+    if not next(heads, "[").lstrip().startswith("["):
+        return None
+    lists: list[list[float] | None] = []
+    widths = set()
+    for cell in column.to_pylist():
+        if cell is None or not cell.strip():
+            lists.append(None)
+            continue
+        if not _LIST.fullmatch(cell):
+            return None
+        try:
+            numbers = [float(part) for part in cell.strip()[1:-1].replace(",", " ").split()]
+        except ValueError:
+            return None
+        widths.add(len(numbers))
+        lists.append(numbers)
+    if len(widths) != 1 or min(widths) < 2:
+        return None
+    return pa.chunked_array([pa.array(lists, pa.list_(pa.float64()))])
+
+
 def as_vectors(
     column: pa.ChunkedArray, name: str, width: int | None = None, first: int = 0, known: str = "in training"
 ) -> np.ndarray:
@@ -59,6 +106,8 @@ def as_vectors(
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if not is_vectors(column.type):
+        column = parse_lists(column) or column
     if not is_vectors(column.type):
         raise DataError(
             f"column {name!r} holds {column.type}, but lists of numbers in training", "Give the column of training."

@@ -1,0 +1,258 @@
+"""One image file: its header, and its pixels as 8-bit numbers."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from selfdistill._core.errors import DataError
+from selfdistill.data._limits import PIXEL_LIMIT
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = [
+    "BACKGROUND",
+    "ENDINGS",
+    "WHITES",
+    "Header",
+    "find_white",
+    "is_image",
+    "read_header",
+    "read_image",
+    "value_range",
+]
+
+ENDINGS = (
+    *(".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"),
+    *(".avif", ".jp2"),
+)
+WHITES = {"whole": (255, 1023, 4095, 16383, 65535), "float": (1, 255, 65535)}
+"""Values of white in images of more than 8 bits: 8, 10, 12, 14 or 16 bits; or shares, or the like of 8 or 16 bits."""
+BACKGROUND = 128
+"""Grey that shows through where an image is transparent: black shapes and white ones both stand out."""
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+"""Of the EXIF orientation, the `PIL.Image.Transpose` that undoes it."""
+
+
+class Header(NamedTuple):
+    """What an image file says before its pixels are decoded.
+
+    Attributes:
+        size: Width and height in pixels, upright.
+        grey: Whether it has no colours.
+        deep: "whole" or "float" where a grey value has more than 8 bits; else "".
+        clear: Whether it can be transparent.
+    """
+
+    size: tuple[int, int]
+    grey: bool
+    deep: str
+    clear: bool
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Formats that are decoded; others (PostScript, for one) can start programs."""
+    from PIL import features
+
+    found = ["PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an older Pillow does not know the feature
+        found += [name for name, feature in (("AVIF", "avif"), ("JPEG2000", "jpg_2000")) if features.check(feature)]
+    return tuple(found)
+
+
+def is_image(path: Path) -> bool:
+    """Tell whether a file is an image: by its ending, or without an ending by its first bytes.
+
+    Args:
+        path: The file, or a path that is none.
+
+    Returns:
+        Whether it is an image.
+
+    Example:
+        >>> is_image(Path("cat.PNG")), is_image(Path("cat.txt"))
+        (True, False)
+    """
+    if path.suffix:
+        return path.suffix.lower() in ENDINGS
+    try:
+        if path.is_file():
+            _opened(path).close()
+            return True
+    except DataError:  # an image, of huge size
+        return True
+    except Exception:  # decoders fail on other files in any way
+        return False
+    return False
+
+
+def _opened(path: Path) -> Any:
+    """Open lazily, only formats that are data, and say what is wrong in one line."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # large images are refused below, with their size
+        try:
+            image = Image.open(path, formats=_formats())
+        except Image.DecompressionBombError as error:
+            pixels = re.search(r"\d+", str(error))
+            shown = f"{int(pixels.group()):,} pixels" if pixels else str(error)
+            raise DataError(
+                f"{path} has {shown}, but at most {PIXEL_LIMIT:,} are read", "Make it smaller, or leave it out."
+            ) from error
+    width, height = image.size
+    if width * height > PIXEL_LIMIT:
+        image.close()
+        raise DataError(
+            f"{path} has {width:,} x {height:,} pixels, but at most {PIXEL_LIMIT:,} are read",
+            "Make it smaller, or leave it out.",
+        )
+    return image
+
+
+def _turn(image: Any) -> int | None:
+    """How to bring an image upright that was just opened. Pillow turns TIFF itself."""
+    if image.format == "TIFF" or (image.format == "PNG" and not {"exif", "Raw profile type exif"} & set(image.info)):
+        return None  # a PNG would be decoded to look for it behind the pixels
+    try:
+        return _TURNS.get(image.getexif().get(0x0112, 1))
+    except Exception:  # damaged metadata does not harm the pixels
+        return None
+
+
+def _deep(image: Any) -> str:
+    return "float" if image.mode == "F" else "whole" if image.mode.startswith("I") else ""
+
+
+def read_header(path: Path, *, upright: bool = True) -> Header:
+    """Read what an image file says of itself.
+
+    Args:
+        path: The file.
+        upright: Whether the EXIF orientation counts.
+
+    Returns:
+        The header.
+
+    Raises:
+        DataError: More pixels than are read.
+    """  # noqa: DOC502 (raised by what is called)
+    with _opened(path) as image, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        width, height = image.size
+        if upright and (_turn(image) or 0) in {2, 4, 5, 6}:
+            width, height = height, width
+        grey = image.mode in {"1", "L", "LA", "F"} or image.mode.startswith("I")
+        return Header((width, height), grey, _deep(image), bool(image.has_transparency_data))
+
+
+def value_range(path: Path) -> tuple[float, float]:
+    """Give the least and the largest value of a grey image of more than 8 bits.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Both; NaN where there is one.
+    """
+    with _opened(path) as image:
+        array = np.asarray(image)
+        return float(array.min()), float(array.max())
+
+
+def find_white(kind: str, ranges: list[tuple[Path, tuple[float, float]]]) -> int:
+    """Find which value is white: the least usual one that no image goes beyond.
+
+    Args:
+        kind: "whole" or "float".
+        ranges: Each file with its least and largest value.
+
+    Returns:
+        One of `WHITES`.
+
+    Raises:
+        DataError: Values below 0, beyond 16 bits, or no numbers.
+
+    Example:
+        >>> find_white("whole", [(Path("a.png"), (0, 900)), (Path("b.png"), (3, 3000))])
+        4095
+    """
+    most = WHITES[kind][-1]
+    for path, (low, high) in ranges:
+        if not (low >= 0 and high <= most):
+            raise DataError(
+                f"{path} holds grey values from {low:g} to {high:g}, but they must be 0 to {most:,}",
+                "Rescale it: whole numbers from 0 to 255, or floats from 0 to 1.",
+            )
+    largest = max(high for _, (_, high) in ranges)
+    return next(white for white in WHITES[kind] if largest <= white)
+
+
+def _eight_bits(image: Any, white: int) -> Any:
+    from PIL import Image
+
+    array = np.asarray(image)
+    if image.mode == "F":
+        return Image.fromarray(np.clip(np.rint(array * (255 / white)), 0, 255).astype(np.uint8))
+    return Image.fromarray((np.clip(array, 0, white) >> (white.bit_length() - 8)).astype(np.uint8))
+
+
+def _on_grey(image: Image) -> Image:
+    from PIL import Image
+
+    shown = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", shown.size, (BACKGROUND,) * 3 + (255,)), shown)
+
+
+def _check_colours(image: Any, raw: str) -> None:
+    """Of colours of 16 bits Pillow gives the upper 8: refuse where all lies in the lower 8."""
+    if not re.search(r";16[BLN]", raw):
+        return
+    bands = [band.getextrema() for band in image.split()]
+    if max(high for _, high in bands[:3]) == 0 and all(band == (255, 255) for band in bands[3:]):
+        raise ValueError("16 bits for a colour, but none above 255: save it with 8 bits")
+
+
+def read_image(path: Path, mode: str, size: int | None, whites: dict[str, int], *, upright: bool = True) -> np.ndarray:
+    """Decode one image; of an animation, the first frame.
+
+    Args:
+        path: The file.
+        mode: "L" (grey) or "RGB".
+        size: Height and width to resize to; ``None``: as it is.
+        whites: For "whole" and "float", the value that becomes 255; larger ones are cut.
+        upright: Whether it is turned as EXIF says and laid on grey where transparent; else both are ignored.
+
+    Returns:
+        uint8 ``[h, w]`` or ``[h, w, 3]``.
+    """
+    from PIL import Image
+
+    with _opened(path) as image, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # damaged metadata does not harm the pixels
+        turn = _turn(image) if upright else None
+        raw = str(image.tile[0][3]) if image.tile else ""
+        image.load()
+        picture = image
+        if kind := _deep(image):
+            picture = _eight_bits(image, whites[kind])
+        else:
+            _check_colours(image, raw)
+            if upright and image.has_transparency_data:
+                picture = _on_grey(image)
+            elif image.mode == "P":
+                picture = image.convert("RGBA")
+        picture = picture.convert(mode)
+        if turn is not None:
+            picture = picture.transpose(Image.Transpose(turn))
+        if size is not None:
+            picture = picture.resize((size, size), Image.Resampling.BILINEAR)
+        return np.asarray(picture, dtype=np.uint8)
