@@ -31,6 +31,7 @@ def test_layout(shape, layout):
         ((5, 2, 2, 3), "hwc", ""),
         ((5, 3, 2, 2), "chw", ""),
         ((5, 28, 28, 2), "hwc", ""),
+        ((5, 4, 4, 100), "chw", ""),
         ((5, 28, 30), "hw", ""),
         ((5, 8, 8, 13), "hwc", "read as 8 x 8 pixels with 13 channels last, but may be 8 x 13 pixels with 8 channels"),
         ((5, 16, 5, 5), "chw", "read as 5 x 5 pixels with 16 channels first, but may be 16 x 5 pixels with 5"),

@@ -66,8 +66,8 @@ def layout_doubt(shape: tuple[int, ...]) -> str:
     Example:
         >>> layout_doubt((9, 3, 32, 32))
         ''
-        >>> layout_doubt((9, 8, 8, 13))[:78]
-        'inputs of 8 x 8 x 13 are read as 8 x 8 pixels with 13 channels last, but may be'
+        >>> layout_doubt((9, 8, 8, 13)).partition(",")[0]
+        'inputs of 8 x 8 x 13 are read as 8 x 8 pixels with 13 channels last'
     """
     if len(shape) == 3:
         h, w = shape[1:]
