@@ -79,3 +79,22 @@ def test_warnings():
 def test_near_matches():
     assert _labels.near_matches("Label", ["LABEL", "x"]).startswith("Did you mean 'LABEL'?")
     assert _labels.near_matches("q", [f"c{i}" for i in range(30)]).endswith("... (30 in all).")
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "want"),
+    [
+        (["null", "a"] * 3, {}, ["null", "a"] * 3),
+        (["null", "NaN", "a"] * 3, {}, ["null", "NaN", "a"] * 3),
+        (["null", "a"] * 3, {"drop": True}, [None, "a"] * 3),
+        (["null", "a", ""], {}, [None, "a", None]),
+        (["nan"] + ["a"] * 30, {}, [None] + ["a"] * 30),
+        (["nan"] + ["a"] * 30, {"literal": True}, ["nan"] + ["a"] * 30),
+        (["null", "a", None], {"literal": True}, ["null", "a", None]),
+        ([float("nan"), "a"], {"literal": True}, [None, "a"]),
+    ],
+)
+def test_words_that_look_like_missing_labels(values, options, want):
+    got = _labels.given_texts(values, **options)
+    assert got.tolist() == want
+    assert _labels.given_texts(got, **options).tolist() == want

@@ -201,5 +201,5 @@ def test_the_separator_is_known_after_rows_are_left_out(tmp_path):
 
 def test_arrays_have_no_decimal_marks(tmp_path):
     np.savez(tmp_path / "d.npz", X=np.eye(2), y=[0, 1])
-    with pytest.raises(DataError, match="--decimal , does not apply: .* is a file of arrays, but it says how numbers"):
+    with pytest.raises(DataError, match=r"--decimal , does not apply: .* is a file of arrays, but it says how numbers"):
         read(tmp_path / "d.npz", ReadOptions(decimal=","))

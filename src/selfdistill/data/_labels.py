@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from torch import Tensor
 from selfdistill._core.errors import DataError
 
 __all__ = [
+    "MISSING_LABELS",
     "check_discrete",
     "check_ids",
     "class_order",
     "encode",
+    "given_texts",
     "label_warnings",
     "near_matches",
     "rows_named",
@@ -25,16 +28,19 @@ __all__ = [
     "texts",
 ]
 
-_MISSING = frozenset({"", "nan", "NaN", "<NA>", "null", "NULL"})
-_DOUBTFUL = frozenset({"NA", "N/A", "n/a", "na", "None", "none", "?", "-"})
+MISSING_LABELS = frozenset({"nan", "NaN", "<NA>", "null", "NULL"})
+"""Words that stand for a missing label, unless they are a class, see `given_texts`."""
+_DOUBTFUL = MISSING_LABELS | {"NA", "N/A", "n/a", "na", "None", "none", "?", "-"}
+_SHARE = 0.05  # of a column, above which such a word is a class
 _IDS = 50  # so many labels, no two alike, may still name classes
 
 
-def text_of(value: Any) -> str | None:
+def text_of(value: Any, keep: Container[str] = ()) -> str | None:
     """Spell one label: 3 and 3.0 are "3", True is "True"; nothing, NaN and an empty cell are ``None``.
 
     Args:
         value: Any scalar.
+        keep: Those of `MISSING_LABELS` that are classes.
 
     Returns:
         The label as text, or ``None`` where it is missing.
@@ -44,7 +50,8 @@ def text_of(value: Any) -> str | None:
         ['3', '3', '2.5', 'True', ' a b', None, None]
     """
     if isinstance(value, str):
-        return None if value.strip() in _MISSING else str(value)
+        word = value.strip()
+        return None if not word or (word in MISSING_LABELS and word not in keep) else str(value)
     if value is None or type(value).__name__ in {"NAType", "NaTType"}:
         return None
     if isinstance(value, bool | np.bool_):
@@ -55,15 +62,16 @@ def text_of(value: Any) -> str | None:
             return None
         return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)
     if isinstance(value, bytes):
-        return text_of(value.decode("utf-8", "replace"))
-    return text_of(str(value))
+        return text_of(value.decode("utf-8", "replace"), keep)
+    return text_of(str(value), keep)
 
 
-def texts(values: Any) -> np.ndarray:
+def texts(values: Any, keep: Container[str] = ()) -> np.ndarray:
     """Spell a column of labels.
 
     Args:
         values: A sequence, array, Series, tensor or Arrow column of scalars.
+        keep: Those of `MISSING_LABELS` that are classes.
 
     Returns:
         Object array ``[n]`` of strings; ``None`` where missing.
@@ -90,8 +98,34 @@ def texts(values: Any) -> np.ndarray:
     else:
         items = list(values)
     out = np.empty(len(items), dtype=object)
-    out[:] = [text_of(item) for item in items]
+    out[:] = [text_of(item, keep) for item in items]
     return out
+
+
+def given_texts(values: Any, *, drop: bool = False, literal: bool = False) -> np.ndarray:
+    """Spell a column of given labels; words such as "null" may be a class.
+
+    They are one where nothing else is missing and each fills more than 5 % of the column.
+
+    Args:
+        values: See `texts`.
+        drop: Whether the user leaves out rows without a label: then no such word is a class.
+        literal: Whether every text is a class, as in Parquet, which has other ways to say that a label is missing.
+
+    Returns:
+        Object array ``[n]`` of strings; ``None`` where missing.
+
+    Example:
+        >>> given_texts(["a", "null"]).tolist(), given_texts(["a", "null", ""]).tolist()
+        (['a', 'null'], ['a', None, None])
+    """
+    found = texts(values, MISSING_LABELS)
+    words = Counter(name.strip() for name in found if name is not None and name.strip() in MISSING_LABELS)
+    if not words or literal:
+        return found
+    if not drop and all(name is not None for name in found) and min(words.values()) > _SHARE * len(found):
+        return found
+    return texts(found)
 
 
 def class_order(names: Iterable[str]) -> tuple[str, ...]:
@@ -258,7 +292,8 @@ def label_warnings(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
     doubtful = [name for name in classes if name.strip() in _DOUBTFUL]
     if doubtful:
         found.append(
-            f"{', '.join(map(repr, doubtful))} is taken as a class; empty the cell where the label is missing."
+            f"{', '.join(map(repr, doubtful))} is taken as a class; empty the cell where the label is missing"
+            + (", or leave these rows out with --drop-unlabelled." if set(doubtful) <= MISSING_LABELS else ".")
         )
     folded: dict[str, str] = {}
     for name in classes:

@@ -18,7 +18,7 @@ from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
 from selfdistill._core.folder import named_folder
 from selfdistill.data._csv import csv_delimiter, csv_mark, csv_records, csv_rows, is_csv
-from selfdistill.data._labels import text_of, texts
+from selfdistill.data._labels import given_texts
 from selfdistill.data._npz import LABEL_KEYS, find_key, read_npz
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._read import find_form, load
@@ -68,7 +68,7 @@ def labelled_rows(source: Path | str, options: ReadOptions) -> tuple[np.ndarray,
     found = load(source, options)
     assert found is not None
     found = known_labels(found, options)
-    return found.named(), texts(found.labels)
+    return found.named(), found.labels
 
 
 def labelled_cells(source: Path | str, options: ReadOptions) -> list[dict[str, str]]:
@@ -94,7 +94,7 @@ def labelled_cells(source: Path | str, options: ReadOptions) -> list[dict[str, s
         rows = [["" if v is None else str(v) for v in row.values()] for row in table.to_pylist()]
     else:
         return []
-    known = [name is not None for name in texts(labels)]
+    known = _known(labels, options, literal=form == "parquet")
     return [dict(zip(names, row, strict=True)) for row, there in zip(rows, known, strict=True) if there]
 
 
@@ -176,7 +176,7 @@ def _write_csv(
     place = header.index(label)
     if column is not None:
         _check_name(header, column[0], source)
-    known = [text_of(row[place]) is not None for row in rows]
+    known = _known([row[place] for row in rows], options)
     stay = [True] * len(known) if keep is None else _spread(known, keep.tolist(), True)
     added = None if column is None else [column[0], *_spread(known, map(str, column[1]), "")]
     delimiter = "\t" if out.name.lower().removesuffix(".gz").endswith(".tsv") else csv_delimiter(source)
@@ -203,6 +203,11 @@ def _line(row: list[str], text: str | None, cell: str | None, delimiter: str) ->
     return body + made.getvalue() + text[len(body) :]
 
 
+def _known(labels: Any, options: ReadOptions, *, literal: bool = False) -> list[bool]:
+    """Say which rows have a label."""
+    return [name is not None for name in given_texts(labels, drop=options.drop_unlabelled, literal=literal)]
+
+
 def _write_parquet(
     source: Path, options: ReadOptions, out: Path, keep: np.ndarray | None, column: tuple[str, Any] | None
 ) -> None:
@@ -213,7 +218,7 @@ def _write_parquet(
 
     table = read_parquet(source)
     label, _ = label_column(table.column_names, options, str(source))
-    known = [name is not None for name in texts(table[label])]
+    known = _known(table[label], options, literal=True)
     if column is not None:
         _check_name(table.column_names, column[0], source)
         table = table.append_column(column[0], pa.array(_spread(known, column[1], None)))
@@ -234,7 +239,7 @@ def _write_npz(
     else:
         found = load(source, options)
         assert found is not None
-        names = texts(found.labels)
+        names = given_texts(found.labels, drop=options.drop_unlabelled)
         known = np.array([name is not None for name in names])
         labels = np.array(["" if name is None else name for name in names])
         arrays = {"X": np.asarray(found.features), "y": labels, "ids": found.named().astype(str)}
@@ -252,10 +257,10 @@ def _known_labels(source: Path | str, options: ReadOptions, arrays: dict[str, An
     """Say which rows have a label; labels from a file of their own join the arrays."""
     if options.labels is None:
         key = find_key(arrays, ("y_train", *LABEL_KEYS), options.label, Path(source), "--label")
-        return np.array([name is not None for name in texts(arrays[key or ""])])
+        return np.array(_known(arrays[key or ""], options))
     found = load(source, options)
     assert found is not None
-    names = texts(found.labels)
+    names = given_texts(found.labels, drop=options.drop_unlabelled)
     arrays["given_label"] = np.array(["" if name is None else name for name in names])
     return np.array([name is not None for name in names])
 

@@ -19,7 +19,7 @@ from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
 from selfdistill.data._csv import csv_delimiter, csv_rows, is_csv
 from selfdistill.data._idx import IdxPair, find_idx, parse_idx, truth_name, write_idx
-from selfdistill.data._labels import text_of, texts
+from selfdistill.data._labels import given_texts, texts
 from selfdistill.data._npz import LABEL_KEYS, TRUTH_KEYS, find_key, read_npz
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._read import find_form, load
@@ -117,7 +117,7 @@ def _write_csv(source: Path, options: ReadOptions, labels: list[str], out: Path,
     header = next(rows)
     label, _ = label_column(header, options, str(source))
     place, name = header.index(label), _new_column(header, label, original)
-    given = np.array([text_of(row[place]) for row in rows], dtype=object)
+    given = given_texts([row[place] for row in rows], drop=options.drop_unlabelled)
     merged = _merged(given, labels, options, source)
     delimiter = "\t" if out.name.lower().removesuffix(".gz").endswith(".tsv") else csv_delimiter(source)
     with atomic(out) as part, part.open("wb") as raw, csv_text(raw, out) as file:
@@ -145,7 +145,7 @@ def _write_parquet(source: Path, options: ReadOptions, labels: list[str], out: P
     label, _ = label_column(table.column_names, options, str(source))
     name = _new_column(table.column_names, label, original)
     before = table[label]
-    merged = pa.array(_merged(texts(before), labels, options, source), pa.string())
+    merged = pa.array(_merged(given_texts(before, literal=True), labels, options, source), pa.string())
     with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):  # no text casts to that type: new labels are texts
         merged = merged.cast(before.type)
     table = table.set_column(table.column_names.index(label), label, merged).append_column(name, before)
@@ -178,7 +178,7 @@ def _write_npz(source: Path, options: ReadOptions, labels: list[str], out: Path,
     if key is None:
         raise DataError(f"{source} has no labels", "Say which array holds them with --label.")
     before = arrays[key]
-    merged = _merged(texts(before), labels, options, source)
+    merged = _merged(given_texts(before, drop=options.drop_unlabelled), labels, options, source)
     taken = any(name in arrays for name in TRUTH_KEYS) or key == "y_train"
     name = original or (f"{key}_before_noise" if taken else "truth")
     if name in arrays:
@@ -222,7 +222,7 @@ def _fill_idx(folder: Path, pair: IdxPair, given: np.ndarray, labels: np.ndarray
 def _write_arrays(source: Path | str, options: ReadOptions, labels: list[str], out: Path) -> None:
     found = load(source, options)
     assert found is not None
-    before = texts(found.labels)
+    before = given_texts(found.labels, drop=options.drop_unlabelled)
     merged = _merged(before, labels, options, source)
     arrays = {"y": _typed(merged, np.array([], dtype=str)), "truth": _typed(before.tolist(), np.array([], dtype=str))}
     save_arrays(out, {"X": np.asarray(found.features), **arrays, "ids": found.named().astype(str)})
