@@ -13,7 +13,7 @@ from selfdistill._core.errors import DataError
 from selfdistill.data._arrays import as_numpy
 from selfdistill.data._columns import as_table
 from selfdistill.data._labelled import LabelledData
-from selfdistill.data._labels import given_texts, texts
+from selfdistill.data._labels import texts
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._roles import Roles, choose_roles
 from selfdistill.data._source import Source, assemble
@@ -160,7 +160,7 @@ def from_frame(X: Any, y: Any = None, *, options: ReadOptions | None = None) -> 
     if y is None:
         return assemble(table_source(table, options, "the table"), options)
     name = options.label or next(n for n in ("label", "given label", "label of y") if n not in table.column_names)
-    labels = given_texts(y, drop=options.drop_unlabelled)
+    labels = texts(y)
     if name in table.column_names:
         raise DataError(f"the labels are given as y and as the column {name!r}", "Give one of the two.")
     if len(labels) != table.num_rows:

@@ -10,7 +10,7 @@ import numpy as np
 from selfdistill._core.errors import DataError
 from selfdistill.data._csv import is_csv, read_csv
 from selfdistill.data._frames import read_parquet
-from selfdistill.data._labels import given_texts
+from selfdistill.data._labels import texts
 from selfdistill.data._limits import check_size
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._roles import label_column
@@ -43,14 +43,14 @@ def read_label_file(options: ReadOptions, n: int, what: str) -> np.ndarray:
     if path.suffix == ".npy":
         from selfdistill.data._npy import read_npy
 
-        found = given_texts(np.asarray(read_npy(path)), drop=options.drop_unlabelled)
+        found = texts(np.asarray(read_npy(path)))
     elif is_csv(path):
         found = _column(read_csv(path), options, path)
         hint = " The first line of a CSV file holds the column's name." if len(found) == n - 1 else ""
     elif path.suffix in {".parquet", ".pq"}:
         found = _column(read_parquet(path), options, path)
     elif path.suffix == ".txt":
-        found = given_texts(_lines(path), drop=options.drop_unlabelled)
+        found = _lines(path)
     else:
         raise DataError(
             f"{path} (--labels) is of a kind that is not known ({path.suffix or 'no ending'})",
@@ -66,10 +66,10 @@ def read_label_file(options: ReadOptions, n: int, what: str) -> np.ndarray:
 def _column(table: pa.Table, options: ReadOptions, path: Path) -> np.ndarray:
     names = table.column_names
     name = names[0] if len(names) == 1 and options.label is None else label_column(names, options, str(path))[0]
-    return given_texts(table[name], drop=options.drop_unlabelled, literal=not is_csv(path))
+    return texts(table[name])
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> np.ndarray:
     try:
         check_size(str(path), path.stat().st_size)
         lines = path.read_text(encoding="utf-8-sig").split("\n")
@@ -77,4 +77,4 @@ def _lines(path: Path) -> list[str]:
         raise DataError(f"{path} is no UTF-8 text: {error}", "Save it as UTF-8.") from error
     if not lines[-1]:
         lines.pop()
-    return [line.strip() for line in lines]
+    return texts(np.array([line.strip() for line in lines], dtype=object))

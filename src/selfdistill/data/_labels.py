@@ -24,6 +24,7 @@ __all__ = [
     "label_warnings",
     "near_matches",
     "rows_named",
+    "short",
     "text_of",
     "texts",
 ]
@@ -32,6 +33,9 @@ MISSING_LABELS = frozenset({"nan", "NaN", "<NA>", "null", "NULL"})
 """Words that stand for a missing label, unless they are a class, see `given_texts`."""
 _DOUBTFUL = MISSING_LABELS | {"NA", "N/A", "n/a", "na", "None", "none", "?", "-"}
 _SHARE = 0.05  # of a column, above which such a word is a class
+_DENSE = 1.5  # width of the range of codes, in classes
+_TAG_LISTS = 4  # class names that are lists, from which labels may be lists of tags
+_SHOWN = 60  # characters of a name
 _IDS = 50  # so many labels, no two alike, may still name classes
 
 
@@ -64,6 +68,22 @@ def text_of(value: Any, keep: Container[str] = ()) -> str | None:
     if isinstance(value, bytes):
         return text_of(value.decode("utf-8", "replace"), keep)
     return text_of(str(value), keep)
+
+
+def short(name: str) -> str:
+    """Shorten a name for a message.
+
+    Args:
+        name: Of any length.
+
+    Returns:
+        At most 60 characters.
+
+    Example:
+        >>> short("cat"), len(short("x" * 10_000))
+        ('cat', 60)
+    """
+    return name if len(name) <= _SHOWN else name[: _SHOWN - 3] + "..."
 
 
 def texts(values: Any, keep: Container[str] = ()) -> np.ndarray:
@@ -241,29 +261,56 @@ def check_discrete(classes: Sequence[str], examples: int, where: str) -> None:
 
     Raises:
         DataError: All are numbers, not all whole, and more than 50 are different or more than half as many as examples;
-            or more than 50 labels, no two alike.
+            or more than 50 labels, no two alike; or whole numbers, most of which hardly repeat and are far apart; or
+            lists of tags, such as "a|b".
 
     Example:
         >>> check_discrete(["0.5", "1", "1.5"], 4, "here")
     """
+    _check_tags(classes, where)
     if len(classes) <= min(max(10, examples // 2), 50):
         return
     try:
         values = [float(name) for name in classes]
     except ValueError:
         values = []
-    if not all(value.is_integer() for value in values if math.isfinite(value)):
+    whole = all(value.is_integer() for value in values if math.isfinite(value))
+    if not whole or (examples > len(classes) > examples // 2 and _spread(values)):
+        what = "measured, not classes" if whole else "continuous"
         raise DataError(
-            f"the labels of {where} are continuous: {len(classes):,} different numbers in {examples:,} rows, such as "
-            f"{classes[0]} and {classes[-1]}, but training needs classes",
-            "Choose another label column with --label, or sort the numbers into classes such as low and high first.",
+            f"the labels of {where} are {what}: {len(classes):,} different numbers in {examples:,} rows, such as "
+            f"{short(classes[0])} and {short(classes[-1])}, but training needs classes",
+            "Choose another label column with --label, or sort the numbers into classes such as low and high first"
+            + ("; put a letter before numbers that are names." if whole else "."),
         )
     if len(classes) == examples > _IDS:
         raise DataError(
-            f"no two of the {examples:,} labels of {where} are alike ({classes[0]!r}, {classes[1]!r}, ...): they look "
-            "like ids or texts, and where no label repeats there is nothing to learn",
+            f"no two of the {examples:,} labels of {where} are alike ({short(classes[0])!r}, {short(classes[1])!r}, ...): "
+            "they look like ids or texts, and where no label repeats there is nothing to learn",
             "Give labels that repeat, or name another label column with --label.",
         )
+
+
+def _spread(values: Sequence[float]) -> bool:
+    """Say whether whole numbers lie apart, as measured ones do and codes of classes do not."""
+    known = [value for value in values if math.isfinite(value)]
+    return bool(known) and max(known) - min(known) >= _DENSE * len(known)
+
+
+def _check_tags(classes: Sequence[str], where: str) -> None:
+    """Refuse lists of tags: fewer tags than lists; without a bar between them, one word each that repeats."""
+    for mark in "|;,":
+        lists = [[part.strip() for part in name.split(mark)] for name in classes if mark in name]
+        if len(lists) < _TAG_LISTS:
+            continue
+        parts = Counter(part for one in lists for part in set(one)) + Counter(n for n in classes if mark not in n)
+        words = all(part and " " not in part and parts[part] > 1 for one in lists for part in one)
+        if len(parts) < len(lists) and (words or mark == "|"):
+            raise DataError(
+                f"the labels of {where} are lists of tags, such as {short(mark.join(lists[0]))!r}: {len(lists):,} "
+                f"lists of {len(parts):,} tags, but training takes one class for each example",
+                "Make a column of each tag, yes or no, and name it with --label; or keep one tag for each row.",
+            )
 
 
 def label_warnings(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
@@ -281,7 +328,7 @@ def label_warnings(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
         ["class 'b' has one example: it is kept, but little can be learned about it."]
     """
     found = []
-    single = [name for name, size in zip(classes, sizes, strict=True) if size == 1]
+    single = [short(name) for name, size in zip(classes, sizes, strict=True) if size == 1]
     if len(single) == 1:
         found.append(f"class {single[0]!r} has one example: it is kept, but little can be learned about it.")
     elif single:
@@ -299,5 +346,7 @@ def label_warnings(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
     for name in classes:
         twin = folded.setdefault(name.strip().casefold(), name)
         if twin != name:
-            found.append(f"classes {twin!r} and {name!r} differ only in case or spaces, and are two classes.")
+            found.append(
+                f"classes {short(twin)!r} and {short(name)!r} differ only in case or spaces, and are two classes."
+            )
     return found

@@ -16,7 +16,7 @@ from selfdistill.data._applies import check_kind, check_options
 from selfdistill.data._csv import is_csv, read_csv
 from selfdistill.data._frames import read_parquet, table_source
 from selfdistill.data._labelled import LabelledData, Note
-from selfdistill.data._labels import encode, near_matches, texts
+from selfdistill.data._labels import encode, near_matches, short, texts
 from selfdistill.data._options import NewData, ReadOptions
 from selfdistill.data._source import Source, assemble, known_labels
 
@@ -183,7 +183,8 @@ def _seen(source: Source, classes: Sequence[str], way_out: str) -> Tensor:
     for row in np.flatnonzero(codes.numpy() < 0):
         if labels[row] is not None:
             raise DataError(
-                f"{source.where} holds the class {labels[row]!r} (row {row}, counted from 0), which training never saw",
+                f"{source.where} holds the class {short(labels[row])!r} (row {row}, counted from 0), "
+                "which training never saw",
                 way_out,
             )
     return codes

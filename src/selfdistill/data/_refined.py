@@ -18,7 +18,7 @@ from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
 from selfdistill._core.folder import named_folder
 from selfdistill.data._csv import csv_delimiter, csv_mark, csv_records, csv_rows, is_csv
-from selfdistill.data._labels import given_texts
+from selfdistill.data._labels import given_texts, texts
 from selfdistill.data._npz import LABEL_KEYS, find_key, read_npz
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._read import find_form, load
@@ -239,7 +239,7 @@ def _write_npz(
     else:
         found = load(source, options)
         assert found is not None
-        names = given_texts(found.labels, drop=options.drop_unlabelled)
+        names = texts(found.labels)
         known = np.array([name is not None for name in names])
         labels = np.array(["" if name is None else name for name in names])
         arrays = {"X": np.asarray(found.features), "y": labels, "ids": found.named().astype(str)}
@@ -257,10 +257,10 @@ def _known_labels(source: Path | str, options: ReadOptions, arrays: dict[str, An
     """Say which rows have a label; labels from a file of their own join the arrays."""
     if options.labels is None:
         key = find_key(arrays, ("y_train", *LABEL_KEYS), options.label, Path(source), "--label")
-        return np.array(_known(arrays[key or ""], options))
+        return np.array([name is not None for name in texts(arrays[key or ""])])
     found = load(source, options)
     assert found is not None
-    names = given_texts(found.labels, drop=options.drop_unlabelled)
+    names = texts(found.labels)
     arrays["given_label"] = np.array(["" if name is None else name for name in names])
     return np.array([name is not None for name in names])
 

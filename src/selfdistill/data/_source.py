@@ -26,6 +26,7 @@ from selfdistill.data._labels import (
     given_texts,
     label_warnings,
     rows_named,
+    short,
     texts,
 )
 from selfdistill.data._mapped import MappedInputs
@@ -147,7 +148,7 @@ def known_labels(source: Source, options: ReadOptions, classes: Sequence[str] | 
         DataError: Labels are missing or of another number than the examples.
     """
     labels = (
-        given_texts(source.labels, drop=options.drop_unlabelled, literal=source.literal)
+        given_texts(source.labels, drop=options.drop_unlabelled or source.form != "table", literal=source.literal)
         if classes is None
         else texts(source.labels, classes)
     )
@@ -209,7 +210,7 @@ def assemble(source: Source, options: ReadOptions) -> LabelledData:
     source = known_labels(source, options)
     classes = class_order(source.labels)
     if len(classes) < 2:
-        found = f"only the class {classes[0]!r}" if classes else "no class"
+        found = f"only the class {short(classes[0])!r}" if classes else "no class"
         raise DataError(
             f"the labels of {source.where} hold {found}, but training needs at least 2 classes",
             "Choose another label column, or give more data.",

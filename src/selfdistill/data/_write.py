@@ -178,7 +178,7 @@ def _write_npz(source: Path, options: ReadOptions, labels: list[str], out: Path,
     if key is None:
         raise DataError(f"{source} has no labels", "Say which array holds them with --label.")
     before = arrays[key]
-    merged = _merged(given_texts(before, drop=options.drop_unlabelled), labels, options, source)
+    merged = _merged(texts(before), labels, options, source)
     taken = any(name in arrays for name in TRUTH_KEYS) or key == "y_train"
     name = original or (f"{key}_before_noise" if taken else "truth")
     if name in arrays:
@@ -222,7 +222,7 @@ def _fill_idx(folder: Path, pair: IdxPair, given: np.ndarray, labels: np.ndarray
 def _write_arrays(source: Path | str, options: ReadOptions, labels: list[str], out: Path) -> None:
     found = load(source, options)
     assert found is not None
-    before = given_texts(found.labels, drop=options.drop_unlabelled)
+    before = texts(found.labels)
     merged = _merged(before, labels, options, source)
     arrays = {"y": _typed(merged, np.array([], dtype=str)), "truth": _typed(before.tolist(), np.array([], dtype=str))}
     save_arrays(out, {"X": np.asarray(found.features), **arrays, "ids": found.named().astype(str)})
