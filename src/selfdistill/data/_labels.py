@@ -285,8 +285,8 @@ def check_discrete(classes: Sequence[str], examples: int, where: str) -> None:
         )
     if len(classes) == examples > _IDS:
         raise DataError(
-            f"no two of the {examples:,} labels of {where} are alike ({short(classes[0])!r}, {short(classes[1])!r}, ...): "
-            "they look like ids or texts, and where no label repeats there is nothing to learn",
+            f"no two of the {examples:,} labels of {where} are alike ({short(classes[0])!r}, {short(classes[1])!r}, "
+            "...): they look like ids or texts, and where no label repeats there is nothing to learn",
             "Give labels that repeat, or name another label column with --label.",
         )
 

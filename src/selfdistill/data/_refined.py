@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import os
 import shutil
 import tempfile
@@ -25,7 +24,7 @@ from selfdistill.data._read import find_form, load
 from selfdistill.data._roles import label_column
 from selfdistill.data._safetensors import as_arrays, read_tensors
 from selfdistill.data._source import known_labels
-from selfdistill.data._write import csv_text, save_arrays
+from selfdistill.data._write import csv_line, csv_text, save_arrays
 
 __all__ = ["check_new", "labelled_cells", "labelled_rows", "write_refined"]
 
@@ -191,16 +190,12 @@ def _write_csv(
 
 def _line(row: list[str], text: str | None, cell: str | None, delimiter: str) -> str:
     """Add a cell to a row, whose text stays as it is; without a text, the row is written anew."""
-    made = io.StringIO()
-    writer = csv.writer(made, delimiter=delimiter, lineterminator="")
     if text is None:
-        writer.writerow(row if cell is None else [*row, cell])
-        return made.getvalue() + "\n"
+        return csv_line(row if cell is None else [*row, cell], delimiter)
     if cell is None:
         return text
-    writer.writerow(["", cell])
     body = text.rstrip("\r\n")
-    return body + made.getvalue() + text[len(body) :]
+    return body + csv_line(["", cell], delimiter).removesuffix("\n") + text[len(body) :]
 
 
 def _known(labels: Any, options: ReadOptions, *, literal: bool = False) -> list[bool]:

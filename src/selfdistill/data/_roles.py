@@ -26,8 +26,8 @@ LABEL_NAMES = ("label", "target", "class", "y")
 _WRITTEN = ("refined_label", "label_quality", "is_label_issue", "label_weight", "given_label")
 """Columns that this package writes into tables; nobody has them for new data."""
 _LABELLED = re.compile(
-    r"(?i:(.*[_ .-])?(labels?|class(es)?|class[_ ]?name|targets?|categor(y|ies)|sentiments?|species|types?|kinds?|topics?"
-    r"|genres?|intents?|diagnos[ie]s|outcomes?|variet(y|ies)|grades?|emotions?))"
+    r"(?i:(.*[_ .-])?(labels?|class(es)?|class[_ ]?name|targets?|categor(y|ies)|sentiments?|species|types?|kinds?"
+    r"|topics?|genres?|intents?|diagnos[ie]s|outcomes?|variet(y|ies)|grades?|emotions?))"
 )
 """How columns of labels are named besides; they are proposed, never taken."""
 _FEW = 20  # values of a last column that is proposed

@@ -121,12 +121,19 @@ def _write_csv(source: Path, options: ReadOptions, labels: list[str], out: Path,
     merged = _merged(given, labels, options, source)
     delimiter = "\t" if out.name.lower().removesuffix(".gz").endswith(".tsv") else csv_delimiter(source)
     with atomic(out) as part, part.open("wb") as raw, csv_text(raw, out) as file:
-        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
-        writer.writerow([*header, name])
+        file.write(csv_line([*header, name], delimiter))
         rows = csv_rows(source)
         next(rows)
         for row, new in zip(rows, merged, strict=True):
-            writer.writerow([*row[:place], row[place] if new is None else new, *row[place + 1 :], row[place]])
+            cells = [*row[:place], row[place] if new is None else new, *row[place + 1 :], row[place]]
+            file.write(csv_line(cells, delimiter))
+
+
+def csv_line(cells: Sequence[str], delimiter: str) -> str:
+    """Write a row that ends in a line feed; cells with either kind of line break are quoted."""
+    made = io.StringIO()
+    csv.writer(made, delimiter=delimiter, lineterminator="\r\n").writerow(cells)
+    return made.getvalue().removesuffix("\r\n") + "\n"
 
 
 def csv_text(raw: IO[bytes], out: Path) -> io.TextIOWrapper:
