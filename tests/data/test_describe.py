@@ -24,3 +24,8 @@ def test_many_classes_are_cut():
 
 def test_digits():
     assert describe(read("digits")).startswith("1,797 examples, grey images of 8 x 8 pixels\n10 classes: 0, 1")
+
+
+def test_long_names_and_line_breaks_stay_within_a_line():
+    lines = describe(from_arrays([[1.0], [2.0]], ["a\nb", "x" * 10_000])).splitlines()
+    assert lines[1:] == ["2 classes: a\\u000ab, " + "x" * 57 + "..."]

@@ -79,3 +79,67 @@ def test_warnings():
 def test_near_matches():
     assert _labels.near_matches("Label", ["LABEL", "x"]).startswith("Did you mean 'LABEL'?")
     assert _labels.near_matches("q", [f"c{i}" for i in range(30)]).endswith("... (30 in all).")
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "want"),
+    [
+        (["null", "a"] * 3, {}, ["null", "a"] * 3),
+        (["null", "NaN", "a"] * 3, {}, ["null", "NaN", "a"] * 3),
+        (["null", "a"] * 3, {"drop": True}, [None, "a"] * 3),
+        (["null", "a", ""], {}, [None, "a", None]),
+        (["nan"] + ["a"] * 30, {}, [None] + ["a"] * 30),
+        (["nan"] + ["a"] * 30, {"literal": True}, ["nan"] + ["a"] * 30),
+        (["null", "a", None], {"literal": True}, ["null", "a", None]),
+        ([float("nan"), "a"], {"literal": True}, [None, "a"]),
+    ],
+)
+def test_words_that_look_like_missing_labels(values, options, want):
+    got = _labels.given_texts(values, **options)
+    assert got.tolist() == want
+    assert _labels.given_texts(got, **options).tolist() == want
+
+
+def test_measured_integers_are_no_classes():
+    prices = [str(number) for number in np.random.default_rng(0).choice(10**6, 380, replace=False)]
+    with pytest.raises(
+        DataError, match=r"of t are measured, not classes: 380 different numbers in 400 rows.* a letter"
+    ):
+        _labels.check_discrete(_labels.class_order(prices), 400, "t")
+    _labels.check_discrete(_labels.class_order(prices), 760, "t")  # two examples of each
+    _labels.check_discrete([f"p{price}" for price in prices], 400, "t")
+    _labels.check_discrete([str(number) for number in range(10)], 11, "t")
+
+
+@pytest.mark.parametrize(
+    ("labels", "lists", "tags"),
+    [
+        (["a|b", "a|c", "b|c", "a|b|c", "a"], 4, 3),
+        (["sci fi|b", "sci fi|c", "b|c", "sci fi|b|c", "d|b"], 5, 4),
+        (["a;b", "a;c", "b;c", "a;b;c"], 4, 3),
+        (["a, b", "a, c", "b, c", "a, b, c", "c"], 4, 3),
+    ],
+)
+def test_lists_of_tags_are_no_classes(labels, lists, tags):
+    with pytest.raises(
+        DataError, match=rf"of t are lists of tags, such as .*: {lists} lists of {tags} tags, .* of each"
+    ):
+        _labels.check_discrete(labels, 100, "t")
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["Paris, France", "Lyon, France", "Rome, Italy", "Bari, Italy", "Pisa, Italy"],
+        ["a|b", "c|d", "e|f", "g|h"],
+        ["a|b", "a|c", "b|c"],
+        ["no, never", "yes, ever", "no, ever", "yes, never at all", "x"],
+    ],
+)
+def test_classes_with_marks_in_their_names(labels):
+    _labels.check_discrete(labels, 100, "t")
+
+
+def test_a_long_label_is_shortened():
+    said = _labels.label_warnings(["x" * 10_000, "y"], [1, 5])
+    assert len(said[0]) < 300

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import ReadOptions, read, read_new, read_test
+from selfdistill.data import ReadOptions, read, read_new, read_test, write_with_labels
 
 
 @pytest.fixture
@@ -173,3 +173,29 @@ def test_heavy_libraries_are_not_loaded_before_they_are_needed():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def _null_table(path, labels):
+    frame = pd.DataFrame({"x": np.linspace(0, 1, len(labels)).round(3), "label": labels})
+    if path.suffix == ".csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_parquet(path)
+    return path
+
+
+def test_a_class_called_null(tmp_path):
+    path = _null_table(tmp_path / "d.csv", ["null", "ok"] * 20)
+    data = read(path)
+    assert data.classes == ("null", "ok")
+    assert any("'null' is taken as a class" in said and "--drop-unlabelled" in said for said in data.warnings)
+    test = _null_table(tmp_path / "t.csv", ["null"] + ["ok"] * 39)
+    _, labels, _ = read_test(test, data)
+    assert labels.tolist() == [0] + [1] * 39
+    assert read_new(test, data.preprocess, data.classes).labels.tolist() == labels.tolist()
+    rare = ["null", *["ok", "bad"] * 20]
+    with pytest.raises(DataError, match=r"no label in 1 of 41 rows: 0 \(from 0\), where 'null' counts as missing"):
+        read(_null_table(tmp_path / "r.csv", rare))
+    assert read(_null_table(tmp_path / "r.parquet", rare)).classes == ("bad", "null", "ok")
+    copy = write_with_labels(path, ReadOptions(), ["ok", "null"] * 20, tmp_path / "copy.csv")
+    assert copy.read_text().splitlines()[1] == "0.0,ok,null"

@@ -144,3 +144,26 @@ def test_two_classes_as_numbers_do_not_make_every_flag_a_label():
     flag = np.where(rng.random(200) < 0.2, 1 - label, label)
     roles, _ = _roles.choose_roles(pa.table({"flag": flag, "y": label}), ReadOptions(label="y"), "the table")
     assert roles.ignored == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "hint"),
+    [
+        *[
+            (name, ["a", "b", "c"] * 4, f"Did you mean --label {name}? It has 3 values. Say which")
+            for name in ("labels", "Category", "sentiment", "species", "class_name", "main_category")
+        ],
+        ("last one", [0, 1] * 6, "Did you mean --label 'last one'? It has 2 values. Say which"),
+        ("last", list(range(12)), "y. Say which"),
+        ("last", [1] * 12, "y. Say which"),
+        ("labels", [None] * 12, "y. Say which"),
+    ],
+)
+def test_a_column_is_proposed_as_the_label(name, cells, hint):
+    x = np.linspace(0, 1, 12)
+    for table in (pa.table({"x": x, name: cells}), pa.table({name: cells, "x": x})):
+        if table.column_names[-1] == "x" and name.startswith("last"):
+            continue
+        with pytest.raises(DataError) as error:
+            _roles.choose_roles(table, ReadOptions(), "here")
+        assert hint in str(error.value)

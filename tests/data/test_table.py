@@ -1,6 +1,7 @@
 """Tables become vectors."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -149,3 +150,39 @@ def test_text_stays_within_the_budget(monkeypatch):
     monkeypatch.setattr(_table, "_INPUT_BYTES", 4 * 200 * 70)
     X = pd.DataFrame({"t": [f"a{i % 90} b{i % 80} c{i % 99}" for i in range(200)]})
     assert from_frame(X, ["a", "b"] * 100).inputs.shape == (200, 70)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda X: X.assign(size=np.nan), "column 'size' is empty; its median in training stands in"),
+        (
+            lambda X: X.assign(size=X["size"] * 1000),
+            r"column 'size' holds other numbers than in training: the median is 5",
+        ),
+        (
+            lambda X: X.assign(words="совсем иное"),
+            "column 'words' holds no word that training knew, such as 'совсем иное'",
+        ),
+        (
+            lambda X: X.assign(colour="violet"),
+            "column 'colour' holds categories that training never saw in 60 of 60 rows",
+        ),
+    ],
+)
+def test_new_data_that_look_different_are_warned_of_once(change, text):
+    X, y = frame()
+    made = from_frame(X, y).preprocess
+    assert made.doubts(X) == []
+    said = made.doubts(change(X))
+    assert len(said) == 1
+    assert re.match(text, said[0])
+
+
+def test_one_odd_row_is_no_reason_to_warn():
+    X, y = frame()
+    made = from_frame(X, y).preprocess
+    few = X.copy()
+    few.loc[0, ["size", "words"]] = [1e6, "иное"]
+    assert made.doubts(few) == []
+    assert made.doubts(X.assign(words="иное", size=np.nan).head(1)) == []

@@ -15,6 +15,8 @@ READING = (
     "text",
     "categorical",
     "numeric",
+    "decimal",
+    "thousands",
     "drop_unlabelled",
     "skip_bad",
     "image_size",

@@ -24,15 +24,18 @@ _WHAT = {
     "digits": "a built-in set of images",
 }
 _COLUMNS = ("label", "id", "ignore", "truth", "text", "categorical", "numeric")
+_NUMBERS = ("decimal", "thousands")
 _ARRAYS = {"label", "id", "ignore", "truth", "drop_unlabelled", "inputs", "labels"}
 _WHY = {
     "image_size": "it resizes the images of a folder",
+    "decimal": "it says how numbers are written in a table",
+    "thousands": "it says how numbers are written in a table",
     "inputs": "it names an array of features in an npz or safetensors file",
     "labels": "it names the labels of an npy, npz or safetensors file",
 }
 _USED = {
-    "csv": {*_COLUMNS, "drop_unlabelled"},
-    "parquet": {*_COLUMNS, "drop_unlabelled"},
+    "csv": {*_COLUMNS, *_NUMBERS, "drop_unlabelled"},
+    "parquet": {*_COLUMNS, *_NUMBERS, "drop_unlabelled"},
     "npz": _ARRAYS,
     "safetensors": _ARRAYS,
     "npy": {"label", "labels", "drop_unlabelled"},

@@ -11,6 +11,8 @@ import numpy as np
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.wording import quoted
+from selfdistill.data._counters import counts_rows
+from selfdistill.data._numerals import LEAST_NUMBERS, ODD, PLAIN, Notation, Tally
 from selfdistill.data._vectors import is_vectors, parse_lists
 
 if TYPE_CHECKING:
@@ -28,10 +30,10 @@ __all__ = [
     "as_numbers",
     "as_strings",
     "as_table",
-    "counts_rows",
     "find_kind",
     "odd_cells",
     "parse_numbers",
+    "tally",
 ]
 
 MISSING_WORDS = (
@@ -39,12 +41,7 @@ MISSING_WORDS = (
     *("#n/a", "#na", "#value!", "#ref!", "#div/0!", "#num!", "#name?", "#null!", "\\n", "missing", "unknown"),
 )
 """What stands for a missing number, in any case."""
-_ODD = 0.05  # share of known cells that may be no number in a column of numbers
-_DENSE = 1.5  # width of a counter's range, in rows
-_LEAST_COUNTED = 20
-_LEAST_NUMBERS = 20  # in a column with such cells
-_COUNTED = re.compile(r"(?i:(^|[_\W])(id|idx|index|row|rowid|rownum|no|nr|key|timestamp|time)$)|[a-z](Id|ID)$")
-"""How columns are named that name or count rows; the last form keeps its case (`PassengerId`)."""
+_SAMPLE = 1000  # cells half of which must look like numbers before all are looked at
 
 
 def as_table(raw: Any) -> pa.Table:
@@ -135,19 +132,65 @@ def _one_spelling(cell: str) -> str:
     return cell[:10] if _MIDNIGHT.fullmatch(cell) else cell
 
 
-def parse_numbers(column: pa.ChunkedArray, name: str) -> np.ndarray | int:
-    """Read a column as numbers.
+def _known_texts(plain: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Trim texts, and make what stands for a missing number null."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    plain = pc.replace_substring(pc.utf8_trim_whitespace(plain), "\u2212", "-")
+    known = pa.array(MISSING_WORDS, pa.large_string())
+    return pc.if_else(pc.is_in(pc.utf8_lower(plain), value_set=known), pa.scalar(None, pa.large_string()), plain)
+
+
+def tally(column: pa.ChunkedArray, name: str) -> Tally | None:
+    """Look at how the numbers of a column are written.
 
     Args:
         column: Any column of a table.
         name: Its name, for messages.
 
     Returns:
+        The tally; ``None`` where it holds no texts, or no numbers.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.types as pt
+
+    if is_vectors(column.type):
+        return None
+    plain = _plain(column, name)
+    if not pt.is_large_string(plain.type):
+        return None
+    cells = _known_texts(plain).drop_null()
+    try:
+        cells.cast(pa.float64())
+    except pa.ArrowInvalid:
+        sample = Tally.of(cells[:: max(1, len(cells) // _SAMPLE)].to_pylist()) if len(cells) else Tally()
+        numbers = sample.free + sample.proven.total() + sample.either.total()
+        return Tally.of(cells.to_pylist()) if numbers >= sample.none else None
+    dotted = cells.filter(pc.match_substring(cells, "."))
+    either = dotted.filter(pc.match_substring_regex(dotted, r"^[-+]?[1-9]\d{0,2}\.\d{3}$"))
+    out = Tally(free=len(cells) - len(dotted))
+    if len(either):
+        out.either["."], out.marks[","]["."], out.example["."] = len(either), len(either), either[0].as_py()
+    if len(dotted) > len(either):
+        out.proven["."] = len(dotted) - len(either)
+    return out
+
+
+def parse_numbers(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -> np.ndarray | int:
+    """Read a column as numbers.
+
+    Args:
+        column: Any column of a table.
+        name: Its name, for messages.
+        notation: How texts write numbers.
+
+    Returns:
         float64 ``[n]``, NaN where missing, or where one of few cells (5 % at most, beside 20 numbers or more) is no
         number; else the first row that is none.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.types as pt
 
     plain = _plain(column, name)
@@ -155,16 +198,14 @@ def parse_numbers(column: pa.ChunkedArray, name: str) -> np.ndarray | int:
         if pt.is_boolean(plain.type):
             plain = plain.cast(pa.uint8())
         return _float_array(plain.cast(pa.float64(), safe=False))
-    plain = pc.replace_substring(pc.utf8_trim_whitespace(plain), "\u2212", "-")
-    known = pa.array(MISSING_WORDS, pa.large_string())
-    plain = pc.if_else(pc.is_in(pc.utf8_lower(plain), value_set=known), pa.scalar(None, pa.large_string()), plain)
-    try:
-        return _float_array(plain.cast(pa.float64()))
-    except pa.ArrowInvalid:
-        numbers, odd = _parse_slowly(plain.to_pylist())
-        known_cells = len(numbers) - int(np.isnan(numbers).sum()) + len(odd)
-        few = len(odd) <= _ODD * known_cells and known_cells - len(odd) >= _LEAST_NUMBERS
-        return numbers if few or not odd else odd[0]
+    plain = _known_texts(plain)
+    if notation == PLAIN:
+        with suppress(pa.ArrowInvalid):
+            return _float_array(plain.cast(pa.float64()))
+    numbers, odd = _parse_slowly(plain.to_pylist(), notation)
+    known_cells = len(numbers) - int(np.isnan(numbers).sum()) + len(odd)
+    few = len(odd) <= ODD * known_cells and known_cells - len(odd) >= LEAST_NUMBERS
+    return numbers if few or not odd else odd[0]
 
 
 def _float_array(column: pa.ChunkedArray) -> np.ndarray:
@@ -172,25 +213,25 @@ def _float_array(column: pa.ChunkedArray) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def _parse_slowly(cells: list[str | None]) -> tuple[np.ndarray, list[int]]:
+def _parse_slowly(cells: list[str | None], notation: Notation) -> tuple[np.ndarray, list[int]]:
     """Parse cell by cell: numbers, NaN where there is none, and the rows whose cell is none."""
     out, odd = np.full(len(cells), math.nan), []
     for row, cell in enumerate(cells):
         if cell is None:
             continue
-        with suppress(ValueError):
-            out[row] = math.nan if "_" in cell else float(cell)  # Python's digits grouping is no number in a table
+        out[row] = notation.number(cell)
         if math.isnan(out[row]):
             odd.append(row)
     return out, odd
 
 
-def odd_cells(column: pa.ChunkedArray, name: str) -> list[str]:
+def odd_cells(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -> list[str]:
     """Give the cells of a column of numbers that are no numbers and count as missing.
 
     Args:
         column: The column.
         name: Its name, for messages.
+        notation: How texts write numbers.
 
     Returns:
         Their texts, without those that usually stand for a missing number.
@@ -200,7 +241,7 @@ def odd_cells(column: pa.ChunkedArray, name: str) -> list[str]:
     plain = _plain(column, name)
     if not pt.is_large_string(plain.type):
         return []
-    numbers = parse_numbers(column, name)
+    numbers = parse_numbers(column, name, notation)
     if isinstance(numbers, int):
         return []
     gaps = np.flatnonzero(np.isnan(numbers))
@@ -208,12 +249,13 @@ def odd_cells(column: pa.ChunkedArray, name: str) -> list[str]:
     return [c.strip() for c in cells if c is not None and c.strip().lower() not in MISSING_WORDS]
 
 
-def as_numbers(column: pa.ChunkedArray, name: str) -> np.ndarray:
+def as_numbers(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -> np.ndarray:
     """Read a column as finite numbers.
 
     Args:
         column: Any column of a table.
         name: Its name, for messages.
+        notation: How texts write numbers.
 
     Returns:
         float64 ``[n]``, NaN where missing.
@@ -221,7 +263,7 @@ def as_numbers(column: pa.ChunkedArray, name: str) -> np.ndarray:
     Raises:
         DataError: A cell is no number, or infinite.
     """
-    numbers = parse_numbers(column, name)
+    numbers = parse_numbers(column, name, notation)
     if isinstance(numbers, int):
         cell = str(column[numbers].as_py())
         shown, word = cell if len(cell) <= 40 else cell[:37] + "...", quoted(name)
@@ -236,36 +278,6 @@ def as_numbers(column: pa.ChunkedArray, name: str) -> np.ndarray:
             f"Replace it by a number or empty the cell, or train without the column, with --ignore {quoted(name)}.",
         )
     return numbers
-
-
-def counts_rows(numbers: np.ndarray, name: str) -> bool:
-    """Tell whether numbers name or count the rows: different whole numbers, dense, or named so.
-
-    Dense: they lie in a range of at most one and a half times as many as there are, as a counter does that was shuffled
-    or of which rows were dropped. Of other different whole numbers the column's name must say so.
-
-    Args:
-        numbers: float64 ``[n]``.
-        name: The column.
-
-    Returns:
-        Whether they do; never below 20 rows, but for an index that counts from 0 or 1.
-
-    Example:
-        >>> shuffled = np.random.default_rng(0).permutation(30).astype(float)
-        >>> counts_rows(shuffled, "x"), counts_rows(shuffled / 7, "x"), counts_rows(shuffled**2, "x")
-        (True, False, False)
-    """
-    n = len(numbers)
-    if name in {"index", "__index_level_0__"} or name.startswith("Unnamed: "):
-        steps = np.diff(numbers)
-        if len(steps) and numbers[0] in {0.0, 1.0} and (steps == 1).all():
-            return True
-    if n < _LEAST_COUNTED or not (np.isfinite(numbers).all() and (numbers == np.floor(numbers)).all()):
-        return False
-    if len(np.unique(numbers)) < n:
-        return False
-    return bool(numbers.max() - numbers.min() < _DENSE * n or _COUNTED.search(name))
 
 
 class Found(NamedTuple):
@@ -297,7 +309,7 @@ def _is_codes(column: pa.ChunkedArray, name: str) -> bool:
     return all(_DIGITS.fullmatch(cell) for cell in cells if cell.lower() not in MISSING_WORDS)
 
 
-def find_kind(column: pa.ChunkedArray, name: str) -> Found:
+def find_kind(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -> Found:
     """Find out what a feature column holds.
 
     Numbers (and truth values, and texts that are all numbers) are numeric. Texts are categorical where there are few
@@ -310,6 +322,7 @@ def find_kind(column: pa.ChunkedArray, name: str) -> Found:
     Args:
         column: The column.
         name: Its name.
+        notation: How texts write numbers.
 
     Returns:
         Kind and note.
@@ -320,7 +333,7 @@ def find_kind(column: pa.ChunkedArray, name: str) -> Found:
         return Found("vector")
     if parse_lists(column) is not None:
         return Found("vector", f"column {name!r} holds lists of numbers as text; --text {quoted(name)} for words.")
-    numbers = parse_numbers(column, name)
+    numbers = parse_numbers(column, name, notation)
     if isinstance(numbers, int):
         return _find_words(column, name)
     if np.isnan(numbers).all():
@@ -336,7 +349,7 @@ def find_kind(column: pa.ChunkedArray, name: str) -> Found:
         said = f"column {name!r} holds whole numbers with leading zeros and is taken as words"
         found = _find_words(column, name)
         return found if found.note else Found(found.kind, f"{said}; --numeric {quoted(name)} for numbers.")
-    odd = odd_cells(column, name)
+    odd = odd_cells(column, name, notation)
     if odd:
         some = ", ".join(repr(cell[:40]) for cell in dict.fromkeys(odd[:3]))
         return Found(

@@ -237,7 +237,8 @@ def read_csv(path: Path) -> pa.Table:
         path: The file.
 
     Returns:
-        An Arrow table of large strings; columns without a name are called as pandas does, "Unnamed: 0".
+        An Arrow table of large strings; columns without a name are called as pandas does, "Unnamed: 0". Its metadata
+        hold the separator.
 
     Raises:
         DataError: See `csv_rows`; or two columns have the same name, or there are no rows.
@@ -267,4 +268,5 @@ def read_csv(path: Path) -> pa.Table:
         raise DataError(
             f"{path} has a header but no rows", "Add rows; if the first line is data, add a header above it."
         )
-    return pa.table([pa.chunked_array(chunk, pa.large_string()) for chunk in chunks], names=names)
+    columns = [pa.chunked_array(chunk, pa.large_string()) for chunk in chunks]
+    return pa.table(columns, names=names, metadata={"separator": csv_delimiter(path)})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from selfdistill._core.wording import clean
 from selfdistill.data._labelled import LabelledData
+from selfdistill.data._labels import short
 
 __all__ = ["describe"]
 
@@ -30,7 +32,7 @@ def describe(data: LabelledData) -> str:
         2 classes: a, b
     """
     lines = [f"{len(data):,} examples, {data.preprocess.facts()}"]
-    shown = ", ".join(data.classes[:10]) + (", ..." if data.num_classes > 10 else "")
+    shown = ", ".join(clean(short(name)) for name in data.classes[:10]) + (", ..." if data.num_classes > 10 else "")
     lines.append(f"{data.num_classes:,} classes: {shown}")
     counts = [f"{_COUNTS.get(name, name)}: {count:,}" for name, count in data.counts.items() if count]
     if data.truth is not None:

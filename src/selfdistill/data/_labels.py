@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,27 +15,36 @@ from torch import Tensor
 from selfdistill._core.errors import DataError
 
 __all__ = [
+    "MISSING_LABELS",
     "check_discrete",
     "check_ids",
     "class_order",
     "encode",
+    "given_texts",
     "label_warnings",
     "near_matches",
     "rows_named",
+    "short",
     "text_of",
     "texts",
 ]
 
-_MISSING = frozenset({"", "nan", "NaN", "<NA>", "null", "NULL"})
-_DOUBTFUL = frozenset({"NA", "N/A", "n/a", "na", "None", "none", "?", "-"})
+MISSING_LABELS = frozenset({"nan", "NaN", "<NA>", "null", "NULL"})
+"""Words that stand for a missing label, unless they are a class, see `given_texts`."""
+_DOUBTFUL = MISSING_LABELS | {"NA", "N/A", "n/a", "na", "None", "none", "?", "-"}
+_SHARE = 0.05  # of a column, above which such a word is a class
+_DENSE = 1.5  # width of the range of codes, in classes
+_TAG_LISTS = 4  # class names that are lists, from which labels may be lists of tags
+_SHOWN = 60  # characters of a name
 _IDS = 50  # so many labels, no two alike, may still name classes
 
 
-def text_of(value: Any) -> str | None:
+def text_of(value: Any, keep: Container[str] = ()) -> str | None:
     """Spell one label: 3 and 3.0 are "3", True is "True"; nothing, NaN and an empty cell are ``None``.
 
     Args:
         value: Any scalar.
+        keep: Those of `MISSING_LABELS` that are classes.
 
     Returns:
         The label as text, or ``None`` where it is missing.
@@ -44,7 +54,8 @@ def text_of(value: Any) -> str | None:
         ['3', '3', '2.5', 'True', ' a b', None, None]
     """
     if isinstance(value, str):
-        return None if value.strip() in _MISSING else str(value)
+        word = value.strip()
+        return None if not word or (word in MISSING_LABELS and word not in keep) else str(value)
     if value is None or type(value).__name__ in {"NAType", "NaTType"}:
         return None
     if isinstance(value, bool | np.bool_):
@@ -55,15 +66,32 @@ def text_of(value: Any) -> str | None:
             return None
         return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)
     if isinstance(value, bytes):
-        return text_of(value.decode("utf-8", "replace"))
-    return text_of(str(value))
+        return text_of(value.decode("utf-8", "replace"), keep)
+    return text_of(str(value), keep)
 
 
-def texts(values: Any) -> np.ndarray:
+def short(name: str) -> str:
+    """Shorten a name for a message.
+
+    Args:
+        name: Of any length.
+
+    Returns:
+        At most 60 characters.
+
+    Example:
+        >>> short("cat"), len(short("x" * 10_000))
+        ('cat', 60)
+    """
+    return name if len(name) <= _SHOWN else name[: _SHOWN - 3] + "..."
+
+
+def texts(values: Any, keep: Container[str] = ()) -> np.ndarray:
     """Spell a column of labels.
 
     Args:
         values: A sequence, array, Series, tensor or Arrow column of scalars.
+        keep: Those of `MISSING_LABELS` that are classes.
 
     Returns:
         Object array ``[n]`` of strings; ``None`` where missing.
@@ -90,8 +118,34 @@ def texts(values: Any) -> np.ndarray:
     else:
         items = list(values)
     out = np.empty(len(items), dtype=object)
-    out[:] = [text_of(item) for item in items]
+    out[:] = [text_of(item, keep) for item in items]
     return out
+
+
+def given_texts(values: Any, *, drop: bool = False, literal: bool = False) -> np.ndarray:
+    """Spell a column of given labels; words such as "null" may be a class.
+
+    They are one where nothing else is missing and each fills more than 5 % of the column.
+
+    Args:
+        values: See `texts`.
+        drop: Whether the user leaves out rows without a label: then no such word is a class.
+        literal: Whether every text is a class, as in Parquet, which has other ways to say that a label is missing.
+
+    Returns:
+        Object array ``[n]`` of strings; ``None`` where missing.
+
+    Example:
+        >>> given_texts(["a", "null"]).tolist(), given_texts(["a", "null", ""]).tolist()
+        (['a', 'null'], ['a', None, None])
+    """
+    found = texts(values, MISSING_LABELS)
+    words = Counter(name.strip() for name in found if name is not None and name.strip() in MISSING_LABELS)
+    if not words or literal:
+        return found
+    if not drop and all(name is not None for name in found) and min(words.values()) > _SHARE * len(found):
+        return found
+    return texts(found)
 
 
 def class_order(names: Iterable[str]) -> tuple[str, ...]:
@@ -207,29 +261,56 @@ def check_discrete(classes: Sequence[str], examples: int, where: str) -> None:
 
     Raises:
         DataError: All are numbers, not all whole, and more than 50 are different or more than half as many as examples;
-            or more than 50 labels, no two alike.
+            or more than 50 labels, no two alike; or whole numbers, most of which hardly repeat and are far apart; or
+            lists of tags, such as "a|b".
 
     Example:
         >>> check_discrete(["0.5", "1", "1.5"], 4, "here")
     """
+    _check_tags(classes, where)
     if len(classes) <= min(max(10, examples // 2), 50):
         return
     try:
         values = [float(name) for name in classes]
     except ValueError:
         values = []
-    if not all(value.is_integer() for value in values if math.isfinite(value)):
+    whole = all(value.is_integer() for value in values if math.isfinite(value))
+    if not whole or (examples > len(classes) > examples // 2 and _spread(values)):
+        what = "measured, not classes" if whole else "continuous"
         raise DataError(
-            f"the labels of {where} are continuous: {len(classes):,} different numbers in {examples:,} rows, such as "
-            f"{classes[0]} and {classes[-1]}, but training needs classes",
-            "Choose another label column with --label, or sort the numbers into classes such as low and high first.",
+            f"the labels of {where} are {what}: {len(classes):,} different numbers in {examples:,} rows, such as "
+            f"{short(classes[0])} and {short(classes[-1])}, but training needs classes",
+            "Choose another label column with --label, or sort the numbers into classes such as low and high first"
+            + ("; put a letter before numbers that are names." if whole else "."),
         )
     if len(classes) == examples > _IDS:
         raise DataError(
-            f"no two of the {examples:,} labels of {where} are alike ({classes[0]!r}, {classes[1]!r}, ...): they look "
-            "like ids or texts, and where no label repeats there is nothing to learn",
+            f"no two of the {examples:,} labels of {where} are alike ({short(classes[0])!r}, {short(classes[1])!r}, "
+            "...): they look like ids or texts, and where no label repeats there is nothing to learn",
             "Give labels that repeat, or name another label column with --label.",
         )
+
+
+def _spread(values: Sequence[float]) -> bool:
+    """Say whether whole numbers lie apart, as measured ones do and codes of classes do not."""
+    known = [value for value in values if math.isfinite(value)]
+    return bool(known) and max(known) - min(known) >= _DENSE * len(known)
+
+
+def _check_tags(classes: Sequence[str], where: str) -> None:
+    """Refuse lists of tags: fewer tags than lists; without a bar between them, one word each that repeats."""
+    for mark in "|;,":
+        lists = [[part.strip() for part in name.split(mark)] for name in classes if mark in name]
+        if len(lists) < _TAG_LISTS:
+            continue
+        parts = Counter(part for one in lists for part in set(one)) + Counter(n for n in classes if mark not in n)
+        words = all(part and " " not in part and parts[part] > 1 for one in lists for part in one)
+        if len(parts) < len(lists) and (words or mark == "|"):
+            raise DataError(
+                f"the labels of {where} are lists of tags, such as {short(mark.join(lists[0]))!r}: {len(lists):,} "
+                f"lists of {len(parts):,} tags, but training takes one class for each example",
+                "Make a column of each tag, yes or no, and name it with --label; or keep one tag for each row.",
+            )
 
 
 def label_warnings(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
@@ -247,7 +328,7 @@ def label_warnings(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
         ["class 'b' has one example: it is kept, but little can be learned about it."]
     """
     found = []
-    single = [name for name, size in zip(classes, sizes, strict=True) if size == 1]
+    single = [short(name) for name, size in zip(classes, sizes, strict=True) if size == 1]
     if len(single) == 1:
         found.append(f"class {single[0]!r} has one example: it is kept, but little can be learned about it.")
     elif single:
@@ -258,11 +339,14 @@ def label_warnings(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
     doubtful = [name for name in classes if name.strip() in _DOUBTFUL]
     if doubtful:
         found.append(
-            f"{', '.join(map(repr, doubtful))} is taken as a class; empty the cell where the label is missing."
+            f"{', '.join(map(repr, doubtful))} is taken as a class; empty the cell where the label is missing"
+            + (", or leave these rows out with --drop-unlabelled." if set(doubtful) <= MISSING_LABELS else ".")
         )
     folded: dict[str, str] = {}
     for name in classes:
         twin = folded.setdefault(name.strip().casefold(), name)
         if twin != name:
-            found.append(f"classes {twin!r} and {name!r} differ only in case or spaces, and are two classes.")
+            found.append(
+                f"classes {short(twin)!r} and {short(name)!r} differ only in case or spaces, and are two classes."
+            )
     return found

@@ -23,6 +23,8 @@ class ReadOptions:
         text: Columns taken as free text whatever they look like.
         categorical: Columns taken as categories whatever they look like.
         numeric: Columns taken as numbers whatever they look like.
+        decimal: Decimal mark of numbers in texts, ``"."`` or ``","``, wherever they can be read so; ``None``: found.
+        thousands: Mark between thousands: ``"."``, ``","``, ``" "`` or ``"'"``; ``None``: found.
         drop_unlabelled: Leave out rows without a label instead of refusing them.
         skip_bad: Leave out images that cannot be read instead of refusing them.
         image_size: Resize every image of a folder to this height and width; ``None``: only where sizes differ.
@@ -41,6 +43,8 @@ class ReadOptions:
     text: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     numeric: tuple[str, ...] = ()
+    decimal: str | None = None
+    thousands: str | None = None
     drop_unlabelled: bool = False
     skip_bad: bool = False
     image_size: int | None = None

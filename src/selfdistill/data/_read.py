@@ -16,7 +16,7 @@ from selfdistill.data._applies import check_kind, check_options
 from selfdistill.data._csv import is_csv, read_csv
 from selfdistill.data._frames import read_parquet, table_source
 from selfdistill.data._labelled import LabelledData, Note
-from selfdistill.data._labels import encode, near_matches, texts
+from selfdistill.data._labels import encode, near_matches, short, texts
 from selfdistill.data._options import NewData, ReadOptions
 from selfdistill.data._source import Source, assemble, known_labels
 
@@ -125,7 +125,7 @@ def load(
         mapped = mapped and form == "parquet" and has_large_vectors(path)
         table = read_csv(path) if form == "csv" else read_parquet(path, mapped=mapped)
         roles = preprocess.roles if isinstance(preprocess, TablePreprocess) else None
-        return table_source(table, options, str(path), roles, mapped=mapped)
+        return replace(table_source(table, options, str(path), roles, mapped=mapped), literal=form == "parquet")
     if form == "digits":
         return _digits() if part != "test" else None
     readers: dict[str, Callable[[Path, ReadOptions, str, Preprocess | None], Source | None]] = {
@@ -178,12 +178,13 @@ def read(source: Path | str, options: ReadOptions | None = None, *, mapped: bool
 
 
 def _seen(source: Source, classes: Sequence[str], way_out: str) -> Tensor:
-    labels = texts(source.labels)
+    labels = texts(source.labels, classes)
     codes = encode(labels, classes)
     for row in np.flatnonzero(codes.numpy() < 0):
         if labels[row] is not None:
             raise DataError(
-                f"{source.where} holds the class {labels[row]!r} (row {row}, counted from 0), which training never saw",
+                f"{source.where} holds the class {short(labels[row])!r} (row {row}, counted from 0), "
+                "which training never saw",
                 way_out,
             )
     return codes
@@ -219,7 +220,7 @@ def read_test(
         return None
     if found.labels is None:
         raise DataError(f"{found.where} has no labels", "A test set needs them.")
-    found = known_labels(found, options)
+    found = known_labels(found, options, data.classes)
     if not len(found):
         raise DataError(f"{found.where} has no examples", "Give it at least one.")
     inputs = data.preprocess.apply(found.features)  # first: data of another shape would hold other classes too

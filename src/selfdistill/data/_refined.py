@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import os
 import shutil
 import tempfile
@@ -18,14 +17,14 @@ from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
 from selfdistill._core.folder import named_folder
 from selfdistill.data._csv import csv_delimiter, csv_mark, csv_records, csv_rows, is_csv
-from selfdistill.data._labels import text_of, texts
+from selfdistill.data._labels import given_texts, texts
 from selfdistill.data._npz import LABEL_KEYS, find_key, read_npz
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._read import find_form, load
 from selfdistill.data._roles import label_column
 from selfdistill.data._safetensors import as_arrays, read_tensors
 from selfdistill.data._source import known_labels
-from selfdistill.data._write import csv_text, save_arrays
+from selfdistill.data._write import csv_line, csv_text, save_arrays
 
 __all__ = ["check_new", "labelled_cells", "labelled_rows", "write_refined"]
 
@@ -68,7 +67,7 @@ def labelled_rows(source: Path | str, options: ReadOptions) -> tuple[np.ndarray,
     found = load(source, options)
     assert found is not None
     found = known_labels(found, options)
-    return found.named(), texts(found.labels)
+    return found.named(), found.labels
 
 
 def labelled_cells(source: Path | str, options: ReadOptions) -> list[dict[str, str]]:
@@ -94,7 +93,7 @@ def labelled_cells(source: Path | str, options: ReadOptions) -> list[dict[str, s
         rows = [["" if v is None else str(v) for v in row.values()] for row in table.to_pylist()]
     else:
         return []
-    known = [name is not None for name in texts(labels)]
+    known = _known(labels, options, literal=form == "parquet")
     return [dict(zip(names, row, strict=True)) for row, there in zip(rows, known, strict=True) if there]
 
 
@@ -176,7 +175,7 @@ def _write_csv(
     place = header.index(label)
     if column is not None:
         _check_name(header, column[0], source)
-    known = [text_of(row[place]) is not None for row in rows]
+    known = _known([row[place] for row in rows], options)
     stay = [True] * len(known) if keep is None else _spread(known, keep.tolist(), True)
     added = None if column is None else [column[0], *_spread(known, map(str, column[1]), "")]
     delimiter = "\t" if out.name.lower().removesuffix(".gz").endswith(".tsv") else csv_delimiter(source)
@@ -191,16 +190,17 @@ def _write_csv(
 
 def _line(row: list[str], text: str | None, cell: str | None, delimiter: str) -> str:
     """Add a cell to a row, whose text stays as it is; without a text, the row is written anew."""
-    made = io.StringIO()
-    writer = csv.writer(made, delimiter=delimiter, lineterminator="")
     if text is None:
-        writer.writerow(row if cell is None else [*row, cell])
-        return made.getvalue() + "\n"
+        return csv_line(row if cell is None else [*row, cell], delimiter)
     if cell is None:
         return text
-    writer.writerow(["", cell])
     body = text.rstrip("\r\n")
-    return body + made.getvalue() + text[len(body) :]
+    return body + csv_line(["", cell], delimiter).removesuffix("\n") + text[len(body) :]
+
+
+def _known(labels: Any, options: ReadOptions, *, literal: bool = False) -> list[bool]:
+    """Say which rows have a label."""
+    return [name is not None for name in given_texts(labels, drop=options.drop_unlabelled, literal=literal)]
 
 
 def _write_parquet(
@@ -213,7 +213,7 @@ def _write_parquet(
 
     table = read_parquet(source)
     label, _ = label_column(table.column_names, options, str(source))
-    known = [name is not None for name in texts(table[label])]
+    known = _known(table[label], options, literal=True)
     if column is not None:
         _check_name(table.column_names, column[0], source)
         table = table.append_column(column[0], pa.array(_spread(known, column[1], None)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,12 @@ LABEL_NAMES = ("label", "target", "class", "y")
 """Column names taken as the label where the user names none."""
 _WRITTEN = ("refined_label", "label_quality", "is_label_issue", "label_weight", "given_label")
 """Columns that this package writes into tables; nobody has them for new data."""
+_LABELLED = re.compile(
+    r"(?i:(.*[_ .-])?(labels?|class(es)?|class[_ ]?name|targets?|categor(y|ies)|sentiments?|species|types?|kinds?"
+    r"|topics?|genres?|intents?|diagnos[ie]s|outcomes?|variet(y|ies)|grades?|emotions?))"
+)
+"""How columns of labels are named besides; they are proposed, never taken."""
+_FEW = 20  # values of a last column that is proposed
 _SAME = 0.5  # share of equal cells from which numbers are another reading of a numeric label, of three classes or more
 
 
@@ -70,13 +77,16 @@ def _check_known(names: Iterable[str], known: list[str], where: str, option: str
             raise DataError(f"{where} has no column {name!r} ({option})", near_matches(name, known))
 
 
-def label_column(names: list[str], options: ReadOptions, where: str) -> tuple[str, list[str]]:
+def label_column(
+    names: list[str], options: ReadOptions, where: str, table: pa.Table | None = None
+) -> tuple[str, list[str]]:
     """Find the label's column.
 
     Args:
         names: All columns.
         options: The user's choice, if any.
         where: The source, for messages.
+        table: The source, to propose a column where none has a usual name.
 
     Returns:
         The column, and a sentence where it was found by its name.
@@ -97,7 +107,18 @@ def label_column(names: list[str], options: ReadOptions, where: str) -> tuple[st
         if found
         else "no column named label, target, class or y"
     )
-    raise DataError(f"{where} has {what}", f"Say which with --label; there are: {listed}.")
+    hint = _proposal(table.select([n for n in names if n not in taken])) if table is not None and not found else ""
+    raise DataError(f"{where} has {what}", f"{hint}Say which with --label; there are: {listed}.")
+
+
+def _proposal(table: pa.Table) -> str:
+    """Propose the column whose name says label, or else the last one, where it has few values that repeat."""
+    named = [name for name in table.column_names if _LABELLED.fullmatch(name)]
+    for name in (*named, *table.column_names[-1:]):
+        values, _, known = _few_values(table[name], _FEW if name not in named else max(_FEW, table.num_rows // 2))
+        if values is not None and 2 <= len(values) <= known // 2:
+            return f"Did you mean --label {quoted(name)}? It has {len(values):,} values. "
+    return ""
 
 
 def _find_id(table: pa.Table, options: ReadOptions, where: str) -> tuple[str | None, list[str]]:
@@ -135,7 +156,7 @@ def choose_roles(table: pa.Table, options: ReadOptions, where: str) -> tuple[Rol
         DataError: A column is not there, or has two roles.
     """
     names = table.column_names
-    label, notes = label_column(names, options, where)
+    label, notes = label_column(names, options, where, table)
     _check_known(options.ignore, names, where, "--ignore")
     _check_known([options.truth] if options.truth is not None else [], names, where, "--truth")
     for option in ("text", "categorical", "numeric"):
@@ -216,7 +237,8 @@ def _few_values(column: pa.ChunkedArray, limit: int) -> tuple[list[str] | None, 
 
     if pt.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if pt.is_nested(column.type) or pt.is_binary(column.type) or pc.count_distinct(column).as_py() > limit + 2:
+    no_cells = pt.is_nested(column.type) or pt.is_binary(column.type) or pt.is_null(column.type)
+    if no_cells or pc.count_distinct(column).as_py() > limit + 2:
         return None, np.zeros(0, np.int64), 0
     cells = texts(column)
     values = sorted({cell for cell in cells if cell is not None})

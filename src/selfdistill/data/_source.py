@@ -17,7 +17,18 @@ from selfdistill._core.errors import DataError
 from selfdistill.data._arrays import ArrayPreprocess, UserPreprocess
 from selfdistill.data._images import ImagePreprocess, layout_doubt
 from selfdistill.data._labelled import LabelledData, Note
-from selfdistill.data._labels import check_discrete, check_ids, class_order, encode, label_warnings, rows_named, texts
+from selfdistill.data._labels import (
+    MISSING_LABELS,
+    check_discrete,
+    check_ids,
+    class_order,
+    encode,
+    given_texts,
+    label_warnings,
+    rows_named,
+    short,
+    texts,
+)
 from selfdistill.data._mapped import MappedInputs
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._sparse import SparsePreprocess
@@ -46,6 +57,7 @@ class Source:
         counts: See `LabelledData`.
         warnings: Sentences for the user; those of type `Note` are no warnings.
         mapped: Whether ``features`` lie on disk, and inputs are to be made of them a part at a time.
+        literal: Whether words such as "null" are labels, as in Parquet.
     """
 
     where: str
@@ -58,6 +70,7 @@ class Source:
     counts: dict[str, int] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     mapped: bool = False
+    literal: bool = False
 
     def __len__(self) -> int:
         return int(self.features.shape[0]) if issparse(self.features) else len(self.features)
@@ -82,8 +95,9 @@ class Source:
             The source with the rows where ``rows`` is true.
         """
         features = self.features.filter(rows) if self.form == "table" else self.features[rows]
-        parts = {name: texts(getattr(self, name)) for name in ("labels", "truth") if getattr(self, name) is not None}
-        return replace(self, features=features, ids=self.named()[rows], **{k: v[rows] for k, v in parts.items()})
+        parts = {name: getattr(self, name) for name in ("labels", "truth") if getattr(self, name) is not None}
+        parts = {name: texts(values, MISSING_LABELS)[rows] for name, values in parts.items()}
+        return replace(self, features=features, ids=self.named()[rows], **parts)
 
 
 def fingerprint(inputs: Tensor | MappedInputs, labels: Tensor, ids: np.ndarray, classes: Sequence[str]) -> str:
@@ -119,12 +133,13 @@ def fingerprint(inputs: Tensor | MappedInputs, labels: Tensor, ids: np.ndarray, 
     return state.hexdigest()
 
 
-def known_labels(source: Source, options: ReadOptions) -> Source:
+def known_labels(source: Source, options: ReadOptions, classes: Sequence[str] | None = None) -> Source:
     """Refuse or leave out rows without a label.
 
     Args:
         source: With labels.
         options: Whether to leave them out.
+        classes: Those of training, for test data.
 
     Returns:
         A source whose labels are all there, as texts.
@@ -132,19 +147,26 @@ def known_labels(source: Source, options: ReadOptions) -> Source:
     Raises:
         DataError: Labels are missing or of another number than the examples.
     """
-    labels = texts(source.labels)
+    labels = (
+        given_texts(source.labels, drop=options.drop_unlabelled or source.form != "table", literal=source.literal)
+        if classes is None
+        else texts(source.labels, classes)
+    )
     if len(labels) != len(source):
         raise DataError(
             f"{source.where} has {len(source):,} examples but {len(labels):,} labels", "Give every example one label."
         )
     known = np.array([label is not None for label in labels], dtype=bool)
-    source = replace(source, labels=labels)
+    cells, source = source.labels, replace(source, labels=labels)
     if known.all():
         return source
     rows = np.flatnonzero(~known)
     if not options.drop_unlabelled:
+        words = {name.strip() for name in texts(cells, MISSING_LABELS)[rows] if name is not None}
+        held = f", where {', '.join(map(repr, sorted(words)))} counts as missing (rename it if it is a class)"
         raise DataError(
-            f"{source.where} has no label in {len(rows):,} of {len(labels):,} rows: {rows_named(rows)} (from 0)",
+            f"{source.where} has no label in {len(rows):,} of {len(labels):,} rows: {rows_named(rows)} (from 0)"
+            + held * bool(words),
             "Fill them in, or leave these rows out with --drop-unlabelled (drop_unlabelled=True).",
         )
     return replace(source.take(known), counts=source.counts | {"dropped_unlabelled": len(rows)})
@@ -188,7 +210,7 @@ def assemble(source: Source, options: ReadOptions) -> LabelledData:
     source = known_labels(source, options)
     classes = class_order(source.labels)
     if len(classes) < 2:
-        found = f"only the class {classes[0]!r}" if classes else "no class"
+        found = f"only the class {short(classes[0])!r}" if classes else "no class"
         raise DataError(
             f"the labels of {source.where} hold {found}, but training needs at least 2 classes",
             "Choose another label column, or give more data.",
@@ -199,7 +221,7 @@ def assemble(source: Source, options: ReadOptions) -> LabelledData:
     warnings = [*source.warnings, *label_warnings(classes, sizes)]
     truth = None
     if source.truth is not None:
-        names = texts(source.truth)
+        names = texts(source.truth, classes)
         truth = encode(names, classes)
         lost = int((truth < 0).sum()) - sum(name is None for name in names)
         if lost:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
@@ -13,8 +12,10 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._arrays import column_scales, standardise
-from selfdistill.data._columns import as_numbers, as_strings, as_table, find_kind, odd_cells
+from selfdistill.data._columns import as_numbers, as_strings, as_table, find_kind, tally
+from selfdistill.data._fitted import Categories, Numbers, filled, unseen_words
 from selfdistill.data._labelled import Note
+from selfdistill.data._numerals import PLAIN, Notation, choose_notations
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._roles import Roles
@@ -30,33 +31,6 @@ CATEGORY_LIMIT = 256
 """Categories of one column that get an indicator; rarer ones share the indicator "other"."""
 _TEXT_LIMIT = 5000  # of words and pairs, and of characters
 _INPUT_BYTES = 2 * 2**30
-
-
-class Categories(NamedTuple):
-    """A categorical column: its categories in order, and whether the rest share an indicator."""
-
-    name: str
-    values: list[str]
-    other: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Numbers:
-    """The numeric columns: median of each, which have a missing indicator, and what standardises both."""
-
-    names: list[str]
-    median: np.ndarray
-    flagged: list[int]
-    scales: tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-def _filled(columns: list[np.ndarray], median: np.ndarray, flagged: Sequence[int], n: int) -> np.ndarray:
-    out = np.empty((n, len(columns) + len(flagged)))
-    for place, column in enumerate(columns):
-        out[:, place] = np.where(np.isnan(column), median[place], column)
-    for place, source in enumerate(flagged):
-        out[:, len(columns) + place] = np.isnan(columns[source])
-    return out
 
 
 def _median(column: np.ndarray) -> float:
@@ -159,8 +133,7 @@ class TablePreprocess(Preprocess, kind="table"):
         self.check_columns(table.column_names)
         n = table.num_rows
         out = np.zeros((n, self.input_shape[0]), np.float32)
-        columns = [as_numbers(table[name], name) for name in self._numbers.names]
-        values = _filled(columns, self._numbers.median, self._numbers.flagged, n)
+        values = self._numbers.filled(self._numbers.read(table), n)
         start = values.shape[1]
         out[:, :start] = standardise(values, *self._numbers.scales)
         for column in self._categories:
@@ -183,28 +156,20 @@ class TablePreprocess(Preprocess, kind="table"):
         return torch.from_numpy(out)
 
     def doubts(self, raw: Any) -> list[str]:
-        """Count the categories that training never saw, which get no indicator, and cells that are no numbers.
+        """Say what training never saw: categories, which get no indicator, words, numbers of another size, odd cells.
 
         Args:
             raw: As `apply` took it.
 
         Returns:
-            A sentence for each column that has some. Where rarer ones share an indicator, new ones join them.
+            Sentences: at most one of each kind for a column.
         """
-        table, said = as_table(raw), []
-        for name in self._numbers.names:
-            if odd := odd_cells(table[name], name):
-                many = "cell that is" if len(odd) == 1 else "cells that are"
-                said.append(f"column {name!r} has {len(odd):,} {many} no number, such as {odd[0][:40]!r}; missing.")
+        table = as_table(raw)
+        said = self._numbers.doubts(table)
         for column in self._categories:
-            known = set(column.values)
-            new = [c for c in as_strings(table[column.name], column.name) if c is not None and c not in known]
-            if new and not column.other:
-                rows = "row" if table.num_rows == 1 else "rows"
-                said.append(
-                    f"column {column.name!r} holds categories that training never saw in {len(new):,} of "
-                    f"{table.num_rows:,} {rows}, such as {new[0][:40]!r}; they count as missing."
-                )
+            said += column.doubts(table[column.name])
+        for name, text in self._texts:
+            said += unseen_words(table[name], name, text)
         return said
 
     def facts(self) -> str:
@@ -226,6 +191,8 @@ class TablePreprocess(Preprocess, kind="table"):
             "categorical": [column._asdict() for column in self._categories],
             "text": [{"name": name} | _terms(column) for name, column in self._texts],
         }
+        if self._numbers.notations:
+            spec["notation"] = {name: list(notation) for name, notation in self._numbers.notations.items()}
         if self._vectors:
             spec["vector"] = [{"name": column.name, "width": column.width} for column in self._vectors]
         tensors = {"median": torch.from_numpy(self._numbers.median)}
@@ -245,7 +212,11 @@ class TablePreprocess(Preprocess, kind="table"):
             return np.asarray(tensors[name].double().numpy())
 
         scales = (array("scale"), array("mean"), array("std"))
-        numbers = Numbers(list(spec["numeric"]), array("median"), [int(i) for i in spec["flagged"]], scales)
+        flagged, notations = (
+            [int(i) for i in spec["flagged"]],
+            {n: Notation(*v) for n, v in spec.get("notation", {}).items()},
+        )
+        numbers = Numbers(list(spec["numeric"]), array("median"), flagged, scales, notations)
         categories = [Categories(c["name"], list(c["values"]), bool(c["other"])) for c in spec["categorical"]]
 
         def text(place: int, said: dict[str, Any]) -> TextColumn:
@@ -259,6 +230,7 @@ class TablePreprocess(Preprocess, kind="table"):
         made = cls(roles, numbers, categories, texts, vectors)
         names = [*made.features, *roles.ignored, *(n for n in (roles.label, roles.id, roles.truth) if n is not None)]
         words = [word for column in categories for word in column.values]
+        words += [word for notation in notations.values() for word in notation]
         words += [t for _, column in texts for t in (*column.words.terms, *column.characters.terms)]
         if not all(isinstance(one, str) for one in (*names, *words)):
             raise TypeError("a column or a word that is no text")
@@ -275,7 +247,17 @@ def _three(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return scale, mean, std
 
 
-def _kinds(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[dict[str, list[str]], list[str]]:
+def _notations(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[dict[str, Notation], list[str]]:
+    """How the texts of each column write numbers."""
+    left = {*roles.others(), *options.text, *options.categorical}
+    looked = ((name, tally(table[name], name)) for name in table.column_names if name not in left)
+    separator = ((table.schema.metadata or {}).get(b"separator") or b"").decode()
+    return choose_notations({name: found for name, found in looked if found is not None}, separator, options)
+
+
+def _kinds(
+    table: pa.Table, roles: Roles, options: ReadOptions, notations: dict[str, Notation]
+) -> tuple[dict[str, list[str]], list[str]]:
     """Sort the feature columns by kind; ``kinds["none"]`` are not used."""
     kinds: dict[str, list[str]] = {"numeric": [], "categorical": [], "text": [], "vector": [], "none": []}
     notes = []
@@ -285,7 +267,7 @@ def _kinds(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[dict[st
         told = [kind for kind in ("numeric", "categorical", "text") if name in getattr(options, kind)]
         if len(told) > 1:
             raise DataError(f"column {name!r} is given as --{told[0]} and as --{told[1]}", "Give it one kind.")
-        found = find_kind(table[name], name) if not told else None
+        found = find_kind(table[name], name, notations.get(name, PLAIN)) if not told else None
         kinds[told[0] if found is None else found.kind].append(name)
         if found is not None and found.note:
             notes.append(found.note)
@@ -321,14 +303,21 @@ def fit_table(
     Raises:
         DataError: No feature column is left, or a cell does not fit its column.
     """
-    kinds, notes = _kinds(table, roles, options)
+    notations, decided = _notations(table, roles, options)
+    kinds, notes = _kinds(table, roles, options, notations)
     n, missing, constant = table.num_rows, 0, []
-    columns = [as_numbers(table[name], name) for name in kinds["numeric"]]
+    columns = [as_numbers(table[name], name, notations.get(name, PLAIN)) for name in kinds["numeric"]]
     median = np.array([_median(column) for column in columns], dtype=np.float64)
     gaps = [int(np.isnan(column).sum()) for column in columns]
     flagged = [place for place, gap in enumerate(gaps) if gap]
-    values = _filled(columns, median, flagged, n)
-    numbers = Numbers(kinds["numeric"], median, flagged, column_scales(values))
+    values = filled(columns, median, flagged, n)
+    numbers = Numbers(
+        kinds["numeric"],
+        median,
+        flagged,
+        column_scales(values),
+        {k: v for k, v in notations.items() if k in kinds["numeric"]},
+    )
     missing += sum(gaps)
     constant += [
         name for name, std, gap in zip(kinds["numeric"], numbers.scales[2], gaps, strict=False) if not std and not gap
@@ -362,7 +351,7 @@ def fit_table(
             f"{len(constant):,} constant column{'s' if many else ''} ({listed}) tell{'' if many else 's'} nothing."
         )
     counts = {"missing_values": missing + gap, "constant_columns": len(constant)}
-    return made, [*notes, *more], {name: count for name, count in counts.items() if count}
+    return made, [*map(Note, decided), *notes, *more], {name: count for name, count in counts.items() if count}
 
 
 def _fit_texts(

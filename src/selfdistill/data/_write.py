@@ -19,7 +19,7 @@ from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
 from selfdistill.data._csv import csv_delimiter, csv_rows, is_csv
 from selfdistill.data._idx import IdxPair, find_idx, parse_idx, truth_name, write_idx
-from selfdistill.data._labels import text_of, texts
+from selfdistill.data._labels import given_texts, texts
 from selfdistill.data._npz import LABEL_KEYS, TRUTH_KEYS, find_key, read_npz
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._read import find_form, load
@@ -117,16 +117,23 @@ def _write_csv(source: Path, options: ReadOptions, labels: list[str], out: Path,
     header = next(rows)
     label, _ = label_column(header, options, str(source))
     place, name = header.index(label), _new_column(header, label, original)
-    given = np.array([text_of(row[place]) for row in rows], dtype=object)
+    given = given_texts([row[place] for row in rows], drop=options.drop_unlabelled)
     merged = _merged(given, labels, options, source)
     delimiter = "\t" if out.name.lower().removesuffix(".gz").endswith(".tsv") else csv_delimiter(source)
     with atomic(out) as part, part.open("wb") as raw, csv_text(raw, out) as file:
-        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
-        writer.writerow([*header, name])
+        file.write(csv_line([*header, name], delimiter))
         rows = csv_rows(source)
         next(rows)
         for row, new in zip(rows, merged, strict=True):
-            writer.writerow([*row[:place], row[place] if new is None else new, *row[place + 1 :], row[place]])
+            cells = [*row[:place], row[place] if new is None else new, *row[place + 1 :], row[place]]
+            file.write(csv_line(cells, delimiter))
+
+
+def csv_line(cells: Sequence[str], delimiter: str) -> str:
+    """Write a row that ends in a line feed; cells with either kind of line break are quoted."""
+    made = io.StringIO()
+    csv.writer(made, delimiter=delimiter, lineterminator="\r\n").writerow(cells)
+    return made.getvalue().removesuffix("\r\n") + "\n"
 
 
 def csv_text(raw: IO[bytes], out: Path) -> io.TextIOWrapper:
@@ -145,7 +152,7 @@ def _write_parquet(source: Path, options: ReadOptions, labels: list[str], out: P
     label, _ = label_column(table.column_names, options, str(source))
     name = _new_column(table.column_names, label, original)
     before = table[label]
-    merged = pa.array(_merged(texts(before), labels, options, source), pa.string())
+    merged = pa.array(_merged(given_texts(before, literal=True), labels, options, source), pa.string())
     with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):  # no text casts to that type: new labels are texts
         merged = merged.cast(before.type)
     table = table.set_column(table.column_names.index(label), label, merged).append_column(name, before)

@@ -1,0 +1,149 @@
+"""What training learned of a table's numbers and categories, and what it says of new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from selfdistill.data._columns import as_numbers, as_strings, odd_cells
+from selfdistill.data._numerals import PLAIN, Notation
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from selfdistill.data._text import TextColumn
+
+__all__ = ["Categories", "Numbers", "filled", "unseen_words"]
+
+_FAR = 100.0  # standard deviations
+
+
+class Categories(NamedTuple):
+    """A categorical column: its categories in order, and whether the rest share an indicator."""
+
+    name: str
+    values: list[str]
+    other: bool
+
+    def doubts(self, column: pa.ChunkedArray) -> list[str]:
+        """Count the categories that training never saw; where rarer ones share an indicator, new ones join them.
+
+        Args:
+            column: The column of new data.
+
+        Returns:
+            A sentence, where there are some.
+        """
+        known = set(self.values)
+        new = [c for c in as_strings(column, self.name) if c is not None and c not in known]
+        if not new or self.other:
+            return []
+        rows = "row" if len(column) == 1 else "rows"
+        return [
+            f"column {self.name!r} holds categories that training never saw in {len(new):,} of "
+            f"{len(column):,} {rows}, such as {new[0][:40]!r}; they count as missing."
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """The numeric columns.
+
+    Attributes:
+        names: The columns.
+        median: Of each.
+        flagged: Places of those that have a missing indicator.
+        scales: What standardises columns and indicators, see `column_scales`.
+        notations: How texts write the numbers, where not as Python does.
+    """
+
+    names: list[str]
+    median: np.ndarray
+    flagged: list[int]
+    scales: tuple[np.ndarray, np.ndarray, np.ndarray]
+    notations: Mapping[str, Notation] = field(default_factory=dict)
+
+    def read(self, table: pa.Table) -> list[np.ndarray]:
+        """Read the columns of a table.
+
+        Args:
+            table: With these columns.
+
+        Returns:
+            float64 ``[n]`` of each, NaN where missing. Cells that are no numbers are refused with a `DataError`.
+        """
+        return [as_numbers(table[name], name, self.notations.get(name, PLAIN)) for name in self.names]
+
+    def filled(self, columns: Sequence[np.ndarray], n: int) -> np.ndarray:
+        """Put the median where a number is missing, and add the indicators.
+
+        Args:
+            columns: As `read` gave them.
+            n: Rows.
+
+        Returns:
+            float64 ``[n, columns + indicators]``.
+        """
+        return filled(columns, self.median, self.flagged, n)
+
+    def doubts(self, table: pa.Table) -> list[str]:
+        """Say where new columns are empty, hold cells that are no numbers, or numbers far from those of training.
+
+        Args:
+            table: The new data.
+
+        Returns:
+            At most one sentence of each kind for a column.
+        """
+        said = []
+        for place, (name, column) in enumerate(zip(self.names, self.read(table), strict=True)):
+            notation = self.notations.get(name, PLAIN)
+            if odd := odd_cells(table[name], name, notation):
+                many = "cell that is" if len(odd) == 1 else "cells that are"
+                said.append(f"column {name!r} has {len(odd):,} {many} no number, such as {odd[0][:40]!r}; missing.")
+            known = column[~np.isnan(column)]
+            if not len(known):
+                if len(column) > 1:
+                    said.append(f"column {name!r} is empty; its median in training stands in for every number.")
+                continue
+            scale, mean, std = (values[place] for values in self.scales)
+            far = np.abs(known / scale - mean) > _FAR * std if std else np.zeros(1)
+            if 2 * far.sum() > len(known):
+                said.append(
+                    f"column {name!r} holds other numbers than in training: the median is {np.median(known):.4g}, in "
+                    f"training it was {self.median[place]:.4g}; check the unit and the decimal mark."
+                )
+        return said
+
+
+def filled(columns: Sequence[np.ndarray], median: np.ndarray, flagged: Sequence[int], n: int) -> np.ndarray:
+    """See `Numbers.filled`."""
+    out = np.empty((n, len(columns) + len(flagged)))
+    for place, column in enumerate(columns):
+        out[:, place] = np.where(np.isnan(column), median[place], column)
+    for place, source in enumerate(flagged):
+        out[:, len(columns) + place] = np.isnan(columns[source])
+    return out
+
+
+def unseen_words(column: pa.ChunkedArray, name: str, text: TextColumn) -> list[str]:
+    """Say where no text of new data has a word that training knew.
+
+    Args:
+        column: The column of new data.
+        name: Its name.
+        text: What training learned of it.
+
+    Returns:
+        A sentence, where it is so. A text alone, and terms of characters alone, are not judged.
+    """
+    cells = [cell for cell in as_strings(column, name) if cell is not None]
+    step = max(1, 2**24 // max(1, len(text.words.terms)))
+    if len(cells) < 2 or not text.words.terms:
+        return []
+    if any(text.words.rows(cells[start : start + step]).any() for start in range(0, len(cells), step)):
+        return []
+    return [f"column {name!r} holds no word that training knew, such as {cells[0][:40]!r}: is it of another kind?"]

@@ -1,0 +1,284 @@
+"""Numbers as spreadsheets write them: decimal commas, thousands, currencies, per cent, units."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import NamedTuple, NoReturn
+
+from selfdistill._core.errors import DataError
+from selfdistill._core.wording import quoted
+from selfdistill.data._options import ReadOptions
+
+__all__ = ["LEAST_NUMBERS", "ODD", "PLAIN", "Notation", "Tally", "choose_notations"]
+
+ODD = 0.05  # share of known cells that may be no number in a column of numbers
+LEAST_NUMBERS = 20  # numbers in a column with such cells
+_MONEY = (
+    r"[A-Z]{0,3}[$€£¥₹₽₩₺฿₫₪₴₦]|USD|EUR|GBP|JPY|CHF|CNY|INR|AUD|CAD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|KRW|TRY|ZAR|MXN"
+    r"|Rs\.?|kr\.?"
+)
+_CELL = re.compile(
+    rf"(?P<sign>[-+]?)\s*(?P<money>{_MONEY})?\s*(?P<inner>[-+]?)\s*"
+    r"(?P<body>[.,]?\d(?:[\d.,' ]*\d)?(?:[eE][-+]?\d+)?)"
+    r"\s*(?P<unit>(?![-+./:'\"()<>=])[^\d\s][^\s,;_]{0,11})?"
+)
+"""A number, perhaps after a currency or before a unit of one word."""
+_ALIKE = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2009": " ", "\u2019": "'", "\u2212": "-"})
+_GROUPS = "|".join(rf"[1-9]\d{{0,2}}(?:{mark}\d{{3}})+" for mark in ("%s", " ", "'"))
+_FORMS = {
+    mark: re.compile(rf"(?:\d+|{_GROUPS % other})?(?:{re.escape(mark)}\d+)?(?:[eE][-+]?\d+)?")
+    for mark, other in ((".", ","), (",", r"\."))
+}
+"""Numbers with this decimal mark."""
+_NAMES = {".": "points", ",": "commas", " ": "spaces", "'": "apostrophes"}
+_OTHER = {".": ",", ",": "."}
+
+
+class Notation(NamedTuple):
+    """How the numbers of a column are written.
+
+    Attributes:
+        decimal: ``"."`` or ``","``.
+        thousands: The mark between thousands, or ``""``.
+        unit: Currency, per cent sign or unit before or after the number, or ``""``.
+    """
+
+    decimal: str = "."
+    thousands: str = ""
+    unit: str = ""
+
+    def number(self, cell: str) -> float:
+        """Read one cell.
+
+        Args:
+            cell: Its text.
+
+        Returns:
+            The number; NaN where it is none. A number without the unit is one, but not beside per cent.
+
+        Example:
+            >>> Notation(",", ".", "€").number("1.234,50 €"), Notation().number("2e3"), Notation(",").number("2.5")
+            (1234.5, 2000.0, nan)
+        """
+        if self == PLAIN:
+            with suppress(ValueError):
+                return math.nan if "_" in cell else float(cell)  # Python's digits grouping is no number in a table
+            return math.nan
+        found = _parts(cell)
+        if found is None:
+            return math.nan
+        sign, body, unit = found
+        if unit != self.unit and (unit or self.unit in {"%", "‰"}):
+            return math.nan
+        other = _OTHER[self.decimal]
+        if not _FORMS[self.decimal].fullmatch(body) or (other in body and self.thousands != other):
+            return math.nan
+        plain = body.translate(dict.fromkeys(map(ord, f"{other} '"))).replace(",", ".")
+        return float(sign + plain)
+
+    def said(self) -> str:
+        """Such as ``"decimal commas, points between thousands, the unit '€'"``."""
+        parts = [f"decimal {_NAMES[self.decimal]}"]
+        parts += [f"{_NAMES[self.thousands]} between thousands"] if self.thousands else []
+        parts += [f"the unit {self.unit!r}"] if self.unit else []
+        return ", ".join(parts)
+
+
+PLAIN = Notation()
+"""What Python reads."""
+
+
+def _parts(cell: str) -> tuple[str, str, str] | None:
+    """Sign, digits with marks, and unit."""
+    found = _CELL.fullmatch(cell.translate(_ALIKE).strip())
+    if found is None or (found["sign"] and found["inner"]):
+        return None
+    return found["sign"] or found["inner"], found["body"], found["money"] or found["unit"] or ""
+
+
+@dataclass
+class Tally:
+    """What the cells of a column tell about how its numbers are written.
+
+    Attributes:
+        proven: By decimal mark: cells that are numbers with this one only.
+        either: Cells that are numbers with both, but not the same: ``1,234``; by the mark that they hold.
+        free: Cells that are the same number with both.
+        none: Cells that are no number.
+        units: Cells of each unit.
+        marks: By decimal mark: cells that have a mark between thousands, by that mark.
+        example: By mark, the first cell that holds it; by ``""``, the first number.
+    """
+
+    proven: Counter[str] = field(default_factory=Counter)
+    either: Counter[str] = field(default_factory=Counter)
+    free: int = 0
+    none: int = 0
+    units: Counter[str] = field(default_factory=Counter)
+    marks: dict[str, Counter[str]] = field(default_factory=lambda: {".": Counter(), ",": Counter()})
+    example: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, cells: Iterable[str]) -> Tally:
+        """Look at cells.
+
+        Args:
+            cells: Texts, without those that are missing.
+
+        Returns:
+            The tally.
+
+        Example:
+            >>> Tally.of(["1,5", "1,234", "7"]).proven
+            Counter({',': 1})
+        """
+        out = cls()
+        found = [(cell, _parts(cell)) for cell in cells]
+        out.units = Counter(parts[2] for _, parts in found if parts is not None and parts[2])
+        unit = out.unit
+        for cell, parts in found:
+            if parts is None or (parts[2] != unit and (parts[2] or unit in {"%", "‰"})):
+                out.none += 1
+                continue
+            out._add(cell, parts[1])
+        return out
+
+    def _add(self, cell: str, body: str) -> None:
+        reads = [mark for mark, form in _FORMS.items() if form.fullmatch(body)]
+        held = [mark for mark in ".,' " if mark in body]
+        if not reads:
+            self.none += 1
+            return
+        for mark in (*held, ""):
+            self.example.setdefault(mark, cell.strip())
+        for mark in reads:
+            self.marks[mark].update(other for other in held if other != mark)
+        if len(reads) == 1:
+            self.proven[reads[0]] += 1
+        elif "." in held or "," in held:
+            self.either["." if "." in held else ","] += 1
+        else:
+            self.free += 1
+
+    @property
+    def unit(self) -> str:
+        """The unit of at least half of the cells that have one."""
+        word, count = self.units.most_common(1)[0] if self.units else ("", 0)
+        return word if 2 * count >= self.units.total() else ""
+
+    def reads(self, mark: str) -> bool:
+        """Say whether the column is one of numbers with this decimal mark."""
+        numbers = self.proven[mark] + self.either.total() + self.free
+        odd = self.none + self.proven[_OTHER[mark]]
+        return bool(numbers) and (not odd or (numbers >= LEAST_NUMBERS and odd <= ODD * (numbers + odd)))
+
+    def sure(self) -> str:
+        """Give the decimal mark that the column itself shows, or ``""``."""
+        readable = [mark for mark in ".," if self.reads(mark)]
+        if len(readable) < 2:
+            return readable[0] if readable else ""
+        if not self.either.total():
+            return "." if not self.proven.total() else max(".,", key=lambda mark: self.proven[mark])
+        shown = [mark for mark in ".," if self.proven[mark] > ODD * self.either.total()]
+        return shown[0] if len(shown) == 1 else ""
+
+    def notation(self, mark: str) -> Notation:
+        """Give the notation with this decimal mark."""
+        thousands = self.marks[mark].most_common(1)
+        return Notation(mark, thousands[0][0] if thousands else "", self.unit)
+
+
+def _ask(name: str, tally: Tally) -> NoReturn:
+    mark = "," if "," in tally.either else "."
+    cell, word = tally.example[mark], quoted(name)
+    point, comma = (tally.notation(m).number(cell) for m in ".,")
+    raise DataError(
+        f"column {name!r} can be read in two ways: {cell[:40]!r} is {point:.15g} with decimal points, and {comma:.15g} "
+        "with decimal commas, and nothing in the file tells which",
+        f"Say it with --decimal . or --decimal , (decimal in Python), or take it as words with --categorical {word}.",
+    )
+
+
+def _told(options: ReadOptions) -> str:
+    """The decimal mark that the user gave, or that follows from the mark between thousands."""
+    decimal, thousands = options.decimal, options.thousands
+    if decimal not in {None, ".", ","}:
+        raise DataError(f"--decimal is {decimal!r}", "Give a point or a comma.")
+    if thousands not in {None, ".", ",", " ", "'"}:
+        raise DataError(f"--thousands is {thousands!r}", "Give a point, a comma, a space or an apostrophe.")
+    if decimal and decimal == thousands:
+        raise DataError(f"--decimal and --thousands are both {decimal!r}", "Give different marks, or one of them.")
+    return decimal or _OTHER.get(thousands or "", "")
+
+
+def choose_notations(
+    tallies: Mapping[str, Tally], separator: str, options: ReadOptions
+) -> tuple[dict[str, Notation], list[str]]:
+    """Find out how the numbers of each column are written.
+
+    A column that shows its decimal mark has it. Of another, such as one of ``1,234`` and ``873``, the columns that show
+    theirs decide, and the comma that separates the fields, which goes with decimal points. Without a sign of that kind,
+    ``3.941`` has a decimal point where the fields are not separated by semicolons; the rest is asked for.
+
+    Args:
+        tallies: Of the columns that hold texts.
+        separator: What separates the fields of the file, or ``""``.
+        options: ``decimal`` and ``thousands`` are taken wherever a column can be read so.
+
+    Returns:
+        The notations of columns that need one, and sentences.
+
+    Raises:
+        DataError: A column can be read in two ways.
+
+    Example:
+        >>> columns = {"price": Tally.of(["1,234", "873"]), "size": Tally.of(["0,5", "1,25"])}
+        >>> choose_notations(columns, ";", ReadOptions())[0]["price"]
+        Notation(decimal=',', thousands='', unit='')
+    """  # noqa: DOC502 (raised by what is called)
+    told = _told(options)
+    sure = {name: tally.sure() for name, tally in tallies.items()}
+    votes = {mark for name, mark in sure.items() if mark and tallies[name].proven[mark]}
+    votes |= {"."} if separator == "," else set()
+    out: dict[str, Notation] = {}
+    for name, tally in tallies.items():
+        mark = told if told and tally.reads(told) else sure[name]
+        if not mark:
+            if not all(map(tally.reads, ".,")):
+                continue
+            if len(votes) == 1:
+                mark = next(iter(votes))
+            elif votes or "," in tally.either or separator == ";":
+                _ask(name, tally)
+            else:
+                mark = "."
+        found = tally.notation(mark)
+        if options.thousands and found.thousands != options.thousands:
+            found = found._replace(thousands=options.thousands if tally.marks[mark][options.thousands] else "")
+        if found != PLAIN:
+            out[name] = found
+    return out, _sentences(out, tallies)
+
+
+def _sentences(found: Mapping[str, Notation], tallies: Mapping[str, Tally]) -> list[str]:
+    groups: dict[Notation, list[str]] = {}
+    for name, notation in found.items():
+        if notation.unit or any(mark in tallies[name].example for mark in ".,' "):
+            groups.setdefault(notation, []).append(name)
+    said = []
+    for notation, names in groups.items():
+        listed = ", ".join(map(repr, names[:5])) + (f", ... ({len(names):,} in all)" if len(names) > 5 else "")
+        cells = (cell for cell in tallies[names[0]].example.values() if not math.isnan(notation.number(cell)))
+        cell = next(cells, "")
+        example = f": {cell[:40]!r} is {notation.number(cell):.15g}" if cell else ""
+        many = len(names) > 1
+        said.append(
+            f"column{'s' if many else ''} {listed} {'are' if many else 'is'} read with {notation.said()}{example}; "
+            "--decimal or --thousands to choose another reading."
+        )
+    return said
