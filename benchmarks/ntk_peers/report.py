@@ -22,8 +22,8 @@ FOLDER`, `agree` and `spectrum`.
 normalisation, 289,482 parameters, inputs 3 x 32 x 32. The MLP is 784-1024-1024-10, 1,863,690 parameters. Data:
 scikit-learn's digits, enlarged, coloured, shifted, with noise. All frameworks get the same weights and inputs. The
 transformers have two blocks of width 128 and 4 heads on 32 tokens of a vocabulary of 512, drawn as often as words, and
-ten logits: *gpt* with LayerNorm and an embedding of positions, *encoder* with `nn.TransformerEncoder` and bare positions,
-*llama* with `nn.RMSNorm`, rotary positions and gated MLPs; 465,000 to 530,000 parameters.
+ten logits: *gpt* with LayerNorm and an embedding of positions, *encoder* with `nn.TransformerEncoder` and bare
+positions, *llama* with `nn.RMSNorm`, rotary positions and gated MLPs; 465,000 to 530,000 parameters.
 
 **Kernels.** *sum*: of the sum of the logits. *trace*: sum over the 10 logits. *full*: all pairs of logits.
 
@@ -31,8 +31,8 @@ ten logits: *gpt* with LayerNorm and an embedding of positions, *encoder* with `
 weights (in, out), `x @ w` and implementation 3 (structured derivatives) for the MLP; `vmap_axes=0` in both, and in the
 ResNet and the transformer, which are compared for agreement only (implementation 1). The other
 implementations and `nt.batch` were slower here, and `x @ w.T` in the MLP switches the structure off: about 200 times
-slower. *torch.func*: per-sample gradients in chunks of 100 (of 8 for transformers' trace and full, where it is quickest)
-and one product; *tutorial*: the layerwise contraction of
+slower. *torch.func*: per-sample gradients in chunks of 100 (of 8 for transformers' trace and full, where it is
+quickest) and one product; *tutorial*: the layerwise contraction of
 PyTorch's tutorial. nngeometry 0.4: `GramMatrix`, batches of 250. Ours has a budget of 2 GiB, the default, or of 512 MiB
 where that is said.
 
