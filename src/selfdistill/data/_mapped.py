@@ -57,6 +57,7 @@ class MappedInputs:
         shape: ``(n, d)``.
 
     Example:
+        >>> import torch
         >>> from selfdistill.data._arrays import ArrayPreprocess
         >>> raw = np.array([[1.0, 2.0], [3.0, 2.0]])
         >>> inputs = MappedInputs(raw, ArrayPreprocess.fit(raw))
