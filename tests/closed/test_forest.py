@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
-from selfdistill.closed._forest import Forest, ForestFold
+from selfdistill.closed._forest import Forest, ForestFold, leaf_of_least_error
 from selfdistill.closed._given import Given
 from selfdistill.closed._rounds import soft_targets
 
@@ -33,7 +33,7 @@ def test_scores_of_new_rows_are_scikit_learn_s(table) -> None:
     one, two = torch.arange(0, 200, 2), torch.arange(1, 200, 2)
     model = RandomForestClassifier(100, min_samples_leaf=5, max_depth=60, random_state=0)
     model.fit(inputs[one].numpy(), given.codes[one])
-    fold, targets = ForestFold(one, two, inputs, given), soft_targets(given[one], 3, torch.float64)
+    fold, targets = ForestFold(one, two, inputs, given, 5), soft_targets(given[one], 3, torch.float64)
     found = fold.predict(targets, fold.fit(targets, 0.0))
     np.testing.assert_allclose(found.numpy(), model.predict_proba(inputs[two].numpy()), atol=1e-6)
 
@@ -65,6 +65,24 @@ def test_other_targets_fill_the_same_trees(table) -> None:
             near = leaves[:, tree] == leaves[row, tree]
             means.append(np.average(targets.numpy()[near], axis=0, weights=bags[tree, near]))
         np.testing.assert_allclose(found[row], np.mean(means, 0), atol=1e-9)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.4])
+def test_leaves_have_the_least_out_of_bag_error(rate: float) -> None:
+    """Against scikit-learn's out-of-bag probabilities; sizes are tried upwards until one is worse."""
+    rng = np.random.default_rng(1)
+    inputs = rng.normal(size=(400, 4)).astype(np.float32)
+    truth = (inputs[:, 0] > 0).astype(int) + (inputs[:, 1] > 0)
+    given = np.where(rng.random(400) < rate, rng.integers(3, size=400), truth)
+    errors = []
+    for leaf in (1, 2, 5, 10, 20):
+        model = RandomForestClassifier(100, min_samples_leaf=leaf, max_depth=60, random_state=0, oob_score=True)
+        model.fit(inputs, given)
+        errors.append(((np.eye(3)[given] - model.oob_decision_function_) ** 2).sum(1).mean())
+    worse = np.flatnonzero(np.diff(errors) >= 0)
+    best = (1, 2, 5, 10, 20)[worse[0] if len(worse) else 4]
+    assert leaf_of_least_error(torch.from_numpy(inputs), Given(given, 3)) == best
+    assert best <= 2 if rate == 0 else best >= 5
 
 
 def test_a_bag_is_bounded(table, monkeypatch: pytest.MonkeyPatch) -> None:

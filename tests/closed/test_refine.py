@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from selfdistill._core.errors import DataError, ResourceError, SettingError
 from selfdistill.closed import ClosedForm, Landmarks, Spectrum, refine_labels
-from selfdistill.closed._forest import Forest
+from selfdistill.closed._forest import Forest, leaf_of_least_error
 from selfdistill.closed._given import Given
 from selfdistill.networks import KERNELS, build
 
@@ -134,7 +134,7 @@ def test_the_forest_s_part_of_the_machine_is_its_fill() -> None:
     inputs, truth = stripes(200)
     found = refine(inputs, truth, 2, rounds=1)
     last = [chain[-1].source for chain in found.choice.chains].index("forest")
-    forest = Forest(inputs, Given(truth, 2))
+    forest = Forest(inputs, Given(truth, 2), leaf_of_least_error(inputs, Given(truth, 2)))
     values = forest.fill(torch.eye(2)[torch.from_numpy(truth)])
     expected = values[forest.trees(inputs)].mean(1)
     torch.testing.assert_close(found.machine.scores(inputs)[:, last], expected)

@@ -28,7 +28,7 @@ def halves_of(rows: torch.Tensor, given: np.ndarray, second: torch.Tensor, sourc
     labelled = as_given(given, int(given.max()) + 1)
     folds = {
         "kernel": lambda: spectrum_of(rows).halves(second),
-        "forest": lambda: [ForestFold(*sides, rows.float(), labelled) for sides in ((one, two), (two, one))],
+        "forest": lambda: [ForestFold(*sides, rows.float(), labelled, 5) for sides in ((one, two), (two, one))],
     }[source]()
     return _Halves(source, folds, labelled, torch.float64)
 

@@ -178,8 +178,8 @@ def refine_labels(
     grow = _few_enough(rows, num_classes) if forest is None else forest
     choice = from_first(lambda: _choice(spectrum, marks, rows, given, there, rounds, grow, tell))
     tell("refining")
-    grown = any(chain[0].source == "forest" for chain in choice.chains)
-    trees = Forest(rows.raw(slice(0, n)), given) if grown else None
+    leaf = next((int(chain[0].ridge) for chain in choice.chains if chain[0].source == "forest"), None)
+    trees = Forest(rows.raw(slice(0, n)), given, leaf) if leaf else None
     found = go_through(spectrum, given, choice, forest=trees, shared=shared)
     assert spectrum.first is not None
     return ClosedForm(

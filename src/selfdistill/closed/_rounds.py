@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from selfdistill.closed._fold import Fold
-from selfdistill.closed._forest import ForestFold
+from selfdistill.closed._forest import ForestFold, leaf_of_least_error
 from selfdistill.closed._given import Given, as_given
 from selfdistill.closed._noise_link import FORMS, Form, NoiseLink, fit_link
 from selfdistill.closed._spectrum import Spectrum
@@ -34,7 +34,7 @@ class Candidate:
         source: What its scores are: ``"kernel"`` for ridge regression, or ``"forest"``.
         form: What is free in its link.
         round: 1 for regression of the given labels, r for r - 1 distillations of it.
-        ridge: Penalty of this round; 0 for a forest.
+        ridge: Penalty of this round; for a forest the least number of rows of a leaf.
         losses: Negative log-likelihood of each given label, which neither scores nor link have seen, in nats, ``[n]``.
         link: Fitted on the scores of all rows, each predicted by the other half.
         wrong: Expected share of wrong labels, by these scores.
@@ -201,7 +201,7 @@ def choose_rounds(
 
     Returns:
         The choice. Cost: two Cholesky factors and ``n r^2`` FLOPs for each of four ridges, and some forty fits of a
-        link to at most 2,500 rows; two forests.
+        link to at most 2,500 rows; some six forests.
     """
     given, dtype = as_given(given, k), spectrum.mean.dtype
     forms = _forms(len(given), k)
@@ -211,9 +211,10 @@ def choose_rounds(
     chains = halves.chains(forms, first, [first / s for s in _SMALLER], rounds, tell)
     if inputs is not None:
         one, two = (~second).nonzero().flatten(), second.nonzero().flatten()
-        folds = [ForestFold(one, two, inputs, given), ForestFold(two, one, inputs, given)]
+        leaf = leaf_of_least_error(inputs, given)
+        folds = [ForestFold(one, two, inputs, given, leaf), ForestFold(two, one, inputs, given, leaf)]
         plain = [form for form in forms if form.confusion == "none"]
-        chains += _Halves("forest", folds, given, dtype).chains(plain, 0.0, [0.0], rounds, tell)
+        chains += _Halves("forest", folds, given, dtype).chains(plain, leaf, [leaf], rounds, tell)
     return choose([[t.candidate for t in chain] for chain in chains if rounds in (None, len(chain))], rounds)
 
 
