@@ -137,14 +137,27 @@ def _counting(rows: Rows, ours: str) -> list[str]:
         kinds.setdefault(kind, []).extend(whole)
     body = []
     for kind, whole in sorted(kinds.items()):
-        off = sorted(abs(counted(one) / one["wrong"] - 1) for one in whole)
         ranges = [(one["plausible"], one["wrong"]) for one in whole if one.get("plausible")]
         inside = sum(low <= wrong <= high for (low, high), wrong in ranges)
+        off = sorted(map(_off, whole))
         if off:
-            near = f"{sum(one <= 0.1 for one in off)} of {len(off)}"
-            body.append([kind, near, f"{off[len(off) // 2]:.2f}", f"{inside} of {len(ranges)}" if ranges else "–"])
-    head = ["noise", "cells within a tenth", "median of abs(counted / wrong - 1)", "wrong inside the range"]
-    return [f"## How {ours} counts", "", *(grid(head, body) if body else ["No cell has wrong labels."])]
+            sides = [[one for one in whole if one.get("plausible") and _told(one) == told] for told in (True, False)]
+            near = [f"{sum(_off(one) <= 0.1 for one in some)} of {len(some)}" for some in (whole, *sides)]
+            body.append([kind, *near, f"{off[len(off) // 2]:.2f}", f"{inside} of {len(ranges)}" if ranges else "–"])
+    head = ["noise", "cells within a tenth", "of these, range narrow", "range wide"]
+    head += ["median of abs(counted / wrong - 1)", "wrong inside the range"]
+    about = "A range of plausible numbers is narrow if it is at most half as wide as the number counted."
+    return [f"## How {ours} counts", "", *([about, "", *grid(head, body)] if body else ["No cell has wrong labels."])]
+
+
+def _off(found: Mapping[str, Any]) -> float:
+    return abs((counted(found) or 0.0) / found["wrong"] - 1)
+
+
+def _told(found: Mapping[str, Any]) -> bool:
+    """Whether the data tell the number of wrong labels."""
+    low, high = found["plausible"]
+    return bool(high - low <= 0.5 * (counted(found) or 0.0))
 
 
 _PLAIN = ("forest", "forest, leaf 5", "logistic", "tuned logistic", "LightGBM", "boosting", "ridge, GCV", "network")
