@@ -1,10 +1,15 @@
-"""What all tests share: one thread for torch, and shapes checked by jaxtyping."""
+"""What tests share: one thread for torch, shapes checked by jaxtyping, the command line, and runs to be damaged."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
@@ -45,3 +50,56 @@ def cli(capsys):
         return int(left.value.code or 0), said.out, said.err
 
     return call
+
+
+def _called(*arguments: object) -> tuple[int, str]:
+    from selfdistill.cli import main
+
+    err = io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as left:
+        main([str(a) for a in arguments])
+    return int(left.value.code or 0), err.getvalue()
+
+
+@pytest.fixture(scope="session")
+def call() -> Callable[..., tuple[int, str]]:
+    """Run the command line in this process: exit code and stderr; anything but an exit is an error of ours."""
+    return _called
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data and runs: of a network, in closed form, of a student, and of each one that was stopped."""
+    from selfdistill._core.record import read_record, write_record
+    from selfdistill.train import _keeper
+
+    there = tmp_path_factory.mktemp("runs")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 2)).round(3)
+    lines = [f"{a},{b},{'uv'[int(a > b)]},some words {int(9 * a)},{'xy'[int(a + rng.normal() / 3 > 0)]}" for a, b in x]
+    (there / "t.csv").write_text("\n".join(["a,b,kind,text,label", *lines]) + "\n")
+    network = ["--epochs", "3", "--network", "mlp:4", "--keep-epochs", "2", "--batch-size", "16"]
+    with contextlib.chdir(there), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_keeper, "_CHECKPOINT_SECONDS", 0.0)
+        assert _called("fit", "t.csv", *network, "--out", "run")[0] == 0
+        assert _called("fit", "t.csv", "--method", "kernel", "--landmarks", "10", "--out", "closed")[0] == 0
+        assert _called("distill", "run", "--epochs", "2", "--student", "mlp:2", "--out", "student")[0] == 0
+        for name, source in (("stopped", "run"), ("learning", "student"), ("begun", "closed")):
+            shutil.copytree(source, name)
+            record = read_record(Path(name))
+            gone = {"curves", "result", "trust", "files", "closed"}
+            left = {key: value for key, value in record.items() if key not in gone}
+            write_record(Path(name), left | {"status": "interrupted"})
+            for file in ("model.safetensors", "labels.parquet"):
+                Path(name, file).unlink()
+    return there
+
+
+@pytest.fixture
+def here(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of these runs, to work in."""
+    place = Path(shutil.copytree(runs, tmp_path / "here"))
+    monkeypatch.chdir(place)
+    for drawn in ("save_figures", "save_closed_figure"):
+        monkeypatch.setattr(f"selfdistill.air.{drawn}", lambda folder, record: [])  # a second each
+    return place

@@ -19,11 +19,21 @@ def load(path):
     return model.weight[0, 0].item(), counters["epoch"]
 
 
+def latest(folder):
+    """The newest that is whole, and what is wrong with those after it."""
+    wrong = []
+    for path, problem in checkpoint.newest(folder):
+        if problem is None:
+            return path, wrong
+        wrong.append(f"{path.name} {problem}")
+    return None, wrong
+
+
 def test_two_are_kept_and_the_newest_is_found(tmp_path):
     for step in (1, 2, 30):
         save(tmp_path, step)
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"step-{s:09d}.{e}" for s in (2, 30) for e in ("json", "pt")]
-    path, damaged = checkpoint.latest(tmp_path)
+    path, damaged = latest(tmp_path)
     assert load(path) == (30, 30)
     assert damaged == []
 
@@ -41,13 +51,13 @@ def test_a_damaged_one_is_named_and_the_one_before_it_used(tmp_path, how):
         newest.with_suffix(".json").unlink()
     else:
         newest.with_suffix(".json").write_text('{"sha256": ')
-    path, damaged = checkpoint.latest(tmp_path)
+    path, damaged = latest(tmp_path)
     assert load(path) == (1, 1)
     assert "step-000000002.pt" in damaged[0]
 
 
 def test_none_where_there_is_none(tmp_path):
-    assert checkpoint.latest(tmp_path / "checkpoint") == (None, [])
+    assert latest(tmp_path / "checkpoint") == (None, [])
 
 
 def test_code_in_a_checkpoint_is_refused(tmp_path):

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Generator
@@ -16,9 +17,10 @@ from typing import Any
 from selfdistill._core.errors import ResourceError
 from selfdistill._core.lock import check_held
 
-__all__ = ["atomic", "check_room", "digest", "made", "read_json", "room_for", "write_json"]
+__all__ = ["atomic", "check_room", "digest", "json_text", "made", "read_json", "room_for", "write_json"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_HALVES = re.compile(r"[\ud800-\udfff]")  # of pairs; alone no text in UTF-8
 _BROKEN = (errno.EIO, errno.EROFS, errno.EFBIG, errno.ESTALE)
 
 
@@ -142,9 +144,26 @@ def write_json(path: Path, value: Any) -> None:
         path: The file to write.
         value: Anything that ``json`` takes.
     """
-    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
     with atomic(path) as part:
-        part.write_text(text + "\n", encoding="utf-8")
+        part.write_text(json_text(value, indent=1) + "\n", encoding="utf-8")
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    r"""Write ``value`` as JSON that UTF-8 can hold: bytes of a file's name that are no UTF-8 are written as numbers.
+
+    Args:
+        value: Anything that ``json`` takes. NaN and infinity are refused.
+        indent: Spaces for each level; ``None``: all on one line.
+
+    Returns:
+        The text; ``json`` reads the same value back.
+
+    Example:
+        >>> json_text("caf\udce9 für")  # as Python gives the name b"caf\xe9 ..." of a file
+        '"caf\\udce9 für"'
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    return _HALVES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def read_json(path: Path) -> Any:

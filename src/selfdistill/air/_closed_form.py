@@ -15,6 +15,7 @@ from selfdistill.air._figures import BLUE, GREY, ORANGE, STYLE
 __all__ = ["closed_lines", "save_closed_figure", "shares_learned"]
 
 _ROWS = (1, 3, 10, 30, 100)
+_LARGE = 1e100  # no number of a run
 
 
 def shares_learned(spectrum: Mapping[str, Any]) -> np.ndarray:
@@ -37,10 +38,12 @@ def shares_learned(spectrum: Mapping[str, Any]) -> np.ndarray:
 def _spectrum(record: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         found = record["closed"]["spectrum"]
-        sizes = {len(found[name]) for name in ("eigenvalue", "given", "refined")}
-        if len(sizes) == 1 and sizes != {0} and found["ridge"] > 0 and found["stop"] >= 0:
+        shown = np.array([found[name] for name in ("eigenvalue", "given", "refined")])
+        whole = all(type(found[name]) is int and found[name] >= 0 for name in ("directions", "stop"))
+        numbers = shown.ndim == 2 and shown.dtype.kind in "if" and type(found["ridge"]) in {int, float}
+        if whole and numbers and shown.size and found["ridge"] > 0 and bool((np.abs(shown) < _LARGE).all()):
             return dict(found)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise RunError("the record has no spectrum of the closed form", "Run `fit` again.") from error
     raise RunError("the record's spectrum of the closed form is damaged", "Run `fit` again.")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfdistill._core.errors import SettingError
+from selfdistill._core.folder import inside
 from selfdistill.cli import _options as o
 from selfdistill.cli._air_tables import print_study
 from selfdistill.cli._array_options import Inputs, Labels
@@ -101,7 +102,8 @@ def _is_run(what: str) -> bool:
 
 def _folder(what: str, out: Path | None, force: bool) -> Path:
     """Choose where results go, and refuse a place that holds something before any work is done."""
-    folder = out or (Path(what) / "air" if _is_run(what) else Path(f"air-{Path(what).name.split('.')[0] or 'data'}"))
+    here = Path(f"air-{Path(what).name.split('.')[0] or 'data'}")
+    folder = out or (inside(Path(what), "air") if _is_run(what) else here)
     if folder.exists() and not folder.is_dir():
         raise SettingError(f"--out {folder} is a file", "Name a folder.")
     if folder.exists() and any(folder.iterdir()) and not force:

@@ -126,11 +126,9 @@ def _stored(network: nn.Module, path: Path) -> Callable[[Tensor], nn.Module]:
     def load(inputs: Tensor) -> nn.Module:
         import copy
 
-        from selfdistill.train import checkpoint_weights
+        from selfdistill.train import load_checkpoint
 
-        twin = copy.deepcopy(network)
-        twin.load_state_dict(checkpoint_weights(path))
-        return twin.eval()
+        return load_checkpoint(path, copy.deepcopy(network))
 
     return load
 

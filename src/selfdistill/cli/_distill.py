@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
 from typing import Any
 
+from selfdistill._core.files import json_text
 from selfdistill._core.record_form import reading_record
 from selfdistill.cli import _distill_options as d
 from selfdistill.cli import _options as o
@@ -145,7 +145,7 @@ def _as_json(record: dict[str, Any], folder: Path) -> str:
     files = {name: str(folder / name) for name in ("labels.parquet", "model.safetensors", "run.json", "metrics.jsonl")}
     shown = {"run": str(folder), "result": record["result"], "distillation": record["distillation"]}
     shown |= {"files": files, "warnings": record["warnings"]}
-    return json_module.dumps(shown, ensure_ascii=False, allow_nan=False)
+    return json_text(shown)
 
 
 def _verdict(record: dict[str, Any], folder: Path) -> list[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
+from selfdistill._core.files import json_text
 from selfdistill._core.record_form import reading_record
 from selfdistill.cli import _options as o
 from selfdistill.cli._array_options import Inputs, Labels
@@ -134,7 +134,7 @@ def _as_json(record: dict[str, Any], folder: Path) -> str:
     if "comparison" in record:
         shown["comparison"] = record["comparison"]
     shown |= {"files": files, "warnings": record["warnings"]}
-    return json.dumps(shown, ensure_ascii=False, allow_nan=False)
+    return json_text(shown)
 
 
 def _verdict(record: dict[str, Any], folder: Path) -> list[str]:

@@ -88,7 +88,7 @@ def in_processes(count: int, arguments: Sequence[str]) -> int:
         if first is None:
             return 0
         words = [Path(folder, f"words-{rank}") for rank in (first, *range(count))]
-        said = next((path.read_text(encoding="utf-8") for path in words if path.exists()), None)
+        said = next((path.read_text(encoding="utf-8", errors="surrogatepass") for path in words if path.exists()), None)
     code = workers[first].returncode
     if code < 0:
         said = (
@@ -107,7 +107,9 @@ def last_words(text: str) -> None:
         text: One line.
     """
     if GROUP in os.environ:
-        Path(os.environ[GROUP], f"words-{os.environ['RANK']}").write_text(text, encoding="utf-8")
+        Path(os.environ[GROUP], f"words-{os.environ['RANK']}").write_text(
+            text, encoding="utf-8", errors="surrogatepass"
+        )
     else:
         speak(text)
 

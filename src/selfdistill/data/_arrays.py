@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, final
 
 import numpy as np
@@ -12,7 +12,16 @@ from torch import Tensor
 from selfdistill._core.errors import DataError
 from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["ArrayPreprocess", "Columns", "UserPreprocess", "as_numpy", "check_finite", "column_scales", "standardise"]
+__all__ = [
+    "ArrayPreprocess",
+    "Columns",
+    "UserPreprocess",
+    "as_numpy",
+    "check_finite",
+    "check_scales",
+    "column_scales",
+    "standardise",
+]
 
 _BLOCK = 2**21  # numbers that are looked at at once
 _LARGEST = 1e15
@@ -134,6 +143,29 @@ def column_scales(columns: Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return scale, mean, std
 
 
+def check_scales(scales: Sequence[np.ndarray], width: int) -> None:
+    """Refuse what a file gives as the result of `column_scales` and cannot be one.
+
+    Args:
+        scales: Scale, mean and standard deviation.
+        width: Number of columns.
+
+    Raises:
+        ValueError: Another shape, or numbers that no columns have.
+
+    Example:
+        >>> check_scales((np.ones(2), np.zeros(2), np.ones(3)), 2)
+        Traceback (most recent call last):
+        ValueError: scales of shape (3,) for 2 columns
+    """
+    for one in scales:
+        if one.shape != (width,):
+            raise ValueError(f"scales of shape {one.shape} for {width} columns")
+    scale, _, std = scales
+    if not (np.isfinite(scales).all() and (scale > 0).all() and (std >= 0).all()):
+        raise ValueError("scales that are not finite, or not above 0")
+
+
 def standardise(columns: np.ndarray, scale: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     """Standardise columns in float64 and give them as float32; constant columns become 0.
 
@@ -251,7 +283,9 @@ class ArrayPreprocess(Preprocess, kind="array"):
 
     @classmethod
     def _rebuild(cls, spec: dict[str, Any], tensors: dict[str, Tensor]) -> ArrayPreprocess:
-        return cls(*(tensors[name].double().numpy() for name in ("scale", "mean", "std")))
+        scale, mean, std = (tensors[name].double().numpy() for name in ("scale", "mean", "std"))
+        check_scales((scale, mean, std), len(scale))
+        return cls(scale, mean, std)
 
 
 @final

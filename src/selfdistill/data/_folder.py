@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ from selfdistill.data._source import Source
 if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["folder_source", "is_image_folder", "training_root"]
+__all__ = ["folder_source", "images_by_name", "is_image_folder", "training_root"]
 
 _SHOWN = 5
 _NUMBERED = re.compile(r"(?P<word>.*?[^\W\d])(?P<gap>[._ -]*)\d+")
@@ -73,6 +74,30 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _images_in(folder: Path) -> list[Path]:
     return sorted(path for path in _files(folder) if is_image(path) and path.is_file())
+
+
+def images_by_name(root: Path) -> dict[str, Path]:
+    """Find the images of a folder.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        Files by the name that each example has; sorted.
+
+    Raises:
+        DataError: Two have the same name once bytes that are no UTF-8 are written as numbers.
+    """
+    files = _images_in(root)
+    found = {_name(file, root): file for file in files}
+    if len(found) < len(files):
+        raise DataError(f"two images in {root} have one name once it is written as UTF-8", "Rename one of them.")
+    return found
+
+
+def _name(file: Path, root: Path) -> str:
+    """Name a file within a folder; bytes that are no UTF-8 are written as their numbers."""
+    return os.fsencode(file.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
 
 
 def is_image_folder(path: Path) -> bool:
@@ -266,7 +291,7 @@ def folder_source(path: Path, options: ReadOptions, part: str, preprocess: Prepr
         form="image",
         features=np.stack([image for _, image in images]),
         labels=None if any(file.parent == root for file in files) else [_class(file, root) for file, _ in images],
-        ids=[file.relative_to(root).as_posix() for file, _ in images],
+        ids=[_name(file, root) for file, _ in images],
         fit=lambda raw: (
             ImagePreprocess.fit(raw, layout="hw" if mode == "L" else "hwc", resized=size is not None, whites=whites),
             (),
@@ -278,7 +303,7 @@ def folder_source(path: Path, options: ReadOptions, part: str, preprocess: Prepr
 
 
 def _class(file: Path, root: Path) -> str:
-    return file.relative_to(root).parts[0]
+    return _name(file, root).split("/")[0]
 
 
 def _decided(headers: list[tuple[Path, Header]], size: int | None, options: ReadOptions) -> list[str]:

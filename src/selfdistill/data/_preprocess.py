@@ -119,7 +119,11 @@ class Preprocess(ABC):
         try:
             made = found._rebuild(spec, tensors)
             said, kept = made.to_state()
-            same = said == spec and all(torch.equal(tensors[name], tensor) for name, tensor in kept.items())
+            same = said == spec and tensors.keys() == kept.keys()
+            same = same and all(
+                tensors[name].dtype == tensor.dtype and torch.equal(tensors[name], tensor)
+                for name, tensor in kept.items()
+            )
         except Exception as error:  # whatever a stranger's description leads to
             raise DataError(
                 f"the preprocessing of kind {found.kind!r} is damaged: {error!r}", "Train again, or restore the file."

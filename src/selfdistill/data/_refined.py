@@ -314,15 +314,17 @@ def _write_list(
 def _write_folder(
     source: Path | str, options: ReadOptions, out: Path, keep: np.ndarray | None, column: tuple[str, Any] | None
 ) -> None:
-    from selfdistill.data._folder import training_root
+    from selfdistill.data._folder import images_by_name, training_root
 
     ids, labels = labelled_rows(source, options)
     root = training_root(Path(source))
+    files = images_by_name(root)
     classes = labels if column is None else np.asarray(column[1], dtype=object)
     part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
     try:
         for row in np.arange(len(ids)) if keep is None else np.flatnonzero(keep):
-            inside = Path(*Path(ids[row]).parts[1:])
+            file = files[ids[row]]
+            inside = Path(*file.relative_to(root).parts[1:])
             moved = classes[row] != labels[row]
             # an image that changes its class takes the old one into its name: two classes may share a name
             target = named_folder(part, classes[row]) / (
@@ -334,9 +336,9 @@ def _write_folder(
                 )
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                os.link(root / ids[row], target)
+                os.link(file, target)
             except OSError:  # another file system
-                shutil.copy2(root / ids[row], target)
+                shutil.copy2(file, target)
         part.chmod(0o755)
         part.replace(out)
     finally:

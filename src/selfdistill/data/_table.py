@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._arrays import column_scales, standardise
+from selfdistill.data._arrays import check_scales, column_scales, standardise
 from selfdistill.data._columns import as_numbers, as_strings, as_table, find_kind, tally
 from selfdistill.data._fitted import Categories, Numbers, filled, unseen_words
 from selfdistill.data._labelled import Note
@@ -217,6 +217,9 @@ class TablePreprocess(Preprocess, kind="table"):
             {n: Notation(*v) for n, v in spec.get("notation", {}).items()},
         )
         numbers = Numbers(list(spec["numeric"]), array("median"), flagged, scales, notations)
+        check_scales(scales, len(numbers.names) + len(flagged))
+        if numbers.median.shape != (len(numbers.names),) or not set(flagged) <= set(range(len(numbers.names))):
+            raise ValueError("medians or indicators of other columns")
         categories = [Categories(c["name"], list(c["values"]), bool(c["other"])) for c in spec["categorical"]]
 
         def text(place: int, said: dict[str, Any]) -> TextColumn:
@@ -226,6 +229,8 @@ class TablePreprocess(Preprocess, kind="table"):
 
         texts = [(c["name"], text(i, c)) for i, c in enumerate(spec["text"])]
         vectors = [Vectors(c["name"], _three(array(f"vector.{i}"))) for i, c in enumerate(spec.get("vector", ()))]
+        for column in vectors:
+            check_scales(column.scales, column.width)
         roles = Roles.from_spec(spec["roles"])
         made = cls(roles, numbers, categories, texts, vectors)
         names = [*made.features, *roles.ignored, *(n for n in (roles.label, roles.id, roles.truth) if n is not None)]

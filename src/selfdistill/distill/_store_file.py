@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from selfdistill._core.errors import DataError, one_line
-from selfdistill._core.files import atomic
+from selfdistill._core.files import atomic, json_text
 from selfdistill._core.record import content_digest
 from selfdistill._core.record_paths import kept, usable
 from selfdistill.data import LabelledData
@@ -113,7 +113,7 @@ def save_store(path: Path, store: Store) -> None:
     tensors = {name: tensor.cpu().contiguous() for name, tensor in store.soft.named_buffers()}
     description = described | {"sha256": _digest(described, tensors)}
     with atomic(path) as part:
-        save_file(tensors, part, {"description": json.dumps(description, ensure_ascii=False, allow_nan=False)})
+        save_file(tensors, part, {"description": json_text(description)})
 
 
 def load_store(path: Path) -> Store:

@@ -22,7 +22,7 @@ from selfdistill.distill._outside import Called, logits_of, said_by, said_by_cla
 from selfdistill.distill._store_file import About, Store, load_store
 from selfdistill.distill._views import Views
 from selfdistill.targets import SoftLogits, choose_entries
-from selfdistill.train import EPOCHS, Model, Runtime, checkpoint_weights, load_epoch, load_model
+from selfdistill.train import EPOCHS, Model, Runtime, load_checkpoint, load_epoch, load_model
 
 __all__ = ["Ensemble", "Found", "Teacher", "find_teacher", "run_of", "soft_labels"]
 
@@ -210,11 +210,7 @@ def _with_weights(model: Model, path: Path) -> nn.Module:
         return load_epoch(path, model.network)
     if path.name == "model.safetensors":
         return model.network.eval()
-    try:
-        model.network.load_state_dict(checkpoint_weights(path))
-    except RuntimeError as error:
-        raise RunError(f"{path} holds weights of another network than {model.spec}", "Give one of this run.") from error
-    return model.network.eval()
+    return load_checkpoint(path, model.network)
 
 
 def _inputs_for(

@@ -217,7 +217,8 @@ def parse_kernel(spec: str) -> tuple[str, int, int, tuple[int, int, int]] | None
         spec: The specification.
 
     Returns:
-        Kernel, landmarks and parts, and splits, trees and parts of the forest; ``None`` where it is of another network.
+        Kernel, landmarks and parts, and splits, trees and parts of the forest; ``None`` where it is of another network,
+        or of a machine without any part.
 
     Example:
         >>> parse_kernel("kernel:rbf-20-1"), parse_kernel("mlp")
@@ -227,5 +228,7 @@ def parse_kernel(spec: str) -> tuple[str, int, int, tuple[int, int, int]] | None
     found = re.fullmatch(rf"kernel:({'|'.join(KERNELS)})-(\d{{1,7}})-(\d{{1,3}}){forest}", spec.strip())
     if found is None:
         return None
-    splits, trees, grown = (int(part or 0) for part in found.groups()[3:])
-    return found[1], int(found[2]), int(found[3]), (splits, trees, grown)
+    landmarks, parts, splits, trees, grown = (int(part or 0) for part in found.groups()[1:])
+    if parts + grown < 1 or (found[4] is not None and trees * grown < 1):
+        return None
+    return found[1], landmarks, parts, (splits, trees, grown)

@@ -1,6 +1,6 @@
 """The loop and what surrounds it: settings, methods, runtime, checkpoints, run directories."""
 
-from selfdistill.train._checkpoint import checkpoint_steps, checkpoint_weights
+from selfdistill.train._checkpoint import checkpoint_steps, load_checkpoint
 from selfdistill.train._chen2021holdout import best_on_held_out
 from selfdistill.train._closed import AUTO, CLOSED, check_closed, choose_method
 from selfdistill.train._demo import noisy_digits
@@ -52,7 +52,6 @@ __all__ = [
     "check_free",
     "check_output",
     "checkpoint_steps",
-    "checkpoint_weights",
     "choose_method",
     "comparison",
     "first_trough",
@@ -60,6 +59,7 @@ __all__ = [
     "held_out",
     "introduced",
     "kept_epochs",
+    "load_checkpoint",
     "load_epoch",
     "load_model",
     "method",

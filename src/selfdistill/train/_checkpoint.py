@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import nn
 
 from selfdistill._core.errors import RunError, one_line
 from selfdistill._core.files import atomic, digest, made, read_json, write_json
 from selfdistill._core.folder import inside
 from selfdistill._core.lock import check_held
-from selfdistill.train._finite import check_finite
+from selfdistill._core.record import read_record
+from selfdistill.train._checkpoint_form import fitting
 
-__all__ = ["Stateful", "checkpoint_steps", "checkpoint_weights", "latest", "load", "save"]
+__all__ = ["Stateful", "Unfit", "checkpoint_steps", "load", "load_checkpoint", "newest", "save"]
 
 _KEPT = 2
 _NAME = re.compile(r"^step-(\d{9})\.pt$")
@@ -71,22 +72,17 @@ def _sorted(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("step-*.pt") if _NAME.match(p.name))
 
 
-def latest(folder: Path) -> tuple[Path | None, list[str]]:
-    """Find the newest checkpoint that is whole.
+def newest(folder: Path) -> Iterator[tuple[Path, str | None]]:
+    """Go through the checkpoints, the newest first.
 
     Args:
-        folder: Where checkpoints lie.
+        folder: Where they lie.
 
-    Returns:
-        The file, or ``None`` where there is none; and a sentence for each newer one that is damaged.
+    Yields:
+        The file, and what is wrong with its bytes, or ``None`` where they are whole.
     """
-    damaged: list[str] = []
     for path in reversed(_sorted(folder)):
-        problem = _problem(path)
-        if problem is None:
-            return path, damaged
-        damaged.append(f"checkpoint {path.name} {problem}.")
-    return None, damaged
+        yield path, _problem(path)
 
 
 def _problem(path: Path) -> str | None:
@@ -105,39 +101,53 @@ def _problem(path: Path) -> str | None:
 
 
 def load(
-    path: Path, parts: dict[str, Stateful], device: torch.device, about: Mapping[str, Any] | None = None
+    path: Path,
+    parts: dict[str, Stateful],
+    device: torch.device,
+    about: Mapping[str, Any] | None = None,
+    check: Callable[[dict[str, Any], dict[str, Any]], None] = lambda counters, states: None,
 ) -> dict[str, Any]:
     """Put the state of a checkpoint back. Only tensors and plain values are read, never code.
 
     Args:
-        path: A file that `latest` found.
-        parts: What had a state when it was saved.
+        path: A whole file that `newest` found.
+        parts: What had a state when it was saved; ``"model"`` is the network.
         device: Where tensors go.
         about: Whose it must be, see `save`; one that does not say is taken.
+        check: Looks at counters and states before anything is changed, and raises where they are wrong.
 
     Returns:
         The counters.
 
     Raises:
-        RunError: The checkpoint is another run's or does not fit these parts.
+        RunError: The checkpoint is another run's.
+        Unfit: It does not fit these parts, which are as they were.
     """
     try:
         content = torch.load(path, map_location=device, weights_only=True)
-        said = dict(content.get("about", {}))
-        for name, part in parts.items() if not _differ(said, about or {}) else ():
-            part.load_state_dict(content["parts"][name])
+        differ = _differ(dict(content.get("about", {})), about or {})
+        states, model = {}, parts["model"].state_dict()
+        for name, part in parts.items() if differ is None else ():
+            states[name] = fitting(name, content["parts"][name], part, model)
         counters = dict(content["counters"])
+        if differ is None:
+            check(counters, states)
+        for name, state in states.items():
+            parts[name].load_state_dict(state)
     except Exception as error:  # whatever torch makes of a stranger's bytes
-        raise RunError(
+        raise Unfit(
             f"{path} does not fit this run: {one_line(error)}", "Resume with the settings the run began with."
         ) from error
-    differ = _differ(said, about or {})
     if differ is not None:
         raise RunError(
             f"{path} was written with {differ}",
             "Put the record back as it was, or start a new run with another --out.",
         )
     return counters
+
+
+class Unfit(RunError):  # noqa: N818 (as the others)
+    """A checkpoint that is whole, but none of this run's."""
 
 
 def _differ(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
@@ -164,26 +174,31 @@ def checkpoint_steps(folder: Path) -> dict[int, Path]:
     return {int(path.stem.removeprefix("step-")): path for path in _sorted(folder)}
 
 
-def checkpoint_weights(path: Path) -> dict[str, Tensor]:
-    """Read the network's weights from a checkpoint of a run.
+def load_checkpoint(path: Path, network: nn.Module) -> nn.Module:
+    """Put the weights of a checkpoint into a network.
 
     Args:
         path: ``RUN/checkpoint/step-….pt``.
+        network: Of the same shape; changed in place.
 
     Returns:
-        Tensors by name, on the CPU.
+        The network, in evaluation mode.
 
     Raises:
-        RunError: Missing, damaged, without weights, or with weights that are no numbers.
+        RunError: Missing, damaged, of another run or of another network, or with weights that are no numbers.
     """
-    again = "Take another checkpoint, or train again."
-    inside(path.parent.parent, path.parent.name)
+    again, run = "Take another checkpoint, or train again.", path.parent.parent
+    inside(run, path.parent.name)
     problem = _problem(path)
     if problem is not None:
         raise RunError(f"{path} {problem}", again)
+    owner = {"id": read_record(run).get("id")} if (run / "run.json").exists() else {}
     try:
-        weights = dict(torch.load(path, map_location="cpu", weights_only=True)["parts"]["model"])
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        differ = _differ(dict(content.get("about", {})), owner)
+        network.load_state_dict(fitting("model", content["parts"]["model"], network, {}))
     except Exception as error:  # whatever torch makes of a stranger's bytes
-        raise RunError(f"{path} holds no weights: {one_line(error)}", again) from error
-    check_finite(path, weights, again)
-    return weights
+        raise RunError(f"{path} holds no weights of this network: {one_line(error)}", again) from error
+    if differ is not None:
+        raise RunError(f"{path} is of another run: it was written with {differ}", again)
+    return network.eval()

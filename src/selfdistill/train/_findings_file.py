@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from selfdistill._core.errors import RunError, one_line
-from selfdistill._core.files import atomic
+from selfdistill._core.files import atomic, json_text
 from selfdistill._core.record import read_record, whole
 from selfdistill._core.wording import quoted
 from selfdistill.data import LabelledData, ReadOptions
@@ -21,7 +22,15 @@ from selfdistill.issues import LabelTable, blocks
 __all__ = ["Findings", "read_findings", "refined_labels", "write_findings"]
 
 _SOFT = "refined_distribution"  # K times as large as the others: it is read in blocks
-_COLUMNS = ("id", "given_label", "refined_label", "refined_confidence", "label_quality", "is_label_issue")
+_COLUMNS = {
+    "id": "string",
+    "given_label": "string",
+    "refined_label": "string",
+    "refined_confidence": "float",
+    "label_quality": "float",
+    "is_label_issue": "bool",
+}
+"""What is read with one value per example: name and type."""
 _BLOCK_BYTES = 2**22
 _ROW_GROUP_BYTES = 2**26
 _AGAIN = "Run `fit` again, or `fit --resume RUN`, which writes anew what a run lost."
@@ -134,12 +143,10 @@ def _check_shares(run: Path, **columns: Any) -> None:
 
 def _given_and_other(path: Path, given: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Read the probability of the given label and that of the likeliest other, a block of rows at a time."""
-    import pyarrow.parquet as pq
-
     places = {name: k for k, name in enumerate(classes)}
     p_given, p_other = np.empty(len(given), np.float32), np.empty(len(given), np.float32)
     start = 0
-    with _whole(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with _opened(path) as file:
         column = np.array([places[name] for name in given])
         for batch in file.iter_batches(max(1, _BLOCK_BYTES // (4 * len(classes))), columns=[_SOFT]):
             soft = np.array(batch.column(0).flatten(), np.float32).reshape(len(batch), len(classes))
@@ -153,20 +160,22 @@ def _given_and_other(path: Path, given: np.ndarray, classes: tuple[str, ...]) ->
 
 def _table(run: Path, record: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
     """Read the columns of one value per example, with labels that are classes of the run."""
-    import pyarrow.parquet as pq
-
     path, examples = whole(run, "labels.parquet", again=_AGAIN), record["data"]["examples"]
-    with _whole(path):
-        schema = pq.read_schema(path)
+    with _opened(path) as file:
+        schema, rows = file.schema_arrow, file.metadata.num_rows
         classes = tuple(json.loads((schema.metadata or {})[b"classes"]))
         if list(classes) != record["data"]["classes"]:
             raise ValueError("its classes are not those of the run")
         missing = [name for name in (*_COLUMNS, _SOFT) if name not in schema.names]
-        table = None if missing else pq.read_table(path, columns=list(_COLUMNS), page_checksum_verification=True)
-    if table is None:
-        raise RunError(f"{path} has no column {missing[0]!r}", "Use the version of selfdistill that wrote it.")
-    if table.num_rows != examples:
-        raise RunError(f"{path} holds {table.num_rows:,} rows, but the run had {examples:,} examples", _AGAIN)
+        if missing:
+            raise RunError(f"{path} has no column {missing[0]!r}", "Use the version of selfdistill that wrote it.")
+        if rows != examples:
+            raise RunError(f"{path} holds {rows:,} rows, but the run had {examples:,} examples", _AGAIN)
+        _check_kinds(schema, len(classes))
+        table = file.read(columns=list(_COLUMNS))
+        empty = [name for name in _COLUMNS if table[name].null_count]
+        if empty:
+            raise ValueError(f"{empty[0]} has empty cells")
     for name in ("given_label", "refined_label"):
         odd = set(table[name].unique().to_pylist()).difference(classes)
         if odd:
@@ -174,11 +183,27 @@ def _table(run: Path, record: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
     return table.to_pandas(), classes
 
 
+def _check_kinds(schema: Any, k: int) -> None:
+    """Refuse columns of other types than a run writes."""
+    for name, kind in _COLUMNS.items():
+        if str(schema.field(name).type) != kind:
+            raise ValueError(f"{name} holds {schema.field(name).type} instead of {kind}")
+    soft = schema.field(_SOFT).type
+    if (soft.list_size, str(soft.value_type)) != (k, "float"):
+        raise ValueError(f"{_SOFT} holds {soft}")
+
+
 @contextmanager
-def _whole(path: Path) -> Generator[None]:
-    """Tell a damaged file in one line."""
+def _opened(path: Path) -> Generator[Any]:
+    """Open the table, and tell damage in one line. Pyarrow takes paths that are not UTF-8 only as bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
-        yield
+        with pa.OSFile(os.fsencode(path)) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
+            yield file
+    except RunError:
+        raise
     except Exception as error:  # whatever pyarrow makes of a stranger's bytes
         raise RunError(f"{path} is damaged: {one_line(error)}", _AGAIN) from error
 
@@ -195,7 +220,7 @@ def write_findings(path: Path, data: LabelledData, table: LabelTable) -> None:
     import pyarrow.parquet as pq
 
     names = np.asarray(data.classes, dtype=object)
-    classes = {"classes": json.dumps(list(data.classes), ensure_ascii=False)}
+    classes = {"classes": json_text(list(data.classes))}
     columns: dict[str, Any] = {
         "id": pa.array([str(i) for i in data.ids]),
         "given_label": pa.array(names[table.given], pa.string()),
@@ -209,7 +234,11 @@ def write_findings(path: Path, data: LabelledData, table: LabelTable) -> None:
     }
     kinds = [(name, pa.list_(pa.float32(), len(names)) if c is None else c.type) for name, c in columns.items()]
     schema = pa.schema(kinds, metadata=classes)
-    with atomic(path) as part, pq.ParquetWriter(part, schema, write_page_checksum=True) as writer:
+    with (
+        atomic(path) as part,
+        pa.OSFile(os.fsencode(part), "wb") as file,
+        pq.ParquetWriter(file, schema, write_page_checksum=True) as writer,
+    ):
         for rows, soft in blocks(table.distribution, _ROW_GROUP_BYTES):
             flat = pa.FixedSizeListArray.from_arrays(pa.array(soft.reshape(-1)), len(names))
             cut = [flat if c is None else c.slice(rows.start, len(soft)) for c in columns.values()]

@@ -105,7 +105,7 @@ def fit(
         optimizer, schedule = _optimizer(net, settings, epochs * len(loader))
         position, kept = Position(loss=torch.zeros((), device=runtime.device)), KeptWeights()
         parts = {"model": raw, "optimizer": optimizer, "schedule": schedule, "targets": targets, "dynamics": dynamics}
-        keeper = Keeper(checkpoints, parts | {"kept": kept}, runtime, len(loader), go_on, about)
+        keeper = Keeper(checkpoints, parts | {"kept": kept}, runtime, (epochs, len(loader)), go_on, about)
         warnings = [*keeper.restore(position), *local_statistics(raw, runtime)]
         sets = dict(evaluations or {}) | ({"held_out": (data.inputs[held], data.labels[held])} if len(held) else {})
 

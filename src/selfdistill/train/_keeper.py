@@ -15,6 +15,7 @@ import torch
 from selfdistill._core.dist import barrier, sum_over_processes
 from selfdistill._core.errors import Interrupted
 from selfdistill.train import _checkpoint
+from selfdistill.train._checkpoint_form import check_position
 from selfdistill.train._loop import Position
 from selfdistill.train._runtime import Runtime
 
@@ -25,18 +26,28 @@ _AGREE_SECONDS = 5.0  # about how often many processes ask one another whether o
 
 
 class Keeper:
-    """Saves at the end of epochs, at most every few seconds, and when the user presses Ctrl-C."""
+    """Saves at the end of epochs, at most every few seconds, and when the user presses Ctrl-C.
+
+    Args:
+        folder: Where checkpoints lie; ``None``: nothing is saved.
+        parts: What has a state.
+        runtime: Device and processes.
+        length: Epochs, and steps of each.
+        go_on: What to tell the user after Ctrl-C.
+        about: Whose checkpoints these are, see `_checkpoint.save`.
+    """
 
     def __init__(
         self,
         folder: Path | None,
         parts: dict[str, Any],
         runtime: Runtime,
-        steps: int,
+        length: tuple[int, int],
         go_on: str,
         about: Mapping[str, Any] | None = None,
     ) -> None:
-        self.folder, self.parts, self.runtime, self.steps, self.go_on = folder, parts, runtime, steps, go_on
+        self.folder, self.parts, self.runtime, self.go_on = folder, parts, runtime, go_on
+        self.epochs, self.steps = length
         self.about = about
         self.saved = time.monotonic()
         self.stop = False
@@ -53,18 +64,34 @@ class Keeper:
         """
         if self.folder is None:
             return []
-        path, warnings = _checkpoint.latest(self.folder)
-        if warnings:
-            used = f"{path.name} is used instead" if path else "none is left, so training begins anew"
-            warnings = [*warnings, f"Of the checkpoints in {self.folder}, {used}."]
-        if path is not None:
-            counters = _checkpoint.load(path, self.parts, self.runtime.device, self.about)
-            torch.set_rng_state(counters.pop("rng").cpu())
-            cuda = counters.pop("cuda_rng")
-            if cuda is not None:
-                torch.cuda.set_rng_state(cuda.cpu(), self.runtime.device)
-            vars(position).update(counters)
-        return warnings
+        warnings, unfit, used = [], None, "none is left, so training begins anew"
+        for path, problem in _checkpoint.newest(self.folder):
+            try:
+                counters = None if problem else self._load(path)
+            except _checkpoint.Unfit as error:
+                problem, unfit = f"cannot be used: {error.problem}", unfit or error
+            if problem:
+                warnings.append(f"checkpoint {path.name} {problem}.")
+                continue
+            vars(position).update(counters or {})
+            used, unfit = f"{path.name} is used instead", None
+            break
+        if unfit is not None:  # whole, but of no use: what is wrong is not the disk
+            raise unfit
+        return [*warnings, f"Of the checkpoints in {self.folder}, {used}."] if warnings else []
+
+    def _load(self, path: Path) -> dict[str, Any]:
+        """Put a checkpoint's states back, and those of the random generators."""
+        rng: dict[str, Any] = {}
+
+        def check(counters: dict[str, Any], states: dict[str, Any]) -> None:
+            rng.update({name: counters.pop(name) for name in ("rng", "cuda_rng")})
+            check_position(counters, states, self.epochs, self.steps)
+            torch.set_rng_state(rng["rng"].cpu())
+            if rng["cuda_rng"] is not None:
+                torch.cuda.set_rng_state(rng["cuda_rng"].cpu(), self.runtime.device)
+
+        return _checkpoint.load(path, self.parts, self.runtime.device, self.about, check)
 
     def save(self, position: Position) -> None:
         """Write a checkpoint now.

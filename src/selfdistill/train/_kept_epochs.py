@@ -14,7 +14,7 @@ from selfdistill._core.errors import RunError, SettingError, one_line
 from selfdistill._core.files import atomic, made
 from selfdistill._core.folder import inside
 from selfdistill._core.record import whole
-from selfdistill.train._finite import check_finite
+from selfdistill.train._finite import check_finite, check_types
 
 __all__ = ["EPOCHS", "check_keep_epochs", "epochs_to_keep", "kept_epochs", "load_epoch", "save_epoch"]
 
@@ -115,6 +115,7 @@ def load_epoch(path: Path, network: nn.Module) -> nn.Module:
     whole(path.parent.parent, f"{path.parent.name}/{path.name}", again=again)
     try:
         weights = load_file(path)
+        check_types(weights, network)
         network.load_state_dict(weights)
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise RunError(f"{path} is damaged or of another network: {one_line(error)}", again) from error

@@ -14,10 +14,10 @@ from torch import nn
 
 from selfdistill import networks
 from selfdistill._core.errors import RunError, one_line
-from selfdistill._core.files import atomic
+from selfdistill._core.files import atomic, json_text
 from selfdistill._core.record import whole
 from selfdistill.data import Preprocess
-from selfdistill.train._finite import check_finite
+from selfdistill.train._finite import check_finite, check_types
 
 __all__ = ["Model", "load_model", "save_model"]
 
@@ -61,7 +61,7 @@ def save_model(path: Path, model: Model) -> None:
     weights = {f"network.{name}": t.detach().cpu().contiguous() for name, t in model.network.state_dict().items()}
     weights |= {f"preprocess.{name}": t.contiguous() for name, t in tensors.items()}
     # One entry only: safetensors writes several in an order of its own, and equal models must give equal bytes.
-    metadata = {"description": json.dumps(description, ensure_ascii=False, allow_nan=False)}
+    metadata = {"description": json_text(description)}
     with atomic(path) as part:
         save_file(weights, part, metadata)
 
@@ -102,6 +102,9 @@ def _assemble(description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> 
     # Of shapes alone: nothing is allocated for what the description merely claims.
     network = networks.build(description["network"], shape, len(classes), seed=0, stats=preprocess.stats, device="meta")
     weights = {n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")}
+    if len(weights) + len(kept) != len(tensors):
+        raise ValueError("it holds tensors that are neither weights nor preprocessing")
+    check_types(weights, network)
     network.load_state_dict(weights, assign=True)
     network.requires_grad_(False).eval()
     return Model(network, preprocess, classes, str(description["network"]), shape)

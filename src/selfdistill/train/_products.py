@@ -51,7 +51,7 @@ def lost(out: Path, record: Mapping[str, Any]) -> list[str]:
     ]
     if record["settings"]["method"] == "kernel":  # it is computed anew
         return missing
-    if missing and _checkpoint.latest(inside(out, "checkpoint"))[0] is None:
+    if missing and all(problem for _, problem in _checkpoint.newest(inside(out, "checkpoint"))):
         raise RunError(
             f"{out} lost {' and '.join(missing)}, and has no whole checkpoint to write them from",
             "Start a new run with another --out.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from selfdistill import data
 from selfdistill._core.errors import RunError, SettingError
-from selfdistill._core.files import atomic
+from selfdistill._core.files import atomic, json_text
 from selfdistill.data import check_new
 from selfdistill.train._findings_file import Findings, read_findings
 
@@ -141,7 +140,7 @@ def _label_studio(found: Findings, path: Path) -> None:
         }
         for i in np.argsort(found.quality, kind="stable").tolist()
     ]
-    path.write_text(json.dumps(tasks, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json_text(tasks, indent=1) + "\n", encoding="utf-8")
 
 
 def _aum(found: Findings, path: Path) -> None:
@@ -167,7 +166,7 @@ def _fiftyone(found: Findings, path: Path) -> None:
         "is_label_issue": dict(zip(keys, found.is_issue.tolist(), strict=True)),
     }
     shown = {"key_field": "filepath" if folder.is_dir() else "id", "fields": fields}
-    path.write_text(json.dumps(shown, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json_text(shown, indent=1) + "\n", encoding="utf-8")
 
 
 EXPORTS: dict[str, Callable[[Findings, Path], None]] = {

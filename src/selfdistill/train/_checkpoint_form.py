@@ -1,0 +1,133 @@
+"""The form of a checkpoint's states, compared with the states that they shall replace: files may be a stranger's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfdistill.train._kept import KeptWeights
+
+__all__ = ["check_position", "fitting"]
+
+_MOVES = {"lr", "_last_lr", "last_epoch", "_step_count", "_is_initial", "_get_lr_called_within_step"}
+"""What in optimizer and schedule differs from one step to the next; the rest follows from the settings."""
+
+
+def fitting(name: str, found: Any, part: Any, model: Any) -> dict[str, Any]:
+    """Give the state of a part as that can take it, or refuse it before anything is changed.
+
+    Args:
+        name: Of the part, for messages.
+        found: Its state, as a checkpoint holds it.
+        part: What shall take it.
+        model: State of the network.
+
+    Returns:
+        The state, without entries that the part does not know: they come from other versions of torch.
+
+    Raises:
+        ValueError: Other names, shapes or types than the part's own, numbers that are not finite, or settings of
+            another optimizer.
+
+    Example:
+        >>> fitting("model", {"bias": torch.zeros(3)}, torch.nn.Linear(2, 3), {})
+        Traceback (most recent call last):
+        ValueError: model has other entries than ['weight', 'bias']
+    """  # noqa: DOC502 (raised by what is called)
+    wanted = part.state_dict()
+    if isinstance(part, torch.optim.Optimizer):
+        return _of_optimizer(name, found, part, wanted)
+    if isinstance(part, torch.optim.lr_scheduler.LRScheduler):
+        return _known(name, found, wanted)
+    if isinstance(part, KeptWeights):
+        if not found["value"] and found["epoch"] is None:
+            return dict(found)
+        wanted = {"epoch": 0, "value": model}
+    _compare(name, found, wanted)
+    return dict(found)
+
+
+def _of_optimizer(
+    name: str, found: Mapping[str, Any], part: torch.optim.Optimizer, wanted: Mapping[str, Any]
+) -> dict[str, Any]:
+    groups = zip(found["param_groups"], wanted["param_groups"], strict=True)
+    known = [_known(f"{name} group {i}", *pair) for i, pair in enumerate(groups)]
+    parameters = [one for group in part.param_groups for one in group["params"]]
+    if found["state"]:
+        _compare(name, found["state"], {i: {"momentum_buffer": one} for i, one in enumerate(parameters)})
+    return {"state": dict(found["state"]), "param_groups": known}
+
+
+def _known(name: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the entries that are known; those that follow from the settings must be equal."""
+    for key, value in wanted.items():
+        if key in _MOVES and key in found:
+            _compare(f"{name}.{key}", found[key], value)
+        elif key in found and repr(found[key]) != repr(value):  # a tensor of one number would be equal
+            raise ValueError(f"{name}.{key} is {found[key]!r:.40} instead of {value!r:.40}")
+    return {key: found.get(key, value) for key, value in wanted.items()}
+
+
+def _compare(name: str, found: Any, wanted: Any) -> None:
+    """Refuse another form, and numbers that are not finite."""
+    if isinstance(wanted, Tensor):
+        if not isinstance(found, Tensor) or (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+            raise ValueError(f"{name} is {_form(found)} instead of {_form(wanted)}")
+        if found.is_floating_point() and not found.isfinite().all():
+            raise ValueError(f"{name} holds numbers that are not finite")
+        if name.endswith(".labels") and not torch.equal(found, wanted):  # they are given, and places of other numbers
+            raise ValueError(f"{name} are not those of the data")
+    elif isinstance(wanted, Mapping):
+        if not isinstance(found, Mapping) or found.keys() != wanted.keys():
+            raise ValueError(f"{name} has other entries than {list(wanted)[:5]}")
+        for key, value in wanted.items():
+            _compare(f"{name}.{key}", found[key], value)
+    elif isinstance(wanted, list | tuple):
+        for one, value in zip(found, wanted, strict=True):
+            _compare(name, one, value)
+    elif type(found) is not type(wanted) or (isinstance(found, float) and not math.isfinite(found)):
+        raise ValueError(f"{name} is {found!r:.40} instead of something like {wanted!r:.40}")
+
+
+def _form(value: Any) -> str:
+    return f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else f"{value!r:.40}"
+
+
+def check_position(found: Mapping[str, Any], states: Mapping[str, Mapping[str, Any]], epochs: int, steps: int) -> None:
+    """Refuse counters that no run of so many epochs and steps has.
+
+    Args:
+        found: ``epoch``, ``step``, ``seconds``, ``loss`` and ``curves`` of `Position`.
+        states: Of the parts; they count epochs and steps, too.
+        epochs: Epochs in all.
+        steps: Steps in an epoch.
+
+    Raises:
+        ValueError: Names what is wrong.
+
+    Example:
+        >>> here = {"epoch": 3, "step": 0, "seconds": 0.0, "loss": torch.zeros(()), "curves": []}
+        >>> check_position(here, {"schedule": {"last_epoch": 6}}, epochs=3, steps=2)
+        Traceback (most recent call last):
+        ValueError: 0 curves of 3 epochs
+    """
+    _compare(
+        "position",
+        {name: value for name, value in found.items() if name != "curves"},
+        {"epoch": 0, "step": 0, "seconds": 0.0, "loss": torch.zeros(())},
+    )
+    epoch, step, curves, scheduled = found["epoch"], found["step"], found["curves"], states["schedule"]["last_epoch"]
+    for name, state in states.items():
+        counted = state.get("epoch")
+        if counted is not None and not 0 <= int(counted) <= epoch:
+            raise ValueError(f"epoch {int(counted)} of {name} in epoch {epoch}")
+    if not (0 <= epoch <= epochs and 0 <= step <= steps and scheduled == epoch * steps + step):
+        raise ValueError(f"epoch {epoch}, step {step} of {epochs} epochs of {steps} steps, {scheduled} scheduled")
+    if not isinstance(curves, list) or len(curves) != epoch:
+        raise ValueError(f"{len(curves)} curves of {epoch} epochs")
+    for one in curves:
+        _compare("curves", one, dict.fromkeys(curves[0], 0.0))
