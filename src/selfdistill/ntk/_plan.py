@@ -78,7 +78,8 @@ class Planner:
         """Place of the earliest layer that uses a parameter: backward passes go down to it."""
         if name in self.structure.other_set:
             return -1
-        return min(self._order.get(use.module, -1) for use in self.structure.uses[name])
+        uses = self.structure.uses[name]  # some of modules that are never called, such as one half of a tied pair
+        return min((self._order[use.module] for use in uses if use.module in self._order), default=-1)
 
     def rows_of(self, name: str) -> int:
         """Rows into which a parameter may be cut; a factored layer stays whole."""
@@ -228,7 +229,7 @@ class Planner:
         names = [i for i in group.everything if i.name not in s.other_set]
         total = 0.0
         if names:
-            first = min(self._order[u.module] for i in names for u in s.uses[i.name])
+            first = min(self._depth(i.name) for i in names)
             unknown = max(s.flops - sum(layer.flops for layer in s.layers), 0.0)
             total += s.flops + r * (sum(layer.flops for layer in s.layers[first + 1 :]) + 2 * unknown)
         for item in names:
