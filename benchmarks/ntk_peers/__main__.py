@@ -4,6 +4,7 @@
     python -m benchmarks.ntk_peers run SUITE --peers FOLDER        # small, medium, large; SUITE may be several
     python -m benchmarks.ntk_peers agree --peers FOLDER            # all implementations, 32 and 64 bits
     python -m benchmarks.ntk_peers spectrum                        # top-20 pairs, n = 1,000 to 10,000, within 2 GiB
+    python -m benchmarks.ntk_peers turns                           # transformers: ours and torch.func in turns
     python -m benchmarks.ntk_peers report                          # docs/ntk-benchmarks.md from the records
 
 On a GPU: ``run small medium large --device cuda`` (ours and torch.func), ``spectrum --device cuda --network resnet18
@@ -16,7 +17,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks.ntk_peers import agreement, driver, report, spectrum
+from benchmarks.ntk_peers import agreement, driver, report, spectrum, turns
 from benchmarks.ntk_peers.suites import ALL, SUITES
 
 
@@ -25,6 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     run, agree, spectra = (commands.add_parser(name) for name in ("run", "agree", "spectrum"))
+    alternate = commands.add_parser("turns")
     commands.add_parser("report")
     run.add_argument("suites", nargs="+", choices=sorted(SUITES))
     run.add_argument("--methods", nargs="+", default=list(ALL), choices=ALL)
@@ -33,8 +35,9 @@ def main() -> None:
     spectra.add_argument("--sizes", nargs="+", type=int, default=[1000, 2500, 5000, 10_000])
     spectra.add_argument("--memory", default="2GiB")
     spectra.add_argument("--no-exact", action="store_true", help="no exact eigenvalues to compare with")
-    for command in (run, agree, spectra):
+    for command in (run, agree, spectra, alternate):
         command.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "ntk-peers")
+    for command in (run, agree, spectra):
         command.add_argument("--peers", type=Path, help="folder made by environments.sh")
         command.add_argument("--core", type=int, help="pin each process to this core")
         command.add_argument("--device", default="cpu")
@@ -42,6 +45,9 @@ def main() -> None:
     a = parser.parse_args()
     if a.command == "report":
         report.write()
+        return
+    if a.command == "turns":
+        turns.run("transformers", a.work)
         return
     place = driver.Place(a.work, a.peers, a.core, a.device, a.limit)
     if a.command == "run":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from benchmarks.ntk_peers import ours, problems, suites, torch_func
+from benchmarks.ntk_peers import ours, problems, report, suites, torch_func, turns
 from benchmarks.ntk_peers.torch_networks import load
 
 
@@ -54,3 +54,26 @@ def test_what_does_not_fit_is_left_out_with_its_size():
     row = suites.Row("mlp", "trace", 5000, 1)
     assert suites.reason_to_leave(row, "torch.func") == "its Jacobian takes 373 GB"
     assert suites.reason_to_leave(row, "ours") is None
+
+
+def test_turns_give_a_record_for_each_method_and_turn(tmp_path, monkeypatch):
+    monkeypatch.setattr(turns, "cell", lambda row, method: {"options": {}})
+    found = turns.measure(suites.Row("mlp", "sum", 4, 1), tmp_path, 3)
+    assert [(r["method"], r["repetition"]) for r in found if r["repetition"] == 1] == [("ours", 1), ("torch.func", 1)]
+    assert [r["method"] for r in found[:2]] == ["torch.func", "ours"]
+    assert all(r["cpu_s"] > 0 for r in found)
+    assert found[0]["difference"]["relative"] < 1e-5
+
+
+def test_the_page_has_the_middle_of_the_ratios_of_each_turn():
+    row = suites.SUITES["transformers"][0]
+    shared = {"suite": "transformers", "network": row.network, "output": row.output, "n": row.n}
+    ours_, other = ((0, 1.0), (1, 2.0), (2, 4.0)), ((0, 3.0), (1, 4.0), (2, 6.0))
+    found = [
+        {**shared, "method": method, "repetition": k, "cpu_s": s, "extra_bytes": size, "difference": {"relative": 1e-7}}
+        for method, values, size in (("ours", ours_, 2), ("torch.func", other, 5))
+        for k, s in values
+    ]
+    assert report._transformers([]) == []
+    (line,) = [text for text in report._transformers(found) if text.startswith("| gpt")]
+    assert line == "| gpt | sum | 64 | 2 (1 to 4) | 2.00 (1.50 to 3.00) | 2.5 | 1e-07 | 3 |"

@@ -146,6 +146,18 @@ class Tokens(nn.Module):
         return self.head(torch.tanh(h + h.mean(1, keepdim=True)))
 
 
+class HalfTied(nn.Module):
+    """An embedding that shares its weight with one that is never called, as T5's encoder alone does."""
+
+    def __init__(self):
+        super().__init__()
+        self.shared, self.embed, self.head = nn.Embedding(7, 4), nn.Embedding(7, 4), nn.Linear(4, 3)
+        self.embed.weight = self.shared.weight
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.embed(x)).mean(1))
+
+
 def segmentation():
     """Logits for each pixel, classes first."""
     return nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 3, 1))
@@ -171,6 +183,7 @@ RIGHT = {
     "convnext": lambda: (convnext(), torch.randn(5, 3, 8, 8)),
     "backbone without gradients": lambda: (NoGrad(), x4()),
     "a gain alone": lambda: (Half(), x4()),
+    "tied to what is never called": lambda: (HalfTied(), torch.randint(0, 7, (5, 4))),
     "tokens": lambda: (Tokens(), torch.randint(0, 7, (5, 4))),
     "segmentation": lambda: (segmentation(), torch.randn(4, 2, 3, 3)),
 }

@@ -72,10 +72,13 @@ def explicit(
             for begin, end, right in _from_each(left, columns):
                 add_product(kernel[:, begin * each : end * each], left, right)
         del left  # before the next group's are made
+        room: Tensor | None = None
         for item in group.slabs:
-            if not jacobian.add_tokens(item, kept[item.name], kernel):
-                _add_square(kernel, [jacobian.expand(item, kept[item.name], chunk)])
-        del kept
+            if jacobian.add_tokens(item, kept[item.name], kernel):
+                continue
+            room = jacobian.room(group.slabs, last - first, like) if room is None else room
+            _add_square(kernel, [jacobian.expand(item, kept[item.name], chunk, room)])
+        del kept, room
     assert kernel is not None
     if other is None and alone:
         _mirror(kernel)

@@ -70,20 +70,29 @@ class Jacobian:
         right = like.new_empty(last - first, self.directions.count, shape[0])
         return Piece(rows[first:last].flatten(1), right, True, self.structure.factored[item.name] is not None)
 
-    def expand(self, item: Item, kept: Piece, chunk: int) -> Piece:
+    def room(self, items: Sequence[Item], m: int, like: Tensor) -> Tensor:
+        """Make room for the largest of some slabs: what is used again is in the cache, and needs no new pages."""
+        s = self.structure
+        layers = [item for item in items if s.embedding(item.name) is None]
+        numbers = max((i.last - i.first) * s.parameters[i.name].shape[1:].numel() for i in layers)
+        return like.new_empty(m * self.directions.count * numbers)
+
+    def expand(self, item: Item, kept: Piece, chunk: int, room: Tensor) -> Piece:
         """Make gradients from what was kept of their layer: ``2 m R p S`` FLOPs, no pass through the network.
 
         Args:
             item: Rows of the weight.
             kept: Of all examples.
             chunk: Examples at once.
+            room: Where they are written, see `room`.
 
         Returns:
-            The gradients.
+            The gradients: a view of ``room``.
         """
         use, m = self.structure.uses[item.name][0], len(kept.right)
         p = (item.last - item.first) * self.structure.parameters[item.name].shape[1:].numel()
-        out, module = kept.right.new_empty(m, self.directions.count, p), self.structure.module(use.module)
+        out = room[: m * self.directions.count * p].view(m, self.directions.count, p)
+        module = self.structure.module(use.module)
         for start in range(0, m, chunk):
             some = kept.rows(start, start + chunk)
             assert some.left is not None
@@ -223,13 +232,14 @@ class Jacobian:
         alone = reference.differentiate(args.chosen(chosen), expected, alone=True, probe=probe)
         if rows is not None and alone is not None:
             refuse_coupled(rows[chosen], alone, rows)
-        for k, i in enumerate(chosen):
-            found = {
-                item: _difference(piece.rows(i, i + 1), right.rows(k, k + 1), self.directions)
-                for (item, piece), (_, right) in zip(todo, expected, strict=True)
-            }
-            scale, dtype = max(norm for _, norm in found.values()), self.structure.dtype
-            wrong |= {item.name for item, (error, norm) in found.items() if is_wrong(error, norm, scale, dtype)}
+        found = {
+            item: _differences(piece, right, chosen, self.directions)
+            for (item, piece), (_, right) in zip(todo, expected, strict=True)
+        }
+        for k in range(len(chosen)):
+            each = {item: (errors[k], norms[k]) for item, (errors, norms) in found.items()}
+            scale, dtype = max(norm for _, norm in each.values()), self.structure.dtype
+            wrong |= {item.name for item, (error, norm) in each.items() if is_wrong(error, norm, scale, dtype)}
         return wrong
 
     def _is_rounding(self, args: Arguments, items: list[Item | Kept]) -> bool:
@@ -340,18 +350,20 @@ class Jacobian:
                 first = False
 
 
-def _difference(found: Piece, right: Piece, directions: Directions) -> tuple[float, float]:
-    """Give the norm of an error in one example's gradient, directions mixed, and the norm of the right one."""
+def _differences(
+    found: Piece, right: Piece, chosen: list[int], directions: Directions
+) -> tuple[list[float], list[float]]:
+    """Give the norms of errors in the gradients of some examples, directions mixed, and the norms of the right ones."""
     weights = Mixed(directions).weights.to(found.right)
-    mixed = torch.tensordot(weights, found.right[0], dims=1)
-    norm = _norm(right.right)
-    error = _norm(mixed - right.right[0, 0])
-    if found.left is None or right.left is None:
-        return error, norm
-    left = _norm(right.left)
-    apart = 0.0 if found.fed else _norm(found.left[0] - right.left[0])  # views of the examples are in order
-    return error * left + norm * apart, norm * left
+    true = right.right[:, 0]
+    mixed = torch.stack([torch.tensordot(weights, found.right[i], dims=1) for i in chosen])
+    norm, error = _norms(true), _norms(mixed.sub_(true))
+    if found.left is not None and right.left is not None:
+        left = _norms(right.left)
+        apart = 0.0 if found.fed else _norms(found.left[chosen] - right.left)  # views of the examples are in order
+        norm, error = norm * left, error * left + norm * apart
+    return error.tolist(), norm.tolist()
 
 
-def _norm(value: Tensor) -> float:
-    return float(torch.linalg.vector_norm(value if value.is_floating_point() else value.double()))
+def _norms(value: Tensor) -> Tensor:
+    return torch.linalg.vector_norm((value if value.is_floating_point() else value.double()).flatten(1), dim=1)

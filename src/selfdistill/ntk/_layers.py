@@ -126,9 +126,8 @@ def _linear_weight(module: nn.Module, x: Tensor, g: Tensor, rows: Rows, out: Ten
     if x.ndim == 2:
         torch.mul(g[..., None], x[:, None, None, :], out=out.view(m, r, o, i))
         return
-    by_row = g.reshape(m, r, -1, o).transpose(2, 3)
-    by_row = by_row[:, 0] if r == 1 else by_row.reshape(m, r * o, -1)  # a view, where there is one direction
-    torch.bmm(by_row, x.reshape(m, -1, i), out=out.view(m, r * o, i))
+    by_position = g.reshape(m, r, -1, o).transpose(1, 2).reshape(m, -1, r * o)  # a view, where there is one direction
+    torch.bmm(by_position.transpose(1, 2), x.reshape(m, -1, i), out=out.view(m, r * o, i))
 
 
 def _linear_bias(module: nn.Module, x: Tensor, g: Tensor, rows: Rows, out: Tensor) -> None:

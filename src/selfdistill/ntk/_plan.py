@@ -26,6 +26,7 @@ _CHUNK_BYTES = 2**21  # more than _CHUNK examples only where they take no more t
 _BLOCK_ROWS = 64  # at least
 _KEPT = 0.5  # what makes a layer's gradients is kept instead of them if it takes at most this share of their bytes
 _SLAB_BYTES = 2**24  # a slab of a Linear layer's takes no more than this on a CPU: first use of more memory is slow
+_SLAB_NUMBERS = 2**14  # of an example and direction in it, at most: enough for the speed of matrix products
 _SLABS = 4  # its gradients are made in about this many slabs, each of which lays out its inputs' patches anew
 _BLOCKS = 16  # a symmetric product is done in this many block rows, upper half only
 
@@ -77,7 +78,8 @@ class Planner:
         """Place of the earliest layer that uses a parameter: backward passes go down to it."""
         if name in self.structure.other_set:
             return -1
-        return min(self._order.get(use.module, -1) for use in self.structure.uses[name])
+        uses = self.structure.uses[name]  # some of modules that are never called, such as one half of a tied pair
+        return min((self._order[use.module] for use in uses if use.module in self._order), default=-1)
 
     def rows_of(self, name: str) -> int:
         """Rows into which a parameter may be cut; a factored layer stays whole."""
@@ -211,8 +213,8 @@ class Planner:
                 slabs.append(Item(name, 0, rows))
                 highest = max(highest, self._store(name))
                 continue
-            plain = self._cpu and not layer.bytes_patches
-            count = min(rows, math.ceil(total / (min(most, _SLAB_BYTES) if plain else most)))
+            plain, quick = self._cpu and not layer.bytes_patches, self.directions.count * _SLAB_NUMBERS * self.size
+            count = min(rows, math.ceil(total / (min(most, _SLAB_BYTES, self.rows * quick) if plain else most)))
             size = -(-rows // count)
             slabs += [Item(name, start, min(start + size, rows)) for start in range(0, rows, size)]
             outputs = m * self.directions.count * layer.bytes_out
@@ -227,7 +229,7 @@ class Planner:
         names = [i for i in group.everything if i.name not in s.other_set]
         total = 0.0
         if names:
-            first = min(self._order[u.module] for i in names for u in s.uses[i.name])
+            first = min(self._depth(i.name) for i in names)
             unknown = max(s.flops - sum(layer.flops for layer in s.layers), 0.0)
             total += s.flops + r * (sum(layer.flops for layer in s.layers[first + 1 :]) + 2 * unknown)
         for item in names:
