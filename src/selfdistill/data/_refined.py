@@ -16,7 +16,8 @@ import torch
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
 from selfdistill._core.folder import named_folder
-from selfdistill.data._csv import csv_delimiter, csv_mark, csv_records, csv_rows, is_csv
+from selfdistill.data._csv import csv_mark, csv_records, csv_rows, is_csv
+from selfdistill.data._dialect import find_dialect
 from selfdistill.data._labels import given_texts, texts
 from selfdistill.data._npz import LABEL_KEYS, find_key, read_npz
 from selfdistill.data._options import ReadOptions
@@ -24,7 +25,7 @@ from selfdistill.data._read import find_form, load
 from selfdistill.data._roles import label_column
 from selfdistill.data._safetensors import as_arrays, read_tensors
 from selfdistill.data._source import known_labels
-from selfdistill.data._write import csv_line, csv_text, save_arrays
+from selfdistill.data._write import csv_line, csv_text, out_separator, save_arrays
 
 __all__ = ["check_new", "labelled_cells", "labelled_rows", "write_refined"]
 
@@ -83,7 +84,7 @@ def labelled_cells(source: Path | str, options: ReadOptions) -> list[dict[str, s
     form = find_form(source)
     rows: list[list[str]]
     if form == "csv":
-        names, *rows = csv_rows(Path(source))
+        names, *rows = csv_rows(Path(source), find_dialect(Path(source), options.encoding))
         labels: Any = [row[names.index(label_column(names, options, str(source))[0])] for row in rows]
     elif form == "parquet":
         from selfdistill.data._frames import read_parquet
@@ -169,7 +170,8 @@ def _check_name(names: Iterable[str], name: str, where: object) -> None:
 def _write_csv(
     source: Path, options: ReadOptions, out: Path, keep: np.ndarray | None, column: tuple[str, Any] | None
 ) -> None:
-    rows = csv_rows(source)
+    dialect = find_dialect(source, options.encoding)
+    rows = csv_rows(source, dialect)
     header = next(rows)
     label, _ = label_column(header, options, str(source))
     place = header.index(label)
@@ -178,11 +180,11 @@ def _write_csv(
     known = _known([row[place] for row in rows], options)
     stay = [True] * len(known) if keep is None else _spread(known, keep.tolist(), True)
     added = None if column is None else [column[0], *_spread(known, map(str, column[1]), "")]
-    delimiter = "\t" if out.name.lower().removesuffix(".gz").endswith(".tsv") else csv_delimiter(source)
-    same = delimiter == csv_delimiter(source)
+    delimiter = out_separator(out, dialect)
+    same = delimiter == dialect.separator and dialect.plain
     with atomic(out) as part, part.open("wb") as raw, csv_text(raw, out) as file:
         file.write(csv_mark(source) if same else "")
-        for number, (row, text) in enumerate(csv_records(source)):
+        for number, (row, text) in enumerate(csv_records(source, dialect)):
             if number == 0 or stay[number - 1]:
                 cell = None if added is None else added[number]
                 file.write(_line(row, text if same else None, cell, delimiter))

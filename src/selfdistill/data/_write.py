@@ -17,15 +17,17 @@ import numpy as np
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
-from selfdistill.data._csv import csv_delimiter, csv_rows, is_csv
+from selfdistill.data._csv import csv_rows, is_csv
+from selfdistill.data._dialect import Dialect, find_dialect
 from selfdistill.data._idx import IdxPair, find_idx, parse_idx, truth_name, write_idx
 from selfdistill.data._labels import given_texts, texts
+from selfdistill.data._limits import unpacked_name
 from selfdistill.data._npz import LABEL_KEYS, TRUTH_KEYS, find_key, read_npz
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._read import find_form, load
 from selfdistill.data._roles import label_column
 
-__all__ = ["csv_text", "save_arrays", "write_with_labels"]
+__all__ = ["csv_line", "csv_text", "out_separator", "save_arrays", "write_with_labels"]
 
 _KINDS = {
     "csv": "a CSV file",
@@ -113,20 +115,26 @@ def _new_column(names: Sequence[str], label: str, original: str | None) -> str:
 
 
 def _write_csv(source: Path, options: ReadOptions, labels: list[str], out: Path, original: str | None) -> None:
-    rows = csv_rows(source)
+    dialect = find_dialect(source, options.encoding)
+    rows = csv_rows(source, dialect)
     header = next(rows)
     label, _ = label_column(header, options, str(source))
     place, name = header.index(label), _new_column(header, label, original)
     given = given_texts([row[place] for row in rows], drop=options.drop_unlabelled)
     merged = _merged(given, labels, options, source)
-    delimiter = "\t" if out.name.lower().removesuffix(".gz").endswith(".tsv") else csv_delimiter(source)
+    delimiter = out_separator(out, dialect)
     with atomic(out) as part, part.open("wb") as raw, csv_text(raw, out) as file:
         file.write(csv_line([*header, name], delimiter))
-        rows = csv_rows(source)
+        rows = csv_rows(source, dialect)
         next(rows)
         for row, new in zip(rows, merged, strict=True):
             cells = [*row[:place], row[place] if new is None else new, *row[place + 1 :], row[place]]
             file.write(csv_line(cells, delimiter))
+
+
+def out_separator(out: Path, dialect: Dialect) -> str:
+    """Give what separates the fields of a copy: a tab in TSV files, else what separates those of the source."""
+    return "\t" if unpacked_name(out).endswith(".tsv") else dialect.separator
 
 
 def csv_line(cells: Sequence[str], delimiter: str) -> str:
