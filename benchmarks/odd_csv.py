@@ -62,15 +62,31 @@ def _europe() -> list[Odd]:
         Odd("semicolons, a comma in the header", _lines(price, R, ";").encode(), price, R),
         Odd("semicolons, a comma in the header and in each row", _lines(price, EUROPE, ";").encode(), price, EUROPE),
         Odd("semicolons, a comma in the header, words", _lines(free, SPACED, ";").encode(), free, SPACED),
-        Odd("semicolons, as many commas", _lines(["a,b", "c"], [["1,5", "u"], ["2,5", "v"]], ";").encode(), ["a,b", "c"],
-            [["1,5", "u"], ["2,5", "v"]]),
+        Odd(
+            "semicolons, as many commas",
+            _lines(["a,b", "c"], [["1,5", "u"], ["2,5", "v"]], ";").encode(),
+            ["a,b", "c"],
+            [["1,5", "u"], ["2,5", "v"]],
+        ),
         Odd("tabs, decimal commas, in .csv", _lines(H, EUROPE, "\t").encode(), H, EUROPE),
-        Odd("commas, lists with semicolons", _lines(["tags", "label"], [["p;q;r", "a"], ["s;t;u", "b"]] * 4, ",").encode(),
-            ["tags", "label"], [["p;q;r", "a"], ["s;t;u", "b"]] * 4),
-        Odd("commas, lists with bars", _lines(["tags", "label"], [["p|q", "a"], ["s|t", "b"]] * 4, ",").encode(),
-            ["tags", "label"], [["p|q", "a"], ["s|t", "b"]] * 4),
-        Odd("commas, times of day", _lines(["at", "label"], [["12:30", "a"], ["13:45", "b"]] * 4, ",").encode(),
-            ["at", "label"], [["12:30", "a"], ["13:45", "b"]] * 4),
+        Odd(
+            "commas, lists with semicolons",
+            _lines(["tags", "label"], [["p;q;r", "a"], ["s;t;u", "b"]] * 4, ",").encode(),
+            ["tags", "label"],
+            [["p;q;r", "a"], ["s;t;u", "b"]] * 4,
+        ),
+        Odd(
+            "commas, lists with bars",
+            _lines(["tags", "label"], [["p|q", "a"], ["s|t", "b"]] * 4, ",").encode(),
+            ["tags", "label"],
+            [["p|q", "a"], ["s|t", "b"]] * 4,
+        ),
+        Odd(
+            "commas, times of day",
+            _lines(["at", "label"], [["12:30", "a"], ["13:45", "b"]] * 4, ",").encode(),
+            ["at", "label"],
+            [["12:30", "a"], ["13:45", "b"]] * 4,
+        ),
         Odd("sep=; first", ("sep=;\n" + _lines(H, EUROPE, ";")).encode(), H, EUROPE),
         Odd("sep=; first, CRLF", ("sep=;\r\n" + _lines(H, EUROPE, ";", "\r\n")).encode(), H, EUROPE),
         Odd("sep=, first", ("sep=,\n" + _BODY).encode(), H, R),
@@ -90,8 +106,12 @@ def _lines_before() -> list[Odd]:
         Odd("a comment after", (_BODY + "# end\n").encode(), H, R),
         Odd("a header behind #", ("# " + _lines(H, R, " ")).encode(), H, R, ".txt"),
         Odd("a header behind #, commas", ("#" + _lines(H, R, ",")).encode(), H, R),
-        Odd("texts that begin with #", _lines(["text", "label"], [[f"#tag{i} yes", "ab"[i % 2]] for i in range(8)], ",")
-            .encode(), ["text", "label"], [[f"#tag{i} yes", "ab"[i % 2]] for i in range(8)]),
+        Odd(
+            "texts that begin with #",
+            _lines(["text", "label"], [[f"#tag{i} yes", "ab"[i % 2]] for i in range(8)], ",").encode(),
+            ["text", "label"],
+            [[f"#tag{i} yes", "ab"[i % 2]] for i in range(8)],
+        ),
         Odd("a title", ("Results of 2024\n" + _BODY).encode(), H, R),
         Odd("a title and an empty line", ("Results of 2024\n\n" + _BODY).encode(), H, R),
         Odd("a title in quotation marks", ('"Results, of 2024"\n' + _BODY).encode(), H, R),
@@ -111,8 +131,18 @@ def _widths() -> list[Odd]:
     named = [[f"row{i}", *row] for i, row in enumerate(R)]
     twice = [[str(i), str(i), *row] for i, row in enumerate(R)]
     return [
-        Odd("separators at the ends of rows alone", ("x,y,label\n" + "".join(",".join(r) + ",\n" for r in R)).encode(), H, R),
-        Odd("semicolons at the ends of rows alone", ("x;y;label\n" + "".join(";".join(r) + ";\n" for r in R)).encode(), H, R),
+        Odd(
+            "separators at the ends of rows alone",
+            ("x,y,label\n" + "".join(",".join(r) + ",\n" for r in R)).encode(),
+            H,
+            R,
+        ),
+        Odd(
+            "semicolons at the ends of rows alone",
+            ("x;y;label\n" + "".join(";".join(r) + ";\n" for r in R)).encode(),
+            H,
+            R,
+        ),
         Odd("separators at the ends of all lines", "".join(",".join(r) + ",\n" for r in (H, *R)).encode(), H, R),
         Odd("a column without a name", _lines(index, numbered, ",").encode(), index, numbered),
         Odd("two columns without a name", _lines(["", *index], twice, ",").encode(), ["", *index], twice),
@@ -120,7 +150,12 @@ def _widths() -> list[Odd]:
         Odd("names of rows without a heading, tabs", _lines(H, named, "\t").encode(), index, named, ".tsv"),
         Odd("a row too long", _lines(H, [*R[:4], [*R[4], "z"], *R[5:]], ",").encode(), H, None),
         Odd("a row too short", _lines(H, [*R[:4], R[4][:2], *R[5:]], ",").encode(), H, None),
-        Odd("a header too short", _lines(H[:2], [[*r[:2], "z"] for r in R], ",").replace("x,y", "x", 1).encode(), H, None),
+        Odd(
+            "a header too short",
+            _lines(H[:2], [[*r[:2], "z"] for r in R], ",").replace("x,y", "x", 1).encode(),
+            H,
+            None,
+        ),
     ]
 
 
@@ -150,14 +185,24 @@ def _quotes() -> list[Odd]:
     slashed = [[f'"{r[0].replace(chr(34), chr(92) + chr(34))}"', *r[1:]] for r in said]
     broken = [[r[0], '"open' if i == 2 else r[1], r[2]] for i, r in enumerate(R)]
     return [
-        Odd("line breaks in quotation marks", _lines(H, [[f'"{r[0]}"', *r[1:]] for r in lines], ",").encode(), H, lines),
+        Odd(
+            "line breaks in quotation marks", _lines(H, [[f'"{r[0]}"', *r[1:]] for r in lines], ",").encode(), H, lines
+        ),
         Odd("doubled quotation marks", _lines(H, double, ",").encode(), H, said),
         Odd("quotation marks behind a backslash", _lines(H, slashed, ",").encode(), H, said),
         Odd("quotation marks within cells", _lines(H, inches, ",").encode(), H, inches),
-        Odd("all cells in quotation marks", _lines([f'"{c}"' for c in H], [[f'"{c}"' for c in r] for r in R], ",").encode(),
-            H, R),
-        Odd("all in single quotation marks", _lines([f"'{c}'" for c in H], [[f"'{c}'" for c in r] for r in PROSE], ",")
-            .encode(), H, PROSE),
+        Odd(
+            "all cells in quotation marks",
+            _lines([f'"{c}"' for c in H], [[f'"{c}"' for c in r] for r in R], ",").encode(),
+            H,
+            R,
+        ),
+        Odd(
+            "all in single quotation marks",
+            _lines([f"'{c}'" for c in H], [[f"'{c}'" for c in r] for r in PROSE], ",").encode(),
+            H,
+            PROSE,
+        ),
         Odd("apostrophes", _lines(H, [["it's", *r[1:]] for r in R], ",").encode(), H, [["it's", *r[1:]] for r in R]),
         Odd("a quotation mark never closed", _lines(H, broken, ",").encode(), H, None),
         Odd("line ends of old Macs", _lines(H, R, ",", "\r").encode(), H, R),
@@ -168,7 +213,11 @@ def _encodings() -> list[Odd]:
     German = [["Köln", "größer als üblich", "ja"], ["Zürich", "schön", "nein"], ["Malmö", "für später", "ja"]] * 4
     Russian = [["Москва", "большой город", "да"], ["Казань", "на реке", "нет"], ["Томск", "в Сибири", "да"]] * 4
     Polish = [["Łódź", "żółta ściana", "tak"], ["Gdańsk", "nad morzem, śnieg", "nie"], ["Kraków", "święto", "tak"]] * 4
-    Japanese = [["東京", "大きい都市です", "はい"], ["大阪", "美味しいもの", "いいえ"], ["札幌", "雪が降る", "はい"]] * 4
+    Japanese = [
+        ["東京", "大きい都市です", "はい"],
+        ["大阪", "美味しいもの", "いいえ"],
+        ["札幌", "雪が降る", "はい"],
+    ] * 4
     names = ["city", "text", "label"]
     out = []
     for language, rows, codes in (

@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._dialect import Dialect, comment, find_dialect
@@ -53,12 +53,18 @@ class _Lines:
     number: int = 0
     width: int = 0
     text: list[str] = field(default_factory=list)
+    before: str = ""
 
     def take(self) -> str:
         """Give the text of the row that has ended, and begin another."""
         text = "".join(self.text)
         self.text, self.row = [], 0
         return text
+
+    def take_before(self) -> str:
+        """Give the lines before the row that has ended which are no rows."""
+        before, self.before = self.before, ""
+        return before
 
     def __iter__(self) -> Iterator[str]:
         limit = expand_limit()
@@ -81,7 +87,7 @@ class _Lines:
             if self.number <= self.dialect.before or (
                 self.row == len(line) and comment(line, self.dialect, self.width)
             ):
-                self.row = 0
+                self.before += self.take()
                 continue
             if self.dialect.hashed and not self.width:
                 line = line.lstrip("# \t")
@@ -95,7 +101,9 @@ def _opened(path: Path, encoding: str) -> Generator[io.TextIOWrapper]:
         with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding=encoding, newline="") as file:
             yield file
     except UnicodeError as error:
-        place = f"byte 0x{error.object[error.start]:02x} cannot be read" if hasattr(error, "start") else str(error)
+        place = str(error)
+        if isinstance(error, UnicodeDecodeError):
+            place = f"byte 0x{error.object[error.start]:02x} cannot be read"
         raise DataError(f"{path} is not {encoding}: {place}", "Name its encoding with --encoding.") from error
     except DAMAGED as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -128,8 +136,8 @@ def _check_swallowed(lines: _Lines, text: str, width: int) -> None:
     if whole and (mark != "," or len(parts) > 2):  # two lines of prose may hold as many commas by chance
         raise DataError(
             f"{lines.path}, line {lines.number - len(parts) + 1:,}: a quotation mark opens a field that ends in line "
-            f"{lines.number:,}, but each of these {len(parts):,} lines has {width} fields: {len(parts):,} rows would be "
-            "read as one",
+            f"{lines.number:,}, but each of these {len(parts):,} lines has {width} fields: {len(parts):,} rows would "
+            "be read as one",
             "Remove the quotation mark, or double it and put the field into quotation marks.",
         )
 
@@ -186,22 +194,22 @@ def csv_records(path: Path, dialect: Dialect | None = None) -> Iterator[tuple[li
             for row in dialect.reader(iter(lines), strict=True):
                 if lines.row > FIELD_LIMIT:
                     _check_fields(path, lines.number, row)
-                if not any(row) and (len(row) > 1 or not row):
-                    lines.row = 0
-                    continue
                 text = lines.take()
+                if not any(row) and (len(row) > 1 or not row):
+                    continue
+                before = lines.take_before()
                 if not lines.width:
                     lines.width = len(row) + bool(dialect.extra)
-                    yield ["", *row] if dialect.extra == "names" else row, text
+                    yield ["", *row] if dialect.extra == "names" else row, before + text
                     continue
                 if dialect.extra == "trailing" and len(row) == lines.width and not row[-1]:
-                    yield row[:-1], text
+                    yield row[:-1], before + text
                     continue
                 if len(row) != lines.width:
-                    raise _ragged(lines, row)
+                    _refuse_ragged(lines, row)
                 if lines.width > 1 and text.count("\n") > 1:
                     _check_swallowed(lines, text, lines.width)
-                yield row, text
+                yield row, before + text
         except csv.Error as error:
             raise DataError(
                 f"{path}, line {lines.number:,}: {error}",
@@ -211,9 +219,9 @@ def csv_records(path: Path, dialect: Dialect | None = None) -> Iterator[tuple[li
         raise DataError(f"{path} is empty", "Give it a header line and rows.")
 
 
-def _ragged(lines: _Lines, row: list[str]) -> DataError:
+def _refuse_ragged(lines: _Lines, row: list[str]) -> NoReturn:
     extra = lines.dialect.extra
-    return DataError(
+    raise DataError(
         f"{lines.path}, line {lines.number:,}: {len(row)} fields, but the header has {lines.width - bool(extra)}"
         + f", and the rows before {lines.width}" * bool(extra),
         "Quote fields that hold the separator, and give every row as many fields as the header.",
@@ -233,7 +241,7 @@ def read_csv(path: Path, dialect: Dialect | None = None) -> pa.Table:
 
     Raises:
         DataError: See `csv_rows`; or two columns have the same name, or there are no rows.
-    """
+    """  # noqa: DOC502 (raised by what is called)
     dialect = dialect or find_dialect(path)
     rows = csv_rows(path, dialect)
     return as_texts(next(rows), rows, path, dialect.separator)

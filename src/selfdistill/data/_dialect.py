@@ -14,7 +14,7 @@ from pathlib import Path
 from selfdistill.data._encoding import find_encoding
 from selfdistill.data._limits import DAMAGED, open_bytes, unpacked_name
 
-__all__ = ["Dialect", "comment", "find_dialect"]
+__all__ = ["Dialect", "comment", "find_dialect", "header_place"]
 
 _SAMPLE = 2**18  # characters
 _TITLES = 50  # lines before the header
@@ -94,7 +94,7 @@ def comment(line: str, dialect: Dialect, width: int) -> bool:
     return len(row) != width
 
 
-def find_dialect(path: Path, encoding: str | None = None, usual: str | None = None) -> Dialect:
+def find_dialect(path: Path, encoding: str | None = None) -> Dialect:
     """Find out how a file is written.
 
     The separator is the one that divides the header and most rows into as many fields, two or more; of several, the one
@@ -103,14 +103,13 @@ def find_dialect(path: Path, encoding: str | None = None, usual: str | None = No
     Args:
         path: The file.
         encoding: The user's choice.
-        usual: That of the training file, taken where the bytes are not UTF-8.
 
     Returns:
         The dialect.
 
     A file that is damaged or no text is refused with a `DataError`.
     """
-    encoding, said = find_encoding(path, encoding, usual)
+    encoding, said = find_encoding(path, encoding)
     try:
         with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding=encoding, newline="", errors="replace") as file:
             text = file.read(_SAMPLE)
@@ -176,7 +175,7 @@ def _try(lines: Sequence[str], mark: str, start: int) -> _Try:
         return _Try(mark, quote, escape, start)
     known = [row for row, _ in rows if any(row)]
     width = Counter(map(len, known[1:] or known)).most_common(1)[0][0] if known else 0
-    head = _header(rows, width)
+    head = header_place([row for row, _ in rows], width)
     before = body + (rows[head - 1][1] if head else 0)
     titles = tuple(next(filter(None, row), "").strip() for row, _ in rows[:head])
     header, rest = rows[head][0], [row for row, _ in rows[head + 1 :] if any(row)]
@@ -223,18 +222,28 @@ def _strict(lines: Sequence[str], dialect: Dialect) -> bool:
         return False
 
 
-def _header(rows: Sequence[tuple[list[str], int]], width: int) -> int:
-    """Give the place of the header: behind lines of one cell, where it consists of different words."""
-    place = next((place for place, (row, _) in enumerate(rows[:_TITLES]) if sum(map(bool, row)) > 1), 0)
-    row, rest, above = rows[place][0], [one for one, _ in rows[place + 1 :]], [one for one, _ in rows[:place]]
+def header_place(rows: Sequence[Sequence[str]], width: int) -> int:
+    """Find the header: behind lines of one cell, a title, where it consists of different words.
+
+    Args:
+        rows: Cells, texts.
+        width: Cells of most rows.
+
+    Returns:
+        Its place among the rows.
+
+    Example:
+        >>> header_place([["Results of May", ""], ["x", "label"], ["1", "a"], ["2", "b"]], 2)
+        1
+    """
+    place = next((place for place, row in enumerate(rows[:_TITLES]) if sum(map(bool, row)) > 1), 0)
+    row, rest, above = rows[place], rows[place + 1 :], rows[:place]
     words = all(cell.strip() and not _is_number(cell) for cell in row) and len(set(row)) == len(row)
     if not words or not width - 1 <= len(row) <= width or len(rest) < 2:
         return 0
-    if width < 3 and any(len(one) > 1 for one in above):  # "x," may be a header
-        return 0
     said = any(" " in cell.strip() for one in above for cell in one)
     numbers = any(all(_is_number(one[-i]) for one in rest if len(one) == width) for i in range(1, width + 1))
-    return place if said or numbers else 0
+    return place if (said or numbers) and (said or width > 2) else 0
 
 
 def _hashed(before: Sequence[str], dialect: Dialect, first: Sequence[str]) -> tuple[int, list[str]] | None:

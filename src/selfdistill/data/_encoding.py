@@ -53,13 +53,12 @@ def not_text(path: Path) -> DataError:
     return DataError(f"{path} is no text: it holds NUL bytes", "Export the data as CSV in UTF-8, or as Parquet.")
 
 
-def find_encoding(path: Path, told: str | None = None, usual: str | None = None) -> Encoding:
+def find_encoding(path: Path, told: str | None = None) -> Encoding:
     """Find out in which encoding a file is.
 
     Args:
         path: The file, perhaps packed.
         told: The user's choice; it is taken whatever the bytes are.
-        usual: That of the training file, taken where the bytes are not UTF-8.
 
     Returns:
         The encoding.
@@ -67,26 +66,27 @@ def find_encoding(path: Path, told: str | None = None, usual: str | None = None)
     Raises:
         DataError: The user's choice is none, the file is damaged, or holds no text.
     """
-    name = told or usual
-    if name is not None:
-        try:
-            name = codecs.lookup(name).name
-        except LookupError:
-            raise DataError(
-                f"--encoding is {name!r}, which Python does not know", "Give one such as utf-8, cp1252 or utf-16."
-            ) from None
-    if told is not None:
-        with open_bytes(path) as raw:
-            marked = name == "utf-8" and raw.read(3) == codecs.BOM_UTF8
-        return Encoding("utf-8-sig" if marked else str(name))
     try:
-        return _found(path, name)
+        return _found(path) if told is None else _told(path, told)
     except DAMAGED as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} is truncated or damaged: {line}", "Fetch the file again.") from error
 
 
-def _found(path: Path, usual: str | None) -> Encoding:
+def _told(path: Path, told: str) -> Encoding:
+    try:
+        name = codecs.lookup(told).name
+        "".encode(name)
+    except (LookupError, UnicodeError):
+        raise DataError(
+            f"--encoding is {told!r}, which is no encoding that is known", "Give one such as utf-8, cp1252 or utf-16."
+        ) from None
+    with open_bytes(path) as raw:
+        marked = name == "utf-8" and raw.read(3) == codecs.BOM_UTF8
+    return Encoding("utf-8-sig" if marked else name)
+
+
+def _found(path: Path) -> Encoding:
     with open_bytes(path) as raw:
         head = raw.read(_HEAD)
     for mark, name in _MARKS:
@@ -97,12 +97,12 @@ def _found(path: Path, usual: str | None) -> Encoding:
     strange = _not_utf8(path)
     if not strange and b"\0" not in head:
         return Encoding("utf-8")
-    name = usual or _guess(head if b"\0" in head else strange)
-    if name is None:
+    guess = _guess(head if b"\0" in head else strange)
+    if guess is None:
         if b"\0" in head:
             raise not_text(path)
         raise DataError(f"{path} is not UTF-8, and in no encoding that can be told", "Say which with --encoding.")
-    return Encoding(name, _sentence(path, strange or head, name))
+    return Encoding(guess, _sentence(path, strange or head, guess))
 
 
 def _not_utf8(path: Path) -> bytes:

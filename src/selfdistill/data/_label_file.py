@@ -9,10 +9,10 @@ import numpy as np
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._csv import is_csv, read_csv
-from selfdistill.data._frames import read_parquet
 from selfdistill.data._labels import texts
 from selfdistill.data._limits import check_size
 from selfdistill.data._options import ReadOptions
+from selfdistill.data._parquet import read_parquet
 from selfdistill.data._roles import label_column
 
 if TYPE_CHECKING:
@@ -44,13 +44,13 @@ def read_label_file(options: ReadOptions, n: int, what: str) -> np.ndarray:
         from selfdistill.data._npy import read_npy
 
         found = texts(np.asarray(read_npy(path)))
+    elif path.suffix == ".txt":
+        found = _lines(path)
     elif is_csv(path):
         found = _column(read_csv(path), options, path)
         hint = " The first line of a CSV file holds the column's name." if len(found) == n - 1 else ""
     elif path.suffix in {".parquet", ".pq"}:
         found = _column(read_parquet(path), options, path)
-    elif path.suffix == ".txt":
-        found = _lines(path)
     else:
         raise DataError(
             f"{path} (--labels) is of a kind that is not known ({path.suffix or 'no ending'})",

@@ -111,8 +111,11 @@ def open_bytes(path: Path) -> IO[bytes]:
         import pyarrow as pa
 
         return cast(IO[bytes], io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")))
-    opened = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}.get(ending)
-    return path.open("rb") if opened is None else cast(IO[bytes], opened(path, "rb"))
+    if ending == ".gz":
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    if ending == ".bz2":
+        return bz2.open(path, "rb")
+    return lzma.open(path, "rb") if ending == ".xz" else path.open("rb")
 
 
 def read_exactly(file: IO[bytes], size: int, path: Path, *, whole: bool = True) -> bytearray:

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,25 +16,24 @@ import torch
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
 from selfdistill._core.folder import named_folder
-from selfdistill.data._csv import csv_mark, csv_records, csv_rows, is_csv
+from selfdistill.data._csv import csv_mark, csv_records, csv_rows
 from selfdistill.data._dialect import find_dialect
 from selfdistill.data._labels import given_texts, texts
 from selfdistill.data._npz import LABEL_KEYS, find_key, read_npz
 from selfdistill.data._options import ReadOptions
-from selfdistill.data._read import find_form, load
+from selfdistill.data._place import find_place
+from selfdistill.data._read import find_format, load
 from selfdistill.data._roles import label_column
 from selfdistill.data._safetensors import as_arrays, read_tensors
 from selfdistill.data._source import known_labels
-from selfdistill.data._write import csv_line, csv_text, out_separator, save_arrays
+from selfdistill.data._write import check_ending, csv_line, csv_text, out_separator, save_arrays, save_table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["check_new", "labelled_cells", "labelled_rows", "write_refined"]
 
-_ENDINGS = {
-    "csv": ".csv or .csv.gz",
-    "parquet": ".parquet",
-    "folder": "no ending (a folder) or .csv (a list)",
-    "safetensors": ".safetensors or .npz",
-}
+_ENDINGS = {"folder": "no ending (a folder) or .csv (a list)", "safetensors": ".safetensors or .npz"}
 
 
 def check_new(source: Path | str, out: Path) -> None:
@@ -47,7 +46,7 @@ def check_new(source: Path | str, out: Path) -> None:
     Raises:
         DataError: ``out`` is the source, lies in it, or exists.
     """
-    origin, place = Path(source).resolve(), out.resolve()
+    origin, place = find_place(source).path.resolve(), out.resolve()
     if place == origin or origin in place.parents:
         where = "is the source itself" if place == origin else f"lies in the source {source}"
         raise DataError(f"--out {out} {where}, which is never changed", "Choose another --out.")
@@ -79,22 +78,21 @@ def labelled_cells(source: Path | str, options: ReadOptions) -> list[dict[str, s
         options: As for training.
 
     Returns:
-        For each labelled row its cells by column, texts; nothing where the source is no CSV or Parquet.
+        For each labelled row its cells by column, texts; nothing where the source is no table.
     """
-    form = find_form(source)
+    place = find_place(source)
+    form = find_format(place)
     rows: list[list[str]]
-    if form == "csv":
-        names, *rows = csv_rows(Path(source), find_dialect(Path(source), options.encoding))
+    if form.name == "csv":
+        names, *rows = csv_rows(place.path, find_dialect(place.path, options.encoding))
         labels: Any = [row[names.index(label_column(names, options, str(source))[0])] for row in rows]
-    elif form == "parquet":
-        from selfdistill.data._frames import read_parquet
-
-        table = read_parquet(Path(source))
+    else:
+        table = None if form.table is None else form.table(place, options)
+        if table is None:
+            return []
         names, labels = table.column_names, table[label_column(table.column_names, options, str(source))[0]]
         rows = [["" if v is None else str(v) for v in row.values()] for row in table.to_pylist()]
-    else:
-        return []
-    known = _known(labels, options, literal=form == "parquet")
+    known = _known(labels, options, literal=form.name != "csv")
     return [dict(zip(names, row, strict=True)) for row, there in zip(rows, known, strict=True) if there]
 
 
@@ -108,11 +106,12 @@ def write_refined(
 ) -> Path:
     """Write the copy, all at once or not at all.
 
-    CSV stays CSV and Parquet stays Parquet: rows in their order, the cells that were there unchanged (of CSV byte by
-    byte, with quotation, ends of lines and mark), the new column last; rows without a label stay, with an empty new
-    cell. An npz or safetensors file gets one more array; an npy file and its labels become npz. Of an image folder, a
-    new folder with links (copies on another file system): where the column is ``refined_label`` each image lies under
-    its class; or, where ``out`` ends in .csv, a list of files. IDX, CIFAR and the built-in digits become npz.
+    CSV stays CSV and Parquet stays Parquet; other tables become Parquet or CSV. Rows stay in their order, and the cells
+    that were there unchanged (of CSV byte by byte, with quotation, ends of lines and mark; in UTF-8); the new column is
+    the last. Rows without a label stay, with an empty new cell. An npz or safetensors file gets one more array; an npy
+    file and its labels become npz. Of an image folder, a new folder with links (copies on another file system): where
+    the column is ``refined_label`` each image lies under its class; or, where ``out`` ends in .csv, a list of files.
+    IDX, CIFAR and the built-in digits become npz.
 
     Args:
         source: The data set.
@@ -128,27 +127,23 @@ def write_refined(
         DataError: A place that is taken, an ending that does not fit, or a column that is there already.
     """
     check_new(source, out)
-    form = find_form(source)
-    fits = {
-        "csv": is_csv(out),
-        "parquet": out.suffix in {".parquet", ".pq"},
-        "folder": out.suffix in {"", ".csv"},
-        "safetensors": out.suffix in {".safetensors", ".npz"},
-    }
-    if not fits.get(form, out.suffix == ".npz"):
-        raise DataError(f"{out} cannot take a copy of {source}", f"Choose a name with {_ENDINGS.get(form, '.npz')}.")
-    if form == "folder" and not out.suffix and column is not None and column[0] != "refined_label":
+    place = find_place(source)
+    form = find_format(place)
+    check_ending(out, form, place.name, _ENDINGS)
+    if form.name == "folder" and not out.suffix and column is not None and column[0] != "refined_label":
         raise DataError(f"a folder of images has no place for {column[0]}", "Name a list instead: --out FILE.csv.")
+    table = None if form.name == "csv" or form.table is None else form.table(place, options)
     out.parent.mkdir(parents=True, exist_ok=True)
-    if form in {"csv", "parquet"}:
-        write = _write_csv if form == "csv" else _write_parquet
-        write(Path(source), options, out, keep, column)
-    elif form == "folder" and out.suffix:
+    if form.name == "csv":
+        _write_csv(place.path, options, out, keep, column)
+    elif table is not None:
+        _write_table(table, place.name, options, out, keep, column)
+    elif form.name == "folder" and out.suffix:
         _write_list(source, options, out, keep, column)
-    elif form == "folder":
-        _write_folder(source, options, out, keep, column)
+    elif form.name == "folder":
+        _write_folder(place.path, options, out, keep, column)
     elif out.suffix == ".safetensors":
-        _write_tensors(Path(source), options, out, keep, column)
+        _write_tensors(place.path, options, out, keep, column)
     else:
         _write_npz(source, options, out, keep, column)
     return out
@@ -205,33 +200,34 @@ def _known(labels: Any, options: ReadOptions, *, literal: bool = False) -> list[
     return [name is not None for name in given_texts(labels, drop=options.drop_unlabelled, literal=literal)]
 
 
-def _write_parquet(
-    source: Path, options: ReadOptions, out: Path, keep: np.ndarray | None, column: tuple[str, Any] | None
+def _write_table(
+    table: pa.Table,
+    where: str,
+    options: ReadOptions,
+    out: Path,
+    keep: np.ndarray | None,
+    column: tuple[str, Any] | None,
 ) -> None:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    from selfdistill.data._frames import read_parquet
-
-    table = read_parquet(source)
-    label, _ = label_column(table.column_names, options, str(source))
+    label, _ = label_column(table.column_names, options, where)
     known = _known(table[label], options, literal=True)
     if column is not None:
-        _check_name(table.column_names, column[0], source)
+        _check_name(table.column_names, column[0], where)
         table = table.append_column(column[0], pa.array(_spread(known, column[1], None)))
     if keep is not None:
         table = table.filter(pa.array(_spread(known, keep.tolist(), True)))
-    with atomic(out) as part:
-        pq.write_table(table, part)
+    save_table(table, out)
 
 
 def _write_npz(
     source: Path | str, options: ReadOptions, out: Path, keep: np.ndarray | None, column: tuple[str, Any] | None
 ) -> None:
-    form = find_form(source)
+    place = find_place(source)
+    form = find_format(place).name
     arrays: dict[str, Any]
     if form in {"npz", "safetensors"}:
-        arrays = read_npz(Path(source)) if form == "npz" else as_arrays(read_tensors(Path(source))[0])
+        arrays = read_npz(place.path) if form == "npz" else as_arrays(read_tensors(place.path)[0])
         known = _known_labels(source, options, arrays)
     else:
         found = load(source, options)

@@ -8,38 +8,31 @@ import io
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
-from selfdistill.data._csv import csv_rows, is_csv
+from selfdistill.data._csv import csv_rows
 from selfdistill.data._dialect import Dialect, find_dialect
 from selfdistill.data._idx import IdxPair, find_idx, parse_idx, truth_name, write_idx
 from selfdistill.data._labels import given_texts, texts
 from selfdistill.data._limits import unpacked_name
 from selfdistill.data._npz import LABEL_KEYS, TRUTH_KEYS, find_key, read_npz
 from selfdistill.data._options import ReadOptions
-from selfdistill.data._read import find_form, load
+from selfdistill.data._place import find_place
+from selfdistill.data._read import find_format, load
 from selfdistill.data._roles import label_column
+from selfdistill.data.formats import Format
 
-__all__ = ["csv_line", "csv_text", "out_separator", "save_arrays", "write_with_labels"]
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-_KINDS = {
-    "csv": "a CSV file",
-    "parquet": "a Parquet file",
-    "npz": "an npz file",
-    "npy": "an npy file, whose labels lie elsewhere",
-    "safetensors": "a safetensors file",
-    "idx": "a folder of IDX files",
-    "cifar": "a folder of CIFAR batches",
-    "folder": "a folder of images",
-    "digits": "the built-in set of images",
-}
+__all__ = ["check_ending", "csv_line", "csv_text", "out_separator", "save_arrays", "save_table", "write_with_labels"]
 
 
 def write_with_labels(
@@ -52,7 +45,8 @@ def write_with_labels(
 ) -> Path:
     """Write a copy whose labels are others, all at once or not at all.
 
-    CSV and Parquet keep every other cell as it stands and get a column with the labels from before; npz gets an array
+    CSV and Parquet keep every other cell as it stands and get a column with the labels from before, as do other tables,
+    which become Parquet or CSV; npz gets an array
     ``truth`` (or, where it has one, ``<label>_before_noise``); an IDX folder gets a file like
     ``train-truth-idx1-ubyte`` beside its images, which reading takes as the truth. Every other source is written as npz
     with ``X``, ``y``, ``truth`` and ``ids``.
@@ -70,27 +64,53 @@ def write_with_labels(
     Raises:
         DataError: ``out`` exists or has another ending, the number of labels differs, or the column is there already.
     """
-    out, form = Path(out), find_form(source)
+    out, place = Path(out), find_place(source)
     if out.exists():
         raise DataError(f"{out} exists already", "Choose another --out, or remove it first.")
-    fits = {"csv": is_csv(out), "parquet": out.suffix in {".parquet", ".pq"}, "idx": not out.suffix}
-    if not fits.get(form, out.suffix == ".npz"):
-        ending = {"csv": ".csv or .csv.gz", "parquet": ".parquet", "idx": "no ending (a folder)"}.get(form, ".npz")
-        raise DataError(
-            f"{out} cannot take a copy of {source}, which is {_KINDS[form]}", f"Choose a name with {ending}."
-        )
+    form, path = find_format(place), place.path
+    check_ending(out, form, place.name, {"idx": "no ending (a folder)"})
+    table = None if form.name == "csv" or form.table is None else form.table(place, options)
     out.parent.mkdir(parents=True, exist_ok=True)
-    if form == "csv":
-        _write_csv(Path(source), options, list(labels), out, original)
-    elif form == "parquet":
-        _write_parquet(Path(source), options, list(labels), out, original)
-    elif form == "npz" and options.labels is None:
-        _write_npz(Path(source), options, list(labels), out, original)
-    elif form == "idx":
-        _write_idx(Path(source), list(labels), out)
+    if form.name == "csv":
+        _write_csv(path, options, list(labels), out, original)
+    elif table is not None:
+        _write_table(table, place.name, options, list(labels), out, original)
+    elif form.name == "npz" and options.labels is None:
+        _write_npz(path, options, list(labels), out, original)
+    elif form.name == "idx":
+        _write_idx(path, list(labels), out)
     else:
         _write_arrays(source, options, list(labels), out)
     return out
+
+
+def check_ending(out: Path, form: Format, name: str, others: Mapping[str, str]) -> None:
+    """Refuse a name whose ending does not fit what will be written.
+
+    Args:
+        out: Where a copy shall go.
+        form: The format of the source.
+        name: The source, for the message.
+        others: What fits formats that are no tables and are not written as npz, for the message.
+
+    Raises:
+        DataError: It does not fit.
+    """
+    text = out.name.lower().endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz"))
+    parquet = out.suffix in {".parquet", ".pq"}
+    if form.name == "csv":
+        fits, said = text, ".csv or .csv.gz"
+    elif form.name == "parquet":
+        fits, said = parquet, ".parquet"
+    elif form.gives == {"table"}:
+        fits, said = text or parquet, ".parquet or .csv"
+    elif "table" in form.gives and form.folder:  # a saved data set holds a table or images
+        fits, said = text or parquet or out.suffix == ".npz", ".parquet or .csv, of images .npz"
+    else:
+        said = others.get(form.name, ".npz")
+        fits = out.suffix in said.split() or (not out.suffix and said.startswith("no ending"))
+    if not fits:
+        raise DataError(f"{out} cannot take a copy of {name}, which is {form.what}", f"Choose a name with {said}.")
 
 
 def _merged(given: np.ndarray, labels: list[str], options: ReadOptions, where: Path | str) -> list[str | None]:
@@ -150,22 +170,46 @@ def csv_text(raw: IO[bytes], out: Path) -> io.TextIOWrapper:
     return io.TextIOWrapper(binary, encoding="utf-8", newline="")
 
 
-def _write_parquet(source: Path, options: ReadOptions, labels: list[str], out: Path, original: str | None) -> None:
+def _write_table(
+    table: pa.Table, where: str, options: ReadOptions, labels: list[str], out: Path, original: str | None
+) -> None:
+    import pyarrow as pa
+
+    label, _ = label_column(table.column_names, options, where)
+    name = _new_column(table.column_names, label, original)
+    before = table[label]
+    merged = pa.array(_merged(given_texts(before, literal=True), labels, options, where), pa.string())
+    with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):  # no text casts to that type: new labels are texts
+        merged = merged.cast(before.type)
+    save_table(table.set_column(table.column_names.index(label), label, merged).append_column(name, before), out)
+
+
+def save_table(table: pa.Table, out: Path) -> None:
+    """Write a table as Parquet or, by the name of ``out``, as CSV, all at once or not at all.
+
+    Args:
+        table: Any.
+        out: The file.
+
+    Raises:
+        DataError: CSV has no place for lists.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from selfdistill.data._frames import read_parquet
-
-    table = read_parquet(source)
-    label, _ = label_column(table.column_names, options, str(source))
-    name = _new_column(table.column_names, label, original)
-    before = table[label]
-    merged = pa.array(_merged(given_texts(before, literal=True), labels, options, source), pa.string())
-    with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):  # no text casts to that type: new labels are texts
-        merged = merged.cast(before.type)
-    table = table.set_column(table.column_names.index(label), label, merged).append_column(name, before)
-    with atomic(out) as part:
-        pq.write_table(table, part)
+    if out.suffix in {".parquet", ".pq"}:
+        with atomic(out) as part:
+            pq.write_table(table, part)
+        return
+    nested = [one.name for one in table.schema if pa.types.is_nested(one.type) or pa.types.is_binary(one.type)]
+    if nested:
+        raise DataError(f"{out} has no place for the lists of column {nested[0]!r}", "Choose a name with .parquet.")
+    delimiter = "\t" if unpacked_name(out).endswith(".tsv") else ","
+    with atomic(out) as part, part.open("wb") as raw, csv_text(raw, out) as file:
+        file.write(csv_line(table.column_names, delimiter))
+        for batch in table.to_batches():
+            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                file.write(csv_line(["" if cell is None else str(cell) for cell in row], delimiter))
 
 
 def save_arrays(out: Path, arrays: dict[str, np.ndarray]) -> None:
