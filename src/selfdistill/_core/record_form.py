@@ -52,7 +52,7 @@ def _each(check: Check) -> Check:
 
 
 _READ = dict.fromkeys(("label", "id", "truth", "decimal", "thousands", "encoding"), _any(_text, _none)) | {
-    **dict.fromkeys(("ignore", "text", "categorical", "numeric", "votes"), _list(_text)),
+    **dict.fromkeys(("ignore", "text", "categorical", "numeric", "annotator"), _list(_text)),
     **dict.fromkeys(("drop_unlabelled", "skip_bad"), _flag),
     "image_size": _any(_whole, _none),
     **dict.fromkeys(("inputs", "labels"), _any(_text, _none)),

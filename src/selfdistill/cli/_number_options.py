@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Decimal", "Encoding", "Thousands", "Votes"]
+__all__ = ["Annotator", "Decimal", "Encoding", "Thousands"]
 
 _DATA = "Data"
 Decimal = Annotated[
@@ -25,7 +25,7 @@ Encoding = Annotated[
         rich_help_panel=_DATA,
     ),
 ]
-Votes = Annotated[
+Annotator = Annotated[
     list[str] | None,
     typer.Option(
         metavar="COLUMN",

@@ -18,7 +18,7 @@ READING = (
     "decimal",
     "thousands",
     "encoding",
-    "votes",
+    "annotator",
     "drop_unlabelled",
     "skip_bad",
     "image_size",

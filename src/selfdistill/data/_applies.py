@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_kind", "check_options", "check_same"]
 
-_COLUMNS = ("label", "id", "ignore", "truth", "text", "categorical", "numeric", "votes")
+_COLUMNS = ("label", "id", "ignore", "truth", "text", "categorical", "numeric", "annotator")
 _NUMBERS = ("decimal", "thousands")
 _WHY = {
     "image_size": "it resizes the images of a folder",

@@ -114,7 +114,7 @@ def table_source(
     from selfdistill.data._table import fit_table
 
     notes: list[str] = []
-    if options.votes:
+    if options.annotator:
         table, options, notes = with_votes(table, options, where)
     if roles is None:
         roles, more = choose_roles(table, options, where)

@@ -30,7 +30,7 @@ class ReadOptions:
         image_size: Resize every image of a folder to this height and width; ``None``: only where sizes differ.
         inputs: Array of an npz or safetensors file that holds the features; ``None``: the first with a usual name.
         encoding: Encoding of a text file, such as "cp1252"; ``None``: UTF-8 where its bytes are, else found.
-        votes: Columns of the labels of several annotators, gaps allowed: the given label is what most of them say.
+        annotator: Columns of the labels of several annotators, gaps allowed: the given label is what most of them say.
         labels: File with the labels of the training rows of arrays: .npy, .csv, .parquet, or .txt with one on a line.
 
     Example:
@@ -53,7 +53,7 @@ class ReadOptions:
     inputs: str | None = None
     labels: str | None = None
     encoding: str | None = None
-    votes: tuple[str, ...] = ()
+    annotator: tuple[str, ...] = ()
 
 
 class NewData(NamedTuple):

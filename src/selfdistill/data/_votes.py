@@ -65,7 +65,7 @@ def with_votes(table: pa.Table, options: ReadOptions, where: str) -> tuple[pa.Ta
 
     Args:
         table: The source.
-        options: ``votes`` names the annotators' columns.
+        options: ``annotator`` names the annotators' columns.
         where: The source, for messages.
 
     Returns:
@@ -77,24 +77,27 @@ def with_votes(table: pa.Table, options: ReadOptions, where: str) -> tuple[pa.Ta
     import pyarrow as pa
 
     names = table.column_names
-    for name in options.votes:
+    for name in options.annotator:
         if name not in names:
-            raise DataError(f"{where} has no column {name!r} (--votes)", near_matches(name, names))
-    if len(set(options.votes)) < 2:
+            raise DataError(f"{where} has no column {name!r} (--annotator)", near_matches(name, names))
+    if len(set(options.annotator)) < 2:
         raise DataError(
-            f"--votes names {len(set(options.votes))} column", "Name a column for each annotator; --label for one."
+            f"--annotator names {len(set(options.annotator))} column",
+            "Name a column for each annotator; --label for one.",
         )
     if options.label is not None or VOTED in names:
         what = f"--label {options.label} is given" if options.label is not None else f"{where} has a column {VOTED!r}"
-        raise DataError(f"{what} beside --votes, which makes the label", "Give one of the two, or rename the column.")
-    voted = [texts(table[name]) for name in options.votes]
+        raise DataError(
+            f"{what} beside --annotator, which makes the label", "Give one of the two, or rename the column."
+        )
+    voted = [texts(table[name]) for name in options.annotator]
     labels, ties = majority(voted)
     per_row = sum(np.array([vote is not None for vote in one], dtype=np.int64) for one in voted)
     alike = sum(len({vote for vote in row if vote is not None}) == 1 for row in zip(*voted, strict=True))
     note = (
-        f"the label is what most of {len(options.votes)} columns of votes say: {np.mean(per_row):.1f} votes a row, "
-        f"{alike:,} of {len(labels):,} rows of one mind, {ties:,} ties, decided by who agrees more often with the others."
+        f"the label is what most of {len(options.annotator)} columns of votes say: {np.mean(per_row):.1f} votes a row, "
+        f"{alike:,} of {len(labels):,} rows of one mind, {ties:,} ties, decided by who agrees more often with the rest."
     )
     added = table.append_column(VOTED, pa.array(labels.tolist(), pa.large_string()))
-    ignored = tuple(dict.fromkeys((*options.ignore, *options.votes)))
-    return added, replace(options, label=VOTED, ignore=ignored, votes=()), [Note(note)]
+    ignored = tuple(dict.fromkeys((*options.ignore, *options.annotator)))
+    return added, replace(options, label=VOTED, ignore=ignored, annotator=()), [Note(note)]

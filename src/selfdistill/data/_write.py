@@ -14,25 +14,39 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
 from selfdistill.data._csv import csv_rows
 from selfdistill.data._dialect import Dialect, find_dialect
 from selfdistill.data._idx import IdxPair, find_idx, parse_idx, truth_name, write_idx
+from selfdistill.data._label_arrays import one_label
 from selfdistill.data._labels import given_texts, texts
 from selfdistill.data._limits import unpacked_name
-from selfdistill.data._npz import LABEL_KEYS, TRUTH_KEYS, find_key, read_npz
+from selfdistill.data._named_arrays import TRUTH_KEYS, label_key, part_of
+from selfdistill.data._npz import read_npz, save_sparse, sparse_of
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._place import find_place
 from selfdistill.data._read import find_format, load
 from selfdistill.data._roles import label_column
+from selfdistill.data._source import Source
 from selfdistill.data.formats import Format
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["check_ending", "csv_line", "csv_text", "out_separator", "save_arrays", "save_table", "write_with_labels"]
+__all__ = [
+    "check_ending",
+    "csv_line",
+    "csv_text",
+    "feature_arrays",
+    "out_separator",
+    "plain_arrays",
+    "save_arrays",
+    "save_table",
+    "write_with_labels",
+]
 
 
 def write_with_labels(
@@ -67,6 +81,11 @@ def write_with_labels(
     out, place = Path(out), find_place(source)
     if out.exists():
         raise DataError(f"{out} exists already", "Choose another --out, or remove it first.")
+    if options.annotator:
+        raise DataError(
+            "noise changes one column of labels, but --annotator names several",
+            "Write their majority as a column first.",
+        )
     form, path = find_format(place), place.path
     check_ending(out, form, place.name, {"idx": "no ending (a folder)"})
     table = None if form.name == "csv" or form.table is None else form.table(place, options)
@@ -75,7 +94,7 @@ def write_with_labels(
         _write_csv(path, options, list(labels), out, original)
     elif table is not None:
         _write_table(table, place.name, options, list(labels), out, original)
-    elif form.name == "npz" and options.labels is None:
+    elif form.name == "npz" and options.labels is None and plain_arrays(path) is not None:
         _write_npz(path, options, list(labels), out, original)
     elif form.name == "idx":
         _write_idx(path, list(labels), out)
@@ -231,14 +250,27 @@ def _typed(labels: Sequence[str | None], like: np.ndarray) -> np.ndarray:
     return plain
 
 
+def plain_arrays(path: Path) -> dict[str, Any] | None:
+    """Read the arrays of an npz file for a copy, without those of Python objects.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The arrays by name; ``None`` where they make up a sparse matrix.
+    """
+    arrays = read_npz(path, objects=[])
+    return arrays if sparse_of(arrays, path) is None else None
+
+
 def _write_npz(source: Path, options: ReadOptions, labels: list[str], out: Path, original: str | None) -> None:
-    arrays = read_npz(source)
-    key = find_key(arrays, ("y_train", *LABEL_KEYS), options.label, source, "--label")
+    arrays = read_npz(source, objects=[])
+    key = label_key(arrays, options, source)
     if key is None:
         raise DataError(f"{source} has no labels", "Say which array holds them with --label.")
-    before = arrays[key]
+    before, _ = one_label(arrays[key], f"{source}: {key!r}")
     merged = _merged(texts(before), labels, options, source)
-    taken = any(name in arrays for name in TRUTH_KEYS) or key == "y_train"
+    taken = any(name in arrays for name in TRUTH_KEYS) or part_of(key)[0] == "train"
     name = original or (f"{key}_before_noise" if taken else "truth")
     if name in arrays:
         raise DataError(f"{source} has an array {name!r} already", "Name another for the labels from before.")
@@ -284,4 +316,20 @@ def _write_arrays(source: Path | str, options: ReadOptions, labels: list[str], o
     before = texts(found.labels)
     merged = _merged(before, labels, options, source)
     arrays = {"y": _typed(merged, np.array([], dtype=str)), "truth": _typed(before.tolist(), np.array([], dtype=str))}
-    save_arrays(out, {"X": np.asarray(found.features), **arrays, "ids": found.named().astype(str)})
+    save_arrays(out, {**feature_arrays(found), **arrays, "ids": found.named().astype(str)})
+
+
+def feature_arrays(found: Source) -> dict[str, np.ndarray]:
+    """Give the features of a source as arrays that are read alike.
+
+    Args:
+        found: Vectors, images, a sparse matrix, or texts.
+
+    Returns:
+        Arrays by name.
+    """
+    if issparse(found.features):
+        return save_sparse(found.features)
+    if found.form == "table":
+        return {"X": np.array([cell or "" for cell in found.features[0].to_pylist()])}
+    return {"X": np.asarray(found.features)}

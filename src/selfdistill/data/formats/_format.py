@@ -24,7 +24,7 @@ __all__ = ["OF_TABLES", "Format", "TableRead", "ends_in", "load_with", "table_fo
 Load = Callable[[Place, ReadOptions, str, "Preprocess | None", bool], Source | None]
 OF_TABLES = frozenset(
     (
-        *("label", "votes", "id", "ignore", "truth", "text", "categorical", "numeric", "decimal", "thousands"),
+        *("label", "annotator", "id", "ignore", "truth", "text", "categorical", "numeric", "decimal", "thousands"),
         "drop_unlabelled",
     )
 )

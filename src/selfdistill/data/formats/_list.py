@@ -5,7 +5,7 @@ from __future__ import annotations
 from selfdistill.data._cifar import cifar_source, is_cifar
 from selfdistill.data._folder import folder_source, is_image_folder
 from selfdistill.data._idx import idx_source, is_idx
-from selfdistill.data._npy import npy_source
+from selfdistill.data._npy import is_npy_folder, npy_folder_source, npy_source
 from selfdistill.data._npz import npz_source
 from selfdistill.data._safetensors import tensors_source
 from selfdistill.data.formats._arrow_format import ARROW, PARQUET, PARQUET_FOLDER
@@ -58,6 +58,16 @@ FORMATS = (
         "cifar", "CIFAR data", "CIFAR batches", is_cifar, load_with(cifar_source), _IMAGES, frozenset(), folder=True
     ),
     PARQUET_FOLDER,
+    Format(
+        "npy-folder",
+        "a folder of arrays",
+        "npy files",
+        is_npy_folder,
+        load_with(npy_folder_source),
+        _ARRAYS,
+        _NAMED,
+        folder=True,
+    ),
     Format(
         "folder",
         "a folder of images",
