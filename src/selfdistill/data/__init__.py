@@ -16,7 +16,7 @@ from selfdistill.data._loader import TensorLoader, eval_batches
 from selfdistill.data._options import NewData, ReadOptions
 from selfdistill.data._place import is_there
 from selfdistill.data._preprocess import Preprocess
-from selfdistill.data._read import read, read_new, read_test
+from selfdistill.data._read import find_form, read, read_new, read_test
 from selfdistill.data._refined import check_new, labelled_cells, labelled_rows, write_refined
 from selfdistill.data._source import fingerprint
 from selfdistill.data._sparse import SparsePreprocess, as_dense
@@ -43,6 +43,7 @@ __all__ = [
     "check_new",
     "describe",
     "eval_batches",
+    "find_form",
     "fingerprint",
     "from_arrays",
     "from_frame",

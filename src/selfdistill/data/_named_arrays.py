@@ -207,6 +207,7 @@ def arrays_source(
     if key is None:
         _refuse_missing(arrays, path, objects, INPUT_KEYS, "inputs")
     X = arrays[key]
+    count = X.shape[0] if X.shape else 0
     from_file = options.labels is not None and not new
     chosen = _chosen(arrays, options, key, split, path, new=new, from_file=from_file)
     for name in options.ignore:
@@ -216,7 +217,7 @@ def arrays_source(
     }
     notes: list[str] = []
     for role, array in values.items():
-        if array.ndim == 0 or len(array) != (len(X) if np.ndim(X) else 0):
+        if array.ndim == 0 or len(array) != count:
             raise DataError(
                 f"{path}: {key!r} has shape {X.shape}, but {chosen[role]!r} has {array.shape}",
                 "Give every example one.",
@@ -225,7 +226,7 @@ def arrays_source(
             values[role], note = one_label(array, f"{path}: {chosen[role]!r}")
             notes += [note] if note else []
     if from_file:
-        values["labels"], note = read_label_file(options, len(X) if X.ndim else 0, f"{path}: {key!r}")
+        values["labels"], note = read_label_file(options, count, f"{path}: {key!r}")
         notes += [note] if note else []
     if "labels" not in values and not new:
         _refuse_missing(arrays, path, objects, LABEL_KEYS, "labels")

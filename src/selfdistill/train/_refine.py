@@ -122,7 +122,7 @@ def _label_studio(found: Findings, path: Path) -> None:
         {
             "data": cells[i]
             | {"id": found.ids[i], "given_label": found.given[i], "label_quality": float(found.quality[i])}
-            | ({"image": found.ids[i]} if Path(found.source).is_dir() else {}),
+            | ({"image": found.ids[i]} if data.find_form(found.source) == "folder" else {}),
             "predictions": [
                 {
                     "model_version": "selfdistill",

@@ -48,7 +48,7 @@ def _parsed(text: str, place: Place) -> Any:
     if not lines:
         raise DataError(f"{place.path} is empty", _WAY)
     first = _value(lines[0][1])
-    if not isinstance(first, dict) or (len(lines) == 1 and _is_columns(first)):
+    if not isinstance(first, dict) or len(lines) == 1:
         try:
             return json.loads(text)
         except ValueError as error:
@@ -79,7 +79,7 @@ def _table(value: Any, place: Place) -> pa.Table:
 
     if isinstance(value, dict) and not _is_columns(value):  # {"data": [...], "meta": ...}
         lists = [one for one in value.values() if isinstance(one, list) and one and isinstance(one[0], dict)]
-        value = lists[0] if len(lists) == 1 else value
+        value = lists[0] if len(lists) == 1 else [value]
     elif isinstance(value, dict) and len(value) == 1:
         inside = next(iter(value.values()))
         value = inside if isinstance(inside, list) and inside and isinstance(inside[0], dict) else value

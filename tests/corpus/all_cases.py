@@ -1,0 +1,7 @@
+"""All files of the corpus."""
+
+from __future__ import annotations
+
+from tests.corpus import array_files, text_tables, typed_tables
+
+CASES = [*text_tables.CASES, *typed_tables.CASES, *array_files.CASES]
