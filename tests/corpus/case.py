@@ -18,19 +18,19 @@ from selfdistill.data import LabelledData, ReadOptions, read, read_test
 LABELS = list("abaabbabbaab")
 """Labels of the usual rows."""
 X = [0.5, 2.5, 1.5, 4.5, 3.5, 6.5, 2.5, 8.5, 7.5, 1.5, 9.5, 3.5]
-Y = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]
+Z = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]
 N = len(LABELS)
 NUMERIC = {"numeric": ("x", "z"), "categorical": (), "text": ()}
 
 
 def columns() -> dict[str, list[Any]]:
     """The usual table: two columns of numbers and a label."""
-    return {"x": list(X), "z": list(Y), "label": list(LABELS)}
+    return {"x": list(X), "z": list(Z), "label": list(LABELS)}
 
 
 def rows() -> list[list[str]]:
     """The same as cells of text, the header first."""
-    return [["x", "z", "label"], *([str(a), str(b), c] for a, b, c in zip(X, Y, LABELS, strict=True))]
+    return [["x", "z", "label"], *([str(a), str(b), c] for a, b, c in zip(X, Z, LABELS, strict=True))]
 
 
 def lines(mark: str = ",", end: str = "\n", table: Sequence[Sequence[str]] | None = None) -> str:

@@ -134,8 +134,10 @@ def _not_utf8(path: Path) -> bytes:
 
 
 def _guess(sample: bytes) -> str | None:
-    import chardet
-
+    try:
+        import chardet
+    except ImportError:  # of an install from before it was needed
+        return None
     name = chardet.detect(sample)["encoding"]
     if name is None or name.lower() in {"ascii", "utf-8"}:
         return None
