@@ -8,8 +8,9 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from selfdistill.data._encoding import find_encoding
 from selfdistill.data._limits import DAMAGED, open_bytes, unpacked_name
@@ -18,6 +19,7 @@ __all__ = ["Dialect", "comment", "find_dialect", "header_place"]
 
 _SAMPLE = 2**18  # characters
 _TITLES = 50  # lines before the header
+_MOST = 0.9  # share of rows of one length, below which spaces are tried
 _LEAST = 3  # rows that must begin with a name
 _SAID = re.compile(r'"?sep=(.)"?[ \t]*')
 _SEPARATORS = "\t;|,"
@@ -123,12 +125,12 @@ def find_dialect(path: Path, encoding: str | None = None) -> Dialect:
     start = first + 1 if told else 0
     tries = [told[1]] if told else list("\t" if _is_tabbed(path, lines) else _SEPARATORS)
     best = max((_try(lines, mark, start) for mark in tries), key=lambda one: one.rank)
-    if not told and best.rank[:2] < (2, 0.9):
+    if not told and best.rank.share < _MOST:
         spaces = _try(lines, " ", start)
         aligned = any("  " in line.strip() for line in lines) or not unpacked_name(path).endswith(".csv")
-        if not spaces.titles and (aligned or spaces.rank[3] > 2):
+        if not spaces.titles and (aligned or spaces.rank.fields > 2):
             best = max(best, spaces, key=lambda one: one.rank)
-    best = best if told or best.rank[0] or best.rank[3] > 1 else _try(lines, ",", start)
+    best = best if told or best.rank.fields > 1 else _try(lines, ",", start)
     notes = [said] if said else []
     if best.titles:
         shown = " / ".join(best.titles)
@@ -143,14 +145,25 @@ def _is_tabbed(path: Path, lines: Sequence[str]) -> bool:
     return unpacked_name(path).endswith((".tsv", ".tab")) and (not lines or any("\t" in line for line in lines))
 
 
-@dataclass(frozen=True)
-class _Try:
-    """A dialect with what speaks for it.
+class _Rank(NamedTuple):
+    """What speaks for a separator, the strongest first.
 
     Attributes:
-        rank: 2 where the header has as many fields as most rows, 1 where it has one less, 0 where neither; the share of
-            rows with that many; whether there is no title; the number of fields.
+        share: Of rows that have as many fields as most; 0 where the header does not go with them.
+        titles: Minus the lines of a title.
+        fits: 2 where the header has as many fields as most rows, 1 where it has one less, and that can be.
+        fields: Of most rows; where the header does not go with them, of the header.
     """
+
+    share: float = 0.0
+    titles: int = 0
+    fits: int = 0
+    fields: int = 0
+
+
+@dataclass(frozen=True)
+class _Try:
+    """A dialect, the title above its header, and what speaks for it."""
 
     separator: str
     quote: str = '"'
@@ -160,7 +173,7 @@ class _Try:
     spaced: bool = False
     extra: str = ""
     titles: tuple[str, ...] = ()
-    rank: tuple[int, float, bool, int] = (0, 0.0, False, 0)
+    rank: _Rank = field(default_factory=_Rank)
 
 
 def _try(lines: Sequence[str], mark: str, start: int) -> _Try:
@@ -186,7 +199,7 @@ def _try(lines: Sequence[str], mark: str, start: int) -> _Try:
     fits = 2 if len(header) == width else 1 if extra else 0
     share = sum(len(row) == width for row in rest) / len(rest) if rest else 1.0
     titles = titles if any(titles) else ()
-    rank = (fits, share, not titles, width) if width > 1 and fits else (0, 0.0, False, len(header))
+    rank = _Rank(share, -len(titles), fits, width) if width > 1 and fits else _Rank(fields=len(header))
     spaced = width > 1 and all(cell[:1] == " " for row in (header, *rest) for cell in row[1:])
     return _Try(mark, quote, escape, before, hashed is not None, spaced, extra, titles, rank)
 
@@ -238,7 +251,8 @@ def header_place(rows: Sequence[Sequence[str]], width: int) -> int:
     """
     place = next((place for place, row in enumerate(rows[:_TITLES]) if sum(map(bool, row)) > 1), 0)
     row, rest, above = rows[place], rows[place + 1 :], rows[:place]
-    words = all(cell.strip() and not _is_number(cell) for cell in row) and len(set(row)) == len(row)
+    named = [cell for i, cell in enumerate(row) if cell or 0 < i < len(row) - 1]  # the first and last may have no name
+    words = all(cell.strip() and not _is_number(cell) for cell in named) and len(set(named)) == len(named)
     if not words or not width - 1 <= len(row) <= width or len(rest) < 2:
         return 0
     said = any(" " in cell.strip() for one in above for cell in one)
