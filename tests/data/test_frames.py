@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import ReadOptions, _frames, from_arrays, from_frame
+from selfdistill.data import ReadOptions, from_arrays, from_frame
+from selfdistill.data._parquet import read_parquet
 
 
 def test_vectors_are_standardised():
@@ -68,11 +69,11 @@ def test_truncated_parquet(tmp_path):
     path = tmp_path / "a.parquet"
     pd.DataFrame({"x": range(100), "label": ["a", "b"] * 50}).to_parquet(path)
     whole = path.read_bytes()
-    assert _frames.read_parquet(path).num_rows == 100
+    assert read_parquet(path).num_rows == 100
     for damaged in (whole[:-20], whole[:30], b"", b"PAR1" + b"x" * 50 + b"PAR1"):
         path.write_bytes(damaged)
         with pytest.raises(DataError, match="is truncated or no Parquet file") as caught:
-            _frames.read_parquet(path)
+            read_parquet(path)
         assert "\n" not in str(caught.value)
 
 
@@ -80,8 +81,8 @@ def test_parquet_without_rows_or_too_large(tmp_path, monkeypatch):
     path = tmp_path / "a.parquet"
     pd.DataFrame({"x": range(0)}).to_parquet(path)
     with pytest.raises(DataError, match="has no rows"):
-        _frames.read_parquet(path)
+        read_parquet(path)
     pd.DataFrame({"x": range(1000)}).to_parquet(path)
     monkeypatch.setattr("selfdistill.data._limits._EXPAND_LIMIT", 100)
     with pytest.raises(DataError, match="unfolds to"):
-        _frames.read_parquet(path)
+        read_parquet(path)

@@ -112,7 +112,7 @@ def test_folder_and_digits_become_npz(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("b.parquet", r"cannot take a copy of .*, which is a CSV file. Choose a name with .csv"),
+        ("b.parquet", r"cannot take a copy of .*, which is a table. Choose a name with .csv"),
         ("a.csv", "exists already"),
     ],
 )

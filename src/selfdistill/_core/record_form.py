@@ -51,8 +51,8 @@ def _each(check: Check) -> Check:
     return lambda value: isinstance(value, dict) and all(map(check, value.values()))
 
 
-_READ = dict.fromkeys(("label", "id", "truth", "decimal", "thousands"), _any(_text, _none)) | {
-    **dict.fromkeys(("ignore", "text", "categorical", "numeric"), _list(_text)),
+_READ = dict.fromkeys(("label", "id", "truth", "decimal", "thousands", "encoding"), _any(_text, _none)) | {
+    **dict.fromkeys(("ignore", "text", "categorical", "numeric", "annotator"), _list(_text)),
     **dict.fromkeys(("drop_unlabelled", "skip_bad"), _flag),
     "image_size": _any(_whole, _none),
     **dict.fromkeys(("inputs", "labels"), _any(_text, _none)),

@@ -14,7 +14,7 @@ from selfdistill.cli._air_tables import print_study
 from selfdistill.cli._array_options import Inputs, Labels
 from selfdistill.cli._display import speak, write
 from selfdistill.cli._interrupt import leaving_at_once
-from selfdistill.cli._number_options import Decimal, Thousands
+from selfdistill.cli._number_options import Annotator, Decimal, Encoding, Thousands
 from selfdistill.cli._said import READING, said
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ def air(
     numeric: o.Numeric = None,
     decimal: Decimal = None,
     thousands: Thousands = None,
+    encoding: Encoding = None,
+    annotator: Annotator = None,
     image_size: o.ImageSize = None,
     drop_unlabelled: o.DropUnlabelled = False,
     skip_bad: o.SkipBad = False,

@@ -12,7 +12,7 @@ from selfdistill.cli import _options as o
 from selfdistill.cli._array_options import Inputs, Labels
 from selfdistill.cli._display import first_process, print_lines, showing, speak, write
 from selfdistill.cli._interrupt import leaving_at_once
-from selfdistill.cli._number_options import Decimal, Thousands
+from selfdistill.cli._number_options import Annotator, Decimal, Encoding, Thousands
 from selfdistill.cli._processes import check_processes
 from selfdistill.cli._said import READING, said
 
@@ -72,6 +72,8 @@ def distill(
     numeric: o.Numeric = None,
     decimal: Decimal = None,
     thousands: Thousands = None,
+    encoding: Encoding = None,
+    annotator: Annotator = None,
     test: o.Test = None,
     image_size: o.ImageSize = None,
     drop_unlabelled: o.DropUnlabelled = False,

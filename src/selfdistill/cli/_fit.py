@@ -14,7 +14,7 @@ from selfdistill.cli._closed_options import Kernel, LandmarkRows, Rounds
 from selfdistill.cli._display import first_process, print_lines, showing, speak, write
 from selfdistill.cli._interrupt import leaving_at_once
 from selfdistill.cli._noise_options import NoiseMatrix, NoiseRate
-from selfdistill.cli._number_options import Decimal, Thousands
+from selfdistill.cli._number_options import Annotator, Decimal, Encoding, Thousands
 from selfdistill.cli._processes import check_processes
 from selfdistill.cli._said import READING, said
 
@@ -52,6 +52,8 @@ def fit(
     numeric: o.Numeric = None,
     decimal: Decimal = None,
     thousands: Thousands = None,
+    encoding: Encoding = None,
+    annotator: Annotator = None,
     test: o.Test = None,
     image_size: o.ImageSize = None,
     drop_unlabelled: o.DropUnlabelled = False,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from selfdistill._core.wording import clean
 from selfdistill.cli import _options as o
-from selfdistill.cli._array_options import Labels
+from selfdistill.cli._array_options import Inputs, Labels
 from selfdistill.cli._display import write
 from selfdistill.cli._interrupt import leaving_at_once
+from selfdistill.cli._number_options import Encoding
 
 __all__ = ["noise"]
 
@@ -20,7 +21,9 @@ def noise(
     instance: o.Instance = None,
     include_clean: o.IncludeClean = None,
     label: o.Label = None,
+    inputs: Inputs = None,
     labels: Labels = None,
+    encoding: Encoding = None,
     id: o.Id = None,
     seed: o.NoiseSeed = 0,
 ) -> None:
@@ -46,7 +49,7 @@ def noise(
         matrix=matrix,
         instance=instance,
         include_clean=include_clean,
-        read={"label": label, "id": id, "labels": labels},
+        read={"label": label, "id": id, "inputs": inputs, "labels": labels, "encoding": encoding},
         seed=seed,
     )
     classes = [(clean(name), count, changed) for name, count, changed in made.classes]

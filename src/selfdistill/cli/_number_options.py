@@ -1,4 +1,4 @@
-"""Options that say how a table writes numbers."""
+"""Options that say how a table is written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Decimal", "Thousands"]
+__all__ = ["Annotator", "Decimal", "Encoding", "Thousands"]
 
 _DATA = "Data"
 Decimal = Annotated[
@@ -14,6 +14,23 @@ Decimal = Annotated[
     typer.Option(
         metavar="MARK",
         help="Decimal mark of numbers in a table, . or ,. Default: found for each column.",
+        rich_help_panel=_DATA,
+    ),
+]
+Encoding = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Encoding of a text file, such as cp1252. Default: UTF-8 where its bytes are, else found.",
+        rich_help_panel=_DATA,
+    ),
+]
+Annotator = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column of one annotator's labels, gaps allowed; repeat it for each. The given label is what most of them "
+        "say.",
         rich_help_panel=_DATA,
     ),
 ]

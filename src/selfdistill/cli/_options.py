@@ -31,9 +31,10 @@ Source = Annotated[
     str | None,
     typer.Argument(
         metavar="[SOURCE]",
-        help="A CSV, TSV, Parquet, npz, npy or safetensors file; a folder with one sub-folder of images per class; a "
-        "folder of IDX files (MNIST family) or CIFAR binary batches. Left out: scikit-learn's digits with 40 % of the "
-        "labels flipped.",
+        help="A table (CSV, Parquet, Feather, JSON, Excel, SQLite as file.db::table) or arrays (npz, npy, "
+        "safetensors); a folder with one sub-folder of images per class, of IDX files (MNIST family), CIFAR binary "
+        "batches, Parquet files, or a saved Hugging Face data set; - for standard input. Left out: scikit-learn's "
+        "digits with 40 % of the labels flipped.",
         show_default=False,
     ),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from selfdistill.cli import _options as o
 from selfdistill.cli._display import speak, stdout
 from selfdistill.cli._interrupt import leaving_at_once
+from selfdistill.cli._number_options import Encoding
 
 __all__ = ["predict"]
 
@@ -15,6 +16,7 @@ def predict(
     out: o.PredictOut = None,
     force: o.PredictForce = False,
     ignore: o.PredictIgnore = None,
+    encoding: Encoding = None,
     batch_size: o.PredictBatch = 1024,
     device: o.PredictDevice = "auto",
 ) -> None:
@@ -34,7 +36,7 @@ def predict(
 
     if out is not None:
         check_output(out, force=force)
-    found = predict_new(run, new, device=device, batch_size=batch_size, ignore=ignore or ())
+    found = predict_new(run, new, device=device, batch_size=batch_size, ignore=ignore or (), encoding=encoding)
     for warning in found.warnings:
         speak(f"warning: {warning}")
     write_predictions(found, stdout() if out is None else out, force=force)

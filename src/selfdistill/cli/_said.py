@@ -17,6 +17,8 @@ READING = (
     "numeric",
     "decimal",
     "thousands",
+    "encoding",
+    "annotator",
     "drop_unlabelled",
     "skip_bad",
     "image_size",

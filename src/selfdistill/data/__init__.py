@@ -14,13 +14,15 @@ from selfdistill.data._images import ImagePreprocess
 from selfdistill.data._labelled import LabelledData
 from selfdistill.data._loader import TensorLoader, eval_batches
 from selfdistill.data._options import NewData, ReadOptions
+from selfdistill.data._place import is_there
 from selfdistill.data._preprocess import Preprocess
-from selfdistill.data._read import BUILT_IN, read, read_new, read_test
+from selfdistill.data._read import find_form, read, read_new, read_test
 from selfdistill.data._refined import check_new, labelled_cells, labelled_rows, write_refined
 from selfdistill.data._source import fingerprint
 from selfdistill.data._sparse import SparsePreprocess, as_dense
 from selfdistill.data._table import TablePreprocess
 from selfdistill.data._write import write_with_labels
+from selfdistill.data.formats import BUILT_IN
 
 __all__ = [
     "BUILT_IN",
@@ -41,10 +43,12 @@ __all__ = [
     "check_new",
     "describe",
     "eval_batches",
+    "find_form",
     "fingerprint",
     "from_arrays",
     "from_frame",
     "from_hf",
+    "is_there",
     "labelled_cells",
     "labelled_rows",
     "read",

@@ -1,43 +1,44 @@
-"""CSV and TSV files, plain or gzipped: every cell as the text that stands there."""
+"""CSV and TSV files, plain or packed: every cell as the text that stands there."""
 
 from __future__ import annotations
 
 import codecs
 import csv
-import gzip
 import io
-import zlib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._limits import FIELD_LIMIT, ROW_LIMIT, expand_limit, open_bytes
+from selfdistill.data._dialect import Dialect, comment, find_dialect
+from selfdistill.data._encoding import not_text
+from selfdistill.data._limits import DAMAGED, FIELD_LIMIT, ROW_LIMIT, expand_limit, open_bytes, unpacked_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["csv_delimiter", "csv_mark", "csv_records", "csv_rows", "is_csv", "not_text", "read_csv"]
+__all__ = ["as_texts", "csv_mark", "csv_records", "csv_rows", "is_csv", "read_csv"]
 
 _CHUNK = 4096
+_ENDINGS = (".csv", ".tsv", ".tab", ".psv", ".txt", ".dat", ".data")
 
 
 def is_csv(path: Path) -> bool:
-    """Tell by the name whether a file is CSV or TSV.
+    """Tell by the name whether a file is a table in text.
 
     Args:
         path: The file.
 
     Returns:
-        Whether it ends in .csv, .tsv, .csv.gz or .tsv.gz.
+        Whether it ends in .csv, .tsv, .tab, .psv, .txt, .dat or .data, perhaps followed by .gz, .bz2, .xz or .zst.
 
     Example:
         >>> is_csv(Path("a.CSV.gz")), is_csv(Path("a.npz"))
         (True, False)
     """
-    return path.name.lower().removesuffix(".gz").endswith((".csv", ".tsv"))
+    return unpacked_name(path).endswith(_ENDINGS)
 
 
 @dataclass
@@ -46,9 +47,13 @@ class _Lines:
 
     path: Path
     file: io.TextIOWrapper
+    dialect: Dialect
     row: int = 0
     total: int = 0
+    number: int = 0
+    width: int = 0
     text: list[str] = field(default_factory=list)
+    before: str = ""
 
     def take(self) -> str:
         """Give the text of the row that has ended, and begin another."""
@@ -56,9 +61,15 @@ class _Lines:
         self.text, self.row = [], 0
         return text
 
+    def take_before(self) -> str:
+        """Give the lines before the row that has ended which are no rows."""
+        before, self.before = self.before, ""
+        return before
+
     def __iter__(self) -> Iterator[str]:
         limit = expand_limit()
         while line := self.file.readline(ROW_LIMIT):
+            self.number += 1
             self.row += len(line)
             self.total += len(line)
             self.text.append(line)
@@ -73,60 +84,30 @@ class _Lines:
                 )
             if self.total > limit:
                 raise DataError(f"{self.path} unfolds to more than {limit / 2**30:,.1f} GiB", "Use a part of the data.")
-            yield line
-
-
-def not_text(path: Path) -> DataError:
-    """Say what a file is that holds NUL bytes: UTF-16, a workbook or archive, or something else that is no text.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The error to raise.
-    """
-    with open_bytes(path) as raw:
-        head = raw.read(_CHUNK)
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return DataError(f"{path} is UTF-16, not UTF-8", "Save it as UTF-8, for example: iconv -f UTF-16 -t UTF-8.")
-    if head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-        return DataError(f"{path} is a workbook or an archive, no CSV file", "Export it as CSV in UTF-8.")
-    return DataError(f"{path} is no text: it holds NUL bytes", "Export the data as CSV in UTF-8, or as Parquet.")
+            if self.number <= self.dialect.before or (
+                self.row == len(line) and comment(line, self.dialect, self.width)
+            ):
+                self.before += self.take()
+                continue
+            if self.dialect.hashed and not self.width:
+                line = line.lstrip("# \t")
+            yield line.rstrip() + "\n" if self.dialect.separator == " " else line
 
 
 @contextmanager
-def _opened(path: Path) -> Generator[io.TextIOWrapper]:
-    """Open as UTF-8 and say what is wrong with the bytes in one line."""
+def _opened(path: Path, encoding: str) -> Generator[io.TextIOWrapper]:
+    """Open as text and say what is wrong with the bytes in one line."""
     try:
-        with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
+        with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding=encoding, newline="") as file:
             yield file
-    except UnicodeDecodeError as error:
-        with open_bytes(path) as raw:
-            head = raw.read(_CHUNK)
-        if b"\0" in head or head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise not_text(path) from error
-        raise DataError(
-            f"{path} is not UTF-8: byte 0x{error.object[error.start]:02x} cannot be read",
-            "Save it as UTF-8, for example: iconv -f LATIN1 -t UTF-8.",
-        ) from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path} is truncated or damaged: {error}", "Fetch the file again.") from error
-
-
-def csv_delimiter(path: Path) -> str:
-    """Find what separates the fields: a tab in TSV files, else what the first line has most of; a comma wins a tie.
-
-    Args:
-        path: The file.
-
-    Returns:
-        One of ``,``, ``;``, tab and ``|``.
-    """
-    if path.name.lower().removesuffix(".gz").endswith(".tsv"):
-        return "\t"
-    with _opened(path) as file:
-        first = file.readline(ROW_LIMIT)
-    return max(",;\t|", key=first.count) if "," not in first else ","
+    except UnicodeError as error:
+        place = str(error)
+        if isinstance(error, UnicodeDecodeError):
+            place = f"byte 0x{error.object[error.start]:02x} cannot be read"
+        raise DataError(f"{path} is not {encoding}: {place}", "Name its encoding with --encoding.") from error
+    except DAMAGED as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path} is truncated or damaged: {line}", "Fetch the file again.") from error
 
 
 @contextmanager
@@ -148,23 +129,25 @@ def _check_fields(path: Path, line: int, row: list[str]) -> None:
             )
 
 
-def _check_swallowed(path: Path, line: int, text: str, delimiter: str, width: int) -> None:
+def _check_swallowed(lines: _Lines, text: str, width: int) -> None:
     """Refuse a row over several lines each of which is a whole row: a lone quotation mark would swallow them."""
-    lines = text.splitlines()
-    whole = all(one.count(delimiter) == width - 1 for one in lines)
-    if whole and (delimiter != "," or len(lines) > 2):  # two lines of prose may hold as many commas by chance
+    parts, mark = text.splitlines(), lines.dialect.separator
+    whole = all((len(one.split()) if mark == " " else one.count(mark) + 1) == width for one in parts)
+    if whole and (mark != "," or len(parts) > 2):  # two lines of prose may hold as many commas by chance
         raise DataError(
-            f"{path}, line {line - len(lines) + 1:,}: a quotation mark opens a field that ends in line {line:,}, but "
-            f"each of these {len(lines):,} lines has {width} fields: {len(lines):,} rows would be read as one",
+            f"{lines.path}, line {lines.number - len(parts) + 1:,}: a quotation mark opens a field that ends in line "
+            f"{lines.number:,}, but each of these {len(parts):,} lines has {width} fields: {len(parts):,} rows would "
+            "be read as one",
             "Remove the quotation mark, or double it and put the field into quotation marks.",
         )
 
 
-def csv_rows(path: Path) -> Iterator[list[str]]:
-    """Read the rows, the header first; empty lines are left out.
+def csv_rows(path: Path, dialect: Dialect | None = None) -> Iterator[list[str]]:
+    """Read the rows, the header first; see `csv_records`.
 
     Args:
         path: The file.
+        dialect: How it is written; ``None``: found.
 
     Returns:
         The cells as they stand in the file, without the quotation.
@@ -172,7 +155,7 @@ def csv_rows(path: Path) -> Iterator[list[str]]:
     Raises:
         DataError: See `csv_records`.
     """  # noqa: DOC502 (raised by what is called)
-    return (row for row, _ in csv_records(path))
+    return (row for row, _ in csv_records(path, dialect))
 
 
 def csv_mark(path: Path) -> str:
@@ -188,53 +171,69 @@ def csv_mark(path: Path) -> str:
         return "\ufeff" if raw.read(3) == codecs.BOM_UTF8 else ""
 
 
-def csv_records(path: Path) -> Iterator[tuple[list[str], str]]:
-    """Read the rows, the header first, each with the text that it stands in; empty lines are left out.
+def csv_records(path: Path, dialect: Dialect | None = None) -> Iterator[tuple[list[str], str]]:
+    """Read the rows, the header first, each with the text that it stands in.
+
+    Empty lines, lines of separators alone, comments and what stands before the header are no rows.
 
     Args:
         path: The file.
+        dialect: How it is written; ``None``: found.
 
     Yields:
-        The cells without the quotation, and their text with the end of line, if it has one.
+        The cells without the quotation; and their text with the end of line, if it has one, and the lines before it
+        that are no rows.
 
     Raises:
-        DataError: The file is empty, damaged, not UTF-8, has rows of different length, or a huge field.
+        DataError: The file is empty, damaged, in another encoding, has rows of different length, or a huge field.
     """
-    delimiter = csv_delimiter(path)
-    with _opened(path) as file, _field_limit():
-        lines = _Lines(path, file)
-        reader = csv.reader(iter(lines), delimiter=delimiter, strict=True)
-        width = 0
+    dialect = dialect or find_dialect(path)
+    with _opened(path, dialect.encoding) as file, _field_limit():
+        lines = _Lines(path, file, dialect)
         try:
-            for row in reader:
+            for row in dialect.reader(iter(lines), strict=True):
                 if lines.row > FIELD_LIMIT:
-                    _check_fields(path, reader.line_num, row)
+                    _check_fields(path, lines.number, row)
                 text = lines.take()
-                if not row:
+                if not any(row) and (len(row) > 1 or not row):
                     continue
-                width = width or len(row)
-                if len(row) != width:
-                    raise DataError(
-                        f"{path}, line {reader.line_num:,}: {len(row)} fields, but the header has {width}",
-                        "Quote fields that hold the separator, and give every row as many fields as the header.",
-                    )
-                if width > 1 and text.count("\n") > 1:
-                    _check_swallowed(path, reader.line_num, text, delimiter, width)
-                yield row, text
+                before = lines.take_before()
+                if not lines.width:
+                    lines.width = len(row) + bool(dialect.extra)
+                    yield ["", *row] if dialect.extra == "names" else row, before + text
+                    continue
+                if dialect.extra == "trailing" and len(row) == lines.width and not row[-1]:
+                    yield row[:-1], before + text
+                    continue
+                if len(row) != lines.width:
+                    _refuse_ragged(lines, row)
+                if lines.width > 1 and text.count("\n") > 1:
+                    _check_swallowed(lines, text, lines.width)
+                yield row, before + text
         except csv.Error as error:
             raise DataError(
-                f"{path}, line {reader.line_num:,}: {error}",
+                f"{path}, line {lines.number:,}: {error}",
                 "Close the quotation, and double the quotation marks inside it.",
             ) from error
-    if not width:
+    if not lines.width:
         raise DataError(f"{path} is empty", "Give it a header line and rows.")
 
 
-def read_csv(path: Path) -> pa.Table:
+def _refuse_ragged(lines: _Lines, row: list[str]) -> NoReturn:
+    extra = lines.dialect.extra
+    raise DataError(
+        f"{lines.path}, line {lines.number:,}: {len(row)} fields, but the header has {lines.width - bool(extra)}"
+        + f", and the rows before {lines.width}" * bool(extra),
+        "Quote fields that hold the separator, and give every row as many fields as the header.",
+    )
+
+
+def read_csv(path: Path, dialect: Dialect | None = None) -> pa.Table:
     """Read a file as a table of texts.
 
     Args:
         path: The file.
+        dialect: How it is written; ``None``: found.
 
     Returns:
         An Arrow table of large strings; columns without a name are called as pandas does, "Unnamed: 0". Its metadata
@@ -242,11 +241,30 @@ def read_csv(path: Path) -> pa.Table:
 
     Raises:
         DataError: See `csv_rows`; or two columns have the same name, or there are no rows.
+    """  # noqa: DOC502 (raised by what is called)
+    dialect = dialect or find_dialect(path)
+    rows = csv_rows(path, dialect)
+    return as_texts(next(rows), rows, path, dialect.separator)
+
+
+def as_texts(header: list[str], rows: Iterator[list[str]], path: Path, separator: str) -> pa.Table:
+    """Make a table of rows of texts.
+
+    Args:
+        header: Names of the columns, perhaps empty.
+        rows: As many cells in each.
+        path: For messages.
+        separator: What stood between the cells.
+
+    Returns:
+        See `read_csv`.
+
+    Raises:
+        DataError: Two columns have the same name, or there are no rows.
     """
     import pyarrow as pa
 
-    rows = csv_rows(path)
-    names = [name or f"Unnamed: {place}" for place, name in enumerate(next(rows))]
+    names = [name or f"Unnamed: {place}" for place, name in enumerate(header)]
     repeated = sorted({name for name in names if names.count(name) > 1})[:5] if len(set(names)) < len(names) else []
     if repeated:
         raise DataError(f"{path} has more than one column named {repeated[0]!r}", "Give each column its own name.")
@@ -269,4 +287,4 @@ def read_csv(path: Path) -> pa.Table:
             f"{path} has a header but no rows", "Add rows; if the first line is data, add a header above it."
         )
     columns = [pa.chunked_array(chunk, pa.large_string()) for chunk in chunks]
-    return pa.table(columns, names=names, metadata={"separator": csv_delimiter(path)})
+    return pa.table(columns, names=names, metadata={"separator": separator})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scipy.sparse import issparse
@@ -18,11 +17,12 @@ from selfdistill.data._options import ReadOptions
 from selfdistill.data._roles import Roles, choose_roles
 from selfdistill.data._source import Source, assemble
 from selfdistill.data._sparse import as_dense
+from selfdistill.data._votes import with_votes
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["array_form", "from_arrays", "from_frame", "read_parquet", "table_source"]
+__all__ = ["array_form", "from_arrays", "from_frame", "table_source"]
 
 
 def array_form(shape: tuple[int, ...], what: str = "inputs") -> str:
@@ -114,8 +114,11 @@ def table_source(
     from selfdistill.data._table import fit_table
 
     notes: list[str] = []
+    if options.annotator:
+        table, options, notes = with_votes(table, options, where)
     if roles is None:
-        roles, notes = choose_roles(table, options, where)
+        roles, more = choose_roles(table, options, where)
+        notes = [*notes, *more]
     names = table.column_names
 
     def column(name: str | None) -> Any:
@@ -169,37 +172,3 @@ def from_frame(X: Any, y: Any = None, *, options: ReadOptions | None = None) -> 
 
     table = table.append_column(name, pa.array(labels.tolist(), pa.large_string()))
     return assemble(table_source(table, replace(options, label=name), "the table"), options)
-
-
-def read_parquet(path: Path, *, mapped: bool = False) -> pa.Table:
-    """Read a Parquet file.
-
-    Args:
-        path: The file.
-        mapped: Whether it is large and stays on disk, see `map_parquet`.
-
-    Returns:
-        The table.
-
-    Raises:
-        DataError: It is damaged, has no rows, or unfolds beyond the limit.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from selfdistill.data._limits import check_size
-    from selfdistill.data._mapped import map_parquet
-
-    try:
-        file = pq.ParquetFile(path, memory_map=True)
-        meta = file.metadata
-        size = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
-        if not mapped:
-            check_size(str(path), max(size, meta.num_rows * meta.num_columns))
-        table = map_parquet(path) if mapped else file.read()
-    except (pa.ArrowException, OSError) as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path} is truncated or no Parquet file: {line}", "Fetch the file again.") from error
-    if not table.num_rows:
-        raise DataError(f"{path} has no rows", "Add rows.")
-    return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,10 +12,13 @@ from selfdistill.data._frames import table_source
 from selfdistill.data._labelled import LabelledData
 from selfdistill.data._labels import near_matches
 from selfdistill.data._options import ReadOptions
-from selfdistill.data._roles import label_column
+from selfdistill.data._roles import LABEL_NAMES, Roles, label_column
 from selfdistill.data._source import Source, assemble
 
-__all__ = ["from_hf"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["from_hf", "hf_source", "hf_table", "image_columns"]
 
 
 def _names(feature: Any, values: Any) -> list[Any]:
@@ -43,31 +46,75 @@ def from_hf(dataset: Any, options: ReadOptions | None = None) -> LabelledData:
     if not hasattr(dataset, "features") or not hasattr(dataset, "column_names"):
         what = f" with the splits {', '.join(map(repr, dataset))}" if isinstance(dataset, dict) else ""
         raise DataError(f"expected a datasets.Dataset, but got {type(dataset).__name__}{what}", "Pass one split.")
-    features = dataset.features
-    images = [
-        name for name, feature in features.items() if type(feature).__name__ == "Image" and name not in options.ignore
-    ]
-    if images:
-        return assemble(_image_source(dataset, images, options), options)
+    return assemble(hf_source(dataset, options, "the dataset"), options)
+
+
+def image_columns(dataset: Any, options: ReadOptions) -> list[str]:
+    """Name the columns of images that are not left out.
+
+    Args:
+        dataset: A `datasets.Dataset`.
+        options: As for files.
+
+    Returns:
+        Their names.
+    """
+    features = dataset.features.items()
+    return [name for name, one in features if type(one).__name__ == "Image" and name not in options.ignore]
+
+
+def hf_table(dataset: Any) -> pa.Table:
+    """Take one split without images as a table; class labels go by name.
+
+    Args:
+        dataset: A `datasets.Dataset`.
+
+    Returns:
+        The table.
+    """
     import pyarrow as pa
 
     plain = dataset.with_format("arrow")[:]
     table = plain if isinstance(plain, pa.Table) else pa.table(plain)
     for place, name in enumerate(table.column_names):
-        if getattr(features[name], "names", None) is not None:
-            cells = _names(features[name], table[name].to_pylist())
+        if getattr(dataset.features[name], "names", None) is not None:
+            cells = _names(dataset.features[name], table[name].to_pylist())
             table = table.set_column(place, name, pa.array(cells, pa.large_string()))
-    return assemble(table_source(table, options, "the dataset"), options)
+    return table
 
 
-def _image_source(dataset: Any, images: list[str], options: ReadOptions) -> Source:
+def hf_source(
+    dataset: Any, options: ReadOptions, where: str, roles: Roles | None = None, *, new: bool = False
+) -> Source:
+    """Take one split as a source.
+
+    Args:
+        dataset: A `datasets.Dataset`.
+        options: As for files.
+        where: Its name, for messages.
+        roles: Roles known from training; ``None``: they are chosen.
+        new: Whether images may have no label.
+
+    Returns:
+        The source.
+    """
+    images = image_columns(dataset, options)
+    if images:
+        return _image_source(dataset, images, options, where, new=new)
+    return replace(table_source(hf_table(dataset), options, where, roles), literal=True)
+
+
+def _image_source(dataset: Any, images: list[str], options: ReadOptions, where: str, *, new: bool) -> Source:
     if len(images) > 1:
-        raise DataError(f"the dataset has the image columns {', '.join(images)}", "Leave out all but one with ignore.")
+        raise DataError(f"{where} has the image columns {', '.join(images)}", "Leave out all but one with ignore.")
     names = list(dataset.column_names)
-    label, notes = label_column(names, options, "the dataset")
+    label: str | None = None
+    notes: list[str] = []
+    if not new or any(name.lower() in LABEL_NAMES for name in names):
+        label, notes = label_column(names, options, where)
     for column in (options.id, options.truth):
         if column is not None and column not in names:
-            raise DataError(f"the dataset has no column {column!r}", near_matches(column, names))
+            raise DataError(f"{where} has no column {column!r}", near_matches(column, names))
     pictures = list(dataset[images[0]])
     mode = "L" if all(picture.mode in {"1", "L"} for picture in pictures) else "RGB"
     arrays = []
@@ -85,5 +132,5 @@ def _image_source(dataset: Any, images: list[str], options: ReadOptions) -> Sour
     def cells(name: str | None) -> list[Any] | None:
         return None if name is None else _names(dataset.features[name], dataset[name])
 
-    source = Source("the dataset", "image", np.stack(arrays), cells(label), cells(options.id), cells(options.truth))
+    source = Source(where, "image", np.stack(arrays), cells(label), cells(options.id), cells(options.truth))
     return replace(source, warnings=notes)

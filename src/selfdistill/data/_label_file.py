@@ -9,10 +9,11 @@ import numpy as np
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._csv import is_csv, read_csv
-from selfdistill.data._frames import read_parquet
+from selfdistill.data._label_arrays import one_label
 from selfdistill.data._labels import texts
 from selfdistill.data._limits import check_size
 from selfdistill.data._options import ReadOptions
+from selfdistill.data._parquet import read_parquet
 from selfdistill.data._roles import label_column
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["read_label_file"]
 
 
-def read_label_file(options: ReadOptions, n: int, what: str) -> np.ndarray:
+def read_label_file(options: ReadOptions, n: int, what: str) -> tuple[np.ndarray, str]:
     """Read the labels of the training rows, in their order.
 
     Args:
@@ -31,7 +32,7 @@ def read_label_file(options: ReadOptions, n: int, what: str) -> np.ndarray:
         what: The features, for messages.
 
     Returns:
-        Texts ``[n]``; ``None`` where missing.
+        Texts ``[n]``, ``None`` where missing; and a sentence where they were one-hot.
 
     Raises:
         DataError: It is not there, of another kind, damaged, or holds another number of labels.
@@ -39,18 +40,19 @@ def read_label_file(options: ReadOptions, n: int, what: str) -> np.ndarray:
     path = Path(options.labels or "")
     if not path.is_file():
         raise DataError(f"{path} (--labels) {'is no file' if path.exists() else 'does not exist'}", "Name a file.")
-    hint = ""
+    hint = note = ""
     if path.suffix == ".npy":
         from selfdistill.data._npy import read_npy
 
-        found = texts(np.asarray(read_npy(path)))
+        array, note = one_label(np.asarray(read_npy(path)), str(path))
+        found = texts(array)
+    elif path.suffix == ".txt":
+        found = _lines(path)
     elif is_csv(path):
         found = _column(read_csv(path), options, path)
         hint = " The first line of a CSV file holds the column's name." if len(found) == n - 1 else ""
     elif path.suffix in {".parquet", ".pq"}:
         found = _column(read_parquet(path), options, path)
-    elif path.suffix == ".txt":
-        found = _lines(path)
     else:
         raise DataError(
             f"{path} (--labels) is of a kind that is not known ({path.suffix or 'no ending'})",
@@ -60,7 +62,7 @@ def read_label_file(options: ReadOptions, n: int, what: str) -> np.ndarray:
         raise DataError(
             f"{what} has {n:,} examples, but {path} {len(found):,} labels", f"Give every one a label.{hint}"
         )
-    return found
+    return found, note
 
 
 def _column(table: pa.Table, options: ReadOptions, path: Path) -> np.ndarray:

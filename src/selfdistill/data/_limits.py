@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
+import lzma
 import os
 import zlib
 from pathlib import Path
@@ -11,7 +14,9 @@ from typing import IO, cast
 from selfdistill._core.errors import DataError
 
 __all__ = [
+    "DAMAGED",
     "FIELD_LIMIT",
+    "PACKED",
     "PIXEL_LIMIT",
     "ROW_LIMIT",
     "TRAIN_PIXEL_LIMIT",
@@ -19,6 +24,7 @@ __all__ = [
     "expand_limit",
     "open_bytes",
     "read_exactly",
+    "unpacked_name",
 ]
 
 FIELD_LIMIT = 2**20
@@ -30,6 +36,10 @@ PIXEL_LIMIT = 64_000_000
 TRAIN_PIXEL_LIMIT = 2**20
 """Pixels in one image that is trained on: a batch of 16 takes 200 MB, and a layer of 16 channels 1 GB."""
 _EXPAND_LIMIT = 16 * 2**30
+PACKED = (".gz", ".bz2", ".xz", ".zst")
+"""Endings of packed files that are read like plain ones."""
+DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError)
+"""What reading a damaged packed file raises."""
 
 
 def expand_limit() -> int:
@@ -70,8 +80,25 @@ def check_size(what: str, size: int) -> None:
         )
 
 
+def unpacked_name(path: Path) -> str:
+    """Give a file's name as it is called when unpacked, in small letters.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The name.
+
+    Example:
+        >>> unpacked_name(Path("a/Songs.CSV.gz"))
+        'songs.csv'
+    """
+    name = path.name.lower()
+    return next((name.removesuffix(ending) for ending in PACKED if name.endswith(ending)), name)
+
+
 def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file for reading, through gzip where its name ends in ``.gz``.
+    """Open a file for reading, through gzip, bzip2, xz or Zstandard where its name says so.
 
     Args:
         path: The file.
@@ -79,9 +106,16 @@ def open_bytes(path: Path) -> IO[bytes]:
     Returns:
         A binary file object.
     """
-    if path.suffix == ".gz":
+    ending = path.suffix.lower()
+    if ending == ".zst":
+        import pyarrow as pa
+
+        return cast(IO[bytes], io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")))
+    if ending == ".gz":
         return cast(IO[bytes], gzip.open(path, "rb"))
-    return path.open("rb")
+    if ending == ".bz2":
+        return bz2.open(path, "rb")
+    return lzma.open(path, "rb") if ending == ".xz" else path.open("rb")
 
 
 def read_exactly(file: IO[bytes], size: int, path: Path, *, whole: bool = True) -> bytearray:
@@ -108,7 +142,7 @@ def read_exactly(file: IO[bytes], size: int, path: Path, *, whole: bool = True) 
                 break
             data += block
         more = whole and len(data) == size and bool(file.read(1))
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+    except DAMAGED as error:
         raise DataError(
             f"{path} is truncated or damaged: {error} (after {len(data):,} of {size:,} bytes)", "Fetch the file again."
         ) from error

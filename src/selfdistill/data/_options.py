@@ -29,6 +29,8 @@ class ReadOptions:
         skip_bad: Leave out images that cannot be read instead of refusing them.
         image_size: Resize every image of a folder to this height and width; ``None``: only where sizes differ.
         inputs: Array of an npz or safetensors file that holds the features; ``None``: the first with a usual name.
+        encoding: Encoding of a text file, such as "cp1252"; ``None``: UTF-8 where its bytes are, else found.
+        annotator: Columns of the labels of several annotators, gaps allowed: the given label is what most of them say.
         labels: File with the labels of the training rows of arrays: .npy, .csv, .parquet, or .txt with one on a line.
 
     Example:
@@ -50,6 +52,8 @@ class ReadOptions:
     image_size: int | None = None
     inputs: str | None = None
     labels: str | None = None
+    encoding: str | None = None
+    annotator: tuple[str, ...] = ()
 
 
 class NewData(NamedTuple):

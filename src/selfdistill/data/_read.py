@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,26 +11,26 @@ import numpy as np
 from torch import Tensor
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._applies import check_kind, check_options
-from selfdistill.data._csv import is_csv, read_csv
-from selfdistill.data._frames import read_parquet, table_source
+from selfdistill.data._applies import check_kind, check_options, check_same
 from selfdistill.data._labelled import LabelledData, Note
 from selfdistill.data._labels import encode, near_matches, short, texts
 from selfdistill.data._options import NewData, ReadOptions
+from selfdistill.data._place import Place, find_place, is_there, naming
 from selfdistill.data._source import Source, assemble, known_labels
+from selfdistill.data.formats import BUILT_IN, FORMATS, Format, named
 
 if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["BUILT_IN", "find_form", "load", "read", "read_new", "read_test"]
+__all__ = ["find_form", "find_format", "load", "read", "read_new", "read_test"]
 
-BUILT_IN = ("digits",)
-"""Sources that need no file."""
-_FILES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".pq", ".npz", ".npy", ".safetensors")
-_FORMS = (
-    "a CSV, TSV (.gz too), Parquet, npz, npy or safetensors file, a folder with one sub-folder of images per class, "
-    "a folder with IDX files or CIFAR binary batches, or 'digits'"
-)
+_ELSEWHERE = {
+    (".pkl", ".pickle", ".joblib", ".dill"): "a pickle, which could run code",
+    (".pt", ".pth", ".ckpt", ".bin"): "a file of PyTorch, which could run code",
+    (".h5", ".hdf5", ".mat"): "HDF5 or MATLAB",
+    (".rds", ".rdata", ".sav", ".dta", ".sas7bdat"): "a file of a statistics program",
+}
+"""Endings of files that are not read, with what they are."""
 
 
 def find_form(source: Path | str) -> str:
@@ -41,47 +40,63 @@ def find_form(source: Path | str) -> str:
         source: File, folder or built-in name.
 
     Returns:
-        "digits", "csv", "parquet", "npz", "npy", "safetensors", "idx", "cifar" or "folder".
+        The name of its format, such as "csv".
 
     Raises:
-        DataError: It is not there, or none of these.
+        DataError: It is not there, or of no format that is known.
 
     Example:
         >>> find_form("digits")
         'digits'
-    """
-    from selfdistill.data._cifar import is_cifar
-    from selfdistill.data._folder import is_image_folder
-    from selfdistill.data._idx import is_idx
+    """  # noqa: DOC502 (raised by what is called)
+    return find_format(find_place(source)).name
 
-    path = Path(source)
+
+def _forms() -> str:
+    files = ", ".join(one.shown for one in FORMATS if not one.folder and one.name not in BUILT_IN)
+    folders = ", ".join(one.shown for one in FORMATS if one.folder)
+    return f"a file ({files}), a folder ({folders}), '-' for standard input, or 'digits'"
+
+
+def find_format(place: Place) -> Format:
+    """Recognise a source, see `find_form`.
+
+    Args:
+        place: Where it lies.
+
+    Returns:
+        The format.
+
+    Raises:
+        DataError: It is not there, or of no format that is known.
+    """
+    path = place.path
     if not path.exists():
-        if str(source) in BUILT_IN:
-            return str(source)
+        if place.name in BUILT_IN:
+            return named(place.name)
         beside = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
         hint = near_matches(path.name, sorted(beside)).partition("There are")[0].strip()
-        raise DataError(f"{source} does not exist", f"{hint} Give {_FORMS}.".strip())
-    if path.is_file():
-        if is_csv(path):
-            return "csv"
-        for ending in _FILES[4:]:
-            if path.name.lower().endswith(ending):
-                return "parquet" if ending == ".pq" else ending[1:]
+        raise DataError(f"{place.name} does not exist", f"{hint} Give {_forms()}.".strip())
     if path.is_dir() and path.resolve().parent == path.resolve():
         raise DataError(f"{path} is the root of the file system", "Name the file or folder that holds your data.")
-    for form, test in (("idx", is_idx), ("cifar", is_cifar), ("folder", is_image_folder)):
-        if test(path):
-            return form
+    for one in FORMATS:
+        if one.detect(path):
+            return one
     if path.is_dir():
         what = "is empty" if not any(path.iterdir()) else "holds no images, IDX files or CIFAR batches"
-        files = sorted(item for item in path.iterdir() if item.name.lower().endswith(_FILES) and item.is_file())
+        files = sorted(item for item in path.iterdir() if item.is_file() and any(one.detect(item) for one in FORMATS))
         if files:
             raise DataError(
                 f"the folder {path} {what}, but {len(files):,} file{'s' if len(files) > 1 else ''} of data",
                 f"Name one of them, such as {files[0]}.",
             )
-        raise DataError(f"the folder {path} {what}", f"Give {_FORMS}.")
-    raise DataError(f"{path} is of a kind that is not known ({path.suffix or 'no ending'})", f"Give {_FORMS}.")
+        raise DataError(f"the folder {path} {what}", f"Give {_forms()}.")
+    for endings, what in _ELSEWHERE.items():
+        if path.suffix.lower() in endings:
+            raise DataError(
+                f"{place.name} is {what}, and is not read", "Save the arrays with numpy.savez, or the table as Parquet."
+            )
+    raise DataError(f"{place.name} is of a kind that is not known ({path.suffix or 'no ending'})", f"Give {_forms()}.")
 
 
 def load(
@@ -107,44 +122,15 @@ def load(
     Raises:
         DataError: Data of another kind than training had; or an error of the reader.
     """  # noqa: DOC502 (raised by what is called)
-    from selfdistill.data._cifar import cifar_source
-    from selfdistill.data._folder import folder_source
-    from selfdistill.data._idx import idx_source
-    from selfdistill.data._mapped import has_large_vectors
-    from selfdistill.data._npy import npy_source
-    from selfdistill.data._npz import npz_source
-    from selfdistill.data._safetensors import tensors_source
-    from selfdistill.data._table import TablePreprocess
-
-    form, path = find_form(source), Path(source)
+    place = find_place(source)
+    form = find_format(place)
     if preprocess is not None:
-        check_kind(form, preprocess, str(path))
-    if form in {"csv", "parquet"}:
-        if part == "test":
-            return None
-        mapped = mapped and form == "parquet" and has_large_vectors(path)
-        table = read_csv(path) if form == "csv" else read_parquet(path, mapped=mapped)
-        roles = preprocess.roles if isinstance(preprocess, TablePreprocess) else None
-        return replace(table_source(table, options, str(path), roles, mapped=mapped), literal=form == "parquet")
-    if form == "digits":
-        return _digits() if part != "test" else None
-    readers: dict[str, Callable[[Path, ReadOptions, str, Preprocess | None], Source | None]] = {
-        "npz": partial(npz_source, mapped=mapped),
-        "npy": partial(npy_source, mapped=mapped),
-        "safetensors": tensors_source,
-        "idx": idx_source,
-        "cifar": cifar_source,
-        "folder": folder_source,
-    }
-    return readers[form](path, options, part, preprocess)
-
-
-def _digits() -> Source:
-    from sklearn.datasets import load_digits
-
-    images, labels = load_digits(return_X_y=True)
-    images = images.reshape(-1, 8, 8).astype(np.uint8)
-    return Source("digits", "image", images, labels, truth=labels)
+        check_kind(form, preprocess, place.name)
+    with naming(place):
+        found = form.load(place, options, part, preprocess, mapped)
+    if found is not None and preprocess is not None:
+        check_same(found, form, preprocess)
+    return found
 
 
 def read(source: Path | str, options: ReadOptions | None = None, *, mapped: bool = False) -> LabelledData:
@@ -153,9 +139,10 @@ def read(source: Path | str, options: ReadOptions | None = None, *, mapped: bool
     A source that is not there, damaged, or does not fit is refused with a `DataError` with the value and the way out.
 
     Args:
-        source: A CSV, TSV (.gz too), Parquet, npz, npy or safetensors file; a folder with one sub-folder of
-            images per class, IDX files or CIFAR binary batches; or ``"digits"``, the handwritten digits of
-            scikit-learn.
+        source: A file of a table (CSV, Parquet, Feather, JSON, Excel, SQLite) or of arrays (npz, npy, safetensors); a
+            folder with one sub-folder of images per class, IDX files, CIFAR binary batches, Parquet files, or a saved
+            Hugging Face data set; ``"-"`` for standard input; or ``"digits"``, the handwritten digits of scikit-learn.
+            The page docs/what-is-read.md has an example of each.
         options: What the user says; the rest is found.
         mapped: Whether vectors of an npy file, an npz file without compression, or a Parquet file may stay on disk
             where they take more than 256 MiB as float32: `LabelledData.mapped`. Of a Parquet file they are unpacked
@@ -171,7 +158,7 @@ def read(source: Path | str, options: ReadOptions | None = None, *, mapped: bool
         (torch.Size([1797, 1, 8, 8]), 10, 'grey images of 8 x 8 pixels')
     """
     options = options or ReadOptions()
-    notes = check_options(find_form(source), options, str(source))
+    notes = check_options(find_format(find_place(source)), options, str(source))
     found = load(source, options, mapped=mapped)
     assert found is not None
     return assemble(replace(found, warnings=(*notes, *found.warnings)), options)
@@ -212,7 +199,7 @@ def read_test(
         DataError: There are no labels or no examples; or as for `read`; or a class that training never saw.
     """
     options = options or ReadOptions()
-    if path is None and (source is None or not Path(source).exists()):
+    if path is None and (source is None or not is_there(source)):
         return None
     place, part = (source or "", "test") if path is None else (path, "new")
     found = load(place, options, part, data.preprocess)
@@ -248,9 +235,9 @@ def read_new(
         DataError: There are no examples.
     """
     options = options or ReadOptions()
-    form = find_form(path)
+    form = find_format(find_place(path))
     check_kind(form, preprocess, str(path))
-    if form not in {"npz", "safetensors"}:  # the name is that of the training file, which may be of another form
+    if "inputs" not in form.uses:  # the name is that of the training file, which may be of another form
         options = replace(options, inputs=None)
     check_options(form, options, str(path))
     found = _without(load(path, options, "new", preprocess), options, preprocess)
@@ -259,7 +246,7 @@ def read_new(
     inputs = preprocess.apply(found.features)
     labels = None
     said: list[str] = []
-    if form == "folder":
+    if form.name == "folder":
         found, said = _known_folders(found, classes)
     if found.labels is not None:
         labels = _seen(

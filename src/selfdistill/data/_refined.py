@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,24 +16,35 @@ import torch
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
 from selfdistill._core.folder import named_folder
-from selfdistill.data._csv import csv_delimiter, csv_mark, csv_records, csv_rows, is_csv
-from selfdistill.data._labels import given_texts, texts
-from selfdistill.data._npz import LABEL_KEYS, find_key, read_npz
+from selfdistill.data._csv import csv_mark, csv_records, csv_rows
+from selfdistill.data._dialect import find_dialect
+from selfdistill.data._label_arrays import one_label
+from selfdistill.data._labels import given_texts, text_of, texts
+from selfdistill.data._named_arrays import label_key, part_of
 from selfdistill.data._options import ReadOptions
-from selfdistill.data._read import find_form, load
+from selfdistill.data._place import find_place
+from selfdistill.data._read import find_format, load
 from selfdistill.data._roles import label_column
 from selfdistill.data._safetensors import as_arrays, read_tensors
-from selfdistill.data._source import known_labels
-from selfdistill.data._write import csv_line, csv_text, save_arrays
+from selfdistill.data._source import Source, known_labels
+from selfdistill.data._votes import with_votes
+from selfdistill.data._write import (
+    check_ending,
+    csv_line,
+    csv_text,
+    feature_arrays,
+    out_separator,
+    plain_arrays,
+    save_arrays,
+    save_table,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["check_new", "labelled_cells", "labelled_rows", "write_refined"]
 
-_ENDINGS = {
-    "csv": ".csv or .csv.gz",
-    "parquet": ".parquet",
-    "folder": "no ending (a folder) or .csv (a list)",
-    "safetensors": ".safetensors or .npz",
-}
+_ENDINGS = {"folder": "no ending (a folder) or .csv (a list)", "safetensors": ".safetensors or .npz"}
 
 
 def check_new(source: Path | str, out: Path) -> None:
@@ -46,7 +57,7 @@ def check_new(source: Path | str, out: Path) -> None:
     Raises:
         DataError: ``out`` is the source, lies in it, or exists.
     """
-    origin, place = Path(source).resolve(), out.resolve()
+    origin, place = find_place(source).path.resolve(), out.resolve()
     if place == origin or origin in place.parents:
         where = "is the source itself" if place == origin else f"lies in the source {source}"
         raise DataError(f"--out {out} {where}, which is never changed", "Choose another --out.")
@@ -78,22 +89,20 @@ def labelled_cells(source: Path | str, options: ReadOptions) -> list[dict[str, s
         options: As for training.
 
     Returns:
-        For each labelled row its cells by column, texts; nothing where the source is no CSV or Parquet.
+        For each labelled row its cells by column, texts; nothing where the source is no table.
     """
-    form = find_form(source)
+    place = find_place(source)
+    form = find_format(place)
     rows: list[list[str]]
-    if form == "csv":
-        names, *rows = csv_rows(Path(source))
-        labels: Any = [row[names.index(label_column(names, options, str(source))[0])] for row in rows]
-    elif form == "parquet":
-        from selfdistill.data._frames import read_parquet
-
-        table = read_parquet(Path(source))
-        names, labels = table.column_names, table[label_column(table.column_names, options, str(source))[0]]
-        rows = [["" if v is None else str(v) for v in row.values()] for row in table.to_pylist()]
+    if form.name == "csv":
+        names, *rows = csv_rows(place.path, find_dialect(place.path, options.encoding))
+        known = _known_cells(names, rows, options, source)
     else:
-        return []
-    known = _known(labels, options, literal=form == "parquet")
+        table = None if form.table is None else form.table(place, options)
+        if table is None:
+            return []
+        names, known = table.column_names, _known_of(table, options, place.name)
+        rows = [["" if v is None else str(v) for v in row.values()] for row in table.to_pylist()]
     return [dict(zip(names, row, strict=True)) for row, there in zip(rows, known, strict=True) if there]
 
 
@@ -107,11 +116,12 @@ def write_refined(
 ) -> Path:
     """Write the copy, all at once or not at all.
 
-    CSV stays CSV and Parquet stays Parquet: rows in their order, the cells that were there unchanged (of CSV byte by
-    byte, with quotation, ends of lines and mark), the new column last; rows without a label stay, with an empty new
-    cell. An npz or safetensors file gets one more array; an npy file and its labels become npz. Of an image folder, a
-    new folder with links (copies on another file system): where the column is ``refined_label`` each image lies under
-    its class; or, where ``out`` ends in .csv, a list of files. IDX, CIFAR and the built-in digits become npz.
+    CSV stays CSV and Parquet stays Parquet; other tables become Parquet or CSV. Rows stay in their order, and the cells
+    that were there unchanged (of CSV byte by byte, with quotation, ends of lines and mark; in UTF-8); the new column is
+    the last. Rows without a label stay, with an empty new cell. An npz or safetensors file gets one more array; an npy
+    file and its labels become npz. Of an image folder, a new folder with links (copies on another file system): where
+    the column is ``refined_label`` each image lies under its class; or, where ``out`` ends in .csv, a list of files.
+    IDX, CIFAR and the built-in digits become npz.
 
     Args:
         source: The data set.
@@ -127,27 +137,23 @@ def write_refined(
         DataError: A place that is taken, an ending that does not fit, or a column that is there already.
     """
     check_new(source, out)
-    form = find_form(source)
-    fits = {
-        "csv": is_csv(out),
-        "parquet": out.suffix in {".parquet", ".pq"},
-        "folder": out.suffix in {"", ".csv"},
-        "safetensors": out.suffix in {".safetensors", ".npz"},
-    }
-    if not fits.get(form, out.suffix == ".npz"):
-        raise DataError(f"{out} cannot take a copy of {source}", f"Choose a name with {_ENDINGS.get(form, '.npz')}.")
-    if form == "folder" and not out.suffix and column is not None and column[0] != "refined_label":
+    place = find_place(source)
+    form = find_format(place)
+    check_ending(out, form, place.name, _ENDINGS)
+    if form.name == "folder" and not out.suffix and column is not None and column[0] != "refined_label":
         raise DataError(f"a folder of images has no place for {column[0]}", "Name a list instead: --out FILE.csv.")
+    table = None if form.name == "csv" or form.table is None else form.table(place, options)
     out.parent.mkdir(parents=True, exist_ok=True)
-    if form in {"csv", "parquet"}:
-        write = _write_csv if form == "csv" else _write_parquet
-        write(Path(source), options, out, keep, column)
-    elif form == "folder" and out.suffix:
+    if form.name == "csv":
+        _write_csv(place.path, options, out, keep, column)
+    elif table is not None:
+        _write_table(table, place.name, options, out, keep, column)
+    elif form.name == "folder" and out.suffix:
         _write_list(source, options, out, keep, column)
-    elif form == "folder":
-        _write_folder(source, options, out, keep, column)
+    elif form.name == "folder":
+        _write_folder(place.path, options, out, keep, column)
     elif out.suffix == ".safetensors":
-        _write_tensors(Path(source), options, out, keep, column)
+        _write_tensors(place.path, options, out, keep, column)
     else:
         _write_npz(source, options, out, keep, column)
     return out
@@ -169,20 +175,19 @@ def _check_name(names: Iterable[str], name: str, where: object) -> None:
 def _write_csv(
     source: Path, options: ReadOptions, out: Path, keep: np.ndarray | None, column: tuple[str, Any] | None
 ) -> None:
-    rows = csv_rows(source)
+    dialect = find_dialect(source, options.encoding)
+    rows = csv_rows(source, dialect)
     header = next(rows)
-    label, _ = label_column(header, options, str(source))
-    place = header.index(label)
+    known = _known_cells(header, rows, options, source)
     if column is not None:
         _check_name(header, column[0], source)
-    known = _known([row[place] for row in rows], options)
     stay = [True] * len(known) if keep is None else _spread(known, keep.tolist(), True)
     added = None if column is None else [column[0], *_spread(known, map(str, column[1]), "")]
-    delimiter = "\t" if out.name.lower().removesuffix(".gz").endswith(".tsv") else csv_delimiter(source)
-    same = delimiter == csv_delimiter(source)
+    delimiter = out_separator(out, dialect)
+    same = delimiter == dialect.separator and dialect.plain
     with atomic(out) as part, part.open("wb") as raw, csv_text(raw, out) as file:
         file.write(csv_mark(source) if same else "")
-        for number, (row, text) in enumerate(csv_records(source)):
+        for number, (row, text) in enumerate(csv_records(source, dialect)):
             if number == 0 or stay[number - 1]:
                 cell = None if added is None else added[number]
                 file.write(_line(row, text if same else None, cell, delimiter))
@@ -198,61 +203,89 @@ def _line(row: list[str], text: str | None, cell: str | None, delimiter: str) ->
     return body + csv_line(["", cell], delimiter).removesuffix("\n") + text[len(body) :]
 
 
+def _known_cells(header: list[str], rows: Iterable[list[str]], options: ReadOptions, source: Path | str) -> list[bool]:
+    """Say which rows of a CSV file have a label."""
+    if options.annotator:
+        places = [header.index(name) for name in options.annotator]
+        return [any(text_of(row[place]) is not None for place in places) for row in rows]
+    place = header.index(label_column(header, options, str(source))[0])
+    return _known([row[place] for row in rows], options)
+
+
+def _known_of(table: pa.Table, options: ReadOptions, where: str) -> list[bool]:
+    """Say which rows of a table have a label."""
+    if options.annotator:
+        voted, options, _ = with_votes(table, options, where)
+        return _known(voted[options.label], options)
+    return _known(table[label_column(table.column_names, options, where)[0]], options, literal=True)
+
+
 def _known(labels: Any, options: ReadOptions, *, literal: bool = False) -> list[bool]:
     """Say which rows have a label."""
     return [name is not None for name in given_texts(labels, drop=options.drop_unlabelled, literal=literal)]
 
 
-def _write_parquet(
-    source: Path, options: ReadOptions, out: Path, keep: np.ndarray | None, column: tuple[str, Any] | None
+def _write_table(
+    table: pa.Table,
+    where: str,
+    options: ReadOptions,
+    out: Path,
+    keep: np.ndarray | None,
+    column: tuple[str, Any] | None,
 ) -> None:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    from selfdistill.data._frames import read_parquet
-
-    table = read_parquet(source)
-    label, _ = label_column(table.column_names, options, str(source))
-    known = _known(table[label], options, literal=True)
+    known = _known_of(table, options, where)
     if column is not None:
-        _check_name(table.column_names, column[0], source)
+        _check_name(table.column_names, column[0], where)
         table = table.append_column(column[0], pa.array(_spread(known, column[1], None)))
     if keep is not None:
         table = table.filter(pa.array(_spread(known, keep.tolist(), True)))
-    with atomic(out) as part:
-        pq.write_table(table, part)
+    save_table(table, out)
 
 
 def _write_npz(
     source: Path | str, options: ReadOptions, out: Path, keep: np.ndarray | None, column: tuple[str, Any] | None
 ) -> None:
-    form = find_form(source)
-    arrays: dict[str, Any]
-    if form in {"npz", "safetensors"}:
-        arrays = read_npz(Path(source)) if form == "npz" else as_arrays(read_tensors(Path(source))[0])
+    place = find_place(source)
+    form = find_format(place).name
+    arrays: dict[str, Any] | None = None
+    found: Source | None = None
+    if form == "npz":
+        arrays = plain_arrays(place.path)
+    elif form == "safetensors":
+        arrays = as_arrays(read_tensors(place.path)[0])
+    if arrays is not None:
         known = _known_labels(source, options, arrays)
     else:
         found = load(source, options)
         assert found is not None
-        names = texts(found.labels)
-        known = np.array([name is not None for name in names])
-        labels = np.array(["" if name is None else name for name in names])
-        arrays = {"X": np.asarray(found.features), "y": labels, "ids": found.named().astype(str)}
+        known = np.array([name is not None for name in texts(found.labels)])
+    stay = np.ones(len(known), dtype=bool)
+    if keep is not None:
+        stay[known] = keep
+    if arrays is None:
+        assert found is not None
+        kept = found.take(stay)
+        labels = np.array(["" if name is None else name for name in texts(kept.labels)])
+        arrays = {**feature_arrays(kept), "y": labels, "ids": kept.named().astype(str)}
+    elif keep is not None:
+        arrays = _kept(arrays, stay)
     if column is not None:
         _check_name(arrays, column[0], source)
         values = np.asarray(column[1])
         values = values.astype(str) if values.dtype.kind == "O" else values
         whole = np.full(len(known), np.nan if values.dtype.kind == "f" else "", values.dtype)
         whole[known] = values
-        arrays[column[0]] = whole
-    save_arrays(out, arrays if keep is None else _kept(arrays, known, keep))
+        arrays[column[0]] = whole[stay]
+    save_arrays(out, arrays)
 
 
 def _known_labels(source: Path | str, options: ReadOptions, arrays: dict[str, Any]) -> np.ndarray:
     """Say which rows have a label; labels from a file of their own join the arrays."""
     if options.labels is None:
-        key = find_key(arrays, ("y_train", *LABEL_KEYS), options.label, Path(source), "--label")
-        return np.array([name is not None for name in texts(arrays[key or ""])])
+        key = label_key(arrays, options, Path(source)) or ""
+        return np.array([name is not None for name in texts(one_label(arrays[key], key)[0])])
     found = load(source, options)
     assert found is not None
     names = texts(found.labels)
@@ -260,14 +293,13 @@ def _known_labels(source: Path | str, options: ReadOptions, arrays: dict[str, An
     return np.array([name is not None for name in names])
 
 
-def _kept(arrays: dict[str, Any], known: np.ndarray, keep: np.ndarray) -> dict[str, Any]:
-    """Leave rows out of every array that has one entry for each."""
-    stay = np.ones(len(known), dtype=bool)
-    stay[known] = keep
-    split = "y_train" in arrays
+def _kept(arrays: dict[str, Any], stay: Any) -> dict[str, Any]:
+    """Leave rows out of every array of the training part that has one entry for each."""
+    split = any(part_of(name)[0] == "train" for name in arrays)
 
     def rows(name: str, array: Any) -> bool:
-        return array.ndim > 0 and len(array) == len(stay) and not (split and name.endswith("_test"))
+        other = split and part_of(name)[0] in {"test", "held"}
+        return array.ndim > 0 and len(array) == len(stay) and not other
 
     return {name: array[stay] if rows(name, array) else array for name, array in arrays.items()}
 
@@ -285,7 +317,7 @@ def _write_tensors(
         raise DataError(f"{out} cannot hold the labels of {options.labels} beside", "Choose a name with .npz.")
     if column is not None:
         _check_name(tensors, column[0], source)
-        key = find_key(arrays, ("y_train", *LABEL_KEYS), options.label, source, "--label")
+        key = label_key(arrays, options, source)
         like = arrays[key or ""].dtype
         values = np.asarray(column[1])
         values = values.astype(np.float64).astype(like) if values.dtype.kind in "OU" else values
@@ -293,7 +325,9 @@ def _write_tensors(
         whole[known] = values
         tensors[column[0]] = torch.from_numpy(whole)
     if keep is not None:
-        tensors = {name: one.contiguous() for name, one in _kept(tensors, known, keep).items()}
+        stay = np.ones(len(known), dtype=bool)
+        stay[known] = keep
+        tensors = {name: one.contiguous() for name, one in _kept(tensors, torch.from_numpy(stay)).items()}
     with atomic(out) as part:
         save_file(tensors, part, said or None)
 

@@ -30,6 +30,8 @@ _LABELLED = re.compile(
     r"|topics?|genres?|intents?|diagnos[ie]s|outcomes?|variet(y|ies)|grades?|emotions?))"
 )
 """How columns of labels are named besides; they are proposed, never taken."""
+_ANNOTATOR = re.compile(r"(?i:(annotator|rater|coder|judge|expert|worker|labell?er|reviewer|vote)s?[_ .-]?\w{1,3})")
+"""How columns of one annotator's labels are named."""
 _FEW = 20  # values of a last column that is proposed
 _SAME = 0.5  # share of equal cells from which numbers are another reading of a numeric label, of three classes or more
 
@@ -112,7 +114,12 @@ def label_column(
 
 
 def _proposal(table: pa.Table) -> str:
-    """Propose the column whose name says label, or else the last one, where it has few values that repeat."""
+    """Propose several annotators' columns, the one whose name says label, or else the last, of values that repeat."""
+    voted = [name for name in table.column_names if _ANNOTATOR.fullmatch(name)]
+    held = [set(texts(table[name])) - {None} for name in voted]
+    if len(voted) > 1 and all(len(one) <= _FEW and one & held[0] for one in held):
+        shown = " ".join(f"--annotator {quoted(name)}" for name in voted)
+        return f"Did you mean {shown}? The label is then what most of them say. "
     named = [name for name in table.column_names if _LABELLED.fullmatch(name)]
     for name in (*named, *table.column_names[-1:]):
         values, _, known = _few_values(table[name], _FEW if name not in named else max(_FEW, table.num_rows // 2))
@@ -141,6 +148,16 @@ def _find_id(table: pa.Table, options: ReadOptions, where: str) -> tuple[str | N
     return None, []
 
 
+def _check_single(table: pa.Table, label: str) -> None:
+    import pyarrow.types as pt
+
+    if pt.is_nested(table.schema.field(label).type):
+        raise DataError(
+            f"column {label!r} holds lists, several labels for one example (multi-label), but training takes one class",
+            "Make a column of each label, yes or no, and name it with --label; or keep one label for each row.",
+        )
+
+
 def choose_roles(table: pa.Table, options: ReadOptions, where: str) -> tuple[Roles, list[str]]:
     """Give every column that is no feature its role.
 
@@ -157,6 +174,7 @@ def choose_roles(table: pa.Table, options: ReadOptions, where: str) -> tuple[Rol
     """
     names = table.column_names
     label, notes = label_column(names, options, where, table)
+    _check_single(table, label)
     _check_known(options.ignore, names, where, "--ignore")
     _check_known([options.truth] if options.truth is not None else [], names, where, "--truth")
     for option in ("text", "categorical", "numeric"):

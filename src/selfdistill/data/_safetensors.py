@@ -11,7 +11,7 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._limits import check_size
-from selfdistill.data._npz import arrays_source
+from selfdistill.data._named_arrays import arrays_source
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._source import Source
 

@@ -163,6 +163,7 @@ def known_labels(source: Source, options: ReadOptions, classes: Sequence[str] | 
     rows = np.flatnonzero(~known)
     if not options.drop_unlabelled:
         words = {name.strip() for name in texts(cells, MISSING_LABELS)[rows] if name is not None}
+        _refuse_positive(source, labels, len(rows))
         held = f", where {', '.join(map(repr, sorted(words)))} counts as missing (rename it if it is a class)"
         raise DataError(
             f"{source.where} has no label in {len(rows):,} of {len(labels):,} rows: {rows_named(rows)} (from 0)"
@@ -170,6 +171,20 @@ def known_labels(source: Source, options: ReadOptions, classes: Sequence[str] | 
             "Fill them in, or leave these rows out with --drop-unlabelled (drop_unlabelled=True).",
         )
     return replace(source.take(known), counts=source.counts | {"dropped_unlabelled": len(rows)})
+
+
+def _refuse_positive(source: Source, labels: np.ndarray, gaps: int) -> None:
+    """Refuse one class beside many gaps, as positive and unlabelled data have it, with what can be done."""
+    known = {label for label in labels if label is not None}
+    if len(known) != 1:
+        return
+    name = short(next(iter(known)))
+    raise DataError(
+        f"{source.where} has only the class {name!r}, and no label in {gaps:,} of {len(labels):,} rows (positive and "
+        "unlabelled): training needs two classes",
+        f"For that, write a class such as 'unlabelled' into the empty cells: the rows of it that look wrong are likely "
+        f"{name!r}.",
+    )
 
 
 def _fit(source: Source) -> tuple[Preprocess, Sequence[str], dict[str, int]]:

@@ -243,7 +243,10 @@ def _inputs_for(
         )
     ignore = (*read.get("ignore", ()), *([read["truth"]] if read.get("truth") else []))
     new = reading.read_new(
-        source, model.preprocess, model.classes, ReadOptions(ignore=ignore, inputs=read.get("inputs"))
+        source,
+        model.preprocess,
+        model.classes,
+        ReadOptions(ignore=ignore, inputs=read.get("inputs"), encoding=read.get("encoding")),
     )
     if len(new.ids) != len(data):
         raise DataError(

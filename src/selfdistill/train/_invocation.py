@@ -251,7 +251,7 @@ def name_of(source: str | None) -> str:
     """
     if source is None:
         return _DIGITS
-    path = Path(source)
+    path = Path("input" if source == "-" else source)
     with suppress(OSError):
         path = path.resolve()
     return path.name.split(".")[0] or "data"

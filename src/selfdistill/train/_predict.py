@@ -90,7 +90,13 @@ class Predictions:
 
 
 def predict(
-    run: Path, new: Path | str, *, device: str = "auto", batch_size: int = 1024, ignore: Sequence[str] = ()
+    run: Path,
+    new: Path | str,
+    *,
+    device: str = "auto",
+    batch_size: int = 1024,
+    ignore: Sequence[str] = (),
+    encoding: str | None = None,
 ) -> Predictions:
     """Predict with the classifier of a run directory.
 
@@ -100,6 +106,7 @@ def predict(
         device: See `resolve_device`.
         batch_size: Examples at once; changes the memory needed, not the result.
         ignore: Columns left unread; that of the label, for instance, where it names classes of its own.
+        encoding: Of a text file; ``None``: UTF-8 where its bytes are, else found.
 
     Returns:
         Labels and probabilities.
@@ -114,7 +121,7 @@ def predict(
     place = resolve_device(device)
     trained_on = read_finished(run)["data"].get("read") or {}
     model = load_model(run / "model.safetensors")
-    options = ReadOptions(ignore=tuple(ignore), inputs=trained_on.get("inputs"))
+    options = ReadOptions(ignore=tuple(ignore), inputs=trained_on.get("inputs"), encoding=encoding)
     examples = data.read_new(new, model.preprocess, model.classes, options)
     if not len(examples.ids):
         raise DataError(f"{new} has no examples", "Give at least one.")

@@ -92,7 +92,7 @@ def _write(found: Findings, out: Path, how: str | None) -> None:
 
 def _check_source(run: Path, found: Findings) -> None:
     """Refuse a source that is gone or no longer what the run was trained on: rows would go astray."""
-    if found.source not in data.BUILT_IN and not Path(found.source).exists():
+    if found.source not in data.BUILT_IN and not data.is_there(found.source):
         raise RunError(
             f"{found.source}, which {run} was trained on, is not here",
             "Start this in the folder where `fit` was started.",
@@ -121,7 +121,7 @@ def _label_studio(found: Findings, path: Path) -> None:
         {
             "data": cells[i]
             | {"id": found.ids[i], "given_label": found.given[i], "label_quality": float(found.quality[i])}
-            | ({"image": found.ids[i]} if Path(found.source).is_dir() else {}),
+            | ({"image": found.ids[i]} if data.find_form(found.source) == "folder" else {}),
             "predictions": [
                 {
                     "model_version": "selfdistill",

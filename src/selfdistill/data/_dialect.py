@@ -1,0 +1,294 @@
+"""How a CSV file is written: what separates its fields, and what stands around the rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from selfdistill.data._encoding import find_encoding
+from selfdistill.data._limits import DAMAGED, open_bytes, unpacked_name
+
+__all__ = ["Dialect", "comment", "find_dialect", "header_place"]
+
+_SAMPLE = 2**18  # characters
+_TITLES = 50  # lines before the header
+_MOST = 0.9  # share of rows of one length, below which spaces are tried
+_LEAST = 3  # rows that must begin with a name
+_SAID = re.compile(r'"?sep=(.)"?[ \t]*')
+_SEPARATORS = "\t;|,"
+"""From the one that is seldom part of a cell to the one that often is: of two that fit alike, the first is taken."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a file is written.
+
+    Attributes:
+        separator: What separates fields; of a space, any number of them.
+        quote: What stands around fields.
+        escape: What stands before a quotation mark within a field; ``None``: another quotation mark.
+        before: Lines before the header.
+        hashed: Whether the header stands behind a ``#``.
+        spaced: Whether a space follows each separator.
+        extra: "trailing" where rows end in a separator and the header does not; "names" where rows begin with a name
+            and the header has none for it; else "".
+        encoding: As Python calls it.
+        said: Sentences for the user.
+    """
+
+    separator: str = ","
+    quote: str = '"'
+    escape: str | None = None
+    before: int = 0
+    hashed: bool = False
+    spaced: bool = False
+    extra: str = ""
+    encoding: str = "utf-8"
+    said: tuple[str, ...] = ()
+
+    @property
+    def plain(self) -> bool:
+        """Whether a cell can be added to the text of each line."""
+        return not (self.extra or self.hashed or self.escape or self.separator == " ") and self.quote == '"'
+
+    def reader(self, lines: Iterator[str], *, strict: bool) -> Iterator[list[str]]:
+        """Parse lines.
+
+        Args:
+            lines: With their ends.
+            strict: Whether what cannot be is refused.
+
+        Returns:
+            A reader of the csv module.
+        """
+        return csv.reader(
+            lines,
+            delimiter=self.separator,
+            quotechar=self.quote,
+            escapechar=self.escape,
+            doublequote=self.escape is None,
+            skipinitialspace=self.spaced or self.separator == " ",
+            strict=strict,
+        )
+
+
+def comment(line: str, dialect: Dialect, width: int) -> bool:
+    """Say whether a line between the rows is a comment: it begins with # and has another number of fields.
+
+    Args:
+        line: With its end.
+        dialect: Of the file.
+        width: Fields of a row.
+
+    Returns:
+        Whether it is one.
+    """
+    if width < 2 or not line.startswith("#"):
+        return False
+    row = next(dialect.reader(iter([line]), strict=False), [])
+    return len(row) != width
+
+
+def find_dialect(path: Path, encoding: str | None = None) -> Dialect:
+    """Find out how a file is written.
+
+    The separator is the one that divides the header and most rows into as many fields, two or more; of several, the one
+    that makes most fields. Spaces are tried last. Lines of one cell before a header of words are a title.
+
+    Args:
+        path: The file.
+        encoding: The user's choice.
+
+    Returns:
+        The dialect.
+
+    A file that is damaged or no text is refused with a `DataError`.
+    """
+    encoding, said = find_encoding(path, encoding)
+    try:
+        with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding=encoding, newline="", errors="replace") as file:
+            text = file.read(_SAMPLE)
+    except DAMAGED:
+        text = ""  # what reads the rows says so
+    lines = list(io.StringIO(text.removeprefix("\ufeff"), newline=""))
+    if len(text) == _SAMPLE and len(lines) > 1:
+        lines.pop()
+    first = next((place for place, line in enumerate(lines) if line.strip()), 0)
+    told = _SAID.fullmatch(lines[first].rstrip("\r\n")) if lines else None
+    start = first + 1 if told else 0
+    tries = [told[1]] if told else list("\t" if _is_tabbed(path, lines) else _SEPARATORS)
+    best = max((_try(lines, mark, start) for mark in tries), key=lambda one: one.rank)
+    if not told and best.rank.share < _MOST:
+        spaces = _try(lines, " ", start)
+        aligned = any("  " in line.strip() for line in lines) or not unpacked_name(path).endswith(".csv")
+        if not spaces.titles and (aligned or spaces.rank.fields > 2):
+            best = max(best, spaces, key=lambda one: one.rank)
+    best = best if told or best.rank.fields > 1 else _try(lines, ",", start)
+    notes = [said] if said else []
+    if best.titles:
+        shown = " / ".join(best.titles)
+        notes.append(f"{path} has a title before its header, which is left out: {shown[:80]!r}.")
+    if best.extra == "names":
+        notes.append(f"{path} has one name less than columns: the first column is taken as names of the rows.")
+    shared = {name: getattr(best, name) for name in ("quote", "escape", "before", "hashed", "spaced", "extra")}
+    return Dialect(best.separator, **shared, encoding=encoding, said=tuple(notes))
+
+
+def _is_tabbed(path: Path, lines: Sequence[str]) -> bool:
+    return unpacked_name(path).endswith((".tsv", ".tab")) and (not lines or any("\t" in line for line in lines))
+
+
+class _Rank(NamedTuple):
+    """What speaks for a separator, the strongest first.
+
+    Attributes:
+        share: Of rows that have as many fields as most; 0 where the header does not go with them.
+        titles: Minus the lines of a title.
+        fits: 2 where the header has as many fields as most rows, 1 where it has one less, and that can be.
+        fields: Of most rows; where the header does not go with them, of the header.
+    """
+
+    share: float = 0.0
+    titles: int = 0
+    fits: int = 0
+    fields: int = 0
+
+
+@dataclass(frozen=True)
+class _Try:
+    """A dialect, the title above its header, and what speaks for it."""
+
+    separator: str
+    quote: str = '"'
+    escape: str | None = None
+    before: int = 0
+    hashed: bool = False
+    spaced: bool = False
+    extra: str = ""
+    titles: tuple[str, ...] = ()
+    rank: _Rank = field(default_factory=_Rank)
+
+
+def _try(lines: Sequence[str], mark: str, start: int) -> _Try:
+    """Read lines with one separator."""
+    quote, escape = _quotation(lines[start:], mark)
+    dialect = Dialect(mark, quote, escape)
+    body = start
+    while body < len(lines) and (not lines[body].strip() or lines[body].startswith("#")):
+        body += 1
+    rows = list(_rows(lines[body:], dialect))
+    if not rows:
+        return _Try(mark, quote, escape, start)
+    known = [row for row, _ in rows if any(row)]
+    width = Counter(map(len, known[1:] or known)).most_common(1)[0][0] if known else 0
+    head = header_place([row for row, _ in rows], width)
+    before = body + (rows[head - 1][1] if head else 0)
+    titles = tuple(next(filter(None, row), "").strip() for row, _ in rows[:head])
+    header, rest = rows[head][0], [row for row, _ in rows[head + 1 :] if any(row)]
+    hashed = _hashed(lines[start:body], dialect, header) if not head else None
+    if hashed is not None:
+        before, header, rest = start + hashed[0], hashed[1], [row for row, _ in rows]
+    extra = _extra(header, rest, width)
+    fits = 2 if len(header) == width else 1 if extra else 0
+    share = sum(len(row) == width for row in rest) / len(rest) if rest else 1.0
+    titles = titles if any(titles) else ()
+    rank = _Rank(share, -len(titles), fits, width) if width > 1 and fits else _Rank(fields=len(header))
+    spaced = width > 1 and all(cell[:1] == " " for row in (header, *rest) for cell in row[1:])
+    return _Try(mark, quote, escape, before, hashed is not None, spaced, extra, titles, rank)
+
+
+def _rows(lines: Sequence[str], dialect: Dialect) -> Iterator[tuple[list[str], int]]:
+    """Rows that hold something, each with the number of lines up to its end; spaces at the end are no field."""
+    clean = (line.rstrip() + "\n" if dialect.separator == " " else line for line in lines)
+    reader = dialect.reader(clean, strict=False)
+    try:
+        for row in reader:
+            if row:
+                yield row, reader.line_num  # type: ignore[attr-defined]
+    except csv.Error:
+        return
+
+
+def _quotation(lines: Sequence[str], mark: str) -> tuple[str, str | None]:
+    """Find out what stands around fields, and what before a quotation mark within one."""
+    first = next((line.strip() for line in lines if line.strip()), "")
+    if first[:1] == "'" == first[-1:] and f"'{mark}'" in first:
+        return "'", None
+    slashed = any('\\"' in line for line in lines)
+    other = slashed and not _strict(lines, Dialect(mark)) and _strict(lines, Dialect(mark, escape="\\"))
+    return '"', "\\" if other else None
+
+
+def _strict(lines: Sequence[str], dialect: Dialect) -> bool:
+    try:
+        for _ in dialect.reader(iter(lines), strict=True):
+            pass
+        return True
+    except csv.Error:
+        return False
+
+
+def header_place(rows: Sequence[Sequence[str]], width: int) -> int:
+    """Find the header: behind lines of one cell, a title, where it consists of different words.
+
+    Args:
+        rows: Cells, texts.
+        width: Cells of most rows.
+
+    Returns:
+        Its place among the rows.
+
+    Example:
+        >>> header_place([["Results of May", ""], ["x", "label"], ["1", "a"], ["2", "b"]], 2)
+        1
+    """
+    place = next((place for place, row in enumerate(rows[:_TITLES]) if sum(map(bool, row)) > 1), 0)
+    row, rest, above = rows[place], rows[place + 1 :], rows[:place]
+    named = [cell for i, cell in enumerate(row) if cell or 0 < i < len(row) - 1]  # the first and last may have no name
+    words = all(cell.strip() and not _is_number(cell) for cell in named) and len(set(named)) == len(named)
+    if not words or not width - 1 <= len(row) <= width or len(rest) < 2:
+        return 0
+    said = any(" " in cell.strip() for one in above for cell in one)
+    numbers = any(all(_is_number(one[-i]) for one in rest if len(one) == width) for i in range(1, width + 1))
+    return place if (said or numbers) and (said or width > 2) else 0
+
+
+def _hashed(before: Sequence[str], dialect: Dialect, first: Sequence[str]) -> tuple[int, list[str]] | None:
+    """Find a header behind # above rows that hold numbers where it has words: its line and cells."""
+    marked = [place for place, line in enumerate(before) if line.startswith("#")]
+    if not marked:
+        return None
+    header = next(dialect.reader(iter([before[marked[-1]][1:].strip()]), strict=False), [])
+    pairs = list(zip(header, first, strict=False))
+    if len(header) != len(first) or not any(_is_number(cell) for _, cell in pairs) or any(map(_is_number, header)):
+        return None
+    return marked[-1], header
+
+
+def _extra(header: Sequence[str], rest: Sequence[Sequence[str]], width: int) -> str:
+    """Say what the one field more is that rows have and the header has not."""
+    rows = [row for row in rest if len(row) == width]
+    if len(header) != width - 1 or not rows or len(header) < 2:
+        return ""
+    if not any(row[-1] for row in rows):
+        return "trailing"
+    names = [row[0] for row in rows]
+    if len(names) < _LEAST or len(set(names)) < len(names) or not all(names):
+        return ""
+    counted = [str(number) for number in itertools.islice(itertools.count(int(names[0] == "1")), len(names))]
+    return "names" if names == counted or not any(map(_is_number, names)) else ""
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.strip().replace(",", "."))
+    except ValueError:
+        return False
+    return True

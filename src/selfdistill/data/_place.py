@@ -1,0 +1,204 @@
+"""Where a source lies: a file or folder, a part of a file after ``::``, an archive, or standard input."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import IO, NamedTuple, cast
+
+from selfdistill._core.errors import DataError
+from selfdistill.data._labels import near_matches
+from selfdistill.data._limits import DAMAGED, check_size, expand_limit
+
+__all__ = ["STANDARD_INPUT", "Place", "find_place", "is_there", "naming"]
+
+STANDARD_INPUT = "-"
+"""The source that means standard input."""
+_BLOCK = 2**20
+_MAGIC = (
+    (b"PAR1", ".parquet"),
+    (b"ARROW1", ".arrow"),
+    (b"SQLite format 3\0", ".db"),
+    (b"\x93NUMPY", ".npy"),
+    (b"\xd0\xcf\x11\xe0", ".xls"),
+    (b"PK\x03\x04", ".zip"),
+    (b"\x1f\x8b", ".csv.gz"),
+    (b"BZh", ".csv.bz2"),
+    (b"\xfd7zXZ\0", ".csv.xz"),
+    (b"\x28\xb5\x2f\xfd", ".csv.zst"),
+    (b"{", ".json"),
+    (b"[", ".json"),
+)
+"""First bytes of what comes without a name."""
+_unpacked: dict[tuple[str, str, int, int], Path] = {}
+
+
+class Place(NamedTuple):
+    """Where a source lies.
+
+    Attributes:
+        path: The file or folder that holds it.
+        part: The table, sheet or split of it, or "".
+        name: What the user called it, for messages.
+    """
+
+    path: Path
+    part: str = ""
+    name: str = ""
+
+
+def find_place(source: Path | str) -> Place:
+    """Find a source.
+
+    Args:
+        source: A file or folder, perhaps with ``::`` and the name of a part; ``-`` or a pipe, which is read to its end
+            into a temporary file; or a zip archive, whose file is unpacked into one.
+
+    Returns:
+        The place; it need not exist.
+
+    Example:
+        >>> find_place("songs.db::tracks")
+        Place(path=PosixPath('songs.db'), part='tracks', name='songs.db::tracks')
+    """
+    name = str(source)
+    if name == STANDARD_INPUT:
+        return Place(_spooled(name), "", "standard input")
+    path, part = Path(source), ""
+    if not path.exists() and "::" in name:
+        before, _, part = name.rpartition("::")
+        path = Path(before)
+    if not path.exists() and str(path).startswith("~"):
+        path = _home(path)
+    if path.is_fifo() or path.is_char_device():
+        return Place(_spooled(str(path)), part, name)
+    if path.suffix.lower() == ".zip" and path.is_file():
+        return Place(_member(path, part), "", name)
+    return Place(path, part, name)
+
+
+def is_there(source: Path | str) -> bool:
+    """Say whether a source exists, without reading it.
+
+    Args:
+        source: See `find_place`.
+
+    Returns:
+        Whether its file or folder is there; of standard input ``False``: it can be read once.
+    """
+    name = str(source)
+    if name == STANDARD_INPUT:
+        return False
+    path = Path(source) if Path(source).exists() else Path(name.rpartition("::")[0] or name)
+    return path.exists() or (str(path).startswith("~") and _home(path).exists())
+
+
+def _home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:  # no such user
+        return path
+
+
+@contextmanager
+def naming(place: Place) -> Generator[None]:
+    """Call a source in errors what the user called it, not the temporary file that holds it.
+
+    Args:
+        place: The source.
+
+    Raises:
+        DataError: That of the reader, with the name.
+    """
+    try:
+        yield
+    except DataError as error:
+        inside, shown = str(place.path), place.name.rpartition("::")[0] if place.part else place.name
+        if inside == shown or _folder() not in place.path.parents or inside not in error.problem:
+            raise
+        raise DataError(error.problem.replace(inside, shown), error.way_out) from error
+
+
+@cache
+def _folder() -> Path:
+    """Folder of temporary files; gone with the process."""
+    folder = Path(tempfile.mkdtemp(prefix="selfdistill-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@cache
+def _spooled(name: str) -> Path:
+    """Read a stream to its end; once in a process."""
+    if name == STANDARD_INPUT and sys.stdin.isatty():
+        raise DataError(
+            "standard input is a terminal, but '-' reads data from it", "Say: cat FILE | selfdistill fit - ..."
+        )
+    with open(sys.stdin.fileno() if name == STANDARD_INPUT else name, "rb", closefd=name != STANDARD_INPUT) as file:
+        head = file.read(_BLOCK)
+        if not head:
+            raise DataError(f"{'standard input' if name == STANDARD_INPUT else name} is empty", "Give it data.")
+        start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+        ending = next((ending for magic, ending in _MAGIC if start.startswith(magic)), ".csv")
+        path = _folder() / f"input-{len(list(_folder().iterdir()))}{ending}"
+        _copy(head, cast(IO[bytes], file), path, "standard input")
+    if ending != ".zip":
+        return path
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if "[Content_Types].xml" in names:
+        return path.rename(path.with_suffix(".xlsx"))
+    return path.rename(path.with_suffix(".npz")) if all(n.endswith(".npy") for n in names) else _member(path, "")
+
+
+def _copy(head: bytes, file: IO[bytes], path: Path, what: str) -> None:
+    total, block = 0, head
+    with path.open("wb") as out:
+        while block:
+            total += len(block)
+            if total > expand_limit():
+                raise DataError(f"{what} unfolds to more than {expand_limit() / 2**30:,.1f} GiB", "Use a part of it.")
+            out.write(block)
+            block = file.read(_BLOCK)
+
+
+def _member(path: Path, part: str) -> Path:
+    """Unpack one file of a zip archive."""
+    state = path.stat()
+    key = (str(path.resolve()), part, state.st_size, state.st_mtime_ns)
+    if key in _unpacked:
+        return _unpacked[key]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            files = [m for m in archive.infolist() if not m.is_dir() and not m.filename.startswith("__MACOSX/")]
+            member = _choose(path, files, part)
+            check_size(f"{path}: {member.filename}", member.file_size)
+            out = Path(tempfile.mkdtemp(dir=_folder())) / Path(member.filename).name
+            with archive.open(member) as file:
+                _copy(file.read(_BLOCK), file, out, f"{path}: {member.filename}")
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, *DAMAGED) as error:
+        raise DataError(f"{path} cannot be unpacked: {error}", "Unpack it first, or fetch it again.") from error
+    _unpacked[key] = out
+    return out
+
+
+def _choose(path: Path, files: list[zipfile.ZipInfo], part: str) -> zipfile.ZipInfo:
+    names = {member.filename: member for member in files}
+    if part:
+        if part not in names:
+            raise DataError(f"{path} holds no file {part!r}", near_matches(part, names))
+        return names[part]
+    if len(files) != 1:
+        shown = ", ".join(map(repr, list(names)[:5])) + ", ..." * (len(names) > 5)
+        raise DataError(
+            f"{path} holds {len(files):,} files{': ' * bool(files)}{shown}",
+            f"Name one, such as {path}::{files[0].filename}, or unpack it." if files else "Give another file.",
+        )
+    return files[0]

@@ -1,0 +1,35 @@
+"""Columns of Python values, as cells of workbooks, JSON and databases give them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from selfdistill.data._labels import text_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["column_of"]
+
+
+def column_of(values: Sequence[Any]) -> pa.Array:
+    """Make a column; values of different types become texts.
+
+    Args:
+        values: The cells; ``None`` where missing.
+
+    Returns:
+        An Arrow array.
+
+    Example:
+        >>> column_of([1, "a", None]).to_pylist()
+        ['1', 'a', None]
+    """
+    import pyarrow as pa
+
+    try:
+        made = pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError):
+        return pa.array([text_of(value) for value in values], pa.large_string())
+    return made

@@ -1,0 +1,115 @@
+"""JSON lines, JSON records, and columns in JSON as pandas writes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from selfdistill._core.errors import DataError
+from selfdistill.data._encoding import find_encoding
+from selfdistill.data._limits import DAMAGED, check_size, expand_limit, open_bytes
+from selfdistill.data._options import ReadOptions
+from selfdistill.data._place import Place
+from selfdistill.data.formats._columns_of import column_of
+from selfdistill.data.formats._format import TableRead, ends_in, table_format
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["JSON"]
+
+_WAY = "Give JSON lines (an object on each line), a list of objects, or an object of columns."
+
+
+def _read(place: Place, options: ReadOptions, part: str, mapped: bool) -> TableRead | None:
+    if part == "test":
+        return None
+    path = place.path
+    encoding, said = find_encoding(path, options.encoding)
+    try:
+        with open_bytes(path) as file:
+            raw = file.read(expand_limit() + 1)
+        check_size(str(path), len(raw))
+        text = raw.decode(encoding)
+    except (*DAMAGED, UnicodeError) as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path} is truncated or damaged: {line}", "Fetch the file again.") from error
+    try:
+        table = _table(_parsed(text, place), place)
+    except RecursionError:
+        raise DataError(f"{path} is nested too deeply", _WAY) from None
+    return TableRead(table, (said,) if said else ())
+
+
+def _parsed(text: str, place: Place) -> Any:
+    """One value, or a list of those on the lines."""
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not lines:
+        raise DataError(f"{place.path} is empty", _WAY)
+    first = _value(lines[0][1])
+    if not isinstance(first, dict) or len(lines) == 1:
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise DataError(f"{place.path} is no JSON: {error}", _WAY) from error
+    out = []
+    for number, line in lines:
+        value = _value(line)
+        if not isinstance(value, dict):
+            raise DataError(f"{place.path}, line {number:,}: no JSON object", _WAY)
+        out.append(value)
+    return out
+
+
+def _value(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+def _is_columns(value: Mapping[str, Any]) -> bool:
+    kinds = {type(one) for one in value.values()}
+    return bool(value) and (kinds <= {list} or kinds <= {dict})
+
+
+def _table(value: Any, place: Place) -> pa.Table:
+    import pyarrow as pa
+
+    if isinstance(value, dict) and not _is_columns(value):  # {"data": [...], "meta": ...}
+        lists = [one for one in value.values() if isinstance(one, list) and one and isinstance(one[0], dict)]
+        value = lists[0] if len(lists) == 1 else [value]
+    elif isinstance(value, dict) and len(value) == 1:
+        inside = next(iter(value.values()))
+        value = inside if isinstance(inside, list) and inside and isinstance(inside[0], dict) else value
+    if isinstance(value, dict) and _is_columns(value):
+        columns = _columns(value, place)
+    elif isinstance(value, list) and all(isinstance(one, dict) for one in value):
+        names = dict.fromkeys(name for one in value for name in one)
+        columns = {name: [one.get(name) for one in value] for name in names}
+    else:
+        what = "a list of things that are no objects" if isinstance(value, list) else f"{type(value).__name__}"
+        raise DataError(f"{place.path} holds {what}", _WAY)
+    table = pa.table({name: column_of(cells) for name, cells in columns.items()})
+    return table.flatten() if any(pa.types.is_struct(one.type) for one in table.schema) else table
+
+
+def _columns(value: dict[str, Any], place: Place) -> dict[str, list[Any]]:
+    """Columns as lists of one length, or as objects with the rows' names as keys."""
+    if all(isinstance(one, dict) for one in value.values()):
+        rows = list(dict.fromkeys(row for one in value.values() for row in one))
+        return {name: [one.get(row) for row in rows] for name, one in value.items()}
+    lengths = {len(one) for one in value.values()}
+    if len(lengths) > 1:
+        raise DataError(f"{place.path} holds columns of different lengths: {min(lengths):,} to {max(lengths):,}", _WAY)
+    return value
+
+
+JSON = table_format(
+    "json",
+    "JSON lines or JSON",
+    ends_in(".json", ".jsonl", ".ndjson", packed=True),
+    _read,
+    uses=frozenset({"encoding"}),
+)

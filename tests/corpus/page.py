@@ -1,0 +1,97 @@
+"""The page of what is read, made of the corpus.
+
+python -m tests.corpus.page > docs/what-is-read.md
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from tests.corpus.all_cases import CASES
+from tests.corpus.case import Case
+
+__all__ = ["page"]
+
+_TEXT = (".csv", ".tsv", ".psv", ".txt", ".json", ".jsonl", ".ndjson")
+_HEAD = """# What is read
+
+One example of each kind of data, with the command that reads it. The page is made of the files that the tests read
+and compare ({count:,} of them, {refused:,} of which must be refused in one line), by `python -m tests.corpus.page >
+docs/what-is-read.md`. More errors, and what to do: [bad-input.md](bad-input.md).
+
+All formats go with all commands: `fit`, `predict`, `noise`, `air` and `distill` read them, `refine` writes a copy.
+Of CSV, Parquet and arrays the copy has the same form, of other tables Parquet or CSV (in UTF-8), by the name that
+`--out` has.
+"""
+_TAIL = """
+## Rules
+
+- **The separator** is the one that divides the header and most rows into as many fields; of several that do, the
+  one that makes most fields. Spaces are tried last. `sep=;` on the first line is believed.
+- **A title** is a line of one cell above a header of words; it is left out with a sentence. Lines that begin with
+  `#` and have another number of fields than the rows are comments. Empty lines and lines of separators alone are no
+  rows.
+- **The encoding** is UTF-8 where the bytes are, else it is told from the words by
+  [chardet](https://chardet.readthedocs.io), with a sentence that shows one; `--encoding` chooses. UTF-16 and UTF-32
+  are known by their mark.
+- **A part of a file** stands behind `::`: a sheet, a table, a split, a file of a zip archive. Without it there must
+  be only one.
+- **Arrays** are known by their names, in any capitals, with `train` and `test` before or behind; validation parts
+  are left unread. `--inputs` and `--label` choose. Objects are never read: they are pickles, which could run code.
+  One-hot labels become the numbers of their columns.
+- **Standard input** (`-`) and pipes are read once, to a temporary file: `cat songs.csv | selfdistill fit - --label
+  genre`. Their format is told by their first bytes. `refine` needs a file.
+- **Several annotators** (`--annotator COLUMN`, repeated): the label is what most of them say, gaps allowed. A tie
+  goes to those who agree more often with the majority of other rows. The votes are no features. In Python,
+  `SelfDistillClassifier().fit(X, shares)` takes the shares of votes instead.
+- **Ordered classes** (low, middle, high) are taken without their order: a far error counts as a near one.
+- **Positive and unlabelled** data are refused as they are; the error says how to write them as two classes.
+- **Several labels for one example** (multi-label) are refused: train on one column of yes and no for each.
+
+Workbooks need `pip install 'selfdistill[excel]'` (python-calamine), saved data sets `pip install 'selfdistill[hf]'`
+(datasets). Why these libraries: [decision 28](decisions/0028-formats.md).
+"""
+
+
+def _lines(case: Case) -> str:
+    """The first lines of a text file, as they stand in it."""
+    if not case.source.endswith(_TEXT) or "/" in case.source or "::" in case.source:
+        return ""
+    with tempfile.TemporaryDirectory() as name:
+        case.make(Path(name))
+        try:
+            text = (Path(name) / case.source).read_bytes().decode()
+        except UnicodeDecodeError:
+            return ""
+    head = text.splitlines()[:3]
+    if len(head) == 1:
+        head = [head[0] if len(head[0]) <= 60 else head[0][:60] + " ..."]
+    return " ⏎ ".join(line[:60].strip("\n").replace("\t", "→") for line in head)
+
+
+def _cell(text: str) -> str:
+    return "`" + text.replace("|", "\\|") + "`" if text else ""
+
+
+def page() -> str:
+    """Write the page."""
+    out = [_HEAD.format(count=len(CASES), refused=sum(bool(case.error) for case in CASES))]
+    for group in dict.fromkeys(case.group for case in CASES):
+        shown = [case for case in CASES if case.group == group and case.shown]
+        refused = [case for case in CASES if case.group == group and case.error]
+        out.append(f"\n## {group}\n")
+        texts = [_lines(case) for case in shown]
+        wide = any(texts)
+        out.append("| what | command |" + (" first lines |" if wide else ""))
+        out.append("|---|---|" + ("---|" if wide else ""))
+        for case, text in zip(shown, texts, strict=True):
+            out.append(f"| {case.name} | `{case.command()}` |" + (f" {_cell(text)} |" if wide else ""))
+        if refused:
+            out += ["\n| refused | what the line says |", "|---|---|"]
+            out += [f"| {case.name} | {_cell(case.error)} |" for case in refused]
+    return "\n".join(out) + "\n" + _TAIL
+
+
+if __name__ == "__main__":
+    print(page(), end="")
