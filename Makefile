@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check docs-check clean
+.PHONY: demo test check docs clean
 
 demo: .venv/installed          ## set up, then train on scikit-learn's digits with 40 % of the labels flipped
 	$(BIN)/selfdistill fit
@@ -11,10 +11,13 @@ test: .venv/installed-dev      ## set up, then pass the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 
 check: .venv/installed-dev     ## linters, types, floors
-	$(BIN)/ruff check src tests benchmarks examples
-	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks examples docs
+	$(BIN)/ruff format --check src tests benchmarks examples docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/installed-dev      ## the documentation site, strictly, into site/
+	OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # torch comes first and alone: a build that is already on the machine, such as the CPU one, is then kept.
 .venv/installed: pyproject.toml
