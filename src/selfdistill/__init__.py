@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from selfdistill._version import __version__
 
 if TYPE_CHECKING:
     from selfdistill.estimator import SelfDistillClassifier
+    from selfdistill.runs import Run, fit, load
 
-__all__ = ["SelfDistillClassifier", "__version__"]
+__all__ = ["Run", "SelfDistillClassifier", "__version__", "fit", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load the estimator when it is first asked for: the package itself loads neither torch nor scikit-learn."""
-    if name == "SelfDistillClassifier":
-        from selfdistill.estimator import SelfDistillClassifier
-
-        return SelfDistillClassifier
+    """Load a name when it is first asked for: the package itself loads neither torch nor scikit-learn."""
+    rooms = {"SelfDistillClassifier": "estimator", "Run": "runs", "fit": "runs", "load": "runs"}
+    if name in rooms:
+        return getattr(importlib.import_module(f"selfdistill.{rooms[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import time as clock
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +17,7 @@ from selfdistill.cli._number_options import Annotator, Decimal, Encoding, Thousa
 from selfdistill.cli._said import READING, said
 
 if TYPE_CHECKING:
-    from selfdistill.air import Examples
-    from selfdistill.cli._air_sources import Subject
+    from selfdistill.runs import Subject
 
 __all__ = ["air"]
 
@@ -67,35 +65,22 @@ def air(
         selfdistill air songs.csv --label genre --truth right --out air-songs
     """
     read = said(locals(), READING)
-    asked = {"examples": examples, "output": output, "rank": rank, "time": time, "seed": seed, "memory": memory}
-    _check(asked)
+    with leaving_at_once():
+        from selfdistill.runs import AirOptions, measure, write_study
+
+    asked = AirOptions(examples, output, rank, time, seed, memory)
+    asked.check()
     folder = _folder(what, out, force)
     if _is_run(what) and (run := _closed_record(Path(what))) is not None:
         _show_closed(run, folder, json)
         return
-    subject = _subject(what, network, read, seed)
-    record, seconds = _measure(subject, what, asked)
-    files = _write(folder, record)
+    record, seconds = measure(_subject(what, network, read, seed), _named(what), _is_run(what), asked, speak)
+    files = write_study(folder, record)
     if json:
         shown = {name: record[name] for name in ("data", "at", "stopping", "stopping_epoch", "noise", "moments")}
         write(json_module.dumps({"air": str(folder), "files": files} | shown, allow_nan=False) + "\n")
     else:
         print_study(record, folder, seconds)
-
-
-def _check(asked: dict[str, Any]) -> None:
-    outputs = ("trace", "sum", "centered", "fisher")
-    if asked["output"] not in outputs:
-        raise SettingError(f"--output is {asked['output']!r}", f"Choose one of {', '.join(outputs)}.")
-    if asked["examples"] < 2:
-        raise SettingError(f"--examples is {asked['examples']}, but a kernel needs at least 2", "Leave it out.")
-    if asked["rank"] is not None and not 1 <= asked["rank"] <= asked["examples"]:
-        raise SettingError(
-            f"--rank is {asked['rank']}, but {asked['examples']} examples have 1 to {asked['examples']} directions",
-            "Leave it out for all of them.",
-        )
-    if asked["time"] is not None and not asked["time"] > 0:
-        raise SettingError(f"--time is {asked['time']}, but must be above 0", "Leave it out for the time to stop.")
 
 
 def _is_run(what: str) -> bool:
@@ -115,7 +100,7 @@ def _folder(what: str, out: Path | None, force: bool) -> Path:
 
 def _subject(what: str, network: str | None, read: dict[str, Any], seed: int) -> Subject:
     with leaving_at_once():
-        from selfdistill.cli._air_sources import of_data, of_run
+        from selfdistill.runs import of_data, of_run
 
     if not _is_run(what):
         return of_data(what, network, read, seed)
@@ -141,92 +126,12 @@ def _closed_record(run: Path) -> dict[str, Any] | None:
 
 def _show_closed(record: dict[str, Any], folder: Path, as_json: bool) -> None:
     """Show what the record holds already."""
-    from selfdistill._core.files import write_json
-    from selfdistill.air import SCHEMA, closed_lines, save_closed_figure
+    from selfdistill.air import closed_lines
+    from selfdistill.runs import write_closed
 
-    lines = closed_lines(record)
-    folder.mkdir(parents=True, exist_ok=True)
-    source = record["data"].get("source")
-    shown = {"schema": SCHEMA, "data": {"name": source and _named(source)}, "closed": record["closed"]}
-    write_json(folder / "air.json", shown)
-    files = [str(folder / "air.json"), *map(str, save_closed_figure(folder, record))]
+    lines, source = closed_lines(record), record["data"].get("source")
+    shown, files = write_closed(folder, record, source and _named(source))
     if as_json:
         write(json_module.dumps({"air": str(folder), "files": files} | shown, allow_nan=False) + "\n")
     else:
         write("\n".join([*lines, "", "Files", *(f"  {name}" for name in files)]) + "\n")
-
-
-def _chosen(subject: Subject, count: int, seed: int) -> tuple[Examples, list[str]]:
-    from selfdistill.air import Examples, choose_examples
-    from selfdistill.cli._air_sources import known_positions
-
-    there = known_positions(subject)
-    picked = there[choose_examples(subject.data.labels[there], count, seed)]
-    clean = None if subject.clean is None else subject.clean[picked]
-    data = subject.data
-    ids = [str(name) for name in data.ids[picked.numpy()]]
-    return Examples(data.inputs[picked], data.labels[picked], data.num_classes, clean), ids
-
-
-def _measure(subject: Subject, what: str, asked: dict[str, Any]) -> tuple[dict[str, Any], float]:
-    """Take kernel and measures of each moment, telling first what it will cost."""
-    from selfdistill._core.record import environment
-    from selfdistill.air import SCHEMA, network_kernel, outputs_of, snapshot, study
-
-    examples, ids = _chosen(subject, asked["examples"], asked["seed"])
-    took = clock.perf_counter()
-    spectra, found, start = {}, [], None
-    for number, (name, make) in enumerate(subject.moments.items(), 1):
-        network = make(examples.inputs)
-        if start is None:
-            _forecast(network, subject, examples, asked)
-            start = outputs_of(network, examples.inputs)
-        begun = clock.perf_counter()
-        kernel = network_kernel(asked["output"], asked["rank"], asked["memory"], None, examples.parts()["given"])
-        spectra[name] = kernel(network, examples.inputs)
-        seconds = clock.perf_counter() - begun
-        speak(f"Kernel {number} of {len(subject.moments)} ({name}): {seconds:.1f} s")
-        first = next(iter(spectra.values())) if number > 1 else None
-        epoch = subject.epochs.get(name)
-        found.append(snapshot(name, network, examples, spectra[name], epoch=epoch, first=first, seconds=seconds))
-    assert start is not None
-    measures = study(
-        examples, spectra, start, found, output=asked["output"], measured=subject.measured, time=asked["time"]
-    )
-    described = {
-        "source": _named(what),
-        "name": subject.name,
-        "is_run": _is_run(what),
-        "network": subject.spec,
-        "examples_total": len(subject.data),
-        "examples": len(examples),
-        "classes": list(subject.data.classes),
-        "clean_is": subject.clean_is,
-        "ids": ids,
-    }
-    record = {"schema": SCHEMA} | environment("cpu") | {"settings": asked, "data": described} | measures
-    return record, clock.perf_counter() - took
-
-
-def _forecast(network: Any, subject: Subject, examples: Examples, asked: dict[str, Any]) -> None:
-    """Say what it will cost."""
-    from selfdistill.air import DENSE
-    from selfdistill.ntk import NTK
-
-    plan = NTK(network, examples.inputs, output=asked["output"], memory=asked["memory"], progress=False).plan
-    cost, times = plan.matrix or plan.product or "more than the memory allows", len(subject.moments)
-    n = len(examples)
-    pairs = f"all eigenpairs at {9e-9 * n**3:,.1f} GFLOP" if n <= DENSE else f"{asked['rank'] or 200} eigenpairs"
-    speak(
-        f"{n:,} of {len(subject.data):,} examples, network {subject.spec}, kernel {asked['output']}: "
-        f"{times} kernel{'s' if times > 1 else ''} at {cost} each, then {pairs} each"
-    )
-
-
-def _write(folder: Path, record: dict[str, Any]) -> list[str]:
-    from selfdistill._core.files import write_json
-    from selfdistill.air import save_figures
-
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "air.json", record)
-    return [str(folder / "air.json"), *map(str, save_figures(folder, record))]

@@ -1,4 +1,4 @@
-"""What ``selfdistill air`` looks at: a run with its networks, or data with a network as initialised."""
+"""What is looked at to see what was learned first: a run with its networks, or data with a network as initialised."""
 
 from __future__ import annotations
 

@@ -1,0 +1,172 @@
+"""What a network learns first, of a run or of data: the kernel of each moment, measures, figures."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from selfdistill._core.errors import SettingError
+from selfdistill._core.files import write_json
+from selfdistill._core.record import environment
+from selfdistill.air import (
+    DENSE,
+    SCHEMA,
+    Examples,
+    choose_examples,
+    network_kernel,
+    outputs_of,
+    save_closed_figure,
+    save_figures,
+    snapshot,
+    study,
+)
+from selfdistill.ntk import NTK
+from selfdistill.runs._subject import Subject, known_positions
+
+__all__ = ["AirOptions", "measure", "write_closed", "write_study"]
+
+_OUTPUTS = ("trace", "sum", "centered", "fisher")
+
+
+@dataclass(frozen=True)
+class AirOptions:
+    """How to look.
+
+    Attributes:
+        examples: Size of the subset that the kernel is taken on.
+        output: What the kernel is of: ``"trace"``, ``"sum"``, ``"centered"`` or ``"fisher"``.
+        rank: Leading directions; all of them up to 4,000 examples if left out.
+        time: Training time of the filter's figures; the time to stop if left out.
+        seed: Of the draw of examples, and of initial weights.
+        memory: What the kernel may take, such as ``"2GiB"``.
+    """
+
+    examples: int = 1000
+    output: str = "trace"
+    rank: int | None = None
+    time: float | None = None
+    seed: int = 0
+    memory: str = "2GiB"
+
+    def check(self) -> None:
+        """Refuse what is out of range.
+
+        Raises:
+            SettingError: With the value and the range.
+        """
+        if self.output not in _OUTPUTS:
+            raise SettingError(f"--output is {self.output!r}", f"Choose one of {', '.join(_OUTPUTS)}.")
+        if self.examples < 2:
+            raise SettingError(f"--examples is {self.examples}, but a kernel needs at least 2", "Leave it out.")
+        if self.rank is not None and not 1 <= self.rank <= self.examples:
+            raise SettingError(
+                f"--rank is {self.rank}, but {self.examples} examples have 1 to {self.examples} directions",
+                "Leave it out for all of them.",
+            )
+        if self.time is not None and not self.time > 0:
+            raise SettingError(f"--time is {self.time}, but must be above 0", "Leave it out for the time to stop.")
+
+
+def measure(
+    subject: Subject, name: str, is_run: bool, asked: AirOptions, say: Callable[[str], None] = lambda text: None
+) -> tuple[dict[str, Any], float]:
+    """Take kernel and measures of each moment; say first what it will cost.
+
+    Args:
+        subject: What is looked at.
+        name: Of the source, for the record.
+        is_run: Whether that is a run.
+        asked: How to look.
+        say: Takes sentences as they come.
+
+    Returns:
+        The record, as ``air.json`` holds it, and seconds.
+    """
+    examples, ids = _chosen(subject, asked)
+    took = clock.perf_counter()
+    spectra, found, start = {}, [], None
+    for number, (moment, make) in enumerate(subject.moments.items(), 1):
+        network = make(examples.inputs)
+        if start is None:
+            say(_forecast(network, subject, examples, asked))
+            start = outputs_of(network, examples.inputs)
+        began = clock.perf_counter()
+        kernel = network_kernel(asked.output, asked.rank, asked.memory, None, examples.parts()["given"])
+        spectra[moment] = kernel(network, examples.inputs)
+        seconds = clock.perf_counter() - began
+        say(f"Kernel {number} of {len(subject.moments)} ({moment}): {seconds:.1f} s")
+        first = next(iter(spectra.values())) if number > 1 else None
+        epoch = subject.epochs.get(moment)
+        found.append(snapshot(moment, network, examples, spectra[moment], epoch=epoch, first=first, seconds=seconds))
+    assert start is not None
+    measures = study(examples, spectra, start, found, output=asked.output, measured=subject.measured, time=asked.time)
+    described = {
+        "source": name,
+        "name": subject.name,
+        "is_run": is_run,
+        "network": subject.spec,
+        "examples_total": len(subject.data),
+        "examples": len(examples),
+        "classes": list(subject.data.classes),
+        "clean_is": subject.clean_is,
+        "ids": ids,
+    }
+    record = {"schema": SCHEMA} | environment("cpu") | {"settings": asdict(asked), "data": described} | measures
+    return record, clock.perf_counter() - took
+
+
+def _chosen(subject: Subject, asked: AirOptions) -> tuple[Examples, list[str]]:
+    there = known_positions(subject)
+    picked = there[choose_examples(subject.data.labels[there], asked.examples, asked.seed)]
+    clean = None if subject.clean is None else subject.clean[picked]
+    data = subject.data
+    ids = [str(name) for name in data.ids[picked.numpy()]]
+    return Examples(data.inputs[picked], data.labels[picked], data.num_classes, clean), ids
+
+
+def _forecast(network: nn.Module, subject: Subject, examples: Examples, asked: AirOptions) -> str:
+    """Say what it will cost."""
+    plan = NTK(network, examples.inputs, output=asked.output, memory=asked.memory, progress=False).plan  # type: ignore[arg-type]
+    cost, times, n = plan.matrix or plan.product or "more than the memory allows", len(subject.moments), len(examples)
+    pairs = f"all eigenpairs at {9e-9 * n**3:,.1f} GFLOP" if n <= DENSE else f"{asked.rank or 200} eigenpairs"
+    return (
+        f"{n:,} of {len(subject.data):,} examples, network {subject.spec}, kernel {asked.output}: "
+        f"{times} kernel{'s' if times > 1 else ''} at {cost} each, then {pairs} each"
+    )
+
+
+def write_study(folder: Path, record: dict[str, Any]) -> list[str]:
+    """Write ``air.json`` and the figures.
+
+    Args:
+        folder: Where to; made if it is not there.
+        record: Of `measure`.
+
+    Returns:
+        The files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "air.json", record)
+    return [str(folder / "air.json"), *map(str, save_figures(folder, record))]
+
+
+def write_closed(folder: Path, record: dict[str, Any], name: str | None) -> tuple[dict[str, Any], list[str]]:
+    """Write the spectrum that the record of a run in closed form holds already.
+
+    Args:
+        folder: Where to; made if it is not there.
+        record: The run's.
+        name: Of its data.
+
+    Returns:
+        What ``air.json`` holds, and the files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = {"schema": SCHEMA, "data": {"name": name}, "closed": record["closed"]}
+    write_json(folder / "air.json", shown)
+    return shown, [str(folder / "air.json"), *map(str, save_closed_figure(folder, record))]

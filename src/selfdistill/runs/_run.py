@@ -1,0 +1,181 @@
+"""A run from Python: what the command line does, step by step, on the same run directories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selfdistill._core.errors import DataError, SettingError
+from selfdistill._core.record import read_finished, whole
+from selfdistill.data import ReadOptions
+from selfdistill.runs._air import AirOptions, measure, write_closed, write_study
+from selfdistill.runs._subject import of_run
+from selfdistill.train import Invocation, Refined, Settings, predict, refine, start, verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Run", "fit", "load"]
+
+_READING = tuple(one.name for one in fields(ReadOptions))
+_SETTINGS = tuple(one.name for one in fields(Settings))
+
+
+def fit(
+    source: str | Path | None = None,
+    *,
+    out: str | Path | None = None,
+    test: str | Path | None = None,
+    say: Callable[[str], None] | None = print,
+    **options: Any,
+) -> Run:
+    """Learn from labels that may be wrong: ``selfdistill fit`` from Python.
+
+    For arrays and DataFrames in memory see `selfdistill.SelfDistillClassifier`.
+
+    Args:
+        source: A file or folder, as ``selfdistill fit`` takes it; the built-in digits if left out.
+        out: The run directory, which must not exist; by itself the next free ``runs/<name>-NNN``.
+        test: Data with true labels to measure on.
+        say: Takes sentences as they come; ``None``: nobody.
+        **options: Options of ``selfdistill fit`` with underscores: of reading, such as ``label="genre"``, and of
+            training, such as ``method="kernel"``, ``epochs=40`` or ``seed=1``.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        SettingError: An option that does not exist, or a value out of range.
+        DataError: The data cannot be used.
+        RunError: ``out`` is taken.
+
+    Example:
+        >>> import tempfile
+        >>> from sklearn.datasets import load_iris
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> load_iris(as_frame=True).frame.to_csv(folder / "iris.csv", index=False)
+        >>> run = fit(folder / "iris.csv", label="target", out=folder / "run", say=None)
+        >>> run.labels["refined_label"].nunique(), run.predict(folder / "iris.csv").shape
+        (3, (150, 6))
+    """  # noqa: DOC502 (raised by what is called)
+    if source is not None and not isinstance(source, str | Path):
+        raise DataError(
+            f"source is a {type(source).__name__}, not a path",
+            "Write it to a file, or use SelfDistillClassifier().fit(X, y).",
+        )
+    unknown = [name for name in options if name not in (*_READING, *_SETTINGS)]
+    if unknown:
+        raise SettingError(f"option {unknown[0]!r} does not exist", f"Choose of: {', '.join((*_READING, *_SETTINGS))}.")
+    given = {name: value for name, value in options.items() if value is not None}
+    asked = Invocation(
+        None if source is None else str(source),
+        None if test is None else str(test),
+        {name: given[name] for name in _READING if name in given},
+        {name: given[name] for name in _SETTINGS if name in given},
+        None if out is None else Path(out),
+    )
+    _, folder = start(asked, say=say or (lambda text: None))
+    return Run(folder)
+
+
+def load(folder: str | Path) -> Run:
+    """Open a finished run.
+
+    Args:
+        folder: The run directory.
+
+    Returns:
+        The run.
+
+    Raises:
+        RunError: No run there, it failed, or it is not finished.
+    """  # noqa: DOC502 (raised by what is called)
+    run = Run(Path(folder))
+    read_finished(run.folder)
+    return run
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run directory.
+
+    Attributes:
+        folder: Where it lies.
+    """
+
+    folder: Path
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Settings, versions, curves and results: ``run.json``."""
+        return read_finished(self.folder)
+
+    @property
+    def labels(self) -> pd.DataFrame:
+        """One row per example, most doubtful first by ``label_quality``: ``labels.parquet`` in the data's order."""
+        import pandas as pd
+
+        return pd.read_parquet(whole(self.folder, "labels.parquet"))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return tuple(self.record["data"]["classes"])
+
+    def predict(self, new: str | Path, *, device: str = "auto") -> pd.DataFrame:
+        """Predict labels of new data.
+
+        Args:
+            new: A file or folder like the one of training.
+            device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+
+        Returns:
+            Columns ``id``, ``predicted_label``, ``confidence`` and ``p_<class>`` for each class.
+
+        Raises:
+            DataError: The data do not fit the run.
+        """  # noqa: DOC502 (raised by what is called)
+        return predict(self.folder, new, device=device).table()
+
+    def refine(self, out: str | Path, how: str = "relabel") -> Refined:
+        """Write the data set anew, without its label errors. The source is only read.
+
+        Args:
+            out: File or folder that does not exist.
+            how: ``"relabel"``, ``"drop"`` or ``"weight"``.
+
+        Returns:
+            What was written.
+
+        Raises:
+            DataError: ``out`` is taken, or the source has changed.
+        """  # noqa: DOC502 (raised by what is called)
+        return refine(self.folder, Path(out), how=how)
+
+    def report(self) -> str:
+        """Say in a dozen lines what was found, whether to trust it, and what to do next."""
+        return "\n".join(verdict(self.record, self.folder))
+
+    def air(self, out: str | Path | None = None, **options: Any) -> dict[str, Any]:
+        """Show what was learned first: spectrum and energies, or, of a network, its kernel at each moment.
+
+        Args:
+            out: Folder for ``air.json`` and four figures; nothing is written if left out.
+            **options: Fields of `AirOptions`, for networks.
+
+        Returns:
+            What ``air.json`` holds. Cost: of a run in closed form none; else that of the kernel of ``examples``.
+        """
+        record = self.record
+        if "closed" in record:
+            if out is None:
+                return {"data": {"name": self.folder.name}, "closed": record["closed"]}
+            return write_closed(Path(out), record, self.folder.name)[0]
+        asked = AirOptions(**options)
+        asked.check()
+        found, _ = measure(of_run(self.folder), self.folder.name, True, asked)
+        if out is not None:
+            write_study(Path(out), found)
+        return found

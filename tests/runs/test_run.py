@@ -1,0 +1,105 @@
+"""A run from Python against the same run from the command line."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+import selfdistill
+from selfdistill._core.errors import DataError, RunError, SettingError
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """A table whose labels are wrong in ten rows, and new rows."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(160, 3))
+    names = np.array(["no", "yes"])[(X[:, 0] + X[:, 1] > 0).astype(int)]
+    wrong = rng.permutation(120)[:10]
+    given = names[:120].copy()
+    given[wrong] = np.where(given[wrong] == "no", "yes", "no")
+    folder = tmp_path_factory.mktemp("table")
+    pd.DataFrame(X[:120], columns=list("abc")).assign(answer=given).to_csv(folder / "t.csv", index=False)
+    pd.DataFrame(X[120:], columns=list("abc")).to_csv(folder / "new.csv", index=False)
+    return folder, wrong, names[120:]
+
+
+@pytest.fixture(scope="module")
+def run(table):
+    folder, _, _ = table
+    return selfdistill.fit(folder / "t.csv", label="answer", out=folder / "run", say=None)
+
+
+def test_it_is_the_command_lines_run(run, table, cli):
+    folder, _, _ = table
+    code, shown, told = cli("fit", folder / "t.csv", "--label", "answer", "--out", folder / "other")
+    assert code == 0, told
+    for name in ("labels.parquet", "model.safetensors"):
+        assert (run.folder / name).read_bytes() == (folder / "other" / name).read_bytes()
+    shown = shown.replace(str(folder / "other"), str(run.folder))
+    ours, theirs = ([line for line in text.splitlines() if " in " not in line] for text in (run.report(), shown))
+    assert ours == theirs  # but for seconds
+
+
+def test_labels_predictions_and_record(run, table):
+    folder, wrong, truth = table
+    found = run.labels
+    assert len(found) == 120
+    is_wrong = np.isin(np.arange(120), wrong)
+    assert roc_auc_score(is_wrong, -found.label_quality) > 0.85
+    new = run.predict(folder / "new.csv")
+    assert list(new.columns) == ["id", "predicted_label", "confidence", "p_no", "p_yes"]
+    assert (new.predicted_label.to_numpy() == truth).mean() > 0.9
+    assert run.classes == ("no", "yes")
+    assert selfdistill.load(str(run.folder)).record == run.record
+
+
+def test_refine_and_air(run, tmp_path):
+    done = run.refine(tmp_path / "clean.csv", how="drop")
+    assert len(pd.read_csv(tmp_path / "clean.csv")) == done.rows == 120 - done.issues
+    spectrum = run.air(tmp_path / "air")
+    assert spectrum["closed"] == run.record["closed"] == run.air()["closed"]
+    assert json.loads((tmp_path / "air" / "air.json").read_text())["closed"] == spectrum["closed"]
+    assert list((tmp_path / "air").glob("*.svg"))
+
+
+def test_air_of_a_network(table, tmp_path):
+    folder, _, _ = table
+    run = selfdistill.fit(
+        folder / "t.csv", label="answer", method="selfdistill", network="mlp:8", epochs=2, out=tmp_path / "n", say=None
+    )
+    found = run.air(examples=30, rank=5)
+    assert [one["name"] for one in found["moments"]] == ["initial", "trained"]
+    with pytest.raises(SettingError, match="examples is 1"):
+        run.air(examples=1)
+
+
+def test_sentences_come_as_they_are(table, tmp_path):
+    folder, _, _ = table
+    told = []
+    selfdistill.fit(folder / "t.csv", label="answer", out=tmp_path / "run", say=told.append)
+    assert told[0].startswith("Reading ")
+    assert f"Run directory: {tmp_path / 'run'}" in told
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "error", "words"),
+    [
+        (pd.DataFrame(), {}, DataError, "SelfDistillClassifier"),
+        ("t.csv", {"epoch": 3}, SettingError, "'epoch' does not exist"),
+        ("nowhere.csv", {}, DataError, "nowhere.csv"),
+        ("t.csv", {"label": "answer", "seed": -1}, SettingError, "-1"),
+    ],
+)
+def test_what_cannot_be_is_refused(source, options, error, words, table, tmp_path, monkeypatch):
+    monkeypatch.chdir(table[0])
+    with pytest.raises(error, match=words):
+        selfdistill.fit(source, out=tmp_path / "run", say=None, **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    with pytest.raises(RunError, match=r"run\.json"):
+        selfdistill.load(tmp_path)
