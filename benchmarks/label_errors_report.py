@@ -201,7 +201,7 @@ def counts(rows: Rows) -> list[str]:
 
 def refined(rows: Rows) -> list[str]:
     """Refined labels, and classifiers trained anew."""
-    heads = ["labels", "wrong set right", "right spoiled", "given right", "refined right"]
+    heads = ["labels", "wrong set right", "right corrupted", "given right", "refined right"]
     heads += ["trained on given", "on refined", "on ours pruned", "on cleanlab's pruned", "the default itself", "seeds"]
     keys = ("wrong_set_right", "right_spoiled", "given_right", "refined_right")
     stages_of = ("cross-entropy", "again on refined", "again on kept", "again on cleanlab's kept", OURS)

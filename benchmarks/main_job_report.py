@@ -95,7 +95,7 @@ def label_table(records: list[dict[str, Any]]) -> list[str]:
         ("given right", "given_right"),
         ("refined right", "refined_right"),
         ("wrong set right", "wrong_set_right"),
-        ("right spoiled", "right_spoiled"),
+        ("right corrupted", "right_spoiled"),
         ("AUROC", "auroc"),
         ("average precision", "average_precision"),
     ]

@@ -1,9 +1,9 @@
-"""What larger steps cost on texts: the warning light and the ranking of label errors, beside what they win in accuracy.
+"""What larger steps cost on texts: the reliability check and the ranking of errors, beside what they win in accuracy.
 
     python -m benchmarks.text_steps run [--data DIR] [--seeds 0 1]   # resumable, one training at a time
     python -m benchmarks.text_steps report                           # the table of docs/decisions/0013
 
-The cases are the warning light's development cases on TREC and SemEval (``benchmarks/warning_light.py``); DIR holds
+The cases are the reliability check's development cases on TREC and SemEval (``benchmarks/warning_light.py``); DIR holds
 ``text/``. Accuracy stands in suite ``development-tabular-text``. One JSON line per training goes to
 ``benchmarks/records/text_steps.jsonl``.
 """

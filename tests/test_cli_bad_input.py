@@ -183,7 +183,7 @@ BAD_SETTINGS = {
     "--method selfdistil": "method 'selfdistil' does not exist. Did you mean selfdistill?",
     "--network foo": "network 'foo'",
     "--augment flop": "augment",
-    "--device cuda:99": "device 'cuda:99' is not there. Choose --device auto or cpu.",
+    "--device cuda:99": "device 'cuda:99' is not available. Choose --device auto or cpu.",
     "--device quantum": "device is 'quantum', which is no device",
     "--test nothing.csv": "nothing.csv does not exist",
     "--seed -1": "seed is -1, but must be at least 0",
@@ -280,7 +280,7 @@ def test_predict_wants_a_finished_run_and_a_place_to_write(run, capsys):
     assert "ends in '.xlsx'" in refused(capsys, "predict", run, "t.csv", "--out", "p.xlsx")
     assert "the folder far does not exist" in refused(capsys, "predict", run, "t.csv", "--out", "far/p.csv")
     assert "batch_size is 0" in refused(capsys, "predict", run, "t.csv", "--batch-size", "0")
-    assert "device 'cuda:99' is not there" in refused(capsys, "predict", run, "t.csv", "--device", "cuda:99")
+    assert "device 'cuda:99' is not available" in refused(capsys, "predict", run, "t.csv", "--device", "cuda:99")
     record = json.loads(Path("run/run.json").read_text())
     write_record(Path("run"), record | {"status": "interrupted"})
     assert "selfdistill fit --resume run" in refused(capsys, "predict", run, "t.csv")

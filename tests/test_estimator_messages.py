@@ -26,7 +26,7 @@ Y = np.array(["p", "q", "q"] * 20)
         ({}, X.assign(x=np.inf), Y, "infinite value in row 0 .*. Replace it by a number or empty the cell.$"),
         ({}, X.assign(x=[["w"]] * 60), Y, "must hold numbers, categories or text. Flatten it first.$"),
         ({}, X, np.arange(60), "no two of the 60 labels .* nothing to learn. Give labels that repeat.$"),
-        ({"device": "cuda:99"}, X, Y, "device 'cuda:99' is not there. Choose device auto or cpu.$"),
+        ({"device": "cuda:99"}, X, Y, "device 'cuda:99' is not available. Choose device auto or cpu.$"),
         ({"lr": 1e9, "epochs": 20}, X, Y, "the loss became .*. Lower lr.$"),
     ],
 )

@@ -70,8 +70,8 @@ def test_evidence_equals_its_definition(seed, k, epochs):
     ("change", "verdict", "said"),
     [
         ({}, "trust", "after 4 epochs the network doubted 30.0 % of the labels, at the end 35.0 %"),
-        ({"doubted_early": 0.524}, "trust", "So it did not learn wrong labels by heart"),
-        ({"doubted_early": 0.526}, "refuse", "It took its doubts back, and came to fit wrong labels"),
+        ({"doubted_early": 0.524}, "trust", "So it did not memorise wrong labels"),
+        ({"doubted_early": 0.526}, "refuse", "Early doubts vanished: the network memorised these labels"),
         ({"confidence": 0.901}, "trust", "Trust this: "),
         ({"confidence": 0.899}, "refuse", "by its own estimate, 89.9 % of the refined labels are right"),
         ({"predicted": (0.9, 0.601)}, "trust", "Trust this: "),

@@ -1,4 +1,4 @@
-"""A network that learned wrong labels by heart is found out by a model that has not seen them."""
+"""A network that memorised wrong labels is found out by a model that has not seen them."""
 
 from __future__ import annotations
 
@@ -35,4 +35,4 @@ def test_silence_of_a_network_that_fits_all_is_no_trust():
 def test_clean_labels_are_not_called_wrong():
     fitted, light = judged(features(0.0))
     assert fitted.curves[-1]["agreement"] > 0.97
-    assert "learned wrong labels by heart" not in light.sentences[0]
+    assert "memorised wrong labels" not in light.sentences[0]

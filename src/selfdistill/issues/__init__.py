@@ -1,4 +1,4 @@
-"""From given labels and soft labels to a ranking, flagged errors, refined labels, and a warning light."""
+"""From given labels and soft labels to a ranking, flagged errors, refined labels, and a reliability check."""
 
 from selfdistill.issues._applicability import Applicability, Evidence, applicability, judge
 from selfdistill.issues._blocks import BLOCK_BYTES, SoftLabels, as_soft, blocks

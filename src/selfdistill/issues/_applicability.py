@@ -1,4 +1,4 @@
-"""Does early learning happen here at all? A warning light from the run alone, without truth."""
+"""Does early learning happen here at all? A reliability check from the run alone, without truth."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def applicability(
        only the noise matrix speaks for these labels. So it is where most of a true class is called something else.
 
     What it cannot see: errors that follow from the inputs as well as right labels do, such as those of labelling rules.
-    Where nothing is doubted it says so. Numbers and misses are in ``docs/decisions/0009-warning-light.md``.
+    Where nothing is doubted it says so. Numbers and misses are in ``docs/decisions/0009-reliability-check.md``.
 
     Args:
         table: The run's findings.
@@ -155,8 +155,8 @@ def judge(evidence: Evidence, names: Sequence[str]) -> Applicability:
     reasons = []
     if e.doubted_early - e.doubted_last > _TAKEN_BACK:
         reasons.append(
-            f"{_history(e)}. It took its doubts back, and came to fit wrong labels with the right ones: it learns by "
-            "heart, or slowly. More examples help, or another network."
+            f"{_history(e)}. Early doubts vanished: the network memorised these labels, wrong ones with right ones, or "
+            "learns slowly. More examples help, or another network."
         )
     if e.confidence < _UNSURE:
         reasons.append(
@@ -185,7 +185,7 @@ def _trust(e: Evidence) -> tuple[str, ...]:
             "But errors that follow from the inputs (labels made by rules), and any errors under a network that fits "
             "everything, cannot be seen in this way: look at some labels by hand.",
         )
-    return (f"Trust this: {_history(e)}. So it did not learn wrong labels by heart.",)
+    return (f"Trust this: {_history(e)}. So it did not memorise wrong labels.",)
 
 
 def _history(e: Evidence) -> str:

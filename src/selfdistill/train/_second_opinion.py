@@ -34,7 +34,7 @@ def trust_of(data: LabelledData, fitted: Fitted, table: LabelTable) -> Applicabi
         return light
     learned = light.evidence.agreement
     if light.verdict == "refuse":
-        way = "On features and tables --method kernel learns nothing by heart."
+        way = "On features and tables --method kernel memorises nothing."
         return Applicability("refuse", (), (*light.sentences, way), light.evidence)
     if learned < _FITS or len(data) > _ROWS:
         return light
@@ -48,6 +48,6 @@ def trust_of(data: LabelledData, fitted: Fitted, table: LabelTable) -> Applicabi
     why = (
         f"Do not trust this: the network agrees with {learned:.1%} of the labels and finds "
         f"{int(table.is_issue.sum()):,} wrong, but a model that has not seen them expects {findings.noise.wrong:,.0f}. "
-        "The network learned wrong labels by heart. Take --method kernel."
+        "The network memorised wrong labels. Use --method kernel."
     ).replace("%", " %")
     return Applicability("refuse", (), (why,), light.evidence)

@@ -45,7 +45,7 @@ class Settings:
         noise_matrix: File with the matrix ``T[clean, given]``, see `selfdistill.noise.read_matrix`, for methods that
             want to know it; by itself they estimate it.
         held_out: Share of each class's examples that is kept from training; its agreement with the given labels is
-            measured after each epoch. For methods of plain training. By itself what the method says, mostly none.
+            measured after each epoch. For methods of plain training. Default: the method's own value, mostly none.
         keep_epochs: Epochs whose weights are kept in the run directory: ``"all"``, or how many, evenly spread, the last
             among them; ``None``: none.
         kernel: Of the closed form: one of `selfdistill.networks.KERNELS`, or ``"auto"``.
@@ -226,5 +226,5 @@ def resolve_device(device: str) -> str:
     cuda_missing = found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count()
     mps_missing = found.type == "mps" and not torch.backends.mps.is_available()
     if found.type not in {"cpu", "cuda", "mps"} or cuda_missing or mps_missing:
-        raise ResourceError(f"device {device!r} is not there", "Choose --device auto or cpu.")
+        raise ResourceError(f"device {device!r} is not available", "Choose --device auto or cpu.")
     return device

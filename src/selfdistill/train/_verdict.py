@@ -82,7 +82,7 @@ def _suspects(record: Mapping[str, Any]) -> list[str]:
 
 
 def _trust(light: Mapping[str, Any] | None) -> list[str]:
-    """Say what the warning light says; names of classes cannot write control sequences."""
+    """Say what the reliability check says; names of classes cannot write control sequences."""
     return [
         line
         for sentence in (light["sentences"] if light else ())
@@ -154,7 +154,7 @@ def _against_truth(truth: Mapping[str, float] | None) -> list[str]:
     if "wrong_set_right" in truth:
         lines.append(f"  Of the wrong labels, {_percent(truth['wrong_set_right'])} were set right")
     if "right_spoiled" in truth:
-        lines.append(f"  Of the right labels, {_percent(truth['right_spoiled'])} were spoiled")
+        lines.append(f"  Of the right labels, {_percent(truth['right_spoiled'])} were corrupted")
     if "flagged_precision" in truth:
         lines.append(f"  Of the labels that look wrong, {_percent(truth['flagged_precision'])} are wrong (precision)")
     if "flagged_recall" in truth:
@@ -226,7 +226,7 @@ def comparison(record: Mapping[str, Any]) -> list[str]:
         f"  {name:<{first}}" + "".join(f"  {v:>{w}}" for v, w in zip(values, widths, strict=True))
         for name, values in rows
     ]
-    return ["What it wins, measured on labels that training never saw", title, *body]
+    return ["Improvement over plain training, on labels that training never saw", title, *body]
 
 
 def _percent(share: float) -> str:
