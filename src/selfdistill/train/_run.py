@@ -225,7 +225,7 @@ class _Begun:
 def _stopped(out: Path, begun: bool, go_on: str) -> tuple[str, str]:
     """Say what a Ctrl-C left that stopped at once, and how to go on; before the first step nothing shall be left."""
     if begun:
-        return "stopped at once; the last checkpoint is kept", go_on
+        return "stopped at once; what was saved before is kept", go_on
     _remove(out)
     return "stopped before the first step; nothing was saved", "Start again."
 
