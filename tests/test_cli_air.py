@@ -159,6 +159,7 @@ def test_data_with_a_network_as_initialised(there, capsys, monkeypatch, undrawn)
         (["known", "--examples", "1"], "--examples is 1, but a kernel needs at least 2"),
         (["known", "--rank", "2000"], "--rank is 2000, but 1000 examples have 1 to 1000 directions"),
         (["known", "--time", "0"], "--time is 0.0, but must be above 0"),
+        (["known", "--time", "inf"], "--time is inf, but must be above 0 and below 1e+30"),
         (["known", "--memory", "12kg"], "12kg"),
         (["known", "--memory", "1KiB"], "memory"),
         (["known", "--out", "songs.csv"], "--out songs.csv is a file. Name a folder."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from torch import nn
 
 from selfdistill.data import from_arrays
@@ -240,3 +242,52 @@ def test_a_strangers_student_writes_only_where_the_user_says(cli, monkeypatch):
     assert not outside.exists()
     assert cli("distill", "--resume", "student", "--store", outside)[0] == 0
     assert outside.exists()
+
+
+def images(folder: str, second: str) -> str:
+    """Two classes of images; one image of each has a name that is not UTF-8."""
+    rng = np.random.default_rng(0)
+    for bright, name in enumerate(["a", second]):
+        Path(folder, name).mkdir(parents=True)
+        for i in range(12):
+            pixels = rng.integers(0, 255, (8, 8), dtype=np.uint8) // (1 + bright)
+            with Path(folder, name, ODD_NAME if i == 3 else f"{i}.png").open("wb") as file:
+                Image.fromarray(pixels).save(file, "png")
+    return folder
+
+
+ODD_NAME = os.fsdecode(b"i\xe9.png")
+
+
+def test_files_and_classes_whose_names_are_not_utf8(cli):
+    source, run = images(os.fsdecode(b"photos\xff"), os.fsdecode(b"b\xe9")), "run"
+    assert cli("fit", source, *FEW, "--out", run)[0] == 0
+    table = pd.read_parquet("run/labels.parquet")
+    assert set(table["given_label"]) == {"a", "b\\xe9"}
+    assert {"a/i\\xe9.png", "b\\xe9/i\\xe9.png", "a/0.png"} <= set(table["id"])
+    assert json.loads(Path(run, "run.json").read_text())["data"]["source"] == source
+    for code, *arguments in (
+        [0, "fit", "--resume", run],
+        [0, "predict", run, source, "--out", "p.csv"],
+        [0, "refine", run, "--format", "label-studio", "--out", "tasks.json"],
+        [0, "distill", run, "--epochs", "1", "--student", "mlp:2", "--out", "s"],
+        [2, "fit", source, *FEW, "--out", os.fsdecode(b"r\xff")],
+        [2, "refine", run, "--drop", "--out", "clean"],
+    ):
+        left, out, err = cli(*arguments)
+        assert left == code, err
+        assert harmless(out + err), arguments
+    assert "error: 'b\\\\xe9' cannot be the name of a folder" in err
+
+
+def test_images_whose_names_are_not_utf8_are_refined(cli):
+    source = images("photos", "b")
+    assert cli("fit", source, *FEW, "--out", "run")[0] == 0
+    assert cli("refine", "run", "--relabel", "--out", "clean")[0] == 0
+    copied = [path.name for path in Path("clean").rglob("*.png")]
+    assert len(copied) == 24
+    assert sum(name.endswith(ODD_NAME) for name in copied) == 2
+    Path("photos/b", ODD_NAME).rename(r"photos/a/i\xe9.png")
+    left, _, err = cli("fit", source, *FEW, "--out", "run2")  # two names would be one
+    assert left == 2
+    assert "photos repeats the id 'a/i\\\\xe9.png'" in err

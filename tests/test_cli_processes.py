@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -65,6 +66,8 @@ def test_who_starts_processes_and_who_does_not(monkeypatch):
         check_processes(2)
     assert asked.value.count == 2
     check_processes(1)
+    with pytest.raises(SettingError, match=rf"processes is 99,999,999, but must be at most {max(8, os.cpu_count())}"):
+        check_processes(99_999_999)
     with pytest.raises(SettingError, match="processes is 0, but must be at least 1"):
         check_processes(0)
     monkeypatch.setenv("RANK", "0")

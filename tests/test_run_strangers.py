@@ -9,6 +9,7 @@ import copy
 import json
 import random
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -298,3 +299,37 @@ def test_checkpoints_of_another_run_or_network_are_refused(here, call, command):
         code, err = call(*words)
         assert code == 2
         assert said in err.splitlines()[-1]
+
+
+# Memory by claim: files that take next to no room on disk.
+
+
+def test_a_record_of_any_size_is_refused_before_it_is_read(here, one_line):
+    with Path("closed/run.json").open("r+b") as file:
+        file.truncate(2**40)  # a hole
+    assert "it has 1,099,511,627,776 bytes" in one_line(["predict", "closed", "t.csv", "--out", "p.csv"], "")
+
+
+def test_a_compressed_checkpoint_is_refused(here, one_line):
+    for path in Path("stopped/checkpoint").glob("*.pt"):
+        with zipfile.ZipFile(path) as file:
+            parts = {name: file.read(name) for name in file.namelist()}
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+            for name, content in parts.items():
+                file.writestr(name, content)
+        path.with_suffix(".json").write_text(json.dumps({"sha256": digest(path), "bytes": path.stat().st_size}))
+    assert "it is compressed" in one_line(["fit", "--resume", "stopped"], "")
+
+
+def test_a_table_of_any_number_of_equal_rows_is_refused_before_it_is_read(here, one_line, monkeypatch):
+    without_digests(Path("closed"))
+    monkeypatch.setattr("selfdistill.data._limits._EXPAND_LIMIT", 2**20)
+    rows = pq.read_table("closed/labels.parquet")
+    rows = pa.concat_tables([rows.slice(0, 1)] * 10_000)
+    pq.write_table(rows, "closed/labels.parquet")
+    record = json.loads(Path("closed/run.json").read_text())
+    record["data"]["examples"] = len(rows)
+    Path("closed/run.json").write_text(json.dumps(record))
+    assert Path("closed/labels.parquet").stat().st_size < 100_000
+    said = one_line(["refine", "closed", "--format", "aum", "--out", "r.csv"], "")
+    assert "closed/labels.parquet unfolds to" in said

@@ -43,8 +43,24 @@ def test_the_figure_is_written_twice(tmp_path):
     assert "given labels" in text
 
 
+GOOD = RECORD["closed"]["spectrum"]
+
+
 @pytest.mark.parametrize(
-    "spectrum", [None, {}, {"eigenvalue": [1.0], "given": [], "refined": [], "ridge": 1, "stop": 0}]
+    "spectrum",
+    [
+        None,
+        {},
+        {"eigenvalue": [1.0], "given": [], "refined": [], "ridge": 1, "stop": 0, "directions": 1},
+        GOOD | {"directions": {}},
+        GOOD | {"stop": True},
+        GOOD | {"ridge": "1"},
+        GOOD | {"ridge": 0},
+        GOOD | {"given": ["x"] * 4},
+        GOOD | {"given": [1e308] * 4},
+        GOOD | {"refined": [None] * 4},
+        GOOD | {"eigenvalue": [[1.0]] * 4},
+    ],
 )
 def test_a_damaged_record_is_one_line(spectrum):
     with pytest.raises(RunError, match="spectrum of the closed form"):

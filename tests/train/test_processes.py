@@ -15,7 +15,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from selfdistill import networks
+from selfdistill import data, networks, train
+from selfdistill._core.events import RunStarted
 from selfdistill._core.lock import locked
 from selfdistill._core.record import read_record
 from selfdistill._core.sample_mean import SampleMean
@@ -191,3 +192,14 @@ def test_batch_norm_of_parts_of_batches_is_warned_of():
     assert said.startswith("BatchNorm sees one of 2 parts of each batch")
     assert not local_statistics(networks.build("mlp:2", (3,), 2, seed=0), runtime)
     assert not local_statistics(networks.build("cnn:2", (1, 8, 8), 2, seed=0), SimpleNamespace(world=1, device=None))
+
+
+def test_a_fit_says_what_batch_norm_sees(monkeypatch):
+    monkeypatch.setattr(
+        "selfdistill.train._fit.local_statistics", lambda network, runtime: [f"seen by {runtime.world}"]
+    )
+    examples = data.from_arrays([[0.0], [1.0]] * 4, ["a", "b"] * 4)
+    said = []
+    fitted = train.fit(examples, train.Settings(network="mlp:2", epochs=1).resolve(8, "cpu"), tell=said.append)
+    assert fitted.warnings == ["seen by one"]
+    assert [event.warnings for event in said if isinstance(event, RunStarted)] == [("seen by one",)]

@@ -132,7 +132,7 @@ def stop_after(epochs):
 
 
 def test_resume_checks_data_and_settings(blobs, tmp_path):
-    with pytest.raises(Interrupted, match=r"stopped at once; the last checkpoint is kept. Go on with: .* --resume "):
+    with pytest.raises(Interrupted, match=r"stopped at once; what was saved before is kept. Go on with: .* --resume "):
         run(blobs, tmp_path / "run", tell=stop_after(2))
     with pytest.raises(RunError, match=r"was started with lr = 0\.1, but now it is 0\.2. Leave --lr out"):
         run(blobs, tmp_path / "run", resume=True, settings={"lr": 0.2})

@@ -42,6 +42,10 @@ def test_the_warm_up_of_few_examples_is_counted_in_epochs():
         ({"weight_decay": -1.0}, "weight_decay is -1"),
         ({"momentum": 1.0}, r"momentum is 1\.0, but must be below 1"),
         ({"seed": -1}, "seed is -1, but must be at least 0"),
+        ({"seed": 2**63}, "seed is 9223372036854775808, but must be at most 9,223,372,036,854,775,807"),
+        ({"epochs": 10**21}, "epochs is 1000000000000000000000, but must be at most 1,000,000"),
+        ({"batch_size": 2**31 + 1}, "batch_size is 2147483649, but must be at most 2,147,483,648"),
+        ({"keep_epochs": 10**21}, "keep_epochs is 1000000000000000000000, but must be 'all' or a whole number above 0"),
         (
             {"epochs": "5"},
             "epochs is '5', a str, but must be a whole number. Pass a whole number, or leave epochs out.",

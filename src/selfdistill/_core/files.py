@@ -20,6 +20,7 @@ from selfdistill._core.lock import check_held
 __all__ = ["atomic", "check_room", "digest", "json_text", "made", "read_json", "room_for", "write_json"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_LARGEST = 2**28  # bytes of JSON; a record of a million classes takes a tenth
 _HALVES = re.compile(r"[\ud800-\udfff]")  # of pairs; alone no text in UTF-8
 _BROKEN = (errno.EIO, errno.EROFS, errno.EFBIG, errno.ESTALE)
 
@@ -174,7 +175,13 @@ def read_json(path: Path) -> Any:
 
     Returns:
         What it holds.
+
+    Raises:
+        ValueError: Not JSON, or more than 256 MiB: a stranger's file may be of any size and take no room on disk.
     """
+    size = path.stat().st_size
+    if size > _LARGEST:
+        raise ValueError(f"it has {size:,} bytes, but at most {_LARGEST:,} are read")
     return json.loads(path.read_text(encoding="utf-8"))
 
 

@@ -21,6 +21,7 @@ __all__ = ["Several", "check_processes", "in_processes", "last_words"]
 
 _GRACE = 20.0  # seconds; gloo and NCCL tell a lost process at once, and a run may be killed at any time
 _LOOK = 0.05
+_FEW = 8  # processes that any machine may start
 _FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
@@ -44,7 +45,7 @@ def check_processes(asked: int | None) -> None:
 
     Raises:
         Several: It says more than one, and this process is none of them yet.
-        SettingError: Fewer than one, or ``torchrun`` started this one already.
+        SettingError: Fewer than one, more than cores (8 are always allowed), or ``torchrun`` started this one already.
 
     Example:
         >>> check_processes(None)
@@ -58,6 +59,11 @@ def check_processes(asked: int | None) -> None:
         raise SettingError(f"processes is {asked}, but must be at least 1", "Leave --processes out for one.")
     if "RANK" in os.environ:
         raise SettingError("--processes was said, but torchrun started them", "Leave --processes out, or torchrun.")
+    most = max(_FEW, os.cpu_count() or 1)
+    if asked > most:
+        raise SettingError(
+            f"processes is {asked:,}, but must be at most {most}", "Take as many as there are GPUs or cores."
+        )
     if asked > 1:
         raise Several(asked)
 

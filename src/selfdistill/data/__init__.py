@@ -12,6 +12,7 @@ from selfdistill.data._frames import from_arrays, from_frame
 from selfdistill.data._hf import from_hf
 from selfdistill.data._images import ImagePreprocess
 from selfdistill.data._labelled import LabelledData
+from selfdistill.data._limits import check_size
 from selfdistill.data._loader import TensorLoader, eval_batches
 from selfdistill.data._options import NewData, ReadOptions
 from selfdistill.data._place import is_there
@@ -41,6 +42,7 @@ __all__ = [
     "as_dense",
     "augment_for",
     "check_new",
+    "check_size",
     "describe",
     "eval_batches",
     "find_form",

@@ -84,15 +84,8 @@ def images_by_name(root: Path) -> dict[str, Path]:
 
     Returns:
         Files by the name that each example has; sorted.
-
-    Raises:
-        DataError: Two have the same name once bytes that are no UTF-8 are written as numbers.
     """
-    files = _images_in(root)
-    found = {_name(file, root): file for file in files}
-    if len(found) < len(files):
-        raise DataError(f"two images in {root} have one name once it is written as UTF-8", "Rename one of them.")
-    return found
+    return {_name(file, root): file for file in _images_in(root)}
 
 
 def _name(file: Path, root: Path) -> str:

@@ -30,6 +30,7 @@ from selfdistill.runs._subject import Subject, known_positions
 
 __all__ = ["AirOptions", "measure", "write_closed", "write_study"]
 
+_LONGEST = 1e30  # all is learned by then
 _OUTPUTS = ("trace", "sum", "centered", "fisher")
 
 
@@ -68,8 +69,11 @@ class AirOptions:
                 f"--rank is {self.rank}, but {self.examples} examples have 1 to {self.examples} directions",
                 "Leave it out for all of them.",
             )
-        if self.time is not None and not self.time > 0:
-            raise SettingError(f"--time is {self.time}, but must be above 0", "Leave it out for the time to stop.")
+        if self.time is not None and not 0 < self.time < _LONGEST:
+            raise SettingError(
+                f"--time is {self.time}, but must be above 0 and below {_LONGEST:g}",
+                "Leave it out for the time to stop.",
+            )
 
 
 def measure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -124,7 +125,7 @@ def load(
         Unfit: It does not fit these parts, which are as they were.
     """
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = _content(path, device)
         differ = _differ(dict(content.get("about", {})), about or {})
         states, model = {}, parts["model"].state_dict()
         for name, part in parts.items() if differ is None else ():
@@ -144,6 +145,14 @@ def load(
             "Put the record back as it was, or start a new run with another --out.",
         )
     return counters
+
+
+def _content(path: Path, device: torch.device) -> Any:
+    """Read what a checkpoint holds, which takes as much memory as the file says by its size."""
+    with zipfile.ZipFile(path) as archive:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+            raise ValueError("it is compressed, as torch writes none")
+    return torch.load(path, map_location=device, weights_only=True)
 
 
 class Unfit(RunError):  # noqa: N818 (as the others)
@@ -194,7 +203,7 @@ def load_checkpoint(path: Path, network: nn.Module) -> nn.Module:
         raise RunError(f"{path} {problem}", again)
     owner = {"id": read_record(run).get("id")} if (run / "run.json").exists() else {}
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = _content(path, torch.device("cpu"))
         differ = _differ(dict(content.get("about", {})), owner)
         network.load_state_dict(fitting("model", content["parts"]["model"], network, {}))
     except Exception as error:  # whatever torch makes of a stranger's bytes

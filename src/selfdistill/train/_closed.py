@@ -59,7 +59,7 @@ def choose_method(settings: Settings, data: LabelledData) -> tuple[str, str | No
     """Choose what ``"auto"`` means: the closed form for features and tables, a network for images.
 
     Settings of training, such as epochs, ask for a network; ``kernel``, ``landmarks`` and ``rounds`` for the closed
-    form. Why it is so, and by which numbers, stands in ``docs/decisions/0015-which-method-by-itself.md``.
+    form. Why it is so, and by which numbers, stands in ``docs/decisions/0017-which-method-by-itself.md``.
 
     Args:
         settings: What was asked for.

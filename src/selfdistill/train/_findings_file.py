@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from selfdistill._core.errors import RunError, one_line
+from selfdistill._core.errors import DataError, RunError, one_line
 from selfdistill._core.files import atomic, json_text
 from selfdistill._core.record import read_record, whole
 from selfdistill._core.wording import quoted
-from selfdistill.data import LabelledData, ReadOptions
+from selfdistill.data import LabelledData, ReadOptions, check_size
 from selfdistill.issues import LabelTable, blocks
 
 __all__ = ["Findings", "read_findings", "refined_labels", "write_findings"]
@@ -33,6 +33,7 @@ _COLUMNS = {
 """What is read with one value per example: name and type."""
 _BLOCK_BYTES = 2**22
 _ROW_GROUP_BYTES = 2**26
+_ROW_BYTES = 150  # in memory; equal rows take next to nothing in a file
 _AGAIN = "Run `fit` again, or `fit --resume RUN`, which writes anew what a run lost."
 
 
@@ -171,6 +172,7 @@ def _table(run: Path, record: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
             raise RunError(f"{path} has no column {missing[0]!r}", "Use the version of selfdistill that wrote it.")
         if rows != examples:
             raise RunError(f"{path} holds {rows:,} rows, but the run had {examples:,} examples", _AGAIN)
+        check_size(str(path), rows * _ROW_BYTES)
         _check_kinds(schema, len(classes))
         table = file.read(columns=list(_COLUMNS))
         empty = [name for name in _COLUMNS if table[name].null_count]
@@ -202,7 +204,7 @@ def _opened(path: Path) -> Generator[Any]:
     try:
         with pa.OSFile(os.fsencode(path)) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
             yield file
-    except RunError:
+    except (RunError, DataError):
         raise
     except Exception as error:  # whatever pyarrow makes of a stranger's bytes
         raise RunError(f"{path} is damaged: {one_line(error)}", _AGAIN) from error

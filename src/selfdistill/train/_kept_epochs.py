@@ -16,8 +16,10 @@ from selfdistill._core.folder import inside
 from selfdistill._core.record import whole
 from selfdistill.train._finite import check_finite, check_types
 
-__all__ = ["EPOCHS", "check_keep_epochs", "epochs_to_keep", "kept_epochs", "load_epoch", "save_epoch"]
+__all__ = ["EPOCHS", "MOST_EPOCHS", "check_keep_epochs", "epochs_to_keep", "kept_epochs", "load_epoch", "save_epoch"]
 
+MOST_EPOCHS = 1_000_000
+"""Most epochs of a run."""
 EPOCHS = "epochs"
 """Folder of a run directory that holds them."""
 _NAME = re.compile(r"^epoch-(\d{4,})\.safetensors$")
@@ -35,13 +37,13 @@ def check_keep_epochs(keep: object) -> None:
     Example:
         >>> check_keep_epochs("some")
         Traceback (most recent call last):
-        selfdistill._core.errors.SettingError: keep_epochs is 'some', but must be 'all' or a whole number above 0. \
-Pass 'all', or 5 for five epochs evenly spread, or leave it out.
+        selfdistill._core.errors.SettingError: keep_epochs is 'some', but must be 'all' or a whole number above 0, \
+at most 1,000,000. Pass 'all', or 5 for five epochs evenly spread, or leave it out.
     """
-    number = isinstance(keep, int) and not isinstance(keep, bool) and keep > 0
+    number = isinstance(keep, int) and not isinstance(keep, bool) and 0 < keep <= MOST_EPOCHS
     if not (keep is None or keep == "all" or number):
         raise SettingError(
-            f"keep_epochs is {keep!r}, but must be 'all' or a whole number above 0",
+            f"keep_epochs is {keep!r}, but must be 'all' or a whole number above 0, at most {MOST_EPOCHS:,}",
             "Pass 'all', or 5 for five epochs evenly spread, or leave it out.",
         )
 

@@ -225,7 +225,7 @@ class _Begun:
 def _stopped(out: Path, begun: bool, go_on: str) -> tuple[str, str]:
     """Say what a Ctrl-C left that stopped at once, and how to go on; before the first step nothing shall be left."""
     if begun:
-        return "stopped at once; the last checkpoint is kept", go_on
+        return "stopped at once; what was saved before is kept", go_on
     _remove(out)
     return "stopped before the first step; nothing was saved", "Start again."
 
@@ -331,8 +331,12 @@ def check_free(out: Path) -> None:
         out: Where a new run shall go.
 
     Raises:
-        RunError: It holds a run or other files, or is a file.
+        RunError: It holds a run or other files, is a file, or has a name that is not UTF-8.
     """
+    try:
+        str(out).encode()
+    except UnicodeEncodeError:
+        raise RunError(f"{out} is no name in UTF-8, as safetensors needs it", "Choose another --out.") from None
     if out.exists() and (not out.is_dir() or any(item.name != LOCK and not is_part(item) for item in out.iterdir())):
         if not (out / "run.json").exists():
             held = "already holds files" if out.is_dir() else "is a file"

@@ -11,7 +11,7 @@ import torch
 
 from selfdistill import networks
 from selfdistill._core.errors import ResourceError, SettingError
-from selfdistill.train._kept_epochs import check_keep_epochs
+from selfdistill.train._kept_epochs import MOST_EPOCHS, check_keep_epochs
 
 __all__ = ["Settings", "resolve_device"]
 
@@ -112,12 +112,16 @@ class Settings:
         )
 
     def _check(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 2), ("seed", 0)):
+        for name, least, most in (("epochs", 1, MOST_EPOCHS), ("batch_size", 2, 2**31), ("seed", 0, 2**63 - 1)):
             value = getattr(self, name)
             _check_type(name, value, Integral, "a whole number")
             if value is not None and value < least:
                 raise SettingError(
                     f"{name} is {value}, but must be at least {least}", "Leave it out to have it chosen."
+                )
+            if value is not None and value > most:
+                raise SettingError(
+                    f"{name} is {value}, but must be at most {most:,}", "Leave it out to have it chosen."
                 )
         for name in ("lr", "lr_warmup", "weight_decay", "momentum"):
             value = getattr(self, name)
