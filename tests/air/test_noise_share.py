@@ -63,7 +63,7 @@ def test_withheld_where_the_records_say_so():
 def test_the_range_is_that_of_all_development_runs_and_holds_in_nine_of_ten_others():
     found = [json.loads(line) for line in RECORD.read_text().splitlines()]
     errors = [run["told"] - run["wrong"] for run in found if run["part"] == "development"]
-    assert (_BELOW, _ABOVE) == (math.ceil(100 * max(errors)) / 100, math.ceil(-100 * min(errors)) / 100)
+    assert (math.ceil(100 * max(errors)) / 100, math.ceil(-100 * min(errors)) / 100) == (_BELOW, _ABOVE)
     told = [r for r in found if r["part"] != "development" and r["fifths"][1] / r["fifths"][4] <= _FLAT]
     held = [r["told"] - _BELOW <= r["wrong"] <= r["told"] + _ABOVE for r in told]
     assert (sum(held), len(held)) == (32, 35)
