@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from statistics import mean
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from selfdistill.air import noise_share, one_hot, tail_fall, wrong_share
-from selfdistill.air._noise_share import _FLAT
+from selfdistill.air._noise_share import _ABOVE, _BELOW, _FLAT
 from selfdistill.air._stopping import label_noise_variance
 
 RECORD = Path(__file__).parents[2] / "benchmarks" / "records" / "air_stopping.jsonl"
@@ -57,3 +58,13 @@ def test_withheld_where_the_records_say_so():
     assert not {run["noise"] for run in told} & {"rules", "weak"}
     assert min(run["told"] - run["wrong"] for run in told) > -0.1
     assert min(run["told"] - run["wrong"] for run in found) < -0.3
+
+
+def test_the_range_is_that_of_all_development_runs_and_holds_in_nine_of_ten_others():
+    found = [json.loads(line) for line in RECORD.read_text().splitlines()]
+    errors = [run["told"] - run["wrong"] for run in found if run["part"] == "development"]
+    assert (math.ceil(100 * max(errors)) / 100, math.ceil(-100 * min(errors)) / 100) == (_BELOW, _ABOVE)
+    told = [r for r in found if r["part"] != "development" and r["fifths"][1] / r["fifths"][4] <= _FLAT]
+    held = [r["told"] - _BELOW <= r["wrong"] <= r["told"] + _ABOVE for r in told]
+    assert (sum(held), len(held)) == (32, 35)
+    assert {r["part"] for r in told} == {"final", "fresh"}

@@ -171,6 +171,24 @@ def test_large_kernels_go_through_krylov_with_bounds_that_hold(network, monkeypa
     np.testing.assert_allclose(kernel.eigh(15).values if keep else found.values, expected[:15], rtol=1e-3)
 
 
+def test_a_quick_look_is_a_larger_tolerance_within_the_same_budget(network, peak_bytes, monkeypatch):
+    from selfdistill.ntk import _eigenpairs
+
+    monkeypatch.setattr(_eigenpairs, "_DENSE", 10)
+    monkeypatch.setattr(_eigenpairs, "matrix_is_cheaper", lambda kernel, k, width: False)
+    model, x = network("cnn")
+    kernel = NTK(model, torch.randn(200, *x.shape[1:]), memory="900kB")
+    exact = kernel.eigh(15)
+    passed = kernel.jacobian.examples
+    with peak_bytes:
+        quick = kernel.eigh(15, tolerance=0.1)
+    assert kernel.jacobian.examples - passed < passed
+    assert peak_bytes.peak < 1.3 * kernel.memory  # the Krylov space itself beside it
+    assert ((quick.values - exact.values).abs() <= quick.residuals + exact.residuals + quick.rounding).all()
+    with pytest.raises(TypeError, match="preview"):  # it took 15 times as long as the exact answer
+        kernel.eigh(15, preview=True)
+
+
 def test_all_pairs_are_taken_from_the_matrix_however_many(network, monkeypatch):
     from selfdistill.ntk import _eigenpairs
 

@@ -74,6 +74,22 @@ def test_halves_are_computed_in_single_precision(oracle, half):
     assert NTK(mixed, x4()).dtype == torch.float32
 
 
+class Ends(nn.Linear):
+    """Gives its outputs in 16 bit, whatever its weights are."""
+
+    def forward(self, x):
+        return super().forward(x).to(torch.bfloat16)
+
+
+@pytest.mark.parametrize("rules", [True, False])
+def test_outputs_of_sixteen_bit_have_a_kernel_in_thirty_two(oracle, rules):
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(4, 9), nn.Tanh(), Ends(9, 3)), x4()
+    kernel = NTK(model, x, rules=rules)
+    assert kernel.dtype == kernel.matrix().dtype == torch.float32
+    torch.testing.assert_close(kernel.matrix().double(), oracle(model, x), rtol=1e-2, atol=1e-2)
+
+
 class Switched(nn.Module):
     """A ReLU that opens for examples in company only, by less than rounding in 32 bit; in 64 it stays closed."""
 

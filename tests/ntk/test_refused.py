@@ -326,7 +326,11 @@ def test_the_plan_says_when_examples_go_one_by_one():
 @pytest.mark.parametrize(
     ("model", "inputs", "words"),
     [
-        (Checkpointed(True), x4(), r"checkpoint.*use_reentrant=False"),
+        (
+            Checkpointed(True),
+            x4(),
+            r"^the network uses a reentrant checkpoint, .* Call checkpoint\(.*use_reentrant=False",
+        ),
         (scripted(), x4(), r"TorchScript.*the nn\.Module"),
         (nn.LazyLinear(3), x4(), r"weight of the network has no shape yet.*Pass a batch through"),
         (made_in_inference_mode(), x4(), r"weight of the network was made in inference mode"),

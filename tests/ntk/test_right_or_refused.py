@@ -158,6 +158,37 @@ class HalfTied(nn.Module):
         return self.head(torch.tanh(self.embed(x)).mean(1))
 
 
+class Trimmed(nn.Module):
+    """Leaves out the tokens at the end that no example of its batch has."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.wide, self.head = nn.Embedding(7, 6), nn.Linear(6, 40), nn.Linear(40, 3)
+
+    def forward(self, x):
+        x = x[:, : max(1, int((x > 0).sum(1).max()))]
+        h = torch.tanh(self.wide(self.embed(x))) * (x > 0)[..., None]
+        return self.head(h.sum(1))
+
+
+class Queried(nn.Module):
+    """Expands a learned query over its batch and reads the first answer: copies of it give more queries, not others."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.body = nn.Parameter(torch.randn(1, 6)), nn.Linear(6, 40)
+        self.inner, self.head = nn.Linear(4, 6), nn.Linear(40, 3)
+
+    def forward(self, x):
+        q = self.query.expand(len(x), -1, -1) + self.inner(x)[:, None]
+        return self.head(torch.tanh(self.body(q)))[:, 0]
+
+
+def lengths(n=9, most=5):
+    x = torch.randint(1, 7, (n, most))
+    return x * (torch.arange(most) < torch.arange(n)[:, None] % most + 1)
+
+
 def segmentation():
     """Logits for each pixel, classes first."""
     return nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 3, 1))
@@ -184,6 +215,8 @@ RIGHT = {
     "backbone without gradients": lambda: (NoGrad(), x4()),
     "a gain alone": lambda: (Half(), x4()),
     "tied to what is never called": lambda: (HalfTied(), torch.randint(0, 7, (5, 4))),
+    "trimmed to its batch": lambda: (Trimmed(), lengths()[torch.tensor([0, 3, 4, 1, 0, 2, 8, 7, 0])]),
+    "a query for its batch": lambda: (Queried(), x4()),
     "tokens": lambda: (Tokens(), torch.randint(0, 7, (5, 4))),
     "segmentation": lambda: (segmentation(), torch.randn(4, 2, 3, 3)),
 }

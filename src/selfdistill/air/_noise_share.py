@@ -13,7 +13,7 @@ from selfdistill.ntk import Spectrum
 __all__ = ["NoiseShare", "noise_share", "tail_fall"]
 
 _FLAT = 1.3  # of the fall, above which nothing supports a share
-_BELOW, _ABOVE = 0.15, 0.03  # by how much the truth may lie below and above the share
+_BELOW, _ABOVE = 0.17, 0.14  # by how much the truth may lie below and above it: the largest errors of 36 runs
 
 
 class NoiseShare(NamedTuple):
@@ -21,8 +21,8 @@ class NoiseShare(NamedTuple):
 
     Attributes:
         share: By `wrong_share`.
-        low: The true share was below this in few of the runs that the range was made from, about one in twenty.
-        high: It was above this in as few.
+        low: In none of the runs that the range was made from was the true share below this.
+        high: Nor was it above this in any.
     """
 
     share: float
@@ -71,13 +71,13 @@ def noise_share(spectrum: Spectrum, residual: Tensor, classes: int) -> NoiseShar
         The share with its range; ``None`` where the energy falls by more than 1.3, or pairs are missing.
 
     References:
-        ``docs/decisions/0021-the-median-of-six-stopping-epochs.md``.
+        ``docs/decisions/0021-the-median-of-six-stopping-epochs.md``, ``0027-a-wider-range-of-wrong-labels.md``.
 
     Example:
         >>> noise = torch.randn(400, 2, generator=torch.Generator().manual_seed(0)) / 8
         >>> found = noise_share(Spectrum.of(torch.diag(torch.arange(400.0, 0.0, -1.0))), noise, 2)
         >>> [round(value, 2) for value in found]
-        [0.02, 0.0, 0.05]
+        [0.02, 0.0, 0.16]
     """
     fall = tail_fall(spectrum, residual)
     if fall is None or fall > _FLAT:

@@ -19,6 +19,7 @@ from selfdistill.ntk._network import refuse_infinite
 from selfdistill.ntk._peak import PeakBytes
 from selfdistill.ntk._pieces import Item, Kept, Piece
 from selfdistill.ntk._pull import pull
+from selfdistill.ntk._recorder import Call
 from selfdistill.ntk._structure import Probe, Structure
 from selfdistill.ntk._tokens import add_tokens
 
@@ -297,6 +298,7 @@ class Jacobian:
             raise Mismatch(shared) from error  # copies did not broadcast in a chunk of this size
         refuse_infinite(logits)
         structure.check_calls(calls, wanted, len(logits))
+        self._check_shapes(calls, [item for item, piece in pairs if piece.left is not None])
         edges = [(get_gradient_edge(call.out), call.out.shape) for call in calls]
         targets: dict[int, Tensor] = {}  # where gradients at a call's outputs are wanted as they are
         used: set[str] = set()  # layers whose inputs are wanted after the pass
@@ -315,6 +317,14 @@ class Jacobian:
             raise Mismatch(structure.held_by({uses[i][0] for i in strange}))
         self._write(pairs, uses, grads, set(targets))
         return logits.detach()
+
+    def _check_shapes(self, calls: Sequence[Call], items: Sequence[Item | Kept]) -> None:
+        """Refuse layers that are kept where they are not given what the probe's were, such as fewer tokens."""
+        given = {call.module: (call.x.shape[1:], call.out.shape[1:]) for call in calls}
+        layers = {item.name: self.structure.layer_of(item.name) for item in items}
+        changed = {name for name, v in layers.items() if given[v.module] != (v.shape_in, v.shape_out)}
+        if changed:
+            raise Mismatch(changed)
 
     def _write(
         self,

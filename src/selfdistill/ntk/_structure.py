@@ -167,7 +167,9 @@ class Structure:
 
         Raises:
             DataError: It does not work in 64 bit.
-        """  # noqa: DOC502 (raised by what is called)
+        """
+        if all(p.dtype == torch.float64 for p in self.parameters.values()):
+            raise DataError("the network is in 64 bit, whatever its outputs are", "Let it give outputs in 64 bit too.")
         with explained():
             model = copy.deepcopy(self.model)._apply(_doubled)  # type: ignore[no-untyped-call]
         inputs, chosen = self._inputs.in_double(), self.parameters
@@ -209,9 +211,8 @@ class Structure:
         uses = self.uses[name]
         if name in self.other_set or name in self.factored or len(uses) != 1 or uses[0].local != "weight":
             return False
-        if self.order.count(uses[0].module) != 1:
-            return False
-        return self.layer_of(name).flops > 0 or self.embedding(name) is not None
+        once = self.order.count(uses[0].module) == 1
+        return once and (self.layer_of(name).flops > 0 or self.embedding(name) is not None)
 
     def embedding(self, name: str) -> nn.Embedding | None:
         """Give the embedding whose weight a parameter is, if it is one."""

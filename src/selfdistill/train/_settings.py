@@ -32,7 +32,7 @@ class Settings:
         batch_size: Examples per step, over all processes; by itself about a twentieth of the data, from 16 to 128.
         lr: Peak learning rate of the one-cycle schedule; by itself 0.1, or 0.03 below 5,000 examples.
         lr_warmup: Share of the steps in which the learning rate rises; by itself 0.3, or 0.05 below 5,000 examples,
-            where more epochs than usual do not lengthen the rise.
+            where more epochs than usual do not lengthen the rise; no other rise was measured for more examples.
         weight_decay: L2 penalty of SGD.
         momentum: Nesterov momentum of SGD.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
