@@ -14,10 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
+from sklearn.datasets import load_digits
+from sklearn.metrics import roc_auc_score
 from tests.corpus.stored_tables import database
 from tests.corpus.workbooks import write_xlsx
 
-from selfdistill import data
+from selfdistill import SelfDistillClassifier, data
 from selfdistill._core.errors import DataError
 from selfdistill.data import _place
 
@@ -163,3 +165,13 @@ def test_a_workbook_without_its_library_says_what_to_install(tmp_path, monkeypat
     monkeypatch.setitem(sys.modules, "python_calamine", None)
     with pytest.raises(DataError, match=r"needs python-calamine. pip install 'selfdistill\[excel\]'"):
         data.read(tmp_path / "a.xlsx")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_of_positive_and_unlabelled_data_the_lowest_quality_finds_the_positive():
+    """What the error advises where one class has labels and the other rows have none."""
+    X, y = load_digits(return_X_y=True)
+    X, positive = X[:500], y[:500] == 3
+    seen = positive & (np.random.default_rng(0).random(500) < 0.5)
+    found = SelfDistillClassifier().fit(X, np.where(seen, "positive", "unlabelled")).get_label_issues()
+    assert roc_auc_score(positive[~seen], -found["label_quality"].to_numpy()[~seen]) > 0.95
