@@ -99,7 +99,7 @@ def test_labels_are_asked_for(cli):
     code, _, err = cli("fit", "e.npy")
     assert code == 2
     assert (
-        "e.npy has no labels: an npy file holds one array. Did you mean --labels labels.csv? Give them with --labels FILE"
+        "e.npy has no labels: an npy file holds one array. Did you mean --labels labels.csv? Give them with --labels"
         in err
     )
 
