@@ -98,7 +98,10 @@ def test_labels_are_asked_for(cli):
     write_npy()
     code, _, err = cli("fit", "e.npy")
     assert code == 2
-    assert "e.npy has no labels: an npy file holds one array. Give them with --labels FILE" in err
+    assert (
+        "e.npy has no labels: an npy file holds one array. Did you mean --labels labels.csv? Give them with --labels"
+        in err
+    )
 
 
 def test_a_noisy_copy_of_an_npy_file(cli):

@@ -15,7 +15,7 @@ from selfdistill.data._labelled import LabelledData
 from selfdistill.data._limits import check_size
 from selfdistill.data._loader import TensorLoader, eval_batches
 from selfdistill.data._options import NewData, ReadOptions
-from selfdistill.data._place import is_there
+from selfdistill.data._place import STANDARD_INPUT, is_there
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._read import find_form, read, read_new, read_test
 from selfdistill.data._refined import check_new, labelled_cells, labelled_rows, write_refined
@@ -27,6 +27,7 @@ from selfdistill.data.formats import BUILT_IN
 
 __all__ = [
     "BUILT_IN",
+    "STANDARD_INPUT",
     "ArrayPreprocess",
     "Augment",
     "Batch",

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from selfdistill.data._frames import array_form
+from selfdistill.data._label_arrays import check_texts
 from selfdistill.data._labels import texts
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._roles import Roles
@@ -46,6 +47,7 @@ def features_source(
     """
     if issparse(X):
         return Source(where, "sparse", X, **values, warnings=notes)
+    check_texts(X, what)
     if X.dtype.kind in "US" and (X.ndim == 1 or (X.ndim == 2 and X.shape[1] == 1)):
         return _texts_source(X, where, values, notes)
     known = preprocess is not None and preprocess.kind != "table"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,23 @@ import numpy as np
 from selfdistill._core.errors import DataError
 from selfdistill.data._labelled import Note
 
-__all__ = ["one_label"]
+__all__ = ["check_texts", "one_label"]
+
+
+def check_texts(array: Any, where: str) -> None:
+    """Refuse texts of characters that there are not, as damaged files hold them.
+
+    Args:
+        array: Of any type.
+        where: Its name, for messages.
+
+    Raises:
+        DataError: A character is beyond the last of Unicode.
+    """
+    if array.dtype.kind == "U" and array.size and array.dtype.itemsize:
+        codes = np.ascontiguousarray(array).view(np.dtype("u4").newbyteorder(array.dtype.byteorder))
+        if codes.max() > sys.maxunicode:
+            raise DataError(f"{where} holds characters that there are not: it is damaged", "Write it again.")
 
 
 def one_label(array: Any, where: str) -> tuple[Any, str]:
@@ -23,12 +40,13 @@ def one_label(array: Any, where: str) -> tuple[Any, str]:
         Labels ``[n]`` or ``[n, 1]``, and a sentence where they were one-hot.
 
     Raises:
-        DataError: Several labels for an example, probabilities, or another shape.
+        DataError: Damaged texts, several labels for an example, probabilities, or another shape.
 
     Example:
         >>> one_label(np.eye(3)[[2, 0]], "y")[0]
         array([2, 0])
     """
+    check_texts(array, where)
     if array.ndim < 2 or (array.ndim == 2 and array.shape[1] == 1):
         return array, ""
     if array.ndim != 2 or array.dtype.kind not in "biuf":

@@ -11,7 +11,7 @@ import numpy as np
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._array_features import features_source
-from selfdistill.data._label_arrays import one_label
+from selfdistill.data._label_arrays import check_texts, one_label
 from selfdistill.data._label_file import read_label_file
 from selfdistill.data._labels import near_matches
 from selfdistill.data._options import ReadOptions
@@ -222,7 +222,9 @@ def arrays_source(
                 f"{path}: {key!r} has shape {X.shape}, but {chosen[role]!r} has {array.shape}",
                 "Give every example one.",
             )
-        if role != "ids":
+        if role == "ids":
+            check_texts(array, f"{path}: {chosen[role]!r}")
+        else:
             values[role], note = one_label(array, f"{path}: {chosen[role]!r}")
             notes += [note] if note else []
     if from_file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 import zlib
 from dataclasses import replace
@@ -85,10 +86,14 @@ def check_header(file: IO[bytes], size: int, where: str) -> int | None:
 
     Raises:
         DataError: It holds less than its header says.
+        ValueError: It has no header.
     """
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
+    try:
+        shape, _, dtype = read(file)
+    except (SyntaxError, tokenize.TokenError) as error:  # of a header that is damaged
+        raise ValueError(f"no header: {error.args[0]}") from error
     if dtype.hasobject:
         return None
     said = math.prod(shape) * dtype.itemsize

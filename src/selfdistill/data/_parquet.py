@@ -38,6 +38,8 @@ def read_parquet(path: Path, *, mapped: bool = False) -> pa.Table:
         if not mapped:
             check_size(str(path), max(size, meta.num_rows * meta.num_columns))
         table = map_parquet(path) if mapped else file.read()
+        if not mapped:
+            table.validate(full=True)  # texts that are not UTF-8
     except (pa.ArrowException, OSError) as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} is truncated or no Parquet file: {line}", "Fetch the file again.") from error

@@ -22,7 +22,7 @@ from selfdistill.data._label_arrays import one_label
 from selfdistill.data._labels import given_texts, text_of, texts
 from selfdistill.data._named_arrays import label_key, part_of
 from selfdistill.data._options import ReadOptions
-from selfdistill.data._place import find_place
+from selfdistill.data._place import STANDARD_INPUT, find_place
 from selfdistill.data._read import find_format, load
 from selfdistill.data._roles import label_column
 from selfdistill.data._safetensors import as_arrays, read_tensors
@@ -57,10 +57,11 @@ def check_new(source: Path | str, out: Path) -> None:
     Raises:
         DataError: ``out`` is the source, lies in it, or exists.
     """
-    origin, place = find_place(source).path.resolve(), out.resolve()
-    if place == origin or origin in place.parents:
-        where = "is the source itself" if place == origin else f"lies in the source {source}"
-        raise DataError(f"--out {out} {where}, which is never changed", "Choose another --out.")
+    if str(source) != STANDARD_INPUT:
+        origin, place = find_place(source).path.resolve(), out.resolve()
+        if place == origin or origin in place.parents:
+            where = "is the source itself" if place == origin else f"lies in the source {source}"
+            raise DataError(f"--out {out} {where}, which is never changed", "Choose another --out.")
     if out.exists():
         raise DataError(f"{out} exists already", "Choose another --out, or remove it first.")
 

@@ -176,14 +176,14 @@ def known_labels(source: Source, options: ReadOptions, classes: Sequence[str] | 
 def _refuse_positive(source: Source, labels: np.ndarray, gaps: int) -> None:
     """Refuse one class beside many gaps, as positive and unlabelled data have it, with what can be done."""
     known = {label for label in labels if label is not None}
-    if len(known) != 1:
+    if len(known) != 1 or gaps < max(3, len(labels) // 10):
         return
     name = short(next(iter(known)))
     raise DataError(
         f"{source.where} has only the class {name!r}, and no label in {gaps:,} of {len(labels):,} rows (positive and "
         "unlabelled): training needs two classes",
-        f"For that, write a class such as 'unlabelled' into the empty cells: the rows of it that look wrong are likely "
-        f"{name!r}.",
+        f"For that, write a class such as 'unlabelled' into the empty cells: those of its rows that have the lowest "
+        f"label_quality are likely {name!r} (how many are cannot be told).",
     )
 
 

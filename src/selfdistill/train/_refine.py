@@ -92,6 +92,11 @@ def _write(found: Findings, out: Path, how: str | None) -> None:
 
 def _check_source(run: Path, found: Findings) -> None:
     """Refuse a source that is gone or no longer what the run was trained on: rows would go astray."""
+    if found.source == data.STANDARD_INPUT:
+        raise RunError(
+            f"{run} was trained on standard input, which cannot be read again",
+            "Save the data as a file, and train on that.",
+        )
     if found.source not in data.BUILT_IN and not data.is_there(found.source):
         raise RunError(
             f"{found.source}, which {run} was trained on, is not here",
@@ -111,6 +116,10 @@ def _check_source(run: Path, found: Findings) -> None:
     raise RunError(f"{found.source} has changed since {run} was trained on it: {what}", "Train on it anew with `fit`.")
 
 
+def _holds_images(source: str) -> bool:
+    return data.is_there(source) and data.find_form(source) == "folder"
+
+
 def _label_studio(found: Findings, path: Path) -> None:
     """Tasks with pre-annotations, the most doubtful first; ``choices`` named ``label`` on an object named ``item``.
 
@@ -121,7 +130,7 @@ def _label_studio(found: Findings, path: Path) -> None:
         {
             "data": cells[i]
             | {"id": found.ids[i], "given_label": found.given[i], "label_quality": float(found.quality[i])}
-            | ({"image": found.ids[i]} if data.find_form(found.source) == "folder" else {}),
+            | ({"image": found.ids[i]} if _holds_images(found.source) else {}),
             "predictions": [
                 {
                     "model_version": "selfdistill",
@@ -155,8 +164,8 @@ def _aum(found: Findings, path: Path) -> None:
 def _fiftyone(found: Findings, path: Path) -> None:
     """Fields by file path or id, for ``dataset.set_values(field, values, key_field=...)``; mistakenness: high = bad."""
     keys = found.ids.tolist()
-    folder = Path(found.source)
-    if folder.is_dir():
+    folder, images = Path(found.source), _holds_images(found.source)
+    if images:
         from selfdistill.data import training_root
 
         keys = [str((training_root(folder) / key).absolute()) for key in keys]
@@ -165,7 +174,7 @@ def _fiftyone(found: Findings, path: Path) -> None:
         "refined_label": dict(zip(keys, found.relabelled.tolist(), strict=True)),
         "is_label_issue": dict(zip(keys, found.is_issue.tolist(), strict=True)),
     }
-    shown = {"key_field": "filepath" if folder.is_dir() else "id", "fields": fields}
+    shown = {"key_field": "filepath" if images else "id", "fields": fields}
     path.write_text(json_text(shown, indent=1) + "\n", encoding="utf-8")
 
 

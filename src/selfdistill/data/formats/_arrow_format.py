@@ -44,10 +44,14 @@ def _read_arrow(place: Place, options: ReadOptions, part: str, mapped: bool) -> 
             whole = file.read(6) in {b"ARROW1", b"FEA1\0\0"} or path.suffix.lower() == ".feather"
         check_size(str(path), path.stat().st_size)
         if whole:
-            return TableRead(feather.read_table(path, memory_map=True))
-        with pa.memory_map(str(path)) as stream:
-            return TableRead(pa.ipc.open_stream(stream).read_all())
-    except (pa.ArrowException, OSError) as error:
+            table = feather.read_table(path, memory_map=True)
+        else:
+            with pa.memory_map(str(path)) as stream:
+                table = pa.ipc.open_stream(stream).read_all()
+        table.validate(full=True)  # offsets that lead out of the file would be followed
+        names = table.column_names  # raises where one is not UTF-8
+        return TableRead(table.rename_columns(names))
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} is truncated or no Arrow file: {line}", "Fetch the file again.") from error
 

@@ -15,7 +15,8 @@ from selfdistill.data.formats._format import TableRead, ends_in, table_format
 __all__ = ["EXCEL"]
 
 
-def _book(place: Place) -> Any:
+def _sheets(place: Place) -> tuple[dict[str, list[list[Any]]], list[str]]:
+    """Read the sheet that was named, or all; and their names."""
     try:
         import python_calamine as calamine
     except ImportError:
@@ -24,8 +25,10 @@ def _book(place: Place) -> Any:
             "pip install 'selfdistill[excel]', or export the sheet as CSV.",
         ) from None
     try:
-        return calamine.CalamineWorkbook.from_path(str(place.path))
-    except (calamine.CalamineError, OSError) as error:
+        book = calamine.CalamineWorkbook.from_path(str(place.path))
+        names = list(book.sheet_names)
+        return {name: book.get_sheet_by_name(name).to_python() for name in names if place.part in {"", name}}, names
+    except (calamine.CalamineError, OSError, ValueError) as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
             f"{place.name} is damaged, has a password or is no workbook: {line}", "Save it again, or export it as CSV."
@@ -34,11 +37,9 @@ def _book(place: Place) -> Any:
 
 def _sheet(place: Place) -> list[list[Any]]:
     """Rows of the sheet that was named, or of the only one that holds any."""
-    book = _book(place)
-    names = list(book.sheet_names)
+    sheets, names = _sheets(place)
     if place.part and place.part not in names:
         raise DataError(f"{place.path} has no sheet {place.part!r}", near_matches(place.part, names))
-    sheets = {name: book.get_sheet_by_name(name).to_python() for name in ([place.part] if place.part else names)}
     full = {name: rows for name, rows in sheets.items() if len(rows) > 1}
     if len(full) > 1:
         shown = ", ".join(map(repr, full))

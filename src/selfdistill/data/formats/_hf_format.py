@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,18 @@ def _detect(path: Path) -> bool:
     )
 
 
+@contextmanager
+def _undamaged(place: Place) -> Generator[None]:
+    """Say in one line what `datasets` and Pillow raise on damaged files, which may be anything."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{place.name} is damaged or no saved data set: {line}", "Save it again.") from error
+
+
 def _split(place: Place, part: str) -> Any:
     """The split that was named; else that of training or, for "test", the one called test."""
     try:
@@ -37,11 +51,8 @@ def _split(place: Place, part: str) -> Any:
             "pip install 'selfdistill[hf]'.",
         ) from None
     datasets.disable_progress_bars()
-    try:
+    with _undamaged(place):
         found = datasets.load_from_disk(str(place.path))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{place.name} is damaged or no saved data set: {line}", "Save it again.") from error
     if not isinstance(found, dict):
         if place.part:
             raise DataError(f"{place.path} has no splits, but {place.part!r} was named", f"Name {place.path} alone.")
@@ -64,13 +75,17 @@ def _load(place: Place, options: ReadOptions, part: str, preprocess: Preprocess 
     from selfdistill.data._table import TablePreprocess
 
     dataset = _split(place, part)
+    if dataset is None:
+        return None
     roles = preprocess.roles if isinstance(preprocess, TablePreprocess) else None
-    return None if dataset is None else hf_source(dataset, options, place.name, roles, new=part == "new")
+    with _undamaged(place):
+        return hf_source(dataset, options, place.name, roles, new=part == "new")
 
 
 def _table(place: Place, options: ReadOptions) -> pa.Table | None:
     dataset = _split(place, "train")
-    return None if image_columns(dataset, options) else hf_table(dataset)
+    with _undamaged(place):
+        return None if image_columns(dataset, options) else hf_table(dataset)
 
 
 SAVED_HF = Format(
