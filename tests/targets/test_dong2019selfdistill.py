@@ -141,6 +141,15 @@ def test_temperature_keeps_the_truth_above_its_own_threshold():
     assert outcomes == {0.70: False, 0.76: True}
 
 
+@pytest.mark.parametrize("cap", [1.0, 0.9, 0.5])
+def test_agreement_in_the_batch_weighs_the_own_prediction_up_to_the_cap(cap):
+    labels, logits = torch.tensor([0, 1, 1, 0]), torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0], [3.0, 0.0]])
+    family = targets.SelfDistillation(labels, 2, given_weight=targets.Agreement("batch", cap))
+    own_weight = cap * 3 / 4  # the third example differs
+    expected = (1 - own_weight) * torch.eye(2)[labels] + own_weight * logits.softmax(-1)
+    torch.testing.assert_close(family.read(torch.arange(4), logits), expected)
+
+
 def test_schedule_and_epoch_agreement_move_alpha_at_the_end_of_the_epoch():
     labels = torch.tensor([0, 1, 1, 0])
     scheduled = targets.SelfDistillation(labels, 2, given_weight=lambda progress: 1 - progress, epochs=4)

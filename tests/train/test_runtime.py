@@ -1,11 +1,12 @@
-"""The backward pass of a mean, without the mean."""
+"""The backward pass of a mean, without the mean; predictions of a network at rest."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from selfdistill.data import Batch
-from selfdistill.train import TorchRuntime
+from selfdistill.train import TorchRuntime, predict_probabilities
 
 
 def test_the_backward_pass_is_that_of_the_mean():
@@ -19,3 +20,12 @@ def test_the_backward_pass_is_that_of_the_mean():
         torch.testing.assert_close(x.grad, slow.grad, rtol=4 * torch.finfo(dtype).eps, atol=0)
         torch.testing.assert_close(total, (slow.detach() ** 3).sum())
         assert not total.requires_grad
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_prediction_is_of_a_network_at_rest_and_puts_its_mode_back(training):
+    network = torch.nn.Sequential(torch.nn.Dropout(0.9), torch.nn.Linear(3, 2)).train(training)
+    inputs = torch.ones(5, 3)
+    found = predict_probabilities(network, inputs, TorchRuntime(), 2)
+    assert network.training is network[0].training is training
+    torch.testing.assert_close(found, network[1](inputs).softmax(-1).detach())

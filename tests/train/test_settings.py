@@ -18,6 +18,12 @@ def test_what_is_chosen_by_itself(n, batch, epochs):
     assert Settings().resolve(n, "cuda").precision == "bf16"
 
 
+@pytest.mark.parametrize(("n", "lr"), [(100, 0.03), (4999, 0.03), (5000, 0.1), (60_000, 0.1)])
+def test_few_examples_take_smaller_steps(n, lr):
+    assert Settings().resolve(n, "cpu").lr == lr
+    assert Settings(lr=0.7).resolve(n, "cpu").lr == 0.7
+
+
 def test_the_warm_up_of_few_examples_is_counted_in_epochs():
     """A run of ten times the usual epochs rises within as many steps, not within ten times as many."""
     for n in (100, 700, 1437, 4999):
