@@ -21,7 +21,7 @@ def test_what_is_chosen_by_itself(n, batch, epochs):
 @pytest.mark.parametrize(("n", "lr"), [(100, 0.03), (4999, 0.03), (5000, 0.1), (60_000, 0.1)])
 def test_few_examples_take_smaller_steps(n, lr):
     assert Settings().resolve(n, "cpu").lr == lr
-    assert Settings(lr=0.7).resolve(n, "cpu").lr == 0.7
+    assert Settings(lr=lr * 2).resolve(n, "cpu").lr == lr * 2
 
 
 def test_the_warm_up_of_few_examples_is_counted_in_epochs():
