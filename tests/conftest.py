@@ -101,5 +101,5 @@ def here(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = Path(shutil.copytree(runs, tmp_path / "here"))
     monkeypatch.chdir(place)
     for drawn in ("save_figures", "save_closed_figure"):
-        monkeypatch.setattr(f"selfdistill.air.{drawn}", lambda folder, record: [])  # a second each
+        monkeypatch.setattr(f"selfdistill.runs._air.{drawn}", lambda folder, record: [])  # a second each
     return place

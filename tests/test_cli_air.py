@@ -26,7 +26,7 @@ def call(capsys, *arguments):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Leave out the figures: tests/air/test_figures.py draws them."""
-    monkeypatch.setattr("selfdistill.air.save_figures", lambda folder, record: [])
+    monkeypatch.setattr("selfdistill.runs._air.save_figures", lambda folder, record: [])
 
 
 @pytest.fixture(scope="module")
