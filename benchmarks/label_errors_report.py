@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from benchmarks.pages import write_page
+
 ROOT = Path(__file__).resolve().parents[1]
 OURS, FOLDS = "selfdistill", "cleanlab, 5 folds"
 METHODS = (
@@ -270,5 +272,5 @@ def report(records: dict[str, dict[str, Any]]) -> None:
     ]
     for name, stages in rows.items():
         lines += [f"## {name}\n", *ranking(stages)]
-    (ROOT / "docs" / "label-errors-benchmark.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    write_page(ROOT / "docs" / "label-errors-benchmark.md", lines)
     print("docs/label-errors-benchmark.md")

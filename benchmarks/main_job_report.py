@@ -7,6 +7,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from benchmarks.pages import write_page
+
 ROOT = Path(__file__).resolve().parents[1]
 TITLES = {
     "fashion-cnn": "Fashion-MNIST, all 60,000 images, small CNN, 14 epochs",
@@ -187,5 +189,5 @@ def report(records: dict[str, dict[str, Any]]) -> None:
         if suite == "fashion-mlp":
             figure(rows, ROOT / "docs" / "pictures" / "curves.png")
             lines += ["![Test accuracy over the epochs](pictures/curves.png)\n"]
-    (ROOT / "docs" / "main-job.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    write_page(ROOT / "docs" / "main-job.md", lines)
     print("docs/main-job.md")

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.pages import write_page
+
 RECORDS = Path(__file__).parent / "records" / "warning_light.jsonl"
 SEEDS = {"dev": (0, 1), "check": (2, 3)}
 WEAK = {"network": "mlp:2"}
@@ -270,7 +272,7 @@ def report() -> None:
         counted = "; ".join(f"{name}: {sum(h)} of {len(h)}" for name, h in hits.items() if h)
         lines += ["", f"Right, by what was right to say: {counted}.\n"]
     path = Path(__file__).resolve().parents[1] / "docs" / "reliability-check.md"
-    path.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    write_page(path, lines)
     print(path)
 
 

@@ -19,6 +19,7 @@ from benchmarks.claims.claim import (
     Verdict,
     verdicts,
 )
+from benchmarks.pages import write_page
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "claims.md"
@@ -70,8 +71,7 @@ def write(store: Path = records.RECORDS, page: Path = PAGE, pictures: Path = PIC
     parts = [_INTRO, _overview(chosen, read), _cost(chosen, read)]
     for number, claim in enumerate(chosen, 1):
         parts.append(_section(number, claim, {form: read[form][claim.name] for form in read}, pictures))
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text("\n".join(parts).rstrip() + "\n", encoding="utf-8")
+    write_page(page, parts)
     return summary(store)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from benchmarks.pages import write_page
 from benchmarks.science import published, records, report_costs, report_tuning
 from benchmarks.science.columns import (
     COLUMNS,
@@ -269,7 +270,7 @@ def write(names: Sequence[str], store: Path = records.RECORDS, page: Path = PAGE
     for suite in suites:
         lines += section(suite, store, pictures)
     lines += [*report_tuning.section(store), *published.section(store), *report_costs.section(store)]
-    page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    write_page(page, lines)
     return page
 
 
