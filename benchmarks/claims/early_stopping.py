@@ -162,7 +162,5 @@ CLAIM = Claim(
     notes="Whether the last teacher was trained to the end is said by the share of given labels that it fits (a dash: "
     "not recorded then); the long part was added after the digits of the full form had run, when that share was seen "
     "to matter, with the same criterion. The learning rate rises and falls once in a training (one cycle), so the last "
-    "epochs are the ones in which labels are memorised; a teacher stopped early has not seen a small rate. The "
-    "long part of the full form was measured when the rate of so few examples still rose within 5 % of the run's "
-    "steps, 7.5 epochs of 150, and not within 1.5 ([decision 22](decisions/0022-warm-up-in-visits.md)).",
+    "epochs are the ones in which labels are memorised; a teacher stopped early has not seen a small rate.",
 )

@@ -163,7 +163,7 @@ def _sentences(record: dict[str, Any]) -> list[str]:
     if stop is not None:
         lines.append(
             f"Stop after about {stop['epoch']:.1f} epochs, the median of the six estimates that need no true labels; "
-            f"in 8 runs of 10 the best was within a range like {stop['earliest']:.1f} to {stop['latest']:.1f}."
+            f"in 3 runs of 4 the best was within a range like {stop['earliest']:.1f} to {stop['latest']:.1f}."
         )
     scale = record["curves"]["scale"]
     if scale is not None:

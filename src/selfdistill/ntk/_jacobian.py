@@ -376,4 +376,6 @@ def _differences(
 
 
 def _norms(value: Tensor) -> Tensor:
-    return torch.linalg.vector_norm((value if value.is_floating_point() else value.double()).flatten(1), dim=1)
+    rows = (value if value.is_floating_point() else value.double()).flatten(1)
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=1)
+    return norms
