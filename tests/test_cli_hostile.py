@@ -183,8 +183,11 @@ def test_ctrl_c_in_the_first_seconds_is_one_line(seconds):
         time.sleep(seconds)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
     assert "Traceback" not in err
+    if process.returncode == -signal.SIGINT:  # before Python itself listened, on a busy machine
+        assert not err
+        return
+    assert process.returncode == 130, err
     assert "topped" in err.splitlines()[-1]
 
 
