@@ -138,6 +138,7 @@ def _names() -> list[Case]:
             options={"label": "yy"},
             error="has no array 'yy' (--label). Did you mean 'y'?",
         ),
+        _usual("`y` beside `Y`", arrays={"X": FEATURES, "y": CODES, "Y": 1 - CODES}),
         _usual(
             "ids and truth",
             arrays={"X": FEATURES, "y": CODES, "truth": CODES, "ids": np.arange(N)},
@@ -262,6 +263,14 @@ def _npy() -> list[Case]:
             shown=True,
         ),
         Case(NPY, "a folder without labels", "d", folder_of(X=FEATURES, z=FEATURES), error="d has no labels"),
+        Case(
+            NPY,
+            "a header that is never closed",
+            "X.npy",
+            text("X.npy", b"\x93NUMPY\x01\x00\x20\x00{'descr': '<f8', 'shape': (12, (\n"),
+            {"labels": "X.npy"},
+            error="no npy file: no header",
+        ),
         Case(NPY, "no npy", "X.npy", text("X.npy", "x"), {"labels": "X.npy"}, error="is truncated or no npy file"),
     ]
 

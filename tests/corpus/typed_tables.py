@@ -56,6 +56,13 @@ def _embedded(kind: pa.DataType) -> pa.Table:
     return pa.table({"embedding": pa.array(VECTORS.tolist(), kind), "label": LABELS})
 
 
+def _not_unicode() -> pa.Table:
+    """Texts that are no UTF-8, which Arrow takes as they are."""
+    texts = b"\xff" * N
+    offsets = np.arange(N + 1, dtype=np.int32).tobytes()
+    return _with(label=LABELS, w=pa.StringArray.from_buffers(N, pa.py_buffer(offsets), pa.py_buffer(texts)))
+
+
 def _parquet() -> list[Case]:
     first, second = TABLE.slice(0, HALF), TABLE.slice(HALF)
     only = {"x": TABLE["x"], "z": TABLE["z"]}
@@ -246,6 +253,20 @@ def _parquet() -> list[Case]:
         ),
         Case(
             name="no rows", source="a.parquet", make=parquet("a.parquet", TABLE.slice(0, 0)), error="has no rows", **one
+        ),
+        Case(
+            name="texts that are no UTF-8",
+            source="a.parquet",
+            make=parquet("a.parquet", _not_unicode()),
+            error="Invalid UTF8",
+            **one,
+        ),
+        Case(
+            name="texts that are no UTF-8, Arrow",
+            source="a.feather",
+            make=lambda f: feather.write_feather(_not_unicode(), f / "a.feather"),
+            error="Invalid UTF8",
+            **one,
         ),
         Case(
             name="no Parquet", source="a.parquet", make=text("a.parquet", "x,label\n"), error="no Parquet file", **one

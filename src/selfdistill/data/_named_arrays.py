@@ -63,10 +63,7 @@ def find_key(
         if told not in arrays:
             raise DataError(f"{path} has no array {told!r} ({option})", near_matches(told, arrays))
         return told
-    for name in names:
-        if name in arrays:
-            return name
-    small = {one.lower(): one for one in arrays}
+    small = {one.lower(): one for one in sorted(arrays, key=lambda one: one in names)}  # "y" before "Y"
     return next((small[name.lower()] for name in names if name.lower() in small), None)
 
 
