@@ -12,7 +12,7 @@ import numpy as np
 from selfdistill._core.errors import DataError
 from selfdistill._core.wording import quoted
 from selfdistill.data._counters import counts_rows
-from selfdistill.data._numerals import LEAST_NUMBERS, ODD, PLAIN, Notation, Tally
+from selfdistill.data._numerals import LEAST_NUMBERS, ODD, PER_CENT, PLAIN, Notation, Tally
 from selfdistill.data._vectors import is_vectors, parse_lists
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _WHOLE = re.compile(r"-?\d+\.0+")
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 """Thai, Lao, Burmese, Khmer, Japanese and Chinese."""
 _DIGITS = re.compile(r"[0-9]+")
-_MIDNIGHT = re.compile(r"\d{4}-\d\d-\d\d[ T]00:00:00(\.0+)?")
+_MIDNIGHT = re.compile(r"\d{4}-\d\d-\d\d[ T]00:00:00(\.0+)?(Z|[-+]00:?00)?")
 
 __all__ = [
     "MISSING_WORDS",
@@ -191,6 +191,7 @@ def parse_numbers(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN
         number; else the first row that is none.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.types as pt
 
     plain = _plain(column, name)
@@ -202,6 +203,9 @@ def parse_numbers(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN
     if notation == PLAIN:
         with suppress(pa.ArrowInvalid):
             return _float_array(plain.cast(pa.float64()))
+        lower = pc.utf8_lower(plain)
+        if pc.all(pc.is_in(lower, value_set=pa.array(["true", "false"], pa.large_string())), skip_nulls=True).as_py():
+            return _float_array(pc.equal(lower, "true").cast(pa.uint8()).cast(pa.float64()))
     numbers, odd = _parse_slowly(plain.to_pylist(), notation)
     known_cells = len(numbers) - int(np.isnan(numbers).sum()) + len(odd)
     few = len(odd) <= ODD * known_cells and known_cells - len(odd) >= LEAST_NUMBERS
@@ -267,6 +271,13 @@ def as_numbers(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -
     if isinstance(numbers, int):
         cell = str(column[numbers].as_py())
         shown, word = cell if len(cell) <= 40 else cell[:37] + "...", quoted(name)
+        if (notation.unit in PER_CENT) != any(sign in cell for sign in PER_CENT):
+            what = "per cent" if notation.unit in PER_CENT else "numbers without a per cent sign"
+            raise DataError(
+                f"column {name!r} holds {what}, "
+                f"but row {numbers} (counted from 0) has {shown!r}, which may be a hundred times as much",
+                "Write all of them alike, in training and in new data.",
+            )
         raise DataError(
             f"column {name!r} holds numbers, but row {numbers} (counted from 0) has {shown!r}",
             f"Correct or empty it (missing numbers are imputed), or train with --categorical {word} or --text {word}.",

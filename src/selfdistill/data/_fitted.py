@@ -10,6 +10,7 @@ import numpy as np
 
 from selfdistill.data._columns import as_numbers, as_strings, odd_cells
 from selfdistill.data._numerals import PLAIN, Notation
+from selfdistill.data._same_value import Places
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Categories", "Numbers", "filled", "unseen_words"]
 
 _FAR = 100.0  # standard deviations
+_ENOUGH = 20  # numbers whose median and spread are compared
 
 
 class Categories(NamedTuple):
@@ -27,6 +29,23 @@ class Categories(NamedTuple):
     name: str
     values: list[str]
     other: bool
+
+    def codes(self, column: pa.ChunkedArray) -> np.ndarray:
+        """Place each cell among the categories.
+
+        Args:
+            column: The column of any data.
+
+        Returns:
+            int64 ``[n]``; −1 where missing, or not known and there is no indicator for the rest.
+        """
+        places, rest = Places(self.values), len(self.values) if self.other else -1
+
+        def place(cell: str | None) -> int:
+            found = -1 if cell is None else places[cell]
+            return rest if found < 0 and cell is not None else found
+
+        return np.array([place(cell) for cell in as_strings(column, self.name)], dtype=np.int64)
 
     def doubts(self, column: pa.ChunkedArray) -> list[str]:
         """Count the categories that training never saw; where rarer ones share an indicator, new ones join them.
@@ -37,8 +56,8 @@ class Categories(NamedTuple):
         Returns:
             A sentence, where there are some.
         """
-        known = set(self.values)
-        new = [c for c in as_strings(column, self.name) if c is not None and c not in known]
+        places = Places(self.values)
+        new = [c for c in as_strings(column, self.name) if c is not None and places[c] < 0]
         if not new or self.other:
             return []
         rows = "row" if len(column) == 1 else "rows"
@@ -116,7 +135,20 @@ class Numbers:
                     f"column {name!r} holds other numbers than in training: the median is {np.median(known):.4g}, in "
                     f"training it was {self.median[place]:.4g}; check the unit and the decimal mark."
                 )
+            elif _hundredfold(known, float(self.median[place]), float(std * scale)):
+                said.append(
+                    f"column {name!r} differs a hundredfold from training: the median is {np.median(known):.4g}, in "
+                    f"training it was {self.median[place]:.4g}; are these per cent, and those shares, or the reverse?"
+                )
         return said
+
+
+def _hundredfold(known: np.ndarray, median: float, std: float) -> bool:
+    """Say whether numbers are 100 times as large as in training, or as small: their median and their spread."""
+    if len(known) < _ENOUGH or not median or not std:
+        return False
+    ratios = np.array([np.median(known) / median, np.std(known) / std])
+    return bool(((ratios > 50) & (ratios < 200)).all() or ((ratios > 1 / 200) & (ratios < 1 / 50)).all())
 
 
 def filled(columns: Sequence[np.ndarray], median: np.ndarray, flagged: Sequence[int], n: int) -> np.ndarray:

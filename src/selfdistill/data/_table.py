@@ -137,14 +137,9 @@ class TablePreprocess(Preprocess, kind="table"):
         start = values.shape[1]
         out[:, :start] = standardise(values, *self._numbers.scales)
         for column in self._categories:
-            place = {value: start + code for code, value in enumerate(column.values)}
-            rest = start + len(column.values) if column.other else -1
-            codes = np.array(
-                [-1 if cell is None else place.get(cell, rest) for cell in as_strings(table[column.name], column.name)],
-                dtype=np.int64,
-            )
+            codes = column.codes(table[column.name])
             rows = np.flatnonzero(codes >= 0)
-            out[rows, codes[rows]] = 1.0
+            out[rows, start + codes[rows]] = 1.0
             start += len(column.values) + column.other
         for vector in self._vectors:
             out[:, start : start + vector.width] = vector.apply(table[vector.name])
