@@ -193,7 +193,7 @@ def test_what_is_no_table():
     with pytest.raises(DataError, match="more than one column named 'a'"):
         _columns.as_table(pd.DataFrame(np.zeros((1, 2)), columns=["a", "a"]))
     with pytest.raises(DataError, match=r"column 'c' holds list<.*>, but columns must hold"):
-        _columns.find_kind(column([["x"], ["y"]]), "c")
+        _columns.as_strings(column([["x"], ["y"]]), "c")
     assert _columns.find_kind(column([[1], [2]]), "c").kind == "vector"
 
 

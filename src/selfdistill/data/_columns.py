@@ -11,7 +11,9 @@ import numpy as np
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.wording import quoted
+from selfdistill.data._arrow_types import is_readable, plain_column
 from selfdistill.data._counters import counts_rows
+from selfdistill.data._labels import text_of
 from selfdistill.data._numerals import LEAST_NUMBERS, ODD, PER_CENT, PLAIN, Notation, Tally
 from selfdistill.data._vectors import is_vectors, parse_lists
 
@@ -48,10 +50,11 @@ def as_table(raw: Any) -> pa.Table:
     """Take a DataFrame or an Arrow table as an Arrow table with texts as column names.
 
     Args:
-        raw: A pandas DataFrame or an Arrow table.
+        raw: A pandas DataFrame, an Arrow table, or a table of any library that gives Arrow's stream, such as polars.
 
     Returns:
-        The table. A DataFrame's index is left out; columns of mixed types become texts.
+        The table, rarer types brought to common ones, see `plain_column`. A DataFrame's index is left out; columns of
+        mixed types become texts.
 
     Raises:
         DataError: Something else, or two columns of the same name.
@@ -60,6 +63,8 @@ def as_table(raw: Any) -> pa.Table:
 
     if isinstance(raw, pa.Table):
         table = raw
+    elif hasattr(raw, "__arrow_c_stream__") and not hasattr(raw, "iloc"):
+        table = pa.table(raw)
     elif hasattr(raw, "columns") and hasattr(raw, "iloc"):
         columns = [_arrow_column(raw.iloc[:, place]) for place in range(raw.shape[1])]
         table = pa.table(columns, names=[str(name) for name in raw.columns])
@@ -71,16 +76,25 @@ def as_table(raw: Any) -> pa.Table:
     if len(set(names)) < len(names):
         twin = next(name for name in names if names.count(name) > 1)
         raise DataError(f"the table has more than one column named {twin!r}", "Give each column its own name.")
+    for place, (name, column) in enumerate(zip(names, table.columns, strict=True)):
+        plain = plain_column(column)
+        if plain is not column:
+            table = table.set_column(place, name, plain)
     return table
 
 
 def _arrow_column(series: Any) -> Any:
     import pyarrow as pa
 
+    if str(series.dtype).startswith("complex"):
+        parts = (np.real(series.to_numpy()), np.imag(series.to_numpy()))
+        return pa.StructArray.from_arrays([pa.array(part) for part in parts], ["real", "imaginary"])
     try:
         return pa.array(series, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError):
-        cells = [None if cell is None or cell != cell else str(cell) for cell in series.tolist()]
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError, ValueError):
+        if all(isinstance(cell, np.ndarray) for cell in series):
+            return pa.array([cell.ravel() for cell in series])
+        cells = [None if text_of(cell) is None else str(cell) for cell in series.tolist()]
         return pa.array(cells, pa.large_string())
 
 
@@ -90,18 +104,17 @@ def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     import pyarrow.types as pt
 
     kind = column.type
+    if not is_readable(kind):
+        raise DataError(
+            f"column {name!r} holds {kind}, but columns must hold numbers, categories or text",
+            f"Leave it out with --ignore {quoted(name)}, or flatten it first.",
+        )
     if pt.is_dictionary(kind):
         return _plain(column.cast(kind.value_type), name)
     if pt.is_temporal(kind) or pt.is_string(kind) or pt.is_string_view(kind):
         return column.cast(pa.large_string())
     if pt.is_null(kind) or pt.is_decimal(kind):
         return column.cast(pa.float64())
-    simple = pt.is_boolean(kind) or pt.is_integer(kind) or pt.is_floating(kind) or pt.is_large_string(kind)
-    if not simple:
-        raise DataError(
-            f"column {name!r} holds {kind}, but columns must hold numbers, categories or text",
-            f"Leave it out with --ignore {quoted(name)}, or flatten it first.",
-        )
     return column
 
 
@@ -156,7 +169,7 @@ def tally(column: pa.ChunkedArray, name: str) -> Tally | None:
     import pyarrow.compute as pc
     import pyarrow.types as pt
 
-    if is_vectors(column.type):
+    if not is_readable(column.type):
         return None
     plain = _plain(column, name)
     if not pt.is_large_string(plain.type):
@@ -342,6 +355,8 @@ def find_kind(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) ->
 
     if is_vectors(column.type):
         return Found("vector")
+    if not is_readable(column.type):
+        return Found("none", f"column {name!r} holds {column.type}, no numbers, words or texts, and is not used.")
     if parse_lists(column) is not None:
         return Found("vector", f"column {name!r} holds lists of numbers as text; --text {quoted(name)} for words.")
     numbers = parse_numbers(column, name, notation)

@@ -114,6 +114,7 @@ def table_source(
     from selfdistill.data._table import fit_table
 
     notes: list[str] = []
+    table = as_table(table)
     if options.annotator:
         table, options, notes = with_votes(table, options, where)
     if roles is None:
@@ -141,7 +142,7 @@ def from_frame(X: Any, y: Any = None, *, options: ReadOptions | None = None) -> 
     """Take a DataFrame with numeric, categorical and text columns as a data set.
 
     Args:
-        X: A pandas DataFrame or an Arrow table.
+        X: A pandas DataFrame, an Arrow table, or a table of any library that gives Arrow's stream, such as polars.
         y: Given labels ``[n]``; ``None``: they are the column ``options.label``.
         options: As for files.
 

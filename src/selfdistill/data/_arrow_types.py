@@ -1,0 +1,104 @@
+"""Types of table columns: which are numbers, words or vectors, and which become such."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["is_readable", "plain_column"]
+
+_AS_TEXT = ("arrow.uuid", "arrow.json", "pandas.interval")
+"""Extension types whose values are names or texts; those not named here are what they are stored as."""
+
+
+def is_readable(kind: pa.DataType) -> bool:
+    """Say whether columns of a type hold truth values, numbers, texts or dates, or are empty.
+
+    Args:
+        kind: Type of a column, as `plain_column` leaves it.
+
+    Returns:
+        False for lists, structures, maps, unions, bytes and the like.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> is_readable(pa.int8()), is_readable(pa.dictionary(pa.int8(), pa.string())), is_readable(pa.binary())
+        (True, True, False)
+    """
+    import pyarrow.types as pt
+
+    if pt.is_dictionary(kind):
+        return is_readable(kind.value_type)
+    tests = (
+        *(pt.is_boolean, pt.is_integer, pt.is_floating, pt.is_decimal, pt.is_null),
+        *(pt.is_string, pt.is_large_string, pt.is_string_view, pt.is_date, pt.is_time, pt.is_timestamp),
+    )
+    return any(test(kind) for test in tests)
+
+
+def plain_column(column: Any) -> Any:
+    """Bring a column of a rarer type to a common one, where its values have one.
+
+    Extension types become what they are stored as (a tensor a list, a period its number), or texts (uuid, JSON,
+    intervals, also as categories); runs are written out; durations become seconds; bytes become texts where all are
+    UTF-8; list views become lists, and lists of lists of one shape long lists.
+
+    Args:
+        column: A chunked array.
+
+    Returns:
+        A chunked array; the same one where it is common, or has no common form.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> plain_column(pa.chunked_array([pa.array([b"a"]), pa.array([None], pa.binary())])).to_pylist()
+        ['a', None]
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.types as pt
+
+    kind = column.type
+    if isinstance(kind, pa.BaseExtensionType):
+        if kind.extension_name in _AS_TEXT:
+            return _as_texts(column)
+        if kind.extension_name == "arrow.bool8":
+            return column.cast(pa.bool_())
+        stored = [chunk.storage for chunk in column.chunks]
+        return plain_column(pa.chunked_array(stored, kind.storage_type))
+    if pt.is_dictionary(kind) and isinstance(kind.value_type, pa.BaseExtensionType):
+        words = [_as_texts(pa.chunked_array([chunk.dictionary])).combine_chunks() for chunk in column.chunks]
+        pairs = zip(column.chunks, words, strict=True)
+        return pa.chunked_array([pa.DictionaryArray.from_arrays(chunk.indices, named) for chunk, named in pairs])
+    if pt.is_dictionary(kind) and not is_readable(kind.value_type):
+        return plain_column(column.cast(kind.value_type))
+    with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        if pt.is_string_view(kind):
+            return column.cast(pa.large_string())
+        if pt.is_run_end_encoded(kind):
+            return plain_column(pc.run_end_decode(column))
+        if pt.is_duration(kind):
+            per = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[kind.unit]
+            return pc.divide(column.cast(pa.int64()).cast(pa.float64()), float(per))
+        if pt.is_binary(kind) or pt.is_large_binary(kind) or pt.is_fixed_size_binary(kind) or pt.is_binary_view(kind):
+            return column.cast(pa.large_binary()).cast(pa.large_string())
+        if pt.is_list_view(kind) or pt.is_large_list_view(kind):
+            return pa.chunked_array([pa.array(column.to_pylist(), pa.large_list(kind.value_type))])
+        if pt.is_fixed_size_list(kind) and pt.is_fixed_size_list(kind.value_type) and not column.null_count:
+            inner = kind.value_type
+            flat = [chunk.flatten().flatten() for chunk in column.chunks]
+            long = pa.list_(inner.value_type, kind.list_size * inner.list_size)
+            return plain_column(pa.chunked_array([pa.FixedSizeListArray.from_arrays(f, type=long) for f in flat], long))
+    return column
+
+
+def _as_texts(column: Any) -> Any:
+    import pyarrow as pa
+
+    cells = column.to_pandas().tolist() if "pandas" in str(column.type) else column.to_pylist()
+    missing = column.is_null().to_pylist()
+    texts = [None if gap else str(cell) for cell, gap in zip(cells, missing, strict=True)]
+    return pa.chunked_array([pa.array(texts, pa.large_string())])
