@@ -62,6 +62,7 @@ def plain_column(column: Any) -> Any:
     import pyarrow.types as pt
 
     kind = column.type
+    inner = kind.value_type if pt.is_dictionary(kind) else None
     if isinstance(kind, pa.BaseExtensionType):
         if kind.extension_name in _AS_TEXT:
             return _as_texts(column)
@@ -69,12 +70,12 @@ def plain_column(column: Any) -> Any:
             return column.cast(pa.bool_())
         stored = [chunk.storage for chunk in column.chunks]
         return plain_column(pa.chunked_array(stored, kind.storage_type))
-    if pt.is_dictionary(kind) and isinstance(kind.value_type, pa.BaseExtensionType):
+    if inner is not None and (pt.is_string_view(inner) or isinstance(inner, pa.BaseExtensionType)):
         words = [_as_texts(pa.chunked_array([chunk.dictionary])).combine_chunks() for chunk in column.chunks]
         pairs = zip(column.chunks, words, strict=True)
         return pa.chunked_array([pa.DictionaryArray.from_arrays(chunk.indices, named) for chunk, named in pairs])
-    if pt.is_dictionary(kind) and not is_readable(kind.value_type):
-        return plain_column(column.cast(kind.value_type))
+    if inner is not None and not is_readable(inner):
+        return plain_column(column.cast(inner))
     with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
         if pt.is_string_view(kind):
             return column.cast(pa.large_string())
@@ -88,9 +89,9 @@ def plain_column(column: Any) -> Any:
         if pt.is_list_view(kind) or pt.is_large_list_view(kind):
             return pa.chunked_array([pa.array(column.to_pylist(), pa.large_list(kind.value_type))])
         if pt.is_fixed_size_list(kind) and pt.is_fixed_size_list(kind.value_type) and not column.null_count:
-            inner = kind.value_type
+            within = kind.value_type
             flat = [chunk.flatten().flatten() for chunk in column.chunks]
-            long = pa.list_(inner.value_type, kind.list_size * inner.list_size)
+            long = pa.list_(within.value_type, kind.list_size * within.list_size)
             return plain_column(pa.chunked_array([pa.FixedSizeListArray.from_arrays(f, type=long) for f in flat], long))
     return column
 

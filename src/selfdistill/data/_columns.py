@@ -50,7 +50,8 @@ def as_table(raw: Any) -> pa.Table:
     """Take a DataFrame or an Arrow table as an Arrow table with texts as column names.
 
     Args:
-        raw: A pandas DataFrame, an Arrow table, or a table of any library that gives Arrow's stream, such as polars.
+        raw: A pandas DataFrame, an Arrow table, or a table of any library that gives Arrow's stream, such as polars; if
+            lazy, it is collected.
 
     Returns:
         The table, rarer types brought to common ones, see `plain_column`. A DataFrame's index is left out; columns of
@@ -61,6 +62,8 @@ def as_table(raw: Any) -> pa.Table:
     """
     import pyarrow as pa
 
+    if type(raw).__name__ == "LazyFrame" and hasattr(raw, "collect"):
+        raw = raw.collect()
     if isinstance(raw, pa.Table):
         table = raw
     elif hasattr(raw, "__arrow_c_stream__") and not hasattr(raw, "iloc"):

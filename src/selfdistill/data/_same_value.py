@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from decimal import Context, Decimal
 from functools import lru_cache
 
 __all__ = ["UNSEEN", "Places", "hint", "near_groups", "value_key"]
@@ -74,8 +75,8 @@ class Places:
 def _near_key(name: str) -> str:
     plain = value_key(unicodedata.normalize("NFKC", name)).casefold()
     try:
-        return repr(float(plain))
-    except ValueError:
+        return str(Decimal(plain).normalize(Context(prec=len(plain) + 1)))
+    except ArithmeticError:
         return plain
 
 
