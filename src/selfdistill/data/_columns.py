@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _WHOLE = re.compile(r"-?\d+\.0+")
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
-"""Thai, Lao, Burmese, Khmer, Japanese and Chinese."""
+_ID = re.compile(r"[A-Za-z_+/=.-]*[0-9][\w+/=.-]*", re.ASCII)
+"""Words with digits, such as codes, hashes, names of files."""
 _DIGITS = re.compile(r"[0-9]+")
 _MIDNIGHT = re.compile(r"\d{4}-\d\d-\d\d[ T]00:00:00(\.0+)?(Z|[-+]00:?00)?")
 
@@ -319,9 +319,10 @@ class Found(NamedTuple):
     note: str = ""
 
 
-def _unspaced(cells: list[str]) -> bool:
-    """Say whether cells are texts of a script that writes no spaces; names have two to four of its characters."""
-    return sum(len(_UNSPACED.findall(cell)) for cell in cells) >= 5 * len(cells)
+def _look_like_ids(cells: list[str]) -> bool:
+    """Say whether words name their rows: half have digits and no sign of a text, or are alike but for the digits."""
+    ids = sum(_ID.fullmatch(cell) is not None for cell in cells)
+    return 2 * ids >= len(cells) or 2 * len({_DIGITS.sub("0", cell) for cell in cells}) <= len(cells)
 
 
 def _is_codes(column: pa.ChunkedArray, name: str) -> bool:
@@ -341,10 +342,10 @@ def find_kind(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) ->
 
     Numbers (and truth values, and texts that are all numbers) are numeric. Texts are categorical where there are few
     different ones, at most 20 or 5 % of the rows but never over 1,000, that repeat (on average twice or more) and are
-    short (100 characters on average or less); a column of names without spaces, different in every row, is not used
-    (scripts that write none apart); anything else is text. Columns that are categories already stay so up to 1,000 of
-    them. Whole numbers with leading zeros are words. Dates are taken as the texts of their ISO form. Lists of numbers,
-    also as text, are vectors.
+    short (100 characters on average or less); a column of words that are different in every row and mostly have digits
+    (codes, hashes, names of files) is not used; anything else is text. Columns that are categories already stay so up
+    to 1,000 of them. Whole numbers with leading zeros are words. Dates are taken as the texts of their ISO form. Lists
+    of numbers, also as text, are vectors.
 
     Args:
         column: The column.
@@ -402,11 +403,17 @@ def _find_words(column: pa.ChunkedArray, name: str) -> Found:
         return Found("categorical", note)
     if different == 1 or (pt.is_dictionary(column.type) and different <= 1000):
         return Found("categorical", note)
-    if different == len(cells) and not any(" " in cell.strip() for cell in cells) and not _unspaced(cells):
-        word = quoted(name)
+    if different < len(cells) or any(" " in cell.strip() for cell in cells):
+        return Found("text", note)
+    word = quoted(name)
+    if _look_like_ids([cell.strip() for cell in cells]):
         return Found(
             "none",
             f"column {name!r} holds a different word in every row, so it looks like a name and is not used; "
             f"--id {word} to name the rows by it, --text {word} or --categorical {word} to use it.",
         )
-    return Found("text", note)
+    return Found(
+        "text",
+        f"column {name!r} holds a different word in every row, and is used by its characters; if it names the rows, "
+        f"leave it out with --id {word} or --ignore {word}.",
+    )

@@ -220,7 +220,9 @@ class TablePreprocess(Preprocess, kind="table"):
         def text(place: int, said: dict[str, Any]) -> TextColumn:
             terms = said.get("characters", ())
             idf = array(f"characters.{place}") if terms else np.zeros(0)
-            return TextColumn(Terms("words", said["terms"], array(f"idf.{place}")), Terms("characters", terms, idf))
+            marks = bool(said.get("marks"))
+            words = Terms("words", said["terms"], array(f"idf.{place}"), marks=marks)
+            return TextColumn(words, Terms("characters", terms, idf, marks=marks))
 
         texts = [(c["name"], text(i, c)) for i, c in enumerate(spec["text"])]
         vectors = [Vectors(c["name"], _three(array(f"vector.{i}"))) for i, c in enumerate(spec.get("vector", ()))]
@@ -237,9 +239,9 @@ class TablePreprocess(Preprocess, kind="table"):
         return made
 
 
-def _terms(column: TextColumn) -> dict[str, list[str]]:
+def _terms(column: TextColumn) -> dict[str, Any]:
     characters = {"characters": list(column.characters.terms)} if column.characters.terms else {}
-    return {"terms": list(column.words.terms)} | characters
+    return {"terms": list(column.words.terms)} | characters | ({"marks": True} if column.words.marks else {})
 
 
 def _three(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
