@@ -13,8 +13,9 @@ from torch import Tensor
 from selfdistill._core.errors import DataError
 from selfdistill.data._arrays import check_scales, column_scales, standardise
 from selfdistill.data._columns import as_numbers, as_strings, as_table, find_kind, tally
-from selfdistill.data._fitted import Categories, Numbers, filled, unseen_words
+from selfdistill.data._fitted import Categories, Numbers, filled, unseen_words, without_codes
 from selfdistill.data._labelled import Note
+from selfdistill.data._missing_codes import choose_codes
 from selfdistill.data._numerals import PLAIN, Notation, choose_notations
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._preprocess import Preprocess
@@ -188,6 +189,8 @@ class TablePreprocess(Preprocess, kind="table"):
         }
         if self._numbers.notations:
             spec["notation"] = {name: list(notation) for name, notation in self._numbers.notations.items()}
+        if self._numbers.codes:
+            spec["missing_codes"] = {name: list(codes) for name, codes in self._numbers.codes.items()}
         if self._vectors:
             spec["vector"] = [{"name": column.name, "width": column.width} for column in self._vectors]
         tensors = {"median": torch.from_numpy(self._numbers.median)}
@@ -211,7 +214,8 @@ class TablePreprocess(Preprocess, kind="table"):
             [int(i) for i in spec["flagged"]],
             {n: Notation(*v) for n, v in spec.get("notation", {}).items()},
         )
-        numbers = Numbers(list(spec["numeric"]), array("median"), flagged, scales, notations)
+        codes = {str(name): [float(code) for code in some] for name, some in spec.get("missing_codes", {}).items()}
+        numbers = Numbers(list(spec["numeric"]), array("median"), flagged, scales, notations, codes)
         check_scales(scales, len(numbers.names) + len(flagged))
         if numbers.median.shape != (len(numbers.names),) or not set(flagged) <= set(range(len(numbers.names))):
             raise ValueError("medians or indicators of other columns")
@@ -309,6 +313,9 @@ def fit_table(
     kinds, notes = _kinds(table, roles, options, notations)
     n, missing, constant = table.num_rows, 0, []
     columns = [as_numbers(table[name], name, notations.get(name, PLAIN)) for name in kinds["numeric"]]
+    codes, said = choose_codes(dict(zip(kinds["numeric"], columns, strict=True)), options)
+    notes += said
+    columns = [without_codes(c, codes.get(name, [])) for name, c in zip(kinds["numeric"], columns, strict=True)]
     median = np.array([_median(column) for column in columns], dtype=np.float64)
     gaps = [int(np.isnan(column).sum()) for column in columns]
     flagged = [place for place, gap in enumerate(gaps) if gap]
@@ -319,6 +326,7 @@ def fit_table(
         flagged,
         column_scales(values),
         {k: v for k, v in notations.items() if k in kinds["numeric"]},
+        codes,
     )
     missing += sum(gaps)
     constant += [
