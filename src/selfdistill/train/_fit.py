@@ -122,7 +122,7 @@ def fit(
                 net,
                 loader,
                 targets,
-                chosen,
+                _decaying(chosen, settings.weight_decay),
                 optimizer,
                 schedule,
                 runtime,
@@ -152,6 +152,12 @@ def _check_one_label_each(data: LabelledData, settings: Settings) -> None:
             f"method {settings.method!r} takes no label distributions",
             f"Choose --method {CLOSED}, and leave out what asks for a network.",
         )
+
+
+def _decaying(chosen: Method, decay: float) -> Method:
+    """Let a weight decay that makes any training diverge be named where it does."""
+    numbers = {"weight-decay": (decay, Settings().weight_decay)} if decay >= 1 else {}
+    return replace(chosen, numbers={**chosen.numbers, **numbers})
 
 
 def _weights(data: LabelledData, runtime: TorchRuntime) -> Tensor | None:
