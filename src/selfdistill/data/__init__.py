@@ -4,9 +4,9 @@ Labels are texts everywhere; rows are counted from 0.
 """
 
 from selfdistill.data._arrays import ArrayPreprocess, UserPreprocess
+from selfdistill.data._arrow_types import as_table
 from selfdistill.data._augment import Augment, augment_for
 from selfdistill.data._batch import Batch
-from selfdistill.data._columns import as_table
 from selfdistill.data._describe import describe
 from selfdistill.data._folder import training_root
 from selfdistill.data._frames import from_arrays, from_frame

@@ -1,17 +1,77 @@
-"""Types of table columns: which are numbers, words or vectors, and which become such."""
+"""Tables of any library as Arrow tables; which types of columns are numbers, words or vectors, or become such."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from selfdistill._core.errors import DataError
+from selfdistill.data._labels import text_of
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["is_readable", "plain_column"]
+__all__ = ["as_table", "is_readable", "plain_column"]
 
 _AS_TEXT = ("arrow.uuid", "arrow.json", "pandas.interval")
 """Extension types whose values are names or texts; those not named here are what they are stored as."""
+
+
+def as_table(raw: Any) -> pa.Table:
+    """Take a DataFrame or an Arrow table as an Arrow table with texts as column names.
+
+    Args:
+        raw: A pandas DataFrame, an Arrow table, or a table of any library that gives Arrow's stream, such as polars; if
+            lazy, it is collected.
+
+    Returns:
+        The table, rarer types brought to common ones, see `plain_column`. A DataFrame's index is left out; columns of
+        mixed types become texts.
+
+    Raises:
+        DataError: Something else, or two columns of the same name.
+    """
+    import pyarrow as pa
+
+    if type(raw).__name__ == "LazyFrame" and hasattr(raw, "collect"):
+        raw = raw.collect()
+    if isinstance(raw, pa.Table):
+        table = raw
+    elif hasattr(raw, "__arrow_c_stream__") and not hasattr(raw, "iloc"):
+        table = pa.table(raw)
+    elif hasattr(raw, "columns") and hasattr(raw, "iloc"):
+        columns = [_arrow_column(raw.iloc[:, place]) for place in range(raw.shape[1])]
+        table = pa.table(columns, names=[str(name) for name in raw.columns])
+    else:
+        raise DataError(
+            f"expected a table, but got {type(raw).__name__}", "Pass a DataFrame with the training columns."
+        )
+    names = table.column_names
+    if len(set(names)) < len(names):
+        twin = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"the table has more than one column named {twin!r}", "Give each column its own name.")
+    for place, (name, column) in enumerate(zip(names, table.columns, strict=True)):
+        plain = plain_column(column)
+        if plain is not column:
+            table = table.set_column(place, name, plain)
+    return table
+
+
+def _arrow_column(series: Any) -> Any:
+    import pyarrow as pa
+
+    if str(series.dtype).startswith("complex"):
+        parts = (np.real(series.to_numpy()), np.imag(series.to_numpy()))
+        return pa.StructArray.from_arrays([pa.array(part) for part in parts], ["real", "imaginary"])
+    try:
+        return pa.array(series, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError, ValueError):
+        if all(isinstance(cell, np.ndarray) for cell in series):
+            return pa.array([cell.ravel() for cell in series])
+        cells = [None if text_of(cell) is None else str(cell) for cell in series.tolist()]
+        return pa.array(cells, pa.large_string())
 
 
 def is_readable(kind: pa.DataType) -> bool:

@@ -10,7 +10,7 @@ from scipy.sparse import issparse
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._arrays import as_numpy
-from selfdistill.data._columns import as_table
+from selfdistill.data._arrow_types import as_table
 from selfdistill.data._labelled import LabelledData
 from selfdistill.data._labels import texts
 from selfdistill.data._options import ReadOptions

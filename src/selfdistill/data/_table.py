@@ -12,7 +12,8 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._arrays import check_scales, column_scales, standardise
-from selfdistill.data._columns import as_numbers, as_strings, as_table, find_kind, tally
+from selfdistill.data._arrow_types import as_table
+from selfdistill.data._columns import as_numbers, as_strings, find_kind, tally
 from selfdistill.data._fitted import Categories, Numbers, filled, unseen_words, without_codes
 from selfdistill.data._labelled import Note
 from selfdistill.data._missing_codes import choose_codes
