@@ -13,6 +13,7 @@ from selfdistill.data._arrays import as_numpy
 from selfdistill.data._arrow_types import as_table
 from selfdistill.data._labelled import LabelledData
 from selfdistill.data._labels import texts
+from selfdistill.data._limits import check_columns
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._roles import Roles, choose_roles
 from selfdistill.data._source import Source, assemble
@@ -114,6 +115,7 @@ def table_source(
     from selfdistill.data._table import fit_table
 
     notes: list[str] = []
+    check_columns(table.num_columns, where)
     table = as_table(table)
     if options.annotator:
         table, options, notes = with_votes(table, options, where)

@@ -17,7 +17,7 @@ from selfdistill.data._labels import encode, near_matches, short, texts
 from selfdistill.data._options import NewData, ReadOptions
 from selfdistill.data._place import Place, find_place, is_there, naming
 from selfdistill.data._same_value import hint
-from selfdistill.data._source import Source, assemble, known_labels
+from selfdistill.data._source import Source, assemble, check_inputs, known_labels
 from selfdistill.data.formats import BUILT_IN, FORMATS, Format, named
 
 if TYPE_CHECKING:
@@ -244,6 +244,7 @@ def read_new(
     found = _without(load(path, options, "new", preprocess), options, preprocess)
     if not len(found):
         raise DataError(f"{found.where} has no examples", "Give it at least one.")
+    check_inputs(len(found), preprocess, found.where)
     inputs = preprocess.apply(found.features)
     labels = None
     said: list[str] = []
