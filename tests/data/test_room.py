@@ -5,6 +5,7 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from selfdistill._core import memory
@@ -57,8 +58,13 @@ def test_many_classes(little):
             fit(data, Settings(method=method, epochs=1).resolve(4000, "cpu"))
 
 
-def test_many_columns(monkeypatch):
+def test_many_columns(monkeypatch, tmp_path):
     monkeypatch.setattr(_limits, "COLUMN_LIMIT", 10)
     table = pa.table({f"c{place}": [1.0, 2.0] for place in range(11)} | {"label": [0, 1]})
     with pytest.raises(DataError, match=r"the table has 12 columns, but tables have at most 10. Save .* as one array"):
         from_frame(table)
+    pq.write_table(table, tmp_path / "t.parquet")
+    table.to_pandas().to_csv(tmp_path / "t.csv", index=False)
+    for name in ("t.parquet", "t.csv"):
+        with pytest.raises(DataError, match=rf"{name} has 12 columns, but tables have at most 10"):
+            read(tmp_path / name)
