@@ -24,7 +24,12 @@ Y = np.array(["p", "q", "q"] * 20)
     [
         ({}, X, np.array(["p", "", "q"] * 20), "has no label in 20 of 60 rows: .* Fill them in.$"),
         ({}, X.assign(x=np.inf), Y, "infinite value in row 0 .*. Replace it by a number or empty the cell.$"),
-        ({}, X.assign(x=[["w"]] * 60), Y, "must hold numbers, categories or text. Flatten it first.$"),
+        (
+            {},
+            X.assign(x=[[1, 2], [3]] * 30),
+            Y,
+            "lists of different lengths.* Give every row the same number of values.$",
+        ),
         ({}, X, np.arange(60), "no two of the 60 labels .* nothing to learn. Give labels that repeat.$"),
         ({"device": "cuda:99"}, X, Y, "device 'cuda:99' is not available. Choose device auto or cpu.$"),
         ({"lr": 1e9, "epochs": 20}, X, Y, "the loss became .*. Lower lr.$"),

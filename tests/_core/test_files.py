@@ -7,9 +7,11 @@ from collections import namedtuple
 
 import pytest
 
-from selfdistill._core.errors import ResourceError, RunError
+from selfdistill import data
+from selfdistill._core.errors import DataError, ResourceError, RunError
 from selfdistill._core.files import atomic, check_room, digest, made, read_json, room_for, write_json
 from selfdistill._core.lock import locked
+from selfdistill.distill import Distiller
 
 
 def test_a_crash_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -107,3 +109,19 @@ def test_a_folder_within_a_run_is_made_once(tmp_path):
     with locked(tmp_path):
         assert made(tmp_path / "a" / "b") == made(tmp_path / "a" / "b") == tmp_path / "a" / "b"
     assert (tmp_path / "a" / "b").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("x" * 5000, "it has 5,000 characters"),
+        ("x" * 300 + ".csv", "it has 304 characters"),
+        ("a\0b", "it holds a NUL"),
+    ],
+    ids=["path", "file", "NUL"],
+)
+@pytest.mark.parametrize("door", ["read", "teacher"])
+def test_what_no_file_can_be_called_is_told(name, why, door):
+    examples = data.from_arrays([[0.0], [1.0]] * 4, [0, 1] * 4)
+    with pytest.raises(DataError, match=f"cannot be the name of a file: {why}"):
+        data.read(name) if door == "read" else Distiller("mlp:4").fit(name, examples)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import _columns, read, read_new
+from selfdistill.data import _arrow_types, _columns, read, read_new
 
 
 def column(values, kind=None):
@@ -65,9 +65,9 @@ def test_numbers_that_measure_nothing(values, kind, said):
     "series", [pd.Series([1, 2, 3] * 9), pd.Series([0.5, None, 2.0] * 9), pd.Series(["1", "2"] * 9)]
 )
 def test_numbers_of_a_category_stay_categories(series):
-    table = _columns.as_table(pd.DataFrame({"c": series.astype("category")}))
+    table = _arrow_types.as_table(pd.DataFrame({"c": series.astype("category")}))
     assert _columns.find_kind(table["c"], "c").kind == "categorical"
-    many = _columns.as_table(pd.DataFrame({"c": pd.Series(range(0, 1500, 30)).astype("category")}))
+    many = _arrow_types.as_table(pd.DataFrame({"c": pd.Series(range(0, 1500, 30)).astype("category")}))
     assert _columns.find_kind(many["c"], "c").kind == "categorical"
 
 
@@ -180,7 +180,7 @@ def test_dates_are_texts_with_a_note():
 
 def test_frames_become_tables():
     frame = pd.DataFrame({"a": [1, "x", None], 7: pd.Categorical(["u", "v", None]), "n": [1.0, np.nan, 2.0]})
-    table = _columns.as_table(frame)
+    table = _arrow_types.as_table(frame)
     assert table.column_names == ["a", "7", "n"]
     assert _columns.as_strings(table["a"], "a").tolist() == ["1", "x", None]
     assert _columns.as_strings(table["7"], "7").tolist() == ["u", "v", None]
@@ -189,11 +189,11 @@ def test_frames_become_tables():
 
 def test_what_is_no_table():
     with pytest.raises(DataError, match="expected a table, but got ndarray"):
-        _columns.as_table(np.zeros((2, 2)))
+        _arrow_types.as_table(np.zeros((2, 2)))
     with pytest.raises(DataError, match="more than one column named 'a'"):
-        _columns.as_table(pd.DataFrame(np.zeros((1, 2)), columns=["a", "a"]))
+        _arrow_types.as_table(pd.DataFrame(np.zeros((1, 2)), columns=["a", "a"]))
     with pytest.raises(DataError, match=r"column 'c' holds list<.*>, but columns must hold"):
-        _columns.find_kind(column([["x"], ["y"]]), "c")
+        _columns.as_strings(column([["x"], ["y"]]), "c")
     assert _columns.find_kind(column([[1], [2]]), "c").kind == "vector"
 
 

@@ -4,10 +4,11 @@ import gzip
 import io
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import _limits
+from selfdistill.data import _limits, read
 
 
 def test_exact_reading():
@@ -41,3 +42,13 @@ def test_size_limit(monkeypatch):
     assert _limits.expand_limit() == 2**20
     with pytest.raises(DataError, match=r"bomb unfolds to 2.0 GiB, but at most 0.0 GiB are read"):
         _limits.check_size("bomb", 2**31)
+
+
+@pytest.mark.parametrize("name", ["X.CSV.GZ", "X.Csv.gz", "X.TSV.GZ", "X.CSV"])
+def test_endings_in_any_case(tmp_path, name):
+    frame = pd.DataFrame({"x": [0.5, 1.5, 2.5, 3.5], "label": [0, 1, 0, 1]})
+    packed = "gzip" if name.lower().endswith("gz") else None
+    frame.to_csv(tmp_path / name, index=False, sep="\t" if "TSV" in name else ",", compression=packed)
+    data = read(tmp_path / name)
+    assert data.inputs.shape == (4, 1)
+    assert data.classes == ("0", "1")

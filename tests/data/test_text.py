@@ -1,6 +1,10 @@
 """TF-IDF of words and characters against its definition, and rebuilt without pickles."""
 
+import base64
+import hashlib
 import math
+import unicodedata
+import uuid
 from itertools import pairwise
 
 import numpy as np
@@ -9,6 +13,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
 
 from selfdistill.data import Preprocess, ReadOptions, from_frame
 from selfdistill.data import _text as module
@@ -130,9 +136,88 @@ def test_texts_without_spaces_are_no_names(script):
     assert data.preprocess.kinds["text"] == ("t",)
 
 
-def test_names_without_spaces_are_no_texts():
-    names = pd.DataFrame({"t": ["王小" + chr(0x4E00 + i) for i in range(30)], "x": np.arange(30) / 7})
-    assert from_frame(names, ["a", "b"] * 15).preprocess.kinds["text"] == ()
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        (lambda i: "王小" + chr(0x4E00 + i), "text"),
+        (lambda i: "#" + "".join("abcdefghij"[int(d)] for d in str(i**3 + 7)), "text"),
+        (lambda i: "C" * (i + 1) + f"(=O)OC{i % 9}", "text"),  # a formula
+        (lambda i: f"user_{i}", "none"),
+        (lambda i: hashlib.md5(bytes([i])).hexdigest(), "none"),
+        (lambda i: str(uuid.UUID(int=i * 2**100)), "none"),
+        (lambda i: base64.b64encode(hashlib.md5(bytes([i])).digest()).decode(), "none"),
+        (lambda i: f"photos/{'cat' if i % 2 else 'dog'}/{i}.jpg", "none"),
+        (lambda i: f"SKU-{i * 977 % 1000:03}/{chr(65 + i % 26)}", "none"),
+        (lambda i: f"Nr. ({i})".replace(" ", ""), "none"),
+    ],
+)
+def test_words_that_differ_in_every_row_are_texts_or_names(words, kind):
+    frame = pd.DataFrame({"t": [words(i) for i in range(60)], "x": np.arange(60) % 7})
+    data = from_frame(frame, ["a", "b"] * 30)
+    assert data.preprocess.kinds["text"] == (("t",) if kind == "text" else ())
+    (said,) = data.warnings
+    assert "column 't' holds a different word in every row" in said
+    assert "--id t" in said
+
+
+@pytest.mark.parametrize(
+    ("letters", "told"),
+    [
+        ("天地人山水火風雨雪春秋夏冬東西南北上下", ("很好", "很差")),
+        ("あいうえおかきくけこさしすせそ", ("楽しい", "悲しい")),
+        ("กขคงจฉชซญดตถ", ("ดีมาก", "แย่มาก")),
+        ("abcdefghijklmnopqrstuvwxyz", ("happy", "sadly")),
+    ],
+    ids=["Chinese", "Japanese", "Thai", "hashtags"],
+)
+def test_words_without_spaces_are_told_apart_by_their_characters(letters, told):
+    rng = np.random.default_rng(0)
+
+    def word(k):
+        before, after = ("".join(rng.choice(list(letters), 4)) for _ in range(2))
+        return before + told[k] + after
+
+    labels = rng.integers(0, 2, 300)
+    frame = pd.DataFrame({"t": [word(k) for k in labels]})
+    data = from_frame(frame[:200], labels[:200])
+    guess = LogisticRegression().fit(data.inputs, labels[:200]).predict(data.preprocess.apply(frame[200:]))
+    assert (guess == labels[200:]).mean() > 0.97
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("हिन्दी में किताबें", ["हिन्दी", "में", "किताबें"]),
+        ("தமிழ் மொழி", ["தமிழ்", "மொழி"]),
+        ("ก็ดี น้ำ เก่ง", ["ก็ดี", "น้ำ", "เก่ง"]),
+        ("שָׁלוֹם עוֹלָם", ["שָׁלוֹם", "עוֹלָם"]),
+        ("مُحَمَّد كَتَبَ", ["مُحَمَّد", "كَتَبَ"]),
+        ("می\u200cخواهم", ["می\u200cخواهم"]),
+        ("good👍🏽 ❤️ 👨\u200d👩\u200d👧🇩🇪🇫🇷👍👍", ["good", "👍🏽", "❤️", "👨\u200d👩\u200d👧", "🇩🇪", "🇫🇷", "👍", "👍"]),
+        ("Don't e-mail C++, snake_case 3.5", ["don", "t", "e", "mail", "c", "snake_case", "3", "5"]),
+    ],
+)
+def test_marks_and_emoji_stay_in_words(text, words):
+    composed = [unicodedata.normalize("NFC", word) for word in words]
+    found = Terms.fit("words", [text], 100)
+    assert set(found.terms) == {*composed, *map(" ".join, pairwise(composed))}
+    assert found.rows([unicodedata.normalize("NFD", text)]).tolist() == found.rows([text]).tolist()
+
+
+def test_a_run_of_before_marks_belonged_to_words():
+    cells = ["हिन्दी में", "café"]
+    old = Terms("words", ["हिन", "दी", "caf", "café"], np.ones(4), marks=False)
+    plain = TfidfVectorizer(sublinear_tf=True, vocabulary=["हिन", "दी", "caf", "café"]).fit(cells)
+    plain.idf_ = np.ones(4)
+    assert old.rows(cells).tolist() == plain.transform(cells).toarray().tolist()
+    data = from_frame(pd.DataFrame({"text": ["a ना song", "a नी song", "no ना"]}), ["a", "b", "a"])
+    spec, tensors = data.preprocess.to_state()
+    assert spec["text"][0].pop("marks") is True
+    again = Preprocess.from_state(spec, tensors)
+    assert again.to_state()[0] == spec
+    assert not torch.equal(
+        again.apply(pd.DataFrame({"text": ["ना"]})), data.preprocess.apply(pd.DataFrame({"text": ["ना"]}))
+    )
 
 
 def test_a_run_of_before_there_were_characters():

@@ -394,6 +394,16 @@ def test_other_refusals(tmp_path, small, last_run, digits):
         Distiller("mlp:4", views=2, settings=replace(FEW, augment="crop:1")).fit(store, small)
 
 
+@pytest.mark.parametrize(
+    ("objective", "numbers"), [("hinton", {"temperature": 1e30}), ("born-again", {"mixing": 1e30})]
+)
+def test_a_number_that_makes_the_loss_diverge_is_named(small, objective, numbers):
+    distiller = Distiller("mlp:4", objective=objective, settings=FEW, **numbers)
+    (name,) = numbers
+    with pytest.raises(SettingError, match=rf"the loss became nan in epoch 1. Bring --{name} \(1e\+30\) nearer"):
+        distiller.fit(Teacher(), small)
+
+
 @pytest.mark.parametrize("mixing", [-1.0, 3.0])
 def test_weights_outside_0_and_1_stay_finite_over_a_whole_training(small, mixing):
     settings = Settings(epochs=15)

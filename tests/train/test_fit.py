@@ -12,6 +12,7 @@ from selfdistill import data, losses, networks, train
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import BatchDone, EpochDone, RunStarted
 from selfdistill._core.rng import torch_generator
+from selfdistill.train import _loop
 
 N = 90
 
@@ -126,6 +127,22 @@ def test_nineteen_steps_do_not_divide_by_zero(blobs):
 def test_a_diverging_run_says_so(blobs):
     with pytest.raises(SettingError, match=r"the loss became (nan|inf) in epoch \d+. Lower --lr"):
         train.fit(blobs, settings(lr=1e9, epochs=20))
+    with pytest.raises(SettingError, match=r"Bring --weight-decay \(1e\+06\) nearer to the usual 0.0005"):
+        train.fit(blobs, settings(weight_decay=1e6, epochs=20))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ({"temperature": (4.0, 4.0)}, "Lower --lr."),
+        ({"temperature": (39.0, 4.0), "mixing": (0.0, 1.0)}, "Lower --lr."),
+        ({"temperature": (1e30, 4.0)}, "Bring --temperature (1e+30) nearer to the usual 4."),
+        ({"temperature": (0.001, 4.0)}, "Bring --temperature (0.001) nearer to the usual 4."),
+        ({"mixing": (-1e9, 1.0)}, "Bring --mixing (-1e+09) nearer to the usual 1."),
+    ],
+)
+def test_what_made_a_run_diverge_is_named(numbers, said):
+    assert _loop._way_out(numbers) == said
 
 
 def test_a_module_of_ones_own_and_bf16(blobs):

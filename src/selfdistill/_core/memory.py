@@ -1,14 +1,15 @@
-"""Memory that is not there, told in one line, whichever library asked for it."""
+"""Memory that is not there, told in one line: reckoned before it is taken, or refused to whichever library asked."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from selfdistill._core.errors import ResourceError
 
-__all__ = ["enough_memory"]
+__all__ = ["check_memory", "enough_memory", "free_memory"]
 
 _SHORT = re.compile(r"out of memory|(can't|cannot|unable to) allocate", re.IGNORECASE)
 _AMOUNT = re.compile(r"allocate ([\d.]+) ?(bytes|[KMGTPE]iB)")
@@ -48,3 +49,74 @@ def enough_memory(way_out: str) -> Generator[None]:
 def _size(number: str, unit: str) -> str:
     size = float(number) * 1024 ** ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB").index(unit)
     return f"{size / 2**30:,.1f} GiB" if size >= 2**30 else f"{size / 2**20:,.1f} MiB"
+
+
+_GROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
+"""Limit and use of a group of processes, such as a container, in both versions of Linux's control groups."""
+
+
+def _number(path: Path) -> int | None:
+    with suppress(OSError, ValueError):
+        return int(path.read_text().split()[0])
+    return None
+
+
+def _of_machine() -> int | None:
+    with suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024 * int(line.split()[1])
+    return None
+
+
+def _of_group(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    pairs = [(_number(root / limit), _number(root / used)) for limit, used in _GROUPS]
+    left = [limit - used for limit, used in pairs if limit is not None and used is not None]
+    return min(left, default=None)
+
+
+def _of_process() -> int | None:
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        return None if limit == resource.RLIM_INFINITY else limit - pages * resource.getpagesize()
+    return None
+
+
+def free_memory() -> int | None:
+    """Give the bytes that this process may take: what the machine, its container and its own limit leave.
+
+    Returns:
+        Bytes; ``None`` where the system does not say.
+
+    Example:
+        >>> free = free_memory()
+        >>> free is None or free > 2**20
+        True
+    """
+    return min((left for left in (_of_machine(), _of_group(), _of_process()) if left is not None), default=None)
+
+
+def check_memory(what: str, needed: int, way_out: str) -> None:
+    """Refuse to start what takes more memory than is free, before the system kills the process in the middle of it.
+
+    Args:
+        what: What takes the memory, for the message.
+        needed: Bytes.
+        way_out: What takes less.
+
+    Raises:
+        ResourceError: There is less.
+
+    Example:
+        >>> check_memory("the inputs", 2**60, "Take less.")
+        Traceback (most recent call last):
+        selfdistill._core.errors.ResourceError: the inputs take about 1,073,741,824.0 GiB of memory, but ...
+    """
+    free = free_memory() if needed > 2**24 else None  # what is small is not worth a look
+    if free is not None and needed > free:
+        asked, there = (_size(str(size), "bytes") for size in (needed, max(free, 0)))
+        found = f"{what} take about {asked} of memory, but {there} are free"
+        raise ResourceError(found, way_out)

@@ -4,6 +4,7 @@ Labels are texts everywhere; rows are counted from 0.
 """
 
 from selfdistill.data._arrays import ArrayPreprocess, UserPreprocess
+from selfdistill.data._arrow_types import as_table
 from selfdistill.data._augment import Augment, augment_for
 from selfdistill.data._batch import Batch
 from selfdistill.data._describe import describe
@@ -19,6 +20,7 @@ from selfdistill.data._place import STANDARD_INPUT, is_there
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._read import find_form, read, read_new, read_test
 from selfdistill.data._refined import check_new, labelled_cells, labelled_rows, write_refined
+from selfdistill.data._same_value import value_key
 from selfdistill.data._source import fingerprint
 from selfdistill.data._sparse import SparsePreprocess, as_dense
 from selfdistill.data._table import TablePreprocess
@@ -41,6 +43,7 @@ __all__ = [
     "TensorLoader",
     "UserPreprocess",
     "as_dense",
+    "as_table",
     "augment_for",
     "check_new",
     "check_size",
@@ -58,6 +61,7 @@ __all__ = [
     "read_new",
     "read_test",
     "training_root",
+    "value_key",
     "write_refined",
     "write_with_labels",
 ]

@@ -5,31 +5,31 @@ from __future__ import annotations
 import math
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.wording import quoted
+from selfdistill.data._arrow_types import is_readable
 from selfdistill.data._counters import counts_rows
-from selfdistill.data._numerals import LEAST_NUMBERS, ODD, PLAIN, Notation, Tally
+from selfdistill.data._numerals import LEAST_NUMBERS, ODD, PER_CENT, PLAIN, Notation, Tally
 from selfdistill.data._vectors import is_vectors, parse_lists
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _WHOLE = re.compile(r"-?\d+\.0+")
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
-"""Thai, Lao, Burmese, Khmer, Japanese and Chinese."""
+_ID = re.compile(r"[A-Za-z_+/=.-]*[0-9][\w+/=.-]*", re.ASCII)
+"""Words with digits, such as codes, hashes, names of files."""
 _DIGITS = re.compile(r"[0-9]+")
-_MIDNIGHT = re.compile(r"\d{4}-\d\d-\d\d[ T]00:00:00(\.0+)?")
+_MIDNIGHT = re.compile(r"\d{4}-\d\d-\d\d[ T]00:00:00(\.0+)?(Z|[-+]00:?00)?")
 
 __all__ = [
     "MISSING_WORDS",
     "Found",
     "as_numbers",
     "as_strings",
-    "as_table",
     "find_kind",
     "odd_cells",
     "parse_numbers",
@@ -44,64 +44,23 @@ MISSING_WORDS = (
 _SAMPLE = 1000  # cells half of which must look like numbers before all are looked at
 
 
-def as_table(raw: Any) -> pa.Table:
-    """Take a DataFrame or an Arrow table as an Arrow table with texts as column names.
-
-    Args:
-        raw: A pandas DataFrame or an Arrow table.
-
-    Returns:
-        The table. A DataFrame's index is left out; columns of mixed types become texts.
-
-    Raises:
-        DataError: Something else, or two columns of the same name.
-    """
-    import pyarrow as pa
-
-    if isinstance(raw, pa.Table):
-        table = raw
-    elif hasattr(raw, "columns") and hasattr(raw, "iloc"):
-        columns = [_arrow_column(raw.iloc[:, place]) for place in range(raw.shape[1])]
-        table = pa.table(columns, names=[str(name) for name in raw.columns])
-    else:
-        raise DataError(
-            f"expected a table, but got {type(raw).__name__}", "Pass a DataFrame with the training columns."
-        )
-    names = table.column_names
-    if len(set(names)) < len(names):
-        twin = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"the table has more than one column named {twin!r}", "Give each column its own name.")
-    return table
-
-
-def _arrow_column(series: Any) -> Any:
-    import pyarrow as pa
-
-    try:
-        return pa.array(series, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError):
-        cells = [None if cell is None or cell != cell else str(cell) for cell in series.tolist()]
-        return pa.array(cells, pa.large_string())
-
-
 def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     """Reduce to bool, number or text; dates become ISO texts."""
     import pyarrow as pa
     import pyarrow.types as pt
 
     kind = column.type
+    if not is_readable(kind):
+        raise DataError(
+            f"column {name!r} holds {kind}, but columns must hold numbers, categories or text",
+            f"Leave it out with --ignore {quoted(name)}, or flatten it first.",
+        )
     if pt.is_dictionary(kind):
         return _plain(column.cast(kind.value_type), name)
     if pt.is_temporal(kind) or pt.is_string(kind) or pt.is_string_view(kind):
         return column.cast(pa.large_string())
     if pt.is_null(kind) or pt.is_decimal(kind):
         return column.cast(pa.float64())
-    simple = pt.is_boolean(kind) or pt.is_integer(kind) or pt.is_floating(kind) or pt.is_large_string(kind)
-    if not simple:
-        raise DataError(
-            f"column {name!r} holds {kind}, but columns must hold numbers, categories or text",
-            f"Leave it out with --ignore {quoted(name)}, or flatten it first.",
-        )
     return column
 
 
@@ -156,7 +115,7 @@ def tally(column: pa.ChunkedArray, name: str) -> Tally | None:
     import pyarrow.compute as pc
     import pyarrow.types as pt
 
-    if is_vectors(column.type):
+    if not is_readable(column.type):
         return None
     plain = _plain(column, name)
     if not pt.is_large_string(plain.type):
@@ -191,6 +150,7 @@ def parse_numbers(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN
         number; else the first row that is none.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.types as pt
 
     plain = _plain(column, name)
@@ -202,6 +162,9 @@ def parse_numbers(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN
     if notation == PLAIN:
         with suppress(pa.ArrowInvalid):
             return _float_array(plain.cast(pa.float64()))
+        lower = pc.utf8_lower(plain)
+        if pc.all(pc.is_in(lower, value_set=pa.array(["true", "false"], pa.large_string())), skip_nulls=True).as_py():
+            return _float_array(pc.equal(lower, "true").cast(pa.uint8()).cast(pa.float64()))
     numbers, odd = _parse_slowly(plain.to_pylist(), notation)
     known_cells = len(numbers) - int(np.isnan(numbers).sum()) + len(odd)
     few = len(odd) <= ODD * known_cells and known_cells - len(odd) >= LEAST_NUMBERS
@@ -267,6 +230,13 @@ def as_numbers(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -
     if isinstance(numbers, int):
         cell = str(column[numbers].as_py())
         shown, word = cell if len(cell) <= 40 else cell[:37] + "...", quoted(name)
+        if (notation.unit in PER_CENT) != any(sign in cell for sign in PER_CENT):
+            what = "per cent" if notation.unit in PER_CENT else "numbers without a per cent sign"
+            raise DataError(
+                f"column {name!r} holds {what}, "
+                f"but row {numbers} (counted from 0) has {shown!r}, which may be a hundred times as much",
+                "Write all of them alike, in training and in new data.",
+            )
         raise DataError(
             f"column {name!r} holds numbers, but row {numbers} (counted from 0) has {shown!r}",
             f"Correct or empty it (missing numbers are imputed), or train with --categorical {word} or --text {word}.",
@@ -292,9 +262,10 @@ class Found(NamedTuple):
     note: str = ""
 
 
-def _unspaced(cells: list[str]) -> bool:
-    """Say whether cells are texts of a script that writes no spaces; names have two to four of its characters."""
-    return sum(len(_UNSPACED.findall(cell)) for cell in cells) >= 5 * len(cells)
+def _look_like_ids(cells: list[str]) -> bool:
+    """Say whether words name their rows: half have digits and no sign of a text, or are alike but for the digits."""
+    ids = sum(_ID.fullmatch(cell) is not None for cell in cells)
+    return 2 * ids >= len(cells) or 2 * len({_DIGITS.sub("0", cell) for cell in cells}) <= len(cells)
 
 
 def _is_codes(column: pa.ChunkedArray, name: str) -> bool:
@@ -314,10 +285,10 @@ def find_kind(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) ->
 
     Numbers (and truth values, and texts that are all numbers) are numeric. Texts are categorical where there are few
     different ones, at most 20 or 5 % of the rows but never over 1,000, that repeat (on average twice or more) and are
-    short (100 characters on average or less); a column of names without spaces, different in every row, is not used
-    (scripts that write none apart); anything else is text. Columns that are categories already stay so up to 1,000 of
-    them. Whole numbers with leading zeros are words. Dates are taken as the texts of their ISO form. Lists of numbers,
-    also as text, are vectors.
+    short (100 characters on average or less); a column of words that are different in every row and mostly have digits
+    (codes, hashes, names of files) is not used; anything else is text. Columns that are categories already stay so up
+    to 1,000 of them. Whole numbers with leading zeros are words. Dates are taken as the texts of their ISO form. Lists
+    of numbers, also as text, are vectors.
 
     Args:
         column: The column.
@@ -331,6 +302,8 @@ def find_kind(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) ->
 
     if is_vectors(column.type):
         return Found("vector")
+    if not is_readable(column.type):
+        return Found("none", f"column {name!r} holds {column.type}, no numbers, words or texts, and is not used.")
     if parse_lists(column) is not None:
         return Found("vector", f"column {name!r} holds lists of numbers as text; --text {quoted(name)} for words.")
     numbers = parse_numbers(column, name, notation)
@@ -373,11 +346,17 @@ def _find_words(column: pa.ChunkedArray, name: str) -> Found:
         return Found("categorical", note)
     if different == 1 or (pt.is_dictionary(column.type) and different <= 1000):
         return Found("categorical", note)
-    if different == len(cells) and not any(" " in cell.strip() for cell in cells) and not _unspaced(cells):
-        word = quoted(name)
+    if different < len(cells) or any(" " in cell.strip() for cell in cells):
+        return Found("text", note)
+    word = quoted(name)
+    if _look_like_ids([cell.strip() for cell in cells]):
         return Found(
             "none",
             f"column {name!r} holds a different word in every row, so it looks like a name and is not used; "
             f"--id {word} to name the rows by it, --text {word} or --categorical {word} to use it.",
         )
-    return Found("text", note)
+    return Found(
+        "text",
+        f"column {name!r} holds a different word in every row, and is used by its characters; if it names the rows, "
+        f"leave it out with --id {word} or --ignore {word}.",
+    )

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, NoReturn
 from selfdistill._core.errors import DataError
 from selfdistill.data._dialect import Dialect, comment, find_dialect
 from selfdistill.data._encoding import not_text
-from selfdistill.data._limits import DAMAGED, FIELD_LIMIT, ROW_LIMIT, expand_limit, open_bytes, unpacked_name
+from selfdistill.data._limits import (
+    DAMAGED,
+    FIELD_LIMIT,
+    ROW_LIMIT,
+    check_columns,
+    expand_limit,
+    open_bytes,
+    unpacked_name,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -264,6 +272,7 @@ def as_texts(header: list[str], rows: Iterator[list[str]], path: Path, separator
     """
     import pyarrow as pa
 
+    check_columns(len(header), str(path))
     names = [name or f"Unnamed: {place}" for place, name in enumerate(header)]
     repeated = sorted({name for name in names if names.count(name) > 1})[:5] if len(set(names)) < len(names) else []
     if repeated:

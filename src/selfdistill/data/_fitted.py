@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from selfdistill.data._columns import as_numbers, as_strings, odd_cells
+from selfdistill.data._missing_codes import NINES
 from selfdistill.data._numerals import PLAIN, Notation
+from selfdistill.data._same_value import Places
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from selfdistill.data._text import TextColumn
 
-__all__ = ["Categories", "Numbers", "filled", "unseen_words"]
+__all__ = ["Categories", "Numbers", "filled", "unseen_words", "without_codes"]
 
 _FAR = 100.0  # standard deviations
+_ALONE = 20.0  # the same, for a number that often stands for a missing value
+_ENOUGH = 20  # numbers whose median and spread are compared
 
 
 class Categories(NamedTuple):
@@ -27,6 +31,23 @@ class Categories(NamedTuple):
     name: str
     values: list[str]
     other: bool
+
+    def codes(self, column: pa.ChunkedArray) -> np.ndarray:
+        """Place each cell among the categories.
+
+        Args:
+            column: The column of any data.
+
+        Returns:
+            int64 ``[n]``; −1 where missing, or not known and there is no indicator for the rest.
+        """
+        places, rest = Places(self.values), len(self.values) if self.other else -1
+
+        def place(cell: str | None) -> int:
+            found = -1 if cell is None else places[cell]
+            return rest if found < 0 and cell is not None else found
+
+        return np.array([place(cell) for cell in as_strings(column, self.name)], dtype=np.int64)
 
     def doubts(self, column: pa.ChunkedArray) -> list[str]:
         """Count the categories that training never saw; where rarer ones share an indicator, new ones join them.
@@ -37,8 +58,8 @@ class Categories(NamedTuple):
         Returns:
             A sentence, where there are some.
         """
-        known = set(self.values)
-        new = [c for c in as_strings(column, self.name) if c is not None and c not in known]
+        places = Places(self.values)
+        new = [c for c in as_strings(column, self.name) if c is not None and places[c] < 0]
         if not new or self.other:
             return []
         rows = "row" if len(column) == 1 else "rows"
@@ -58,6 +79,7 @@ class Numbers:
         flagged: Places of those that have a missing indicator.
         scales: What standardises columns and indicators, see `column_scales`.
         notations: How texts write the numbers, where not as Python does.
+        codes: Numbers of a column that stand for missing values, see `find_codes`.
     """
 
     names: list[str]
@@ -65,6 +87,7 @@ class Numbers:
     flagged: list[int]
     scales: tuple[np.ndarray, np.ndarray, np.ndarray]
     notations: Mapping[str, Notation] = field(default_factory=dict)
+    codes: Mapping[str, list[float]] = field(default_factory=dict)
 
     def read(self, table: pa.Table) -> list[np.ndarray]:
         """Read the columns of a table.
@@ -75,7 +98,8 @@ class Numbers:
         Returns:
             float64 ``[n]`` of each, NaN where missing. Cells that are no numbers are refused with a `DataError`.
         """
-        return [as_numbers(table[name], name, self.notations.get(name, PLAIN)) for name in self.names]
+        columns = {name: as_numbers(table[name], name, self.notations.get(name, PLAIN)) for name in self.names}
+        return [without_codes(column, self.codes.get(name, [])) for name, column in columns.items()]
 
     def filled(self, columns: Sequence[np.ndarray], n: int) -> np.ndarray:
         """Put the median where a number is missing, and add the indicators.
@@ -105,18 +129,41 @@ class Numbers:
                 many = "cell that is" if len(odd) == 1 else "cells that are"
                 said.append(f"column {name!r} has {len(odd):,} {many} no number, such as {odd[0][:40]!r}; missing.")
             known = column[~np.isnan(column)]
+            scale, mean, std = (float(values[place]) for values in self.scales)
+            if codes := [code for code in np.intersect1d(known, NINES) if abs(code / scale - mean) > _ALONE * std > 0]:
+                said.append(
+                    f"column {name!r} holds {codes[0]:.15g} in {int((known == codes[0]).sum()):,} rows, far from all "
+                    "numbers of training: if it stands for a missing value, empty these cells."
+                )
             if not len(known):
                 if len(column) > 1:
                     said.append(f"column {name!r} is empty; its median in training stands in for every number.")
                 continue
-            scale, mean, std = (values[place] for values in self.scales)
             far = np.abs(known / scale - mean) > _FAR * std if std else np.zeros(1)
             if 2 * far.sum() > len(known):
                 said.append(
                     f"column {name!r} holds other numbers than in training: the median is {np.median(known):.4g}, in "
                     f"training it was {self.median[place]:.4g}; check the unit and the decimal mark."
                 )
+            elif _hundredfold(known, float(self.median[place]), float(std * scale)):
+                said.append(
+                    f"column {name!r} differs a hundredfold from training: the median is {np.median(known):.4g}, in "
+                    f"training it was {self.median[place]:.4g}; are these per cent, and those shares, or the reverse?"
+                )
         return said
+
+
+def without_codes(column: np.ndarray, codes: Sequence[float]) -> np.ndarray:
+    """Make NaN of the numbers that stand for missing values."""
+    return np.where(np.isin(column, codes), np.nan, column) if codes else column
+
+
+def _hundredfold(known: np.ndarray, median: float, std: float) -> bool:
+    """Say whether numbers are 100 times as large as in training, or as small: their median and their spread."""
+    if len(known) < _ENOUGH or not median or not std:
+        return False
+    ratios = np.array([np.median(known) / median, np.std(known) / std])
+    return bool(((ratios > 50) & (ratios < 200)).all() or ((ratios > 1 / 200) & (ratios < 1 / 50)).all())
 
 
 def filled(columns: Sequence[np.ndarray], median: np.ndarray, flagged: Sequence[int], n: int) -> np.ndarray:

@@ -7,26 +7,16 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median_low
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.wording import quoted
 from selfdistill.data._images import ImagePreprocess
-from selfdistill.data._labelled import Note
-from selfdistill.data._limits import TRAIN_PIXEL_LIMIT, check_size
 from selfdistill.data._options import ReadOptions
+from selfdistill.data._pictures import read_pictures
 from selfdistill.data._pixels import (
-    BACKGROUND,
     ENDINGS,
-    Header,
-    find_white,
     is_image,
-    read_header,
-    read_image,
-    value_range,
 )
 from selfdistill.data._source import Source
 
@@ -130,73 +120,6 @@ def training_root(path: Path) -> Path:
     return _part(path, "train")[0]
 
 
-def _try(paths: list[Path], skip: bool, work: Any) -> tuple[list[tuple[Path, Any]], list[str]]:
-    """Do the work on each image; gather those that fail, and refuse them unless they are to be skipped."""
-    done, bad = [], []
-    for path in paths:
-        try:
-            done.append((path, work(path)))
-        except DataError:
-            raise
-        except Exception as error:  # decoders fail on hostile files in any way
-            line = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-            bad.append(f"{path} ({line.replace(str(path), '').strip(' :') or type(error).__name__})")
-    if bad and not skip:
-        listed = "; ".join(bad[:_SHOWN]) + (f"; ... ({len(bad):,} in all)" if len(bad) > _SHOWN else "")
-        raise DataError(
-            f"{len(bad):,} of {len(paths):,} images cannot be read: {listed}",
-            "Replace them, or leave them out with --skip-bad (skip_bad=True).",
-        )
-    return done, bad
-
-
-def _side(headers: list[tuple[Path, Header]], made: ImagePreprocess | None, asked: int | None) -> int | None:
-    """Height and width to resize to: as asked, or as in training, or where sizes differ by a rule."""
-    if made is not None:
-        return made.input_shape[1] if made.resized else None
-    if asked is not None or len({header.size for _, header in headers}) == 1:
-        return asked
-    return min(_DEFAULT_SIDE, int(median_low(min(header.size) for _, header in headers)))
-
-
-def _check_shape(path: Path, headers: list[tuple[Path, Header]], made: ImagePreprocess | None) -> None:
-    """Refuse images of another size than training had, or too large to train on."""
-    if made is None:
-        width, height = headers[0][1].size
-        if width * height > TRAIN_PIXEL_LIMIT:
-            raise DataError(
-                f"the images of {path} have {width:,} x {height:,} pixels, but training takes at most "
-                f"{TRAIN_PIXEL_LIMIT:,}",
-                "Have them resized with --image-size N (image_size=N), such as 64.",
-            )
-        return
-    height, width = made.input_shape[1:]
-    for file, header in headers:
-        if header.size != (width, height):
-            raise DataError(
-                f"{file} has {header.size[0]:,} x {header.size[1]:,} pixels, but training had {width:,} x {height:,}",
-                "Bring it to the size of training.",
-            )
-
-
-def _whites(headers: list[tuple[Path, Header]], known: dict[str, int], skip: bool) -> tuple[dict[str, int], list[str]]:
-    """Which value is white in images of more than 8 bits: as in training, or by all that there are; and sentences."""
-    whites = dict(known)
-    said: list[str] = []
-    for kind, name in (("whole", "16-bit grey"), ("float", "floating-point")):
-        deep = [path for path, header in headers if header.deep == kind]
-        ranges = _try(deep, skip, value_range)[0]
-        if not ranges:
-            continue
-        found = find_white(kind, ranges)
-        if kind not in known:
-            whites[kind] = found
-            said.append(Note(f"{len(deep):,} {name} images: values from 0 to {found:,} are taken as black to white."))
-        elif any(high > known[kind] for _, (_, high) in ranges):
-            said.append(f"{name} images hold values above {known[kind]:,}, white in training: they are cut.")
-    return whites, said
-
-
 def _root_and_files(path: Path, part: str) -> tuple[Path, list[Path]] | None:
     """The folder of classes, or of new images, and its images; ``None``: the part is not there."""
     if path.is_file():
@@ -251,70 +174,29 @@ def folder_source(path: Path, options: ReadOptions, part: str, preprocess: Prepr
 
     Raises:
         DataError: Images that cannot be read, are huge, or of another size than training had; or no class folders.
-    """
+    """  # noqa: DOC502 (raised by what is called)
     found = _root_and_files(path, part)
     if found is None:
         return None
     root, files = found
     made = preprocess if isinstance(preprocess, ImagePreprocess) else None
-    upright = made is None or made.whites is not None
-    headers, bad = _try(files, options.skip_bad, lambda file: read_header(file, upright=upright))
-    if not headers:
-        raise DataError(f"none of the {len(files):,} images in {root} can be read: {bad[0]}", "Replace them.")
-    size = _side(headers, made, options.image_size)
-    if size is None:
-        _check_shape(path, headers, made)
-    mode = made.mode if made is not None and made.mode in {"L", "RGB"} else None
-    mode = mode or ("L" if all(header.grey for _, header in headers) else "RGB")
-    width, height = headers[0][1].size if size is None else (size, size)
-    check_size(str(path), len(headers) * width * height * len(mode))
-    whites, said = _whites(headers, (made.whites or {}) if made is not None else {}, options.skip_bad)
-
-    def pixels(file: Path) -> np.ndarray:
-        return read_image(file, mode, size, whites, upright=upright)
-
-    images, more = _try([file for file, _ in headers], options.skip_bad, pixels)
-    bad += more
-    if not images:
-        raise DataError(f"none of the {len(files):,} images in {root} can be read: {bad[0]}", "Replace them.")
-    if made is None:
-        said += _decided(headers, size, options)
+    pictures = read_pictures(files, path, root, options, made)
+    images = [files[place] for place in pictures.places]
+    bad = pictures.bad
     return Source(
         where=str(path),
         form="image",
-        features=np.stack([image for _, image in images]),
-        labels=None if any(file.parent == root for file in files) else [_class(file, root) for file, _ in images],
-        ids=[_name(file, root) for file, _ in images],
-        fit=lambda raw: (
-            ImagePreprocess.fit(raw, layout="hw" if mode == "L" else "hwc", resized=size is not None, whites=whites),
-            (),
-            {},
-        ),
+        features=pictures.array,
+        labels=None if any(file.parent == root for file in files) else [_class(file, root) for file in images],
+        ids=[_name(file, root) for file in images],
+        fit=pictures.fit,
         counts={"skipped_bad": len(bad)} if bad else {},
-        warnings=_sentences(bad, root, files, new=made is not None) + said,
+        warnings=_sentences(bad, root, files, new=made is not None) + pictures.said,
     )
 
 
 def _class(file: Path, root: Path) -> str:
     return _name(file, root).split("/")[0]
-
-
-def _decided(headers: list[tuple[Path, Header]], size: int | None, options: ReadOptions) -> list[str]:
-    """Say what became of the images of training."""
-    said: list[str] = []
-    sizes = {header.size for _, header in headers}
-    if size is not None and options.image_size is None:
-        widths, heights = ([size[side] for size in sizes] for side in (0, 1))
-        said.append(
-            Note(
-                f"images have {len(sizes):,} different sizes, from {min(widths):,} to {max(widths):,} pixels wide and "
-                f"{min(heights):,} to {max(heights):,} high: all are resized to {size} x {size} "
-                f"(the median of their shorter sides, at most {_DEFAULT_SIDE}; --image-size N chooses)."
-            )
-        )
-    if clear := sum(header.clear for _, header in headers):
-        said.append(Note(f"{clear:,} images have transparency: they are laid on grey ({BACKGROUND})."))
-    return said
 
 
 def _sentences(bad: list[str], root: Path, files: list[Path], *, new: bool) -> list[str]:

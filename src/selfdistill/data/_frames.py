@@ -10,9 +10,10 @@ from scipy.sparse import issparse
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._arrays import as_numpy
-from selfdistill.data._columns import as_table
+from selfdistill.data._arrow_types import as_table
 from selfdistill.data._labelled import LabelledData
 from selfdistill.data._labels import texts
+from selfdistill.data._limits import check_columns
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._roles import Roles, choose_roles
 from selfdistill.data._source import Source, assemble
@@ -114,6 +115,8 @@ def table_source(
     from selfdistill.data._table import fit_table
 
     notes: list[str] = []
+    check_columns(table.num_columns, where)
+    table = as_table(table)
     if options.annotator:
         table, options, notes = with_votes(table, options, where)
     if roles is None:
@@ -141,7 +144,7 @@ def from_frame(X: Any, y: Any = None, *, options: ReadOptions | None = None) -> 
     """Take a DataFrame with numeric, categorical and text columns as a data set.
 
     Args:
-        X: A pandas DataFrame or an Arrow table.
+        X: A pandas DataFrame, an Arrow table, or a table of any library that gives Arrow's stream, such as polars.
         y: Given labels ``[n]``; ``None``: they are the column ``options.label``.
         options: As for files.
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._frames import table_source
+from selfdistill.data._images import ImagePreprocess
 from selfdistill.data._labelled import LabelledData
 from selfdistill.data._labels import near_matches
 from selfdistill.data._options import ReadOptions
+from selfdistill.data._pictures import read_pictures
+from selfdistill.data._pixels import Encoded
 from selfdistill.data._roles import LABEL_NAMES, Roles, label_column
 from selfdistill.data._source import Source, assemble
 
@@ -40,7 +42,7 @@ def from_hf(dataset: Any, options: ReadOptions | None = None) -> LabelledData:
         The data set.
 
     Raises:
-        DataError: A `DatasetDict`, images of different sizes, or see `read`.
+        DataError: A `DatasetDict`, a row without an image, or see `read`.
     """
     options = options or ReadOptions()
     if not hasattr(dataset, "features") or not hasattr(dataset, "column_names"):
@@ -84,7 +86,13 @@ def hf_table(dataset: Any) -> pa.Table:
 
 
 def hf_source(
-    dataset: Any, options: ReadOptions, where: str, roles: Roles | None = None, *, new: bool = False
+    dataset: Any,
+    options: ReadOptions,
+    where: str,
+    roles: Roles | None = None,
+    *,
+    new: bool = False,
+    made: ImagePreprocess | None = None,
 ) -> Source:
     """Take one split as a source.
 
@@ -94,17 +102,20 @@ def hf_source(
         where: Its name, for messages.
         roles: Roles known from training; ``None``: they are chosen.
         new: Whether images may have no label.
+        made: The preprocess of training, for images.
 
     Returns:
         The source.
     """
     images = image_columns(dataset, options)
     if images:
-        return _image_source(dataset, images, options, where, new=new)
+        return _image_source(dataset, images, options, where, made, new=new)
     return replace(table_source(hf_table(dataset), options, where, roles), literal=True)
 
 
-def _image_source(dataset: Any, images: list[str], options: ReadOptions, where: str, *, new: bool) -> Source:
+def _image_source(
+    dataset: Any, images: list[str], options: ReadOptions, where: str, made: ImagePreprocess | None, *, new: bool
+) -> Source:
     if len(images) > 1:
         raise DataError(f"{where} has the image columns {', '.join(images)}", "Leave out all but one with ignore.")
     names = list(dataset.column_names)
@@ -115,22 +126,28 @@ def _image_source(dataset: Any, images: list[str], options: ReadOptions, where: 
     for column in (options.id, options.truth):
         if column is not None and column not in names:
             raise DataError(f"{where} has no column {column!r}", near_matches(column, names))
-    pictures = list(dataset[images[0]])
-    mode = "L" if all(picture.mode in {"1", "L"} for picture in pictures) else "RGB"
-    arrays = []
-    for row, picture in enumerate(pictures):
-        converted = picture.convert(mode)
-        if options.image_size is not None:
-            converted = converted.resize((options.image_size, options.image_size))
-        arrays.append(np.asarray(converted, dtype=np.uint8))
-        if arrays[-1].shape != arrays[0].shape:
-            raise DataError(
-                f"images have different sizes: row 0 has {pictures[0].size}, row {row} has {picture.size}",
-                "Bring them to one size, or pass image_size.",
-            )
+    pictures = read_pictures(_encoded(dataset, images[0], where), where, where, options, made)
 
     def cells(name: str | None) -> list[Any] | None:
-        return None if name is None else _names(dataset.features[name], dataset[name])
+        if name is None:
+            return None
+        values = _names(dataset.features[name], dataset[name])
+        return [values[place] for place in pictures.places]
 
-    source = Source(where, "image", np.stack(arrays), cells(label), cells(options.id), cells(options.truth))
-    return replace(source, warnings=notes)
+    source = Source(where, "image", pictures.array, cells(label), cells(options.id), cells(options.truth))
+    bad = [f"{len(pictures.bad):,} images cannot be read and are left out: {'; '.join(pictures.bad[:20])}."]
+    said = [*notes, *(bad if pictures.bad else []), *pictures.said]
+    counts = {"skipped_bad": len(pictures.bad)} if pictures.bad else {}
+    return replace(source, warnings=said, fit=pictures.fit, counts=counts)
+
+
+def _encoded(dataset: Any, name: str, where: str) -> list[Path | Encoded]:
+    """The files of a column of images, as they are stored."""
+    cells = dataset.with_format("arrow")[:][name].to_pylist()
+    found: list[Path | Encoded] = []
+    for row, cell in enumerate(cells):
+        data, path = (None, None) if cell is None else (cell["bytes"], cell["path"])
+        if data is None and path is None:
+            raise DataError(f"{where} has no image in row {row} (counted from 0)", "Leave the row out.")
+        found.append(Path(str(path)) if data is None else Encoded(f"row {row}", data))
+    return found

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError
+from selfdistill.data._same_value import UNSEEN, Places, near_groups
 
 __all__ = [
     "MISSING_LABELS",
@@ -36,11 +39,12 @@ _SHARE = 0.05  # of a column, above which such a word is a class
 _DENSE = 1.5  # width of the range of codes, in classes
 _TAG_LISTS = 4  # class names that are lists, from which labels may be lists of tags
 _SHOWN = 60  # characters of a name
+_GROUPS = 5  # of classes that are nearly the same are named
 _IDS = 50  # so many labels, no two alike, may still name classes
 
 
 def text_of(value: Any, keep: Container[str] = ()) -> str | None:
-    """Spell one label: 3 and 3.0 are "3", True is "True"; nothing, NaN and an empty cell are ``None``.
+    """Spell one label: numbers 3, 3.0 and 3.00 are "3", True is "True"; nothing, NaN and an empty cell are ``None``.
 
     Args:
         value: Any scalar.
@@ -64,7 +68,10 @@ def text_of(value: Any, keep: Container[str] = ()) -> str | None:
         number = float(value)
         if math.isnan(number):
             return None
-        return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)
+        whole = number.is_integer() and abs(number) < 2**53
+        return str(int(number)) if whole else repr(float(str(value)))  # 0.1 of any width
+    if isinstance(value, Decimal) and value.is_finite():
+        return f"{value.normalize() + 0:f}"
     if isinstance(value, bytes):
         return text_of(value.decode("utf-8", "replace"), keep)
     return text_of(str(value), keep)
@@ -103,10 +110,11 @@ def texts(values: Any, keep: Container[str] = ()) -> np.ndarray:
         >>> texts(np.array([1.0, 2.0])).tolist()
         ['1', '2']
     """
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().numpy()
     if hasattr(values, "to_pylist"):
-        items = values.to_pylist()
-    elif isinstance(values, Tensor):
-        items = values.detach().cpu().numpy().tolist()
+        narrow = str(values.type) in {"float", "halffloat"}
+        items = list(np.asarray(values.to_pandas())) if narrow else values.to_pylist()
     elif isinstance(values, np.ndarray):
         if values.ndim == 2 and values.shape[1] == 1:
             values = values[:, 0]
@@ -114,7 +122,7 @@ def texts(values: Any, keep: Container[str] = ()) -> np.ndarray:
             raise DataError(
                 f"labels have shape {values.shape}, but must be one per example", "Pass labels of shape [n]."
             )
-        items = values.tolist()
+        items = list(values) if values.dtype in {np.float16, np.float32} else values.tolist()  # with their own digits
     else:
         items = list(values)
     out = np.empty(len(items), dtype=object)
@@ -174,6 +182,8 @@ def class_order(names: Iterable[str]) -> tuple[str, ...]:
 def encode(names: np.ndarray, classes: Sequence[str]) -> Tensor:
     """Turn names into positions in ``classes``; −1 where missing or not among them.
 
+    A name that is no class, but the same value as just one of them, is that class: 1.0 and 1, see `Places`.
+
     Args:
         names: Object array of strings or ``None``.
         classes: Class names.
@@ -182,11 +192,11 @@ def encode(names: np.ndarray, classes: Sequence[str]) -> Tensor:
         int64 ``[n]``.
 
     Example:
-        >>> encode(texts(["b", "", "z"]), ["a", "b"]).tolist()
-        [1, -1, -1]
+        >>> encode(texts(["b", "", "z", "a "]), ["a", "b"]).tolist()
+        [1, -1, -1, 0]
     """
-    place = {name: i for i, name in enumerate(classes)}
-    return torch.tensor([place.get(name, -1) for name in names], dtype=torch.int64)
+    places = Places(classes)
+    return torch.tensor([-1 if name is None else places[name] for name in names], dtype=torch.int64)
 
 
 def rows_named(rows: Sequence[int] | np.ndarray, ids: np.ndarray | None = None) -> str:
@@ -342,11 +352,22 @@ def label_warnings(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
             f"{', '.join(map(repr, doubtful))} is taken as a class; empty the cell where the label is missing"
             + (", or leave these rows out with --drop-unlabelled." if set(doubtful) <= MISSING_LABELS else ".")
         )
-    folded: dict[str, str] = {}
-    for name in classes:
-        twin = folded.setdefault(name.strip().casefold(), name)
-        if twin != name:
-            found.append(
-                f"classes {short(twin)!r} and {short(name)!r} differ only in case or spaces, and are two classes."
-            )
-    return found
+    return found + _near_warnings(classes, sizes)
+
+
+def _near_warnings(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
+    """Sentences about classes that people hardly tell apart."""
+    said = []
+    groups = near_groups(classes)
+    for group in groups[:_GROUPS]:
+        names = [short(classes[place]) for place in group]
+        seen = {unicodedata.normalize("NFC", name.translate(UNSEEN)) for name in names}
+        spelled = map(repr if len(seen) == len(group) else ascii, names)
+        shown = [f"{n} ({sizes[k]:,} row{'s' if sizes[k] != 1 else ''})" for n, k in zip(spelled, group, strict=True)]
+        said.append(
+            f"classes {' and '.join(shown)} differ only in case, spaces, accents or the form of a number, and are "
+            f"{len(group)} classes; spell them alike if they are one."
+        )
+    if len(groups) > _GROUPS:
+        said.append(f"{len(groups) - _GROUPS:,} more groups of classes differ only so.")
+    return said

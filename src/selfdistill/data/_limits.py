@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import IO, cast
 
 from selfdistill._core.errors import DataError
+from selfdistill._core.memory import free_memory
 
 __all__ = [
+    "COLUMN_LIMIT",
     "DAMAGED",
     "FIELD_LIMIT",
     "PACKED",
     "PIXEL_LIMIT",
     "ROW_LIMIT",
     "TRAIN_PIXEL_LIMIT",
+    "check_columns",
     "check_size",
     "expand_limit",
     "open_bytes",
@@ -31,6 +34,8 @@ FIELD_LIMIT = 2**20
 """Characters in one field of a CSV file."""
 ROW_LIMIT = 2**26
 """Characters in one row of a CSV file."""
+COLUMN_LIMIT = 50_000
+"""Columns of a table; each takes some milliseconds and kilobytes of its own."""
 PIXEL_LIMIT = 64_000_000
 """Pixels in one image that is read."""
 TRAIN_PIXEL_LIMIT = 2**20
@@ -59,6 +64,26 @@ def expand_limit() -> int:
     return min(_EXPAND_LIMIT, memory) if memory > 0 else _EXPAND_LIMIT
 
 
+def check_columns(count: int, where: str) -> None:
+    """Refuse a table of more columns than are told apart one by one.
+
+    Args:
+        count: Its columns.
+        where: The source, for messages.
+
+    Raises:
+        DataError: More than `COLUMN_LIMIT`.
+
+    Example:
+        >>> check_columns(10, "a.csv")
+    """
+    if count > COLUMN_LIMIT:
+        raise DataError(
+            f"{where} has {count:,} columns, but tables have at most {COLUMN_LIMIT:,}",
+            "Save columns that are all numbers as one array: an npz file with x [n, d] and y [n].",
+        )
+
+
 def check_size(what: str, size: int) -> None:
     """Refuse what would unfold to more than the limit.
 
@@ -67,7 +92,7 @@ def check_size(what: str, size: int) -> None:
         size: Bytes it takes in memory.
 
     Raises:
-        DataError: It takes more than `expand_limit`.
+        DataError: It takes more than `expand_limit`, or than is free.
 
     Example:
         >>> check_size("a.npz", 10)
@@ -77,6 +102,12 @@ def check_size(what: str, size: int) -> None:
         raise DataError(
             f"{what} unfolds to {size / 2**30:,.1f} GiB, but at most {limit / 2**30:,.1f} GiB are read",
             "Use a part of the data, or a machine with more memory.",
+        )
+    free = free_memory() if size > 2**24 else None
+    if free is not None and size > free:
+        raise DataError(
+            f"{what} unfolds to {size / 2**30:,.1f} GiB, but {max(free, 0) / 2**30:,.1f} GiB of memory are free",
+            "Use a part of the data, or free some memory.",
         )
 
 

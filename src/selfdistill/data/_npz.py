@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tokenize
 import zipfile
 import zlib
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from selfdistill._core.errors import DataError
+from selfdistill._core.errors import DataError, one_line
 from selfdistill.data._limits import check_size
 from selfdistill.data._mapped import is_large, map_member, stays_on_disk
 from selfdistill.data._named_arrays import arrays_source, refuse_objects
@@ -92,8 +91,8 @@ def check_header(file: IO[bytes], size: int, where: str) -> int | None:
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     try:
         shape, _, dtype = read(file)
-    except (SyntaxError, tokenize.TokenError) as error:  # of a header that is damaged
-        raise ValueError(f"no header: {error.args[0]}") from error
+    except Exception as error:  # NumPy reads it as Python's source, which fails in any way
+        raise ValueError(f"no header: {one_line(error, 100)}") from error
     if dtype.hasobject:
         return None
     said = math.prod(shape) * dtype.itemsize

@@ -14,9 +14,11 @@ from selfdistill._core.errors import DataError
 from selfdistill._core.wording import quoted
 from selfdistill.data._options import ReadOptions
 
-__all__ = ["LEAST_NUMBERS", "ODD", "PLAIN", "Notation", "Tally", "choose_notations"]
+__all__ = ["LEAST_NUMBERS", "ODD", "PER_CENT", "PLAIN", "Notation", "Tally", "choose_notations"]
 
 ODD = 0.05  # share of known cells that may be no number in a column of numbers
+PER_CENT = frozenset("%‰٪")
+"""Signs that make a number another one: 12 % is 0.12."""
 LEAST_NUMBERS = 20  # numbers in a column with such cells
 _MONEY = (
     r"[A-Z]{0,3}[$€£¥₹₽₩₺฿₫₪₴₦]|USD|EUR|GBP|JPY|CHF|CNY|INR|AUD|CAD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|KRW|TRY|ZAR|MXN"
@@ -73,7 +75,7 @@ class Notation(NamedTuple):
         if found is None:
             return math.nan
         sign, body, unit = found
-        if unit != self.unit and (unit or self.unit in {"%", "‰"}):
+        if unit != self.unit and (unit or self.unit in PER_CENT):
             return math.nan
         other = _OTHER[self.decimal]
         if not _FORMS[self.decimal].fullmatch(body) or (other in body and self.thousands != other):
@@ -142,7 +144,7 @@ class Tally:
         out.units = Counter(parts[2] for _, parts in found if parts is not None and parts[2])
         unit = out.unit
         for cell, parts in found:
-            if parts is None or (parts[2] != unit and (parts[2] or unit in {"%", "‰"})):
+            if parts is None or (parts[2] != unit and (parts[2] or unit in PER_CENT)):
                 out.none += 1
                 continue
             out._add(cell, parts[1])

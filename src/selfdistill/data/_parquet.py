@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._limits import check_size
+from selfdistill.data._limits import check_columns, check_size
 from selfdistill.data._mapped import map_parquet
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def read_parquet(path: Path, *, mapped: bool = False) -> pa.Table:
     try:
         file = pq.ParquetFile(path, memory_map=True)
         meta = file.metadata
+        check_columns(meta.num_columns, str(path))
         size = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
         if not mapped:
             check_size(str(path), max(size, meta.num_rows * meta.num_columns))

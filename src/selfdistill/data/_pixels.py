@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import re
 import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +25,7 @@ __all__ = [
     "BACKGROUND",
     "ENDINGS",
     "WHITES",
+    "Encoded",
     "Header",
     "find_white",
     "is_image",
@@ -30,14 +36,32 @@ __all__ = [
 
 ENDINGS = (
     *(".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"),
-    *(".avif", ".jp2"),
+    *(".avif", ".jp2", ".j2k", ".jpx", ".jpf", ".jfif", ".heic", ".heif", ".hif"),
 )
 WHITES = {"whole": (255, 1023, 4095, 16383, 65535), "float": (1, 255, 65535)}
 """Values of white in images of more than 8 bits: 8, 10, 12, 14 or 16 bits; or shares, or the like of 8 or 16 bits."""
 BACKGROUND = 128
 """Grey that shows through where an image is transparent: black shapes and white ones both stand out."""
+_HEIC = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
 _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 """Of the EXIF orientation, the `PIL.Image.Transpose` that undoes it."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An image in memory, as the bytes of a file.
+
+    Attributes:
+        name: Its name, for messages.
+        data: The bytes.
+    """
+
+    name: str
+    data: bytes
+
+    def __str__(self) -> str:
+        """Give the name."""
+        return self.name
 
 
 class Header(NamedTuple):
@@ -62,6 +86,9 @@ def _formats() -> tuple[str, ...]:
     from PIL import features
 
     found = ["PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM"]
+    with suppress(ImportError):  # Pillow's plugin for HEIC
+        importlib.import_module("pillow_heif").register_heif_opener()
+        found.append("HEIF")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an older Pillow does not know the feature
         found += [name for name, feature in (("AVIF", "avif"), ("JPEG2000", "jpg_2000")) if features.check(feature)]
@@ -94,14 +121,18 @@ def is_image(path: Path) -> bool:
     return False
 
 
-def _opened(path: Path) -> Any:
+def _opened(path: Path | Encoded) -> Any:
     """Open lazily, only formats that are data, and say what is wrong in one line."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # large images are refused below, with their size
         try:
-            image = Image.open(path, formats=_formats())
+            image = Image.open(io.BytesIO(path.data) if isinstance(path, Encoded) else path, formats=_formats())
+        except UnidentifiedImageError as error:
+            if "HEIF" not in _formats() and _is_heic(path):
+                raise ValueError("HEIC, which pip install pillow-heif lets Pillow read") from error
+            raise
         except Image.DecompressionBombError as error:
             pixels = re.search(r"\d+", str(error))
             shown = f"{int(pixels.group()):,} pixels" if pixels else str(error)
@@ -118,9 +149,20 @@ def _opened(path: Path) -> Any:
     return image
 
 
+def _is_heic(path: Path | Encoded) -> bool:
+    if isinstance(path, Encoded):
+        head = path.data[:12]
+    else:
+        with path.open("rb") as file:
+            head = file.read(12)
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIC
+
+
 def _turn(image: Any) -> int | None:
-    """How to bring an image upright that was just opened. Pillow turns TIFF itself."""
-    if image.format == "TIFF" or (image.format == "PNG" and not {"exif", "Raw profile type exif"} & set(image.info)):
+    """How to bring an image upright that was just opened. Pillow turns TIFF itself, and its plugin HEIC."""
+    if image.format in {"TIFF", "HEIF"} or (
+        image.format == "PNG" and not {"exif", "Raw profile type exif"} & set(image.info)
+    ):
         return None  # a PNG would be decoded to look for it behind the pixels
     try:
         return _TURNS.get(image.getexif().get(0x0112, 1))
@@ -132,7 +174,7 @@ def _deep(image: Any) -> str:
     return "float" if image.mode == "F" else "whole" if image.mode.startswith("I") else ""
 
 
-def read_header(path: Path, *, upright: bool = True) -> Header:
+def read_header(path: Path | Encoded, *, upright: bool = True) -> Header:
     """Read what an image file says of itself.
 
     Args:
@@ -154,7 +196,7 @@ def read_header(path: Path, *, upright: bool = True) -> Header:
         return Header((width, height), grey, _deep(image), bool(image.has_transparency_data))
 
 
-def value_range(path: Path) -> tuple[float, float]:
+def value_range(path: Path | Encoded) -> tuple[float, float]:
     """Give the least and the largest value of a grey image of more than 8 bits.
 
     Args:
@@ -168,7 +210,7 @@ def value_range(path: Path) -> tuple[float, float]:
         return float(array.min()), float(array.max())
 
 
-def find_white(kind: str, ranges: list[tuple[Path, tuple[float, float]]]) -> int:
+def find_white(kind: str, ranges: Sequence[tuple[Path | Encoded, tuple[float, float]]]) -> int:
     """Find which value is white: the least usual one that no image goes beyond.
 
     Args:
@@ -221,7 +263,9 @@ def _check_colours(image: Any, raw: str) -> None:
         raise ValueError("16 bits for a colour, but none above 255: save it with 8 bits")
 
 
-def read_image(path: Path, mode: str, size: int | None, whites: dict[str, int], *, upright: bool = True) -> np.ndarray:
+def read_image(
+    path: Path | Encoded, mode: str, size: int | None, whites: dict[str, int], *, upright: bool = True
+) -> np.ndarray:
     """Decode one image; of an animation, the first frame.
 
     Args:

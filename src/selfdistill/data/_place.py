@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, NamedTuple, cast
 
 from selfdistill._core.errors import DataError
+from selfdistill._core.files import check_name
 from selfdistill.data._labels import near_matches
 from selfdistill.data._limits import DAMAGED, check_size, expand_limit
 
@@ -67,10 +68,13 @@ def find_place(source: Path | str) -> Place:
     Example:
         >>> find_place("songs.db::tracks")
         Place(path=PosixPath('songs.db'), part='tracks', name='songs.db::tracks')
+
+    What no file can be called is refused with a `DataError`.
     """
     name = str(source)
     if name == STANDARD_INPUT:
         return Place(_spooled(name), "", "standard input")
+    check_name(name)
     path, part = Path(source), ""
     if not path.exists() and "::" in name:
         before, _, part = name.rpartition("::")
@@ -96,6 +100,7 @@ def is_there(source: Path | str) -> bool:
     name = str(source)
     if name == STANDARD_INPUT:
         return False
+    check_name(name)
     path = Path(source) if Path(source).exists() else Path(name.rpartition("::")[0] or name)
     return path.exists() or (str(path).startswith("~") and _home(path).exists())
 

@@ -16,7 +16,8 @@ from selfdistill.data._labelled import LabelledData, Note
 from selfdistill.data._labels import encode, near_matches, short, texts
 from selfdistill.data._options import NewData, ReadOptions
 from selfdistill.data._place import Place, find_place, is_there, naming
-from selfdistill.data._source import Source, assemble, known_labels
+from selfdistill.data._same_value import hint
+from selfdistill.data._source import Source, assemble, check_inputs, known_labels
 from selfdistill.data.formats import BUILT_IN, FORMATS, Format, named
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def _seen(source: Source, classes: Sequence[str], way_out: str) -> Tensor:
             raise DataError(
                 f"{source.where} holds the class {short(labels[row])!r} (row {row}, counted from 0), "
                 "which training never saw",
-                way_out,
+                hint(labels[row], classes) + way_out,
             )
     return codes
 
@@ -243,6 +244,7 @@ def read_new(
     found = _without(load(path, options, "new", preprocess), options, preprocess)
     if not len(found):
         raise DataError(f"{found.where} has no examples", "Give it at least one.")
+    check_inputs(len(found), preprocess, found.where)
     inputs = preprocess.apply(found.features)
     labels = None
     said: list[str] = []
@@ -262,8 +264,9 @@ def _known_folders(found: Source, classes: Sequence[str]) -> tuple[Source, list[
     said = [sentence for sentence in found.warnings if not isinstance(sentence, Note)]
     if found.labels is None:
         return found, said
-    labels = texts(found.labels)
-    strange = [label for label in labels if label not in classes]
+    labels = texts(found.labels, classes)
+    known = encode(labels, classes).numpy() >= 0
+    strange = [label for label, there in zip(labels, known, strict=True) if not there]
     if strange:
         names = sorted(set(strange))
         shown = ", ".join(map(repr, names[:5])) + (f", ... ({len(names):,} in all)" if len(names) > 5 else "")
@@ -271,7 +274,7 @@ def _known_folders(found: Source, classes: Sequence[str]) -> tuple[Source, list[
             f"{len(strange):,} of {len(labels):,} images lie in folders that are no class of training ({shown}): "
             "they are predicted, and counted as without a label."
         )
-    kept = [label if label in classes else None for label in labels]
+    kept = [label if there else None for label, there in zip(labels, known, strict=True)]
     return replace(found, labels=kept if len(strange) < len(labels) else None), said
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.wording import quoted
+from selfdistill.data._arrow_types import is_readable
 from selfdistill.data._columns import parse_numbers
 from selfdistill.data._labelled import Note
 from selfdistill.data._labels import near_matches, texts
@@ -255,8 +256,7 @@ def _few_values(column: pa.ChunkedArray, limit: int) -> tuple[list[str] | None, 
 
     if pt.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    no_cells = pt.is_nested(column.type) or pt.is_binary(column.type) or pt.is_null(column.type)
-    if no_cells or pc.count_distinct(column).as_py() > limit + 2:
+    if not is_readable(column.type) or pt.is_null(column.type) or pc.count_distinct(column).as_py() > limit + 2:
         return None, np.zeros(0, np.int64), 0
     cells = texts(column)
     values = sorted({cell for cell in cells if cell is not None})

@@ -14,6 +14,7 @@ from scipy.sparse import issparse
 from torch import Tensor
 
 from selfdistill._core.errors import DataError
+from selfdistill._core.memory import check_memory
 from selfdistill.data._arrays import ArrayPreprocess, UserPreprocess
 from selfdistill.data._images import ImagePreprocess, layout_doubt
 from selfdistill.data._labelled import LabelledData, Note
@@ -36,7 +37,7 @@ from selfdistill.data._sparse import SparsePreprocess
 if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["Source", "assemble", "fingerprint", "known_labels"]
+__all__ = ["Source", "assemble", "check_inputs", "fingerprint", "known_labels"]
 
 
 _DIGEST_BLOCK = 2**22  # numbers
@@ -200,6 +201,21 @@ def _fit(source: Source) -> tuple[Preprocess, Sequence[str], dict[str, int]]:
     return kinds[source.form].fit(source.features), (doubt,) if doubt else (), {}
 
 
+def check_inputs(rows: int, preprocess: Preprocess, where: str) -> None:
+    """Refuse data whose network inputs take more memory than is free.
+
+    Args:
+        rows: Number of examples.
+        preprocess: What makes the inputs.
+        where: The source, for messages.
+
+    Raises:
+        ResourceError: They take more.
+    """  # noqa: DOC502 (raised by what is called)
+    each = math.prod(preprocess.input_shape) * (1 if preprocess.stats is not None else 4)
+    check_memory(f"the inputs made of {where}", rows * each, "Use a part of the data, or fewer or shorter columns.")
+
+
 def assemble(source: Source, options: ReadOptions) -> LabelledData:
     """Check a source and bring it into the one form.
 
@@ -244,6 +260,8 @@ def assemble(source: Source, options: ReadOptions) -> LabelledData:
     ids = source.named()
     preprocess, notes, counts = _fit(source)
     mapped = MappedInputs(source.features, preprocess) if source.mapped else None
+    if mapped is None:
+        check_inputs(len(source), preprocess, source.where)
     inputs = torch.empty(mapped.shape, device="meta") if mapped else preprocess.apply(source.features)
     said = (*warnings, *notes)
     return LabelledData(

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._arrays import check_scales, column_scales, standardise
-from selfdistill.data._columns import as_numbers, as_strings, as_table, find_kind, tally
-from selfdistill.data._fitted import Categories, Numbers, filled, unseen_words
+from selfdistill.data._arrow_types import as_table
+from selfdistill.data._columns import as_numbers, as_strings, find_kind, tally
+from selfdistill.data._fitted import Categories, Numbers, filled, unseen_words, without_codes
 from selfdistill.data._labelled import Note
+from selfdistill.data._missing_codes import choose_codes
 from selfdistill.data._numerals import PLAIN, Notation, choose_notations
 from selfdistill.data._options import ReadOptions
 from selfdistill.data._preprocess import Preprocess
@@ -137,14 +139,9 @@ class TablePreprocess(Preprocess, kind="table"):
         start = values.shape[1]
         out[:, :start] = standardise(values, *self._numbers.scales)
         for column in self._categories:
-            place = {value: start + code for code, value in enumerate(column.values)}
-            rest = start + len(column.values) if column.other else -1
-            codes = np.array(
-                [-1 if cell is None else place.get(cell, rest) for cell in as_strings(table[column.name], column.name)],
-                dtype=np.int64,
-            )
+            codes = column.codes(table[column.name])
             rows = np.flatnonzero(codes >= 0)
-            out[rows, codes[rows]] = 1.0
+            out[rows, start + codes[rows]] = 1.0
             start += len(column.values) + column.other
         for vector in self._vectors:
             out[:, start : start + vector.width] = vector.apply(table[vector.name])
@@ -193,6 +190,8 @@ class TablePreprocess(Preprocess, kind="table"):
         }
         if self._numbers.notations:
             spec["notation"] = {name: list(notation) for name, notation in self._numbers.notations.items()}
+        if self._numbers.codes:
+            spec["missing_codes"] = {name: list(codes) for name, codes in self._numbers.codes.items()}
         if self._vectors:
             spec["vector"] = [{"name": column.name, "width": column.width} for column in self._vectors]
         tensors = {"median": torch.from_numpy(self._numbers.median)}
@@ -216,7 +215,8 @@ class TablePreprocess(Preprocess, kind="table"):
             [int(i) for i in spec["flagged"]],
             {n: Notation(*v) for n, v in spec.get("notation", {}).items()},
         )
-        numbers = Numbers(list(spec["numeric"]), array("median"), flagged, scales, notations)
+        codes = {str(name): [float(code) for code in some] for name, some in spec.get("missing_codes", {}).items()}
+        numbers = Numbers(list(spec["numeric"]), array("median"), flagged, scales, notations, codes)
         check_scales(scales, len(numbers.names) + len(flagged))
         if numbers.median.shape != (len(numbers.names),) or not set(flagged) <= set(range(len(numbers.names))):
             raise ValueError("medians or indicators of other columns")
@@ -225,7 +225,9 @@ class TablePreprocess(Preprocess, kind="table"):
         def text(place: int, said: dict[str, Any]) -> TextColumn:
             terms = said.get("characters", ())
             idf = array(f"characters.{place}") if terms else np.zeros(0)
-            return TextColumn(Terms("words", said["terms"], array(f"idf.{place}")), Terms("characters", terms, idf))
+            marks = bool(said.get("marks"))
+            words = Terms("words", said["terms"], array(f"idf.{place}"), marks=marks)
+            return TextColumn(words, Terms("characters", terms, idf, marks=marks))
 
         texts = [(c["name"], text(i, c)) for i, c in enumerate(spec["text"])]
         vectors = [Vectors(c["name"], _three(array(f"vector.{i}"))) for i, c in enumerate(spec.get("vector", ()))]
@@ -242,9 +244,9 @@ class TablePreprocess(Preprocess, kind="table"):
         return made
 
 
-def _terms(column: TextColumn) -> dict[str, list[str]]:
+def _terms(column: TextColumn) -> dict[str, Any]:
     characters = {"characters": list(column.characters.terms)} if column.characters.terms else {}
-    return {"terms": list(column.words.terms)} | characters
+    return {"terms": list(column.words.terms)} | characters | ({"marks": True} if column.words.marks else {})
 
 
 def _three(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -312,6 +314,9 @@ def fit_table(
     kinds, notes = _kinds(table, roles, options, notations)
     n, missing, constant = table.num_rows, 0, []
     columns = [as_numbers(table[name], name, notations.get(name, PLAIN)) for name in kinds["numeric"]]
+    codes, said = choose_codes(dict(zip(kinds["numeric"], columns, strict=True)), options)
+    notes += said
+    columns = [without_codes(c, codes.get(name, [])) for name, c in zip(kinds["numeric"], columns, strict=True)]
     median = np.array([_median(column) for column in columns], dtype=np.float64)
     gaps = [int(np.isnan(column).sum()) for column in columns]
     flagged = [place for place, gap in enumerate(gaps) if gap]
@@ -322,6 +327,7 @@ def fit_table(
         flagged,
         column_scales(values),
         {k: v for k, v in notations.items() if k in kinds["numeric"]},
+        codes,
     )
     missing += sum(gaps)
     constant += [

@@ -5,19 +5,23 @@ Why both, and how many of each, stands in ``docs/decisions/0018-words-and-charac
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, final
 
 import numpy as np
 
 from selfdistill.data._sparse import TEXT_WEIGHT
 
-__all__ = ["TEXT_WEIGHT", "Terms", "TextColumn"]
+__all__ = ["TEXT_WEIGHT", "Terms", "TextColumn", "word_pattern"]
 
 _KINDS: dict[str, dict[str, Any]] = {
-    "words": {"ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"},
+    "words": {"ngram_range": (1, 2)},
     "characters": {"ngram_range": (2, 5), "analyzer": "char_wb"},
 }
+_EMOJI = "\U0001f300-\U0001faff\u2600-\u27bf\u2b50\u2b55"
+_SKIN, _FLAGS = "\U0001f3fb-\U0001f3ff", "\U0001f1e6-\U0001f1ff"
 _SHARES = (2 / 3, 1 / 3)
 """Of a text's squared length: words, characters."""
 _LETTERS = 500
@@ -26,10 +30,34 @@ _SAMPLE = 10_000
 """Texts, evenly spread, that the characters are learned from."""
 
 
-def _vectorizer(kind: str, **settings: Any) -> Any:
+@cache
+def word_pattern() -> str:
+    """Give the pattern of a word: letters with their marks (vowel signs, tones, points), a flag, or an emoji.
+
+    Returns:
+        A regular expression.
+
+    Example:
+        >>> import re
+        >>> re.findall(word_pattern(), "हिन्दी น้ำ don't 👍🏽🇩🇪")
+        ['हिन्दी', 'น้ำ', 'don', 't', '👍🏽', '🇩🇪']
+    """
+    marks = "".join(c for c in map(chr, range(0x300, 0x1F000)) if unicodedata.category(c) in {"Mn", "Mc"})
+    emoji = rf"[{_EMOJI}][{marks}{_SKIN}]*"
+    return rf"(?u)\w[\w{marks}\u200c\u200d]*|[{_FLAGS}]{{2}}|{emoji}(?:\u200d{emoji})*"
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text.lower())
+
+
+def _vectorizer(kind: str, marks: bool, **settings: Any) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    return TfidfVectorizer(sublinear_tf=True, norm="l2", dtype=np.float64, **_KINDS[kind], **settings)
+    words = {"token_pattern": word_pattern() if marks else r"(?u)\b\w+\b"} if kind == "words" else {}
+    if marks:
+        settings["preprocessor"] = _composed
+    return TfidfVectorizer(sublinear_tf=True, norm="l2", dtype=np.float64, **_KINDS[kind], **words, **settings)
 
 
 @final
@@ -40,11 +68,13 @@ class Terms:
         kind: "words": words and pairs of words; "characters": 2 to 5 of them within a word, its ends marked by spaces.
         terms: In the order of the outputs; may be none.
         idf: Weight of each, float64.
+        marks: Whether marks and emoji belong to words, and accents are composed; not so in runs of before.
     """
 
-    def __init__(self, kind: str, terms: Sequence[str], idf: np.ndarray) -> None:
+    def __init__(self, kind: str, terms: Sequence[str], idf: np.ndarray, *, marks: bool = True) -> None:
         self.kind, self.terms, self.idf = kind, tuple(terms), np.asarray(idf, dtype=np.float64)
-        self._made = _vectorizer(kind, vocabulary={term: place for place, term in enumerate(self.terms)} or None)
+        self.marks = marks
+        self._made = _vectorizer(kind, marks, vocabulary={term: place for place, term in enumerate(self.terms)} or None)
         if self.terms:
             self._made.idf_ = self.idf
 
@@ -62,7 +92,7 @@ class Terms:
         """
         if kind == "characters":
             cells = _heads(cells[:: -(-len(cells) // _SAMPLE) or 1])
-        made = _vectorizer(kind, max_features=limit, min_df=2 if len(cells) >= 50 else 1)
+        made = _vectorizer(kind, True, max_features=limit, min_df=2 if len(cells) >= 50 else 1)
         try:
             made.fit(cells)
         except ValueError:  # no terms, or none in two texts
@@ -94,7 +124,8 @@ class TextColumn:
 
     A text with term counts :math:`c_t` becomes, for each of the two kinds, :math:`v / \lVert v \rVert_2` with
     :math:`v_t = (1 + \ln c_t)(1 + \ln\frac{1 + n}{1 + n_t})` over the terms of training. Both together are brought to
-    length 10, of whose square characters have a third; a text with none of the terms is 0. Characters tell words of
+    length 10, of whose square characters have a third; a text with none of the terms is 0. Accents are composed, and
+    vowel signs, tones, points and the parts of an emoji stay with what they belong to. Characters tell words of
     one stem, misspellings, and languages without spaces between words.
 
     Args:

@@ -313,14 +313,17 @@ class Distiller:
 
     def _lesson(self, store: Store, data: LabelledData, settings: Settings) -> tuple[Settings, Method]:
         """Make the method that learns from soft labels, and the settings that say which views it sees."""
-        reading, loss, _ = self._objective()
+        reading, loss, said = self._objective()
+        usual = OBJECTIVES[self.objective].takes if isinstance(self.objective, str) else {}
+        numbers = {name: (value, usual[name]) for name, value in said.items() if name in usual}
         build = lambda context: Taught(context.labels, store.soft, reading)
         if self.views not in {0, store.views}:
             raise SettingError(f"views is {self.views}, but the soft labels have {store.views}", "Leave --views out.")
         if not store.views:
-            return settings, Method(build, loss, self._name)
+            return settings, Method(build, loss, self._name, numbers=numbers)
         views = Views(store.about.augment, store.views, data, store.about.seed)
-        return replace(settings, augment=views.spec), Method(build, loss, self._name, objective=views.objective)
+        lesson = Method(build, loss, self._name, objective=views.objective, numbers=numbers)
+        return replace(settings, augment=views.spec), lesson
 
     def _seeded(self, settings: Settings, generation: int) -> Settings:
         """Give each generation a start of its own; the last has the seed that was asked for."""

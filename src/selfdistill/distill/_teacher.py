@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from selfdistill import data as reading
 from selfdistill._core.errors import DataError, RunError, SettingError, one_line
+from selfdistill._core.files import check_name
 from selfdistill._core.record import read_finished
 from selfdistill.data import LabelledData, ReadOptions
 from selfdistill.distill._air_epoch import air_epoch
@@ -113,6 +114,7 @@ def find_teacher(
     if isinstance(given, list | tuple) and given and not _numbers(given):
         return Ensemble(tuple(find_teacher(one, data, way=way, usual=usual, source=source, read=read) for one in given))
     if isinstance(given, str | Path):
+        check_name(given)
         path = Path(given)
         if not path.is_file():
             return _of_run(path, data, way or usual, source, read or {})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from numbers import Integral
 from typing import Any
 
@@ -12,22 +13,54 @@ from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 from torch import Tensor
 
-from selfdistill._core.errors import DataError
+from selfdistill._core.errors import DataError, one_line
+from selfdistill.data import as_table
 
-__all__ = ["distributions_of", "encode_labels", "on_host", "row_blocks", "seed_of", "with_columns", "without_missing"]
+__all__ = [
+    "distributions_of",
+    "encode_labels",
+    "labels_of",
+    "numbers_only",
+    "on_host",
+    "row_blocks",
+    "seed_of",
+    "with_columns",
+]
 
 _BLOCK_BYTES = 2**28
 
 
 def on_host(values: Any) -> Any:
-    """Bring tensors to NumPy and tables of other libraries to pandas."""
+    """Bring tensors to NumPy and tables of other libraries to pandas, with the types of Arrow; lazy ones are read."""
     if isinstance(values, Tensor):
         return values.detach().cpu().numpy()
-    return values.to_pandas() if hasattr(values, "to_pandas") else values
+    if isinstance(values, pd.DataFrame | pd.Series | pd.Index):
+        return values
+    lazy = type(values).__name__ == "LazyFrame"
+    if not lazy and not hasattr(values, "__arrow_c_stream__"):
+        return values.to_pandas() if hasattr(values, "to_pandas") else values
+    import pyarrow as pa
+
+    if lazy or hasattr(values, "columns"):
+        return as_table(values).to_pandas(types_mapper=pd.ArrowDtype)
+    column = as_table(pa.table({"y": pa.chunked_array(values)}))["y"]
+    return column.to_pandas(types_mapper=pd.ArrowDtype)
 
 
 def with_columns(X: Any) -> Any:
-    """Refuse a Series and bare texts, of which nothing says what they are columns of."""
+    """Refuse what has no columns, or columns that cannot be told apart, and arrays of other things than numbers.
+
+    Of a Series and of bare texts nothing says what they are columns of.
+
+    Args:
+        X: Examples of any form.
+
+    Returns:
+        The same.
+
+    Raises:
+        DataError: Such a form.
+    """
     texts = isinstance(X, list | np.ndarray) and np.ndim(X) == 1 and len(X) > 0 and isinstance(X[0], str)
     if isinstance(X, pd.Series) or texts:
         way_out = "X.to_frame()" if isinstance(X, pd.Series) else 'pd.DataFrame({"text": X})'
@@ -35,12 +68,32 @@ def with_columns(X: Any) -> Any:
             f"X is a {type(X).__name__} of {len(X):,} values, but must have rows and columns",
             f"Pass a table: {way_out}; text is one of the kinds of columns it may have.",
         )
+    if isinstance(X, np.ndarray) and X.dtype.kind in "USTc":
+        number = X.dtype.kind == "c"
+        raise DataError(
+            f"{'Complex data not supported: ' if number else ''}X is an array of {X.dtype}, but must hold numbers",
+            "Pass X.real or abs(X)." if number else "Pass a DataFrame, pd.DataFrame(X), to use text columns.",
+        )
+    if isinstance(X, pd.DataFrame):
+        _check_names(X.columns)
     return X
+
+
+def _check_names(names: pd.Index) -> None:
+    if not names.is_unique:
+        twin = names[names.duplicated()][0]
+        raise DataError(f"the table has more than one column named {twin!r}", "Give each column its own name.")
+    kinds = sorted({type(name).__name__ for name in names})
+    if "str" in kinds and len(kinds) > 1:
+        raise DataError(
+            f"the column names are of the types {' and '.join(kinds)}",
+            "Make all texts: X.columns = X.columns.astype(str).",
+        )
 
 
 def without_missing(y: Any) -> Any:
     """Refuse ``None`` and the like among labels of any type, which sorting would trip over."""
-    if isinstance(y, list | np.ndarray | pd.Series | pd.Categorical):
+    if isinstance(y, list | np.ndarray | pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
         missing = np.asarray(pd.isna(np.asarray(y, dtype=object)))
         if missing.ndim == 1 and missing.any():
             rows = np.flatnonzero(missing)
@@ -49,6 +102,46 @@ def without_missing(y: Any) -> Any:
                 "Fill them in, or leave these rows out.",
             )
     return y
+
+
+def labels_of(y: Any) -> Any:
+    """Bring labels to NumPy with their own values: nullable integers stay integers, bytes and intervals become texts.
+
+    Args:
+        y: Labels of any type.
+
+    Returns:
+        An array, or what is none of the types that need it.
+
+    Raises:
+        DataError: A label is missing.
+    """  # noqa: DOC502 (raised by what is called)
+    y = on_host(y)
+    if isinstance(y, pd.DataFrame) and y.shape[1] == 1:
+        y = y.iloc[:, 0]
+    y = without_missing(y)
+    if isinstance(y, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
+        y = _plain_labels(pd.Series(y))
+    if isinstance(y, list) and y and isinstance(y[0], bytes):
+        y = np.array(y)
+    if isinstance(y, np.ndarray) and y.dtype.kind == "S":
+        return np.char.decode(y, "utf-8", "replace").astype(object)
+    return y.astype(object) if isinstance(y, np.ndarray) and y.dtype.kind == "T" else y
+
+
+def _plain_labels(y: pd.Series) -> Any:
+    kind = y.dtype
+    if isinstance(kind, pd.CategoricalDtype):
+        return np.asarray(_plain_labels(pd.Series(y.cat.categories))[y.cat.codes.to_numpy()])
+    if isinstance(kind, pd.IntervalDtype | pd.PeriodDtype):
+        return np.asarray(y.astype(str).to_numpy(dtype=object))
+    if isinstance(kind, np.dtype):
+        return y.to_numpy()
+    if pd.api.types.is_bool_dtype(kind):
+        return y.to_numpy(dtype=bool)
+    if pd.api.types.is_integer_dtype(kind):
+        return y.to_numpy(dtype=np.uint64 if pd.api.types.is_unsigned_integer_dtype(kind) else np.int64)
+    return y.to_numpy(dtype=np.float64 if pd.api.types.is_float_dtype(kind) else object)
 
 
 def distributions_of(y: Any) -> tuple[np.ndarray, np.ndarray] | None:
@@ -97,3 +190,17 @@ def seed_of(random_state: Any) -> int:
         return int(np.random.SeedSequence().generate_state(1)[0])
     generator = check_random_state(random_state)
     return int(random_state) if isinstance(random_state, Integral) else int(generator.randint(2**31 - 1))
+
+
+@contextmanager
+def numbers_only() -> Generator[None]:
+    """Say what to do with an array of objects that are no numbers."""
+    try:
+        yield
+    except ValueError as error:
+        if "could not convert string to float" not in str(error):
+            raise
+        raise DataError(
+            f"X is an array of objects that are no numbers: {one_line(error)}",
+            "Pass a DataFrame, pd.DataFrame(X), to use text columns.",
+        ) from error

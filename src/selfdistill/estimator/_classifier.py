@@ -24,18 +24,19 @@ from selfdistill._core.errors import DataError, SelfdistillError, UntrustedFindi
 from selfdistill._core.events import EpochDone, Event
 from selfdistill._core.wording import fit_advice
 from selfdistill.closed import check_given
-from selfdistill.data import LabelledData, as_dense, from_arrays, from_frame
+from selfdistill.data import LabelledData, ReadOptions, as_dense, from_arrays, from_frame
 from selfdistill.estimator._checks import (
     distributions_of,
     encode_labels,
+    labels_of,
+    numbers_only,
     on_host,
     row_blocks,
     seed_of,
     with_columns,
-    without_missing,
 )
 from selfdistill.estimator._northcutt2021cleanlab import CleanlabNames, issue_mask
-from selfdistill.estimator._own_network import own_network
+from selfdistill.estimator._own_network import own_network, picklable
 from selfdistill.issues import LabelTable, find_issues
 from selfdistill.train import (
     AUTO,
@@ -85,6 +86,8 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
             leave-one-out error.
         landmarks: Of the closed form: rows that its kernel is made from; ``None``: all up to 1,000, else up to 1,500.
         rounds: Of the closed form: 1 to 3; ``None``: those that explain the given labels best.
+        decimal: Decimal mark of numbers in texts, ``"."`` or ``","``, wherever they can be read so; ``None``: found.
+        thousands: Mark between thousands, ``"."``, ``","``, ``" "`` or ``"'"``; ``None``: found.
         random_state: An integer makes the result repeatable and is the seed itself; a ``RandomState`` gives one; with
             ``None`` each fit draws its own. Global generators are neither read nor changed by ``None`` or an integer.
         verbose: Above 0, writes one line per epoch to stderr.
@@ -140,6 +143,8 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
         kernel: str = "auto",
         landmarks: int | None = None,
         rounds: int | None = None,
+        decimal: str | None = None,
+        thousands: str | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
     ) -> None:
@@ -159,6 +164,8 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
         self.kernel = kernel
         self.landmarks = landmarks
         self.rounds = rounds
+        self.decimal = decimal
+        self.thousands = thousands
         self.random_state = random_state
         self.verbose = verbose
 
@@ -268,6 +275,8 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
             return np.concatenate([self._probabilities(self._inputs(part)) for part in row_blocks(X)])
 
     def _probabilities(self, inputs: Tensor) -> np.ndarray:
+        if not len(inputs):
+            return np.zeros((0, len(self.classes_)), np.float32)
         device = resolve_device(self.device)
         runtime = TorchRuntime(device, Settings(precision=self.precision).resolve(1, device).precision)
         return predict_probabilities(self.module_.to(runtime.device), inputs, runtime).numpy()
@@ -285,17 +294,19 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
         return np.asarray(self.classes_[chosen])
 
     def __getstate__(self) -> dict[str, Any]:
-        """Give a state whose network lies on the CPU, so that it loads on any machine."""
+        """Give a state whose network lies on the CPU, so that it loads on any machine; see also `picklable`."""
         state = dict(super().__getstate__())
         if any(p.device.type != "cpu" for p in getattr(self, "module_", nn.Module()).parameters()):
             state["module_"] = copy.deepcopy(self.module_).cpu()
+        if "module_" in state:
+            state["network"] = picklable(self.network)
         return state
 
     def _labelled(self, X: Any, y: Any, sample_weight: Any) -> LabelledData:
         """Check all, set what scikit-learn expects, and bring them into the one form."""
         X = with_columns(on_host(X))
         table = isinstance(X, pd.DataFrame) and isinstance(self.network, str)
-        y = without_missing(on_host(y))
+        y = labels_of(y)
         shares = distributions_of(y)
         if shares is not None:
             y = check_given(shares[0], len(shares[1])).codes
@@ -305,13 +316,15 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
             assert_all_finite(y, input_name="y")
             check_consistent_length(X, y)
         else:
-            X, y = validate_data(self, X, y, allow_nd=True, ensure_min_samples=2, accept_sparse="csr")
+            with numbers_only():
+                X, y = validate_data(self, X, y, allow_nd=True, ensure_min_samples=2, accept_sparse="csr")
             self.n_features_in_ = int(np.prod(X.shape[1:]))
         check_classification_targets(y)
         self.classes_, codes = encode_labels(y) if shares is None else (shares[1], y)
         names = np.array([str(c) for c in self.classes_], dtype=object)
         if table:
-            data = from_frame(self._named(X), names[codes])
+            options = ReadOptions(decimal=self.decimal, thousands=self.thousands)
+            data = from_frame(self._named(X), names[codes], options=options)
         else:
             data = from_arrays(X, names[codes], form=None if isinstance(self.network, str) else "user")
         self.preprocess_ = data.preprocess
@@ -327,19 +340,20 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
         return X.set_axis(getattr(self, "feature_names_in_", [f"x{i}" for i in range(X.shape[1])]), axis=1)
 
     def _inputs(self, X: Any) -> Tensor:
-        """Check new examples against those of training and make network inputs of them."""
+        """Check new examples, of which there may be none, against those of training and make network inputs of them."""
         check_is_fitted(self)
         X = with_columns(on_host(X))
         if self.preprocess_.kind == "table":
             if isinstance(X, pd.DataFrame):
                 validate_data(self, X, reset=False, skip_check_array=True)
             else:
-                X = pd.DataFrame(validate_data(self, X, reset=False, dtype=None))
+                X = pd.DataFrame(validate_data(self, X, reset=False, dtype=None, ensure_min_samples=0))
             return self.preprocess_.apply(self._named(X))
         if len(self.preprocess_.input_shape) == 1:
-            X = validate_data(self, X, reset=False, accept_sparse="csr")
+            X = validate_data(self, X, reset=False, accept_sparse="csr", ensure_min_samples=0)
             return self.preprocess_.apply(as_dense(X) if issparse(X) and self.preprocess_.kind != "sparse" else X)
-        return self.preprocess_.apply(check_array(X, allow_nd=True, estimator=self, input_name="X"))
+        X = check_array(X, allow_nd=True, estimator=self, input_name="X", ensure_min_samples=0)
+        return self.preprocess_.apply(X)
 
 
 def _without(data: LabelledData, left_out: np.ndarray) -> LabelledData:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.estimator._checks import encode_labels, on_host, without_missing
+from selfdistill.data import value_key
+from selfdistill.estimator._checks import encode_labels, labels_of, on_host
 from selfdistill.issues import LabelTable, as_soft, find_issues
 
 if TYPE_CHECKING:
@@ -129,7 +130,8 @@ class CleanlabNames:
         Args:
             X: Examples, see the class; not needed with ``pred_probs``.
             labels: Given labels ``[n]``.
-            pred_probs: Soft labels of any origin, ``[n, K]``, columns in the order of the sorted classes.
+            pred_probs: Soft labels of any origin, ``[n, K]``, columns in the order of the sorted classes; those of a
+                DataFrame may be named after the classes, in any order.
             save_space: Return the findings and keep none.
             y: Another name for ``labels``.
 
@@ -147,9 +149,10 @@ class CleanlabNames:
         if pred_probs is None:
             self.fit(X, labels)
         else:
-            pred_probs = as_soft(on_host(pred_probs))
-            self._classes, codes = _codes(without_missing(on_host(labels)), pred_probs.shape[1])
-            self._table, self._given_issues = find_issues(codes, pred_probs), None
+            given, probs = labels_of(labels), on_host(pred_probs)
+            soft = as_soft(_aligned(probs, given) if isinstance(probs, pd.DataFrame) else probs)
+            self._classes, codes = _codes(given, soft.shape[1])
+            self._table, self._given_issues = find_issues(codes, soft), None
         found = self._frame()
         if save_space:
             self.save_space()
@@ -255,6 +258,42 @@ def _frame_mask(frame: pd.DataFrame, given: np.ndarray) -> np.ndarray:
 def _weights(table: LabelTable) -> np.ndarray:
     right = np.maximum(np.diagonal(table.noise.noise_matrix), _LEAST)
     return np.asarray(np.where(table.is_issue, 0.0, 1 / right[table.given]))
+
+
+def _aligned(probs: pd.DataFrame, given: Any) -> np.ndarray:
+    """Sort columns as the classes are that they are named after; columns numbered from 0 by their number.
+
+    Columns of other names are taken as they are only where labels are their positions, and the names are sorted.
+
+    Args:
+        probs: Soft labels ``[n, K]``.
+        given: Labels ``[n]``.
+
+    Returns:
+        float64 ``[n, K]``.
+
+    Raises:
+        DataError: The names do not say which column is which class.
+    """
+    names, classes = probs.columns.tolist(), np.unique(np.asarray(given))
+    array, k = probs.to_numpy(dtype=np.float64), len(names)
+    if sorted(map(str, names)) == sorted(map(str, range(k))):
+        return np.asarray(array[:, np.argsort([int(name) for name in names])])
+    place = {value_key(str(name)): at for at, name in enumerate(names)}
+    wanted = [value_key(str(one)) for one in classes.tolist()]
+    if len(set(wanted)) == k and set(wanted) == set(place):
+        return np.asarray(array[:, [place[one] for one in wanted]])
+    positions = classes.dtype.kind in "iu" and classes.min(initial=0) >= 0 and classes.max(initial=0) < k
+    if positions and list(map(str, names)) == sorted(map(str, names)):
+        return np.asarray(array)
+    raise DataError(
+        f"the columns of pred_probs are named {_listed(names)}, but the classes are {_listed(classes.tolist())}",
+        "Name them as the classes, or pass pred_probs.to_numpy(), with columns in the order of the sorted classes.",
+    )
+
+
+def _listed(names: list[Any]) -> str:
+    return ", ".join(map(repr, names[:5])) + (f", ... ({len(names):,} in all)" if len(names) > 5 else "")
 
 
 def _codes(labels: Any, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import pickle
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from selfdistill._core.errors import SettingError, one_line
 from selfdistill._core.rng import derive
 from selfdistill.data import LabelledData
 
-__all__ = ["own_network"]
+__all__ = ["own_network", "picklable"]
 
 
 def own_network(network: Any, data: LabelledData, seed: int) -> nn.Module:
@@ -62,3 +63,37 @@ def _call(factory: Any, shape: tuple[int, ...], k: int) -> Any:
             f"the network factory, called {given}, raised {type(error).__name__}: {one_line(error)}",
             "Correct it, or pass a torch module.",
         ) from error
+
+
+class _Lost:
+    """Stands for a factory that could not be pickled with a trained estimator, which predicts without it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self) -> Any:
+        raise SettingError(
+            f"the network was {self._name}, which does not pickle, so this copy predicts but cannot be trained again",
+            "Give it one with set_params(network=...): a function defined with def in a module pickles.",
+        )
+
+    def __repr__(self) -> str:
+        return f"<{self._name}, not pickled>"
+
+
+def picklable(network: Any) -> Any:
+    """Give what stands for the network in the pickle of a trained estimator.
+
+    Args:
+        network: As the user gave it.
+
+    Returns:
+        The same; for a lambda or another function that pickle cannot find again, what says so when it is called.
+    """
+    if not callable(network) or isinstance(network, nn.Module):
+        return network
+    try:
+        pickle.dumps(network)
+    except Exception:  # the user's own code
+        return _Lost(getattr(network, "__qualname__", type(network).__name__))
+    return network

@@ -176,8 +176,14 @@ def _read(value: Any, what: str) -> Any:
 
 def _tensor(value: Any, what: str) -> Tensor:
     if not isinstance(value, Tensor | np.ndarray):
+        batches = (
+            hasattr(value, "dataset") or hasattr(value, "__getitems__") or type(value).__name__.endswith("Dataset")
+        )
         raise DataError(
-            f"{what} is a {type(value).__name__}, but must be a tensor or an array", "Convert it with torch.as_tensor."
+            f"{what} is a {type(value).__name__}, but must be a tensor or an array",
+            "Join what it gives: torch.cat([batch[0] for batch in DataLoader(...)])."
+            if batches
+            else "Convert it with torch.as_tensor.",
         )
     tensor = torch.as_tensor(value).detach()
     if tensor.is_inference():  # made in inference mode: autograd cannot use it

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from selfdistill import networks, noise
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import Listener, RunStarted
-from selfdistill._core.memory import enough_memory
+from selfdistill._core.memory import check_memory, enough_memory
 from selfdistill._core.rng import derive, torch_generator
 from selfdistill.data import Batch, LabelledData, TensorLoader, augment_for
 from selfdistill.issues import LearningDynamics
@@ -31,6 +31,7 @@ from selfdistill.train._settings import Settings
 
 __all__ = ["fit", "network_spec"]
 
+_EACH = 48  # bytes that training takes at its peak for each example and class; 34 to 47 were measured
 LESS_MEMORY = "Take a smaller --network, or a smaller --batch-size, or a smaller --image-size, or fewer data."
 
 
@@ -74,6 +75,12 @@ def fit(
         RunError: A checkpoint that does not fit.
         Interrupted: Ctrl-C, after saving.
     """  # noqa: DOC502 (raised by what is called)
+    if data.mapped is None and not settings.device.startswith("cuda"):
+        check_memory(
+            f"{len(data):,} examples of {data.num_classes:,} classes",
+            _EACH * len(data) * data.num_classes,
+            "Join or leave out rare classes, or take fewer examples.",
+        )
     if settings.method == CLOSED and method is None:
         runtime = TorchRuntime("cpu")
         return fit_closed(
@@ -122,7 +129,7 @@ def fit(
                 net,
                 loader,
                 targets,
-                chosen,
+                _decaying(chosen, settings.weight_decay),
                 optimizer,
                 schedule,
                 runtime,
@@ -152,6 +159,12 @@ def _check_one_label_each(data: LabelledData, settings: Settings) -> None:
             f"method {settings.method!r} takes no label distributions",
             f"Choose --method {CLOSED}, and leave out what asks for a network.",
         )
+
+
+def _decaying(chosen: Method, decay: float) -> Method:
+    """Let a weight decay that makes any training diverge be named where it does."""
+    numbers = {"weight-decay": (decay, Settings().weight_decay)} if decay >= 1 else {}
+    return replace(chosen, numbers={**chosen.numbers, **numbers})
 
 
 def _weights(data: LabelledData, runtime: TorchRuntime) -> Tensor | None:

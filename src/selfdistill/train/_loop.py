@@ -22,6 +22,8 @@ from selfdistill.train._runtime import Runtime
 
 __all__ = ["Position", "predict_probabilities", "train"]
 
+_FAR = 10.0  # times what is usual, from which an option of the loss is named where it diverges
+
 
 @dataclass
 class Position:
@@ -108,7 +110,9 @@ def train(
             position.seconds = time.perf_counter() - begun
         mean, written = targets.end_epoch()
         dynamics.update(mean, written)
-        position.curves.append(_metrics(position, written, targets, dynamics, runtime, schedule) | dict(evaluate()))
+        position.curves.append(
+            _metrics(position, written, targets, dynamics, runtime, schedule, method) | dict(evaluate())
+        )
         position.epoch, position.step, position.seconds = epoch + 1, 0, 0.0
         position.loss = torch.zeros_like(position.loss)
         tell(EpochDone(epoch, position.curves[-1]))
@@ -121,6 +125,16 @@ def _predicted(logits: Tensor) -> Tensor:
     return probabilities if probabilities.ndim == 2 else probabilities.mean(1)
 
 
+def _way_out(numbers: Mapping[str, tuple[float, float]]) -> str:
+    """Name what makes a loss diverge: a number of the loss that is far from usual, or else the learning rate."""
+    odd = [
+        f"Bring --{name} ({said:g}) nearer to the usual {usual:g}."
+        for name, (said, usual) in numbers.items()
+        if abs(said) > _FAR * usual or 0 < abs(said) < usual / _FAR
+    ]
+    return " ".join(odd) or "Lower --lr."
+
+
 def _metrics(
     position: Position,
     written: Tensor,
@@ -128,12 +142,13 @@ def _metrics(
     dynamics: LearningDynamics,
     runtime: Runtime,
     schedule: torch.optim.lr_scheduler.LRScheduler,
+    method: Method,
 ) -> dict[str, float]:
     labels = dynamics.labels
     drawn = int(written.sum())
     loss = float(sum_over_processes(position.loss.clone())) / runtime.world / drawn
     if not torch.isfinite(torch.tensor(loss)):
-        raise SettingError(f"the loss became {loss} in epoch {position.epoch + 1}", "Lower --lr.")
+        raise SettingError(f"the loss became {loss} in epoch {position.epoch + 1}", _way_out(method.numbers))
     return {
         "loss": loss,
         "agreement": dynamics.learned[written].float().mean().item(),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -105,6 +105,7 @@ class Method:
             ``None`` keeps the last.
         may_hold_out: Whether ``Settings.held_out`` may be set; not where targets are estimated from all examples.
         takes: Which of the settings ``noise_rate`` and ``noise_matrix`` it can use.
+        numbers: Options that shape the loss, by name: what was said, and what is usual.
     """
 
     build: Callable[[Context], targets.Targets[Any]]
@@ -118,3 +119,4 @@ class Method:
     keep: Callable[[Curves], bool] | None = None
     may_hold_out: bool = False
     takes: frozenset[str] = frozenset()
+    numbers: Mapping[str, tuple[float, float]] = field(default_factory=dict)

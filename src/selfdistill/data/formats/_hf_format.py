@@ -72,14 +72,16 @@ def _split(place: Place, part: str) -> Any:
 
 
 def _load(place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, mapped: bool) -> Source | None:
+    from selfdistill.data._images import ImagePreprocess
     from selfdistill.data._table import TablePreprocess
 
     dataset = _split(place, part)
     if dataset is None:
         return None
     roles = preprocess.roles if isinstance(preprocess, TablePreprocess) else None
+    made = preprocess if isinstance(preprocess, ImagePreprocess) else None
     with _undamaged(place):
-        return hf_source(dataset, options, place.name, roles, new=part == "new")
+        return hf_source(dataset, options, place.name, roles, new=part == "new", made=made)
 
 
 def _table(place: Place, options: ReadOptions) -> pa.Table | None:
