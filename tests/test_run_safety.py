@@ -142,7 +142,7 @@ print(number)
 
 NETWORK = ["fit", "t.csv", "--epochs", "3", "--network", "mlp:4", "--keep-epochs", "2", "--batch-size", "40"]
 CLOSED = ["fit", "t.csv", "--method", "kernel", "--landmarks", "10"]
-STUDENT = ["distill", "closed", "--epochs", "2", "--student", "mlp:2"]
+STUDENT = ["distill", "closed", "--epochs", "1", "--student", "mlp:2"]
 RESUMED = {"resume": ["fit", "--resume", "{}"]}
 JOBS: dict[str, dict[str, Any]] = {
     "network": {
