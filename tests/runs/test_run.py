@@ -1,6 +1,7 @@
 """A run from Python against the same run from the command line."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -103,3 +104,13 @@ def test_what_cannot_be_is_refused(source, options, error, words, table, tmp_pat
 def test_what_is_no_run_is_refused(tmp_path):
     with pytest.raises(RunError, match=r"run\.json"):
         selfdistill.load(tmp_path)
+
+
+def test_a_damaged_table_is_refused(run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run.folder, copy)
+    table = bytearray((copy / "labels.parquet").read_bytes())
+    table[len(table) // 2] ^= 1
+    (copy / "labels.parquet").write_bytes(table)
+    with pytest.raises(RunError, match="damaged"):
+        _ = selfdistill.load(copy).labels

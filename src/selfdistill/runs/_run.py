@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill._core.record import read_finished, whole
+from selfdistill._core.record import read_finished
 from selfdistill.data import ReadOptions
 from selfdistill.runs._air import AirOptions, measure, write_closed, write_study
 from selfdistill.runs._subject import of_run
-from selfdistill.train import Invocation, Refined, Settings, predict, refine, start, verdict
+from selfdistill.train import Invocation, Refined, Settings, label_table, predict, refine, start, verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,9 +115,7 @@ class Run:
     @property
     def labels(self) -> pd.DataFrame:
         """One row per example, most doubtful first by ``label_quality``: ``labels.parquet`` in the data's order."""
-        import pandas as pd
-
-        return pd.read_parquet(whole(self.folder, "labels.parquet"))
+        return label_table(self.folder)
 
     @property
     def classes(self) -> tuple[str, ...]:

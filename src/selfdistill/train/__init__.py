@@ -4,7 +4,7 @@ from selfdistill.train._checkpoint import checkpoint_steps, load_checkpoint
 from selfdistill.train._chen2021holdout import best_on_held_out
 from selfdistill.train._closed import AUTO, CLOSED, check_closed, choose_method
 from selfdistill.train._demo import noisy_digits
-from selfdistill.train._findings_file import Findings, read_findings, refined_labels
+from selfdistill.train._findings_file import Findings, label_table, read_findings, refined_labels
 from selfdistill.train._fit import fit, network_spec
 from selfdistill.train._fitted import Fitted
 from selfdistill.train._invocation import Invocation, introduced, name_of, read_sources, start, threads_of
@@ -59,6 +59,7 @@ __all__ = [
     "held_out",
     "introduced",
     "kept_epochs",
+    "label_table",
     "load_checkpoint",
     "load_epoch",
     "load_model",

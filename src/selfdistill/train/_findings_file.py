@@ -8,18 +8,21 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from selfdistill._core.errors import DataError, RunError, one_line
 from selfdistill._core.files import atomic, json_text
-from selfdistill._core.record import read_record, whole
+from selfdistill._core.record import read_finished, read_record, whole
 from selfdistill._core.wording import quoted
 from selfdistill.data import LabelledData, ReadOptions, check_size
 from selfdistill.issues import LabelTable, blocks
 
-__all__ = ["Findings", "read_findings", "refined_labels", "write_findings"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Findings", "label_table", "read_findings", "refined_labels", "write_findings"]
 
 _SOFT = "refined_distribution"  # K times as large as the others: it is read in blocks
 _COLUMNS = {
@@ -132,6 +135,24 @@ def refined_labels(run: Path) -> list[str]:
     """  # noqa: DOC502 (raised by what is called)
     table, _ = _table(run, read_record(run))
     return [str(name) for name in table["refined_label"]]
+
+
+def label_table(run: Path) -> pd.DataFrame:
+    """Read ``labels.parquet`` of a finished run, checked as `read_findings` does.
+
+    Args:
+        run: The run directory.
+
+    Returns:
+        One row per example, all columns.
+
+    Raises:
+        RunError: Not finished, missing or damaged.
+    """  # noqa: DOC502 (raised by what is called)
+    _table(run, read_finished(run))
+    with _opened(run / "labels.parquet") as file:
+        found: pd.DataFrame = file.read().to_pandas()
+    return found
 
 
 def _check_shares(run: Path, **columns: Any) -> None:
