@@ -374,7 +374,7 @@ def test_odd_but_legal_data():
         ({"lr": -1.0}, SettingError, "lr is -1.0"),
         ({"method": "selfdistil"}, SettingError, "Did you mean selfdistill"),
         ({"device": "abacus"}, SettingError, "abacus"),
-        ({"device": "cuda:99"}, ResourceError, "not there"),
+        ({"device": "cuda:99"}, ResourceError, "not available"),
         ({"precision": "fp8"}, SettingError, "fp8"),
     ],
 )

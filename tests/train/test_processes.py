@@ -201,5 +201,5 @@ def test_a_fit_says_what_batch_norm_sees(monkeypatch):
     examples = data.from_arrays([[0.0], [1.0]] * 4, ["a", "b"] * 4)
     said = []
     fitted = train.fit(examples, train.Settings(network="mlp:2", epochs=1).resolve(8, "cpu"), tell=said.append)
-    assert fitted.warnings == ["seen by one"]
-    assert [event.warnings for event in said if isinstance(event, RunStarted)] == [("seen by one",)]
+    assert fitted.warnings == ["seen by 1"]
+    assert [event.warnings for event in said if isinstance(event, RunStarted)] == [("seen by 1",)]

@@ -209,7 +209,7 @@ def _table(run: Path, record: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
 def _check_kinds(schema: Any, k: int) -> None:
     """Refuse columns of other types than a run writes."""
     for name, kind in _COLUMNS.items():
-        if str(schema.field(name).type) != kind:
+        if str(schema.field(name).type).removeprefix("large_") != kind:
             raise ValueError(f"{name} holds {schema.field(name).type} instead of {kind}")
     soft = schema.field(_SOFT).type
     if (soft.list_size, str(soft.value_type)) != (k, "float"):
