@@ -287,7 +287,7 @@ def test_files_of_images_are_named_by_path(photos):
         ("songs.csv", r"--out songs.csv is the source itself, which is never changed. Choose another --out"),
         ("./songs.csv", "is the source itself"),
         ("taken.csv", "taken.csv exists already. Choose another --out, or remove it first"),
-        ("t.parquet", r"t.parquet cannot take a copy of songs.csv, which is a table. Choose a name with .csv or .csv.gz"),
+        ("t.parquet", r"cannot take a copy of songs.csv, which is a table. Choose a name with .csv or .csv.gz"),
     ],
 )
 def test_nothing_is_overwritten(run, how, out, words):
