@@ -8,7 +8,7 @@ demo: .venv/installed          ## set up, then train on scikit-learn's digits wi
 	$(BIN)/selfdistill fit
 
 test: .venv/installed-dev      ## set up, then pass the tests
-	OMP_NUM_THREADS=1 CI=1 $(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 CI=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: .venv/installed-dev     ## linters, types, floors
 	$(BIN)/ruff check src tests benchmarks examples docs
