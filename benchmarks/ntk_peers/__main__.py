@@ -27,6 +27,8 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     run, agree, spectra = (commands.add_parser(name) for name in ("run", "agree", "spectrum"))
     alternate = commands.add_parser("turns")
+    alternate.add_argument("--outputs", nargs="+", default=[], choices=("sum", "trace", "full"))
+    alternate.add_argument("--sizes", nargs="+", type=int, default=[], help="only kernels of so many examples")
     commands.add_parser("report")
     run.add_argument("suites", nargs="+", choices=sorted(SUITES))
     run.add_argument("--methods", nargs="+", default=list(ALL), choices=ALL)
@@ -47,7 +49,7 @@ def main() -> None:
         report.write()
         return
     if a.command == "turns":
-        turns.run("transformers", a.work)
+        turns.run("transformers", a.work, a.outputs, a.sizes)
         return
     place = driver.Place(a.work, a.peers, a.core, a.device, a.limit)
     if a.command == "run":

@@ -77,3 +77,20 @@ def test_the_page_has_the_middle_of_the_ratios_of_each_turn():
     assert report._transformers([]) == []
     (line,) = [text for text in report._transformers(found) if text.startswith("| gpt")]
     assert line == "| gpt | sum | 64 | 2 (1 to 4) | 2.00 (1.50 to 3.00) | 2.5 | 1e-07 | 3 |"
+
+
+def test_turns_of_some_kernels_are_numbered_on(tmp_path, monkeypatch):
+    row = suites.Row("mlp", "sum", 4, 1)
+    others = (row._replace(output="trace"), row._replace(n=5))
+    before = [{"suite": "own", **row._asdict(), "method": m, "repetition": k} for m in turns.PAIR for k in range(2)]
+    before += [{**r, "suite": "other"} for r in before] + [{**r, "n": 5} for r in before]
+    written = []
+    monkeypatch.setitem(suites.SUITES, "own", (row, *others))
+    monkeypatch.setattr(report, "records", lambda: before)
+    monkeypatch.setattr(turns.driver, "write", written.append)
+    monkeypatch.setattr(
+        turns, "measure", lambda row, *rest: [{"method": m, "repetition": k} for k in range(3) for m in turns.PAIR]
+    )
+    turns.run("own", tmp_path, ["sum"], [4])
+    assert {(r["output"], r["n"]) for r in written} == {("sum", 4)}
+    assert sorted(r["repetition"] for r in written) == [2, 2, 3, 3, 4, 4]
