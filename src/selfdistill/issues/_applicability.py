@@ -110,7 +110,7 @@ def applicability(
         >>> light.verdict
         'refuse'
         >>> print(*light.sentences)  # doctest: +ELLIPSIS
-        Do not trust this: after 1 epoch the network doubted 50.0 % of the labels, at the end 0.0 %. It took ...
+        Do not trust this: after 1 epoch the network doubted 50.0 % of the labels, at the end 0.0 %. Early ...
     """
     given, k = table.given, table.distribution.shape[1]
     counts = np.bincount(given, minlength=k)
