@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import signal
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +22,7 @@ settings.register_profile("desk", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
-# Workers of pytest-xdist, and whatever a shell starts in the background, ignore Ctrl-C; so would the commands they start.
+# Workers of pytest-xdist, and what a shell starts in the background, ignore Ctrl-C, as would the commands they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
