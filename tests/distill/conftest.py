@@ -49,3 +49,16 @@ def other(digits: LabelledData) -> LabelledData:
     labels[0] = (labels[0] + 1) % 10
     fingerprint = data.fingerprint(digits.inputs, labels, digits.ids, digits.classes)
     return replace(digits, labels=labels, fingerprint=fingerprint)
+
+
+@pytest.fixture(scope="session")
+def small(digits: LabelledData) -> LabelledData:
+    """300 of the digits, whose fingerprint is their own."""
+    return replace(
+        digits,
+        inputs=digits.inputs[:300],
+        labels=digits.labels[:300],
+        ids=digits.ids[:300],
+        truth=digits.truth[:300],
+        fingerprint="small" * 12,
+    )

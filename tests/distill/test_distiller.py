@@ -34,19 +34,6 @@ FEW = Settings(epochs=3)
 SOURCE = {"source": None, "read": {}, "test": None, "seed": 0}
 
 
-@pytest.fixture(scope="module")
-def small(digits):
-    """300 of the digits, whose fingerprint is their own."""
-    return replace(
-        digits,
-        inputs=digits.inputs[:300],
-        labels=digits.labels[:300],
-        ids=digits.ids[:300],
-        truth=digits.truth[:300],
-        fingerprint="small" * 12,
-    )
-
-
 class Teacher(nn.Module):
     """Counts how often it is asked."""
 

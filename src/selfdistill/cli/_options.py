@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-_DATA, _TRAINING, _MACHINE, _RUN = "Data", "Training", "Machine", "Run"
-_FLAG = ""  # it takes no value, so none is shown
+_DATA, _TRAINING, _MACHINE, _RUN, _FLAG = "Data", "Training", "Machine", "Run", ""  # a flag shows no value
 
 
 def number_or_word(said: str | None) -> int | str | None:

@@ -68,6 +68,7 @@ def _arrow_column(series: Any) -> Any:
     try:
         return pa.array(series, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError, ValueError):
+        # mixed types, arrays or foreign objects in the cells, for which Arrow has no type: lists or texts serve them
         if all(isinstance(cell, np.ndarray) for cell in series):
             return pa.array([cell.ravel() for cell in series])
         cells = [None if text_of(cell) is None else str(cell) for cell in series.tolist()]
@@ -136,6 +137,7 @@ def plain_column(column: Any) -> Any:
         return pa.chunked_array([pa.DictionaryArray.from_arrays(chunk.indices, named) for chunk, named in pairs])
     if inner is not None and not is_readable(inner):
         return plain_column(column.cast(inner))
+    # what Arrow cannot convert stays as it is: its type is named when the column is left out
     with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
         if pt.is_string_view(kind):
             return column.cast(pa.large_string())

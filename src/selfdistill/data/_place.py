@@ -189,6 +189,7 @@ def _member(path: Path, part: str) -> Path:
             with archive.open(member) as file:
                 _copy(file.read(_BLOCK), file, out, f"{path}: {member.filename}")
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, *DAMAGED) as error:
+        # zipfile: NotImplementedError for a compression it does not know, RuntimeError for a password
         raise DataError(f"{path} cannot be unpacked: {error}", "Unpack it first, or fetch it again.") from error
     _unpacked[key] = out
     return out
