@@ -52,7 +52,25 @@ def _scikit(name: str, part: str) -> Source:
     return Source(SCIKIT, name, part, licence="UCI repository data in a BSD-3-Clause package")
 
 
+_MORE_DEVELOPMENT = (
+    "banana",
+    "contraceptive",
+    "led7digit",
+    "magic",
+    "mammographic",
+    "marketing",
+    "mushroom",
+    "optdigits",
+    "penbased",
+    "pima",
+    "ring",
+    "texture",
+    "titanic",
+    "twonorm",
+)
+
 TABLES: dict[str, Source] = {
+    **{name: _keel(name, "development") for name in _MORE_DEVELOPMENT},
     "digits": _scikit("digits", "development"),
     "vehicle": _keel("vehicle", "development"),
     "segment": _keel("segment", "development"),
