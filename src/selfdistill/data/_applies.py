@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from selfdistill.data._source import Source
     from selfdistill.data.formats import Format
 
-__all__ = ["check_kind", "check_options", "check_same"]
-
 _COLUMNS = ("label", "id", "ignore", "truth", "text", "categorical", "numeric", "annotator")
 _NUMBERS = ("decimal", "thousands")
 _WHY = {
@@ -28,24 +26,7 @@ _HARMLESS = ("drop_unlabelled", "skip_bad")
 
 
 def check_options(form: Format, options: ReadOptions, where: str) -> list[str]:
-    """Refuse options that a source has no use for: what was meant by them would not happen.
-
-    Args:
-        form: The source's format.
-        options: What the user said.
-        where: The source, for messages.
-
-    Returns:
-        A sentence for each option that is only superfluous.
-
-    Raises:
-        DataError: An option about columns where there are none, or about images where there are none.
-
-    Example:
-        >>> from selfdistill.data.formats import named
-        >>> check_options(named("csv"), ReadOptions(skip_bad=True), "a.csv")
-        ['--skip-bad does nothing here: a.csv is a table.']
-    """
+    """Refuse options that a source has no use for: what was meant by them would not happen."""
     notes = []
     for name in (*_COLUMNS, *_WHY, *_HARMLESS):
         if not getattr(options, name) or name in form.uses:
@@ -62,31 +43,13 @@ def check_options(form: Format, options: ReadOptions, where: str) -> list[str]:
 
 
 def check_kind(form: Format, preprocess: Preprocess, where: str) -> None:
-    """Refuse data of another kind than training had, before any of it is read.
-
-    Args:
-        form: The source's format.
-        preprocess: The one of training.
-        where: The source, for messages.
-
-    Raises:
-        DataError: A table where training had arrays or images, or the other way round.
-    """  # noqa: DOC502 (raised by what is called)
+    """Refuse data of another kind than training had, before any of it is read."""
     if preprocess.kind not in form.gives:
         _refuse(form, preprocess, where)
 
 
 def check_same(source: Source, form: Format, preprocess: Preprocess) -> None:
-    """Refuse texts where training had numbers, or the other way round, in a format that holds either.
-
-    Args:
-        source: What was read.
-        form: Its format.
-        preprocess: The one of training.
-
-    Raises:
-        DataError: One is a table, the other is none.
-    """  # noqa: DOC502 (raised by what is called)
+    """Refuse texts where training had numbers, or the other way round, in a format that holds either."""
     if (source.form == "table") != (preprocess.kind == "table"):
         _refuse(form, preprocess, source.where)
 

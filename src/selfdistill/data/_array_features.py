@@ -19,8 +19,6 @@ from selfdistill.data._source import Source
 if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["features_source"]
-
 _TEXT = "text"
 
 
@@ -32,19 +30,7 @@ def features_source(
     values: Mapping[str, Any],
     notes: Sequence[str] = (),
 ) -> Source:
-    """Take an array of features, and what goes with it, as a source.
-
-    Args:
-        X: Numbers ``[n, d]``, images, a sparse matrix, or texts ``[n]``.
-        what: Its name, for messages.
-        where: The file.
-        preprocess: The one of training: its kind is the form.
-        values: Labels, ids, truth.
-        notes: Sentences for the user.
-
-    Returns:
-        The source.
-    """
+    """Take an array of features, and what goes with it, as a source."""
     if issparse(X):
         return Source(where, "sparse", X, **values, warnings=notes)
     check_texts(X, what)

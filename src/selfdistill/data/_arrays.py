@@ -12,17 +12,6 @@ from torch import Tensor
 from selfdistill._core.errors import DataError
 from selfdistill.data._preprocess import Preprocess
 
-__all__ = [
-    "ArrayPreprocess",
-    "Columns",
-    "UserPreprocess",
-    "as_numpy",
-    "check_finite",
-    "check_scales",
-    "column_scales",
-    "standardise",
-]
-
 _BLOCK = 2**21  # numbers that are looked at at once
 _LARGEST = 1e15
 """Standardised values are held to ±1e15: their squares are finite in float32."""
@@ -42,21 +31,7 @@ class Columns(Protocol):
 
 
 def as_numpy(raw: Any) -> np.ndarray:
-    """Take an array-like as a numeric NumPy array.
-
-    Args:
-        raw: An array, tensor or nested sequence of numbers.
-
-    Returns:
-        The array, not copied where that can be avoided.
-
-    Raises:
-        DataError: It does not hold numbers.
-
-    Example:
-        >>> as_numpy([[1, 2]]).shape
-        (1, 2)
-    """
+    """Take an array-like as a numeric NumPy array."""
     if isinstance(raw, Tensor):
         raw = raw.detach().cpu().numpy()
     array = np.asarray(raw)
@@ -75,17 +50,7 @@ def as_numpy(raw: Any) -> np.ndarray:
 
 
 def check_finite(array: np.ndarray) -> None:
-    """Refuse NaN and infinity, naming the first place.
-
-    Args:
-        array: ``[n, ...]``.
-
-    Raises:
-        DataError: A value is not finite.
-
-    Example:
-        >>> check_finite(np.zeros((2, 3)))
-    """
+    """Refuse NaN and infinity, naming the first place."""
     if array.dtype.kind != "f" or array.size == 0:
         return
     flat = array.reshape(len(array), -1)
@@ -105,20 +70,7 @@ def check_finite(array: np.ndarray) -> None:
 
 
 def column_scales(columns: Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find what standardises each column, without overflow: values are first divided by the largest of the column.
-
-    Args:
-        columns: Finite, ``[n, d]``; an array, or what gives one for a slice of rows. Read three times, in blocks.
-
-    Returns:
-        ``(scale, mean, std)``, float64 ``[d]``, so that ``(x / scale - mean) / std`` has mean 0 and standard deviation
-        1; ``std`` is 0 for a constant column.
-
-    Example:
-        >>> scale, mean, std = column_scales(np.array([[1e308, 5.0], [-1e308, 5.0]]))
-        >>> scale[0], mean[0], std.tolist()
-        (np.float64(1e+308), np.float64(0.0), [1.0, 0.0])
-    """
+    """Find what standardises each column, without overflow: values are first divided by the largest of the column."""
     n, d = columns.shape
     step = max(1, _BLOCK // max(1, d))
 
@@ -144,20 +96,7 @@ def column_scales(columns: Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def check_scales(scales: Sequence[np.ndarray], width: int) -> None:
-    """Refuse what a file gives as the result of `column_scales` and cannot be one.
-
-    Args:
-        scales: Scale, mean and standard deviation.
-        width: Number of columns.
-
-    Raises:
-        ValueError: Another shape, or numbers that no columns have.
-
-    Example:
-        >>> check_scales((np.ones(2), np.zeros(2), np.ones(3)), 2)
-        Traceback (most recent call last):
-        ValueError: scales of shape (3,) for 2 columns
-    """
+    """Refuse what a file gives as the result of `column_scales` and cannot be one."""
     for one in scales:
         if one.shape != (width,):
             raise ValueError(f"scales of shape {one.shape} for {width} columns")
@@ -167,22 +106,7 @@ def check_scales(scales: Sequence[np.ndarray], width: int) -> None:
 
 
 def standardise(columns: np.ndarray, scale: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Standardise columns in float64 and give them as float32; constant columns become 0.
-
-    Args:
-        columns: Finite, ``[n, d]``.
-        scale: See `column_scales`.
-        mean: See `column_scales`.
-        std: See `column_scales`.
-
-    Returns:
-        float32 ``[n, d]``, within ±1e15.
-
-    Example:
-        >>> columns = np.array([[0.0, 7.0], [2.0, 7.0]])
-        >>> standardise(columns, *column_scales(columns)).tolist()
-        [[-1.0, 0.0], [1.0, 0.0]]
-    """
+    """Standardise columns in float64 and give them as float32; constant columns become 0."""
     out = np.empty(columns.shape, np.float32)
     factor = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
     block = max(1, 2**22 // max(1, columns.shape[1]))
@@ -215,14 +139,7 @@ class ArrayPreprocess(Preprocess, kind="array"):
 
     @classmethod
     def fit(cls, raw: Any) -> ArrayPreprocess:
-        """Learn the scales.
-
-        Args:
-            raw: Numbers ``[n, d]``.
-
-        Returns:
-            The preprocess.
-        """
+        """Learn the scales."""
         array = as_numpy(raw)
         check_finite(array)
         return cls(*column_scales(array))
@@ -233,17 +150,7 @@ class ArrayPreprocess(Preprocess, kind="array"):
         return self._scales[0].shape
 
     def apply(self, raw: Any) -> Tensor:
-        """Standardise as in training.
-
-        Args:
-            raw: Numbers ``[n, d]``.
-
-        Returns:
-            float32 ``[n, d]``.
-
-        Raises:
-            DataError: Another number of columns, or a value that is not finite.
-        """
+        """Standardise as in training."""
         array = as_numpy(raw)
         if array.ndim != 2 or array.shape[1] != len(self._scales[0]):
             raise DataError(
@@ -254,19 +161,7 @@ class ArrayPreprocess(Preprocess, kind="array"):
         return torch.from_numpy(standardise(array, *self._scales))
 
     def raw(self, inputs: Tensor) -> np.ndarray:
-        """Undo `apply`.
-
-        Args:
-            inputs: ``[n, d]``.
-
-        Returns:
-            float64 ``[n, d]``; in constant columns the value that training had.
-
-        Example:
-            >>> made = ArrayPreprocess.fit([[1.0, 2.0], [3.0, 2.0]])
-            >>> made.raw(made.apply([[5.0, 2.0]])).tolist()
-            [[5.0, 2.0]]
-        """
+        """Undo `apply`."""
         scale, mean, std = self._scales
         found: np.ndarray = (inputs.double().cpu().numpy() * std + mean) * scale
         return found
@@ -302,14 +197,7 @@ class UserPreprocess(Preprocess, kind="user"):
 
     @classmethod
     def fit(cls, raw: Any) -> UserPreprocess:
-        """Note shape and type: floats become float32, uint8 stays, other integers become int64.
-
-        Args:
-            raw: ``[n, ...]``.
-
-        Returns:
-            The preprocess.
-        """
+        """Note shape and type: floats become float32, uint8 stays, other integers become int64."""
         array = as_numpy(raw)
         dtype = "float32" if array.dtype.kind == "f" else "uint8" if array.dtype == np.uint8 else "int64"
         return cls(array.shape[1:], dtype)
@@ -320,17 +208,7 @@ class UserPreprocess(Preprocess, kind="user"):
         return self._shape
 
     def apply(self, raw: Any) -> Tensor:
-        """Check the shape and convert the type.
-
-        Args:
-            raw: ``[n, *input_shape]``.
-
-        Returns:
-            The same numbers.
-
-        Raises:
-            DataError: Another shape, or a value that is not finite.
-        """
+        """Check the shape and convert the type."""
         array = as_numpy(raw)
         if array.shape[1:] != self._shape:
             raise DataError(
@@ -345,14 +223,7 @@ class UserPreprocess(Preprocess, kind="user"):
         return torch.from_numpy(np.ascontiguousarray(array.astype(self._dtype)))
 
     def raw(self, inputs: Tensor) -> np.ndarray:
-        """Give the same numbers.
-
-        Args:
-            inputs: ``[n, *input_shape]``.
-
-        Returns:
-            ``[n, *input_shape]``.
-        """
+        """Give the same numbers."""
         return inputs.cpu().numpy()
 
     def facts(self) -> str:

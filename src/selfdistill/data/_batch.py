@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-__all__ = ["Batch"]
-
 
 class Batch(NamedTuple):
     """One batch. The index is never optional: per-sample targets live by it.

@@ -16,8 +16,6 @@ from selfdistill.data._source import Source
 if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["cifar_source", "is_cifar", "label_bytes", "parse_batch"]
-
 _PIXELS = 3 * 32 * 32
 
 
@@ -31,27 +29,12 @@ def _batches(path: Path) -> list[Path]:
 
 
 def is_cifar(path: Path) -> bool:
-    """Tell whether a folder holds ``.bin`` batches, or a file is one.
-
-    Args:
-        path: File or folder.
-
-    Returns:
-        Whether there are any.
-    """
+    """Tell whether a folder holds ``.bin`` batches, or a file is one."""
     return bool(_batches(path))
 
 
 def label_bytes(folder: Path, files: list[Path]) -> int:
-    """Tell CIFAR-10 (one label byte) from CIFAR-100 (coarse and fine).
-
-    Args:
-        folder: Where names of the classes may lie.
-        files: The batches.
-
-    Returns:
-        1 or 2: by the file of class names, else by the names of the batches, else by what divides their sizes.
-    """
+    """Tell CIFAR-10 (one label byte) from CIFAR-100 (coarse and fine)."""
     if (folder / "fine_label_names.txt").is_file():
         return 2
     if (folder / "batches.meta.txt").is_file() or any("batch" in file.name for file in files):
@@ -62,18 +45,7 @@ def label_bytes(folder: Path, files: list[Path]) -> int:
 
 
 def parse_batch(path: Path, heads: int) -> tuple[np.ndarray, np.ndarray]:
-    """Read one file of records: label bytes, then 3 x 32 x 32 pixels.
-
-    Args:
-        path: The file.
-        heads: Label bytes per record; the last one is the label.
-
-    Returns:
-        Images uint8 ``[n, 3, 32, 32]``, labels uint8 ``[n]``.
-
-    Raises:
-        DataError: The size is no multiple of a record's, or a label is out of range.
-    """
+    """Read one file of records: label bytes, then 3 x 32 x 32 pixels."""
     size, record = path.stat().st_size, heads + _PIXELS
     check_size(str(path), size)
     if size % record or not size:
@@ -106,17 +78,7 @@ def _names(folder: Path, heads: int) -> list[str] | None:
 
 
 def cifar_source(path: Path, options: ReadOptions, part: str, preprocess: Preprocess | None) -> Source | None:
-    """Read one part of a CIFAR folder: files that begin with "test" are the test part.
-
-    Args:
-        path: Folder, or one batch.
-        options: Not used: there are no columns.
-        part: "train", "test", or "new": the test part, else the training part.
-        preprocess: Not used: the form is known.
-
-    Returns:
-        The source, in the files' order; ``None`` where the part is not there.
-    """
+    """Read one part of a CIFAR folder: files that begin with "test" are the test part."""
     files = _batches(path)
     folder = path if path.is_dir() else path.parent
     heads = label_bytes(folder, files)

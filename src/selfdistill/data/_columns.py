@@ -25,17 +25,6 @@ _ID = re.compile(r"[A-Za-z_+/=.-]*[0-9][\w+/=.-]*", re.ASCII)
 _DIGITS = re.compile(r"[0-9]+")
 _MIDNIGHT = re.compile(r"\d{4}-\d\d-\d\d[ T]00:00:00(\.0+)?(Z|[-+]00:?00)?")
 
-__all__ = [
-    "MISSING_WORDS",
-    "Found",
-    "as_numbers",
-    "as_strings",
-    "find_kind",
-    "odd_cells",
-    "parse_numbers",
-    "tally",
-]
-
 MISSING_WORDS = (
     *("", "na", "n/a", "nan", "null", "none", "<na>", "?", "-", "--", ".", "..", "...", "*", "n.a.", "n. a.", "(null)"),
     *("#n/a", "#na", "#value!", "#ref!", "#div/0!", "#num!", "#name?", "#null!", "\\n", "missing", "unknown"),
@@ -65,15 +54,7 @@ def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 
 def as_strings(column: pa.ChunkedArray, name: str) -> np.ndarray:
-    """Spell a column as texts.
-
-    Args:
-        column: Any column of a table.
-        name: Its name, for messages.
-
-    Returns:
-        Object array ``[n]``; ``None`` where missing or blank.
-    """
+    """Spell a column as texts."""
     import pyarrow as pa
 
     cells = _plain(column, name).cast(pa.large_string()).to_pylist()
@@ -102,15 +83,7 @@ def _known_texts(plain: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def tally(column: pa.ChunkedArray, name: str) -> Tally | None:
-    """Look at how the numbers of a column are written.
-
-    Args:
-        column: Any column of a table.
-        name: Its name, for messages.
-
-    Returns:
-        The tally; ``None`` where it holds no texts, or no numbers.
-    """
+    """Look at how the numbers of a column are written."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.types as pt
@@ -138,17 +111,7 @@ def tally(column: pa.ChunkedArray, name: str) -> Tally | None:
 
 
 def parse_numbers(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -> np.ndarray | int:
-    """Read a column as numbers.
-
-    Args:
-        column: Any column of a table.
-        name: Its name, for messages.
-        notation: How texts write numbers.
-
-    Returns:
-        float64 ``[n]``, NaN where missing, or where one of few cells (5 % at most, beside 20 numbers or more) is no
-        number; else the first row that is none.
-    """
+    """Read a column as numbers."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.types as pt
@@ -189,16 +152,7 @@ def _parse_slowly(cells: list[str | None], notation: Notation) -> tuple[np.ndarr
 
 
 def odd_cells(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -> list[str]:
-    """Give the cells of a column of numbers that are no numbers and count as missing.
-
-    Args:
-        column: The column.
-        name: Its name, for messages.
-        notation: How texts write numbers.
-
-    Returns:
-        Their texts, without those that usually stand for a missing number.
-    """
+    """Give the cells of a column of numbers that are no numbers and count as missing."""
     import pyarrow.types as pt
 
     plain = _plain(column, name)
@@ -213,19 +167,7 @@ def odd_cells(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) ->
 
 
 def as_numbers(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -> np.ndarray:
-    """Read a column as finite numbers.
-
-    Args:
-        column: Any column of a table.
-        name: Its name, for messages.
-        notation: How texts write numbers.
-
-    Returns:
-        float64 ``[n]``, NaN where missing.
-
-    Raises:
-        DataError: A cell is no number, or infinite.
-    """
+    """Read a column as finite numbers."""
     numbers = parse_numbers(column, name, notation)
     if isinstance(numbers, int):
         cell = str(column[numbers].as_py())
@@ -251,15 +193,10 @@ def as_numbers(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -
 
 
 class Found(NamedTuple):
-    """What a column is.
+    """What a column is."""
 
-    Attributes:
-        kind: "numeric", "categorical", "text", "vector", or "none": not used.
-        note: A sentence for the user, or "".
-    """
-
-    kind: str
-    note: str = ""
+    kind: str  # "numeric", "categorical", "text", "vector", or "none": not used
+    note: str = ""  # a sentence for the user, or ""
 
 
 def _look_like_ids(cells: list[str]) -> bool:
@@ -281,23 +218,12 @@ def _is_codes(column: pa.ChunkedArray, name: str) -> bool:
 
 
 def find_kind(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -> Found:
-    """Find out what a feature column holds.
-
-    Numbers (and truth values, and texts that are all numbers) are numeric. Texts are categorical where there are few
-    different ones, at most 20 or 5 % of the rows but never over 1,000, that repeat (on average twice or more) and are
-    short (100 characters on average or less); a column of words that are different in every row and mostly have digits
-    (codes, hashes, names of files) is not used; anything else is text. Columns that are categories already stay so up
-    to 1,000 of them. Whole numbers with leading zeros are words. Dates are taken as the texts of their ISO form. Lists
-    of numbers, also as text, are vectors.
-
-    Args:
-        column: The column.
-        name: Its name.
-        notation: How texts write numbers.
-
-    Returns:
-        Kind and note.
-    """
+    """Find out what a feature column holds."""
+    # Numbers (and truth values, and texts that are all numbers) are numeric; dates are the texts of their ISO form;
+    # lists of numbers, also as text, are vectors. Texts are categorical where few differ (at most 20 or 5 % of the
+    # rows, never over 1,000), repeat (twice or more on average) and are short (100 characters on average or less).
+    # Words that differ in every row and mostly have digits (codes, hashes, file names) are not used; anything else is
+    # text. Columns that are categories already stay so up to 1,000. Whole numbers with leading zeros are words.
     import pyarrow.types as pt
 
     if is_vectors(column.type):

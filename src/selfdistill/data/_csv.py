@@ -27,25 +27,12 @@ from selfdistill.data._limits import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["as_texts", "csv_mark", "csv_records", "csv_rows", "is_csv", "read_csv"]
-
 _CHUNK = 4096
 _ENDINGS = (".csv", ".tsv", ".tab", ".psv", ".txt", ".dat", ".data")
 
 
 def is_csv(path: Path) -> bool:
-    """Tell by the name whether a file is a table in text.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Whether it ends in .csv, .tsv, .tab, .psv, .txt, .dat or .data, perhaps followed by .gz, .bz2, .xz or .zst.
-
-    Example:
-        >>> is_csv(Path("a.CSV.gz")), is_csv(Path("a.npz"))
-        (True, False)
-    """
+    """Tell by the name whether a file is a table in text."""
     return unpacked_name(path).endswith(_ENDINGS)
 
 
@@ -151,50 +138,18 @@ def _check_swallowed(lines: _Lines, text: str, width: int) -> None:
 
 
 def csv_rows(path: Path, dialect: Dialect | None = None) -> Iterator[list[str]]:
-    """Read the rows, the header first; see `csv_records`.
-
-    Args:
-        path: The file.
-        dialect: How it is written; ``None``: found.
-
-    Returns:
-        The cells as they stand in the file, without the quotation.
-
-    Raises:
-        DataError: See `csv_records`.
-    """  # noqa: DOC502 (raised by what is called)
+    """Read the rows, the header first; see `csv_records`."""
     return (row for row, _ in csv_records(path, dialect))
 
 
 def csv_mark(path: Path) -> str:
-    """Give the mark that some programs put before the first cell, to say that a file is UTF-8.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The mark, or nothing.
-    """
+    """Give the mark that some programs put before the first cell, to say that a file is UTF-8."""
     with open_bytes(path) as raw:
         return "\ufeff" if raw.read(3) == codecs.BOM_UTF8 else ""
 
 
 def csv_records(path: Path, dialect: Dialect | None = None) -> Iterator[tuple[list[str], str]]:
-    """Read the rows, the header first, each with the text that it stands in.
-
-    Empty lines, lines of separators alone, comments and what stands before the header are no rows.
-
-    Args:
-        path: The file.
-        dialect: How it is written; ``None``: found.
-
-    Yields:
-        The cells without the quotation; and their text with the end of line, if it has one, and the lines before it
-        that are no rows.
-
-    Raises:
-        DataError: The file is empty, damaged, in another encoding, has rows of different length, or a huge field.
-    """
+    """Read the rows, the header first, each with the text that it stands in."""
     dialect = dialect or find_dialect(path)
     with _opened(path, dialect.encoding) as file, _field_limit():
         lines = _Lines(path, file, dialect)
@@ -237,39 +192,14 @@ def _refuse_ragged(lines: _Lines, row: list[str]) -> NoReturn:
 
 
 def read_csv(path: Path, dialect: Dialect | None = None) -> pa.Table:
-    """Read a file as a table of texts.
-
-    Args:
-        path: The file.
-        dialect: How it is written; ``None``: found.
-
-    Returns:
-        An Arrow table of large strings; columns without a name are called as pandas does, "Unnamed: 0". Its metadata
-        hold the separator.
-
-    Raises:
-        DataError: See `csv_rows`; or two columns have the same name, or there are no rows.
-    """  # noqa: DOC502 (raised by what is called)
+    """Read a file as a table of texts."""
     dialect = dialect or find_dialect(path)
     rows = csv_rows(path, dialect)
     return as_texts(next(rows), rows, path, dialect.separator)
 
 
 def as_texts(header: list[str], rows: Iterator[list[str]], path: Path, separator: str) -> pa.Table:
-    """Make a table of rows of texts.
-
-    Args:
-        header: Names of the columns, perhaps empty.
-        rows: As many cells in each.
-        path: For messages.
-        separator: What stood between the cells.
-
-    Returns:
-        See `read_csv`.
-
-    Raises:
-        DataError: Two columns have the same name, or there are no rows.
-    """
+    """Make a table of rows of texts."""
     import pyarrow as pa
 
     check_columns(len(header), str(path))

@@ -6,8 +6,6 @@ from selfdistill._core.wording import clean
 from selfdistill.data._labelled import LabelledData
 from selfdistill.data._labels import short
 
-__all__ = ["describe"]
-
 _COUNTS = {
     "missing_values": "missing values imputed",
     "constant_columns": "constant columns",

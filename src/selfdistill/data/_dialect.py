@@ -15,8 +15,6 @@ from typing import NamedTuple
 from selfdistill.data._encoding import find_encoding
 from selfdistill.data._limits import DAMAGED, open_bytes, unpacked_name
 
-__all__ = ["Dialect", "comment", "find_dialect", "header_place"]
-
 _SAMPLE = 2**18  # characters
 _TITLES = 50  # lines before the header
 _MOST = 0.9  # share of rows of one length, below which spaces are tried
@@ -28,30 +26,17 @@ _SEPARATORS = "\t;|,"
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a file is written.
+    """How a file is written."""
 
-    Attributes:
-        separator: What separates fields; of a space, any number of them.
-        quote: What stands around fields.
-        escape: What stands before a quotation mark within a field; ``None``: another quotation mark.
-        before: Lines before the header.
-        hashed: Whether the header stands behind a ``#``.
-        spaced: Whether a space follows each separator.
-        extra: "trailing" where rows end in a separator and the header does not; "names" where rows begin with a name
-            and the header has none for it; else "".
-        encoding: As Python calls it.
-        said: Sentences for the user.
-    """
-
-    separator: str = ","
-    quote: str = '"'
-    escape: str | None = None
-    before: int = 0
-    hashed: bool = False
-    spaced: bool = False
+    separator: str = ","  # what separates fields; of a space, any number of them
+    quote: str = '"'  # what stands around fields
+    escape: str | None = None  # what stands before a quotation mark within a field; ``None``: another quotation mark
+    before: int = 0  # lines before the header
+    hashed: bool = False  # whether the header stands behind a ``#``
+    spaced: bool = False  # whether a space follows each separator
     extra: str = ""
-    encoding: str = "utf-8"
-    said: tuple[str, ...] = ()
+    encoding: str = "utf-8"  # as Python calls it
+    said: tuple[str, ...] = ()  # sentences for the user
 
     @property
     def plain(self) -> bool:
@@ -59,15 +44,7 @@ class Dialect:
         return not (self.extra or self.hashed or self.escape or self.separator == " ") and self.quote == '"'
 
     def reader(self, lines: Iterator[str], *, strict: bool) -> Iterator[list[str]]:
-        """Parse lines.
-
-        Args:
-            lines: With their ends.
-            strict: Whether what cannot be is refused.
-
-        Returns:
-            A reader of the csv module.
-        """
+        """Parse lines."""
         return csv.reader(
             lines,
             delimiter=self.separator,
@@ -80,16 +57,7 @@ class Dialect:
 
 
 def comment(line: str, dialect: Dialect, width: int) -> bool:
-    """Say whether a line between the rows is a comment: it begins with # and has another number of fields.
-
-    Args:
-        line: With its end.
-        dialect: Of the file.
-        width: Fields of a row.
-
-    Returns:
-        Whether it is one.
-    """
+    """Say whether a line between the rows is a comment: it begins with # and has another number of fields."""
     if width < 2 or not line.startswith("#"):
         return False
     row = next(dialect.reader(iter([line]), strict=False), [])
@@ -97,20 +65,9 @@ def comment(line: str, dialect: Dialect, width: int) -> bool:
 
 
 def find_dialect(path: Path, encoding: str | None = None) -> Dialect:
-    """Find out how a file is written.
-
-    The separator is the one that divides the header and most rows into as many fields, two or more; of several, the one
-    that makes most fields. Spaces are tried last. Lines of one cell before a header of words are a title.
-
-    Args:
-        path: The file.
-        encoding: The user's choice.
-
-    Returns:
-        The dialect.
-
-    A file that is damaged or no text is refused with a `DataError`.
-    """
+    """Find out how a file is written."""
+    # The separator is the one that divides the header and most rows into as many fields, two or more; of several, the
+    # one that makes most fields. Spaces are tried last. Lines of one cell before a header of words are a title.
     encoding, said = find_encoding(path, encoding)
     try:
         with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding=encoding, newline="", errors="replace") as file:
@@ -146,19 +103,12 @@ def _is_tabbed(path: Path, lines: Sequence[str]) -> bool:
 
 
 class _Rank(NamedTuple):
-    """What speaks for a separator, the strongest first.
+    """What speaks for a separator, the strongest first."""
 
-    Attributes:
-        share: Of rows that have as many fields as most; 0 where the header does not go with them.
-        titles: Minus the lines of a title.
-        fits: 2 where the header has as many fields as most rows, 1 where it has one less, and that can be.
-        fields: Of most rows; where the header does not go with them, of the header.
-    """
-
-    share: float = 0.0
-    titles: int = 0
-    fits: int = 0
-    fields: int = 0
+    share: float = 0.0  # of rows that have as many fields as most; 0 where the header does not go with them
+    titles: int = 0  # minus the lines of a title
+    fits: int = 0  # 2 where the header has as many fields as most rows, 1 where it has one less, and that can be
+    fields: int = 0  # of most rows; where the header does not go with them, of the header
 
 
 @dataclass(frozen=True)
@@ -236,19 +186,7 @@ def _strict(lines: Sequence[str], dialect: Dialect) -> bool:
 
 
 def header_place(rows: Sequence[Sequence[str]], width: int) -> int:
-    """Find the header: behind lines of one cell, a title, where it consists of different words.
-
-    Args:
-        rows: Cells, texts.
-        width: Cells of most rows.
-
-    Returns:
-        Its place among the rows.
-
-    Example:
-        >>> header_place([["Results of May", ""], ["x", "label"], ["1", "a"], ["2", "b"]], 2)
-        1
-    """
+    """Find the header: behind lines of one cell, a title, where it consists of different words."""
     place = next((place for place, row in enumerate(rows[:_TITLES]) if sum(map(bool, row)) > 1), 0)
     row, rest, above = rows[place], rows[place + 1 :], rows[:place]
     named = [cell for i, cell in enumerate(row) if cell or 0 < i < len(row) - 1]  # the first and last may have no name

@@ -9,8 +9,6 @@ from typing import NamedTuple
 from selfdistill._core.errors import DataError
 from selfdistill.data._limits import DAMAGED, expand_limit, open_bytes
 
-__all__ = ["Encoding", "find_encoding", "not_text"]
-
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -24,26 +22,14 @@ _HEAD = 4096
 
 
 class Encoding(NamedTuple):
-    """What a text file is written in.
+    """What a text file is written in."""
 
-    Attributes:
-        name: As Python calls it.
-        said: A sentence for the user where it is not UTF-8, else "".
-    """
-
-    name: str
-    said: str = ""
+    name: str  # as Python calls it
+    said: str = ""  # a sentence for the user where it is not UTF-8, else ""
 
 
 def not_text(path: Path) -> DataError:
-    """Say what a file is that holds NUL bytes: a workbook or archive, or something else that is no text.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The error to raise.
-    """
+    """Say what a file is that holds NUL bytes: a workbook or archive, or something else that is no text."""
     with open_bytes(path) as raw:
         head = raw.read(_HEAD)
     if head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
@@ -54,18 +40,7 @@ def not_text(path: Path) -> DataError:
 
 
 def find_encoding(path: Path, told: str | None = None) -> Encoding:
-    """Find out in which encoding a file is.
-
-    Args:
-        path: The file, perhaps packed.
-        told: The user's choice; it is taken whatever the bytes are.
-
-    Returns:
-        The encoding.
-
-    Raises:
-        DataError: The user's choice is none, the file is damaged, or holds no text.
-    """
+    """Find out in which encoding a file is."""
     try:
         return _found(path) if told is None else _told(path, told)
     except DAMAGED as error:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from selfdistill.data._text import TextColumn
 
-__all__ = ["Categories", "Numbers", "filled", "unseen_words", "without_codes"]
-
 _FAR = 100.0  # standard deviations
 _ALONE = 20.0  # the same, for a number that often stands for a missing value
 _ENOUGH = 20  # numbers whose median and spread are compared
@@ -33,14 +31,7 @@ class Categories(NamedTuple):
     other: bool
 
     def codes(self, column: pa.ChunkedArray) -> np.ndarray:
-        """Place each cell among the categories.
-
-        Args:
-            column: The column of any data.
-
-        Returns:
-            int64 ``[n]``; −1 where missing, or not known and there is no indicator for the rest.
-        """
+        """Place each cell among the categories."""
         places, rest = Places(self.values), len(self.values) if self.other else -1
 
         def place(cell: str | None) -> int:
@@ -50,14 +41,7 @@ class Categories(NamedTuple):
         return np.array([place(cell) for cell in as_strings(column, self.name)], dtype=np.int64)
 
     def doubts(self, column: pa.ChunkedArray) -> list[str]:
-        """Count the categories that training never saw; where rarer ones share an indicator, new ones join them.
-
-        Args:
-            column: The column of new data.
-
-        Returns:
-            A sentence, where there are some.
-        """
+        """Count the categories that training never saw; where rarer ones share an indicator, new ones join them."""
         places = Places(self.values)
         new = [c for c in as_strings(column, self.name) if c is not None and places[c] < 0]
         if not new or self.other:
@@ -71,57 +55,28 @@ class Categories(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
-    """The numeric columns.
+    """The numeric columns."""
 
-    Attributes:
-        names: The columns.
-        median: Of each.
-        flagged: Places of those that have a missing indicator.
-        scales: What standardises columns and indicators, see `column_scales`.
-        notations: How texts write the numbers, where not as Python does.
-        codes: Numbers of a column that stand for missing values, see `find_codes`.
-    """
-
-    names: list[str]
-    median: np.ndarray
-    flagged: list[int]
-    scales: tuple[np.ndarray, np.ndarray, np.ndarray]
+    names: list[str]  # the columns
+    median: np.ndarray  # of each
+    flagged: list[int]  # places of those that have a missing indicator
+    scales: tuple[np.ndarray, np.ndarray, np.ndarray]  # what standardises columns and indicators, see `column_scales`
+    # how texts write the numbers, where not as Python does
     notations: Mapping[str, Notation] = field(default_factory=dict)
+    # numbers of a column that stand for missing values, see `find_codes`
     codes: Mapping[str, list[float]] = field(default_factory=dict)
 
     def read(self, table: pa.Table) -> list[np.ndarray]:
-        """Read the columns of a table.
-
-        Args:
-            table: With these columns.
-
-        Returns:
-            float64 ``[n]`` of each, NaN where missing. Cells that are no numbers are refused with a `DataError`.
-        """
+        """Read the columns of a table."""
         columns = {name: as_numbers(table[name], name, self.notations.get(name, PLAIN)) for name in self.names}
         return [without_codes(column, self.codes.get(name, [])) for name, column in columns.items()]
 
     def filled(self, columns: Sequence[np.ndarray], n: int) -> np.ndarray:
-        """Put the median where a number is missing, and add the indicators.
-
-        Args:
-            columns: As `read` gave them.
-            n: Rows.
-
-        Returns:
-            float64 ``[n, columns + indicators]``.
-        """
+        """Put the median where a number is missing, and add the indicators."""
         return filled(columns, self.median, self.flagged, n)
 
     def doubts(self, table: pa.Table) -> list[str]:
-        """Say where new columns are empty, hold cells that are no numbers, or numbers far from those of training.
-
-        Args:
-            table: The new data.
-
-        Returns:
-            At most one sentence of each kind for a column.
-        """
+        """Say where new columns are empty, hold cells that are no numbers, or numbers far from those of training."""
         said = []
         for place, (name, column) in enumerate(zip(self.names, self.read(table), strict=True)):
             notation = self.notations.get(name, PLAIN)
@@ -177,16 +132,7 @@ def filled(columns: Sequence[np.ndarray], median: np.ndarray, flagged: Sequence[
 
 
 def unseen_words(column: pa.ChunkedArray, name: str, text: TextColumn) -> list[str]:
-    """Say where no text of new data has a word that training knew.
-
-    Args:
-        column: The column of new data.
-        name: Its name.
-        text: What training learned of it.
-
-    Returns:
-        A sentence, where it is so. A text alone, and terms of characters alone, are not judged.
-    """
+    """Say where no text of new data has a word that training knew."""
     cells = [cell for cell in as_strings(column, name) if cell is not None]
     step = max(1, 2**24 // max(1, len(text.words.terms)))
     if len(cells) < 2 or not text.words.terms:

@@ -23,8 +23,6 @@ from selfdistill.data._source import Source
 if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["folder_source", "images_by_name", "is_image_folder", "training_root"]
-
 _SHOWN = 5
 _NUMBERED = re.compile(r"(?P<word>.*?[^\W\d])(?P<gap>[._ -]*)\d+")
 
@@ -67,14 +65,7 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def images_by_name(root: Path) -> dict[str, Path]:
-    """Find the images of a folder.
-
-    Args:
-        root: The folder.
-
-    Returns:
-        Files by the name that each example has; sorted.
-    """
+    """Find the images of a folder."""
     return {_name(file, root): file for file in _images_in(root)}
 
 
@@ -84,14 +75,7 @@ def _name(file: Path, root: Path) -> str:
 
 
 def is_image_folder(path: Path) -> bool:
-    """Tell whether a folder holds images, or a file is one.
-
-    Args:
-        path: File or folder.
-
-    Returns:
-        Whether any image lies in it, at whatever depth.
-    """
+    """Tell whether a folder holds images, or a file is one."""
     return is_image(path) if path.is_file() else any(map(is_image, _files(path)))
 
 
@@ -161,20 +145,7 @@ def _classes_in_names(root: Path, loose: list[Path]) -> str:
 
 
 def folder_source(path: Path, options: ReadOptions, part: str, preprocess: Preprocess | None) -> Source | None:
-    """Read the images of a folder; the class is the name of the sub-folder.
-
-    Args:
-        path: One folder per class; or ``train`` and ``test`` folders that hold them; or for new data any images.
-        options: ``skip_bad``, ``image_size``.
-        part: "train", "test", or "new": the test part, else all.
-        preprocess: The one of training: mode and size.
-
-    Returns:
-        The source, sorted by class folder and name, named by relative path; ``None`` where the part is not there.
-
-    Raises:
-        DataError: Images that cannot be read, are huge, or of another size than training had; or no class folders.
-    """  # noqa: DOC502 (raised by what is called)
+    """Read the images of a folder; the class is the name of the sub-folder."""
     found = _root_and_files(path, part)
     if found is None:
         return None

@@ -23,26 +23,9 @@ from selfdistill.data._votes import with_votes
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["array_form", "from_arrays", "from_frame", "table_source"]
-
 
 def array_form(shape: tuple[int, ...], what: str = "inputs") -> str:
-    """Tell vectors from images by the number of axes.
-
-    Args:
-        shape: Shape of the whole array.
-        what: Its name, for messages.
-
-    Returns:
-        "array" for ``[n, d]``; "image" for ``[n, h, w]``, ``[n, c, h, w]`` and ``[n, h, w, c]``.
-
-    Raises:
-        DataError: Any other number of axes, or no features.
-
-    Example:
-        >>> array_form((5, 2)), array_form((5, 8, 8))
-        ('array', 'image')
-    """
+    """Tell vectors from images by the number of axes."""
     if len(shape) not in {2, 3, 4}:
         raise DataError(
             f"{what} have shape {shape}, but must be [n, d], [n, h, w], [n, c, h, w] or [n, h, w, c]",
@@ -100,18 +83,7 @@ def from_arrays(
 def table_source(
     table: pa.Table, options: ReadOptions, where: str, roles: Roles | None = None, *, mapped: bool = False
 ) -> Source:
-    """Split a table into features and what goes with them.
-
-    Args:
-        table: The source.
-        options: What the user said.
-        where: The source, for messages.
-        roles: Roles known from training; ``None``: they are chosen.
-        mapped: Whether the table lies on disk.
-
-    Returns:
-        The source.
-    """
+    """Split a table into features and what goes with them."""
     from selfdistill.data._table import fit_table
 
     notes: list[str] = []

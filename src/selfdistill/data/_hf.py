@@ -20,8 +20,6 @@ from selfdistill.data._source import Source, assemble
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["from_hf", "hf_source", "hf_table", "image_columns"]
-
 
 def _names(feature: Any, values: Any) -> list[Any]:
     """Class names where the feature knows them; −1 is its sign for a missing label."""
@@ -52,28 +50,13 @@ def from_hf(dataset: Any, options: ReadOptions | None = None) -> LabelledData:
 
 
 def image_columns(dataset: Any, options: ReadOptions) -> list[str]:
-    """Name the columns of images that are not left out.
-
-    Args:
-        dataset: A `datasets.Dataset`.
-        options: As for files.
-
-    Returns:
-        Their names.
-    """
+    """Name the columns of images that are not left out."""
     features = dataset.features.items()
     return [name for name, one in features if type(one).__name__ == "Image" and name not in options.ignore]
 
 
 def hf_table(dataset: Any) -> pa.Table:
-    """Take one split without images as a table; class labels go by name.
-
-    Args:
-        dataset: A `datasets.Dataset`.
-
-    Returns:
-        The table.
-    """
+    """Take one split without images as a table; class labels go by name."""
     import pyarrow as pa
 
     plain = dataset.with_format("arrow")[:]
@@ -94,19 +77,7 @@ def hf_source(
     new: bool = False,
     made: ImagePreprocess | None = None,
 ) -> Source:
-    """Take one split as a source.
-
-    Args:
-        dataset: A `datasets.Dataset`.
-        options: As for files.
-        where: Its name, for messages.
-        roles: Roles known from training; ``None``: they are chosen.
-        new: Whether images may have no label.
-        made: The preprocess of training, for images.
-
-    Returns:
-        The source.
-    """
+    """Take one split as a source."""
     images = image_columns(dataset, options)
     if images:
         return _image_source(dataset, images, options, where, made, new=new)

@@ -18,8 +18,6 @@ from selfdistill.data._source import Source
 if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["IdxPair", "find_idx", "idx_source", "is_idx", "parse_idx", "truth_name", "write_idx"]
-
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -36,14 +34,7 @@ def _is_images(path: Path) -> bool:
 
 
 def is_idx(path: Path) -> bool:
-    """Tell whether a folder holds IDX images, or a file is one.
-
-    Args:
-        path: File or folder.
-
-    Returns:
-        Whether there are files named like ``train-images-idx3-ubyte``, or the same with .gz.
-    """
+    """Tell whether a folder holds IDX images, or a file is one."""
     return any(map(_is_images, path.iterdir())) if path.is_dir() else _is_images(path)
 
 
@@ -64,18 +55,7 @@ def _with_labels(images: Path) -> IdxPair:
 
 
 def find_idx(path: Path, part: str) -> IdxPair | None:
-    """Choose the files of one part.
-
-    Args:
-        path: Folder, or an images file.
-        part: "train", "test", or "new": the test part, else the training part.
-
-    Returns:
-        The pair; ``None`` where the part is not there. Where a file lies there plain and gzipped, the plain one.
-
-    Raises:
-        DataError: There is more than one images file for the part.
-    """
+    """Choose the files of one part."""
     if path.is_file():
         return _with_labels(path)
     found = {item.name.removesuffix(".gz"): item for item in sorted(path.iterdir(), reverse=True) if _is_images(item)}
@@ -92,36 +72,12 @@ def find_idx(path: Path, part: str) -> IdxPair | None:
 
 
 def truth_name(images: Path) -> str:
-    """Name of the file beside the images that holds the true labels of a noisy copy.
-
-    Args:
-        images: The images file.
-
-    Returns:
-        Such as ``train-truth-idx1-ubyte``; it may also lie there with .gz.
-
-    Example:
-        >>> truth_name(Path("train-images-idx3-ubyte.gz"))
-        'train-truth-idx1-ubyte'
-    """
+    """Name of the file beside the images that holds the true labels of a noisy copy."""
     return images.name.removesuffix(".gz").replace("images", "truth").replace("idx3", "idx1")
 
 
 def parse_idx(path: Path) -> np.ndarray:
-    """Read one IDX file.
-
-    Args:
-        path: The file, plain or .gz.
-
-    Returns:
-        The array.
-
-    Raises:
-        DataError: It is no IDX file, truncated, longer than it says, or unfolds beyond the limit.
-
-    References:
-        The format: two zero bytes, type, number of axes, the sizes as big-endian 32-bit numbers, the values.
-    """
+    """Read one IDX file."""
     with open_bytes(path) as file:
         zero, kind, axes = struct.unpack(">HBB", read_exactly(file, 4, path, whole=False))
         if zero or kind not in _TYPES or not 1 <= axes <= 8:
@@ -138,32 +94,14 @@ def parse_idx(path: Path) -> np.ndarray:
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
-    """Write a uint8 or int32 array as an IDX file.
-
-    Args:
-        path: The file to write.
-        array: The array.
-    """
+    """Write a uint8 or int32 array as an IDX file."""
     kind = 0x08 if array.dtype == np.uint8 else 0x0C
     header = struct.pack(f">HBB{array.ndim}I", 0, kind, array.ndim, *array.shape)
     path.write_bytes(header + array.astype(_TYPES[kind]).tobytes())
 
 
 def idx_source(path: Path, options: ReadOptions, part: str, preprocess: Preprocess | None) -> Source | None:
-    """Read one part of an IDX folder.
-
-    Args:
-        path: Folder or images file.
-        options: Not used: there are no columns.
-        part: See `find_idx`.
-        preprocess: Not used: the form follows from the file.
-
-    Returns:
-        The source, or ``None``.
-
-    Raises:
-        DataError: The files disagree in number, or see `parse_idx`.
-    """
+    """Read one part of an IDX folder."""
     pair = find_idx(path, part)
     if pair is None:
         return None

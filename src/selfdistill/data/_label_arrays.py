@@ -10,19 +10,9 @@ import numpy as np
 from selfdistill._core.errors import DataError
 from selfdistill.data._labelled import Note
 
-__all__ = ["check_texts", "one_label"]
-
 
 def check_texts(array: Any, where: str) -> None:
-    """Refuse texts of characters that there are not, as damaged files hold them.
-
-    Args:
-        array: Of any type.
-        where: Its name, for messages.
-
-    Raises:
-        DataError: A character is beyond the last of Unicode.
-    """
+    """Refuse texts of characters that there are not, as damaged files hold them."""
     if array.dtype.kind == "U" and array.size and array.dtype.itemsize:
         codes = np.ascontiguousarray(array).view(np.dtype("u4").newbyteorder(array.dtype.byteorder))
         if codes.max() > sys.maxunicode:
@@ -30,22 +20,7 @@ def check_texts(array: Any, where: str) -> None:
 
 
 def one_label(array: Any, where: str) -> tuple[Any, str]:
-    """Turn one-hot labels into the numbers of their columns.
-
-    Args:
-        array: Labels ``[n]``, ``[n, 1]``, or one-hot ``[n, K]``.
-        where: Its name, for messages.
-
-    Returns:
-        Labels ``[n]`` or ``[n, 1]``, and a sentence where they were one-hot.
-
-    Raises:
-        DataError: Damaged texts, several labels for an example, probabilities, or another shape.
-
-    Example:
-        >>> one_label(np.eye(3)[[2, 0]], "y")[0]
-        array([2, 0])
-    """
+    """Turn one-hot labels into the numbers of their columns."""
     check_texts(array, where)
     if array.ndim < 2 or (array.ndim == 2 and array.shape[1] == 1):
         return array, ""

@@ -19,24 +19,9 @@ from selfdistill.data._roles import label_column
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["read_label_file"]
-
 
 def read_label_file(options: ReadOptions, n: int, what: str) -> tuple[np.ndarray, str]:
-    """Read the labels of the training rows, in their order.
-
-    Args:
-        options: ``labels`` is the file: .npy; .csv, .tsv or .parquet with one column, or the label's column told or
-            found by its name; .txt with one label on a line, an empty line where there is none.
-        n: Number of examples.
-        what: The features, for messages.
-
-    Returns:
-        Texts ``[n]``, ``None`` where missing; and a sentence where they were one-hot.
-
-    Raises:
-        DataError: It is not there, of another kind, damaged, or holds another number of labels.
-    """
+    """Read the labels of the training rows, in their order."""
     path = Path(options.labels or "")
     if not path.is_file():
         raise DataError(f"{path} (--labels) {'is no file' if path.exists() else 'does not exist'}", "Name a file.")

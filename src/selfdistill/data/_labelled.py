@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from selfdistill.data._mapped import MappedInputs
     from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["LabelledData", "Note"]
-
 
 class Note(str):
     """A sentence about what was found or decided by itself, nothing to worry about; any other text is a warning."""

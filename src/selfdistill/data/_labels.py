@@ -17,21 +17,6 @@ from torch import Tensor
 from selfdistill._core.errors import DataError
 from selfdistill.data._same_value import UNSEEN, Places, near_groups
 
-__all__ = [
-    "MISSING_LABELS",
-    "check_discrete",
-    "check_ids",
-    "class_order",
-    "encode",
-    "given_texts",
-    "label_warnings",
-    "near_matches",
-    "rows_named",
-    "short",
-    "text_of",
-    "texts",
-]
-
 MISSING_LABELS = frozenset({"nan", "NaN", "<NA>", "null", "NULL"})
 """Words that stand for a missing label, unless they are a class, see `given_texts`."""
 _DOUBTFUL = MISSING_LABELS | {"NA", "N/A", "n/a", "na", "None", "none", "?", "-"}
@@ -44,19 +29,7 @@ _IDS = 50  # so many labels, no two alike, may still name classes
 
 
 def text_of(value: Any, keep: Container[str] = ()) -> str | None:
-    """Spell one label: numbers 3, 3.0 and 3.00 are "3", True is "True"; nothing, NaN and an empty cell are ``None``.
-
-    Args:
-        value: Any scalar.
-        keep: Those of `MISSING_LABELS` that are classes.
-
-    Returns:
-        The label as text, or ``None`` where it is missing.
-
-    Example:
-        >>> [text_of(value) for value in (3, 3.0, 2.5, True, " a b", "", float("nan"))]
-        ['3', '3', '2.5', 'True', ' a b', None, None]
-    """
+    """Spell one label: numbers 3, 3.0 and 3.00 are "3", True is "True"; nothing, NaN and an empty cell are ``None``."""
     if isinstance(value, str):
         word = value.strip()
         return None if not word or (word in MISSING_LABELS and word not in keep) else str(value)
@@ -78,38 +51,12 @@ def text_of(value: Any, keep: Container[str] = ()) -> str | None:
 
 
 def short(name: str) -> str:
-    """Shorten a name for a message.
-
-    Args:
-        name: Of any length.
-
-    Returns:
-        At most 60 characters.
-
-    Example:
-        >>> short("cat"), len(short("x" * 10_000))
-        ('cat', 60)
-    """
+    """Shorten a name for a message."""
     return name if len(name) <= _SHOWN else name[: _SHOWN - 3] + "..."
 
 
 def texts(values: Any, keep: Container[str] = ()) -> np.ndarray:
-    """Spell a column of labels.
-
-    Args:
-        values: A sequence, array, Series, tensor or Arrow column of scalars.
-        keep: Those of `MISSING_LABELS` that are classes.
-
-    Returns:
-        Object array ``[n]`` of strings; ``None`` where missing.
-
-    Raises:
-        DataError: It has more than one value per example.
-
-    Example:
-        >>> texts(np.array([1.0, 2.0])).tolist()
-        ['1', '2']
-    """
+    """Spell a column of labels."""
     if isinstance(values, Tensor):
         values = values.detach().cpu().numpy()
     if hasattr(values, "to_pylist"):
@@ -131,22 +78,8 @@ def texts(values: Any, keep: Container[str] = ()) -> np.ndarray:
 
 
 def given_texts(values: Any, *, drop: bool = False, literal: bool = False) -> np.ndarray:
-    """Spell a column of given labels; words such as "null" may be a class.
-
-    They are one where nothing else is missing and each fills more than 5 % of the column.
-
-    Args:
-        values: See `texts`.
-        drop: Whether the user leaves out rows without a label: then no such word is a class.
-        literal: Whether every text is a class, as in Parquet, which has other ways to say that a label is missing.
-
-    Returns:
-        Object array ``[n]`` of strings; ``None`` where missing.
-
-    Example:
-        >>> given_texts(["a", "null"]).tolist(), given_texts(["a", "null", ""]).tolist()
-        (['a', 'null'], ['a', None, None])
-    """
+    """Spell a column of given labels; words such as "null" may be a class."""
+    # Words for missing values are one class where nothing else is missing and each fills more than 5 % of the column.
     found = texts(values, MISSING_LABELS)
     words = Counter(name.strip() for name in found if name is not None and name.strip() in MISSING_LABELS)
     if not words or literal:
@@ -157,18 +90,7 @@ def given_texts(values: Any, *, drop: bool = False, literal: bool = False) -> np
 
 
 def class_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Sort class names; where all of them are numbers, by value.
-
-    Args:
-        names: Class names, repeats allowed.
-
-    Returns:
-        Each name once, in order.
-
-    Example:
-        >>> class_order(["10", "9", "9"]), class_order(["b", "10", "9"])
-        (('9', '10'), ('10', '9', 'b'))
-    """
+    """Sort class names; where all of them are numbers, by value."""
     unique = set(names)
     try:
         values = {name: float(name) for name in unique}
@@ -180,57 +102,20 @@ def class_order(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def encode(names: np.ndarray, classes: Sequence[str]) -> Tensor:
-    """Turn names into positions in ``classes``; −1 where missing or not among them.
-
-    A name that is no class, but the same value as just one of them, is that class: 1.0 and 1, see `Places`.
-
-    Args:
-        names: Object array of strings or ``None``.
-        classes: Class names.
-
-    Returns:
-        int64 ``[n]``.
-
-    Example:
-        >>> encode(texts(["b", "", "z", "a "]), ["a", "b"]).tolist()
-        [1, -1, -1, 0]
-    """
+    """Turn names into positions in ``classes``; −1 where missing or not among them."""
+    # A name that is no class, but the same value as exactly one of them, is that class: 1.0 and 1.
     places = Places(classes)
     return torch.tensor([-1 if name is None else places[name] for name in names], dtype=torch.int64)
 
 
 def rows_named(rows: Sequence[int] | np.ndarray, ids: np.ndarray | None = None) -> str:
-    """Name the first few rows.
-
-    Args:
-        rows: Row numbers, counted from 0.
-        ids: Names of all rows, shown instead of the numbers.
-
-    Returns:
-        Such as ``"3, 17, 20, ... (5 in all)"``.
-
-    Example:
-        >>> rows_named([3, 17]), rows_named(range(9))
-        ('3, 17', '0, 1, 2, 3, 4, ... (9 in all)')
-    """
+    """Name the first few rows."""
     shown = [str(row) if ids is None else str(ids[row]) for row in list(rows)[:5]]
     return ", ".join(shown) + (f", ... ({len(rows):,} in all)" if len(rows) > 5 else "")
 
 
 def near_matches(name: str, known: Iterable[str]) -> str:
-    """Say which known names are like a name that is not known.
-
-    Args:
-        name: What was asked for.
-        known: What there is.
-
-    Returns:
-        A sentence for an error's way out.
-
-    Example:
-        >>> near_matches("lable", ["id", "label"])
-        "Did you mean 'label'? There are: 'id', 'label'."
-    """
+    """Say which known names are like a name that is not known."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     close += [other for other in known if other.lower() == name.lower() and other not in close]
@@ -240,15 +125,7 @@ def near_matches(name: str, known: Iterable[str]) -> str:
 
 
 def check_ids(ids: np.ndarray, where: str) -> None:
-    """Refuse names that repeat or are missing.
-
-    Args:
-        ids: Object array of strings or ``None``.
-        where: The column or file, for the message.
-
-    Raises:
-        DataError: An id is missing, or two rows share one.
-    """
+    """Refuse names that repeat or are missing."""
     seen: dict[str, int] = {}
     for row, name in enumerate(ids):
         if name is None:
@@ -262,21 +139,7 @@ def check_ids(ids: np.ndarray, where: str) -> None:
 
 
 def check_discrete(classes: Sequence[str], examples: int, where: str) -> None:
-    """Refuse labels that name no class: fractions of which more than 10 hardly repeat, or over 50 of which none does.
-
-    Args:
-        classes: Class names.
-        examples: Number of examples.
-        where: The source, for the message.
-
-    Raises:
-        DataError: All are numbers, not all whole, and more than 50 are different or more than half as many as examples;
-            or more than 50 labels, no two alike; or whole numbers, most of which hardly repeat and are far apart; or
-            lists of tags, such as "a|b".
-
-    Example:
-        >>> check_discrete(["0.5", "1", "1.5"], 4, "here")
-    """
+    """Refuse labels that name no class: over 10 fractions that hardly repeat, or over 50 values that never do."""
     _check_tags(classes, where)
     if len(classes) <= min(max(10, examples // 2), 50):
         return
@@ -324,19 +187,7 @@ def _check_tags(classes: Sequence[str], where: str) -> None:
 
 
 def label_warnings(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
-    """Sentences about classes that are legal but odd.
-
-    Args:
-        classes: Class names.
-        sizes: Examples of each.
-
-    Returns:
-        The sentences; none where all is well.
-
-    Example:
-        >>> label_warnings(["a", "b"], [5, 1])
-        ["class 'b' has one example: it is kept, but little can be learned about it."]
-    """
+    """Sentences about classes that are legal but odd."""
     found = []
     single = [short(name) for name, size in zip(classes, sizes, strict=True) if size == 1]
     if len(single) == 1:

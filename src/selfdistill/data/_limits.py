@@ -14,22 +14,6 @@ from typing import IO, cast
 from selfdistill._core.errors import DataError
 from selfdistill._core.memory import free_memory
 
-__all__ = [
-    "COLUMN_LIMIT",
-    "DAMAGED",
-    "FIELD_LIMIT",
-    "PACKED",
-    "PIXEL_LIMIT",
-    "ROW_LIMIT",
-    "TRAIN_PIXEL_LIMIT",
-    "check_columns",
-    "check_size",
-    "expand_limit",
-    "open_bytes",
-    "read_exactly",
-    "unpacked_name",
-]
-
 FIELD_LIMIT = 2**20
 """Characters in one field of a CSV file."""
 ROW_LIMIT = 2**26
@@ -48,15 +32,7 @@ DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError)
 
 
 def expand_limit() -> int:
-    """Bytes that one source may take in memory: 16 GiB, or the machine's memory where that is less.
-
-    Returns:
-        Bytes.
-
-    Example:
-        >>> 2**20 < expand_limit() <= 16 * 2**30
-        True
-    """
+    """Bytes that one source may take in memory: 16 GiB, or the machine's memory where that is less."""
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # not on this platform
@@ -65,18 +41,7 @@ def expand_limit() -> int:
 
 
 def check_columns(count: int, where: str) -> None:
-    """Refuse a table of more columns than are told apart one by one.
-
-    Args:
-        count: Its columns.
-        where: The source, for messages.
-
-    Raises:
-        DataError: More than `COLUMN_LIMIT`.
-
-    Example:
-        >>> check_columns(10, "a.csv")
-    """
+    """Refuse a table of more columns than are told apart one by one."""
     if count > COLUMN_LIMIT:
         raise DataError(
             f"{where} has {count:,} columns, but tables have at most {COLUMN_LIMIT:,}",
@@ -112,31 +77,13 @@ def check_size(what: str, size: int) -> None:
 
 
 def unpacked_name(path: Path) -> str:
-    """Give a file's name as it is called when unpacked, in small letters.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The name.
-
-    Example:
-        >>> unpacked_name(Path("a/Songs.CSV.gz"))
-        'songs.csv'
-    """
+    """Give a file's name as it is called when unpacked, in small letters."""
     name = path.name.lower()
     return next((name.removesuffix(ending) for ending in PACKED if name.endswith(ending)), name)
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file for reading, through gzip, bzip2, xz or Zstandard where its name says so.
-
-    Args:
-        path: The file.
-
-    Returns:
-        A binary file object.
-    """
+    """Open a file for reading, through gzip, bzip2, xz or Zstandard where its name says so."""
     ending = path.suffix.lower()
     if ending == ".zst":
         import pyarrow as pa
@@ -150,20 +97,7 @@ def open_bytes(path: Path) -> IO[bytes]:
 
 
 def read_exactly(file: IO[bytes], size: int, path: Path, *, whole: bool = True) -> bytearray:
-    """Read ``size`` bytes.
-
-    Args:
-        file: Where from.
-        size: How many bytes.
-        path: Its name, for messages.
-        whole: The file must end there.
-
-    Returns:
-        The bytes.
-
-    Raises:
-        DataError: The file is shorter or longer, or its compression is damaged.
-    """
+    """Read ``size`` bytes."""
     check_size(str(path), size)
     data = bytearray()
     try:

@@ -12,8 +12,6 @@ from selfdistill._core.errors import SettingError
 from selfdistill._core.rng import torch_generator
 from selfdistill.data._batch import Batch
 
-__all__ = ["TensorLoader", "eval_batches"]
-
 _TOGETHER = 2**20  # bytes of inputs
 
 

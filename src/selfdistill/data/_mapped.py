@@ -18,52 +18,19 @@ if TYPE_CHECKING:
 
     from selfdistill.data._preprocess import Preprocess
 
-__all__ = [
-    "MAPPED_BYTES",
-    "MappedInputs",
-    "has_large_vectors",
-    "is_large",
-    "map_member",
-    "map_parquet",
-    "stays_on_disk",
-]
-
 MAPPED_BYTES = 2**28
 """Inputs that take more than this as float32 stay on disk, where that is allowed."""
 _BATCH = 4096  # rows of a Parquet file that are unpacked at once
 
 
 def stays_on_disk(features: Any) -> bool:
-    """Say whether features are vectors in a memory map, and many.
-
-    Args:
-        features: An array.
-
-    Returns:
-        Whether they take more than `MAPPED_BYTES` as float32.
-    """
+    """Say whether features are vectors in a memory map, and many."""
     return isinstance(features, np.memmap) and features.ndim == 2 and 4 * features.size > MAPPED_BYTES
 
 
 @final
 class MappedInputs:
-    """Vectors made from a memory map, a part at a time; the same numbers as made from all at once.
-
-    Args:
-        raw: A memory-mapped array ``[n, ...]`` or Arrow table of n rows.
-        preprocess: What makes inputs of them.
-
-    Attributes:
-        shape: ``(n, d)``.
-
-    Example:
-        >>> import torch
-        >>> from selfdistill.data._arrays import ArrayPreprocess
-        >>> raw = np.array([[1.0, 2.0], [3.0, 2.0]])
-        >>> inputs = MappedInputs(raw, ArrayPreprocess.fit(raw))
-        >>> inputs.shape, inputs[torch.tensor([1, 0])].tolist()
-        ((2, 2), [[1.0, 0.0], [-1.0, 0.0]])
-    """
+    """Vectors made from a memory map, a part at a time; the same numbers as made from all at once."""
 
     def __init__(self, raw: Any, preprocess: Preprocess) -> None:
         self._raw, self._preprocess = raw, preprocess
@@ -85,27 +52,12 @@ class MappedInputs:
 
 
 def is_large(member: zipfile.ZipInfo) -> bool:
-    """Say whether an array of an npz file is worth mapping, and can be: it is not compressed.
-
-    Args:
-        member: The array's entry.
-
-    Returns:
-        Whether it may take more than `MAPPED_BYTES` as float32.
-    """
+    """Say whether an array of an npz file is worth mapping, and can be: it is not compressed."""
     return member.compress_type == zipfile.ZIP_STORED and 2 * member.file_size > MAPPED_BYTES
 
 
 def map_member(path: Path, member: zipfile.ZipInfo) -> np.ndarray:
-    """Map an array of an npz file that lies in it as it is.
-
-    Args:
-        path: The npz file.
-        member: The array's entry, not compressed.
-
-    Returns:
-        The array; its pages are read when they are used.
-    """
+    """Map an array of an npz file that lies in it as it is."""
     with path.open("rb") as file:
         file.seek(member.header_offset + 26)
         name, extra = struct.unpack("<HH", file.read(4))
@@ -118,18 +70,7 @@ def map_member(path: Path, member: zipfile.ZipInfo) -> np.ndarray:
 
 
 def map_parquet(path: Path) -> pa.Table:
-    """Unpack a Parquet file into a file without a name, and map that.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The table; its pages are read when they are used. The file lies beside the Parquet file, or among temporary
-        files where that folder cannot be written to, and is gone with the table.
-
-    Raises:
-        ResourceError: The disk is full.
-    """  # noqa: DOC502 (raised by what is called)
+    """Unpack a Parquet file into a file without a name, and map that."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -149,14 +90,7 @@ def _beside(path: Path) -> Any:
 
 
 def has_large_vectors(path: Path) -> bool:
-    """Say whether a Parquet file holds lists of numbers, and many.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Whether such columns hold more numbers than `MAPPED_BYTES` as float32; ``False`` for a file that is none.
-    """
+    """Say whether a Parquet file holds lists of numbers, and many."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

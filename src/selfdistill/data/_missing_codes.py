@@ -9,8 +9,6 @@ import numpy as np
 from selfdistill._core.wording import quoted
 from selfdistill.data._options import ReadOptions
 
-__all__ = ["NINES", "choose_codes", "find_codes"]
-
 NINES = np.array(
     [-99.0, *(sign * (10.0**n - 1) / part for n in range(3, 10) for part in (1, 10)[: n - 2] for sign in (-1, 1))]
 )
@@ -20,21 +18,9 @@ _LONE = 5.0  # ranges of the other values, between them and a code that stands o
 
 
 def find_codes(numbers: np.ndarray) -> list[float]:
-    """Find the values of a column that stand for missing ones: nines at its end, far from all other values.
-
-    Far: farther than the others are from each other (five times as far, where the value stands only once), or below 0
-    where no other value is.
-
-    Args:
-        numbers: float64 ``[n]``, NaN where missing.
-
-    Returns:
-        The values: at most one at each end.
-
-    Example:
-        >>> find_codes(np.array([3.5, -9999, 7.0, -9999, 5.0])), find_codes(np.array([997.0, 998, 999, 999]))
-        ([-9999.0], [])
-    """
+    """Find the values of a column that stand for missing ones: nines at its end, far from all other values."""
+    # Far: farther than the others are from each other (five times as far, where the value stands only once), or below 0
+    # where no other value is.
     known = numbers[np.isfinite(numbers)]
     found = []
     for end in (np.min, np.max):
@@ -56,15 +42,7 @@ def find_codes(numbers: np.ndarray) -> list[float]:
 
 
 def choose_codes(columns: Mapping[str, np.ndarray], options: ReadOptions) -> tuple[dict[str, list[float]], list[str]]:
-    """Find the values that stand for missing ones in the columns that the user does not call numeric.
-
-    Args:
-        columns: Numbers by name, float64 ``[n]``.
-        options: What the user said.
-
-    Returns:
-        The values by column, where there are some, and sentences.
-    """
+    """Find the values that stand for missing ones in the columns that the user does not call numeric."""
     found = {name: find_codes(column) for name, column in columns.items() if name not in options.numeric}
     found = {name: codes for name, codes in found.items() if codes}
     said = []

@@ -20,8 +20,6 @@ from selfdistill.data._source import Source
 if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["arrays_source", "find_key", "label_key", "part_of", "refuse_objects", "truth_key"]
-
 INPUT_KEYS = (
     *("X", "inputs", "images", "features", "embeddings", "embedding", "data", "feats", "vectors", "encodings"),
     *("texts", "text", "sentences", "arr_0"),
@@ -40,25 +38,7 @@ _SPLIT = re.compile(r"[_ .-]+|(?<=^x)(?=t)|(?<=^y)(?=t)|(?<=^x)(?=v)|(?<=^y)(?=v
 def find_key(
     arrays: Collection[str], names: tuple[str, ...], told: str | None, path: Path | str, option: str
 ) -> str | None:
-    """Choose an array by name.
-
-    Args:
-        arrays: Names of the arrays of the file.
-        names: Usual names, the first that is there is taken, also in other capitals.
-        told: The user's choice.
-        path: The file, for messages.
-        option: The option's name, for messages.
-
-    Returns:
-        The name; ``None`` where there is none.
-
-    Raises:
-        DataError: The user's choice is not there.
-
-    Example:
-        >>> find_key({"Labels": 0, "x": 0}, INPUT_KEYS, None, "a.npz", "")
-        'x'
-    """
+    """Choose an array by name."""
     if told is not None:
         if told not in arrays:
             raise DataError(f"{path} has no array {told!r} ({option})", near_matches(told, arrays))
@@ -68,18 +48,7 @@ def find_key(
 
 
 def part_of(name: str) -> tuple[str, str]:
-    """Split the name of an array of one part of the data.
-
-    Args:
-        name: Such as "x_train", "train_images" or "ytest".
-
-    Returns:
-        "train", "test", "held" or "", and the rest of the name in small letters.
-
-    Example:
-        >>> part_of("train_images"), part_of("X_test"), part_of("labels")
-        (('train', 'images'), ('test', 'x'), ('', 'labels'))
-    """
+    """Split the name of an array of one part of the data."""
     words = _SPLIT.split(name.lower())
     for part, called in _PARTS.items():
         if len(words) > 1 and (words[0] in called or words[-1] in called):
@@ -94,16 +63,7 @@ def _of_part(arrays: Collection[str], part: str, usual: tuple[str, ...]) -> str 
 
 
 def label_key(arrays: Mapping[str, Any], options: ReadOptions, path: Path | str) -> str | None:
-    """Choose the array of the labels of training.
-
-    Args:
-        arrays: Those of the file.
-        options: ``label`` is the user's choice.
-        path: The file, for messages.
-
-    Returns:
-        Its name; ``None`` where there is none.
-    """
+    """Choose the array of the labels of training."""
     key, part = _input_key(arrays, options, "train", path)
     return _label_of(arrays, options.label, key, part, path)
 
@@ -145,15 +105,7 @@ def _input_key(arrays: Mapping[str, Any], options: ReadOptions, part: str, path:
 
 
 def refuse_objects(where: Path | str, name: str) -> NoReturn:
-    """Say why an array of objects is not read.
-
-    Args:
-        where: The file.
-        name: Of the array.
-
-    Raises:
-        DataError: Always.
-    """
+    """Say why an array of objects is not read."""
     raise DataError(
         f"{where}: {name}.npy holds Python objects, which are not read: they could run code",
         "Save texts as an array of type str: numpy.asarray(texts, dtype=str).",
@@ -178,22 +130,7 @@ def arrays_source(
     *,
     objects: Collection[str] = (),
 ) -> Source | None:
-    """Say which arrays of a file are what.
-
-    Args:
-        arrays: All of them.
-        path: The file, for messages.
-        options: ``inputs``, ``label``, ``truth`` and ``id`` name arrays.
-        part: "train", "test", or "new": the test part, else all.
-        preprocess: The one of training: its kind is the form.
-        objects: Names of arrays of objects, which are left unread.
-
-    Returns:
-        The source; ``None`` where the part is not there.
-
-    Raises:
-        DataError: There are no inputs, or the arrays differ in length.
-    """
+    """Say which arrays of a file are what."""
     new = part != "train"
     for told in (options.inputs, *(() if new else (options.label, options.truth, options.id))):
         if told is not None and told in objects:

@@ -22,22 +22,9 @@ from selfdistill.data._source import Source
 if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["is_npy_folder", "npy_folder_source", "npy_source", "read_npy"]
-
 
 def read_npy(path: Path, *, mapped: bool = False) -> np.ndarray:
-    """Map an array into memory.
-
-    Args:
-        path: The file.
-        mapped: Whether it stays on disk if it is large; then there is no limit.
-
-    Returns:
-        The array; its pages are read when they are used.
-
-    Raises:
-        DataError: It is damaged, holds Python objects, or takes more memory as float32 than the limit.
-    """
+    """Map an array into memory."""
     try:
         with path.open("rb") as file:
             count = check_header(file, path.stat().st_size, str(path))
@@ -57,21 +44,7 @@ def read_npy(path: Path, *, mapped: bool = False) -> np.ndarray:
 def npy_source(
     path: Path, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
 ) -> Source | None:
-    """Read features; the labels of training lie in a file of their own.
-
-    Args:
-        path: The file.
-        options: ``labels`` names the file with the labels, ``label`` its column.
-        part: "train", or "new": without labels; there is no "test".
-        preprocess: The one of training: its kind is the form.
-        mapped: Whether large features may stay on disk.
-
-    Returns:
-        The source; ``None`` for the test part.
-
-    Raises:
-        DataError: Training without a file of labels; or an error of reading.
-    """
+    """Read features; the labels of training lie in a file of their own."""
     if part == "test":
         return None
     if part == "train" and options.labels is None:
@@ -96,29 +69,12 @@ def _beside(path: Path) -> str:
 
 
 def npy_folder_source(path: Path, options: ReadOptions, part: str, preprocess: Preprocess | None) -> Source | None:
-    """Read the npy files of a folder as the arrays of one file, each named as its file is.
-
-    Args:
-        path: The folder.
-        options: See `npz_source`.
-        part: See `npz_source`.
-        preprocess: See `npz_source`.
-
-    Returns:
-        The source; ``None`` where the part is not there.
-    """
+    """Read the npy files of a folder as the arrays of one file, each named as its file is."""
     files = sorted(file for file in path.iterdir() if file.suffix == ".npy" and file.is_file())
     check_size(str(path), sum(file.stat().st_size for file in files))
     return arrays_source({file.stem: read_npy(file) for file in files}, path, options, part, preprocess)
 
 
 def is_npy_folder(path: Path) -> bool:
-    """Tell whether a folder holds several npy files.
-
-    Args:
-        path: File or folder.
-
-    Returns:
-        Whether it does.
-    """
+    """Tell whether a folder holds several npy files."""
     return path.is_dir() and sum(file.suffix == ".npy" for file in path.iterdir()) > 1

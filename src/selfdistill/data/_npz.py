@@ -21,8 +21,6 @@ from selfdistill.data._source import Source
 if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["check_header", "npz_source", "read_npz", "save_sparse", "sparse_of"]
-
 _SPARSE = {"csr": ("data", "indices", "indptr"), "csc": ("data", "indices", "indptr"), "coo": ("data", "row", "col")}
 _NAMES = {"data", "indices", "indptr", "row", "col", "format", "shape", "_is_array", "offsets"}
 """Arrays of `scipy.sparse.save_npz`."""
@@ -33,19 +31,7 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotIm
 
 
 def read_npz(path: Path, *, mapped: bool = False, objects: list[str] | None = None) -> dict[str, np.ndarray]:
-    """Read all arrays of a file.
-
-    Args:
-        path: The file.
-        mapped: Whether large arrays of numbers that are not compressed stay on disk.
-        objects: Takes the names of arrays of Python objects, which are left unread; ``None``: they are refused.
-
-    Returns:
-        The arrays by name.
-
-    Raises:
-        DataError: It is damaged, holds Python objects, or unfolds beyond the limit.
-    """
+    """Read all arrays of a file."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -73,20 +59,7 @@ def _is_objects(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -
 
 
 def check_header(file: IO[bytes], size: int, where: str) -> int | None:
-    """Compare what an array's header says with what is there: memory is taken by the header.
-
-    Args:
-        file: Open at the start of an npy file.
-        size: Bytes of that file.
-        where: Its name, for messages.
-
-    Returns:
-        Numbers in the array; ``None`` where it holds Python objects.
-
-    Raises:
-        DataError: It holds less than its header says.
-        ValueError: It has no header.
-    """
+    """Compare what an array's header says with what is there: memory is taken by the header."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     try:
@@ -104,19 +77,7 @@ def check_header(file: IO[bytes], size: int, where: str) -> int | None:
 def npz_source(
     path: Path, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
 ) -> Source | None:
-    """Read a file with inputs and labels, perhaps true labels and ids.
-
-    Args:
-        path: The file. With arrays ``x_train``, ``y_train``, ``x_test``, ``y_test``, or ``train_images`` and the like,
-            it has two parts. One of `scipy.sparse.save_npz` holds a sparse matrix.
-        options: ``inputs``, ``label``, ``truth`` and ``id`` name arrays.
-        part: "train", "test", or "new": the test part, else all.
-        preprocess: The one of training: its kind is the form.
-        mapped: Whether large features may stay on disk.
-
-    Returns:
-        The source; ``None`` where the part is not there.
-    """
+    """Read a file with inputs and labels, perhaps true labels and ids."""
     objects: list[str] = []
     arrays: dict[str, Any] = dict(read_npz(path, mapped=mapped, objects=objects))
     matrix = sparse_of(arrays, path)
@@ -127,18 +88,7 @@ def npz_source(
 
 
 def sparse_of(arrays: dict[str, np.ndarray], path: Path) -> Any:
-    """Take the arrays of `scipy.sparse.save_npz` as a matrix.
-
-    Args:
-        arrays: Those of a file.
-        path: The file, for messages.
-
-    Returns:
-        The matrix in rows; ``None`` where they are others.
-
-    Raises:
-        DataError: The matrix is damaged, or in a form other than rows, columns or coordinates.
-    """
+    """Take the arrays of `scipy.sparse.save_npz` as a matrix."""
     if not {"format", "shape", "data"} <= arrays.keys() or arrays["format"].ndim or arrays["shape"].shape != (2,):
         return None
     form = arrays["format"].item()
@@ -160,13 +110,6 @@ def sparse_of(arrays: dict[str, np.ndarray], path: Path) -> Any:
 
 
 def save_sparse(matrix: Any) -> dict[str, np.ndarray]:
-    """Give the arrays that `scipy.sparse.save_npz` writes.
-
-    Args:
-        matrix: In rows.
-
-    Returns:
-        The arrays.
-    """
+    """Give the arrays that `scipy.sparse.save_npz` writes."""
     shape = np.asarray(matrix.shape)
     return {name: getattr(matrix, name) for name in _SPARSE["csr"]} | {"shape": shape, "format": np.asarray(b"csr")}

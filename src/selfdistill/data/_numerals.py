@@ -14,8 +14,6 @@ from selfdistill._core.errors import DataError
 from selfdistill._core.wording import quoted
 from selfdistill.data._options import ReadOptions
 
-__all__ = ["LEAST_NUMBERS", "ODD", "PER_CENT", "PLAIN", "Notation", "Tally", "choose_notations"]
-
 ODD = 0.05  # share of known cells that may be no number in a column of numbers
 PER_CENT = frozenset("%‰٪")
 """Signs that make a number another one: 12 % is 0.12."""
@@ -42,31 +40,14 @@ _OTHER = {".": ",", ",": "."}
 
 
 class Notation(NamedTuple):
-    """How the numbers of a column are written.
+    """How the numbers of a column are written."""
 
-    Attributes:
-        decimal: ``"."`` or ``","``.
-        thousands: The mark between thousands, or ``""``.
-        unit: Currency, per cent sign or unit before or after the number, or ``""``.
-    """
-
-    decimal: str = "."
-    thousands: str = ""
-    unit: str = ""
+    decimal: str = "."  # ``"."`` or ``","``
+    thousands: str = ""  # the mark between thousands, or ``""``
+    unit: str = ""  # currency, per cent sign or unit before or after the number, or ``""``
 
     def number(self, cell: str) -> float:
-        """Read one cell.
-
-        Args:
-            cell: Its text.
-
-        Returns:
-            The number; NaN where it is none. A number without the unit is one, but not beside per cent.
-
-        Example:
-            >>> Notation(",", ".", "€").number("1.234,50 €"), Notation().number("2e3"), Notation(",").number("2.5")
-            (1234.5, 2000.0, nan)
-        """
+        """Read one cell."""
         if self == PLAIN:
             with suppress(ValueError):
                 return math.nan if "_" in cell else float(cell)  # Python's digits grouping is no number in a table
@@ -105,40 +86,22 @@ def _parts(cell: str) -> tuple[str, str, str] | None:
 
 @dataclass
 class Tally:
-    """What the cells of a column tell about how its numbers are written.
+    """What the cells of a column tell about how its numbers are written."""
 
-    Attributes:
-        proven: By decimal mark: cells that are numbers with this one only.
-        either: Cells that are numbers with both, but not the same: ``1,234``; by the mark that they hold.
-        free: Cells that are the same number with both.
-        none: Cells that are no number.
-        units: Cells of each unit.
-        marks: By decimal mark: cells that have a mark between thousands, by that mark.
-        example: By mark, the first cell that holds it; by ``""``, the first number.
-    """
-
-    proven: Counter[str] = field(default_factory=Counter)
+    proven: Counter[str] = field(default_factory=Counter)  # by decimal mark: cells that are numbers with this one only
+    # cells that are numbers with both, but not the same: ``1,234``; by the mark that they hold
     either: Counter[str] = field(default_factory=Counter)
-    free: int = 0
-    none: int = 0
-    units: Counter[str] = field(default_factory=Counter)
+    free: int = 0  # cells that are the same number with both
+    none: int = 0  # cells that are no number
+    units: Counter[str] = field(default_factory=Counter)  # cells of each unit
+    # by decimal mark: cells that have a mark between thousands, by that mark
     marks: dict[str, Counter[str]] = field(default_factory=lambda: {".": Counter(), ",": Counter()})
+    # by mark, the first cell that holds it; by ``""``, the first number
     example: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, cells: Iterable[str]) -> Tally:
-        """Look at cells.
-
-        Args:
-            cells: Texts, without those that are missing.
-
-        Returns:
-            The tally.
-
-        Example:
-            >>> Tally.of(["1,5", "1,234", "7"]).proven
-            Counter({',': 1})
-        """
+        """Look at cells."""
         out = cls()
         found = [(cell, _parts(cell)) for cell in cells]
         out.units = Counter(parts[2] for _, parts in found if parts is not None and parts[2])
@@ -221,28 +184,10 @@ def _told(options: ReadOptions) -> str:
 def choose_notations(
     tallies: Mapping[str, Tally], separator: str, options: ReadOptions
 ) -> tuple[dict[str, Notation], list[str]]:
-    """Find out how the numbers of each column are written.
-
-    A column that shows its decimal mark has it. Of another, such as one of ``1,234`` and ``873``, the columns that show
-    theirs decide, and the comma that separates the fields, which goes with decimal points. Without a sign of that kind,
-    ``3.941`` has a decimal point where the fields are not separated by semicolons; the rest is asked for.
-
-    Args:
-        tallies: Of the columns that hold texts.
-        separator: What separates the fields of the file, or ``""``.
-        options: ``decimal`` and ``thousands`` are taken wherever a column can be read so.
-
-    Returns:
-        The notations of columns that need one, and sentences.
-
-    Raises:
-        DataError: A column can be read in two ways.
-
-    Example:
-        >>> columns = {"price": Tally.of(["1,234", "873"]), "size": Tally.of(["0,5", "1,25"])}
-        >>> choose_notations(columns, ";", ReadOptions())[0]["price"]
-        Notation(decimal=',', thousands='', unit='')
-    """  # noqa: DOC502 (raised by what is called)
+    """Find out how the numbers of each column are written."""
+    # A column that shows its decimal mark has it. Of another, such as one of 1,234 and 873, the columns that show
+    # theirs decide, and the comma that separates the fields, which goes with decimal points. Without such a sign, 3.941
+    # has a decimal point where the fields are not separated by semicolons; the rest is asked for.
     told = _told(options)
     sure = {name: tally.sure() for name, tally in tallies.items()}
     votes = {mark for name, mark in sure.items() if mark and tallies[name].proven[mark]}

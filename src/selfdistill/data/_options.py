@@ -8,8 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-__all__ = ["NewData", "ReadOptions"]
-
 
 @dataclass(frozen=True)
 class ReadOptions:

@@ -12,22 +12,9 @@ from selfdistill.data._mapped import map_parquet
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["read_parquet"]
-
 
 def read_parquet(path: Path, *, mapped: bool = False) -> pa.Table:
-    """Read a Parquet file.
-
-    Args:
-        path: The file.
-        mapped: Whether it is large and stays on disk, see `map_parquet`.
-
-    Returns:
-        The table.
-
-    Raises:
-        DataError: It is damaged, has no rows, or unfolds beyond the limit.
-    """
+    """Read a Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

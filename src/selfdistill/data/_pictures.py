@@ -24,8 +24,6 @@ from selfdistill.data._pixels import (
     value_range,
 )
 
-__all__ = ["Pictures", "read_pictures"]
-
 _SHOWN = 5
 _DEFAULT_SIDE = 64
 """Most pixels of a side that images of different sizes are brought to where the user names none."""
@@ -33,41 +31,19 @@ Picture = Path | Encoded
 
 
 class Pictures(NamedTuple):
-    """What was read.
+    """What was read."""
 
-    Attributes:
-        array: uint8 ``[n, h, w]`` or ``[n, h, w, 3]``.
-        places: Which of the files these are, ``[n]``.
-        bad: Those that cannot be read, each with the reason.
-        said: Sentences; those of type `Note` are no warnings.
-        fit: Learns the preprocess from the array.
-    """
-
-    array: np.ndarray
-    places: list[int]
-    bad: list[str]
-    said: list[str]
-    fit: Callable[[Any], tuple[ImagePreprocess, Sequence[str], dict[str, int]]]
+    array: np.ndarray  # uint8 ``[n, h, w]`` or ``[n, h, w, 3]``
+    places: list[int]  # which of the files these are, ``[n]``
+    bad: list[str]  # those that cannot be read, each with the reason
+    said: list[str]  # sentences; those of type `Note` are no warnings
+    fit: Callable[[Any], tuple[ImagePreprocess, Sequence[str], dict[str, int]]]  # learns the preprocess from the array
 
 
 def read_pictures(
     files: Sequence[Picture], where: Path | str, root: Path | str, options: ReadOptions, made: ImagePreprocess | None
 ) -> Pictures:
-    """Read images.
-
-    Args:
-        files: The images.
-        where: Their source, for messages.
-        root: The folder of classes, for messages.
-        options: ``skip_bad``, ``image_size``.
-        made: The preprocess of training: mode, size, and which value is white.
-
-    Returns:
-        The images.
-
-    Raises:
-        DataError: Images that cannot be read, are huge, or of another size than training had.
-    """
+    """Read images."""
     upright = made is None or made.whites is not None
     found, bad = _try(list(enumerate(files)), options.skip_bad, lambda file: read_header(file, upright=upright))
     headers = [(files[place], header) for place, header in found]

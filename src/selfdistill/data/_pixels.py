@@ -21,19 +21,6 @@ from selfdistill.data._limits import PIXEL_LIMIT
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = [
-    "BACKGROUND",
-    "ENDINGS",
-    "WHITES",
-    "Encoded",
-    "Header",
-    "find_white",
-    "is_image",
-    "read_header",
-    "read_image",
-    "value_range",
-]
-
 ENDINGS = (
     *(".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"),
     *(".avif", ".jp2", ".j2k", ".jpx", ".jpf", ".jfif", ".heic", ".heif", ".hif"),
@@ -49,15 +36,10 @@ _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 
 @dataclass(frozen=True)
 class Encoded:
-    """An image in memory, as the bytes of a file.
+    """An image in memory, as the bytes of a file."""
 
-    Attributes:
-        name: Its name, for messages.
-        data: The bytes.
-    """
-
-    name: str
-    data: bytes
+    name: str  # its name, for messages
+    data: bytes  # the bytes
 
     def __str__(self) -> str:
         """Give the name."""
@@ -65,19 +47,12 @@ class Encoded:
 
 
 class Header(NamedTuple):
-    """What an image file says before its pixels are decoded.
+    """What an image file says before its pixels are decoded."""
 
-    Attributes:
-        size: Width and height in pixels, upright.
-        grey: Whether it has no colours.
-        deep: "whole" or "float" where a grey value has more than 8 bits; else "".
-        clear: Whether it can be transparent.
-    """
-
-    size: tuple[int, int]
-    grey: bool
-    deep: str
-    clear: bool
+    size: tuple[int, int]  # width and height in pixels, upright
+    grey: bool  # whether it has no colours
+    deep: str  # "whole" or "float" where a grey value has more than 8 bits; else ""
+    clear: bool  # whether it can be transparent
 
 
 @cache
@@ -96,18 +71,7 @@ def _formats() -> tuple[str, ...]:
 
 
 def is_image(path: Path) -> bool:
-    """Tell whether a file is an image: by its ending, or without an ending by its first bytes.
-
-    Args:
-        path: The file, or a path that is none.
-
-    Returns:
-        Whether it is an image.
-
-    Example:
-        >>> is_image(Path("cat.PNG")), is_image(Path("cat.txt"))
-        (True, False)
-    """
+    """Tell whether a file is an image: by its ending, or without an ending by its first bytes."""
     if path.suffix:
         return path.suffix.lower() in ENDINGS
     try:
@@ -175,18 +139,7 @@ def _deep(image: Any) -> str:
 
 
 def read_header(path: Path | Encoded, *, upright: bool = True) -> Header:
-    """Read what an image file says of itself.
-
-    Args:
-        path: The file.
-        upright: Whether the EXIF orientation counts.
-
-    Returns:
-        The header.
-
-    Raises:
-        DataError: More pixels than are read.
-    """  # noqa: DOC502 (raised by what is called)
+    """Read what an image file says of itself."""
     with _opened(path) as image, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         width, height = image.size
@@ -197,36 +150,14 @@ def read_header(path: Path | Encoded, *, upright: bool = True) -> Header:
 
 
 def value_range(path: Path | Encoded) -> tuple[float, float]:
-    """Give the least and the largest value of a grey image of more than 8 bits.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Both; NaN where there is one.
-    """
+    """Give the least and the largest value of a grey image of more than 8 bits."""
     with _opened(path) as image:
         array = np.asarray(image)
         return float(array.min()), float(array.max())
 
 
 def find_white(kind: str, ranges: Sequence[tuple[Path | Encoded, tuple[float, float]]]) -> int:
-    """Find which value is white: the least usual one that no image goes beyond.
-
-    Args:
-        kind: "whole" or "float".
-        ranges: Each file with its least and largest value.
-
-    Returns:
-        One of `WHITES`.
-
-    Raises:
-        DataError: Values below 0, beyond 16 bits, or no numbers.
-
-    Example:
-        >>> find_white("whole", [(Path("a.png"), (0, 900)), (Path("b.png"), (3, 3000))])
-        4095
-    """
+    """Find which value is white: the least usual one that no image goes beyond."""
     most = WHITES[kind][-1]
     for path, (low, high) in ranges:
         if not (low >= 0 and high <= most):
@@ -266,18 +197,7 @@ def _check_colours(image: Any, raw: str) -> None:
 def read_image(
     path: Path | Encoded, mode: str, size: int | None, whites: dict[str, int], *, upright: bool = True
 ) -> np.ndarray:
-    """Decode one image; of an animation, the first frame.
-
-    Args:
-        path: The file.
-        mode: "L" (grey) or "RGB".
-        size: Height and width to resize to; ``None``: as it is.
-        whites: For "whole" and "float", the value that becomes 255; larger ones are cut.
-        upright: Whether it is turned as EXIF says and laid on grey where transparent; else both are ignored.
-
-    Returns:
-        uint8 ``[h, w]`` or ``[h, w, 3]``.
-    """
+    """Decode one image; of an animation, the first frame."""
     from PIL import Image
 
     with _opened(path) as image, warnings.catch_warnings():

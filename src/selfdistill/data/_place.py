@@ -18,8 +18,6 @@ from selfdistill._core.files import check_name
 from selfdistill.data._labels import near_matches
 from selfdistill.data._limits import DAMAGED, check_size, expand_limit
 
-__all__ = ["STANDARD_INPUT", "Place", "find_place", "is_there", "naming"]
-
 STANDARD_INPUT = "-"
 """The source that means standard input."""
 _BLOCK = 2**20
@@ -42,35 +40,15 @@ _unpacked: dict[tuple[str, str, int, int], Path] = {}
 
 
 class Place(NamedTuple):
-    """Where a source lies.
+    """Where a source lies."""
 
-    Attributes:
-        path: The file or folder that holds it.
-        part: The table, sheet or split of it, or "".
-        name: What the user called it, for messages.
-    """
-
-    path: Path
-    part: str = ""
-    name: str = ""
+    path: Path  # the file or folder that holds it
+    part: str = ""  # the table, sheet or split of it, or ""
+    name: str = ""  # what the user called it, for messages
 
 
 def find_place(source: Path | str) -> Place:
-    """Find a source.
-
-    Args:
-        source: A file or folder, perhaps with ``::`` and the name of a part; ``-`` or a pipe, which is read to its end
-            into a temporary file; or a zip archive, whose file is unpacked into one.
-
-    Returns:
-        The place; it need not exist.
-
-    Example:
-        >>> find_place("songs.db::tracks")
-        Place(path=PosixPath('songs.db'), part='tracks', name='songs.db::tracks')
-
-    What no file can be called is refused with a `DataError`.
-    """
+    """Find a source."""
     name = str(source)
     if name == STANDARD_INPUT:
         return Place(_spooled(name), "", "standard input")
@@ -114,14 +92,7 @@ def _home(path: Path) -> Path:
 
 @contextmanager
 def naming(place: Place) -> Generator[None]:
-    """Call a source in errors what the user called it, not the temporary file that holds it.
-
-    Args:
-        place: The source.
-
-    Raises:
-        DataError: That of the reader, with the name.
-    """
+    """Call a source in errors what the user called it, not the temporary file that holds it."""
     try:
         yield
     except DataError as error:

@@ -23,8 +23,6 @@ from selfdistill.data.formats import BUILT_IN, FORMATS, Format, named
 if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["find_form", "find_format", "load", "read", "read_new", "read_test"]
-
 _ELSEWHERE = {
     (".pkl", ".pickle", ".joblib", ".dill"): "a pickle, which could run code",
     (".pt", ".pth", ".ckpt", ".bin"): "a file of PyTorch, which could run code",
@@ -60,17 +58,7 @@ def _forms() -> str:
 
 
 def find_format(place: Place) -> Format:
-    """Recognise a source, see `find_form`.
-
-    Args:
-        place: Where it lies.
-
-    Returns:
-        The format.
-
-    Raises:
-        DataError: It is not there, or of no format that is known.
-    """
+    """Recognise a source, see `find_form`."""
     path = place.path
     if not path.exists():
         if place.name in BUILT_IN:
@@ -108,21 +96,7 @@ def load(
     *,
     mapped: bool = False,
 ) -> Source | None:
-    """Read the raw examples.
-
-    Args:
-        source: File, folder or built-in name.
-        options: What the user said.
-        part: "train"; "test": the official test part, where the source has one; "new": that, else all there is.
-        preprocess: The one of training, for test and new data.
-        mapped: Whether large vectors may stay on disk, see `read`.
-
-    Returns:
-        The source; ``None`` where it has no test part.
-
-    Raises:
-        DataError: Data of another kind than training had; or an error of the reader.
-    """  # noqa: DOC502 (raised by what is called)
+    """Read the raw examples."""
     place = find_place(source)
     form = find_format(place)
     if preprocess is not None:

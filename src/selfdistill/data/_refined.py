@@ -42,8 +42,6 @@ from selfdistill.data._write import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["check_new", "labelled_cells", "labelled_rows", "write_refined"]
-
 _ENDINGS = {"folder": "no ending (a folder) or .csv (a list)", "safetensors": ".safetensors or .npz"}
 
 

@@ -20,8 +20,6 @@ from selfdistill.data._options import ReadOptions
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["LABEL_NAMES", "Roles", "choose_roles", "label_column", "leaks"]
-
 LABEL_NAMES = ("label", "target", "class", "y")
 """Column names taken as the label where the user names none."""
 _WRITTEN = ("refined_label", "label_quality", "is_label_issue", "label_weight", "given_label")
@@ -39,19 +37,12 @@ _SAME = 0.5  # share of equal cells from which numbers are another reading of a 
 
 @dataclass(frozen=True)
 class Roles:
-    """What the columns that are no features are.
+    """What the columns that are no features are."""
 
-    Attributes:
-        label: The given labels; ``None``: the table has none.
-        id: The names; ``None``: rows are numbered.
-        truth: The true labels; ``None``: not known.
-        ignored: Left out; may be there or not in new data.
-    """
-
-    label: str | None = None
-    id: str | None = None
-    truth: str | None = None
-    ignored: tuple[str, ...] = ()
+    label: str | None = None  # the given labels; ``None``: the table has none
+    id: str | None = None  # the names; ``None``: rows are numbered
+    truth: str | None = None  # the true labels; ``None``: not known
+    ignored: tuple[str, ...] = ()  # left out; may be there or not in new data
 
     def others(self) -> set[str]:
         """Names of all columns that are no features."""
@@ -63,14 +54,7 @@ class Roles:
 
     @classmethod
     def from_spec(cls, spec: dict[str, Any]) -> Roles:
-        """Rebuild what `to_spec` gave.
-
-        Args:
-            spec: The JSON-able form.
-
-        Returns:
-            Equal roles.
-        """
+        """Rebuild what `to_spec` gave."""
         return cls(spec["label"], spec["id"], spec["truth"], tuple(spec["ignored"]))
 
 
@@ -83,20 +67,7 @@ def _check_known(names: Iterable[str], known: list[str], where: str, option: str
 def label_column(
     names: list[str], options: ReadOptions, where: str, table: pa.Table | None = None
 ) -> tuple[str, list[str]]:
-    """Find the label's column.
-
-    Args:
-        names: All columns.
-        options: The user's choice, if any.
-        where: The source, for messages.
-        table: The source, to propose a column where none has a usual name.
-
-    Returns:
-        The column, and a sentence where it was found by its name.
-
-    Raises:
-        DataError: It is not there, or not exactly one column has a usual name.
-    """
+    """Find the label's column."""
     if options.label is not None:
         _check_known([options.label], names, where, "--label")
         return options.label, []
@@ -160,19 +131,7 @@ def _check_single(table: pa.Table, label: str) -> None:
 
 
 def choose_roles(table: pa.Table, options: ReadOptions, where: str) -> tuple[Roles, list[str]]:
-    """Give every column that is no feature its role.
-
-    Args:
-        table: The source.
-        options: What the user said.
-        where: The source, for messages.
-
-    Returns:
-        The roles, and sentences about what was found without being told.
-
-    Raises:
-        DataError: A column is not there, or has two roles.
-    """
+    """Give every column that is no feature its role."""
     names = table.column_names
     label, notes = label_column(names, options, where, table)
     _check_single(table, label)
@@ -197,22 +156,12 @@ def choose_roles(table: pa.Table, options: ReadOptions, where: str) -> tuple[Rol
 
 
 def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str], list[str]]:
-    """Find columns that hold the label's own class names, or tell the label almost perfectly.
-
-    The first kind (other annotators, a vote, the truth) is left out: nobody has it for new data, and a network would
-    copy it. It must hold two or more values, all of them class names. Where class names are numbers, which features
-    hold as well, there must be three classes or more, and half of the cells must equal the label. Columns that this
-    package wrote (``<label>_before_noise``, ``refined_label`` and the like) are left out whatever they hold. The second
-    kind (few values, each of which goes with one label in 99.5 % of 50 rows or more) stays in, with a warning.
-
-    Args:
-        table: The source.
-        roles: Roles so far.
-        options: Columns the user named as features stay in.
-
-    Returns:
-        Columns to leave out, and sentences.
-    """
+    """Find columns that hold the label's own class names, or tell the label almost perfectly."""
+    # Left out: columns whose two or more values are all class names (other annotators, a vote, the truth), since nobody
+    # has them for new data and a network would copy them. Where class names are numbers, which features hold as well,
+    # there must be three classes or more, and half of the cells must equal the label. Columns that this package wrote
+    # go whatever they hold. Kept with a warning: few values, each of which goes with one label in 99.5 % of 50 rows or
+    # more.
     assert roles.label is not None
     labels = texts(table[roles.label])
     classes = {label for label in labels if label is not None}

@@ -18,21 +18,9 @@ from selfdistill.data._source import Source
 if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["as_arrays", "read_tensors", "tensors_source"]
-
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read all tensors of a file.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The tensors by name, and what the file says of itself.
-
-    Raises:
-        DataError: It is damaged, or unfolds beyond the limit.
-    """
+    """Read all tensors of a file."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -45,18 +33,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def as_arrays(tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:
-    """Turn tensors into arrays; numbers that NumPy has no type for become float32.
-
-    Args:
-        tensors: By name.
-
-    Returns:
-        The arrays, which share the tensors' memory where they can.
-
-    Example:
-        >>> as_arrays({"X": torch.ones(2, 1, dtype=torch.bfloat16)})["X"].dtype
-        dtype('float32')
-    """
+    """Turn tensors into arrays; numbers that NumPy has no type for become float32."""
     plain = (torch.float16, torch.float32, torch.float64)
     return {
         name: (one.float() if one.is_floating_point() and one.dtype not in plain else one).numpy()
@@ -65,15 +42,5 @@ def as_arrays(tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:
 
 
 def tensors_source(path: Path, options: ReadOptions, part: str, preprocess: Preprocess | None) -> Source | None:
-    """Read a file with a tensor of features and one of labels.
-
-    Args:
-        path: The file.
-        options: See `npz_source`.
-        part: See `npz_source`.
-        preprocess: The one of training: its kind is the form.
-
-    Returns:
-        The source; ``None`` where the part is not there.
-    """
+    """Read a file with a tensor of features and one of labels."""
     return arrays_source(as_arrays(read_tensors(path)[0]), path, options, part, preprocess)

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from decimal import Context, Decimal
 from functools import lru_cache
 
-__all__ = ["UNSEEN", "Places", "hint", "near_groups", "value_key"]
-
 UNSEEN = dict.fromkeys(map(ord, "\u200b\u2060\ufeff\u00ad\u200e\u200f"))
 """Characters without a width; those that join letters are parts of words and stay."""
 _NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)?(\.[0-9]*)?")
@@ -48,16 +46,7 @@ def value_key(text: str) -> str:
 
 
 class Places:
-    """Where a value stands among known ones: spelled so, or else, where only one of them is the same value, there.
-
-    Args:
-        names: The known values.
-
-    Example:
-        >>> found = Places(["0", "1"])
-        >>> [found[name] for name in ("1", "1.0", "2")]
-        [1, 1, -1]
-    """
+    """Where a value stands among known ones: spelled so, or else, where only one of them is the same value, there."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._exact = {name: place for place, name in enumerate(names)}
@@ -81,18 +70,7 @@ def _near_key(name: str) -> str:
 
 
 def near_groups(names: Sequence[str]) -> list[list[int]]:
-    """Find names that people hardly tell apart: the same value, or but for case, leading zeros, width of characters.
-
-    Args:
-        names: Different names.
-
-    Returns:
-        Positions of each group of two or more.
-
-    Example:
-        >>> near_groups(["cat", "dog", "Cat ", "1", "1.0"])
-        [[0, 2], [3, 4]]
-    """
+    """Find names that people hardly tell apart: the same value, or but for case, leading zeros, width of characters."""
     groups: dict[str, list[int]] = {}
     for place, name in enumerate(names):
         groups.setdefault(_near_key(name), []).append(place)
@@ -100,18 +78,6 @@ def near_groups(names: Sequence[str]) -> list[list[int]]:
 
 
 def hint(name: str, known: Sequence[str]) -> str:
-    """Say which known value people hardly tell apart from one that is not known.
-
-    Args:
-        name: The value.
-        known: The known ones.
-
-    Returns:
-        Such as ``"Is it 'Cat'? "``; "" where there is none.
-
-    Example:
-        >>> hint("cat", ["Cat", "dog"]), hint("cow", ["Cat", "dog"])
-        ("Is it 'Cat'? ", '')
-    """
+    """Say which known value people hardly tell apart from one that is not known."""
     close = [other for other in known if _near_key(other) == _near_key(name)]
     return f"Is it {' or '.join(map(repr, close[:3]))}? " if close else ""

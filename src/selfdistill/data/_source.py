@@ -37,41 +37,26 @@ from selfdistill.data._sparse import SparsePreprocess
 if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["Source", "assemble", "check_inputs", "fingerprint", "known_labels"]
-
 
 _DIGEST_BLOCK = 2**22  # numbers
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Raw examples and what goes with them, before any number is changed.
+    """Raw examples and what goes with them, before any number is changed."""
 
-    Attributes:
-        where: Name of the source, for messages.
-        form: "table", "array", "sparse", "image" or "user".
-        features: An Arrow table of the feature columns, or an array, or a sparse matrix in rows.
-        labels: Given labels, any spelling, ``[n]``; ``None`` where the source has none.
-        ids: Names; ``None``: rows are numbered.
-        truth: True labels; ``None`` where not known.
-        fit: Learns the preprocess from ``features``: gives it with its warnings and counts; ``None``: by ``form``.
-        counts: See `LabelledData`.
-        warnings: Sentences for the user; those of type `Note` are no warnings.
-        mapped: Whether ``features`` lie on disk, and inputs are to be made of them a part at a time.
-        literal: Whether words such as "null" are labels, as in Parquet.
-    """
-
-    where: str
-    form: str
-    features: Any
-    labels: Any = None
-    ids: Any = None
-    truth: Any = None
+    where: str  # name of the source, for messages
+    form: str  # "table", "array", "sparse", "image" or "user"
+    features: Any  # an Arrow table of the feature columns, or an array, or a sparse matrix in rows
+    labels: Any = None  # given labels, any spelling, ``[n]``; ``None`` where the source has none
+    ids: Any = None  # names; ``None``: rows are numbered
+    truth: Any = None  # true labels; ``None`` where not known
+    # learns the preprocess from ``features``: gives it with its warnings and counts; ``None``: by ``form``
     fit: Callable[[Any], tuple[Preprocess, Sequence[str], dict[str, int]]] | None = None
-    counts: dict[str, int] = field(default_factory=dict)
-    warnings: Sequence[str] = ()
-    mapped: bool = False
-    literal: bool = False
+    counts: dict[str, int] = field(default_factory=dict)  # see `LabelledData`
+    warnings: Sequence[str] = ()  # sentences for the user; those of type `Note` are no warnings
+    mapped: bool = False  # whether ``features`` lie on disk, and inputs are to be made of them a part at a time
+    literal: bool = False  # whether words such as "null" are labels, as in Parquet
 
     def __len__(self) -> int:
         return int(self.features.shape[0]) if issparse(self.features) else len(self.features)
@@ -87,14 +72,7 @@ class Source:
         return ids
 
     def take(self, rows: np.ndarray) -> Source:
-        """Keep some rows.
-
-        Args:
-            rows: bool ``[n]``.
-
-        Returns:
-            The source with the rows where ``rows`` is true.
-        """
+        """Keep some rows."""
         features = self.features.filter(rows) if self.form == "table" else self.features[rows]
         parts = {name: getattr(self, name) for name in ("labels", "truth") if getattr(self, name) is not None}
         parts = {name: texts(values, MISSING_LABELS)[rows] for name, values in parts.items()}
@@ -135,19 +113,7 @@ def fingerprint(inputs: Tensor | MappedInputs, labels: Tensor, ids: np.ndarray, 
 
 
 def known_labels(source: Source, options: ReadOptions, classes: Sequence[str] | None = None) -> Source:
-    """Refuse or leave out rows without a label.
-
-    Args:
-        source: With labels.
-        options: Whether to leave them out.
-        classes: Those of training, for test data.
-
-    Returns:
-        A source whose labels are all there, as texts.
-
-    Raises:
-        DataError: Labels are missing or of another number than the examples.
-    """
+    """Refuse or leave out rows without a label."""
     labels = (
         given_texts(source.labels, drop=options.drop_unlabelled or source.form != "table", literal=source.literal)
         if classes is None
@@ -202,38 +168,13 @@ def _fit(source: Source) -> tuple[Preprocess, Sequence[str], dict[str, int]]:
 
 
 def check_inputs(rows: int, preprocess: Preprocess, where: str) -> None:
-    """Refuse data whose network inputs take more memory than is free.
-
-    Args:
-        rows: Number of examples.
-        preprocess: What makes the inputs.
-        where: The source, for messages.
-
-    Raises:
-        ResourceError: They take more.
-    """  # noqa: DOC502 (raised by what is called)
+    """Refuse data whose network inputs take more memory than is free."""
     each = math.prod(preprocess.input_shape) * (1 if preprocess.stats is not None else 4)
     check_memory(f"the inputs made of {where}", rows * each, "Use a part of the data, or fewer or shorter columns.")
 
 
 def assemble(source: Source, options: ReadOptions) -> LabelledData:
-    """Check a source and bring it into the one form.
-
-    Args:
-        source: Its rows that lack a label are refused or left out first; a table brings its own preprocess.
-        options: What the user said.
-
-    Returns:
-        The data set.
-
-    Raises:
-        DataError: No rows, fewer than two classes, or an error of the checks before.
-
-    Example:
-        >>> source = Source("here", "array", np.eye(3), labels=["b", "a", "b"])
-        >>> assemble(source, ReadOptions()).classes
-        ('a', 'b')
-    """
+    """Check a source and bring it into the one form."""
     if not len(source):
         raise DataError(f"{source.where} has no examples", "Give it at least two, of two classes.")
     if source.labels is None:

@@ -14,8 +14,6 @@ from selfdistill._core.errors import DataError
 from selfdistill.data._arrays import as_numpy, check_finite
 from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["TEXT_WEIGHT", "SparsePreprocess", "as_dense"]
-
 TEXT_WEIGHT = 10.0
 """Length of a text's vector: it weighs like a hundred standardised columns, each of mean square 1."""
 _BYTES = 2 * 2**30
@@ -68,14 +66,7 @@ class SparsePreprocess(Preprocess, kind="sparse"):
 
     @classmethod
     def fit(cls, raw: Any) -> SparsePreprocess:
-        """Learn the number.
-
-        Args:
-            raw: A sparse matrix or an array ``[n, d]``.
-
-        Returns:
-            The preprocess.
-        """
+        """Learn the number."""
         values = np.asarray(raw.tocsr().data if issparse(raw) else as_numpy(raw), np.float64)
         largest = float(np.abs(values).max(initial=0.0))
         if not math.isfinite(largest):
@@ -94,17 +85,7 @@ class SparsePreprocess(Preprocess, kind="sparse"):
         return True
 
     def apply(self, raw: Any) -> Tensor:
-        """Write vectors out, and multiply them.
-
-        Args:
-            raw: A sparse matrix or an array ``[n, d]``.
-
-        Returns:
-            float32 ``[n, d]``.
-
-        Raises:
-            DataError: Another number of columns, a value that is not finite, or a matrix of more than 2 GiB.
-        """
+        """Write vectors out, and multiply them."""
         plain = raw.tocsr() if issparse(raw) else as_numpy(raw)
         if plain.ndim != 2 or plain.shape[1] != self._columns:
             raise DataError(

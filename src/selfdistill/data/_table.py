@@ -27,8 +27,6 @@ from selfdistill.data._vectors import Vectors
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["CATEGORY_LIMIT", "TablePreprocess", "fit_table"]
-
 CATEGORY_LIMIT = 256
 """Categories of one column that get an indicator; rarer ones share the indicator "other"."""
 _TEXT_LIMIT = 5000  # of words and pairs, and of characters
@@ -97,14 +95,7 @@ class TablePreprocess(Preprocess, kind="table"):
         return (d + sum(column.width for _, column in self._texts),)
 
     def check_columns(self, names: Sequence[str]) -> None:
-        """Refuse a table whose columns are not those of training.
-
-        Args:
-            names: Its columns.
-
-        Raises:
-            DataError: Feature columns are missing, or there are columns that training did not know.
-        """
+        """Refuse a table whose columns are not those of training."""
         missing = [name for name in self.features if name not in names]
         known = {*self.features, *self.roles.others()}
         extra = [name for name in names if name not in known]
@@ -121,16 +112,7 @@ class TablePreprocess(Preprocess, kind="table"):
         )
 
     def apply(self, raw: Any) -> Tensor:
-        """Turn rows into vectors.
-
-        Args:
-            raw: A DataFrame or Arrow table with the columns of training, in any order.
-
-        Returns:
-            float32 ``[n, d]``.
-
-        Columns that differ and cells that do not fit their column are refused with a `DataError`.
-        """
+        """Turn rows into vectors."""
         table = as_table(raw)
         self.check_columns(table.column_names)
         n = table.num_rows
@@ -153,14 +135,7 @@ class TablePreprocess(Preprocess, kind="table"):
         return torch.from_numpy(out)
 
     def doubts(self, raw: Any) -> list[str]:
-        """Say what training never saw: categories, which get no indicator, words, numbers of another size, odd cells.
-
-        Args:
-            raw: As `apply` took it.
-
-        Returns:
-            Sentences: at most one of each kind for a column.
-        """
+        """Say what training never saw: categories, words, numbers of another size, odd cells."""
         table = as_table(raw)
         said = self._numbers.doubts(table)
         for column in self._categories:
@@ -296,20 +271,7 @@ def _fit_categories(cells: np.ndarray, name: str) -> tuple[Categories, str]:
 def fit_table(
     table: pa.Table, roles: Roles, options: ReadOptions, where: str
 ) -> tuple[TablePreprocess, list[str], dict[str, int]]:
-    """Learn the preprocess from the training rows.
-
-    Args:
-        table: The feature columns, and perhaps others that ``roles`` names.
-        roles: The columns that are no features.
-        options: Kinds that the user gave.
-        where: The source, for messages.
-
-    Returns:
-        The preprocess, sentences, and the counts ``missing_values`` and ``constant_columns``.
-
-    Raises:
-        DataError: No feature column is left, or a cell does not fit its column.
-    """
+    """Learn the preprocess from the training rows."""
     notations, decided = _notations(table, roles, options)
     kinds, notes = _kinds(table, roles, options, notations)
     n, missing, constant = table.num_rows, 0, []

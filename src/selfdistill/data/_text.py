@@ -1,7 +1,4 @@
-"""Free text as TF-IDF of words and of characters, rebuilt from terms and weights alone: nothing is pickled.
-
-Why both, and how many of each, stands in ``docs/decisions/0018-words-and-characters.md``.
-"""
+"""Free text as TF-IDF of words and of characters, rebuilt from terms and weights alone: nothing is pickled."""
 
 from __future__ import annotations
 
@@ -13,8 +10,6 @@ from typing import Any, final
 import numpy as np
 
 from selfdistill.data._sparse import TEXT_WEIGHT
-
-__all__ = ["TEXT_WEIGHT", "Terms", "TextColumn", "word_pattern"]
 
 _KINDS: dict[str, dict[str, Any]] = {
     "words": {"ngram_range": (1, 2)},
@@ -32,16 +27,7 @@ _SAMPLE = 10_000
 
 @cache
 def word_pattern() -> str:
-    """Give the pattern of a word: letters with their marks (vowel signs, tones, points), a flag, or an emoji.
-
-    Returns:
-        A regular expression.
-
-    Example:
-        >>> import re
-        >>> re.findall(word_pattern(), "हिन्दी น้ำ don't 👍🏽🇩🇪")
-        ['हिन्दी', 'น้ำ', 'don', 't', '👍🏽', '🇩🇪']
-    """
+    """Give the pattern of a word: letters with their marks (vowel signs, tones, points), a flag, or an emoji."""
     marks = "".join(c for c in map(chr, range(0x300, 0x1F000)) if unicodedata.category(c) in {"Mn", "Mc"})
     emoji = rf"[{_EMOJI}][{marks}{_SKIN}]*"
     return rf"(?u)\w[\w{marks}\u200c\u200d]*|[{_FLAGS}]{{2}}|{emoji}(?:\u200d{emoji})*"
@@ -62,14 +48,7 @@ def _vectorizer(kind: str, marks: bool, **settings: Any) -> Any:
 
 @final
 class Terms:
-    """One TF-IDF: its terms, lower-cased, with weights learned in training.
-
-    Args:
-        kind: "words": words and pairs of words; "characters": 2 to 5 of them within a word, its ends marked by spaces.
-        terms: In the order of the outputs; may be none.
-        idf: Weight of each, float64.
-        marks: Whether marks and emoji belong to words, and accents are composed; not so in runs of before.
-    """
+    """One TF-IDF: its terms, lower-cased, with weights learned in training."""
 
     def __init__(self, kind: str, terms: Sequence[str], idf: np.ndarray, *, marks: bool = True) -> None:
         self.kind, self.terms, self.idf = kind, tuple(terms), np.asarray(idf, dtype=np.float64)
@@ -80,16 +59,7 @@ class Terms:
 
     @classmethod
     def fit(cls, kind: str, cells: Sequence[str], limit: int) -> Terms:
-        """Find the terms.
-
-        Args:
-            kind: See the class.
-            cells: The texts.
-            limit: Most terms kept, the most frequent ones.
-
-        Returns:
-            The terms. From 50 texts on a term must be in two of them.
-        """
+        """Find the terms."""
         if kind == "characters":
             cells = _heads(cells[:: -(-len(cells) // _SAMPLE) or 1])
         made = _vectorizer(kind, True, max_features=limit, min_df=2 if len(cells) >= 50 else 1)
@@ -100,14 +70,7 @@ class Terms:
         return cls(kind, made.get_feature_names_out().tolist(), made.idf_)
 
     def rows(self, cells: Sequence[str]) -> np.ndarray:
-        """Turn texts into vectors of length 1; one with none of the terms is 0.
-
-        Args:
-            cells: The texts.
-
-        Returns:
-            float64 ``[n, terms]``.
-        """
+        """Turn texts into vectors of length 1; one with none of the terms is 0."""
         if not self.terms:
             return np.zeros((len(cells), 0))
         found = self._made.transform(_heads(cells) if self.kind == "characters" else cells)
@@ -120,27 +83,13 @@ def _heads(cells: Sequence[str]) -> list[str]:
 
 @final
 class TextColumn:
-    r"""The terms of one column: words and pairs of words, and 2 to 5 characters within words.
+    r"""The terms of one column: words and pairs of words, and 2 to 5 characters within words."""
 
-    A text with term counts :math:`c_t` becomes, for each of the two kinds, :math:`v / \lVert v \rVert_2` with
-    :math:`v_t = (1 + \ln c_t)(1 + \ln\frac{1 + n}{1 + n_t})` over the terms of training. Both together are brought to
-    length 10, of whose square characters have a third; a text with none of the terms is 0. Accents are composed, and
-    vowel signs, tones, points and the parts of an emoji stay with what they belong to. Characters tell words of
-    one stem, misspellings, and languages without spaces between words.
-
-    Args:
-        words: Words and pairs.
-        characters: Characters; none for runs of before there were such.
-
-    Example:
-        >>> column = TextColumn.fit(["Good song", "bad song"], 100)
-        >>> column.words.terms
-        ('bad', 'bad song', 'good', 'good song', 'song')
-        >>> column.characters.terms[:4]
-        (' b', ' ba', ' bad', ' bad ')
-        >>> float(np.linalg.norm(column.apply(["good"])).round(4))
-        10.0
-    """
+    # For each of the two kinds, a text with term counts c_t becomes v / |v| with v_t = (1 + ln c_t)(1 + ln((1 + n) / (1
+    # + n_t))) over the terms of training. Both together are brought to length 10, of whose square characters have a
+    # third; a text with none of the terms is 0. Accents are composed; vowel signs, tones, points and parts of an emoji
+    # stay with what they belong to. Characters tell words of one stem, misspellings, and languages without spaces. Why
+    # both: docs/decisions/0018-words-and-characters.md.
 
     def __init__(self, words: Terms, characters: Terms) -> None:
         self.words, self.characters = words, characters
@@ -152,27 +101,12 @@ class TextColumn:
 
     @classmethod
     def fit(cls, cells: Sequence[str], limit: int) -> TextColumn | None:
-        """Find the terms.
-
-        Args:
-            cells: The texts.
-            limit: Most terms of each kind, the most frequent ones.
-
-        Returns:
-            The column; ``None`` where there are no terms.
-        """
+        """Find the terms."""
         made = cls(Terms.fit("words", cells, limit), Terms.fit("characters", cells, limit))
         return made if made.width else None
 
     def apply(self, cells: Sequence[str]) -> np.ndarray:
-        """Turn texts into vectors of length 10.
-
-        Args:
-            cells: The texts; "" where missing.
-
-        Returns:
-            float32 ``[n, width]``, words first.
-        """
+        """Turn texts into vectors of length 10."""
         out = np.empty((len(cells), self.width), np.float32)
         step = max(1, 2**24 // max(1, self.width))
         for start in range(0, len(cells), step):

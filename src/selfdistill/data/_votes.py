@@ -17,28 +17,14 @@ from selfdistill.data._options import ReadOptions
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["VOTED", "majority", "with_votes"]
-
 VOTED = "majority_vote"
 """Name of the column that holds the labels by votes."""
 
 
 def majority(votes: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
-    """Take the label that most annotators give.
-
-    Where two labels have as many votes, those of annotators who agree more often with the majority of the rows without
-    such a tie weigh more; of labels that are still alike the first in order is taken.
-
-    Args:
-        votes: For each annotator, object array ``[n]`` of labels; ``None`` where there is none.
-
-    Returns:
-        Object array ``[n]``, ``None`` where nobody voted; and the number of ties.
-
-    Example:
-        >>> majority([texts(["a", "b", ""]), texts(["a", "c", ""]), texts(["b", "b", ""])])
-        (array(['a', 'b', None], dtype=object), 0)
-    """
+    """Take the label that most annotators give."""
+    # Of tied labels, the votes of annotators who agree more often with the majority of the other rows weigh more; of
+    # labels that are still tied the first in order is taken.
     given = list(zip(*votes, strict=True))
     leading = [_leading(Counter(vote for vote in row if vote is not None)) for row in given]
     right = np.zeros(len(votes))
@@ -61,19 +47,7 @@ def _leading(counts: Counter[str]) -> list[str]:
 
 
 def with_votes(table: pa.Table, options: ReadOptions, where: str) -> tuple[pa.Table, ReadOptions, list[str]]:
-    """Add the column of labels by votes, and leave the votes out of the features.
-
-    Args:
-        table: The source.
-        options: ``annotator`` names the annotators' columns.
-        where: The source, for messages.
-
-    Returns:
-        The table and the options with that column as label, and what to say.
-
-    Raises:
-        DataError: One column or none, a column that is not there, or a label beside the votes.
-    """
+    """Add the column of labels by votes, and leave the votes out of the features."""
     import pyarrow as pa
 
     names = table.column_names

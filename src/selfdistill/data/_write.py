@@ -36,18 +36,6 @@ from selfdistill.data.formats import Format
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = [
-    "check_ending",
-    "csv_line",
-    "csv_text",
-    "feature_arrays",
-    "out_separator",
-    "plain_arrays",
-    "save_arrays",
-    "save_table",
-    "write_with_labels",
-]
-
 
 def write_with_labels(
     source: Path | str,
@@ -104,17 +92,7 @@ def write_with_labels(
 
 
 def check_ending(out: Path, form: Format, name: str, others: Mapping[str, str]) -> None:
-    """Refuse a name whose ending does not fit what will be written.
-
-    Args:
-        out: Where a copy shall go.
-        form: The format of the source.
-        name: The source, for the message.
-        others: What fits formats that are no tables and are not written as npz, for the message.
-
-    Raises:
-        DataError: It does not fit.
-    """
+    """Refuse a name whose ending does not fit what will be written."""
     text = out.name.lower().endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz"))
     parquet = out.suffix in {".parquet", ".pq"}
     if form.name == "csv":
@@ -204,15 +182,7 @@ def _write_table(
 
 
 def save_table(table: pa.Table, out: Path) -> None:
-    """Write a table as Parquet or, by the name of ``out``, as CSV, all at once or not at all.
-
-    Args:
-        table: Any.
-        out: The file.
-
-    Raises:
-        DataError: CSV has no place for lists.
-    """
+    """Write a table as Parquet or, by the name of ``out``, as CSV, all at once or not at all."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -251,14 +221,7 @@ def _typed(labels: Sequence[str | None], like: np.ndarray) -> np.ndarray:
 
 
 def plain_arrays(path: Path) -> dict[str, Any] | None:
-    """Read the arrays of an npz file for a copy, without those of Python objects.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The arrays by name; ``None`` where they make up a sparse matrix.
-    """
+    """Read the arrays of an npz file for a copy, without those of Python objects."""
     arrays = read_npz(path, objects=[])
     return arrays if sparse_of(arrays, path) is None else None
 
@@ -320,14 +283,7 @@ def _write_arrays(source: Path | str, options: ReadOptions, labels: list[str], o
 
 
 def feature_arrays(found: Source) -> dict[str, np.ndarray]:
-    """Give the features of a source as arrays that are read alike.
-
-    Args:
-        found: Vectors, images, a sparse matrix, or texts.
-
-    Returns:
-        Arrays by name.
-    """
+    """Give the features of a source as arrays that are read alike."""
     if issparse(found.features):
         return save_sparse(found.features)
     if found.form == "table":

@@ -18,8 +18,6 @@ from selfdistill.data.formats._format import TableRead, ends_in, table_format
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ARROW", "PARQUET", "PARQUET_FOLDER"]
-
 _PARQUET = (".parquet", ".pq")
 _PART = re.compile(r"(?i)(?P<train>train(ing)?)?(?P<test>test(ing)?)?(?P<held>val(id(ation)?)?|dev)?(?![a-z])")
 """How files of a part of the data are called."""

@@ -10,22 +10,9 @@ from selfdistill.data._labels import text_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["column_of"]
-
 
 def column_of(values: Sequence[Any]) -> pa.Array:
-    """Make a column; values of different types become texts.
-
-    Args:
-        values: The cells; ``None`` where missing.
-
-    Returns:
-        An Arrow array.
-
-    Example:
-        >>> column_of([1, "a", None]).to_pylist()
-        ['1', 'a', None]
-    """
+    """Make a column; values of different types become texts."""
     import pyarrow as pa
 
     try:

@@ -10,8 +10,6 @@ from selfdistill.data._options import ReadOptions
 from selfdistill.data._place import Place
 from selfdistill.data.formats._format import TableRead, table_format
 
-__all__ = ["CSV"]
-
 
 def _read(place: Place, options: ReadOptions, part: str, mapped: bool) -> TableRead | None:
     if part == "test":

@@ -13,21 +13,9 @@ from selfdistill.data._source import Source
 if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["digits_source"]
-
 
 def digits_source(path: Path, options: ReadOptions, part: str, preprocess: Preprocess | None) -> Source | None:
-    """Read them.
-
-    Args:
-        path: Their name.
-        options: None fits.
-        part: All but "test", which they have not.
-        preprocess: Not needed.
-
-    Returns:
-        8 x 8 grey images with their labels, which are true; ``None`` for the test part.
-    """
+    """Read them."""
     if part == "test":
         return None
     from sklearn.datasets import load_digits

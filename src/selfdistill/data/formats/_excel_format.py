@@ -12,8 +12,6 @@ from selfdistill.data._place import Place
 from selfdistill.data.formats._columns_of import column_of
 from selfdistill.data.formats._format import TableRead, ends_in, table_format
 
-__all__ = ["EXCEL"]
-
 
 def _sheets(place: Place) -> tuple[dict[str, list[list[Any]]], list[str]]:
     """Read the sheet that was named, or all; and their names."""

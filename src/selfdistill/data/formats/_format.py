@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["OF_TABLES", "Format", "TableRead", "ends_in", "load_with", "table_format"]
-
 Load = Callable[[Place, ReadOptions, str, "Preprocess | None", bool], Source | None]
 OF_TABLES = frozenset(
     (
@@ -60,33 +58,15 @@ class Format:
 
 
 class TableRead(NamedTuple):
-    """A table as it stands in a file.
+    """A table as it stands in a file."""
 
-    Attributes:
-        table: The columns.
-        said: Sentences for the user.
-        mapped: Whether it lies on disk.
-    """
-
-    table: pa.Table
-    said: tuple[str, ...] = ()
-    mapped: bool = False
+    table: pa.Table  # the columns
+    said: tuple[str, ...] = ()  # sentences for the user
+    mapped: bool = False  # whether it lies on disk
 
 
 def ends_in(*endings: str, packed: bool = False) -> Callable[[Path], bool]:
-    """Make a test of a file's name.
-
-    Args:
-        *endings: In small letters, with the dot.
-        packed: Whether the file may be packed.
-
-    Returns:
-        The test.
-
-    Example:
-        >>> ends_in(".json", packed=True)(Path("a.JSON.gz"))
-        False
-    """
+    """Make a test of a file's name."""
     return lambda path: path.is_file() and (unpacked_name(path) if packed else path.name.lower()).endswith(endings)
 
 
@@ -100,21 +80,7 @@ def table_format(
     uses: frozenset[str] = frozenset(),
     folder: bool = False,
 ) -> Format:
-    """Make a format of tables.
-
-    Args:
-        name: See `Format`.
-        shown: See `Format`.
-        detect: See `Format`.
-        read: Reads a part of it as it stands; "test" gives ``None`` where there is none; last, whether it may stay on
-            disk.
-        literal: Whether words such as "null" are labels: it has another way to say that a cell is empty.
-        uses: Options that say something about it, beside those of all tables.
-        folder: See `Format`.
-
-    Returns:
-        The format.
-    """
+    """Make a format of tables."""
 
     def load(
         place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, mapped: bool
@@ -139,15 +105,7 @@ def table_format(
 
 
 def load_with(read: Any, *, mapped: bool = False) -> Load:
-    """Make the reading of a format of a reader that takes path, options, part and preprocess.
-
-    Args:
-        read: The reader.
-        mapped: Whether it can leave large vectors on disk.
-
-    Returns:
-        The reading.
-    """
+    """Make the reading of a format of a reader that takes path, options, part and preprocess."""
 
     def load(
         place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, on_disk: bool

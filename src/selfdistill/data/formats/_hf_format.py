@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["SAVED_HF"]
-
 
 def _detect(path: Path) -> bool:
     return (path / "dataset_dict.json").is_file() or (

@@ -17,8 +17,6 @@ from selfdistill.data.formats._format import TableRead, ends_in, table_format
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["JSON"]
-
 _WAY = "Give JSON lines (an object on each line), a list of objects, or an object of columns."
 
 

@@ -17,8 +17,6 @@ from selfdistill.data.formats._hf_format import SAVED_HF
 from selfdistill.data.formats._json_format import JSON
 from selfdistill.data.formats._sqlite_format import SQLITE
 
-__all__ = ["BUILT_IN", "FORMATS", "named"]
-
 BUILT_IN = ("digits",)
 """Sources that need no file."""
 _VECTORS = frozenset({"array", "sparse", "image", "user"})
@@ -92,16 +90,5 @@ FORMATS = (
 
 
 def named(name: str) -> Format:
-    """Give a format by its name.
-
-    Args:
-        name: See `Format`.
-
-    Returns:
-        The format.
-
-    Example:
-        >>> named("csv").what
-        'a table'
-    """
+    """Give a format by its name."""
     return next(one for one in FORMATS if one.name == name)

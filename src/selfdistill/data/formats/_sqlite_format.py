@@ -14,8 +14,6 @@ from selfdistill.data._place import Place
 from selfdistill.data.formats._columns_of import column_of
 from selfdistill.data.formats._format import TableRead, ends_in, table_format
 
-__all__ = ["SQLITE"]
-
 _OBJECTS = (
     "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
 )
