@@ -19,6 +19,7 @@ from selfdistill.data._limits import (
     FIELD_LIMIT,
     ROW_LIMIT,
     check_columns,
+    damaged,
     expand_limit,
     open_bytes,
     unpacked_name,
@@ -101,8 +102,7 @@ def _opened(path: Path, encoding: str) -> Generator[io.TextIOWrapper]:
             place = f"byte 0x{error.object[error.start]:02x} cannot be read"
         raise DataError(f"{path} is not {encoding}: {place}", "Name its encoding with --encoding.") from error
     except DAMAGED as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path} is truncated or damaged: {line}", "Fetch the file again.") from error
+        raise damaged(path, error) from error
 
 
 @contextmanager

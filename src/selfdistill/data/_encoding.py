@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._limits import DAMAGED, expand_limit, open_bytes
+from selfdistill.data._limits import DAMAGED, damaged, expand_limit, open_bytes
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -44,8 +44,7 @@ def find_encoding(path: Path, told: str | None = None) -> Encoding:
     try:
         return _found(path) if told is None else _told(path, told)
     except DAMAGED as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path} is truncated or damaged: {line}", "Fetch the file again.") from error
+        raise damaged(path, error) from error
 
 
 def _told(path: Path, told: str) -> Encoding:

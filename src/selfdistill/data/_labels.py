@@ -55,6 +55,12 @@ def short(name: str) -> str:
     return name if len(name) <= _SHOWN else name[: _SHOWN - 3] + "..."
 
 
+def listed(names: Iterable[str], shown: int = 5) -> str:
+    """Quote the first few names, and say how many there are."""
+    names = list(names)
+    return ", ".join(map(repr, names[:shown])) + (f", ... ({len(names):,} in all)" if len(names) > shown else "")
+
+
 def texts(values: Any, keep: Container[str] = ()) -> np.ndarray:
     """Spell a column of labels."""
     if isinstance(values, Tensor):

@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 from typing import IO, cast
 
-from selfdistill._core.errors import DataError
+from selfdistill._core.errors import DataError, one_line
 from selfdistill._core.memory import free_memory
 
 FIELD_LIMIT = 2**20
@@ -74,6 +74,11 @@ def check_size(what: str, size: int) -> None:
             f"{what} unfolds to {size / 2**30:,.1f} GiB, but {max(free, 0) / 2**30:,.1f} GiB of memory are free",
             "Use a part of the data, or free some memory.",
         )
+
+
+def damaged(path: Path, error: Exception, way_out: str = "Fetch the file again.", what: str = "damaged") -> DataError:
+    """Say in one line what another library says of a file."""
+    return DataError(f"{path} is truncated or {what}: {one_line(error) or type(error).__name__}", way_out)
 
 
 def unpacked_name(path: Path) -> str:

@@ -1,17 +1,17 @@
-"""Inputs that stay on disk: rows are read, and made into inputs, when they are asked for."""
+"""Inputs that stay on disk: rows are read, and made into inputs, when they are asked for; and Parquet files."""
 
 from __future__ import annotations
 
-import struct
 import tempfile
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from torch import Tensor
 
+from selfdistill._core.errors import DataError
 from selfdistill._core.files import room_for
+from selfdistill.data._limits import check_columns, check_size, damaged
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,6 +26,11 @@ _BATCH = 4096  # rows of a Parquet file that are unpacked at once
 def stays_on_disk(features: Any) -> bool:
     """Say whether features are vectors in a memory map, and many."""
     return isinstance(features, np.memmap) and features.ndim == 2 and 4 * features.size > MAPPED_BYTES
+
+
+def is_large(size: int) -> bool:
+    """Say whether as many bytes of an array are worth mapping."""
+    return 2 * size > MAPPED_BYTES
 
 
 @final
@@ -51,25 +56,7 @@ class MappedInputs:
         return self._preprocess.apply(pa.concat_tables([self._raw.slice(row, 1) for row in rows.tolist()]))
 
 
-def is_large(member: zipfile.ZipInfo) -> bool:
-    """Say whether an array of an npz file is worth mapping, and can be: it is not compressed."""
-    return member.compress_type == zipfile.ZIP_STORED and 2 * member.file_size > MAPPED_BYTES
-
-
-def map_member(path: Path, member: zipfile.ZipInfo) -> np.ndarray:
-    """Map an array of an npz file that lies in it as it is."""
-    with path.open("rb") as file:
-        file.seek(member.header_offset + 26)
-        name, extra = struct.unpack("<HH", file.read(4))
-        file.seek(member.header_offset + 30 + name + extra)
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(file)
-        found: np.ndarray = np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")
-    return found
-
-
-def map_parquet(path: Path) -> pa.Table:
+def _map_parquet(path: Path) -> pa.Table:
     """Unpack a Parquet file into a file without a name, and map that."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -105,3 +92,25 @@ def has_large_vectors(path: Path) -> bool:
     columns = [group.column(j) for group in groups for j in range(group.num_columns)]
     numbers = sum(int(c.num_values) for c in columns if c.path_in_schema.split(".")[0] in lists)
     return 4 * numbers > MAPPED_BYTES
+
+
+def read_parquet(path: Path, *, mapped: bool = False) -> pa.Table:
+    """Read a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path, memory_map=True)
+        meta = file.metadata
+        check_columns(meta.num_columns, str(path))
+        size = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
+        if not mapped:
+            check_size(str(path), max(size, meta.num_rows * meta.num_columns))
+        table = _map_parquet(path) if mapped else file.read()
+        if not mapped:
+            table.validate(full=True)  # texts that are not UTF-8
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(path, error, what="no Parquet file") from error
+    if not table.num_rows:
+        raise DataError(f"{path} has no rows", "Add rows.")
+    return table

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
+from scipy.sparse import issparse
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._array_features import features_source
-from selfdistill.data._label_arrays import check_texts, one_label
-from selfdistill.data._label_file import read_label_file
-from selfdistill.data._labels import near_matches
+from selfdistill.data._csv import is_csv, read_csv
+from selfdistill.data._frames import array_form
+from selfdistill.data._labelled import Note
+from selfdistill.data._labels import near_matches, texts
+from selfdistill.data._limits import check_size
+from selfdistill.data._mapped import read_parquet
 from selfdistill.data._options import ReadOptions
+from selfdistill.data._roles import Roles, label_column
 from selfdistill.data._source import Source
+from selfdistill.data._stored import read_npy, refuse_objects
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from selfdistill.data._preprocess import Preprocess
 
 INPUT_KEYS = (
@@ -80,11 +89,6 @@ def _label_of(
     return _of_part(arrays, part, LABEL_KEYS)
 
 
-def truth_key(arrays: Mapping[str, Any]) -> str | None:
-    """Give the array of the true labels, if there is one."""
-    return find_key(arrays, TRUTH_KEYS, None, "", "")
-
-
 def _input_key(arrays: Mapping[str, Any], options: ReadOptions, part: str, path: Path | str) -> tuple[str | None, str]:
     """Find the array of inputs, and "train" or "test" where the file has such parts."""
     new = part != "train"
@@ -102,14 +106,6 @@ def _input_key(arrays: Mapping[str, Any], options: ReadOptions, part: str, path:
         return test, "test"
     key = find_key(arrays, INPUT_KEYS, None, path, "")
     return (train, "train") if train is not None and (key is None or not new) else (key, "")
-
-
-def refuse_objects(where: Path | str, name: str) -> NoReturn:
-    """Say why an array of objects is not read."""
-    raise DataError(
-        f"{where}: {name}.npy holds Python objects, which are not read: they could run code",
-        "Save texts as an array of type str: numpy.asarray(texts, dtype=str).",
-    )
 
 
 def _suggested(arrays: Mapping[str, Any]) -> str:
@@ -199,3 +195,112 @@ def _refuse_missing(
         f"{path} has no {what}; it holds {', '.join(map(repr, [*arrays, *objects]))}",
         f"{_suggested(arrays)}Name them one of {', '.join(names)}, or say which with {option}{more}.",
     )
+
+
+def check_texts(array: Any, where: str) -> None:
+    """Refuse texts of characters that there are not, as damaged files hold them."""
+    if array.dtype.kind == "U" and array.size and array.dtype.itemsize:
+        codes = np.ascontiguousarray(array).view(np.dtype("u4").newbyteorder(array.dtype.byteorder))
+        if codes.max() > sys.maxunicode:
+            raise DataError(f"{where} holds characters that there are not: it is damaged", "Write it again.")
+
+
+def one_label(array: Any, where: str) -> tuple[Any, str]:
+    """Turn one-hot labels into the numbers of their columns."""
+    check_texts(array, where)
+    if array.ndim < 2 or (array.ndim == 2 and array.shape[1] == 1):
+        return array, ""
+    if array.ndim != 2 or array.dtype.kind not in "biuf":
+        raise DataError(f"{where} has shape {array.shape}, but labels are one per example", "Give labels of shape [n].")
+    values = np.asarray(array, np.float64)
+    sums = values.sum(1)
+    if np.isin(values, (0.0, 1.0)).all():
+        if (sums == 1).all():
+            return values.argmax(1), Note(f"{where} is one-hot: the labels are the numbers of its columns, from 0.")
+        row = int(np.flatnonzero(sums != 1)[0])
+        raise DataError(
+            f"{where} is multi-label: row {row} has {int(sums[row]):,} of {array.shape[1]:,} labels, but training "
+            "takes one class for each example",
+            "Train on one of its columns, saved as an array of its own, or keep one label for each example.",
+        )
+    if (values >= 0).all() and np.allclose(sums, 1, atol=1e-3):
+        raise DataError(
+            f"{where} holds probabilities of {array.shape[1]:,} classes",
+            "Give labels of shape [n], or in Python SelfDistillClassifier().fit(X, probabilities).",
+        )
+    raise DataError(f"{where} has shape {array.shape}, but labels are one per example", "Give labels of shape [n].")
+
+
+def features_source(
+    X: Any,
+    what: str,
+    where: str,
+    preprocess: Preprocess | None,
+    values: Mapping[str, Any],
+    notes: Sequence[str] = (),
+) -> Source:
+    """Take an array of features, and what goes with it, as a source."""
+    if issparse(X):
+        return Source(where, "sparse", X, **values, warnings=notes)
+    check_texts(X, what)
+    if X.dtype.kind in "US" and (X.ndim == 1 or (X.ndim == 2 and X.shape[1] == 1)):
+        return _texts_source(X, where, values, notes)
+    known = preprocess is not None and preprocess.kind != "table"
+    form = preprocess.kind if preprocess is not None and known else array_form(X.shape, what)
+    return Source(where, form, X, **values, warnings=notes)
+
+
+def _texts_source(X: np.ndarray, where: str, values: Mapping[str, Any], notes: Sequence[str]) -> Source:
+    import pyarrow as pa
+
+    from selfdistill.data._table import fit_table
+
+    table = pa.table({"text": pa.array(texts(X).tolist(), pa.large_string())})
+    options = ReadOptions(text=("text",))
+    fit = partial(fit_table, roles=Roles(), options=options, where=where)
+    return Source(where, "table", table, **values, fit=fit, warnings=notes)
+
+
+def read_label_file(options: ReadOptions, n: int, what: str) -> tuple[np.ndarray, str]:
+    """Read the labels of the training rows, in their order."""
+    path = Path(options.labels or "")
+    if not path.is_file():
+        raise DataError(f"{path} (--labels) {'is no file' if path.exists() else 'does not exist'}", "Name a file.")
+    hint = note = ""
+    if path.suffix == ".npy":
+        array, note = one_label(np.asarray(read_npy(path)), str(path))
+        found = texts(array)
+    elif path.suffix == ".txt":
+        found = _lines(path)
+    elif is_csv(path):
+        found = _column(read_csv(path), options, path)
+        hint = " The first line of a CSV file holds the column's name." if len(found) == n - 1 else ""
+    elif path.suffix in {".parquet", ".pq"}:
+        found = _column(read_parquet(path), options, path)
+    else:
+        raise DataError(
+            f"{path} (--labels) is of a kind that is not known ({path.suffix or 'no ending'})",
+            "Give .npy, .csv, .parquet, or .txt with one label on a line.",
+        )
+    if len(found) != n:
+        raise DataError(
+            f"{what} has {n:,} examples, but {path} {len(found):,} labels", f"Give every one a label.{hint}"
+        )
+    return found, note
+
+
+def _column(table: pa.Table, options: ReadOptions, path: Path) -> np.ndarray:
+    names = table.column_names
+    name = names[0] if len(names) == 1 and options.label is None else label_column(names, options, str(path))[0]
+    return texts(table[name])
+
+
+def _lines(path: Path) -> np.ndarray:
+    try:
+        check_size(str(path), path.stat().st_size)
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no UTF-8 text: {error}", "Save it as UTF-8.") from error
+    if not lines[-1]:
+        lines.pop()
+    return texts(np.array([line.strip() for line in lines], dtype=object))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from selfdistill._core.errors import DataError
+from selfdistill._core.errors import DataError, one_line
 from selfdistill.data._images import ImagePreprocess
 from selfdistill.data._labelled import Note
 from selfdistill.data._limits import TRAIN_PIXEL_LIMIT, check_size
@@ -85,7 +85,7 @@ def _try(
         except DataError:
             raise
         except Exception as error:  # decoders fail on hostile files in any way
-            line = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+            line = one_line(error, 120) or type(error).__name__
             bad.append(f"{path} ({line.replace(str(path), '').strip(' :') or type(error).__name__})")
     if bad and not skip:
         listed = "; ".join(bad[:_SHOWN]) + (f"; ... ({len(bad):,} in all)" if len(bad) > _SHOWN else "")

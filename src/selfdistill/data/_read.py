@@ -12,13 +12,13 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._applies import check_kind, check_options, check_same
-from selfdistill.data._labelled import LabelledData, Note
+from selfdistill.data._labelled import LabelledData
 from selfdistill.data._labels import encode, near_matches, short, texts
 from selfdistill.data._options import NewData, ReadOptions
 from selfdistill.data._place import Place, find_place, is_there, naming
 from selfdistill.data._same_value import hint
 from selfdistill.data._source import Source, assemble, check_inputs, known_labels
-from selfdistill.data.formats import BUILT_IN, FORMATS, Format, named
+from selfdistill.data.formats import BUILT_IN, FORMATS, Format
 
 if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
@@ -52,7 +52,7 @@ def find_form(source: Path | str) -> str:
 
 
 def _forms() -> str:
-    files = ", ".join(one.shown for one in FORMATS if not one.folder and one.name not in BUILT_IN)
+    files = ", ".join(one.shown for one in FORMATS if not one.folder)
     folders = ", ".join(one.shown for one in FORMATS if one.folder)
     return f"a file ({files}), a folder ({folders}), '-' for standard input, or 'digits'"
 
@@ -62,7 +62,7 @@ def find_format(place: Place) -> Format:
     path = place.path
     if not path.exists():
         if place.name in BUILT_IN:
-            return named(place.name)
+            return BUILT_IN[place.name]
         beside = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
         hint = near_matches(path.name, sorted(beside)).partition("There are")[0].strip()
         raise DataError(f"{place.name} does not exist", f"{hint} Give {_forms()}.".strip())
@@ -102,7 +102,7 @@ def load(
     if preprocess is not None:
         check_kind(form, preprocess, place.name)
     with naming(place):
-        found = form.load(place, options, part, preprocess, mapped)
+        found = form.load(place, options, part, preprocess, mapped=mapped)
     if found is not None and preprocess is not None:
         check_same(found, form, preprocess)
     return found
@@ -221,9 +221,7 @@ def read_new(
     check_inputs(len(found), preprocess, found.where)
     inputs = preprocess.apply(found.features)
     labels = None
-    said: list[str] = []
-    if form.name == "folder":
-        found, said = _known_folders(found, classes)
+    found, said = form.settle(found, classes)
     if found.labels is not None:
         labels = _seen(
             found,
@@ -231,25 +229,6 @@ def read_new(
             "Predict without reading the labels (for a table: --ignore and the label's column), or train with it.",
         )
     return NewData(inputs, found.named(), labels, (*said, *preprocess.doubts(found.features)))
-
-
-def _known_folders(found: Source, classes: Sequence[str]) -> tuple[Source, list[str]]:
-    """Take the images of folders that training did not see as images without a label; and what to say."""
-    said = [sentence for sentence in found.warnings if not isinstance(sentence, Note)]
-    if found.labels is None:
-        return found, said
-    labels = texts(found.labels, classes)
-    known = encode(labels, classes).numpy() >= 0
-    strange = [label for label, there in zip(labels, known, strict=True) if not there]
-    if strange:
-        names = sorted(set(strange))
-        shown = ", ".join(map(repr, names[:5])) + (f", ... ({len(names):,} in all)" if len(names) > 5 else "")
-        said.append(
-            f"{len(strange):,} of {len(labels):,} images lie in folders that are no class of training ({shown}): "
-            "they are predicted, and counted as without a label."
-        )
-    kept = [label if there else None for label, there in zip(labels, known, strict=True)]
-    return replace(found, labels=kept if len(strange) < len(labels) else None), said
 
 
 def _without(found: Source | None, options: ReadOptions, preprocess: Preprocess) -> Source:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._limits import check_size
 from selfdistill.data._options import ReadOptions
+from selfdistill.data._place import Place
 from selfdistill.data._source import Source
+from selfdistill.data.formats._format import IMAGES, Format
 
 if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
@@ -26,11 +28,6 @@ def _batches(path: Path) -> list[Path]:
     return sorted(
         found, key=lambda item: [int(part) if part.isdecimal() else 0 for part in re.split(r"(\d+)", item.name)] + [0]
     )
-
-
-def is_cifar(path: Path) -> bool:
-    """Tell whether a folder holds ``.bin`` batches, or a file is one."""
-    return bool(_batches(path))
 
 
 def label_bytes(folder: Path, files: list[Path]) -> int:
@@ -77,22 +74,34 @@ def _names(folder: Path, heads: int) -> list[str] | None:
     return names
 
 
-def cifar_source(path: Path, options: ReadOptions, part: str, preprocess: Preprocess | None) -> Source | None:
-    """Read one part of a CIFAR folder: files that begin with "test" are the test part."""
-    files = _batches(path)
-    folder = path if path.is_dir() else path.parent
-    heads = label_bytes(folder, files)
-    test = [file for file in files if file.name.lower().startswith("test")]
-    train = [file for file in files if file not in test]
-    chosen = (
-        files if path.is_file() else {"train": train or test, "test": test if train else [], "new": test or train}[part]
-    )
-    if not chosen:
-        return None
-    check_size(str(path), sum(file.stat().st_size for file in chosen))
-    parts = [parse_batch(file, heads) for file in chosen]
-    images = np.concatenate([images for images, _ in parts])
-    labels = np.concatenate([labels for _, labels in parts])
-    names = _names(folder, heads)
-    given = labels if names is None else np.array(names, dtype=object)[labels]
-    return Source(str(path), "image", images, given)
+@final
+class Cifar(Format):
+    """Batches of records: label bytes, then pixels; files that begin with "test" are the test part."""
+
+    name, what, shown = "cifar", "CIFAR data", "CIFAR batches"
+    gives = IMAGES
+    folder = True
+
+    def detect(self, path: Path) -> bool:
+        """By files that end in .bin."""
+        return bool(_batches(path))
+
+    def load(
+        self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
+    ) -> Source | None:
+        """Read a part."""
+        path, files = place.path, _batches(place.path)
+        folder = path if path.is_dir() else path.parent
+        heads = label_bytes(folder, files)
+        test = [file for file in files if file.name.lower().startswith("test")]
+        train = [file for file in files if file not in test]
+        parts = {"train": train or test, "test": test if train else [], "new": test or train}
+        chosen = files if path.is_file() else parts[part]
+        if not chosen:
+            return None
+        check_size(str(path), sum(file.stat().st_size for file in chosen))
+        read = [parse_batch(file, heads) for file in chosen]
+        labels = np.concatenate([labels for _, labels in read])
+        names = _names(folder, heads)
+        given = labels if names is None else np.array(names, dtype=object)[labels]
+        return Source(str(path), "image", np.concatenate([images for images, _ in read]), given)
