@@ -1,4 +1,4 @@
-"""What a table's columns are: which one is the label, and which hold numbers, categories or text."""
+"""What a table's columns hold: numbers, categories, text, lists, or counters of the rows."""
 
 from __future__ import annotations
 
@@ -12,12 +12,33 @@ import numpy as np
 from selfdistill._core.errors import DataError
 from selfdistill._core.wording import quoted
 from selfdistill.data._arrow_types import is_readable
-from selfdistill.data._counters import counts_rows
 from selfdistill.data._numerals import LEAST_NUMBERS, ODD, PER_CENT, PLAIN, Notation, Tally
 from selfdistill.data._vectors import is_vectors, parse_lists
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_DENSE = 1.5  # width of a counter's range, in rows
+_LEAST_COUNTED = 20
+_COUNTED = re.compile(r"(?i:(^|[_\W])(id|idx|index|row|rowid|rownum|no|nr|key|timestamp|time)$)|[a-z](Id|ID)$")
+"""How columns are named that name or count rows; the last form keeps its case (`PassengerId`)."""
+
+
+def counts_rows(numbers: np.ndarray, name: str) -> bool:
+    """Tell whether numbers name or count the rows: different whole numbers, dense, or named so."""
+    # Dense: their range is at most one and a half times their number, as of a counter that was shuffled or of which
+    # rows were dropped. Of other distinct whole numbers the column's name must say so.
+    n = len(numbers)
+    if name in {"index", "__index_level_0__"} or name.startswith("Unnamed: "):
+        steps = np.diff(numbers)
+        if len(steps) and numbers[0] in {0.0, 1.0} and (steps == 1).all():
+            return True
+    if n < _LEAST_COUNTED or not (np.isfinite(numbers).all() and (numbers == np.floor(numbers)).all()):
+        return False
+    if len(np.unique(numbers)) < n:
+        return False
+    return bool(numbers.max() - numbers.min() < _DENSE * n or _COUNTED.search(name))
+
 
 _WHOLE = re.compile(r"-?\d+\.0+")
 _ID = re.compile(r"[A-Za-z_+/=.-]*[0-9][\w+/=.-]*", re.ASCII)

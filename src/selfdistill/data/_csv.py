@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._dialect import Dialect, comment, find_dialect
-from selfdistill.data._encoding import not_text
+from selfdistill.data._dialect import Dialect, comment, find_dialect, not_text
 from selfdistill.data._limits import (
     DAMAGED,
     FIELD_LIMIT,

@@ -1,21 +1,141 @@
-"""How a CSV file is written: what separates its fields, and what stands around the rows."""
+"""How a text file is written: its encoding, what separates fields, and what stands around the rows."""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from selfdistill.data._encoding import find_encoding
-from selfdistill.data._limits import DAMAGED, open_bytes, unpacked_name
+from selfdistill._core.errors import DataError
+from selfdistill.data._limits import DAMAGED, damaged, expand_limit, open_bytes, unpacked_name
 
-_SAMPLE = 2**18  # characters
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_BLOCK = 2**20
+_SAMPLE = 2**16  # bytes of lines that are not ASCII
+_HEAD = 4096
+
+
+class Encoding(NamedTuple):
+    """What a text file is written in."""
+
+    name: str  # as Python calls it
+    said: str = ""  # a sentence for the user where it is not UTF-8, else ""
+
+
+def not_text(path: Path) -> DataError:
+    """Say what a file is that holds NUL bytes: a workbook or archive, or something else that is no text."""
+    with open_bytes(path) as raw:
+        head = raw.read(_HEAD)
+    if head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        return DataError(
+            f"{path} is a workbook or an archive, no CSV file", "Export it as CSV, or give it its own ending, .xlsx."
+        )
+    return DataError(f"{path} is no text: it holds NUL bytes", "Export the data as CSV in UTF-8, or as Parquet.")
+
+
+def find_encoding(path: Path, told: str | None = None) -> Encoding:
+    """Find out in which encoding a file is."""
+    try:
+        return _found(path) if told is None else _told(path, told)
+    except DAMAGED as error:
+        raise damaged(path, error) from error
+
+
+def _told(path: Path, told: str) -> Encoding:
+    try:
+        name = codecs.lookup(told).name
+        "".encode(name)
+    except (LookupError, UnicodeError):
+        raise DataError(
+            f"--encoding is {told!r}, which is no encoding that is known", "Give one such as utf-8, cp1252 or utf-16."
+        ) from None
+    with open_bytes(path) as raw:
+        marked = name == "utf-8" and raw.read(3) == codecs.BOM_UTF8
+    return Encoding("utf-8-sig" if marked else name)
+
+
+def _found(path: Path) -> Encoding:
+    with open_bytes(path) as raw:
+        head = raw.read(_HEAD)
+    for mark, name in _MARKS:
+        if head.startswith(mark):
+            return Encoding(name)
+    if head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise not_text(path)
+    strange = _not_utf8(path)
+    if not strange and b"\0" not in head:
+        return Encoding("utf-8")
+    guess = _guess(head if b"\0" in head else strange)
+    if guess is None:
+        if b"\0" in head:
+            raise not_text(path)
+        raise DataError(f"{path} is not UTF-8, and in no encoding that can be told", "Say which with --encoding.")
+    return Encoding(guess, _sentence(path, strange or head, guess))
+
+
+def _not_utf8(path: Path) -> bytes:
+    """Give lines that are not ASCII, of a file that is not UTF-8; nothing of one that is."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    strange, bad, total, rest = bytearray(), False, 0, b""
+    with open_bytes(path) as raw:
+        while block := raw.read(_BLOCK):
+            total += len(block)
+            if total > expand_limit():  # what reads the lines says so
+                break
+            if not bad:
+                try:
+                    decoder.decode(block)
+                except UnicodeDecodeError:
+                    bad = True
+            if not block.isascii():
+                lines = (rest + block).split(b"\n")
+                strange += b"\n".join(line for line in lines[:-1] if not line.isascii())[:_SAMPLE] + b"\n"
+                rest = lines[-1][:_SAMPLE]
+            if bad and len(strange) >= _SAMPLE:
+                break
+    if not bad:
+        try:
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            bad = True
+    return bytes(strange[:_SAMPLE] + rest) if bad else b""
+
+
+def _guess(sample: bytes) -> str | None:
+    try:
+        import chardet
+    except ImportError:  # of an install from before it was needed
+        return None
+    name = chardet.detect(sample)["encoding"]
+    if name is None or name.lower() in {"ascii", "utf-8"}:
+        return None
+    try:
+        sample.decode(name, "ignore")
+        return codecs.lookup(name).name
+    except (LookupError, ValueError):
+        return None
+
+
+def _sentence(path: Path, sample: bytes, name: str) -> str:
+    words = sample.decode(name, "ignore").replace(",", " ").replace(";", " ").split()
+    shown = next((f", such as {word[:40]!r}" for word in words if not word.isascii() and word.isprintable()), "")
+    return f"{path} is not UTF-8 and is read as {name}{shown}; --encoding to choose another."
+
+
+_CHARACTERS = 2**18  # that are looked at
 _TITLES = 50  # lines before the header
 _MOST = 0.9  # share of rows of one length, below which spaces are tried
 _LEAST = 3  # rows that must begin with a name
@@ -34,7 +154,7 @@ class Dialect:
     before: int = 0  # lines before the header
     hashed: bool = False  # whether the header stands behind a ``#``
     spaced: bool = False  # whether a space follows each separator
-    extra: str = ""
+    extra: str = ""  # the field more that rows have than the header: "names" first, "trailing" last, or ""
     encoding: str = "utf-8"  # as Python calls it
     said: tuple[str, ...] = ()  # sentences for the user
 
@@ -71,11 +191,11 @@ def find_dialect(path: Path, encoding: str | None = None) -> Dialect:
     encoding, said = find_encoding(path, encoding)
     try:
         with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding=encoding, newline="", errors="replace") as file:
-            text = file.read(_SAMPLE)
+            text = file.read(_CHARACTERS)
     except DAMAGED:
         text = ""  # what reads the rows says so
     lines = list(io.StringIO(text.removeprefix("\ufeff"), newline=""))
-    if len(text) == _SAMPLE and len(lines) > 1:
+    if len(text) == _CHARACTERS and len(lines) > 1:
         lines.pop()
     first = next((place for place, line in enumerate(lines) if line.strip()), 0)
     told = _SAID.fullmatch(lines[first].rstrip("\r\n")) if lines else None
@@ -92,10 +212,9 @@ def find_dialect(path: Path, encoding: str | None = None) -> Dialect:
     if best.titles:
         shown = " / ".join(best.titles)
         notes.append(f"{path} has a title before its header, which is left out: {shown[:80]!r}.")
-    if best.extra == "names":
+    if best.dialect.extra == "names":
         notes.append(f"{path} has one name less than columns: the first column is taken as names of the rows.")
-    shared = {name: getattr(best, name) for name in ("quote", "escape", "before", "hashed", "spaced", "extra")}
-    return Dialect(best.separator, **shared, encoding=encoding, said=tuple(notes))
+    return replace(best.dialect, encoding=encoding, said=tuple(notes))
 
 
 def _is_tabbed(path: Path, lines: Sequence[str]) -> bool:
@@ -115,13 +234,7 @@ class _Rank(NamedTuple):
 class _Try:
     """A dialect, the title above its header, and what speaks for it."""
 
-    separator: str
-    quote: str = '"'
-    escape: str | None = None
-    before: int = 0
-    hashed: bool = False
-    spaced: bool = False
-    extra: str = ""
+    dialect: Dialect
     titles: tuple[str, ...] = ()
     rank: _Rank = field(default_factory=_Rank)
 
@@ -135,7 +248,7 @@ def _try(lines: Sequence[str], mark: str, start: int) -> _Try:
         body += 1
     rows = list(_rows(lines[body:], dialect))
     if not rows:
-        return _Try(mark, quote, escape, start)
+        return _Try(replace(dialect, before=start))
     known = [row for row, _ in rows if any(row)]
     width = Counter(map(len, known[1:] or known)).most_common(1)[0][0] if known else 0
     head = header_place([row for row, _ in rows], width)
@@ -151,7 +264,8 @@ def _try(lines: Sequence[str], mark: str, start: int) -> _Try:
     titles = titles if any(titles) else ()
     rank = _Rank(share, -len(titles), fits, width) if width > 1 and fits else _Rank(fields=len(header))
     spaced = width > 1 and all(cell[:1] == " " for row in (header, *rest) for cell in row[1:])
-    return _Try(mark, quote, escape, before, hashed is not None, spaced, extra, titles, rank)
+    dialect = replace(dialect, before=before, hashed=hashed is not None, spaced=spaced, extra=extra)
+    return _Try(dialect, titles, rank)
 
 
 def _rows(lines: Sequence[str], dialect: Dialect) -> Iterator[tuple[list[str], int]]:

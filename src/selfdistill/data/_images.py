@@ -12,9 +12,10 @@ from torch import Tensor
 from selfdistill._core.errors import DataError
 from selfdistill.data._arrays import as_numpy, check_finite
 from selfdistill.data._limits import TRAIN_PIXEL_LIMIT
-from selfdistill.data._pixels import WHITES
 from selfdistill.data._preprocess import Preprocess
 
+WHITES = {"whole": (255, 1023, 4095, 16383, 65535), "float": (1, 255, 65535)}
+"""Values of white in images of more than 8 bits: 8, 10, 12, 14 or 16 bits; or shares, or the like of 8 or 16 bits."""
 _LAYOUTS = ("hw", "chw", "hwc")
 _CHANNELS = (1, 3, 4)
 """Numbers of channels that images usually have: grey, RGB, RGB with alpha or CMYK."""

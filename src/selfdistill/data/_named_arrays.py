@@ -14,15 +14,12 @@ from scipy.sparse import issparse
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._csv import is_csv, read_csv
-from selfdistill.data._frames import array_form
-from selfdistill.data._labelled import Note
+from selfdistill.data._labelled import Note, ReadOptions
 from selfdistill.data._labels import near_matches, texts
 from selfdistill.data._limits import check_size
-from selfdistill.data._mapped import read_parquet
-from selfdistill.data._options import ReadOptions
 from selfdistill.data._roles import Roles, label_column
-from selfdistill.data._source import Source
-from selfdistill.data._stored import read_npy, refuse_objects
+from selfdistill.data._source import Source, array_form
+from selfdistill.data._stored import read_npy, read_parquet, refuse_objects
 
 if TYPE_CHECKING:
     import pyarrow as pa

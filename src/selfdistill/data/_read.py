@@ -1,27 +1,71 @@
-"""Find out what a source is, and read it: for training, for testing, for predicting."""
+"""Find out what a source is and what fits it, and read it: for training, for testing, for predicting."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 from torch import Tensor
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._applies import check_kind, check_options, check_same
-from selfdistill.data._labelled import LabelledData
-from selfdistill.data._labels import encode, near_matches, short, texts
-from selfdistill.data._options import NewData, ReadOptions
+from selfdistill.data._labelled import LabelledData, NewData, ReadOptions
+from selfdistill.data._labels import encode, hint, near_matches, short, texts
 from selfdistill.data._place import Place, find_place, is_there, naming
-from selfdistill.data._same_value import hint
 from selfdistill.data._source import Source, assemble, check_inputs, known_labels
 from selfdistill.data.formats import BUILT_IN, FORMATS, Format
 
 if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
+
+_COLUMNS = ("label", "id", "ignore", "truth", "text", "categorical", "numeric", "annotator")
+_NUMBERS = ("decimal", "thousands")
+_WHY = {
+    "image_size": "it resizes the images of a folder",
+    "decimal": "it says how numbers are written in a table",
+    "thousands": "it says how numbers are written in a table",
+    "inputs": "it names an array of features in an npz or safetensors file",
+    "labels": "it names the labels of an npy, npz or safetensors file",
+    "encoding": "it says how a text file is written",
+}
+_HARMLESS = ("drop_unlabelled", "skip_bad")
+
+
+def check_options(form: Format, options: ReadOptions, where: str) -> list[str]:
+    """Refuse options that a source has no use for: what was meant by them would not happen."""
+    notes = []
+    for name in (*_COLUMNS, *_WHY, *_HARMLESS):
+        if not getattr(options, name) or name in form.uses:
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        if name in _HARMLESS:
+            notes.append(f"{flag} does nothing here: {where} is {form.what}.")
+            continue
+        value = getattr(options, name)
+        shown = value[0] if isinstance(value, tuple) else value
+        found = f"{flag} {shown} does not apply: {where} is {form.what}"
+        raise DataError(f"{found}, but {_WHY.get(name, 'it names a column')}", f"Leave {flag} out.")
+    return notes
+
+
+def check_kind(form: Format, preprocess: Preprocess, where: str) -> None:
+    """Refuse data of another kind than training had, before any of it is read."""
+    if preprocess.kind not in form.gives:
+        _refuse(form, preprocess, where)
+
+
+def check_same(source: Source, form: Format, preprocess: Preprocess) -> None:
+    """Refuse texts where training had numbers, or the other way round, in a format that holds either."""
+    if (source.form == "table") != (preprocess.kind == "table"):
+        _refuse(form, preprocess, source.where)
+
+
+def _refuse(form: Format, preprocess: Preprocess, where: str) -> NoReturn:
+    had = {"table": "a table of ", "array": "arrays of "}.get(preprocess.kind, "") + preprocess.facts()
+    raise DataError(f"{where} is {form.what}, but training had {had}", "Give data of the kind of training.")
+
 
 _ELSEWHERE = {
     (".pkl", ".pickle", ".joblib", ".dill"): "a pickle, which could run code",

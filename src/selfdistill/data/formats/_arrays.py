@@ -12,9 +12,9 @@ import torch
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
 from selfdistill._core.wording import quoted
+from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._labels import texts
 from selfdistill.data._limits import check_size
-from selfdistill.data._mapped import stays_on_disk
 from selfdistill.data._named_arrays import (
     LABEL_KEYS,
     TRUTH_KEYS,
@@ -25,10 +25,9 @@ from selfdistill.data._named_arrays import (
     part_of,
     read_label_file,
 )
-from selfdistill.data._options import ReadOptions
 from selfdistill.data._place import Place
 from selfdistill.data._source import Source
-from selfdistill.data._stored import SPARSE_NAMES, as_arrays, read_npy, read_npz, read_tensors, sparse_of
+from selfdistill.data._stored import SPARSE_NAMES, as_arrays, read_npy, read_npz, read_tensors, sparse_of, stays_on_disk
 from selfdistill.data.formats._copies import NPZ, Edit, Endings, check_free, save_arrays, typed_labels, whole_column
 from selfdistill.data.formats._format import VECTORS, Format
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, final
 from urllib.parse import unquote
 
 from selfdistill._core.errors import DataError
+from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._limits import check_size, damaged
-from selfdistill.data._mapped import has_large_vectors, read_parquet
-from selfdistill.data._options import ReadOptions
 from selfdistill.data._place import Place
+from selfdistill.data._stored import has_large_vectors, read_parquet
 from selfdistill.data.formats import _copies
 from selfdistill.data.formats._copies import Edit, Endings
 from selfdistill.data.formats._format import TableFormat, TableRead

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from selfdistill._core.errors import DataError
+from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._limits import check_size
-from selfdistill.data._options import ReadOptions
 from selfdistill.data._place import Place
 from selfdistill.data._source import Source
 from selfdistill.data.formats._format import IMAGES, Format

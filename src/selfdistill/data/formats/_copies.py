@@ -19,12 +19,11 @@ from scipy.sparse import issparse
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
+from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._labels import given_texts, texts
 from selfdistill.data._limits import unpacked_name
-from selfdistill.data._options import ReadOptions
-from selfdistill.data._roles import label_column
+from selfdistill.data._roles import label_column, with_votes
 from selfdistill.data._stored import save_sparse
-from selfdistill.data._votes import with_votes
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,8 +8,8 @@ from typing import final
 from selfdistill._core.files import atomic
 from selfdistill.data._csv import csv_mark, csv_records, is_csv, read_csv
 from selfdistill.data._dialect import find_dialect
+from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._limits import unpacked_name
-from selfdistill.data._options import ReadOptions
 from selfdistill.data._place import Place
 from selfdistill.data._roles import label_column
 from selfdistill.data.formats._copies import TEXT, Edit, Endings, check_free, csv_line, csv_text, labelled, spread

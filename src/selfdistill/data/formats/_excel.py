@@ -6,8 +6,8 @@ from typing import Any, final
 
 from selfdistill._core.errors import DataError, one_line
 from selfdistill.data._dialect import header_place
+from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._labels import near_matches
-from selfdistill.data._options import ReadOptions
 from selfdistill.data._place import Place
 from selfdistill.data.formats._format import TableFormat, TableRead, column_of
 

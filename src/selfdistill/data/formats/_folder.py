@@ -18,11 +18,9 @@ from selfdistill._core.files import atomic
 from selfdistill._core.folder import named_folder
 from selfdistill._core.wording import quoted
 from selfdistill.data._images import ImagePreprocess
-from selfdistill.data._labelled import Note
+from selfdistill.data._labelled import Note, ReadOptions
 from selfdistill.data._labels import encode, listed, texts
-from selfdistill.data._options import ReadOptions
-from selfdistill.data._pictures import read_pictures
-from selfdistill.data._pixels import ENDINGS, is_image
+from selfdistill.data._pixels import ENDINGS, is_image, read_pictures
 from selfdistill.data._place import Place
 from selfdistill.data._source import Source, known_labels
 from selfdistill.data.formats._copies import NPZ, Edit, Endings, link_or_copy, new_folder

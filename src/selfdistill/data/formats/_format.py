@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._frames import table_source
+from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._labels import text_of
-from selfdistill.data._options import ReadOptions
 from selfdistill.data._place import Place, naming
-from selfdistill.data._source import Source
+from selfdistill.data._source import Source, table_source
 from selfdistill.data.formats._copies import NPZ, TABLE, Edit, Endings, edit_source, edit_table, save_arrays, save_table
 
 if TYPE_CHECKING:

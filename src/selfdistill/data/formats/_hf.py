@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from selfdistill._core.errors import DataError, one_line
-from selfdistill.data._frames import table_source
 from selfdistill.data._images import ImagePreprocess
-from selfdistill.data._labelled import LabelledData
+from selfdistill.data._labelled import LabelledData, ReadOptions
 from selfdistill.data._labels import near_matches
-from selfdistill.data._options import ReadOptions
-from selfdistill.data._pictures import read_pictures
-from selfdistill.data._pixels import Encoded
+from selfdistill.data._pixels import Encoded, read_pictures
 from selfdistill.data._place import Place
 from selfdistill.data._roles import LABEL_NAMES, Roles, label_column
-from selfdistill.data._source import Source, assemble
+from selfdistill.data._source import Source, assemble, table_source
 from selfdistill.data.formats._copies import Edit, Endings
 from selfdistill.data.formats._format import OF_TABLES, Format
 

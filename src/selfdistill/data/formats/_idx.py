@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple, final
 import numpy as np
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._frames import array_form
+from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._labels import texts
 from selfdistill.data._limits import check_size, open_bytes, read_exactly
-from selfdistill.data._options import ReadOptions
 from selfdistill.data._place import Place
-from selfdistill.data._source import Source
+from selfdistill.data._source import Source, array_form
 from selfdistill.data.formats._copies import FOLDER, NPZ, Edit, Endings, link_or_copy, new_folder, typed_labels
 from selfdistill.data.formats._format import IMAGES, VECTORS, Format
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._encoding import find_encoding
+from selfdistill.data._dialect import find_encoding
+from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._limits import DAMAGED, check_size, damaged, expand_limit, open_bytes, unpacked_name
-from selfdistill.data._options import ReadOptions
 from selfdistill.data._place import Place
 from selfdistill.data.formats._format import OF_TABLES, TableFormat, TableRead, column_of
 

@@ -8,9 +8,9 @@ from typing import final
 from urllib.parse import quote
 
 from selfdistill._core.errors import DataError
+from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._labels import near_matches
 from selfdistill.data._limits import check_size
-from selfdistill.data._options import ReadOptions
 from selfdistill.data._place import Place
 from selfdistill.data.formats._format import TableFormat, TableRead, column_of
 
