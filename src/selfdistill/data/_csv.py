@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._dialect import Dialect, comment, find_dialect, not_text
@@ -55,11 +54,6 @@ class _Lines:
         text = "".join(self.text)
         self.text, self.row = [], 0
         return text
-
-    def take_before(self) -> str:
-        """Give the lines before the row that has ended which are no rows."""
-        before, self.before = self.before, ""
-        return before
 
     def __iter__(self) -> Iterator[str]:
         limit = expand_limit()
@@ -141,12 +135,6 @@ def csv_rows(path: Path, dialect: Dialect | None = None) -> Iterator[list[str]]:
     return (row for row, _ in csv_records(path, dialect))
 
 
-def csv_mark(path: Path) -> str:
-    """Give the mark that some programs put before the first cell, to say that a file is UTF-8."""
-    with open_bytes(path) as raw:
-        return "\ufeff" if raw.read(3) == codecs.BOM_UTF8 else ""
-
-
 def csv_records(path: Path, dialect: Dialect | None = None) -> Iterator[tuple[list[str], str]]:
     """Read the rows, the header first, each with the text that it stands in."""
     dialect = dialect or find_dialect(path)
@@ -159,7 +147,7 @@ def csv_records(path: Path, dialect: Dialect | None = None) -> Iterator[tuple[li
                 text = lines.take()
                 if not any(row) and (len(row) > 1 or not row):
                     continue
-                before = lines.take_before()
+                before, lines.before = lines.before, ""
                 if not lines.width:
                     lines.width = len(row) + bool(dialect.extra)
                     yield ["", *row] if dialect.extra == "names" else row, before + text
@@ -168,7 +156,12 @@ def csv_records(path: Path, dialect: Dialect | None = None) -> Iterator[tuple[li
                     yield row[:-1], before + text
                     continue
                 if len(row) != lines.width:
-                    _refuse_ragged(lines, row)
+                    more = f", and the rows before {lines.width}" if dialect.extra else ""
+                    raise DataError(
+                        f"{path}, line {lines.number:,}: {len(row)} fields, but the header has "
+                        f"{lines.width - bool(dialect.extra)}{more}",
+                        "Quote fields that hold the separator, and give every row as many fields as the header.",
+                    )
                 if lines.width > 1 and text.count("\n") > 1:
                     _check_swallowed(lines, text, lines.width)
                 yield row, before + text
@@ -179,15 +172,6 @@ def csv_records(path: Path, dialect: Dialect | None = None) -> Iterator[tuple[li
             ) from error
     if not lines.width:
         raise DataError(f"{path} is empty", "Give it a header line and rows.")
-
-
-def _refuse_ragged(lines: _Lines, row: list[str]) -> NoReturn:
-    extra = lines.dialect.extra
-    raise DataError(
-        f"{lines.path}, line {lines.number:,}: {len(row)} fields, but the header has {lines.width - bool(extra)}"
-        + f", and the rows before {lines.width}" * bool(extra),
-        "Quote fields that hold the separator, and give every row as many fields as the header.",
-    )
 
 
 def read_csv(path: Path, dialect: Dialect | None = None) -> pa.Table:

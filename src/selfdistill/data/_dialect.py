@@ -28,13 +28,6 @@ _SAMPLE = 2**16  # bytes of lines that are not ASCII
 _HEAD = 4096
 
 
-class Encoding(NamedTuple):
-    """What a text file is written in."""
-
-    name: str  # as Python calls it
-    said: str = ""  # a sentence for the user where it is not UTF-8, else ""
-
-
 def not_text(path: Path) -> DataError:
     """Say what a file is that holds NUL bytes: a workbook or archive, or something else that is no text."""
     with open_bytes(path) as raw:
@@ -46,15 +39,15 @@ def not_text(path: Path) -> DataError:
     return DataError(f"{path} is no text: it holds NUL bytes", "Export the data as CSV in UTF-8, or as Parquet.")
 
 
-def find_encoding(path: Path, told: str | None = None) -> Encoding:
-    """Find out in which encoding a file is."""
+def find_encoding(path: Path, told: str | None = None) -> tuple[str, str]:
+    """Find out in which encoding a file is, as Python calls it; and a sentence for the user where it is not UTF-8."""
     try:
         return _found(path) if told is None else _told(path, told)
     except DAMAGED as error:
         raise damaged(path, error) from error
 
 
-def _told(path: Path, told: str) -> Encoding:
+def _told(path: Path, told: str) -> tuple[str, str]:
     try:
         name = codecs.lookup(told).name
         "".encode(name)
@@ -64,26 +57,28 @@ def _told(path: Path, told: str) -> Encoding:
         ) from None
     with open_bytes(path) as raw:
         marked = name == "utf-8" and raw.read(3) == codecs.BOM_UTF8
-    return Encoding("utf-8-sig" if marked else name)
+    return "utf-8-sig" if marked else name, ""
 
 
-def _found(path: Path) -> Encoding:
+def _found(path: Path) -> tuple[str, str]:
     with open_bytes(path) as raw:
         head = raw.read(_HEAD)
     for mark, name in _MARKS:
         if head.startswith(mark):
-            return Encoding(name)
+            return name, ""
     if head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise not_text(path)
     strange = _not_utf8(path)
     if not strange and b"\0" not in head:
-        return Encoding("utf-8")
+        return "utf-8", ""
     guess = _guess(head if b"\0" in head else strange)
     if guess is None:
         if b"\0" in head:
             raise not_text(path)
         raise DataError(f"{path} is not UTF-8, and in no encoding that can be told", "Say which with --encoding.")
-    return Encoding(guess, _sentence(path, strange or head, guess))
+    words = (strange or head).decode(guess, "ignore").replace(",", " ").replace(";", " ").split()
+    shown = next((f", such as {word[:40]!r}" for word in words if not word.isascii() and word.isprintable()), "")
+    return guess, f"{path} is not UTF-8 and is read as {guess}{shown}; --encoding to choose another."
 
 
 def _not_utf8(path: Path) -> bytes:
@@ -115,10 +110,8 @@ def _not_utf8(path: Path) -> bytes:
 
 
 def _guess(sample: bytes) -> str | None:
-    try:
-        import chardet
-    except ImportError:  # of an install from before it was needed
-        return None
+    import chardet
+
     name = chardet.detect(sample)["encoding"]
     if name is None or name.lower() in {"ascii", "utf-8"}:
         return None
@@ -127,12 +120,6 @@ def _guess(sample: bytes) -> str | None:
         return codecs.lookup(name).name
     except (LookupError, ValueError):
         return None
-
-
-def _sentence(path: Path, sample: bytes, name: str) -> str:
-    words = sample.decode(name, "ignore").replace(",", " ").replace(";", " ").split()
-    shown = next((f", such as {word[:40]!r}" for word in words if not word.isascii() and word.isprintable()), "")
-    return f"{path} is not UTF-8 and is read as {name}{shown}; --encoding to choose another."
 
 
 _CHARACTERS = 2**18  # that are looked at
@@ -200,7 +187,8 @@ def find_dialect(path: Path, encoding: str | None = None) -> Dialect:
     first = next((place for place, line in enumerate(lines) if line.strip()), 0)
     told = _SAID.fullmatch(lines[first].rstrip("\r\n")) if lines else None
     start = first + 1 if told else 0
-    tries = [told[1]] if told else list("\t" if _is_tabbed(path, lines) else _SEPARATORS)
+    tabbed = unpacked_name(path).endswith((".tsv", ".tab")) and (not lines or any("\t" in line for line in lines))
+    tries = [told[1]] if told else list("\t" if tabbed else _SEPARATORS)
     best = max((_try(lines, mark, start) for mark in tries), key=lambda one: one.rank)
     if not told and best.rank.share < _MOST:
         spaces = _try(lines, " ", start)
@@ -215,10 +203,6 @@ def find_dialect(path: Path, encoding: str | None = None) -> Dialect:
     if best.dialect.extra == "names":
         notes.append(f"{path} has one name less than columns: the first column is taken as names of the rows.")
     return replace(best.dialect, encoding=encoding, said=tuple(notes))
-
-
-def _is_tabbed(path: Path, lines: Sequence[str]) -> bool:
-    return unpacked_name(path).endswith((".tsv", ".tab")) and (not lines or any("\t" in line for line in lines))
 
 
 class _Rank(NamedTuple):

@@ -131,7 +131,7 @@ def short(name: str) -> str:
     return name if len(name) <= _SHOWN else name[: _SHOWN - 3] + "..."
 
 
-def listed(names: Iterable[str], shown: int = 5) -> str:
+def listed(names: Iterable[Any], shown: int = 5) -> str:
     """Quote the first few names, and say how many there are."""
     names = list(names)
     return ", ".join(map(repr, names[:shown])) + (f", ... ({len(names):,} in all)" if len(names) > shown else "")
@@ -190,20 +190,13 @@ def encode(names: np.ndarray, classes: Sequence[str]) -> Tensor:
     return torch.tensor([-1 if name is None else places[name] for name in names], dtype=torch.int64)
 
 
-def rows_named(rows: Sequence[int] | np.ndarray, ids: np.ndarray | None = None) -> str:
-    """Name the first few rows."""
-    shown = [str(row) if ids is None else str(ids[row]) for row in list(rows)[:5]]
-    return ", ".join(shown) + (f", ... ({len(rows):,} in all)" if len(rows) > 5 else "")
-
-
 def near_matches(name: str, known: Iterable[str]) -> str:
     """Say which known names are like a name that is not known."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     close += [other for other in known if other.lower() == name.lower() and other not in close]
-    listed = ", ".join(map(repr, known[:20])) + (f", ... ({len(known):,} in all)" if len(known) > 20 else "")
     hint = f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
-    return f"{hint}There are: {listed}."
+    return f"{hint}There are: {listed(known, 20)}."
 
 
 def check_ids(ids: np.ndarray, where: str) -> None:
@@ -275,9 +268,8 @@ def label_warnings(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
     if len(single) == 1:
         found.append(f"class {single[0]!r} has one example: it is kept, but little can be learned about it.")
     elif single:
-        listed = ", ".join(map(repr, single[:5])) + (", ..." if len(single) > 5 else "")
         found.append(
-            f"{len(single):,} classes have one example ({listed}): kept, but little can be learned about them."
+            f"{len(single):,} classes have one example ({listed(single)}): kept, but little can be learned about them."
         )
     doubtful = [name for name in classes if name.strip() in _DOUBTFUL]
     if doubtful:

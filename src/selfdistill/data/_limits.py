@@ -25,8 +25,6 @@ PIXEL_LIMIT = 64_000_000
 TRAIN_PIXEL_LIMIT = 2**20
 """Pixels in one image that is trained on: a batch of 16 takes 200 MB, and a layer of 16 channels 1 GB."""
 _EXPAND_LIMIT = 16 * 2**30
-PACKED = (".gz", ".bz2", ".xz", ".zst")
-"""Endings of packed files that are read like plain ones."""
 DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError)
 """What reading a damaged packed file raises."""
 
@@ -84,7 +82,8 @@ def damaged(path: Path, error: Exception, way_out: str = "Fetch the file again."
 def unpacked_name(path: Path) -> str:
     """Give a file's name as it is called when unpacked, in small letters."""
     name = path.name.lower()
-    return next((name.removesuffix(ending) for ending in PACKED if name.endswith(ending)), name)
+    packed = name.endswith((".gz", ".bz2", ".xz", ".zst"))
+    return name.rpartition(".")[0] if packed else name
 
 
 def open_bytes(path: Path) -> IO[bytes]:
@@ -99,28 +98,3 @@ def open_bytes(path: Path) -> IO[bytes]:
     if ending == ".bz2":
         return bz2.open(path, "rb")
     return lzma.open(path, "rb") if ending == ".xz" else path.open("rb")
-
-
-def read_exactly(file: IO[bytes], size: int, path: Path, *, whole: bool = True) -> bytearray:
-    """Read ``size`` bytes."""
-    check_size(str(path), size)
-    data = bytearray()
-    try:
-        while len(data) < size:
-            block = file.read(min(2**24, size - len(data)))
-            if not block:
-                break
-            data += block
-        more = whole and len(data) == size and bool(file.read(1))
-    except DAMAGED as error:
-        raise DataError(
-            f"{path} is truncated or damaged: {error} (after {len(data):,} of {size:,} bytes)", "Fetch the file again."
-        ) from error
-    if len(data) < size:
-        raise DataError(
-            f"{path} is truncated: it should hold {size:,} more bytes here, but ends after {len(data):,}",
-            "Fetch the file again.",
-        )
-    if more:
-        raise DataError(f"{path} holds more bytes than its header says ({size:,})", "Fetch the file again.")
-    return data

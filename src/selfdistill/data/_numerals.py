@@ -15,6 +15,7 @@ import numpy as np
 from selfdistill._core.errors import DataError
 from selfdistill._core.wording import quoted
 from selfdistill.data._labelled import ReadOptions
+from selfdistill.data._labels import listed
 
 ODD = 0.05  # share of known cells that may be no number in a column of numbers
 PER_CENT = frozenset("%‰٪")
@@ -221,13 +222,12 @@ def _sentences(found: Mapping[str, Notation], tallies: Mapping[str, Tally]) -> l
             groups.setdefault(notation, []).append(name)
     said = []
     for notation, names in groups.items():
-        listed = ", ".join(map(repr, names[:5])) + (f", ... ({len(names):,} in all)" if len(names) > 5 else "")
         cells = (cell for cell in tallies[names[0]].example.values() if not math.isnan(notation.number(cell)))
         cell = next(cells, "")
         example = f": {cell[:40]!r} is {notation.number(cell):.15g}" if cell else ""
-        many = len(names) > 1
+        columns, verb = ("columns", "are") if len(names) > 1 else ("column", "is")
         said.append(
-            f"column{'s' if many else ''} {listed} {'are' if many else 'is'} read with {notation.said()}{example}; "
+            f"{columns} {listed(names)} {verb} read with {notation.said()}{example}; "
             "--decimal or --thousands to choose another reading."
         )
     return said

@@ -15,7 +15,7 @@ from typing import IO, NamedTuple, cast
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import check_name
-from selfdistill.data._labels import near_matches
+from selfdistill.data._labels import listed, near_matches
 from selfdistill.data._limits import DAMAGED, check_size, expand_limit
 
 STANDARD_INPUT = "-"
@@ -173,9 +173,8 @@ def _choose(path: Path, files: list[zipfile.ZipInfo], part: str) -> zipfile.ZipI
             raise DataError(f"{path} holds no file {part!r}", near_matches(part, names))
         return names[part]
     if len(files) != 1:
-        shown = ", ".join(map(repr, list(names)[:5])) + ", ..." * (len(names) > 5)
         raise DataError(
-            f"{path} holds {len(files):,} files{': ' * bool(files)}{shown}",
+            f"{path} holds {len(files):,} files{': ' * bool(files)}{listed(names)}",
             f"Name one, such as {path}::{files[0].filename}, or unpack it." if files else "Give another file.",
         )
     return files[0]

@@ -50,19 +50,7 @@ def check_options(form: Format, options: ReadOptions, where: str) -> list[str]:
     return notes
 
 
-def check_kind(form: Format, preprocess: Preprocess, where: str) -> None:
-    """Refuse data of another kind than training had, before any of it is read."""
-    if preprocess.kind not in form.gives:
-        _refuse(form, preprocess, where)
-
-
-def check_same(source: Source, form: Format, preprocess: Preprocess) -> None:
-    """Refuse texts where training had numbers, or the other way round, in a format that holds either."""
-    if (source.form == "table") != (preprocess.kind == "table"):
-        _refuse(form, preprocess, source.where)
-
-
-def _refuse(form: Format, preprocess: Preprocess, where: str) -> NoReturn:
+def _refuse_kind(form: Format, preprocess: Preprocess, where: str) -> NoReturn:
     had = {"table": "a table of ", "array": "arrays of "}.get(preprocess.kind, "") + preprocess.facts()
     raise DataError(f"{where} is {form.what}, but training had {had}", "Give data of the kind of training.")
 
@@ -143,12 +131,12 @@ def load(
     """Read the raw examples."""
     place = find_place(source)
     form = find_format(place)
-    if preprocess is not None:
-        check_kind(form, preprocess, place.name)
+    if preprocess is not None and preprocess.kind not in form.gives:
+        _refuse_kind(form, preprocess, place.name)
     with naming(place):
         found = form.load(place, options, part, preprocess, mapped=mapped)
-    if found is not None and preprocess is not None:
-        check_same(found, form, preprocess)
+    if found is not None and preprocess is not None and (found.form == "table") != (preprocess.kind == "table"):
+        _refuse_kind(form, preprocess, found.where)  # texts where training had numbers, or the other way round
     return found
 
 
@@ -255,7 +243,8 @@ def read_new(
     """
     options = options or ReadOptions()
     form = find_format(find_place(path))
-    check_kind(form, preprocess, str(path))
+    if preprocess.kind not in form.gives:
+        _refuse_kind(form, preprocess, str(path))
     if "inputs" not in form.uses:  # the name is that of the training file, which may be of another form
         options = replace(options, inputs=None)
     check_options(form, options, str(path))

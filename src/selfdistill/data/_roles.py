@@ -15,7 +15,7 @@ from selfdistill._core.wording import quoted
 from selfdistill.data._arrow_types import is_readable
 from selfdistill.data._columns import parse_numbers
 from selfdistill.data._labelled import Note, ReadOptions
-from selfdistill.data._labels import near_matches, texts
+from selfdistill.data._labels import listed, near_matches, texts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,14 +75,13 @@ def label_column(
     found = [name for name in names if name.lower() in LABEL_NAMES and name not in taken]
     if len(found) == 1:
         return found[0], [Note(f"column {found[0]!r} is taken as the label; --label to choose another.")]
-    listed = ", ".join(map(repr, names[:20])) + (f", ... ({len(names):,} in all)" if len(names) > 20 else "")
     what = (
         f"{len(found)} columns that may be the label: {', '.join(found)}"
         if found
         else "no column named label, target, class or y"
     )
     hint = _proposal(table.select([n for n in names if n not in taken])) if table is not None and not found else ""
-    raise DataError(f"{where} has {what}", f"{hint}Say which with --label; there are: {listed}.")
+    raise DataError(f"{where} has {what}", f"{hint}Say which with --label; there are: {listed(names, 20)}.")
 
 
 def _proposal(table: pa.Table) -> str:

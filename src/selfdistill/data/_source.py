@@ -28,7 +28,7 @@ from selfdistill.data._labels import (
     encode,
     given_texts,
     label_warnings,
-    rows_named,
+    listed,
     short,
     texts,
 )
@@ -136,7 +136,7 @@ def known_labels(source: Source, options: ReadOptions, classes: Sequence[str] | 
         _refuse_positive(source, labels, len(rows))
         held = f", where {', '.join(map(repr, sorted(words)))} counts as missing (rename it if it is a class)"
         raise DataError(
-            f"{source.where} has no label in {len(rows):,} of {len(labels):,} rows: {rows_named(rows)} (from 0)"
+            f"{source.where} has no label in {len(rows):,} of {len(labels):,} rows: {listed(rows.tolist())} (from 0)"
             + held * bool(words),
             "Fill them in, or leave these rows out with --drop-unlabelled (drop_unlabelled=True).",
         )

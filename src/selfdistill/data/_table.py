@@ -16,6 +16,7 @@ from selfdistill.data._arrow_types import as_table
 from selfdistill.data._columns import as_numbers, as_strings, find_kind, tally
 from selfdistill.data._fitted import Categories, Numbers, Terms, TextColumn, filled, unseen_words, without_codes
 from selfdistill.data._labelled import Note, ReadOptions
+from selfdistill.data._labels import listed
 from selfdistill.data._numerals import PLAIN, Notation, choose_codes, choose_notations
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._roles import Roles
@@ -98,11 +99,8 @@ class TablePreprocess(Preprocess, kind="table"):
         extra = [name for name in names if name not in known]
         if not missing and not extra:
             return
-        parts = [
-            f"{word} {', '.join(map(repr, some[:5]))}{f', ... ({len(some):,} in all)' if len(some) > 5 else ''}"
-            for word, some in (("missing", missing), ("not known from training:", extra))
-            if some
-        ]
+        parts = [f"missing {listed(missing)}"] if missing else []
+        parts += [f"not known from training: {listed(extra)}"] if extra else []
         raise DataError(
             f"the feature columns differ from training: {'; '.join(parts)}",
             "Give the columns of training; the label and columns that were ignored may be there or not.",
@@ -315,11 +313,8 @@ def fit_table(
             "Give it columns to learn from, or choose their kind with --numeric, --categorical or --text.",
         )
     if constant:
-        listed = ", ".join(map(repr, constant[:5])) + (", ..." if len(constant) > 5 else "")
-        many = len(constant) > 1
-        notes.append(
-            f"{len(constant):,} constant column{'s' if many else ''} ({listed}) tell{'' if many else 's'} nothing."
-        )
+        word, verb = ("columns", "tell") if len(constant) > 1 else ("column", "tells")
+        notes.append(f"{len(constant):,} constant {word} ({listed(constant)}) {verb} nothing.")
     counts = {"missing_values": missing + gap, "constant_columns": len(constant)}
     return made, [*map(Note, decided), *notes, *more], {name: count for name, count in counts.items() if count}
 

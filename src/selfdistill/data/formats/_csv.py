@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import final
 
 from selfdistill._core.files import atomic
-from selfdistill.data._csv import csv_mark, csv_records, is_csv, read_csv
+from selfdistill.data._csv import csv_records, is_csv, read_csv
 from selfdistill.data._dialect import find_dialect
 from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._limits import unpacked_name
@@ -54,7 +54,7 @@ class Csv(TableFormat):
         delimiter = "\t" if unpacked_name(out).endswith(".tsv") else dialect.separator
         same = new is None and delimiter == dialect.separator and dialect.plain
         with atomic(out) as part, part.open("wb") as raw, csv_text(raw, out) as file:
-            file.write(csv_mark(place.path) if same else "")
+            file.write("\ufeff" if same and dialect.encoding == "utf-8-sig" else "")
             for number, (row, text) in enumerate(csv_records(place.path, dialect)):
                 if number and not stay[number - 1]:
                     continue

@@ -244,13 +244,12 @@ def _write_folder(out: Path, root: Path, found: Source, rows: np.ndarray, edit: 
 def _sentences(bad: list[str], root: Path, files: list[Path], *, new: bool) -> list[str]:
     out = []
     if bad:
-        listed = "; ".join(bad[:20]) + (f"; ... ({len(bad):,} in all)" if len(bad) > 20 else "")
-        out.append(f"{len(bad):,} images cannot be read and are left out: {listed}.")
+        shown = "; ".join(bad[:20]) + (f"; ... ({len(bad):,} in all)" if len(bad) > 20 else "")
+        out.append(f"{len(bad):,} images cannot be read and are left out: {shown}.")
     used = {file.relative_to(root).parts[0] for file in files}
     empty = sorted(
         item.name for item in root.iterdir() if item.is_dir() and item.name not in used and item.name[0] != "."
     )
     if empty and not new:
-        more = ", ..." if len(empty) > 5 else ""
-        out.append(f"folders without an image are no class: {', '.join(map(repr, empty[:5]))}{more}.")
+        out.append(f"folders without an image are no class: {listed(empty)}.")
     return out

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, final
+from typing import IO, TYPE_CHECKING, NamedTuple, final
 
 import numpy as np
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._labels import texts
-from selfdistill.data._limits import check_size, open_bytes, read_exactly
+from selfdistill.data._limits import DAMAGED, check_size, damaged, open_bytes
 from selfdistill.data._place import Place
 from selfdistill.data._source import Source, array_form
 from selfdistill.data.formats._copies import FOLDER, NPZ, Edit, Endings, link_or_copy, new_folder, typed_labels
@@ -75,7 +75,7 @@ def truth_name(images: Path) -> str:
 
 
 def parse_idx(path: Path) -> np.ndarray:
-    """Read one IDX file."""
+    """Read one IDX file: two zero bytes, type, number of axes, the sizes as big-endian 32-bit numbers, the values."""
     with open_bytes(path) as file:
         zero, kind, axes = struct.unpack(">HBB", read_exactly(file, 4, path, whole=False))
         if zero or kind not in _TYPES or not 1 <= axes <= 8:
@@ -85,10 +85,26 @@ def parse_idx(path: Path) -> np.ndarray:
             )
         shape = struct.unpack(f">{axes}I", read_exactly(file, 4 * axes, path, whole=False))
         dtype = np.dtype(_TYPES[kind])
-        size = math.prod(shape) * dtype.itemsize
-        check_size(str(path), size)
-        data = read_exactly(file, size, path)
-    return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+        data = read_exactly(file, math.prod(shape) * dtype.itemsize, path)
+    return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def read_exactly(file: IO[bytes], size: int, path: Path, *, whole: bool = True) -> bytes:
+    """Read the next bytes; if ``whole``, there must be no more."""
+    check_size(str(path), size)
+    try:
+        data = file.read(size)
+        more = whole and bool(file.read(1))
+    except DAMAGED as error:
+        raise damaged(path, error) from error
+    if len(data) < size:
+        raise DataError(
+            f"{path} is truncated: it should hold {size:,} more bytes here, but ends after {len(data):,}",
+            "Fetch the file again.",
+        )
+    if more:
+        raise DataError(f"{path} holds more bytes than its header says ({size:,})", "Fetch the file again.")
+    return data
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._labelled import ReadOptions
-from selfdistill.data._labels import near_matches
+from selfdistill.data._labels import listed, near_matches
 from selfdistill.data._limits import check_size
 from selfdistill.data._place import Place
 from selfdistill.data.formats._format import TableFormat, TableRead, column_of
@@ -52,7 +52,6 @@ def _name(place: Place, found: dict[str, str]) -> str:
         return place.part
     tables = [name for name, kind in found.items() if kind == "table"]
     if len(tables) != 1:
-        shown = ", ".join(map(repr, tables[:20]))
         way = f"Name one: {place.path}::{tables[0]}." if tables else "Give another file."
-        raise DataError(f"{place.name} has {len(tables):,} tables{': ' * bool(tables)}{shown}", way)
+        raise DataError(f"{place.name} has {len(tables):,} tables{': ' * bool(tables)}{listed(tables, 20)}", way)
     return tables[0]
