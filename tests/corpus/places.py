@@ -13,7 +13,7 @@ from PIL import Image
 from tests.corpus.case import LABELS, Case, N, lines
 from tests.corpus.text_tables import text
 
-from selfdistill.data._idx import write_idx
+from selfdistill.data.formats._idx import write_idx
 
 FOLDERS, PLACES = "Folders of images", "Other places"
 PIXELS = np.random.default_rng(3).integers(0, 256, (N, 6, 5), dtype=np.uint8)

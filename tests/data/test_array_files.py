@@ -121,7 +121,7 @@ def test_bfloat16(at):
 
 
 def test_features_are_mapped_not_copied(at):
-    from selfdistill.data._npy import read_npy
+    from selfdistill.data._stored import read_npy
 
     assert isinstance(read_npy(at / "x.npy"), np.memmap)
     np.save("none.npy", X[:0])

@@ -7,7 +7,7 @@ import torch
 
 from selfdistill._core.errors import DataError
 from selfdistill.data import ReadOptions, from_arrays, from_frame
-from selfdistill.data._parquet import read_parquet
+from selfdistill.data._stored import read_parquet
 
 
 def test_vectors_are_standardised():

@@ -9,15 +9,16 @@ import pytest
 
 from selfdistill._core.errors import DataError
 from selfdistill.data import _limits, read
+from selfdistill.data.formats._idx import read_exactly
 
 
 def test_exact_reading():
-    assert _limits.read_exactly(io.BytesIO(b"abc"), 3, Path("f")) == b"abc"
-    assert _limits.read_exactly(io.BytesIO(b"abc"), 2, Path("f"), whole=False) == b"ab"
+    assert read_exactly(io.BytesIO(b"abc"), 3, Path("f")) == b"abc"
+    assert read_exactly(io.BytesIO(b"abc"), 2, Path("f"), whole=False) == b"ab"
     with pytest.raises(DataError, match=r"f is truncated: it should hold 4 more bytes here, but ends after 3"):
-        _limits.read_exactly(io.BytesIO(b"abc"), 4, Path("f"))
+        read_exactly(io.BytesIO(b"abc"), 4, Path("f"))
     with pytest.raises(DataError, match=r"f holds more bytes than its header says \(2\)"):
-        _limits.read_exactly(io.BytesIO(b"abc"), 2, Path("f"))
+        read_exactly(io.BytesIO(b"abc"), 2, Path("f"))
 
 
 @pytest.mark.parametrize("cut", [5, 30, -1])
@@ -25,7 +26,7 @@ def test_damaged_gzip(tmp_path, cut):
     path = tmp_path / "a.gz"
     path.write_bytes(gzip.compress(bytes(range(200)) * 5)[:cut])
     with _limits.open_bytes(path) as file, pytest.raises(DataError, match="truncated"):
-        _limits.read_exactly(file, 1000, path)
+        read_exactly(file, 1000, path)
 
 
 def test_bad_checksum(tmp_path):
@@ -34,7 +35,7 @@ def test_bad_checksum(tmp_path):
     data[-6] ^= 1
     path.write_bytes(data)
     with _limits.open_bytes(path) as file, pytest.raises(DataError, match="truncated or damaged"):
-        _limits.read_exactly(file, 100, path)
+        read_exactly(file, 100, path)
 
 
 def test_size_limit(monkeypatch):

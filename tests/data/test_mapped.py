@@ -12,7 +12,7 @@ import torch
 
 from selfdistill._core.errors import DataError
 from selfdistill.data import ReadOptions, read
-from selfdistill.data import _mapped as mapped_module
+from selfdistill.data import _stored as mapped_module
 
 N, D = 90, 7
 

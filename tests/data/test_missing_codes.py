@@ -9,7 +9,7 @@ import sklearn.datasets
 import torch
 
 from selfdistill.data import Preprocess, ReadOptions, from_frame, read, read_new
-from selfdistill.data._missing_codes import find_codes
+from selfdistill.data._numerals import find_codes
 
 TABLES = Path(__file__).parents[3] / "shared" / "data" / "tabular"
 RNG = np.random.default_rng(0)

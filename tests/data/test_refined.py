@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from selfdistill.data import ReadOptions, write_with_labels
-from selfdistill.data._refined import write_refined
+from selfdistill.data import ReadOptions, write_refined, write_with_labels
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv"])

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from selfdistill._core.errors import DataError
 from selfdistill.data import from_frame, read, read_new, read_test
-from selfdistill.data._labels import class_order, encode, label_warnings, texts
-from selfdistill.data._same_value import Places, near_groups, value_key
+from selfdistill.data._labels import Places, class_order, encode, label_warnings, near_groups, texts, value_key
 
 ROWS = 60
 PICK = np.random.default_rng(0).integers(0, 2, ROWS)

@@ -17,8 +17,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from selfdistill.data import Preprocess, ReadOptions, from_frame
-from selfdistill.data import _text as module
-from selfdistill.data._text import TEXT_WEIGHT, Terms, TextColumn
+from selfdistill.data import _fitted as module
+from selfdistill.data._fitted import TEXT_WEIGHT, Terms, TextColumn
 
 
 def words(cell):

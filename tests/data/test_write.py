@@ -10,7 +10,7 @@ from PIL import Image
 
 from selfdistill._core.errors import DataError
 from selfdistill.data import ReadOptions, read, write_with_labels
-from selfdistill.data._idx import write_idx
+from selfdistill.data.formats._idx import write_idx
 
 TEXT = 'id,x,"t, u",label\r\n007,1.50,"two\nlines ""q""",b\r\n008,,é ,a\r\n009,3e0,  ,b\r\n'
 
@@ -130,7 +130,7 @@ def test_column_that_is_there_already(tmp_path):
 
 def test_failure_leaves_nothing(tmp_path, monkeypatch):
     idx_folder(tmp_path / "a")
-    monkeypatch.setattr("selfdistill.data._write.write_idx", lambda *_: 1 / 0)
+    monkeypatch.setattr("selfdistill.data.formats._idx.write_idx", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_with_labels(tmp_path / "a", ReadOptions(), ["1", "0", "1"], tmp_path / "b")
     assert [item.name for item in tmp_path.iterdir()] == ["a"]

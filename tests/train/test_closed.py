@@ -150,7 +150,7 @@ def test_a_fit_of_vectors_on_disk_is_that_of_vectors_in_memory(tmp_path, monkeyp
         pq.write_table(pa.table({"label": y.astype(str), "x": lists}), path)
     found = []
     for limit in (2**28, 0):
-        monkeypatch.setattr("selfdistill.data._mapped.MAPPED_BYTES", limit)
+        monkeypatch.setattr("selfdistill.data._stored.MAPPED_BYTES", limit)
         out = tmp_path / f"run-{limit}"
         asked = train.Invocation(path, read=read, settings={"landmarks": 40}, out=out)
         seen = []
@@ -174,7 +174,7 @@ def test_a_fit_of_vectors_on_disk_is_that_of_vectors_in_memory(tmp_path, monkeyp
 
 
 def test_a_network_reads_vectors_into_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("selfdistill.data._mapped.MAPPED_BYTES", 0)
+    monkeypatch.setattr("selfdistill.data._stored.MAPPED_BYTES", 0)
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "x.npz", X=rng.normal(size=(60, 3)), y=np.arange(60) % 2)
     settings = {"network": "mlp:4", "epochs": 1}

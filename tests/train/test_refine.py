@@ -227,7 +227,7 @@ def test_a_folder_of_images_becomes_a_list(photos):
 
 
 def test_idx_files_become_an_npz(tmp_path):
-    from selfdistill.data._idx import write_idx
+    from selfdistill.data.formats._idx import write_idx
 
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 40).astype(np.uint8)

@@ -3,29 +3,23 @@
 Labels are texts everywhere; rows are counted from 0.
 """
 
-from selfdistill.data._arrays import ArrayPreprocess, UserPreprocess
+from selfdistill.data._arrays import ArrayPreprocess, SparsePreprocess, UserPreprocess, as_dense
 from selfdistill.data._arrow_types import as_table
 from selfdistill.data._augment import Augment, augment_for
-from selfdistill.data._batch import Batch
-from selfdistill.data._describe import describe
-from selfdistill.data._folder import training_root
-from selfdistill.data._frames import from_arrays, from_frame
-from selfdistill.data._hf import from_hf
+from selfdistill.data._copy import check_new, labelled_cells, labelled_rows, write_refined, write_with_labels
 from selfdistill.data._images import ImagePreprocess
-from selfdistill.data._labelled import LabelledData
+from selfdistill.data._labelled import LabelledData, NewData, ReadOptions, describe
+from selfdistill.data._labels import value_key
 from selfdistill.data._limits import check_size
-from selfdistill.data._loader import TensorLoader, eval_batches
-from selfdistill.data._options import NewData, ReadOptions
+from selfdistill.data._loader import Batch, TensorLoader, eval_batches
 from selfdistill.data._place import STANDARD_INPUT, is_there
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._read import find_form, read, read_new, read_test
-from selfdistill.data._refined import check_new, labelled_cells, labelled_rows, write_refined
-from selfdistill.data._same_value import value_key
-from selfdistill.data._source import fingerprint
-from selfdistill.data._sparse import SparsePreprocess, as_dense
+from selfdistill.data._source import fingerprint, from_arrays, from_frame
 from selfdistill.data._table import TablePreprocess
-from selfdistill.data._write import write_with_labels
 from selfdistill.data.formats import BUILT_IN
+from selfdistill.data.formats._folder import training_root
+from selfdistill.data.formats._hf import from_hf
 
 __all__ = [
     "BUILT_IN",

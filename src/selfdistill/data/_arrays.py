@@ -1,27 +1,18 @@
-"""Arrays: vectors that are standardised, images that the network standardises, and whatever a user's module takes."""
+"""Arrays: vectors that are standardised, sparse ones that are scaled, and whatever a user's module takes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, final
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from torch import Tensor
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._preprocess import Preprocess
-
-__all__ = [
-    "ArrayPreprocess",
-    "Columns",
-    "UserPreprocess",
-    "as_numpy",
-    "check_finite",
-    "check_scales",
-    "column_scales",
-    "standardise",
-]
 
 _BLOCK = 2**21  # numbers that are looked at at once
 _LARGEST = 1e15
@@ -42,21 +33,7 @@ class Columns(Protocol):
 
 
 def as_numpy(raw: Any) -> np.ndarray:
-    """Take an array-like as a numeric NumPy array.
-
-    Args:
-        raw: An array, tensor or nested sequence of numbers.
-
-    Returns:
-        The array, not copied where that can be avoided.
-
-    Raises:
-        DataError: It does not hold numbers.
-
-    Example:
-        >>> as_numpy([[1, 2]]).shape
-        (1, 2)
-    """
+    """Take an array-like as a numeric NumPy array."""
     if isinstance(raw, Tensor):
         raw = raw.detach().cpu().numpy()
     array = np.asarray(raw)
@@ -75,17 +52,7 @@ def as_numpy(raw: Any) -> np.ndarray:
 
 
 def check_finite(array: np.ndarray) -> None:
-    """Refuse NaN and infinity, naming the first place.
-
-    Args:
-        array: ``[n, ...]``.
-
-    Raises:
-        DataError: A value is not finite.
-
-    Example:
-        >>> check_finite(np.zeros((2, 3)))
-    """
+    """Refuse NaN and infinity, naming the first place."""
     if array.dtype.kind != "f" or array.size == 0:
         return
     flat = array.reshape(len(array), -1)
@@ -105,20 +72,7 @@ def check_finite(array: np.ndarray) -> None:
 
 
 def column_scales(columns: Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find what standardises each column, without overflow: values are first divided by the largest of the column.
-
-    Args:
-        columns: Finite, ``[n, d]``; an array, or what gives one for a slice of rows. Read three times, in blocks.
-
-    Returns:
-        ``(scale, mean, std)``, float64 ``[d]``, so that ``(x / scale - mean) / std`` has mean 0 and standard deviation
-        1; ``std`` is 0 for a constant column.
-
-    Example:
-        >>> scale, mean, std = column_scales(np.array([[1e308, 5.0], [-1e308, 5.0]]))
-        >>> scale[0], mean[0], std.tolist()
-        (np.float64(1e+308), np.float64(0.0), [1.0, 0.0])
-    """
+    """Find what standardises each column, without overflow: values are first divided by the largest of the column."""
     n, d = columns.shape
     step = max(1, _BLOCK // max(1, d))
 
@@ -144,20 +98,7 @@ def column_scales(columns: Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def check_scales(scales: Sequence[np.ndarray], width: int) -> None:
-    """Refuse what a file gives as the result of `column_scales` and cannot be one.
-
-    Args:
-        scales: Scale, mean and standard deviation.
-        width: Number of columns.
-
-    Raises:
-        ValueError: Another shape, or numbers that no columns have.
-
-    Example:
-        >>> check_scales((np.ones(2), np.zeros(2), np.ones(3)), 2)
-        Traceback (most recent call last):
-        ValueError: scales of shape (3,) for 2 columns
-    """
+    """Refuse what a file gives as the result of `column_scales` and cannot be one."""
     for one in scales:
         if one.shape != (width,):
             raise ValueError(f"scales of shape {one.shape} for {width} columns")
@@ -167,22 +108,7 @@ def check_scales(scales: Sequence[np.ndarray], width: int) -> None:
 
 
 def standardise(columns: np.ndarray, scale: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Standardise columns in float64 and give them as float32; constant columns become 0.
-
-    Args:
-        columns: Finite, ``[n, d]``.
-        scale: See `column_scales`.
-        mean: See `column_scales`.
-        std: See `column_scales`.
-
-    Returns:
-        float32 ``[n, d]``, within ±1e15.
-
-    Example:
-        >>> columns = np.array([[0.0, 7.0], [2.0, 7.0]])
-        >>> standardise(columns, *column_scales(columns)).tolist()
-        [[-1.0, 0.0], [1.0, 0.0]]
-    """
+    """Standardise columns in float64 and give them as float32; constant columns become 0."""
     out = np.empty(columns.shape, np.float32)
     factor = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
     block = max(1, 2**22 // max(1, columns.shape[1]))
@@ -215,14 +141,7 @@ class ArrayPreprocess(Preprocess, kind="array"):
 
     @classmethod
     def fit(cls, raw: Any) -> ArrayPreprocess:
-        """Learn the scales.
-
-        Args:
-            raw: Numbers ``[n, d]``.
-
-        Returns:
-            The preprocess.
-        """
+        """Learn the scales."""
         array = as_numpy(raw)
         check_finite(array)
         return cls(*column_scales(array))
@@ -233,17 +152,7 @@ class ArrayPreprocess(Preprocess, kind="array"):
         return self._scales[0].shape
 
     def apply(self, raw: Any) -> Tensor:
-        """Standardise as in training.
-
-        Args:
-            raw: Numbers ``[n, d]``.
-
-        Returns:
-            float32 ``[n, d]``.
-
-        Raises:
-            DataError: Another number of columns, or a value that is not finite.
-        """
+        """Standardise as in training."""
         array = as_numpy(raw)
         if array.ndim != 2 or array.shape[1] != len(self._scales[0]):
             raise DataError(
@@ -254,19 +163,7 @@ class ArrayPreprocess(Preprocess, kind="array"):
         return torch.from_numpy(standardise(array, *self._scales))
 
     def raw(self, inputs: Tensor) -> np.ndarray:
-        """Undo `apply`.
-
-        Args:
-            inputs: ``[n, d]``.
-
-        Returns:
-            float64 ``[n, d]``; in constant columns the value that training had.
-
-        Example:
-            >>> made = ArrayPreprocess.fit([[1.0, 2.0], [3.0, 2.0]])
-            >>> made.raw(made.apply([[5.0, 2.0]])).tolist()
-            [[5.0, 2.0]]
-        """
+        """Undo `apply`."""
         scale, mean, std = self._scales
         found: np.ndarray = (inputs.double().cpu().numpy() * std + mean) * scale
         return found
@@ -302,14 +199,7 @@ class UserPreprocess(Preprocess, kind="user"):
 
     @classmethod
     def fit(cls, raw: Any) -> UserPreprocess:
-        """Note shape and type: floats become float32, uint8 stays, other integers become int64.
-
-        Args:
-            raw: ``[n, ...]``.
-
-        Returns:
-            The preprocess.
-        """
+        """Note shape and type: floats become float32, uint8 stays, other integers become int64."""
         array = as_numpy(raw)
         dtype = "float32" if array.dtype.kind == "f" else "uint8" if array.dtype == np.uint8 else "int64"
         return cls(array.shape[1:], dtype)
@@ -320,17 +210,7 @@ class UserPreprocess(Preprocess, kind="user"):
         return self._shape
 
     def apply(self, raw: Any) -> Tensor:
-        """Check the shape and convert the type.
-
-        Args:
-            raw: ``[n, *input_shape]``.
-
-        Returns:
-            The same numbers.
-
-        Raises:
-            DataError: Another shape, or a value that is not finite.
-        """
+        """Check the shape and convert the type."""
         array = as_numpy(raw)
         if array.shape[1:] != self._shape:
             raise DataError(
@@ -345,14 +225,7 @@ class UserPreprocess(Preprocess, kind="user"):
         return torch.from_numpy(np.ascontiguousarray(array.astype(self._dtype)))
 
     def raw(self, inputs: Tensor) -> np.ndarray:
-        """Give the same numbers.
-
-        Args:
-            inputs: ``[n, *input_shape]``.
-
-        Returns:
-            ``[n, *input_shape]``.
-        """
+        """Give the same numbers."""
         return inputs.cpu().numpy()
 
     def facts(self) -> str:
@@ -368,3 +241,105 @@ class UserPreprocess(Preprocess, kind="user"):
         if spec["dtype"] not in {"float32", "int64", "uint8"}:
             raise KeyError(spec["dtype"])
         return cls(tuple(int(side) for side in spec["shape"]), spec["dtype"])
+
+
+TEXT_WEIGHT = 10.0
+"""Length of a text's vector: it weighs like a hundred standardised columns, each of mean square 1."""
+_BYTES = 2 * 2**30
+
+
+def as_dense(matrix: Any) -> np.ndarray:
+    """Write a sparse matrix out.
+
+    Args:
+        matrix: A SciPy sparse matrix or array ``[n, d]``.
+
+    Returns:
+        float32 ``[n, d]``.
+
+    Raises:
+        DataError: It takes more than 2 GiB.
+
+    Example:
+        >>> import scipy.sparse
+        >>> as_dense(scipy.sparse.eye(2)).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+    size = 4 * math.prod(matrix.shape)
+    if size > _BYTES:
+        raise DataError(
+            f"the sparse matrix of {matrix.shape[0]:,} x {matrix.shape[1]:,} takes {size / 2**30:,.1f} GiB when "
+            f"written out, but at most {_BYTES / 2**30:,.0f} GiB are",
+            "Take fewer columns (TfidfVectorizer(max_features=5000)), or reduce them first: "
+            "make_pipeline(TfidfVectorizer(), TruncatedSVD(256), SelfDistillClassifier()).",
+        )
+    return np.asarray(matrix.astype(np.float32).toarray())
+
+
+@final
+class SparsePreprocess(Preprocess, kind="sparse"):
+    """Vectors ``[n, d]`` that keep the scales of their columns; all are multiplied by one number.
+
+    Args:
+        factor: The number: training vectors have a root mean square length of 10, as texts have in a table.
+        columns: d.
+
+    Example:
+        >>> made = SparsePreprocess.fit(np.eye(3) * 2)
+        >>> made.apply([[0.0, 1.0, 0.0]]).tolist()
+        [[0.0, 5.0, 0.0]]
+    """
+
+    def __init__(self, factor: float, columns: int) -> None:
+        self._factor, self._columns = factor, columns
+
+    @classmethod
+    def fit(cls, raw: Any) -> SparsePreprocess:
+        """Learn the number."""
+        values = np.asarray(raw.tocsr().data if issparse(raw) else as_numpy(raw), np.float64)
+        largest = float(np.abs(values).max(initial=0.0))
+        if not math.isfinite(largest):
+            check_finite(as_dense(raw) if issparse(raw) else values)
+        length = largest * math.sqrt(float(np.square(values / (largest or 1.0)).sum()) / raw.shape[0])
+        return cls(TEXT_WEIGHT / length if length else 1.0, int(raw.shape[1]))
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """``(d,)``."""
+        return (self._columns,)
+
+    @property
+    def scaled(self) -> bool:
+        """True: the scale of a column tells its weight."""
+        return True
+
+    def apply(self, raw: Any) -> Tensor:
+        """Write vectors out, and multiply them."""
+        plain = raw.tocsr() if issparse(raw) else as_numpy(raw)
+        if plain.ndim != 2 or plain.shape[1] != self._columns:
+            raise DataError(
+                f"the array has shape {plain.shape}, but training had {self._columns} columns",
+                f"Pass an array of shape [n, {self._columns}].",
+            )
+        if issparse(plain):
+            scaled = plain.astype(np.float64, copy=False) * self._factor
+            if not np.isfinite(scaled.data).all():
+                check_finite(as_dense(plain))
+            return torch.from_numpy(as_dense(scaled))
+        check_finite(plain)
+        return torch.from_numpy((plain * self._factor).astype(np.float32))
+
+    def facts(self) -> str:
+        """Such as ``"5,000 numbers, not standardised"``."""
+        return f"{self._columns:,} number{'s' if self._columns != 1 else ''}, not standardised"
+
+    def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Give ``(spec, tensors)``."""
+        return {"kind": self.kind, "factor": self._factor, "columns": self._columns}, {}
+
+    @classmethod
+    def _rebuild(cls, spec: dict[str, Any], tensors: dict[str, Tensor]) -> SparsePreprocess:
+        factor, columns = spec["factor"], spec["columns"]
+        if not (isinstance(factor, float) and math.isfinite(factor) and factor > 0) or int(columns) < 1:
+            raise ValueError(f"a factor of {factor!r} for {columns!r} columns")
+        return cls(factor, int(columns))

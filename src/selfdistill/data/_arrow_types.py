@@ -13,8 +13,6 @@ from selfdistill.data._labels import text_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["as_table", "is_readable", "plain_column"]
-
 _AS_TEXT = ("arrow.uuid", "arrow.json", "pandas.interval")
 """Extension types whose values are names or texts; those not named here are what they are stored as."""
 
@@ -76,19 +74,7 @@ def _arrow_column(series: Any) -> Any:
 
 
 def is_readable(kind: pa.DataType) -> bool:
-    """Say whether columns of a type hold truth values, numbers, texts or dates, or are empty.
-
-    Args:
-        kind: Type of a column, as `plain_column` leaves it.
-
-    Returns:
-        False for lists, structures, maps, unions, bytes and the like.
-
-    Example:
-        >>> import pyarrow as pa
-        >>> is_readable(pa.int8()), is_readable(pa.dictionary(pa.int8(), pa.string())), is_readable(pa.binary())
-        (True, True, False)
-    """
+    """Say whether columns of a type hold truth values, numbers, texts or dates, or are empty."""
     import pyarrow.types as pt
 
     if pt.is_dictionary(kind):
@@ -101,23 +87,10 @@ def is_readable(kind: pa.DataType) -> bool:
 
 
 def plain_column(column: Any) -> Any:
-    """Bring a column of a rarer type to a common one, where its values have one.
-
-    Extension types become what they are stored as (a tensor a list, a period its number), or texts (uuid, JSON,
-    intervals, also as categories); runs are written out; durations become seconds; bytes become texts where all are
-    UTF-8; list views become lists, and lists of lists of one shape long lists.
-
-    Args:
-        column: A chunked array.
-
-    Returns:
-        A chunked array; the same one where it is common, or has no common form.
-
-    Example:
-        >>> import pyarrow as pa
-        >>> plain_column(pa.chunked_array([pa.array([b"a"]), pa.array([None], pa.binary())])).to_pylist()
-        ['a', None]
-    """
+    """Bring a column of a rarer type to a common one, where its values have one."""
+    # Extension types become what they are stored as (a tensor a list, a period its number), or texts (uuid, JSON,
+    # intervals, also as categories). Runs are written out, durations become seconds, bytes become texts where all are
+    # UTF-8. List views become lists, and lists of lists of one shape long lists.
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.types as pt

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from selfdistill._core.errors import SettingError
 
-__all__ = ["Augment", "augment_for"]
-
 
 def _reflect(place: Tensor, size: int) -> Tensor:
     """Mirror positions beyond the border at the first and last pixel."""

@@ -1,4 +1,4 @@
-"""What a table's columns are: which one is the label, and which hold numbers, categories or text."""
+"""What a table's columns hold: numbers, categories, text, lists, or counters of the rows."""
 
 from __future__ import annotations
 
@@ -12,29 +12,39 @@ import numpy as np
 from selfdistill._core.errors import DataError
 from selfdistill._core.wording import quoted
 from selfdistill.data._arrow_types import is_readable
-from selfdistill.data._counters import counts_rows
 from selfdistill.data._numerals import LEAST_NUMBERS, ODD, PER_CENT, PLAIN, Notation, Tally
 from selfdistill.data._vectors import is_vectors, parse_lists
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_DENSE = 1.5  # width of a counter's range, in rows
+_LEAST_COUNTED = 20
+_COUNTED = re.compile(r"(?i:(^|[_\W])(id|idx|index|row|rowid|rownum|no|nr|key|timestamp|time)$)|[a-z](Id|ID)$")
+"""How columns are named that name or count rows; the last form keeps its case (`PassengerId`)."""
+
+
+def counts_rows(numbers: np.ndarray, name: str) -> bool:
+    """Tell whether numbers name or count the rows: different whole numbers, dense, or named so."""
+    # Dense: their range is at most one and a half times their number, as of a counter that was shuffled or of which
+    # rows were dropped. Of other distinct whole numbers the column's name must say so.
+    n = len(numbers)
+    if name in {"index", "__index_level_0__"} or name.startswith("Unnamed: "):
+        steps = np.diff(numbers)
+        if len(steps) and numbers[0] in {0.0, 1.0} and (steps == 1).all():
+            return True
+    if n < _LEAST_COUNTED or not (np.isfinite(numbers).all() and (numbers == np.floor(numbers)).all()):
+        return False
+    if len(np.unique(numbers)) < n:
+        return False
+    return bool(numbers.max() - numbers.min() < _DENSE * n or _COUNTED.search(name))
+
+
 _WHOLE = re.compile(r"-?\d+\.0+")
 _ID = re.compile(r"[A-Za-z_+/=.-]*[0-9][\w+/=.-]*", re.ASCII)
 """Words with digits, such as codes, hashes, names of files."""
 _DIGITS = re.compile(r"[0-9]+")
 _MIDNIGHT = re.compile(r"\d{4}-\d\d-\d\d[ T]00:00:00(\.0+)?(Z|[-+]00:?00)?")
-
-__all__ = [
-    "MISSING_WORDS",
-    "Found",
-    "as_numbers",
-    "as_strings",
-    "find_kind",
-    "odd_cells",
-    "parse_numbers",
-    "tally",
-]
 
 MISSING_WORDS = (
     *("", "na", "n/a", "nan", "null", "none", "<na>", "?", "-", "--", ".", "..", "...", "*", "n.a.", "n. a.", "(null)"),
@@ -65,15 +75,7 @@ def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 
 def as_strings(column: pa.ChunkedArray, name: str) -> np.ndarray:
-    """Spell a column as texts.
-
-    Args:
-        column: Any column of a table.
-        name: Its name, for messages.
-
-    Returns:
-        Object array ``[n]``; ``None`` where missing or blank.
-    """
+    """Spell a column as texts."""
     import pyarrow as pa
 
     cells = _plain(column, name).cast(pa.large_string()).to_pylist()
@@ -102,15 +104,7 @@ def _known_texts(plain: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def tally(column: pa.ChunkedArray, name: str) -> Tally | None:
-    """Look at how the numbers of a column are written.
-
-    Args:
-        column: Any column of a table.
-        name: Its name, for messages.
-
-    Returns:
-        The tally; ``None`` where it holds no texts, or no numbers.
-    """
+    """Look at how the numbers of a column are written."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.types as pt
@@ -138,17 +132,7 @@ def tally(column: pa.ChunkedArray, name: str) -> Tally | None:
 
 
 def parse_numbers(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -> np.ndarray | int:
-    """Read a column as numbers.
-
-    Args:
-        column: Any column of a table.
-        name: Its name, for messages.
-        notation: How texts write numbers.
-
-    Returns:
-        float64 ``[n]``, NaN where missing, or where one of few cells (5 % at most, beside 20 numbers or more) is no
-        number; else the first row that is none.
-    """
+    """Read a column as numbers."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.types as pt
@@ -189,16 +173,7 @@ def _parse_slowly(cells: list[str | None], notation: Notation) -> tuple[np.ndarr
 
 
 def odd_cells(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -> list[str]:
-    """Give the cells of a column of numbers that are no numbers and count as missing.
-
-    Args:
-        column: The column.
-        name: Its name, for messages.
-        notation: How texts write numbers.
-
-    Returns:
-        Their texts, without those that usually stand for a missing number.
-    """
+    """Give the cells of a column of numbers that are no numbers and count as missing."""
     import pyarrow.types as pt
 
     plain = _plain(column, name)
@@ -213,19 +188,7 @@ def odd_cells(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) ->
 
 
 def as_numbers(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -> np.ndarray:
-    """Read a column as finite numbers.
-
-    Args:
-        column: Any column of a table.
-        name: Its name, for messages.
-        notation: How texts write numbers.
-
-    Returns:
-        float64 ``[n]``, NaN where missing.
-
-    Raises:
-        DataError: A cell is no number, or infinite.
-    """
+    """Read a column as finite numbers."""
     numbers = parse_numbers(column, name, notation)
     if isinstance(numbers, int):
         cell = str(column[numbers].as_py())
@@ -251,15 +214,10 @@ def as_numbers(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -
 
 
 class Found(NamedTuple):
-    """What a column is.
+    """What a column is."""
 
-    Attributes:
-        kind: "numeric", "categorical", "text", "vector", or "none": not used.
-        note: A sentence for the user, or "".
-    """
-
-    kind: str
-    note: str = ""
+    kind: str  # "numeric", "categorical", "text", "vector", or "none": not used
+    note: str = ""  # a sentence for the user, or ""
 
 
 def _look_like_ids(cells: list[str]) -> bool:
@@ -281,23 +239,12 @@ def _is_codes(column: pa.ChunkedArray, name: str) -> bool:
 
 
 def find_kind(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -> Found:
-    """Find out what a feature column holds.
-
-    Numbers (and truth values, and texts that are all numbers) are numeric. Texts are categorical where there are few
-    different ones, at most 20 or 5 % of the rows but never over 1,000, that repeat (on average twice or more) and are
-    short (100 characters on average or less); a column of words that are different in every row and mostly have digits
-    (codes, hashes, names of files) is not used; anything else is text. Columns that are categories already stay so up
-    to 1,000 of them. Whole numbers with leading zeros are words. Dates are taken as the texts of their ISO form. Lists
-    of numbers, also as text, are vectors.
-
-    Args:
-        column: The column.
-        name: Its name.
-        notation: How texts write numbers.
-
-    Returns:
-        Kind and note.
-    """
+    """Find out what a feature column holds."""
+    # Numbers (and truth values, and texts that are all numbers) are numeric; dates are the texts of their ISO form;
+    # lists of numbers, also as text, are vectors. Texts are categorical where few differ (at most 20 or 5 % of the
+    # rows, never over 1,000), repeat (twice or more on average) and are short (100 characters on average or less).
+    # Words that differ in every row and mostly have digits (codes, hashes, file names) are not used; anything else is
+    # text. Columns that are categories already stay so up to 1,000. Whole numbers with leading zeros are words.
     import pyarrow.types as pt
 
     if is_vectors(column.type):

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._dialect import Dialect, comment, find_dialect
-from selfdistill.data._encoding import not_text
+from selfdistill.data._dialect import Dialect, comment, find_dialect, not_text
 from selfdistill.data._limits import (
     DAMAGED,
     FIELD_LIMIT,
     ROW_LIMIT,
     check_columns,
+    damaged,
     expand_limit,
     open_bytes,
     unpacked_name,
@@ -27,25 +26,12 @@ from selfdistill.data._limits import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["as_texts", "csv_mark", "csv_records", "csv_rows", "is_csv", "read_csv"]
-
 _CHUNK = 4096
 _ENDINGS = (".csv", ".tsv", ".tab", ".psv", ".txt", ".dat", ".data")
 
 
 def is_csv(path: Path) -> bool:
-    """Tell by the name whether a file is a table in text.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Whether it ends in .csv, .tsv, .tab, .psv, .txt, .dat or .data, perhaps followed by .gz, .bz2, .xz or .zst.
-
-    Example:
-        >>> is_csv(Path("a.CSV.gz")), is_csv(Path("a.npz"))
-        (True, False)
-    """
+    """Tell by the name whether a file is a table in text."""
     return unpacked_name(path).endswith(_ENDINGS)
 
 
@@ -68,11 +54,6 @@ class _Lines:
         text = "".join(self.text)
         self.text, self.row = [], 0
         return text
-
-    def take_before(self) -> str:
-        """Give the lines before the row that has ended which are no rows."""
-        before, self.before = self.before, ""
-        return before
 
     def __iter__(self) -> Iterator[str]:
         limit = expand_limit()
@@ -114,8 +95,7 @@ def _opened(path: Path, encoding: str) -> Generator[io.TextIOWrapper]:
             place = f"byte 0x{error.object[error.start]:02x} cannot be read"
         raise DataError(f"{path} is not {encoding}: {place}", "Name its encoding with --encoding.") from error
     except DAMAGED as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path} is truncated or damaged: {line}", "Fetch the file again.") from error
+        raise damaged(path, error) from error
 
 
 @contextmanager
@@ -151,50 +131,12 @@ def _check_swallowed(lines: _Lines, text: str, width: int) -> None:
 
 
 def csv_rows(path: Path, dialect: Dialect | None = None) -> Iterator[list[str]]:
-    """Read the rows, the header first; see `csv_records`.
-
-    Args:
-        path: The file.
-        dialect: How it is written; ``None``: found.
-
-    Returns:
-        The cells as they stand in the file, without the quotation.
-
-    Raises:
-        DataError: See `csv_records`.
-    """  # noqa: DOC502 (raised by what is called)
+    """Read the rows, the header first; see `csv_records`."""
     return (row for row, _ in csv_records(path, dialect))
 
 
-def csv_mark(path: Path) -> str:
-    """Give the mark that some programs put before the first cell, to say that a file is UTF-8.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The mark, or nothing.
-    """
-    with open_bytes(path) as raw:
-        return "\ufeff" if raw.read(3) == codecs.BOM_UTF8 else ""
-
-
 def csv_records(path: Path, dialect: Dialect | None = None) -> Iterator[tuple[list[str], str]]:
-    """Read the rows, the header first, each with the text that it stands in.
-
-    Empty lines, lines of separators alone, comments and what stands before the header are no rows.
-
-    Args:
-        path: The file.
-        dialect: How it is written; ``None``: found.
-
-    Yields:
-        The cells without the quotation; and their text with the end of line, if it has one, and the lines before it
-        that are no rows.
-
-    Raises:
-        DataError: The file is empty, damaged, in another encoding, has rows of different length, or a huge field.
-    """
+    """Read the rows, the header first, each with the text that it stands in."""
     dialect = dialect or find_dialect(path)
     with _opened(path, dialect.encoding) as file, _field_limit():
         lines = _Lines(path, file, dialect)
@@ -205,7 +147,7 @@ def csv_records(path: Path, dialect: Dialect | None = None) -> Iterator[tuple[li
                 text = lines.take()
                 if not any(row) and (len(row) > 1 or not row):
                     continue
-                before = lines.take_before()
+                before, lines.before = lines.before, ""
                 if not lines.width:
                     lines.width = len(row) + bool(dialect.extra)
                     yield ["", *row] if dialect.extra == "names" else row, before + text
@@ -214,7 +156,12 @@ def csv_records(path: Path, dialect: Dialect | None = None) -> Iterator[tuple[li
                     yield row[:-1], before + text
                     continue
                 if len(row) != lines.width:
-                    _refuse_ragged(lines, row)
+                    more = f", and the rows before {lines.width}" if dialect.extra else ""
+                    raise DataError(
+                        f"{path}, line {lines.number:,}: {len(row)} fields, but the header has "
+                        f"{lines.width - bool(dialect.extra)}{more}",
+                        "Quote fields that hold the separator, and give every row as many fields as the header.",
+                    )
                 if lines.width > 1 and text.count("\n") > 1:
                     _check_swallowed(lines, text, lines.width)
                 yield row, before + text
@@ -227,49 +174,15 @@ def csv_records(path: Path, dialect: Dialect | None = None) -> Iterator[tuple[li
         raise DataError(f"{path} is empty", "Give it a header line and rows.")
 
 
-def _refuse_ragged(lines: _Lines, row: list[str]) -> NoReturn:
-    extra = lines.dialect.extra
-    raise DataError(
-        f"{lines.path}, line {lines.number:,}: {len(row)} fields, but the header has {lines.width - bool(extra)}"
-        + f", and the rows before {lines.width}" * bool(extra),
-        "Quote fields that hold the separator, and give every row as many fields as the header.",
-    )
-
-
 def read_csv(path: Path, dialect: Dialect | None = None) -> pa.Table:
-    """Read a file as a table of texts.
-
-    Args:
-        path: The file.
-        dialect: How it is written; ``None``: found.
-
-    Returns:
-        An Arrow table of large strings; columns without a name are called as pandas does, "Unnamed: 0". Its metadata
-        hold the separator.
-
-    Raises:
-        DataError: See `csv_rows`; or two columns have the same name, or there are no rows.
-    """  # noqa: DOC502 (raised by what is called)
+    """Read a file as a table of texts."""
     dialect = dialect or find_dialect(path)
     rows = csv_rows(path, dialect)
     return as_texts(next(rows), rows, path, dialect.separator)
 
 
 def as_texts(header: list[str], rows: Iterator[list[str]], path: Path, separator: str) -> pa.Table:
-    """Make a table of rows of texts.
-
-    Args:
-        header: Names of the columns, perhaps empty.
-        rows: As many cells in each.
-        path: For messages.
-        separator: What stood between the cells.
-
-    Returns:
-        See `read_csv`.
-
-    Raises:
-        DataError: Two columns have the same name, or there are no rows.
-    """
+    """Make a table of rows of texts."""
     import pyarrow as pa
 
     check_columns(len(header), str(path))

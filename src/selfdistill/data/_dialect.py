@@ -1,23 +1,128 @@
-"""How a CSV file is written: what separates its fields, and what stands around the rows."""
+"""How a text file is written: its encoding, what separates fields, and what stands around the rows."""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from selfdistill.data._encoding import find_encoding
-from selfdistill.data._limits import DAMAGED, open_bytes, unpacked_name
+from selfdistill._core.errors import DataError
+from selfdistill.data._limits import DAMAGED, damaged, expand_limit, open_bytes, unpacked_name
 
-__all__ = ["Dialect", "comment", "find_dialect", "header_place"]
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_BLOCK = 2**20
+_SAMPLE = 2**16  # bytes of lines that are not ASCII
+_HEAD = 4096
 
-_SAMPLE = 2**18  # characters
+
+def not_text(path: Path) -> DataError:
+    """Say what a file is that holds NUL bytes: a workbook or archive, or something else that is no text."""
+    with open_bytes(path) as raw:
+        head = raw.read(_HEAD)
+    if head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        return DataError(
+            f"{path} is a workbook or an archive, no CSV file", "Export it as CSV, or give it its own ending, .xlsx."
+        )
+    return DataError(f"{path} is no text: it holds NUL bytes", "Export the data as CSV in UTF-8, or as Parquet.")
+
+
+def find_encoding(path: Path, told: str | None = None) -> tuple[str, str]:
+    """Find out in which encoding a file is, as Python calls it; and a sentence for the user where it is not UTF-8."""
+    try:
+        return _found(path) if told is None else _told(path, told)
+    except DAMAGED as error:
+        raise damaged(path, error) from error
+
+
+def _told(path: Path, told: str) -> tuple[str, str]:
+    try:
+        name = codecs.lookup(told).name
+        "".encode(name)
+    except (LookupError, UnicodeError):
+        raise DataError(
+            f"--encoding is {told!r}, which is no encoding that is known", "Give one such as utf-8, cp1252 or utf-16."
+        ) from None
+    with open_bytes(path) as raw:
+        marked = name == "utf-8" and raw.read(3) == codecs.BOM_UTF8
+    return "utf-8-sig" if marked else name, ""
+
+
+def _found(path: Path) -> tuple[str, str]:
+    with open_bytes(path) as raw:
+        head = raw.read(_HEAD)
+    for mark, name in _MARKS:
+        if head.startswith(mark):
+            return name, ""
+    if head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise not_text(path)
+    strange = _not_utf8(path)
+    if not strange and b"\0" not in head:
+        return "utf-8", ""
+    guess = _guess(head if b"\0" in head else strange)
+    if guess is None:
+        if b"\0" in head:
+            raise not_text(path)
+        raise DataError(f"{path} is not UTF-8, and in no encoding that can be told", "Say which with --encoding.")
+    words = (strange or head).decode(guess, "ignore").replace(",", " ").replace(";", " ").split()
+    shown = next((f", such as {word[:40]!r}" for word in words if not word.isascii() and word.isprintable()), "")
+    return guess, f"{path} is not UTF-8 and is read as {guess}{shown}; --encoding to choose another."
+
+
+def _not_utf8(path: Path) -> bytes:
+    """Give lines that are not ASCII, of a file that is not UTF-8; nothing of one that is."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    strange, bad, total, rest = bytearray(), False, 0, b""
+    with open_bytes(path) as raw:
+        while block := raw.read(_BLOCK):
+            total += len(block)
+            if total > expand_limit():  # what reads the lines says so
+                break
+            if not bad:
+                try:
+                    decoder.decode(block)
+                except UnicodeDecodeError:
+                    bad = True
+            if not block.isascii():
+                lines = (rest + block).split(b"\n")
+                strange += b"\n".join(line for line in lines[:-1] if not line.isascii())[:_SAMPLE] + b"\n"
+                rest = lines[-1][:_SAMPLE]
+            if bad and len(strange) >= _SAMPLE:
+                break
+    if not bad:
+        try:
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            bad = True
+    return bytes(strange[:_SAMPLE] + rest) if bad else b""
+
+
+def _guess(sample: bytes) -> str | None:
+    import chardet
+
+    name = chardet.detect(sample)["encoding"]
+    if name is None or name.lower() in {"ascii", "utf-8"}:
+        return None
+    try:
+        sample.decode(name, "ignore")
+        return codecs.lookup(name).name
+    except (LookupError, ValueError):
+        return None
+
+
+_CHARACTERS = 2**18  # that are looked at
 _TITLES = 50  # lines before the header
 _MOST = 0.9  # share of rows of one length, below which spaces are tried
 _LEAST = 3  # rows that must begin with a name
@@ -28,30 +133,17 @@ _SEPARATORS = "\t;|,"
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a file is written.
+    """How a file is written."""
 
-    Attributes:
-        separator: What separates fields; of a space, any number of them.
-        quote: What stands around fields.
-        escape: What stands before a quotation mark within a field; ``None``: another quotation mark.
-        before: Lines before the header.
-        hashed: Whether the header stands behind a ``#``.
-        spaced: Whether a space follows each separator.
-        extra: "trailing" where rows end in a separator and the header does not; "names" where rows begin with a name
-            and the header has none for it; else "".
-        encoding: As Python calls it.
-        said: Sentences for the user.
-    """
-
-    separator: str = ","
-    quote: str = '"'
-    escape: str | None = None
-    before: int = 0
-    hashed: bool = False
-    spaced: bool = False
-    extra: str = ""
-    encoding: str = "utf-8"
-    said: tuple[str, ...] = ()
+    separator: str = ","  # what separates fields; of a space, any number of them
+    quote: str = '"'  # what stands around fields
+    escape: str | None = None  # what stands before a quotation mark within a field; ``None``: another quotation mark
+    before: int = 0  # lines before the header
+    hashed: bool = False  # whether the header stands behind a ``#``
+    spaced: bool = False  # whether a space follows each separator
+    extra: str = ""  # the field more that rows have than the header: "names" first, "trailing" last, or ""
+    encoding: str = "utf-8"  # as Python calls it
+    said: tuple[str, ...] = ()  # sentences for the user
 
     @property
     def plain(self) -> bool:
@@ -59,15 +151,7 @@ class Dialect:
         return not (self.extra or self.hashed or self.escape or self.separator == " ") and self.quote == '"'
 
     def reader(self, lines: Iterator[str], *, strict: bool) -> Iterator[list[str]]:
-        """Parse lines.
-
-        Args:
-            lines: With their ends.
-            strict: Whether what cannot be is refused.
-
-        Returns:
-            A reader of the csv module.
-        """
+        """Parse lines."""
         return csv.reader(
             lines,
             delimiter=self.separator,
@@ -80,16 +164,7 @@ class Dialect:
 
 
 def comment(line: str, dialect: Dialect, width: int) -> bool:
-    """Say whether a line between the rows is a comment: it begins with # and has another number of fields.
-
-    Args:
-        line: With its end.
-        dialect: Of the file.
-        width: Fields of a row.
-
-    Returns:
-        Whether it is one.
-    """
+    """Say whether a line between the rows is a comment: it begins with # and has another number of fields."""
     if width < 2 or not line.startswith("#"):
         return False
     row = next(dialect.reader(iter([line]), strict=False), [])
@@ -97,33 +172,23 @@ def comment(line: str, dialect: Dialect, width: int) -> bool:
 
 
 def find_dialect(path: Path, encoding: str | None = None) -> Dialect:
-    """Find out how a file is written.
-
-    The separator is the one that divides the header and most rows into as many fields, two or more; of several, the one
-    that makes most fields. Spaces are tried last. Lines of one cell before a header of words are a title.
-
-    Args:
-        path: The file.
-        encoding: The user's choice.
-
-    Returns:
-        The dialect.
-
-    A file that is damaged or no text is refused with a `DataError`.
-    """
+    """Find out how a file is written."""
+    # The separator is the one that divides the header and most rows into as many fields, two or more; of several, the
+    # one that makes most fields. Spaces are tried last. Lines of one cell before a header of words are a title.
     encoding, said = find_encoding(path, encoding)
     try:
         with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding=encoding, newline="", errors="replace") as file:
-            text = file.read(_SAMPLE)
+            text = file.read(_CHARACTERS)
     except DAMAGED:
         text = ""  # what reads the rows says so
     lines = list(io.StringIO(text.removeprefix("\ufeff"), newline=""))
-    if len(text) == _SAMPLE and len(lines) > 1:
+    if len(text) == _CHARACTERS and len(lines) > 1:
         lines.pop()
     first = next((place for place, line in enumerate(lines) if line.strip()), 0)
     told = _SAID.fullmatch(lines[first].rstrip("\r\n")) if lines else None
     start = first + 1 if told else 0
-    tries = [told[1]] if told else list("\t" if _is_tabbed(path, lines) else _SEPARATORS)
+    tabbed = unpacked_name(path).endswith((".tsv", ".tab")) and (not lines or any("\t" in line for line in lines))
+    tries = [told[1]] if told else list("\t" if tabbed else _SEPARATORS)
     best = max((_try(lines, mark, start) for mark in tries), key=lambda one: one.rank)
     if not told and best.rank.share < _MOST:
         spaces = _try(lines, " ", start)
@@ -135,43 +200,25 @@ def find_dialect(path: Path, encoding: str | None = None) -> Dialect:
     if best.titles:
         shown = " / ".join(best.titles)
         notes.append(f"{path} has a title before its header, which is left out: {shown[:80]!r}.")
-    if best.extra == "names":
+    if best.dialect.extra == "names":
         notes.append(f"{path} has one name less than columns: the first column is taken as names of the rows.")
-    shared = {name: getattr(best, name) for name in ("quote", "escape", "before", "hashed", "spaced", "extra")}
-    return Dialect(best.separator, **shared, encoding=encoding, said=tuple(notes))
-
-
-def _is_tabbed(path: Path, lines: Sequence[str]) -> bool:
-    return unpacked_name(path).endswith((".tsv", ".tab")) and (not lines or any("\t" in line for line in lines))
+    return replace(best.dialect, encoding=encoding, said=tuple(notes))
 
 
 class _Rank(NamedTuple):
-    """What speaks for a separator, the strongest first.
+    """What speaks for a separator, the strongest first."""
 
-    Attributes:
-        share: Of rows that have as many fields as most; 0 where the header does not go with them.
-        titles: Minus the lines of a title.
-        fits: 2 where the header has as many fields as most rows, 1 where it has one less, and that can be.
-        fields: Of most rows; where the header does not go with them, of the header.
-    """
-
-    share: float = 0.0
-    titles: int = 0
-    fits: int = 0
-    fields: int = 0
+    share: float = 0.0  # of rows that have as many fields as most; 0 where the header does not go with them
+    titles: int = 0  # minus the lines of a title
+    fits: int = 0  # 2 where the header has as many fields as most rows, 1 where it has one less, and that can be
+    fields: int = 0  # of most rows; where the header does not go with them, of the header
 
 
 @dataclass(frozen=True)
 class _Try:
     """A dialect, the title above its header, and what speaks for it."""
 
-    separator: str
-    quote: str = '"'
-    escape: str | None = None
-    before: int = 0
-    hashed: bool = False
-    spaced: bool = False
-    extra: str = ""
+    dialect: Dialect
     titles: tuple[str, ...] = ()
     rank: _Rank = field(default_factory=_Rank)
 
@@ -185,7 +232,7 @@ def _try(lines: Sequence[str], mark: str, start: int) -> _Try:
         body += 1
     rows = list(_rows(lines[body:], dialect))
     if not rows:
-        return _Try(mark, quote, escape, start)
+        return _Try(replace(dialect, before=start))
     known = [row for row, _ in rows if any(row)]
     width = Counter(map(len, known[1:] or known)).most_common(1)[0][0] if known else 0
     head = header_place([row for row, _ in rows], width)
@@ -201,7 +248,8 @@ def _try(lines: Sequence[str], mark: str, start: int) -> _Try:
     titles = titles if any(titles) else ()
     rank = _Rank(share, -len(titles), fits, width) if width > 1 and fits else _Rank(fields=len(header))
     spaced = width > 1 and all(cell[:1] == " " for row in (header, *rest) for cell in row[1:])
-    return _Try(mark, quote, escape, before, hashed is not None, spaced, extra, titles, rank)
+    dialect = replace(dialect, before=before, hashed=hashed is not None, spaced=spaced, extra=extra)
+    return _Try(dialect, titles, rank)
 
 
 def _rows(lines: Sequence[str], dialect: Dialect) -> Iterator[tuple[list[str], int]]:
@@ -236,19 +284,7 @@ def _strict(lines: Sequence[str], dialect: Dialect) -> bool:
 
 
 def header_place(rows: Sequence[Sequence[str]], width: int) -> int:
-    """Find the header: behind lines of one cell, a title, where it consists of different words.
-
-    Args:
-        rows: Cells, texts.
-        width: Cells of most rows.
-
-    Returns:
-        Its place among the rows.
-
-    Example:
-        >>> header_place([["Results of May", ""], ["x", "label"], ["1", "a"], ["2", "b"]], 2)
-        1
-    """
+    """Find the header: behind lines of one cell, a title, where it consists of different words."""
     place = next((place for place, row in enumerate(rows[:_TITLES]) if sum(map(bool, row)) > 1), 0)
     row, rest, above = rows[place], rows[place + 1 :], rows[:place]
     named = [cell for i, cell in enumerate(row) if cell or 0 < i < len(row) - 1]  # the first and last may have no name

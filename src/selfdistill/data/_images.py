@@ -12,35 +12,19 @@ from torch import Tensor
 from selfdistill._core.errors import DataError
 from selfdistill.data._arrays import as_numpy, check_finite
 from selfdistill.data._limits import TRAIN_PIXEL_LIMIT
-from selfdistill.data._pixels import WHITES
 from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["ImagePreprocess", "channel_stats", "find_layout", "layout_doubt"]
-
+WHITES = {"whole": (255, 1023, 4095, 16383, 65535), "float": (1, 255, 65535)}
+"""Values of white in images of more than 8 bits: 8, 10, 12, 14 or 16 bits; or shares, or the like of 8 or 16 bits."""
 _LAYOUTS = ("hw", "chw", "hwc")
 _CHANNELS = (1, 3, 4)
 """Numbers of channels that images usually have: grey, RGB, RGB with alpha or CMYK."""
 
 
 def find_layout(shape: tuple[int, ...]) -> str:
-    """Tell where the channels are.
-
-    They are the second or the last axis: the one of 1, 3 or 4 where the other is not; else the one that leaves square
-    images where the other does not; else the smaller; a tie is channels first.
-
-    Args:
-        shape: Shape of the whole array, ``[n, h, w]``, ``[n, c, h, w]`` or ``[n, h, w, c]``.
-
-    Returns:
-        "hw", "chw" or "hwc".
-
-    Raises:
-        DataError: Not three or four axes.
-
-    Example:
-        >>> find_layout((9, 28, 28)), find_layout((9, 3, 32, 32)), find_layout((9, 32, 32, 3))
-        ('hw', 'chw', 'hwc')
-    """
+    """Tell where the channels are."""
+    # The channels are the second or the last axis: the one of 1, 3 or 4 where the other is not; else the one that
+    # leaves square images where the other does not; else the smaller; a tie is channels first.
     if len(shape) == 3:
         return "hw"
     if len(shape) == 4:
@@ -54,21 +38,7 @@ def find_layout(shape: tuple[int, ...]) -> str:
 
 
 def layout_doubt(shape: tuple[int, ...]) -> str:
-    """Say where a shape can be read in two ways.
-
-    Args:
-        shape: Shape of the whole array.
-
-    Returns:
-        A sentence that names both readings, or "" where `find_layout` is sure: the channels are 1, 3 or 4 by one
-        reading only, or one reading alone is square and has fewer channels.
-
-    Example:
-        >>> layout_doubt((9, 3, 32, 32))
-        ''
-        >>> layout_doubt((9, 8, 8, 13)).partition(",")[0]
-        'inputs of 8 x 8 x 13 are read as 8 x 8 pixels with 13 channels last'
-    """
+    """Say where a shape can be read in two ways."""
     if len(shape) == 3:
         h, w = shape[1:]
         if min(h, w) > max(_CHANNELS):
@@ -93,18 +63,7 @@ def layout_doubt(shape: tuple[int, ...]) -> str:
 
 
 def channel_stats(images: Tensor) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel over all pixels.
-
-    Args:
-        images: ``[n, c, h, w]``, uint8 (exact, by counting) or float.
-
-    Returns:
-        Two lists of ``c`` numbers; the deviation of a constant channel is given as 1.
-
-    Example:
-        >>> channel_stats(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1))
-        ([127.5], [127.5])
-    """
+    """Mean and standard deviation of each channel over all pixels."""
     means, stds = [], []
     for channel in images.unbind(1):
         parts = torch.split(channel, 4096)
@@ -173,20 +132,7 @@ class ImagePreprocess(Preprocess, kind="image"):
     def fit(
         cls, raw: Any, *, layout: str | None = None, resized: bool = False, whites: dict[str, int] | None = None
     ) -> ImagePreprocess:
-        """Note layout, size, type and the channels' statistics.
-
-        Args:
-            raw: ``[n, h, w]``, ``[n, c, h, w]`` or ``[n, h, w, c]``.
-            layout: "hw", "chw" or "hwc" where it is known; ``None``: see `find_layout`.
-            resized: See the class.
-            whites: See the class.
-
-        Returns:
-            The preprocess.
-
-        Raises:
-            DataError: Images without pixels, or values that are not finite.
-        """
+        """Note layout, size, type and the channels' statistics."""
         array = as_numpy(raw)
         layout = layout or find_layout(array.shape)
         if 0 in array.shape:
@@ -213,31 +159,14 @@ class ImagePreprocess(Preprocess, kind="image"):
         return self._stats
 
     def raw(self, inputs: Tensor) -> np.ndarray:
-        """Undo `apply`, but for the type.
-
-        Args:
-            inputs: ``[n, c, h, w]``.
-
-        Returns:
-            Images in the layout of training.
-        """
+        """Undo `apply`, but for the type."""
         array: np.ndarray = inputs.cpu().numpy()
         if self._layout == "hw":
             return array[:, 0]
         return array if self._layout == "chw" else array.transpose(0, 2, 3, 1)
 
     def apply(self, raw: Any) -> Tensor:
-        """Bring images into the training layout and type.
-
-        Args:
-            raw: Images in the layout of training.
-
-        Returns:
-            uint8 or float32 ``[n, c, h, w]``.
-
-        Raises:
-            DataError: Another size, or values that the training type cannot hold.
-        """
+        """Bring images into the training layout and type."""
         array = as_numpy(raw)
         first = self._first(array)
         check_finite(array)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
-from decimal import Decimal
+from decimal import Context, Decimal
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,22 +17,81 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._same_value import UNSEEN, Places, near_groups
 
-__all__ = [
-    "MISSING_LABELS",
-    "check_discrete",
-    "check_ids",
-    "class_order",
-    "encode",
-    "given_texts",
-    "label_warnings",
-    "near_matches",
-    "rows_named",
-    "short",
-    "text_of",
-    "texts",
-]
+UNSEEN = dict.fromkeys(map(ord, "\u200b\u2060\ufeff\u00ad\u200e\u200f"))
+"""Characters without a width; those that join letters are parts of words and stay."""
+_NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)?(\.[0-9]*)?")
+_MIDNIGHT = re.compile(r"(\d{4}-\d\d-\d\d)[ T]00:00:00(\.0+)?(Z|[-+]00:?00)?")
+_TRUTH = {"true": "True", "false": "False"}
+
+
+@lru_cache(4096)
+def value_key(text: str) -> str:
+    r"""Give one spelling to all spellings of a value.
+
+    Alike are whole numbers and decimals of one value (1, +1, 1.0, 1.00), truth values in any case, a date and its
+    midnight, composed and decomposed accents, and texts that differ in spaces at the ends, kinds and numbers of spaces
+    within, or characters without a width. Case tells other texts apart, and so do leading zeros, which are those of
+    codes.
+
+    Args:
+        text: A label or category.
+
+    Returns:
+        The spelling; not for display.
+
+    Example:
+        >>> [value_key(text) for text in ("+1.0", "0.50", "-0", "01", "TRUE", "cat\u200b ", "Cat")]
+        ['1', '0.5', '0', '01', 'True', 'cat', 'Cat']
+    """
+    plain = " ".join(unicodedata.normalize("NFC", text.translate(UNSEEN)).replace("\u2212", "-").split())
+    if truth := _TRUTH.get(plain.lower()):
+        return truth
+    if _NUMBER.fullmatch(plain) and any(map(str.isdigit, plain)):
+        whole, _, part = plain.lstrip("+-").partition(".")
+        number = (whole or "0") + ("." + part.rstrip("0") if part.strip("0") else "")
+        return "-" + number if plain[0] == "-" and number != "0" else number
+    found = _MIDNIGHT.fullmatch(plain)
+    return found[1] if found else plain
+
+
+class Places:
+    """Where a value stands among known ones: spelled so, or else, where only one of them is the same value, there."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._exact = {name: place for place, name in enumerate(names)}
+        self._keys: dict[str, int] = {}
+        for place, name in enumerate(names):
+            key = value_key(name)
+            self._keys[key] = -1 if key in self._keys else place
+
+    def __getitem__(self, name: str) -> int:
+        """Find a value: its place; −1 where it is not known, or could be two."""
+        place = self._exact.get(name)
+        return self._keys.get(value_key(name), -1) if place is None else place
+
+
+def _near_key(name: str) -> str:
+    plain = value_key(unicodedata.normalize("NFKC", name)).casefold()
+    try:
+        return str(Decimal(plain).normalize(Context(prec=len(plain) + 1)))
+    except ArithmeticError:
+        return plain
+
+
+def near_groups(names: Sequence[str]) -> list[list[int]]:
+    """Find names that people hardly tell apart: the same value, or but for case, leading zeros, width of characters."""
+    groups: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        groups.setdefault(_near_key(name), []).append(place)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def hint(name: str, known: Sequence[str]) -> str:
+    """Say which known value people hardly tell apart from one that is not known."""
+    close = [other for other in known if _near_key(other) == _near_key(name)]
+    return f"Is it {' or '.join(map(repr, close[:3]))}? " if close else ""
+
 
 MISSING_LABELS = frozenset({"nan", "NaN", "<NA>", "null", "NULL"})
 """Words that stand for a missing label, unless they are a class, see `given_texts`."""
@@ -44,19 +105,7 @@ _IDS = 50  # so many labels, no two alike, may still name classes
 
 
 def text_of(value: Any, keep: Container[str] = ()) -> str | None:
-    """Spell one label: numbers 3, 3.0 and 3.00 are "3", True is "True"; nothing, NaN and an empty cell are ``None``.
-
-    Args:
-        value: Any scalar.
-        keep: Those of `MISSING_LABELS` that are classes.
-
-    Returns:
-        The label as text, or ``None`` where it is missing.
-
-    Example:
-        >>> [text_of(value) for value in (3, 3.0, 2.5, True, " a b", "", float("nan"))]
-        ['3', '3', '2.5', 'True', ' a b', None, None]
-    """
+    """Spell one label: numbers 3, 3.0 and 3.00 are "3", True is "True"; nothing, NaN and an empty cell are ``None``."""
     if isinstance(value, str):
         word = value.strip()
         return None if not word or (word in MISSING_LABELS and word not in keep) else str(value)
@@ -78,38 +127,18 @@ def text_of(value: Any, keep: Container[str] = ()) -> str | None:
 
 
 def short(name: str) -> str:
-    """Shorten a name for a message.
-
-    Args:
-        name: Of any length.
-
-    Returns:
-        At most 60 characters.
-
-    Example:
-        >>> short("cat"), len(short("x" * 10_000))
-        ('cat', 60)
-    """
+    """Shorten a name for a message."""
     return name if len(name) <= _SHOWN else name[: _SHOWN - 3] + "..."
 
 
+def listed(names: Iterable[Any], shown: int = 5) -> str:
+    """Quote the first few names, and say how many there are."""
+    names = list(names)
+    return ", ".join(map(repr, names[:shown])) + (f", ... ({len(names):,} in all)" if len(names) > shown else "")
+
+
 def texts(values: Any, keep: Container[str] = ()) -> np.ndarray:
-    """Spell a column of labels.
-
-    Args:
-        values: A sequence, array, Series, tensor or Arrow column of scalars.
-        keep: Those of `MISSING_LABELS` that are classes.
-
-    Returns:
-        Object array ``[n]`` of strings; ``None`` where missing.
-
-    Raises:
-        DataError: It has more than one value per example.
-
-    Example:
-        >>> texts(np.array([1.0, 2.0])).tolist()
-        ['1', '2']
-    """
+    """Spell a column of labels."""
     if isinstance(values, Tensor):
         values = values.detach().cpu().numpy()
     if hasattr(values, "to_pylist"):
@@ -131,22 +160,8 @@ def texts(values: Any, keep: Container[str] = ()) -> np.ndarray:
 
 
 def given_texts(values: Any, *, drop: bool = False, literal: bool = False) -> np.ndarray:
-    """Spell a column of given labels; words such as "null" may be a class.
-
-    They are one where nothing else is missing and each fills more than 5 % of the column.
-
-    Args:
-        values: See `texts`.
-        drop: Whether the user leaves out rows without a label: then no such word is a class.
-        literal: Whether every text is a class, as in Parquet, which has other ways to say that a label is missing.
-
-    Returns:
-        Object array ``[n]`` of strings; ``None`` where missing.
-
-    Example:
-        >>> given_texts(["a", "null"]).tolist(), given_texts(["a", "null", ""]).tolist()
-        (['a', 'null'], ['a', None, None])
-    """
+    """Spell a column of given labels; words such as "null" may be a class."""
+    # Words for missing values are one class where nothing else is missing and each fills more than 5 % of the column.
     found = texts(values, MISSING_LABELS)
     words = Counter(name.strip() for name in found if name is not None and name.strip() in MISSING_LABELS)
     if not words or literal:
@@ -157,18 +172,7 @@ def given_texts(values: Any, *, drop: bool = False, literal: bool = False) -> np
 
 
 def class_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Sort class names; where all of them are numbers, by value.
-
-    Args:
-        names: Class names, repeats allowed.
-
-    Returns:
-        Each name once, in order.
-
-    Example:
-        >>> class_order(["10", "9", "9"]), class_order(["b", "10", "9"])
-        (('9', '10'), ('10', '9', 'b'))
-    """
+    """Sort class names; where all of them are numbers, by value."""
     unique = set(names)
     try:
         values = {name: float(name) for name in unique}
@@ -180,75 +184,23 @@ def class_order(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def encode(names: np.ndarray, classes: Sequence[str]) -> Tensor:
-    """Turn names into positions in ``classes``; −1 where missing or not among them.
-
-    A name that is no class, but the same value as just one of them, is that class: 1.0 and 1, see `Places`.
-
-    Args:
-        names: Object array of strings or ``None``.
-        classes: Class names.
-
-    Returns:
-        int64 ``[n]``.
-
-    Example:
-        >>> encode(texts(["b", "", "z", "a "]), ["a", "b"]).tolist()
-        [1, -1, -1, 0]
-    """
+    """Turn names into positions in ``classes``; −1 where missing or not among them."""
+    # A name that is no class, but the same value as exactly one of them, is that class: 1.0 and 1.
     places = Places(classes)
     return torch.tensor([-1 if name is None else places[name] for name in names], dtype=torch.int64)
 
 
-def rows_named(rows: Sequence[int] | np.ndarray, ids: np.ndarray | None = None) -> str:
-    """Name the first few rows.
-
-    Args:
-        rows: Row numbers, counted from 0.
-        ids: Names of all rows, shown instead of the numbers.
-
-    Returns:
-        Such as ``"3, 17, 20, ... (5 in all)"``.
-
-    Example:
-        >>> rows_named([3, 17]), rows_named(range(9))
-        ('3, 17', '0, 1, 2, 3, 4, ... (9 in all)')
-    """
-    shown = [str(row) if ids is None else str(ids[row]) for row in list(rows)[:5]]
-    return ", ".join(shown) + (f", ... ({len(rows):,} in all)" if len(rows) > 5 else "")
-
-
 def near_matches(name: str, known: Iterable[str]) -> str:
-    """Say which known names are like a name that is not known.
-
-    Args:
-        name: What was asked for.
-        known: What there is.
-
-    Returns:
-        A sentence for an error's way out.
-
-    Example:
-        >>> near_matches("lable", ["id", "label"])
-        "Did you mean 'label'? There are: 'id', 'label'."
-    """
+    """Say which known names are like a name that is not known."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     close += [other for other in known if other.lower() == name.lower() and other not in close]
-    listed = ", ".join(map(repr, known[:20])) + (f", ... ({len(known):,} in all)" if len(known) > 20 else "")
     hint = f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
-    return f"{hint}There are: {listed}."
+    return f"{hint}There are: {listed(known, 20)}."
 
 
 def check_ids(ids: np.ndarray, where: str) -> None:
-    """Refuse names that repeat or are missing.
-
-    Args:
-        ids: Object array of strings or ``None``.
-        where: The column or file, for the message.
-
-    Raises:
-        DataError: An id is missing, or two rows share one.
-    """
+    """Refuse names that repeat or are missing."""
     seen: dict[str, int] = {}
     for row, name in enumerate(ids):
         if name is None:
@@ -262,21 +214,7 @@ def check_ids(ids: np.ndarray, where: str) -> None:
 
 
 def check_discrete(classes: Sequence[str], examples: int, where: str) -> None:
-    """Refuse labels that name no class: fractions of which more than 10 hardly repeat, or over 50 of which none does.
-
-    Args:
-        classes: Class names.
-        examples: Number of examples.
-        where: The source, for the message.
-
-    Raises:
-        DataError: All are numbers, not all whole, and more than 50 are different or more than half as many as examples;
-            or more than 50 labels, no two alike; or whole numbers, most of which hardly repeat and are far apart; or
-            lists of tags, such as "a|b".
-
-    Example:
-        >>> check_discrete(["0.5", "1", "1.5"], 4, "here")
-    """
+    """Refuse labels that name no class: over 10 fractions that hardly repeat, or over 50 values that never do."""
     _check_tags(classes, where)
     if len(classes) <= min(max(10, examples // 2), 50):
         return
@@ -324,27 +262,14 @@ def _check_tags(classes: Sequence[str], where: str) -> None:
 
 
 def label_warnings(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
-    """Sentences about classes that are legal but odd.
-
-    Args:
-        classes: Class names.
-        sizes: Examples of each.
-
-    Returns:
-        The sentences; none where all is well.
-
-    Example:
-        >>> label_warnings(["a", "b"], [5, 1])
-        ["class 'b' has one example: it is kept, but little can be learned about it."]
-    """
+    """Sentences about classes that are legal but odd."""
     found = []
     single = [short(name) for name, size in zip(classes, sizes, strict=True) if size == 1]
     if len(single) == 1:
         found.append(f"class {single[0]!r} has one example: it is kept, but little can be learned about it.")
     elif single:
-        listed = ", ".join(map(repr, single[:5])) + (", ..." if len(single) > 5 else "")
         found.append(
-            f"{len(single):,} classes have one example ({listed}): kept, but little can be learned about them."
+            f"{len(single):,} classes have one example ({listed(single)}): kept, but little can be learned about them."
         )
     doubtful = [name for name in classes if name.strip() in _DOUBTFUL]
     if doubtful:

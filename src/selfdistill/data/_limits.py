@@ -11,24 +11,8 @@ import zlib
 from pathlib import Path
 from typing import IO, cast
 
-from selfdistill._core.errors import DataError
+from selfdistill._core.errors import DataError, one_line
 from selfdistill._core.memory import free_memory
-
-__all__ = [
-    "COLUMN_LIMIT",
-    "DAMAGED",
-    "FIELD_LIMIT",
-    "PACKED",
-    "PIXEL_LIMIT",
-    "ROW_LIMIT",
-    "TRAIN_PIXEL_LIMIT",
-    "check_columns",
-    "check_size",
-    "expand_limit",
-    "open_bytes",
-    "read_exactly",
-    "unpacked_name",
-]
 
 FIELD_LIMIT = 2**20
 """Characters in one field of a CSV file."""
@@ -41,22 +25,12 @@ PIXEL_LIMIT = 64_000_000
 TRAIN_PIXEL_LIMIT = 2**20
 """Pixels in one image that is trained on: a batch of 16 takes 200 MB, and a layer of 16 channels 1 GB."""
 _EXPAND_LIMIT = 16 * 2**30
-PACKED = (".gz", ".bz2", ".xz", ".zst")
-"""Endings of packed files that are read like plain ones."""
 DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError)
 """What reading a damaged packed file raises."""
 
 
 def expand_limit() -> int:
-    """Bytes that one source may take in memory: 16 GiB, or the machine's memory where that is less.
-
-    Returns:
-        Bytes.
-
-    Example:
-        >>> 2**20 < expand_limit() <= 16 * 2**30
-        True
-    """
+    """Bytes that one source may take in memory: 16 GiB, or the machine's memory where that is less."""
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # not on this platform
@@ -65,18 +39,7 @@ def expand_limit() -> int:
 
 
 def check_columns(count: int, where: str) -> None:
-    """Refuse a table of more columns than are told apart one by one.
-
-    Args:
-        count: Its columns.
-        where: The source, for messages.
-
-    Raises:
-        DataError: More than `COLUMN_LIMIT`.
-
-    Example:
-        >>> check_columns(10, "a.csv")
-    """
+    """Refuse a table of more columns than are told apart one by one."""
     if count > COLUMN_LIMIT:
         raise DataError(
             f"{where} has {count:,} columns, but tables have at most {COLUMN_LIMIT:,}",
@@ -111,32 +74,20 @@ def check_size(what: str, size: int) -> None:
         )
 
 
+def damaged(path: Path, error: Exception, way_out: str = "Fetch the file again.", what: str = "damaged") -> DataError:
+    """Say in one line what another library says of a file."""
+    return DataError(f"{path} is truncated or {what}: {one_line(error) or type(error).__name__}", way_out)
+
+
 def unpacked_name(path: Path) -> str:
-    """Give a file's name as it is called when unpacked, in small letters.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The name.
-
-    Example:
-        >>> unpacked_name(Path("a/Songs.CSV.gz"))
-        'songs.csv'
-    """
+    """Give a file's name as it is called when unpacked, in small letters."""
     name = path.name.lower()
-    return next((name.removesuffix(ending) for ending in PACKED if name.endswith(ending)), name)
+    packed = name.endswith((".gz", ".bz2", ".xz", ".zst"))
+    return name.rpartition(".")[0] if packed else name
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file for reading, through gzip, bzip2, xz or Zstandard where its name says so.
-
-    Args:
-        path: The file.
-
-    Returns:
-        A binary file object.
-    """
+    """Open a file for reading, through gzip, bzip2, xz or Zstandard where its name says so."""
     ending = path.suffix.lower()
     if ending == ".zst":
         import pyarrow as pa
@@ -147,41 +98,3 @@ def open_bytes(path: Path) -> IO[bytes]:
     if ending == ".bz2":
         return bz2.open(path, "rb")
     return lzma.open(path, "rb") if ending == ".xz" else path.open("rb")
-
-
-def read_exactly(file: IO[bytes], size: int, path: Path, *, whole: bool = True) -> bytearray:
-    """Read ``size`` bytes.
-
-    Args:
-        file: Where from.
-        size: How many bytes.
-        path: Its name, for messages.
-        whole: The file must end there.
-
-    Returns:
-        The bytes.
-
-    Raises:
-        DataError: The file is shorter or longer, or its compression is damaged.
-    """
-    check_size(str(path), size)
-    data = bytearray()
-    try:
-        while len(data) < size:
-            block = file.read(min(2**24, size - len(data)))
-            if not block:
-                break
-            data += block
-        more = whole and len(data) == size and bool(file.read(1))
-    except DAMAGED as error:
-        raise DataError(
-            f"{path} is truncated or damaged: {error} (after {len(data):,} of {size:,} bytes)", "Fetch the file again."
-        ) from error
-    if len(data) < size:
-        raise DataError(
-            f"{path} is truncated: it should hold {size:,} more bytes here, but ends after {len(data):,}",
-            "Fetch the file again.",
-        )
-    if more:
-        raise DataError(f"{path} holds more bytes than its header says ({size:,})", "Fetch the file again.")
-    return data

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
+from scipy.sparse import issparse
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._array_features import features_source
-from selfdistill.data._label_arrays import check_texts, one_label
-from selfdistill.data._label_file import read_label_file
-from selfdistill.data._labels import near_matches
-from selfdistill.data._options import ReadOptions
-from selfdistill.data._source import Source
+from selfdistill.data._csv import is_csv, read_csv
+from selfdistill.data._labelled import Note, ReadOptions
+from selfdistill.data._labels import near_matches, texts
+from selfdistill.data._limits import check_size
+from selfdistill.data._roles import Roles, label_column
+from selfdistill.data._source import Source, array_form
+from selfdistill.data._stored import read_npy, read_parquet, refuse_objects
 
 if TYPE_CHECKING:
-    from selfdistill.data._preprocess import Preprocess
+    import pyarrow as pa
 
-__all__ = ["arrays_source", "find_key", "label_key", "part_of", "refuse_objects", "truth_key"]
+    from selfdistill.data._preprocess import Preprocess
 
 INPUT_KEYS = (
     *("X", "inputs", "images", "features", "embeddings", "embedding", "data", "feats", "vectors", "encodings"),
@@ -40,25 +44,7 @@ _SPLIT = re.compile(r"[_ .-]+|(?<=^x)(?=t)|(?<=^y)(?=t)|(?<=^x)(?=v)|(?<=^y)(?=v
 def find_key(
     arrays: Collection[str], names: tuple[str, ...], told: str | None, path: Path | str, option: str
 ) -> str | None:
-    """Choose an array by name.
-
-    Args:
-        arrays: Names of the arrays of the file.
-        names: Usual names, the first that is there is taken, also in other capitals.
-        told: The user's choice.
-        path: The file, for messages.
-        option: The option's name, for messages.
-
-    Returns:
-        The name; ``None`` where there is none.
-
-    Raises:
-        DataError: The user's choice is not there.
-
-    Example:
-        >>> find_key({"Labels": 0, "x": 0}, INPUT_KEYS, None, "a.npz", "")
-        'x'
-    """
+    """Choose an array by name."""
     if told is not None:
         if told not in arrays:
             raise DataError(f"{path} has no array {told!r} ({option})", near_matches(told, arrays))
@@ -68,18 +54,7 @@ def find_key(
 
 
 def part_of(name: str) -> tuple[str, str]:
-    """Split the name of an array of one part of the data.
-
-    Args:
-        name: Such as "x_train", "train_images" or "ytest".
-
-    Returns:
-        "train", "test", "held" or "", and the rest of the name in small letters.
-
-    Example:
-        >>> part_of("train_images"), part_of("X_test"), part_of("labels")
-        (('train', 'images'), ('test', 'x'), ('', 'labels'))
-    """
+    """Split the name of an array of one part of the data."""
     words = _SPLIT.split(name.lower())
     for part, called in _PARTS.items():
         if len(words) > 1 and (words[0] in called or words[-1] in called):
@@ -94,16 +69,7 @@ def _of_part(arrays: Collection[str], part: str, usual: tuple[str, ...]) -> str 
 
 
 def label_key(arrays: Mapping[str, Any], options: ReadOptions, path: Path | str) -> str | None:
-    """Choose the array of the labels of training.
-
-    Args:
-        arrays: Those of the file.
-        options: ``label`` is the user's choice.
-        path: The file, for messages.
-
-    Returns:
-        Its name; ``None`` where there is none.
-    """
+    """Choose the array of the labels of training."""
     key, part = _input_key(arrays, options, "train", path)
     return _label_of(arrays, options.label, key, part, path)
 
@@ -118,11 +84,6 @@ def _label_of(
             "arr_1" if second and np.ndim(arrays["arr_1"]) and len(arrays["arr_1"]) == len(arrays["arr_0"]) else found
         )
     return _of_part(arrays, part, LABEL_KEYS)
-
-
-def truth_key(arrays: Mapping[str, Any]) -> str | None:
-    """Give the array of the true labels, if there is one."""
-    return find_key(arrays, TRUTH_KEYS, None, "", "")
 
 
 def _input_key(arrays: Mapping[str, Any], options: ReadOptions, part: str, path: Path | str) -> tuple[str | None, str]:
@@ -144,22 +105,6 @@ def _input_key(arrays: Mapping[str, Any], options: ReadOptions, part: str, path:
     return (train, "train") if train is not None and (key is None or not new) else (key, "")
 
 
-def refuse_objects(where: Path | str, name: str) -> NoReturn:
-    """Say why an array of objects is not read.
-
-    Args:
-        where: The file.
-        name: Of the array.
-
-    Raises:
-        DataError: Always.
-    """
-    raise DataError(
-        f"{where}: {name}.npy holds Python objects, which are not read: they could run code",
-        "Save texts as an array of type str: numpy.asarray(texts, dtype=str).",
-    )
-
-
 def _suggested(arrays: Mapping[str, Any]) -> str:
     """Propose the only array that can be features and the only one that can be labels."""
     wide = [name for name, one in arrays.items() if np.ndim(one) > 1 and np.asarray(one).dtype.kind in "fiub"]
@@ -178,22 +123,7 @@ def arrays_source(
     *,
     objects: Collection[str] = (),
 ) -> Source | None:
-    """Say which arrays of a file are what.
-
-    Args:
-        arrays: All of them.
-        path: The file, for messages.
-        options: ``inputs``, ``label``, ``truth`` and ``id`` name arrays.
-        part: "train", "test", or "new": the test part, else all.
-        preprocess: The one of training: its kind is the form.
-        objects: Names of arrays of objects, which are left unread.
-
-    Returns:
-        The source; ``None`` where the part is not there.
-
-    Raises:
-        DataError: There are no inputs, or the arrays differ in length.
-    """
+    """Say which arrays of a file are what."""
     new = part != "train"
     for told in (options.inputs, *(() if new else (options.label, options.truth, options.id))):
         if told is not None and told in objects:
@@ -262,3 +192,112 @@ def _refuse_missing(
         f"{path} has no {what}; it holds {', '.join(map(repr, [*arrays, *objects]))}",
         f"{_suggested(arrays)}Name them one of {', '.join(names)}, or say which with {option}{more}.",
     )
+
+
+def check_texts(array: Any, where: str) -> None:
+    """Refuse texts of characters that there are not, as damaged files hold them."""
+    if array.dtype.kind == "U" and array.size and array.dtype.itemsize:
+        codes = np.ascontiguousarray(array).view(np.dtype("u4").newbyteorder(array.dtype.byteorder))
+        if codes.max() > sys.maxunicode:
+            raise DataError(f"{where} holds characters that there are not: it is damaged", "Write it again.")
+
+
+def one_label(array: Any, where: str) -> tuple[Any, str]:
+    """Turn one-hot labels into the numbers of their columns."""
+    check_texts(array, where)
+    if array.ndim < 2 or (array.ndim == 2 and array.shape[1] == 1):
+        return array, ""
+    if array.ndim != 2 or array.dtype.kind not in "biuf":
+        raise DataError(f"{where} has shape {array.shape}, but labels are one per example", "Give labels of shape [n].")
+    values = np.asarray(array, np.float64)
+    sums = values.sum(1)
+    if np.isin(values, (0.0, 1.0)).all():
+        if (sums == 1).all():
+            return values.argmax(1), Note(f"{where} is one-hot: the labels are the numbers of its columns, from 0.")
+        row = int(np.flatnonzero(sums != 1)[0])
+        raise DataError(
+            f"{where} is multi-label: row {row} has {int(sums[row]):,} of {array.shape[1]:,} labels, but training "
+            "takes one class for each example",
+            "Train on one of its columns, saved as an array of its own, or keep one label for each example.",
+        )
+    if (values >= 0).all() and np.allclose(sums, 1, atol=1e-3):
+        raise DataError(
+            f"{where} holds probabilities of {array.shape[1]:,} classes",
+            "Give labels of shape [n], or in Python SelfDistillClassifier().fit(X, probabilities).",
+        )
+    raise DataError(f"{where} has shape {array.shape}, but labels are one per example", "Give labels of shape [n].")
+
+
+def features_source(
+    X: Any,
+    what: str,
+    where: str,
+    preprocess: Preprocess | None,
+    values: Mapping[str, Any],
+    notes: Sequence[str] = (),
+) -> Source:
+    """Take an array of features, and what goes with it, as a source."""
+    if issparse(X):
+        return Source(where, "sparse", X, **values, warnings=notes)
+    check_texts(X, what)
+    if X.dtype.kind in "US" and (X.ndim == 1 or (X.ndim == 2 and X.shape[1] == 1)):
+        return _texts_source(X, where, values, notes)
+    known = preprocess is not None and preprocess.kind != "table"
+    form = preprocess.kind if preprocess is not None and known else array_form(X.shape, what)
+    return Source(where, form, X, **values, warnings=notes)
+
+
+def _texts_source(X: np.ndarray, where: str, values: Mapping[str, Any], notes: Sequence[str]) -> Source:
+    import pyarrow as pa
+
+    from selfdistill.data._table import fit_table
+
+    table = pa.table({"text": pa.array(texts(X).tolist(), pa.large_string())})
+    options = ReadOptions(text=("text",))
+    fit = partial(fit_table, roles=Roles(), options=options, where=where)
+    return Source(where, "table", table, **values, fit=fit, warnings=notes)
+
+
+def read_label_file(options: ReadOptions, n: int, what: str) -> tuple[np.ndarray, str]:
+    """Read the labels of the training rows, in their order."""
+    path = Path(options.labels or "")
+    if not path.is_file():
+        raise DataError(f"{path} (--labels) {'is no file' if path.exists() else 'does not exist'}", "Name a file.")
+    hint = note = ""
+    if path.suffix == ".npy":
+        array, note = one_label(np.asarray(read_npy(path)), str(path))
+        found = texts(array)
+    elif path.suffix == ".txt":
+        found = _lines(path)
+    elif is_csv(path):
+        found = _column(read_csv(path), options, path)
+        hint = " The first line of a CSV file holds the column's name." if len(found) == n - 1 else ""
+    elif path.suffix in {".parquet", ".pq"}:
+        found = _column(read_parquet(path), options, path)
+    else:
+        raise DataError(
+            f"{path} (--labels) is of a kind that is not known ({path.suffix or 'no ending'})",
+            "Give .npy, .csv, .parquet, or .txt with one label on a line.",
+        )
+    if len(found) != n:
+        raise DataError(
+            f"{what} has {n:,} examples, but {path} {len(found):,} labels", f"Give every one a label.{hint}"
+        )
+    return found, note
+
+
+def _column(table: pa.Table, options: ReadOptions, path: Path) -> np.ndarray:
+    names = table.column_names
+    name = names[0] if len(names) == 1 and options.label is None else label_column(names, options, str(path))[0]
+    return texts(table[name])
+
+
+def _lines(path: Path) -> np.ndarray:
+    try:
+        check_size(str(path), path.stat().st_size)
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no UTF-8 text: {error}", "Save it as UTF-8.") from error
+    if not lines[-1]:
+        lines.pop()
+    return texts(np.array([line.strip() for line in lines], dtype=object))

@@ -1,4 +1,4 @@
-"""Numbers as spreadsheets write them: decimal commas, thousands, currencies, per cent, units."""
+"""Numbers as people write them: decimal commas, thousands, currencies, units, and codes for missing values."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple, NoReturn
 
+import numpy as np
+
 from selfdistill._core.errors import DataError
 from selfdistill._core.wording import quoted
-from selfdistill.data._options import ReadOptions
-
-__all__ = ["LEAST_NUMBERS", "ODD", "PER_CENT", "PLAIN", "Notation", "Tally", "choose_notations"]
+from selfdistill.data._labelled import ReadOptions
+from selfdistill.data._labels import listed
 
 ODD = 0.05  # share of known cells that may be no number in a column of numbers
 PER_CENT = frozenset("%‰٪")
@@ -42,31 +43,14 @@ _OTHER = {".": ",", ",": "."}
 
 
 class Notation(NamedTuple):
-    """How the numbers of a column are written.
+    """How the numbers of a column are written."""
 
-    Attributes:
-        decimal: ``"."`` or ``","``.
-        thousands: The mark between thousands, or ``""``.
-        unit: Currency, per cent sign or unit before or after the number, or ``""``.
-    """
-
-    decimal: str = "."
-    thousands: str = ""
-    unit: str = ""
+    decimal: str = "."  # ``"."`` or ``","``
+    thousands: str = ""  # the mark between thousands, or ``""``
+    unit: str = ""  # currency, per cent sign or unit before or after the number, or ``""``
 
     def number(self, cell: str) -> float:
-        """Read one cell.
-
-        Args:
-            cell: Its text.
-
-        Returns:
-            The number; NaN where it is none. A number without the unit is one, but not beside per cent.
-
-        Example:
-            >>> Notation(",", ".", "€").number("1.234,50 €"), Notation().number("2e3"), Notation(",").number("2.5")
-            (1234.5, 2000.0, nan)
-        """
+        """Read one cell."""
         if self == PLAIN:
             with suppress(ValueError):
                 return math.nan if "_" in cell else float(cell)  # Python's digits grouping is no number in a table
@@ -105,40 +89,22 @@ def _parts(cell: str) -> tuple[str, str, str] | None:
 
 @dataclass
 class Tally:
-    """What the cells of a column tell about how its numbers are written.
+    """What the cells of a column tell about how its numbers are written."""
 
-    Attributes:
-        proven: By decimal mark: cells that are numbers with this one only.
-        either: Cells that are numbers with both, but not the same: ``1,234``; by the mark that they hold.
-        free: Cells that are the same number with both.
-        none: Cells that are no number.
-        units: Cells of each unit.
-        marks: By decimal mark: cells that have a mark between thousands, by that mark.
-        example: By mark, the first cell that holds it; by ``""``, the first number.
-    """
-
-    proven: Counter[str] = field(default_factory=Counter)
+    proven: Counter[str] = field(default_factory=Counter)  # by decimal mark: cells that are numbers with this one only
+    # cells that are numbers with both, but not the same: ``1,234``; by the mark that they hold
     either: Counter[str] = field(default_factory=Counter)
-    free: int = 0
-    none: int = 0
-    units: Counter[str] = field(default_factory=Counter)
+    free: int = 0  # cells that are the same number with both
+    none: int = 0  # cells that are no number
+    units: Counter[str] = field(default_factory=Counter)  # cells of each unit
+    # by decimal mark: cells that have a mark between thousands, by that mark
     marks: dict[str, Counter[str]] = field(default_factory=lambda: {".": Counter(), ",": Counter()})
+    # by mark, the first cell that holds it; by ``""``, the first number
     example: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, cells: Iterable[str]) -> Tally:
-        """Look at cells.
-
-        Args:
-            cells: Texts, without those that are missing.
-
-        Returns:
-            The tally.
-
-        Example:
-            >>> Tally.of(["1,5", "1,234", "7"]).proven
-            Counter({',': 1})
-        """
+        """Look at cells."""
         out = cls()
         found = [(cell, _parts(cell)) for cell in cells]
         out.units = Counter(parts[2] for _, parts in found if parts is not None and parts[2])
@@ -221,28 +187,10 @@ def _told(options: ReadOptions) -> str:
 def choose_notations(
     tallies: Mapping[str, Tally], separator: str, options: ReadOptions
 ) -> tuple[dict[str, Notation], list[str]]:
-    """Find out how the numbers of each column are written.
-
-    A column that shows its decimal mark has it. Of another, such as one of ``1,234`` and ``873``, the columns that show
-    theirs decide, and the comma that separates the fields, which goes with decimal points. Without a sign of that kind,
-    ``3.941`` has a decimal point where the fields are not separated by semicolons; the rest is asked for.
-
-    Args:
-        tallies: Of the columns that hold texts.
-        separator: What separates the fields of the file, or ``""``.
-        options: ``decimal`` and ``thousands`` are taken wherever a column can be read so.
-
-    Returns:
-        The notations of columns that need one, and sentences.
-
-    Raises:
-        DataError: A column can be read in two ways.
-
-    Example:
-        >>> columns = {"price": Tally.of(["1,234", "873"]), "size": Tally.of(["0,5", "1,25"])}
-        >>> choose_notations(columns, ";", ReadOptions())[0]["price"]
-        Notation(decimal=',', thousands='', unit='')
-    """  # noqa: DOC502 (raised by what is called)
+    """Find out how the numbers of each column are written."""
+    # A column that shows its decimal mark has it. Of another, such as one of 1,234 and 873, the columns that show
+    # theirs decide, and the comma that separates the fields, which goes with decimal points. Without such a sign, 3.941
+    # has a decimal point where the fields are not separated by semicolons; the rest is asked for.
     told = _told(options)
     sure = {name: tally.sure() for name, tally in tallies.items()}
     votes = {mark for name, mark in sure.items() if mark and tallies[name].proven[mark]}
@@ -274,13 +222,60 @@ def _sentences(found: Mapping[str, Notation], tallies: Mapping[str, Tally]) -> l
             groups.setdefault(notation, []).append(name)
     said = []
     for notation, names in groups.items():
-        listed = ", ".join(map(repr, names[:5])) + (f", ... ({len(names):,} in all)" if len(names) > 5 else "")
         cells = (cell for cell in tallies[names[0]].example.values() if not math.isnan(notation.number(cell)))
         cell = next(cells, "")
         example = f": {cell[:40]!r} is {notation.number(cell):.15g}" if cell else ""
-        many = len(names) > 1
+        columns, verb = ("columns", "are") if len(names) > 1 else ("column", "is")
         said.append(
-            f"column{'s' if many else ''} {listed} {'are' if many else 'is'} read with {notation.said()}{example}; "
+            f"{columns} {listed(names)} {verb} read with {notation.said()}{example}; "
             "--decimal or --thousands to choose another reading."
         )
     return said
+
+
+NINES = np.array(
+    [-99.0, *(sign * (10.0**n - 1) / part for n in range(3, 10) for part in (1, 10)[: n - 2] for sign in (-1, 1))]
+)
+"""-99, and 999, 9999, ... with both signs, also with one decimal: 999.9."""
+_SHOWN = 10  # columns that are named
+_LONE = 5.0  # ranges of the other values, between them and a code that stands once
+
+
+def find_codes(numbers: np.ndarray) -> list[float]:
+    """Find the values of a column that stand for missing ones: nines at its end, far from all other values."""
+    # Far: farther than the others are from each other (five times as far, where the value stands only once), or below 0
+    # where no other value is.
+    known = numbers[np.isfinite(numbers)]
+    found = []
+    for end in (np.min, np.max):
+        if not len(known):
+            break
+        code = float(end(known))
+        if code not in NINES:
+            continue
+        others = known[known != code]
+        if len(np.unique(others)) < 2:
+            continue
+        low, high = float(others.min()), float(others.max())
+        gap = low - code if code < low else code - high
+        times = len(known) - len(others)
+        if gap > (1.0 if times > 1 else _LONE) * (high - low) or (code < 0 <= low and times > 1):
+            found.append(code)
+            known = others
+    return found
+
+
+def choose_codes(columns: Mapping[str, np.ndarray], options: ReadOptions) -> tuple[dict[str, list[float]], list[str]]:
+    """Find the values that stand for missing ones in the columns that the user does not call numeric."""
+    found = {name: find_codes(column) for name, column in columns.items() if name not in options.numeric}
+    found = {name: codes for name, codes in found.items() if codes}
+    said = []
+    for name, codes in list(found.items())[:_SHOWN]:
+        values = " and ".join(f"{code:.15g} ({int((columns[name] == code).sum()):,} rows)" for code in codes)
+        said.append(
+            f"column {name!r}: {values}, far from all other numbers, count{'s' * (len(codes) == 1)} as missing; "
+            f"--numeric {quoted(name)} to take all as they stand."
+        )
+    if len(found) > _SHOWN:
+        said.append(f"so it is in {len(found) - _SHOWN:,} more columns.")
+    return found, said

@@ -15,10 +15,8 @@ from typing import IO, NamedTuple, cast
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import check_name
-from selfdistill.data._labels import near_matches
+from selfdistill.data._labels import listed, near_matches
 from selfdistill.data._limits import DAMAGED, check_size, expand_limit
-
-__all__ = ["STANDARD_INPUT", "Place", "find_place", "is_there", "naming"]
 
 STANDARD_INPUT = "-"
 """The source that means standard input."""
@@ -42,35 +40,15 @@ _unpacked: dict[tuple[str, str, int, int], Path] = {}
 
 
 class Place(NamedTuple):
-    """Where a source lies.
+    """Where a source lies."""
 
-    Attributes:
-        path: The file or folder that holds it.
-        part: The table, sheet or split of it, or "".
-        name: What the user called it, for messages.
-    """
-
-    path: Path
-    part: str = ""
-    name: str = ""
+    path: Path  # the file or folder that holds it
+    part: str = ""  # the table, sheet or split of it, or ""
+    name: str = ""  # what the user called it, for messages
 
 
 def find_place(source: Path | str) -> Place:
-    """Find a source.
-
-    Args:
-        source: A file or folder, perhaps with ``::`` and the name of a part; ``-`` or a pipe, which is read to its end
-            into a temporary file; or a zip archive, whose file is unpacked into one.
-
-    Returns:
-        The place; it need not exist.
-
-    Example:
-        >>> find_place("songs.db::tracks")
-        Place(path=PosixPath('songs.db'), part='tracks', name='songs.db::tracks')
-
-    What no file can be called is refused with a `DataError`.
-    """
+    """Find a source."""
     name = str(source)
     if name == STANDARD_INPUT:
         return Place(_spooled(name), "", "standard input")
@@ -114,14 +92,7 @@ def _home(path: Path) -> Path:
 
 @contextmanager
 def naming(place: Place) -> Generator[None]:
-    """Call a source in errors what the user called it, not the temporary file that holds it.
-
-    Args:
-        place: The source.
-
-    Raises:
-        DataError: That of the reader, with the name.
-    """
+    """Call a source in errors what the user called it, not the temporary file that holds it."""
     try:
         yield
     except DataError as error:
@@ -202,9 +173,8 @@ def _choose(path: Path, files: list[zipfile.ZipInfo], part: str) -> zipfile.ZipI
             raise DataError(f"{path} holds no file {part!r}", near_matches(part, names))
         return names[part]
     if len(files) != 1:
-        shown = ", ".join(map(repr, list(names)[:5])) + ", ..." * (len(names) > 5)
         raise DataError(
-            f"{path} holds {len(files):,} files{': ' * bool(files)}{shown}",
+            f"{path} holds {len(files):,} files{': ' * bool(files)}{listed(names)}",
             f"Name one, such as {path}::{files[0].filename}, or unpack it." if files else "Give another file.",
         )
     return files[0]

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 
-__all__ = ["Preprocess"]
-
 
 class Preprocess(ABC):
     """What was learned from the training source about how to read more of its kind.

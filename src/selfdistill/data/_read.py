@@ -1,29 +1,59 @@
-"""Find out what a source is, and read it: for training, for testing, for predicting."""
+"""Find out what a source is and what fits it, and read it: for training, for testing, for predicting."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 from torch import Tensor
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._applies import check_kind, check_options, check_same
-from selfdistill.data._labelled import LabelledData, Note
-from selfdistill.data._labels import encode, near_matches, short, texts
-from selfdistill.data._options import NewData, ReadOptions
+from selfdistill.data._labelled import LabelledData, NewData, ReadOptions
+from selfdistill.data._labels import encode, hint, near_matches, short, texts
 from selfdistill.data._place import Place, find_place, is_there, naming
-from selfdistill.data._same_value import hint
 from selfdistill.data._source import Source, assemble, check_inputs, known_labels
-from selfdistill.data.formats import BUILT_IN, FORMATS, Format, named
+from selfdistill.data.formats import BUILT_IN, FORMATS, Format
 
 if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["find_form", "find_format", "load", "read", "read_new", "read_test"]
+_COLUMNS = ("label", "id", "ignore", "truth", "text", "categorical", "numeric", "annotator")
+_NUMBERS = ("decimal", "thousands")
+_WHY = {
+    "image_size": "it resizes the images of a folder",
+    "decimal": "it says how numbers are written in a table",
+    "thousands": "it says how numbers are written in a table",
+    "inputs": "it names an array of features in an npz or safetensors file",
+    "labels": "it names the labels of an npy, npz or safetensors file",
+    "encoding": "it says how a text file is written",
+}
+_HARMLESS = ("drop_unlabelled", "skip_bad")
+
+
+def check_options(form: Format, options: ReadOptions, where: str) -> list[str]:
+    """Refuse options that a source has no use for: what was meant by them would not happen."""
+    notes = []
+    for name in (*_COLUMNS, *_WHY, *_HARMLESS):
+        if not getattr(options, name) or name in form.uses:
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        if name in _HARMLESS:
+            notes.append(f"{flag} does nothing here: {where} is {form.what}.")
+            continue
+        value = getattr(options, name)
+        shown = value[0] if isinstance(value, tuple) else value
+        found = f"{flag} {shown} does not apply: {where} is {form.what}"
+        raise DataError(f"{found}, but {_WHY.get(name, 'it names a column')}", f"Leave {flag} out.")
+    return notes
+
+
+def _refuse_kind(form: Format, preprocess: Preprocess, where: str) -> NoReturn:
+    had = {"table": "a table of ", "array": "arrays of "}.get(preprocess.kind, "") + preprocess.facts()
+    raise DataError(f"{where} is {form.what}, but training had {had}", "Give data of the kind of training.")
+
 
 _ELSEWHERE = {
     (".pkl", ".pickle", ".joblib", ".dill"): "a pickle, which could run code",
@@ -54,27 +84,17 @@ def find_form(source: Path | str) -> str:
 
 
 def _forms() -> str:
-    files = ", ".join(one.shown for one in FORMATS if not one.folder and one.name not in BUILT_IN)
+    files = ", ".join(one.shown for one in FORMATS if not one.folder)
     folders = ", ".join(one.shown for one in FORMATS if one.folder)
     return f"a file ({files}), a folder ({folders}), '-' for standard input, or 'digits'"
 
 
 def find_format(place: Place) -> Format:
-    """Recognise a source, see `find_form`.
-
-    Args:
-        place: Where it lies.
-
-    Returns:
-        The format.
-
-    Raises:
-        DataError: It is not there, or of no format that is known.
-    """
+    """Recognise a source, see `find_form`."""
     path = place.path
     if not path.exists():
         if place.name in BUILT_IN:
-            return named(place.name)
+            return BUILT_IN[place.name]
         beside = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
         hint = near_matches(path.name, sorted(beside)).partition("There are")[0].strip()
         raise DataError(f"{place.name} does not exist", f"{hint} Give {_forms()}.".strip())
@@ -108,29 +128,15 @@ def load(
     *,
     mapped: bool = False,
 ) -> Source | None:
-    """Read the raw examples.
-
-    Args:
-        source: File, folder or built-in name.
-        options: What the user said.
-        part: "train"; "test": the official test part, where the source has one; "new": that, else all there is.
-        preprocess: The one of training, for test and new data.
-        mapped: Whether large vectors may stay on disk, see `read`.
-
-    Returns:
-        The source; ``None`` where it has no test part.
-
-    Raises:
-        DataError: Data of another kind than training had; or an error of the reader.
-    """  # noqa: DOC502 (raised by what is called)
+    """Read the raw examples."""
     place = find_place(source)
     form = find_format(place)
-    if preprocess is not None:
-        check_kind(form, preprocess, place.name)
+    if preprocess is not None and preprocess.kind not in form.gives:
+        _refuse_kind(form, preprocess, place.name)
     with naming(place):
-        found = form.load(place, options, part, preprocess, mapped)
-    if found is not None and preprocess is not None:
-        check_same(found, form, preprocess)
+        found = form.load(place, options, part, preprocess, mapped=mapped)
+    if found is not None and preprocess is not None and (found.form == "table") != (preprocess.kind == "table"):
+        _refuse_kind(form, preprocess, found.where)  # texts where training had numbers, or the other way round
     return found
 
 
@@ -237,7 +243,8 @@ def read_new(
     """
     options = options or ReadOptions()
     form = find_format(find_place(path))
-    check_kind(form, preprocess, str(path))
+    if preprocess.kind not in form.gives:
+        _refuse_kind(form, preprocess, str(path))
     if "inputs" not in form.uses:  # the name is that of the training file, which may be of another form
         options = replace(options, inputs=None)
     check_options(form, options, str(path))
@@ -247,9 +254,7 @@ def read_new(
     check_inputs(len(found), preprocess, found.where)
     inputs = preprocess.apply(found.features)
     labels = None
-    said: list[str] = []
-    if form.name == "folder":
-        found, said = _known_folders(found, classes)
+    found, said = form.settle(found, classes)
     if found.labels is not None:
         labels = _seen(
             found,
@@ -257,25 +262,6 @@ def read_new(
             "Predict without reading the labels (for a table: --ignore and the label's column), or train with it.",
         )
     return NewData(inputs, found.named(), labels, (*said, *preprocess.doubts(found.features)))
-
-
-def _known_folders(found: Source, classes: Sequence[str]) -> tuple[Source, list[str]]:
-    """Take the images of folders that training did not see as images without a label; and what to say."""
-    said = [sentence for sentence in found.warnings if not isinstance(sentence, Note)]
-    if found.labels is None:
-        return found, said
-    labels = texts(found.labels, classes)
-    known = encode(labels, classes).numpy() >= 0
-    strange = [label for label, there in zip(labels, known, strict=True) if not there]
-    if strange:
-        names = sorted(set(strange))
-        shown = ", ".join(map(repr, names[:5])) + (f", ... ({len(names):,} in all)" if len(names) > 5 else "")
-        said.append(
-            f"{len(strange):,} of {len(labels):,} images lie in folders that are no class of training ({shown}): "
-            "they are predicted, and counted as without a label."
-        )
-    kept = [label if there else None for label, there in zip(labels, known, strict=True)]
-    return replace(found, labels=kept if len(strange) < len(labels) else None), said
 
 
 def _without(found: Source | None, options: ReadOptions, preprocess: Preprocess) -> Source:

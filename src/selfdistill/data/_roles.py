@@ -1,10 +1,11 @@
-"""Which columns of a table are the label, the name, the truth, and which are left out."""
+"""Which columns of a table are the label, the name, the truth, and which are left out; labels by votes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,14 +14,11 @@ from selfdistill._core.errors import DataError
 from selfdistill._core.wording import quoted
 from selfdistill.data._arrow_types import is_readable
 from selfdistill.data._columns import parse_numbers
-from selfdistill.data._labelled import Note
-from selfdistill.data._labels import near_matches, texts
-from selfdistill.data._options import ReadOptions
+from selfdistill.data._labelled import Note, ReadOptions
+from selfdistill.data._labels import listed, near_matches, texts
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-__all__ = ["LABEL_NAMES", "Roles", "choose_roles", "label_column", "leaks"]
 
 LABEL_NAMES = ("label", "target", "class", "y")
 """Column names taken as the label where the user names none."""
@@ -39,19 +37,12 @@ _SAME = 0.5  # share of equal cells from which numbers are another reading of a 
 
 @dataclass(frozen=True)
 class Roles:
-    """What the columns that are no features are.
+    """What the columns that are no features are."""
 
-    Attributes:
-        label: The given labels; ``None``: the table has none.
-        id: The names; ``None``: rows are numbered.
-        truth: The true labels; ``None``: not known.
-        ignored: Left out; may be there or not in new data.
-    """
-
-    label: str | None = None
-    id: str | None = None
-    truth: str | None = None
-    ignored: tuple[str, ...] = ()
+    label: str | None = None  # the given labels; ``None``: the table has none
+    id: str | None = None  # the names; ``None``: rows are numbered
+    truth: str | None = None  # the true labels; ``None``: not known
+    ignored: tuple[str, ...] = ()  # left out; may be there or not in new data
 
     def others(self) -> set[str]:
         """Names of all columns that are no features."""
@@ -63,14 +54,7 @@ class Roles:
 
     @classmethod
     def from_spec(cls, spec: dict[str, Any]) -> Roles:
-        """Rebuild what `to_spec` gave.
-
-        Args:
-            spec: The JSON-able form.
-
-        Returns:
-            Equal roles.
-        """
+        """Rebuild what `to_spec` gave."""
         return cls(spec["label"], spec["id"], spec["truth"], tuple(spec["ignored"]))
 
 
@@ -83,20 +67,7 @@ def _check_known(names: Iterable[str], known: list[str], where: str, option: str
 def label_column(
     names: list[str], options: ReadOptions, where: str, table: pa.Table | None = None
 ) -> tuple[str, list[str]]:
-    """Find the label's column.
-
-    Args:
-        names: All columns.
-        options: The user's choice, if any.
-        where: The source, for messages.
-        table: The source, to propose a column where none has a usual name.
-
-    Returns:
-        The column, and a sentence where it was found by its name.
-
-    Raises:
-        DataError: It is not there, or not exactly one column has a usual name.
-    """
+    """Find the label's column."""
     if options.label is not None:
         _check_known([options.label], names, where, "--label")
         return options.label, []
@@ -104,14 +75,13 @@ def label_column(
     found = [name for name in names if name.lower() in LABEL_NAMES and name not in taken]
     if len(found) == 1:
         return found[0], [Note(f"column {found[0]!r} is taken as the label; --label to choose another.")]
-    listed = ", ".join(map(repr, names[:20])) + (f", ... ({len(names):,} in all)" if len(names) > 20 else "")
     what = (
         f"{len(found)} columns that may be the label: {', '.join(found)}"
         if found
         else "no column named label, target, class or y"
     )
     hint = _proposal(table.select([n for n in names if n not in taken])) if table is not None and not found else ""
-    raise DataError(f"{where} has {what}", f"{hint}Say which with --label; there are: {listed}.")
+    raise DataError(f"{where} has {what}", f"{hint}Say which with --label; there are: {listed(names, 20)}.")
 
 
 def _proposal(table: pa.Table) -> str:
@@ -160,19 +130,7 @@ def _check_single(table: pa.Table, label: str) -> None:
 
 
 def choose_roles(table: pa.Table, options: ReadOptions, where: str) -> tuple[Roles, list[str]]:
-    """Give every column that is no feature its role.
-
-    Args:
-        table: The source.
-        options: What the user said.
-        where: The source, for messages.
-
-    Returns:
-        The roles, and sentences about what was found without being told.
-
-    Raises:
-        DataError: A column is not there, or has two roles.
-    """
+    """Give every column that is no feature its role."""
     names = table.column_names
     label, notes = label_column(names, options, where, table)
     _check_single(table, label)
@@ -197,22 +155,12 @@ def choose_roles(table: pa.Table, options: ReadOptions, where: str) -> tuple[Rol
 
 
 def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str], list[str]]:
-    """Find columns that hold the label's own class names, or tell the label almost perfectly.
-
-    The first kind (other annotators, a vote, the truth) is left out: nobody has it for new data, and a network would
-    copy it. It must hold two or more values, all of them class names. Where class names are numbers, which features
-    hold as well, there must be three classes or more, and half of the cells must equal the label. Columns that this
-    package wrote (``<label>_before_noise``, ``refined_label`` and the like) are left out whatever they hold. The second
-    kind (few values, each of which goes with one label in 99.5 % of 50 rows or more) stays in, with a warning.
-
-    Args:
-        table: The source.
-        roles: Roles so far.
-        options: Columns the user named as features stay in.
-
-    Returns:
-        Columns to leave out, and sentences.
-    """
+    """Find columns that hold the label's own class names, or tell the label almost perfectly."""
+    # Left out: columns whose two or more values are all class names (other annotators, a vote, the truth), since nobody
+    # has them for new data and a network would copy them. Where class names are numbers, which features hold as well,
+    # there must be three classes or more, and half of the cells must equal the label. Columns that this package wrote
+    # go whatever they hold. Kept with a warning: few values, each of which goes with one label in 99.5 % of 50 rows or
+    # more.
     assert roles.label is not None
     labels = texts(table[roles.label])
     classes = {label for label in labels if label is not None}
@@ -276,3 +224,64 @@ def _told(codes: np.ndarray, labels: np.ndarray) -> float:
             group[label] = group.get(label, 0) + 1
     total = sum(sum(group.values()) for group in groups.values())
     return sum(max(group.values()) for group in groups.values()) / total if total else 0.0
+
+
+VOTED = "majority_vote"
+"""Name of the column that holds the labels by votes."""
+
+
+def majority(votes: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
+    """Take the label that most annotators give."""
+    # Of tied labels, the votes of annotators who agree more often with the majority of the other rows weigh more; of
+    # labels that are still tied the first in order is taken.
+    given = list(zip(*votes, strict=True))
+    leading = [_leading(Counter(vote for vote in row if vote is not None)) for row in given]
+    right = np.zeros(len(votes))
+    asked = np.zeros(len(votes))
+    for row, best in zip(given, leading, strict=True):
+        if len(best) == 1:
+            asked += [vote is not None for vote in row]
+            right += [vote == best[0] for vote in row]
+    trust = right / np.maximum(asked, 1)
+    out = np.empty(len(given), dtype=object)
+    for place, (row, best) in enumerate(zip(given, leading, strict=True)):
+        weight = {name: sum(trust[i] for i, vote in enumerate(row) if vote == name) for name in sorted(best)}
+        out[place] = max(weight, key=weight.__getitem__) if weight else None
+    return out, sum(len(best) > 1 for best in leading)
+
+
+def _leading(counts: Counter[str]) -> list[str]:
+    most = max(counts.values(), default=0)
+    return [name for name, count in counts.items() if count == most]
+
+
+def with_votes(table: pa.Table, options: ReadOptions, where: str) -> tuple[pa.Table, ReadOptions, list[str]]:
+    """Add the column of labels by votes, and leave the votes out of the features."""
+    import pyarrow as pa
+
+    names = table.column_names
+    for name in options.annotator:
+        if name not in names:
+            raise DataError(f"{where} has no column {name!r} (--annotator)", near_matches(name, names))
+    if len(set(options.annotator)) < 2:
+        raise DataError(
+            f"--annotator names {len(set(options.annotator))} column",
+            "Name a column for each annotator; --label for one.",
+        )
+    if options.label is not None or VOTED in names:
+        what = f"--label {options.label} is given" if options.label is not None else f"{where} has a column {VOTED!r}"
+        raise DataError(
+            f"{what} beside --annotator, which makes the label", "Give one of the two, or rename the column."
+        )
+    voted = [texts(table[name]) for name in options.annotator]
+    labels, ties = majority(voted)
+    per_row = sum(np.array([vote is not None for vote in one], dtype=np.int64) for one in voted)
+    alike = sum(len({vote for vote in row if vote is not None}) == 1 for row in zip(*voted, strict=True))
+    note = (
+        f"the label is what most of {len(options.annotator)} columns of votes say: {np.mean(per_row):.1f} votes a row, "
+        f"{alike:,} of {len(labels):,} rows of one mind; {ties:,} tie{'s' * (ties != 1)}, "
+        "decided by who agrees more often with the rest."
+    )
+    added = table.append_column(VOTED, pa.array(labels.tolist(), pa.large_string()))
+    ignored = tuple(dict.fromkeys((*options.ignore, *options.annotator)))
+    return added, replace(options, label=VOTED, ignore=ignored, annotator=()), [Note(note)]

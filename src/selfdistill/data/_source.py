@@ -1,4 +1,4 @@
-"""What every reader hands over, and how it becomes a `LabelledData`."""
+"""What every reader hands over, how it becomes a `LabelledData`, and data that are in memory already."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.memory import check_memory
-from selfdistill.data._arrays import ArrayPreprocess, UserPreprocess
+from selfdistill.data._arrays import ArrayPreprocess, SparsePreprocess, UserPreprocess, as_dense, as_numpy
+from selfdistill.data._arrow_types import as_table
 from selfdistill.data._images import ImagePreprocess, layout_doubt
-from selfdistill.data._labelled import LabelledData, Note
+from selfdistill.data._labelled import LabelledData, Note, ReadOptions
 from selfdistill.data._labels import (
     MISSING_LABELS,
     check_discrete,
@@ -26,52 +28,38 @@ from selfdistill.data._labels import (
     encode,
     given_texts,
     label_warnings,
-    rows_named,
+    listed,
     short,
     texts,
 )
-from selfdistill.data._mapped import MappedInputs
-from selfdistill.data._options import ReadOptions
-from selfdistill.data._sparse import SparsePreprocess
+from selfdistill.data._limits import check_columns
+from selfdistill.data._roles import Roles, choose_roles, with_votes
+from selfdistill.data._stored import MappedInputs
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from selfdistill.data._preprocess import Preprocess
-
-__all__ = ["Source", "assemble", "check_inputs", "fingerprint", "known_labels"]
-
 
 _DIGEST_BLOCK = 2**22  # numbers
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Raw examples and what goes with them, before any number is changed.
+    """Raw examples and what goes with them, before any number is changed."""
 
-    Attributes:
-        where: Name of the source, for messages.
-        form: "table", "array", "sparse", "image" or "user".
-        features: An Arrow table of the feature columns, or an array, or a sparse matrix in rows.
-        labels: Given labels, any spelling, ``[n]``; ``None`` where the source has none.
-        ids: Names; ``None``: rows are numbered.
-        truth: True labels; ``None`` where not known.
-        fit: Learns the preprocess from ``features``: gives it with its warnings and counts; ``None``: by ``form``.
-        counts: See `LabelledData`.
-        warnings: Sentences for the user; those of type `Note` are no warnings.
-        mapped: Whether ``features`` lie on disk, and inputs are to be made of them a part at a time.
-        literal: Whether words such as "null" are labels, as in Parquet.
-    """
-
-    where: str
-    form: str
-    features: Any
-    labels: Any = None
-    ids: Any = None
-    truth: Any = None
+    where: str  # name of the source, for messages
+    form: str  # "table", "array", "sparse", "image" or "user"
+    features: Any  # an Arrow table of the feature columns, or an array, or a sparse matrix in rows
+    labels: Any = None  # given labels, any spelling, ``[n]``; ``None`` where the source has none
+    ids: Any = None  # names; ``None``: rows are numbered
+    truth: Any = None  # true labels; ``None`` where not known
+    # learns the preprocess from ``features``: gives it with its warnings and counts; ``None``: by ``form``
     fit: Callable[[Any], tuple[Preprocess, Sequence[str], dict[str, int]]] | None = None
-    counts: dict[str, int] = field(default_factory=dict)
-    warnings: Sequence[str] = ()
-    mapped: bool = False
-    literal: bool = False
+    counts: dict[str, int] = field(default_factory=dict)  # see `LabelledData`
+    warnings: Sequence[str] = ()  # sentences for the user; those of type `Note` are no warnings
+    mapped: bool = False  # whether ``features`` lie on disk, and inputs are to be made of them a part at a time
+    literal: bool = False  # whether words such as "null" are labels, as in Parquet
 
     def __len__(self) -> int:
         return int(self.features.shape[0]) if issparse(self.features) else len(self.features)
@@ -87,14 +75,7 @@ class Source:
         return ids
 
     def take(self, rows: np.ndarray) -> Source:
-        """Keep some rows.
-
-        Args:
-            rows: bool ``[n]``.
-
-        Returns:
-            The source with the rows where ``rows`` is true.
-        """
+        """Keep some rows."""
         features = self.features.filter(rows) if self.form == "table" else self.features[rows]
         parts = {name: getattr(self, name) for name in ("labels", "truth") if getattr(self, name) is not None}
         parts = {name: texts(values, MISSING_LABELS)[rows] for name, values in parts.items()}
@@ -135,19 +116,7 @@ def fingerprint(inputs: Tensor | MappedInputs, labels: Tensor, ids: np.ndarray, 
 
 
 def known_labels(source: Source, options: ReadOptions, classes: Sequence[str] | None = None) -> Source:
-    """Refuse or leave out rows without a label.
-
-    Args:
-        source: With labels.
-        options: Whether to leave them out.
-        classes: Those of training, for test data.
-
-    Returns:
-        A source whose labels are all there, as texts.
-
-    Raises:
-        DataError: Labels are missing or of another number than the examples.
-    """
+    """Refuse or leave out rows without a label."""
     labels = (
         given_texts(source.labels, drop=options.drop_unlabelled or source.form != "table", literal=source.literal)
         if classes is None
@@ -167,7 +136,7 @@ def known_labels(source: Source, options: ReadOptions, classes: Sequence[str] | 
         _refuse_positive(source, labels, len(rows))
         held = f", where {', '.join(map(repr, sorted(words)))} counts as missing (rename it if it is a class)"
         raise DataError(
-            f"{source.where} has no label in {len(rows):,} of {len(labels):,} rows: {rows_named(rows)} (from 0)"
+            f"{source.where} has no label in {len(rows):,} of {len(labels):,} rows: {listed(rows.tolist())} (from 0)"
             + held * bool(words),
             "Fill them in, or leave these rows out with --drop-unlabelled (drop_unlabelled=True).",
         )
@@ -202,38 +171,13 @@ def _fit(source: Source) -> tuple[Preprocess, Sequence[str], dict[str, int]]:
 
 
 def check_inputs(rows: int, preprocess: Preprocess, where: str) -> None:
-    """Refuse data whose network inputs take more memory than is free.
-
-    Args:
-        rows: Number of examples.
-        preprocess: What makes the inputs.
-        where: The source, for messages.
-
-    Raises:
-        ResourceError: They take more.
-    """  # noqa: DOC502 (raised by what is called)
+    """Refuse data whose network inputs take more memory than is free."""
     each = math.prod(preprocess.input_shape) * (1 if preprocess.stats is not None else 4)
     check_memory(f"the inputs made of {where}", rows * each, "Use a part of the data, or fewer or shorter columns.")
 
 
 def assemble(source: Source, options: ReadOptions) -> LabelledData:
-    """Check a source and bring it into the one form.
-
-    Args:
-        source: Its rows that lack a label are refused or left out first; a table brings its own preprocess.
-        options: What the user said.
-
-    Returns:
-        The data set.
-
-    Raises:
-        DataError: No rows, fewer than two classes, or an error of the checks before.
-
-    Example:
-        >>> source = Source("here", "array", np.eye(3), labels=["b", "a", "b"])
-        >>> assemble(source, ReadOptions()).classes
-        ('a', 'b')
-    """
+    """Check a source and bring it into the one form."""
     if not len(source):
         raise DataError(f"{source.where} has no examples", "Give it at least two, of two classes.")
     if source.labels is None:
@@ -277,3 +221,128 @@ def assemble(source: Source, options: ReadOptions) -> LabelledData:
         fingerprint=fingerprint(inputs if mapped is None else mapped, labels, ids, classes),
         mapped=mapped,
     )
+
+
+def array_form(shape: tuple[int, ...], what: str = "inputs") -> str:
+    """Tell vectors from images by the number of axes."""
+    if len(shape) not in {2, 3, 4}:
+        raise DataError(
+            f"{what} have shape {shape}, but must be [n, d], [n, h, w], [n, c, h, w] or [n, h, w, c]",
+            "Reshape your data: array.reshape(-1, 1) where it has one feature.",
+        )
+    if 0 in shape[1:]:
+        raise DataError(f"{what} have shape {shape}: 0 features", "Give at least one feature.")
+    return "array" if len(shape) == 2 else "image"
+
+
+def from_arrays(
+    X: Any,
+    y: Any,
+    *,
+    ids: Any = None,
+    truth: Any = None,
+    form: str | None = None,
+    options: ReadOptions | None = None,
+) -> LabelledData:
+    """Take arrays as a data set.
+
+    Args:
+        X: Numbers: vectors ``[n, d]``, which are standardised unless they are a SciPy sparse matrix, or images
+            ``[n, h, w]``, ``[n, c, h, w]`` or ``[n, h, w, c]``; with ``form="user"`` any shape, passed through.
+        y: Given labels ``[n]``, numbers or texts.
+        ids: One unique name per example; ``None``: rows are numbered.
+        truth: True labels where known.
+        form: "array", "image" or "user"; ``None``: by the number of axes.
+        options: Only ``drop_unlabelled`` is looked at.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DataError: Numbers that are not finite, shapes or lengths that do not fit, missing labels, one class.
+
+    Example:
+        >>> data = from_arrays([[1.0], [2.0], [3.0]], ["b", "a", "b"])
+        >>> data.classes, data.labels.tolist(), data.inputs.shape
+        (('a', 'b'), [1, 0, 1], torch.Size([3, 1]))
+    """
+    if issparse(X) and form == "user":
+        X = as_dense(X)
+    array = X.tocsr() if issparse(X) else as_numpy(X)
+    if form is None:
+        form = "sparse" if issparse(X) else array_form(array.shape)
+    if form not in {"array", "sparse", "image", "user"}:
+        raise DataError(f"form is {form!r}", "Pass 'array', 'sparse', 'image', 'user' or None.")
+    for name, values in (("ids", ids), ("true labels", truth)):
+        if values is not None and len(texts(values)) != array.shape[0]:
+            raise DataError(f"{array.shape[0]:,} examples but {len(texts(values)):,} {name}", "Give every example one.")
+    return assemble(Source("the data", form, array, y, ids, truth), options or ReadOptions())
+
+
+def table_source(
+    table: pa.Table, options: ReadOptions, where: str, roles: Roles | None = None, *, mapped: bool = False
+) -> Source:
+    """Split a table into features and what goes with them."""
+    from selfdistill.data._table import fit_table
+
+    notes: list[str] = []
+    check_columns(table.num_columns, where)
+    table = as_table(table)
+    if options.annotator:
+        table, options, notes = with_votes(table, options, where)
+    if roles is None:
+        roles, more = choose_roles(table, options, where)
+        notes = [*notes, *more]
+    names = table.column_names
+
+    def column(name: str | None) -> Any:
+        return table[name] if name is not None and name in names and name not in options.ignore else None
+
+    return Source(
+        where=where,
+        form="table",
+        features=table,
+        labels=column(roles.label),
+        ids=column(roles.id),
+        truth=column(roles.truth),
+        fit=partial(fit_table, roles=roles, options=options, where=where),
+        warnings=notes,
+        mapped=mapped,
+    )
+
+
+def from_frame(X: Any, y: Any = None, *, options: ReadOptions | None = None) -> LabelledData:
+    """Take a DataFrame with numeric, categorical and text columns as a data set.
+
+    Args:
+        X: A pandas DataFrame, an Arrow table, or a table of any library that gives Arrow's stream, such as polars.
+        y: Given labels ``[n]``; ``None``: they are the column ``options.label``.
+        options: As for files.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DataError: See `read`.
+
+    Example:
+        >>> import pandas as pd
+        >>> frame = pd.DataFrame({"size": [1.0, None, 3.0], "colour": ["red", "red", "blue"]})
+        >>> data = from_frame(frame, ["yes", "no", "yes"], options=ReadOptions(categorical=("colour",)))
+        >>> data.counts, data.inputs.shape
+        ({'missing_values': 1}, torch.Size([3, 4]))
+    """
+    options = options or ReadOptions()
+    table = as_table(X)
+    if y is None:
+        return assemble(table_source(table, options, "the table"), options)
+    name = options.label or next(n for n in ("label", "given label", "label of y") if n not in table.column_names)
+    labels = texts(y)
+    if name in table.column_names:
+        raise DataError(f"the labels are given as y and as the column {name!r}", "Give one of the two.")
+    if len(labels) != table.num_rows:
+        raise DataError(f"{table.num_rows:,} rows but {len(labels):,} labels", "Give every row one label.")
+    import pyarrow as pa
+
+    table = table.append_column(name, pa.array(labels.tolist(), pa.large_string()))
+    return assemble(table_source(table, replace(options, label=name), "the table"), options)

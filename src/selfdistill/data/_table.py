@@ -14,20 +14,16 @@ from selfdistill._core.errors import DataError
 from selfdistill.data._arrays import check_scales, column_scales, standardise
 from selfdistill.data._arrow_types import as_table
 from selfdistill.data._columns import as_numbers, as_strings, find_kind, tally
-from selfdistill.data._fitted import Categories, Numbers, filled, unseen_words, without_codes
-from selfdistill.data._labelled import Note
-from selfdistill.data._missing_codes import choose_codes
-from selfdistill.data._numerals import PLAIN, Notation, choose_notations
-from selfdistill.data._options import ReadOptions
+from selfdistill.data._fitted import Categories, Numbers, Terms, TextColumn, filled, unseen_words, without_codes
+from selfdistill.data._labelled import Note, ReadOptions
+from selfdistill.data._labels import listed
+from selfdistill.data._numerals import PLAIN, Notation, choose_codes, choose_notations
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._roles import Roles
-from selfdistill.data._text import Terms, TextColumn
 from selfdistill.data._vectors import Vectors
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-__all__ = ["CATEGORY_LIMIT", "TablePreprocess", "fit_table"]
 
 CATEGORY_LIMIT = 256
 """Categories of one column that get an indicator; rarer ones share the indicator "other"."""
@@ -97,40 +93,21 @@ class TablePreprocess(Preprocess, kind="table"):
         return (d + sum(column.width for _, column in self._texts),)
 
     def check_columns(self, names: Sequence[str]) -> None:
-        """Refuse a table whose columns are not those of training.
-
-        Args:
-            names: Its columns.
-
-        Raises:
-            DataError: Feature columns are missing, or there are columns that training did not know.
-        """
+        """Refuse a table whose columns are not those of training."""
         missing = [name for name in self.features if name not in names]
         known = {*self.features, *self.roles.others()}
         extra = [name for name in names if name not in known]
         if not missing and not extra:
             return
-        parts = [
-            f"{word} {', '.join(map(repr, some[:5]))}{f', ... ({len(some):,} in all)' if len(some) > 5 else ''}"
-            for word, some in (("missing", missing), ("not known from training:", extra))
-            if some
-        ]
+        parts = [f"missing {listed(missing)}"] if missing else []
+        parts += [f"not known from training: {listed(extra)}"] if extra else []
         raise DataError(
             f"the feature columns differ from training: {'; '.join(parts)}",
             "Give the columns of training; the label and columns that were ignored may be there or not.",
         )
 
     def apply(self, raw: Any) -> Tensor:
-        """Turn rows into vectors.
-
-        Args:
-            raw: A DataFrame or Arrow table with the columns of training, in any order.
-
-        Returns:
-            float32 ``[n, d]``.
-
-        Columns that differ and cells that do not fit their column are refused with a `DataError`.
-        """
+        """Turn rows into vectors."""
         table = as_table(raw)
         self.check_columns(table.column_names)
         n = table.num_rows
@@ -153,14 +130,7 @@ class TablePreprocess(Preprocess, kind="table"):
         return torch.from_numpy(out)
 
     def doubts(self, raw: Any) -> list[str]:
-        """Say what training never saw: categories, which get no indicator, words, numbers of another size, odd cells.
-
-        Args:
-            raw: As `apply` took it.
-
-        Returns:
-            Sentences: at most one of each kind for a column.
-        """
+        """Say what training never saw: categories, words, numbers of another size, odd cells."""
         table = as_table(raw)
         said = self._numbers.doubts(table)
         for column in self._categories:
@@ -296,20 +266,7 @@ def _fit_categories(cells: np.ndarray, name: str) -> tuple[Categories, str]:
 def fit_table(
     table: pa.Table, roles: Roles, options: ReadOptions, where: str
 ) -> tuple[TablePreprocess, list[str], dict[str, int]]:
-    """Learn the preprocess from the training rows.
-
-    Args:
-        table: The feature columns, and perhaps others that ``roles`` names.
-        roles: The columns that are no features.
-        options: Kinds that the user gave.
-        where: The source, for messages.
-
-    Returns:
-        The preprocess, sentences, and the counts ``missing_values`` and ``constant_columns``.
-
-    Raises:
-        DataError: No feature column is left, or a cell does not fit its column.
-    """
+    """Learn the preprocess from the training rows."""
     notations, decided = _notations(table, roles, options)
     kinds, notes = _kinds(table, roles, options, notations)
     n, missing, constant = table.num_rows, 0, []
@@ -356,11 +313,8 @@ def fit_table(
             "Give it columns to learn from, or choose their kind with --numeric, --categorical or --text.",
         )
     if constant:
-        listed = ", ".join(map(repr, constant[:5])) + (", ..." if len(constant) > 5 else "")
-        many = len(constant) > 1
-        notes.append(
-            f"{len(constant):,} constant column{'s' if many else ''} ({listed}) tell{'' if many else 's'} nothing."
-        )
+        word, verb = ("columns", "tell") if len(constant) > 1 else ("column", "tells")
+        notes.append(f"{len(constant):,} constant {word} ({listed(constant)}) {verb} nothing.")
     counts = {"missing_values": missing + gap, "constant_columns": len(constant)}
     return made, [*map(Note, decided), *notes, *more], {name: count for name, count in counts.items() if count}
 

@@ -15,25 +15,11 @@ from selfdistill.data._arrays import column_scales, standardise
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Vectors", "as_vectors", "is_vectors", "parse_lists"]
-
 _LIST = re.compile(r"\s*\[[-+.\deE,\s]+\]\s*")
 
 
 def is_vectors(kind: pa.DataType) -> bool:
-    """Say whether a type is that of lists of numbers.
-
-    Args:
-        kind: Type of a column.
-
-    Returns:
-        True for list, large_list and fixed_size_list of integers or floats.
-
-    Example:
-        >>> import pyarrow as pa
-        >>> is_vectors(pa.list_(pa.float32(), 3)), is_vectors(pa.list_(pa.string()))
-        (True, False)
-    """
+    """Say whether a type is that of lists of numbers."""
     import pyarrow.types as pt
 
     if not (pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind)):
@@ -42,22 +28,7 @@ def is_vectors(kind: pa.DataType) -> bool:
 
 
 def parse_lists(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """Read lists of numbers that were written as text, as pandas and NumPy do: ``[0.1, 0.2]``, ``[0.1 0.2]``.
-
-    Args:
-        column: Any column.
-
-    Returns:
-        A column of lists, with gaps where cells are empty; ``None`` where it holds no texts, a cell is no such list,
-        or lists are of different lengths or shorter than two.
-
-    Example:
-        >>> import pyarrow as pa
-        >>> parse_lists(pa.chunked_array([["[1, 2.5]", "[3 4]"]])).to_pylist()
-        [[1.0, 2.5], [3.0, 4.0]]
-        >>> parse_lists(pa.chunked_array([["[1, 2]", "[3]"]])) is None
-        True
-    """
+    """Read lists of numbers that were written as text, as pandas and NumPy do: ``[0.1, 0.2]``, ``[0.1 0.2]``."""
     import pyarrow as pa
     import pyarrow.types as pt
 
@@ -88,21 +59,7 @@ def parse_lists(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
 def as_vectors(
     column: pa.ChunkedArray, name: str, width: int | None = None, first: int = 0, known: str = "in training"
 ) -> np.ndarray:
-    """Read a column of lists as an array.
-
-    Args:
-        column: A column of a table, or some rows of it.
-        name: Its name, for messages.
-        width: Numbers in a list in training; ``None``: those of the first row.
-        first: Position of the first row, for messages.
-        known: Where the width is known from, for messages.
-
-    Returns:
-        Finite floats ``[n, width]``; a view of the column's memory where it lies in one piece.
-
-    Raises:
-        DataError: No lists of numbers; a row without a list; lists of different lengths; a value that is not finite.
-    """
+    """Read a column of lists as an array."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -181,24 +138,9 @@ class Vectors:
 
     @classmethod
     def fit(cls, column: Any, name: str) -> Vectors:
-        """Learn the scales.
-
-        Args:
-            column: The column of the training table.
-            name: Its name.
-
-        Returns:
-            The vectors.
-        """
+        """Learn the scales."""
         return cls(name, column_scales(_Rows(column, name)))
 
     def apply(self, column: Any) -> np.ndarray:
-        """Standardise as in training.
-
-        Args:
-            column: The column of a table.
-
-        Returns:
-            float32 ``[n, width]``.
-        """
+        """Standardise as in training."""
         return standardise(as_vectors(column, self.name, self.width), *self.scales)

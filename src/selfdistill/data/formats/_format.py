@@ -1,159 +1,191 @@
-"""What a format is: how it is recognised and read, and what fits it."""
+"""What a format is: how it is recognised, read and copied, and what fits it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._frames import table_source
-from selfdistill.data._limits import unpacked_name
-from selfdistill.data._options import ReadOptions
-from selfdistill.data._place import Place
-from selfdistill.data._source import Source
+from selfdistill.data._labelled import ReadOptions
+from selfdistill.data._labels import text_of
+from selfdistill.data._place import Place, naming
+from selfdistill.data._source import Source, table_source
+from selfdistill.data.formats._copies import NPZ, TABLE, Edit, Endings, edit_source, edit_table, save_arrays, save_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from selfdistill.data._preprocess import Preprocess
 
-__all__ = ["OF_TABLES", "Format", "TableRead", "ends_in", "load_with", "table_format"]
-
-Load = Callable[[Place, ReadOptions, str, "Preprocess | None", bool], Source | None]
-OF_TABLES = frozenset(
-    (
-        *("label", "annotator", "id", "ignore", "truth", "text", "categorical", "numeric", "decimal", "thousands"),
-        "drop_unlabelled",
-    )
-)
+_COLUMNS = ("label", "annotator", "id", "ignore", "truth", "text", "categorical", "numeric", "decimal", "thousands")
+OF_TABLES = frozenset((*_COLUMNS, "drop_unlabelled"))
 """Options that every table takes."""
+VECTORS = frozenset({"array", "sparse", "image", "user"})
+IMAGES = frozenset({"image", "user"})
 
 
-@dataclass(frozen=True)
-class Format:
-    """A form in which data lie.
+class Format(ABC):
+    """A form in which data lie. A new one is a subclass in a file of its own, and a line in `FORMATS`.
 
     Attributes:
         name: One word.
         what: What data in it are, for messages, such as "a table".
         shown: How a user recognises it, for messages, such as "Excel".
-        detect: Whether a file or folder that exists is one.
-        load: Reads it, with options, the part ("train", "test", "new"), the preprocess of training, and whether large
-            vectors may stay on disk; ``None`` where it has no such part.
         gives: Kinds of preprocess that its data fit.
         uses: Options that say something about it.
-        table: Reads it as a table, as it stands; ``None``, or what gives it, where it is none.
         folder: Whether it is a folder.
+        ends: Ends of the names of its files, in small letters.
     """
 
-    name: str
-    what: str
-    shown: str
-    detect: Callable[[Path], bool]
-    load: Load
-    gives: frozenset[str]
-    uses: frozenset[str]
-    table: Callable[[Place, ReadOptions], pa.Table | None] | None = None
-    folder: bool = False
+    name: ClassVar[str]
+    what: ClassVar[str]
+    shown: ClassVar[str]
+    gives: ClassVar[frozenset[str]]
+    uses: ClassVar[frozenset[str]] = frozenset()
+    folder: ClassVar[bool] = False
+    ends: ClassVar[tuple[str, ...]] = ()
+
+    def detect(self, path: Path) -> bool:
+        """Say whether a file or folder that exists is of this format.
+
+        Args:
+            path: The file or folder.
+
+        Returns:
+            Whether its name ends as those of this format do.
+        """
+        return path.is_file() and path.name.lower().endswith(self.ends)
+
+    @abstractmethod
+    def load(
+        self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
+    ) -> Source | None:
+        """Read the raw examples.
+
+        Args:
+            place: Where they lie.
+            options: What the user said.
+            part: "train"; "test": the official test part; "new": examples to predict.
+            preprocess: The one of training; ``None`` when training.
+            mapped: Whether large vectors may stay on disk.
+
+        Returns:
+            The source; ``None`` where there is no such part.
+        """
+
+    def table(self, place: Place, options: ReadOptions) -> pa.Table | None:
+        """Read the training part as a table, as it stands.
+
+        Args:
+            place: Where it lies.
+            options: What the user said.
+
+        Returns:
+            The table; ``None`` where it is none.
+        """
+        return None
+
+    def endings(self, edit: Edit) -> Endings:
+        """Say how a copy may be called.
+
+        Args:
+            edit: What it changes.
+
+        Returns:
+            The endings.
+        """
+        return NPZ
+
+    def copy(self, place: Place, options: ReadOptions, out: Path, edit: Edit) -> None:
+        """Write a copy with some rows, another column or other labels; here, a table as a table, all else as npz.
+
+        Args:
+            place: Where the source lies.
+            options: As for training.
+            out: The file or folder to write.
+            edit: What it changes.
+        """
+        table = self.table(place, options)
+        if table is not None:
+            TABLE.check(out, place.name, self.what)
+            save_table(edit_table(table, edit, options, place.name), out)
+            return
+        NPZ.check(out, place.name, self.what)
+        with naming(place):
+            found = self.load(place, options, "train", None)
+        assert found is not None
+        save_arrays(out, edit_source(found, edit, options, place.name))
+
+    def settle(self, found: Source, classes: Sequence[str]) -> tuple[Source, list[str]]:
+        """Look at the labels of examples to predict.
+
+        Args:
+            found: The examples.
+            classes: Those of training.
+
+        Returns:
+            The examples, those of unknown classes without a label where the format says nothing else by them; and
+            sentences for the user.
+        """
+        return found, []
 
 
 class TableRead(NamedTuple):
-    """A table as it stands in a file.
+    """A table as it stands in a file."""
 
-    Attributes:
-        table: The columns.
-        said: Sentences for the user.
-        mapped: Whether it lies on disk.
-    """
-
-    table: pa.Table
-    said: tuple[str, ...] = ()
-    mapped: bool = False
+    table: pa.Table  # the columns
+    said: Sequence[str] = ()  # sentences for the user
+    mapped: bool = False  # whether it lies on disk
 
 
-def ends_in(*endings: str, packed: bool = False) -> Callable[[Path], bool]:
-    """Make a test of a file's name.
+class TableFormat(Format):
+    """A format of tables: a subclass says its name, how it is shown, its endings, and how it is read."""
 
-    Args:
-        *endings: In small letters, with the dot.
-        packed: Whether the file may be packed.
+    what = "a table"
+    gives = frozenset({"table"})
+    uses = OF_TABLES
+    literal: ClassVar[bool] = True  # whether words such as "null" are labels
+    parts: ClassVar[bool] = False  # whether there may be a test part
 
-    Returns:
-        The test.
-
-    Example:
-        >>> ends_in(".json", packed=True)(Path("a.JSON.gz"))
-        False
-    """
-    return lambda path: path.is_file() and (unpacked_name(path) if packed else path.name.lower()).endswith(endings)
-
-
-def table_format(
-    name: str,
-    shown: str,
-    detect: Callable[[Path], bool],
-    read: Callable[[Place, ReadOptions, str, bool], TableRead | None],
-    *,
-    literal: bool = True,
-    uses: frozenset[str] = frozenset(),
-    folder: bool = False,
-) -> Format:
-    """Make a format of tables.
-
-    Args:
-        name: See `Format`.
-        shown: See `Format`.
-        detect: See `Format`.
-        read: Reads a part of it as it stands; "test" gives ``None`` where there is none; last, whether it may stay on
-            disk.
-        literal: Whether words such as "null" are labels: it has another way to say that a cell is empty.
-        uses: Options that say something about it, beside those of all tables.
-        folder: See `Format`.
-
-    Returns:
-        The format.
-    """
+    @abstractmethod
+    def read(self, place: Place, options: ReadOptions, part: str, *, mapped: bool) -> TableRead | None:
+        """Read a part as it stands; ``None`` where it is not there."""
 
     def load(
-        place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, mapped: bool
+        self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
     ) -> Source | None:
+        """Read a part."""
         from selfdistill.data._table import TablePreprocess
 
-        found = read(place, options, part, mapped)
+        found = self.read(place, options, part, mapped=mapped) if self.parts or part != "test" else None
         if found is None:
             return None
         if not found.table.num_rows:
             raise DataError(f"{place.name} has no rows", "Add rows.")
         roles = preprocess.roles if isinstance(preprocess, TablePreprocess) else None
         source = table_source(found.table, options, place.name, roles, mapped=found.mapped)
-        return replace(source, literal=literal, warnings=(*found.said, *source.warnings))
+        return replace(source, literal=self.literal, warnings=(*found.said, *source.warnings))
 
-    def table(place: Place, options: ReadOptions) -> pa.Table:
-        found = read(place, options, "train", False)
-        assert found is not None
-        return found.table
+    def table(self, place: Place, options: ReadOptions) -> pa.Table | None:
+        """Read the training part."""
+        found = self.read(place, options, "train", mapped=False)
+        return None if found is None else found.table
 
-    return Format(name, "a table", shown, detect, load, frozenset({"table"}), OF_TABLES | uses, table, folder)
+    def endings(self, edit: Edit) -> Endings:
+        """Parquet or CSV."""
+        return TABLE
 
 
-def load_with(read: Any, *, mapped: bool = False) -> Load:
-    """Make the reading of a format of a reader that takes path, options, part and preprocess.
+def column_of(values: Sequence[Any]) -> pa.Array:
+    """Make a column of Python values; where their types differ they become texts."""
+    import pyarrow as pa
 
-    Args:
-        read: The reader.
-        mapped: Whether it can leave large vectors on disk.
-
-    Returns:
-        The reading.
-    """
-
-    def load(
-        place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, on_disk: bool
-    ) -> Source | None:
-        said = {"mapped": on_disk} if mapped else {}
-        found: Source | None = read(place.path, options, part, preprocess, **said)
-        return found
-
-    return load
+    try:
+        made = pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError):
+        # cells of several types, or numbers beyond 64 bit, which no Arrow column holds: texts hold them all
+        return pa.array([text_of(value) for value in values], pa.large_string())
+    return made

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 
 from selfdistill._core.errors import DataError
+from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._limits import check_size
-from selfdistill.data._options import ReadOptions
+from selfdistill.data._place import Place
 from selfdistill.data._source import Source
+from selfdistill.data.formats._format import IMAGES, Format
 
 if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
-
-__all__ = ["cifar_source", "is_cifar", "label_bytes", "parse_batch"]
 
 _PIXELS = 3 * 32 * 32
 
@@ -30,28 +30,8 @@ def _batches(path: Path) -> list[Path]:
     )
 
 
-def is_cifar(path: Path) -> bool:
-    """Tell whether a folder holds ``.bin`` batches, or a file is one.
-
-    Args:
-        path: File or folder.
-
-    Returns:
-        Whether there are any.
-    """
-    return bool(_batches(path))
-
-
 def label_bytes(folder: Path, files: list[Path]) -> int:
-    """Tell CIFAR-10 (one label byte) from CIFAR-100 (coarse and fine).
-
-    Args:
-        folder: Where names of the classes may lie.
-        files: The batches.
-
-    Returns:
-        1 or 2: by the file of class names, else by the names of the batches, else by what divides their sizes.
-    """
+    """Tell CIFAR-10 (one label byte) from CIFAR-100 (coarse and fine)."""
     if (folder / "fine_label_names.txt").is_file():
         return 2
     if (folder / "batches.meta.txt").is_file() or any("batch" in file.name for file in files):
@@ -62,18 +42,7 @@ def label_bytes(folder: Path, files: list[Path]) -> int:
 
 
 def parse_batch(path: Path, heads: int) -> tuple[np.ndarray, np.ndarray]:
-    """Read one file of records: label bytes, then 3 x 32 x 32 pixels.
-
-    Args:
-        path: The file.
-        heads: Label bytes per record; the last one is the label.
-
-    Returns:
-        Images uint8 ``[n, 3, 32, 32]``, labels uint8 ``[n]``.
-
-    Raises:
-        DataError: The size is no multiple of a record's, or a label is out of range.
-    """
+    """Read one file of records: label bytes, then 3 x 32 x 32 pixels."""
     size, record = path.stat().st_size, heads + _PIXELS
     check_size(str(path), size)
     if size % record or not size:
@@ -105,32 +74,34 @@ def _names(folder: Path, heads: int) -> list[str] | None:
     return names
 
 
-def cifar_source(path: Path, options: ReadOptions, part: str, preprocess: Preprocess | None) -> Source | None:
-    """Read one part of a CIFAR folder: files that begin with "test" are the test part.
+@final
+class Cifar(Format):
+    """Batches of records: label bytes, then pixels; files that begin with "test" are the test part."""
 
-    Args:
-        path: Folder, or one batch.
-        options: Not used: there are no columns.
-        part: "train", "test", or "new": the test part, else the training part.
-        preprocess: Not used: the form is known.
+    name, what, shown = "cifar", "CIFAR data", "CIFAR batches"
+    gives = IMAGES
+    folder = True
 
-    Returns:
-        The source, in the files' order; ``None`` where the part is not there.
-    """
-    files = _batches(path)
-    folder = path if path.is_dir() else path.parent
-    heads = label_bytes(folder, files)
-    test = [file for file in files if file.name.lower().startswith("test")]
-    train = [file for file in files if file not in test]
-    chosen = (
-        files if path.is_file() else {"train": train or test, "test": test if train else [], "new": test or train}[part]
-    )
-    if not chosen:
-        return None
-    check_size(str(path), sum(file.stat().st_size for file in chosen))
-    parts = [parse_batch(file, heads) for file in chosen]
-    images = np.concatenate([images for images, _ in parts])
-    labels = np.concatenate([labels for _, labels in parts])
-    names = _names(folder, heads)
-    given = labels if names is None else np.array(names, dtype=object)[labels]
-    return Source(str(path), "image", images, given)
+    def detect(self, path: Path) -> bool:
+        """By files that end in .bin."""
+        return bool(_batches(path))
+
+    def load(
+        self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
+    ) -> Source | None:
+        """Read a part."""
+        path, files = place.path, _batches(place.path)
+        folder = path if path.is_dir() else path.parent
+        heads = label_bytes(folder, files)
+        test = [file for file in files if file.name.lower().startswith("test")]
+        train = [file for file in files if file not in test]
+        parts = {"train": train or test, "test": test if train else [], "new": test or train}
+        chosen = files if path.is_file() else parts[part]
+        if not chosen:
+            return None
+        check_size(str(path), sum(file.stat().st_size for file in chosen))
+        read = [parse_batch(file, heads) for file in chosen]
+        labels = np.concatenate([labels for _, labels in read])
+        names = _names(folder, heads)
+        given = labels if names is None else np.array(names, dtype=object)[labels]
+        return Source(str(path), "image", np.concatenate([images for images, _ in read]), given)

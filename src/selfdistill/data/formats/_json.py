@@ -4,42 +4,49 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._encoding import find_encoding
-from selfdistill.data._limits import DAMAGED, check_size, expand_limit, open_bytes
-from selfdistill.data._options import ReadOptions
+from selfdistill.data._dialect import find_encoding
+from selfdistill.data._labelled import ReadOptions
+from selfdistill.data._limits import DAMAGED, check_size, damaged, expand_limit, open_bytes, unpacked_name
 from selfdistill.data._place import Place
-from selfdistill.data.formats._columns_of import column_of
-from selfdistill.data.formats._format import TableRead, ends_in, table_format
+from selfdistill.data.formats._format import OF_TABLES, TableFormat, TableRead, column_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["JSON"]
-
 _WAY = "Give JSON lines (an object on each line), a list of objects, or an object of columns."
 
 
-def _read(place: Place, options: ReadOptions, part: str, mapped: bool) -> TableRead | None:
-    if part == "test":
-        return None
-    path = place.path
-    encoding, said = find_encoding(path, options.encoding)
-    try:
-        with open_bytes(path) as file:
-            raw = file.read(expand_limit() + 1)
-        check_size(str(path), len(raw))
-        text = raw.decode(encoding)
-    except (*DAMAGED, UnicodeError) as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path} is truncated or damaged: {line}", "Fetch the file again.") from error
-    try:
-        table = _table(_parsed(text, place), place)
-    except RecursionError:
-        raise DataError(f"{path} is nested too deeply", _WAY) from None
-    return TableRead(table, (said,) if said else ())
+@final
+class Json(TableFormat):
+    """Objects on lines or in a list, or an object of columns."""
+
+    name, shown = "json", "JSON lines or JSON"
+    uses = OF_TABLES | {"encoding"}
+    ends = (".json", ".jsonl", ".ndjson")
+
+    def detect(self, path: Path) -> bool:
+        """By the ending, perhaps of a packed file."""
+        return path.is_file() and unpacked_name(path).endswith(self.ends)
+
+    def read(self, place: Place, options: ReadOptions, part: str, *, mapped: bool) -> TableRead:
+        """Read the whole file."""
+        path = place.path
+        encoding, said = find_encoding(path, options.encoding)
+        try:
+            with open_bytes(path) as file:
+                raw = file.read(expand_limit() + 1)
+            check_size(str(path), len(raw))
+            text = raw.decode(encoding)
+        except (*DAMAGED, UnicodeError) as error:
+            raise damaged(path, error) from error
+        try:
+            return TableRead(_table(_parsed(text, place), place), (said,) if said else ())
+        except RecursionError:
+            raise DataError(f"{path} is nested too deeply", _WAY) from None
 
 
 def _parsed(text: str, place: Place) -> Any:
@@ -104,12 +111,3 @@ def _columns(value: dict[str, Any], place: Place) -> dict[str, list[Any]]:
     if len(lengths) > 1:
         raise DataError(f"{place.path} holds columns of different lengths: {min(lengths):,} to {max(lengths):,}", _WAY)
     return value
-
-
-JSON = table_format(
-    "json",
-    "JSON lines or JSON",
-    ends_in(".json", ".jsonl", ".ndjson", packed=True),
-    _read,
-    uses=frozenset({"encoding"}),
-)

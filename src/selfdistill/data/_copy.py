@@ -1,0 +1,155 @@
+"""A copy of a data set with rows left out, a column added or other labels; what was there stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from selfdistill._core.errors import DataError
+from selfdistill.data._labelled import ReadOptions
+from selfdistill.data._place import STANDARD_INPUT, find_place
+from selfdistill.data._read import find_format, load
+from selfdistill.data._source import known_labels
+from selfdistill.data.formats import Edit, TableFormat
+from selfdistill.data.formats._copies import labelled
+
+
+def check_new(source: Path | str, out: Path) -> None:
+    """Refuse a place that would overwrite or mix with the source.
+
+    Args:
+        source: The data set.
+        out: Where the copy shall go.
+
+    Raises:
+        DataError: ``out`` is the source, lies in it, or exists.
+    """
+    if str(source) != STANDARD_INPUT:
+        origin, place = find_place(source).path.resolve(), out.resolve()
+        if place == origin or origin in place.parents:
+            where = "is the source itself" if place == origin else f"lies in the source {source}"
+            raise DataError(f"--out {out} {where}, which is never changed", "Choose another --out.")
+    _check_free(out)
+
+
+def _check_free(out: Path) -> None:
+    if out.exists():
+        raise DataError(f"{out} exists already", "Choose another --out, or remove it first.")
+
+
+def labelled_rows(source: Path | str, options: ReadOptions) -> tuple[np.ndarray, np.ndarray]:
+    """Read what names the rows that training saw.
+
+    Args:
+        source: The data set.
+        options: As for training.
+
+    Returns:
+        Ids and given labels, texts.
+    """
+    found = load(source, options)
+    assert found is not None
+    found = known_labels(found, options)
+    return found.named(), found.labels
+
+
+def labelled_cells(source: Path | str, options: ReadOptions) -> list[dict[str, str]]:
+    """Read the rows that training saw as they stand in a table.
+
+    Args:
+        source: The data set.
+        options: As for training.
+
+    Returns:
+        For each labelled row its cells by column, texts; nothing where the source is no table.
+    """
+    place = find_place(source)
+    form = find_format(place)
+    table = form.table(place, options)
+    if table is None:
+        return []
+    literal = not isinstance(form, TableFormat) or form.literal
+    rows = zip(table.to_pylist(), labelled(table, options, place.name, literal=literal), strict=True)
+    return [{name: "" if cell is None else str(cell) for name, cell in row.items()} for row, there in rows if there]
+
+
+def write_refined(
+    source: Path | str,
+    options: ReadOptions,
+    out: Path,
+    *,
+    keep: np.ndarray | None = None,
+    column: tuple[str, Sequence[str] | np.ndarray] | None = None,
+) -> Path:
+    """Write the copy, all at once or not at all.
+
+    CSV stays CSV and Parquet stays Parquet; other tables become Parquet or CSV. Rows stay in their order, and the cells
+    that were there unchanged (of CSV byte by byte, with quotation, ends of lines and mark; in UTF-8); the new column is
+    the last. Rows without a label stay, with an empty new cell. An npz or safetensors file gets one more array; an npy
+    file and its labels become npz. Of an image folder, a new folder with links (copies on another file system): where
+    the column is ``refined_label`` each image lies under its class; or, where ``out`` ends in .csv, a list of files.
+    IDX, CIFAR and the built-in digits become npz.
+
+    Args:
+        source: The data set.
+        options: As for training.
+        out: File or folder that does not exist yet.
+        keep: Which labelled rows stay, bool; all if left out.
+        column: Name and values of a new column, one per labelled row.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        DataError: A place that is taken, an ending that does not fit, or a column that is there already.
+    """  # noqa: DOC502 (raised by what is called)
+    check_new(source, out)
+    return _write(source, options, out, Edit(keep=keep, column=column))
+
+
+def write_with_labels(
+    source: Path | str,
+    options: ReadOptions,
+    labels: Sequence[str],
+    out: Path | str,
+    *,
+    original: str | None = None,
+) -> Path:
+    """Write a copy whose labels are others, all at once or not at all.
+
+    CSV and Parquet keep every other cell as it stands and get a column with the labels from before, as do other tables,
+    which become Parquet or CSV; npz gets an array ``truth`` (or, where it has one, ``<label>_before_noise``); an IDX
+    folder gets a file like ``train-truth-idx1-ubyte`` beside its images, which reading takes as the truth. Every other
+    source is written as npz with ``X``, ``y``, ``truth`` and ``ids``.
+
+    Args:
+        source: See `read`.
+        options: As for reading it; ``drop_unlabelled``: rows without a label stay as they are.
+        labels: One per row that has a label, in the rows' order.
+        out: File or folder to write; it must not exist. Its ending must fit the form.
+        original: Name of the column with the labels from before; ``None``: ``<label>_before_noise``.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        DataError: ``out`` exists or has another ending, the number of labels differs, or the column is there already.
+    """
+    _check_free(Path(out))
+    if options.annotator:
+        raise DataError(
+            "noise changes one column of labels, but --annotator names several",
+            "Write their majority as a column first.",
+        )
+    return _write(source, options, Path(out), Edit(labels=list(labels), original=original))
+
+
+def _write(source: Path | str, options: ReadOptions, out: Path, edit: Edit) -> Path:
+    place = find_place(source)
+    form = find_format(place)
+    form.endings(edit).check(out, place.name, form.what)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    form.copy(place, options, out, edit)
+    return out

@@ -1,0 +1,255 @@
+"""A folder with one sub-folder of images per class."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, final
+
+import numpy as np
+
+from selfdistill._core.errors import DataError
+from selfdistill._core.files import atomic
+from selfdistill._core.folder import named_folder
+from selfdistill._core.wording import quoted
+from selfdistill.data._images import ImagePreprocess
+from selfdistill.data._labelled import Note, ReadOptions
+from selfdistill.data._labels import encode, listed, texts
+from selfdistill.data._pixels import ENDINGS, is_image, read_pictures
+from selfdistill.data._place import Place
+from selfdistill.data._source import Source, known_labels
+from selfdistill.data.formats._copies import NPZ, Edit, Endings, link_or_copy, new_folder
+from selfdistill.data.formats._format import IMAGES, Format
+
+if TYPE_CHECKING:
+    from selfdistill.data._preprocess import Preprocess
+
+_SHOWN = 5
+_NUMBERED = re.compile(r"(?P<word>.*?[^\W\d])(?P<gap>[._ -]*)\d+")
+_PARTS = {
+    "train": ("train", "training"),
+    "test": ("test", "testing"),
+    "validation": ("val", "valid", "validation", "dev", "eval"),
+}
+"""Names of folders that hold a part of a data set, and no class."""
+
+
+def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    """Give the files below a folder, also through links, but never a folder within itself, and nothing hidden."""
+    real = folder.resolve()
+    if real in above:
+        return
+    try:
+        items = sorted(folder.iterdir())
+    except PermissionError:
+        return
+    for item in items:
+        if item.name.startswith("."):
+            continue
+        if item.is_dir():
+            yield from _walk(item, above | {real})
+        else:
+            yield item
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return _walk(folder, frozenset(folder.resolve().parents))
+
+
+def _images_in(folder: Path) -> list[Path]:
+    return sorted(path for path in _files(folder) if is_image(path) and path.is_file())
+
+
+def _name(file: Path, root: Path) -> str:
+    """Name a file within a folder; bytes that are no UTF-8 are written as their numbers."""
+    return os.fsencode(file.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
+
+
+def _part(path: Path, part: str) -> tuple[Path, bool]:
+    """The folder of classes, and whether the source has it: sub-folders named like parts of a data set are such."""
+    found = {item.name.lower(): item for item in path.iterdir() if item.is_dir() and not item.name.startswith(".")}
+    names = {name: item for name, item in found.items() if _images_in(item)}
+    known = {name: role for role, words in _PARTS.items() for name in words}
+    roles = {known[name]: item for name, item in names.items() if name in known}
+    split = "train" in roles and set(names) <= set(known) and (len(names) > 1 or _holds_classes(roles["train"]))
+    if not split:
+        return path, part != "test"
+    if part == "train":
+        return roles["train"], True
+    return roles.get("test", roles["train"]), part == "new" or "test" in roles
+
+
+def _holds_classes(folder: Path) -> bool:
+    """Whether images lie in two or more sub-folders, and none beside them."""
+    images = _images_in(folder)
+    return len({i.relative_to(folder).parts[0] for i in images}) > 1 and all(i.parent != folder for i in images)
+
+
+def training_root(path: Path) -> Path:
+    """Return the folder of classes that training reads: ``train``, where there are parts."""
+    return _part(path, "train")[0]
+
+
+def _root_and_files(path: Path, part: str) -> tuple[Path, list[Path]] | None:
+    """The folder of classes, or of new images, and its images; ``None``: the part is not there."""
+    if path.is_file():
+        return (path.parent, [path]) if part != "test" else None
+    root, there = _part(path, part)
+    if not there:
+        return None
+    files = _images_in(root)
+    if not files:
+        raise DataError(f"the folder {root} holds no images", f"Known are {', '.join(ENDINGS)}.")
+    loose = [file for file in files if file.parent == root]
+    if loose and part == "train":
+        hint = _classes_in_names(root, loose)
+        raise DataError(
+            f"{loose[0]} lies outside of a class folder ({len(loose):,} such images)",
+            f"Put every image into the folder of its class{hint}.",
+        )
+    return root, files
+
+
+def _classes_in_names(root: Path, loose: list[Path]) -> str:
+    """Say how images are sorted into folders whose names begin with two classes or more, such as ``cat.0.jpg``."""
+    found: dict[str, Counter[str]] = {}
+    for path in loose:
+        name = _NUMBERED.fullmatch(path.stem)
+        if name is None:
+            return ""
+        found.setdefault(name["word"], Counter())[name["gap"]] += 1
+    if len(found) < 2 or min(gaps.total() for gaps in found.values()) < 2:
+        return ""
+    commands = []
+    for word, gaps in list(found.items())[:_SHOWN]:
+        where = quoted(root / word)
+        start = quoted(root / (word + gaps.most_common(1)[0][0]))
+        commands.append(f"mkdir -p {where} && mv {start}[0-9]* {where}/")
+    more = f", and so on for {len(found):,} classes" if len(found) > _SHOWN else ""
+    named = ", ".join(map(repr, list(found)[:_SHOWN])) + (", ..." if more else "")
+    return f"; if the names begin with the class ({named}): {'; '.join(commands)}{more}"
+
+
+@final
+class ImageFolder(Format):
+    """Images, each in the sub-folder of its class."""
+
+    name, what, shown = "folder", "a folder of images", "one sub-folder of images per class"
+    gives = IMAGES
+    uses = frozenset({"image_size", "skip_bad"})
+    folder = True
+
+    def detect(self, path: Path) -> bool:
+        """By the images in it; one image is read too."""
+        return is_image(path) if path.is_file() else any(map(is_image, _files(path)))
+
+    def load(
+        self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
+    ) -> Source | None:
+        """Read a part."""
+        path = place.path
+        found = _root_and_files(path, part)
+        if found is None:
+            return None
+        root, files = found
+        made = preprocess if isinstance(preprocess, ImagePreprocess) else None
+        pictures = read_pictures(files, path, root, options, made)
+        images = [files[at] for at in pictures.places]
+        loose = any(file.parent == root for file in files)
+        return Source(
+            where=str(path),
+            form="image",
+            features=pictures.array,
+            labels=None if loose else [_name(file, root).split("/")[0] for file in images],
+            ids=[_name(file, root) for file in images],
+            fit=pictures.fit,
+            counts={"skipped_bad": len(pictures.bad)} if pictures.bad else {},
+            warnings=_sentences(pictures.bad, root, files, new=made is not None) + pictures.said,
+        )
+
+    def endings(self, edit: Edit) -> Endings:
+        """A folder or a list of files; npz where labels change."""
+        images = Endings("no ending (a folder) or .csv (a list)", ("", ".csv"))
+        return images if edit.labels is None else NPZ
+
+    def copy(self, place: Place, options: ReadOptions, out: Path, edit: Edit) -> None:
+        """Write a list, or a folder of links in which images lie under the class that the new column says."""
+        if edit.labels is not None:
+            super().copy(place, options, out, edit)
+            return
+        if not out.suffix and edit.column is not None and edit.column[0] != "refined_label":
+            raise DataError(
+                f"a folder of images has no place for {edit.column[0]}", "Name a list instead: --out FILE.csv."
+            )
+        found = self.load(place, options, "train", None)
+        assert found is not None
+        found = known_labels(found, options)
+        rows = np.arange(len(found)) if edit.keep is None else np.flatnonzero(edit.keep)
+        if out.suffix:
+            _write_list(out, found, rows, edit)
+        else:
+            _write_folder(out, training_root(place.path), found, rows, edit)
+
+    def settle(self, found: Source, classes: Sequence[str]) -> tuple[Source, list[str]]:
+        """Images in folders that training did not see are images without a label."""
+        said = [sentence for sentence in found.warnings if not isinstance(sentence, Note)]
+        if found.labels is None:
+            return found, said
+        labels = texts(found.labels, classes)
+        known = encode(labels, classes).numpy() >= 0
+        strange = [label for label, there in zip(labels, known, strict=True) if not there]
+        if strange:
+            said.append(
+                f"{len(strange):,} of {len(labels):,} images lie in folders that are no class of training "
+                f"({listed(sorted(set(strange)))}): they are predicted, and counted as without a label."
+            )
+        kept = [label if there else None for label, there in zip(labels, known, strict=True)]
+        return replace(found, labels=kept if len(strange) < len(labels) else None), said
+
+
+def _write_list(out: Path, found: Source, rows: np.ndarray, edit: Edit) -> None:
+    ids, column = found.named(), edit.column
+    values = None if column is None else list(column[1])
+    with atomic(out) as part, part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["file", "label"] + ([] if column is None else [column[0]]))
+        for row in rows:
+            writer.writerow([ids[row], found.labels[row]] + ([] if values is None else [str(values[row])]))
+
+
+def _write_folder(out: Path, root: Path, found: Source, rows: np.ndarray, edit: Edit) -> None:
+    ids, labels = found.named(), found.labels
+    files = {_name(file, root): file for file in _images_in(root)}
+    classes = labels if edit.column is None else np.asarray(edit.column[1], dtype=object)
+    with new_folder(out) as part:
+        for row in rows:
+            inside = Path(*files[ids[row]].relative_to(root).parts[1:])
+            if classes[row] != labels[row]:
+                # an image that changes its class takes the old one into its name: two classes may share a name
+                inside = inside.with_name(f"{labels[row]}__{inside.name}")
+            target = named_folder(part, classes[row]) / inside
+            if target.exists():
+                raise DataError(
+                    f"two images would be called {classes[row]}/{target.name}", "Name a list: --out FILE.csv."
+                )
+            target.parent.mkdir(parents=True, exist_ok=True)
+            link_or_copy(files[ids[row]], target)
+
+
+def _sentences(bad: list[str], root: Path, files: list[Path], *, new: bool) -> list[str]:
+    out = []
+    if bad:
+        shown = "; ".join(bad[:20]) + (f"; ... ({len(bad):,} in all)" if len(bad) > 20 else "")
+        out.append(f"{len(bad):,} images cannot be read and are left out: {shown}.")
+    used = {file.relative_to(root).parts[0] for file in files}
+    empty = sorted(
+        item.name for item in root.iterdir() if item.is_dir() and item.name not in used and item.name[0] != "."
+    )
+    if empty and not new:
+        out.append(f"folders without an image are no class: {listed(empty)}.")
+    return out

@@ -1,0 +1,211 @@
+"""Data sets of the Hugging Face library `datasets`, in memory and saved to disk."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from selfdistill._core.errors import DataError, one_line
+from selfdistill.data._images import ImagePreprocess
+from selfdistill.data._labelled import LabelledData, ReadOptions
+from selfdistill.data._labels import near_matches
+from selfdistill.data._pixels import Encoded, read_pictures
+from selfdistill.data._place import Place
+from selfdistill.data._roles import LABEL_NAMES, Roles, label_column
+from selfdistill.data._source import Source, assemble, table_source
+from selfdistill.data.formats._copies import Edit, Endings
+from selfdistill.data.formats._format import OF_TABLES, Format
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from selfdistill.data._preprocess import Preprocess
+
+
+def _names(feature: Any, values: Any) -> list[Any]:
+    """Class names where the feature knows them; −1 is its sign for a missing label."""
+    names = getattr(feature, "names", None)
+    if names is None:
+        return list(values)
+    return [None if value is None or value < 0 else names[value] for value in values]
+
+
+def from_hf(dataset: Any, options: ReadOptions | None = None) -> LabelledData:
+    """Take a `datasets.Dataset` as a data set.
+
+    Args:
+        dataset: One split: columns of numbers, categories and text, or one image column; class labels go by name.
+        options: As for files.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DataError: A `DatasetDict`, a row without an image, or see `read`.
+    """
+    options = options or ReadOptions()
+    if not hasattr(dataset, "features") or not hasattr(dataset, "column_names"):
+        what = f" with the splits {', '.join(map(repr, dataset))}" if isinstance(dataset, dict) else ""
+        raise DataError(f"expected a datasets.Dataset, but got {type(dataset).__name__}{what}", "Pass one split.")
+    return assemble(_hf_source(dataset, options, "the dataset"), options)
+
+
+def _image_columns(dataset: Any, options: ReadOptions) -> list[str]:
+    """Name the columns of images that are not left out."""
+    features = dataset.features.items()
+    return [name for name, one in features if type(one).__name__ == "Image" and name not in options.ignore]
+
+
+def _hf_table(dataset: Any) -> pa.Table:
+    """Take one split without images as a table; class labels go by name."""
+    import pyarrow as pa
+
+    plain = dataset.with_format("arrow")[:]
+    table = plain if isinstance(plain, pa.Table) else pa.table(plain)
+    for place, name in enumerate(table.column_names):
+        if getattr(dataset.features[name], "names", None) is not None:
+            cells = _names(dataset.features[name], table[name].to_pylist())
+            table = table.set_column(place, name, pa.array(cells, pa.large_string()))
+    return table
+
+
+def _hf_source(
+    dataset: Any,
+    options: ReadOptions,
+    where: str,
+    roles: Roles | None = None,
+    *,
+    new: bool = False,
+    made: ImagePreprocess | None = None,
+) -> Source:
+    """Take one split as a source."""
+    images = _image_columns(dataset, options)
+    if images:
+        return _image_source(dataset, images, options, where, made, new=new)
+    return replace(table_source(_hf_table(dataset), options, where, roles), literal=True)
+
+
+def _image_source(
+    dataset: Any, images: list[str], options: ReadOptions, where: str, made: ImagePreprocess | None, *, new: bool
+) -> Source:
+    if len(images) > 1:
+        raise DataError(f"{where} has the image columns {', '.join(images)}", "Leave out all but one with ignore.")
+    names = list(dataset.column_names)
+    label: str | None = None
+    notes: list[str] = []
+    if not new or any(name.lower() in LABEL_NAMES for name in names):
+        label, notes = label_column(names, options, where)
+    for column in (options.id, options.truth):
+        if column is not None and column not in names:
+            raise DataError(f"{where} has no column {column!r}", near_matches(column, names))
+    pictures = read_pictures(_encoded(dataset, images[0], where), where, where, options, made)
+
+    def cells(name: str | None) -> list[Any] | None:
+        if name is None:
+            return None
+        values = _names(dataset.features[name], dataset[name])
+        return [values[place] for place in pictures.places]
+
+    source = Source(where, "image", pictures.array, cells(label), cells(options.id), cells(options.truth))
+    bad = [f"{len(pictures.bad):,} images cannot be read and are left out: {'; '.join(pictures.bad[:20])}."]
+    said = [*notes, *(bad if pictures.bad else []), *pictures.said]
+    counts = {"skipped_bad": len(pictures.bad)} if pictures.bad else {}
+    return replace(source, warnings=said, fit=pictures.fit, counts=counts)
+
+
+def _encoded(dataset: Any, name: str, where: str) -> list[Path | Encoded]:
+    """The files of a column of images, as they are stored."""
+    cells = dataset.with_format("arrow")[:][name].to_pylist()
+    found: list[Path | Encoded] = []
+    for row, cell in enumerate(cells):
+        data, path = (None, None) if cell is None else (cell["bytes"], cell["path"])
+        if data is None and path is None:
+            raise DataError(f"{where} has no image in row {row} (counted from 0)", "Leave the row out.")
+        found.append(Path(str(path)) if data is None else Encoded(f"row {row}", data))
+    return found
+
+
+@final
+class SavedHf(Format):
+    """A data set, or one with splits, that `save_to_disk` wrote: a table, or images."""
+
+    name, what, shown = "saved-hf", "a saved Hugging Face data set", "a saved Hugging Face data set"
+    gives = frozenset({"table", "image"})
+    uses = OF_TABLES | {"image_size"}
+    folder = True
+
+    def detect(self, path: Path) -> bool:
+        """By the files that `datasets` writes."""
+        single = (path / "state.json").is_file() and (path / "dataset_info.json").is_file()
+        return single or (path / "dataset_dict.json").is_file()
+
+    def load(
+        self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
+    ) -> Source | None:
+        """Read a split."""
+        from selfdistill.data._table import TablePreprocess
+
+        dataset = _split(place, part)
+        if dataset is None:
+            return None
+        roles = preprocess.roles if isinstance(preprocess, TablePreprocess) else None
+        made = preprocess if isinstance(preprocess, ImagePreprocess) else None
+        with _undamaged(place):
+            return _hf_source(dataset, options, place.name, roles, new=part == "new", made=made)
+
+    def table(self, place: Place, options: ReadOptions) -> pa.Table | None:
+        """Read the split of training, where it is a table."""
+        dataset = _split(place, "train")
+        with _undamaged(place):
+            return None if _image_columns(dataset, options) else _hf_table(dataset)
+
+    def endings(self, edit: Edit) -> Endings:
+        """By what it holds, which `copy` checks."""
+        taken = (".parquet", ".pq", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".npz")
+        return Endings(".parquet or .csv, of images .npz", taken)
+
+
+@contextmanager
+def _undamaged(place: Place) -> Generator[None]:
+    """Say in one line what `datasets` and Pillow raise on damaged files, which may be anything."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"{place.name} is damaged or no saved data set: {one_line(error) or type(error).__name__}", "Save it again."
+        ) from error
+
+
+def _split(place: Place, part: str) -> Any:
+    """The split that was named; else that of training or, for "test", the one called test."""
+    try:
+        import datasets
+    except ImportError:
+        raise DataError(
+            f"{place.name} is a saved Hugging Face data set, and reading it needs datasets",
+            "pip install 'selfdistill[hf]'.",
+        ) from None
+    datasets.disable_progress_bars()
+    with _undamaged(place):
+        found = datasets.load_from_disk(str(place.path))
+    if not isinstance(found, dict):
+        if place.part:
+            raise DataError(f"{place.path} has no splits, but {place.part!r} was named", f"Name {place.path} alone.")
+        return None if part == "test" else found
+    if place.part:
+        if place.part not in found:
+            raise DataError(f"{place.path} has no split {place.part!r}", near_matches(place.part, found))
+        return None if part == "test" else found[place.part]
+    if part == "test" or (part == "new" and "test" in found):
+        return found.get("test")
+    if "train" not in found:
+        names = ", ".join(map(repr, found))
+        raise DataError(
+            f"{place.name} has no split 'train', but {names}", f"Name one: {place.path}::{next(iter(found))}."
+        )
+    return found["train"]

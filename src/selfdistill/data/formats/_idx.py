@@ -1,0 +1,212 @@
+"""Small images of digits and the like: IDX files, as MNIST comes, plain or gzipped, and the digits of scikit-learn."""
+
+from __future__ import annotations
+
+import math
+import struct
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, NamedTuple, final
+
+import numpy as np
+
+from selfdistill._core.errors import DataError
+from selfdistill.data._labelled import ReadOptions
+from selfdistill.data._labels import texts
+from selfdistill.data._limits import DAMAGED, check_size, damaged, open_bytes
+from selfdistill.data._place import Place
+from selfdistill.data._source import Source, array_form
+from selfdistill.data.formats._copies import FOLDER, NPZ, Edit, Endings, link_or_copy, new_folder, typed_labels
+from selfdistill.data.formats._format import IMAGES, VECTORS, Format
+
+if TYPE_CHECKING:
+    from selfdistill.data._preprocess import Preprocess
+
+_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+class IdxPair(NamedTuple):
+    """An images file and its labels file; ``None`` where there is none."""
+
+    images: Path
+    labels: Path | None
+
+
+def _is_images(path: Path) -> bool:
+    name = path.name.lower().removesuffix(".gz")
+    return path.is_file() and "images" in name and ("idx" in name or name.endswith("ubyte"))
+
+
+def _is_test(path: Path) -> bool:
+    name = path.name.lower()
+    return "t10k" in name or "test" in name
+
+
+def _with_labels(images: Path) -> IdxPair:
+    stem = images.name.removesuffix(".gz")
+    names = [stem.replace("images", "labels").replace("idx3", kind) for kind in ("idx1", "idx3")]
+    for name in names:
+        for ending in ("", ".gz"):
+            path = images.with_name(name + ending)
+            if path.is_file() and path != images:
+                return IdxPair(images, path)
+    return IdxPair(images, None)
+
+
+def find_idx(path: Path, part: str) -> IdxPair | None:
+    """Choose the files of one part."""
+    if path.is_file():
+        return _with_labels(path)
+    found = {item.name.removesuffix(".gz"): item for item in sorted(path.iterdir(), reverse=True) if _is_images(item)}
+    test = sorted(item for item in found.values() if _is_test(item))
+    train = sorted(item for item in found.values() if not _is_test(item))
+    chosen = {"train": train or test, "test": test if train else [], "new": test or train}[part]
+    if len(chosen) > 1:
+        names = ", ".join(item.name for item in chosen[:5])
+        raise DataError(
+            f"{path} holds {len(chosen)} sets of images: {names}",
+            "Name the images file, or keep one set in the folder.",
+        )
+    return _with_labels(chosen[0]) if chosen else None
+
+
+def truth_name(images: Path) -> str:
+    """Name of the file beside the images that holds the true labels of a noisy copy."""
+    return images.name.removesuffix(".gz").replace("images", "truth").replace("idx3", "idx1")
+
+
+def parse_idx(path: Path) -> np.ndarray:
+    """Read one IDX file: two zero bytes, type, number of axes, the sizes as big-endian 32-bit numbers, the values."""
+    with open_bytes(path) as file:
+        zero, kind, axes = struct.unpack(">HBB", read_exactly(file, 4, path, whole=False))
+        if zero or kind not in _TYPES or not 1 <= axes <= 8:
+            raise DataError(
+                f"{path} does not begin like an IDX file (bytes {zero:04x} {kind:02x} {axes:02x})",
+                "Fetch the file again.",
+            )
+        shape = struct.unpack(f">{axes}I", read_exactly(file, 4 * axes, path, whole=False))
+        dtype = np.dtype(_TYPES[kind])
+        data = read_exactly(file, math.prod(shape) * dtype.itemsize, path)
+    return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def read_exactly(file: IO[bytes], size: int, path: Path, *, whole: bool = True) -> bytes:
+    """Read the next bytes; if ``whole``, there must be no more."""
+    check_size(str(path), size)
+    try:
+        data = file.read(size)
+        more = whole and bool(file.read(1))
+    except DAMAGED as error:
+        raise damaged(path, error) from error
+    if len(data) < size:
+        raise DataError(
+            f"{path} is truncated: it should hold {size:,} more bytes here, but ends after {len(data):,}",
+            "Fetch the file again.",
+        )
+    if more:
+        raise DataError(f"{path} holds more bytes than its header says ({size:,})", "Fetch the file again.")
+    return data
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    """Write a uint8 or int32 array as an IDX file."""
+    kind = 0x08 if array.dtype == np.uint8 else 0x0C
+    header = struct.pack(f">HBB{array.ndim}I", 0, kind, array.ndim, *array.shape)
+    path.write_bytes(header + array.astype(_TYPES[kind]).tobytes())
+
+
+@final
+class Idx(Format):
+    """Images in one file and labels in another, of a training and perhaps a test part."""
+
+    name, what, shown = "idx", "IDX data", "IDX files"
+    gives = VECTORS
+    folder = True
+
+    def detect(self, path: Path) -> bool:
+        """By files named like ``train-images-idx3-ubyte``, or the same with .gz."""
+        return any(map(_is_images, path.iterdir())) if path.is_dir() else _is_images(path)
+
+    def load(
+        self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
+    ) -> Source | None:
+        """Read a part."""
+        pair = find_idx(place.path, part)
+        if pair is None:
+            return None
+        images = parse_idx(pair.images)
+        labels = None
+        if pair.labels is not None:
+            labels = parse_idx(pair.labels)
+            if labels.ndim != 1 or len(labels) != len(images):
+                raise DataError(
+                    f"{pair.images.name} holds {len(images):,} images, but {pair.labels.name} holds "
+                    f"{len(labels):,} labels{f' of shape {labels.shape[1:]}' if labels.ndim > 1 else ''}",
+                    "Use the two files of one set.",
+                )
+        elif part == "train":
+            raise DataError(
+                f"{pair.images} has no labels file beside it",
+                f"Add {pair.images.name.replace('images', 'labels').replace('idx3', 'idx1')}.",
+            )
+        form = array_form(images.shape, str(pair.images))
+        return Source(str(place.path), form, images, labels, truth=_truth(pair.images, images))
+
+    def endings(self, edit: Edit) -> Endings:
+        """A folder of IDX files where labels change, else npz."""
+        return NPZ if edit.labels is None else FOLDER
+
+    def copy(self, place: Place, options: ReadOptions, out: Path, edit: Edit) -> None:
+        """With other labels, a folder of all files, and the labels from before as the truth."""
+        if edit.labels is None:
+            super().copy(place, options, out, edit)
+            return
+        pair = find_idx(place.path, "train")
+        if pair is None or pair.labels is None:
+            raise DataError(f"{place.name} has no labels file", "Give a folder with images and labels.")
+        given = parse_idx(pair.labels)
+        known = [name is not None for name in texts(given)]
+        labels = typed_labels(edit.relabelled(known, ReadOptions(), place.name), given)
+        if labels.dtype.kind not in "iu":
+            raise DataError(
+                f"IDX files hold whole numbers, not labels such as {edit.labels[0]!r}", "Give the labels as numbers."
+            )
+        replaced = {pair.labels.name.removesuffix(".gz"), truth_name(pair.images)}
+        with new_folder(out) as folder:
+            for file in pair.images.parent.iterdir():
+                if file.is_file() and "idx" in file.name and file.name.removesuffix(".gz") not in replaced:
+                    link_or_copy(file, folder / file.name)
+            write_idx(folder / pair.labels.name.removesuffix(".gz"), labels)
+            write_idx(folder / truth_name(pair.images), given)
+
+
+def _truth(path: Path, images: np.ndarray) -> np.ndarray | None:
+    for ending in ("", ".gz"):
+        file = path.with_name(truth_name(path) + ending)
+        if file.is_file() and file != path:
+            truth = parse_idx(file)
+            if truth.shape != (len(images),):
+                raise DataError(
+                    f"{path.name} holds {len(images):,} images, but {file.name} holds labels of shape {truth.shape}",
+                    "Remove it, or use the one that belongs to the images.",
+                )
+            return truth
+    return None
+
+
+@final
+class Digits(Format):
+    """The handwritten digits of scikit-learn, which need no file."""
+
+    name, what, shown = "digits", "a built-in set of images", "'digits'"
+    gives = IMAGES
+
+    def load(
+        self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
+    ) -> Source | None:
+        """Read 8 x 8 grey images with their labels, which are true."""
+        if part == "test":
+            return None
+        from sklearn.datasets import load_digits
+
+        images, labels = load_digits(return_X_y=True)
+        return Source("digits", "image", images.reshape(-1, 8, 8).astype(np.uint8), labels, truth=labels)
