@@ -26,7 +26,7 @@ from selfdistill.air import (
     outputs_of,
     random_captured,
 )
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 
 TOP = 10
 _MOMENTUM, _BATCH = 0.9, 32

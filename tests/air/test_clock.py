@@ -7,7 +7,7 @@ import torch
 
 from selfdistill._core.errors import SettingError
 from selfdistill.air import Clock, Curves, Flow, Interval, fit_scale, one_hot, per_step
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.air import kernel_alignment, one_hot, subspace_overlap, target_alignment
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 
 
 def cosine(a, b, centre):

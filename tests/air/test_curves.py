@@ -8,7 +8,7 @@ import torch
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.air import Flow, one_hot, predicted_curves
 from selfdistill.air._flow import checked_labels
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 
 
 def stepped(gram, y, time, steps=4000):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from selfdistill._core.errors import DataError
 from selfdistill.air import effective_ranks
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 
 
 def test_closed_forms():

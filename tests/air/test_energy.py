@@ -7,7 +7,7 @@ import torch
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.air import captured, centred, information_gap, noise_part, one_hot, random_captured
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 
 RANKS = [1, 5, 10, 20, 50, 100, 200, 500, 1000]
 

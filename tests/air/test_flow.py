@@ -7,7 +7,7 @@ import torch
 
 from selfdistill._core.errors import DataError
 from selfdistill.air import Flow, default_times, one_hot
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 
 
 @pytest.mark.parametrize("time", [0.0, 0.03, 0.5, 10.0])

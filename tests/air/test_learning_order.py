@@ -9,7 +9,7 @@ import torch
 
 from selfdistill._core.errors import SettingError
 from selfdistill.air import Flow, default_times, learning_order, one_hot
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 
 GRID = torch.logspace(-3, 3, 500).double()
 

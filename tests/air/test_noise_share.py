@@ -40,7 +40,7 @@ def test_errors_at_random_are_told_and_errors_by_rule_are_not(digits):
 
 
 def test_the_fall_is_that_of_the_mean_energies(gram):
-    from selfdistill.ntk import Spectrum
+    from selfdistill.theory import Spectrum
 
     spectrum = Spectrum.of(gram)  # 30 examples
     z = torch.randn(30, 2, generator=torch.Generator().manual_seed(0)).double()

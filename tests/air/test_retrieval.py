@@ -7,7 +7,7 @@ import torch
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.air import anisotropy, anisotropy_at_start, centred, one_hot, random_retrieved, retrieved
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 
 TIMES = torch.tensor([1e-3, 0.1, 1.0, 30.0], dtype=torch.float64)
 

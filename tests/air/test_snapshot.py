@@ -19,7 +19,8 @@ from selfdistill.air import (
     outputs_of,
     snapshot,
 )
-from selfdistill.ntk import NTK, Spectrum
+from selfdistill.ntk import NTK
+from selfdistill.theory import Spectrum
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from selfdistill.air import (
     wrong_share,
 )
 from selfdistill.air._stopping import _degrees, known_rate_variance
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import air_stopping, warm_up
 from selfdistill.air import Clock, _noise_share, tail_fall
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 from selfdistill.train import Settings
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from selfdistill._core.errors import DataError, one_line
 from selfdistill.air._snapshot import Examples, Kernel, Snapshot, snapshot
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 
 __all__ = ["along_checkpoints", "read_state"]
 
@@ -88,7 +88,7 @@ def along_checkpoints(
         DataError: No checkpoints, or one that does not fit the network.
 
     Example:
-        >>> from selfdistill.ntk import Spectrum
+        >>> from selfdistill.theory import Spectrum
         >>> model, x = nn.Linear(3, 2), torch.randn(8, 3)
         >>> linear = lambda net, inputs: Spectrum.of(inputs @ inputs.T + 1)
         >>> found = along_checkpoints(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from selfdistill._core.errors import SettingError
 from selfdistill.air._curves import Curves
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 
 __all__ = ["Clock", "Fit", "fit_scale", "per_step"]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 from selfdistill.air._interval import Interval
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 
 __all__ = ["kernel_alignment", "subspace_overlap", "target_alignment"]
 

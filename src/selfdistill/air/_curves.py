@@ -98,7 +98,7 @@ def predicted_curves(flow: Flow, times: Tensor, given: Tensor, truth: Tensor | N
         The curves. Cost: ``2 t n k C`` FLOPs.
 
     Example:
-        >>> from selfdistill.ntk import Spectrum
+        >>> from selfdistill.theory import Spectrum
         >>> flow = Flow(Spectrum.of(torch.eye(2)), torch.eye(2))
         >>> predicted_curves(flow, torch.tensor([1.0]), torch.tensor([0, 1])).agreement.low.tolist()
         [1.0]

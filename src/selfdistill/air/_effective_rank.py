@@ -7,7 +7,7 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 from selfdistill.air._interval import Interval
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 
 __all__ = ["effective_ranks"]
 

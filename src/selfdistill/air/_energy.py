@@ -12,7 +12,7 @@ from selfdistill._core.errors import DataError, SettingError
 from selfdistill._core.rng import torch_generator
 from selfdistill.air._interval import Interval
 from selfdistill.air._labels import centred, one_hot
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 
 __all__ = ["RandomEnergy", "captured", "checked_ranks", "information_gap", "random_captured"]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.air._retrieval import checked_times, learned
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 
 __all__ = ["Flow", "default_times"]
 

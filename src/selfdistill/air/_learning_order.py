@@ -51,7 +51,7 @@ def learning_order(flow: Flow, times: Tensor, labels: Tensor, *, level: float = 
         SettingError: A level of 1 or more, or times that do not increase.
 
     Example:
-        >>> from selfdistill.ntk import Spectrum
+        >>> from selfdistill.theory import Spectrum
         >>> flow = Flow(Spectrum.of(torch.diag(torch.tensor([2.0, 1.0]))), torch.eye(2))
         >>> order = learning_order(flow, torch.logspace(-2, 2, 400), torch.tensor([0, 1]), level=0.5)
         >>> (order.per_example.low / torch.log(torch.tensor(2.0))).round(decimals=2).tolist()

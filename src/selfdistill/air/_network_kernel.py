@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from selfdistill._core.dist import world
 from selfdistill.air._snapshot import Kernel
-from selfdistill.ntk import NTK, Spectrum
+from selfdistill.ntk import NTK
+from selfdistill.theory import Spectrum
 
 __all__ = ["DENSE", "network_kernel"]
 

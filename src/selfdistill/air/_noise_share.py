@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from selfdistill.air._stopping import label_noise_variance, wrong_share
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 
 __all__ = ["NoiseShare", "noise_share", "tail_fall"]
 

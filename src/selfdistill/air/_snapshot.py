@@ -16,7 +16,7 @@ from selfdistill.air._effective_rank import effective_ranks
 from selfdistill.air._energy import captured, random_captured
 from selfdistill.air._interval import Interval
 from selfdistill.air._labels import centred, noise_part, one_hot
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 
 __all__ = ["Examples", "Kernel", "Snapshot", "calibrated", "outputs_of", "snapshot"]
 

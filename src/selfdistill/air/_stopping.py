@@ -12,7 +12,7 @@ from selfdistill.air._flow import Flow
 from selfdistill.air._interval import Interval
 from selfdistill.air._labels import one_hot, symmetric_matrix
 from selfdistill.air._retrieval import checked_times, learned
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 
 __all__ = ["RULES", "Stop", "epoch_of_agreement", "label_noise_variance", "stopping_time", "wrong_share"]
 

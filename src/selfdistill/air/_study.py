@@ -22,7 +22,7 @@ from selfdistill.air._retrieval import random_retrieved, retrieved
 from selfdistill.air._snapshot import Examples, Snapshot
 from selfdistill.air._stopping import Stop, epoch_of_agreement, label_noise_variance, stopping_time
 from selfdistill.air._stopping_epoch import stopping_epoch
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 
 __all__ = ["DEFAULT_RULE", "SCHEMA", "Measured", "study"]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from selfdistill._core.errors import SettingError
 from selfdistill.ntk._krylov import block_krylov
-from selfdistill.ntk._spectrum import Spectrum
+from selfdistill.theory._spectrum import Spectrum
 
 if TYPE_CHECKING:
     from selfdistill.ntk._operator import NTK

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from selfdistill.ntk._spectrum import Spectrum
+from selfdistill.theory._spectrum import Spectrum
 
 __all__ = ["block_krylov"]
 

@@ -13,9 +13,9 @@ from selfdistill._core.errors import DataError, SettingError
 from selfdistill.ntk._directions import Directions
 from selfdistill.ntk._eigenpairs import all_pairs
 from selfdistill.ntk._inputs import Inputs
-from selfdistill.ntk._leave_one_out import Criterion, best_penalty, checked_ridge, dual_weights, leave_one_out
 from selfdistill.ntk._network import explained, refuse_infinite
 from selfdistill.ntk._prepared import read_inputs
+from selfdistill.theory._leave_one_out import Criterion, best_penalty, checked_ridge, dual_weights, leave_one_out
 
 if TYPE_CHECKING:
     from selfdistill.ntk._operator import NTK

@@ -10,7 +10,7 @@ import torch
 from scipy.special import softmax
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.ntk import Spectrum, first_layer_kernel, gradient_flow, hard_distillation, relu_kernel
+from selfdistill.theory import Spectrum, first_layer_kernel, gradient_flow, hard_distillation, relu_kernel
 
 
 def problem(n=120, classes=4, noise=0.4, seed=0):

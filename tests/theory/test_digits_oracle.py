@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from selfdistill.ntk import Spectrum, gradient_descent, hard_distillation, relu_kernel, soft_distillation
+from selfdistill.theory import Spectrum, gradient_descent, hard_distillation, relu_kernel, soft_distillation
 
 ENERGY = {  # share of centred one-hot labels in the top k eigenvectors
     "clean": [0.000, 0.289, 0.551, 0.688, 0.819, 0.881, 0.923, 0.965, 0.991],

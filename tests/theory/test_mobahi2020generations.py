@@ -10,7 +10,7 @@ import torch
 from sklearn.metrics.pairwise import rbf_kernel
 
 from selfdistill._core.errors import SettingError
-from selfdistill.ntk import Spectrum, extend, generations, gradient_flow, ridge
+from selfdistill.theory import Spectrum, extend, generations, gradient_flow, ridge
 
 TOY = [0.38476636465198066, 1.2333967683416893, 1.33232242218057, 0.6920159488889518, -0.29756145531871736]
 TOY += [-0.24189291901377769, -0.7964485769175675, -0.9616480167034174, -0.49672509509916934]

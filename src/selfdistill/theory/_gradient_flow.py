@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError
-from selfdistill.ntk._modes import Amount, amounts, damping, eigenvalues, filtered, shrinkage, steady_lr, target_rows
-from selfdistill.ntk._spectrum import Spectrum
+from selfdistill.theory._modes import Amount, amounts, damping, eigenvalues, filtered, shrinkage, steady_lr, target_rows
+from selfdistill.theory._spectrum import Spectrum
 
 __all__ = ["extend", "gradient_descent", "gradient_flow", "ridge"]
 

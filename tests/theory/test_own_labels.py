@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfdistill.ntk._own_labels import HardLabels, SoftLabels
+from selfdistill.theory._own_labels import HardLabels, SoftLabels
 
 
 def basis(n, seed):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from selfdistill._core.errors import SettingError
-from selfdistill.ntk import (
+from selfdistill.theory import (
     Spectrum,
     averaged_distillation,
     effective_time,

@@ -10,7 +10,7 @@ import torch
 from scipy.integrate import dblquad
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.ntk import Spectrum, first_layer_kernel, relu_kernel
+from selfdistill.theory import Spectrum, first_layer_kernel, relu_kernel
 
 
 def points(n, d, seed=0):
@@ -109,7 +109,7 @@ def test_two_sets_and_one_agree_in_any_blocks(monkeypatch):
     x = points(40, 6)
     whole = relu_kernel(x, depth=2)
     assert torch.equal(whole, whole.T)
-    monkeypatch.setattr("selfdistill.ntk._relu_kernel._BLOCK", 100)
+    monkeypatch.setattr("selfdistill.theory._relu_kernel._BLOCK", 100)
     torch.testing.assert_close(relu_kernel(x, depth=2), whole, rtol=1e-13, atol=1e-13)
     torch.testing.assert_close(relu_kernel(x[:9], x[9:], depth=2), whole[:9, 9:], rtol=1e-13, atol=1e-13)
 

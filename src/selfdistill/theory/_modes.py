@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.ntk._spectrum import Spectrum, checked_rows
+from selfdistill.theory._spectrum import Spectrum, checked_rows
 
 __all__ = [
     "Amount",

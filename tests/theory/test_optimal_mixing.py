@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.ntk import Spectrum, expected_optimal_mixing, extend, generations, optimal_mixing, relu_kernel, ridge
+from selfdistill.theory import (
+    Spectrum,
+    expected_optimal_mixing,
+    extend,
+    generations,
+    optimal_mixing,
+    relu_kernel,
+    ridge,
+)
 
 
 @pytest.mark.parametrize("how", [{"time": 4.0}, {"time": 0.1}, {"penalty": 0.3}])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from selfdistill._core.errors import SettingError
-from selfdistill.ntk import Spectrum, generations, rounds_to_clean
+from selfdistill.theory import Spectrum, generations, rounds_to_clean
 
 N, K, C, D, PENALTY = 100, 4, 0.4, 0.1, 5e-5
 

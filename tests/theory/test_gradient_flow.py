@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from selfdistill._core.errors import DataError
-from selfdistill.ntk import Spectrum, extend, gradient_descent, gradient_flow, relu_kernel, ridge
+from selfdistill.theory import Spectrum, extend, gradient_descent, gradient_flow, relu_kernel, ridge
 
 
 @pytest.mark.parametrize("begin", [False, True])

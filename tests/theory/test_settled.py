@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.ntk import (
+from selfdistill.theory import (
     Spectrum,
     critical_own_weight,
     gradient_flow,

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.ntk._modes import amounts, eigenvalues, start_rows, steady_lr, target_rows
-from selfdistill.ntk._own_labels import HardLabels, SoftLabels
-from selfdistill.ntk._spectrum import Spectrum
+from selfdistill.theory._modes import amounts, eigenvalues, start_rows, steady_lr, target_rows
+from selfdistill.theory._own_labels import HardLabels, SoftLabels
+from selfdistill.theory._spectrum import Spectrum
 
 __all__ = ["HardTrace", "OwnWeight", "hard_distillation"]
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from selfdistill._core.errors import SettingError
 from selfdistill._core.left_out import left_out
-from selfdistill.ntk._modes import start_rows, target_rows
-from selfdistill.ntk._spectrum import Spectrum
+from selfdistill.theory._modes import start_rows, target_rows
+from selfdistill.theory._spectrum import Spectrum
 
 __all__ = ["Criterion", "best_penalty", "checked_ridge", "dual_weights", "leave_one_out"]
 

@@ -8,8 +8,8 @@ from scipy.special import expit
 from torch import Tensor
 
 from selfdistill._core.errors import SettingError
-from selfdistill.ntk._modes import Amount, amounts, damping, eigenvalues, start_rows, target_rows
-from selfdistill.ntk._spectrum import Spectrum
+from selfdistill.theory._modes import Amount, amounts, damping, eigenvalues, start_rows, target_rows
+from selfdistill.theory._spectrum import Spectrum
 
 __all__ = ["critical_own_weight", "settled_bound", "settled_distillation"]
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.ntk import Spectrum
-from selfdistill.ntk._modes import (
+from selfdistill.theory import Spectrum
+from selfdistill.theory._modes import (
     amounts,
     damping,
     eigenvalues,

@@ -8,7 +8,7 @@ import torch
 from scipy.linalg import hadamard
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.ntk._early_stopping import Moments
-from selfdistill.ntk._gradient_flow import extend
-from selfdistill.ntk._modes import eigenvalues, filtered, shrinkage
-from selfdistill.ntk._spectrum import Spectrum
+from selfdistill.theory._early_stopping import Moments
+from selfdistill.theory._gradient_flow import extend
+from selfdistill.theory._modes import eigenvalues, filtered, shrinkage
+from selfdistill.theory._spectrum import Spectrum
 
 __all__ = ["Mixing", "expected_optimal_mixing", "optimal_mixing"]
 

@@ -10,8 +10,8 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.ntk._modes import Amount, eigenvalues, shrinkage, target_rows
-from selfdistill.ntk._spectrum import Spectrum
+from selfdistill.theory._modes import Amount, eigenvalues, shrinkage, target_rows
+from selfdistill.theory._spectrum import Spectrum
 
 __all__ = [
     "Moments",

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import SettingError
-from selfdistill.ntk._modes import Amount, amounts, eigenvalues, filtered, shrinkage
-from selfdistill.ntk._spectrum import Spectrum
+from selfdistill.theory._modes import Amount, amounts, eigenvalues, filtered, shrinkage
+from selfdistill.theory._spectrum import Spectrum
 
 __all__ = ["generations"]
 
