@@ -80,21 +80,13 @@ def label_moments(labels: Tensor, transition: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Moments(NamedTuple):
-    """The risk of a filter s as a sum over eigendirections: (s - ratio)² signal + s² noise + off.
+    """The risk of a filter s as a sum over eigendirections: (s - ratio)² signal + s² noise + off."""
 
-    Attributes:
-        values: Eigenvalues.
-        ratio: How much of the expected labels' coefficients the truth has.
-        signal: Squared coefficients of the expected labels, summed over classes.
-        noise: Variance of the coefficients, summed over classes.
-        off: Squared part of the truth across the expected labels, which no filter reaches.
-    """
-
-    values: Tensor
-    ratio: Tensor
-    signal: Tensor
-    noise: Tensor
-    off: Tensor
+    values: Tensor  # eigenvalues
+    ratio: Tensor  # how much of the expected labels' coefficients the truth has
+    signal: Tensor  # squared coefficients of the expected labels, summed over classes
+    noise: Tensor  # variance of the coefficients, summed over classes
+    off: Tensor  # squared part of the truth across the expected labels, which no filter reaches
 
     @classmethod
     def of(cls, spectrum: Spectrum, truth: Tensor, expected: Tensor, variance: float | Tensor) -> Moments:

@@ -19,22 +19,7 @@ _LARGEST, _MOST = 1024.0, 52  # penalties tried: from so many times the largest 
 
 
 def dual_weights(spectrum: Spectrum, targets: Tensor, penalty: float, start: Tensor | None = None) -> Tensor:
-    r"""Solve for the weights of examples in kernel ridge regression.
-
-    .. math:: a = (K + cI)^{-1} (y - f_0), \qquad f_* = f_{0*} + K_* a .
-
-    Args:
-        spectrum: Of K, complete.
-        targets: y, ``[N]`` or ``[N, c]``.
-        penalty: c; see `leave_one_out`.
-        start: f₀, of the shape of y; 0 if left out.
-
-    Returns:
-        float64, of the shape of y. Cost: ``4 N² c`` FLOPs.
-
-    Raises:
-        SettingError: A penalty at which K + cI is singular up to rounding.
-    """  # noqa: DOC502 (raised by what is called)
+    """Solve for the weights of examples in kernel ridge regression."""
     goal = target_rows(spectrum, targets)
     change = (goal - start_rows(spectrum, start, goal)).reshape(spectrum.size, -1)
     inverse = 1 / _shifted(spectrum, penalty)
@@ -139,17 +124,7 @@ def best_penalty(
 
 
 def checked_ridge(ridge: Criterion | float) -> Criterion | float:
-    """Check a penalty, or what chooses it, before work starts.
-
-    Args:
-        ridge: Criterion, or number.
-
-    Returns:
-        The same.
-
-    Raises:
-        SettingError: An unknown criterion, or a number that is negative or not finite.
-    """
+    """Check a penalty, or what chooses it, before work starts."""
     if isinstance(ridge, str) and ridge not in get_args(Criterion):
         raise SettingError(f"ridge is {ridge!r}", f"Choose one of {', '.join(get_args(Criterion))}, or give a number.")
     if not isinstance(ridge, str) and not 0 <= ridge < float("inf"):

@@ -26,17 +26,7 @@ Amount = float | Sequence[float] | Tensor
 
 
 def eigenvalues(spectrum: Spectrum) -> Tensor:
-    """Return all n eigenvalues; those below ``n eps`` times the largest, negative ones too, count as 0.
-
-    Args:
-        spectrum: A complete one.
-
-    Returns:
-        float64 ``[n]``.
-
-    Raises:
-        SettingError: The spectrum holds only the leading pairs.
-    """
+    """Return all n eigenvalues; those below ``n eps`` times the largest, negative ones too, count as 0."""
     if not spectrum.complete:
         raise SettingError(
             f"the spectrum has {len(spectrum.values)} of {spectrum.size} eigenpairs, but closed forms need all",
@@ -48,20 +38,7 @@ def eigenvalues(spectrum: Spectrum) -> Tensor:
 
 
 def amounts(value: Amount, name: str, *, whole: bool = False, positive: bool = False) -> Tensor:
-    """Return a scalar or a list of numbers as float64, having checked their range.
-
-    Args:
-        value: One number, or several; infinity is allowed.
-        name: What it is, for the message.
-        whole: Whether only whole numbers will do.
-        positive: Whether 0 is refused.
-
-    Returns:
-        float64, scalar or ``[t]``.
-
-    Raises:
-        SettingError: Two dimensions, NaN, a negative number, or a fraction where a whole one is due.
-    """
+    """Return a scalar or a list of numbers as float64, having checked their range."""
     found = torch.as_tensor(value, dtype=torch.float64).detach().cpu()
     if found.ndim > 1:
         raise SettingError(f"{name} has shape {tuple(found.shape)}, but must be one number or a list", "Flatten it.")
@@ -74,19 +51,7 @@ def amounts(value: Amount, name: str, *, whole: bool = False, positive: bool = F
 
 
 def target_rows(spectrum: Spectrum, z: Tensor, name: str = "targets") -> Tensor:
-    """Return values per example as float64 ``[n]`` or ``[n, c]``, checked to be finite.
-
-    Args:
-        spectrum: Says n.
-        z: The values.
-        name: What they are, for the message.
-
-    Returns:
-        The same in float64, on the spectrum's device.
-
-    Raises:
-        DataError: Another number of rows, more than two dimensions, NaN or infinity.
-    """
+    """Return values per example as float64 ``[n]`` or ``[n, c]``, checked to be finite."""
     rows = checked_rows(z, spectrum.size, name).detach().to(spectrum.vectors)
     if not bool(torch.isfinite(rows).all()):
         bad = int((~torch.isfinite(rows.flatten(1) if rows.ndim > 1 else rows[:, None])).any(1).nonzero()[0])
@@ -95,19 +60,7 @@ def target_rows(spectrum: Spectrum, z: Tensor, name: str = "targets") -> Tensor:
 
 
 def start_rows(spectrum: Spectrum, start: Tensor | None, like: Tensor) -> Tensor:
-    """Return the outputs that training starts from, 0 if not given; of the targets' shape.
-
-    Args:
-        spectrum: Says n.
-        start: Outputs before training, or none.
-        like: The targets.
-
-    Returns:
-        float64, of the shape of ``like``.
-
-    Raises:
-        DataError: Of another shape than the targets.
-    """
+    """Return the outputs that training starts from, 0 if not given; of the targets' shape."""
     if start is None:
         return torch.zeros_like(like)
     rows = target_rows(spectrum, start, "start")
@@ -120,19 +73,7 @@ def start_rows(spectrum: Spectrum, start: Tensor | None, like: Tensor) -> Tensor
 
 
 def filtered(spectrum: Spectrum, share: Tensor, targets: Tensor, start: Tensor | None = None) -> Tensor:
-    r"""Go a share of the way from the start to the targets, in each eigendirection its own share.
-
-    .. math:: f = f_0 + V \,\mathrm{diag}(s)\, V^\top (y - f_0)
-
-    Args:
-        spectrum: A complete one.
-        share: s, ``[n]`` or ``[t, n]`` for t results at once.
-        targets: y, ``[n]`` or ``[n, c]``.
-        start: f₀, 0 if left out.
-
-    Returns:
-        float64, of the shape of the targets, with t in front if ``share`` has it. Cost: ``2 n² c (t + 1)`` FLOPs.
-    """
+    """Go a share of the way from the start to the targets, in each eigendirection its own share."""
     goal = target_rows(spectrum, targets)
     begin = start_rows(spectrum, start, goal)
     way = spectrum.vectors.T @ (goal - begin).reshape(spectrum.size, -1)
@@ -141,35 +82,13 @@ def filtered(spectrum: Spectrum, share: Tensor, targets: Tensor, start: Tensor |
 
 
 def damping(values: Tensor, time: Tensor) -> Tensor:
-    """Return ``lambda t`` for all pairs, 0 where lambda is 0 however long the time.
-
-    Args:
-        values: Eigenvalues ``[n]``.
-        time: Scalar or ``[t]``; may be infinite.
-
-    Returns:
-        ``[n]`` or ``[t, n]``.
-    """
+    """Return ``lambda t`` for all pairs, 0 where lambda is 0 however long the time."""
     product = time.to(values)[..., None] * values
     return torch.where(values > 0, product, torch.zeros_like(product))
 
 
 def shrinkage(values: Tensor, time: Amount | None, penalty: Amount | None) -> Tensor:
-    r"""Return the filter of one training: gradient flow for a time, or ridge regression with a penalty.
-
-    .. math:: \varphi = 1 - e^{-\lambda t} \quad\text{or}\quad \varphi = \frac{\lambda}{\lambda + c}
-
-    Args:
-        values: Eigenvalues λ, ``[n]``.
-        time: t, 0 or more; or none.
-        penalty: c, above 0; or none.
-
-    Returns:
-        ``[n]``, or ``[t, n]`` for several times or penalties.
-
-    Raises:
-        SettingError: Both given, or neither.
-    """
+    """Return the filter of one training: gradient flow for a time, or ridge regression with a penalty."""
     if (time is None) == (penalty is None):
         raise SettingError(f"time is {time} and penalty is {penalty}, but just one must be given", "Give one of them.")
     if time is not None:
@@ -178,18 +97,7 @@ def shrinkage(values: Tensor, time: Amount | None, penalty: Amount | None) -> Te
 
 
 def steady_lr(values: Tensor, lr: float) -> float:
-    """Check that gradient descent with this step does not grow without bound.
-
-    Args:
-        values: Eigenvalues, largest first.
-        lr: Learning rate.
-
-    Returns:
-        The learning rate.
-
-    Raises:
-        SettingError: 0 or less, or above 2 over the largest eigenvalue.
-    """
+    """Check that gradient descent with this step does not grow without bound."""
     largest = float(values[0])
     if not lr > 0 or lr * largest > 2 + 1e-9:
         limit = f"above 0 and at most 2 / largest eigenvalue = {2 / largest:.6g}" if largest > 0 else "above 0"

@@ -14,17 +14,11 @@ _SLACK = 1e-9  # of margins: far above rounding of outputs and of the sum of mov
 
 @final
 class HardLabels:
-    r"""One-hot predictions of ``F = V state``, of which only those are computed anew that may have changed.
+    """One-hot predictions of ``F = V state``, of which only those are computed anew that may have changed."""
 
-    Row i of F is :math:`v_i^\top` times the state with :math:`\|v_i\| = 1`, so a step with column norms
-    :math:`d_1 \ge d_2 \ge \dots` changes the difference of two outputs by at most :math:`d_1 + d_2`. An example with
-    margin m (largest output less the second) keeps its label until these sums add up to m.
-
-    Args:
-        vectors: V, all of them, float64 ``[n, n]``.
-        outputs: F at the start, ``[n, C]``.
-        given: Classes to compare with, int64 ``[n]``.
-    """
+    # Row i of F is v_i times the state with |v_i| = 1, so a step with column norms d1 >= d2 >= ... changes the
+    # difference of two outputs by at most d1 + d2. An example with margin m (largest output less the second) keeps its
+    # label until these sums add up to m.
 
     def __init__(self, vectors: np.ndarray, outputs: np.ndarray, given: np.ndarray) -> None:
         self.vectors, self.given = vectors, given
@@ -66,14 +60,7 @@ class HardLabels:
 
 @final
 class SoftLabels:
-    """Softmax of outputs over a temperature; all of them are computed anew each time.
-
-    Args:
-        vectors: V, all of them, float64 ``[n, n]``.
-        outputs: F at the start, ``[n, C]``.
-        given: Classes to compare with, int64 ``[n]``.
-        temperature: Above 0.
-    """
+    """Softmax of outputs over a temperature; all of them are computed anew each time."""
 
     def __init__(self, vectors: np.ndarray, outputs: np.ndarray, given: np.ndarray, temperature: float) -> None:
         self.vectors, self.given, self.temperature = vectors, given, temperature

@@ -128,21 +128,7 @@ class Spectrum:
 
 
 def checked_gram(kernel: Tensor | np.ndarray) -> Tensor:
-    """Return a kernel as an exactly symmetric float64 matrix.
-
-    Args:
-        kernel: ``[n, n]``, an array or a tensor.
-
-    Returns:
-        float64 ``[n, n]`` on the CPU: the mean of the kernel and its transpose.
-
-    Raises:
-        DataError: Not a square matrix, not finite, or not symmetric up to rounding.
-
-    Example:
-        >>> checked_gram([[1.0, 0.5], [0.5, 1.0]]).dtype
-        torch.float64
-    """
+    """Return a kernel as an exactly symmetric float64 matrix."""
     gram = torch.as_tensor(kernel).detach().to("cpu", torch.float64)
     if gram.ndim != 2 or gram.shape[0] != gram.shape[1] or not len(gram):
         raise DataError(f"the kernel has shape {tuple(gram.shape)}, but must be square, [n, n]", "Give a Gram matrix.")
@@ -159,23 +145,7 @@ def checked_gram(kernel: Tensor | np.ndarray) -> Tensor:
 
 
 def checked_rows(z: Tensor | np.ndarray, n: int, name: str) -> Tensor:
-    """Return values per example as a tensor, having checked that there is one row per example.
-
-    Args:
-        z: ``[n]`` or ``[n, c]``, an array or a tensor.
-        n: Examples.
-        name: What it is, for the message.
-
-    Returns:
-        The same as a tensor.
-
-    Raises:
-        DataError: Another number of rows, or more than two dimensions.
-
-    Example:
-        >>> checked_rows([1.0, 2.0], 2, "labels")
-        tensor([1., 2.])
-    """
+    """Return values per example as a tensor, having checked that there is one row per example."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # arrays that cannot be written to are only read here
         rows = torch.as_tensor(z)
