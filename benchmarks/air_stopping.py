@@ -8,10 +8,11 @@ rule, the width of its interval, when the share of wrong labels is told and its 
 data sets, or of other rows of them, and only report. The *fresh* runs came later, of tables that no other part has:
 they report on a range of the share that was widened after the final ones had been seen. A run trains a small network
 by cross-entropy on at most 1,000 rows with wrong labels, in one of two recipes: a constant learning rate in a loop of
-its own, or the package's one-cycle schedule. Every rule of ``air.stopping_time`` is asked for a time, and a time
-becomes an epoch in three ways: by the clock (learning rate x steps), by the clock times one factor fitted to the run's
-agreement curve, and where the run reaches the agreement that is predicted for the time ("matched"). Beside them: the
-epoch that a noisy hold-out picks, and the last.
+its own, or the package's one-cycle schedule. Every rule of ``air.stopping_time`` is asked for a time, as are two that
+know the truth (best predicted accuracy, least predicted distance). A time becomes an epoch in three ways: by the clock
+(learning rate x steps), by the clock times one factor fitted to the run's agreement curve, and where the run reaches
+the agreement that is predicted for the time ("matched"). Beside them: the epoch that a noisy hold-out picks, and the
+last.
 Records: one line a run in ``benchmarks/records/air_stopping.jsonl``.
 """
 
@@ -44,7 +45,6 @@ RATES = {"mlp:128": 0.02, "mlp:256,256": 0.02, "cnn:8,16": 0.02}
 BELOW, ABOVE = 0.17, 0.14  # the range of the share, as in `air.noise_share`
 RULES = ("variance", "gcv", "left-out")
 WAYS = ("clock", "fitted", "matched")
-KNOWN = ("accuracy", "truth")
 _IMAGES = {"fashion-2000": (1, 28, 28), "fashion-10000": (1, 28, 28)}
 
 
@@ -248,12 +248,15 @@ def measure(run: Run, part: str, folder: Path) -> dict[str, Any]:
     since = None if run.recipe == "constant" else found.clock.times[:-1]
     scale = air.fit_scale(curves, found.clock.times[1:], found.agreement[1:], since).scale
     stops: dict[str, Any] = {}
-    for rule in (*RULES, *KNOWN):
-        stop = air.stopping_time(flow, times, rows.given, rule, truth=rows.truth)
-        level = float(curves.at(stop.time)["agreement"])
+    assert curves.accuracy is not None
+    assert curves.distance is not None
+    best = {rule: air.stopping_time(flow, times, rows.given, rule).time for rule in RULES}
+    best |= {"accuracy": float(times[curves.accuracy.argmax()]), "truth": float(times[curves.distance.argmin()])}
+    for rule, when in best.items():
+        level = float(curves.at(when)["agreement"])
         stops |= {
-            f"{rule}, clock": judged(found.clock.epoch_of(stop.time), found),
-            f"{rule}, fitted": judged(found.clock.epoch_of(stop.time / scale), found),
+            f"{rule}, clock": judged(found.clock.epoch_of(when), found),
+            f"{rule}, fitted": judged(found.clock.epoch_of(when / scale), found),
             f"{rule}, matched": judged(air.epoch_of_agreement(found.agreement, level, found.when), found),
         }
     guessed = air.wrong_share(air.label_noise_variance(rates, flow.targets - flow.begin), rows.classes)

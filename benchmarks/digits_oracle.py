@@ -18,7 +18,7 @@ import torch
 
 from selfdistill._core.files import write_json
 from selfdistill._core.record import environment
-from selfdistill.ntk import Spectrum, gradient_descent, hard_distillation, relu_kernel, soft_distillation
+from selfdistill.theory import Spectrum, gradient_descent, hard_distillation, relu_kernel, soft_distillation
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "benchmarks" / "records" / "digits_oracle.json"

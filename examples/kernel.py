@@ -21,7 +21,7 @@ clean = air.centred(air.one_hot(truth, 10))
 wrong = air.noise_part(given, truth, 10)
 print("\nleading directions   true labels   noise")
 for k in (10, 50, 200):
-    shares = [float(air.captured(spectrum, z, [k]).low) for z in (clean, wrong)]
+    shares = [float(air.captured(spectrum, z, [k])) for z in (clean, wrong)]
     print(f"{k:18}   {shares[0]:11.1%}   {shares[1]:5.1%}")
 
 rates = air.per_step(spectrum, 10)  # kernel time = learning rate x steps of cross-entropy

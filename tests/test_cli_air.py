@@ -66,7 +66,7 @@ def test_a_run_with_truth(there, capsys, tmp_path):
         assert words in out
     assert {path.name for path in (tmp_path / "a").iterdir()} == FIGURES | {"air.json"}
     record = json.loads((tmp_path / "a" / "air.json").read_text())
-    assert record["schema"] == 1
+    assert record["schema"] == 2
     assert record["settings"]["examples"] == 60
     assert "torch" in record["versions"]
     assert record["data"]["clean_is"] == "truth"
@@ -83,7 +83,7 @@ def test_a_run_with_truth(there, capsys, tmp_path):
 def test_a_run_without_truth_takes_its_refined_labels_and_says_so(there, capsys):
     code, out, _ = call(capsys, "air", there / "bare", "--examples", "40", "--rank", "12")
     assert code == 0
-    assert "raise --rank to narrow them" in out
+    assert "Only 12 of 40 directions were computed" in out
     assert "How many labels are wrong is not told: that needs all directions, so leave --rank out; " in out
     assert "Stop after" not in out  # the default does not train as predicted
     assert "No true labels are known: the run's refined labels stand in for them." in out

@@ -26,7 +26,7 @@ from selfdistill.air import (
     outputs_of,
     random_captured,
 )
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 
 TOP = 10
 _MOMENTUM, _BATCH = 0.9, 32
@@ -126,7 +126,7 @@ def _train(
 def _energy(spectrum: Spectrum, parts: Mapping[str, Tensor]) -> dict[str, list[float]]:
     """Share of each label matrix in the leading directions, for every number of them."""
     ranks = list(range(1, spectrum.size + 1))
-    return {name: captured(spectrum, z, ranks).low.tolist() for name, z in parts.items()}
+    return {name: captured(spectrum, z, ranks).tolist() for name, z in parts.items()}
 
 
 def _random_curve(spectrum: Spectrum) -> Tensor:

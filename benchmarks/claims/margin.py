@@ -14,7 +14,7 @@ from benchmarks.claims import clusters, figure
 from benchmarks.claims.claim import Check, Claim, Condition, Measured, Part, Rows
 from benchmarks.claims.two_layer import GivenWeight, TwoLayer, descend, low_margin
 from benchmarks.claims.two_layer import Path as Walk
-from selfdistill.ntk import (
+from selfdistill.theory import (
     Spectrum,
     best_stopping_time,
     first_layer_kernel,

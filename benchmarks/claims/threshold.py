@@ -10,8 +10,8 @@ from benchmarks.claims.claim import Measured
 from benchmarks.claims.problems import Problem
 from benchmarks.claims.trainings import correct, memory_of, trained
 from selfdistill.air import one_hot
-from selfdistill.ntk import Spectrum, first_layer_kernel, gradient_flow, hard_distillation
 from selfdistill.targets import SelfDistillation, hard
+from selfdistill.theory import Spectrum, first_layer_kernel, gradient_flow, hard_distillation
 
 OWN = (0.3, 0.45, 0.55, 0.7)
 _EARLY, _EARLY_SHARE = 6, 0.1  # epochs in which the given labels have all the weight, and their share at most

@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 
 
 @pytest.fixture(scope="session")

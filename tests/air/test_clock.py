@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from selfdistill._core.errors import SettingError
-from selfdistill.air import Clock, Curves, Flow, Interval, fit_scale, one_hot, per_step
-from selfdistill.ntk import Spectrum
+from selfdistill.air import Clock, Curves, Flow, fit_scale, one_hot, per_step
+from selfdistill.theory import Spectrum
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_squared_loss_runs_at_the_stated_rate(inputs, momentum):
     lr = 0.006 * (1 - momentum)
     kernel = Spectrum.of(3 * inputs @ inputs.T)  # the trace over three outputs of a linear map
     clock = Clock((lr,), steps, momentum)
-    outputs, _ = Flow(per_step(kernel, 3, loss="squared"), y).at(clock.times[-1])
+    outputs = Flow(per_step(kernel, 3, loss="squared"), y).at(clock.times[-1])
     torch.testing.assert_close(outputs, trained(inputs, y, "squared", lr, steps, momentum), atol=1e-2, rtol=0)
 
 
@@ -41,7 +41,7 @@ def test_cross_entropy_runs_at_the_stated_rate_early_on(inputs):
     y, lr, steps = one_hot(torch.arange(20) % 3, 3), 0.005, 10
     kernel = Spectrum.of(3 * inputs @ inputs.T)
     flow = Flow(per_step(kernel, 3), y, torch.full((20, 3), 1 / 3).double())
-    outputs, _ = flow.at(lr * steps)
+    outputs = flow.at(lr * steps)
     moved = outputs - 1 / 3
     real = trained(inputs, y, "cross-entropy", lr, steps).softmax(1) - 1 / 3
     assert float((moved - real).norm() / real.norm()) < 0.02
@@ -63,7 +63,7 @@ def test_epochs():
 
 def test_one_factor_is_found_and_only_that():
     t = torch.logspace(-2, 3, 200).double()
-    curves = Curves(t, Interval.exact(1 - torch.exp(-t)), None, Interval.exact(t), None)
+    curves = Curves(t, 1 - torch.exp(-t), None, t, None)
     at = torch.linspace(0.1, 5, 30)
     fit = fit_scale(curves, at, 1 - torch.exp(-0.2 * at))
     since = at - 0.1
@@ -80,4 +80,4 @@ def test_what_is_refused():
         Clock((0.1,), 1, 1.0)
     t = torch.tensor([1.0])
     with pytest.raises(SettingError, match="1 times, but 2 measurements"):
-        fit_scale(Curves(t, Interval.exact(t), None, Interval.exact(t), None), t, torch.ones(2))
+        fit_scale(Curves(t, t, None, t, None), t, torch.ones(2))

@@ -12,7 +12,7 @@ from selfdistill import data, networks
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import BatchDone, EpochDone, RunStarted
 from selfdistill.air import AirMonitor, choose_examples, network_kernel
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 from selfdistill.train import Settings, fit
 
 

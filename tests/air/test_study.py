@@ -50,15 +50,15 @@ def test_numbers_are_those_of_the_measures(world):
     model, examples = world
     spectrum, record = studied(model, examples)
     energy, clean = record["energy"]["initial"], centred(one_hot(examples.clean, 3))
-    assert energy["clean"] == pytest.approx(captured(spectrum, clean, energy["rank"]).low.tolist())
+    assert energy["clean"] == pytest.approx(captured(spectrum, clean, energy["rank"]).tolist())
     rates = per_step(spectrum, 3)
     times = torch.tensor(record["retrieval"]["time"])
-    assert record["retrieval"]["clean"] == pytest.approx(retrieved(rates, clean, times).low.tolist(), abs=1e-6)
+    assert record["retrieval"]["clean"] == pytest.approx(retrieved(rates, clean, times).tolist(), abs=1e-6)
     flow = Flow(rates, one_hot(examples.given, 3), outputs_of(model, examples.inputs))
     curves = predicted_curves(flow, times, examples.given, examples.clean)
-    assert record["curves"]["accuracy"] == pytest.approx(curves.accuracy.low.tolist())
+    assert record["curves"]["accuracy"] == pytest.approx(curves.accuracy.tolist())
     for rule, found in record["stopping"].items():
-        stop = stopping_time(flow, times, examples.given, rule, truth=examples.clean)
+        stop = stopping_time(flow, times, examples.given, rule)
         assert found["time"] == pytest.approx(stop.time, rel=1e-6)
         assert found["epoch"] is None
     assert record["at"]["time"] == record["stopping"][record["stopping_rule"]]["time"]
@@ -95,6 +95,6 @@ def test_without_clean_labels_and_with_missing_pairs(world):
     assert record["curves"]["accuracy"] is None
     assert "clean" not in record["energy"]["initial"]
     assert "median" not in record["order"]
-    assert any(isinstance(value, list) for value in record["retrieval"]["given"])
+    assert len(record["energy"]["initial"]["given"]) == len(record["energy"]["initial"]["rank"]) <= 8
     assert record["noise"]["wrong_share"] is record["noise"]["fall"] is record["stopping_epoch"] is None
-    assert isinstance(record["at"]["agreement"], list)
+    assert record["at"]["agreement"] < 1

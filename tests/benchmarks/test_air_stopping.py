@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from benchmarks import air_stopping, warm_up
-from selfdistill.air import Clock, _noise_share, tail_fall
-from selfdistill.ntk import Spectrum
+from selfdistill.air import Clock, _stopping, tail_fall
+from selfdistill.theory import Spectrum
 from selfdistill.train import Settings
 
 
@@ -27,7 +27,7 @@ def test_runs_that_report_are_others_than_those_that_choose():
 def test_fresh_runs_are_of_tables_that_no_other_part_has():
     fresh = {run.data for run in air_stopping.PARTS["fresh"]}
     assert not fresh & {run.data for part in ("development", "final") for run in air_stopping.PARTS[part]}
-    assert (air_stopping.BELOW, air_stopping.ABOVE) == (_noise_share._BELOW, _noise_share._ABOVE)
+    assert (air_stopping.BELOW, air_stopping.ABOVE) == (_stopping._BELOW, _stopping._ABOVE)
 
 
 def test_what_an_epoch_costs():

@@ -11,8 +11,8 @@ import torch
 from benchmarks.claims import air, clusters, margin, problems, threshold, trainings, two_layer
 
 from selfdistill._core.errors import SettingError
-from selfdistill.ntk import Spectrum, first_layer_kernel, gradient_flow, settled_distillation
 from selfdistill.targets import Fixed
+from selfdistill.theory import Spectrum, first_layer_kernel, gradient_flow, settled_distillation
 
 BINARY = {"examples": 400, "dimension": 20, "clusters": 8, "radius": 0.4, "noise": 0.3}
 

@@ -8,7 +8,7 @@ import torch
 from selfdistill._core.errors import SettingError
 from selfdistill.networks import KERNELS, KernelMachine, build, kernel_rows, unit_rows
 from selfdistill.networks._kernel_machine import parse_kernel
-from selfdistill.ntk import relu_kernel
+from selfdistill.theory import relu_kernel
 
 
 def unit(n: int, d: int, seed: int = 0) -> torch.Tensor:

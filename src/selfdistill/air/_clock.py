@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import SettingError
-from selfdistill.air._curves import Curves
-from selfdistill.ntk import Spectrum
+from selfdistill.air._flow import Curves
+from selfdistill.theory import Spectrum
 
 __all__ = ["Clock", "Fit", "fit_scale", "per_step"]
 
@@ -167,16 +167,15 @@ def fit_scale(curves: Curves, times: Tensor, agreement: Tensor, since: Tensor | 
         SettingError: Measurements of another number than times.
 
     Example:
-        >>> from selfdistill.air import Interval
         >>> t = torch.logspace(-2, 2, 50)
-        >>> curves = Curves(t, Interval.exact(1 - torch.exp(-t)), None, Interval.exact(t), None)
+        >>> curves = Curves(t, 1 - torch.exp(-t), None, t, None)
         >>> measured = torch.tensor([0.5, 1.0, 2.0])
         >>> round(fit_scale(curves, measured, 1 - torch.exp(-2 * measured)).scale, 1)
         2.0
     """
     if len(times) != len(agreement) or not len(times):
         raise SettingError(f"{len(times)} times, but {len(agreement)} measurements", "Give one for each.")
-    x, y = curves.times.log().numpy(), curves.agreement.middle.numpy()
+    x, y = curves.times.log().numpy(), curves.agreement.numpy()
     end = torch.as_tensor(times).double()
     begin = end if since is None else torch.as_tensor(since).double()
     parts = torch.arange(_PARTS, dtype=torch.float64)[:, None].add(0.5) / _PARTS

@@ -1,4 +1,4 @@
-"""Figures of a study, as SVG and PNG that a paper can print: drawn from the record alone."""
+"""Figures of a study and of a run in closed form, as SVG and PNG for a paper, drawn from the record alone."""
 
 from __future__ import annotations
 
@@ -8,27 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from selfdistill._core.errors import RunError
 from selfdistill._core.files import atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FIGURES", "draw", "save_figures"]
+__all__ = ["FIGURES", "closed_lines", "draw", "save_closed_figure", "save_figures", "shares_learned"]
 
 # Okabe & Ito's colours, told apart by colour-blind eyes; each line has a style of its own too, for print in grey.
-_BLACK, ORANGE, _SKY, _GREEN, BLUE, _RED = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00"
-GREY = "#7F7F7F"
-_SURE = 0.1  # of the whole: the width of a range up to which its middle is drawn as a line
+_BLACK, _ORANGE, _SKY, _GREEN, _BLUE, _RED = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00"
+_GREY = "#7F7F7F"
+_ROWS = (1, 3, 10, 30, 100)
+_LARGE = 1e100  # no number of a run
 _LINES = {
-    "clean": (BLUE, "-"),
+    "clean": (_BLUE, "-"),
     "noise": (_RED, "--"),
-    "given": (ORANGE, "-."),
-    "random": (GREY, ":"),
-    "white": (GREY, ":"),
+    "given": (_ORANGE, "-."),
+    "random": (_GREY, ":"),
+    "white": (_GREY, ":"),
 }
 _WIDTH, _HEIGHT, _DPI = 3.4, 2.6, 300  # inches: one column of a two-column page
-STYLE: dict[Any, Any] = {
+_STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.labelsize": 8,
     "axes.titlesize": 8,
@@ -50,19 +52,8 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def _bounds(values: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Split numbers and ``[low, high]`` pairs into two arrays."""
-    pairs = [v if isinstance(v, list) else [v, v] for v in values]
-    low, high = np.array(pairs, dtype=float).T
-    return low, high
-
-
-def _line(axes: Axes, x: Sequence[float], values: Sequence[Any], label: str, color: str, style: str) -> None:
-    low, high = _bounds(values)
-    known = high - low <= _SURE * (high.max() or 1.0)  # the middle of a wide range says nothing
-    axes.plot(x, np.where(known, (low + high) / 2, np.nan), color=color, linestyle=style, label=label)
-    if (high - low).max() > 1e-6:
-        axes.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
+def _line(axes: Axes, x: Sequence[float], shares: Sequence[float], label: str, color: str, style: str) -> None:
+    axes.plot(x, 100 * np.array(shares), color=color, linestyle=style, label=label)
 
 
 def _clean(record: Mapping[str, Any]) -> str:
@@ -75,7 +66,7 @@ def _names(record: Mapping[str, Any]) -> dict[str, str]:
 
 def _spectrum(axes: Axes, record: Mapping[str, Any]) -> None:
     ends, floor = _ends(record["spectrum"]), 1.0
-    for (name, found), (color, style) in zip(ends, ((BLUE, "-"), (_RED, "--")), strict=False):
+    for (name, found), (color, style) in zip(ends, ((_BLUE, "-"), (_RED, "--")), strict=False):
         share = np.maximum(np.array(found["values"]) / found["trace"], 1e-12)
         axes.plot(np.arange(1, len(share) + 1), share, color=color, linestyle=style, label=name)
         floor = min(floor, float(share[int(0.98 * (len(share) - 1))]))  # the last few are rounding
@@ -101,7 +92,7 @@ def _energy(axes: Axes, record: Mapping[str, Any]) -> None:
             color, _ = _LINES[part]
             short = names[part].removesuffix(" labels")
             label = f"{short}, {moment}" if len(ends) > 1 else short
-            _line(axes, x, [_percent(v) for v in found[part]], label, color, "-" if position == len(ends) - 1 else "--")
+            _line(axes, x, found[part], label, color, "-" if position == len(ends) - 1 else "--")
     found = ends[-1][1]
     x, color = found["rank"], _LINES["random"][0]
     axes.plot(x, 100 * np.array(found["random_expected"]), color=color, linestyle=":", label="random")
@@ -111,15 +102,11 @@ def _energy(axes: Axes, record: Mapping[str, Any]) -> None:
     axes.legend(loc="upper left")
 
 
-def _percent(value: Any) -> Any:
-    return [100 * v for v in value] if isinstance(value, list) else 100 * value
-
-
 def _retrieval(axes: Axes, record: Mapping[str, Any]) -> None:
     found, names = record["retrieval"], _names(record) | {"white": "random labels"}
     for part in ("clean", "noise", "white") if "clean" in found else ("given", "white"):
         if part in found:
-            _line(axes, found["time"], [_percent(v) for v in found[part]], names[part], *_LINES[part])
+            _line(axes, found["time"], found[part], names[part], *_LINES[part])
     stop = record["stopping"][record["stopping_rule"]]["time"]
     axes.axvline(stop, color=_GREEN, linewidth=1.0)
     _mark(axes, stop, "stop")
@@ -146,22 +133,19 @@ def _mark(axes: Axes, x: float, text: str) -> None:
     )
 
 
-def _span(axes: Axes, times: Sequence[float], last: Sequence[Any], stop: float) -> None:
+def _span(axes: Axes, times: Sequence[float], last: Sequence[float], stop: float) -> None:
     """Leave out late times at which nothing more happens, never that of the stop."""
-    _, high = _bounds(last)
-    done = int(np.flatnonzero(high >= 0.99 * high.max())[0])
+    done = int(np.flatnonzero(np.array(last) >= 0.99 * max(last))[0])
     axes.set_xlim(times[0], max(times[min(done + 2, len(times) - 1)], 3 * stop))
 
 
 def _curves(axes: Axes, record: Mapping[str, Any]) -> None:
     found, stop = record["curves"], record["stopping"][record["stopping_rule"]]
     times, measured = found["time"], found.get("measured")
-    _line(axes, times, [_percent(v) for v in found["agreement"]], "given, predicted", ORANGE, "-")
+    _line(axes, times, found["agreement"], "given, predicted", _ORANGE, "-")
     if found["accuracy"] is not None:
         label = f"{_clean(record).removesuffix(' labels')}, predicted"
-        _line(axes, times, [_percent(v) for v in found["accuracy"]], label, BLUE, "--")
-    if stop["latest"] > stop["earliest"]:
-        axes.axvspan(stop["earliest"], stop["latest"], color=_GREEN, alpha=0.12, linewidth=0)
+        _line(axes, times, found["accuracy"], label, _BLUE, "--")
     axes.axvline(stop["time"], color=_GREEN, linewidth=1.0)
     _mark(axes, stop["time"], "stop")
     if measured is not None:
@@ -183,7 +167,7 @@ def _measured(axes: Axes, record: Mapping[str, Any], stop: Mapping[str, Any]) ->
     if "test_accuracy" in measured:
         ends, share = scale * np.array(measured["end_time"]), 100 * np.array(measured["test_accuracy"])
         axes.plot(ends, share, marker="^", color=_SKY, markerfacecolor="none", label="test, measured", **dots)
-    if isinstance(stop["epoch"], float):
+    if stop["epoch"] is not None:
         level = 100 * stop["agreement"]
         x = float(np.interp(stop["epoch"], measured["epoch"], at))
         axes.plot([x, stop["time"]], [level, level], color=_GREEN, linestyle=":", linewidth=1.0)
@@ -216,7 +200,7 @@ def draw(name: str, record: Mapping[str, Any]) -> Figure:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(_WIDTH, _HEIGHT + (0.45 if name == "curves" else 0.0)), layout="constrained")
         axes = figure.add_subplot()
         axes.tick_params(width=0.6, length=2.5)
@@ -235,15 +219,102 @@ def save_figures(folder: Path, record: Mapping[str, Any]) -> list[Path]:
     Returns:
         The files.
     """
+    return [path for name in FIGURES for path in _saved(draw(name, record), folder, name)]
+
+
+def _saved(figure: Figure, folder: Path, name: str) -> list[Path]:
     import matplotlib as mpl
 
     files = []
-    for name in FIGURES:
-        figure = draw(name, record)
-        for ending in ("svg", "png"):
-            path = folder / f"{name}.{ending}"
-            with atomic(path) as part, mpl.rc_context(STYLE):
-                metadata = {"Date": None} if ending == "svg" else None
-                figure.savefig(part, format=ending, dpi=_DPI, metadata=metadata)
-            files.append(path)
+    for ending in ("svg", "png"):
+        path = folder / f"{name}.{ending}"
+        with atomic(path) as part, mpl.rc_context(_STYLE):
+            metadata = {"Date": None} if ending == "svg" else None
+            figure.savefig(part, format=ending, dpi=_DPI, metadata=metadata)
+        files.append(path)
     return files
+
+
+def shares_learned(spectrum: Mapping[str, Any]) -> np.ndarray:
+    r"""Give the share of each direction that ridge regression learns: :math:`\Lambda_k / (\Lambda_k + \lambda)`.
+
+    Args:
+        spectrum: Of the record: ``eigenvalue`` and ``ridge`` are looked at.
+
+    Returns:
+        Between 0 and 1, falling, one for each direction shown.
+
+    Example:
+        >>> shares_learned({"eigenvalue": [3.0, 1.0], "ridge": 1.0}).tolist()
+        [0.75, 0.5]
+    """
+    values = np.asarray(spectrum["eigenvalue"], float)
+    return np.asarray(values / (values + spectrum["ridge"]))
+
+
+def _closed_spectrum(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        found = record["closed"]["spectrum"]
+        shown = np.array([found[name] for name in ("eigenvalue", "given", "refined")])
+        whole = all(type(found[name]) is int and found[name] >= 0 for name in ("directions", "stop"))
+        numbers = shown.ndim == 2 and shown.dtype.kind in "if" and type(found["ridge"]) in {int, float}
+        if whole and numbers and shown.size and found["ridge"] > 0 and bool((np.abs(shown) < _LARGE).all()):
+            return dict(found)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError("the record has no spectrum of the closed form", "Run `fit` again.") from error
+    raise RunError("the record's spectrum of the closed form is damaged", "Run `fit` again.")
+
+
+def closed_lines(record: Mapping[str, Any]) -> list[str]:
+    """Say how much of given and refined labels lies in the leading directions, and where round 1 stopped.
+
+    Args:
+        record: Of a run in closed form.
+
+    Returns:
+        Lines of text.
+    """
+    s = _closed_spectrum(record)
+    given, refined, learned = np.cumsum(s["given"]), np.cumsum(s["refined"]), shares_learned(s)
+    rows = [k for k in _ROWS if k <= len(given)]
+    lines = [
+        f"Kernel {record['closed']['kernel']}, {s['directions']:,} directions, learned in this order",
+        f"  {'leading':>10}  {'given labels':>12}  {'refined labels':>14}  {'learned in round 1':>18}",
+    ]
+    lines += [
+        f"  {k:>10,}  {given[k - 1]:>12.1%}  {refined[k - 1]:>14.1%}  {learned[k - 1]:>18.1%}".replace("%", " %")
+        for k in rows
+    ]
+    return [
+        *lines,
+        f"Round 1 stopped at direction {s['stop']:,}: those before are learned by more than half, those after by less",
+    ]
+
+
+def save_closed_figure(folder: Path, record: Mapping[str, Any]) -> list[Path]:
+    """Draw the energy of labels over the directions, and what round 1 learned of each.
+
+    Args:
+        folder: Where ``directions.svg`` and ``directions.png`` go.
+        record: Of a run in closed form.
+
+    Returns:
+        The files.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    s = _closed_spectrum(record)
+    rank = np.arange(1, len(s["given"]) + 1)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(3.6, 2.7), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(rank, np.cumsum(s["refined"]), color=_BLUE, label="refined labels")
+        axes.plot(rank, np.cumsum(s["given"]), color=_ORANGE, linestyle="-.", label="given labels")
+        axes.plot(rank, shares_learned(s), color=_GREY, linestyle=":", label="learned in round 1")
+        if 1 <= s["stop"] <= len(rank):
+            axes.axvline(s["stop"], color=_GREY, linewidth=0.8)
+            axes.annotate("stop", (s["stop"], 0.02), xytext=(3, 0), textcoords="offset points", color=_GREY, fontsize=7)
+        axes.set(xscale="log", ylim=(0, 1.02), xlabel="direction, in the order of learning", ylabel="share")
+        axes.legend(loc="best")
+    return _saved(figure, folder, "directions")

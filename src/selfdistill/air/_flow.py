@@ -1,18 +1,19 @@
-"""What gradient flow predicts for each example by a time, with a bound on what missing eigenpairs may change."""
+"""What a fixed kernel predicts of training: outputs, curves, and the time at which each label is learned."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.air._retrieval import checked_times, learned
-from selfdistill.ntk import Spectrum
+from selfdistill.air._measures import checked_times, learned
+from selfdistill.theory import Spectrum
 
-__all__ = ["Flow", "default_times"]
+__all__ = ["Curves", "Flow", "LearningOrder", "default_times", "learning_order", "margins", "predicted_curves"]
 
 
 def default_times(spectrum: Spectrum, points: int = 160) -> Tensor:
@@ -46,13 +47,8 @@ class Flow:
 
     .. math:: F_t = F_0 + (I - e^{-Kt})(Y - F_0)
 
-    The pairs at hand give :math:`V (1 - e^{-\Lambda t}) V^\top (Y - F_0)`. The filter of the rest lies between 0 and
-    :math:`s = 1 - e^{-\lambda_k t}`, so with r the part of :math:`Y - F_0` that no pair holds and p that of a unit
-    vector, the missing term at example i, column c lies within :math:`\tfrac{s}{2} \|p_i\| \|r_c\|` of
-    :math:`\tfrac{s}{2} r_{ic}`.
-
     Args:
-        spectrum: Eigenpairs, in units of one over time.
+        spectrum: Eigenpairs, in units of one over time; directions that it lacks count as never learned.
         targets: Y, ``[n, C]``.
         start: F at time 0, ``[n, C]``; zero if left out.
 
@@ -61,9 +57,8 @@ class Flow:
 
     Example:
         >>> flow = Flow(Spectrum.of(torch.eye(2)), torch.eye(2))
-        >>> outputs, radius = flow.at(torch.log(torch.tensor(2.0)))
-        >>> outputs.round(decimals=4).tolist(), radius.max().item()
-        ([[0.5, 0.0], [0.0, 0.5]], 0.0)
+        >>> flow.at(torch.log(torch.tensor(2.0))).round(decimals=4).tolist()
+        [[0.5, 0.0], [0.0, 0.5]]
     """
 
     spectrum: Spectrum
@@ -82,18 +77,18 @@ class Flow:
         targets = self.targets.double()
         return torch.zeros_like(targets) if self.start is None else self.start.double()
 
-    def at(self, time: Tensor | float) -> tuple[Tensor, Tensor]:
+    def at(self, time: Tensor | float) -> Tensor:
         """Give the outputs at one time.
 
         Args:
             time: At least 0.
 
         Returns:
-            Outputs ``[n, C]``, and the radius ``[n, C]`` within which the true ones lie.
+            Outputs, float64 ``[n, C]``.
         """
         return next(self.over(torch.as_tensor(time).reshape(1)))
 
-    def over(self, times: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def over(self, times: Tensor) -> Iterator[Tensor]:
         """Give the outputs at each time, one after the other.
 
         Args:
@@ -105,43 +100,181 @@ class Flow:
         Raises:
             SettingError: A time below 0.
         """  # noqa: DOC502 (raised by what is called)
-        spectrum, begin = self.spectrum, self.begin
-        residual = self.targets.double() - begin
-        held = spectrum.coefficients(residual)
-        filters = learned(spectrum.values, checked_times(times))
-        complete = spectrum.complete
-        rest = torch.zeros_like(residual) if complete else residual - spectrum.vectors @ held
-        outside = (1 - spectrum.vectors.square().sum(1)).clamp(min=0).sqrt()
-        reach = torch.zeros_like(rest) if complete else outside[:, None] * torch.linalg.vector_norm(rest, dim=0)
-        for s in filters:
-            half = s[-1] / 2
-            yield begin + spectrum.vectors @ (s[:, None] * held) + half * rest, half * reach
+        begin, vectors = self.begin, self.spectrum.vectors
+        held = self.spectrum.coefficients(self.targets.double() - begin)
+        for s in learned(self.spectrum.values, times):
+            yield begin + vectors @ (s[:, None] * held)
+
+    def checked(self, labels: Tensor, name: str) -> Tensor:
+        """Return labels on the CPU, having checked that they fit.
+
+        Args:
+            labels: int64 ``[n]``.
+            name: What they are, for the message.
+
+        Returns:
+            The same on the CPU.
+
+        Raises:
+            DataError: Another length.
+            SettingError: A value that is no column.
+        """
+        labels, (n, columns) = torch.as_tensor(labels).cpu(), self.targets.shape
+        if labels.shape != (n,):
+            raise DataError(f"{name} has shape {tuple(labels.shape)}", f"Give one label per example, [{n}].")
+        if bool(((labels < 0) | (labels >= columns)).any()):
+            raise SettingError(f"{name} holds a label outside 0 to {columns - 1}", "Encode them so.")
+        return labels
 
 
-def checked_labels(labels: Tensor, flow: Flow, name: str) -> Tensor:
-    """Refuse labels that do not fit.
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """What gradient flow predicts on the training examples over time.
+
+    Attributes:
+        times: ``[t]``.
+        agreement: Share of examples whose largest output is the given label, ``[t]``.
+        accuracy: Share whose largest output is the true label, ``[t]``; ``None`` where the truth is not known.
+        loss: Mean over the examples of half the squared distance to the given labels, ``[t]``.
+        distance: Root of the mean squared distance to the true labels, ``[t]``; ``None`` as above.
+    """
+
+    times: Tensor
+    agreement: Tensor
+    accuracy: Tensor | None
+    loss: Tensor
+    distance: Tensor | None
+
+    @property
+    def known(self) -> dict[str, Tensor]:
+        """The curves that there are, by name."""
+        every = {name: getattr(self, name) for name in ("agreement", "accuracy", "loss", "distance")}
+        return {name: curve for name, curve in every.items() if curve is not None}
+
+    def at(self, time: float) -> dict[str, float]:
+        """Read each curve at a time, between the points on a log scale.
+
+        Args:
+            time: Where; held to the range of the points.
+
+        Returns:
+            ``agreement``, ``loss`` and, where the truth is known, ``accuracy`` and ``distance``.
+        """
+        x, where = self.times.clamp(min=1e-300).log().numpy(), float(np.log(max(time, 1e-300)))
+        return {name: float(np.interp(where, x, curve.numpy())) for name, curve in self.known.items()}
+
+
+def margins(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Output of the label less the largest of the others: ``[n]``, above 0 where the label is what is predicted."""
+    own = outputs.gather(1, labels[:, None]).squeeze(1)
+    others = outputs.scatter(1, labels[:, None], -torch.inf).amax(1)
+    return own - others
+
+
+def predicted_curves(flow: Flow, times: Tensor, given: Tensor, truth: Tensor | None = None) -> Curves:
+    """Predict the training curves of a network whose kernel stays as it is.
 
     Args:
-        labels: int64 ``[n]``.
-        flow: What they are compared with.
-        name: What they are, for the message.
+        flow: Kernel, targets and start.
+        times: ``[t]``, in units of one over an eigenvalue; see `Clock` for epochs.
+        given: Given labels, int64 ``[n]``.
+        truth: True labels, int64 ``[n]``, where known.
 
     Returns:
-        The same on the CPU.
-
-    Raises:
-        DataError: Another length.
-        SettingError: A value that is no column.
+        The curves. Cost: ``2 t n k C`` FLOPs.
 
     Example:
-        >>> checked_labels(torch.tensor([0, 1]), Flow(Spectrum.of(torch.eye(2)), torch.eye(2)), "truth").tolist()
-        [0, 1]
+        >>> flow = Flow(Spectrum.of(torch.eye(2)), torch.eye(2))
+        >>> predicted_curves(flow, torch.tensor([1.0]), torch.tensor([0, 1])).agreement.tolist()
+        [1.0]
     """
-    labels = torch.as_tensor(labels).cpu()
-    if labels.shape != (len(flow.targets),):
-        raise DataError(
-            f"{name} has shape {tuple(labels.shape)}", f"Give one label per example, [{len(flow.targets)}]."
-        )
-    if bool(((labels < 0) | (labels >= flow.targets.shape[1])).any()):
-        raise SettingError(f"{name} holds a label outside 0 to {flow.targets.shape[1] - 1}", "Encode them so.")
-    return labels
+    given = flow.checked(given, "given labels")
+    right = None if truth is None else flow.checked(truth, "truth")
+    times, rows = torch.as_tensor(times).double().reshape(-1), []
+    for outputs in flow.over(times):
+        row = [_share(outputs, given), 0.5 * _distance(outputs, flow.targets).square()]
+        if right is not None:
+            ideal = torch.nn.functional.one_hot(right, outputs.shape[1])
+            row += [_share(outputs, right), _distance(outputs, ideal)]
+        rows.append(torch.stack(row))
+    found = list(torch.stack(rows).T)
+    return Curves(times, found[0], found[2] if right is not None else None, found[1], found[3] if found[2:] else None)
+
+
+def _share(outputs: Tensor, labels: Tensor) -> Tensor:
+    return (margins(outputs, labels) > 0).double().mean()
+
+
+def _distance(outputs: Tensor, ideal: Tensor) -> Tensor:
+    return (outputs - ideal.double()).square().sum(1).mean().sqrt()
+
+
+@dataclass(frozen=True, eq=False)
+class LearningOrder:
+    """When each example and each class is retrieved.
+
+    Attributes:
+        per_example: First time at which the label's margin exceeds the level, float64 ``[n]``; infinite where it never
+            does within the times looked at.
+        per_class: First time at which half the examples of the class have got there, float64 ``[C]``.
+        level: The level.
+    """
+
+    per_example: Tensor
+    per_class: Tensor
+    level: float
+
+
+def learning_order(flow: Flow, times: Tensor, labels: Tensor, *, level: float = 0.0) -> LearningOrder:
+    r"""Find the first time at which the margin of a label exceeds a level.
+
+    The margin is :math:`F_{iy} - \max_{c \ne y} F_{ic}`: above 0 the label is what the network would predict; 0.5 is
+    half of the way to the one-hot target. Between two times the crossing is found by a straight line in the log of
+    time.
+
+    Args:
+        flow: Kernel, targets and start.
+        times: ``[t]``, increasing.
+        labels: Labels whose retrieval is timed, given or true, int64 ``[n]``.
+        level: Margin that counts as retrieved, below 1.
+
+    Returns:
+        The times, of examples and of classes.
+
+    Raises:
+        SettingError: A level of 1 or more, or times that do not increase.
+
+    Example:
+        >>> flow = Flow(Spectrum.of(torch.diag(torch.tensor([2.0, 1.0]))), torch.eye(2))
+        >>> order = learning_order(flow, torch.logspace(-2, 2, 400), torch.tensor([0, 1]), level=0.5)
+        >>> (order.per_example / torch.log(torch.tensor(2.0))).round(decimals=2).tolist()
+        [0.5, 1.0]
+    """
+    labels, times = flow.checked(labels, "labels"), checked_times(times)
+    if not level < 1:
+        raise SettingError(f"level is {level}, but a margin stays below 1", "Give 0 or 0.5.")
+    if bool((times.diff() <= 0).any()) or float(times[0]) <= 0:
+        raise SettingError("times do not increase from above 0", "Give them in order, such as default_times().")
+    found = _crossing(torch.stack([margins(outputs, labels) for outputs in flow.over(times)]), times, level)
+    per_class = torch.stack([_half(found[labels == c]) for c in range(flow.targets.shape[1])])
+    return LearningOrder(found, per_class, level)
+
+
+def _crossing(path: Tensor, times: Tensor, level: float) -> Tensor:
+    """First time at which each column of ``path [t, n]`` exceeds the level."""
+    above = path > level
+    index = above.float().argmax(0)
+    before = (index - 1).clamp(min=0)
+    at = torch.arange(path.shape[1])
+    lower, upper = path[before, at], path[index, at]
+    share = ((level - lower) / (upper - lower).clamp(min=1e-300)).clamp(0, 1)
+    log = times.log()
+    found = torch.where(index > 0, (log[before] + share * (log[index] - log[before])).exp(), times[0])
+    return torch.where(above.any(0), found, torch.inf)
+
+
+def _half(times: Tensor) -> Tensor:
+    """Time by which at least half have got there; infinite for an empty class."""
+    if not len(times):
+        return torch.tensor(torch.inf, dtype=torch.float64)
+    return times.sort().values[(len(times) + 1) // 2 - 1]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from selfdistill._core.errors import DataError, SettingError
+from selfdistill._core.errors import DataError
 
-__all__ = ["centred", "keep_rate", "noise_part", "noise_variance", "one_hot", "symmetric_matrix", "transition_counts"]
+__all__ = ["centred", "noise_part", "noise_variance", "one_hot", "transition_counts"]
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
@@ -51,29 +51,6 @@ def centred(z: Tensor) -> Tensor:
     """
     z = torch.as_tensor(z).detach().cpu().double()
     return z - z.mean(0)
-
-
-def symmetric_matrix(classes: int, wrong: float) -> Tensor:
-    """Make the transition matrix under which a share ``wrong`` of the labels becomes any other class, evenly.
-
-    Args:
-        classes: C.
-        wrong: Share of wrong labels, in [0, 1): of the labels that differ, not of those that were redrawn.
-
-    Returns:
-        ``T[clean, given]``, float64 ``[C, C]``.
-
-    Raises:
-        SettingError: ``wrong`` outside [0, 1).
-
-    Example:
-        >>> symmetric_matrix(3, 0.5)[0].tolist()
-        [0.5, 0.25, 0.25]
-    """
-    if not 0 <= wrong < 1:
-        raise SettingError(f"the share of wrong labels is {wrong}, but must be in [0, 1)", "Give 0.4 for 40 %.")
-    matrix = torch.full((classes, classes), wrong / (classes - 1), dtype=torch.float64)
-    return matrix.fill_diagonal_(1 - wrong)
 
 
 def transition_counts(given: Tensor, clean: Tensor, classes: int) -> Tensor:
@@ -145,27 +122,8 @@ def noise_variance(matrix: Tensor, shares: Tensor | None = None) -> float:
         The variance; for two classes and rate r it is ``2 r (1 - r)``.
 
     Example:
-        >>> noise_variance(symmetric_matrix(2, 0.25))
+        >>> noise_variance(torch.tensor([[0.75, 0.25], [0.25, 0.75]]))
         0.375
     """
     lost = 1 - matrix.double().square().sum(1)
     return float(lost.mean() if shares is None else (lost * shares).sum())
-
-
-def keep_rate(matrix: Tensor) -> float:
-    r"""Factor by which noise shrinks the signal, :math:`(\mathrm{tr}\, T - 1)/(C - 1)`.
-
-    For symmetric noise :math:`E[\tilde Y]` is this factor times the centred clean labels: :math:`1 - rC/(C-1)` where a
-    share r becomes another class.
-
-    Args:
-        matrix: ``T[clean, given]``, ``[C, C]``.
-
-    Returns:
-        The factor: 1 without noise, 0 where labels say nothing.
-
-    Example:
-        >>> keep_rate(symmetric_matrix(2, 0.25))
-        0.5
-    """
-    return float((matrix.double().trace() - 1) / (len(matrix) - 1))

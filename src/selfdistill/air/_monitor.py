@@ -15,7 +15,7 @@ from selfdistill._core.errors import SettingError
 from selfdistill._core.events import EpochDone, Event, RunStarted
 from selfdistill._core.rng import torch_generator
 from selfdistill.air._snapshot import Examples, Kernel, Snapshot, calibrated, snapshot
-from selfdistill.ntk import Spectrum
+from selfdistill.theory import Spectrum
 
 __all__ = ["AirMonitor", "choose_examples"]
 

@@ -1,24 +1,49 @@
-"""One network at one moment: what its kernel's leading directions hold, and how far it moved from an earlier one."""
+"""A network at one moment, or along checkpoints: what its kernel's leading directions hold, how far it moved."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from selfdistill._core.errors import DataError
-from selfdistill.air._cortes2012alignment import kernel_alignment, subspace_overlap, target_alignment
-from selfdistill.air._effective_rank import effective_ranks
-from selfdistill.air._energy import captured, random_captured
-from selfdistill.air._interval import Interval
+from selfdistill._core.dist import world
+from selfdistill._core.errors import DataError, one_line
 from selfdistill.air._labels import centred, noise_part, one_hot
-from selfdistill.ntk import Spectrum
+from selfdistill.air._measures import (
+    captured,
+    effective_ranks,
+    kernel_alignment,
+    random_captured,
+    subspace_overlap,
+    target_alignment,
+)
+from selfdistill.ntk import NTK
+from selfdistill.theory import Spectrum
 
-__all__ = ["Examples", "Kernel", "Snapshot", "calibrated", "outputs_of", "snapshot"]
+__all__ = [
+    "DENSE",
+    "Examples",
+    "Kernel",
+    "Snapshot",
+    "along_checkpoints",
+    "calibrated",
+    "network_kernel",
+    "outputs_of",
+    "read_state",
+    "snapshot",
+]
+
+DENSE = 3000
+"""Examples up to which all eigenpairs are computed, in about 9 n³ FLOPs, rather than the leading ones."""
+
+State = Mapping[str, Tensor]
+_WRAPPERS = ("parts", "model", "state_dict", "model_state_dict")
 
 Kernel = Callable[[nn.Module, Tensor], Spectrum]
 """From a network in evaluation mode and inputs to the spectrum of its kernel."""
@@ -74,7 +99,7 @@ class Snapshot:
         name: Of the moment.
         epoch: Epochs done; ``None`` where not known.
         ranks: Numbers of leading directions.
-        energy: For each label matrix, the share of its energy at each rank: a number, or ``[low, high]``.
+        energy: For each label matrix, the share of its energy at each rank.
         chance: Expected share of labels dealt out at random, at each rank.
         alignment: Centred alignment of the kernel with each label matrix.
         effective_rank: ``entropy``, ``participation``, ``stable``.
@@ -89,14 +114,14 @@ class Snapshot:
     name: str
     epoch: int | None
     ranks: tuple[int, ...]
-    energy: Mapping[str, Any]
+    energy: Mapping[str, list[float]]
     chance: list[float]
-    alignment: Mapping[str, Any]
-    effective_rank: Mapping[str, Any]
+    alignment: Mapping[str, float]
+    effective_rank: Mapping[str, float]
     top_share: float
     agreement: float
     accuracy: float | None
-    drift: Any = None
+    drift: float | None = None
     overlap: list[float] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -184,32 +209,30 @@ def snapshot(
         examples: What the spectrum is of.
         spectrum: Eigenpairs.
         epoch: Epochs done.
-        ranks: Numbers of leading directions; those above n are left out.
+        ranks: Numbers of leading directions; those of n and more, or beyond the pairs at hand, are left out.
         first: Spectrum of an earlier moment, to measure the drift from.
         seconds: What the spectrum took.
 
     Returns:
         The measures.
     """
-    ranks = tuple(k for k in ranks if k < spectrum.size) or (1,)
+    ranks = tuple(k for k in ranks if k < spectrum.size and k <= len(spectrum.values)) or (1,)
     parts = examples.parts()
     guess = outputs_of(model, examples.inputs).argmax(1)
     drift, overlap = None, []
     if first is not None:
-        near = kernel_alignment(first, spectrum)
-        drift = Interval(1 - near.high, 1 - near.low).listed()
-        held = min(len(first.values), len(spectrum.values))
-        overlap = [subspace_overlap(first, spectrum, k) for k in ranks if k <= held]
+        drift = 1 - kernel_alignment(first, spectrum)
+        overlap = [subspace_overlap(first, spectrum, k) for k in ranks if k <= len(first.values)]
     chance = random_captured(spectrum, examples.given, examples.classes, ranks, draws=1)
     clean = examples.clean
     return Snapshot(
         name=name,
         epoch=epoch,
         ranks=ranks,
-        energy={part: captured(spectrum, z, ranks).listed() for part, z in parts.items()},
-        chance=[round(value, 9) for value in chance.expected.nan_to_num(-1).tolist()],
-        alignment={part: target_alignment(spectrum, z).listed() for part, z in parts.items()},
-        effective_rank={rank: value.listed() for rank, value in effective_ranks(spectrum).items()},
+        energy={part: captured(spectrum, z, ranks).tolist() for part, z in parts.items()},
+        chance=[round(value, 9) for value in chance.expected.tolist()],
+        alignment={part: target_alignment(spectrum, z) for part, z in parts.items()},
+        effective_rank=effective_ranks(spectrum),
         top_share=float(spectrum.values[0]) / spectrum.trace,
         agreement=float((guess == examples.given.cpu()).double().mean()),
         accuracy=None if clean is None else float((guess == clean.cpu()).double().mean()),
@@ -217,3 +240,142 @@ def snapshot(
         overlap=overlap,
         seconds=seconds,
     )
+
+
+def network_kernel(
+    output: str = "trace",
+    rank: int | None = None,
+    memory: str = "2GiB",
+    progress: bool | None = False,
+    labels: Tensor | None = None,
+) -> Kernel:
+    """Make the function that takes spectra, see `selfdistill.ntk.NTK`.
+
+    Args:
+        output: "trace", "sum", "centered" or "fisher".
+        rank: Leading pairs; if left out, all of at most `DENSE` examples whose matrix fits the memory, else 200.
+        memory: Budget.
+        progress: Whether cost and a bar are shown on stderr; ``None``: on a terminal.
+        labels: Label matrix ``[n, C]`` to start the search for leading pairs from.
+
+    Returns:
+        From a network and inputs to a spectrum.
+
+    Example:
+        >>> network_kernel()(nn.Linear(3, 2), torch.randn(5, 3)).complete
+        True
+    """
+
+    def take(model: nn.Module, inputs: Tensor) -> Spectrum:
+        n = len(inputs)
+        operator = NTK(
+            model,
+            inputs,
+            output=cast("Literal['trace', 'sum', 'centered', 'fisher']", output),
+            memory=memory,
+            progress=progress,
+        )
+        if n <= DENSE and operator.plan.matrix is not None:
+            count = None if rank is None else min(rank, n)
+            if world() > 1:  # each process has its rows of the matrix only
+                return operator.eigh(count)
+            return Spectrum.of(operator.matrix(), k=count)
+        return operator.eigh(min(rank or 200, n), labels=labels)
+
+    return take
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read the weights of a network from a file; no code in it is run.
+
+    Args:
+        path: A file of ``torch.save`` that holds tensors only, alone or under ``model``, ``state_dict``,
+            ``model_state_dict`` or ``parts``; or a ``.safetensors`` file, where names that begin with ``network.``
+            lose that.
+
+    Returns:
+        Tensors by name, on the CPU.
+
+    Raises:
+        DataError: Not there, not readable, or without weights.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} does not exist", "Name a checkpoint file.")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            found: Any = load_file(path)
+            inner = {name.removeprefix("network."): t for name, t in found.items() if name.startswith("network.")}
+            return inner or dict(found)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise DataError(
+            f"{path} is not readable as data: {one_line(error)}", "Save a state dict of tensors."
+        ) from error
+    while isinstance(found, Mapping) and not any(isinstance(v, Tensor) for v in found.values()):
+        inside = next((found[name] for name in _WRAPPERS if name in found), None)
+        if inside is None:
+            break
+        found = inside
+    if not isinstance(found, Mapping) or not any(isinstance(v, Tensor) for v in found.values()):
+        raise DataError(f"{path} holds no weights", "Save the network's state_dict().")
+    return {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
+
+
+def along_checkpoints(
+    model: nn.Module,
+    states: Iterable[tuple[str, State | Path]],
+    examples: Examples,
+    kernel: Kernel,
+    *,
+    ranks: Sequence[int] = (10, 100, 1000),
+    tell: Callable[[Snapshot], None] = lambda found: None,
+    keep: Callable[[str, Spectrum], None] = lambda name, spectrum: None,
+) -> list[Snapshot]:
+    """Measure a network at each of its checkpoints, the drift against the first.
+
+    Args:
+        model: Of the checkpoints' architecture; left as it is.
+        states: Name and state dict, or file, of each; see `read_state`.
+        examples: What to measure on, the same for all.
+        kernel: Takes the spectrum; see `network_kernel`.
+        ranks: Numbers of leading directions.
+        tell: Told each snapshot as it is there.
+        keep: Handed each spectrum.
+
+    Returns:
+        A snapshot for each checkpoint.
+
+    Raises:
+        DataError: No checkpoints, or one that does not fit the network.
+
+    Example:
+        >>> model, x = nn.Linear(3, 2), torch.randn(8, 3)
+        >>> linear = lambda net, inputs: Spectrum.of(inputs @ inputs.T + 1)
+        >>> found = along_checkpoints(
+        ...     model, [("start", model.state_dict())], Examples(x, torch.arange(8) % 2, 2), linear, ranks=[2]
+        ... )
+        >>> found[0].name, found[0].ranks
+        ('start', (2,))
+    """
+    twin, first, found = copy.deepcopy(model).eval(), None, []
+    for name, state in states:
+        weights = read_state(state) if isinstance(state, Path) else state
+        try:
+            twin.load_state_dict(weights)
+        except RuntimeError as error:
+            raise DataError(
+                f"checkpoint {name!r} does not fit the network: {one_line(error)}",
+                "Give the network that it was saved from.",
+            ) from error
+        begun = time.perf_counter()
+        spectrum = kernel(twin, examples.inputs)
+        seconds = time.perf_counter() - begun
+        keep(name, spectrum)
+        found.append(snapshot(name, twin, examples, spectrum, ranks=ranks, first=first, seconds=seconds))
+        first = spectrum if first is None else first
+        tell(found[-1])
+    if not found:
+        raise DataError("no checkpoints were given", "Give at least one.")
+    return found

@@ -11,25 +11,25 @@ import torch
 from torch import Tensor
 
 from selfdistill.air._clock import Clock, fit_scale, per_step
-from selfdistill.air._curves import Curves, predicted_curves
-from selfdistill.air._energy import captured, random_captured
-from selfdistill.air._flow import Flow, default_times
-from selfdistill.air._interval import Interval
+from selfdistill.air._flow import Curves, Flow, default_times, learning_order, predicted_curves
 from selfdistill.air._labels import one_hot
-from selfdistill.air._learning_order import learning_order
-from selfdistill.air._noise_share import noise_share, tail_fall
-from selfdistill.air._retrieval import random_retrieved, retrieved
+from selfdistill.air._measures import captured, random_captured, random_retrieved, retrieved
 from selfdistill.air._snapshot import Examples, Snapshot
-from selfdistill.air._stopping import Stop, epoch_of_agreement, label_noise_variance, stopping_time
-from selfdistill.air._stopping_epoch import stopping_epoch
-from selfdistill.ntk import Spectrum
+from selfdistill.air._stopping import (
+    RULES,
+    epoch_of_agreement,
+    label_noise_variance,
+    noise_share,
+    stopping_epoch,
+    stopping_time,
+    tail_fall,
+)
+from selfdistill.theory import Spectrum
 
-__all__ = ["DEFAULT_RULE", "SCHEMA", "Measured", "study"]
+__all__ = ["SCHEMA", "Measured", "study"]
 
-SCHEMA = 1
-DEFAULT_RULE = "gcv"
-"""The rule for a time, where there is no run to read epochs off; of a run, `stopping_epoch` takes the median of all."""
-_BLIND = ("variance", "gcv", "left-out")  # the rules that need no truth
+SCHEMA = 2
+_DEFAULT_RULE = "gcv"  # for a time, where there is no run to read epochs off; stopping_epoch takes the median of all
 _DRAWS = 20
 _MARGIN = 0.1  # above what an untrained network's probabilities differ by
 
@@ -77,7 +77,7 @@ def study(
         points: Times and ranks of the curves.
 
     Returns:
-        A record that JSON takes: numbers, or ``[low, high]`` where missing eigenpairs leave a number open.
+        A record that JSON takes. Directions that a spectrum lacks count as never learned.
     """
     first = next(iter(spectra.values()))
     rates = per_step(first, examples.classes, loss=loss, output=output)
@@ -85,19 +85,19 @@ def study(
     times = default_times(rates, points)
     curves = predicted_curves(flow, times, examples.given, examples.clean)
     scale = _scale(curves, measured)
-    stops = _stops(flow, times, examples)
-    chosen = time if time is not None else stops[DEFAULT_RULE].time
+    stops = {rule: stopping_time(flow, times, examples.given, rule).time for rule in RULES}
+    chosen = time if time is not None else stops[_DEFAULT_RULE]
     run = None if measured is None else _Run(measured, scale or {}, snapshots[0].agreement)
-    stopping = {name: _stop(stop, curves, run) for name, stop in stops.items()}
+    stopping = {rule: _at(stop, curves, run) for rule, stop in stops.items()}
     return {
         "moments": [asdict(found) for found in snapshots],
         "spectrum": {name: _spectrum(spectrum) for name, spectrum in spectra.items()},
         "energy": {name: _energy(spectrum, examples, points) for name, spectrum in spectra.items()},
         "retrieval": _retrieval(rates, examples, times),
         "curves": _curves(curves, measured, scale),
-        "stopping_rule": DEFAULT_RULE,
+        "stopping_rule": _DEFAULT_RULE,
         "stopping": stopping,
-        "stopping_epoch": _stopping_epoch(stopping, measured),
+        "stopping_epoch": _stopping_epoch(stopping, measured if rates.complete else None),
         "noise": _noise(rates, flow, examples),
         "order": _order(flow, times, examples),
         "at": _at(chosen, curves, run),
@@ -118,12 +118,10 @@ def _noise(rates: Spectrum, flow: Flow, examples: Examples) -> dict[str, Any]:
 
 
 def _stopping_epoch(stopping: Mapping[str, Any], measured: Measured | None) -> dict[str, float] | None:
-    """Combine the rules' epochs; not where the run did not train as predicted, or missing pairs leave an epoch open."""
+    """Combine the rules' epochs; not where the run did not train as predicted."""
     if measured is None or not measured.plain:
         return None
-    epochs = [stopping[rule][way] for rule in _BLIND for way in ("epoch", "epoch_by_clock")]
-    if any(isinstance(epoch, list) for epoch in epochs):
-        return None
+    epochs = [stopping[rule][way] for rule in RULES for way in ("epoch", "epoch_by_clock")]
     known = [math.inf if epoch is None else epoch for epoch in epochs]
     return stopping_epoch(known, len(measured.agreement))._asdict()
 
@@ -146,13 +144,13 @@ def _energy(spectrum: Spectrum, examples: Examples, points: int) -> dict[str, An
     ranks = _ranks(spectrum.size, len(spectrum.values), points)
     chance = random_captured(spectrum, examples.given, examples.classes, ranks, draws=_DRAWS)
     found: dict[str, Any] = {"rank": ranks}
-    found |= {name: captured(spectrum, z, ranks).listed() for name, z in examples.parts().items()}
+    found |= {name: captured(spectrum, z, ranks).tolist() for name, z in examples.parts().items()}
     return found | {f"random_{name}": values.tolist() for name, values in chance._asdict().items()}
 
 
 def _retrieval(rates: Spectrum, examples: Examples, times: Tensor) -> dict[str, Any]:
-    found: dict[str, Any] = {"time": times.tolist(), "white": random_retrieved(rates, times).listed()}
-    return found | {name: retrieved(rates, z, times).listed() for name, z in examples.parts().items()}
+    found: dict[str, Any] = {"time": times.tolist(), "white": random_retrieved(rates, times).tolist()}
+    return found | {name: retrieved(rates, z, times).tolist() for name, z in examples.parts().items()}
 
 
 def _scale(curves: Curves, measured: Measured | None) -> dict[str, float] | None:
@@ -170,8 +168,7 @@ def _scale(curves: Curves, measured: Measured | None) -> dict[str, float] | None
 def _curves(curves: Curves, measured: Measured | None, scale: dict[str, float] | None) -> dict[str, Any]:
     found: dict[str, Any] = {"time": curves.times.tolist()}
     for name in ("agreement", "accuracy", "loss", "distance"):
-        curve: Interval | None = getattr(curves, name)
-        found[name] = None if curve is None else curve.listed()
+        found[name] = curves.known[name].tolist() if name in curves.known else None
     found["scale"] = scale
     if measured is not None:
         found["measured"] = {
@@ -184,11 +181,6 @@ def _curves(curves: Curves, measured: Measured | None, scale: dict[str, float] |
     return found
 
 
-def _stops(flow: Flow, times: Tensor, examples: Examples) -> dict[str, Stop]:
-    rules = _BLIND if examples.clean is None else ("accuracy", "truth", *_BLIND)
-    return {rule: stopping_time(flow, times, examples.given, rule, truth=examples.clean) for rule in rules}
-
-
 @dataclass(frozen=True)
 class _Run:
     """A run to read epochs off: at the predicted agreement, and by its clock."""
@@ -197,12 +189,11 @@ class _Run:
     scale: Mapping[str, float]
     first: float
 
-    def epochs(self, time: float, agreement: Interval) -> dict[str, Any]:
+    def epochs(self, time: float, agreement: float) -> dict[str, float | None]:
         path = torch.tensor([self.first, *self.measured.agreement], dtype=torch.float64)
         when = torch.tensor([0.0, *(epoch + 0.5 for epoch in range(len(path) - 1))])
-        low, high = (_whole(epoch_of_agreement(path, float(side), when)) for side in agreement)
         clocked = self.measured.clock.epoch_of(time / self.scale["scale"])
-        return {"epoch": low if low == high else [low, high], "epoch_by_clock": _whole(clocked)}
+        return {"epoch": _whole(epoch_of_agreement(path, agreement, when)), "epoch_by_clock": _whole(clocked)}
 
 
 def _whole(value: float) -> float | None:
@@ -210,13 +201,9 @@ def _whole(value: float) -> float | None:
 
 
 def _at(time: float, curves: Curves, run: _Run | None) -> dict[str, Any]:
-    bounds = curves.bounds_at(time)
-    epochs = {"epoch": None, "epoch_by_clock": None} if run is None else run.epochs(time, bounds["agreement"])
-    return {"time": time} | {name: value.listed() for name, value in bounds.items()} | epochs
-
-
-def _stop(stop: Stop, curves: Curves, run: _Run | None) -> dict[str, Any]:
-    return _at(stop.time, curves, run) | {"earliest": stop.earliest, "latest": stop.latest}
+    found = curves.at(time)
+    epochs = {"epoch": None, "epoch_by_clock": None} if run is None else run.epochs(time, found["agreement"])
+    return {"time": time} | found | epochs
 
 
 def _order(flow: Flow, times: Tensor, examples: Examples) -> dict[str, Any]:
@@ -229,17 +216,12 @@ def _order(flow: Flow, times: Tensor, examples: Examples) -> dict[str, Any]:
     if examples.clean is not None:
         clean = learning_order(flow, times, examples.clean, level=_MARGIN)
         found["clean"] = {"classes": _finite(clean.per_class), "examples": _finite(clean.per_example)}
-        middle, wrong = given.per_example.middle, examples.given != examples.clean
-        halves = {"right": middle[~wrong], "wrong": middle[wrong]}
-        found["median"] = {name: _number(part.median()) if len(part) else None for name, part in halves.items()}
+        when, wrong = given.per_example, examples.given != examples.clean
+        halves = {"right": when[~wrong], "wrong": when[wrong]}
+        found["median"] = {name: _whole(float(part.median())) if len(part) else None for name, part in halves.items()}
     return found
 
 
-def _number(value: Tensor) -> float | None:
-    return _whole(float(value))
-
-
-def _finite(found: Interval) -> list[Any]:
+def _finite(times: Tensor) -> list[float | None]:
     """Write times for JSON: ``None`` for what is never retrieved within the times looked at."""
-    pairs = [(_number(a), _number(b)) for a, b in zip(found.low, found.high, strict=True)]
-    return [a if a == b else [a, b] for a, b in pairs]
+    return [_whole(time) for time in times.tolist()]

@@ -67,8 +67,7 @@ def _energies(record: dict[str, Any]) -> Table:
     for found in record["moments"]:
         for i, k in enumerate(found["ranks"]):
             shares = [_percent(found["energy"][part][i]) for part, _ in parts]
-            chance = found["chance"][i]
-            table.add_row(found["name"] if i == 0 else "", f"{k:,}", *shares, "-" if chance < 0 else _percent(chance))
+            table.add_row(found["name"] if i == 0 else "", f"{k:,}", *shares, _percent(found["chance"][i]))
     return table
 
 
@@ -89,13 +88,11 @@ def _kernels(record: dict[str, Any]) -> Table:
     return table
 
 
-def _number(value: Any) -> str:
-    return f"{value[0]:.3g}-{value[1]:.3g}" if isinstance(value, list) else f"{value:.3g}"
+def _number(value: float) -> str:
+    return f"{value:.3g}"
 
 
 _RULES = {
-    "accuracy": "best accuracy, labels known",
-    "truth": "least distance, labels known",
     "variance": "noise variance",
     "gcv": "cross-validation (GCV)",
     "left-out": "left-out agreement",
@@ -106,11 +103,9 @@ def _stops(record: dict[str, Any]) -> Table:
     columns = ["by", "kernel time", "epoch", "by clock", "agreement", "accuracy"]
     table = _table("When to stop, predicted", columns)
     for rule, found in record["stopping"].items():
-        epochs = found["epoch"] if isinstance(found["epoch"], list) else [found["epoch"]]
-        epoch = " to ".join(map(_epoch, epochs))
+        epoch, clock = _epoch(found["epoch"]), _epoch(found["epoch_by_clock"])
         accuracy = _percent(found.get("accuracy"))
         name = _RULES[rule] + (" *" if rule == record["stopping_rule"] else "")
-        clock = _epoch(found["epoch_by_clock"])
         table.add_row(name, f"{found['time']:.3g}", epoch, clock, _percent(found["agreement"]), accuracy)
     return table
 
@@ -120,13 +115,10 @@ def _epoch(value: float | None) -> str:
 
 
 def _order(record: dict[str, Any]) -> list[str]:
-    """Name the classes that are retrieved first and last, by the middle of their times."""
+    """Name the classes that are retrieved first and last."""
     found, classes = record["order"], record["data"]["classes"]
-    times = [
-        (sum(t) / 2 if isinstance(t, list) and None not in t else t, name)
-        for t, name in zip(found.get("clean", found["given"])["classes"], classes, strict=True)
-    ]
-    ranked = sorted((t, name) for t, name in times if isinstance(t, float))
+    times = zip(found.get("clean", found["given"])["classes"], classes, strict=True)
+    ranked = sorted((time, name) for time, name in times if time is not None)
     if len(ranked) < 2:
         return []
     named = [f"{name} ({t:.2g})" for t, name in ranked]
@@ -173,6 +165,8 @@ def _sentences(record: dict[str, Any]) -> list[str]:
     told = f"At kernel time {at['time']:.3g}, {_percent(at['agreement'])} agreement"
     told += f" and {_percent(at['accuracy'])} accuracy" if "accuracy" in at else ""
     lines.append(f"{told} is predicted.")
-    if isinstance(at["agreement"], list):
-        lines.append("Ranges are what missing directions leave open: raise --rank to narrow them.")
+    first = next(iter(record["spectrum"].values()))
+    if len(first["values"]) < first["examples"]:
+        known = f"{len(first['values']):,} of {first['examples']:,} directions"
+        lines.append(f"Only {known} were computed, and the others count as never learned: raise --rank for curves.")
     return lines

@@ -48,7 +48,7 @@ def kernel_rows(name: str, rows: Tensor, landmarks: Tensor) -> Tensor:
     r"""Compute kernels of unit rows.
 
     With u the cosine: ``linear`` u; ``rbf`` :math:`e^{-4 (1 - u)}`; ``relu1`` and ``relu3`` the tangent kernel of
-    `selfdistill.ntk.relu_kernel` with depth 1 and 3, divided by depth + 1.
+    `selfdistill.theory.relu_kernel` with depth 1 and 3, divided by depth + 1.
 
     Args:
         name: One of `KERNELS`.

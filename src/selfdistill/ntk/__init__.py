@@ -1,67 +1,9 @@
-"""Neural tangent kernels of real networks, their spectra, and training in the kernel regime in closed form."""
+"""Neural tangent kernels of real networks: a linear operator, a matrix and leading eigenpairs."""
 
 from __future__ import annotations
 
-from selfdistill.ntk._early_stopping import (
-    StoppingTime,
-    best_filter,
-    best_stopping_time,
-    best_times,
-    early_stopping_risk,
-    label_moments,
-)
 from selfdistill.ntk._forecast import Cost, LayerPlan, Plan
-from selfdistill.ntk._gradient_flow import extend, gradient_descent, gradient_flow, ridge
-from selfdistill.ntk._hard_distillation import HardTrace, hard_distillation
-from selfdistill.ntk._jeong2025rounds import rounds_to_clean
-from selfdistill.ntk._leave_one_out import best_penalty, leave_one_out
-from selfdistill.ntk._mobahi2020generations import generations
 from selfdistill.ntk._operator import NTK
-from selfdistill.ntk._optimal_mixing import Mixing, expected_optimal_mixing, optimal_mixing
 from selfdistill.ntk._regression import Prediction
-from selfdistill.ntk._relu_kernel import first_layer_kernel, relu_kernel
-from selfdistill.ntk._settled import critical_own_weight, settled_bound, settled_distillation
-from selfdistill.ntk._soft_distillation import (
-    averaged_distillation,
-    effective_time,
-    lagged_distillation,
-    soft_distillation,
-)
-from selfdistill.ntk._spectrum import Spectrum
 
-__all__ = [
-    "NTK",
-    "Cost",
-    "HardTrace",
-    "LayerPlan",
-    "Mixing",
-    "Plan",
-    "Prediction",
-    "Spectrum",
-    "StoppingTime",
-    "averaged_distillation",
-    "best_filter",
-    "best_penalty",
-    "best_stopping_time",
-    "best_times",
-    "critical_own_weight",
-    "early_stopping_risk",
-    "effective_time",
-    "expected_optimal_mixing",
-    "extend",
-    "first_layer_kernel",
-    "generations",
-    "gradient_descent",
-    "gradient_flow",
-    "hard_distillation",
-    "label_moments",
-    "lagged_distillation",
-    "leave_one_out",
-    "optimal_mixing",
-    "relu_kernel",
-    "ridge",
-    "rounds_to_clean",
-    "settled_bound",
-    "settled_distillation",
-    "soft_distillation",
-]
+__all__ = ["NTK", "Cost", "LayerPlan", "Plan", "Prediction"]

@@ -15,12 +15,7 @@ _ALONE = threading.RLock()  # one thread at a time exchanges torch's function
 
 
 class Projection(nn.Linear):
-    """A Linear layer that is never called: `torch.nn.MultiheadAttention` multiplies by its weight itself.
-
-    Args:
-        weight: ``[o, i]``, as the attention holds it.
-        bias: ``[o]``, or none.
-    """
+    """A Linear layer that is never called: `torch.nn.MultiheadAttention` multiplies by its weight itself."""
 
     def __init__(self, weight: nn.Parameter, bias: nn.Parameter | None) -> None:
         super().__init__(1, 1, bias=False, device="meta")
@@ -30,18 +25,7 @@ class Projection(nn.Linear):
 
 
 def projections(model: nn.Module) -> dict[str, Projection]:
-    """Find the projections of attention layers whose inputs have the width of their outputs.
-
-    Args:
-        model: The network.
-
-    Returns:
-        By the names ``….in_proj`` and ``….out_proj``; the former is that of queries, keys and values in one.
-
-    Example:
-        >>> list(projections(nn.Sequential(nn.MultiheadAttention(4, 2))))
-        ['0.in_proj', '0.out_proj']
-    """
+    """Find the projections of attention layers whose inputs have the width of their outputs."""
     found = {}
     for name, module in model.named_modules():
         if not isinstance(module, nn.MultiheadAttention):
@@ -58,14 +42,7 @@ def projections(model: nn.Module) -> dict[str, Projection]:
 
 @contextmanager
 def linear_calls(tell: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Generator[None]:
-    """Watch `torch.nn.functional.linear`, by which attention projects.
-
-    Args:
-        tell: Called with each call's input, weight and output; what it returns is taken for the output.
-
-    Yields:
-        Nothing.
-    """
+    """Watch `torch.nn.functional.linear`, by which attention projects."""
     with _ALONE:
         original = functional.linear
 

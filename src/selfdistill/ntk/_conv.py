@@ -15,19 +15,7 @@ AT_ONCE = 8  # examples whose patches are laid out together on a CPU
 
 
 def conv_weight(module: nn.Conv1d | nn.Conv2d, x: Tensor, g: Tensor, rows: slice, out: Tensor) -> None:
-    """Compute the gradient of a convolution's weight for each example and direction.
-
-    Args:
-        module: The layer; any stride, padding, padding mode, dilation and groups.
-        x: Its input, ``[m, C, ...]``.
-        g: Gradients at its output, ``[m, R, M, ...]``.
-        rows: Which of the M output channels are wanted.
-        out: Written to: contiguous ``[m, R, rows · C/groups · kernel]``. Cost: ``2 m R S rows C/groups kernel`` FLOPs
-            for S output positions.
-
-    References:
-        Chellapilla, Puri & Simard (2006), IWFHR: a convolution as a product of matrices.
-    """
+    """Compute the gradient of a convolution's weight for each example and direction."""
     if isinstance(module, nn.Conv1d):
         x, g = x[:, :, None], g[:, :, :, None]
     m, r, channels = g.shape[:3]

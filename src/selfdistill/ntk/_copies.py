@@ -20,15 +20,10 @@ COPY = "="  # before a parameter's name: the layer that its copies are
 
 
 class Copies(nn.Module):
-    """A parameter that the network adds to or multiplies with each example's activations.
+    """A parameter that the network adds to or multiplies with each example's activations."""
 
-    Given as ``[m, ...]`` in place of ``[1, ...]``, it broadcasts to the same, and the gradient at row i is that of
-    example i. The rows are views of one and take no memory.
-
-    Args:
-        parameter: The parameter.
-        shape: Its shape with a leading 1 for the examples.
-    """
+    # Given as [m, ...] in place of [1, ...] it broadcasts to the same, and the gradient at row i is that of example i.
+    # The rows are views of one and take no memory.
 
     def __init__(self, parameter: nn.Parameter, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -40,28 +35,15 @@ class Copies(nn.Module):
 
 
 class Shared(NamedTuple):
-    """What every example shares.
+    """What every example shares."""
 
-    Attributes:
-        copies: Parameters that may be given as copies, by name.
-        unbatched: Embeddings of something that has no row for each example.
-    """
-
-    copies: dict[str, Copies]
-    unbatched: frozenset[str]
+    copies: dict[str, Copies]  # parameters that may be given as copies, by name
+    unbatched: frozenset[str]  # embeddings of something that has no row for each example
 
 
 @contextmanager
 def axes_of_inputs(modules: dict[str, nn.Module], names: list[str]) -> Generator[dict[str, int]]:
-    """Watch what the modules that hold some parameters are called with.
-
-    Args:
-        modules: The network's, by name.
-        names: Of parameters.
-
-    Yields:
-        By the parameter's name, the number of axes of its module's first input: 0 until it is called.
-    """
+    """Watch what the modules that hold some parameters are called with."""
     axes = dict.fromkeys(names, 0)
 
     def listen(name: str) -> Callable[..., None]:
@@ -81,18 +63,7 @@ def axes_of_inputs(modules: dict[str, nn.Module], names: list[str]) -> Generator
 def find_shared(
     network: Network, modules: dict[str, nn.Module], axes: dict[str, int], args: Arguments, first: Tensor
 ) -> Shared:
-    """Find what may be given as one copy for each example, because outputs stay the same.
-
-    Args:
-        network: The network.
-        modules: Its modules, by name.
-        axes: Of the input of the module that holds a parameter, for each that is to be tried, by name; 0 if unknown.
-        args: A few examples.
-        first: Outputs of the first of them.
-
-    Returns:
-        Both. Cost: a forward pass where all may be given so, else up to three more for each kind of parameter.
-    """
+    """Find what may be given as one copy for each example, because outputs stay the same."""
     embeddings = {name: module for name, module in modules.items() if isinstance(module, nn.Embedding)}
     copies = {name: Copies(network.given[name], _shape(network.given[name], axes[name])) for name in axes}
     if not copies and not embeddings:
@@ -125,11 +96,7 @@ def _shape(parameter: Tensor, axes: int) -> tuple[int, ...]:
 def _tried(
     network: Network, copies: dict[str, Copies], embeddings: dict[str, nn.Embedding], args: Arguments, first: Tensor
 ) -> frozenset[str] | None:
-    """Run the network with copies, and embeddings of what has no row for each example expanded.
-
-    Returns:
-        Names of these; ``None`` where outputs are others, or the network fails.
-    """
+    """Run the network with copies, and embeddings of what has no row for each example expanded."""
     m, unbatched = count_of(args), set()
 
     def listen(name: str) -> Callable[..., Any]:
@@ -159,15 +126,6 @@ def _is_shared(shape: torch.Size, m: int) -> bool:
 
 
 def expanded(x: Tensor, out: Tensor, m: int) -> tuple[Tensor, Tensor]:
-    """Give an embedding's input and output a row for each example.
-
-    Args:
-        x: Input, ``[T]`` or ``[1, ...]``.
-        out: Output, with one more axis.
-        m: Examples.
-
-    Returns:
-        ``[m, ...]`` both, as views.
-    """
+    """Give an embedding's input and output a row for each example."""
     x, out = (v[None] if x.ndim == 1 else v for v in (x, out))
     return x.expand(m, *x.shape[1:]), out.expand(m, *out.shape[1:])

@@ -17,34 +17,16 @@ Output = Literal["trace", "sum", "centered", "fisher", "full", "fisher_full"]
 
 @dataclass(frozen=True)
 class Directions:
-    r"""The R directions :math:`v_{ir} \in \mathbb{R}^C` whose gradients :math:`\nabla (v_{ir} \cdot f(x_i))` are used.
+    """The R directions v in the space of the C logits along which each example's outputs are differentiated."""
 
-    ========== ============================================ ===========
-    output     directions                                   R
-    ========== ============================================ ===========
-    trace      the C logits                                 C
-    sum        their sum                                    1
-    centered   an orthonormal basis of what sums to 0       C − 1
-    fisher     √p_r (e_r − p), with p = softmax(f)          C
-    full       the C logits, each a row of its own          C
-    ========== ============================================ ===========
-
-    ``fisher_full`` is to ``fisher`` what ``full`` is to ``trace``.
-
-    Attributes:
-        output: Name.
-        classes: C.
-
-    Raises:
-        SettingError: An unknown name, or ``centered`` with a single output.
-
-    Example:
-        >>> Directions("centered", 3).count, Directions("full", 3).traced
-        (2, False)
-    """
-
-    output: Output
-    classes: int
+    # trace       the C logits, summed over                   R = C
+    # sum         their sum                                   R = 1
+    # centered    an orthonormal basis of what sums to 0      R = C - 1
+    # fisher      sqrt(p_r) (e_r - p), with p = softmax(f)    R = C
+    # full        the C logits, each a row of its own         R = C
+    # fisher_full is to fisher what full is to trace.
+    output: Output  # name
+    classes: int  # C
 
     def __post_init__(self) -> None:
         if self.output not in get_args(Output):
@@ -56,14 +38,7 @@ class Directions:
             )
 
     def refuse_more_axes(self, shape: tuple[int, ...]) -> None:
-        """Refuse what softmax is part of where it is not said which axis holds the classes.
-
-        Args:
-            shape: Of one example's outputs.
-
-        Raises:
-            SettingError: Several axes, and an output that takes one row of logits.
-        """
+        """Refuse what softmax is part of where it is not said which axis holds the classes."""
         if len(shape) > 1 and self.output in {"centered", "fisher", "fisher_full"}:
             raise SettingError(
                 f"output={self.output!r} needs one row of logits for each example, but the network returns "
@@ -82,14 +57,7 @@ class Directions:
         return {"sum": 1, "centered": self.classes - 1}.get(self.output, self.classes)
 
     def of(self, logits: Tensor) -> Tensor:
-        """Give the directions of some examples.
-
-        Args:
-            logits: Outputs of the network, ``[m, C]``.
-
-        Returns:
-            ``[m, R, C]``; the first dimension may be a view of one row.
-        """
+        """Give the directions of some examples."""
         m, c = logits.shape
         if self.output in {"fisher", "fisher_full"}:
             p = logits.detach().softmax(-1)
@@ -106,13 +74,9 @@ class Directions:
 
 @dataclass(frozen=True)
 class Mixed:
-    """One random combination of the directions, the same for each example: what a check looks at.
+    """One random combination of the directions, the same for each example: what a check looks at."""
 
-    Attributes:
-        base: The directions.
-    """
-
-    base: Directions
+    base: Directions  # the directions
     count: ClassVar[int] = 1
     traced: ClassVar[bool] = True
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from selfdistill._core.errors import SettingError
 from selfdistill.ntk._krylov import block_krylov
-from selfdistill.ntk._spectrum import Spectrum
+from selfdistill.theory._spectrum import Spectrum
 
 if TYPE_CHECKING:
     from selfdistill.ntk._operator import NTK
@@ -24,18 +24,7 @@ _ROUNDING = 8  # times the machine epsilon and the trace; measured: at most 2.2 
 
 
 def leading_pairs(kernel: NTK, k: int, labels: Tensor | None, tolerance: float, seed: int) -> Spectrum:
-    """Find eigenpairs; see `NTK.eigh`.
-
-    Args:
-        kernel: Of one set of examples.
-        k: How many.
-        labels: float64 ``[rows, c]``, which the Krylov space begins with.
-        tolerance: Relative error of each eigenvalue.
-        seed: Of random vectors.
-
-    Returns:
-        The pairs.
-    """
+    """Find eigenpairs; see `NTK.eigh`."""
     n = kernel.shape[0]
     if (n <= _DENSE or k == n) and _fits(kernel):  # all pairs by Krylov: slower
         return all_pairs(kernel, k)
@@ -52,16 +41,7 @@ def leading_pairs(kernel: NTK, k: int, labels: Tensor | None, tolerance: float, 
 
 
 def all_pairs(kernel: NTK, k: int | None = None, divisor: float = 1.0) -> Spectrum:
-    """Decompose the matrix.
-
-    Args:
-        kernel: Of one set of examples.
-        k: How many leading pairs to keep; all if left out.
-        divisor: What the matrix is divided by.
-
-    Returns:
-        The pairs.
-    """
+    """Decompose the matrix."""
     return _rounded(Spectrum.of(kernel._gathered(kernel.matrix()) / divisor, k), kernel)
 
 
@@ -78,16 +58,7 @@ def _fits(kernel: NTK) -> bool:
 
 
 def matrix_is_cheaper(kernel: NTK, k: int, width: int) -> bool:
-    """Compare the matrix with as many products as the Krylov space will need, by the forecast.
-
-    Args:
-        kernel: Of one set of examples.
-        k: Pairs wanted.
-        width: Vectors in a block.
-
-    Returns:
-        Whether it is cheaper.
-    """
+    """Compare the matrix with as many products as the Krylov space will need, by the forecast."""
     planner = kernel._planner()
     try:
         *_, keep, cost = planner.product(width)

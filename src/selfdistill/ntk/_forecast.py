@@ -31,21 +31,13 @@ class Cost:
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters that are done in one sweep.
+    """Parameters that are done in one sweep."""
 
-    Attributes:
-        items: Whose gradients are made while the examples go through the network.
-        bytes: Held at the end of the sweep.
-        kept: Layers of which inputs and gradients at the outputs are kept instead, ...
-        slabs: ... from which these gradients are made afterwards, one at a time.
-        slab_bytes: Held meanwhile, at most.
-    """
-
-    items: tuple[Item, ...]
-    bytes: float
-    kept: tuple[Kept, ...] = ()
-    slabs: tuple[Item, ...] = ()
-    slab_bytes: float = 0.0
+    items: tuple[Item, ...]  # whose gradients are made while the examples go through the network
+    bytes: float  # held at the end of the sweep
+    kept: tuple[Kept, ...] = ()  # layers of which inputs and gradients at the outputs are kept instead
+    slabs: tuple[Item, ...] = ()  # made from those afterwards, one at a time
+    slab_bytes: float = 0.0  # held meanwhile, at most
 
     @property
     def everything(self) -> tuple[Item, ...]:
@@ -113,21 +105,7 @@ class Plan:
 
 
 def parse_bytes(value: int | float | str) -> int:
-    """Read an amount of memory.
-
-    Args:
-        value: Bytes, or text such as ``"2GiB"``, ``"500 MB"``.
-
-    Returns:
-        Bytes.
-
-    Raises:
-        SettingError: Not an amount, or not above 0.
-
-    Example:
-        >>> parse_bytes("1.5 KiB"), parse_bytes("2GB")
-        (1536, 2000000000)
-    """
+    """Read an amount of memory."""
     found = re.fullmatch(r"\s*([0-9.]+)\s*([kKmMgGtT]?)(i?)[bB]?\s*", str(value))
     try:
         number = float(found.group(1)) if found else float("nan")
@@ -140,18 +118,7 @@ def parse_bytes(value: int | float | str) -> int:
 
 
 def as_bytes(value: float) -> str:
-    """Write an amount of memory.
-
-    Args:
-        value: Bytes.
-
-    Returns:
-        With its unit.
-
-    Example:
-        >>> as_bytes(1536)
-        '1.5 KiB'
-    """
+    """Write an amount of memory."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1000 or unit == "GiB":
             return f"{value:,.1f} {unit}" if unit != "B" else f"{value:.0f} B"

@@ -31,21 +31,7 @@ def explicit(
     share: tuple[int, int],
     tell: Callable[[int], None],
 ) -> Tensor:
-    """Compute a kernel.
-
-    Args:
-        jacobian: Gives the gradients.
-        inputs: Examples of the rows.
-        other: Examples of the columns; the same as the rows if left out.
-        groups: Parameters by sweep.
-        chunk: Examples at once.
-        share: First row of this process and the one after its last.
-        tell: Called with the number of examples that just went through the network.
-
-    Returns:
-        ``[N, M]``, where N and M count examples, or examples times directions where the directions are not summed.
-        With a share of the rows, these rows alone.
-    """
+    """Compute a kernel."""
     first, last = share
     each = 1 if jacobian.directions.traced else jacobian.directions.count
     columns = len(inputs if other is None else other)
@@ -156,13 +142,7 @@ def sweep(
 
 
 def add_product(kernel: Tensor, left: Sequence[Piece], right: Sequence[Piece]) -> None:
-    """Add to a kernel what some parameters contribute.
-
-    Args:
-        kernel: ``[N, M]``, added to in place; its size says whether directions are summed over.
-        left: Gradients of the rows' examples.
-        right: The same parameters' for the columns' examples.
-    """
+    """Add to a kernel what some parameters contribute."""
     for a, b in zip(left, right, strict=True):
         n, m, r = len(a.right), len(b.right), a.right.shape[1]
         traced = kernel.shape == (n, m)
@@ -211,36 +191,14 @@ def _sent(mine: Tensor, source: int, rows: int) -> Tensor:
 
 
 def share_of(n: int, rank: int, world: int) -> tuple[int, int]:
-    """Give a process's share of n rows.
-
-    Args:
-        n: Rows.
-        rank: Number of the process.
-        world: Processes.
-
-    Returns:
-        Its first row, and the one after its last.
-
-    Example:
-        >>> [share_of(5, rank, 2) for rank in (0, 1)]
-        [(0, 3), (3, 5)]
-    """
+    """Give a process's share of n rows."""
     size, more = divmod(n, world)
     first = rank * size + min(rank, more)
     return first, first + size + (rank < more)
 
 
 def gathered(mine: Tensor, n: int, each: int) -> Tensor:
-    """Put the rows of all processes together.
-
-    Args:
-        mine: The rows of this process's share of n examples, ``[share · each, b]``.
-        n: Examples in all.
-        each: Rows per example.
-
-    Returns:
-        ``[n · each, b]`` on each process. Cost: one all-gather.
-    """
+    """Put the rows of all processes together."""
     if dist.world() == 1:
         return mine
     shares = [share_of(n, rank, dist.world()) for rank in range(dist.world())]

@@ -12,14 +12,7 @@ __all__ = ["release"]
 
 
 def release(device: torch.device) -> None:
-    """Return free pages: what small tensors left between others is of no use to a large one, but stays resident.
-
-    Args:
-        device: Of the tensors; nothing happens but on the CPU with glibc. Cost: the pages' first use anew.
-
-    Example:
-        >>> release(torch.device("cpu"))
-    """
+    """Return free pages: what small tensors left between others is of no use to a large one, but stays resident."""
     trim = _trim() if device.type == "cpu" else None
     if trim is not None:
         trim(0)

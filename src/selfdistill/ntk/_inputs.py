@@ -16,15 +16,10 @@ __all__ = ["Arguments", "Inputs", "all_finite", "count_of", "each_tensor"]
 
 
 class Arguments(NamedTuple):
-    """What a network is called with.
+    """What a network is called with."""
 
-    Attributes:
-        listed: Positional arguments: tensors, and dicts of tensors.
-        named: Named arguments.
-    """
-
-    listed: tuple[Any, ...]
-    named: dict[str, Any]
+    listed: tuple[Any, ...]  # positional arguments: tensors, and dicts of tensors
+    named: dict[str, Any]  # named arguments
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Arguments:
         """Change each tensor."""
@@ -48,54 +43,19 @@ def _mapped(change: Callable[[Tensor], Tensor], value: Any) -> Any:
 
 
 def each_tensor(args: Arguments) -> Generator[Tensor]:
-    """Go through the tensors.
-
-    Args:
-        args: Arguments of a network.
-
-    Yields:
-        Each, in order.
-    """
+    """Go through the tensors."""
     for value in (*args.listed, *args.named.values()):
         yield from value.values() if isinstance(value, dict) else (value,)
 
 
 def count_of(args: Arguments) -> int:
-    """Give the number of examples.
-
-    Args:
-        args: Arguments of a network.
-
-    Returns:
-        Rows of the first tensor.
-
-    Example:
-        >>> count_of(Arguments((torch.zeros(4, 2),), {}))
-        4
-    """
+    """Give the number of examples."""
     return len(next(each_tensor(args)))
 
 
 @final
 class Inputs:
-    """Examples for a network, cut in chunks.
-
-    Args:
-        value: A tensor or array ``[n, ...]``; a tuple or list of them, passed by position, where a mapping is passed as
-            one dict; or a mapping, such as a tokenizer's output, passed by name.
-        device: Where chunks go.
-        dtype: What tensors of floating point get; their own if left out.
-        what: Name of the argument, for messages.
-        whole: Whether a mapping is passed as one dict, by position.
-
-    Raises:
-        DataError: No tensor, no example, different numbers of examples, or NaN and infinite values.
-
-    Example:
-        >>> inputs = Inputs(torch.zeros(5, 3), torch.device("cpu"))
-        >>> len(inputs), inputs.chunk(2, 4).listed[0].shape
-        (5, torch.Size([2, 3]))
-    """
+    """Examples for a network, cut in chunks."""
 
     def __init__(
         self,
@@ -131,15 +91,7 @@ class Inputs:
         return len(self.tensors[0])
 
     def chunk(self, start: int, stop: int) -> Arguments:
-        """Give some examples as arguments of the network.
-
-        Args:
-            start: First example.
-            stop: Example after the last.
-
-        Returns:
-            Positional and named arguments, on the device.
-        """
+        """Give some examples as arguments of the network."""
         return self._all.mapped(lambda v: self._moved(v[start:stop]))
 
     def chosen(self, rows: Sequence[int]) -> Arguments:
@@ -200,16 +152,5 @@ def _tensor(value: Any, what: str) -> Tensor:
 
 
 def all_finite(value: Tensor) -> bool:
-    """Say whether all numbers are finite: a finite sum says so in one pass without a copy.
-
-    Args:
-        value: Of floating point.
-
-    Returns:
-        Whether they are.
-
-    Example:
-        >>> all_finite(torch.ones(3)), all_finite(torch.tensor([1.0, torch.inf]))
-        (True, False)
-    """
+    """Say whether all numbers are finite: a finite sum says so in one pass without a copy."""
     return bool(torch.isfinite(value.sum())) or bool(torch.isfinite(value).all())

@@ -30,12 +30,7 @@ _Pair = tuple[Item | Kept, Piece]
 
 @final
 class Jacobian:
-    """Per-sample gradients of the R directions, for the items asked for.
-
-    Args:
-        structure: How the network is laid out.
-        directions: Which outputs are looked at.
-    """
+    """Per-sample gradients of the R directions, for the items asked for."""
 
     def __init__(self, structure: Structure, directions: Directions | Mixed) -> None:
         self.structure, self.directions = structure, directions
@@ -79,17 +74,7 @@ class Jacobian:
         return like.new_empty(m * self.directions.count * numbers)
 
     def expand(self, item: Item, kept: Piece, chunk: int, room: Tensor) -> Piece:
-        """Make gradients from what was kept of their layer: ``2 m R p S`` FLOPs, no pass through the network.
-
-        Args:
-            item: Rows of the weight.
-            kept: Of all examples.
-            chunk: Examples at once.
-            room: Where they are written, see `room`.
-
-        Returns:
-            The gradients: a view of ``room``.
-        """
+        """Make gradients from what was kept of their layer, in ``room``: ``2 m R p S`` FLOPs, no network."""
         use, m = self.structure.uses[item.name][0], len(kept.right)
         p = (item.last - item.first) * self.structure.parameters[item.name].shape[1:].numel()
         out = room[: m * self.directions.count * p].view(m, self.directions.count, p)
@@ -111,23 +96,7 @@ class Jacobian:
     def fill(
         self, inputs: Inputs, start: int, stop: int, items: Sequence[Item | Kept], pieces: Sequence[Piece]
     ) -> None:
-        """Differentiate the network for some examples.
-
-        Args:
-            inputs: All examples.
-            start: First of this chunk.
-            stop: Example after its last.
-            items: What is wanted.
-            pieces: Written to, one for each item; those without room (`lend`) get tensors of the pass itself.
-
-        Raises:
-            Mismatch: The gradients are not those of the examples alone.
-            DataError: Outputs that are not finite, or depend on the examples beside.
-
-        Cost: one forward pass and R backward passes of the activations, down to the first layer that is wanted;
-        ``2 m R p S`` FLOPs for the gradients of p parameters at S positions. When an item is wanted for the first time
-        for chunks of this size, three of the examples are compared with what they have in little company.
-        """  # noqa: DOC502 (raised by what is called)
+        """Differentiate the network for some examples."""
         args = inputs.chunk(start, stop)
         pairs = list(zip(items, pieces, strict=True))
         rows = self.differentiate(args, pairs)
@@ -144,17 +113,7 @@ class Jacobian:
         alone: bool = False,
         probe: Probe | None = None,
     ) -> Tensor | None:
-        """Differentiate the network without a check.
-
-        Args:
-            args: Examples.
-            pairs: What is wanted, and what is written to.
-            alone: Whether parameters without a rule are differentiated for one example after the other.
-            probe: What a pass of these examples was seen to give, so that rules need no other.
-
-        Returns:
-            The outputs, where rules were used.
-        """
+        """Differentiate the network without a check."""
         other, rows = self.structure.other_set, None
         known = [(item, piece) for item, piece in pairs if item.name not in other]
         rest = [(item, piece) for item, piece in pairs if item.name in other and isinstance(item, Item)]
@@ -188,15 +147,10 @@ class Jacobian:
         rows: Tensor | None,
         probe: Probe | None = None,
     ) -> None:
-        """Compare three examples with themselves, each item once for each size of chunk.
-
-        Each is alone where rows are placed by the values of numbers, and for what has no rule. Elsewhere they are three
-        together: such three had the gradients of each alone when the network was looked at. Where the chunk is all
-        there is they are those very three, and ``probe`` is what was seen.
-
-        Raises:
-            Mismatch: They differ.
-        """
+        """Compare three examples with themselves, each item once for each size of chunk."""
+        # Each is alone where rows are placed by the values of numbers, and for what has no rule. Elsewhere they are
+        # three together: such three had the gradients of each alone when the network was looked at. Where the chunk is
+        # all there is they are those very three, and probe is what was seen.
         assert isinstance(self.directions, Directions)
         sizes, structure = tuple(v.shape for v in each_tensor(args)), self.structure
         certain = structure.other_set if structure.per_sample.one_by_one else set()
@@ -262,14 +216,7 @@ class Jacobian:
         return twin.structure.per_sample.way == self.structure.per_sample.way  # else another way was compared
 
     def overhead(self, inputs: Inputs) -> tuple[float, float]:
-        """Measure on three examples what differentiating takes beside the gradients.
-
-        Args:
-            inputs: All examples.
-
-        Returns:
-            Bytes for each example of a chunk, and for the chunk: patches are laid out for a few examples at a time.
-        """
+        """Measure on three examples what differentiating takes beside the gradients."""
         patches = max((layer.bytes_patches for layer in self.structure.layers), default=0)
         if self.directions.count == 1 and not self.structure.other_set and not patches:
             return max(self.structure.probe_bytes, 1.0), 0.0  # the same was counted when the network was looked at

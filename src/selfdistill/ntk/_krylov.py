@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from selfdistill.ntk._spectrum import Spectrum
+from selfdistill.theory._spectrum import Spectrum
 
 __all__ = ["block_krylov"]
 
@@ -24,34 +24,11 @@ def block_krylov(
     tolerance: float = 1e-3,
     most_columns: int | None = None,
 ) -> Spectrum:
-    r"""Find the k largest eigenpairs of a symmetric positive semidefinite operator.
-
-    The Krylov space of a block, :math:`[Q, KQ, K^2Q, \dots]`, is built with full orthogonalisation, done twice, in 64
-    bit; the products themselves are kept, so that eigenpairs (Rayleigh-Ritz) and :math:`\|K v - \theta v\|` need no
-    more of them. It stops when each of the k pairs has an estimated relative error of ``tolerance``: the residual r or,
-    where pairs lie apart by :math:`\delta`, the sharper :math:`r^2 / \delta` (Kato-Temple).
-
-    Args:
-        product: ``[n, b]`` to K times it; float64 is passed and the result is taken to float64.
-        start: ``[n, b]``; what it holds, such as labels, is resolved first.
-        k: Pairs wanted.
-        trace: Of K.
-        tolerance: Relative error of each eigenvalue.
-        most_columns: Largest space; n if left out.
-
-    Returns:
-        The pairs. Cost: one product for each block; ``2 n c²`` FLOPs for c columns in all.
-
-    References:
-        Golub & Underwood (1977), The block Lanczos method; Musco & Musco (2015), arXiv 1504.05477; Parlett (1998), The
-        Symmetric Eigenvalue Problem, section 10.5 (Kato-Temple).
-
-    Example:
-        >>> gram = torch.diag(torch.tensor([4.0, 2.0, 1.0, 0.5], dtype=torch.float64))
-        >>> found = block_krylov(lambda q: gram @ q, torch.ones(4, 1), 2, trace=7.5)
-        >>> found.values.round(decimals=3)
-        tensor([4., 2.], dtype=torch.float64)
-    """
+    """Find the k largest eigenpairs of a symmetric positive semidefinite operator."""
+    # The Krylov space of a block, [Q, KQ, K²Q, ...], is built with full orthogonalisation, done twice, in 64 bit; the
+    # products are kept, so that eigenpairs (Rayleigh-Ritz) and |K v - theta v| need no more of them. It stops when each
+    # of the k pairs has an estimated relative error of tolerance: the residual r or, where pairs lie apart by d, the
+    # sharper r²/d (Kato-Temple). Golub & Underwood (1977); Musco & Musco (2015), arXiv 1504.05477; Parlett (1998).
     n = len(start)
     most = min(n, most_columns or n)
     basis = _orthonormal(start.to("cpu", torch.float64), None)

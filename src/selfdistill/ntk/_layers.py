@@ -33,23 +33,7 @@ def is_known(module: nn.Module) -> bool:
 
 
 def fits(module: nn.Module, x: Tensor, out: Tensor, m: int) -> bool:
-    """Say whether what went into a layer and came out has the shape and the precision that its class is made for.
-
-    Args:
-        module: The layer; a subclass with a ``forward`` of its own may have been given anything.
-        x: What went in.
-        out: What came out.
-        m: Examples.
-
-    Returns:
-        Whether rules can be tried.
-
-    Example:
-        >>> fits(nn.Linear(3, 2), torch.ones(4, 3), torch.ones(4, 2), 4)
-        True
-        >>> fits(nn.Linear(3, 2), torch.ones(4, 1, 3), torch.ones(4, 2), 4)
-        False
-    """
+    """Say whether what went into a layer and came out has the shape and the precision that its class is made for."""
     if not x.ndim or not out.ndim or not len(x) == len(out) == m:
         return False
     if any(v.is_floating_point() and v.dtype != out.dtype for v in (x, *own_parameters(module).values())):
@@ -70,20 +54,7 @@ def fits(module: nn.Module, x: Tensor, out: Tensor, m: int) -> bool:
 
 
 def layer_rows(module: nn.Module, name: str, x: Tensor, g: Tensor, rows: Rows, out: Tensor) -> None:
-    """Compute per-sample gradients of some rows of one parameter.
-
-    Args:
-        module: The layer.
-        name: Local name of the parameter, such as ``weight``.
-        x: What went into the layer, ``[m, ...]``.
-        g: Gradients of the R directions at what came out, ``[m, R, ...]``.
-        rows: Which rows, along the parameter's first dimension.
-        out: Written to: contiguous ``[m, R, rows · rest]``. Cost for Linear and convolution: ``2 m R p S`` FLOPs for p
-            entries and S positions.
-
-    Raises:
-        KeyError: No rule for it.
-    """
+    """Compute per-sample gradients of some rows of one parameter."""
     rule = _rule(module, name)
     if rule is None:
         raise KeyError(f"{type(module).__name__}.{name}")
@@ -91,15 +62,7 @@ def layer_rows(module: nn.Module, name: str, x: Tensor, g: Tensor, rows: Rows, o
 
 
 def subtract_sum(module: nn.Module, name: str, x: Tensor, g: Tensor, out: Tensor) -> None:
-    """Subtract the gradient of one parameter, summed over examples as autograd does.
-
-    Args:
-        module: The layer.
-        name: Local name of the parameter.
-        x: What went into the layer, ``[m, ...]``.
-        g: The gradient at what came out, ``[m, ...]``.
-        out: Subtracted from, in place: contiguous, ``[numel]``.
-    """
+    """Subtract the gradient of one parameter, summed over examples as autograd does."""
     if isinstance(module, nn.Linear) and name == "weight":
         g, x = g.reshape(-1, g.shape[-1]), x.reshape(-1, x.shape[-1])
         target = out.view(g.shape[1], x.shape[1])

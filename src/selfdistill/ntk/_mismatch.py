@@ -18,11 +18,7 @@ _FLOOR = 1e-6  # relative to the largest gradient of the example
 
 
 class Mismatch(Exception):  # noqa: N818  (caught by what plans the work, never shown)
-    """Gradients of a chunk are not those of its examples alone.
-
-    Args:
-        names: Parameters whose rules are wrong for it; none where batched differentiation is.
-    """
+    """Gradients of a chunk are not those of its examples alone."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         super().__init__()
@@ -30,35 +26,12 @@ class Mismatch(Exception):  # noqa: N818  (caught by what plans the work, never 
 
 
 def is_wrong(error: float, norm: float, scale: float, dtype: torch.dtype) -> bool:
-    """Say whether a gradient is not the right one.
-
-    Args:
-        error: Norm of its difference from the right one.
-        norm: Norm of the right one.
-        scale: Largest norm of a parameter's gradient for the same example.
-        dtype: Of the outputs.
-
-    Returns:
-        Whether it differs by more than rounding.
-
-    Example:
-        >>> is_wrong(1e-2, 1.0, 1.0, torch.float32), is_wrong(1e-5, 1.0, 1.0, torch.float32)
-        (True, False)
-    """
+    """Say whether a gradient is not the right one."""
     return not error <= _AGREE.get(dtype, _AGREE_SINGLE) * norm + _FLOOR * scale
 
 
 def refuse_coupled(beside: Tensor, alone: Tensor, whole: Tensor) -> None:
-    """Refuse networks in which an example's outputs are not its own.
-
-    Args:
-        beside: Outputs of an example among others.
-        alone: Its outputs alone.
-        whole: Outputs that give the scale.
-
-    Raises:
-        DataError: They differ.
-    """
+    """Refuse networks in which an example's outputs are not its own."""
     if differ(beside, alone, whole):
         raise DataError(
             "an example's outputs depend on the others beside it, so it has no gradient of its own",

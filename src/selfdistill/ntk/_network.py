@@ -26,35 +26,20 @@ _HALVES = {torch.float16, torch.bfloat16}
 
 @final
 class Network:
-    """Calls a network, and knows what it does beside computing its outputs.
-
-    Args:
-        model: The network.
-        parameters: Those that count, by name.
-
-    Attributes:
-        complex: Names of those that are complex.
-        given: The same.
-        parameters: The same, detached; complex ones as pairs of real numbers, ``[..., 2]``.
-        device: Where the network is.
-        changes_inputs: Whether it changes its inputs in place.
-        leaves_traces: Whether it draws random numbers or changes its buffers; True until `look` has looked.
-        placed: Whether it places rows by the values of numbers.
-        shape: Of one example's outputs.
-        epsilon: Largest machine epsilon of what it computes with.
-        apart: Whether it takes its examples apart, see `PeakBytes`.
-    """
+    """Calls a network, and knows what it does beside computing its outputs."""
 
     def __init__(self, model: nn.Module, parameters: dict[str, nn.Parameter]) -> None:
         self.model = model
         self.complex = {name for name, p in parameters.items() if p.is_complex()}
         self.given = parameters
+        # detached; complex ones as pairs of real numbers, [..., 2]
         self.parameters = {name: self.value(name) for name in parameters}
-        self.device = next(iter(parameters.values())).device
-        self.changes_inputs, self.leaves_traces = False, True
-        self.placed = self.apart = False
-        self.epsilon = 0.0
-        self.shape: tuple[int, ...] = ()
+        self.device = next(iter(parameters.values())).device  # where the network is
+        self.changes_inputs = False  # in place
+        self.leaves_traces = True  # draws random numbers or changes its buffers; assumed until look() has looked
+        self.placed = self.apart = False  # see PeakBytes
+        self.epsilon = 0.0  # largest machine epsilon of what it computes with
+        self.shape: tuple[int, ...] = ()  # of one example's outputs
 
     def value(self, name: str) -> Tensor:
         """Give a parameter's present value, without a graph."""
@@ -63,13 +48,8 @@ class Network:
 
     @contextmanager
     def quiet(self) -> Generator[None]:
-        """Keep autocast off, and put back what the network changes.
-
-        Kernels are nearly of rank one, and bfloat16 outputs would lose all but the first eigenvalue.
-
-        Yields:
-            Nothing.
-        """
+        """Keep autocast off, and put back what the network changes."""
+        # Kernels are nearly of rank one, and bfloat16 outputs would lose all but the first eigenvalue.
         hook = self.model.register_forward_pre_hook(_on_copies, with_kwargs=True) if self.changes_inputs else None
         before = self.traces()
         try:
@@ -87,19 +67,7 @@ class Network:
         return Traces(self.model, self.device) if self.leaves_traces else None
 
     def rows(self, args: Arguments, values: dict[str, Tensor] | None = None, *, alone: bool = True) -> Tensor:
-        """Give the outputs, one row for each example.
-
-        Args:
-            args: Positional and named arguments.
-            values: Parameters to take instead of the network's own, of those that count.
-            alone: Whether all other parameters are then detached.
-
-        Returns:
-            ``[m, R]``, of 32 or 64 bit; further dimensions are flattened, in order.
-
-        Raises:
-            DataError: Anything but one tensor of real numbers with a row for each example.
-        """  # noqa: DOC502 (raised by what is called)
+        """Give the outputs, one row for each example."""
         if values is None:
             return _as_rows(self.model(*args.listed, **args.named), count_of(args))
         chosen = {name: torch.view_as_complex(v) if name in self.complex else v for name, v in values.items()}
@@ -109,17 +77,7 @@ class Network:
         return _as_rows(out, count_of(args))
 
     def look(self, args: Arguments) -> Tensor:
-        """Run the network once, and see whether it changes its inputs or buffers or draws random numbers.
-
-        Args:
-            args: One example.
-
-        Returns:
-            Its outputs.
-
-        Raises:
-            DataError: The network fails, or its outputs change with the numbers that it draws.
-        """  # noqa: DOC502 (raised by what is called)
+        """Run the network once, and see whether it changes its inputs or buffers or draws random numbers."""
         given = args.mapped(torch.clone)
         before, versions = Traces(self.model, self.device), [v._version for v in each_tensor(given)]
         with torch.no_grad(), self.quiet(), explained():
@@ -156,19 +114,7 @@ class Network:
     def alone(
         self, args: Arguments, direction: Callable[[Tensor], Tensor], tell: Callable[[str, Tensor], None]
     ) -> Tensor:
-        """Differentiate with respect to each parameter by autograd, no two gradients held at once.
-
-        Args:
-            args: The examples: one, to have its own gradients.
-            direction: From outputs ``[m, C]`` to which combination of them, ``[m, C]``.
-            tell: Called with a parameter's name and its gradient.
-
-        Returns:
-            The outputs.
-
-        Raises:
-            DataError: The network cannot be differentiated.
-        """  # noqa: DOC502 (raised by what is called)
+        """Differentiate with respect to each parameter by autograd, no two gradients held at once."""
         leaves = {name: self.value(name).requires_grad_(True) for name in self.parameters}
 
         def finished(name: str) -> Callable[[Tensor], None]:
@@ -262,46 +208,19 @@ def _as_rows(out: Any, m: int) -> Tensor:
 
 
 def refuse_infinite(rows: Tensor) -> None:
-    """Check outputs.
-
-    Args:
-        rows: Of any shape.
-
-    Raises:
-        DataError: Some are not finite.
-    """
+    """Check outputs."""
     if not all_finite(rows.detach()):
         raise DataError("the network's outputs are not finite", "Check its weights and the scale of the inputs.")
 
 
 def differ(a: Tensor, b: Tensor, whole: Tensor) -> bool:
-    """Say whether outputs differ by more than rounding, relative to the largest of some.
-
-    Args:
-        a: Outputs.
-        b: Outputs.
-        whole: Outputs that give the scale.
-
-    Returns:
-        Whether they do.
-
-    Example:
-        >>> differ(torch.ones(2), torch.tensor([1.0, 1.1]), torch.ones(2))
-        True
-    """
+    """Say whether outputs differ by more than rounding, relative to the largest of some."""
     return bool((a - b).abs().max() > _COUPLED * whole.abs().max().clamp(min=1e-30))
 
 
 @contextmanager
 def explained() -> Generator[None]:
-    """Turn what a network raises into one sentence.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        DataError: For anything that was raised but errors of our own and lack of memory.
-    """  # noqa: DOC501 (passed on)
+    """Turn what a network raises into one sentence."""
     try:
         yield
     except (SelfdistillError, MemoryError, torch.OutOfMemoryError):

@@ -23,38 +23,16 @@ _APART = {"select": 1, "unbind": 1, "slice": 1, "split": 2, "split_with_sizes": 
 
 
 class PeakBytes(TorchDispatchMode):
-    """Inside it, counts what is allocated for tensors; what an operation needs only while it runs is not seen.
-
-    Args:
-        flops: Whether FLOPs are added up too, by torch's formulas; its ``FlopCounterMode`` also finds out
-            whose they are, which takes longer.
-        examples: Their number, for ``apart``.
-
-    Attributes:
-        alive: Bytes held.
-        peak: Most bytes held at once.
-        flops: FLOPs so far.
-        epsilon: Largest machine epsilon of the results.
-        placed: Whether an operation was seen that can place rows by the values of numbers.
-        apart: Whether something was taken apart that has as many rows as there are ``examples``, which Python may then
-            put together in any order.
-
-    Example:
-        >>> with PeakBytes() as counter:
-        ...     x = torch.zeros(1000)
-        ...     del x
-        ...     y = torch.zeros(500)
-        >>> counter.peak, counter.alive
-        (4000, 2000)
-    """
+    """Inside it, counts what is allocated for tensors; what an operation needs only while it runs is not seen."""
 
     def __init__(self, *, flops: bool = False, examples: int = 0) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's
-        self.alive = 0
-        self.peak = 0
-        self.flops = 0
-        self.placed = self.apart = False
-        self.epsilon = 0.0
+        self.alive = 0  # bytes held
+        self.peak = 0  # most bytes held at once
+        self.flops = 0  # FLOPs so far
+        self.placed = False  # an operation was seen that can place rows by the values of numbers
+        self.apart = False  # something of as many rows as there are examples was taken apart, as Python code may do
+        self.epsilon = 0.0  # largest machine epsilon of the results
         self._dtypes: set[torch.dtype] = set()
         self._examples = examples
         self._formulas = flop_registry if flops else {}

@@ -19,25 +19,15 @@ _WAYS = ("both at once", "each direction", "each example")
 
 
 class PerSample:
-    """Gradients of the directions with respect to chosen parameters.
+    """Gradients of the directions with respect to chosen parameters."""
 
-    There are three ways, from fast to sure: ``vmap`` over examples and directions, ``vmap`` over examples for one
-    direction after the other, and one example after the other. Batching rules of ``vmap`` are wrong for some operations
-    (``cdist`` and ``PReLU`` in two levels of it, ``linalg.solve`` where gradients are off), so what calls this
-    compares, and takes the next way by `slower`.
-
-    A shared parameter has one name, and its gradient is the sum over its uses.
-
-    Args:
-        network: The network.
-
-    Attributes:
-        way: Which of the three: 0, 1 or 2.
-    """
+    # Three ways, from fast to sure: vmap over examples and directions, vmap over examples for one direction after the
+    # other, and one example after the other. Batching rules of vmap are wrong for some operations (cdist and PReLU in
+    # two levels of it, linalg.solve where gradients are off), so the caller compares, and takes the next way by slower.
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self.way = 0
+        self.way = 0  # which of the three: 0, 1 or 2
 
     @property
     def one_by_one(self) -> bool:
@@ -51,20 +41,7 @@ class PerSample:
     def __call__(
         self, args: Arguments, directions: Directions | Mixed, names: list[str], *, alone: bool = False
     ) -> dict[str, Tensor]:
-        """Compute the gradients of a chunk.
-
-        Args:
-            args: Positional and named arguments of the network.
-            directions: Which outputs are looked at.
-            names: Which parameters.
-            alone: Whether to take each example alone this once.
-
-        Returns:
-            ``[m, R, *shape]`` for each name. Cost: a forward and R backward passes through the whole network.
-
-        Raises:
-            DataError: The network fails on a single example.
-        """  # noqa: DOC502 (raised by what is called)
+        """Compute the gradients of a chunk."""
         while not alone and not self.one_by_one:
             try:
                 with self.network.quiet():

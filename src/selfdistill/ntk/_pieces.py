@@ -10,45 +10,29 @@ __all__ = ["Item", "Kept", "Piece"]
 
 
 class Item(NamedTuple):
-    """A part of the parameters whose gradients are wanted at once.
+    """A part of the parameters whose gradients are wanted at once."""
 
-    Attributes:
-        name: The parameter; for a layer kept as factors, its weight.
-        first: First row, along the parameter's first dimension.
-        last: Row after the last.
-    """
-
-    name: str
-    first: int
-    last: int
+    name: str  # the parameter; for a layer kept as factors, its weight
+    first: int  # first row, along the parameter's first dimension
+    last: int  # row after the last
 
 
 class Kept(NamedTuple):
-    """A layer whose inputs and gradients at its outputs are wanted, to make its weight's gradients from them later.
+    """A layer whose inputs and gradients at its outputs are wanted, to make its weight's gradients from them later."""
 
-    Attributes:
-        name: The weight.
-    """
-
-    name: str
+    name: str  # the weight
 
 
 class Piece(NamedTuple):
-    """Gradients of one item for some examples, or what a kept layer's are made from.
+    """Gradients of one item for some examples, or what a kept layer's are made from."""
 
-    Attributes:
-        left: Factored: the layer's inputs, ``[m, i]``, with a column of ones for its bias. Kept: the layer's inputs,
-            ``[m, ...]``. Else ``None``.
-        right: Factored: gradients at the layer's outputs, ``[m, R, o]``. Kept: the same, ``[m, R, ...]``. Else at the
-            parameter, ``[m, R, p]``.
-        fed: Factored: ``left`` is a view of the examples themselves; the column of ones is not there.
-        bias: With ``fed``: whether the layer has a bias that counts.
-    """
-
+    # Factored: the layer's inputs, [m, i], with a column of ones for its bias. Kept: its inputs, [m, ...]. Else None.
     left: Tensor | None
+    # Factored: gradients at the layer's outputs, [m, R, o]. Kept: the same, [m, R, ...]. Else of the parameter,
+    # [m, R, p].
     right: Tensor
-    fed: bool = False
-    bias: bool = False
+    fed: bool = False  # factored: left is a view of the examples themselves; the column of ones is not there
+    bias: bool = False  # with fed: whether the layer has a bias that counts
 
     @property
     def lent(self) -> bool:

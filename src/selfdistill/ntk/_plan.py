@@ -32,18 +32,7 @@ _BLOCKS = 16  # a symmetric product is done in this many block rows, upper half 
 
 
 class Planner:
-    """Cuts parameters into groups that fit the memory, and counts.
-
-    Args:
-        structure: How the network is laid out.
-        directions: Which outputs are looked at.
-        rows: Examples of the rows.
-        columns: Examples of the columns.
-        memory: Bytes in all, beside the network and the inputs.
-        symmetric: Whether rows and columns are the same examples.
-        share: Examples of the rows that this process holds, where they are spread over several.
-        overhead: Bytes for each example of a chunk while it is differentiated, beside its gradients; and for a chunk.
-    """
+    """Cuts parameters into groups that fit the memory, and counts."""
 
     def __init__(
         self,
@@ -113,19 +102,7 @@ class Planner:
         return self._each_chunk + m * self._each_example
 
     def groups(self, per_row: Callable[[str, int], float], fixed: float, most: int = _MOST) -> tuple[list[Group], int]:
-        """Cut the parameters, from the last layer to the first, so that backward passes are short.
-
-        Args:
-            per_row: Name of a parameter and examples at once, to bytes kept for one of its rows.
-            fixed: Bytes kept throughout.
-            most: Examples at once, at most.
-
-        Returns:
-            The groups and the examples at once.
-
-        Raises:
-            SettingError: Not even one row of the widest parameter fits.
-        """
+        """Cut the parameters, from the last layer to the first, so that backward passes are short."""
         available = self.memory - fixed
         least = fixed + self.chunk_bytes(1) + max(per_row(name, 1) for name in self.names)
         if self.memory < least:
@@ -154,14 +131,7 @@ class Planner:
         return [*groups, Group(tuple(items), used)], m
 
     def _lean(self, fixed: float) -> tuple[list[Group], int] | None:
-        """Cut the parameters as `groups` does, but of wide layers keep what their gradients are made from.
-
-        Args:
-            fixed: Bytes kept throughout.
-
-        Returns:
-            The groups and the examples at once; ``None`` where no layer is worth it or memory is too tight.
-        """
+        """Cut the parameters as `groups` does, but of wide layers keep what their gradients are made from."""
         m = self.chunk(self.memory - fixed)
         room = self.memory - fixed - self.chunk_bytes(m)
         every = self.size * self.rows
@@ -356,18 +326,6 @@ class Planner:
 
 
 def block_rows(n: int, each: int = 1) -> list[tuple[int, int]]:
-    """Cut n examples into blocks, of which a symmetric product does the upper half.
-
-    Args:
-        n: Examples.
-        each: Rows of the kernel for each.
-
-    Returns:
-        First example of each block, and the one after its last.
-
-    Example:
-        >>> block_rows(150)
-        [(0, 64), (64, 128), (128, 150)]
-    """
+    """Cut n examples into blocks, of which a symmetric product does the upper half."""
     size = max(-(-_BLOCK_ROWS // each), -(-n // _BLOCKS))
     return [(start, min(start + size, n)) for start in range(0, n, size)]

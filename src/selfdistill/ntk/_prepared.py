@@ -21,39 +21,14 @@ _HALVES = {torch.float16, torch.bfloat16}
 
 
 def bare(model: nn.Module) -> nn.Module:
-    """Take a network out of the wrappers that spread it over devices.
-
-    Args:
-        model: The network.
-
-    Returns:
-        It, or what `DataParallel` or `DistributedDataParallel` wraps.
-
-    Example:
-        >>> bare(nn.DataParallel(nn.Linear(2, 2)))
-        Linear(in_features=2, out_features=2, bias=True)
-    """
+    """Take a network out of the wrappers that spread it over devices."""
     while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         model = model.module
     return model
 
 
 def single_precision(model: nn.Module) -> nn.Module:
-    """Copy a network with weights of 16 bit to 32 bit: sums of products of halves lose all but the first eigenvalue.
-
-    Args:
-        model: The network.
-
-    Returns:
-        The same where no parameter or buffer is a half; else a copy, at its present weights. Cost: 4 bytes a weight.
-
-    Raises:
-        SettingError: It cannot be copied.
-
-    Example:
-        >>> single_precision(nn.Linear(2, 2, dtype=torch.bfloat16)).weight.dtype
-        torch.float32
-    """
+    """Copy a network with weights of 16 bit to 32 bit: sums of products of halves lose all but the first eigenvalue."""
     if not any(v.dtype in _HALVES for v in [*model.parameters(), *model.buffers()]):
         return model
     try:
@@ -71,21 +46,7 @@ def _widened(value: Tensor) -> Tensor:
 
 
 def read_inputs(model: nn.Module, value: Any, what: str = "inputs") -> Inputs:
-    """Read examples for a network: on its device and in its precision.
-
-    Args:
-        model: The network.
-        value: See `Inputs`; a mapping whose names are no arguments is passed as one dict.
-        what: Name of the argument, for messages.
-
-    Returns:
-        The examples. Where weights have several precisions, they keep their own if one example passes the network, or
-        take the first of the weights' in which it does.
-
-    Example:
-        >>> read_inputs(nn.Linear(2, 2), torch.zeros(3, 2, dtype=torch.float64)).chunk(0, 1).listed[0].dtype
-        torch.float32
-    """
+    """Read examples for a network: on its device and in its precision."""
     parameters = dict(model.named_parameters())
     device = next(model.parameters(), torch.zeros(())).device
     found = list(dict.fromkeys(p.dtype for p in parameters.values() if p.is_floating_point()))
@@ -106,19 +67,7 @@ def _passes(network: Network, inputs: Inputs) -> bool:
 
 
 def takes_whole(model: nn.Module, value: Any) -> bool:
-    """Say whether a mapping goes to a network as one dict, because its names are no arguments.
-
-    Args:
-        model: The network.
-        value: Inputs.
-
-    Returns:
-        Whether it does; not where the names fit, or where neither does.
-
-    Example:
-        >>> takes_whole(nn.Linear(2, 2), {"x": torch.zeros(1, 2)}), takes_whole(nn.Linear(2, 2), {"input": None})
-        (True, False)
-    """
+    """Say whether a mapping goes to a network as one dict, because its names are no arguments."""
     if not isinstance(value, Mapping):
         return False
     try:
@@ -154,19 +103,7 @@ def _refuse_unusable(model: nn.Module) -> None:
 
 
 def checked_model(model: nn.Module, chosen: Callable[[str], bool] | None) -> dict[str, nn.Parameter]:
-    """Give the parameters that count, having checked that the network has a kernel.
-
-    Args:
-        model: The network.
-        chosen: Says by name which parameters count; see `Structure`.
-
-    Returns:
-        Parameters by name, a shared one once.
-
-    Raises:
-        SettingError: No parameters, or layers in training mode that couple or randomise examples.
-        DataError: Weights that are not finite.
-    """
+    """Give the parameters that count, having checked that the network has a kernel."""
     everything = dict(model.named_parameters())
     if not everything:
         raise SettingError(f"{type(model).__name__} has no parameters, so no tangent kernel", "Give a network.")

@@ -20,19 +20,10 @@ __all__ = ["Products"]
 
 @final
 class Products:
-    r"""Products :math:`K Q = J_1 (J_2^\top Q)` with blocks of vectors, in two sweeps, or none where gradients are kept.
+    """Products K Q = J1 (J2ᵀ Q) with blocks of vectors, in two sweeps, or none where gradients are kept."""
 
-    Over several processes each holds a share of the examples; what comes together is a parameter-by-block matrix (one
-    all-reduce) and the result's rows.
-
-    Args:
-        jacobian: Gives the gradients.
-        inputs: Examples of the rows.
-        other: Examples of the columns.
-        groups: Parameters by pair of sweeps.
-        chunk: Examples at once.
-        keep: Whether gradients are computed once and kept.
-    """
+    # Over several processes each holds a share of the examples; what comes together is a parameter-by-block matrix (one
+    # all-reduce) and the result's rows.
 
     def __init__(
         self,
@@ -51,15 +42,7 @@ class Products:
         self.each = 1 if jacobian.directions.traced else jacobian.directions.count
 
     def __call__(self, block: Tensor, tell: Callable[[int], None]) -> Tensor:
-        """Multiply.
-
-        Args:
-            block: ``[M, b]``, the same on each process.
-            tell: Called with the number of examples that just went through the network.
-
-        Returns:
-            ``[N, b]``, the same on each process.
-        """
+        """Multiply."""
         self._tell = tell
         first, last = share_of(len(self.inputs), dist.rank(), dist.world())
         result = block.new_zeros((last - first) * self.each, block.shape[1])

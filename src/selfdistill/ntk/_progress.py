@@ -13,16 +13,7 @@ __all__ = ["showing"]
 
 @contextmanager
 def showing(forecast: str, examples: float, wanted: bool | None) -> Generator[Callable[[int], None]]:
-    """Show a forecast and a bar on stderr.
-
-    Args:
-        forecast: What the work will cost.
-        examples: How many will go through the network, each counted as often as it does; 0 where none will.
-        wanted: Whether to show it; on a terminal only where it is ``None``.
-
-    Yields:
-        A function to call with the number of examples just done.
-    """
+    """Show a forecast and a bar on stderr."""
     if wanted is False or (wanted is None and not sys.stderr.isatty()) or dist.rank() > 0:
         yield lambda done: None
         return

@@ -20,18 +20,7 @@ def pull(
     *,
     watched: bool,
 ) -> tuple[list[Tensor], list[int]]:
-    """Differentiate each direction at the output of each call: ``[m, R, ...]``, in place where a target is given.
-
-    Args:
-        logits: Outputs ``[m, C]`` with their graph.
-        edges: Of the calls' outputs, with their shapes.
-        directions: R of them.
-        targets: By the number of a call.
-        watched: Whether it is also found at which calls some row is not that of its example.
-
-    Returns:
-        The gradients, and the numbers of those calls.
-    """
+    """Differentiate each direction at the output of each call: ``[m, R, ...]``, in place where a target is given."""
     vectors, count = directions.of(logits), directions.count
     nodes = [edge for edge, _ in edges]
     found = [targets.get(i) for i in range(len(edges))]
@@ -51,14 +40,8 @@ def pull(
 
 
 def _misplaced(logits: Tensor, nodes: list[GradientEdge], vectors: Tensor, stacks: list[Tensor]) -> list[int]:
-    """Find calls whose rows are in another order than the examples, or mixed.
-
-    Each example's outputs are multiplied by a number of its own; gradients in its row must be multiplied by the same.
-    One backward pass.
-
-    Returns:
-        Their numbers.
-    """
+    """Find calls whose rows are in another order than the examples, or mixed."""
+    # Each example's outputs are multiplied by a number of its own; gradients in its row must be multiplied by the same.
     generator = torch.Generator().manual_seed(2)
     m, count = vectors.shape[:2]
     each = torch.linspace(1.0, 2.0, m, dtype=torch.float64).to(logits)

@@ -18,52 +18,29 @@ __all__ = ["Call", "Recorder"]
 
 
 class Call(NamedTuple):
-    """One use of a layer in a forward pass.
+    """One use of a layer in a forward pass."""
 
-    Attributes:
-        module: The layer's name in the network.
-        x: Its input, detached.
-        out: Its output, a node of the graph.
-    """
-
-    module: str
-    x: Tensor
-    out: Tensor
+    module: str  # the layer's name in the network
+    x: Tensor  # its input, detached
+    out: Tensor  # its output, a node of the graph
 
 
 class Recorder:
-    """Runs a network and records the calls of some of its layers.
+    """Runs a network and records the calls of some of its layers."""
 
-    Only activations are differentiated: what comes out of the first layer is made to need a gradient, parameters are
-    not. A network that changes activations in place (``ReLU(inplace=True)``, ``x += y``) is noticed by their version
-    counters, and then run on copies. Calls under ``no_grad`` are not recorded: nothing flows back through them.
-
-    Args:
-        network: The network.
-        layers: What to record, by name: modules, projections of attention, parameters given as copies.
-        unbatched: Of these, embeddings of what all examples share, such as positions: their outputs are expanded to one
-            for each example.
-
-    Attributes:
-        passes: How often the network was run.
-    """
+    # Only activations are differentiated: what comes out of the first layer is made to need a gradient, parameters are
+    # not. A network that changes activations in place (ReLU(inplace=True), x += y) is noticed by their version
+    # counters, and then run on copies. Calls under no_grad are not recorded: nothing flows back through them.
 
     def __init__(self, network: Network, layers: dict[str, nn.Module], unbatched: Collection[str] = ()) -> None:
         self.network, self.layers, self._unbatched = network, layers, unbatched
         self._copy = False
         self._calls: list[Call] = []
         self._versions: list[tuple[int, int]] = []
-        self.passes = 0
+        self.passes = 0  # how often the network was run
 
     def run(self, args: Arguments) -> tuple[Tensor, list[Call]]:
-        """Run the network forward.
-
-        Args:
-            args: Positional and named arguments.
-
-        Returns:
-            Outputs ``[m, C]`` with their graph, and the calls in the order they happened.
-        """
+        """Run the network forward."""
         before = self.network.traces()
         rows, changed = self._once(args)
         if changed and not self._copy:

@@ -13,9 +13,9 @@ from selfdistill._core.errors import DataError, SettingError
 from selfdistill.ntk._directions import Directions
 from selfdistill.ntk._eigenpairs import all_pairs
 from selfdistill.ntk._inputs import Inputs
-from selfdistill.ntk._leave_one_out import Criterion, best_penalty, checked_ridge, dual_weights, leave_one_out
 from selfdistill.ntk._network import explained, refuse_infinite
 from selfdistill.ntk._prepared import read_inputs
+from selfdistill.theory._leave_one_out import Criterion, best_penalty, checked_ridge, dual_weights, leave_one_out
 
 if TYPE_CHECKING:
     from selfdistill.ntk._operator import NTK
@@ -44,21 +44,7 @@ class Prediction:
 
 
 def outputs_summed(directions: Directions) -> float:
-    """Say over how many outputs a kernel sums.
-
-    Args:
-        directions: Which outputs the kernel looks at.
-
-    Returns:
-        C, or 1 where it has a row for each output.
-
-    Raises:
-        SettingError: A kernel of something else than the outputs.
-
-    Example:
-        >>> outputs_summed(Directions("trace", 10)), outputs_summed(Directions("full", 10))
-        (10.0, 1.0)
-    """
+    """Say over how many outputs a kernel sums."""
     if directions.output not in {"full", "trace", "sum"}:
         raise SettingError(
             f"output is {directions.output!r}, but a regression needs the kernel of the logits themselves",
@@ -68,25 +54,7 @@ def outputs_summed(directions: Directions) -> float:
 
 
 def label_rows(labels: Tensor | np.ndarray, n: int, shape: tuple[int, ...]) -> Tensor:
-    """Read what a network is to output.
-
-    Args:
-        labels: Classes as whole numbers ``[n]``, where a network has C > 1 logits, or numbers ``[n, C]``; ``[n]`` too
-            where C is 1.
-        n: Examples.
-        shape: Of one example's outputs.
-
-    Returns:
-        float64 ``[n, outputs]``; classes as one-hot rows.
-
-    Raises:
-        DataError: Another shape, classes that the network does not have, or numbers that are not finite.
-
-    Example:
-        >>> label_rows(torch.tensor([2, 0]), 2, (3,))
-        tensor([[0., 0., 1.],
-                [1., 0., 0.]], dtype=torch.float64)
-    """
+    """Read what a network is to output."""
     given, outputs = torch.as_tensor(labels).detach().cpu(), int(np.prod(shape))
     if given.shape == (n,) and len(shape) == 1 and outputs > 1 and not given.is_floating_point():
         if not 0 <= int(given.min()) <= int(given.max()) < outputs:
@@ -111,21 +79,7 @@ def label_rows(labels: Tensor | np.ndarray, n: int, shape: tuple[int, ...]) -> T
 def predict(
     kernel: NTK, x: Any, labels: Tensor | np.ndarray, ridge: Criterion | float, *, from_zero: bool
 ) -> Prediction:
-    """Fit and predict; see `NTK.predict`.
-
-    Args:
-        kernel: Of the training examples.
-        x: Examples to predict.
-        labels: Of the training examples.
-        ridge: Penalty, or the criterion that chooses it.
-        from_zero: Whether the network's own outputs are left out.
-
-    Returns:
-        The predictions.
-
-    Raises:
-        SettingError: A kernel between two sets, or of something else than the logits.
-    """
+    """Fit and predict; see `NTK.predict`."""
     if not kernel.symmetric:
         raise SettingError("a kernel between two sets of inputs cannot be fitted", "Leave `other` out.")
     summed, shape = outputs_summed(kernel.directions), kernel.structure.output_shape

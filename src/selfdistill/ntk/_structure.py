@@ -28,55 +28,32 @@ __all__ = ["Structure", "Use"]
 
 
 class Use(NamedTuple):
-    """A parameter as a layer holds it.
+    """A parameter as a layer holds it."""
 
-    Attributes:
-        module: The layer's name.
-        local: The parameter's name in it.
-    """
-
-    module: str
-    local: str
+    module: str  # the layer's name
+    local: str  # the parameter's name in it
 
 
 class LayerCost(NamedTuple):
-    """What a recorded layer costs for one example.
+    """What a recorded layer costs for one example."""
 
-    Attributes:
-        module: Its name.
-        flops: Of its forward pass; 0 where it is no matrix product.
-        positions: S, how many vectors of one example its weight multiplies; 0 where it is no matrix product.
-        bytes_in: Of its input.
-        bytes_out: Of its output.
-        bytes_patches: Of what a convolution's input is laid out as, and of its padded input.
-        shape_in: Of its input.
-        shape_out: Of its output.
-    """
-
-    module: str
-    flops: int
-    positions: int
-    bytes_in: int
-    bytes_out: int
-    bytes_patches: int
-    shape_in: tuple[int, ...]
-    shape_out: tuple[int, ...]
+    module: str  # its name
+    flops: int  # of its forward pass; 0 where it is no matrix product
+    positions: int  # S, how many vectors of one example its weight multiplies; 0 where it is no matrix product
+    bytes_in: int  # of its input
+    bytes_out: int  # of its output
+    bytes_patches: int  # of what a convolution's input is laid out as, and of its padded input
+    shape_in: tuple[int, ...]  # of its input
+    shape_out: tuple[int, ...]  # of its output
 
 
 class _Seen(NamedTuple):
-    """A call of a layer on the probe.
+    """A call of a layer on the probe."""
 
-    Attributes:
-        module: Its name.
-        x: What went in.
-        grad: The gradient at what came out; ``None`` where the outputs do not depend on it.
-        fits: Whether the shapes are those that the layer's class is made for.
-    """
-
-    module: str
-    x: Tensor
-    grad: Tensor | None
-    fits: bool
+    module: str  # its name
+    x: Tensor  # what went in
+    grad: Tensor | None  # the gradient at what came out; None where the outputs do not depend on it
+    fits: bool  # whether the shapes are those that the layer's class is made for
 
     def row(self, i: int) -> _Seen:
         """Give one example's part, where the shapes fit."""
@@ -86,39 +63,20 @@ class _Seen(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """What a pass of the probe's three examples left, in one combination of the directions.
+    """What a pass of the probe's three examples left, in one combination of the directions."""
 
-    Attributes:
-        uses: The layers that were called, each with its input.
-        grads: Gradients at their outputs, ``[3, 1, ...]``.
-        rows: The outputs.
-    """
-
-    uses: list[tuple[str, Tensor | None]]
-    grads: list[Tensor]
-    rows: Tensor
+    uses: list[tuple[str, Tensor | None]]  # the layers that were called, each with its input
+    grads: list[Tensor]  # gradients at their outputs, [3, 1, ...]
+    rows: Tensor  # the outputs
 
 
 @final
 class Structure:
-    """What was found on a probe of three examples.
+    """What was found on a probe of three examples."""
 
-    Each parameter is one of three kinds. *factored*: the weight (and bias) of a Linear layer used once on one vector
-    per example; its gradient is an outer product and is never formed. *ruled*: of layers with a rule for per-sample
-    gradients. *other*: everything else, and what the rules got wrong for any of the examples.
-
-    Args:
-        model: The network.
-        inputs: Examples, of which the first, the middle and the last are used.
-        output: Which kernel: rules are looked at in one combination of its directions.
-        chosen: Says by name which parameters count; those that require a gradient if left out, or all where none does.
-        rules: Whether rules may be used; without, all is *other*.
-
-    Raises:
-        SettingError: No parameters, or layers in training mode that couple or randomise examples.
-        DataError: Weights or outputs that are not finite, outputs of another shape, examples that depend on another, or
-            a network that fails.
-    """
+    # Each parameter is one of three kinds. Factored: the weight (and bias) of a Linear layer used once on one vector
+    # per example; its gradient is an outer product and is never formed. Ruled: of layers with a rule for per-sample
+    # gradients. Other: everything else, and what the rules got wrong for any of the examples.
 
     def __init__(
         self,
@@ -160,14 +118,7 @@ class Structure:
         return inputs is self._inputs
 
     def in_double(self) -> Structure:
-        """Look at the same network in 64 bit, where what differs is no rounding. Cost: a copy of it, and another probe.
-
-        Returns:
-            What was found; all is *other* where rules are off.
-
-        Raises:
-            DataError: It does not work in 64 bit.
-        """
+        """Look at the same network in 64 bit, where what differs is not rounding; costs a copy and another probe."""
         if all(p.dtype == torch.float64 for p in self.parameters.values()):
             raise DataError("the network is in 64 bit, whatever its outputs are", "Let it give outputs in 64 bit too.")
         with explained():
@@ -224,16 +175,7 @@ class Structure:
         return Recorder(self.network, {name: self._modules[name] for name in sorted(layers)}, self._unbatched)
 
     def check_calls(self, calls: list[Call], wanted: set[str], m: int) -> None:
-        """Check that a pass used its layers as the probe did.
-
-        Args:
-            calls: Of the pass.
-            wanted: Layers that were watched.
-            m: Examples.
-
-        Raises:
-            Mismatch: The order of layers differs, or what a layer was given.
-        """
+        """Check that a pass used its layers as the probe did."""
         if [call.module for call in calls] != [name for name in self.order if name in wanted]:
             raise Mismatch(self.held_by(wanted))
         strange = {
@@ -263,11 +205,7 @@ class Structure:
         self.shared = self._unbatched | {COPY + name for name in copies}
 
     def _pass(self, layers: set[str], args: Arguments) -> tuple[list[_Seen], Tensor | None]:
-        """Pass the probe through the network, forward and backward to the layers' outputs, and count meanwhile.
-
-        Returns:
-            The calls, and the outputs; nothing where the network does not take several examples.
-        """
+        """Pass the probe through the network, forward and backward to the layers' outputs, and count meanwhile."""
         self.layers: list[LayerCost] = []
         self.order: list[str] = []
         for given in (args, args.rows(0, 1)):

@@ -19,19 +19,7 @@ def has_syrk(kernel: Tensor) -> bool:
 
 
 def syrk(kernel: Tensor, rows: Tensor) -> None:
-    """Add the products of rows with each other to the upper half of a kernel.
-
-    Args:
-        kernel: Contiguous ``[N, N]``; its lower half is left as it is. As many threads are used as torch has.
-        rows: Contiguous ``[N, p]``, of the same type. Cost: ``N (N + 1) p`` FLOPs.
-
-    Example:
-        >>> kernel = torch.zeros(2, 2)
-        >>> syrk(kernel, torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
-        >>> kernel
-        tensor([[ 5., 11.],
-                [ 0., 25.]])
-    """
+    """Add the products of rows with each other to the upper half of a kernel."""
     from scipy.linalg import blas
 
     update = blas.ssyrk if kernel.dtype == torch.float32 else blas.dsyrk

@@ -14,25 +14,9 @@ _EXAMPLES = 64  # whose gradients are sorted at once
 
 
 def add_tokens(kernel: Tensor, tokens: Tensor, grads: Tensor, padding: int | None) -> None:
-    r"""Add what an embedding contributes to the kernel of examples with themselves.
-
-    .. math:: K_{ij} += \sum_v \Bigl\langle \sum_{t:\,x_{it}=v} g_{it}, \sum_{t:\,x_{jt}=v} g_{jt} \Bigr\rangle
-
-    Args:
-        kernel: ``[n, n]``, or ``[n R, n R]`` where directions are not summed over; the upper half is right afterwards.
-        tokens: ``[n, ...]``, T in all for each example.
-        grads: Gradients of the R directions at the embedding's outputs, ``[n, R, ..., d]``.
-        padding: Token without a gradient.
-
-    Cost: the sizes of all pairs of a token and an example, squared within a token: see `token_products`.
-
-    Example:
-        >>> kernel = torch.zeros(2, 2)
-        >>> add_tokens(kernel, torch.tensor([[0, 3], [3, 3]]), torch.ones(2, 1, 2, 1), None)
-        >>> kernel
-        tensor([[2., 2.],
-                [2., 4.]])
-    """
+    """Add what an embedding contributes to the kernel of examples with themselves."""
+    # K_ij += sum over tokens v of < sum of i's gradients at v, sum of j's gradients at v >: rows for pairs of a token
+    # and an example that there are, sorted by token, multiplied in blocks. tokens [n, ...], grads [n, R, ..., d].
     n, r, d = len(tokens), grads.shape[1], grads.shape[-1]
     flat, each = tokens.reshape(n, -1), len(kernel) // n
     keys = flat * n + torch.arange(n, device=flat.device)[:, None]  # by token, then by example
@@ -69,16 +53,6 @@ def _blocks(token: Tensor) -> Generator[tuple[int, int]]:
 
 
 def token_products(n: int, length: int, vocabulary: int, each: int) -> float:
-    """Forecast how many products of two rows `add_tokens` takes, as if all tokens were equally frequent.
-
-    Args:
-        n: Examples.
-        length: Tokens of each, T.
-        vocabulary: Tokens that there are.
-        each: Rows of the kernel for each example.
-
-    Returns:
-        Pairs of rows.
-    """
+    """Forecast how many products of two rows `add_tokens` takes, as if all tokens were equally frequent."""
     rows = n * each * (1 - (1 - 1 / vocabulary) ** length)  # of a token
     return vocabulary * rows * min(max(TOGETHER, rows), vocabulary * rows)

@@ -1,0 +1,365 @@
+"""What a kernel's leading directions hold of labels, how fast, how many there are, and how kernels compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from selfdistill._core.errors import DataError, SettingError
+from selfdistill._core.rng import torch_generator
+from selfdistill.air._labels import centred, one_hot
+from selfdistill.theory import Spectrum
+
+__all__ = [
+    "RandomEnergy",
+    "anisotropy",
+    "captured",
+    "checked_times",
+    "effective_ranks",
+    "kernel_alignment",
+    "learned",
+    "random_captured",
+    "random_retrieved",
+    "retrieved",
+    "subspace_overlap",
+    "target_alignment",
+]
+
+
+class RandomEnergy(NamedTuple):
+    """What leading directions hold of labels that know nothing of the inputs.
+
+    Attributes:
+        expected: Its expectation at each rank, ``[r]``.
+        mean: Mean over the draws, ``[r]``.
+        std: Standard deviation over the draws, ``[r]``.
+        low: Least of the draws, ``[r]``.
+        high: Greatest, ``[r]``.
+    """
+
+    expected: Tensor
+    mean: Tensor
+    std: Tensor
+    low: Tensor
+    high: Tensor
+
+
+def _checked_ranks(spectrum: Spectrum, ranks: Sequence[int]) -> list[int]:
+    have = len(spectrum.values)
+    wrong = [k for k in ranks if not 1 <= k <= have]
+    if wrong or not ranks:
+        raise SettingError(
+            f"rank {wrong[0] if wrong else '(none)'} for a kernel of {spectrum.size} examples, of which {have} "
+            "directions are known",
+            f"Give ranks from 1 to {have}.",
+        )
+    return list(ranks)
+
+
+def _energy(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Return z as columns, and its squared norm, which must be above 0."""
+    z = torch.as_tensor(z).double().cpu().reshape(len(z), -1)
+    whole = z.square().sum()
+    if whole <= 0:
+        raise DataError("the labels have no energy: after centring they are constant", "Give labels that differ.")
+    return z, whole
+
+
+def captured(spectrum: Spectrum, z: Tensor, ranks: Sequence[int]) -> Tensor:
+    r"""Share of the energy of z in the top k directions.
+
+    .. math:: E_k(z) = \sum_{i \le k} \|v_i^\top z\|^2 / \|z\|^2
+
+    z is taken as it is: centre its columns first (`centred`), or the constant direction, which leads the spectrum of
+    most networks, holds most of it.
+
+    Args:
+        spectrum: Eigenpairs.
+        z: ``[n]`` or ``[n, c]``.
+        ranks: Each k, 1 to the number of pairs.
+
+    Returns:
+        E at each rank, float64 ``[r]``.
+
+    Raises:
+        DataError: z is zero: its energy has no shares.
+        SettingError: No rank, or one beyond the pairs at hand.
+
+    Example:
+        >>> captured(Spectrum.of(torch.diag(torch.tensor([2.0, 1.0]))), torch.tensor([3.0, 4.0]), [1, 2]).tolist()
+        [0.36, 1.0]
+    """  # noqa: DOC502 (raised by what is called)
+    ranks = _checked_ranks(spectrum, ranks)
+    z, whole = _energy(z)
+    shares = (spectrum.coefficients(z).square().sum(1).cumsum(0) / float(whole)).clamp(max=1)
+    if spectrum.complete:
+        shares[-1] = 1.0
+    return shares[torch.tensor(ranks) - 1]
+
+
+def random_captured(
+    spectrum: Spectrum, labels: Tensor, classes: int, ranks: Sequence[int], *, draws: int = 20, seed: int = 0
+) -> RandomEnergy:
+    r"""What top directions hold of labels dealt out anew at random, the class counts kept.
+
+    For centred labels the expectation is exact,
+
+    .. math:: E[E_k] = \frac{k - \sum_{i \le k} (v_i^\top 1)^2 / n}{n - 1},
+
+    about k/n; the spread is measured.
+
+    Args:
+        spectrum: Eigenpairs.
+        labels: Any label vector with the counts to keep, int64 ``[n]``.
+        classes: C.
+        ranks: Each k, 1 to the number of pairs.
+        draws: Permutations.
+        seed: Seed of the draws.
+
+    Returns:
+        Expectation and spread at each rank.
+
+    Raises:
+        SettingError: No rank, or one beyond the pairs at hand.
+
+    Example:
+        >>> found = random_captured(Spectrum.of(torch.eye(4)), torch.tensor([0, 0, 1, 1]), 2, [2], draws=50)
+        >>> bool(abs(found.expected[0] - 0.5) < 1e-9)
+        True
+    """  # noqa: DOC502 (raised by what is called)
+    ranks = _checked_ranks(spectrum, ranks)
+    z = centred(one_hot(labels, classes))
+    whole, n = z.square().sum(), spectrum.size
+    on_constant = spectrum.vectors.sum(0).square().cumsum(0) / n
+    index = torch.tensor(ranks) - 1
+    generator = torch_generator(seed, "air", "random labels")
+    shares = []
+    for _ in range(draws):
+        mixed = z[torch.randperm(n, generator=generator)]
+        shares.append((spectrum.vectors.T @ mixed).square().sum(1).cumsum(0)[index] / whole)
+    found = torch.stack(shares)
+    expected = (torch.tensor(ranks) - on_constant[index]) / (n - 1)
+    spread = found.std(0) if draws > 1 else torch.zeros(len(ranks), dtype=torch.float64)
+    return RandomEnergy(expected, found.mean(0), spread, found.amin(0), found.amax(0))
+
+
+def checked_times(times: Tensor | float) -> Tensor:
+    """Return times as float64 ``[t]``, having refused negative ones and NaN."""
+    times = torch.as_tensor(times, dtype=torch.float64).reshape(-1)
+    if not len(times) or bool((~(times >= 0)).any()):
+        raise SettingError(f"times are {times.tolist()[:5]}, but must be numbers of at least 0", "Give lr x steps.")
+    return times
+
+
+def learned(values: Tensor, times: Tensor | float) -> Tensor:
+    """Share of each direction that gradient flow has learned, 1 - exp(-value time): float64 ``[t, k]``."""
+    return -torch.expm1(-checked_times(times)[:, None] * values.double().clamp(min=0))
+
+
+def retrieved(spectrum: Spectrum, z: Tensor, times: Tensor | float) -> Tensor:
+    r"""Share of z that gradient flow from zero has retrieved.
+
+    .. math:: R_t(z) = \|(I - e^{-Kt})\, z\| / \|z\|
+
+    Args:
+        spectrum: Eigenpairs; directions that it lacks count as never learned.
+        z: ``[n]`` or ``[n, c]``, centred.
+        times: ``[t]``, in units of one over an eigenvalue: with the kernel divided by n and t = learning rate x steps,
+            gradient descent on the mean of half the squared error.
+
+    Returns:
+        R at each time, float64 ``[t]``, from 0 to 1.
+
+    Raises:
+        DataError: z is zero.
+
+    Example:
+        >>> spectrum = Spectrum.of(torch.eye(2))
+        >>> round(float(retrieved(spectrum, torch.tensor([1.0, 2.0]), 1.0)), 4)
+        0.6321
+    """  # noqa: DOC502 (raised by what is called)
+    z, whole = _energy(z)
+    held = spectrum.coefficients(z).square().sum(1)
+    return (learned(spectrum.values, times).square() @ held / whole).clamp(0, 1).sqrt()
+
+
+def random_retrieved(spectrum: Spectrum, times: Tensor | float) -> Tensor:
+    r"""Root of the mean of :math:`R_t^2` over random z with independent entries, :math:`\sqrt{\sum_i s_i^2 / n}`.
+
+    Args:
+        spectrum: Eigenpairs; directions that it lacks count as never learned.
+        times: ``[t]``.
+
+    Returns:
+        The same for each time, float64 ``[t]``.
+
+    Example:
+        >>> round(float(random_retrieved(Spectrum.of(torch.eye(3)), 1.0)), 4)
+        0.6321
+    """
+    return (learned(spectrum.values, times).square().sum(1) / spectrum.size).sqrt()
+
+
+def anisotropy(spectrum: Spectrum, clean: Tensor, noise: Tensor, times: Tensor | float) -> Tensor:
+    r"""How many times more of the signal than of the noise is retrieved, :math:`R_t(Y) / R_t(\xi)`.
+
+    Args:
+        spectrum: Eigenpairs; directions that it lacks count as never learned.
+        clean: Centred clean labels.
+        noise: The noise, see `noise_part`.
+        times: ``[t]``, above 0: at 0 nothing is retrieved of either.
+
+    Returns:
+        The ratio at each time, float64 ``[t]``. It goes to 1 as t grows, if the kernel is positive definite.
+
+    Example:
+        >>> spectrum = Spectrum.of(torch.diag(torch.tensor([2.0, 1.0])))
+        >>> round(float(anisotropy(spectrum, torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), 1e-6)), 4)
+        2.0
+    """
+    return retrieved(spectrum, clean, times) / retrieved(spectrum, noise, times)
+
+
+def effective_ranks(spectrum: Spectrum) -> dict[str, float]:
+    r"""Count the effective directions of a kernel.
+
+    With shares :math:`p_i = \lambda_i / \sum_j \lambda_j`:
+
+    - ``entropy``: :math:`\exp(-\sum_i p_i \ln p_i)` (Roy & Vetterli),
+    - ``participation``: :math:`1 / \sum_i p_i^2`,
+    - ``stable``: :math:`1 / p_1`, the stable rank :math:`\|J\|_F^2 / \|J\|_2^2` of the Jacobian.
+
+    All three are 1 for a kernel of rank one and n for the identity.
+
+    Args:
+        spectrum: Eigenpairs. What the trace leaves is spread evenly over missing ones: no rank can be larger.
+
+    Returns:
+        The three.
+
+    Raises:
+        DataError: The kernel is zero.
+
+    References:
+        Roy & Vetterli (2007), The effective rank, EUSIPCO.
+
+    Example:
+        >>> [round(rank, 6) for rank in effective_ranks(Spectrum.of(torch.eye(4))).values()]
+        [4.0, 4.0, 4.0]
+    """
+    values = spectrum.values.clamp(min=0)
+    total = max(spectrum.trace, float(values.sum()))
+    if total <= 0:
+        raise DataError("the kernel is zero: it has no effective rank", "Check network and inputs.")
+    p, missing = values / total, spectrum.size - len(values)
+    rest = max(1 - float(p.sum()), 0.0) / max(missing, 1)
+    p = torch.cat([p, p.new_full((missing,), rest)])
+    entropy = float(torch.special.entr(p).sum().exp())
+    return {"entropy": entropy, "participation": float(1 / p.square().sum()), "stable": float(1 / p[0])}
+
+
+def target_alignment(spectrum: Spectrum, z: Tensor, *, centre: bool = True) -> float:
+    r"""Kernel-target alignment: the cosine of the kernel and the ideal one of the labels.
+
+    .. math:: A(K, Z) = \frac{\langle K, Z Z^\top \rangle_F}{\|K\|_F \, \|Z Z^\top\|_F}
+
+    with K and Z centred first, H K H and H Z, unless told otherwise.
+
+    Args:
+        spectrum: Eigenpairs of K; those that it lacks count as 0.
+        z: Label matrix, ``[n]`` or ``[n, C]``.
+        centre: Centre both. Without it a kernel that is nearly constant seems aligned with any labels.
+
+    Returns:
+        From 0 to 1.
+
+    Raises:
+        DataError: The kernel or the labels are constant.
+
+    References:
+        Cortes, Mohri & Rostamizadeh (2012), Algorithms for learning kernels based on centered alignment, JMLR 13,
+        arXiv:1203.0550, definition 4. Cristianini et al. (2001) for the form that is not centred.
+
+    Example:
+        >>> y = torch.tensor([1.0, 1.0, -1.0, -1.0])
+        >>> round(target_alignment(Spectrum.of(torch.outer(y, y)), y), 6)
+        1.0
+    """  # noqa: DOC502 (raised by what is called)
+    z = torch.as_tensor(z).double().cpu().reshape(len(z), -1)
+    z = z - z.mean(0) if centre else z
+    product = spectrum.coefficients(z).square().sum(1) @ spectrum.values.clamp(min=0)
+    factor = _factor(spectrum, centre)
+    return _cosine(product, (factor.T @ factor).square().sum(), (z.T @ z).square().sum())
+
+
+def kernel_alignment(first: Spectrum, second: Spectrum, *, centre: bool = True) -> float:
+    r"""Cosine of two kernels of the same examples, centred unless told otherwise (linear CKA of their features).
+
+    Args:
+        first: Eigenpairs of one; those that it lacks count as 0.
+        second: Eigenpairs of the other.
+        centre: Centre both.
+
+    Returns:
+        From 0 to 1. The drift between them is 1 less this.
+
+    Raises:
+        DataError: Kernels of different sizes, or a constant one.
+
+    References:
+        Cortes et al. (2012), arXiv:1203.0550; Kornblith et al. (2019), arXiv:1905.00414 (CKA).
+
+    Example:
+        >>> one = Spectrum.of(torch.diag(torch.tensor([2.0, 1.0, 1.0])))
+        >>> round(kernel_alignment(one, one), 6)
+        1.0
+    """  # noqa: DOC502 (raised by what is called)
+    _refuse_other_size(first, second)
+    one, two = _factor(first, centre), _factor(second, centre)
+    return _cosine((one.T @ two).square().sum(), (one.T @ one).square().sum(), (two.T @ two).square().sum())
+
+
+def subspace_overlap(first: Spectrum, second: Spectrum, k: int) -> float:
+    r"""Overlap of the leading eigenspaces, :math:`\|V_k^\top W_k\|_F^2 / k`.
+
+    Args:
+        first: Eigenpairs of one kernel, at least k.
+        second: Eigenpairs of the other, at least k.
+        k: Dimension of the spaces.
+
+    Returns:
+        From 0 (orthogonal) to 1 (the same); k/n for spaces that know nothing of each other.
+
+    Raises:
+        DataError: Kernels of different sizes.
+        SettingError: Fewer than k pairs.
+
+    Example:
+        >>> one = Spectrum.of(torch.diag(torch.tensor([3.0, 2.0, 1.0])))
+        >>> subspace_overlap(one, Spectrum.of(torch.diag(torch.tensor([3.0, 1.0, 2.0]))), 2)
+        0.5
+    """  # noqa: DOC502 (raised by what is called)
+    _refuse_other_size(first, second)
+    return float((first.leading(k).vectors.T @ second.leading(k).vectors).square().sum() / k)
+
+
+def _factor(spectrum: Spectrum, centre: bool) -> Tensor:
+    """A with K = A Aᵀ, ``[n, k]``, its columns centred if asked."""
+    factor = spectrum.vectors * spectrum.values.clamp(min=0).sqrt()
+    return factor - factor.mean(0) if centre else factor
+
+
+def _refuse_other_size(first: Spectrum, second: Spectrum) -> None:
+    if first.size != second.size:
+        raise DataError(
+            f"kernels of {first.size} and {second.size} examples cannot be compared", "Use the same examples for both."
+        )
+
+
+def _cosine(product: Tensor, one: Tensor, two: Tensor) -> float:
+    if min(float(one), float(two)) <= 1e-300:
+        raise DataError("a kernel or label matrix is constant: after centring nothing is left", "Check the inputs.")
+    return float((product / (one * two).sqrt()).clamp(0, 1))

@@ -1,0 +1,159 @@
+"""How much of its own outputs a student should learn: the weight in closed form, which may lie outside 0 to 1."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from selfdistill._core.errors import DataError, SettingError
+from selfdistill.theory._early_stopping import Moments
+from selfdistill.theory._gradient_flow import extend
+from selfdistill.theory._modes import eigenvalues, filtered, shrinkage
+from selfdistill.theory._spectrum import Spectrum
+
+__all__ = ["Mixing", "expected_optimal_mixing", "optimal_mixing"]
+
+
+class Mixing(NamedTuple):
+    """The best weight of the teacher's outputs in the student's targets.
+
+    Attributes:
+        own_weight: ξ, unconstrained: above 1 where labels are very noisy, below 0 where the teacher is too smooth.
+        teacher_risk: Squared distance of the teacher to the truth, summed over examples and classes.
+        student_risk: That of the student with this weight; never more.
+    """
+
+    own_weight: float
+    teacher_risk: float
+    student_risk: float
+
+
+def optimal_mixing(
+    spectrum: Spectrum,
+    given: Tensor,
+    truth: Tensor,
+    *,
+    time: float | None = None,
+    penalty: float | None = None,
+    cross: Tensor | None = None,
+) -> Mixing:
+    r"""Weight of the teacher's outputs that brings a restarted student nearest to the truth.
+
+    The student is trained as the teacher was, but on :math:`(1-\xi)\,y + \xi f`. With φ the filter of one training,
+
+    .. math::
+
+        f = \varphi y, \qquad f_{\mathrm{SD}} = f - \xi g, \quad g = \varphi (1 - \varphi)\, y, \qquad
+        \xi^* = \frac{\langle f - y^*, g\rangle}{\|g\|^2} .
+
+    For ridge, :math:`g = -c\, df/dc`: the student moves along the path of penalties, and the risk R(c) of any quadratic
+    form falls by :math:`R'(c)^2 / (4\|df/dc\|^2)`, at :math:`\xi^* = -R'(c) / (2 c \|df/dc\|^2)`.
+    It needs the truth: an oracle, or a clean hold-out given through ``cross``.
+
+    Args:
+        spectrum: Of K, complete; units as in `gradient_flow`.
+        given: y, ``[n]`` or ``[n, C]``.
+        truth: y*, of the shape of y; with ``cross``, that of the m other inputs.
+        time: Of one training by gradient flow, or
+        penalty: c of one training by ridge regression; just one of the two.
+        cross: Kernel between other inputs and the training examples, ``[m, n]``; the risk is then theirs.
+
+    Returns:
+        Weight and risks.
+
+    Raises:
+        DataError: Truth of another shape than the outputs.
+
+    References:
+        Das & Sanghavi (2023), ICML (unconstrained ξ); the closed form for gradient flow is ours.
+
+    Example:
+        >>> kernel = Spectrum.of(torch.diag(torch.tensor([3.0, 1.0])))
+        >>> optimal_mixing(kernel, torch.tensor([4.0, 2.0]), torch.tensor([4.0, 0.0]), penalty=1.0)
+        Mixing(own_weight=-0.307..., teacher_risk=2.0, student_risk=1.923...)
+    """
+    phi = _one(shrinkage(eigenvalues(spectrum), time, penalty))
+    teacher, change = filtered(spectrum, phi, given), filtered(spectrum, -phi * (1 - phi), given)
+    if cross is not None:
+        teacher, change = extend(spectrum, teacher, cross), extend(spectrum, change, cross)
+    clean = torch.as_tensor(truth).to(teacher)
+    if clean.shape != teacher.shape:
+        raise DataError(
+            f"truth has shape {tuple(clean.shape)}, but the outputs have {tuple(teacher.shape)}",
+            "Give the true values of the inputs that the risk is of.",
+        )
+    error = teacher - clean
+    return _mixing(float((error**2).sum()), float((error * change).sum()), float((change**2).sum()))
+
+
+def expected_optimal_mixing(
+    spectrum: Spectrum,
+    truth: Tensor,
+    expected: Tensor,
+    variance: float | Tensor,
+    *,
+    time: float | None = None,
+    penalty: float | None = None,
+    norm: Literal["outputs", "parameters"] = "outputs",
+) -> Mixing:
+    r"""The same weight for the risk expected over the noise.
+
+    With coefficients a of the truth, m of the expected labels, noise :math:`\nu_i` per direction,
+    :math:`g = \varphi(1-\varphi)` and weights w of the norm,
+
+    .. math::
+
+        \xi^* = \frac{\sum_i w_i g_i \bigl((\varphi_i m_i - a_i)\, m_i + \varphi_i \nu_i\bigr)}
+        {\sum_i w_i g_i^2 (m_i^2 + \nu_i)}, \qquad w_i = 1 \text{ or } 1/\lambda_i .
+
+    ``norm="parameters"`` measures the distance of parameters, :math:`\|\theta - \theta^*\|^2`, which is that of
+    outputs over λ; directions with λ = 0 have no parameters.
+
+    Args:
+        spectrum: Of K, complete; units as in `gradient_flow`.
+        truth: y*, ``[n]`` or ``[n, C]``.
+        expected: Mean of the noisy labels, of the shape of the truth; see `label_moments`.
+        variance: Of a noisy label, summed over classes: one number, or ``[n]``.
+        time: Of one training by gradient flow, or
+        penalty: c of one training by ridge regression; just one of the two.
+        norm: "outputs" on the training examples, or "parameters".
+
+    Returns:
+        Weight and risks.
+
+    Raises:
+        SettingError: Another norm.
+
+    References:
+        Das & Sanghavi (2023), ICML (ridge, parameters, additive noise).
+
+    Example:
+        >>> kernel, truth = Spectrum.of(torch.diag(torch.tensor([3.0, 1.0]))), torch.tensor([4.0, 0.0])
+        >>> expected_optimal_mixing(kernel, truth, truth, 9.0, penalty=1.0).own_weight > 1
+        True
+    """
+    if norm not in {"outputs", "parameters"}:
+        raise SettingError(f"norm is {norm!r}, but must be 'outputs' or 'parameters'", "Choose one of the two.")
+    moments = Moments.of(spectrum, truth, expected, variance)
+    values = moments.values
+    phi = _one(shrinkage(values, time, penalty))
+    scale = torch.ones_like(values) if norm == "outputs" else torch.where(values > 0, 1 / values, 0.0)
+    error = (scale * ((phi - moments.ratio) ** 2 * moments.signal + phi**2 * moments.noise + moments.off)).sum()
+    change = -phi * (1 - phi)
+    slope = (scale * change * ((phi - moments.ratio) * moments.signal + phi * moments.noise)).sum()
+    return _mixing(float(error), float(slope), float((scale * change**2 * (moments.signal + moments.noise)).sum()))
+
+
+def _mixing(risk: float, slope: float, curvature: float) -> Mixing:
+    """Minimise ``risk + 2 xi slope + xi² curvature``."""
+    if curvature == 0:
+        return Mixing(0.0, risk, risk)
+    return Mixing(-slope / curvature, risk, risk - slope**2 / curvature)
+
+
+def _one(phi: Tensor) -> Tensor:
+    if phi.ndim > 1:
+        raise SettingError(f"there are {len(phi)} times or penalties, but just one is due", "Call once for each.")
+    return phi
