@@ -209,7 +209,7 @@ def _plausible(found: Refined, given: Given) -> tuple[float, float]:
 
 
 def _factorise(rows: Rows, marks: Landmarks, given: Given, *, shared: bool) -> Spectrum:
-    n, r = len(given), marks.whiten.shape[1]
+    n, r = len(given), len(marks.rows)
 
     def rotated(rotation: Tensor) -> Callable[[Any], Tensor]:
         turn = marks.rotated(rotation)
@@ -333,7 +333,7 @@ def _machine(
     machine.constant = torch.tensor(rows.constant, dtype=torch.float32)
     machine.landmarks = marks.rows.cpu().float()
     if smooth:
-        machine.coefficients = torch.stack([marks.whiten.double() @ one for one, _ in smooth], 1).cpu().float()
+        machine.coefficients = torch.stack([marks.coefficients(one) for one, _ in smooth], 1).cpu().float()
         machine.offset = torch.stack([offset for _, offset in smooth]).cpu().float()
     if trees is not None:
         machine.trees, machine.leaves = trees, torch.stack([one.values for one in grown], 1).float()
