@@ -41,8 +41,9 @@ from selfdistill.distill import (
     objective,
     soft_labels,
 )
-from selfdistill.targets import Given
-from selfdistill.train import Method, Settings
+from selfdistill.rivals import Method
+from selfdistill.targets import GivenLabels
+from selfdistill.train import Settings
 
 RECORD = Path(__file__).parent / "records" / "distill_teachers.json"
 SEEDS = (0, 1, 2)
@@ -52,8 +53,8 @@ HINTON = {f"hinton T={t} w={w}": {"temperature": t, "weight": w} for t, w in ((1
 NAMES = ("hinton", "refinery", "noisy-best")
 DEFAULTS: dict[str, dict[str, Any]] = {name: {"objective": name} for name in NAMES} | HINTON
 """What might be matched if nothing is said: objectives, and other numbers of hinton."""
-SHIFTED = {"views=4 augment=crop:2": {"views": 4}, "augment=crop:2": {}}
-"""A student that sees shifted images, whose labels are those of the same pixels, or of the images as they are."""
+SHIFTED = {"augment=crop:2": {}}
+"""A student that sees shifted images, whose labels are those of the images as they are."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ def live(network: Any, reading: Any, loss: Any) -> Method:
         logits = forward(inputs)
         return loss(logits, reading(target.read(batch.index), taught)), logits
 
-    return Method(lambda c: Given(c.labels, c.num_classes), loss, "live", objective=match)
+    return Method(lambda c: GivenLabels(c.labels, c.num_classes), loss, "live", objective=match)
 
 
 def epoch_seconds(fit: Callable[[Callable[[Event], None]], Any]) -> float:

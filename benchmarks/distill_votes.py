@@ -2,12 +2,12 @@
 
     python -m benchmarks.distill_votes curve | brief CIFAR VOTES
 
-CIFAR is a folder of CIFAR-10's binary batches, VOTES the counts of CIFAR-10H (Peterson et al. 2019, arXiv 1908.07086),
-about 50 people for each test image, in the order of the images; neither is kept here. 10,000 of the first 40,000
-training images, 40 % of their labels flipped evenly, no augmentation. Soft labels are of test images, which no teacher
-was trained on. "curve" looks at each epoch of one training, whose learning rate is still high where it is best to stop;
-"brief" at a training of 5 epochs whose learning rate falls to 0 in them. Prints the table of ``docs/distill.md`` and
-writes ``benchmarks/records/distill_votes.json``, each under its name.
+CIFAR is a folder of CIFAR-10's binary batches, VOTES the counts of CIFAR-10H as npy (Peterson et al. 2019, arXiv
+1908.07086), about 50 people for each test image, in the order of the images; neither is kept here. 10,000 of the first
+40,000 training images, 40 % of their labels flipped evenly, no augmentation. Soft labels are of test images, which no
+teacher was trained on. "curve" looks at each epoch of one training, whose learning rate is still high where it is best
+to stop; "brief" at a training of 5 epochs whose learning rate falls to 0 in them. Prints the table of
+``docs/distill.md`` and writes ``benchmarks/records/distill_votes.json``, each under its name.
 
 The ceiling is the correlation of the confusion of one half of the votes with that of the other: no teacher could agree
 with people more than they do.
@@ -52,9 +52,10 @@ def noisy(folder: Path, seed: int) -> LabelledData:
 def knows(model: torch.nn.Module, images: Tensor, truth: Tensor, votes: Tensor) -> dict[str, float]:
     """Accuracy and class similarity of what a network says of the test images."""
     soft = train.predict_probabilities(model, images, train.TorchRuntime("cpu"))
-    found = dark_knowledge(soft, truth, truth=truth, votes=votes)
-    keep = ("accuracy", "similarity", "beyond_top")
-    return {name: found[name] for name in keep} | {"information": found["information"]["corrected"]}
+    found = dark_knowledge(soft, truth, truth=truth)
+    confusion = torch.zeros(10, 10, dtype=torch.float64).index_add_(0, truth, votes)
+    said = {"information": found["information"]["corrected"], "similarity": class_similarity(soft, truth, confusion)}
+    return {name: found[name] for name in ("accuracy", "beyond_top")} | said
 
 
 def halves(votes: Tensor, truth: Tensor, seed: int) -> float | None:
@@ -132,7 +133,7 @@ def main() -> None:
     parser.add_argument("votes", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    votes = noise.read_votes(asked.votes, classes=[str(c) for c in range(10)])[:1000]
+    votes = torch.from_numpy(np.load(asked.votes, allow_pickle=False)).double()[:1000]
     begun, runs = time.process_time(), []
     of_seed, ways = SUITES[asked.suite]
     with tempfile.TemporaryDirectory() as place:

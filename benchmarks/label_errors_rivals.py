@@ -46,7 +46,7 @@ class Recorder(nn.Module):
 
     def __init__(self, labels: Tensor, num_classes: int) -> None:
         super().__init__()
-        self.given = targets.Given(labels, num_classes)
+        self.given = targets.GivenLabels(labels, num_classes)
         n = len(labels)
         self.margin, self.loss, self.last_loss, self.visits = (torch.zeros(n) for _ in range(4))
 

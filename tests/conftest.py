@@ -26,7 +26,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "desk")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-_HOOK = install_import_hook("selfdistill.losses", "beartype.beartype")
+_HOOK = install_import_hook(["selfdistill.losses", "selfdistill.rivals"], "beartype.beartype")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -60,23 +60,6 @@ def test_json_prints_one_object(cli, teacher):
     assert code == 0, err
 
 
-def test_votes_of_people_are_what_the_soft_labels_are_measured_by(cli, teacher):
-    rows = [(9 - i % 7, 1 + i % 7) for i in range(70)]
-    Path("votes.csv").write_text("id,y,x\n" + "".join(f"{i},{y},{x}\n" for i, (x, y) in enumerate(rows)))
-    code, out, err = cli("distill", teacher, *FEW, "--votes", "votes.csv", "--json")
-    assert code == 0, err
-    found = json.loads(out)["distillation"]
-    assert found["asked"]["votes"] == "votes.csv"
-    assert found["dark_knowledge"]["reference"] == "votes"
-    assert -1 <= found["dark_knowledge"]["similarity"] <= 1
-    code, out, _ = cli("distill", "--resume", "runs/songs-student-001")
-    assert code == 0
-    assert "Similarity of classes as people confuse them: correlation" in out
-    code, _, err = cli("distill", "--resume", "runs/songs-student-001", "--votes", "other.csv")
-    assert code == 2
-    assert "was started with votes = 'votes.csv', but now it is 'other.csv'" in err
-
-
 def test_several_teachers_and_an_array_of_what_one_said(cli, teacher):
     rng = np.random.default_rng(0)
     np.save("said.npy", rng.dirichlet([1.0, 1.0], 70))
@@ -99,10 +82,6 @@ def test_several_teachers_and_an_array_of_what_one_said(cli, teacher):
 
 
 WRONG = {
-    ("--votes", "no.npz"): "there is no file no.npz. Check the path",
-    ("--votes", "few.csv"): "few.csv has 1 rows of votes, but there are 70 examples. Give one row per example",
-    ("--votes", "songs.csv"): "songs.csv has no column for 'x', 'y'; its columns are 'a', 'b', 'kind'. Give one column",
-    ("--votes-array", "x"): "--votes-array x was said, but no votes. Name their file with --votes",
     ("--temperature", "0"): "temperature is 0.0, but must be finite and above 0",
     ("--temperature", "-1"): "temperature is -1.0, but must be finite and above 0",
     ("--objective", "refinery", "--weight", "0.5"): "objective 'refinery' takes no weight. Leave --weight out",
@@ -113,7 +92,6 @@ WRONG = {
     ("--generations", "0"): "generations is 0, but must be a whole number of at least 1. Leave --generations out",
     ("--choose", "best"): "choose is 'best', which is no way of choosing",
     ("--student", "cnn"): "network 'cnn' needs images, but each example is a vector of 2 numbers",
-    ("--views", "3"): "3 views were asked for, but nothing is changed in them",
     ("--store", "songs.csv"): "--store songs.csv exists already",
     ("--store", "no/soft"): "--store no/soft: the folder no does not exist",
     ("--out", "runs/songs-001"): "runs/songs-001 already holds a run",

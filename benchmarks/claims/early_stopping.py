@@ -10,7 +10,7 @@ from benchmarks.claims import figure
 from benchmarks.claims.claim import Check, Claim, Condition, Measured, Part, Rows
 from benchmarks.claims.problems import draw as draw_problem
 from benchmarks.claims.trainings import trained
-from selfdistill.targets import Fixed
+from selfdistill.targets import FixedTargets
 
 STUDENTS = ("same", "smaller")
 _FITS = 100  # epochs by which a network on digits fits its given labels
@@ -47,7 +47,12 @@ def measure(settings: Mapping[str, Any], seed: int, folder: Path) -> Measured:
         alone = trained(problem, "cross-entropy", network, epochs, seed + 1000)
         of = {
             stop: trained(
-                problem, "cross-entropy", network, epochs, seed + 1000, targets=Fixed(teacher.probabilities[stop])
+                problem,
+                "cross-entropy",
+                network,
+                epochs,
+                seed + 1000,
+                targets=FixedTargets(teacher.probabilities[stop]),
             )
             for stop in stops
         }

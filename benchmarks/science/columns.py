@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
-from selfdistill.train._yuan2024labelwave import first_trough
+from selfdistill.rivals.yuan2024labelwave import first_trough
 
 DEFAULT, PLAIN = "selfdistill", "cross-entropy"
 PART = "memory"  # of the default: shown, and no rival

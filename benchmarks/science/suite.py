@@ -115,7 +115,7 @@ def _rank(row: Row) -> tuple[int, int, int]:
     found = train.METHODS.get(row.method)
     if found is None:
         return main, 0, 0
-    first = found.first(train.Settings(method=row.method)) is not None
+    first = found.first is not None
     return main, found.networks + first, int(found.objective is not train.METHODS["cross-entropy"].objective)
 
 

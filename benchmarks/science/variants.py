@@ -11,7 +11,7 @@ from torch import Tensor
 
 from selfdistill import losses, targets, train
 from selfdistill._core.errors import SettingError
-from selfdistill.train import Context, Method
+from selfdistill.rivals import Context, Method, huang2020sat, liu2020elr, liu2022sop, lu2022selc, wang2019sce
 from selfdistill.train._settings import VISIT_STEPS
 
 
@@ -20,29 +20,33 @@ def _gce(method: Method, *, q: float) -> Method:
 
 
 def _sce(method: Method, *, alpha: float = 0.1, beta: float = 1.0) -> Method:
-    return replace(method, loss=partial(losses.symmetric_cross_entropy, alpha=alpha, beta=beta))
+    return replace(method, loss=partial(wang2019sce.symmetric_cross_entropy, alpha=alpha, beta=beta))
 
 
 def _elr(method: Method, *, strength: float = 3.0, momentum: float = 0.7) -> Method:
     return replace(
         method,
-        build=lambda c: targets.EarlyLearning(c.labels, c.num_classes, momentum=momentum),
-        loss=partial(losses.early_learning_regularized, strength=strength),
+        build=lambda c: liu2020elr.EarlyLearning(c.labels, c.num_classes, momentum=momentum),
+        loss=partial(liu2020elr.early_learning_regularized, strength=strength),
     )
 
 
 def _sat(method: Method, *, start: float) -> Method:
-    return replace(method, build=lambda c: targets.SelfAdaptive(c.labels, c.num_classes, start=round(start * c.epochs)))
+    return replace(
+        method, build=lambda c: huang2020sat.SelfAdaptive(c.labels, c.num_classes, start=round(start * c.epochs))
+    )
 
 
 def _selc(method: Method, *, start: float) -> Method:
-    return replace(method, build=lambda c: targets.SelfEnsemble(c.labels, c.num_classes, start=round(start * c.epochs)))
+    return replace(
+        method, build=lambda c: lu2022selc.SelfEnsemble(c.labels, c.num_classes, start=round(start * c.epochs))
+    )
 
 
 def _sop(method: Method, *, rate: float) -> Method:
     return replace(
         method,
-        build=lambda c: targets.SparseNoise(
+        build=lambda c: liu2022sop.SparseNoise(
             c.labels, c.num_classes, epochs=c.epochs, seed=c.seed, rate_u=rate, rate_v=rate
         ),
     )
@@ -73,8 +77,8 @@ def _selfdistill(
             strength.
     """
 
-    def loss(logits: Tensor, anchored: targets.Anchored) -> Tensor:
-        back = losses.symmetric_cross_entropy(logits, anchored.target, alpha=0.0, beta=1.0)
+    def loss(logits: Tensor, anchored: targets.PosteriorTarget) -> Tensor:
+        back = wang2019sce.symmetric_cross_entropy(logits, anchored.target, alpha=0.0, beta=1.0)
         weight = reverse + fading * (1 - anchored.strength / (strength / 2)).clamp(min=0)
         return losses.anchored_cross_entropy(logits, anchored) + weight * back
 

@@ -11,7 +11,7 @@ import torch
 from benchmarks.claims import air, clusters, margin, problems, threshold, trainings, two_layer
 
 from selfdistill._core.errors import SettingError
-from selfdistill.targets import Fixed
+from selfdistill.targets import FixedTargets
 from selfdistill.theory import Spectrum, first_layer_kernel, gradient_flow, settled_distillation
 
 BINARY = {"examples": 400, "dimension": 20, "clusters": 8, "radius": 0.4, "noise": 0.3}
@@ -240,7 +240,7 @@ def test_residuals_and_what_is_retrieved():
 
 def test_a_training_tells_what_became_of_wrong_labels():
     problem = problems.draw({"data": "digits", "examples": 300, "noise": "symmetric-40"}, 0, Path("nowhere"))
-    told = Fixed(torch.nn.functional.one_hot(problem.truth, 10).float())
+    told = FixedTargets(torch.nn.functional.one_hot(problem.truth, 10).float())
     outcome = trainings.trained(problem, "cross-entropy", "mlp:64", 12, 0, targets=told, keep=lambda done: done == 12)
     found = trainings.memory_of(problem, outcome)
     guess = outcome.probabilities[12].argmax(1)

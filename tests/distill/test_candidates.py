@@ -1,12 +1,15 @@
-"""Which epoch teaches: each way against a rule written out, and refusals that say what to do."""
+"""Which epoch teaches: what each way of choosing says, and the kernel's time to stop."""
 
 from __future__ import annotations
 
 import pytest
+import torch
 
+from selfdistill import air, networks
 from selfdistill._core.errors import RunError, SettingError
+from selfdistill._core.labels import held_out
 from selfdistill._core.record import read_record
-from selfdistill.distill import candidates, choose
+from selfdistill.distill import air_epoch, candidates, choose
 
 
 def record(held=None, changed=(0.9, 0.5, 0.3, 0.4, 0.2, 0.1), kept_epoch=None):
@@ -92,3 +95,46 @@ def test_a_real_run_has_them_all(teacher_run):
     assert [one.epoch for one in found.candidates] == list(range(1, 9))
     curve = read_record(teacher_run)["curves"]["held_out_accuracy"]
     assert found.candidate.epoch == curve.index(max(curve)) + 1
+
+
+def test_it_is_the_epoch_that_the_study_gives(teacher_run, digits):
+    record = read_record(teacher_run)
+    found = air_epoch(record, digits, examples=200)
+    drawn, _ = held_out(digits.labels, 0.1, 0)
+    picked = drawn[air.choose_examples(digits.labels[drawn], 200, 0)]
+    examples = air.Examples(digits.inputs[picked], digits.labels[picked], 10)
+    stats = digits.preprocess.stats
+    network = air.calibrated(networks.build("mlp:32", (1, 8, 8), 10, seed=0, stats=stats), examples.inputs)
+    spectra = {"initial": air.network_kernel()(network, examples.inputs)}
+    start = air.outputs_of(network, examples.inputs)
+    moment = air.snapshot("initial", network, examples, spectra["initial"])
+    steps = -(-len(drawn) // record["settings"]["batch_size"])
+    clock = air.Clock.of_ends(record["curves"]["lr"], steps, 0.9)
+    measured = air.Measured(clock, record["curves"]["agreement"], {}, plain=True)
+    said = air.study(examples, spectra, start, [moment], measured=measured)["stopping"]["gcv"]
+    assert found["time"] == pytest.approx(said["time"], rel=1e-6)
+    assert found["agreement"] == pytest.approx(said["agreement"], rel=1e-6)
+    assert found["epoch"] == (None if said["epoch"] is None else pytest.approx(said["epoch"]))
+
+
+def test_a_run_that_never_gets_there_has_no_epoch(teacher_run, digits):
+    record = read_record(teacher_run)
+    record["curves"]["agreement"] = [0.05] * 8
+    assert air_epoch(record, digits, examples=100)["epoch"] is None
+
+
+def test_a_pair_has_no_kernel(teacher_run, digits):
+    record = read_record(teacher_run)
+    record["settings"]["network"] = "2*mlp:32"
+    with pytest.raises(RunError, match=r"trained a pair, 2\*mlp:32, which has no kernel"):
+        air_epoch(record, digits)
+
+
+def test_held_out_examples_are_not_looked_at(teacher_run, digits):
+    _, held = held_out(digits.labels, 0.1, 0)
+    torn = digits.inputs.clone()
+    torn[held] = 0
+    changed = digits.__class__(**{**vars(digits), "inputs": torn})
+    record = read_record(teacher_run)
+    assert air_epoch(record, changed, examples=100) == air_epoch(record, digits, examples=100)
+    assert torch.equal(torn[held], torch.zeros_like(torn[held]))

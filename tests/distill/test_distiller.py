@@ -20,14 +20,14 @@ from selfdistill.distill import (
     OBJECTIVES,
     STORE,
     Distiller,
-    Order,
+    DistillRequest,
     dark_knowledge,
     find_teacher,
     load_store,
     soft_labels,
     start,
 )
-from selfdistill.targets import Given
+from selfdistill.targets import GivenLabels
 from selfdistill.train import Settings
 
 FEW = Settings(epochs=3)
@@ -132,48 +132,6 @@ def test_a_student_from_the_store_costs_what_plain_training_costs(small, name):
     assert plain > 0
     assert taught == plain
     assert teacher.asked == asked == 300 + 2  # each example once, and two to see whether it fits
-
-
-def test_the_teacher_is_asked_once_about_every_view(small):
-    teacher = Teacher()
-    settings = replace(FEW, augment="crop:1", epochs=7)
-    fitted = Distiller("mlp:8", objective="refinery", views=3, settings=settings).fit(teacher, small)
-    assert teacher.asked == 3 * 300 + 2
-    assert fitted.targets.view == 7 % 3
-
-
-def test_views_are_the_ones_that_the_teacher_saw(small):
-    """A teacher that reads one pixel; a student that sees other pixels could not match it."""
-
-    class Pixel(nn.Module):
-        def forward(self, x):
-            on = x[:, 0, 3, 3].float()
-            return torch.stack([on, 16 - on, *[torch.full_like(on, -9.0)] * 8], 1)
-
-    seen = []
-
-    class Student(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.scale = nn.Parameter(torch.ones(()))
-
-        def forward(self, x):
-            if self.training:
-                seen.append(x)
-            return Pixel()(x) * self.scale
-
-    distiller = Distiller(Student(), objective="refinery", views=2, settings=replace(FEW, augment="crop:2", lr=1e-9))
-    fitted = distiller.fit(Pixel(), small)
-    store, n = fitted.targets.store, 0
-    assert len(seen) >= 6
-    exact = [epoch["loss"] for epoch in fitted.curves]
-    for view in (0, 1):
-        q = store.probabilities(torch.arange(300), view).double()
-        entropy = -torch.special.xlogy(q, q).sum(-1).mean().item()
-        assert exact[view] == pytest.approx(entropy, abs=2e-2)
-        n += entropy > 0.01
-    assert n == 2
-    assert not torch.equal(store.value[0], store.value[1])
 
 
 def test_a_run_directory_like_any_other_with_who_taught_it(tmp_path, digits, teacher_run, tests_of_digits):
@@ -304,7 +262,7 @@ def test_a_function_of_ones_own_is_the_objective(tmp_path, small):
     )
     assert record["distillation"]["objective"] == record["settings"]["method"] == "own: squared"
     with pytest.raises(RunError, match=r"run learns by an objective of its own. Go on from the code that started it"):
-        start(Order(resume=tmp_path / "run"))
+        start(DistillRequest(resume=tmp_path / "run"))
 
 
 NO_OBJECTIVES = {
@@ -349,7 +307,6 @@ REFUSED = {
     "student": ({"student": "resnet18"}, SettingError, "too small for 'resnet18'"),
     "no such network": ({"student": "mpl:3"}, SettingError, "network 'mpl:3' is not one of auto, mlp"),
     "pair": ({"student": "2*mlp:4"}, SettingError, "is a pair, but one network is taught"),
-    "views of nothing": ({"views": 2}, SettingError, "nothing is changed in them"),
 }
 
 
@@ -377,8 +334,6 @@ def test_other_refusals(tmp_path, small, last_run, digits):
     store = soft_labels(find_teacher(Teacher(), small), small, train.TorchRuntime())
     with pytest.raises(DataError, match="soft labels of Teacher are of 300 examples"):
         Distiller("mlp:4").fit(store, digits)
-    with pytest.raises(SettingError, match="views is 2, but the soft labels have 0"):
-        Distiller("mlp:4", views=2, settings=replace(FEW, augment="crop:1")).fit(store, small)
 
 
 @pytest.mark.parametrize(
@@ -397,4 +352,4 @@ def test_weights_outside_0_and_1_stay_finite_over_a_whole_training(small, mixing
     fitted = Distiller("mlp:16", objective="born-again", mixing=mixing, settings=settings).fit(Teacher(), small)
     assert all(torch.tensor(epoch["loss"]).isfinite() for epoch in fitted.curves)
     assert all(p.isfinite().all() for p in fitted.model.parameters())
-    assert not isinstance(fitted.targets, Given)
+    assert not isinstance(fitted.targets, GivenLabels)

@@ -1,4 +1,4 @@
-"""Measures of dark knowledge against scikit-learn, scipy, NumPy and laws with known answers."""
+"""What soft labels hold, against loops over examples, and the lines about it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from scipy.stats import entropy, pearsonr
 from sklearn.metrics import mutual_info_score
 
 from selfdistill._core.errors import DataError
-from selfdistill.distill import class_similarity, dark_knowledge, entropy_beyond_top, information_given_top, sentences
+from selfdistill.distill import (
+    class_similarity,
+    dark_knowledge,
+    entropy_beyond_top,
+    information_given_top,
+    sentences,
+    summary,
+    who_teaches,
+)
 
 
 def soft_labels(n=300, k=5, seed=0, scale=1.5):
@@ -87,7 +95,7 @@ def test_what_the_second_class_tells_is_found():
     assert information_given_top(soft, truth)["corrected"] == pytest.approx(exact, abs=0.01)
 
 
-def test_truth_is_used_only_where_it_is_known_and_votes_replace_the_given_labels():
+def test_truth_is_used_only_where_it_is_known():
     soft, given = soft_labels(), torch.arange(300) % 5
     plain = dark_knowledge(soft, given)
     assert set(plain) == {"entropy", "beyond_top", "top", "agreement"}
@@ -95,38 +103,54 @@ def test_truth_is_used_only_where_it_is_known_and_votes_replace_the_given_labels
     truth = torch.where(torch.arange(300) < 200, soft.argmax(-1), -1)
     told = dark_knowledge(soft, given, truth=truth)
     assert told["accuracy"] == pytest.approx(1.0)
-    assert told["reference"] == "given"
-    votes = (soft * 50).round()
-    by_people = dark_knowledge(soft, given, truth=truth, votes=votes)
-    assert by_people["reference"] == "votes"
-    assert by_people["similarity"] > 0.99
-    assert any("people confuse" in line for line in sentences(by_people))
+    known = torch.arange(200)
+    confusion = torch.zeros(5, 5).index_put_((truth[known], given[known]), torch.ones(200), accumulate=True)
+    assert told["similarity"] == class_similarity(soft[known], truth[known], confusion)
     assert len(sentences(plain)) == 2
 
 
-def test_without_truth_a_class_is_what_most_people_say_and_ties_are_left_out():
-    soft, given = soft_labels(), torch.arange(300) % 5
-    votes = soft_labels(seed=7) * 50
-    votes[:40] = torch.tensor([25.0, 25, 0, 0, 0])  # nobody wins
-    found = dark_knowledge(soft, given, votes=votes)
-    assert found["classes"] == "votes"
-    assert "accuracy" not in found
-    means, confusion = np.zeros((5, 5)), np.zeros((5, 5))
-    winner = votes[40:].argmax(1).numpy()
-    for c in range(5):
-        means[c] = soft[40:].double().numpy()[winner == c].mean(0)
-        confusion[c] = votes[40:].double().numpy()[winner == c].sum(0)
-    rows = confusion / confusion.sum(1, keepdims=True)
-    off = ~np.eye(5, dtype=bool)
-    assert found["similarity"] == pytest.approx(pearsonr(means[off], rows[off])[0])
-    assert any("(an example's class: most votes)" in line for line in sentences(found))
+def record(candidates=3, earlier=0):
+    rows = [
+        {"epoch": e, "held_out_accuracy": 0.5, "changed_share": 0.1, "agreement": 0.6, "chosen_by": []}
+        for e in range(1, candidates + 1)
+    ]
+    rows[-1]["chosen_by"] = ["last", "held-out"]
+    return {
+        "settings": {"network": "mlp:8"},
+        "distillation": {
+            "teacher": {"name": "runs/a-001", "epoch": candidates},
+            "choose": "held-out",
+            "candidates": rows,
+            "choices": {"last": {"epoch": 3}, "air": {"not": "not asked"}},
+            "objective": "hinton",
+            "numbers": {"temperature": 4.0, "weight": 0.9},
+            "generations": 1 + earlier,
+            "earlier": [{"folder": f"generation-{g + 1}", "test_accuracy": {"last": 0.9}} for g in range(earlier)],
+            "soft_labels": {"kind": "float16 logits", "bytes": 1200, "file": "soft"},
+            "dark_knowledge": {"entropy": 1.0, "beyond_top": 0.5, "top": 0.75, "agreement": 0.6},
+        },
+    }
 
 
-def test_votes_that_say_nothing_of_confusion_and_wrong_ones():
-    soft, given = soft_labels(), torch.arange(300) % 5
-    sure = torch.nn.functional.one_hot(given, 5)
-    found = dark_knowledge(soft, given, votes=sure)
-    assert found["similarity"] is None
-    assert any("no value, for one side is constant" in line for line in sentences(found))
-    with pytest.raises(DataError, match="299 rows of votes, but there are 300 examples"):
-        dark_knowledge(soft, given, votes=sure[1:])
+def test_all_of_few_candidates_are_shown_with_who_points_to_them():
+    lines = summary(record())
+    assert lines[0] == "Teacher: runs/a-001 after epoch 3, chosen by held-out from 3 epochs"
+    assert lines[1].split() == ["epoch", "held", "out", "changed", "agreement", "chosen", "by"]
+    assert lines[4].split() == ["3", "50.0", "%", "10.0", "%", "60.0", "%", "last,", "held-out"]
+    assert "  Not said: air (not asked)" in lines
+    assert "  Kept as float16 logits, 1,200 bytes in soft" in lines
+    assert lines[-1] == "Student: mlp:8, hinton (temperature 4, weight 0.9)"
+
+
+def test_of_many_those_that_some_way_points_to():
+    lines = summary(record(candidates=40))
+    assert "  ... of 40 epochs, all in run.json" in lines
+    assert len([line for line in lines if line.split()[:1] and line.split()[0].isdigit()]) == 1
+
+
+def test_generations_and_a_single_candidate():
+    lines = summary(record(candidates=1, earlier=2))
+    assert lines[0] == "Teacher: runs/a-001 after epoch 1"
+    assert "  generation-2: test accuracy 90.0 %" in lines
+    assert lines[-1].endswith(", generation 3")
+    assert who_teaches({"teacher": {"name": "Net"}}) == "Teacher: Net"

@@ -174,14 +174,6 @@ def test_an_ensemble_teaches_the_mean_of_what_its_members_say(table, tmp_path):
     torch.testing.assert_close(kept.double(), (P + P.flip(0)) / 2, atol=2e-3, rtol=0)
 
 
-def test_views_need_teachers_that_can_label_them(table):
-    store = soft_labels(find_teacher(LOGITS, table), table, train.TorchRuntime())
-    images = data.from_arrays(np.zeros((4, 8, 8), np.uint8) + np.arange(4, dtype=np.uint8)[:, None, None], [0, 1, 0, 1])
-    with pytest.raises(SettingError, match="views is 2, but the soft labels have 0"):
-        Distiller("mlp:4", views=2, settings=Settings(epochs=1, augment="crop:1")).fit([np.zeros((4, 2))] * 2, images)
-    assert store.views == 0
-
-
 def test_an_npy_file_that_is_none(table, tmp_path):
     (tmp_path / "a.npy").write_bytes(b"none")
     with pytest.raises(DataError, match=r"a.npy is no array of numbers: .* Write it with numpy.save"):

@@ -1,4 +1,4 @@
-"""Two processes under torchrun teach the student that one does: teacher, soft labels, generations, kernel, votes."""
+"""Two processes under torchrun teach the student that one does: teacher, soft labels, generations, kernel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from safetensors.torch import load_file
 
 FEW = ["--student", "mlp:8", "--epochs", "3", "--batch-size", "10"]
-KERNEL = ["--choose", "air", "--votes", "votes.csv"]
+KERNEL = ["--choose", "air"]
 CASES = {
     "kernel and generations": ["--objective", "born-again", "--generations", "2", *KERNEL],
     "hinton": [],
@@ -49,8 +49,6 @@ def songs(tmp_path_factory) -> Path:
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(101, 3)), columns=list("abc"))
     frame["kind"] = np.where(frame["a"] > 0, "x", np.where(frame["b"] > 0, "y", "z"))
     frame.to_csv(folder / "songs.csv", index=False)
-    votes = pd.DataFrame(np.random.default_rng(1).integers(1, 9, (101, 3)), columns=list("xyz"))
-    votes.to_csv(folder / "votes.csv", index=False)
     said = ["--method", "cross-entropy", "--network", "mlp:16", "--epochs", "4", "--keep-epochs", "all"]
     launch(1, "fit", "songs.csv", "--label", "kind", *said, "--held-out", "0.1", folder=folder)
     return folder
@@ -96,6 +94,6 @@ def test_two_processes_that_were_killed_go_on_and_end_with_the_same_bytes(songs)
 
 @pytest.mark.slow
 def test_what_is_wrong_is_said_once_and_nothing_is_left(songs):
-    _, err = launch(2, "distill", "runs/songs-001", *FEW, "--views", "2", "--out", "none", folder=songs, code=1)
+    _, err = launch(2, "distill", "runs/songs-001", *FEW, "--choose", "best", "--out", "none", folder=songs, code=1)
     assert len([line for line in err.splitlines() if line.startswith("error: ")]) == 1
     assert not (songs / "none").exists()

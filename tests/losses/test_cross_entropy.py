@@ -1,10 +1,19 @@
-"""Cross-entropy to labels beside that to distributions."""
+"""Cross-entropy of labels, of pairs, and the precision that losses compute in."""
 
+from __future__ import annotations
+
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfdistill.losses import cross_entropy, label_cross_entropy
+from selfdistill.losses import (
+    at_least_single,
+    cross_entropy,
+    each_cross_entropy,
+    label_cross_entropy,
+    pair_cross_entropy,
+)
 
 
 @given(b=st.integers(1, 9), k=st.integers(2, 7), scale=st.sampled_from([1e-3, 1.0, 50.0, 1e4]), seed=st.integers(0, 99))
@@ -19,3 +28,28 @@ def test_cross_entropy_to_a_label_is_that_to_its_one_hot_row_to_the_bit(b, k, sc
     for value in values:
         (value * weights).sum().backward()
     assert torch.equal(logits[0].grad, logits[1].grad)
+
+
+def test_each_is_the_cross_entropy_of_one_network_and_the_pair_their_sum():
+    g = torch.Generator().manual_seed(0)
+    logits, target = torch.randn(5, 2, 4, generator=g).mul(9), torch.randn(5, 4, generator=g).softmax(-1)
+    both = torch.stack([cross_entropy(logits[:, j], target) for j in (0, 1)], 1)
+    torch.testing.assert_close(each_cross_entropy(logits, target), both)
+    torch.testing.assert_close(pair_cross_entropy(logits, target), both.sum(1))
+
+
+def test_half_precision_is_lifted_and_large_logits_stay_finite():
+    logits = torch.tensor([[[1e4, -1e4], [-1e4, 1e4]]], dtype=torch.bfloat16, requires_grad=True)
+    value = pair_cross_entropy(logits, torch.tensor([[0.0, 1.0]]))
+    value.sum().backward()
+    assert value.dtype == torch.float32
+    assert value.isfinite().all()
+    assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("given", "computed"),
+    [(torch.float16, torch.float32), (torch.bfloat16, torch.float32), (torch.float32,) * 2, (torch.float64,) * 2],
+)
+def test_half_is_lifted_and_the_rest_left_alone(given, computed):
+    assert at_least_single(torch.zeros(1, dtype=given)).dtype == computed

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import kl_div
 
-from selfdistill.losses import Softened, cross_entropy, distillation
+from selfdistill.losses import TemperatureTarget, cross_entropy, distillation
 
 K, B = 5, 7
 
@@ -35,14 +35,14 @@ def naive(z, v, y, t, w):
 def test_equals_a_loop_over_classes(t, w):
     z, v, y = draw()
     slow = torch.tensor([naive(*map(torch.Tensor.tolist, row), t, w) for row in zip(z, v, y, strict=True)])
-    torch.testing.assert_close(distillation(z, Softened(v, y, t, w)), slow.double(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(distillation(z, TemperatureTarget(v, y, t, w)), slow.double(), rtol=1e-6, atol=1e-6)
 
 
 def test_the_gradient_is_that_of_torchs_divergence_times_t_squared():
     z, v, y = draw(1)
     for t in (1.0, 3.0, 10.0):
         a, b = (z.clone().requires_grad_() for _ in range(2))
-        distillation(a, Softened(v, y, t, 1.0)).sum().backward()
+        distillation(a, TemperatureTarget(v, y, t, 1.0)).sum().backward()
         (t * t * kl_div((b / t).log_softmax(-1), (v / t).log_softmax(-1), reduction="sum", log_target=True)).backward()
         torch.testing.assert_close(a.grad, b.grad)
 
@@ -51,15 +51,15 @@ def test_at_a_high_temperature_it_matches_centred_logits():
     z, v, y = draw(2)
     z, v = z - z.mean(-1, keepdim=True), v - v.mean(-1, keepdim=True)
     z = z.requires_grad_()
-    distillation(z, Softened(v, y, 1e4, 1.0)).sum().backward()
+    distillation(z, TemperatureTarget(v, y, 1e4, 1.0)).sum().backward()
     torch.testing.assert_close(z.grad, (z.detach() - v) / K, rtol=2e-3, atol=1e-4)
 
 
 def test_weight_0_is_plain_training_and_large_logits_stay_finite():
     z, v, y = draw(3)
-    torch.testing.assert_close(distillation(z, Softened(v, y, 4.0, 0.0)), cross_entropy(z, y))
+    torch.testing.assert_close(distillation(z, TemperatureTarget(v, y, 4.0, 0.0)), cross_entropy(z, y))
     huge = torch.tensor([[1e4, -1e4, 0.0]], requires_grad=True)
-    value = distillation(huge, Softened(-huge.detach(), torch.eye(3)[:1], 2.0, 0.5))
+    value = distillation(huge, TemperatureTarget(-huge.detach(), torch.eye(3)[:1], 2.0, 0.5))
     value.sum().backward()
     assert value.isfinite().all()
     assert huge.grad is not None

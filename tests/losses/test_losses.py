@@ -10,23 +10,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfdistill.losses import (
-    backward_corrected,
-    bootstrap_hard,
-    bootstrap_soft,
-    cross_entropy,
-    early_learning_regularized,
-    elr_term,
-    forward_corrected,
-    generalized_cross_entropy,
-    joint_optimization,
-    kl_divergence,
-    shifted_cross_entropy,
-    squared_error,
-    symmetric_cross_entropy,
-    truncated_cross_entropy,
-    weighted_cross_entropy,
-)
+from selfdistill.losses import cross_entropy, elr_term, generalized_cross_entropy, kl_divergence
+from selfdistill.rivals.huang2020sat import weighted_cross_entropy
+from selfdistill.rivals.li2020dividemix import squared_error
+from selfdistill.rivals.liu2020elr import early_learning_regularized
+from selfdistill.rivals.liu2022sop import shifted_cross_entropy
+from selfdistill.rivals.patrini2017correction import backward_corrected, forward_corrected
+from selfdistill.rivals.reed2015bootstrap import bootstrap_hard, bootstrap_soft
+from selfdistill.rivals.tanaka2018joint import joint_optimization
+from selfdistill.rivals.wang2019sce import symmetric_cross_entropy
+from selfdistill.rivals.zhang2018gce import truncated_cross_entropy
 
 
 def softmax(z):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import kl_div
 
-from selfdistill.losses import Decoupled, cross_entropy, decoupled_distillation
+from selfdistill.losses import DecoupledTarget, cross_entropy, decoupled_distillation
 
 
 def draw(seed=0, b=6, k=5, scale=3.0):
@@ -38,7 +38,7 @@ def naive(z, v, y, t, alpha, beta):
 def test_equals_the_papers_formulas(numbers, k):
     z, v, y = draw(k=k)
     slow = [naive(*map(torch.Tensor.tolist, row), *numbers) for row in zip(z, v, y, strict=True)]
-    torch.testing.assert_close(decoupled_distillation(z, Decoupled(v, y, *numbers)), torch.tensor(slow).double())
+    torch.testing.assert_close(decoupled_distillation(z, DecoupledTarget(v, y, *numbers)), torch.tensor(slow).double())
 
 
 @pytest.mark.parametrize("t", [1.0, 4.0])
@@ -48,16 +48,16 @@ def test_with_the_teachers_own_weight_the_parts_are_the_usual_divergence(t):
     whole = kl_div((z / t).log_softmax(-1), (v / t).softmax(-1), reduction="none").sum(-1)
     for i in range(len(z)):
         rows = slice(i, i + 1)
-        parts = decoupled_distillation(z[rows], Decoupled(v[rows], y[rows], t, 1.0, share[i].item()))
+        parts = decoupled_distillation(z[rows], DecoupledTarget(v[rows], y[rows], t, 1.0, share[i].item()))
         torch.testing.assert_close(parts - cross_entropy(z[rows], y[rows]), t * t * whole[rows])
 
 
 def test_gradients_and_logits_of_ten_thousand():
     z, v, y = draw(2, b=3)
-    of = lambda x: decoupled_distillation(x, Decoupled(v, y, 4.0, 1.0, 8.0))
+    of = lambda x: decoupled_distillation(x, DecoupledTarget(v, y, 4.0, 1.0, 8.0))
     assert torch.autograd.gradcheck(of, z.requires_grad_())
     huge = torch.tensor([[1e4, -1e4, 0.0]], requires_grad=True)
-    value = decoupled_distillation(huge, Decoupled(-huge.detach(), torch.eye(3)[:1], 4.0, 1.0, 8.0))
+    value = decoupled_distillation(huge, DecoupledTarget(-huge.detach(), torch.eye(3)[:1], 4.0, 1.0, 8.0))
     (slope,) = torch.autograd.grad(value.sum(), huge)
     assert value.isfinite().all()
     assert slope.isfinite().all()
@@ -65,4 +65,4 @@ def test_gradients_and_logits_of_ten_thousand():
 
 def test_a_student_as_its_teacher_pays_for_the_label_alone():
     z, _, y = draw(3)
-    torch.testing.assert_close(decoupled_distillation(z, Decoupled(z + 5, y, 4.0, 1.0, 8.0)), cross_entropy(z, y))
+    torch.testing.assert_close(decoupled_distillation(z, DecoupledTarget(z + 5, y, 4.0, 1.0, 8.0)), cross_entropy(z, y))

@@ -9,6 +9,7 @@ import torch
 
 from selfdistill import losses, targets
 from selfdistill._core.errors import SettingError
+from selfdistill._core.labels import one_hot
 
 N, K, B = 12, 4, 6
 
@@ -64,7 +65,7 @@ def test_authors_loss_2_equals_its_twin_on_the_previous_epochs_predictions(batch
     labels, index, z = batch
     predict = torch.randn(N, K, generator=torch.Generator().manual_seed(8))
     family = targets.authors_loss(2, labels, K)
-    assert torch.equal(family.read(index), targets.one_hot(labels[index], K))  # no previous epoch yet
+    assert torch.equal(family.read(index), one_hot(labels[index], K))  # no previous epoch yet
     family.write(torch.arange(N), predict.softmax(-1))
     family.end_epoch()
     value = losses.kl_divergence(z, family.read(index).double()).mean().item()
@@ -101,7 +102,7 @@ def test_instant_soft_is_cross_entropy_with_a_smaller_step(batch):
     losses.kl_divergence(z, family.read(index, z.detach())).sum().backward()
     mixed = z.grad.clone()
     z.grad = None
-    losses.cross_entropy(z, targets.one_hot(labels[index], K).double()).sum().backward()
+    losses.cross_entropy(z, one_hot(labels[index], K).double()).sum().backward()
     assert (mixed - (1 - lam) * z.grad).abs().max() < 1e-12
 
 
@@ -113,7 +114,7 @@ def test_hard_function_does_more_than_rescale(batch):
     losses.kl_divergence(z, family.read(index, z.detach()).double()).sum().backward()
     mixed = z.grad.clone()
     z.grad = None
-    losses.cross_entropy(z, targets.one_hot(labels[index], K).double()).sum().backward()
+    losses.cross_entropy(z, one_hot(labels[index], K).double()).sum().backward()
     assert (mixed - 0.7 * z.grad).abs().max() > 1e-2
 
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfdistill import data, train
-from selfdistill.train._chen2021holdout import best_on_held_out
-from selfdistill.train._kept import held_out
-from selfdistill.train._yuan2024labelwave import first_trough
+from selfdistill._core.labels import held_out
+from selfdistill.rivals.chen2021nts import best_on_held_out
+from selfdistill.rivals.yuan2024labelwave import first_trough
 
 shares = st.lists(st.integers(0, 20).map(lambda x: x / 20), min_size=1, max_size=15)
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from selfdistill import train
 from selfdistill._core.errors import Interrupted, RunError, SettingError
 from selfdistill._core.events import BatchDone
+from selfdistill._core.labels import held_out
 from selfdistill.train._kept_epochs import epochs_to_keep
 from selfdistill.train._run import _room
 
@@ -92,7 +93,7 @@ def test_other_words_are_refused(keep):
 def test_held_out_examples_are_never_trained_on_and_measured_each_epoch(tmp_path, digits):
     said = settings(held_out=0.1)
     record = train.run(digits, said, tmp_path / "run", source={})
-    _, held = train.held_out(digits.labels, 0.1, 0)
+    _, held = held_out(digits.labels, 0.1, 0)
     assert len(record["curves"]["held_out_accuracy"]) == 5
     fitted = train.fit(digits, said)
     p = train.predict_probabilities(fitted.model, digits.inputs[held], train.TorchRuntime())

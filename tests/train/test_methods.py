@@ -11,7 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from selfdistill import data, networks, train
+from selfdistill import data, networks, rivals, train
 from selfdistill._core.errors import SettingError
 from selfdistill.targets import Targets
 
@@ -22,12 +22,16 @@ every_method = pytest.mark.parametrize("name", train.METHODS)
 def make(name, n=N, k=K, epochs=4):
     g = torch.Generator().manual_seed(1)
     labels = torch.randint(0, k, (n,), generator=g)
-    before = train.Before(*torch.randn(2, n, k, generator=g).softmax(-1)) if first(name) else None
-    return train.METHODS[name], labels, train.METHODS[name].build(train.Context(labels, k, epochs, 20, before=before))
+    before = rivals.FirstStage(*torch.randn(2, n, k, generator=g).softmax(-1)) if first(name) else None
+    return (
+        train.METHODS[name],
+        labels,
+        train.METHODS[name].build(rivals.Context(labels, k, epochs, 20, first_stage=before)),
+    )
 
 
 def first(name):
-    return train.METHODS[name].first(train.Settings(method=name))
+    return train.METHODS[name].first
 
 
 def outputs(name, b=B, k=K):
@@ -119,11 +123,11 @@ def test_all_state_moves_with_to(name):
 # In a process of its own: the shape checker that the tests install in the losses does not trace.
 GRAPH_BREAKS = """
 import json, torch
-from selfdistill import train
+from selfdistill import rivals, train
 found = {}
 for name, method in train.METHODS.items():
-    before = train.Before(*torch.full((2, 4, 3), 1 / 3)) if method.first(train.Settings(method=name)) else None
-    targets = method.build(train.Context(torch.tensor([0, 1, 2, 0]), 3, 4, 20, before=before))
+    before = rivals.FirstStage(*torch.full((2, 4, 3), 1 / 3)) if method.first else None
+    targets = method.build(rivals.Context(torch.tensor([0, 1, 2, 0]), 3, 4, 20, first_stage=before))
     def step(logits, index):
         value = method.loss(logits, targets.read(index, logits.detach())).mean()
         p = logits.detach().softmax(-1)
@@ -191,7 +195,7 @@ def epoch_flops(name, network, shape):
     """FLOPs of the networks' passes in an epoch of one batch: steps, surveys, and a training that comes first."""
     method = train.METHODS[name]
     step, forward, _ = network_flops(name, network, shape)
-    surveys = method.networks * sum(method.surveys(epoch, RUN) for epoch in range(RUN)) / RUN
+    surveys = method.networks * sum(method.needs_train_predictions(epoch, RUN) for epoch in range(RUN)) / RUN
     before = epoch_flops(first(name), network, shape) if first(name) else 0
     return before + (1 - method.held_out) * step + surveys * forward
 

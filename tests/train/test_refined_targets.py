@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from selfdistill import data, train
+from selfdistill import data, rivals, train
+from selfdistill._core.labels import held_out
 from selfdistill.train import _keeper
-from selfdistill.train._kept import held_out
 
 # By how much each is better than cross-entropy at the least, in accuracy on clean examples, on the blobs below.
 GAINS = {"elr": 0.1, "sat": 0.02, "selc": 0.02, "sop": 0.1, "ps-kd": 0.0, "joint-optimization": 0.1, "nts": 0.05}
@@ -56,7 +56,7 @@ def test_ps_kd_equals_the_previous_predictions_mixed_in_by_hand():
     """t = (1 - a) e_y + a p of the epoch before, a = 0.8 k / T in epoch k from 1; in the first, p is e_y."""
     rng = np.random.default_rng(0)
     labels, epochs = rng.integers(0, 3, 7), 5
-    targets = train.METHODS["ps-kd"].build(train.Context(torch.from_numpy(labels), 3, epochs, 10))
+    targets = train.METHODS["ps-kd"].build(rivals.Context(torch.from_numpy(labels), 3, epochs, 10))
     given = np.eye(3)[labels]
     previous = given
     for k, p in enumerate(rng.dirichlet(np.ones(3), (epochs, 7)), 1):
@@ -69,8 +69,8 @@ def test_ps_kd_equals_the_previous_predictions_mixed_in_by_hand():
 
 
 def test_shares_of_the_epochs_are_the_published_epochs_of_their_schedules():
-    build = lambda name: train.METHODS[name].build(train.Context(torch.tensor([0, 1]), 2, 200, 10))
-    assert build("sat").ensemble.start == 60
+    build = lambda name: train.METHODS[name].build(rivals.Context(torch.tensor([0, 1]), 2, 200, 10))
+    assert build("sat").start == 60
     assert build("selc").start == 30
     joint = build("joint-optimization-labels")
     assert (joint.begin, len(joint.recent)) == (70, 10)

@@ -29,7 +29,7 @@ _SETTINGS = (
     "precision",
     "compile",
 )
-_ORDER = ("teacher", "source", "test", "store", "votes", "votes_array", "also", "out", "resume")
+_ORDER = ("teacher", "source", "test", "store", "also", "out", "resume")
 _LESSON = (
     "student",
     "objective",
@@ -40,7 +40,6 @@ _LESSON = (
     "beta",
     "generations",
     "choose",
-    "views",
     "entries",
 )
 
@@ -58,11 +57,8 @@ def distill(
     generations: d.Generations = None,
     choose: d.Choose = None,
     also: d.Also = None,
-    views: d.Views = None,
     top_k: d.Entries = None,
     store: d.Store = None,
-    votes: d.Votes = None,
-    votes_array: d.VotesArray = None,
     label: o.Label = None,
     id: o.Id = None,
     ignore: o.Ignore = None,
@@ -110,7 +106,6 @@ def distill(
         selfdistill distill soft.safetensors photos/ --student cnn
         selfdistill distill runs/photos-001 --with runs/photos-002 --objective dkd
         selfdistill distill logits.npy photos/
-        selfdistill distill runs/photos-001 --votes votes.csv
         selfdistill distill --resume runs/photos-student-001
         selfdistill distill runs/photos-001 --processes 2
     """
@@ -127,9 +122,9 @@ def distill(
 
 def _run(asked: dict[str, Any], as_json: bool) -> None:
     with leaving_at_once():
-        from selfdistill.distill import Order, start
+        from selfdistill.distill import DistillRequest, start
 
-    order = Order(**asked)
+    order = DistillRequest(**asked)
     if not first_process():
         start(order)
         return

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-_TEACHER, _STUDENT, _MEASURES = "Teacher", "Student", "Measures"
+_TEACHER, _STUDENT = "Teacher", "Student"
 
 Teacher = Annotated[
     str | None,
@@ -102,15 +102,6 @@ Also = Annotated[
         rich_help_panel=_TEACHER,
     ),
 ]
-Views = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        help="Let the teacher label N augmented views of each image; the student sees the same. Default: 0, the images "
-        "as they are.",
-        rich_help_panel=_TEACHER,
-    ),
-]
 Entries = Annotated[
     int | None,
     typer.Option(
@@ -118,23 +109,6 @@ Entries = Annotated[
         metavar="K",
         help="Keep the K largest logits of each soft label. Default: all, up to 1 GiB.",
         rich_help_panel=_TEACHER,
-    ),
-]
-Votes = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="What people said of each example, to measure the soft labels by, never to teach: counts in an npz or npy "
-        "file, or a CSV or Parquet with one column per class; rows in the order of the data.",
-        rich_help_panel=_MEASURES,
-    ),
-]
-VotesArray = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="The array of --votes, where its file holds several of two axes.",
-        rich_help_panel=_MEASURES,
     ),
 ]
 Store = Annotated[

@@ -1,10 +1,8 @@
 """From a teacher to a student: soft labels stored once, objectives, the choice of who teaches, and what they know."""
 
-from selfdistill.distill._air_epoch import air_epoch
-from selfdistill.distill._candidates import WAYS, Candidate, Choice, candidates, choose
+from selfdistill.distill._candidates import WAYS, Candidate, Choice, air_epoch, candidates, choose
 from selfdistill.distill._distiller import Distiller
 from selfdistill.distill._features import FeaturePair
-from selfdistill.distill._invocation import Order, start
 from selfdistill.distill._job import STORE
 from selfdistill.distill._measures import (
     class_similarity,
@@ -12,12 +10,13 @@ from selfdistill.distill._measures import (
     entropy_beyond_top,
     information_given_top,
     sentences,
+    summary,
+    who_teaches,
 )
 from selfdistill.distill._objective import OBJECTIVES, Objective, objective
-from selfdistill.distill._report import summary, who_teaches
-from selfdistill.distill._store_file import About, Store, load_store, save_store
+from selfdistill.distill._request import DistillRequest, start
+from selfdistill.distill._soft_labels import About, Store, load_store, save_store
 from selfdistill.distill._teacher import Ensemble, Found, Teacher, find_teacher, run_of, soft_labels
-from selfdistill.distill._views import Views, views_of
 
 __all__ = [
     "OBJECTIVES",
@@ -26,15 +25,14 @@ __all__ = [
     "About",
     "Candidate",
     "Choice",
+    "DistillRequest",
     "Distiller",
     "Ensemble",
     "FeaturePair",
     "Found",
     "Objective",
-    "Order",
     "Store",
     "Teacher",
-    "Views",
     "air_epoch",
     "candidates",
     "choose",
@@ -51,6 +49,5 @@ __all__ = [
     "soft_labels",
     "start",
     "summary",
-    "views_of",
     "who_teaches",
 ]

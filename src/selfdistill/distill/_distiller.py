@@ -23,14 +23,13 @@ from selfdistill._core.wording import quoted
 from selfdistill.data import LabelledData
 from selfdistill.distill._features import FeaturePair, Guided
 from selfdistill.distill._job import STORE, Job, escaped, graduate
+from selfdistill.distill._measures import who_teaches
 from selfdistill.distill._objective import OBJECTIVES, objective, own, try_out
-from selfdistill.distill._report import who_teaches
-from selfdistill.distill._store_file import Store, load_store
+from selfdistill.distill._soft_labels import Store, load_store
 from selfdistill.distill._teacher import Found, Teacher, find_teacher, soft_labels
-from selfdistill.distill._views import Views, views_of
-from selfdistill.noise import check_votes, read_votes
-from selfdistill.targets import Taught
-from selfdistill.train import Fitted, Method, Plan, Settings, TorchRuntime
+from selfdistill.rivals import Method
+from selfdistill.targets import TeacherTargets
+from selfdistill.train import Fitted, Plan, Settings, TorchRuntime
 
 __all__ = ["Distiller"]
 
@@ -54,8 +53,6 @@ class Distiller:
         beta: Weight of the other classes in ``dkd``; by itself 8.
         generations: Students in a row, each taught by the one before.
         choose: How the epoch of a teaching run is chosen, see `choose`; by itself held-out where the run can serve it.
-        views: Augmented views of each example that the teacher labels and the student sees, by turns, epoch after
-            epoch; 0: the teacher labels the examples as they are.
         entries: Logits kept per row; by itself all, up to 1 GiB.
         features: Layers of the student that follow layers of the teacher, for `fit` only.
         settings: How the student trains; ``method`` and ``network`` are set by this.
@@ -77,7 +74,6 @@ class Distiller:
     beta: float | None = None
     generations: int = 1
     choose: str | None = None
-    views: int = 0
     entries: int | None = None
     features: Sequence[FeaturePair] = ()
     settings: Settings = field(default_factory=Settings)
@@ -95,11 +91,11 @@ class Distiller:
         if not isinstance(self.student, str | nn.Module):
             raise SettingError(f"the student is {self.student!r:.60}", "Pass an nn.Module, or a name such as 'mlp:32'.")
         self._objective()
-        for name, least in (("generations", 1), ("views", 0), ("entries", 1)):
+        for name in ("generations", "entries"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise SettingError(
-                    f"{name} is {value!r}, but must be a whole number of at least {least}", f"Leave --{name} out."
+                    f"{name} is {value!r}, but must be a whole number of at least 1", f"Leave --{name} out."
                 )
 
     def _objective(self) -> tuple[Callable[..., Any], Callable[..., Tensor], dict[str, float]]:
@@ -168,7 +164,7 @@ class Distiller:
         store = self._store(found, data, settings)
         for generation in range(1, self.generations + 1):
             model = copy.deepcopy(self.student) if isinstance(self.student, nn.Module) else None
-            now, method = self._lesson(store, data, self._seeded(settings, generation))
+            now, method = self._seeded(settings, generation), self._lesson(store)
             if self.features:
                 guided = self._guided(found, data, now, method, model)
                 with guided.listening():
@@ -207,8 +203,6 @@ class Distiller:
         *,
         source: Mapping[str, Any] | None = None,
         store: Path | None = None,
-        votes: Path | str | Tensor | None = None,
-        votes_array: str | None = None,
         evaluations: Mapping[str, tuple[Tensor, Tensor]] | None = None,
         resume: bool = False,
         tell: Listener = lambda event: None,
@@ -223,9 +217,6 @@ class Distiller:
             source: ``source``, ``read``, ``test`` and, of the built-in digits, ``seed``: where the data came from, for
                 the record.
             store: Where the soft labels go, for other students; must not exist. By itself into the run directory.
-            votes: What people said of each example, in the data's order: counts ``[n, K]``, or a file of them, see
-                `noise.read_votes`; to measure what the soft labels know, never to teach.
-            votes_array: Name of the array, where that file holds several.
             evaluations: Inputs and true labels by name, measured after each epoch.
             resume: Go on with the run in ``out``.
             tell: Listener of events.
@@ -235,7 +226,7 @@ class Distiller:
             The run record: that of any run, with ``distillation``.
 
         Raises:
-            DataError: Teacher and data do not fit, or votes and data.
+            DataError: Teacher and data do not fit.
             RunError: ``out`` holds another run, or the teacher cannot serve the choice.
             SettingError: A student that does not fit, or a number out of range.
             Interrupted: Ctrl-C; the run is saved.
@@ -261,13 +252,8 @@ class Distiller:
             _check_new(store)
         elif path.exists():
             _check_own(out, path)
-        people = _people(votes, votes_array, data)
         found = self._find(teacher, data, described, None if not (resume and path.exists()) else path)
-        settings, _ = self._lesson(found, data, settings) if isinstance(found, Store) else (settings, None)
-        views = None if isinstance(found, Store) else self._views(data, settings)
-        settings = settings if views is None else replace(settings, augment=views.spec)
         record = self._record(teacher, found, None if isinstance(found, Store) else store)
-        record["asked"] |= {"votes": str(votes) if isinstance(votes, Path | str) else None, "votes_array": votes_array}
         base = read_record(out)["distillation"] if resume else record
         with reading_record(out):
             taught = who_teaches(base)
@@ -280,7 +266,6 @@ class Distiller:
             described,
             path,
             base,
-            people,
             evaluations,
             tell,
             _GO_ON.format(quoted(out) + as_many()),
@@ -301,29 +286,19 @@ class Distiller:
         where, read = source.get("source"), source.get("read")
         return find_teacher(teacher, data, way=self.choose, usual=usual, source=where, read=read)
 
-    def _views(self, data: LabelledData, settings: Settings) -> Views | None:
-        shape = tuple(data.inputs.shape[1:])
-        return views_of(settings.augment_for_network(len(data), shape), self.views, data, settings.seed)
-
     def _store(self, found: Found, data: LabelledData, settings: Settings) -> Store:
         if isinstance(found, Store):
             return found
-        runtime = TorchRuntime(settings.device)
-        return soft_labels(found, data, runtime, views=self._views(data, settings), entries=self.entries)
+        return soft_labels(found, data, TorchRuntime(settings.device), entries=self.entries)
 
-    def _lesson(self, store: Store, data: LabelledData, settings: Settings) -> tuple[Settings, Method]:
-        """Make the method that learns from soft labels, and the settings that say which views it sees."""
+    def _lesson(self, store: Store) -> Method:
+        """Make the method that learns from soft labels."""
         reading, loss, said = self._objective()
         usual = OBJECTIVES[self.objective].takes if isinstance(self.objective, str) else {}
         numbers = {name: (value, usual[name]) for name, value in said.items() if name in usual}
-        build = lambda context: Taught(context.labels, store.soft, reading)
-        if self.views not in {0, store.views}:
-            raise SettingError(f"views is {self.views}, but the soft labels have {store.views}", "Leave --views out.")
-        if not store.views:
-            return settings, Method(build, loss, self._name, numbers=numbers)
-        views = Views(store.about.augment, store.views, data, store.about.seed)
-        lesson = Method(build, loss, self._name, objective=views.objective, numbers=numbers)
-        return replace(settings, augment=views.spec), lesson
+        return Method(
+            lambda context: TeacherTargets(context.labels, store.soft, reading), loss, self._name, numbers=numbers
+        )
 
     def _seeded(self, settings: Settings, generation: int) -> Settings:
         """Give each generation a start of its own; the last has the seed that was asked for."""
@@ -333,7 +308,7 @@ class Distiller:
 
     def _record(self, teacher: object, found: Found, path: Path | None) -> dict[str, Any]:
         _, _, numbers = self._objective()
-        asked = {name: getattr(self, name) for name in (*_NUMBERS, "generations", "choose", "views", "entries")}
+        asked = {name: getattr(self, name) for name in (*_NUMBERS, "generations", "choose", "entries")}
         asked |= {"objective": self._name, "store": None if path is None else str(path)}
         several = list(teacher) if isinstance(teacher, list | tuple) else [teacher]
         named = [str(one) for one in several if isinstance(one, str | Path)]
@@ -348,15 +323,6 @@ class Distiller:
             "generations": self.generations,
             "teacher": described,
         } | ({} if choice is None else choice.record())
-
-
-def _people(votes: Path | str | Tensor | None, array: str | None, data: LabelledData) -> Tensor | None:
-    """Read or check what people said of the data."""
-    if votes is None and array is not None:
-        raise SettingError(f"--votes-array {array} was said, but no votes", "Name their file with --votes.")
-    if votes is None or isinstance(votes, Tensor):
-        return None if votes is None else check_votes(votes, data.classes, rows=len(data))
-    return read_votes(votes, classes=data.classes, array=array, ids=data.ids.tolist())
 
 
 def _check_own(out: Path, store: Path) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from selfdistill import losses
 from selfdistill._core.errors import SettingError
 from selfdistill._core.rng import drawing_from, torch_generator
-from selfdistill.train import Method
+from selfdistill.rivals import Method
 
 __all__ = ["FeaturePair", "Guided"]
 

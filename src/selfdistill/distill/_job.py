@@ -18,9 +18,10 @@ from selfdistill._core.files import digest
 from selfdistill._core.record import read_record
 from selfdistill.data import LabelledData
 from selfdistill.distill._measures import dark_knowledge
-from selfdistill.distill._store_file import Store, load_store, save_store
+from selfdistill.distill._soft_labels import Store, load_store, save_store
 from selfdistill.distill._teacher import Found, Teacher, soft_labels
-from selfdistill.train import Method, Plan, Settings, TorchRuntime
+from selfdistill.rivals import Method
+from selfdistill.train import Plan, Settings, TorchRuntime
 
 if TYPE_CHECKING:
     from selfdistill.distill._distiller import Distiller
@@ -42,15 +43,14 @@ class Job:
     source: Mapping[str, Any]
     path: Path
     record: Mapping[str, Any]
-    votes: Tensor | None
     evaluations: Mapping[str, tuple[Tensor, Tensor]] | None
     tell: Listener
     go_on: str
 
     def room(self) -> int:
         """Bytes of soft labels, at most."""
-        rows = max(self.distiller.views, 1) * len(self.data)
-        return 0 if isinstance(self.found, Store) else 2 * rows * self.data.num_classes * self.distiller.generations
+        rows = len(self.data) * self.distiller.generations
+        return 0 if isinstance(self.found, Store) else 2 * rows * self.data.num_classes
 
     def prepare(self, out: Path) -> tuple[Method, dict[str, Any]]:
         """Write or read the soft labels, train the generations before the last, and say what they hold."""
@@ -65,15 +65,15 @@ class Job:
             model = train.load_model(folder / "model.safetensors").network
             path = folder / STORE  # what this generation says
             store = self._written(graduate(model, self.data, folder.name), path)
-        _, method = self.distiller._lesson(store, self.data, self.settings)
+        method = self.distiller._lesson(store)
         file = {"file": str(path)} if path.exists() else {}
-        labels = file | store.soft.describe() | {"augment": store.about.augment, "teacher": dict(store.about.teacher)}
+        labels = file | store.soft.describe() | {"teacher": dict(store.about.teacher)}
         found = {"soft_labels": labels, "dark_knowledge": knowledge, "earlier": earlier}
         ours = {STORE: digest(out / STORE)} if self.path == out / STORE and self.path.exists() else {}
         return method, {"distillation": dict(self.record) | found, "files": ours}
 
     def _generation(self, store: Store, folder: Path, generation: int, run: str) -> dict[str, Any]:
-        settings, method = self.distiller._lesson(store, self.data, self.distiller._seeded(self.settings, generation))
+        settings, method = self.distiller._seeded(self.settings, generation), self.distiller._lesson(store)
         record = {"distillation": {"objective": self.record["objective"], "generation": generation, "run": run}}
         there = (folder / "run.json").exists()
         if there and read_record(folder).get("distillation", {}).get("run", run) != run:
@@ -96,40 +96,21 @@ class Job:
             return found
         if rank() == 0 and not path.exists():
             distiller, runtime = self.distiller, TorchRuntime(self.settings.device)
-            views = distiller._views(self.data, self.settings)
             source = {name: self.source[name] for name in ("source", "read", "test", "seed")}
-            save_store(
-                path, soft_labels(found, self.data, runtime, views=views, entries=distiller.entries, source=source)
-            )
+            save_store(path, soft_labels(found, self.data, runtime, entries=distiller.entries, source=source))
         barrier()
         return load_store(path)
 
     def _measured(self, store: Store) -> dict[str, Any]:
         soft = store.soft.probabilities(torch.arange(len(self.data)))
-        return dark_knowledge(soft, self.data.labels, truth=self.data.truth, votes=self.votes)
+        return dark_knowledge(soft, self.data.labels, truth=self.data.truth)
 
 
 def graduate(network: nn.Module, data: LabelledData, name: str) -> Teacher:
-    """Let a student teach the next one.
-
-    Args:
-        network: The student.
-        data: What it learned from.
-        name: Of its generation.
-
-    Returns:
-        The teacher.
-    """
+    """Let a student teach the next one; ``name`` is its generation's."""
     return Teacher(network, data.inputs, {"name": name, "kind": "student"})
 
 
 def escaped(text: str) -> str:
-    """Write braces so that ``str.format`` leaves them as they are.
-
-    Args:
-        text: Any.
-
-    Returns:
-        The text, with each of them doubled.
-    """
+    """Double braces, so that ``str.format`` leaves them as they are."""
     return text.replace("{", "{{").replace("}", "}}")

@@ -1,4 +1,4 @@
-"""How much a teacher's soft labels say beyond their likeliest class, and whether it is about the classes."""
+"""How much a teacher's soft labels say beyond their likeliest class, and what a distillation did, in lines."""
 
 from __future__ import annotations
 
@@ -9,9 +9,17 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError
-from selfdistill.noise import check_votes
+from selfdistill._core.labels import pair_counts
 
-__all__ = ["class_similarity", "dark_knowledge", "entropy_beyond_top", "information_given_top", "sentences"]
+__all__ = [
+    "class_similarity",
+    "dark_knowledge",
+    "entropy_beyond_top",
+    "information_given_top",
+    "sentences",
+    "summary",
+    "who_teaches",
+]
 
 
 def entropy_beyond_top(soft: Tensor) -> Tensor:
@@ -119,31 +127,24 @@ def information_given_top(soft: Tensor, truth: Tensor) -> dict[str, float]:
     return {"plug_in": plug_in, "bias": bias, "corrected": max(plug_in - bias, 0.0)}
 
 
-def dark_knowledge(
-    soft: Tensor, given: Tensor, *, truth: Tensor | None = None, votes: Tensor | None = None
-) -> dict[str, Any]:
+def dark_knowledge(soft: Tensor, given: Tensor, *, truth: Tensor | None = None) -> dict[str, Any]:
     """Measure what soft labels hold beyond their likeliest class.
 
     Args:
         soft: Distributions, ``[n, K]``.
         given: Given labels, int64 ``[n]``.
         truth: True labels, int64 ``[n]``, −1 where not known: to measure, never to teach.
-        votes: What people said, counts ``[n, K]``, such as CIFAR-10H's; the confusion to compare with is then theirs,
-            and where no truth is known, an example's class the one that has the most votes, if one has.
 
     Returns:
         ``entropy`` and ``beyond_top`` (means, nats), ``top`` (mean of the largest probability), ``agreement`` with the
-        given labels; with truth or votes ``similarity``, its ``reference`` ("votes", or "given": how true classes were
-        labelled) and ``classes`` ("truth" or "votes"); where the truth is known ``accuracy`` and ``information``, see
-        `information_given_top`.
-
-    Raises:
-        DataError: Votes of another shape, below 0, not finite, or none in some row.
+        given labels; where the truth is known ``accuracy``, ``information``, see `information_given_top`, and
+        ``similarity``, see `class_similarity`: classes that soft labels find alike against those whose true examples
+        are given one another's labels.
 
     Example:
         >>> dark_knowledge(torch.tensor([[0.5, 0.25, 0.25]]), torch.tensor([0]))["agreement"]
         1.0
-    """  # noqa: DOC502 (raised by what is called)
+    """
     q = soft.double()
     found: dict[str, Any] = {
         "entropy": float(-torch.special.xlogy(q, q).sum(-1).mean()),
@@ -151,31 +152,14 @@ def dark_knowledge(
         "top": float(q.amax(-1).mean()),
         "agreement": float((q.argmax(-1) == given).double().mean()),
     }
-    k = soft.shape[1]
-    counts = None if votes is None else check_votes(votes, [str(c) for c in range(k)], rows=len(soft))
-    known = torch.zeros(len(soft), dtype=torch.bool) if truth is None else truth >= 0
-    if truth is not None and bool(known.any()):
-        rows, true = soft[known], truth[known]
-        found |= {
-            "accuracy": float((rows.argmax(-1) == true).double().mean()),
-            "information": information_given_top(rows, true),
-        }
-        return found | _alike(soft, given, truth, known, counts) | {"classes": "truth"}
-    if counts is not None:
-        two = counts.topk(min(2, k), dim=-1).values
-        clear = two[:, 0] > (two[:, 1] if k > 1 else -1)
-        return found | _alike(soft, given, counts.argmax(-1), clear, counts) | {"classes": "votes"}
-    return found
-
-
-def _alike(soft: Tensor, given: Tensor, classes: Tensor, known: Tensor, votes: Tensor | None) -> dict[str, Any]:
-    """Compare classes that soft labels find alike with those that people, or the given labels, confuse."""
-    k = soft.shape[1]
-    said = torch.nn.functional.one_hot(given, k) if votes is None else votes
-    reference = torch.zeros(k, k, dtype=torch.float64).index_add_(0, classes[known], said[known].double())
-    return {
-        "similarity": class_similarity(soft[known], classes[known], reference),
-        "reference": "given" if votes is None else "votes",
+    if truth is None or not bool((truth >= 0).any()):
+        return found
+    known = truth >= 0
+    rows, true = soft[known], truth[known]
+    return found | {
+        "accuracy": float((rows.argmax(-1) == true).double().mean()),
+        "information": information_given_top(rows, true),
+        "similarity": class_similarity(rows, true, pair_counts(true, given[known], soft.shape[1])),
     }
 
 
@@ -195,13 +179,8 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
     ]
     if "accuracy" in found:
         lines.append(f"  Right for {100 * found['accuracy']:.1f} % of the examples whose truth is known")
-    by_people = found.get("reference") == "votes"
-    if found.get("similarity") is not None or by_people:
-        what = "people confuse them" if by_people else "the labels confuse them"
-        value = found["similarity"]
-        said = "no value, for one side is constant" if value is None else f"correlation {value:.2f}"
-        class_of = " (an example's class: most votes)" if found.get("classes") == "votes" else ""
-        lines.append(f"  Similarity of classes as {what}: {said}{class_of}")
+    if found.get("similarity") is not None:
+        lines.append(f"  Similarity of classes as the labels confuse them: correlation {found['similarity']:.2f}")
     if "information" in found:
         told = found["information"]
         lines.append(
@@ -209,3 +188,75 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
             f"(plug-in {told['plug_in']:.3f}, bias about {told['bias']:.3f})"
         )
     return lines
+
+
+_ROWS = 12
+
+
+def who_teaches(distillation: Mapping[str, Any]) -> str:
+    """Say who teaches, in one line.
+
+    Args:
+        distillation: Of a run record.
+
+    Returns:
+        The sentence.
+
+    Example:
+        >>> who_teaches({"teacher": {"name": "runs/a-001", "epoch": 4}, "choose": "held-out", "candidates": [1, 2]})
+        'Teacher: runs/a-001 after epoch 4, chosen by held-out from 2 epochs'
+    """
+    teacher = distillation["teacher"]
+    epoch = f" after epoch {teacher['epoch']}" if "epoch" in teacher else ""
+    count = len(distillation.get("candidates", ()))
+    chosen = f", chosen by {distillation['choose']} from {count} epochs" if count > 1 else ""
+    return f"Teacher: {teacher['name']}{epoch}{chosen}"
+
+
+def summary(record: Mapping[str, Any]) -> list[str]:
+    """Say what a student's run record holds about its teacher.
+
+    Args:
+        record: The run record.
+
+    Returns:
+        Lines of text; those that begin a part do not start with a space.
+    """
+    found = record["distillation"]
+    labels = found["soft_labels"]
+    lines = [who_teaches(found), *_table(found), *sentences(found["dark_knowledge"])]
+    where = f" in {labels['file']}" if "file" in labels else ""
+    lines.append(f"  Kept as {labels['kind']}, {labels['bytes']:,} bytes{where}")
+    for one in found["earlier"]:
+        tested = f": test accuracy {100 * one['test_accuracy']['last']:.1f} %" if "test_accuracy" in one else ""
+        lines.append(f"  {one['folder']}{tested}")
+    numbers = ", ".join(f"{name} {value:g}" for name, value in found["numbers"].items())
+    generations = f", generation {found['generations']}" if found["generations"] > 1 else ""
+    return [
+        *lines,
+        "",
+        f"Student: {record['settings']['network']}, {found['objective']}"
+        + (f" ({numbers})" if numbers else "")
+        + generations,
+    ]
+
+
+def _table(found: Mapping[str, Any]) -> list[str]:
+    """Candidates with what each way of choosing says of them; of many, those that some way points to."""
+    rows = found.get("candidates", [])
+    if len(rows) < 2:
+        return []
+    shown = rows if len(rows) <= _ROWS else [row for row in rows if row["chosen_by"]]
+    names = [name for name in ("held_out_accuracy", "changed_share", "agreement", "test_accuracy") if name in rows[0]]
+    heads = {"held_out_accuracy": "held out", "changed_share": "changed", "test_accuracy": "test (an oracle)"}
+    titles = [heads.get(name, name) for name in names]
+    lines = ["  epoch" + "".join(f"  {title:>9}" for title in titles) + "  chosen by"]
+    for row in shown:
+        cells = "".join(
+            f"  {100 * row[name]:>{max(9, len(t)) - 2}.1f} %" for name, t in zip(names, titles, strict=True)
+        )
+        lines.append(f"  {row['epoch']:>5}{cells}  {', '.join(row['chosen_by'])}".rstrip())
+    if len(shown) < len(rows):
+        lines.append(f"  ... of {len(rows)} epochs, all in run.json")
+    silent = [f"{way} ({said['not']})" for way, said in found["choices"].items() if "not" in said]
+    return [*lines, *([f"  Not said: {'; '.join(silent)}"] if silent else [])]

@@ -14,16 +14,42 @@ from torch import Tensor
 
 from selfdistill import losses
 from selfdistill._core.errors import SettingError
-from selfdistill.distill._bagherinezhad2018refinery import refined_label
-from selfdistill.distill._chen2021noisybest import predicted_label
-from selfdistill.distill._furlanello2018bornagain import mixture
-from selfdistill.distill._hinton2015knowledge import softened
-from selfdistill.distill._jeong2025toptwo import top_two
-from selfdistill.distill._zhao2022decoupled import decoupled
+from selfdistill._core.labels import one_hot
 
 __all__ = ["OBJECTIVES", "Objective", "objective", "own", "try_out"]
 
 Reading = Callable[[Tensor, Tensor], Any]
+
+
+def _softened(given: Tensor, teacher: Tensor, *, temperature: float, weight: float) -> losses.TemperatureTarget:
+    return losses.TemperatureTarget(teacher, given, temperature, weight)
+
+
+def _decoupled(given: Tensor, teacher: Tensor, **numbers: float) -> losses.DecoupledTarget:
+    return losses.DecoupledTarget(teacher, given, **numbers)
+
+
+def _distribution(given: Tensor, teacher: Tensor) -> Tensor:
+    """Take the teacher's distribution, and leave the given label out."""
+    return teacher.softmax(-1)
+
+
+def _mixture(given: Tensor, teacher: Tensor, *, mixing: float) -> Tensor:
+    """Mix given label and teacher by any weight; above 1 away from the given label, below 0 away from the teacher."""
+    # Furlanello et al. 2018 have 1, the teacher alone; weights above 1 are from Das & Sanghavi 2023, arXiv 2301.13304.
+    return (1 - mixing) * given + mixing * teacher.softmax(-1)
+
+
+def _top_two(given: Tensor, teacher: Tensor) -> Tensor:
+    """Give one half to each of the two classes that the teacher thinks likeliest."""
+    # Section 5 of the paper matches this with cross-entropy; its published code starts the student at the teacher's
+    # weights and takes generalized cross-entropy with q = 0.7: "top-2-gce" here, from a start of its own.
+    return teacher.new_zeros(teacher.shape).scatter_(1, teacher.topk(2, dim=-1).indices, 0.5)
+
+
+def _predicted_label(given: Tensor, teacher: Tensor) -> Tensor:
+    """Take the teacher's likeliest class as the label."""
+    return one_hot(teacher.argmax(-1), teacher.shape[-1]).to(teacher.dtype)
 
 
 @dataclass(frozen=True)
@@ -33,7 +59,7 @@ class Objective:
     Attributes:
         reading: From given labels and the teacher's logits, both ``[b, K]``, to what the loss takes.
         loss: Logits and that to one value per example.
-        summary: One line for ``--help``.
+        summary: One line for ``--help``, with its source.
         takes: Its numbers, with what they are if left out.
         choose: How the teacher is chosen if nothing is said, where the paper says so.
     """
@@ -47,40 +73,40 @@ class Objective:
 
 OBJECTIVES = {
     "hinton": Objective(
-        softened,
+        _softened,
         losses.distillation,
         "the teacher at a temperature, and the given labels (Hinton et al. 2015)",
         {"temperature": 4.0, "weight": 0.9},
     ),
     "refinery": Objective(
-        refined_label, losses.cross_entropy, "the teacher's soft labels only (Bagherinezhad et al. 2018)", {}
+        _distribution, losses.cross_entropy, "the teacher's soft labels only (Bagherinezhad et al. 2018)", {}
     ),
     "born-again": Objective(
-        mixture,
+        _mixture,
         losses.mixed_cross_entropy,
         "given labels and teacher, mixed by any weight (Furlanello et al. 2018)",
         {"mixing": 1.0},
     ),
     "standardised": Objective(
-        softened,
+        _softened,
         losses.standardised_distillation,
         "as hinton, between logits of mean 0 and standard deviation 1 (Sun et al. 2024)",
         {"temperature": 2.0, "weight": 0.9},
     ),
     "dkd": Objective(
-        decoupled,
+        _decoupled,
         losses.decoupled_distillation,
         "the given class and the others apart, beside the given labels (Zhao et al. 2022)",
         {"temperature": 4.0, "alpha": 1.0, "beta": 8.0},
     ),
     "top-2": Objective(
-        top_two, losses.cross_entropy, "half a label for each of the teacher's two best (Jeong & Chung 2025)", {}
+        _top_two, losses.cross_entropy, "half a label for each of the teacher's two best (Jeong & Chung 2025)", {}
     ),
     "top-2-gce": Objective(
-        top_two, losses.generalized_cross_entropy, "the same with the loss of its authors' code", {}
+        _top_two, losses.generalized_cross_entropy, "the same with the loss of its authors' code", {}
     ),
     "noisy-best": Objective(
-        predicted_label,
+        _predicted_label,
         losses.cross_entropy,
         "the predictions of the teacher best on noisy held-out labels (Chen et al. 2021)",
         {},
@@ -90,15 +116,7 @@ OBJECTIVES = {
 
 
 def own(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Objective:
-    """Make an objective of a function.
-
-    Args:
-        function: From the student's logits, the teacher's logits and the given labels as one-hot rows, all ``[b, K]``,
-            to one value per example ``[b]``.
-
-    Returns:
-        The objective.
-    """
+    """Make an objective of a function of the student's logits, the teacher's and one-hot labels, all ``[b, K]``."""
 
     def loss(logits: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:
         value = function(logits, *target)
@@ -114,13 +132,7 @@ def own(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Objective:
 
 
 def try_out(loss: Callable[[Tensor, Any], Tensor], reading: Reading, classes: int) -> None:
-    """Take the loss of two examples, so that a function that is no objective fails before anything is written.
-
-    Args:
-        loss: See `Objective`.
-        reading: See `Objective`.
-        classes: K.
-    """
+    """Take the loss of two examples, so that a function that is no objective fails before anything is written."""
     given = torch.eye(classes)[:2]
     loss(torch.zeros(len(given), classes, requires_grad=True), reading(given, torch.zeros_like(given)))
 

@@ -17,11 +17,16 @@ from selfdistill._core.errors import DataError, RunError, SettingError, one_line
 from selfdistill._core.files import check_name
 from selfdistill._core.record import read_finished
 from selfdistill.data import LabelledData, ReadOptions
-from selfdistill.distill._air_epoch import air_epoch
-from selfdistill.distill._candidates import Choice, choose
-from selfdistill.distill._outside import Called, logits_of, said_by, said_by_classifier
-from selfdistill.distill._store_file import About, Store, load_store
-from selfdistill.distill._views import Views
+from selfdistill.distill._candidates import Choice, air_epoch, choose
+from selfdistill.distill._soft_labels import (
+    About,
+    OfFunction,
+    Store,
+    load_store,
+    logits_of,
+    of_classifier,
+    of_numbers,
+)
 from selfdistill.targets import SoftLogits, choose_entries
 from selfdistill.train import EPOCHS, Model, Runtime, load_checkpoint, load_epoch, load_model
 
@@ -95,8 +100,8 @@ def find_teacher(
 
     Args:
         given: A run directory, a file of its weights, a file of soft labels, soft labels; a network or a function with
-            logits ``[b, K]`` in the order of ``data.classes``; logits or probabilities ``[n, K]``, see `said_by`, or an
-            npy file of them; a classifier of scikit-learn; or a list of these, whose distributions are averaged.
+            logits ``[b, K]`` in the order of ``data.classes``; logits or probabilities ``[n, K]``, or an npy
+            file of them; a classifier of scikit-learn; or a list of these, whose distributions are averaged.
         data: The student's data.
         way: How a run's epoch is chosen, see `choose`; refused where there is nothing to choose from.
         usual: The same, where there is a choice and ``way`` is ``None``.
@@ -121,7 +126,7 @@ def find_teacher(
         if run_of(path) is not None:
             _nothing_to_choose(way, f"the checkpoint {path}")
             return _of_run(path, data, way, source, read or {})
-        given = said_by(_said_in(path), data, str(path)) if path.suffix == ".npy" else load_store(path)
+        given = of_numbers(_said_in(path), data, str(path)) if path.suffix == ".npy" else load_store(path)
     found = _in_memory(given, data)
     what = f"soft labels of {found.about.teacher['name']}" if isinstance(found, Store) else "a network"
     _nothing_to_choose(way, what)
@@ -141,13 +146,13 @@ def _in_memory(given: Any, data: LabelledData) -> Teacher | Store:
             f"the teacher is the class {given.__name__}", f"Give one of its kind: {given.__name__}(...)."
         )
     if hasattr(given, "predict_proba"):
-        return said_by_classifier(given, data)
+        return of_classifier(given, data)
     if isinstance(given, Mapping) and "logits" in given:  # what a network of transformers gives
-        return said_by(given["logits"], data, name)
+        return of_numbers(given["logits"], data, name)
     if hasattr(given, "__array__") or isinstance(given, list | tuple):
-        return said_by(given, data, name)
+        return of_numbers(given, data, name)
     if callable(given):
-        called = Called(given)
+        called = OfFunction(given)
         return _module(called, called.name, data)
     raise SettingError(
         f"the teacher is {given!r:.60}, which cannot teach",
@@ -284,19 +289,17 @@ def soft_labels(
     data: LabelledData,
     runtime: Runtime,
     *,
-    views: Views | None = None,
     entries: int | None = None,
     source: Mapping[str, Any] | None = None,
 ) -> Store:
-    """Ask the teacher once about every example, or every view of it, in evaluation mode and float32.
+    """Ask the teacher once about every example, in evaluation mode and float32.
 
-    Cost: one forward pass for each example and view.
+    Cost: one forward pass for each example.
 
     Args:
         teacher: Who is asked.
         data: The examples.
         runtime: Where.
-        views: Views to label; ``None``: the examples as they are.
         entries: Logits kept per row; ``None``: all, or 10 where they would take more than 1 GiB.
         source: Where the data came from, kept with the labels.
 
@@ -305,32 +308,20 @@ def soft_labels(
 
     Raises:
         DataError: The teacher does not fit the data.
-        SettingError: Soft labels, or one of several, that have no such views.
     """  # noqa: DOC502
     if isinstance(teacher, Store):
-        wanted = 0 if views is None else len(views)
-        same = views is None or (teacher.about.augment, teacher.about.seed) == (views.spec, views.seed)
-        if teacher.views != wanted or not same:
-            raise SettingError(
-                f"views is {wanted}, but the soft labels have {teacher.views}, or others", "Leave --views out."
-            )
         return teacher
     if isinstance(teacher, Teacher):
         teacher.network.to(runtime.device).eval()
     members = teacher.members if isinstance(teacher, Ensemble) else ()
-    stores = [soft_labels(one, data, runtime, views=views, entries=entries) for one in members]
-    n, k, count = len(data), data.num_classes, 1 if views is None else len(views)
-    soft = SoftLogits(count, n, k, k=choose_entries(count * n, k) if entries is None or entries >= k else entries)
-    for view in range(count):
-        for start in range(0, n, _BATCH):
-            rows = slice(start, min(start + _BATCH, n))
+    stores = [soft_labels(one, data, runtime, entries=entries) for one in members]
+    n, k = len(data), data.num_classes
+    soft = SoftLogits(n, k, k=choose_entries(n, k) if entries is None or entries >= k else entries)
+    for start in range(0, n, _BATCH):
+        rows = slice(start, min(start + _BATCH, n))
+        if isinstance(teacher, Ensemble):
             index = torch.arange(rows.start, rows.stop)
-            if isinstance(teacher, Ensemble):
-                mean = torch.stack([one.soft.probabilities(index, view) for one in stores]).mean(0)
-                soft.write(view, rows, mean.log())
-            else:
-                inputs = teacher.inputs[rows] if views is None else views.apply(teacher.inputs[rows], index, view)
-                soft.write(view, rows, _logits(teacher, inputs, k, runtime.device))
-    spec, seed = ("none", 0) if views is None else (views.spec, views.seed)
-    about = About(dict(teacher.described), data.classes, data.fingerprint, n, dict(source or {}), spec, seed)
-    return Store(soft, about)
+            soft.write(rows, torch.stack([one.soft.probabilities(index) for one in stores]).mean(0).log())
+        else:
+            soft.write(rows, _logits(teacher, teacher.inputs[rows], k, runtime.device))
+    return Store(soft, About(dict(teacher.described), data.classes, data.fingerprint, n, dict(source or {})))

@@ -10,10 +10,37 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from selfdistill.losses._liu2020elr import ELR_FLOOR
-from selfdistill.losses._precision import at_least_single
+from selfdistill.losses._cross_entropy import at_least_single
 
-__all__ = ["anchored_cross_entropy"]
+__all__ = ["ELR_FLOOR", "anchored_cross_entropy", "elr_term"]
+
+ELR_FLOOR = 1e-4
+"""Clamp on probabilities, from the code of Liu et al.; it bounds `elr_term` by its logarithm."""
+
+
+def elr_term(logits: Float[Tensor, "b k"], memory: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+    r"""Pull predictions towards the memory of early learning.
+
+    .. math:: \log(1 - \langle p, m \rangle), \qquad p = \mathrm{clamp}(\mathrm{softmax}(z), 10^{-4}, 1 - 10^{-4})
+
+    The inner product is kept below :math:`1 - 10^{-4}`, so that the value stays finite where both are one-hot.
+
+    Args:
+        logits: Network outputs z, ``[b, K]``.
+        memory: Averaged predictions m, ``[b, K]``, rows sum to at most 1. Not differentiated.
+
+    Returns:
+        One value per example, in [log 1e-4, 0].
+
+    References:
+        Liu et al. (2020), arXiv 2007.00151, eq. 6 and the authors' code for the clamp.
+
+    Example:
+        >>> round(elr_term(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])).exp().item(), 4)
+        0.5
+    """
+    p = at_least_single(logits).softmax(-1).clamp(ELR_FLOOR, 1 - ELR_FLOOR)
+    return torch.log1p(-(p * memory.detach()).sum(-1).clamp(max=1 - ELR_FLOOR))
 
 
 def anchored_cross_entropy(

@@ -1,4 +1,4 @@
-"""From a word such as "wideresnet:28-10" to an initialised network."""
+"""From a word such as "mlp:256,128" to an initialised network, and its size."""
 
 from __future__ import annotations
 
@@ -12,31 +12,19 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from selfdistill._core.errors import SettingError
 from selfdistill._core.rng import derive, drawing_from, torch_generator
-from selfdistill.networks._gastaldi2017shake import ShakeShake
 from selfdistill.networks._he2016resnet import ResNet
 from selfdistill.networks._kernel_machine import KernelMachine, parse_kernel
-from selfdistill.networks._mlp import MLP
-from selfdistill.networks._pair import Pair
-from selfdistill.networks._small_cnn import SmallCNN
-from selfdistill.networks._standardise import Standardise
-from selfdistill.networks._zagoruyko2016wide import WideResNet
+from selfdistill.networks._small_networks import MLP, Pair, SmallCNN, Standardise
 
-__all__ = ["NAMES", "build", "resolve"]
+__all__ = ["NAMES", "Size", "build", "describe", "resolve"]
 
 
 class _Kind(NamedTuple):
-    """One kind of network.
-
-    Attributes:
-        make: From input shape, numbers of the specification, and number of classes to the network.
-        default: The numbers, where the specification gives none.
-        pattern: What the part after the colon may look like; a regular expression.
-        example: A valid specification, for messages.
-        least_side: Smallest height and width of an image; 0 where vectors do as well.
-    """
+    """One kind of network; numbers and pattern are those of what stands after the colon of a specification."""
 
     make: Callable[[tuple[int, ...], Sequence[int], int], nn.Module]
     default: tuple[int, ...]
@@ -45,7 +33,7 @@ class _Kind(NamedTuple):
     least_side: int
 
 
-_WIDTHS, _PAIR, _NOTHING = r"\d+(,\d+)*", r"\d+-\d+", r"(?!)"
+_WIDTHS, _NOTHING = r"\d+(,\d+)*", r"(?!)"
 
 
 def _he(blocks: Sequence[int], widths: Sequence[int], *, projection: bool, least_side: int, name: str) -> _Kind:
@@ -77,20 +65,6 @@ _KINDS = {
         for n in (3, 5, 7, 9)
         for name in [f"resnet{6 * n + 2}"]
     },
-    "wideresnet": _Kind(
-        lambda shape, numbers, k: WideResNet(shape[0], numbers[0], numbers[1], k),
-        (28, 10),
-        _PAIR,
-        "wideresnet:28-10",
-        8,
-    ),
-    "shakeshake": _Kind(
-        lambda shape, numbers, k: ShakeShake(shape[0], numbers[0], numbers[1], k),
-        (26, 32),
-        _PAIR,
-        "shakeshake:26-32",
-        8,
-    ),
 }
 
 NAMES = tuple(_KINDS)
@@ -109,10 +83,9 @@ def _parse(spec: str) -> tuple[str, tuple[int, ...]]:
         return name, kind.default
     written = re.findall(r"\d+", rest) if re.fullmatch(kind.pattern, rest) else []
     numbers = tuple(int(number) for number in written if len(number) <= _MOST_DIGITS)
-    layers = max(len(numbers), numbers[0] if kind.pattern == _PAIR and numbers else 0)
-    if layers > _MOST_LAYERS:
+    if len(numbers) > _MOST_LAYERS:
         raise SettingError(
-            f"network {spec[:40]!r} has {layers:,} layers, but at most {_MOST_LAYERS:,} are built", "Take fewer."
+            f"network {spec[:40]!r} has {len(numbers):,} layers, but at most {_MOST_LAYERS:,} are built", "Take fewer."
         )
     if not numbers or min(numbers) < 1 or len(numbers) < len(written):
         raise SettingError(
@@ -190,10 +163,9 @@ def build(
     Args:
         spec: A name, or a name with numbers. ``mlp`` is ``mlp:512,512`` (hidden widths), ``linear`` has no hidden
             layer, ``cnn`` is ``cnn:16,32,64`` (widths of the blocks), ``resnet18``, ``resnet34``, ``resnet20``,
-            ``resnet32``, ``resnet44``, ``resnet56``, ``wideresnet:28-10`` (depth, widening), ``shakeshake:26-32``
-            (depth, width). ``2*`` in front makes a `Pair` of two with different initial weights.
-            ``kernel:relu1-1500-2`` is a `KernelMachine` of 1,500 landmarks and two parts, its numbers zero. ``"auto"``
-            goes through `resolve`.
+            ``resnet32``, ``resnet44``, ``resnet56``. ``2*`` in front makes a `Pair` of two with different initial
+            weights. ``kernel:relu1-1500-2`` is a `KernelMachine` of 1,500 landmarks and two parts, its numbers zero.
+            ``"auto"`` goes through `resolve`.
         input_shape: Shape of one example: ``(features,)`` or ``(channels, height, width)``.
         num_classes: Number of logits; at least 1.
         seed: Seed of the initial weights.
@@ -239,3 +211,44 @@ def build(
     mean, std = stats if stats is not None else ([0.0] * input_shape[0], [1.0] * input_shape[0])
     standardise = Standardise(mean, std, channels_last=name not in {"mlp", "linear"})
     return nn.Sequential(OrderedDict(standardise=standardise, network=network))
+
+
+class Size(NamedTuple):
+    """Size of a network.
+
+    Attributes:
+        parameters: Trainable numbers.
+        flops: Floating-point operations of one forward pass per example; a multiplication with an addition counts 2.
+            Matrix products and convolutions only.
+    """
+
+    parameters: int
+    flops: int
+
+
+def describe(model: nn.Module, input_shape: tuple[int, ...]) -> Size:
+    """Count parameters and forward FLOPs. Training costs about three times the forward FLOPs per example.
+
+    Args:
+        model: A network. Left in the mode (training or evaluation) it was in.
+        input_shape: Shape of one example.
+
+    Returns:
+        Parameters and FLOPs per example.
+
+    Example:
+        >>> describe(nn.Linear(10, 3), (10,))
+        Size(parameters=33, flops=60)
+    """
+    modes = {module: module.training for module in model.modules()}
+    parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    first = next(model.parameters())
+    counter = FlopCounterMode(display=False)
+    try:
+        model.eval()
+        with torch.no_grad(), counter:
+            model(torch.zeros(1, *input_shape, dtype=first.dtype, device=first.device))
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return Size(parameters, counter.get_total_flops())

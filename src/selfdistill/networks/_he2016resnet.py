@@ -1,9 +1,4 @@
-"""Residual networks for small images.
-
-References:
-    K. He, X. Zhang, S. Ren, J. Sun, "Deep residual learning for image recognition", CVPR 2016, arXiv:1512.03385;
-    section 4.2 for the CIFAR networks.
-"""
+"""Residual networks for small images (He, Zhang, Ren & Sun 2016, arXiv 1512.03385)."""
 
 from __future__ import annotations
 
@@ -21,39 +16,20 @@ def _convolution(width_in: int, width_out: int, stride: int, size: int = 3) -> n
 
 
 class PadShortcut(nn.Module):
-    """Shortcut without parameters (option A of the paper): every ``stride``-th pixel, new channels zero.
-
-    Args:
-        extra: Channels to add; half before and half after.
-        stride: Step in pixels.
-    """
+    """Shortcut without parameters (option A of the paper): every ``stride``-th pixel, new channels zero."""
 
     def __init__(self, extra: int, stride: int) -> None:
         super().__init__()
         self.extra, self.stride = extra, stride
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Subsample and pad with zero channels.
-
-        Args:
-            inputs: ``[b, c, h, w]``.
-
-        Returns:
-            ``[b, c + extra, ceil(h / stride), ceil(w / stride)]``.
-        """
+        """Subsample ``[b, c, h, w]`` and pad with zero channels."""
         before = self.extra // 2
         return F.pad(inputs[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.extra - before))
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with BatchNorm, and a shortcut around them.
-
-    Args:
-        width_in: Channels of the input.
-        width_out: Channels of the output.
-        stride: Step of the first convolution.
-        projection: Where shapes differ, project by a 1x1 convolution (option B) instead of padding (option A).
-    """
+    """Two 3x3 convolutions with BatchNorm; a shortcut by projection (option B) or padding (option A)."""
 
     def __init__(self, width_in: int, width_out: int, stride: int, *, projection: bool) -> None:
         super().__init__()
@@ -70,14 +46,7 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Add the residual to the shortcut.
-
-        Args:
-            inputs: ``[b, width_in, h, w]``.
-
-        Returns:
-            ``[b, width_out, ceil(h / stride), ceil(w / stride)]``.
-        """
+        """Add the residual to the shortcut."""
         hidden = F.relu(self.bn1(self.conv1(inputs)))
         return F.relu(self.bn2(self.conv2(hidden)) + self.shortcut(inputs))
 
@@ -122,14 +91,7 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Compute logits.
-
-        Args:
-            inputs: Images ``[b, in_channels, h, w]``.
-
-        Returns:
-            Logits ``[b, num_classes]``.
-        """
+        """Compute logits ``[b, num_classes]`` of a batch ``[b, ...]``."""
         hidden = self.blocks(F.relu(self.bn1(self.conv1(inputs))))
         logits: Tensor = self.classifier(torch.mean(hidden, dim=(2, 3)))
         return logits

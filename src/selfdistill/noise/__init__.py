@@ -10,13 +10,11 @@ from selfdistill.noise._label_file import read_labels
 from selfdistill.noise._matrix_file import read_matrix
 from selfdistill.noise._summary import Summary, summary
 from selfdistill.noise._transition import cifar10_asymmetric, class_dependent, pair, symmetric, to_cleanlab
-from selfdistill.noise._votes_file import check_votes, read_votes
 from selfdistill.noise._xia2020instance import flip_rates, instance_dependent
 
 __all__ = [
     "Noise",
     "Summary",
-    "check_votes",
     "cifar10_asymmetric",
     "class_dependent",
     "draw",
@@ -25,7 +23,6 @@ __all__ = [
     "pair",
     "read_labels",
     "read_matrix",
-    "read_votes",
     "summary",
     "symmetric",
     "to_cleanlab",

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from selfdistill._core.dist import sum_over_processes
 from selfdistill._core.errors import SettingError
-from selfdistill._core.sample_mean import SampleMean
-from selfdistill.targets._protocol import one_hot
+from selfdistill._core.labels import one_hot
+from selfdistill.targets._base import LabelTargets
 
 __all__ = [
     "Agreement",
@@ -94,7 +94,7 @@ class Agreement:
 
 
 @final
-class SelfDistillation(nn.Module):
+class SelfDistillation(LabelTargets[Tensor]):
     r"""A mixture of the given label and the network's own prediction.
 
     .. math:: t_i = \alpha\, e_{y_i} + (1 - \alpha)\, h(z_i)
@@ -125,8 +125,6 @@ class SelfDistillation(nn.Module):
         [[0.75, 0.25]]
     """
 
-    labels: Tensor
-    value: Tensor
     epoch: Tensor
     alpha: Tensor
 
@@ -140,18 +138,14 @@ class SelfDistillation(nn.Module):
         given_weight: float | Callable[[float], float] | Agreement = Agreement("batch"),
         epochs: int = 1,
     ) -> None:
-        super().__init__()
+        super().__init__(labels, num_classes)
         if own not in {"instant", "previous"}:
             raise SettingError(f"own is {own!r}, but must be 'instant' or 'previous'", "Pass one of the two.")
         if isinstance(given_weight, int | float) and not 0 <= given_weight <= 1:
             raise SettingError(f"given_weight is {given_weight}, but must be in [0, 1]", "1 is plain training.")
         self.own, self.function, self.given_weight, self.epochs = own, function, given_weight, epochs
-        self.num_classes = num_classes
-        self.register_buffer("labels", labels.clone())
-        self.register_buffer("value", one_hot(labels, num_classes))
         self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
         self.register_buffer("alpha", torch.tensor(self._alpha(0.0, agreement=0.0)))
-        self.staged = SampleMean(len(labels), num_classes)
 
     def _alpha(self, progress: float, agreement: float) -> float:
         if isinstance(self.given_weight, Agreement):
@@ -175,7 +169,7 @@ class SelfDistillation(nn.Module):
         per_batch = isinstance(self.given_weight, Agreement) and self.given_weight.over == "batch"
         if logits is None and (self.own == "instant" or per_batch):
             raise SettingError("logits are missing, but this target looks at them", "Call read(index, logits).")
-        given = one_hot(self.labels[index], self.num_classes)
+        given = self.given(index)
         previous = self.value[index].log() if self.own == "previous" else None
         own = self.function(logits if previous is None else previous)  # type: ignore[arg-type]  # checked above
         alpha = self._batch_alpha(index, logits) if per_batch and logits is not None else self.alpha
@@ -187,23 +181,12 @@ class SelfDistillation(nn.Module):
         counts = sum_over_processes(torch.stack([right, torch.full_like(right, len(index))]).float())
         return 1.0 - self.given_weight.cap * counts[0] / counts[1]
 
-    def write(self, index: Tensor, probabilities: Tensor) -> None:
-        """Stage predictions ``[b, K]``."""
-        self.staged.stage(index, probabilities)
-
-    @torch.no_grad()
-    def end_epoch(self) -> tuple[Tensor, Tensor]:
-        """Commit the predictions, set α from the schedule or this epoch's agreement; see `Targets.end_epoch`."""
-        mean, written = self.staged.merge()
-        self.value.copy_(torch.where(written[:, None], mean, self.value))
+    def commit(self, mean: Tensor, written: Tensor) -> None:
+        """Keep the predictions, set α from the schedule or this epoch's agreement."""
+        super().commit(mean, written)
         self.epoch += 1
         agreement = (mean.argmax(-1) == self.labels)[written].float().mean().item() if bool(written.any()) else 0.0
         self.alpha.fill_(self._alpha(min(self.epoch.item() / self.epochs, 1.0), agreement))
-        return mean, written
-
-    def refined(self) -> Tensor:
-        """Return the last epoch's predictions, ``[n, K]``."""
-        return self.value
 
 
 def authors_loss(number: int, labels: Tensor, num_classes: int, *, t: float = 0.0) -> SelfDistillation:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["MOST_CLASSES", "deconvolve", "em_step", "expected_counts", "normalised", "posterior"]
+from selfdistill._core.labels import normalised
+
+__all__ = ["MOST_CLASSES", "deconvolve", "em_step", "expected_counts", "posterior"]
 
 MOST_CLASSES = 300
 """With more classes than this, `expected_counts` would take longer than it is worth."""
 
 _TINY = 1e-9
-
-
-def normalised(rows: Tensor) -> Tensor:
-    """Divide each row ``[n, K]`` by its sum."""
-    return rows / rows.sum(-1, keepdim=True)
 
 
 def em_step(prior: Tensor, labels: Tensor, noise: Tensor | None) -> Tensor:

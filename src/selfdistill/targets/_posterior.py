@@ -5,21 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from selfdistill._core.errors import SettingError
-from selfdistill._core.sample_mean import SampleMean
-from selfdistill.targets._noise_matrix import (
-    MOST_CLASSES,
-    deconvolve,
-    em_step,
-    expected_counts,
-    normalised,
-    posterior,
-)
-from selfdistill.targets._protocol import one_hot
+from selfdistill._core.labels import normalised, one_hot
+from selfdistill.targets._base import LabelTargets, check_momentum
+from selfdistill.targets._noise_matrix import MOST_CLASSES, deconvolve, em_step, expected_counts, posterior
 
-__all__ = ["Anchored", "Posterior"]
+__all__ = ["Posterior", "PosteriorTarget"]
 
 _FLOOR = 1e-6  # least prior probability of a class, before normalising: no class is ruled out for good
 _EARLY_AFTER = 2.0  # on the clock, epochs after the ramp until which a network counts as early
@@ -27,7 +20,7 @@ _HALF = 0.5  # held at least so much, T does not drift, and the posterior's own 
 _TINY = 1e-12  # gives an example that was never written a uniform prior, and changes no other
 
 
-class Anchored(NamedTuple):
+class PosteriorTarget(NamedTuple):
     """What `Posterior` asks the network to match, see ``losses.anchored_cross_entropy``.
 
     Attributes:
@@ -44,7 +37,7 @@ class Anchored(NamedTuple):
 
 
 @final
-class Posterior(nn.Module):
+class Posterior(LabelTargets[PosteriorTarget]):
     r"""Self-distillation through Bayes' rule; needs no noise rate, no clean labels and no stopping time.
 
     Two memories keep each example's predictions, started at zero: a fast one :math:`f` that anchors the network to what
@@ -117,8 +110,6 @@ class Posterior(nn.Module):
         [[1.0, 0.0]]
     """
 
-    labels: Tensor
-    value: Tensor
     target: Tensor
     fast: Tensor
     slow: Tensor
@@ -151,10 +142,8 @@ class Posterior(nn.Module):
         unsettled: float = 0.5,
         stretch: float = 1.0,
     ) -> None:
-        super().__init__()
         for name, momentum in (("fast", fast), ("slow", slow)):
-            if not 0 <= momentum < 1:
-                raise SettingError(f"{name} is {momentum}, but must be in [0, 1)", "Leave it out.")
+            check_momentum(momentum, "Leave it out.", name)
         for name, value in (("ramp", ramp), ("stretch", stretch), ("half_from", half_from), ("full_from", full_from)):
             if value <= 0:
                 raise SettingError(f"{name} is {value}, but must be above 0", "Leave it out.")
@@ -165,6 +154,7 @@ class Posterior(nn.Module):
                 f"settled is {settled} and unsettled {unsettled}, but 0 <= settled < unsettled must hold",
                 "Leave both out.",
             )
+        super().__init__(labels, num_classes)
         self.settled, self.unsettled = settled, unsettled
         self.noise_step = 1 - (1 - noise_step) ** (1 / stretch)
         self.fast_momentum, self.slow_momentum = fast ** (1 / stretch), slow ** (1 / stretch)
@@ -172,8 +162,6 @@ class Posterior(nn.Module):
         self.full_strength, self.half_from, self.full_from, self.unmix = strength, half_from, full_from, unmix
         n, k = len(labels), num_classes
         counts = torch.bincount(labels, minlength=k)
-        self.register_buffer("labels", labels.clone())
-        self.register_buffer("value", one_hot(labels, k))
         self.register_buffer("target", one_hot(labels, k))
         self.register_buffer("fast", torch.zeros(n, k))
         self.register_buffer("slow", torch.zeros(n, k))
@@ -189,29 +177,14 @@ class Posterior(nn.Module):
         self.register_buffer("early_counts", torch.zeros(k, k))
         self.early_until = self.ramp + _EARLY_AFTER * stretch
         self.watched = round(self.warmup + self.early_until)
-        self.staged = SampleMean(n, k)
 
-    def read(self, index: Tensor, logits: Tensor | None = None) -> Anchored:
-        """Say what to match.
-
-        Args:
-            index: Positions, int64 ``[b]``.
-            logits: Not looked at; the loss joins this step's prediction to the memory.
-
-        Returns:
-            Target and memory, with their weights.
-        """
+    def read(self, index: Tensor, logits: Tensor | None = None) -> PosteriorTarget:
+        """Return target and memory of ``index``, with their weights; the loss joins this step's prediction to them."""
         target, memory = self.target.index_select(0, index), self.fast.index_select(0, index)
-        return Anchored(target, memory, self.fast_momentum, self.strength)
+        return PosteriorTarget(target, memory, self.fast_momentum, self.strength)
 
-    def write(self, index: Tensor, probabilities: Tensor) -> None:
-        """Stage predictions ``[b, K]``."""
-        self.staged.stage(index, probabilities)
-
-    @torch.no_grad()
-    def end_epoch(self) -> tuple[Tensor, Tensor]:
-        """Commit the predictions, estimate the noise matrix and the posterior anew; see `Targets.end_epoch`."""
-        mean, written = self.staged.merge()
+    def commit(self, mean: Tensor, written: Tensor) -> None:
+        """Average the predictions into both memories, estimate the noise matrix and the posterior anew."""
         speed = self._speed(mean, written)
         if self.warmup <= self.epoch + 1 < self.warmup + 1:  # the last epoch of the warm-up
             self.held.copy_(speed)
@@ -237,8 +210,7 @@ class Posterior(nn.Module):
         self.epoch += 1
         self.clock += (self.epoch - self.warmup).clamp(0, 1) * speed
         self.alpha.copy_((self.clock / self.ramp).clamp(max=1))
-        self.target.copy_(torch.lerp(one_hot(self.labels, self.value.shape[-1]), self.value, self.alpha))
-        return mean, written
+        self.target.copy_(torch.lerp(one_hot(self.labels, self.num_classes), self.value, self.alpha))
 
     def _speed(self, mean: Tensor, written: Tensor) -> Tensor:
         """How far this epoch moves the clock: a scalar in [0, 1]."""
@@ -261,7 +233,3 @@ class Posterior(nn.Module):
             ``[K, K]``; ``None`` where T was held, where training was too short, or with more than 300 classes.
         """
         return self.early_counts if bool(self.early_counts.any()) else None
-
-    def refined(self) -> Tensor:
-        """Return the posterior, ``[n, K]``."""
-        return self.value

@@ -1,17 +1,14 @@
 """The loop and what surrounds it: settings, methods, runtime, checkpoints, run directories."""
 
 from selfdistill.train._checkpoint import checkpoint_steps, load_checkpoint
-from selfdistill.train._chen2021holdout import best_on_held_out
 from selfdistill.train._closed import AUTO, CLOSED, check_closed, choose_method
 from selfdistill.train._demo import noisy_digits
 from selfdistill.train._findings_file import Findings, label_table, read_findings, refined_labels
 from selfdistill.train._fit import fit, network_spec
 from selfdistill.train._fitted import Fitted
 from selfdistill.train._invocation import Invocation, introduced, name_of, read_sources, start, threads_of
-from selfdistill.train._kept import held_out
 from selfdistill.train._kept_epochs import EPOCHS, kept_epochs, load_epoch
 from selfdistill.train._loop import Position, predict_probabilities, train
-from selfdistill.train._method import Before, Context, Method
 from selfdistill.train._methods import METHODS, WITHOUT_EPOCHS, method, method_of
 from selfdistill.train._model_file import Model, load_model, save_model
 from selfdistill.train._noisy_copy import NoisyCopy, noisy_copy
@@ -23,7 +20,6 @@ from selfdistill.train._runtime import Runtime, TorchRuntime, process_group
 from selfdistill.train._second_opinion import trust_of
 from selfdistill.train._settings import Settings, resolve_device
 from selfdistill.train._verdict import comparison, verdict
-from selfdistill.train._yuan2024labelwave import first_trough
 
 __all__ = [
     "AUTO",
@@ -32,12 +28,9 @@ __all__ = [
     "EXPORTS",
     "METHODS",
     "WITHOUT_EPOCHS",
-    "Before",
-    "Context",
     "Findings",
     "Fitted",
     "Invocation",
-    "Method",
     "Model",
     "NoisyCopy",
     "Plan",
@@ -47,16 +40,13 @@ __all__ = [
     "Runtime",
     "Settings",
     "TorchRuntime",
-    "best_on_held_out",
     "check_closed",
     "check_free",
     "check_output",
     "checkpoint_steps",
     "choose_method",
     "comparison",
-    "first_trough",
     "fit",
-    "held_out",
     "introduced",
     "kept_epochs",
     "label_table",

@@ -14,17 +14,18 @@ from torch import Tensor, nn
 from selfdistill import networks, noise
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import Listener, RunStarted
+from selfdistill._core.labels import held_out
 from selfdistill._core.memory import check_memory, enough_memory
 from selfdistill._core.rng import derive, torch_generator
 from selfdistill.data import Batch, LabelledData, TensorLoader, augment_for
 from selfdistill.issues import LearningDynamics
+from selfdistill.rivals import Context, FirstStage, Method
 from selfdistill.targets import Targets
 from selfdistill.train._closed import CLOSED, fit_closed
 from selfdistill.train._fitted import Fitted
 from selfdistill.train._keeper import Keeper
-from selfdistill.train._kept import KeptWeights, held_out
+from selfdistill.train._kept import KeptWeights
 from selfdistill.train._loop import Position, predict_probabilities, train
-from selfdistill.train._method import Before, Context, Method
 from selfdistill.train._methods import method, method_of
 from selfdistill.train._runtime import Runtime, TorchRuntime, local_statistics
 from selfdistill.train._settings import Settings
@@ -97,7 +98,7 @@ def fit(
             f"method {settings.method!r} trains two networks, but one was given",
             "Pass selfdistill.networks.Pair(a, b), with different initial weights.",
         )
-    before = _before(chosen, data, settings, model, tell, checkpoints, go_on, about)
+    first_stage = _first_stage(chosen, data, settings, model, tell, checkpoints, go_on, about)
     runtime = TorchRuntime(settings.device, settings.precision, compile=settings.compile)
     with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
         torch.manual_seed(derive(settings.seed, "network", runtime.rank))
@@ -106,7 +107,7 @@ def fit(
         drawn, held = held_out(data.labels, settings.held_out or chosen.held_out, settings.seed)
         loader = _loader(data, settings, runtime, drawn)
         epochs = settings.epochs or 1
-        targets = targets if targets is not None else chosen.build(_context(data, settings, len(loader), before))
+        targets = targets if targets is not None else chosen.build(_context(data, settings, len(loader), first_stage))
         targets.to(runtime.device)
         dynamics = LearningDynamics(data.labels).to(runtime.device)
         optimizer, schedule = _optimizer(net, settings, epochs * len(loader))
@@ -138,7 +139,7 @@ def fit(
                 dynamics=dynamics,
                 augment=_augment(settings, data, runtime),
                 weights=_weights(data, runtime),
-                survey=lambda: _survey(raw, data, chosen, runtime),
+                predict_train=lambda: _predict_train(raw, data, chosen, runtime),
                 evaluate=_evaluator(raw, sets, runtime),
                 tell=tell,
                 after_step=after_step,
@@ -175,7 +176,7 @@ def _weights(data: LabelledData, runtime: TorchRuntime) -> Tensor | None:
     return (found / found.mean()).to(runtime.device)
 
 
-def _before(
+def _first_stage(
     chosen: Method,
     data: LabelledData,
     settings: Settings,
@@ -184,10 +185,10 @@ def _before(
     checkpoints: Path | None,
     go_on: str,
     about: Mapping[str, Any] | None,
-) -> Before | None:
+) -> FirstStage | None:
     """Train what the method wants trained first, or take it up where it was left."""
-    name = chosen.first(settings)
-    if name is None:
+    name = chosen.first
+    if name is None or any(getattr(settings, known) is not None for known in chosen.takes):
         return None
     if method(name).networks == 1:  # a pair lends its first network
         settings = replace(settings, network=settings.network.strip().removeprefix("2*"))
@@ -202,10 +203,10 @@ def _before(
         about=about,
     )
     runtime = TorchRuntime(settings.device, settings.precision)
-    return Before(predict_probabilities(first.model, data.inputs, runtime), first.refined.cpu())
+    return FirstStage(predict_probabilities(first.model, data.inputs, runtime), first.refined.cpu())
 
 
-def _context(data: LabelledData, settings: Settings, steps: int, before: Before | None) -> Context:
+def _context(data: LabelledData, settings: Settings, steps: int, first_stage: FirstStage | None) -> Context:
     matrix = None if settings.noise_matrix is None else noise.read_matrix(settings.noise_matrix, classes=data.classes)
     return Context(
         data.labels,
@@ -215,7 +216,7 @@ def _context(data: LabelledData, settings: Settings, steps: int, before: Before 
         settings.seed,
         settings.noise_rate,
         None if matrix is None else matrix.float(),
-        before,
+        first_stage,
     )
 
 
@@ -232,7 +233,7 @@ def _loader(data: LabelledData, settings: Settings, runtime: Runtime, drawn: Ten
     )
 
 
-def _survey(model: nn.Module, data: LabelledData, chosen: Method, runtime: Runtime) -> Tensor:
+def _predict_train(model: nn.Module, data: LabelledData, chosen: Method, runtime: Runtime) -> Tensor:
     """Predict the training set in evaluation mode: ``[n, K]``, or ``[n, 2, K]`` of a pair of networks."""
     if chosen.networks == 1:
         return predict_probabilities(model, data.inputs, runtime).to(runtime.device)

@@ -1,15 +1,12 @@
-"""The weights of the epoch that a method chose, and the examples it chose by."""
+"""The weights of the epoch that a method chose."""
 
 from __future__ import annotations
 
 from typing import Any, final
 
-import torch
 from torch import Tensor, nn
 
-from selfdistill._core.rng import torch_generator
-
-__all__ = ["KeptWeights", "held_out"]
+__all__ = ["KeptWeights"]
 
 
 @final
@@ -48,29 +45,3 @@ class KeptWeights:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the state back."""
         self.epoch, self.value = state_dict["epoch"], state_dict["value"]
-
-
-def held_out(labels: Tensor, share: float, seed: int) -> tuple[Tensor | None, Tensor]:
-    """Draw the examples that are kept from training: the same share of each class, rounded down.
-
-    Args:
-        labels: Given labels, int64 ``[n]``.
-        share: In [0, 1).
-        seed: Seed of the run.
-
-    Returns:
-        Positions to train on, rising, or ``None`` for all; and positions held out, rising.
-
-    Example:
-        >>> drawn, held = held_out(torch.tensor([0, 0, 1, 1]), 0.5, seed=0)
-        >>> len(drawn), sorted(torch.tensor([0, 0, 1, 1])[held].tolist())
-        (2, [0, 1])
-    """
-    if not share:
-        return None, torch.empty(0, dtype=torch.int64)
-    order = torch.randperm(len(labels), generator=torch_generator(seed, "held out"))
-    mask = torch.zeros(len(labels), dtype=torch.bool)
-    for label in torch.unique(labels):
-        members = order[labels[order] == label]
-        mask[members[: int(share * len(members))]] = True
-    return (~mask).nonzero()[:, 0], mask.nonzero()[:, 0]

@@ -16,8 +16,8 @@ from selfdistill._core.errors import SettingError
 from selfdistill._core.events import BatchDone, EpochDone, Listener
 from selfdistill.data import Batch, TensorLoader
 from selfdistill.issues import LearningDynamics
+from selfdistill.rivals import Method
 from selfdistill.targets import Targets
-from selfdistill.train._method import Method
 from selfdistill.train._runtime import Runtime
 
 __all__ = ["Position", "predict_probabilities", "train"]
@@ -58,7 +58,7 @@ def train(
     dynamics: LearningDynamics,
     augment: Callable[[Batch, int, int, int], Tensor],
     weights: Tensor | None,
-    survey: Callable[[], Tensor],
+    predict_train: Callable[[], Tensor],
     evaluate: Callable[[], Mapping[str, float]],
     tell: Listener,
     after_step: Callable[[Position, bool], None],
@@ -78,7 +78,7 @@ def train(
         dynamics: Record of what each example went through.
         augment: Batch, epoch, step and number of the view to inputs.
         weights: How many examples each counts as in the loss, of mean 1, ``[n]``; ``None``: one.
-        survey: Predicts the training set in evaluation mode, for methods that ask for it.
+        predict_train: Predicts the training set in evaluation mode, for methods that ask for it.
         evaluate: Accuracies after each epoch, by name.
         tell: Listener of events.
         after_step: Called after each step with the position and whether an epoch just ended; may save and may raise.
@@ -105,8 +105,8 @@ def train(
             position.seconds = time.perf_counter() - begun
             tell(BatchDone(epoch, position.step, batch.total))
             after_step(position, False)
-        if method.surveys(epoch, epochs):
-            targets.survey(survey())  # type: ignore[attr-defined]  # only targets of methods that ask have it
+        if method.needs_train_predictions(epoch, epochs):
+            targets.take_train_predictions(predict_train())  # type: ignore[operator]  # targets of such methods have it
             position.seconds = time.perf_counter() - begun
         mean, written = targets.end_epoch()
         dynamics.update(mean, written)

@@ -1,4 +1,4 @@
-"""Every method by name. A new one joins one of these tables and its common tests."""
+"""Every method by name: our own, and the rivals."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ import difflib
 
 from selfdistill import losses, targets
 from selfdistill._core.errors import SettingError
-from selfdistill.train._chosen_epochs import CHOSEN_EPOCHS
-from selfdistill.train._method import Context, Method
-from selfdistill.train._refined_targets import REFINED_TARGETS
-from selfdistill.train._robust_losses import ROBUST_LOSSES
+from selfdistill.rivals import RIVALS, Context, Method
 from selfdistill.train._settings import VISIT_STEPS, Settings
-from selfdistill.train._two_networks import TWO_NETWORKS
 
 __all__ = ["METHODS", "WITHOUT_EPOCHS", "method", "method_of"]
 
@@ -36,7 +32,7 @@ _OWN = {
         "the default: previous epochs' predictions through a noise matrix learned on the way",
     ),
     "cross-entropy": Method(
-        lambda c: targets.Given(c.labels, c.num_classes),
+        lambda c: targets.GivenLabels(c.labels, c.num_classes),
         losses.cross_entropy,
         "plain training on the given labels",
         may_hold_out=True,
@@ -58,7 +54,7 @@ WITHOUT_EPOCHS = {
     "kernel": "self-distillation in closed form on features, without epochs",
 }
 """What is no training: how the method is chosen, and the closed form."""
-METHODS: dict[str, Method] = _OWN | CHOSEN_EPOCHS | ROBUST_LOSSES | REFINED_TARGETS | TWO_NETWORKS
+METHODS: dict[str, Method] = _OWN | RIVALS
 
 
 def method(name: str) -> Method:

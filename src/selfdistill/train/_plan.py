@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfdistill.train._method import Method
+from selfdistill.rivals import Method
 
 __all__ = ["GO_ON", "Plan"]
 

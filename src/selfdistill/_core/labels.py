@@ -1,0 +1,74 @@
+"""Labels as matrices and counts, and the draw of examples that are held out: what several rooms need."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from selfdistill._core.rng import torch_generator
+
+__all__ = ["held_out", "normalised", "one_hot", "pair_counts", "symmetric_matrix"]
+
+
+def one_hot(labels: Tensor, num_classes: int) -> Tensor:
+    """Write labels, int64 ``[n]``, as rows with a single 1: float32 ``[n, K]``.
+
+    Example:
+        >>> one_hot(torch.tensor([1]), 3).tolist()
+        [[0.0, 1.0, 0.0]]
+    """  # noqa: DOC201 (said in the first line)
+    return torch.zeros(len(labels), num_classes, device=labels.device).scatter_(1, labels[:, None], 1.0)
+
+
+def normalised(rows: Tensor) -> Tensor:
+    """Divide each row ``[n, K]`` by its sum."""
+    return rows / rows.sum(-1, keepdim=True)
+
+
+def pair_counts(clean: Tensor, given: Tensor, num_classes: int) -> Tensor:
+    """Count pairs of labels: int64 ``[clean, given]``, ``[K, K]``.
+
+    Example:
+        >>> pair_counts(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]), 2).tolist()
+        [[1, 1], [0, 1]]
+    """  # noqa: DOC201 (said in the first line)
+    pairs = clean.long() * num_classes + given.long()
+    return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
+
+
+def symmetric_matrix(num_classes: int, rate: float, *, include_clean: bool = False) -> Tensor:
+    """Make the matrix of uniform noise, ``T[clean, given]``, float64 ``[K, K]``; see `noise.symmetric`.
+
+    Example:
+        >>> symmetric_matrix(3, 0.5)[0].tolist()
+        [0.5, 0.25, 0.25]
+    """  # noqa: DOC201 (said in the first line)
+    wrong = rate / num_classes if include_clean else rate / (num_classes - 1)
+    matrix = torch.full((num_classes, num_classes), wrong, dtype=torch.float64)
+    return matrix.fill_diagonal_(1 - rate + wrong if include_clean else 1 - rate)
+
+
+def held_out(labels: Tensor, share: float, seed: int) -> tuple[Tensor | None, Tensor]:
+    """Draw the examples that are kept from training: the same share of each class, rounded down.
+
+    Args:
+        labels: Given labels, int64 ``[n]``.
+        share: In [0, 1).
+        seed: Seed of the run.
+
+    Returns:
+        Positions to train on, rising, or ``None`` for all; and positions held out, rising.
+
+    Example:
+        >>> drawn, held = held_out(torch.tensor([0, 0, 1, 1]), 0.5, seed=0)
+        >>> len(drawn), sorted(torch.tensor([0, 0, 1, 1])[held].tolist())
+        (2, [0, 1])
+    """
+    if not share:
+        return None, torch.empty(0, dtype=torch.int64)
+    order = torch.randperm(len(labels), generator=torch_generator(seed, "held out"))
+    mask = torch.zeros(len(labels), dtype=torch.bool)
+    for label in torch.unique(labels):
+        members = order[labels[order] == label]
+        mask[members[: int(share * len(members))]] = True
+    return (~mask).nonzero()[:, 0], mask.nonzero()[:, 0]

@@ -1,0 +1,178 @@
+"""From what a user typed to a finished student: find the teacher's data, read, check, teach, or go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from selfdistill import train
+from selfdistill._core.errors import RunError, SettingError
+from selfdistill._core.events import Listener, everyone
+from selfdistill._core.record import read_record
+from selfdistill._core.record_form import reading_record
+from selfdistill._core.wording import quoted
+from selfdistill.distill._distiller import Distiller
+from selfdistill.distill._objective import OBJECTIVES
+from selfdistill.distill._soft_labels import load_store
+from selfdistill.distill._teacher import run_of
+from selfdistill.train import Invocation, Settings
+
+__all__ = ["DistillRequest", "start"]
+
+
+@dataclass(frozen=True)
+class DistillRequest:
+    """What was asked for; only what was said.
+
+    Attributes:
+        teacher: A run directory, a file of its weights, a file of soft labels, or an npy file of logits.
+        source: The student's data as typed; ``None``: those that the teacher was trained on.
+        test: A file with labels to measure on after each epoch.
+        read: Fields of `ReadOptions`.
+        settings: Fields of `Settings` for the student.
+        distiller: Fields of `Distiller`.
+        store: Where soft labels go.
+        also: Further teachers.
+        out: The run directory; by itself the next free ``runs/<name>-student-NNN``.
+        resume: A run directory to go on with.
+    """
+
+    teacher: str | None = None
+    source: str | None = None
+    test: str | None = None
+    read: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    distiller: Mapping[str, Any] = field(default_factory=dict)
+    store: Path | None = None
+    also: Sequence[str] = ()
+    out: Path | None = None
+    resume: Path | None = None
+
+
+def start(
+    asked: DistillRequest, *, tell: Listener = lambda event: None, say: Callable[[str], None] = lambda text: None
+) -> tuple[dict[str, Any], Path]:
+    """Read, check, and teach or go on.
+
+    Args:
+        asked: What the user said.
+        tell: Listener of the run's events.
+        say: Takes sentences for the user as they come.
+
+    Returns:
+        The run record and the run directory.
+
+    Raises:
+        DataError: Teacher and data do not fit.
+        SettingError: A setting is out of range.
+        RunError: The run cannot be resumed, ``out`` is taken, or the teacher cannot serve the choice.
+    """  # noqa: DOC502 (raised by what is called)
+    asked, seed = _completed(asked)
+    distiller = Distiller(**asked.distiller, settings=Settings(**asked.settings))
+    device = train.resolve_device(distiller.settings.device)
+    distiller.settings.resolve(1000, device)  # refuses what is out of range before anything is read
+    if asked.out is not None and asked.resume is None:
+        train.check_free(asked.out)
+    with train.process_group(device):
+        source: dict[str, Any] = {"source": asked.source, "read": dict(asked.read), "test": asked.test}
+        examples, tests = train.read_sources(Invocation(**source), seed, say)
+        out = asked.resume or asked.out or train.next_run_folder(f"{train.name_of(asked.source)}-student")
+        announce = train.introduced(examples, out, say)
+        with train.threads_of(examples, distiller.resolved(examples)):
+            record = distiller.teach(
+                [asked.teacher, *asked.also] if asked.also else asked.teacher,
+                examples,
+                out,
+                source=source | {"seed": seed},
+                store=asked.store,
+                evaluations=tests,
+                resume=asked.resume is not None,
+                tell=everyone(announce, tell),
+                say=say,
+            )
+    return record, out
+
+
+def _completed(asked: DistillRequest) -> tuple[DistillRequest, int]:
+    """Fill in what was left out: from the record of the run that goes on, or the teacher's data; and their seed."""
+    if asked.resume is not None:
+        with reading_record(asked.resume):
+            return _resumed(asked, asked.resume)
+    if asked.teacher is None:
+        raise SettingError(
+            "no teacher was named", "Name a run, a checkpoint or soft labels: selfdistill distill TEACHER [DATA]."
+        )
+    described = _data_of(Path(asked.teacher))  # refuses what cannot teach before the data are read
+    if asked.source is not None:
+        return asked, int(asked.settings.get("seed", 0))
+    if "read" not in described:
+        raise SettingError(
+            f"{asked.teacher} does not say where its data lie",
+            f"Name them: selfdistill distill {quoted(asked.teacher)} DATA.",
+        )
+    said: dict[str, Any] = {"source": described.get("source"), "test": asked.test or described.get("test")}
+    return replace(asked, **said, read=dict(described["read"]) | dict(asked.read)), int(described["seed"])
+
+
+def _data_of(teacher: Path) -> Mapping[str, Any]:
+    """Say where the teacher's own data came from, as far as it knows."""
+    run = run_of(teacher) if teacher.is_file() else teacher
+    if run is None:
+        return {} if teacher.suffix == ".npy" else load_store(teacher).about.source
+    record = read_record(run)
+    return {"seed": record["settings"]["seed"]} | dict(record["data"])
+
+
+def _resumed(asked: DistillRequest, run: Path) -> tuple[DistillRequest, int]:
+    record = read_record(run)
+    if "distillation" not in record or "asked" not in record["distillation"]:
+        raise RunError(f"{run} has no teacher", f"Go on with: selfdistill fit --resume {quoted(run)}")
+    if asked.out is not None and asked.out != run:
+        raise RunError(f"--out {asked.out} is not the run to go on with, {run}", "Leave --out out.")
+    described, began = record["data"], dict(record["distillation"]["asked"])
+    if not isinstance(began.get("objective"), str) or began["objective"] not in OBJECTIVES:
+        raise RunError(f"{run} learns by an objective of its own", "Go on from the code that started it.")
+    kept = {name: began.pop(name, None) for name in ("teacher", "also", "store")}
+    known = {one.name for one in fields(Settings)} - {"method", "network"}
+    settings = {name: value for name, value in record["settings"].items() if name in known}
+    began["student"] = record["settings"]["network"]
+    said = dict(asked.distiller)
+    if "student" in said:
+        wanted, shape = train.Settings(network=said["student"]), tuple(described["input_shape"])
+        if began["student"] in {wanted.network_for(described["examples"], shape, words) for words in (False, True)}:
+            del said["student"]
+    told = {"store": None if asked.store is None else str(asked.store)} | said
+    told |= {"teacher": asked.teacher, "also": list(asked.also) or None}
+    for name, value in told.items():
+        before = (kept | began)[name]
+        if value is not None and value != before:
+            raise RunError(
+                f"{run} was started with {name} = {before!r}, but now it is {value!r}",
+                "Leave it out to go on, or start a new run with another --out.",
+            )
+    _check_place(run, kept["store"], asked.store)
+    order = DistillRequest(
+        kept["teacher"],
+        asked.source if asked.source is not None else described["source"],
+        asked.test if asked.test is not None else described["test"],
+        dict(described["read"]) | dict(asked.read),
+        settings | dict(asked.settings),
+        began,
+        None if kept["store"] is None else Path(kept["store"]),
+        tuple(kept["also"] or ()),
+        resume=run,
+    )
+    return order, int(described["seed"])
+
+
+def _check_place(run: Path, store: str | None, said: Path | None) -> None:
+    """Refuse to write outside a run, which may be a stranger's, where only its record says so."""
+    if store is None or said is not None or Path(store).exists():
+        return
+    if not Path(store).resolve().is_relative_to(run.resolve()):
+        raise RunError(
+            f"{run} would write its soft labels to {store}, outside of itself",
+            f"If you want that, say it: selfdistill distill --resume {quoted(run)} --store {quoted(store)}",
+        )

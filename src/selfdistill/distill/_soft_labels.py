@@ -1,0 +1,271 @@
+"""Soft labels of a teacher: in one file for many students, or from what someone outside said of the data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from selfdistill._core.errors import DataError, SettingError, one_line
+from selfdistill._core.files import atomic, json_text
+from selfdistill._core.record import content_digest
+from selfdistill._core.record_paths import kept, usable
+from selfdistill.data import LabelledData
+from selfdistill.targets import SoftLogits
+
+__all__ = ["About", "OfFunction", "Store", "load_store", "logits_of", "of_classifier", "of_numbers", "save_store"]
+
+
+_FORMAT = "selfdistill-soft-labels-3"
+_WITH_VIEWS = "selfdistill-soft-labels-2"
+_WITHOUT_DIGEST = "selfdistill-soft-labels-1"
+_WIDE = 1e-3  # by which rows of probabilities may miss 1
+_PATHS = ("source.source", "source.test", "source.read.labels", "teacher.name")
+
+
+@dataclass(frozen=True)
+class About:
+    """Whose soft labels these are, of which data.
+
+    Attributes:
+        teacher: What taught: ``name``, ``kind``, and of a run its ``epoch``, ``network`` and ``method``.
+        classes: Names, in the order of the logits.
+        fingerprint: Of the data, see `data.LabelledData`.
+        examples: How many.
+        source: Where the data came from, as a run record has it; empty where not known.
+    """
+
+    teacher: dict[str, Any]
+    classes: tuple[str, ...]
+    fingerprint: str
+    examples: int
+    source: dict[str, Any] = field(default_factory=dict)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Store:
+    """Soft labels with what they are of.
+
+    Attributes:
+        soft: The teacher's logits.
+        about: Whose, of what.
+    """
+
+    soft: SoftLogits
+    about: About
+
+    def check(self, data: LabelledData) -> None:
+        """Refuse data that these are not the soft labels of.
+
+        Args:
+            data: The student's.
+
+        Raises:
+            DataError: Other classes or other examples.
+        """
+        name, about = self.about.teacher["name"], self.about
+        if about.classes != data.classes:
+            raise DataError(
+                f"the soft labels of {name} have {_names(about.classes)}, but the data {_names(data.classes)}",
+                "Give the data that the soft labels were made of.",
+            )
+        if about.fingerprint != data.fingerprint:
+            raise DataError(
+                f"the soft labels of {name} are of {about.examples:,} examples with fingerprint "
+                f"{about.fingerprint[:12]}, but the data are {len(data):,} examples with {data.fingerprint[:12]}",
+                "Give the data that they were made of, or the teacher itself, which can label others.",
+            )
+
+
+def _names(classes: tuple[str, ...]) -> str:
+    shown = ", ".join(classes[:4]) + (", ..." if len(classes) > 4 else "")
+    return f"{len(classes)} classes ({shown})"
+
+
+def save_store(path: Path, store: Store) -> None:
+    """Write soft labels to a file, atomically: it is there whole or not at all.
+
+    Args:
+        path: The file; usually it ends in ``.safetensors``.
+        store: What to write.
+
+    Raises:
+        DataError: The file exists.
+    """
+    if path.exists():
+        raise DataError(f"{path} exists already", "Choose another file for the soft labels.")
+    described = kept({"format": _FORMAT, "entries": store.soft.k} | asdict(store.about), path.parent, _PATHS)
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in store.soft.named_buffers()}
+    description = described | {"sha256": _digest(described, tensors)}
+    with atomic(path) as part:
+        save_file(tensors, part, {"description": json_text(description)})
+
+
+def load_store(path: Path) -> Store:
+    """Read soft labels. The file is mapped: pages come into memory as they are read, once for all processes.
+
+    Args:
+        path: A file that `save_store` wrote.
+
+    Returns:
+        The store.
+
+    Raises:
+        DataError: Missing, cut short, damaged, or something else.
+
+    Example:
+        >>> load_store(Path("none.safetensors"))
+        Traceback (most recent call last):
+        selfdistill._core.errors.DataError: none.safetensors does not exist. Name the file that holds the soft labels.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} does not exist", "Name the file that holds the soft labels.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            described = json.loads((file.metadata() or {})["description"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+        _check_digest(described, tensors)
+        return _assemble(usable(described, path.parent, _PATHS), tensors)
+    except Exception as error:  # whatever the libraries make of a stranger's bytes
+        raise DataError(
+            f"{path} ({path.stat().st_size:,} bytes) is damaged, cut short or holds no soft labels: {one_line(error)}",
+            "Write it again.",
+        ) from error
+
+
+def _digest(described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of what a file says and of its numbers, in the order of their names."""
+    found = hashlib.sha256(content_digest(described).encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _check_digest(described: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Compare; soft labels of the first format have no digest."""
+    wanted = described.pop("sha256", None)
+    if described["format"] != _WITHOUT_DIGEST and _digest(described, tensors) != wanted:
+        raise ValueError("its digest differs")
+
+
+def _of_one_view(described: dict[str, Any], tensors: dict[str, Any]) -> dict[str, Any]:
+    """Take the only view of a file of the first two formats, which could hold several."""
+    if described["format"] not in {_WITHOUT_DIGEST, _WITH_VIEWS}:
+        return tensors
+    if described["augment"] != "none":
+        raise ValueError("it holds augmented views, which only versions before 0.2 read")
+    described["format"] = _FORMAT
+    return {name: tensor[0] for name, tensor in tensors.items()}
+
+
+def _assemble(described: dict[str, Any], tensors: dict[str, Any]) -> Store:
+    tensors = _of_one_view(described, tensors)
+    if described["format"] != _FORMAT:
+        raise ValueError(f"format {described['format']!r} instead of {_FORMAT!r}")
+    classes, examples = tuple(map(str, described["classes"])), int(described["examples"])
+    with torch.device("meta"):  # nothing is allocated for what the description merely claims
+        expected = SoftLogits(examples, len(classes), k=described["entries"])
+    for name, buffer in expected.named_buffers():
+        found = tensors[name]
+        if found.shape != buffer.shape or found.dtype != buffer.dtype:
+            raise ValueError(f"{name} is {found.dtype} {tuple(found.shape)}, but says {tuple(buffer.shape)}")
+        if found.is_floating_point() and not found.isfinite().all():
+            raise ValueError(f"{name} holds numbers that are not finite")
+        setattr(expected, name, found)
+    if bool((expected.kept >= len(classes)).any()):
+        raise ValueError("it names classes that are not there")
+    named = {name: described[name] for name in ("teacher", "fingerprint", "source")}
+    return Store(expected, About(classes=classes, examples=examples, **named))
+
+
+@final
+class OfFunction(nn.Module):
+    """A function of inputs as a network: from ``[b, ...]`` to logits ``[b, K]``, an array or a tensor."""
+
+    def __init__(self, function: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.function, self.name = function, getattr(function, "__name__", type(function).__name__)
+
+    def forward(self, inputs: Tensor) -> Any:
+        """Call the function."""
+        return self.function(inputs)
+
+
+def logits_of(found: Any, name: str) -> Tensor:
+    """Take the logits out of what a network gave: a tensor, an array, or under ``logits`` as in a ``ModelOutput``."""
+    held = found.get("logits") if isinstance(found, Mapping) else getattr(found, "logits", None)
+    held = found if held is None else held
+    if isinstance(held, np.ndarray):
+        return torch.from_numpy(held)
+    if isinstance(held, Tensor):
+        return held
+    raise DataError(
+        f"{name} gives a {type(held).__name__}, which holds no logits",
+        "Give a function that takes them out, such as lambda inputs: network(inputs)[0].",
+    )
+
+
+def of_numbers(given: Any, data: LabelledData, name: str) -> Store:
+    """Take logits or probabilities ``[n, K]`` in the order of the data as soft labels; ``name`` says who teaches.
+
+    A DataFrame whose columns are named after the classes may have them in any order. Rows of numbers of at least 0 that
+    sum to 1 are probabilities.
+    """  # noqa: DOC201, DOC501
+    if hasattr(given, "columns") and set(map(str, given.columns)) == set(data.classes):
+        given = given[sorted(given.columns, key=lambda column: data.classes.index(str(column)))]
+    if isinstance(given, Tensor):
+        given = given.detach().cpu().double().numpy()
+    try:
+        said = torch.from_numpy(np.array(given, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"what {name} said is no array of numbers", "Give logits [n, K].") from error
+    n, k = len(data), data.num_classes
+    if said.shape != (n, k):
+        raise DataError(
+            f"what {name} said has shape {list(said.shape)}, but there are {n:,} examples of {k} classes",
+            f"Give logits [{n}, {k}], in the order of the data.",
+        )
+    if bool((said.isnan() | said.isposinf()).any()) or not bool(said.amax(-1).isfinite().all()):
+        raise DataError(f"what {name} said holds numbers that are no logits", "Look for NaN and infinite ones.")
+    if bool((said >= 0).all()) and bool(((said.sum(-1) - 1).abs() < _WIDE).all()):
+        said = said.log()
+    soft = SoftLogits(n, k)
+    soft.write(slice(0, n), said)
+    return Store(soft, About({"name": name, "kind": "soft labels"}, data.classes, data.fingerprint, n))
+
+
+def of_classifier(given: Any, data: LabelledData) -> Store:
+    """Ask a classifier with ``predict_proba`` about the examples as they were before they were standardised."""
+    name = type(given).__name__
+    raw = data.preprocess.raw(data.inputs)
+    if raw is None:
+        raise SettingError(
+            f"{name} cannot be asked: the data were turned into numbers in a way of their own",
+            "Give what it says of them: its predict_proba(X).",
+        )
+    classes = [str(one) for one in getattr(given, "classes_", ())]
+    if sorted(classes) != sorted(data.classes):
+        raise DataError(
+            f"{name} knows the classes {', '.join(classes[:6]) or 'none'}, but the data have "
+            f"{', '.join(data.classes[:6])}",
+            "Fit it on data with these classes.",
+        )
+    try:
+        said = given.predict_proba(raw.reshape(len(data), -1))
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{name} cannot take these examples: {error}".splitlines()[0],
+            "Give what it says of them: predict_proba(X).",
+        ) from error
+    return of_numbers(np.asarray(said)[:, [classes.index(one) for one in data.classes]], data, name)

@@ -1,0 +1,227 @@
+"""Losses of a student: with a temperature, standardised, decoupled, and to a mixture of any weight."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import logsigmoid
+
+from selfdistill.losses._cross_entropy import at_least_single, cross_entropy
+
+__all__ = [
+    "MIXED_FLOOR",
+    "DecoupledTarget",
+    "TemperatureTarget",
+    "decoupled_distillation",
+    "distillation",
+    "mixed_cross_entropy",
+    "standardised_distillation",
+]
+
+
+class TemperatureTarget(NamedTuple):
+    """What `distillation` matches.
+
+    Attributes:
+        teacher: The teacher's logits, ``[b, K]``, up to a constant per row.
+        given: Given labels as distributions, ``[b, K]``.
+        temperature: T, above 0.
+        weight: w, the teacher's share, in [0, 1].
+    """
+
+    teacher: Tensor
+    given: Tensor
+    temperature: float
+    weight: float
+
+
+def distillation(logits: Float[Tensor, "b k"], soft: TemperatureTarget) -> Float[Tensor, " b"]:
+    r"""Cross-entropy to the teacher at a temperature, and to the given label without one.
+
+    .. math:: w\, T^2\, H(\mathrm{softmax}(v/T),\, \mathrm{softmax}(z/T)) + (1 - w)\, H(y,\, \mathrm{softmax}(z))
+
+    The gradient of the first term in z is :math:`w\,T\,(\mathrm{softmax}(z/T) - \mathrm{softmax}(v/T))`; the factor
+    :math:`T^2` keeps its size when T changes, and for large T it becomes :math:`w (z - v)/K` of centred logits.
+
+    There are no second derivatives.
+
+    Args:
+        logits: Network outputs z, ``[b, K]``.
+        soft: The teacher's logits v, the given labels y, T and w.
+
+    Returns:
+        One value per example, in nats.
+
+    References:
+        Hinton, Vinyals & Dean (2015), arXiv 1503.02531, section 2 and eq. 2 to 4.
+
+    Example:
+        >>> z = torch.tensor([[1.0, 0.0]], requires_grad=True)
+        >>> distillation(z, TemperatureTarget(z.detach(), torch.tensor([[1.0, 0.0]]), 4.0, 1.0)).backward()
+        >>> z.grad.abs().max().item() < 1e-6
+        True
+    """
+    z, v = at_least_single(logits), at_least_single(soft.teacher)
+    value: Tensor = _Distillation.apply(z, v.detach(), soft.given, soft.temperature, soft.weight)  # type: ignore[no-untyped-call]
+    return value
+
+
+class _Distillation(torch.autograd.Function):
+    """The loss with its gradient in closed form: a third of the kernels, which small networks feel."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, teacher: Tensor, given: Tensor, t: float, w: float) -> Tensor:
+        log_p, soft = (logits / t).log_softmax(-1), (teacher / t).softmax(-1)
+        plain = logits.log_softmax(-1)
+        ctx.save_for_backward((w * t) * (log_p.exp() - soft) + (1 - w) * (plain.exp() - given))
+        return -((w * t * t) * soft * log_p + (1 - w) * given * plain).sum(-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (slope,) = ctx.saved_tensors
+        return slope * grad[:, None], None, None, None, None
+
+
+_LEAST = 1e-3
+"""Standard deviation, about, below which the logits of an example are stretched no further."""
+
+
+def standardised_distillation(logits: Float[Tensor, "b k"], soft: TemperatureTarget) -> Float[Tensor, " b"]:
+    r"""Distillation with a temperature between logits of mean 0 and standard deviation 1, of teacher and student.
+
+    .. math:: w\, T^2\, H(\mathrm{softmax}(\bar v/T),\, \mathrm{softmax}(\bar z/T))
+        + (1 - w)\, H(y,\, \mathrm{softmax}(z)), \qquad \bar z = (z - \mathrm{mean}(z)) / \mathrm{std}(z)
+
+    A student then need not reach the size of its teacher's logits. There are no second derivatives.
+
+    Args:
+        logits: Network outputs z, ``[b, K]``.
+        soft: The teacher's logits v, the given labels y, T and w.
+
+    Returns:
+        One value per example, in nats.
+
+    References:
+        Sun, Ren, Li, Wang & Cao (2024), CVPR, arXiv 2403.01427, algorithms 1 and 2. The authors' code divides by the
+        standard deviation of a sample (K - 1), and weighs the two terms 9 and 1 instead of 0.9 and 0.1.
+
+    Example:
+        >>> v, y = torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[0.0, 0.0, 1.0]])
+        >>> a, b = (standardised_distillation(z, TemperatureTarget(v, y, 2.0, 1.0)) for z in (v, 10 * v + 3))
+        >>> torch.allclose(a, b)
+        True
+    """
+    z, v = at_least_single(logits), at_least_single(soft.teacher).detach()
+    taught = distillation(_standardised(z), TemperatureTarget(_standardised(v), soft.given, soft.temperature, 1.0))
+    plain = distillation(z, TemperatureTarget(v, soft.given, soft.temperature, 0.0))
+    return soft.weight * taught + (1 - soft.weight) * plain
+
+
+def _standardised(z: Tensor) -> Tensor:
+    centred = z - z.mean(-1, keepdim=True)
+    return centred / (centred.square().mean(-1, keepdim=True) + _LEAST**2).sqrt()
+
+
+class DecoupledTarget(NamedTuple):
+    """What `decoupled_distillation` matches.
+
+    Attributes:
+        teacher: The teacher's logits v, ``[b, K]``, up to a constant per row.
+        given: Given labels as one-hot rows, ``[b, K]``.
+        temperature: T, above 0.
+        alpha: Weight of the given class against the rest.
+        beta: Weight of the others among themselves.
+    """
+
+    teacher: Tensor
+    given: Tensor
+    temperature: float
+    alpha: float
+    beta: float
+
+
+def decoupled_distillation(logits: Float[Tensor, "b k"], target: DecoupledTarget) -> Float[Tensor, " b"]:
+    r"""Cross-entropy to the given label, and the two parts that distillation consists of.
+
+    .. math:: H(y, \mathrm{softmax}(z)) + T^2 \big(\alpha\,\mathrm{KL}(b^v \,\|\, b^z)
+        + \beta\,\mathrm{KL}(\hat q^v \,\|\, \hat q^z)\big)
+
+    with :math:`b = (q_y, 1 - q_y)` and :math:`\hat q = q_{c \ne y} / (1 - q_y)` of the distributions
+    :math:`q = \mathrm{softmax}(\cdot / T)` of teacher and student. With :math:`\alpha = 1` and
+    :math:`\beta = 1 - q^v_y` their sum is the usual divergence, in which a teacher that is sure of the given label
+    hides what it knows of the others.
+
+    Args:
+        logits: Network outputs z, ``[b, K]``.
+        target: The teacher's logits, the given labels, T, α and β.
+
+    Returns:
+        One value per example, in nats.
+
+    References:
+        Zhao, Cui, Song, Qiu & Liang (2022), CVPR, arXiv 2203.08679, eq. 4 to 7. In the authors' code the two parts grow
+        from 0 to their weight over the first 20 epochs; here they do not.
+
+    Example:
+        >>> z = torch.tensor([[9.0, 1.0, 2.0]])
+        >>> decoupled_distillation(z, DecoupledTarget(z, torch.tensor([[1.0, 0.0, 0.0]]), 4.0, 1.0, 8.0)).item() < 0.01
+        True
+    """
+    t, given = target.temperature, target.given
+    z, v = at_least_single(logits), at_least_single(target.teacher).detach()
+    mine, theirs = _parts(z / t, given), _parts(v / t, given)
+    value: Tensor = cross_entropy(z, given.to(z.dtype))
+    for weight, a, b in ((target.alpha, theirs[0], mine[0]), (target.beta, theirs[1], mine[1])):
+        value = value + weight * t * t * (a.exp() * (a - b)).sum(-1)
+    return value
+
+
+def _parts(z: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities: of the given class and the rest ``[b, 2]``, of the others among themselves ``[b, K - 1]``."""
+    y = given.argmax(-1, keepdim=True)
+    places = torch.arange(z.shape[-1] - 1, device=z.device).expand(len(z), -1)
+    own, others = z.gather(1, y), z.gather(1, places + (places >= y))
+    ahead = own - others.logsumexp(-1, keepdim=True)
+    return logsigmoid(torch.cat([ahead, -ahead], -1)), others.log_softmax(-1)
+
+
+MIXED_FLOOR = 1e-4
+"""Probability below which an entry of less than nothing pushes a class no further."""
+
+
+def mixed_cross_entropy(logits: Float[Tensor, "b k"], target: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+    r"""Cross-entropy to a target that may have entries below 0 and above 1.
+
+    .. math:: -\sum_c t_c \log\begin{cases} p_c & t_c \ge 0 \\ \max(p_c, 10^{-4}) & t_c < 0 \end{cases},
+        \qquad t = (1 - \xi)\, y + \xi\, q
+
+    For ξ in [0, 1] it is the cross-entropy to the mixture. Above 1 it moves away from the given label, wherever the
+    teacher gives it less than (ξ − 1)/ξ; below 0 away from the teacher. The cross-entropy alone has then no least
+    value: the class would be pushed down for ever. Here it is pushed to a probability of 1e-4 and no further, so the
+    loss lies at least at 9.22 times the sum of the entries below 0; until then its gradient in the logits is p − t.
+
+    Args:
+        logits: Network outputs, ``[b, K]``.
+        target: t, ``[b, K]``; rows sum to 1, entries may have any sign.
+
+    Returns:
+        One value per example, in nats.
+
+    References:
+        Furlanello, Lipton, Tschannen, Itti & Anandkumar (2018), arXiv 1805.04770; Das & Sanghavi (2023), arXiv
+        2301.13304, where weights above 1 are found best at high label noise. The floor is ours.
+
+    Example:
+        >>> z = torch.tensor([[0.0, 1e4]])
+        >>> round(mixed_cross_entropy(z, torch.tensor([[-1.0, 2.0]])).item(), 4)
+        -9.2103
+    """
+    log_p = at_least_single(logits).log_softmax(-1)
+    away = log_p.clamp(min=math.log(MIXED_FLOOR))
+    return -(target.clamp(min=0) * log_p + target.clamp(max=0) * away).sum(-1)

@@ -1,0 +1,10 @@
+"""Published methods to compare with, one file per paper: its target, its loss and its entry in the table.
+
+A new rival is a file with ``METHODS``, a line in ``_table.py``, and a test of what is its own; the tests of all methods
+run over it by themselves.
+"""
+
+from selfdistill.rivals._method import Context, FirstStage, Method, matched
+from selfdistill.rivals._table import RIVALS
+
+__all__ = ["RIVALS", "Context", "FirstStage", "Method", "matched"]

@@ -1,0 +1,231 @@
+"""What every target is: per-sample state that is read, written and committed at the end of an epoch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Generic, TypeVar, final
+
+import torch
+from torch import Tensor, nn
+
+from selfdistill._core.errors import SettingError
+from selfdistill._core.labels import one_hot
+from selfdistill._core.sample_mean import SampleMean
+
+__all__ = ["FixedTargets", "GivenLabels", "LabelTargets", "Memory", "Targets", "check_logits", "check_momentum"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Targets(nn.Module, ABC, Generic[T_co]):
+    """Per-sample state: what the network is asked to match, example by example.
+
+    The state lives in buffers: it is in ``state_dict``, moves with ``.to()``, and is merged over processes in
+    `end_epoch`. `read` changes nothing, `write` stages, `end_epoch` commits. A target of your own implements `read`
+    and, where it keeps more than the last epoch's predictions, `commit`.
+
+    Memory: ``8 n K`` bytes.
+
+    Args:
+        value: The refined label distributions before training, ``[n, K]``, rows sum to 1.
+    """
+
+    value: Tensor
+
+    def __init__(self, value: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("value", value)
+        self.staged = SampleMean(*value.shape)
+
+    @abstractmethod
+    def read(self, index: Tensor, logits: Tensor | None = None) -> T_co:
+        """Say what to match.
+
+        Args:
+            index: Positions in the training set, int64 ``[b]``.
+            logits: The network's outputs on this batch, ``[b, K]``, for targets that look at them.
+
+        Returns:
+            Distributions ``[b, K]``, or what the loss of this target takes.
+        """
+
+    def write(self, index: Tensor, probabilities: Tensor) -> None:
+        """Stage the network's predictions ``[b, K]`` on the examples ``index``."""
+        self.staged.stage(index, probabilities)
+
+    @torch.no_grad()
+    def end_epoch(self) -> tuple[Tensor, Tensor]:
+        """Commit what was staged, merged over processes.
+
+        Returns:
+            The epoch's mean predictions ``[n, K]``, and which examples were written, bool ``[n]``.
+        """
+        mean, written = self.staged.merge()
+        self.commit(mean, written)
+        return mean, written
+
+    def commit(self, mean: Tensor, written: Tensor) -> None:
+        """Take an epoch's mean predictions ``[n, K]`` of the examples that were written, bool ``[n]``."""
+        self.value.copy_(torch.where(written[:, None], mean, self.value))
+
+    def refined(self) -> Tensor:
+        """Return the refined label distributions, ``[n, K]``, rows sum to 1."""
+        return self.value
+
+
+class LabelTargets(Targets[T_co]):
+    """Targets that keep the given labels.
+
+    Args:
+        labels: Given labels, int64 ``[n]``.
+        num_classes: K.
+    """
+
+    labels: Tensor
+
+    def __init__(self, labels: Tensor, num_classes: int) -> None:
+        super().__init__(one_hot(labels, num_classes))
+        self.num_classes = num_classes
+        self.register_buffer("labels", labels.clone())
+
+    def given(self, index: Tensor) -> Tensor:
+        """Return the given labels of ``index`` one-hot, float32 ``[b, K]``."""
+        return one_hot(self.labels.index_select(0, index), self.num_classes)
+
+
+@final
+class GivenLabels(LabelTargets[Tensor]):
+    """Targets of plain training: the given label, one-hot.
+
+    Args:
+        labels: Given labels, int64 ``[n]``.
+        num_classes: K.
+
+    Example:
+        >>> targets = GivenLabels(torch.tensor([1, 0]), 2)
+        >>> targets.read(torch.tensor([0])).tolist()
+        [[0.0, 1.0]]
+    """
+
+    def read(self, index: Tensor, logits: Tensor | None = None) -> Tensor:
+        """Return the given labels of ``index`` one-hot, ``[b, K]``."""
+        return self.given(index)
+
+
+@final
+class FixedTargets(Targets[Tensor]):
+    """Targets that someone else made: the labels that a first training refined, or a teacher's predictions.
+
+    Memory: ``12 n K`` bytes.
+
+    Args:
+        target: Distributions ``[n, K]``, rows sum to 1.
+
+    Raises:
+        SettingError: ``target`` has not two axes.
+
+    Example:
+        >>> targets = FixedTargets(torch.tensor([[0.25, 0.75]]))
+        >>> targets.write(torch.tensor([0]), torch.tensor([[1.0, 0.0]]))
+        >>> _ = targets.end_epoch()
+        >>> targets.read(torch.tensor([0])).tolist(), targets.refined().tolist()
+        ([[0.25, 0.75]], [[1.0, 0.0]])
+    """
+
+    target: Tensor
+
+    def __init__(self, target: Tensor) -> None:
+        if target.ndim != 2:
+            raise SettingError(f"target has {target.ndim} axes, but must have two", "Pass distributions [n, K].")
+        target = target.detach().float()
+        super().__init__(target.clone())
+        self.register_buffer("target", target.clone())
+
+    def read(self, index: Tensor, logits: Tensor | None = None) -> Tensor:
+        """Return the targets of ``index``, ``[b, K]``."""
+        return self.target.index_select(0, index)
+
+
+@final
+class Memory(Targets[Tensor]):
+    r"""Exponential average of each example's predictions over epochs, started at the given label.
+
+    .. math::
+
+        m_i^{(0)} = e_{y_i}, \qquad m_i^{(k+1)} = \beta\, m_i^{(k)} + (1 - \beta)\, \bar p_i^{(k)}, \qquad
+        t_i = (1 - s)\, m_i + s\, e_{\arg\max m_i}
+
+    The weight of the given label falls geometrically, as :math:`\beta^k`. ``hardness`` s turns the target from the
+    average itself (0) to its argmax (1).
+
+    Args:
+        labels: Given labels, int64 ``[n]``.
+        num_classes: K.
+        momentum: β in [0, 1); per epoch.
+        hardness: s as a function of progress, the share of epochs done, in [0, 1].
+        epochs: Number of epochs that ``hardness`` spans.
+
+    Raises:
+        SettingError: ``momentum`` outside [0, 1) or ``epochs`` below 1.
+
+    References:
+        Laine & Aila (2017), arXiv 1610.02242 (temporal ensembling); Huang et al. (2020), arXiv 2002.10319, start at the
+        given label; Lu & He (2022), arXiv 2205.01156 (the geometric decay).
+
+    Example:
+        >>> memory = Memory(torch.tensor([0]), 2, momentum=0.5)
+        >>> memory.write(torch.tensor([0]), torch.tensor([[0.0, 1.0]]))
+        >>> memory.read(torch.tensor([0])).tolist()  # staged, not yet committed
+        [[1.0, 0.0]]
+        >>> _ = memory.end_epoch()
+        >>> memory.read(torch.tensor([0])).tolist()
+        [[0.5, 0.5]]
+    """
+
+    epoch: Tensor
+    hardness: Tensor
+
+    def __init__(
+        self,
+        labels: Tensor,
+        num_classes: int,
+        *,
+        momentum: float = 0.9,
+        hardness: Callable[[float], float] = lambda progress: 0.0,
+        epochs: int = 1,
+    ) -> None:
+        check_momentum(momentum, "0.9 is a good start.")
+        if epochs < 1:
+            raise SettingError(f"epochs is {epochs}, but must be at least 1", "Pass the number of epochs of the run.")
+        super().__init__(one_hot(labels, num_classes))
+        self.momentum = momentum
+        self.epochs = epochs
+        self._schedule = hardness
+        self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("hardness", torch.tensor(float(hardness(0.0))))
+
+    @torch.no_grad()
+    def read(self, index: Tensor, logits: Tensor | None = None) -> Tensor:
+        """Return the targets of ``index``, ``[b, K]``."""
+        value = self.value[index]
+        return torch.lerp(value, one_hot(value.argmax(-1), value.shape[-1]), self.hardness)
+
+    def commit(self, mean: Tensor, written: Tensor) -> None:
+        """Average the predictions into the memory and move the schedule on."""
+        super().commit(torch.lerp(mean, self.value, self.momentum), written)
+        self.epoch += 1
+        self.hardness.fill_(self._schedule(min(self.epoch.item() / self.epochs, 1.0)))
+
+
+def check_momentum(momentum: float, hint: str, name: str = "momentum") -> None:
+    """Refuse a momentum outside [0, 1)."""
+    if not 0 <= momentum < 1:
+        raise SettingError(f"{name} is {momentum}, but must be in [0, 1)", hint)
+
+
+def check_logits(logits: Tensor | None) -> Tensor:
+    """Refuse to read without logits."""
+    if logits is None:
+        raise SettingError("logits are missing, but this target looks at them", "Call read(index, logits).")
+    return logits
