@@ -146,7 +146,7 @@ def noisy(suite: Suite, folder: Path | None, seed: int) -> tuple[LabelledData, d
 def taught_by(run: Path, suite: Suite, examples: LabelledData) -> tuple[dict[str, int], dict[int, Store], list[float]]:
     """Epochs by the way that chooses them, their soft labels, and the teacher's curve."""
     record = read_record(run)
-    curve = record["curves"]["test_accuracy"]
+    curve = record.curves["test_accuracy"]
     found = choose(run, record, suite.ways[-1], lambda: air_epoch(record, examples))
     at = {way: found.said[way]["epoch"] for way in suite.ways} | {"oracle": curve.index(max(curve)) + 1}
     files = {one.epoch: one.path for one in found.candidates}

@@ -94,7 +94,7 @@ def one_seed(folder: Path, votes: Tensor, seed: int, place: Path) -> dict[str, A
         "seed": seed,
         "chosen": at,
         "epochs": epochs,
-        "agreement": record["curves"]["agreement"],
+        "agreement": record.curves["agreement"],
         "selfdistill": knows(model, images, truth, votes),
         "halves": halves(votes, truth, seed),
     }

@@ -98,13 +98,13 @@ def run_stage(cell: dict[str, Any], stage: str, place: Path) -> dict[str, Any]:
 
     from benchmarks import label_errors_rivals as rivals
     from selfdistill._core.record import environment
-    from selfdistill.train import Settings
+    from selfdistill.train import Settings, choose_network
 
     torch.set_num_threads(1)
     part, test = pickle.loads((place / "data.pickle").read_bytes())
     settings = Settings(network=cell["network"], epochs=cell.get("epochs"), seed=cell["seed"])
     settings = settings.resolve(len(part), "cpu")
-    settings = replace(settings, network=settings.network_for(len(part), tuple(part.inputs.shape[1:])))
+    settings = replace(settings, network=choose_network(settings.network, len(part), tuple(part.inputs.shape[1:])))
     plain = replace(settings, method="cross-entropy")
     rivals.warm_up(part, plain)
     if stage == "selfdistill":

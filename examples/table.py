@@ -6,15 +6,16 @@ from pathlib import Path
 import pandas as pd
 from sklearn.datasets import load_wine
 
-from selfdistill.train import Invocation, comparison, noisy_copy, start, verdict
+from selfdistill.data import ReadOptions
+from selfdistill.train import FitRequest, Settings, comparison, noisy_copy, start, verdict
 
 folder = Path(tempfile.mkdtemp())
 wine = load_wine(as_frame=True)
 wine.frame.to_csv(folder / "wine.csv", index=False)
 noisy_copy(str(folder / "wine.csv"), folder / "noisy.csv", symmetric=0.3, include_clean=False, read={"label": "target"})
 
-read = {"label": "target", "truth": "target_before_noise"}
-record, run = start(Invocation(str(folder / "noisy.csv"), read=read, settings={"epochs": 30}, out=folder / "run"))
+read = ReadOptions(label="target", truth="target_before_noise")
+record, run = start(FitRequest(str(folder / "noisy.csv"), read=read, settings=Settings(epochs=30), out=folder / "run"))
 print("\n".join([*verdict(record, run), *comparison(record)]))
 
 labels = pd.read_parquet(run / "labels.parquet")

@@ -75,7 +75,7 @@ def call() -> Callable[..., tuple[int, str]]:
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data and runs: of a network, in closed form, of a student, and of each one that was stopped."""
-    from selfdistill._core.record import read_record, write_record
+    from selfdistill._core.record import read_json_record, write_json_record
     from selfdistill.train import _keeper
 
     there = tmp_path_factory.mktemp("runs")
@@ -91,10 +91,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert _called("distill", "run", "--epochs", "2", "--student", "mlp:2", "--out", "student")[0] == 0
         for name, source in (("stopped", "run"), ("learning", "student"), ("begun", "closed")):
             shutil.copytree(source, name)
-            record = read_record(Path(name))
+            record = read_json_record(Path(name))
             gone = {"curves", "result", "trust", "files", "closed"}
             left = {key: value for key, value in record.items() if key not in gone}
-            write_record(Path(name), left | {"status": "interrupted"})
+            write_json_record(Path(name), left | {"status": "interrupted"})
             for file in ("model.safetensors", "labels.parquet"):
                 Path(name, file).unlink()
     return there

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from selfdistill._core.record import read_record, write_record
+from selfdistill._core.record import read_json_record, write_json_record
 from selfdistill.cli import main
 from selfdistill.cli._air_tables import _share
 
@@ -179,9 +179,9 @@ def test_a_run_that_is_not_whole_is_refused(there, capsys, tmp_path):
     def changed(change):
         folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
-        record = read_record(there / "bare")
+        record = read_json_record(there / "bare")
         change(record)
-        write_record(folder, record)
+        write_json_record(folder, record)
         for name in ("model.safetensors", "labels.parquet"):
             (folder / name).write_bytes((there / "bare" / name).read_bytes())
         return call(capsys, "air", folder)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selfdistill._core.record import write_record
+from selfdistill._core.record import write_json_record
 from selfdistill.cli import main
 
 FEW = ["--epochs", "2", "--network", "mlp:4"]
@@ -281,7 +281,7 @@ def test_predict_wants_a_finished_run_and_a_place_to_write(run, capsys):
     assert "batch_size is 0" in refused(capsys, "predict", run, "t.csv", "--batch-size", "0")
     assert "device 'cuda:99' is not available" in refused(capsys, "predict", run, "t.csv", "--device", "cuda:99")
     record = json.loads(Path("run/run.json").read_text())
-    write_record(Path("run"), record | {"status": "interrupted"})
+    write_json_record(Path("run"), record | {"status": "interrupted"})
     assert "selfdistill fit --resume run" in refused(capsys, "predict", run, "t.csv")
 
 

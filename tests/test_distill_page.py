@@ -37,5 +37,5 @@ def test_the_tutorial_runs(tmp_path, monkeypatch, capsys):
     assert accuracy > teacher["result"]["test_accuracy"]["last"] + 0.03
     assert accuracy > 0.92
     assert Path("runs/digits-student-001/model.safetensors").stat().st_size < 12_000
-    assert names["record"]["result"]["test_accuracy"]["last"] > 0.5
+    assert names["record"].result.accuracies["test"].last > 0.5
     assert len(names["fitted"].curves) == 5

@@ -256,7 +256,7 @@ def test_marks_of_numbers_can_be_told():
     prices = pd.DataFrame({"price": [f"{k},{200 + k}" for k in range(1, 91)]})
     with pytest.raises(SelfdistillError, match="can be read in two ways") as error:
         fitted(prices, CODES)
-    assert "decimal" in error.value.way_out
+    assert "decimal" in error.value.hint
     for settings, median in (({"decimal": ","}, 45.745), ({"thousands": ","}, 45745.0)):
         found = fitted(prices, CODES, **settings)
         assert found.preprocess_._numbers.median.round(3).tolist() == pytest.approx([median], abs=1)

@@ -22,7 +22,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from selfdistill._core.files import digest
-from selfdistill._core.record import read_record, write_record
+from selfdistill._core.record import read_json_record, write_json_record
 
 SIZES = [pytest.param("small"), pytest.param("whole", marks=pytest.mark.slow)]
 COMMANDS = (
@@ -80,11 +80,11 @@ def one_line(call: Callable[..., tuple[int, str]]) -> Callable[[list[str], objec
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_malformed_record_is_one_line(here, one_line, tmp_path, command, size):
     run = Path(next(word for word in command if word in RUNS))
-    whole, rng = read_record(run), random.Random(1)
+    whole, rng = read_json_record(run), random.Random(1)
     shutil.copytree(here, tmp_path / "fresh")
     for _ in range(150 if size == "whole" else 10):
         record = changed(whole, rng)
-        write_record(run, record)
+        write_json_record(run, record)
         one_line(command, record)
         shutil.rmtree(run)
         shutil.copytree(tmp_path / "fresh" / run, run)
@@ -94,7 +94,7 @@ def test_a_malformed_record_is_one_line(here, one_line, tmp_path, command, size)
 
 
 def without_digests(run: Path) -> None:
-    record = {name: value for name, value in read_record(run).items() if name not in {"digest", "files"}}
+    record = {name: value for name, value in read_json_record(run).items() if name not in {"digest", "files"}}
     (run / "run.json").write_text(json.dumps(record | {"schema": 1}))
 
 
@@ -260,8 +260,10 @@ def test_where_a_checkpoint_is_whole_but_unfit_the_one_before_is_used(here, call
     wanted = {name: Path("stopped", name).read_bytes() for name in ("model.safetensors", "labels.parquet")}
     shutil.rmtree("stopped")
     shutil.copytree("run", "stopped")
-    record = {name: v for name, v in read_record(Path("stopped")).items() if name not in {"curves", "result", "files"}}
-    write_record(Path("stopped"), record | {"status": "interrupted"})
+    record = {
+        name: v for name, v in read_json_record(Path("stopped")).items() if name not in {"curves", "result", "files"}
+    }
+    write_json_record(Path("stopped"), record | {"status": "interrupted"})
     before, last = sorted(Path("stopped/checkpoint").glob("*.pt"))
     content = torch.load(last, weights_only=True)
     put(content, *CHECKPOINTS[what])

@@ -210,7 +210,7 @@ def _check_settings(path: Path, where: str, given: Any, known: Collection[str]) 
     try:
         train.Settings(**{key: value for key, value in given.items() if value != "oracle"}).resolve(100, "cpu")
     except SettingError as error:
-        raise SettingError(f"{path}: {where}: {error.problem}", error.way_out) from error
+        raise SettingError(f"{path}: {where}: {error.problem}", error.hint) from error
 
 
 def _rows(path: Path, extra: Any) -> list[Row]:

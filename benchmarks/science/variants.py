@@ -11,8 +11,8 @@ from torch import Tensor
 
 from selfdistill import losses, targets, train
 from selfdistill._core.errors import SettingError
+from selfdistill._core.settings import VISIT_STEPS
 from selfdistill.rivals import Context, Method, huang2020sat, liu2020elr, liu2022sop, lu2022selc, wang2019sce
-from selfdistill.train._settings import VISIT_STEPS
 
 
 def _gce(method: Method, *, q: float) -> Method:

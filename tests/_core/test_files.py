@@ -9,7 +9,7 @@ import pytest
 
 from selfdistill import data
 from selfdistill._core.errors import DataError, ResourceError, RunError
-from selfdistill._core.files import atomic, check_room, digest, made, read_json, room_for, write_json
+from selfdistill._core.files import atomic, check_room, digest, made, read_json, translate_disk_full, write_json
 from selfdistill._core.lock import locked
 from selfdistill.distill import Distiller
 
@@ -50,9 +50,12 @@ def as_safetensors_says():
 
 @pytest.mark.parametrize("write", [as_torch_says, as_safetensors_says])
 def test_a_full_disk_is_known_whatever_library_writes(tmp_path, write):
-    with pytest.raises(ResourceError, match=r"no room on disk to write .*a\.txt"), room_for(tmp_path / "a.txt"):
+    with (
+        pytest.raises(ResourceError, match=r"no room on disk to write .*a\.txt"),
+        translate_disk_full(tmp_path / "a.txt"),
+    ):
         write()
-    with pytest.raises(ValueError, match="os error 2"), room_for(tmp_path / "a.txt"):
+    with pytest.raises(ValueError, match="os error 2"), translate_disk_full(tmp_path / "a.txt"):
         raise ValueError("no such file (os error 2)")
 
 

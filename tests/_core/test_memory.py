@@ -10,12 +10,12 @@ import torch
 
 from selfdistill._core import memory
 from selfdistill._core.errors import ResourceError
-from selfdistill._core.memory import check_memory, enough_memory, free_memory
+from selfdistill._core.memory import check_memory, free_memory, translate_out_of_memory
 
 
 @pytest.mark.parametrize("ask", [torch.empty, np.empty])
 def test_what_no_machine_has_is_told_in_one_line(ask):
-    with pytest.raises(ResourceError) as told, enough_memory("Take less."):
+    with pytest.raises(ResourceError) as told, translate_out_of_memory("Take less."):
         ask(2**58, dtype=torch.float64 if ask is torch.empty else np.float64)
     assert str(told.value) == "there is no memory for another 2,147,483,648.0 GiB. Take less."
 
@@ -31,13 +31,13 @@ def test_what_no_machine_has_is_told_in_one_line(ask):
 def test_the_words_of_other_allocators(error, problem):
     with (
         pytest.raises(ResourceError, match=f"^there is no memory for {problem}. Take less.$"),
-        enough_memory("Take less."),
+        translate_out_of_memory("Take less."),
     ):
         raise error
 
 
 def test_other_errors_pass():
-    with pytest.raises(RuntimeError, match=r"^shapes differ$"), enough_memory("Take less."):
+    with pytest.raises(RuntimeError, match=r"^shapes differ$"), translate_out_of_memory("Take less."):
         raise RuntimeError("shapes differ")
 
 

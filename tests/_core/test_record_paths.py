@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfdistill._core.record import read_record, write_record
+from selfdistill._core.record import read_record, write_json_record
 from selfdistill._core.record_paths import PATHS, kept, usable
 
 names = st.text("abcXYZ. -_é", min_size=1, max_size=8).filter(lambda name: name not in {".", ".."})
@@ -55,11 +55,11 @@ def test_a_run_and_its_data_may_move_together(tmp_path, monkeypatch):
     }  # fmt: skip
     run = tmp_path / "one" / "runs" / "songs-001"
     run.mkdir(parents=True)
-    write_record(run, record)
+    write_json_record(run, record)
     assert str(tmp_path) not in (run / "run.json").read_text()
     (tmp_path / "one").rename(tmp_path / "two")
     monkeypatch.chdir(tmp_path / "two" / "runs")
     found = read_record(Path("songs-001"))
-    assert found["data"]["source"] == str(tmp_path / "two" / "songs.csv")
-    assert found["data"]["test"] == "test.csv"
-    assert "paths_from_run" not in found
+    assert found.data.source == str(tmp_path / "two" / "songs.csv")
+    assert found.data.test == "test.csv"
+    assert found.paths_from_run == []

@@ -46,8 +46,8 @@ with train.process_group("cpu"):
         np.savez(sys.argv[1] + "x.npz", X=inputs, y=given)
     dist.barrier()
     settings, out = {"landmarks": 60, "kernel": "rbf"}, Path(sys.argv[1] + "run")
-    record, _ = train.start(train.Invocation(sys.argv[1] + "x.npz", settings=settings, out=out))
-    found["run"] = {"nats": torch.tensor(record["closed"]["nats"])}
+    record, _ = train.start(train.FitRequest(sys.argv[1] + "x.npz", settings=train.Settings(**settings), out=out))
+    found["run"] = {"nats": torch.tensor(record.closed.nats)}
     torch.save(found, sys.argv[1] + str(dist.rank()))
 """
 

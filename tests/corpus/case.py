@@ -94,7 +94,7 @@ def run(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             read(case.source, options)
         assert case.error in str(refused.value), str(refused.value)
         assert "\n" not in str(refused.value)
-        assert refused.value.way_out
+        assert refused.value.hint
         return
     data = read(case.source, options)
     if case.labels is not None:

@@ -38,7 +38,7 @@ def sources(tmp_path):
 def test_an_option_that_would_do_nothing_is_refused(sources, source, options, problem):
     with pytest.raises(DataError, match=problem) as refused:
         read(sources[source], ReadOptions(**options))
-    assert refused.value.way_out
+    assert refused.value.hint
 
 
 def test_a_superfluous_option_is_told(sources):
@@ -66,7 +66,7 @@ def test_new_data_of_another_kind_are_told_by_their_kind_and_not_by_their_classe
     ):
         with pytest.raises(DataError, match=problem) as refused:
             attempt()
-        assert refused.value.way_out
+        assert refused.value.hint
 
 
 def test_columns_to_ignore_at_predict_time(sources, tmp_path):

@@ -102,7 +102,7 @@ def test_what_cannot_be_used(at, source, options, problem):
     (at / "cut.safetensors").write_bytes((at / "e.safetensors").read_bytes()[:-20])
     with pytest.raises(DataError, match=problem) as refused:
         read(source, ReadOptions(**options))
-    assert refused.value.way_out
+    assert refused.value.hint
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])

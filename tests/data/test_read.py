@@ -89,7 +89,7 @@ def test_bad_tables(path, name):
     with pytest.raises(DataError, match=problem) as caught:
         read(path, ReadOptions(**options))
     assert "\n" not in str(caught.value)
-    assert caught.value.way_out
+    assert caught.value.hint
 
 
 def test_missing_labels_can_be_left_out(path):

@@ -72,7 +72,7 @@ def test_lists_that_cannot_be_used(tmp_path, table, problem):
     pq.write_table(table, tmp_path / "t.parquet")
     with pytest.raises(DataError, match=problem) as refused:
         read(tmp_path / "t.parquet", ReadOptions(label="kind"))
-    assert refused.value.way_out
+    assert refused.value.hint
 
 
 def test_new_data_must_have_the_lists_of_training():

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from selfdistill import air, networks
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.labels import held_out
-from selfdistill._core.record import read_record
+from selfdistill._core.record import RunRecord, read_record
 from selfdistill.distill import air_epoch, candidates, choose
 
 
 def record(held=None, changed=(0.9, 0.5, 0.3, 0.4, 0.2, 0.1), kept_epoch=None):
     curves = {"changed_share": list(changed), "agreement": [0.5] * len(changed)}
     curves |= {} if held is None else {"held_out_accuracy": list(held)}
-    result = {} if kept_epoch is None else {"kept_epoch": kept_epoch}
-    return {"curves": curves, "settings": {"epochs": len(changed)}, "result": result}
+    settings = {"method": "cross-entropy", "network": "mlp:8", "epochs": len(changed), "batch_size": 4, "device": "cpu"}
+    found = {
+        "status": "running",
+        "warnings": [],
+        "notes": [],
+        "data": {"examples": 9, "classes": ["a", "b"], "input_shape": [2], "fingerprint": "0f"},
+        "settings": settings | {"seed": 0, "lr": 0.1, "momentum": 0.9},
+        "curves": curves,
+        "result": {"label_issues": 0, "confused": [], "seconds": 1.0, "kept_epoch": kept_epoch},
+    }
+    return RunRecord.from_json(found)
 
 
 def keep(run, *epochs):
@@ -93,7 +104,7 @@ def test_what_a_run_cannot_serve_is_refused_with_what_it_kept_and_how_to_get_mor
 def test_a_real_run_has_them_all(teacher_run):
     found = choose(teacher_run, read_record(teacher_run), None)
     assert [one.epoch for one in found.candidates] == list(range(1, 9))
-    curve = read_record(teacher_run)["curves"]["held_out_accuracy"]
+    curve = read_record(teacher_run).curves["held_out_accuracy"]
     assert found.candidate.epoch == curve.index(max(curve)) + 1
 
 
@@ -108,9 +119,9 @@ def test_it_is_the_epoch_that_the_study_gives(teacher_run, digits):
     spectra = {"initial": air.network_kernel()(network, examples.inputs)}
     start = air.outputs_of(network, examples.inputs)
     moment = air.snapshot("initial", network, examples, spectra["initial"])
-    steps = -(-len(drawn) // record["settings"]["batch_size"])
-    clock = air.Clock.of_ends(record["curves"]["lr"], steps, 0.9)
-    measured = air.Measured(clock, record["curves"]["agreement"], {}, plain=True)
+    steps = -(-len(drawn) // record.settings.batch_size)
+    clock = air.Clock.of_ends(record.curves["lr"], steps, 0.9)
+    measured = air.Measured(clock, record.curves["agreement"], {}, plain=True)
     said = air.study(examples, spectra, start, [moment], measured=measured)["stopping"]["gcv"]
     assert found["time"] == pytest.approx(said["time"], rel=1e-6)
     assert found["agreement"] == pytest.approx(said["agreement"], rel=1e-6)
@@ -119,13 +130,13 @@ def test_it_is_the_epoch_that_the_study_gives(teacher_run, digits):
 
 def test_a_run_that_never_gets_there_has_no_epoch(teacher_run, digits):
     record = read_record(teacher_run)
-    record["curves"]["agreement"] = [0.05] * 8
+    record = record.updated(curves=record.curves | {"agreement": [0.05] * 8})
     assert air_epoch(record, digits, examples=100)["epoch"] is None
 
 
 def test_a_pair_has_no_kernel(teacher_run, digits):
     record = read_record(teacher_run)
-    record["settings"]["network"] = "2*mlp:32"
+    record = record.updated(settings=replace(record.settings, network="2*mlp:32"))
     with pytest.raises(RunError, match=r"trained a pair, 2\*mlp:32, which has no kernel"):
         air_epoch(record, digits)
 

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from selfdistill import networks, train
 from selfdistill._core.errors import DataError, Interrupted, RunError, SettingError
 from selfdistill._core.events import BatchDone
-from selfdistill._core.record import read_record
+from selfdistill._core.record import read_json_record
 from selfdistill.distill import (
     OBJECTIVES,
     STORE,
@@ -148,8 +148,8 @@ def test_a_run_directory_like_any_other_with_who_taught_it(tmp_path, digits, tea
         "checkpoint",
         STORE,
     }
-    found = record["distillation"]
-    teacher = read_record(teacher_run)
+    found = record.distillation
+    teacher = read_json_record(teacher_run)
     assert found["teacher"]["name"] == str(teacher_run)
     assert found["choose"] == "held-out"
     assert len(found["candidates"]) == 8
@@ -164,10 +164,10 @@ def test_a_run_directory_like_any_other_with_who_taught_it(tmp_path, digits, tea
     assert found["dark_knowledge"].pop("information") == pytest.approx(knowledge.pop("information"))
     assert found["dark_knowledge"] == pytest.approx(knowledge)
     assert store.about.source == SOURCE
-    assert record["settings"]["network"] == "mlp:8"
-    assert "test_accuracy" in record["result"]
+    assert record.settings.network == "mlp:8"
+    assert "test" in record.result.accuracies
     assert said == [f"Teacher: {teacher_run} after epoch {found['epoch']}, chosen by held-out from 8 epochs"]
-    json.dumps(record, allow_nan=False)
+    json.dumps(record.as_json(), allow_nan=False)
 
 
 def stop_at(epoch, step, count=1):
@@ -194,10 +194,10 @@ def test_generations_resume_wherever_they_were_stopped(tmp_path, small, generati
     assert teacher.asked == 0
     for name in ("model.safetensors", "labels.parquet", "generation-1/model.safetensors", f"generation-2/{STORE}"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
-    assert [one["folder"] for one in again["distillation"]["earlier"]] == ["generation-1", "generation-2"]
-    seeds = {read_record(path)["settings"]["seed"] for path in (out, out / "generation-1", out / "generation-2")}
+    assert [one["folder"] for one in again.distillation["earlier"]] == ["generation-1", "generation-2"]
+    seeds = {read_json_record(path)["settings"]["seed"] for path in (out, out / "generation-1", out / "generation-2")}
     assert len(seeds) == 3
-    assert whole["distillation"]["dark_knowledge"] == again["distillation"]["dark_knowledge"]
+    assert whole.distillation["dark_knowledge"] == again.distillation["dark_knowledge"]
     taught = load_store(out / "generation-1" / STORE)
     model = train.load_model(out / "generation-1" / "model.safetensors").network
     p = train.predict_probabilities(model, small.inputs, train.TorchRuntime())
@@ -217,7 +217,7 @@ def test_soft_labels_and_generations_of_another_run_are_refused(tmp_path, small)
         shutil.copytree(other, out / name, dirs_exist_ok=True) if other.is_dir() else shutil.copy(other, out)
         with pytest.raises(RunError, match=words):
             distiller.teach(Teacher(), small, out, source=SOURCE, resume=True)
-    assert distiller.teach(Teacher(), small, tmp_path / "a", source=SOURCE, resume=True)["status"] == "finished"
+    assert distiller.teach(Teacher(), small, tmp_path / "a", source=SOURCE, resume=True).status == "finished"
 
 
 def test_a_kill_before_the_soft_labels_are_there_is_resumed(tmp_path, small, monkeypatch):
@@ -231,7 +231,7 @@ def test_a_kill_before_the_soft_labels_are_there_is_resumed(tmp_path, small, mon
             Distiller("mlp:8", settings=FEW).teach(Teacher(), small, out, source=SOURCE)
     assert not (out / STORE).exists()
     record = Distiller("mlp:8", settings=FEW).teach(Teacher(), small, out, source=SOURCE, resume=True)
-    assert record["status"] == "finished"
+    assert record.status == "finished"
 
 
 def test_a_named_store_teaches_others(tmp_path, small):
@@ -239,7 +239,7 @@ def test_a_named_store_teaches_others(tmp_path, small):
     Distiller("mlp:8", settings=FEW).teach(Teacher(), small, tmp_path / "one", source=SOURCE, store=path)
     assert not (tmp_path / "one" / STORE).exists()
     record = Distiller("mlp:4", settings=FEW).teach(path, small, tmp_path / "two", source=SOURCE)
-    assert record["distillation"]["teacher"]["name"] == "Teacher"
+    assert record.distillation["teacher"]["name"] == "Teacher"
     with pytest.raises(
         SettingError, match=r"--store .* exists already. Choose another name, or give it as the teacher"
     ):
@@ -260,7 +260,7 @@ def test_a_function_of_ones_own_is_the_objective(tmp_path, small):
     record = Distiller("mlp:8", objective=squared, settings=FEW).teach(
         Teacher(), small, tmp_path / "run", source=SOURCE
     )
-    assert record["distillation"]["objective"] == record["settings"]["method"] == "own: squared"
+    assert record.distillation["objective"] == record.settings.method == "own: squared"
     with pytest.raises(RunError, match=r"run learns by an objective of its own. Go on from the code that started it"):
         start(DistillRequest(resume=tmp_path / "run"))
 

@@ -11,6 +11,7 @@ from scipy.stats import entropy, pearsonr
 from sklearn.metrics import mutual_info_score
 
 from selfdistill._core.errors import DataError
+from selfdistill._core.record import RunRecord
 from selfdistill.distill import (
     class_similarity,
     dark_knowledge,
@@ -109,14 +110,21 @@ def test_truth_is_used_only_where_it_is_known():
     assert len(sentences(plain)) == 2
 
 
+SETTINGS = {"method": "hinton", "epochs": 6, "batch_size": 4, "seed": 0, "lr": 0.1, "momentum": 0.9, "device": "cpu"}
+
+
 def record(candidates=3, earlier=0):
     rows = [
         {"epoch": e, "held_out_accuracy": 0.5, "changed_share": 0.1, "agreement": 0.6, "chosen_by": []}
         for e in range(1, candidates + 1)
     ]
     rows[-1]["chosen_by"] = ["last", "held-out"]
-    return {
-        "settings": {"network": "mlp:8"},
+    found = {
+        "status": "running",
+        "warnings": [],
+        "notes": [],
+        "data": {"examples": 9, "classes": ["a", "b"], "input_shape": [2], "fingerprint": "0f"},
+        "settings": SETTINGS | {"network": "mlp:8"},
         "distillation": {
             "teacher": {"name": "runs/a-001", "epoch": candidates},
             "choose": "held-out",
@@ -130,6 +138,7 @@ def record(candidates=3, earlier=0):
             "dark_knowledge": {"entropy": 1.0, "beyond_top": 0.5, "top": 0.75, "agreement": 0.6},
         },
     }
+    return RunRecord.from_json(found)
 
 
 def test_all_of_few_candidates_are_shown_with_who_points_to_them():

@@ -12,9 +12,12 @@ from selfdistill import train
 from selfdistill._core.errors import DataError, Interrupted, RunError, SettingError
 from selfdistill._core.events import BatchDone
 from selfdistill._core.record import read_record
+from selfdistill.data import ReadOptions
 from selfdistill.distill import DistillRequest, start
+from selfdistill.train import Settings
 
-FEW = {"epochs": 2}
+FEW = Settings(epochs=2)
+KIND = ReadOptions(label="kind")
 SMALL = {"student": "mlp:4", "objective": "refinery"}
 
 
@@ -30,29 +33,29 @@ def songs():
     frame["kind"] = np.where(frame["a"] > 0, "x", "y")
     frame.to_csv("songs.csv", index=False)
     settings = {"epochs": 3, "network": "mlp:8", "method": "cross-entropy", "keep_epochs": "all"}
-    _, out = train.start(train.Invocation("songs.csv", test="songs.csv", read={"label": "kind"}, settings=settings))
+    _, out = train.start(train.FitRequest("songs.csv", test="songs.csv", read=KIND, settings=Settings(**settings)))
     return out
 
 
 def test_without_data_the_teachers_are_read_again(songs):
     record, out = start(DistillRequest(str(songs), distiller=SMALL, settings=FEW))
     assert str(out) == "runs/songs-student-001"
-    assert (record["data"]["source"], record["data"]["test"]) == ("songs.csv", "songs.csv")
-    assert record["data"]["read"] == {"label": "kind"}
-    assert record["result"]["test_accuracy"]["last"] > 0
-    assert record["data"]["fingerprint"] == read_record(songs)["data"]["fingerprint"]
+    assert (record.data.source, record.data.test) == ("songs.csv", "songs.csv")
+    assert record.data.read == KIND
+    assert record.result.accuracies["test"].last > 0
+    assert record.data.fingerprint == read_record(songs).data.fingerprint
     second, out = start(DistillRequest(str(out), distiller=SMALL, settings=FEW))  # a student teaches, too
     assert str(out) == "runs/songs-student-002"
-    assert second["distillation"]["teacher"]["method"] == "refinery"
+    assert second.distillation["teacher"]["method"] == "refinery"
     third, _ = start(DistillRequest(str(out / "soft_labels.safetensors"), distiller=SMALL, settings=FEW))
-    assert third["data"]["source"] == "songs.csv"
+    assert third.data.source == "songs.csv"
 
 
 def test_the_digits_of_another_seed_are_those_of_the_teacher(teacher_run):
-    record, _ = start(DistillRequest(str(teacher_run), distiller=SMALL, settings=FEW | {"seed": 5}))
-    assert record["settings"]["seed"] == 5
-    assert record["data"]["fingerprint"] == read_record(teacher_run)["data"]["fingerprint"]
-    assert record["data"]["seed"] == 0
+    record, _ = start(DistillRequest(str(teacher_run), distiller=SMALL, settings=Settings(epochs=2, seed=5)))
+    assert record.settings.seed == 5
+    assert record.data.fingerprint == read_record(teacher_run).data.fingerprint
+    assert record.data.seed == 0
 
 
 def stop(event):
@@ -67,11 +70,11 @@ def test_a_stopped_one_goes_on_with_nothing_said_and_ends_alike(songs):
         start(order, tell=stop)
     shutil.rmtree(songs)  # the soft labels are there already
     record, out = start(DistillRequest(resume=whole.parent / "songs-student-002"))
-    assert record["status"] == "finished"
+    assert record.status == "finished"
     for name in ("model.safetensors", "labels.parquet"):
         assert (out / name).read_bytes() == (whole / name).read_bytes()
     again, _ = start(DistillRequest(resume=out, distiller={"student": "mlp:4"}))
-    assert again["result"] == record["result"]
+    assert again.result == record.result
 
 
 def test_what_is_said_again_must_agree(songs):
@@ -83,7 +86,7 @@ def test_what_is_said_again_must_agree(songs):
         ),
         (DistillRequest(resume=out, distiller={"student": "mlp:5"}), r"student = 'mlp:4', but now it is 'mlp:5'"),
         (DistillRequest("another", resume=out), r"teacher = '.*songs-001', but now it is 'another'"),
-        (DistillRequest(resume=out, settings={"epochs": 9}), r"epochs = 2, but now it is 9"),
+        (DistillRequest(resume=out, settings=Settings(epochs=9)), r"epochs = 2, but now it is 9"),
     ):
         with pytest.raises(RunError, match=words):
             start(wrong)
@@ -92,7 +95,7 @@ def test_what_is_said_again_must_agree(songs):
     with pytest.raises(
         RunError, match=r"learns from a teacher. Go on with: selfdistill distill --resume runs/songs-st"
     ):
-        train.start(train.Invocation(resume=out))
+        train.start(train.FitRequest(resume=out))
 
 
 def test_no_teacher_and_a_teacher_without_data(songs, digits):
@@ -106,13 +109,13 @@ def test_no_teacher_and_a_teacher_without_data(songs, digits):
     frame.loc[0, "kind"] = "z"
     frame.to_csv("other.csv", index=False)
     with pytest.raises(DataError, match=r"has 2 classes, but the data 3; only one of them has 'z'"):
-        start(DistillRequest(str(songs), "other.csv", read={"label": "kind"}, distiller=SMALL, settings=FEW))
+        start(DistillRequest(str(songs), "other.csv", read=KIND, distiller=SMALL, settings=FEW))
     assert not (songs.parent / "other-student-001").exists()
 
 
 def test_other_rows_of_the_same_kind_are_labelled_by_the_teacher(songs):
     frame = pd.read_csv("songs.csv").iloc[:40]
     frame.to_csv("new.csv", index=False)
-    record, out = start(DistillRequest(str(songs), "new.csv", read={"label": "kind"}, distiller=SMALL, settings=FEW))
-    assert record["data"]["examples"] == 40
+    record, out = start(DistillRequest(str(songs), "new.csv", read=KIND, distiller=SMALL, settings=FEW))
+    assert record.data.examples == 40
     assert str(out) == "runs/new-student-001"

@@ -13,7 +13,7 @@ from torch import nn
 
 from selfdistill import data, train
 from selfdistill._core.errors import DataError, RunError, SettingError
-from selfdistill._core.record import read_record, write_record
+from selfdistill._core.record import read_json_record, write_json_record
 from selfdistill.data import ReadOptions
 from selfdistill.distill import Store, find_teacher, load_store, save_store, soft_labels
 
@@ -109,7 +109,7 @@ def test_files_of_soft_labels_and_what_is_none(tmp_path, teacher_run, digits, ot
 
 def test_a_run_that_is_not_finished_cannot_teach(tmp_path, teacher_run, digits):
     shutil.copytree(teacher_run, tmp_path / "run")
-    write_record(tmp_path / "run", read_record(tmp_path / "run") | {"status": "interrupted"})
+    write_json_record(tmp_path / "run", read_json_record(tmp_path / "run") | {"status": "interrupted"})
     with pytest.raises(RunError, match=r"is not finished. Finish it with: selfdistill fit --resume"):
         find_teacher(tmp_path / "run", digits)
 

@@ -342,7 +342,7 @@ def test_the_plan_says_when_examples_go_one_by_one():
 def test_what_cannot_be_differentiated_gets_one_sentence(model, inputs, words):
     with pytest.raises(SelfdistillError, match=words) as caught:
         NTK(model, inputs).matrix()
-    assert caught.value.way_out.endswith(".")
+    assert caught.value.hint.endswith(".")
     assert "\n" not in str(caught.value)
 
 

@@ -61,7 +61,7 @@ def test_refine_and_air(run, tmp_path):
     done = run.refine(tmp_path / "clean.csv", how="drop")
     assert len(pd.read_csv(tmp_path / "clean.csv")) == done.rows == 120 - done.issues
     spectrum = run.air(tmp_path / "air")
-    assert spectrum["closed"] == run.record["closed"] == run.air()["closed"]
+    assert spectrum["closed"] == run.record.as_json()["closed"] == run.air()["closed"]
     assert json.loads((tmp_path / "air" / "air.json").read_text())["closed"] == spectrum["closed"]
     assert list((tmp_path / "air").glob("*.svg"))
 

@@ -12,7 +12,7 @@ from selfdistill import train
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import EpochDone, RunStarted, Stage
 from selfdistill.closed import refine_labels
-from selfdistill.data import from_arrays
+from selfdistill.data import ReadOptions, from_arrays
 from selfdistill.train import Settings, TorchRuntime, check_closed, choose_method, fit, predict_probabilities
 
 
@@ -77,9 +77,9 @@ def test_the_saved_classifier_predicts_the_same(clouds, tmp_path):
     again = fit(clouds, settings)
     with torch.no_grad():
         torch.testing.assert_close(model.network(clouds.inputs), again.model(clouds.inputs), rtol=0, atol=0)
-    assert model.spec == record["settings"]["network"] == again.closed.machine.spec
-    assert record["closed"]["round"] == again.closed.choice.best.round
-    assert sum(part["weight"] for part in record["closed"]["mixture"]) == pytest.approx(1)
+    assert model.spec == record.settings.network == again.closed.machine.spec
+    assert record.closed.round == again.closed.choice.best.round
+    assert sum(part.weight for part in record.closed.mixture) == pytest.approx(1)
 
 
 def test_images_can_be_asked_for(clouds):
@@ -152,7 +152,7 @@ def test_a_fit_of_vectors_on_disk_is_that_of_vectors_in_memory(tmp_path, monkeyp
     for limit in (2**28, 0):
         monkeypatch.setattr("selfdistill.data._stored.MAPPED_BYTES", limit)
         out = tmp_path / f"run-{limit}"
-        asked = train.Invocation(path, read=read, settings={"landmarks": 40}, out=out)
+        asked = train.FitRequest(path, read=ReadOptions(**read), settings=Settings(**{"landmarks": 40}), out=out)
         seen = []
         fit_closed = train._fit.fit_closed
         with monkeypatch.context() as patch:
@@ -162,13 +162,13 @@ def test_a_fit_of_vectors_on_disk_is_that_of_vectors_in_memory(tmp_path, monkeyp
             record, _ = train.start(asked)
         assert (seen[0].mapped is None) == bool(limit)
         (out / "labels.parquet").rename(out / "kept.parquet")
-        again, _ = train.start(train.Invocation(resume=out))  # what is lost is computed anew, from the same data
-        assert again["data"]["fingerprint"] == record["data"]["fingerprint"]
+        again, _ = train.start(train.FitRequest(resume=out))  # what is lost is computed anew, from the same data
+        assert again.data.fingerprint == record.data.fingerprint
         assert pq.read_table(out / "labels.parquet").equals(pq.read_table(out / "kept.parquet"))
         found.append((record, pq.read_table(out / "labels.parquet"), train.predict(out, path).probabilities))
-    assert found[0][0]["data"]["fingerprint"] == found[1][0]["data"]["fingerprint"]
-    assert found[0][0]["warnings"] == found[1][0]["warnings"]
-    assert "1 example is equal to an earlier one" in found[0][0]["warnings"][-1]
+    assert found[0][0].data.fingerprint == found[1][0].data.fingerprint
+    assert found[0][0].warnings == found[1][0].warnings
+    assert "1 example is equal to an earlier one" in found[0][0].warnings[-1]
     assert found[0][1].equals(found[1][1])
     assert torch.equal(found[0][2], found[1][2])
 
@@ -178,8 +178,10 @@ def test_a_network_reads_vectors_into_memory(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "x.npz", X=rng.normal(size=(60, 3)), y=np.arange(60) % 2)
     settings = {"network": "mlp:4", "epochs": 1}
-    record, _ = train.start(train.Invocation(str(tmp_path / "x.npz"), settings=settings, out=tmp_path / "run"))
-    assert record["status"] == "finished"
+    record, _ = train.start(
+        train.FitRequest(str(tmp_path / "x.npz"), settings=Settings(**settings), out=tmp_path / "run")
+    )
+    assert record.status == "finished"
 
 
 def test_equal_rows_are_those_of_a_search_one_by_one():

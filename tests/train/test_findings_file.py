@@ -91,9 +91,7 @@ def test_a_run_of_another_schema_is_refused(run):
 
 def test_a_run_that_is_not_finished_is_refused(run):
     edit(run, status="interrupted")
-    with pytest.raises(
-        RunError, match=r"is not finished \(its status is 'interrupted'\). Finish it with: selfdistill fit --resume"
-    ):
+    with pytest.raises(RunError, match=r"is not finished. Finish it with: selfdistill fit --resume"):
         read_findings(run)
 
 

@@ -142,7 +142,7 @@ def test_a_diverging_run_says_so(blobs):
     ],
 )
 def test_what_made_a_run_diverge_is_named(numbers, said):
-    assert _loop._way_out(numbers) == said
+    assert _loop._hint(numbers) == said
 
 
 def test_a_module_of_ones_own_and_bf16(blobs):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,10 @@ import torch
 
 from selfdistill import train
 from selfdistill._core.errors import Interrupted, RunError
-from selfdistill.train import Invocation, Settings, _invocation, start
+from selfdistill.data import ReadOptions
+from selfdistill.train import FitRequest, Settings, _invocation, start
 
-FEW = {"epochs": 2, "network": "mlp:8"}
+FEW = Settings(epochs=2, network="mlp:8")
 
 
 @pytest.fixture(autouse=True)
@@ -23,35 +25,35 @@ def _here(tmp_path, monkeypatch):
     frame.to_csv("songs.v2.csv", index=False)
 
 
-READ = {"label": "kind", "ignore": ["note"]}
+READ = ReadOptions(label="kind", ignore=("note",))
 
 
 def test_what_was_said_is_in_the_record_as_typed():
-    record, out = start(Invocation("songs.v2.csv", test="songs.v2.csv", read=READ, settings=FEW))
+    record, out = start(FitRequest("songs.v2.csv", test="songs.v2.csv", read=READ, settings=FEW))
     assert out == Path("runs/songs-001")
     stored = json.loads((out / "run.json").read_text())
     assert stored["data"]["source"] == stored["data"]["test"] == "songs.v2.csv"
-    assert stored["data"]["read"] == READ
+    assert stored["data"]["read"] == {"label": "kind", "ignore": ["note"]}
     assert "note" not in json.dumps(stored["data"]["input_shape"])
-    assert record["result"]["test_accuracy"]["last"] > 0
+    assert record.result.accuracies["test"].last > 0
     assert str(Path.cwd()) not in (out / "run.json").read_text()
 
 
 def test_resuming_needs_nothing_said_again():
-    _, out = start(Invocation("songs.v2.csv", read=READ, settings=FEW))
-    record, again = start(Invocation(resume=out))
+    _, out = start(FitRequest("songs.v2.csv", read=READ, settings=FEW))
+    record, again = start(FitRequest(resume=out))
     assert again == out
-    assert record["settings"]["epochs"] == 2
+    assert record.settings.epochs == 2
 
 
 def test_sentences_come_before_the_work_and_warnings_say_so():
     said = []
     pd.read_csv("songs.v2.csv").rename(columns={"kind": "label"}).to_csv("songs.csv")
-    start(Invocation("songs.v2.csv", read={"label": "kind"}, settings=FEW), say=said.append)
+    start(FitRequest("songs.v2.csv", read=ReadOptions(label="kind"), settings=FEW), say=said.append)
     assert said[0] == "Reading songs.v2.csv"
     assert said[1].startswith("40 examples, ")
     assert "warning: 1 constant column ('note') tells nothing." in said
-    start(Invocation("songs.csv", settings=FEW), say=said.append)
+    start(FitRequest("songs.csv", settings=FEW), say=said.append)
     assert "note: column 'label' is taken as the label; --label to choose another." in said
     assert not any(text.startswith("warning: column 'label'") for text in said)
     assert "is taken as the label" in json.loads(Path("runs/songs-002/run.json").read_text())["notes"][0]
@@ -59,11 +61,11 @@ def test_sentences_come_before_the_work_and_warnings_say_so():
 
 
 def test_the_demonstration_compares_with_plain_training_once():
-    record, out = start(Invocation(settings=FEW))
+    record, out = start(FitRequest(settings=FEW))
     assert out == Path("runs/digits-001")
-    assert record["comparison"]["method"] == "cross-entropy"
+    assert record.comparison.method == "cross-entropy"
     before = (out / "run.json").read_bytes()
-    assert start(Invocation(resume=out))[0]["comparison"] == record["comparison"]
+    assert start(FitRequest(resume=out))[0].comparison == record.comparison
     assert (out / "run.json").read_bytes() == before
 
 
@@ -74,16 +76,16 @@ def test_ctrl_c_in_the_comparison_leaves_a_finished_run(monkeypatch):
     compare = _invocation.compare_with_plain
     monkeypatch.setattr(_invocation, "compare_with_plain", stopped)
     with pytest.raises(Interrupted, match="the run in runs/digits-001 is finished"):
-        start(Invocation(settings=FEW))
+        start(FitRequest(settings=FEW))
     monkeypatch.setattr(_invocation, "compare_with_plain", compare)
-    assert "comparison" in start(Invocation(resume=Path("runs/digits-001")))[0]
+    assert start(FitRequest(resume=Path("runs/digits-001")))[0].comparison is not None
 
 
 def test_a_run_of_someones_own_code_is_not_resumed_here():
     data = train._invocation.data.read("songs.v2.csv", train._invocation.ReadOptions(label="kind"))
-    train.run(data, Settings(**FEW).resolve(40, "cpu"), Path("own"), source={"made": "by hand"})
+    train.run(data, FEW.resolve(40, "cpu"), Path("own"), source={"made": "by hand"})
     with pytest.raises(RunError, match="own was not started by `selfdistill fit`"):
-        start(Invocation(resume=Path("own")))
+        start(FitRequest(resume=Path("own")))
 
 
 @pytest.mark.parametrize(
@@ -97,9 +99,9 @@ def test_small_steps_take_one_thread_and_leave_the_number_as_it_was(monkeypatch,
     before, seen = torch.get_num_threads(), []
     torch.set_num_threads(2)
     try:
-        asked = Invocation("songs.v2.csv", read=READ, settings=FEW | {"epochs": 1} | settings)
+        asked = FitRequest("songs.v2.csv", read=READ, settings=replace(FEW, **{"epochs": 1} | settings))
         record, _ = start(asked, tell=lambda event: seen.append(torch.get_num_threads()))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
-    assert set(seen) == {during} == {record["hardware"]["threads"]}
+    assert set(seen) == {during} == {record.hardware["threads"]}

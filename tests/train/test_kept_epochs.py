@@ -40,7 +40,7 @@ def test_a_run_keeps_them_and_the_last_is_the_runs_model(tmp_path, digits):
     record = train.run(digits, settings(keep_epochs=3), tmp_path / "run", source={})
     kept = train.kept_epochs(tmp_path / "run")
     assert list(kept) == [2, 3, 5]
-    assert record["settings"]["keep_epochs"] == 3
+    assert record.settings.keep_epochs == 3
     model = train.load_model(tmp_path / "run" / "model.safetensors").network
     last = load_file(kept[5])
     assert all(torch.equal(value, last[name]) for name, value in model.state_dict().items())
@@ -94,12 +94,12 @@ def test_held_out_examples_are_never_trained_on_and_measured_each_epoch(tmp_path
     said = settings(held_out=0.1)
     record = train.run(digits, said, tmp_path / "run", source={})
     _, held = held_out(digits.labels, 0.1, 0)
-    assert len(record["curves"]["held_out_accuracy"]) == 5
+    assert len(record.curves["held_out_accuracy"]) == 5
     fitted = train.fit(digits, said)
     p = train.predict_probabilities(fitted.model, digits.inputs[held], train.TorchRuntime())
     torch.testing.assert_close(fitted.targets.refined()[held], p)
     assert fitted.dynamics.seen[held].sum() == 0
-    assert record["curves"]["held_out_accuracy"][-1] == pytest.approx(
+    assert record.curves["held_out_accuracy"][-1] == pytest.approx(
         (p.argmax(-1) == digits.labels[held]).float().mean().item()
     )
 

@@ -8,7 +8,7 @@ import torch
 
 from selfdistill import data
 from selfdistill._core.errors import RunError, SettingError
-from selfdistill._core.record import write_record
+from selfdistill._core.record import write_json_record
 from selfdistill.train import Predictions, Settings, load_model, predict, run, write_predictions
 
 
@@ -51,7 +51,7 @@ def test_the_label_column_may_be_left_unread(finished):
 def test_an_unfinished_run_says_how_to_finish_it(finished, tmp_path):
     folder, _ = finished
     record = json.loads((folder / "run" / "run.json").read_text())
-    write_record(tmp_path, record | {"status": "running"})
+    write_json_record(tmp_path, record | {"status": "running"})
     with pytest.raises(RunError, match=r"is not finished. Finish it with: selfdistill fit --resume"):
         predict(tmp_path, folder / "table.csv")
 

@@ -18,7 +18,7 @@ import torch
 from selfdistill import data, networks, train
 from selfdistill._core.events import RunStarted
 from selfdistill._core.lock import locked
-from selfdistill._core.record import read_record
+from selfdistill._core.record import read_json_record
 from selfdistill._core.sample_mean import SampleMean
 from selfdistill.train._runtime import local_statistics
 
@@ -150,7 +150,7 @@ def test_all_processes_end_soon_and_the_lock_is_free(tmp_path, what, rank, by):
     go_on = f"everything so far is saved. Go on with: selfdistill fit --resume {out} --processes 2"
     if what == "SIGINT":
         assert go_on in err
-        assert read_record(out)["status"] == "interrupted"
+        assert read_json_record(out)["status"] == "interrupted"
     if by == "torchrun":
         assert ran.returncode == 1  # the launcher's word for any failure; what it says of it is its own
         return

@@ -13,7 +13,7 @@ from selfdistill import data, train
 from selfdistill._core.errors import Interrupted, RunError
 from selfdistill._core.events import EpochDone, RunStarted
 from selfdistill._core.lock import locked
-from selfdistill._core.record import read_record, write_record
+from selfdistill._core.record import read_json_record, read_record, write_json_record
 from selfdistill.train import _keeper
 from selfdistill.train._metrics_file import MetricsFile
 
@@ -107,7 +107,7 @@ def test_resume_writes_anew_what_a_finished_run_lost(run, made, examples, names,
     for name in names:
         (run / name).unlink() if harm == "lost" else flip(run / name)
     record = train.run(examples, settings(), run, source=SOURCE, resume=True)
-    assert record["status"] == "finished"
+    assert record.status == "finished"
     for name in ("model.safetensors", "labels.parquet", "metrics.jsonl"):
         assert (run / name).read_bytes() == (made / name).read_bytes(), name
     train.read_findings(run)
@@ -116,7 +116,7 @@ def test_resume_writes_anew_what_a_finished_run_lost(run, made, examples, names,
 
 def test_without_a_checkpoint_it_says_why_not(run, examples):
     shutil.rmtree(run / "checkpoint")
-    assert train.run(examples, settings(), run, source=SOURCE, resume=True)["status"] == "finished"
+    assert train.run(examples, settings(), run, source=SOURCE, resume=True).status == "finished"
     (run / "labels.parquet").unlink()
     with pytest.raises(RunError, match=r"lost labels.parquet, and has no whole checkpoint to write them from. Start a"):
         train.run(examples, settings(), run, source=SOURCE, resume=True)
@@ -139,8 +139,8 @@ def often(monkeypatch):
 def test_a_record_with_other_settings_does_not_fit_its_checkpoints(often, examples, tmp_path):
     out = tmp_path / "run"
     stopped(examples, out)
-    record = read_record(out)
-    write_record(out, record | {"settings": record["settings"] | {"seed": 7}})  # digest and all
+    record = read_json_record(out)
+    write_json_record(out, record | {"settings": record["settings"] | {"seed": 7}})  # digest and all
     with pytest.raises(RunError, match=r"was written with seed = 0, but the run's record says 7. Put the record back"):
         train.run(examples, settings(seed=7), out, source=SOURCE, resume=True)
 
@@ -166,14 +166,14 @@ def test_a_kept_epoch_that_was_damaged_while_the_run_stood_still_is_not_blessed_
 def test_other_versions_are_said_and_noted(often, examples, tmp_path):
     out, told = tmp_path / "run", []
     stopped(examples, out)
-    record = read_record(out)
-    write_record(out, record | {"versions": record["versions"] | {"torch": "1.0"}})
+    record = read_json_record(out)
+    write_json_record(out, record | {"versions": record["versions"] | {"torch": "1.0"}})
     tell = lambda event: told.extend(event.warnings) if isinstance(event, RunStarted) else None
     record = train.run(examples, settings(), out, source=SOURCE, resume=True, tell=tell)
     assert f"goes on with torch {torch.__version__} instead of 1.0" in told[0]
-    assert told[0] in record["warnings"]
-    assert record["resumed"][0]["versions"]["torch"] == torch.__version__
-    assert record["versions"]["torch"] == "1.0"
+    assert told[0] in record.warnings
+    assert record.resumed[0].versions["torch"] == torch.__version__
+    assert record.versions["torch"] == "1.0"
 
 
 @pytest.mark.parametrize("left", [[], [".lock"], [".lock", ".run.json.ab12cd_9.part"]])
@@ -184,7 +184,7 @@ def test_a_run_killed_before_its_first_record_left_a_folder_that_counts_as_empty
         (out / name).write_text("")
     with pytest.raises(RunError, match=r"has no run.json. .*start again with --out"):
         train.run(examples, settings(), out, source=SOURCE, resume=True)
-    assert train.run(examples, settings(), out, source=SOURCE)["status"] == "finished"
+    assert train.run(examples, settings(), out, source=SOURCE).status == "finished"
     assert not list(out.glob(".*"))
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from selfdistill import data, train
 from selfdistill._core.errors import DataError, RunError, SettingError
-from selfdistill._core.record import read_record, write_record
+from selfdistill._core.record import read_json_record, write_json_record
 from selfdistill.data import ReadOptions
 from selfdistill.train import read_findings, refine
 
@@ -359,10 +359,10 @@ def test_a_class_of_a_strangers_run_leads_nowhere_outside(photos, tmp_path, name
     }
     table = pa.table(columns).replace_schema_metadata({"classes": json.dumps(classes)})
     pq.write_table(table, run / "labels.parquet")
-    record = read_record(run)
+    record = read_json_record(run)
     record["data"]["classes"] = classes
     record["files"]["labels.parquet"] = hashlib.sha256((run / "labels.parquet").read_bytes()).hexdigest()
-    write_record(run, record)
+    write_json_record(run, record)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(DataError, match=r"cannot be the name of a folder. Write a list instead"):
         refine(run, Path("out"), how="relabel")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 from dataclasses import replace
+from unittest.mock import ANY
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ import torch
 from selfdistill import data, train
 from selfdistill._core.errors import Interrupted, ResourceError, RunError, SettingError
 from selfdistill._core.events import EpochDone, RunStarted
+from selfdistill._core.record import read_record
 from selfdistill.train import _run
 
 N = 60
@@ -46,20 +48,20 @@ def test_a_run_directory_holds_what_it_promises(blobs, tmp_path):
     assert {p.name for p in out.iterdir()} == {
         "run.json", "labels.parquet", "model.safetensors", "metrics.jsonl", "checkpoint"
     }  # fmt: skip
-    assert json.loads((out / "run.json").read_text()) == record
-    assert record["status"] == "finished"
-    assert record["noise"]["rate"] == pytest.approx(10 / N)
-    assert np.array(record["noise"]["joint_true_given"]).sum() == N
-    assert record["settings"]["network"] == "mlp:16"
-    assert record["trust"]["verdict"] in {"trust", "except", "refuse"}
-    assert record["trust"]["evidence"]["doubted_early"] == record["curves"]["refined_share"][1]
-    assert record["trust"]["evidence"]["agreement"] == pytest.approx(record["result"]["agreement"])
+    assert json.loads((out / "run.json").read_text()) == record.as_json() | {"digest": ANY}
+    assert record.status == "finished"
+    assert record.noise.rate == pytest.approx(10 / N)
+    assert np.array(record.noise.joint_true_given).sum() == N
+    assert record.settings.network == "mlp:16"
+    assert record.trust.verdict in {"trust", "except", "refuse"}
+    assert record.trust.evidence["doubted_early"] == record.curves["refined_share"][1]
+    assert record.trust.evidence["agreement"] == pytest.approx(record.result.agreement)
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [0, 1, 2, 3]
-    assert [line["loss"] for line in lines] == record["curves"]["loss"]
-    best = record["result"]["test_accuracy"]
-    assert best["best"] == max(record["curves"]["test_accuracy"])
-    assert best["last"] == record["curves"]["test_accuracy"][-1]
+    assert [line["loss"] for line in lines] == record.curves["loss"]
+    best = record.result.accuracies["test"]
+    assert best.best == max(record.curves["test_accuracy"])
+    assert best.last == record.curves["test_accuracy"][-1]
 
 
 def test_labels_parquet_has_one_row_per_example_in_the_datas_order(blobs, tmp_path):
@@ -76,10 +78,10 @@ def test_labels_parquet_has_one_row_per_example_in_the_datas_order(blobs, tmp_pa
     np.testing.assert_allclose(distribution.sum(1), 1, rtol=1e-5)
     names = np.array(json.loads(table.schema.metadata[b"classes"]))
     assert (names[distribution.argmax(1)] == frame["refined_label"]).all()
-    assert frame["is_label_issue"].sum() == record["result"]["label_issues"]
+    assert frame["is_label_issue"].sum() == record.result.label_issues
     assert frame["label_quality"].between(0, 1).all()
     kept = frame["given_label"] == frame["refined_label"]
-    assert (frame["is_label_issue"] & kept).sum() == record["result"]["no_better_label"]
+    assert (frame["is_label_issue"] & kept).sum() == record.result.no_better_label
     assert pd.api.types.is_bool_dtype(frame["is_label_issue"])
 
 
@@ -116,9 +118,9 @@ def test_a_wrong_name_leaves_no_folder(blobs, tmp_path, bad):
 def test_a_run_that_diverged_says_so_in_its_record(blobs, tmp_path):
     with pytest.raises(SettingError, match="the loss became"):
         run(blobs, tmp_path / "run", settings={"lr": 1e9, "epochs": 20})
-    record = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert record["status"] == "failed"
-    assert "Lower --lr" in record["error"]
+    record = read_record(tmp_path / "run")
+    assert record.status == "failed"
+    assert "Lower --lr" in record.error
     with pytest.raises(RunError, match=r"failed: the loss became.*Start a new run with another --out"):
         run(blobs, tmp_path / "run", resume=True, settings={"lr": 1e9, "epochs": 20})
 
@@ -159,8 +161,8 @@ def test_ctrl_c_saves_and_says_how_to_go_on(blobs, tmp_path):
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "interrupted"
     resumed = run(blobs, tmp_path / "run", resume=True)
     whole = run(blobs, tmp_path / "whole")
-    assert resumed["status"] == "finished"
-    assert resumed["curves"]["loss"] == whole["curves"]["loss"]
+    assert resumed.status == "finished"
+    assert resumed.curves["loss"] == whole.curves["loss"]
     for name in ("labels.parquet", "model.safetensors"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 4
@@ -178,7 +180,7 @@ def test_a_disk_that_fills_up_leaves_a_run_that_goes_on(blobs, tmp_path, monkeyp
         m.setattr({"safetensors.torch.save_file": "selfdistill.train._model_file.save_file"}.get(full, full), write)
         with pytest.raises(ResourceError, match=rf"no room on disk to write {out}/.*Go on with: .* --resume {out}"):
             run(blobs, out)
-    assert run(blobs, out, resume=True)["status"] == "finished"
+    assert run(blobs, out, resume=True).status == "finished"
     assert not list(out.rglob("*.part"))
 
 
@@ -237,8 +239,8 @@ def test_two_at_once_in_one_directory_are_refused(blobs, tmp_path):
     record = run(blobs, out, tell=again)
     assert f"{out} is in use by another process" in problems[0]
     assert "already holds a run" in problems[1]
-    assert record["status"] == "finished"
-    assert len(record["curves"]["loss"]) == 4
+    assert record.status == "finished"
+    assert len(record.curves["loss"]) == 4
     assert not (out / ".lock").exists()
 
 
@@ -255,7 +257,7 @@ def test_ctrl_c_before_the_first_step_leaves_nothing_of_a_new_run(blobs, tmp_pat
         run(blobs, out, tell=stop_after(1))
     with pytest.raises(Interrupted, match="Go on with"):
         run(blobs, out, resume=True, tell=press)
-    assert run(blobs, out, resume=True)["status"] == "finished"
+    assert run(blobs, out, resume=True).status == "finished"
 
 
 def test_next_run_folder_counts_on(tmp_path):

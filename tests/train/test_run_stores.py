@@ -51,10 +51,10 @@ def runs(tmp_path_factory):
 def test_findings_are_those_of_float32(runs, kind):
     record, table, findings = runs[kind]
     exact, whole, as_read = runs["float32"]
-    kept = record["result"]["soft_labels"]
-    assert kept["kind"] == kind
-    assert (exact["result"]["soft_labels"]["kind"], exact["result"]["soft_labels"]["tolerance"]) == ("float32", 0)
-    slack = 2 * kept["tolerance"]  # once in the store, once where rows are made to sum to 1
+    kept = record.result.soft_labels
+    assert kept.kind == kind
+    assert (exact.result.soft_labels.kind, exact.result.soft_labels.tolerance) == ("float32", 0)
+    slack = 2 * kept.tolerance  # once in the store, once where rows are made to sum to 1
     assert 40 < whole["is_label_issue"].sum() < 120
     np.testing.assert_allclose(table["refined_confidence"], whole["refined_confidence"], atol=slack)
     np.testing.assert_allclose(findings.p_given, as_read.p_given, atol=slack)
@@ -63,8 +63,8 @@ def test_findings_are_those_of_float32(runs, kind):
     assert table["refined_label"].equals(whole["refined_label"])
     assert table["is_label_issue"].equals(whole["is_label_issue"])
     assert table["label_quality"].corr(whole["label_quality"], method="spearman") > 0.9999
-    assert record["trust"]["verdict"] == exact["trust"]["verdict"]
-    assert record["result"]["truth"]["auroc"] == pytest.approx(exact["result"]["truth"]["auroc"], abs=1e-3)
+    assert record.trust.verdict == exact.trust.verdict
+    assert record.result.truth.auroc == pytest.approx(exact.result.truth.auroc, abs=1e-3)
 
 
 def test_a_memory_map_holds_what_float16_holds(runs):
@@ -79,5 +79,5 @@ def test_record_and_terminal_say_which_store_and_why(runs):
         "top-5": "float16 would take 1 MiB, more than 0 MiB, and the disk has",
     }.items():
         record = runs[kind][0]
-        assert record["result"]["soft_labels"]["why"].startswith(why)
+        assert record.result.soft_labels.why.startswith(why)
         assert any(f"Soft labels kept as {kind}: {why}" in line for line in train.verdict(record, Path("runs/a")))

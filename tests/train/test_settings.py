@@ -5,7 +5,7 @@ import pytest
 
 from selfdistill._core.errors import ResourceError, SettingError
 from selfdistill.data import ReadOptions, from_frame
-from selfdistill.train import Settings, resolve_device
+from selfdistill.train import Settings, choose_network, resolve_device
 from selfdistill.train._fit import network_spec
 
 
@@ -46,7 +46,7 @@ def test_the_warm_up_of_few_examples_is_counted_in_epochs():
         ({"lr": 0.0}, r"lr is 0\.0, but must be finite and above 0"),
         ({"lr": float("nan")}, "lr is nan"),
         ({"weight_decay": -1.0}, "weight_decay is -1"),
-        ({"momentum": 1.0}, r"momentum is 1\.0, but must be below 1"),
+        ({"momentum": 1.0}, r"momentum is 1\.0, but must be in \[0, 1\)"),
         ({"seed": -1}, "seed is -1, but must be at least 0"),
         ({"seed": 2**63}, "seed is 9223372036854775808, but must be at most 9,223,372,036,854,775,807"),
         ({"epochs": 10**21}, "epochs is 1000000000000000000000, but must be at most 1,000,000"),
@@ -76,14 +76,14 @@ def test_devices():
 
 
 def test_texts_alone_get_a_linear_network_while_they_are_few():
-    auto = Settings()
-    assert [auto.network_for(n, (9,), words) for n in (4999, 5000) for words in (False, True)] == [
+    auto = Settings().resolve(100, "cpu")
+    assert [choose_network("auto", n, (9,), words) for n in (4999, 5000) for words in (False, True)] == [
         "mlp:128",
         "linear",
         "mlp",
         "mlp",
     ]
-    assert Settings(network="mlp:7").network_for(100, (9,), True) == "mlp:7"
+    assert choose_network("mlp:7", 100, (9,), True) == "mlp:7"
     texts = pd.DataFrame({"t": ["good song", "bad song", "a good one", "no good"]})
     for frame, network in ((texts, "linear"), (texts.assign(x=[1.0, 2.0, 3.0, 5.0]), "mlp:128")):
         data = from_frame(frame, ["a", "b", "a", "b"], options=ReadOptions(text=("t",)))

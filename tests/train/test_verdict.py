@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from selfdistill._core.record import RunRecord
 from selfdistill.train import comparison, verdict
 
 RUN = Path("runs/pets-001")
@@ -22,7 +23,14 @@ def record(**result):
 
 
 def text(made):
-    return "\n".join(verdict(made, RUN))
+    return "\n".join(verdict(opened(made), RUN))
+
+
+def opened(made):
+    needed = {"status": "running", "warnings": [], "notes": []}
+    data = {"input_shape": [2], "fingerprint": "0f"} | made["data"]
+    settings = {"batch_size": 16, "seed": 0, "lr": 0.1, "momentum": 0.9} | made["settings"]
+    return RunRecord.from_json(needed | made | {"data": data, "settings": settings})
 
 
 def test_it_counts_what_looks_wrong_and_names_the_pairs():
@@ -140,7 +148,7 @@ def test_the_demonstration_ends_with_the_way_to_ones_own_labels(source):
 
 
 def test_a_folder_with_spaces_is_quoted():
-    assert "selfdistill predict 'my runs/one' " in "\n".join(verdict(record(), Path("my runs/one")))
+    assert "selfdistill predict 'my runs/one' " in "\n".join(verdict(opened(record()), Path("my runs/one")))
 
 
 def test_names_cannot_write_control_sequences():
@@ -170,15 +178,16 @@ def test_comparison_sets_two_runs_side_by_side():
         return {"test_accuracy": {"last": last, "best": last + 0.1, "best_epoch": 3}, "truth": truth}
 
     made = record(**measured(0.8, 0.95, 0.9)) | {"comparison": measured(0.5, 0.6, 0.0) | {"method": "cross-entropy"}}
-    rows = {" ".join(line.split()[:-4]): line.split()[-4:] for line in comparison(made)}
+    shown = comparison(opened(made))
+    rows = {" ".join(line.split()[:-4]): line.split()[-4:] for line in shown}
     assert rows["Test accuracy, last epoch"] == ["50.0", "%", "80.0", "%"]
-    (fixed,) = [line.split()[-2:] for line in comparison(made) if "set right, of 40" in line]
+    (fixed,) = [line.split()[-2:] for line in shown if "set right, of 40" in line]
     assert fixed == ["0", "36"]
     assert rows["Wrong labels that look wrong (recall)"] == ["80.0", "%", "80.0", "%"]
-    assert any(line.split()[-3:] == ["(precision)", "-", "-"] for line in comparison(made))
-    assert len({len(line) for line in comparison(made)[1:]}) == 1
+    assert any(line.split()[-3:] == ["(precision)", "-", "-"] for line in shown)
+    assert len({len(line) for line in shown[1:]}) == 1
     assert "Against the truth" not in text(made)
 
 
 def test_no_comparison_no_lines():
-    assert comparison(record()) == []
+    assert comparison(opened(record())) == []

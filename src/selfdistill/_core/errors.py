@@ -13,6 +13,9 @@ Each message has the value, the limit, and the way out.
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 __all__ = [
     "DataError",
     "InputError",
@@ -49,23 +52,25 @@ class SelfdistillError(Exception):
 
     Args:
         problem: What is wrong, with the value found and the limit it breaks.
-        way_out: What the user can do about it; one sentence, imperative.
+        hint: What the user can do about it; one sentence, imperative.
+        param: The option at fault, as a parameter in Python is named; ``None`` where it is no option.
 
     Example:
-        >>> str(SelfdistillError("epochs is 0, but must be at least 1", "Pass epochs=1 or more."))
+        >>> str(SelfdistillError("epochs is 0, but must be at least 1", "Pass epochs=1 or more.", param="epochs"))
         'epochs is 0, but must be at least 1. Pass epochs=1 or more.'
     """
 
     exit_code = 2
 
-    def __init__(self, problem: str, way_out: str = "") -> None:
+    def __init__(self, problem: str, hint: str = "", *, param: str | None = None) -> None:
         self.problem = problem.rstrip(".")
-        self.way_out = way_out
-        super().__init__(f"{self.problem}. {way_out}" if way_out else f"{self.problem}.")
+        self.hint = hint
+        self.param = param
+        super().__init__(f"{self.problem}. {hint}" if hint else f"{self.problem}.")
 
-    def __reduce__(self) -> tuple[type[SelfdistillError], tuple[str, str]]:
-        """Pickle by the two arguments, so that errors cross process borders."""
-        return type(self), (self.problem, self.way_out)
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by the arguments, so that errors cross process borders."""
+        return partial(type(self), param=self.param), (self.problem, self.hint)
 
 
 class UntrustedFindings(UserWarning):
@@ -93,7 +98,7 @@ class ResourceError(SelfdistillError, OSError):
 
     def __str__(self) -> str:
         """Return the message; ``OSError`` would show the two arguments as errno and text."""
-        return str(Exception.__str__(self)) if not self.way_out else f"{self.problem}. {self.way_out}"
+        return str(Exception.__str__(self)) if not self.hint else f"{self.problem}. {self.hint}"
 
 
 class Interrupted(SelfdistillError):  # noqa: N818  (the field's word for it, and it is no failure)

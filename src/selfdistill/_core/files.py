@@ -17,7 +17,17 @@ from typing import Any
 from selfdistill._core.errors import DataError, ResourceError
 from selfdistill._core.lock import check_held
 
-__all__ = ["atomic", "check_name", "check_room", "digest", "json_text", "made", "read_json", "room_for", "write_json"]
+__all__ = [
+    "atomic",
+    "check_name",
+    "check_room",
+    "digest",
+    "json_text",
+    "made",
+    "read_json",
+    "translate_disk_full",
+    "write_json",
+]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _LARGEST = 2**28  # bytes of JSON; a record of a million classes takes a tenth
@@ -52,7 +62,7 @@ def check_name(path: Path | str) -> None:
 
 
 @contextmanager
-def room_for(path: Path) -> Generator[None]:
+def translate_disk_full(path: Path) -> Generator[None]:
     """Tell a full or broken disk in one line, whatever the library that writes makes of it.
 
     Python and pyarrow raise ``OSError``; torch a ``RuntimeError`` on top of it, safetensors an error of its own that
@@ -68,7 +78,7 @@ def room_for(path: Path) -> Generator[None]:
         ResourceError: The disk is full or broken.
 
     Example:
-        >>> with room_for(Path("a.txt")):
+        >>> with translate_disk_full(Path("a.txt")):
         ...     raise OSError(28, "No space left on device")
         Traceback (most recent call last):
         selfdistill._core.errors.ResourceError: no room on disk to write a.txt. Free space on . or choose another \
@@ -129,7 +139,7 @@ def atomic(path: Path) -> Generator[Path]:
     os.close(handle)
     part = Path(name)
     try:
-        with room_for(path):
+        with translate_disk_full(path):
             yield part
             check_held(path)
             with part.open("rb") as file:

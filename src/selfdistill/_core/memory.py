@@ -9,20 +9,20 @@ from pathlib import Path
 
 from selfdistill._core.errors import ResourceError
 
-__all__ = ["check_memory", "enough_memory", "free_memory"]
+__all__ = ["check_memory", "free_memory", "translate_out_of_memory"]
 
 _SHORT = re.compile(r"out of memory|(can't|cannot|unable to) allocate", re.IGNORECASE)
 _AMOUNT = re.compile(r"allocate ([\d.]+) ?(bytes|[KMGTPE]iB)")
 
 
 @contextmanager
-def enough_memory(way_out: str) -> Generator[None]:
+def translate_out_of_memory(hint: str) -> Generator[None]:
     """Tell a refused allocation in one line: a ``MemoryError``, or a ``RuntimeError`` of torch that means the same.
 
     Where the system grants memory that it does not have, and then kills the process, nothing can be told.
 
     Args:
-        way_out: What takes less memory.
+        hint: What takes less memory.
 
     Yields:
         Nothing.
@@ -31,7 +31,7 @@ def enough_memory(way_out: str) -> Generator[None]:
         ResourceError: Memory was asked for in vain.
 
     Example:
-        >>> with enough_memory("Take less data."):
+        >>> with translate_out_of_memory("Take less data."):
         ...     raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         Traceback (most recent call last):
         selfdistill._core.errors.ResourceError: there is no memory for another 2.0 GiB. Take less data.
@@ -43,7 +43,7 @@ def enough_memory(way_out: str) -> Generator[None]:
             raise
         found = _AMOUNT.search(str(error))
         amount = f"another {_size(*found.groups())}" if found else "this"
-        raise ResourceError(f"there is no memory for {amount}", way_out) from error
+        raise ResourceError(f"there is no memory for {amount}", hint) from error
 
 
 def _size(number: str, unit: str) -> str:
@@ -99,13 +99,13 @@ def free_memory() -> int | None:
     return min((left for left in (_of_machine(), _of_group(), _of_process()) if left is not None), default=None)
 
 
-def check_memory(what: str, needed: int, way_out: str) -> None:
+def check_memory(what: str, needed: int, hint: str) -> None:
     """Refuse to start what takes more memory than is free, before the system kills the process in the middle of it.
 
     Args:
         what: What takes the memory, for the message.
         needed: Bytes.
-        way_out: What takes less.
+        hint: What takes less.
 
     Raises:
         ResourceError: There is less.
@@ -119,4 +119,4 @@ def check_memory(what: str, needed: int, way_out: str) -> None:
     if free is not None and needed > free:
         asked, there = (_size(str(size), "bytes") for size in (needed, max(free, 0)))
         found = f"{what} take about {asked} of memory, but {there} are free"
-        raise ResourceError(found, way_out)
+        raise ResourceError(found, hint)

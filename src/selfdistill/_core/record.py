@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -14,27 +15,28 @@ from typing import Any
 
 import torch
 
-from selfdistill._core.errors import RunError, one_line
+from selfdistill._core.errors import RunError, SelfdistillError, one_line
 from selfdistill._core.files import digest, read_json, write_json
 from selfdistill._core.folder import inside
-from selfdistill._core.record_form import misfit
 from selfdistill._core.record_paths import kept, usable
-from selfdistill._core.wording import quoted
+from selfdistill._core.run_record import SCHEMA, RunRecord
 from selfdistill._version import __version__
 
 __all__ = [
     "SCHEMA",
+    "RunRecord",
     "content_digest",
     "environment",
     "read_finished",
+    "read_json_record",
     "read_record",
     "read_versioned",
+    "reading_record",
     "whole",
+    "write_json_record",
     "write_record",
 ]
 
-SCHEMA = 2
-"""Of the records that are written. Those of schema 1 have no digests, of themselves and of the run's files."""
 _FILE = "run.json"
 _PACKAGES = ("torch", "numpy", "scikit-learn", "pandas", "pyarrow", "safetensors", "pillow")
 
@@ -74,16 +76,27 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
-def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+def write_record(folder: Path, record: RunRecord) -> None:
     """Write ``run.json``, atomically, with the schema number first and a digest of the rest last.
 
     Args:
         folder: The run directory.
-        record: What to write; see ``docs/run-directory.md``. Absolute paths are written relative to the run directory.
+        record: What to write. Absolute paths are written relative to the run directory.
     """
-    record = kept(record, folder)
-    said = {"schema": SCHEMA} | {name: v for name, v in record.items() if name not in {"schema", "digest"}}
-    write_json(folder / _FILE, said | {"digest": content_digest(said)})
+    write_json_record(folder, record.as_json())
+
+
+def write_json_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write ``run.json`` as it is given, unchecked.
+
+    Args:
+        folder: The run directory.
+        record: JSON-able values by name.
+    """
+    found = {"schema": SCHEMA} | kept(record, folder)
+    found = {name: v for name, v in found.items() if name not in {"schema", "digest"}}
+    found = {"schema": SCHEMA} | found
+    write_json(folder / _FILE, found | {"digest": content_digest(found)})
 
 
 def content_digest(value: Any) -> str:
@@ -98,8 +111,8 @@ def content_digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def read_record(folder: Path) -> dict[str, Any]:
-    """Read ``run.json``; check that it is whole and that this version understands it.
+def read_record(folder: Path) -> RunRecord:
+    """Read ``run.json``; check that it is whole, that this version understands it, and its form.
 
     Args:
         folder: The run directory.
@@ -110,30 +123,45 @@ def read_record(folder: Path) -> dict[str, Any]:
     Raises:
         RunError: No run there, not JSON, another schema, changed since it was written, or not of a record's form.
     """
+    found = read_json_record(folder)
+    try:
+        return RunRecord.from_json(found)
+    except ValueError as error:
+        raise RunError(f"{folder / _FILE} is no record of a run: {one_line(error)}", "Run `fit` again.") from None
+
+
+def read_json_record(folder: Path) -> dict[str, Any]:
+    """Read ``run.json`` as JSON; check that it is whole, but not its form.
+
+    Args:
+        folder: The run directory.
+
+    Returns:
+        JSON's values by name, with paths that can be opened from here.
+
+    Raises:
+        RunError: No run there, not JSON, another schema, or changed since it was written.
+    """
     path = inside(folder, _FILE)
     if not path.is_file():
         raise RunError(
             f"{folder} is no run directory: it has no {_FILE}",
             "Give the folder that `fit` wrote to; where that was killed at once, start again with --out.",
         )
-    again = "Run `fit` again."
     record = read_versioned(
         path,
         (1, SCHEMA),
-        damaged=again,
+        damaged="Run `fit` again.",
         foreign="Use the version of selfdistill that wrote it, or run `fit` again.",
     )
     if record["schema"] == SCHEMA:
-        wanted = record.get("digest")
-        if content_digest({name: v for name, v in record.items() if name != "digest"}) != wanted:
+        wanted = record.pop("digest", None)
+        if content_digest(record) != wanted:
             raise RunError(f"{path} is damaged, or was changed by hand: its digest differs", "Put back what it was.")
-    odd = misfit(record)
-    if odd is not None:
-        raise RunError(f"{path} is no record of a run: {odd}", again)
     return usable(record, folder)
 
 
-def read_finished(folder: Path) -> dict[str, Any]:
+def read_finished(folder: Path) -> RunRecord:
     """Read the record of a run that must be finished.
 
     Args:
@@ -144,13 +172,8 @@ def read_finished(folder: Path) -> dict[str, Any]:
 
     Raises:
         RunError: It failed, or is not finished; or see `read_record`.
-    """
-    record = read_record(folder)
-    if record.get("status") == "failed":
-        raise RunError(f"{folder} failed: {record.get('error', '')}", "Start a new run with another --out.")
-    if record.get("status") != "finished":
-        raise RunError(f"{folder} is not finished", f"Finish it with: selfdistill fit --resume {quoted(folder)}")
-    return record
+    """  # noqa: DOC502 (raised by what is called)
+    return read_record(folder).check_finished(folder)
 
 
 def whole(folder: Path, name: str, *, again: str = "Run `fit` again.") -> Path:
@@ -172,10 +195,10 @@ def whole(folder: Path, name: str, *, again: str = "Run `fit` again.") -> Path:
     path = inside(folder, name)
     if not path.is_file():
         raise RunError(f"{path} does not exist", again)
-    record = read_record(folder) if (folder / _FILE).exists() else {}
-    if record.get("schema") != SCHEMA or record.get("status") != "finished":
+    record = read_record(folder) if (folder / _FILE).exists() else None
+    if record is None or record.version != SCHEMA or record.status != "finished":
         return path
-    wanted = record.get("files", {}).get(name)
+    wanted = record.files.get(name)
     if wanted is None or digest(path) != wanted:
         what = "was not written by this run" if wanted is None else "is damaged, or of another run: its digest differs"
         raise RunError(f"{path} {what}", again)
@@ -207,3 +230,25 @@ def read_versioned(path: Path, schema: int | tuple[int, ...], *, damaged: str, f
         reads = " or ".join(map(str, known))
         raise RunError(f"{path} has schema {found!r}, but this version reads schema {reads}", foreign)
     return dict(record)
+
+
+@contextmanager
+def reading_record(folder: Path) -> Generator[None]:
+    """Tell a record that cannot be read in one line; for code that does nothing else than look into one.
+
+    Args:
+        folder: The run directory.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        RunError: Something in the record has not the form that a run writes.
+    """  # noqa: DOC501 (all become one, but for our own)
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        if isinstance(error, SelfdistillError):
+            raise
+        path, what = folder / "run.json", f"{type(error).__name__} {one_line(error)}"
+        raise RunError(f"{path} is no record of a run: {what}", "Run `fit` again.") from error

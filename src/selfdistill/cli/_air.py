@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json as json_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from selfdistill._core.errors import SettingError
 from selfdistill._core.folder import inside
+from selfdistill._core.options import explicit_options
+from selfdistill._core.read_options import ReadOptions
 from selfdistill.cli import _options as o
 from selfdistill.cli._air_tables import print_study
 from selfdistill.cli._array_options import Inputs, Labels
@@ -17,6 +19,7 @@ from selfdistill.cli._number_options import Annotator, Decimal, Encoding, Thousa
 from selfdistill.cli._said import READING, said
 
 if TYPE_CHECKING:
+    from selfdistill._core.record import RunRecord
     from selfdistill.runs import Subject
 
 __all__ = ["air"]
@@ -64,7 +67,7 @@ def air(
         selfdistill air photos/ --network cnn --examples 2000
         selfdistill air songs.csv --label genre --truth right --out air-songs
     """
-    read = said(locals(), READING)
+    read = ReadOptions(**said(locals(), READING))
     with leaving_at_once():
         from selfdistill.runs import AirOptions, measure, write_study
 
@@ -98,13 +101,13 @@ def _folder(what: str, out: Path | None, force: bool) -> Path:
     return folder
 
 
-def _subject(what: str, network: str | None, read: dict[str, Any], seed: int) -> Subject:
+def _subject(what: str, network: str | None, read: ReadOptions, seed: int) -> Subject:
     with leaving_at_once():
         from selfdistill.runs import of_data, of_run
 
     if not _is_run(what):
         return of_data(what, network, read, seed)
-    told = [*(["network"] if network is not None else []), *read]
+    told = [*(["network"] if network is not None else []), *explicit_options(read)]
     if told:
         flag = f"--{told[0].replace('_', '-')}"
         raise SettingError(f"{flag} does not apply to a run, whose record says it", f"Leave {flag} out.")
@@ -116,20 +119,20 @@ def _named(what: str) -> str:
     return Path(what).name if Path(what).is_absolute() else what
 
 
-def _closed_record(run: Path) -> dict[str, Any] | None:
+def _closed_record(run: Path) -> RunRecord | None:
     """Read the record of a run in closed form; ``None`` where a network was trained."""
     from selfdistill._core.record import read_finished
 
     record = read_finished(run)
-    return record if "closed" in record else None
+    return record if record.closed is not None else None
 
 
-def _show_closed(record: dict[str, Any], folder: Path, as_json: bool) -> None:
+def _show_closed(record: RunRecord, folder: Path, as_json: bool) -> None:
     """Show what the record holds already."""
     from selfdistill.air import closed_lines
     from selfdistill.runs import write_closed
 
-    lines, source = closed_lines(record), record["data"].get("source")
+    lines, source = closed_lines(record.as_json()), record.data.source
     shown, files = write_closed(folder, record, source and _named(source))
     if as_json:
         write(json_module.dumps({"air": str(folder), "files": files} | shown, allow_nan=False) + "\n")

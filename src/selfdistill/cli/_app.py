@@ -12,7 +12,7 @@ import typer
 
 from selfdistill._core.errors import Interrupted, SelfdistillError
 from selfdistill._core.group import GROUP
-from selfdistill._core.memory import enough_memory
+from selfdistill._core.memory import translate_out_of_memory
 from selfdistill._core.wording import fit_advice
 from selfdistill._version import __version__
 from selfdistill.cli._air import air
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _code(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        with enough_memory(_LESS):
+        with translate_out_of_memory(_LESS):
             left = app(args=arguments, prog_name="selfdistill", standalone_mode=False)
         sys.stdout.flush()
         if left == _INTERRUPTED:  # typer's word for Ctrl-C where nothing is there to save
@@ -106,8 +106,8 @@ def _code(argv: Sequence[str] | None) -> int:
             last_words(str(error))
         return error.exit_code
     except SelfdistillError as error:
-        way_out = fit_advice(error.way_out, _options(arguments))
-        _complain(f"{error.problem}. {way_out}")
+        hint = fit_advice(error.hint, _options(arguments))
+        _complain(f"{error.problem}. {hint}")
         return error.exit_code
     except BrokenPipeError:  # the reader, such as `head`, has enough
         return _unread()
@@ -118,8 +118,8 @@ def _code(argv: Sequence[str] | None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename is not None else ""
         denied = isinstance(error, PermissionError)
-        way_out = " Choose a place that you may read and write, or change its permissions." if denied else ""
-        _complain(f"{where}{error.strerror or error}.{way_out}")
+        hint = " Choose a place that you may read and write, or change its permissions." if denied else ""
+        _complain(f"{where}{error.strerror or error}.{hint}")
         return 2
     except Exception as error:
         message = getattr(error, "format_message", None)  # usage errors; typer's own class moves between its versions

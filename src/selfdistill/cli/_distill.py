@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from selfdistill._core.files import json_text
-from selfdistill._core.record_form import reading_record
+from selfdistill._core.read_options import ReadOptions
+from selfdistill._core.settings import Settings
 from selfdistill.cli import _distill_options as d
 from selfdistill.cli import _options as o
 from selfdistill.cli._array_options import Inputs, Labels
@@ -15,6 +16,9 @@ from selfdistill.cli._interrupt import leaving_at_once
 from selfdistill.cli._number_options import Annotator, Decimal, Encoding, Thousands
 from selfdistill.cli._processes import check_processes
 from selfdistill.cli._said import READING, said
+
+if TYPE_CHECKING:
+    from selfdistill._core.record import RunRecord
 
 __all__ = ["distill"]
 
@@ -111,8 +115,8 @@ def distill(
     """
     options = locals() | {"keep_epochs": o.number_or_word(keep_epochs), "entries": top_k}
     asked: dict[str, Any] = {
-        "read": said(options, READING),
-        "settings": said(options, _SETTINGS),
+        "read": ReadOptions(**said(options, READING)),
+        "settings": Settings(**said(options, _SETTINGS)),
         "distiller": said(options, _LESSON),
     }
     asked |= {name: options[name] for name in _ORDER} | {"also": tuple(also or ())}
@@ -130,6 +134,8 @@ def _run(asked: dict[str, Any], as_json: bool) -> None:
         return
     with showing() as tell:
         record, folder = start(order, tell=tell, say=speak)
+    from selfdistill._core.record import reading_record
+
     with reading_record(folder):
         lines = [_as_json(record, folder)] if as_json else _verdict(record, folder)
     if as_json:
@@ -138,14 +144,15 @@ def _run(asked: dict[str, Any], as_json: bool) -> None:
         print_lines(lines)
 
 
-def _as_json(record: dict[str, Any], folder: Path) -> str:
+def _as_json(record: RunRecord, folder: Path) -> str:
     files = {name: str(folder / name) for name in ("labels.parquet", "model.safetensors", "run.json", "metrics.jsonl")}
-    shown = {"run": str(folder), "result": record["result"], "distillation": record["distillation"]}
-    shown |= {"files": files, "warnings": record["warnings"]}
+    found = record.as_json()
+    shown = {"run": str(folder), "result": found["result"], "distillation": found["distillation"]}
+    shown |= {"files": files, "warnings": record.warnings}
     return json_text(shown)
 
 
-def _verdict(record: dict[str, Any], folder: Path) -> list[str]:
+def _verdict(record: RunRecord, folder: Path) -> list[str]:
     from selfdistill.distill import summary
     from selfdistill.train import verdict
 

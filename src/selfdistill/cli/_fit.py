@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from selfdistill._core.files import json_text
-from selfdistill._core.record_form import reading_record
+from selfdistill._core.read_options import ReadOptions
+from selfdistill._core.settings import Settings
 from selfdistill.cli import _options as o
 from selfdistill.cli._array_options import Inputs, Labels
 from selfdistill.cli._closed_options import Kernel, LandmarkRows, Rounds
@@ -17,6 +18,9 @@ from selfdistill.cli._noise_options import NoiseMatrix, NoiseRate
 from selfdistill.cli._number_options import Annotator, Decimal, Encoding, Thousands
 from selfdistill.cli._processes import check_processes
 from selfdistill.cli._said import READING, said
+
+if TYPE_CHECKING:
+    from selfdistill._core.record import RunRecord
 
 __all__ = ["fit"]
 
@@ -114,32 +118,29 @@ def _run(
     as_json: bool,
 ) -> None:
     with leaving_at_once():
-        from selfdistill.train import Invocation, start
+        from selfdistill.train import FitRequest, start
 
-    asked = Invocation(source, test, read, settings, out, resume)
+    asked = FitRequest(source, test, ReadOptions(**read), Settings(**settings), out, resume)
     if not first_process():
         start(asked)
         return
     with showing() as tell, showing("plain") as tell_plain:
         record, folder = start(asked, tell=tell, tell_plain=tell_plain, say=speak)
-    with reading_record(folder):
-        lines = [_as_json(record, folder)] if as_json else _verdict(record, folder)
     if as_json:
-        write(lines[0] + "\n")
+        write(_as_json(record, folder) + "\n")
     else:
-        print_lines(lines)
+        print_lines(_verdict(record, folder))
 
 
-def _as_json(record: dict[str, Any], folder: Path) -> str:
+def _as_json(record: RunRecord, folder: Path) -> str:
     files = {name: str(folder / name) for name in ("labels.parquet", "model.safetensors", "run.json", "metrics.jsonl")}
-    shown: dict[str, Any] = {"run": str(folder), "result": record["result"]}
-    if "comparison" in record:
-        shown["comparison"] = record["comparison"]
-    shown |= {"files": files, "warnings": record["warnings"]}
+    found = record.as_json()
+    shown = {"run": str(folder)} | {name: found[name] for name in ("result", "comparison") if name in found}
+    shown |= {"files": files, "warnings": record.warnings}
     return json_text(shown)
 
 
-def _verdict(record: dict[str, Any], folder: Path) -> list[str]:
+def _verdict(record: RunRecord, folder: Path) -> list[str]:
     from selfdistill.train import comparison, verdict
 
     apart = [""] if sys.stderr.isatty() and sys.stdout.isatty() else []

@@ -43,4 +43,8 @@ def said(options: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
         {'label': 'genre'}
     """
     given = {name: options[name] for name in names}
-    return {name: value for name, value in given.items() if value is not None and value is not False and value != []}
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in given.items()
+        if value is not None and value is not False and value != []
+    }

@@ -99,7 +99,7 @@ def naming(place: Place) -> Generator[None]:
         inside, shown = str(place.path), place.name.rpartition("::")[0] if place.part else place.name
         if inside == shown or _folder() not in place.path.parents or inside not in error.problem:
             raise
-        raise DataError(error.problem.replace(inside, shown), error.way_out) from error
+        raise DataError(error.problem.replace(inside, shown), error.hint) from error
 
 
 @cache

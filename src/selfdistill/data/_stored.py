@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError, one_line
-from selfdistill._core.files import room_for
+from selfdistill._core.files import translate_disk_full
 from selfdistill.data._limits import check_columns, check_size, damaged
 
 if TYPE_CHECKING:
@@ -66,7 +66,11 @@ def _map_parquet(path: Path) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with room_for(path.parent / "unpacked"), pq.ParquetFile(path, memory_map=True) as file, _beside(path) as unpacked:
+    with (
+        translate_disk_full(path.parent / "unpacked"),
+        pq.ParquetFile(path, memory_map=True) as file,
+        _beside(path) as unpacked,
+    ):
         with pa.ipc.new_file(unpacked.name, file.schema_arrow) as writer:
             for batch in file.iter_batches(_BATCH):
                 writer.write_batch(batch)

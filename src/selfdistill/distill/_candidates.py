@@ -13,7 +13,8 @@ import torch
 from selfdistill import air, networks
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.labels import held_out
-from selfdistill._core.record_form import reading_record
+from selfdistill._core.record import RunRecord, reading_record
+from selfdistill._core.settings import ResolvedSettings
 from selfdistill.data import LabelledData
 from selfdistill.rivals.yuan2024labelwave import first_trough
 from selfdistill.train import METHODS, kept_epochs
@@ -72,7 +73,7 @@ class Choice:
         return {"choose": self.way, "epoch": self.candidate.epoch, "choices": dict(self.said), "candidates": rows}
 
 
-def candidates(run: Path, record: Mapping[str, Any]) -> list[Candidate]:
+def candidates(run: Path, record: RunRecord) -> list[Candidate]:
     """List the epochs that a finished run can teach with.
 
     Args:
@@ -82,7 +83,7 @@ def candidates(run: Path, record: Mapping[str, Any]) -> list[Candidate]:
     Returns:
         Kept epochs, rising, and the run's own model as the last.
     """
-    curves, last = record["curves"], _last(record)
+    curves, last = record.curves, _last(record)
     files = {epoch: path for epoch, path in kept_epochs(run).items() if epoch != last}
     files[last] = run / "model.safetensors"
     return [
@@ -91,13 +92,13 @@ def candidates(run: Path, record: Mapping[str, Any]) -> list[Candidate]:
     ]
 
 
-def _last(record: Mapping[str, Any]) -> int:
+def _last(record: RunRecord) -> int:
     """The epoch of the run's own model: the last, but for methods that choose one."""
-    return int(record["result"].get("kept_epoch") or record["settings"]["epochs"])
+    return (record.result and record.result.kept_epoch) or record.settings.epochs
 
 
 def choose(
-    run: Path, record: Mapping[str, Any], way: str | None, air: Callable[[], Mapping[str, float | None]] | None = None
+    run: Path, record: RunRecord, way: str | None, air: Callable[[], Mapping[str, float | None]] | None = None
 ) -> Choice:
     """Choose the epoch that teaches.
 
@@ -144,28 +145,28 @@ def choose(
 
 def _say(
     way: str,
-    record: Mapping[str, Any],
+    record: RunRecord,
     there: Sequence[Candidate],
     air: Callable[[], Mapping[str, float | None]] | None,
 ) -> dict[str, Any]:
     if way == "last":
         return {"epoch": _last(record), "wanted": _last(record)}
     if way == "held-out":
-        if "held_out_accuracy" not in record["curves"]:
+        if "held_out_accuracy" not in record.curves:
             return {"not": "it held out no examples"}
         best = max(there, key=lambda one: (one.measures["held_out_accuracy"], -one.epoch)).epoch
         return {"epoch": best, "wanted": best}
-    if way == "label-wave" and "changed_share" not in record["curves"]:
+    if way == "label-wave" and "changed_share" not in record.curves:
         return {"not": "it has no epochs"}
     if way == "label-wave":
-        shares = [{"changed_share": share} for share in record["curves"]["changed_share"]]
+        shares = [{"changed_share": share} for share in record.curves["changed_share"]]
         wanted = max(e for e in range(1, len(shares) + 1) if first_trough(shares[:e]))
         return {"epoch": _nearest(wanted, there), "wanted": wanted}
     if air is None:
         return {"not": "not asked: it takes a kernel, see --choose air"}
     found = dict(air())
     when = found.pop("epoch")
-    wanted_at = float(record["settings"]["epochs"]) if when is None or not math.isfinite(when) else when
+    wanted_at = float(record.settings.epochs) if when is None or not math.isfinite(when) else when
     return {"epoch": _nearest(wanted_at, there), "wanted": wanted_at, "reached": when is not None} | found
 
 
@@ -179,7 +180,7 @@ _POINTS = 120
 
 
 def air_epoch(
-    record: Mapping[str, Any], data: LabelledData, *, examples: int = _EXAMPLES, rule: str = "gcv"
+    record: RunRecord, data: LabelledData, *, examples: int = _EXAMPLES, rule: str = "gcv"
 ) -> dict[str, float | None]:
     """Estimate from noisy labels alone after how many epochs a run was at its best.
 
@@ -198,14 +199,12 @@ def air_epoch(
     Raises:
         RunError: The run trained a pair of networks, which have no kernel of their own.
     """
-    settings, k = record["settings"], data.num_classes
-    if settings["network"].startswith("2*"):
-        raise RunError(
-            f"the run trained a pair, {settings['network']}, which has no kernel", "Choose another --choose."
-        )
+    settings, k = record.settings, data.num_classes
+    if settings.network.startswith("2*"):
+        raise RunError(f"the run trained a pair, {settings.network}, which has no kernel", "Choose another --choose.")
     inputs, given = _subset(settings, data, examples)
     shape, stats = tuple(data.inputs.shape[1:]), data.preprocess.stats
-    initial = networks.build(settings["network"], shape, k, seed=int(settings["seed"]), stats=stats)
+    initial = networks.build(settings.network, shape, k, seed=settings.seed, stats=stats)
     network = air.calibrated(initial, inputs)
     target = air.one_hot(given, k)
     spectrum = air.network_kernel("trace", labels=air.centred(target))(network, inputs)
@@ -216,18 +215,18 @@ def air_epoch(
     stop = air.stopping_time(flow, times, given, rule)
     level = air.predicted_curves(flow, times, given, None).at(stop.time)["agreement"]
     first = (start.argmax(-1) == given).double().mean().item()
-    curve = record["curves"]["agreement"]
+    curve = record.curves["agreement"]
     path = torch.tensor([first, *curve], dtype=torch.float64)
     when = torch.tensor([0.0, *(epoch + 0.5 for epoch in range(len(curve)))])  # each is a mean over its epoch
     epoch = air.epoch_of_agreement(path, level, when)
     return {"epoch": epoch if math.isfinite(epoch) else None, "time": stop.time, "agreement": level}
 
 
-def _subset(settings: Mapping[str, Any], data: LabelledData, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _subset(settings: ResolvedSettings, data: LabelledData, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw from what was trained on, not from what was held out."""
-    method = METHODS.get(settings["method"])
-    share = settings.get("held_out") or (method.held_out if method else 0.0)
-    drawn, _ = held_out(data.labels, share, int(settings["seed"]))
+    method = METHODS.get(settings.method)
+    share = settings.held_out or (method.held_out if method else 0.0)
+    drawn, _ = held_out(data.labels, share, settings.seed)
     there = torch.arange(len(data)) if drawn is None else drawn
-    picked = there[air.choose_examples(data.labels[there], count, int(settings["seed"]))]
+    picked = there[air.choose_examples(data.labels[there], count, settings.seed)]
     return data.inputs[picked], data.labels[picked]

@@ -16,8 +16,7 @@ from selfdistill._core.events import Listener
 from selfdistill._core.files import digest
 from selfdistill._core.folder import inside
 from selfdistill._core.group import as_many
-from selfdistill._core.record import read_record
-from selfdistill._core.record_form import reading_record
+from selfdistill._core.record import RunRecord, read_record, reading_record
 from selfdistill._core.rng import derive
 from selfdistill._core.wording import quoted
 from selfdistill.data import LabelledData
@@ -29,7 +28,7 @@ from selfdistill.distill._soft_labels import Store, load_store
 from selfdistill.distill._teacher import Found, Teacher, find_teacher, soft_labels
 from selfdistill.rivals import Method
 from selfdistill.targets import TeacherTargets
-from selfdistill.train import Fitted, Plan, Settings, TorchRuntime
+from selfdistill.train import Fitted, Plan, ResolvedSettings, Settings, TorchRuntime
 
 __all__ = ["Distiller"]
 
@@ -116,7 +115,7 @@ class Distiller:
             return self.objective
         return f"own: {getattr(self.objective, '__name__', type(self.objective).__name__)}"
 
-    def resolved(self, data: LabelledData) -> Settings:
+    def resolved(self, data: LabelledData) -> ResolvedSettings:
         """Fill in the student's settings from the data.
 
         Args:
@@ -134,7 +133,7 @@ class Distiller:
             raise SettingError(f"student {network!r} is a pair, but one network is taught", "Leave the 2* out.")
         reading, loss, _ = self._objective()
         try_out(loss, reading, data.num_classes)
-        return settings.resolve(len(data), train.resolve_device(settings.device))
+        return settings.resolve(len(data), train.resolve_device(settings.device or "auto"))
 
     def fit(
         self,
@@ -178,7 +177,7 @@ class Distiller:
         return fitted
 
     def _guided(
-        self, found: Found, data: LabelledData, settings: Settings, method: Method, model: nn.Module | None
+        self, found: Found, data: LabelledData, settings: ResolvedSettings, method: Method, model: nn.Module | None
     ) -> Guided:
         """Lay the student's layers beside the teacher's."""
         if not isinstance(found, Teacher) or found.inputs is not data.inputs or self.generations > 1:
@@ -207,7 +206,7 @@ class Distiller:
         resume: bool = False,
         tell: Listener = lambda event: None,
         say: Callable[[str], None] = lambda text: None,
-    ) -> dict[str, Any]:
+    ) -> RunRecord:
         """Teach, and fill a run directory.
 
         Args:
@@ -242,7 +241,7 @@ class Distiller:
             "source": None,
             "read": {},
             "test": None,
-            "seed": self.settings.seed,
+            "seed": self.settings.seed or 0,
             "taught": True,
         }
         described |= dict(source or {})
@@ -254,7 +253,7 @@ class Distiller:
             _check_own(out, path)
         found = self._find(teacher, data, described, None if not (resume and path.exists()) else path)
         record = self._record(teacher, found, None if isinstance(found, Store) else store)
-        base = read_record(out)["distillation"] if resume else record
+        base = (read_record(out).distillation or {}) if resume else record
         with reading_record(out):
             taught = who_teaches(base)
         say(taught)
@@ -286,7 +285,7 @@ class Distiller:
         where, read = source.get("source"), source.get("read")
         return find_teacher(teacher, data, way=self.choose, usual=usual, source=where, read=read)
 
-    def _store(self, found: Found, data: LabelledData, settings: Settings) -> Store:
+    def _store(self, found: Found, data: LabelledData, settings: ResolvedSettings) -> Store:
         if isinstance(found, Store):
             return found
         return soft_labels(found, data, TorchRuntime(settings.device), entries=self.entries)
@@ -300,7 +299,7 @@ class Distiller:
             lambda context: TeacherTargets(context.labels, store.soft, reading), loss, self._name, numbers=numbers
         )
 
-    def _seeded(self, settings: Settings, generation: int) -> Settings:
+    def _seeded(self, settings: ResolvedSettings, generation: int) -> ResolvedSettings:
         """Give each generation a start of its own; the last has the seed that was asked for."""
         if generation == self.generations:
             return settings
@@ -327,7 +326,7 @@ class Distiller:
 
 def _check_own(out: Path, store: Path) -> None:
     """Refuse soft labels in a run directory that this run did not write."""
-    wanted = read_record(out).get("files", {}).get(STORE)
+    wanted = read_record(out).files.get(STORE)
     if store == out / STORE and wanted is not None and digest(store) != wanted:
         raise RunError(
             f"{store} is damaged, or of another run: its digest differs", "Put back what it was, or start a new run."

@@ -15,13 +15,13 @@ from selfdistill._core.dist import barrier, rank
 from selfdistill._core.errors import RunError
 from selfdistill._core.events import Listener
 from selfdistill._core.files import digest
-from selfdistill._core.record import read_record
+from selfdistill._core.record import RunRecord, read_record
 from selfdistill.data import LabelledData
 from selfdistill.distill._measures import dark_knowledge
 from selfdistill.distill._soft_labels import Store, load_store, save_store
 from selfdistill.distill._teacher import Found, Teacher, soft_labels
 from selfdistill.rivals import Method
-from selfdistill.train import Plan, Settings, TorchRuntime
+from selfdistill.train import Plan, ResolvedSettings, TorchRuntime
 
 if TYPE_CHECKING:
     from selfdistill.distill._distiller import Distiller
@@ -39,7 +39,7 @@ class Job:
     distiller: Distiller
     found: Found
     data: LabelledData
-    settings: Settings
+    settings: ResolvedSettings
     source: Mapping[str, Any]
     path: Path
     record: Mapping[str, Any]
@@ -59,9 +59,10 @@ class Job:
         knowledge = self._measured(store)
         for generation in range(1, self.distiller.generations):
             folder = out / f"generation-{generation}"
-            record = self._generation(store, folder, generation, str(read_record(out).get("id")))
-            accuracies = {name: v for name, v in record["result"].items() if name.endswith("_accuracy")}
-            earlier.append({"folder": folder.name, "seed": record["settings"]["seed"]} | accuracies)
+            record = self._generation(store, folder, generation, read_record(out).id)
+            result = {} if record.result is None else record.result.accuracies
+            accuracies = {f"{name}_accuracy": found.model_dump() for name, found in result.items()}
+            earlier.append({"folder": folder.name, "seed": record.settings.seed} | accuracies)
             model = train.load_model(folder / "model.safetensors").network
             path = folder / STORE  # what this generation says
             store = self._written(graduate(model, self.data, folder.name), path)
@@ -72,11 +73,11 @@ class Job:
         ours = {STORE: digest(out / STORE)} if self.path == out / STORE and self.path.exists() else {}
         return method, {"distillation": dict(self.record) | found, "files": ours}
 
-    def _generation(self, store: Store, folder: Path, generation: int, run: str) -> dict[str, Any]:
+    def _generation(self, store: Store, folder: Path, generation: int, run: str) -> RunRecord:
         settings, method = self.distiller._seeded(self.settings, generation), self.distiller._lesson(store)
         record = {"distillation": {"objective": self.record["objective"], "generation": generation, "run": run}}
         there = (folder / "run.json").exists()
-        if there and read_record(folder).get("distillation", {}).get("run", run) != run:
+        if there and (read_record(folder).distillation or {}).get("run", run) != run:
             raise RunError(f"{folder} belongs to another run", "Put back what it was, or start a new run.")
         barrier()  # all processes look before one of them makes it
         return train.run(

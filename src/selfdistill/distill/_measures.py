@@ -10,6 +10,7 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.labels import pair_counts
+from selfdistill._core.record import RunRecord
 
 __all__ = [
     "class_similarity",
@@ -213,7 +214,7 @@ def who_teaches(distillation: Mapping[str, Any]) -> str:
     return f"Teacher: {teacher['name']}{epoch}{chosen}"
 
 
-def summary(record: Mapping[str, Any]) -> list[str]:
+def summary(record: RunRecord) -> list[str]:
     """Say what a student's run record holds about its teacher.
 
     Args:
@@ -222,7 +223,7 @@ def summary(record: Mapping[str, Any]) -> list[str]:
     Returns:
         Lines of text; those that begin a part do not start with a space.
     """
-    found = record["distillation"]
+    found = record.distillation or {}
     labels = found["soft_labels"]
     lines = [who_teaches(found), *_table(found), *sentences(found["dark_knowledge"])]
     where = f" in {labels['file']}" if "file" in labels else ""
@@ -235,7 +236,7 @@ def summary(record: Mapping[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        f"Student: {record['settings']['network']}, {found['objective']}"
+        f"Student: {record.settings.network}, {found['objective']}"
         + (f" ({numbers})" if numbers else "")
         + generations,
     ]

@@ -10,28 +10,29 @@ from typing import Any
 from selfdistill import train
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.events import Listener, everyone
-from selfdistill._core.record import read_record
-from selfdistill._core.record_form import reading_record
+from selfdistill._core.options import explicit_options, options_from, overlaid
+from selfdistill._core.record import RunRecord, read_record, reading_record
 from selfdistill._core.wording import quoted
+from selfdistill.data import ReadOptions
 from selfdistill.distill._distiller import Distiller
 from selfdistill.distill._objective import OBJECTIVES
 from selfdistill.distill._soft_labels import load_store
 from selfdistill.distill._teacher import run_of
-from selfdistill.train import Invocation, Settings
+from selfdistill.train import FitRequest, Settings
 
 __all__ = ["DistillRequest", "start"]
 
 
 @dataclass(frozen=True)
 class DistillRequest:
-    """What was asked for; only what was said.
+    """What was asked of a student; what was not set is chosen, or comes from the record of the run that goes on.
 
     Attributes:
         teacher: A run directory, a file of its weights, a file of soft labels, or an npy file of logits.
         source: The student's data as typed; ``None``: those that the teacher was trained on.
         test: A file with labels to measure on after each epoch.
-        read: Fields of `ReadOptions`.
-        settings: Fields of `Settings` for the student.
+        read: How to read the data.
+        settings: How the student trains.
         distiller: Fields of `Distiller`.
         store: Where soft labels go.
         also: Further teachers.
@@ -42,8 +43,8 @@ class DistillRequest:
     teacher: str | None = None
     source: str | None = None
     test: str | None = None
-    read: Mapping[str, Any] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    read: ReadOptions = field(default_factory=ReadOptions)
+    settings: Settings = field(default_factory=Settings)
     distiller: Mapping[str, Any] = field(default_factory=dict)
     store: Path | None = None
     also: Sequence[str] = ()
@@ -53,7 +54,7 @@ class DistillRequest:
 
 def start(
     asked: DistillRequest, *, tell: Listener = lambda event: None, say: Callable[[str], None] = lambda text: None
-) -> tuple[dict[str, Any], Path]:
+) -> tuple[RunRecord, Path]:
     """Read, check, and teach or go on.
 
     Args:
@@ -70,16 +71,16 @@ def start(
         RunError: The run cannot be resumed, ``out`` is taken, or the teacher cannot serve the choice.
     """  # noqa: DOC502 (raised by what is called)
     asked, seed = _completed(asked)
-    distiller = Distiller(**asked.distiller, settings=Settings(**asked.settings))
-    device = train.resolve_device(distiller.settings.device)
+    distiller = Distiller(**asked.distiller, settings=asked.settings)
+    device = train.resolve_device(distiller.settings.device or "auto")
     distiller.settings.resolve(1000, device)  # refuses what is out of range before anything is read
     if asked.out is not None and asked.resume is None:
         train.check_free(asked.out)
     with train.process_group(device):
-        source: dict[str, Any] = {"source": asked.source, "read": dict(asked.read), "test": asked.test}
-        examples, tests = train.read_sources(Invocation(**source), seed, say)
+        source = {"source": asked.source, "read": explicit_options(asked.read), "test": asked.test}
+        examples, tests = train.read_sources(FitRequest(asked.source, asked.test, asked.read), seed, say)
         out = asked.resume or asked.out or train.next_run_folder(f"{train.name_of(asked.source)}-student")
-        announce = train.introduced(examples, out, say)
+        announce = train.announce_run(examples, out, say)
         with train.threads_of(examples, distiller.resolved(examples)):
             record = distiller.teach(
                 [asked.teacher, *asked.also] if asked.also else asked.teacher,
@@ -106,14 +107,15 @@ def _completed(asked: DistillRequest) -> tuple[DistillRequest, int]:
         )
     described = _data_of(Path(asked.teacher))  # refuses what cannot teach before the data are read
     if asked.source is not None:
-        return asked, int(asked.settings.get("seed", 0))
+        return asked, asked.settings.seed or 0
     if "read" not in described:
         raise SettingError(
             f"{asked.teacher} does not say where its data lie",
             f"Name them: selfdistill distill {quoted(asked.teacher)} DATA.",
         )
-    said: dict[str, Any] = {"source": described.get("source"), "test": asked.test or described.get("test")}
-    return replace(asked, **said, read=dict(described["read"]) | dict(asked.read)), int(described["seed"])
+    read = overlaid(options_from(ReadOptions, described["read"]), asked.read)
+    test = asked.test or described.get("test")
+    return replace(asked, source=described.get("source"), test=test, read=read), int(described["seed"])
 
 
 def _data_of(teacher: Path) -> Mapping[str, Any]:
@@ -122,26 +124,27 @@ def _data_of(teacher: Path) -> Mapping[str, Any]:
     if run is None:
         return {} if teacher.suffix == ".npy" else load_store(teacher).about.source
     record = read_record(run)
-    return {"seed": record["settings"]["seed"]} | dict(record["data"])
+    found: dict[str, Any] = {"seed": record.settings.seed} | record.as_json()["data"]
+    return found
 
 
 def _resumed(asked: DistillRequest, run: Path) -> tuple[DistillRequest, int]:
     record = read_record(run)
-    if "distillation" not in record or "asked" not in record["distillation"]:
+    if record.distillation is None or "asked" not in record.distillation:
         raise RunError(f"{run} has no teacher", f"Go on with: selfdistill fit --resume {quoted(run)}")
     if asked.out is not None and asked.out != run:
         raise RunError(f"--out {asked.out} is not the run to go on with, {run}", "Leave --out out.")
-    described, began = record["data"], dict(record["distillation"]["asked"])
+    described, began = record.data, dict(record.distillation["asked"])
     if not isinstance(began.get("objective"), str) or began["objective"] not in OBJECTIVES:
         raise RunError(f"{run} learns by an objective of its own", "Go on from the code that started it.")
     kept = {name: began.pop(name, None) for name in ("teacher", "also", "store")}
     known = {one.name for one in fields(Settings)} - {"method", "network"}
-    settings = {name: value for name, value in record["settings"].items() if name in known}
-    began["student"] = record["settings"]["network"]
+    settings = {name: value for name, value in record.settings.as_dict().items() if name in known}
+    began["student"] = record.settings.network
     said = dict(asked.distiller)
     if "student" in said:
-        wanted, shape = train.Settings(network=said["student"]), tuple(described["input_shape"])
-        if began["student"] in {wanted.network_for(described["examples"], shape, words) for words in (False, True)}:
+        shape, n = tuple(described.input_shape), described.examples
+        if began["student"] in {train.choose_network(said["student"], n, shape, words) for words in (False, True)}:
             del said["student"]
     told = {"store": None if asked.store is None else str(asked.store)} | said
     told |= {"teacher": asked.teacher, "also": list(asked.also) or None}
@@ -155,16 +158,16 @@ def _resumed(asked: DistillRequest, run: Path) -> tuple[DistillRequest, int]:
     _check_place(run, kept["store"], asked.store)
     order = DistillRequest(
         kept["teacher"],
-        asked.source if asked.source is not None else described["source"],
-        asked.test if asked.test is not None else described["test"],
-        dict(described["read"]) | dict(asked.read),
-        settings | dict(asked.settings),
+        asked.source if asked.source is not None else described.source,
+        asked.test if asked.test is not None else described.test,
+        overlaid(described.read or ReadOptions(), asked.read),
+        overlaid(Settings(**settings), asked.settings),
         began,
         None if kept["store"] is None else Path(kept["store"]),
         tuple(kept["also"] or ()),
         resume=run,
     )
-    return order, int(described["seed"])
+    return order, described.seed or 0
 
 
 def _check_place(run: Path, store: str | None, said: Path | None) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from selfdistill import data as reading
 from selfdistill._core.errors import DataError, RunError, SettingError, one_line
 from selfdistill._core.files import check_name
-from selfdistill._core.record import read_finished
+from selfdistill._core.record import RunRecord, read_finished
 from selfdistill.data import LabelledData, ReadOptions
 from selfdistill.distill._candidates import Choice, air_epoch, choose
 from selfdistill.distill._soft_labels import (
@@ -192,14 +192,14 @@ def _of_run(path: Path, data: LabelledData, way: str | None, source: str | None,
     assert run is not None  # a file was found to lie in a run
     record = read_finished(run)
     model = load_model(run / "model.safetensors")
-    if model.spec != record["settings"].get("network"):
+    if model.spec != record.settings.network:
         raise RunError(f"{run} holds a {model.spec}, but its record names another network", "Train it again.")
     inputs = _inputs_for(run, model, record, data, source, read)
-    described = {"name": str(path), "network": model.spec, "method": record["settings"]["method"]}
+    described = {"name": str(path), "network": model.spec, "method": record.settings.method}
     if path.is_file():
         network = _with_weights(model, path)
         return Teacher(network, inputs, described | {"kind": "checkpoint"})
-    own = record["data"]["fingerprint"] == data.fingerprint
+    own = record.data.fingerprint == data.fingerprint
     air = partial(air_epoch, record, data) if own else partial(_no_air, run)
     choice = choose(run, record, way, air)
     network = _with_weights(model, choice.candidate.path)
@@ -223,13 +223,13 @@ def _with_weights(model: Model, path: Path) -> nn.Module:
 def _inputs_for(
     run: Path,
     model: Model,
-    record: Mapping[str, Any],
+    record: RunRecord,
     data: LabelledData,
     source: str | None,
     read: Mapping[str, Any],
 ) -> Tensor:
     """Give the examples as the teacher takes them: it may have been trained on others of the same kind."""
-    theirs, ours = record["data"]["fingerprint"], data.fingerprint
+    theirs, ours = record.data.fingerprint, data.fingerprint
     if theirs == ours:
         return data.inputs
     if model.classes != data.classes:
@@ -244,7 +244,7 @@ def _inputs_for(
         return data.inputs
     if source is None or len(shape) == 3:
         raise DataError(
-            f"{run} was trained on {record['data']['examples']:,} examples of shape {list(model.input_shape)} "
+            f"{run} was trained on {record.data.examples:,} examples of shape {list(model.input_shape)} "
             f"(fingerprint {theirs[:12]}), but the data are {len(data):,} of shape {list(shape)} ({ours[:12]})",
             "Give the data of the teacher, or those of its kind by their file.",
         )

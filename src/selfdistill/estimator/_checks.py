@@ -63,10 +63,10 @@ def with_columns(X: Any) -> Any:
     """
     texts = isinstance(X, list | np.ndarray) and np.ndim(X) == 1 and len(X) > 0 and isinstance(X[0], str)
     if isinstance(X, pd.Series) or texts:
-        way_out = "X.to_frame()" if isinstance(X, pd.Series) else 'pd.DataFrame({"text": X})'
+        call = "X.to_frame()" if isinstance(X, pd.Series) else 'pd.DataFrame({"text": X})'
         raise DataError(
             f"X is a {type(X).__name__} of {len(X):,} values, but must have rows and columns",
-            f"Pass a table: {way_out}; text is one of the kinds of columns it may have.",
+            f"Pass a table: {call}; text is one of the kinds of columns it may have.",
         )
     if isinstance(X, np.ndarray) and X.dtype.kind in "USTc":
         number = X.dtype.kind == "c"

@@ -377,8 +377,8 @@ def _in_python(estimator: BaseEstimator) -> Generator[None]:
     try:
         yield
     except SelfdistillError as error:
-        way_out = fit_advice(error.way_out, estimator.get_params(deep=False), dashes=False)
-        raise type(error)(error.problem, way_out) from error.__cause__
+        hint = fit_advice(error.hint, estimator.get_params(deep=False), dashes=False)
+        raise type(error)(error.problem, hint, param=error.param) from error.__cause__
 
 
 def _tell(event: Event) -> None:

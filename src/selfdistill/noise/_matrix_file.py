@@ -62,7 +62,7 @@ def _check(path: Path, rows: Any, *namings: list[str] | None) -> Tensor:
     try:
         matrix = class_dependent(rows)
     except SettingError as error:
-        raise DataError(f"{path}: {error.problem}", error.way_out) from None
+        raise DataError(f"{path}: {error.problem}", error.hint) from None
     for names in namings:
         if names is not None and (len(names) != len(matrix) or len(set(names)) != len(names)):
             raise DataError(f"{path} names {', '.join(names)} for {len(matrix)} classes", "Name each class once.")

@@ -12,7 +12,7 @@ from torch import nn
 
 from selfdistill._core.errors import SettingError
 from selfdistill._core.files import write_json
-from selfdistill._core.record import environment
+from selfdistill._core.record import RunRecord, environment
 from selfdistill.air import (
     DENSE,
     SCHEMA,
@@ -159,7 +159,7 @@ def write_study(folder: Path, record: dict[str, Any]) -> list[str]:
     return [str(folder / "air.json"), *map(str, save_figures(folder, record))]
 
 
-def write_closed(folder: Path, record: dict[str, Any], name: str | None) -> tuple[dict[str, Any], list[str]]:
+def write_closed(folder: Path, record: RunRecord, name: str | None) -> tuple[dict[str, Any], list[str]]:
     """Write the spectrum that the record of a run in closed form holds already.
 
     Args:
@@ -171,6 +171,6 @@ def write_closed(folder: Path, record: dict[str, Any], name: str | None) -> tupl
         What ``air.json`` holds, and the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shown = {"schema": SCHEMA, "data": {"name": name}, "closed": record["closed"]}
+    shown = {"schema": SCHEMA, "data": {"name": name}, "closed": record.as_json()["closed"]}
     write_json(folder / "air.json", shown)
-    return shown, [str(folder / "air.json"), *map(str, save_closed_figure(folder, record))]
+    return shown, [str(folder / "air.json"), *map(str, save_closed_figure(folder, record.as_json()))]

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill._core.record import read_finished
+from selfdistill._core.options import options_from
+from selfdistill._core.record import RunRecord, read_finished
 from selfdistill.data import ReadOptions
 from selfdistill.runs._air import AirOptions, measure, write_closed, write_study
 from selfdistill.runs._subject import of_run
-from selfdistill.train import Invocation, Refined, Settings, label_table, predict, refine, start, verdict
+from selfdistill.train import FitRequest, Refined, Settings, label_table, predict, refine, start, verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,12 +69,11 @@ def fit(
     unknown = [name for name in options if name not in (*_READING, *_SETTINGS)]
     if unknown:
         raise SettingError(f"option {unknown[0]!r} does not exist", f"Choose of: {', '.join((*_READING, *_SETTINGS))}.")
-    given = {name: value for name, value in options.items() if value is not None}
-    asked = Invocation(
+    asked = FitRequest(
         None if source is None else str(source),
         None if test is None else str(test),
-        {name: given[name] for name in _READING if name in given},
-        {name: given[name] for name in _SETTINGS if name in given},
+        options_from(ReadOptions, {name: options[name] for name in _READING if name in options}),
+        options_from(Settings, {name: options[name] for name in _SETTINGS if name in options}),
         None if out is None else Path(out),
     )
     _, folder = start(asked, say=say or (lambda text: None))
@@ -108,7 +108,7 @@ class Run:
     folder: Path
 
     @property
-    def record(self) -> dict[str, Any]:
+    def record(self) -> RunRecord:
         """Settings, versions, curves and results: ``run.json``."""
         return read_finished(self.folder)
 
@@ -120,7 +120,7 @@ class Run:
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes."""
-        return tuple(self.record["data"]["classes"])
+        return tuple(self.record.data.classes)
 
     def predict(self, new: str | Path, *, device: str = "auto") -> pd.DataFrame:
         """Predict labels of new data.
@@ -167,9 +167,9 @@ class Run:
             What ``air.json`` holds. Cost: of a run in closed form none; else that of the kernel of ``examples``.
         """
         record = self.record
-        if "closed" in record:
+        if record.closed is not None:
             if out is None:
-                return {"data": {"name": self.folder.name}, "closed": record["closed"]}
+                return {"data": {"name": self.folder.name}, "closed": record.as_json()["closed"]}
             return write_closed(Path(out), record, self.folder.name)[0]
         asked = AirOptions(**options)
         asked.check()

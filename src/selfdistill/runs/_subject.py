@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from selfdistill import data, networks
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.folder import inside
-from selfdistill._core.record import read_finished
+from selfdistill._core.record import RunRecord, read_finished
 from selfdistill.air import Clock, Measured, calibrated
 from selfdistill.data import LabelledData, ReadOptions
 
@@ -46,20 +45,19 @@ class Subject:
     measured: Measured | None = None
 
 
-def of_data(source: str, network: str | None, read: Mapping[str, Any], seed: int) -> Subject:
+def of_data(source: str, network: str | None, read: ReadOptions, seed: int) -> Subject:
     """Read labelled data and build a network for them.
 
     Args:
         source: As `selfdistill.data.read` takes it.
         network: Its specification; chosen by the data if left out.
-        read: Fields of `ReadOptions`.
+        read: How to read it.
         seed: Of the network's initial weights.
 
     Returns:
         One moment, the initial network.
     """
-    said: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in read.items()}
-    examples = data.read(source, ReadOptions(**said))
+    examples = data.read(source, read)
     shape = tuple(examples.inputs.shape[1:])
     spec = networks.resolve(network or "auto", shape)
     known = examples.truth is not None and bool((examples.truth >= 0).any())
@@ -89,21 +87,19 @@ def of_run(folder: Path) -> Subject:
     from selfdistill.train import checkpoint_steps, load_model
 
     record = read_finished(folder)
-    model, settings = load_model(folder / "model.safetensors"), record["settings"]
+    model, settings = load_model(folder / "model.safetensors"), record.settings
     model.network.requires_grad_(True)  # the kernel is that of the parameters that train
     examples = _read_again(folder, record)
     truth = examples.truth
     known = truth is not None and bool((truth >= 0).any())
-    steps = math.ceil(len(examples) / int(settings["batch_size"]))
-    moments: dict[str, Callable[[Tensor], nn.Module]] = {
-        "initial": _initial(model.spec, examples, int(settings["seed"]))
-    }
+    steps = math.ceil(len(examples) / settings.batch_size)
+    moments: dict[str, Callable[[Tensor], nn.Module]] = {"initial": _initial(model.spec, examples, settings.seed)}
     epochs = {"initial": 0}
     for done, path in checkpoint_steps(inside(folder, "checkpoint")).items():
-        if done < steps * int(settings["epochs"]):
+        if done < steps * settings.epochs:
             name = f"epoch {done / steps:.3g}"
             moments[name], epochs[name] = _stored(model.network, path), done // steps
-    moments["trained"], epochs["trained"] = (lambda inputs: model.network), int(settings["epochs"])
+    moments["trained"], epochs["trained"] = (lambda inputs: model.network), settings.epochs
     return Subject(
         name=folder.name,
         data=examples,
@@ -133,21 +129,22 @@ def _stored(network: nn.Module, path: Path) -> Callable[[Tensor], nn.Module]:
     return load
 
 
-def _read_again(folder: Path, record: dict[str, Any]) -> LabelledData:
-    described = record["data"]
-    seed = int(described.get("seed", record["settings"]["seed"]))  # a student's data have the seed of its teacher
-    if "read" not in described:
+def _read_again(folder: Path, record: RunRecord) -> LabelledData:
+    described = record.data
+    seed = (
+        record.settings.seed if described.seed is None else described.seed
+    )  # a student's data have the seed of its teacher
+    if described.read is None:
         raise RunError(f"{folder} was not started by `selfdistill fit`", "Use selfdistill.air from your code.")
-    if described.get("source") is None:
+    if described.source is None:
         from selfdistill.train import noisy_digits
 
         examples, _ = noisy_digits(seed)
     else:
-        said: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in described["read"].items()}
-        examples = data.read(described["source"], ReadOptions(**said))
-    if examples.fingerprint != described["fingerprint"]:
+        examples = data.read(described.source, described.read)
+    if examples.fingerprint != described.fingerprint:
         raise RunError(
-            f"{described['source']} holds other data than {folder} was trained on",
+            f"{described.source} holds other data than {folder} was trained on",
             "Put the data back as they were, or give them by themselves: selfdistill air DATA.",
         )
     return examples
@@ -161,11 +158,11 @@ def _refined(folder: Path, examples: LabelledData) -> Tensor:
     return torch.tensor([position[name] for name in names])
 
 
-def _measured(record: dict[str, Any], steps: int) -> Measured:
-    curves, settings = record["curves"], record["settings"]
+def _measured(record: RunRecord, steps: int) -> Measured:
+    curves, settings = record.curves, record.settings
     others = {name: curve for name, curve in curves.items() if name.endswith("_accuracy")}
-    clock = Clock.of_ends(curves["lr"], steps, float(settings["momentum"]))
-    return Measured(clock, curves["agreement"], others, plain=settings["method"] == "cross-entropy")
+    clock = Clock.of_ends(curves["lr"], steps, settings.momentum)
+    return Measured(clock, curves["agreement"], others, plain=settings.method == "cross-entropy")
 
 
 def known_positions(subject: Subject) -> Tensor:

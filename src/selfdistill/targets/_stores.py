@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill._core.files import room_for
+from selfdistill._core.files import translate_disk_full
 
 __all__ = ["Dense", "Mapped", "SoftStore", "TopK", "choose_store", "compact", "open_mapped"]
 
@@ -184,7 +184,7 @@ class Mapped:
     def __init__(self, path: Path, n: int, k: int) -> None:
         self.value: np.ndarray
         if path.is_dir():
-            with room_for(path / "soft labels"), tempfile.TemporaryFile(dir=path) as file:
+            with translate_disk_full(path / "soft labels"), tempfile.TemporaryFile(dir=path) as file:
                 if hasattr(os, "posix_fallocate"):  # to write into a file with holes on a full disk kills the process
                     os.posix_fallocate(file.fileno(), 0, 2 * n * k)
                 self.value = np.memmap(file, np.float16, "w+", shape=(n, k))

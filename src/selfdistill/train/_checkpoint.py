@@ -201,7 +201,7 @@ def load_checkpoint(path: Path, network: nn.Module) -> nn.Module:
     problem = _problem(path)
     if problem is not None:
         raise RunError(f"{path} {problem}", again)
-    owner = {"id": read_record(run).get("id")} if (run / "run.json").exists() else {}
+    owner = {"id": read_record(run).id} if (run / "run.json").exists() else {}
     try:
         content = _content(path, torch.device("cpu"))
         differ = _differ(dict(content.get("about", {})), owner)

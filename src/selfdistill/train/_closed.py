@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,10 @@ from selfdistill import closed
 from selfdistill._core.dist import rank
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import EpochDone, Listener, RunStarted, Stage
+from selfdistill._core.settings import ResolvedSettings, Settings
 from selfdistill.data import LabelledData
 from selfdistill.issues import LearningDynamics
 from selfdistill.train._fitted import Fitted
-from selfdistill.train._settings import Settings
 
 __all__ = [
     "AUTO",
@@ -52,7 +51,6 @@ _OF_NETWORKS = (
 OF_CLOSED = ("kernel", "landmarks", "rounds")
 """Settings of the closed form alone."""
 _SHOWN = 200  # eigendirections that the record holds, the last standing for the rest
-_DEFAULTS = {one.name: one.default for one in fields(Settings)}
 
 
 def choose_method(settings: Settings, data: LabelledData) -> tuple[str, str | None]:
@@ -75,10 +73,10 @@ def choose_method(settings: Settings, data: LabelledData) -> tuple[str, str | No
         ('kernel', 'selfdistill')
     """
     if settings.method != AUTO:
-        return settings.method, None
+        return settings.method or "selfdistill", None
     if not takes_vectors(settings):
         return "selfdistill", None
-    if any(getattr(settings, name) != _DEFAULTS[name] for name in OF_CLOSED):
+    if any(map(settings.asks, OF_CLOSED)):
         return CLOSED, None
     if data.inputs.ndim == 2:
         return CLOSED, "method: kernel, the closed form for features and tables (--method selfdistill trains a network)"
@@ -94,7 +92,7 @@ def takes_vectors(settings: Settings) -> bool:
     Returns:
         True for ``"kernel"``, and for ``"auto"`` without a setting of training.
     """
-    named = any(getattr(settings, name) != _DEFAULTS[name] for name in _OF_NETWORKS)
+    named = any(map(settings.asks, _OF_NETWORKS))
     return settings.method == CLOSED or (settings.method == AUTO and not named)
 
 
@@ -110,17 +108,17 @@ def check_closed(settings: Settings) -> None:
     closed_form = settings.method == CLOSED
     wrong = _OF_NETWORKS if closed_form else () if settings.method == AUTO else OF_CLOSED
     for name in wrong:
-        if getattr(settings, name) != _DEFAULTS[name]:
+        if settings.asks(name):
             why = "trains no network" if closed_form else "trains a network"
             raise SettingError(
-                f"method {settings.method!r} {why}, and {name} is {getattr(settings, name)!r}",
+                f"method {(settings.method or 'selfdistill')!r} {why}, and {name} is {getattr(settings, name)!r}",
                 f"Leave --{name.replace('_', '-')} out, or choose --method {'selfdistill' if closed_form else CLOSED}.",
             )
 
 
 def fit_closed(
     data: LabelledData,
-    settings: Settings,
+    settings: ResolvedSettings,
     *,
     evaluations: Mapping[str, tuple[Tensor, Tensor]] | None = None,
     tell: Listener = lambda event: None,

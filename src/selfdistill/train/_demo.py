@@ -12,10 +12,10 @@ from torch import Tensor
 from selfdistill import data, noise
 from selfdistill._core.events import Listener
 from selfdistill._core.rng import numpy_generator
+from selfdistill._core.settings import ResolvedSettings
 from selfdistill.data import LabelledData
 from selfdistill.issues import compare_with_truth, label_table
 from selfdistill.train._fit import fit
-from selfdistill.train._settings import Settings
 
 __all__ = ["compare_with_plain", "noisy_digits"]
 
@@ -70,7 +70,7 @@ def _stratified(labels: np.ndarray, share: float, rng: np.random.Generator) -> n
 def compare_with_plain(
     train: LabelledData,
     tests: dict[str, tuple[Tensor, Tensor]],
-    settings: Settings,
+    settings: ResolvedSettings,
     tell: Listener = lambda event: None,
 ) -> dict[str, Any]:
     """Train plainly on the same labels with the same settings, and measure it against the truth.

@@ -14,8 +14,7 @@ import numpy as np
 
 from selfdistill._core.errors import DataError, RunError, one_line
 from selfdistill._core.files import atomic, json_text
-from selfdistill._core.record import read_finished, read_record, whole
-from selfdistill._core.wording import quoted
+from selfdistill._core.record import RunRecord, read_finished, read_record, whole
 from selfdistill.data import LabelledData, ReadOptions, check_size
 from selfdistill.issues import LabelTable, blocks
 
@@ -88,27 +87,21 @@ def read_findings(run: Path) -> Findings:
     Raises:
         RunError: Not finished, of the demonstration, of another schema, or a table that is missing, damaged or cut.
     """
-    record = read_record(run)
-    described = record["data"]
-    if record["status"] != "finished":
-        raise RunError(
-            f"{run} is not finished (its status is {record['status']!r})",
-            f"Finish it with: selfdistill fit --resume {quoted(run)}",
-        )
-    if "read" not in described or not described.get("source"):
+    record = read_finished(run)
+    source, read = record.data.source, record.data.read
+    if read is None or not source:
         raise RunError(
             f"{run} was not trained on a file or folder that could be refined",
             f"Its findings are in {run / 'labels.parquet'}.",
         )
-    said: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in described["read"].items()}
     table, classes = _table(run, record)
     given = table["given_label"].to_numpy()
     p_given, p_other = _given_and_other(run / "labels.parquet", given, classes)
     _check_shares(run, refined_confidence=table["refined_confidence"], label_quality=table["label_quality"],
                   refined_distribution=np.stack([p_given, p_other]))  # fmt: skip
     return Findings(
-        source=described["source"],
-        options=ReadOptions(**said),
+        source=source,
+        options=read,
         classes=classes,
         ids=table["id"].to_numpy(),
         given=given,
@@ -180,13 +173,13 @@ def _given_and_other(path: Path, given: np.ndarray, classes: tuple[str, ...]) ->
     return p_given, p_other
 
 
-def _table(run: Path, record: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
+def _table(run: Path, record: RunRecord) -> tuple[Any, tuple[str, ...]]:
     """Read the columns of one value per example, with labels that are classes of the run."""
-    path, examples = whole(run, "labels.parquet", again=_AGAIN), record["data"]["examples"]
+    path, examples = whole(run, "labels.parquet", again=_AGAIN), record.data.examples
     with _opened(path) as file:
         schema, rows = file.schema_arrow, file.metadata.num_rows
         classes = tuple(json.loads((schema.metadata or {})[b"classes"]))
-        if list(classes) != record["data"]["classes"]:
+        if list(classes) != record.data.classes:
             raise ValueError("its classes are not those of the run")
         missing = [name for name in (*_COLUMNS, _SOFT) if name not in schema.names]
         if missing:

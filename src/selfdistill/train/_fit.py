@@ -15,8 +15,9 @@ from selfdistill import networks, noise
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import Listener, RunStarted
 from selfdistill._core.labels import held_out
-from selfdistill._core.memory import check_memory, enough_memory
+from selfdistill._core.memory import check_memory, translate_out_of_memory
 from selfdistill._core.rng import derive, torch_generator
+from selfdistill._core.settings import WEIGHT_DECAY, ResolvedSettings
 from selfdistill.data import Batch, LabelledData, TensorLoader, augment_for
 from selfdistill.issues import LearningDynamics
 from selfdistill.rivals import Context, FirstStage, Method
@@ -28,7 +29,7 @@ from selfdistill.train._kept import KeptWeights
 from selfdistill.train._loop import Position, predict_probabilities, train
 from selfdistill.train._methods import method, method_of
 from selfdistill.train._runtime import Runtime, TorchRuntime, local_statistics
-from selfdistill.train._settings import Settings
+from selfdistill.train._settings import choose_augment, choose_network
 
 __all__ = ["fit", "network_spec"]
 
@@ -36,10 +37,10 @@ _EACH = 48  # bytes that training takes at its peak for each example and class; 
 LESS_MEMORY = "Take a smaller --network, or a smaller --batch-size, or a smaller --image-size, or fewer data."
 
 
-@enough_memory(LESS_MEMORY)
+@translate_out_of_memory(LESS_MEMORY)
 def fit(
     data: LabelledData,
-    settings: Settings,
+    settings: ResolvedSettings,
     *,
     model: nn.Module | None = None,
     targets: Targets[Any] | None = None,
@@ -106,7 +107,7 @@ def fit(
         net = runtime.prepare(raw)
         drawn, held = held_out(data.labels, settings.held_out or chosen.held_out, settings.seed)
         loader = _loader(data, settings, runtime, drawn)
-        epochs = settings.epochs or 1
+        epochs = settings.epochs
         targets = targets if targets is not None else chosen.build(_context(data, settings, len(loader), first_stage))
         targets.to(runtime.device)
         dynamics = LearningDynamics(data.labels).to(runtime.device)
@@ -154,7 +155,7 @@ def fit(
     return Fitted(raw, targets, dynamics, settings, position.curves, warnings, kept.epoch)
 
 
-def _check_one_label_each(data: LabelledData, settings: Settings) -> None:
+def _check_one_label_each(data: LabelledData, settings: ResolvedSettings) -> None:
     if data.distributions is not None:
         raise SettingError(
             f"method {settings.method!r} takes no label distributions",
@@ -164,7 +165,7 @@ def _check_one_label_each(data: LabelledData, settings: Settings) -> None:
 
 def _decaying(chosen: Method, decay: float) -> Method:
     """Let a weight decay that makes any training diverge be named where it does."""
-    numbers = {"weight-decay": (decay, Settings().weight_decay)} if decay >= 1 else {}
+    numbers = {"weight-decay": (decay, WEIGHT_DECAY)} if decay >= 1 else {}
     return replace(chosen, numbers={**chosen.numbers, **numbers})
 
 
@@ -179,7 +180,7 @@ def _weights(data: LabelledData, runtime: TorchRuntime) -> Tensor | None:
 def _first_stage(
     chosen: Method,
     data: LabelledData,
-    settings: Settings,
+    settings: ResolvedSettings,
     model: nn.Module | None,
     tell: Listener,
     checkpoints: Path | None,
@@ -206,12 +207,12 @@ def _first_stage(
     return FirstStage(predict_probabilities(first.model, data.inputs, runtime), first.refined.cpu())
 
 
-def _context(data: LabelledData, settings: Settings, steps: int, first_stage: FirstStage | None) -> Context:
+def _context(data: LabelledData, settings: ResolvedSettings, steps: int, first_stage: FirstStage | None) -> Context:
     matrix = None if settings.noise_matrix is None else noise.read_matrix(settings.noise_matrix, classes=data.classes)
     return Context(
         data.labels,
         data.num_classes,
-        settings.epochs or 1,
+        settings.epochs,
         steps,
         settings.seed,
         settings.noise_rate,
@@ -220,11 +221,11 @@ def _context(data: LabelledData, settings: Settings, steps: int, first_stage: Fi
     )
 
 
-def _loader(data: LabelledData, settings: Settings, runtime: Runtime, drawn: Tensor | None) -> TensorLoader:
+def _loader(data: LabelledData, settings: ResolvedSettings, runtime: Runtime, drawn: Tensor | None) -> TensorLoader:
     return TensorLoader(
         data.inputs,
         data.labels,
-        settings.batch_size or len(data),
+        settings.batch_size,
         seed=settings.seed,
         device=runtime.device,
         rank=runtime.rank,
@@ -249,7 +250,7 @@ def _predict(model: nn.Module, data: LabelledData, targets: Targets[Any], runtim
     targets.end_epoch()
 
 
-def network_spec(settings: Settings, data: LabelledData, method: Method | None = None) -> str:
+def network_spec(settings: ResolvedSettings, data: LabelledData, method: Method | None = None) -> str:
     """Name the network that a run trains; a pair, where its method trains two side by side.
 
     Args:
@@ -260,20 +261,20 @@ def network_spec(settings: Settings, data: LabelledData, method: Method | None =
     Returns:
         A specification for `selfdistill.networks.build`.
     """
-    spec = settings.network_for(len(data), tuple(data.inputs.shape[1:]), data.preprocess.only_scaled)
+    spec = choose_network(settings.network, len(data), tuple(data.inputs.shape[1:]), data.preprocess.only_scaled)
     return f"2*{spec}" if (method or method_of(settings)).networks == 2 else spec
 
 
-def _network(data: LabelledData, settings: Settings, chosen: Method) -> nn.Module:
+def _network(data: LabelledData, settings: ResolvedSettings, chosen: Method) -> nn.Module:
     shape = tuple(data.inputs.shape[1:])
     spec = network_spec(settings, data, chosen)
     return networks.build(spec, shape, data.num_classes, seed=settings.seed, stats=data.preprocess.stats)
 
 
 def _optimizer(
-    net: nn.Module, settings: Settings, steps: int
+    net: nn.Module, settings: ResolvedSettings, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    peak = settings.lr or 0.1
+    peak = settings.lr
     optimizer = torch.optim.SGD(
         net.parameters(),
         lr=peak,
@@ -282,16 +283,18 @@ def _optimizer(
         weight_decay=settings.weight_decay,
         fused=True,  # one pass over the weights: a third off the step of a small network on a CPU
     )
-    rise = min(max(settings.lr_warmup or 0.3, 2 / (steps + 1)), 1.0)  # at least one step up: torch divides by them
+    rise = min(max(settings.lr_warmup, 2 / (steps + 1)), 1.0)  # at least one step up: torch divides by them
     # One step more than will be taken: the schedule is stepped after the last step too.
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, steps + 1, pct_start=rise, cycle_momentum=False)
     return optimizer, schedule
 
 
-def _augment(settings: Settings, data: LabelledData, runtime: Runtime) -> Callable[[Batch, int, int, int], Tensor]:
+def _augment(
+    settings: ResolvedSettings, data: LabelledData, runtime: Runtime
+) -> Callable[[Batch, int, int, int], Tensor]:
     shape = tuple(data.inputs.shape[1:])
     fill = data.preprocess.stats[0] if data.preprocess.stats else ()
-    spec = augment_for(settings.augment_for_network(len(data), shape), shape, fill)
+    spec = augment_for(choose_augment(settings, len(data), shape), shape, fill)
     if spec is None:
         return lambda batch, epoch, step, view: batch.inputs
 

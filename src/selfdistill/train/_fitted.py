@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from selfdistill._core.settings import ResolvedSettings
 from selfdistill.closed import ClosedForm
 from selfdistill.issues import (
     Applicability,
@@ -19,7 +20,6 @@ from selfdistill.issues import (
     out_of_sample_trust,
 )
 from selfdistill.targets import Posterior, Targets
-from selfdistill.train._settings import Settings
 
 __all__ = ["Fitted"]
 
@@ -42,7 +42,7 @@ class Fitted:
     model: nn.Module
     targets: Targets[Any] | None
     dynamics: LearningDynamics
-    settings: Settings
+    settings: ResolvedSettings
     curves: list[dict[str, float]]
     warnings: list[str]
     kept_epoch: int | None = None

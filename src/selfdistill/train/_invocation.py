@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -15,49 +15,51 @@ from selfdistill._core.dist import rank
 from selfdistill._core.errors import Interrupted, RunError, SettingError
 from selfdistill._core.events import Event, Listener, RunStarted, everyone
 from selfdistill._core.group import as_many
-from selfdistill._core.record import write_record
+from selfdistill._core.options import explicit_options, overlaid
+from selfdistill._core.record import RunRecord, read_record, write_record
+from selfdistill._core.settings import ResolvedSettings, Settings
 from selfdistill._core.wording import quoted
 from selfdistill.data import LabelledData, ReadOptions
 from selfdistill.train._closed import AUTO, CLOSED, OF_CLOSED, check_closed, choose_method, takes_vectors
 from selfdistill.train._demo import compare_with_plain, noisy_digits
 from selfdistill.train._methods import WITHOUT_EPOCHS, method_of
-from selfdistill.train._run import check_free, next_run_folder, run, stored_invocation
+from selfdistill.train._run import check_free, next_run_folder, run
 from selfdistill.train._runtime import process_group, threads_for
-from selfdistill.train._settings import Settings, resolve_device
+from selfdistill.train._settings import choose_network, resolve_device
 
-__all__ = ["Invocation", "introduced", "name_of", "read_sources", "start", "threads_of"]
+__all__ = ["FitRequest", "announce_run", "name_of", "read_sources", "start", "threads_of"]
 
 _DIGITS = "digits"
 
 
 @dataclass(frozen=True)
-class Invocation:
-    """What was asked for; only what was said, so that a resumed run takes the rest from its record.
+class FitRequest:
+    """What was asked of a run; what was not set is chosen, or comes from the record of the run that goes on.
 
     Attributes:
         source: The data as typed; ``None``: the built-in digits, or those of the resumed run.
         test: A file with labels to measure on after each epoch.
-        read: Fields of `ReadOptions`.
-        settings: Fields of `Settings`.
-        out: The run directory; by itself the next free ``runs/<name>-NNN``.
+        read: How to read it.
+        settings: How to train.
+        out: The run directory; by default the next free ``runs/<name>-NNN``.
         resume: A run directory to go on with.
     """
 
     source: str | None = None
     test: str | None = None
-    read: Mapping[str, Any] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    read: ReadOptions = field(default_factory=ReadOptions)
+    settings: Settings = field(default_factory=Settings)
     out: Path | None = None
     resume: Path | None = None
 
 
 def start(
-    asked: Invocation,
+    asked: FitRequest,
     *,
     tell: Listener = lambda event: None,
     tell_plain: Listener = lambda event: None,
     say: Callable[[str], None] = lambda text: None,
-) -> tuple[dict[str, Any], Path]:
+) -> tuple[RunRecord, Path]:
     """Read, check, and train or go on.
 
     Args:
@@ -76,24 +78,24 @@ def start(
         RunError: The run cannot be resumed, or ``out`` is taken.
     """  # noqa: DOC502 (raised by what is called)
     asked = _completed(asked)
-    wanted = Settings(**({"method": AUTO} if asked.source is not None else {}) | dict(asked.settings))
+    wanted = overlaid(Settings(method=None if asked.source is None else AUTO), asked.settings)
     if wanted.method not in WITHOUT_EPOCHS:
         method_of(wanted)
     check_closed(wanted)
-    device = resolve_device(wanted.device)
+    device = resolve_device(wanted.device or "auto")
     wanted.resolve(1000, device)  # refuses what is out of range before anything is read
     if asked.out is not None and asked.resume is None:
         check_free(asked.out)
     with process_group(device):
-        examples, tests = read_sources(asked, wanted.seed, say, mapped=takes_vectors(wanted))
+        examples, tests = read_sources(asked, wanted.seed or 0, say, mapped=takes_vectors(wanted))
         method, why = choose_method(wanted, examples)
         wanted = replace(wanted, method=method)
         if why:
             examples = replace(examples, notes=(*examples.notes, why))
         settings = wanted.resolve(len(examples), device)
         out = asked.resume or asked.out or next_run_folder(name_of(asked.source))
-        announce = introduced(examples, out, say)
-        source = {"source": asked.source, "read": dict(asked.read), "test": asked.test}
+        announce = announce_run(examples, out, say)
+        source = {"source": asked.source, "read": explicit_options(asked.read), "test": asked.test}
         with threads_of(examples, settings):
             record = run(
                 examples,
@@ -104,15 +106,15 @@ def start(
                 resume=asked.resume is not None,
                 tell=everyone(announce, tell),
             )
-            if asked.source is None and "comparison" not in record:
+            if asked.source is None and record.comparison is None:
                 say("Plain training on the same labels, for comparison")
-                record |= {"comparison": _compare(examples, tests, settings, tell_plain, out)}
+                record = record.updated(comparison=_compare(examples, tests, settings, tell_plain, out))
                 if rank() == 0:
                     write_record(out, record)
     return record, out
 
 
-def introduced(examples: LabelledData, out: Path, say: Callable[[str], None]) -> Listener:
+def announce_run(examples: LabelledData, out: Path, say: Callable[[str], None]) -> Listener:
     """Say what was read, and make the listener that says where the run lies once it starts.
 
     Args:
@@ -139,7 +141,7 @@ def introduced(examples: LabelledData, out: Path, say: Callable[[str], None]) ->
     return announce
 
 
-def threads_of(examples: LabelledData, settings: Settings) -> AbstractContextManager[None]:
+def threads_of(examples: LabelledData, settings: ResolvedSettings) -> AbstractContextManager[None]:
     """One thread for a fully connected network with little to do; convolutions use their weights many times over.
 
     Args:
@@ -152,16 +154,20 @@ def threads_of(examples: LabelledData, settings: Settings) -> AbstractContextMan
     if settings.method == CLOSED:
         return nullcontext()
     shape = tuple(examples.inputs.shape[1:])
-    spec = settings.network_for(len(examples), shape, examples.preprocess.only_scaled)
+    spec = choose_network(settings.network, len(examples), shape, examples.preprocess.only_scaled)
     if not spec.startswith(("mlp", "linear")):
         return nullcontext()
     stats = examples.preprocess.stats
     network = networks.build(spec, shape, examples.num_classes, seed=0, stats=stats, device="meta")
-    return threads_for(sum(p.numel() for p in network.parameters()), settings.batch_size or len(examples))
+    return threads_for(sum(p.numel() for p in network.parameters()), settings.batch_size)
 
 
 def _compare(
-    examples: LabelledData, tests: dict[str, tuple[Tensor, Tensor]], settings: Settings, tell: Listener, out: Path
+    examples: LabelledData,
+    tests: dict[str, tuple[Tensor, Tensor]],
+    settings: ResolvedSettings,
+    tell: Listener,
+    out: Path,
 ) -> dict[str, Any]:
     try:
         return compare_with_plain(examples, tests, settings, tell)
@@ -172,7 +178,7 @@ def _compare(
         ) from None
 
 
-def _completed(asked: Invocation) -> Invocation:
+def _completed(asked: FitRequest) -> FitRequest:
     """Fill in from the record what a resumed run was started with."""
     if asked.resume is None:
         return asked
@@ -181,27 +187,29 @@ def _completed(asked: Invocation) -> Invocation:
             f"--out {asked.out} is not the run to go on with, {asked.resume}",
             "Leave --out out: a run goes on where it is.",
         )
-    described, settings = stored_invocation(asked.resume)
-    if described.get("taught"):
+    record = read_record(asked.resume)
+    described = record.data
+    if described.taught:
         raise RunError(
             f"{asked.resume} learns from a teacher", f"Go on with: selfdistill distill --resume {quoted(asked.resume)}"
         )
-    if "read" not in described:
+    if described.read is None:
         raise RunError(f"{asked.resume} was not started by `selfdistill fit`", "Go on from the code that started it.")
     known = {one.name for one in fields(Settings)}
-    if settings["method"] == CLOSED:  # the record holds also what stands for the epochs that it has not
+    if record.settings.method == CLOSED:  # the record holds also what stands for the epochs that it has not
         known = {"method", "seed", *OF_CLOSED}
-    return Invocation(
-        source=asked.source if asked.source is not None else described.get("source"),
-        test=asked.test if asked.test is not None else described.get("test"),
-        read=described["read"] | dict(asked.read),
-        settings={k: v for k, v in settings.items() if k in known} | dict(asked.settings),
+    began = Settings(**{name: value for name, value in record.settings.as_dict().items() if name in known})
+    return FitRequest(
+        source=asked.source if asked.source is not None else described.source,
+        test=asked.test if asked.test is not None else described.test,
+        read=overlaid(described.read, asked.read),
+        settings=overlaid(began, asked.settings),
         resume=asked.resume,
     )
 
 
 def read_sources(
-    asked: Invocation, seed: int, say: Callable[[str], None] = lambda text: None, *, mapped: bool = False
+    asked: FitRequest, seed: int, say: Callable[[str], None] = lambda text: None, *, mapped: bool = False
 ) -> tuple[LabelledData, dict[str, tuple[Tensor, Tensor]]]:
     """Read training data and what is measured on, or make the demonstration's.
 
@@ -219,7 +227,7 @@ def read_sources(
         DataError: The data cannot be used.
     """  # noqa: DOC502 (raised by what is called)
     if asked.source is None:
-        told = [*asked.read, *(["test"] if asked.test is not None else [])]
+        told = [*explicit_options(asked.read), *(["test"] if asked.test is not None else [])]
         if told:
             flag = f"--{told[0].replace('_', '-')}"
             raise SettingError(
@@ -229,10 +237,8 @@ def read_sources(
         say("Built-in digits: a fifth held out as a clean test set, 40 % of the other labels flipped")
         return noisy_digits(seed)
     say(f"Reading {asked.source}")
-    said: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in asked.read.items()}
-    options = ReadOptions(**said)
-    examples = data.read(asked.source, options, mapped=mapped)
-    test = data.read_test(asked.test, examples, options, source=asked.source)
+    examples = data.read(asked.source, asked.read, mapped=mapped)
+    test = data.read_test(asked.test, examples, asked.read, source=asked.source)
     return examples, {} if test is None else {"test": test[:2]}
 
 

@@ -10,42 +10,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from selfdistill._core.errors import RunError, SettingError, one_line
+from selfdistill._core.errors import RunError, one_line
 from selfdistill._core.files import atomic, made
 from selfdistill._core.folder import inside
 from selfdistill._core.record import whole
 from selfdistill.train._finite import check_finite, check_types
 
-__all__ = ["EPOCHS", "MOST_EPOCHS", "check_keep_epochs", "epochs_to_keep", "kept_epochs", "load_epoch", "save_epoch"]
+__all__ = ["EPOCHS", "epochs_to_keep", "kept_epochs", "load_epoch", "save_epoch"]
 
-MOST_EPOCHS = 1_000_000
-"""Most epochs of a run."""
 EPOCHS = "epochs"
 """Folder of a run directory that holds them."""
 _NAME = re.compile(r"^epoch-(\d{4,})\.safetensors$")
-
-
-def check_keep_epochs(keep: object) -> None:
-    """Refuse what says no number of epochs.
-
-    Args:
-        keep: ``"all"``, a whole number above 0, or ``None``.
-
-    Raises:
-        SettingError: Anything else.
-
-    Example:
-        >>> check_keep_epochs("some")
-        Traceback (most recent call last):
-        selfdistill._core.errors.SettingError: keep_epochs is 'some', but must be 'all' or a whole number above 0, \
-at most 1,000,000. Pass 'all', or 5 for five epochs evenly spread, or leave it out.
-    """
-    number = isinstance(keep, int) and not isinstance(keep, bool) and 0 < keep <= MOST_EPOCHS
-    if not (keep is None or keep == "all" or number):
-        raise SettingError(
-            f"keep_epochs is {keep!r}, but must be 'all' or a whole number above 0, at most {MOST_EPOCHS:,}",
-            "Pass 'all', or 5 for five epochs evenly spread, or leave it out.",
-        )
 
 
 def epochs_to_keep(keep: int | str | None, epochs: int) -> frozenset[int]:

@@ -125,7 +125,7 @@ def _predicted(logits: Tensor) -> Tensor:
     return probabilities if probabilities.ndim == 2 else probabilities.mean(1)
 
 
-def _way_out(numbers: Mapping[str, tuple[float, float]]) -> str:
+def _hint(numbers: Mapping[str, tuple[float, float]]) -> str:
     """Name what makes a loss diverge: a number of the loss that is far from usual, or else the learning rate."""
     odd = [
         f"Bring --{name} ({said:g}) nearer to the usual {usual:g}."
@@ -148,7 +148,7 @@ def _metrics(
     drawn = int(written.sum())
     loss = float(sum_over_processes(position.loss.clone())) / runtime.world / drawn
     if not torch.isfinite(torch.tensor(loss)):
-        raise SettingError(f"the loss became {loss} in epoch {position.epoch + 1}", _way_out(method.numbers))
+        raise SettingError(f"the loss became {loss} in epoch {position.epoch + 1}", _hint(method.numbers))
     return {
         "loss": loss,
         "agreement": dynamics.learned[written].float().mean().item(),

@@ -6,8 +6,8 @@ import difflib
 
 from selfdistill import losses, targets
 from selfdistill._core.errors import SettingError
+from selfdistill._core.settings import VISIT_STEPS, ResolvedSettings, Settings
 from selfdistill.rivals import RIVALS, Context, Method
-from selfdistill.train._settings import VISIT_STEPS, Settings
 
 __all__ = ["METHODS", "WITHOUT_EPOCHS", "method", "method_of"]
 
@@ -77,7 +77,7 @@ def method(name: str) -> Method:
     return METHODS[name]
 
 
-def method_of(settings: Settings) -> Method:
+def method_of(settings: Settings | ResolvedSettings) -> Method:
     """Look up the method that settings name, and refuse what it cannot use.
 
     Args:
@@ -90,23 +90,21 @@ def method_of(settings: Settings) -> Method:
         SettingError: No such method, a noise rate or matrix that it does not take, held-out examples where it needs
             all, or a pair of networks where it trains one.
     """
-    found = method(settings.method)
+    name, network = settings.method or "selfdistill", settings.network or "auto"
+    found = method(name)
     if settings.held_out is not None and not found.may_hold_out:
         able = ", ".join(name for name, other in METHODS.items() if other.may_hold_out)
         raise SettingError(
-            f"method {settings.method!r} learns from all examples and holds none out, but held_out is "
-            f"{settings.held_out:g}",
+            f"method {name!r} learns from all examples and holds none out, but held_out is {settings.held_out:g}",
             f"Leave --held-out out, or choose another --method: {able}.",
         )
-    for name in ("noise_rate", "noise_matrix"):
-        if getattr(settings, name) is not None and name not in found.takes:
-            takers = ", ".join(one for one, other in METHODS.items() if name in other.takes) or "none"
-            raise SettingError(
-                f"method {settings.method!r} takes no {name}", f"Leave it out. Methods that take one: {takers}."
-            )
-    if settings.network.strip().startswith("2*") and found.networks == 1:
+    for option in ("noise_rate", "noise_matrix"):
+        if getattr(settings, option) is not None and option not in found.takes:
+            takers = ", ".join(one for one, other in METHODS.items() if option in other.takes) or "none"
+            raise SettingError(f"method {name!r} takes no {option}", f"Leave it out. Methods that take one: {takers}.")
+    if network.strip().startswith("2*") and found.networks == 1:
         raise SettingError(
-            f"network {settings.network!r} is a pair, but method {settings.method!r} trains one network",
+            f"network {network!r} is a pair, but method {name!r} trains one network",
             "Leave the 2* out.",
         )
     return found

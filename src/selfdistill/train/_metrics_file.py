@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import final
 
 from selfdistill._core.events import EpochDone, Event, RunStarted
-from selfdistill._core.files import atomic, room_for
+from selfdistill._core.files import atomic, translate_disk_full
 from selfdistill._core.lock import check_held
 
 __all__ = ["MetricsFile"]
@@ -27,7 +27,7 @@ class MetricsFile:
             with atomic(self.path) as part:
                 part.write_text("".join(self.line(epoch, metrics) for epoch, metrics in enumerate(event.curves)))
         elif isinstance(event, EpochDone):
-            with room_for(self.path), self.path.open("r+") as file:  # never made anew, in another's folder
+            with translate_disk_full(self.path), self.path.open("r+") as file:  # never made anew, in another's folder
                 check_held(self.path)  # so that what is open is ours
                 file.seek(0, os.SEEK_END)
                 file.write(self.line(event.epoch, event.metrics))

@@ -13,7 +13,7 @@ from torch import Tensor
 from selfdistill import data
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill._core.files import atomic
-from selfdistill._core.memory import enough_memory
+from selfdistill._core.memory import translate_out_of_memory
 from selfdistill._core.record import read_finished
 from selfdistill.data import ReadOptions
 from selfdistill.train._loop import predict_probabilities
@@ -119,15 +119,15 @@ def predict(
     if batch_size < 1:
         raise SettingError(f"batch_size is {batch_size}, but must be at least 1", "Leave --batch-size out.")
     place = resolve_device(device)
-    trained_on = read_finished(run)["data"].get("read") or {}
+    trained_on = read_finished(run).data.read or ReadOptions()
     model = load_model(run / "model.safetensors")
-    options = ReadOptions(ignore=tuple(ignore), inputs=trained_on.get("inputs"), encoding=encoding)
+    options = ReadOptions(ignore=tuple(ignore), inputs=trained_on.inputs, encoding=encoding)
     examples = data.read_new(new, model.preprocess, model.classes, options)
     if not len(examples.ids):
         raise DataError(f"{new} has no examples", "Give at least one.")
     runtime = TorchRuntime(place)
     network = runtime.prepare(model.network)
-    with enough_memory("Take a smaller --batch-size."):
+    with translate_out_of_memory("Take a smaller --batch-size."):
         probabilities = predict_probabilities(network, examples.inputs, runtime, batch_size)
     if not probabilities.isfinite().all():
         raise DataError(

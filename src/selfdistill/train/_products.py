@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from selfdistill._core.errors import RunError
 from selfdistill._core.files import digest
 from selfdistill._core.folder import inside
 from selfdistill._core.lock import LOCK
+from selfdistill._core.record import RunRecord
 from selfdistill.train import _checkpoint
 
 __all__ = ["lost", "products"]
@@ -30,7 +29,7 @@ def products(out: Path) -> dict[str, str]:
     return {path.name: digest(path) for path in there}
 
 
-def lost(out: Path, record: Mapping[str, Any]) -> list[str]:
+def lost(out: Path, record: RunRecord) -> list[str]:
     """Name the files that a finished run no longer holds as it wrote them.
 
     Args:
@@ -43,13 +42,13 @@ def lost(out: Path, record: Mapping[str, Any]) -> list[str]:
     Raises:
         RunError: Some are lost, and there is no whole checkpoint to write them from.
     """
-    wanted = record.get("files", {})
+    wanted = record.files
     missing = [
         name
         for name in _PRODUCTS
         if not inside(out, name).is_file() or (name in wanted and digest(out / name) != wanted[name])
     ]
-    if record["settings"]["method"] == "kernel":  # it is computed anew
+    if record.settings.method == "kernel":  # it is computed anew
         return missing
     if missing and all(problem for _, problem in _checkpoint.newest(inside(out, "checkpoint"))):
         raise RunError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,14 +16,15 @@ from torch import Tensor, nn
 from selfdistill import networks
 from selfdistill._core import record_paths
 from selfdistill._core.dist import barrier, rank
-from selfdistill._core.errors import DataError, Interrupted, ResourceError, RunError, SettingError
+from selfdistill._core.errors import DataError, Interrupted, ResourceError, RunError, SelfdistillError, SettingError
 from selfdistill._core.events import BatchDone, Event, Listener, everyone
 from selfdistill._core.files import check_room, digest
 from selfdistill._core.folder import check_folder, clear_parts, is_part
 from selfdistill._core.group import as_many
 from selfdistill._core.lock import LOCK, check_held, is_held, locked, name_run
-from selfdistill._core.memory import enough_memory
-from selfdistill._core.record import environment, read_record, write_record
+from selfdistill._core.memory import translate_out_of_memory
+from selfdistill._core.record import SCHEMA, RunRecord, environment, read_record, write_record
+from selfdistill._core.settings import ResolvedSettings
 from selfdistill._core.wording import quoted
 from selfdistill.data import LabelledData, augment_for
 from selfdistill.issues import LabelTable, NoiseEstimate, compare_with_truth
@@ -39,9 +41,8 @@ from selfdistill.train._plan import GO_ON, Plan
 from selfdistill.train._products import lost, products
 from selfdistill.train._resumed import other_versions, telling
 from selfdistill.train._second_opinion import trust_of
-from selfdistill.train._settings import Settings
 
-__all__ = ["check_free", "next_run_folder", "run", "stored_invocation"]
+__all__ = ["check_free", "next_run_folder", "run"]
 
 _MATRIX_CLASSES = 64  # up to here the record holds the whole matrix
 _FREE = ("device", "compile")  # settings that a resumed run may change
@@ -61,22 +62,9 @@ def next_run_folder(name: str, parent: Path = Path("runs")) -> Path:
     return parent / f"{name}-{max([int(t) for t in taken if t.isdigit()], default=0) + 1:03d}"
 
 
-def stored_invocation(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read what a run was started with.
-
-    Args:
-        folder: The run directory.
-
-    Returns:
-        The data's description as `run` was given it, and the settings.
-    """
-    record = read_record(folder)
-    return dict(record["data"]), dict(record["settings"])
-
-
 def run(
     data: LabelledData,
-    settings: Settings,
+    settings: ResolvedSettings,
     out: Path,
     *,
     source: Mapping[str, Any],
@@ -84,7 +72,7 @@ def run(
     resume: bool = False,
     tell: Listener = lambda event: None,
     plan: Plan | None = None,
-) -> dict[str, Any]:
+) -> RunRecord:
     """Train and fill a run directory.
 
     Args:
@@ -112,26 +100,26 @@ def run(
         spec, parameters = CLOSED, (settings.landmarks or 1500) * (math.prod(shape) + 5 * data.num_classes)
     else:
         spec = network_spec(settings, data, METHODS["cross-entropy"] if plan else None)
-        with enough_memory(LESS_MEMORY):
+        with translate_out_of_memory(LESS_MEMORY):
             network = networks.build(spec, shape, data.num_classes, seed=settings.seed, stats=data.preprocess.stats)
         parameters = sum(p.numel() for p in network.parameters())
         augment_for(settings.augment, shape)
         if plan is None:
             method_of(settings)
-    record = _opening(data, settings, source, spec) | dict(plan.record if plan else {})
-    if resume and (found := _enter(out, record, data, resume))["status"] == "finished":
+    record = _opening(data, settings, source, spec, plan.record if plan else {})
+    if resume and (found := _enter(out, record, resume)).status == "finished":
         return found
     room = None if resume else _room(parameters, data, settings) + (plan.room if plan else 0)
     go_on = (plan.go_on if plan else GO_ON).format(quoted(out) + as_many())
     with _own(out, room):
-        record = _enter(out, record, data, resume)
-        name_run(out, str(record.get("id", "")))
-        if record["status"] == "finished":
+        record = _enter(out, record, resume)
+        name_run(out, record.id)
+        if record.status == "finished":
             return record
         tell = telling(record, tell)
         begun = _Begun(resume or plan is not None)
         try:
-            with enough_memory(LESS_MEMORY):
+            with translate_out_of_memory(LESS_MEMORY):
                 return _train(data, settings, out, record, evaluations, everyone(begun, tell), plan, go_on)
         except KeyboardInterrupt:
             raise Interrupted(*_stopped(out, begun.value, go_on)) from None
@@ -143,29 +131,29 @@ def run(
             if not begun.value:
                 _remove(out)
                 raise
-            raise ResourceError(error.problem, f"{error.way_out} {go_on}") from error
+            raise ResourceError(error.problem, f"{error.hint} {go_on}") from error
 
 
 def _train(
     data: LabelledData,
-    settings: Settings,
+    settings: ResolvedSettings,
     out: Path,
-    record: dict[str, Any],
+    record: RunRecord,
     evaluations: Mapping[str, tuple[Tensor, Tensor]] | None,
     tell: Listener,
     plan: Plan | None,
     go_on: str,
-) -> dict[str, Any]:
+) -> RunRecord:
     """Train, and fill the directory that is there and ours."""
     metrics = MetricsFile(out / "metrics.jsonl") if rank() == 0 else (lambda event: None)
-    kept, method = epochs_to_keep(settings.keep_epochs, settings.epochs or 1), None
-    settings_of = {name: value for name, value in record["settings"].items() if name not in _FREE}
-    about = record_paths.kept({"id": record.get("id"), "settings": settings_of}, out)
+    kept, method = epochs_to_keep(settings.keep_epochs, settings.epochs), None
+    settings_of = {name: value for name, value in record.settings.as_dict().items() if name not in _FREE}
+    about = record_paths.kept({"id": record.id, "settings": settings_of}, out)
     try:
         if plan is not None:
             method, found = plan.prepare(out)
-            files = record.get("files", {}) | found.get("files", {})
-            record = _write(out, record | dict(found) | {"status": "running", "files": files})
+            record = _write(out, record.updated(status="running", **_joined(record, found)))
+        files = dict(record.files)
         fitted = fit(
             data,
             settings,
@@ -174,42 +162,56 @@ def _train(
             checkpoints=out / "checkpoint",
             go_on=go_on,
             method=method,
-            epoch_done=lambda epoch, model: _keep_epoch(out, epoch, model, kept, record),
+            epoch_done=lambda epoch, model: _keep_epoch(out, epoch, model, kept, record, files),
             about=about,
         )
     except Interrupted:
-        _write(out, record | {"status": "interrupted"})
+        _write(out, record.updated(status="interrupted"))
         raise
     except SettingError as error:  # the loss is no number: going on would not help
-        _write(out, record | {"status": "failed", "error": str(error)})
+        _write(out, record.updated(status="failed", error=str(error)))
         raise
     kind, why = choose_store(len(data), data.num_classes, out)
     soft = compact(fitted.refined, data.labels, kind, out)
     table = fitted.table(soft)
-    record |= {
+    found = {
         "status": "finished",
         "curves": {name: [epoch[name] for epoch in fitted.curves] for name in fitted.curves[0]},
-        "warnings": [*record["warnings"], *fitted.warnings],
+        "warnings": [*record.warnings, *fitted.warnings],
         "result": _result(data, fitted, table) | {"soft_labels": soft.describe() | {"why": why}},
         "trust": trust_of(data, fitted, table).as_dict(data.classes),
     }
+    spec = record.settings.network
     if fitted.closed is not None:
-        record["closed"] = describe_closed(fitted.closed, data.num_classes)
-        record["settings"]["network"] = fitted.closed.machine.spec
+        spec = fitted.closed.machine.spec
+        found["closed"] = describe_closed(fitted.closed, data.num_classes)
+        found["settings"] = replace(record.settings, network=spec)
     if rank() == 0:
         write_findings(out / "labels.parquet", data, table)
-        spec, shape = record["settings"]["network"], tuple(data.inputs.shape[1:])
+        shape = tuple(data.inputs.shape[1:])
         save_model(out / "model.safetensors", Model(fitted.model, data.preprocess, data.classes, spec, shape))
-        record["files"] = record.get("files", {}) | products(out)
-    return _write(out, record)
+        found["files"] = files | products(out)
+    try:
+        return _write(out, record.updated(**found))
+    except ValueError as error:  # curves of a checkpoint that is not ours
+        if isinstance(error, SelfdistillError):
+            raise
+        raise RunError(f"{out} cannot be finished: {error}", "Start a new run with another --out.") from error
 
 
-def _keep_epoch(out: Path, epoch: int, model: nn.Module, kept: frozenset[int], record: dict[str, Any]) -> None:
+def _joined(record: RunRecord, found: Mapping[str, Any]) -> dict[str, Any]:
+    """What a plan found, with the digests of its files beside those that are there."""
+    return dict(found) | {"files": record.files | found.get("files", {})}
+
+
+def _keep_epoch(
+    out: Path, epoch: int, model: nn.Module, kept: frozenset[int], record: RunRecord, files: dict[str, str]
+) -> None:
     """Keep the weights, and their digest in the record: what is damaged from now on is found."""
     if epoch in kept and rank() == 0:
         path = save_epoch(out, epoch, model)
-        record["files"] = record.get("files", {}) | {path.relative_to(out).as_posix(): digest(path)}
-        write_record(out, record)
+        files[path.relative_to(out).as_posix()] = digest(path)
+        write_record(out, record.updated(files=files))
 
 
 class _Begun:
@@ -239,19 +241,22 @@ def _remove(out: Path) -> None:
             out.rmdir()
 
 
-def _write(out: Path, record: dict[str, Any]) -> dict[str, Any]:
+def _write(out: Path, record: RunRecord) -> RunRecord:
     if rank() == 0:
         write_record(out, record)
     barrier()
     found = read_record(out)
-    if found.get("id") != record.get("id"):
+    if found.id != record.id:
         raise RunError(f"{out} was taken by another run", "Start again with another --out.")
     return found
 
 
-def _opening(data: LabelledData, settings: Settings, source: Mapping[str, Any], spec: str) -> dict[str, Any]:
+def _opening(
+    data: LabelledData, settings: ResolvedSettings, source: Mapping[str, Any], spec: str, more: Mapping[str, Any]
+) -> RunRecord:
     counts = np.bincount(data.labels.numpy(), minlength=data.num_classes)
-    return {
+    found = {
+        "schema": SCHEMA,
         "status": "running",
         "id": uuid4().hex,
         "settings": settings.as_dict() | {"network": spec},
@@ -267,7 +272,8 @@ def _opening(data: LabelledData, settings: Settings, source: Mapping[str, Any], 
         "noise": _realised_noise(data),
         "warnings": list(data.warnings),
         "notes": list(data.notes),
-    } | environment(settings.device)
+    }
+    return RunRecord.from_json(found | environment(settings.device) | dict(more))
 
 
 def _realised_noise(data: LabelledData) -> dict[str, Any] | None:
@@ -281,11 +287,11 @@ def _realised_noise(data: LabelledData) -> dict[str, Any] | None:
     return {"rate": rate, "joint_true_given": joint.tolist()}
 
 
-def _room(parameters: int, data: LabelledData, settings: Settings) -> int:
+def _room(parameters: int, data: LabelledData, settings: ResolvedSettings) -> int:
     """Bytes that a run writes at most: three checkpoints at a time, models, the labels and a map of them, 16 MiB."""
     n, k = len(data), data.num_classes
     checkpoint = 8 * parameters + n * (22 * k + 48)  # weights and momentum; the default's memories, the dynamics
-    models = 1 + len(epochs_to_keep(settings.keep_epochs, settings.epochs or 1))
+    models = 1 + len(epochs_to_keep(settings.keep_epochs, settings.epochs))
     return 3 * checkpoint + 4 * models * parameters + n * (8 * k + 64) + 2**24
 
 
@@ -308,15 +314,13 @@ def _own(out: Path, room: int | None) -> Generator[None]:
             raise
 
 
-def _enter(out: Path, record: dict[str, Any], data: LabelledData, resume: bool) -> dict[str, Any]:
+def _enter(out: Path, record: RunRecord, resume: bool) -> RunRecord:
     """Write the record, or check that the run in the directory is this one."""
     if resume:
-        found = read_record(out)
-        if found["status"] == "failed":
-            raise RunError(f"{out} failed: {found['error']}", "Start a new run with another --out.")
+        found = read_record(out).check_not_failed(out)
         _check_same(out, found, record)
-        done = found["status"] == "finished" and not lost(out, found)
-        return found if done else other_versions(found | {"status": "running"}, record)
+        done = found.status == "finished" and not lost(out, found)
+        return found if done else other_versions(found.updated(status="running"), record)
     if rank() == 0:
         check_free(out)  # again: another process may have been faster
         write_record(out, record)
@@ -346,16 +350,17 @@ def check_free(out: Path) -> None:
         )
 
 
-def _check_same(out: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
-    free = (*_FREE, "network") if asked["settings"]["method"] == CLOSED else _FREE
-    for name, value in asked["settings"].items():
-        if name not in free and found["settings"].get(name) != value:
+def _check_same(out: Path, found: RunRecord, asked: RunRecord) -> None:
+    free = (*_FREE, "network") if asked.settings.method == CLOSED else _FREE
+    for name, value in asked.settings.as_dict().items():
+        before = getattr(found.settings, name)
+        if name not in free and before != value:
             raise RunError(
-                f"{out} was started with {name} = {found['settings'].get(name)!r}, but now it is {value!r}",
+                f"{out} was started with {name} = {before!r}, but now it is {value!r}",
                 f"Leave --{name.replace('_', '-')} out to go on, or start a new run with another --out.",
             )
-    if found["data"]["fingerprint"] != asked["data"]["fingerprint"]:
-        facts = [f"{r['data']['examples']} examples, {r['data']['fingerprint'][:12]}" for r in (found, asked)]
+    if found.data.fingerprint != asked.data.fingerprint:
+        facts = [f"{r.data.examples} examples, {r.data.fingerprint[:12]}" for r in (found, asked)]
         raise RunError(
             f"{out} was trained on other data ({facts[0]}; now {facts[1]})",
             "Resume with the same file, or start a new run with another --out.",

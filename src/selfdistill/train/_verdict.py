@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from selfdistill._core.run_record import Closed, Result, RunRecord, Trust, Truth
 from selfdistill._core.wording import clean, quoted
 
 __all__ = ["comparison", "verdict"]
@@ -24,7 +24,7 @@ _COUNTS = {
 }
 
 
-def verdict(record: Mapping[str, Any], out: Path, *, labels: bool = True) -> list[str]:
+def verdict(record: RunRecord, out: Path, *, labels: bool = True) -> list[str]:
     r"""Say what a finished run found.
 
     Args:
@@ -36,11 +36,13 @@ def verdict(record: Mapping[str, Any], out: Path, *, labels: bool = True) -> lis
         Lines of text; those that begin a part do not start with a space.
 
     Example:
-        >>> record = {
-        ...     "data": {"examples": 200, "classes": ["cat", "dog"], "counts": {}},
-        ...     "settings": {"method": "memory", "network": "mlp", "epochs": 9, "device": "cpu"},
-        ...     "result": {"label_issues": 3, "confused": [["cat", "dog", 3]], "never_refined_to": [], "seconds": 2.0},
-        ... }
+        >>> settings = {"method": "memory", "network": "mlp", "epochs": 9, "device": "cpu"}
+        >>> record = RunRecord.from_json({
+        ...     "status": "running", "warnings": [], "notes": [],
+        ...     "data": {"examples": 200, "classes": ["cat", "dog"], "input_shape": [2], "fingerprint": "0f"},
+        ...     "settings": settings | {"batch_size": 16, "seed": 0, "lr": 0.1, "momentum": 0.9},
+        ...     "result": {"label_issues": 3, "confused": [["cat", "dog", 3]], "seconds": 2.0},
+        ... })
         >>> print(*verdict(record, Path("runs/pets-001"))[:5], sep="\n")
         3 of 200 labels look wrong (1.5 %)
           given    ->  refined    count
@@ -48,52 +50,57 @@ def verdict(record: Mapping[str, Any], out: Path, *, labels: bool = True) -> lis
         <BLANKLINE>
         Trained for 9 epochs in 2 s (memory, mlp, cpu)
     """
-    result = record["result"]
+    result = _result(record)
     blocks = [
-        [*_suspects(record), *_trust(record.get("trust"))] if labels else [],
+        [*_suspects(record, result), *_trust(record.trust)] if labels else [],
         _training(record, result),
-        _read(record["data"].get("counts") or {}),
-        _against_truth(result.get("truth") if labels and "comparison" not in record else None),
+        _read(record.data.counts),
+        _against_truth(result.truth if labels and record.comparison is None else None),
         _files(out),
         _next(out, record),
     ]
     return [line for block in blocks if block for line in ["", *block]][1:]
 
 
-def _suspects(record: Mapping[str, Any]) -> list[str]:
-    result, n = record["result"], record["data"]["examples"]
-    found = result["label_issues"]
+def _result(record: RunRecord) -> Result:
+    assert record.result is not None  # a finished run has one
+    return record.result
+
+
+def _suspects(record: RunRecord, result: Result) -> list[str]:
+    n, found = record.data.examples, result.label_issues
     verb = "looks" if found == 1 else "look"
     if not found:
         lines = [f"None of the {n:,} labels looks wrong"]
     else:
         first = f"{found:,} of {n:,} labels {verb} wrong ({_percent(found / n)})"
-        lines = [first, *_pairs(result["confused"], found, result.get("no_better_label", 0))]
-    if plausible := record.get("closed", {}).get("plausible_wrong"):
-        low, high = (round(one) for one in plausible)
-        expected = result["estimated_noise"]["expected_wrong"]
+        lines = [first, *_pairs(result.confused, found, result.no_better_label)]
+    if record.closed and record.closed.plausible_wrong and result.estimated_noise:
+        low, high = (round(one) for one in record.closed.plausible_wrong)
+        expected = result.estimated_noise.expected_wrong
         lines.append(f"  {expected:,.0f} expected to be wrong; {low:,} to {high:,} would fit about as well")
     if found > n / 2:
         lines.append("  More than half: look at some of them before you trust the refined labels.")
-    empty = result.get("never_refined_to") or []
-    if empty:
-        lines.append(f"  No example was refined to: {_names(empty)}. Such classes need a look by hand.")
+    if result.never_refined_to:
+        lines.append(
+            f"  No example was refined to: {_names(result.never_refined_to)}. Such classes need a look by hand."
+        )
     return lines
 
 
-def _trust(light: Mapping[str, Any] | None) -> list[str]:
+def _trust(trust: Trust | None) -> list[str]:
     """Say what the reliability check says; names of classes cannot write control sequences."""
     return [
         line
-        for sentence in (light["sentences"] if light else ())
+        for sentence in (trust.sentences if trust else ())
         for line in textwrap.wrap(_cut(sentence, 1000), _WIDTH, initial_indent="  ", subsequent_indent="    ")
     ]
 
 
-def _pairs(confused: list[list[Any]], found: int, kept: int) -> list[str]:
+def _pairs(confused: Sequence[tuple[str, str, int]], found: int, kept: int) -> list[str]:
     """List pairs of labels; those that are doubted without a better one stand apart."""
     shown = confused[:_PAIRS]
-    width = max(len(str(name)) for pair in [*shown, ["given", "refined"]] for name in pair[:2])
+    width = max(len(name) for pair in [*shown, ("given", "refined", 0)] for name in pair[:2])
     width = min(max(width, 7), 30)
     lines = [f"  {'given':<{width}}  ->  {'refined':<{width}}  {'count':>7}"]
     lines += [f"  {_cut(a, width):<{width}}  ->  {_cut(b, width):<{width}}  {count:>7,}" for a, b, count in shown]
@@ -102,35 +109,30 @@ def _pairs(confused: list[list[Any]], found: int, kept: int) -> list[str]:
     return [*lines[not shown :], *(f"  {name:<{2 * width + 6}}  {count:>7,}" for name, count in more.items() if count)]
 
 
-def _training(record: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
-    s = record["settings"]
-    if "closed" in record:
-        return _in_closed_form(record["closed"], result)
-    epochs = f"{s['epochs']} epoch" + ("s" if s["epochs"] != 1 else "")
-    lines = [f"Trained for {epochs} in {_seconds(result['seconds'])} ({s['method']}, {s['network']}, {s['device']})"]
-    for name, value in result.items():
-        if name.endswith("_accuracy"):
-            last, best, at = _percent(value["last"]), _percent(value["best"]), value["best_epoch"] + 1
-            what = name.removesuffix("_accuracy").replace("_", "-").capitalize()
-            lines.append(f"  {what} accuracy {last} after the last epoch (best: {best}, epoch {at})")
-    kept = result.get("soft_labels", {})
-    if "why" in kept:
-        lines.append(f"  Soft labels kept as {kept['kind']}: {kept['why']}")
+def _training(record: RunRecord, result: Result) -> list[str]:
+    s = record.settings
+    if record.closed is not None:
+        return _in_closed_form(record.closed, result)
+    epochs = f"{s.epochs} epoch" + ("s" if s.epochs != 1 else "")
+    lines = [f"Trained for {epochs} in {_seconds(result.seconds)} ({s.method}, {s.network}, {s.device})"]
+    for name, value in result.accuracies.items():
+        last, best, what = _percent(value.last), _percent(value.best), name.replace("_", "-").capitalize()
+        lines.append(f"  {what} accuracy {last} after the last epoch (best: {best}, epoch {value.best_epoch + 1})")
+    if result.soft_labels is not None and result.soft_labels.why is not None:
+        lines.append(f"  Soft labels kept as {result.soft_labels.kind}: {result.soft_labels.why}")
     return lines
 
 
-def _in_closed_form(c: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
-    rounds = f"{c['round']} round" + ("s" if c["round"] != 1 else "")
-    grown = sum(part["weight"] for part in c["mixture"] if part.get("source") == "forest")
+def _in_closed_form(c: Closed, result: Result) -> list[str]:
+    rounds = f"{c.round} round" + ("s" if c.round != 1 else "")
+    grown = sum(part.weight for part in c.mixture if part.source == "forest")
     forest = f", forest {_percent(grown)} of the mixture" if grown else ""
     lines = [
-        f"Closed form in {_seconds(result['seconds'])}: {rounds}, kernel {c['kernel']}, {c['landmarks']:,} landmarks"
-        f"{forest}, {c['nats']:.2f} nats for each unseen label"
+        f"Closed form in {_seconds(result.seconds)}: {rounds}, kernel {c.kernel}, {c.landmarks:,} landmarks"
+        f"{forest}, {c.nats:.2f} nats for each unseen label"
     ]
-    for name, value in result.items():
-        if name.endswith("_accuracy"):
-            what = name.removesuffix("_accuracy").replace("_", "-").capitalize()
-            lines.append(f"  {what} accuracy {_percent(value['last'])}")
+    for name, value in result.accuracies.items():
+        lines.append(f"  {name.replace('_', '-').capitalize()} accuracy {_percent(value.last)}")
     return lines
 
 
@@ -143,26 +145,25 @@ def _read(counts: Mapping[str, int]) -> list[str]:
     return ["In the data", *lines] if lines else []
 
 
-def _against_truth(truth: Mapping[str, float] | None) -> list[str]:
-    if not truth:
+def _against_truth(truth: Truth | None) -> list[str]:
+    if truth is None:
         return []
+    shares = {
+        "Of the wrong labels, {} were set right": truth.wrong_set_right,
+        "Of the right labels, {} were corrupted": truth.right_spoiled,
+        "Of the labels that look wrong, {} are wrong (precision)": truth.flagged_precision,
+        "Of the wrong labels, {} look wrong (recall)": truth.flagged_recall,
+    }
     lines = [
-        f"Against the truth, known for {truth['examples']:,.0f} examples",
-        f"  {_percent(truth['given_right'])} of the given labels are right, "
-        f"{_percent(truth['refined_right'])} of the refined ones",
+        f"Against the truth, known for {truth.examples:,.0f} examples",
+        f"  {_percent(truth.given_right)} of the given labels are right, "
+        f"{_percent(truth.refined_right)} of the refined ones",
+        *(f"  {text.format(_percent(share))}" for text, share in shares.items() if share is not None),
     ]
-    if "wrong_set_right" in truth:
-        lines.append(f"  Of the wrong labels, {_percent(truth['wrong_set_right'])} were set right")
-    if "right_spoiled" in truth:
-        lines.append(f"  Of the right labels, {_percent(truth['right_spoiled'])} were corrupted")
-    if "flagged_precision" in truth:
-        lines.append(f"  Of the labels that look wrong, {_percent(truth['flagged_precision'])} are wrong (precision)")
-    if "flagged_recall" in truth:
-        lines.append(f"  Of the wrong labels, {_percent(truth['flagged_recall'])} look wrong (recall)")
-    if "auroc" in truth:
+    if truth.auroc is not None and truth.average_precision is not None:
         lines.append(
-            f"  Wrong labels found by low label_quality: AUROC {truth['auroc']:.3f}, "
-            f"average precision {truth['average_precision']:.3f}"
+            f"  Wrong labels found by low label_quality: AUROC {truth.auroc:.3f}, "
+            f"average precision {truth.average_precision:.3f}"
         )
     return lines
 
@@ -176,15 +177,15 @@ def _files(out: Path) -> list[str]:
     ]
 
 
-def _next(out: Path, record: Mapping[str, Any]) -> list[str]:
+def _next(out: Path, record: RunRecord) -> list[str]:
     labels = json.dumps(str(out / "labels.parquet"))  # with quotation marks that a shell's do not meet
     columns = json.dumps(["id", "given_label", "refined_label", "label_quality"])
     read = f"pd.read_parquet({labels}, columns={columns})"
     code = f'import pandas as pd; print({read}.sort_values("label_quality").head(20))'
-    source = str(record["data"].get("source") or "digits")
+    source = record.data.source or "digits"
     ending = max((e for e in _ENDINGS if source.lower().endswith(e)), key=len, default="")
     new = source if source == "digits" else f"new{ending}" if ending else "NEW_FOLDER"
-    own = [] if record["data"].get("source") else ["  Your own labels:         selfdistill fit DATA --label COLUMN"]
+    own = [] if record.data.source else ["  Your own labels:         selfdistill fit DATA --label COLUMN"]
     return [
         "Next",
         *own,
@@ -194,7 +195,7 @@ def _next(out: Path, record: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def comparison(record: Mapping[str, Any]) -> list[str]:
+def comparison(record: RunRecord) -> list[str]:
     """Set a run beside plain training on the same noisy labels, where the truth is known.
 
     Args:
@@ -203,22 +204,23 @@ def comparison(record: Mapping[str, Any]) -> list[str]:
     Returns:
         Lines of a table; none without a comparison.
     """
-    other = record.get("comparison")
-    if not other:
+    plain, result = record.comparison, record.result
+    own = None if result is None else result.accuracies.get("test")
+    if plain is None or result is None or result.truth is None or own is None:
         return []
-    both = (other, record["result"])
-    wrong = round((1 - other["truth"]["given_right"]) * other["truth"]["examples"])
+    truths, accuracies = (plain.truth, result.truth), (plain.test_accuracy, own)
+    wrong = round((1 - plain.truth.given_right) * plain.truth.examples)
     rows: list[tuple[str, list[str]]] = [
-        ("Test accuracy, last epoch", [_percent(r["test_accuracy"]["last"]) for r in both]),
-        ("Test accuracy, best epoch (an oracle)", [_percent(r["test_accuracy"]["best"]) for r in both]),
-        ("Training labels right, as given", [_percent(r["truth"]["given_right"]) for r in both]),
-        ("Training labels right, refined", [_percent(r["truth"]["refined_right"]) for r in both]),
-        (f"Wrong labels set right, of {wrong:,}", [f"{r['truth']['wrong_set_right'] * wrong:,.0f}" for r in both]),
-        ("Labels that look wrong and are (precision)", [_share(r["truth"], "flagged_precision") for r in both]),
-        ("Wrong labels that look wrong (recall)", [_share(r["truth"], "flagged_recall") for r in both]),
-        ("Wrong labels found (AUROC)", [f"{r['truth']['auroc']:.3f}" for r in both]),
+        ("Test accuracy, last epoch", [_percent(one.last) for one in accuracies]),
+        ("Test accuracy, best epoch (an oracle)", [_percent(one.best) for one in accuracies]),
+        ("Training labels right, as given", [_percent(one.given_right) for one in truths]),
+        ("Training labels right, refined", [_percent(one.refined_right) for one in truths]),
+        (f"Wrong labels set right, of {wrong:,}", [f"{(one.wrong_set_right or 0) * wrong:,.0f}" for one in truths]),
+        ("Labels that look wrong and are (precision)", [_share(one.flagged_precision) for one in truths]),
+        ("Wrong labels that look wrong (recall)", [_share(one.flagged_recall) for one in truths]),
+        ("Wrong labels found (AUROC)", ["-" if one.auroc is None else f"{one.auroc:.3f}" for one in truths]),
     ]
-    heads = ("plain training", record["settings"]["method"])
+    heads = ("plain training", record.settings.method)
     first = max(len(name) for name, _ in rows)
     widths = [max(len(head), 8) for head in heads]
     title = " " * (first + 2) + "".join(f"  {head:>{w}}" for head, w in zip(heads, widths, strict=True))
@@ -233,8 +235,8 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _share(truth: Mapping[str, float], name: str) -> str:
-    return _percent(truth[name]) if name in truth else "-"
+def _share(share: float | None) -> str:
+    return "-" if share is None else _percent(share)
 
 
 def _seconds(seconds: float) -> str:

@@ -1,0 +1,191 @@
+"""How an option is declared: a dataclass field with an `Option`. Command line, checks and records follow from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_type_hints
+
+from selfdistill._core.errors import SettingError
+
+__all__ = ["Option", "check_options", "explicit_options", "number_or_word", "options_from", "options_of", "overlaid"]
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a field of an options dataclass accepts, and how the command line offers it. Loads no library.
+
+    Attributes:
+        metavar: Stands for the value in ``--help``.
+        help: What ``--help`` says.
+        group: Heading in ``--help``; "": none.
+        flag: Name on the command line; by default that of the field. ``--yes/--no`` for a switch with two names.
+        argument: Whether the value is given by its place, without a name.
+        low: Least value.
+        high: Largest value.
+        above: Values must be larger than this.
+        below: Values must be smaller than this.
+        choices: The words that are accepted; any, if empty.
+        hint: What to do about a value out of range.
+        parse: From the text typed to the value, where the type alone does not say.
+    """
+
+    metavar: str
+    help: str
+    group: str = ""
+    flag: str = ""
+    argument: bool = False
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+    below: float | None = None
+    choices: tuple[str, ...] = ()
+    hint: str = "Leave it out."
+    parse: Callable[[str], Any] | None = None
+
+    def problem(self, value: float) -> str | None:
+        """Say which limit a number breaks.
+
+        Args:
+            value: A number.
+
+        Returns:
+            Such as "must be at least 1"; ``None`` where it is in range.
+
+        Example:
+            >>> Option("N", "", low=1).problem(0), Option("X", "", above=0, below=1).problem(1.5)
+            ('must be at least 1', 'must be in (0, 1)')
+        """
+        low = self.low if self.above is None else self.above
+        high = self.high if self.below is None else self.below
+        small = low is not None and (value < low or (self.above is not None and value == low))
+        large = high is not None and (value > high or (self.below is not None and value == high))
+        if isinstance(value, Integral):
+            return f"must be at least {low:,}" if small else f"must be at most {high:,}" if large else None
+        if not small and not large and math.isfinite(value):
+            return None
+        if low is not None and high is not None:
+            opening, closing = "[" if self.above is None else "(", "]" if self.below is None else ")"
+            return f"must be in {opening}{low:g}, {high:g}{closing}"
+        if low is None:
+            return "must be finite"
+        return f"must be finite and {'at least' if self.above is None else 'above'} {low:g}"
+
+
+def options_of(kind: type[Any]) -> dict[str, tuple[Any, Option]]:
+    """Read the declarations of an options dataclass.
+
+    Args:
+        kind: A dataclass.
+
+    Returns:
+        Type and `Option` by field, for the fields that have one.
+    """
+    hints = get_type_hints(kind, include_extras=True)
+    found = {one.name: get_args(hints[one.name]) for one in fields(kind)}
+    return {name: (args[0], args[1]) for name, args in found.items() if len(args) > 1 and isinstance(args[1], Option)}
+
+
+def explicit_options(options: Any) -> dict[str, Any]:
+    """Give the options that were set, as JSON holds them: those that differ from their defaults.
+
+    Args:
+        options: An options dataclass.
+
+    Returns:
+        Values by name; tuples become lists.
+
+    Example:
+        >>> from selfdistill._core.settings import Settings
+        >>> explicit_options(Settings(epochs=3, seed=0))
+        {'epochs': 3, 'seed': 0}
+    """
+    found = {
+        one.name: getattr(options, one.name) for one in fields(options) if getattr(options, one.name) != one.default
+    }
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+
+
+def options_from(kind: type[T], values: Mapping[str, Any]) -> T:
+    """Make options from values as JSON holds them: undo `explicit_options`.
+
+    Args:
+        kind: The options dataclass.
+        values: By name; lists become tuples, ``None`` and what is not there is not set.
+
+    Returns:
+        The options.
+
+    Example:
+        >>> from selfdistill._core.read_options import ReadOptions
+        >>> options_from(ReadOptions, {"ignore": ["a"], "label": None}).ignore
+        ('a',)
+    """
+    there = {name: value for name, value in values.items() if value is not None}
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in there.items()})
+
+
+def overlaid(earlier: T, now: T) -> T:
+    """Lay what is asked now over what was asked before.
+
+    Args:
+        earlier: An options dataclass.
+        now: Another of its kind.
+
+    Returns:
+        Both; where both are set, what is asked now.
+    """
+    found = {one.name: getattr(now, one.name) for one in fields(now) if getattr(now, one.name) != one.default}
+    return replace(earlier, **found)
+
+
+def check_options(options: Any) -> None:
+    """Refuse values of another type or out of range.
+
+    Args:
+        options: An options dataclass.
+
+    Raises:
+        SettingError: With name, value and limit.
+    """
+    for name, (kind, option) in options_of(type(options)).items():
+        value = getattr(options, name)
+        if value is None or bool in get_args(kind) or kind is bool:
+            continue
+        if option.choices and value not in option.choices:
+            raise SettingError(f"{name} is {value!r}", f"Choose one of {', '.join(option.choices)}.", param=name)
+        types = {kind, *get_args(kind)}
+        if str in types or not types & {int, float}:
+            continue
+        number, words = (Integral, "a whole number") if int in types else (Real, "a number")
+        if isinstance(value, bool) or not isinstance(value, number):
+            raise SettingError(
+                f"{name} is {value!r}, a {type(value).__name__}, but must be {words}",
+                f"Pass {words}, or leave {name} out.",
+                param=name,
+            )
+        if problem := option.problem(cast(float, value)):
+            raise SettingError(f"{name} is {value}, but {problem}", option.hint, param=name)
+
+
+def number_or_word(text: str) -> int | str:
+    """Read a value such as ``5`` or ``all``.
+
+    Args:
+        text: What was typed.
+
+    Returns:
+        The number, or the word as it is.
+
+    Example:
+        >>> number_or_word("5"), number_or_word("all")
+        (5, 'all')
+    """
+    return int(text) if text.isdecimal() else text

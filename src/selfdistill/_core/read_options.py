@@ -1,0 +1,112 @@
+"""What the user says about a source of data; everything else is found. Loads no library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from selfdistill._core.options import Option
+
+__all__ = ["ReadOptions"]
+
+_DATA = "Data"
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What the user says about a source; everything else is found.
+
+    Attributes:
+        label: Column (or npz array) that holds the given labels; ``None``: the only one of label, target, class, y.
+        id: Column that names each example; ``None``: a column called "id" with unique values, else the row number.
+        ignore: Columns left out.
+        truth: Column with the true labels, where known. Used to measure, never to train.
+        text: Columns taken as free text whatever they look like.
+        categorical: Columns taken as categories whatever they look like.
+        numeric: Columns taken as numbers whatever they look like.
+        decimal: Decimal mark of numbers in texts, ``"."`` or ``","``, wherever they can be read so; ``None``: found.
+        thousands: Mark between thousands: ``"."``, ``","``, ``" "`` or ``"'"``; ``None``: found.
+        encoding: Encoding of a text file, such as "cp1252"; ``None``: UTF-8 where its bytes are, else found.
+        annotator: Columns of the labels of several annotators, gaps allowed: the given label is what most of them say.
+        drop_unlabelled: Leave out rows without a label instead of refusing them.
+        skip_bad: Leave out images that cannot be read instead of refusing them.
+        image_size: Resize every image of a folder to this height and width; ``None``: only where sizes differ.
+        inputs: Array of an npz or safetensors file that holds the features; ``None``: the first with a usual name.
+        labels: File with the labels of the training rows of arrays: .npy, .csv, .parquet, or .txt with one on a line.
+
+    Example:
+        >>> ReadOptions(label="genre", ignore=("comment",)).truth is None
+        True
+    """
+
+    label: Annotated[
+        str | None,
+        Option("COLUMN", "Column of the given labels. Default: the only one named label, target, class or y.", _DATA),
+    ] = None
+    id: Annotated[
+        str | None,
+        Option(
+            "COLUMN",
+            "Column that names the rows. Default: a column named id if its values are unique, else the row number.",
+            _DATA,
+        ),
+    ] = None
+    ignore: Annotated[tuple[str, ...], Option("COLUMN", "Column to leave out; may be repeated.", _DATA)] = ()
+    truth: Annotated[
+        str | None,
+        Option("COLUMN", "Column of the true labels where you know them: to measure, never to train.", _DATA),
+    ] = None
+    text: Annotated[tuple[str, ...], Option("COLUMN", "Take this column as free text.", _DATA)] = ()
+    categorical: Annotated[tuple[str, ...], Option("COLUMN", "Take this column as categories.", _DATA)] = ()
+    numeric: Annotated[tuple[str, ...], Option("COLUMN", "Take this column as numbers.", _DATA)] = ()
+    decimal: Annotated[
+        str | None,
+        Option("MARK", "Decimal mark of numbers in a table, . or ,. Default: found for each column.", _DATA),
+    ] = None
+    thousands: Annotated[
+        str | None,
+        Option(
+            "MARK",
+            "Mark between thousands in a table: . or , or a space or '. Default: found for each column.",
+            _DATA,
+        ),
+    ] = None
+    encoding: Annotated[
+        str | None,
+        Option(
+            "NAME", "Encoding of a text file, such as cp1252. Default: UTF-8 where its bytes are, else found.", _DATA
+        ),
+    ] = None
+    annotator: Annotated[
+        tuple[str, ...],
+        Option(
+            "COLUMN",
+            "Column of one annotator's labels, gaps allowed; repeat it for each. The given label is what most of them "
+            "say.",
+            _DATA,
+        ),
+    ] = ()
+    drop_unlabelled: Annotated[bool, Option("", "Leave out rows without a label.", _DATA)] = False
+    skip_bad: Annotated[bool, Option("", "Leave out images that cannot be read, and list them.", _DATA)] = False
+    image_size: Annotated[
+        int | None,
+        Option("PIXELS", "Resize the images of a folder to a square; otherwise only where their sizes differ.", _DATA),
+    ] = None
+    inputs: Annotated[
+        str | None,
+        Option(
+            "NAME",
+            "Array of features in an npz or safetensors file. Default: the first of the usual names, such as X or "
+            "embeddings.",
+            _DATA,
+        ),
+    ] = None
+    labels: Annotated[
+        str | None,
+        Option(
+            "FILE",
+            "Given labels of an npy, npz or safetensors file, where they lie apart: .npy, .csv, .parquet, or .txt "
+            "with one on a line.",
+            _DATA,
+        ),
+    ] = None
