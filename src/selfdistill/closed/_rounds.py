@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -215,7 +216,7 @@ def choose_rounds(
         folds = [ForestFold(one, two, inputs, given, leaf), ForestFold(two, one, inputs, given, leaf)]
         plain = [form for form in forms if form.confusion == "none"]
         chains += _Halves("forest", folds, given, dtype).chains(plain, leaf, [leaf], rounds, tell)
-    return choose([[t.candidate for t in chain] for chain in chains if rounds in (None, len(chain))], rounds)
+    return choose([chain for chain in chains if rounds in (None, len(chain))], rounds)
 
 
 def _forms(n: int, k: int) -> list[Form]:
@@ -224,36 +225,30 @@ def _forms(n: int, k: int) -> list[Form]:
     return [f for f in FORMS if (f.confusion == "none" or confused) and (f.noise == "even" or k <= _MOST_OWN)]
 
 
-def _simpler(form: Form, chains: dict[Form, list[_Tried]]) -> NoiseLink | None:
+def _simpler(form: Form, chains: dict[Form, list[Candidate]]) -> NoiseLink | None:
     """Begin a form with confusion where the one without ended; otherwise it would take the noise for confusion."""
     plain = chains.get(Form("none", form.noise))
-    return plain[0].candidate.link if plain and form.confusion != "none" else None
+    return plain[0].link if plain and form.confusion != "none" else None
 
 
-def _survivors(chains: dict[Form, list[_Tried]]) -> list[Form]:
+def _survivors(chains: dict[Form, list[Candidate]]) -> list[Form]:
     """Take on the best even form, the plain one with own rows, and the best of the others, if they have a chance."""
     # Rounds may turn the order: in the first, confusion can stand for noise from class to class.
-    order = sorted(chains, key=lambda one: chains[one][0].candidate.nats)
+    order = sorted(chains, key=lambda one: chains[one][0].nats)
     groups = [[f for f in order if f.noise == "even"], [f for f in order if f == Form("none", "own")]]
     groups.append([f for f in order if f.noise == "own" and f.confusion != "none"])
-    best, plain = chains[order[0]][0].candidate, Form("none", "own")
-    near = [f for f in order if f == plain or _standard_errors(chains[f][0].candidate, best) <= _HOPELESS]
+    best, plain = chains[order[0]][0], Form("none", "own")
+    near = [f for f in order if f == plain or _standard_errors(chains[f][0], best) <= _HOPELESS]
     return [group[0] for group in groups if group and group[0] in near]
 
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """Regression on one half."""
+    """Regression on one half, of several forms' targets side by side, ``[n_in, F K]``."""
 
     targets: Tensor
     weights: Tensor
     ridge: float
-
-
-@dataclass(frozen=True, eq=False)
-class _Tried:
-    candidate: Candidate
-    fits: list[_Fit]
 
 
 def two_halves(given: np.ndarray) -> Tensor:
@@ -285,44 +280,58 @@ class _Halves:
         later: list[float],
         rounds: int | None,
         tell: Callable[[Candidate], None],
-    ) -> list[list[_Tried]]:
-        """Judge round 1 of all forms, and further rounds of those with a chance; the ridge of round 2 is chosen."""
+    ) -> list[list[Candidate]]:
+        """Judge round 1 of all forms, and further rounds of those with a chance."""
         fits = self.fit([soft_targets(self.given[f.inside.numpy()], self.k, self.dtype) for f in self.folds], first)
         scores = self.predict(fits)
-        chains: dict[Form, list[_Tried]] = {}
+        chains: dict[Form, list[Candidate]] = {}
         for form in forms:
-            chains[form] = [self.judge(scores, fits, form, 1, _simpler(form, chains))]
-            tell(chains[form][0].candidate)
-        for form in _survivors(chains):
-            for number in range(2, (ROUNDS if rounds is None else rounds) + 1):
-                last = chains[form][-1]
-                refined = self.refine(last.fits, last.candidate.link)
-                ridges = later if number == 2 else [last.candidate.ridge]
-                tried = [self.distil(last, refined, one) for one in ridges]
-                chains[form].append(min(tried, key=lambda t: t.candidate.nats))
-                tell(chains[form][-1].candidate)
+            chains[form] = [self.judge(scores, first, form, 1, _simpler(form, chains))]
+            tell(chains[form][0])
+        going = _survivors(chains)
+        for number in range(2, (ROUNDS if rounds is None else rounds) + 1):
+            links = [chains[form][-1].link for form in going]
+            refined = self.refine(fits, links)
+            fits = min((self.fit(refined, ridge) for ridge in later), key=lambda one: self.error(one, links))
+            later = [fits[0].ridge]
+            for form, link, scores in zip(going, links, self.split(self.predict(fits)), strict=True):
+                chains[form].append(self.judge(scores, later[0], form, number, link))
+                tell(chains[form][-1])
         return list(chains.values())
+
+    def split(self, stacked: Any) -> list[Any]:
+        """Give each form its K columns."""
+        return [stacked[:, start : start + self.k] for start in range(0, stacked.shape[1], self.k)]
 
     def fit(self, targets: list[Tensor], ridge: float) -> list[_Fit]:
         return [_Fit(q, fold.fit(q, ridge), ridge) for fold, q in zip(self.folds, targets, strict=True)]
 
     def predict(self, fits: list[_Fit]) -> np.ndarray:
         """Predict each row by the half that it is not in."""
-        scores = np.empty((len(self.given), self.k))
+        scores = np.empty((len(self.given), fits[0].targets.shape[1]))
         for fold, fit in zip(self.folds, fits, strict=True):
             scores[fold.outside.numpy()] = fold.predict(fit.targets, fit.weights).double().numpy()
         return scores
 
-    def refine(self, fits: list[_Fit], link: NoiseLink) -> list[Tensor]:
-        """Refine the labels of each half by itself, from scores that leave one out."""
+    def error(self, fits: list[_Fit], links: list[NoiseLink]) -> float:
+        """Squared error of the given labels that scores and noise predict, summed over forms."""
+        given, total = self.given.targets(torch.float64).numpy(), 0.0
+        for scores, link in zip(self.split(self.predict(fits)), links, strict=True):
+            total += self.given.mean(((scores @ link.matrix - given) ** 2).sum(1))
+        return total
+
+    def refine(self, fits: list[_Fit], links: list[NoiseLink]) -> list[Tensor]:
+        """Refine the labels of each half by itself, from scores that leave one out; those of round 1 serve all links."""
         refined = []
         for fold, fit in zip(self.folds, fits, strict=True):
-            inside = fold.leave_one_out(fit.targets, fit.weights, fit.ridge).double().numpy()
-            posterior = link.posterior(inside, self.given[fold.inside.numpy()])[0]
-            refined.append(torch.from_numpy(posterior).to(fit.targets.dtype))
+            inside = self.split(fold.leave_one_out(fit.targets, fit.weights, fit.ridge).double().numpy())
+            inside = inside if len(inside) == len(links) else inside * len(links)
+            given = self.given[fold.inside.numpy()]
+            found = [link.posterior(one, given)[0] for one, link in zip(inside, links, strict=True)]
+            refined.append(torch.from_numpy(np.concatenate(found, 1)).to(fit.targets.dtype))
         return refined
 
-    def judge(self, scores: np.ndarray, fits: list[_Fit], form: Form, number: int, start: NoiseLink | None) -> _Tried:
+    def judge(self, scores: np.ndarray, ridge: float, form: Form, number: int, start: NoiseLink | None) -> Candidate:
         """Fit the link on either half and judge it by the other."""
         sharpest = least_sharpness(number, self.k)
         losses, sides = np.empty(len(self.given)), [fold.inside.numpy() for fold in self.folds]
@@ -335,13 +344,7 @@ class _Halves:
         link = fit_link(scores[rows], self.given[rows], form, start=link, sharpest=sharpest, iterations=15)
         posterior = link.posterior(scores, self.given)[0]
         wrong = 1 - self.given.mean(posterior[np.arange(len(scores)), self.given.codes])
-        ridge, weights = fits[0].ridge, self.given.weights
-        return _Tried(Candidate(self.source, form, number, ridge, losses, link, wrong, weights), fits)
-
-    def distil(self, last: _Tried, refined: list[Tensor], ridge: float) -> _Tried:
-        """Fit refined labels."""
-        link, fits = last.candidate.link, self.fit(refined, ridge)
-        return self.judge(self.predict(fits), fits, link.form, last.candidate.round + 1, link)
+        return Candidate(self.source, form, number, ridge, losses, link, wrong, self.given.weights)
 
 
 def least_sharpness(number: int, k: int) -> float:

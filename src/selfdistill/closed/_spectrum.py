@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selfdistill._core.dist import from_first, share, sum_over_processes
 from selfdistill.closed._fold import Fold
-from selfdistill.closed._moments import Moments, Regression, without_itself
+from selfdistill.closed._moments import Moments, Regression, column_sums, second_moment, without_itself
 
 __all__ = ["Spectrum"]
 
@@ -100,7 +100,7 @@ class Spectrum:
         if self._kept is not None:
             for rows in self._slices():
                 part = self._kept[self._local(rows)]
-                part.copy_((part - self.mean) @ self.rotation)
+                part.copy_(torch.addmm(-self._offset, part, self.rotation))
 
     def _first_pass(self, some: Tensor, targets: Callable[[slice], Tensor] | None) -> tuple[Tensor, Tensor]:
         """Sum features and their second moment, and take the moments of the targets."""
@@ -111,9 +111,8 @@ class Spectrum:
             self.first = Moments(width, targets(slice(0, min(self.n, self.step))).to(some).mean(0))
         for rows in self._slices():
             part, w = self._features(rows), self.weights(rows)
-            counted = part if w is None else part * w[:, None]
-            total += counted.sum(0, dtype=torch.float64)
-            moment += (part.T @ counted).double()
+            total += column_sums(part, w)
+            moment += second_moment(part, w)
             if self._kept is not None:
                 self._kept[self._local(rows)] = part
             if targets is not None and self.first is not None:
@@ -237,15 +236,17 @@ class Spectrum:
         Returns:
             float64 ``[L]``. Cost: two passes.
         """
-        moments = self.learn(targets)[0]
-        fits = [self.solve(moments, ridge) for ridge in ridges.tolist()]
+        moments, k = self.learn(targets)[0], targets.shape[1]
+        each = (moments.cross[:, None] / (self.values[:, None] + ridges.to(self.values))[..., None]).flatten(1)
+        fits = Regression(each, moments.mean.repeat(len(ridges)), 0.0)  # of all ridges, side by side
         total, count, stride = torch.zeros(len(ridges), dtype=torch.float64), 0.0, -(-self.n // most)
         for rows, block in self.blocks():
             z, q, part = block[::stride], targets[rows][::stride], slice(rows.start, rows.stop, stride)
             hats, w = self.leverages(part, z, ridges.tolist()), self.weights(part)
-            for i, fit in enumerate(fits):
-                off = (without_itself(fit(z), q, hats[fit.ridge]) - q).square().sum(1)
-                total[i] += float((off if w is None else off * w).sum(dtype=torch.float64))
+            rest = 1 - torch.stack([hats[ridge] for ridge in ridges.tolist()], 1)
+            residuals = q[:, None] - fits(z).unflatten(1, (-1, k))
+            off = (residuals / rest.clamp(min=1e-6)).square().sum(2)
+            total += (off if w is None else off * w[:, None]).sum(0, dtype=torch.float64).cpu()
             count += len(z) if w is None else float(w.sum())
         return total / count
 
@@ -274,6 +275,6 @@ class Spectrum:
         assert z is not None
         one, two = (~parts).nonzero().flatten(), parts.nonzero().flatten()
         a, b, v, w = z[one], z[two], self.weights(one), self.weights(two)
-        gram_a = ((a if v is None else a * v[:, None]).T @ a).double()
+        gram_a = second_moment(a, v)
         gram_b = torch.diag(self.values) - gram_a
         return [Fold(one, two, a, b, gram_a, v), Fold(two, one, b, a, gram_b, w)]
