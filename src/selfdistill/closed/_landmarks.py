@@ -97,7 +97,8 @@ class Landmarks:
         Returns:
             ``[r, s]``. Cost: ``r^2 s`` FLOPs.
         """
-        return torch.linalg.solve_triangular(self.factor.T.to(weights.dtype), weights, upper=True)
+        found: Tensor = torch.linalg.solve_triangular(self.factor.T.to(weights.dtype), weights, upper=True)
+        return found
 
     def rotated(self, rotation: Tensor) -> Callable[[Tensor], Tensor]:
         """Give features times a matrix in one product.

@@ -321,7 +321,7 @@ class _Halves:
         return total
 
     def refine(self, fits: list[_Fit], links: list[NoiseLink]) -> list[Tensor]:
-        """Refine the labels of each half by itself, from scores that leave one out; those of round 1 serve all links."""
+        """Refine the labels of each half by itself, from scores that leave one out; those of round 1 serve all."""
         refined = []
         for fold, fit in zip(self.folds, fits, strict=True):
             inside = self.split(fold.leave_one_out(fit.targets, fit.weights, fit.ridge).double().numpy())
