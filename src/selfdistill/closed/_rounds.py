@@ -292,12 +292,24 @@ class _Halves:
         for number in range(2, (ROUNDS if rounds is None else rounds) + 1):
             links = [chains[form][-1].link for form in going]
             refined = self.refine(fits, links)
-            fits = min((self.fit(refined, ridge) for ridge in later), key=lambda one: self.error(one, links))
+            tried = [(one, self.split(self.predict(one))) for one in (self.fit(refined, ridge) for ridge in later)]
+            fits, each = min(tried, key=lambda one: self.error(one[1], links)) if len(tried) > 1 else tried[0]
             later = [fits[0].ridge]
-            for form, link, scores in zip(going, links, self.split(self.predict(fits)), strict=True):
+            for form, link, scores in zip(going, links, each, strict=True):
                 chains[form].append(self.judge(scores, later[0], form, number, link))
                 tell(chains[form][-1])
+            if rounds is None:  # a round that made it worse is the last
+                on = [i for i, f in enumerate(going) if _standard_errors(chains[f][-1], chains[f][-2]) <= 1]
+                going = [going[i] for i in on]
+                if not going:
+                    break
+                fits = [_Fit(self.columns(f.targets, on), self.columns(f.weights, on), f.ridge) for f in fits]
         return list(chains.values())
+
+    def columns(self, stacked: Tensor, forms: list[int]) -> Tensor:
+        """Take those of some forms, side by side."""
+        each = self.split(stacked)
+        return torch.cat([each[i] for i in forms], 1)
 
     def split(self, stacked: Any) -> list[Any]:
         """Give each form its K columns."""
@@ -313,12 +325,11 @@ class _Halves:
             scores[fold.outside.numpy()] = fold.predict(fit.targets, fit.weights).double().numpy()
         return scores
 
-    def error(self, fits: list[_Fit], links: list[NoiseLink]) -> float:
-        """Squared error of the given labels that scores and noise predict, summed over forms."""
-        given, total = self.given.targets(torch.float64).numpy(), 0.0
-        for scores, link in zip(self.split(self.predict(fits)), links, strict=True):
-            total += self.given.mean(((scores @ link.matrix - given) ** 2).sum(1))
-        return total
+    def error(self, each: list[np.ndarray], links: list[NoiseLink]) -> float:
+        """Squared error of the given labels that each form's scores and noise predict, summed over forms."""
+        given = self.given.targets(torch.float64).numpy()
+        off = [((scores @ link.matrix - given) ** 2).sum(1) for scores, link in zip(each, links, strict=True)]
+        return sum(self.given.mean(one) for one in off)
 
     def refine(self, fits: list[_Fit], links: list[NoiseLink]) -> list[Tensor]:
         """Refine the labels of each half by itself, from scores that leave one out; those of round 1 serve all."""
