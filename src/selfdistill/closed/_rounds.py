@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -162,16 +161,7 @@ def ridge_of_least_error(spectrum: Spectrum, targets: Tensor) -> float:
 
 
 def soft_targets(labels: np.ndarray | Given, k: int, dtype: torch.dtype) -> Tensor:
-    """Write labels as distributions.
-
-    Args:
-        labels: ``[n]``; or `Given`.
-        k: Number of classes.
-        dtype: Of the result.
-
-    Returns:
-        ``[n, K]``.
-    """
+    """Write labels, ``[n]`` or `Given`, as distributions ``[n, K]``."""
     return as_given(labels, k).targets(dtype)
 
 
@@ -244,7 +234,7 @@ def _survivors(chains: dict[Form, list[Candidate]]) -> list[Form]:
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """Regression on one half, of several forms' targets side by side, ``[n_in, F K]``."""
+    """Regression on one half."""
 
     targets: Tensor
     weights: Tensor
@@ -252,14 +242,7 @@ class _Fit:
 
 
 def two_halves(given: np.ndarray) -> Tensor:
-    """Split rows at random, with a fixed seed, in two halves alike in given labels.
-
-    Args:
-        given: Labels, ``[n]``.
-
-    Returns:
-        bool ``[n]``: which rows belong to the second half.
-    """
+    """Split rows at random, with a fixed seed, in two halves alike in given labels: bool ``[n]``."""
     order = np.random.default_rng(len(given)).permutation(len(given))
     order = order[np.argsort(given[order], kind="stable")]
     second = torch.zeros(len(given), dtype=torch.bool)
@@ -281,77 +264,104 @@ class _Halves:
         rounds: int | None,
         tell: Callable[[Candidate], None],
     ) -> list[list[Candidate]]:
-        """Judge round 1 of all forms, and further rounds of those with a chance."""
-        fits = self.fit([soft_targets(self.given[f.inside.numpy()], self.k, self.dtype) for f in self.folds], first)
-        scores = self.predict(fits)
+        """Judge round 1 of all forms, and further rounds of those with a chance; the ridge of round 2 is chosen."""
+        given = [soft_targets(self.given[f.inside.numpy()], self.k, self.dtype) for f in self.folds]
+        fits, scores = self.try_ridge([given], first)[0]
         chains: dict[Form, list[Candidate]] = {}
         for form in forms:
             chains[form] = [self.judge(scores, first, form, 1, _simpler(form, chains))]
             tell(chains[form][0])
-        going = _survivors(chains)
-        for number in range(2, (ROUNDS if rounds is None else rounds) + 1):
-            links = [chains[form][-1].link for form in going]
-            refined = self.refine(fits, links)
-            tried = [(one, self.split(self.predict(one))) for one in (self.fit(refined, ridge) for ridge in later)]
-            fits, each = min(tried, key=lambda one: self.error(one[1], links)) if len(tried) > 1 else tried[0]
-            later = [fits[0].ridge]
-            for form, link, scores in zip(going, links, each, strict=True):
-                chains[form].append(self.judge(scores, later[0], form, number, link))
-                tell(chains[form][-1])
-            if rounds is None:  # a round that made it worse is the last
-                on = [i for i, f in enumerate(going) if _standard_errors(chains[f][-1], chains[f][-2]) <= 1]
-                going = [going[i] for i in on]
-                if not going:
-                    break
-                fits = [_Fit(self.columns(f.targets, on), self.columns(f.weights, on), f.ridge) for f in fits]
+        inside = self.leave_one_out(fits)
+        going = dict.fromkeys(_survivors(chains), (inside, later))  # scores of the rows fitted, and ridges to try
+        last = ROUNDS if rounds is None else rounds
+        for number in range(2, last + 1):
+            tried = self.next_round(chains, going)
+            for form, choices in tried.items():
+                candidate, fits = self.best_ridge(choices, form, number, chains[form][-1].link)
+                chains[form].append(candidate)
+                tell(candidate)
+                del going[form]
+                worse = rounds is None and _standard_errors(candidate, chains[form][-2]) > 1
+                if number < last and not worse:  # a round that made it worse is the last
+                    going[form] = (self.leave_one_out(fits), [candidate.ridge])
         return list(chains.values())
 
-    def columns(self, stacked: Tensor, forms: list[int]) -> Tensor:
-        """Take those of some forms, side by side."""
-        each = self.split(stacked)
-        return torch.cat([each[i] for i in forms], 1)
+    def next_round(
+        self, chains: dict[Form, list[Candidate]], going: dict[Form, tuple[list[np.ndarray], list[float]]]
+    ) -> dict[Form, dict[float, tuple[list[_Fit], np.ndarray]]]:
+        """Refine labels and fit them, those of all forms with the same ridge at once; give fits and scores by ridge."""
+        refined = {form: self.refine(inside, chains[form][-1].link) for form, (inside, _) in going.items()}
+        tried: dict[Form, dict[float, tuple[list[_Fit], np.ndarray]]] = {form: {} for form in going}
+        for ridge in sorted({one for _, ridges in going.values() for one in ridges}, reverse=True):
+            forms = [form for form, (_, ridges) in going.items() if ridge in ridges]
+            for form, found in zip(forms, self.try_ridge([refined[f] for f in forms], ridge), strict=True):
+                tried[form][ridge] = found
+        return tried
 
-    def split(self, stacked: Any) -> list[Any]:
-        """Give each form its K columns."""
-        return [stacked[:, start : start + self.k] for start in range(0, stacked.shape[1], self.k)]
+    def try_ridge(self, targets: list[list[Tensor]], ridge: float) -> list[tuple[list[_Fit], np.ndarray]]:
+        """Fit each form's targets, side by side, and predict each row by the half that it is not in."""
+        found: list[tuple[list[_Fit], np.ndarray]] = [([], np.empty((len(self.given), self.k))) for _ in targets]
+        for i, fold in enumerate(self.folds):
+            together = torch.cat([one[i] for one in targets], 1)
+            weights = fold.fit(together, ridge)
+            scores = fold.predict(together, weights).double()
+            parts = (torch.chunk(one, len(targets), 1) for one in (together, weights, scores))
+            for (fits, all_scores), q, w, predicted in zip(found, *parts, strict=True):
+                fits.append(_Fit(q, w, ridge))
+                all_scores[fold.outside.numpy()] = predicted.numpy()
+        return found
 
-    def fit(self, targets: list[Tensor], ridge: float) -> list[_Fit]:
-        return [_Fit(q, fold.fit(q, ridge), ridge) for fold, q in zip(self.folds, targets, strict=True)]
+    def leave_one_out(self, fits: list[_Fit]) -> list[np.ndarray]:
+        """Predict each row by the others of its own half."""
+        pairs = zip(self.folds, fits, strict=True)
+        return [fold.leave_one_out(fit.targets, fit.weights, fit.ridge).double().numpy() for fold, fit in pairs]
 
-    def predict(self, fits: list[_Fit]) -> np.ndarray:
-        """Predict each row by the half that it is not in."""
-        scores = np.empty((len(self.given), fits[0].targets.shape[1]))
-        for fold, fit in zip(self.folds, fits, strict=True):
-            scores[fold.outside.numpy()] = fold.predict(fit.targets, fit.weights).double().numpy()
-        return scores
+    def refine(self, inside: list[np.ndarray], link: NoiseLink) -> list[Tensor]:
+        """Refine the labels of each half by itself, from scores that leave one out."""
+        pairs = zip(self.folds, inside, strict=True)
+        found = [link.posterior(scores, self.given[fold.inside.numpy()])[0] for fold, scores in pairs]
+        return [torch.from_numpy(one).to(self.dtype) for one in found]
 
-    def error(self, each: list[np.ndarray], links: list[NoiseLink]) -> float:
-        """Squared error of the given labels that each form's scores and noise predict, summed over forms."""
-        given = self.given.targets(torch.float64).numpy()
-        off = [((scores @ link.matrix - given) ** 2).sum(1) for scores, link in zip(each, links, strict=True)]
-        return sum(self.given.mean(one) for one in off)
+    def best_ridge(
+        self, choices: dict[float, tuple[list[_Fit], np.ndarray]], form: Form, number: int, start: NoiseLink
+    ) -> tuple[Candidate, list[_Fit]]:
+        """Take the ridge by which one half predicts the labels of the other best."""
+        ridge, first = next(iter(choices)), None
+        if len(choices) > 1:
+            halves = {one: self.half(0, scores, form, number, start) for one, (_, scores) in choices.items()}
+            ridge = min(halves, key=lambda one: self.given[self.sides[1]].mean(halves[one][1]))
+            first = halves[ridge]
+        fits, scores = choices[ridge]
+        return self.judge(scores, ridge, form, number, start, first), fits
 
-    def refine(self, fits: list[_Fit], links: list[NoiseLink]) -> list[Tensor]:
-        """Refine the labels of each half by itself, from scores that leave one out; those of round 1 serve all."""
-        refined = []
-        for fold, fit in zip(self.folds, fits, strict=True):
-            inside = self.split(fold.leave_one_out(fit.targets, fit.weights, fit.ridge).double().numpy())
-            inside = inside if len(inside) == len(links) else inside * len(links)
-            given = self.given[fold.inside.numpy()]
-            found = [link.posterior(one, given)[0] for one, link in zip(inside, links, strict=True)]
-            refined.append(torch.from_numpy(np.concatenate(found, 1)).to(fit.targets.dtype))
-        return refined
+    @property
+    def sides(self) -> list[np.ndarray]:
+        """Rows of either half."""
+        return [fold.inside.numpy() for fold in self.folds]
 
-    def judge(self, scores: np.ndarray, ridge: float, form: Form, number: int, start: NoiseLink | None) -> Candidate:
-        """Fit the link on either half and judge it by the other."""
+    def half(
+        self, side: int, scores: np.ndarray, form: Form, number: int, start: NoiseLink | None
+    ) -> tuple[NoiseLink, np.ndarray]:
+        """Fit the link on one half, and give the losses of the other."""
+        rows, other = _spread(self.sides[side]), self.sides[1 - side]
         sharpest = least_sharpness(number, self.k)
-        losses, sides = np.empty(len(self.given)), [fold.inside.numpy() for fold in self.folds]
-        link = start
-        for one, other in (sides, sides[::-1]):
-            rows = _spread(one)
-            link = fit_link(scores[rows], self.given[rows], form, start=link, sharpest=sharpest, iterations=40)
-            losses[other] = -link.posterior(scores[other], self.given[other])[1]
-        rows = _spread(np.arange(len(self.given)))
+        link = fit_link(scores[rows], self.given[rows], form, start=start, sharpest=sharpest, iterations=40)
+        return link, -link.posterior(scores[other], self.given[other])[1]
+
+    def judge(
+        self,
+        scores: np.ndarray,
+        ridge: float,
+        form: Form,
+        number: int,
+        start: NoiseLink | None,
+        first: tuple[NoiseLink, np.ndarray] | None = None,
+    ) -> Candidate:
+        """Fit the link on either half and judge it by the other."""
+        losses = np.empty(len(self.given))
+        link, losses[self.sides[1]] = first or self.half(0, scores, form, number, start)
+        link, losses[self.sides[0]] = self.half(1, scores, form, number, link)
+        rows, sharpest = _spread(np.arange(len(self.given))), least_sharpness(number, self.k)
         link = fit_link(scores[rows], self.given[rows], form, start=link, sharpest=sharpest, iterations=15)
         posterior = link.posterior(scores, self.given)[0]
         wrong = 1 - self.given.mean(posterior[np.arange(len(scores)), self.given.codes])
@@ -359,22 +369,9 @@ class _Halves:
 
 
 def least_sharpness(number: int, k: int) -> float:
-    """Give the least sharpness of a round's link.
-
-    Scores of later rounds are estimates of the true class: where they say one class alone, the prior must give it
-    99 %. Without this, noise and lack of sharpness cannot be told apart.
-
-    Args:
-        number: The round, from 1.
-        k: Number of classes.
-
-    Returns:
-        0 in the first round.
-
-    Example:
-        >>> round(least_sharpness(2, 10), 2)
-        6.79
-    """
+    """Give the least sharpness of a round's link, 0 in the first round."""
+    # Scores of later rounds are estimates of the true class: where they say one class alone, the prior must give it
+    # 99 %. Without this, noise and lack of sharpness cannot be told apart.
     return 0.0 if number == 1 else float(np.log(99 * (k - 1)))
 
 
