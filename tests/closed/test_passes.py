@@ -73,9 +73,9 @@ def test_rounds_equal_those_that_keep_all(kind: str, keep: bool, rounds: int | N
     posteriors = [link.posterior(scores, given)[0] for scores, link in expected]
     prior = sum(w * link.prior(scores) for w, (scores, link) in zip(choice.weights, expected, strict=True))
     quality = sum(w * q[each, given.codes] for w, q in zip(choice.weights, posteriors, strict=True))
-    np.testing.assert_allclose(found.posterior.numpy(), posteriors[choice.chosen], atol=1e-4)
-    np.testing.assert_allclose(found.prior.numpy(), prior, atol=1e-4)
-    np.testing.assert_allclose(found.quality, quality, atol=1e-4)
+    np.testing.assert_allclose(found.posterior.numpy(), posteriors[choice.chosen], atol=1e-3)
+    np.testing.assert_allclose(found.prior.numpy(), prior, atol=1e-3)
+    np.testing.assert_allclose(found.quality, quality, atol=1e-3)
     whole = spectrum.learn(torch.from_numpy(posteriors[choice.chosen]))[0]
     torch.testing.assert_close(found.moments.cross, whole.cross, rtol=0, atol=1e-3)
     torch.testing.assert_close(found.moments.mean, whole.mean, rtol=0, atol=1e-5)

@@ -14,7 +14,6 @@ from selfdistill.closed._rounds import (
     _Halves,
     _stacked,
     _survivors,
-    _Tried,
     choose,
     least_sharpness,
     soft_targets,
@@ -70,9 +69,9 @@ def test_the_label_of_a_row_has_no_part_in_its_scores(points, rounds: int, sourc
         halves = halves_of(rows, one, second, source)
         targets = [soft_targets(one[fold.inside.numpy()], 3, torch.float64) for fold in halves.folds]
         for number in range(rounds):
-            fits = halves.fit(targets, 0.2 / 4 ** min(number, 1))
-            targets = halves.refine(fits, link)
-        found.append(halves.predict(fits))
+            ((fits, scores),) = halves.try_ridge([targets], 0.2 / 4 ** min(number, 1))
+            targets = halves.refine(halves.leave_one_out(fits), link)
+        found.append(scores)
     mine = second.numpy() == bool(second[17])
     np.testing.assert_array_equal(found[0][mine], found[1][mine])
     assert np.abs(found[0][~mine] - found[1][~mine]).max() > 1e-3
@@ -84,8 +83,8 @@ def test_refined_labels_within_a_half_leave_the_row_out(points, refit) -> None:
     halves = halves_of(rows, given, two_halves(given))
     onehot = soft_targets(given, 3, torch.float64)
     link = fit_link(np.eye(3)[given] + 0.3, given, Form("none", "own"))
-    fits = halves.fit([onehot[fold.inside] for fold in halves.folds], ridge)
-    for fold, refined in zip(halves.folds, halves.refine(fits, link), strict=True):
+    ((fits, _),) = halves.try_ridge([[onehot[fold.inside] for fold in halves.folds]], ridge)
+    for fold, refined in zip(halves.folds, halves.refine(halves.leave_one_out(fits), link), strict=True):
         scores = torch.cat([refit(gram, onehot, fold.inside[fold.inside != i], ridge, i[None]) for i in fold.inside])
         expected = link.posterior(scores.numpy(), given[fold.inside.numpy()])[0]
         np.testing.assert_allclose(refined.numpy(), expected, atol=1e-7)
@@ -184,12 +183,12 @@ def test_hopeless_forms_are_left_after_the_first_round_but_the_plain_one_with_ow
     noise = np.random.default_rng(0).normal(0, 0.5, size=400)
     noise -= noise.mean()
 
-    def behind(errors: float, confusion: str, noise_form: str) -> _Tried:
+    def behind(errors: float, confusion: str, noise_form: str) -> Candidate:
         one = candidate(1 + noise * (errors > 0) + errors * noise.std() / 20, 0.1, noise=noise_form)
-        return _Tried(replace(one, form=Form(confusion, noise_form)), [])
+        return replace(one, form=Form(confusion, noise_form))
 
     chains = {
-        tried.candidate.form: [tried]
+        tried.form: [tried]
         for tried in (behind(0, "none", "even"), behind(30, "none", "own"), behind(9, "both", "own"))
     }
     assert _survivors(chains) == [Form("none", "even"), Form("none", "own")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from selfdistill.closed._moments import without_itself
+from selfdistill.closed._moments import column_sums, without_itself
 
 __all__ = ["Fold"]
 
@@ -35,28 +35,31 @@ class Fold:
         gram: Tensor,
         weights: Tensor | None = None,
     ) -> None:
-        self._weights = weights
-        self._total = len(inside) if weights is None else float(weights.sum())
-        centre = self._mean(features)
-        wide = centre.double()
         self.inside, self.outside = inside, outside
-        self._features, self._others = features - centre, others - centre
-        self._gram = gram - self._total * torch.outer(wide, wide)
+        self._features, self._others, self._weights = features, others, weights
+        self._total = len(inside) if weights is None else float(weights.sum())
+        self._centre = column_sums(features, weights) / self._total
+        self._gram = gram - self._total * torch.outer(self._centre, self._centre)
         self._factors: dict[float, Tensor] = {}
         self._hats: dict[float, Tensor] = {}
 
-    def _mean(self, values: Tensor) -> Tensor:
-        return values.mean(0) if self._weights is None else self._weights @ values / self._total
+    def _mean(self, targets: Tensor) -> Tensor:
+        return targets.mean(0) if self._weights is None else self._weights @ targets / self._total
+
+    def _predict(self, rows: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        offset = self._mean(targets) - self._centre.to(weights.dtype) @ weights
+        return torch.addmm(offset, rows, weights)
 
     def _factor(self, ridge: float) -> Tensor:
         """Cholesky factor, the same for all targets; a ridge below the moments' rounding errors is raised."""
         if ridge not in self._factors:
-            rounding, total = 1e-6 * float(self._gram.diagonal().max()), self._gram.clone()
+            total = self._gram.clone()
+            rounding = 1e-6 * float(total.diagonal().max())
             total.diagonal().add_(ridge)
-            factor, failed = torch.linalg.cholesky_ex(total)
+            factor, failed = torch.linalg.cholesky_ex(total.to(self._features.dtype))
             while failed:
                 total.diagonal().add_(rounding)
-                factor, failed = torch.linalg.cholesky_ex(total)
+                factor, failed = torch.linalg.cholesky_ex(total.to(self._features.dtype))
                 rounding *= 4
             self._factors[ridge] = factor
         return self._factors[ridge]
@@ -64,9 +67,9 @@ class Fold:
     def _hat(self, ridge: float) -> Tensor:
         """Diagonal of the hat matrix, ``[n_in, 1]``."""
         if ridge not in self._hats:
-            factor = self._factor(ridge).to(self._features.dtype)
-            half = torch.linalg.solve_triangular(factor, self._features.T, upper=False)
-            hat = half.square_().sum(0) + 1 / self._total
+            centred = self._features - self._centre.to(self._features.dtype)
+            half = torch.linalg.solve_triangular(self._factor(ridge), centred.T, upper=False).T
+            hat = half.square_().sum(1) + 1 / self._total
             self._hats[ridge] = (hat if self._weights is None else hat * self._weights)[:, None]
         return self._hats[ridge]
 
@@ -83,8 +86,7 @@ class Fold:
         centred = targets - self._mean(targets)
         if self._weights is not None:
             centred *= self._weights[:, None]
-        moments = (self._features.T @ centred).double()
-        return torch.cholesky_solve(moments, self._factor(ridge)).to(targets.dtype)
+        return torch.cholesky_solve(self._features.T @ centred, self._factor(ridge))
 
     def predict(self, targets: Tensor, weights: Tensor) -> Tensor:
         """Predict the rows outside.
@@ -96,7 +98,7 @@ class Fold:
         Returns:
             ``[n_out, K]``.
         """
-        return self._others @ weights + self._mean(targets)
+        return self._predict(self._others, targets, weights)
 
     def leave_one_out(self, targets: Tensor, weights: Tensor, ridge: float) -> Tensor:
         """Predict each row inside by the regression on all others inside.
@@ -109,4 +111,4 @@ class Fold:
         Returns:
             ``[n_in, K]``. Cost: ``n_in r^2`` FLOPs for each new ridge.
         """
-        return without_itself(self._features @ weights + self._mean(targets), targets, self._hat(ridge))
+        return without_itself(self._predict(self._features, targets, weights), targets, self._hat(ridge))

@@ -61,7 +61,7 @@ class Landmarks:
         factorise = lapack.dpstrf if rows.dtype == torch.float64 else lapack.spstrf
         factor, order, rank, _ = factorise(gram.numpy(), tol=rounding, lower=1)
         self.kernel, self.rows = kernel, rows[torch.from_numpy(order[:rank].astype(np.int64) - 1)]
-        self.factor = torch.from_numpy(np.tril(factor[:rank, :rank]))
+        self.factor = torch.from_numpy(np.tril(factor[:rank, :rank]).T.copy()).T  # by columns, as solvers want it
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Compute features.
@@ -73,7 +73,8 @@ class Landmarks:
             ``[b, r]``. Cost: ``b r (2 d + r)`` FLOPs.
         """
         values = kernel_rows(self.kernel, rows, self.rows)
-        return torch.linalg.solve_triangular(self.factor.T, values, upper=True, left=False)
+        features: Tensor = torch.linalg.solve_triangular(self.factor, values.T, upper=False).T
+        return features
 
     def to(self, device: torch.device) -> Landmarks:
         """Move both matrices.
@@ -96,7 +97,8 @@ class Landmarks:
         Returns:
             ``[r, s]``. Cost: ``r^2 s`` FLOPs.
         """
-        return torch.linalg.solve_triangular(self.factor.T.to(weights.dtype), weights, upper=True)
+        found: Tensor = torch.linalg.solve_triangular(self.factor.T.to(weights.dtype), weights, upper=True)
+        return found
 
     def rotated(self, rotation: Tensor) -> Callable[[Tensor], Tensor]:
         """Give features times a matrix in one product.

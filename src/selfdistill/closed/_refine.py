@@ -27,6 +27,7 @@ from selfdistill.networks import KERNELS, KernelMachine, kernel_rows
 __all__ = ["ClosedForm", "refine_labels"]
 
 _KERNEL_ROWS = 700  # rows that the kernel is chosen on
+_POWERS = 4  # of 4, up to which ridges are tried for a kernel, either way
 _EXACT = 1000  # rows up to which all of them are landmarks
 _LANDMARKS = 1500  # landmarks from 10,000 rows on
 _FOREST_ROWS = (50, 100_000)  # rows from and up to which a forest is tried
@@ -271,20 +272,33 @@ def _kernel_errors(rows: Rows, given: Given, there: Tensor, names: tuple[str, ..
     w = weights.to(unit)
     root, share = w.sqrt()[:, None], (w / w.sum())[:, None]
     centred = (targets - (share * targets).sum(0)) * root
-    found = {}
+    found, power = {}, 0
     for name in names:
         gram, wide = kernel_rows(name, unit, unit).double(), share.double()
         gram = gram - (wide * gram).sum(0) - gram @ wide + (wide * (gram @ wide)).sum()
-        values, vectors = torch.linalg.eigh((gram * root * root.T).to(rows.dtype))
-        moments = vectors.T @ centred
-        ridges = values.sum() / w.sum() * 4.0 ** torch.arange(-4, 5, dtype=rows.dtype, device=unit.device)
-        shrink = values.clamp(min=0)[:, None] / (values.clamp(min=0)[:, None] + ridges)  # [n, L]
-        fitted = vectors @ (shrink[:, :, None] * moments[:, None]).flatten(1)
-        hats = (vectors.square() @ shrink + share)[:, :, None]
-        residual = (centred[:, None] - fitted.view(len(unit), len(ridges), given.k)) / (1 - hats).clamp(min=1e-6)
-        errors = residual.square().sum((0, 2)) / w.sum()
-        found[name] = float(errors.min())
+        gram = (gram * root * root.T).to(rows.dtype)
+        error, power = _least_error(gram, centred, share[:, 0], float(gram.diagonal().sum() / w.sum()), power)
+        found[name] = error / float(w.sum())
     return found
+
+
+def _least_error(gram: Tensor, targets: Tensor, share: Tensor, unit: float, power: int) -> tuple[float, int]:
+    """Walk along ridges, powers of 4, to the least squared leave-one-out error; give it and the power."""
+    errors: dict[int, float] = {}
+
+    def error(power: int) -> float:
+        if power not in errors:
+            ridge, total = unit * 4.0**power, gram.clone()
+            total.diagonal().add_(ridge)
+            inverse = torch.cholesky_inverse(torch.linalg.cholesky(total))
+            rest = ridge * inverse.diagonal() - share  # 1 less the hat matrix's diagonal
+            errors[power] = float((ridge * (inverse @ targets) / rest.clamp(min=1e-6)[:, None]).square().sum())
+        return errors[power]
+
+    for step in (1, -1):
+        while abs(power + step) <= _POWERS and error(power + step) < error(power):
+            power += step
+    return error(power), power
 
 
 def _choice(
@@ -324,7 +338,7 @@ def _machine(
 ) -> KernelMachine:
     """Put the mixture together; parts of the kernel come before those of the forest."""
     links = [part.links[-1] for part in parts]
-    smooth = [spectrum.coefficients(part.fits[-1]) for part in parts if isinstance(part.fits[-1], Regression)]
+    smooth = [part.fits[-1] for part in parts if isinstance(part.fits[-1], Regression)]
     grown = [part.fits[-1] for part in parts if isinstance(part.fits[-1], Grown)]
     trees = grown[0].forest.trees if grown else None
     size = (len(trees.column), len(trees.roots), len(grown)) if trees is not None else (0, 0, 0)
@@ -333,8 +347,11 @@ def _machine(
     machine.constant = torch.tensor(rows.constant, dtype=torch.float32)
     machine.landmarks = marks.rows.cpu().float()
     if smooth:
-        machine.coefficients = torch.stack([marks.coefficients(one) for one, _ in smooth], 1).cpu().float()
-        machine.offset = torch.stack([offset for _, offset in smooth]).cpu().float()
+        joint = Regression(torch.cat([one.weights for one in smooth], 1), torch.cat([one.mean for one in smooth]), 0.0)
+        coefficients, offset = spectrum.coefficients(joint)
+        shape = (len(smooth), len(links[0].bias))
+        machine.coefficients = marks.coefficients(coefficients).view(-1, *shape).cpu().float()
+        machine.offset = offset.view(shape).cpu().float()
     if trees is not None:
         machine.trees, machine.leaves = trees, torch.stack([one.values for one in grown], 1).float()
     machine.calibration = torch.from_numpy(np.stack([link.calibration for link in links])).float()

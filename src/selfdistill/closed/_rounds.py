@@ -161,16 +161,7 @@ def ridge_of_least_error(spectrum: Spectrum, targets: Tensor) -> float:
 
 
 def soft_targets(labels: np.ndarray | Given, k: int, dtype: torch.dtype) -> Tensor:
-    """Write labels as distributions.
-
-    Args:
-        labels: ``[n]``; or `Given`.
-        k: Number of classes.
-        dtype: Of the result.
-
-    Returns:
-        ``[n, K]``.
-    """
+    """Write labels, ``[n]`` or `Given`, as distributions ``[n, K]``."""
     return as_given(labels, k).targets(dtype)
 
 
@@ -215,7 +206,7 @@ def choose_rounds(
         folds = [ForestFold(one, two, inputs, given, leaf), ForestFold(two, one, inputs, given, leaf)]
         plain = [form for form in forms if form.confusion == "none"]
         chains += _Halves("forest", folds, given, dtype).chains(plain, leaf, [leaf], rounds, tell)
-    return choose([[t.candidate for t in chain] for chain in chains if rounds in (None, len(chain))], rounds)
+    return choose([chain for chain in chains if rounds in (None, len(chain))], rounds)
 
 
 def _forms(n: int, k: int) -> list[Form]:
@@ -224,20 +215,20 @@ def _forms(n: int, k: int) -> list[Form]:
     return [f for f in FORMS if (f.confusion == "none" or confused) and (f.noise == "even" or k <= _MOST_OWN)]
 
 
-def _simpler(form: Form, chains: dict[Form, list[_Tried]]) -> NoiseLink | None:
+def _simpler(form: Form, chains: dict[Form, list[Candidate]]) -> NoiseLink | None:
     """Begin a form with confusion where the one without ended; otherwise it would take the noise for confusion."""
     plain = chains.get(Form("none", form.noise))
-    return plain[0].candidate.link if plain and form.confusion != "none" else None
+    return plain[0].link if plain and form.confusion != "none" else None
 
 
-def _survivors(chains: dict[Form, list[_Tried]]) -> list[Form]:
+def _survivors(chains: dict[Form, list[Candidate]]) -> list[Form]:
     """Take on the best even form, the plain one with own rows, and the best of the others, if they have a chance."""
     # Rounds may turn the order: in the first, confusion can stand for noise from class to class.
-    order = sorted(chains, key=lambda one: chains[one][0].candidate.nats)
+    order = sorted(chains, key=lambda one: chains[one][0].nats)
     groups = [[f for f in order if f.noise == "even"], [f for f in order if f == Form("none", "own")]]
     groups.append([f for f in order if f.noise == "own" and f.confusion != "none"])
-    best, plain = chains[order[0]][0].candidate, Form("none", "own")
-    near = [f for f in order if f == plain or _standard_errors(chains[f][0].candidate, best) <= _HOPELESS]
+    best, plain = chains[order[0]][0], Form("none", "own")
+    near = [f for f in order if f == plain or _standard_errors(chains[f][0], best) <= _HOPELESS]
     return [group[0] for group in groups if group and group[0] in near]
 
 
@@ -250,21 +241,8 @@ class _Fit:
     ridge: float
 
 
-@dataclass(frozen=True, eq=False)
-class _Tried:
-    candidate: Candidate
-    fits: list[_Fit]
-
-
 def two_halves(given: np.ndarray) -> Tensor:
-    """Split rows at random, with a fixed seed, in two halves alike in given labels.
-
-    Args:
-        given: Labels, ``[n]``.
-
-    Returns:
-        bool ``[n]``: which rows belong to the second half.
-    """
+    """Split rows at random, with a fixed seed, in two halves alike in given labels: bool ``[n]``."""
     order = np.random.default_rng(len(given)).permutation(len(given))
     order = order[np.argsort(given[order], kind="stable")]
     second = torch.zeros(len(given), dtype=torch.bool)
@@ -285,82 +263,115 @@ class _Halves:
         later: list[float],
         rounds: int | None,
         tell: Callable[[Candidate], None],
-    ) -> list[list[_Tried]]:
+    ) -> list[list[Candidate]]:
         """Judge round 1 of all forms, and further rounds of those with a chance; the ridge of round 2 is chosen."""
-        fits = self.fit([soft_targets(self.given[f.inside.numpy()], self.k, self.dtype) for f in self.folds], first)
-        scores = self.predict(fits)
-        chains: dict[Form, list[_Tried]] = {}
+        given = [soft_targets(self.given[f.inside.numpy()], self.k, self.dtype) for f in self.folds]
+        fits, scores = self.try_ridge([given], first)[0]
+        chains: dict[Form, list[Candidate]] = {}
         for form in forms:
-            chains[form] = [self.judge(scores, fits, form, 1, _simpler(form, chains))]
-            tell(chains[form][0].candidate)
-        for form in _survivors(chains):
-            for number in range(2, (ROUNDS if rounds is None else rounds) + 1):
-                last = chains[form][-1]
-                refined = self.refine(last.fits, last.candidate.link)
-                ridges = later if number == 2 else [last.candidate.ridge]
-                tried = [self.distil(last, refined, one) for one in ridges]
-                chains[form].append(min(tried, key=lambda t: t.candidate.nats))
-                tell(chains[form][-1].candidate)
+            chains[form] = [self.judge(scores, first, form, 1, _simpler(form, chains))]
+            tell(chains[form][0])
+        inside = self.leave_one_out(fits)
+        going = dict.fromkeys(_survivors(chains), (inside, later))  # scores of the rows fitted, and ridges to try
+        last = ROUNDS if rounds is None else rounds
+        for number in range(2, last + 1):
+            tried = self.next_round(chains, going)
+            for form, choices in tried.items():
+                candidate, fits = self.best_ridge(choices, form, number, chains[form][-1].link)
+                chains[form].append(candidate)
+                tell(candidate)
+                del going[form]
+                worse = rounds is None and _standard_errors(candidate, chains[form][-2]) > 1
+                if number < last and not worse:  # a round that made it worse is the last
+                    going[form] = (self.leave_one_out(fits), [candidate.ridge])
         return list(chains.values())
 
-    def fit(self, targets: list[Tensor], ridge: float) -> list[_Fit]:
-        return [_Fit(q, fold.fit(q, ridge), ridge) for fold, q in zip(self.folds, targets, strict=True)]
+    def next_round(
+        self, chains: dict[Form, list[Candidate]], going: dict[Form, tuple[list[np.ndarray], list[float]]]
+    ) -> dict[Form, dict[float, tuple[list[_Fit], np.ndarray]]]:
+        """Refine labels and fit them, those of all forms with the same ridge at once; give fits and scores by ridge."""
+        refined = {form: self.refine(inside, chains[form][-1].link) for form, (inside, _) in going.items()}
+        tried: dict[Form, dict[float, tuple[list[_Fit], np.ndarray]]] = {form: {} for form in going}
+        for ridge in sorted({one for _, ridges in going.values() for one in ridges}, reverse=True):
+            forms = [form for form, (_, ridges) in going.items() if ridge in ridges]
+            for form, found in zip(forms, self.try_ridge([refined[f] for f in forms], ridge), strict=True):
+                tried[form][ridge] = found
+        return tried
 
-    def predict(self, fits: list[_Fit]) -> np.ndarray:
-        """Predict each row by the half that it is not in."""
-        scores = np.empty((len(self.given), self.k))
-        for fold, fit in zip(self.folds, fits, strict=True):
-            scores[fold.outside.numpy()] = fold.predict(fit.targets, fit.weights).double().numpy()
-        return scores
+    def try_ridge(self, targets: list[list[Tensor]], ridge: float) -> list[tuple[list[_Fit], np.ndarray]]:
+        """Fit each form's targets, side by side, and predict each row by the half that it is not in."""
+        found: list[tuple[list[_Fit], np.ndarray]] = [([], np.empty((len(self.given), self.k))) for _ in targets]
+        for i, fold in enumerate(self.folds):
+            together = torch.cat([one[i] for one in targets], 1)
+            weights = fold.fit(together, ridge)
+            scores = fold.predict(together, weights).double()
+            parts = (torch.chunk(one, len(targets), 1) for one in (together, weights, scores))
+            for (fits, all_scores), q, w, predicted in zip(found, *parts, strict=True):
+                fits.append(_Fit(q, w, ridge))
+                all_scores[fold.outside.numpy()] = predicted.numpy()
+        return found
 
-    def refine(self, fits: list[_Fit], link: NoiseLink) -> list[Tensor]:
+    def leave_one_out(self, fits: list[_Fit]) -> list[np.ndarray]:
+        """Predict each row by the others of its own half."""
+        pairs = zip(self.folds, fits, strict=True)
+        return [fold.leave_one_out(fit.targets, fit.weights, fit.ridge).double().numpy() for fold, fit in pairs]
+
+    def refine(self, inside: list[np.ndarray], link: NoiseLink) -> list[Tensor]:
         """Refine the labels of each half by itself, from scores that leave one out."""
-        refined = []
-        for fold, fit in zip(self.folds, fits, strict=True):
-            inside = fold.leave_one_out(fit.targets, fit.weights, fit.ridge).double().numpy()
-            posterior = link.posterior(inside, self.given[fold.inside.numpy()])[0]
-            refined.append(torch.from_numpy(posterior).to(fit.targets.dtype))
-        return refined
+        pairs = zip(self.folds, inside, strict=True)
+        found = [link.posterior(scores, self.given[fold.inside.numpy()])[0] for fold, scores in pairs]
+        return [torch.from_numpy(one).to(self.dtype) for one in found]
 
-    def judge(self, scores: np.ndarray, fits: list[_Fit], form: Form, number: int, start: NoiseLink | None) -> _Tried:
-        """Fit the link on either half and judge it by the other."""
+    def best_ridge(
+        self, choices: dict[float, tuple[list[_Fit], np.ndarray]], form: Form, number: int, start: NoiseLink
+    ) -> tuple[Candidate, list[_Fit]]:
+        """Take the ridge by which one half predicts the labels of the other best."""
+        ridge, first = next(iter(choices)), None
+        if len(choices) > 1:
+            halves = {one: self.half(0, scores, form, number, start) for one, (_, scores) in choices.items()}
+            ridge = min(halves, key=lambda one: self.given[self.sides[1]].mean(halves[one][1]))
+            first = halves[ridge]
+        fits, scores = choices[ridge]
+        return self.judge(scores, ridge, form, number, start, first), fits
+
+    @property
+    def sides(self) -> list[np.ndarray]:
+        """Rows of either half."""
+        return [fold.inside.numpy() for fold in self.folds]
+
+    def half(
+        self, side: int, scores: np.ndarray, form: Form, number: int, start: NoiseLink | None
+    ) -> tuple[NoiseLink, np.ndarray]:
+        """Fit the link on one half, and give the losses of the other."""
+        rows, other = _spread(self.sides[side]), self.sides[1 - side]
         sharpest = least_sharpness(number, self.k)
-        losses, sides = np.empty(len(self.given)), [fold.inside.numpy() for fold in self.folds]
-        link = start
-        for one, other in (sides, sides[::-1]):
-            rows = _spread(one)
-            link = fit_link(scores[rows], self.given[rows], form, start=link, sharpest=sharpest, iterations=40)
-            losses[other] = -link.posterior(scores[other], self.given[other])[1]
-        rows = _spread(np.arange(len(self.given)))
+        link = fit_link(scores[rows], self.given[rows], form, start=start, sharpest=sharpest, iterations=40)
+        return link, -link.posterior(scores[other], self.given[other])[1]
+
+    def judge(
+        self,
+        scores: np.ndarray,
+        ridge: float,
+        form: Form,
+        number: int,
+        start: NoiseLink | None,
+        first: tuple[NoiseLink, np.ndarray] | None = None,
+    ) -> Candidate:
+        """Fit the link on either half and judge it by the other."""
+        losses = np.empty(len(self.given))
+        link, losses[self.sides[1]] = first or self.half(0, scores, form, number, start)
+        link, losses[self.sides[0]] = self.half(1, scores, form, number, link)
+        rows, sharpest = _spread(np.arange(len(self.given))), least_sharpness(number, self.k)
         link = fit_link(scores[rows], self.given[rows], form, start=link, sharpest=sharpest, iterations=15)
         posterior = link.posterior(scores, self.given)[0]
         wrong = 1 - self.given.mean(posterior[np.arange(len(scores)), self.given.codes])
-        ridge, weights = fits[0].ridge, self.given.weights
-        return _Tried(Candidate(self.source, form, number, ridge, losses, link, wrong, weights), fits)
-
-    def distil(self, last: _Tried, refined: list[Tensor], ridge: float) -> _Tried:
-        """Fit refined labels."""
-        link, fits = last.candidate.link, self.fit(refined, ridge)
-        return self.judge(self.predict(fits), fits, link.form, last.candidate.round + 1, link)
+        return Candidate(self.source, form, number, ridge, losses, link, wrong, self.given.weights)
 
 
 def least_sharpness(number: int, k: int) -> float:
-    """Give the least sharpness of a round's link.
-
-    Scores of later rounds are estimates of the true class: where they say one class alone, the prior must give it
-    99 %. Without this, noise and lack of sharpness cannot be told apart.
-
-    Args:
-        number: The round, from 1.
-        k: Number of classes.
-
-    Returns:
-        0 in the first round.
-
-    Example:
-        >>> round(least_sharpness(2, 10), 2)
-        6.79
-    """
+    """Give the least sharpness of a round's link, 0 in the first round."""
+    # Scores of later rounds are estimates of the true class: where they say one class alone, the prior must give it
+    # 99 %. Without this, noise and lack of sharpness cannot be told apart.
     return 0.0 if number == 1 else float(np.log(99 * (k - 1)))
 
 

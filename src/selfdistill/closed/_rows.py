@@ -77,7 +77,7 @@ class Rows:
         self.constant = square**0.5
 
     def _moments(self, weights: np.ndarray | None, shared: bool) -> tuple[Tensor, Tensor]:
-        """Mean and variance of each column, in one pass about a point near the mean."""
+        """Mean and variance of each column, in one pass about a point near the mean, which keeps what 32 bit hold."""
         n, step = self.inputs.shape[0], max(1, _BLOCK // self.d)
         own = share(n) if shared else slice(0, n)
         near = self._read(slice(0, min(n, _FIRST, step)), torch.float64).mean(0)
@@ -85,13 +85,13 @@ class Rows:
         count = torch.ones(n, dtype=torch.float64) if weights is None else torch.from_numpy(weights)
         for start in range(own.start, own.stop, step):
             rows = slice(start, min(start + step, own.stop))
-            part, w = self._read(rows, torch.float64) - near, count[rows].to(self.device)
+            part, w = self._read(rows, self.dtype) - near.to(self.dtype), count[rows].to(self.device, self.dtype)
             sums[0] += w @ part
             sums[1] += w @ part.square_()
         if shared:
             sum_over_processes(sums)
         first, second = sums / float(count.sum())
-        self._mean = near + first
+        self._mean = near.to(self.dtype).double() + first
         if not bool(self._mean.isfinite().all()):
             raise DataError("the inputs hold numbers that are not finite", "Fill or drop them.")
         return self._mean, (second - first.square()).clamp(min=0)

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from selfdistill._core.dist import from_first, share, sum_over_processes
 from selfdistill.closed._fold import Fold
-from selfdistill.closed._moments import Moments, Regression, without_itself
+from selfdistill.closed._moments import Moments, Regression, column_sums, second_moment, without_itself
 
 __all__ = ["Spectrum"]
 
 Features: TypeAlias = Callable[[Any], Tensor]
 _BLOCK = 2**23  # numbers of one block of features
+_NEAR = 64  # rows whose mean is near that of all
 _WIDE_ROWS = 50_000  # rows from which eigenpairs are taken in 64 bit: rounding of the largest reaches the ridge
 
 
@@ -73,17 +74,18 @@ class Spectrum:
     ) -> None:
         self.n, self._features, self._shared = n, features, shared
         self._own = share(n) if shared else slice(0, n)
-        some = features(slice(0, min(n, 2)))
+        some = features(slice(0, min(n, _NEAR)))
         width = some.shape[1]
         self.step = step or max(1, _BLOCK // max(width, 1))
         self._weights = None if weights is None else weights.to(some)
         self.total = float(n) if weights is None else float(weights.sum())
         self._kept = some.new_empty(self._own.stop - self._own.start, width) if keep else None
         self.first: Moments | None = None
-        sums, moment = self._first_pass(some, targets)
-        wide = sums / self.total
-        self.mean = wide.to(some.dtype)
-        moment -= self.total * torch.outer(wide, wide)
+        near = some.mean(0)  # products of what is near 0 lose less to rounding
+        sums, moment = self._first_pass(near, targets)
+        shift = sums / self.total
+        self.mean = near + shift.to(near.dtype)
+        moment -= self.total * torch.outer(shift, shift)
         narrow = some.dtype == torch.float32 and n < _WIDE_ROWS
 
         def solve() -> list[Tensor]:
@@ -96,24 +98,24 @@ class Spectrum:
         if self.first is not None:
             self.first.cross = wide_rotation.T @ self.first.cross
         self._offset = self.mean @ self.rotation
+        rest = -(shift.to(near.dtype) @ self.rotation)
         self._turned = rotated(self.rotation) if rotated else lambda rows: features(rows) @ self.rotation
         if self._kept is not None:
             for rows in self._slices():
                 part = self._kept[self._local(rows)]
-                part.copy_((part - self.mean) @ self.rotation)
+                part.copy_(torch.addmm(rest, part, self.rotation))
 
-    def _first_pass(self, some: Tensor, targets: Callable[[slice], Tensor] | None) -> tuple[Tensor, Tensor]:
-        """Sum features and their second moment, and take the moments of the targets."""
-        width = some.shape[1]
-        total = torch.zeros(width, dtype=torch.float64, device=some.device)
+    def _first_pass(self, near: Tensor, targets: Callable[[slice], Tensor] | None) -> tuple[Tensor, Tensor]:
+        """Sum features less a point near their mean, and their second moment; take the moments of the targets."""
+        width = len(near)
+        total = near.new_zeros(width, dtype=torch.float64)
         moment = total.new_zeros(width, width)
         if targets is not None:  # the centre is the same on each process
-            self.first = Moments(width, targets(slice(0, min(self.n, self.step))).to(some).mean(0))
+            self.first = Moments(width, targets(slice(0, min(self.n, self.step))).to(near).mean(0))
         for rows in self._slices():
-            part, w = self._features(rows), self.weights(rows)
-            counted = part if w is None else part * w[:, None]
-            total += counted.sum(0, dtype=torch.float64)
-            moment += (part.T @ counted).double()
+            part, w = self._features(rows) - near, self.weights(rows)
+            total += column_sums(part, w)
+            moment += second_moment(part, w)
             if self._kept is not None:
                 self._kept[self._local(rows)] = part
             if targets is not None and self.first is not None:
@@ -237,15 +239,17 @@ class Spectrum:
         Returns:
             float64 ``[L]``. Cost: two passes.
         """
-        moments = self.learn(targets)[0]
-        fits = [self.solve(moments, ridge) for ridge in ridges.tolist()]
+        moments, k = self.learn(targets)[0], targets.shape[1]
+        each = (moments.cross[:, None] / (self.values[:, None] + ridges.to(self.values))[..., None]).flatten(1)
+        fits = Regression(each, moments.mean.repeat(len(ridges)), 0.0)  # of all ridges, side by side
         total, count, stride = torch.zeros(len(ridges), dtype=torch.float64), 0.0, -(-self.n // most)
         for rows, block in self.blocks():
             z, q, part = block[::stride], targets[rows][::stride], slice(rows.start, rows.stop, stride)
             hats, w = self.leverages(part, z, ridges.tolist()), self.weights(part)
-            for i, fit in enumerate(fits):
-                off = (without_itself(fit(z), q, hats[fit.ridge]) - q).square().sum(1)
-                total[i] += float((off if w is None else off * w).sum(dtype=torch.float64))
+            rest = 1 - torch.stack([hats[ridge] for ridge in ridges.tolist()], 1)
+            residuals = q[:, None] - fits(z).view(len(z), -1, k)
+            off = (residuals / rest.clamp(min=1e-6)).square().sum(2)
+            total += (off if w is None else off * w[:, None]).sum(0, dtype=torch.float64).cpu()
             count += len(z) if w is None else float(w.sum())
         return total / count
 
@@ -274,6 +278,6 @@ class Spectrum:
         assert z is not None
         one, two = (~parts).nonzero().flatten(), parts.nonzero().flatten()
         a, b, v, w = z[one], z[two], self.weights(one), self.weights(two)
-        gram_a = ((a if v is None else a * v[:, None]).T @ a).double()
+        gram_a = second_moment(a, v)
         gram_b = torch.diag(self.values) - gram_a
         return [Fold(one, two, a, b, gram_a, v), Fold(two, one, b, a, gram_b, w)]
