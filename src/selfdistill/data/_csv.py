@@ -73,8 +73,9 @@ class _Lines:
                 )
             if self.total > limit:
                 raise DataError(f"{self.path} unfolds to more than {limit / 2**30:,.1f} GiB", "Use a part of the data.")
+            begins = self.row == len(line)  # a row
             if self.number <= self.dialect.before or (
-                self.row == len(line) and comment(line, self.dialect, self.width)
+                begins and line[0] == "#" and comment(line, self.dialect, self.width)
             ):
                 self.before += self.take()
                 continue

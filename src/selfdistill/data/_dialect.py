@@ -164,11 +164,8 @@ class Dialect:
 
 
 def comment(line: str, dialect: Dialect, width: int) -> bool:
-    """Say whether a line between the rows is a comment: it begins with # and has another number of fields."""
-    if width < 2 or not line.startswith("#"):
-        return False
-    row = next(dialect.reader(iter([line]), strict=False), [])
-    return len(row) != width
+    """Say whether a line between the rows that begins with # is a comment: it has another number of fields."""
+    return width > 1 and len(next(dialect.reader(iter([line]), strict=False), [])) != width
 
 
 def find_dialect(path: Path, encoding: str | None = None) -> Dialect:

@@ -77,17 +77,14 @@ class TablePreprocess(Preprocess, kind="table"):
 
     @property
     def scaled(self) -> bool:
-        """True where there are texts."""
         return bool(self._texts)
 
     @property
     def only_scaled(self) -> bool:
-        """True where there are texts and nothing else."""
         return self.scaled and len(self.features) == len(self._texts)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """``(d,)``."""
         d = len(self._numbers.names) + len(self._numbers.flagged)
         d += sum(len(c.values) + c.other for c in self._categories) + sum(column.width for column in self._vectors)
         return (d + sum(column.width for _, column in self._texts),)
@@ -107,7 +104,6 @@ class TablePreprocess(Preprocess, kind="table"):
         )
 
     def apply(self, raw: Any) -> Tensor:
-        """Turn rows into vectors."""
         table = as_table(raw)
         self.check_columns(table.column_names)
         n = table.num_rows
@@ -130,7 +126,6 @@ class TablePreprocess(Preprocess, kind="table"):
         return torch.from_numpy(out)
 
     def doubts(self, raw: Any) -> list[str]:
-        """Say what training never saw: categories, words, numbers of another size, odd cells."""
         table = as_table(raw)
         said = self._numbers.doubts(table)
         for column in self._categories:
@@ -140,7 +135,6 @@ class TablePreprocess(Preprocess, kind="table"):
         return said
 
     def facts(self) -> str:
-        """Such as ``"124 numeric columns, 1 text column"``."""
         parts = [
             f"{len(names):,} {kind} column{'s' if len(names) != 1 else ''}"
             for kind, names in self.kinds.items()
@@ -149,7 +143,6 @@ class TablePreprocess(Preprocess, kind="table"):
         return ", ".join(parts) + f" ({self.input_shape[0]:,} inputs)"
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Give ``(spec, tensors)``."""
         spec = {
             "kind": self.kind,
             "roles": self.roles.to_spec(),

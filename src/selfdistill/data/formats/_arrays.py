@@ -49,7 +49,6 @@ class Npz(Format):
     def load(
         self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
     ) -> Source | None:
-        """Read inputs and labels, perhaps true labels and ids."""
         path, objects = place.path, list[str]()
         arrays: dict[str, Any] = dict(read_npz(path, mapped=mapped, objects=objects))
         matrix = sparse_of(arrays, path)
@@ -80,11 +79,9 @@ class Safetensors(Format):
     def load(
         self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
     ) -> Source | None:
-        """Read a tensor of features and one of labels."""
         return arrays_source(as_arrays(read_tensors(place.path)[0]), place.path, options, part, preprocess)
 
     def endings(self, edit: Edit) -> Endings:
-        """Either; npz where labels change."""
         return Endings(".safetensors or .npz", (".safetensors", ".npz")) if edit.labels is None else NPZ
 
     def copy(self, place: Place, options: ReadOptions, out: Path, edit: Edit) -> None:
@@ -125,7 +122,6 @@ class Npy(Format):
     def load(
         self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
     ) -> Source | None:
-        """Read the array, and for training the labels."""
         path = place.path
         if part == "test":
             return None
@@ -150,13 +146,11 @@ class NpyFolder(Format):
     folder = True
 
     def detect(self, path: Path) -> bool:
-        """By several npy files in it."""
         return path.is_dir() and sum(file.suffix == ".npy" for file in path.iterdir()) > 1
 
     def load(
         self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
     ) -> Source | None:
-        """Read all files."""
         path = place.path
         files = sorted(file for file in path.iterdir() if file.suffix == ".npy" and file.is_file())
         check_size(str(path), sum(file.stat().st_size for file in files))

@@ -31,12 +31,10 @@ class Parquet(TableFormat):
     ends = _copies.PARQUET.taken
 
     def read(self, place: Place, options: ReadOptions, part: str, *, mapped: bool) -> TableRead:
-        """Read the file, or map large lists of numbers."""
         mapped = mapped and has_large_vectors(place.path)
         return TableRead(read_parquet(place.path, mapped=mapped), mapped=mapped)
 
     def endings(self, edit: Edit) -> Endings:
-        """Parquet stays Parquet."""
         return _copies.PARQUET
 
 
@@ -48,7 +46,6 @@ class Arrow(TableFormat):
     ends = (".feather", ".arrow", ".arrows", ".ipc")
 
     def read(self, place: Place, options: ReadOptions, part: str, *, mapped: bool) -> TableRead:
-        """Read the file."""
         import pyarrow as pa
         import pyarrow.feather as feather
 
@@ -77,11 +74,9 @@ class ParquetFolder(TableFormat):
     folder = parts = True
 
     def detect(self, path: Path) -> bool:
-        """By the files in it."""
         return path.is_dir() and bool(_parquet_files(path))
 
     def read(self, place: Place, options: ReadOptions, part: str, *, mapped: bool) -> TableRead | None:
-        """Read the files of a part as one table."""
         import pyarrow as pa
 
         files = sorted(_parquet_files(place.path), key=lambda path: str(path.parent))

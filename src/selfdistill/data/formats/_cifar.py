@@ -83,13 +83,11 @@ class Cifar(Format):
     folder = True
 
     def detect(self, path: Path) -> bool:
-        """By files that end in .bin."""
         return bool(_batches(path))
 
     def load(
         self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
     ) -> Source | None:
-        """Read a part."""
         path, files = place.path, _batches(place.path)
         folder = path if path.is_dir() else path.parent
         heads = label_bytes(folder, files)

@@ -25,16 +25,13 @@ class Csv(TableFormat):
     literal = False
 
     def detect(self, path: Path) -> bool:
-        """By the ending, perhaps of a packed file."""
         return path.is_file() and is_csv(path)
 
     def read(self, place: Place, options: ReadOptions, part: str, *, mapped: bool) -> TableRead:
-        """Read all cells as texts."""
         dialect = find_dialect(place.path, options.encoding)
         return TableRead(read_csv(place.path, dialect), dialect.said)
 
     def endings(self, edit: Edit) -> Endings:
-        """CSV stays CSV."""
         return TEXT
 
     def copy(self, place: Place, options: ReadOptions, out: Path, edit: Edit) -> None:

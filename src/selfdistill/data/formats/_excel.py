@@ -20,7 +20,6 @@ class Excel(TableFormat):
     ends = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 
     def read(self, place: Place, options: ReadOptions, part: str, *, mapped: bool) -> TableRead:
-        """Read the sheet that was named, else the only one that has rows."""
         import pyarrow as pa
 
         rows = [[None if cell == "" else cell for cell in row] for row in _sheet(place)]

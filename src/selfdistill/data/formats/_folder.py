@@ -145,13 +145,11 @@ class ImageFolder(Format):
     folder = True
 
     def detect(self, path: Path) -> bool:
-        """By the images in it; one image is read too."""
         return is_image(path) if path.is_file() else any(map(is_image, _files(path)))
 
     def load(
         self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
     ) -> Source | None:
-        """Read a part."""
         path = place.path
         found = _root_and_files(path, part)
         if found is None:
@@ -173,7 +171,6 @@ class ImageFolder(Format):
         )
 
     def endings(self, edit: Edit) -> Endings:
-        """A folder or a list of files; npz where labels change."""
         images = Endings("no ending (a folder) or .csv (a list)", ("", ".csv"))
         return images if edit.labels is None else NPZ
 

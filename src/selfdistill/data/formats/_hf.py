@@ -138,14 +138,12 @@ class SavedHf(Format):
     folder = True
 
     def detect(self, path: Path) -> bool:
-        """By the files that `datasets` writes."""
         single = (path / "state.json").is_file() and (path / "dataset_info.json").is_file()
         return single or (path / "dataset_dict.json").is_file()
 
     def load(
         self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
     ) -> Source | None:
-        """Read a split."""
         from selfdistill.data._table import TablePreprocess
 
         dataset = _split(place, part)
@@ -157,13 +155,11 @@ class SavedHf(Format):
             return _hf_source(dataset, options, place.name, roles, new=part == "new", made=made)
 
     def table(self, place: Place, options: ReadOptions) -> pa.Table | None:
-        """Read the split of training, where it is a table."""
         dataset = _split(place, "train")
         with _undamaged(place):
             return None if _image_columns(dataset, options) else _hf_table(dataset)
 
     def endings(self, edit: Edit) -> Endings:
-        """By what it holds, which `copy` checks."""
         taken = (".parquet", ".pq", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".npz")
         return Endings(".parquet or .csv, of images .npz", taken)
 

@@ -123,13 +123,11 @@ class Idx(Format):
     folder = True
 
     def detect(self, path: Path) -> bool:
-        """By files named like ``train-images-idx3-ubyte``, or the same with .gz."""
         return any(map(_is_images, path.iterdir())) if path.is_dir() else _is_images(path)
 
     def load(
         self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
     ) -> Source | None:
-        """Read a part."""
         pair = find_idx(place.path, part)
         if pair is None:
             return None
@@ -152,7 +150,6 @@ class Idx(Format):
         return Source(str(place.path), form, images, labels, truth=_truth(pair.images, images))
 
     def endings(self, edit: Edit) -> Endings:
-        """A folder of IDX files where labels change, else npz."""
         return NPZ if edit.labels is None else FOLDER
 
     def copy(self, place: Place, options: ReadOptions, out: Path, edit: Edit) -> None:
@@ -203,7 +200,6 @@ class Digits(Format):
     def load(
         self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
     ) -> Source | None:
-        """Read 8 x 8 grey images with their labels, which are true."""
         if part == "test":
             return None
         from sklearn.datasets import load_digits

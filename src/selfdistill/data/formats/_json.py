@@ -29,11 +29,9 @@ class Json(TableFormat):
     ends = (".json", ".jsonl", ".ndjson")
 
     def detect(self, path: Path) -> bool:
-        """By the ending, perhaps of a packed file."""
         return path.is_file() and unpacked_name(path).endswith(self.ends)
 
     def read(self, place: Place, options: ReadOptions, part: str, *, mapped: bool) -> TableRead:
-        """Read the whole file."""
         path = place.path
         encoding, said = find_encoding(path, options.encoding)
         try:

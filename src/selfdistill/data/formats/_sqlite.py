@@ -27,7 +27,6 @@ class Sqlite(TableFormat):
     ends = (".db", ".sqlite", ".sqlite3", ".db3")
 
     def read(self, place: Place, options: ReadOptions, part: str, *, mapped: bool) -> TableRead:
-        """Read the table that was named, else the only one."""
         import pyarrow as pa
 
         check_size(place.name, place.path.stat().st_size)
