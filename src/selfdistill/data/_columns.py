@@ -11,9 +11,8 @@ import numpy as np
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.wording import quoted
-from selfdistill.data._arrow_types import is_readable
+from selfdistill.data._arrow_types import is_readable, is_vectors, parse_lists
 from selfdistill.data._numerals import LEAST_NUMBERS, ODD, PER_CENT, PLAIN, Notation, Tally
-from selfdistill.data._vectors import is_vectors, parse_lists
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -86,7 +86,7 @@ def has_large_vectors(path: Path) -> bool:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from selfdistill.data._vectors import is_vectors
+    from selfdistill.data._arrow_types import is_vectors
 
     try:
         meta = pq.read_metadata(path)

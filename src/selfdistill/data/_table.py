@@ -12,7 +12,7 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._arrays import check_scales, column_scales, standardise
-from selfdistill.data._arrow_types import as_table
+from selfdistill.data._arrow_types import Vectors, as_table
 from selfdistill.data._columns import as_numbers, as_strings, find_kind, tally
 from selfdistill.data._fitted import Categories, Numbers, Terms, TextColumn, filled, unseen_words, without_codes
 from selfdistill.data._labelled import Note, ReadOptions
@@ -20,7 +20,6 @@ from selfdistill.data._labels import listed
 from selfdistill.data._numerals import PLAIN, Notation, choose_codes, choose_notations
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._roles import Roles
-from selfdistill.data._vectors import Vectors
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, final
 from urllib.parse import unquote
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._limits import check_size, damaged
-from selfdistill.data._place import Place
 from selfdistill.data._stored import has_large_vectors, read_parquet
 from selfdistill.data.formats import _copies
 from selfdistill.data.formats._copies import Edit, Endings
-from selfdistill.data.formats._format import TableFormat, TableRead
+from selfdistill.data.formats._format import Request, TableFormat, TableRead
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,9 +28,9 @@ class Parquet(TableFormat):
     name, shown = "parquet", "Parquet"
     ends = _copies.PARQUET.taken
 
-    def read(self, place: Place, options: ReadOptions, part: str, *, mapped: bool) -> TableRead:
-        mapped = mapped and has_large_vectors(place.path)
-        return TableRead(read_parquet(place.path, mapped=mapped), mapped=mapped)
+    def read(self, ask: Request) -> TableRead:
+        mapped = ask.mapped and has_large_vectors(ask.place.path)
+        return TableRead(read_parquet(ask.place.path, mapped=mapped), mapped=mapped)
 
     def endings(self, edit: Edit) -> Endings:
         return _copies.PARQUET
@@ -45,11 +43,11 @@ class Arrow(TableFormat):
     name, shown = "arrow", "Feather or Arrow"
     ends = (".feather", ".arrow", ".arrows", ".ipc")
 
-    def read(self, place: Place, options: ReadOptions, part: str, *, mapped: bool) -> TableRead:
+    def read(self, ask: Request) -> TableRead:
         import pyarrow as pa
         import pyarrow.feather as feather
 
-        path = place.path
+        path = ask.place.path
         try:
             with path.open("rb") as file:
                 whole = file.read(6) in {b"ARROW1", b"FEA1\0\0"} or path.suffix.lower() == ".feather"
@@ -76,9 +74,10 @@ class ParquetFolder(TableFormat):
     def detect(self, path: Path) -> bool:
         return path.is_dir() and bool(_parquet_files(path))
 
-    def read(self, place: Place, options: ReadOptions, part: str, *, mapped: bool) -> TableRead | None:
+    def read(self, ask: Request) -> TableRead | None:
         import pyarrow as pa
 
+        place, part = ask.place, ask.part
         files = sorted(_parquet_files(place.path), key=lambda path: str(path.parent))
         parts = {path: _part_of(path, place.path) for path in files}
         said: list[str] = []

@@ -6,10 +6,9 @@ from typing import Any, final
 
 from selfdistill._core.errors import DataError, one_line
 from selfdistill.data._dialect import header_place
-from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._labels import near_matches
 from selfdistill.data._place import Place
-from selfdistill.data.formats._format import TableFormat, TableRead, column_of
+from selfdistill.data.formats._format import Request, TableFormat, TableRead, column_of
 
 
 @final
@@ -19,9 +18,10 @@ class Excel(TableFormat):
     name, shown = "excel", "Excel or OpenDocument"
     ends = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 
-    def read(self, place: Place, options: ReadOptions, part: str, *, mapped: bool) -> TableRead:
+    def read(self, ask: Request) -> TableRead:
         import pyarrow as pa
 
+        place = ask.place
         rows = [[None if cell == "" else cell for cell in row] for row in _sheet(place)]
         rows = [row for row in rows if any(cell is not None for cell in row)]
         texts = [["" if cell is None else str(cell) for cell in row] for row in rows]

@@ -24,10 +24,10 @@ from selfdistill.data._pixels import ENDINGS, is_image, read_pictures
 from selfdistill.data._place import Place
 from selfdistill.data._source import Source, known_labels
 from selfdistill.data.formats._copies import NPZ, Edit, Endings, link_or_copy, new_folder
-from selfdistill.data.formats._format import IMAGES, Format
+from selfdistill.data.formats._format import IMAGES, Format, Request
 
 if TYPE_CHECKING:
-    from selfdistill.data._preprocess import Preprocess
+    pass
 
 _SHOWN = 5
 _NUMBERED = re.compile(r"(?P<word>.*?[^\W\d])(?P<gap>[._ -]*)\d+")
@@ -147,16 +147,14 @@ class ImageFolder(Format):
     def detect(self, path: Path) -> bool:
         return is_image(path) if path.is_file() else any(map(is_image, _files(path)))
 
-    def load(
-        self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
-    ) -> Source | None:
-        path = place.path
-        found = _root_and_files(path, part)
+    def load(self, ask: Request) -> Source | None:
+        path = ask.place.path
+        found = _root_and_files(path, ask.part)
         if found is None:
             return None
         root, files = found
-        made = preprocess if isinstance(preprocess, ImagePreprocess) else None
-        pictures = read_pictures(files, path, root, options, made)
+        made = ask.preprocess if isinstance(ask.preprocess, ImagePreprocess) else None
+        pictures = read_pictures(files, path, root, ask.options, made)
         images = [files[at] for at in pictures.places]
         loose = any(file.parent == root for file in files)
         return Source(
@@ -183,7 +181,7 @@ class ImageFolder(Format):
             raise DataError(
                 f"a folder of images has no place for {edit.column[0]}", "Name a list instead: --out FILE.csv."
             )
-        found = self.load(place, options, "train", None)
+        found = self.load(Request(place, options))
         assert found is not None
         found = known_labels(found, options)
         rows = np.arange(len(found)) if edit.keep is None else np.flatnonzero(edit.keep)

@@ -17,12 +17,10 @@ from selfdistill.data._place import Place
 from selfdistill.data._roles import LABEL_NAMES, Roles, label_column
 from selfdistill.data._source import Source, assemble, table_source
 from selfdistill.data.formats._copies import Edit, Endings
-from selfdistill.data.formats._format import OF_TABLES, Format
+from selfdistill.data.formats._format import OF_TABLES, Format, Request
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from selfdistill.data._preprocess import Preprocess
 
 
 def _names(feature: Any, values: Any) -> list[Any]:
@@ -141,18 +139,16 @@ class SavedHf(Format):
         single = (path / "state.json").is_file() and (path / "dataset_info.json").is_file()
         return single or (path / "dataset_dict.json").is_file()
 
-    def load(
-        self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
-    ) -> Source | None:
+    def load(self, ask: Request) -> Source | None:
         from selfdistill.data._table import TablePreprocess
 
-        dataset = _split(place, part)
+        dataset = _split(ask.place, ask.part)
         if dataset is None:
             return None
-        roles = preprocess.roles if isinstance(preprocess, TablePreprocess) else None
-        made = preprocess if isinstance(preprocess, ImagePreprocess) else None
-        with _undamaged(place):
-            return _hf_source(dataset, options, place.name, roles, new=part == "new", made=made)
+        roles = ask.preprocess.roles if isinstance(ask.preprocess, TablePreprocess) else None
+        made = ask.preprocess if isinstance(ask.preprocess, ImagePreprocess) else None
+        with _undamaged(ask.place):
+            return _hf_source(dataset, ask.options, ask.place.name, roles, new=ask.part == "new", made=made)
 
     def table(self, place: Place, options: ReadOptions) -> pa.Table | None:
         dataset = _split(place, "train")

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, final
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._dialect import find_encoding
-from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._limits import DAMAGED, check_size, damaged, expand_limit, open_bytes, unpacked_name
 from selfdistill.data._place import Place
-from selfdistill.data.formats._format import OF_TABLES, TableFormat, TableRead, column_of
+from selfdistill.data.formats._format import OF_TABLES, Request, TableFormat, TableRead, column_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,9 +30,9 @@ class Json(TableFormat):
     def detect(self, path: Path) -> bool:
         return path.is_file() and unpacked_name(path).endswith(self.ends)
 
-    def read(self, place: Place, options: ReadOptions, part: str, *, mapped: bool) -> TableRead:
-        path = place.path
-        encoding, said = find_encoding(path, options.encoding)
+    def read(self, ask: Request) -> TableRead:
+        path = ask.place.path
+        encoding, said = find_encoding(path, ask.options.encoding)
         try:
             with open_bytes(path) as file:
                 raw = file.read(expand_limit() + 1)
@@ -42,7 +41,7 @@ class Json(TableFormat):
         except (*DAMAGED, UnicodeError) as error:
             raise damaged(path, error) from error
         try:
-            return TableRead(_table(_parsed(text, place), place), (said,) if said else ())
+            return TableRead(_table(_parsed(text, ask.place), ask.place), (said,) if said else ())
         except RecursionError:
             raise DataError(f"{path} is nested too deeply", _WAY) from None
 

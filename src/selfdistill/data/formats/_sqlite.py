@@ -8,11 +8,10 @@ from typing import final
 from urllib.parse import quote
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._labels import listed, near_matches
 from selfdistill.data._limits import check_size
 from selfdistill.data._place import Place
-from selfdistill.data.formats._format import TableFormat, TableRead, column_of
+from selfdistill.data.formats._format import Request, TableFormat, TableRead, column_of
 
 _OBJECTS = (
     "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
@@ -26,9 +25,10 @@ class Sqlite(TableFormat):
     name, shown = "sqlite", "SQLite (file.db::table)"
     ends = (".db", ".sqlite", ".sqlite3", ".db3")
 
-    def read(self, place: Place, options: ReadOptions, part: str, *, mapped: bool) -> TableRead:
+    def read(self, ask: Request) -> TableRead:
         import pyarrow as pa
 
+        place = ask.place
         check_size(place.name, place.path.stat().st_size)
         address = f"file:{quote(str(place.path.resolve()))}?mode=ro"
         try:

@@ -13,18 +13,19 @@ import numpy as np
 from scipy.sparse import issparse
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._csv import is_csv, read_csv
 from selfdistill.data._labelled import Note, ReadOptions
 from selfdistill.data._labels import near_matches, texts
 from selfdistill.data._limits import check_size
 from selfdistill.data._roles import Roles, label_column
 from selfdistill.data._source import Source, array_form
 from selfdistill.data._stored import read_npy, read_parquet, refuse_objects
+from selfdistill.data.formats._csv import is_csv, read_csv
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from selfdistill.data._preprocess import Preprocess
+    from selfdistill.data.formats._format import Request
 
 INPUT_KEYS = (
     *("X", "inputs", "images", "features", "embeddings", "embedding", "data", "feats", "vectors", "encodings"),
@@ -114,16 +115,9 @@ def _suggested(arrays: Mapping[str, Any]) -> str:
     return f"Did you mean --inputs {wide[0]}{f' --label {long[0]}' if len(long) == 1 else ''}? "
 
 
-def arrays_source(
-    arrays: Mapping[str, Any],
-    path: Path,
-    options: ReadOptions,
-    part: str,
-    preprocess: Preprocess | None,
-    *,
-    objects: Collection[str] = (),
-) -> Source | None:
+def arrays_source(arrays: Mapping[str, Any], ask: Request, *, objects: Collection[str] = ()) -> Source | None:
     """Say which arrays of a file are what."""
+    path, options, part = ask.place.path, ask.options, ask.part
     new = part != "train"
     for told in (options.inputs, *(() if new else (options.label, options.truth, options.id))):
         if told is not None and told in objects:
@@ -159,7 +153,7 @@ def arrays_source(
         notes += [note] if note else []
     if "labels" not in values and not new:
         _refuse_missing(arrays, path, objects, LABEL_KEYS, "labels")
-    return features_source(X, f"{path}: {key!r}", str(path), preprocess, values, notes)
+    return features_source(X, f"{path}: {key!r}", str(path), ask.preprocess, values, notes)
 
 
 def _chosen(
