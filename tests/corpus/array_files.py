@@ -199,7 +199,7 @@ def _kinds() -> list[Case]:
         Case(
             NPZ, "labels in a file of their own", "a.npz", _with_file, {"labels": "labels.csv"}, kinds=(4,), shown=True
         ),
-        Case(NPZ, "no npz", "a.npz", text("a.npz", "x,label"), error="is truncated or no npz file"),
+        Case(NPZ, "no npz", "a.npz", text("a.npz", "x,label"), error="is truncated or not an npz file"),
     ]
 
 
@@ -269,9 +269,9 @@ def _npy() -> list[Case]:
             "X.npy",
             text("X.npy", b"\x93NUMPY\x01\x00\x20\x00{'descr': '<f8', 'shape': (12, (\n"),
             {"labels": "X.npy"},
-            error="no npy file: no header",
+            error="not an npy file: no header",
         ),
-        Case(NPY, "no npy", "X.npy", text("X.npy", "x"), {"labels": "X.npy"}, error="is truncated or no npy file"),
+        Case(NPY, "no npy", "X.npy", text("X.npy", "x"), {"labels": "X.npy"}, error="is truncated or not an npy file"),
     ]
 
 
@@ -328,7 +328,7 @@ def _tensors() -> list[Case]:
         case("names of your own", {"clip": X, "genre": y}, options={"inputs": "clip", "label": "genre"}, shown=True),
         case("one-hot labels", {"X": X, "y": torch.from_numpy(ONE_HOT).contiguous()}, says=["is one-hot"]),
         case("no label", {"X": X}, error="has no labels; it holds 'X'"),
-        Case(TENSORS, "no safetensors", "a.safetensors", text("a.safetensors", "x"), error="no safetensors file"),
+        Case(TENSORS, "no safetensors", "a.safetensors", text("a.safetensors", "x"), error="not a safetensors file"),
     ]
 
 

@@ -85,7 +85,7 @@ def _places() -> list[Case]:
             name="a document",
             source="a.docx",
             make=text("a.docx", b"PK"),
-            error="of a kind that is not known (.docx)",
+            error="of an unknown kind (.docx)",
             **one,
         ),
         Case(

@@ -192,7 +192,9 @@ def test_folders_that_are_no_class_are_predicted(tmp_path):
     new = read_new(tmp_path / "new", data.preprocess, data.classes)
     assert new.ids.tolist() == ["cat/1.png", "dog/2.png"]
     assert new.labels.tolist() == [0, -1]
-    assert "1 of 2 images lie in folders that are no class of training ('dog'): they are predicted" in new.warnings[0]
+    assert (
+        "1 of 2 images lie in folders that are not classes of training ('dog'): they are predicted" in new.warnings[0]
+    )
     (tmp_path / "new" / "cat").rename(tmp_path / "new" / "bird")
     assert read_new(tmp_path / "new", data.preprocess, data.classes).labels is None
 
@@ -200,7 +202,7 @@ def test_folders_that_are_no_class_are_predicted(tmp_path):
 def test_empty_class_folder_is_said(tmp_path):
     photos(tmp_path)
     (tmp_path / "dog").mkdir()
-    assert read(tmp_path).warnings == ("folders without an image are no class: 'dog'.",)
+    assert read(tmp_path).warnings == ("folders without images are not classes: 'dog'.",)
 
 
 def test_train_and_test_folders(tmp_path):

@@ -77,7 +77,7 @@ def test_many_columns_are_told_in_few_lines():
     wide = pd.DataFrame({f"s{i}": np.where(size > 0, size + i / 2, size) for i in range(14)})
     said = from_frame(wide, labels).warnings
     assert len(said) == 11
-    assert said[-1] == "so it is in 4 more columns."
+    assert said[-1] == "the same holds for 4 more columns."
 
 
 def test_new_data_with_a_code_that_training_did_not_have(tmp_path):

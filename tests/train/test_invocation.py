@@ -50,7 +50,7 @@ def test_sentences_come_before_the_work_and_warnings_say_so():
     start(Invocation("songs.v2.csv", read={"label": "kind"}, settings=FEW), say=said.append)
     assert said[0] == "Reading songs.v2.csv"
     assert said[1].startswith("40 examples, ")
-    assert "warning: 1 constant column ('note') tells nothing." in said
+    assert "warning: 1 constant column ('note') carries no information." in said
     start(Invocation("songs.csv", settings=FEW), say=said.append)
     assert "note: column 'label' is taken as the label; --label to choose another." in said
     assert not any(text.startswith("warning: column 'label'") for text in said)

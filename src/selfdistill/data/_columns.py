@@ -267,7 +267,7 @@ def find_kind(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) ->
         some = ", ".join(repr(cell[:40]) for cell in dict.fromkeys(odd[:3]))
         return Found(
             "numeric",
-            f"column {name!r} holds numbers but for {len(odd):,} cell{'s' if len(odd) > 1 else ''} such as {some}, "
+            f"column {name!r} holds numbers except for {len(odd):,} cell{'s' if len(odd) > 1 else ''} such as {some}, "
             f"which count as missing; --categorical {quoted(name)} to take all as words.",
         )
     return Found("numeric")
@@ -297,6 +297,6 @@ def _find_words(column: pa.ChunkedArray, name: str) -> Found:
         )
     return Found(
         "text",
-        f"column {name!r} holds a different word in every row, and is used by its characters; if it names the rows, "
-        f"leave it out with --id {word} or --ignore {word}.",
+        f"column {name!r} holds a different word in every row, and is used through its character n-grams; if it names "
+        f"the rows, leave it out with --id {word} or --ignore {word}.",
     )

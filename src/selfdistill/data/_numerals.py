@@ -277,5 +277,5 @@ def choose_codes(columns: Mapping[str, np.ndarray], options: ReadOptions) -> tup
             f"--numeric {quoted(name)} to take all as they stand."
         )
     if len(found) > _SHOWN:
-        said.append(f"so it is in {len(found) - _SHOWN:,} more columns.")
+        said.append(f"the same holds for {len(found) - _SHOWN:,} more columns.")
     return found, said

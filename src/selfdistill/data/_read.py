@@ -117,7 +117,7 @@ def find_format(place: Place) -> Format:
             raise DataError(
                 f"{place.name} is {what}, and is not read", "Save the arrays with numpy.savez, or the table as Parquet."
             )
-    raise DataError(f"{place.name} is of a kind that is not known ({path.suffix or 'no ending'})", f"Give {_forms()}.")
+    raise DataError(f"{place.name} is of an unknown kind ({path.suffix or 'no ending'})", f"Give {_forms()}.")
 
 
 def load(
@@ -178,7 +178,7 @@ def _seen(source: Source, classes: Sequence[str], way_out: str) -> Tensor:
         if labels[row] is not None:
             raise DataError(
                 f"{source.where} holds the class {short(labels[row])!r} (row {row}, counted from 0), "
-                "which training never saw",
+                "which was not in training",
                 hint(labels[row], classes) + way_out,
             )
     return codes

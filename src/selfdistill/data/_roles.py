@@ -279,7 +279,7 @@ def with_votes(table: pa.Table, options: ReadOptions, where: str) -> tuple[pa.Ta
     alike = sum(len({vote for vote in row if vote is not None}) == 1 for row in zip(*voted, strict=True))
     note = (
         f"the label is what most of {len(options.annotator)} columns of votes say: {np.mean(per_row):.1f} votes a row, "
-        f"{alike:,} of {len(labels):,} rows of one mind; {ties:,} tie{'s' * (ties != 1)}, "
+        f"{alike:,} of {len(labels):,} rows unanimous; {ties:,} tie{'s' * (ties != 1)}, "
         "decided by who agrees more often with the rest."
     )
     added = table.append_column(VOTED, pa.array(labels.tolist(), pa.large_string()))

@@ -305,8 +305,8 @@ def fit_table(
             "Give it columns to learn from, or choose their kind with --numeric, --categorical or --text.",
         )
     if constant:
-        word, verb = ("columns", "tell") if len(constant) > 1 else ("column", "tells")
-        notes.append(f"{len(constant):,} constant {word} ({listed(constant)}) {verb} nothing.")
+        word, verb = ("columns", "carry") if len(constant) > 1 else ("column", "carries")
+        notes.append(f"{len(constant):,} constant {word} ({listed(constant)}) {verb} no information.")
     counts = {"missing_values": missing + gap, "constant_columns": len(constant)}
     return made, [*map(Note, decided), *notes, *more], {name: count for name, count in counts.items() if count}
 

@@ -61,7 +61,7 @@ class Arrow(TableFormat):
             names = table.column_names  # raises where one is not UTF-8
             return TableRead(table.rename_columns(names))
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise damaged(path, error, what="no Arrow file") from error
+            raise damaged(path, error, what="not an Arrow file") from error
 
 
 @final
@@ -87,10 +87,9 @@ class ParquetFolder(TableFormat):
                 return None
             wanted = "train" if part == "train" or not has_test else "test"
             left = sum(one not in {"train", "test"} for one in parts.values())
-            said = [
-                f"{left:,} of {len(files):,} files of {place.name} are left out: they are no training or test part."
-            ]
-            said = said if left and part == "train" else []
+            if left and part == "train":
+                what = f"{left:,} of {len(files):,} files of {place.name}"
+                said.append(f"{what} are left out: they belong to neither training nor test part.")
             files = [path for path in files if parts[path] == wanted]
         elif part == "test":
             return None

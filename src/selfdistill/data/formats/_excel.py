@@ -50,7 +50,7 @@ def _sheet(place: Place) -> list[list[Any]]:
         sheets = {name: book.get_sheet_by_name(name).to_python() for name in names if place.part in {"", name}}
     except (calamine.CalamineError, OSError, ValueError) as error:
         raise DataError(
-            f"{place.name} is damaged, has a password or is no workbook: {one_line(error)}",
+            f"{place.name} is damaged, has a password or is not a workbook: {one_line(error)}",
             "Save it again, or export it as CSV.",
         ) from error
     if place.part and place.part not in names:

@@ -200,7 +200,7 @@ class ImageFolder(Format):
         strange = [label for label, there in zip(labels, known, strict=True) if not there]
         if strange:
             said.append(
-                f"{len(strange):,} of {len(labels):,} images lie in folders that are no class of training "
+                f"{len(strange):,} of {len(labels):,} images lie in folders that are not classes of training "
                 f"({listed(sorted(set(strange)))}): they are predicted, and counted as without a label."
             )
         kept = [label if there else None for label, there in zip(labels, known, strict=True)]
@@ -246,5 +246,5 @@ def _sentences(bad: list[str], root: Path, files: list[Path], *, new: bool) -> l
         item.name for item in root.iterdir() if item.is_dir() and item.name not in used and item.name[0] != "."
     )
     if empty and not new:
-        out.append(f"folders without an image are no class: {listed(empty)}.")
+        out.append(f"folders without images are not classes: {listed(empty)}.")
     return out

@@ -169,7 +169,8 @@ def _undamaged(place: Place) -> Generator[None]:
         raise
     except Exception as error:
         raise DataError(
-            f"{place.name} is damaged or no saved data set: {one_line(error) or type(error).__name__}", "Save it again."
+            f"{place.name} is damaged or not a saved data set: {one_line(error) or type(error).__name__}",
+            "Save it again.",
         ) from error
 
 

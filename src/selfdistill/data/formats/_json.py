@@ -56,12 +56,12 @@ def _parsed(text: str, place: Place) -> Any:
         try:
             return json.loads(text)
         except ValueError as error:
-            raise DataError(f"{place.path} is no JSON: {error}", _WAY) from error
+            raise DataError(f"{place.path} is not JSON: {error}", _WAY) from error
     out = []
     for number, line in lines:
         value = _value(line)
         if not isinstance(value, dict):
-            raise DataError(f"{place.path}, line {number:,}: no JSON object", _WAY)
+            raise DataError(f"{place.path}, line {number:,}: not a JSON object", _WAY)
         out.append(value)
     return out
 
@@ -93,7 +93,7 @@ def _table(value: Any, place: Place) -> pa.Table:
         names = dict.fromkeys(name for one in value for name in one)
         columns = {name: [one.get(name) for one in value] for name in names}
     else:
-        what = "a list of things that are no objects" if isinstance(value, list) else f"{type(value).__name__}"
+        what = "a list of values that are not objects" if isinstance(value, list) else f"{type(value).__name__}"
         raise DataError(f"{place.path} holds {what}", _WAY)
     table = pa.table({name: column_of(cells) for name, cells in columns.items()})
     return table.flatten() if any(pa.types.is_struct(one.type) for one in table.schema) else table

@@ -193,7 +193,7 @@ def check_texts(array: Any, where: str) -> None:
     if array.dtype.kind == "U" and array.size and array.dtype.itemsize:
         codes = np.ascontiguousarray(array).view(np.dtype("u4").newbyteorder(array.dtype.byteorder))
         if codes.max() > sys.maxunicode:
-            raise DataError(f"{where} holds characters that there are not: it is damaged", "Write it again.")
+            raise DataError(f"{where} holds invalid Unicode: it is damaged", "Write it again.")
 
 
 def one_label(array: Any, where: str) -> tuple[Any, str]:
@@ -270,7 +270,7 @@ def read_label_file(options: ReadOptions, n: int, what: str) -> tuple[np.ndarray
         found = _column(read_parquet(path), options, path)
     else:
         raise DataError(
-            f"{path} (--labels) is of a kind that is not known ({path.suffix or 'no ending'})",
+            f"{path} (--labels) is of an unknown kind ({path.suffix or 'no ending'})",
             "Give .npy, .csv, .parquet, or .txt with one label on a line.",
         )
     if len(found) != n:

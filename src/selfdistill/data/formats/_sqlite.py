@@ -39,7 +39,7 @@ class Sqlite(TableFormat):
                 names = [column[0] for column in cursor.description]
                 rows = cursor.fetchall()
         except sqlite3.Error as error:
-            raise DataError(f"{place.name} is damaged or no SQLite database: {error}", "Fetch it again.") from error
+            raise DataError(f"{place.name} is damaged or not an SQLite database: {error}", "Fetch it again.") from error
         columns = [column_of([row[i] for row in rows]) for i in range(len(names))]
         return TableRead(pa.table(columns, names=names))
 
