@@ -17,6 +17,7 @@ from tests.corpus.text_tables import text
 
 NPZ, NPY, TENSORS, SPARSE = "Arrays in npz", "Arrays in npy", "Tensors", "Sparse matrices"
 FEATURES = np.random.default_rng(1).normal(size=(N, 4))
+RECORDS = np.zeros(N, dtype=[("a", "f8"), ("b", "f8")])
 IMAGES = np.random.default_rng(2).integers(0, 256, (N, 6, 5), dtype=np.uint8)
 CODES = np.array([int(c == "b") for c in LABELS])
 NUMBERED = [str(code) for code in CODES]
@@ -179,6 +180,8 @@ def _kinds() -> list[Case]:
         _usual("one-hot labels", True, arrays={"X": FEATURES, "y": ONE_HOT}, says=[hot]),
         _usual("one-hot labels, whole numbers", arrays={"X": FEATURES, "y": ONE_HOT.astype(np.uint8)}, says=[hot]),
         _usual("one-hot labels, truth values", arrays={"X": FEATURES, "y": ONE_HOT.astype(bool)}, says=[hot]),
+        _usual("a structured array", arrays={"X": RECORDS, "y": CODES}, error="is a structured array, with the fields"),
+        _usual("structured labels", arrays={"X": FEATURES, "y": RECORDS}, error="'y' is a structured array"),
         _usual(
             "several labels for one example",
             arrays={"X": FEATURES, "y": several},

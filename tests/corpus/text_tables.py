@@ -100,6 +100,7 @@ def _refused() -> list[Case]:
         bad("an empty file", "", "a.csv is empty"),
         bad("empty lines alone", "\n\n\n", "a.csv is empty"),
         bad("a header alone", "x,z,label\n", "has a header but no rows"),
+        bad("no header", "".join(lines().splitlines(True)[1:]), "has no header: its first line looks like data"),
         bad("a row too long", lines() + "1,2,a,4\n", "line 14: 4 fields, but the header has 3"),
         bad("a row too short", lines() + "1,2\n", "line 14: 2 fields, but the header has 3"),
         bad("two columns of one name", lines().replace("x,z", "z,z", 1), "more than one column named 'z'"),

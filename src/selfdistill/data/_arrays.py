@@ -12,6 +12,7 @@ from scipy.sparse import issparse
 from torch import Tensor
 
 from selfdistill._core.errors import DataError
+from selfdistill.data._labels import listed
 from selfdistill.data._preprocess import Preprocess
 
 _BLOCK = 2**21  # numbers that are looked at at once
@@ -37,6 +38,11 @@ def as_numpy(raw: Any) -> np.ndarray:
     if isinstance(raw, Tensor):
         raw = raw.detach().cpu().numpy()
     array = np.asarray(raw)
+    if array.dtype.names:
+        raise DataError(
+            f"the array is a structured array, with the fields {listed(array.dtype.names)}",
+            "Pass it as a table: pandas.DataFrame(array).",
+        )
     if array.dtype == object:
         try:
             array = array.astype(np.float64)

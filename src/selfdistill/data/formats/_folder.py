@@ -91,7 +91,21 @@ def _holds_classes(folder: Path) -> bool:
 
 
 def training_root(path: Path) -> Path:
-    """Return the folder of classes that training reads: ``train``, where there are parts."""
+    """Find the folder of classes that training reads: ``train``, where there are parts.
+
+    Args:
+        path: The folder of a data set.
+
+    Returns:
+        The folder of classes.
+
+    Raises:
+        DataError: It is an archive, whose images have no place on disk.
+    """
+    if path.is_file():
+        raise DataError(
+            f"{path} is an archive: its images have no place on disk", "Unpack it, and train on the folder."
+        )
     return _part(path, "train")[0]
 
 
@@ -158,7 +172,7 @@ class ImageFolder(Format):
         images = [files[at] for at in pictures.places]
         loose = any(file.parent == root for file in files)
         return Source(
-            where=str(path),
+            where=ask.place.name,
             form="image",
             features=pictures.array,
             labels=None if loose else [_name(file, root).split("/")[0] for file in images],

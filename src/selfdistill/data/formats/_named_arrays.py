@@ -14,7 +14,7 @@ from scipy.sparse import issparse
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._labelled import Note, ReadOptions
-from selfdistill.data._labels import near_matches, texts
+from selfdistill.data._labels import listed, near_matches, texts
 from selfdistill.data._limits import check_size
 from selfdistill.data._roles import Roles, label_column
 from selfdistill.data._source import Source, array_form
@@ -189,7 +189,12 @@ def _refuse_missing(
 
 
 def check_texts(array: Any, where: str) -> None:
-    """Refuse texts of characters that there are not, as damaged files hold them."""
+    """Refuse records, and texts of characters that there are not, as damaged files hold them."""
+    if array.dtype.names:
+        raise DataError(
+            f"{where} is a structured array, with the fields {listed(array.dtype.names)}",
+            "Save it as a table: pandas.DataFrame(array).to_parquet('data.parquet').",
+        )
     if array.dtype.kind == "U" and array.size and array.dtype.itemsize:
         codes = np.ascontiguousarray(array).view(np.dtype("u4").newbyteorder(array.dtype.byteorder))
         if codes.max() > sys.maxunicode:
