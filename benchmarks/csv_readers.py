@@ -19,7 +19,7 @@ Reading = tuple[list[str], list[list[str]]]
 
 
 def ours(path: Path) -> Reading:
-    from selfdistill.data._csv import csv_rows
+    from selfdistill.data.formats._csv import csv_rows
 
     header, *rows = csv_rows(path)
     return header, rows

@@ -142,7 +142,7 @@ def document() -> str:
 
 BAD_DATA = {
     "missing file": (near_miss, [], "song.csv does not exist. Did you mean 'songs.csv'?"),
-    "unknown kind of file": (document, [], "t.docx is of a kind that is not known (.docx)"),
+    "unknown kind of file": (document, [], "t.docx is of an unknown kind (.docx)"),
     "unknown column": (table, ["--label", "labl"], "has no column 'labl' (--label). Did you mean 'label'?"),
     "unknown column to ignore": (table, ["--ignore", "zz"], "has no column 'zz' (--ignore)"),
     "ids as labels": (lambda: table(ids), ["--label", "key"], "no two of the 60 labels of t.csv are alike ('0', '1', "),
@@ -158,8 +158,8 @@ BAD_DATA = {
     "truncated IDX": (lambda: idx(cut=10), [], "is truncated: it should hold 96 more bytes here, but ends after 86"),
     "huge field": (huge_field, [], "field 1 has 1,048,577 characters, more than 1,048,576"),
     "huge image": (huge_image, [], "10,000 x 10,000 pixels, but at most 64,000,000 are read"),
-    "a workbook": (lambda: raw(b"PK\x03\x04\x00" + bytes(range(256))), [], "is a workbook or an archive, no CSV file"),
-    "NUL bytes": (lambda: raw(b"x,label\n1,a\x00\n2,b\n"), [], "t.csv is no text: it holds NUL bytes. Export the data"),
+    "a workbook": (lambda: raw(b"PK\x03\x04\x00" + bytes(range(256))), [], "workbook or an archive, not a CSV file"),
+    "NUL bytes": (lambda: raw(b"x,label\n1,a\x00\n2,b\n"), [], "t.csv is not a text file: it holds NUL bytes. Export"),
     "another encoding": (lambda: raw(b"x,label\n1,\xe4\n2,b\n"), ["--encoding", "utf-8"], "byte 0xe4 cannot be read."),
     "the folder of the data": (lambda: (table(), ".")[1], [], "but 1 file of data. Name one of them, such as t.csv."),
     "the root": (lambda: "/", [], "/ is the root of the file system. Name the file or folder that holds your data."),
@@ -302,7 +302,7 @@ def test_categories_that_training_never_saw_are_counted(capsys):
     Path("new.csv").write_text('colour\ngreen\nred\n""\ngreen\npink\n')
     code, out, err = cli(capsys, "predict", "run", "new.csv")
     assert (code, len(out.splitlines())) == (0, 6)
-    said = "warning: column 'colour' holds categories that training never saw in 3 of 5 rows, such as 'green'; "
+    said = "warning: column 'colour' holds categories that were not in training in 3 of 5 rows, such as 'green'; "
     assert said + "they count as missing." in err.splitlines()
     assert "warning" not in cli(capsys, "predict", "run", "c.csv")[2]
 

@@ -17,6 +17,7 @@ from tests.corpus.text_tables import text
 
 NPZ, NPY, TENSORS, SPARSE = "Arrays in npz", "Arrays in npy", "Tensors", "Sparse matrices"
 FEATURES = np.random.default_rng(1).normal(size=(N, 4))
+RECORDS = np.zeros(N, dtype=[("a", "f8"), ("b", "f8")])
 IMAGES = np.random.default_rng(2).integers(0, 256, (N, 6, 5), dtype=np.uint8)
 CODES = np.array([int(c == "b") for c in LABELS])
 NUMBERED = [str(code) for code in CODES]
@@ -179,6 +180,8 @@ def _kinds() -> list[Case]:
         _usual("one-hot labels", True, arrays={"X": FEATURES, "y": ONE_HOT}, says=[hot]),
         _usual("one-hot labels, whole numbers", arrays={"X": FEATURES, "y": ONE_HOT.astype(np.uint8)}, says=[hot]),
         _usual("one-hot labels, truth values", arrays={"X": FEATURES, "y": ONE_HOT.astype(bool)}, says=[hot]),
+        _usual("a structured array", arrays={"X": RECORDS, "y": CODES}, error="is a structured array, with the fields"),
+        _usual("structured labels", arrays={"X": FEATURES, "y": RECORDS}, error="'y' is a structured array"),
         _usual(
             "several labels for one example",
             arrays={"X": FEATURES, "y": several},
@@ -199,7 +202,7 @@ def _kinds() -> list[Case]:
         Case(
             NPZ, "labels in a file of their own", "a.npz", _with_file, {"labels": "labels.csv"}, kinds=(4,), shown=True
         ),
-        Case(NPZ, "no npz", "a.npz", text("a.npz", "x,label"), error="is truncated or no npz file"),
+        Case(NPZ, "no npz", "a.npz", text("a.npz", "x,label"), error="is truncated or not an npz file"),
     ]
 
 
@@ -269,9 +272,9 @@ def _npy() -> list[Case]:
             "X.npy",
             text("X.npy", b"\x93NUMPY\x01\x00\x20\x00{'descr': '<f8', 'shape': (12, (\n"),
             {"labels": "X.npy"},
-            error="no npy file: no header",
+            error="not an npy file: no header",
         ),
-        Case(NPY, "no npy", "X.npy", text("X.npy", "x"), {"labels": "X.npy"}, error="is truncated or no npy file"),
+        Case(NPY, "no npy", "X.npy", text("X.npy", "x"), {"labels": "X.npy"}, error="is truncated or not an npy file"),
     ]
 
 
@@ -328,7 +331,7 @@ def _tensors() -> list[Case]:
         case("names of your own", {"clip": X, "genre": y}, options={"inputs": "clip", "label": "genre"}, shown=True),
         case("one-hot labels", {"X": X, "y": torch.from_numpy(ONE_HOT).contiguous()}, says=["is one-hot"]),
         case("no label", {"X": X}, error="has no labels; it holds 'X'"),
-        Case(TENSORS, "no safetensors", "a.safetensors", text("a.safetensors", "x"), error="no safetensors file"),
+        Case(TENSORS, "no safetensors", "a.safetensors", text("a.safetensors", "x"), error="not a safetensors file"),
     ]
 
 

@@ -36,7 +36,7 @@ _TAIL = """
   [chardet](https://chardet.readthedocs.io), with a sentence that shows one; `--encoding` chooses. UTF-16 and UTF-32
   are known by their mark.
 - **A part of a file** stands behind `::`: a sheet, a table, a split, a file of a zip archive. Without it there must
-  be only one.
+  be only one, but for a zip archive of images, which is read as the folder it holds.
 - **Arrays** are known by their names, in any capitals, with `train` and `test` before or behind; validation parts
   are left unread. `--inputs` and `--label` choose. Objects are never read: they are pickles, which could run code.
   One-hot labels become the numbers of their columns.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,20 @@ def photos(*, ending: str = "png", parts: bool = False) -> Callable[[Path], Any]
             Image.fromarray(pixels).save(place / f"{i:02}.{ending}")
 
     return make
+
+
+def zipped(make: Callable[[Path], Any], inside: str = "") -> Callable[[Path], Any]:
+    """The same in an archive, with what a Mac adds."""
+
+    def archive(folder: Path) -> None:
+        make(folder)
+        with zipfile.ZipFile(folder / "photos.zip", "w") as out:
+            for file in sorted((folder / "photos").rglob("*.*")):
+                out.write(file, inside + file.relative_to(folder / "photos").as_posix())
+            out.writestr("__MACOSX/._photos", b"x")
+            out.writestr(inside + ".DS_Store", b"x")
+
+    return archive
 
 
 def idx(folder: Path) -> None:
@@ -85,7 +100,7 @@ def _places() -> list[Case]:
             name="a document",
             source="a.docx",
             make=text("a.docx", b"PK"),
-            error="of a kind that is not known (.docx)",
+            error="of an unknown kind (.docx)",
             **one,
         ),
         Case(
@@ -112,6 +127,24 @@ def _places() -> list[Case]:
             source="photos",
             make=photos(ending="bmp"),
             labels=IN_ORDER,
+            kinds=(1, 6, 5),
+            group=FOLDERS,
+        ),
+        Case(
+            name="class folders in a zip archive",
+            source="photos.zip",
+            make=zipped(photos()),
+            labels=IN_ORDER,
+            kinds=(1, 6, 5),
+            shown=True,
+            group=FOLDERS,
+        ),
+        Case(
+            name="parts in a zip archive, within a folder",
+            source="photos.zip",
+            make=zipped(photos(parts=True), inside="photos/"),
+            labels=sorted(LABELS[:HALF]),
+            test=sorted(LABELS[HALF:]),
             kinds=(1, 6, 5),
             group=FOLDERS,
         ),

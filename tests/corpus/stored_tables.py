@@ -73,7 +73,7 @@ def _excel() -> list[Case]:
         Case(
             name="no workbook",
             make=text("a.xlsx", "x,label\n"),
-            error="is damaged, has a password or is no workbook",
+            error="is damaged, has a password or is not a workbook",
             **book,
         ),
     ]
@@ -133,7 +133,7 @@ def _sqlite() -> list[Case]:
             name="no database",
             source="a.db",
             make=text("a.db", b"no database" * 999),
-            error="no SQLite database",
+            error="not an SQLite database",
             **one,
         ),
         Case(
@@ -215,7 +215,7 @@ def _saved() -> list[Case]:
             **one,
         ),
         Case(name="a part of one without parts", source="data::test", make=saved(), error="has no splits", **one),
-        Case(name="one that is damaged", source="data", make=lost, error="is damaged or no saved data set", **one),
+        Case(name="one that is damaged", source="data", make=lost, error="is damaged or not a saved data set", **one),
     ]
 
 

@@ -100,13 +100,14 @@ def _refused() -> list[Case]:
         bad("an empty file", "", "a.csv is empty"),
         bad("empty lines alone", "\n\n\n", "a.csv is empty"),
         bad("a header alone", "x,z,label\n", "has a header but no rows"),
+        bad("no header", "".join(lines().splitlines(True)[1:]), "has no header: its first line looks like data"),
         bad("a row too long", lines() + "1,2,a,4\n", "line 14: 4 fields, but the header has 3"),
         bad("a row too short", lines() + "1,2\n", "line 14: 2 fields, but the header has 3"),
         bad("two columns of one name", lines().replace("x,z", "z,z", 1), "more than one column named 'z'"),
         bad("a lone quotation mark", lines() + '"1,2,a\n', "line 14: unexpected end of data"),
         bad("no label", lines().replace("label", "kind", 1), "Did you mean --label kind? It has 2 values."),
-        bad("a workbook by another name", b"PK\x03\x04" + b"\0" * 50, "is a workbook or an archive, no CSV file"),
-        bad("bytes that are no text", b"\0\1\2" * 500, "is no text: it holds NUL bytes"),
+        bad("a workbook by another name", b"PK\x03\x04" + b"\0" * 50, "is a workbook or an archive, not a CSV file"),
+        bad("bytes that are no text", b"\0\1\2" * 500, "is not a text file: it holds NUL bytes"),
         bad("a title and nothing else", "Results of May\n", "has a header but no rows"),
         bad("a row of trailing separators in half of the rows", trailing_in_half(), "4 fields, but the header has 3"),
     ]
@@ -174,7 +175,7 @@ def _encodings() -> list[Case]:
             "a.csv",
             text("a.csv", latin),
             {"encoding": "klingon"},
-            error="no encoding",
+            error="not a known encoding",
         ),
         Case(
             ENCODING, "told, but wrong", "a.csv", text("a.csv", latin), {"encoding": "utf-8"}, error="byte 0xe9 cannot"

@@ -269,13 +269,19 @@ def _parquet() -> list[Case]:
             **one,
         ),
         Case(
-            name="no Parquet", source="a.parquet", make=text("a.parquet", "x,label\n"), error="no Parquet file", **one
+            name="no Parquet",
+            source="a.parquet",
+            make=text("a.parquet", "x,label\n"),
+            error="not a Parquet file",
+            **one,
         ),
-        Case(name="no Arrow", source="a.feather", make=text("a.feather", "x,label\n"), error="no Arrow file", **one),
+        Case(
+            name="no Arrow", source="a.feather", make=text("a.feather", "x,label\n"), error="not an Arrow file", **one
+        ),
         Case(
             name="an Arrow stream cut short",
             source="a.arrows",
-            error="no Arrow file",
+            error="not an Arrow file",
             make=several(_stream, lambda f: (f / "a.arrows").write_bytes((f / "a.arrows").read_bytes()[:300])),
             **one,
         ),
@@ -321,14 +327,14 @@ def _json() -> list[Case]:
         case("a mark of UTF-8", b"\xef\xbb\xbf" + by_line.encode(), "a.jsonl"),
         case("UTF-16", by_line.encode("utf-16"), "a.jsonl"),
         case("columns of different lengths", columns() | {"x": [1.0]}, error="different lengths: 1 to 12"),
-        case("a list of numbers", [1, 2, 3], error="a list of things that are no objects"),
+        case("a list of numbers", [1, 2, 3], error="a list of values that are not objects"),
         case("a number", "3", error="holds int"),
         case("nothing", "", error="is empty"),
-        case("no JSON", "x,label\n1,a\n", error="is no JSON"),
-        case("JSON cut short", json.dumps(records)[:-9], error="is no JSON"),
-        case("a broken line", by_line + '{"x": 1', "a.jsonl", error="a.jsonl, line 13: no JSON object"),
+        case("no JSON", "x,label\n1,a\n", error="is not JSON"),
+        case("JSON cut short", json.dumps(records)[:-9], error="is not JSON"),
+        case("a broken line", by_line + '{"x": 1', "a.jsonl", error="a.jsonl, line 13: not a JSON object"),
         case("objects deep in each other", "[" * 100_000 + "]" * 100_000, error="nested too deeply"),
-        case("a number of 5,000 digits", '[{"x": ' + "9" * 5000 + "}]", error="is no JSON"),
+        case("a number of 5,000 digits", '[{"x": ' + "9" * 5000 + "}]", error="is not JSON"),
     ]
 
 

@@ -74,17 +74,17 @@ def test_of_several_columns_the_usual_name(at):
     [
         ("x.npy", {}, "x.npy has no labels: an npy file holds one array.*--labels FILE"),
         ("x.npy", {"labels": "gone.txt"}, r"gone.txt \(--labels\) does not exist"),
-        ("x.npy", {"labels": "x.safetensors"}, r"is of a kind that is not known \(.safetensors\)"),
+        ("x.npy", {"labels": "x.safetensors"}, r"is of an unknown kind \(.safetensors\)"),
         ("x.npy", {"labels": "short.csv"}, "6 examples, but short.csv 5 labels.*The first line of a CSV file"),
         ("x.npy", {"labels": "gap.txt"}, r"has no label in 1 of 6 rows: 2 \(from 0\)"),
         ("x.npy", {"labels": "y.npy", "inputs": "x"}, "--inputs x does not apply: x.npy is an array"),
         ("several.csv", {"labels": "y.npy"}, "--labels y.npy does not apply: several.csv is a table"),
         ("trap.npy", {"labels": "y.npy"}, "trap.npy holds Python objects, which are not read: they could run code"),
         ("cut.npy", {"labels": "y.npy"}, "cut.npy is truncated: 720 bytes by its header"),
-        ("word.npy", {"labels": "y.npy"}, "word.npy is truncated or no npy file"),
+        ("word.npy", {"labels": "y.npy"}, "word.npy is truncated or not an npy file"),
         ("nan.npy", {"labels": "y.npy"}, "the inputs hold NaN in row 4, column 1"),
         ("nan.safetensors", {}, "the inputs hold NaN in row 4, column 1"),
-        ("cut.safetensors", {}, "cut.safetensors is truncated or no safetensors file"),
+        ("cut.safetensors", {}, "cut.safetensors is truncated or not a safetensors file"),
     ],
 )
 def test_what_cannot_be_used(at, source, options, problem):

@@ -156,7 +156,7 @@ def test_few_odd_cells_among_numbers_are_missing_and_told(cell):
     values = [str(i * 1.5) for i in range(40)] + [cell]
     found = _columns.find_kind(column(values), "x")
     assert found.kind == "numeric"
-    assert f"numbers but for 1 cell such as {cell!r}, which count as missing; --categorical x" in found.note
+    assert f"numbers except for 1 cell such as {cell!r}, which count as missing; --categorical x" in found.note
     assert np.isnan(_columns.as_numbers(column(values), "x")).sum() == 1
     assert _columns.odd_cells(column(values), "x") == [cell]
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import _csv
+from selfdistill.data.formats import _csv
 
 CELL = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00\r"), max_size=12)
 

@@ -12,8 +12,8 @@ from benchmarks.odd_csv import ODD, Odd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfdistill.data import _csv
 from selfdistill.data._dialect import Dialect, find_dialect
+from selfdistill.data.formats import _csv
 
 WORD = st.text("abcdefghijklmnopqrstuvwxyzäß", min_size=1, max_size=8)
 NAMES = st.lists(WORD, min_size=2, max_size=5, unique=True)

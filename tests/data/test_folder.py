@@ -1,7 +1,9 @@
 """Folders of images."""
 
+import io
 import struct
 import subprocess
+import zipfile
 import zlib
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from PIL import Image
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import ReadOptions, read, read_new, read_test
+from selfdistill.data import ReadOptions, read, read_new, read_test, training_root, write_refined
 
 RNG = np.random.default_rng(0)
 
@@ -192,7 +194,9 @@ def test_folders_that_are_no_class_are_predicted(tmp_path):
     new = read_new(tmp_path / "new", data.preprocess, data.classes)
     assert new.ids.tolist() == ["cat/1.png", "dog/2.png"]
     assert new.labels.tolist() == [0, -1]
-    assert "1 of 2 images lie in folders that are no class of training ('dog'): they are predicted" in new.warnings[0]
+    assert (
+        "1 of 2 images lie in folders that are not classes of training ('dog'): they are predicted" in new.warnings[0]
+    )
     (tmp_path / "new" / "cat").rename(tmp_path / "new" / "bird")
     assert read_new(tmp_path / "new", data.preprocess, data.classes).labels is None
 
@@ -200,7 +204,7 @@ def test_folders_that_are_no_class_are_predicted(tmp_path):
 def test_empty_class_folder_is_said(tmp_path):
     photos(tmp_path)
     (tmp_path / "dog").mkdir()
-    assert read(tmp_path).warnings == ("folders without an image are no class: 'dog'.",)
+    assert read(tmp_path).warnings == ("folders without images are not classes: 'dog'.",)
 
 
 def test_train_and_test_folders(tmp_path):
@@ -260,3 +264,22 @@ def test_classes_that_are_named_like_parts_stay_classes(tmp_path):
         save(tmp_path / name / "1.png")
         save(tmp_path / name / "2.png")
     assert read(tmp_path).classes == ("bus", "train")
+
+
+def test_an_archive_of_images_is_read_copied_and_kept_within_its_folder(tmp_path):
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        for i, kind in enumerate(["cat", "dog", "cat"]):
+            raw = io.BytesIO()
+            Image.new("L", (4, 4), 40 * i).save(raw, "png")
+            archive.writestr(f"{kind}/{i}.png", raw.getvalue())
+    data = read(tmp_path / "p.zip")
+    assert data.ids.tolist() == ["cat/0.png", "cat/2.png", "dog/1.png"]
+    assert data.inputs[:, 0, 0, 0].tolist() == [0, 80, 40]
+    write_refined(tmp_path / "p.zip", ReadOptions(), tmp_path / "new", column=("refined_label", ["dog", "cat", "dog"]))
+    assert read(tmp_path / "new").ids.tolist() == ["cat/2.png", "dog/1.png", "dog/cat__0.png"]
+    with pytest.raises(DataError, match=r"p.zip is an archive: its images have no place on disk. Unpack it"):
+        training_root(tmp_path / "p.zip")
+    with zipfile.ZipFile(tmp_path / "p.zip", "a") as archive:
+        archive.writestr("../../out.png", b"")
+    with pytest.raises(DataError, match=r"p.zip holds a file outside of it, '../../out.png'"):
+        read(tmp_path / "p.zip")

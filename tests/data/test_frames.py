@@ -72,7 +72,7 @@ def test_truncated_parquet(tmp_path):
     assert read_parquet(path).num_rows == 100
     for damaged in (whole[:-20], whole[:30], b"", b"PAR1" + b"x" * 50 + b"PAR1"):
         path.write_bytes(damaged)
-        with pytest.raises(DataError, match="is truncated or no Parquet file") as caught:
+        with pytest.raises(DataError, match="is truncated or not a Parquet file") as caught:
             read_parquet(path)
         assert "\n" not in str(caught.value)
 

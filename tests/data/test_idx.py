@@ -112,7 +112,7 @@ def test_class_never_seen(tmp_path):
     folder(tmp_path)
     folder(tmp_path, 6, "t10k")
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx_bytes(np.array([0, 1, 2, 9, 0, 1], np.uint8)))
-    with pytest.raises(DataError, match=r"holds the class '9' \(row 3, counted from 0\), which training never saw"):
+    with pytest.raises(DataError, match=r"holds the class '9' \(row 3, counted from 0\), which was not in training"):
         read_test(None, read(tmp_path), source=tmp_path)
 
 

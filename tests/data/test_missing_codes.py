@@ -1,5 +1,6 @@
 """Numbers that stand for missing values: found where they are such, and not where they are values."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import sklearn.datasets
 import torch
 
-from selfdistill.data import Preprocess, ReadOptions, from_frame, read, read_new
+from selfdistill.data import Preprocess, ReadOptions, from_arrays, from_frame, read, read_new
 from selfdistill.data._numerals import find_codes
 
 TABLES = Path(__file__).parents[3] / "shared" / "data" / "tabular"
@@ -77,7 +78,7 @@ def test_many_columns_are_told_in_few_lines():
     wide = pd.DataFrame({f"s{i}": np.where(size > 0, size + i / 2, size) for i in range(14)})
     said = from_frame(wide, labels).warnings
     assert len(said) == 11
-    assert said[-1] == "so it is in 4 more columns."
+    assert said[-1] == "the same holds for 4 more columns."
 
 
 def test_new_data_with_a_code_that_training_did_not_have(tmp_path):
@@ -100,3 +101,14 @@ def test_crowdsourced_tables_have_none():
     for file in TABLES.glob("*.csv"):
         numbers = pd.read_csv(file).select_dtypes("number")
         assert not any(find_codes(numbers[column].to_numpy(float)) for column in numbers)
+
+
+def test_an_array_that_holds_codes_is_warned_of():
+    X = np.random.default_rng(0).normal(size=(60, 4))
+    assert not from_arrays(X, np.arange(60) % 2).warnings
+    X[::7, 2] = -9999
+    said = from_arrays(X, np.arange(60) % 2).warnings
+    assert len(said) == 1
+    assert re.match(r"column 2 \(counted from 0\) holds -9999 in 9 rows, far from all other numbers; if", said[0])
+    X[3, 0] = X[5, 0] = 999
+    assert "the same holds for 1 more column" in from_arrays(X, np.arange(60) % 2).warnings[0]

@@ -116,6 +116,6 @@ def test_damaged_files(path):
     whole = path.read_bytes()
     for damaged in (whole[:-30], whole[:100], b"", whole[:60] + bytes([whole[60] ^ 255]) + whole[61:]):
         path.write_bytes(damaged)
-        with pytest.raises(DataError, match="is truncated or no npz file") as caught:
+        with pytest.raises(DataError, match="is truncated or not an npz file") as caught:
             read(path)
         assert "\n" not in str(caught.value)

@@ -90,7 +90,7 @@ def test_shapes_in_alpha_stand_out(tmp_path, name, ink):
     data = read(two(tmp_path, array, name, **({"lossless": True} if name == "a.webp" else {})))
     want = np.where(np.eye(4) > 0, ink, 128)
     np.testing.assert_array_equal(data.inputs[0].numpy(), np.stack([want] * 3))
-    assert data.notes == ("2 images have transparency: they are laid on grey (128).",)
+    assert data.notes == ("2 images have transparency: they get a grey background (128).",)
 
 
 def test_a_transparent_colour_of_a_palette(tmp_path):

@@ -111,7 +111,7 @@ def test_sources_that_are_not_there(tmp_path):
     with pytest.raises(DataError, match=r"the folder .* is empty"):
         read(tmp_path / "empty")
     (tmp_path / "a.docx").write_text("x")
-    with pytest.raises(DataError, match=r"a.docx is of a kind that is not known \(.docx\)"):
+    with pytest.raises(DataError, match=r"a.docx is of an unknown kind \(.docx\)"):
         read(tmp_path / "a.docx")
 
 
@@ -134,7 +134,7 @@ def test_test_tables(path, tmp_path):
     assert read_test(None, data) is None
     assert read_test(None, data, source=path) is None
     for text, problem in [
-        ("x,label\n1,c\n", r"holds the class 'c' \(row 0, counted from 0\), which training never saw"),
+        ("x,label\n1,c\n", r"holds the class 'c' \(row 0, counted from 0\), which was not in training"),
         ("z,label\n1,a\n", r"differ from training: missing 'x'; not known from training: 'z'"),
         ("x,label\n1,\n", r"has no label in 1 of 1 rows"),
         ("x\n1\n", r"has no labels"),

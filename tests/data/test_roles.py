@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import ReadOptions, _roles
+from selfdistill.data import ReadOptions, _roles, read
 from selfdistill.data._labelled import Note
 
 
@@ -167,3 +167,21 @@ def test_a_column_is_proposed_as_the_label(name, cells, hint):
         with pytest.raises(DataError) as error:
             _roles.choose_roles(table, ReadOptions(), "here")
         assert hint in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (
+            "5.1,3.5,Iris-a\n4.9,3.0,Iris-a\n5.1,3.5,Iris-b\n6.2,3.1,Iris-b\n",
+            "no header: its first line looks like data",
+        ),
+        ("red;1,5;yes\nblue;2,5;no\nred;3,5;yes\nblue;1,5;no\n", r"no header: .*\('red', '1,5', 'yes'\)"),
+        ("id,2019,2020\na,1,2\nb,3,4\nc,2019,6\nd,1,2\n", "no column named label"),
+        ("0,1,2\n1,0,0\n0,1,2\n1,0,1\n0,1,2\n", "no column named label"),  # as a DataFrame names its columns
+    ],
+)
+def test_a_table_without_a_header_is_told_from_one_without_a_label(tmp_path, text, found):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(DataError, match=found):
+        read(tmp_path / "a.csv")

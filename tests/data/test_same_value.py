@@ -111,7 +111,7 @@ def test_what_is_the_same_class(trained, name, place):
 
 def test_an_unseen_class_that_is_nearly_a_known_one(tmp_path):
     files = [written(tmp_path, name, of(name, "dog"), "label") for name in ("cat", "Cat")]
-    with pytest.raises(DataError, match=r"holds the class 'Cat' .*training never saw. Is it 'cat'\?"):
+    with pytest.raises(DataError, match=r"holds the class 'Cat' .*was not in training. Is it 'cat'\?"):
         read_test(files[1], read(files[0]))
 
 

@@ -125,7 +125,7 @@ def test_rare_categories_share_an_indicator(monkeypatch):
 def test_constant_and_lone_columns():
     data = from_frame(pd.DataFrame({"x": [1.0, 2.0, 3.0], "k": 7, "w": "same"}), ["a", "b", "a"])
     assert data.counts == {"constant_columns": 2}
-    assert "2 constant columns ('k', 'w') tell nothing." in data.warnings
+    assert "2 constant columns ('k', 'w') carry no information." in data.warnings
     assert not data.inputs[:, 1].any()
     assert from_frame(pd.DataFrame({"x": [1.0, 2.0]}), ["a", "b"]).inputs.tolist() == [[-1.0], [1.0]]
 
@@ -155,7 +155,7 @@ def test_text_stays_within_the_budget(monkeypatch):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (lambda X: X.assign(size=np.nan), "column 'size' is empty; its median in training stands in"),
+        (lambda X: X.assign(size=np.nan), "column 'size' is empty; its training median is used"),
         (
             lambda X: X.assign(size=X["size"] * 1000),
             r"column 'size' holds other numbers than in training: the median is 5",
@@ -166,7 +166,7 @@ def test_text_stays_within_the_budget(monkeypatch):
         ),
         (
             lambda X: X.assign(colour="violet"),
-            "column 'colour' holds categories that training never saw in 60 of 60 rows",
+            "column 'colour' holds categories that were not in training in 60 of 60 rows",
         ),
     ],
 )

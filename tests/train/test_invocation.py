@@ -52,7 +52,7 @@ def test_sentences_come_before_the_work_and_warnings_say_so():
     start(FitRequest("songs.v2.csv", read=ReadOptions(label="kind"), settings=FEW), say=said.append)
     assert said[0] == "Reading songs.v2.csv"
     assert said[1].startswith("40 examples, ")
-    assert "warning: 1 constant column ('note') tells nothing." in said
+    assert "warning: 1 constant column ('note') carries no information." in said
     start(FitRequest("songs.csv", settings=FEW), say=said.append)
     assert "note: column 'label' is taken as the label; --label to choose another." in said
     assert not any(text.startswith("warning: column 'label'") for text in said)

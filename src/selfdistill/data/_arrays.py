@@ -12,6 +12,7 @@ from scipy.sparse import issparse
 from torch import Tensor
 
 from selfdistill._core.errors import DataError
+from selfdistill.data._labels import listed
 from selfdistill.data._preprocess import Preprocess
 
 _BLOCK = 2**21  # numbers that are looked at at once
@@ -37,6 +38,11 @@ def as_numpy(raw: Any) -> np.ndarray:
     if isinstance(raw, Tensor):
         raw = raw.detach().cpu().numpy()
     array = np.asarray(raw)
+    if array.dtype.names:
+        raise DataError(
+            f"the array is a structured array, with the fields {listed(array.dtype.names)}",
+            "Pass it as a table: pandas.DataFrame(array).",
+        )
     if array.dtype == object:
         try:
             array = array.astype(np.float64)
@@ -141,18 +147,15 @@ class ArrayPreprocess(Preprocess, kind="array"):
 
     @classmethod
     def fit(cls, raw: Any) -> ArrayPreprocess:
-        """Learn the scales."""
         array = as_numpy(raw)
         check_finite(array)
         return cls(*column_scales(array))
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """``(d,)``."""
         return self._scales[0].shape
 
     def apply(self, raw: Any) -> Tensor:
-        """Standardise as in training."""
         array = as_numpy(raw)
         if array.ndim != 2 or array.shape[1] != len(self._scales[0]):
             raise DataError(
@@ -163,18 +166,15 @@ class ArrayPreprocess(Preprocess, kind="array"):
         return torch.from_numpy(standardise(array, *self._scales))
 
     def raw(self, inputs: Tensor) -> np.ndarray:
-        """Undo `apply`."""
         scale, mean, std = self._scales
         found: np.ndarray = (inputs.double().cpu().numpy() * std + mean) * scale
         return found
 
     def facts(self) -> str:
-        """Such as ``"64 numbers"``."""
         d = len(self._scales[0])
         return f"{d:,} number{'s' if d != 1 else ''}"
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Give ``(spec, tensors)``."""
         names = ("scale", "mean", "std")
         return {"kind": self.kind}, {name: torch.from_numpy(a) for name, a in zip(names, self._scales, strict=True)}
 
@@ -199,18 +199,15 @@ class UserPreprocess(Preprocess, kind="user"):
 
     @classmethod
     def fit(cls, raw: Any) -> UserPreprocess:
-        """Note shape and type: floats become float32, uint8 stays, other integers become int64."""
         array = as_numpy(raw)
         dtype = "float32" if array.dtype.kind == "f" else "uint8" if array.dtype == np.uint8 else "int64"
         return cls(array.shape[1:], dtype)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input."""
         return self._shape
 
     def apply(self, raw: Any) -> Tensor:
-        """Check the shape and convert the type."""
         array = as_numpy(raw)
         if array.shape[1:] != self._shape:
             raise DataError(
@@ -225,15 +222,12 @@ class UserPreprocess(Preprocess, kind="user"):
         return torch.from_numpy(np.ascontiguousarray(array.astype(self._dtype)))
 
     def raw(self, inputs: Tensor) -> np.ndarray:
-        """Give the same numbers."""
         return inputs.cpu().numpy()
 
     def facts(self) -> str:
-        """Such as ``"inputs of shape 3 x 8"``."""
         return f"inputs of shape {' x '.join(map(str, self._shape))}"
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Give ``(spec, tensors)``."""
         return {"kind": self.kind, "shape": list(self._shape), "dtype": self._dtype}, {}
 
     @classmethod
@@ -295,7 +289,6 @@ class SparsePreprocess(Preprocess, kind="sparse"):
 
     @classmethod
     def fit(cls, raw: Any) -> SparsePreprocess:
-        """Learn the number."""
         values = np.asarray(raw.tocsr().data if issparse(raw) else as_numpy(raw), np.float64)
         largest = float(np.abs(values).max(initial=0.0))
         if not math.isfinite(largest):
@@ -305,16 +298,13 @@ class SparsePreprocess(Preprocess, kind="sparse"):
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """``(d,)``."""
         return (self._columns,)
 
     @property
     def scaled(self) -> bool:
-        """True: the scale of a column tells its weight."""
         return True
 
     def apply(self, raw: Any) -> Tensor:
-        """Write vectors out, and multiply them."""
         plain = raw.tocsr() if issparse(raw) else as_numpy(raw)
         if plain.ndim != 2 or plain.shape[1] != self._columns:
             raise DataError(
@@ -330,11 +320,9 @@ class SparsePreprocess(Preprocess, kind="sparse"):
         return torch.from_numpy((plain * self._factor).astype(np.float32))
 
     def facts(self) -> str:
-        """Such as ``"5,000 numbers, not standardised"``."""
         return f"{self._columns:,} number{'s' if self._columns != 1 else ''}, not standardised"
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Give ``(spec, tensors)``."""
         return {"kind": self.kind, "factor": self._factor, "columns": self._columns}, {}
 
     @classmethod

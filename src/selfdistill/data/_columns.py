@@ -11,9 +11,8 @@ import numpy as np
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.wording import quoted
-from selfdistill.data._arrow_types import is_readable
+from selfdistill.data._arrow_types import is_readable, is_vectors, parse_lists
 from selfdistill.data._numerals import LEAST_NUMBERS, ODD, PER_CENT, PLAIN, Notation, Tally
-from selfdistill.data._vectors import is_vectors, parse_lists
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -132,7 +131,7 @@ def tally(column: pa.ChunkedArray, name: str) -> Tally | None:
 
 
 def parse_numbers(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -> np.ndarray | int:
-    """Read a column as numbers."""
+    """Read a column as numbers, NaN where there is none; or give the row of the first cell that is no number."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.types as pt
@@ -149,27 +148,21 @@ def parse_numbers(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN
         lower = pc.utf8_lower(plain)
         if pc.all(pc.is_in(lower, value_set=pa.array(["true", "false"], pa.large_string())), skip_nulls=True).as_py():
             return _float_array(pc.equal(lower, "true").cast(pa.uint8()).cast(pa.float64()))
-    numbers, odd = _parse_slowly(plain.to_pylist(), notation)
-    known_cells = len(numbers) - int(np.isnan(numbers).sum()) + len(odd)
-    few = len(odd) <= ODD * known_cells and known_cells - len(odd) >= LEAST_NUMBERS
-    return numbers if few or not odd else odd[0]
+    numbers, odd, known = np.full(len(plain), math.nan), [], len(plain) - plain.null_count
+    for row, cell in enumerate(plain.to_pylist()):
+        if cell is None:
+            continue
+        numbers[row] = notation.number(cell)
+        if math.isnan(numbers[row]):
+            odd.append(row)
+            if len(odd) > ODD * known:  # words
+                return odd[0]
+    return numbers if not odd or known - len(odd) >= LEAST_NUMBERS else odd[0]
 
 
 def _float_array(column: pa.ChunkedArray) -> np.ndarray:
     parts = [np.asarray(chunk.to_numpy(zero_copy_only=False), dtype=np.float64) for chunk in column.chunks]
     return np.concatenate(parts) if parts else np.zeros(0)
-
-
-def _parse_slowly(cells: list[str | None], notation: Notation) -> tuple[np.ndarray, list[int]]:
-    """Parse cell by cell: numbers, NaN where there is none, and the rows whose cell is none."""
-    out, odd = np.full(len(cells), math.nan), []
-    for row, cell in enumerate(cells):
-        if cell is None:
-            continue
-        out[row] = notation.number(cell)
-        if math.isnan(out[row]):
-            odd.append(row)
-    return out, odd
 
 
 def odd_cells(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -> list[str]:
@@ -274,7 +267,7 @@ def find_kind(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) ->
         some = ", ".join(repr(cell[:40]) for cell in dict.fromkeys(odd[:3]))
         return Found(
             "numeric",
-            f"column {name!r} holds numbers but for {len(odd):,} cell{'s' if len(odd) > 1 else ''} such as {some}, "
+            f"column {name!r} holds numbers except for {len(odd):,} cell{'s' if len(odd) > 1 else ''} such as {some}, "
             f"which count as missing; --categorical {quoted(name)} to take all as words.",
         )
     return Found("numeric")
@@ -304,6 +297,6 @@ def _find_words(column: pa.ChunkedArray, name: str) -> Found:
         )
     return Found(
         "text",
-        f"column {name!r} holds a different word in every row, and is used by its characters; if it names the rows, "
-        f"leave it out with --id {word} or --ignore {word}.",
+        f"column {name!r} holds a different word in every row, and is used through its character n-grams; if it names "
+        f"the rows, leave it out with --id {word} or --ignore {word}.",
     )

@@ -34,9 +34,11 @@ def not_text(path: Path) -> DataError:
         head = raw.read(_HEAD)
     if head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         return DataError(
-            f"{path} is a workbook or an archive, no CSV file", "Export it as CSV, or give it its own ending, .xlsx."
+            f"{path} is a workbook or an archive, not a CSV file", "Export it as CSV, or give it its own ending, .xlsx."
         )
-    return DataError(f"{path} is no text: it holds NUL bytes", "Export the data as CSV in UTF-8, or as Parquet.")
+    return DataError(
+        f"{path} is not a text file: it holds NUL bytes", "Export the data as CSV in UTF-8, or as Parquet."
+    )
 
 
 def find_encoding(path: Path, told: str | None = None) -> tuple[str, str]:
@@ -53,7 +55,7 @@ def _told(path: Path, told: str) -> tuple[str, str]:
         "".encode(name)
     except (LookupError, UnicodeError):
         raise DataError(
-            f"--encoding is {told!r}, which is no encoding that is known", "Give one such as utf-8, cp1252 or utf-16."
+            f"--encoding is {told!r}, which is not a known encoding", "Give one such as utf-8, cp1252 or utf-16."
         ) from None
     with open_bytes(path) as raw:
         marked = name == "utf-8" and raw.read(3) == codecs.BOM_UTF8
@@ -75,7 +77,7 @@ def _found(path: Path) -> tuple[str, str]:
     if guess is None:
         if b"\0" in head:
             raise not_text(path)
-        raise DataError(f"{path} is not UTF-8, and in no encoding that can be told", "Say which with --encoding.")
+        raise DataError(f"{path} is not UTF-8, and its encoding cannot be detected", "Say which with --encoding.")
     words = (strange or head).decode(guess, "ignore").replace(",", " ").replace(";", " ").split()
     shown = next((f", such as {word[:40]!r}" for word in words if not word.isascii() and word.isprintable()), "")
     return guess, f"{path} is not UTF-8 and is read as {guess}{shown}; --encoding to choose another."
@@ -164,11 +166,8 @@ class Dialect:
 
 
 def comment(line: str, dialect: Dialect, width: int) -> bool:
-    """Say whether a line between the rows is a comment: it begins with # and has another number of fields."""
-    if width < 2 or not line.startswith("#"):
-        return False
-    row = next(dialect.reader(iter([line]), strict=False), [])
-    return len(row) != width
+    """Say whether a line between the rows that begins with # is a comment: it has another number of fields."""
+    return width > 1 and len(next(dialect.reader(iter([line]), strict=False), [])) != width
 
 
 def find_dialect(path: Path, encoding: str | None = None) -> Dialect:

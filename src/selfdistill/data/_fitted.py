@@ -156,7 +156,7 @@ class Categories(NamedTuple):
             return []
         rows = "row" if len(column) == 1 else "rows"
         return [
-            f"column {self.name!r} holds categories that training never saw in {len(new):,} of "
+            f"column {self.name!r} holds categories that were not in training in {len(new):,} of "
             f"{len(column):,} {rows}, such as {new[0][:40]!r}; they count as missing."
         ]
 
@@ -200,7 +200,7 @@ class Numbers:
                 )
             if not len(known):
                 if len(column) > 1:
-                    said.append(f"column {name!r} is empty; its median in training stands in for every number.")
+                    said.append(f"column {name!r} is empty; its training median is used for every row.")
                 continue
             far = np.abs(known / scale - mean) > _FAR * std if std else np.zeros(1)
             if 2 * far.sum() > len(known):

@@ -132,7 +132,6 @@ class ImagePreprocess(Preprocess, kind="image"):
     def fit(
         cls, raw: Any, *, layout: str | None = None, resized: bool = False, whites: dict[str, int] | None = None
     ) -> ImagePreprocess:
-        """Note layout, size, type and the channels' statistics."""
         array = as_numpy(raw)
         layout = layout or find_layout(array.shape)
         if 0 in array.shape:
@@ -145,7 +144,6 @@ class ImagePreprocess(Preprocess, kind="image"):
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """``(c, h, w)``."""
         return self._shape
 
     @property
@@ -155,18 +153,15 @@ class ImagePreprocess(Preprocess, kind="image"):
 
     @property
     def stats(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each channel."""
         return self._stats
 
     def raw(self, inputs: Tensor) -> np.ndarray:
-        """Undo `apply`, but for the type."""
         array: np.ndarray = inputs.cpu().numpy()
         if self._layout == "hw":
             return array[:, 0]
         return array if self._layout == "chw" else array.transpose(0, 2, 3, 1)
 
     def apply(self, raw: Any) -> Tensor:
-        """Bring images into the training layout and type."""
         array = as_numpy(raw)
         first = self._first(array)
         check_finite(array)
@@ -195,13 +190,11 @@ class ImagePreprocess(Preprocess, kind="image"):
         )
 
     def facts(self) -> str:
-        """Such as ``"grey images of 28 x 28 pixels"``."""
         c, h, w = self._shape
         mode = {1: "grey images", 3: "RGB images"}.get(c, f"images with {c} channels")
         return f"{mode} of {h} x {w} pixels"
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Give ``(spec, tensors)``."""
         mean, std = self._stats
         spec = {"kind": self.kind, "shape": list(self._shape), "dtype": self._dtype, "layout": self._layout}
         files = {} if self.whites is None else {"whites": self.whites}

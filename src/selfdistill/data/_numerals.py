@@ -265,6 +265,23 @@ def find_codes(numbers: np.ndarray) -> list[float]:
     return found
 
 
+def codes_in(array: np.ndarray) -> str:
+    """Say which columns of an array hold such values: an array has no place for missing ones."""
+    if array.ndim != 2 or not len(array):
+        return ""
+    ends = np.isin(array.min(0), NINES) | np.isin(array.max(0), NINES)
+    found = {int(place): codes for place in np.flatnonzero(ends) if (codes := find_codes(np.asarray(array[:, place])))}
+    if not found:
+        return ""
+    place, codes = next(iter(found.items()))
+    rows = int((array[:, place] == codes[0]).sum())
+    more = f"; the same holds for {len(found) - 1:,} more columns" if len(found) > 1 else ""
+    return (
+        f"column {place} (counted from 0) holds {codes[0]:.15g} in {rows:,} rows, far from all other numbers{more}; if "
+        "this stands for a missing value, pass a table (DataFrame, CSV, Parquet), where missing values are imputed."
+    )
+
+
 def choose_codes(columns: Mapping[str, np.ndarray], options: ReadOptions) -> tuple[dict[str, list[float]], list[str]]:
     """Find the values that stand for missing ones in the columns that the user does not call numeric."""
     found = {name: find_codes(column) for name, column in columns.items() if name not in options.numeric}
@@ -277,5 +294,5 @@ def choose_codes(columns: Mapping[str, np.ndarray], options: ReadOptions) -> tup
             f"--numeric {quoted(name)} to take all as they stand."
         )
     if len(found) > _SHOWN:
-        said.append(f"so it is in {len(found) - _SHOWN:,} more columns.")
+        said.append(f"the same holds for {len(found) - _SHOWN:,} more columns.")
     return found, said

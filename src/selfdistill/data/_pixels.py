@@ -340,7 +340,7 @@ def _whites(
             whites[kind] = found
             said.append(Note(f"{len(deep):,} {name} images: values from 0 to {found:,} are taken as black to white."))
         elif any(high > known[kind] for _, (_, high) in ranges):
-            said.append(f"{name} images hold values above {known[kind]:,}, white in training: they are cut.")
+            said.append(f"{name} images hold values above {known[kind]:,}, white in training: they are clipped.")
     return whites, said
 
 
@@ -358,5 +358,5 @@ def _decided(headers: list[tuple[Picture, Header]], size: int | None, options: R
             )
         )
     if clear := sum(header.clear for _, header in headers):
-        said.append(Note(f"{clear:,} images have transparency: they are laid on grey ({BACKGROUND})."))
+        said.append(Note(f"{clear:,} images have transparency: they get a grey background ({BACKGROUND})."))
     return said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import re
 import shutil
 import sys
 import tempfile
@@ -10,17 +11,20 @@ import zipfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple, cast
 
 from selfdistill._core.errors import DataError
-from selfdistill._core.files import check_name
+from selfdistill._core.files import check_name, room_for
 from selfdistill.data._labels import listed, near_matches
 from selfdistill.data._limits import DAMAGED, check_size, expand_limit
+from selfdistill.data._pixels import ENDINGS
 
 STANDARD_INPUT = "-"
 """The source that means standard input."""
 _BLOCK = 2**20
+_HIDDEN = re.compile(r"(^|/)(\.(?!\./)|__MACOSX/|(Thumbs\.db|desktop\.ini)$)")
+"""What programs put into archives of their own accord."""
 _MAGIC = (
     (b"PAR1", ".parquet"),
     (b"ARROW1", ".arrow"),
@@ -146,24 +150,41 @@ def _copy(head: bytes, file: IO[bytes], path: Path, what: str) -> None:
 
 
 def _member(path: Path, part: str) -> Path:
-    """Unpack one file of a zip archive."""
+    """Unpack one file of a zip archive, or all where they are images."""
     state = path.stat()
     key = (str(path.resolve()), part, state.st_size, state.st_mtime_ns)
     if key in _unpacked:
         return _unpacked[key]
     try:
         with zipfile.ZipFile(path) as archive:
-            files = [m for m in archive.infolist() if not m.is_dir() and not m.filename.startswith("__MACOSX/")]
-            member = _choose(path, files, part)
-            check_size(f"{path}: {member.filename}", member.file_size)
-            out = Path(tempfile.mkdtemp(dir=_folder())) / Path(member.filename).name
-            with archive.open(member) as file:
-                _copy(file.read(_BLOCK), file, out, f"{path}: {member.filename}")
+            files = [m for m in archive.infolist() if not m.is_dir() and not _HIDDEN.search(m.filename)]
+            out = Path(tempfile.mkdtemp(dir=_folder()))
+            if not part and len(files) > 1 and all(m.filename.lower().endswith(ENDINGS) for m in files):
+                out = _unpack_images(path, archive, files, out)
+            else:
+                member = _choose(path, files, part)
+                check_size(f"{path}: {member.filename}", member.file_size)
+                out /= Path(member.filename).name
+                with archive.open(member) as file:
+                    _copy(file.read(_BLOCK), file, out, f"{path}: {member.filename}")
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, *DAMAGED) as error:
         # zipfile: NotImplementedError for a compression it does not know, RuntimeError for a password
         raise DataError(f"{path} cannot be unpacked: {error}", "Unpack it first, or fetch it again.") from error
     _unpacked[key] = out
     return out
+
+
+def _unpack_images(path: Path, archive: zipfile.ZipFile, files: list[zipfile.ZipInfo], out: Path) -> Path:
+    """Unpack images; give the folder that holds the folders of the classes."""
+    check_size(str(path), sum(member.file_size for member in files))
+    names = [PurePosixPath(member.filename).parts for member in files]
+    for member, parts in zip(files, names, strict=True):
+        if ".." in parts or parts[0] == "/":
+            raise DataError(f"{path} holds a file outside of it, {member.filename!r}", "Do not trust this archive.")
+    with room_for(out):
+        archive.extractall(out, files)
+    nested = len({parts[0] for parts in names}) == 1 and all(len(parts) > 2 for parts in names)
+    return out / names[0][0] if nested else out
 
 
 def _choose(path: Path, files: list[zipfile.ZipInfo], part: str) -> zipfile.ZipInfo:

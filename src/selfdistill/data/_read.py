@@ -15,7 +15,7 @@ from selfdistill.data._labelled import LabelledData, NewData, ReadOptions
 from selfdistill.data._labels import encode, hint, near_matches, short, texts
 from selfdistill.data._place import Place, find_place, is_there, naming
 from selfdistill.data._source import Source, assemble, check_inputs, known_labels
-from selfdistill.data.formats import BUILT_IN, FORMATS, Format
+from selfdistill.data.formats import BUILT_IN, FORMATS, Format, Request
 
 if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
@@ -117,7 +117,7 @@ def find_format(place: Place) -> Format:
             raise DataError(
                 f"{place.name} is {what}, and is not read", "Save the arrays with numpy.savez, or the table as Parquet."
             )
-    raise DataError(f"{place.name} is of a kind that is not known ({path.suffix or 'no ending'})", f"Give {_forms()}.")
+    raise DataError(f"{place.name} is of an unknown kind ({path.suffix or 'no ending'})", f"Give {_forms()}.")
 
 
 def load(
@@ -134,7 +134,7 @@ def load(
     if preprocess is not None and preprocess.kind not in form.gives:
         _refuse_kind(form, preprocess, place.name)
     with naming(place):
-        found = form.load(place, options, part, preprocess, mapped=mapped)
+        found = form.load(Request(place, options, part, preprocess, mapped))
     if found is not None and preprocess is not None and (found.form == "table") != (preprocess.kind == "table"):
         _refuse_kind(form, preprocess, found.where)  # texts where training had numbers, or the other way round
     return found
@@ -178,7 +178,7 @@ def _seen(source: Source, classes: Sequence[str], way_out: str) -> Tensor:
         if labels[row] is not None:
             raise DataError(
                 f"{source.where} holds the class {short(labels[row])!r} (row {row}, counted from 0), "
-                "which training never saw",
+                "which was not in training",
                 hint(labels[row], classes) + way_out,
             )
     return codes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,7 @@ from selfdistill.data._arrow_types import is_readable
 from selfdistill.data._columns import parse_numbers
 from selfdistill.data._labelled import Note, ReadOptions
 from selfdistill.data._labels import listed, near_matches, texts
+from selfdistill.data._numerals import PLAIN
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,6 +77,11 @@ def label_column(
     found = [name for name in names if name.lower() in LABEL_NAMES and name not in taken]
     if len(found) == 1:
         return found[0], [Note(f"column {found[0]!r} is taken as the label; --label to choose another.")]
+    if table is not None and not found and _is_data(table):
+        raise DataError(
+            f"{where} has no header: its first line looks like data ({listed(names)})",
+            "Put a line with the names of the columns above it, such as x1,x2,label.",
+        )
     what = (
         f"{len(found)} columns that may be the label: {', '.join(found)}"
         if found
@@ -82,6 +89,19 @@ def label_column(
     )
     hint = _proposal(table.select([n for n in names if n not in taken])) if table is not None and not found else ""
     raise DataError(f"{where} has {what}", f"{hint}Say which with --label; there are: {listed(names, 20)}.")
+
+
+def _is_data(table: pa.Table) -> bool:
+    """Say whether a header is one more row: each cell is a number or stands in its own column too; no names 0, 1, 2."""
+    import pyarrow.compute as pc
+
+    names = table.column_names
+    if not all(column.type == "large_string" for column in table.columns):
+        return False
+    if [name for name in names if name.isdecimal()][:2] in (["0", "1"], ["1", "2"]):
+        return False
+    own = [pc.any(pc.equal(table[name], name)).as_py() for name in names]
+    return any(own) and all(there or not math.isnan(PLAIN.number(name)) for there, name in zip(own, names, strict=True))
 
 
 def _proposal(table: pa.Table) -> str:
@@ -279,7 +299,7 @@ def with_votes(table: pa.Table, options: ReadOptions, where: str) -> tuple[pa.Ta
     alike = sum(len({vote for vote in row if vote is not None}) == 1 for row in zip(*voted, strict=True))
     note = (
         f"the label is what most of {len(options.annotator)} columns of votes say: {np.mean(per_row):.1f} votes a row, "
-        f"{alike:,} of {len(labels):,} rows of one mind; {ties:,} tie{'s' * (ties != 1)}, "
+        f"{alike:,} of {len(labels):,} rows unanimous; {ties:,} tie{'s' * (ties != 1)}, "
         "decided by who agrees more often with the rest."
     )
     added = table.append_column(VOTED, pa.array(labels.tolist(), pa.large_string()))

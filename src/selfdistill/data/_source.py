@@ -33,6 +33,7 @@ from selfdistill.data._labels import (
     texts,
 )
 from selfdistill.data._limits import check_columns
+from selfdistill.data._numerals import codes_in
 from selfdistill.data._roles import Roles, choose_roles, with_votes
 from selfdistill.data._stored import MappedInputs
 
@@ -166,8 +167,11 @@ def _fit(source: Source) -> tuple[Preprocess, Sequence[str], dict[str, int]]:
         "image": ImagePreprocess,
         "user": UserPreprocess,
     }
+    made = kinds[source.form].fit(source.features)
     doubt = layout_doubt(source.features.shape) if source.form == "image" else ""
-    return kinds[source.form].fit(source.features), (doubt,) if doubt else (), {}
+    if source.form == "array":
+        doubt = codes_in(as_numpy(source.features))
+    return made, (doubt,) if doubt else (), {}
 
 
 def check_inputs(rows: int, preprocess: Preprocess, where: str) -> None:

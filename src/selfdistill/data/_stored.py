@@ -90,7 +90,7 @@ def has_large_vectors(path: Path) -> bool:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from selfdistill.data._vectors import is_vectors
+    from selfdistill.data._arrow_types import is_vectors
 
     try:
         meta = pq.read_metadata(path)
@@ -119,7 +119,7 @@ def read_parquet(path: Path, *, mapped: bool = False) -> pa.Table:
         if not mapped:
             table.validate(full=True)  # texts that are not UTF-8
     except (pa.ArrowException, OSError) as error:
-        raise damaged(path, error, what="no Parquet file") from error
+        raise damaged(path, error, what="not a Parquet file") from error
     if not table.num_rows:
         raise DataError(f"{path} has no rows", "Add rows.")
     return table
@@ -167,7 +167,7 @@ def read_npy(path: Path, *, mapped: bool = False) -> np.ndarray:
     except DataError:
         raise
     except (EOFError, OSError, ValueError) as error:
-        raise damaged(path, error, "Write it again with numpy.save.", "no npy file") from error
+        raise damaged(path, error, "Write it again with numpy.save.", "not an npy file") from error
     return found
 
 
@@ -195,7 +195,7 @@ def read_npz(path: Path, *, mapped: bool = False, objects: list[str] | None = No
     except DataError:
         raise
     except _DAMAGED as error:
-        raise damaged(path, error, "Write it again with numpy.savez.", "no npz file") from error
+        raise damaged(path, error, "Write it again with numpy.savez.", "not an npz file") from error
 
 
 def _map_member(path: Path, member: zipfile.ZipInfo) -> np.ndarray:
@@ -245,7 +245,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise damaged(path, error, "Write it again.", "no safetensors file") from error
+        raise damaged(path, error, "Write it again.", "not a safetensors file") from error
 
 
 def as_arrays(tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:

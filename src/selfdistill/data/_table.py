@@ -12,7 +12,7 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._arrays import check_scales, column_scales, standardise
-from selfdistill.data._arrow_types import as_table
+from selfdistill.data._arrow_types import Vectors, as_table
 from selfdistill.data._columns import as_numbers, as_strings, find_kind, tally
 from selfdistill.data._fitted import Categories, Numbers, Terms, TextColumn, filled, unseen_words, without_codes
 from selfdistill.data._labelled import Note, ReadOptions
@@ -20,7 +20,6 @@ from selfdistill.data._labels import listed
 from selfdistill.data._numerals import PLAIN, Notation, choose_codes, choose_notations
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._roles import Roles
-from selfdistill.data._vectors import Vectors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,17 +76,14 @@ class TablePreprocess(Preprocess, kind="table"):
 
     @property
     def scaled(self) -> bool:
-        """True where there are texts."""
         return bool(self._texts)
 
     @property
     def only_scaled(self) -> bool:
-        """True where there are texts and nothing else."""
         return self.scaled and len(self.features) == len(self._texts)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """``(d,)``."""
         d = len(self._numbers.names) + len(self._numbers.flagged)
         d += sum(len(c.values) + c.other for c in self._categories) + sum(column.width for column in self._vectors)
         return (d + sum(column.width for _, column in self._texts),)
@@ -107,7 +103,6 @@ class TablePreprocess(Preprocess, kind="table"):
         )
 
     def apply(self, raw: Any) -> Tensor:
-        """Turn rows into vectors."""
         table = as_table(raw)
         self.check_columns(table.column_names)
         n = table.num_rows
@@ -130,7 +125,6 @@ class TablePreprocess(Preprocess, kind="table"):
         return torch.from_numpy(out)
 
     def doubts(self, raw: Any) -> list[str]:
-        """Say what training never saw: categories, words, numbers of another size, odd cells."""
         table = as_table(raw)
         said = self._numbers.doubts(table)
         for column in self._categories:
@@ -140,7 +134,6 @@ class TablePreprocess(Preprocess, kind="table"):
         return said
 
     def facts(self) -> str:
-        """Such as ``"124 numeric columns, 1 text column"``."""
         parts = [
             f"{len(names):,} {kind} column{'s' if len(names) != 1 else ''}"
             for kind, names in self.kinds.items()
@@ -149,7 +142,6 @@ class TablePreprocess(Preprocess, kind="table"):
         return ", ".join(parts) + f" ({self.input_shape[0]:,} inputs)"
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Give ``(spec, tensors)``."""
         spec = {
             "kind": self.kind,
             "roles": self.roles.to_spec(),
@@ -313,8 +305,8 @@ def fit_table(
             "Give it columns to learn from, or choose their kind with --numeric, --categorical or --text.",
         )
     if constant:
-        word, verb = ("columns", "tell") if len(constant) > 1 else ("column", "tells")
-        notes.append(f"{len(constant):,} constant {word} ({listed(constant)}) {verb} nothing.")
+        word, verb = ("columns", "carry") if len(constant) > 1 else ("column", "carries")
+        notes.append(f"{len(constant):,} constant {word} ({listed(constant)}) {verb} no information.")
     counts = {"missing_values": missing + gap, "constant_columns": len(constant)}
     return made, [*map(Note, decided), *notes, *more], {name: count for name, count in counts.items() if count}
 

@@ -15,7 +15,12 @@ from selfdistill._core.wording import quoted
 from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._labels import texts
 from selfdistill.data._limits import check_size
-from selfdistill.data._named_arrays import (
+from selfdistill.data._place import Place
+from selfdistill.data._source import Source
+from selfdistill.data._stored import SPARSE_NAMES, as_arrays, read_npy, read_npz, read_tensors, sparse_of, stays_on_disk
+from selfdistill.data.formats._copies import NPZ, Edit, Endings, check_free, save_arrays, typed_labels, whole_column
+from selfdistill.data.formats._format import VECTORS, Format, Request
+from selfdistill.data.formats._named_arrays import (
     LABEL_KEYS,
     TRUTH_KEYS,
     arrays_source,
@@ -25,14 +30,9 @@ from selfdistill.data._named_arrays import (
     part_of,
     read_label_file,
 )
-from selfdistill.data._place import Place
-from selfdistill.data._source import Source
-from selfdistill.data._stored import SPARSE_NAMES, as_arrays, read_npy, read_npz, read_tensors, sparse_of, stays_on_disk
-from selfdistill.data.formats._copies import NPZ, Edit, Endings, check_free, save_arrays, typed_labels, whole_column
-from selfdistill.data.formats._format import VECTORS, Format
 
 if TYPE_CHECKING:
-    from selfdistill.data._preprocess import Preprocess
+    pass
 
 _NAMED = frozenset({"label", "id", "ignore", "truth", "drop_unlabelled", "inputs", "labels"})
 
@@ -46,17 +46,14 @@ class Npz(Format):
     uses = _NAMED
     ends = (".npz",)
 
-    def load(
-        self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
-    ) -> Source | None:
-        """Read inputs and labels, perhaps true labels and ids."""
-        path, objects = place.path, list[str]()
-        arrays: dict[str, Any] = dict(read_npz(path, mapped=mapped, objects=objects))
+    def load(self, ask: Request) -> Source | None:
+        path, objects = ask.place.path, list[str]()
+        arrays: dict[str, Any] = dict(read_npz(path, mapped=ask.mapped, objects=objects))
         matrix = sparse_of(arrays, path)
         if matrix is not None:
             arrays = {"X": matrix} | {name: one for name, one in arrays.items() if name not in SPARSE_NAMES}
-        found = arrays_source(arrays, path, options, part, preprocess, objects=objects)
-        return found and replace(found, mapped=mapped and stays_on_disk(found.features))
+        found = arrays_source(arrays, ask, objects=objects)
+        return found and replace(found, mapped=ask.mapped and stays_on_disk(found.features))
 
     def copy(self, place: Place, options: ReadOptions, out: Path, edit: Edit) -> None:
         """Copy all arrays but those of objects."""
@@ -77,14 +74,10 @@ class Safetensors(Format):
     uses = _NAMED
     ends = (".safetensors",)
 
-    def load(
-        self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
-    ) -> Source | None:
-        """Read a tensor of features and one of labels."""
-        return arrays_source(as_arrays(read_tensors(place.path)[0]), place.path, options, part, preprocess)
+    def load(self, ask: Request) -> Source | None:
+        return arrays_source(as_arrays(read_tensors(ask.place.path)[0]), ask)
 
     def endings(self, edit: Edit) -> Endings:
-        """Either; npz where labels change."""
         return Endings(".safetensors or .npz", (".safetensors", ".npz")) if edit.labels is None else NPZ
 
     def copy(self, place: Place, options: ReadOptions, out: Path, edit: Edit) -> None:
@@ -122,22 +115,20 @@ class Npy(Format):
     uses = frozenset({"label", "labels", "drop_unlabelled"})
     ends = (".npy",)
 
-    def load(
-        self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
-    ) -> Source | None:
-        """Read the array, and for training the labels."""
-        path = place.path
-        if part == "test":
+    def load(self, ask: Request) -> Source | None:
+        path = ask.place.path
+        if ask.part == "test":
             return None
-        if part == "train" and options.labels is None:
+        if ask.part == "train" and ask.options.labels is None:
             raise DataError(
                 f"{path} has no labels: an npy file holds one array",
                 f"{_beside(path)}Give them with --labels FILE: .npy, .csv, .parquet, or .txt with one label on a line.",
             )
-        X = read_npy(path, mapped=mapped)
-        labels, note = read_label_file(options, len(X) if X.ndim else 0, str(path)) if part == "train" else (None, "")
-        found = features_source(X, str(path), str(path), preprocess, {"labels": labels}, [note] if note else [])
-        return replace(found, mapped=mapped and stays_on_disk(X))
+        X, labels, note = read_npy(path, mapped=ask.mapped), None, ""
+        if ask.part == "train":
+            labels, note = read_label_file(ask.options, len(X) if X.ndim else 0, str(path))
+        found = features_source(X, str(path), str(path), ask.preprocess, {"labels": labels}, [note] if note else [])
+        return replace(found, mapped=ask.mapped and stays_on_disk(X))
 
 
 @final
@@ -150,17 +141,13 @@ class NpyFolder(Format):
     folder = True
 
     def detect(self, path: Path) -> bool:
-        """By several npy files in it."""
         return path.is_dir() and sum(file.suffix == ".npy" for file in path.iterdir()) > 1
 
-    def load(
-        self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
-    ) -> Source | None:
-        """Read all files."""
-        path = place.path
+    def load(self, ask: Request) -> Source | None:
+        path = ask.place.path
         files = sorted(file for file in path.iterdir() if file.suffix == ".npy" and file.is_file())
         check_size(str(path), sum(file.stat().st_size for file in files))
-        return arrays_source({file.stem: read_npy(file) for file in files}, path, options, part, preprocess)
+        return arrays_source({file.stem: read_npy(file) for file in files}, ask)
 
 
 def _beside(path: Path) -> str:
@@ -178,7 +165,7 @@ def _known(form: Format, arrays: dict[str, Any], place: Place, options: ReadOpti
     if options.labels is None:
         key = label_key(arrays, options, place.path) or ""
         return np.array([name is not None for name in texts(one_label(arrays[key], key)[0])])
-    found = form.load(place, options, "train", None)
+    found = form.load(Request(place, options))
     assert found is not None
     names = texts(found.labels)
     arrays["given_label"] = np.array(["" if name is None else name for name in names])

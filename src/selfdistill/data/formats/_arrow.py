@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, final
 from urllib.parse import unquote
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._limits import check_size, damaged
-from selfdistill.data._place import Place
 from selfdistill.data._stored import has_large_vectors, read_parquet
 from selfdistill.data.formats import _copies
 from selfdistill.data.formats._copies import Edit, Endings
-from selfdistill.data.formats._format import TableFormat, TableRead
+from selfdistill.data.formats._format import Request, TableFormat, TableRead
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,13 +28,11 @@ class Parquet(TableFormat):
     name, shown = "parquet", "Parquet"
     ends = _copies.PARQUET.taken
 
-    def read(self, place: Place, options: ReadOptions, part: str, *, mapped: bool) -> TableRead:
-        """Read the file, or map large lists of numbers."""
-        mapped = mapped and has_large_vectors(place.path)
-        return TableRead(read_parquet(place.path, mapped=mapped), mapped=mapped)
+    def read(self, ask: Request) -> TableRead:
+        mapped = ask.mapped and has_large_vectors(ask.place.path)
+        return TableRead(read_parquet(ask.place.path, mapped=mapped), mapped=mapped)
 
     def endings(self, edit: Edit) -> Endings:
-        """Parquet stays Parquet."""
         return _copies.PARQUET
 
 
@@ -47,12 +43,11 @@ class Arrow(TableFormat):
     name, shown = "arrow", "Feather or Arrow"
     ends = (".feather", ".arrow", ".arrows", ".ipc")
 
-    def read(self, place: Place, options: ReadOptions, part: str, *, mapped: bool) -> TableRead:
-        """Read the file."""
+    def read(self, ask: Request) -> TableRead:
         import pyarrow as pa
         import pyarrow.feather as feather
 
-        path = place.path
+        path = ask.place.path
         try:
             with path.open("rb") as file:
                 whole = file.read(6) in {b"ARROW1", b"FEA1\0\0"} or path.suffix.lower() == ".feather"
@@ -66,7 +61,7 @@ class Arrow(TableFormat):
             names = table.column_names  # raises where one is not UTF-8
             return TableRead(table.rename_columns(names))
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise damaged(path, error, what="no Arrow file") from error
+            raise damaged(path, error, what="not an Arrow file") from error
 
 
 @final
@@ -77,13 +72,12 @@ class ParquetFolder(TableFormat):
     folder = parts = True
 
     def detect(self, path: Path) -> bool:
-        """By the files in it."""
         return path.is_dir() and bool(_parquet_files(path))
 
-    def read(self, place: Place, options: ReadOptions, part: str, *, mapped: bool) -> TableRead | None:
-        """Read the files of a part as one table."""
+    def read(self, ask: Request) -> TableRead | None:
         import pyarrow as pa
 
+        place, part = ask.place, ask.part
         files = sorted(_parquet_files(place.path), key=lambda path: str(path.parent))
         parts = {path: _part_of(path, place.path) for path in files}
         said: list[str] = []
@@ -93,10 +87,9 @@ class ParquetFolder(TableFormat):
                 return None
             wanted = "train" if part == "train" or not has_test else "test"
             left = sum(one not in {"train", "test"} for one in parts.values())
-            said = [
-                f"{left:,} of {len(files):,} files of {place.name} are left out: they are no training or test part."
-            ]
-            said = said if left and part == "train" else []
+            if left and part == "train":
+                what = f"{left:,} of {len(files):,} files of {place.name}"
+                said.append(f"{what} are left out: they belong to neither training nor test part.")
             files = [path for path in files if parts[path] == wanted]
         elif part == "test":
             return None

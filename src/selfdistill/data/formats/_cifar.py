@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._limits import check_size
-from selfdistill.data._place import Place
 from selfdistill.data._source import Source
-from selfdistill.data.formats._format import IMAGES, Format
+from selfdistill.data.formats._format import IMAGES, Format, Request
 
 if TYPE_CHECKING:
-    from selfdistill.data._preprocess import Preprocess
+    pass
 
 _PIXELS = 3 * 32 * 32
 
@@ -83,20 +81,16 @@ class Cifar(Format):
     folder = True
 
     def detect(self, path: Path) -> bool:
-        """By files that end in .bin."""
         return bool(_batches(path))
 
-    def load(
-        self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
-    ) -> Source | None:
-        """Read a part."""
-        path, files = place.path, _batches(place.path)
+    def load(self, ask: Request) -> Source | None:
+        path, files = ask.place.path, _batches(ask.place.path)
         folder = path if path.is_dir() else path.parent
         heads = label_bytes(folder, files)
         test = [file for file in files if file.name.lower().startswith("test")]
         train = [file for file in files if file not in test]
         parts = {"train": train or test, "test": test if train else [], "new": test or train}
-        chosen = files if path.is_file() else parts[part]
+        chosen = files if path.is_file() else parts[ask.part]
         if not chosen:
             return None
         check_size(str(path), sum(file.stat().st_size for file in chosen))

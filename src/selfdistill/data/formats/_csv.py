@@ -1,19 +1,225 @@
-"""Tables in text."""
+"""Tables in text: CSV, TSV and their kin, plain or packed, every cell as the text that stands there."""
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 
+from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
-from selfdistill.data._csv import csv_records, is_csv, read_csv
-from selfdistill.data._dialect import find_dialect
+from selfdistill.data._dialect import Dialect, comment, find_dialect, not_text
 from selfdistill.data._labelled import ReadOptions
-from selfdistill.data._limits import unpacked_name
+from selfdistill.data._limits import (
+    DAMAGED,
+    FIELD_LIMIT,
+    ROW_LIMIT,
+    check_columns,
+    damaged,
+    expand_limit,
+    open_bytes,
+    unpacked_name,
+)
 from selfdistill.data._place import Place
 from selfdistill.data._roles import label_column
 from selfdistill.data.formats._copies import TEXT, Edit, Endings, check_free, csv_line, csv_text, labelled, spread
-from selfdistill.data.formats._format import OF_TABLES, TableFormat, TableRead
+from selfdistill.data.formats._format import OF_TABLES, Request, TableFormat, TableRead
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_CHUNK = 4096
+_ENDINGS = (".csv", ".tsv", ".tab", ".psv", ".txt", ".dat", ".data")
+
+
+def is_csv(path: Path) -> bool:
+    """Tell by the name whether a file is a table in text."""
+    return unpacked_name(path).endswith(_ENDINGS)
+
+
+@dataclass
+class _Lines:
+    """Lines of a file that keep to the limits; keeps and counts what the row under way has taken."""
+
+    path: Path
+    file: io.TextIOWrapper
+    dialect: Dialect
+    row: int = 0
+    total: int = 0
+    number: int = 0
+    width: int = 0
+    text: list[str] = field(default_factory=list)
+    before: str = ""
+
+    def take(self) -> str:
+        """Give the text of the row that has ended, and begin another."""
+        text = "".join(self.text)
+        self.text, self.row = [], 0
+        return text
+
+    def __iter__(self) -> Iterator[str]:
+        limit = expand_limit()
+        while line := self.file.readline(ROW_LIMIT):
+            self.number += 1
+            self.row += len(line)
+            self.total += len(line)
+            self.text.append(line)
+            if "\0" in line:
+                raise not_text(self.path)
+            if self.row >= ROW_LIMIT:
+                size = self.path.stat().st_size
+                raise DataError(
+                    f"{self.path} has a row of more than {ROW_LIMIT:,} characters (the file has {size:,} bytes): "
+                    "one huge field, or a quotation mark that is never closed",
+                    f"Fields may have {FIELD_LIMIT:,} characters; shorten it or close the quotation.",
+                )
+            if self.total > limit:
+                raise DataError(f"{self.path} unfolds to more than {limit / 2**30:,.1f} GiB", "Use a part of the data.")
+            begins = self.row == len(line)  # a row
+            if self.number <= self.dialect.before or (
+                begins and line[0] == "#" and comment(line, self.dialect, self.width)
+            ):
+                self.before += self.take()
+                continue
+            if self.dialect.hashed and not self.width:
+                line = line.lstrip("# \t")
+            yield line.rstrip() + "\n" if self.dialect.separator == " " else line
+
+
+@contextmanager
+def _opened(path: Path, encoding: str) -> Generator[io.TextIOWrapper]:
+    """Open as text and say what is wrong with the bytes in one line."""
+    try:
+        with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding=encoding, newline="") as file:
+            yield file
+    except UnicodeError as error:
+        place = str(error)
+        if isinstance(error, UnicodeDecodeError):
+            place = f"byte 0x{error.object[error.start]:02x} cannot be read"
+        raise DataError(f"{path} is not {encoding}: {place}", "Name its encoding with --encoding.") from error
+    except DAMAGED as error:
+        raise damaged(path, error) from error
+
+
+@contextmanager
+def _field_limit() -> Generator[None]:
+    """Lift the csv module's limit of 131,072 characters: ours is checked on each row, with its size."""
+    before = csv.field_size_limit(ROW_LIMIT)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _check_fields(path: Path, line: int, row: list[str]) -> None:
+    for place, cell in enumerate(row):
+        if len(cell) > FIELD_LIMIT:
+            raise DataError(
+                f"{path}, line {line:,}: field {place + 1} has {len(cell):,} characters, more than {FIELD_LIMIT:,}",
+                "Shorten it, or check for a quotation mark that is never closed.",
+            )
+
+
+def _check_swallowed(lines: _Lines, text: str, width: int) -> None:
+    """Refuse a row over several lines each of which is a whole row: a lone quotation mark would swallow them."""
+    parts, mark = text.splitlines(), lines.dialect.separator
+    whole = all((len(one.split()) if mark == " " else one.count(mark) + 1) == width for one in parts)
+    if whole and (mark != "," or len(parts) > 2):  # two lines of prose may hold as many commas by chance
+        raise DataError(
+            f"{lines.path}, line {lines.number - len(parts) + 1:,}: a quotation mark opens a field that ends in line "
+            f"{lines.number:,}, but each of these {len(parts):,} lines has {width} fields: {len(parts):,} rows would "
+            "be read as one",
+            "Remove the quotation mark, or double it and put the field into quotation marks.",
+        )
+
+
+def csv_rows(path: Path, dialect: Dialect | None = None) -> Iterator[list[str]]:
+    """Read the rows, the header first; see `csv_records`."""
+    return (row for row, _ in csv_records(path, dialect))
+
+
+def csv_records(path: Path, dialect: Dialect | None = None) -> Iterator[tuple[list[str], str]]:
+    """Read the rows, the header first, each with the text that it stands in."""
+    dialect = dialect or find_dialect(path)
+    with _opened(path, dialect.encoding) as file, _field_limit():
+        lines = _Lines(path, file, dialect)
+        try:
+            for row in dialect.reader(iter(lines), strict=True):
+                if lines.row > FIELD_LIMIT:
+                    _check_fields(path, lines.number, row)
+                text = lines.take()
+                if not any(row) and (len(row) > 1 or not row):
+                    continue
+                before, lines.before = lines.before, ""
+                if not lines.width:
+                    lines.width = len(row) + bool(dialect.extra)
+                    yield ["", *row] if dialect.extra == "names" else row, before + text
+                    continue
+                if dialect.extra == "trailing" and len(row) == lines.width and not row[-1]:
+                    yield row[:-1], before + text
+                    continue
+                if len(row) != lines.width:
+                    more = f", and the rows before {lines.width}" if dialect.extra else ""
+                    raise DataError(
+                        f"{path}, line {lines.number:,}: {len(row)} fields, but the header has "
+                        f"{lines.width - bool(dialect.extra)}{more}",
+                        "Quote fields that hold the separator, and give every row as many fields as the header.",
+                    )
+                if lines.width > 1 and text.count("\n") > 1:
+                    _check_swallowed(lines, text, lines.width)
+                yield row, before + text
+        except csv.Error as error:
+            raise DataError(
+                f"{path}, line {lines.number:,}: {error}",
+                "Close the quotation, and double the quotation marks inside it.",
+            ) from error
+    if not lines.width:
+        raise DataError(f"{path} is empty", "Give it a header line and rows.")
+
+
+def read_csv(path: Path, dialect: Dialect | None = None) -> pa.Table:
+    """Read a file as a table of texts."""
+    dialect = dialect or find_dialect(path)
+    rows = csv_rows(path, dialect)
+    return as_texts(next(rows), rows, path, dialect.separator)
+
+
+def as_texts(header: list[str], rows: Iterator[list[str]], path: Path, separator: str) -> pa.Table:
+    """Make a table of rows of texts."""
+    import pyarrow as pa
+
+    check_columns(len(header), str(path))
+    names = [name or f"Unnamed: {place}" for place, name in enumerate(header)]
+    repeated = sorted({name for name in names if names.count(name) > 1})[:5] if len(set(names)) < len(names) else []
+    if repeated:
+        raise DataError(
+            f"{path} has more than one column named {repeated[0]!r}",
+            "Give each column its own name; if the first line is data, put a line of names above it.",
+        )
+    chunks: list[list[pa.Array]] = [[] for _ in names]
+
+    def flush(part: list[list[str]]) -> None:
+        for chunk, column in zip(chunks, zip(*part, strict=True), strict=True):
+            chunk.append(pa.array(column, pa.large_string()))
+
+    part: list[list[str]] = []
+    for row in rows:
+        part.append(row)
+        if len(part) * len(names) >= _CHUNK * 64:
+            flush(part)
+            part = []
+    if part:
+        flush(part)
+    if not chunks[0]:
+        raise DataError(
+            f"{path} has a header but no rows", "Add rows; if the first line is data, add a header above it."
+        )
+    columns = [pa.chunked_array(chunk, pa.large_string()) for chunk in chunks]
+    return pa.table(columns, names=names, metadata={"separator": separator})
 
 
 @final
@@ -25,16 +231,13 @@ class Csv(TableFormat):
     literal = False
 
     def detect(self, path: Path) -> bool:
-        """By the ending, perhaps of a packed file."""
         return path.is_file() and is_csv(path)
 
-    def read(self, place: Place, options: ReadOptions, part: str, *, mapped: bool) -> TableRead:
-        """Read all cells as texts."""
-        dialect = find_dialect(place.path, options.encoding)
-        return TableRead(read_csv(place.path, dialect), dialect.said)
+    def read(self, ask: Request) -> TableRead:
+        dialect = find_dialect(ask.place.path, ask.options.encoding)
+        return TableRead(read_csv(ask.place.path, dialect), dialect.said)
 
     def endings(self, edit: Edit) -> Endings:
-        """CSV stays CSV."""
         return TEXT
 
     def copy(self, place: Place, options: ReadOptions, out: Path, edit: Edit) -> None:

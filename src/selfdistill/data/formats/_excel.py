@@ -6,10 +6,9 @@ from typing import Any, final
 
 from selfdistill._core.errors import DataError, one_line
 from selfdistill.data._dialect import header_place
-from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._labels import near_matches
 from selfdistill.data._place import Place
-from selfdistill.data.formats._format import TableFormat, TableRead, column_of
+from selfdistill.data.formats._format import Request, TableFormat, TableRead, column_of
 
 
 @final
@@ -19,10 +18,10 @@ class Excel(TableFormat):
     name, shown = "excel", "Excel or OpenDocument"
     ends = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 
-    def read(self, place: Place, options: ReadOptions, part: str, *, mapped: bool) -> TableRead:
-        """Read the sheet that was named, else the only one that has rows."""
+    def read(self, ask: Request) -> TableRead:
         import pyarrow as pa
 
+        place = ask.place
         rows = [[None if cell == "" else cell for cell in row] for row in _sheet(place)]
         rows = [row for row in rows if any(cell is not None for cell in row)]
         texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
@@ -51,7 +50,7 @@ def _sheet(place: Place) -> list[list[Any]]:
         sheets = {name: book.get_sheet_by_name(name).to_python() for name in names if place.part in {"", name}}
     except (calamine.CalamineError, OSError, ValueError) as error:
         raise DataError(
-            f"{place.name} is damaged, has a password or is no workbook: {one_line(error)}",
+            f"{place.name} is damaged, has a password or is not a workbook: {one_line(error)}",
             "Save it again, or export it as CSV.",
         ) from error
     if place.part and place.part not in names:

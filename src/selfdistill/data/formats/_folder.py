@@ -24,10 +24,10 @@ from selfdistill.data._pixels import ENDINGS, is_image, read_pictures
 from selfdistill.data._place import Place
 from selfdistill.data._source import Source, known_labels
 from selfdistill.data.formats._copies import NPZ, Edit, Endings, link_or_copy, new_folder
-from selfdistill.data.formats._format import IMAGES, Format
+from selfdistill.data.formats._format import IMAGES, Format, Request
 
 if TYPE_CHECKING:
-    from selfdistill.data._preprocess import Preprocess
+    pass
 
 _SHOWN = 5
 _NUMBERED = re.compile(r"(?P<word>.*?[^\W\d])(?P<gap>[._ -]*)\d+")
@@ -91,7 +91,21 @@ def _holds_classes(folder: Path) -> bool:
 
 
 def training_root(path: Path) -> Path:
-    """Return the folder of classes that training reads: ``train``, where there are parts."""
+    """Find the folder of classes that training reads: ``train``, where there are parts.
+
+    Args:
+        path: The folder of a data set.
+
+    Returns:
+        The folder of classes.
+
+    Raises:
+        DataError: It is an archive, whose images have no place on disk.
+    """
+    if path.is_file():
+        raise DataError(
+            f"{path} is an archive: its images have no place on disk", "Unpack it, and train on the folder."
+        )
     return _part(path, "train")[0]
 
 
@@ -145,24 +159,20 @@ class ImageFolder(Format):
     folder = True
 
     def detect(self, path: Path) -> bool:
-        """By the images in it; one image is read too."""
         return is_image(path) if path.is_file() else any(map(is_image, _files(path)))
 
-    def load(
-        self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
-    ) -> Source | None:
-        """Read a part."""
-        path = place.path
-        found = _root_and_files(path, part)
+    def load(self, ask: Request) -> Source | None:
+        path = ask.place.path
+        found = _root_and_files(path, ask.part)
         if found is None:
             return None
         root, files = found
-        made = preprocess if isinstance(preprocess, ImagePreprocess) else None
-        pictures = read_pictures(files, path, root, options, made)
+        made = ask.preprocess if isinstance(ask.preprocess, ImagePreprocess) else None
+        pictures = read_pictures(files, path, root, ask.options, made)
         images = [files[at] for at in pictures.places]
         loose = any(file.parent == root for file in files)
         return Source(
-            where=str(path),
+            where=ask.place.name,
             form="image",
             features=pictures.array,
             labels=None if loose else [_name(file, root).split("/")[0] for file in images],
@@ -173,7 +183,6 @@ class ImageFolder(Format):
         )
 
     def endings(self, edit: Edit) -> Endings:
-        """A folder or a list of files; npz where labels change."""
         images = Endings("no ending (a folder) or .csv (a list)", ("", ".csv"))
         return images if edit.labels is None else NPZ
 
@@ -186,7 +195,7 @@ class ImageFolder(Format):
             raise DataError(
                 f"a folder of images has no place for {edit.column[0]}", "Name a list instead: --out FILE.csv."
             )
-        found = self.load(place, options, "train", None)
+        found = self.load(Request(place, options))
         assert found is not None
         found = known_labels(found, options)
         rows = np.arange(len(found)) if edit.keep is None else np.flatnonzero(edit.keep)
@@ -205,7 +214,7 @@ class ImageFolder(Format):
         strange = [label for label, there in zip(labels, known, strict=True) if not there]
         if strange:
             said.append(
-                f"{len(strange):,} of {len(labels):,} images lie in folders that are no class of training "
+                f"{len(strange):,} of {len(labels):,} images lie in folders that are not classes of training "
                 f"({listed(sorted(set(strange)))}): they are predicted, and counted as without a label."
             )
         kept = [label if there else None for label, there in zip(labels, known, strict=True)]
@@ -251,5 +260,5 @@ def _sentences(bad: list[str], root: Path, files: list[Path], *, new: bool) -> l
         item.name for item in root.iterdir() if item.is_dir() and item.name not in used and item.name[0] != "."
     )
     if empty and not new:
-        out.append(f"folders without an image are no class: {listed(empty)}.")
+        out.append(f"folders without images are not classes: {listed(empty)}.")
     return out

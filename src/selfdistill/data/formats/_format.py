@@ -27,6 +27,16 @@ VECTORS = frozenset({"array", "sparse", "image", "user"})
 IMAGES = frozenset({"image", "user"})
 
 
+class Request(NamedTuple):
+    """What is to be read."""
+
+    place: Place  # where it lies
+    options: ReadOptions  # what the user said
+    part: str = "train"  # or "test": the official test part; or "new": examples to predict
+    preprocess: Preprocess | None = None  # the one of training; ``None`` when training
+    mapped: bool = False  # whether large vectors may stay on disk
+
+
 class Format(ABC):
     """A form in which data lie. A new one is a subclass in a file of its own, and a line in `FORMATS`.
 
@@ -60,17 +70,11 @@ class Format(ABC):
         return path.is_file() and path.name.lower().endswith(self.ends)
 
     @abstractmethod
-    def load(
-        self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
-    ) -> Source | None:
+    def load(self, ask: Request) -> Source | None:
         """Read the raw examples.
 
         Args:
-            place: Where they lie.
-            options: What the user said.
-            part: "train"; "test": the official test part; "new": examples to predict.
-            preprocess: The one of training; ``None`` when training.
-            mapped: Whether large vectors may stay on disk.
+            ask: What is to be read.
 
         Returns:
             The source; ``None`` where there is no such part.
@@ -115,7 +119,7 @@ class Format(ABC):
             return
         NPZ.check(out, place.name, self.what)
         with naming(place):
-            found = self.load(place, options, "train", None)
+            found = self.load(Request(place, options))
         assert found is not None
         save_arrays(out, edit_source(found, edit, options, place.name))
 
@@ -151,27 +155,26 @@ class TableFormat(Format):
     parts: ClassVar[bool] = False  # whether there may be a test part
 
     @abstractmethod
-    def read(self, place: Place, options: ReadOptions, part: str, *, mapped: bool) -> TableRead | None:
+    def read(self, ask: Request) -> TableRead | None:
         """Read a part as it stands; ``None`` where it is not there."""
 
-    def load(
-        self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
-    ) -> Source | None:
+    def load(self, ask: Request) -> Source | None:
         """Read a part."""
         from selfdistill.data._table import TablePreprocess
 
-        found = self.read(place, options, part, mapped=mapped) if self.parts or part != "test" else None
+        found = self.read(ask) if self.parts or ask.part != "test" else None
         if found is None:
             return None
+        where = ask.place.name
         if not found.table.num_rows:
-            raise DataError(f"{place.name} has no rows", "Add rows.")
-        roles = preprocess.roles if isinstance(preprocess, TablePreprocess) else None
-        source = table_source(found.table, options, place.name, roles, mapped=found.mapped)
+            raise DataError(f"{where} has no rows", "Add rows.")
+        roles = ask.preprocess.roles if isinstance(ask.preprocess, TablePreprocess) else None
+        source = table_source(found.table, ask.options, where, roles, mapped=found.mapped)
         return replace(source, literal=self.literal, warnings=(*found.said, *source.warnings))
 
     def table(self, place: Place, options: ReadOptions) -> pa.Table | None:
         """Read the training part."""
-        found = self.read(place, options, "train", mapped=False)
+        found = self.read(Request(place, options))
         return None if found is None else found.table
 
     def endings(self, edit: Edit) -> Endings:

@@ -17,12 +17,10 @@ from selfdistill.data._place import Place
 from selfdistill.data._roles import LABEL_NAMES, Roles, label_column
 from selfdistill.data._source import Source, assemble, table_source
 from selfdistill.data.formats._copies import Edit, Endings
-from selfdistill.data.formats._format import OF_TABLES, Format
+from selfdistill.data.formats._format import OF_TABLES, Format, Request
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from selfdistill.data._preprocess import Preprocess
 
 
 def _names(feature: Any, values: Any) -> list[Any]:
@@ -138,32 +136,26 @@ class SavedHf(Format):
     folder = True
 
     def detect(self, path: Path) -> bool:
-        """By the files that `datasets` writes."""
         single = (path / "state.json").is_file() and (path / "dataset_info.json").is_file()
         return single or (path / "dataset_dict.json").is_file()
 
-    def load(
-        self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
-    ) -> Source | None:
-        """Read a split."""
+    def load(self, ask: Request) -> Source | None:
         from selfdistill.data._table import TablePreprocess
 
-        dataset = _split(place, part)
+        dataset = _split(ask.place, ask.part)
         if dataset is None:
             return None
-        roles = preprocess.roles if isinstance(preprocess, TablePreprocess) else None
-        made = preprocess if isinstance(preprocess, ImagePreprocess) else None
-        with _undamaged(place):
-            return _hf_source(dataset, options, place.name, roles, new=part == "new", made=made)
+        roles = ask.preprocess.roles if isinstance(ask.preprocess, TablePreprocess) else None
+        made = ask.preprocess if isinstance(ask.preprocess, ImagePreprocess) else None
+        with _undamaged(ask.place):
+            return _hf_source(dataset, ask.options, ask.place.name, roles, new=ask.part == "new", made=made)
 
     def table(self, place: Place, options: ReadOptions) -> pa.Table | None:
-        """Read the split of training, where it is a table."""
         dataset = _split(place, "train")
         with _undamaged(place):
             return None if _image_columns(dataset, options) else _hf_table(dataset)
 
     def endings(self, edit: Edit) -> Endings:
-        """By what it holds, which `copy` checks."""
         taken = (".parquet", ".pq", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".npz")
         return Endings(".parquet or .csv, of images .npz", taken)
 
@@ -177,7 +169,8 @@ def _undamaged(place: Place) -> Generator[None]:
         raise
     except Exception as error:
         raise DataError(
-            f"{place.name} is damaged or no saved data set: {one_line(error) or type(error).__name__}", "Save it again."
+            f"{place.name} is damaged or not a saved data set: {one_line(error) or type(error).__name__}",
+            "Save it again.",
         ) from error
 
 

@@ -16,10 +16,10 @@ from selfdistill.data._limits import DAMAGED, check_size, damaged, open_bytes
 from selfdistill.data._place import Place
 from selfdistill.data._source import Source, array_form
 from selfdistill.data.formats._copies import FOLDER, NPZ, Edit, Endings, link_or_copy, new_folder, typed_labels
-from selfdistill.data.formats._format import IMAGES, VECTORS, Format
+from selfdistill.data.formats._format import IMAGES, VECTORS, Format, Request
 
 if TYPE_CHECKING:
-    from selfdistill.data._preprocess import Preprocess
+    pass
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -123,14 +123,10 @@ class Idx(Format):
     folder = True
 
     def detect(self, path: Path) -> bool:
-        """By files named like ``train-images-idx3-ubyte``, or the same with .gz."""
         return any(map(_is_images, path.iterdir())) if path.is_dir() else _is_images(path)
 
-    def load(
-        self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
-    ) -> Source | None:
-        """Read a part."""
-        pair = find_idx(place.path, part)
+    def load(self, ask: Request) -> Source | None:
+        pair = find_idx(ask.place.path, ask.part)
         if pair is None:
             return None
         images = parse_idx(pair.images)
@@ -143,16 +139,15 @@ class Idx(Format):
                     f"{len(labels):,} labels{f' of shape {labels.shape[1:]}' if labels.ndim > 1 else ''}",
                     "Use the two files of one set.",
                 )
-        elif part == "train":
+        elif ask.part == "train":
             raise DataError(
                 f"{pair.images} has no labels file beside it",
                 f"Add {pair.images.name.replace('images', 'labels').replace('idx3', 'idx1')}.",
             )
         form = array_form(images.shape, str(pair.images))
-        return Source(str(place.path), form, images, labels, truth=_truth(pair.images, images))
+        return Source(str(ask.place.path), form, images, labels, truth=_truth(pair.images, images))
 
     def endings(self, edit: Edit) -> Endings:
-        """A folder of IDX files where labels change, else npz."""
         return NPZ if edit.labels is None else FOLDER
 
     def copy(self, place: Place, options: ReadOptions, out: Path, edit: Edit) -> None:
@@ -200,11 +195,8 @@ class Digits(Format):
     name, what, shown = "digits", "a built-in set of images", "'digits'"
     gives = IMAGES
 
-    def load(
-        self, place: Place, options: ReadOptions, part: str, preprocess: Preprocess | None, *, mapped: bool = False
-    ) -> Source | None:
-        """Read 8 x 8 grey images with their labels, which are true."""
-        if part == "test":
+    def load(self, ask: Request) -> Source | None:
+        if ask.part == "test":
             return None
         from sklearn.datasets import load_digits
 

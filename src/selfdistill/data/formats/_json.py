@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, final
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._dialect import find_encoding
-from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._limits import DAMAGED, check_size, damaged, expand_limit, open_bytes, unpacked_name
 from selfdistill.data._place import Place
-from selfdistill.data.formats._format import OF_TABLES, TableFormat, TableRead, column_of
+from selfdistill.data.formats._format import OF_TABLES, Request, TableFormat, TableRead, column_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,13 +28,11 @@ class Json(TableFormat):
     ends = (".json", ".jsonl", ".ndjson")
 
     def detect(self, path: Path) -> bool:
-        """By the ending, perhaps of a packed file."""
         return path.is_file() and unpacked_name(path).endswith(self.ends)
 
-    def read(self, place: Place, options: ReadOptions, part: str, *, mapped: bool) -> TableRead:
-        """Read the whole file."""
-        path = place.path
-        encoding, said = find_encoding(path, options.encoding)
+    def read(self, ask: Request) -> TableRead:
+        path = ask.place.path
+        encoding, said = find_encoding(path, ask.options.encoding)
         try:
             with open_bytes(path) as file:
                 raw = file.read(expand_limit() + 1)
@@ -44,7 +41,7 @@ class Json(TableFormat):
         except (*DAMAGED, UnicodeError) as error:
             raise damaged(path, error) from error
         try:
-            return TableRead(_table(_parsed(text, place), place), (said,) if said else ())
+            return TableRead(_table(_parsed(text, ask.place), ask.place), (said,) if said else ())
         except RecursionError:
             raise DataError(f"{path} is nested too deeply", _WAY) from None
 
@@ -59,12 +56,12 @@ def _parsed(text: str, place: Place) -> Any:
         try:
             return json.loads(text)
         except ValueError as error:
-            raise DataError(f"{place.path} is no JSON: {error}", _WAY) from error
+            raise DataError(f"{place.path} is not JSON: {error}", _WAY) from error
     out = []
     for number, line in lines:
         value = _value(line)
         if not isinstance(value, dict):
-            raise DataError(f"{place.path}, line {number:,}: no JSON object", _WAY)
+            raise DataError(f"{place.path}, line {number:,}: not a JSON object", _WAY)
         out.append(value)
     return out
 
@@ -96,7 +93,7 @@ def _table(value: Any, place: Place) -> pa.Table:
         names = dict.fromkeys(name for one in value for name in one)
         columns = {name: [one.get(name) for one in value] for name in names}
     else:
-        what = "a list of things that are no objects" if isinstance(value, list) else f"{type(value).__name__}"
+        what = "a list of values that are not objects" if isinstance(value, list) else f"{type(value).__name__}"
         raise DataError(f"{place.path} holds {what}", _WAY)
     table = pa.table({name: column_of(cells) for name, cells in columns.items()})
     return table.flatten() if any(pa.types.is_struct(one.type) for one in table.schema) else table

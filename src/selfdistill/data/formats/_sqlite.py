@@ -8,11 +8,10 @@ from typing import final
 from urllib.parse import quote
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._labels import listed, near_matches
 from selfdistill.data._limits import check_size
 from selfdistill.data._place import Place
-from selfdistill.data.formats._format import TableFormat, TableRead, column_of
+from selfdistill.data.formats._format import Request, TableFormat, TableRead, column_of
 
 _OBJECTS = (
     "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
@@ -26,10 +25,10 @@ class Sqlite(TableFormat):
     name, shown = "sqlite", "SQLite (file.db::table)"
     ends = (".db", ".sqlite", ".sqlite3", ".db3")
 
-    def read(self, place: Place, options: ReadOptions, part: str, *, mapped: bool) -> TableRead:
-        """Read the table that was named, else the only one."""
+    def read(self, ask: Request) -> TableRead:
         import pyarrow as pa
 
+        place = ask.place
         check_size(place.name, place.path.stat().st_size)
         address = f"file:{quote(str(place.path.resolve()))}?mode=ro"
         try:
@@ -40,7 +39,7 @@ class Sqlite(TableFormat):
                 names = [column[0] for column in cursor.description]
                 rows = cursor.fetchall()
         except sqlite3.Error as error:
-            raise DataError(f"{place.name} is damaged or no SQLite database: {error}", "Fetch it again.") from error
+            raise DataError(f"{place.name} is damaged or not an SQLite database: {error}", "Fetch it again.") from error
         columns = [column_of([row[i] for row in rows]) for i in range(len(names))]
         return TableRead(pa.table(columns, names=names))
 

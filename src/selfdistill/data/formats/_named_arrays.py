@@ -13,18 +13,19 @@ import numpy as np
 from scipy.sparse import issparse
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._csv import is_csv, read_csv
 from selfdistill.data._labelled import Note, ReadOptions
-from selfdistill.data._labels import near_matches, texts
+from selfdistill.data._labels import listed, near_matches, texts
 from selfdistill.data._limits import check_size
 from selfdistill.data._roles import Roles, label_column
 from selfdistill.data._source import Source, array_form
 from selfdistill.data._stored import read_npy, read_parquet, refuse_objects
+from selfdistill.data.formats._csv import is_csv, read_csv
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from selfdistill.data._preprocess import Preprocess
+    from selfdistill.data.formats._format import Request
 
 INPUT_KEYS = (
     *("X", "inputs", "images", "features", "embeddings", "embedding", "data", "feats", "vectors", "encodings"),
@@ -114,16 +115,9 @@ def _suggested(arrays: Mapping[str, Any]) -> str:
     return f"Did you mean --inputs {wide[0]}{f' --label {long[0]}' if len(long) == 1 else ''}? "
 
 
-def arrays_source(
-    arrays: Mapping[str, Any],
-    path: Path,
-    options: ReadOptions,
-    part: str,
-    preprocess: Preprocess | None,
-    *,
-    objects: Collection[str] = (),
-) -> Source | None:
+def arrays_source(arrays: Mapping[str, Any], ask: Request, *, objects: Collection[str] = ()) -> Source | None:
     """Say which arrays of a file are what."""
+    path, options, part = ask.place.path, ask.options, ask.part
     new = part != "train"
     for told in (options.inputs, *(() if new else (options.label, options.truth, options.id))):
         if told is not None and told in objects:
@@ -159,7 +153,7 @@ def arrays_source(
         notes += [note] if note else []
     if "labels" not in values and not new:
         _refuse_missing(arrays, path, objects, LABEL_KEYS, "labels")
-    return features_source(X, f"{path}: {key!r}", str(path), preprocess, values, notes)
+    return features_source(X, f"{path}: {key!r}", str(path), ask.preprocess, values, notes)
 
 
 def _chosen(
@@ -195,11 +189,16 @@ def _refuse_missing(
 
 
 def check_texts(array: Any, where: str) -> None:
-    """Refuse texts of characters that there are not, as damaged files hold them."""
+    """Refuse records, and texts of characters that there are not, as damaged files hold them."""
+    if array.dtype.names:
+        raise DataError(
+            f"{where} is a structured array, with the fields {listed(array.dtype.names)}",
+            "Save it as a table: pandas.DataFrame(array).to_parquet('data.parquet').",
+        )
     if array.dtype.kind == "U" and array.size and array.dtype.itemsize:
         codes = np.ascontiguousarray(array).view(np.dtype("u4").newbyteorder(array.dtype.byteorder))
         if codes.max() > sys.maxunicode:
-            raise DataError(f"{where} holds characters that there are not: it is damaged", "Write it again.")
+            raise DataError(f"{where} holds invalid Unicode: it is damaged", "Write it again.")
 
 
 def one_label(array: Any, where: str) -> tuple[Any, str]:
@@ -276,7 +275,7 @@ def read_label_file(options: ReadOptions, n: int, what: str) -> tuple[np.ndarray
         found = _column(read_parquet(path), options, path)
     else:
         raise DataError(
-            f"{path} (--labels) is of a kind that is not known ({path.suffix or 'no ending'})",
+            f"{path} (--labels) is of an unknown kind ({path.suffix or 'no ending'})",
             "Give .npy, .csv, .parquet, or .txt with one label on a line.",
         )
     if len(found) != n:
