@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from selfdistill._core.errors import DataError, SelfdistillError
 from selfdistill.ntk import NTK, _operator
-from selfdistill.ntk._mismatch import Mismatch
+from selfdistill.ntk._network import Mismatch
 
 
 class Sorting(nn.Module):

@@ -14,8 +14,6 @@ from selfdistill._core.errors import SettingError
 from selfdistill.air._flow import Curves
 from selfdistill.theory import Spectrum
 
-__all__ = ["Clock", "Fit", "fit_scale", "per_step"]
-
 _LOSSES = ("squared", "cross-entropy")
 _PARTS = 8
 _OUTPUTS = ("trace", "sum", "centered", "fisher")

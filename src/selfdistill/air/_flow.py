@@ -13,8 +13,6 @@ from selfdistill._core.errors import DataError, SettingError
 from selfdistill.air._measures import checked_times, learned
 from selfdistill.theory import Spectrum
 
-__all__ = ["Curves", "Flow", "LearningOrder", "default_times", "learning_order", "margins", "predicted_curves"]
-
 
 def default_times(spectrum: Spectrum, points: int = 160) -> Tensor:
     """Choose times from before the first direction is learned to after the last one at hand.

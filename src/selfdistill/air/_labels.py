@@ -7,8 +7,6 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 
-__all__ = ["centred", "noise_part", "noise_variance", "one_hot", "transition_counts"]
-
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
     """Write labels as rows with a single 1.

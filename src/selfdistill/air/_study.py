@@ -26,8 +26,6 @@ from selfdistill.air._stopping import (
 )
 from selfdistill.theory import Spectrum
 
-__all__ = ["SCHEMA", "Measured", "study"]
-
 SCHEMA = 2
 _DEFAULT_RULE = "gcv"  # for a time, where there is no run to read epochs off; stopping_epoch takes the median of all
 _DRAWS = 20

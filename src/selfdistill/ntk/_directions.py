@@ -10,8 +10,6 @@ from torch import Tensor
 
 from selfdistill._core.errors import SettingError
 
-__all__ = ["Directions", "Mixed", "Output"]
-
 Output = Literal["trace", "sum", "centered", "fisher", "full", "fisher_full"]
 
 

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 
-__all__ = ["Arguments", "Inputs", "all_finite", "count_of", "each_tensor"]
-
 
 class Arguments(NamedTuple):
     """What a network is called with."""

@@ -10,20 +10,16 @@ from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
 from selfdistill._core.errors import DataError
-from selfdistill.ntk._conv import AT_ONCE
 from selfdistill.ntk._directions import Directions, Mixed
+from selfdistill.ntk._forecast import Item, Kept, Piece
 from selfdistill.ntk._inputs import Arguments, Inputs, count_of, each_tensor
-from selfdistill.ntk._layers import layer_rows
-from selfdistill.ntk._mismatch import Mismatch, is_wrong, refuse_coupled
-from selfdistill.ntk._network import refuse_infinite
+from selfdistill.ntk._layers import AT_ONCE, layer_rows
+from selfdistill.ntk._multiply import add_tokens
+from selfdistill.ntk._network import Mismatch, is_wrong, refuse_coupled, refuse_infinite
 from selfdistill.ntk._peak import PeakBytes
-from selfdistill.ntk._pieces import Item, Kept, Piece
-from selfdistill.ntk._pull import pull
+from selfdistill.ntk._per_sample import pull
 from selfdistill.ntk._recorder import Call
 from selfdistill.ntk._structure import Probe, Structure
-from selfdistill.ntk._tokens import add_tokens
-
-__all__ = ["Jacobian"]
 
 _Pair = tuple[Item | Kept, Piece]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, final
 
@@ -16,8 +16,6 @@ from torch.func import functional_call
 from selfdistill._core.errors import DataError, SelfdistillError, one_line
 from selfdistill.ntk._inputs import Arguments, all_finite, count_of, each_tensor
 from selfdistill.ntk._peak import PeakBytes
-
-__all__ = ["Network", "differ", "explained"]
 
 _COUPLED = 1e-3  # relative difference of an example's outputs alone and beside others: rounding gives about 1e-6
 _SEEDS = 24  # runs of a network in evaluation mode that draws random numbers, to see whether they matter
@@ -236,3 +234,30 @@ def explained() -> Generator[None]:
             f"the network fails on its inputs or cannot be differentiated: {type(error).__name__}: {text}",
             "Check that one example passes forward and backward; a tuple is passed by position, a dict by name.",
         ) from error
+
+
+_AGREE = {torch.float64: 1e-7}  # relative difference of two gradients of one example
+_AGREE_SINGLE = 1e-3
+_FLOOR = 1e-6  # relative to the largest gradient of the example
+
+
+class Mismatch(Exception):  # noqa: N818  (caught by what plans the work, never shown)
+    """Gradients of a chunk are not those of its examples alone."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        super().__init__()
+        self.names = set(names)
+
+
+def is_wrong(error: float, norm: float, scale: float, dtype: torch.dtype) -> bool:
+    """Say whether a gradient is not the right one."""
+    return not error <= _AGREE.get(dtype, _AGREE_SINGLE) * norm + _FLOOR * scale
+
+
+def refuse_coupled(beside: Tensor, alone: Tensor, whole: Tensor) -> None:
+    """Refuse networks in which an example's outputs are not its own."""
+    if differ(beside, alone, whole):
+        raise DataError(
+            "an example's outputs depend on the others beside it, so it has no gradient of its own",
+            "Call model.eval(), and use layers that treat examples one by one.",
+        )

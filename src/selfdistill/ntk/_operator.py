@@ -15,21 +15,17 @@ from selfdistill._core import dist
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.ntk._directions import Output
 from selfdistill.ntk._eigenpairs import leading_pairs
-from selfdistill.ntk._forecast import Cost, Plan, parse_bytes
-from selfdistill.ntk._gram import diagonal, explicit, gathered, share_of
+from selfdistill.ntk._forecast import Cost, Plan, parse_bytes, showing
+from selfdistill.ntk._gram import Products, diagonal, explicit, gathered, share_of
 from selfdistill.ntk._inputs import Inputs
 from selfdistill.ntk._jacobian import Jacobian
-from selfdistill.ntk._mismatch import Mismatch
+from selfdistill.ntk._network import Mismatch
 from selfdistill.ntk._plan import Planner
 from selfdistill.ntk._prepared import bare, read_inputs, single_precision
-from selfdistill.ntk._products import Products
-from selfdistill.ntk._progress import showing
 from selfdistill.ntk._regression import Prediction, predict
 from selfdistill.ntk._structure import Structure
 from selfdistill.theory._leave_one_out import Criterion
 from selfdistill.theory._spectrum import Spectrum, checked_rows
-
-__all__ = ["NTK"]
 
 _T = TypeVar("_T")
 _BLOCK = 20  # vectors of the product that the plan tells the cost of

@@ -12,8 +12,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-__all__ = ["PeakBytes"]
-
 _PLACING = {
     *("index", "index_select", "index_put", "index_put_", "_index_put_impl_", "index_add", "index_add_", "index_copy"),
     *("index_copy_", "gather", "scatter", "scatter_", "scatter_add", "scatter_add_", "take", "sort", "topk", "nonzero"),

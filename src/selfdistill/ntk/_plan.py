@@ -11,24 +11,17 @@ from selfdistill._core import dist
 from selfdistill._core.errors import SettingError
 from selfdistill.ntk._copies import Copies
 from selfdistill.ntk._directions import Directions
-from selfdistill.ntk._forecast import Cost, Group, LayerPlan, as_bytes
-from selfdistill.ntk._pieces import Item, Kept
+from selfdistill.ntk._forecast import Cost, Group, Item, Kept, LayerPlan, as_bytes
+from selfdistill.ntk._multiply import SMALL, block_rows, token_products
 from selfdistill.ntk._structure import Structure
-from selfdistill.ntk._tokens import token_products
-
-__all__ = ["SMALL", "Planner", "block_rows"]
-
-SMALL = 512  # up to this many examples, half products of factors take two more matrices of the kernel's size
 
 _CHUNK = 64  # examples at once, at least, where the memory allows: enough for the speed of matrix products
 _MOST = 512  # examples at once, at most
 _CHUNK_BYTES = 2**21  # more than _CHUNK examples only where they take no more than this, on a CPU
-_BLOCK_ROWS = 64  # at least
 _KEPT = 0.5  # what makes a layer's gradients is kept instead of them if it takes at most this share of their bytes
 _SLAB_BYTES = 2**24  # a slab of a Linear layer's takes no more than this on a CPU: first use of more memory is slow
 _SLAB_NUMBERS = 2**14  # of an example and direction in it, at most: enough for the speed of matrix products
 _SLABS = 4  # its gradients are made in about this many slabs, each of which lays out its inputs' patches anew
-_BLOCKS = 16  # a symmetric product is done in this many block rows, upper half only
 
 
 class Planner:
@@ -323,9 +316,3 @@ class Planner:
             p = s.parameters[name].numel() + (s.parameters[bias].numel() if bias else 0)
             plans.append(LayerPlan(name, kind, how, p, self.gram_flops([Item(name, 0, self.rows_of(name))])))
         return tuple(plans)
-
-
-def block_rows(n: int, each: int = 1) -> list[tuple[int, int]]:
-    """Cut n examples into blocks, of which a symmetric product does the upper half."""
-    size = max(-(-_BLOCK_ROWS // each), -(-n // _BLOCKS))
-    return [(start, min(start + size, n)) for start in range(0, n, size)]

@@ -15,8 +15,6 @@ from selfdistill._core.errors import DataError, SettingError, one_line
 from selfdistill.ntk._inputs import Inputs, all_finite
 from selfdistill.ntk._network import Network
 
-__all__ = ["bare", "checked_model", "read_inputs", "single_precision", "takes_whole"]
-
 _HALVES = {torch.float16, torch.bfloat16}
 
 

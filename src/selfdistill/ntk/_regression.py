@@ -20,8 +20,6 @@ from selfdistill.theory._leave_one_out import Criterion, best_penalty, checked_r
 if TYPE_CHECKING:
     from selfdistill.ntk._operator import NTK
 
-__all__ = ["Prediction", "label_rows", "outputs_summed", "predict"]
-
 _CHUNK = 64  # examples of a forward pass
 
 

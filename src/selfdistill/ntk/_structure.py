@@ -12,19 +12,15 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
 from selfdistill._core.errors import DataError
-from selfdistill.ntk._attention import projections
 from selfdistill.ntk._copies import COPY, axes_of_inputs, find_shared
 from selfdistill.ntk._directions import Directions, Mixed, Output
 from selfdistill.ntk._inputs import Arguments, Inputs, count_of, each_tensor
 from selfdistill.ntk._layers import fits, is_known, own_parameters, subtract_sum
-from selfdistill.ntk._mismatch import Mismatch, is_wrong, refuse_coupled
-from selfdistill.ntk._network import Network, differ, explained, refuse_infinite
+from selfdistill.ntk._network import Mismatch, Network, differ, explained, is_wrong, refuse_coupled, refuse_infinite
 from selfdistill.ntk._peak import PeakBytes
 from selfdistill.ntk._per_sample import PerSample
 from selfdistill.ntk._prepared import checked_model
-from selfdistill.ntk._recorder import Call, Recorder
-
-__all__ = ["Structure", "Use"]
+from selfdistill.ntk._recorder import Call, Recorder, projections
 
 
 class Use(NamedTuple):

@@ -13,16 +13,6 @@ from selfdistill._core.errors import DataError, SettingError
 from selfdistill.theory._modes import Amount, eigenvalues, shrinkage, target_rows
 from selfdistill.theory._spectrum import Spectrum
 
-__all__ = [
-    "Moments",
-    "StoppingTime",
-    "best_filter",
-    "best_stopping_time",
-    "best_times",
-    "early_stopping_risk",
-    "label_moments",
-]
-
 _GRID = 600  # times per search, at equal ratios
 
 

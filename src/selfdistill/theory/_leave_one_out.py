@@ -12,8 +12,6 @@ from selfdistill._core.left_out import left_out
 from selfdistill.theory._modes import start_rows, target_rows
 from selfdistill.theory._spectrum import Spectrum
 
-__all__ = ["Criterion", "best_penalty", "checked_ridge", "dual_weights", "leave_one_out"]
-
 Criterion = Literal["gcv", "loo"]
 _LARGEST, _MOST = 1024.0, 52  # penalties tried: from so many times the largest eigenvalue down to 5e-13 of it
 

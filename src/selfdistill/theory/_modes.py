@@ -10,18 +10,6 @@ from torch import Tensor
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.theory._spectrum import Spectrum, checked_rows
 
-__all__ = [
-    "Amount",
-    "amounts",
-    "damping",
-    "eigenvalues",
-    "filtered",
-    "shrinkage",
-    "start_rows",
-    "steady_lr",
-    "target_rows",
-]
-
 Amount = float | Sequence[float] | Tensor
 
 
