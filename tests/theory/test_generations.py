@@ -80,9 +80,9 @@ def test_bad_settings_are_refused(small):
     spectrum, _, y, _ = small
     with pytest.raises(SettingError, match="given_weight is inf, but must be finite"):
         generations(spectrum, y, 1, given_weight=math.inf, time=1.0)
-    with pytest.raises(SettingError, match="generations without end then diverge"):
+    with pytest.raises(SettingError, match="infinitely many generations then diverge"):
         generations(spectrum, y, math.inf, given_weight=-1.0, time=10.0)
-    with pytest.raises(SettingError, match="just one must be given"):
+    with pytest.raises(SettingError, match="exactly one must be given"):
         generations(spectrum, y, 1)
 
 
@@ -209,7 +209,7 @@ def test_nothing_to_mix_and_bad_settings(small):
     done = optimal_mixing(spectrum, y, clean, time=math.inf)
     assert done.own_weight == 0
     assert done.teacher_risk == done.student_risk == pytest.approx(float(((y - clean) ** 2).sum()))
-    with pytest.raises(SettingError, match="there are 2 times or penalties, but just one is due"):
+    with pytest.raises(SettingError, match="there are 2 times or penalties, but exactly one is needed"):
         optimal_mixing(spectrum, y, clean, penalty=[1.0, 2.0])
     with pytest.raises(DataError, match=r"truth has shape \(5,\), but the outputs have \(12, 3\)"):
         optimal_mixing(spectrum, y, torch.zeros(5), time=1.0)

@@ -231,8 +231,8 @@ def test_no_label_is_ever_missed(seed, n, classes, size):
         push = np.outer(vectors[row], rng.normal(size=classes)) if k % 2 else rng.normal(size=state.shape) / n
         step = size * push
         state = state + step
-        labels.moved(step)
-        labels.look(state)
+        labels.add_step(step)
+        labels.update(state)
         current = vectors @ state
         top = np.sort(current, 1)
         clear = top[:, -1] - top[:, -2] > 1e-9
@@ -248,8 +248,8 @@ def test_rows_with_margin_are_left_alone_until_it_may_be_used_up():
     evaluated = []
     for _ in range(6):
         state += step
-        labels.moved(step)
-        labels.look(state)
+        labels.add_step(step)
+        labels.update(state)
         evaluated.append(labels.rows_evaluated)
     assert evaluated == [1, 3, 4, 6, 8, 10]  # the third always, the second from 0.3 on, the first from 1.0 on
     assert labels.flips == 0
@@ -261,8 +261,8 @@ def test_soft_labels_are_all_read_each_time():
     outputs, state = rng.normal(size=(5, 3)), rng.normal(size=(5, 3))
     labels = SoftLabels(vectors, outputs, outputs.argmax(1), 0.5)
     assert labels.agreement == 1
-    labels.moved(state)
-    labels.look(state)
+    labels.add_step(state)
+    labels.update(state)
     e = np.exp(vectors @ state / 0.5)
     np.testing.assert_allclose(vectors @ labels.coefficients, e / e.sum(1, keepdims=True), atol=1e-12)
     assert labels.rows_evaluated == 5

@@ -121,7 +121,9 @@ class Flow:
         if labels.shape != (n,):
             raise DataError(f"{name} has shape {tuple(labels.shape)}", f"Give one label per example, [{n}].")
         if bool(((labels < 0) | (labels >= columns)).any()):
-            raise SettingError(f"{name} holds a label outside 0 to {columns - 1}", "Encode them so.")
+            raise SettingError(
+                f"{name} holds a label outside 0 to {columns - 1}", f"Encode them as 0 to {columns - 1}."
+            )
         return labels
 
 

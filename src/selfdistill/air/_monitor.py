@@ -151,7 +151,7 @@ class AirMonitor:
             self._resumed = self._now()
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """What was measured and what it cost, in a sentence."""
         share = 100 * self.spent / max(self.trained, 1e-9)
         if self.snapshots or not self._dearest:

@@ -71,7 +71,7 @@ class Directions:
 
 
 @dataclass(frozen=True)
-class Mixed:
+class RandomDirection:
     """One random combination of the directions, the same for each example: what a check looks at."""
 
     base: Directions  # the directions

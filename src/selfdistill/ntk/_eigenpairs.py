@@ -98,14 +98,11 @@ def block_krylov(
         last = images[:, -min(start.shape[1], images.shape[1]) :]
         fresh = _orthonormal(last, basis)
         if fresh.shape[1] == 0:  # the space is invariant: what is missing lies outside it
-            fresh = _orthonormal(torch.randn(n, start.shape[1], generator=_generator(basis.shape[1])).double(), basis)
+            generator = torch.Generator().manual_seed(basis.shape[1])
+            fresh = _orthonormal(torch.randn(n, start.shape[1], generator=generator).double(), basis)
         fresh = fresh[:, : most - basis.shape[1]]
         basis = torch.cat([basis, fresh], 1)
         images = torch.cat([images, product(fresh).to("cpu", torch.float64)], 1)
-
-
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def _orthonormal(block: Tensor, basis: Tensor | None) -> Tensor:

@@ -23,7 +23,7 @@ class Item(NamedTuple):
     last: int  # row after the last
 
 
-class Kept(NamedTuple):
+class LayerRecord(NamedTuple):
     """A layer whose inputs and gradients at its outputs are wanted, to make its weight's gradients from them later."""
 
     name: str  # the weight
@@ -32,10 +32,11 @@ class Kept(NamedTuple):
 class Piece(NamedTuple):
     """Gradients of one item for some examples, or what a kept layer's are made from."""
 
-    # Factored: the layer's inputs, [m, i], with a column of ones for its bias. Kept: its inputs, [m, ...]. Else None.
+    # Factored: the layer's inputs, [m, i], with a column of ones for its bias. Of a LayerRecord: its inputs, [m, ...].
+    # Else None.
     left: Tensor | None
-    # Factored: gradients at the layer's outputs, [m, R, o]. Kept: the same, [m, R, ...]. Else of the parameter,
-    # [m, R, p].
+    # Factored: gradients at the layer's outputs, [m, R, o]. Of a LayerRecord: the same, [m, R, ...]. Else of the
+    # parameter, [m, R, p].
     right: Tensor
     fed: bool = False  # factored: left is a view of the examples themselves; the column of ones is not there
     bias: bool = False  # with fed: whether the layer has a bias that counts
@@ -95,7 +96,7 @@ class Group:
 
     items: tuple[Item, ...]  # whose gradients are made while the examples go through the network
     bytes: float  # held at the end of the sweep
-    kept: tuple[Kept, ...] = ()  # layers of which inputs and gradients at the outputs are kept instead
+    kept: tuple[LayerRecord, ...] = ()  # layers of which inputs and gradients at the outputs are kept instead
     slabs: tuple[Item, ...] = ()  # made from those afterwards, one at a time
     slab_bytes: float = 0.0  # held meanwhile, at most
 
@@ -195,7 +196,7 @@ def _si(value: float) -> str:
 
 
 @contextmanager
-def showing(forecast: str, examples: float, wanted: bool | None) -> Generator[Callable[[int], None]]:
+def progress_bar(forecast: str, examples: float, wanted: bool | None) -> Generator[Callable[[int], None]]:
     """Show a forecast and a bar on stderr."""
     if wanted is False or (wanted is None and not sys.stderr.isatty()) or dist.rank() > 0:
         yield lambda done: None

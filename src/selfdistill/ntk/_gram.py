@@ -10,7 +10,7 @@ import torch.distributed
 from torch import Tensor
 
 from selfdistill._core import dist
-from selfdistill.ntk._forecast import Group, Item, Kept, Piece
+from selfdistill.ntk._forecast import Group, Item, LayerRecord, Piece
 from selfdistill.ntk._inputs import Inputs
 from selfdistill.ntk._jacobian import Jacobian
 from selfdistill.ntk._multiply import add_product, add_square, mirror
@@ -34,7 +34,7 @@ def explicit(
     alone = dist.world() == 1
     shape = (last - first) * each, columns * each
     for group in groups:
-        wanted: list[Item | Kept] = [*group.items, *group.kept]
+        wanted: list[Item | LayerRecord] = [*group.items, *group.kept]
         left = sweep(jacobian, inputs, first, last, wanted, chunk, like, tell, fed=True)
         if kernel is None:
             kernel = like.new_zeros(shape)
@@ -68,7 +68,7 @@ def sweep(
     inputs: Inputs,
     first: int,
     last: int,
-    items: Sequence[Item | Kept],
+    items: Sequence[Item | LayerRecord],
     chunk: int,
     like: Tensor,
     tell: Callable[[int], None],
@@ -79,8 +79,7 @@ def sweep(
     views = [jacobian.fed(item, inputs, first, last, like) if fed else None for item in items]
     once = last - first <= chunk
     pieces = [
-        view
-        or (jacobian.lend(item, like) if once and isinstance(item, Kept) else jacobian.empty(item, last - first, like))
+        view or jacobian.empty(item, 0 if once and isinstance(item, LayerRecord) else last - first, like)
         for view, item in zip(views, items, strict=True)
     ]
     for start in range(first, last, chunk):

@@ -34,7 +34,7 @@ class Network:
         self.parameters = {name: self.value(name) for name in parameters}
         self.device = next(iter(parameters.values())).device  # where the network is
         self.changes_inputs = False  # in place
-        self.leaves_traces = True  # draws random numbers or changes its buffers; assumed until look() has looked
+        self.leaves_traces = True  # draws random numbers or changes its buffers; assumed until inspect() has run
         self.placed = self.apart = False  # see PeakBytes
         self.epsilon = 0.0  # largest machine epsilon of what it computes with
         self.shape: tuple[int, ...] = ()  # of one example's outputs
@@ -74,11 +74,11 @@ class Network:
         out = functional_call(self.model, {**rest, **chosen}, args.listed, args.named)
         return _as_rows(out, count_of(args))
 
-    def look(self, args: Arguments) -> Tensor:
+    def inspect(self, args: Arguments) -> Tensor:
         """Run the network once, and see whether it changes its inputs or buffers or draws random numbers."""
         given = args.mapped(torch.clone)
         before, versions = Traces(self.model, self.device), [v._version for v in each_tensor(given)]
-        with torch.no_grad(), self.quiet(), explained():
+        with torch.no_grad(), self.quiet(), translate_errors():
             with PeakBytes(examples=1) as counter:
                 out = self.model(*given.listed, **given.named)
                 rows = _as_rows(out, count_of(args))
@@ -103,7 +103,7 @@ class Network:
                 matters |= differ(self.rows(args), rows, rows)
         if matters:
             raise DataError(
-                "the network draws random numbers, so it gives other outputs each time",
+                "the network draws random numbers, so it gives different outputs each time",
                 "Switch randomness off: model.eval()."
                 if training
                 else "Draw none after model.eval(): pass training=self.training to functional dropout.",
@@ -128,7 +128,7 @@ class Network:
         told: set[str] = set()
         for name, leaf in leaves.items():
             leaf.register_post_accumulate_grad_hook(finished(name))  # type: ignore[no-untyped-call]
-        with torch.enable_grad(), self.quiet(), explained():
+        with torch.enable_grad(), self.quiet(), translate_errors():
             rows = self.rows(args, leaves)
             if rows.requires_grad:
                 torch.autograd.backward(rows, direction(rows), inputs=list(leaves.values()))
@@ -217,7 +217,7 @@ def differ(a: Tensor, b: Tensor, whole: Tensor) -> bool:
 
 
 @contextmanager
-def explained() -> Generator[None]:
+def translate_errors() -> Generator[None]:
     """Turn what a network raises into one sentence."""
     try:
         yield

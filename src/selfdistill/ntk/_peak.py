@@ -50,7 +50,7 @@ class PeakBytes(TorchDispatchMode):
         formula, placed, axis = kind
         self.placed |= placed
         if axis is not None and args[0].shape[:1] == (self._examples,):
-            self.apart |= _first_axis(args, axis)
+            self.apart |= (args[axis] if len(args) > axis else 0) in {0, -args[0].ndim}
         if formula is not None:
             self.flops += formula(*args, **(kwargs or {}), out_val=out)
         there: set[int] | None = None
@@ -75,10 +75,6 @@ class PeakBytes(TorchDispatchMode):
     def _gone(self, key: int, size: int, reference: object) -> None:
         self._seen.pop(key, None)
         self.alive -= size
-
-
-def _first_axis(args: tuple[Any, ...], where: int) -> bool:
-    return (args[where] if len(args) > where else 0) in {0, -args[0].ndim}
 
 
 def _tensors(value: Any) -> Sequence[Tensor]:

@@ -10,15 +10,15 @@ from torch.autograd.graph import GradientEdge
 from torch.func import vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from selfdistill.ntk._directions import Directions, Mixed
+from selfdistill.ntk._directions import Directions, RandomDirection
 from selfdistill.ntk._inputs import Arguments, count_of
-from selfdistill.ntk._network import Network, explained, is_wrong
+from selfdistill.ntk._network import Network, is_wrong, translate_errors
 
 
 def pull(
     logits: Tensor,
     edges: list[tuple[GradientEdge, torch.Size]],
-    directions: Directions | Mixed,
+    directions: Directions | RandomDirection,
     targets: dict[int, Tensor],
     *,
     watched: bool,
@@ -86,7 +86,7 @@ class PerSample:
         self.way = min(self.way + 1, len(_WAYS) - 1)
 
     def __call__(
-        self, args: Arguments, directions: Directions | Mixed, names: list[str], *, alone: bool = False
+        self, args: Arguments, directions: Directions | RandomDirection, names: list[str], *, alone: bool = False
     ) -> dict[str, Tensor]:
         """Compute the gradients of a chunk."""
         while not alone and not self.one_by_one:
@@ -99,10 +99,12 @@ class PerSample:
                 self.slower()
             except Exception:  # an operation without a batching rule, or control flow that looks at values
                 self.slower()
-        with explained():
+        with translate_errors():
             return self._loop(args, directions, names)
 
-    def _stacked(self, args: Arguments, directions: Directions | Mixed, names: list[str]) -> dict[str, Tensor]:
+    def _stacked(
+        self, args: Arguments, directions: Directions | RandomDirection, names: list[str]
+    ) -> dict[str, Tensor]:
         chosen = {name: self.network.value(name) for name in names}
 
         def one(chosen: dict[str, Tensor], args: Arguments) -> dict[str, Tensor]:
@@ -121,7 +123,7 @@ class PerSample:
             stacked: dict[str, Tensor] = vmap(one, in_dims=(None, 0), randomness="same")(chosen, args)
         return {name: stacked[name].detach() for name in names}
 
-    def _loop(self, args: Arguments, directions: Directions | Mixed, names: list[str]) -> dict[str, Tensor]:
+    def _loop(self, args: Arguments, directions: Directions | RandomDirection, names: list[str]) -> dict[str, Tensor]:
         found: dict[str, list[Tensor]] = {name: [] for name in names}
         for i in range(count_of(args)):
             chosen = {name: self.network.value(name).requires_grad_(True) for name in names}

@@ -11,7 +11,7 @@ from selfdistill._core import dist
 from selfdistill._core.errors import SettingError
 from selfdistill.ntk._copies import Copies
 from selfdistill.ntk._directions import Directions
-from selfdistill.ntk._forecast import Cost, Group, Item, Kept, LayerPlan, as_bytes
+from selfdistill.ntk._forecast import Cost, Group, Item, LayerPlan, LayerRecord, as_bytes
 from selfdistill.ntk._multiply import SMALL, block_rows, token_products
 from selfdistill.ntk._structure import Structure
 
@@ -133,7 +133,7 @@ class Planner:
             return None
         groups: list[Group] = []
         items: list[Item] = []
-        kept: list[Kept] = []
+        kept: list[LayerRecord] = []
         held = used = 0.0  # by what is kept; by gradients
         for name in self.names:
             row, last, first = every * self.numbers(name, fed=True), self.rows_of(name), 0
@@ -141,7 +141,7 @@ class Planner:
             if self.structure.embedding(name) is not None:
                 thin = store[name]
             if store[name] and held + store[name] + max(used, thin) <= room:
-                kept.append(Kept(name))
+                kept.append(LayerRecord(name))
                 held += store[name]
                 continue
             while first < last:
@@ -163,7 +163,9 @@ class Planner:
         each = layer.bytes_in + self.directions.count * layer.bytes_out
         return self.rows * each if each <= _KEPT * self.size * self.rows_of(name) * self.numbers(name) else 0.0
 
-    def _with_slabs(self, items: list[Item], kept: list[Kept], held: float, used: float, room: float, m: int) -> Group:
+    def _with_slabs(
+        self, items: list[Item], kept: list[LayerRecord], held: float, used: float, room: float, m: int
+    ) -> Group:
         """Cut kept layers into slabs no larger than what is needed anyway, or a few for the widest."""
         whole = {k.name: self.size * self.rows * self.numbers(k.name) * self.rows_of(k.name) for k in kept}
         widest = max((v / _SLABS for k, v in whole.items() if self.structure.embedding(k) is None), default=0.0)
@@ -208,7 +210,7 @@ class Planner:
         per_call = layer.flops if layer and local == "weight" else 0.0
         return self.structure.order.count(module) * per_call
 
-    def gram_flops(self, items: Iterable[Item], kept: Iterable[Kept] = ()) -> float:
+    def gram_flops(self, items: Iterable[Item], kept: Iterable[LayerRecord] = ()) -> float:
         """FLOPs of the products of some columns of the Jacobian with themselves; embeddings that are kept by token."""
         whole, r = 2.0 * self.share * self.columns, self.directions.count
         pairs = dense = whole

@@ -45,13 +45,13 @@ def generations(
         given_weight: α, usually 0 to 1. Below 0 (own weight above 1) the student learns more than the teacher's
             outputs, less some of the labels; see `optimal_mixing`.
         time: Of one training by gradient flow, or
-        penalty: c of one training by ridge regression; just one of the two.
+        penalty: c of one training by ridge regression; exactly one of the two.
 
     Returns:
         float64, of the shape of y, or ``[G, ...]`` for several generations.
 
     Raises:
-        SettingError: α infinite, or one with which generations without end diverge.
+        SettingError: α infinite, or one with which infinitely many generations diverge.
 
     References:
         Mobahi, Farajtabar & Bartlett (2020), arXiv 2002.05715 (α = 0); Borup & Andersen (2021), arXiv 2102.13088
@@ -71,7 +71,7 @@ def generations(
     carried = (1 - given_weight) * phi
     if bool(number.isinf().any()) and float(carried.abs().max()) > 1:
         raise SettingError(
-            f"given_weight is {given_weight}, but generations without end then diverge", "Take 0 to 1, or a count."
+            f"given_weight is {given_weight}, but infinitely many generations then diverge", "Take 0 to 1, or a count."
         )
     limit = torch.where(carried == 1, phi, given_weight * phi / torch.where(carried == 1, 1.0, 1 - carried))
     return filtered(spectrum, limit + (phi - limit) * carried**number, targets)
@@ -171,7 +171,7 @@ def optimal_mixing(
         given: y, ``[n]`` or ``[n, C]``.
         truth: y*, of the shape of y; with ``cross``, that of the m other inputs.
         time: Of one training by gradient flow, or
-        penalty: c of one training by ridge regression; just one of the two.
+        penalty: c of one training by ridge regression; exactly one of the two.
         cross: Kernel between other inputs and the training examples, ``[m, n]``; the risk is then theirs.
 
     Returns:
@@ -231,7 +231,7 @@ def expected_optimal_mixing(
         expected: Mean of the noisy labels, of the shape of the truth; see `label_moments`.
         variance: Of a noisy label, summed over classes: one number, or ``[n]``.
         time: Of one training by gradient flow, or
-        penalty: c of one training by ridge regression; just one of the two.
+        penalty: c of one training by ridge regression; exactly one of the two.
         norm: "outputs" on the training examples, or "parameters".
 
     Returns:
@@ -269,5 +269,5 @@ def _mixing(risk: float, slope: float, curvature: float) -> Mixing:
 
 def _one(phi: Tensor) -> Tensor:
     if phi.ndim > 1:
-        raise SettingError(f"there are {len(phi)} times or penalties, but just one is due", "Call once for each.")
+        raise SettingError(f"there are {len(phi)} times or penalties, but exactly one is needed", "Call once for each.")
     return phi

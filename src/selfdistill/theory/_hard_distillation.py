@@ -35,13 +35,13 @@ class HardLabels:
         self.until = _margins(outputs)
         self.rows_evaluated = self.flips = 0
 
-    def moved(self, step: np.ndarray) -> None:
+    def add_step(self, step: np.ndarray) -> None:
         """Take note of a step of the state, ``[n, C]``."""
         norms = np.sqrt(np.einsum("ij,ij->j", step, step))
         first, second = np.partition(norms, -2)[-2:]
         self.total += float(first + second)
 
-    def look(self, state: np.ndarray) -> None:
+    def update(self, state: np.ndarray) -> None:
         """Bring labels and their coefficients up to date with the state, ``[n, C]``."""
         rows = np.flatnonzero(self.until <= self.total)
         if not len(rows):
@@ -74,10 +74,10 @@ class SoftLabels:
         self.rows_evaluated = self.flips = 0
         self._read(outputs)
 
-    def moved(self, step: np.ndarray) -> None:
+    def add_step(self, step: np.ndarray) -> None:
         """Take note of a step; there is nothing to note here."""
 
-    def look(self, state: np.ndarray) -> None:
+    def update(self, state: np.ndarray) -> None:
         """Bring labels and their coefficients up to date with the state, ``[n, C]``."""
         self.rows_evaluated += len(self.vectors)
         self._read(self.vectors @ state)
@@ -230,7 +230,7 @@ def _run(
     wanted = set(kept)
     for k in range(1, steps + 1):
         if k > 1:
-            labels.look(state)
+            labels.update(state)
         agreement[k - 1] = labels.agreement
         a = weights[k - 1] = weight(k, labels.agreement)
         move = (1 - a) * given
@@ -238,7 +238,7 @@ def _run(
         move -= state
         move *= rate
         state += move
-        labels.moved(move)
+        labels.add_step(move)
         if k in wanted:
             outputs.append(vectors @ state)
     return HardTrace(

@@ -78,7 +78,9 @@ def damping(values: Tensor, time: Tensor) -> Tensor:
 def shrinkage(values: Tensor, time: Amount | None, penalty: Amount | None) -> Tensor:
     """Return the filter of one training: gradient flow for a time, or ridge regression with a penalty."""
     if (time is None) == (penalty is None):
-        raise SettingError(f"time is {time} and penalty is {penalty}, but just one must be given", "Give one of them.")
+        raise SettingError(
+            f"time is {time} and penalty is {penalty}, but exactly one must be given", "Give one of them."
+        )
     if time is not None:
         return -torch.expm1(-damping(values, amounts(time, "time")))
     return values / (values + amounts(penalty, "penalty", positive=True).to(values)[..., None])  # type: ignore[arg-type]
