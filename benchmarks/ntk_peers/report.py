@@ -46,8 +46,8 @@ to 7e-7; in 64 bits all agree, see below.
 
 **Read with care.** The machine was shared with other work: quote paired ratios, not seconds. The MLP at n = 300 is even
 in time within the noise: with both cores busy the same code once had 0.97 (0.95 to 1.01). That row and the full kernel
-at n = 100 were measured last, with free heap given back to the system ahead of kernels of 2 MiB and more
-(`ntk/_heap.py`); the others just before. Transformers were measured later, beside torch.func alone.
+at n = 100 were measured last, with free heap given back to the system ahead of kernels of 2 MiB and more, which the
+package no longer does; the others just before. Transformers were measured later, beside torch.func alone.
 """
 
 

@@ -15,7 +15,7 @@ from selfdistill.air import (
     FIGURES,
     Clock,
     Examples,
-    Measured,
+    RunCurves,
     closed_lines,
     draw,
     network_kernel,
@@ -46,7 +46,7 @@ def made(clean_is, *, rank=None, run=True):
         spectra[name] = network_kernel(rank=rank)(model, x)
         shots.append(snapshot(name, model, examples, spectra[name], ranks=(5,)))
     curve = [0.3, 0.5, 0.6, 0.7, 0.8, 0.9]
-    measured = Measured(Clock((0.5,) * 6, steps=10), curve, {"test_accuracy": [0.6] * 6}) if run else None
+    measured = RunCurves(Clock((0.5,) * 6, steps=10), curve, {"test_accuracy": [0.6] * 6}) if run else None
     record = study(examples, spectra, outputs_of(model, x), shots, points=40, measured=measured)
     return record | {"data": {"clean_is": clean_is}}
 

@@ -55,7 +55,7 @@ def test_measures_begin_at_the_start_and_space_themselves_out():
     assert 45 <= len(names) <= 50  # 100 seconds allow 50 measurements of 2
     assert monitor.snapshots[1].drift > 0
     assert [found.seconds for found in monitor.snapshots] == pytest.approx([2.0] * len(names))
-    assert "measurements in" in monitor.told
+    assert "measurements in" in monitor.summary
 
 
 def test_cheap_measures_come_every_few_epochs():
@@ -87,7 +87,7 @@ def test_too_dear_to_measure_is_told():
     monitor = world.run(10)
     assert world.calls == [3, 3, 5]
     assert monitor.snapshots == []
-    assert "nothing was measured: it would take about 500.0 s, and 10 % of the 10.0 s" in monitor.told
+    assert "nothing was measured: it would take about 500.0 s, and 10 % of the 10.0 s" in monitor.summary
 
 
 def test_training_is_left_as_it_was():

@@ -13,7 +13,7 @@ from selfdistill.air import (
     Clock,
     Examples,
     Flow,
-    Measured,
+    RunCurves,
     captured,
     centred,
     network_kernel,
@@ -73,7 +73,7 @@ def test_a_run_beside_the_prediction(world, plain):
     model, examples = world
     clock = Clock((0.5,) * 12, steps=10)
     agreement = [0.3, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.0]
-    measured = Measured(clock, agreement, {"test_accuracy": [0.5] * 12}, plain)
+    measured = RunCurves(clock, agreement, {"test_accuracy": [0.5] * 12}, plain)
     _, record = studied(model, examples, measured=measured, time=3.0)
     assert record["at"]["time"] == pytest.approx(3)
     assert record["curves"]["measured"]["epoch"][:2] == [0.5, 1.5]

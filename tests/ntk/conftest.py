@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from selfdistill.ntk import NTK, _gram
+from selfdistill.ntk import NTK, _multiply
 from selfdistill.ntk._peak import PeakBytes
 
 
@@ -230,14 +230,14 @@ class Flops(FlopCounterMode):
 def flops(monkeypatch):
     """Makes a counter of FLOPs."""
     made = []
-    whole = _gram.syrk
+    whole = _multiply.syrk
 
     def counted(kernel, rows):
         for counter in made:
             counter.outside += len(rows) * (len(rows) + 1) * rows.shape[1]
         whole(kernel, rows)
 
-    monkeypatch.setattr(_gram, "syrk", counted)
+    monkeypatch.setattr(_multiply, "syrk", counted)
 
     def make():
         made.append(Flops())

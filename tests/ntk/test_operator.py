@@ -245,7 +245,7 @@ class Shape(nn.Module):
         (Shape(lambda f: (f, f)), "returns tuple for 1 example"),
         (Shape(lambda f: f / 0), "outputs are not finite"),
         (Shape(lambda f: f - f.mean(0)), "outputs depend on the others beside it"),
-        (Shape(lambda f: f + torch.rand(1)), "gives other outputs each time"),
+        (Shape(lambda f: f + torch.rand(1)), "gives different outputs each time"),
     ],
 )
 def test_networks_without_a_kernel(model, words):
@@ -285,7 +285,7 @@ def test_weights_and_inputs_that_are_no_numbers():
         (torch.ones(1, 3), "the kernel of 1 example is a single number"),
         (torch.ones(0, 3), "inputs hold no examples"),
         ([[1.0, 2.0]], r"inputs\[0\] is a list|inputs is a list"),
-        ((torch.ones(3, 3), torch.ones(2, 3)), r"inputs hold \[2, 3\] examples, but one number is needed"),
+        ((torch.ones(3, 3), torch.ones(2, 3)), r"inputs hold \[2, 3\] examples, but each must hold the same number"),
         ("abc", "inputs is a str"),
     ],
 )

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from selfdistill._core.errors import DataError, SelfdistillError
 from selfdistill.ntk import NTK, _operator
-from selfdistill.ntk._mismatch import Mismatch
+from selfdistill.ntk._network import Mismatch
 
 
 class Sorting(nn.Module):
@@ -370,8 +370,8 @@ def test_over_several_processes_what_one_finds_late_is_refused(monkeypatch):
     def work():
         raise Mismatch({"weight"})
 
-    with pytest.raises(DataError, match=r"treats examples of a chunk in another way.*rules=False"):
-        kernel._surely(work)
+    with pytest.raises(DataError, match=r"treats examples of a batch differently.*rules=False"):
+        kernel._retry_slower(work)
 
 
 def test_inference_mode_is_left_and_wrappers_are_taken_off(oracle, double):

@@ -11,9 +11,9 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from selfdistill.ntk import NTK
-from selfdistill.ntk._attention import linear_calls
+from selfdistill.ntk._multiply import TOGETHER, add_tokens
 from selfdistill.ntk._peak import PeakBytes
-from selfdistill.ntk._tokens import TOGETHER, add_tokens
+from selfdistill.ntk._recorder import linear_calls
 
 D, T, V = 8, 5, 11
 

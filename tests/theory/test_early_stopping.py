@@ -135,7 +135,7 @@ def test_what_does_not_fit_is_refused():
         best_filter(spectrum, y, y, -1.0)
     with pytest.raises(SettingError, match="has 1 of 3 eigenpairs"):
         best_times(spectrum.leading(1), y, y, 1.0)
-    with pytest.raises(DataError, match="must be square with rows that are distributions"):
+    with pytest.raises(DataError, match="must be square, with rows of shares that sum to 1"):
         label_moments(torch.tensor([0]), torch.tensor([[0.9, 0.3], [0.1, 0.7]]))
     with pytest.raises(DataError, match="labels go from 0 to 2, but the matrix has 2 classes"):
         label_moments(torch.tensor([0, 2]), torch.eye(2))

@@ -116,7 +116,7 @@ def test_what_is_refused():
             leave_one_out(spectrum, y, bad)
     with pytest.raises(SettingError, match="the spectrum has 2 of 6 eigenpairs"):
         leave_one_out(spectrum.leading(2), y, 1.0)
-    with pytest.raises(SettingError, match="each is 4, but the kernel's 6 rows are no multiple"):
+    with pytest.raises(SettingError, match="each is 4, but the kernel's 6 rows are not a multiple"):
         leave_one_out(spectrum, y, 1.0, each=4)
     with pytest.raises(SettingError, match="the kernel is 0"):
         best_penalty(Spectrum.of(torch.zeros(3, 3)), torch.ones(3))

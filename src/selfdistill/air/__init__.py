@@ -44,7 +44,7 @@ from selfdistill.air._stopping import (
     tail_fall,
     wrong_share,
 )
-from selfdistill.air._study import SCHEMA, Measured, study
+from selfdistill.air._study import SCHEMA, RunCurves, study
 
 __all__ = [
     "DENSE",
@@ -59,9 +59,9 @@ __all__ = [
     "Flow",
     "Kernel",
     "LearningOrder",
-    "Measured",
     "NoiseShare",
     "RandomEnergy",
+    "RunCurves",
     "Snapshot",
     "Stop",
     "StoppingEpoch",

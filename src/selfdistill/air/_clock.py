@@ -14,8 +14,6 @@ from selfdistill._core.errors import SettingError
 from selfdistill.air._flow import Curves
 from selfdistill.theory import Spectrum
 
-__all__ = ["Clock", "Fit", "fit_scale", "per_step"]
-
 _LOSSES = ("squared", "cross-entropy")
 _PARTS = 8
 _OUTPUTS = ("trace", "sum", "centered", "fisher")
@@ -156,7 +154,7 @@ def fit_scale(curves: Curves, times: Tensor, agreement: Tensor, since: Tensor | 
     Args:
         curves: What the kernel predicts.
         times: Kernel times of the measurements, ``[m]``, such as those of a `Clock` after each epoch.
-        agreement: Measured share of training examples predicted as given, ``[m]``.
+        agreement: RunCurves share of training examples predicted as given, ``[m]``.
         since: Where each is a mean over a stretch of training, as that of an epoch is, the time that began it, ``[m]``;
             the predicted curve is then averaged alike.
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FIGURES", "closed_lines", "draw", "save_closed_figure", "save_figures", "shares_learned"]
-
 # Okabe & Ito's colours, told apart by colour-blind eyes; each line has a style of its own too, for print in grey.
 _BLACK, _ORANGE, _SKY, _GREEN, _BLUE, _RED = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00"
 _GREY = "#7F7F7F"

@@ -13,8 +13,6 @@ from selfdistill._core.errors import DataError, SettingError
 from selfdistill.air._measures import checked_times, learned
 from selfdistill.theory import Spectrum
 
-__all__ = ["Curves", "Flow", "LearningOrder", "default_times", "learning_order", "margins", "predicted_curves"]
-
 
 def default_times(spectrum: Spectrum, points: int = 160) -> Tensor:
     """Choose times from before the first direction is learned to after the last one at hand.
@@ -123,7 +121,9 @@ class Flow:
         if labels.shape != (n,):
             raise DataError(f"{name} has shape {tuple(labels.shape)}", f"Give one label per example, [{n}].")
         if bool(((labels < 0) | (labels >= columns)).any()):
-            raise SettingError(f"{name} holds a label outside 0 to {columns - 1}", "Encode them so.")
+            raise SettingError(
+                f"{name} holds a label outside 0 to {columns - 1}", f"Encode them as 0 to {columns - 1}."
+            )
         return labels
 
 

@@ -7,8 +7,6 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 
-__all__ = ["centred", "noise_part", "noise_variance", "one_hot", "transition_counts"]
-
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
     """Write labels as rows with a single 1.
@@ -32,7 +30,10 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
         raise DataError(f"labels have shape {tuple(labels.shape)}", "Give one whole number per example, [n].")
     if labels.is_floating_point() or bool(((labels < 0) | (labels >= classes)).any()):
         low, high = labels.min().item(), labels.max().item()
-        raise DataError(f"labels go from {low} to {high}, but must be whole, 0 to {classes - 1}", "Encode them so.")
+        raise DataError(
+            f"labels go from {low} to {high}, but must be whole, 0 to {classes - 1}",
+            f"Encode them as 0 to {classes - 1}.",
+        )
     return torch.nn.functional.one_hot(labels.long(), classes).double()
 
 

@@ -13,21 +13,6 @@ from selfdistill._core.rng import torch_generator
 from selfdistill.air._labels import centred, one_hot
 from selfdistill.theory import Spectrum
 
-__all__ = [
-    "RandomEnergy",
-    "anisotropy",
-    "captured",
-    "checked_times",
-    "effective_ranks",
-    "kernel_alignment",
-    "learned",
-    "random_captured",
-    "random_retrieved",
-    "retrieved",
-    "subspace_overlap",
-    "target_alignment",
-]
-
 
 class RandomEnergy(NamedTuple):
     """What leading directions hold of labels that know nothing of the inputs.

@@ -17,8 +17,6 @@ from selfdistill._core.rng import torch_generator
 from selfdistill.air._snapshot import Examples, Kernel, Snapshot, calibrated, snapshot
 from selfdistill.theory import Spectrum
 
-__all__ = ["AirMonitor", "choose_examples"]
-
 _PROBES = (16, 16, 8)  # the first looks are at one example of so many: to warm up, then to learn what all would cost
 _WANTED = 5  # measurements that the size of the subset leaves room for
 _LEAST = 50  # examples that it is not made smaller than for that
@@ -153,7 +151,7 @@ class AirMonitor:
             self._resumed = self._now()
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """What was measured and what it cost, in a sentence."""
         share = 100 * self.spent / max(self.trained, 1e-9)
         if self.snapshots or not self._dearest:

@@ -26,19 +26,6 @@ from selfdistill.air._measures import (
 from selfdistill.ntk import NTK
 from selfdistill.theory import Spectrum
 
-__all__ = [
-    "DENSE",
-    "Examples",
-    "Kernel",
-    "Snapshot",
-    "along_checkpoints",
-    "calibrated",
-    "network_kernel",
-    "outputs_of",
-    "read_state",
-    "snapshot",
-]
-
 DENSE = 3000
 """Examples up to which all eigenpairs are computed, in about 9 n³ FLOPs, rather than the leading ones."""
 

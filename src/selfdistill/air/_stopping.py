@@ -15,20 +15,6 @@ from selfdistill.air._flow import Flow, margins
 from selfdistill.air._measures import checked_times, learned
 from selfdistill.theory import Spectrum
 
-__all__ = [
-    "RULES",
-    "NoiseShare",
-    "Stop",
-    "StoppingEpoch",
-    "epoch_of_agreement",
-    "label_noise_variance",
-    "noise_share",
-    "stopping_epoch",
-    "stopping_time",
-    "tail_fall",
-    "wrong_share",
-]
-
 RULES = ("variance", "gcv", "left-out")
 """What `stopping_time` can go by; none of them needs the truth."""
 _EARLIEST, _LATEST = 0.42, 2.05

@@ -26,8 +26,6 @@ from selfdistill.air._stopping import (
 )
 from selfdistill.theory import Spectrum
 
-__all__ = ["SCHEMA", "Measured", "study"]
-
 SCHEMA = 2
 _DEFAULT_RULE = "gcv"  # for a time, where there is no run to read epochs off; stopping_epoch takes the median of all
 _DRAWS = 20
@@ -35,7 +33,7 @@ _MARGIN = 0.1  # above what an untrained network's probabilities differ by
 
 
 @dataclass(frozen=True)
-class Measured:
+class RunCurves:
     """A training run to lay beside the prediction.
 
     Attributes:
@@ -59,7 +57,7 @@ def study(
     *,
     output: str = "trace",
     loss: str = "cross-entropy",
-    measured: Measured | None = None,
+    measured: RunCurves | None = None,
     time: float | None = None,
     points: int = 120,
 ) -> dict[str, Any]:
@@ -117,7 +115,7 @@ def _noise(rates: Spectrum, flow: Flow, examples: Examples) -> dict[str, Any]:
     }
 
 
-def _stopping_epoch(stopping: Mapping[str, Any], measured: Measured | None) -> dict[str, float] | None:
+def _stopping_epoch(stopping: Mapping[str, Any], measured: RunCurves | None) -> dict[str, float] | None:
     """Combine the rules' epochs; not where the run did not train as predicted."""
     if measured is None or not measured.plain:
         return None
@@ -153,7 +151,7 @@ def _retrieval(rates: Spectrum, examples: Examples, times: Tensor) -> dict[str, 
     return found | {name: retrieved(rates, z, times).tolist() for name, z in examples.parts().items()}
 
 
-def _scale(curves: Curves, measured: Measured | None) -> dict[str, float] | None:
+def _scale(curves: Curves, measured: RunCurves | None) -> dict[str, float] | None:
     """Fit the clock to the run: all of it if it trained plainly, else the part in which agreement still grows."""
     if measured is None:
         return None
@@ -165,7 +163,7 @@ def _scale(curves: Curves, measured: Measured | None) -> dict[str, float] | None
     return dict(fit_scale(curves, times, agreement, since)._asdict()) | {"epochs": float(len(times))}
 
 
-def _curves(curves: Curves, measured: Measured | None, scale: dict[str, float] | None) -> dict[str, Any]:
+def _curves(curves: Curves, measured: RunCurves | None, scale: dict[str, float] | None) -> dict[str, Any]:
     found: dict[str, Any] = {"time": curves.times.tolist()}
     for name in ("agreement", "accuracy", "loss", "distance"):
         found[name] = curves.known[name].tolist() if name in curves.known else None
@@ -185,7 +183,7 @@ def _curves(curves: Curves, measured: Measured | None, scale: dict[str, float] |
 class _Run:
     """A run to read epochs off: at the predicted agreement, and by its clock."""
 
-    measured: Measured
+    measured: RunCurves
     scale: Mapping[str, float]
     first: float
 

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from selfdistill.ntk._inputs import Arguments, count_of
 from selfdistill.ntk._network import Network, differ
 
-__all__ = ["COPY", "Copies", "Shared", "axes_of_inputs", "expanded", "find_shared"]
-
 _MOST_AXES = 3
 
 COPY = "="  # before a parameter's name: the layer that its copies are

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from selfdistill._core.errors import SettingError
 
-__all__ = ["Directions", "Mixed", "Output"]
-
 Output = Literal["trace", "sum", "centered", "fisher", "full", "fisher_full"]
 
 
@@ -73,7 +71,7 @@ class Directions:
 
 
 @dataclass(frozen=True)
-class Mixed:
+class RandomDirection:
     """One random combination of the directions, the same for each example: what a check looks at."""
 
     base: Directions  # the directions

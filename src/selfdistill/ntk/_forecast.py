@@ -1,14 +1,75 @@
-"""What a kernel will cost, in a form that can be printed; and amounts of memory, read and written."""
+"""What of the Jacobian is wanted at once, what it will cost, and how far the work is."""
 
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from torch import Tensor
+
+from selfdistill._core import dist
 from selfdistill._core.errors import SettingError
-from selfdistill.ntk._pieces import Item, Kept
 
-__all__ = ["Cost", "Group", "LayerPlan", "Plan", "as_bytes", "parse_bytes"]
+
+class Item(NamedTuple):
+    """A part of the parameters whose gradients are wanted at once."""
+
+    name: str  # the parameter; for a layer kept as factors, its weight
+    first: int  # first row, along the parameter's first dimension
+    last: int  # row after the last
+
+
+class LayerRecord(NamedTuple):
+    """A layer whose inputs and gradients at its outputs are wanted, to make its weight's gradients from them later."""
+
+    name: str  # the weight
+
+
+class Piece(NamedTuple):
+    """Gradients of one item for some examples, or what a kept layer's are made from."""
+
+    # Factored: the layer's inputs, [m, i], with a column of ones for its bias. Of a LayerRecord: its inputs, [m, ...].
+    # Else None.
+    left: Tensor | None
+    # Factored: gradients at the layer's outputs, [m, R, o]. Of a LayerRecord: the same, [m, R, ...]. Else of the
+    # parameter, [m, R, p].
+    right: Tensor
+    fed: bool = False  # factored: left is a view of the examples themselves; the column of ones is not there
+    bias: bool = False  # with fed: whether the layer has a bias that counts
+
+    @property
+    def lent(self) -> bool:
+        """Whether there is no room yet."""
+        return not len(self.right)
+
+    def take_input(self, x: Tensor) -> None:
+        """Write down a layer's input, where it is not there as it is: ``[m, ...]``."""
+        assert self.left is not None
+        if self.fed:
+            return
+        if x.shape == self.left.shape:
+            self.left.copy_(x)
+        else:  # a column for the bias beside it
+            self.left[:, : x[0].numel()] = x.flatten(1)
+
+    def take(self, x: Tensor, grads: Tensor) -> None:
+        """Write down, or take over where there is no room, a layer's input and the gradients at its output."""
+        assert self.left is not None
+        if self.lent:
+            self.left.set_(x)  # type: ignore[call-overload]  # torch's stubs do not know it
+            self.right.set_(grads)  # type: ignore[call-overload]
+            return
+        self.take_input(x)
+        self.right.copy_(grads.reshape(self.right.shape))
+
+    def rows(self, start: int, stop: int) -> Piece:
+        """Give some of the examples, as views."""
+        left = None if self.left is None else self.left[start:stop]
+        return Piece(left, self.right[start:stop], self.fed, self.bias)
 
 
 @dataclass(frozen=True)
@@ -35,7 +96,7 @@ class Group:
 
     items: tuple[Item, ...]  # whose gradients are made while the examples go through the network
     bytes: float  # held at the end of the sweep
-    kept: tuple[Kept, ...] = ()  # layers of which inputs and gradients at the outputs are kept instead
+    kept: tuple[LayerRecord, ...] = ()  # layers of which inputs and gradients at the outputs are kept instead
     slabs: tuple[Item, ...] = ()  # made from those afterwards, one at a time
     slab_bytes: float = 0.0  # held meanwhile, at most
 
@@ -132,3 +193,23 @@ def _si(value: float) -> str:
             return f"{value:.3g} {unit}"
         value /= 1000
     return ""
+
+
+@contextmanager
+def progress_bar(forecast: str, examples: float, wanted: bool | None) -> Generator[Callable[[int], None]]:
+    """Show a forecast and a bar on stderr."""
+    if wanted is False or (wanted is None and not sys.stderr.isatty()) or dist.rank() > 0:
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console.print(forecast)
+    if not examples:
+        yield lambda done: None
+        return
+    columns = (TextColumn("  {task.percentage:>3.0f} %"), BarColumn(), TimeRemainingColumn(compact=True))
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=examples)
+        yield lambda done: progress.advance(task, done)

@@ -1,25 +1,19 @@
-"""The kernel as a matrix: for each group of parameters one sweep over the examples, then one product."""
+"""The kernel as a matrix, and times a block of vectors: sweeps over the examples for each group of parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from typing import final
 
 import torch
 import torch.distributed
 from torch import Tensor
 
 from selfdistill._core import dist
-from selfdistill.ntk._forecast import Group
-from selfdistill.ntk._heap import release
+from selfdistill.ntk._forecast import Group, Item, LayerRecord, Piece
 from selfdistill.ntk._inputs import Inputs
 from selfdistill.ntk._jacobian import Jacobian
-from selfdistill.ntk._pieces import Item, Kept, Piece
-from selfdistill.ntk._plan import SMALL, block_rows
-from selfdistill.ntk._syrk import has_syrk, syrk
-
-__all__ = ["add_product", "diagonal", "explicit", "gathered", "share_of", "sweep"]
-
-_LARGE = 2**21  # bytes of a kernel from which free pages are given back first: their first use anew takes milliseconds
+from selfdistill.ntk._multiply import add_product, add_square, mirror
 
 
 def explicit(
@@ -39,12 +33,10 @@ def explicit(
     kernel: Tensor | None = None  # made after the first sweep, whose scratch space is free by then
     alone = dist.world() == 1
     shape = (last - first) * each, columns * each
-    _release_before(shape, like)
     for group in groups:
-        wanted: list[Item | Kept] = [*group.items, *group.kept]
+        wanted: list[Item | LayerRecord] = [*group.items, *group.kept]
         left = sweep(jacobian, inputs, first, last, wanted, chunk, like, tell, fed=True)
         if kernel is None:
-            _release_before(shape, like)
             kernel = like.new_zeros(shape)
         kept = {item.name: left.pop() for item in reversed(group.kept)}
         if other is not None:
@@ -53,7 +45,7 @@ def explicit(
                 right = sweep(jacobian, other, start, stop, group.items, chunk, like, tell, fed=True)
                 add_product(kernel[:, start * each : stop * each], left, right)
         elif alone:
-            _add_square(kernel, left)
+            add_square(kernel, left)
         else:
             for begin, end, right in _from_each(left, columns):
                 add_product(kernel[:, begin * each : end * each], left, right)
@@ -63,55 +55,12 @@ def explicit(
             if jacobian.add_tokens(item, kept[item.name], kernel):
                 continue
             room = jacobian.room(group.slabs, last - first, like) if room is None else room
-            _add_square(kernel, [jacobian.expand(item, kept[item.name], chunk, room)])
+            add_square(kernel, [jacobian.expand(item, kept[item.name], chunk, room)])
         del kept, room
     assert kernel is not None
     if other is None and alone:
-        _mirror(kernel)
+        mirror(kernel)
     return kernel
-
-
-def _release_before(shape: tuple[int, int], like: Tensor) -> None:
-    """Give free pages back where a kernel is large enough to be worth it."""
-    if shape[0] * shape[1] * like.element_size() >= _LARGE:
-        release(like.device)
-
-
-def _add_square(kernel: Tensor, pieces: list[Piece]) -> None:
-    """Add the upper half of what some parameters contribute to the kernel of examples with themselves."""
-    n = len(pieces[0].right)
-    each = len(kernel) // n
-    dense = [piece for piece in pieces if piece.left is None and has_syrk(kernel)]
-    for piece in dense:
-        syrk(kernel, piece.right.flatten(1) if each == 1 else piece.right.flatten(0, 1))
-    rest = [piece for piece in pieces if piece.left is not None or not has_syrk(kernel)]
-    if rest and each == 1 and has_syrk(kernel) and n <= SMALL:
-        _add_factored(kernel, rest)
-        return
-    for start, stop in block_rows(n, each) if rest else []:
-        rows = [piece.rows(start, stop) for piece in rest]
-        columns = [piece.rows(start, n) for piece in rest]
-        add_product(kernel[start * each : stop * each, start * each :], rows, columns)
-
-
-def _add_factored(kernel: Tensor, pieces: list[Piece]) -> None:
-    """Add the upper half for layers kept as factors, by two half products for each."""
-    pairs, outer = kernel.new_empty(2, *kernel.shape)
-    for piece in pieces:
-        assert piece.left is not None
-        pairs.fill_(float(piece.fed and piece.bias))
-        syrk(pairs, piece.left)
-        syrk(outer.zero_(), piece.right.flatten(1))
-        kernel.addcmul_(pairs, outer)
-
-
-def _mirror(kernel: Tensor, strip: int = 64) -> None:
-    """Copy the upper half to the lower one, in strips so that little memory is needed."""
-    for start in range(0, len(kernel), strip):
-        stop = min(start + strip, len(kernel))
-        kernel[stop:, start:stop] = kernel[start:stop, stop:].T
-        square = kernel[start:stop, start:stop]
-        square.copy_(square.triu() + square.triu(1).T)
 
 
 def sweep(
@@ -119,7 +68,7 @@ def sweep(
     inputs: Inputs,
     first: int,
     last: int,
-    items: Sequence[Item | Kept],
+    items: Sequence[Item | LayerRecord],
     chunk: int,
     like: Tensor,
     tell: Callable[[int], None],
@@ -130,8 +79,7 @@ def sweep(
     views = [jacobian.fed(item, inputs, first, last, like) if fed else None for item in items]
     once = last - first <= chunk
     pieces = [
-        view
-        or (jacobian.lend(item, like) if once and isinstance(item, Kept) else jacobian.empty(item, last - first, like))
+        view or jacobian.empty(item, 0 if once and isinstance(item, LayerRecord) else last - first, like)
         for view, item in zip(views, items, strict=True)
     ]
     for start in range(first, last, chunk):
@@ -139,30 +87,6 @@ def sweep(
         jacobian.fill(inputs, start, stop, items, [p if once else p.rows(start - first, stop - first) for p in pieces])
         tell(stop - start)
     return pieces
-
-
-def add_product(kernel: Tensor, left: Sequence[Piece], right: Sequence[Piece]) -> None:
-    """Add to a kernel what some parameters contribute."""
-    for a, b in zip(left, right, strict=True):
-        n, m, r = len(a.right), len(b.right), a.right.shape[1]
-        traced = kernel.shape == (n, m)
-        x, y = (v.right.flatten(1) if traced else v.right.flatten(0, 1) for v in (a, b))
-        if a.left is None or b.left is None:
-            kernel.addmm_(x, y.T)
-            continue
-        pairs = _left(a) @ _left(b).T if a.fed != b.fed else a.left @ b.left.T
-        if a.fed and b.fed and a.bias:
-            pairs += 1.0
-        if traced:
-            kernel.addcmul_(pairs, x @ y.T)
-        else:
-            kernel.view(n, r, m, r).addcmul_(pairs[:, None, :, None], (x @ y.T).view(n, r, m, r))
-
-
-def _left(piece: Piece) -> Tensor:
-    """Give the left factor with its column of ones."""
-    assert piece.left is not None
-    return torch.nn.functional.pad(piece.left, (0, 1), value=1.0) if piece.fed and piece.bias else piece.left
 
 
 def _from_each(left: list[Piece], columns: int) -> Generator[tuple[int, int, list[Piece]]]:
@@ -233,3 +157,102 @@ def diagonal(
                 total += squares.cpu()
         parts.append(total.sum(1) if traced else total.flatten())
     return torch.cat(parts)
+
+
+@final
+class Products:
+    """Products K Q = J1 (J2ᵀ Q) with blocks of vectors, in two sweeps, or none where gradients are kept."""
+
+    # Over several processes each holds a share of the examples; what comes together is a parameter-by-block matrix (one
+    # all-reduce) and the result's rows.
+
+    def __init__(
+        self,
+        jacobian: Jacobian,
+        inputs: Inputs,
+        other: Inputs,
+        groups: Sequence[Group],
+        chunk: int,
+        *,
+        keep: bool,
+    ) -> None:
+        self.jacobian, self.inputs, self.other = jacobian, inputs, other
+        self.groups, self.chunk, self.keep = groups, chunk, keep
+        self._tell: Callable[[int], None] = lambda done: None
+        self._kept: dict[tuple[int, int, int], list[Piece]] = {}
+        self.each = 1 if jacobian.directions.traced else jacobian.directions.count
+
+    def __call__(self, block: Tensor, tell: Callable[[int], None]) -> Tensor:
+        """Multiply."""
+        self._tell = tell
+        first, last = share_of(len(self.inputs), dist.rank(), dist.world())
+        result = block.new_zeros((last - first) * self.each, block.shape[1])
+        for group in self.groups:
+            down = self._down(group, block)
+            for start, stop, pieces in self._chunks(self.inputs, group):
+                rows = slice((start - first) * self.each, (stop - first) * self.each)
+                for item, piece in zip(group.items, pieces, strict=True):
+                    result[rows] += _up(piece, down[item], traced=self.each == 1)
+        return gathered(result, len(self.inputs), self.each)
+
+    def _down(self, group: Group, block: Tensor) -> dict[Item, Tensor]:
+        total: dict[Item, Tensor] = {}
+        for start, stop, pieces in self._chunks(self.other, group):
+            vectors = block[start * self.each : stop * self.each]
+            for item, piece in zip(group.items, pieces, strict=True):
+                _down(piece, vectors, total, item, traced=self.each == 1)
+        for value in total.values():
+            dist.sum_over_processes(value)
+        return total
+
+    def _chunks(self, inputs: Inputs, group: Group) -> Generator[tuple[int, int, list[Piece]]]:
+        """Go through this process's share of some examples: first, one after the last, gradients."""
+        first, last = share_of(len(inputs), dist.rank(), dist.world())
+        for start in range(first, last, self.chunk):
+            stop = min(start + self.chunk, last)
+            yield start, stop, self._pieces(inputs, start, stop, group)
+
+    def _pieces(self, inputs: Inputs, start: int, stop: int, group: Group) -> list[Piece]:
+        """Give the gradients of a chunk, from those kept if they are."""
+        key = (id(inputs), start, id(group))
+        if key in self._kept:
+            return self._kept[key]
+        like = self.jacobian.structure.like
+        found = sweep(self.jacobian, inputs, start, stop, group.items, self.chunk, like, self._tell)
+        if self.keep:
+            self._kept[key] = found
+        return found
+
+
+def _down(piece: Piece, vectors: Tensor, total: dict[Item, Tensor], item: Item, *, traced: bool) -> None:
+    """Add ``Jᵀ Q`` of a chunk: ``[R p, b]`` or ``[p, b]``; for factors ``[R, i, o b]`` or ``[1, i, o b]``."""
+    g, b = piece.right, vectors.shape[1]
+    m, r = g.shape[:2]
+    if piece.left is None:
+        rows = g.flatten(1) if traced else g.flatten(0, 1)
+        if item not in total:
+            total[item] = rows.T @ vectors
+        else:
+            total[item].addmm_(rows.T, vectors)
+        return
+    i = piece.left.shape[1]
+    if item not in total:
+        total[item] = g.new_zeros(r if traced else 1, i, g.shape[2] * b)
+    if traced:
+        for k in range(r):
+            total[item][k].addmm_(piece.left.T, (g[:, k, :, None] * vectors[:, None, :]).flatten(1))
+    else:
+        mixed = torch.einsum("mro,mrb->mob", g, vectors.view(m, r, b))
+        total[item][0].addmm_(piece.left.T, mixed.flatten(1))
+
+
+def _up(piece: Piece, down: Tensor, *, traced: bool) -> Tensor:
+    """Give ``J Z`` of a chunk: ``[m, b]`` or ``[m R, b]``."""
+    g = piece.right
+    m, r, o = g.shape
+    if piece.left is None:
+        return (g.flatten(1) if traced else g.flatten(0, 1)) @ down
+    if traced:
+        parts = [torch.einsum("mo,mob->mb", g[:, k], (piece.left @ down[k]).view(m, o, -1)) for k in range(r)]
+        return torch.stack(parts).sum(0)
+    return torch.einsum("mro,mob->mrb", g, (piece.left @ down[0]).view(m, o, -1)).flatten(0, 1)

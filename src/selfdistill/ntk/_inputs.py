@@ -12,8 +12,6 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 
-__all__ = ["Arguments", "Inputs", "all_finite", "count_of", "each_tensor"]
-
 
 class Arguments(NamedTuple):
     """What a network is called with."""
@@ -76,7 +74,8 @@ class Inputs:
         sizes = {len(v) for v in self.tensors}
         if len(sizes) != 1:
             raise DataError(
-                f"{what} hold {sorted(sizes) or 'no'} examples" + (", but one number is needed" if sizes else ""),
+                f"{what} hold {sorted(sizes) or 'no'} examples"
+                + (", but each must hold the same number" if sizes else ""),
                 "Give tensors with one row for each example.",
             )
         if not len(self):

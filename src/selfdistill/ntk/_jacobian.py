@@ -10,37 +10,33 @@ from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
 from selfdistill._core.errors import DataError
-from selfdistill.ntk._conv import AT_ONCE
-from selfdistill.ntk._directions import Directions, Mixed
+from selfdistill.ntk._directions import Directions, RandomDirection
+from selfdistill.ntk._forecast import Item, LayerRecord, Piece
 from selfdistill.ntk._inputs import Arguments, Inputs, count_of, each_tensor
-from selfdistill.ntk._layers import layer_rows
-from selfdistill.ntk._mismatch import Mismatch, is_wrong, refuse_coupled
-from selfdistill.ntk._network import refuse_infinite
+from selfdistill.ntk._layers import AT_ONCE, layer_rows
+from selfdistill.ntk._multiply import add_tokens
+from selfdistill.ntk._network import Mismatch, is_wrong, refuse_coupled, refuse_infinite
 from selfdistill.ntk._peak import PeakBytes
-from selfdistill.ntk._pieces import Item, Kept, Piece
-from selfdistill.ntk._pull import pull
+from selfdistill.ntk._per_sample import pull
 from selfdistill.ntk._recorder import Call
 from selfdistill.ntk._structure import Probe, Structure
-from selfdistill.ntk._tokens import add_tokens
 
-__all__ = ["Jacobian"]
-
-_Pair = tuple[Item | Kept, Piece]
+_Pair = tuple[Item | LayerRecord, Piece]
 
 
 @final
 class Jacobian:
     """Per-sample gradients of the R directions, for the items asked for."""
 
-    def __init__(self, structure: Structure, directions: Directions | Mixed) -> None:
+    def __init__(self, structure: Structure, directions: Directions | RandomDirection) -> None:
         self.structure, self.directions = structure, directions
         self.examples = 0  # that went through the network, over the life of this object
-        self._checked: set[tuple[Item | Kept, tuple[torch.Size, ...]]] = set()
+        self._checked: set[tuple[Item | LayerRecord, tuple[torch.Size, ...]]] = set()
 
-    def empty(self, item: Item | Kept, m: int, like: Tensor) -> Piece:
+    def empty(self, item: Item | LayerRecord, m: int, like: Tensor) -> Piece:
         """Make room for an item's gradients of m examples."""
         r, shape = self.directions.count, self.structure.parameters[item.name].shape
-        if isinstance(item, Kept):
+        if isinstance(item, LayerRecord):
             layer = self.structure.layer_of(item.name)
             kind = torch.int64 if self.structure.embedding(item.name) else like.dtype
             return Piece(like.new_empty(m, *layer.shape_in, dtype=kind), like.new_empty(m, r, *layer.shape_out))
@@ -51,12 +47,7 @@ class Jacobian:
             return Piece(left, like.new_empty(m, r, shape[0]))
         return Piece(None, like.new_empty(m, r, (item.last - item.first) * shape[1:].numel()))
 
-    def lend(self, item: Kept, like: Tensor) -> Piece:
-        """Make no room for a layer whose examples all pass at once: what the pass leaves is taken over uncopied."""
-        kind = torch.int64 if self.structure.embedding(item.name) else like.dtype
-        return Piece(like.new_empty(0, dtype=kind), like.new_empty(0))
-
-    def fed(self, item: Item | Kept, inputs: Inputs, first: int, last: int, like: Tensor) -> Piece | None:
+    def fed(self, item: Item | LayerRecord, inputs: Inputs, first: int, last: int, like: Tensor) -> Piece | None:
         """Make room for a layer's factors where its inputs are the examples themselves, or give ``None``."""
         if not isinstance(item, Item) or item.name not in self.structure.fed:
             return None
@@ -94,7 +85,7 @@ class Jacobian:
         return module is not None
 
     def fill(
-        self, inputs: Inputs, start: int, stop: int, items: Sequence[Item | Kept], pieces: Sequence[Piece]
+        self, inputs: Inputs, start: int, stop: int, items: Sequence[Item | LayerRecord], pieces: Sequence[Piece]
     ) -> None:
         """Differentiate the network for some examples."""
         args = inputs.chunk(start, stop)
@@ -102,16 +93,11 @@ class Jacobian:
         rows = self.differentiate(args, pairs)
         self.examples += stop - start
         probe, self.structure.probe = self.structure.probe, None  # its room is wanted once at most
-        everything = self.structure.looked_at(inputs) and (start, stop) == (0, len(inputs))
+        everything = inputs is self.structure.inputs and (start, stop) == (0, len(inputs))
         self._check(args, pairs, rows, probe if everything else None)
 
     def differentiate(
-        self,
-        args: Arguments,
-        pairs: Sequence[_Pair],
-        *,
-        alone: bool = False,
-        probe: Probe | None = None,
+        self, args: Arguments, pairs: Sequence[_Pair], *, alone: bool = False, probe: Probe | None = None
     ) -> Tensor | None:
         """Differentiate the network without a check."""
         other, rows = self.structure.other_set, None
@@ -123,8 +109,10 @@ class Jacobian:
         elif known:
             with self.structure.network.quiet():
                 rows = self._known(args, known)
-            if self.structure.by_value and len(rows) > 1:
-                self._refuse_company(args, rows)
+            if self.structure.by_value and len(rows) > 1:  # the later half alone must give the same: half a pass
+                half, network = len(rows) // 2, self.structure.network
+                with torch.no_grad(), network.quiet():
+                    refuse_coupled(rows[half:], network.rows(args.rows(half, len(rows))), rows)
         if rest:
             names = list(dict.fromkeys(item.name for item, _ in rest))
             found = self.structure.per_sample(args, self.directions, names, alone=alone)
@@ -134,19 +122,7 @@ class Jacobian:
                 piece.right.copy_(grads[:, :, item.first : item.last].flatten(2))
         return rows
 
-    def _refuse_company(self, args: Arguments, rows: Tensor) -> None:
-        """Refuse a chunk whose later half gives other outputs without the first. Cost: half a forward pass."""
-        half, network = len(rows) // 2, self.structure.network
-        with torch.no_grad(), network.quiet():
-            refuse_coupled(rows[half:], network.rows(args.rows(half, len(rows))), rows)
-
-    def _check(
-        self,
-        args: Arguments,
-        pairs: Sequence[_Pair],
-        rows: Tensor | None,
-        probe: Probe | None = None,
-    ) -> None:
+    def _check(self, args: Arguments, pairs: Sequence[_Pair], rows: Tensor | None, probe: Probe | None = None) -> None:
         """Compare three examples with themselves, each item once for each size of chunk."""
         # Each is alone where rows are placed by the values of numbers, and for what has no rule. Elsewhere they are
         # three together: such three had the gradients of each alone when the network was looked at. Where the chunk is
@@ -182,7 +158,7 @@ class Jacobian:
     ) -> set[str]:
         """Name the parameters whose gradients of some examples of a chunk are not those without the others."""
         assert isinstance(self.directions, Directions)
-        reference, wrong = Jacobian(self.structure, Mixed(self.directions)), set()
+        reference, wrong = Jacobian(self.structure, RandomDirection(self.directions)), set()
         expected = [(item, reference.empty(item, len(chosen), piece.right)) for item, piece in todo]
         alone = reference.differentiate(args.chosen(chosen), expected, alone=True, probe=probe)
         if rows is not None and alone is not None:
@@ -197,7 +173,7 @@ class Jacobian:
             wrong |= {item.name for item, (error, norm) in each.items() if is_wrong(error, norm, scale, dtype)}
         return wrong
 
-    def _is_rounding(self, args: Arguments, items: list[Item | Kept]) -> bool:
+    def _is_rounding(self, args: Arguments, items: list[Item | LayerRecord]) -> bool:
         """Say whether what differs in some gradients does not in 64 bit."""
         assert isinstance(self.directions, Directions)
         if self.structure.dtype == torch.float64:
@@ -265,7 +241,7 @@ class Jacobian:
         self._write(pairs, uses, grads, set(targets))
         return logits.detach()
 
-    def _check_shapes(self, calls: Sequence[Call], items: Sequence[Item | Kept]) -> None:
+    def _check_shapes(self, calls: Sequence[Call], items: Sequence[Item | LayerRecord]) -> None:
         """Refuse layers that are kept where they are not given what the probe's were, such as fewer tokens."""
         given = {call.module: (call.x.shape[1:], call.out.shape[1:]) for call in calls}
         layers = {item.name: self.structure.layer_of(item.name) for item in items}
@@ -311,7 +287,7 @@ def _differences(
     found: Piece, right: Piece, chosen: list[int], directions: Directions
 ) -> tuple[list[float], list[float]]:
     """Give the norms of errors in the gradients of some examples, directions mixed, and the norms of the right ones."""
-    weights = Mixed(directions).weights.to(found.right)
+    weights = RandomDirection(directions).weights.to(found.right)
     true = right.right[:, 0]
     mixed = torch.stack([torch.tensordot(weights, found.right[i], dims=1) for i in chosen])
     norm, error = _norms(true), _norms(mixed.sub_(true))
@@ -323,6 +299,6 @@ def _differences(
 
 
 def _norms(value: Tensor) -> Tensor:
-    rows = (value if value.is_floating_point() else value.double()).flatten(1)
-    norms: Tensor = torch.linalg.vector_norm(rows, dim=1)
+    rows = value if value.is_floating_point() else value.double()
+    norms: Tensor = torch.linalg.vector_norm(rows.flatten(1), dim=1)
     return norms

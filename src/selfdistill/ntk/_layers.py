@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from selfdistill.ntk._conv import conv_weight
 from selfdistill.ntk._copies import Copies
 
-__all__ = ["Rows", "fits", "is_known", "layer_rows", "own_parameters", "subtract_sum"]
-
-Rows = slice
+AT_ONCE = 8  # examples whose patches are laid out together on a CPU
 _FEW = 4
 
 # A rule gets the module, its input x [m, ...], the gradients g [m, R, ...] at its output, and which rows of the
 # parameter are wanted; it writes the gradients of the R directions for each example to out [m, R, rows · rest].
-_Rule = Callable[[nn.Module, Tensor, Tensor, Rows, Tensor], None]
+_Rule = Callable[[nn.Module, Tensor, Tensor, slice, Tensor], None]
 
 
 def own_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
@@ -53,7 +50,7 @@ def fits(module: nn.Module, x: Tensor, out: Tensor, m: int) -> bool:
     return x.shape == out.shape and x.ndim > 1 and x.shape[1] == channels
 
 
-def layer_rows(module: nn.Module, name: str, x: Tensor, g: Tensor, rows: Rows, out: Tensor) -> None:
+def layer_rows(module: nn.Module, name: str, x: Tensor, g: Tensor, rows: slice, out: Tensor) -> None:
     """Compute per-sample gradients of some rows of one parameter."""
     rule = _rule(module, name)
     if rule is None:
@@ -78,12 +75,13 @@ def subtract_sum(module: nn.Module, name: str, x: Tensor, g: Tensor, out: Tensor
 
 def _rule(module: nn.Module, name: str) -> _Rule | None:
     for kind, rules in _RULES.items():
-        if isinstance(module, kind) and (kind is not nn.Embedding or _plain_embedding(module)):
-            return rules.get(name)
+        if isinstance(module, kind):
+            special = isinstance(module, nn.Embedding) and (module.max_norm is not None or module.scale_grad_by_freq)
+            return None if special else rules.get(name)
     return None
 
 
-def _linear_weight(module: nn.Module, x: Tensor, g: Tensor, rows: Rows, out: Tensor) -> None:
+def _linear_weight(module: nn.Module, x: Tensor, g: Tensor, rows: slice, out: Tensor) -> None:
     g = g[..., rows]
     m, r, o, i = len(x), g.shape[1], g.shape[-1], x.shape[-1]
     if x.ndim == 2:
@@ -93,16 +91,11 @@ def _linear_weight(module: nn.Module, x: Tensor, g: Tensor, rows: Rows, out: Ten
     torch.bmm(by_position.transpose(1, 2), x.reshape(m, -1, i), out=out.view(m, r * o, i))
 
 
-def _linear_bias(module: nn.Module, x: Tensor, g: Tensor, rows: Rows, out: Tensor) -> None:
+def _linear_bias(module: nn.Module, x: Tensor, g: Tensor, rows: slice, out: Tensor) -> None:
     out.copy_(g[..., rows].flatten(2, -2).sum(2) if g.ndim > 3 else g[..., rows])
 
 
-def _conv_weight(module: nn.Module, x: Tensor, g: Tensor, rows: Rows, out: Tensor) -> None:
-    assert isinstance(module, nn.Conv1d | nn.Conv2d)
-    conv_weight(module, x, g, rows, out)
-
-
-def _embedding_weight(module: nn.Module, x: Tensor, g: Tensor, rows: Rows, out: Tensor) -> None:
+def _embedding_weight(module: nn.Module, x: Tensor, g: Tensor, rows: slice, out: Tensor) -> None:
     assert isinstance(module, nn.Embedding)
     first, last, _ = rows.indices(module.num_embeddings)
     m, r, d = len(x), g.shape[1], g.shape[-1]
@@ -113,10 +106,6 @@ def _embedding_weight(module: nn.Module, x: Tensor, g: Tensor, rows: Rows, out: 
     values = g.reshape(m, r, -1, d).masked_fill(outside[:, None, :, None], 0.0)
     where = tokens.masked_fill(outside, 0)[:, None, :, None].expand(-1, r, -1, d)
     out.zero_().view(m, r, last - first, d).scatter_add_(2, where, values)
-
-
-def _plain_embedding(module: nn.Module) -> bool:
-    return isinstance(module, nn.Embedding) and module.max_norm is None and not module.scale_grad_by_freq
 
 
 def _standardised(module: nn.Module, x: Tensor) -> Tensor:
@@ -130,39 +119,88 @@ def _standardised(module: nn.Module, x: Tensor) -> Tensor:
     return functional.batch_norm(x, module.running_mean, module.running_var, None, None, False, 0.0, module.eps)
 
 
-def _channel_weight(module: nn.Module, x: Tensor, g: Tensor, rows: Rows, out: Tensor) -> None:
-    _channel_bias(module, x, g * _standardised(module, x)[:, None], rows, out)
+def _weight_of(bias: _Rule) -> _Rule:
+    """Give the rule of a normalisation's weight: that of its bias, for gradients times the standardised input."""
+    return lambda module, x, g, rows, out: bias(module, x, g * _standardised(module, x)[:, None], rows, out)
 
 
-def _channel_bias(module: nn.Module, x: Tensor, g: Tensor, rows: Rows, out: Tensor) -> None:
+def _channel_bias(module: nn.Module, x: Tensor, g: Tensor, rows: slice, out: Tensor) -> None:
     g = g[:, :, rows]
     out.copy_(g.flatten(3).sum(3) if g.ndim > 3 else g)
 
 
-def _elementwise_weight(module: nn.Module, x: Tensor, g: Tensor, rows: Rows, out: Tensor) -> None:
-    _elementwise_bias(module, x, g * _standardised(module, x)[:, None], rows, out)
-
-
-def _elementwise_bias(module: nn.Module, x: Tensor, g: Tensor, rows: Rows, out: Tensor) -> None:
+def _elementwise_bias(module: nn.Module, x: Tensor, g: Tensor, rows: slice, out: Tensor) -> None:
     assert isinstance(module, nn.LayerNorm | nn.RMSNorm)
     m, r = g.shape[:2]
     out.copy_(g.reshape(m, r, -1, *module.normalized_shape).sum(2)[:, :, rows].reshape(m, r, -1))
 
 
-def _copied_value(module: nn.Module, x: Tensor, g: Tensor, rows: Rows, out: Tensor) -> None:
+def _copied_value(module: nn.Module, x: Tensor, g: Tensor, rows: slice, out: Tensor) -> None:
     assert isinstance(module, Copies)
     each = g.reshape(*g.shape[:2], *module.value.shape)
     out.copy_((each[:, :, rows] if module.value.ndim else each).reshape(*g.shape[:2], -1))
 
 
-_CHANNELS: dict[str, _Rule] = {"weight": _channel_weight, "bias": _channel_bias}
+def _conv_weight(module: nn.Module, x: Tensor, g: Tensor, rows: slice, out: Tensor) -> None:
+    assert isinstance(module, nn.Conv1d | nn.Conv2d)
+    if isinstance(module, nn.Conv1d):
+        x, g = x[:, :, None], g[:, :, :, None]
+    m, r, channels = g.shape[:3]
+    s = g[0, 0, 0].numel()
+    if module.groups == 1:
+        rowwise = g[:, :, rows].reshape(m, -1, s)
+        for first, patches in _patches(module, x, g.shape[3:]):
+            last = first + len(patches)
+            target = out[first:last].view(last - first, rowwise.shape[1], -1)
+            torch.bmm(rowwise[first:last], patches.transpose(1, 2), out=target)
+        return
+    k = module.groups
+    by_group = g.reshape(m, r, k, channels // k, s).transpose(1, 2).reshape(m, k, -1, s)
+    for first, patches in _patches(module, x, g.shape[3:]):
+        last = first + len(patches)
+        grads = by_group[first:last] @ patches.reshape(last - first, k, -1, s).transpose(2, 3)
+        grads = grads.reshape(last - first, k, r, channels // k, -1).transpose(1, 2)
+        out[first:last] = grads.reshape(last - first, r, channels, -1)[:, :, rows].flatten(2)
+
+
+def _patches(module: nn.Conv1d | nn.Conv2d, x: Tensor, size: torch.Size) -> Generator[tuple[int, Tensor]]:
+    """Lay out what each output position looks at: a first example, and ``[few, C · kernel, S]`` from it on."""
+    one = (1,) if isinstance(module, nn.Conv1d) else ()  # the height of what has no height
+    kernel, stride, dilation = ((*one, *v) for v in (module.kernel_size, module.stride, module.dilation))
+    around = [*module._reversed_padding_repeated_twice, *(2 * len(one) * [0])]  # as forward() pads
+    (high, wide), (m, channels) = size, x.shape[:2]
+    step = min(m, AT_ONCE if x.device.type == "cpu" else m)
+    plain = kernel == (1, 1) and not any(around)
+    if not plain:
+        left, right, top, bottom = around
+        padded = x.new_zeros(step, channels, x.shape[2] + top + bottom, x.shape[3] + left + right)
+        t = padded.stride()
+        view = padded.as_strided(
+            (step, channels, *kernel, high, wide),
+            (t[0], t[1], t[2] * dilation[0], t[3] * dilation[1], t[2] * stride[0], t[3] * stride[1]),
+        )
+        laid = x.new_empty(view.shape)
+    for first in range(0, m, step):
+        some = x[first : first + step]
+        if plain:
+            yield first, some[:, :, :: stride[0], :: stride[1]].reshape(len(some), channels, -1)
+            continue
+        if module.padding_mode == "zeros":
+            padded[: len(some), :, top : top + x.shape[2], left : left + x.shape[3]] = some
+        else:
+            padded[: len(some)] = functional.pad(some, around, mode=module.padding_mode)
+        laid[: len(some)].copy_(view[: len(some)])
+        yield first, laid[: len(some)].view(len(some), -1, high * wide)
+
+
+_CHANNELS: dict[str, _Rule] = {"weight": _weight_of(_channel_bias), "bias": _channel_bias}
 _RULES: dict[type[nn.Module], dict[str, _Rule]] = {
     nn.Linear: {"weight": _linear_weight, "bias": _linear_bias},
     nn.Conv1d: {"weight": _conv_weight, "bias": _channel_bias},
     nn.Conv2d: {"weight": _conv_weight, "bias": _channel_bias},
     nn.Embedding: {"weight": _embedding_weight},
-    nn.LayerNorm: {"weight": _elementwise_weight, "bias": _elementwise_bias},
-    nn.RMSNorm: {"weight": _elementwise_weight},
+    nn.LayerNorm: {"weight": _weight_of(_elementwise_bias), "bias": _elementwise_bias},
+    nn.RMSNorm: {"weight": _weight_of(_elementwise_bias)},
     nn.GroupNorm: _CHANNELS,
     nn.BatchNorm1d: _CHANNELS,
     nn.BatchNorm2d: _CHANNELS,

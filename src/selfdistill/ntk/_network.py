@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, final
 
@@ -16,8 +16,6 @@ from torch.func import functional_call
 from selfdistill._core.errors import DataError, SelfdistillError, one_line
 from selfdistill.ntk._inputs import Arguments, all_finite, count_of, each_tensor
 from selfdistill.ntk._peak import PeakBytes
-
-__all__ = ["Network", "differ", "explained"]
 
 _COUPLED = 1e-3  # relative difference of an example's outputs alone and beside others: rounding gives about 1e-6
 _SEEDS = 24  # runs of a network in evaluation mode that draws random numbers, to see whether they matter
@@ -36,7 +34,7 @@ class Network:
         self.parameters = {name: self.value(name) for name in parameters}
         self.device = next(iter(parameters.values())).device  # where the network is
         self.changes_inputs = False  # in place
-        self.leaves_traces = True  # draws random numbers or changes its buffers; assumed until look() has looked
+        self.leaves_traces = True  # draws random numbers or changes its buffers; assumed until inspect() has run
         self.placed = self.apart = False  # see PeakBytes
         self.epsilon = 0.0  # largest machine epsilon of what it computes with
         self.shape: tuple[int, ...] = ()  # of one example's outputs
@@ -76,11 +74,11 @@ class Network:
         out = functional_call(self.model, {**rest, **chosen}, args.listed, args.named)
         return _as_rows(out, count_of(args))
 
-    def look(self, args: Arguments) -> Tensor:
+    def inspect(self, args: Arguments) -> Tensor:
         """Run the network once, and see whether it changes its inputs or buffers or draws random numbers."""
         given = args.mapped(torch.clone)
         before, versions = Traces(self.model, self.device), [v._version for v in each_tensor(given)]
-        with torch.no_grad(), self.quiet(), explained():
+        with torch.no_grad(), self.quiet(), translate_errors():
             with PeakBytes(examples=1) as counter:
                 out = self.model(*given.listed, **given.named)
                 rows = _as_rows(out, count_of(args))
@@ -105,7 +103,7 @@ class Network:
                 matters |= differ(self.rows(args), rows, rows)
         if matters:
             raise DataError(
-                "the network draws random numbers, so it gives other outputs each time",
+                "the network draws random numbers, so it gives different outputs each time",
                 "Switch randomness off: model.eval()."
                 if training
                 else "Draw none after model.eval(): pass training=self.training to functional dropout.",
@@ -130,7 +128,7 @@ class Network:
         told: set[str] = set()
         for name, leaf in leaves.items():
             leaf.register_post_accumulate_grad_hook(finished(name))  # type: ignore[no-untyped-call]
-        with torch.enable_grad(), self.quiet(), explained():
+        with torch.enable_grad(), self.quiet(), translate_errors():
             rows = self.rows(args, leaves)
             if rows.requires_grad:
                 torch.autograd.backward(rows, direction(rows), inputs=list(leaves.values()))
@@ -219,7 +217,7 @@ def differ(a: Tensor, b: Tensor, whole: Tensor) -> bool:
 
 
 @contextmanager
-def explained() -> Generator[None]:
+def translate_errors() -> Generator[None]:
     """Turn what a network raises into one sentence."""
     try:
         yield
@@ -236,3 +234,30 @@ def explained() -> Generator[None]:
             f"the network fails on its inputs or cannot be differentiated: {type(error).__name__}: {text}",
             "Check that one example passes forward and backward; a tuple is passed by position, a dict by name.",
         ) from error
+
+
+_AGREE = {torch.float64: 1e-7}  # relative difference of two gradients of one example
+_AGREE_SINGLE = 1e-3
+_FLOOR = 1e-6  # relative to the largest gradient of the example
+
+
+class Mismatch(Exception):  # noqa: N818  (caught by what plans the work, never shown)
+    """Gradients of a chunk are not those of its examples alone."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        super().__init__()
+        self.names = set(names)
+
+
+def is_wrong(error: float, norm: float, scale: float, dtype: torch.dtype) -> bool:
+    """Say whether a gradient is not the right one."""
+    return not error <= _AGREE.get(dtype, _AGREE_SINGLE) * norm + _FLOOR * scale
+
+
+def refuse_coupled(beside: Tensor, alone: Tensor, whole: Tensor) -> None:
+    """Refuse networks in which an example's outputs are not its own."""
+    if differ(beside, alone, whole):
+        raise DataError(
+            "an example's outputs depend on the others beside it, so it has no gradient of its own",
+            "Call model.eval(), and use layers that treat examples one by one.",
+        )

@@ -15,21 +15,17 @@ from selfdistill._core import dist
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.ntk._directions import Output
 from selfdistill.ntk._eigenpairs import leading_pairs
-from selfdistill.ntk._forecast import Cost, Plan, parse_bytes
-from selfdistill.ntk._gram import diagonal, explicit, gathered, share_of
+from selfdistill.ntk._forecast import Cost, Plan, parse_bytes, progress_bar
+from selfdistill.ntk._gram import Products, diagonal, explicit, gathered, share_of
 from selfdistill.ntk._inputs import Inputs
 from selfdistill.ntk._jacobian import Jacobian
-from selfdistill.ntk._mismatch import Mismatch
+from selfdistill.ntk._network import Mismatch
 from selfdistill.ntk._plan import Planner
-from selfdistill.ntk._prepared import bare, read_inputs, single_precision
-from selfdistill.ntk._products import Products
-from selfdistill.ntk._progress import showing
+from selfdistill.ntk._prepared import read_inputs, single_precision, unwrapped
 from selfdistill.ntk._regression import Prediction, predict
 from selfdistill.ntk._structure import Structure
 from selfdistill.theory._leave_one_out import Criterion
 from selfdistill.theory._spectrum import Spectrum, checked_rows
-
-__all__ = ["NTK"]
 
 _T = TypeVar("_T")
 _BLOCK = 20  # vectors of the product that the plan tells the cost of
@@ -104,7 +100,7 @@ class NTK:
         rules: bool = True,
         progress: bool | None = None,
     ) -> None:
-        model = single_precision(bare(model))
+        model = single_precision(unwrapped(model))
         self.inputs = read_inputs(model, inputs)
         self.symmetric = other is None or other is inputs
         self.other = self.inputs if self.symmetric else read_inputs(model, other, "other")
@@ -163,7 +159,7 @@ class NTK:
             overhead=self._overhead,
         )
 
-    def _surely(self, work: Callable[[], _T], *, alike: bool = False) -> _T:
+    def _retry_slower(self, work: Callable[[], _T], *, alike: bool = False) -> _T:
         """Do some work, anew the slow way where gradients are not those of examples alone; ``alike`` on every one."""
         while True:
             try:
@@ -172,7 +168,7 @@ class NTK:
             except Mismatch as found:
                 if dist.world() > 1 and not alike:  # the others may have found nothing
                     raise DataError(
-                        "the network treats examples of a chunk in another way than each alone",
+                        "the network treats examples of a batch differently from each alone",
                         "Pass rules=False, or run it in one process.",
                     ) from None
                 if found.names:
@@ -185,7 +181,7 @@ class NTK:
     @cached_property
     def _overhead(self) -> tuple[float, float]:
         with torch.no_grad():
-            return self._surely(lambda: self.jacobian.overhead(self.inputs), alike=True)
+            return self._retry_slower(lambda: self.jacobian.overhead(self.inputs), alike=True)
 
     def _share(self) -> tuple[int, int]:
         return share_of(len(self.inputs), dist.rank(), dist.world())
@@ -203,14 +199,14 @@ class NTK:
         Raises:
             SettingError: It does not fit the memory; the least that works is told.
         """  # noqa: DOC502 (raised by what is called)
-        return self._surely(self._matrix)
+        return self._retry_slower(self._matrix)
 
     def _matrix(self) -> Tensor:
         groups, chunk, cost = self._planner().explicit()
         first, last = self._share()
         examples = len(groups) * (last - first + (0 if self.symmetric else len(self.other)))
         forecast = f"{self.directions.output} kernel {self.shape[0]:,} x {self.shape[1]:,}: {cost}"
-        with showing(forecast, examples, self.progress) as tell:
+        with progress_bar(forecast, examples, self.progress) as tell:
             other = None if self.symmetric else self.other
             return explicit(self.jacobian, self.inputs, other, groups, chunk, (first, last), tell)
 
@@ -233,7 +229,7 @@ class NTK:
         vectors = checked_rows(block, self.shape[1], "the block").to(self.device, self.dtype)
         if vectors.ndim != 2:
             raise DataError(f"the block has shape {tuple(vectors.shape)}", "Give [columns, b], or use matvec.")
-        return self._surely(lambda: self._product(vectors))
+        return self._retry_slower(lambda: self._product(vectors))
 
     def _product(self, vectors: Tensor) -> Tensor:
         b = vectors.shape[1]
@@ -251,7 +247,7 @@ class NTK:
         examples = (1 if keep else cost.sweeps) * (last - first) if work is not self._kept else 0
         self._kept = work if keep else self._kept
         forecast = f"{self.directions.output} kernel times {b} vectors: {cost}"
-        with showing(forecast, examples, self.progress) as tell:
+        with progress_bar(forecast, examples, self.progress) as tell:
             return work(vectors, tell)
 
     def matvec(self, vector: Tensor | np.ndarray) -> Tensor:
@@ -382,12 +378,12 @@ class NTK:
         """
         if not self.symmetric:
             raise SettingError("a kernel between two sets of inputs has no diagonal", "Leave `other` out.")
-        return self._surely(self._diagonal)
+        return self._retry_slower(self._diagonal)
 
     def _diagonal(self) -> Tensor:
         groups, chunk, *_ = self._planner().product(1)
         first, last = self._share()
-        with showing("diagonal", len(groups) * (last - first), self.progress) as tell:
+        with progress_bar("diagonal", len(groups) * (last - first), self.progress) as tell:
             mine = diagonal(self.jacobian, self.inputs, groups, chunk, (first, last), tell)
         return self._gathered(mine[:, None])[:, 0].cpu()
 

@@ -12,8 +12,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-__all__ = ["PeakBytes"]
-
 _PLACING = {
     *("index", "index_select", "index_put", "index_put_", "_index_put_impl_", "index_add", "index_add_", "index_copy"),
     *("index_copy_", "gather", "scatter", "scatter_", "scatter_add", "scatter_add_", "take", "sort", "topk", "nonzero"),
@@ -52,7 +50,7 @@ class PeakBytes(TorchDispatchMode):
         formula, placed, axis = kind
         self.placed |= placed
         if axis is not None and args[0].shape[:1] == (self._examples,):
-            self.apart |= _first_axis(args, axis)
+            self.apart |= (args[axis] if len(args) > axis else 0) in {0, -args[0].ndim}
         if formula is not None:
             self.flops += formula(*args, **(kwargs or {}), out_val=out)
         there: set[int] | None = None
@@ -77,10 +75,6 @@ class PeakBytes(TorchDispatchMode):
     def _gone(self, key: int, size: int, reference: object) -> None:
         self._seen.pop(key, None)
         self.alive -= size
-
-
-def _first_axis(args: tuple[Any, ...], where: int) -> bool:
-    return (args[where] if len(args) > where else 0) in {0, -args[0].ndim}
 
 
 def _tensors(value: Any) -> Sequence[Tensor]:

@@ -1,4 +1,4 @@
-"""Per-sample gradients of any parameter of any module: differentiate the whole network for each example."""
+"""Backward passes: to the outputs of layers, or through the whole network for each example."""
 
 from __future__ import annotations
 
@@ -6,14 +6,61 @@ import warnings
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge
 from torch.func import vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from selfdistill.ntk._directions import Directions, Mixed
+from selfdistill.ntk._directions import Directions, RandomDirection
 from selfdistill.ntk._inputs import Arguments, count_of
-from selfdistill.ntk._network import Network, explained
+from selfdistill.ntk._network import Network, is_wrong, translate_errors
 
-__all__ = ["PerSample"]
+
+def pull(
+    logits: Tensor,
+    edges: list[tuple[GradientEdge, torch.Size]],
+    directions: Directions | RandomDirection,
+    targets: dict[int, Tensor],
+    *,
+    watched: bool,
+) -> tuple[list[Tensor], list[int]]:
+    """Differentiate each direction at the output of each call: ``[m, R, ...]``, in place where a target is given."""
+    vectors, count = directions.of(logits), directions.count
+    nodes = [edge for edge, _ in edges]
+    found = [targets.get(i) for i in range(len(edges))]
+    for r in range(count):
+        more = r + 1 < count or watched
+        grads = torch.autograd.grad(logits, nodes, vectors[:, r], retain_graph=more, allow_unused=True)
+        for i, (grad, (_, shape)) in enumerate(zip(grads, edges, strict=True)):
+            stacked = found[i]
+            if stacked is None and count == 1 and grad is not None:
+                found[i] = grad[:, None]
+                continue
+            if stacked is None:
+                stacked = found[i] = logits.new_empty((shape[0], count, *shape[1:]))
+            stacked[:, r] = 0.0 if grad is None else grad
+    stacks = [g for g in found if g is not None]
+    return stacks, _misplaced(logits, nodes, vectors, stacks) if watched else []
+
+
+def _misplaced(logits: Tensor, nodes: list[GradientEdge], vectors: Tensor, stacks: list[Tensor]) -> list[int]:
+    """Find calls whose rows are in another order than the examples, or mixed."""
+    # Each example's outputs are multiplied by a number of its own; gradients in its row must be multiplied by the same.
+    generator = torch.Generator().manual_seed(2)
+    m, count = vectors.shape[:2]
+    each = torch.linspace(1.0, 2.0, m, dtype=torch.float64).to(logits)
+    mix = torch.randn(count, generator=generator, dtype=torch.float64).to(logits)
+    seed = each[:, None] * torch.einsum("r,mrc->mc", mix, vectors)
+    grads = torch.autograd.grad(logits, nodes, seed, allow_unused=True)
+    strange = []
+    for i, (grad, stack) in enumerate(zip(grads, stacks, strict=True)):
+        rows = torch.einsum("r,mrp->mp", mix, stack.flatten(2) if stack.ndim > 2 else stack[:, :, None])
+        error = (0.0 if grad is None else grad.reshape(m, -1)) - each[:, None] * rows
+        errors, norms = (torch.linalg.vector_norm(v, dim=1).tolist() for v in (error, rows))
+        scale = max(norms)
+        if any(is_wrong(e, norm, scale, logits.dtype) for e, norm in zip(errors, norms, strict=True)):
+            strange.append(i)
+    return strange
+
 
 _WAYS = ("both at once", "each direction", "each example")
 
@@ -39,7 +86,7 @@ class PerSample:
         self.way = min(self.way + 1, len(_WAYS) - 1)
 
     def __call__(
-        self, args: Arguments, directions: Directions | Mixed, names: list[str], *, alone: bool = False
+        self, args: Arguments, directions: Directions | RandomDirection, names: list[str], *, alone: bool = False
     ) -> dict[str, Tensor]:
         """Compute the gradients of a chunk."""
         while not alone and not self.one_by_one:
@@ -52,10 +99,12 @@ class PerSample:
                 self.slower()
             except Exception:  # an operation without a batching rule, or control flow that looks at values
                 self.slower()
-        with explained():
+        with translate_errors():
             return self._loop(args, directions, names)
 
-    def _stacked(self, args: Arguments, directions: Directions | Mixed, names: list[str]) -> dict[str, Tensor]:
+    def _stacked(
+        self, args: Arguments, directions: Directions | RandomDirection, names: list[str]
+    ) -> dict[str, Tensor]:
         chosen = {name: self.network.value(name) for name in names}
 
         def one(chosen: dict[str, Tensor], args: Arguments) -> dict[str, Tensor]:
@@ -74,7 +123,7 @@ class PerSample:
             stacked: dict[str, Tensor] = vmap(one, in_dims=(None, 0), randomness="same")(chosen, args)
         return {name: stacked[name].detach() for name in names}
 
-    def _loop(self, args: Arguments, directions: Directions | Mixed, names: list[str]) -> dict[str, Tensor]:
+    def _loop(self, args: Arguments, directions: Directions | RandomDirection, names: list[str]) -> dict[str, Tensor]:
         found: dict[str, list[Tensor]] = {name: [] for name in names}
         for i in range(count_of(args)):
             chosen = {name: self.network.value(name).requires_grad_(True) for name in names}

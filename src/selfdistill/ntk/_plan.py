@@ -11,24 +11,17 @@ from selfdistill._core import dist
 from selfdistill._core.errors import SettingError
 from selfdistill.ntk._copies import Copies
 from selfdistill.ntk._directions import Directions
-from selfdistill.ntk._forecast import Cost, Group, LayerPlan, as_bytes
-from selfdistill.ntk._pieces import Item, Kept
+from selfdistill.ntk._forecast import Cost, Group, Item, LayerPlan, LayerRecord, as_bytes
+from selfdistill.ntk._multiply import SMALL, block_rows, token_products
 from selfdistill.ntk._structure import Structure
-from selfdistill.ntk._tokens import token_products
-
-__all__ = ["SMALL", "Planner", "block_rows"]
-
-SMALL = 512  # up to this many examples, half products of factors take two more matrices of the kernel's size
 
 _CHUNK = 64  # examples at once, at least, where the memory allows: enough for the speed of matrix products
 _MOST = 512  # examples at once, at most
 _CHUNK_BYTES = 2**21  # more than _CHUNK examples only where they take no more than this, on a CPU
-_BLOCK_ROWS = 64  # at least
 _KEPT = 0.5  # what makes a layer's gradients is kept instead of them if it takes at most this share of their bytes
 _SLAB_BYTES = 2**24  # a slab of a Linear layer's takes no more than this on a CPU: first use of more memory is slow
 _SLAB_NUMBERS = 2**14  # of an example and direction in it, at most: enough for the speed of matrix products
 _SLABS = 4  # its gradients are made in about this many slabs, each of which lays out its inputs' patches anew
-_BLOCKS = 16  # a symmetric product is done in this many block rows, upper half only
 
 
 class Planner:
@@ -140,7 +133,7 @@ class Planner:
             return None
         groups: list[Group] = []
         items: list[Item] = []
-        kept: list[Kept] = []
+        kept: list[LayerRecord] = []
         held = used = 0.0  # by what is kept; by gradients
         for name in self.names:
             row, last, first = every * self.numbers(name, fed=True), self.rows_of(name), 0
@@ -148,7 +141,7 @@ class Planner:
             if self.structure.embedding(name) is not None:
                 thin = store[name]
             if store[name] and held + store[name] + max(used, thin) <= room:
-                kept.append(Kept(name))
+                kept.append(LayerRecord(name))
                 held += store[name]
                 continue
             while first < last:
@@ -170,7 +163,9 @@ class Planner:
         each = layer.bytes_in + self.directions.count * layer.bytes_out
         return self.rows * each if each <= _KEPT * self.size * self.rows_of(name) * self.numbers(name) else 0.0
 
-    def _with_slabs(self, items: list[Item], kept: list[Kept], held: float, used: float, room: float, m: int) -> Group:
+    def _with_slabs(
+        self, items: list[Item], kept: list[LayerRecord], held: float, used: float, room: float, m: int
+    ) -> Group:
         """Cut kept layers into slabs no larger than what is needed anyway, or a few for the widest."""
         whole = {k.name: self.size * self.rows * self.numbers(k.name) * self.rows_of(k.name) for k in kept}
         widest = max((v / _SLABS for k, v in whole.items() if self.structure.embedding(k) is None), default=0.0)
@@ -215,7 +210,7 @@ class Planner:
         per_call = layer.flops if layer and local == "weight" else 0.0
         return self.structure.order.count(module) * per_call
 
-    def gram_flops(self, items: Iterable[Item], kept: Iterable[Kept] = ()) -> float:
+    def gram_flops(self, items: Iterable[Item], kept: Iterable[LayerRecord] = ()) -> float:
         """FLOPs of the products of some columns of the Jacobian with themselves; embeddings that are kept by token."""
         whole, r = 2.0 * self.share * self.columns, self.directions.count
         pairs = dense = whole
@@ -323,9 +318,3 @@ class Planner:
             p = s.parameters[name].numel() + (s.parameters[bias].numel() if bias else 0)
             plans.append(LayerPlan(name, kind, how, p, self.gram_flops([Item(name, 0, self.rows_of(name))])))
         return tuple(plans)
-
-
-def block_rows(n: int, each: int = 1) -> list[tuple[int, int]]:
-    """Cut n examples into blocks, of which a symmetric product does the upper half."""
-    size = max(-(-_BLOCK_ROWS // each), -(-n // _BLOCKS))
-    return [(start, min(start + size, n)) for start in range(0, n, size)]

@@ -8,19 +8,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import is_lazy
 
 from selfdistill._core.errors import DataError, SettingError, one_line
 from selfdistill.ntk._inputs import Inputs, all_finite
 from selfdistill.ntk._network import Network
 
-__all__ = ["bare", "checked_model", "read_inputs", "single_precision", "takes_whole"]
-
 _HALVES = {torch.float16, torch.bfloat16}
 
 
-def bare(model: nn.Module) -> nn.Module:
+def unwrapped(model: nn.Module) -> nn.Module:
     """Take a network out of the wrappers that spread it over devices."""
     while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         model = model.module
@@ -38,11 +36,8 @@ def single_precision(model: nn.Module) -> nn.Module:
             f"{type(model).__name__} has weights of 16 bit, and cannot be copied to 32: {one_line(error)}",
             "Call model.float().",
         ) from error
-    return copied._apply(_widened)  # type: ignore[no-any-return,no-untyped-call]
-
-
-def _widened(value: Tensor) -> Tensor:
-    return value.float() if value.dtype in _HALVES else value
+    widened = lambda value: value.float() if value.dtype in _HALVES else value
+    return copied._apply(widened)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def read_inputs(model: nn.Module, value: Any, what: str = "inputs") -> Inputs:
@@ -60,7 +55,7 @@ def read_inputs(model: nn.Module, value: Any, what: str = "inputs") -> Inputs:
 
 def _passes(network: Network, inputs: Inputs) -> bool:
     try:
-        network.look(inputs.chosen([0]))
+        network.inspect(inputs.chosen([0]))
     except DataError:
         return False
     return True
@@ -114,7 +109,7 @@ def checked_model(model: nn.Module, chosen: Callable[[str], bool] | None) -> dic
         found = {n: p for n, p in everything.items() if chosen(n)}
         if not found:
             some = ", ".join(list(everything)[:3])
-            raise SettingError("parameters chooses none of the network's", f"Its names are {some}, ...")
+            raise SettingError("`parameters` chooses none of the network's parameters", f"Its names are {some}, ...")
     for name, value in [*everything.items(), *model.named_buffers()]:
         if value.is_floating_point() and not all_finite(value.detach()):
             raise DataError(

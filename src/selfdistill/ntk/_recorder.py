@@ -2,19 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from contextlib import ExitStack
+import threading
+from collections.abc import Callable, Collection, Generator
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from selfdistill.ntk._attention import Projection, linear_calls
 from selfdistill.ntk._copies import COPY, Copies, expanded
 from selfdistill.ntk._inputs import Arguments, count_of
 from selfdistill.ntk._network import Network
 
-__all__ = ["Call", "Recorder"]
+_ALONE = threading.RLock()  # one thread at a time exchanges torch's function
+
+
+class Projection(nn.Linear):
+    """A Linear layer that is never called: `torch.nn.MultiheadAttention` multiplies by its weight itself."""
+
+    def __init__(self, weight: nn.Parameter, bias: nn.Parameter | None) -> None:
+        super().__init__(1, 1, bias=False, device="meta")
+        self.out_features, self.in_features = weight.shape
+        self.weight = weight
+        self.register_parameter("bias", bias)
+
+
+def projections(model: nn.Module) -> dict[str, Projection]:
+    """Find the projections of attention layers whose inputs have the width of their outputs."""
+    found = {}
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.MultiheadAttention):
+            continue
+        held = dict(module.named_parameters(remove_duplicate=False))
+        for local, weight, bias in (
+            ("in_proj", "in_proj_weight", "in_proj_bias"),
+            ("out_proj", "out_proj.weight", "out_proj.bias"),
+        ):
+            if weight in held:
+                found[f"{name}.{local}".lstrip(".")] = Projection(held[weight], held.get(bias))
+    return found
+
+
+@contextmanager
+def linear_calls(tell: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Generator[None]:
+    """Watch `torch.nn.functional.linear`, by which attention projects."""
+    with _ALONE:
+        original = functional.linear
+
+        def watched(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+            return tell(input, weight, original(input, weight, bias))
+
+        functional.linear = watched
+        try:
+            yield
+        finally:
+            functional.linear = original
 
 
 class Call(NamedTuple):

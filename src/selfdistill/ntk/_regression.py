@@ -13,14 +13,12 @@ from selfdistill._core.errors import DataError, SettingError
 from selfdistill.ntk._directions import Directions
 from selfdistill.ntk._eigenpairs import all_pairs
 from selfdistill.ntk._inputs import Inputs
-from selfdistill.ntk._network import explained, refuse_infinite
+from selfdistill.ntk._network import refuse_infinite, translate_errors
 from selfdistill.ntk._prepared import read_inputs
 from selfdistill.theory._leave_one_out import Criterion, best_penalty, checked_ridge, dual_weights, leave_one_out
 
 if TYPE_CHECKING:
     from selfdistill.ntk._operator import NTK
-
-__all__ = ["Prediction", "label_rows", "outputs_summed", "predict"]
 
 _CHUNK = 64  # examples of a forward pass
 
@@ -108,7 +106,7 @@ def predict(
 def _outputs(kernel: NTK, inputs: Inputs) -> Tensor:
     """Run the network: float64 ``[n, C]``."""
     network, parts = kernel.structure.network, []
-    with torch.inference_mode(False), torch.no_grad(), network.quiet(), explained():
+    with torch.inference_mode(False), torch.no_grad(), network.quiet(), translate_errors():
         for first in range(0, len(inputs), _CHUNK):
             rows = network.rows(inputs.chunk(first, min(first + _CHUNK, len(inputs))))
             refuse_infinite(rows)

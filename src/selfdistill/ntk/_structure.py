@@ -12,19 +12,23 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
 from selfdistill._core.errors import DataError
-from selfdistill.ntk._attention import projections
 from selfdistill.ntk._copies import COPY, axes_of_inputs, find_shared
-from selfdistill.ntk._directions import Directions, Mixed, Output
+from selfdistill.ntk._directions import Directions, Output, RandomDirection
 from selfdistill.ntk._inputs import Arguments, Inputs, count_of, each_tensor
 from selfdistill.ntk._layers import fits, is_known, own_parameters, subtract_sum
-from selfdistill.ntk._mismatch import Mismatch, is_wrong, refuse_coupled
-from selfdistill.ntk._network import Network, differ, explained, refuse_infinite
+from selfdistill.ntk._network import (
+    Mismatch,
+    Network,
+    differ,
+    is_wrong,
+    refuse_coupled,
+    refuse_infinite,
+    translate_errors,
+)
 from selfdistill.ntk._peak import PeakBytes
 from selfdistill.ntk._per_sample import PerSample
 from selfdistill.ntk._prepared import checked_model
-from selfdistill.ntk._recorder import Call, Recorder
-
-__all__ = ["Structure", "Use"]
+from selfdistill.ntk._recorder import Call, Recorder, projections
 
 
 class Use(NamedTuple):
@@ -47,7 +51,7 @@ class LayerCost(NamedTuple):
     shape_out: tuple[int, ...]  # of its output
 
 
-class _Seen(NamedTuple):
+class _ProbeCall(NamedTuple):
     """A call of a layer on the probe."""
 
     module: str  # its name
@@ -55,7 +59,7 @@ class _Seen(NamedTuple):
     grad: Tensor | None  # the gradient at what came out; None where the outputs do not depend on it
     fits: bool  # whether the shapes are those that the layer's class is made for
 
-    def row(self, i: int) -> _Seen:
+    def row(self, i: int) -> _ProbeCall:
         """Give one example's part, where the shapes fit."""
         if not self.fits:
             return self
@@ -87,7 +91,7 @@ class Structure:
         *,
         rules: bool = True,
     ) -> None:
-        self.model, self._inputs, self._rules = model, inputs, rules
+        self.model, self.inputs, self._rules = model, inputs, rules
         self.network = Network(model, checked_model(model, chosen))
         self.parameters = self.network.parameters
         self.per_sample = PerSample(self.network)
@@ -100,7 +104,7 @@ class Structure:
         self._find_uses(model)
         bare = [n for n, uses in self.uses.items() if not uses and rules and n not in self.network.complex]
         with axes_of_inputs(self._modules, bare) as axes:
-            found = self.network.look(first)
+            found = self.network.inspect(first)
         self.output_shape = self.network.shape
         self.dtype, self.like = found.dtype, found.new_empty(0)
         self.directions = Directions(output, found.shape[1])
@@ -113,22 +117,18 @@ class Structure:
         self._settle()
         self.probe = None if rows is None or self.by_value else _probe(seen, rows)
 
-    def looked_at(self, inputs: Inputs) -> bool:
-        """Say whether the probe's examples are of these."""
-        return inputs is self._inputs
-
     def in_double(self) -> Structure:
         """Look at the same network in 64 bit, where what differs is not rounding; costs a copy and another probe."""
         if all(p.dtype == torch.float64 for p in self.parameters.values()):
             raise DataError("the network is in 64 bit, whatever its outputs are", "Let it give outputs in 64 bit too.")
-        with explained():
+        with translate_errors():
             model = copy.deepcopy(self.model)._apply(_doubled)  # type: ignore[no-untyped-call]
-        inputs, chosen = self._inputs.in_double(), self.parameters
+        inputs, chosen = self.inputs.in_double(), self.parameters
         twin = Structure(model, inputs, self.directions.output, lambda name: name in chosen, rules=self._rules)
         twin.per_sample.way = self.per_sample.way
         return twin
 
-    def _settled(self, wrong: list[str], seen: list[_Seen]) -> list[str]:
+    def _settled(self, wrong: list[str], seen: list[_ProbeCall]) -> list[str]:
         """Ask in 64 bit where rules seem to be wrong: a ReLU that rounding switches changes a gradient by 1e-3."""
         certain = {name for name in wrong if self._has_no_rule(name, seen)}
         if self.dtype == torch.float64 or certain == set(wrong):
@@ -204,7 +204,7 @@ class Structure:
             self.uses[name].append(Use(COPY + name, "value"))
         self.shared = self._unbatched | {COPY + name for name in copies}
 
-    def _pass(self, layers: set[str], args: Arguments) -> tuple[list[_Seen], Tensor | None]:
+    def _pass(self, layers: set[str], args: Arguments) -> tuple[list[_ProbeCall], Tensor | None]:
         """Pass the probe through the network, forward and backward to the layers' outputs, and count meanwhile."""
         self.layers: list[LayerCost] = []
         self.order: list[str] = []
@@ -222,45 +222,43 @@ class Structure:
         refuse_infinite(rows)
         return seen, rows if given is args else None
 
-    def _watched(self, layers: set[str], args: Arguments, counter: PeakBytes) -> tuple[list[_Seen], Tensor]:
+    def _watched(self, layers: set[str], args: Arguments, counter: PeakBytes) -> tuple[list[_ProbeCall], Tensor]:
         recorder = self.recorder(layers)
         rows, calls = recorder.run(args)
         self.flops = counter.flops / (len(rows) * recorder.passes)
         self.by_value = self.network.placed or counter.placed or (self.network.apart and counter.apart)
         self.order = [call.module for call in calls]
         right = [c.out.dtype == self.dtype and fits(self._modules[c.module], c.x, c.out, len(rows)) for c in calls]
-        self.layers = [
-            _measured(self._modules[c.module], c) if ok else _unmeasured(c) for c, ok in zip(calls, right, strict=True)
-        ]
+        self.layers = [_measured(self._modules[c.module], c, fits=ok) for c, ok in zip(calls, right, strict=True)]
         edges, inner = [get_gradient_edge(c.out) for c in calls], [c.x for c in calls]
         del calls  # outputs that nothing needs any more: what is counted is what a chunk will take
         grads: tuple[Tensor | None, ...] = (None,) * len(edges)
         if edges and rows.requires_grad:
             grads = torch.autograd.grad(rows, edges, self._mixed(rows), allow_unused=True)
-        seen = [_Seen(*values) for values in zip(self.order, inner, grads, right, strict=True)]
+        seen = [_ProbeCall(*values) for values in zip(self.order, inner, grads, right, strict=True)]
         return seen, rows.detach()
 
     def _mixed(self, rows: Tensor) -> Tensor:
         """Give the combination of the directions that is looked at: ``[m, C]``."""
-        return Mixed(self.directions).of(rows.detach())[:, 0]
+        return RandomDirection(self.directions).of(rows.detach())[:, 0]
 
-    def _verify(self, args: Arguments, seen: list[_Seen], rows: Tensor | None, first: Tensor) -> list[str]:
+    def _verify(self, args: Arguments, seen: list[_ProbeCall], rows: Tensor | None, first: Tensor) -> list[str]:
         """Compare the rules' gradients of each example with autograd's: names of the parameters where they differ."""
         wrong = {name for name in self.parameters if self._has_no_rule(name, seen)}
         for i in range(count_of(args)):
             alone, more = self._wrong_for(args.rows(i, i + 1), [call.row(i) for call in seen], wrong)
             wrong |= more
             if i == 0 and differ(alone, first, first):
-                raise DataError("the network gives other outputs each time", "Switch randomness off: model.eval().")
+                raise DataError("the network gives different outputs each time", "Switch randomness off: model.eval().")
             if rows is not None:
                 refuse_coupled(rows[i : i + 1], alone, rows)
         return [name for name in self.parameters if name in wrong]
 
-    def _has_no_rule(self, name: str, seen: list[_Seen]) -> bool:
+    def _has_no_rule(self, name: str, seen: list[_ProbeCall]) -> bool:
         held = {use.module for use in self.uses[name]}
         return not held & set(self.order) or any(call.module in held and not call.fits for call in seen)
 
-    def _wrong_for(self, args: Arguments, seen: list[_Seen], known: set[str]) -> tuple[Tensor, set[str]]:
+    def _wrong_for(self, args: Arguments, seen: list[_ProbeCall], known: set[str]) -> tuple[Tensor, set[str]]:
         """Compare for one example: its outputs, and where the rules are wrong beside what is known to be."""
         found: dict[str, tuple[float, float]] = {}  # norms of the error and of autograd's gradient
 
@@ -283,11 +281,11 @@ class Structure:
         scale = max((norm for _, norm in found.values()), default=0.0)
         return alone, {name for name, (error, norm) in found.items() if is_wrong(error, norm, scale, self.dtype)}
 
-    def _is_fed(self, name: str, args: Arguments, seen: list[_Seen]) -> bool:
+    def _is_fed(self, name: str, args: Arguments, seen: list[_ProbeCall]) -> bool:
         """Say whether a layer's inputs are the examples themselves, number by number."""
         held = {use.module for use in self.uses[name]}
         x = next((call.x for call in seen if call.module in held), None)
-        if x is None or self.network.changes_inputs or self._inputs.as_fed() is None:
+        if x is None or self.network.changes_inputs or self.inputs.as_fed() is None:
             return False
         rows = next(each_tensor(args))
         return x.is_contiguous() and x.data_ptr() == rows.data_ptr() and x.numel() == rows.numel()
@@ -307,7 +305,9 @@ class Structure:
                 self.factored[name] = bias if alone else None
 
 
-def _measured(module: nn.Module, call: Call) -> LayerCost:
+def _measured(module: nn.Module, call: Call, *, fits: bool) -> LayerCost:
+    if not fits:
+        return LayerCost(call.module, 0, 0, 0, 0, 0, (), ())
     size_in, size_out = (v[0].numel() * v.element_size() for v in (call.x, call.out))
     shapes = tuple(call.x.shape[1:]), tuple(call.out.shape[1:])
     if not isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
@@ -325,11 +325,7 @@ def _doubled(value: Tensor) -> Tensor:
     return value.to(wide) if value.is_complex() or value.is_floating_point() else value
 
 
-def _unmeasured(call: Call) -> LayerCost:
-    return LayerCost(call.module, 0, 0, 0, 0, 0, (), ())
-
-
-def _probe(seen: list[_Seen], rows: Tensor) -> Probe | None:
+def _probe(seen: list[_ProbeCall], rows: Tensor) -> Probe | None:
     grads = [call.grad[:, None] for call in seen if call.grad is not None]
     return Probe([(call.module, call.x) for call in seen], grads, rows) if len(grads) == len(seen) else None
 

@@ -14,7 +14,7 @@ from selfdistill import data, networks
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.folder import inside
 from selfdistill._core.record import RunRecord, read_finished
-from selfdistill.air import Clock, Measured, calibrated
+from selfdistill.air import Clock, RunCurves, calibrated
 from selfdistill.data import LabelledData, ReadOptions
 
 __all__ = ["Subject", "of_data", "of_run"]
@@ -42,7 +42,7 @@ class Subject:
     spec: str
     moments: Mapping[str, Callable[[Tensor], nn.Module]]
     epochs: Mapping[str, int] = field(default_factory=dict)
-    measured: Measured | None = None
+    measured: RunCurves | None = None
 
 
 def of_data(source: str, network: str | None, read: ReadOptions, seed: int) -> Subject:
@@ -158,11 +158,8 @@ def _refined(folder: Path, examples: LabelledData) -> Tensor:
     return torch.tensor([position[name] for name in names])
 
 
-def _measured(record: RunRecord, steps: int) -> Measured:
-    curves, settings = record.curves, record.settings
-    others = {name: curve for name, curve in curves.items() if name.endswith("_accuracy")}
-    clock = Clock.of_ends(curves["lr"], steps, settings.momentum)
-    return Measured(clock, curves["agreement"], others, plain=settings.method == "cross-entropy")
+from selfdistill._core.record import RunRecord, read_finished
+from selfdistill.air import Clock, RunCurves, calibrated
 
 
 def known_positions(subject: Subject) -> Tensor:

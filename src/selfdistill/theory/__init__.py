@@ -10,18 +10,24 @@ from selfdistill.theory._early_stopping import (
     early_stopping_risk,
     label_moments,
 )
+from selfdistill.theory._generations import (
+    Mixing,
+    expected_optimal_mixing,
+    generations,
+    optimal_mixing,
+    rounds_to_clean,
+)
 from selfdistill.theory._gradient_flow import extend, gradient_descent, gradient_flow, ridge
 from selfdistill.theory._hard_distillation import HardTrace, hard_distillation
-from selfdistill.theory._jeong2025rounds import rounds_to_clean
 from selfdistill.theory._leave_one_out import best_penalty, leave_one_out
-from selfdistill.theory._mobahi2020generations import generations
-from selfdistill.theory._optimal_mixing import Mixing, expected_optimal_mixing, optimal_mixing
 from selfdistill.theory._relu_kernel import first_layer_kernel, relu_kernel
-from selfdistill.theory._settled import critical_own_weight, settled_bound, settled_distillation
 from selfdistill.theory._soft_distillation import (
     averaged_distillation,
+    critical_own_weight,
     effective_time,
     lagged_distillation,
+    settled_bound,
+    settled_distillation,
     soft_distillation,
 )
 from selfdistill.theory._spectrum import Spectrum

@@ -13,16 +13,6 @@ from selfdistill._core.errors import DataError, SettingError
 from selfdistill.theory._modes import Amount, eigenvalues, shrinkage, target_rows
 from selfdistill.theory._spectrum import Spectrum
 
-__all__ = [
-    "Moments",
-    "StoppingTime",
-    "best_filter",
-    "best_stopping_time",
-    "best_times",
-    "early_stopping_risk",
-    "label_moments",
-]
-
 _GRID = 600  # times per search, at equal ratios
 
 
@@ -67,7 +57,7 @@ def label_moments(labels: Tensor, transition: Tensor) -> tuple[Tensor, Tensor]:
         or bool((rows < 0).any() | ((rows.sum(1) - 1).abs() > 1e-6).any())
     ):
         raise DataError(
-            f"the transition matrix, of shape {tuple(rows.shape)}, must be square with rows that are distributions",
+            f"the transition matrix, of shape {tuple(rows.shape)}, must be square, with rows of shares that sum to 1",
             "Give T[clean, given]; the transpose has columns that sum to 1.",
         )
     if bool(((labels < 0) | (labels >= len(rows))).any()):
@@ -95,7 +85,8 @@ class Moments(NamedTuple):
         clean, mean = target_rows(spectrum, truth, "truth"), target_rows(spectrum, expected, "expected")
         if clean.shape != mean.shape:
             raise DataError(
-                f"expected has shape {tuple(mean.shape)}, but truth has {tuple(clean.shape)}", "Give two alike."
+                f"expected has shape {tuple(mean.shape)}, but truth has {tuple(clean.shape)}",
+                "Give both with the same shape.",
             )
         spread = torch.as_tensor(variance, dtype=torch.float64).to(clean.device)
         if spread.ndim > 1 or (spread.ndim == 1 and len(spread) != n) or not bool((spread >= 0).all()):

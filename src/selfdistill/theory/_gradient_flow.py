@@ -9,8 +9,6 @@ from selfdistill._core.errors import DataError
 from selfdistill.theory._modes import Amount, amounts, damping, eigenvalues, filtered, shrinkage, steady_lr, target_rows
 from selfdistill.theory._spectrum import Spectrum
 
-__all__ = ["extend", "gradient_descent", "gradient_flow", "ridge"]
-
 
 def gradient_flow(spectrum: Spectrum, targets: Tensor, time: Amount, start: Tensor | None = None) -> Tensor:
     r"""Outputs on the training examples after training for a time with infinitely small steps.

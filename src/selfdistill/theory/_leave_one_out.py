@@ -12,8 +12,6 @@ from selfdistill._core.left_out import left_out
 from selfdistill.theory._modes import start_rows, target_rows
 from selfdistill.theory._spectrum import Spectrum
 
-__all__ = ["Criterion", "best_penalty", "checked_ridge", "dual_weights", "leave_one_out"]
-
 Criterion = Literal["gcv", "loo"]
 _LARGEST, _MOST = 1024.0, 52  # penalties tried: from so many times the largest eigenvalue down to 5e-13 of it
 
@@ -47,7 +45,7 @@ def leave_one_out(
         float64, of the shape of y. Cost: ``4 N² c`` FLOPs, and ``2 N²`` times ``each`` for G's blocks.
 
     Raises:
-        SettingError: A penalty that is negative, or at which K + cI is singular; ``each`` that N is no multiple of.
+        SettingError: A penalty that is negative, or at which K + cI is singular; ``each`` that does not divide N.
         DataError: Targets that do not fit.
 
     References:
@@ -119,7 +117,7 @@ def best_penalty(
         else:
             errors[c] = float((leave_one_out(spectrum, change, c, each=each) - change).square().mean())
     if not errors:
-        raise SettingError("the kernel is 0, or all rounding, so no ridge can be chosen", "Check the network.")
+        raise SettingError("the kernel is 0 up to rounding, so no ridge can be chosen", "Check the network.")
     return min(errors, key=lambda c: errors[c])
 
 
@@ -162,7 +160,8 @@ def _blocks(spectrum: Spectrum, shifted: Tensor, each: int) -> Tensor:
         return spectrum.vectors.square() @ (1 / shifted)[:, None]
     if each < 1 or spectrum.size % each:
         raise SettingError(
-            f"each is {each}, but the kernel's {spectrum.size} rows are no multiple of it", "Give its rows per example."
+            f"each is {each}, but the kernel's {spectrum.size} rows are not a multiple of it",
+            "Give its rows per example.",
         )
     rows = spectrum.vectors.reshape(-1, each, spectrum.size) / shifted.sqrt()
     return rows @ rows.mT

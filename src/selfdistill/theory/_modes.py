@@ -10,18 +10,6 @@ from torch import Tensor
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.theory._spectrum import Spectrum, checked_rows
 
-__all__ = [
-    "Amount",
-    "amounts",
-    "damping",
-    "eigenvalues",
-    "filtered",
-    "shrinkage",
-    "start_rows",
-    "steady_lr",
-    "target_rows",
-]
-
 Amount = float | Sequence[float] | Tensor
 
 
@@ -90,7 +78,9 @@ def damping(values: Tensor, time: Tensor) -> Tensor:
 def shrinkage(values: Tensor, time: Amount | None, penalty: Amount | None) -> Tensor:
     """Return the filter of one training: gradient flow for a time, or ridge regression with a penalty."""
     if (time is None) == (penalty is None):
-        raise SettingError(f"time is {time} and penalty is {penalty}, but just one must be given", "Give one of them.")
+        raise SettingError(
+            f"time is {time} and penalty is {penalty}, but exactly one must be given", "Give one of them."
+        )
     if time is not None:
         return -torch.expm1(-damping(values, amounts(time, "time")))
     return values / (values + amounts(penalty, "penalty", positive=True).to(values)[..., None])  # type: ignore[arg-type]

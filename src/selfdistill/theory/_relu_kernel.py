@@ -11,8 +11,6 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError, SettingError
 
-__all__ = ["first_layer_kernel", "relu_kernel"]
-
 _OfAngle = Callable[[Tensor], Tensor]
 _NEAR = 5e-5  # 1 - |cos|: nearer than 0.01 rad, arccos would lose more than two digits
 _BLOCK = 2**21  # entries worked on at a time, 16 MiB each

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError, SettingError
 
-__all__ = ["Spectrum", "checked_gram", "checked_rows"]
-
 _SYMMETRY = 1e-4  # relative; float32 kernels of two sums in another order differ by about 1e-6
 _NEGATIVE = 1e-4  # relative to the largest eigenvalue; rounding of float32 kernels leaves about 1e-6
 

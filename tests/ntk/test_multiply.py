@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from selfdistill.ntk._syrk import has_syrk, syrk
+from selfdistill.ntk._multiply import has_syrk, syrk
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfdistill.ntk._krylov import block_krylov
+from selfdistill.ntk._eigenpairs import block_krylov
 
 
 def gram(values, seed=0):
@@ -81,10 +81,10 @@ def test_a_space_that_may_not_grow_says_how_far_off_it_is():
 
 def test_without_orthogonalising_it_would_see_ghosts(monkeypatch):
     """The check above fails when the second line of defence is removed: what the space already has must be left out."""
-    from selfdistill.ntk import _krylov
+    from selfdistill.ntk import _eigenpairs
 
-    whole = _krylov._orthonormal
-    monkeypatch.setattr(_krylov, "_orthonormal", lambda block, basis: whole(block, None))
+    whole = _eigenpairs._orthonormal
+    monkeypatch.setattr(_eigenpairs, "_orthonormal", lambda block, basis: whole(block, None))
     matrix = gram(SPECTRA["first far above the rest"])
     found = block_krylov(lambda q: matrix @ q, torch.randn(300, 4), 8, trace=1.0, most_columns=80)
     assert found.values[1] > 10  # a copy of the first; the true second is 1

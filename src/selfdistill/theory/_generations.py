@@ -1,7 +1,8 @@
-"""How much of its own outputs a student should learn: the weight in closed form, which may lie outside 0 to 1."""
+"""Training anew, generation after generation, on the predecessor's outputs mixed with the given labels."""
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple
 
 import torch
@@ -10,10 +11,123 @@ from torch import Tensor
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.theory._early_stopping import Moments
 from selfdistill.theory._gradient_flow import extend
-from selfdistill.theory._modes import eigenvalues, filtered, shrinkage
+from selfdistill.theory._modes import Amount, amounts, eigenvalues, filtered, shrinkage
 from selfdistill.theory._spectrum import Spectrum
 
-__all__ = ["Mixing", "expected_optimal_mixing", "optimal_mixing"]
+
+def generations(
+    spectrum: Spectrum,
+    targets: Tensor,
+    count: Amount,
+    *,
+    given_weight: float = 0.0,
+    time: float | None = None,
+    penalty: float | None = None,
+) -> Tensor:
+    r"""Outputs of the student after some generations of self-distillation, each restarted from outputs of 0.
+
+    Generation k+1 is trained on :math:`\alpha y + (1-\alpha) f_k`. With φ the filter of one training,
+    :math:`1 - e^{-\lambda t}` (gradient flow) or :math:`\lambda/(\lambda + c)` (ridge),
+
+    .. math::
+
+        s_0 = \varphi, \quad s_{k+1} = \varphi\,(\alpha + (1-\alpha) s_k), \qquad
+        s_k = s_\infty + (\varphi - s_\infty)\bigl((1-\alpha)\varphi\bigr)^k, \quad
+        s_\infty = \frac{\alpha\varphi}{1 - (1-\alpha)\varphi}
+
+    With α = 0, :math:`s_k = \varphi^{k+1}`: ever fewer directions remain. With ridge and α > 0,
+    :math:`s_\infty = \lambda/(\lambda + c/\alpha)`: ridge with an amplified penalty.
+
+    Args:
+        spectrum: Of K, complete; units as in `gradient_flow`.
+        targets: y, ``[n]`` or ``[n, C]``.
+        count: k, whole numbers: 0 is the teacher; ``math.inf`` the limit; several at once as a list or ``[G]``.
+        given_weight: α, usually 0 to 1. Below 0 (own weight above 1) the student learns more than the teacher's
+            outputs, less some of the labels; see `optimal_mixing`.
+        time: Of one training by gradient flow, or
+        penalty: c of one training by ridge regression; exactly one of the two.
+
+    Returns:
+        float64, of the shape of y, or ``[G, ...]`` for several generations.
+
+    Raises:
+        SettingError: α infinite, or one with which infinitely many generations diverge.
+
+    References:
+        Mobahi, Farajtabar & Bartlett (2020), arXiv 2002.05715 (α = 0); Borup & Andersen (2021), arXiv 2102.13088
+        (α > 0, amplified penalty).
+
+    Example:
+        >>> kernel = Spectrum.of(torch.diag(torch.tensor([3.0, 1.0])))
+        >>> generations(kernel, torch.tensor([1.0, 1.0]), [0, 1, 2], penalty=1.0)
+        tensor([[0.7500, 0.5000],
+                [0.5625, 0.2500],
+                [0.4219, 0.1250]], dtype=torch.float64)
+    """
+    if not math.isfinite(given_weight):
+        raise SettingError(f"given_weight is {given_weight}, but must be finite", "Take 0 to 1.")
+    phi = shrinkage(eigenvalues(spectrum), time, penalty)
+    number = amounts(count, "count", whole=True).to(phi)[..., None]
+    carried = (1 - given_weight) * phi
+    if bool(number.isinf().any()) and float(carried.abs().max()) > 1:
+        raise SettingError(
+            f"given_weight is {given_weight}, but infinitely many generations then diverge", "Take 0 to 1, or a count."
+        )
+    limit = torch.where(carried == 1, phi, given_weight * phi / torch.where(carried == 1, 1.0, 1 - carried))
+    return filtered(spectrum, limit + (phi - limit) * carried**number, targets)
+
+
+def rounds_to_clean(
+    per_class: int, classes: int, *, intra: float, inter: float, penalty: float, dominance: float
+) -> float:
+    r"""Rounds of retraining a linear softmax probe on its own outputs after which every example is classified rightly.
+
+    Each class has n examples; two of them have inner product c, those of different classes d, each with itself 1.
+    Linearised about uniform outputs, a round multiplies the eigendirections of the Gram matrix with eigenvalue μ by
+    :math:`\mu / (\mu + K^2 n \lambda)`. With p that of the differences of classes, :math:`\mu = 1 - c + n(c - d)`, q
+    that of single examples, :math:`\mu = 1 - c`, and D the least difference between the share of right labels of a
+    class and that of any wrong one, all are right after t rounds if
+
+    .. math:: t > \frac{\ln\bigl((1 + D)/D\bigr)}{\ln(p/q)} .
+
+    The form of a round is that of the code beside the paper; the filter and the count are our derivation.
+
+    Args:
+        per_class: n.
+        classes: K, at least 2.
+        intra: c, with d < c < 1.
+        inter: d.
+        penalty: λ of the probe's weight decay, above 0.
+        dominance: D, above 0 and at most 1. If a class keeps a share 1 - r of its labels and the rest is spread evenly,
+            1 - r - r / (K - 1).
+
+    Returns:
+        The number that t must exceed.
+
+    Raises:
+        SettingError: A value out of its range.
+
+    References:
+        Jeong & Chung (2025), ICLR.
+
+    Example:
+        >>> round(rounds_to_clean(100, 4, intra=0.4, inter=0.1, penalty=5e-5, dominance=0.33), 2)
+        11.37
+    """
+    for name, value, fine, limit in (
+        ("per_class", per_class, per_class >= 1, "at least 1"),
+        ("classes", classes, classes >= 2, "at least 2"),
+        ("intra", intra, inter < intra < 1, f"between inter = {inter} and 1"),
+        ("penalty", penalty, penalty > 0, "above 0"),
+        ("dominance", dominance, 0 < dominance <= 1, "above 0 and at most 1: right labels must outnumber any other"),
+    ):
+        if not fine:
+            raise SettingError(f"{name} is {value}, but must be {limit}", f"Give another {name}.")
+    ridge = classes**2 * per_class * penalty
+    single = 1 - intra
+    between = single + per_class * (intra - inter)
+    ratio = (between / (between + ridge)) / (single / (single + ridge))
+    return math.log((1 + dominance) / dominance) / math.log(ratio)
 
 
 class Mixing(NamedTuple):
@@ -57,7 +171,7 @@ def optimal_mixing(
         given: y, ``[n]`` or ``[n, C]``.
         truth: y*, of the shape of y; with ``cross``, that of the m other inputs.
         time: Of one training by gradient flow, or
-        penalty: c of one training by ridge regression; just one of the two.
+        penalty: c of one training by ridge regression; exactly one of the two.
         cross: Kernel between other inputs and the training examples, ``[m, n]``; the risk is then theirs.
 
     Returns:
@@ -117,7 +231,7 @@ def expected_optimal_mixing(
         expected: Mean of the noisy labels, of the shape of the truth; see `label_moments`.
         variance: Of a noisy label, summed over classes: one number, or ``[n]``.
         time: Of one training by gradient flow, or
-        penalty: c of one training by ridge regression; just one of the two.
+        penalty: c of one training by ridge regression; exactly one of the two.
         norm: "outputs" on the training examples, or "parameters".
 
     Returns:
@@ -155,5 +269,5 @@ def _mixing(risk: float, slope: float, curvature: float) -> Mixing:
 
 def _one(phi: Tensor) -> Tensor:
     if phi.ndim > 1:
-        raise SettingError(f"there are {len(phi)} times or penalties, but just one is due", "Call once for each.")
+        raise SettingError(f"there are {len(phi)} times or penalties, but exactly one is needed", "Call once for each.")
     return phi
