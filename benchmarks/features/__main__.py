@@ -69,7 +69,7 @@ def _run(options: argparse.Namespace) -> int:
     todo = drive.cells(options.part, load, **chosen)
     if options.list:
         for cell in todo:
-            print(", ".join(map(str, records.key(cell))))
+            print(records.key(cell))
         return 0
     return int(drive.run(todo, load, store=options.records, limit=options.limit, again=options.again) > 0)
 

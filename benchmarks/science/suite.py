@@ -119,10 +119,10 @@ def _rank(row: Row) -> tuple[int, int, int]:
     return main, found.networks + first, int(found.objective is not train.METHODS["cross-entropy"].objective)
 
 
-def file_name(cell: Cell) -> str:
+def record_key(cell: Cell) -> str:
     """Name the record of a cell."""
     parts = (cell["data"], cell["noise"], cell["network"], cell["row"], f"s{cell['seed']}")
-    return "_".join(re.sub(r"[^a-z0-9.]+", "-", str(part).lower()).strip("-") for part in parts) + ".json"
+    return "_".join(re.sub(r"[^a-z0-9.]+", "-", str(part).lower()).strip("-") for part in parts)
 
 
 def suite_names(folder: Path = SUITES) -> list[str]:
@@ -244,7 +244,7 @@ def _check_together(path: Path, suite: Suite) -> None:
         for network in suite.networks:
             if name not in WEAK:
                 networks.resolve(network, (3, 32, 32))
-    names = [file_name({"data": "", "noise": "", "network": "", "row": row.name, "seed": 0}) for row in suite.rows]
+    names = [record_key({"data": "", "noise": "", "network": "", "row": row.name, "seed": 0}) for row in suite.rows]
     for row, name in zip(suite.rows, names, strict=True):
         if names.count(name) > 1:
             raise SettingError(f"{path}: two rows would write to the same records, {row.name!r} is one", "Rename it.")
