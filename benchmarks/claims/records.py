@@ -62,3 +62,11 @@ def rows(folder: Path, form: str, claim: Claim, seeds: tuple[int, ...] = SEEDS) 
                     f"{table.drop(key(claim, part, seed))} Or give the changed part a name of its own.",
                 )
     return found
+
+
+def suite(form: str) -> drive.Suite:
+    """What the claims ask for now."""
+    from benchmarks.claims.drive import claims
+
+    every = [(claim, part, seed) for claim in claims().values() for part in claim.parts(form) for seed in SEEDS]
+    return drive.Suite(table_of(RECORDS, form), {key(*one): asked(*one) for one in every}, None)

@@ -9,7 +9,8 @@ from typing import Any
 
 from benchmarks.features import records
 from benchmarks.features.rivals import OURS
-from benchmarks.science.columns import compare, grid, spread
+from benchmarks.pages import grid, spread
+from benchmarks.science.columns import compare
 from benchmarks.table import Record
 
 METRICS = {"accuracy": "accuracy", "auroc": "AUROC", "average_precision": "average precision"}

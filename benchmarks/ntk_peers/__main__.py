@@ -8,7 +8,7 @@
     python -m benchmarks.ntk_peers report                          # docs/ntk-benchmarks.md from the records
 
 On a GPU: ``run small medium large --device cuda`` (ours and torch.func), ``spectrum --device cuda --network resnet18
---sizes 50000 --memory 40GiB --no-exact``. Records go to ``benchmarks/records/ntk_peers.jsonl``.
+--sizes 50000 --memory 40GiB --no-exact``. Records go to ``benchmarks/records/ntk_peers.parquet``.
 """
 
 from __future__ import annotations

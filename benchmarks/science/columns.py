@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from selfdistill.rivals.yuan2024labelwave import first_trough
@@ -153,17 +153,3 @@ def cost(record: Record, what: str) -> float | None:
 def _machine(record: Record) -> tuple[Any, ...]:
     hardware = record["hardware"]
     return tuple(hardware.get(key) for key in ("device_name", "threads"))
-
-
-def spread(values: Sequence[float], scale: float = 100.0, digits: int = 1) -> str:
-    """Write mean ± standard deviation over seeds; the mean alone of one value, a dash of none."""
-    if not values:
-        return "–"
-    text = f"{scale * mean(values):.{digits}f}"
-    return text + (f" ± {scale * stdev(values):.{digits}f}" if len(values) > 1 else "")
-
-
-def grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    """Write a table in Markdown, a line per row."""
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *body)]
-    return [lines[0], "|---" * len(head) + "|", *lines[1:]]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.science.columns import END, HOLDOUT, PLAIN, by_seed, grid, spread
+from benchmarks.pages import grid, spread
+from benchmarks.science.columns import END, HOLDOUT, PLAIN, by_seed
 from benchmarks.science.conditions import Rows, group
 from benchmarks.science.records import read_file
 from benchmarks.science.suite import read_suite

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import drive
-from benchmarks.science.suite import Cell, Suite, record_key
+from benchmarks.science.suite import Cell, Suite, read_suite, record_key
 from benchmarks.table import RECORDS as ROOT
 from benchmarks.table import Record, Table
 from selfdistill._core.errors import RunError
@@ -69,3 +69,9 @@ def read_skipped(suite: str, folder: Path = RECORDS) -> dict[str, list[str]]:
     """Read which data sets were not there when the suite was run last."""
     note = table_of(suite, folder).read().get(_SKIPPED)
     return dict(note["absent"]) if note else {}
+
+
+def suite(name: str) -> drive.Suite:
+    """What a suite asks for now."""
+    cells = read_suite(name).cells()
+    return drive.Suite(table_of(name), {record_key(cell): cell for cell in cells})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.pages import write_page
+from benchmarks.pages import grid, spread, write_page
 from benchmarks.science import published, records, report_costs, report_tuning
 from benchmarks.science.columns import (
     COLUMNS,
@@ -18,9 +18,7 @@ from benchmarks.science.columns import (
     Comparison,
     Record,
     by_seed,
-    grid,
     ratios,
-    spread,
 )
 from benchmarks.science.conditions import Key, Rows, comparisons, condition, group, not_rivals, outcome
 from benchmarks.science.suite import Suite, read_suite, record_key, suite_names

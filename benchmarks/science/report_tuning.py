@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import mean
 
-from benchmarks.science.columns import END, by_seed, grid, spread
+from benchmarks.pages import grid, spread
+from benchmarks.science.columns import END, by_seed
 from benchmarks.science.conditions import condition, group
 from benchmarks.science.suite import Suite, read_suite
 
