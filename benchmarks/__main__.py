@@ -43,11 +43,7 @@ def suites() -> dict[str, Callable[[], drive.Suite]]:
 
 
 def table_of(name: str) -> Table:
-    """Find a table.
-
-    Raises:
-        SettingError: No such table.
-    """
+    """Find a table."""
     for path in (Path(name), RECORDS / f"{name}.parquet"):
         if path.is_file():
             return Table(path)
@@ -70,14 +66,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the command line says.
-
-    Args:
-        arguments: In place of those of the process.
-
-    Returns:
-        Exit code: 0, 1 where records are stale, 2 where something given is wrong.
-    """
+    """Do what the command line says."""
     given = parser().parse_args(arguments)
     commands = {"list": _list, "show": _show, "drop": _drop, "stale": _stale}
     return exit_code(lambda: commands[given.command](given))

@@ -41,18 +41,7 @@ MODELS: dict[str, Callable[[int], Any]] = {
 
 
 def scores(X: np.ndarray, y: np.ndarray, X_test: np.ndarray, truth: np.ndarray, seed: int) -> Iterator[dict[str, Any]]:
-    """Measure every way of cleaning with every model.
-
-    Args:
-        X: Training inputs ``[n, d]``.
-        y: Given labels.
-        X_test: Test inputs.
-        truth: True labels of the test inputs.
-        seed: Of the models.
-
-    Yields:
-        ``model``, ``way``, test ``accuracy`` and CPU ``seconds``, those of cleaning included.
-    """
+    """Measure every way of cleaning with every model."""
     begun = time.process_time()
     clf = SelfDistillClassifier().fit(X, y)
     cleaning = time.process_time() - begun
@@ -94,11 +83,7 @@ def _clean_learning(model: str, base: Any, X: np.ndarray, y: np.ndarray, X_test:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure what has no record yet.
-
-    Args:
-        options: ``data``, ``cache``, ``seeds``.
-    """
+    """Measure what has no record yet."""
     facts = {name: environment("cpu")[name] for name in ("versions", "hardware")}
     held: dict[str, Any] = {}
     todo = {}
@@ -129,11 +114,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def report() -> str:
-    """Lay the records out as a page.
-
-    Returns:
-        Markdown.
-    """
+    """Lay the records out as a page."""
     cells: dict[tuple[str, str, str], dict[tuple[str, int], float]] = defaultdict(dict)
     for r in TABLE.read().values():
         for one in r["found"]:

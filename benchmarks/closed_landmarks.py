@@ -43,17 +43,7 @@ MEASURES = {
 
 
 def random_features(kernel: str, d: int, m: int, seed: int) -> Callable[[Tensor], Tensor]:
-    """Draw features whose inner products are the kernel on average.
-
-    Args:
-        kernel: "rbf" or "relu1".
-        d: Width of unit rows.
-        m: Number of features, even.
-        seed: Of the draw.
-
-    Returns:
-        From unit rows ``[b, d]`` to ``[b, m]``.
-    """
+    """Draw features whose inner products are the kernel on average."""
     generator = torch.Generator().manual_seed(seed)
     w, v = (torch.randn(d, m // 2, generator=generator) for _ in range(2))
     if kernel == "rbf":  # exp(-2 |x - x'|^2): frequencies of variance 4
@@ -119,11 +109,7 @@ def compared(data: data_sets.DataSet, seed: int) -> Iterator[dict[str, Any]]:
 
 
 def report() -> str:
-    """Lay the records out as a table of means over seeds.
-
-    Returns:
-        Markdown.
-    """
+    """Lay the records out as a table of means over seeds."""
     cells = defaultdict(list)
     for r in TABLE.read().values():
         for one in r["found"]:

@@ -86,21 +86,7 @@ def run(
     jobs: int = 1,
     minutes: float = float("inf"),
 ) -> list[str]:
-    """Run the cells that have no record that fits, and write each record as it comes.
-
-    Args:
-        table: Where records go.
-        todo: Cells by the keys of their records, in the order to run them.
-        work: From a cell to its record, or to ``{"failed": why}``, which is not written.
-        fits: Whether a record that is there counts.
-        line: What to tell of a record.
-        spread: How cells are spread over processes or machines.
-        jobs: Cells at a time.
-        minutes: After which no further cell is started.
-
-    Returns:
-        What failed, in words; the other cells are finished.
-    """
+    """Run the cells that have no record that fits, and write each record as it comes."""
     done = table.read()
     left = {key: cell for key, cell in todo.items() if key not in done or not fits(done[key], cell)}
     say(f"{table.path.stem}: {len(todo) - len(left)} cells are there, {len(left)} to run")
@@ -133,17 +119,7 @@ def say(text: str) -> None:
 
 
 def in_own_process(work: Callable[..., Record], *given: Any, limit: float = 1e6, fork: bool = False) -> Record:
-    """Call a function in a process of its own, so that its peak of memory means something and its end ends no other.
-
-    Args:
-        work: The function.
-        given: What it takes.
-        limit: Seconds after which it is ended.
-        fork: Inherit what is in memory, where the system can; else the process starts afresh.
-
-    Returns:
-        What ``work`` returns, or ``{"failed": why}``.
-    """
+    """Call a function in a process of its own, so that its peak of memory means something and its end ends no other."""
     start = "fork" if fork and "fork" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(start)
     receiver, sender = context.Pipe(duplex=False)

@@ -10,15 +10,7 @@ from selfdistill._core.files import atomic
 
 
 def write_page(page: Path, lines: Sequence[str]) -> None:
-    """Write a page.
-
-    Args:
-        page: Where to.
-        lines: Its lines.
-
-    Raises:
-        SystemExit: The page that is there has more table rows: some records are missing here.
-    """
+    """Write a page."""
     text = "\n".join(lines).rstrip() + "\n"
     before, now = (_rows(one) for one in (page.read_text(encoding="utf-8") if page.exists() else "", text))
     if now < before:

@@ -54,11 +54,7 @@ class Table:
         self.schema = schema
 
     def read(self) -> dict[str, Record]:
-        """Read all records by key; none where there is no file.
-
-        Raises:
-            RunError: The file is no table of records, or a record has another schema; names the way out.
-        """
+        """Read all records by key; none where there is no file."""
         found = self._rows()
         for key, record in found.items():
             if self.schema is not None and record.get("schema") != self.schema:
@@ -97,11 +93,7 @@ class Table:
             self._write(found | {f"{number:06}": record for number, record in enumerate(records, len(found))})
 
     def remove(self, keys: Iterable[str]) -> None:
-        """Take records out.
-
-        Raises:
-            RunError: A key is not there.
-        """
+        """Take records out."""
         with self._locked():
             found = self._rows()
             for key in keys:

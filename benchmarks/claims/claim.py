@@ -273,16 +273,7 @@ def _near(judged: Judged) -> bool:
 
 
 def verdicts(claim: Claim, form: str, rows: Rows) -> tuple[Verdict, ...]:
-    """Compute the verdict on each question of a claim from the criterion.
-
-    Args:
-        claim: The claim.
-        form: "full" or "small".
-        rows: Records by part.
-
-    Returns:
-        One for each question, over the conditions that have at least three seeds.
-    """
+    """Compute the verdict on each question of a claim from the criterion."""
     judged = [judge_condition(c, rows) for c in claim.conditions(claim.parts(form))]
     return tuple(
         _verdict(question, tuple(j for j in judged if j.condition.question == question)) for question in claim.questions
@@ -301,17 +292,7 @@ def _verdict(question: str, judged: tuple[Judged, ...]) -> Verdict:
 
 
 def flips(claim: Claim, form: str, committed: Rows, found: Rows) -> list[str]:
-    """List the conditions that are decided otherwise than in the committed records, clear ones only.
-
-    Args:
-        claim: The claim.
-        form: "full" or "small".
-        committed: Records that are committed.
-        found: Records of now.
-
-    Returns:
-        One sentence for each; empty where the verdict stands.
-    """
+    """List the conditions that are decided otherwise than in the committed records, clear ones only."""
     judged = claim.conditions(claim.parts(form))
     before, now = ([judge_condition(c, rows) for c in judged] for rows in (committed, found))
     said = {True: "passed", False: "failed", None: "was not decided"}

@@ -24,11 +24,7 @@ def claims() -> dict[str, Claim]:
 
 
 def select(names: Sequence[str]) -> list[Claim]:
-    """Choose claims by name; all where none is named.
-
-    Raises:
-        SettingError: No such claim.
-    """
+    """Choose claims by name; all where none is named."""
     known = claims()
     for name in names:
         if name not in known:
@@ -74,18 +70,6 @@ def run(
     """Measure what is missing, and tell the verdicts.
 
     Seeds come before parts, so that a run that is cut short has whole rounds.
-
-    Args:
-        chosen: Claims.
-        form: "full" or "small".
-        data: Folder of the data sets.
-        seeds: Seeds.
-        only: Pattern of the parts' names; the others are let be.
-        budget: Minutes after which nothing more is begun.
-        store: Where records lie.
-
-    Returns:
-        Whether nothing is left.
     """
     left: list[str] = []
     begun = time.monotonic()

@@ -42,11 +42,7 @@ def write(folder: Path, form: str, claim: Claim, part: Part, record: Record) -> 
 
 
 def rows(folder: Path, form: str, claim: Claim, seeds: tuple[int, ...] = SEEDS) -> dict[str, list[Record]]:
-    """Read all records of a claim, by part, in the order of the seeds.
-
-    Raises:
-        RunError: Damaged, of another schema, or measured with other settings; names the record and the way out.
-    """
+    """Read all records of a claim, by part, in the order of the seeds."""
     table = table_of(folder, form)
     there = table.read()
     found: dict[str, list[Record]] = {}

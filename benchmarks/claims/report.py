@@ -56,16 +56,7 @@ python -m benchmarks.claims run --data DIR          # the full form; DIR holds f
 
 
 def write(store: Path = records.RECORDS, page: Path = PAGE, pictures: Path = PICTURES) -> str:
-    """Write the page and the figures.
-
-    Args:
-        store: Where records lie.
-        page: The page to write.
-        pictures: Folder of the figures.
-
-    Returns:
-        The summary for the README.
-    """
+    """Write the page and the figures."""
     chosen = list(drive.claims().values())
     read = {form: {c.name: records.rows(store, form, c) for c in chosen} for form in ("full", "small")}
     parts = [_INTRO, _overview(chosen, read), _cost(chosen, read)]
@@ -76,14 +67,7 @@ def write(store: Path = records.RECORDS, page: Path = PAGE, pictures: Path = PIC
 
 
 def summary(store: Path = records.RECORDS) -> str:
-    """Tell the verdicts in ten lines, two for each claim.
-
-    Args:
-        store: Where records lie.
-
-    Returns:
-        Markdown.
-    """
+    """Tell the verdicts in ten lines, two for each claim."""
     lines = []
     for number, claim in enumerate(drive.claims().values(), 1):
         rows = {form: records.rows(store, form, claim) for form in ("full", "small")}
@@ -185,15 +169,7 @@ def _section(number: int, claim: Claim, rows: dict[str, Rows], pictures: Path) -
 
 
 def verdict_lines(found: Verdict, form: str) -> list[str]:
-    """Tell a verdict: one line, and below it the conditions it depends on.
-
-    Args:
-        found: The verdict.
-        form: "full" or "small".
-
-    Returns:
-        Lines of Markdown.
-    """
+    """Tell a verdict: one line, and below it the conditions it depends on."""
     lines = [f"**Verdict, {FORM_WORDS[form]}{f', {found.question}' if found.question else ''}: {_plain(found)}.**"]
     if found.apart:
         lines += ["", f"{found.apart[0].upper()}{found.apart[1:]}."]

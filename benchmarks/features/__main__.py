@@ -43,14 +43,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the command line says.
-
-    Args:
-        arguments: In place of those of the process.
-
-    Returns:
-        The exit code: 1 where a cell failed.
-    """
+    """Do what the command line says."""
     options = parser().parse_args(arguments)
     return exit_code(lambda: {"prepare": _prepare, "run": _run, "report": _report}[options.command](options))
 

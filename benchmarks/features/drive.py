@@ -40,22 +40,7 @@ def cells(
     rivals: Sequence[str] = (),
     seeds: Sequence[int] = (0, 1, 2),
 ) -> list[Cell]:
-    """List the cells of a part; all of one seed come before the next.
-
-    Args:
-        part: "development" or "final".
-        load: Gives a data set by its name.
-        only: Data sets; all by default.
-        kinds: Kinds of noise; all by default.
-        rivals: Rivals; all by default.
-        seeds: Each draws the noise and seeds the rival.
-
-    Returns:
-        Cells. Data sets that are not there are named and left out.
-
-    Raises:
-        SettingError: A data set or rival that does not exist.
-    """
+    """List the cells of a part; all of one seed come before the next."""
     for name in only:
         if name not in data_sets.names(part):
             known = ", ".join(data_sets.names(part))
@@ -87,20 +72,7 @@ def run(
     again: bool = False,
     work: Work | None = None,
 ) -> int:
-    """Run cells and write the record of each as it finishes.
-
-    Args:
-        todo: See `cells`.
-        load: Gives a data set by its name.
-        store: Where records go.
-        limit: Seconds after which a cell is ended.
-        again: Measure cells anew that have a record already. Failed cells, and cells of a rival with other settings
-            now, are always run.
-        work: What a cell does, in its own process; `do` by default.
-
-    Returns:
-        How many cells failed.
-    """
+    """Run cells and write the record of each as it finishes."""
     if not todo:
         return 0
     part = todo[0]["part"]
@@ -146,15 +118,7 @@ def _line(record: Record) -> str:
 
 
 def do(data_set: DataSet, cell: Cell) -> dict[str, Any]:
-    """Draw the noise of a cell, run its rival, and measure it.
-
-    Args:
-        data_set: Its data.
-        cell: The cell.
-
-    Returns:
-        ``found``, see `measure`; ``rows``; and ``cost``, whose peak of memory is above what was held before.
-    """
+    """Draw the noise of a cell, run its rival, and measure it."""
     given = noise.draw(data_set, cell["noise"], cell["seed"])
     chosen = rival(cell["rival"])
     if chosen.run in {estimators.own, estimators.probe}:
@@ -172,16 +136,7 @@ def do(data_set: DataSet, cell: Cell) -> dict[str, Any]:
 
 
 def loader(part: str, data: Path, store: Path) -> Load:
-    """Make a function that reads data sets of a part; it keeps the one that was asked for last.
-
-    Args:
-        part: "development" or "final".
-        data: Folder of data.
-        store: The cache folder.
-
-    Returns:
-        Function from a name to a data set.
-    """
+    """Make a function that reads data sets of a part; it keeps the one that was asked for last."""
     kept: dict[str, DataSet] = {}
 
     def load(name: str) -> DataSet:

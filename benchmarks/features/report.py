@@ -35,16 +35,7 @@ def by_seed(found: list[Record], metric: str) -> dict[int, float]:
 
 
 def write(part: str, ours: str = OURS[0], folder: Path = records.RECORDS) -> str:
-    """Write the report of a part.
-
-    Args:
-        part: "development" or "final".
-        ours: The rival that the others are compared with.
-        folder: Where records lie.
-
-    Returns:
-        Markdown.
-    """
+    """Write the report of a part."""
     rows = group(records.table_of(part, folder).read().values())
     if not rows:
         return f"No cell of the part {part!r} is measured."

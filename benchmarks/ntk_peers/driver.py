@@ -41,14 +41,7 @@ class Place:
     limit: float
 
     def start(self, cells: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
-        """Run cells of one method in one process.
-
-        Args:
-            cells: Run one after the other.
-
-        Returns:
-            Results as far as they got, and what went wrong (empty if nothing).
-        """
+        """Run cells of one method in one process."""
         own = PYTHONS.get(cells[0]["method"])
         if own and self.peers is None:
             return [], "no environment given"

@@ -53,14 +53,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the command line says.
-
-    Args:
-        arguments: In place of those of the process.
-
-    Returns:
-        Exit code: 0, 1 where cells failed, 2 where something given is wrong.
-    """
+    """Do what the command line says."""
     given = parser().parse_args(arguments)
     return exit_code(lambda: _do(given))
 

@@ -22,20 +22,7 @@ def select(
     seeds: Sequence[int] | None = None,
     noise: Sequence[str] | None = None,
 ) -> list[Cell]:
-    """Choose cells of a suite.
-
-    Args:
-        suite: The suite.
-        methods: Names of methods or rows; all by default.
-        seeds: Seeds of the suite; all by default.
-        noise: Kinds of noise of the suite; all by default.
-
-    Returns:
-        Cells, in the order to run them.
-
-    Raises:
-        SettingError: A name or seed that the suite does not have, or a method that does not exist.
-    """
+    """Choose cells of a suite."""
     names = [*dict.fromkeys(name for row in suite.rows for name in (row.method, row.name))]
     for wanted, known, what in ((methods, names, "method"), (noise, suite.noise, "noise")):
         for name in wanted or ():
@@ -67,25 +54,7 @@ def run(
     work: Callable[[Cell, str], dict[str, Any]] = in_own_process,
     store: Path = records.RECORDS,
 ) -> list[str]:
-    """Run the cells that have no record yet, and write each as it finishes.
-
-    Args:
-        suite: The suite.
-        cells: See `select`.
-        folder: Where data lie.
-        jobs: Cells at a time.
-        budget: Minutes after which no further cell is started; the suite's own by default.
-        spread: `drive.over_processes` or `over_machines`.
-        work: From a cell and the folder of data to a record, or to ``{"failed": why}``.
-        store: Where records go.
-
-    Returns:
-        What failed, in words; the other cells are finished.
-
-    Raises:
-        ResourceError: The suite's device is not there.
-        RunError: A record that is already there does not fit.
-    """
+    """Run the cells that have no record yet, and write each as it finishes."""
     if spread is not over_machines:
         _check_device(suite)
     records.finished(suite, cells, store)  # refuses what does not fit
@@ -119,15 +88,7 @@ def _check_device(suite: Suite) -> None:
 
 
 def what_is_absent(suite: Suite, folder: Path) -> dict[str, list[str]]:
-    """Find the data sets of a suite that are not there, or only their labels for some noise.
-
-    Args:
-        suite: The suite.
-        folder: Where data lie.
-
-    Returns:
-        Files that are missing, by "data" or by "data, noise".
-    """
+    """Find the data sets of a suite that are not there, or only their labels for some noise."""
     found = {}
     for data in suite.data:
         if files := missing(data, [], folder):
@@ -148,17 +109,6 @@ def over_machines(work: drive.Work, cells: Iterable[Cell], jobs: int) -> Iterato
 
     Joins the cluster that ``RAY_ADDRESS`` names, else starts one on this machine. The code travels along; the packages
     must be there. A cell of a suite for CUDA takes one GPU.
-
-    Args:
-        work: See `run`.
-        cells: Taken one by one, as there is room.
-        jobs: Cells at a time; 0 for as many as the cluster has room for.
-
-    Yields:
-        Cells and what came of them, as they finish.
-
-    Raises:
-        ResourceError: Ray is not installed.
     """
     try:
         import ray  # type: ignore[import-not-found,unused-ignore]  # an extra

@@ -63,14 +63,7 @@ TABLES = (
 
 
 def section(store: Path) -> list[str]:
-    """Write what is published beside what was measured.
-
-    Args:
-        store: Where records lie.
-
-    Returns:
-        Lines of the report.
-    """
+    """Write what is published beside what was measured."""
     suite = read_suite("fashion-cpu")
     groups = group(suite, store)
     lines = ["## Published accuracies, and what they can be compared with", "", *_why_not(store), ""]

@@ -252,17 +252,7 @@ def _code(groups: dict[Key, Rows]) -> str:
 
 
 def write(names: Sequence[str], store: Path = records.RECORDS, page: Path = PAGE, pictures: Path = PICTURES) -> Path:
-    """Write the page and its figures.
-
-    Args:
-        names: Suites; all by default.
-        store: Where records lie.
-        page: Where the page goes.
-        pictures: Where figures go.
-
-    Returns:
-        The page.
-    """
+    """Write the page and its figures."""
     suites = [read_suite(name) for name in names or suite_names() if name not in report_tuning.SECTIONS]
     lines = [HEAD, *lost(suites, store)]
     for suite in suites:
@@ -273,15 +263,7 @@ def write(names: Sequence[str], store: Path = records.RECORDS, page: Path = PAGE
 
 
 def short_table(names: Sequence[str], store: Path = records.RECORDS) -> str:
-    """Write the table for the README: the default, cross-entropy and the best rival of each condition.
-
-    Args:
-        names: Suites; all but ``smoke`` and those on development data by default.
-        store: Where records lie.
-
-    Returns:
-        Markdown; conditions without the default or cross-entropy are left out.
-    """
+    """Write the table for the README: the default, cross-entropy and the best rival of each condition."""
     tally = "wins / ties / loses"
     head = ["data", "default", "cross-entropy", "the same, hold-out", "best rival", "best rival, hold-out", tally]
     body = []

@@ -45,14 +45,7 @@ SECTIONS = {
 
 
 def section(store: Path) -> list[str]:
-    """Write one table per suite: rows by conditions, last epoch, and the mean that a choice goes by.
-
-    Args:
-        store: Where records lie.
-
-    Returns:
-        Lines of the report.
-    """
+    """Write one table per suite: rows by conditions, last epoch, and the mean that a choice goes by."""
     lines = []
     for name, (title, text) in SECTIONS.items():
         found = _table(read_suite(name), store)

@@ -131,18 +131,7 @@ def suite_names(folder: Path = SUITES) -> list[str]:
 
 
 def read_suite(name: str, folder: Path = SUITES) -> Suite:
-    """Read a suite and check all but whether its methods exist, see `check_methods`.
-
-    Args:
-        name: Of a file in ``folder``, without its ending.
-        folder: Where suites lie.
-
-    Returns:
-        The suite.
-
-    Raises:
-        SettingError: No such suite, or something in it that is missing, unknown, or of the wrong kind.
-    """
+    """Read a suite and check all but whether its methods exist, see `check_methods`."""
     path = folder / f"{name}.toml"
     if not path.is_file():
         raise SettingError(f"suite {name!r} does not exist", nearest(name, suite_names(folder)))
@@ -270,14 +259,7 @@ def _noise_of(data: str) -> str:
 
 
 def check_methods(rows: Iterable[Row]) -> None:
-    """Refuse methods that do not exist, and options that a method does not take.
-
-    Args:
-        rows: Rows of a suite that are about to run.
-
-    Raises:
-        SettingError: With the nearest name.
-    """
+    """Refuse methods that do not exist, and options that a method does not take."""
     for row in rows:
         found = train.method(row.method)
         if row.numbers:
