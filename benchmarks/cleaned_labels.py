@@ -4,7 +4,7 @@ On tables with drawn errors: logistic regression and boosting on given labels, o
 ``CleanLearning``.
 
     python -m benchmarks.cleaned_labels run --data DIR --cache DIR [--seeds 0 1 2]
-    python -m benchmarks.cleaned_labels report > docs/cleaned-labels.md
+    python -m benchmarks.cleaned_labels report > benchmarks/reports/cleaned-labels.md
 
 Records: ``benchmarks/records/cleaned_labels.parquet``, a row for each table, noise and seed.
 """

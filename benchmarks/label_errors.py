@@ -1,7 +1,7 @@
 """Finding label errors: one training with the default beside cleanlab's five folds and other rivals.
 
     python -m benchmarks.label_errors run [SUITE ...] [--data DIR] [--scratch DIR]   # resumable, one process at a time
-    python -m benchmarks.label_errors report                                         # docs/label-errors-benchmark.md
+    python -m benchmarks.label_errors report                                         # reports/label-errors.md
 
 Suites: fashion, tables, cifar10n. DIR holds ``fashion-mnist/``, ``tabular/``, ``text/``, and ``cifar10/`` with the
 binary batches and ``cifar10n.npz`` (human labels). Needs cleanlab 2.9 and doubtlab, and Linux for the peaks of memory.

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.pages import grid, spread, write_page
+from benchmarks.pages import REPORTS, grid, spread, write_page
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS, FOLDS = "selfdistill", "cleanlab, 5 folds"
@@ -239,7 +239,7 @@ def tried() -> list[str]:
 
 
 def report(records: dict[str, dict[str, Any]]) -> None:
-    """Write ``docs/label-errors-benchmark.md``."""
+    """Write ``reports/label-errors.md``."""
     rows = grouped(records)
     old = sorted({r["stage"] for r in records.values() if "outdated" in r})
     said = [f"Stages measured with an earlier form of the default: {', '.join(old)}.\n"] if old else []
@@ -262,5 +262,5 @@ def report(records: dict[str, dict[str, Any]]) -> None:
     ]
     for name, stages in rows.items():
         lines += [f"## {name}\n", *ranking(stages)]
-    write_page(ROOT / "docs" / "label-errors-benchmark.md", lines)
-    print("docs/label-errors-benchmark.md")
+    write_page(REPORTS / "label-errors.md", lines)
+    print(REPORTS / "label-errors.md")

@@ -1,7 +1,7 @@
 """The main job, measured: default against cross-entropy at its last, its oracle-best and its noisy-hold-out epoch.
 
     python -m benchmarks.main_job run SUITE [--data DIR] [--workers 2]     # resumable: finished cells are kept
-    python -m benchmarks.main_job report                                   # docs/main-job.md from the records
+    python -m benchmarks.main_job report                                   # reports/main-job.md from the records
 
 Suites: fashion-cnn, fashion-mlp, fashion-mlp-long, tables. DIR holds ``fashion-mnist/`` with the four IDX files,
 ``tabular/`` and ``text/``. Records: ``benchmarks/records/main_job.parquet``. One whose entry "outdated" says of which

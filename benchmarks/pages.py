@@ -8,6 +8,8 @@ from statistics import mean, stdev
 
 from selfdistill._core.files import atomic
 
+REPORTS = Path(__file__).parent / "reports"
+
 
 def write_page(page: Path, lines: Sequence[str]) -> None:
     """Write a page."""

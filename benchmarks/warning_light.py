@@ -1,7 +1,7 @@
 """The reliability check on labelled cases: what it says of a run, beside what the truth says.
 
     python -m benchmarks.warning_light run [--data DIR] [--split dev|check] [--groups digits fashion tables]
-    python -m benchmarks.warning_light report        # docs/reliability-check.md
+    python -m benchmarks.warning_light report        # reports/reliability-check.md
 
 The rules see the run alone. Development: seeds 0 and 1, Fashion-MNIST images 0 to 29,999; check: seeds 2 and 3, images
 30,000 to 59,999. Records: ``benchmarks/records/warning_light.parquet``.
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from benchmarks import drive
-from benchmarks.pages import write_page
+from benchmarks.pages import REPORTS, write_page
 from benchmarks.table import RECORDS, Table
 
 TABLE = Table(RECORDS / "warning_light.parquet", 1)
@@ -252,7 +252,7 @@ def right_to_say(record: dict[str, Any]) -> str:
 
 
 def report() -> None:
-    """Write ``docs/reliability-check.md``: a line for each case, what was said and what was right."""
+    """Write ``reports/reliability-check.md``: a line for each case, what was said and what was right."""
     rows = sorted(TABLE.read().values(), key=lambda r: (r["cell"]["split"] == "check", r["cell"]["data"]))
     lines = [HEAD]
     said = {"trust": "trust", "except": "classes", "refuse": "refuse"}
@@ -272,9 +272,8 @@ def report() -> None:
             )
         counted = "; ".join(f"{name}: {sum(h)} of {len(h)}" for name, h in hits.items() if h)
         lines += ["", f"Right, by what was right to say: {counted}.\n"]
-    path = Path(__file__).resolve().parents[1] / "docs" / "reliability-check.md"
-    write_page(path, lines)
-    print(path)
+    write_page(REPORTS / "reliability-check.md", lines)
+    print(REPORTS / "reliability-check.md")
 
 
 def main() -> None:

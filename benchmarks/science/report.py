@@ -1,11 +1,11 @@
-"""``docs/benchmarks.md`` and its figures, from the records; nothing in the tables is typed by hand."""
+"""``reports/rivals.md`` and its figures, from the records; nothing in the tables is typed by hand."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.pages import grid, spread, write_page
+from benchmarks.pages import REPORTS, grid, spread, write_page
 from benchmarks.science import published, records, report_costs, report_tuning
 from benchmarks.science.columns import (
     COLUMNS,
@@ -24,7 +24,7 @@ from benchmarks.science.conditions import Key, Rows, comparisons, condition, gro
 from benchmarks.science.suite import Suite, read_suite, record_key, suite_names
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE, PICTURES = ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "pictures"
+PAGE, PICTURES = REPORTS / "rivals.md", REPORTS / "pictures"
 _DEAR = 1.5  # times the CPU seconds of cross-entropy, from which on a method's cost stands beside its name
 HEAD = """# Every rival in one table, from one loop
 

@@ -97,7 +97,7 @@ def test_a_condition_without_checks_is_shown_and_not_judged(claim):
     assert verdict(control, "full", rows(one=[], two=[(0.2, 0.1)] * 3)).sentence == "holds"
 
 
-APART = "1 of 1 controls fail, as expected; the authors' code passes 0 of 1"
+APART = "1 of 1 stress tests fail; the authors' code passes 0 of 1"
 
 
 def test_controls_and_the_authors_code_are_counted_apart(claim):
@@ -113,8 +113,8 @@ def test_controls_and_the_authors_code_are_counted_apart(claim):
         )
 
     for one, two, found, sentence in (
-        ("inside", "outside", (good, bad), "holds (1 of 1 controls fail, as expected)"),
-        ("inside", "outside", (good, good), "holds (0 of 1 controls fail, as expected)"),
+        ("inside", "outside", (good, bad), "holds (1 of 1 stress tests fail)"),
+        ("inside", "outside", (good, good), "holds (0 of 1 stress tests fail)"),
         ("inside", "authors", (bad, good), "does not hold (the authors' code passes 1 of 1)"),
         ("authors", "outside", (bad, bad), f"not run yet ({APART})"),
     ):
