@@ -13,15 +13,13 @@ know the truth (best predicted accuracy, least predicted distance). A time becom
 (learning rate x steps), by the clock times one factor fitted to the run's agreement curve, and where the run reaches
 the agreement that is predicted for the time ("matched"). Beside them: the epoch that a noisy hold-out picks, and the
 last.
-Records: one line a run in ``benchmarks/records/air_stopping.jsonl``.
+Records: ``benchmarks/records/air_stopping.parquet``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import sys
 import time
 from pathlib import Path
 from statistics import mean, stdev
@@ -31,14 +29,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks import drive
 from benchmarks.features import data_sets, noise
 from benchmarks.features.cache import as_arrays
+from benchmarks.table import RECORDS, Table
 from selfdistill import air, networks, train
 from selfdistill._core.record import environment
 from selfdistill._core.rng import numpy_generator, torch_generator
 from selfdistill.data import from_arrays
 
-RECORD = Path(__file__).parent / "records" / "air_stopping.jsonl"
+TABLE = Table(RECORDS / "air_stopping.parquet", 2)
 ROWS, HOLDOUT, TEST = 1000, 100, 2000
 BATCH, MOMENTUM, EPOCHS = 32, 0.9, 40
 RATES = {"mlp:128": 0.02, "mlp:256,256": 0.02, "cnn:8,16": 0.02}
@@ -281,27 +281,27 @@ def measure(run: Run, part: str, folder: Path) -> dict[str, Any]:
     }
 
 
-def read(record: Path = RECORD) -> list[dict[str, Any]]:
-    """Read the records."""
-    lines = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
-    return [json.loads(line) for line in lines]
-
-
-def run_all(part: str, folder: Path, record: Path, budget: float) -> None:
+def run_all(part: str, folder: Path, budget: float) -> None:
     """Measure what has no record yet."""
-    done = {tuple(r[name] for name in ("part", *Run._fields)) for r in read(record)}
-    deadline = time.monotonic() + 60 * budget
-    for one in PARTS[part]:
-        if (part, *one) in done:
-            continue
-        if time.monotonic() > deadline:
-            print("the budget is spent", file=sys.stderr)
-            return
-        found = measure(one, part, folder) | environment("cpu")
-        with record.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(found) + "\n")
-        lost = {name: found["stops"][name]["lost"] for name in ("gcv, matched", "gcv, fitted", "last epoch")}
-        print(part, *one, f"{found['cpu_seconds']} s", lost, file=sys.stderr, flush=True)
+    shown = ("gcv, matched", "gcv, fitted", "last epoch")
+
+    def work(cell: drive.Cell) -> dict[str, Any]:
+        return measure(Run(**cell), part, folder) | environment("cpu")
+
+    def line(found: dict[str, Any]) -> str:
+        return f"{found['cpu_seconds']} s { ({name: found['stops'][name]['lost'] for name in shown}) }"
+
+    drive.run(TABLE, keyed(part), work, line=line, minutes=budget)
+
+
+def keyed(part: str) -> dict[str, drive.Cell]:
+    """The runs of a part by key."""
+    return {", ".join(map(str, (part, *one))): one._asdict() for one in PARTS[part]}
+
+
+def suite() -> drive.Suite:
+    """What is asked for now."""
+    return drive.Suite(TABLE, {key: cell for part in PARTS for key, cell in keyed(part).items()}, None)
 
 
 SIX = tuple(f"{rule}, {way}" for rule in RULES for way in ("fitted", "matched"))
@@ -367,13 +367,12 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?", default=Path("data"))
     parser.add_argument("--part", choices=tuple(PARTS), default="development")
     parser.add_argument("--budget", type=float, default=math.inf)
-    parser.add_argument("--record", type=Path, default=RECORD)
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.do == "report":
-        print(report(read(args.record)))
+        print(report([*TABLE.read().values()]))
     else:
-        run_all(args.part, args.data, args.record, args.budget)
+        run_all(args.part, args.data, args.budget)
 
 
 if __name__ == "__main__":

@@ -4,20 +4,18 @@ On tables with drawn errors: logistic regression and boosting on given labels, o
 ``CleanLearning``.
 
     python -m benchmarks.cleaned_labels run --data DIR --cache DIR [--seeds 0 1 2]
-    python -m benchmarks.cleaned_labels report > docs/cleaned-labels.md
+    python -m benchmarks.cleaned_labels report > benchmarks/reports/cleaned-labels.md
 
-One line of JSON for each model, way, data set, noise and seed; what is there is not measured again.
+Records: ``benchmarks/records/cleaned_labels.parquet``, a row for each table, noise and seed.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,12 +23,14 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks import drive
 from benchmarks.command import run_or_report
 from benchmarks.features import cache, noise
+from benchmarks.table import RECORDS, Table
 from selfdistill import SelfDistillClassifier
 from selfdistill._core.record import environment
 
-RECORDS = Path(__file__).parent / "records" / "cleaned_labels.jsonl"
+TABLE = Table(RECORDS / "cleaned_labels.parquet")
 TABLES = ("breast-cancer", "vowel", "satimage", "spambase", "chess", "crx", "diamonds")
 NOISES = ("symmetric-0", "symmetric-5", "symmetric-20", "symmetric-40", "weak")
 WAYS = ("given", "pruned", "relabelled", "weighted", "CleanLearning", "own classifier")
@@ -41,18 +41,7 @@ MODELS: dict[str, Callable[[int], Any]] = {
 
 
 def scores(X: np.ndarray, y: np.ndarray, X_test: np.ndarray, truth: np.ndarray, seed: int) -> Iterator[dict[str, Any]]:
-    """Measure every way of cleaning with every model.
-
-    Args:
-        X: Training inputs ``[n, d]``.
-        y: Given labels.
-        X_test: Test inputs.
-        truth: True labels of the test inputs.
-        seed: Of the models.
-
-    Yields:
-        ``model``, ``way``, test ``accuracy`` and CPU ``seconds``, those of cleaning included.
-    """
+    """Measure every way of cleaning with every model."""
     begun = time.process_time()
     clf = SelfDistillClassifier().fit(X, y)
     cleaning = time.process_time() - begun
@@ -94,43 +83,43 @@ def _clean_learning(model: str, base: Any, X: np.ndarray, y: np.ndarray, X_test:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure what has no record yet.
-
-    Args:
-        options: ``data``, ``cache``, ``seeds``.
-    """
-    lines = RECORDS.read_text().splitlines() if RECORDS.exists() else []
-    done = {(r["table"], r["noise"], r["seed"]) for r in map(json.loads, lines)}
+    """Measure what has no record yet."""
     facts = {name: environment("cpu")[name] for name in ("versions", "hardware")}
+    held: dict[str, Any] = {}
+    todo = {}
     for seed in options.seeds:
         for table in TABLES:
-            data = cache.load(table, "final", options.data, options.cache)
-            X, X_test = cache.as_arrays(data.train, data.test)
-            scaler = StandardScaler().fit(X)
+            kinds = noise.kinds(cache.load(table, "final", options.data, options.cache))
             for kind in NOISES:
-                if kind not in noise.kinds(data) or (table, kind, seed) in done:
-                    continue
-                y = noise.draw(data, kind, seed)
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    found = list(scores(scaler.transform(X), y, scaler.transform(X_test), data.test_truth, seed))
-                about = {"table": table, "noise": kind, "seed": seed, "wrong": float((y != data.truth).mean())} | facts
-                with RECORDS.open("a") as file:
-                    file.writelines(json.dumps(about | one) + "\n" for one in found)
-                print(table, kind, seed, *(f"{o['way']} {100 * o.get('accuracy', 0):.1f}" for o in found), flush=True)
+                if kind in kinds:
+                    todo[f"{table}, {kind}, {seed}"] = {"table": table, "noise": kind, "seed": seed}
+
+    def measure(cell: drive.Cell) -> dict[str, Any]:
+        name = cell["table"]
+        if name not in held:
+            held.clear()
+            held[name] = cache.load(name, "final", options.data, options.cache)
+        data, y = held[name], noise.draw(held[name], cell["noise"], cell["seed"])
+        X, X_test = cache.as_arrays(data.train, data.test)
+        scaler = StandardScaler().fit(X)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = list(scores(scaler.transform(X), y, scaler.transform(X_test), data.test_truth, cell["seed"]))
+        return cell | {"wrong": float((y != data.truth).mean())} | facts | {"found": found}
+
+    def line(record: dict[str, Any]) -> str:
+        return ", ".join(f"{o['way']} {100 * o.get('accuracy', 0):.1f}" for o in record["found"])
+
+    drive.run(TABLE, todo, measure, line=line)
 
 
 def report() -> str:
-    """Lay the records out as a page.
-
-    Returns:
-        Markdown.
-    """
+    """Lay the records out as a page."""
     cells: dict[tuple[str, str, str], dict[tuple[str, int], float]] = defaultdict(dict)
-    for line in RECORDS.read_text().splitlines():
-        r = json.loads(line)
-        if "accuracy" in r:
-            cells[r["noise"], r["model"], r["way"]][r["table"], r["seed"]] = 100 * r["accuracy"]
+    for r in TABLE.read().values():
+        for one in r["found"]:
+            if "accuracy" in one:
+                cells[r["noise"], one["model"], one["way"]][r["table"], r["seed"]] = 100 * one["accuracy"]
     seeds = {seed for found in cells.values() for _, seed in found}
     head = [
         "# Cleaned labels for any model",
@@ -140,7 +129,7 @@ def report() -> str:
         "marks, with its refined labels in their place, weighted with `label_quality_`, and inside cleanlab's "
         "`CleanLearning` with five folds. In brackets the gain over the given labels, ± the standard error over "
         "tables and seeds. Made by `python -m benchmarks.cleaned_labels`; records in "
-        "`benchmarks/records/cleaned_labels.jsonl`.",
+        "`benchmarks/records/cleaned_labels.parquet`.",
         "",
     ]
     for model in MODELS:

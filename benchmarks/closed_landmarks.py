@@ -12,24 +12,25 @@ with w, v normal, 1(wx > 0) (vx) and relu(wx).
 from __future__ import annotations
 
 import argparse
-import json
 from collections import defaultdict
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 
+from benchmarks import drive
 from benchmarks.command import run_or_report
-from benchmarks.features import cache, noise
+from benchmarks.features import cache, data_sets, noise
+from benchmarks.table import RECORDS, Table
 from selfdistill._core.record import environment
 from selfdistill.closed import Landmarks, Spectrum, ridge_of_least_error
 from selfdistill.closed._rows import Rows
 from selfdistill.networks import kernel_rows
 
-RECORDS = Path(__file__).parent / "records" / "closed_landmarks.jsonl"
+TABLE = Table(RECORDS / "closed_landmarks.parquet")
 DATA = ("cifar10", "trec", "fashion-10000")
 KERNELS = ("rbf", "relu1")
 SIZES = (125, 250, 500, 1000, 2000)
@@ -42,17 +43,7 @@ MEASURES = {
 
 
 def random_features(kernel: str, d: int, m: int, seed: int) -> Callable[[Tensor], Tensor]:
-    """Draw features whose inner products are the kernel on average.
-
-    Args:
-        kernel: "rbf" or "relu1".
-        d: Width of unit rows.
-        m: Number of features, even.
-        seed: Of the draw.
-
-    Returns:
-        From unit rows ``[b, d]`` to ``[b, m]``.
-    """
+    """Draw features whose inner products are the kernel on average."""
     generator = torch.Generator().manual_seed(seed)
     w, v = (torch.randn(d, m // 2, generator=generator) for _ in range(2))
     if kernel == "rbf":  # exp(-2 |x - x'|^2): frequencies of variance 4
@@ -86,45 +77,44 @@ Labels = tuple[Tensor, Tensor, Tensor]
 
 def run(options: argparse.Namespace) -> None:
     """Measure what has no record yet."""
-    lines = RECORDS.read_text().splitlines() if RECORDS.exists() else []
-    done = {(r["data"], r["seed"]) for r in map(json.loads, lines)}
     facts = {name: environment("cpu")[name] for name in ("versions", "hardware")}
-    for name in DATA:
-        data = cache.load(name, "development", options.data, options.cache)
-        X, X_test = map(torch.from_numpy, cache.as_arrays(data.train, data.test))
-        made = Rows(X, standardise=True, dtype=torch.float32, device=torch.device("cpu"))
-        other = Rows(torch.cat([X, X_test]), standardise=True, dtype=torch.float32, device=torch.device("cpu"))
-        other.shift, other.factor, other.constant = made.shift, made.factor, made.constant
-        rows, test = made(slice(0, len(X))), other(slice(len(X), len(X) + len(X_test)))
-        for seed in options.seeds:
-            if (name, seed) in done:
-                continue
-            given = torch.from_numpy(noise.draw(data, "symmetric-40", seed))
-            labels = given, torch.from_numpy(data.truth), torch.from_numpy(data.test_truth)
-            for kernel in KERNELS:
-                for m in SIZES:
-                    chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:m]
-                    kinds = {
-                        "landmarks": Landmarks(kernel, rows[chosen]),
-                        "random features": random_features(kernel, rows.shape[1], m, seed),
-                    }
-                    for kind, features in kinds.items():
-                        record = {"data": name, "seed": seed, "kernel": kernel, "m": m, "kind": kind}
-                        record |= measure(features, kernel, rows, test, labels) | facts
-                        with RECORDS.open("a") as file:
-                            file.write(json.dumps(record) + "\n")
+    cells = [{"data": name, "seed": seed} for name in DATA for seed in options.seeds]
+
+    def work(cell: drive.Cell) -> dict[str, Any]:
+        data = cache.load(cell["data"], "development", options.data, options.cache)
+        return cell | facts | {"found": [*compared(data, cell["seed"])]}
+
+    drive.run(TABLE, {f"{cell['data']}, {cell['seed']}": cell for cell in cells}, work)
+
+
+def compared(data: data_sets.DataSet, seed: int) -> Iterator[dict[str, Any]]:
+    """Measure both kinds of features with each kernel and in each number."""
+    X, X_test = map(torch.from_numpy, cache.as_arrays(data.train, data.test))
+    made = Rows(X, standardise=True, dtype=torch.float32, device=torch.device("cpu"))
+    other = Rows(torch.cat([X, X_test]), standardise=True, dtype=torch.float32, device=torch.device("cpu"))
+    other.shift, other.factor, other.constant = made.shift, made.factor, made.constant
+    rows, test = made(slice(0, len(X))), other(slice(len(X), len(X) + len(X_test)))
+    given = torch.from_numpy(noise.draw(data, "symmetric-40", seed))
+    labels = given, torch.from_numpy(data.truth), torch.from_numpy(data.test_truth)
+    for kernel in KERNELS:
+        for m in SIZES:
+            chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:m]
+            kinds = {
+                "landmarks": Landmarks(kernel, rows[chosen]),
+                "random features": random_features(kernel, rows.shape[1], m, seed),
+            }
+            for kind, features in kinds.items():
+                found = measure(features, kernel, rows, test, labels)
+                yield {"kernel": kernel, "m": m, "kind": kind} | found
 
 
 def report() -> str:
-    """Lay the records out as a table of means over seeds.
-
-    Returns:
-        Markdown.
-    """
+    """Lay the records out as a table of means over seeds."""
     cells = defaultdict(list)
-    for r in map(json.loads, RECORDS.read_text().splitlines()):
-        for name in MEASURES:
-            cells[r["data"], r["kernel"], name, r["kind"], r["m"]].append(r[name])
+    for r in TABLE.read().values():
+        for one in r["found"]:
+            for name in MEASURES:
+                cells[r["data"], one["kernel"], name, one["kind"], one["m"]].append(one[name])
     lines = [f"| data, kernel | | {' | '.join(f'{m:,}' for m in SIZES)} |", f"|---|---|{'---|' * len(SIZES)}"]
     for data in DATA:
         for kernel in KERNELS:

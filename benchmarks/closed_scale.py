@@ -11,11 +11,7 @@ that were read count there, and the system may drop them; ``own`` is the peak wi
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import resource
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -25,7 +21,10 @@ from typing import Any
 
 import numpy as np
 
-RECORDS = Path(__file__).parent / "records" / "closed_scale.jsonl"
+from benchmarks import drive
+from benchmarks.table import RECORDS, Table
+
+TABLE = Table(RECORDS / "closed_scale.parquet")
 CELLS = (  # rows, columns, landmarks, classes
     (100_000, 768, 1500, 100),
     (200_000, 768, 1500, 100),
@@ -61,13 +60,14 @@ def write(folder: Path, n: int, d: int, k: int) -> None:
     labels.flush()
 
 
-def cell(folder: Path, landmarks: int, k: int, dtype: str, rounds: int | None) -> dict[str, Any]:
+def cell(folder: Path, landmarks: int, k: int, options: argparse.Namespace) -> dict[str, Any]:
     """Refine the labels of a folder, in this process."""
     import torch
 
     from selfdistill._core.record import environment
     from selfdistill.closed import refine_labels
 
+    torch.set_num_threads(options.threads)
     inputs, (truth, given) = np.load(folder / "X.npy", mmap_mode="r"), np.load(folder / "y.npy")
     peak, done = [0], threading.Event()
     threading.Thread(target=_sample, args=(peak, done), daemon=True).start()
@@ -78,8 +78,8 @@ def cell(folder: Path, landmarks: int, k: int, dtype: str, rounds: int | None) -
         given,
         k,
         landmarks=landmarks,
-        rounds=rounds,
-        dtype=getattr(torch, dtype),
+        rounds=options.rounds,
+        dtype=getattr(torch, options.dtype),
         tell=lambda text: steps.append((text, time.perf_counter() - wall)),
     )
     spent = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
@@ -91,7 +91,7 @@ def cell(folder: Path, landmarks: int, k: int, dtype: str, rounds: int | None) -
         "resident_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
         "own_mib": peak[0] / 2**20,
         "threads": torch.get_num_threads(),
-        "dtype": dtype,
+        "dtype": options.dtype,
         "kernel": found.kernel,
         "round": best.round,
         "form": best.form.name,
@@ -113,33 +113,22 @@ def _sample(peak: list[int], done: threading.Event) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Measure the cells that have no record yet."""
-    lines = RECORDS.read_text().splitlines() if RECORDS.exists() else []
-    done = {(r["n"], r["d"], r["landmarks"], r["k"]) for r in map(json.loads, lines)}
-    for n, d, landmarks, k in CELLS:
-        if (n, d, landmarks, k) in done or n > options.most:
-            continue
+    names = ("n", "d", "landmarks", "k")
+    todo = {", ".join(map(str, one)): dict(zip(names, one, strict=True)) for one in CELLS if one[0] <= options.most}
+
+    def work(one: drive.Cell) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            write(Path(folder), n, d, k)
-            record = {"n": n, "d": d, "landmarks": landmarks, "k": k} | measured(folder, landmarks, k, options)
-        with RECORDS.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+            write(Path(folder), one["n"], one["d"], one["k"])
+            return one | drive.in_own_process(cell, Path(folder), one["landmarks"], one["k"], options)
 
-
-def measured(folder: str, landmarks: int, k: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Run a cell in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.closed_scale", "cell", "--folder", folder]
-    command += ["--landmarks", str(landmarks), "--classes", str(k), "--dtype", options.dtype]
-    threads = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
-    done = subprocess.run(command, env=threads, capture_output=True, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    drive.run(TABLE, todo, work)
 
 
 def report(options: argparse.Namespace) -> None:
     """Print the records as a table."""
     print("| rows | columns | landmarks | classes | wall s | CPU s | resident GiB | own GiB | right: given, refined |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for r in map(json.loads, RECORDS.read_text().splitlines()):
+    for r in TABLE.read().values():
         print(
             f"| {r['n']:,} | {r['d']} | {r['landmarks']:,} | {r['k']} | {r['wall_s']:.0f} | {r['cpu_s']:.0f} | "
             f"{r['resident_mib'] / 1024:.2f} | {r['own_mib'] / 1024:.2f} | "
@@ -150,25 +139,14 @@ def report(options: argparse.Namespace) -> None:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "report", "cell", "write"])
+    parser.add_argument("what", choices=["run", "report"])
     parser.add_argument("--folder", default=tempfile.gettempdir())
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--most", type=int, default=10**9, help="rows of the largest cell")
-    parser.add_argument("--rows", type=int, default=1000)
-    parser.add_argument("--columns", type=int, default=768)
-    parser.add_argument("--landmarks", type=int, default=1500)
-    parser.add_argument("--classes", type=int, default=100)
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--dtype", default="float32")
     options = parser.parse_args()
-    if options.what == "cell":
-        found = cell(Path(options.folder), options.landmarks, options.classes, options.dtype, options.rounds)
-        print(json.dumps(found))
-    elif options.what == "write":
-        Path(options.folder).mkdir(parents=True, exist_ok=True)
-        write(Path(options.folder), options.rows, options.columns, options.classes)
-    else:
-        {"run": run, "report": report}[options.what](options)
+    {"run": run, "report": report}[options.what](options)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,13 @@ Both get the same standardised features (frozen image features, 1,280 columns; d
 part beyond) with 20 % of the labels wrong, one thread, in one process, turn by turn. FLOPs of matrix products, which
 torch counts, and by formula of eigenpairs (``9 m^3``), Cholesky factors (``m^3 / 3``) and triangular solutions;
 links, elementary functions of the kernel and passes over memory count as nothing. The peak is a product of two 2,048 x
-2,048 matrices in float32, measured in each turn. Each turn adds a line to ``benchmarks/records/closed_speed.jsonl``.
+2,048 matrices in float32, measured in each turn. Each turn adds a row to ``benchmarks/records/closed_speed.parquet``.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -25,10 +24,11 @@ from threadpoolctl import threadpool_limits
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.features import cache, noise
+from benchmarks.table import RECORDS, Table
 from selfdistill._core.record import environment
 from selfdistill.closed import refine_labels
 
-RECORDS = Path(__file__).parent / "records" / "closed_speed.jsonl"
+TABLE = Table(RECORDS / "closed_speed.parquet")
 NOISE = "symmetric-20"
 
 
@@ -133,11 +133,10 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    with threadpool_limits(1), RECORDS.open("a") as file:
+    with threadpool_limits(1):
         for n in options.rows:
             for record in turns(n, options):
-                file.write(json.dumps(record) + "\n")
-                file.flush()
+                TABLE.append([record])
 
 
 if __name__ == "__main__":

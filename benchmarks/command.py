@@ -31,13 +31,7 @@ def exit_code(work: Callable[[], int]) -> int:
 
 
 def run_or_report(text: str | None, run: Callable[[argparse.Namespace], None], report: Callable[[], str]) -> None:
-    """Be the command line of a bench on prepared data: ``run`` measures, ``report`` prints a page.
-
-    Args:
-        text: The bench's docstring, for ``--help``.
-        run: Takes ``data``, ``cache`` and ``seeds``.
-        report: Gives Markdown.
-    """
+    """Be the command line of a bench on prepared data: ``run`` measures, ``report`` prints a page."""
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["run", "report"])
     parser.add_argument("--data", type=Path)

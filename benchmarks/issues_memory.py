@@ -1,6 +1,6 @@
 """Memory and time of the room `issues`, from soft labels in each store.
 
-    python -m benchmarks.issues_memory [--out benchmarks/records/issues_memory.jsonl]
+    python -m benchmarks.issues_memory         # records: benchmarks/records/issues_memory.parquet
 
 Each cell runs in a process of its own: soft labels are made and stored, then the findings are made once with Python's
 own count of memory on (``traced``, bytes beyond the soft labels) and once without (``seconds``). ``resident`` is the
@@ -9,16 +9,15 @@ process's peak over what it held before the findings; pages of a memory map coun
 
 from __future__ import annotations
 
-import argparse
-import json
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
+
+from benchmarks import drive
+from benchmarks.table import RECORDS, Table
 
 CELLS = (
     ("float32", 50_000, 10),
@@ -91,23 +90,15 @@ def cell(kind: str, n: int, k: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run all cells, or one."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "records" / "issues_memory.jsonl")
-    parser.add_argument("--cell", nargs=3)
-    asked = parser.parse_args()
-    if asked.cell:
-        print(json.dumps(cell(asked.cell[0], int(asked.cell[1]), int(asked.cell[2]))))
-        return
-    lines = []
-    for kind, n, k in CELLS:
-        command = [sys.executable, "-m", "benchmarks.issues_memory", "--cell", kind, str(n), str(k)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        lines.append(done.stdout)
-        found = json.loads(done.stdout)
+    """Run the cells that have no record yet."""
+    todo = {f"{kind}, {n}, {k}": {"kind": kind, "n": n, "k": k} for kind, n, k in CELLS}
+
+    def line(found: dict[str, Any]) -> str:
         size, peak = found["store_bytes"] / 2**20, found["traced_peak"] / 2**20
-        print(f"{kind} {n:,} x {k:,}: store {size:,.0f} MiB, beside it {peak:,.0f} MiB, {found['seconds']} s")
-    asked.out.write_text("".join(lines))
+        return f"store {size:,.0f} MiB, beside it {peak:,.0f} MiB, {found['seconds']} s"
+
+    table = Table(RECORDS / "issues_memory.parquet")
+    drive.run(table, todo, lambda one: drive.in_own_process(cell, *one.values()), line=line)
 
 
 if __name__ == "__main__":

@@ -1,28 +1,26 @@
 """Finding label errors: one training with the default beside cleanlab's five folds and other rivals.
 
     python -m benchmarks.label_errors run [SUITE ...] [--data DIR] [--scratch DIR]   # resumable, one process at a time
-    python -m benchmarks.label_errors report                                         # docs/label-errors-benchmark.md
+    python -m benchmarks.label_errors report                                         # reports/label-errors.md
 
 Suites: fashion, tables, cifar10n. DIR holds ``fashion-mnist/``, ``tabular/``, ``text/``, and ``cifar10/`` with the
 binary batches and ``cifar10n.npz`` (human labels). Needs cleanlab 2.9 and doubtlab, and Linux for the peaks of memory.
-One JSON line per cell and stage goes to ``benchmarks/records/label_errors.jsonl``; delete lines to measure them anew,
-or give them an entry "outdated": then the report uses them until there are newer ones, and says so.
+Records: ``benchmarks/records/label_errors.parquet``, a row per cell and stage. One with an entry "outdated" counts in
+the report, which says so, until the next run measures it anew.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import pickle
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-RECORDS = Path(__file__).parent / "records" / "label_errors.jsonl"
+from benchmarks import drive
+from benchmarks.table import RECORDS, Table
+
+TABLE = Table(RECORDS / "label_errors.parquet", 1)
 SEEDS = (0, 1, 2)
 NOISES = ("symmetric-40", "pair-40", "symmetric-20", "symmetric-5")
 HUMAN = ("worse_label", "random_label1")
@@ -44,51 +42,36 @@ def cells(suite: str) -> list[dict[str, Any]]:
 
 def key(cell: dict[str, Any], stage: str) -> str:
     """Name a cell's stage."""
-    return json.dumps(cell, sort_keys=True) + " " + stage
-
-
-def finished(*, outdated: bool = False) -> dict[str, dict[str, Any]]:
-    """Read the records by cell and stage; those of earlier code, marked so, on demand and where there is none newer."""
-    if not RECORDS.exists():
-        return {}
-    rows = [json.loads(line) for line in RECORDS.read_text().splitlines() if line.endswith("}")]
-    rows.sort(key=lambda row: "outdated" not in row)  # what is newer comes last, and stays
-    kept = [row for row in rows if row.get("schema") == 1 and (outdated or "outdated" not in row)]
-    return {key(row["cell"], row["stage"]): row for row in kept}
+    return f"{drive.key(cell)} {stage}"
 
 
 def run(suites: list[str], folder: Path, scratch: Path, stages: list[str], seeds: list[int]) -> None:
-    """Run what has no record yet; a stage whose forerunners left no arrays behind runs those again."""
-    scratch.mkdir(parents=True, exist_ok=True)
+    """Run what has no record yet; a stage whose forerunner left no arrays behind runs that again."""
+    todo = {}
     for cell in sorted((c for suite in suites for c in cells(suite)), key=lambda c: c["seed"]):
-        todo = [s for s in stages if cell["seed"] in seeds and key(cell, s) not in finished()]
-        if not todo:
-            continue
-        name = "-".join(str(cell.get(k, "")) for k in ("data", "noise", "seed"))
-        place = scratch / name
+        place = scratch / "-".join(str(cell.get(k, "")) for k in ("data", "noise", "seed"))
+        for stage in stages if cell["seed"] in seeds else ():
+            todo[key(cell, stage)] = {"cell": cell, "stage": stage, "place": place}
+    needs = {AGAIN[0]: FIRST[0], AGAIN[1]: FIRST[0], AGAIN[2]: FIRST[2]}
+
+    def measured(one: dict[str, Any]) -> dict[str, Any]:
+        cell, stage, place = one.values()
         if not (place / "data.pickle").exists():
             from benchmarks.label_errors_rivals import prepare
 
-            place.mkdir(exist_ok=True)
+            place.mkdir(parents=True, exist_ok=True)
             (place / "data.pickle").write_bytes(pickle.dumps(prepare(cell, folder)))
-        needs = {AGAIN[0]: FIRST[0], AGAIN[1]: FIRST[0], AGAIN[2]: FIRST[2]}
-        for stage in todo:
-            for part in (needs.get(stage), stage):
-                if part and (part == stage or not (place / f"{part}.npz").exists()):
-                    _in_own_process(cell, part, place)
+        if stage in needs and not (place / f"{needs[stage]}.npz").exists():
+            TABLE.add({key(cell, needs[stage]): drive.in_own_process(run_stage, cell, needs[stage], place)})
+        return drive.in_own_process(run_stage, cell, stage, place)
+
+    drive.run(TABLE, todo, measured)
 
 
-def _in_own_process(cell: dict[str, Any], stage: str, place: Path) -> None:
-    begun = time.perf_counter()
-    command = [sys.executable, "-m", "benchmarks.label_errors", "stage", json.dumps(cell), stage, "--scratch", place]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    record = json.loads(done.stdout.splitlines()[-1])
-    if key(cell, stage) not in finished():
-        RECORDS.parent.mkdir(exist_ok=True)
-        with RECORDS.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-    print(cell, stage, f"{time.perf_counter() - begun:.0f} s", file=sys.stderr, flush=True)
+def suite() -> drive.Suite:
+    """What is asked for now."""
+    every = ((cell, stage) for name in SUITES for cell in cells(name) for stage in (*FIRST, *AGAIN))
+    return drive.Suite(TABLE, {key(cell, stage): cell for cell, stage in every})
 
 
 def run_stage(cell: dict[str, Any], stage: str, place: Path) -> dict[str, Any]:
@@ -136,7 +119,7 @@ def packages() -> dict[str, str]:
 def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["run", "report", "stage"])
+    parser.add_argument("command", choices=["run", "report"])
     parser.add_argument("what", nargs="*", help="suites to run; all by default")
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--scratch", type=Path, default=Path("build") / "label_errors", help="arrays between stages")
@@ -145,12 +128,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.command == "run":
         run(arguments.what or list(SUITES), arguments.data, arguments.scratch, arguments.stages, arguments.seeds)
-    elif arguments.command == "stage":
-        print(json.dumps(run_stage(json.loads(arguments.what[0]), arguments.what[1], arguments.scratch)))
     else:
         from benchmarks.label_errors_report import report
 
-        report(finished(outdated=True))
+        report(TABLE.read())
 
 
 if __name__ == "__main__":

@@ -1,27 +1,26 @@
 """The main job, measured: default against cross-entropy at its last, its oracle-best and its noisy-hold-out epoch.
 
     python -m benchmarks.main_job run SUITE [--data DIR] [--workers 2]     # resumable: finished cells are kept
-    python -m benchmarks.main_job report                                   # docs/main-job.md from the records
+    python -m benchmarks.main_job report                                   # reports/main-job.md from the records
 
 Suites: fashion-cnn, fashion-mlp, fashion-mlp-long, tables. DIR holds ``fashion-mnist/`` with the four IDX files,
-``tabular/`` and ``text/``. One JSON line per cell goes to ``benchmarks/records/main_job.jsonl``; delete lines
-to measure them anew, or give them an entry "outdated", which says of what they are: then the report uses them until
-there are newer ones, and says so.
+``tabular/`` and ``text/``. Records: ``benchmarks/records/main_job.parquet``. One whose entry "outdated" says of which
+earlier code it is counts in the report, which says so, until the next run measures it anew.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-RECORDS = Path(__file__).parent / "records" / "main_job.jsonl"
+from benchmarks import drive
+from benchmarks.table import RECORDS, Table
+
+TABLE = Table(RECORDS / "main_job.parquet", 1)
 NOISES = ("symmetric-0", "symmetric-20", "symmetric-40", "symmetric-60", "symmetric-80", "pair-40")
 SEEDS = (0, 1, 2)
 VARIANTS = (("selfdistill", 0.0), ("cross-entropy", 0.0), ("cross-entropy", 0.1))
@@ -194,36 +193,26 @@ def per_class(table: Any, part: Any) -> dict[str, list[float]]:
     return rows
 
 
-def finished(*, outdated: bool = False) -> dict[str, dict[str, Any]]:
-    """Read the records by cell; those of earlier code, marked so, on demand and where there is none newer."""
-    if not RECORDS.exists():
-        return {}
-    rows = [json.loads(line) for line in RECORDS.read_text().splitlines() if line.endswith("}")]
-    rows.sort(key=lambda row: "outdated" not in row)  # what is newer comes last, and stays
-    kept = [row for row in rows if row.get("schema") == 1 and (outdated or "outdated" not in row)]
-    return {json.dumps(row["cell"], sort_keys=True): row for row in kept}
-
-
 def run(suite: str, folder: Path, workers: int, threads: int | None = None) -> None:
     """Run the cells of a suite that have no record yet; threads per training: the cores over the workers."""
-    done = finished()
-    todo = [c for c in cells(suite) if json.dumps(c, sort_keys=True) not in done]
-    todo.sort(key=lambda c: c["holdout"])  # the main comparison first
-    print(f"{suite}: {len(todo)} cells to run", file=sys.stderr)
-    threads = threads or max(1, (os.cpu_count() or 1) // workers)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(run_cell, cell, str(folder), threads): cell for cell in todo}
-        for future in as_completed(futures):
-            record = future.result()
-            RECORDS.parent.mkdir(exist_ok=True)
-            with RECORDS.open("a") as file:
-                file.write(json.dumps(record) + "\n")
-            r = record["result"]
-            print(
-                json.dumps(record["cell"]),
-                f"last {r['last']:.4f} best {r['best']:.4f} {r['seconds']:.0f} s",
-                flush=True,
-            )
+    each = threads or max(1, (os.cpu_count() or 1) // workers)
+    todo = sorted(cells(suite), key=lambda c: c["holdout"])  # the main comparison first
+
+    def measured(cell: drive.Cell) -> dict[str, Any]:
+        return drive.in_own_process(run_cell, cell, str(folder), each)
+
+    def line(record: dict[str, Any]) -> str:
+        r = record["result"]
+        return f"last {r['last']:.4f} best {r['best']:.4f} {r['seconds']:.0f} s"
+
+    todo_by_key = {drive.key(cell): cell for cell in todo}
+    drive.run(TABLE, todo_by_key, measured, line=line, spread=drive.over_processes, jobs=workers)
+
+
+def suite() -> drive.Suite:
+    """What is asked for now."""
+    every = ("fashion-cnn", "fashion-mlp", "fashion-mlp-long", "tables")
+    return drive.Suite(TABLE, {drive.key(cell): cell for name in every for cell in cells(name)})
 
 
 def main() -> None:
@@ -240,7 +229,7 @@ def main() -> None:
     else:
         from benchmarks.main_job_report import report
 
-        report(finished(outdated=True))
+        report(TABLE.read())
 
 
 if __name__ == "__main__":

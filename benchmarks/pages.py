@@ -1,23 +1,18 @@
-"""Pages made from records: written whole, and never with fewer rows than the page that is there."""
+"""Pages made from records: numbers, tables; written whole, and never with fewer rows than the page that is there."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import mean, stdev
 
 from selfdistill._core.files import atomic
 
+REPORTS = Path(__file__).parent / "reports"
+
 
 def write_page(page: Path, lines: Sequence[str]) -> None:
-    """Write a page.
-
-    Args:
-        page: Where to.
-        lines: Its lines.
-
-    Raises:
-        SystemExit: The page that is there has more table rows: some records are missing here.
-    """
+    """Write a page."""
     text = "\n".join(lines).rstrip() + "\n"
     before, now = (_rows(one) for one in (page.read_text(encoding="utf-8") if page.exists() else "", text))
     if now < before:
@@ -32,3 +27,18 @@ def write_page(page: Path, lines: Sequence[str]) -> None:
 
 def _rows(text: str) -> int:
     return sum(line.startswith("|") for line in text.splitlines())
+
+
+def spread(values: Iterable[float], scale: float = 100.0, digits: int = 1) -> str:
+    """Write mean ± standard deviation over seeds; the mean alone of one value, a dash of none."""
+    found = [*values]
+    if not found:
+        return "–"
+    text = f"{scale * mean(found):.{digits}f}"
+    return text + (f" ± {scale * stdev(found):.{digits}f}" if len(found) > 1 else "")
+
+
+def grid(head: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
+    """Write a table in Markdown, a line per row."""
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *body)]
+    return [lines[0], "|---" * len(head) + "|", *lines[1:]]

@@ -8,14 +8,12 @@
 Development data alone: a part of the training rows of TREC and SemEval is kept from training for the accuracy. A recipe
 is a list of blocks, words and pairs of words or characters 2 to 5 within words, each a TF-IDF of its own; the blocks of
 a text have the same length if nothing else is said, and together they have the length said. One JSON line per fit goes
-to ``benchmarks/records/text_features.jsonl``.
+to ``benchmarks/records/text_features.parquet``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import time
 from functools import cache
 from pathlib import Path
@@ -27,12 +25,14 @@ import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import nn
 
+from benchmarks import drive
 from benchmarks.features import cache as caches
 from benchmarks.features import noise
 from benchmarks.features.data_sets import DataSet
 from benchmarks.features.measure import measure
+from benchmarks.table import RECORDS, Table
 
-RECORDS = Path(__file__).parent / "records" / "text_features.jsonl"
+TABLE = Table(RECORDS / "text_features.parquet")
 DATA = ("semeval-text", "trec-text")
 CASES = ("symmetric-5", "symmetric-20", "symmetric-40", "pair-40", "rules")
 
@@ -183,14 +183,6 @@ def key(row: dict[str, Any]) -> str:
     return " ".join(str(row[part]) for part in ("learner", "data", "recipe", "form", "case", "seed"))
 
 
-def finished() -> dict[str, dict[str, Any]]:
-    """Read the records by fit."""
-    if not RECORDS.exists():
-        return {}
-    rows = [json.loads(line) for line in RECORDS.read_text().splitlines() if line.endswith("}")]
-    return {key(row): row for row in rows}
-
-
 def run(
     learner: str, cases: list[str], seeds: list[int], data: Path, folder: Path, names: list[str], only: list[str]
 ) -> None:
@@ -204,18 +196,14 @@ def run(
         for seed in seeds
         if seed == 0 or case != "rules" or learner != "closed"
     ]
-    todo = [row for row in rows if key(row) not in finished()]
-    for place, row in enumerate(todo, 1):
-        found = one_fit(row, data, folder)
-        with RECORDS.open("a") as file:
-            file.write(json.dumps(found) + "\n")
-        print(f"{place}/{len(todo)} {key(row)}: {found['accuracy']:.3f} {found['seconds']}s", file=sys.stderr)
+    line = "{accuracy:.3f} {seconds} s".format_map
+    drive.run(TABLE, {key(row): row for row in rows}, lambda row: one_fit(row, data, folder), line=line)
 
 
 def report() -> None:
     """Print a table for each learner: accuracy, AUROC and average precision in per cent, means over seeds."""
     for learner, forms in FORMS.items():
-        rows = [row for row in finished().values() if row["learner"] == learner]
+        rows = [row for row in TABLE.read().values() if row["learner"] == learner]
         cases = [case for case in (*CASES, "symmetric-0", "random") if any(row["case"] == case for row in rows)]
         print(f"\n| {learner} | | " + " | ".join(cases) + " | mean of all |")
         print("|---" * (3 + len(cases)) + "|")

@@ -11,12 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import griffe
+from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parent.parent
+REPORTS = ROOT / "benchmarks" / "reports"  # generated pages; the site shows them under results/
 COMMANDS = ("fit", "predict", "refine", "air", "distill", "noise", "methods")
 CODE = re.compile(r"(^(?:```|~~~).*?^(?:```|~~~)|^    .*?$|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$\w])\$([^\s$](?:[^$\n]*[^\s$])?)\$(?![\w$])", re.DOTALL)
 OUTSIDE = re.compile(r"\[([^\]]+)\]\(((?:\.\./)+(?!docs/)[^)]*)\)")
+REPORT = re.compile(r"\]\((?:\.\./)*benchmarks/reports/([^)]*)\)")
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the generated reports and their pictures."""
+    for path in sorted(REPORTS.rglob("*.*")):
+        place = f"results/{path.relative_to(REPORTS)}"
+        files.append(File.generated(config, place, abs_src_path=str(path)))
+    return files
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
@@ -26,8 +37,12 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         markdown = home((ROOT / "README.md").read_text())
     elif path == "reference/cli.md":
         markdown = markdown.replace("<!-- help -->", "\n".join(map(help_of, ("", *COMMANDS))))
+    up = "../" * path.count("/")
+    markdown = REPORT.sub(rf"]({up}results/\1)", markdown)
+    if path.startswith("results/"):
+        markdown = markdown.replace("](../../docs/", "](../")
     markdown = re.sub(r"<!-- room: (\w+) -->", lambda found: room(found[1]), markdown)
-    if not path.startswith("decisions/") or path == "decisions/README.md":
+    if not path.startswith(("decisions/0", "results/")):
         markdown = OUTSIDE.sub(outside, markdown)
     return formulas(markdown)
 

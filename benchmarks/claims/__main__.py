@@ -2,7 +2,7 @@
 
 python -m benchmarks.claims run [NAME ...] [--small] [--data DIR] [--seeds ...] [--parts PATTERN] [--budget MINUTES]
 python -m benchmarks.claims check                     # the small form anew, beside the committed records
-python -m benchmarks.claims report                    # docs/claims.md and its figures from the records
+python -m benchmarks.claims report                    # reports/claims.md and its figures from the records
 """
 
 from __future__ import annotations
@@ -33,21 +33,14 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--budget", type=float, help="minutes after which nothing more is begun")
     check = commands.add_parser("check", help="measure the small form anew; fails if a committed verdict flips")
     check.add_argument("names", nargs="*")
-    report = commands.add_parser("report", help="write docs/claims.md and its figures")
+    report = commands.add_parser("report", help="write reports/claims.md and its figures")
     for command in (run, check, report):
         command.add_argument("--records", type=Path, default=records.RECORDS, help="folder of the records")
     return top
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the command line says.
-
-    Args:
-        arguments: In place of those of the process.
-
-    Returns:
-        Exit code: 0, 1 where something was left out or a verdict flipped, 2 where something given is wrong.
-    """
+    """Do what the command line says."""
     given = parser().parse_args(arguments)
     return exit_code(lambda: _do(given))
 

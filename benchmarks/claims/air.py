@@ -167,13 +167,6 @@ def order(values: Tensor, residuals: Tensor) -> float:
 
     The kernel predicts the order of its eigenvalues, whatever the clock. Measured: the mean over the epochs of what is
     left in a direction; less is earlier.
-
-    Args:
-        values: Eigenvalues of the initial kernel, ``[n]``, largest first.
-        residuals: Of each epoch and direction, over that at the start, ``[epochs, n]``.
-
-    Returns:
-        Spearman's correlation; 1 for the predicted order, about 0 for none.
     """
     from scipy.stats import spearmanr
 

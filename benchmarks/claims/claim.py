@@ -2,10 +2,10 @@
 
 A criterion is a list of `Check`s, fixed in code before anything ran. A check is passed where the mean over the seeds
 lies on the right side of its bound by at least one standard error, so that no claim holds by a lucky seed. A condition
-passes where all its checks do. Conditions are of three kinds: inside the theory's assumptions; outside them, controls
-that are expected to fail; and the authors' code, which the theory does not describe. The claim *holds* where all
-conditions inside pass, *holds only when ...* where some do, and *does not hold* where none does; the other two kinds
-are counted apart. A claim that asks two questions has a verdict for each.
+passes where all its checks do. Conditions are of three kinds: inside the theory's assumptions; outside them, stress
+tests of our own that are expected to fail; and the authors' code, which the theory does not describe. The claim *holds*
+where all conditions inside pass, *holds only when ...* where some do, and *does not hold* where none does; the other
+two kinds are counted apart. A claim that asks two questions has a verdict for each.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ FORMS = ("full", "small")
 SEEDS = (0, 1, 2)
 LEAST_SEEDS = 3
 KINDS = {
-    "inside": "inside the assumptions",
-    "outside": "outside the assumptions: controls, expected to fail",
-    "authors": "the authors' code",
+    "inside": "the claim as the paper makes it",
+    "outside": "our stress tests: outside its assumptions, expected to fail",
+    "authors": "the authors' code, which the theory does not describe",
 }
 CLOSE = 2.0  # standard errors from its bound, within which another machine's rounding may turn a check over
 
@@ -248,10 +248,10 @@ class Verdict:
 
     @property
     def apart(self) -> str:
-        """What became of controls and of the authors' code, in a few words; empty where there are none."""
-        passed, controls = self.count("outside")
+        """What became of our stress tests and of the authors' code, in a few words; empty where there are none."""
+        passed, stressed = self.count("outside")
         met, tried = self.count("authors")
-        texts = [f"{controls - passed} of {controls} controls fail, as expected"] if controls else []
+        texts = [f"{stressed - passed} of {stressed} stress tests fail"] if stressed else []
         return "; ".join([*texts, *([f"the authors' code passes {met} of {tried}"] if tried else [])])
 
     @property
@@ -273,16 +273,7 @@ def _near(judged: Judged) -> bool:
 
 
 def verdicts(claim: Claim, form: str, rows: Rows) -> tuple[Verdict, ...]:
-    """Compute the verdict on each question of a claim from the criterion.
-
-    Args:
-        claim: The claim.
-        form: "full" or "small".
-        rows: Records by part.
-
-    Returns:
-        One for each question, over the conditions that have at least three seeds.
-    """
+    """Compute the verdict on each question of a claim from the criterion."""
     judged = [judge_condition(c, rows) for c in claim.conditions(claim.parts(form))]
     return tuple(
         _verdict(question, tuple(j for j in judged if j.condition.question == question)) for question in claim.questions
@@ -301,17 +292,7 @@ def _verdict(question: str, judged: tuple[Judged, ...]) -> Verdict:
 
 
 def flips(claim: Claim, form: str, committed: Rows, found: Rows) -> list[str]:
-    """List the conditions that are decided otherwise than in the committed records, clear ones only.
-
-    Args:
-        claim: The claim.
-        form: "full" or "small".
-        committed: Records that are committed.
-        found: Records of now.
-
-    Returns:
-        One sentence for each; empty where the verdict stands.
-    """
+    """List the conditions that are decided otherwise than in the committed records, clear ones only."""
     judged = claim.conditions(claim.parts(form))
     before, now = ([judge_condition(c, rows) for c in judged] for rows in (committed, found))
     said = {True: "passed", False: "failed", None: "was not decided"}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import sys
 import time
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+from benchmarks import drive
 from benchmarks.claims import records
 from benchmarks.claims.claim import SEEDS, Claim, Part, Record, verdicts
 from benchmarks.claims.problems import missing
@@ -24,11 +24,7 @@ def claims() -> dict[str, Claim]:
 
 
 def select(names: Sequence[str]) -> list[Claim]:
-    """Choose claims by name; all where none is named.
-
-    Raises:
-        SettingError: No such claim.
-    """
+    """Choose claims by name; all where none is named."""
     known = claims()
     for name in names:
         if name not in known:
@@ -74,40 +70,31 @@ def run(
     """Measure what is missing, and tell the verdicts.
 
     Seeds come before parts, so that a run that is cut short has whole rounds.
-
-    Args:
-        chosen: Claims.
-        form: "full" or "small".
-        data: Folder of the data sets.
-        seeds: Seeds.
-        only: Pattern of the parts' names; the others are let be.
-        budget: Minutes after which nothing more is begun.
-        store: Where records lie.
-
-    Returns:
-        Whether nothing is left.
     """
-    deadline = float("inf") if budget is None else time.monotonic() + 60 * budget
-    left = 0
+    left: list[str] = []
+    begun = time.monotonic()
     for claim in chosen:
+        cells: dict[str, drive.Cell] = {}
+        there = records.rows(store, form, claim)  # refuses what does not fit
+        known = {(part, record["seed"]) for part, found in there.items() for record in found}
         for seed in seeds:
             for part in claim.parts(form):
-                if not fnmatch(part.name, only) or records.read(store, form, claim, part, seed) is not None:
+                if not fnmatch(part.name, only) or (part.name, seed) in known:
                     continue
-                absent = missing(part.needs, data)
-                if absent or time.monotonic() >= deadline:
-                    why = f"{data} has no {', '.join(absent)}" if absent else "the budget is spent"
-                    say(f"left out {claim.name} {part.name} seed {seed}: {why}")
-                    left += 1
-                    continue
-                record = measured(claim, form, part, seed, data)
-                records.write(store, form, record)
-                say(f"{claim.name} {part.name} seed {seed}: {record['cost']['cpu_seconds']:.1f} s of CPU")
+                if absent := missing(part.needs, data):
+                    left.append(records.key(claim, part, seed))
+                    drive.say(f"left out {left[-1]}: {data} has no {', '.join(absent)}")
+                else:
+                    cells[records.key(claim, part, seed)] = {"part": part, "seed": seed}
+
+        def work(cell: drive.Cell, claim: Claim = claim) -> Record:
+            return {"schema": records.SCHEMA} | measured(claim, form, cell["part"], cell["seed"], data)
+
+        table, minutes = records.table_of(store, form), float("inf")
+        if budget is not None:
+            minutes = budget - (time.monotonic() - begun) / 60
+        drive.run(table, cells, work, line=lambda r: f"{r['cost']['cpu_seconds']:.1f} s of CPU", minutes=minutes)
+        left += [key for key in cells if key not in table.read()]
         for found in verdicts(claim, form, records.rows(store, form, claim)):
-            say(f"{claim.name}: {found.sentence}")
+            drive.say(f"{claim.name}: {found.sentence}")
     return not left
-
-
-def say(text: str) -> None:
-    """Tell on stderr."""
-    print(text, file=sys.stderr, flush=True)

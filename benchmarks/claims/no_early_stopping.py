@@ -178,8 +178,9 @@ CLAIM = Claim(
     notes="A training of another length is another training: its learning rate falls over its own length. Below 5,000 "
     "examples it rises within the same number of epochs, whatever the length; in a first round of records it rose "
     "within 5 % of them, so that ten times as long meant 15 epochs at a small rate, in which wrong labels were "
-    "memorised ([decision 22](decisions/0022-warm-up-in-visits.md)). The records on Fashion-MNIST, whose recipe is as "
-    "it was, are of that round, before the sequential form and the wrong labels fitted were measured: what needs these "
+    "memorised ([decision 22](../../docs/decisions/0022-warm-up-in-visits.md)). The records on Fashion-MNIST, whose "
+    "recipe is as it was, are of that round, before the sequential form and the wrong labels fitted were measured: "
+    "what needs these "
     "numbers is not decided there.",
     questions=QUESTIONS,
 )

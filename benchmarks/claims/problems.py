@@ -87,19 +87,7 @@ def _read(name: str, folder: Path) -> tuple[LabelledData, tuple[Tensor, Tensor] 
 
 
 def draw(settings: Mapping[str, Any], seed: int, folder: Path) -> Problem:
-    """Draw a problem.
-
-    Args:
-        settings: ``data`` (digits or fashion), ``examples``, ``noise``.
-        seed: Draws examples and noise.
-        folder: Where data lie.
-
-    Returns:
-        The problem.
-
-    Raises:
-        SettingError: More examples than there are.
-    """
+    """Draw a problem."""
     name, examples = settings["data"], settings["examples"]
     full, test = _read(name, folder)
     held, choice = round(HOLDOUT_SHARE * examples), CHOICE[name]

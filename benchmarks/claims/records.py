@@ -1,4 +1,4 @@
-"""Records: one JSON file per claim, part and seed, written beside and renamed."""
+"""Records: one table per form, one row per claim, part and seed."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks import drive
 from benchmarks.claims.claim import SEEDS, Claim, Part, Record
-from benchmarks.science.records import read_file
+from benchmarks.table import RECORDS as ROOT
+from benchmarks.table import Table
 from selfdistill._core.errors import RunError
-from selfdistill._core.files import write_json
 
 SCHEMA = 1
-RECORDS = Path(__file__).resolve().parents[1] / "records" / "claims"
+RECORDS = ROOT / "claims"
 
 
-def path_of(folder: Path, form: str, claim: str, part: str, seed: int) -> Path:
-    """Name the file of a record."""
-    return folder / form / claim / f"{part}-seed{seed}.json"
+def table_of(folder: Path, form: str) -> Table:
+    """The table of a form, "full" or "small"."""
+    return Table(folder / f"{form}.parquet", SCHEMA)
+
+
+def key(claim: Claim, part: Part, seed: int) -> str:
+    """Name a record."""
+    return f"{claim.name}/{part.name}-seed{seed}"
 
 
 def plain(settings: Any) -> Any:
@@ -25,45 +31,38 @@ def plain(settings: Any) -> Any:
     return json.loads(json.dumps(settings))
 
 
-def read(folder: Path, form: str, claim: Claim, part: Part, seed: int) -> Record | None:
-    """Read a record, if there is one, and check that it is of this part.
-
-    Args:
-        folder: Where records lie.
-        form: "full" or "small".
-        claim: The claim.
-        part: Its part.
-        seed: Its seed.
-
-    Returns:
-        The record or ``None``.
-
-    Raises:
-        RunError: Damaged, of another schema, or measured with other settings; names the file and the way out.
-    """
-    path = path_of(folder, form, claim.name, part.name, seed)
-    if not path.is_file():
-        return None
-    found = read_file(path, SCHEMA)
-    now = plain({"claim": claim.name, "part": part.name, "seed": seed, "settings": dict(part.settings)})
-    differ = [key for key, value in now.items() if found.get(key) != value]
-    if differ:
-        raise RunError(
-            f"{path} was measured with other {', '.join(differ)} than claim {claim.name!r} has now",
-            "Delete the file to measure it anew, or give the changed part a name of its own.",
-        )
-    return found
+def asked(claim: Claim, part: Part, seed: int) -> Record:
+    """Say what a record of this part must hold."""
+    return {"claim": claim.name, "part": part.name, "seed": seed, "settings": plain(dict(part.settings))}
 
 
-def write(folder: Path, form: str, record: Record) -> Path:
-    """Write a record, whole or not at all."""
-    path = path_of(folder, form, record["claim"], record["part"], record["seed"])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"schema": SCHEMA} | record)
-    return path
+def write(folder: Path, form: str, claim: Claim, part: Part, record: Record) -> None:
+    """Write a record."""
+    table_of(folder, form).add({key(claim, part, record["seed"]): {"schema": SCHEMA} | record})
 
 
 def rows(folder: Path, form: str, claim: Claim, seeds: tuple[int, ...] = SEEDS) -> dict[str, list[Record]]:
     """Read all records of a claim, by part, in the order of the seeds."""
-    found = {p.name: [read(folder, form, claim, p, seed) for seed in seeds] for p in claim.parts(form)}
-    return {name: [r for r in records if r is not None] for name, records in found.items()}
+    table = table_of(folder, form)
+    there = table.read()
+    found: dict[str, list[Record]] = {}
+    for part in claim.parts(form):
+        mine = [(seed, there[key(claim, part, seed)]) for seed in seeds if key(claim, part, seed) in there]
+        found[part.name] = [record for _, record in mine]
+        for seed, record in mine:
+            now = asked(claim, part, seed)
+            if any(record.get(name) != value for name, value in now.items()):
+                raise RunError(
+                    f"record {key(claim, part, seed)!r} of {table.path} was measured with other "
+                    f"{', '.join(drive.differing(record, now))} than claim {claim.name!r} has now",
+                    f"{table.drop(key(claim, part, seed))} Or give the changed part a name of its own.",
+                )
+    return found
+
+
+def suite(form: str) -> drive.Suite:
+    """What the claims ask for now."""
+    from benchmarks.claims.drive import claims
+
+    every = [(claim, part, seed) for claim in claims().values() for part in claim.parts(form) for seed in SEEDS]
+    return drive.Suite(table_of(RECORDS, form), {key(*one): asked(*one) for one in every}, None)

@@ -2,7 +2,7 @@
 
 python -m benchmarks.features prepare --data DIR --cache DIR
 python -m benchmarks.features run --data DIR --cache DIR [--part PART] [--only NAME ...] [--rivals NAME ...]
-python -m benchmarks.features report [--part PART] [--ours NAME]
+python -m benchmarks.features report [--part PART] [--ours NAME] [--page]
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks.command import exit_code
 from benchmarks.features import cache, data_sets, drive, records, report
 from benchmarks.features.rivals import OURS, RIVALS
+from benchmarks.pages import REPORTS, write_page
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--again", action="store_true", help="measure anew what has a record")
     run.add_argument("--list", action="store_true", help="name the cells and run none")
     told = commands.add_parser("report", help="print the tables")
+    told.add_argument("--page", action="store_true", help="write benchmarks/reports/features.md instead")
     told.add_argument("--ours", default=OURS[0], choices=OURS, help="what the others are compared with")
     for command in (run, told):
         command.add_argument("--part", choices=data_sets.PARTS, default="development")
@@ -43,14 +45,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the command line says.
-
-    Args:
-        arguments: In place of those of the process.
-
-    Returns:
-        The exit code: 1 where a cell failed.
-    """
+    """Do what the command line says."""
     options = parser().parse_args(arguments)
     return exit_code(lambda: {"prepare": _prepare, "run": _run, "report": _report}[options.command](options))
 
@@ -69,13 +64,18 @@ def _run(options: argparse.Namespace) -> int:
     todo = drive.cells(options.part, load, **chosen)
     if options.list:
         for cell in todo:
-            print(", ".join(map(str, records.key(cell))))
+            print(records.key(cell))
         return 0
     return int(drive.run(todo, load, store=options.records, limit=options.limit, again=options.again) > 0)
 
 
 def _report(options: argparse.Namespace) -> int:
-    print(report.write(options.part, options.ours, options.records))
+    text = report.write(options.part, options.ours, options.records)
+    if options.page:
+        how = "<!-- Made by `python -m benchmarks.features report --part final --page`; see benchmarks/features -->"
+        write_page(REPORTS / "features.md", [how, *text.splitlines()])
+    else:
+        print(text)
     return 0
 
 

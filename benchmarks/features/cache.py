@@ -28,16 +28,7 @@ def as_frame(inputs: Inputs) -> pd.DataFrame:
 
 
 def as_arrays(train: Inputs, test: Inputs) -> tuple[np.ndarray, np.ndarray]:
-    """Turn inputs of any form into float32 arrays, the test rows in the way of the training rows.
-
-    Args:
-        train: Training inputs: an array stays as it is; a table becomes indicators and standardised numbers; texts
-            become TF-IDF.
-        test: Test inputs.
-
-    Returns:
-        Training and test inputs ``[n, d]``.
-    """
+    """Turn inputs of any form into float32 arrays, the test rows in the way of the training rows."""
     if isinstance(train, np.ndarray):
         return train, np.asarray(test)
     any_labels = np.arange(len(train)) % 2  # a data set must have some; inputs do not depend on them
@@ -46,17 +37,7 @@ def as_arrays(train: Inputs, test: Inputs) -> tuple[np.ndarray, np.ndarray]:
 
 
 def prepare(name: str, part: str, data: Path, cache: Path) -> Path:
-    """Write a data set into the cache, unless it is there.
-
-    Args:
-        name: Of the data set.
-        part: "development" or "final".
-        data: Folder of data.
-        cache: The cache folder.
-
-    Returns:
-        The npz file.
-    """
+    """Write a data set into the cache, unless it is there."""
     path = cache / f"{name}.{part}.npz"
     if path.exists():
         return path
@@ -77,17 +58,7 @@ def prepare(name: str, part: str, data: Path, cache: Path) -> Path:
 
 
 def load(name: str, part: str, data: Path, cache: Path) -> DataSet:
-    """Read a data set from the cache, which is filled first where it must be.
-
-    Args:
-        name: Of the data set.
-        part: "development" or "final".
-        data: Folder of data.
-        cache: The cache folder.
-
-    Returns:
-        The data set.
-    """
+    """Read a data set from the cache, which is filled first where it must be."""
     path = prepare(name, part, data, cache)
     with np.load(path, allow_pickle=False) as file:
         arrays = {key: file[key] for key in file.files}

@@ -79,15 +79,7 @@ def take(inputs: Inputs, rows: np.ndarray) -> Inputs:
 
 
 def split(truth: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Split rows once and for all, each class in the same proportion.
-
-    Args:
-        truth: True labels ``[n]``.
-        share: Of the second group.
-
-    Returns:
-        Sorted row numbers of both groups.
-    """
+    """Split rows once and for all, each class in the same proportion."""
     first, second = train_test_split(np.arange(len(truth)), test_size=share, random_state=_SEED, stratify=truth)
     return np.sort(first), np.sort(second)
 
@@ -222,20 +214,7 @@ def names(part: str) -> list[str]:
 
 
 def read(name: str, part: str, data: Path, cache: Path) -> DataSet:
-    """Read one part of a data set from its source.
-
-    Args:
-        name: Of the data set.
-        part: "development" or "final".
-        data: Folder of data.
-        cache: Folder of downloaded packages.
-
-    Returns:
-        The data set.
-
-    Raises:
-        DataError: No such data set or part.
-    """
+    """Read one part of a data set from its source."""
     if name not in names(part):
         raise DataError(f"there is no data set {name!r} with a part {part!r}", f"Choose of {', '.join(names(part))}.")
     return DATA_SETS[name](name, part, data, cache)

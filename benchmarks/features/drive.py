@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import importlib
-import multiprocessing
-import sys
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import metadata
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
 from threadpoolctl import threadpool_limits
 
+from benchmarks import drive
+from benchmarks.drive import Cell
 from benchmarks.features import cache, data_sets, estimators, noise, records
 from benchmarks.features.data_sets import DataSet
 from benchmarks.features.measure import measure
-from benchmarks.features.records import Cell, Record
 from benchmarks.features.rivals import RIVALS, answer, rival
 from benchmarks.science.cell import commit, forget_peak, peak_mib
+from benchmarks.table import Record
 from selfdistill._core.errors import SelfdistillError, SettingError, one_line
 from selfdistill._core.record import environment
 
@@ -42,22 +40,7 @@ def cells(
     rivals: Sequence[str] = (),
     seeds: Sequence[int] = (0, 1, 2),
 ) -> list[Cell]:
-    """List the cells of a part; all of one seed come before the next.
-
-    Args:
-        part: "development" or "final".
-        load: Gives a data set by its name.
-        only: Data sets; all by default.
-        kinds: Kinds of noise; all by default.
-        rivals: Rivals; all by default.
-        seeds: Each draws the noise and seeds the rival.
-
-    Returns:
-        Cells. Data sets that are not there are named and left out.
-
-    Raises:
-        SettingError: A data set or rival that does not exist.
-    """
+    """List the cells of a part; all of one seed come before the next."""
     for name in only:
         if name not in data_sets.names(part):
             known = ", ".join(data_sets.names(part))
@@ -68,7 +51,7 @@ def cells(
         try:
             data_set = load(name)
         except (SelfdistillError, OSError) as error:
-            _say(f"{name} is left out: {one_line(error)}")
+            drive.say(f"{name} is left out: {one_line(error)}")
             continue
         found += [
             {"part": part, "data": name, "noise": kind, "rival": who, "seed": seed}
@@ -89,42 +72,32 @@ def run(
     again: bool = False,
     work: Work | None = None,
 ) -> int:
-    """Run cells and write the record of each as it finishes.
-
-    Args:
-        todo: See `cells`.
-        load: Gives a data set by its name.
-        store: Where records go.
-        limit: Seconds after which a cell is ended.
-        again: Measure cells anew that have a record already. Failed cells, and cells of a rival with other settings
-            now, are always run.
-        work: What a cell does, in its own process; `do` by default.
-
-    Returns:
-        How many cells failed.
-    """
+    """Run cells and write the record of each as it finishes."""
     if not todo:
         return 0
-    known = records.read(todo[0]["part"], store)
-    left = [cell for cell in todo if again or not _is_done(known.get(records.key(cell)), cell)]
-    _say(f"{len(todo) - len(left)} cells are there, {len(left)} to run")
+    part = todo[0]["part"]
     torch.set_num_threads(1)
     facts = {"commit": commit(), **_facts()}
-    failed, held = 0, ("", None)
+    failed: list[Cell] = []
+
+    def measured(cell: Cell) -> Record:
+        said = drive.in_own_process(work or do, load(cell["data"]), cell, limit=limit, fork=True)
+        record = {"schema": records.SCHEMA, "cell": cell, "settings": rival(cell["rival"]).settings, **said, **facts}
+        if "failed" in said:
+            failed.append(cell)
+            records.write(part, record, store)
+        return record
+
+    def fits(record: Record, cell: Cell) -> bool:
+        return not again and _is_done(record, cell)
+
     with threadpool_limits(1):
-        for number, cell in enumerate(left, 1):
-            if held[0] != cell["data"]:
-                held = cell["data"], load(cell["data"])
-            said = in_own_process(work or do, held[1], cell, limit)
-            failed += "failed" in said
-            record = {"cell": cell, "settings": rival(cell["rival"]).settings, **said, **facts}
-            records.append(cell["part"], record, store)
-            _say(f"{number}/{len(left)} {_line(record)}")
-    return failed
+        drive.run(records.table_of(part, store), {records.key(c): c for c in todo}, measured, fits=fits, line=_line)
+    return len(failed)
 
 
-def _is_done(record: Record | None, cell: Cell) -> bool:
-    return record is not None and "failed" not in record and record["settings"] == rival(cell["rival"]).settings
+def _is_done(record: Record, cell: Cell) -> bool:
+    return "failed" not in record and record["settings"] == rival(cell["rival"]).settings
 
 
 def _facts() -> dict[str, Any]:
@@ -139,70 +112,13 @@ def _facts() -> dict[str, Any]:
 
 
 def _line(record: Record) -> str:
-    name = ", ".join(map(str, records.key(record["cell"])))
-    if "failed" in record:
-        return f"{name}: failed: {record['failed']}"
     found, ap = record["found"], record["found"]["average_precision"]
     ranked = "" if ap is None else f", AUROC {found['auroc']:.3f}, AP {ap:.3f}"
-    return f"{name}: {100 * found['accuracy']:.1f} %{ranked}, {record['cost']['cpu_seconds']:.1f} s CPU"
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def in_own_process(work: Work, data_set: DataSet, cell: Cell, limit: float) -> dict[str, Any]:
-    """Run a cell in a process of its own, which inherits the data.
-
-    Args:
-        work: What the cell does.
-        data_set: Its data.
-        cell: The cell.
-        limit: Seconds after which it is ended.
-
-    Returns:
-        What ``work`` returns, or ``{"failed": why}``.
-    """
-    inherit = "fork" in multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("fork" if inherit else "spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(work, data_set, cell, sender))
-    process.start()
-    sender.close()
-    try:
-        if not receiver.poll(limit):
-            return {"failed": f"it took longer than {limit:g} s"}
-        said: dict[str, Any] = receiver.recv()
-        return said
-    except EOFError:
-        process.join()
-        return {"failed": f"its process ended with {process.exitcode}"}
-    finally:
-        process.kill()
-        process.join()
-        receiver.close()
-
-
-def _answer(work: Work, data_set: DataSet, cell: Cell, sender: Connection) -> None:
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            sender.send(work(data_set, cell))
-    except Exception as error:  # any rival may fail in any way; the other cells go on
-        sender.send({"failed": f"{type(error).__name__}: {one_line(error)}"})
+    return f"{100 * found['accuracy']:.1f} %{ranked}, {record['cost']['cpu_seconds']:.1f} s CPU"
 
 
 def do(data_set: DataSet, cell: Cell) -> dict[str, Any]:
-    """Draw the noise of a cell, run its rival, and measure it.
-
-    Args:
-        data_set: Its data.
-        cell: The cell.
-
-    Returns:
-        ``found``, see `measure`; ``rows``; and ``cost``, whose peak of memory is above what was held before.
-    """
+    """Draw the noise of a cell, run its rival, and measure it."""
     given = noise.draw(data_set, cell["noise"], cell["seed"])
     chosen = rival(cell["rival"])
     if chosen.run in {estimators.own, estimators.probe}:
@@ -220,16 +136,7 @@ def do(data_set: DataSet, cell: Cell) -> dict[str, Any]:
 
 
 def loader(part: str, data: Path, store: Path) -> Load:
-    """Make a function that reads data sets of a part; it keeps the one that was asked for last.
-
-    Args:
-        part: "development" or "final".
-        data: Folder of data.
-        store: The cache folder.
-
-    Returns:
-        Function from a name to a data set.
-    """
+    """Make a function that reads data sets of a part; it keeps the one that was asked for last."""
     kept: dict[str, DataSet] = {}
 
     def load(name: str) -> DataSet:

@@ -12,19 +12,7 @@ Found = dict[str, Any]
 
 
 def out_of_fold(model: ClassifierMixin, inputs: Any, given: np.ndarray, k: int, folds: int, seed: int) -> np.ndarray:
-    """Predict each row by a model that has not seen it.
-
-    Args:
-        model: A classifier of scikit-learn's form; it is cloned.
-        inputs: Array or sparse matrix ``[n, d]``.
-        given: Given labels, from 0 to k - 1.
-        k: Number of classes; one that a fold's training rows lack gets the probability 0.
-        folds: Number of folds.
-        seed: Seed of the folds.
-
-    Returns:
-        Probabilities ``[n, k]``.
-    """
+    """Predict each row by a model that has not seen it."""
     found = np.zeros((len(given), k))
     for seen, left_out in StratifiedKFold(folds, shuffle=True, random_state=seed).split(given, given):
         fitted = clone(model).fit(inputs[seen], given[seen])

@@ -17,19 +17,7 @@ _STRENGTHS = np.logspace(-6, 3, 28)  # ridge parameters, over the mean squared s
 
 
 def regression(train: np.ndarray, given: np.ndarray, k: int, seed: int, settings: dict[str, Any]) -> LogisticRegression:
-    """Make a logistic regression.
-
-    Args:
-        train: Training inputs, which a tuned one is tuned on.
-        given: Given labels.
-        k: Number of classes.
-        seed: Seed of the folds.
-        settings: ``iterations``, and ``strengths``: inverse strengths of the penalty, of which the one with the lowest
-            loss out of fold on the given labels is taken; without them that of scikit-learn's default.
-
-    Returns:
-        The model, not yet fitted.
-    """
+    """Make a logistic regression."""
     models = [LogisticRegression(C=c, max_iter=settings["iterations"]) for c in settings.get("strengths", (1.0,))]
     if len(models) == 1:
         return models[0]

@@ -9,20 +9,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 
 def measure(found: dict[str, Any], truth: np.ndarray, given: np.ndarray, test_truth: np.ndarray) -> dict[str, Any]:
-    """Measure predictions, ranking, count and refined labels.
-
-    Args:
-        found: See `rivals.answer`.
-        truth: True labels of the training rows.
-        given: Their given labels.
-        test_truth: True labels of the test rows.
-
-    Returns:
-        ``accuracy`` on the test rows; ``wrong``, the number of wrong given labels; ``auroc`` and
-        ``average_precision`` of finding them by low quality; ``flagged`` and how many of those are wrong,
-        ``flagged_wrong``; ``expected_wrong``, and ``plausible``, its range, where there is one; ``refined_right``, the
-        share of training rows whose refined label is true. ``None`` where the rival does not say, or no label is wrong.
-    """
+    """Measure predictions, ranking, count and refined labels."""
     wrong = given != truth
     quality, flagged, refined = (found.get(name) for name in ("quality", "flagged", "refined"))
     expected = found.get("expected_wrong")

@@ -29,12 +29,6 @@ def kinds(data_set: DataSet) -> list[str]:
     """Name the kinds of noise that a data set is measured with.
 
     Symmetric noise stops where the true class is no longer clearly the most frequent of its labels.
-
-    Args:
-        data_set: The data set.
-
-    Returns:
-        Names; those of real errors first.
     """
     k = data_set.num_classes
     symmetric = [f"symmetric-{rate}" for rate in _SYMMETRIC if 1 - rate / 100 > 1.2 * rate / 100 / (k - 1)]
@@ -43,19 +37,7 @@ def kinds(data_set: DataSet) -> list[str]:
 
 
 def draw(data_set: DataSet, kind: str, seed: int) -> np.ndarray:
-    """Give each training row a label that may be wrong.
-
-    Args:
-        data_set: The data set.
-        kind: See `kinds`.
-        seed: Seed of the draw; real errors do not depend on it.
-
-    Returns:
-        Given labels, int64 ``[n]``.
-
-    Raises:
-        DataError: The data set has no such kind of noise.
-    """
+    """Give each training row a label that may be wrong."""
     if kind in data_set.given:
         return data_set.given[kind]
     if kind not in kinds(data_set):

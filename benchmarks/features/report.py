@@ -8,9 +8,10 @@ from statistics import mean
 from typing import Any
 
 from benchmarks.features import records
-from benchmarks.features.records import Record
 from benchmarks.features.rivals import OURS
-from benchmarks.science.columns import compare, grid, spread
+from benchmarks.pages import grid, spread
+from benchmarks.science.columns import compare
+from benchmarks.table import Record
 
 METRICS = {"accuracy": "accuracy", "auroc": "AUROC", "average_precision": "average precision"}
 
@@ -34,17 +35,8 @@ def by_seed(found: list[Record], metric: str) -> dict[int, float]:
 
 
 def write(part: str, ours: str = OURS[0], folder: Path = records.RECORDS) -> str:
-    """Write the report of a part.
-
-    Args:
-        part: "development" or "final".
-        ours: The rival that the others are compared with.
-        folder: Where records lie.
-
-    Returns:
-        Markdown.
-    """
-    rows = group(records.read(part, folder).values())
+    """Write the report of a part."""
+    rows = group(records.table_of(part, folder).read().values())
     if not rows:
         return f"No cell of the part {part!r} is measured."
     lines = [f"# Classifiers on fixed features, {part} part", ""]
@@ -189,7 +181,7 @@ def _failed(rows: Rows) -> list[str]:
         for rival, mine in found.items():
             for record in mine:
                 if "failed" in record:
-                    cell = ", ".join(map(str, records.key(record["cell"])))
+                    cell = records.key(record["cell"])
                     said.setdefault((rival, record["failed"]), []).append(cell)
     lines = [f"- {rival}, {len(cells)} cells, such as {cells[0]}: {why}" for (rival, why), cells in said.items()]
     return ["## Failed cells", "", *(lines or ["None."])]

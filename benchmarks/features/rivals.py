@@ -86,35 +86,14 @@ OURS = ("kernel", "auto", "network")
 
 
 def rival(name: str) -> Rival:
-    """Look a rival up.
-
-    Args:
-        name: One of `RIVALS`.
-
-    Returns:
-        The rival.
-
-    Raises:
-        SettingError: No such rival.
-    """
+    """Look a rival up."""
     if name not in RIVALS:
         raise SettingError(f"there is no rival {name!r}", f"Choose of: {'; '.join(RIVALS)}.")
     return RIVALS[name]
 
 
 def answer(chosen: Rival, data_set: DataSet, given: np.ndarray, seed: int) -> Found:
-    """Run a rival on labels of which some class may be absent.
-
-    Args:
-        chosen: The rival.
-        data_set: The data set.
-        given: Given labels, from 0 to K - 1.
-        seed: Its seed.
-
-    Returns:
-        What the rival returns, its refined labels and, as ``predicted``, its test predictions in the data set's
-        classes.
-    """
+    """Run a rival on labels of which some class may be absent."""
     present, codes = np.unique(given, return_inverse=True)
     found = chosen.run(data_set.train, codes, len(present), data_set.test, seed, **chosen.settings)
     found["predicted"] = present[np.asarray(found["test_scores"]).argmax(1)]

@@ -92,17 +92,7 @@ TABLES: dict[str, Source] = {
 
 
 def fetch_tables(cache: Path) -> dict[str, Path]:
-    """Download the packages that are not there yet.
-
-    Args:
-        cache: Folder that keeps them.
-
-    Returns:
-        The package files by name and version.
-
-    Raises:
-        ResourceError: A package could not be downloaded.
-    """
+    """Download the packages that are not there yet."""
     found = {}
     for package in (KEEL, PYDATASET):
         folder = cache / "packages" / package.replace("==", "-")
@@ -126,15 +116,7 @@ def _archives(folder: Path) -> list[Path]:
 
 
 def read_table(name: str, cache: Path) -> tuple[pd.DataFrame, np.ndarray]:
-    """Read a table of `TABLES`.
-
-    Args:
-        name: Of the table.
-        cache: Folder of downloaded packages.
-
-    Returns:
-        Features, and the names of the true labels ``[n]``; of large tables a random sample, always the same one.
-    """
+    """Read a table of `TABLES`."""
     source = TABLES[name]
     frame, labels = _scikit_table(source) if source.package == SCIKIT else _packaged(source, fetch_tables(cache))
     if len(frame) > source.rows:

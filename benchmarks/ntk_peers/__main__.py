@@ -5,10 +5,10 @@
     python -m benchmarks.ntk_peers agree --peers FOLDER            # all implementations, 32 and 64 bits
     python -m benchmarks.ntk_peers spectrum                        # top-20 pairs, n = 1,000 to 10,000, within 2 GiB
     python -m benchmarks.ntk_peers turns                           # transformers: ours and torch.func in turns
-    python -m benchmarks.ntk_peers report                          # docs/ntk-benchmarks.md from the records
+    python -m benchmarks.ntk_peers report                          # reports/kernels.md from the records
 
 On a GPU: ``run small medium large --device cuda`` (ours and torch.func), ``spectrum --device cuda --network resnet18
---sizes 50000 --memory 40GiB --no-exact``. Records go to ``benchmarks/records/ntk_peers.jsonl``.
+--sizes 50000 --memory 40GiB --no-exact``. Records go to ``benchmarks/records/ntk_peers.parquet``.
 """
 
 from __future__ import annotations

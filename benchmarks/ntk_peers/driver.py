@@ -1,4 +1,4 @@
-"""Runs cells in processes of their own, row by row, methods interleaved, and writes one JSON line for each."""
+"""Runs cells in processes of their own, row by row, methods interleaved, and adds a record for each."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ import numpy as np
 
 from benchmarks.ntk_peers import problems
 from benchmarks.ntk_peers.suites import ALL, PYTHONS, SUITES, Row, cell, reason_to_leave
+from benchmarks.table import RECORDS, Table
 
 ROOT = Path(__file__).resolve().parents[2]
-RECORDS = ROOT / "benchmarks" / "records" / "ntk_peers.jsonl"
+TABLE = Table(RECORDS / "ntk_peers.parquet")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -40,14 +41,7 @@ class Place:
     limit: float
 
     def start(self, cells: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
-        """Run cells of one method in one process.
-
-        Args:
-            cells: Run one after the other.
-
-        Returns:
-            Results as far as they got, and what went wrong (empty if nothing).
-        """
+        """Run cells of one method in one process."""
         own = PYTHONS.get(cells[0]["method"])
         if own and self.peers is None:
             return [], "no environment given"
@@ -131,5 +125,4 @@ def write(record: dict[str, Any]) -> None:
 
     found = environment(record.get("device", "cpu"))
     stamp = {"created": found["created"], "hardware": found["hardware"] | {"threads": 1}}
-    with RECORDS.open("a") as file:
-        file.write(json.dumps(stamp | record) + "\n")
+    TABLE.append([stamp | record])

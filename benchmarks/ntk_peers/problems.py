@@ -116,18 +116,7 @@ def parameters(network: str) -> int:
 
 
 def flops(network: str, n: int, outputs: int) -> float:
-    """Floating-point operations that an explicit kernel needs, counted the same for all.
-
-    Args:
-        network: ``cnn`` or ``mlp``.
-        n: Inputs.
-        outputs: Output directions: 1 for the sum of logits, 10 for the trace.
-
-    Returns:
-        For the CNN: one forward pass, ``outputs`` backward passes to the activations and as many per-sample weight
-        gradients, and the upper triangle of ``J @ J.T``. For the MLP: forward and backward passes, and the two factor
-        products of each layer's half kernel.
-    """
+    """Floating-point operations that an explicit kernel needs, counted the same for all."""
     if network == "mlp":
         pairs = list(pairwise(MLP_WIDTHS))
         passes = sum(2.0 * n * a * b for a, b in pairs) + outputs * sum(2.0 * n * a * b for a, b in pairs[1:])

@@ -159,14 +159,7 @@ class Language(nn.Module):
 
 
 def load(network: str, named: dict[str, np.ndarray], dtype: torch.dtype, device: str = "cpu") -> nn.Module:
-    """Build a network in evaluation mode.
-
-    Args:
-        network: ``cnn``, ``mlp``, ``resnet20`` or ``resnet18`` (BatchNorm), ``transformer``, or one of `LANGUAGE`.
-        named: Weights and buffers; if empty, they are drawn with seed 0.
-        dtype: Data type.
-        device: Where.
-    """
+    """Build a network in evaluation mode."""
     torch.manual_seed(0)
     if network.startswith("resnet"):
         from selfdistill import networks

@@ -42,16 +42,7 @@ def run(suite: str, work: Path, outputs: Collection[str] = (), sizes: Collection
 
 
 def measure(row: Row, work: Path, turns: int) -> list[dict[str, Any]]:
-    """Measure one row.
-
-    Args:
-        row: What is computed.
-        work: Folder for the problem.
-        turns: Kernels by each method.
-
-    Returns:
-        A record for each method and turn: CPU-seconds of the process, bytes, difference from the other's kernel.
-    """
+    """Measure one row."""
     named, x = problems.read(problems.stored(work, row.network, row.n), "float32")
     kernels: dict[str, Any] = {}
     about: dict[str, dict[str, Any]] = {}

@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--noise", nargs="+")
     run.add_argument("--budget", type=float, help="minutes after which no further cell is started")
     run.add_argument("--ray", action="store_true", help="spread over the machines of a Ray cluster")
-    report = commands.add_parser("report", help="write docs/benchmarks.md and its figures from the records")
+    report = commands.add_parser("report", help="write reports/rivals.md and its figures from the records")
     report.add_argument("suites", nargs="*")
     report.add_argument("--short", action="store_true", help="print the short table for the README instead")
     cell = commands.add_parser("cell", help="run one cell here and print its record")
@@ -53,14 +53,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the command line says.
-
-    Args:
-        arguments: In place of those of the process.
-
-    Returns:
-        Exit code: 0, 1 where cells failed, 2 where something given is wrong.
-    """
+    """Do what the command line says."""
     given = parser().parse_args(arguments)
     return exit_code(lambda: _do(given))
 

@@ -89,14 +89,7 @@ def forget_peak() -> None:
 
 
 def state_bytes(targets: Any) -> dict[str, int]:
-    """Count the bytes of a target's buffers and parameters: all of them, and those with one row per example.
-
-    Args:
-        targets: Per-sample state after training.
-
-    Returns:
-        ``state_bytes`` and ``sample_bytes``.
-    """
+    """Count the bytes of a target's buffers and parameters: all of them, and those with one row per example."""
     tensors = [*targets.buffers(), *targets.parameters()]
     rows = len(targets.refined())
     sizes = [(tensor.numel() * tensor.element_size(), tensor.ndim > 0 and len(tensor) == rows) for tensor in tensors]
@@ -130,13 +123,6 @@ def plain_cost(prepared: Prepared, settings: Settings) -> dict[str, float]:
     """Measure what as many epochs of cross-entropy cost here and now: a few of them, times epochs.
 
     Machines, and one machine from day to day, differ more than methods do: a cell brings its own measure along.
-
-    Args:
-        prepared: The cell's data.
-        settings: The cell's settings.
-
-    Returns:
-        ``plain_cpu_seconds`` and ``plain_wall_seconds``.
     """
     ends: list[tuple[float, float]] = []
 
@@ -151,18 +137,7 @@ def plain_cost(prepared: Prepared, settings: Settings) -> dict[str, float]:
 
 
 def run_cell(cell: Cell, folder: Path) -> dict[str, Any]:
-    """Train one cell.
-
-    Args:
-        cell: See `suite.Suite.cells`.
-        folder: Where data lie.
-
-    Returns:
-        Its record; a loss that is no longer a number is recorded, not raised.
-
-    Raises:
-        SettingError: Anything else that is wrong.
-    """
+    """Train one cell."""
     torch.set_num_threads(1)
     code = commit()  # before training: what is committed meanwhile is not what runs
     prepared = load(cell, folder)
@@ -205,12 +180,7 @@ def run_cell(cell: Cell, folder: Path) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Name the state of the code.
-
-    Returns:
-        The commit, with ``-dirty`` where tracked files differ from it; ``None`` where the code is not under git, as on
-        a machine that it was sent to.
-    """
+    """Name the state of the code."""
     asked = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
     try:
         return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
@@ -246,15 +216,7 @@ def _evaluation_cost(fitted: Fitted, prepared: Prepared, epochs: int) -> dict[st
 
 
 def in_own_process(cell: Cell, folder: str) -> dict[str, Any]:
-    """Run a cell in a fresh process; this is what is spread over processes and machines.
-
-    Args:
-        cell: See `suite.Suite.cells`.
-        folder: Where data lie.
-
-    Returns:
-        The record, or ``{"failed": what it said}``.
-    """
+    """Run a cell in a fresh process; this is what is spread over processes and machines."""
     command = [sys.executable, "-m", "benchmarks.science", "cell", json.dumps(cell), "--data", folder]
     done = subprocess.run(command, cwd=ROOT, env=_environment(os.environ), capture_output=True, text=True, check=False)
     lines = done.stdout.splitlines()

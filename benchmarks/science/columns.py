@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from selfdistill.rivals.yuan2024labelwave import first_trough
@@ -21,15 +21,7 @@ BySeed = Mapping[int, float]
 
 
 def epochs_of(record: Record) -> dict[str, int]:
-    """Say which epoch each column stands for, counted from 0.
-
-    Args:
-        record: Of a cell that did not diverge.
-
-    Returns:
-        *last*: the last epoch, or the one whose weights the method itself keeps; *hold-out*: best on the noisy
-        hold-out; *oracle*: best on the test set; for cross-entropy also *label wave*. Of equal epochs the first.
-    """
+    """Say which epoch each column stands for, counted from 0."""
     curves = record["curves"]
     test, held = curves["test_accuracy"], curves["noisy_holdout_accuracy"]
     kept = record["kept_epoch"]
@@ -78,13 +70,6 @@ def compare(default: BySeed, rival: BySeed) -> Comparison:
 
     A tie is a difference that is not significant: p of at least 0.05, paired t-test, two-sided, not corrected for the
     number of tests.
-
-    Args:
-        default: The default's accuracies by seed.
-        rival: The rival's.
-
-    Returns:
-        The comparison, over the seeds that both have.
     """
     shared = sorted(set(default) & set(rival))
     a, b = [default[s] for s in shared], [rival[s] for s in shared]
@@ -117,14 +102,6 @@ def ratios(records: Sequence[Record], plain: Sequence[Record], what: str) -> lis
 
     Times are compared with the epochs of cross-entropy that the cell itself ran after its training. Older records have
     none: they, and memory, are compared with the record of cross-entropy from the same kind of machine.
-
-    Args:
-        records: Of a row.
-        plain: Of cross-entropy, in the same suite on the same data and noise.
-        what: "cpu", "wall" (both without the evaluations that only the bench makes), "memory" or "gpu".
-
-    Returns:
-        A ratio per seed that can be compared.
     """
     base = {record["cell"]["seed"]: record for record in plain}
     found = []
@@ -153,17 +130,3 @@ def cost(record: Record, what: str) -> float | None:
 def _machine(record: Record) -> tuple[Any, ...]:
     hardware = record["hardware"]
     return tuple(hardware.get(key) for key in ("device_name", "threads"))
-
-
-def spread(values: Sequence[float], scale: float = 100.0, digits: int = 1) -> str:
-    """Write mean ± standard deviation over seeds; the mean alone of one value, a dash of none."""
-    if not values:
-        return "–"
-    text = f"{scale * mean(values):.{digits}f}"
-    return text + (f" ± {scale * stdev(values):.{digits}f}" if len(values) > 1 else "")
-
-
-def grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    """Write a table in Markdown, a line per row."""
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *body)]
-    return [lines[0], "|---" * len(head) + "|", *lines[1:]]

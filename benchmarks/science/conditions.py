@@ -14,15 +14,7 @@ Rows = dict[str, list[Record]]
 
 
 def group(suite: Suite, store: Path) -> dict[Key, Rows]:
-    """Sort a suite's records by data, noise and network, and within by row.
-
-    Args:
-        suite: The suite.
-        store: Where records lie.
-
-    Returns:
-        For each condition that has any records, records by the row's name, in the suite's order.
-    """
+    """Sort a suite's records by data, noise and network, and within by row."""
     sorted_in: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records.finished(suite, suite.cells(), store).values():
         cell = record["cell"]
@@ -51,16 +43,7 @@ def not_rivals(suite: Suite) -> set[str]:
 
 
 def outcome(suite: Suite, rows: Rows) -> dict[str, list[str]]:
-    """Say which rivals the default wins against, ties with and loses to in one condition.
-
-    Args:
-        suite: The suite, which says who is told the noise and who is the default's kin: they are not counted.
-        rows: Records of the condition.
-
-    Returns:
-        Names by "win", "tie", "loss", "diverged" (on any seed) and "untested". A loss at either column is a loss; a tie
-        at either, else, a tie.
-    """
+    """Say which rivals the default wins against, ties with and loses to in one condition."""
     left_out = not_rivals(suite)
     found: dict[str, list[str]] = {word: [] for word in ("win", "tie", "loss", "diverged", "untested")}
     for name, beside in comparisons(rows).items():

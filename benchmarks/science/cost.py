@@ -41,16 +41,7 @@ PUBLISHED = {
 
 
 def images(shape: tuple[int, ...], examples: int, seed: int = 0) -> LabelledData:
-    """Make images that can be told apart: a random pattern per class, noise on top, and 40 % wrong labels.
-
-    Args:
-        shape: Channels, height and width.
-        examples: How many.
-        seed: Of all that is drawn.
-
-    Returns:
-        Training data with known truth.
-    """
+    """Make images that can be told apart: a random pattern per class, noise on top, and 40 % wrong labels."""
     from dataclasses import replace
 
     rng = np.random.default_rng(seed)
@@ -64,17 +55,7 @@ def images(shape: tuple[int, ...], examples: int, seed: int = 0) -> LabelledData
 
 
 def count(method: str, network: str, epochs: int = EPOCHS) -> dict[str, Any]:
-    """Count a whole small fit.
-
-    Args:
-        method: One of ``train.METHODS``.
-        network: One of `CASES`.
-        epochs: Of the fit.
-
-    Returns:
-        ``flops``, ``flops_per_image`` (and epoch), ``sample_bytes``, ``examples``, ``classes``; ``diverged`` instead of
-        bytes where the loss became no number.
-    """
+    """Count a whole small fit."""
     shape, examples, batch = CASES[network]
     part = images(shape, examples)
     settings = train.Settings(method=method, network=network, epochs=epochs, batch_size=batch, lr=0.03, augment="none")
@@ -93,19 +74,7 @@ def count(method: str, network: str, epochs: int = EPOCHS) -> dict[str, Any]:
 
 
 def run(networks: Sequence[str] | None, methods: Sequence[str] | None, store: Path = records.RECORDS) -> Path:
-    """Count all methods on all networks, and write the record.
-
-    Args:
-        networks: Of `CASES`; all by default.
-        methods: Of ``train.METHODS``; all by default, and cross-entropy always.
-        store: Where records lie.
-
-    Returns:
-        The record's path.
-
-    Raises:
-        SettingError: No such network or method.
-    """
+    """Count all methods on all networks, and write the record."""
     for network in networks or ():
         if network not in CASES:
             raise SettingError(f"network {network!r} is not counted here", f"Choose one of: {', '.join(CASES)}.")

@@ -54,16 +54,7 @@ class Pool(NamedTuple):
 
 
 def missing(name: str, noise: list[str], folder: Path) -> list[str]:
-    """Name the files of a data set that are not there.
-
-    Args:
-        name: Of the data set.
-        noise: Kinds of noise that are wanted; those of people need their file.
-        folder: Where data lie.
-
-    Returns:
-        Paths below ``folder``; empty where all are there.
-    """
+    """Name the files of a data set that are not there."""
     needed: list[str] = []
     if name.startswith("fashion"):
         plain = [f"fashion-mnist/{file}" for file in _IDX]
@@ -77,18 +68,7 @@ def missing(name: str, noise: list[str], folder: Path) -> list[str]:
 
 
 def load(cell: Cell, folder: Path) -> Prepared:
-    """Read and draw a cell's data; the cell's seed draws the examples, the noise and the hold-out.
-
-    Args:
-        cell: See `suite.Suite.cells`.
-        folder: Where data lie.
-
-    Returns:
-        Data, ready to train on.
-
-    Raises:
-        SettingError: More examples are asked for than there are.
-    """
+    """Read and draw a cell's data; the cell's seed draws the examples, the noise and the hold-out."""
     pool = read_pool(cell["data"], cell["noise"], folder)
     total = len(pool.truth)
     holdout = cell["holdout"] or (cell["examples"] or total * 10 // 11) // 10

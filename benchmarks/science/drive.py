@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import drive
+from benchmarks.drive import over_processes, say
 from benchmarks.science import records
 from benchmarks.science.cell import ROOT, commit, in_own_process
 from benchmarks.science.data_sets import missing
-from benchmarks.science.suite import Cell, Suite, check_methods, file_name, nearest
+from benchmarks.science.suite import Cell, Suite, check_methods, nearest, record_key
 from selfdistill import train
 from selfdistill._core.errors import ResourceError, SettingError
-
-Work = Callable[[Cell, str], dict[str, Any]]
-Spread = Callable[[Work, Iterable[Cell], str, int], Iterator[tuple[Cell, dict[str, Any]]]]
 
 
 def select(
@@ -25,20 +22,7 @@ def select(
     seeds: Sequence[int] | None = None,
     noise: Sequence[str] | None = None,
 ) -> list[Cell]:
-    """Choose cells of a suite.
-
-    Args:
-        suite: The suite.
-        methods: Names of methods or rows; all by default.
-        seeds: Seeds of the suite; all by default.
-        noise: Kinds of noise of the suite; all by default.
-
-    Returns:
-        Cells, in the order to run them.
-
-    Raises:
-        SettingError: A name or seed that the suite does not have, or a method that does not exist.
-    """
+    """Choose cells of a suite."""
     names = [*dict.fromkeys(name for row in suite.rows for name in (row.method, row.name))]
     for wanted, known, what in ((methods, names, "method"), (noise, suite.noise, "noise")):
         for name in wanted or ():
@@ -66,54 +50,33 @@ def run(
     *,
     jobs: int = 1,
     budget: float | None = None,
-    spread: Spread | None = None,
-    work: Work = in_own_process,
+    spread: drive.Spread = over_processes,
+    work: Callable[[Cell, str], dict[str, Any]] = in_own_process,
     store: Path = records.RECORDS,
 ) -> list[str]:
-    """Run the cells that have no record yet, and write each as it finishes.
-
-    Args:
-        suite: The suite.
-        cells: See `select`.
-        folder: Where data lie.
-        jobs: Cells at a time.
-        budget: Minutes after which no further cell is started; the suite's own by default.
-        spread: `over_processes` by default, or `over_machines`.
-        work: From a cell and the folder of data to a record, or to ``{"failed": why}``.
-        store: Where records go.
-
-    Returns:
-        What failed, in words; the other cells are finished.
-
-    Raises:
-        ResourceError: The suite's device is not there.
-        RunError: A record that is already there does not fit.
-    """
+    """Run the cells that have no record yet, and write each as it finishes."""
     if spread is not over_machines:
         _check_device(suite)
-    done = records.finished(suite, cells, store)
+    records.finished(suite, cells, store)  # refuses what does not fit
     absent = what_is_absent(suite, folder)
     for name, files in absent.items():
-        _say(f"{name} is skipped: {folder} has no {', '.join(files)}")
+        say(f"{name} is skipped: {folder} has no {', '.join(files)}")
     records.write_skipped(suite.name, absent, store)
-    left = [cell for cell in cells if file_name(cell) not in done]
-    todo = [cell for cell in left if not absent.keys() & {cell["data"], f"{cell['data']}, {cell['noise']}"}]
-    _say(f"{suite.name}: {len(done)} cells are there, {len(todo)} to run")
-    deadline = time.monotonic() + 60 * (suite.budget if budget is None else budget)
-    failed, written = [], 0
-    for cell, record in (spread or over_processes)(work, _until(deadline, todo), str(folder.resolve()), jobs):
-        if "failed" in record:
-            failed.append(f"{file_name(cell)}: {record['failed']}")
-            _say(f"failed: {failed[-1]}")
-            continue
-        record["commit"] = record.get("commit") or commit()  # code that travels leaves its git behind
-        records.write(suite.name, record, store)
-        written += 1
-        _say(f"{written}/{len(todo)} {_line(record)}")
-    rest = len(todo) - written - len(failed)
-    if rest:
-        _say(f"the budget is spent; {rest} cells are left for a later run")
-    return failed
+    there = [cell for cell in cells if not absent.keys() & {cell["data"], f"{cell['data']}, {cell['noise']}"}]
+    place = str(folder.resolve())
+
+    def measured(cell: Cell) -> dict[str, Any]:
+        return work(cell, place)
+
+    return drive.run(
+        records.table_of(suite.name, store),
+        {record_key(cell): cell for cell in there},
+        measured,
+        line=_line,
+        spread=spread,
+        jobs=jobs,
+        minutes=suite.budget if budget is None else budget,
+    )
 
 
 def _check_device(suite: Suite) -> None:
@@ -125,15 +88,7 @@ def _check_device(suite: Suite) -> None:
 
 
 def what_is_absent(suite: Suite, folder: Path) -> dict[str, list[str]]:
-    """Find the data sets of a suite that are not there, or only their labels for some noise.
-
-    Args:
-        suite: The suite.
-        folder: Where data lie.
-
-    Returns:
-        Files that are missing, by "data" or by "data, noise".
-    """
+    """Find the data sets of a suite that are not there, or only their labels for some noise."""
     found = {}
     for data in suite.data:
         if files := missing(data, [], folder):
@@ -143,63 +98,17 @@ def what_is_absent(suite: Suite, folder: Path) -> dict[str, list[str]]:
     return found
 
 
-def _until(deadline: float, todo: list[Cell]) -> Iterator[Cell]:
-    """Hand out cells while there is time."""
-    for cell in todo:
-        if time.monotonic() >= deadline:
-            return
-        yield cell
-
-
 def _line(record: dict[str, Any]) -> str:
     cost, curve = record["cost"], record["curves"].get("test_accuracy", [])
     last = record["diverged"] or f"{100 * record['returned']:.1f} %, best {100 * max(curve):.1f} %"
-    return f"{file_name(record['cell'])}: {last}, {cost['cpu_seconds']:.0f} s CPU, {cost['wall_seconds']:.0f} s wall"
+    return f"{last}, {cost['cpu_seconds']:.0f} s CPU, {cost['wall_seconds']:.0f} s wall"
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def over_processes(work: Work, cells: Iterable[Cell], folder: str, jobs: int) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    """Spread cells over processes of this machine, with joblib; each is a process of its own, which a thread awaits.
-
-    Args:
-        work: See `run`.
-        cells: Taken one by one, as there is room.
-        folder: Where data lie.
-        jobs: Cells at a time.
-
-    Yields:
-        Cells and what came of them, as they finish.
-    """
-    from joblib import Parallel, delayed
-
-    pool = Parallel(n_jobs=jobs, backend="threading", return_as="generator_unordered", pre_dispatch=jobs, batch_size=1)
-    yield from pool(delayed(_with_cell)(work, cell, folder) for cell in cells)
-
-
-def _with_cell(work: Work, cell: Cell, folder: str) -> tuple[Cell, dict[str, Any]]:
-    return cell, work(cell, folder)
-
-
-def over_machines(work: Work, cells: Iterable[Cell], folder: str, jobs: int) -> Iterator[tuple[Cell, dict[str, Any]]]:
+def over_machines(work: drive.Work, cells: Iterable[Cell], jobs: int) -> Iterator[tuple[Cell, dict[str, Any]]]:
     """Spread cells over the machines of a Ray cluster; data must lie in the same folder on each.
 
     Joins the cluster that ``RAY_ADDRESS`` names, else starts one on this machine. The code travels along; the packages
     must be there. A cell of a suite for CUDA takes one GPU.
-
-    Args:
-        work: See `run`.
-        cells: Taken one by one, as there is room.
-        folder: Where data lie.
-        jobs: Cells at a time; 0 for as many as the cluster has room for.
-
-    Yields:
-        Cells and what came of them, as they finish.
-
-    Raises:
-        ResourceError: Ray is not installed.
     """
     try:
         import ray  # type: ignore[import-not-found,unused-ignore]  # an extra
@@ -216,12 +125,13 @@ def over_machines(work: Work, cells: Iterable[Cell], folder: str, jobs: int) -> 
         while len(waiting) < room and (cell := next(source, None)) is not None:
             cuda = str(cell["device"]).startswith("cuda")
             room = jobs or max(1, int(resources.get("GPU" if cuda else "CPU", 1)))
-            waiting[ray.remote(work).options(num_cpus=1, num_gpus=int(cuda)).remote(cell, folder)] = cell
+            waiting[ray.remote(work).options(num_cpus=1, num_gpus=int(cuda)).remote(cell)] = cell
         if not waiting:
             return
         (ready, *_), _ = ray.wait([*waiting], num_returns=1)
         cell = waiting.pop(ready)
         try:
-            yield cell, ray.get(ready)
+            made = ray.get(ready)
+            yield cell, made | {"commit": made.get("commit") or commit()}  # code that travels leaves its git behind
         except ray.exceptions.RayError as error:  # a machine that went away takes its cell with it, and no other
             yield cell, {"failed": str(error).splitlines()[0]}

@@ -17,16 +17,7 @@ _ACROSS = 3
 
 
 def draw(suite: Suite, groups: dict[Key, Rows], stem: Path) -> list[Path]:
-    """Draw the figure of a suite.
-
-    Args:
-        suite: The suite.
-        groups: See `conditions.group`.
-        stem: Path without its ending.
-
-    Returns:
-        The SVG and the PNG.
-    """
+    """Draw the figure of a suite."""
     import matplotlib as mpl
 
     mpl.use("Agg")

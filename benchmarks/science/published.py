@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.science.columns import END, HOLDOUT, PLAIN, by_seed, grid, spread
+from benchmarks.pages import grid, spread
+from benchmarks.science.columns import END, HOLDOUT, PLAIN, by_seed
 from benchmarks.science.conditions import Rows, group
 from benchmarks.science.records import read_file
 from benchmarks.science.suite import read_suite
@@ -62,14 +63,7 @@ TABLES = (
 
 
 def section(store: Path) -> list[str]:
-    """Write what is published beside what was measured.
-
-    Args:
-        store: Where records lie.
-
-    Returns:
-        Lines of the report.
-    """
+    """Write what is published beside what was measured."""
     suite = read_suite("fashion-cpu")
     groups = group(suite, store)
     lines = ["## Published accuracies, and what they can be compared with", "", *_why_not(store), ""]

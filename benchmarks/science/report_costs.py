@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.science.columns import grid, spread
+from benchmarks.pages import grid, spread
 from benchmarks.science.cost import FILE as COST
 from benchmarks.science.cost import PUBLISHED
 from benchmarks.science.records import read_file

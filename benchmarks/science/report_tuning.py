@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import mean
 
-from benchmarks.science.columns import END, by_seed, grid, spread
+from benchmarks.pages import grid, spread
+from benchmarks.science.columns import END, by_seed
 from benchmarks.science.conditions import condition, group
 from benchmarks.science.suite import Suite, read_suite
 
@@ -44,14 +45,7 @@ SECTIONS = {
 
 
 def section(store: Path) -> list[str]:
-    """Write one table per suite: rows by conditions, last epoch, and the mean that a choice goes by.
-
-    Args:
-        store: Where records lie.
-
-    Returns:
-        Lines of the report.
-    """
+    """Write one table per suite: rows by conditions, last epoch, and the mean that a choice goes by."""
     lines = []
     for name, (title, text) in SECTIONS.items():
         found = _table(read_suite(name), store)

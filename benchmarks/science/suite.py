@@ -119,10 +119,10 @@ def _rank(row: Row) -> tuple[int, int, int]:
     return main, found.networks + first, int(found.objective is not train.METHODS["cross-entropy"].objective)
 
 
-def file_name(cell: Cell) -> str:
+def record_key(cell: Cell) -> str:
     """Name the record of a cell."""
     parts = (cell["data"], cell["noise"], cell["network"], cell["row"], f"s{cell['seed']}")
-    return "_".join(re.sub(r"[^a-z0-9.]+", "-", str(part).lower()).strip("-") for part in parts) + ".json"
+    return "_".join(re.sub(r"[^a-z0-9.]+", "-", str(part).lower()).strip("-") for part in parts)
 
 
 def suite_names(folder: Path = SUITES) -> list[str]:
@@ -131,18 +131,7 @@ def suite_names(folder: Path = SUITES) -> list[str]:
 
 
 def read_suite(name: str, folder: Path = SUITES) -> Suite:
-    """Read a suite and check all but whether its methods exist, see `check_methods`.
-
-    Args:
-        name: Of a file in ``folder``, without its ending.
-        folder: Where suites lie.
-
-    Returns:
-        The suite.
-
-    Raises:
-        SettingError: No such suite, or something in it that is missing, unknown, or of the wrong kind.
-    """
+    """Read a suite and check all but whether its methods exist, see `check_methods`."""
     path = folder / f"{name}.toml"
     if not path.is_file():
         raise SettingError(f"suite {name!r} does not exist", nearest(name, suite_names(folder)))
@@ -244,7 +233,7 @@ def _check_together(path: Path, suite: Suite) -> None:
         for network in suite.networks:
             if name not in WEAK:
                 networks.resolve(network, (3, 32, 32))
-    names = [file_name({"data": "", "noise": "", "network": "", "row": row.name, "seed": 0}) for row in suite.rows]
+    names = [record_key({"data": "", "noise": "", "network": "", "row": row.name, "seed": 0}) for row in suite.rows]
     for row, name in zip(suite.rows, names, strict=True):
         if names.count(name) > 1:
             raise SettingError(f"{path}: two rows would write to the same records, {row.name!r} is one", "Rename it.")
@@ -270,14 +259,7 @@ def _noise_of(data: str) -> str:
 
 
 def check_methods(rows: Iterable[Row]) -> None:
-    """Refuse methods that do not exist, and options that a method does not take.
-
-    Args:
-        rows: Rows of a suite that are about to run.
-
-    Raises:
-        SettingError: With the nearest name.
-    """
+    """Refuse methods that do not exist, and options that a method does not take."""
     for row in rows:
         found = train.method(row.method)
         if row.numbers:

@@ -164,31 +164,14 @@ def _add(spent: list[float], begun: Clocks, ended: Clocks) -> None:
 
 
 def in_turn(part: LabelledData, settings: Settings, bare: Bare) -> tuple[Clocks, Clocks]:
-    """Images per second of a fit and of the bare loop, a step of each in turn.
-
-    Args:
-        part: Training data.
-        settings: Resolved settings of `_EPOCHS` epochs.
-        bare: The loop to compare with.
-
-    Returns:
-        Of the fit, of the loop; by both clocks.
-    """
+    """Images per second of a fit and of the bare loop, a step of each in turn."""
     turns = Turns(bare)
     train.fit(part, settings, tell=turns)
     return turns.rates()
 
 
 def fit_block(part: LabelledData, settings: Settings) -> Clocks:
-    """Images per second of a fit: whole epochs, their ends included, without the first.
-
-    Args:
-        part: Training data.
-        settings: Resolved settings of `_EPOCHS` epochs.
-
-    Returns:
-        Images per second, by both clocks.
-    """
+    """Images per second of a fit: whole epochs, their ends included, without the first."""
     ends: list[Clocks] = []
 
     def tell(event: Event) -> None:
@@ -228,18 +211,7 @@ def runners(part: LabelledData, network: str, device: str) -> dict[str, Block]:
 
 
 def measure(network: str, shape: tuple[int, ...], device: str, repetitions: int, seconds: float) -> dict[str, Any]:
-    """Time one network on one shape, all in turn, and in another order each time.
-
-    Args:
-        network: A specification.
-        shape: Of one image.
-        device: Torch device.
-        repetitions: Measurements of each.
-        seconds: About how long one takes.
-
-    Returns:
-        Images per second of each, and FLOPs per image.
-    """
+    """Time one network on one shape, all in turn, and in another order each time."""
     few = images(shape, BATCH * _LEAST)
     precision = "bf16" if device.startswith("cuda") else "fp32"
     trial = Bare(few, Settings(network=network, device=device, precision=precision))
@@ -296,22 +268,7 @@ def limit(device: str, tries: int = 10) -> float:
 def run(
     names: Sequence[str] | None, device: str, repetitions: int, seconds: float, store: Path = records.RECORDS
 ) -> Path:
-    """Measure, and write the record.
-
-    Args:
-        names: Networks as `CASES` specifies them; all by default. What a record of the same software on the same
-            hardware says of the others is kept.
-        device: Torch device.
-        repetitions: Measurements of each.
-        seconds: About how long one takes.
-        store: Where records lie.
-
-    Returns:
-        The record's path.
-
-    Raises:
-        SettingError: No such network here.
-    """
+    """Measure, and write the record."""
     device = train.resolve_device(device)
     for name in names or ():
         if name not in {network for network, _ in CASES.values()}:
@@ -342,15 +299,7 @@ def run(
 
 
 def kept(path: Path, record: dict[str, Any]) -> list[dict[str, Any]]:
-    """Find what may stay beside new measurements: the cases of a record that differs in nothing but its date.
-
-    Args:
-        path: Of a record that may be there.
-        record: The new one, without cases.
-
-    Returns:
-        Cases.
-    """
+    """Find what may stay beside new measurements: the cases of a record that differs in nothing but its date."""
     if not path.exists():
         return []
     before = records.read_file(path)

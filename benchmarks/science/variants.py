@@ -63,19 +63,7 @@ def _selfdistill(
     reverse: float = 0.0,
     fading: float = 0.0,
 ) -> Method:
-    """Vary the default.
-
-    Args:
-        method: The default.
-        noise_step: See `targets.Posterior`, as the next four.
-        settled: The same.
-        unsettled: The same.
-        strength: The same.
-        full_from: The same.
-        reverse: Weight of reverse cross-entropy to the target, as in SCE.
-        fading: The same where no label looks wrong; 0 from the share of wrong labels on where the anchor has half its
-            strength.
-    """
+    """Vary the default."""
 
     def loss(logits: Tensor, anchored: targets.PosteriorTarget) -> Tensor:
         back = wang2019sce.symmetric_cross_entropy(logits, anchored.target, alpha=0.0, beta=1.0)
@@ -109,15 +97,7 @@ _VARIANTS: dict[str, Callable[..., Method]] = {
 
 
 def check(method: str, numbers: Mapping[str, float]) -> None:
-    """Refuse numbers that a method does not have.
-
-    Args:
-        method: Name of a method.
-        numbers: Hyper-parameters by name; starts of a schedule are shares of the epochs.
-
-    Raises:
-        SettingError: The method cannot be varied here, or not in this.
-    """
+    """Refuse numbers that a method does not have."""
     if method not in _VARIANTS:
         raise SettingError(f"method {method!r} is not varied here", f"Choose of {', '.join(_VARIANTS)}.")
     known = [name for name in signature(_VARIANTS[method]).parameters if name != "method"]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 from statistics import mean
 
 import numpy as np
 import pytest
 import torch
+from benchmarks.air_stopping import TABLE
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
@@ -160,12 +159,11 @@ def test_what_is_refused(gram, labels):
 # -- stopping epoch ----------------------------------------------------------------------------------------------------
 
 
-RECORD = Path(__file__).parents[2] / "benchmarks" / "records" / "air_stopping.jsonl"
 SIX = [f"{rule}, {way}" for rule in ("variance", "gcv", "left-out") for way in ("fitted", "matched")]
 
 
 def runs(part):
-    found = [json.loads(line) for line in RECORD.read_text().splitlines()]
+    found = [*TABLE.read().values()]
     return [run for run in found if run["part"] == part]
 
 
@@ -244,7 +242,7 @@ def test_the_fall_is_that_of_the_mean_energies(gram):
 
 def test_withheld_where_the_records_say_so():
     """No run of rules or weak models is told a share, and what is told is seldom too little."""
-    found = [json.loads(line) for line in RECORD.read_text().splitlines()]
+    found = [*TABLE.read().values()]
     told = [run for run in found if run["fifths"][1] / run["fifths"][4] <= _FLAT]
     assert len(told) > 40
     assert not {run["noise"] for run in told} & {"rules", "weak"}
@@ -253,7 +251,7 @@ def test_withheld_where_the_records_say_so():
 
 
 def test_the_range_is_that_of_all_development_runs_and_holds_in_nine_of_ten_others():
-    found = [json.loads(line) for line in RECORD.read_text().splitlines()]
+    found = [*TABLE.read().values()]
     errors = [run["told"] - run["wrong"] for run in found if run["part"] == "development"]
     assert (math.ceil(100 * max(errors)) / 100, math.ceil(-100 * min(errors)) / 100) == (_BELOW, _ABOVE)
     told = [r for r in found if r["part"] != "development" and r["fifths"][1] / r["fifths"][4] <= _FLAT]

@@ -7,10 +7,9 @@ import math
 import pytest
 import torch
 
-from benchmarks import air_stopping, warm_up
+from benchmarks import air_stopping
 from selfdistill.air import Clock, _stopping, tail_fall
 from selfdistill.theory import Spectrum
-from selfdistill.train import Settings
 
 
 def test_runs_that_report_are_others_than_those_that_choose():
@@ -44,10 +43,3 @@ def test_fifths_are_those_of_the_fall():
     fifths = air_stopping.fifths(spectrum, residual)
     assert sum(fifths) / 5 == pytest.approx(1, abs=1e-3)
     assert fifths[1] / fifths[4] == pytest.approx(tail_fall(spectrum, residual), rel=1e-3)
-
-
-def test_the_warm_up_in_visits_is_the_packages():
-    usual = Settings().resolve(700, "cpu").epochs
-    long = Settings(epochs=usual * warm_up.LENGTHS).resolve(700, "cpu")
-    assert long.lr_warmup == pytest.approx(warm_up.rise(warm_up.LENGTHS, "visits"))
-    assert warm_up.rise(warm_up.LENGTHS, "share") == pytest.approx(Settings().resolve(700, "cpu").lr_warmup)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,7 +97,7 @@ def test_a_condition_without_checks_is_shown_and_not_judged(claim):
     assert verdict(control, "full", rows(one=[], two=[(0.2, 0.1)] * 3)).sentence == "holds"
 
 
-APART = "1 of 1 controls fail, as expected; the authors' code passes 0 of 1"
+APART = "1 of 1 stress tests fail; the authors' code passes 0 of 1"
 
 
 def test_controls_and_the_authors_code_are_counted_apart(claim):
@@ -114,8 +113,8 @@ def test_controls_and_the_authors_code_are_counted_apart(claim):
         )
 
     for one, two, found, sentence in (
-        ("inside", "outside", (good, bad), "holds (1 of 1 controls fail, as expected)"),
-        ("inside", "outside", (good, good), "holds (0 of 1 controls fail, as expected)"),
+        ("inside", "outside", (good, bad), "holds (1 of 1 stress tests fail)"),
+        ("inside", "outside", (good, good), "holds (0 of 1 stress tests fail)"),
         ("inside", "authors", (bad, good), "does not hold (the authors' code passes 1 of 1)"),
         ("authors", "outside", (bad, bad), f"not run yet ({APART})"),
     ):
@@ -177,7 +176,7 @@ def test_a_spent_budget_and_absent_data_leave_the_rest_for_later(claim, tmp_path
     assert not run(wanting, tmp_path, seeds=(0,))
     assert seen == []
     told = capsys.readouterr().err
-    assert "left out made_up one seed 0: the budget is spent" in told
+    assert "the budget is spent; 6 cells are left for a later run" in told
     assert "nowhere has no fashion-mnist/train-images-idx3-ubyte" in told
 
 
@@ -188,20 +187,21 @@ def test_a_spent_budget_and_absent_data_leave_the_rest_for_later(claim, tmp_path
         ({"schema": None}, "has schema None"),
         ({"settings": {"a": 3}}, "was measured with other settings than claim 'made_up' has now"),
         ({"seed": 7}, "was measured with other seed"),
-        (None, "is damaged"),
+        (None, "is no table of records"),
     ],
 )
 def test_a_foreign_record_is_refused_by_name(claim, tmp_path, change, message):
     made, _ = claim
     run(made, tmp_path, seeds=(0,))
-    path = records.path_of(tmp_path, "small", "made_up", "one", 0)
-    text = path.read_text()
-    path.write_text(text[:50] if change is None else json.dumps(json.loads(text) | change))
+    table, key = records.table_of(tmp_path, "small"), "made_up/one-seed0"
+    table.add({key: table.read()[key] | (change or {})})
+    if change is None:
+        table.path.write_bytes(table.path.read_bytes()[:50])
     with pytest.raises(RunError) as error:
         run(made, tmp_path)
     assert message in str(error.value)
-    assert str(path) in str(error.value)
-    assert "Delete the file" in str(error.value)
+    assert str(table.path) in str(error.value)
+    assert ("delete it" if change is None else f"benchmarks drop {table.path} {key!r}") in str(error.value)
 
 
 def test_an_unknown_claim_is_refused_with_the_nearest(capsys):

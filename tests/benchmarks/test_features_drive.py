@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 
@@ -11,7 +10,8 @@ import pytest
 from benchmarks.features import __main__, cache, data_sets, drive, records, report
 from benchmarks.features.data_sets import DataSet
 
-from selfdistill._core.errors import RunError, SettingError
+from benchmarks import drive as shared
+from selfdistill._core.errors import SettingError
 
 TRUTH = np.arange(60) % 3
 INPUTS = (np.random.default_rng(0).normal(size=(60, 3)) + 3 * np.eye(3)[TRUTH]).astype(np.float32)
@@ -54,9 +54,9 @@ def test_all_cells_of_a_seed_come_before_the_next_and_absent_data_are_named(caps
 def test_a_cell_leaves_a_whole_record_and_is_not_run_again(tmp_path, capsys):
     cells = some()
     assert drive.run(cells, load, store=tmp_path) == 0
-    lines = records.path_of("development", tmp_path).read_text().splitlines()
-    assert len(lines) == 2
-    record = json.loads(lines[0])
+    there = records.table_of("development", tmp_path).read()
+    assert len(there) == 2
+    record = there[records.key(cells[0])]
     assert record["cell"] == cells[0]
     assert record["found"]["accuracy"] > 0.8
     assert record["rows"] == {"train": 60, "test": 60, "classes": 3}
@@ -66,7 +66,7 @@ def test_a_cell_leaves_a_whole_record_and_is_not_run_again(tmp_path, capsys):
     assert drive.run(some(seeds=(0, 1)), load, store=tmp_path, work=made) == 0
     assert "2 cells are there, 2 to run" in capsys.readouterr().err
     assert drive.run(cells, load, store=tmp_path, work=made, again=True) == 0
-    assert len(records.read("development", tmp_path)) == 4
+    assert len(records.table_of("development", tmp_path).read()) == 4
 
 
 def test_a_cell_with_other_settings_is_measured_anew(tmp_path, monkeypatch):
@@ -74,7 +74,7 @@ def test_a_cell_with_other_settings_is_measured_anew(tmp_path, monkeypatch):
     drive.run(cells, load, store=tmp_path, work=made)
     monkeypatch.setitem(drive.rival("kNN").settings, "neighbours", 7)
     drive.run(cells, load, store=tmp_path, work=made)
-    assert records.read("development", tmp_path)[records.key(cells[0])]["settings"] == {"neighbours": 7}
+    assert records.table_of("development", tmp_path).read()[records.key(cells[0])]["settings"] == {"neighbours": 7}
 
 
 def _fails(data_set, cell):
@@ -94,38 +94,27 @@ def _sleeps(data_set, cell):
 def test_a_failing_cell_leaves_a_line_and_is_tried_again(tmp_path):
     cells = some(["kNN", "ridge, GCV"])
     assert drive.run(cells, load, store=tmp_path, work=_fails) == 1
-    found = records.read("development", tmp_path)
+    found = records.table_of("development", tmp_path).read()
     assert found[records.key(cells[0])]["failed"].startswith("ValueError: no neighbours")
     assert "found" in found[records.key(cells[1])]
     assert "- kNN, 1 cells, such as vehicle, symmetric-20, kNN, 0: ValueError" in report.write(
         "development", "network", tmp_path
     )
     assert drive.run(cells, load, store=tmp_path, work=made) == 0
-    assert "failed" not in records.read("development", tmp_path)[records.key(cells[0])]
+    assert "failed" not in records.table_of("development", tmp_path).read()[records.key(cells[0])]
 
 
 @pytest.mark.parametrize(("work", "why"), [(_dies, "its process ended with 9"), (_sleeps, "longer than 0.2 s")])
 def test_a_process_that_dies_or_hangs_fails_alone(work, why):
-    assert why in drive.in_own_process(work, DATA, some()[0], 0.2 if work is _sleeps else 60)["failed"]
-
-
-def test_what_a_killed_run_left_of_a_line_is_taken_away(tmp_path):
-    cell = some()[0]
-    records.append("development", {"cell": cell, "failed": "first"}, tmp_path)
-    path = records.path_of("development", tmp_path)
-    path.write_text(path.read_text() + '{"schema": 1, "ce')
-    assert len(records.read("development", tmp_path)) == 1
-    records.append("development", {"cell": cell, "failed": "second"}, tmp_path)
-    assert [json.loads(line)["failed"] for line in path.read_text().splitlines()] == ["first", "second"]
-    path.write_text('{"schema": 99}\n')
-    with pytest.raises(RunError, match="line 1, is no record: its schema is 99"):
-        records.read("development", tmp_path)
+    assert (
+        why in shared.in_own_process(work, DATA, some()[0], limit=0.2 if work is _sleeps else 60, fork=True)["failed"]
+    )
 
 
 def _put(store, rival, seed, kind="weak", **found):
     cell = {"part": "final", "data": "vowel", "noise": kind, "rival": rival, "seed": seed}
     cost = {"cpu_seconds": 2.0, "wall_seconds": 2.0, "peak_mib": 5.0}
-    records.append(
+    records.write(
         "final", {"cell": cell, "settings": {}, "found": FOUND | found, "cost": cost, "rows": {"train": 50}}, store
     )
 

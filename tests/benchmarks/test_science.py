@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from benchmarks.science import (
 )
 from benchmarks.science.__main__ import main
 
+from benchmarks import drive as shared
 from selfdistill._core.errors import ResourceError, RunError, SettingError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,20 +123,22 @@ def test_a_later_run_redoes_what_was_killed_and_nothing_else(science, tmp_path):
     trial, seen = science.write_suite(tmp_path), []
 
     def dies_on_third(found, folder):
-        seen.append(suite.file_name(found))
+        seen.append(suite.record_key(found))
         return {"failed": "killed"} if len(seen) == 3 else science.answer(found, folder)
 
     failed = drive.run(trial, trial.cells(), tmp_path, work=dies_on_third, store=tmp_path / "r")
     assert failed == [f"{seen[2]}: killed"]
-    assert len(list((tmp_path / "r" / "trial").glob("*.json"))) == 11
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "r" / "trial").glob("*.json")}
-    (tmp_path / "r" / "trial" / f".{seen[2]}.x1.part").write_text('{"schema": 1, "ce')  # half of a record
+    before = records.table_of("trial", tmp_path / "r").read()
+    assert len(before) == 11
+    (tmp_path / "r" / ".trial.parquet.x1.part").write_bytes(b"PAR1")  # half of a table
     again = []
     assert not drive.run(
         trial, trial.cells(), tmp_path, work=lambda c, d: again.append(c) or science.answer(c, d), store=tmp_path / "r"
     )
-    assert [suite.file_name(c) for c in again] == [seen[2]]
-    assert all(path.stat().st_mtime_ns == changed for path, changed in before.items())
+    assert [suite.record_key(c) for c in again] == [seen[2]]
+    after = records.table_of("trial", tmp_path / "r").read()
+    assert {key: after[key] for key in before} == before
+    assert set(after) - set(before) == {seen[2]}
 
 
 def test_a_process_that_is_killed_leaves_no_record(science, tmp_path, monkeypatch):
@@ -151,9 +153,9 @@ def test_a_process_that_is_killed_leaves_no_record(science, tmp_path, monkeypatc
 
 def test_no_cell_is_started_after_the_budget(science, tmp_path, capsys, monkeypatch):
     trial, clock = science.write_suite(tmp_path), iter(range(0, 10_000, 25))
-    monkeypatch.setattr(drive.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(shared.time, "monotonic", lambda: next(clock))
     assert not drive.run(trial, trial.cells(), tmp_path, work=science.answer, store=tmp_path / "r")
-    assert len(list((tmp_path / "r" / "trial").iterdir())) == 2  # at 25 and 50 seconds of the minute
+    assert len(records.table_of("trial", tmp_path / "r").read()) == 2  # at 25 and 50 seconds of the minute
     assert "the budget is spent; 10 cells are left for a later run" in capsys.readouterr().err
 
 
@@ -161,23 +163,23 @@ def test_several_at_a_time_make_the_same_records(science, tmp_path):
     trial = science.write_suite(tmp_path)
     for jobs in (1, 3):
         drive.run(trial, trial.cells(), tmp_path, jobs=jobs, work=science.answer, store=tmp_path / str(jobs))
-    one, three = ({p.name: p.read_bytes() for p in (tmp_path / n / "trial").iterdir()} for n in ("1", "3"))
+    one, three = (records.table_of("trial", tmp_path / n).read() for n in ("1", "3"))
     assert one == three
     assert len(one) == 12
 
 
 def test_a_record_of_another_schema_names_the_file_and_the_way_out(science, tmp_path):
     trial = science.write_suite(tmp_path)
-    path = records.write("trial", science.answer(trial.cells()[0], ""), tmp_path / "r")
-    path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
+    records.write("trial", science.answer(trial.cells()[0], "") | {"schema": 99}, tmp_path / "r")
+    path, key = tmp_path / "r" / "trial.parquet", suite.record_key(trial.cells()[0])
     with pytest.raises(RunError) as error:
         drive.run(trial, trial.cells(), tmp_path, work=science.answer, store=tmp_path / "r")
     assert str(error.value) == (
-        f"{path} has schema 99, but this version reads schema 1. "
-        "Delete the file to measure it anew, or use the version that wrote it."
+        f"record {key!r} of {path} has schema 99, but this version reads schema 1. "
+        f"To measure it anew, take it out: python -m benchmarks drop {path} {key!r}."
     )
-    path.write_text('{"schema": 1, "ce')
-    with pytest.raises(RunError, match=r"is damaged: .* Delete the file, and it is measured anew"):
+    path.write_bytes(b"PAR1")
+    with pytest.raises(RunError, match=r"is no table of records: .* Take it from git again, or delete it"):
         conditions.group(trial, tmp_path / "r")
 
 
@@ -200,7 +202,6 @@ def test_absent_data_are_skipped_by_name(science, tmp_path, capsys):
     lines = "\n".join(report.section(trial, tmp_path / "other", tmp_path))
     assert "Skipped" not in lines
     absent = records.read_skipped("trial", store)
-    (tmp_path / "none" / "trial").mkdir(parents=True)
     records.write_skipped("trial", absent, tmp_path / "none")
     lines = "\n".join(report.section(trial, tmp_path / "none", tmp_path))
     assert "**Skipped: fashion, which was not there when the suite was run last** (fashion-mnist/" in lines
@@ -234,7 +235,7 @@ def test_smoke_runs_and_resumes(tmp_path):
     environment = cells._environment(os.environ)
     first = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert "0 cells are there, 4 to run" in first.stderr
-    made = {path.name: json.loads(path.read_text()) for path in (tmp_path / "smoke").iterdir()}
+    made = records.table_of("smoke", tmp_path).read()
     assert len(made) == 4
     last = {name.split("_")[3]: found["returned"] for name, found in made.items()}
     assert last["selfdistill"] > last["cross-entropy"] > 0.5

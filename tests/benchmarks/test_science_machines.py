@@ -43,10 +43,10 @@ class FakeRay:
         return [references[-1]], references[:-1]
 
     def get(self, reference):
-        found, folder = self.cells[reference]
+        (found,) = self.cells[reference]
         if found["seed"] == 101 and found["row"] == "sat":
             raise self.exceptions.RayError("the machine went away\nand more")
-        return self.answer(found, folder)
+        return self.answer(found, "")
 
 
 def test_machines_get_as_many_cells_as_they_have_room_for(science, tmp_path, monkeypatch):
@@ -73,10 +73,10 @@ def test_a_real_cluster_loses_the_cell_whose_process_dies_and_no_other(science, 
     monkeypatch.setenv("RAY_worker_niceness", "0")  # as fast as other processes
     trial = science.write_suite(tmp_path)
     some = trial.cells()[:3]
-    doomed = suite.file_name(some[1])
+    doomed = suite.record_key(some[1])
 
     def work(found, folder):  # a closure travels by value: Ray's workers cannot import the tests
-        return os._exit(1) if suite.file_name(found) == doomed else in_own_process(found, folder)
+        return os._exit(1) if suite.record_key(found) == doomed else in_own_process(found, folder)
 
     try:
         failed = drive.run(trial, some, tmp_path, jobs=2, work=work, spread=drive.over_machines, store=tmp_path)
@@ -85,8 +85,8 @@ def test_a_real_cluster_loses_the_cell_whose_process_dies_and_no_other(science, 
     assert len(failed) == 1
     assert failed[0].startswith(f"{doomed}: ")
     made = records.finished(trial, some, tmp_path)
-    assert set(made) == {suite.file_name(found) for found in some} - {doomed}
+    assert set(made) == {suite.record_key(found) for found in some} - {doomed}
     here = in_own_process(some[0], str(tmp_path))
-    there = made[suite.file_name(some[0])]
+    there = made[suite.record_key(some[0])]
     assert there["curves"]["test_accuracy"] == here["curves"]["test_accuracy"]
     assert there["commit"] == here["commit"]  # code that travels leaves its git behind

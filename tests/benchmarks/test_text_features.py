@@ -1,9 +1,8 @@
 """The bench of words and characters: its recipes, one fit of each learner, and the table."""
 
-import json
-
 import numpy as np
 import pytest
+from benchmarks.table import Table
 
 from benchmarks import text_features as bench
 
@@ -17,7 +16,7 @@ def folder(tmp_path, monkeypatch):
     arrays = {"texts_train": texts, "texts_test": texts[:30], "y_true": truth, "y_test": truth[:30]}
     given = {"X_train": np.zeros((90, 1)), "X_test": np.zeros((30, 1)), "source": np.array("made up")}
     np.savez(tmp_path / "semeval-text.development.npz", **arrays, **given)
-    monkeypatch.setattr(bench, "RECORDS", tmp_path / "records.jsonl")
+    monkeypatch.setattr(bench, "TABLE", Table(tmp_path / "records.parquet"))
     bench.features.cache_clear()
     return tmp_path
 
@@ -35,7 +34,7 @@ def test_fits_are_recorded_once_and_told(folder, monkeypatch, capsys):
     monkeypatch.setattr(bench, "FORMS", forms)
     for learner in ("closed", "network", "closed", "light"):
         bench.run(learner, ["symmetric-20", "random"], [0], folder, folder, ["semeval-text"], [])
-    rows = [json.loads(line) for line in bench.RECORDS.read_text().splitlines()]
+    rows = [*bench.TABLE.read().values()]
     assert [(row["learner"], row["case"]) for row in rows] == [
         ("closed", "symmetric-20"),
         ("closed", "random"),

@@ -1,0 +1,41 @@
+"""The README is short, decisions have an index, and links between pages lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [
+    *ROOT.glob("*.md"),
+    *(ROOT / "docs").rglob("*.md"),
+    *(ROOT / "benchmarks" / "reports").glob("*.md"),
+]
+
+
+def test_the_readme_has_at_most_600_words_and_one_short_table():
+    prose = re.sub(r"^```.*?^```|\]\([^)]*\)", "", README, flags=re.MULTILINE | re.DOTALL)
+    lines = [line for line in prose.splitlines() if not line.startswith("    ")]
+    assert len(re.findall(r"[\w'-]+", "\n".join(lines))) <= 600
+    tables = re.findall(r"^\|[-|]+\|\n((?:\|.*\n)+)", README, re.MULTILINE)
+    assert [5 <= rows.count("\n") <= 8 for rows in tables] == [True]
+
+
+def test_every_decision_stands_in_the_index_with_its_title():
+    index = (ROOT / "docs" / "decisions" / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| \[(.+)\]\((.+?)\) \| (.+) \|$", index, re.MULTILINE)
+    files = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
+    assert [name for _, _, name, _ in rows] == [path.name for path in files]
+    for (number, title, _, line), path in zip(rows, files, strict=True):
+        assert path.read_text(encoding="utf-8").splitlines()[0] == f"# {number}. {title}"
+        assert path.name.startswith(f"{int(number):04}-")
+        assert line.endswith(".")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_within_the_repository_lead_to_files(page):
+    for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target.partition("#")[0]).exists(), target
