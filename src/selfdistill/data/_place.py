@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple, cast
 
 from selfdistill._core.errors import DataError
-from selfdistill._core.files import check_name, room_for
+from selfdistill._core.files import check_name, translate_disk_full
 from selfdistill.data._labels import listed, near_matches
 from selfdistill.data._limits import DAMAGED, check_size, expand_limit
 from selfdistill.data._pixels import ENDINGS
@@ -181,7 +181,7 @@ def _unpack_images(path: Path, archive: zipfile.ZipFile, files: list[zipfile.Zip
     for member, parts in zip(files, names, strict=True):
         if ".." in parts or parts[0] == "/":
             raise DataError(f"{path} holds a file outside of it, {member.filename!r}", "Do not trust this archive.")
-    with room_for(out):
+    with translate_disk_full(out):
         archive.extractall(out, files)
     nested = len({parts[0] for parts in names}) == 1 and all(len(parts) > 2 for parts in names)
     return out / names[0][0] if nested else out

@@ -158,8 +158,11 @@ def _refined(folder: Path, examples: LabelledData) -> Tensor:
     return torch.tensor([position[name] for name in names])
 
 
-from selfdistill._core.record import RunRecord, read_finished
-from selfdistill.air import Clock, RunCurves, calibrated
+def _measured(record: RunRecord, steps: int) -> RunCurves:
+    curves, settings = record.curves, record.settings
+    others = {name: curve for name, curve in curves.items() if name.endswith("_accuracy")}
+    clock = Clock.of_ends(curves["lr"], steps, settings.momentum)
+    return RunCurves(clock, curves["agreement"], others, plain=settings.method == "cross-entropy")
 
 
 def known_positions(subject: Subject) -> Tensor:
