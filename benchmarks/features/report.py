@@ -11,7 +11,7 @@ from benchmarks.features import records
 from benchmarks.features.rivals import OURS
 from benchmarks.pages import grid, spread
 from benchmarks.science.columns import compare
-from benchmarks.table import Record
+from benchmarks.table import RECORDS, Record, Table
 
 METRICS = {"accuracy": "accuracy", "auroc": "AUROC", "average_precision": "average precision"}
 
@@ -127,7 +127,7 @@ def _counting(rows: Rows, ours: str) -> list[str]:
     for (_, kind), found in rows.items():
         whole = [r["found"] for r in found.get(ours, []) if "found" in r and _has_count(r["found"])]
         kinds.setdefault(kind, []).extend(whole)
-    body = []
+    body, limits = [], _limits(rows, ours)
     for kind, whole in sorted(kinds.items()):
         ranges = [(one["plausible"], one["wrong"]) for one in whole if one.get("plausible")]
         inside = sum(low <= wrong <= high for (low, high), wrong in ranges)
@@ -135,11 +135,29 @@ def _counting(rows: Rows, ours: str) -> list[str]:
         if off:
             sides = [[one for one in whole if one.get("plausible") and _told(one) == told] for told in (True, False)]
             near = [f"{sum(_off(one) <= 0.1 for one in some)} of {len(some)}" for some in (whole, *sides)]
-            body.append([kind, *near, f"{off[len(off) // 2]:.2f}", f"{inside} of {len(ranges)}" if ranges else "–"])
+            row = [kind, *near, f"{off[len(off) // 2]:.2f}", f"{inside} of {len(ranges)}" if ranges else "–"]
+            body.append([*row, limits.get(kind, "–")])
     head = ["noise", "cells within a tenth", "of these, range narrow", "range wide"]
-    head += ["median of abs(counted / wrong - 1)", "wrong inside the range"]
-    about = "A range of plausible numbers is narrow if it is at most half as wide as the number counted."
+    head += ["median of abs(counted / wrong - 1)", "wrong inside the range", "at most"]
+    about = (
+        "A range of plausible numbers is narrow if it is at most half as wide as the number counted. *At most*: so "
+        "many cells would be within a tenth, in the mean over draws, if each row's probabilities of the classes were "
+        "known up to one number, their sharpness, and only it and the rate had to be estimated "
+        "(`benchmarks/counting_limit.py`)."
+    )
     return [f"## How {ours} counts", "", *([about, "", *grid(head, body)] if body else ["No cell has wrong labels."])]
+
+
+def _limits(rows: Rows, ours: str) -> dict[str, str]:
+    """How many of the cells that were measured a method could count within a tenth that knows the classes."""
+    known = Table(RECORDS / "counting_limit.parquet").read()
+    shares: dict[str, list[float]] = {}
+    for (data, kind), found in rows.items():
+        limit = known.get(f"{data}, {kind}")
+        cells = [r for r in found.get(ours, []) if "found" in r and _has_count(r["found"])]
+        if limit is not None:
+            shares.setdefault(kind, []).extend([limit["within_a_tenth_sharpness"]] * len(cells))
+    return {kind: f"{sum(each):.0f} of {len(each)}" for kind, each in shares.items() if each}
 
 
 def _off(found: Mapping[str, Any]) -> float:
