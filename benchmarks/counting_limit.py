@@ -8,7 +8,7 @@ their sharpness, one number: how much of the doubt is overlap of classes, and ho
 those of the closed form on the true labels, each row without its own. From them come 100 draws of true labels, each
 with wrong labels of a rate; rate and sharpness are fitted by maximum likelihood, and the expected number of wrong
 labels is compared with the number drawn. What misses by more than a tenth here, no method can be asked to hit on such
-rows; real methods must learn the probabilities too. Data of the final part; nothing is chosen by these numbers. Each data
+rows; real methods must learn the probabilities too. Data of the final part; nothing is chosen by them. Each data
 set and rate is a record of ``benchmarks/records/counting_limit.parquet``, which ``benchmarks.features report`` reads.
 """
 
