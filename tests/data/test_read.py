@@ -1,5 +1,6 @@
 """Sources are recognised, and what does not fit is refused in one line."""
 
+import re
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+import selfdistill
 from selfdistill._core.errors import DataError
 from selfdistill.data import ReadOptions, read, read_new, read_test, write_with_labels
 
@@ -199,3 +201,37 @@ def test_a_class_called_null(tmp_path):
     assert read(_null_table(tmp_path / "r.parquet", rare)).classes == ("bad", "null", "ok")
     copy = write_with_labels(path, ReadOptions(), ["ok", "null"] * 20, tmp_path / "copy.csv")
     assert copy.read_text().splitlines()[1] == "0.0,ok,null"
+
+
+def test_new_text_is_in_the_encoding_of_training_where_it_is_not_utf8(tmp_path):
+    def write(name, encoding, words):
+        (tmp_path / name).write_bytes("".join(["word,label\n", *(f"{w},{c}\n" for w, c in words)]).encode(encoding))
+        return tmp_path / name
+
+    words = [("žluť", "a"), ("kůň", "b")] * 6
+    data = read(write("old.csv", "cp852", words), ReadOptions(encoding="cp852"))
+    short = write("new.csv", "cp852", words[:2])  # too short to tell by its looks
+    new = read_new(short, data.preprocess, data.classes, usual_encoding="cp852")
+    assert new.warnings == ()
+    assert (new.inputs == data.inputs[:2]).all()
+    told = read_new(write("u.csv", "utf-8", words[:2]), data.preprocess, data.classes, usual_encoding="cp852")
+    assert (told.inputs == new.inputs).all()
+    other = read_new(write("w.csv", "cp1250", words), data.preprocess, data.classes, ReadOptions(encoding="cp1250"))
+    assert (other.inputs == data.inputs).all()
+
+
+def test_what_was_decided_of_new_data_is_told(tmp_path):
+    rows = [f"{word},{label}\n" for word, label in [("Köln schön größer", "a"), ("Zürich über später", "b")] * 9]
+    (tmp_path / "a.csv").write_bytes("".join(["word,label\n", *rows]).encode())
+    data = read(tmp_path / "a.csv")
+    (tmp_path / "b.csv").write_bytes("".join(["word,label\n", *rows]).encode("cp1252"))
+    new = read_new(tmp_path / "b.csv", data.preprocess, data.classes)
+    assert re.match(r".*b.csv is not UTF-8 and is read as cp1252, such as 'Köln'; --encoding", new.warnings[0])
+
+
+def test_predict_remembers_the_encoding_that_the_run_was_told(tmp_path):
+    rows = [f"{word},{label}\n" for word, label in [("žluť", "a"), ("kůň", "b")] * 12]
+    (tmp_path / "old.csv").write_bytes("".join(["word,label\n", *rows]).encode("cp852"))
+    (tmp_path / "new.csv").write_bytes("".join(["word\n", "žluť\n", "kůň\n"]).encode("cp852"))
+    run = selfdistill.fit(tmp_path / "old.csv", out=tmp_path / "run", say=None, encoding="cp852", method="kernel")
+    assert run.predict(tmp_path / "new.csv")["predicted_label"].tolist() == ["a", "b"]

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from selfdistill._core.errors import DataError
+from selfdistill.data._dialect import find_encoding
 from selfdistill.data._labelled import LabelledData, NewData, ReadOptions
 from selfdistill.data._labels import encode, hint, near_matches, short, texts
 from selfdistill.data._place import Place, find_place, is_there, naming
@@ -222,7 +223,12 @@ def read_test(
 
 
 def read_new(
-    path: Path | str, preprocess: Preprocess, classes: Sequence[str], options: ReadOptions | None = None
+    path: Path | str,
+    preprocess: Preprocess,
+    classes: Sequence[str],
+    options: ReadOptions | None = None,
+    *,
+    usual_encoding: str | None = None,
 ) -> NewData:
     """Read examples to predict; their labels may be there or not.
 
@@ -234,6 +240,7 @@ def read_new(
         classes: The classes of training.
         options: ``ignore`` names the label's column to leave it unread; ``inputs`` the array of features where the
             file has it.
+        usual_encoding: That of the training file, where the user named it: taken for a text file that is not UTF-8.
 
     Returns:
         Inputs, ids, and labels where they are there.
@@ -242,12 +249,15 @@ def read_new(
         DataError: There are no examples.
     """
     options = options or ReadOptions()
-    form = find_format(find_place(path))
+    place = find_place(path)
+    form = find_format(place)
     if preprocess.kind not in form.gives:
         _refuse_kind(form, preprocess, str(path))
     if "inputs" not in form.uses:  # the name is that of the training file, which may be of another form
         options = replace(options, inputs=None)
     check_options(form, options, str(path))
+    if usual_encoding and not options.encoding and "encoding" in form.uses and find_encoding(place.path)[1]:
+        options = replace(options, encoding=usual_encoding)
     found = _without(load(path, options, "new", preprocess), options, preprocess)
     if not len(found):
         raise DataError(f"{found.where} has no examples", "Give it at least one.")

@@ -106,7 +106,7 @@ def predict(
         device: See `resolve_device`.
         batch_size: Examples at once; changes the memory needed, not the result.
         ignore: Columns left unread; that of the label, for instance, where it names classes of its own.
-        encoding: Of a text file; ``None``: UTF-8 where its bytes are, else found.
+        encoding: Of a text file; ``None``: UTF-8 where its bytes are, else that which the run was told, else found.
 
     Returns:
         Labels and probabilities.
@@ -122,7 +122,8 @@ def predict(
     trained_on = read_finished(run).data.read or ReadOptions()
     model = load_model(run / "model.safetensors")
     options = ReadOptions(ignore=tuple(ignore), inputs=trained_on.inputs, encoding=encoding)
-    examples = data.read_new(new, model.preprocess, model.classes, options)
+    usual = trained_on.encoding
+    examples = data.read_new(new, model.preprocess, model.classes, options, usual_encoding=usual)
     if not len(examples.ids):
         raise DataError(f"{new} has no examples", "Give at least one.")
     runtime = TorchRuntime(place)

@@ -18,7 +18,7 @@ from selfdistill._core.files import atomic
 from selfdistill._core.folder import named_folder
 from selfdistill._core.wording import quoted
 from selfdistill.data._images import ImagePreprocess
-from selfdistill.data._labelled import Note, ReadOptions
+from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._labels import encode, listed, texts
 from selfdistill.data._pixels import ENDINGS, is_image, read_pictures
 from selfdistill.data._place import Place
@@ -206,7 +206,7 @@ class ImageFolder(Format):
 
     def settle(self, found: Source, classes: Sequence[str]) -> tuple[Source, list[str]]:
         """Images in folders that training did not see are images without a label."""
-        said = [sentence for sentence in found.warnings if not isinstance(sentence, Note)]
+        found, said = super().settle(found, classes)
         if found.labels is None:
             return found, said
         labels = texts(found.labels, classes)

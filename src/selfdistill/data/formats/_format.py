@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._labelled import ReadOptions
+from selfdistill.data._labelled import Note, ReadOptions
 from selfdistill.data._labels import text_of
 from selfdistill.data._place import Place, naming
 from selfdistill.data._source import Source, table_source
@@ -132,9 +132,9 @@ class Format(ABC):
 
         Returns:
             The examples, those of unknown classes without a label where the format says nothing else by them; and
-            sentences for the user.
+            warnings for the user.
         """
-        return found, []
+        return found, [sentence for sentence in found.warnings if not isinstance(sentence, Note)]
 
 
 class TableRead(NamedTuple):
