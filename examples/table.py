@@ -12,7 +12,8 @@ from selfdistill.train import FitRequest, Settings, comparison, noisy_copy, star
 folder = Path(tempfile.mkdtemp())
 wine = load_wine(as_frame=True)
 wine.frame.to_csv(folder / "wine.csv", index=False)
-noisy_copy(str(folder / "wine.csv"), folder / "noisy.csv", symmetric=0.3, include_clean=False, read={"label": "target"})
+label = ReadOptions(label="target")
+noisy_copy(str(folder / "wine.csv"), folder / "noisy.csv", symmetric=0.3, include_clean=False, read=label)
 
 read = ReadOptions(label="target", truth="target_before_noise")
 record, run = start(FitRequest(str(folder / "noisy.csv"), read=read, settings=Settings(epochs=30), out=folder / "run"))

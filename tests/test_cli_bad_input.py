@@ -175,10 +175,10 @@ def test_bad_data(case, capsys):
 
 BAD_SETTINGS = {
     "--epochs 0": "epochs is 0, but must be at least 1",
-    "--batch-size 1": "batch_size is 1, but must be at least 2",
+    "--batch-size 1": "--batch-size is 1, but must be at least 2",
     "--lr nan": "lr is nan, but must be finite and above 0",
     "--lr -1": "lr is -1.0, but must be finite and above 0",
-    "--precision fp16": "precision is 'fp16'. Choose auto, fp32 or bf16.",
+    "--precision fp16": "precision is 'fp16'. Choose one of auto, fp32, bf16.",
     "--method selfdistil": "method 'selfdistil' does not exist. Did you mean selfdistill?",
     "--network foo": "network 'foo'",
     "--augment flop": "augment",
@@ -366,4 +366,4 @@ def test_what_a_method_cannot_use_is_refused_with_those_that_can(capsys):
     assert "takes no noise_rate" in line
     assert "co-teaching" in line
     line = refused(capsys, "fit", table(), "--method", "co-teaching", "--noise-rate", "1.4", "--out", "run")
-    assert "noise_rate is 1.4, but must be in [0, 1)" in line
+    assert "--noise-rate is 1.4, but must be in [0, 1)" in line

@@ -83,9 +83,9 @@ def test_what_was_lost_is_computed_anew_with_the_same_bytes(made, cli):
     [
         (["--method", "kernel", "--epochs", "3"], "method 'kernel' trains no network, and epochs is 3"),
         (["--method", "elr", "--rounds", "2"], "method 'elr' trains a network, and rounds is 2"),
-        (["--rounds", "7"], "rounds is 7, but must be from 1 to 3"),
-        (["--kernel", "cosine"], "kernel is 'cosine'. Choose auto, linear, relu1, relu3, rbf."),
-        (["--landmarks", "1"], "landmarks is 1, but must be from 2 to 20,000"),
+        (["--rounds", "7"], "--rounds is 7, but must be at most 3"),
+        (["--kernel", "cosine"], "kernel is 'cosine'. Choose one of auto, linear, relu1, relu3, rbf."),
+        (["--landmarks", "1"], "--landmarks is 1, but must be at least 2"),
         (["--method", "kernal"], "Did you mean kernel?"),
     ],
 )

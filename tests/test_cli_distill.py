@@ -123,7 +123,7 @@ def test_no_teacher_nothing_there_and_a_broken_store(cli, teacher):
 def test_fit_says_what_it_keeps(cli):
     code, _, err = cli("fit", "--keep-epochs", "some")
     assert code == 2
-    assert "keep_epochs is 'some', but must be 'all' or a whole number above 0" in err
+    assert "--keep-epochs is 'some', but must be 'all' or a whole number above 0" in err
     code, _, err = cli("fit", "--held-out", "0.1")
     assert code == 2
     assert "Leave --held-out out, or choose another --method: cross-entropy" in err

@@ -13,6 +13,7 @@ Each message has the value, the limit, and the way out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -67,6 +68,23 @@ class SelfdistillError(Exception):
         self.hint = hint
         self.param = param
         super().__init__(f"{self.problem}. {hint}" if hint else f"{self.problem}.")
+
+    def problem_for(self, name: Callable[[str], str]) -> str:
+        """Give the problem with the option at fault named as it is where the user gave it.
+
+        Args:
+            name: From the parameter's name to that of the option, such as ``--held-out``.
+
+        Returns:
+            The problem.
+
+        Example:
+            >>> SettingError("held_out is 2, but must be in (0, 1)", param="held_out").problem_for(lambda n: f"--{n}")
+            '--held_out is 2, but must be in (0, 1)'
+        """
+        if self.param is None or not self.problem.startswith(f"{self.param} "):
+            return self.problem
+        return name(self.param) + self.problem[len(self.param) :]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by the arguments, so that errors cross process borders."""

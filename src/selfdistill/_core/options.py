@@ -79,6 +79,9 @@ class Option:
         return f"must be finite and {'at least' if self.above is None else 'above'} {low:g}"
 
 
+_DECLARED: dict[type[Any], dict[str, tuple[Any, Option]]] = {}
+
+
 def options_of(kind: type[Any]) -> dict[str, tuple[Any, Option]]:
     """Read the declarations of an options dataclass.
 
@@ -88,9 +91,13 @@ def options_of(kind: type[Any]) -> dict[str, tuple[Any, Option]]:
     Returns:
         Type and `Option` by field, for the fields that have one.
     """
-    hints = get_type_hints(kind, include_extras=True)
-    found = {one.name: get_args(hints[one.name]) for one in fields(kind)}
-    return {name: (args[0], args[1]) for name, args in found.items() if len(args) > 1 and isinstance(args[1], Option)}
+    if kind not in _DECLARED:
+        hints = get_type_hints(kind, include_extras=True)
+        parts = {one.name: get_args(hints[one.name]) for one in fields(kind)}
+        _DECLARED[kind] = {
+            name: (part[0], part[1]) for name, part in parts.items() if len(part) > 1 and isinstance(part[1], Option)
+        }
+    return _DECLARED[kind]
 
 
 def explicit_options(options: Any) -> dict[str, Any]:

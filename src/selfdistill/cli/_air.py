@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json as json_module
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from selfdistill._core.air_options import AirOptions
 from selfdistill._core.errors import SettingError
 from selfdistill._core.folder import inside
-from selfdistill._core.options import explicit_options
+from selfdistill._core.options import Option, explicit_options
 from selfdistill._core.read_options import ReadOptions
-from selfdistill.cli import _options as o
 from selfdistill.cli._air_tables import print_study
-from selfdistill.cli._array_options import Inputs, Labels
 from selfdistill.cli._display import speak, write
-from selfdistill.cli._interrupt import leaving_at_once
-from selfdistill.cli._number_options import Annotator, Decimal, Encoding, Thousands
-from selfdistill.cli._said import READING, said
+from selfdistill.cli._main import leaving_at_once
 
 if TYPE_CHECKING:
     from selfdistill._core.record import RunRecord
@@ -25,35 +23,23 @@ if TYPE_CHECKING:
 __all__ = ["air"]
 
 
-def air(
-    what: o.AirWhat,
-    network: o.AirNetwork = None,
-    examples: o.AirExamples = 1000,
-    output: o.AirOutput = "trace",
-    rank: o.AirRank = None,
-    time: o.AirTime = None,
-    seed: o.AirSeed = 0,
-    memory: o.AirMemory = "2GiB",
-    label: o.Label = None,
-    id: o.Id = None,
-    ignore: o.Ignore = None,
-    truth: o.Truth = None,
-    text: o.Text = None,
-    categorical: o.Categorical = None,
-    numeric: o.Numeric = None,
-    decimal: Decimal = None,
-    thousands: Thousands = None,
-    encoding: Encoding = None,
-    annotator: Annotator = None,
-    image_size: o.ImageSize = None,
-    drop_unlabelled: o.DropUnlabelled = False,
-    skip_bad: o.SkipBad = False,
-    inputs: Inputs = None,
-    labels: Labels = None,
-    out: o.AirOut = None,
-    force: o.AirForce = False,
-    json: o.Json = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class AirTarget:
+    """What is looked at, and where results go."""
+
+    what: Annotated[
+        str,
+        Option("RUN|DATA", "A run directory that `selfdistill fit` finished, or labelled data.", argument=True),
+    ]
+    network: Annotated[str | None, Option("SPEC", "Of data: the network, as for fit.", "Kernel")] = None
+    out: Annotated[
+        Path | None, Option("FOLDER", "Where air.json and figures go. Default: RUN/air, or air-NAME for data.", "Run")
+    ] = None
+    force: Annotated[bool, Option("", "Overwrite what an earlier call wrote there.", "Run")] = False
+    json: Annotated[bool, Option("", "Print one JSON object instead of text.", "Run")] = False
+
+
+def air(target: AirTarget, options: AirOptions, read: ReadOptions) -> None:
     """Show what a network learns first, how much of it is signal, and when to stop.
 
     Takes the neural tangent kernel on a subset and lays labels beside its leading directions. Of a run: the network as
@@ -67,19 +53,19 @@ def air(
         selfdistill air photos/ --network cnn --examples 2000
         selfdistill air songs.csv --label genre --truth right --out air-songs
     """
-    read = ReadOptions(**said(locals(), READING))
     with leaving_at_once():
-        from selfdistill.runs import AirOptions, measure, write_study
+        from selfdistill.runs import measure, write_study
 
-    asked = AirOptions(examples, output, rank, time, seed, memory)
-    asked.check()
-    folder = _folder(what, out, force)
+    options.check()
+    what = target.what
+    folder = _folder(what, target.out, target.force)
     if _is_run(what) and (run := _closed_record(Path(what))) is not None:
-        _show_closed(run, folder, json)
+        _show_closed(run, folder, target.json)
         return
-    record, seconds = measure(_subject(what, network, read, seed), _named(what), _is_run(what), asked, speak)
+    subject = _subject(what, target.network, read, options.seed)
+    record, seconds = measure(subject, _named(what), _is_run(what), options, speak)
     files = write_study(folder, record)
-    if json:
+    if target.json:
         shown = {name: record[name] for name in ("data", "at", "stopping", "stopping_epoch", "noise", "moments")}
         write(json_module.dumps({"air": str(folder), "files": files} | shown, allow_nan=False) + "\n")
     else:

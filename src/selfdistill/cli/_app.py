@@ -16,14 +16,12 @@ from selfdistill._core.memory import translate_out_of_memory
 from selfdistill._core.wording import fit_advice
 from selfdistill._version import __version__
 from selfdistill.cli._air import air
+from selfdistill.cli._command import command
+from selfdistill.cli._commands import methods, noise, predict, refine
 from selfdistill.cli._display import first_process
 from selfdistill.cli._distill import distill
 from selfdistill.cli._fit import fit
-from selfdistill.cli._methods import methods
-from selfdistill.cli._noise import noise
-from selfdistill.cli._predict import predict
 from selfdistill.cli._processes import Several, in_processes, last_words
-from selfdistill.cli._refine import refine
 
 __all__ = ["app", "main"]
 
@@ -40,13 +38,13 @@ app = typer.Typer(
 )
 
 
-def _help(command: Callable[..., None]) -> str:
+def _help(function: Callable[..., None]) -> str:
     """Join the lines of each paragraph of a docstring, so that the terminal wraps them; indented ones stay."""
-    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
     return "\n\n".join(p if p.startswith(" ") else p.replace("\n", " ") for p in paragraphs)
 
 
-_COMMANDS = (fit, predict, refine, distill, air, noise, methods)
+_COMMANDS = tuple(command(one) for one in (fit, predict, refine, distill, air, noise, methods))
 for _command in _COMMANDS:
     app.command(help=_help(_command))(_command)
 
@@ -107,7 +105,8 @@ def _code(argv: Sequence[str] | None) -> int:
         return error.exit_code
     except SelfdistillError as error:
         hint = fit_advice(error.hint, _options(arguments))
-        _complain(f"{error.problem}. {hint}")
+        problem = error.problem_for(lambda name: f"--{name.replace('_', '-')}")
+        _complain(f"{problem}. {hint}")
         return error.exit_code
     except BrokenPipeError:  # the reader, such as `head`, has enough
         return _unread()
@@ -137,7 +136,7 @@ def _unread() -> int:
 
 def _options(arguments: Sequence[str]) -> set[str]:
     """Names of the options that the command has, so that no error recommends another's."""
-    names = {command.__name__: set(inspect.signature(command).parameters) for command in _COMMANDS}
+    names = {one.__name__: set(inspect.signature(one).parameters) for one in _COMMANDS}
     called = next((word for word in arguments if word in names), "fit")
     return names[called] | ({"exclude_clean"} if called == "noise" else set())
 

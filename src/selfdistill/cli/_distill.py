@@ -2,97 +2,129 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated
 
-from selfdistill._core.files import json_text
+from selfdistill._core.options import Option, explicit_options
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.settings import Settings
-from selfdistill.cli import _distill_options as d
-from selfdistill.cli import _options as o
-from selfdistill.cli._array_options import Inputs, Labels
+from selfdistill.cli._command import Only
 from selfdistill.cli._display import first_process, print_lines, showing, speak, write
-from selfdistill.cli._interrupt import leaving_at_once
-from selfdistill.cli._number_options import Annotator, Decimal, Encoding, Thousands
+from selfdistill.cli._fit import as_json
+from selfdistill.cli._main import leaving_at_once
 from selfdistill.cli._processes import check_processes
-from selfdistill.cli._said import READING, said
-
-if TYPE_CHECKING:
-    from selfdistill._core.record import RunRecord
+from selfdistill.cli._run_options import RunOptions
 
 __all__ = ["distill"]
 
-_SETTINGS = (
-    "epochs",
-    "batch_size",
-    "lr",
-    "augment",
-    "keep_epochs",
-    "seed",
-    "device",
-    "precision",
-    "compile",
-)
-_ORDER = ("teacher", "source", "test", "store", "also", "out", "resume")
-_LESSON = (
-    "student",
-    "objective",
-    "temperature",
-    "weight",
-    "mixing",
-    "alpha",
-    "beta",
-    "generations",
-    "choose",
-    "entries",
-)
+_TEACHER, _STUDENT = "Teacher", "Student"
+_OFFERED = Only(("epochs", "batch_size", "lr", "augment", "keep_epochs", "seed", "device", "precision", "compile"))
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """Who teaches, on which data, and where soft labels go."""
+
+    teacher: Annotated[
+        str | None,
+        Option(
+            "[TEACHER]",
+            "A run directory, a file of its weights (such as RUN/epochs/...), a file of soft labels, or an npy "
+            "file with a row of logits or probabilities per example.",
+            argument=True,
+        ),
+    ] = None
+    source: Annotated[
+        str | None,
+        Option(
+            "[DATA]",
+            "What the student learns from, as `selfdistill fit` takes them. Default: the teacher's own.",
+            argument=True,
+        ),
+    ] = None
+    also: Annotated[
+        tuple[str, ...],
+        Option(
+            "TEACHER",
+            "A further teacher; the mean of all teachers' distributions is taught. May be repeated.",
+            _TEACHER,
+            flag="--with",
+        ),
+    ] = ()
+    store: Annotated[
+        Path | None,
+        Option(
+            "FILE",
+            "Where the soft labels go, for other students; must not exist. Default: into the run directory.",
+            _TEACHER,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class LessonOptions:
+    """Fields of `selfdistill.distill.Distiller`, but for the settings."""
+
+    student: Annotated[
+        str | None,
+        Option("SPEC", "The student's network: mlp:32, mlp:256,128, cnn, resnet18, ... Default: as for fit.", _STUDENT),
+    ] = None
+    objective: Annotated[
+        str | None,
+        Option(
+            "NAME",
+            "hinton (teacher and given labels), standardised (the same of standardised logits), dkd (given class and "
+            "others apart), refinery (teacher only), born-again (any mixture), top-2, top-2-gce, noisy-best (the "
+            "teacher's hard labels). Default: hinton.",
+            _STUDENT,
+        ),
+    ] = None
+    temperature: Annotated[
+        float | None,
+        Option("T", "Of hinton, dkd and standardised: above 1 is softer. Default: 4, of standardised 2.", _STUDENT),
+    ] = None
+    weight: Annotated[
+        float | None,
+        Option("W", "Of hinton and standardised: the teacher's share beside the given labels. Default: 0.9.", _STUDENT),
+    ] = None
+    mixing: Annotated[
+        float | None,
+        Option(
+            "XI",
+            "Of born-again: the teacher's weight, any number; above 1 moves away from the given labels. Default: 1.",
+            _STUDENT,
+        ),
+    ] = None
+    alpha: Annotated[float | None, Option("A", "Of dkd: weight of the given class. Default: 1.", _STUDENT)] = None
+    beta: Annotated[float | None, Option("B", "Of dkd: weight of the other classes. Default: 8.", _STUDENT)] = None
+    generations: Annotated[
+        int | None, Option("N", "Students in a row, each taught by the one before. Default: 1.", _STUDENT)
+    ] = None
+    choose: Annotated[
+        str | None,
+        Option(
+            "WAY",
+            "Which epoch of the run teaches: last, held-out (agrees most with noisy labels held out), label-wave "
+            "(first trough of changing predictions), air (kernel's time to stop). Default: held-out where the run can, "
+            "else last.",
+            _TEACHER,
+        ),
+    ] = None
+    entries: Annotated[
+        int | None,
+        Option(
+            "K", "Keep the K largest logits of each soft label. Default: all, up to 1 GiB.", _TEACHER, flag="--top-k"
+        ),
+    ] = None
 
 
 def distill(
-    teacher: d.Teacher = None,
-    source: d.Data = None,
-    student: d.Student = None,
-    objective: d.Objective = None,
-    temperature: d.Temperature = None,
-    weight: d.Weight = None,
-    mixing: d.Mixing = None,
-    alpha: d.Alpha = None,
-    beta: d.Beta = None,
-    generations: d.Generations = None,
-    choose: d.Choose = None,
-    also: d.Also = None,
-    top_k: d.Entries = None,
-    store: d.Store = None,
-    label: o.Label = None,
-    id: o.Id = None,
-    ignore: o.Ignore = None,
-    truth: o.Truth = None,
-    text: o.Text = None,
-    categorical: o.Categorical = None,
-    numeric: o.Numeric = None,
-    decimal: Decimal = None,
-    thousands: Thousands = None,
-    encoding: Encoding = None,
-    annotator: Annotator = None,
-    test: o.Test = None,
-    image_size: o.ImageSize = None,
-    drop_unlabelled: o.DropUnlabelled = False,
-    skip_bad: o.SkipBad = False,
-    inputs: Inputs = None,
-    labels: Labels = None,
-    epochs: o.Epochs = None,
-    batch_size: o.BatchSize = None,
-    lr: o.Lr = None,
-    augment: o.Augment = None,
-    keep_epochs: o.KeepEpochs = None,
-    seed: o.Seed = None,
-    device: o.Device = None,
-    precision: o.Precision = None,
-    compile: o.Compile = False,
-    processes: o.Processes = None,
-    out: o.Out = None,
-    resume: o.Resume = None,
-    json: o.Json = False,
+    teachers: Teachers,
+    lesson: LessonOptions,
+    read: ReadOptions,
+    settings: Annotated[Settings, _OFFERED],
+    run: RunOptions,
 ) -> None:
     """Teach a student what a trained network knows, without clean labels.
 
@@ -113,47 +145,32 @@ def distill(
         selfdistill distill --resume runs/photos-student-001
         selfdistill distill runs/photos-001 --processes 2
     """
-    options = locals() | {"keep_epochs": o.number_or_word(keep_epochs), "entries": top_k}
-    asked: dict[str, Any] = {
-        "read": ReadOptions(**said(options, READING)),
-        "settings": Settings(**said(options, _SETTINGS)),
-        "distiller": said(options, _LESSON),
-    }
-    asked |= {name: options[name] for name in _ORDER} | {"also": tuple(also or ())}
-    check_processes(processes)
-    _run(asked, json)
-
-
-def _run(asked: dict[str, Any], as_json: bool) -> None:
+    check_processes(run.processes)
     with leaving_at_once():
-        from selfdistill.distill import DistillRequest, start
+        from selfdistill._core.record import reading_record
+        from selfdistill.distill import DistillRequest, start, summary
+        from selfdistill.train import verdict
 
-    order = DistillRequest(**asked)
+    asked = DistillRequest(
+        teachers.teacher,
+        teachers.source,
+        run.test,
+        read,
+        settings,
+        explicit_options(lesson),
+        teachers.store,
+        teachers.also,
+        run.out,
+        run.resume,
+    )
     if not first_process():
-        start(order)
+        start(asked)
         return
     with showing() as tell:
-        record, folder = start(order, tell=tell, say=speak)
-    from selfdistill._core.record import reading_record
-
+        record, folder = start(asked, tell=tell, say=speak)
+    if run.json:
+        write(as_json(record, folder, "distillation") + "\n")
+        return
     with reading_record(folder):
-        lines = [_as_json(record, folder)] if as_json else _verdict(record, folder)
-    if as_json:
-        write(lines[0] + "\n")
-    else:
-        print_lines(lines)
-
-
-def _as_json(record: RunRecord, folder: Path) -> str:
-    files = {name: str(folder / name) for name in ("labels.parquet", "model.safetensors", "run.json", "metrics.jsonl")}
-    found = record.as_json()
-    shown = {"run": str(folder), "result": found["result"], "distillation": found["distillation"]}
-    shown |= {"files": files, "warnings": record.warnings}
-    return json_text(shown)
-
-
-def _verdict(record: RunRecord, folder: Path) -> list[str]:
-    from selfdistill.distill import summary
-    from selfdistill.train import verdict
-
-    return [*summary(record), "", *verdict(record, folder, labels=False)]
+        lines = [*summary(record), "", *verdict(record, folder, labels=False)]
+    print_lines(lines)

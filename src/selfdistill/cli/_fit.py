@@ -3,89 +3,45 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 from selfdistill._core.files import json_text
+from selfdistill._core.options import Option
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.settings import Settings
-from selfdistill.cli import _options as o
-from selfdistill.cli._array_options import Inputs, Labels
-from selfdistill.cli._closed_options import Kernel, LandmarkRows, Rounds
 from selfdistill.cli._display import first_process, print_lines, showing, speak, write
-from selfdistill.cli._interrupt import leaving_at_once
-from selfdistill.cli._noise_options import NoiseMatrix, NoiseRate
-from selfdistill.cli._number_options import Annotator, Decimal, Encoding, Thousands
+from selfdistill.cli._main import leaving_at_once
 from selfdistill.cli._processes import check_processes
-from selfdistill.cli._said import READING, said
+from selfdistill.cli._run_options import RunOptions
 
 if TYPE_CHECKING:
     from selfdistill._core.record import RunRecord
 
-__all__ = ["fit"]
+__all__ = ["as_json", "fit"]
 
-_SETTINGS = (
-    "method",
-    "network",
-    "epochs",
-    "batch_size",
-    "lr",
-    "augment",
-    "held_out",
-    "keep_epochs",
-    "seed",
-    "device",
-    "precision",
-    "compile",
-    "noise_rate",
-    "noise_matrix",
-    "kernel",
-    "landmarks",
-    "rounds",
-)
+_FILES = ("labels.parquet", "model.safetensors", "run.json", "metrics.jsonl")
 
 
-def fit(
-    source: o.Source = None,
-    label: o.Label = None,
-    id: o.Id = None,
-    ignore: o.Ignore = None,
-    truth: o.Truth = None,
-    text: o.Text = None,
-    categorical: o.Categorical = None,
-    numeric: o.Numeric = None,
-    decimal: Decimal = None,
-    thousands: Thousands = None,
-    encoding: Encoding = None,
-    annotator: Annotator = None,
-    test: o.Test = None,
-    image_size: o.ImageSize = None,
-    drop_unlabelled: o.DropUnlabelled = False,
-    skip_bad: o.SkipBad = False,
-    inputs: Inputs = None,
-    labels: Labels = None,
-    method: o.Method = None,
-    network: o.Network = None,
-    epochs: o.Epochs = None,
-    batch_size: o.BatchSize = None,
-    lr: o.Lr = None,
-    augment: o.Augment = None,
-    held_out: o.HeldOut = None,
-    keep_epochs: o.KeepEpochs = None,
-    seed: o.Seed = None,
-    device: o.Device = None,
-    precision: o.Precision = None,
-    compile: o.Compile = False,
-    processes: o.Processes = None,
-    noise_rate: NoiseRate = None,
-    noise_matrix: NoiseMatrix = None,
-    kernel: Kernel = None,
-    landmarks: LandmarkRows = None,
-    rounds: Rounds = None,
-    out: o.Out = None,
-    resume: o.Resume = None,
-    json: o.Json = False,
-) -> None:
+@dataclass(frozen=True)
+class Source:
+    """What to train on."""
+
+    source: Annotated[
+        str | None,
+        Option(
+            "[SOURCE]",
+            "A table (CSV, Parquet, Feather, JSON, Excel, SQLite as file.db::table) or arrays (npz, npy, "
+            "safetensors); a folder with one sub-folder of images per class, of IDX files (MNIST family), CIFAR binary "
+            "batches, Parquet files, or a saved Hugging Face data set; - for standard input. Left out: scikit-learn's "
+            "digits with 40 % of the labels flipped.",
+            argument=True,
+        ),
+    ] = None
+
+
+def fit(data: Source, read: ReadOptions, settings: Settings, run: RunOptions) -> None:
     """Train on labels that may be wrong; find the wrong ones and set them right.
 
     Needs no clean data, no noise rate and no tuning. Numeric, categorical and text columns are found by themselves. The
@@ -102,47 +58,27 @@ def fit(
         selfdistill fit --resume runs/photos-001
         selfdistill fit photos/ --processes 2
     """
-    options = locals() | {"keep_epochs": o.number_or_word(keep_epochs)}
-    check_processes(processes)
-    _run(source, test, said(options, READING), said(options, _SETTINGS), out, resume, as_json=json)
-
-
-def _run(
-    source: str | None,
-    test: str | None,
-    read: dict[str, Any],
-    settings: dict[str, Any],
-    out: Path | None,
-    resume: Path | None,
-    *,
-    as_json: bool,
-) -> None:
+    check_processes(run.processes)
     with leaving_at_once():
-        from selfdistill.train import FitRequest, start
+        from selfdistill.train import FitRequest, comparison, start, verdict
 
-    asked = FitRequest(source, test, ReadOptions(**read), Settings(**settings), out, resume)
+    asked = FitRequest(data.source, run.test, read, settings, run.out, run.resume)
     if not first_process():
         start(asked)
         return
     with showing() as tell, showing("plain") as tell_plain:
         record, folder = start(asked, tell=tell, tell_plain=tell_plain, say=speak)
-    if as_json:
-        write(_as_json(record, folder) + "\n")
-    else:
-        print_lines(_verdict(record, folder))
-
-
-def _as_json(record: RunRecord, folder: Path) -> str:
-    files = {name: str(folder / name) for name in ("labels.parquet", "model.safetensors", "run.json", "metrics.jsonl")}
-    found = record.as_json()
-    shown = {"run": str(folder)} | {name: found[name] for name in ("result", "comparison") if name in found}
-    shown |= {"files": files, "warnings": record.warnings}
-    return json_text(shown)
-
-
-def _verdict(record: RunRecord, folder: Path) -> list[str]:
-    from selfdistill.train import comparison, verdict
-
+    if run.json:
+        write(as_json(record, folder, "comparison") + "\n")
+        return
     apart = [""] if sys.stderr.isatty() and sys.stdout.isatty() else []
     table = comparison(record)
-    return [*apart, *table, *([""] if table else []), *verdict(record, folder)]
+    print_lines([*apart, *table, *([""] if table else []), *verdict(record, folder)])
+
+
+def as_json(record: RunRecord, folder: Path, more: str) -> str:
+    """Write what a run found, and where its files lie, as JSON; with another entry of its record, where it has one."""
+    found = record.as_json()
+    shown = {"run": str(folder)} | {name: found[name] for name in ("result", more) if name in found}
+    files = {name: str(folder / name) for name in _FILES}
+    return json_text(shown | {"files": files, "warnings": record.warnings})

@@ -1,12 +1,40 @@
-"""Where the program begins: it loads the commands, and Ctrl-C meanwhile is no traceback."""
+"""Where the program begins; Ctrl-C while libraries load ends it at once, without a traceback."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import signal
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
-from selfdistill.cli._interrupt import leaving_at_once
+__all__ = ["leaving_at_once", "main"]
 
-__all__ = ["main"]
+_INTERRUPTED = 130
+
+
+@contextmanager
+def leaving_at_once() -> Generator[None]:
+    """End the program at once on Ctrl-C: half-loaded libraries answer an exception with tracebacks of their own.
+
+    Where somebody else handles signals, or in another thread than the main one, nothing is changed.
+    """
+    mine = threading.current_thread() is threading.main_thread()
+    if not mine or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, _leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _leave(number: int, frame: Any) -> None:
+    if os.environ.get("RANK", "0") == "0":
+        os.write(2, b"Stopped.\n")
+    os._exit(_INTERRUPTED)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time as clock
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from selfdistill._core.errors import SettingError
+from selfdistill._core.air_options import AirOptions
 from selfdistill._core.files import write_json
 from selfdistill._core.record import RunRecord, environment
 from selfdistill.air import (
@@ -29,51 +29,6 @@ from selfdistill.ntk import NTK
 from selfdistill.runs._subject import Subject, known_positions
 
 __all__ = ["AirOptions", "measure", "write_closed", "write_study"]
-
-_LONGEST = 1e30  # all is learned by then
-_OUTPUTS = ("trace", "sum", "centered", "fisher")
-
-
-@dataclass(frozen=True)
-class AirOptions:
-    """How to look.
-
-    Attributes:
-        examples: Size of the subset that the kernel is taken on.
-        output: What the kernel is of: ``"trace"``, ``"sum"``, ``"centered"`` or ``"fisher"``.
-        rank: Leading directions; all of them up to 4,000 examples if left out.
-        time: Training time of the filter's figures; the time to stop if left out.
-        seed: Of the draw of examples, and of initial weights.
-        memory: What the kernel may take, such as ``"2GiB"``.
-    """
-
-    examples: int = 1000
-    output: str = "trace"
-    rank: int | None = None
-    time: float | None = None
-    seed: int = 0
-    memory: str = "2GiB"
-
-    def check(self) -> None:
-        """Refuse what is out of range.
-
-        Raises:
-            SettingError: With the value and the range.
-        """
-        if self.output not in _OUTPUTS:
-            raise SettingError(f"--output is {self.output!r}", f"Choose one of {', '.join(_OUTPUTS)}.")
-        if self.examples < 2:
-            raise SettingError(f"--examples is {self.examples}, but a kernel needs at least 2", "Leave it out.")
-        if self.rank is not None and not 1 <= self.rank <= self.examples:
-            raise SettingError(
-                f"--rank is {self.rank}, but {self.examples} examples have 1 to {self.examples} directions",
-                "Leave it out for all of them.",
-            )
-        if self.time is not None and not 0 < self.time < _LONGEST:
-            raise SettingError(
-                f"--time is {self.time}, but must be above 0 and below {_LONGEST:g}",
-                "Leave it out for the time to stop.",
-            )
 
 
 def measure(

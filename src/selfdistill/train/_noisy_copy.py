@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from selfdistill import data, noise
 from selfdistill._core.errors import SettingError
@@ -48,7 +46,7 @@ def noisy_copy(
     matrix: Path | None = None,
     instance: float | None = None,
     include_clean: bool | None = None,
-    read: Mapping[str, Any] | None = None,
+    read: ReadOptions | None = None,
     seed: int = 0,
 ) -> NoisyCopy:
     """Read a data set, draw wrong labels, write a copy.
@@ -61,7 +59,7 @@ def noisy_copy(
         matrix: File of a transition matrix, see `noise.read_matrix`.
         instance: Rate of instance-dependent noise.
         include_clean: Whether a redrawn symmetric label may be the true one.
-        read: Fields of `ReadOptions`.
+        read: How to read the data.
         seed: Seed of the draw.
 
     Returns:
@@ -81,7 +79,7 @@ def noisy_copy(
         )
     if seed < 0:
         raise SettingError(f"seed is {seed}, but must be at least 0", "Choose another, or leave it out for 0.")
-    options = ReadOptions(**(read or {}))
+    options = read or ReadOptions()
     examples = data.read(source, options)
     drawn = _draw(examples, symmetric, pair, matrix, instance, include_clean, seed)
     data.write_with_labels(source, options, [examples.classes[i] for i in drawn.labels.tolist()], out)

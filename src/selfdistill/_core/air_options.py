@@ -1,0 +1,86 @@
+"""How to look at what a network learns first. Loads no library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from selfdistill._core.errors import SettingError
+from selfdistill._core.options import Option, check_options
+
+__all__ = ["AirOptions"]
+
+_KERNEL = "Kernel"
+_LONGEST = 1e30  # all is learned by then
+
+
+@dataclass(frozen=True)
+class AirOptions:
+    """How to look.
+
+    Attributes:
+        examples: Size of the subset that the kernel is taken on.
+        output: What the kernel is of: ``"trace"``, ``"sum"``, ``"centered"`` or ``"fisher"``.
+        rank: Leading directions; all of them up to 4,000 examples if left out.
+        time: Training time of the filter's figures; the time to stop if left out.
+        seed: Of the draw of examples, and of initial weights.
+        memory: What the kernel may take, such as ``"2GiB"``.
+    """
+
+    examples: Annotated[
+        int,
+        Option(
+            "N",
+            "Size of the subset, each class in its share. The kernel's cost grows with its square; that of all "
+            "eigenpairs, taken up to 3,000, with its cube.",
+            _KERNEL,
+            low=2,
+        ),
+    ] = 1000
+    output: Annotated[
+        str,
+        Option(
+            "NAME",
+            "trace (over the logits), centered (less what softmax cannot see), fisher, or sum (ten times cheaper for "
+            "ten classes).",
+            _KERNEL,
+            choices=("trace", "sum", "centered", "fisher"),
+        ),
+    ] = "trace"
+    rank: Annotated[
+        int | None,
+        Option(
+            "K",
+            "Leading directions to compute; what they leave open is shown as a range. Default: all up to 3,000 "
+            "examples, else 200.",
+            _KERNEL,
+            low=1,
+        ),
+    ] = None
+    time: Annotated[
+        float | None,
+        Option(
+            "T",
+            "Kernel time (learning rate x steps) to report on. Default: when to stop.",
+            _KERNEL,
+            above=0,
+            below=_LONGEST,
+            hint="Leave it out for the time to stop.",
+        ),
+    ] = None
+    seed: Annotated[int, Option("N", "Seed of the subset and, of data, of the network.", _KERNEL)] = 0
+    memory: Annotated[str, Option("BYTES", "Most memory for the kernel.", _KERNEL)] = "2GiB"
+
+    def check(self) -> None:
+        """Refuse what is out of range.
+
+        Raises:
+            SettingError: With the value and the range.
+        """
+        check_options(self)
+        if self.rank is not None and self.rank > self.examples:
+            raise SettingError(
+                f"rank is {self.rank}, but {self.examples} examples have 1 to {self.examples} directions",
+                "Leave it out for all of them.",
+                param="rank",
+            )

@@ -1,0 +1,209 @@
+"""The small commands: ``noise``, ``predict``, ``refine`` and ``methods``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from selfdistill._core.errors import SettingError
+from selfdistill._core.options import Option
+from selfdistill._core.read_options import ReadOptions
+from selfdistill._core.wording import clean
+from selfdistill.cli._command import Only
+from selfdistill.cli._display import speak, stdout, write
+from selfdistill.cli._main import leaving_at_once
+
+__all__ = ["methods", "noise", "predict", "refine"]
+
+_NOISE, _WAY = "Noise (one of these)", "Way (one of these)"
+_RUN = Option("RUN", "A run directory that `selfdistill fit` finished.", argument=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseOptions:
+    """What the noise is, and where the copy goes."""
+
+    source: Annotated[str, Option("SOURCE", "Labelled data, as `selfdistill fit` takes them.", argument=True)]
+    out: Annotated[Path, Option("FILE", "Where the noisy copy goes; must not exist.")]
+    symmetric: Annotated[float | None, Option("RATE", "Any label may become any other, evenly.", _NOISE)] = None
+    pair: Annotated[float | None, Option("RATE", "A label may become that of the next class.", _NOISE)] = None
+    matrix: Annotated[
+        Path | None,
+        Option(
+            "FILE",
+            "Class-dependent: a file of numbers, row = true class, column = given label, rows sum to 1.",
+            _NOISE,
+        ),
+    ] = None
+    instance: Annotated[float | None, Option("RATE", "What an example looks like decides its noise.", _NOISE)] = None
+    include_clean: Annotated[
+        bool | None,
+        Option(
+            "",
+            "Whether a redrawn symmetric label may be the true one. Papers differ, so say which: of 10 classes at "
+            "0.4, 36 % change if it may, 40 % if not.",
+            _NOISE,
+            flag="--include-clean/--exclude-clean",
+        ),
+    ] = None
+    seed: Annotated[int, Option("N", "Seed of the draw.")] = 0
+
+
+def noise(
+    options: NoiseOptions, read: Annotated[ReadOptions, Only(("label", "inputs", "labels", "encoding", "id"))]
+) -> None:
+    """Make a copy of a data set with wrong labels, for experiments.
+
+    RATE is a probability from 0 to 1. The draw depends on the seed, the labels and their order alone. Prints the share
+    of labels that did change, over all and in each class.
+
+    [bold]Examples:[/bold]
+
+        selfdistill noise a.csv --out b.csv --symmetric 0.4 --exclude-clean
+        selfdistill noise a.csv --out b.csv --pair 0.3 --label genre
+        selfdistill noise a.csv --out b.csv --matrix T.csv --seed 1
+    """
+    with leaving_at_once():
+        from selfdistill.train import noisy_copy
+
+    made = noisy_copy(
+        options.source,
+        options.out,
+        symmetric=options.symmetric,
+        pair=options.pair,
+        matrix=options.matrix,
+        instance=options.instance,
+        include_clean=options.include_clean,
+        read=read,
+        seed=options.seed,
+    )
+    classes = [(clean(name), count, changed) for name, count, changed in made.classes]
+    width = max(len("all"), *(len(name) for name, _, _ in classes))
+    write(f"{'class':<{width}}  {'labels':>8}  {'changed':>8}  {'rate':>6}\n")
+    for name, count, changed in [*classes, ("all", made.total, made.changed)]:
+        rate = 100 * changed / count if count else 0.0
+        write(f"{name:<{width}}  {count:>8,}  {changed:>8,}  {rate:>4.1f} %\n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """What to label, and where the table goes."""
+
+    run: Annotated[Path, _RUN]
+    new: Annotated[str, Option("NEW", "Data of the kind that the run was trained on.", argument=True)]
+    out: Annotated[
+        Path | None,
+        Option("FILE", "A .csv or .parquet file that does not exist yet. Default: CSV to standard output."),
+    ] = None
+    force: Annotated[bool, Option("", "Overwrite the file that --out names.")] = False
+    ignore: Annotated[
+        tuple[str, ...],
+        Option(
+            "COLUMN",
+            "Column to leave unread, the label's or one that training did not have; may be repeated.",
+        ),
+    ] = ()
+    batch_size: Annotated[int, Option("N", "Examples at once: memory, not results, depends on it.")] = 1024
+    device: Annotated[str, Option("NAME", "auto, cpu, cuda, cuda:1, mps. auto takes cuda where there is one.")] = "auto"
+
+
+def predict(options: PredictOptions, read: Annotated[ReadOptions, Only(("encoding",))]) -> None:
+    """Label new data with the classifier of a run.
+
+    Writes a table with the columns id, predicted_label, confidence and p_CLASS for each class. The new data need the
+    feature columns, or the image size, of training; where they have the label too, the accuracy is told on stderr.
+
+    [bold]Examples:[/bold]
+
+        selfdistill predict runs/songs-001 new.csv > predictions.csv
+        selfdistill predict runs/photos-001 more_photos/ --out predictions.parquet
+    """
+    with leaving_at_once():
+        from selfdistill.train import check_output, write_predictions
+        from selfdistill.train import predict as predict_new
+
+    out, force = options.out, options.force
+    if out is not None:
+        check_output(out, force=force)
+    found = predict_new(
+        options.run,
+        options.new,
+        device=options.device,
+        batch_size=options.batch_size,
+        ignore=options.ignore,
+        encoding=read.encoding,
+    )
+    for warning in found.warnings:
+        speak(f"warning: {warning}")
+    write_predictions(found, stdout() if out is None else out, force=force)
+    if out is not None:
+        speak(f"{len(found.ids):,} predictions in {out}")
+    if found.accuracy is not None:
+        speak(f"Agrees with {100 * found.accuracy:.1f} % of the {found.known:,} labels in {options.new}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineOptions:
+    """Which run, which way, and where the copy goes."""
+
+    run: Annotated[Path, _RUN]
+    out: Annotated[Path, Option("FILE", "Where the copy goes; must not exist.")]
+    drop: Annotated[bool, Option("", "Leave out the rows that look wrong.", _WAY)] = False
+    relabel: Annotated[
+        bool,
+        Option("", "Add a column refined_label: the refined label where the given one looks wrong, else that.", _WAY),
+    ] = False
+    weight: Annotated[
+        bool, Option("", "Add a column label_weight: the probability that the given label is right.", _WAY)
+    ] = False
+    format: Annotated[
+        str | None, Option("NAME", "For another tool: label-studio (JSON), aum (CSV) or fiftyone (JSON).", _WAY)
+    ] = None
+
+
+def refine(options: RefineOptions) -> None:
+    """Write the data set of a run anew, without its label errors; or the findings for another tool.
+
+    The copy has the form of the source, whose columns stay as they are; the source itself is only read. Of an image
+    folder, --out names a new folder (of links) or a list that ends in .csv; IDX, CIFAR and npy become npz. Start it in
+    the folder where `fit` was started.
+
+    [bold]Examples:[/bold]
+
+        selfdistill refine runs/songs-001 --drop --out clean.csv
+        selfdistill refine runs/songs-001 --relabel --out refined.csv
+        selfdistill fit refined.csv --label refined_label --ignore genre
+        selfdistill refine runs/photos-001 --relabel --out photos_refined
+        selfdistill refine runs/photos-001 --format label-studio --out tasks.json
+    """  # noqa: DOC501 (this text is the help)
+    with leaving_at_once():
+        from selfdistill.train import refine as write_refined
+
+    ways = [name for name in ("drop", "relabel", "weight") if getattr(options, name)]
+    if len(ways) + (options.format is not None) != 1:
+        told = [f"--{name}" for name in ways] + ([] if options.format is None else ["--format"])
+        raise SettingError(
+            f"{' and '.join(told) or 'nothing'} was said, but it takes one way",
+            "Give one of --drop, --relabel, --weight and --format.",
+        )
+    made = write_refined(options.run, options.out, how=ways[0] if ways else None, form=options.format)
+    done = {
+        "drop": f"{made.issues:,} left out",
+        "relabel": f"{made.changed:,} of {made.issues:,} that look wrong got another label",
+        "weight": f"{made.issues:,} look wrong",
+    }
+    what = done[ways[0]] if ways else f"{made.issues:,} look wrong"
+    speak(f"{made.rows:,} of {made.total:,} rows in {made.out}; {what}")
+
+
+def methods() -> None:
+    """List the methods that fit --method takes, one per line with what it does."""
+    with leaving_at_once():
+        from selfdistill.train import METHODS, WITHOUT_EPOCHS
+
+    summaries = WITHOUT_EPOCHS | {name: method.summary for name, method in METHODS.items()}
+    width = max(map(len, summaries))
+    for name, summary in summaries.items():
+        default = " (default)" if name == "auto" else ""
+        write(f"{name:<{width}}  {summary}{default}\n")
