@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 
-from selfdistill import data, noise, train
+from selfdistill import data, noise, runs, train
 from selfdistill._core.events import EpochDone, Event
 from selfdistill._core.record import environment, read_record
 from selfdistill.data import LabelledData
@@ -119,7 +119,7 @@ def part_of(full: LabelledData, rows: torch.Tensor, given: torch.Tensor, truth: 
 def noisy(suite: Suite, folder: Path | None, seed: int) -> tuple[LabelledData, dict[str, Any]]:
     """Data with 40 % wrong labels, a clean test set, and, but for the digits, a development set."""
     if not suite.images:
-        full, tests = train.noisy_digits(seed)
+        full, tests = runs.noisy_digits(seed)
         if not suite.development:
             return full, tests
         assert full.truth is not None
@@ -168,7 +168,7 @@ def one_seed(suite: Suite, source: Path | None, seed: int, folder: Path) -> dict
 
     plain = Settings(method="cross-entropy", network=suite.teacher, held_out=0.1, keep_epochs="all", seed=seed)
     plain, run = replace(plain, epochs=suite.epochs), folder / f"teacher-{seed}"
-    train.run(examples, plain.resolve(len(examples), "cpu"), run, source={}, evaluations=tests)
+    runs.run(examples, plain.resolve(len(examples), "cpu"), run, source={}, evaluations=tests)
     at, stores, curve = taught_by(run, suite, examples)
     alone = replace(plain, network=suite.student, held_out=None, keep_epochs=None).resolve(len(examples), "cpu")
     by_itself = accuracies(train.fit(examples, alone).model, tests)
@@ -226,7 +226,7 @@ def epoch_seconds(fit: Callable[[Callable[[Event], None]], Any]) -> float:
 
 def cost() -> dict[str, Any]:
     """An epoch of plain training, from the store and beside a live teacher; medians of interleaved ratios."""
-    digits, _ = train.noisy_digits(0)
+    digits, _ = runs.noisy_digits(0)
     teacher = train.fit(digits, Settings(method="cross-entropy", epochs=2).resolve(len(digits), "cpu")).model
     begun = time.process_time()
     store = soft_labels(find_teacher(teacher, digits), digits, train.TorchRuntime())

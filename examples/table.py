@@ -7,7 +7,8 @@ import pandas as pd
 from sklearn.datasets import load_wine
 
 from selfdistill.data import ReadOptions
-from selfdistill.train import FitRequest, Settings, comparison, noisy_copy, start, verdict
+from selfdistill.runs import FitRequest, comparison, noisy_copy, start, verdict
+from selfdistill.train import Settings
 
 folder = Path(tempfile.mkdtemp())
 wine = load_wine(as_frame=True)

@@ -133,7 +133,7 @@ def test_every_command_for_copying_names_what_it_means(cli, monkeypatch):
     assert words_after("distill --resume", said) == [student]
     assert words_after("--store", said) == [str(Path(f"soft {run}").absolute())]
     with monkeypatch.context() as patch:
-        patch.setattr("selfdistill.train._run.fit", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+        patch.setattr("selfdistill.runs._directory.fit", lambda *_, **__: signal.raise_signal(signal.SIGINT))
         assert words_after("--resume", told(cli, "fit", "--resume", f"stopped {run}", code=130)) == [f"stopped {run}"]
     about = Distiller("mlp:2", settings=Settings(epochs=1)).fit(
         nn.Linear(4, 2), from_arrays(np.eye(4), np.arange(4) % 2)
@@ -197,7 +197,7 @@ def test_no_memory_late_in_a_run_is_one_line_and_the_run_goes_on(cli, monkeypatc
         raise error
 
     source = table()
-    for where in ("selfdistill.train.Fitted.table", "selfdistill.train._run.save_model"):
+    for where in ("selfdistill.train.Fitted.table", "selfdistill.runs._directory.save_model"):
         with monkeypatch.context() as patch:
             patch.setattr(where, none)
             code, _, err = cli("fit", source, *FEW, "--out", where)
@@ -206,7 +206,7 @@ def test_no_memory_late_in_a_run_is_one_line_and_the_run_goes_on(cli, monkeypatc
         assert cli("fit", "--resume", where)[0] == 0
 
 
-@pytest.mark.parametrize("where", ["torch.save", "selfdistill.train._model_file.save_file"])
+@pytest.mark.parametrize("where", ["torch.save", "selfdistill.runs._model_file.save_file"])
 def test_a_disk_that_breaks_is_one_line_and_the_run_goes_on(cli, monkeypatch, where):
     def broken(*arguments: object, **options: object) -> None:
         try:

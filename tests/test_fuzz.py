@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from selfdistill import train
+from selfdistill import runs, train
 from selfdistill._core.errors import SelfdistillError
 from selfdistill._core.record import read_finished, read_record
 from selfdistill.data import ReadOptions, from_arrays, read, read_new
@@ -236,7 +236,7 @@ def place(tmp_path_factory):
     FRAME.to_csv(folder / "known.csv", index=False)
     data = from_arrays(RNG.normal(size=(40, 2)) + Y[:, None], Y)
     asked = train.Settings(network="mlp:4", epochs=1, method="cross-entropy").resolve(40, "cpu")
-    train.run(data, asked, folder / "run", source={"source": None, "read": {}, "test": None})
+    runs.run(data, asked, folder / "run", source={"source": None, "read": {}, "test": None})
     return folder
 
 

@@ -21,11 +21,11 @@ from typing import Any
 import pytest
 import torch
 
-from selfdistill import train
+from selfdistill import runs, train
 from selfdistill._core.errors import InputError, RunError
 from selfdistill._core.record import read_record
 from selfdistill.distill import load_store
-from selfdistill.train._products import lost
+from selfdistill.runs._products import lost
 
 SLOW = pytest.mark.slow
 SIZES = [pytest.param("small"), pytest.param("whole", marks=SLOW)]
@@ -39,7 +39,7 @@ import contextlib, importlib, json, os, random, shutil, signal, sys
 from pathlib import Path
 import torch
 from selfdistill.cli import main
-from selfdistill import distill, train
+from selfdistill import distill, runs, train
 from selfdistill.train import _keeper
 
 torch.set_num_threads(1)
@@ -211,21 +211,21 @@ def weights(state: dict[str, torch.Tensor]) -> bytes:
 
 
 def network() -> torch.nn.Module:
-    return train.load_model(Path("run/model.safetensors")).network
+    return runs.load_model(Path("run/model.safetensors")).network
 
 
 def model(run: str) -> Any:
-    found = train.load_model(Path(run, "model.safetensors"))
+    found = runs.load_model(Path(run, "model.safetensors"))
     return weights(found.network.state_dict()), found.classes, found.preprocess.to_state()[0]
 
 
 def kept() -> Any:
-    path = train.kept_epochs(Path("run"))[2]
-    return weights(train.load_epoch(path, network()).state_dict())
+    path = runs.kept_epochs(Path("run"))[2]
+    return weights(runs.load_epoch(path, network()).state_dict())
 
 
 def findings(run: str) -> Any:
-    found = train.read_findings(Path(run))
+    found = runs.read_findings(Path(run))
     return [getattr(found, name).tolist() for name in ("ids", "given", "refined", "quality", "is_issue", "p_given")]
 
 

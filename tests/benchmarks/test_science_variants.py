@@ -14,7 +14,8 @@ from benchmarks.science.variants import variant
 
 from selfdistill import targets, train
 from selfdistill._core.errors import SettingError
-from selfdistill.train import Settings, noisy_digits
+from selfdistill.runs import noisy_digits
+from selfdistill.train import Settings
 
 PAPER = {
     "selfdistill": {"noise_step": 0.2, "settled": 0.35},

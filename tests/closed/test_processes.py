@@ -15,7 +15,7 @@ import torch
 SCRIPT = """
 import sys, numpy as np, torch
 from pathlib import Path
-from selfdistill import train
+from selfdistill import runs, train
 from selfdistill._core import dist
 from selfdistill.closed import _refine
 
@@ -46,7 +46,7 @@ with train.process_group("cpu"):
         np.savez(sys.argv[1] + "x.npz", X=inputs, y=given)
     dist.barrier()
     settings, out = {"landmarks": 60, "kernel": "rbf"}, Path(sys.argv[1] + "run")
-    record, _ = train.start(train.FitRequest(sys.argv[1] + "x.npz", settings=train.Settings(**settings), out=out))
+    record, _ = runs.start(runs.FitRequest(sys.argv[1] + "x.npz", settings=train.Settings(**settings), out=out))
     found["run"] = {"nats": torch.tensor(record.closed.nats)}
     torch.save(found, sys.argv[1] + str(dist.rank()))
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from selfdistill import data, train
+from selfdistill import data, runs, train
 from selfdistill.data import LabelledData
 
 TEACHER = train.Settings(method="cross-entropy", network="mlp:32", epochs=8, held_out=0.1, keep_epochs="all")
@@ -16,20 +16,20 @@ TEACHER = train.Settings(method="cross-entropy", network="mlp:32", epochs=8, hel
 
 @pytest.fixture(scope="session")
 def digits() -> LabelledData:
-    return train.noisy_digits(0)[0]
+    return runs.noisy_digits(0)[0]
 
 
 @pytest.fixture(scope="session")
 def tests_of_digits() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    return train.noisy_digits(0)[1]
+    return runs.noisy_digits(0)[1]
 
 
 @pytest.fixture(scope="session")
 def teacher_run(digits: LabelledData, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("teacher") / "run"
     source = {"source": None, "read": {}, "test": None}
-    tests = train.noisy_digits(0)[1]
-    train.run(digits, TEACHER.resolve(len(digits), "cpu"), out, source=source, evaluations=tests)
+    tests = runs.noisy_digits(0)[1]
+    runs.run(digits, TEACHER.resolve(len(digits), "cpu"), out, source=source, evaluations=tests)
     return out
 
 
@@ -38,7 +38,7 @@ def last_run(digits: LabelledData, tmp_path_factory: pytest.TempPathFactory) -> 
     """A run that kept nothing but its last weights."""
     out = tmp_path_factory.mktemp("last") / "run"
     plain = replace(TEACHER, epochs=2, held_out=None, keep_epochs=None)
-    train.run(digits, plain.resolve(len(digits), "cpu"), out, source={"source": None, "read": {}, "test": None})
+    runs.run(digits, plain.resolve(len(digits), "cpu"), out, source={"source": None, "read": {}, "test": None})
     return out
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, kl_div
 from torch.utils.flop_counter import FlopCounterMode
 
-from selfdistill import networks, train
+from selfdistill import networks, runs, train
 from selfdistill._core.errors import DataError, Interrupted, RunError, SettingError
 from selfdistill._core.events import BatchDone
 from selfdistill._core.record import read_json_record
@@ -199,7 +199,7 @@ def test_generations_resume_wherever_they_were_stopped(tmp_path, small, generati
     assert len(seeds) == 3
     assert whole.distillation["dark_knowledge"] == again.distillation["dark_knowledge"]
     taught = load_store(out / "generation-1" / STORE)
-    model = train.load_model(out / "generation-1" / "model.safetensors").network
+    model = runs.load_model(out / "generation-1" / "model.safetensors").network
     p = train.predict_probabilities(model, small.inputs, train.TorchRuntime())
     torch.testing.assert_close(taught.soft.probabilities(torch.arange(300)), p, rtol=0, atol=1.5e-3)
 

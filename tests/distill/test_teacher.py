@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from selfdistill import data, train
+from selfdistill import data, runs, train
 from selfdistill._core.errors import DataError, RunError, SettingError
 from selfdistill._core.record import read_json_record, write_json_record
 from selfdistill.data import ReadOptions
@@ -38,8 +38,8 @@ def test_a_run_teaches_with_the_epoch_that_was_chosen(teacher_run, digits):
     found = find_teacher(teacher_run, digits, way="label-wave")
     epoch = found.described["epoch"]
     assert found.choice.way == "label-wave"
-    model = train.load_model(teacher_run / "model.safetensors").network
-    own = train.load_epoch(train.kept_epochs(teacher_run)[epoch], model)
+    model = runs.load_model(teacher_run / "model.safetensors").network
+    own = runs.load_epoch(runs.kept_epochs(teacher_run)[epoch], model)
     expected = train.predict_probabilities(own, digits.inputs, RUNTIME)
     store = soft_labels(found, digits, RUNTIME)
     there = torch.arange(len(digits))
@@ -142,10 +142,10 @@ def test_other_rows_of_a_table_are_read_in_the_teachers_way(tmp_path):
     options = ReadOptions(label="kind")
     old, new = (data.read(tmp_path / name, options) for name in ("old.csv", "new.csv"))
     settings = train.Settings(method="cross-entropy", network="mlp:4", epochs=2).resolve(60, "cpu")
-    train.run(old, settings, tmp_path / "run", source={"source": "old.csv", "read": {"label": "kind"}, "test": None})
+    runs.run(old, settings, tmp_path / "run", source={"source": "old.csv", "read": {"label": "kind"}, "test": None})
     found = find_teacher(tmp_path / "run", new, source=str(tmp_path / "new.csv"), read={"label": "kind"})
     assert not torch.equal(found.inputs, new.inputs)
-    said = train.predict(tmp_path / "run", tmp_path / "new.csv").probabilities
+    said = runs.predict(tmp_path / "run", tmp_path / "new.csv").probabilities
     store = soft_labels(found, new, RUNTIME)
     torch.testing.assert_close(store.soft.probabilities(torch.arange(50)), said, rtol=0, atol=1e-3)
     with pytest.raises(DataError, match="or those of its kind by their file"):

@@ -149,7 +149,7 @@ def distill(
     with leaving_at_once():
         from selfdistill._core.record import reading_record
         from selfdistill.distill import DistillRequest, start, summary
-        from selfdistill.train import verdict
+        from selfdistill.runs import verdict
 
     asked = DistillRequest(
         teachers.teacher,

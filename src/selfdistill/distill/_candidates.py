@@ -17,7 +17,8 @@ from selfdistill._core.record import RunRecord, reading_record
 from selfdistill._core.settings import ResolvedSettings
 from selfdistill.data import LabelledData
 from selfdistill.rivals.yuan2024labelwave import first_trough
-from selfdistill.train import METHODS, kept_epochs
+from selfdistill.runs import kept_epochs
+from selfdistill.train import METHODS
 
 __all__ = ["WAYS", "Candidate", "Choice", "air_epoch", "candidates", "choose"]
 

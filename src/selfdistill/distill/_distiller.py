@@ -10,7 +10,7 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-from selfdistill import networks, train
+from selfdistill import networks, runs, train
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.events import Listener
 from selfdistill._core.files import digest
@@ -27,8 +27,9 @@ from selfdistill.distill._objective import OBJECTIVES, objective, own, try_out
 from selfdistill.distill._soft_labels import Store, load_store
 from selfdistill.distill._teacher import Found, Teacher, find_teacher, soft_labels
 from selfdistill.rivals import Method
+from selfdistill.runs import Plan
 from selfdistill.targets import TeacherTargets
-from selfdistill.train import Fitted, Plan, ResolvedSettings, Settings, TorchRuntime
+from selfdistill.train import Fitted, ResolvedSettings, Settings, TorchRuntime
 
 __all__ = ["Distiller"]
 
@@ -57,7 +58,7 @@ class Distiller:
         settings: How the student trains; ``method`` and ``network`` are set by this.
 
     Example:
-        >>> digits, tests = train.noisy_digits(0)
+        >>> digits, tests = runs.noisy_digits(0)
         >>> teacher = train.fit(digits, Settings(network="mlp:64", epochs=4).resolve(len(digits), "cpu")).model
         >>> fitted = Distiller("mlp:8", objective="refinery", settings=Settings(epochs=4)).fit(teacher, digits)
         >>> sum(p.numel() for p in fitted.model.parameters())
@@ -247,7 +248,7 @@ class Distiller:
         described |= dict(source or {})
         settings, path = self.resolved(data), store or inside(out, STORE)
         if not resume:
-            train.check_free(out)
+            runs.check_free(out)
             _check_new(store)
         elif path.exists():
             _check_own(out, path)
@@ -270,7 +271,7 @@ class Distiller:
             _GO_ON.format(quoted(out) + as_many()),
         )
         plan = Plan({"distillation": base}, job.prepare, job.room(), escaped(job.go_on))
-        return train.run(
+        return runs.run(
             data, settings, out, source=described, evaluations=evaluations, resume=resume, tell=tell, plan=plan
         )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from selfdistill import train
+from selfdistill import runs
 from selfdistill._core.dist import barrier, rank
 from selfdistill._core.errors import RunError
 from selfdistill._core.events import Listener
@@ -21,7 +21,8 @@ from selfdistill.distill._measures import dark_knowledge
 from selfdistill.distill._soft_labels import Store, load_store, save_store
 from selfdistill.distill._teacher import Found, Teacher, soft_labels
 from selfdistill.rivals import Method
-from selfdistill.train import Plan, ResolvedSettings, TorchRuntime
+from selfdistill.runs import Plan
+from selfdistill.train import ResolvedSettings, TorchRuntime
 
 if TYPE_CHECKING:
     from selfdistill.distill._distiller import Distiller
@@ -63,7 +64,7 @@ class Job:
             result = {} if record.result is None else record.result.accuracies
             accuracies = {f"{name}_accuracy": found.model_dump() for name, found in result.items()}
             earlier.append({"folder": folder.name, "seed": record.settings.seed} | accuracies)
-            model = train.load_model(folder / "model.safetensors").network
+            model = runs.load_model(folder / "model.safetensors").network
             path = folder / STORE  # what this generation says
             store = self._written(graduate(model, self.data, folder.name), path)
         method = self.distiller._lesson(store)
@@ -80,7 +81,7 @@ class Job:
         if there and (read_record(folder).distillation or {}).get("run", run) != run:
             raise RunError(f"{folder} belongs to another run", "Put back what it was, or start a new run.")
         barrier()  # all processes look before one of them makes it
-        return train.run(
+        return runs.run(
             self.data,
             settings,
             folder,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from selfdistill import train
+from selfdistill import runs, train
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.events import Listener, everyone
 from selfdistill._core.options import explicit_options, options_from, overlaid
@@ -18,7 +18,8 @@ from selfdistill.distill._distiller import Distiller
 from selfdistill.distill._objective import OBJECTIVES
 from selfdistill.distill._soft_labels import load_store
 from selfdistill.distill._teacher import run_of
-from selfdistill.train import FitRequest, Settings
+from selfdistill.runs import FitRequest
+from selfdistill.train import Settings
 
 __all__ = ["DistillRequest", "start"]
 
@@ -75,13 +76,13 @@ def start(
     device = train.resolve_device(distiller.settings.device or "auto")
     distiller.settings.resolve(1000, device)  # refuses what is out of range before anything is read
     if asked.out is not None and asked.resume is None:
-        train.check_free(asked.out)
+        runs.check_free(asked.out)
     with train.process_group(device):
         source = {"source": asked.source, "read": explicit_options(asked.read), "test": asked.test}
-        examples, tests = train.read_sources(FitRequest(asked.source, asked.test, asked.read), seed, say)
-        out = asked.resume or asked.out or train.next_run_folder(f"{train.name_of(asked.source)}-student")
-        announce = train.announce_run(examples, out, say)
-        with train.threads_of(examples, distiller.resolved(examples)):
+        examples, tests = runs.read_sources(FitRequest(asked.source, asked.test, asked.read), seed, say)
+        out = asked.resume or asked.out or runs.next_run_folder(f"{runs.name_of(asked.source)}-student")
+        announce = runs.announce_run(examples, out, say)
+        with runs.threads_of(examples, distiller.resolved(examples)):
             record = distiller.teach(
                 [asked.teacher, *asked.also] if asked.also else asked.teacher,
                 examples,

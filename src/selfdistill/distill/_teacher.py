@@ -27,8 +27,9 @@ from selfdistill.distill._soft_labels import (
     of_classifier,
     of_numbers,
 )
+from selfdistill.runs import EPOCHS, Model, load_epoch, load_model
 from selfdistill.targets import SoftLogits, choose_entries
-from selfdistill.train import EPOCHS, Model, Runtime, load_checkpoint, load_epoch, load_model
+from selfdistill.train import Runtime, load_checkpoint
 
 __all__ = ["Ensemble", "Found", "Teacher", "find_teacher", "run_of", "soft_labels"]
 

@@ -12,8 +12,13 @@ from selfdistill._core.options import options_from
 from selfdistill._core.record import RunRecord, read_finished
 from selfdistill.data import ReadOptions
 from selfdistill.runs._air import AirOptions, measure, write_closed, write_study
+from selfdistill.runs._findings_file import label_table
+from selfdistill.runs._predict import predict
+from selfdistill.runs._refine import Refined, refine
+from selfdistill.runs._request import FitRequest, start
 from selfdistill.runs._subject import of_run
-from selfdistill.train import FitRequest, Refined, Settings, label_table, predict, refine, start, verdict
+from selfdistill.runs._verdict import verdict
+from selfdistill.train import Settings
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,10 @@ from selfdistill._core.folder import inside
 from selfdistill._core.record import RunRecord, read_finished
 from selfdistill.air import Clock, RunCurves, calibrated
 from selfdistill.data import LabelledData, ReadOptions
+from selfdistill.runs._demo import noisy_digits
+from selfdistill.runs._findings_file import refined_labels
+from selfdistill.runs._model_file import load_model
+from selfdistill.train import checkpoint_steps, load_checkpoint
 
 __all__ = ["Subject", "of_data", "of_run"]
 
@@ -84,8 +89,6 @@ def of_run(folder: Path) -> Subject:
     Raises:
         RunError: Not a finished run, or its data are no longer what they were.
     """  # noqa: DOC502 (raised by what is called)
-    from selfdistill.train import checkpoint_steps, load_model
-
     record = read_finished(folder)
     model, settings = load_model(folder / "model.safetensors"), record.settings
     model.network.requires_grad_(True)  # the kernel is that of the parameters that train
@@ -120,10 +123,6 @@ def _initial(spec: str, examples: LabelledData, seed: int) -> Callable[[Tensor],
 
 def _stored(network: nn.Module, path: Path) -> Callable[[Tensor], nn.Module]:
     def load(inputs: Tensor) -> nn.Module:
-        import copy
-
-        from selfdistill.train import load_checkpoint
-
         return load_checkpoint(path, copy.deepcopy(network))
 
     return load
@@ -137,8 +136,6 @@ def _read_again(folder: Path, record: RunRecord) -> LabelledData:
     if described.read is None:
         raise RunError(f"{folder} was not started by `selfdistill fit`", "Use selfdistill.air from your code.")
     if described.source is None:
-        from selfdistill.train import noisy_digits
-
         examples, _ = noisy_digits(seed)
     else:
         examples = data.read(described.source, described.read)
@@ -151,8 +148,6 @@ def _read_again(folder: Path, record: RunRecord) -> LabelledData:
 
 
 def _refined(folder: Path, examples: LabelledData) -> Tensor:
-    from selfdistill.train import refined_labels
-
     names = refined_labels(folder)
     position = {name: i for i, name in enumerate(examples.classes)}
     return torch.tensor([position[name] for name in names])

@@ -4,7 +4,7 @@ import pytest
 
 from selfdistill import data, noise
 from selfdistill._core.errors import SelfdistillError
-from selfdistill.train import noisy_copy
+from selfdistill.runs import noisy_copy
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import torch
 from selfdistill import data
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.record import write_json_record
-from selfdistill.train import Predictions, Settings, load_model, predict, run, write_predictions
+from selfdistill.runs import Predictions, load_model, predict, run, write_predictions
+from selfdistill.train import Settings
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def test_unlabelled_rows_do_not_count():
 def test_csv_is_the_same_in_blocks_and_whole(monkeypatch):
     whole, parts = io.StringIO(), io.StringIO()
     write_predictions(made(), whole)
-    monkeypatch.setattr("selfdistill.train._predict._BLOCK", 2)
+    monkeypatch.setattr("selfdistill.runs._predict._BLOCK", 2)
     write_predictions(made(), parts)
     assert whole.getvalue() == parts.getvalue()
     assert whole.getvalue().splitlines()[0] == "id,predicted_label,confidence,p_a b,p_ü"

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import torch
 
-from selfdistill import data, train
-from selfdistill.train import read_findings
+from selfdistill import data, runs, train
+from selfdistill.runs import read_findings
 
 N, K = 400, 12
 LIMITS = {
@@ -24,7 +24,7 @@ LIMITS = {
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def stores(tmp_path_factory):
     rng = np.random.default_rng(0)
     truth = rng.integers(0, K, N)
     made = data.from_arrays(np.eye(K)[truth] * 3 + rng.normal(size=(N, K)), np.array([f"c{k:02}" for k in truth]))
@@ -39,7 +39,7 @@ def runs(tmp_path_factory):
             patch.setattr("selfdistill.targets._stores.HALF_BYTES", half)
             patch.setattr("selfdistill.targets._stores._DISK_SHARE", 4 if free else 2**40)
             out = folder / kind.replace(" ", "-")
-            record = train.run(made, settings, out, source={"source": "a.csv", "test": None, "read": {}})
+            record = runs.run(made, settings, out, source={"source": "a.csv", "test": None, "read": {}})
         found[kind] = record, pd.read_parquet(out / "labels.parquet"), read_findings(out)
         assert {p.name for p in out.iterdir()} >= {"run.json", "labels.parquet"}
         assert not list(out.glob("*.npy"))
@@ -48,9 +48,9 @@ def runs(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in LIMITS if kind != "float32"])
-def test_findings_are_those_of_float32(runs, kind):
-    record, table, findings = runs[kind]
-    exact, whole, as_read = runs["float32"]
+def test_findings_are_those_of_float32(stores, kind):
+    record, table, findings = stores[kind]
+    exact, whole, as_read = stores["float32"]
     kept = record.result.soft_labels
     assert kept.kind == kind
     assert (exact.result.soft_labels.kind, exact.result.soft_labels.tolerance) == ("float32", 0)
@@ -67,17 +67,17 @@ def test_findings_are_those_of_float32(runs, kind):
     assert record.result.truth.auroc == pytest.approx(exact.result.truth.auroc, abs=1e-3)
 
 
-def test_a_memory_map_holds_what_float16_holds(runs):
-    pd.testing.assert_frame_equal(runs["memory map"][1], runs["float16"][1], check_exact=True)
+def test_a_memory_map_holds_what_float16_holds(stores):
+    pd.testing.assert_frame_equal(stores["memory map"][1], stores["float16"][1], check_exact=True)
 
 
-def test_record_and_terminal_say_which_store_and_why(runs):
+def test_record_and_terminal_say_which_store_and_why(stores):
     for kind, why in {
         "float32": "it takes 1 MiB, at most 1,024 MiB",
         "float16": "float32 would take 1 MiB, more than 0 MiB",
         "memory map": "float16 would take 1 MiB, more than 0 MiB; the disk has room",
         "top-5": "float16 would take 1 MiB, more than 0 MiB, and the disk has",
     }.items():
-        record = runs[kind][0]
+        record = stores[kind][0]
         assert record.result.soft_labels.why.startswith(why)
-        assert any(f"Soft labels kept as {kind}: {why}" in line for line in train.verdict(record, Path("runs/a")))
+        assert any(f"Soft labels kept as {kind}: {why}" in line for line in runs.verdict(record, Path("runs/a")))

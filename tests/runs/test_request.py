@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-from selfdistill import train
+from selfdistill import runs
 from selfdistill._core.errors import Interrupted, RunError
 from selfdistill.data import ReadOptions
-from selfdistill.train import FitRequest, Settings, _invocation, start
+from selfdistill.runs import FitRequest, _request, start
+from selfdistill.train import Settings
 
 FEW = Settings(epochs=2, network="mlp:8")
 
@@ -73,17 +74,17 @@ def test_ctrl_c_in_the_comparison_leaves_a_finished_run(monkeypatch):
     def stopped(*arguments):
         raise KeyboardInterrupt
 
-    compare = _invocation.compare_with_plain
-    monkeypatch.setattr(_invocation, "compare_with_plain", stopped)
+    compare = _request.compare_with_plain
+    monkeypatch.setattr(_request, "compare_with_plain", stopped)
     with pytest.raises(Interrupted, match="the run in runs/digits-001 is finished"):
         start(FitRequest(settings=FEW))
-    monkeypatch.setattr(_invocation, "compare_with_plain", compare)
+    monkeypatch.setattr(_request, "compare_with_plain", compare)
     assert start(FitRequest(resume=Path("runs/digits-001")))[0].comparison is not None
 
 
 def test_a_run_of_someones_own_code_is_not_resumed_here():
-    data = train._invocation.data.read("songs.v2.csv", train._invocation.ReadOptions(label="kind"))
-    train.run(data, FEW.resolve(40, "cpu"), Path("own"), source={"made": "by hand"})
+    data = runs._request.data.read("songs.v2.csv", runs._request.ReadOptions(label="kind"))
+    runs.run(data, FEW.resolve(40, "cpu"), Path("own"), source={"made": "by hand"})
     with pytest.raises(RunError, match="own was not started by `selfdistill fit`"):
         start(FitRequest(resume=Path("own")))
 

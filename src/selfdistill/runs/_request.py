@@ -20,10 +20,10 @@ from selfdistill._core.record import RunRecord, read_record, write_record
 from selfdistill._core.settings import ResolvedSettings, Settings
 from selfdistill._core.wording import quoted
 from selfdistill.data import LabelledData, ReadOptions
+from selfdistill.runs._demo import compare_with_plain, noisy_digits
+from selfdistill.runs._directory import check_free, next_run_folder, run
 from selfdistill.train._closed import AUTO, CLOSED, OF_CLOSED, check_closed, choose_method, takes_vectors
-from selfdistill.train._demo import compare_with_plain, noisy_digits
 from selfdistill.train._methods import WITHOUT_EPOCHS, method_of
-from selfdistill.train._run import check_free, next_run_folder, run
 from selfdistill.train._runtime import process_group, threads_for
 from selfdistill.train._settings import choose_network, resolve_device
 

@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from selfdistill import train
+from selfdistill import runs, train
 from selfdistill._core.errors import Interrupted
 from selfdistill._core.events import BatchDone
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return train.noisy_digits(0)[0]
+    return runs.noisy_digits(0)[0]
 
 
 SETTINGS = train.Settings(method="of-a-plan", network="mlp:4", epochs=2).resolve(1438, "cpu")
@@ -24,16 +24,16 @@ def plan(calls, go_on="Go on with: another door --resume {}"):
         calls.append(json.loads((out / "run.json").read_text())["distillation"]["extra"])
         return train.METHODS["cross-entropy"], {"distillation": {"extra": "said", "found": len(calls)}}
 
-    return train.Plan({"distillation": {"extra": "said"}}, prepare, 0, go_on)
+    return runs.Plan({"distillation": {"extra": "said"}}, prepare, 0, go_on)
 
 
 def test_it_is_called_once_the_directory_is_ours_and_its_words_are_kept(tmp_path, digits):
     calls = []
-    record = train.run(digits, SETTINGS, tmp_path / "run", source={}, plan=plan(calls))
+    record = runs.run(digits, SETTINGS, tmp_path / "run", source={}, plan=plan(calls))
     assert calls == ["said"]
     assert (record.distillation, record.status) == ({"extra": "said", "found": 1}, "finished")
     assert record.settings.method == "of-a-plan"
-    train.run(digits, SETTINGS, tmp_path / "run", source={}, plan=plan(calls), resume=True)
+    runs.run(digits, SETTINGS, tmp_path / "run", source={}, plan=plan(calls), resume=True)
     assert calls == ["said"]  # it is finished
 
 
@@ -44,13 +44,13 @@ def test_a_stop_says_how_this_door_goes_on(tmp_path, digits):
 
     calls = []
     with pytest.raises(Interrupted, match=r"Go on with: another door --resume .*run"):
-        train.run(digits, SETTINGS, tmp_path / "run", source={}, plan=plan(calls), tell=stop)
-    record = train.run(digits, SETTINGS, tmp_path / "run", source={}, plan=plan(calls), resume=True)
+        runs.run(digits, SETTINGS, tmp_path / "run", source={}, plan=plan(calls), tell=stop)
+    record = runs.run(digits, SETTINGS, tmp_path / "run", source={}, plan=plan(calls), resume=True)
     assert len(calls) == 2
     assert record.distillation["found"] == 2
 
 
 def test_its_bytes_are_counted_in_the_room(tmp_path, digits):
-    hungry = train.Plan({}, lambda out: (train.METHODS["cross-entropy"], {}), 2**60)
+    hungry = runs.Plan({}, lambda out: (train.METHODS["cross-entropy"], {}), 2**60)
     with pytest.raises(OSError, match=r"MiB free, but the run needs about 1,099,511,6"):
-        train.run(digits, SETTINGS, tmp_path / "run", source={}, plan=hungry)
+        runs.run(digits, SETTINGS, tmp_path / "run", source={}, plan=hungry)

@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from selfdistill import train
+from selfdistill import runs, train
 from selfdistill._core.errors import Interrupted, RunError, SettingError
 from selfdistill._core.events import BatchDone
 from selfdistill._core.labels import held_out
-from selfdistill.train._kept_epochs import epochs_to_keep
-from selfdistill.train._run import _room
+from selfdistill.runs._directory import _room
+from selfdistill.runs._kept_epochs import epochs_to_keep
 
 
 def settings(**said):
@@ -22,7 +22,7 @@ def settings(**said):
 
 @pytest.fixture(scope="module")
 def digits():
-    return train.noisy_digits(0)[0]
+    return runs.noisy_digits(0)[0]
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 7, 30])
@@ -37,24 +37,24 @@ def test_as_many_as_asked_evenly_the_last_among_them(keep, epochs):
 
 
 def test_a_run_keeps_them_and_the_last_is_the_runs_model(tmp_path, digits):
-    record = train.run(digits, settings(keep_epochs=3), tmp_path / "run", source={})
-    kept = train.kept_epochs(tmp_path / "run")
+    record = runs.run(digits, settings(keep_epochs=3), tmp_path / "run", source={})
+    kept = runs.kept_epochs(tmp_path / "run")
     assert list(kept) == [2, 3, 5]
     assert record.settings.keep_epochs == 3
-    model = train.load_model(tmp_path / "run" / "model.safetensors").network
+    model = runs.load_model(tmp_path / "run" / "model.safetensors").network
     last = load_file(kept[5])
     assert all(torch.equal(value, last[name]) for name, value in model.state_dict().items())
     fitted = train.fit(digits, replace(settings(), epochs=2, lr=0.0301))  # another network of the same shape
-    now = train.load_epoch(kept[5], fitted.model)
+    now = runs.load_epoch(kept[5], fitted.model)
     assert all(torch.equal(value, last[name]) for name, value in now.state_dict().items())
     early = load_file(kept[2])
     assert any(not torch.equal(value, last[name]) for name, value in early.items())
 
 
 def test_off_by_default(tmp_path, digits):
-    train.run(digits, settings(), tmp_path / "run", source={})
-    assert train.kept_epochs(tmp_path / "run") == {}
-    assert not (tmp_path / "run" / train.EPOCHS).exists()
+    runs.run(digits, settings(), tmp_path / "run", source={})
+    assert runs.kept_epochs(tmp_path / "run") == {}
+    assert not (tmp_path / "run" / runs.EPOCHS).exists()
 
 
 def test_a_stopped_run_ends_with_the_same_bytes(tmp_path, digits):
@@ -62,11 +62,11 @@ def test_a_stopped_run_ends_with_the_same_bytes(tmp_path, digits):
         if isinstance(event, BatchDone) and (event.epoch, event.step) == (2, 3):
             raise KeyboardInterrupt
 
-    train.run(digits, settings(keep_epochs="all"), tmp_path / "whole", source={})
+    runs.run(digits, settings(keep_epochs="all"), tmp_path / "whole", source={})
     with pytest.raises(Interrupted):
-        train.run(digits, settings(keep_epochs="all"), tmp_path / "cut", source={}, tell=stop)
-    train.run(digits, settings(keep_epochs="all"), tmp_path / "cut", source={}, resume=True)
-    a, b = (train.kept_epochs(tmp_path / name) for name in ("whole", "cut"))
+        runs.run(digits, settings(keep_epochs="all"), tmp_path / "cut", source={}, tell=stop)
+    runs.run(digits, settings(keep_epochs="all"), tmp_path / "cut", source={}, resume=True)
+    a, b = (runs.kept_epochs(tmp_path / name) for name in ("whole", "cut"))
     assert list(a) == list(b) == [1, 2, 3, 4, 5]
     assert all(a[epoch].read_bytes() == b[epoch].read_bytes() for epoch in a)
 
@@ -81,7 +81,7 @@ def test_damage_and_other_networks_are_told(tmp_path):
     path = tmp_path / "epoch-0001.safetensors"
     path.write_bytes(b"half of it")
     with pytest.raises(RunError, match=r"epoch-0001.safetensors is damaged or of another network"):
-        train.load_epoch(path, torch.nn.Linear(2, 2))
+        runs.load_epoch(path, torch.nn.Linear(2, 2))
 
 
 @pytest.mark.parametrize("keep", [0, -1, "some", True, 1.5])
@@ -92,7 +92,7 @@ def test_other_words_are_refused(keep):
 
 def test_held_out_examples_are_never_trained_on_and_measured_each_epoch(tmp_path, digits):
     said = settings(held_out=0.1)
-    record = train.run(digits, said, tmp_path / "run", source={})
+    record = runs.run(digits, said, tmp_path / "run", source={})
     _, held = held_out(digits.labels, 0.1, 0)
     assert len(record.curves["held_out_accuracy"]) == 5
     fitted = train.fit(digits, said)

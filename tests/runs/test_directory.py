@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from selfdistill import data, train
+from selfdistill import data, runs, train
 from selfdistill._core.errors import Interrupted, ResourceError, RunError, SettingError
 from selfdistill._core.events import EpochDone, RunStarted
 from selfdistill._core.record import read_record
-from selfdistill.train import _run
+from selfdistill.runs import _directory
 
 N = 60
 
@@ -39,7 +39,7 @@ def settings(**kwargs):
 
 def run(blobs, out, **kwargs):
     chosen = settings(**kwargs.pop("settings", {}))
-    return train.run(blobs, chosen, out, source={"source": "blobs"}, **kwargs)
+    return runs.run(blobs, chosen, out, source={"source": "blobs"}, **kwargs)
 
 
 def test_a_run_directory_holds_what_it_promises(blobs, tmp_path):
@@ -87,7 +87,7 @@ def test_labels_parquet_has_one_row_per_example_in_the_datas_order(blobs, tmp_pa
 
 def test_the_saved_model_predicts_what_the_trained_one_did(blobs, tmp_path):
     run(blobs, tmp_path / "run")
-    model = train.load_model(tmp_path / "run" / "model.safetensors")
+    model = runs.load_model(tmp_path / "run" / "model.safetensors")
     fitted = train.fit(blobs, settings())
     runtime = train.TorchRuntime()
     a = train.predict_probabilities(model.network, blobs.inputs, runtime)
@@ -177,7 +177,7 @@ def test_a_disk_that_fills_up_leaves_a_run_that_goes_on(blobs, tmp_path, monkeyp
 
     out = tmp_path / "run"
     with monkeypatch.context() as m:
-        m.setattr({"safetensors.torch.save_file": "selfdistill.train._model_file.save_file"}.get(full, full), write)
+        m.setattr({"safetensors.torch.save_file": "selfdistill.runs._model_file.save_file"}.get(full, full), write)
         with pytest.raises(ResourceError, match=rf"no room on disk to write {out}/.*Go on with: .* --resume {out}"):
             run(blobs, out)
     assert run(blobs, out, resume=True).status == "finished"
@@ -218,7 +218,7 @@ def test_the_room_that_is_asked_for_is_enough_and_not_far_too_much(blobs, tmp_pa
         ids=np.arange(N * copies).astype(str),
     )
     asked = []
-    monkeypatch.setattr(_run, "check_room", lambda folder, needed: asked.append(needed))
+    monkeypatch.setattr(_directory, "check_room", lambda folder, needed: asked.append(needed))
     run(many, tmp_path / "run", settings={"network": spec, "epochs": 1, "batch_size": N * copies // 2})
     files = [p.stat().st_size for p in (tmp_path / "run").rglob("*") if p.is_file()]
     (checkpoint,) = (p.stat().st_size for p in (tmp_path / "run").rglob("*.pt"))
@@ -261,7 +261,7 @@ def test_ctrl_c_before_the_first_step_leaves_nothing_of_a_new_run(blobs, tmp_pat
 
 
 def test_next_run_folder_counts_on(tmp_path):
-    assert train.next_run_folder("digits", tmp_path).name == "digits-001"
+    assert runs.next_run_folder("digits", tmp_path).name == "digits-001"
     (tmp_path / "digits-009").mkdir()
     (tmp_path / "digits-old").mkdir()
-    assert train.next_run_folder("digits", tmp_path).name == "digits-010"
+    assert runs.next_run_folder("digits", tmp_path).name == "digits-010"

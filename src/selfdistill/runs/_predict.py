@@ -16,8 +16,8 @@ from selfdistill._core.files import atomic
 from selfdistill._core.memory import translate_out_of_memory
 from selfdistill._core.record import read_finished
 from selfdistill.data import ReadOptions
+from selfdistill.runs._model_file import load_model
 from selfdistill.train._loop import predict_probabilities
-from selfdistill.train._model_file import load_model
 from selfdistill.train._runtime import TorchRuntime
 from selfdistill.train._settings import resolve_device
 

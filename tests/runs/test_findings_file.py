@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from selfdistill import data, train
+from selfdistill import data, runs, train
 from selfdistill._core.errors import RunError
-from selfdistill.train import read_findings
+from selfdistill.runs import read_findings
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def run(tmp_path):
     examples = data.from_arrays(rng.normal(size=(20, 2)), np.array(["a", "b"] * 10))
     settings = train.Settings(network="mlp:4", epochs=2).resolve(20, "cpu")
     described = {"source": "some.csv", "read": {"label": "y", "ignore": ["z"]}, "test": None}
-    train.run(examples, settings, tmp_path / "run", source=described)
+    runs.run(examples, settings, tmp_path / "run", source=described)
     return tmp_path / "run"
 
 

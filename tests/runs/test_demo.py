@@ -2,8 +2,8 @@ import numpy as np
 import torch
 
 from selfdistill import data
+from selfdistill.runs._demo import compare_with_plain, noisy_digits
 from selfdistill.train import Settings
-from selfdistill.train._demo import compare_with_plain, noisy_digits
 
 
 def test_the_test_set_is_clean_held_out_and_a_fifth_of_each_class():

@@ -14,7 +14,7 @@ from selfdistill import data
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.files import atomic, json_text
 from selfdistill.data import check_new
-from selfdistill.train._findings_file import Findings, read_findings
+from selfdistill.runs._findings_file import Findings, read_findings
 
 __all__ = ["EXPORTS", "Refined", "refine"]
 

@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from selfdistill import data, train
+from selfdistill import data, runs, train
 from selfdistill._core.errors import DataError, RunError, SettingError
 from selfdistill._core.record import read_json_record, write_json_record
 from selfdistill.data import ReadOptions
-from selfdistill.train import read_findings, refine
+from selfdistill.runs import read_findings, refine
 
 N = 60
 
@@ -50,7 +50,7 @@ def trained(source: str, epochs: int | None = 60, lr: float | None = None, **rea
     examples = data.read(source, options)
     settings = train.Settings(network="mlp:8", augment="none", epochs=epochs, lr=lr).resolve(len(examples), "cpu")
     described = {"source": source, "read": read, "test": None}
-    train.run(examples, settings, Path("run"), source=described)
+    runs.run(examples, settings, Path("run"), source=described)
     return Path("run")
 
 

@@ -28,18 +28,18 @@ from selfdistill._core.settings import ResolvedSettings
 from selfdistill._core.wording import quoted
 from selfdistill.data import LabelledData, augment_for
 from selfdistill.issues import LabelTable, NoiseEstimate, compare_with_truth
+from selfdistill.runs._findings_file import write_findings
+from selfdistill.runs._kept_epochs import epochs_to_keep, save_epoch
+from selfdistill.runs._metrics_file import MetricsFile
+from selfdistill.runs._model_file import Model, save_model
+from selfdistill.runs._plan import GO_ON, Plan
+from selfdistill.runs._products import lost, products
+from selfdistill.runs._resumed import other_versions, telling
 from selfdistill.targets import choose_store, compact
 from selfdistill.train._closed import CLOSED, describe_closed
-from selfdistill.train._findings_file import write_findings
 from selfdistill.train._fit import LESS_MEMORY, fit, network_spec
 from selfdistill.train._fitted import Fitted
-from selfdistill.train._kept_epochs import epochs_to_keep, save_epoch
 from selfdistill.train._methods import METHODS, method_of
-from selfdistill.train._metrics_file import MetricsFile
-from selfdistill.train._model_file import Model, save_model
-from selfdistill.train._plan import GO_ON, Plan
-from selfdistill.train._products import lost, products
-from selfdistill.train._resumed import other_versions, telling
 from selfdistill.train._second_opinion import trust_of
 
 __all__ = ["check_free", "next_run_folder", "run"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from selfdistill import data, networks, train
+from selfdistill import data, networks, runs
 from selfdistill._core.errors import RunError
 
 
@@ -16,13 +16,13 @@ def saved(tmp_path):
     made = data.from_arrays(np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2)
     net = networks.build("mlp:4", (3,), 2, seed=0, stats=None).eval()
     path = tmp_path / "model.safetensors"
-    train.save_model(path, train.Model(net, made.preprocess, made.classes, "mlp:4", (3,)))
+    runs.save_model(path, runs.Model(net, made.preprocess, made.classes, "mlp:4", (3,)))
     return path, net, made
 
 
 def test_round_trip(saved):
     path, net, made = saved
-    model = train.load_model(path)
+    model = runs.load_model(path)
     x = np.random.default_rng(1).normal(size=(5, 3))
     assert torch.equal(model.preprocess.apply(x), made.preprocess.apply(x))
     assert torch.equal(model.network(made.inputs), net(made.inputs))
@@ -54,18 +54,18 @@ def test_what_is_damaged_or_foreign_is_refused_in_one_line(saved, harm):
     path = saved[0]
     harm(path)
     with pytest.raises(RunError, match=r"is damaged or was not written by selfdistill.*Run `fit` again"):
-        train.load_model(path)
+        runs.load_model(path)
 
 
 def test_a_claimed_giant_network_allocates_nothing(saved):
     rewrite(saved[0], network="mlp:4000000000,4000000000")
     with pytest.raises(RunError, match="is damaged or was not written"):
-        train.load_model(saved[0])
+        runs.load_model(saved[0])
 
 
 def test_missing(tmp_path):
     with pytest.raises(RunError, match=r"does not exist.*fit --resume"):
-        train.load_model(tmp_path / "model.safetensors")
+        runs.load_model(tmp_path / "model.safetensors")
 
 
 SPECS = ["mlp:16000,16000", "mlp:" + ",".join(["1"] * 50_000), "mlp:" + ",".join(["1"] * 1000), "mlp:" + "9" * 5000]
@@ -79,7 +79,7 @@ def test_memory_and_time_follow_the_file_whatever_it_claims(saved, spec):
     rewrite(saved[0], network=spec)
     before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with pytest.raises(RunError, match="is damaged or was not written"):
-        train.load_model(saved[0])
+        runs.load_model(saved[0])
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 2**10  # KiB
     assert time.process_time() - begun < 10
 
@@ -94,19 +94,19 @@ def described(saved):
 def test_a_model_of_other_inputs_than_its_preprocessing_gives_is_refused(saved):
     rewrite(saved[0], input_shape=[3, 1, 1])
     with pytest.raises(RunError, match=r"inputs of shape \(3,\), but a network for \(3, 1, 1\)"):
-        train.load_model(saved[0])
+        runs.load_model(saved[0])
 
 
 def test_images_are_not_blown_up_to_a_size_that_a_file_claims(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (20, 8, 8), dtype=np.uint8)
     made = data.from_arrays(pixels, np.arange(20) % 2)
     net = networks.build("cnn:2", (1, 8, 8), 2, seed=0, stats=made.preprocess.stats)
-    train.save_model(tmp_path / "m.safetensors", train.Model(net, made.preprocess, made.classes, "cnn:2", (1, 8, 8)))
+    runs.save_model(tmp_path / "m.safetensors", runs.Model(net, made.preprocess, made.classes, "cnn:2", (1, 8, 8)))
     was = described([tmp_path / "m.safetensors"])
     for side in (8, 50_000):
         rewrite(tmp_path / "m.safetensors", preprocess=was | {"resized": True, "shape": [1, side, side]})
         if side == 8:
-            assert train.load_model(tmp_path / "m.safetensors").preprocess.input_shape == (1, 8, 8)
+            assert runs.load_model(tmp_path / "m.safetensors").preprocess.input_shape == (1, 8, 8)
             continue
         with pytest.raises(RunError, match="images resized to 50000 x 50000 pixels"):
-            train.load_model(tmp_path / "m.safetensors")
+            runs.load_model(tmp_path / "m.safetensors")
