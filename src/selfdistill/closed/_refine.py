@@ -274,9 +274,12 @@ def _kernel_errors(rows: Rows, given: Given, there: Tensor, names: tuple[str, ..
     centred = (targets - (share * targets).sum(0)) * root
     found, power = {}, 0
     for name in names:
-        gram, wide = kernel_rows(name, unit, unit).double(), share.double()
-        gram = gram - (wide * gram).sum(0) - gram @ wide + (wide * (gram @ wide)).sum()
-        gram = (gram * root * root.T).to(rows.dtype)
+        gram = kernel_rows(name, unit, unit)
+        mean = gram @ share[:, 0]
+        gram -= mean
+        gram -= (mean - mean @ share)[:, None]
+        if some.weights is not None:
+            gram *= root * root.T
         error, power = _least_error(gram, centred, share[:, 0], float(gram.diagonal().sum() / w.sum()), power)
         found[name] = error / float(w.sum())
     return found
