@@ -293,9 +293,11 @@ def _least_error(gram: Tensor, targets: Tensor, share: Tensor, unit: float, powe
         if power not in errors:
             ridge, total = unit * 4.0**power, gram.clone()
             total.diagonal().add_(ridge)
-            inverse = torch.cholesky_inverse(torch.linalg.cholesky(total))
+            factor, failed = torch.linalg.cholesky_ex(total)
+            inverse = torch.cholesky_inverse(factor)
             rest = ridge * inverse.diagonal() - share  # 1 less the hat matrix's diagonal
-            errors[power] = float((ridge * (inverse @ targets) / rest.clamp(min=1e-6)[:, None]).square().sum())
+            off = ridge * (inverse @ targets) / rest.clamp(min=1e-6)[:, None]
+            errors[power] = math.inf if failed else float(off.square().sum())  # a ridge below rounding errors
         return errors[power]
 
     for step in (1, -1):
