@@ -130,7 +130,7 @@ def refine_labels(
 
     Returns:
         Refined labels, noise matrix, classifier and spectrum. The result is the same on each call. Cost, in FLOPs:
-        ``2 n m (d + 2 m)`` for the factorisation, ``n m^2`` for each of four ridges on at most 10,000 rows, and
+        ``2 n m (d + 2 m)`` for the factorisation, ``n m^2`` for each of one to three ridges on at most 10,000 rows, and
         ``4 n m K`` a round; memory ``4 n m`` bytes up to 1 GiB, beyond which features are computed in each pass, at
         ``2 n m (d + m)`` FLOPs a round, and ``8 n K`` bytes for the result.
 
