@@ -50,7 +50,7 @@ class Part:
     links: list[NoiseLink] = field(default_factory=list)
 
     def scores(self, block: Block) -> np.ndarray:
-        """Score some rows, ``[b, K]``, by the last round without their own targets, which are made anew and not kept."""
+        """Score some rows, ``[b, K]``, by the last round without their own targets, made anew and not kept."""
         targets = block.given.targets(block.z.dtype).to(block.z.device)
         for link, fit in zip(self.links[:-1], self.fits[:-1], strict=True):
             targets = _posterior(link, _leave_out(fit, block, targets), block.given).to(block.z)
