@@ -8,7 +8,7 @@
 (those of `benchmarks.closed_speed`), counted when time and memory are known. Each cell writes float16 features with
 classes of three clusters each and 40 % of the labels wrong into a file, and refines the labels in a process of its own.
 ``resident`` is the peak of that process (``ru_maxrss``): pages of the map that were read count there, and the system
-may drop them; ``own`` is the peak without them, sampled.
+may drop them; ``own`` is the peak without them, sampled, in ``growth`` less what the libraries took before.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ def cell(folder: Path, landmarks: int, k: int, options: argparse.Namespace) -> d
 
     torch.set_num_threads(options.threads)
     inputs, (truth, given) = np.load(folder / "X.npy", mmap_mode="r"), np.load(folder / "y.npy")
-    peak, done = [0], threading.Event()
+    before = _own()
+    peak, done = [before], threading.Event()
     threading.Thread(target=_sample, args=(peak, done), daemon=True).start()
     steps: list[tuple[str, float]] = []
     wall, cpu = time.perf_counter(), time.process_time()
@@ -100,6 +101,7 @@ def cell(folder: Path, landmarks: int, k: int, options: argparse.Namespace) -> d
         **spent,
         "flops": flops,
         "own_mib": peak[0] / 2**20,
+        "before_mib": before / 2**20,
         "threads": torch.get_num_threads(),
         "dtype": options.dtype,
         "kernel": found.kernel,
@@ -117,8 +119,12 @@ def cell(folder: Path, landmarks: int, k: int, options: argparse.Namespace) -> d
 def _sample(peak: list[int], done: threading.Event) -> None:
     """Note the largest memory of the process that no file stands behind."""
     while not done.wait(0.05):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        peak[0] = max(peak[0], next(int(line.split()[1]) * 2**10 for line in lines if line.startswith("RssAnon")))
+        peak[0] = max(peak[0], _own())
+
+
+def _own() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 2**10 for line in lines if line.startswith("RssAnon"))
 
 
 def run(options: argparse.Namespace) -> None:
@@ -145,20 +151,21 @@ def report(options: argparse.Namespace) -> None:
             f"{r['resident_mib'] / 1024:.2f} | {r['own_mib'] / 1024:.2f} | "
             f"{100 * r['given_right']:.1f}, {100 * r['refined_right']:.1f} |"
         )
-    growth = [r | {"flops": sum(r["flops"].values())} for r in GROWTH_TABLE.read().values()]
+    found = GROWTH_TABLE.read().values()
+    growth = [r | {"flops": sum(r["flops"].values()), "mib": r["own_mib"] - r["before_mib"]} for r in found]
     print("\n| rows | columns | landmarks | classes | CPU s | TFLOP | GFLOP/s | own MiB | right: given, refined |")
     print("|---|---|---|---|---|---|---|---|---|")
     for r in growth:
         print(
             f"| {r['n']:,} | {r['d']} | {r['landmarks']:,} | {r['k']} | {r['cpu_s']:.1f} | {r['flops'] / 1e12:.2f} | "
-            f"{r['flops'] / r['cpu_s'] / 1e9:.0f} | {r['own_mib']:.0f} | "
+            f"{r['flops'] / r['cpu_s'] / 1e9:.0f} | {r['mib']:.0f} | "
             f"{100 * r['given_right']:.1f}, {100 * r['refined_right']:.1f} |"
         )
     print("\n| growing | from, to | CPU s | FLOPs | own memory |")
     print("|---|---|---|---|---|")
     for size, name in SIZES.items():
         values = sorted({r[size] for r in growth})
-        powers = [exponent(growth, size, of) for of in ("cpu_s", "flops", "own_mib")]
+        powers = [exponent(growth, size, of) for of in ("cpu_s", "flops", "mib")]
         print(f"| {name} | {values[0]:,}, {values[-1]:,} | {' | '.join(f'{power:.2f}' for power in powers)} |")
 
 
