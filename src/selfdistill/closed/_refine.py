@@ -35,7 +35,7 @@ _FOREST_COLUMNS = 300
 _FOREST_CLASSES = 50
 _CHOICE_ROWS = 10_000  # rows that rounds and noise are chosen on
 _KEPT_BYTES = 2**30  # features beyond this are computed anew in each pass
-_BLOCK = 2**23  # numbers of one block of rows
+_BLOCK = 2**22  # numbers of one block of rows: 16 MiB, which the allocator hands out again
 
 
 @dataclass(frozen=True, eq=False)
