@@ -4,9 +4,10 @@
 
 Both get the same standardised features (frozen image features, 1,280 columns; development part for 2,000 rows, final
 part beyond) with 20 % of the labels wrong, one thread, in one process, turn by turn. FLOPs of matrix products, which
-torch counts, and by formula of eigenpairs (``9 m^3``), Cholesky factors (``m^3 / 3``) and triangular solutions;
-links, elementary functions of the kernel and passes over memory count as nothing. The peak is a product of two 2,048 x
-2,048 matrices in float32, measured in each turn. Each turn adds a row to ``benchmarks/records/closed_speed.parquet``.
+torch counts, and by formula of symmetric products, eigenpairs (``9 m^3``), Cholesky factors (``m^3 / 3``), their
+inverses and triangular solutions; links, elementary functions of the kernel and passes over memory count as nothing.
+The peak is a product of two 2,048 x 2,048 matrices in float32, measured in each turn. Each turn adds a row to
+``benchmarks/records/closed_speed.parquet``.
 """
 
 from __future__ import annotations
@@ -17,16 +18,18 @@ import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
+from scipy.linalg import lapack
 from threadpoolctl import threadpool_limits
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.features import cache, noise
 from benchmarks.table import RECORDS, Table
 from selfdistill._core.record import environment
-from selfdistill.closed import refine_labels
+from selfdistill.closed import _spectrum, refine_labels
 
 TABLE = Table(RECORDS / "closed_speed.parquet")
 NOISE = "symmetric-20"
@@ -65,40 +68,48 @@ def peak(m: int = 2048, times: int = 8) -> float:
     return times * 2 * m**3 / seconds(lambda: [one @ one for _ in range(times)])
 
 
+def cube(share: float) -> Callable[..., float]:
+    """FLOPs of a factorisation, as a share of ``m^3``."""
+    return lambda matrix, *_, **__: share * matrix.shape[-1] ** 3
+
+
+def triangular(matrix: torch.Tensor, right: torch.Tensor, **_: Any) -> float:
+    """FLOPs of a triangular solution."""
+    return matrix.shape[-1] * right.numel()
+
+
+FORMULAS: tuple[tuple[Any, str, str, Callable[..., float]], ...] = (  # what torch's counter does not see
+    (torch.linalg, "eigh", "eigenpairs", cube(9)),
+    (torch.linalg, "cholesky_ex", "Cholesky", cube(1 / 3)),
+    (torch.linalg, "cholesky", "Cholesky", cube(1 / 3)),
+    (lapack, "spstrf", "Cholesky", cube(1 / 3)),
+    (torch, "cholesky_inverse", "inverses", cube(2 / 3)),
+    (torch.linalg, "solve_triangular", "solutions", triangular),
+    (torch, "cholesky_solve", "solutions", lambda right, matrix, **_: 2 * triangular(matrix, right)),
+    (_spectrum, "second_moment", "second moments", lambda rows, *_: len(rows) * rows.shape[1] ** 2),
+)
+
+
 @contextlib.contextmanager
 def counted(flops: dict[str, float]) -> Generator[None]:
-    """Count FLOPs: products by torch's counter, factorisations and solutions by formula."""
-    cubes = {"eigh": 9.0, "cholesky_ex": 1 / 3, "cholesky": 1 / 3}
-    kept = {name: getattr(torch.linalg, name) for name in (*cubes, "solve_triangular")}
-    solve = torch.cholesky_solve
+    """Count FLOPs: products by torch's counter, the others by formula."""
 
-    def factor(name: str) -> Callable[..., Any]:
-        def call(matrix: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-            flops[name] = flops.get(name, 0.0) + cubes[name] * matrix.shape[-1] ** 3
-            return kept[name](matrix, *args, **kwargs)
+    def counting(kept: Callable[..., Any], name: str, formula: Callable[..., float]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            flops[name] = flops.get(name, 0.0) + formula(*args, **kwargs)
+            return kept(*args, **kwargs)
 
         return call
 
-    def triangular(matrix: torch.Tensor, right: torch.Tensor, **kwargs: Any) -> Any:
-        flops["solve"] = flops.get("solve", 0.0) + matrix.shape[-1] * right.numel()
-        return kept["solve_triangular"](matrix, right, **kwargs)
-
-    def both(right: torch.Tensor, matrix: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-        flops["solve"] = flops.get("solve", 0.0) + 2 * matrix.shape[-1] * right.numel()
-        return solve(right, matrix, **kwargs)
-
-    for name in cubes:
-        setattr(torch.linalg, name, factor(name))
-    setattr(torch.linalg, "solve_triangular", triangular)  # noqa: B010 (mypy)
-    setattr(torch, "cholesky_solve", both)  # noqa: B010
-    try:
-        with FlopCounterMode(display=False) as counter:
+    with contextlib.ExitStack() as stack:
+        for place, attribute, name, formula in FORMULAS:
+            counter = counting(getattr(place, attribute), name, formula)
+            stack.enter_context(mock.patch.object(place, attribute, counter))
+        products = stack.enter_context(FlopCounterMode(display=False))
+        try:
             yield
-        flops["products"] = float(counter.get_total_flops())
-    finally:
-        for name, one in kept.items():
-            setattr(torch.linalg, name, one)
-        setattr(torch, "cholesky_solve", solve)  # noqa: B010
+        finally:
+            flops["products"] = float(products.get_total_flops())
 
 
 def turns(n: int, options: argparse.Namespace) -> Generator[dict[str, Any]]:

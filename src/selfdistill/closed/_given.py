@@ -80,15 +80,7 @@ class Given:
 
 
 def as_given(labels: np.ndarray | Given, k: int) -> Given:
-    """Take labels of one class each as given labels.
-
-    Args:
-        labels: int64 ``[n]``, or given labels already.
-        k: Number of classes.
-
-    Returns:
-        The given labels.
-    """
+    """Take labels of one class each as given labels."""
     return labels if isinstance(labels, Given) else Given(labels, k)
 
 

@@ -14,33 +14,18 @@ __all__ = ["Moments", "Regression", "column_sums", "second_moment", "without_its
 
 
 class Moments:
-    r"""Sums over rows that ridge regression needs of its targets; blocks are added, and processes joined at the end.
-
-    Attributes:
-        cross: :math:`\sum_i w_i\,x_i (q_i - \bar q)^\top`, float64 ``[r, K]``, once all is added.
-        mean: :math:`\bar q`, weighted, float64 ``[K]``.
-        variance: :math:`\sum_i w_i \|q_i - \bar q\|^2`.
-
-    Args:
-        r: Number of features.
-        centre: A point near the targets' mean, ``[K]``: products of what is near 0 lose less to rounding.
-    """
+    """Sums over rows that ridge regression needs of its targets; blocks are added, and processes joined at the end."""
 
     def __init__(self, r: int, centre: Tensor) -> None:
-        self._centre = centre
+        self._centre = centre  # near the targets' mean, [K]: products of what is near 0 lose less to rounding
+        # Once all is added: sum of w x (q - mean)', the weighted mean of q, and the sum of w |q - mean|^2.
         self.cross = torch.zeros(r, len(centre), dtype=torch.float64, device=centre.device)
         self.mean = self.cross.new_zeros(len(centre))
         self.variance = 0.0
         self._rows, self._sums = self.cross.new_zeros(r), self.cross.new_zeros(2)  # of squares, of weights
 
     def add(self, x: Tensor, targets: Tensor, weights: Tensor | None = None) -> None:
-        """Add rows.
-
-        Args:
-            x: Features ``[b, r]``.
-            targets: ``[b, K]``.
-            weights: ``[b]``; 1 if left out.
-        """
+        """Add rows ``[b, r]`` and their targets ``[b, K]``."""
         near = targets - self._centre
         counted = near if weights is None else near * weights[:, None]
         self.cross += (x.T @ counted).double()
@@ -50,14 +35,7 @@ class Moments:
         self._sums[1] += len(x) if weights is None else weights.sum(dtype=torch.float64)
 
     def finish(self, *, shared: bool = False) -> Moments:
-        """Turn sums about the centre into those about the mean; nothing is to be added any more.
-
-        Args:
-            shared: Whether each process added some rows.
-
-        Returns:
-            Itself.
-        """
+        """Turn sums about the centre into those about the mean; nothing is to be added any more."""
         if shared:
             for one in (self.cross, self.mean, self._rows, self._sums):
                 sum_over_processes(one)
@@ -68,14 +46,7 @@ class Moments:
         return self
 
     def energy(self, values: Tensor) -> Tensor:
-        """Share of the targets' variance in each eigendirection, float64 ``[r]``; sums to at most 1.
-
-        Args:
-            values: Eigenvalues of the second moment of the features, falling, ``[r]``.
-
-        Returns:
-            The shares.
-        """
+        """Share of the targets' variance in each eigendirection, float64 ``[r]``; sums to at most 1."""
         found = self.cross.square().sum(1) / values.clamp(min=1e-300)
         rounding = values < values[0] * 1e-6  # eigenvectors of such values are not orthogonal in float32
         return torch.where(rounding, 0.0, found / max(self.variance, 1e-300))
@@ -83,16 +54,10 @@ class Moments:
 
 @dataclass(frozen=True, eq=False)
 class Regression:
-    """A ridge regression on a spectrum.
+    """A ridge regression on a spectrum."""
 
-    Attributes:
-        weights: Of Z, float64 ``[r, K]``.
-        mean: What it predicts at Z = 0, float64 ``[K]``.
-        ridge: Penalty of the squared norm.
-    """
-
-    weights: Tensor
-    mean: Tensor
+    weights: Tensor  # of Z, float64 [r, K]
+    mean: Tensor  # what it predicts at Z = 0, float64 [K]
     ridge: float
 
     def __call__(self, z: Tensor) -> Tensor:
@@ -116,14 +81,5 @@ def second_moment(x: Tensor, weights: Tensor | None = None) -> Tensor:
 
 
 def without_itself(fitted: Tensor, targets: Tensor, hat: Tensor) -> Tensor:
-    """Predict rows by the regression on all others.
-
-    Args:
-        fitted: What the regression on all says of them, ``[b, K]``.
-        targets: Theirs, ``[b, K]``.
-        hat: Diagonal of the hat matrix, ``[b, 1]``.
-
-    Returns:
-        ``[b, K]``.
-    """
+    """Predict rows by the regression on all others, from what that on all fits and the hat matrix's diagonal."""
     return left_out(targets, targets - fitted, (1 - hat).clamp(min=1e-6))

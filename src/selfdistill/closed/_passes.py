@@ -25,57 +25,32 @@ _LINK_ROWS = 5_000  # rows that the first round's link is fitted on again
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Some rows.
+    """Some rows."""
 
-    Attributes:
-        at: Their positions.
-        z: Their features, ``[b, r]``.
-        hats: Their leverages, by ridge.
-        given: Their labels.
-    """
-
-    at: slice | Tensor
-    z: Tensor
-    hats: dict[float, Tensor]
+    at: slice | Tensor  # positions
+    z: Tensor  # features, [b, r]
+    hats: dict[float, Tensor]  # leverages, by ridge
     given: Given
 
 
 @dataclass(frozen=True, eq=False)
 class Grown:
-    """A filled forest.
-
-    Attributes:
-        forest: The trees.
-        values: Of their leaves, ``[leaves, K]``.
-    """
+    """A filled forest."""
 
     forest: Forest
-    values: Tensor
+    values: Tensor  # of the leaves, [leaves, K]
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One regression of the mixture, with the rounds that lead to it.
-
-    Attributes:
-        chain: Its candidates.
-        fits: Regressions of the rounds done.
-        links: Their links.
-    """
+    """One regression of the mixture, with the rounds that lead to it."""
 
     chain: Sequence[Candidate]
     fits: list[Regression | Grown] = field(default_factory=list)
     links: list[NoiseLink] = field(default_factory=list)
 
     def scores(self, block: Block) -> np.ndarray:
-        """Go through all rounds done with some rows; their targets are made anew and not kept.
-
-        Args:
-            block: The rows.
-
-        Returns:
-            Scores of the last round without the rows' own targets, float64 ``[b, K]``.
-        """
+        """Score some rows, ``[b, K]``, by the last round without their own targets, made anew and not kept."""
         targets = block.given.targets(block.z.dtype).to(block.z.device)
         for link, fit in zip(self.links[:-1], self.fits[:-1], strict=True):
             targets = _posterior(link, _leave_out(fit, block, targets), block.given).to(block.z)
@@ -118,44 +93,22 @@ class _Sums:
 
 @dataclass(frozen=True, eq=False)
 class Refined:
-    """What the last pass leaves.
+    """What the last pass leaves."""
 
-    Attributes:
-        posterior: Refined distributions of the chosen part, float32 ``[n, K]``.
-        prior: Mixture of the parts' priors, float32 ``[n, K]``.
-        quality: Probability that the given label is right, by the mixture, float64 ``[n]``.
-        parts: The regressions.
-        moments: Of the refined distributions.
-        plausible: Least and largest share of wrong labels, see `plausible_share`.
-    """
-
-    posterior: Tensor
-    prior: Tensor
-    quality: np.ndarray
+    posterior: Tensor  # refined distributions of the chosen part, float32 [n, K]
+    prior: Tensor  # mixture of the parts' priors, float32 [n, K]
+    quality: np.ndarray  # probability that the given label is right, by the mixture, float64 [n]
     parts: list[Part]
-    moments: Moments
-    plausible: tuple[float, float]
+    moments: Moments  # of the refined distributions
+    plausible: tuple[float, float]  # shares of wrong labels
 
 
 def go_through(
     spectrum: Spectrum, given: Given, choice: Choice, *, forest: Forest | None = None, shared: bool = False
 ) -> Refined:
-    """Go through the rounds of all chains on all rows.
-
-    A pass computes the scores of all rounds done so far, the targets of the next, and adds up what the next fit needs
-    of them; so nothing of the size of the labels is kept between passes.
-
-    Args:
-        spectrum: With the moments of the given labels.
-        given: The labels.
-        choice: Chains and weights.
-        forest: On all rows, where a chain asks for one.
-        shared: Whether the rows are shared by processes.
-
-    Returns:
-        Refined labels, the same on each process. Cost: one pass for each round, with ``2 n r K`` FLOPs for each round
-        done and each chain; memory ``8 n K`` bytes.
-    """
+    """Go through the rounds of all chains on all rows."""
+    # A pass computes the scores of all rounds done so far, the targets of the next, and adds up what the next fit needs
+    # of them; so nothing of the size of the labels is kept between passes.
     assert spectrum.first is not None
     parts = [Part(chain) for chain in choice.chains]
     for part in parts:

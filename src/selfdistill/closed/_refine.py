@@ -35,7 +35,7 @@ _FOREST_COLUMNS = 300
 _FOREST_CLASSES = 50
 _CHOICE_ROWS = 10_000  # rows that rounds and noise are chosen on
 _KEPT_BYTES = 2**30  # features beyond this are computed anew in each pass
-_BLOCK = 2**23  # numbers of one block of rows
+_BLOCK = 2**22  # numbers of one block of rows: 16 MiB, which the allocator hands out again
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +130,7 @@ def refine_labels(
 
     Returns:
         Refined labels, noise matrix, classifier and spectrum. The result is the same on each call. Cost, in FLOPs:
-        ``2 n m (d + 2 m)`` for the factorisation, ``n m^2`` for each of four ridges on at most 10,000 rows, and
+        ``2 n m (d + 2 m)`` for the factorisation, ``n m^2`` for each of one to three ridges on at most 10,000 rows, and
         ``4 n m K`` a round; memory ``4 n m`` bytes up to 1 GiB, beyond which features are computed in each pass, at
         ``2 n m (d + m)`` FLOPs a round, and ``8 n K`` bytes for the result.
 
@@ -274,9 +274,12 @@ def _kernel_errors(rows: Rows, given: Given, there: Tensor, names: tuple[str, ..
     centred = (targets - (share * targets).sum(0)) * root
     found, power = {}, 0
     for name in names:
-        gram, wide = kernel_rows(name, unit, unit).double(), share.double()
-        gram = gram - (wide * gram).sum(0) - gram @ wide + (wide * (gram @ wide)).sum()
-        gram = (gram * root * root.T).to(rows.dtype)
+        gram = kernel_rows(name, unit, unit)
+        mean = gram @ share[:, 0]
+        gram -= mean
+        gram -= (mean - mean @ share)[:, None]
+        if some.weights is not None:
+            gram *= root * root.T
         error, power = _least_error(gram, centred, share[:, 0], float(gram.diagonal().sum() / w.sum()), power)
         found[name] = error / float(w.sum())
     return found
@@ -290,9 +293,11 @@ def _least_error(gram: Tensor, targets: Tensor, share: Tensor, unit: float, powe
         if power not in errors:
             ridge, total = unit * 4.0**power, gram.clone()
             total.diagonal().add_(ridge)
-            inverse = torch.cholesky_inverse(torch.linalg.cholesky(total))
+            factor, failed = torch.linalg.cholesky_ex(total)
+            inverse = torch.cholesky_inverse(factor)
             rest = ridge * inverse.diagonal() - share  # 1 less the hat matrix's diagonal
-            errors[power] = float((ridge * (inverse @ targets) / rest.clamp(min=1e-6)[:, None]).square().sum())
+            off = ridge * (inverse @ targets) / rest.clamp(min=1e-6)[:, None]
+            errors[power] = math.inf if failed else float(off.square().sum())  # a ridge below rounding errors
         return errors[power]
 
     for step in (1, -1):

@@ -191,8 +191,8 @@ def choose_rounds(
         tell: Takes each candidate as it is judged.
 
     Returns:
-        The choice. Cost: two Cholesky factors and ``n r^2`` FLOPs for each of four ridges, and some forty fits of a
-        link to at most 2,500 rows; some six forests.
+        The choice. Cost: six Cholesky factors, ``n r^2`` FLOPs for each of one to three ridges, and some thirty fits of
+        a link to at most 2,500 rows; some six forests.
     """
     given, dtype = as_given(given, k), spectrum.mean.dtype
     forms = _forms(len(given), k)

@@ -33,24 +33,7 @@ class InputRows(Protocol):
 
 
 class Rows:
-    """Unit rows of inputs; columns are standardised first, if so wished.
-
-    Attributes:
-        shift: Mean of each column, ``[d]``.
-        factor: 1 / standard deviation of each column, 0 where it does not vary.
-        constant: Root mean square of the norms, see `unit_rows`.
-
-    Args:
-        inputs: ``[n, ...]``, flattened.
-        standardise: Bring columns to mean 0 and standard deviation 1.
-        dtype: Of the rows.
-        device: Where they are computed.
-        weights: How many rows each counts as, ``[n]``; one if left out.
-        shared: Whether each process reads its share for the means.
-
-    Raises:
-        DataError: A number that is not finite, or no column that varies.
-    """
+    """Unit rows of inputs; columns are standardised first, if so wished."""
 
     def __init__(
         self,
@@ -69,12 +52,12 @@ class Rows:
         varies = deviation > 1e-6 * (1 + mean.abs())
         if not standardise:
             mean, varies, deviation = torch.zeros_like(mean), torch.ones_like(varies), torch.ones_like(mean)
-        self.shift = mean.to(dtype)
-        self.factor = torch.where(varies, 1 / deviation, 0.0).to(dtype)  # constant columns say nothing
+        self.shift = mean.to(dtype)  # [d]
+        self.factor = torch.where(varies, 1 / deviation, 0.0).to(dtype)  # [d]; constant columns say nothing
         square = float((self.factor.double().square() * (variance + (self._mean - mean).square())).sum())
         if not square > 0:
             raise DataError("no column of the inputs varies", "Give features that differ between examples.")
-        self.constant = square**0.5
+        self.constant = square**0.5  # root mean square of the norms, see `unit_rows`
 
     def _moments(self, weights: np.ndarray | None, shared: bool) -> tuple[Tensor, Tensor]:
         """Mean and variance of each column, in one pass about a point near the mean, which keeps what 32 bit hold."""
@@ -106,23 +89,9 @@ class Rows:
         return found.flatten(1).to(self.device, dtype)
 
     def raw(self, rows: slice | Tensor) -> Tensor:
-        """Read inputs as they are.
-
-        Args:
-            rows: A slice, or positions int64 ``[b]``.
-
-        Returns:
-            float32 ``[b, d]``, on the CPU.
-        """
+        """Read inputs as they are."""
         return self._read(rows, torch.float32).cpu()
 
     def __call__(self, rows: slice | Tensor) -> Tensor:
-        """Compute unit rows.
-
-        Args:
-            rows: A slice, or positions int64 ``[b]``.
-
-        Returns:
-            ``[b, d + 1]``.
-        """
+        """Compute unit rows."""
         return unit_rows((self._read(rows, self.dtype) - self.shift) * self.factor, self.constant)
