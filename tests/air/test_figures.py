@@ -12,23 +12,20 @@ from torch import nn
 
 from selfdistill._core.errors import RunError
 from selfdistill.air import (
-    FIGURES,
     Clock,
     Examples,
     RunCurves,
     closed_lines,
-    draw,
     network_kernel,
     outputs_of,
     save_closed_figure,
     save_figures,
-    shares_learned,
     snapshot,
     study,
 )
+from selfdistill.air._figures import FIGURES, draw, shares_learned
 
 # -- figures -----------------------------------------------------------------------------------------------------------
-
 
 OKABE_ITO = {"#000000", "#e69f00", "#56b4e9", "#009e73", "#0072b2", "#d55e00", "#7f7f7f"}
 

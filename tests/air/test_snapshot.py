@@ -22,13 +22,13 @@ from selfdistill.air import (
     noise_part,
     one_hot,
     outputs_of,
-    read_state,
     snapshot,
 )
-from selfdistill.ntk import NTK
-from selfdistill.theory import Spectrum
+from selfdistill.air._snapshot import read_state
 
 # -- snapshot ----------------------------------------------------------------------------------------------------------
+from selfdistill.ntk import NTK
+from selfdistill.theory import Spectrum
 
 
 @pytest.fixture

@@ -30,14 +30,13 @@ from selfdistill.air import (
     predicted_curves,
     stopping_epoch,
     stopping_time,
-    tail_fall,
     transition_counts,
     wrong_share,
 )
-from selfdistill.air._stopping import _ABOVE, _BELOW, _FLAT
-from selfdistill.theory import Spectrum
+from selfdistill.air._stopping import _ABOVE, _BELOW, _FLAT, tail_fall
 
 # -- stopping ----------------------------------------------------------------------------------------------------------
+from selfdistill.theory import Spectrum
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import air_stopping
-from selfdistill.air import Clock, _stopping, tail_fall
+from selfdistill.air import Clock, _stopping
 from selfdistill.theory import Spectrum
 
 
@@ -42,4 +42,4 @@ def test_fifths_are_those_of_the_fall():
     residual = torch.rand(20, 3, generator=torch.Generator().manual_seed(0)) + 0.5
     fifths = air_stopping.fifths(spectrum, residual)
     assert sum(fifths) / 5 == pytest.approx(1, abs=1e-3)
-    assert fifths[1] / fifths[4] == pytest.approx(tail_fall(spectrum, residual), rel=1e-3)
+    assert fifths[1] / fifths[4] == pytest.approx(_stopping.tail_fall(spectrum, residual), rel=1e-3)

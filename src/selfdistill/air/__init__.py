@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selfdistill.air._clock import Clock, Fit, fit_scale, per_step
-from selfdistill.air._figures import FIGURES, closed_lines, draw, save_closed_figure, save_figures, shares_learned
+from selfdistill.air._figures import closed_lines, save_closed_figure, save_figures
 from selfdistill.air._flow import Curves, Flow, LearningOrder, default_times, learning_order, predicted_curves
 from selfdistill.air._labels import centred, noise_part, noise_variance, one_hot, transition_counts
 from selfdistill.air._measures import (
@@ -28,7 +28,6 @@ from selfdistill.air._snapshot import (
     calibrated,
     network_kernel,
     outputs_of,
-    read_state,
     snapshot,
 )
 from selfdistill.air._stopping import (
@@ -41,14 +40,12 @@ from selfdistill.air._stopping import (
     noise_share,
     stopping_epoch,
     stopping_time,
-    tail_fall,
     wrong_share,
 )
 from selfdistill.air._study import SCHEMA, RunCurves, study
 
 __all__ = [
     "DENSE",
-    "FIGURES",
     "RULES",
     "SCHEMA",
     "AirMonitor",
@@ -73,7 +70,6 @@ __all__ = [
     "choose_examples",
     "closed_lines",
     "default_times",
-    "draw",
     "effective_ranks",
     "epoch_of_agreement",
     "fit_scale",
@@ -90,17 +86,14 @@ __all__ = [
     "predicted_curves",
     "random_captured",
     "random_retrieved",
-    "read_state",
     "retrieved",
     "save_closed_figure",
     "save_figures",
-    "shares_learned",
     "snapshot",
     "stopping_epoch",
     "stopping_time",
     "study",
     "subspace_overlap",
-    "tail_fall",
     "target_alignment",
     "transition_counts",
     "wrong_share",

@@ -186,15 +186,7 @@ FIGURES: Mapping[str, Callable[[Any, Mapping[str, Any]], None]] = {
 
 
 def draw(name: str, record: Mapping[str, Any]) -> Figure:
-    """Draw one figure.
-
-    Args:
-        name: One of `FIGURES`.
-        record: What ``air.json`` holds.
-
-    Returns:
-        The figure, 3.4 inches wide, one column of a page; nothing global of matplotlib is touched.
-    """
+    """Draw one figure."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -234,18 +226,7 @@ def _saved(figure: Figure, folder: Path, name: str) -> list[Path]:
 
 
 def shares_learned(spectrum: Mapping[str, Any]) -> np.ndarray:
-    r"""Give the share of each direction that ridge regression learns: :math:`\Lambda_k / (\Lambda_k + \lambda)`.
-
-    Args:
-        spectrum: Of the record: ``eigenvalue`` and ``ridge`` are looked at.
-
-    Returns:
-        Between 0 and 1, falling, one for each direction shown.
-
-    Example:
-        >>> shares_learned({"eigenvalue": [3.0, 1.0], "ridge": 1.0}).tolist()
-        [0.75, 0.5]
-    """
+    r"""Give the share of each direction that ridge regression learns: :math:`\Lambda_k / (\Lambda_k + \lambda)`."""
     values = np.asarray(spectrum["eigenvalue"], float)
     return np.asarray(values / (values + spectrum["ridge"]))
 

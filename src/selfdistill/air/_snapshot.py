@@ -273,19 +273,7 @@ def network_kernel(
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read the weights of a network from a file; no code in it is run.
-
-    Args:
-        path: A file of ``torch.save`` that holds tensors only, alone or under ``model``, ``state_dict``,
-            ``model_state_dict`` or ``parts``; or a ``.safetensors`` file, where names that begin with ``network.``
-            lose that.
-
-    Returns:
-        Tensors by name, on the CPU.
-
-    Raises:
-        DataError: Not there, not readable, or without weights.
-    """
+    """Read the weights of a network from a file; no code in it is run."""
     if not path.is_file():
         raise DataError(f"{path} does not exist", "Name a checkpoint file.")
     try:
@@ -324,7 +312,9 @@ def along_checkpoints(
 
     Args:
         model: Of the checkpoints' architecture; left as it is.
-        states: Name and state dict, or file, of each; see `read_state`.
+        states: Name and state dict, or file, of each. A file is one of ``torch.save`` that holds tensors only, alone or
+            under ``model``, ``state_dict``, ``model_state_dict`` or ``parts``, or safetensors, where names that begin
+            with ``network.`` lose that. No code in it is run.
         examples: What to measure on, the same for all.
         kernel: Takes the spectrum; see `network_kernel`.
         ranks: Numbers of leading directions.
@@ -335,7 +325,7 @@ def along_checkpoints(
         A snapshot for each checkpoint.
 
     Raises:
-        DataError: No checkpoints, or one that does not fit the network.
+        DataError: No checkpoints, or one that does not exist, cannot be read or does not fit the network.
 
     Example:
         >>> model, x = nn.Linear(3, 2), torch.randn(8, 3)

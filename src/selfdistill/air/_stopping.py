@@ -256,23 +256,7 @@ class NoiseShare(NamedTuple):
 
 
 def tail_fall(spectrum: Spectrum, residual: Tensor) -> float | None:
-    r"""Say how far the label energy falls over the later directions.
-
-    Even noise has the same energy in all directions; labels that follow from the inputs, right or wrong, have more in
-    earlier ones. The fall is the mean energy per direction in the second fifth of the directions over that in the last.
-
-    Args:
-        spectrum: Eigenpairs.
-        residual: Given labels less the starting outputs, ``[n, C]``.
-
-    Returns:
-        About 1 for even noise, more for structure; ``None`` where pairs are missing or fewer than 5.
-
-    Example:
-        >>> spectrum = Spectrum.of(torch.diag(torch.arange(10.0, 0.0, -1.0)))
-        >>> tail_fall(spectrum, torch.tensor([9.0, 8, 2, 2, 1, 1, 1, 1, 1, 1])[:, None])
-        4.0
-    """
+    """Say how far the label energy falls over the later directions."""
     if not spectrum.complete or spectrum.size < 5:
         return None
     energy = spectrum.coefficients(torch.as_tensor(residual).double()).square().sum(1)

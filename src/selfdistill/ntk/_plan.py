@@ -106,22 +106,7 @@ class Planner:
         m = min(self.chunk(available), most)
         while m > 1 and available - self.chunk_bytes(m) < max(per_row(name, m) for name in self.names):
             m //= 2
-        room = available - self.chunk_bytes(m)
-        groups: list[Group] = []
-        items: list[Item] = []
-        used = 0.0
-        for name in self.names:
-            row, last, first = per_row(name, m), self.rows_of(name), 0
-            while first < last:
-                take = min(last - first, int((room - used) // row))
-                if take <= 0:
-                    groups.append(Group(tuple(items), used))
-                    items, used = [], 0.0
-                    continue
-                items.append(Item(name, first, first + take))
-                used += take * row
-                first += take
-        return [*groups, Group(tuple(items), used)], m
+        return self._cut(lambda name: per_row(name, m), available - self.chunk_bytes(m), m, {}), m
 
     def _lean(self, fixed: float) -> tuple[list[Group], int] | None:
         """Cut the parameters as `groups` does, but of wide layers keep what their gradients are made from."""
@@ -131,18 +116,22 @@ class Planner:
         store = {name: self._store(name) for name in self.names}
         if not any(store.values()) or room < max(every * self.numbers(name) for name in self.names):
             return None
+        return self._cut(lambda name: every * self.numbers(name, fed=True), room, m, store), m
+
+    def _cut(self, row_of: Callable[[str], float], room: float, m: int, store: dict[str, float]) -> list[Group]:
+        """Fill groups with rows of parameters, or with layers that are kept where their store is worth it."""
         groups: list[Group] = []
         items: list[Item] = []
         kept: list[LayerRecord] = []
         held = used = 0.0  # by what is kept; by gradients
         for name in self.names:
-            row, last, first = every * self.numbers(name, fed=True), self.rows_of(name), 0
+            row, last, first, stored = row_of(name), self.rows_of(name), 0, store.get(name, 0.0)
             thin = max(row, row * last / (2 * _SLABS))  # thinner slabs would lay out patches too often
             if self.structure.embedding(name) is not None:
-                thin = store[name]
-            if store[name] and held + store[name] + max(used, thin) <= room:
+                thin = stored
+            if stored and held + stored + max(used, thin) <= room:
                 kept.append(LayerRecord(name))
-                held += store[name]
+                held += stored
                 continue
             while first < last:
                 take = min(last - first, int((room - held - used) // row))
@@ -153,7 +142,7 @@ class Planner:
                 if first < last:
                     groups.append(self._with_slabs(items, kept, held, used, room - held, m))
                     items, kept, held, used = [], [], 0.0, 0.0
-        return [*groups, self._with_slabs(items, kept, held, used, room - held, m)], m
+        return [*groups, self._with_slabs(items, kept, held, used, room - held, m)]
 
     def _store(self, name: str) -> float:
         """Bytes of what a layer's gradients are made from, for all examples, where that is worth while; else 0."""
@@ -243,7 +232,7 @@ class Planner:
         """Plan the kernel as a matrix: groups, examples at once, cost."""
         held = self.share if self.symmetric else self.share + self._largest_chunk
         held += -(-self.rows // dist.world()) if dist.world() > 1 else 0  # the pieces of one other process
-        factored = any(True for _ in self.structure.factored)
+        factored = bool(self.structure.factored)
         height = min(block_rows(self.rows, self.each)[0][1], self.share) if self.symmetric else self.share
         wide = self.columns if self.symmetric else min(self._largest_chunk, self.columns)
         temporary = float(self.size * height * wide * (self.each**2 + 1)) if factored else 0.0
