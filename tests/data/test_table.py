@@ -114,7 +114,7 @@ def test_any_finite_numbers_give_finite_inputs(numbers):
 
 
 def test_rare_categories_share_an_indicator(monkeypatch):
-    monkeypatch.setattr(_table, "CATEGORY_LIMIT", 2)
+    monkeypatch.setattr("selfdistill.data._fitted.CATEGORY_LIMIT", 2)
     X = pd.DataFrame({"c": ["p"] * 5 + ["q"] * 4 + ["r", "s"]})
     data = from_frame(X, ["a", "b"] * 5 + ["a"])
     np.testing.assert_array_equal(data.inputs.numpy(), [[1, 0, 0]] * 5 + [[0, 1, 0]] * 4 + [[0, 0, 1]] * 2)

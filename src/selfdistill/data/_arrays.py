@@ -57,24 +57,33 @@ def as_numpy(raw: Any) -> np.ndarray:
     return array
 
 
-def check_finite(array: np.ndarray) -> None:
-    """Refuse NaN and infinity, naming the first place."""
+def first_bad(array: np.ndarray) -> tuple[int, int] | None:
+    """Find the first value that is not finite: its row, and its place in the row."""
     if array.dtype.kind != "f" or array.size == 0:
-        return
+        return None
     flat = array.reshape(len(array), -1)
-    block = max(1, 2**24 // flat.shape[1])
+    block = max(1, 2**22 // flat.shape[1])
     for start in range(0, len(flat), block):
         bad = ~np.isfinite(flat[start : start + block])
         if bad.any():
-            row, column = (int(place[0]) for place in bad.nonzero())
-            value = flat[start + row, column]
-            word = "NaN" if np.isnan(value) else f"infinite ({value})"
-            raise DataError(
-                f"the inputs hold {word} in row {start + row}, column {column}",
-                "Impute it first, or pass a table (DataFrame, CSV, Parquet), where missing values are imputed."
-                if np.isnan(value)
-                else "Replace infinite values first.",
-            )
+            row, place = (int(one[0]) for one in bad.nonzero())
+            return start + row, place
+    return None
+
+
+def check_finite(array: np.ndarray) -> None:
+    """Refuse NaN and infinity, naming the first place."""
+    bad = first_bad(array)
+    if bad is None:
+        return
+    value = array.reshape(len(array), -1)[bad]
+    nan = np.isnan(value)
+    raise DataError(
+        f"the inputs hold {'NaN' if nan else f'infinite ({value})'} in row {bad[0]}, column {bad[1]}",
+        "Impute it first, or pass a table (DataFrame, CSV, Parquet), where missing values are imputed."
+        if nan
+        else "Replace infinite values first.",
+    )
 
 
 def column_scales(columns: Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -103,7 +112,7 @@ def column_scales(columns: Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return scale, mean, std
 
 
-def check_scales(scales: Sequence[np.ndarray], width: int) -> None:
+def check_scales(scales: Sequence[np.ndarray] | np.ndarray, width: int) -> None:
     """Refuse what a file gives as the result of `column_scales` and cannot be one."""
     for one in scales:
         if one.shape != (width,):

@@ -11,7 +11,7 @@ import numpy as np
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.wording import quoted
-from selfdistill.data._arrays import column_scales, standardise
+from selfdistill.data._arrays import column_scales, first_bad, standardise
 from selfdistill.data._labels import text_of
 
 if TYPE_CHECKING:
@@ -222,22 +222,14 @@ def as_vectors(
     parts = [np.asarray(chunk.flatten().to_numpy(zero_copy_only=False)) for chunk in column.chunks]
     flat = parts[0] if len(parts) == 1 else np.concatenate(parts or [np.zeros(0, np.float32)])
     array = flat.astype(np.float32 if narrow else np.float64, copy=False).reshape(-1, width)
-    _check_finite(array, name, first)
+    bad = first_bad(array)
+    if bad is not None:
+        word = "NaN or no value" if np.isnan(array[bad]) else "an infinite value"
+        raise DataError(
+            f"column {name!r} holds {word} in row {first + bad[0]}, place {bad[1]} of its list (counted from 0)",
+            f"Fill it in, leave the row out, or train without the column, with --ignore {quoted(name)}.",
+        )
     return array
-
-
-def _check_finite(array: np.ndarray, name: str, first: int) -> None:
-    block = max(1, 2**22 // array.shape[1])
-    for start in range(0, len(array), block):
-        bad = ~np.isfinite(array[start : start + block])
-        if bad.any():
-            row, place = (int(one[0]) for one in bad.nonzero())
-            row += start
-            word = "NaN or no value" if np.isnan(array[row, place]) else "an infinite value"
-            raise DataError(
-                f"column {name!r} holds {word} in row {first + row}, place {place} of its list (counted from 0)",
-                f"Fill it in, leave the row out, or train without the column, with --ignore {quoted(name)}.",
-            )
 
 
 class _Rows:
@@ -258,17 +250,17 @@ class Vectors:
     """A column of lists: its name, and what standardises each place, see `column_scales`."""
 
     name: str
-    scales: tuple[np.ndarray, np.ndarray, np.ndarray]
+    scales: np.ndarray  # [3, width]
 
     @property
     def width(self) -> int:
         """Numbers in a list."""
-        return len(self.scales[0])
+        return int(self.scales.shape[1])
 
     @classmethod
     def fit(cls, column: Any, name: str) -> Vectors:
         """Learn the scales."""
-        return cls(name, column_scales(_Rows(column, name)))
+        return cls(name, np.stack(column_scales(_Rows(column, name))))
 
     def apply(self, column: Any) -> np.ndarray:
         """Standardise as in training."""

@@ -70,9 +70,9 @@ def _found(path: Path) -> tuple[str, str]:
             return name, ""
     if head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise not_text(path)
-    strange = _not_utf8(path)
-    if not strange and b"\0" not in head:
+    if _is_utf8(path) and b"\0" not in head:
         return "utf-8", ""
+    strange = _strange_lines(path)
     guess = _guess(head if b"\0" in head else strange)
     if guess is None:
         if b"\0" in head:
@@ -83,32 +83,28 @@ def _found(path: Path) -> tuple[str, str]:
     return guess, f"{path} is not UTF-8 and is read as {guess}{shown}; --encoding to choose another."
 
 
-def _not_utf8(path: Path) -> bytes:
-    """Give lines that are not ASCII, of a file that is not UTF-8; nothing of one that is."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    strange, bad, total, rest = bytearray(), False, 0, b""
-    with open_bytes(path) as raw:
-        while block := raw.read(_BLOCK):
-            total += len(block)
-            if total > expand_limit():  # what reads the lines says so
-                break
-            if not bad:
-                try:
-                    decoder.decode(block)
-                except UnicodeDecodeError:
-                    bad = True
-            if not block.isascii():
-                lines = (rest + block).split(b"\n")
-                strange += b"\n".join(line for line in lines[:-1] if not line.isascii())[:_SAMPLE] + b"\n"
-                rest = lines[-1][:_SAMPLE]
-            if bad and len(strange) >= _SAMPLE:
-                break
-    if not bad:
-        try:
+def _is_utf8(path: Path) -> bool:
+    decoder, total = codecs.getincrementaldecoder("utf-8")(), 0
+    try:
+        with open_bytes(path) as raw:
+            while block := raw.read(_BLOCK):
+                decoder.decode(block)
+                total += len(block)
+                if total > expand_limit():  # what reads the lines says so
+                    return True
             decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            bad = True
-    return bytes(strange[:_SAMPLE] + rest) if bad else b""
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _strange_lines(path: Path) -> bytes:
+    """Give lines that are not ASCII."""
+    sample = b""
+    with open_bytes(path) as raw:
+        while len(sample) < _SAMPLE and (line := raw.readline(_SAMPLE)):
+            sample += b"" if line.isascii() else line
+    return sample[:_SAMPLE]
 
 
 def _guess(sample: bytes) -> str | None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
 
-from selfdistill.data._arrays import TEXT_WEIGHT
+from selfdistill.data._arrays import TEXT_WEIGHT, column_scales
 from selfdistill.data._columns import as_numbers, as_strings, odd_cells
+from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._labels import Places
-from selfdistill.data._numerals import NINES, PLAIN, Notation
+from selfdistill.data._numerals import NINES, PLAIN, Notation, choose_codes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -126,6 +128,8 @@ class TextColumn:
         return out
 
 
+CATEGORY_LIMIT = 256
+"""Categories of one column that get an indicator; rarer ones share the indicator "other"."""
 _FAR = 100.0  # standard deviations
 _ALONE = 20.0  # the same, for a number that often stands for a missing value
 _ENOUGH = 20  # numbers whose median and spread are compared
@@ -137,6 +141,15 @@ class Categories(NamedTuple):
     name: str
     values: list[str]
     other: bool
+
+    @classmethod
+    def fit(cls, cells: np.ndarray, name: str) -> tuple[Categories, str]:
+        """Find the categories, and what to say of them."""
+        counts = Counter(cell for cell in cells if cell is not None)
+        kept = [value for value, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:CATEGORY_LIMIT]]
+        other = len(counts) - len(kept)
+        note = f"column {name!r} has {len(counts):,} categories; the rarer {other:,} count as one." if other else ""
+        return cls(name, sorted(kept), bool(other)), note
 
     def codes(self, column: pa.ChunkedArray) -> np.ndarray:
         """Place each cell among the categories."""
@@ -174,6 +187,25 @@ class Numbers:
     # numbers of a column that stand for missing values, see `find_codes`
     codes: Mapping[str, list[float]] = field(default_factory=dict)
 
+    @classmethod
+    def fit(
+        cls, table: pa.Table, names: list[str], notations: Mapping[str, Notation], options: ReadOptions
+    ) -> tuple[Numbers, list[int], list[str]]:
+        """Learn from the training rows; give also the missing cells of each column, and what to say."""
+        columns = {name: as_numbers(table[name], name, notations.get(name, PLAIN)) for name in names}
+        codes, said = choose_codes(columns, options)
+        known = [without_codes(column, codes.get(name, [])) for name, column in columns.items()]
+        gaps = [int(np.isnan(column).sum()) for column in known]
+        made = cls(
+            names,
+            np.array([_median(column) for column in known], dtype=np.float64),
+            [place for place, gap in enumerate(gaps) if gap],
+            (np.zeros(0), np.zeros(0), np.zeros(0)),
+            {name: notation for name, notation in notations.items() if name in names},
+            codes,
+        )
+        return replace(made, scales=column_scales(made.filled(known, table.num_rows))), gaps, said
+
     def read(self, table: pa.Table) -> list[np.ndarray]:
         """Read the columns of a table."""
         columns = {name: as_numbers(table[name], name, self.notations.get(name, PLAIN)) for name in self.names}
@@ -181,7 +213,12 @@ class Numbers:
 
     def filled(self, columns: Sequence[np.ndarray], n: int) -> np.ndarray:
         """Put the median where a number is missing, and add the indicators."""
-        return filled(columns, self.median, self.flagged, n)
+        out = np.empty((n, len(columns) + len(self.flagged)))
+        for place, column in enumerate(columns):
+            out[:, place] = np.where(np.isnan(column), self.median[place], column)
+        for place, source in enumerate(self.flagged):
+            out[:, len(columns) + place] = np.isnan(columns[source])
+        return out
 
     def doubts(self, table: pa.Table) -> list[str]:
         """Say where new columns are empty, hold cells that are no numbers, or numbers far from those of training."""
@@ -229,14 +266,13 @@ def _hundredfold(known: np.ndarray, median: float, std: float) -> bool:
     return bool(((ratios > 50) & (ratios < 200)).all() or ((ratios > 1 / 200) & (ratios < 1 / 50)).all())
 
 
-def filled(columns: Sequence[np.ndarray], median: np.ndarray, flagged: Sequence[int], n: int) -> np.ndarray:
-    """See `Numbers.filled`."""
-    out = np.empty((n, len(columns) + len(flagged)))
-    for place, column in enumerate(columns):
-        out[:, place] = np.where(np.isnan(column), median[place], column)
-    for place, source in enumerate(flagged):
-        out[:, len(columns) + place] = np.isnan(columns[source])
-    return out
+def _median(column: np.ndarray) -> float:
+    """Median of the known values; the mean of the middle two is taken without overflow."""
+    known = np.sort(column[~np.isnan(column)])
+    if not len(known):
+        return 0.0
+    low, high = known[(len(known) - 1) // 2], known[len(known) // 2]
+    return float(low / 2 + high / 2) if low != high else float(low)
 
 
 def unseen_words(column: pa.ChunkedArray, name: str, text: TextColumn) -> list[str]:

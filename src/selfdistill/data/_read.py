@@ -266,11 +266,8 @@ def read_new(
     labels = None
     found, said = form.settle(found, classes)
     if found.labels is not None:
-        labels = _seen(
-            found,
-            classes,
-            "Predict without reading the labels (for a table: --ignore and the label's column), or train with it.",
-        )
+        way_out = "Predict without reading the labels (for a table: --ignore and the label's column), or train with it."
+        labels = _seen(found, classes, way_out)
     return NewData(inputs, found.named(), labels, (*said, *preprocess.doubts(found.features)))
 
 

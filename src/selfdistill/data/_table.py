@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -11,32 +11,21 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._arrays import check_scales, column_scales, standardise
+from selfdistill.data._arrays import check_scales, standardise
 from selfdistill.data._arrow_types import Vectors, as_table
-from selfdistill.data._columns import as_numbers, as_strings, find_kind, tally
-from selfdistill.data._fitted import Categories, Numbers, Terms, TextColumn, filled, unseen_words, without_codes
+from selfdistill.data._columns import as_strings, find_kind, tally
+from selfdistill.data._fitted import Categories, Numbers, Terms, TextColumn, unseen_words
 from selfdistill.data._labelled import Note, ReadOptions
 from selfdistill.data._labels import listed
-from selfdistill.data._numerals import PLAIN, Notation, choose_codes, choose_notations
+from selfdistill.data._numerals import PLAIN, Notation, choose_notations
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._roles import Roles
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CATEGORY_LIMIT = 256
-"""Categories of one column that get an indicator; rarer ones share the indicator "other"."""
 _TEXT_LIMIT = 5000  # of words and pairs, and of characters
 _INPUT_BYTES = 2 * 2**30
-
-
-def _median(column: np.ndarray) -> float:
-    """Median of the known values; the mean of the middle two is taken without overflow."""
-    known = np.sort(column[~np.isnan(column)])
-    if not len(known):
-        return 0.0
-    low, high = known[(len(known) - 1) // 2], known[len(known) // 2]
-    return float(low / 2 + high / 2) if low != high else float(low)
 
 
 @final
@@ -160,7 +149,7 @@ class TablePreprocess(Preprocess, kind="table"):
         for name, array in zip(("scale", "mean", "std"), self._numbers.scales, strict=True):
             tensors[name] = torch.from_numpy(array)
         for place, vector in enumerate(self._vectors):
-            tensors[f"vector.{place}"] = torch.from_numpy(np.stack(vector.scales))
+            tensors[f"vector.{place}"] = torch.from_numpy(vector.scales)
         for place, (_, column) in enumerate(self._texts):
             tensors[f"idf.{place}"] = torch.from_numpy(column.words.idf)
             if column.characters.terms:
@@ -192,7 +181,7 @@ class TablePreprocess(Preprocess, kind="table"):
             return TextColumn(words, Terms("characters", terms, idf, marks=marks))
 
         texts = [(c["name"], text(i, c)) for i, c in enumerate(spec["text"])]
-        vectors = [Vectors(c["name"], _three(array(f"vector.{i}"))) for i, c in enumerate(spec.get("vector", ()))]
+        vectors = [Vectors(c["name"], array(f"vector.{i}")) for i, c in enumerate(spec.get("vector", ()))]
         for column in vectors:
             check_scales(column.scales, column.width)
         roles = Roles.from_spec(spec["roles"])
@@ -209,11 +198,6 @@ class TablePreprocess(Preprocess, kind="table"):
 def _terms(column: TextColumn) -> dict[str, Any]:
     characters = {"characters": list(column.characters.terms)} if column.characters.terms else {}
     return {"terms": list(column.words.terms)} | characters | ({"marks": True} if column.words.marks else {})
-
-
-def _three(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    scale, mean, std = rows
-    return scale, mean, std
 
 
 def _notations(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[dict[str, Notation], list[str]]:
@@ -243,49 +227,21 @@ def _kinds(
     return kinds, notes
 
 
-def _fit_categories(cells: np.ndarray, name: str) -> tuple[Categories, str]:
-    counts = Counter(cell for cell in cells if cell is not None)
-    kept = [value for value, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:CATEGORY_LIMIT]]
-    other = len(counts) > CATEGORY_LIMIT
-    note = (
-        f"column {name!r} has {len(counts):,} categories; the rarer {len(counts) - len(kept):,} count as one."
-        if other
-        else ""
-    )
-    return Categories(name, sorted(kept), other), note
-
-
 def fit_table(
     table: pa.Table, roles: Roles, options: ReadOptions, where: str
 ) -> tuple[TablePreprocess, list[str], dict[str, int]]:
     """Learn the preprocess from the training rows."""
     notations, decided = _notations(table, roles, options)
     kinds, notes = _kinds(table, roles, options, notations)
-    n, missing, constant = table.num_rows, 0, []
-    columns = [as_numbers(table[name], name, notations.get(name, PLAIN)) for name in kinds["numeric"]]
-    codes, said = choose_codes(dict(zip(kinds["numeric"], columns, strict=True)), options)
+    numbers, gaps, said = Numbers.fit(table, kinds["numeric"], notations, options)
     notes += said
-    columns = [without_codes(c, codes.get(name, [])) for name, c in zip(kinds["numeric"], columns, strict=True)]
-    median = np.array([_median(column) for column in columns], dtype=np.float64)
-    gaps = [int(np.isnan(column).sum()) for column in columns]
-    flagged = [place for place, gap in enumerate(gaps) if gap]
-    values = filled(columns, median, flagged, n)
-    numbers = Numbers(
-        kinds["numeric"],
-        median,
-        flagged,
-        column_scales(values),
-        {k: v for k, v in notations.items() if k in kinds["numeric"]},
-        codes,
-    )
-    missing += sum(gaps)
-    constant += [
-        name for name, std, gap in zip(kinds["numeric"], numbers.scales[2], gaps, strict=False) if not std and not gap
-    ]
+    stds = numbers.scales[2][: len(gaps)]
+    missing = sum(gaps)
+    constant = [name for name, std, gap in zip(numbers.names, stds, gaps, strict=True) if not std and not gap]
     categories = []
     for name in kinds["categorical"]:
         cells = as_strings(table[name], name)
-        column, note = _fit_categories(cells, name)
+        column, note = Categories.fit(cells, name)
         categories.append(column)
         notes += [Note(note)] if note else []
         gap = sum(cell is None for cell in cells)
@@ -293,7 +249,7 @@ def fit_table(
         constant += [name] if len(column.values) < 2 and not gap else []
     texts, roles, gap, more = _fit_texts(table, kinds["text"], roles)
     made = TablePreprocess(
-        Roles(roles.label, roles.id, roles.truth, (*roles.ignored, *kinds["none"])),
+        replace(roles, ignored=(*roles.ignored, *kinds["none"])),
         numbers,
         categories,
         texts,
@@ -326,4 +282,4 @@ def _fit_texts(
             notes.append(f"column {name!r} holds no text that repeats and is not used.")
         else:
             found.append((name, column))
-    return found, Roles(roles.label, roles.id, roles.truth, (*roles.ignored, *wordless)), gaps, notes
+    return found, replace(roles, ignored=(*roles.ignored, *wordless)), gaps, notes
