@@ -34,7 +34,7 @@ TABLE = Table(RECORDS / "mutation.parquet", 1)
 ROOMS = {  # which modules, and by which tests
     "targets": ("src/selfdistill/targets", ("tests/targets",)),
     "issues": ("src/selfdistill/issues", ("tests/issues",)),
-    "kernel spectrum": ("src/selfdistill/theory/_spectrum.py", ("tests/theory", "tests/ntk")),
+    "kernel spectrum": ("src/selfdistill/theory/_spectrum.py", ("tests/theory",)),
     "closed form": ("src/selfdistill/closed", ("tests/closed",)),
 }
 LIBRARIES = ("torch", "numpy", "scipy.sparse", "sklearn.linear_model", "pandas")
