@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.commands import COMMANDS, RUNS
 
 from selfdistill import runs, train
 from selfdistill._core.errors import InputError, RunError
@@ -313,22 +314,6 @@ def test_every_command_reads_by_the_readers_that_refuse(here, call, command, nam
 
 # Links, pipes and devices instead of each file and folder of a run.
 
-COMMANDS = (
-    ["fit", "--resume", "stopped"],
-    ["fit", "--resume", "run"],
-    ["predict", "run", "t.csv", "--out", "p.csv", "--force"],
-    ["refine", "run", "--drop", "--out", "r.csv"],
-    ["distill", "run", "--epochs", "1", "--student", "mlp:2", "--out", "s"],
-    ["distill", "--resume", "learning"],
-    ["air", "run", "--examples", "10", "--out", "air", "--force"],
-    ["fit", "--resume", "begun"],
-    ["fit", "--resume", "closed"],
-    ["predict", "closed", "t.csv", "--out", "p.csv", "--force"],
-    ["refine", "closed", "--drop", "--out", "r.csv"],
-    ["distill", "closed", "--epochs", "1", "--student", "mlp:2", "--out", "s"],
-    ["air", "closed", "--force"],
-)
-RUNS = {"run", "stopped", "learning", "begun", "closed"}
 READ = {"predict": ["run.json", "model.safetensors"], "refine": ["run.json", "labels.parquet"], "air": ["run.json"]}
 KINDS = ("link", "dangling link", "pipe", "device")
 

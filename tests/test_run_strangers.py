@@ -20,25 +20,12 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from tests.commands import COMMANDS, RUNS
 
 from selfdistill._core.files import digest
 from selfdistill._core.record import read_json_record, write_json_record
 
 SIZES = [pytest.param("small"), pytest.param("whole", marks=pytest.mark.slow)]
-COMMANDS = (
-    ["fit", "--resume", "stopped"],
-    ["fit", "--resume", "run"],
-    ["predict", "run", "t.csv", "--out", "p.csv", "--force"],
-    ["refine", "run", "--drop", "--out", "r.csv"],
-    ["distill", "run", "--epochs", "1", "--student", "mlp:2", "--out", "s"],
-    ["distill", "--resume", "learning"],
-    ["air", "run", "--examples", "10", "--out", "air", "--force"],
-    ["fit", "--resume", "begun"],
-    ["fit", "--resume", "closed"],
-    ["distill", "closed", "--epochs", "1", "--student", "mlp:2", "--out", "s"],
-    ["air", "closed", "--out", "air", "--force"],
-)
-RUNS = {"run", "stopped", "learning", "begun", "closed"}
 ODD = [None, "x\x1b", "\ud800", -1, [], {}, 10**30, [[1]], 1e308]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -61,6 +62,22 @@ def test_measures_begin_at_the_start_and_space_themselves_out():
 def test_cheap_measures_come_every_few_epochs():
     monitor = World(epoch_seconds=100, cost=0.1, every=5).run(21)
     assert [found.epoch for found in monitor.snapshots] == [0, 5, 10, 15, 20]
+
+
+class Uneven(World):
+    """The start costs 2 s, the second measurement 30 s, and each later one 3 s."""
+
+    def kernel(self, model, inputs):
+        self.cost = {3: 2.0, 4: 30.0}.get(len(self.calls), 3.0 if len(self.calls) > 4 else 2.0)
+        return super().kernel(model, inputs)
+
+
+def test_the_forecast_stays_that_of_the_dearest_measurement():
+    monitor = Uneven(epoch_seconds=10).run(120)  # a second of measuring is allowed for each epoch
+    epochs = [found.epoch for found in monitor.snapshots]
+    assert [found.seconds for found in monitor.snapshots[:4]] == pytest.approx([2, 30, 3, 3])
+    assert set(np.diff(epochs[2:])) == {3}
+    assert monitor.spent + 30 - 3 <= 0.10 * monitor.trained
 
 
 @settings(max_examples=40)

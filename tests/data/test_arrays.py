@@ -92,3 +92,19 @@ def test_reloaded_arrays_give_equal_bits():
     assert torch.equal(reload(made).apply(X), made.apply(X))
     assert made.facts() == "4 numbers"
     assert made.input_shape == (4,)
+
+
+def test_a_column_that_is_constant_up_to_rounding_becomes_zeros():
+    X = np.column_stack(
+        [
+            np.resize([0.1, np.nextafter(0.1, 1)], 7),
+            np.arange(7.0),
+            np.full(7, 1e308),
+            np.array([1e308, -1e308, 0, 0, 0, 0, 0]),
+        ]
+    )
+    scale, mean, std = _arrays.column_scales(X)
+    assert std[[0, 2]].tolist() == [0, 0]
+    assert np.isfinite([scale, mean, std]).all()
+    np.testing.assert_allclose((X / scale)[:, [1, 3]].std(0), std[[1, 3]])
+    assert not ArrayPreprocess.fit(X).apply(X)[:, [0, 2]].any()

@@ -1,5 +1,7 @@
 """Labels as texts, and their checks."""
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -144,3 +146,26 @@ def test_classes_with_marks_in_their_names(labels):
 def test_a_long_label_is_shortened():
     said = _labels.label_warnings(["x" * 10_000, "y"], [1, 5])
     assert len(said[0]) < 300
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (np.bool_(True), "True"),
+        (np.float32(0.1), "0.1"),
+        (2.0**53 - 1, "9007199254740991"),
+        (2.0**53, "9007199254740992.0"),
+        (Decimal("1.50"), "1.5"),
+        (Decimal("100"), "100"),
+        (Decimal("NaN"), None),
+        (pd.NA, None),
+        (pd.NaT, None),
+        (b" ", None),
+        ("NULL", None),
+        ("nullable", "nullable"),
+    ],
+    ids=repr,
+)
+def test_every_kind_of_value_has_one_spelling(value, text):
+    assert _labels.text_of(value) == text
+    assert _labels.text_of("null", keep={"null"}) == "null"

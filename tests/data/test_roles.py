@@ -185,3 +185,13 @@ def test_a_table_without_a_header_is_told_from_one_without_a_label(tmp_path, tex
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(DataError, match=found):
         read(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("label", "id"), ("label", "truth"), ("label", "ignore"), ("id", "truth"), ("id", "ignore"), ("truth", "ignore")],
+)
+def test_any_two_roles_for_one_column_are_refused(first, second):
+    given = {role: ("x",) if role == "ignore" else "x" for role in (first, second)}
+    with pytest.raises(DataError, match=f"column 'x' is given as --{first} and as --{second}"):
+        choose(BASE, **{"label": "label"} | given)

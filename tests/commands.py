@@ -1,0 +1,20 @@
+"""Commands that read a run directory, for those tests that damage one; the runs are those of the fixture `runs`."""
+
+from __future__ import annotations
+
+COMMANDS = (
+    ["fit", "--resume", "stopped"],
+    ["fit", "--resume", "run"],
+    ["predict", "run", "t.csv", "--out", "p.csv", "--force"],
+    ["refine", "run", "--drop", "--out", "r.csv"],
+    ["distill", "run", "--epochs", "1", "--student", "mlp:2", "--out", "s"],
+    ["distill", "--resume", "learning"],
+    ["air", "run", "--examples", "10", "--out", "air", "--force"],
+    ["fit", "--resume", "begun"],
+    ["fit", "--resume", "closed"],
+    ["predict", "closed", "t.csv", "--out", "p.csv", "--force"],
+    ["refine", "closed", "--drop", "--out", "r.csv"],
+    ["distill", "closed", "--epochs", "1", "--student", "mlp:2", "--out", "s"],
+    ["air", "closed", "--force"],
+)
+RUNS = {"run", "stopped", "learning", "begun", "closed"}
