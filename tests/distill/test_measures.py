@@ -163,3 +163,12 @@ def test_generations_and_a_single_candidate():
     assert "  generation-2: test accuracy 90.0 %" in lines
     assert lines[-1].endswith(", generation 3")
     assert who_teaches({"teacher": {"name": "Net"}}) == "Teacher: Net"
+
+
+def test_information_is_never_below_nothing():
+    """Second class and truth are independent to the digit, so that the estimate is 0 and its bias is not."""
+    soft = torch.tensor([[0.6, 0.3, 0.1], [0.6, 0.1, 0.3]]).repeat(10, 1)
+    found = information_given_top(soft, torch.tensor([0, 0, 1, 1]).repeat(5))
+    assert found["plug_in"] == pytest.approx(0, abs=1e-12)
+    assert found["bias"] > 0
+    assert found["corrected"] == 0
