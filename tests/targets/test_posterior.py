@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfdistill._core.errors import SettingError
-from selfdistill.targets import Posterior, deconvolve, em_step, expected_counts
+from selfdistill.targets import Posterior
+from selfdistill.targets._noise_matrix import deconvolve, em_step, expected_counts
 
 
 class Twin:

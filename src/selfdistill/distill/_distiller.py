@@ -78,12 +78,7 @@ class Distiller:
     settings: Settings = field(default_factory=Settings)
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense, before anything is read.
-
-        Raises:
-            SettingError: A student that is none, an unknown objective, a number out of range, or one that the objective
-                does not take.
-        """
+        """Refuse what makes no sense, before anything is read."""
         if isinstance(self.student, type):
             name = self.student.__name__
             raise SettingError(f"the student is the class {name}", f"Pass one of its kind: {name}(...).")
@@ -116,17 +111,7 @@ class Distiller:
         return f"own: {getattr(self.objective, '__name__', type(self.objective).__name__)}"
 
     def resolved(self, data: LabelledData) -> ResolvedSettings:
-        """Fill in the student's settings from the data.
-
-        Args:
-            data: What it learns from.
-
-        Returns:
-            Settings of the last generation.
-
-        Raises:
-            SettingError: A value out of range, a pair of networks, or a function that is no objective.
-        """
+        """Fill in the student's settings from the data; refuses values out of range and pairs."""
         network = self.student if isinstance(self.student, str) else "auto"
         settings = replace(self.settings, method=self._name, network=network)
         if network.strip().startswith("2*"):

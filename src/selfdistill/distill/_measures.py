@@ -24,22 +24,8 @@ __all__ = [
 
 
 def entropy_beyond_top(soft: Tensor) -> Tensor:
-    r"""Entropy of each soft label that is about which other class it is.
-
-    .. math:: H(q) = h(q_{\max}) + (1 - q_{\max})\, H\big(q_{-\max} / (1 - q_{\max})\big)
-
-    with h the entropy of a coin: this is the second term, 0 where the rest lies in one class or where there is no rest.
-
-    Args:
-        soft: ``[n, K]``, rows sum to 1.
-
-    Returns:
-        Nats, ``[n]``.
-
-    Example:
-        >>> round(entropy_beyond_top(torch.tensor([[0.5, 0.25, 0.25]])).item(), 4)  # half of log 2
-        0.3466
-    """
+    """Entropy of each soft label ``[n, K]`` that is about which other class it is, in nats, ``[n]``."""
+    # H(q) = h(q_max) + (1 - q_max) H(rest / (1 - q_max)), h the entropy of a coin: the second term.
     q = soft.double()
     others = q.scatter(1, q.argmax(-1, keepdim=True), 0.0)
     mass = others.sum(-1)
@@ -87,29 +73,11 @@ def class_similarity(soft: Tensor, classes: Tensor, reference: Tensor) -> float 
 
 
 def information_given_top(soft: Tensor, truth: Tensor) -> dict[str, float]:
-    r"""Estimate what soft labels tell about the truth beyond their likeliest class.
-
-    The soft label is reduced to S: its second class, and whether its confidence lies above the median of its likeliest
-    class A. The plug-in estimate of :math:`I(Y; S \mid A)` from counts is, but for its bias, a lower bound on the
-    information in the whole soft label. Its bias under independence, to first order (Miller 1955), is
-
-    .. math:: \sum_a (r_a - 1)(s_a - 1) / (2n)
-
-    with :math:`r_a, s_a` the numbers of values of Y and S seen where A = a.
-
-    Args:
-        soft: ``[n, K]``.
-        truth: True labels, int64 ``[n]``.
-
-    Returns:
-        In nats: ``plug_in``; ``bias``; ``corrected``, their difference, at least 0.
-
-    Example:
-        >>> soft = torch.tensor([[0.6, 0.3, 0.1], [0.6, 0.1, 0.3]]).repeat(50, 1)
-        >>> found = information_given_top(soft, torch.tensor([1, 2]).repeat(50))
-        >>> round(found["plug_in"], 4), found["bias"]
-        (0.6931, 0.005)
-    """
+    """Estimate what soft labels ``[n, K]`` tell about the truth beyond their likeliest class, in nats."""
+    # The soft label is reduced to S: its second class, and whether its confidence lies above the median of its
+    # likeliest class A. The plug-in estimate of I(Y; S | A) from counts is, but for its bias, a lower bound on the
+    # information in the whole soft label. The bias under independence is, to first order (Miller 1955),
+    # sum_a (r_a - 1)(s_a - 1) / 2n with r_a, s_a the numbers of values of Y and S seen where A = a.
     k, n = soft.shape[1], len(soft)
     top = soft.topk(min(2, k), dim=-1)
     likeliest, second, confidence = top.indices[:, 0], top.indices[:, -1], top.values[:, 0]
@@ -195,18 +163,7 @@ _ROWS = 12
 
 
 def who_teaches(distillation: Mapping[str, Any]) -> str:
-    """Say who teaches, in one line.
-
-    Args:
-        distillation: Of a run record.
-
-    Returns:
-        The sentence.
-
-    Example:
-        >>> who_teaches({"teacher": {"name": "runs/a-001", "epoch": 4}, "choose": "held-out", "candidates": [1, 2]})
-        'Teacher: runs/a-001 after epoch 4, chosen by held-out from 2 epochs'
-    """
+    """Say in one line who teaches, by the part ``distillation`` of a run record."""
     teacher = distillation["teacher"]
     epoch = f" after epoch {teacher['epoch']}" if "epoch" in teacher else ""
     count = len(distillation.get("candidates", ()))

@@ -65,14 +65,7 @@ class Store:
     about: About
 
     def check(self, data: LabelledData) -> None:
-        """Refuse data that these are not the soft labels of.
-
-        Args:
-            data: The student's.
-
-        Raises:
-            DataError: Other classes or other examples.
-        """
+        """Refuse data of other classes or examples than these soft labels'."""
         name, about = self.about.teacher["name"], self.about
         if about.classes != data.classes:
             raise DataError(
@@ -217,11 +210,7 @@ def logits_of(found: Any, name: str) -> Tensor:
 
 
 def of_numbers(given: Any, data: LabelledData, name: str) -> Store:
-    """Take logits or probabilities ``[n, K]`` in the order of the data as soft labels; ``name`` says who teaches.
-
-    A DataFrame whose columns are named after the classes may have them in any order. Rows of numbers of at least 0 that
-    sum to 1 are probabilities.
-    """  # noqa: DOC201, DOC501
+    """Take logits or probabilities ``[n, K]`` in the order of the data as soft labels; ``name`` says who teaches."""
     if hasattr(given, "columns") and set(map(str, given.columns)) == set(data.classes):
         given = given[sorted(given.columns, key=lambda column: data.classes.index(str(column)))]
     if isinstance(given, Tensor):

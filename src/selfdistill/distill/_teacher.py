@@ -54,11 +54,7 @@ class Teacher:
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
-    """Several teachers, whose distributions are averaged.
-
-    Attributes:
-        members: Who they are.
-    """
+    """Several teachers, whose distributions are averaged."""
 
     members: tuple[Found, ...]
 
@@ -74,14 +70,7 @@ Found = Teacher | Store | Ensemble
 
 
 def run_of(path: Path) -> Path | None:
-    """Find the run that a file of weights belongs to.
-
-    Args:
-        path: ``RUN/model.safetensors``, a file in ``RUN/epochs`` or one in ``RUN/checkpoint``.
-
-    Returns:
-        The run directory, or ``None``.
-    """
+    """Find the run that a file of weights belongs to: its model, or a file in its epochs or checkpoint."""
     run = path.parent if path.name == "model.safetensors" else path.parent.parent
     inside = path.name == "model.safetensors" or path.parent.name in {EPOCHS, "checkpoint"}
     return run if inside and path.is_file() and (run / "run.json").is_file() else None

@@ -10,7 +10,7 @@ from selfdistill.issues._reliability import (
     judge,
     out_of_sample_trust,
 )
-from selfdistill.issues._table import LabelTable, compare_with_truth, find_issues, flag, label_table
+from selfdistill.issues._table import LabelTable, compare_with_truth, find_issues, label_table
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "blocks",
     "compare_with_truth",
     "find_issues",
-    "flag",
     "judge",
     "label_table",
     "out_of_sample_trust",

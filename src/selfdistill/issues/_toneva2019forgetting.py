@@ -71,12 +71,7 @@ class LearningDynamics(nn.Module):
 
     @torch.no_grad()
     def update(self, mean: Tensor, written: Tensor) -> None:
-        """Take one epoch's mean predictions.
-
-        Args:
-            mean: ``[n, K]``.
-            written: Which examples were seen, bool ``[n]``; the others keep their state.
-        """
+        """Take one epoch's mean predictions ``[n, K]``; examples that were not ``written`` stay as they are."""
         said = mean.argmax(-1).int()
         now = (said == self.labels) & written
         self.changed.copy_(((said != self.predicted) & written).sum())

@@ -5,7 +5,7 @@ noisy = draw(labels, T, seed=0)
 noisy.labels, noisy.realised_rate
 """
 
-from selfdistill.noise._draw import Noise, Summary, draw, flip_rates, instance_dependent, summary
+from selfdistill.noise._draw import Noise, Summary, draw, instance_dependent, summary
 from selfdistill.noise._files import read_labels, read_matrix
 from selfdistill.noise._transition import cifar10_asymmetric, class_dependent, pair, symmetric, to_cleanlab
 
@@ -15,7 +15,6 @@ __all__ = [
     "cifar10_asymmetric",
     "class_dependent",
     "draw",
-    "flip_rates",
     "instance_dependent",
     "pair",
     "read_labels",

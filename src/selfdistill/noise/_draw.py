@@ -160,21 +160,7 @@ _BLOCK = 4096
 
 
 def flip_rates(count: int, rate: float, seed: int) -> Tensor:
-    r"""Draw the flip rate of each example, :math:`q_i \sim N(\mathrm{rate}, 0.1^2)` truncated to [0, 1].
-
-    Args:
-        count: Number of examples.
-        rate: Centre of the distribution. At 0 all flip rates are 0.
-        seed: Seed of the draw.
-
-    Returns:
-        float64 ``[count]``.
-
-    Example:
-        >>> rates = flip_rates(1000, 0.4, seed=0)
-        >>> bool((rates >= 0).all() and (rates <= 1).all()), round(rates.mean().item(), 1)
-        (True, 0.4)
-    """
+    """Draw the flip rate of each example, normal with deviation 0.1 and truncated to [0, 1]; 0 at rate 0."""
     if rate == 0:
         return torch.zeros(count, dtype=torch.float64)
     uniform = torch.rand(count, generator=torch_generator(seed, "instance noise", "rates"), dtype=torch.float64)
