@@ -139,7 +139,7 @@ def test_all_of_few_candidates_are_shown_with_who_points_to_them():
     assert lines[0] == "Teacher: runs/a-001 after epoch 3, chosen by held-out from 3 epochs"
     assert lines[1].split() == ["epoch", "held", "out", "changed", "agreement", "chosen", "by"]
     assert lines[4].split() == ["3", "50.0", "%", "10.0", "%", "60.0", "%", "last,", "held-out"]
-    assert "  Not said: air (not asked)" in lines
+    assert "  No answer: air (not asked)" in lines
     assert "  Kept as float16 logits, 1,200 bytes in soft" in lines
     assert lines[-1] == "Student: mlp:8, hinton (temperature 4, weight 0.9)"
 

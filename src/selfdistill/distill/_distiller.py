@@ -45,14 +45,14 @@ class Distiller:
         student: A specification for `networks.build`; for `fit` any network of your own, too.
         objective: One of `OBJECTIVES`, or a function of the student's logits, the teacher's and the given labels as
             one-hot rows, all ``[b, K]``, to one value per example.
-        temperature: Of ``hinton`` and ``dkd``; by itself 4; of ``standardised``; by itself 2.
-        weight: The teacher's share of ``hinton`` and ``standardised``; by itself 0.9.
-        mixing: The teacher's weight ξ of ``born-again``, any number; by itself 1.
-        alpha: Weight of the given class in ``dkd``; by itself 1.
-        beta: Weight of the other classes in ``dkd``; by itself 8.
+        temperature: Of ``hinton`` and ``dkd``; default 4; of ``standardised``; default 2.
+        weight: The teacher's share of ``hinton`` and ``standardised``; default 0.9.
+        mixing: The teacher's weight ξ of ``born-again``, any number; default 1.
+        alpha: Weight of the given class in ``dkd``; default 1.
+        beta: Weight of the other classes in ``dkd``; default 8.
         generations: Students in a row, each taught by the one before.
-        choose: How the epoch of a teaching run is chosen, see `choose`; by itself held-out where the run can serve it.
-        entries: Logits kept per row; by itself all, up to 1 GiB.
+        choose: How the epoch of a teaching run is chosen, see `choose`; default held-out where the run can serve it.
+        entries: Logits kept per row; default all, up to 1 GiB.
         features: Layers of the student that follow layers of the teacher, for `fit` only.
         settings: How the student trains; ``method`` and ``network`` are set by this.
 
@@ -96,9 +96,9 @@ class Distiller:
         numbers = {name: getattr(self, name) for name in _NUMBERS}
         if isinstance(self.objective, str):
             return objective(self.objective, **numbers)
-        said = [name for name, value in numbers.items() if value is not None]
-        if not callable(self.objective) or said:
-            what = f"takes no {said[0]}" if said else "must be a name or a function"
+        explicit = [name for name, value in numbers.items() if value is not None]
+        if not callable(self.objective) or explicit:
+            what = f"takes no {explicit[0]}" if explicit else "must be a name or a function"
             raise SettingError(f"the objective {self.objective!r:.60} {what}", "Leave it out.")
         found = own(self.objective)
         return found.reading, found.loss, {}
@@ -277,9 +277,9 @@ class Distiller:
 
     def _lesson(self, store: Store) -> Method:
         """Make the method that learns from soft labels."""
-        reading, loss, said = self._objective()
+        reading, loss, given = self._objective()
         usual = OBJECTIVES[self.objective].takes if isinstance(self.objective, str) else {}
-        numbers = {name: (value, usual[name]) for name, value in said.items() if name in usual}
+        numbers = {name: (value, usual[name]) for name, value in given.items() if name in usual}
         return Method(
             lambda context: TeacherTargets(context.labels, store.soft, reading), loss, self._name, numbers=numbers
         )

@@ -53,7 +53,7 @@ class Job:
         return 0 if isinstance(self.found, Store) else 2 * rows * self.data.num_classes
 
     def prepare(self, out: Path) -> tuple[Method, dict[str, Any]]:
-        """Write or read the soft labels, train the generations before the last, and say what they hold."""
+        """Write or read the soft labels, train the generations before the last, and measure what they hold."""
         path, earlier = self.path, []
         store = self._written(self.found, path)
         knowledge = self._measured(store)
@@ -64,7 +64,7 @@ class Job:
             accuracies = {f"{name}_accuracy": found.model_dump() for name, found in result.items()}
             earlier.append({"folder": folder.name, "seed": record.settings.seed} | accuracies)
             model = train.load_model(folder / "model.safetensors").network
-            path = folder / STORE  # what this generation says
+            path = folder / STORE  # the labels of this generation
             store = self._written(graduate(model, self.data, folder.name), path)
         method = self.distiller._lesson(store)
         file = {"file": str(path)} if path.exists() else {}

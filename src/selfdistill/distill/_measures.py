@@ -1,4 +1,4 @@
-"""How much a teacher's soft labels say beyond their likeliest class, and what a distillation did, in lines."""
+"""What a teacher's soft labels hold beyond their likeliest class, and the summary of a distillation."""
 
 from __future__ import annotations
 
@@ -151,10 +151,10 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
     if found.get("similarity") is not None:
         lines.append(f"  Similarity of classes as the labels confuse them: correlation {found['similarity']:.2f}")
     if "information" in found:
-        told = found["information"]
+        information = found["information"]
         lines.append(
-            f"  Information on the truth beyond the likeliest class: {told['corrected']:.3f} nats "
-            f"(plug-in {told['plug_in']:.3f}, bias about {told['bias']:.3f})"
+            f"  Information on the truth beyond the likeliest class: {information['corrected']:.3f} nats "
+            f"(plug-in {information['plug_in']:.3f}, bias about {information['bias']:.3f})"
         )
     return lines
 
@@ -200,7 +200,7 @@ def summary(record: RunRecord) -> list[str]:
 
 
 def _table(found: Mapping[str, Any]) -> list[str]:
-    """Candidates with what each way of choosing says of them; of many, those that some way points to."""
+    """Candidates with what was measured of them; of many, those that some way chooses."""
     rows = found.get("candidates", [])
     if len(rows) < 2:
         return []
@@ -216,5 +216,5 @@ def _table(found: Mapping[str, Any]) -> list[str]:
         lines.append(f"  {row['epoch']:>5}{cells}  {', '.join(row['chosen_by'])}".rstrip())
     if len(shown) < len(rows):
         lines.append(f"  ... of {len(rows)} epochs, all in run.json")
-    silent = [f"{way} ({said['not']})" for way, said in found["choices"].items() if "not" in said]
-    return [*lines, *([f"  Not said: {'; '.join(silent)}"] if silent else [])]
+    without = [f"{way} ({answer['not']})" for way, answer in found["choices"].items() if "not" in answer]
+    return [*lines, *([f"  No answer: {'; '.join(without)}"] if without else [])]

@@ -166,7 +166,8 @@ def _numbers(given: Sequence[Any]) -> bool:
 def _nothing_to_choose(way: str | None, what: str) -> None:
     if way not in {None, "last"}:
         raise SettingError(
-            f"--choose {way} was said, but {what} is one candidate", "Leave --choose out, or give a run."
+            f"--choose {way} needs several epochs to choose from, but {what} is one candidate",
+            "Leave --choose out, or give a run.",
         )
 
 

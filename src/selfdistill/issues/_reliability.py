@@ -26,7 +26,7 @@ _LONGEST = 30
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the light looks at; all of it comes from one run.
+    """What the reliability check looks at; all of it comes from one run.
 
     Attributes:
         early_epoch: Epochs done when ``doubted_early`` was measured: 4, less where the run is short.
@@ -49,7 +49,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Applicability:
-    """What the light says.
+    """What the reliability check found.
 
     Attributes:
         verdict: ``"trust"``; ``"except"``: trust it but for ``classes``; or ``"refuse"``: do not trust it.
@@ -107,10 +107,10 @@ def applicability(
         >>> dynamics = LearningDynamics(torch.tensor([0, 1]))
         >>> dynamics.update(torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([True, True]))
         >>> table = label_table(torch.tensor([[0.6, 0.4], [0.3, 0.7]]), dynamics)
-        >>> light = applicability(table, dynamics, [0.5, 0.0], ["cat", "dog"])
-        >>> light.verdict
+        >>> found = applicability(table, dynamics, [0.5, 0.0], ["cat", "dog"])
+        >>> found.verdict
         'refuse'
-        >>> print(*light.sentences)  # doctest: +ELLIPSIS
+        >>> print(*found.sentences)  # doctest: +ELLIPSIS
         Do not trust this: after 1 epoch the network doubted 50.0 % of the labels, at the end 0.0 %. Early ...
     """
     given, k = table.given, table.distribution.shape[1]
@@ -148,8 +148,8 @@ def judge(evidence: Evidence, names: Sequence[str]) -> Applicability:
 
     Example:
         >>> evidence = Evidence(4, 0.30, 0.35, 0.62, 0.97, (0.9, 0.8), (0.9, 0.2))
-        >>> light = judge(evidence, ["cat", "dog"])
-        >>> light.verdict, light.classes
+        >>> found = judge(evidence, ["cat", "dog"])
+        >>> found.verdict, found.classes
         ('except', (1,))
     """
     e = evidence

@@ -286,7 +286,7 @@ def compact(soft: Tensor, labels: Tensor, kind: str | None = None, folder: Path 
     Args:
         soft: ``[n, K]``, rows sum to 1.
         labels: Given labels, int64 ``[n]``.
-        kind: ``"float32"``, ``"float16"``, ``"top-5"`` or ``"memory map"``; by itself `choose_store`'s.
+        kind: ``"float32"``, ``"float16"``, ``"top-5"`` or ``"memory map"``; default: see `choose_store`.
         folder: Where the file of a memory map lies; it is gone with the store.
 
     Returns:
