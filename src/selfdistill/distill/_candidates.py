@@ -27,6 +27,8 @@ WAYS = ("last", "held-out", "label-wave", "air")
 
 _KEEP = "selfdistill fit ... --method cross-entropy --keep-epochs all"
 _SHOWN = ("held_out_accuracy", "changed_share", "agreement", "test_accuracy")
+_EXAMPLES = 1000
+_POINTS = 120
 
 
 @dataclass(frozen=True)
@@ -173,10 +175,6 @@ def _answer(
 def _nearest(epoch: float, there: Sequence[Candidate]) -> int:
     """The candidate nearest to an epoch; of two equally near the earlier, which has memorised less."""
     return min(there, key=lambda one: (abs(one.epoch - epoch), one.epoch)).epoch
-
-
-_EXAMPLES = 1000
-_POINTS = 120
 
 
 def air_epoch(

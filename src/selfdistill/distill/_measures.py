@@ -22,6 +22,8 @@ __all__ = [
     "who_teaches",
 ]
 
+_ROWS = 12
+
 
 def entropy_beyond_top(soft: Tensor) -> Tensor:
     """Entropy of each soft label ``[n, K]`` that is about which other class it is, in nats, ``[n]``."""
@@ -157,9 +159,6 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
             f"(plug-in {information['plug_in']:.3f}, bias about {information['bias']:.3f})"
         )
     return lines
-
-
-_ROWS = 12
 
 
 def who_teaches(distillation: Mapping[str, Any]) -> str:

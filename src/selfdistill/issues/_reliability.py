@@ -22,6 +22,11 @@ _FITS_ALL = 0.98  # agreement with the given labels from which next to nothing c
 _FEW = 0.005  # share of the labels, doubted, that counts as next to nothing
 _NAMES = 8
 _LONGEST = 30
+_PER_CLASS = 5  # examples of a class, on average
+_CHANCE = 2.0  # standard errors above the largest class's share
+_OVERLAP = 0.3  # mean probability of either class for the other's examples, together
+_LOST = 0.5  # share of a class's labels that are kept
+_NOTHING = 0.005  # share of labels that look wrong and count as none
 
 
 @dataclass(frozen=True)
@@ -211,13 +216,6 @@ def cut_name(name: str) -> str:
 def percent(share: float) -> str:
     """Write a share in per cent."""
     return f"{100 * share:.1f} %"
-
-
-_PER_CLASS = 5  # examples of a class, on average
-_CHANCE = 2.0  # standard errors above the largest class's share
-_OVERLAP = 0.3  # mean probability of either class for the other's examples, together
-_LOST = 0.5  # share of a class's labels that are kept
-_NOTHING = 0.005  # share of labels that look wrong and count as none
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from selfdistill.issues._toneva2019forgetting import LearningDynamics
 
 __all__ = ["LabelTable", "compare_with_truth", "find_issues", "flag", "label_table"]
 
+_NOTHING = 0.5  # fewer labels than this are expected to be wrong: none
+
 
 def flag(expected: float, agrees: np.ndarray, quality: np.ndarray) -> np.ndarray:
     """Flag as many labels as are expected to be wrong: bool ``[n]``."""
@@ -24,9 +26,6 @@ def flag(expected: float, agrees: np.ndarray, quality: np.ndarray) -> np.ndarray
     flagged = np.zeros(len(quality), dtype=bool)
     flagged[np.lexsort((quality, agrees))[: int(np.rint(expected))]] = True
     return flagged
-
-
-_NOTHING = 0.5  # fewer labels than this are expected to be wrong: none
 
 
 @dataclass(frozen=True, eq=False)

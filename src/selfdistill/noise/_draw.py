@@ -15,6 +15,9 @@ from selfdistill.noise._transition import class_dependent, symmetric
 
 __all__ = ["Noise", "Summary", "check_labels", "draw", "flip_rates", "instance_dependent", "realise", "summary"]
 
+_SPREAD = 0.1
+_BLOCK = 4096
+
 
 class Summary(NamedTuple):
     """Noise of one set of labels against the truth.
@@ -153,10 +156,6 @@ def invert(probabilities: Tensor, uniform: Tensor) -> Tensor:
     if probabilities.ndim == 1:
         values = values.squeeze(-1)
     return torch.searchsorted(cumulated, values, right=True).view(-1)
-
-
-_SPREAD = 0.1
-_BLOCK = 4096
 
 
 def flip_rates(count: int, rate: float, seed: int) -> Tensor:
