@@ -121,7 +121,7 @@ def test_it_is_the_epoch_that_the_study_gives(teacher_run, digits):
     moment = air.snapshot("initial", network, examples, spectra["initial"])
     steps = -(-len(drawn) // record.settings.batch_size)
     clock = air.Clock.of_ends(record.curves["lr"], steps, 0.9)
-    measured = air.Measured(clock, record.curves["agreement"], {}, plain=True)
+    measured = air.RunCurves(clock, record.curves["agreement"], {}, plain=True)
     said = air.study(examples, spectra, start, [moment], measured=measured)["stopping"]["gcv"]
     assert found["time"] == pytest.approx(said["time"], rel=1e-6)
     assert found["agreement"] == pytest.approx(said["agreement"], rel=1e-6)
