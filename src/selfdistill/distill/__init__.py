@@ -7,18 +7,18 @@ from selfdistill.distill._measures import class_similarity, dark_knowledge, sent
 from selfdistill.distill._objective import OBJECTIVES, Objective, objective
 from selfdistill.distill._request import DistillRequest, start
 from selfdistill.distill._soft_labels import About, Store, load_store, save_store
-from selfdistill.distill._teacher import Found, Teacher, find_teacher, soft_labels
+from selfdistill.distill._teacher import AnyTeacher, Teacher, find_teacher, soft_labels
 
 __all__ = [
     "OBJECTIVES",
     "WAYS",
     "About",
+    "AnyTeacher",
     "Candidate",
     "Choice",
     "DistillRequest",
     "Distiller",
     "FeaturePair",
-    "Found",
     "Objective",
     "Store",
     "Teacher",

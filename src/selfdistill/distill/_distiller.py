@@ -20,12 +20,12 @@ from selfdistill._core.record import RunRecord, read_record, reading_record
 from selfdistill._core.rng import derive
 from selfdistill._core.wording import quoted
 from selfdistill.data import LabelledData
-from selfdistill.distill._features import FeaturePair, Guided
+from selfdistill.distill._features import FeaturePair, FeatureStudent
 from selfdistill.distill._job import STORE, Job, escaped, graduate
 from selfdistill.distill._measures import who_teaches
 from selfdistill.distill._objective import OBJECTIVES, objective, own, try_out
 from selfdistill.distill._soft_labels import Store, load_store
-from selfdistill.distill._teacher import Found, Teacher, find_teacher, soft_labels
+from selfdistill.distill._teacher import AnyTeacher, Teacher, find_teacher, soft_labels
 from selfdistill.rivals import Method
 from selfdistill.targets import TeacherTargets
 from selfdistill.train import Fitted, Plan, ResolvedSettings, Settings, TorchRuntime
@@ -162,8 +162,8 @@ class Distiller:
         return fitted
 
     def _guided(
-        self, found: Found, data: LabelledData, settings: ResolvedSettings, method: Method, model: nn.Module | None
-    ) -> Guided:
+        self, found: AnyTeacher, data: LabelledData, settings: ResolvedSettings, method: Method, model: nn.Module | None
+    ) -> FeatureStudent:
         """Lay the student's layers beside the teacher's."""
         if not isinstance(found, Teacher) or found.inputs is not data.inputs or self.generations > 1:
             raise SettingError(
@@ -177,7 +177,7 @@ class Distiller:
             shape, stats = tuple(data.inputs.shape[1:]), data.preprocess.stats
             model = networks.build(spec, shape, data.num_classes, seed=settings.seed, stats=stats)
         network = found.network.to(TorchRuntime(settings.device).device)
-        return Guided(model, network, self.features, data.inputs[:2], settings.seed)
+        return FeatureStudent(model, network, self.features, data.inputs[:2], settings.seed)
 
     def teach(
         self,
@@ -259,7 +259,7 @@ class Distiller:
             data, settings, out, source=described, evaluations=evaluations, resume=resume, tell=tell, plan=plan
         )
 
-    def _find(self, teacher: object, data: LabelledData, source: Mapping[str, Any], there: Path | None) -> Found:
+    def _find(self, teacher: object, data: LabelledData, source: Mapping[str, Any], there: Path | None) -> AnyTeacher:
         if there is not None:
             found = load_store(there)
             found.check(data)
@@ -270,7 +270,7 @@ class Distiller:
         where, read = source.get("source"), source.get("read")
         return find_teacher(teacher, data, way=self.choose, usual=usual, source=where, read=read)
 
-    def _store(self, found: Found, data: LabelledData, settings: ResolvedSettings) -> Store:
+    def _store(self, found: AnyTeacher, data: LabelledData, settings: ResolvedSettings) -> Store:
         if isinstance(found, Store):
             return found
         return soft_labels(found, data, TorchRuntime(settings.device), entries=self.entries)
@@ -290,7 +290,7 @@ class Distiller:
             return settings
         return replace(settings, seed=derive(settings.seed, "generation", generation) % 2**31)
 
-    def _record(self, teacher: object, found: Found, path: Path | None) -> dict[str, Any]:
+    def _record(self, teacher: object, found: AnyTeacher, path: Path | None) -> dict[str, Any]:
         _, _, numbers = self._objective()
         asked = {name: getattr(self, name) for name in (*_NUMBERS, "generations", "choose", "entries")}
         asked |= {"objective": self._name, "store": None if path is None else str(path)}

@@ -16,7 +16,7 @@ from selfdistill._core.errors import SettingError
 from selfdistill._core.rng import drawing_from, torch_generator
 from selfdistill.rivals import Method
 
-__all__ = ["FeaturePair", "Guided"]
+__all__ = ["FeaturePair", "FeatureStudent"]
 
 _LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "hint": losses.hint,
@@ -53,7 +53,7 @@ class FeaturePair:
 
 
 @final
-class Guided(nn.Module):
+class FeatureStudent(nn.Module):
     """A student whose forward pass in training also asks the teacher, for its layers; costs a pass of the teacher."""
 
     # Where a hint has another shape than the student's layer, a regressor is trained with the student: a linear layer,

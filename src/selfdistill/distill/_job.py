@@ -19,7 +19,7 @@ from selfdistill._core.record import RunRecord, read_record
 from selfdistill.data import LabelledData
 from selfdistill.distill._measures import dark_knowledge
 from selfdistill.distill._soft_labels import Store, load_store, save_store
-from selfdistill.distill._teacher import Found, Teacher, soft_labels
+from selfdistill.distill._teacher import AnyTeacher, Teacher, soft_labels
 from selfdistill.rivals import Method
 from selfdistill.train import Plan, ResolvedSettings, TorchRuntime
 
@@ -37,7 +37,7 @@ class Job:
     """One call of `Distiller.teach`: what happens once the run directory is ours."""
 
     distiller: Distiller
-    found: Found
+    found: AnyTeacher
     data: LabelledData
     settings: ResolvedSettings
     source: Mapping[str, Any]
@@ -91,7 +91,7 @@ class Job:
             plan=Plan(record, lambda out: (method, {}), 0, escaped(self.go_on)),
         )
 
-    def _written(self, found: Found, path: Path) -> Store:
+    def _written(self, found: AnyTeacher, path: Path) -> Store:
         """Have the soft labels in a file, made once; one process asks, all read."""
         if isinstance(found, Store):
             return found

@@ -22,7 +22,7 @@ from selfdistill._core.record_paths import kept, usable
 from selfdistill.data import LabelledData
 from selfdistill.targets import SoftLogits
 
-__all__ = ["About", "OfFunction", "Store", "load_store", "logits_of", "of_classifier", "of_numbers", "save_store"]
+__all__ = ["About", "FunctionNetwork", "Store", "load_store", "logits_of", "of_classifier", "of_numbers", "save_store"]
 
 
 _FORMAT = "selfdistill-soft-labels-3"
@@ -183,7 +183,7 @@ def _assemble(described: dict[str, Any], tensors: dict[str, Any]) -> Store:
 
 
 @final
-class OfFunction(nn.Module):
+class FunctionNetwork(nn.Module):
     """A function of inputs as a network: from ``[b, ...]`` to logits ``[b, K]``, an array or a tensor."""
 
     def __init__(self, function: Callable[[Tensor], Any]) -> None:

@@ -20,7 +20,7 @@ from selfdistill.data import LabelledData, ReadOptions
 from selfdistill.distill._candidates import Choice, air_epoch, choose
 from selfdistill.distill._soft_labels import (
     About,
-    OfFunction,
+    FunctionNetwork,
     Store,
     load_store,
     logits_of,
@@ -30,7 +30,7 @@ from selfdistill.distill._soft_labels import (
 from selfdistill.targets import SoftLogits, choose_entries
 from selfdistill.train import EPOCHS, Model, Runtime, load_checkpoint, load_epoch, load_model
 
-__all__ = ["Ensemble", "Found", "Teacher", "find_teacher", "run_of", "soft_labels"]
+__all__ = ["AnyTeacher", "Ensemble", "Teacher", "find_teacher", "run_of", "soft_labels"]
 
 _BATCH = 1024
 
@@ -56,7 +56,7 @@ class Teacher:
 class Ensemble:
     """Several teachers, whose distributions are averaged."""
 
-    members: tuple[Found, ...]
+    members: tuple[AnyTeacher, ...]
 
     @property
     def described(self) -> Mapping[str, Any]:
@@ -66,7 +66,7 @@ class Ensemble:
         return {"name": name, "kind": "ensemble", "members": members}
 
 
-Found = Teacher | Store | Ensemble
+AnyTeacher = Teacher | Store | Ensemble
 
 
 def run_of(path: Path) -> Path | None:
@@ -84,7 +84,7 @@ def find_teacher(
     usual: str | None = None,
     source: str | None = None,
     read: Mapping[str, Any] | None = None,
-) -> Found:
+) -> AnyTeacher:
     """Turn what was given into somebody who can teach these data, and refuse who cannot.
 
     Args:
@@ -141,7 +141,7 @@ def _in_memory(given: Any, data: LabelledData) -> Teacher | Store:
     if hasattr(given, "__array__") or isinstance(given, list | tuple):
         return of_numbers(given, data, name)
     if callable(given):
-        called = OfFunction(given)
+        called = FunctionNetwork(given)
         return _module(called, called.name, data)
     raise SettingError(
         f"the teacher is {given!r:.60}, which cannot teach",
@@ -275,7 +275,7 @@ def _logits(teacher: Teacher, inputs: Tensor, classes: int, device: torch.device
 
 
 def soft_labels(
-    teacher: Found,
+    teacher: AnyTeacher,
     data: LabelledData,
     runtime: Runtime,
     *,
