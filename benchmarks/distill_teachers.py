@@ -148,7 +148,7 @@ def taught_by(run: Path, suite: Suite, examples: LabelledData) -> tuple[dict[str
     record = read_record(run)
     curve = record.curves["test_accuracy"]
     found = choose(run, record, suite.ways[-1], lambda: air_epoch(record, examples))
-    at = {way: found.said[way]["epoch"] for way in suite.ways} | {"oracle": curve.index(max(curve)) + 1}
+    at = {way: found.answers[way]["epoch"] for way in suite.ways} | {"oracle": curve.index(max(curve)) + 1}
     files = {one.epoch: one.path for one in found.candidates}
     stores = {
         e: soft_labels(find_teacher(files[e], examples), examples, train.TorchRuntime()) for e in set(at.values())

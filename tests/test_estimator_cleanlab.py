@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +17,8 @@ from sklearn.linear_model import LogisticRegression
 
 from selfdistill import SelfDistillClassifier
 from selfdistill._core.errors import DataError, SettingError
+from selfdistill.estimator._northcutt2021cleanlab import _weights
+from selfdistill.issues import NoiseEstimate, find_issues
 
 N, K = 300, 3
 
@@ -276,3 +280,12 @@ def test_cleanlab_takes_our_table_and_our_indices(fitted):
     for issues in (clf.get_label_issues(), clf.label_issues_mask, np.flatnonzero(clf.label_issues_mask)):
         pruned = CleanLearning(LogisticRegression(), seed=0).fit(X, y, label_issues=issues)
         assert pruned.score(X, truth) > 0.95
+
+
+def test_no_weight_is_above_a_thousand():
+    """A class that is next to never right, some of whose labels are not flagged all the same."""
+    counts = np.array([[8.0, 0.0, 0.0], [9.999, 0.001, 0.0], [0.0, 5.0, 5.0]])
+    table = find_issues([0, 1, 2], np.eye(3) * 0.7 + 0.1)
+    table = replace(table, noise=NoiseEstimate(counts), is_issue=np.array([False, False, False]))
+    assert_allclose(_weights(table), [1.0, 1000.0, 2.0])
+    assert_allclose(_weights(replace(table, is_issue=np.array([True, True, False]))), [0.0, 0.0, 2.0])

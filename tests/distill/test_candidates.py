@@ -61,7 +61,7 @@ def test_label_wave_points_to_the_first_trough_and_takes_the_nearest(tmp_path):
     smooth = [0.9, 0.7, (0.9 + 0.5 + 0.3) / 3, (0.5 + 0.3 + 0.31) / 3, (0.3 + 0.31 + 0.6) / 3]
     assert smooth.index(min(smooth)) == 3  # the fourth epoch; the fifth has risen
     found = choose(keep(tmp_path, 1, 3, 5), record(changed=falling), "label-wave")
-    assert found.said["label-wave"] == {"epoch": 3, "wanted": 4}  # as near as 5, and earlier
+    assert found.answers["label-wave"] == {"epoch": 3, "wanted": 4}  # as near as 5, and earlier
 
 
 @pytest.mark.parametrize(("when", "taken"), [(2.4, 2), (3.7, 4), (None, 6), (float("inf"), 6), (0.2, 1)])
@@ -69,7 +69,7 @@ def test_air_takes_the_kept_epoch_nearest_to_its_time(tmp_path, when, taken):
     run = keep(tmp_path, 1, 2, 4)
     found = choose(run, record(), "air", lambda: {"epoch": when, "time": 1.0, "agreement": 0.5})
     assert found.candidate.epoch == taken
-    assert found.said["air"]["agreement"] == pytest.approx(0.5)
+    assert found.answers["air"]["agreement"] == pytest.approx(0.5)
 
 
 def test_air_costs_a_kernel_and_is_not_asked_unless_named(tmp_path):
@@ -78,8 +78,8 @@ def test_air_costs_a_kernel_and_is_not_asked_unless_named(tmp_path):
 
     found = choose(keep(tmp_path, 1, 2), record(), None, never)
     assert found.way == "last"
-    assert "not asked" in found.said["air"]["not"]
-    assert "held out no examples" in found.said["held-out"]["not"]
+    assert "not asked" in found.answers["air"]["not"]
+    assert "held out no examples" in found.answers["held-out"]["not"]
 
 
 def test_nothing_said_takes_held_out_where_the_run_can(tmp_path):
@@ -92,7 +92,7 @@ def test_what_a_run_cannot_serve_is_refused_with_what_it_kept_and_how_to_get_mor
         choose(tmp_path, record(), "air", lambda: {"epoch": 1.0})
     keep(tmp_path, 1, 3)
     with pytest.raises(
-        RunError, match=r"cannot be asked by held-out: it held out no examples \(it kept epochs 1, 3, 6\)"
+        RunError, match=r"cannot choose by held-out: it held out no examples \(it kept epochs 1, 3, 6\)"
     ):
         choose(tmp_path, record(), "held-out")
     with pytest.raises(RunError, match=r"--keep-epochs all --held-out 0.1, or choose another --choose"):
@@ -121,7 +121,7 @@ def test_it_is_the_epoch_that_the_study_gives(teacher_run, digits):
     moment = air.snapshot("initial", network, examples, spectra["initial"])
     steps = -(-len(drawn) // record.settings.batch_size)
     clock = air.Clock.of_ends(record.curves["lr"], steps, 0.9)
-    measured = air.Measured(clock, record.curves["agreement"], {}, plain=True)
+    measured = air.RunCurves(clock, record.curves["agreement"], {}, plain=True)
     said = air.study(examples, spectra, start, [moment], measured=measured)["stopping"]["gcv"]
     assert found["time"] == pytest.approx(said["time"], rel=1e-6)
     assert found["agreement"] == pytest.approx(said["agreement"], rel=1e-6)

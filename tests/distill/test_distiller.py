@@ -18,7 +18,6 @@ from selfdistill._core.events import BatchDone
 from selfdistill._core.record import read_json_record
 from selfdistill.distill import (
     OBJECTIVES,
-    STORE,
     Distiller,
     DistillRequest,
     dark_knowledge,
@@ -27,6 +26,7 @@ from selfdistill.distill import (
     soft_labels,
     start,
 )
+from selfdistill.distill._job import STORE
 from selfdistill.targets import GivenLabels
 from selfdistill.train import Settings
 

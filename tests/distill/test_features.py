@@ -92,10 +92,10 @@ def test_the_student_is_that_of_a_loop_with_the_term_in_it(examples, name, weigh
     ids=["smaller images", "more channels", "vectors"],
 )
 def test_a_hint_of_another_shape_is_reached_by_a_regressor_that_learns(examples, student, teacher, layers, regressor):
-    from selfdistill.distill._features import Guided
+    from selfdistill.distill._features import FeatureStudent
 
     pair = FeaturePair(*layers, "hint", 1.0)
-    made, again = (Guided(student, teacher, [pair], examples.inputs[:2], 0) for _ in range(2))
+    made, again = (FeatureStudent(student, teacher, [pair], examples.inputs[:2], 0) for _ in range(2))
     assert repr(made.regressors[0]) == repr(regressor)
     torch.testing.assert_close(made.regressors[0].weight, again.regressors[0].weight)
     assert {name.split(".")[0] for name, _ in made.named_parameters()} == {"student", "regressors"}

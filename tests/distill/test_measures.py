@@ -12,15 +12,8 @@ from sklearn.metrics import mutual_info_score
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.record import RunRecord
-from selfdistill.distill import (
-    class_similarity,
-    dark_knowledge,
-    entropy_beyond_top,
-    information_given_top,
-    sentences,
-    summary,
-    who_teaches,
-)
+from selfdistill.distill import class_similarity, dark_knowledge, sentences, summary
+from selfdistill.distill._measures import entropy_beyond_top, information_given_top, who_teaches
 
 
 def soft_labels(n=300, k=5, seed=0, scale=1.5):
@@ -146,7 +139,7 @@ def test_all_of_few_candidates_are_shown_with_who_points_to_them():
     assert lines[0] == "Teacher: runs/a-001 after epoch 3, chosen by held-out from 3 epochs"
     assert lines[1].split() == ["epoch", "held", "out", "changed", "agreement", "chosen", "by"]
     assert lines[4].split() == ["3", "50.0", "%", "10.0", "%", "60.0", "%", "last,", "held-out"]
-    assert "  Not said: air (not asked)" in lines
+    assert "  No answer: air (not asked)" in lines
     assert "  Kept as float16 logits, 1,200 bytes in soft" in lines
     assert lines[-1] == "Student: mlp:8, hinton (temperature 4, weight 0.9)"
 
@@ -163,3 +156,12 @@ def test_generations_and_a_single_candidate():
     assert "  generation-2: test accuracy 90.0 %" in lines
     assert lines[-1].endswith(", generation 3")
     assert who_teaches({"teacher": {"name": "Net"}}) == "Teacher: Net"
+
+
+def test_information_is_never_below_nothing():
+    """Second class and truth are independent to the digit, so that the estimate is 0 and its bias is not."""
+    soft = torch.tensor([[0.6, 0.3, 0.1], [0.6, 0.1, 0.3]]).repeat(10, 1)
+    found = information_given_top(soft, torch.tensor([0, 0, 1, 1]).repeat(5))
+    assert found["plug_in"] == pytest.approx(0, abs=1e-12)
+    assert found["bias"] > 0
+    assert found["corrected"] == 0

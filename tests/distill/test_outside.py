@@ -81,13 +81,17 @@ REFUSED = {
     ),
     "class": (Saying, SettingError, r"the teacher is the class Saying. Give one of its kind: Saying\(...\)"),
     "class of scikit-learn": (LogisticRegression, SettingError, "the teacher is the class LogisticRegression"),
-    "too few rows": (LOGITS[:5], DataError, r"what ndarray said has shape \[5, 3\], but there are 90 examples of 3 cl"),
-    "a row": (LOGITS[0], DataError, r"said has shape \[3\]"),
-    "labels": (Y, DataError, "what ndarray said is no array of numbers. Give logits"),
-    "no rows": ([], DataError, r"said has shape \[0\]"),
-    "ragged": ([[1.0, 2.0, 3.0], [1.0]], DataError, "what list said is no array of numbers"),
-    "NaN": (np.full((N, K), np.nan), DataError, "holds numbers that are no logits. Look for NaN"),
-    "nothing is likely": (np.full((N, K), -np.inf), DataError, "holds numbers that are no logits"),
+    "too few rows": (
+        LOGITS[:5],
+        DataError,
+        r"the predictions of ndarray have shape \[5, 3\], but there are 90 examples of 3 cl",
+    ),
+    "a row": (LOGITS[0], DataError, r"have shape \[3\]"),
+    "labels": (Y, DataError, "the predictions of ndarray are no array of numbers. Give logits"),
+    "no rows": ([], DataError, r"have shape \[0\]"),
+    "ragged": ([[1.0, 2.0, 3.0], [1.0]], DataError, "the predictions of list are no array of numbers"),
+    "NaN": (np.full((N, K), np.nan), DataError, "hold numbers that are no logits. Look for NaN"),
+    "nothing is likely": (np.full((N, K), -np.inf), DataError, "hold numbers that are no logits"),
     "network with a tuple": (Saying(lambda z: (z, z)), DataError, r"gives a tuple, which holds no logits. Give a fun"),
     "function of nothing": (lambda: None, DataError, r"<lambda> cannot take inputs of shape \[4\], torch.float32: "),
     "one value for all": (lambda x: torch.zeros(1, 3), DataError, r"outputs of shape \[1, 3\] for 2 examples of 3"),
@@ -118,7 +122,9 @@ def test_what_cannot_teach_is_refused_in_one_sentence(table, name):
 
 def test_a_way_of_choosing_is_refused_where_there_is_nothing_to_choose(table):
     for given in (LOGITS, Saying(), RandomForestClassifier(3).fit(X, Y)):
-        with pytest.raises(SettingError, match=r"--choose air was said, but .* is one candidate"):
+        with pytest.raises(
+            SettingError, match=r"--choose air needs several epochs to choose from, but .* is one candidate"
+        ):
             find_teacher(given, table, way="air")
 
 
@@ -153,7 +159,7 @@ def test_texts_and_categories_cannot_be_had_back():
     examples = data.from_frame(frame, ["p", "q"] * 30)
     made = LogisticRegression().fit(frame[["x"]], ["p", "q"] * 30)
     with pytest.raises(
-        SettingError, match=r"LogisticRegression cannot be asked.*Give what it says of them: its predict_"
+        SettingError, match=r"LogisticRegression cannot be asked.*Give its predictions instead: predict_"
     ):
         find_teacher(made, examples)
     assert said(made.predict_proba(frame[["x"]]), examples).shape == (60, 2)
@@ -167,9 +173,9 @@ def test_an_ensemble_teaches_the_mean_of_what_its_members_say(table, tmp_path):
     each = [P, torch.tensor(tree.predict_proba(X)), P, P.flip(0), torch.tensor(LOGITS * 2).softmax(-1)]
     torch.testing.assert_close(said(members, table).double(), torch.stack(each).mean(0), atol=2e-3, rtol=0)
     record = Distiller("mlp:4", settings=Settings(epochs=1)).teach(members[2:4], table, tmp_path / "run")
-    asked = record["distillation"]["asked"]
+    asked = record.distillation["asked"]
     assert (asked["teacher"], asked["also"]) == (str(members[2]), [members[3]])
-    assert record["distillation"]["teacher"]["name"] == f"Saying + {members[3]}"
+    assert record.distillation["teacher"]["name"] == f"Saying + {members[3]}"
     kept = load_store(tmp_path / "run" / "soft_labels.safetensors").soft.probabilities(torch.arange(N))
     torch.testing.assert_close(kept.double(), (P + P.flip(0)) / 2, atol=2e-3, rtol=0)
 

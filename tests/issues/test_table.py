@@ -1,4 +1,4 @@
-"""Findings against the formulas of the docstring, written out per example."""
+"""Findings, their cut-off and their comparison with the truth."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from selfdistill._core.errors import DataError
-from selfdistill.issues import LearningDynamics, find_issues, label_table
+from selfdistill.issues import LearningDynamics, compare_with_truth, find_issues, label_table
+from selfdistill.issues._table import flag
 
 
 def watched(seed, k, epochs, n=6):
@@ -112,3 +114,91 @@ def test_where_nothing_is_expected_to_be_wrong_the_margin_over_training_ranks():
     doubted = np.array([[0.4, 0.6], [0.0, 1.0], [1.0, 0.0]], np.float32)  # 0.6 labels are expected to be wrong
     table = find_issues([0, 1, 0], doubted, mean_given=np.array([0.1, 0.9, 0.5]), mean_margin=margin)
     np.testing.assert_allclose(table.quality, [0.2, np.sqrt(0.9), np.sqrt(0.5)], rtol=1e-6)
+
+
+@given(st.integers(0, 10_000), st.integers(2, 8), st.floats(0.05, 20))
+@settings(max_examples=30)
+def test_calibrated_rows_flag_as_many_as_are_wrong(seed, k, concentration):
+    """With the true label drawn from q, the number wrong has mean N and variance sum q(1-q): five deviations hold."""
+    rng = np.random.default_rng(seed)
+    n = 2000
+    soft = rng.dirichlet(np.full(k, concentration), n)
+    truth = (rng.random(n)[:, None] > soft.cumsum(1)).sum(1).clip(max=k - 1)
+    labels = rng.integers(0, k, n)
+    table = find_issues(labels, soft)
+    p = soft[np.arange(n), labels]
+    assert abs(table.is_issue.sum() - (labels != truth).sum()) < 5 * np.sqrt((p * (1 - p)).sum()) + 1
+
+
+@given(st.integers(0, 10_000), st.integers(1, 60))
+@settings(max_examples=40)
+def test_equals_a_twin_that_takes_one_at_a_time(seed, n):
+    rng = np.random.default_rng(seed)
+    p, agrees = rng.random(n).astype(np.float32), rng.random(n) < 0.5
+    quality = rng.random(n)
+    left = sorted(range(n), key=lambda i: (agrees[i], quality[i]))
+    expected = set(left[: round(sum(1 - float(v) for v in p))])
+    assert set(np.flatnonzero(flag((1 - p.astype(float)).sum(), agrees, quality))) == expected
+
+
+def test_sure_and_right_labels_raise_no_flag_and_sure_and_wrong_ones_all():
+    right, wrong = np.full(1000, 0.9999), np.full(1000, 1e-4)
+    assert not flag((1 - right).sum(), right > 0.5, right).any()
+    assert flag((1 - wrong).sum(), wrong > 0.5, wrong).all()
+
+
+def test_where_more_are_expected_than_differ_the_rest_is_doubted_without_a_better_label():
+    p = np.full(100, 0.6)  # every label is the likeliest, and 40 of 100 are wrong
+    assert flag((1 - p).sum(), np.ones(100, bool), np.arange(100.0)).nonzero()[0].tolist() == list(range(40))
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_hardly_any_rows(n):
+    p = np.full(n, 0.2)
+    assert flag((1 - p).sum(), p > 0.5, p).sum() == n
+
+
+def table(n=200, k=4, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    dynamics = LearningDynamics(torch.randint(0, k, (n,), generator=g))
+    for _ in range(3):
+        dynamics.update(torch.randn(n, k, generator=g).mul(2).softmax(-1), torch.ones(n, dtype=torch.bool))
+    return label_table(torch.randn(n, k, generator=g).softmax(-1), dynamics)
+
+
+def test_ranking_measures_equal_scikit_learn_with_low_as_bad():
+    found, truth = table(), np.random.default_rng(0).integers(0, 4, 200)
+    measured, wrong = compare_with_truth(found, truth), found.given != truth
+    assert measured["auroc"] == pytest.approx(roc_auc_score(wrong, 1 - found.quality))
+    assert measured["average_precision"] == pytest.approx(average_precision_score(wrong, 1 - found.quality))
+
+
+def test_shares_equal_a_count_by_hand_and_unknown_truth_does_not_count():
+    found, truth = table(), np.random.default_rng(1).integers(0, 4, 200)
+    truth[:50] = -1
+    measured = compare_with_truth(found, truth)
+    rows = [(g, r, t) for g, r, t in zip(found.given, found.refined, truth, strict=True) if t >= 0]
+    wrong = [row for row in rows if row[0] != row[2]]
+    right = [row for row in rows if row[0] == row[2]]
+    assert measured["examples"] == 150
+    assert measured["given_right"] == pytest.approx(len(right) / 150)
+    assert measured["wrong_set_right"] == pytest.approx(sum(r == t for _, r, t in wrong) / len(wrong))
+    assert measured["right_spoiled"] == pytest.approx(sum(r != t for _, r, t in right) / len(right))
+    flagged = [row for row, issue in zip(rows, found.is_issue[50:], strict=True) if issue]
+    assert measured["flagged_precision"] == pytest.approx(sum(g != t for g, _, t in flagged) / len(flagged))
+
+
+def test_all_right_gives_no_auroc_and_no_share_of_nothing():
+    found = table()
+    measured = compare_with_truth(found, found.given.copy())
+    assert measured["given_right"] == 1
+    assert "auroc" not in measured
+    assert "wrong_set_right" not in measured
+
+
+def test_table_rows_sum_to_one_and_flags_are_as_many_as_expected():
+    found = table()
+    np.testing.assert_allclose(found.distribution.sum(1), 1, rtol=1e-6)
+    assert found.is_issue.sum() == np.rint((1 - found.p_given.astype(float)).sum())
+    assert found.quality.min() >= 0
+    assert found.quality.max() <= 1

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfdistill._core.errors import SettingError
-from selfdistill.targets import FixedTargets, Memory
+from selfdistill.targets import FixedTargets, LabelTargets, Memory, Targets
 
 
 def test_the_target_stays_and_the_refined_labels_are_the_last_predictions():
@@ -76,3 +76,26 @@ def test_unwritten_examples_keep_their_memory():
 def test_errors(kwargs, words):
     with pytest.raises(SettingError, match=words):
         Memory(torch.tensor([0, 1]), 2, **kwargs)
+
+
+class Halves(LabelTargets):
+    """A target of one's own: the given label and the last predictions in equal parts."""
+
+    def read(self, index, logits=None):
+        return (self.given(index) + self.value[index]) / 2
+
+
+def test_a_target_of_ones_own_implements_read_alone():
+    targets = Halves(torch.tensor([0, 1, 1]), 2)
+    targets.write(torch.tensor([0, 0, 2]), torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.25, 0.75]]))
+    assert targets.read(torch.tensor([0])).tolist() == [[1.0, 0.0]]  # staged, not committed
+    mean, written = targets.end_epoch()
+    assert mean.tolist() == [[0.5, 0.5], [0.0, 0.0], [0.25, 0.75]]
+    assert written.tolist() == [True, False, True]
+    assert targets.refined().tolist() == [[0.5, 0.5], [0.0, 1.0], [0.25, 0.75]]  # not written: as it was
+    assert targets.read(torch.tensor([2])).tolist() == [[0.125, 0.875]]
+
+
+def test_a_target_without_read_is_none():
+    with pytest.raises(TypeError, match="abstract"):
+        Targets(torch.ones(1, 2))

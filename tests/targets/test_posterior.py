@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfdistill._core.errors import SettingError
-from selfdistill.targets import Posterior, deconvolve, em_step, expected_counts
+from selfdistill.targets import Posterior
+from selfdistill.targets._noise_matrix import deconvolve, em_step, expected_counts
 
 
 class Twin:
@@ -339,3 +340,37 @@ def test_too_many_classes_take_no_room_for_the_early_epochs():
         targets.write(torch.arange(301), torch.full((301, 301), 1 / 301))
         targets.end_epoch()
     assert targets.counts() is None
+
+
+def test_examples_that_were_not_drawn_keep_both_memories():
+    g = torch.Generator().manual_seed(1)
+    targets = Posterior(torch.randint(0, 3, (6,), generator=g), 3)
+    for index in (torch.arange(6), torch.tensor([0, 2])):
+        before = targets.fast.clone(), targets.slow.clone()
+        p = torch.rand(len(index), 3, generator=g).softmax(-1)
+        targets.write(index, p)
+        targets.end_epoch()
+        for memory, old, momentum in zip((targets.fast, targets.slow), before, (0.7, 0.9), strict=True):
+            expected = old.clone()
+            expected[index] = momentum * old[index] + (1 - momentum) * p
+            torch.testing.assert_close(memory, expected)
+
+
+@pytest.mark.parametrize("held", [0.0, 0.6, 1.0])
+def test_t_takes_the_less_of_an_estimate_the_more_it_is_held(held):
+    """A twin whose step is 1 takes all of each estimate."""
+    g = torch.Generator().manual_seed(2)
+    labels = torch.randint(0, 3, (30,), generator=g)
+    slow, whole = Posterior(labels, 3, noise_step=0.2), Posterior(labels, 3, noise_step=1.0)
+    for _ in range(5):
+        slow.write(torch.arange(30), torch.randn(30, 3, generator=g).softmax(-1))
+        slow.end_epoch()
+    slow.held.fill_(held)
+    old = slow.noise.clone()
+    whole.load_state_dict(slow.state_dict())
+    p = torch.randn(30, 3, generator=g).softmax(-1)
+    for targets in (slow, whole):
+        targets.write(torch.arange(30), p)
+        targets.end_epoch()
+    assert (whole.noise - old).abs().max() > 1e-3
+    torch.testing.assert_close(slow.noise, old + (1 - held + 0.2 * held) * (whole.noise - old))

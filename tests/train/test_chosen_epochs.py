@@ -15,28 +15,6 @@ from selfdistill._core.labels import held_out
 from selfdistill.rivals.chen2021nts import best_on_held_out
 from selfdistill.rivals.yuan2024labelwave import first_trough
 
-shares = st.lists(st.integers(0, 20).map(lambda x: x / 20), min_size=1, max_size=15)
-
-
-def kept(rule, name, values, **options):
-    """The last epoch, from 0, at which the rule said to keep."""
-    seen = [rule([{name: v} for v in values[: i + 1]], **options) for i in range(len(values))]
-    return int(np.flatnonzero(seen)[-1])
-
-
-@given(shares)
-def test_the_held_out_rule_keeps_the_first_of_the_best(values):
-    assert kept(best_on_held_out, "held_out_accuracy", values) == int(np.argmax(values))
-
-
-@given(shares, st.integers(1, 4))
-def test_label_wave_walks_down_to_the_first_trough(values, window):
-    smooth = [np.mean(values[max(0, i - window + 1) : i + 1]) for i in range(len(values))]
-    place = 0
-    while place + 1 < len(smooth) and smooth[place + 1] < smooth[place] - 1e-9:
-        place += 1
-    assert kept(first_trough, "changed_share", values, window=window) == place
-
 
 def noisy(n=300, k=3, seed=0):
     rng = np.random.default_rng(seed)

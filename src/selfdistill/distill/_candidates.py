@@ -1,4 +1,4 @@
-"""Which of a run's epochs teaches best: candidates, and what each way of choosing says, all without clean labels."""
+"""Which of a run's epochs teaches best: candidates, and what each way of choosing gives, all without clean labels."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ WAYS = ("last", "held-out", "label-wave", "air")
 
 _KEEP = "selfdistill fit ... --method cross-entropy --keep-epochs all"
 _SHOWN = ("held_out_accuracy", "changed_share", "agreement", "test_accuracy")
+_EXAMPLES = 1000
+_POINTS = 120
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,19 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen, and what the other ways say.
+    """What was chosen, and what the other ways would choose.
 
     Attributes:
         way: By which.
         candidate: The epoch that teaches.
-        said: For each way, the ``epoch`` among the candidates and ``wanted``, where it points to; or ``not``, why it
-            cannot say.
+        answers: For each way, the ``epoch`` among the candidates and ``wanted``, where it points to; or ``not``, why it
+            has no answer.
         candidates: All of them.
     """
 
     way: str
     candidate: Candidate
-    said: Mapping[str, Mapping[str, Any]]
+    answers: Mapping[str, Mapping[str, Any]]
     candidates: Sequence[Candidate]
 
     def record(self) -> dict[str, Any]:
@@ -68,10 +70,10 @@ class Choice:
         rows = [
             {"epoch": one.epoch}
             | dict(one.measures)
-            | {"chosen_by": [way for way, found in self.said.items() if found.get("epoch") == one.epoch]}
+            | {"chosen_by": [way for way, found in self.answers.items() if found.get("epoch") == one.epoch]}
             for one in self.candidates
         ]
-        return {"choose": self.way, "epoch": self.candidate.epoch, "choices": dict(self.said), "candidates": rows}
+        return {"choose": self.way, "epoch": self.candidate.epoch, "choices": dict(self.answers), "candidates": rows}
 
 
 def candidates(run: Path, record: RunRecord) -> list[Candidate]:
@@ -119,7 +121,7 @@ def choose(
 
     Raises:
         SettingError: No such way.
-        RunError: The run did not keep what the way needs; says what it kept and how to get more.
+        RunError: The run did not keep what the way needs; names what it kept and how to get more.
     """
     if way is not None and way not in WAYS:
         raise SettingError(f"choose is {way!r}, which is no way of choosing", f"Choose one of: {', '.join(WAYS)}.")
@@ -130,21 +132,21 @@ def choose(
             f"{run} kept the weights of epoch {there[0].epoch} only, so {way} has nothing to choose from",
             f"Train a teacher that keeps more: {_KEEP}, or take --choose last.",
         )
-    said = {one: _say(one, record, there, air if way == "air" else None) for one in WAYS}
+    answers = {one: _answer(one, record, there, air if way == "air" else None) for one in WAYS}
     if way is None:
-        way = "held-out" if len(there) > 1 and "epoch" in said["held-out"] else "last"
-    if "epoch" not in said[way]:
+        way = "held-out" if len(there) > 1 and "epoch" in answers["held-out"] else "last"
+    if "epoch" not in answers[way]:
         epochs = ", ".join(str(one.epoch) for one in there)
         raise RunError(
-            f"{run} cannot be asked by {way}: {said[way]['not']} (it kept epochs {epochs})",
+            f"{run} cannot choose by {way}: {answers[way]['not']} (it kept epochs {epochs})",
             f"Train a teacher that can: {_KEEP}{' --held-out 0.1' if way == 'held-out' else ''}, "
             "or choose another --choose.",
         )
     by_epoch = {one.epoch: one for one in there}
-    return Choice(way, by_epoch[said[way]["epoch"]], said, there)
+    return Choice(way, by_epoch[answers[way]["epoch"]], answers, there)
 
 
-def _say(
+def _answer(
     way: str,
     record: RunRecord,
     there: Sequence[Candidate],
@@ -174,10 +176,6 @@ def _say(
 def _nearest(epoch: float, there: Sequence[Candidate]) -> int:
     """The candidate nearest to an epoch; of two equally near the earlier, which has memorised less."""
     return min(there, key=lambda one: (abs(one.epoch - epoch), one.epoch)).epoch
-
-
-_EXAMPLES = 1000
-_POINTS = 120
 
 
 def air_epoch(

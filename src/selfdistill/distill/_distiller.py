@@ -20,12 +20,12 @@ from selfdistill._core.record import RunRecord, read_record, reading_record
 from selfdistill._core.rng import derive
 from selfdistill._core.wording import quoted
 from selfdistill.data import LabelledData
-from selfdistill.distill._features import FeaturePair, Guided
+from selfdistill.distill._features import FeaturePair, FeatureStudent
 from selfdistill.distill._job import STORE, Job, escaped, graduate
 from selfdistill.distill._measures import who_teaches
 from selfdistill.distill._objective import OBJECTIVES, objective, own, try_out
 from selfdistill.distill._soft_labels import Store, load_store
-from selfdistill.distill._teacher import Found, Teacher, find_teacher, soft_labels
+from selfdistill.distill._teacher import AnyTeacher, Teacher, find_teacher, soft_labels
 from selfdistill.rivals import Method
 from selfdistill.runs import Plan
 from selfdistill.targets import TeacherTargets
@@ -46,14 +46,14 @@ class Distiller:
         student: A specification for `networks.build`; for `fit` any network of your own, too.
         objective: One of `OBJECTIVES`, or a function of the student's logits, the teacher's and the given labels as
             one-hot rows, all ``[b, K]``, to one value per example.
-        temperature: Of ``hinton`` and ``dkd``; by itself 4; of ``standardised``; by itself 2.
-        weight: The teacher's share of ``hinton`` and ``standardised``; by itself 0.9.
-        mixing: The teacher's weight ξ of ``born-again``, any number; by itself 1.
-        alpha: Weight of the given class in ``dkd``; by itself 1.
-        beta: Weight of the other classes in ``dkd``; by itself 8.
+        temperature: Of ``hinton`` and ``dkd``; default 4; of ``standardised``; default 2.
+        weight: The teacher's share of ``hinton`` and ``standardised``; default 0.9.
+        mixing: The teacher's weight ξ of ``born-again``, any number; default 1.
+        alpha: Weight of the given class in ``dkd``; default 1.
+        beta: Weight of the other classes in ``dkd``; default 8.
         generations: Students in a row, each taught by the one before.
-        choose: How the epoch of a teaching run is chosen, see `choose`; by itself held-out where the run can serve it.
-        entries: Logits kept per row; by itself all, up to 1 GiB.
+        choose: How the epoch of a teaching run is chosen, see `choose`; default held-out where the run can serve it.
+        entries: Logits kept per row; default all, up to 1 GiB.
         features: Layers of the student that follow layers of the teacher, for `fit` only.
         settings: How the student trains; ``method`` and ``network`` are set by this.
 
@@ -79,12 +79,7 @@ class Distiller:
     settings: Settings = field(default_factory=Settings)
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense, before anything is read.
-
-        Raises:
-            SettingError: A student that is none, an unknown objective, a number out of range, or one that the objective
-                does not take.
-        """
+        """Refuse what makes no sense, before anything is read."""
         if isinstance(self.student, type):
             name = self.student.__name__
             raise SettingError(f"the student is the class {name}", f"Pass one of its kind: {name}(...).")
@@ -102,9 +97,9 @@ class Distiller:
         numbers = {name: getattr(self, name) for name in _NUMBERS}
         if isinstance(self.objective, str):
             return objective(self.objective, **numbers)
-        said = [name for name, value in numbers.items() if value is not None]
-        if not callable(self.objective) or said:
-            what = f"takes no {said[0]}" if said else "must be a name or a function"
+        explicit = [name for name, value in numbers.items() if value is not None]
+        if not callable(self.objective) or explicit:
+            what = f"takes no {explicit[0]}" if explicit else "must be a name or a function"
             raise SettingError(f"the objective {self.objective!r:.60} {what}", "Leave it out.")
         found = own(self.objective)
         return found.reading, found.loss, {}
@@ -117,17 +112,7 @@ class Distiller:
         return f"own: {getattr(self.objective, '__name__', type(self.objective).__name__)}"
 
     def resolved(self, data: LabelledData) -> ResolvedSettings:
-        """Fill in the student's settings from the data.
-
-        Args:
-            data: What it learns from.
-
-        Returns:
-            Settings of the last generation.
-
-        Raises:
-            SettingError: A value out of range, a pair of networks, or a function that is no objective.
-        """
+        """Fill in the student's settings from the data; refuses values out of range and pairs."""
         network = self.student if isinstance(self.student, str) else "auto"
         settings = replace(self.settings, method=self._name, network=network)
         if network.strip().startswith("2*"):
@@ -178,8 +163,8 @@ class Distiller:
         return fitted
 
     def _guided(
-        self, found: Found, data: LabelledData, settings: ResolvedSettings, method: Method, model: nn.Module | None
-    ) -> Guided:
+        self, found: AnyTeacher, data: LabelledData, settings: ResolvedSettings, method: Method, model: nn.Module | None
+    ) -> FeatureStudent:
         """Lay the student's layers beside the teacher's."""
         if not isinstance(found, Teacher) or found.inputs is not data.inputs or self.generations > 1:
             raise SettingError(
@@ -193,7 +178,7 @@ class Distiller:
             shape, stats = tuple(data.inputs.shape[1:]), data.preprocess.stats
             model = networks.build(spec, shape, data.num_classes, seed=settings.seed, stats=stats)
         network = found.network.to(TorchRuntime(settings.device).device)
-        return Guided(model, network, self.features, data.inputs[:2], settings.seed)
+        return FeatureStudent(model, network, self.features, data.inputs[:2], settings.seed)
 
     def teach(
         self,
@@ -275,7 +260,7 @@ class Distiller:
             data, settings, out, source=described, evaluations=evaluations, resume=resume, tell=tell, plan=plan
         )
 
-    def _find(self, teacher: object, data: LabelledData, source: Mapping[str, Any], there: Path | None) -> Found:
+    def _find(self, teacher: object, data: LabelledData, source: Mapping[str, Any], there: Path | None) -> AnyTeacher:
         if there is not None:
             found = load_store(there)
             found.check(data)
@@ -286,16 +271,16 @@ class Distiller:
         where, read = source.get("source"), source.get("read")
         return find_teacher(teacher, data, way=self.choose, usual=usual, source=where, read=read)
 
-    def _store(self, found: Found, data: LabelledData, settings: ResolvedSettings) -> Store:
+    def _store(self, found: AnyTeacher, data: LabelledData, settings: ResolvedSettings) -> Store:
         if isinstance(found, Store):
             return found
         return soft_labels(found, data, TorchRuntime(settings.device), entries=self.entries)
 
     def _lesson(self, store: Store) -> Method:
         """Make the method that learns from soft labels."""
-        reading, loss, said = self._objective()
+        reading, loss, given = self._objective()
         usual = OBJECTIVES[self.objective].takes if isinstance(self.objective, str) else {}
-        numbers = {name: (value, usual[name]) for name, value in said.items() if name in usual}
+        numbers = {name: (value, usual[name]) for name, value in given.items() if name in usual}
         return Method(
             lambda context: TeacherTargets(context.labels, store.soft, reading), loss, self._name, numbers=numbers
         )
@@ -306,7 +291,7 @@ class Distiller:
             return settings
         return replace(settings, seed=derive(settings.seed, "generation", generation) % 2**31)
 
-    def _record(self, teacher: object, found: Found, path: Path | None) -> dict[str, Any]:
+    def _record(self, teacher: object, found: AnyTeacher, path: Path | None) -> dict[str, Any]:
         _, _, numbers = self._objective()
         asked = {name: getattr(self, name) for name in (*_NUMBERS, "generations", "choose", "entries")}
         asked |= {"objective": self._name, "store": None if path is None else str(path)}

@@ -16,7 +16,7 @@ from selfdistill._core.errors import SettingError
 from selfdistill._core.rng import drawing_from, torch_generator
 from selfdistill.rivals import Method
 
-__all__ = ["FeaturePair", "Guided"]
+__all__ = ["FeaturePair", "FeatureStudent"]
 
 _LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "hint": losses.hint,
@@ -53,27 +53,12 @@ class FeaturePair:
 
 
 @final
-class Guided(nn.Module):
-    """A student whose forward pass in training also asks the teacher, for its layers; costs a pass of the teacher.
+class FeatureStudent(nn.Module):
+    """A student whose forward pass in training also asks the teacher, for its layers; costs a pass of the teacher."""
 
-    Where a hint has another shape than the student's layer, a regressor is trained with the student: a linear layer, or
-    of images a convolution without padding whose kernel takes the one size to the other (FitNets, section 2.2).
-
-    Args:
-        student: Logits ``[b, K]``.
-        teacher: In evaluation mode, on the device of training; it gets the student's inputs.
-        pairs: Which layers follow which.
-        inputs: A few examples, to look at the layers' shapes.
-        seed: Of the regressors.
-
-    Attributes:
-        extra: Weighted losses of the layers in the last forward pass in training, ``[b]``.
-
-    Raises:
-        SettingError: No such layer, or shapes that the loss cannot compare.
-    """
-
-    extra: Tensor
+    # Where a hint has another shape than the student's layer, a regressor is trained with the student: a linear layer,
+    # or of images a convolution without padding whose kernel takes the one size to the other (FitNets, section 2.2).
+    extra: Tensor  # weighted losses of the layers in the last forward pass in training, [b]
 
     def __init__(
         self, student: nn.Module, teacher: nn.Module, pairs: Sequence[FeaturePair], inputs: Tensor, seed: int
@@ -96,11 +81,7 @@ class Guided(nn.Module):
 
     @contextmanager
     def listening(self) -> Generator[None]:
-        """Note what the layers give, while the context lasts.
-
-        Yields:
-            Nothing.
-        """
+        """Note what the layers give, while the context lasts."""
         hooks = []
         try:
             for i, pair in enumerate(self.pairs):
@@ -137,14 +118,7 @@ class Guided(nn.Module):
         return pair.weight * loss(self.regressors[i](self._seen[i, "student"]), self._seen[i, "teacher"].detach())
 
     def followed(self, method: Method) -> Method:
-        """Let a method of training count the layers, too.
-
-        Args:
-            method: What the student learns from soft labels.
-
-        Returns:
-            The method.
-        """
+        """Let a method of training count the layers, too."""
 
         def objective(*parts: Any) -> tuple[Tensor, Tensor]:
             values, logits = method.objective(*parts)

@@ -19,7 +19,7 @@ from selfdistill._core.record import RunRecord, read_record
 from selfdistill.data import LabelledData
 from selfdistill.distill._measures import dark_knowledge
 from selfdistill.distill._soft_labels import Store, load_store, save_store
-from selfdistill.distill._teacher import Found, Teacher, soft_labels
+from selfdistill.distill._teacher import AnyTeacher, Teacher, soft_labels
 from selfdistill.rivals import Method
 from selfdistill.runs import Plan
 from selfdistill.train import ResolvedSettings, TorchRuntime
@@ -38,7 +38,7 @@ class Job:
     """One call of `Distiller.teach`: what happens once the run directory is ours."""
 
     distiller: Distiller
-    found: Found
+    found: AnyTeacher
     data: LabelledData
     settings: ResolvedSettings
     source: Mapping[str, Any]
@@ -54,7 +54,7 @@ class Job:
         return 0 if isinstance(self.found, Store) else 2 * rows * self.data.num_classes
 
     def prepare(self, out: Path) -> tuple[Method, dict[str, Any]]:
-        """Write or read the soft labels, train the generations before the last, and say what they hold."""
+        """Write or read the soft labels, train the generations before the last, and measure what they hold."""
         path, earlier = self.path, []
         store = self._written(self.found, path)
         knowledge = self._measured(store)
@@ -65,7 +65,7 @@ class Job:
             accuracies = {f"{name}_accuracy": found.model_dump() for name, found in result.items()}
             earlier.append({"folder": folder.name, "seed": record.settings.seed} | accuracies)
             model = runs.load_model(folder / "model.safetensors").network
-            path = folder / STORE  # what this generation says
+            path = folder / STORE  # the labels of this generation
             store = self._written(graduate(model, self.data, folder.name), path)
         method = self.distiller._lesson(store)
         file = {"file": str(path)} if path.exists() else {}
@@ -92,7 +92,7 @@ class Job:
             plan=Plan(record, lambda out: (method, {}), 0, escaped(self.go_on)),
         )
 
-    def _written(self, found: Found, path: Path) -> Store:
+    def _written(self, found: AnyTeacher, path: Path) -> Store:
         """Have the soft labels in a file, made once; one process asks, all read."""
         if isinstance(found, Store):
             return found

@@ -1,4 +1,4 @@
-"""How much a teacher's soft labels say beyond their likeliest class, and what a distillation did, in lines."""
+"""What a teacher's soft labels hold beyond their likeliest class, and the summary of a distillation."""
 
 from __future__ import annotations
 
@@ -22,24 +22,12 @@ __all__ = [
     "who_teaches",
 ]
 
+_ROWS = 12
+
 
 def entropy_beyond_top(soft: Tensor) -> Tensor:
-    r"""Entropy of each soft label that is about which other class it is.
-
-    .. math:: H(q) = h(q_{\max}) + (1 - q_{\max})\, H\big(q_{-\max} / (1 - q_{\max})\big)
-
-    with h the entropy of a coin: this is the second term, 0 where the rest lies in one class or where there is no rest.
-
-    Args:
-        soft: ``[n, K]``, rows sum to 1.
-
-    Returns:
-        Nats, ``[n]``.
-
-    Example:
-        >>> round(entropy_beyond_top(torch.tensor([[0.5, 0.25, 0.25]])).item(), 4)  # half of log 2
-        0.3466
-    """
+    """Entropy of each soft label ``[n, K]`` that is about which other class it is, in nats, ``[n]``."""
+    # H(q) = h(q_max) + (1 - q_max) H(rest / (1 - q_max)), h the entropy of a coin: the second term.
     q = soft.double()
     others = q.scatter(1, q.argmax(-1, keepdim=True), 0.0)
     mass = others.sum(-1)
@@ -87,29 +75,11 @@ def class_similarity(soft: Tensor, classes: Tensor, reference: Tensor) -> float 
 
 
 def information_given_top(soft: Tensor, truth: Tensor) -> dict[str, float]:
-    r"""Estimate what soft labels tell about the truth beyond their likeliest class.
-
-    The soft label is reduced to S: its second class, and whether its confidence lies above the median of its likeliest
-    class A. The plug-in estimate of :math:`I(Y; S \mid A)` from counts is, but for its bias, a lower bound on the
-    information in the whole soft label. Its bias under independence, to first order (Miller 1955), is
-
-    .. math:: \sum_a (r_a - 1)(s_a - 1) / (2n)
-
-    with :math:`r_a, s_a` the numbers of values of Y and S seen where A = a.
-
-    Args:
-        soft: ``[n, K]``.
-        truth: True labels, int64 ``[n]``.
-
-    Returns:
-        In nats: ``plug_in``; ``bias``; ``corrected``, their difference, at least 0.
-
-    Example:
-        >>> soft = torch.tensor([[0.6, 0.3, 0.1], [0.6, 0.1, 0.3]]).repeat(50, 1)
-        >>> found = information_given_top(soft, torch.tensor([1, 2]).repeat(50))
-        >>> round(found["plug_in"], 4), found["bias"]
-        (0.6931, 0.005)
-    """
+    """Estimate what soft labels ``[n, K]`` tell about the truth beyond their likeliest class, in nats."""
+    # The soft label is reduced to S: its second class, and whether its confidence lies above the median of its
+    # likeliest class A. The plug-in estimate of I(Y; S | A) from counts is, but for its bias, a lower bound on the
+    # information in the whole soft label. The bias under independence is, to first order (Miller 1955),
+    # sum_a (r_a - 1)(s_a - 1) / 2n with r_a, s_a the numbers of values of Y and S seen where A = a.
     k, n = soft.shape[1], len(soft)
     top = soft.topk(min(2, k), dim=-1)
     likeliest, second, confidence = top.indices[:, 0], top.indices[:, -1], top.values[:, 0]
@@ -183,30 +153,16 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
     if found.get("similarity") is not None:
         lines.append(f"  Similarity of classes as the labels confuse them: correlation {found['similarity']:.2f}")
     if "information" in found:
-        told = found["information"]
+        information = found["information"]
         lines.append(
-            f"  Information on the truth beyond the likeliest class: {told['corrected']:.3f} nats "
-            f"(plug-in {told['plug_in']:.3f}, bias about {told['bias']:.3f})"
+            f"  Information on the truth beyond the likeliest class: {information['corrected']:.3f} nats "
+            f"(plug-in {information['plug_in']:.3f}, bias about {information['bias']:.3f})"
         )
     return lines
 
 
-_ROWS = 12
-
-
 def who_teaches(distillation: Mapping[str, Any]) -> str:
-    """Say who teaches, in one line.
-
-    Args:
-        distillation: Of a run record.
-
-    Returns:
-        The sentence.
-
-    Example:
-        >>> who_teaches({"teacher": {"name": "runs/a-001", "epoch": 4}, "choose": "held-out", "candidates": [1, 2]})
-        'Teacher: runs/a-001 after epoch 4, chosen by held-out from 2 epochs'
-    """
+    """Say in one line who teaches, by the part ``distillation`` of a run record."""
     teacher = distillation["teacher"]
     epoch = f" after epoch {teacher['epoch']}" if "epoch" in teacher else ""
     count = len(distillation.get("candidates", ()))
@@ -243,7 +199,7 @@ def summary(record: RunRecord) -> list[str]:
 
 
 def _table(found: Mapping[str, Any]) -> list[str]:
-    """Candidates with what each way of choosing says of them; of many, those that some way points to."""
+    """Candidates with what was measured of them; of many, those that some way chooses."""
     rows = found.get("candidates", [])
     if len(rows) < 2:
         return []
@@ -259,5 +215,5 @@ def _table(found: Mapping[str, Any]) -> list[str]:
         lines.append(f"  {row['epoch']:>5}{cells}  {', '.join(row['chosen_by'])}".rstrip())
     if len(shown) < len(rows):
         lines.append(f"  ... of {len(rows)} epochs, all in run.json")
-    silent = [f"{way} ({said['not']})" for way, said in found["choices"].items() if "not" in said]
-    return [*lines, *([f"  Not said: {'; '.join(silent)}"] if silent else [])]
+    without = [f"{way} ({answer['not']})" for way, answer in found["choices"].items() if "not" in answer]
+    return [*lines, *([f"  No answer: {'; '.join(without)}"] if without else [])]

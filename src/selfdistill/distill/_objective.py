@@ -61,7 +61,7 @@ class Objective:
         loss: Logits and that to one value per example.
         summary: One line for ``--help``, with its source.
         takes: Its numbers, with what they are if left out.
-        choose: How the teacher is chosen if nothing is said, where the paper says so.
+        choose: How the teacher is chosen by default, where the paper says so.
     """
 
     reading: Callable[..., Any]
@@ -137,12 +137,12 @@ def try_out(loss: Callable[[Tensor, Any], Tensor], reading: Reading, classes: in
     loss(torch.zeros(len(given), classes, requires_grad=True), reading(given, torch.zeros_like(given)))
 
 
-def objective(name: str, **said: float | None) -> tuple[Reading, Callable[[Tensor, Any], Tensor], dict[str, float]]:
+def objective(name: str, **explicit: float | None) -> tuple[Reading, Callable[[Tensor, Any], Tensor], dict[str, float]]:
     """Make an objective from its name and numbers.
 
     Args:
         name: One of `OBJECTIVES`.
-        **said: ``temperature``, ``weight``, ``mixing``, ``alpha``, ``beta``; ``None``: not said.
+        **explicit: ``temperature``, ``weight``, ``mixing``, ``alpha``, ``beta``; ``None``: the default.
 
     Returns:
         What reads the targets, the loss, and its numbers.
@@ -163,17 +163,17 @@ as it is, more is softer.
         hint = f"Did you mean {near[0]}? " if near else ""
         raise SettingError(f"objective {name!r} does not exist", f"{hint}Choose one of: {', '.join(OBJECTIVES)}.")
     found = OBJECTIVES[name]
-    told = {word: value for word, value in said.items() if value is not None}
-    for word in told:
+    chosen = {word: value for word, value in explicit.items() if value is not None}
+    for word in chosen:
         if word not in found.takes:
             takers = ", ".join(other for other, one in OBJECTIVES.items() if word in one.takes)
             raise SettingError(
                 f"objective {name!r} takes no {word}", f"Leave --{word} out, or choose --objective {takers}."
             )
-    for word, value in told.items():
+    for word, value in chosen.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise SettingError(f"{word} is {value!r:.60}, but must be a number", f"Leave --{word} out.")
-    numbers = {word: float(told.get(word, default)) for word, default in found.takes.items()}
+    numbers = {word: float(chosen.get(word, default)) for word, default in found.takes.items()}
     _check(numbers)
     return partial(found.reading, **numbers), found.loss, numbers
 

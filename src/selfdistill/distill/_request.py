@@ -37,7 +37,7 @@ class DistillRequest:
         distiller: Fields of `Distiller`.
         store: Where soft labels go.
         also: Further teachers.
-        out: The run directory; by itself the next free ``runs/<name>-student-NNN``.
+        out: The run directory; default: the next free ``runs/<name>-student-NNN``.
         resume: A run directory to go on with.
     """
 
@@ -59,7 +59,7 @@ def start(
     """Read, check, and teach or go on.
 
     Args:
-        asked: What the user said.
+        asked: What the user asked for.
         tell: Listener of the run's events.
         say: Takes sentences for the user as they come.
 
@@ -142,14 +142,14 @@ def _resumed(asked: DistillRequest, run: Path) -> tuple[DistillRequest, int]:
     known = {one.name for one in fields(Settings)} - {"method", "network"}
     settings = {name: value for name, value in record.settings.as_dict().items() if name in known}
     began["student"] = record.settings.network
-    said = dict(asked.distiller)
-    if "student" in said:
+    explicit = dict(asked.distiller)
+    if "student" in explicit:
         shape, n = tuple(described.input_shape), described.examples
-        if began["student"] in {train.choose_network(said["student"], n, shape, words) for words in (False, True)}:
-            del said["student"]
-    told = {"store": None if asked.store is None else str(asked.store)} | said
-    told |= {"teacher": asked.teacher, "also": list(asked.also) or None}
-    for name, value in told.items():
+        if began["student"] in {train.choose_network(explicit["student"], n, shape, words) for words in (False, True)}:
+            del explicit["student"]
+    now = {"store": None if asked.store is None else str(asked.store)} | explicit
+    now |= {"teacher": asked.teacher, "also": list(asked.also) or None}
+    for name, value in now.items():
         before = (kept | began)[name]
         if value is not None and value != before:
             raise RunError(
@@ -171,12 +171,12 @@ def _resumed(asked: DistillRequest, run: Path) -> tuple[DistillRequest, int]:
     return order, described.seed or 0
 
 
-def _check_place(run: Path, store: str | None, said: Path | None) -> None:
-    """Refuse to write outside a run, which may be a stranger's, where only its record says so."""
-    if store is None or said is not None or Path(store).exists():
+def _check_place(run: Path, store: str | None, explicit: Path | None) -> None:
+    """Refuse to write outside a run, which may come from elsewhere, where only its record names the file."""
+    if store is None or explicit is not None or Path(store).exists():
         return
     if not Path(store).resolve().is_relative_to(run.resolve()):
         raise RunError(
             f"{run} would write its soft labels to {store}, outside of itself",
-            f"If you want that, say it: selfdistill distill --resume {quoted(run)} --store {quoted(store)}",
+            f"If you want that, name the file: selfdistill distill --resume {quoted(run)} --store {quoted(store)}",
         )

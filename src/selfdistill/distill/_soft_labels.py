@@ -1,4 +1,4 @@
-"""Soft labels of a teacher: in one file for many students, or from what someone outside said of the data."""
+"""Soft labels of a teacher: in one file for many students, or from predictions made elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from selfdistill._core.record_paths import kept, usable
 from selfdistill.data import LabelledData
 from selfdistill.targets import SoftLogits
 
-__all__ = ["About", "OfFunction", "Store", "load_store", "logits_of", "of_classifier", "of_numbers", "save_store"]
+__all__ = ["About", "FunctionNetwork", "Store", "load_store", "logits_of", "of_classifier", "of_numbers", "save_store"]
 
 
 _FORMAT = "selfdistill-soft-labels-3"
@@ -65,14 +65,7 @@ class Store:
     about: About
 
     def check(self, data: LabelledData) -> None:
-        """Refuse data that these are not the soft labels of.
-
-        Args:
-            data: The student's.
-
-        Raises:
-            DataError: Other classes or other examples.
-        """
+        """Refuse data of other classes or examples than these soft labels'."""
         name, about = self.about.teacher["name"], self.about
         if about.classes != data.classes:
             raise DataError(
@@ -144,7 +137,7 @@ def load_store(path: Path) -> Store:
 
 
 def _digest(described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of what a file says and of its numbers, in the order of their names."""
+    """SHA-256 of the description and the numbers of a file, in the order of their names."""
     found = hashlib.sha256(content_digest(described).encode())
     for name, tensor in sorted(tensors.items()):
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -190,7 +183,7 @@ def _assemble(described: dict[str, Any], tensors: dict[str, Any]) -> Store:
 
 
 @final
-class OfFunction(nn.Module):
+class FunctionNetwork(nn.Module):
     """A function of inputs as a network: from ``[b, ...]`` to logits ``[b, K]``, an array or a tensor."""
 
     def __init__(self, function: Callable[[Tensor], Any]) -> None:
@@ -217,31 +210,27 @@ def logits_of(found: Any, name: str) -> Tensor:
 
 
 def of_numbers(given: Any, data: LabelledData, name: str) -> Store:
-    """Take logits or probabilities ``[n, K]`` in the order of the data as soft labels; ``name`` says who teaches.
-
-    A DataFrame whose columns are named after the classes may have them in any order. Rows of numbers of at least 0 that
-    sum to 1 are probabilities.
-    """  # noqa: DOC201, DOC501
+    """Take logits or probabilities ``[n, K]`` in the order of the data as soft labels; ``name`` says who teaches."""
     if hasattr(given, "columns") and set(map(str, given.columns)) == set(data.classes):
         given = given[sorted(given.columns, key=lambda column: data.classes.index(str(column)))]
     if isinstance(given, Tensor):
         given = given.detach().cpu().double().numpy()
     try:
-        said = torch.from_numpy(np.array(given, dtype=np.float64))
+        found = torch.from_numpy(np.array(given, dtype=np.float64))
     except (TypeError, ValueError) as error:
-        raise DataError(f"what {name} said is no array of numbers", "Give logits [n, K].") from error
+        raise DataError(f"the predictions of {name} are no array of numbers", "Give logits [n, K].") from error
     n, k = len(data), data.num_classes
-    if said.shape != (n, k):
+    if found.shape != (n, k):
         raise DataError(
-            f"what {name} said has shape {list(said.shape)}, but there are {n:,} examples of {k} classes",
+            f"the predictions of {name} have shape {list(found.shape)}, but there are {n:,} examples of {k} classes",
             f"Give logits [{n}, {k}], in the order of the data.",
         )
-    if bool((said.isnan() | said.isposinf()).any()) or not bool(said.amax(-1).isfinite().all()):
-        raise DataError(f"what {name} said holds numbers that are no logits", "Look for NaN and infinite ones.")
-    if bool((said >= 0).all()) and bool(((said.sum(-1) - 1).abs() < _WIDE).all()):
-        said = said.log()
+    if bool((found.isnan() | found.isposinf()).any()) or not bool(found.amax(-1).isfinite().all()):
+        raise DataError(f"the predictions of {name} hold numbers that are no logits", "Look for NaN and infinite ones.")
+    if bool((found >= 0).all()) and bool(((found.sum(-1) - 1).abs() < _WIDE).all()):
+        found = found.log()
     soft = SoftLogits(n, k)
-    soft.write(slice(0, n), said)
+    soft.write(slice(0, n), found)
     return Store(soft, About({"name": name, "kind": "soft labels"}, data.classes, data.fingerprint, n))
 
 
@@ -252,7 +241,7 @@ def of_classifier(given: Any, data: LabelledData) -> Store:
     if raw is None:
         raise SettingError(
             f"{name} cannot be asked: the data were turned into numbers in a way of their own",
-            "Give what it says of them: its predict_proba(X).",
+            "Give its predictions instead: predict_proba(X).",
         )
     classes = [str(one) for one in getattr(given, "classes_", ())]
     if sorted(classes) != sorted(data.classes):
@@ -262,10 +251,10 @@ def of_classifier(given: Any, data: LabelledData) -> Store:
             "Fit it on data with these classes.",
         )
     try:
-        said = given.predict_proba(raw.reshape(len(data), -1))
+        found = given.predict_proba(raw.reshape(len(data), -1))
     except (TypeError, ValueError) as error:
         raise DataError(
             f"{name} cannot take these examples: {error}".splitlines()[0],
-            "Give what it says of them: predict_proba(X).",
+            "Give its predictions instead: predict_proba(X).",
         ) from error
-    return of_numbers(np.asarray(said)[:, [classes.index(one) for one in data.classes]], data, name)
+    return of_numbers(np.asarray(found)[:, [classes.index(one) for one in data.classes]], data, name)

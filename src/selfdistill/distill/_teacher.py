@@ -20,7 +20,7 @@ from selfdistill.data import LabelledData, ReadOptions
 from selfdistill.distill._candidates import Choice, air_epoch, choose
 from selfdistill.distill._soft_labels import (
     About,
-    OfFunction,
+    FunctionNetwork,
     Store,
     load_store,
     logits_of,
@@ -31,7 +31,7 @@ from selfdistill.runs import EPOCHS, Model, load_epoch, load_model
 from selfdistill.targets import SoftLogits, choose_entries
 from selfdistill.train import Runtime, load_checkpoint
 
-__all__ = ["Ensemble", "Found", "Teacher", "find_teacher", "run_of", "soft_labels"]
+__all__ = ["AnyTeacher", "Ensemble", "Teacher", "find_teacher", "run_of", "soft_labels"]
 
 _BATCH = 1024
 
@@ -55,13 +55,9 @@ class Teacher:
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
-    """Several teachers, whose distributions are averaged.
+    """Several teachers, whose distributions are averaged."""
 
-    Attributes:
-        members: Who they are.
-    """
-
-    members: tuple[Found, ...]
+    members: tuple[AnyTeacher, ...]
 
     @property
     def described(self) -> Mapping[str, Any]:
@@ -71,18 +67,11 @@ class Ensemble:
         return {"name": name, "kind": "ensemble", "members": members}
 
 
-Found = Teacher | Store | Ensemble
+AnyTeacher = Teacher | Store | Ensemble
 
 
 def run_of(path: Path) -> Path | None:
-    """Find the run that a file of weights belongs to.
-
-    Args:
-        path: ``RUN/model.safetensors``, a file in ``RUN/epochs`` or one in ``RUN/checkpoint``.
-
-    Returns:
-        The run directory, or ``None``.
-    """
+    """Find the run that a file of weights belongs to: its model, or a file in its epochs or checkpoint."""
     run = path.parent if path.name == "model.safetensors" else path.parent.parent
     inside = path.name == "model.safetensors" or path.parent.name in {EPOCHS, "checkpoint"}
     return run if inside and path.is_file() and (run / "run.json").is_file() else None
@@ -96,7 +85,7 @@ def find_teacher(
     usual: str | None = None,
     source: str | None = None,
     read: Mapping[str, Any] | None = None,
-) -> Found:
+) -> AnyTeacher:
     """Turn what was given into somebody who can teach these data, and refuse who cannot.
 
     Args:
@@ -153,7 +142,7 @@ def _in_memory(given: Any, data: LabelledData) -> Teacher | Store:
     if hasattr(given, "__array__") or isinstance(given, list | tuple):
         return of_numbers(given, data, name)
     if callable(given):
-        called = OfFunction(given)
+        called = FunctionNetwork(given)
         return _module(called, called.name, data)
     raise SettingError(
         f"the teacher is {given!r:.60}, which cannot teach",
@@ -178,7 +167,8 @@ def _numbers(given: Sequence[Any]) -> bool:
 def _nothing_to_choose(way: str | None, what: str) -> None:
     if way not in {None, "last"}:
         raise SettingError(
-            f"--choose {way} was said, but {what} is one candidate", "Leave --choose out, or give a run."
+            f"--choose {way} needs several epochs to choose from, but {what} is one candidate",
+            "Leave --choose out, or give a run.",
         )
 
 
@@ -286,7 +276,7 @@ def _logits(teacher: Teacher, inputs: Tensor, classes: int, device: torch.device
 
 
 def soft_labels(
-    teacher: Found,
+    teacher: AnyTeacher,
     data: LabelledData,
     runtime: Runtime,
     *,

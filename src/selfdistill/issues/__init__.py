@@ -1,13 +1,17 @@
 """From given labels and soft labels to a ranking, flagged errors, refined labels, and a reliability check."""
 
-from selfdistill.issues._applicability import Applicability, Evidence, applicability, judge
 from selfdistill.issues._blocks import BLOCK_BYTES, SoftLabels, as_soft, blocks
-from selfdistill.issues._cut_off import flag
 from selfdistill.issues._northcutt2021joint import NoiseEstimate
-from selfdistill.issues._out_of_sample import OutOfSampleEvidence, out_of_sample_trust
-from selfdistill.issues._table import LabelTable, find_issues, label_table
+from selfdistill.issues._reliability import (
+    Applicability,
+    Evidence,
+    OutOfSampleEvidence,
+    applicability,
+    judge,
+    out_of_sample_trust,
+)
+from selfdistill.issues._table import LabelTable, compare_with_truth, find_issues, label_table
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
-from selfdistill.issues._truth import compare_with_truth
 
 __all__ = [
     "BLOCK_BYTES",
@@ -23,7 +27,6 @@ __all__ = [
     "blocks",
     "compare_with_truth",
     "find_issues",
-    "flag",
     "judge",
     "label_table",
     "out_of_sample_trust",

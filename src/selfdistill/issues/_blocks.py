@@ -33,42 +33,12 @@ class SoftLabels(Protocol):
 
 
 def rows_per_block(classes: int, block_bytes: int = BLOCK_BYTES) -> int:
-    """Say how many rows one block has.
-
-    Args:
-        classes: K.
-        block_bytes: Bytes of a block as float32.
-
-    Returns:
-        At least 1.
-
-    Example:
-        >>> rows_per_block(1000, 4_000_000)
-        1000
-    """
+    """Say how many rows one block has."""
     return max(1, block_bytes // (4 * classes))
 
 
 def as_given(labels: Any, n: int, k: int) -> np.ndarray:
-    """Check given labels against the shape of soft labels.
-
-    Args:
-        labels: Positions of classes, ``[n]``; array, list or tensor.
-        n: Rows of the soft labels.
-        k: Their classes.
-
-    Returns:
-        int64 ``[n]``.
-
-    Raises:
-        DataError: Another length, no whole numbers, or a position outside ``[0, k)``.
-
-    Example:
-        >>> as_given([0, 3], 2, 3)
-        Traceback (most recent call last):
-        selfdistill._core.errors.DataError: the given label of row 1 is 3, but the soft labels have 3 classes, 0 to 2. \
-Encode the labels in the order of the columns.
-    """
+    """Check given labels against the shape of soft labels."""
     array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if array.shape != (n,):
         raise DataError(

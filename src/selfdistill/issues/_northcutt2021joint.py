@@ -48,10 +48,7 @@ class NoiseEstimate:
 
     @property
     def inverse(self) -> np.ndarray:
-        """Probability of each true class by given label, ``[given, clean]``, rows sum to 1.
-
-        A label that nobody gave has the row of no noise.
-        """
+        """Probability of each true class by given label, ``[given, clean]``; of no label, the row of no noise."""
         return _rows(self.counts.T)
 
     @property

@@ -10,13 +10,22 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 from selfdistill.issues._blocks import BLOCK_BYTES, SoftLabels, as_given, as_soft, blocks
-from selfdistill.issues._cut_off import flag
 from selfdistill.issues._northcutt2021joint import NoiseEstimate
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
 
-__all__ = ["LabelTable", "find_issues", "label_table"]
+__all__ = ["LabelTable", "compare_with_truth", "find_issues", "flag", "label_table"]
 
 _NOTHING = 0.5  # fewer labels than this are expected to be wrong: none
+
+
+def flag(expected: float, agrees: np.ndarray, quality: np.ndarray) -> np.ndarray:
+    """Flag as many labels as are expected to be wrong: bool ``[n]``."""
+    # Those come first whose refined label differs from the given one, each by rising quality. So the number flagged
+    # estimates the number wrong, and a flagged label mostly has a better one; where it has none (refined = given), it
+    # is doubted and no other is known. Numbers: docs/decisions/0008-which-labels-are-called-wrong.md.
+    flagged = np.zeros(len(quality), dtype=bool)
+    flagged[np.lexsort((quality, agrees))[: int(np.rint(expected))]] = True
+    return flagged
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,3 +213,47 @@ def _counts(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
     counts = np.zeros((rows.shape[1], rows.shape[1]))
     counts[:, there] = np.add.reduceat(rows[order].astype(np.float64), first, axis=0).T
     return counts
+
+
+def compare_with_truth(table: LabelTable, truth: np.ndarray) -> dict[str, float]:
+    """Measure refined labels and the ranking against true labels.
+
+    Args:
+        table: Findings on n examples.
+        truth: True labels, int64 ``[n]``; −1 where unknown, and not counted there.
+
+    Returns:
+        ``examples`` (with known truth), ``given_right``, ``refined_right`` (shares), ``wrong_set_right`` (share of
+        wrong given labels whose refined label is true), ``right_spoiled`` (share of right given labels whose refined
+        label is false), ``flagged_precision``, ``flagged_recall``, and, where both kinds exist, ``auroc`` and
+        ``average_precision`` of finding the wrong labels by low quality. A share of nothing is left out.
+
+    Example:
+        >>> import torch
+        >>> from selfdistill.issues import LearningDynamics, label_table
+        >>> dynamics = LearningDynamics(torch.tensor([0, 1]))
+        >>> dynamics.update(torch.tensor([[0.9, 0.1], [0.8, 0.2]]), torch.tensor([True, True]))
+        >>> table = label_table(torch.tensor([[0.9, 0.1], [0.7, 0.3]]), dynamics)
+        >>> found = compare_with_truth(table, np.array([0, 0]))
+        >>> found["given_right"], found["refined_right"], found["auroc"]
+        (0.5, 1.0, 1.0)
+    """
+    known = truth >= 0
+    given, refined, truth = table.given[known], table.refined[known], truth[known]
+    quality, flagged = table.quality[known], table.is_issue[known]
+    wrong = given != truth
+    shares = {
+        "given_right": ~wrong,
+        "refined_right": refined == truth,
+        "wrong_set_right": (refined == truth)[wrong],
+        "right_spoiled": (refined != truth)[~wrong],
+        "flagged_precision": wrong[flagged],
+        "flagged_recall": flagged[wrong],
+    }
+    found = {"examples": float(known.sum())} | {k: float(v.mean()) for k, v in shares.items() if len(v)}
+    if wrong.any() and not wrong.all():
+        from sklearn.metrics import average_precision_score, roc_auc_score
+
+        found["auroc"] = float(roc_auc_score(wrong, -quality))
+        found["average_precision"] = float(average_precision_score(wrong, -quality))
+    return found

@@ -19,7 +19,7 @@ class LearningDynamics(nn.Module):
     An example is learned in an epoch when the mean prediction of that epoch has its argmax at the given label, and
     forgotten when it was learned in the epoch before and is not in this one. ``mean_given`` is the geometric mean
     :math:`\exp \frac1E\sum_k \log \bar p^{(k)}_i(y_i)`; its arithmetic counterpart is the confidence of Swayamdipta et
-    al. (2020), arXiv 2009.10795. The logarithm keeps early doubt in sight after an error has been learned by heart.
+    al. (2020), arXiv 2009.10795. The logarithm keeps early doubt in sight after an error has been memorised.
 
     ``mean_margin`` is the mean over the epochs of :math:`\log \bar p_i(y_i) - \log \max_{c \ne y_i} \bar p_i(c)`, as
     the area under the margin of Pleiss et al. (2020), but of log-probabilities.
@@ -71,16 +71,11 @@ class LearningDynamics(nn.Module):
 
     @torch.no_grad()
     def update(self, mean: Tensor, written: Tensor) -> None:
-        """Take one epoch's mean predictions.
-
-        Args:
-            mean: ``[n, K]``.
-            written: Which examples were seen, bool ``[n]``; the others keep their state.
-        """
-        said = mean.argmax(-1).int()
-        now = (said == self.labels) & written
-        self.changed.copy_(((said != self.predicted) & written).sum())
-        self.predicted.copy_(torch.where(written, said, self.predicted))
+        """Take one epoch's mean predictions ``[n, K]``; examples that were not ``written`` stay as they are."""
+        predicted = mean.argmax(-1).int()
+        now = (predicted == self.labels) & written
+        self.changed.copy_(((predicted != self.predicted) & written).sum())
+        self.predicted.copy_(torch.where(written, predicted, self.predicted))
         self.first_learned[now & (self.first_learned < 0)] = int(self.epoch)
         self.forgotten += (self.learned & ~now & written).int()
         self.learned.copy_(torch.where(written, now, self.learned))

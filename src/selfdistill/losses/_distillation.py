@@ -23,6 +23,11 @@ __all__ = [
     "standardised_distillation",
 ]
 
+_LEAST = 1e-3
+"""Standard deviation, about, below which the logits of an example are stretched no further."""
+MIXED_FLOOR = 1e-4
+"""Probability below which an entry of less than nothing pushes a class no further."""
+
 
 class TemperatureTarget(NamedTuple):
     """What `distillation` matches.
@@ -86,10 +91,6 @@ class _Distillation(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
         (slope,) = ctx.saved_tensors
         return slope * grad[:, None], None, None, None, None
-
-
-_LEAST = 1e-3
-"""Standard deviation, about, below which the logits of an example are stretched no further."""
 
 
 def standardised_distillation(logits: Float[Tensor, "b k"], soft: TemperatureTarget) -> Float[Tensor, " b"]:
@@ -189,10 +190,6 @@ def _parts(z: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
     own, others = z.gather(1, y), z.gather(1, places + (places >= y))
     ahead = own - others.logsumexp(-1, keepdim=True)
     return logsigmoid(torch.cat([ahead, -ahead], -1)), others.log_softmax(-1)
-
-
-MIXED_FLOOR = 1e-4
-"""Probability below which an entry of less than nothing pushes a class no further."""
 
 
 def mixed_cross_entropy(logits: Float[Tensor, "b k"], target: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:

@@ -22,6 +22,11 @@ from selfdistill.networks._small_networks import MLP, Pair, SmallCNN, Standardis
 
 __all__ = ["NAMES", "Size", "build", "describe", "resolve"]
 
+_MOST_LAYERS = 1000
+_MOST_DIGITS = 18  # of a number, so that it fits into 64 bits
+_TWO = "2*"  # in front of a specification: a pair of such networks
+_LARGE = (64, 128, 256, 512)
+
 
 class _Kind(NamedTuple):
     """One kind of network; numbers and pattern are those of what stands after the colon of a specification."""
@@ -42,10 +47,6 @@ def _he(blocks: Sequence[int], widths: Sequence[int], *, projection: bool, least
     )
 
 
-_MOST_LAYERS = 1000
-_MOST_DIGITS = 18  # of a number, so that it fits into 64 bits
-_TWO = "2*"  # in front of a specification: a pair of such networks
-_LARGE = (64, 128, 256, 512)
 _KINDS = {
     "mlp": _Kind(lambda shape, widths, k: MLP(math.prod(shape), widths, k), (512, 512), _WIDTHS, "mlp:256,128", 0),
     "linear": _Kind(lambda shape, _, k: MLP(math.prod(shape), (), k), (), _NOTHING, "linear", 0),

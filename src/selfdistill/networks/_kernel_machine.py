@@ -125,14 +125,7 @@ class Trees(nn.Module):
         return len(self.column) + len(self.roots)
 
     def check(self, columns: int) -> None:
-        """Refuse arrays that are no trees, such as those of a damaged file.
-
-        Args:
-            columns: Numbers per row.
-
-        Raises:
-            DataError: A column, child or root that does not exist, or a circle.
-        """
+        """Refuse arrays that are no trees, such as those of a damaged file."""
         splits, below = len(self.column), self.below
         above = torch.arange(splits, device=below.device)[:, None]
         right = bool(((below > above) | (below < 0)).all()) and bool((self.roots < max(splits, 1)).all())
@@ -141,17 +134,7 @@ class Trees(nn.Module):
             raise DataError("the trees of this classifier are damaged", "Fit it again.")
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Find the leaves that rows end in.
-
-        Args:
-            rows: ``[b, d]``.
-
-        Returns:
-            Leaf of each row in each tree, int64 ``[b, trees]``. Cost: ``b`` times trees comparisons for each level.
-
-        Raises:
-            DataError: Trees deeper than 64 splits.
-        """
+        """Find the leaves that rows end in."""
         at = self.roots.long().expand(len(rows), -1).clone()
         if not len(self.column):
             return ~at
@@ -226,44 +209,18 @@ class KernelMachine(nn.Module):
         self.register_buffer("weights", torch.full((both,), 1 / both))
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load the numbers, and refuse trees that are none.
-
-        Args:
-            state_dict: The numbers by name.
-            strict: As of any module.
-            assign: As of any module.
-
-        Returns:
-            Names that were missing or not expected.
-
-        Raises:
-            DataError: A split that looks at no column, or leads nowhere or in a circle.
-        """  # noqa: DOC502 (raised by the check)
+        """Load the numbers, and refuse trees that are none."""
         found = super().load_state_dict(state_dict, strict, assign)
         if hasattr(self, "trees"):
             self.trees.check(len(self.shift))
         return found
 
     def rows(self, inputs: Tensor) -> Tensor:
-        """Standardise inputs and put them on the unit sphere.
-
-        Args:
-            inputs: ``[b, ...]`` with ``in_features`` numbers per example.
-
-        Returns:
-            ``[b, in_features + 1]``, rows of norm 1.
-        """
+        """Standardise inputs and put them on the unit sphere."""
         return unit_rows((inputs.flatten(1).to(self.shift.dtype) - self.shift) * self.factor, self.constant)
 
     def scores(self, inputs: Tensor) -> Tensor:
-        """Give the regressions' values, before calibration.
-
-        Args:
-            inputs: ``[b, ...]`` with ``in_features`` numbers per example.
-
-        Returns:
-            ``[b, parts, num_classes]``, those of the forest last; each near a distribution, but not held to one.
-        """
+        """Give the regressions' values, before calibration."""
         kernels = kernel_rows(self.kernel, self.rows(inputs), self.landmarks)
         scores = self.offset + (kernels @ self.coefficients.flatten(1)).view(len(kernels), *self.offset.shape)
         if not hasattr(self, "trees"):
@@ -273,14 +230,7 @@ class KernelMachine(nn.Module):
         return torch.cat([scores, grown], 1)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Compute log-probabilities, which serve as logits.
-
-        Args:
-            inputs: ``[b, ...]`` with ``in_features`` numbers per example.
-
-        Returns:
-            ``[b, num_classes]``.
-        """
+        """Compute log-probabilities, which serve as logits."""
         logits = torch.einsum("bpk,pkj->bpj", self.scores(inputs), self.calibration) + self.bias
         return torch.logsumexp(logits.log_softmax(-1) + self.weights.log()[:, None], 1)
 
@@ -294,19 +244,7 @@ class KernelMachine(nn.Module):
 
 
 def parse_kernel(spec: str) -> tuple[str, int, int, tuple[int, int, int]] | None:
-    """Read a specification such as ``"kernel:relu1-1500-2"``, or ``"kernel:relu1-1500-2-forest-7000-100-1"``.
-
-    Args:
-        spec: The specification.
-
-    Returns:
-        Kernel, landmarks and parts, and splits, trees and parts of the forest; ``None`` where it is of another network,
-        or of a machine without any part.
-
-    Example:
-        >>> parse_kernel("kernel:rbf-20-1"), parse_kernel("mlp")
-        (('rbf', 20, 1, (0, 0, 0)), None)
-    """
+    """Read a specification such as ``"kernel:relu1-1500-2"``, or ``"kernel:relu1-1500-2-forest-7000-100-1"``."""
     forest = r"(?:-forest-(\d{1,8})-(\d{1,4})-(\d{1,3}))?"
     found = re.fullmatch(rf"kernel:({'|'.join(KERNELS)})-(\d{{1,7}})-(\d{{1,3}}){forest}", spec.strip())
     if found is None:

@@ -5,12 +5,9 @@ noisy = draw(labels, T, seed=0)
 noisy.labels, noisy.realised_rate
 """
 
-from selfdistill.noise._draw import Noise, draw
-from selfdistill.noise._label_file import read_labels
-from selfdistill.noise._matrix_file import read_matrix
-from selfdistill.noise._summary import Summary, summary
+from selfdistill.noise._draw import Noise, Summary, draw, instance_dependent, summary
+from selfdistill.noise._files import read_labels, read_matrix
 from selfdistill.noise._transition import cifar10_asymmetric, class_dependent, pair, symmetric, to_cleanlab
-from selfdistill.noise._xia2020instance import flip_rates, instance_dependent
 
 __all__ = [
     "Noise",
@@ -18,7 +15,6 @@ __all__ = [
     "cifar10_asymmetric",
     "class_dependent",
     "draw",
-    "flip_rates",
     "instance_dependent",
     "pair",
     "read_labels",

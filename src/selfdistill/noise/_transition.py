@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import SettingError
+from selfdistill._core.labels import symmetric_matrix
 
 __all__ = ["check_rate", "cifar10_asymmetric", "class_dependent", "pair", "symmetric", "to_cleanlab"]
 
@@ -21,17 +22,7 @@ _CONFUSED = {_TRUCK: _AUTOMOBILE, _BIRD: _AIRPLANE, _CAT: _DOG, _DOG: _CAT, _DEE
 
 
 def check_rate(rate: float) -> None:
-    """Refuse a noise rate that is no probability.
-
-    Args:
-        rate: Probability that a label is redrawn or changed.
-
-    Raises:
-        SettingError: It is not in [0, 1].
-
-    Example:
-        >>> check_rate(0.4)
-    """
+    """Refuse a noise rate that is no probability."""
     if not (math.isfinite(rate) and 0 <= rate <= 1):
         raise SettingError(
             f"noise rate {rate:g} is not in [0, 1]", "Give a probability, such as 0.4 for 40 % of the labels."
@@ -75,10 +66,7 @@ def symmetric(num_classes: int, rate: float, *, include_clean: bool) -> Tensor:
     """  # noqa: DOC502 (raised by the checks it calls)
     check_rate(rate)
     _check_classes(num_classes)
-    wrong = rate / num_classes if include_clean else rate / (num_classes - 1)
-    matrix = torch.full((num_classes, num_classes), wrong, dtype=torch.float64)
-    matrix.fill_diagonal_(1 - rate + wrong if include_clean else 1 - rate)
-    return matrix
+    return symmetric_matrix(num_classes, rate, include_clean=include_clean)
 
 
 def pair(num_classes: int, rate: float) -> Tensor:

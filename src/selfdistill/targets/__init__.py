@@ -19,7 +19,7 @@ from selfdistill.targets._dong2019selfdistill import (
     sequential,
     temperature,
 )
-from selfdistill.targets._noise_matrix import deconvolve, em_step, expected_counts, posterior
+from selfdistill.targets._noise_matrix import posterior
 from selfdistill.targets._posterior import Posterior, PosteriorTarget
 from selfdistill.targets._stores import Dense, Mapped, SoftStore, TopK, choose_store, compact, open_mapped
 from selfdistill.targets._teacher import SoftLogits, TeacherTargets, choose_entries
@@ -47,9 +47,6 @@ __all__ = [
     "choose_entries",
     "choose_store",
     "compact",
-    "deconvolve",
-    "em_step",
-    "expected_counts",
     "hard",
     "identity",
     "open_mapped",

@@ -227,9 +227,5 @@ class Posterior(LabelTargets[PosteriorTarget]):
             self.early_counts.copy_(expected_counts(normalised(self.early.float().clamp(min=_FLOOR)), self.labels))
 
     def counts(self) -> Tensor | None:
-        """Return expected counts ``[clean, given]`` from the early epochs.
-
-        Returns:
-            ``[K, K]``; ``None`` where T was held, where training was too short, or with more than 300 classes.
-        """
+        """Return ``[clean, given]`` counts expected from the early epochs; ``None`` where T was held or K > 300."""
         return self.early_counts if bool(self.early_counts.any()) else None

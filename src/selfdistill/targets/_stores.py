@@ -1,4 +1,10 @@
-"""Where soft labels of many examples and classes are kept: dense, in sixteen bits, the largest few, or on disk."""
+"""Where soft labels of many examples and classes are kept: dense, in sixteen bits, the largest few, or on disk.
+
+All kinds are read in the same way: ``store[rows]`` gives float32 ``[b, K]`` by slice or positions, sums within 1e-3 of
+1; ``write(rows, values)`` replaces rows; ``shape`` is (n, K); ``describe()`` gives kind, bytes and tolerance for the
+record. Equal within: float16, 5e-4 of each value; `TopK`, the same for the given label and the largest others, while
+the rest of each row is spread evenly.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -24,31 +30,6 @@ HALF_BYTES = 2**31
 _DISK_SHARE = 4
 """A file of soft labels is made where this many times its size is free: ``labels.parquet`` is to follow."""
 _BLOCK_BYTES = 2**22
-
-
-class SoftStore(Protocol):
-    """Rows of class probabilities; ``store[rows]`` reads them as float32, ``write`` replaces them.
-
-    All kinds are read by `issues` in the same way. Equal within: float16, 5e-4 of each value; `TopK`, the same for the
-    given label and the largest others, while the rest of each row is spread evenly.
-    """
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Number of examples and of classes."""
-        ...
-
-    def __getitem__(self, rows: Any, /) -> Tensor:
-        """Read rows, by slice or positions: float32 ``[b, K]``, sums within 1e-3 of 1."""
-        ...
-
-    def write(self, rows: Any, values: Tensor) -> None:
-        """Replace rows, by slice or positions, with ``[b, K]``."""
-        ...
-
-    def describe(self) -> dict[str, Any]:
-        """Return ``kind``, ``bytes`` and ``tolerance``, for the record."""
-        ...
 
 
 @final
@@ -79,15 +60,15 @@ class Dense(nn.Module):
         return self.value.shape[0], self.value.shape[1]
 
     def __getitem__(self, rows: Any) -> Tensor:
-        """Read rows; see `SoftStore`."""
+        """Read rows."""
         return self.value[rows].float()
 
     def write(self, rows: Any, values: Tensor) -> None:
-        """Replace rows; see `SoftStore`."""
+        """Replace rows."""
         self.value[rows] = values.to(self.value.dtype)
 
     def describe(self) -> dict[str, Any]:
-        """Say what is kept; see `SoftStore`."""
+        """Describe what is kept, for the record."""
         half = self.value.dtype == torch.float16
         return {
             "kind": "float16" if half else "float32",
@@ -141,14 +122,14 @@ class TopK(nn.Module):
         return len(self.value), self.num_classes
 
     def __getitem__(self, rows: Any) -> Tensor:
-        """Read rows; see `SoftStore`."""
+        """Read rows."""
         value, classes = self.value[rows].float(), self.classes[rows].long()
         k = value.shape[1]
         rest = (1 - value.sum(1, keepdim=True)).clamp(min=0) / max(self.num_classes - k, 1)
         return rest.expand(-1, self.num_classes).clone().scatter_(1, classes, value)
 
     def write(self, rows: Any, values: Tensor) -> None:
-        """Replace rows; see `SoftStore`."""
+        """Replace rows."""
         k = self.value.shape[1]
         given = self.labels[rows][:, None]
         others = values.scatter(1, given, -1.0).topk(k - 1, dim=1).indices
@@ -157,7 +138,7 @@ class TopK(nn.Module):
         self.value[rows] = values.gather(1, chosen).to(self.value.dtype)
 
     def describe(self) -> dict[str, Any]:
-        """Say what is kept; see `SoftStore`."""
+        """Describe what is kept, for the record."""
         parts = (self.value, self.classes)
         return {
             "kind": f"top-{self.value.shape[1]}",
@@ -199,15 +180,15 @@ class Mapped:
         return self.value.shape[0], self.value.shape[1]
 
     def __getitem__(self, rows: Any) -> Tensor:
-        """Read rows; see `SoftStore`."""
+        """Read rows."""
         return torch.from_numpy(np.asarray(self.value[rows], np.float32))
 
     def write(self, rows: Any, values: Tensor) -> None:
-        """Replace rows; see `SoftStore`."""
+        """Replace rows."""
         self.value[rows] = values.cpu().numpy().astype(np.float16)
 
     def describe(self) -> dict[str, Any]:
-        """Say what is kept; see `SoftStore`."""
+        """Describe what is kept, for the record."""
         return {"kind": "memory map", "bytes": self.value.nbytes, "tolerance": 5e-4}
 
 
@@ -241,6 +222,10 @@ def open_mapped(path: Path | str) -> np.ndarray:
             "Name the file that holds the soft labels.",
         )
     return found
+
+
+SoftStore = Dense | TopK | Mapped
+"""Any of the three."""
 
 
 def choose_store(n: int, k: int, folder: Path | None = None) -> tuple[str, str]:
@@ -280,13 +265,13 @@ def _mib(size: int) -> str:
     return f"{-(-size // 2**20):,} MiB"
 
 
-def compact(soft: Tensor, labels: Tensor, kind: str | None = None, folder: Path | None = None) -> Dense | TopK | Mapped:
+def compact(soft: Tensor, labels: Tensor, kind: str | None = None, folder: Path | None = None) -> SoftStore:
     """Copy soft labels into the store that fits their size, a block of rows at a time.
 
     Args:
         soft: ``[n, K]``, rows sum to 1.
         labels: Given labels, int64 ``[n]``.
-        kind: ``"float32"``, ``"float16"``, ``"top-5"`` or ``"memory map"``; by itself `choose_store`'s.
+        kind: ``"float32"``, ``"float16"``, ``"top-5"`` or ``"memory map"``; default: see `choose_store`.
         folder: Where the file of a memory map lies; it is gone with the store.
 
     Returns:
@@ -301,7 +286,7 @@ def compact(soft: Tensor, labels: Tensor, kind: str | None = None, folder: Path 
     """
     n, k = soft.shape
     kind = kind or choose_store(n, k, folder)[0]
-    store: Dense | TopK | Mapped
+    store: SoftStore
     if kind.startswith("top-"):
         store = TopK(labels.cpu(), k, k=min(int(kind.removeprefix("top-")), k))
     elif kind == "memory map":
