@@ -147,6 +147,15 @@ def test_no_forest_where_there_are_many_columns_few_rows_or_many_classes(blobs) 
         assert {one.source for one in found.choice.tried} == {"kernel"}
 
 
+@pytest.mark.parametrize(("columns", "landmarks"), [(40, 20), (41, 40)])
+def test_rows_wider_than_the_landmarks_get_more_of_them(monkeypatch, columns: int, landmarks: int) -> None:
+    monkeypatch.setattr("selfdistill.closed._refine._EXACT", 20)
+    monkeypatch.setattr("selfdistill.closed._refine._WIDE_LANDMARKS", 40)
+    inputs = torch.randn(100, columns, generator=torch.Generator().manual_seed(0))
+    found = refine(inputs, (inputs[:, 0] > 0).long().numpy(), 2, kernel="rbf", rounds=1, forest=False)
+    assert len(found.machine.landmarks) == landmarks
+
+
 def test_landmarks_in_part_come_near_all(blobs) -> None:
     inputs, _, given = blobs(600, 3, 0.3)
     exact = refine(inputs, given, 3, kernel="rbf", rounds=1)

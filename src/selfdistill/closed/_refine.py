@@ -30,6 +30,7 @@ _KERNEL_ROWS = 700  # rows that the kernel is chosen on
 _POWERS = 4  # of 4, up to which ridges are tried for a kernel, either way
 _EXACT = 1000  # rows up to which all of them are landmarks
 _LANDMARKS = 1500  # landmarks from 10,000 rows on
+_WIDE_LANDMARKS = 2500  # landmarks where columns outnumber them, as with texts: no few rows span such kernels
 _FOREST_ROWS = (50, 100_000)  # rows from and up to which a forest is tried
 _FOREST_COLUMNS = 300
 _FOREST_CLASSES = 50
@@ -119,7 +120,8 @@ def refine_labels(
         sample_weight: How many rows each row counts as, ``[n]``, 0 or more; one if left out. Rows of weight 0 are
             refined but teach nothing.
         kernel: One of `selfdistill.networks.KERNELS`, or ``"auto"``: the one of least leave-one-out error on 700 rows.
-        landmarks: Landmarks of the Nyström kernel; all rows up to 1,000, else 1,000 to 1,500 if left out.
+        landmarks: Landmarks of the Nyström kernel; if left out 1,000, from 10,000 rows on 1,500, or 2,500 where
+            there are more columns than that; all rows where there are fewer.
         rounds: 1 to 3; chosen if left out.
         forest: Whether a random forest, scored out of bag, is tried beside the kernel. If left out: from 50 to
             100,000 rows of at most 300 columns and 50 classes, as in tables.
@@ -159,7 +161,7 @@ def refine_labels(
     _check_settings(kernel, landmarks, rounds)
     taught = given.taught()
     there = torch.arange(n) if taught is None else torch.from_numpy(taught)
-    count = landmarks or _landmarks(len(there))
+    count = landmarks or _landmarks(len(there), math.prod(inputs.shape[1:]))
     where = torch.device(device or (inputs.device if isinstance(inputs, Tensor) else "cpu"))
     shared = world() > 1 and len(there) > _CHOICE_ROWS
     _check_memory(n, num_classes, min(len(there), count), math.prod(inputs.shape[1:]))
@@ -257,7 +259,9 @@ def _physical_memory() -> float:
         return float("inf")
 
 
-def _landmarks(n: int) -> int:
+def _landmarks(n: int, d: int) -> int:
+    if d > _WIDE_LANDMARKS:
+        return _WIDE_LANDMARKS
     return _EXACT if n < 10 * _EXACT else _LANDMARKS
 
 
