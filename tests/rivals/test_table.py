@@ -23,5 +23,5 @@ def test_every_paper_is_in_the_table_and_every_name_is_its_own():
 
 @pytest.mark.parametrize("name", ["nts", "joint-optimization"])
 def test_a_method_that_builds_on_another_training_says_so(name):
-    with pytest.raises(SettingError, match="a training that comes first, but none was run. Pass first"):
+    with pytest.raises(SettingError, match=r"a training that comes first, but none was run\. Pass first"):
         RIVALS[name].build(Context(torch.tensor([0, 1]), 2, 1, 1))
