@@ -110,12 +110,13 @@ class FeatureStudent(nn.Module):
         if self.training:
             with torch.no_grad():
                 self._unregistered[0](inputs)
-            self.extra = torch.stack([self._apart(i, pair) for i, pair in enumerate(self.pairs)]).sum(0)
+            apart = []
+            for i, pair in enumerate(self.pairs):
+                loss = pair.loss if callable(pair.loss) else _LOSSES[pair.loss]
+                mine, theirs = self.regressors[i](self._seen[i, "student"]), self._seen[i, "teacher"].detach()
+                apart.append(pair.weight * loss(mine, theirs))
+            self.extra = torch.stack(apart).sum(0)
         return logits
-
-    def _apart(self, i: int, pair: FeaturePair) -> Tensor:
-        loss = pair.loss if callable(pair.loss) else _LOSSES[pair.loss]
-        return pair.weight * loss(self.regressors[i](self._seen[i, "student"]), self._seen[i, "teacher"].detach())
 
     def followed(self, method: Method) -> Method:
         """Let a method of training count the layers, too."""

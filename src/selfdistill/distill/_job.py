@@ -57,7 +57,8 @@ class Job:
         """Write or read the soft labels, train the generations before the last, and measure what they hold."""
         path, earlier = self.path, []
         store = self._written(self.found, path)
-        knowledge = self._measured(store)
+        soft = store.soft.probabilities(torch.arange(len(self.data)))
+        knowledge = dark_knowledge(soft, self.data.labels, truth=self.data.truth)
         for generation in range(1, self.distiller.generations):
             folder = out / f"generation-{generation}"
             record = self._generation(store, folder, generation, read_record(out).id)
@@ -102,10 +103,6 @@ class Job:
             save_store(path, soft_labels(found, self.data, runtime, entries=distiller.entries, source=source))
         barrier()
         return load_store(path)
-
-    def _measured(self, store: Store) -> dict[str, Any]:
-        soft = store.soft.probabilities(torch.arange(len(self.data)))
-        return dark_knowledge(soft, self.data.labels, truth=self.data.truth)
 
 
 def graduate(network: nn.Module, data: LabelledData, name: str) -> Teacher:

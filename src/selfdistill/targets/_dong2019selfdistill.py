@@ -154,18 +154,7 @@ class SelfDistillation(LabelTargets[Tensor]):
 
     @torch.no_grad()
     def read(self, index: Tensor, logits: Tensor | None = None) -> Tensor:
-        """Return the targets of ``index``, ``[b, K]``.
-
-        Args:
-            index: Positions, int64 ``[b]``.
-            logits: This batch's outputs ``[b, K]``; needed for an instant prediction or a batch agreement.
-
-        Returns:
-            Distributions ``[b, K]``, detached.
-
-        Raises:
-            SettingError: ``logits`` are needed and missing.
-        """
+        """Return the targets of ``index``, ``[b, K]``; an instant prediction or a batch agreement needs ``logits``."""
         per_batch = isinstance(self.given_weight, Agreement) and self.given_weight.over == "batch"
         if logits is None and (self.own == "instant" or per_batch):
             raise SettingError("logits are missing, but this target looks at them", "Call read(index, logits).")
