@@ -22,10 +22,10 @@ from selfdistill.data import Batch, LabelledData, TensorLoader, augment_for
 from selfdistill.issues import LearningDynamics
 from selfdistill.rivals import Context, FirstStage, Method
 from selfdistill.targets import Targets
+from selfdistill.train._best_weights import BestWeights
+from selfdistill.train._checkpoint_manager import CheckpointManager
 from selfdistill.train._closed import CLOSED, fit_closed
 from selfdistill.train._fitted import Fitted
-from selfdistill.train._keeper import Keeper
-from selfdistill.train._kept import KeptWeights
 from selfdistill.train._loop import Position, predict_probabilities, train
 from selfdistill.train._methods import method, method_of
 from selfdistill.train._runtime import Runtime, TorchRuntime, local_statistics
@@ -112,9 +112,9 @@ def fit(
         targets.to(runtime.device)
         dynamics = LearningDynamics(data.labels).to(runtime.device)
         optimizer, schedule = _optimizer(net, settings, epochs * len(loader))
-        position, kept = Position(loss=torch.zeros((), device=runtime.device)), KeptWeights()
+        position, kept = Position(loss=torch.zeros((), device=runtime.device)), BestWeights()
         parts = {"model": raw, "optimizer": optimizer, "schedule": schedule, "targets": targets, "dynamics": dynamics}
-        keeper = Keeper(checkpoints, parts | {"kept": kept}, runtime, (epochs, len(loader)), go_on, about)
+        keeper = CheckpointManager(checkpoints, parts | {"kept": kept}, runtime, (epochs, len(loader)), go_on, about)
         warnings = [*keeper.restore(position), *local_statistics(raw, runtime)]
         sets = dict(evaluations or {}) | ({"held_out": (data.inputs[held], data.labels[held])} if len(held) else {})
 
