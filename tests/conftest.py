@@ -76,7 +76,7 @@ def call() -> Callable[..., tuple[int, str]]:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data and runs: of a network, in closed form, of a student, and of each one that was stopped."""
     from selfdistill._core.record import read_json_record, write_json_record
-    from selfdistill.train import _keeper
+    from selfdistill.train import _checkpoint_manager
 
     there = tmp_path_factory.mktemp("runs")
     rng = np.random.default_rng(0)
@@ -85,7 +85,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (there / "t.csv").write_text("\n".join(["a,b,kind,text,label", *lines]) + "\n")
     network = ["--epochs", "3", "--network", "mlp:4", "--keep-epochs", "2", "--batch-size", "16"]
     with contextlib.chdir(there), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_keeper, "_CHECKPOINT_SECONDS", 0.0)
+        patch.setattr(_checkpoint_manager, "_CHECKPOINT_SECONDS", 0.0)
         assert _called("fit", "t.csv", *network, "--out", "run")[0] == 0
         assert _called("fit", "t.csv", "--method", "kernel", "--landmarks", "10", "--out", "closed")[0] == 0
         assert _called("distill", "run", "--epochs", "2", "--student", "mlp:2", "--out", "student")[0] == 0

@@ -21,15 +21,15 @@ from selfdistill.train import _fit
 KILLED = """
 import os, signal, sys, torch
 from selfdistill.cli import main
-from selfdistill.train import _keeper
+from selfdistill.train import _checkpoint_manager
 torch.set_num_threads(1)
-_keeper._CHECKPOINT_SECONDS = 0.0
-save = _keeper.Keeper.after_step
+_checkpoint_manager._CHECKPOINT_SECONDS = 0.0
+save = _checkpoint_manager.CheckpointManager.after_step
 def after_step(self, position, ended):
     save(self, position, ended)
     if (position.epoch, position.step) == (2, 3):
         os.kill(os.getpid(), signal.SIGKILL)
-_keeper.Keeper.after_step = after_step
+_checkpoint_manager.CheckpointManager.after_step = after_step
 main(sys.argv[1:])
 """
 SETTINGS = ["--epochs", "5", "--batch-size", "16", "--network", "mlp:8", "--seed", "3"]

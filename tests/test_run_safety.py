@@ -26,7 +26,7 @@ from selfdistill import runs, train
 from selfdistill._core.errors import InputError, RunError
 from selfdistill._core.record import read_record
 from selfdistill.distill import load_store
-from selfdistill.runs._products import lost
+from selfdistill.runs._run_files import lost
 
 SLOW = pytest.mark.slow
 SIZES = [pytest.param("small"), pytest.param("whole", marks=SLOW)]
@@ -41,11 +41,11 @@ from pathlib import Path
 import torch
 from selfdistill.cli import main
 from selfdistill import distill, runs, train
-from selfdistill.train import _keeper
+from selfdistill.train import _checkpoint_manager
 
 torch.set_num_threads(1)
 size, job = sys.argv[1], json.loads(sys.argv[2])
-_keeper._CHECKPOINT_SECONDS = 0.0
+_checkpoint_manager._CHECKPOINT_SECONDS = 0.0
 os.fsync = lambda handle: None  # a process that dies loses nothing that it wrote, and disks are slow
 TOUCH = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.truncate", "tempfile.mkstemp"}
 
@@ -221,12 +221,12 @@ def model(run: str) -> Any:
 
 
 def kept() -> Any:
-    path = runs.kept_epochs(Path("run"))[2]
-    return weights(runs.load_epoch(path, network()).state_dict())
+    path = runs.epoch_snapshots(Path("run"))[2]
+    return weights(runs.load_snapshot(path, network()).state_dict())
 
 
 def findings(run: str) -> Any:
-    found = runs.read_findings(Path(run))
+    found = runs.read_label_table(Path(run))
     return [getattr(found, name).tolist() for name in ("ids", "given", "refined", "quality", "is_issue", "p_given")]
 
 

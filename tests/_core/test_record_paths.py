@@ -9,8 +9,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfdistill._core.record import read_record, write_json_record
-from selfdistill._core.record_paths import PATHS, kept, usable
+from selfdistill._core.record import PATHS, opened_paths, read_record, relative_paths, write_json_record
 
 names = st.text("abcXYZ. -_é", min_size=1, max_size=8).filter(lambda name: name not in {".", ".."})
 paths = st.lists(names, min_size=1, max_size=4).map(lambda parts: os.path.normpath("/" + "/".join(parts)))
@@ -32,7 +31,7 @@ def nested(values):
 def test_there_and_back(values, folder):
     record = nested(values)
     before = json.dumps(record)
-    written = kept(record, Path(folder))
+    written = relative_paths(record, Path(folder))
     for name, value in values.items():
         place = written
         for part in name.split("."):
@@ -40,8 +39,8 @@ def test_there_and_back(values, folder):
         assert place is None or not Path(place).is_absolute()
         assert place == value or Path(value).is_absolute()
     assert written["data"]["classes"] == ["/m/01", "b"]  # labels are no paths
-    assert kept(written, Path(folder)) == written
-    assert usable(written, Path(folder)) == record
+    assert relative_paths(written, Path(folder)) == written
+    assert opened_paths(written, Path(folder)) == record
     assert json.dumps(record) == before
 
 

@@ -39,7 +39,7 @@ def test_a_run_teaches_with_the_epoch_that_was_chosen(teacher_run, digits):
     epoch = found.described["epoch"]
     assert found.choice.way == "label-wave"
     model = runs.load_model(teacher_run / "model.safetensors").network
-    own = runs.load_epoch(runs.kept_epochs(teacher_run)[epoch], model)
+    own = runs.load_snapshot(runs.epoch_snapshots(teacher_run)[epoch], model)
     expected = train.predict_probabilities(own, digits.inputs, RUNTIME)
     store = soft_labels(found, digits, RUNTIME)
     there = torch.arange(len(digits))

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from selfdistill import data, runs, train
-from selfdistill.runs import read_findings
+from selfdistill.runs import read_label_table
 
 N, K = 400, 12
 LIMITS = {
@@ -40,7 +40,7 @@ def stores(tmp_path_factory):
             patch.setattr("selfdistill.targets._stores._DISK_SHARE", 4 if free else 2**40)
             out = folder / kind.replace(" ", "-")
             record = runs.run(made, settings, out, source={"source": "a.csv", "test": None, "read": {}})
-        found[kind] = record, pd.read_parquet(out / "labels.parquet"), read_findings(out)
+        found[kind] = record, pd.read_parquet(out / "labels.parquet"), read_label_table(out)
         assert {p.name for p in out.iterdir()} >= {"run.json", "labels.parquet"}
         assert not list(out.glob("*.npy"))
         shutil.rmtree(out)

@@ -19,7 +19,7 @@ from selfdistill import data, runs, train
 from selfdistill._core.errors import DataError, RunError, SettingError
 from selfdistill._core.record import read_json_record, write_json_record
 from selfdistill.data import ReadOptions
-from selfdistill.runs import read_findings, refine
+from selfdistill.runs import read_label_table, refine
 
 N = 60
 
@@ -71,7 +71,7 @@ def run():
 
 
 def test_drop_leaves_out_the_flagged_rows_and_nothing_else(run):
-    before, found = digest(Path("songs.csv")), read_findings(run)
+    before, found = digest(Path("songs.csv")), read_label_table(run)
     made = refine(run, Path("clean.csv"), how="drop")
     expected = frame()[~found.is_issue]
     pd.testing.assert_frame_equal(pd.read_csv("clean.csv"), expected.reset_index(drop=True))
@@ -81,7 +81,7 @@ def test_drop_leaves_out_the_flagged_rows_and_nothing_else(run):
 
 
 def test_relabel_adds_a_column_that_fit_takes_as_the_label(run):
-    found = read_findings(run)
+    found = read_label_table(run)
     made = refine(run, Path("refined.csv"), how="relabel")
     after = pd.read_csv("refined.csv")
     columns_added(frame(), after, "refined_label")
@@ -106,7 +106,7 @@ def test_rows_without_a_label_stay_as_they_are():
     table.loc[[3, 20], "label"] = None
     table.to_csv("gaps.csv", index=False)
     run = trained("gaps.csv", drop_unlabelled=True)
-    found = read_findings(run)
+    found = read_label_table(run)
     refine(run, Path("clean.csv"), how="drop")
     refine(run, Path("refined.csv"), how="relabel")
     dropped = set(found.ids[found.is_issue])
@@ -125,7 +125,7 @@ def test_what_stood_in_a_csv_stays_byte_by_byte(mark, end, last):
     table["note"] = [notes[i % 3] for i in range(N)]
     lines = [";".join(map(str, row)) for row in table.itertuples(index=False)]
     Path("t.csv").write_bytes((mark + end.join([head, *lines]) + end * last).encode())
-    found = read_findings(trained("t.csv"))
+    found = read_label_table(trained("t.csv"))
     assert 0 < found.is_issue.sum() < N
     weights = [str(p) for p in found.p_given]
     for how, name, cells in (("relabel", "refined_label", found.relabelled), ("weight", "label_weight", weights)):
@@ -163,7 +163,7 @@ def test_other_tables_stay_what_they_are(name):
     else:
         read = lambda path: pd.read_csv(path, sep="\t")
     ending = name.partition(".")[2]
-    assert len(read(f"drop.{ending}")) == N - read_findings(run).is_issue.sum()
+    assert len(read(f"drop.{ending}")) == N - read_label_table(run).is_issue.sum()
     assert list(read(f"weight.{ending}").columns)[-1] == "label_weight"
     assert read(f"relabel.{ending}")["label"].astype(str).tolist() == table["label"].tolist()
 
@@ -172,7 +172,7 @@ def test_an_npz_gets_one_array_more_or_loses_rows():
     table = frame()
     np.savez("t.npz", X=table[["x", "z"]].to_numpy(), y=table["label"].to_numpy(str), extra=np.arange(3))
     run = trained("t.npz")
-    found = read_findings(run)
+    found = read_label_table(run)
     for how in ("drop", "relabel", "weight"):
         refine(run, Path(f"{how}.npz"), how=how)
     with np.load("drop.npz") as made:
@@ -199,7 +199,7 @@ def photos():
 
 
 def test_a_folder_of_images_becomes_another_with_each_image_under_its_class(photos):
-    before, found = digest(Path("photos")), read_findings(photos)
+    before, found = digest(Path("photos")), read_label_table(photos)
     assert found.is_issue.any()
     refine(photos, Path("kept"), how="drop")
     assert sorted(p.relative_to("kept").as_posix() for p in Path("kept").rglob("*.png")) == sorted(
@@ -217,7 +217,7 @@ def test_a_folder_of_images_becomes_another_with_each_image_under_its_class(phot
 
 
 def test_a_folder_of_images_becomes_a_list(photos):
-    found = read_findings(photos)
+    found = read_label_table(photos)
     refine(photos, Path("list.csv"), how="weight")
     listed = pd.read_csv("list.csv")
     assert listed["file"].tolist() == found.ids.tolist()
@@ -245,7 +245,7 @@ def test_idx_files_become_an_npz(tmp_path):
 
 
 def test_label_studio_aum_and_fiftyone_files_say_what_the_run_found(run):
-    found = read_findings(run)
+    found = read_label_table(run)
     refine(run, Path("tasks.json"), form="label-studio")
     tasks = json.loads(Path("tasks.json").read_text())
     assert [t["data"]["id"] for t in tasks] == found.ids[np.argsort(found.quality, kind="stable")].tolist()

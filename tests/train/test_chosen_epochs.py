@@ -80,14 +80,14 @@ def test_a_stopped_run_keeps_what_was_kept(tmp_path):
         if type(event).__name__ == "EpochDone" and event.epoch == 3:
             raise StopError
 
-    from selfdistill.train import _keeper
+    from selfdistill.train import _checkpoint_manager
 
-    before, _keeper._CHECKPOINT_SECONDS = _keeper._CHECKPOINT_SECONDS, 0.0
+    before, _checkpoint_manager._CHECKPOINT_SECONDS = _checkpoint_manager._CHECKPOINT_SECONDS, 0.0
     try:
         with pytest.raises(StopError):
             train.fit(part, settings, tell=stop, checkpoints=tmp_path / "c")
     finally:
-        _keeper._CHECKPOINT_SECONDS = before
+        _checkpoint_manager._CHECKPOINT_SECONDS = before
     again = train.fit(part, settings, checkpoints=tmp_path / "c")
     assert again.kept_epoch == whole.kept_epoch
     for a, b in zip(again.model.state_dict().values(), whole.model.state_dict().values(), strict=True):

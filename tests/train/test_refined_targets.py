@@ -8,7 +8,7 @@ import torch
 
 from selfdistill import data, rivals, train
 from selfdistill._core.labels import held_out
-from selfdistill.train import _keeper
+from selfdistill.train import _checkpoint_manager
 
 # By how much each is better than cross-entropy at the least, in accuracy on clean examples, on the blobs below.
 GAINS = {"elr": 0.1, "sat": 0.02, "selc": 0.02, "sop": 0.1, "ps-kd": 0.0, "joint-optimization": 0.1, "nts": 0.05}
@@ -99,7 +99,7 @@ def test_a_stopped_run_ends_like_one_left_alone(method, stop_in, tmp_path, monke
         if done == stop_in + 1:
             raise StopError
 
-    monkeypatch.setattr(_keeper, "_CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(_checkpoint_manager, "_CHECKPOINT_SECONDS", 0.0)
     with pytest.raises(StopError):
         train.fit(part, chosen, tell=stop, checkpoints=tmp_path / "c")
     again = train.fit(part, chosen, checkpoints=tmp_path / "c")

@@ -12,7 +12,7 @@ import torch
 from selfdistill import data, networks, train
 from selfdistill._core.errors import SettingError
 from selfdistill._core.rng import torch_generator
-from selfdistill.train import _keeper
+from selfdistill.train import _checkpoint_manager
 
 N, K = 400, 4
 
@@ -81,7 +81,7 @@ class StopError(Exception):
 
 def stopped_and_gone_on(part, chosen, folder, monkeypatch, *, epoch, start):
     """Die after an epoch of the training that begins as number ``start``, then go on from the checkpoint."""
-    monkeypatch.setattr(_keeper, "_CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(_checkpoint_manager, "_CHECKPOINT_SECONDS", 0.0)
     begun = []
 
     def stop(event):

@@ -10,7 +10,7 @@ import torch
 
 from selfdistill import data, networks, train
 from selfdistill._core.events import BatchDone, RunStarted
-from selfdistill.train import _keeper
+from selfdistill.train import _checkpoint_manager
 
 methods = pytest.mark.parametrize("method", ["co-teaching", "dividemix"])
 
@@ -59,7 +59,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(method, options, tmp_path, mo
         if last and isinstance(event, BatchDone) and (event.epoch, event.step) == (3, 4):
             raise StopError
 
-    monkeypatch.setattr(_keeper, "_CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(_checkpoint_manager, "_CHECKPOINT_SECONDS", 0.0)
     with pytest.raises(StopError):
         train.fit(part, chosen, tell=stop, checkpoints=tmp_path / "c")
     again = train.fit(part, chosen, checkpoints=tmp_path / "c")

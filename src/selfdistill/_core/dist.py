@@ -29,14 +29,7 @@ def rank() -> int:
 
 
 def sum_over_processes(value: Tensor) -> Tensor:
-    """Sum a tensor over all processes, in place.
-
-    Args:
-        value: Any shape; the same on each process. Cost: one all-reduce.
-
-    Returns:
-        ``value`` itself.
-    """
+    """Sum a tensor over all processes, in place."""
     if world() > 1:
         dist.all_reduce(value)
     return value
@@ -59,14 +52,7 @@ def share(n: int) -> slice:
 
 
 def from_first(make: Callable[[], T]) -> T:
-    """Let process 0 compute something, which the others take over as it is.
-
-    Args:
-        make: What computes it; it must not talk to other processes.
-
-    Returns:
-        The same on each process. Cost: one broadcast of its pickle.
-    """
+    """Let process 0 compute something, which the others take over as it is."""
     if world() == 1:
         return make()
     box: list[Any] = [make() if rank() == 0 else None]

@@ -152,17 +152,7 @@ def atomic(path: Path) -> Generator[Path]:
 
 
 def made(folder: Path) -> Path:
-    """Make a folder within a run directory, unless that was taken away.
-
-    Args:
-        folder: What shall be there.
-
-    Returns:
-        The folder.
-
-    Raises:
-        RunError: The run directory, which this thread had locked, was taken away.
-    """  # noqa: DOC502 (raised by what is called)
+    """Make a folder within a run directory, unless that was taken away."""
     check_held(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -175,12 +165,7 @@ def _umask() -> int:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as JSON, atomically. NaN and infinity are refused: JSON has no word for them.
-
-    Args:
-        path: The file to write.
-        value: Anything that ``json`` takes.
-    """
+    """Write ``value`` as JSON, atomically. NaN and infinity are refused: JSON has no word for them."""
     with atomic(path) as part:
         part.write_text(json_text(value, indent=1) + "\n", encoding="utf-8")
 
@@ -204,17 +189,7 @@ def json_text(value: Any, indent: int | None = None) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Args:
-        path: The file to read.
-
-    Returns:
-        What it holds.
-
-    Raises:
-        ValueError: Not JSON, or more than 256 MiB: a stranger's file may be of any size and take no room on disk.
-    """
+    """Read a JSON file."""
     size = path.stat().st_size
     if size > _LARGEST:
         raise ValueError(f"it has {size:,} bytes, but at most {_LARGEST:,} are read")
@@ -222,28 +197,13 @@ def read_json(path: Path) -> Any:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, read in blocks of 1 MiB.
-
-    Args:
-        path: The file to read.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+    """SHA-256 of a file, read in blocks of 1 MiB."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_room(folder: Path, needed: int) -> None:
-    """Refuse to start where the disk cannot hold what will be written.
-
-    Args:
-        folder: A folder that exists, or whose nearest existing parent counts.
-        needed: Bytes that will be written.
-
-    Raises:
-        ResourceError: Fewer bytes are free.
-    """
+    """Refuse to start where the disk cannot hold what will be written."""
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free

@@ -54,14 +54,7 @@ it, or put the file itself there.
 
 
 def check_folder(folder: Path) -> None:
-    """Check everything in a folder, at any depth, before something is written there.
-
-    Args:
-        folder: The folder.
-
-    Raises:
-        RunError: See `inside`.
-    """  # noqa: DOC502 (raised by what is called)
+    """Check everything in a folder, at any depth, before something is written there."""
     for where, folders, files in os.walk(folder):  # links to folders are named, not followed
         for name in (*folders, *files):
             inside(folder, os.path.relpath(Path(where, name), folder))
@@ -109,11 +102,7 @@ def is_part(path: Path) -> bool:
 
 
 def clear_parts(folder: Path) -> None:
-    """Remove what writers that died left half written, at any depth. The caller holds the folder's lock.
-
-    Args:
-        folder: The folder.
-    """
+    """Remove what writers that died left half written, at any depth. The caller holds the folder's lock."""
     for where, _, files in os.walk(folder):
         for path in (Path(where, name) for name in files):
             if is_part(path):

@@ -11,10 +11,6 @@ GROUP = "SELFDISTILL_GROUP"
 
 
 def as_many() -> str:
-    """Write the option that starts as many processes again, for a command that goes on.
-
-    Returns:
-        ``" --processes 2"``; "" for one process, and for those of several machines.
-    """
+    """Write the option that starts as many processes again, for a command that goes on."""
     count = os.environ.get("WORLD_SIZE", "1")
     return f" --processes {count}" if count != "1" and os.environ.get("LOCAL_WORLD_SIZE") == count else ""

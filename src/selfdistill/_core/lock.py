@@ -77,15 +77,7 @@ def locked(folder: Path) -> Generator[None]:
 
 
 def name_run(folder: Path, run: str = "") -> None:
-    """Write into the lock who has it, and for which run.
-
-    Args:
-        folder: A folder that this thread locked; another is left as it is.
-        run: Id of the run; "" while it is not known.
-
-    Raises:
-        RunError: Another has it by now.
-    """  # noqa: DOC502 (raised by what is called)
+    """Write into the lock who has it, and for which run."""
     lock = _HELD.get().get(folder.absolute())
     if lock is None:
         return
@@ -97,14 +89,7 @@ def name_run(folder: Path, run: str = "") -> None:
 
 
 def is_held(folder: Path) -> bool:
-    """Tell whether a folder that this thread locked is still the same, with the same lock for the same run.
-
-    Args:
-        folder: The folder.
-
-    Returns:
-        False where it was removed, or taken by another; True also where nothing was locked.
-    """
+    """Tell whether a folder that this thread locked is still the same, with the same lock for the same run."""
     lock = _HELD.get().get(folder.absolute())
     if lock is None:
         return True
@@ -112,14 +97,7 @@ def is_held(folder: Path) -> bool:
 
 
 def check_held(path: Path) -> None:
-    """Refuse to write into a folder that was locked and is no longer ours.
-
-    Args:
-        path: The file that is to be written, in that folder or deeper.
-
-    Raises:
-        RunError: The folder was removed; perhaps another process made it anew.
-    """
+    """Refuse to write into a folder that was locked and is no longer ours."""
     for folder in set(path.absolute().parents).intersection(_HELD.get()):
         if not is_held(folder):
             raise RunError(

@@ -1,12 +1,13 @@
-"""The run record, ``run.json``: everything needed to judge, repeat and resume a run. The wings meet only here."""
+"""``run.json`` on disk: written whole, read and checked, with paths relative to the run directory."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import os.path
 import platform
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
@@ -18,20 +19,22 @@ import torch
 from selfdistill._core.errors import RunError, SelfdistillError, one_line
 from selfdistill._core.files import digest, read_json, write_json
 from selfdistill._core.folder import inside
-from selfdistill._core.record_paths import kept, usable
 from selfdistill._core.run_record import SCHEMA, RunRecord
 from selfdistill._version import __version__
 
 __all__ = [
+    "PATHS",
     "SCHEMA",
     "RunRecord",
     "content_digest",
     "environment",
+    "opened_paths",
     "read_finished",
     "read_json_record",
     "read_record",
     "read_versioned",
     "reading_record",
+    "relative_paths",
     "whole",
     "write_json_record",
     "write_record",
@@ -42,14 +45,7 @@ _PACKAGES = ("torch", "numpy", "scikit-learn", "pandas", "pyarrow", "safetensors
 
 
 def environment(device: str) -> dict[str, Any]:
-    """Describe what a run ran on.
-
-    Args:
-        device: The torch device used.
-
-    Returns:
-        ``created`` (UTC), ``versions`` and ``hardware``, fit for JSON.
-    """
+    """Describe what a run ran on."""
     versions = {"selfdistill": __version__, "python": platform.python_version()}
     versions |= {name: metadata.version(name) for name in _PACKAGES}
     hardware = {
@@ -77,52 +73,25 @@ def _lines(path: Path) -> list[str]:
 
 
 def write_record(folder: Path, record: RunRecord) -> None:
-    """Write ``run.json``, atomically, with the schema number first and a digest of the rest last.
-
-    Args:
-        folder: The run directory.
-        record: What to write. Absolute paths are written relative to the run directory.
-    """
+    """Write ``run.json``, atomically, with the schema number first and a digest of the rest last."""
     write_json_record(folder, record.as_json())
 
 
 def write_json_record(folder: Path, record: Mapping[str, Any]) -> None:
-    """Write ``run.json`` as it is given, unchecked.
-
-    Args:
-        folder: The run directory.
-        record: JSON-able values by name.
-    """
-    found = {"schema": SCHEMA} | kept(record, folder)
+    """Write ``run.json`` as it is given, unchecked."""
+    found = {"schema": SCHEMA} | relative_paths(record, folder)
     found = {name: v for name, v in found.items() if name not in {"schema", "digest"}}
     found = {"schema": SCHEMA} | found
     write_json(folder / _FILE, found | {"digest": content_digest(found)})
 
 
 def content_digest(value: Any) -> str:
-    """SHA-256 of what JSON says, however it is spaced.
-
-    Args:
-        value: Anything that ``json`` takes.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+    """SHA-256 of what JSON says, however it is spaced."""
     return hashlib.sha256(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def read_record(folder: Path) -> RunRecord:
-    """Read ``run.json``; check that it is whole, that this version understands it, and its form.
-
-    Args:
-        folder: The run directory.
-
-    Returns:
-        The record, with paths that can be opened from here.
-
-    Raises:
-        RunError: No run there, not JSON, another schema, changed since it was written, or not of a record's form.
-    """
+    """Read ``run.json``; check that it is whole, that this version understands it, and its form."""
     found = read_json_record(folder)
     try:
         return RunRecord.from_json(found)
@@ -131,17 +100,7 @@ def read_record(folder: Path) -> RunRecord:
 
 
 def read_json_record(folder: Path) -> dict[str, Any]:
-    """Read ``run.json`` as JSON; check that it is whole, but not its form.
-
-    Args:
-        folder: The run directory.
-
-    Returns:
-        JSON's values by name, with paths that can be opened from here.
-
-    Raises:
-        RunError: No run there, not JSON, another schema, or changed since it was written.
-    """
+    """Read ``run.json`` as JSON; check that it is whole, but not its form."""
     path = inside(folder, _FILE)
     if not path.is_file():
         raise RunError(
@@ -158,40 +117,16 @@ def read_json_record(folder: Path) -> dict[str, Any]:
         wanted = record.pop("digest", None)
         if content_digest(record) != wanted:
             raise RunError(f"{path} is damaged, or was changed by hand: its digest differs", "Put back what it was.")
-    return usable(record, folder)
+    return opened_paths(record, folder)
 
 
 def read_finished(folder: Path) -> RunRecord:
-    """Read the record of a run that must be finished.
-
-    Args:
-        folder: The run directory.
-
-    Returns:
-        The record.
-
-    Raises:
-        RunError: It failed, or is not finished; or see `read_record`.
-    """  # noqa: DOC502 (raised by what is called)
+    """Read the record of a run that must be finished."""
     return read_record(folder).check_finished(folder)
 
 
 def whole(folder: Path, name: str, *, again: str = "Run `fit` again.") -> Path:
-    """Give the path of a file of a run, once it agrees with the digest in the run's record.
-
-    A folder without a record, and runs of versions that kept no digests, have none to compare.
-
-    Args:
-        folder: The run directory.
-        name: Of the file, relative to it.
-        again: What to do where it is missing or differs.
-
-    Returns:
-        ``folder / name``.
-
-    Raises:
-        RunError: Missing, reached by a link that leads out, no file, or not the one that the run wrote.
-    """
+    """Give the path of a file of a run, once it agrees with the digest in the run's record."""
     path = inside(folder, name)
     if not path.is_file():
         raise RunError(f"{path} does not exist", again)
@@ -206,20 +141,7 @@ def whole(folder: Path, name: str, *, again: str = "Run `fit` again.") -> Path:
 
 
 def read_versioned(path: Path, schema: int | tuple[int, ...], *, damaged: str, foreign: str) -> dict[str, Any]:
-    """Read a JSON file and check that this version understands it.
-
-    Args:
-        path: The file.
-        schema: The schema number that is understood, or several; the file holds its own under ``schema``.
-        damaged: What to do where the file is not JSON.
-        foreign: What to do where it has another schema.
-
-    Returns:
-        What it holds.
-
-    Raises:
-        RunError: Not JSON, or another schema; names the file, both schemas and the way out.
-    """
+    """Read a JSON file and check that this version understands it."""
     try:
         record = read_json(path)
     except (ValueError, RecursionError) as error:  # a number of too many digits is a ValueError, too
@@ -234,17 +156,7 @@ def read_versioned(path: Path, schema: int | tuple[int, ...], *, damaged: str, f
 
 @contextmanager
 def reading_record(folder: Path) -> Generator[None]:
-    """Tell a record that cannot be read in one line; for code that does nothing else than look into one.
-
-    Args:
-        folder: The run directory.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        RunError: Something in the record has not the form that a run writes.
-    """  # noqa: DOC501 (all become one, but for our own)
+    """Tell a record that cannot be read in one line; for code that does nothing else than look into one."""
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
@@ -252,3 +164,82 @@ def reading_record(folder: Path) -> Generator[None]:
             raise
         path, what = folder / "run.json", f"{type(error).__name__} {one_line(error)}"
         raise RunError(f"{path} is no record of a run: {what}", "Run `fit` again.") from error
+
+
+PATHS = (
+    "data.source",
+    "data.test",
+    "data.read.labels",
+    "settings.noise_matrix",
+    "distillation.teacher.name",
+    "distillation.asked.teacher",
+    "distillation.asked.store",
+    "distillation.asked.votes",
+    "distillation.soft_labels.file",
+    "distillation.soft_labels.teacher.name",
+)
+"""Where a run record holds a path as it was typed."""
+_FROM_RUN = "paths_from_run"
+
+
+def relative_paths(record: Mapping[str, Any], folder: Path, paths: Sequence[str] = PATHS) -> dict[str, Any]:
+    """Make the absolute paths of a record relative to its run directory; those typed as relative ones stay.
+
+    Args:
+        record: With paths as they are used, or as this wrote them for the same folder.
+        folder: The run directory, or the folder of another file that this describes.
+        paths: Where the record may hold paths.
+
+    Returns:
+        A record that holds no absolute path; ``paths_from_run`` names those that were made relative.
+
+    Example:
+        >>> relative_paths({"data": {"source": "/data/songs.csv", "test": "test.csv"}}, Path("/runs/songs-001"))["data"]
+        {'source': '../../data/songs.csv', 'test': 'test.csv'}
+    """
+    base = folder.absolute()
+    absolute = [name for name in paths if Path(_at(record, name) or "").is_absolute()]
+    changed = _changed(record, absolute, lambda path: os.path.relpath(path, base))
+    named = [name for name in paths if name in absolute or name in record.get(_FROM_RUN, ())]
+    return {name: v for name, v in changed.items() if name != _FROM_RUN} | ({_FROM_RUN: named} if named else {})
+
+
+def opened_paths(record: Mapping[str, Any], folder: Path, paths: Sequence[str] = PATHS) -> dict[str, Any]:
+    """Undo `relative_paths`.
+
+    Args:
+        record: As it was written.
+        folder: The folder, where it is now.
+        paths: As given to `relative_paths`.
+
+    Returns:
+        The record with paths that can be opened.
+
+    Example:
+        >>> written = relative_paths({"data": {"source": "/data/songs.csv"}}, Path("/runs/songs-001"))
+        >>> opened_paths(written, Path("/runs/songs-001"))
+        {'data': {'source': '/data/songs.csv'}}
+    """
+    base = folder.absolute()
+    named = [name for name in record.get(_FROM_RUN, ()) if name in paths and _at(record, name) is not None]
+    changed = _changed(record, named, lambda path: os.path.normpath(base / path))
+    return {name: value for name, value in changed.items() if name != _FROM_RUN}
+
+
+def _at(record: Any, name: str) -> str | None:
+    for part in name.split("."):
+        record = record.get(part) if isinstance(record, Mapping) else None
+    return record if isinstance(record, str) else None
+
+
+def _changed(record: Mapping[str, Any], names: list[str], change: Callable[[str], str]) -> dict[str, Any]:
+    """Copy a record with some of its texts changed."""
+    found = dict(record)
+    for name in names:
+        *parents, last = name.split(".")
+        place = found
+        for part in parents:
+            place[part] = dict(place[part])
+            place = place[part]
+        place[last] = change(place[last])
+    return found

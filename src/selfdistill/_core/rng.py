@@ -33,28 +33,12 @@ def derive(seed: int, *purpose: str | int) -> int:
 
 
 def torch_generator(seed: int, *purpose: str | int) -> torch.Generator:
-    """Make a CPU generator for one purpose; permutations are then the same whatever the device.
-
-    Args:
-        seed: The master seed.
-        *purpose: See `derive`.
-
-    Returns:
-        A fresh CPU generator.
-    """
+    """Make a CPU generator for one purpose; permutations are then the same whatever the device."""
     return torch.Generator().manual_seed(derive(seed, *purpose))
 
 
 def numpy_generator(seed: int, *purpose: str | int) -> np.random.Generator:
-    """Make a NumPy generator for one purpose.
-
-    Args:
-        seed: The master seed.
-        *purpose: See `derive`.
-
-    Returns:
-        A fresh generator.
-    """
+    """Make a NumPy generator for one purpose."""
     return np.random.default_rng(derive(seed, *purpose))
 
 

@@ -48,12 +48,7 @@ class SampleMean(nn.Module):
 
     @torch.no_grad()
     def stage(self, index: Tensor, values: Tensor) -> None:
-        """Add one write per row.
-
-        Args:
-            index: Positions, int64 ``[b]``; repeats are legal.
-            values: ``[b, width]``; not to be changed afterwards.
-        """
+        """Add one write per row."""
         self._pending.append((index, values.detach()))
         self._rows += len(index)
         if self._rows >= _TOGETHER:
@@ -85,11 +80,7 @@ class SampleMean(nn.Module):
 
     @torch.no_grad()
     def merge(self) -> tuple[Tensor, Tensor]:
-        """Return the means and clear the stage. Cost: two all-reduces where there are several processes.
-
-        Returns:
-            Means ``[n, width]`` (0 where nothing was written) and which examples were written, bool ``[n]``.
-        """
+        """Return the means and clear the stage. Cost: two all-reduces where there are several processes."""
         self._add()
         total = sum_over_processes(self.total.clone())
         count = sum_over_processes(self.count.clone())

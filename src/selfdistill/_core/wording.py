@@ -54,14 +54,7 @@ def _numbered(char: str) -> str:
 
 
 def cleaned(value: Any) -> Any:
-    """Do the same to every text in a record.
-
-    Args:
-        value: Anything that JSON holds.
-
-    Returns:
-        The same, cleaned.
-    """
+    """Do the same to every text in a record."""
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, Mapping):

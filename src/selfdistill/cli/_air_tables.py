@@ -26,13 +26,7 @@ def _percent(value: Any) -> str:
 
 
 def print_study(record: dict[str, Any], folder: Path, seconds: float) -> None:
-    """Print tables and sentences on stdout.
-
-    Args:
-        record: What ``air.json`` holds.
-        folder: Where it was written.
-        seconds: What it took.
-    """
+    """Print tables and sentences on stdout."""
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())

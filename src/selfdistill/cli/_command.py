@@ -25,14 +25,7 @@ class Only:
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Let a function of options dataclasses take each of their fields as an option, as typer reads them.
-
-    Args:
-        function: Its parameters are options dataclasses, or ``Annotated`` ones with `Only` some of their fields.
-
-    Returns:
-        A function whose signature is that of all fields.
-    """
+    """Let a function of options dataclasses take each of their fields as an option, as typer reads them."""
     hints = get_type_hints(function, include_extras=True)
     parts: dict[str, tuple[Any, dict[str, _Offered]]] = {}
     for name in inspect.signature(function).parameters:

@@ -23,11 +23,7 @@ _REFRESH_SECONDS = 0.1
 
 @final
 class Clock:
-    """How far a run is, how fast, and how long it will still take, from its events.
-
-    Args:
-        now: Seconds, growing.
-    """
+    """How far a run is, how fast, and how long it will still take, from its events."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
@@ -111,29 +107,17 @@ def _short(number: float) -> str:
 
 
 def first_process() -> bool:
-    """Say whether this process is the one that speaks: the only one, or number 0 of those that ``torchrun`` started.
-
-    Returns:
-        True for that one.
-    """
+    """Say whether this process is the one that speaks: the only one, or number 0 of those that ``torchrun`` started."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def speak(text: str) -> None:
-    """Write sentences to stderr.
-
-    Args:
-        text: One or more lines.
-    """
+    """Write sentences to stderr."""
     print(clean(text, keep="\n"), file=sys.stderr, flush=True)  # noqa: T201 (the door's own voice)
 
 
 def write(text: str) -> None:
-    """Write to stdout what is asked for: tables and JSON.
-
-    Args:
-        text: Whole lines.
-    """
+    """Write to stdout what is asked for: tables and JSON."""
     sys.stdout.write(clean(text, keep="\n"))
 
 
@@ -150,20 +134,12 @@ class _Terminal:
 
 
 def stdout() -> IO[str]:
-    """Give the stream for tables that are data: as they are for a program or a file, cleaned for a terminal.
-
-    Returns:
-        A text stream.
-    """
+    """Give the stream for tables that are data: as they are for a program or a file, cleaned for a terminal."""
     return cast(IO[str], _Terminal()) if sys.stdout.isatty() else sys.stdout
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Print what a run found on stdout; on a terminal the lines that begin a part are bold.
-
-    Args:
-        lines: Those that begin a part do not start with a space.
-    """
+    """Print what a run found on stdout; on a terminal the lines that begin a part are bold."""
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
@@ -214,14 +190,7 @@ def plain_lines(
 
 @contextmanager
 def showing(title: str = "") -> Generator[Listener, None, None]:
-    """Show a run's progress on stderr: live if that is a terminal, else as plain lines.
-
-    Args:
-        title: Begins the line.
-
-    Yields:
-        The listener to hand to the run.
-    """
+    """Show a run's progress on stderr: live if that is a terminal, else as plain lines."""
     if not sys.stderr.isatty():
         yield plain_lines(title)
         return

@@ -16,10 +16,7 @@ _INTERRUPTED = 130
 
 @contextmanager
 def leaving_at_once() -> Generator[None]:
-    """End the program at once on Ctrl-C: half-loaded libraries answer an exception with tracebacks of their own.
-
-    Where somebody else handles signals, or in another thread than the main one, nothing is changed.
-    """
+    """End the program at once on Ctrl-C: half-loaded libraries answer an exception with tracebacks of their own."""
     mine = threading.current_thread() is threading.main_thread()
     if not mine or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield

@@ -26,11 +26,7 @@ _FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class Several(Exception):  # noqa: N818 (no failure)
-    """The command is to be done by several processes instead of this one.
-
-    Args:
-        count: How many.
-    """
+    """The command is to be done by several processes instead of this one."""
 
     def __init__(self, count: int) -> None:
         super().__init__(count)
@@ -69,19 +65,7 @@ def check_processes(asked: int | None) -> None:
 
 
 def in_processes(count: int, arguments: Sequence[str]) -> int:
-    """Run a command in several processes, which find each other by a file.
-
-    A Ctrl-C goes to each of them once: they lead sessions of their own, which the terminal does not reach. Where one
-    ends badly the others have some seconds to end by themselves. What is then said is what the first left as its last
-    words.
-
-    Args:
-        count: How many.
-        arguments: Those of the command, as they were typed.
-
-    Returns:
-        An exit code: that of the first process that ended badly; 128 and the number of the signal that ended it.
-    """
+    """Run a command in several processes, which find each other by a file."""
     with tempfile.TemporaryDirectory(prefix="selfdistill-") as folder:
         shared = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), GROUP: folder}
         workers: list[subprocess.Popen[bytes]] = []
@@ -107,11 +91,7 @@ def in_processes(count: int, arguments: Sequence[str]) -> int:
 
 
 def last_words(text: str) -> None:
-    """Say how this process ends; one of several leaves that to the process that started them.
-
-    Args:
-        text: One line.
-    """
+    """Say how this process ends; one of several leaves that to the process that started them."""
     if GROUP in os.environ:
         Path(os.environ[GROUP], f"words-{os.environ['RANK']}").write_text(
             text, encoding="utf-8", errors="surrogatepass"

@@ -17,7 +17,7 @@ from selfdistill._core.record import RunRecord, reading_record
 from selfdistill._core.settings import ResolvedSettings
 from selfdistill.data import LabelledData
 from selfdistill.rivals.yuan2024labelwave import first_trough
-from selfdistill.runs import kept_epochs
+from selfdistill.runs import epoch_snapshots
 from selfdistill.train import METHODS
 
 __all__ = ["WAYS", "Candidate", "Choice", "air_epoch", "candidates", "choose"]
@@ -87,7 +87,7 @@ def candidates(run: Path, record: RunRecord) -> list[Candidate]:
         Kept epochs, rising, and the run's own model as the last.
     """
     curves, last = record.curves, _last(record)
-    files = {epoch: path for epoch, path in kept_epochs(run).items() if epoch != last}
+    files = {epoch: path for epoch, path in epoch_snapshots(run).items() if epoch != last}
     files[last] = run / "model.safetensors"
     return [
         Candidate(epoch, path, {name: curves[name][epoch - 1] for name in _SHOWN if name in curves})

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from selfdistill._core.errors import DataError, SettingError, one_line
 from selfdistill._core.files import atomic, json_text
-from selfdistill._core.record import content_digest
-from selfdistill._core.record_paths import kept, usable
+from selfdistill._core.record import content_digest, opened_paths, relative_paths
 from selfdistill.data import LabelledData
 from selfdistill.targets import SoftLogits
 
@@ -97,7 +96,7 @@ def save_store(path: Path, store: Store) -> None:
     """
     if path.exists():
         raise DataError(f"{path} exists already", "Choose another file for the soft labels.")
-    described = kept({"format": _FORMAT, "entries": store.soft.k} | asdict(store.about), path.parent, _PATHS)
+    described = relative_paths({"format": _FORMAT, "entries": store.soft.k} | asdict(store.about), path.parent, _PATHS)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in store.soft.named_buffers()}
     description = described | {"sha256": _digest(described, tensors)}
     with atomic(path) as part:
@@ -128,7 +127,7 @@ def load_store(path: Path) -> Store:
             described = json.loads((file.metadata() or {})["description"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
         _check_digest(described, tensors)
-        return _assemble(usable(described, path.parent, _PATHS), tensors)
+        return _assemble(opened_paths(described, path.parent, _PATHS), tensors)
     except Exception as error:  # whatever the libraries make of a stranger's bytes
         raise DataError(
             f"{path} ({path.stat().st_size:,} bytes) is damaged, cut short or holds no soft labels: {one_line(error)}",

@@ -27,7 +27,7 @@ from selfdistill.distill._soft_labels import (
     of_classifier,
     of_numbers,
 )
-from selfdistill.runs import EPOCHS, Model, load_epoch, load_model
+from selfdistill.runs import EPOCHS, Model, load_model, load_snapshot
 from selfdistill.targets import SoftLogits, choose_entries
 from selfdistill.train import Runtime, load_checkpoint
 
@@ -205,7 +205,7 @@ def _no_air(run: Path) -> dict[str, float | None]:
 
 def _with_weights(model: Model, path: Path) -> nn.Module:
     if path.parent.name == EPOCHS:
-        return load_epoch(path, model.network)
+        return load_snapshot(path, model.network)
     if path.name == "model.safetensors":
         return model.network.eval()
     return load_checkpoint(path, model.network)

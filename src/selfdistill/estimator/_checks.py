@@ -48,19 +48,7 @@ def on_host(values: Any) -> Any:
 
 
 def with_columns(X: Any) -> Any:
-    """Refuse what has no columns, or columns that cannot be told apart, and arrays of other things than numbers.
-
-    Of a Series and of bare texts nothing says what they are columns of.
-
-    Args:
-        X: Examples of any form.
-
-    Returns:
-        The same.
-
-    Raises:
-        DataError: Such a form.
-    """
+    """Refuse what has no columns, or columns that cannot be told apart, and arrays of other things than numbers."""
     texts = isinstance(X, list | np.ndarray) and np.ndim(X) == 1 and len(X) > 0 and isinstance(X[0], str)
     if isinstance(X, pd.Series) or texts:
         call = "X.to_frame()" if isinstance(X, pd.Series) else 'pd.DataFrame({"text": X})'
@@ -105,17 +93,7 @@ def without_missing(y: Any) -> Any:
 
 
 def labels_of(y: Any) -> Any:
-    """Bring labels to NumPy with their own values: nullable integers stay integers, bytes and intervals become texts.
-
-    Args:
-        y: Labels of any type.
-
-    Returns:
-        An array, or what is none of the types that need it.
-
-    Raises:
-        DataError: A label is missing.
-    """  # noqa: DOC502 (raised by what is called)
+    """Bring labels to NumPy: nullable integers stay integers, bytes and intervals become texts."""
     y = on_host(y)
     if isinstance(y, pd.DataFrame) and y.shape[1] == 1:
         y = y.iloc[:, 0]
@@ -145,15 +123,7 @@ def _plain_labels(y: pd.Series) -> Any:
 
 
 def distributions_of(y: Any) -> tuple[np.ndarray, np.ndarray] | None:
-    """Take label distributions: floats with a column for each of two classes or more.
-
-    Args:
-        y: An array or DataFrame ``[n, K]``, or anything else.
-
-    Returns:
-        The distributions, and the names of the classes: those of the columns, sorted, or numbers from 0. ``None`` for
-        anything else.
-    """
+    """Take label distributions: floats with a column for each of two classes or more."""
     if isinstance(y, pd.DataFrame):
         if y.shape[1] < 2 or not all(kind.kind == "f" for kind in y.dtypes):
             return None

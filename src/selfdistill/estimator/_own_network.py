@@ -82,14 +82,7 @@ class _Lost:
 
 
 def picklable(network: Any) -> Any:
-    """Give what stands for the network in the pickle of a trained estimator.
-
-    Args:
-        network: As the user gave it.
-
-    Returns:
-        The same; for a lambda or another function that pickle cannot find again, what says so when it is called.
-    """
+    """Give what stands for the network in the pickle of a trained estimator."""
     if not callable(network) or isinstance(network, nn.Module):
         return network
     try:

@@ -4,8 +4,8 @@ from selfdistill._core.air_options import AirOptions
 from selfdistill.runs._air import measure, write_closed, write_study
 from selfdistill.runs._demo import noisy_digits
 from selfdistill.runs._directory import check_free, next_run_folder, run
-from selfdistill.runs._findings_file import Findings, label_table, read_findings, refined_labels
-from selfdistill.runs._kept_epochs import EPOCHS, kept_epochs, load_epoch
+from selfdistill.runs._epoch_snapshots import EPOCHS, epoch_snapshots, load_snapshot
+from selfdistill.runs._label_table import SavedLabelTable, label_table, read_label_table, refined_labels
 from selfdistill.runs._model_file import Model, load_model, save_model
 from selfdistill.runs._noisy_copy import NoisyCopy, noisy_copy
 from selfdistill.runs._plan import Plan
@@ -20,7 +20,6 @@ __all__ = [
     "EPOCHS",
     "EXPORTS",
     "AirOptions",
-    "Findings",
     "FitRequest",
     "Model",
     "NoisyCopy",
@@ -28,17 +27,18 @@ __all__ = [
     "Predictions",
     "Refined",
     "Run",
+    "SavedLabelTable",
     "Subject",
     "announce_run",
     "check_free",
     "check_output",
     "comparison",
+    "epoch_snapshots",
     "fit",
-    "kept_epochs",
     "label_table",
     "load",
-    "load_epoch",
     "load_model",
+    "load_snapshot",
     "measure",
     "name_of",
     "next_run_folder",
@@ -47,7 +47,7 @@ __all__ = [
     "of_data",
     "of_run",
     "predict",
-    "read_findings",
+    "read_label_table",
     "read_sources",
     "refine",
     "refined_labels",

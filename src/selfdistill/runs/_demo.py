@@ -73,17 +73,7 @@ def compare_with_plain(
     settings: ResolvedSettings,
     tell: Listener = lambda event: None,
 ) -> dict[str, Any]:
-    """Train plainly on the same labels with the same settings, and measure it against the truth.
-
-    Args:
-        train: Training data with known truth.
-        tests: The test set by the name ``"test"``.
-        settings: Resolved settings of the run to compare with.
-        tell: Listener of events.
-
-    Returns:
-        ``method``, ``test_accuracy`` and ``truth`` as in a record's ``result``, and the curve.
-    """
+    """Train plainly on the same labels with the same settings, and measure it against the truth."""
     plain = replace(settings, method="cross-entropy")
     fitted = fit(train, plain, evaluations=tests, tell=tell)
     curve = [epoch["test_accuracy"] for epoch in fitted.curves]

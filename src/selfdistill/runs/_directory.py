@@ -14,7 +14,6 @@ import numpy as np
 from torch import Tensor, nn
 
 from selfdistill import networks
-from selfdistill._core import record_paths
 from selfdistill._core.dist import barrier, rank
 from selfdistill._core.errors import DataError, Interrupted, ResourceError, RunError, SelfdistillError, SettingError
 from selfdistill._core.events import BatchDone, Event, Listener, everyone
@@ -23,18 +22,16 @@ from selfdistill._core.folder import check_folder, clear_parts, is_part
 from selfdistill._core.group import as_many
 from selfdistill._core.lock import LOCK, check_held, is_held, locked, name_run
 from selfdistill._core.memory import translate_out_of_memory
-from selfdistill._core.record import SCHEMA, RunRecord, environment, read_record, write_record
+from selfdistill._core.record import SCHEMA, RunRecord, environment, read_record, relative_paths, write_record
 from selfdistill._core.settings import ResolvedSettings
 from selfdistill._core.wording import quoted
 from selfdistill.data import LabelledData, augment_for
 from selfdistill.issues import LabelTable, NoiseEstimate, compare_with_truth
-from selfdistill.runs._findings_file import write_findings
-from selfdistill.runs._kept_epochs import epochs_to_keep, save_epoch
-from selfdistill.runs._metrics_file import MetricsFile
+from selfdistill.runs._epoch_snapshots import save_snapshot, snapshot_epochs
+from selfdistill.runs._label_table import write_label_table
 from selfdistill.runs._model_file import Model, save_model
 from selfdistill.runs._plan import GO_ON, Plan
-from selfdistill.runs._products import lost, products
-from selfdistill.runs._resumed import other_versions, telling
+from selfdistill.runs._run_files import MetricsFile, lost, other_versions, products, telling
 from selfdistill.targets import choose_store, compact
 from selfdistill.train._closed import CLOSED, describe_closed
 from selfdistill.train._fit import LESS_MEMORY, fit, network_spec
@@ -146,9 +143,9 @@ def _train(
 ) -> RunRecord:
     """Train, and fill the directory that is there and ours."""
     metrics = MetricsFile(out / "metrics.jsonl") if rank() == 0 else (lambda event: None)
-    kept, method = epochs_to_keep(settings.keep_epochs, settings.epochs), None
+    kept, method = snapshot_epochs(settings.keep_epochs, settings.epochs), None
     settings_of = {name: value for name, value in record.settings.as_dict().items() if name not in _FREE}
-    about = record_paths.kept({"id": record.id, "settings": settings_of}, out)
+    about = relative_paths({"id": record.id, "settings": settings_of}, out)
     try:
         if plan is not None:
             method, found = plan.prepare(out)
@@ -187,7 +184,7 @@ def _train(
         found["closed"] = describe_closed(fitted.closed, data.num_classes)
         found["settings"] = replace(record.settings, network=spec)
     if rank() == 0:
-        write_findings(out / "labels.parquet", data, table)
+        write_label_table(out / "labels.parquet", data, table)
         shape = tuple(data.inputs.shape[1:])
         save_model(out / "model.safetensors", Model(fitted.model, data.preprocess, data.classes, spec, shape))
         found["files"] = files | products(out)
@@ -209,7 +206,7 @@ def _keep_epoch(
 ) -> None:
     """Keep the weights, and their digest in the record: what is damaged from now on is found."""
     if epoch in kept and rank() == 0:
-        path = save_epoch(out, epoch, model)
+        path = save_snapshot(out, epoch, model)
         files[path.relative_to(out).as_posix()] = digest(path)
         write_record(out, record.updated(files=files))
 
@@ -291,7 +288,7 @@ def _room(parameters: int, data: LabelledData, settings: ResolvedSettings) -> in
     """Bytes that a run writes at most: three checkpoints at a time, models, the labels and a map of them, 16 MiB."""
     n, k = len(data), data.num_classes
     checkpoint = 8 * parameters + n * (22 * k + 48)  # weights and momentum; the default's memories, the dynamics
-    models = 1 + len(epochs_to_keep(settings.keep_epochs, settings.epochs))
+    models = 1 + len(snapshot_epochs(settings.keep_epochs, settings.epochs))
     return 3 * checkpoint + 4 * models * parameters + n * (8 * k + 64) + 2**24
 
 

@@ -17,7 +17,7 @@ from selfdistill._core.errors import RunError, one_line
 from selfdistill._core.files import atomic, json_text
 from selfdistill._core.record import whole
 from selfdistill.data import Preprocess
-from selfdistill.train._finite import check_finite, check_types
+from selfdistill.train._state_checks import check_finite, check_types
 
 __all__ = ["Model", "load_model", "save_model"]
 

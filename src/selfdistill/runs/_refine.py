@@ -14,7 +14,7 @@ from selfdistill import data
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.files import atomic, json_text
 from selfdistill.data import check_new
-from selfdistill.runs._findings_file import Findings, read_findings
+from selfdistill.runs._label_table import SavedLabelTable, read_label_table
 
 __all__ = ["EXPORTS", "Refined", "refine"]
 
@@ -67,7 +67,7 @@ def refine(run: Path, out: Path, *, how: str | None = None, form: str | None = N
         )
     if form is not None and form not in EXPORTS:
         raise SettingError(f"--format {form!r} does not exist", f"Choose one of: {', '.join(EXPORTS)}.")
-    found = read_findings(run)
+    found = read_label_table(run)
     check_new(found.source, out)
     if form in {None, "label-studio"}:  # the other forms do not look at it
         _check_source(run, found)
@@ -82,7 +82,7 @@ def refine(run: Path, out: Path, *, how: str | None = None, form: str | None = N
     return Refined(out, n - issues if how == "drop" else n, n, issues, changed)
 
 
-def _write(found: Findings, out: Path, how: str | None) -> None:
+def _write(found: SavedLabelTable, out: Path, how: str | None) -> None:
     if how == "drop":
         data.write_refined(found.source, found.options, out, keep=~found.is_issue)
     else:
@@ -90,7 +90,7 @@ def _write(found: Findings, out: Path, how: str | None) -> None:
         data.write_refined(found.source, found.options, out, column=column)
 
 
-def _check_source(run: Path, found: Findings) -> None:
+def _check_source(run: Path, found: SavedLabelTable) -> None:
     """Refuse a source that is gone or no longer what the run was trained on: rows would go astray."""
     if found.source == data.STANDARD_INPUT:
         raise RunError(
@@ -120,11 +120,8 @@ def _holds_images(source: str) -> bool:
     return data.is_there(source) and data.find_form(source) == "folder"
 
 
-def _label_studio(found: Findings, path: Path) -> None:
-    """Tasks with pre-annotations, the most doubtful first; ``choices`` named ``label`` on an object named ``item``.
-
-    ``data`` holds what is to be looked at: the path of an image, the cells of a table's row by column.
-    """
+def _label_studio(found: SavedLabelTable, path: Path) -> None:
+    """Tasks with pre-annotations, the most doubtful first; ``choices`` named ``label`` on an object named ``item``."""
     cells = data.labelled_cells(found.source, found.options) or [{}] * len(found.ids)
     tasks: list[dict[str, Any]] = [
         {
@@ -152,7 +149,7 @@ def _label_studio(found: Findings, path: Path) -> None:
     path.write_text(json_text(tasks, indent=1) + "\n", encoding="utf-8")
 
 
-def _aum(found: Findings, path: Path) -> None:
+def _aum(found: SavedLabelTable, path: Path) -> None:
     """Columns of the library ``aum``, highest first: margin of the given label over the best other, high = clean."""
     margin = found.p_given - found.p_other
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -161,7 +158,7 @@ def _aum(found: Findings, path: Path) -> None:
         writer.writerows((found.ids[i], float(margin[i])) for i in np.argsort(-margin, kind="stable"))
 
 
-def _fiftyone(found: Findings, path: Path) -> None:
+def _fiftyone(found: SavedLabelTable, path: Path) -> None:
     """Fields by file path or id, for ``dataset.set_values(field, values, key_field=...)``; mistakenness: high = bad."""
     keys = found.ids.tolist()
     folder, images = Path(found.source), _holds_images(found.source)
@@ -178,7 +175,7 @@ def _fiftyone(found: Findings, path: Path) -> None:
     path.write_text(json_text(shown, indent=1) + "\n", encoding="utf-8")
 
 
-EXPORTS: dict[str, Callable[[Findings, Path], None]] = {
+EXPORTS: dict[str, Callable[[SavedLabelTable, Path], None]] = {
     "label-studio": _label_studio,
     "aum": _aum,
     "fiftyone": _fiftyone,

@@ -12,7 +12,7 @@ from selfdistill._core.options import options_from
 from selfdistill._core.record import RunRecord, read_finished
 from selfdistill.data import ReadOptions
 from selfdistill.runs._air import AirOptions, measure, write_closed, write_study
-from selfdistill.runs._findings_file import label_table
+from selfdistill.runs._label_table import label_table
 from selfdistill.runs._predict import predict
 from selfdistill.runs._refine import Refined, refine
 from selfdistill.runs._request import FitRequest, start

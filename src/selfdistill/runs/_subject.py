@@ -18,7 +18,7 @@ from selfdistill._core.record import RunRecord, read_finished
 from selfdistill.air import Clock, RunCurves, calibrated
 from selfdistill.data import LabelledData, ReadOptions
 from selfdistill.runs._demo import noisy_digits
-from selfdistill.runs._findings_file import refined_labels
+from selfdistill.runs._label_table import refined_labels
 from selfdistill.runs._model_file import load_model
 from selfdistill.train import checkpoint_steps, load_checkpoint
 
@@ -161,17 +161,7 @@ def _measured(record: RunRecord, steps: int) -> RunCurves:
 
 
 def known_positions(subject: Subject) -> Tensor:
-    """Positions of the examples that can be looked at: all, or those whose true label is known.
-
-    Args:
-        subject: What is looked at.
-
-    Returns:
-        int64, increasing.
-
-    Raises:
-        SettingError: Fewer than two.
-    """
+    """Positions of the examples that can be looked at: all, or those whose true label is known."""
     there = torch.arange(len(subject.data)) if subject.clean is None else (subject.clean >= 0).nonzero().flatten()
     if len(there) < 2:
         raise SettingError(f"{len(there)} example has a known true label", "Leave --truth out.")

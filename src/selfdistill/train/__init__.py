@@ -5,7 +5,7 @@ from selfdistill.train._checkpoint import checkpoint_steps, load_checkpoint
 from selfdistill.train._closed import AUTO, CLOSED, check_closed, choose_method
 from selfdistill.train._fit import fit, network_spec
 from selfdistill.train._fitted import Fitted
-from selfdistill.train._loop import Position, predict_probabilities, train
+from selfdistill.train._loop import Position, Trainer, predict_probabilities
 from selfdistill.train._methods import METHODS, WITHOUT_EPOCHS, method, method_of
 from selfdistill.train._runtime import Runtime, TorchRuntime, process_group
 from selfdistill.train._second_opinion import trust_of
@@ -22,6 +22,7 @@ __all__ = [
     "Runtime",
     "Settings",
     "TorchRuntime",
+    "Trainer",
     "check_closed",
     "checkpoint_steps",
     "choose_augment",
@@ -35,6 +36,5 @@ __all__ = [
     "predict_probabilities",
     "process_group",
     "resolve_device",
-    "train",
     "trust_of",
 ]

@@ -16,7 +16,7 @@ from selfdistill._core.files import atomic, digest, made, read_json, write_json
 from selfdistill._core.folder import inside
 from selfdistill._core.lock import check_held
 from selfdistill._core.record import read_record
-from selfdistill.train._checkpoint_form import fitting
+from selfdistill.train._state_checks import fitting
 
 __all__ = ["Stateful", "Unfit", "checkpoint_steps", "load", "load_checkpoint", "newest", "save"]
 
@@ -43,18 +43,7 @@ def save(
     counters: dict[str, Any],
     about: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a checkpoint and drop all but the last two.
-
-    Args:
-        folder: Where checkpoints lie; made if missing.
-        step: Steps done since the start of the run; names the file.
-        parts: What has a state.
-        counters: Plain values to keep with it.
-        about: Whose it is: plain values by name, the same for all checkpoints of a run.
-
-    Returns:
-        The file written. Its digest lies beside it as ``.json``.
-    """
+    """Write a checkpoint and drop all but the last two."""
     path = made(folder) / f"step-{step:09d}.pt"
     with atomic(path) as part:
         with part.open("wb") as file:  # given a path, torch would hide why it cannot write
@@ -74,14 +63,7 @@ def _sorted(folder: Path) -> list[Path]:
 
 
 def newest(folder: Path) -> Iterator[tuple[Path, str | None]]:
-    """Go through the checkpoints, the newest first.
-
-    Args:
-        folder: Where they lie.
-
-    Yields:
-        The file, and what is wrong with its bytes, or ``None`` where they are whole.
-    """
+    """Go through the checkpoints, the newest first."""
     for path in reversed(_sorted(folder)):
         yield path, _problem(path)
 
@@ -108,22 +90,7 @@ def load(
     about: Mapping[str, Any] | None = None,
     check: Callable[[dict[str, Any], dict[str, Any]], None] = lambda counters, states: None,
 ) -> dict[str, Any]:
-    """Put the state of a checkpoint back. Only tensors and plain values are read, never code.
-
-    Args:
-        path: A whole file that `newest` found.
-        parts: What had a state when it was saved; ``"model"`` is the network.
-        device: Where tensors go.
-        about: Whose it must be, see `save`; one that does not say is taken.
-        check: Looks at counters and states before anything is changed, and raises where they are wrong.
-
-    Returns:
-        The counters.
-
-    Raises:
-        RunError: The checkpoint is another run's.
-        Unfit: It does not fit these parts, which are as they were.
-    """
+    """Put the state of a checkpoint back. Only tensors and plain values are read, never code."""
     try:
         content = _content(path, device)
         differ = _differ(dict(content.get("about", {})), about or {})

@@ -84,14 +84,7 @@ def choose_method(settings: Settings, data: LabelledData) -> tuple[str, str | No
 
 
 def takes_vectors(settings: Settings) -> bool:
-    """Say whether vectors will be taken in closed form, before they are read.
-
-    Args:
-        settings: What was asked for.
-
-    Returns:
-        True for ``"kernel"``, and for ``"auto"`` without a setting of training.
-    """
+    """Say whether vectors will be taken in closed form, before they are read."""
     named = any(map(settings.asks, _OF_NETWORKS))
     return settings.method == CLOSED or (settings.method == AUTO and not named)
 
@@ -124,18 +117,7 @@ def fit_closed(
     tell: Listener = lambda event: None,
     predict: Callable[[torch.nn.Module, Tensor], Tensor],
 ) -> Fitted:
-    """Refine labels in closed form.
-
-    Args:
-        data: Inputs and given labels.
-        settings: Its ``kernel``, ``landmarks`` and ``rounds`` are looked at.
-        evaluations: Inputs and true labels by name; measured at the end.
-        tell: Listener of events.
-        predict: From a network and inputs to probabilities.
-
-    Returns:
-        The classifier and the refined labels.
-    """
+    """Refine labels in closed form."""
     began = time.perf_counter()
     tell(RunStarted(1, 0, len(data), 1))
     found = closed.refine_labels(
@@ -199,15 +181,7 @@ def _row(data: LabelledData, row: int) -> Tensor:
 
 
 def describe_closed(found: closed.ClosedForm, k: int) -> dict[str, Any]:
-    """Put what was chosen, what was tried, and what was learned first into JSON-able values.
-
-    Args:
-        found: The closed form.
-        k: Number of classes.
-
-    Returns:
-        For the run record, under ``closed``.
-    """
+    """Put what was chosen, what was tried, and what was learned first into JSON-able values."""
     best = found.choice.best
     return {
         "kernel": found.kernel,

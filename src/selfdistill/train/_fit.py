@@ -22,11 +22,11 @@ from selfdistill.data import Batch, LabelledData, TensorLoader, augment_for
 from selfdistill.issues import LearningDynamics
 from selfdistill.rivals import Context, FirstStage, Method
 from selfdistill.targets import Targets
+from selfdistill.train._best_weights import BestWeights
+from selfdistill.train._checkpoint_manager import CheckpointManager
 from selfdistill.train._closed import CLOSED, fit_closed
 from selfdistill.train._fitted import Fitted
-from selfdistill.train._keeper import Keeper
-from selfdistill.train._kept import KeptWeights
-from selfdistill.train._loop import Position, predict_probabilities, train
+from selfdistill.train._loop import Position, Trainer, predict_probabilities
 from selfdistill.train._methods import method, method_of
 from selfdistill.train._runtime import Runtime, TorchRuntime, local_statistics
 from selfdistill.train._settings import choose_augment, choose_network
@@ -103,56 +103,73 @@ def fit(
     runtime = TorchRuntime(settings.device, settings.precision, compile=settings.compile)
     with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
         torch.manual_seed(derive(settings.seed, "network", runtime.rank))
-        raw = model if model is not None else _network(data, settings, chosen)
-        net = runtime.prepare(raw)
-        drawn, held = held_out(data.labels, settings.held_out or chosen.held_out, settings.seed)
-        loader = _loader(data, settings, runtime, drawn)
-        epochs = settings.epochs
-        targets = targets if targets is not None else chosen.build(_context(data, settings, len(loader), first_stage))
-        targets.to(runtime.device)
-        dynamics = LearningDynamics(data.labels).to(runtime.device)
-        optimizer, schedule = _optimizer(net, settings, epochs * len(loader))
-        position, kept = Position(loss=torch.zeros((), device=runtime.device)), KeptWeights()
-        parts = {"model": raw, "optimizer": optimizer, "schedule": schedule, "targets": targets, "dynamics": dynamics}
-        keeper = Keeper(checkpoints, parts | {"kept": kept}, runtime, (epochs, len(loader)), go_on, about)
-        warnings = [*keeper.restore(position), *local_statistics(raw, runtime)]
-        sets = dict(evaluations or {}) | ({"held_out": (data.inputs[held], data.labels[held])} if len(held) else {})
+        network = model if model is not None else _network(data, settings, chosen)
+        trainer, held = _trainer(data, settings, chosen, network, targets, first_stage, runtime)
+        if len(held):
+            evaluations = dict(evaluations or {}) | {"held_out": (data.inputs[held], data.labels[held])}
+        trainer.evaluate, trainer.tell = _evaluator(network, evaluations or {}, runtime), tell
+        best, length = BestWeights(), (settings.epochs, len(trainer.loader))
+        manager = CheckpointManager(checkpoints, trainer.states() | {"kept": best}, runtime, length, go_on, about)
+        position = trainer.position
+        warnings = [*manager.restore(position), *local_statistics(network, runtime)]
 
         def after_step(position: Position, epoch_ended: bool) -> None:
             if epoch_ended and chosen.keep is not None and chosen.keep(position.curves):
-                kept.take(raw, position.epoch)
+                best.take(network, position.epoch)
             if epoch_ended:
-                epoch_done(position.epoch, raw)
-            keeper.after_step(position, epoch_ended)
+                epoch_done(position.epoch, network)
+            manager.after_step(position, epoch_ended)
 
-        tell(RunStarted(epochs, position.epoch, len(data), len(loader), tuple(warnings), tuple(position.curves)))
-        with keeper.listening():
-            train(
-                net,
-                loader,
-                targets,
-                _decaying(chosen, settings.weight_decay),
-                optimizer,
-                schedule,
-                runtime,
-                epochs=epochs,
-                position=position,
-                dynamics=dynamics,
-                augment=_augment(settings, data, runtime),
-                weights=_weights(data, runtime),
-                predict_train=lambda: _predict_train(raw, data, chosen, runtime),
-                evaluate=_evaluator(raw, sets, runtime),
-                tell=tell,
-                after_step=after_step,
-            )
-        keeper.save(position)
-        if kept.epoch is not None:
-            kept.put_back(raw)
-            _predict(raw, data, targets, runtime, torch.arange(len(data)))
+        trainer.after_step = after_step
+        tell(RunStarted(length[0], position.epoch, len(data), length[1], tuple(warnings), tuple(position.curves)))
+        with manager.listening():
+            trainer.run()
+        manager.save(position)
+        if best.epoch is not None:
+            best.put_back(network)
+            _predict(network, data, trainer.targets, runtime, torch.arange(len(data)))
         elif len(held):
-            _predict(raw, data, targets, runtime, held)
-    raw.eval()
-    return Fitted(raw, targets, dynamics, settings, position.curves, warnings, kept.epoch)
+            _predict(network, data, trainer.targets, runtime, held)
+    network.eval()
+    return Fitted(network, trainer.targets, trainer.dynamics, settings, position.curves, warnings, best.epoch)
+
+
+def _trainer(
+    data: LabelledData,
+    settings: ResolvedSettings,
+    chosen: Method,
+    network: nn.Module,
+    targets: Targets[Any] | None,
+    first_stage: FirstStage | None,
+    runtime: TorchRuntime,
+) -> tuple[Trainer, Tensor]:
+    """Put a training together; and the positions that it holds out."""
+    model = runtime.prepare(network)
+    drawn, held = held_out(data.labels, settings.held_out or chosen.held_out, settings.seed)
+    loader = _loader(data, settings, runtime, drawn)
+    targets = targets if targets is not None else chosen.build(_context(data, settings, len(loader), first_stage))
+    targets.to(runtime.device)
+    dynamics = LearningDynamics(data.labels).to(runtime.device)
+    optimizer, schedule = _optimizer(model, settings, settings.epochs * len(loader))
+    trainer = Trainer(
+        network=network,
+        model=model,
+        loader=loader,
+        targets=targets,
+        method=_decaying(chosen, settings.weight_decay),
+        optimizer=optimizer,
+        schedule=schedule,
+        runtime=runtime,
+        epochs=settings.epochs,
+        position=Position(loss=torch.zeros((), device=runtime.device)),
+        dynamics=dynamics,
+        augment=_augment(settings, data, runtime),
+        weights=_weights(data, runtime),
+        predict_train=lambda: _predict_train(network, data, chosen, runtime),
+        evaluate=dict,
+        tell=lambda event: None,
+    )
+    return trainer, held
 
 
 def _check_one_label_each(data: LabelledData, settings: ResolvedSettings) -> None:

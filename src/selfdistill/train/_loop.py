@@ -20,7 +20,7 @@ from selfdistill.rivals import Method
 from selfdistill.targets import Targets
 from selfdistill.train._runtime import Runtime
 
-__all__ = ["Position", "predict_probabilities", "train"]
+__all__ = ["Position", "Trainer", "predict_probabilities"]
 
 _FAR = 10.0  # times what is usual, from which an option of the loss is named where it diverges
 
@@ -44,29 +44,13 @@ class Position:
     curves: list[dict[str, float]] = field(default_factory=list)
 
 
-def train(
-    model: nn.Module,
-    loader: TensorLoader,
-    targets: Targets[Any],
-    method: Method,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    runtime: Runtime,
-    *,
-    epochs: int,
-    position: Position,
-    dynamics: LearningDynamics,
-    augment: Callable[[Batch, int, int, int], Tensor],
-    weights: Tensor | None,
-    predict_train: Callable[[], Tensor],
-    evaluate: Callable[[], Mapping[str, float]],
-    tell: Listener,
-    after_step: Callable[[Position, bool], None],
-) -> None:
-    """Train from ``position`` to ``epochs``.
+@dataclass
+class Trainer:
+    """All that one training is made of; `run` is the loop.
 
-    Args:
-        model: What `Runtime.prepare` returned.
+    Attributes:
+        network: The network itself, whose weights go into checkpoints.
+        model: What `Runtime.prepare` made of it.
         loader: Gives the batches of an epoch.
         targets: Per-sample state.
         method: What is done with a batch, and its loss.
@@ -84,39 +68,79 @@ def train(
         after_step: Called after each step with the position and whether an epoch just ended; may save and may raise.
     """
 
-    def forward(*inputs: Any) -> Tensor:
-        with runtime.autocast():
-            logits: Tensor = model(*inputs)
+    network: nn.Module
+    model: nn.Module
+    loader: TensorLoader
+    targets: Targets[Any]
+    method: Method
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    runtime: Runtime
+    epochs: int
+    position: Position
+    dynamics: LearningDynamics
+    augment: Callable[[Batch, int, int, int], Tensor]
+    weights: Tensor | None
+    predict_train: Callable[[], Tensor]
+    evaluate: Callable[[], Mapping[str, float]]
+    tell: Listener
+    after_step: Callable[[Position, bool], None] = lambda position, epoch_ended: None
+
+    def states(self) -> dict[str, Any]:
+        """Name the parts whose states a checkpoint holds."""
+        parts = {"model": self.network, "optimizer": self.optimizer, "schedule": self.schedule}
+        return parts | {"targets": self.targets, "dynamics": self.dynamics}
+
+    def run(self) -> None:
+        """Train from ``position`` to ``epochs``."""
+        method, targets, position, runtime = self.method, self.targets, self.position, self.runtime
+        for epoch in range(position.epoch, self.epochs):
+            self.model.train()
+            begun = time.perf_counter() - position.seconds
+            for batch in self.loader.epoch(epoch, position.step):
+                view = partial(self.augment, batch, epoch, position.step)
+                values, logits = method.objective(self._forward, batch, view, targets, method.loss)
+                loss = runtime.backward(values if self.weights is None else values * self.weights[batch.index], batch)
+                self.optimizer.step()
+                self.schedule.step()
+                self.optimizer.zero_grad()
+                targets.write(batch.index, _predicted(logits))
+                position.loss.add_(loss)
+                position.step += 1
+                position.seconds = time.perf_counter() - begun
+                self.tell(BatchDone(epoch, position.step, batch.total))
+                self.after_step(position, False)
+            if method.needs_train_predictions(epoch, self.epochs):
+                targets.take_train_predictions(self.predict_train())  # type: ignore[operator]  # theirs have it
+                position.seconds = time.perf_counter() - begun
+            mean, written = targets.end_epoch()
+            self.dynamics.update(mean, written)
+            position.curves.append(self._metrics(written) | dict(self.evaluate()))
+            position.epoch, position.step, position.seconds = epoch + 1, 0, 0.0
+            position.loss = torch.zeros_like(position.loss)
+            self.tell(EpochDone(epoch, position.curves[-1]))
+            self.after_step(position, True)
+
+    def _forward(self, *inputs: Any) -> Tensor:
+        with self.runtime.autocast():
+            logits: Tensor = self.model(*inputs)
         return logits
 
-    for epoch in range(position.epoch, epochs):
-        model.train()
-        begun = time.perf_counter() - position.seconds
-        for batch in loader.epoch(epoch, position.step):
-            view = partial(augment, batch, epoch, position.step)
-            values, logits = method.objective(forward, batch, view, targets, method.loss)
-            loss = runtime.backward(values if weights is None else values * weights[batch.index], batch)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
-            targets.write(batch.index, _predicted(logits))
-            position.loss.add_(loss)
-            position.step += 1
-            position.seconds = time.perf_counter() - begun
-            tell(BatchDone(epoch, position.step, batch.total))
-            after_step(position, False)
-        if method.needs_train_predictions(epoch, epochs):
-            targets.take_train_predictions(predict_train())  # type: ignore[operator]  # targets of such methods have it
-            position.seconds = time.perf_counter() - begun
-        mean, written = targets.end_epoch()
-        dynamics.update(mean, written)
-        position.curves.append(
-            _metrics(position, written, targets, dynamics, runtime, schedule, method) | dict(evaluate())
-        )
-        position.epoch, position.step, position.seconds = epoch + 1, 0, 0.0
-        position.loss = torch.zeros_like(position.loss)
-        tell(EpochDone(epoch, position.curves[-1]))
-        after_step(position, True)
+    def _metrics(self, written: Tensor) -> dict[str, float]:
+        """Measure the epoch just done."""
+        position, dynamics, drawn = self.position, self.dynamics, int(written.sum())
+        loss = float(sum_over_processes(position.loss.clone())) / self.runtime.world / drawn
+        if not torch.isfinite(torch.tensor(loss)):
+            raise SettingError(f"the loss became {loss} in epoch {position.epoch + 1}", _hint(self.method.numbers))
+        return {
+            "loss": loss,
+            "agreement": dynamics.learned[written].float().mean().item(),
+            "changed_share": dynamics.changed.item() / drawn,
+            "refined_share": (self.targets.refined().argmax(-1) != dynamics.labels).float().mean().item(),
+            "lr": float(self.schedule.get_last_lr()[0]),
+            "seconds": position.seconds,
+            "examples_per_second": drawn / max(position.seconds, 1e-9),
+        }
 
 
 def _predicted(logits: Tensor) -> Tensor:
@@ -133,31 +157,6 @@ def _hint(numbers: Mapping[str, tuple[float, float]]) -> str:
         if abs(said) > _FAR * usual or 0 < abs(said) < usual / _FAR
     ]
     return " ".join(odd) or "Lower --lr."
-
-
-def _metrics(
-    position: Position,
-    written: Tensor,
-    targets: Targets[Any],
-    dynamics: LearningDynamics,
-    runtime: Runtime,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    method: Method,
-) -> dict[str, float]:
-    labels = dynamics.labels
-    drawn = int(written.sum())
-    loss = float(sum_over_processes(position.loss.clone())) / runtime.world / drawn
-    if not torch.isfinite(torch.tensor(loss)):
-        raise SettingError(f"the loss became {loss} in epoch {position.epoch + 1}", _hint(method.numbers))
-    return {
-        "loss": loss,
-        "agreement": dynamics.learned[written].float().mean().item(),
-        "changed_share": dynamics.changed.item() / drawn,
-        "refined_share": (targets.refined().argmax(-1) != labels).float().mean().item(),
-        "lr": float(schedule.get_last_lr()[0]),
-        "seconds": position.seconds,
-        "examples_per_second": drawn / max(position.seconds, 1e-9),
-    }
 
 
 @torch.no_grad()

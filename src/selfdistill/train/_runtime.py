@@ -115,15 +115,7 @@ def _sync(model: nn.Module) -> nn.Module:
 
 
 def local_statistics(model: nn.Module, runtime: Runtime) -> list[str]:
-    """Warn where BatchNorm sees a part of each batch only: torch lets processes share statistics on CUDA alone.
-
-    Args:
-        model: The network.
-        runtime: Where it trains.
-
-    Returns:
-        A sentence, or none.
-    """
+    """Warn where BatchNorm sees a part of each batch only: torch lets processes share statistics on CUDA alone."""
     norms = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
     if runtime.world == 1 or runtime.device.type == "cuda" or not norms:
         return []
@@ -184,18 +176,7 @@ def _take_gpu(local: int) -> None:
 
 @contextmanager
 def threads_for(weights: int, batch_size: int) -> Generator[None]:
-    """Keep small steps to one thread while the context lasts; a set ``OMP_NUM_THREADS`` is obeyed.
-
-    Threads meet after every operation. Where they share their cores with other programs, one waits for the other, and
-    steps of a few milliseconds take ten times as long.
-
-    Args:
-        weights: Numbers that each example is multiplied with: of a fully connected network, its parameters.
-        batch_size: Examples per step.
-
-    Yields:
-        Nothing.
-    """
+    """Keep small steps to one thread while the context lasts; a set ``OMP_NUM_THREADS`` is obeyed."""
     before = torch.get_num_threads()
     if "OMP_NUM_THREADS" not in os.environ and weights * batch_size <= _ONE_THREAD:
         torch.set_num_threads(1)

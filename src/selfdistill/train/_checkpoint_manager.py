@@ -15,27 +15,18 @@ import torch
 from selfdistill._core.dist import barrier, sum_over_processes
 from selfdistill._core.errors import Interrupted
 from selfdistill.train import _checkpoint
-from selfdistill.train._checkpoint_form import check_position
 from selfdistill.train._loop import Position
 from selfdistill.train._runtime import Runtime
+from selfdistill.train._state_checks import check_position
 
-__all__ = ["Keeper"]
+__all__ = ["CheckpointManager"]
 
 _CHECKPOINT_SECONDS = 10.0
 _AGREE_SECONDS = 5.0  # about how often many processes ask one another whether one of them shall stop
 
 
-class Keeper:
-    """Saves at the end of epochs, at most every few seconds, and when the user presses Ctrl-C.
-
-    Args:
-        folder: Where checkpoints lie; ``None``: nothing is saved.
-        parts: What has a state.
-        runtime: Device and processes.
-        length: Epochs, and steps of each.
-        go_on: What to tell the user after Ctrl-C.
-        about: Whose checkpoints these are, see `_checkpoint.save`.
-    """
+class CheckpointManager:
+    """Saves at the end of epochs, at most every few seconds, and when the user presses Ctrl-C."""
 
     def __init__(
         self,
@@ -54,14 +45,7 @@ class Keeper:
         self.asked, self.since, self.every = self.saved, 0, 1
 
     def restore(self, position: Position) -> list[str]:
-        """Go on from the newest whole checkpoint, if there is one.
-
-        Args:
-            position: Moved on in place.
-
-        Returns:
-            Warnings for the user.
-        """
+        """Go on from the newest whole checkpoint, if there is one."""
         if self.folder is None:
             return []
         warnings, unfit, used = [], None, "none is left, so training begins anew"
@@ -94,11 +78,7 @@ class Keeper:
         return _checkpoint.load(path, self.parts, self.runtime.device, self.about, check)
 
     def save(self, position: Position) -> None:
-        """Write a checkpoint now.
-
-        Args:
-            position: How far training has come.
-        """
+        """Write a checkpoint now."""
         if self.folder is not None and self.runtime.rank == 0:
             cuda = torch.cuda.get_rng_state(self.runtime.device) if self.runtime.device.type == "cuda" else None
             counters = vars(position) | {"rng": torch.get_rng_state(), "cuda_rng": cuda}
@@ -107,11 +87,7 @@ class Keeper:
         self.saved = time.monotonic()
 
     def after_step(self, position: Position, epoch_ended: bool) -> None:
-        """Save if due; many processes save at an epoch's end only, for before it their staged writes differ.
-
-        Raises:
-            Interrupted: Ctrl-C, after saving.
-        """
+        """Save if due; many processes save at an epoch's end only, for before it their staged writes differ."""
         if self.folder is None:
             return
         if self.runtime.world > 1:

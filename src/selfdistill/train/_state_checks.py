@@ -1,17 +1,19 @@
-"""The form of a checkpoint's states, compared with the states that they shall replace: files may be a stranger's."""
+"""States that are put back are checked first: names, shapes, types, finite numbers, counters."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from selfdistill.train._kept import KeptWeights
+from selfdistill._core.errors import RunError
+from selfdistill.train._best_weights import BestWeights
 
-__all__ = ["check_position", "fitting"]
+__all__ = ["check_finite", "check_position", "check_types", "fitting"]
 
 _MOVES = {"lr", "_last_lr", "last_epoch", "_step_count", "_is_initial", "_get_lr_called_within_step"}
 """What in optimizer and schedule differs from one step to the next; the rest follows from the settings."""
@@ -43,7 +45,7 @@ def fitting(name: str, found: Any, part: Any, model: Any) -> dict[str, Any]:
         return _of_optimizer(name, found, part, wanted)
     if isinstance(part, torch.optim.lr_scheduler.LRScheduler):
         return _known(name, found, wanted)
-    if isinstance(part, KeptWeights):
+    if isinstance(part, BestWeights):
         if not found["value"] and found["epoch"] is None:
             return dict(found)
         wanted = {"epoch": 0, "value": model}
@@ -131,3 +133,49 @@ def check_position(found: Mapping[str, Any], states: Mapping[str, Mapping[str, A
         raise ValueError(f"{len(curves)} curves of {epoch} epochs")
     for one in curves:
         _compare("curves", one, dict.fromkeys(curves[0], 0.0))
+
+
+def check_finite(path: Path, weights: Mapping[str, object], again: str) -> None:
+    """Refuse weights that are NaN or infinite.
+
+    Args:
+        path: Where they were read from.
+        weights: Tensors by name; what is none is left alone.
+        again: What to do about it.
+
+    Raises:
+        RunError: Names the first such tensor.
+
+    Example:
+        >>> check_finite(Path("a.pt"), {"w": torch.tensor([1.0, float("nan")])}, "Train again.")
+        Traceback (most recent call last):
+        selfdistill._core.errors.RunError: a.pt is damaged: 1 of 2 numbers of 'w' is not finite. Train again.
+    """
+    for name, tensor in weights.items():
+        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and not tensor.isfinite().all():
+            bad = int((~tensor.isfinite()).sum())
+            verb = "is" if bad == 1 else "are"
+            raise RunError(
+                f"{path} is damaged: {bad:,} of {tensor.numel():,} numbers of {name!r} {verb} not finite", again
+            )
+
+
+def check_types(weights: Mapping[str, object], network: nn.Module) -> None:
+    """Refuse weights of other types than the network's: they would be cast in silence, or fail at the first input.
+
+    Args:
+        weights: Tensors by name.
+        network: Where they shall go; it may be one of shapes alone.
+
+    Raises:
+        ValueError: Names the first such tensor. What is missing or has another shape is for ``load_state_dict`` to say.
+
+    Example:
+        >>> check_types({"bias": torch.zeros(2, dtype=torch.float64)}, nn.Linear(3, 2))
+        Traceback (most recent call last):
+        ValueError: 'bias' is torch.float64 instead of torch.float32
+    """
+    for name, wanted in network.state_dict().items():
+        found = weights.get(name)
+        if isinstance(found, torch.Tensor) and found.dtype != wanted.dtype:
+            raise ValueError(f"{name!r} is {found.dtype} instead of {wanted.dtype}")

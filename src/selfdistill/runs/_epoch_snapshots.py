@@ -14,16 +14,16 @@ from selfdistill._core.errors import RunError, one_line
 from selfdistill._core.files import atomic, made
 from selfdistill._core.folder import inside
 from selfdistill._core.record import whole
-from selfdistill.train._finite import check_finite, check_types
+from selfdistill.train._state_checks import check_finite, check_types
 
-__all__ = ["EPOCHS", "epochs_to_keep", "kept_epochs", "load_epoch", "save_epoch"]
+__all__ = ["EPOCHS", "epoch_snapshots", "load_snapshot", "save_snapshot", "snapshot_epochs"]
 
 EPOCHS = "epochs"
 """Folder of a run directory that holds them."""
 _NAME = re.compile(r"^epoch-(\d{4,})\.safetensors$")
 
 
-def epochs_to_keep(keep: int | str | None, epochs: int) -> frozenset[int]:
+def snapshot_epochs(keep: int | str | None, epochs: int) -> frozenset[int]:
     """Say which epochs are kept.
 
     Args:
@@ -34,7 +34,7 @@ def epochs_to_keep(keep: int | str | None, epochs: int) -> frozenset[int]:
         Epochs done, from 1 to ``epochs``; at most ``epochs`` of them, the last among them.
 
     Example:
-        >>> sorted(epochs_to_keep(3, 10)), len(epochs_to_keep("all", 10)), len(epochs_to_keep(None, 10))
+        >>> sorted(snapshot_epochs(3, 10)), len(snapshot_epochs("all", 10)), len(snapshot_epochs(None, 10))
         ([3, 7, 10], 10, 0)
     """
     if keep is None:
@@ -43,24 +43,15 @@ def epochs_to_keep(keep: int | str | None, epochs: int) -> frozenset[int]:
     return frozenset(round((i + 1) * epochs / count) for i in range(count))
 
 
-def save_epoch(run: Path, epoch: int, model: nn.Module) -> Path:
-    """Write a network's weights, atomically; an equal file that a killed run left is replaced.
-
-    Args:
-        run: The run directory.
-        epoch: Epochs done.
-        model: The network.
-
-    Returns:
-        The file.
-    """
+def save_snapshot(run: Path, epoch: int, model: nn.Module) -> Path:
+    """Write a network's weights, atomically; an equal file that a killed run left is replaced."""
     path = made(run / EPOCHS) / f"epoch-{epoch:04d}.safetensors"
     with atomic(path) as part:
         save_file({name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}, part)
     return path
 
 
-def kept_epochs(run: Path) -> dict[int, Path]:
+def epoch_snapshots(run: Path) -> dict[int, Path]:
     """Find the epochs that a run kept.
 
     Args:
@@ -75,11 +66,11 @@ def kept_epochs(run: Path) -> dict[int, Path]:
     return dict(sorted((int(match[1]), path) for match, path in found))
 
 
-def load_epoch(path: Path, network: nn.Module) -> nn.Module:
+def load_snapshot(path: Path, network: nn.Module) -> nn.Module:
     """Put the weights of an epoch into a network.
 
     Args:
-        path: A file that `save_epoch` wrote.
+        path: A file that `save_snapshot` wrote.
         network: A network of the same shape; changed in place.
 
     Returns:

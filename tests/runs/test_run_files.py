@@ -14,8 +14,8 @@ from selfdistill._core.errors import Interrupted, RunError
 from selfdistill._core.events import EpochDone, RunStarted
 from selfdistill._core.lock import locked
 from selfdistill._core.record import read_json_record, read_record, write_json_record
-from selfdistill.runs._metrics_file import MetricsFile
-from selfdistill.train import _keeper
+from selfdistill.runs._run_files import MetricsFile
+from selfdistill.train import _checkpoint_manager
 
 N = 40
 SOURCE = {"source": "some.csv", "read": {}, "test": None}
@@ -56,8 +56,8 @@ def network(run):
 
 READERS = {
     "model.safetensors": network,
-    "labels.parquet": runs.read_findings,
-    "epochs/epoch-0001.safetensors": lambda run: runs.load_epoch(
+    "labels.parquet": runs.read_label_table,
+    "epochs/epoch-0001.safetensors": lambda run: runs.load_snapshot(
         run / "epochs" / "epoch-0001.safetensors", network(run)
     ),
     "run.json": read_record,
@@ -84,7 +84,7 @@ def test_files_of_another_run_are_refused(run, examples, name):
 def test_a_kept_epoch_that_the_run_never_wrote_is_refused(run):
     shutil.copy(run / "epochs" / "epoch-0001.safetensors", run / "epochs" / "epoch-0009.safetensors")
     with pytest.raises(RunError, match=r"epoch-0009.safetensors was not written by this run"):
-        runs.load_epoch(run / "epochs" / "epoch-0009.safetensors", network(run))
+        runs.load_snapshot(run / "epochs" / "epoch-0009.safetensors", network(run))
 
 
 def test_runs_without_digests_are_read_and_their_weights_must_be_numbers(run):
@@ -110,7 +110,7 @@ def test_resume_writes_anew_what_a_finished_run_lost(run, made, examples, names,
     assert record.status == "finished"
     for name in ("model.safetensors", "labels.parquet", "metrics.jsonl"):
         assert (run / name).read_bytes() == (made / name).read_bytes(), name
-    runs.read_findings(run)
+    runs.read_label_table(run)
     assert runs.run(examples, settings(), run, source=SOURCE, resume=True) == record
 
 
@@ -133,7 +133,7 @@ def stopped(examples, out, epochs=2, **kwargs):
 
 @pytest.fixture
 def often(monkeypatch):
-    monkeypatch.setattr(_keeper, "_CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(_checkpoint_manager, "_CHECKPOINT_SECONDS", 0.0)
 
 
 def test_a_record_with_other_settings_does_not_fit_its_checkpoints(often, examples, tmp_path):
@@ -209,7 +209,7 @@ def test_a_folder_removed_and_begun_anew_stops_the_first_run_and_mixes_nothing(o
         runs.run(examples, settings(), out, source=SOURCE, tell=again)
     assert second[0] == read_record(out)
     assert {p.name for p in out.iterdir()} == {p.name for p in made.iterdir()}
-    runs.read_findings(out)
+    runs.read_label_table(out)
 
 
 def test_metrics_of_a_run_that_was_replaced_are_not_appended_to(tmp_path):

@@ -21,7 +21,7 @@ from selfdistill.issues import LabelTable, blocks
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Findings", "label_table", "read_findings", "refined_labels", "write_findings"]
+__all__ = ["SavedLabelTable", "label_table", "read_label_table", "refined_labels", "write_label_table"]
 
 _SOFT = "refined_distribution"  # K times as large as the others: it is read in blocks
 _COLUMNS = {
@@ -40,7 +40,7 @@ _AGAIN = "Run `fit` again, or `fit --resume RUN`, which writes anew what a run l
 
 
 @dataclass(frozen=True, eq=False)
-class Findings:
+class SavedLabelTable:
     """What a run found out, and on which data.
 
     Attributes:
@@ -75,7 +75,7 @@ class Findings:
         return np.where(self.is_issue, self.refined, self.given)
 
 
-def read_findings(run: Path) -> Findings:
+def read_label_table(run: Path) -> SavedLabelTable:
     """Read the findings of a run.
 
     Args:
@@ -99,7 +99,7 @@ def read_findings(run: Path) -> Findings:
     p_given, p_other = _given_and_other(run / "labels.parquet", given, classes)
     _check_shares(run, refined_confidence=table["refined_confidence"], label_quality=table["label_quality"],
                   refined_distribution=np.stack([p_given, p_other]))  # fmt: skip
-    return Findings(
+    return SavedLabelTable(
         source=source,
         options=read,
         classes=classes,
@@ -131,7 +131,7 @@ def refined_labels(run: Path) -> list[str]:
 
 
 def label_table(run: Path) -> pd.DataFrame:
-    """Read ``labels.parquet`` of a finished run, checked as `read_findings` does.
+    """Read ``labels.parquet`` of a finished run, checked as `read_label_table` does.
 
     Args:
         run: The run directory.
@@ -224,14 +224,8 @@ def _opened(path: Path) -> Generator[Any]:
         raise RunError(f"{path} is damaged: {one_line(error)}", _AGAIN) from error
 
 
-def write_findings(path: Path, data: LabelledData, table: LabelTable) -> None:
-    """Write what was found out about each example, atomically.
-
-    Args:
-        path: The file.
-        data: The examples.
-        table: What was found out.
-    """
+def write_label_table(path: Path, data: LabelledData, table: LabelTable) -> None:
+    """Write what was found out about each example, atomically."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -6,36 +6,24 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-__all__ = ["KeptWeights"]
+__all__ = ["BestWeights"]
 
 
 @final
-class KeptWeights:
-    """A copy of a network's state, as of some epoch; goes into checkpoints with the rest.
-
-    Memory: that of the network, once an epoch was kept.
-    """
+class BestWeights:
+    """A copy of a network's state, as of some epoch; goes into checkpoints with the rest."""
 
     def __init__(self) -> None:
         self.epoch: int | None = None
         self.value: dict[str, Tensor] = {}
 
     def take(self, model: nn.Module, epoch: int) -> None:
-        """Copy the state.
-
-        Args:
-            model: The network.
-            epoch: Epochs done.
-        """
+        """Copy the state."""
         self.epoch = epoch
         self.value = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
     def put_back(self, model: nn.Module) -> None:
-        """Give the network the state that was kept.
-
-        Args:
-            model: The network.
-        """
+        """Give the network the state that was kept."""
         model.load_state_dict(self.value)
 
     def state_dict(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 
 from selfdistill import data, runs, train
 from selfdistill._core.errors import RunError
-from selfdistill.runs import read_findings
+from selfdistill.runs import read_label_table
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def edit(run: Path, **changes: object) -> None:
 
 
 def test_findings_are_those_of_the_table(run):
-    found, table = read_findings(run), pq.read_table(run / "labels.parquet")
+    found, table = read_label_table(run), pq.read_table(run / "labels.parquet")
     soft = np.stack(table["refined_distribution"].to_pylist())
     assert found.options.ignore == ("z",)
     assert found.given.tolist() == ["a", "b"] * 10
@@ -45,14 +45,14 @@ def test_findings_are_those_of_the_table(run):
 
 def test_a_changed_bit_of_the_distributions_is_seen(run):
     edit(run)
-    path, before = run / "labels.parquet", read_findings(run)
+    path, before = run / "labels.parquet", read_label_table(run)
     whole, group = path.read_bytes(), pq.read_metadata(path).row_group(0)
     part = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema.startswith("refined_distr"))
     start, seen, wrong = part.dictionary_page_offset or part.data_page_offset, 0, 0
     for place in range(start, start + part.total_compressed_size, 3):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         try:
-            wrong += not np.array_equal(read_findings(run).p_given, before.p_given)
+            wrong += not np.array_equal(read_label_table(run).p_given, before.p_given)
         except RunError as error:
             seen += "labels.parquet is damaged" in str(error)
     assert seen > 50
@@ -74,7 +74,7 @@ def test_distributions_are_read_in_blocks(run):
     edit(run, data=json.loads((run / "run.json").read_text())["data"] | {"examples": n, "classes": names})
     del table, columns
     tracemalloc.start()
-    found = read_findings(run)
+    found = read_label_table(run)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 0.8 * soft.nbytes  # a block of 4 MiB twice, and the vectors; all of it would be 12 MB
@@ -86,19 +86,19 @@ def test_distributions_are_read_in_blocks(run):
 def test_a_run_of_another_schema_is_refused(run):
     edit(run, schema=99)
     with pytest.raises(RunError, match="has schema 99, but this version reads schema 1"):
-        read_findings(run)
+        read_label_table(run)
 
 
 def test_a_run_that_is_not_finished_is_refused(run):
     edit(run, status="interrupted")
     with pytest.raises(RunError, match=r"is not finished. Finish it with: selfdistill fit --resume"):
-        read_findings(run)
+        read_label_table(run)
 
 
 def test_the_demonstration_has_no_source(run):
     edit(run, data=json.loads((run / "run.json").read_text())["data"] | {"source": None})
     with pytest.raises(RunError, match=r"not trained on a file or folder.*Its findings are in .*labels.parquet"):
-        read_findings(run)
+        read_label_table(run)
 
 
 def test_a_table_cut_short_damaged_or_missing_is_refused(run):
@@ -107,18 +107,18 @@ def test_a_table_cut_short_damaged_or_missing_is_refused(run):
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(RunError, match=r"labels.parquet is damaged: .*Run `fit` again"):
-        read_findings(run)
+        read_label_table(run)
     path.write_bytes(whole)
     table = pq.read_table(path)
     pq.write_table(table.slice(0, 12), path)
     with pytest.raises(RunError, match="holds 12 rows, but the run had 20 examples"):
-        read_findings(run)
+        read_label_table(run)
     pq.write_table(table.drop_columns("label_quality"), path)
     with pytest.raises(RunError, match="has no column 'label_quality'"):
-        read_findings(run)
+        read_label_table(run)
     pq.write_table(table.set_column(1, "given_label", [["c"] * 20]), path)
     with pytest.raises(RunError, match=r"labels.parquet is damaged: given_label 'c' is no class of the run"):
-        read_findings(run)
+        read_label_table(run)
     path.unlink()
     with pytest.raises(RunError, match=r"labels.parquet does not exist. Run `fit` again"):
-        read_findings(run)
+        read_label_table(run)

@@ -13,7 +13,7 @@ from selfdistill._core.errors import Interrupted, RunError, SettingError
 from selfdistill._core.events import BatchDone
 from selfdistill._core.labels import held_out
 from selfdistill.runs._directory import _room
-from selfdistill.runs._kept_epochs import epochs_to_keep
+from selfdistill.runs._epoch_snapshots import snapshot_epochs
 
 
 def settings(**said):
@@ -28,7 +28,7 @@ def digits():
 @pytest.mark.parametrize("epochs", [1, 2, 7, 30])
 @pytest.mark.parametrize("keep", [1, 2, 5, 100, "all"])
 def test_as_many_as_asked_evenly_the_last_among_them(keep, epochs):
-    kept = sorted(epochs_to_keep(keep, epochs))
+    kept = sorted(snapshot_epochs(keep, epochs))
     assert len(kept) == (epochs if keep == "all" else min(keep, epochs))
     assert kept[-1] == epochs
     assert kept[0] >= 1
@@ -38,14 +38,14 @@ def test_as_many_as_asked_evenly_the_last_among_them(keep, epochs):
 
 def test_a_run_keeps_them_and_the_last_is_the_runs_model(tmp_path, digits):
     record = runs.run(digits, settings(keep_epochs=3), tmp_path / "run", source={})
-    kept = runs.kept_epochs(tmp_path / "run")
+    kept = runs.epoch_snapshots(tmp_path / "run")
     assert list(kept) == [2, 3, 5]
     assert record.settings.keep_epochs == 3
     model = runs.load_model(tmp_path / "run" / "model.safetensors").network
     last = load_file(kept[5])
     assert all(torch.equal(value, last[name]) for name, value in model.state_dict().items())
     fitted = train.fit(digits, replace(settings(), epochs=2, lr=0.0301))  # another network of the same shape
-    now = runs.load_epoch(kept[5], fitted.model)
+    now = runs.load_snapshot(kept[5], fitted.model)
     assert all(torch.equal(value, last[name]) for name, value in now.state_dict().items())
     early = load_file(kept[2])
     assert any(not torch.equal(value, last[name]) for name, value in early.items())
@@ -53,7 +53,7 @@ def test_a_run_keeps_them_and_the_last_is_the_runs_model(tmp_path, digits):
 
 def test_off_by_default(tmp_path, digits):
     runs.run(digits, settings(), tmp_path / "run", source={})
-    assert runs.kept_epochs(tmp_path / "run") == {}
+    assert runs.epoch_snapshots(tmp_path / "run") == {}
     assert not (tmp_path / "run" / runs.EPOCHS).exists()
 
 
@@ -66,7 +66,7 @@ def test_a_stopped_run_ends_with_the_same_bytes(tmp_path, digits):
     with pytest.raises(Interrupted):
         runs.run(digits, settings(keep_epochs="all"), tmp_path / "cut", source={}, tell=stop)
     runs.run(digits, settings(keep_epochs="all"), tmp_path / "cut", source={}, resume=True)
-    a, b = (runs.kept_epochs(tmp_path / name) for name in ("whole", "cut"))
+    a, b = (runs.epoch_snapshots(tmp_path / name) for name in ("whole", "cut"))
     assert list(a) == list(b) == [1, 2, 3, 4, 5]
     assert all(a[epoch].read_bytes() == b[epoch].read_bytes() for epoch in a)
 
@@ -81,7 +81,7 @@ def test_damage_and_other_networks_are_told(tmp_path):
     path = tmp_path / "epoch-0001.safetensors"
     path.write_bytes(b"half of it")
     with pytest.raises(RunError, match=r"epoch-0001.safetensors is damaged or of another network"):
-        runs.load_epoch(path, torch.nn.Linear(2, 2))
+        runs.load_snapshot(path, torch.nn.Linear(2, 2))
 
 
 @pytest.mark.parametrize("keep", [0, -1, "some", True, 1.5])
