@@ -107,12 +107,11 @@ def test_the_ridge_of_a_later_round_is_that_of_the_likelier_labels(points, blobs
     rows = torch.nn.functional.normalize(torch.cat([inputs / 5, torch.ones(300, 1)], 1).double())
     halves = halves_of(rows, given, two_halves(given))
     targets = [soft_targets(given[fold.inside.numpy()], 3, torch.float64) for fold in halves.folds]
-    link = halves.judge(halves.try_ridge([targets], 0.5)[0][1], 0.5, Form("none", "even"), 1, None).link
+    form, scores = Form("none", "even"), halves.try_ridge([targets], 0.5)[0][1]
+    link = halves.judged(scores, form, 1, None)[0]
     choices = {ridge: halves.try_ridge([targets], ridge)[0] for ridge in (1e-3, 0.5, 300.0)}
-    found, fits = halves.best_ridge(choices, Form("none", "even"), 2, link)
-    half = {
-        ridge: halves.half(0, scores, Form("none", "even"), 2, link)[1].mean() for ridge, (_, scores) in choices.items()
-    }
+    found, fits = halves.best_ridge(choices, form, 2, link)
+    half = {ridge: halves.judged(scores, form, 2, link)[1].mean() for ridge, (_, scores) in choices.items()}
     least = min(half, key=lambda ridge: half[ridge])
     assert least != next(iter(choices))
     assert found.ridge == fits[0].ridge == pytest.approx(least)
