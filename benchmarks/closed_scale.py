@@ -5,10 +5,11 @@
     python -m benchmarks.closed_scale report
 
 ``run`` measures large cells; ``growth`` small ones with one thread, in which one size at a time grows, and their FLOPs
-(those of `benchmarks.closed_speed`), counted when time and memory are known. Each cell writes float16 features with
-classes of three clusters each and 40 % of the labels wrong into a file, and refines the labels in a process of its own.
-``resident`` is the peak of that process (``ru_maxrss``): pages of the map that were read count there, and the system
-may drop them; ``own`` is the peak without them, sampled, in ``growth`` less what the libraries took before.
+(those of `benchmarks.closed_speed`), counted when time and memory are known; no forest is tried. Each cell writes
+float16 features with classes of three clusters each and 40 % of the labels wrong into a file, and refines the labels in
+a process of its own. ``resident`` is the peak of that process (``ru_maxrss``): pages of the map that were read count
+there, and the system may drop them; ``own`` is the peak without them, sampled, in ``growth`` less what the libraries
+took before.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def cell(folder: Path, landmarks: int, k: int, options: argparse.Namespace) -> d
     threading.Thread(target=_sample, args=(peak, done), daemon=True).start()
     steps: list[tuple[str, float]] = []
     wall, cpu = time.perf_counter(), time.process_time()
-    asked = {"landmarks": landmarks, "rounds": options.rounds, "dtype": getattr(torch, options.dtype)}
+    asked = {"landmarks": landmarks, "rounds": options.rounds, "dtype": getattr(torch, options.dtype), "forest": False}
     found = refine_labels(inputs, given, k, tell=lambda text: steps.append((text, time.perf_counter() - wall)), **asked)
     spent = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
     done.set()

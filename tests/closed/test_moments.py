@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfdistill.closed import Spectrum
-from selfdistill.closed._moments import Moments, Regression, without_itself
+from selfdistill.closed._moments import Moments, Regression, column_sums, second_moment, without_itself
 
 
 @given(st.integers(1, 40), st.integers(1, 9), st.booleans(), st.integers(0, 1000))
@@ -43,6 +43,15 @@ def test_32_bit_come_near_64() -> None:
         scores.append(without_itself(fit(z), targets[:2000], hats[0.3]).double())
     spread = (scores[0] - scores[0].mean(0)).square().mean().sqrt()
     assert (scores[1] - scores[0]).square().mean().sqrt() < 2e-3 * spread
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sums_and_products_of_columns(weighted: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, w = torch.randn(50, 7, generator=generator), torch.rand(50, generator=generator) if weighted else None
+    wide, each = x.double(), torch.ones(50).double() if w is None else w.double()
+    torch.testing.assert_close(column_sums(x, w), (each[:, None] * wide).sum(0), rtol=0, atol=1e-5)
+    torch.testing.assert_close(second_moment(x, w), torch.einsum("n,na,nb->ab", each, wide, wide), rtol=0, atol=1e-5)
 
 
 def test_many_rows_get_their_eigenpairs_in_64_bit(monkeypatch) -> None:

@@ -90,6 +90,43 @@ def test_refined_labels_within_a_half_leave_the_row_out(points, refit) -> None:
         np.testing.assert_allclose(refined.numpy(), expected, atol=1e-7)
 
 
+def test_forms_fitted_side_by_side_are_those_fitted_alone(points) -> None:
+    rows, given = points(40, 4), labels(40, 3)
+    halves = halves_of(rows, given, two_halves(given))
+    one = [soft_targets(given[fold.inside.numpy()], 3, torch.float64) for fold in halves.folds]
+    two = [0.7 * targets.flip(1) + 0.1 for targets in one]
+    for found, alone in zip(halves.try_ridge([one, two], 0.3), (one, two), strict=True):
+        ((fits, scores),) = halves.try_ridge([alone], 0.3)
+        np.testing.assert_allclose(found[1], scores, atol=1e-12)
+        for side in (0, 1):
+            torch.testing.assert_close(found[0][side].weights, fits[side].weights, rtol=0, atol=1e-12)
+
+
+def test_the_ridge_of_a_later_round_is_that_of_the_likelier_labels(points, blobs) -> None:
+    inputs, _, given = blobs(300, 3, 0.3, d=5)
+    rows = torch.nn.functional.normalize(torch.cat([inputs / 5, torch.ones(300, 1)], 1).double())
+    halves = halves_of(rows, given, two_halves(given))
+    targets = [soft_targets(given[fold.inside.numpy()], 3, torch.float64) for fold in halves.folds]
+    form, scores = Form("none", "even"), halves.try_ridge([targets], 0.5)[0][1]
+    link = halves.judged(scores, form, 1, None)[0]
+    choices = {ridge: halves.try_ridge([targets], ridge)[0] for ridge in (1e-3, 0.5, 300.0)}
+    found, fits = halves.best_ridge(choices, form, 2, link)
+    half = {ridge: halves.judged(scores, form, 2, link)[1].mean() for ridge, (_, scores) in choices.items()}
+    least = min(half, key=lambda ridge: half[ridge])
+    assert least != next(iter(choices))
+    assert found.ridge == fits[0].ridge == pytest.approx(least)
+
+
+def test_a_form_that_a_round_made_worse_gets_no_further_one(points, monkeypatch) -> None:
+    given = labels(80, 3)
+    for errors, rounds in ((1.1, {1, 2}), (0.9, {1, 2, 3})):
+        monkeypatch.setattr("selfdistill.closed._rounds._standard_errors", lambda one, best, errors=errors: errors)
+        chains = halves_of(points(80, 4), given, two_halves(given)).chains(
+            [Form("none", "even")], 1.0, [0.25], None, print
+        )
+        assert {one.round for one in chains[0]} == rounds
+
+
 def test_losses_are_of_labels_unseen(points) -> None:
     """Labels at random cost at least log K each, whatever the number of rounds and what is free in the link."""
     given = labels(300, 3)

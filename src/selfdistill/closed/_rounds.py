@@ -269,7 +269,8 @@ class _Halves:
         fits, scores = self.try_ridge([given], first)[0]
         chains: dict[Form, list[Candidate]] = {}
         for form in forms:
-            chains[form] = [self.judge(scores, first, form, 1, _simpler(form, chains))]
+            judged = self.judged(scores, form, 1, _simpler(form, chains))
+            chains[form] = [self.candidate(scores, first, form, 1, judged)]
             tell(chains[form][0])
         inside = self.leave_one_out(fits)
         going = dict.fromkeys(_survivors(chains), (inside, later))  # scores of the rows fitted, and ridges to try
@@ -325,47 +326,34 @@ class _Halves:
     def best_ridge(
         self, choices: dict[float, tuple[list[_Fit], np.ndarray]], form: Form, number: int, start: NoiseLink
     ) -> tuple[Candidate, list[_Fit]]:
-        """Take the ridge by which one half predicts the labels of the other best."""
-        ridge, first = next(iter(choices)), None
-        if len(choices) > 1:
-            halves = {one: self.half(0, scores, form, number, start) for one, (_, scores) in choices.items()}
-            ridge = min(halves, key=lambda one: self.given[self.sides[1]].mean(halves[one][1]))
-            first = halves[ridge]
+        """Take the ridge by which either half predicts the labels of the other best."""
+        judged = {one: self.judged(scores, form, number, start) for one, (_, scores) in choices.items()}
+        ridge = min(judged, key=lambda one: self.given.mean(judged[one][1]))
         fits, scores = choices[ridge]
-        return self.judge(scores, ridge, form, number, start, first), fits
+        return self.candidate(scores, ridge, form, number, judged[ridge]), fits
 
-    @property
-    def sides(self) -> list[np.ndarray]:
-        """Rows of either half."""
-        return [fold.inside.numpy() for fold in self.folds]
-
-    def half(
-        self, side: int, scores: np.ndarray, form: Form, number: int, start: NoiseLink | None
+    def judged(
+        self, scores: np.ndarray, form: Form, number: int, start: NoiseLink | None
     ) -> tuple[NoiseLink, np.ndarray]:
-        """Fit the link on one half, and give the losses of the other."""
-        rows, other = _spread(self.sides[side]), self.sides[1 - side]
-        sharpest = least_sharpness(number, self.k)
-        link = fit_link(scores[rows], self.given[rows], form, start=start, sharpest=sharpest, iterations=40)
-        return link, -link.posterior(scores[other], self.given[other])[1]
+        """Fit the link on either half; give the last, and the loss of each label by the link of the other half."""
+        losses, sides = np.empty(len(self.given)), [fold.inside.numpy() for fold in self.folds]
+        link, sharpest = start, least_sharpness(number, self.k)
+        for one, other in (sides, sides[::-1]):
+            rows = _spread(one)
+            link = fit_link(scores[rows], self.given[rows], form, start=link, sharpest=sharpest, iterations=40)
+            losses[other] = -link.posterior(scores[other], self.given[other])[1]
+        assert link is not None
+        return link, losses
 
-    def judge(
-        self,
-        scores: np.ndarray,
-        ridge: float,
-        form: Form,
-        number: int,
-        start: NoiseLink | None,
-        first: tuple[NoiseLink, np.ndarray] | None = None,
+    def candidate(
+        self, scores: np.ndarray, ridge: float, form: Form, number: int, judged: tuple[NoiseLink, np.ndarray]
     ) -> Candidate:
-        """Fit the link on either half and judge it by the other."""
-        losses = np.empty(len(self.given))
-        link, losses[self.sides[1]] = first or self.half(0, scores, form, number, start)
-        link, losses[self.sides[0]] = self.half(1, scores, form, number, link)
+        """Fit the link on all rows."""
         rows, sharpest = _spread(np.arange(len(self.given))), least_sharpness(number, self.k)
-        link = fit_link(scores[rows], self.given[rows], form, start=link, sharpest=sharpest, iterations=15)
+        link = fit_link(scores[rows], self.given[rows], form, start=judged[0], sharpest=sharpest, iterations=15)
         posterior = link.posterior(scores, self.given)[0]
         wrong = 1 - self.given.mean(posterior[np.arange(len(scores)), self.given.codes])
-        return Candidate(self.source, form, number, ridge, losses, link, wrong, self.given.weights)
+        return Candidate(self.source, form, number, ridge, judged[1], link, wrong, self.given.weights)
 
 
 def least_sharpness(number: int, k: int) -> float:
