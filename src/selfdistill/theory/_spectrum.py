@@ -130,9 +130,7 @@ def checked_gram(kernel: Tensor | np.ndarray) -> Tensor:
     gram = torch.as_tensor(kernel).detach().to("cpu", torch.float64)
     if gram.ndim != 2 or gram.shape[0] != gram.shape[1] or not len(gram):
         raise DataError(f"the kernel has shape {tuple(gram.shape)}, but must be square, [n, n]", "Give a Gram matrix.")
-    if not bool(torch.isfinite(gram).all()):
-        bad = int((~torch.isfinite(gram)).any(1).nonzero()[0])
-        raise DataError(f"the kernel has NaN or infinite entries, the first in row {bad}", "Check network and inputs.")
+    check_finite(gram, "the kernel has", "Check network and inputs.")
     gap, scale = float((gram - gram.T).abs().max()), float(gram.abs().max())
     if gap > _SYMMETRY * scale:
         raise DataError(
@@ -140,6 +138,14 @@ def checked_gram(kernel: Tensor | np.ndarray) -> Tensor:
             "Give the kernel of one set of inputs with itself; a kernel between two sets has no spectrum.",
         )
     return (gram + gram.T) / 2
+
+
+def check_finite(rows: Tensor, what: str, hint: str) -> None:
+    """Refuse NaN and infinite values in ``[n, ...]``; ``what`` begins the message."""
+    finite = torch.isfinite(rows.reshape(len(rows), -1)).all(1)
+    if not bool(finite.all()):
+        first = int((~finite).nonzero()[0])
+        raise DataError(f"{what} NaN or infinite values, the first in row {first}", hint)
 
 
 def checked_rows(z: Tensor | np.ndarray, n: int, name: str) -> Tensor:
