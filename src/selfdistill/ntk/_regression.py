@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError, SettingError
+from selfdistill._core.rows import check_finite
 from selfdistill.ntk._directions import Directions
 from selfdistill.ntk._eigenpairs import all_pairs
 from selfdistill.ntk._inputs import Inputs
 from selfdistill.ntk._network import refuse_infinite, translate_errors
 from selfdistill.ntk._prepared import read_inputs
-from selfdistill.theory._leave_one_out import Criterion, best_penalty, checked_ridge, dual_weights, leave_one_out
-from selfdistill.theory._spectrum import check_finite
+from selfdistill.theory import Criterion, best_penalty, checked_ridge, dual_weights, leave_one_out
 
 if TYPE_CHECKING:
     from selfdistill.ntk._operator import NTK

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.theory._spectrum import Spectrum, check_finite, checked_rows
+from selfdistill._core.rows import check_finite, checked_rows
+from selfdistill.theory._spectrum import Spectrum
 
 Amount = float | Sequence[float] | Tensor
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.theory._spectrum import check_finite
+from selfdistill._core.rows import check_finite
 
 _OfAngle = Callable[[Tensor], Tensor]
 _NEAR = 5e-5  # 1 - |cos|: nearer than 0.01 rad, arccos would lose more than two digits

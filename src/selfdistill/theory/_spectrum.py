@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError, SettingError
+from selfdistill._core.rows import check_finite, checked_rows
 
 _SYMMETRY = 1e-4  # relative; float32 kernels of two sums in another order differ by about 1e-6
 _NEGATIVE = 1e-4  # relative to the largest eigenvalue; rounding of float32 kernels leaves about 1e-6
@@ -138,24 +138,3 @@ def checked_gram(kernel: Tensor | np.ndarray) -> Tensor:
             "Give the kernel of one set of inputs with itself; a kernel between two sets has no spectrum.",
         )
     return (gram + gram.T) / 2
-
-
-def check_finite(rows: Tensor, what: str, hint: str) -> None:
-    """Refuse NaN and infinite values in ``[n, ...]``; ``what`` begins the message."""
-    finite = torch.isfinite(rows.reshape(len(rows), -1)).all(1)
-    if not bool(finite.all()):
-        first = int((~finite).nonzero()[0])
-        raise DataError(f"{what} NaN or infinite values, the first in row {first}", hint)
-
-
-def checked_rows(z: Tensor | np.ndarray, n: int, name: str) -> Tensor:
-    """Return values per example as a tensor, having checked that there is one row per example."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # arrays that cannot be written to are only read here
-        rows = torch.as_tensor(z)
-    if rows.ndim not in {1, 2} or len(rows) != n:
-        raise DataError(
-            f"{name} has shape {tuple(rows.shape)}, but the kernel has {n} examples",
-            f"Give one row for each example: [{n}] or [{n}, c].",
-        )
-    return rows
