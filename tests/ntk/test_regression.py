@@ -153,7 +153,7 @@ def test_what_is_refused_before_any_work(monkeypatch):
         (torch.zeros(5, 3), r"labels have shape \(5, 3\)"),
         (torch.tensor([0, 1, 2, 3, 0, 1]), r"labels go from 0 to 3, but the network has 3 outputs.*0 to 2"),
         (torch.tensor([0, 1, 2, -1, 0, 1]), r"labels go from -1 to 2"),
-        (torch.full((6, 3), torch.nan), r"labels have NaN or infinite numbers, the first in row 0"),
+        (torch.full((6, 3), torch.nan), r"labels have NaN or infinite values, the first in row 0"),
     ]:
         with pytest.raises(DataError, match=words):
             kernel.predict(x, labels)

@@ -76,7 +76,7 @@ def test_rows_that_do_not_fit_are_refused():
     spectrum, y = Spectrum.of(torch.eye(3)), torch.zeros(3, 2)
     with pytest.raises(DataError, match=r"targets has shape \(4,\), but the kernel has 3 examples"):
         target_rows(spectrum, torch.zeros(4))
-    with pytest.raises(DataError, match="truth has NaN or infinite entries, the first in row 1"):
+    with pytest.raises(DataError, match="truth has NaN or infinite values, the first in row 1"):
         target_rows(spectrum, torch.tensor([0.0, math.nan, 0.0]), "truth")
     with pytest.raises(DataError, match=r"start has shape \(3,\), but the targets have \(3, 2\)"):
         start_rows(spectrum, torch.zeros(3), y)

@@ -54,7 +54,7 @@ def test_leading_pairs_and_what_they_leave(gram):
         (lambda g: g[:, :5], r"shape \(20, 5\), but must be square"),
         (lambda g: g - 3 * np.eye(20), r"not positive semidefinite.*from -3"),
         (lambda g: np.triu(g), "not symmetric: entries differ"),
-        (lambda g: np.where(np.arange(20)[:, None] == 4, np.nan, g), "NaN or infinite entries, the first in row"),
+        (lambda g: np.where(np.arange(20)[:, None] == 4, np.nan, g), "NaN or infinite values, the first in row"),
     ],
 )
 def test_what_is_no_kernel_is_refused(gram, change, words):

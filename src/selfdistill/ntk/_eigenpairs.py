@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import SettingError
-from selfdistill.theory._spectrum import Spectrum
+from selfdistill.theory import Spectrum
 
 if TYPE_CHECKING:
     from selfdistill.ntk._operator import NTK

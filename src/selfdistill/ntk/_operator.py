@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from selfdistill._core import dist
 from selfdistill._core.errors import DataError, SettingError
+from selfdistill._core.rows import checked_rows
 from selfdistill.ntk._directions import Output
 from selfdistill.ntk._eigenpairs import leading_pairs
 from selfdistill.ntk._forecast import Cost, Plan, parse_bytes, progress_bar
@@ -24,8 +25,7 @@ from selfdistill.ntk._plan import Planner
 from selfdistill.ntk._prepared import read_inputs, single_precision, unwrapped
 from selfdistill.ntk._regression import Prediction, predict
 from selfdistill.ntk._structure import Structure
-from selfdistill.theory._leave_one_out import Criterion
-from selfdistill.theory._spectrum import Spectrum, checked_rows
+from selfdistill.theory import Criterion, Spectrum
 
 _T = TypeVar("_T")
 _BLOCK = 20  # vectors of the product that the plan tells the cost of

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError, SettingError
+from selfdistill._core.rows import check_finite
 from selfdistill.ntk._directions import Directions
 from selfdistill.ntk._eigenpairs import all_pairs
 from selfdistill.ntk._inputs import Inputs
 from selfdistill.ntk._network import refuse_infinite, translate_errors
 from selfdistill.ntk._prepared import read_inputs
-from selfdistill.theory._leave_one_out import Criterion, best_penalty, checked_ridge, dual_weights, leave_one_out
+from selfdistill.theory import Criterion, best_penalty, checked_ridge, dual_weights, leave_one_out
 
 if TYPE_CHECKING:
     from selfdistill.ntk._operator import NTK
@@ -68,9 +69,7 @@ def label_rows(labels: Tensor | np.ndarray, n: int, shape: tuple[int, ...]) -> T
             f"Give numbers [{wanted}]" + (f", or classes [{n}] as whole numbers." if len(shape) == 1 else "."),
         )
     rows = given.reshape(n, outputs).double()
-    if not bool(torch.isfinite(rows).all()):
-        bad = int((~torch.isfinite(rows)).any(1).nonzero()[0])
-        raise DataError(f"labels have NaN or infinite numbers, the first in row {bad}", "Leave such examples out.")
+    check_finite(rows, "labels have", "Leave such examples out.")
     return rows
 
 

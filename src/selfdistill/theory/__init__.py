@@ -19,7 +19,7 @@ from selfdistill.theory._generations import (
 )
 from selfdistill.theory._gradient_flow import extend, gradient_descent, gradient_flow, ridge
 from selfdistill.theory._hard_distillation import HardTrace, hard_distillation
-from selfdistill.theory._leave_one_out import best_penalty, leave_one_out
+from selfdistill.theory._leave_one_out import Criterion, best_penalty, checked_ridge, dual_weights, leave_one_out
 from selfdistill.theory._relu_kernel import first_layer_kernel, relu_kernel
 from selfdistill.theory._soft_distillation import (
     averaged_distillation,
@@ -33,6 +33,7 @@ from selfdistill.theory._soft_distillation import (
 from selfdistill.theory._spectrum import Spectrum
 
 __all__ = [
+    "Criterion",
     "HardTrace",
     "Mixing",
     "Spectrum",
@@ -42,7 +43,9 @@ __all__ = [
     "best_penalty",
     "best_stopping_time",
     "best_times",
+    "checked_ridge",
     "critical_own_weight",
+    "dual_weights",
     "early_stopping_risk",
     "effective_time",
     "expected_optimal_mixing",

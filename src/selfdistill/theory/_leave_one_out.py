@@ -13,11 +13,31 @@ from selfdistill.theory._modes import start_rows, target_rows
 from selfdistill.theory._spectrum import Spectrum
 
 Criterion = Literal["gcv", "loo"]
+"""What chooses a penalty, see `best_penalty`."""
 _LARGEST, _MOST = 1024.0, 52  # penalties tried: from so many times the largest eigenvalue down to 5e-13 of it
 
 
 def dual_weights(spectrum: Spectrum, targets: Tensor, penalty: float, start: Tensor | None = None) -> Tensor:
-    """Solve for the weights of examples in kernel ridge regression."""
+    r"""Solve for the weights of examples in kernel ridge regression.
+
+    .. math:: a = (K + cI)^{-1} (y - f_0), \qquad f_* = f_{0*} + K_* a .
+
+    Args:
+        spectrum: Of K, complete.
+        targets: y, ``[N]`` or ``[N, c]``.
+        penalty: c; see `leave_one_out`.
+        start: f₀, of the shape of y; 0 if left out.
+
+    Returns:
+        float64, of the shape of y. Cost: ``4 N² c`` FLOPs.
+
+    Raises:
+        SettingError: A penalty at which K + cI is singular up to rounding.
+
+    Example:
+        >>> dual_weights(Spectrum.of(torch.eye(2)), torch.tensor([2.0, 4.0]), penalty=1.0)
+        tensor([1., 2.], dtype=torch.float64)
+    """  # noqa: DOC502 (raised by what is called)
     goal = target_rows(spectrum, targets)
     change = (goal - start_rows(spectrum, start, goal)).reshape(spectrum.size, -1)
     inverse = 1 / _shifted(spectrum, penalty)
@@ -122,7 +142,21 @@ def best_penalty(
 
 
 def checked_ridge(ridge: Criterion | float) -> Criterion | float:
-    """Check a penalty, or what chooses it, before work starts."""
+    """Check a penalty, or what chooses it, before work starts.
+
+    Args:
+        ridge: A criterion, or a number.
+
+    Returns:
+        The same.
+
+    Raises:
+        SettingError: An unknown criterion, or a number that is negative or not finite.
+
+    Example:
+        >>> checked_ridge("gcv"), checked_ridge(0.5)
+        ('gcv', 0.5)
+    """
     if isinstance(ridge, str) and ridge not in get_args(Criterion):
         raise SettingError(f"ridge is {ridge!r}", f"Choose one of {', '.join(get_args(Criterion))}, or give a number.")
     if not isinstance(ridge, str) and not 0 <= ridge < float("inf"):

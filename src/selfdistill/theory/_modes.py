@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.theory._spectrum import Spectrum, checked_rows
+from selfdistill._core.rows import check_finite, checked_rows
+from selfdistill.theory._spectrum import Spectrum
 
 Amount = float | Sequence[float] | Tensor
 
@@ -41,9 +42,7 @@ def amounts(value: Amount, name: str, *, whole: bool = False, positive: bool = F
 def target_rows(spectrum: Spectrum, z: Tensor, name: str = "targets") -> Tensor:
     """Return values per example as float64 ``[n]`` or ``[n, c]``, checked to be finite."""
     rows = checked_rows(z, spectrum.size, name).detach().to(spectrum.vectors)
-    if not bool(torch.isfinite(rows).all()):
-        bad = int((~torch.isfinite(rows.flatten(1) if rows.ndim > 1 else rows[:, None])).any(1).nonzero()[0])
-        raise DataError(f"{name} has NaN or infinite entries, the first in row {bad}", "Leave such examples out.")
+    check_finite(rows, f"{name} has", "Leave such examples out.")
     return rows
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError, SettingError
+from selfdistill._core.rows import check_finite
 
 _OfAngle = Callable[[Tensor], Tensor]
 _NEAR = 5e-5  # 1 - |cos|: nearer than 0.01 rad, arccos would lose more than two digits
@@ -132,9 +133,7 @@ def _unit_rows(inputs: Tensor, name: str) -> tuple[Tensor, Tensor]:
     if inputs.ndim < 2 or not len(inputs):
         raise DataError(f"{name} have shape {tuple(inputs.shape)}, but must be [n, ...], n >= 1", "Stack the inputs.")
     rows = inputs.detach().flatten(1).double()
-    if not bool(torch.isfinite(rows).all()):
-        bad = int((~torch.isfinite(rows)).any(1).nonzero()[0])
-        raise DataError(f"{name} have NaN or infinite values, the first in row {bad}", "Clean them.")
+    check_finite(rows, f"{name} have", "Remove or replace them.")
     largest = rows.abs().amax(1, keepdim=True)  # so that squares neither overflow nor vanish
     scaled = rows / torch.where(largest > 0, largest, 1.0)
     norm = torch.linalg.vector_norm(scaled, dim=1, keepdim=True)

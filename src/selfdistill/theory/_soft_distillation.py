@@ -336,12 +336,11 @@ def critical_own_weight(temperature: float) -> float:
 
 def _absorbed(values: Tensor, time: Amount, given_weight: float, decay: float) -> tuple[Tensor, Tensor]:
     """Share of the wrong labels taken up by each direction, and what is left of the error at the start."""
-    if not 0 <= given_weight <= 1:
-        raise SettingError(f"given_weight is {given_weight}, but must be in [0, 1]", "It is a share of the target.")
+    alpha = _weight(given_weight, "given_weight")
     g, t = float(amounts(decay, "decay")), amounts(time, "time").to(values)
     gap = (values - g).abs()
     slower = damping(values.clamp(max=g), t)
     # lambda (e^-gt - e^-lambda t) / (lambda - g), with the slower of the two in front
     grown = torch.where(gap > 0, -torch.expm1(-damping(gap, t)) / torch.where(gap > 0, gap, 1.0), t[..., None])
-    absorbed = given_weight * values * torch.where(slower < torch.inf, (-slower).exp() * grown, 0.0)
+    absorbed = alpha * values * torch.where(slower < torch.inf, (-slower).exp() * grown, 0.0)
     return absorbed, (-damping(values, t)).exp()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError, SettingError
+from selfdistill._core.rows import check_finite, checked_rows
 
 _SYMMETRY = 1e-4  # relative; float32 kernels of two sums in another order differ by about 1e-6
 _NEGATIVE = 1e-4  # relative to the largest eigenvalue; rounding of float32 kernels leaves about 1e-6
@@ -130,9 +130,7 @@ def checked_gram(kernel: Tensor | np.ndarray) -> Tensor:
     gram = torch.as_tensor(kernel).detach().to("cpu", torch.float64)
     if gram.ndim != 2 or gram.shape[0] != gram.shape[1] or not len(gram):
         raise DataError(f"the kernel has shape {tuple(gram.shape)}, but must be square, [n, n]", "Give a Gram matrix.")
-    if not bool(torch.isfinite(gram).all()):
-        bad = int((~torch.isfinite(gram)).any(1).nonzero()[0])
-        raise DataError(f"the kernel has NaN or infinite entries, the first in row {bad}", "Check network and inputs.")
+    check_finite(gram, "the kernel has", "Check network and inputs.")
     gap, scale = float((gram - gram.T).abs().max()), float(gram.abs().max())
     if gap > _SYMMETRY * scale:
         raise DataError(
@@ -140,16 +138,3 @@ def checked_gram(kernel: Tensor | np.ndarray) -> Tensor:
             "Give the kernel of one set of inputs with itself; a kernel between two sets has no spectrum.",
         )
     return (gram + gram.T) / 2
-
-
-def checked_rows(z: Tensor | np.ndarray, n: int, name: str) -> Tensor:
-    """Return values per example as a tensor, having checked that there is one row per example."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # arrays that cannot be written to are only read here
-        rows = torch.as_tensor(z)
-    if rows.ndim not in {1, 2} or len(rows) != n:
-        raise DataError(
-            f"{name} has shape {tuple(rows.shape)}, but the kernel has {n} examples",
-            f"Give one row for each example: [{n}] or [{n}, c].",
-        )
-    return rows

@@ -1,0 +1,34 @@
+"""Values with one row for each example, checked: what kernels, their theory and their users need."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfdistill._core.errors import DataError
+
+__all__ = ["check_finite", "checked_rows"]
+
+
+def check_finite(rows: Tensor, what: str, hint: str) -> None:
+    """Refuse NaN and infinite values in ``[n, ...]``; ``what`` begins the message."""
+    finite = torch.isfinite(rows.reshape(len(rows), -1)).all(1)
+    if not bool(finite.all()):
+        first = int((~finite).nonzero()[0])
+        raise DataError(f"{what} NaN or infinite values, the first in row {first}", hint)
+
+
+def checked_rows(z: Tensor | np.ndarray, n: int, name: str) -> Tensor:
+    """Return values per example as a tensor, having checked that there is one row per example."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # arrays that cannot be written to are only read here
+        rows = torch.as_tensor(z)
+    if rows.ndim not in {1, 2} or len(rows) != n:
+        raise DataError(
+            f"{name} has shape {tuple(rows.shape)}, but the kernel has {n} examples",
+            f"Give one row for each example: [{n}] or [{n}, c].",
+        )
+    return rows
