@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selfdistill._core.errors import DataError
+from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.wording import quoted
 from selfdistill.data._arrow_types import is_readable
 from selfdistill.data._columns import parse_numbers
-from selfdistill.data._labelled import Note, ReadOptions
+from selfdistill.data._labelled import Note
 from selfdistill.data._labels import listed, near_matches, texts
 from selfdistill.data._numerals import PLAIN
 

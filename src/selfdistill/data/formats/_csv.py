@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, final
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
+from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._dialect import Dialect, comment, find_dialect, not_text
-from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._limits import (
     DAMAGED,
     FIELD_LIMIT,
