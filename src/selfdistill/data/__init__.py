@@ -3,11 +3,12 @@
 Labels are texts everywhere; rows are counted from 0.
 """
 
+from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._arrays import ArrayPreprocess, SparsePreprocess, UserPreprocess, as_dense
 from selfdistill.data._arrow_types import as_table
 from selfdistill.data._copy import check_new, labelled_cells, labelled_rows, write_refined, write_with_labels
 from selfdistill.data._images import ImagePreprocess
-from selfdistill.data._labelled import LabelledData, NewData, ReadOptions, describe
+from selfdistill.data._labelled import LabelledData, NewData, describe
 from selfdistill.data._labels import value_key
 from selfdistill.data._limits import check_size
 from selfdistill.data._loader import Augment, Batch, TensorLoader, augment_for, eval_batches

@@ -13,6 +13,7 @@ from selfdistill._core.errors import DataError
 from selfdistill._core.wording import quoted
 from selfdistill.data._arrays import column_scales, first_bad, standardise
 from selfdistill.data._labels import text_of
+from selfdistill.data._limits import check_names
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,9 +52,7 @@ def as_table(raw: Any) -> pa.Table:
             f"expected a table, but got {type(raw).__name__}", "Pass a DataFrame with the training columns."
         )
     names = table.column_names
-    if len(set(names)) < len(names):
-        twin = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"the table has more than one column named {twin!r}", "Give each column its own name.")
+    check_names(names, "the table")
     for place, (name, column) in enumerate(zip(names, table.columns, strict=True)):
         plain = plain_column(column)
         if plain is not column:

@@ -213,12 +213,6 @@ class Found(NamedTuple):
     note: str = ""  # a sentence for the user, or ""
 
 
-def _look_like_ids(cells: list[str]) -> bool:
-    """Say whether words name their rows: half have digits and no sign of a text, or are alike but for the digits."""
-    ids = sum(_ID.fullmatch(cell) is not None for cell in cells)
-    return 2 * ids >= len(cells) or 2 * len({_DIGITS.sub("0", cell) for cell in cells}) <= len(cells)
-
-
 def _is_codes(column: pa.ChunkedArray, name: str) -> bool:
     """Say whether whole numbers have leading zeros, as codes do and measures do not."""
     import pyarrow.compute as pc
@@ -289,7 +283,10 @@ def _find_words(column: pa.ChunkedArray, name: str) -> Found:
     if different < len(cells) or any(" " in cell.strip() for cell in cells):
         return Found("text", note)
     word = quoted(name)
-    if _look_like_ids([cell.strip() for cell in cells]):
+    cells = [cell.strip() for cell in cells]
+    ids = sum(_ID.fullmatch(cell) is not None for cell in cells)
+    # names: half have digits and no sign of a text, or are alike but for the digits
+    if 2 * ids >= len(cells) or 2 * len({_DIGITS.sub("0", cell) for cell in cells}) <= len(cells):
         return Found(
             "none",
             f"column {name!r} holds a different word in every row, so it looks like a name and is not used; "

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._labelled import ReadOptions
+from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._place import STANDARD_INPUT, find_place
 from selfdistill.data._read import find_format, load
 from selfdistill.data._source import known_labels

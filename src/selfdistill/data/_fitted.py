@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
 
+from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._arrays import TEXT_WEIGHT, column_scales
 from selfdistill.data._columns import as_numbers, as_strings, odd_cells
-from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._labels import Places
 from selfdistill.data._numerals import NINES, PLAIN, Notation, choose_codes
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from selfdistill._core.read_options import ReadOptions as ReadOptions  # readers take it from here
 from selfdistill._core.wording import clean
 from selfdistill.data._labels import short
 

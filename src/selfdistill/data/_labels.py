@@ -222,8 +222,11 @@ def check_discrete(classes: Sequence[str], examples: int, where: str) -> None:
         values = [float(name) for name in classes]
     except ValueError:
         values = []
-    whole = all(value.is_integer() for value in values if math.isfinite(value))
-    if not whole or (examples > len(classes) > examples // 2 and _spread(values)):
+    known = [value for value in values if math.isfinite(value)]
+    whole = all(value.is_integer() for value in known)
+    # whole numbers that are measured lie apart, as codes of classes do not
+    apart = bool(known) and max(known) - min(known) >= _DENSE * len(known)
+    if not whole or (examples > len(classes) > examples // 2 and apart):
         what = "measured, not classes" if whole else "continuous"
         raise DataError(
             f"the labels of {where} are {what}: {len(classes):,} different numbers in {examples:,} rows, such as "
@@ -237,12 +240,6 @@ def check_discrete(classes: Sequence[str], examples: int, where: str) -> None:
             "...): they look like ids or texts, and where no label repeats there is nothing to learn",
             "Give labels that repeat, or name another label column with --label.",
         )
-
-
-def _spread(values: Sequence[float]) -> bool:
-    """Say whether whole numbers lie apart, as measured ones do and codes of classes do not."""
-    known = [value for value in values if math.isfinite(value)]
-    return bool(known) and max(known) - min(known) >= _DENSE * len(known)
 
 
 def _check_tags(classes: Sequence[str], where: str) -> None:

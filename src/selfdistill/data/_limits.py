@@ -8,6 +8,8 @@ import io
 import lzma
 import os
 import zlib
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, cast
 
@@ -45,6 +47,13 @@ def check_columns(count: int, where: str) -> None:
             f"{where} has {count:,} columns, but tables have at most {COLUMN_LIMIT:,}",
             "Save columns that are all numbers as one array: an npz file with x [n, d] and y [n].",
         )
+
+
+def check_names(names: Sequence[str], where: str, more: str = "") -> None:
+    """Refuse two columns of one name."""
+    name, count = Counter(names).most_common(1)[0] if names else ("", 0)
+    if count > 1:
+        raise DataError(f"{where} has more than one column named {name!r}", f"Give each column its own name{more}.")
 
 
 def check_size(what: str, size: int) -> None:

@@ -13,8 +13,8 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 
 from selfdistill._core.errors import DataError
+from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.wording import quoted
-from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._labels import listed
 
 ODD = 0.05  # share of known cells that may be no number in a column of numbers

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from selfdistill._core.errors import DataError, one_line
+from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._images import WHITES, ImagePreprocess
-from selfdistill.data._labelled import Note, ReadOptions
+from selfdistill.data._labelled import Note
 from selfdistill.data._limits import PIXEL_LIMIT, TRAIN_PIXEL_LIMIT, check_size
 
 if TYPE_CHECKING:

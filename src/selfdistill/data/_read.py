@@ -11,8 +11,9 @@ import numpy as np
 from torch import Tensor
 
 from selfdistill._core.errors import DataError
+from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._dialect import find_encoding
-from selfdistill.data._labelled import LabelledData, NewData, ReadOptions
+from selfdistill.data._labelled import LabelledData, NewData
 from selfdistill.data._labels import encode, hint, near_matches, short, texts
 from selfdistill.data._place import Place, find_place, is_there, naming
 from selfdistill.data._source import Source, assemble, check_inputs, known_labels

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selfdistill._core.errors import DataError
+from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.wording import quoted
 from selfdistill.data._arrow_types import is_readable
 from selfdistill.data._columns import parse_numbers
-from selfdistill.data._labelled import Note, ReadOptions
+from selfdistill.data._labelled import Note
 from selfdistill.data._labels import listed, near_matches, texts
 from selfdistill.data._numerals import PLAIN
 
@@ -139,21 +140,17 @@ def _find_id(table: pa.Table, options: ReadOptions, where: str) -> tuple[str | N
     return None, []
 
 
-def _check_single(table: pa.Table, label: str) -> None:
+def choose_roles(table: pa.Table, options: ReadOptions, where: str) -> tuple[Roles, list[str]]:
+    """Give every column that is no feature its role."""
     import pyarrow.types as pt
 
+    names = table.column_names
+    label, notes = label_column(names, options, where, table)
     if pt.is_nested(table.schema.field(label).type):
         raise DataError(
             f"column {label!r} holds lists, several labels for one example (multi-label), but training takes one class",
             "Make a column of each label, yes or no, and name it with --label; or keep one label for each row.",
         )
-
-
-def choose_roles(table: pa.Table, options: ReadOptions, where: str) -> tuple[Roles, list[str]]:
-    """Give every column that is no feature its role."""
-    names = table.column_names
-    label, notes = label_column(names, options, where, table)
-    _check_single(table, label)
     _check_known(options.ignore, names, where, "--ignore")
     _check_known([options.truth] if options.truth is not None else [], names, where, "--truth")
     for option in ("text", "categorical", "numeric"):

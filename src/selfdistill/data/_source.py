@@ -16,10 +16,11 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.memory import check_memory
+from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._arrays import ArrayPreprocess, SparsePreprocess, UserPreprocess, as_dense, as_numpy
 from selfdistill.data._arrow_types import as_table
 from selfdistill.data._images import ImagePreprocess, layout_doubt
-from selfdistill.data._labelled import LabelledData, Note, ReadOptions
+from selfdistill.data._labelled import LabelledData, Note
 from selfdistill.data._labels import (
     MISSING_LABELS,
     check_discrete,

@@ -11,8 +11,8 @@ import torch
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
+from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.wording import quoted
-from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._labels import texts
 from selfdistill.data._limits import check_size
 from selfdistill.data._place import Place

@@ -19,7 +19,7 @@ from scipy.sparse import issparse
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
-from selfdistill.data._labelled import ReadOptions
+from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._labels import given_texts, texts
 from selfdistill.data._limits import unpacked_name
 from selfdistill.data._roles import label_column, with_votes

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, final
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
+from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._dialect import Dialect, comment, find_dialect, not_text
-from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._limits import (
     DAMAGED,
     FIELD_LIMIT,
     ROW_LIMIT,
     check_columns,
+    check_names,
     damaged,
     expand_limit,
     open_bytes,
@@ -194,12 +195,7 @@ def as_texts(header: list[str], rows: Iterator[list[str]], path: Path, separator
 
     check_columns(len(header), str(path))
     names = [name or f"Unnamed: {place}" for place, name in enumerate(header)]
-    repeated = sorted({name for name in names if names.count(name) > 1})[:5] if len(set(names)) < len(names) else []
-    if repeated:
-        raise DataError(
-            f"{path} has more than one column named {repeated[0]!r}",
-            "Give each column its own name; if the first line is data, put a line of names above it.",
-        )
+    check_names(names, str(path), "; if the first line is data, put a line of names above it")
     chunks: list[list[pa.Array]] = [[] for _ in names]
 
     def flush(part: list[list[str]]) -> None:

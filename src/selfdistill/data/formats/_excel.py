@@ -7,6 +7,7 @@ from typing import Any, final
 from selfdistill._core.errors import DataError, one_line
 from selfdistill.data._dialect import header_place
 from selfdistill.data._labels import near_matches
+from selfdistill.data._limits import check_names
 from selfdistill.data._place import Place
 from selfdistill.data.formats._format import Request, TableFormat, TableRead, column_of
 
@@ -29,9 +30,7 @@ class Excel(TableFormat):
         header, body = texts[head], rows[head + 1 :]
         used = [i for i, name in enumerate(header) if name or any(row[i] is not None for row in body)]
         names = [header[i] or f"Unnamed: {i}" for i in used]
-        if len(set(names)) < len(names):
-            twin = next(name for name in names if names.count(name) > 1)
-            raise DataError(f"{place.name} has more than one column named {twin!r}", "Give each column its own name.")
+        check_names(names, place.name)
         said = [f"{place.name} has a title before its header, which is left out: {texts[0][0][:80]!r}."] if head else []
         return TableRead(pa.table([column_of([row[i] for row in body]) for i in used], names=names), said)
 

@@ -16,9 +16,9 @@ import numpy as np
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
 from selfdistill._core.folder import named_folder
+from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.wording import quoted
 from selfdistill.data._images import ImagePreprocess
-from selfdistill.data._labelled import ReadOptions
 from selfdistill.data._labels import encode, listed, texts
 from selfdistill.data._pixels import ENDINGS, is_image, read_pictures
 from selfdistill.data._place import Place

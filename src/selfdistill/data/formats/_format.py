@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._labelled import Note, ReadOptions
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._labelled import Note
 from selfdistill.data._labels import text_of
 from selfdistill.data._place import Place, naming
 from selfdistill.data._source import Source, table_source

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from selfdistill._core.errors import DataError, one_line
+from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._images import ImagePreprocess
-from selfdistill.data._labelled import LabelledData, ReadOptions
+from selfdistill.data._labelled import LabelledData
 from selfdistill.data._labels import near_matches
 from selfdistill.data._pixels import Encoded, read_pictures
 from selfdistill.data._place import Place

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple, final
 import numpy as np
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._labelled import ReadOptions
+from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._labels import texts
 from selfdistill.data._limits import DAMAGED, check_size, damaged, open_bytes
 from selfdistill.data._place import Place

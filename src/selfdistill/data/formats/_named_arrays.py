@@ -13,7 +13,8 @@ import numpy as np
 from scipy.sparse import issparse
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._labelled import Note, ReadOptions
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._labelled import Note
 from selfdistill.data._labels import listed, near_matches, texts
 from selfdistill.data._limits import check_size
 from selfdistill.data._roles import Roles, label_column
