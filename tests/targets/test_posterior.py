@@ -374,3 +374,32 @@ def test_t_takes_the_less_of_an_estimate_the_more_it_is_held(held):
         targets.end_epoch()
     assert (whole.noise - old).abs().max() > 1e-3
     torch.testing.assert_close(slow.noise, old + (1 - held + 0.2 * held) * (whole.noise - old))
+
+
+def test_expected_counts_equal_a_slow_twin_on_every_row():
+    rng = np.random.default_rng(0)
+    noisy, labels = rng.dirichlet(np.ones(3), 9), rng.integers(3, size=9)
+    steps, unmix = 4, 3
+
+    def unmixed(row, T):
+        clean = row.copy()
+        for _ in range(unmix):
+            clean = clean * (T @ (row / (clean @ T)))
+        return clean / clean.sum()
+
+    def step(rows, T):
+        counts = np.full((3, 3), 1 / 3)
+        for row, label in zip(rows, labels, strict=True):
+            q = row if T is None else row * T[:, label] / (row * T[:, label]).sum()
+            counts[:, label] += q
+        return counts / counts.sum(1, keepdims=True)
+
+    T = step(noisy, None)
+    for _ in range(steps - 1):
+        T = step([unmixed(row, T) for row in noisy], T)
+    counts = np.zeros((3, 3))
+    for row, label in zip(noisy, labels, strict=True):
+        q = unmixed(row, T) * T[:, label]
+        counts[:, label] += q / q.sum()
+    found = expected_counts(torch.tensor(noisy).float(), torch.tensor(labels), steps=steps, unmix=unmix)
+    np.testing.assert_allclose(found, counts, atol=1e-5)

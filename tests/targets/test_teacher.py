@@ -111,3 +111,11 @@ def test_the_state_goes_through_state_dict_without_the_store():
     assert not any("store" in name for name in a.state_dict())
     b.load_state_dict(a.state_dict())
     assert torch.equal(a.refined(), b.refined())
+
+
+def test_as_many_classes_as_entries_are_all_kept():
+    many = 2**30 // 20 + 1  # rows whose logits of 10 classes take more than a GiB
+    assert choose_entries(many, 10) is None
+    assert choose_entries(many, 11) == 10
+    assert choose_entries(many - 1, 10) is None
+    assert choose_entries(2**28, 2) is None
