@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from selfdistill import train
+from selfdistill import runs, train
 from selfdistill._core.errors import Interrupted
 from selfdistill._core.events import EpochDone
 
@@ -20,7 +20,7 @@ from selfdistill._core.events import EpochDone
     ],
 )
 def test_ctrl_c_once_and_twice(tmp_path, times, told):
-    digits, _ = train.noisy_digits(0)
+    digits, _ = runs.noisy_digits(0)
     settings = train.Settings(network="mlp:4", epochs=3, method="cross-entropy").resolve(len(digits), "cpu")
 
     def press(event):
@@ -30,6 +30,6 @@ def test_ctrl_c_once_and_twice(tmp_path, times, told):
 
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted) as stopped:
-        train.run(digits, settings, tmp_path / "run", source={}, tell=press)
+        runs.run(digits, settings, tmp_path / "run", source={}, tell=press)
     assert told in str(stopped.value)
     assert signal.getsignal(signal.SIGINT) is before
