@@ -43,7 +43,7 @@ CELLS = (  # sizes in this order
 BASE = (40_000, 256, 1000, 20)
 GROWTH = (
     *((n, *BASE[1:]) for n in (20_000, 40_000, 80_000, 160_000)),
-    *((*BASE[:1], d, *BASE[2:]) for d in (64, 1024)),
+    *((*BASE[:1], d, *BASE[2:]) for d in (512, 1024)),
     *((*BASE[:2], m, *BASE[3:]) for m in (500, 2000)),
     *((*BASE[:3], k) for k in (5, 80, 320)),
 )
