@@ -1,24 +1,22 @@
-"""A table with doubtful labels, from Python: the same run that `selfdistill fit songs.csv` makes."""
+"""A table with doubtful labels, from Python: the same run that `selfdistill fit wine.csv --label given` makes."""
 
 import tempfile
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
 from sklearn.datasets import load_wine
 
-from selfdistill.data import ReadOptions
-from selfdistill.runs import FitRequest, comparison, noisy_copy, start, verdict
-from selfdistill.train import Settings
+import selfdistill
 
 folder = Path(tempfile.mkdtemp())
-wine = load_wine(as_frame=True)
-wine.frame.to_csv(folder / "wine.csv", index=False)
-label = ReadOptions(label="target")
-noisy_copy(str(folder / "wine.csv"), folder / "noisy.csv", symmetric=0.3, include_clean=False, read=label)
+wine = load_wine(as_frame=True).frame
+rng = np.random.default_rng(0)
+wrong = rng.random(len(wine)) < 0.3
+wine["given"] = np.where(wrong, (wine["target"] + rng.integers(1, 3, len(wine))) % 3, wine["target"])
+wine.to_csv(folder / "wine.csv", index=False)
 
-read = ReadOptions(label="target", truth="target_before_noise")
-record, run = start(FitRequest(str(folder / "noisy.csv"), read=read, settings=Settings(epochs=30), out=folder / "run"))
-print("\n".join([*verdict(record, run), *comparison(record)]))
+run = selfdistill.fit(folder / "wine.csv", label="given", truth="target", out=folder / "run")
+print(run.report())
 
-labels = pd.read_parquet(run / "labels.parquet")
-print(labels.sort_values("label_quality")[["id", "given_label", "refined_label", "label_quality"]].head())
+labels = run.labels.sort_values("label_quality")
+print(labels[["id", "given_label", "refined_label", "label_quality"]].head())
