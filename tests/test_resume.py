@@ -15,7 +15,7 @@ import torch
 
 from selfdistill._core.events import BatchDone
 from selfdistill.cli import main
-from selfdistill.train import _fit
+from selfdistill.train import Trainer
 
 # Saves after every step and dies, as by kill -9, in the middle of the third epoch.
 KILLED = """
@@ -145,17 +145,20 @@ def test_a_finished_run_stays_as_it_is(whole, capsys):
 
 def test_ctrl_c_saves_says_how_to_go_on_and_goes_on_to_the_same_bytes(table, whole, tmp_path, capsys, monkeypatch):
     out = tmp_path / "run"
-    train = _fit.train
+    run = Trainer.run
 
-    def with_ctrl_c(*arguments, tell, **options):
+    def with_ctrl_c(self):
+        tell = self.tell
+
         def listener(event):
             tell(event)
             if isinstance(event, BatchDone) and (event.epoch, event.step) == (1, 2):
                 signal.raise_signal(signal.SIGINT)
 
-        train(*arguments, tell=listener, **options)
+        self.tell = listener
+        run(self)
 
-    monkeypatch.setattr(_fit, "train", with_ctrl_c)
+    monkeypatch.setattr(Trainer, "run", with_ctrl_c)
     before = signal.getsignal(signal.SIGINT)
     assert cli("fit", table, *SETTINGS, "--out", out) == 130
     said = capsys.readouterr()
@@ -165,7 +168,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_goes_on_to_the_same_bytes(table, who
     assert last.endswith(f"selfdistill fit --resume {out}")
     assert signal.getsignal(signal.SIGINT) is before
     assert json.loads((out / "run.json").read_text())["status"] == "interrupted"
-    monkeypatch.setattr(_fit, "train", train)
+    monkeypatch.setattr(Trainer, "run", run)
     assert cli("fit", "--resume", out) == 0
     assert_same(out, whole)
 
