@@ -22,9 +22,13 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from selfdistill import air, data, networks, noise
+from selfdistill import air, noise
 from selfdistill._core.files import read_json, write_json
 from selfdistill._core.record import environment
+from selfdistill.air._measures import random_captured
+from selfdistill.air._snapshot import Examples, outputs_of
+from selfdistill.data._read import read, read_test
+from selfdistill.networks._build import build
 
 RECORD = Path(__file__).parent / "records" / "air_fashion.json"
 PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "air-fashion.png"
@@ -35,16 +39,16 @@ MOMENTS = (0, 1, 2, 5, 10, 20, 40)
 
 def one_run(fashion: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """Train once, measuring at the moments."""
-    images = data.read(fashion)
-    held_out = data.read_test(None, images, source=fashion)
+    images = read(fashion)
+    held_out = read_test(None, images, source=fashion)
     assert held_out is not None
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     chosen, size = order[: args.train], args.examples
     matrix = noise.symmetric(10, RATE, include_clean=False)
     x, truth = images.inputs[chosen], images.labels[chosen]
     given = noise.draw(truth, matrix, seed).labels
-    examples = air.Examples(x[:size], given[:size], 10, truth[:size], matrix)
-    net = networks.build(NETWORK, tuple(x.shape[1:]), 10, seed=seed, stats=images.preprocess.stats)
+    examples = Examples(x[:size], given[:size], 10, truth[:size], matrix)
+    net = build(NETWORK, tuple(x.shape[1:]), 10, seed=seed, stats=images.preprocess.stats)
     optimizer = torch.optim.SGD(net.parameters(), LR, momentum=MOMENTUM)
     generator, first, found = torch.Generator().manual_seed(seed), None, []
     for epoch in range(args.epochs + 1):
@@ -56,9 +60,9 @@ def one_run(fashion: str, seed: int, args: argparse.Namespace) -> dict[str, Any]
             shot = air.snapshot(
                 f"epoch {epoch}", frozen, examples, spectrum, epoch=epoch, ranks=RANKS, first=first, seconds=seconds
             )
-            chance = air.random_captured(spectrum, examples.given, 10, RANKS, draws=20)
+            chance = random_captured(spectrum, examples.given, 10, RANKS, draws=20)
             first = first or spectrum
-            test = air.outputs_of(frozen, held_out[0][:TEST]).argmax(1) == held_out[1][:TEST]
+            test = outputs_of(frozen, held_out[0][:TEST]).argmax(1) == held_out[1][:TEST]
             spread = {"random_mean": chance.mean.tolist(), "random_std": chance.std.tolist()}
             found.append(asdict(shot) | spread | {"test_accuracy": float(test.double().mean())})
             print(

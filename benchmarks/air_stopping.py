@@ -33,10 +33,21 @@ from benchmarks import drive
 from benchmarks.features import data_sets, noise
 from benchmarks.features.cache import as_arrays
 from benchmarks.table import RECORDS, Table
-from selfdistill import air, networks, train
+from selfdistill import air, train
 from selfdistill._core.record import environment
 from selfdistill._core.rng import numpy_generator, torch_generator
-from selfdistill.data import from_arrays
+from selfdistill.air._clock import Clock
+from selfdistill.air._snapshot import outputs_of
+from selfdistill.air._stopping import (
+    StoppingEpoch,
+    epoch_of_agreement,
+    label_noise_variance,
+    stopping_epoch,
+    wrong_share,
+)
+from selfdistill.data._source import from_arrays
+from selfdistill.networks._build import build
+from selfdistill.train._fit import fit
 
 TABLE = Table(RECORDS / "air_stopping.parquet", 2)
 ROWS, HOLDOUT, TEST = 1000, 100, 2000
@@ -170,11 +181,11 @@ class Trained(NamedTuple):
     holdout: Tensor
     test: Tensor
     right: Tensor
-    clock: air.Clock
+    clock: Clock
 
 
 def _share(net: nn.Module, x: Tensor, y: Tensor) -> float:
-    return float((air.outputs_of(net, x).argmax(1) == y).double().mean())
+    return float((outputs_of(net, x).argmax(1) == y).double().mean())
 
 
 def _sets(rows: Rows) -> dict[str, tuple[Tensor, Tensor]]:
@@ -198,7 +209,7 @@ def _constant(net: nn.Module, rows: Rows, run: Run) -> Trained:
             loss.backward()
             optimizer.step()
     found = {name: torch.tensor(values, dtype=torch.float64) for name, values in path.items()}
-    clock = air.Clock((lr,) * EPOCHS, math.ceil(len(x) / BATCH), MOMENTUM)
+    clock = Clock((lr,) * EPOCHS, math.ceil(len(x) / BATCH), MOMENTUM)
     return Trained(when=torch.arange(EPOCHS + 1).double(), clock=clock, **found)
 
 
@@ -210,10 +221,10 @@ def _one_cycle(net: nn.Module, rows: Rows, run: Run) -> Trained:
     settings = settings.resolve(len(data), "cpu")
     before = {name: _share(net, x, y) for name, (x, y) in _sets(rows).items()}
     first = _share(net, rows.inputs, rows.given)
-    fitted = train.fit(data, settings, model=net, evaluations=_sets(rows))
+    fitted = fit(data, settings, model=net, evaluations=_sets(rows))
     curves = {name: [before[name], *(e[f"{name}_accuracy"] for e in fitted.curves)] for name in before}
     steps = math.ceil(len(data) / (settings.batch_size or len(data)))
-    clock = air.Clock.of_ends([e["lr"] for e in fitted.curves], steps, settings.momentum)
+    clock = Clock.of_ends([e["lr"] for e in fitted.curves], steps, settings.momentum)
     found = {name: torch.tensor(values, dtype=torch.float64) for name, values in curves.items()}
     agreement = torch.tensor([first, *(e["agreement"] for e in fitted.curves)], dtype=torch.float64)
     when = torch.tensor([0.0, *(epoch + 0.5 for epoch in range(EPOCHS))], dtype=torch.float64)
@@ -238,10 +249,10 @@ def measure(run: Run, part: str, folder: Path) -> dict[str, Any]:
     """Train once and ask all rules."""
     begun = time.process_time()
     rows = draw(run, part, folder)
-    net = networks.build(run.network, tuple(rows.inputs.shape[1:]), rows.classes, seed=run.seed)
+    net = build(run.network, tuple(rows.inputs.shape[1:]), rows.classes, seed=run.seed)
     start = air.calibrated(net, rows.inputs)
     rates = air.per_step(air.network_kernel()(start, rows.inputs), rows.classes)
-    flow = air.Flow(rates, air.one_hot(rows.given, rows.classes), air.outputs_of(start, rows.inputs))
+    flow = air.Flow(rates, air.one_hot(rows.given, rows.classes), outputs_of(start, rows.inputs))
     times = air.default_times(rates)
     curves = air.predicted_curves(flow, times, rows.given, rows.truth)
     found = (_constant if run.recipe == "constant" else _one_cycle)(net, rows, run)
@@ -257,11 +268,11 @@ def measure(run: Run, part: str, folder: Path) -> dict[str, Any]:
         stops |= {
             f"{rule}, clock": judged(found.clock.epoch_of(when), found),
             f"{rule}, fitted": judged(found.clock.epoch_of(when / scale), found),
-            f"{rule}, matched": judged(air.epoch_of_agreement(found.agreement, level, found.when), found),
+            f"{rule}, matched": judged(epoch_of_agreement(found.agreement, level, found.when), found),
         }
-    guessed = air.wrong_share(air.label_noise_variance(rates, flow.targets - flow.begin), rows.classes)
+    guessed = wrong_share(label_noise_variance(rates, flow.targets - flow.begin), rows.classes)
     level = 1 - guessed
-    stops["agreement = 1 - told share"] = judged(air.epoch_of_agreement(found.agreement, level, found.when), found)
+    stops["agreement = 1 - told share"] = judged(epoch_of_agreement(found.agreement, level, found.when), found)
     stops["noisy hold-out"] = judged(float(found.holdout.argmax()), found)
     stops["last epoch"] = judged(EPOCHS, found)
     return run._asdict() | {
@@ -316,10 +327,10 @@ SHOWN = (
 )
 
 
-def combined(found: dict[str, Any]) -> air.StoppingEpoch:
+def combined(found: dict[str, Any]) -> StoppingEpoch:
     """Combine the six epochs of a record as the package does."""
     epochs = [found["stops"][name]["epoch"] for name in SIX]
-    return air.stopping_epoch([math.inf if one is None else one for one in epochs], len(found["test"]) - 1)
+    return stopping_epoch([math.inf if one is None else one for one in epochs], len(found["test"]) - 1)
 
 
 def _family(found: dict[str, Any]) -> str:

@@ -26,9 +26,11 @@ from benchmarks.command import run_or_report
 from benchmarks.features import cache, data_sets, noise
 from benchmarks.table import RECORDS, Table
 from selfdistill._core.record import environment
-from selfdistill.closed import Landmarks, Spectrum, ridge_of_least_error
+from selfdistill.closed._landmarks import Landmarks
+from selfdistill.closed._rounds import ridge_of_least_error
 from selfdistill.closed._rows import Rows
-from selfdistill.networks import kernel_rows
+from selfdistill.closed._spectrum import Spectrum
+from selfdistill.networks._kernel_machine import kernel_rows
 
 TABLE = Table(RECORDS / "closed_landmarks.parquet")
 DATA = ("cifar10", "trec", "fashion-10000")

@@ -26,24 +26,24 @@ from typing import Any
 
 import torch
 
-from selfdistill import data, noise, runs, train
+from selfdistill import noise, runs
 from selfdistill._core.events import EpochDone, Event
+from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.record import environment, read_record
-from selfdistill.data import LabelledData
-from selfdistill.distill import (
-    OBJECTIVES,
-    WAYS,
-    Distiller,
-    Store,
-    air_epoch,
-    choose,
-    find_teacher,
-    objective,
-    soft_labels,
-)
+from selfdistill.data._labelled import LabelledData
+from selfdistill.data._read import read, read_test
+from selfdistill.data._source import fingerprint as data_fingerprint
+from selfdistill.distill import Distiller, find_teacher, soft_labels
+from selfdistill.distill._candidates import WAYS, air_epoch, choose
+from selfdistill.distill._objective import OBJECTIVES, objective
+from selfdistill.distill._soft_labels import Store
 from selfdistill.rivals import Method
+from selfdistill.runs._directory import run as runs_run
 from selfdistill.targets import GivenLabels
 from selfdistill.train import Settings
+from selfdistill.train._fit import fit as train_fit
+from selfdistill.train._loop import predict_probabilities
+from selfdistill.train._runtime import TorchRuntime
 
 RECORD = Path(__file__).parent / "records" / "distill_teachers.json"
 SEEDS = (0, 1, 2)
@@ -103,16 +103,16 @@ SUITES = {
 
 def accuracies(model: torch.nn.Module, tests: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> dict[str, float]:
     """Measured once, after the last epoch."""
-    runtime = train.TorchRuntime("cpu")
+    runtime = TorchRuntime("cpu")
     return {
-        name: (train.predict_probabilities(model, x, runtime).argmax(-1) == y).float().mean().item()
+        name: (predict_probabilities(model, x, runtime).argmax(-1) == y).float().mean().item()
         for name, (x, y) in tests.items()
     }
 
 
 def part_of(full: LabelledData, rows: torch.Tensor, given: torch.Tensor, truth: torch.Tensor) -> LabelledData:
     ids = full.ids[rows.numpy()]
-    fingerprint = data.fingerprint(full.inputs[rows], given, ids, full.classes)
+    fingerprint = data_fingerprint(full.inputs[rows], given, ids, full.classes)
     return replace(full, inputs=full.inputs[rows], labels=given, ids=ids, truth=truth, fingerprint=fingerprint)
 
 
@@ -127,8 +127,8 @@ def noisy(suite: Suite, folder: Path | None, seed: int) -> tuple[LabelledData, d
         tests |= {"development": (full.inputs[kept], full.truth[kept])}
         return part_of(full, rows, full.labels[rows], full.truth[rows]), tests
     assert folder is not None, "name the folder of Fashion-MNIST"
-    full = data.read(folder, data.ReadOptions())
-    test = data.read_test(None, full, data.ReadOptions(), source=folder)
+    full = read(folder, ReadOptions())
+    test = read_test(None, full, ReadOptions(), source=folder)
     assert test is not None
     rows = torch.randperm(len(full), generator=torch.Generator().manual_seed(seed))[: suite.images]
     kept = torch.ones(len(full), dtype=torch.bool)
@@ -150,9 +150,7 @@ def taught_by(run: Path, suite: Suite, examples: LabelledData) -> tuple[dict[str
     found = choose(run, record, suite.ways[-1], lambda: air_epoch(record, examples))
     at = {way: found.answers[way]["epoch"] for way in suite.ways} | {"oracle": curve.index(max(curve)) + 1}
     files = {one.epoch: one.path for one in found.candidates}
-    stores = {
-        e: soft_labels(find_teacher(files[e], examples), examples, train.TorchRuntime()) for e in set(at.values())
-    }
+    stores = {e: soft_labels(find_teacher(files[e], examples), examples, TorchRuntime()) for e in set(at.values())}
     return at, stores, curve
 
 
@@ -168,10 +166,10 @@ def one_seed(suite: Suite, source: Path | None, seed: int, folder: Path) -> dict
 
     plain = Settings(method="cross-entropy", network=suite.teacher, held_out=0.1, keep_epochs="all", seed=seed)
     plain, run = replace(plain, epochs=suite.epochs), folder / f"teacher-{seed}"
-    runs.run(examples, plain.resolve(len(examples), "cpu"), run, source={}, evaluations=tests)
+    runs_run(examples, plain.resolve(len(examples), "cpu"), run, source={}, evaluations=tests)
     at, stores, curve = taught_by(run, suite, examples)
     alone = replace(plain, network=suite.student, held_out=None, keep_epochs=None).resolve(len(examples), "cpu")
-    by_itself = accuracies(train.fit(examples, alone).model, tests)
+    by_itself = accuracies(train_fit(examples, alone).model, tests)
     students = {e: teach(store, objective="refinery") for e, store in stores.items()}
     best = stores[at["held-out"]]
     lessons = {name: taught(best, **said) for name, said in suite.lessons.items()}
@@ -227,9 +225,9 @@ def epoch_seconds(fit: Callable[[Callable[[Event], None]], Any]) -> float:
 def cost() -> dict[str, Any]:
     """An epoch of plain training, from the store and beside a live teacher; medians of interleaved ratios."""
     digits, _ = runs.noisy_digits(0)
-    teacher = train.fit(digits, Settings(method="cross-entropy", epochs=2).resolve(len(digits), "cpu")).model
+    teacher = train_fit(digits, Settings(method="cross-entropy", epochs=2).resolve(len(digits), "cpu")).model
     begun = time.process_time()
-    store = soft_labels(find_teacher(teacher, digits), digits, train.TorchRuntime())
+    store = soft_labels(find_teacher(teacher, digits), digits, TorchRuntime())
     found: dict[str, Any] = {"labelling_seconds": time.process_time() - begun, "bytes": store.soft.describe()["bytes"]}
     for student, name in (("mlp:32", "hinton"), ("mlp:32", "refinery"), ("mlp:512,512", "hinton")):
         settings = Settings(network=student, method="cross-entropy", epochs=9).resolve(len(digits), "cpu")
@@ -237,9 +235,9 @@ def cost() -> dict[str, Any]:
         distiller = Distiller(student, objective=name, settings=Settings(epochs=9))
         beside = live(teacher, reading, loss)
         ways = {
-            "plain": lambda tell, settings=settings: train.fit(digits, settings, tell=tell),
+            "plain": lambda tell, settings=settings: train_fit(digits, settings, tell=tell),
             "store": lambda tell, distiller=distiller: distiller.fit(store, digits, tell=tell),
-            "live": lambda tell, settings=settings, beside=beside: train.fit(
+            "live": lambda tell, settings=settings, beside=beside: train_fit(
                 digits, settings, method=beside, tell=tell
             ),
         }

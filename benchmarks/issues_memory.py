@@ -33,7 +33,7 @@ def fill(kind: str, n: int, k: int, folder: Path) -> tuple[Any, Any]:
     """Make labels, and soft labels that are sure of three in ten others."""
     import torch
 
-    from selfdistill.targets import Dense, Mapped, TopK
+    from selfdistill.targets._stores import Dense, Mapped, TopK
 
     g = torch.Generator().manual_seed(0)
     labels = torch.randint(0, k, (n,), generator=g)
@@ -57,7 +57,8 @@ def cell(kind: str, n: int, k: int) -> dict[str, Any]:
     import torch
 
     from selfdistill._core.record import environment
-    from selfdistill.issues import BLOCK_BYTES, find_issues
+    from selfdistill.issues import find_issues
+    from selfdistill.issues._blocks import BLOCK_BYTES
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:

@@ -81,7 +81,8 @@ def run_stage(cell: dict[str, Any], stage: str, place: Path) -> dict[str, Any]:
 
     from benchmarks import label_errors_rivals as rivals
     from selfdistill._core.record import environment
-    from selfdistill.train import Settings, choose_network
+    from selfdistill.train import Settings
+    from selfdistill.train._settings import choose_network
 
     torch.set_num_threads(1)
     part, test = pickle.loads((place / "data.pickle").read_bytes())

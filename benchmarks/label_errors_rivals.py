@@ -14,9 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from selfdistill import data, targets, train
+from selfdistill import targets
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._read import read as data_read
 from selfdistill.issues import compare_with_truth, label_table
-from selfdistill.train import Settings, TorchRuntime, predict_probabilities
+from selfdistill.train import Settings
+from selfdistill.train._fit import fit
+from selfdistill.train._loop import predict_probabilities
+from selfdistill.train._runtime import TorchRuntime
 
 NEIGHBOURS = 10
 FOLDS = 5
@@ -78,7 +83,7 @@ def warm_up(part: Any, settings: Settings) -> None:
     """Take a few steps first, so that what torch loads at its first step counts for nobody."""
     from dataclasses import replace
 
-    train.fit(subset(part, np.arange(100)), replace(settings, epochs=1))
+    fit(subset(part, np.arange(100)), replace(settings, epochs=1))
 
 
 def measure(quality: np.ndarray, flagged: np.ndarray, truth: np.ndarray, given: np.ndarray) -> dict[str, float]:
@@ -110,7 +115,7 @@ def noise_error(found: np.ndarray, truth: np.ndarray, given: np.ndarray) -> dict
 def run_default(part: Any, test: Any, settings: Settings) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """One training with the default method."""
     watch = Watch()
-    fitted = train.fit(part, settings)
+    fitted = fit(part, settings)
     trained = watch.read()
     table = label_table(fitted.targets.refined(), fitted.dynamics, counts=fitted.counts)
     cost = watch.read()
@@ -139,7 +144,7 @@ def run_plain(part: Any, test: Any, settings: Settings) -> tuple[dict[str, Any],
 
     recorder = Recorder(part.labels, part.num_classes)
     watch = Watch()
-    fitted = train.fit(part, settings, targets=recorder)
+    fitted = fit(part, settings, targets=recorder)
     trained = watch.read()
     truth, given = part.truth.numpy(), part.labels.numpy()
     margin, mean_loss = (recorder.margin / recorder.visits).numpy(), (recorder.loss / recorder.visits).numpy()
@@ -181,7 +186,7 @@ def run_cleanlab(part: Any, test: Any, settings: Settings) -> tuple[dict[str, An
     watch = Watch()
     predicted = np.zeros((len(part), part.num_classes), np.float32)
     for kept, left_out in StratifiedKFold(FOLDS, shuffle=True, random_state=settings.seed).split(given, given):
-        fitted = train.fit(subset(part, kept), settings)
+        fitted = fit(subset(part, kept), settings)
         predicted[left_out] = probabilities(fitted, part.inputs[left_out])
     trained = watch.read()
     flagged = filter.find_label_issues(given, predicted, n_jobs=1)
@@ -202,7 +207,7 @@ def run_cleanlab(part: Any, test: Any, settings: Settings) -> tuple[dict[str, An
 def run_again(part: Any, test: Any, settings: Settings) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Cross-entropy anew on labels that a stage before has changed or dropped."""
     watch = Watch()
-    fitted = train.fit(part, settings)
+    fitted = fit(part, settings)
     return {"test_accuracy": accuracy(fitted, test), "examples": len(part), "trained": watch.read()}, {}
 
 
@@ -275,7 +280,7 @@ def prepare(cell: dict[str, Any], folder: Path) -> tuple[Any, tuple[Tensor, Tens
     if cell["data"] != "cifar10n":
         train_set, test_x, test_y = main_job.load(cell, folder)
         return train_set, (test_x, test_y)
-    full = data.read(folder / "cifar10", data.ReadOptions())
+    full = data_read(folder / "cifar10", ReadOptions())
     human = torch.from_numpy(np.load(folder / "cifar10" / "cifar10n.npz")[cell["noise"]].astype(np.int64))
     order = torch.randperm(40_000, generator=torch.Generator().manual_seed(0))[: cell["examples"]]
     part = main_job.subset(full, order, human[order], full.labels[order])

@@ -19,6 +19,9 @@ from typing import Any
 
 from benchmarks import drive
 from benchmarks.table import RECORDS, Table
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._read import read, read_test
+from selfdistill.train._fit import fit
 
 TABLE = Table(RECORDS / "main_job.parquet", 1)
 NOISES = ("symmetric-0", "symmetric-20", "symmetric-40", "symmetric-60", "symmetric-80", "pair-40")
@@ -67,18 +70,18 @@ def load(cell: dict[str, Any], folder: Path) -> tuple[Any, Any, Any]:
     """Read a cell's data: training set with noisy labels and truth, test inputs, test labels."""
     import torch
 
-    from selfdistill import data, noise
+    from selfdistill import noise
 
     if cell["data"] != "fashion":
         stem = {"music": "tabular/music_genre", "trec": "text/trec_question", "semeval": "text/semeval_relation"}
         path = folder / stem[cell["data"]]
         ignore = ("majority_label",) if cell["data"] == "music" else ()
-        options = data.ReadOptions(label="label", id="id", truth="true_label", ignore=ignore)
-        train = data.read(Path(f"{path}_train.csv"), options)
-        test = data.read_test(Path(f"{path}_test.csv"), train, data.ReadOptions(label="true_label", id="id"))
+        options = ReadOptions(label="label", id="id", truth="true_label", ignore=ignore)
+        train = read(Path(f"{path}_train.csv"), options)
+        test = read_test(Path(f"{path}_test.csv"), train, ReadOptions(label="true_label", id="id"))
         return train, *test[:2]
-    full = data.read(folder / "fashion-mnist", data.ReadOptions())
-    test = data.read_test(None, full, data.ReadOptions(), source=folder / "fashion-mnist")
+    full = read(folder / "fashion-mnist", ReadOptions())
+    test = read_test(None, full, ReadOptions(), source=folder / "fashion-mnist")
     order = torch.randperm(len(full), generator=torch.Generator().manual_seed(0))[: cell["examples"]]
     clean = full.labels[order]
     kind, percent = cell["noise"].split("-")
@@ -119,7 +122,7 @@ def run_cell(cell: dict[str, Any], folder: str, threads: int) -> dict[str, Any]:
         method=cell["method"], network=cell["network"], epochs=cell.get("epochs"), seed=cell["seed"]
     ).resolve(len(part), "cpu")
     begun = time.perf_counter()
-    fitted = train.fit(part, settings, evaluations=evaluations)
+    fitted = fit(part, settings, evaluations=evaluations)
     seconds = time.perf_counter() - begun
     table = label_table(fitted.targets.refined(), fitted.dynamics, counts=fitted.counts)
     curve = [epoch["test_accuracy"] for epoch in fitted.curves]

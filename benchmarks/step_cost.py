@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 
-from selfdistill import networks, train
 from selfdistill._core.files import write_json
 from selfdistill._core.record import environment
+from selfdistill.networks._build import build
+from selfdistill.train._methods import METHODS
 
 RECORD = Path(__file__).parent / "records" / "step_cost.json"
 BATCH, EXAMPLES, CLASSES, SHAPE = 128, 10_000, 10, (1, 28, 28)
@@ -27,10 +28,10 @@ class Trainer:
     """A network, its optimizer and a method's targets, stepped by hand as the loop does."""
 
     def __init__(self, name: str, network: str) -> None:
-        self.method = train.METHODS[name]
+        self.method = METHODS[name]
         labels = torch.randint(0, CLASSES, (EXAMPLES,), generator=torch.Generator().manual_seed(0))
         self.targets = self.method.build(labels, CLASSES, 40, EXAMPLES // BATCH)
-        self.net = networks.build(network, SHAPE, CLASSES, seed=0, stats=([128.0], [90.0]))
+        self.net = build(network, SHAPE, CLASSES, seed=0, stats=([128.0], [90.0]))
         self.optimizer = torch.optim.SGD(self.net.parameters(), 1e-3, momentum=0.9, nesterov=True, fused=True)
 
     def block(self, inputs: torch.Tensor, index: torch.Tensor, steps: int) -> float:

@@ -20,6 +20,10 @@ import torch
 from benchmarks import drive
 from benchmarks.pages import REPORTS, write_page
 from benchmarks.table import RECORDS, Table
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._read import read
+from selfdistill.networks._build import build
+from selfdistill.train._fit import fit as train_fit
 
 TABLE = Table(RECORDS / "warning_light.parquet", 1)
 SEEDS = {"dev": (0, 1), "check": (2, 3)}
@@ -102,20 +106,19 @@ def load(cell: dict[str, Any], folder: Path) -> Any:
     """Make a case's data: inputs, given labels, truth."""
     from benchmarks.main_job import load as load_table
     from benchmarks.main_job import subset
-    from selfdistill import data
 
     rng = np.random.default_rng(1000 + cell["seed"])
     if cell["data"] == "digits":
-        full = data.read("digits")
+        full = read("digits")
         full = replace(full, truth=full.labels)
         order = rng.permutation(len(full))[:1500]
     elif cell["data"] == "fashion":
-        full = data.read(folder / "fashion-mnist", data.ReadOptions())
+        full = read(folder / "fashion-mnist", ReadOptions())
         full = replace(full, truth=full.labels)
         first = 0 if cell["split"] == "dev" else 30_000
         order = first + rng.permutation(30_000)[:6000]
     elif cell["data"] == "cifar10n":
-        full = data.read(folder / "cifar10", data.ReadOptions())
+        full = read(folder / "cifar10", ReadOptions())
         human = np.load(folder / "cifar10" / "cifar10n.npz")
         named = human[cell["labels"] if cell["labels"] in human else "clean_label"].astype(np.int64)
         full = replace(full, truth=full.labels, labels=torch.from_numpy(named))
@@ -163,7 +166,7 @@ def _given(cell: dict[str, Any], given: Any, truth: Any, rng: np.random.Generato
 
 def fit(cell: dict[str, Any], part: Any) -> Any:
     """Train a case; ``linear`` is a network of one layer, ``epochs`` of memorising runs are at least 60."""
-    from selfdistill import networks, train
+    from selfdistill import train
 
     torch.set_num_threads(1)
     chosen = dict(cell["settings"])
@@ -175,9 +178,9 @@ def fit(cell: dict[str, Any], part: Any) -> Any:
     model = None
     if linear:
         shape = tuple(part.inputs.shape[1:])
-        base = networks.build("mlp:8", shape, part.num_classes, seed=cell["seed"], stats=part.preprocess.stats)
+        base = build("mlp:8", shape, part.num_classes, seed=cell["seed"], stats=part.preprocess.stats)
         model = _linear(base, part)
-    return train.fit(part, settings, model=model)
+    return train_fit(part, settings, model=model)
 
 
 def _linear(base: Any, part: Any) -> Any:
@@ -205,7 +208,8 @@ def run(todo: list[dict[str, Any]], folder: Path, scratch: Path) -> None:
 def measure(cell: dict[str, Any], folder: Path, scratch: Path) -> dict[str, Any]:
     """Train a case, and judge what came of it."""
     from selfdistill._core.record import environment
-    from selfdistill.issues import applicability, label_table
+    from selfdistill.issues import label_table
+    from selfdistill.issues._reliability import applicability
 
     part = load(cell, folder)
     fitted = fit(cell, part)
@@ -236,7 +240,7 @@ def suite() -> drive.Suite:
 
 def rejudge(record: dict[str, Any]) -> Any:
     """Apply the rules as they are now to a record's evidence."""
-    from selfdistill.issues import Evidence, judge
+    from selfdistill.issues._reliability import Evidence, judge
 
     stored = record["light"]["evidence"]
     evidence = Evidence(**{k: tuple(v) if isinstance(v, list) else v for k, v in stored.items() if k != "looks_like"})

@@ -242,12 +242,10 @@ def test_a_folder_that_may_not_be_written(capsys, monkeypatch):
 
 
 def test_a_mistake_of_our_own_keeps_its_traceback(monkeypatch):
-    from selfdistill import train
-
     def broken(*arguments, **options):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(train, "start", broken)
+    monkeypatch.setattr("selfdistill.runs._request.start", broken)
     with pytest.raises(ZeroDivisionError):
         main(["fit"])
 

@@ -19,9 +19,11 @@ from sklearn.metrics import roc_auc_score
 from tests.corpus.stored_tables import database
 from tests.corpus.workbooks import write_xlsx
 
-from selfdistill import SelfDistillClassifier, data
+from selfdistill import SelfDistillClassifier
 from selfdistill._core.errors import DataError
+from selfdistill._core.read_options import ReadOptions
 from selfdistill.data import _place
+from selfdistill.data._read import read, read_test
 
 N = 60
 
@@ -69,13 +71,13 @@ def test_fit_refine_and_predict(source, frame, tmp_path, monkeypatch, cli):
     ending = "parquet" if source in {"a.db", "parts"} else "csv"
     code, _, said = cli("refine", "run", "--relabel", "--out", f"copy.{ending}")
     assert code == 0, said
-    copy = data.read(f"copy.{ending}", data.ReadOptions(label="refined_label"))
+    copy = read(f"copy.{ending}", ReadOptions(label="refined_label"))
     assert [copy.classes[i] for i in copy.labels.tolist()] == ["no", "yes"] * (N // 2)
     assert copy.preprocess.kinds["numeric"] == ("p", "q", "r")
     assert cli("refine", "run", "--drop", "--out", "less.csv")[0] == 0
-    assert len(data.read("less.csv")) == N - 4
+    assert len(read("less.csv")) == N - 4
     assert cli("noise", source, "--symmetric", "0.2", "--exclude-clean", "--out", "noisy.csv")[0] == 0
-    assert len(data.read("noisy.csv")) == N
+    assert len(read("noisy.csv")) == N
     code, out, said = cli("predict", "run", source)
     assert code == 0, said
     assert pd.read_csv(io.StringIO(out))["predicted_label"].tolist() == ["no", "yes"] * (N // 2)
@@ -90,10 +92,10 @@ def test_sparse_and_one_hot_arrays_are_copied(frame, tmp_path, monkeypatch, cli)
     for name, options, wanted in (("sparse", ["--labels", "y.txt"], ["no", "yes"]), ("hot", [], ["0", "1"])):
         assert cli("fit", f"{name}.npz", *options, "--out", name)[0] == 0
         assert cli("refine", name, "--relabel", "--out", f"{name}-copy.npz")[0] == 0
-        copy = data.read(f"{name}-copy.npz", data.ReadOptions(label="refined_label"))
+        copy = read(f"{name}-copy.npz", ReadOptions(label="refined_label"))
         assert [copy.classes[i] for i in copy.labels.tolist()] == wanted * (N // 2)
         assert cli("refine", name, "--drop", "--out", f"{name}-less.npz")[0] == 0
-        less = data.read(f"{name}-less.npz")
+        less = read(f"{name}-less.npz")
         assert len(less) == N - 4
         assert np.allclose(less.preprocess.apply(X[4:]), less.inputs)
 
@@ -136,9 +138,9 @@ def test_standard_input_is_read_by_its_first_bytes(form, frame, pipe):
         "zip": archive.getvalue(),
     }[form]
     pipe(content)
-    found = data.read("-")
+    found = read("-")
     assert (len(found), found.classes) == (N, ("no", "yes"))
-    assert data.read_test(None, found, source="-") is None
+    assert read_test(None, found, source="-") is None
 
 
 def _npz(frame: pd.DataFrame) -> bytes:
@@ -164,7 +166,7 @@ def test_a_workbook_without_its_library_says_what_to_install(tmp_path, monkeypat
     write_xlsx(tmp_path / "a.xlsx", {"one": [["x", "label"], [1, "a"]]})
     monkeypatch.setitem(sys.modules, "python_calamine", None)
     with pytest.raises(DataError, match=r"needs python-calamine. pip install 'selfdistill\[excel\]'"):
-        data.read(tmp_path / "a.xlsx")
+        read(tmp_path / "a.xlsx")
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -19,8 +19,9 @@ import pytest
 from PIL import Image
 from torch import nn
 
-from selfdistill.data import from_arrays
-from selfdistill.distill import About, Distiller, Store, save_store
+from selfdistill.data._source import from_arrays
+from selfdistill.distill import Distiller
+from selfdistill.distill._soft_labels import About, Store, save_store
 from selfdistill.train import Settings
 
 FEW = ["--epochs", "2", "--network", "mlp:4"]

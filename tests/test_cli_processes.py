@@ -12,7 +12,7 @@ from selfdistill._core.errors import ResourceError, SettingError
 from selfdistill._core.group import GROUP, as_many
 from selfdistill.cli import _processes
 from selfdistill.cli._processes import Several, check_processes, in_processes, last_words
-from selfdistill.train import process_group
+from selfdistill.train._runtime import process_group
 
 
 def running(*programs: str) -> list[subprocess.Popen[bytes]]:

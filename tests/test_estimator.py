@@ -21,8 +21,11 @@ from torch import nn
 
 from selfdistill import SelfDistillClassifier
 from selfdistill._core.errors import DataError, ResourceError, SettingError
-from selfdistill.data import from_arrays
-from selfdistill.train import Settings, TorchRuntime, fit, predict_probabilities
+from selfdistill.data._source import from_arrays
+from selfdistill.train import Settings
+from selfdistill.train._fit import fit
+from selfdistill.train._loop import predict_probabilities
+from selfdistill.train._runtime import TorchRuntime
 
 NOT_REPEATED = dict.fromkeys(
     ("check_sample_weight_equivalence_on_dense_data", "check_sample_weight_equivalence_on_sparse_data"),

@@ -24,10 +24,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from selfdistill import runs, train
+from selfdistill import train
 from selfdistill._core.errors import SelfdistillError
+from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.record import read_finished, read_record
-from selfdistill.data import ReadOptions, from_arrays, read, read_new
+from selfdistill.data._read import read, read_new
+from selfdistill.data._source import from_arrays
+from selfdistill.runs._directory import run as runs_run
 
 HANGS = 60  # seconds after which a reader hangs: the process ends with a traceback of where
 RNG = np.random.default_rng(0)
@@ -236,7 +239,7 @@ def place(tmp_path_factory):
     FRAME.to_csv(folder / "known.csv", index=False)
     data = from_arrays(RNG.normal(size=(40, 2)) + Y[:, None], Y)
     asked = train.Settings(network="mlp:4", epochs=1, method="cross-entropy").resolve(40, "cpu")
-    runs.run(data, asked, folder / "run", source={"source": None, "read": {}, "test": None})
+    runs_run(data, asked, folder / "run", source={"source": None, "read": {}, "test": None})
     return folder
 
 

@@ -15,7 +15,7 @@ import torch
 
 from selfdistill._core.events import BatchDone
 from selfdistill.cli import main
-from selfdistill.train import Trainer
+from selfdistill.train._loop import Trainer
 
 # Saves after every step and dies, as by kill -9, in the middle of the third epoch.
 KILLED = """

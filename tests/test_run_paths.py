@@ -43,7 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("fit", table, *few, *network, "--method", "cross-entropy", "--out", there / "plain")
     run("fit", table, *few, "--out", there / "closed")
     with pytest.MonkeyPatch.context() as patch:  # figures hold no text of ours but their own
-        patch.setattr("selfdistill.air.save_figures", lambda folder, record: [])
+        patch.setattr("selfdistill.runs._air.save_figures", lambda folder, record: [])
         run("air", there / "plain", "--examples", "20")
     run("refine", there / "run", "--relabel", "--out", there / "refined.csv")
     run("distill", there / "run", "--epochs", "2", "--student", "mlp:2", "--out", there / "student")

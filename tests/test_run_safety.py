@@ -22,11 +22,14 @@ import pytest
 import torch
 from tests.commands import COMMANDS, RUNS
 
-from selfdistill import runs, train
+from selfdistill import runs
 from selfdistill._core.errors import InputError, RunError
 from selfdistill._core.record import read_record
-from selfdistill.distill import load_store
+from selfdistill.distill._soft_labels import load_store
+from selfdistill.runs._epoch_snapshots import epoch_snapshots, load_snapshot
+from selfdistill.runs._label_table import read_label_table
 from selfdistill.runs._run_files import lost
+from selfdistill.train._checkpoint import load_checkpoint
 
 SLOW = pytest.mark.slow
 SIZES = [pytest.param("small"), pytest.param("whole", marks=SLOW)]
@@ -221,12 +224,12 @@ def model(run: str) -> Any:
 
 
 def kept() -> Any:
-    path = runs.epoch_snapshots(Path("run"))[2]
-    return weights(runs.load_snapshot(path, network()).state_dict())
+    path = epoch_snapshots(Path("run"))[2]
+    return weights(load_snapshot(path, network()).state_dict())
 
 
 def findings(run: str) -> Any:
-    found = runs.read_label_table(Path(run))
+    found = read_label_table(Path(run))
     return [getattr(found, name).tolist() for name in ("ids", "given", "refined", "quality", "is_issue", "p_given")]
 
 
@@ -237,7 +240,7 @@ def soft() -> Any:
 
 def checkpoint() -> Any:
     last = sorted(Path("run/checkpoint").glob("*.pt"))[-1]
-    return weights(train.load_checkpoint(last, network()).state_dict())
+    return weights(load_checkpoint(last, network()).state_dict())
 
 
 def metrics(run: str) -> Any:

@@ -10,6 +10,7 @@ import pytest
 from selfdistill import runs, train
 from selfdistill._core.errors import Interrupted
 from selfdistill._core.events import EpochDone
+from selfdistill.runs._directory import run
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,6 @@ def test_ctrl_c_once_and_twice(tmp_path, times, told):
 
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted) as stopped:
-        runs.run(digits, settings, tmp_path / "run", source={}, tell=press)
+        run(digits, settings, tmp_path / "run", source={}, tell=press)
     assert told in str(stopped.value)
     assert signal.getsignal(signal.SIGINT) is before

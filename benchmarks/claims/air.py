@@ -14,18 +14,11 @@ from benchmarks.claims import figure
 from benchmarks.claims.claim import Check, Claim, Condition, Measured, Part, Rows
 from benchmarks.claims.problems import Problem
 from benchmarks.claims.problems import draw as draw_problem
-from selfdistill import networks
 from selfdistill._core.rng import torch_generator
-from selfdistill.air import (
-    calibrated,
-    captured,
-    centred,
-    network_kernel,
-    noise_part,
-    one_hot,
-    outputs_of,
-    random_captured,
-)
+from selfdistill.air import calibrated, captured, centred, network_kernel, noise_part, one_hot
+from selfdistill.air._measures import random_captured
+from selfdistill.air._snapshot import outputs_of
+from selfdistill.networks._build import build
 from selfdistill.theory import Spectrum
 
 TOP = 10
@@ -59,7 +52,7 @@ def measure(settings: Mapping[str, Any], seed: int, folder: Path) -> Measured:
     """Train once; take the kernel at the start, at the best epoch and at the end, and follow every direction."""
     problem = draw_problem(settings, seed, folder)
     stats, x = problem.train.preprocess.stats, problem.train.inputs
-    net = networks.build(settings["network"], tuple(x.shape[1:]), 10, seed=seed, stats=stats)
+    net = build(settings["network"], tuple(x.shape[1:]), 10, seed=seed, stats=stats)
     take = network_kernel(output=settings["output"])
     clean = one_hot(problem.truth, 10)
     parts = {

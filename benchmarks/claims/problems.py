@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from selfdistill import data, noise
+from selfdistill import noise
 from selfdistill._core.errors import SettingError
 from selfdistill._core.rng import torch_generator
-from selfdistill.data import LabelledData
+from selfdistill.data._labelled import LabelledData
+from selfdistill.data._read import read, read_test
 
 CHOICE = {"digits": 300, "fashion": 1000}
 MOST_TEST = 4000  # test examples, of Fashion-MNIST's 10,000: they are looked at after every epoch
@@ -79,9 +80,9 @@ def transition(kind: str, classes: int = 10) -> Tensor:
 @cache
 def _read(name: str, folder: Path) -> tuple[LabelledData, tuple[Tensor, Tensor] | None]:
     if name == "digits":
-        return data.read("digits"), None
-    full = data.read(folder / "fashion-mnist")
-    found = data.read_test(None, full, source=folder / "fashion-mnist")
+        return read("digits"), None
+    full = read(folder / "fashion-mnist")
+    found = read_test(None, full, source=folder / "fashion-mnist")
     assert found is not None  # `missing` looks for its files
     return full, (found[0], found[1])
 

@@ -10,11 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.claims.problems import Problem
-from selfdistill import networks, train
+from selfdistill import train
 from selfdistill._core.events import EpochDone, Event
+from selfdistill.networks._build import build
 from selfdistill.targets import Targets
+from selfdistill.train._fit import fit
+from selfdistill.train._fitted import Fitted
+from selfdistill.train._loop import predict_probabilities
+from selfdistill.train._runtime import TorchRuntime
 
-RUNTIME = train.TorchRuntime("cpu", "fp32")
+RUNTIME = TorchRuntime("cpu", "fp32")
 
 
 class Trained(NamedTuple):
@@ -25,7 +30,7 @@ class Trained(NamedTuple):
         probabilities: Of the training set after each epoch that was asked for, in evaluation mode, ``[n, C]``.
     """
 
-    fitted: train.Fitted
+    fitted: Fitted
     probabilities: dict[int, Tensor]
 
     def curve(self, name: str) -> list[float]:
@@ -80,20 +85,20 @@ def trained(
     settings = settings.resolve(len(problem.train), "cpu")
     shape = tuple(problem.train.inputs.shape[1:])
     stats = problem.train.preprocess.stats
-    model = networks.build(network, shape, problem.train.num_classes, seed=seed, stats=stats)
+    model = build(network, shape, problem.train.num_classes, seed=seed, stats=stats)
     found: dict[int, Tensor] = {}
 
     def listen(event: Event) -> None:
         if isinstance(event, EpochDone) and keep(event.epoch + 1):
             found[event.epoch + 1] = predicted(model, problem.train.inputs)
 
-    fitted = train.fit(problem.train, settings, model=model, targets=targets, evaluations=problem.sets, tell=listen)
+    fitted = fit(problem.train, settings, model=model, targets=targets, evaluations=problem.sets, tell=listen)
     return Trained(fitted, found)
 
 
 def predicted(model: nn.Module, inputs: Tensor) -> Tensor:
     """Class probabilities in evaluation mode, ``[n, C]``."""
-    return train.predict_probabilities(model, inputs, RUNTIME)
+    return predict_probabilities(model, inputs, RUNTIME)
 
 
 def memory_of(problem: Problem, outcome: Trained) -> dict[str, float]:

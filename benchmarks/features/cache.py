@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.features.data_sets import DataSet, Inputs, read
-from selfdistill.data import from_frame
+from selfdistill.data._source import from_frame
 
 _GIVEN = "given_"
 

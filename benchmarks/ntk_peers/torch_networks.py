@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.ntk_peers.problems import BLOCKS, CLASSES, LANGUAGE, LENGTH, MLP_WIDTHS, VOCABULARY
+from selfdistill.networks._build import build
 
 
 class Residual(nn.Module):
@@ -162,9 +163,7 @@ def load(network: str, named: dict[str, np.ndarray], dtype: torch.dtype, device:
     """Build a network in evaluation mode."""
     torch.manual_seed(0)
     if network.startswith("resnet"):
-        from selfdistill import networks
-
-        model: nn.Module = networks.build(network, (3, 32, 32), CLASSES, seed=0).network  # without its own scaling
+        model: nn.Module = build(network, (3, 32, 32), CLASSES, seed=0).network  # without its own scaling
         for module in model.modules():  # statistics as after some training, not zeros and ones
             if isinstance(module, nn.BatchNorm2d):
                 module.running_mean.normal_(0.0, 0.1)

@@ -25,11 +25,15 @@ from benchmarks.science.data_sets import Prepared, load
 from benchmarks.science.records import SCHEMA
 from benchmarks.science.suite import Cell
 from benchmarks.science.variants import variant
-from selfdistill import train
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import EpochDone, Event, RunStarted
 from selfdistill._core.record import environment
-from selfdistill.train import Fitted, Settings, TorchRuntime, predict_probabilities
+from selfdistill.train import Settings
+from selfdistill.train._fit import fit
+from selfdistill.train._fitted import Fitted
+from selfdistill.train._loop import predict_probabilities
+from selfdistill.train._runtime import TorchRuntime
+from selfdistill.train._settings import resolve_device
 
 ROOT = Path(__file__).resolve().parents[2]
 _KEPT = (
@@ -104,7 +108,7 @@ def settings_of(cell: Cell, prepared: Prepared, scratch: Path) -> Settings:
     if options.get("noise_matrix") == "oracle":
         options["noise_matrix"] = str(scratch / "matrix.npy")
         np.save(options["noise_matrix"], prepared.matrix.numpy())
-    device = train.resolve_device(cell["device"])
+    device = resolve_device(cell["device"])
     made = Settings(method=cell["method"], network=cell["network"], seed=cell["seed"], **options)
     return made.resolve(len(prepared.train), device)
 
@@ -116,7 +120,7 @@ def warm_up(prepared: Prepared, settings: Settings) -> None:
     truth = whole.truth[few] if whole.truth is not None else None
     part = replace(whole, inputs=whole.inputs[few], labels=whole.labels[few], ids=whole.ids[few], truth=truth)
     plain = replace(settings, method="cross-entropy", epochs=1, batch_size=32, noise_rate=None, noise_matrix=None)
-    train.fit(part, plain)
+    fit(part, plain)
 
 
 def plain_cost(prepared: Prepared, settings: Settings) -> dict[str, float]:
@@ -131,7 +135,7 @@ def plain_cost(prepared: Prepared, settings: Settings) -> dict[str, float]:
             ends.append((time.process_time(), time.perf_counter()))
 
     plain = replace(settings, method="cross-entropy", epochs=_PLAIN_EPOCHS, noise_rate=None, noise_matrix=None)
-    train.fit(prepared.train, plain, tell=tell)
+    fit(prepared.train, plain, tell=tell)
     cpu, wall = ((ends[-1][i] - ends[0][i]) / (_PLAIN_EPOCHS - 1) * (settings.epochs or 1) for i in range(2))
     return {"plain_cpu_seconds": cpu, "plain_wall_seconds": wall}
 
@@ -151,7 +155,7 @@ def run_cell(cell: Cell, folder: Path) -> dict[str, Any]:
         try:
             sets = {"test": prepared.test, "noisy_holdout": prepared.holdout}
             method = variant(cell["method"], cell["numbers"]) if "numbers" in cell else None
-            fitted = train.fit(prepared.train, settings, method=method, evaluations=sets, tell=curves)
+            fitted = fit(prepared.train, settings, method=method, evaluations=sets, tell=curves)
         except SettingError as error:
             if _DIVERGED not in error.problem:
                 raise

@@ -16,11 +16,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.science import records
 from benchmarks.science.cell import state_bytes
-from selfdistill import data, noise, train
+from selfdistill import noise, train
 from selfdistill._core.errors import SettingError
 from selfdistill._core.files import write_json
 from selfdistill._core.record import environment
-from selfdistill.data import LabelledData
+from selfdistill.data._labelled import LabelledData
+from selfdistill.data._source import from_arrays
+from selfdistill.train._fit import fit
+from selfdistill.train._methods import METHODS
+from selfdistill.train._methods import method as train_method
 
 FILE = "cost.json"
 PLAIN = "cross-entropy"
@@ -48,7 +52,7 @@ def images(shape: tuple[int, ...], examples: int, seed: int = 0) -> LabelledData
     truth = np.arange(examples) % CLASSES
     patterns = rng.integers(0, 128, (CLASSES, *shape), dtype=np.uint8)
     pixels = patterns[truth] + rng.integers(0, 128, (examples, *shape), dtype=np.uint8)
-    made = data.from_arrays(pixels, truth.astype(str))
+    made = from_arrays(pixels, truth.astype(str))
     clean = made.labels
     matrix = noise.symmetric(CLASSES, RATE, include_clean=False)
     return replace(made, labels=noise.draw(clean, matrix, seed).labels, truth=clean)
@@ -63,7 +67,7 @@ def count(method: str, network: str, epochs: int = EPOCHS) -> dict[str, Any]:
     found: dict[str, Any] = {"examples": examples, "classes": CLASSES}
     try:
         with counter:
-            fitted = train.fit(part, settings.resolve(examples, "cpu"))
+            fitted = fit(part, settings.resolve(examples, "cpu"))
         found |= {"sample_bytes": state_bytes(fitted.targets)["sample_bytes"]}
     except SettingError as error:
         if "loss became" not in error.problem:
@@ -78,9 +82,9 @@ def run(networks: Sequence[str] | None, methods: Sequence[str] | None, store: Pa
     for network in networks or ():
         if network not in CASES:
             raise SettingError(f"network {network!r} is not counted here", f"Choose one of: {', '.join(CASES)}.")
-    names = [*dict.fromkeys([PLAIN, *(methods or train.METHODS)])]
+    names = [*dict.fromkeys([PLAIN, *(methods or METHODS)])]
     for name in names:
-        train.method(name)
+        train_method(name)
     torch.set_num_threads(1)
     cases = []
     for network in networks or CASES:

@@ -15,10 +15,14 @@ import torch
 from torch import Tensor
 
 from benchmarks.science.suite import HUMAN, WEAK, Cell
-from selfdistill import data, noise
+from selfdistill import noise
 from selfdistill._core.errors import SettingError
+from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.rng import torch_generator
-from selfdistill.data import LabelledData
+from selfdistill.data._labelled import LabelledData
+from selfdistill.data._read import read, read_test
+from selfdistill.noise._draw import summary
+from selfdistill.noise._transition import cifar10_asymmetric
 
 _STEMS = {"music": "tabular/music_genre", "trec": "text/trec_question", "semeval": "text/semeval_relation"}
 _IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -92,7 +96,7 @@ def load(cell: Cell, folder: Path) -> Prepared:
         ids=pool.full.ids[kept.numpy()],
         truth=truth[:examples],
     )
-    found = noise.summary(truth[:examples], given[:examples], pool.full.num_classes)
+    found = summary(truth[:examples], given[:examples], pool.full.num_classes)
     return Prepared(train, (pool.full.inputs[held], given[examples:]), pool.test, found.rate, found.matrix)
 
 
@@ -101,13 +105,13 @@ def read_pool(name: str, kind: str, folder: Path) -> Pool:
     if name in WEAK:
         return _read_weak(name, folder)
     if name == "digits":
-        digits = data.read("digits")
+        digits = read("digits")
         order = torch.randperm(len(digits), generator=torch_generator(0, "science", "digits' test part"))
         rest, kept = order[_DIGITS_TEST:], order[:_DIGITS_TEST]
         part = replace(digits, inputs=digits.inputs[rest], labels=digits.labels[rest], ids=digits.ids[rest.numpy()])
         return Pool(part, part.labels, None, (digits.inputs[kept], digits.labels[kept]))
     if name.startswith("cifar10"):
-        full = data.read(folder / "cifar10", data.ReadOptions())
+        full = read(folder / "cifar10", ReadOptions())
         given = None
         if kind in HUMAN:
             labels = np.load(folder / "cifar10" / "cifar10n.npz")[HUMAN[kind]]
@@ -116,28 +120,28 @@ def read_pool(name: str, kind: str, folder: Path) -> Pool:
         start = end - 10_000
         given = None if given is None else given[:start]
         return Pool(full, full.labels[:start], given, (full.inputs[start:end], full.labels[start:end]))
-    full = data.read(folder / "fashion-mnist", data.ReadOptions())
+    full = read(folder / "fashion-mnist", ReadOptions())
     if name == "fashion-development":  # nothing of it is an official test image
         tail = (full.inputs[_DEVELOPMENT:], full.labels[_DEVELOPMENT:])
         return Pool(full, full.labels[:_DEVELOPMENT], None, tail)
-    found = data.read_test(None, full, data.ReadOptions(), source=folder / "fashion-mnist")
+    found = read_test(None, full, ReadOptions(), source=folder / "fashion-mnist")
     assert found is not None  # `missing` looks for the test files
     return Pool(full, full.labels if name == "fashion-all" else full.labels[:_DEVELOPMENT], None, found[:2])
 
 
 def _read_weak(name: str, folder: Path) -> Pool:
     ignore = ("majority_label",) if name.startswith("music") else ()
-    options = data.ReadOptions(label="label", id="id", truth="true_label", ignore=ignore)
+    options = ReadOptions(label="label", id="id", truth="true_label", ignore=ignore)
     stem = _STEMS[name.removesuffix(_DEV)]
-    full = data.read(folder / f"{stem}_train.csv", options)
+    full = read(folder / f"{stem}_train.csv", options)
     assert full.truth is not None  # its column was named
     if name.endswith(_DEV):  # nothing of it is a test row
         order = torch.randperm(len(full), generator=torch_generator(0, "science", name))
         rest, tail = order[len(full) // 5 :], order[: len(full) // 5]
         part = replace(full, inputs=full.inputs[rest], labels=full.labels[rest], ids=full.ids[rest.numpy()])
         return Pool(part, full.truth[rest], full.labels[rest], (full.inputs[tail], full.truth[tail]))
-    only_truth = data.ReadOptions(label="true_label", id="id")
-    found = data.read_test(folder / f"{stem}_test.csv", full, only_truth)
+    only_truth = ReadOptions(label="true_label", id="id")
+    found = read_test(folder / f"{stem}_test.csv", full, only_truth)
     assert found is not None  # a table is its own test part
     return Pool(full, full.truth, full.labels, found[:2])
 
@@ -154,7 +158,7 @@ def draw(pool: Pool, order: Tensor, kind: str, seed: int) -> Tensor:
     matrices: dict[str, Any] = {
         "symmetric": lambda: noise.symmetric(k, rate, include_clean=False),
         "pair": lambda: noise.pair(k, rate),
-        "asymmetric": lambda: noise.cifar10_asymmetric(rate),
+        "asymmetric": lambda: cifar10_asymmetric(rate),
     }
     return noise.draw(truth, matrices[name](), seed).labels
 

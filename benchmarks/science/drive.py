@@ -12,8 +12,8 @@ from benchmarks.science import records
 from benchmarks.science.cell import ROOT, commit, in_own_process
 from benchmarks.science.data_sets import missing
 from benchmarks.science.suite import Cell, Suite, check_methods, nearest, record_key
-from selfdistill import train
 from selfdistill._core.errors import ResourceError, SettingError
+from selfdistill.train._settings import resolve_device
 
 
 def select(
@@ -81,7 +81,7 @@ def run(
 
 def _check_device(suite: Suite) -> None:
     try:
-        train.resolve_device(suite.device)
+        resolve_device(suite.device)
     except ResourceError as error:
         way_out = f"Run it on a machine that has one, or give {suite.name}.toml another device and a name of its own."
         raise ResourceError(f"suite {suite.name!r} trains on {suite.device!r}, which is not there", way_out) from error

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.science import variants
-from selfdistill import networks, train
+from selfdistill import train
 from selfdistill._core.errors import SettingError, one_line
+from selfdistill.networks._build import resolve
+from selfdistill.train._methods import METHODS
+from selfdistill.train._methods import method as train_method
 
 SUITES = Path(__file__).parent / "suites"
 _CALLED = ("music", "trec", "semeval")
@@ -112,11 +115,11 @@ class Suite:
 def _rank(row: Row) -> tuple[int, int, int]:
     """Order rows: main ones, then by networks, by trainings, by passes per step."""
     main = FIRST.index(row.name) if row.name in FIRST else len(FIRST)
-    found = train.METHODS.get(row.method)
+    found = METHODS.get(row.method)
     if found is None:
         return main, 0, 0
     first = found.first is not None
-    return main, found.networks + first, int(found.objective is not train.METHODS["cross-entropy"].objective)
+    return main, found.networks + first, int(found.objective is not METHODS["cross-entropy"].objective)
 
 
 def record_key(cell: Cell) -> str:
@@ -232,7 +235,7 @@ def _check_together(path: Path, suite: Suite) -> None:
                 raise SettingError(f"{path}: noise {noise!r} does not go with the data set {name!r}", _noise_of(name))
         for network in suite.networks:
             if name not in WEAK:
-                networks.resolve(network, (3, 32, 32))
+                resolve(network, (3, 32, 32))
     names = [record_key({"data": "", "noise": "", "network": "", "row": row.name, "seed": 0}) for row in suite.rows]
     for row, name in zip(suite.rows, names, strict=True):
         if names.count(name) > 1:
@@ -261,7 +264,7 @@ def _noise_of(data: str) -> str:
 def check_methods(rows: Iterable[Row]) -> None:
     """Refuse methods that do not exist, and options that a method does not take."""
     for row in rows:
-        found = train.method(row.method)
+        found = train_method(row.method)
         if row.numbers:
             variants.check(row.method, row.numbers)
         for key in ("noise_rate", "noise_matrix"):

@@ -21,13 +21,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.science import records
 from benchmarks.science.cell import commit
 from benchmarks.science.cost import CLASSES, images
-from selfdistill import networks, train
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import BatchDone, EpochDone, Event
 from selfdistill._core.files import write_json
 from selfdistill._core.record import environment
-from selfdistill.data import LabelledData
-from selfdistill.train import Settings, TorchRuntime
+from selfdistill.data._labelled import LabelledData
+from selfdistill.networks._build import build
+from selfdistill.train import Settings
+from selfdistill.train._fit import fit as train_fit
+from selfdistill.train._runtime import TorchRuntime
+from selfdistill.train._settings import resolve_device
 
 BATCH = 128
 CASES = {
@@ -61,7 +64,7 @@ class Bare:
     def __init__(self, part: LabelledData, settings: Settings) -> None:
         self.runtime = TorchRuntime(settings.device, settings.precision)
         shape = tuple(part.inputs.shape[1:])
-        made = networks.build(settings.network, shape, CLASSES, seed=0, stats=part.preprocess.stats)
+        made = build(settings.network, shape, CLASSES, seed=0, stats=part.preprocess.stats)
         self.net = self.runtime.prepare(made)
         self.optimizer = torch.optim.SGD(
             self.net.parameters(), 1e-3, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True
@@ -166,7 +169,7 @@ def _add(spent: list[float], begun: Clocks, ended: Clocks) -> None:
 def in_turn(part: LabelledData, settings: Settings, bare: Bare) -> tuple[Clocks, Clocks]:
     """Images per second of a fit and of the bare loop, a step of each in turn."""
     turns = Turns(bare)
-    train.fit(part, settings, tell=turns)
+    train_fit(part, settings, tell=turns)
     return turns.rates()
 
 
@@ -178,7 +181,7 @@ def fit_block(part: LabelledData, settings: Settings) -> Clocks:
         if isinstance(event, EpochDone):
             ends.append(now())  # the epoch's metrics have waited for the device
 
-    train.fit(part, settings, tell=tell)
+    train_fit(part, settings, tell=tell)
     return rates(len(part) * (len(ends) - 1), ends[0], ends[-1])
 
 
@@ -269,7 +272,7 @@ def run(
     names: Sequence[str] | None, device: str, repetitions: int, seconds: float, store: Path = records.RECORDS
 ) -> Path:
     """Measure, and write the record."""
-    device = train.resolve_device(device)
+    device = resolve_device(device)
     for name in names or ():
         if name not in {network for network, _ in CASES.values()}:
             raise SettingError(f"network {name!r} is not timed here", "Choose of mlp:512,512, cnn and resnet20.")

@@ -9,10 +9,12 @@ from inspect import signature
 
 from torch import Tensor
 
-from selfdistill import losses, targets, train
+from selfdistill import losses, targets
 from selfdistill._core.errors import SettingError
 from selfdistill._core.settings import VISIT_STEPS
-from selfdistill.rivals import Context, Method, huang2020sat, liu2020elr, liu2022sop, lu2022selc, wang2019sce
+from selfdistill.rivals import Method, huang2020sat, liu2020elr, liu2022sop, lu2022selc, wang2019sce
+from selfdistill.rivals._method import Context
+from selfdistill.train._methods import method as train_method
 
 
 def _gce(method: Method, *, q: float) -> Method:
@@ -126,4 +128,4 @@ def variant(method: str, numbers: Mapping[str, float]) -> Method:
         {'q': 0.9}
     """
     check(method, numbers)
-    return _VARIANTS[method](train.method(method), **numbers)
+    return _VARIANTS[method](train_method(method), **numbers)

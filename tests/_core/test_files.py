@@ -7,10 +7,11 @@ from collections import namedtuple
 
 import pytest
 
-from selfdistill import data
 from selfdistill._core.errors import DataError, ResourceError, RunError
 from selfdistill._core.files import atomic, check_room, digest, made, read_json, translate_disk_full, write_json
 from selfdistill._core.lock import locked
+from selfdistill.data._read import read
+from selfdistill.data._source import from_arrays
 from selfdistill.distill import Distiller
 
 
@@ -125,6 +126,6 @@ def test_a_folder_within_a_run_is_made_once(tmp_path):
 )
 @pytest.mark.parametrize("door", ["read", "teacher"])
 def test_what_no_file_can_be_called_is_told(name, why, door):
-    examples = data.from_arrays([[0.0], [1.0]] * 4, [0, 1] * 4)
+    examples = from_arrays([[0.0], [1.0]] * 4, [0, 1] * 4)
     with pytest.raises(DataError, match=f"cannot be the name of a file: {why}"):
-        data.read(name) if door == "read" else Distiller("mlp:4").fit(name, examples)
+        read(name) if door == "read" else Distiller("mlp:4").fit(name, examples)

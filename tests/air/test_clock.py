@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from selfdistill._core.errors import SettingError
-from selfdistill.air import Clock, Curves, Flow, fit_scale, one_hot, per_step
+from selfdistill.air import Flow, fit_scale, one_hot, per_step
+from selfdistill.air._clock import Clock
+from selfdistill.air._flow import Curves
 from selfdistill.theory import Spectrum
 
 

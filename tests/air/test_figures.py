@@ -11,19 +11,11 @@ from PIL import Image
 from torch import nn
 
 from selfdistill._core.errors import RunError
-from selfdistill.air import (
-    Clock,
-    Examples,
-    RunCurves,
-    closed_lines,
-    network_kernel,
-    outputs_of,
-    save_closed_figure,
-    save_figures,
-    snapshot,
-    study,
-)
-from selfdistill.air._figures import FIGURES, draw, shares_learned
+from selfdistill.air import network_kernel, save_figures, snapshot, study
+from selfdistill.air._clock import Clock
+from selfdistill.air._figures import FIGURES, closed_lines, draw, save_closed_figure, shares_learned
+from selfdistill.air._snapshot import Examples, outputs_of
+from selfdistill.air._study import RunCurves
 
 # -- figures -----------------------------------------------------------------------------------------------------------
 

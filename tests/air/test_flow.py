@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.air import Flow, default_times, learning_order, one_hot, predicted_curves
+from selfdistill.air import Flow, default_times, one_hot, predicted_curves
+from selfdistill.air._flow import learning_order
 from selfdistill.theory import Spectrum
 
 # -- flow --------------------------------------------------------------------------------------------------------------

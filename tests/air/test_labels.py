@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from selfdistill._core.errors import DataError
-from selfdistill.air import centred, noise_part, noise_variance, one_hot, transition_counts, wrong_share
+from selfdistill.air import centred, noise_part, one_hot
+from selfdistill.air._labels import noise_variance, transition_counts
+from selfdistill.air._stopping import wrong_share
 
 
 def symmetric_matrix(classes, wrong):

@@ -10,20 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.air import (
-    anisotropy,
-    captured,
-    centred,
-    effective_ranks,
-    kernel_alignment,
-    noise_part,
-    one_hot,
-    random_captured,
-    random_retrieved,
-    retrieved,
-    subspace_overlap,
-    target_alignment,
-)
+from selfdistill.air import captured, centred, effective_ranks, kernel_alignment, noise_part, one_hot, retrieved
+from selfdistill.air._measures import anisotropy, random_captured, random_retrieved, subspace_overlap, target_alignment
 from selfdistill.theory import Spectrum
 
 # -- cortes2012alignment -----------------------------------------------------------------------------------------------

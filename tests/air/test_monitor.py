@@ -9,12 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from selfdistill import data, networks
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import BatchDone, EpochDone, RunStarted
-from selfdistill.air import AirMonitor, choose_examples, network_kernel
+from selfdistill.air import AirMonitor, network_kernel
+from selfdistill.air._monitor import choose_examples
+from selfdistill.data._read import read
+from selfdistill.networks._build import build
 from selfdistill.theory import Spectrum
-from selfdistill.train import Settings, fit
+from selfdistill.train import Settings
+from selfdistill.train._fit import fit
 
 
 class World:
@@ -127,8 +130,8 @@ def test_training_is_left_as_it_was():
 
 
 def test_it_listens_to_the_loop():
-    digits = data.read("digits")
-    net = networks.build("mlp:16", (1, 8, 8), 10, seed=0, stats=digits.preprocess.stats)
+    digits = read("digits")
+    net = build("mlp:16", (1, 8, 8), 10, seed=0, stats=digits.preprocess.stats)
 
     def cheap(model, inputs):
         features = model.standardise(inputs).flatten(1)

@@ -11,7 +11,6 @@ from torch import nn
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.air import (
-    Examples,
     _snapshot,
     along_checkpoints,
     calibrated,
@@ -21,10 +20,9 @@ from selfdistill.air import (
     network_kernel,
     noise_part,
     one_hot,
-    outputs_of,
     snapshot,
 )
-from selfdistill.air._snapshot import read_state
+from selfdistill.air._snapshot import Examples, outputs_of, read_state
 
 # -- snapshot ----------------------------------------------------------------------------------------------------------
 from selfdistill.ntk import NTK

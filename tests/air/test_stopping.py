@@ -15,25 +15,21 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from selfdistill._core.errors import SettingError
-from selfdistill.air import (
+from selfdistill.air import Flow, default_times, network_kernel, one_hot, per_step, predicted_curves, stopping_time
+from selfdistill.air._labels import noise_variance, transition_counts
+from selfdistill.air._snapshot import outputs_of
+from selfdistill.air._stopping import (
+    _ABOVE,
+    _BELOW,
+    _FLAT,
     RULES,
-    Flow,
-    default_times,
     epoch_of_agreement,
     label_noise_variance,
-    network_kernel,
     noise_share,
-    noise_variance,
-    one_hot,
-    outputs_of,
-    per_step,
-    predicted_curves,
     stopping_epoch,
-    stopping_time,
-    transition_counts,
+    tail_fall,
     wrong_share,
 )
-from selfdistill.air._stopping import _ABOVE, _BELOW, _FLAT, tail_fall
 
 # -- stopping ----------------------------------------------------------------------------------------------------------
 from selfdistill.theory import Spectrum

@@ -10,15 +10,11 @@ import torch
 from torch import nn
 
 from selfdistill.air import (
-    Clock,
-    Examples,
     Flow,
-    RunCurves,
     captured,
     centred,
     network_kernel,
     one_hot,
-    outputs_of,
     per_step,
     predicted_curves,
     retrieved,
@@ -26,6 +22,9 @@ from selfdistill.air import (
     stopping_time,
     study,
 )
+from selfdistill.air._clock import Clock
+from selfdistill.air._snapshot import Examples, outputs_of
+from selfdistill.air._study import RunCurves
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from benchmarks import air_stopping
-from selfdistill.air import Clock, _stopping
+from selfdistill.air import _stopping
+from selfdistill.air._clock import Clock
 from selfdistill.theory import Spectrum
 
 

@@ -12,7 +12,8 @@ from benchmarks.claims import air, clusters, margin, problems, threshold, traini
 
 from selfdistill._core.errors import SettingError
 from selfdistill.targets import FixedTargets
-from selfdistill.theory import Spectrum, first_layer_kernel, gradient_flow, settled_distillation
+from selfdistill.theory import Spectrum, gradient_flow, settled_distillation
+from selfdistill.theory._relu_kernel import first_layer_kernel
 
 BINARY = {"examples": 400, "dimension": 20, "clusters": 8, "radius": 0.4, "noise": 0.3}
 

@@ -22,6 +22,7 @@ from benchmarks.science.__main__ import main
 
 from benchmarks import drive as shared
 from selfdistill._core.errors import ResourceError, RunError, SettingError
+from selfdistill.train._methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,9 +49,7 @@ def test_cells_come_seed_by_seed_with_the_main_rows_first(science, tmp_path):
 def test_a_pair_of_networks_comes_after_single_ones(science, tmp_path, monkeypatch):
     from dataclasses import replace
 
-    from selfdistill import train
-
-    monkeypatch.setitem(train.METHODS, "sat", replace(train.METHODS["sat"], networks=2))
+    monkeypatch.setitem(METHODS, "sat", replace(METHODS["sat"], networks=2))
     text = science.toml.replace('"sat", ', '"sat", "dong-1", ')
     rows = dict.fromkeys(c["row"] for c in science.write_suite(tmp_path, text).cells())
     assert list(rows) == ["cross-entropy", "selfdistill", "dong-1", "sat"]

@@ -19,9 +19,10 @@ from benchmarks.science import (
     throughput,
 )
 
-from selfdistill import data, targets
+from selfdistill import targets
 from selfdistill._core.errors import SettingError
 from selfdistill._core.files import write_json
+from selfdistill.data._read import read
 from selfdistill.train import Settings
 
 # Data
@@ -47,7 +48,7 @@ def test_hold_out_and_test_set_share_no_example_with_training(science, tmp_path)
 
 def test_labels_go_with_their_images(science, tmp_path):
     found = science.write_suite(tmp_path).cells()[0]
-    digits = data.read("digits")
+    digits = read("digits")
     known = {image.numpy().tobytes(): int(label) for image, label in zip(digits.inputs, digits.labels, strict=True)}
     clean = data_sets.load(found | {"noise": "clean"}, tmp_path)
     noisy = data_sets.load(found, tmp_path)

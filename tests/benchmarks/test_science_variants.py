@@ -12,10 +12,11 @@ from benchmarks.science.data_sets import load, missing
 from benchmarks.science.suite import read_suite
 from benchmarks.science.variants import variant
 
-from selfdistill import targets, train
+from selfdistill import targets
 from selfdistill._core.errors import SettingError
 from selfdistill.runs import noisy_digits
 from selfdistill.train import Settings
+from selfdistill.train._fit import fit
 
 PAPER = {
     "selfdistill": {"noise_step": 0.2, "settled": 0.35},
@@ -41,7 +42,7 @@ def losses_of(method: str, numbers: dict[str, float] | None) -> list[float]:
     data, _ = noisy_digits(0)
     settings = Settings(method=method, network="mlp:16", epochs=7).resolve(len(data), "cpu")
     made = None if numbers is None else variant(method, numbers)
-    return [epoch["loss"] for epoch in train.fit(data, settings, method=made).curves]
+    return [epoch["loss"] for epoch in fit(data, settings, method=made).curves]
 
 
 @pytest.mark.parametrize("method", PAPER)

@@ -15,7 +15,7 @@ from selfdistill._core.options import Option, check_options, explicit_options, n
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.settings import ResolvedSettings, Settings
 from selfdistill.cli._command import Only, command
-from selfdistill.networks import KERNELS
+from selfdistill.networks._kernel_machine import KERNELS
 
 
 @dataclass(frozen=True, kw_only=True)

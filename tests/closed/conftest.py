@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from selfdistill.networks import unit_rows
+from selfdistill.networks._kernel_machine import unit_rows
 
 
 def _refit(kernel: Tensor, targets: Tensor, rows: Tensor, ridge: float, other: Tensor) -> Tensor:

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from selfdistill._core.errors import DataError
-from selfdistill.closed import Given
-from selfdistill.closed._given import as_given, check_given
+from selfdistill.closed._given import Given, as_given, check_given
 
 SOFT = np.array([[0.5, 0.3, 0.2], [0.0, 0.0, 1.0], [0.1, 0.8, 0.1]])
 

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfdistill.closed import Spectrum
 from selfdistill.closed._moments import Moments, Regression, column_sums, second_moment, without_itself
+from selfdistill.closed._spectrum import Spectrum
 
 
 @given(st.integers(1, 40), st.integers(1, 9), st.booleans(), st.integers(0, 1000))

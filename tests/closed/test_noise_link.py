@@ -7,8 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from scipy.optimize import check_grad
 
-from selfdistill.closed import Form, NoiseLink, fit_link
-from selfdistill.closed._noise_link import FORMS, _Problem
+from selfdistill.closed._noise_link import FORMS, Form, NoiseLink, _Problem, fit_link
 
 SYMMETRIC = np.full((4, 4), 0.1) + 0.6 * np.eye(4)
 PAIRS = 0.65 * np.eye(4) + 0.35 * np.roll(np.eye(4), 1, axis=1)

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from selfdistill.closed import Given, Landmarks, NoiseLink, Spectrum, choose_landmarks, choose_rounds, fit_link
 from selfdistill.closed._forest import Forest
+from selfdistill.closed._given import Given
+from selfdistill.closed._landmarks import Landmarks, choose_landmarks
+from selfdistill.closed._noise_link import NoiseLink, fit_link
 from selfdistill.closed._passes import go_through
-from selfdistill.closed._rounds import Choice
+from selfdistill.closed._rounds import Choice, choose_rounds
+from selfdistill.closed._spectrum import Spectrum
 
 
 def rows_and_labels(n: int, k: int) -> tuple[torch.Tensor, np.ndarray]:

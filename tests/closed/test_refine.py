@@ -6,10 +6,13 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from selfdistill._core.errors import DataError, ResourceError, SettingError
-from selfdistill.closed import ClosedForm, Landmarks, Spectrum, refine_labels
+from selfdistill.closed import ClosedForm, refine_labels
 from selfdistill.closed._forest import Forest, leaf_of_least_error
 from selfdistill.closed._given import Given
-from selfdistill.networks import KERNELS, build
+from selfdistill.closed._landmarks import Landmarks
+from selfdistill.closed._spectrum import Spectrum
+from selfdistill.networks._build import build
+from selfdistill.networks._kernel_machine import KERNELS
 
 
 def refine(inputs: torch.Tensor, given: np.ndarray, k: int, **more) -> ClosedForm:

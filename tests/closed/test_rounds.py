@@ -7,19 +7,24 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from selfdistill.closed import Candidate, Form, Landmarks, Spectrum, choose_rounds, fit_link, ridge_of_least_error
 from selfdistill.closed._forest import ForestFold
 from selfdistill.closed._given import as_given
+from selfdistill.closed._landmarks import Landmarks
+from selfdistill.closed._noise_link import Form, fit_link
 from selfdistill.closed._rounds import (
+    Candidate,
     _Halves,
     _stacked,
     _survivors,
     choose,
+    choose_rounds,
     least_sharpness,
+    ridge_of_least_error,
     soft_targets,
     two_halves,
 )
-from selfdistill.networks import kernel_rows
+from selfdistill.closed._spectrum import Spectrum
+from selfdistill.networks._kernel_machine import kernel_rows
 
 
 def halves_of(rows: torch.Tensor, given: np.ndarray, second: torch.Tensor, source: str = "kernel") -> _Halves:

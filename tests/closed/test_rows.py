@@ -7,7 +7,7 @@ from sklearn.preprocessing import StandardScaler
 
 from selfdistill._core.errors import DataError
 from selfdistill.closed._rows import Rows
-from selfdistill.networks import unit_rows
+from selfdistill.networks._kernel_machine import unit_rows
 
 CPU = torch.device("cpu")
 

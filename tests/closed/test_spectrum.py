@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from selfdistill.closed import Fold, Landmarks, Spectrum, choose_landmarks
-from selfdistill.networks import KERNELS, kernel_rows
+from selfdistill.closed._fold import Fold
+from selfdistill.closed._landmarks import Landmarks, choose_landmarks
+from selfdistill.closed._spectrum import Spectrum
+from selfdistill.networks._kernel_machine import KERNELS, kernel_rows
 
 
 def spectrum_of(kernel: str, rows: Tensor, landmarks: Tensor | None = None, *, keep: bool = True) -> Spectrum:

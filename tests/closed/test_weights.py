@@ -6,21 +6,15 @@ import torch
 from scipy.optimize import check_grad
 from torch import Tensor
 
-from selfdistill.closed import (
-    Candidate,
-    Form,
-    Given,
-    Landmarks,
-    Spectrum,
-    choose_rounds,
-    fit_link,
-    refine_labels,
-)
-from selfdistill.closed._noise_link import FORMS, _Problem
+from selfdistill.closed import refine_labels
+from selfdistill.closed._given import Given
+from selfdistill.closed._landmarks import Landmarks
+from selfdistill.closed._noise_link import FORMS, Form, _Problem, fit_link
 from selfdistill.closed._refine import _kernel_errors
-from selfdistill.closed._rounds import _stacked, _standard_errors
+from selfdistill.closed._rounds import Candidate, _stacked, _standard_errors, choose_rounds
 from selfdistill.closed._rows import Rows
-from selfdistill.networks import KERNELS, kernel_rows
+from selfdistill.closed._spectrum import Spectrum
+from selfdistill.networks._kernel_machine import KERNELS, kernel_rows
 
 
 def soft(n: int, k: int, seed: int = 0) -> Tensor:

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import LabelledData, ReadOptions, read, read_test
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._labelled import LabelledData
+from selfdistill.data._read import read, read_test
 
 LABELS = list("abaabbabbaab")
 """Labels of the usual rows."""

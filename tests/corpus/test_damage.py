@@ -11,7 +11,8 @@ from tests.corpus.all_cases import CASES
 from tests.corpus.case import Case
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import ReadOptions, read
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._read import read
 
 WHOLE = [case for case in CASES if case.shown and not case.source.startswith("~")]
 TIMES = 3

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import ReadOptions, read, read_new, read_test
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._read import read, read_new, read_test
 
 
 @pytest.fixture

@@ -7,7 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import ReadOptions, read, read_new, read_test, write_refined, write_with_labels
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._copy import write_refined, write_with_labels
+from selfdistill.data._read import read, read_new, read_test
 
 X = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
 Y = np.array([0, 1, 2, 0, 1, 2])

@@ -11,7 +11,9 @@ from hypothesis.extra import numpy as hnp
 from sklearn.preprocessing import StandardScaler
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import ArrayPreprocess, Preprocess, UserPreprocess, _arrays
+from selfdistill.data import _arrays
+from selfdistill.data._arrays import ArrayPreprocess, UserPreprocess
+from selfdistill.data._preprocess import Preprocess
 
 
 def reload(made):

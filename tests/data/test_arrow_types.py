@@ -11,8 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import ReadOptions, from_frame, read, read_new
+from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._arrow_types import is_readable, plain_column
+from selfdistill.data._read import read, read_new
+from selfdistill.data._source import from_frame
 
 ROWS = 40
 PICK = np.random.default_rng(0).integers(0, 3, ROWS)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfdistill._core.errors import SettingError
-from selfdistill.data import Augment, augment_for
+from selfdistill.data._loader import Augment, augment_for
 
 
 def slow(image, drawn, augment):

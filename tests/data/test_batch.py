@@ -2,7 +2,7 @@
 
 import torch
 
-from selfdistill.data import Batch
+from selfdistill.data._loader import Batch
 
 
 def test_fields_in_order():

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import read, read_test
+from selfdistill.data._read import read, read_test
 from selfdistill.data.formats import _cifar
 
 NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]

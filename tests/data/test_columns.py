@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import _arrow_types, _columns, read, read_new
+from selfdistill.data import _arrow_types, _columns
+from selfdistill.data._read import read, read_new
 
 
 def column(values, kind=None):

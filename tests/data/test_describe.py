@@ -1,6 +1,9 @@
 """A few words."""
 
-from selfdistill.data import ReadOptions, describe, from_arrays, read
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._labelled import describe
+from selfdistill.data._read import read
+from selfdistill.data._source import from_arrays
 
 
 def test_facts_and_counts():

@@ -11,7 +11,10 @@ import pytest
 from PIL import Image
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import ReadOptions, read, read_new, read_test, training_root, write_refined
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._copy import write_refined
+from selfdistill.data._read import read, read_new, read_test
+from selfdistill.data.formats._folder import training_root
 
 RNG = np.random.default_rng(0)
 

@@ -10,16 +10,9 @@ import pyarrow as pa
 import pytest
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import (
-    ReadOptions,
-    find_form,
-    labelled_cells,
-    labelled_rows,
-    read,
-    read_new,
-    write_refined,
-    write_with_labels,
-)
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._copy import labelled_cells, labelled_rows, write_refined, write_with_labels
+from selfdistill.data._read import find_form, read, read_new
 from selfdistill.data.formats import FORMATS, TableFormat, TableRead
 
 

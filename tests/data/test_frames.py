@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import ReadOptions, from_arrays, from_frame
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._source import from_arrays, from_frame
 from selfdistill.data._stored import read_parquet
 
 

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image as Pictures
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import ReadOptions, from_hf
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data.formats._hf import from_hf
 
 
 class ClassLabel:

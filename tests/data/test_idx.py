@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import read, read_new, read_test
+from selfdistill.data._read import read, read_new, read_test
 from selfdistill.data.formats import _idx
 
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}

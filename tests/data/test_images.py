@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import ImagePreprocess, Preprocess, from_arrays
-from selfdistill.data._images import channel_stats, find_layout
+from selfdistill.data._images import ImagePreprocess, channel_stats, find_layout
+from selfdistill.data._preprocess import Preprocess
+from selfdistill.data._source import from_arrays
 
 
 def reload(made):

@@ -1,6 +1,6 @@
 """The one form of a data set."""
 
-from selfdistill.data import from_arrays
+from selfdistill.data._source import from_arrays
 
 
 def test_length_and_classes():

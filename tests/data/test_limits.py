@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import _limits, read
+from selfdistill.data import _limits
+from selfdistill.data._read import read
 from selfdistill.data.formats._idx import read_exactly
 
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfdistill._core.errors import SettingError
-from selfdistill.data import TensorLoader, _loader, eval_batches
+from selfdistill.data import _loader
+from selfdistill.data._loader import TensorLoader, eval_batches
 
 
 def make(n, batch_size, rank=0, world=1, **more):

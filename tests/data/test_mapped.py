@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import ReadOptions, read
+from selfdistill._core.read_options import ReadOptions
 from selfdistill.data import _stored as mapped_module
+from selfdistill.data._read import read
 
 N, D = 90, 7
 

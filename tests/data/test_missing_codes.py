@@ -9,8 +9,11 @@ import pytest
 import sklearn.datasets
 import torch
 
-from selfdistill.data import Preprocess, ReadOptions, from_arrays, from_frame, read, read_new
+from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._numerals import find_codes
+from selfdistill.data._preprocess import Preprocess
+from selfdistill.data._read import read, read_new
+from selfdistill.data._source import from_arrays, from_frame
 
 TABLES = Path(__file__).parents[3] / "shared" / "data" / "tabular"
 RNG = np.random.default_rng(0)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import ReadOptions, read, read_new, read_test
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._read import read, read_new, read_test
 
 
 @pytest.fixture

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import Preprocess, ReadOptions, read, read_new
+from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._columns import tally
 from selfdistill.data._numerals import Notation, Tally, choose_notations
+from selfdistill.data._preprocess import Preprocess
+from selfdistill.data._read import read, read_new
 
 POINT, COMMA = ["0.5", "1.25", "12.5"], ["0,5", "1,25", "12,5"]
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from selfdistill.data import ReadOptions
+from selfdistill._core.read_options import ReadOptions
 
 
 def test_options_are_frozen_and_hashable():

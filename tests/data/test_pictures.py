@@ -11,7 +11,8 @@ from PIL.PngImagePlugin import PngImageFile
 
 from selfdistill._core.errors import DataError
 from selfdistill.data import _pixels as module
-from selfdistill.data import from_hf, read
+from selfdistill.data._read import read
+from selfdistill.data.formats._hf import from_hf
 
 datasets = pytest.importorskip("datasets")
 RNG = np.random.default_rng(0)

@@ -8,8 +8,10 @@ import pytest
 from PIL import Image, features
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import Preprocess, ReadOptions, read, read_new, read_test
+from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._pixels import ENDINGS, is_image, read_image
+from selfdistill.data._preprocess import Preprocess
+from selfdistill.data._read import read, read_new, read_test
 
 RAMP = np.arange(256).reshape(16, 16)
 

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import ArrayPreprocess, ImagePreprocess, Preprocess, UserPreprocess
+from selfdistill.data._arrays import ArrayPreprocess, UserPreprocess
+from selfdistill.data._images import ImagePreprocess
+from selfdistill.data._preprocess import Preprocess
 
 
 @pytest.mark.parametrize("spec", [{}, {"kind": "os.system"}, {"kind": None}])

@@ -11,7 +11,9 @@ import torch
 
 import selfdistill
 from selfdistill._core.errors import DataError
-from selfdistill.data import ReadOptions, read, read_new, read_test, write_with_labels
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._copy import write_with_labels
+from selfdistill.data._read import read, read_new, read_test
 
 
 @pytest.fixture

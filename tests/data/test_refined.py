@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from selfdistill.data import ReadOptions, write_refined, write_with_labels
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._copy import write_refined, write_with_labels
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv"])

@@ -5,8 +5,10 @@ import pyarrow as pa
 import pytest
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import ReadOptions, _roles, read
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data import _roles
 from selfdistill.data._labelled import Note
+from selfdistill.data._read import read
 
 
 def choose(columns, **options):

@@ -10,8 +10,11 @@ import pytest
 
 from selfdistill._core import memory
 from selfdistill._core.errors import DataError, ResourceError
-from selfdistill.data import _limits, from_arrays, from_frame, read, read_new
-from selfdistill.train import Settings, fit
+from selfdistill.data import _limits
+from selfdistill.data._read import read, read_new
+from selfdistill.data._source import from_arrays, from_frame
+from selfdistill.train import Settings
+from selfdistill.train._fit import fit
 
 
 @pytest.fixture

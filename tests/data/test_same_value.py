@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import from_frame, read, read_new, read_test
 from selfdistill.data._labels import Places, class_order, encode, label_warnings, near_groups, texts, value_key
+from selfdistill.data._read import read, read_new, read_test
+from selfdistill.data._source import from_frame
 
 ROWS = 60
 PICK = np.random.default_rng(0).integers(0, 2, ROWS)

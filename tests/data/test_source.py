@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import ReadOptions, fingerprint, from_arrays
-from selfdistill.data._source import Source, assemble
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._source import Source, assemble, fingerprint, from_arrays
 
 
 def test_unlabelled_rows_are_left_out_before_anything_is_learned():

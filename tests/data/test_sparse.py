@@ -6,8 +6,10 @@ import scipy.sparse as sp
 import torch
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import Preprocess, SparsePreprocess, as_dense, from_arrays
+from selfdistill.data._arrays import SparsePreprocess, as_dense
 from selfdistill.data._fitted import TEXT_WEIGHT
+from selfdistill.data._preprocess import Preprocess
+from selfdistill.data._source import from_arrays
 
 DENSE = np.random.default_rng(0).random((30, 7)) * (np.random.default_rng(1).random((30, 7)) < 0.3) * np.arange(1, 8)
 Y = ["a", "b"] * 15

@@ -11,7 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import Preprocess, ReadOptions, _table, from_frame
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data import _table
+from selfdistill.data._preprocess import Preprocess
+from selfdistill.data._source import from_frame
 
 
 def reload(made):

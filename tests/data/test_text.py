@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from selfdistill.data import Preprocess, ReadOptions, from_frame
+from selfdistill._core.read_options import ReadOptions
 from selfdistill.data import _fitted as module
 from selfdistill.data._fitted import TEXT_WEIGHT, Terms, TextColumn
+from selfdistill.data._preprocess import Preprocess
+from selfdistill.data._source import from_frame
 
 
 def words(cell):

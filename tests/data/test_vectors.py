@@ -8,7 +8,11 @@ import pytest
 import torch
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import Preprocess, ReadOptions, from_frame, read, read_new, write_refined
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._copy import write_refined
+from selfdistill.data._preprocess import Preprocess
+from selfdistill.data._read import read, read_new
+from selfdistill.data._source import from_frame
 
 X = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
 WORDS = [["a", "b", "c"][i % 3] for i in range(60)]

@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from selfdistill._core.errors import DataError
-from selfdistill.data import ReadOptions, read, write_with_labels
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._copy import write_with_labels
+from selfdistill.data._read import read
 from selfdistill.data.formats._idx import write_idx
 
 TEXT = 'id,x,"t, u",label\r\n007,1.50,"two\nlines ""q""",b\r\n008,,é ,a\r\n009,3e0,  ,b\r\n'

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from selfdistill import data, runs, train
-from selfdistill.data import LabelledData
+from selfdistill import runs, train
+from selfdistill.data._labelled import LabelledData
+from selfdistill.data._source import fingerprint as data_fingerprint
+from selfdistill.runs._directory import run
 
 TEACHER = train.Settings(method="cross-entropy", network="mlp:32", epochs=8, held_out=0.1, keep_epochs="all")
 
@@ -29,7 +31,7 @@ def teacher_run(digits: LabelledData, tmp_path_factory: pytest.TempPathFactory) 
     out = tmp_path_factory.mktemp("teacher") / "run"
     source = {"source": None, "read": {}, "test": None}
     tests = runs.noisy_digits(0)[1]
-    runs.run(digits, TEACHER.resolve(len(digits), "cpu"), out, source=source, evaluations=tests)
+    run(digits, TEACHER.resolve(len(digits), "cpu"), out, source=source, evaluations=tests)
     return out
 
 
@@ -38,7 +40,7 @@ def last_run(digits: LabelledData, tmp_path_factory: pytest.TempPathFactory) -> 
     """A run that kept nothing but its last weights."""
     out = tmp_path_factory.mktemp("last") / "run"
     plain = replace(TEACHER, epochs=2, held_out=None, keep_epochs=None)
-    runs.run(digits, plain.resolve(len(digits), "cpu"), out, source={"source": None, "read": {}, "test": None})
+    run(digits, plain.resolve(len(digits), "cpu"), out, source={"source": None, "read": {}, "test": None})
     return out
 
 
@@ -47,7 +49,7 @@ def other(digits: LabelledData) -> LabelledData:
     """The same images with another label."""
     labels = digits.labels.clone()
     labels[0] = (labels[0] + 1) % 10
-    fingerprint = data.fingerprint(digits.inputs, labels, digits.ids, digits.classes)
+    fingerprint = data_fingerprint(digits.inputs, labels, digits.ids, digits.classes)
     return replace(digits, labels=labels, fingerprint=fingerprint)
 
 

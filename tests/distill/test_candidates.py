@@ -7,11 +7,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from selfdistill import air, networks
+from selfdistill import air
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.labels import held_out
 from selfdistill._core.record import RunRecord, read_record
-from selfdistill.distill import air_epoch, candidates, choose
+from selfdistill.air._clock import Clock
+from selfdistill.air._monitor import choose_examples
+from selfdistill.air._snapshot import Examples, outputs_of
+from selfdistill.air._study import RunCurves
+from selfdistill.distill._candidates import air_epoch, candidates, choose
+from selfdistill.networks._build import build
 
 
 def record(held=None, changed=(0.9, 0.5, 0.3, 0.4, 0.2, 0.1), kept_epoch=None):
@@ -112,16 +117,16 @@ def test_it_is_the_epoch_that_the_study_gives(teacher_run, digits):
     record = read_record(teacher_run)
     found = air_epoch(record, digits, examples=200)
     drawn, _ = held_out(digits.labels, 0.1, 0)
-    picked = drawn[air.choose_examples(digits.labels[drawn], 200, 0)]
-    examples = air.Examples(digits.inputs[picked], digits.labels[picked], 10)
+    picked = drawn[choose_examples(digits.labels[drawn], 200, 0)]
+    examples = Examples(digits.inputs[picked], digits.labels[picked], 10)
     stats = digits.preprocess.stats
-    network = air.calibrated(networks.build("mlp:32", (1, 8, 8), 10, seed=0, stats=stats), examples.inputs)
+    network = air.calibrated(build("mlp:32", (1, 8, 8), 10, seed=0, stats=stats), examples.inputs)
     spectra = {"initial": air.network_kernel()(network, examples.inputs)}
-    start = air.outputs_of(network, examples.inputs)
+    start = outputs_of(network, examples.inputs)
     moment = air.snapshot("initial", network, examples, spectra["initial"])
     steps = -(-len(drawn) // record.settings.batch_size)
-    clock = air.Clock.of_ends(record.curves["lr"], steps, 0.9)
-    measured = air.RunCurves(clock, record.curves["agreement"], {}, plain=True)
+    clock = Clock.of_ends(record.curves["lr"], steps, 0.9)
+    measured = RunCurves(clock, record.curves["agreement"], {}, plain=True)
     said = air.study(examples, spectra, start, [moment], measured=measured)["stopping"]["gcv"]
     assert found["time"] == pytest.approx(said["time"], rel=1e-6)
     assert found["agreement"] == pytest.approx(said["agreement"], rel=1e-6)

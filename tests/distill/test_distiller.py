@@ -12,23 +12,21 @@ from torch import nn
 from torch.nn.functional import cross_entropy, kl_div
 from torch.utils.flop_counter import FlopCounterMode
 
-from selfdistill import networks, runs, train
+from selfdistill import runs
 from selfdistill._core.errors import DataError, Interrupted, RunError, SettingError
 from selfdistill._core.events import BatchDone
 from selfdistill._core.record import read_json_record
-from selfdistill.distill import (
-    OBJECTIVES,
-    Distiller,
-    DistillRequest,
-    dark_knowledge,
-    find_teacher,
-    load_store,
-    soft_labels,
-    start,
-)
+from selfdistill.distill import Distiller, dark_knowledge, find_teacher, soft_labels
 from selfdistill.distill._job import STORE
+from selfdistill.distill._objective import OBJECTIVES
+from selfdistill.distill._request import DistillRequest, start
+from selfdistill.distill._soft_labels import load_store
+from selfdistill.networks._build import build
 from selfdistill.targets import GivenLabels
 from selfdistill.train import Settings
+from selfdistill.train._fit import fit
+from selfdistill.train._loop import predict_probabilities
+from selfdistill.train._runtime import TorchRuntime
 
 FEW = Settings(epochs=3)
 SOURCE = {"source": None, "read": {}, "test": None, "seed": 0}
@@ -50,7 +48,7 @@ class Teacher(nn.Module):
 def live(teacher, data, settings, loss):
     """A loop with the teacher in it, full batch, written out."""
     stats = data.preprocess.stats
-    student = networks.build(settings.network, (1, 8, 8), 10, seed=settings.seed, stats=stats)
+    student = build(settings.network, (1, 8, 8), 10, seed=settings.seed, stats=stats)
     optimizer = torch.optim.SGD(student.parameters(), lr=settings.lr, momentum=0.9, nesterov=True, weight_decay=5e-4)
     rise = max(settings.lr_warmup, 2 / (settings.epochs + 1))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -109,7 +107,7 @@ def test_the_stored_teacher_gives_the_student_of_the_live_one(small, name):
         not torch.equal(a, b)
         for a, b in zip(
             fitted.model.parameters(),
-            networks.build("mlp:8", (1, 8, 8), 10, seed=0, stats=small.preprocess.stats).parameters(),
+            build("mlp:8", (1, 8, 8), 10, seed=0, stats=small.preprocess.stats).parameters(),
             strict=True,
         )
     )
@@ -124,10 +122,10 @@ def flops(call):
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_a_student_from_the_store_costs_what_plain_training_costs(small, name):
     teacher = Teacher()
-    store = soft_labels(find_teacher(teacher, small), small, train.TorchRuntime())
+    store = soft_labels(find_teacher(teacher, small), small, TorchRuntime())
     asked = teacher.asked
     settings = replace(FEW, network="mlp:16").resolve(300, "cpu")
-    plain = flops(lambda: train.fit(small, replace(settings, method="cross-entropy")))
+    plain = flops(lambda: fit(small, replace(settings, method="cross-entropy")))
     taught = flops(lambda: Distiller("mlp:16", objective=name, settings=FEW).fit(store, small))
     assert plain > 0
     assert taught == plain
@@ -200,7 +198,7 @@ def test_generations_resume_wherever_they_were_stopped(tmp_path, small, generati
     assert whole.distillation["dark_knowledge"] == again.distillation["dark_knowledge"]
     taught = load_store(out / "generation-1" / STORE)
     model = runs.load_model(out / "generation-1" / "model.safetensors").network
-    p = train.predict_probabilities(model, small.inputs, train.TorchRuntime())
+    p = predict_probabilities(model, small.inputs, TorchRuntime())
     torch.testing.assert_close(taught.soft.probabilities(torch.arange(300)), p, rtol=0, atol=1.5e-3)
 
 
@@ -331,7 +329,7 @@ def test_other_refusals(tmp_path, small, last_run, digits):
     (tmp_path / "full" / "mine.txt").write_text("mine")
     with pytest.raises(RunError, match="already holds files"):
         Distiller("mlp:4").teach(Teacher(), small, tmp_path / "full")
-    store = soft_labels(find_teacher(Teacher(), small), small, train.TorchRuntime())
+    store = soft_labels(find_teacher(Teacher(), small), small, TorchRuntime())
     with pytest.raises(DataError, match="soft labels of Teacher are of 300 examples"):
         Distiller("mlp:4").fit(store, digits)
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn.functional import kl_div
 
-from selfdistill import data
 from selfdistill._core.errors import SettingError
+from selfdistill.data._source import from_arrays
 from selfdistill.distill import Distiller, FeaturePair
 from selfdistill.train import Settings
 
@@ -36,7 +36,7 @@ class Small(nn.Module):
 
 @pytest.fixture(scope="module")
 def examples():
-    return data.from_arrays(IMAGES, LABELS)
+    return from_arrays(IMAGES, LABELS)
 
 
 def attention(layer):

@@ -12,8 +12,8 @@ from sklearn.metrics import mutual_info_score
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.record import RunRecord
-from selfdistill.distill import class_similarity, dark_knowledge, sentences, summary
-from selfdistill.distill._measures import entropy_beyond_top, information_given_top, who_teaches
+from selfdistill.distill import class_similarity, dark_knowledge
+from selfdistill.distill._measures import entropy_beyond_top, information_given_top, sentences, summary, who_teaches
 
 
 def soft_labels(n=300, k=5, seed=0, scale=1.5):

@@ -8,8 +8,15 @@ import pytest
 import torch
 
 from selfdistill._core.errors import SettingError
-from selfdistill.distill import OBJECTIVES, objective
-from selfdistill.distill._objective import _distribution, _mixture, _predicted_label, _softened, _top_two
+from selfdistill.distill._objective import (
+    OBJECTIVES,
+    _distribution,
+    _mixture,
+    _predicted_label,
+    _softened,
+    _top_two,
+    objective,
+)
 
 
 def test_numbers_left_out_are_filled_in():

@@ -13,11 +13,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 from torch import nn
 
-from selfdistill import data, train
 from selfdistill._core.errors import DataError, InputError, SettingError
-from selfdistill.distill import Distiller, find_teacher, load_store, save_store, soft_labels
+from selfdistill.data._source import from_arrays, from_frame
+from selfdistill.distill import Distiller, find_teacher, soft_labels
+from selfdistill.distill._soft_labels import load_store, save_store
 from selfdistill.estimator import SelfDistillClassifier
 from selfdistill.train import Settings
+from selfdistill.train._runtime import TorchRuntime
 
 N, K = 90, 3
 RNG = np.random.default_rng(0)
@@ -29,11 +31,11 @@ P = torch.tensor(LOGITS).softmax(-1)
 
 @pytest.fixture(scope="module")
 def table():
-    return data.from_arrays(X, Y)
+    return from_arrays(X, Y)
 
 
 def said(given, examples, **options) -> torch.Tensor:
-    found = soft_labels(find_teacher(given, examples, **options), examples, train.TorchRuntime())
+    found = soft_labels(find_teacher(given, examples, **options), examples, TorchRuntime())
     return found.soft.probabilities(torch.arange(len(examples)))
 
 
@@ -143,7 +145,7 @@ def test_it_gets_images_in_their_layout_and_its_classes_may_have_any_order(shape
     other = SimpleNamespace(
         predict_proba=lambda x: made.predict_proba(x)[:, [2, 0, 1]], classes_=made.classes_[[2, 0, 1]]
     )
-    got = said(other, data.from_arrays(images, labels))
+    got = said(other, from_arrays(images, labels))
     torch.testing.assert_close(got.double(), torch.tensor(wanted), atol=2e-3, rtol=0)
 
 
@@ -156,7 +158,7 @@ def test_our_own_estimator_teaches_too(table):
 
 def test_texts_and_categories_cannot_be_had_back():
     frame = pd.DataFrame({"kind": ["u", "v"] * 30, "x": range(60)})
-    examples = data.from_frame(frame, ["p", "q"] * 30)
+    examples = from_frame(frame, ["p", "q"] * 30)
     made = LogisticRegression().fit(frame[["x"]], ["p", "q"] * 30)
     with pytest.raises(
         SettingError, match=r"LogisticRegression cannot be asked.*Give its predictions instead: predict_"
@@ -167,7 +169,7 @@ def test_texts_and_categories_cannot_be_had_back():
 
 def test_an_ensemble_teaches_the_mean_of_what_its_members_say(table, tmp_path):
     tree = RandomForestClassifier(5, random_state=0).fit(X, Y)
-    save_store(tmp_path / "soft.st", soft_labels(find_teacher(Saying(), table), table, train.TorchRuntime()))
+    save_store(tmp_path / "soft.st", soft_labels(find_teacher(Saying(), table), table, TorchRuntime()))
     np.save(tmp_path / "said.npy", LOGITS[::-1])
     members = [Saying(), tree, tmp_path / "soft.st", str(tmp_path / "said.npy"), LOGITS * 2]
     each = [P, torch.tensor(tree.predict_proba(X)), P, P.flip(0), torch.tensor(LOGITS * 2).softmax(-1)]

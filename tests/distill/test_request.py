@@ -8,12 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from selfdistill import runs, train
+from selfdistill import train
 from selfdistill._core.errors import DataError, Interrupted, RunError, SettingError
 from selfdistill._core.events import BatchDone
+from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.record import read_record
-from selfdistill.data import ReadOptions
-from selfdistill.distill import DistillRequest, start
+from selfdistill.distill._request import DistillRequest, start
+from selfdistill.runs._directory import run
+from selfdistill.runs._request import FitRequest
+from selfdistill.runs._request import start as runs_start
 from selfdistill.train import Settings
 
 FEW = Settings(epochs=2)
@@ -33,7 +36,7 @@ def songs():
     frame["kind"] = np.where(frame["a"] > 0, "x", "y")
     frame.to_csv("songs.csv", index=False)
     settings = {"epochs": 3, "network": "mlp:8", "method": "cross-entropy", "keep_epochs": "all"}
-    _, out = runs.start(runs.FitRequest("songs.csv", test="songs.csv", read=KIND, settings=Settings(**settings)))
+    _, out = runs_start(FitRequest("songs.csv", test="songs.csv", read=KIND, settings=Settings(**settings)))
     return out
 
 
@@ -95,14 +98,14 @@ def test_what_is_said_again_must_agree(songs):
     with pytest.raises(
         RunError, match=r"learns from a teacher. Go on with: selfdistill distill --resume runs/songs-st"
     ):
-        runs.start(runs.FitRequest(resume=out))
+        runs_start(FitRequest(resume=out))
 
 
 def test_no_teacher_and_a_teacher_without_data(songs, digits):
     with pytest.raises(SettingError, match="no teacher was named"):
         start(DistillRequest())
     settings = train.Settings(method="cross-entropy", network="mlp:4", epochs=1).resolve(len(digits), "cpu")
-    runs.run(digits, settings, songs.parent / "code", source={})
+    run(digits, settings, songs.parent / "code", source={})
     with pytest.raises(SettingError, match=r"does not say where its data lie. Name them: selfdistill distill .* DATA"):
         start(DistillRequest(str(songs.parent / "code")))
     frame = pd.read_csv("songs.csv")

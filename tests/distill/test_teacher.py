@@ -11,13 +11,20 @@ import pytest
 import torch
 from torch import nn
 
-from selfdistill import data, runs, train
+from selfdistill import runs, train
 from selfdistill._core.errors import DataError, RunError, SettingError
+from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.record import read_json_record, write_json_record
-from selfdistill.data import ReadOptions
-from selfdistill.distill import Store, find_teacher, load_store, save_store, soft_labels
+from selfdistill.data._read import read
+from selfdistill.distill import find_teacher, soft_labels
+from selfdistill.distill._soft_labels import Store, load_store, save_store
+from selfdistill.runs._directory import run
+from selfdistill.runs._epoch_snapshots import epoch_snapshots, load_snapshot
+from selfdistill.runs._predict import predict
+from selfdistill.train._loop import predict_probabilities
+from selfdistill.train._runtime import TorchRuntime
 
-RUNTIME = train.TorchRuntime()
+RUNTIME = TorchRuntime()
 
 
 def flat(k=10):
@@ -39,8 +46,8 @@ def test_a_run_teaches_with_the_epoch_that_was_chosen(teacher_run, digits):
     epoch = found.described["epoch"]
     assert found.choice.way == "label-wave"
     model = runs.load_model(teacher_run / "model.safetensors").network
-    own = runs.load_snapshot(runs.epoch_snapshots(teacher_run)[epoch], model)
-    expected = train.predict_probabilities(own, digits.inputs, RUNTIME)
+    own = load_snapshot(epoch_snapshots(teacher_run)[epoch], model)
+    expected = predict_probabilities(own, digits.inputs, RUNTIME)
     store = soft_labels(found, digits, RUNTIME)
     there = torch.arange(len(digits))
     torch.testing.assert_close(store.soft.probabilities(there), expected, rtol=0, atol=1.5e-3)
@@ -142,12 +149,12 @@ def test_other_rows_of_a_table_are_read_in_the_teachers_way(tmp_path):
     songs(tmp_path / "old.csv", 0, 60)
     songs(tmp_path / "new.csv", 1, 50)
     options = ReadOptions(label="kind")
-    old, new = (data.read(tmp_path / name, options) for name in ("old.csv", "new.csv"))
+    old, new = (read(tmp_path / name, options) for name in ("old.csv", "new.csv"))
     settings = train.Settings(method="cross-entropy", network="mlp:4", epochs=2).resolve(60, "cpu")
-    runs.run(old, settings, tmp_path / "run", source={"source": "old.csv", "read": {"label": "kind"}, "test": None})
+    run(old, settings, tmp_path / "run", source={"source": "old.csv", "read": {"label": "kind"}, "test": None})
     found = find_teacher(tmp_path / "run", new, source=str(tmp_path / "new.csv"), read={"label": "kind"})
     assert not torch.equal(found.inputs, new.inputs)
-    said = runs.predict(tmp_path / "run", tmp_path / "new.csv").probabilities
+    said = predict(tmp_path / "run", tmp_path / "new.csv").probabilities
     store = soft_labels(found, new, RUNTIME)
     torch.testing.assert_close(store.soft.probabilities(torch.arange(50)), said, rtol=0, atol=1e-3)
     with pytest.raises(DataError, match="or those of its kind by their file"):

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from selfdistill import SelfDistillClassifier
 from selfdistill._core.errors import DataError
-from selfdistill.issues import blocks, find_issues
-from selfdistill.issues._blocks import as_given, rows_per_block
+from selfdistill.issues import find_issues
+from selfdistill.issues._blocks import as_given, blocks, rows_per_block
 
 
 @given(st.integers(0, 1000), st.integers(1, 40), st.integers(2, 6), st.integers(1, 400))

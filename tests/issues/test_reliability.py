@@ -12,15 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfdistill.issues import (
-    Evidence,
-    LearningDynamics,
-    applicability,
-    find_issues,
-    judge,
-    label_table,
-    out_of_sample_trust,
-)
+from selfdistill.data._read import read
+from selfdistill.issues import find_issues, label_table
+from selfdistill.issues._reliability import Evidence, applicability, judge, out_of_sample_trust
+from selfdistill.issues._toneva2019forgetting import LearningDynamics
+from selfdistill.train._fit import fit
 
 CASES = json.loads((Path(__file__).parent / "reliability_cases.json").read_text())
 DIGITS = [str(i) for i in range(10)]
@@ -127,14 +123,14 @@ def test_it_becomes_json_with_class_names():
 
 
 def test_a_real_run_on_shuffled_labels_is_refused_and_on_right_ones_is_not():
-    from selfdistill import data, train
+    from selfdistill import train
 
-    digits = data.read("digits")
+    digits = read("digits")
     order = torch.from_numpy(np.random.default_rng(5).permutation(len(digits))[:250])
     said = []
     for labels in (digits.labels[order], digits.labels[order].flip(0)):
         part = replace(digits, inputs=digits.inputs[order], labels=labels, ids=digits.ids[order.numpy()])
-        fitted = train.fit(part, train.Settings(network="mlp:32", epochs=12).resolve(len(part), "cpu"))
+        fitted = fit(part, train.Settings(network="mlp:32", epochs=12).resolve(len(part), "cpu"))
         table = label_table(fitted.targets.refined(), fitted.dynamics)
         doubted = [epoch["refined_share"] for epoch in fitted.curves]
         said.append(applicability(table, fitted.dynamics, doubted, digits.classes).verdict)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from selfdistill._core.errors import DataError
-from selfdistill.issues import LearningDynamics, compare_with_truth, find_issues, label_table
+from selfdistill.issues import compare_with_truth, find_issues, label_table
 from selfdistill.issues._table import flag
+from selfdistill.issues._toneva2019forgetting import LearningDynamics
 
 
 def watched(seed, k, epochs, n=6):

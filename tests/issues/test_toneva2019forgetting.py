@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfdistill.issues import LearningDynamics
+from selfdistill.issues._toneva2019forgetting import LearningDynamics
 
 
 @given(st.integers(0, 10_000), st.integers(1, 8))

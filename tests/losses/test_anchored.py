@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from selfdistill.losses import anchored_cross_entropy, cross_entropy, elr_term
+from selfdistill.losses import anchored_cross_entropy, cross_entropy
+from selfdistill.losses._anchored import elr_term
 
 
 def twin(z: torch.Tensor, t: torch.Tensor, m: torch.Tensor, strength: float) -> torch.Tensor:

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfdistill.losses import (
+from selfdistill.losses import cross_entropy
+from selfdistill.losses._cross_entropy import (
     at_least_single,
-    cross_entropy,
     each_cross_entropy,
     label_cross_entropy,
     pair_cross_entropy,

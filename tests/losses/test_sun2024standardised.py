@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.nn.functional import kl_div
 
-from selfdistill.losses import TemperatureTarget, cross_entropy, standardised_distillation
+from selfdistill.losses import cross_entropy
+from selfdistill.losses._distillation import TemperatureTarget, standardised_distillation
 
 
 def draw(seed=0, b=6, k=5):

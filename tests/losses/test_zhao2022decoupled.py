@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.nn.functional import kl_div
 
-from selfdistill.losses import DecoupledTarget, cross_entropy, decoupled_distillation
+from selfdistill.losses import cross_entropy
+from selfdistill.losses._distillation import DecoupledTarget, decoupled_distillation
 
 
 def draw(seed=0, b=6, k=5, scale=3.0):

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from selfdistill._core.errors import SettingError
-from selfdistill.networks import NAMES, build, describe, resolve
+from selfdistill.networks._build import NAMES, build, describe, resolve
 
 SPECS = ["mlp:16,8", "cnn", "resnet18", "resnet20"]
 SHAPES = [(1, 16, 16), (3, 16, 20)]

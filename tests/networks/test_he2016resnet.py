@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from selfdistill.networks import ResNet, build
+from selfdistill.networks._build import build
+from selfdistill.networks._he2016resnet import ResNet
 
 
 @pytest.mark.parametrize(

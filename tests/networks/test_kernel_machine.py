@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.networks import KERNELS, KernelMachine, Trees, build, kernel_rows, unit_rows
-from selfdistill.networks._kernel_machine import parse_kernel
+from selfdistill.networks._build import build
+from selfdistill.networks._kernel_machine import KERNELS, KernelMachine, Trees, kernel_rows, parse_kernel, unit_rows
 from selfdistill.theory import relu_kernel
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from selfdistill import networks
 from selfdistill._core.errors import SettingError
-from selfdistill.networks import MLP, SmallCNN, Standardise
+from selfdistill.networks._build import build
+from selfdistill.networks._small_networks import MLP, SmallCNN, Standardise
 
 
 def test_equals_products_by_hand() -> None:
@@ -106,7 +106,7 @@ def test_wrong_statistics(mean: list[float], std: list[float], message: str) -> 
 
 
 def test_training_gives_both_and_evaluation_the_mean_prediction():
-    pair = networks.build("2*mlp:7", (4,), 3, seed=0)
+    pair = build("2*mlp:7", (4,), 3, seed=0)
     x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
     both = pair(x)
     assert torch.equal(both[:, 0], pair.a(x))
@@ -117,7 +117,7 @@ def test_training_gives_both_and_evaluation_the_mean_prediction():
 
 
 def test_the_first_is_the_single_network_and_the_second_another():
-    pair, single = networks.build("2*mlp:7", (4,), 3, seed=3), networks.build("mlp:7", (4,), 3, seed=3)
+    pair, single = build("2*mlp:7", (4,), 3, seed=3), build("mlp:7", (4,), 3, seed=3)
     for a, b, one in zip(pair.a.parameters(), pair.b.parameters(), single.parameters(), strict=True):
         assert torch.equal(a, one)
         assert one.ndim == 1 or not torch.equal(b, one)
@@ -125,4 +125,4 @@ def test_the_first_is_the_single_network_and_the_second_another():
 
 def test_a_pair_of_pairs_is_refused():
     with pytest.raises(SettingError, match="is not one of"):
-        networks.build("2*2*mlp", (4,), 3, seed=0)
+        build("2*2*mlp", (4,), 3, seed=0)

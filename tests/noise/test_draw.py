@@ -10,8 +10,8 @@ from scipy.stats import chisquare, kstest, truncnorm
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill._core.rng import torch_generator
 from selfdistill.noise import _draw as module
-from selfdistill.noise import class_dependent, draw, instance_dependent, pair, summary, symmetric
-from selfdistill.noise._draw import flip_rates, invert
+from selfdistill.noise import class_dependent, draw, instance_dependent, pair, symmetric
+from selfdistill.noise._draw import flip_rates, invert, summary
 
 
 def random_matrix(num_classes: int, seed: int) -> torch.Tensor:

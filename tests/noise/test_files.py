@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from selfdistill._core.errors import DataError
-from selfdistill.noise import _files, read_labels, read_matrix
-from selfdistill.noise._files import check_file, load_arrays, read_rows
+from selfdistill.noise import _files
+from selfdistill.noise._files import check_file, load_arrays, read_labels, read_matrix, read_rows
 
 
 class Bomb:

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from selfdistill._core.errors import SettingError
-from selfdistill.noise import cifar10_asymmetric, class_dependent, pair, symmetric, to_cleanlab
+from selfdistill.noise import class_dependent, pair, symmetric, to_cleanlab
+from selfdistill.noise._transition import cifar10_asymmetric
 
 rates = st.floats(0, 1)
 sizes = st.integers(2, 12)

@@ -10,10 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfdistill import noise, rivals
+from selfdistill import noise
 from selfdistill._core.errors import SettingError
 from selfdistill._core.labels import held_out
-from selfdistill.losses import pair_cross_entropy
+from selfdistill.losses._cross_entropy import pair_cross_entropy
+from selfdistill.rivals._method import Context, FirstStage
 from selfdistill.rivals.han2018coteaching import SmallLoss, co_teaching, held_out_noise
 
 
@@ -99,8 +100,8 @@ def test_finite_value_and_gradient_at_logits_of_ten_thousand(dtype):
 def test_a_network_that_knows_the_true_classes_gives_the_realised_rate(rate):
     truth = torch.arange(20_000) % 4
     drawn = noise.draw(truth, noise.symmetric(4, rate, include_clean=False), seed=0)
-    before = rivals.FirstStage(torch.eye(4)[truth], torch.eye(4)[truth])
-    found = held_out_noise(rivals.Context(drawn.labels, 4, 1, 1, seed=3, first_stage=before))
+    before = FirstStage(torch.eye(4)[truth], torch.eye(4)[truth])
+    found = held_out_noise(Context(drawn.labels, 4, 1, 1, seed=3, first_stage=before))
     _, held = held_out(drawn.labels, 0.1, 3)
     assert found == pytest.approx((drawn.labels != truth)[held].float().mean().item())
     assert found == pytest.approx(drawn.realised_rate, abs=3 * (0.25 / 2000) ** 0.5)
@@ -111,9 +112,9 @@ def test_only_held_out_labels_are_asked_for_the_others_are_memorised():
     _, held = held_out(labels, 0.1, 0)
     said = torch.eye(2)[labels]
     said[held] = 1 - said[held]
-    assert held_out_noise(rivals.Context(labels, 2, 1, 1, first_stage=rivals.FirstStage(said, said))) > 0.99
+    assert held_out_noise(Context(labels, 2, 1, 1, first_stage=FirstStage(said, said))) > 0.99
 
 
 def test_without_a_training_before_it_says_so():
     with pytest.raises(SettingError, match=r"the noise rate is not known\. Pass noise_rate"):
-        held_out_noise(rivals.Context(torch.tensor([0, 1]), 2, 1, 1))
+        held_out_noise(Context(torch.tensor([0, 1]), 2, 1, 1))

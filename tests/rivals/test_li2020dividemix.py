@@ -12,9 +12,11 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from selfdistill import data, networks
 from selfdistill._core.rng import numpy_generator, torch_generator
-from selfdistill.losses import pair_cross_entropy
+from selfdistill.data._loader import Batch
+from selfdistill.losses._cross_entropy import pair_cross_entropy
+from selfdistill.networks._build import build
+from selfdistill.networks._small_networks import Pair
 from selfdistill.rivals.li2020dividemix import (
     Division,
     clean_probability,
@@ -229,10 +231,10 @@ def problem(right, seed=5):
     target = Division(torch.tensor(given), K, epochs=30, steps=4, seed=seed)
     target.place.copy_(torch.tensor([2, 1]))
     target.clean.copy_(torch.tensor(right))
-    pair = networks.Pair(*(torch.nn.Linear(D, K, bias=False).double() for _ in range(2)))
+    pair = Pair(*(torch.nn.Linear(D, K, bias=False).double() for _ in range(2)))
     for net in (pair.a, pair.b):
         net.weight.data.copy_(torch.tensor(rng.normal(size=(K, D))))
-    batch = data.Batch(torch.tensor(views[0]), torch.arange(B), torch.tensor(given), None, B)
+    batch = Batch(torch.tensor(views[0]), torch.arange(B), torch.tensor(given), None, B)
     return pair, batch, views, target
 
 
@@ -281,7 +283,7 @@ def test_draws_depend_on_seed_epoch_step_and_network_alone():
 
 
 def test_pixels_stored_as_whole_numbers_are_mixed_as_fractions():
-    pair = networks.build("2*cnn", (1, 8, 8), 3, seed=0, stats=([100.0], [50.0]))
+    pair = build("2*cnn", (1, 8, 8), 3, seed=0, stats=([100.0], [50.0]))
     x = torch.randint(0, 256, (B, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     results = []
     for inputs in (x, x.float()):

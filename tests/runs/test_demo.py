@@ -1,13 +1,13 @@
 import numpy as np
 import torch
 
-from selfdistill import data
+from selfdistill.data._read import read
 from selfdistill.runs._demo import compare_with_plain, noisy_digits
 from selfdistill.train import Settings
 
 
 def test_the_test_set_is_clean_held_out_and_a_fifth_of_each_class():
-    digits = data.read("digits")
+    digits = read("digits")
     train, tests = noisy_digits(0)
     inputs, labels = tests["test"]
     whole, held = torch.bincount(digits.labels), torch.bincount(labels)

@@ -11,11 +11,17 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from selfdistill import data, runs, train
+from selfdistill import runs, train
 from selfdistill._core.errors import Interrupted, ResourceError, RunError, SettingError
 from selfdistill._core.events import EpochDone, RunStarted
 from selfdistill._core.record import read_record
+from selfdistill.data._source import from_arrays
 from selfdistill.runs import _directory
+from selfdistill.runs._directory import next_run_folder
+from selfdistill.runs._directory import run as runs_run
+from selfdistill.train._fit import fit
+from selfdistill.train._loop import predict_probabilities
+from selfdistill.train._runtime import TorchRuntime
 
 N = 60
 
@@ -25,7 +31,7 @@ def blobs():
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 3, N)
     x = np.eye(3)[truth] * 3 + rng.normal(size=(N, 3))
-    made = data.from_arrays(x, np.array(["ä b", "c", "d"])[truth])
+    made = from_arrays(x, np.array(["ä b", "c", "d"])[truth])
     given = made.labels.clone()
     given[:10] = (given[:10] + 1) % 3
     return replace(made, labels=given, truth=made.labels)
@@ -39,7 +45,7 @@ def settings(**kwargs):
 
 def run(blobs, out, **kwargs):
     chosen = settings(**kwargs.pop("settings", {}))
-    return runs.run(blobs, chosen, out, source={"source": "blobs"}, **kwargs)
+    return runs_run(blobs, chosen, out, source={"source": "blobs"}, **kwargs)
 
 
 def test_a_run_directory_holds_what_it_promises(blobs, tmp_path):
@@ -88,10 +94,10 @@ def test_labels_parquet_has_one_row_per_example_in_the_datas_order(blobs, tmp_pa
 def test_the_saved_model_predicts_what_the_trained_one_did(blobs, tmp_path):
     run(blobs, tmp_path / "run")
     model = runs.load_model(tmp_path / "run" / "model.safetensors")
-    fitted = train.fit(blobs, settings())
-    runtime = train.TorchRuntime()
-    a = train.predict_probabilities(model.network, blobs.inputs, runtime)
-    assert torch.equal(a, train.predict_probabilities(fitted.model, blobs.inputs, runtime))
+    fitted = fit(blobs, settings())
+    runtime = TorchRuntime()
+    a = predict_probabilities(model.network, blobs.inputs, runtime)
+    assert torch.equal(a, predict_probabilities(fitted.model, blobs.inputs, runtime))
     assert model.classes == ("c", "d", "ä b")
 
 
@@ -138,7 +144,7 @@ def test_resume_checks_data_and_settings(blobs, tmp_path):
         run(blobs, tmp_path / "run", tell=stop_after(2))
     with pytest.raises(RunError, match=r"was started with lr = 0\.1, but now it is 0\.2. Leave --lr out"):
         run(blobs, tmp_path / "run", resume=True, settings={"lr": 0.2})
-    other = data.from_arrays(blobs.inputs.numpy() + 1, np.array(blobs.classes)[blobs.labels])
+    other = from_arrays(blobs.inputs.numpy() + 1, np.array(blobs.classes)[blobs.labels])
     with pytest.raises(RunError, match=r"was trained on other data \(60 examples"):
         run(replace(other, fingerprint="f" * 64), tmp_path / "run", resume=True)
 
@@ -261,7 +267,7 @@ def test_ctrl_c_before_the_first_step_leaves_nothing_of_a_new_run(blobs, tmp_pat
 
 
 def test_next_run_folder_counts_on(tmp_path):
-    assert runs.next_run_folder("digits", tmp_path).name == "digits-001"
+    assert next_run_folder("digits", tmp_path).name == "digits-001"
     (tmp_path / "digits-009").mkdir()
     (tmp_path / "digits-old").mkdir()
-    assert runs.next_run_folder("digits", tmp_path).name == "digits-010"
+    assert next_run_folder("digits", tmp_path).name == "digits-010"

@@ -11,8 +11,11 @@ import pandas as pd
 import pytest
 import torch
 
-from selfdistill import data, runs, train
-from selfdistill.runs import read_label_table
+from selfdistill import train
+from selfdistill.data._source import from_arrays
+from selfdistill.runs._directory import run
+from selfdistill.runs._label_table import read_label_table
+from selfdistill.runs._verdict import verdict
 
 N, K = 400, 12
 LIMITS = {
@@ -27,7 +30,7 @@ LIMITS = {
 def stores(tmp_path_factory):
     rng = np.random.default_rng(0)
     truth = rng.integers(0, K, N)
-    made = data.from_arrays(np.eye(K)[truth] * 3 + rng.normal(size=(N, K)), np.array([f"c{k:02}" for k in truth]))
+    made = from_arrays(np.eye(K)[truth] * 3 + rng.normal(size=(N, K)), np.array([f"c{k:02}" for k in truth]))
     given = made.labels.clone()
     given[:80] = (given[:80] + 1 + torch.arange(80) % 5) % K
     made = replace(made, labels=given, truth=made.labels)
@@ -39,7 +42,7 @@ def stores(tmp_path_factory):
             patch.setattr("selfdistill.targets._stores.HALF_BYTES", half)
             patch.setattr("selfdistill.targets._stores._DISK_SHARE", 4 if free else 2**40)
             out = folder / kind.replace(" ", "-")
-            record = runs.run(made, settings, out, source={"source": "a.csv", "test": None, "read": {}})
+            record = run(made, settings, out, source={"source": "a.csv", "test": None, "read": {}})
         found[kind] = record, pd.read_parquet(out / "labels.parquet"), read_label_table(out)
         assert {p.name for p in out.iterdir()} >= {"run.json", "labels.parquet"}
         assert not list(out.glob("*.npy"))
@@ -80,4 +83,4 @@ def test_record_and_terminal_say_which_store_and_why(stores):
     }.items():
         record = stores[kind][0]
         assert record.result.soft_labels.why.startswith(why)
-        assert any(f"Soft labels kept as {kind}: {why}" in line for line in runs.verdict(record, Path("runs/a")))
+        assert any(f"Soft labels kept as {kind}: {why}" in line for line in verdict(record, Path("runs/a")))

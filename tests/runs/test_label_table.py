@@ -11,18 +11,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from selfdistill import data, runs, train
+from selfdistill import train
 from selfdistill._core.errors import RunError
-from selfdistill.runs import read_label_table
+from selfdistill.data._source import from_arrays
+from selfdistill.runs._directory import run as runs_run
+from selfdistill.runs._label_table import read_label_table
 
 
 @pytest.fixture
 def run(tmp_path):
     rng = np.random.default_rng(0)
-    examples = data.from_arrays(rng.normal(size=(20, 2)), np.array(["a", "b"] * 10))
+    examples = from_arrays(rng.normal(size=(20, 2)), np.array(["a", "b"] * 10))
     settings = train.Settings(network="mlp:4", epochs=2).resolve(20, "cpu")
     described = {"source": "some.csv", "read": {"label": "y", "ignore": ["z"]}, "test": None}
-    runs.run(examples, settings, tmp_path / "run", source=described)
+    runs_run(examples, settings, tmp_path / "run", source=described)
     return tmp_path / "run"
 
 

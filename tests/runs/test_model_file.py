@@ -7,16 +7,19 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from selfdistill import data, networks, runs
+from selfdistill import runs
 from selfdistill._core.errors import RunError
+from selfdistill.data._source import from_arrays
+from selfdistill.networks._build import build
+from selfdistill.runs._model_file import Model, save_model
 
 
 @pytest.fixture
 def saved(tmp_path):
-    made = data.from_arrays(np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2)
-    net = networks.build("mlp:4", (3,), 2, seed=0, stats=None).eval()
+    made = from_arrays(np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2)
+    net = build("mlp:4", (3,), 2, seed=0, stats=None).eval()
     path = tmp_path / "model.safetensors"
-    runs.save_model(path, runs.Model(net, made.preprocess, made.classes, "mlp:4", (3,)))
+    save_model(path, Model(net, made.preprocess, made.classes, "mlp:4", (3,)))
     return path, net, made
 
 
@@ -99,9 +102,9 @@ def test_a_model_of_other_inputs_than_its_preprocessing_gives_is_refused(saved):
 
 def test_images_are_not_blown_up_to_a_size_that_a_file_claims(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (20, 8, 8), dtype=np.uint8)
-    made = data.from_arrays(pixels, np.arange(20) % 2)
-    net = networks.build("cnn:2", (1, 8, 8), 2, seed=0, stats=made.preprocess.stats)
-    runs.save_model(tmp_path / "m.safetensors", runs.Model(net, made.preprocess, made.classes, "cnn:2", (1, 8, 8)))
+    made = from_arrays(pixels, np.arange(20) % 2)
+    net = build("cnn:2", (1, 8, 8), 2, seed=0, stats=made.preprocess.stats)
+    save_model(tmp_path / "m.safetensors", Model(net, made.preprocess, made.classes, "cnn:2", (1, 8, 8)))
     was = described([tmp_path / "m.safetensors"])
     for side in (8, 50_000):
         rewrite(tmp_path / "m.safetensors", preprocess=was | {"resized": True, "shape": [1, side, side]})

@@ -2,9 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from selfdistill import data, noise
+from selfdistill import noise
 from selfdistill._core.errors import SelfdistillError
-from selfdistill.runs import noisy_copy
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._read import read
+from selfdistill.runs._noisy_copy import noisy_copy
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def test_the_file_holds_the_labels_that_were_drawn(source, tmp_path, kind):
 
 def test_it_draws_what_the_noise_room_draws(source, tmp_path):
     noisy_copy(str(source), tmp_path / "noisy.csv", pair=0.3, seed=3)
-    clean, noisy = data.read(source), data.read(tmp_path / "noisy.csv", data.ReadOptions(label="label"))
+    clean, noisy = read(source), read(tmp_path / "noisy.csv", ReadOptions(label="label"))
     assert (noise.draw(clean.labels, noise.pair(3, 0.3), 3).labels == noisy.labels).all()
 
 

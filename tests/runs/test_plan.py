@@ -9,6 +9,9 @@ import pytest
 from selfdistill import runs, train
 from selfdistill._core.errors import Interrupted
 from selfdistill._core.events import BatchDone
+from selfdistill.runs._directory import run
+from selfdistill.runs._plan import Plan
+from selfdistill.train._methods import METHODS
 
 
 @pytest.fixture(scope="module")
@@ -22,18 +25,18 @@ SETTINGS = train.Settings(method="of-a-plan", network="mlp:4", epochs=2).resolve
 def plan(calls, go_on="Go on with: another door --resume {}"):
     def prepare(out):
         calls.append(json.loads((out / "run.json").read_text())["distillation"]["extra"])
-        return train.METHODS["cross-entropy"], {"distillation": {"extra": "said", "found": len(calls)}}
+        return METHODS["cross-entropy"], {"distillation": {"extra": "said", "found": len(calls)}}
 
-    return runs.Plan({"distillation": {"extra": "said"}}, prepare, 0, go_on)
+    return Plan({"distillation": {"extra": "said"}}, prepare, 0, go_on)
 
 
 def test_it_is_called_once_the_directory_is_ours_and_its_words_are_kept(tmp_path, digits):
     calls = []
-    record = runs.run(digits, SETTINGS, tmp_path / "run", source={}, plan=plan(calls))
+    record = run(digits, SETTINGS, tmp_path / "run", source={}, plan=plan(calls))
     assert calls == ["said"]
     assert (record.distillation, record.status) == ({"extra": "said", "found": 1}, "finished")
     assert record.settings.method == "of-a-plan"
-    runs.run(digits, SETTINGS, tmp_path / "run", source={}, plan=plan(calls), resume=True)
+    run(digits, SETTINGS, tmp_path / "run", source={}, plan=plan(calls), resume=True)
     assert calls == ["said"]  # it is finished
 
 
@@ -44,13 +47,13 @@ def test_a_stop_says_how_this_door_goes_on(tmp_path, digits):
 
     calls = []
     with pytest.raises(Interrupted, match=r"Go on with: another door --resume .*run"):
-        runs.run(digits, SETTINGS, tmp_path / "run", source={}, plan=plan(calls), tell=stop)
-    record = runs.run(digits, SETTINGS, tmp_path / "run", source={}, plan=plan(calls), resume=True)
+        run(digits, SETTINGS, tmp_path / "run", source={}, plan=plan(calls), tell=stop)
+    record = run(digits, SETTINGS, tmp_path / "run", source={}, plan=plan(calls), resume=True)
     assert len(calls) == 2
     assert record.distillation["found"] == 2
 
 
 def test_its_bytes_are_counted_in_the_room(tmp_path, digits):
-    hungry = runs.Plan({}, lambda out: (train.METHODS["cross-entropy"], {}), 2**60)
+    hungry = Plan({}, lambda out: (METHODS["cross-entropy"], {}), 2**60)
     with pytest.raises(OSError, match=r"MiB free, but the run needs about 1,099,511,6"):
-        runs.run(digits, SETTINGS, tmp_path / "run", source={}, plan=hungry)
+        run(digits, SETTINGS, tmp_path / "run", source={}, plan=hungry)

@@ -6,10 +6,12 @@ import pandas as pd
 import pytest
 import torch
 
-from selfdistill import data
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.record import write_json_record
-from selfdistill.runs import Predictions, load_model, predict, run, write_predictions
+from selfdistill.data._read import read as data_read
+from selfdistill.runs import load_model
+from selfdistill.runs._directory import run
+from selfdistill.runs._predict import Predictions, predict, write_predictions
 from selfdistill.train import Settings
 
 
@@ -20,7 +22,7 @@ def finished(tmp_path_factory):
     frame = pd.DataFrame(rng.normal(size=(50, 3)), columns=list("abc"))
     frame["label"] = np.where(frame["a"] > 0, "yes", "no")
     frame.to_csv(folder / "table.csv", index=False)
-    read = data.read(folder / "table.csv")
+    read = data_read(folder / "table.csv")
     run(read, Settings(epochs=2, network="mlp:8").resolve(50, "cpu"), folder / "run", source={})
     return folder, read
 

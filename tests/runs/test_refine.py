@@ -15,11 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from selfdistill import data, runs, train
+from selfdistill import train
 from selfdistill._core.errors import DataError, RunError, SettingError
+from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.record import read_json_record, write_json_record
-from selfdistill.data import ReadOptions
-from selfdistill.runs import read_label_table, refine
+from selfdistill.data._read import read as data_read
+from selfdistill.runs._directory import run as runs_run
+from selfdistill.runs._label_table import read_label_table
+from selfdistill.runs._refine import refine
 
 N = 60
 
@@ -47,10 +50,10 @@ def frame() -> pd.DataFrame:
 
 def trained(source: str, epochs: int | None = 60, lr: float | None = None, **read: object) -> Path:
     options = ReadOptions(**{k: tuple(v) if isinstance(v, list) else v for k, v in read.items()})
-    examples = data.read(source, options)
+    examples = data_read(source, options)
     settings = train.Settings(network="mlp:8", augment="none", epochs=epochs, lr=lr).resolve(len(examples), "cpu")
     described = {"source": source, "read": read, "test": None}
-    runs.run(examples, settings, Path("run"), source=described)
+    runs_run(examples, settings, Path("run"), source=described)
     return Path("run")
 
 
@@ -87,7 +90,7 @@ def test_relabel_adds_a_column_that_fit_takes_as_the_label(run):
     columns_added(frame(), after, "refined_label")
     assert after["refined_label"].tolist() == np.where(found.is_issue, found.refined, found.given).tolist()
     assert (after["refined_label"] != after["label"]).sum() == made.changed > 0
-    again = data.read("refined.csv", ReadOptions(label="refined_label", ignore=("label",)))
+    again = data_read("refined.csv", ReadOptions(label="refined_label", ignore=("label",)))
     assert [again.classes[k] for k in again.labels] == after["refined_label"].tolist()
 
 
@@ -212,7 +215,7 @@ def test_a_folder_of_images_becomes_another_with_each_image_under_its_class(phot
     held = {hashlib.sha256(p.read_bytes()).hexdigest(): p.parent.name for p in files}
     for name, label in zip(found.ids, found.relabelled, strict=True):
         assert held[hashlib.sha256((Path("photos") / name).read_bytes()).hexdigest()] == label
-    assert len(data.read("moved")) == len(found.ids)
+    assert len(data_read("moved")) == len(found.ids)
     assert digest(Path("photos")) == before
 
 

@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
-from selfdistill import runs
 from selfdistill._core.errors import Interrupted, RunError
-from selfdistill.data import ReadOptions
-from selfdistill.runs import FitRequest, _request, start
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._read import read
+from selfdistill.runs import _request
+from selfdistill.runs._directory import run
+from selfdistill.runs._request import FitRequest, start
 from selfdistill.train import Settings
 
 FEW = Settings(epochs=2, network="mlp:8")
@@ -83,8 +85,7 @@ def test_ctrl_c_in_the_comparison_leaves_a_finished_run(monkeypatch):
 
 
 def test_a_run_of_someones_own_code_is_not_resumed_here():
-    data = runs._request.data.read("songs.v2.csv", runs._request.ReadOptions(label="kind"))
-    runs.run(data, FEW.resolve(40, "cpu"), Path("own"), source={"made": "by hand"})
+    run(read("songs.v2.csv", ReadOptions(label="kind")), FEW.resolve(40, "cpu"), Path("own"), source={"made": "by hand"})
     with pytest.raises(RunError, match="own was not started by `selfdistill fit`"):
         start(FitRequest(resume=Path("own")))
 

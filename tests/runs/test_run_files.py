@@ -9,11 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from selfdistill import data, runs, train
+from selfdistill import runs, train
 from selfdistill._core.errors import Interrupted, RunError
 from selfdistill._core.events import EpochDone, RunStarted
 from selfdistill._core.lock import locked
 from selfdistill._core.record import read_json_record, read_record, write_json_record
+from selfdistill.data._source import from_arrays
+from selfdistill.runs._directory import run as runs_run
+from selfdistill.runs._epoch_snapshots import load_snapshot
+from selfdistill.runs._label_table import read_label_table
+from selfdistill.runs._model_file import save_model
 from selfdistill.runs._run_files import MetricsFile
 from selfdistill.train import _checkpoint_manager
 
@@ -24,7 +29,7 @@ SOURCE = {"source": "some.csv", "read": {}, "test": None}
 @pytest.fixture(scope="module")
 def examples():
     rng = np.random.default_rng(0)
-    return data.from_arrays(rng.normal(size=(N, 3)), np.array(["a", "b"] * (N // 2)))
+    return from_arrays(rng.normal(size=(N, 3)), np.array(["a", "b"] * (N // 2)))
 
 
 def settings(**kwargs):
@@ -35,7 +40,7 @@ def settings(**kwargs):
 @pytest.fixture(scope="module")
 def made(examples, tmp_path_factory):
     out = tmp_path_factory.mktemp("made") / "run"
-    runs.run(examples, settings(), out, source=SOURCE)
+    runs_run(examples, settings(), out, source=SOURCE)
     return out
 
 
@@ -56,10 +61,8 @@ def network(run):
 
 READERS = {
     "model.safetensors": network,
-    "labels.parquet": runs.read_label_table,
-    "epochs/epoch-0001.safetensors": lambda run: runs.load_snapshot(
-        run / "epochs" / "epoch-0001.safetensors", network(run)
-    ),
+    "labels.parquet": read_label_table,
+    "epochs/epoch-0001.safetensors": lambda run: load_snapshot(run / "epochs" / "epoch-0001.safetensors", network(run)),
     "run.json": read_record,
 }
 
@@ -75,7 +78,7 @@ def test_one_bit_is_seen_by_whoever_reads(run, name):
 @pytest.mark.parametrize("name", ["model.safetensors", "labels.parquet", "epochs/epoch-0001.safetensors"])
 def test_files_of_another_run_are_refused(run, examples, name):
     other = run.parent / "other"
-    runs.run(examples, settings(seed=1), other, source=SOURCE)
+    runs_run(examples, settings(seed=1), other, source=SOURCE)
     shutil.copy(other / name, run / name)
     with pytest.raises(RunError, match=r"is damaged, or of another run: its digest differs"):
         READERS[name](run)
@@ -84,7 +87,7 @@ def test_files_of_another_run_are_refused(run, examples, name):
 def test_a_kept_epoch_that_the_run_never_wrote_is_refused(run):
     shutil.copy(run / "epochs" / "epoch-0001.safetensors", run / "epochs" / "epoch-0009.safetensors")
     with pytest.raises(RunError, match=r"epoch-0009.safetensors was not written by this run"):
-        runs.load_snapshot(run / "epochs" / "epoch-0009.safetensors", network(run))
+        load_snapshot(run / "epochs" / "epoch-0009.safetensors", network(run))
 
 
 def test_runs_without_digests_are_read_and_their_weights_must_be_numbers(run):
@@ -96,7 +99,7 @@ def test_runs_without_digests_are_read_and_their_weights_must_be_numbers(run):
     model = runs.load_model(run / "model.safetensors")
     with torch.no_grad():
         next(model.network.parameters())[0, 0] = float("nan")
-    runs.save_model(run / "model.safetensors", model)
+    save_model(run / "model.safetensors", model)
     with pytest.raises(RunError, match=r"is damaged: 1 of 12 numbers of 'network.hidden.0.weight' is not finite"):
         network(run)
 
@@ -106,20 +109,20 @@ def test_runs_without_digests_are_read_and_their_weights_must_be_numbers(run):
 def test_resume_writes_anew_what_a_finished_run_lost(run, made, examples, names, harm):
     for name in names:
         (run / name).unlink() if harm == "lost" else flip(run / name)
-    record = runs.run(examples, settings(), run, source=SOURCE, resume=True)
+    record = runs_run(examples, settings(), run, source=SOURCE, resume=True)
     assert record.status == "finished"
     for name in ("model.safetensors", "labels.parquet", "metrics.jsonl"):
         assert (run / name).read_bytes() == (made / name).read_bytes(), name
-    runs.read_label_table(run)
-    assert runs.run(examples, settings(), run, source=SOURCE, resume=True) == record
+    read_label_table(run)
+    assert runs_run(examples, settings(), run, source=SOURCE, resume=True) == record
 
 
 def test_without_a_checkpoint_it_says_why_not(run, examples):
     shutil.rmtree(run / "checkpoint")
-    assert runs.run(examples, settings(), run, source=SOURCE, resume=True).status == "finished"
+    assert runs_run(examples, settings(), run, source=SOURCE, resume=True).status == "finished"
     (run / "labels.parquet").unlink()
     with pytest.raises(RunError, match=r"lost labels.parquet, and has no whole checkpoint to write them from. Start a"):
-        runs.run(examples, settings(), run, source=SOURCE, resume=True)
+        runs_run(examples, settings(), run, source=SOURCE, resume=True)
 
 
 def stopped(examples, out, epochs=2, **kwargs):
@@ -128,7 +131,7 @@ def stopped(examples, out, epochs=2, **kwargs):
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted):
-        runs.run(examples, settings(**kwargs), out, source=SOURCE, tell=tell)
+        runs_run(examples, settings(**kwargs), out, source=SOURCE, tell=tell)
 
 
 @pytest.fixture
@@ -142,7 +145,7 @@ def test_a_record_with_other_settings_does_not_fit_its_checkpoints(often, exampl
     record = read_json_record(out)
     write_json_record(out, record | {"settings": record["settings"] | {"seed": 7}})  # digest and all
     with pytest.raises(RunError, match=r"was written with seed = 0, but the run's record says 7. Put the record back"):
-        runs.run(examples, settings(seed=7), out, source=SOURCE, resume=True)
+        runs_run(examples, settings(seed=7), out, source=SOURCE, resume=True)
 
 
 def test_a_checkpoint_of_another_run_is_refused(often, examples, tmp_path):
@@ -151,14 +154,14 @@ def test_a_checkpoint_of_another_run_is_refused(often, examples, tmp_path):
     shutil.rmtree(tmp_path / "a" / "checkpoint")
     shutil.copytree(tmp_path / "b" / "checkpoint", tmp_path / "a" / "checkpoint")
     with pytest.raises(RunError, match=r"was written with id = '[0-9a-f]{32}', but the run's record says '"):
-        runs.run(examples, settings(), tmp_path / "a", source=SOURCE, resume=True)
+        runs_run(examples, settings(), tmp_path / "a", source=SOURCE, resume=True)
 
 
 def test_a_kept_epoch_that_was_damaged_while_the_run_stood_still_is_not_blessed_at_its_end(often, examples, tmp_path):
     out = tmp_path / "run"
     stopped(examples, out)
     flip(out / "epochs" / "epoch-0001.safetensors")
-    runs.run(examples, settings(), out, source=SOURCE, resume=True)
+    runs_run(examples, settings(), out, source=SOURCE, resume=True)
     with pytest.raises(RunError, match=r"its digest differs"):
         READERS["epochs/epoch-0001.safetensors"](out)
 
@@ -169,7 +172,7 @@ def test_other_versions_are_said_and_noted(often, examples, tmp_path):
     record = read_json_record(out)
     write_json_record(out, record | {"versions": record["versions"] | {"torch": "1.0"}})
     tell = lambda event: told.extend(event.warnings) if isinstance(event, RunStarted) else None
-    record = runs.run(examples, settings(), out, source=SOURCE, resume=True, tell=tell)
+    record = runs_run(examples, settings(), out, source=SOURCE, resume=True, tell=tell)
     assert f"goes on with torch {torch.__version__} instead of 1.0" in told[0]
     assert told[0] in record.warnings
     assert record.resumed[0].versions["torch"] == torch.__version__
@@ -183,8 +186,8 @@ def test_a_run_killed_before_its_first_record_left_a_folder_that_counts_as_empty
     for name in left:
         (out / name).write_text("")
     with pytest.raises(RunError, match=r"has no run.json. .*start again with --out"):
-        runs.run(examples, settings(), out, source=SOURCE, resume=True)
-    assert runs.run(examples, settings(), out, source=SOURCE).status == "finished"
+        runs_run(examples, settings(), out, source=SOURCE, resume=True)
+    assert runs_run(examples, settings(), out, source=SOURCE).status == "finished"
     assert not list(out.glob(".*"))
 
 
@@ -193,7 +196,7 @@ def test_what_dead_writers_left_half_is_cleared_by_the_next(often, examples, tmp
     stopped(examples, out)
     part = out / "checkpoint" / ".step-000000004.pt.ab12cd_9.part"
     part.write_bytes(b"half")
-    runs.run(examples, settings(), out, source=SOURCE, resume=True)
+    runs_run(examples, settings(), out, source=SOURCE, resume=True)
     assert not part.exists()
 
 
@@ -203,13 +206,13 @@ def test_a_folder_removed_and_begun_anew_stops_the_first_run_and_mixes_nothing(o
     def again(event):
         if isinstance(event, EpochDone) and event.epoch == 0 and not second:
             shutil.rmtree(out)
-            second.append(runs.run(examples, settings(seed=5), out, source=SOURCE))
+            second.append(runs_run(examples, settings(seed=5), out, source=SOURCE))
 
     with pytest.raises(RunError, match="was removed or replaced while this process wrote to it"):
-        runs.run(examples, settings(), out, source=SOURCE, tell=again)
+        runs_run(examples, settings(), out, source=SOURCE, tell=again)
     assert second[0] == read_record(out)
     assert {p.name for p in out.iterdir()} == {p.name for p in made.iterdir()}
-    runs.read_label_table(out)
+    read_label_table(out)
 
 
 def test_metrics_of_a_run_that_was_replaced_are_not_appended_to(tmp_path):
@@ -237,5 +240,5 @@ def test_a_stopped_run_with_links_that_lead_out_is_not_gone_on_with(often, examp
     (out / name).symlink_to(outside)
     before = {p: p.read_bytes() for p in [outside, *outside.rglob("*")] if p.is_file()}
     with pytest.raises(RunError, match=f"{name} is a link that leads out of its folder"):
-        runs.run(examples, settings(), out, source=SOURCE, resume=True)
+        runs_run(examples, settings(), out, source=SOURCE, resume=True)
     assert before == {p: p.read_bytes() for p in before}

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from selfdistill._core.record import RunRecord
-from selfdistill.runs import comparison, verdict
+from selfdistill.runs._verdict import comparison, verdict
 
 RUN = Path("runs/pets-001")
 

@@ -10,6 +10,7 @@ import torch
 from selfdistill import losses, targets
 from selfdistill._core.errors import SettingError
 from selfdistill._core.labels import one_hot
+from selfdistill.targets._dong2019selfdistill import Agreement, authors_loss, hard, identity, sequential, temperature
 
 N, K, B = 12, 4, 6
 
@@ -55,7 +56,7 @@ def twin_loss(number, labels, index, z, *, t=0.0, predict=None):
 @pytest.mark.parametrize(("number", "t"), [(1, 0.0), (3, 0.0), (4, 0.0), (5, 0.0), (5, 0.5), (5, 3.0)])
 def test_authors_losses_with_instant_predictions_equal_their_twins(batch, number, t):
     labels, index, z = batch
-    target = targets.authors_loss(number, labels, K, t=t).read(index, z)
+    target = authors_loss(number, labels, K, t=t).read(index, z)
     assert losses.kl_divergence(z, target.double()).mean().item() == pytest.approx(
         twin_loss(number, labels, index, z, t=t), rel=1e-5
     )
@@ -64,7 +65,7 @@ def test_authors_losses_with_instant_predictions_equal_their_twins(batch, number
 def test_authors_loss_2_equals_its_twin_on_the_previous_epochs_predictions(batch):
     labels, index, z = batch
     predict = torch.randn(N, K, generator=torch.Generator().manual_seed(8))
-    family = targets.authors_loss(2, labels, K)
+    family = authors_loss(2, labels, K)
     assert torch.equal(family.read(index), one_hot(labels[index], K))  # no previous epoch yet
     family.write(torch.arange(N), predict.softmax(-1))
     family.end_epoch()
@@ -77,7 +78,7 @@ def test_the_sequential_form_equals_its_twin_epoch_by_epoch():
     """Example by example: own hard labels of the epoch before, the given label fading from the fifth epoch on."""
     g = torch.Generator().manual_seed(4)
     labels = torch.randint(0, K, (N,), generator=g)
-    family, own = targets.sequential(labels, K, epochs=12), labels.tolist()
+    family, own = sequential(labels, K, epochs=12), labels.tolist()
     for done in range(12):
         weight = 1.0 if done <= 5 else math.exp(-(done - 5) / 5)
         rows = [
@@ -97,7 +98,7 @@ def test_instant_soft_is_cross_entropy_with_a_smaller_step(batch):
     labels, index, z = batch
     lam = 0.25  # exact in binary
     z = z.requires_grad_()
-    family = targets.SelfDistillation(labels, K, function=targets.identity, given_weight=1 - lam)
+    family = targets.SelfDistillation(labels, K, function=identity, given_weight=1 - lam)
     family.double()
     losses.kl_divergence(z, family.read(index, z.detach())).sum().backward()
     mixed = z.grad.clone()
@@ -134,7 +135,7 @@ def test_temperature_keeps_the_truth_above_its_own_threshold():
     """lam_c(t) = min over z of sigma(z)/sigma(z/t); at t = 0.3 it is 0.732."""
     outcomes = {}
     for lam in (0.70, 0.76):
-        family = targets.SelfDistillation(torch.tensor([0]), 2, function=targets.temperature(0.3), given_weight=1 - lam)
+        family = targets.SelfDistillation(torch.tensor([0]), 2, function=temperature(0.3), given_weight=1 - lam)
         z = torch.tensor([[0.0, 4.0]])
         for _ in range(6000):
             z = z + 0.1 * (family.read(torch.tensor([0]), z) - z.softmax(-1))
@@ -145,7 +146,7 @@ def test_temperature_keeps_the_truth_above_its_own_threshold():
 @pytest.mark.parametrize("cap", [1.0, 0.9, 0.5])
 def test_agreement_in_the_batch_weighs_the_own_prediction_up_to_the_cap(cap):
     labels, logits = torch.tensor([0, 1, 1, 0]), torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0], [3.0, 0.0]])
-    family = targets.SelfDistillation(labels, 2, given_weight=targets.Agreement("batch", cap))
+    family = targets.SelfDistillation(labels, 2, given_weight=Agreement("batch", cap))
     own_weight = cap * 3 / 4  # the third example differs
     expected = (1 - own_weight) * torch.eye(2)[labels] + own_weight * torch.eye(2)[logits.argmax(-1)]
     torch.testing.assert_close(family.read(torch.arange(4), logits), expected)
@@ -154,7 +155,7 @@ def test_agreement_in_the_batch_weighs_the_own_prediction_up_to_the_cap(cap):
 def test_schedule_and_epoch_agreement_move_alpha_at_the_end_of_the_epoch():
     labels = torch.tensor([0, 1, 1, 0])
     scheduled = targets.SelfDistillation(labels, 2, given_weight=lambda progress: 1 - progress, epochs=4)
-    adaptive = targets.SelfDistillation(labels, 2, given_weight=targets.Agreement("epoch", 0.8))
+    adaptive = targets.SelfDistillation(labels, 2, given_weight=Agreement("epoch", 0.8))
     assert scheduled.alpha == adaptive.alpha == 1
     for family in (scheduled, adaptive):
         family.write(torch.arange(4), torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]]))
@@ -166,8 +167,8 @@ def test_schedule_and_epoch_agreement_move_alpha_at_the_end_of_the_epoch():
 
 def test_hard_on_ties_and_temperature_zero():
     z = torch.tensor([[1.0, 1.0, 0.0]])
-    assert targets.hard(z).tolist() == targets.temperature(0)(z).tolist() == [[1.0, 0.0, 0.0]]
-    torch.testing.assert_close(targets.temperature(1e-3)(torch.tensor([[1.0, 0.9]])), torch.tensor([[1.0, 0.0]]))
+    assert hard(z).tolist() == temperature(0)(z).tolist() == [[1.0, 0.0, 0.0]]
+    torch.testing.assert_close(temperature(1e-3)(torch.tensor([[1.0, 0.9]])), torch.tensor([[1.0, 0.0]]))
 
 
 @pytest.mark.parametrize(
@@ -175,9 +176,9 @@ def test_hard_on_ties_and_temperature_zero():
     [
         (lambda y: targets.SelfDistillation(y, 2, given_weight=1.2), "given_weight is 1.2"),
         (lambda y: targets.SelfDistillation(y, 2, own="later"), "own is 'later'"),
-        (lambda y: targets.authors_loss(6, y, 2), "loss 6 does not exist"),
-        (lambda y: targets.sequential(y, 2, epochs=9, early=0), "early is 0"),
-        (lambda y: targets.temperature(-1), "temperature is -1"),
+        (lambda y: authors_loss(6, y, 2), "loss 6 does not exist"),
+        (lambda y: sequential(y, 2, epochs=9, early=0), "early is 0"),
+        (lambda y: temperature(-1), "temperature is -1"),
         (lambda y: targets.SelfDistillation(y, 2).read(torch.tensor([0])), "logits are missing"),
     ],
 )

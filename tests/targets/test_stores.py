@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.issues import find_issues
-from selfdistill.targets import Dense, Mapped, TopK, choose_store, compact, open_mapped
+from selfdistill.targets._stores import Dense, Mapped, TopK, choose_store, compact, open_mapped
 
 N, K = 60, 12
 KINDS = ("float32", "float16", "top-5", "memory map")

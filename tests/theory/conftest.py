@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from selfdistill.theory import Spectrum, first_layer_kernel
+from selfdistill.theory import Spectrum
+from selfdistill.theory._relu_kernel import first_layer_kernel
 
 
 @pytest.fixture

@@ -10,15 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.theory import (
-    Spectrum,
-    best_filter,
-    best_stopping_time,
-    best_times,
-    early_stopping_risk,
-    gradient_flow,
-    label_moments,
-)
+from selfdistill.theory import Spectrum, best_stopping_time, early_stopping_risk, gradient_flow
+from selfdistill.theory._early_stopping import best_filter, best_times, label_moments
 
 
 def test_binary_flips_have_the_textbook_risk(clusters):

@@ -10,17 +10,9 @@ import torch
 from sklearn.metrics.pairwise import rbf_kernel
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.theory import (
-    Spectrum,
-    expected_optimal_mixing,
-    extend,
-    generations,
-    gradient_flow,
-    optimal_mixing,
-    relu_kernel,
-    ridge,
-    rounds_to_clean,
-)
+from selfdistill.theory import Spectrum, gradient_flow, optimal_mixing, relu_kernel, ridge
+from selfdistill.theory._generations import expected_optimal_mixing, generations, rounds_to_clean
+from selfdistill.theory._gradient_flow import extend
 
 # -- mobahi2020generations ---------------------------------------------------------------------------------------------
 

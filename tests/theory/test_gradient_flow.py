@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from selfdistill._core.errors import DataError
-from selfdistill.theory import Spectrum, extend, gradient_descent, gradient_flow, relu_kernel, ridge
+from selfdistill.theory import Spectrum, gradient_descent, gradient_flow, relu_kernel, ridge
+from selfdistill.theory._gradient_flow import extend
 
 
 @pytest.mark.parametrize("begin", [False, True])

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.theory import Spectrum, first_layer_kernel, gradient_flow, hard_distillation, relu_kernel
+from selfdistill.theory import Spectrum, gradient_flow, hard_distillation, relu_kernel
 from selfdistill.theory._hard_distillation import HardLabels, SoftLabels
+from selfdistill.theory._relu_kernel import first_layer_kernel
 
 # -- hard distillation -------------------------------------------------------------------------------------------------
 

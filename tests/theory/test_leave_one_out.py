@@ -11,7 +11,8 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import RidgeCV
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.theory import Spectrum, best_penalty, dual_weights, leave_one_out
+from selfdistill.theory import Spectrum, leave_one_out
+from selfdistill.theory._leave_one_out import best_penalty, dual_weights
 
 
 def problem(n, width, columns, seed=0):

@@ -10,7 +10,8 @@ import torch
 from scipy.integrate import dblquad
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.theory import Spectrum, first_layer_kernel, relu_kernel
+from selfdistill.theory import Spectrum, relu_kernel
+from selfdistill.theory._relu_kernel import first_layer_kernel
 
 
 def points(n, d, seed=0):

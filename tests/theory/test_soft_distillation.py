@@ -12,16 +12,18 @@ from hypothesis import strategies as st
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.theory import (
     Spectrum,
-    averaged_distillation,
-    critical_own_weight,
-    effective_time,
     gradient_descent,
     gradient_flow,
     hard_distillation,
-    lagged_distillation,
-    settled_bound,
     settled_distillation,
     soft_distillation,
+)
+from selfdistill.theory._soft_distillation import (
+    averaged_distillation,
+    critical_own_weight,
+    effective_time,
+    lagged_distillation,
+    settled_bound,
 )
 
 # -- soft distillation -------------------------------------------------------------------------------------------------

@@ -10,10 +10,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfdistill import data, train
+from selfdistill import train
 from selfdistill._core.labels import held_out
+from selfdistill.data._source import from_arrays
 from selfdistill.rivals.chen2021nts import best_on_held_out
 from selfdistill.rivals.yuan2024labelwave import first_trough
+from selfdistill.train._fit import fit
+from selfdistill.train._loop import predict_probabilities
+from selfdistill.train._methods import METHODS
+from selfdistill.train._runtime import TorchRuntime
 
 
 def noisy(n=300, k=3, seed=0):
@@ -21,7 +26,7 @@ def noisy(n=300, k=3, seed=0):
     y = rng.integers(0, k, n)
     x = rng.normal(0, 0.7, (n, 5)) + 3 * np.eye(k, 5)[y]
     given = np.where(rng.random(n) < 0.4, rng.integers(0, k, n), y)
-    return data.from_arrays(x.astype(np.float32), given, truth=y)
+    return from_arrays(x.astype(np.float32), given, truth=y)
 
 
 @given(st.integers(0, 100), st.floats(0.0, 0.9))
@@ -38,11 +43,11 @@ def test_held_out_examples_are_the_same_share_of_each_class(seed, share):
 def test_the_kept_weights_are_those_of_the_kept_epoch(method):
     part = noisy()
     settings = train.Settings(method=method, network="mlp:64", epochs=8, lr=0.1).resolve(len(part), "cpu")
-    fitted = train.fit(part, settings)
+    fitted = fit(part, settings)
     rule = {"early-stopping": best_on_held_out, "label-wave": first_trough}[method]
     said = [i + 1 for i in range(8) if rule(fitted.curves[: i + 1])]
     assert fitted.kept_epoch == said[-1]
-    predicted = train.predict_probabilities(fitted.model, part.inputs, train.TorchRuntime())
+    predicted = predict_probabilities(fitted.model, part.inputs, TorchRuntime())
     torch.testing.assert_close(fitted.targets.refined(), predicted)
     if method == "early-stopping":
         _, held = held_out(part.labels, 0.1, settings.seed)
@@ -55,13 +60,13 @@ def test_held_out_examples_are_never_trained_on_and_still_get_a_refined_label():
     seen = torch.zeros(len(part), dtype=torch.bool)
     settings = train.Settings(method="early-stopping", network="mlp:8", epochs=2).resolve(len(part), "cpu")
 
-    method = train.METHODS["early-stopping"]
+    method = METHODS["early-stopping"]
 
     def watched(forward, batch, view, targets, loss):
         seen[batch.index] = True
         return method.objective(forward, batch, view, targets, loss)
 
-    fitted = train.fit(part, settings, method=replace(method, objective=watched))
+    fitted = fit(part, settings, method=replace(method, objective=watched))
     _, held = held_out(part.labels, 0.1, settings.seed)
     assert not seen[held].any()
     assert seen.sum() == len(part) - len(held)
@@ -71,7 +76,7 @@ def test_held_out_examples_are_never_trained_on_and_still_get_a_refined_label():
 def test_a_stopped_run_keeps_what_was_kept(tmp_path):
     part = noisy()
     settings = train.Settings(method="early-stopping", network="mlp:16", epochs=6, lr=0.1).resolve(len(part), "cpu")
-    whole = train.fit(part, settings)
+    whole = fit(part, settings)
 
     class StopError(Exception):
         pass
@@ -85,10 +90,10 @@ def test_a_stopped_run_keeps_what_was_kept(tmp_path):
     before, _checkpoint_manager._CHECKPOINT_SECONDS = _checkpoint_manager._CHECKPOINT_SECONDS, 0.0
     try:
         with pytest.raises(StopError):
-            train.fit(part, settings, tell=stop, checkpoints=tmp_path / "c")
+            fit(part, settings, tell=stop, checkpoints=tmp_path / "c")
     finally:
         _checkpoint_manager._CHECKPOINT_SECONDS = before
-    again = train.fit(part, settings, checkpoints=tmp_path / "c")
+    again = fit(part, settings, checkpoints=tmp_path / "c")
     assert again.kept_epoch == whole.kept_epoch
     for a, b in zip(again.model.state_dict().values(), whole.model.state_dict().values(), strict=True):
         assert torch.equal(a, b)
@@ -102,4 +107,4 @@ def test_settings_that_a_method_cannot_use_are_refused():
         ({"network": "2*mlp"}, "trains one network"),
     ):
         with pytest.raises(Exception, match=text):
-            train.fit(part, train.Settings(method="cross-entropy", **wrong).resolve(60, "cpu"))
+            fit(part, train.Settings(method="cross-entropy", **wrong).resolve(60, "cpu"))

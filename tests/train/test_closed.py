@@ -11,9 +11,17 @@ import torch
 from selfdistill import runs, train
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import EpochDone, RunStarted, Stage
+from selfdistill._core.read_options import ReadOptions
 from selfdistill.closed import refine_labels
-from selfdistill.data import ReadOptions, from_arrays
-from selfdistill.train import Settings, TorchRuntime, check_closed, choose_method, fit, predict_probabilities
+from selfdistill.data._source import from_arrays
+from selfdistill.runs._directory import run
+from selfdistill.runs._predict import predict
+from selfdistill.runs._request import FitRequest, start
+from selfdistill.train import Settings
+from selfdistill.train._closed import check_closed, choose_method
+from selfdistill.train._fit import fit
+from selfdistill.train._loop import predict_probabilities
+from selfdistill.train._runtime import TorchRuntime
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +80,7 @@ def test_a_fit_is_the_room_s_own_result(clouds):
 
 def test_the_saved_classifier_predicts_the_same(clouds, tmp_path):
     settings = Settings(method="kernel").resolve(len(clouds), "cpu")
-    record = runs.run(clouds, settings, tmp_path / "run", source={"source": None, "read": {}, "test": None})
+    record = run(clouds, settings, tmp_path / "run", source={"source": None, "read": {}, "test": None})
     model = runs.load_model(tmp_path / "run" / "model.safetensors")
     again = fit(clouds, settings)
     with torch.no_grad():
@@ -110,7 +118,7 @@ def test_constant_columns_are_saved_and_say_nothing_of_new_rows(tmp_path):
     truth = rng.integers(2, size=80)
     x = np.column_stack([truth + 0.1 * rng.normal(size=80), np.full(80, 7.0)])
     data = from_arrays(x, truth.astype(str))
-    runs.run(data, Settings(method="kernel").resolve(80, "cpu"), tmp_path / "run",
+    run(data, Settings(method="kernel").resolve(80, "cpu"), tmp_path / "run",
               source={"source": None, "read": {}, "test": None})  # fmt: skip
     model = runs.load_model(tmp_path / "run" / "model.safetensors")
     assert all(bool(torch.isfinite(t).all()) for t in model.network.state_dict().values())
@@ -124,7 +132,7 @@ def test_images_with_empty_borders_are_predicted_from_a_saved_run(tmp_path):
     pixels = np.zeros((60, 8, 8), np.uint8)
     pixels[:, 3:5, 3:5] = (100 + 100 * truth + np.random.default_rng(0).integers(20, size=60))[:, None, None]
     data = from_arrays(pixels, truth.astype(str))
-    runs.run(data, Settings(method="kernel").resolve(60, "cpu"), tmp_path / "run",
+    run(data, Settings(method="kernel").resolve(60, "cpu"), tmp_path / "run",
               source={"source": None, "read": {}, "test": None})  # fmt: skip
     model = runs.load_model(tmp_path / "run" / "model.safetensors")
     with torch.no_grad():
@@ -152,20 +160,20 @@ def test_a_fit_of_vectors_on_disk_is_that_of_vectors_in_memory(tmp_path, monkeyp
     for limit in (2**28, 0):
         monkeypatch.setattr("selfdistill.data._stored.MAPPED_BYTES", limit)
         out = tmp_path / f"run-{limit}"
-        asked = runs.FitRequest(path, read=ReadOptions(**read), settings=Settings(**{"landmarks": 40}), out=out)
+        asked = FitRequest(path, read=ReadOptions(**read), settings=Settings(**{"landmarks": 40}), out=out)
         seen = []
         fit_closed = train._fit.fit_closed
         with monkeypatch.context() as patch:
             patch.setattr(
                 train._fit, "fit_closed", lambda data, *a, **k: (seen.append(data), fit_closed(data, *a, **k))[1]
             )
-            record, _ = runs.start(asked)
+            record, _ = start(asked)
         assert (seen[0].mapped is None) == bool(limit)
         (out / "labels.parquet").rename(out / "kept.parquet")
-        again, _ = runs.start(runs.FitRequest(resume=out))  # what is lost is computed anew, from the same data
+        again, _ = start(FitRequest(resume=out))  # what is lost is computed anew, from the same data
         assert again.data.fingerprint == record.data.fingerprint
         assert pq.read_table(out / "labels.parquet").equals(pq.read_table(out / "kept.parquet"))
-        found.append((record, pq.read_table(out / "labels.parquet"), runs.predict(out, path).probabilities))
+        found.append((record, pq.read_table(out / "labels.parquet"), predict(out, path).probabilities))
     assert found[0][0].data.fingerprint == found[1][0].data.fingerprint
     assert found[0][0].warnings == found[1][0].warnings
     assert "1 example is equal to an earlier one" in found[0][0].warnings[-1]
@@ -178,9 +186,7 @@ def test_a_network_reads_vectors_into_memory(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "x.npz", X=rng.normal(size=(60, 3)), y=np.arange(60) % 2)
     settings = {"network": "mlp:4", "epochs": 1}
-    record, _ = runs.start(
-        runs.FitRequest(str(tmp_path / "x.npz"), settings=Settings(**settings), out=tmp_path / "run")
-    )
+    record, _ = start(FitRequest(str(tmp_path / "x.npz"), settings=Settings(**settings), out=tmp_path / "run"))
     assert record.status == "finished"
 
 

@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from selfdistill import data, losses, networks, train
+from selfdistill import losses, train
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import BatchDone, EpochDone, RunStarted
 from selfdistill._core.rng import torch_generator
+from selfdistill.data._source import from_arrays
+from selfdistill.networks._build import build
 from selfdistill.train import _loop
+from selfdistill.train._fit import fit
+from selfdistill.train._methods import METHODS
 
 N = 90
 
@@ -22,7 +26,7 @@ def blobs():
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 3, N)
     x = np.eye(3)[truth] * 3 + rng.normal(size=(N, 3))
-    return data.from_arrays(x, truth.astype(str))
+    return from_arrays(x, truth.astype(str))
 
 
 def settings(**kwargs):
@@ -36,7 +40,7 @@ def settings(**kwargs):
 
 def plain_loop(blobs, chosen, *, memory):
     """The same training in plain torch, with a memory kept as a dictionary."""
-    net = networks.build("mlp:16", (3,), 3, seed=0, stats=None)
+    net = build("mlp:16", (3,), 3, seed=0, stats=None)
     opt = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
     steps = chosen.epochs * 6  # 90 = 5 x 16 + 10
     schedule = torch.optim.lr_scheduler.OneCycleLR(opt, 0.1, steps + 1, cycle_momentum=False)
@@ -64,7 +68,7 @@ def plain_loop(blobs, chosen, *, memory):
 
 @pytest.mark.parametrize("method", ["memory", "cross-entropy"])
 def test_equals_a_plain_loop(blobs, method):
-    fitted = train.fit(blobs, settings(method=method))
+    fitted = fit(blobs, settings(method=method))
     net, refined = plain_loop(blobs, fitted.settings, memory=method == "memory")
     for a, b in zip(fitted.model.parameters(), net.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
@@ -72,9 +76,9 @@ def test_equals_a_plain_loop(blobs, method):
 
 
 def test_given_labels_are_matched_as_their_one_hot_rows_would_be(blobs):
-    plain = train.METHODS["cross-entropy"]
+    plain = METHODS["cross-entropy"]
     by_rows = replace(plain, loss=lambda logits, rows: losses.cross_entropy(logits, rows))
-    a, b = (train.fit(blobs, settings(method="cross-entropy"), method=method) for method in (plain, by_rows))
+    a, b = (fit(blobs, settings(method="cross-entropy"), method=method) for method in (plain, by_rows))
     assert a.model.state_dict().keys() == b.model.state_dict().keys()
     assert all(torch.equal(x, y) for x, y in zip(a.model.parameters(), b.model.parameters(), strict=True))
     assert [c["loss"] for c in a.curves] == [c["loss"] for c in b.curves]
@@ -82,16 +86,16 @@ def test_given_labels_are_matched_as_their_one_hot_rows_would_be(blobs):
 
 def test_the_global_random_state_is_left_alone_and_runs_repeat(blobs):
     before = torch.get_rng_state()
-    a, b = (train.fit(blobs, settings()) for _ in range(2))
+    a, b = (fit(blobs, settings()) for _ in range(2))
     assert torch.equal(before, torch.get_rng_state())
     assert all(torch.equal(x, y) for x, y in zip(a.model.parameters(), b.model.parameters(), strict=True))
-    c = train.fit(blobs, settings(seed=1))
+    c = fit(blobs, settings(seed=1))
     assert not torch.equal(next(a.model.parameters()), next(c.model.parameters()))
 
 
 def test_events_tell_the_story_in_order(blobs):
     heard = []
-    fitted = train.fit(blobs, settings(epochs=2), tell=heard.append, evaluations={"test": (blobs.inputs, blobs.labels)})
+    fitted = fit(blobs, settings(epochs=2), tell=heard.append, evaluations={"test": (blobs.inputs, blobs.labels)})
     assert heard[0] == RunStarted(2, 0, N, 6)
     assert [type(e) for e in heard[1:]] == ([BatchDone] * 6 + [EpochDone]) * 2
     assert sum(e.examples for e in heard if isinstance(e, BatchDone)) == 2 * N
@@ -103,8 +107,8 @@ def test_events_tell_the_story_in_order(blobs):
 
 def test_the_best_checkpoint_is_never_chosen_by_an_evaluation(blobs):
     """Evaluations watch; they do not steer."""
-    with_set = train.fit(blobs, settings(), evaluations={"test": (blobs.inputs, blobs.labels)})
-    without = train.fit(blobs, settings())
+    with_set = fit(blobs, settings(), evaluations={"test": (blobs.inputs, blobs.labels)})
+    without = fit(blobs, settings())
     assert all(torch.equal(a, b) for a, b in zip(with_set.model.parameters(), without.model.parameters(), strict=True))
 
 
@@ -112,12 +116,12 @@ def test_the_best_checkpoint_is_never_chosen_by_an_evaluation(blobs):
 @pytest.mark.parametrize("warmup", [0.05, 0.3])
 def test_any_number_of_steps_has_a_learning_rate(blobs, epochs, warmup):
     """6, 12 and 18 steps; at 19 steps and 5 % the library's schedule would divide by zero."""
-    fitted = train.fit(blobs, settings(epochs=epochs, lr_warmup=warmup, batch_size=16 if epochs < 3 else 5))
+    fitted = fit(blobs, settings(epochs=epochs, lr_warmup=warmup, batch_size=16 if epochs < 3 else 5))
     assert all(0 <= epoch["lr"] <= 0.1 for epoch in fitted.curves)
 
 
 def test_nineteen_steps_do_not_divide_by_zero(blobs):
-    fitted = train.fit(
+    fitted = fit(
         replace(blobs, inputs=blobs.inputs[:76], labels=blobs.labels[:76]),
         settings(epochs=1, lr_warmup=0.05, batch_size=4),
     )
@@ -126,9 +130,9 @@ def test_nineteen_steps_do_not_divide_by_zero(blobs):
 
 def test_a_diverging_run_says_so(blobs):
     with pytest.raises(SettingError, match=r"the loss became (nan|inf) in epoch \d+. Lower --lr"):
-        train.fit(blobs, settings(lr=1e9, epochs=20))
+        fit(blobs, settings(lr=1e9, epochs=20))
     with pytest.raises(SettingError, match=r"Bring --weight-decay \(1e\+06\) nearer to the usual 0.0005"):
-        train.fit(blobs, settings(weight_decay=1e6, epochs=20))
+        fit(blobs, settings(weight_decay=1e6, epochs=20))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +151,7 @@ def test_what_made_a_run_diverge_is_named(numbers, said):
 
 def test_a_module_of_ones_own_and_bf16(blobs):
     net = torch.nn.Linear(3, 3)
-    fitted = train.fit(blobs, settings(precision="bf16"), model=net)
+    fitted = fit(blobs, settings(precision="bf16"), model=net)
     assert fitted.model is net
     assert not net.training
     assert fitted.curves[-1]["loss"] < fitted.curves[0]["loss"]
@@ -157,7 +161,7 @@ def test_compiled_training_follows_the_plain_one(blobs, monkeypatch):
     compiled = torch.compile
     monkeypatch.setattr(torch, "compile", lambda module: compiled(module, backend="eager", fullgraph=True))
     torch._dynamo.reset()
-    a, b = train.fit(blobs, settings(compile=True)), train.fit(blobs, settings())
+    a, b = fit(blobs, settings(compile=True)), fit(blobs, settings())
     for x, y in zip(a.model.parameters(), b.model.parameters(), strict=True):
         torch.testing.assert_close(x, y)
 
@@ -166,7 +170,7 @@ def test_fits_in_concurrent_threads_give_what_one_alone_gives(blobs):
     from concurrent.futures import ThreadPoolExecutor
 
     def weights(seed):
-        fitted = train.fit(blobs, settings(epochs=1, seed=seed))
+        fitted = fit(blobs, settings(epochs=1, seed=seed))
         return torch.cat([p.detach().flatten() for p in fitted.model.parameters()])
 
     alone = {seed: weights(seed) for seed in range(3)}

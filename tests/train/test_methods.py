@@ -11,32 +11,36 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from selfdistill import data, networks, rivals, train
 from selfdistill._core.errors import SettingError
+from selfdistill.data._loader import Batch
+from selfdistill.networks._build import build
+from selfdistill.rivals._method import Context, FirstStage
 from selfdistill.targets import Targets
+from selfdistill.train._methods import METHODS
+from selfdistill.train._methods import method as train_method
 
 N, K, B = 40, 5, 8
-every_method = pytest.mark.parametrize("name", train.METHODS)
+every_method = pytest.mark.parametrize("name", METHODS)
 
 
 def make(name, n=N, k=K, epochs=4):
     g = torch.Generator().manual_seed(1)
     labels = torch.randint(0, k, (n,), generator=g)
-    before = rivals.FirstStage(*torch.randn(2, n, k, generator=g).softmax(-1)) if first(name) else None
+    before = FirstStage(*torch.randn(2, n, k, generator=g).softmax(-1)) if first(name) else None
     return (
-        train.METHODS[name],
+        METHODS[name],
         labels,
-        train.METHODS[name].build(rivals.Context(labels, k, epochs, 20, first_stage=before)),
+        METHODS[name].build(Context(labels, k, epochs, 20, first_stage=before)),
     )
 
 
 def first(name):
-    return train.METHODS[name].first
+    return METHODS[name].first
 
 
 def outputs(name, b=B, k=K):
     """Logits as the method's network gives them in training."""
-    shape = (b, k) if train.METHODS[name].networks == 1 else (b, 2, k)
+    shape = (b, k) if METHODS[name].networks == 1 else (b, 2, k)
     return torch.randn(*shape, generator=torch.Generator().manual_seed(2))
 
 
@@ -145,7 +149,7 @@ def test_loss_and_target_compile_to_one_graph_without_breaks():
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", GRAPH_BREAKS], capture_output=True, text=True, check=True, timeout=120
     )
-    assert json.loads(done.stdout.splitlines()[-1]) == {name: [1, 0] for name in train.METHODS}
+    assert json.loads(done.stdout.splitlines()[-1]) == {name: [1, 0] for name in METHODS}
 
 
 class Elements(TorchDispatchMode):
@@ -180,12 +184,12 @@ def network_flops(name, network, shape):
     method, labels, targets = make(name, n=256, k=10)
     targets.end_epoch()
     spec = network if method.networks == 1 else f"2*{network}"
-    model = networks.build(spec, shape, 10, seed=0, stats=([0.5] * shape[0], [0.5] * shape[0]))
+    model = build(spec, shape, 10, seed=0, stats=([0.5] * shape[0], [0.5] * shape[0]))
     x, index = torch.rand(128, *shape), torch.arange(128)
     with FlopCounterMode(display=False) as forward, torch.no_grad():
         logits = model(x)
     with FlopCounterMode(display=False) as step:
-        batch = data.Batch(x, index, labels[:128], None, 128)
+        batch = Batch(x, index, labels[:128], None, 128)
         values, _ = method.objective(model, batch, lambda number: x, targets, method.loss)
         values.sum().backward()
     return step.get_total_flops(), forward.get_total_flops() / method.networks, logits
@@ -193,7 +197,7 @@ def network_flops(name, network, shape):
 
 def epoch_flops(name, network, shape):
     """FLOPs of the networks' passes in an epoch of one batch: steps, surveys, and a training that comes first."""
-    method = train.METHODS[name]
+    method = METHODS[name]
     step, forward, _ = network_flops(name, network, shape)
     surveys = method.networks * sum(method.needs_train_predictions(epoch, RUN) for epoch in range(RUN)) / RUN
     before = epoch_flops(first(name), network, shape) if first(name) else 0
@@ -223,4 +227,4 @@ def test_an_epoch_costs_what_is_stated_and_targets_and_loss_at_most_five_percent
 
 def test_an_unknown_method_names_the_nearest():
     with pytest.raises(SettingError, match=r"'selfdistil' does not exist. Did you mean selfdistill\? Choose one of: "):
-        train.method("selfdistil")
+        train_method("selfdistil")

@@ -15,11 +15,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from selfdistill import data, networks, train
+from selfdistill import train
 from selfdistill._core.events import RunStarted
 from selfdistill._core.lock import locked
 from selfdistill._core.record import read_json_record
 from selfdistill._core.sample_mean import SampleMean
+from selfdistill.data._source import from_arrays
+from selfdistill.networks._build import build
+from selfdistill.train._fit import fit as train_fit
 from selfdistill.train._runtime import local_statistics
 
 # Runs under torchrun or alone. 101 examples in batches of 10: shards are padded and some examples written twice. The
@@ -188,18 +191,18 @@ def test_an_error_that_all_processes_meet_is_said_once(tmp_path):
 
 def test_batch_norm_of_parts_of_batches_is_warned_of():
     runtime = SimpleNamespace(world=2, device=torch.device("cpu"))
-    (said,) = local_statistics(networks.build("cnn:2", (1, 8, 8), 2, seed=0), runtime)
+    (said,) = local_statistics(build("cnn:2", (1, 8, 8), 2, seed=0), runtime)
     assert said.startswith("BatchNorm sees one of 2 parts of each batch")
-    assert not local_statistics(networks.build("mlp:2", (3,), 2, seed=0), runtime)
-    assert not local_statistics(networks.build("cnn:2", (1, 8, 8), 2, seed=0), SimpleNamespace(world=1, device=None))
+    assert not local_statistics(build("mlp:2", (3,), 2, seed=0), runtime)
+    assert not local_statistics(build("cnn:2", (1, 8, 8), 2, seed=0), SimpleNamespace(world=1, device=None))
 
 
 def test_a_fit_says_what_batch_norm_sees(monkeypatch):
     monkeypatch.setattr(
         "selfdistill.train._fit.local_statistics", lambda network, runtime: [f"seen by {runtime.world}"]
     )
-    examples = data.from_arrays([[0.0], [1.0]] * 4, ["a", "b"] * 4)
+    examples = from_arrays([[0.0], [1.0]] * 4, ["a", "b"] * 4)
     said = []
-    fitted = train.fit(examples, train.Settings(network="mlp:2", epochs=1).resolve(8, "cpu"), tell=said.append)
+    fitted = train_fit(examples, train.Settings(network="mlp:2", epochs=1).resolve(8, "cpu"), tell=said.append)
     assert fitted.warnings == ["seen by 1"]
     assert [event.warnings for event in said if isinstance(event, RunStarted)] == [("seen by 1",)]

@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from selfdistill import data, networks, train
+from selfdistill import train
 from selfdistill._core.errors import SettingError
 from selfdistill._core.rng import torch_generator
+from selfdistill.data._source import from_arrays
+from selfdistill.networks._build import build
 from selfdistill.train import _checkpoint_manager
+from selfdistill.train._fit import fit
+from selfdistill.train._loop import predict_probabilities
+from selfdistill.train._runtime import TorchRuntime
 
 N, K = 400, 4
 
@@ -23,7 +28,7 @@ def blobs(n=N, rate=0.4, seed=0):
     truth = rng.integers(0, K, n)
     x = 2.5 * np.eye(K, 6)[truth] + rng.normal(size=(n, 6))
     given = np.where(rng.random(n) < rate, (truth + rng.integers(1, K, n)) % K, truth)
-    return data.from_arrays(x.astype(np.float32), given.astype(str)), torch.from_numpy(truth), x
+    return from_arrays(x.astype(np.float32), given.astype(str)), torch.from_numpy(truth), x
 
 
 @pytest.fixture
@@ -41,7 +46,7 @@ def settings(method, **kwargs):
 def accuracy(fitted, seed=1):
     """On new clean examples."""
     new, truth, _ = blobs(2000, rate=0.0, seed=seed)
-    predicted = train.predict_probabilities(fitted.model, new.inputs, train.TorchRuntime()).argmax(-1)
+    predicted = predict_probabilities(fitted.model, new.inputs, TorchRuntime()).argmax(-1)
     return (predicted == truth).float().mean().item()
 
 
@@ -51,7 +56,7 @@ PLAIN = ["bootstrap-soft", "bootstrap-hard", "forward", "backward", "gce", "gce-
 @pytest.mark.parametrize(("method", "known"), [*((m, False) for m in PLAIN), ("forward", True), ("backward", True)])
 def test_learns_under_noise(method, known, matrix):
     part, _, _ = blobs(2000)
-    fitted = train.fit(part, settings(method, epochs=8, noise_matrix=matrix if known else None))
+    fitted = fit(part, settings(method, epochs=8, noise_matrix=matrix if known else None))
     assert accuracy(fitted) > 0.85  # 0.6 of the labels are right; the best classifier has 0.906
     assert fitted.curves[-1]["agreement"] < 0.7
 
@@ -70,7 +75,7 @@ def test_a_known_matrix_undoes_noise_that_outvotes_a_class(tmp_path):
     right = {}
     for method in ("cross-entropy", "forward", "backward"):
         known = None if method == "cross-entropy" else str(tmp_path / "T.npy")
-        right[method] = accuracy(train.fit(mislabelled(), settings(method, epochs=8, noise_matrix=known)))
+        right[method] = accuracy(fit(mislabelled(), settings(method, epochs=8, noise_matrix=known)))
     assert right["cross-entropy"] < 0.75  # class 0 is lost
     assert min(right["forward"], right["backward"]) > 0.85
 
@@ -90,8 +95,8 @@ def stopped_and_gone_on(part, chosen, folder, monkeypatch, *, epoch, start):
             raise StopError
 
     with pytest.raises(StopError):
-        train.fit(part, chosen, tell=stop, checkpoints=folder)
-    return train.fit(part, chosen, checkpoints=folder)
+        fit(part, chosen, tell=stop, checkpoints=folder)
+    return fit(part, chosen, checkpoints=folder)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +107,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(method, start, epoch, tmp_pat
     """The truncated form after its first survey; the corrections in the training that comes first and after it."""
     part, _, _ = blobs(100)
     chosen = settings(method, epochs=8, network="mlp:16")
-    whole = train.fit(part, chosen)
+    whole = fit(part, chosen)
     again = stopped_and_gone_on(part, chosen, tmp_path / "c", monkeypatch, epoch=epoch, start=start)
     for a, b in zip(again.model.state_dict().values(), whole.model.state_dict().values(), strict=True):
         assert torch.equal(a, b)
@@ -114,8 +119,8 @@ def test_the_truncated_form_equals_a_plain_loop():
     """The whole training written out: all examples for a third of the epochs, then those whose label is believed."""
     part, _, _ = blobs(200)
     chosen = settings("gce-truncated", epochs=6, network="mlp:16")
-    fitted = train.fit(part, chosen)
-    net = networks.build("mlp:16", (6,), K, seed=0, stats=None)
+    fitted = fit(part, chosen)
+    net = build("mlp:16", (6,), K, seed=0, stats=None)
     opt = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(opt, 0.05, 6 * 7 + 1, pct_start=0.05, cycle_momentum=False)
     kept = torch.ones(200, dtype=torch.bool)
@@ -142,16 +147,16 @@ def test_the_truncated_form_equals_a_plain_loop():
 def test_a_given_matrix_needs_no_training_before_it(matrix):
     started = []
     for given in (None, matrix):
-        train.fit(blobs(100)[0], settings("forward", epochs=1, noise_matrix=given),
+        fit(blobs(100)[0], settings("forward", epochs=1, noise_matrix=given),
                   tell=lambda event: started.append(type(event).__name__))  # fmt: skip
     assert started.count("RunStarted") == 3
     with pytest.raises(SettingError, match=r"Methods that take one: .*forward, backward"):
-        train.fit(blobs(100)[0], settings("gce", noise_matrix=matrix))
+        fit(blobs(100)[0], settings("gce", noise_matrix=matrix))
 
 
 def test_a_singular_matrix_is_refused_before_anything_is_trained(tmp_path):
     np.save(tmp_path / "T.npy", np.full((K, K), 1 / K))
     told = []
     with pytest.raises(SettingError, match=r"singular, or nearly so.*method 'forward'"):
-        train.fit(blobs(100)[0], settings("backward", noise_matrix=str(tmp_path / "T.npy")), tell=told.append)
+        fit(blobs(100)[0], settings("backward", noise_matrix=str(tmp_path / "T.npy")), tell=told.append)
     assert told == []

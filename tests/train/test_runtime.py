@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from selfdistill.data import Batch
-from selfdistill.train import TorchRuntime, predict_probabilities
+from selfdistill.data._loader import Batch
+from selfdistill.train._loop import predict_probabilities
+from selfdistill.train._runtime import TorchRuntime
 
 
 def test_the_backward_pass_is_that_of_the_mean():

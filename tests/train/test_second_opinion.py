@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from selfdistill.data import from_arrays
-from selfdistill.train import Settings, fit, trust_of
+from selfdistill.data._source import from_arrays
+from selfdistill.train import Settings
+from selfdistill.train._fit import fit
+from selfdistill.train._second_opinion import trust_of
 
 
 def features(rate, n=400, d=400, seed=0):

@@ -4,9 +4,11 @@ import pandas as pd
 import pytest
 
 from selfdistill._core.errors import ResourceError, SettingError
-from selfdistill.data import ReadOptions, from_frame
-from selfdistill.train import Settings, choose_network, resolve_device
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._source import from_frame
+from selfdistill.train import Settings
 from selfdistill.train._fit import network_spec
+from selfdistill.train._settings import choose_network, resolve_device
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from selfdistill.data import from_arrays
-from selfdistill.train import Settings, fit
+from selfdistill.data._source import from_arrays
+from selfdistill.train import Settings
+from selfdistill.train._fit import fit
 
 
 def trained(X: np.ndarray, y: np.ndarray, weights: torch.Tensor | None = None, epochs: int = 1) -> torch.Tensor:

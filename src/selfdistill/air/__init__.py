@@ -2,99 +2,35 @@
 
 from __future__ import annotations
 
-from selfdistill.air._clock import Clock, Fit, fit_scale, per_step
-from selfdistill.air._figures import closed_lines, save_closed_figure, save_figures
-from selfdistill.air._flow import Curves, Flow, LearningOrder, default_times, learning_order, predicted_curves
-from selfdistill.air._labels import centred, noise_part, noise_variance, one_hot, transition_counts
-from selfdistill.air._measures import (
-    RandomEnergy,
-    anisotropy,
-    captured,
-    effective_ranks,
-    kernel_alignment,
-    random_captured,
-    random_retrieved,
-    retrieved,
-    subspace_overlap,
-    target_alignment,
-)
-from selfdistill.air._monitor import AirMonitor, choose_examples
-from selfdistill.air._snapshot import (
-    DENSE,
-    Examples,
-    Kernel,
-    Snapshot,
-    along_checkpoints,
-    calibrated,
-    network_kernel,
-    outputs_of,
-    snapshot,
-)
-from selfdistill.air._stopping import (
-    RULES,
-    NoiseShare,
-    Stop,
-    StoppingEpoch,
-    epoch_of_agreement,
-    label_noise_variance,
-    noise_share,
-    stopping_epoch,
-    stopping_time,
-    wrong_share,
-)
-from selfdistill.air._study import SCHEMA, RunCurves, study
+from selfdistill.air._clock import fit_scale, per_step
+from selfdistill.air._figures import save_figures
+from selfdistill.air._flow import Flow, default_times, predicted_curves
+from selfdistill.air._labels import centred, noise_part, one_hot
+from selfdistill.air._measures import captured, effective_ranks, kernel_alignment, retrieved
+from selfdistill.air._monitor import AirMonitor
+from selfdistill.air._snapshot import along_checkpoints, calibrated, network_kernel, snapshot
+from selfdistill.air._stopping import stopping_time
+from selfdistill.air._study import study
 
 __all__ = [
-    "DENSE",
-    "RULES",
-    "SCHEMA",
     "AirMonitor",
-    "Clock",
-    "Curves",
-    "Examples",
-    "Fit",
     "Flow",
-    "Kernel",
-    "LearningOrder",
-    "NoiseShare",
-    "RandomEnergy",
-    "RunCurves",
-    "Snapshot",
-    "Stop",
-    "StoppingEpoch",
     "along_checkpoints",
-    "anisotropy",
     "calibrated",
     "captured",
     "centred",
-    "choose_examples",
-    "closed_lines",
     "default_times",
     "effective_ranks",
-    "epoch_of_agreement",
     "fit_scale",
     "kernel_alignment",
-    "label_noise_variance",
-    "learning_order",
     "network_kernel",
     "noise_part",
-    "noise_share",
-    "noise_variance",
     "one_hot",
-    "outputs_of",
     "per_step",
     "predicted_curves",
-    "random_captured",
-    "random_retrieved",
     "retrieved",
-    "save_closed_figure",
     "save_figures",
     "snapshot",
-    "stopping_epoch",
     "stopping_time",
     "study",
-    "subspace_overlap",
-    "target_alignment",
-    "transition_counts",
-    "wrong_share",
 ]

@@ -18,7 +18,7 @@ from selfdistill.cli._main import leaving_at_once
 
 if TYPE_CHECKING:
     from selfdistill._core.record import RunRecord
-    from selfdistill.runs import Subject
+    from selfdistill.runs._subject import Subject
 
 __all__ = ["air"]
 
@@ -54,7 +54,7 @@ def air(target: AirTarget, options: AirOptions, read: ReadOptions) -> None:
         selfdistill air songs.csv --label genre --truth right --out air-songs
     """
     with leaving_at_once():
-        from selfdistill.runs import measure, write_study
+        from selfdistill.runs._air import measure, write_study
 
     options.check()
     what = target.what
@@ -89,7 +89,7 @@ def _folder(what: str, out: Path | None, force: bool) -> Path:
 
 def _subject(what: str, network: str | None, read: ReadOptions, seed: int) -> Subject:
     with leaving_at_once():
-        from selfdistill.runs import of_data, of_run
+        from selfdistill.runs._subject import of_data, of_run
 
     if not _is_run(what):
         return of_data(what, network, read, seed)
@@ -115,8 +115,8 @@ def _closed_record(run: Path) -> RunRecord | None:
 
 def _show_closed(record: RunRecord, folder: Path, as_json: bool) -> None:
     """Show what the record holds already."""
-    from selfdistill.air import closed_lines
-    from selfdistill.runs import write_closed
+    from selfdistill.air._figures import closed_lines
+    from selfdistill.runs._air import write_closed
 
     lines, source = closed_lines(record.as_json()), record.data.source
     shown, files = write_closed(folder, record, source and _named(source))

@@ -65,7 +65,7 @@ def noise(
         selfdistill noise a.csv --out b.csv --matrix T.csv --seed 1
     """
     with leaving_at_once():
-        from selfdistill.runs import noisy_copy
+        from selfdistill.runs._noisy_copy import noisy_copy
 
     made = noisy_copy(
         options.source,
@@ -120,8 +120,8 @@ def predict(options: PredictOptions, read: Annotated[ReadOptions, Only(("encodin
         selfdistill predict runs/photos-001 more_photos/ --out predictions.parquet
     """
     with leaving_at_once():
-        from selfdistill.runs import check_output, write_predictions
-        from selfdistill.runs import predict as predict_new
+        from selfdistill.runs._predict import check_output, write_predictions
+        from selfdistill.runs._predict import predict as predict_new
 
     out, force = options.out, options.force
     if out is not None:
@@ -178,7 +178,7 @@ def refine(options: RefineOptions) -> None:
         selfdistill refine runs/photos-001 --format label-studio --out tasks.json
     """  # noqa: DOC501 (this text is the help)
     with leaving_at_once():
-        from selfdistill.runs import refine as write_refined
+        from selfdistill.runs._refine import refine as write_refined
 
     ways = [name for name in ("drop", "relabel", "weight") if getattr(options, name)]
     if len(ways) + (options.format is not None) != 1:
@@ -200,7 +200,7 @@ def refine(options: RefineOptions) -> None:
 def methods() -> None:
     """List the methods that fit --method takes, one per line with what it does."""
     with leaving_at_once():
-        from selfdistill.train import METHODS, WITHOUT_EPOCHS
+        from selfdistill.train._methods import METHODS, WITHOUT_EPOCHS
 
     summaries = WITHOUT_EPOCHS | {name: method.summary for name, method in METHODS.items()}
     width = max(map(len, summaries))

@@ -148,8 +148,9 @@ def distill(
     check_processes(run.processes)
     with leaving_at_once():
         from selfdistill._core.record import reading_record
-        from selfdistill.distill import DistillRequest, start, summary
-        from selfdistill.runs import verdict
+        from selfdistill.distill._measures import summary
+        from selfdistill.distill._request import DistillRequest, start
+        from selfdistill.runs._verdict import verdict
 
     asked = DistillRequest(
         teachers.teacher,

@@ -60,7 +60,8 @@ def fit(data: Source, read: ReadOptions, settings: Settings, run: RunOptions) ->
     """
     check_processes(run.processes)
     with leaving_at_once():
-        from selfdistill.runs import FitRequest, comparison, start, verdict
+        from selfdistill.runs._request import FitRequest, start
+        from selfdistill.runs._verdict import comparison, verdict
 
     asked = FitRequest(data.source, run.test, read, settings, run.out, run.resume)
     if not first_process():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from selfdistill.closed._given import Given
-from selfdistill.networks import Trees
+from selfdistill.networks._kernel_machine import Trees
 
 __all__ = ["Forest", "ForestFold", "leaf_of_least_error"]
 

@@ -9,7 +9,7 @@ import torch
 from scipy.linalg import lapack
 from torch import Tensor
 
-from selfdistill.networks import kernel_rows
+from selfdistill.networks._kernel_machine import kernel_rows
 
 __all__ = ["Landmarks", "choose_landmarks"]
 

@@ -22,7 +22,7 @@ from selfdistill.closed._passes import Grown, Part, Refined, Regression, go_thro
 from selfdistill.closed._rounds import Candidate, Choice, choose_rounds
 from selfdistill.closed._rows import InputRows, Rows
 from selfdistill.closed._spectrum import Spectrum
-from selfdistill.networks import KERNELS, KernelMachine, kernel_rows
+from selfdistill.networks._kernel_machine import KERNELS, KernelMachine, kernel_rows
 
 __all__ = ["ClosedForm", "refine_labels"]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from selfdistill._core.dist import share, sum_over_processes
 from selfdistill._core.errors import DataError
-from selfdistill.networks import unit_rows
+from selfdistill.networks._kernel_machine import unit_rows
 
 __all__ = ["InputRows", "Rows"]
 

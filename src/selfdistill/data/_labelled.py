@@ -107,7 +107,7 @@ def describe(data: LabelledData) -> str:
         Lines without a final newline.
 
     Example:
-        >>> from selfdistill.data import from_arrays
+        >>> from selfdistill.data._source import from_arrays
         >>> print(describe(from_arrays([[1.0], [2.0]], ["b", "a"])))
         2 examples, 1 number
         2 classes: a, b

@@ -10,15 +10,19 @@ from typing import Any
 
 import torch
 
-from selfdistill import air, networks
+from selfdistill import air
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.labels import held_out
 from selfdistill._core.record import RunRecord, reading_record
 from selfdistill._core.settings import ResolvedSettings
-from selfdistill.data import LabelledData
+from selfdistill.air._monitor import choose_examples
+from selfdistill.air._snapshot import outputs_of
+from selfdistill.air._stopping import epoch_of_agreement
+from selfdistill.data._labelled import LabelledData
+from selfdistill.networks._build import build
 from selfdistill.rivals.yuan2024labelwave import first_trough
-from selfdistill.runs import epoch_snapshots
-from selfdistill.train import METHODS
+from selfdistill.runs._epoch_snapshots import epoch_snapshots
+from selfdistill.train._methods import METHODS
 
 __all__ = ["WAYS", "Candidate", "Choice", "air_epoch", "candidates", "choose"]
 
@@ -203,12 +207,12 @@ def air_epoch(
         raise RunError(f"the run trained a pair, {settings.network}, which has no kernel", "Choose another --choose.")
     inputs, given = _subset(settings, data, examples)
     shape, stats = tuple(data.inputs.shape[1:]), data.preprocess.stats
-    initial = networks.build(settings.network, shape, k, seed=settings.seed, stats=stats)
+    initial = build(settings.network, shape, k, seed=settings.seed, stats=stats)
     network = air.calibrated(initial, inputs)
     target = air.one_hot(given, k)
     spectrum = air.network_kernel("trace", labels=air.centred(target))(network, inputs)
     rates = air.per_step(spectrum, k)
-    start = air.outputs_of(network, inputs)
+    start = outputs_of(network, inputs)
     flow = air.Flow(rates, target, start)
     times = air.default_times(rates, _POINTS)
     stop = air.stopping_time(flow, times, given, rule)
@@ -217,7 +221,7 @@ def air_epoch(
     curve = record.curves["agreement"]
     path = torch.tensor([first, *curve], dtype=torch.float64)
     when = torch.tensor([0.0, *(epoch + 0.5 for epoch in range(len(curve)))])  # each is a mean over its epoch
-    epoch = air.epoch_of_agreement(path, level, when)
+    epoch = epoch_of_agreement(path, level, when)
     return {"epoch": epoch if math.isfinite(epoch) else None, "time": stop.time, "agreement": level}
 
 
@@ -227,5 +231,5 @@ def _subset(settings: ResolvedSettings, data: LabelledData, count: int) -> tuple
     share = settings.held_out or (method.held_out if method else 0.0)
     drawn, _ = held_out(data.labels, share, settings.seed)
     there = torch.arange(len(data)) if drawn is None else drawn
-    picked = there[air.choose_examples(data.labels[there], count, settings.seed)]
+    picked = there[choose_examples(data.labels[there], count, settings.seed)]
     return data.inputs[picked], data.labels[picked]

@@ -10,7 +10,6 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-from selfdistill import networks, runs, train
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.events import Listener
 from selfdistill._core.files import digest
@@ -18,18 +17,26 @@ from selfdistill._core.folder import inside
 from selfdistill._core.group import as_many
 from selfdistill._core.record import RunRecord, read_record, reading_record
 from selfdistill._core.rng import derive
+from selfdistill._core.settings import ResolvedSettings
 from selfdistill._core.wording import quoted
-from selfdistill.data import LabelledData
+from selfdistill.data._labelled import LabelledData
 from selfdistill.distill._features import FeaturePair, FeatureStudent
 from selfdistill.distill._job import STORE, Job, escaped, graduate
 from selfdistill.distill._measures import who_teaches
 from selfdistill.distill._objective import OBJECTIVES, objective, own, try_out
 from selfdistill.distill._soft_labels import Store, load_store
 from selfdistill.distill._teacher import AnyTeacher, Teacher, find_teacher, soft_labels
+from selfdistill.networks._build import build
 from selfdistill.rivals import Method
-from selfdistill.runs import Plan
+from selfdistill.runs._directory import check_free, run
+from selfdistill.runs._plan import Plan
 from selfdistill.targets import TeacherTargets
-from selfdistill.train import Fitted, ResolvedSettings, Settings, TorchRuntime
+from selfdistill.train import Settings
+from selfdistill.train._fit import fit as train_fit
+from selfdistill.train._fit import network_spec
+from selfdistill.train._fitted import Fitted
+from selfdistill.train._runtime import TorchRuntime
+from selfdistill.train._settings import resolve_device
 
 __all__ = ["Distiller"]
 
@@ -119,7 +126,7 @@ class Distiller:
             raise SettingError(f"student {network!r} is a pair, but one network is taught", "Leave the 2* out.")
         reading, loss, _ = self._objective()
         try_out(loss, reading, data.num_classes)
-        return settings.resolve(len(data), train.resolve_device(settings.device or "auto"))
+        return settings.resolve(len(data), resolve_device(settings.device or "auto"))
 
     def fit(
         self,
@@ -153,11 +160,11 @@ class Distiller:
             if self.features:
                 guided = self._guided(found, data, now, method, model)
                 with guided.listening():
-                    fitted = train.fit(
+                    fitted = train_fit(
                         data, now, model=guided, evaluations=evaluations, tell=tell, method=guided.followed(method)
                     )
                 return replace(fitted, model=guided.student)
-            fitted = train.fit(data, now, model=model, evaluations=evaluations, tell=tell, method=method)
+            fitted = train_fit(data, now, model=model, evaluations=evaluations, tell=tell, method=method)
             if generation < self.generations:
                 store = self._store(graduate(fitted.model, data, f"generation {generation}"), data, settings)
         return fitted
@@ -174,9 +181,9 @@ class Distiller:
         if settings.compile:
             raise SettingError("features are not followed in a compiled network", "Leave --compile out.")
         if model is None:
-            spec = train.network_spec(settings, data, method)
+            spec = network_spec(settings, data, method)
             shape, stats = tuple(data.inputs.shape[1:]), data.preprocess.stats
-            model = networks.build(spec, shape, data.num_classes, seed=settings.seed, stats=stats)
+            model = build(spec, shape, data.num_classes, seed=settings.seed, stats=stats)
         network = found.network.to(TorchRuntime(settings.device).device)
         return FeatureStudent(model, network, self.features, data.inputs[:2], settings.seed)
 
@@ -233,7 +240,7 @@ class Distiller:
         described |= dict(source or {})
         settings, path = self.resolved(data), store or inside(out, STORE)
         if not resume:
-            runs.check_free(out)
+            check_free(out)
             _check_new(store)
         elif path.exists():
             _check_own(out, path)
@@ -256,9 +263,7 @@ class Distiller:
             _GO_ON.format(quoted(out) + as_many()),
         )
         plan = Plan({"distillation": base}, job.prepare, job.room(), escaped(job.go_on))
-        return runs.run(
-            data, settings, out, source=described, evaluations=evaluations, resume=resume, tell=tell, plan=plan
-        )
+        return run(data, settings, out, source=described, evaluations=evaluations, resume=resume, tell=tell, plan=plan)
 
     def _find(self, teacher: object, data: LabelledData, source: Mapping[str, Any], there: Path | None) -> AnyTeacher:
         if there is not None:

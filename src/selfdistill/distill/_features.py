@@ -11,16 +11,16 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from selfdistill import losses
 from selfdistill._core.errors import SettingError
 from selfdistill._core.rng import drawing_from, torch_generator
+from selfdistill.losses._layers import attention_transfer, hint
 from selfdistill.rivals import Method
 
 __all__ = ["FeaturePair", "FeatureStudent"]
 
 _LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "hint": losses.hint,
-    "attention": losses.attention_transfer,
+    "hint": hint,
+    "attention": attention_transfer,
 }
 
 

@@ -16,13 +16,15 @@ from selfdistill._core.errors import RunError
 from selfdistill._core.events import Listener
 from selfdistill._core.files import digest
 from selfdistill._core.record import RunRecord, read_record
-from selfdistill.data import LabelledData
+from selfdistill._core.settings import ResolvedSettings
+from selfdistill.data._labelled import LabelledData
 from selfdistill.distill._measures import dark_knowledge
 from selfdistill.distill._soft_labels import Store, load_store, save_store
 from selfdistill.distill._teacher import AnyTeacher, Teacher, soft_labels
 from selfdistill.rivals import Method
-from selfdistill.runs import Plan
-from selfdistill.train import ResolvedSettings, TorchRuntime
+from selfdistill.runs._directory import run as runs_run
+from selfdistill.runs._plan import Plan
+from selfdistill.train._runtime import TorchRuntime
 
 if TYPE_CHECKING:
     from selfdistill.distill._distiller import Distiller
@@ -82,7 +84,7 @@ class Job:
         if there and (read_record(folder).distillation or {}).get("run", run) != run:
             raise RunError(f"{folder} belongs to another run", "Put back what it was, or start a new run.")
         barrier()  # all processes look before one of them makes it
-        return runs.run(
+        return runs_run(
             self.data,
             settings,
             folder,

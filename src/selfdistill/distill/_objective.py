@@ -15,18 +15,24 @@ from torch import Tensor
 from selfdistill import losses
 from selfdistill._core.errors import SettingError
 from selfdistill._core.labels import one_hot
+from selfdistill.losses._distillation import (
+    DecoupledTarget,
+    TemperatureTarget,
+    decoupled_distillation,
+    standardised_distillation,
+)
 
 __all__ = ["OBJECTIVES", "Objective", "objective", "own", "try_out"]
 
 Reading = Callable[[Tensor, Tensor], Any]
 
 
-def _softened(given: Tensor, teacher: Tensor, *, temperature: float, weight: float) -> losses.TemperatureTarget:
-    return losses.TemperatureTarget(teacher, given, temperature, weight)
+def _softened(given: Tensor, teacher: Tensor, *, temperature: float, weight: float) -> TemperatureTarget:
+    return TemperatureTarget(teacher, given, temperature, weight)
 
 
-def _decoupled(given: Tensor, teacher: Tensor, **numbers: float) -> losses.DecoupledTarget:
-    return losses.DecoupledTarget(teacher, given, **numbers)
+def _decoupled(given: Tensor, teacher: Tensor, **numbers: float) -> DecoupledTarget:
+    return DecoupledTarget(teacher, given, **numbers)
 
 
 def _distribution(given: Tensor, teacher: Tensor) -> Tensor:
@@ -89,13 +95,13 @@ OBJECTIVES = {
     ),
     "standardised": Objective(
         _softened,
-        losses.standardised_distillation,
+        standardised_distillation,
         "as hinton, between logits of mean 0 and standard deviation 1 (Sun et al. 2024)",
         {"temperature": 2.0, "weight": 0.9},
     ),
     "dkd": Objective(
         _decoupled,
-        losses.decoupled_distillation,
+        decoupled_distillation,
         "the given class and the others apart, beside the given labels (Zhao et al. 2022)",
         {"temperature": 4.0, "alpha": 1.0, "beta": 8.0},
     ),

@@ -7,19 +7,21 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from selfdistill import runs, train
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.events import Listener, everyone
 from selfdistill._core.options import explicit_options, options_from, overlaid
+from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.record import RunRecord, read_record, reading_record
 from selfdistill._core.wording import quoted
-from selfdistill.data import ReadOptions
 from selfdistill.distill._distiller import Distiller
 from selfdistill.distill._objective import OBJECTIVES
 from selfdistill.distill._soft_labels import load_store
 from selfdistill.distill._teacher import run_of
-from selfdistill.runs import FitRequest
+from selfdistill.runs._directory import check_free, next_run_folder
+from selfdistill.runs._request import FitRequest, announce_run, name_of, read_sources, threads_of
 from selfdistill.train import Settings
+from selfdistill.train._runtime import process_group
+from selfdistill.train._settings import choose_network, resolve_device
 
 __all__ = ["DistillRequest", "start"]
 
@@ -73,16 +75,16 @@ def start(
     """  # noqa: DOC502 (raised by what is called)
     asked, seed = _completed(asked)
     distiller = Distiller(**asked.distiller, settings=asked.settings)
-    device = train.resolve_device(distiller.settings.device or "auto")
+    device = resolve_device(distiller.settings.device or "auto")
     distiller.settings.resolve(1000, device)  # refuses what is out of range before anything is read
     if asked.out is not None and asked.resume is None:
-        runs.check_free(asked.out)
-    with train.process_group(device):
+        check_free(asked.out)
+    with process_group(device):
         source = {"source": asked.source, "read": explicit_options(asked.read), "test": asked.test}
-        examples, tests = runs.read_sources(FitRequest(asked.source, asked.test, asked.read), seed, say)
-        out = asked.resume or asked.out or runs.next_run_folder(f"{runs.name_of(asked.source)}-student")
-        announce = runs.announce_run(examples, out, say)
-        with runs.threads_of(examples, distiller.resolved(examples)):
+        examples, tests = read_sources(FitRequest(asked.source, asked.test, asked.read), seed, say)
+        out = asked.resume or asked.out or next_run_folder(f"{name_of(asked.source)}-student")
+        announce = announce_run(examples, out, say)
+        with threads_of(examples, distiller.resolved(examples)):
             record = distiller.teach(
                 [asked.teacher, *asked.also] if asked.also else asked.teacher,
                 examples,
@@ -145,7 +147,7 @@ def _resumed(asked: DistillRequest, run: Path) -> tuple[DistillRequest, int]:
     explicit = dict(asked.distiller)
     if "student" in explicit:
         shape, n = tuple(described.input_shape), described.examples
-        if began["student"] in {train.choose_network(explicit["student"], n, shape, words) for words in (False, True)}:
+        if began["student"] in {choose_network(explicit["student"], n, shape, words) for words in (False, True)}:
             del explicit["student"]
     now = {"store": None if asked.store is None else str(asked.store)} | explicit
     now |= {"teacher": asked.teacher, "also": list(asked.also) or None}

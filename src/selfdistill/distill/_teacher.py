@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from selfdistill import data as reading
 from selfdistill._core.errors import DataError, RunError, SettingError, one_line
 from selfdistill._core.files import check_name
+from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.record import RunRecord, read_finished
-from selfdistill.data import LabelledData, ReadOptions
+from selfdistill.data._labelled import LabelledData
+from selfdistill.data._read import read_new
 from selfdistill.distill._candidates import Choice, air_epoch, choose
 from selfdistill.distill._soft_labels import (
     About,
@@ -27,9 +28,13 @@ from selfdistill.distill._soft_labels import (
     of_classifier,
     of_numbers,
 )
-from selfdistill.runs import EPOCHS, Model, load_model, load_snapshot
-from selfdistill.targets import SoftLogits, choose_entries
-from selfdistill.train import Runtime, load_checkpoint
+from selfdistill.runs import load_model
+from selfdistill.runs._epoch_snapshots import EPOCHS, load_snapshot
+from selfdistill.runs._model_file import Model
+from selfdistill.targets import SoftLogits
+from selfdistill.targets._teacher import choose_entries
+from selfdistill.train._checkpoint import load_checkpoint
+from selfdistill.train._runtime import Runtime
 
 __all__ = ["AnyTeacher", "Ensemble", "Teacher", "find_teacher", "run_of", "soft_labels"]
 
@@ -240,7 +245,7 @@ def _inputs_for(
             "Give the data of the teacher, or those of its kind by their file.",
         )
     ignore = (*read.get("ignore", ()), *([read["truth"]] if read.get("truth") else []))
-    new = reading.read_new(
+    new = read_new(
         source,
         model.preprocess,
         model.classes,

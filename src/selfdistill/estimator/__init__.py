@@ -2,4 +2,6 @@
 
 from selfdistill.estimator._classifier import SelfDistillClassifier
 
-__all__ = ["SelfDistillClassifier"]
+__all__ = [
+    "SelfDistillClassifier",
+]

@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from torch import Tensor
 
 from selfdistill._core.errors import DataError, one_line
-from selfdistill.data import as_table
+from selfdistill.data._arrow_types import as_table
 
 __all__ = [
     "distributions_of",

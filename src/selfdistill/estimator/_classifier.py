@@ -22,9 +22,12 @@ from torch import Tensor, nn
 
 from selfdistill._core.errors import DataError, SelfdistillError, UntrustedFindings
 from selfdistill._core.events import EpochDone, Event
+from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.wording import fit_advice
-from selfdistill.closed import check_given
-from selfdistill.data import LabelledData, ReadOptions, as_dense, from_arrays, from_frame
+from selfdistill.closed._given import check_given
+from selfdistill.data._arrays import as_dense
+from selfdistill.data._labelled import LabelledData
+from selfdistill.data._source import from_arrays, from_frame
 from selfdistill.estimator._checks import (
     distributions_of,
     encode_labels,
@@ -38,18 +41,14 @@ from selfdistill.estimator._checks import (
 from selfdistill.estimator._northcutt2021cleanlab import CleanlabNames, issue_mask
 from selfdistill.estimator._own_network import own_network, picklable
 from selfdistill.issues import LabelTable, find_issues
-from selfdistill.train import (
-    AUTO,
-    Fitted,
-    Settings,
-    TorchRuntime,
-    check_closed,
-    choose_method,
-    fit,
-    predict_probabilities,
-    resolve_device,
-    trust_of,
-)
+from selfdistill.train import Settings
+from selfdistill.train._closed import AUTO, check_closed, choose_method
+from selfdistill.train._fit import fit
+from selfdistill.train._fitted import Fitted
+from selfdistill.train._loop import predict_probabilities
+from selfdistill.train._runtime import TorchRuntime
+from selfdistill.train._second_opinion import trust_of
+from selfdistill.train._settings import resolve_device
 
 __all__ = ["SelfDistillClassifier"]
 

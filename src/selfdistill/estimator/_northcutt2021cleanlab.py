@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.data import value_key
+from selfdistill.data._labels import value_key
 from selfdistill.estimator._checks import encode_labels, labels_of, on_host
-from selfdistill.issues import LabelTable, as_soft, find_issues
+from selfdistill.issues import LabelTable, find_issues
+from selfdistill.issues._blocks import as_soft
 
 if TYPE_CHECKING:
     from typing import Self

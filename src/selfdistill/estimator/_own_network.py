@@ -12,7 +12,7 @@ from torch import nn
 
 from selfdistill._core.errors import SettingError, one_line
 from selfdistill._core.rng import derive
-from selfdistill.data import LabelledData
+from selfdistill.data._labelled import LabelledData
 
 __all__ = ["own_network", "picklable"]
 

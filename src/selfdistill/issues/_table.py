@@ -230,7 +230,8 @@ def compare_with_truth(table: LabelTable, truth: np.ndarray) -> dict[str, float]
 
     Example:
         >>> import torch
-        >>> from selfdistill.issues import LearningDynamics, label_table
+        >>> from selfdistill.issues._toneva2019forgetting import LearningDynamics
+        >>> from selfdistill.issues import label_table
         >>> dynamics = LearningDynamics(torch.tensor([0, 1]))
         >>> dynamics.update(torch.tensor([[0.9, 0.1], [0.8, 0.2]]), torch.tensor([True, True]))
         >>> table = label_table(torch.tensor([[0.9, 0.1], [0.7, 0.3]]), dynamics)

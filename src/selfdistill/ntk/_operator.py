@@ -25,7 +25,8 @@ from selfdistill.ntk._plan import Planner
 from selfdistill.ntk._prepared import read_inputs, single_precision, unwrapped
 from selfdistill.ntk._regression import Prediction, predict
 from selfdistill.ntk._structure import Structure
-from selfdistill.theory import Criterion, Spectrum
+from selfdistill.theory import Spectrum
+from selfdistill.theory._leave_one_out import Criterion
 
 _T = TypeVar("_T")
 _BLOCK = 20  # vectors of the product that the plan tells the cost of

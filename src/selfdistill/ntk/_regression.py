@@ -16,7 +16,8 @@ from selfdistill.ntk._eigenpairs import all_pairs
 from selfdistill.ntk._inputs import Inputs
 from selfdistill.ntk._network import refuse_infinite, translate_errors
 from selfdistill.ntk._prepared import read_inputs
-from selfdistill.theory import Criterion, best_penalty, checked_ridge, dual_weights, leave_one_out
+from selfdistill.theory import leave_one_out
+from selfdistill.theory._leave_one_out import Criterion, best_penalty, checked_ridge, dual_weights
 
 if TYPE_CHECKING:
     from selfdistill.ntk._operator import NTK

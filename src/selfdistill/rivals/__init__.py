@@ -4,7 +4,10 @@ A new rival is a file with ``METHODS``, a line in ``_table.py``, and a test of w
 run over it by themselves.
 """
 
-from selfdistill.rivals._method import Context, FirstStage, Method, matched
+from selfdistill.rivals._method import Method
 from selfdistill.rivals._table import RIVALS
 
-__all__ = ["RIVALS", "Context", "FirstStage", "Method", "matched"]
+__all__ = [
+    "RIVALS",
+    "Method",
+]

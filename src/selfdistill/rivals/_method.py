@@ -10,7 +10,8 @@ from torch import Tensor
 
 from selfdistill import losses, targets
 from selfdistill._core.errors import SettingError
-from selfdistill.data import Batch
+from selfdistill.data._loader import Batch
+from selfdistill.losses._cross_entropy import label_cross_entropy
 
 __all__ = ["Context", "Curves", "FirstStage", "Forward", "LossFn", "Method", "View", "given_labels", "matched"]
 
@@ -86,7 +87,7 @@ def matched(forward: Forward, batch: Batch, view: View, target: Any, loss: LossF
     logits = forward(view(0))
     if loss is losses.cross_entropy and isinstance(target, targets.GivenLabels):
         # The same numbers without one-hot rows: a sixth less of the loop's own share of a small network's step.
-        return losses.label_cross_entropy(logits, target.labels.index_select(0, batch.index)), logits
+        return label_cross_entropy(logits, target.labels.index_select(0, batch.index)), logits
     return loss(logits, target.read(batch.index, logits.detach())), logits
 
 

@@ -51,10 +51,10 @@ from torch import Tensor
 
 from selfdistill._core.errors import SettingError
 from selfdistill._core.labels import held_out
-from selfdistill.losses import each_cross_entropy
+from selfdistill.losses._cross_entropy import each_cross_entropy
 from selfdistill.rivals._method import Context, FirstStage, Method
 from selfdistill.rivals.chen2021nts import HELD_OUT
-from selfdistill.targets import LabelTargets
+from selfdistill.targets._base import LabelTargets
 
 __all__ = ["METHODS", "FirstStage", "SmallLoss", "co_teaching", "held_out_noise"]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from selfdistill import losses, targets
 from selfdistill.rivals._method import Context, Method
+from selfdistill.targets._dong2019selfdistill import identity
 
 __all__ = ["METHODS"]
 
@@ -25,7 +26,7 @@ def _previous_prediction(context: Context) -> targets.SelfDistillation:
         context.labels,
         context.num_classes,
         own="previous",
-        function=targets.identity,
+        function=identity,
         given_weight=given,
         epochs=context.epochs,
     )

@@ -69,9 +69,10 @@ from selfdistill import losses
 from selfdistill._core.dist import sum_over_processes, world
 from selfdistill._core.labels import normalised, one_hot
 from selfdistill._core.rng import numpy_generator, torch_generator
-from selfdistill.data import Batch
+from selfdistill.data._loader import Batch
+from selfdistill.losses._cross_entropy import at_least_single, pair_cross_entropy
 from selfdistill.rivals._method import Context, Forward, LossFn, Method, View, matched
-from selfdistill.targets import LabelTargets
+from selfdistill.targets._base import LabelTargets
 
 __all__ = [
     "METHODS",
@@ -224,13 +225,13 @@ class Division(LabelTargets[Tensor]):
 
 def squared_error(logits: Float[Tensor, "b k"], target: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
     """Mean squared difference between a target distribution and the network's, per example, in [0, 2/K]."""
-    return (losses.at_least_single(logits).softmax(-1) - target).square().mean(-1)
+    return (at_least_single(logits).softmax(-1) - target).square().mean(-1)
 
 
 def far_from_uniform(logits: Float[Tensor, "b k"]) -> Float[Tensor, ""]:
     """Divergence of the uniform distribution from the mean prediction of a batch: against one class for all."""
     b, k = logits.shape
-    mean = losses.at_least_single(logits).log_softmax(-1).logsumexp(0) - math.log(b)
+    mean = at_least_single(logits).log_softmax(-1).logsumexp(0) - math.log(b)
     return -mean.mean() - math.log(k)
 
 
@@ -304,7 +305,7 @@ def _targets(c: Context) -> Division:
 METHODS = {
     "dividemix": Method(
         _targets,
-        losses.pair_cross_entropy,
+        pair_cross_entropy,
         "two networks, labels divided by loss, semi-supervised mixing (DivideMix, Li et al. 2020); 6 times the cost",
         networks=2,
         objective=divide_mix,

@@ -29,9 +29,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from selfdistill._core.labels import normalised
-from selfdistill.losses import ELR_FLOOR, cross_entropy, elr_term
+from selfdistill.losses import cross_entropy
+from selfdistill.losses._anchored import ELR_FLOOR, elr_term
 from selfdistill.rivals._method import Method
-from selfdistill.targets import LabelTargets, check_logits, check_momentum
+from selfdistill.targets._base import LabelTargets, check_logits, check_momentum
 
 __all__ = ["METHODS", "EarlyLearning", "MemoryTarget", "early_learning_regularized"]
 

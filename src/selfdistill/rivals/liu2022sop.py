@@ -47,9 +47,9 @@ from torch import Tensor
 from selfdistill._core.errors import SettingError
 from selfdistill._core.labels import one_hot
 from selfdistill._core.rng import torch_generator
-from selfdistill.losses import at_least_single
+from selfdistill.losses._cross_entropy import at_least_single
 from selfdistill.rivals._method import Method
-from selfdistill.targets import LabelTargets
+from selfdistill.targets._base import LabelTargets
 
 __all__ = ["METHODS", "ShiftedTarget", "SparseNoise", "shifted_cross_entropy"]
 

@@ -29,7 +29,8 @@ from selfdistill import losses
 from selfdistill._core.errors import SettingError
 from selfdistill._core.labels import one_hot
 from selfdistill.rivals._method import Method
-from selfdistill.targets import Targets, check_logits, check_momentum
+from selfdistill.targets import Targets
+from selfdistill.targets._base import check_logits, check_momentum
 
 __all__ = ["METHODS", "AveragedTargets", "SelfEnsemble"]
 

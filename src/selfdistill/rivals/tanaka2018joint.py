@@ -42,6 +42,7 @@ from torch import Tensor
 from selfdistill import losses
 from selfdistill._core.errors import SettingError
 from selfdistill._core.labels import one_hot
+from selfdistill.losses._cross_entropy import at_least_single
 from selfdistill.rivals._method import Method
 from selfdistill.targets import FixedTargets, Targets
 
@@ -56,7 +57,7 @@ def joint_optimization(
 ) -> Float[Tensor, " b"]:
     """Divergence to updated labels, a prior on the classes and the entropy; per example, in nats, at least 0."""
     target, prior = labelled[0].detach(), labelled[1].detach()
-    log_p = losses.at_least_single(logits).log_softmax(-1)
+    log_p = at_least_single(logits).log_softmax(-1)
     log_mean = log_p.logsumexp(0) - math.log(len(log_p))  # in log space: a class that nothing is taken for stays finite
     matched = (torch.special.xlogy(target, target) - target * log_p).sum(-1)
     spread = (torch.special.xlogy(prior, prior) - prior * log_mean).sum()

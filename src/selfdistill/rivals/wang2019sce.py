@@ -17,7 +17,8 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from selfdistill.losses import at_least_single, cross_entropy
+from selfdistill.losses import cross_entropy
+from selfdistill.losses._cross_entropy import at_least_single
 from selfdistill.rivals._method import Method, given_labels
 
 __all__ = ["METHODS", "symmetric_cross_entropy"]

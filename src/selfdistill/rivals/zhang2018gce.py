@@ -43,7 +43,7 @@ from selfdistill._core.errors import SettingError
 from selfdistill._core.sample_mean import SampleMean
 from selfdistill.losses import generalized_cross_entropy
 from selfdistill.rivals._method import Method, given_labels
-from selfdistill.targets import LabelTargets
+from selfdistill.targets._base import LabelTargets
 
 __all__ = ["METHODS", "Truncated", "TruncatedTarget", "refreshes", "truncated_cross_entropy"]
 

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfdistill import data, noise
+from selfdistill import noise
 from selfdistill._core.events import Listener
 from selfdistill._core.rng import numpy_generator
 from selfdistill._core.settings import ResolvedSettings
-from selfdistill.data import LabelledData
+from selfdistill.data._labelled import LabelledData
+from selfdistill.data._read import read
+from selfdistill.data._source import fingerprint
 from selfdistill.issues import compare_with_truth, label_table
 from selfdistill.train._fit import fit
 
@@ -40,7 +42,7 @@ def noisy_digits(seed: int) -> tuple[LabelledData, dict[str, tuple[Tensor, Tenso
         >>> len(train), len(tests["test"][1]), round((train.labels != train.truth).float().mean().item(), 1)
         (1438, 359, 0.4)
     """
-    digits = data.read("digits")
+    digits = read("digits")
     held_out = _stratified(digits.labels.numpy(), HELD_OUT, numpy_generator(seed, "hold-out"))
     kept, test = torch.from_numpy(np.flatnonzero(~held_out)), torch.from_numpy(np.flatnonzero(held_out))
     truth = digits.labels[kept]
@@ -53,7 +55,7 @@ def noisy_digits(seed: int) -> tuple[LabelledData, dict[str, tuple[Tensor, Tenso
         labels=given,
         ids=ids,
         truth=truth,
-        fingerprint=data.fingerprint(inputs, given, ids, digits.classes),
+        fingerprint=fingerprint(inputs, given, ids, digits.classes),
     )
     return train, {"test": (digits.inputs[test], digits.labels[test])}
 

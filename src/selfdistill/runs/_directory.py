@@ -13,7 +13,6 @@ from uuid import uuid4
 import numpy as np
 from torch import Tensor, nn
 
-from selfdistill import networks
 from selfdistill._core.dist import barrier, rank
 from selfdistill._core.errors import DataError, Interrupted, ResourceError, RunError, SelfdistillError, SettingError
 from selfdistill._core.events import BatchDone, Event, Listener, everyone
@@ -25,14 +24,16 @@ from selfdistill._core.memory import translate_out_of_memory
 from selfdistill._core.record import SCHEMA, RunRecord, environment, read_record, relative_paths, write_record
 from selfdistill._core.settings import ResolvedSettings
 from selfdistill._core.wording import quoted
-from selfdistill.data import LabelledData, augment_for
+from selfdistill.data._labelled import LabelledData
+from selfdistill.data._loader import augment_for
 from selfdistill.issues import LabelTable, NoiseEstimate, compare_with_truth
+from selfdistill.networks._build import build
 from selfdistill.runs._epoch_snapshots import save_snapshot, snapshot_epochs
 from selfdistill.runs._label_table import write_label_table
 from selfdistill.runs._model_file import Model, save_model
 from selfdistill.runs._plan import GO_ON, Plan
 from selfdistill.runs._run_files import MetricsFile, lost, other_versions, products, telling
-from selfdistill.targets import choose_store, compact
+from selfdistill.targets._stores import choose_store, compact
 from selfdistill.train._closed import CLOSED, describe_closed
 from selfdistill.train._fit import LESS_MEMORY, fit, network_spec
 from selfdistill.train._fitted import Fitted
@@ -98,7 +99,7 @@ def run(
     else:
         spec = network_spec(settings, data, METHODS["cross-entropy"] if plan else None)
         with translate_out_of_memory(LESS_MEMORY):
-            network = networks.build(spec, shape, data.num_classes, seed=settings.seed, stats=data.preprocess.stats)
+            network = build(spec, shape, data.num_classes, seed=settings.seed, stats=data.preprocess.stats)
         parameters = sum(p.numel() for p in network.parameters())
         augment_for(settings.augment, shape)
         if plan is None:

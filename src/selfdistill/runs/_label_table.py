@@ -14,9 +14,12 @@ import numpy as np
 
 from selfdistill._core.errors import DataError, RunError, one_line
 from selfdistill._core.files import atomic, json_text
+from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.record import RunRecord, read_finished, read_record, whole
-from selfdistill.data import LabelledData, ReadOptions, check_size
-from selfdistill.issues import LabelTable, blocks
+from selfdistill.data._labelled import LabelledData
+from selfdistill.data._limits import check_size
+from selfdistill.issues import LabelTable
+from selfdistill.issues._blocks import blocks
 
 if TYPE_CHECKING:
     import pandas as pd

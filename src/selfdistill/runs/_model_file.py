@@ -12,11 +12,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from selfdistill import networks
 from selfdistill._core.errors import RunError, one_line
 from selfdistill._core.files import atomic, json_text
 from selfdistill._core.record import whole
-from selfdistill.data import Preprocess
+from selfdistill.data._preprocess import Preprocess
+from selfdistill.networks._build import build
 from selfdistill.train._state_checks import check_finite, check_types
 
 __all__ = ["Model", "load_model", "save_model"]
@@ -100,7 +100,7 @@ def _assemble(description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> 
     if preprocess.input_shape != shape:
         raise ValueError(f"inputs of shape {preprocess.input_shape}, but a network for {shape}")
     # Of shapes alone: nothing is allocated for what the description merely claims.
-    network = networks.build(description["network"], shape, len(classes), seed=0, stats=preprocess.stats, device="meta")
+    network = build(description["network"], shape, len(classes), seed=0, stats=preprocess.stats, device="meta")
     weights = {n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")}
     if len(weights) + len(kept) != len(tensors):
         raise ValueError("it holds tensors that are neither weights nor preprocessing")

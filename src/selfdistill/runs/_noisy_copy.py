@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from selfdistill import data, noise
+from selfdistill import noise
 from selfdistill._core.errors import SettingError
-from selfdistill.data import LabelledData, ReadOptions
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._copy import write_with_labels
+from selfdistill.data._labelled import LabelledData
+from selfdistill.data._read import read as data_read
+from selfdistill.noise._files import read_matrix
 
 __all__ = ["NoisyCopy", "noisy_copy"]
 
@@ -80,9 +84,9 @@ def noisy_copy(
     if seed < 0:
         raise SettingError(f"seed is {seed}, but must be at least 0", "Choose another, or leave it out for 0.")
     options = read or ReadOptions()
-    examples = data.read(source, options)
+    examples = data_read(source, options)
     drawn = _draw(examples, symmetric, pair, matrix, instance, include_clean, seed)
-    data.write_with_labels(source, options, [examples.classes[i] for i in drawn.labels.tolist()], out)
+    write_with_labels(source, options, [examples.classes[i] for i in drawn.labels.tolist()], out)
     changed = drawn.changed
     rows = [
         (name, int((examples.labels == i).sum()), int(changed[examples.labels == i].sum()))
@@ -109,5 +113,5 @@ def _draw(
         T = noise.pair(k, pair)
     else:
         assert matrix is not None  # exactly one was given
-        T = noise.read_matrix(matrix, classes=examples.classes)
+        T = read_matrix(matrix, classes=examples.classes)
     return noise.draw(examples.labels, T, seed)

@@ -10,12 +10,12 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from selfdistill import data
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill._core.files import atomic
 from selfdistill._core.memory import translate_out_of_memory
+from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.record import read_finished
-from selfdistill.data import ReadOptions
+from selfdistill.data._read import read_new
 from selfdistill.runs._model_file import load_model
 from selfdistill.train._loop import predict_probabilities
 from selfdistill.train._runtime import TorchRuntime
@@ -123,7 +123,7 @@ def predict(
     model = load_model(run / "model.safetensors")
     options = ReadOptions(ignore=tuple(ignore), inputs=trained_on.inputs, encoding=encoding)
     usual = trained_on.encoding
-    examples = data.read_new(new, model.preprocess, model.classes, options, usual_encoding=usual)
+    examples = read_new(new, model.preprocess, model.classes, options, usual_encoding=usual)
     if not len(examples.ids):
         raise DataError(f"{new} has no examples", "Give at least one.")
     runtime = TorchRuntime(place)

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from selfdistill import data
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.files import atomic, json_text
-from selfdistill.data import check_new
+from selfdistill.data._copy import check_new, labelled_cells, labelled_rows, write_refined
+from selfdistill.data._place import STANDARD_INPUT, is_there
+from selfdistill.data._read import find_form
+from selfdistill.data.formats import BUILT_IN
 from selfdistill.runs._label_table import SavedLabelTable, read_label_table
 
 __all__ = ["EXPORTS", "Refined", "refine"]
@@ -84,25 +86,25 @@ def refine(run: Path, out: Path, *, how: str | None = None, form: str | None = N
 
 def _write(found: SavedLabelTable, out: Path, how: str | None) -> None:
     if how == "drop":
-        data.write_refined(found.source, found.options, out, keep=~found.is_issue)
+        write_refined(found.source, found.options, out, keep=~found.is_issue)
     else:
         column = ("refined_label", found.relabelled) if how == "relabel" else ("label_weight", found.p_given)
-        data.write_refined(found.source, found.options, out, column=column)
+        write_refined(found.source, found.options, out, column=column)
 
 
 def _check_source(run: Path, found: SavedLabelTable) -> None:
     """Refuse a source that is gone or no longer what the run was trained on: rows would go astray."""
-    if found.source == data.STANDARD_INPUT:
+    if found.source == STANDARD_INPUT:
         raise RunError(
             f"{run} was trained on standard input, which cannot be read again",
             "Save the data as a file, and train on that.",
         )
-    if found.source not in data.BUILT_IN and not data.is_there(found.source):
+    if found.source not in BUILT_IN and not is_there(found.source):
         raise RunError(
             f"{found.source}, which {run} was trained on, is not here",
             "Start this in the folder where `fit` was started.",
         )
-    ids, labels = data.labelled_rows(found.source, found.options)
+    ids, labels = labelled_rows(found.source, found.options)
     if len(ids) != len(found.ids):
         what = f"it has {len(ids):,} labelled rows, the run had {len(found.ids):,}"
     else:
@@ -117,12 +119,12 @@ def _check_source(run: Path, found: SavedLabelTable) -> None:
 
 
 def _holds_images(source: str) -> bool:
-    return data.is_there(source) and data.find_form(source) == "folder"
+    return is_there(source) and find_form(source) == "folder"
 
 
 def _label_studio(found: SavedLabelTable, path: Path) -> None:
     """Tasks with pre-annotations, the most doubtful first; ``choices`` named ``label`` on an object named ``item``."""
-    cells = data.labelled_cells(found.source, found.options) or [{}] * len(found.ids)
+    cells = labelled_cells(found.source, found.options) or [{}] * len(found.ids)
     tasks: list[dict[str, Any]] = [
         {
             "data": cells[i]
@@ -163,7 +165,7 @@ def _fiftyone(found: SavedLabelTable, path: Path) -> None:
     keys = found.ids.tolist()
     folder, images = Path(found.source), _holds_images(found.source)
     if images:
-        from selfdistill.data import training_root
+        from selfdistill.data.formats._folder import training_root
 
         keys = [str((training_root(folder) / key).absolute()) for key in keys]
     fields = {

@@ -10,16 +10,19 @@ from typing import Any
 
 from torch import Tensor
 
-from selfdistill import data, networks
 from selfdistill._core.dist import rank
 from selfdistill._core.errors import Interrupted, RunError, SettingError
 from selfdistill._core.events import Event, Listener, RunStarted, everyone
 from selfdistill._core.group import as_many
 from selfdistill._core.options import explicit_options, overlaid
+from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.record import RunRecord, read_record, write_record
 from selfdistill._core.settings import ResolvedSettings, Settings
 from selfdistill._core.wording import quoted
-from selfdistill.data import LabelledData, ReadOptions
+from selfdistill.data._labelled import LabelledData, describe
+from selfdistill.data._read import read as data_read
+from selfdistill.data._read import read_test
+from selfdistill.networks._build import build
 from selfdistill.runs._demo import compare_with_plain, noisy_digits
 from selfdistill.runs._directory import check_free, next_run_folder, run
 from selfdistill.train._closed import AUTO, CLOSED, OF_CLOSED, check_closed, choose_method, takes_vectors
@@ -125,7 +128,7 @@ def announce_run(examples: LabelledData, out: Path, say: Callable[[str], None]) 
     Returns:
         A listener of the run's events.
     """
-    say(data.describe(examples))
+    say(describe(examples))
     for note in examples.notes:
         say(f"note: {note}")
     for warning in examples.warnings:
@@ -158,7 +161,7 @@ def threads_of(examples: LabelledData, settings: ResolvedSettings) -> AbstractCo
     if not spec.startswith(("mlp", "linear")):
         return nullcontext()
     stats = examples.preprocess.stats
-    network = networks.build(spec, shape, examples.num_classes, seed=0, stats=stats, device="meta")
+    network = build(spec, shape, examples.num_classes, seed=0, stats=stats, device="meta")
     return threads_for(sum(p.numel() for p in network.parameters()), settings.batch_size)
 
 
@@ -237,8 +240,8 @@ def read_sources(
         say("Built-in digits: a fifth held out as a clean test set, 40 % of the other labels flipped")
         return noisy_digits(seed)
     say(f"Reading {asked.source}")
-    examples = data.read(asked.source, asked.read, mapped=mapped)
-    test = data.read_test(asked.test, examples, asked.read, source=asked.source)
+    examples = data_read(asked.source, asked.read, mapped=mapped)
+    test = read_test(asked.test, examples, asked.read, source=asked.source)
     return examples, {} if test is None else {"test": test[:2]}
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill._core.options import options_from
+from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.record import RunRecord, read_finished
-from selfdistill.data import ReadOptions
 from selfdistill.runs._air import AirOptions, measure, write_closed, write_study
 from selfdistill.runs._label_table import label_table
 from selfdistill.runs._predict import predict

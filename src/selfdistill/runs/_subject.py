@@ -11,16 +11,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from selfdistill import data, networks
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.folder import inside
+from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.record import RunRecord, read_finished
-from selfdistill.air import Clock, RunCurves, calibrated
-from selfdistill.data import LabelledData, ReadOptions
+from selfdistill.air import calibrated
+from selfdistill.air._clock import Clock
+from selfdistill.air._study import RunCurves
+from selfdistill.data._labelled import LabelledData
+from selfdistill.data._read import read as data_read
+from selfdistill.networks._build import build, resolve
 from selfdistill.runs._demo import noisy_digits
 from selfdistill.runs._label_table import refined_labels
 from selfdistill.runs._model_file import load_model
-from selfdistill.train import checkpoint_steps, load_checkpoint
+from selfdistill.train._checkpoint import checkpoint_steps, load_checkpoint
 
 __all__ = ["Subject", "of_data", "of_run"]
 
@@ -62,9 +66,9 @@ def of_data(source: str, network: str | None, read: ReadOptions, seed: int) -> S
     Returns:
         One moment, the initial network.
     """
-    examples = data.read(source, read)
+    examples = data_read(source, read)
     shape = tuple(examples.inputs.shape[1:])
-    spec = networks.resolve(network or "auto", shape)
+    spec = resolve(network or "auto", shape)
     known = examples.truth is not None and bool((examples.truth >= 0).any())
     return Subject(
         name=Path(source).name.split(".")[0] or "data",
@@ -117,7 +121,7 @@ def of_run(folder: Path) -> Subject:
 
 def _initial(spec: str, examples: LabelledData, seed: int) -> Callable[[Tensor], nn.Module]:
     shape, stats = tuple(examples.inputs.shape[1:]), examples.preprocess.stats
-    network = networks.build(spec, shape, examples.num_classes, seed=seed, stats=stats)
+    network = build(spec, shape, examples.num_classes, seed=seed, stats=stats)
     return lambda inputs: calibrated(network, inputs)
 
 
@@ -138,7 +142,7 @@ def _read_again(folder: Path, record: RunRecord) -> LabelledData:
     if described.source is None:
         examples, _ = noisy_digits(seed)
     else:
-        examples = data.read(described.source, described.read)
+        examples = data_read(described.source, described.read)
     if examples.fingerprint != described.fingerprint:
         raise RunError(
             f"{described.source} holds other data than {folder} was trained on",

@@ -16,8 +16,9 @@ from selfdistill._core.dist import rank
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import EpochDone, Listener, RunStarted, Stage
 from selfdistill._core.settings import ResolvedSettings, Settings
-from selfdistill.data import LabelledData
-from selfdistill.issues import LearningDynamics
+from selfdistill.closed._rounds import Candidate
+from selfdistill.data._labelled import LabelledData
+from selfdistill.issues._toneva2019forgetting import LearningDynamics
 from selfdistill.train._fitted import Fitted
 
 __all__ = [
@@ -67,7 +68,7 @@ def choose_method(settings: Settings, data: LabelledData) -> tuple[str, str | No
         The method, and a sentence where it was chosen.
 
     Example:
-        >>> from selfdistill.data import from_arrays
+        >>> from selfdistill.data._source import from_arrays
         >>> data = from_arrays([[0.0], [1.0]], ["a", "b"])
         >>> choose_method(Settings(method="auto"), data)[0], choose_method(Settings(method="auto", epochs=3), data)[0]
         ('kernel', 'selfdistill')
@@ -201,7 +202,7 @@ def describe_closed(found: closed.ClosedForm, k: int) -> dict[str, Any]:
     }
 
 
-def _named(candidate: closed.Candidate) -> dict[str, Any]:
+def _named(candidate: Candidate) -> dict[str, Any]:
     form = candidate.form
     return {
         "source": candidate.source,

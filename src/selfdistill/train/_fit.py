@@ -11,16 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from selfdistill import networks, noise
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import Listener, RunStarted
 from selfdistill._core.labels import held_out
 from selfdistill._core.memory import check_memory, translate_out_of_memory
 from selfdistill._core.rng import derive, torch_generator
 from selfdistill._core.settings import WEIGHT_DECAY, ResolvedSettings
-from selfdistill.data import Batch, LabelledData, TensorLoader, augment_for
-from selfdistill.issues import LearningDynamics
-from selfdistill.rivals import Context, FirstStage, Method
+from selfdistill.data._labelled import LabelledData
+from selfdistill.data._loader import Batch, TensorLoader, augment_for
+from selfdistill.issues._toneva2019forgetting import LearningDynamics
+from selfdistill.networks._build import build
+from selfdistill.networks._small_networks import Pair
+from selfdistill.noise._files import read_matrix
+from selfdistill.rivals import Method
+from selfdistill.rivals._method import Context, FirstStage
 from selfdistill.targets import Targets
 from selfdistill.train._best_weights import BestWeights
 from selfdistill.train._checkpoint_manager import CheckpointManager
@@ -94,7 +98,7 @@ def fit(
         )
     _check_one_label_each(data, settings)
     chosen = method or method_of(settings)
-    if model is not None and chosen.networks == 2 and not isinstance(model, networks.Pair):
+    if model is not None and chosen.networks == 2 and not isinstance(model, Pair):
         raise SettingError(
             f"method {settings.method!r} trains two networks, but one was given",
             "Pass selfdistill.networks.Pair(a, b), with different initial weights.",
@@ -210,7 +214,7 @@ def _first_stage(
         return None
     if method(name).networks == 1:  # a pair lends its first network
         settings = replace(settings, network=settings.network.strip().removeprefix("2*"))
-        model = model.a if isinstance(model, networks.Pair) else model
+        model = model.a if isinstance(model, Pair) else model
     first = fit(
         data,
         replace(settings, method=name, noise_rate=None, noise_matrix=None),
@@ -225,7 +229,7 @@ def _first_stage(
 
 
 def _context(data: LabelledData, settings: ResolvedSettings, steps: int, first_stage: FirstStage | None) -> Context:
-    matrix = None if settings.noise_matrix is None else noise.read_matrix(settings.noise_matrix, classes=data.classes)
+    matrix = None if settings.noise_matrix is None else read_matrix(settings.noise_matrix, classes=data.classes)
     return Context(
         data.labels,
         data.num_classes,
@@ -285,7 +289,7 @@ def network_spec(settings: ResolvedSettings, data: LabelledData, method: Method 
 def _network(data: LabelledData, settings: ResolvedSettings, chosen: Method) -> nn.Module:
     shape = tuple(data.inputs.shape[1:])
     spec = network_spec(settings, data, chosen)
-    return networks.build(spec, shape, data.num_classes, seed=settings.seed, stats=data.preprocess.stats)
+    return build(spec, shape, data.num_classes, seed=settings.seed, stats=data.preprocess.stats)
 
 
 def _optimizer(

@@ -10,15 +10,9 @@ from torch import Tensor, nn
 
 from selfdistill._core.settings import ResolvedSettings
 from selfdistill.closed import ClosedForm
-from selfdistill.issues import (
-    Applicability,
-    LabelTable,
-    LearningDynamics,
-    applicability,
-    find_issues,
-    label_table,
-    out_of_sample_trust,
-)
+from selfdistill.issues import LabelTable, find_issues, label_table
+from selfdistill.issues._reliability import Applicability, applicability, out_of_sample_trust
+from selfdistill.issues._toneva2019forgetting import LearningDynamics
 from selfdistill.targets import Posterior, Targets
 
 __all__ = ["Fitted"]

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from selfdistill._core.dist import sum_over_processes
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import BatchDone, EpochDone, Listener
-from selfdistill.data import Batch, TensorLoader
-from selfdistill.issues import LearningDynamics
+from selfdistill.data._loader import Batch, TensorLoader
+from selfdistill.issues._toneva2019forgetting import LearningDynamics
 from selfdistill.rivals import Method
 from selfdistill.targets import Targets
 from selfdistill.train._runtime import Runtime

@@ -7,7 +7,9 @@ import difflib
 from selfdistill import losses, targets
 from selfdistill._core.errors import SettingError
 from selfdistill._core.settings import VISIT_STEPS, ResolvedSettings, Settings
-from selfdistill.rivals import RIVALS, Context, Method
+from selfdistill.rivals import RIVALS, Method
+from selfdistill.rivals._method import Context
+from selfdistill.targets._dong2019selfdistill import authors_loss, sequential
 
 __all__ = ["METHODS", "WITHOUT_EPOCHS", "method", "method_of"]
 
@@ -19,7 +21,7 @@ def _stretch(context: Context) -> float:
 
 def _authors(number: int) -> Method:
     return Method(
-        lambda c: targets.authors_loss(number, c.labels, c.num_classes),
+        lambda c: authors_loss(number, c.labels, c.num_classes),
         losses.cross_entropy,
         f"the authors' loss {number} (Dong et al. 2019)",
     )
@@ -43,7 +45,7 @@ _OWN = {
         "average of each example's predictions, its reading turned from soft to hard",
     ),
     "dong-sequential": Method(
-        lambda c: targets.sequential(c.labels, c.num_classes, epochs=c.epochs, early=5 * _stretch(c)),
+        lambda c: sequential(c.labels, c.num_classes, epochs=c.epochs, early=5 * _stretch(c)),
         losses.cross_entropy,
         "taught by the previous epoch's hard predictions, given labels fading from epoch 5 on (Dong et al. 2019)",
     ),

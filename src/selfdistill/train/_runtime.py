@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from selfdistill._core import dist
 from selfdistill._core.errors import ResourceError
 from selfdistill._core.group import GROUP
-from selfdistill.data import Batch
+from selfdistill.data._loader import Batch
 
 __all__ = ["Runtime", "TorchRuntime", "local_statistics", "process_group", "threads_for"]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from selfdistill import closed
-from selfdistill.data import LabelledData
-from selfdistill.issues import Applicability, LabelTable, find_issues, out_of_sample_trust
+from selfdistill.data._labelled import LabelledData
+from selfdistill.issues import LabelTable, find_issues
+from selfdistill.issues._reliability import Applicability, out_of_sample_trust
 from selfdistill.train._fitted import Fitted
 
 __all__ = ["trust_of"]

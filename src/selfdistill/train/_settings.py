@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from selfdistill import networks
 from selfdistill._core.errors import ResourceError, SettingError
 from selfdistill._core.settings import ResolvedSettings
+from selfdistill.networks._build import resolve
 
 __all__ = ["choose_augment", "choose_network", "resolve_device"]
 
@@ -28,7 +28,7 @@ def choose_network(network: str, examples: int, shape: tuple[int, ...], words: b
     narrow = network == "auto" and len(shape) == 1 and examples < _SMALL
     if narrow and words:
         return "linear"
-    return "mlp:128" if narrow else networks.resolve(network, shape).removeprefix("2*")
+    return "mlp:128" if narrow else resolve(network, shape).removeprefix("2*")
 
 
 def choose_augment(settings: ResolvedSettings, examples: int, shape: tuple[int, ...]) -> str:
