@@ -85,7 +85,8 @@ def test_ctrl_c_in_the_comparison_leaves_a_finished_run(monkeypatch):
 
 
 def test_a_run_of_someones_own_code_is_not_resumed_here():
-    run(read("songs.v2.csv", ReadOptions(label="kind")), FEW.resolve(40, "cpu"), Path("own"), source={"made": "by hand"})
+    songs = read("songs.v2.csv", ReadOptions(label="kind"))
+    run(songs, FEW.resolve(40, "cpu"), Path("own"), source={"made": "by hand"})
     with pytest.raises(RunError, match="own was not started by `selfdistill fit`"):
         start(FitRequest(resume=Path("own")))
 
