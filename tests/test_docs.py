@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 
@@ -33,6 +34,20 @@ def test_every_decision_stands_in_the_index_with_its_title():
         assert path.read_text(encoding="utf-8").splitlines()[0] == f"# {number}. {title}"
         assert path.name.startswith(f"{int(number):04}-")
         assert line.endswith(".")
+
+
+def test_every_public_name_stands_in_the_reference_and_says_what_it_is():
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "reference").glob("*.md"))
+    names = 0
+    for path in sorted((ROOT / "src" / "selfdistill").glob("[a-z]*/__init__.py")):
+        room = path.parent.name
+        module = importlib.import_module(f"selfdistill.{room}")
+        public = getattr(module, "__all__", []) if room != "cli" else []
+        for name in public:
+            assert f"<!-- room: {room} -->" in text or f"::: selfdistill.{room}.{name}" in text, f"{room}.{name}"
+            assert getattr(module, name).__doc__, f"{room}.{name}"
+        names += len(public)
+    assert 60 <= names <= 90
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

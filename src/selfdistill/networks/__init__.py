@@ -1,4 +1,7 @@
-"""Networks: plain modules that take a batch and return logits.
+"""Networks: plain modules that take a batch and return logits; `build` makes one from a word."""
 
-`build` makes one from a word; `resolve` chooses one for the data. The classes are usable on their own.
-"""
+from selfdistill.networks._build import build
+from selfdistill.networks._he2016resnet import ResNet
+from selfdistill.networks._small_networks import MLP, SmallCNN
+
+__all__ = ["MLP", "ResNet", "SmallCNN", "build"]
