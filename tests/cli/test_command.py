@@ -14,6 +14,7 @@ from selfdistill._core.errors import SettingError
 from selfdistill._core.options import Option, check_options, explicit_options, number_or_word, options_from, options_of
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.settings import ResolvedSettings, Settings
+from selfdistill.cli import main
 from selfdistill.cli._command import Only, command
 from selfdistill.networks._kernel_machine import KERNELS
 
@@ -115,3 +116,17 @@ def test_every_option_of_training_and_reading_is_offered_by_fit(cli):
 def test_what_is_asked_and_what_it_is_resolved_to_have_the_same_names():
     assert [one.name for one in fields(Settings)] == [one.name for one in fields(ResolvedSettings)]
     assert options_of(Settings)["kernel"][1].choices == ("auto", *KERNELS)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("--epochs", "abc"), "Invalid value for '--epochs': 'abc' is not a whole number."),
+        (("--epochs", "3.5"), "Invalid value for '--epochs': '3.5' is not a whole number."),
+        (("--lr", "x"), "Invalid value for '--lr': 'x' is not a number."),
+    ],
+)
+def test_what_is_no_number_is_named(capsys, given, message):
+    with pytest.raises(SystemExit):
+        main(["fit", *given])
+    assert message in " ".join(capsys.readouterr().err.split())

@@ -1,15 +1,18 @@
 import io
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from selfdistill._core.errors import RunError, SettingError
+from selfdistill._core.errors import DataError, RunError, SettingError
 from selfdistill._core.record import write_json_record
 from selfdistill.data._read import read as data_read
-from selfdistill.runs import load_model
+from selfdistill.runs import fit, load, load_model
 from selfdistill.runs._directory import run
 from selfdistill.runs._predict import Predictions, predict, write_predictions
 from selfdistill.train import Settings
@@ -96,3 +99,31 @@ def test_files_hold_the_table(tmp_path, name, read):
 def test_another_ending_is_refused(tmp_path):
     with pytest.raises(SettingError, match=r"ends in '.txt'. Name a file that ends in .csv or .parquet"):
         write_predictions(made(), tmp_path / "p.txt")
+
+
+@pytest.mark.parametrize("method", ["kernel", "selfdistill"])
+def test_a_table_is_predicted_in_a_process_that_has_trained_nothing(tmp_path: Path, method: str) -> None:
+    x = np.random.default_rng(0).normal(size=(60, 2)).round(3)
+    table = tmp_path / "t.csv"
+    table.write_text("\n".join(["a,b,label", *(f"{a},{b},{'xy'[int(a > 0)]}" for a, b in x)]))
+    fit(
+        table,
+        label="label",
+        method=method,
+        out=tmp_path / "run",
+        say=None,
+        **({} if method == "kernel" else {"epochs": 2, "network": "mlp:8"}),
+    )
+    here = load(tmp_path / "run").predict(table)
+    command = [sys.executable, "-m", "selfdistill", "predict", "run", "t.csv", "--out", "p.csv"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert pd.read_csv(tmp_path / "p.csv")["predicted_label"].tolist() == here["predicted_label"].tolist()
+
+
+def test_a_table_in_memory_is_no_path(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("a,label\n" + "1,x\n2,y\n" * 20)
+    run = fit(table, label="label", out=tmp_path / "run", say=None)
+    with pytest.raises(DataError, match=r"new is a DataFrame, not a path\. Write it to a file"):
+        run.predict(pd.read_csv(table))  # type: ignore[arg-type]

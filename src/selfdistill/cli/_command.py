@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, fields
+from functools import partial
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
@@ -15,6 +16,7 @@ __all__ = ["Only", "command"]
 
 
 _Offered = tuple[Field[Any], Any, Option]
+_NUMBERS: dict[type, tuple[str, str]] = {int: ("INTEGER", "a whole number"), float: ("FLOAT", "a number")}
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,9 @@ def _parameter(field: Field[Any], kind: Any, option: Option) -> inspect.Paramete
         kind = str | None
     elif bool in get_args(kind) and "/" not in flag:
         kind = bool
+    number = next((one for one in (float, int) if one in (kind, *get_args(kind))), None)
+    if number is not None:
+        shown |= {"parser": partial(_number, number), "metavar": option.metavar or _NUMBERS[number][0]}
     empty = False if kind is bool else None
     default = empty if required or field.default == () else field.default
     where = (
@@ -71,6 +76,13 @@ def _parameter(field: Field[Any], kind: Any, option: Option) -> inspect.Paramete
         default=inspect.Parameter.empty if required else default,
         annotation=Annotated[kind, where],
     )
+
+
+def _number(kind: type[int] | type[float], text: str) -> float:
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text[:40]!r} is not {_NUMBERS[kind][1]}") from error
 
 
 def _value(value: Any, field: Field[Any], option: Option) -> Any:

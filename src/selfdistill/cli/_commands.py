@@ -184,7 +184,7 @@ def refine(options: RefineOptions) -> None:
     if len(ways) + (options.format is not None) != 1:
         told = [f"--{name}" for name in ways] + ([] if options.format is None else ["--format"])
         raise SettingError(
-            f"{' and '.join(told) or 'nothing'} was said, but it takes one way",
+            f"{' and '.join(told)} cannot be combined" if told else "what to write was not chosen",
             "Give one of --drop, --relabel, --weight and --format.",
         )
     made = write_refined(options.run, options.out, how=ways[0] if ways else None, form=options.format)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -108,6 +109,8 @@ class Preprocess(ABC):
         Raises:
             DataError: The kind is not known, or the description is damaged.
         """
+        for module in ("_arrays", "_images", "_table"):  # they name their kinds when they are imported
+            importlib.import_module(f"selfdistill.data.{module}")
         found = Preprocess._kinds.get(str(spec.get("kind")))
         if found is None:
             raise DataError(

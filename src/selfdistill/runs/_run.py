@@ -139,7 +139,12 @@ class Run:
 
         Raises:
             DataError: The data do not fit the run.
-        """  # noqa: DOC502 (raised by what is called)
+        """
+        if not isinstance(new, str | Path):
+            raise DataError(
+                f"new is a {type(new).__name__}, not a path",
+                "Write it to a file, or use SelfDistillClassifier().predict(X).",
+            )
         return predict(self.folder, new, device=device).table()
 
     def refine(self, out: str | Path, how: str = "relabel") -> Refined:

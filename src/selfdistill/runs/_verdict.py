@@ -99,7 +99,7 @@ def _trust(trust: Trust | None) -> list[str]:
 
 def _pairs(confused: Sequence[tuple[str, str, int]], found: int, kept: int) -> list[str]:
     """List pairs of labels; those that are doubted without a better one stand apart."""
-    shown = confused[:_PAIRS]
+    shown = confused if len(confused) == _PAIRS + 1 else confused[:_PAIRS]  # "other pairs" of one pair would tell less
     width = max(len(name) for pair in [*shown, ("given", "refined", 0)] for name in pair[:2])
     width = min(max(width, 7), 30)
     lines = [f"  {'given':<{width}}  ->  {'refined':<{width}}  {'count':>7}"]
