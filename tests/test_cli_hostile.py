@@ -198,7 +198,7 @@ def test_no_memory_late_in_a_run_is_one_line_and_the_run_goes_on(cli, monkeypatc
         raise error
 
     source = table()
-    for where in ("selfdistill.train.Fitted.table", "selfdistill.runs._directory.save_model"):
+    for where in ("selfdistill.train._fitted.Fitted.table", "selfdistill.runs._directory.save_model"):
         with monkeypatch.context() as patch:
             patch.setattr(where, none)
             code, _, err = cli("fit", source, *FEW, "--out", where)
@@ -242,7 +242,9 @@ def test_a_strangers_student_writes_only_where_the_user_says(cli, monkeypatch):
     outside.unlink()
     code, _, err = cli("distill", "--resume", "student")
     assert code == 2
-    assert f"student would write its soft labels to {outside}, outside of itself. If you want that, say it: " in err
+    assert (
+        f"student would write its soft labels to {outside}, outside of itself. If you want that, name the file: " in err
+    )
     assert not outside.exists()
     assert cli("distill", "--resume", "student", "--store", outside)[0] == 0
     assert outside.exists()

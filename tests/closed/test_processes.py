@@ -15,9 +15,11 @@ import torch
 SCRIPT = """
 import sys, numpy as np, torch
 from pathlib import Path
-from selfdistill import runs, train
 from selfdistill._core import dist
 from selfdistill.closed import _refine
+from selfdistill.runs._request import FitRequest, start
+from selfdistill.train import Settings
+from selfdistill.train._runtime import process_group
 
 torch.set_num_threads(1)
 _refine._CHOICE_ROWS = 400
@@ -27,7 +29,7 @@ inputs = (rng.normal(size=(3, 5))[truth] + 0.7 * rng.normal(size=(901, 5))).asty
 given = np.where(rng.random(901) < 0.3, rng.integers(3, size=901), truth)
 quick = {"landmarks": 100, "forest": False, "dtype": torch.float64}
 found = {}
-with train.process_group("cpu"):
+with process_group("cpu"):
     for name, keep in (("kept", 2**30), ("anew", 0)):
         _refine._KEPT_BYTES = keep
         weight = None if name == "kept" else rng.integers(1, 3, 901)
@@ -46,7 +48,7 @@ with train.process_group("cpu"):
         np.savez(sys.argv[1] + "x.npz", X=inputs, y=given)
     dist.barrier()
     settings, out = {"landmarks": 60, "kernel": "rbf"}, Path(sys.argv[1] + "run")
-    record, _ = runs.start(runs.FitRequest(sys.argv[1] + "x.npz", settings=train.Settings(**settings), out=out))
+    record, _ = start(FitRequest(sys.argv[1] + "x.npz", settings=Settings(**settings), out=out))
     found["run"] = {"nats": torch.tensor(record.closed.nats)}
     torch.save(found, sys.argv[1] + str(dist.rank()))
 """

@@ -150,7 +150,7 @@ def test_a_memory_map_takes_no_memory_of_its_own_and_needs_a_folder(tmp_path):
     code = """if True:
         import sys, torch
         from pathlib import Path
-        from selfdistill.targets import compact
+        from selfdistill.targets._stores import compact
         def own():
             lines = Path("/proc/self/status").read_text().splitlines()
             return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))

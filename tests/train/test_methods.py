@@ -127,11 +127,12 @@ def test_all_state_moves_with_to(name):
 # In a process of its own: the shape checker that the tests install in the losses does not trace.
 GRAPH_BREAKS = """
 import json, torch
-from selfdistill import rivals, train
+from selfdistill.rivals._method import Context, FirstStage
+from selfdistill.train._methods import METHODS
 found = {}
-for name, method in train.METHODS.items():
-    before = rivals.FirstStage(*torch.full((2, 4, 3), 1 / 3)) if method.first else None
-    targets = method.build(rivals.Context(torch.tensor([0, 1, 2, 0]), 3, 4, 20, first_stage=before))
+for name, method in METHODS.items():
+    before = FirstStage(*torch.full((2, 4, 3), 1 / 3)) if method.first else None
+    targets = method.build(Context(torch.tensor([0, 1, 2, 0]), 3, 4, 20, first_stage=before))
     def step(logits, index):
         value = method.loss(logits, targets.read(index, logits.detach())).mean()
         p = logits.detach().softmax(-1)

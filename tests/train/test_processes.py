@@ -29,8 +29,11 @@ from selfdistill.train._runtime import local_statistics
 # batch agreement of the authors' loss and SAT's weights count padding, so they are held to 100, where there is none.
 SCRIPT = """
 import sys, torch
-from selfdistill import data, targets, train
 from selfdistill._core import dist
+from selfdistill.data._source import from_arrays
+from selfdistill.train import Settings
+from selfdistill.train._fit import fit
+from selfdistill.train._runtime import process_group
 
 torch.set_num_threads(1)
 name, out, broken = sys.argv[1:4]
@@ -46,9 +49,9 @@ g = torch.Generator().manual_seed(0)
 n = 100 if name in {"dong-3", "sat"} else 101
 x = torch.randn(n, 5, generator=g)
 y = (x[:, 0] > 0).long() + (x[:, 1] > 0).long()
-with train.process_group("cpu"):
-    settings = train.Settings(method=name, network="mlp:16", epochs=3, batch_size=10).resolve(n, "cpu")
-    fitted = train.fit(data.from_arrays(x.numpy(), y.numpy()), settings)
+with process_group("cpu"):
+    settings = Settings(method=name, network="mlp:16", epochs=3, batch_size=10).resolve(n, "cpu")
+    fitted = fit(from_arrays(x.numpy(), y.numpy()), settings)
     if dist.rank() == 0:
         torch.save({"targets": fitted.targets.state_dict(), "model": fitted.model.state_dict(),
                     "loss": [c["loss"] for c in fitted.curves]}, out)

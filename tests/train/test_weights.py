@@ -16,8 +16,8 @@ def trained(X: np.ndarray, y: np.ndarray, weights: torch.Tensor | None = None, e
     torch.manual_seed(0)
     model = nn.Linear(4, 3)
     data = replace(from_arrays(X, y, form="user"), weights=weights)
-    settings = Settings(method="cross-entropy", epochs=epochs, batch_size=len(X), lr=0.5, lr_warmup=0.0, device="cpu")
-    return fit(data, settings, model=model).model.weight.detach()
+    settings = Settings(method="cross-entropy", epochs=epochs, batch_size=len(X), lr=0.5).resolve(len(X), "cpu")
+    return fit(data, replace(settings, lr_warmup=0.0), model=model).model.weight.detach()
 
 
 @pytest.fixture

@@ -65,8 +65,10 @@ class Distiller:
         settings: How the student trains; ``method`` and ``network`` are set by this.
 
     Example:
-        >>> digits, tests = runs.noisy_digits(0)
-        >>> teacher = train.fit(digits, Settings(network="mlp:64", epochs=4).resolve(len(digits), "cpu")).model
+        >>> from selfdistill.networks import build
+        >>> from selfdistill.runs import noisy_digits
+        >>> digits, tests = noisy_digits(0)
+        >>> teacher = build("mlp:64", (1, 8, 8), 10, seed=0, stats=digits.preprocess.stats)  # one that has learned
         >>> fitted = Distiller("mlp:8", objective="refinery", settings=Settings(epochs=4)).fit(teacher, digits)
         >>> sum(p.numel() for p in fitted.model.parameters())
         610
