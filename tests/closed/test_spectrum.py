@@ -161,3 +161,15 @@ def test_landmarks_are_the_same_on_each_call_and_spread() -> None:
     assert len(one.unique()) == 100
     assert (one.diff() > 0).all()
     assert 400 < float(one.double().mean()) < 600
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_directions_of_little_variance_are_kept(dtype: torch.dtype) -> None:
+    rows = torch.randn(500, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    rows = rows * torch.tensor([1.0, 1.0, 1.0, 0.1, 0.02, 0.01])
+    unit = torch.cat([rows, rows[:, :1] + rows[:, 1:2]], 1)  # of rank six
+    unit = (unit / unit.norm(dim=1, keepdim=True)).to(dtype)
+    landmarks = Landmarks("linear", unit)
+    assert len(landmarks.rows) == 6
+    features = landmarks(unit).double()
+    torch.testing.assert_close(features @ features.T, unit.double() @ unit.double().T, rtol=0, atol=1e-5)

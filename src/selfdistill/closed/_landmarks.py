@@ -57,7 +57,8 @@ class Landmarks:
 
     def __init__(self, kernel: str, rows: Tensor) -> None:
         gram = kernel_rows(kernel, rows, rows)
-        rounding = float(gram.diagonal().sum()) * (1e-13 if rows.dtype == torch.float64 else 1e-6)
+        # what is left of a row's own value: directions of little variance may tell classes apart
+        rounding = float(gram.diagonal().mean()) * (1e-12 if rows.dtype == torch.float64 else 1e-5)
         factorise = lapack.dpstrf if rows.dtype == torch.float64 else lapack.spstrf
         factor, order, rank, _ = factorise(gram.numpy(), tol=rounding, lower=1)
         self.kernel, self.rows = kernel, rows[torch.from_numpy(order[:rank].astype(np.int64) - 1)]
