@@ -398,5 +398,5 @@ def test_verbose_writes_one_line_per_epoch_to_stderr(capsys):
 
 def test_tensors_are_taken():
     X, y, _ = blobs()
-    tensors = torch.from_numpy(X).requires_grad_(), torch.from_numpy(y)
-    assert_array_equal(quick().fit(*tensors).pred_probs_, quick().fit(X, y).pred_probs_)
+    found = quick().fit(torch.from_numpy(X).requires_grad_(), torch.from_numpy(y)).pred_probs_
+    assert_array_equal(found, quick().fit(X, y).pred_probs_)

@@ -47,15 +47,7 @@ _FREE = ("device", "compile")  # settings that a resumed run may change
 
 
 def next_run_folder(name: str, parent: Path = Path("runs")) -> Path:
-    """Choose the next free folder for a run.
-
-    Args:
-        name: What was trained on, such as ``"digits"``.
-        parent: Where runs lie.
-
-    Returns:
-        ``parent/name-001`` or the first number after the highest taken.
-    """
+    """Choose ``parent/name-001``, or the first number after the highest taken."""
     taken = [p.name.removeprefix(f"{name}-") for p in parent.glob(f"{name}-*")]
     return parent / f"{name}-{max([int(t) for t in taken if t.isdigit()], default=0) + 1:03d}"
 
@@ -327,14 +319,7 @@ def _enter(out: Path, record: RunRecord, resume: bool) -> RunRecord:
 
 
 def check_free(out: Path) -> None:
-    """Refuse a folder that holds anything: nothing is ever overwritten.
-
-    Args:
-        out: Where a new run shall go.
-
-    Raises:
-        RunError: It holds a run or other files, is a file, or has a name that is not UTF-8.
-    """
+    """Refuse a folder that holds anything, for nothing is ever overwritten, and a name that is not UTF-8."""
     try:
         str(out).encode()
     except UnicodeEncodeError:
