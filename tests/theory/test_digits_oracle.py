@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
+from benchmarks.digits_oracle import digits as digits_with_noise
 
 from selfdistill.theory import Spectrum, gradient_descent, hard_distillation, relu_kernel, soft_distillation
 
@@ -28,17 +28,10 @@ SCHEDULES = {"hard": lambda step, agreement: min(step / 2000, 1), "agreement": l
 @pytest.fixture(scope="module")
 def digits():
     """Kernel over n, its spectrum, true and given one-hot labels."""
-    pixels, truth = load_digits(return_X_y=True)
-    x = pixels / 16
-    x = x - x.mean(0)
-    x /= np.linalg.norm(x, axis=1, keepdims=True)
-    rng = np.random.default_rng(0)
-    flip = rng.random(len(truth)) < 0.4
-    given = truth.copy()
-    given[flip] = rng.integers(0, 10, flip.sum())
-    kernel = relu_kernel(torch.tensor(x)) / len(x)
+    x, truth, given = digits_with_noise()
+    kernel = relu_kernel(x) / len(x)
     one_hot = torch.eye(10, dtype=torch.float64)
-    return kernel, Spectrum.of(kernel), one_hot[truth], one_hot[given], x
+    return kernel, Spectrum.of(kernel), one_hot[truth], one_hot[given], x.numpy()
 
 
 def check(name, outputs, truth, steps):

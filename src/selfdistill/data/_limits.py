@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import os
+import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -28,6 +29,9 @@ TRAIN_PIXEL_LIMIT = 2**20
 """Pixels in one image that is trained on: a batch of 16 takes 200 MB, and a layer of 16 channels 1 GB."""
 _EXPAND_LIMIT = 16 * 2**30
 DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError)
+# zipfile has two more words for what a file holds, and neither is a fault of ours: NotImplementedError for a
+# compression method that Python does not know, RuntimeError for a password.
+DAMAGED_ZIP = (zipfile.BadZipFile, NotImplementedError, RuntimeError, *DAMAGED)
 """What reading a damaged packed file raises."""
 
 

@@ -17,7 +17,7 @@ from typing import IO, NamedTuple, cast
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import check_name, translate_disk_full
 from selfdistill.data._labels import listed, near_matches
-from selfdistill.data._limits import DAMAGED, check_size, expand_limit
+from selfdistill.data._limits import DAMAGED_ZIP, check_size, expand_limit
 from selfdistill.data._pixels import ENDINGS
 
 STANDARD_INPUT = "-"
@@ -167,8 +167,7 @@ def _member(path: Path, part: str) -> Path:
                 out /= Path(member.filename).name
                 with archive.open(member) as file:
                     _copy(file.read(_BLOCK), file, out, f"{path}: {member.filename}")
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, *DAMAGED) as error:
-        # zipfile: NotImplementedError for a compression it does not know, RuntimeError for a password
+    except DAMAGED_ZIP as error:
         raise DataError(f"{path} cannot be unpacked: {error}", "Unpack it first, or fetch it again.") from error
     _unpacked[key] = out
     return out

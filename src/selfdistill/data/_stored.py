@@ -6,7 +6,6 @@ import math
 import struct
 import tempfile
 import zipfile
-import zlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn, final
 
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError, one_line
 from selfdistill._core.files import translate_disk_full
-from selfdistill.data._limits import check_columns, check_size, damaged
+from selfdistill.data._limits import DAMAGED_ZIP, check_columns, check_size, damaged
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -128,8 +127,7 @@ def read_parquet(path: Path, *, mapped: bool = False) -> pa.Table:
 SPARSE_NAMES = {"data", "indices", "indptr", "row", "col", "format", "shape", "_is_array", "offsets"}
 """Arrays of `scipy.sparse.save_npz`."""
 _SPARSE = {"csr": ("data", "indices", "indptr"), "csc": ("data", "indices", "indptr"), "coo": ("data", "row", "col")}
-# What zipfile and NumPy raise on broken archives; NotImplementedError is zipfile's word for an unknown compression.
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
+_DAMAGED = (ValueError, *DAMAGED_ZIP)  # NumPy raises ValueError on broken headers
 
 
 def refuse_objects(where: Path | str, name: str) -> NoReturn:

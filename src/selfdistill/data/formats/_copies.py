@@ -111,7 +111,9 @@ def edit_table(table: pa.Table, edit: Edit, options: ReadOptions, where: str) ->
         name, before = edit.original or f"{label}_before_noise", table[label]
         check_free(table.column_names, name, where, noise=True)
         new = pa.array(edit.relabelled(known, options, where), pa.string())
-        with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):  # no text casts to that type: labels are texts
+        # The new labels are texts. Where Arrow has no cast from text to the old column's type (NotImplemented), or a
+        # text is no value of it (Invalid), the column stays text, which every format writes.
+        with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
             new = new.cast(before.type)
         table = table.set_column(table.column_names.index(label), label, new).append_column(name, before)
     if edit.column is not None:

@@ -190,6 +190,7 @@ def column_of(values: Sequence[Any]) -> pa.Array:
     try:
         made = pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError):
-        # cells of several types, or numbers beyond 64 bit, which no Arrow column holds: texts hold them all
+        # Cells of several types (Invalid, TypeError), objects without an Arrow type (NotImplemented), or numbers
+        # beyond 64 bit (OverflowError): no Arrow column holds them, texts hold them all.
         return pa.array([text_of(value) for value in values], pa.large_string())
     return made
