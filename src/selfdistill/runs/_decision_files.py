@@ -1,0 +1,213 @@
+"""Decisions from and for other programs: CSV, and what Label Studio imports and exports."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from selfdistill._core.errors import DataError
+from selfdistill._core.files import atomic, json_text, read_json
+from selfdistill.runs._decisions import Decided, read_journal
+
+__all__ = ["ENDINGS", "Settled", "read_decisions", "settled_array", "write_decisions"]
+
+ENDINGS = (".jsonl", ".csv", ".json")
+"""Of files of decisions: a journal, a table, and Label Studio's."""
+_Pairs: TypeAlias = list[tuple[str, str | None]]  # names and labels; None: unsure
+_LABELS = ("settled_label", "label")
+
+
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """Decisions on the examples of a run.
+
+    Attributes:
+        labels: Settled label of each settled example, by position.
+        unsure: Examples that nobody can say.
+        unknown: Names in the file that no example has.
+    """
+
+    labels: Mapping[int, str]
+    unsure: frozenset[int] = frozenset()
+    unknown: tuple[str, ...] = ()
+
+
+def read_decisions(path: Path, ids: Sequence[str], classes: Sequence[str]) -> Settled:
+    """Read decisions on some examples.
+
+    Args:
+        path: A journal (``.jsonl``); a CSV file with the columns ``id`` and ``settled_label`` or ``label``, where an
+            empty cell settles nothing; or what Label Studio exports as JSON or JSON-MIN (``.json``), where the last
+            annotation of a task counts.
+        ids: Names of the examples.
+        classes: Names of the classes.
+
+    Returns:
+        The decisions.
+
+    Raises:
+        DataError: Another ending, no such file, a label that is no class, or two labels for one example.
+        RunError: A journal of other examples, or damaged.
+    """  # noqa: DOC502 (raised by what is called)
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
+        raise DataError(f"{path} ends in {ending!r}", f"Decisions lie in files that end in {', '.join(ENDINGS)}.")
+    if not path.is_file():
+        raise DataError(f"{path} is no file", "Name a file of decisions; `selfdistill review RUN` makes one.")
+    if ending == ".jsonl":
+        found = read_journal(path, ids, classes)
+        return Settled(dict(found.labels), frozenset(found.unsure))
+    pairs = _pairs(path, _from_csv if ending == ".csv" else _from_label_studio)
+    return _matched(path, pairs, ids, frozenset(classes))
+
+
+def _pairs(path: Path, reader: Callable[[Path], _Pairs]) -> _Pairs:
+    """Read, and tell what does not fit in one line."""
+    try:
+        return reader(path)
+    except DataError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read: {error}", "Export it again.") from error
+
+
+def _matched(path: Path, pairs: _Pairs, ids: Sequence[str], classes: frozenset[str]) -> Settled:
+    """Find the examples by name; a label of ``None`` stands for unsure."""
+    places = {str(name): row for row, name in enumerate(ids)}
+    labels: dict[int, str] = {}
+    unsure, unknown = set(), []
+    for name, label in pairs:
+        row = places.get(name)
+        if row is None:
+            unknown.append(name)
+        elif label is None:
+            unsure.add(row)
+        elif label not in classes:
+            raise DataError(
+                f"{path} gives {name!r} the label {label!r}, which is no class",
+                "Correct it there; classes are written as in the data.",
+            )
+        elif labels.setdefault(row, label) != label:
+            raise DataError(f"{path} gives {name!r} both {labels[row]!r} and {label!r}", "Leave one of them.")
+    if pairs and len(unknown) == len(pairs):
+        raise DataError(
+            f"{path} names no example of the data, but {unknown[0]!r}, for instance",
+            f"Names are like {str(ids[0])!r}.",
+        )
+    return Settled(labels, frozenset(unsure) - set(labels), tuple(unknown))
+
+
+def _from_csv(path: Path) -> _Pairs:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file, strict=True)
+        columns = rows.fieldnames or ()
+        column = next((one for one in _LABELS if one in columns), None)
+        if "id" not in columns or column is None:
+            raise DataError(f"{path} has the columns {', '.join(columns) or 'none'}", f"Name them id and {_LABELS[0]}.")
+        found: _Pairs = []
+        for row in rows:
+            if row[column]:
+                found.append((row["id"], row[column]))
+            elif row.get("decision") == "unsure":
+                found.append((row["id"], None))
+    return found
+
+
+def _from_label_studio(path: Path) -> _Pairs:
+    found: _Pairs = []
+    for task in read_json(path):
+        annotations = [one for one in task.get("annotations", ()) if not one.get("was_cancelled")]
+        if annotations:
+            data, choices = task["data"], _choices(annotations[-1])
+        else:  # JSON-MIN: the label stands beside the data
+            data, choices = task.get("data", task), task.get("label") if "annotations" not in task else None
+        if isinstance(choices, str):
+            choices = [choices]
+        if not choices:
+            continue
+        if len(choices) > 1:
+            raise DataError(f"{path} gives {data['id']!r} {len(choices)} labels at once", "Give each task one choice.")
+        found.append((str(data["id"]), str(choices[0])))
+    return found
+
+
+def _choices(annotation: Mapping[str, Any]) -> list[str]:
+    """Choices of the control that is named ``label``, or of the only one."""
+    results = [one for one in annotation.get("result", ()) if one.get("type") == "choices"]
+    named = [one for one in results if one.get("from_name") == "label"] or results
+    return list(named[-1]["value"]["choices"]) if named else []
+
+
+def write_decisions(
+    path: Path, decided: Decided, ids: Sequence[str], given: Sequence[str], refined: Sequence[str]
+) -> int:
+    """Write decisions for other programs.
+
+    Args:
+        path: A file that does not exist, ending in ``.csv`` or ``.json``.
+        decided: The decisions.
+        ids: Names of all examples.
+        given: Their given labels.
+        refined: Their refined labels, which Label Studio shows as predictions.
+
+    Returns:
+        Number of examples written.
+
+    Raises:
+        DataError: Another ending, or the file exists.
+    """
+    writers: dict[str, Callable[..., None]] = {".csv": _to_csv, ".json": _to_label_studio}
+    if path.suffix.lower() not in writers:
+        raise DataError(f"{path} ends in {path.suffix!r}", "Name a file that ends in .csv or .json.")
+    if path.exists():
+        raise DataError(f"{path} exists already", "Name another file.")
+    rows = sorted({*decided.labels, *decided.unsure})
+    with atomic(path) as part:
+        writers[path.suffix.lower()](part, rows, decided, ids, given, refined)
+    return len(rows)
+
+
+def _to_csv(
+    path: Path, rows: list[int], decided: Decided, ids: Sequence[str], given: Sequence[str], refined: Sequence[str]
+) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["id", "given_label", "settled_label", "decision"])
+        for row in rows:
+            label = decided.labels.get(row, "")
+            decision = "unsure" if not label else "kept" if label == given[row] else "changed"
+            writer.writerow([ids[row], given[row], label, decision])
+
+
+def _to_label_studio(
+    path: Path, rows: list[int], decided: Decided, ids: Sequence[str], given: Sequence[str], refined: Sequence[str]
+) -> None:
+    """Tasks with annotations; ``choices`` named ``label`` on an object named ``item``, as `refine` writes them."""
+
+    def result(row: int, label: str) -> list[dict[str, Any]]:
+        about = {"id": f"label-{row}", "from_name": "label", "to_name": "item", "type": "choices"}
+        return [about | {"value": {"choices": [label]}}]
+
+    tasks = [
+        {
+            "data": {"id": str(ids[row]), "given_label": str(given[row])},
+            "annotations": [{"result": result(row, label)}] if (label := decided.labels.get(row)) else [],
+            "predictions": [{"model_version": "selfdistill", "result": result(row, str(refined[row]))}],
+        }
+        for row in rows
+    ]
+    path.write_text(json_text(tasks, indent=1) + "\n", encoding="utf-8")
+
+
+def settled_array(found: Settled, classes: Sequence[str], n: int) -> np.ndarray:
+    """Write settled labels as positions of classes, int64 ``[n]``; -1 where nothing is settled."""
+    places = {name: k for k, name in enumerate(classes)}
+    settled = np.full(n, -1, np.int64)
+    for row, label in found.labels.items():
+        settled[row] = places[label]
+    return settled

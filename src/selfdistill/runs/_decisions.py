@@ -1,0 +1,299 @@
+"""What a person decided about labels: a journal beside the run, one line of JSON for each step, never rewritten."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from selfdistill._core.errors import DataError, RunError
+from selfdistill._core.files import json_text, translate_disk_full
+
+try:
+    import fcntl
+except ImportError:  # not on this platform: nothing is locked there
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["Decided", "Journal", "Step", "journal_path", "read_journal"]
+
+_FORMAT = "selfdistill decisions"
+_BEGINNING = json_text({"format": _FORMAT})[:-1].encode()
+_AGAIN = "Move it away, or name another file with --decisions."
+Kind = Literal["label", "unsure", "skip"]
+_KINDS = ("label", "unsure", "skip")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One key press.
+
+    Attributes:
+        n: Number of its line, from 1.
+        kind: ``"label"``; ``"unsure"``: nobody can say; ``"skip"``: to come back to.
+        rows: Examples that it settles, by position.
+        labels: Their labels; empty where the kind is another.
+    """
+
+    n: int
+    kind: Kind
+    rows: tuple[int, ...]
+    labels: tuple[str, ...] = ()
+
+
+@dataclass
+class Decided:
+    """What holds after all steps.
+
+    Attributes:
+        labels: Settled label of each settled example, by position.
+        unsure: Examples that nobody can say.
+        skipped: Examples to come back to, in the order in which they were skipped.
+        done: Steps that were not undone.
+    """
+
+    labels: dict[int, str] = field(default_factory=dict)
+    unsure: set[int] = field(default_factory=set)
+    skipped: dict[int, None] = field(default_factory=dict)
+    done: list[Step] = field(default_factory=list)
+
+    def take(self, step: Step) -> None:
+        """Apply a step: the last word on an example holds."""
+        self.done.append(step)
+        for i, row in enumerate(step.rows):
+            self.labels.pop(row, None)
+            self.unsure.discard(row)
+            self.skipped.pop(row, None)
+            if step.kind == "label":
+                self.labels[row] = step.labels[i]
+            elif step.kind == "unsure":
+                self.unsure.add(row)
+            else:
+                self.skipped[row] = None
+
+    def without_last(self) -> Decided:
+        """Give what held before the last step."""
+        found = Decided()
+        for step in self.done[:-1]:
+            found.take(step)
+        return found
+
+
+def journal_path(run: Path) -> Path:
+    """Give the place of a run's journal: beside the run, which is never changed.
+
+    Args:
+        run: The run directory.
+
+    Returns:
+        ``RUN.decisions.jsonl``.
+
+    Example:
+        >>> journal_path(Path("runs/songs-001")).as_posix()
+        'runs/songs-001.decisions.jsonl'
+    """
+    folder = run if run.name not in {"", ".."} else run.resolve()
+    return folder.with_name(f"{folder.name}.decisions.jsonl")
+
+
+class Journal:
+    """A journal open for writing, by this process alone.
+
+    Each line is on disk before `add` or `undo` returns. A last line that a killed process left torn is cut off.
+
+    Args:
+        path: The file; made, with a first line that names the run, if it is not there.
+        run: Identifier of the run.
+        ids: Names of its examples.
+        classes: Names of its classes.
+
+    Attributes:
+        path: The file.
+        decided: What holds now.
+        version: Number of steps and undos written: who shows another one is behind.
+
+    Raises:
+        RunError: Another process has it open, it is of another run, or damaged.
+    """
+
+    def __init__(self, path: Path, run: str, ids: Sequence[str], classes: Sequence[str]) -> None:
+        self.path, self._run, self._ids, self._classes = path, run, ids, frozenset(classes)
+        self._handle = _opened(path)
+        try:
+            content = os.pread(self._handle, os.fstat(self._handle).st_size, 0)
+            whole = content[: content.rfind(b"\n") + 1]
+            if not whole and not content.startswith(_BEGINNING[: len(content)]):
+                raise RunError(f"{path} is no journal of decisions", _AGAIN)
+            self.decided, self.version = _replayed(path, whole, run, ids, self._classes)
+            os.ftruncate(self._handle, len(whole))
+            if not whole:
+                self._append({"format": _FORMAT, "version": 1, "run": run, "examples": len(ids)})
+                _sync_folder(path.parent)
+        except BaseException:
+            os.close(self._handle)
+            raise
+
+    def add(self, kind: Kind, rows: Iterable[int], labels: Iterable[str] = ()) -> Step:
+        """Write a step down.
+
+        Args:
+            kind: See `Step`.
+            rows: Examples.
+            labels: Their labels, if the kind is ``"label"``.
+
+        Returns:
+            The step.
+
+        Raises:
+            DataError: No example or class of the run.
+        """  # noqa: DOC502 (raised by what is called)
+        step = Step(self.version + 1, kind, tuple(rows), tuple(labels))
+        _check(step, len(self._ids), self._classes)
+        names = [str(self._ids[row]) for row in step.rows]
+        line: dict[str, Any] = {"n": step.n, "time": _now(), "kind": kind, "rows": list(step.rows), "ids": names}
+        self._append(line | ({"labels": list(step.labels)} if step.labels else {}))
+        self.version = step.n
+        self.decided.take(step)
+        return step
+
+    def undo(self) -> Step | None:
+        """Take the last step back that still holds, by a line of its own.
+
+        Returns:
+            The step; ``None`` if none is left.
+        """
+        if not self.decided.done:
+            return None
+        step = self.decided.done[-1]
+        self._append({"n": self.version + 1, "time": _now(), "kind": "undo", "of": step.n})
+        self.version += 1
+        self.decided = self.decided.without_last()
+        return step
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        """Write one line after the others, and wait for the disk; half of one is taken back."""
+        end = os.fstat(self._handle).st_size
+        data = json_text(line).encode() + b"\n"
+        with translate_disk_full(self.path):
+            try:
+                if os.pwrite(self._handle, data, end) != len(data):
+                    raise OSError(28, "No space left on device")
+                os.fsync(self._handle)
+            except OSError:
+                os.ftruncate(self._handle, end)
+                raise
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._handle)
+
+
+def read_journal(path: Path, ids: Sequence[str], classes: Sequence[str]) -> Decided:
+    """Read a journal of any run on the same examples; nothing is written.
+
+    Args:
+        path: The file.
+        ids: Names of the examples, which must be those of the journal.
+        classes: Names of the classes.
+
+    Returns:
+        What holds after all steps.
+
+    Raises:
+        RunError: It is of other examples, or damaged.
+    """  # noqa: DOC502 (raised by what is called)
+    content = path.read_bytes()
+    return _replayed(path, content[: content.rfind(b"\n") + 1], None, ids, frozenset(classes))[0]
+
+
+def _replayed(
+    path: Path, content: bytes, run: str | None, ids: Sequence[str], classes: frozenset[str]
+) -> tuple[Decided, int]:
+    """Go through whole lines; give what holds, and how many steps and undos there are."""
+    decided, version = Decided(), 0
+    for number, line in enumerate(content.splitlines()):
+        try:
+            found = json.loads(line)
+            if number == 0:
+                if found["format"] != _FORMAT or found["version"] != 1:
+                    raise ValueError("its first line is not that of a journal")
+                _check_run(path, found, run, len(ids))
+                continue
+            version += 1
+            if found["n"] != version:
+                raise ValueError(f"step {version} is missing")
+            if found["kind"] == "undo":
+                if not decided.done or decided.done[-1].n != found["of"]:
+                    raise ValueError(f"it takes back step {found['of']}, which is not the last")
+                decided = decided.without_last()
+                continue
+            if found["ids"] != [str(ids[row]) for row in found["rows"]]:
+                raise ValueError("its examples are others")
+            step = Step(version, found["kind"], tuple(found["rows"]), tuple(found.get("labels", ())))
+            _check(step, len(ids), classes)
+            decided.take(step)
+        except RunError:
+            raise
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            what = f"has no {error}" if isinstance(error, KeyError) else str(error)
+            raise RunError(f"line {number + 1} of {path} cannot be used: {what}", _AGAIN) from error
+    return decided, version
+
+
+def _check_run(path: Path, header: Mapping[str, Any], run: str | None, examples: int) -> None:
+    if run is not None and header["run"] != run:
+        raise RunError(
+            f"{path} holds decisions about another run ({header['run']})",
+            "Move it away; `selfdistill review RUN --take FILE` brings decisions over by the names of the examples.",
+        )
+    if header["examples"] != examples:
+        raise RunError(f"{path} is about {header['examples']:,} examples, but there are {examples:,}", _AGAIN)
+
+
+def _check(step: Step, n: int, classes: frozenset[str]) -> None:
+    if step.kind not in _KINDS:
+        raise DataError(f"{step.kind!r} is no kind of decision", f"Give {', '.join(_KINDS)} or undo.")
+    for row in step.rows:
+        if not isinstance(row, int) or not 0 <= row < n:
+            raise DataError(f"there is no example {row}", f"Give 0 to {n - 1}.")
+    if len(step.labels) != (len(step.rows) if step.kind == "label" else 0):
+        raise DataError(f"there are {len(step.labels)} labels for {len(step.rows)} examples", "Give each one.")
+    for label in step.labels:
+        if label not in classes:
+            raise DataError(f"{label!r} is no class of the run", "Give one that it has.")
+
+
+def _opened(path: Path) -> int:
+    """Open or make the file, not through a link, and lock it."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    except OSError as error:
+        raise RunError(f"{path} cannot be opened: {error.strerror}", _AGAIN) from error
+    if fcntl is not None:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise RunError(
+                f"{path} is in use by another `selfdistill review`",
+                "Use its page, in as many windows as you like, or stop it first.",
+            ) from None
+        except OSError:
+            pass  # the file system has no locks
+    return handle
+
+
+def _sync_folder(folder: Path) -> None:
+    """See to it that a new file's name is on disk too."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
