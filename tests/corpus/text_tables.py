@@ -93,14 +93,17 @@ def _quoted(mark: str) -> str:
 
 
 def _refused() -> list[Case]:
-    def bad(name: str, content: str | bytes, error: str) -> Case:
-        return Case(DIALECT, name, "a.csv", text("a.csv", content), error=error)
+    def bad(name: str, content: str | bytes, error: str, **options: str) -> Case:
+        return Case(DIALECT, name, "a.csv", text("a.csv", content), options, error=error)
 
+    headless = "".join(lines().splitlines(True)[1:])
     return [
         bad("an empty file", "", "a.csv is empty"),
         bad("empty lines alone", "\n\n\n", "a.csv is empty"),
         bad("a header alone", "x,z,label\n", "has a header but no rows"),
-        bad("no header", "".join(lines().splitlines(True)[1:]), "has no header: its first line looks like data"),
+        bad("no header", headless, "has no header: its first line looks like data ('0.5', '3', 'a')"),
+        bad("no header, and a label that is not there", headless, "has no header", label="label"),
+        bad("no header, texts", "so it is\ta\n" + "it is not\tb\nit is\ta\n" * 4, "has no header"),
         bad("a row too long", lines() + "1,2,a,4\n", "line 14: 4 fields, but the header has 3"),
         bad("a row too short", lines() + "1,2\n", "line 14: 2 fields, but the header has 3"),
         bad("two columns of one name", lines().replace("x,z", "z,z", 1), "more than one column named 'z'"),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from selfdistill._core.errors import DataError
 from selfdistill.data import _labels
+from selfdistill.data._source import from_arrays
 
 
 @pytest.mark.parametrize(
@@ -103,15 +104,51 @@ def test_words_that_look_like_missing_labels(values, options, want):
     assert _labels.given_texts(got, **options).tolist() == want
 
 
-def test_measured_integers_are_no_classes():
-    prices = [str(number) for number in np.random.default_rng(0).choice(10**6, 380, replace=False)]
-    with pytest.raises(
-        DataError, match=r"of t are measured, not classes: 380 different numbers in 400 rows.* a letter"
-    ):
-        _labels.check_discrete(_labels.class_order(prices), 400, "t")
-    _labels.check_discrete(_labels.class_order(prices), 760, "t")  # two examples of each
-    _labels.check_discrete([f"p{price}" for price in prices], 400, "t")
-    _labels.check_discrete([str(number) for number in range(10)], 11, "t")
+RNG = np.random.default_rng(0)
+PRICES = RNG.choice(10**6, 380, replace=False)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.r_[PRICES, PRICES[:20]],
+        np.r_[0:300, RNG.integers(0, 300, 100)],
+        np.r_[RNG.choice(450, 300, replace=False), RNG.choice(100, 100)],
+        RNG.normal(500, 50, 400).round().astype(int),
+        np.array([f"${price:,}" for price in np.r_[PRICES, PRICES[:20]]]),
+        np.r_[0:30, [1] * 10] * 7,
+    ],
+)
+def test_measured_integers_are_no_classes(values):
+    said = (
+        f"of the data are measured, not classes: {len(set(values))} different numbers in {len(values)} rows.* a letter"
+    )
+    with pytest.raises(DataError, match=said):
+        from_arrays(np.ones((len(values), 1)), values)
+    as_words = from_arrays(np.ones((len(values), 1)), [f"p{value}" for value in values])
+    assert as_words.num_classes == len(set(values))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.r_[PRICES, PRICES],  # two rows of each
+        np.r_[0:9000, 0:9000, 0:9000],  # thousands of classes
+        np.r_[RNG.permutation(10**5)[:2000].repeat(RNG.integers(3, 8, 2000))],  # codes of products
+        np.r_[0:45, 0:20],  # few
+        np.r_[0:10, [3]],
+        np.minimum(RNG.exponential(30, 1000).astype(int), 150),  # a long tail of codes
+    ],
+)
+def test_numbers_that_are_classes(values):
+    assert from_arrays(np.ones((len(values), 1)), values).num_classes == len(set(values))
+
+
+def test_numbers_that_may_be_measured_are_warned_of():
+    ages, codes = np.tile(np.arange(18, 90), 5), np.tile(np.arange(72), 5)
+    said = "the classes are 72 different numbers, 18 to 89: if they are measured, such as ages, sort them into"
+    assert from_arrays(np.ones((360, 1)), ages).warnings[0].startswith(said)
+    assert not from_arrays(np.ones((360, 1)), codes).warnings
 
 
 @pytest.mark.parametrize(
@@ -127,7 +164,7 @@ def test_lists_of_tags_are_no_classes(labels, lists, tags):
     with pytest.raises(
         DataError, match=rf"of t are lists of tags, such as .*: {lists} lists of {tags} tags, .* of each"
     ):
-        _labels.check_discrete(labels, 100, "t")
+        _labels.check_discrete(labels, [100 // len(labels)] * len(labels), "t")
 
 
 @pytest.mark.parametrize(
@@ -140,7 +177,7 @@ def test_lists_of_tags_are_no_classes(labels, lists, tags):
     ],
 )
 def test_classes_with_marks_in_their_names(labels):
-    _labels.check_discrete(labels, 100, "t")
+    _labels.check_discrete(labels, [100 // len(labels)] * len(labels), "t")
 
 
 def test_a_long_label_is_shortened():

@@ -102,6 +102,9 @@ _TAG_LISTS = 4  # class names that are lists, from which labels may be lists of 
 _SHOWN = 60  # characters of a name
 _GROUPS = 5  # of classes that are nearly the same are named
 _IDS = 50  # so many labels, no two alike, may still name classes
+_ONCE = 0.2  # share of whole numbers that stand once, from which they are measured
+_AGES = 30  # whole numbers that neither begin with 0 or 1 nor leave none out are doubted from here on
+_SIGNS = str.maketrans("", "", ",' \u00a0\u202f$€£¥%")
 
 
 def text_of(value: Any, keep: Container[str] = ()) -> str | None:
@@ -213,20 +216,15 @@ def check_ids(ids: np.ndarray, where: str) -> None:
         seen[name] = row
 
 
-def check_discrete(classes: Sequence[str], examples: int, where: str) -> None:
-    """Refuse labels that name no class: over 10 fractions that hardly repeat, or over 50 values that never do."""
+def check_discrete(classes: Sequence[str], sizes: Sequence[int], where: str) -> None:
+    """Refuse labels that name no class: numbers that hardly repeat, or over 50 values that never do."""
     _check_tags(classes, where)
-    if len(classes) <= min(max(10, examples // 2), 50):
+    examples = sum(sizes)
+    if len(classes) <= min(max(10, examples // 2), _IDS):
         return
-    try:
-        values = [float(name) for name in classes]
-    except ValueError:
-        values = []
-    known = [value for value in values if math.isfinite(value)]
-    whole = all(value.is_integer() for value in known)
-    # whole numbers that are measured lie apart, as codes of classes do not
-    apart = bool(known) and max(known) - min(known) >= _DENSE * len(known)
-    if not whole or (examples > len(classes) > examples // 2 and apart):
+    numbers = _numbers(classes)
+    whole = all(value.is_integer() for value in numbers)
+    if numbers and (not whole or _measured(numbers, sizes)):
         what = "measured, not classes" if whole else "continuous"
         raise DataError(
             f"the labels of {where} are {what}: {len(classes):,} different numbers in {examples:,} rows, such as "
@@ -240,6 +238,26 @@ def check_discrete(classes: Sequence[str], examples: int, where: str) -> None:
             "...): they look like ids or texts, and where no label repeats there is nothing to learn",
             "Give labels that repeat, or name another label column with --label.",
         )
+
+
+def _numbers(classes: Sequence[str]) -> list[float]:
+    """Read class names as numbers, without currencies and marks between thousands; none where one is a word."""
+    try:
+        values = [float(name.translate(_SIGNS)) for name in classes]
+    except ValueError:
+        return []
+    return [value for value in values if math.isfinite(value)]
+
+
+def _measured(numbers: Sequence[float], sizes: Sequence[int]) -> bool:
+    """Say whether whole numbers are measured: they hardly repeat, and there are many, or they lie apart."""
+    # Codes of classes fill their range and repeat. Measures lie apart: their range is half again as wide as they are
+    # many. With fewer than two rows each no more than 50 can be learned; with fewer than four, a fifth stands once.
+    n, k = sum(sizes), len(numbers)
+    apart = max(numbers) - min(numbers) >= _DENSE * k
+    if n < 2 * k:
+        return n > k and (apart or k > _IDS)
+    return n < 4 * k and apart and sum(size == 1 for size in sizes) >= _ONCE * k
 
 
 def _check_tags(classes: Sequence[str], where: str) -> None:
@@ -261,6 +279,13 @@ def _check_tags(classes: Sequence[str], where: str) -> None:
 def label_warnings(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
     """Sentences about classes that are legal but odd."""
     found = []
+    numbers = _numbers(classes)
+    codes = numbers and min(numbers) in {0, 1} and max(numbers) - min(numbers) < len(numbers)
+    if len(numbers) >= _AGES and not codes:
+        found.append(
+            f"the classes are {len(numbers):,} different numbers, {short(classes[0])} to {short(classes[-1])}: if they "
+            "are measured, such as ages, sort them into a few classes first."
+        )
     single = [short(name) for name, size in zip(classes, sizes, strict=True) if size == 1]
     if len(single) == 1:
         found.append(f"class {single[0]!r} has one example: it is kept, but little can be learned about it.")

@@ -71,18 +71,19 @@ def label_column(
     names: list[str], options: ReadOptions, where: str, table: pa.Table | None = None
 ) -> tuple[str, list[str]]:
     """Find the label's column."""
-    if options.label is not None:
-        _check_known([options.label], names, where, "--label")
-        return options.label, []
     taken = {options.id, options.truth, *options.ignore}
     found = [name for name in names if name.lower() in LABEL_NAMES and name not in taken]
-    if len(found) == 1:
-        return found[0], [Note(f"column {found[0]!r} is taken as the label; --label to choose another.")]
-    if table is not None and not found and _is_data(table):
+    if options.label in names:
+        return options.label, []
+    if table is not None and (options.label is not None or not found) and _is_data(table):
         raise DataError(
             f"{where} has no header: its first line looks like data ({listed(names)})",
             "Put a line with the names of the columns above it, such as x1,x2,label.",
         )
+    if options.label is not None:
+        _check_known([options.label], names, where, "--label")
+    if len(found) == 1:
+        return found[0], [Note(f"column {found[0]!r} is taken as the label; --label to choose another.")]
     what = (
         f"{len(found)} columns that may be the label: {', '.join(found)}"
         if found
@@ -93,7 +94,7 @@ def label_column(
 
 
 def _is_data(table: pa.Table) -> bool:
-    """Say whether a header is one more row: each cell is a number or stands in its own column too; no names 0, 1, 2."""
+    """Say whether a header is one more row: a word of few that its column holds, or such and numbers; no 0, 1, 2."""
     import pyarrow.compute as pc
 
     names = table.column_names
@@ -101,8 +102,12 @@ def _is_data(table: pa.Table) -> bool:
         return False
     if [name for name in names if name.isdecimal()][:2] in (["0", "1"], ["1", "2"]):
         return False
-    own = [pc.any(pc.equal(table[name], name)).as_py() for name in names]
-    return any(own) and all(there or not math.isnan(PLAIN.number(name)) for there, name in zip(own, names, strict=True))
+    own = [name for name in names if pc.any(pc.equal(table[name], name)).as_py()]
+    words = [name for name in names if math.isnan(PLAIN.number(name))]
+    few = not any(map(_LABELLED.fullmatch, names)) and any(
+        len(_few_values(table[name], _FEW)[0] or ()) > 1 for name in own if name in words
+    )
+    return few or (bool(own) and set(words) <= set(own))
 
 
 def _proposal(table: pa.Table) -> str:

@@ -195,9 +195,9 @@ def assemble(source: Source, options: ReadOptions) -> LabelledData:
             f"the labels of {source.where} hold {found}, but training needs at least 2 classes",
             "Choose another label column, or give more data.",
         )
-    check_discrete(classes, len(source), source.where)
     labels = encode(source.labels, classes)
     sizes = torch.bincount(labels, minlength=len(classes)).tolist()
+    check_discrete(classes, sizes, source.where)
     warnings = [*source.warnings, *label_warnings(classes, sizes)]
     truth = None
     if source.truth is not None:
