@@ -197,15 +197,17 @@ def _check_colours(image: Any, raw: str) -> None:
 
 
 def read_image(
-    path: Path | Encoded, mode: str, size: int | None, whites: dict[str, int], *, upright: bool = True
+    path: Path | Encoded, mode: str, size: int | None, whites: dict[str, int], *, upright: bool = True, least: int = 0
 ) -> np.ndarray:
-    """Decode one image; of an animation, the first frame."""
+    """Decode one image; of an animation, the first frame. A JPEG may be decoded smaller, its sides ``least`` pixels."""
     from PIL import Image
 
     with _opened(path) as image, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # damaged metadata does not harm the pixels
         turn = _turn(image) if upright else None
         raw = str(image.tile[0][3]) if image.tile else ""
+        if least:
+            image.draft(None, (least, least))
         image.load()
         picture = image
         if kind := _deep(image):

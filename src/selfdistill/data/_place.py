@@ -23,7 +23,7 @@ from selfdistill.data._pixels import ENDINGS
 STANDARD_INPUT = "-"
 """The source that means standard input."""
 _BLOCK = 2**20
-_HIDDEN = re.compile(r"(^|/)(\.(?!\./)|__MACOSX/|(Thumbs\.db|desktop\.ini)$)")
+HIDDEN = re.compile(r"(^|/)(\.(?!\./)|__MACOSX/|(Thumbs\.db|desktop\.ini)$)")
 """What programs put into archives of their own accord."""
 _MAGIC = (
     (b"PAR1", ".parquet"),
@@ -157,7 +157,7 @@ def _member(path: Path, part: str) -> Path:
         return _unpacked[key]
     try:
         with zipfile.ZipFile(path) as archive:
-            files = [m for m in archive.infolist() if not m.is_dir() and not _HIDDEN.search(m.filename)]
+            files = [m for m in archive.infolist() if not m.is_dir() and not HIDDEN.search(m.filename)]
             out = Path(tempfile.mkdtemp(dir=_folder()))
             if not part and len(files) > 1 and all(m.filename.lower().endswith(ENDINGS) for m in files):
                 out = _unpack_images(path, archive, files, out)

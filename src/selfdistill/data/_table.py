@@ -201,7 +201,7 @@ def _terms(column: TextColumn) -> dict[str, Any]:
     return {"terms": list(column.words.terms)} | characters | ({"marks": True} if column.words.marks else {})
 
 
-def _notations(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[dict[str, Notation], list[str]]:
+def column_notations(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[dict[str, Notation], list[str]]:
     """How the texts of each column write numbers."""
     left = {*roles.others(), *options.text, *options.categorical}
     looked = ((name, tally(table[name], name)) for name in table.column_names if name not in left)
@@ -209,7 +209,7 @@ def _notations(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[dic
     return choose_notations({name: found for name, found in looked if found is not None}, separator, options)
 
 
-def _kinds(
+def column_kinds(
     table: pa.Table, roles: Roles, options: ReadOptions, notations: dict[str, Notation]
 ) -> tuple[dict[str, list[str]], list[str]]:
     """Sort the feature columns by kind; ``kinds["none"]`` are not used."""
@@ -232,8 +232,8 @@ def fit_table(
     table: pa.Table, roles: Roles, options: ReadOptions, where: str
 ) -> tuple[TablePreprocess, list[str], dict[str, int]]:
     """Learn the preprocess from the training rows."""
-    notations, decided = _notations(table, roles, options)
-    kinds, notes = _kinds(table, roles, options, notations)
+    notations, decided = column_notations(table, roles, options)
+    kinds, notes = column_kinds(table, roles, options, notations)
     numbers, gaps, said = Numbers.fit(table, kinds["numeric"], notations, options)
     notes += said
     stds = numbers.scales[2][: len(gaps)]

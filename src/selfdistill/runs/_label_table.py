@@ -24,7 +24,15 @@ from selfdistill.issues._blocks import blocks
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SavedLabelTable", "label_table", "read_label_table", "refined_labels", "write_label_table"]
+__all__ = [
+    "SavedLabelTable",
+    "label_table",
+    "named_rows",
+    "read_findings",
+    "read_label_table",
+    "refined_labels",
+    "write_label_table",
+]
 
 _SOFT = "refined_distribution"  # K times as large as the others: it is read in blocks
 _COLUMNS = {
@@ -58,6 +66,7 @@ class SavedLabelTable:
         is_issue: Which labels are called wrong, bool.
         p_given: Probability of the given label, float32.
         p_other: Probability of the likeliest other label, float32.
+        other: That label: what to write where the given one is wrong, texts.
     """
 
     source: str
@@ -71,6 +80,7 @@ class SavedLabelTable:
     is_issue: np.ndarray
     p_given: np.ndarray
     p_other: np.ndarray
+    other: np.ndarray
 
     @property
     def relabelled(self) -> np.ndarray:
@@ -91,20 +101,35 @@ def read_label_table(run: Path) -> SavedLabelTable:
         RunError: Not finished, of the demonstration, of another schema, or a table that is missing, damaged or cut.
     """
     record = read_finished(run)
-    source, read = record.data.source, record.data.read
-    if read is None or not source:
+    if record.data.read is None or not record.data.source:
         raise RunError(
             f"{run} was not trained on a file or folder that could be refined",
             f"Its findings are in {run / 'labels.parquet'}.",
         )
+    return read_findings(run)
+
+
+def read_findings(run: Path) -> SavedLabelTable:
+    """Read the findings of a run, be it of the demonstration (``source`` is then empty).
+
+    Args:
+        run: A finished run directory.
+
+    Returns:
+        The findings.
+
+    Raises:
+        RunError: Not finished, of another schema, or a table that is missing, damaged or cut.
+    """  # noqa: DOC502 (raised by what is called)
+    record = read_finished(run)
     table, classes = _table(run, record)
     given = table["given_label"].to_numpy()
-    p_given, p_other = _given_and_other(run / "labels.parquet", given, classes)
+    p_given, p_other, other = _given_and_other(run / "labels.parquet", given, classes)
     _check_shares(run, refined_confidence=table["refined_confidence"], label_quality=table["label_quality"],
                   refined_distribution=np.stack([p_given, p_other]))  # fmt: skip
     return SavedLabelTable(
-        source=source,
-        options=read,
+        source=record.data.source or "",
+        options=record.data.read or ReadOptions(),
         classes=classes,
         ids=table["id"].to_numpy(),
         given=given,
@@ -114,7 +139,14 @@ def read_label_table(run: Path) -> SavedLabelTable:
         is_issue=table["is_label_issue"].to_numpy(),
         p_given=p_given,
         p_other=p_other,
+        other=other,
     )
+
+
+def named_rows(run: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read names and given labels of the rows of a finished run, texts ``[n]`` each."""
+    table, _ = _table(run, read_finished(run))
+    return table["id"].to_numpy(), table["given_label"].to_numpy()
 
 
 def refined_labels(run: Path) -> list[str]:
@@ -159,10 +191,13 @@ def _check_shares(run: Path, **columns: Any) -> None:
             raise RunError(f"{run / 'labels.parquet'} is damaged: {name} holds no probability", _AGAIN)
 
 
-def _given_and_other(path: Path, given: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Read the probability of the given label and that of the likeliest other, a block of rows at a time."""
+def _given_and_other(
+    path: Path, given: np.ndarray, classes: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read the probability of the given label, that of the likeliest other, and this one, a block at a time."""
     places = {name: k for k, name in enumerate(classes)}
     p_given, p_other = np.empty(len(given), np.float32), np.empty(len(given), np.float32)
+    other = np.empty(len(given), np.int64)
     start = 0
     with _opened(path) as file:
         column = np.array([places[name] for name in given])
@@ -171,9 +206,10 @@ def _given_and_other(path: Path, given: np.ndarray, classes: tuple[str, ...]) ->
             rows, place = slice(start, start + len(batch)), np.arange(len(batch))
             p_given[rows] = soft[place, column[rows]]
             soft[place, column[rows]] = -1
-            p_other[rows] = soft.max(1)
+            other[rows] = soft.argmax(1)
+            p_other[rows] = soft[place, other[rows]]
             start += len(batch)
-    return p_given, p_other
+    return p_given, p_other, np.asarray(classes, object)[other]
 
 
 def _table(run: Path, record: RunRecord) -> tuple[Any, tuple[str, ...]]:
