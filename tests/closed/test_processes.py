@@ -16,13 +16,13 @@ SCRIPT = """
 import sys, numpy as np, torch
 from pathlib import Path
 from selfdistill._core import dist
-from selfdistill.closed import _refine
+from selfdistill.closed import _prepare, _refine
 from selfdistill.runs._request import FitRequest, start
 from selfdistill.train import Settings
 from selfdistill.train._runtime import process_group
 
 torch.set_num_threads(1)
-_refine._CHOICE_ROWS = 400
+_prepare._CHOICE_ROWS = 400
 rng = np.random.default_rng(0)
 truth = rng.integers(3, size=901)
 inputs = (rng.normal(size=(3, 5))[truth] + 0.7 * rng.normal(size=(901, 5))).astype(np.float32)
@@ -31,7 +31,7 @@ quick = {"landmarks": 100, "forest": False, "dtype": torch.float64}
 found = {}
 with process_group("cpu"):
     for name, keep in (("kept", 2**30), ("anew", 0)):
-        _refine._KEPT_BYTES = keep
+        _prepare._KEPT_BYTES = keep
         weight = None if name == "kept" else rng.integers(1, 3, 901)
         seen = []
         rows = _refine.Rows.__call__

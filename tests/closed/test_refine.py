@@ -152,8 +152,8 @@ def test_no_forest_where_there_are_many_columns_few_rows_or_many_classes(blobs) 
 
 @pytest.mark.parametrize(("columns", "landmarks"), [(40, 20), (41, 40)])
 def test_rows_wider_than_the_landmarks_get_more_of_them(monkeypatch, columns: int, landmarks: int) -> None:
-    monkeypatch.setattr("selfdistill.closed._refine._EXACT", 20)
-    monkeypatch.setattr("selfdistill.closed._refine._WIDE_LANDMARKS", 40)
+    monkeypatch.setattr("selfdistill.closed._prepare._EXACT", 20)
+    monkeypatch.setattr("selfdistill.closed._prepare._WIDE_LANDMARKS", 40)
     inputs = torch.randn(100, columns, generator=torch.Generator().manual_seed(0))
     found = refine(inputs, (inputs[:, 0] > 0).long().numpy(), 2, kernel="rbf", rounds=1, forest=False)
     assert len(found.machine.landmarks) == landmarks
@@ -169,9 +169,9 @@ def test_landmarks_in_part_come_near_all(blobs) -> None:
 def test_streaming_equals_kept(blobs, monkeypatch) -> None:
     inputs, _, given = blobs(400, 3, 0.3)
     kept = refine(inputs, given, 3, landmarks=60)
-    monkeypatch.setattr("selfdistill.closed._refine._KEPT_BYTES", 1000)
-    monkeypatch.setattr("selfdistill.closed._refine._BLOCK", 60 * 33)
-    monkeypatch.setattr("selfdistill.closed._refine._CHOICE_ROWS", 399)
+    monkeypatch.setattr("selfdistill.closed._prepare._KEPT_BYTES", 1000)
+    monkeypatch.setattr("selfdistill.closed._prepare._BLOCK", 60 * 33)
+    monkeypatch.setattr("selfdistill.closed._prepare._CHOICE_ROWS", 399)
     stream = refine(inputs, given, 3, landmarks=60)
     torch.testing.assert_close(stream.posterior, kept.posterior, rtol=0, atol=0.1)
     assert len(stream.choice.best.losses) == 399
@@ -179,7 +179,7 @@ def test_streaming_equals_kept(blobs, monkeypatch) -> None:
 
 def test_rounds_chosen_on_some_rows(blobs, monkeypatch) -> None:
     inputs, truth, given = blobs(1300, 3, 0.3, apart=2.0)
-    monkeypatch.setattr("selfdistill.closed._refine._CHOICE_ROWS", 500)
+    monkeypatch.setattr("selfdistill.closed._prepare._CHOICE_ROWS", 500)
     found = refine(inputs, given, 3, landmarks=200)
     check(found, 1300, 3)
     assert (found.posterior.argmax(1).numpy() == truth).mean() > 0.9
@@ -326,7 +326,7 @@ def test_bad_input_is_named(spoil, error: type[Exception], text: str, way_out: s
 
 def test_too_little_memory_is_told_in_advance(blobs, monkeypatch) -> None:
     inputs, _, given = blobs(200, 3, 0.2)
-    monkeypatch.setattr("selfdistill.closed._refine._physical_memory", lambda: 2.0**20)
+    monkeypatch.setattr("selfdistill.closed._prepare._physical_memory", lambda: 2.0**20)
     with pytest.raises(ResourceError, match=r"200 rows of 3 classes with 200 landmarks need about 0\.\d GiB") as raised:
         refine(inputs, given, 3)
     assert "but there are 0.0 GiB. Take fewer rows, or fewer landmarks." in str(raised.value)

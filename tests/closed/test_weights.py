@@ -10,7 +10,7 @@ from selfdistill.closed import refine_labels
 from selfdistill.closed._given import Given
 from selfdistill.closed._landmarks import Landmarks
 from selfdistill.closed._noise_link import FORMS, Form, _Problem, fit_link
-from selfdistill.closed._refine import _kernel_errors
+from selfdistill.closed._prepare import _kernel_errors
 from selfdistill.closed._rounds import Candidate, _stacked, _standard_errors, choose_rounds
 from selfdistill.closed._rows import Rows
 from selfdistill.closed._spectrum import Spectrum

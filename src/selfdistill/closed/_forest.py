@@ -28,8 +28,8 @@ class Forest:
 
     Args:
         inputs: float32 ``[n, d]``.
-        given: Labels. Trees grow on the classes, of distributions on the likeliest, of all rows with a weight alike;
-            leaves weigh them.
+        given: Labels. Trees grow on the classes (of distributions the likeliest; settled ones where there are any) of
+            all rows with a weight alike; leaves weigh them.
         leaf: Rows of a leaf, at least.
         trees: Number of trees.
 
@@ -58,7 +58,7 @@ class Forest:
         model = RandomForestClassifier(
             trees, min_samples_leaf=leaf, max_depth=_DEEPEST, max_samples=bag, random_state=0
         )
-        model.fit((inputs if there is None else inputs[there]).numpy(), some.codes)
+        model.fit((inputs if there is None else inputs[there]).numpy(), some.learned)
         self.trees = _flat(model.estimators_)
         drawn = [rows if there is None else there[rows] for rows in model.estimators_samples_]
         bags = torch.from_numpy(np.stack([np.bincount(rows, minlength=n) for rows in drawn]))

@@ -28,25 +28,50 @@ class Given:
         k: Number of classes.
         soft: Distributions, ``[n, K]``; ``None`` where each row has one label.
         weights: How many rows each counts as, float64 ``[n]``; ``None``: one.
+        settled: True labels of rows that somebody settled, int64 ``[n]``, -1 for all others; ``None``: of none.
     """
 
     codes: np.ndarray
     k: int
     soft: np.ndarray | None = None
     weights: np.ndarray | None = None
+    settled: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
 
     def __getitem__(self, rows: Any) -> Given:
         """Take some rows, by slice, mask or positions."""
-        soft, weights = (None if part is None else part[rows] for part in (self.soft, self.weights))
-        return Given(self.codes[rows], self.k, soft, weights)
+        more = (None if part is None else part[rows] for part in (self.soft, self.weights, self.settled))
+        return Given(self.codes[rows], self.k, *more)
 
     @property
     def total(self) -> float:
         """Number of rows that all count as."""
         return float(len(self)) if self.weights is None else float(self.weights.sum())
+
+    @property
+    def learned(self) -> np.ndarray:
+        """Labels to learn from: the settled ones, else the given ones, ``[n]``."""
+        return self.codes if self.settled is None else np.where(self.settled >= 0, self.settled, self.codes)
+
+    @property
+    def held(self) -> np.ndarray:
+        """Positions of settled rows."""
+        return np.empty(0, np.int64) if self.settled is None else np.flatnonzero(self.settled >= 0)
+
+    def hold(self, joint: np.ndarray) -> None:
+        """Leave settled rows their settled class alone.
+
+        Args:
+            joint: Probabilities of true and given label, ``[K, n]``, changed.
+        """
+        if len(rows := self.held):
+            assert self.settled is not None
+            classes = self.settled[rows]
+            there = np.maximum(joint[classes, rows], 1e-300)
+            joint[:, rows] = 0
+            joint[classes, rows] = there
 
     def taught(self) -> np.ndarray | None:
         """Positions of rows that count; ``None`` where all do."""
@@ -76,7 +101,7 @@ class Given:
         """
         if self.soft is not None:
             return torch.from_numpy(np.array(self.soft, np.float64)).to(dtype)
-        return torch.nn.functional.one_hot(torch.from_numpy(self.codes), self.k).to(dtype)
+        return torch.nn.functional.one_hot(torch.from_numpy(self.learned), self.k).to(dtype)
 
 
 def as_given(labels: np.ndarray | Given, k: int) -> Given:
@@ -84,13 +109,14 @@ def as_given(labels: np.ndarray | Given, k: int) -> Given:
     return labels if isinstance(labels, Given) else Given(labels, k)
 
 
-def check_given(labels: Any, k: int, weights: Any = None) -> Given:
+def check_given(labels: Any, k: int, weights: Any = None, settled: Any = None) -> Given:
     """Check labels and weights that come from outside.
 
     Args:
         labels: Classes ``[n]``, or distributions ``[n, K]``; tensor or array.
         k: K.
         weights: How many rows each counts as, ``[n]``.
+        settled: True labels, ``[n]``; -1 where they are not settled.
 
     Returns:
         The given labels.
@@ -118,7 +144,21 @@ def check_given(labels: Any, k: int, weights: Any = None) -> Given:
         raise DataError(
             f"labels run from {there[0]} to {there[-1]}, outside 0 to {k - 1}", "Number the classes from 0."
         )
-    return Given(codes, k, soft, None if weights is None else _weights(weights, codes, soft))
+    counts = None if weights is None else _weights(weights, codes, soft)
+    return Given(codes, k, soft, counts, None if settled is None else _settled(settled, codes, soft, k))
+
+
+def _settled(settled: Any, codes: np.ndarray, soft: np.ndarray | None, k: int) -> np.ndarray | None:
+    found = np.asarray(settled.cpu() if isinstance(settled, Tensor) else settled, np.int64)
+    if soft is not None:
+        raise DataError("labels are settled, but given labels are distributions", "Give each example one label.")
+    if found.shape != codes.shape or found.min(initial=-1) < -1 or found.max(initial=-1) >= k:
+        raise DataError(
+            f"the settled labels have shape {found.shape} and run from {found.min(initial=-1)} to "
+            f"{found.max(initial=-1)}, but there are {len(codes):,} examples of {k:,} classes",
+            "Give each example its class, or -1.",
+        )
+    return found if (found >= 0).any() else None
 
 
 def _checked(soft: np.ndarray, k: int) -> np.ndarray:

@@ -105,7 +105,8 @@ class NoiseLink:
             given: Labels, ``[n]``, or distributions, over which both results are expectations.
 
         Returns:
-            q, float64 ``[n, K]``, and the log-likelihood of each given label in nats, ``[n]``.
+            q, float64 ``[n, K]``, and the log-likelihood of each given label in nats, ``[n]``; of settled rows, that of
+            both labels.
         """
         given = as_given(given, len(self.bias))
         joint = self._prior(scores)
@@ -114,6 +115,7 @@ class NoiseLink:
             joint *= self.matrix @ (given.soft.T / evidence)
             return joint.T, (given.soft.T * np.log(evidence)).sum(0)
         joint *= self.matrix[:, given.codes]
+        given.hold(joint)
         evidence = np.maximum(joint.sum(0), 1e-300)
         joint /= evidence
         return joint.T, np.log(evidence)
@@ -186,7 +188,7 @@ class _Problem:
     def __init__(self, scores: np.ndarray, given: np.ndarray | Given, form: Form) -> None:
         self.scores, self.form, self.k = scores, form, len(scores)  # [K, n]
         rows = as_given(given, self.k)
-        self.given, self.n, self.weights = rows.codes, rows.total, rows.weights
+        self.labels, self.given, self.n, self.weights = rows, rows.codes, rows.total, rows.weights
         self.soft = None if rows.soft is None else rows.soft.T.astype(np.float64)
         self.each = np.arange(len(rows))
         self.upper = np.triu_indices(self.k)
@@ -259,11 +261,24 @@ class _Problem:
             right = own * (1 - link.rate) / evidence
             residual = prior * (1 - wrong / evidence)
             residual[self.given, self.each] = own - right
+            self._hold_even(link, prior, evidence, right, residual)
             likelihood, residual = float(self.weighted(np.log(evidence)).sum()), self.weighted(residual)
             share = float(self.weighted(right).sum())
         slope = link.rate * (1 - link.rate / _MOST_NOISE)  # of the rate, by its logit
         change = -slope * ((self.n - share) / link.rate - share / (1 - link.rate))
         return -likelihood, residual, [[change]]
+
+    def _hold_even(
+        self, link: NoiseLink, prior: np.ndarray, evidence: np.ndarray, right: np.ndarray, residual: np.ndarray
+    ) -> None:
+        """Put in what is known of settled rows."""
+        if len(held := self.labels.held):
+            classes = self.labels.learned[held]
+            right[held] = classes == self.given[held]
+            noise = np.where(right[held] == 1, 1 - link.rate, link.rate / (self.k - 1))
+            evidence[held] = np.maximum(prior[classes, held] * noise, 1e-300)
+            residual[:, held] = prior[:, held]
+            residual[classes, held] -= 1
 
     def _own_noise(self, link: NoiseLink, prior: np.ndarray) -> tuple[float, np.ndarray, list[Any]]:
         """Give the same for T with rows of its own, and the divergence that draws them to the even ones."""
@@ -272,6 +287,7 @@ class _Problem:
             likelihood, residual, counts = self._of_distributions(prior, matrix)
         else:
             posterior = prior * matrix[:, self.given]
+            self.labels.hold(posterior)
             evidence = np.maximum(posterior.sum(0), 1e-300)
             posterior /= evidence
             likelihood, counts = float(self.weighted(np.log(evidence)).sum()), posterior @ self.onehot
@@ -320,6 +336,7 @@ def _expected(problem: _Problem, prior: np.ndarray, matrix: np.ndarray) -> tuple
         likelihood, _, counts = problem._of_distributions(prior, matrix)
         return likelihood, float(np.trace(counts)), counts
     joint = prior * matrix[:, problem.given]
+    problem.labels.hold(joint)
     evidence = np.maximum(joint.sum(0), 1e-300)
     joint /= evidence
     right = float(problem.weighted(joint[problem.given, problem.each]).sum())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -97,7 +97,7 @@ class Refined:
 
     posterior: Tensor  # refined distributions of the chosen part, float32 [n, K]
     prior: Tensor  # mixture of the parts' priors, float32 [n, K]
-    quality: np.ndarray  # probability that the given label is right, by the mixture, float64 [n]
+    quality: np.ndarray  # probability that the given label is right, by the mixture, float64 [n]; of settled rows, too
     parts: list[Part]
     moments: Moments  # of the refined distributions
     plausible: tuple[float, float]  # shares of wrong labels
@@ -192,7 +192,8 @@ def _last_pass(
         for i, (part, weight) in enumerate(zip(parts, choice.weights, strict=True)):
             link, scores = part.links[-1], part.scores(block)
             refined = link.posterior(scores, some)[0]
-            right += weight * refined[each, some.codes]
+            unheld = refined if some.settled is None else link.posterior(scores, replace(some, settled=None))[0]
+            right += weight * unheld[each, some.codes]
             mixed += weight * link.prior(scores)
             if i == choice.chosen:
                 posterior[rows] = torch.from_numpy(refined).float()

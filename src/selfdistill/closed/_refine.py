@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,30 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfdistill._core.dist import from_first, world
-from selfdistill._core.errors import DataError, ResourceError, SettingError
-from selfdistill.closed._forest import Forest
+from selfdistill._core.errors import DataError, SettingError
 from selfdistill.closed._given import Given, check_given
-from selfdistill.closed._landmarks import Landmarks, choose_landmarks
+from selfdistill.closed._landmarks import Landmarks
 from selfdistill.closed._passes import Grown, Part, Refined, Regression, go_through
-from selfdistill.closed._rounds import Candidate, Choice, choose_rounds
+from selfdistill.closed._prepare import prepare
+from selfdistill.closed._rounds import Choice
 from selfdistill.closed._rows import InputRows, Rows
 from selfdistill.closed._spectrum import Spectrum
-from selfdistill.networks._kernel_machine import KERNELS, KernelMachine, kernel_rows
+from selfdistill.networks._kernel_machine import KERNELS, KernelMachine
 
 __all__ = ["ClosedForm", "refine_labels"]
-
-_KERNEL_ROWS = 700  # rows that the kernel is chosen on
-_POWERS = 4  # of 4, up to which ridges are tried for a kernel, either way
-_EXACT = 1000  # rows up to which all of them are landmarks
-_LANDMARKS = 1500  # landmarks from 10,000 rows on
-_WIDE_LANDMARKS = 2500  # landmarks where columns outnumber them, as with texts: no few rows span such kernels
-_FOREST_ROWS = (50, 100_000)  # rows from and up to which a forest is tried
-_FOREST_COLUMNS = 300
-_FOREST_CLASSES = 50
-_CHOICE_ROWS = 10_000  # rows that rounds and noise are chosen on
-_KEPT_BYTES = 2**30  # features beyond this are computed anew in each pass
-_BLOCK = 2**22  # numbers of one block of rows: 16 MiB, which the allocator hands out again
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +73,7 @@ def refine_labels(
     labels: Any,
     num_classes: int,
     *,
+    settled: Any = None,
     sample_weight: Any = None,
     kernel: str = "auto",
     landmarks: int | None = None,
@@ -117,6 +103,8 @@ def refine_labels(
         labels: Given labels, int64 ``[n]``; or their distributions, floats ``[n, K]`` with rows that sum to 1, such as
             shares of votes. A distribution stands for K copies of its row, with one label and a weight each.
         num_classes: K.
+        settled: True labels of examples that somebody settled, int64 ``[n]``, -1 for all others: they are held in all
+            rounds, and tell the noise matrix.
         sample_weight: How many rows each row counts as, ``[n]``, 0 or more; one if left out. Rows of weight 0 are
             refined but teach nothing.
         kernel: One of `selfdistill.networks.KERNELS`, or ``"auto"``: the one of least leave-one-out error on 700 rows.
@@ -154,53 +142,50 @@ def refine_labels(
         >>> bool((found.posterior.argmax(1) == truth).float().mean() > 0.85 > (given == truth).float().mean())
         True
     """  # noqa: DOC502 (raised by the checks)
-    began, n = time.perf_counter(), inputs.shape[0]
-    if n != len(labels):
-        raise DataError(f"there are {n:,} inputs but {len(labels):,} labels", "Give every example one label.")
-    given = check_given(labels, num_classes, sample_weight)
+    began = time.perf_counter()
+    if inputs.shape[0] != len(labels):
+        problem = f"there are {inputs.shape[0]:,} inputs but {len(labels):,} labels"
+        raise DataError(problem, "Give every example one label.")
     _check_settings(kernel, landmarks, rounds)
-    taught = given.taught()
-    there = torch.arange(n) if taught is None else torch.from_numpy(taught)
-    count = landmarks or _landmarks(len(there), math.prod(inputs.shape[1:]))
-    where = torch.device(device or (inputs.device if isinstance(inputs, Tensor) else "cpu"))
-    shared = world() > 1 and len(there) > _CHOICE_ROWS
-    _check_memory(n, num_classes, min(len(there), count), math.prod(inputs.shape[1:]))
-    rows = Rows(inputs, standardise=standardise, dtype=dtype, device=where, weights=given.weights, shared=shared)
-
-    def mark() -> tuple[dict[str, float], Landmarks]:
-        tell("choosing the kernel")
-        errors = _kernel_errors(rows, given, there, (kernel,) if kernel != "auto" else KERNELS)
-        tell("factorising the kernel")
-        best = min(errors, key=lambda name: errors[name])
-        return errors, Landmarks(best, rows(there[choose_landmarks(len(there), count)]).cpu())
-
-    kernels, marks = from_first(mark)
-    marks.to(where)
-    spectrum = _factorise(rows, marks, given, shared=shared)
-    tell("choosing noise and rounds")
-    grow = _few_enough(rows, num_classes) if forest is None else forest
-    choice = from_first(lambda: _choice(spectrum, marks, rows, given, there, rounds, grow, tell))
+    made = prepare(
+        inputs,
+        check_given(labels, num_classes, sample_weight, settled),
+        kernel=kernel,
+        landmarks=landmarks,
+        rounds=rounds,
+        forest=forest,
+        standardise=standardise,
+        dtype=dtype,
+        device=device,
+        tell=tell,
+    )
+    given, spectrum, choice = made.given, made.spectrum, made.choice
     tell("refining")
-    leaf = next((int(chain[0].ridge) for chain in choice.chains if chain[0].source == "forest"), None)
-    trees = Forest(rows.raw(slice(0, n)), given, leaf) if leaf else None
-    found = go_through(spectrum, given, choice, forest=trees, shared=shared)
+    found = go_through(spectrum, given, choice, forest=made.forest, shared=made.shared)
     assert spectrum.first is not None
     return ClosedForm(
         posterior=found.posterior,
-        quality=found.quality,
+        quality=_with_settled(found.quality, given),
         prior=found.prior,
         plausible_wrong=_plausible(found, given),
         noise_matrix=found.parts[choice.chosen].links[-1].matrix,
-        machine=_machine(rows, marks, spectrum, found.parts, choice.weights),
+        machine=_machine(made.rows, made.marks, spectrum, found.parts, choice.weights),
         choice=choice,
-        kernel=marks.kernel,
-        kernels=kernels,
+        kernel=made.marks.kernel,
+        kernels=made.kernels,
         eigenvalues=spectrum.values.cpu(),
         given_energy=spectrum.first.energy(spectrum.values).cpu(),
         refined_energy=found.moments.energy(spectrum.values).cpu(),
         scale=spectrum.scale,
         seconds=time.perf_counter() - began,
     )
+
+
+def _with_settled(quality: np.ndarray, given: Given) -> np.ndarray:
+    """Say 1 of settled labels that were right, and 0 of those that were not."""
+    found, held = quality.copy(), given.held
+    found[held] = given.learned[held] == given.codes[held]
+    return found
 
 
 def _plausible(found: Refined, given: Given) -> tuple[float, float]:
@@ -211,135 +196,12 @@ def _plausible(found: Refined, given: Given) -> tuple[float, float]:
     return min(low, counted), max(high, counted)
 
 
-def _factorise(rows: Rows, marks: Landmarks, given: Given, *, shared: bool) -> Spectrum:
-    n, r = len(given), len(marks.rows)
-
-    def rotated(rotation: Tensor) -> Callable[[Any], Tensor]:
-        turn = marks.rotated(rotation)
-        return lambda some: turn(rows(some))
-
-    return Spectrum(
-        lambda some: marks(rows(some)),
-        n,
-        keep=n * r * 4 <= _KEPT_BYTES,
-        step=max(1, _BLOCK // max(len(marks.rows), rows.d, given.k)),
-        weights=None if given.weights is None else torch.from_numpy(given.weights),
-        rotated=rotated,
-        targets=lambda some: given[some].targets(rows.dtype),
-        shared=shared,
-    )
-
-
 def _check_settings(kernel: str, landmarks: int | None, rounds: int | None) -> None:
     if kernel != "auto" and kernel not in KERNELS:
         raise SettingError(f"kernel is {kernel!r}", f"Choose auto, {', '.join(KERNELS)}.")
     for name, value, low, high in (("landmarks", landmarks, 2, 20_000), ("rounds", rounds, 1, 3)):
         if value is not None and not low <= value <= high:
             raise SettingError(f"{name} is {value}, but must be from {low} to {high:,}", f"Leave {name} out.")
-
-
-def _check_memory(n: int, k: int, m: int, d: int) -> None:
-    """Refuse what would not fit, before hours of swapping: an upper estimate of all arrays held at once."""
-    kept, some = 4 * n * m, min(n, _CHOICE_ROWS)
-    features = (kept if kept <= _KEPT_BYTES else 0) + 28 * some * m + 24 * m * m + 40 * min(_BLOCK, n * max(m, d, k))
-    scores = 8 * n * k + 160 * some * k + 64 * k * k
-    need, have = features + scores + 8 * m * d, _physical_memory()
-    if need > have:
-        raise ResourceError(
-            f"{n:,} rows of {k:,} classes with {m:,} landmarks need about {need / 2**30:,.1f} GiB of memory, but there "
-            f"are {have / 2**30:,.1f} GiB",
-            "Take fewer rows, or fewer landmarks.",
-        )
-
-
-def _physical_memory() -> float:
-    try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):  # not on this platform
-        return float("inf")
-
-
-def _landmarks(n: int, d: int) -> int:
-    if d > _WIDE_LANDMARKS:
-        return _WIDE_LANDMARKS
-    return _EXACT if n < 10 * _EXACT else _LANDMARKS
-
-
-def _kernel_errors(rows: Rows, given: Given, there: Tensor, names: tuple[str, ...]) -> dict[str, float]:
-    """Least leave-one-out error of each kernel on a sample of the rows, its ridge chosen for it."""
-    if len(names) == 1:
-        return {names[0]: float("nan")}
-    sample = there[choose_landmarks(len(there), _KERNEL_ROWS)]
-    some = given[sample.numpy()]
-    unit, targets = rows(sample), some.targets(rows.dtype).to(rows.device)
-    weights = torch.ones(len(some)) if some.weights is None else torch.from_numpy(some.weights)
-    w = weights.to(unit)
-    root, share = w.sqrt()[:, None], (w / w.sum())[:, None]
-    centred = (targets - (share * targets).sum(0)) * root
-    found, power = {}, 0
-    for name in names:
-        gram = kernel_rows(name, unit, unit)
-        mean = gram @ share[:, 0]
-        gram -= mean
-        gram -= (mean - mean @ share)[:, None]
-        if some.weights is not None:
-            gram *= root * root.T
-        error, power = _least_error(gram, centred, share[:, 0], float(gram.diagonal().sum() / w.sum()), power)
-        found[name] = error / float(w.sum())
-    return found
-
-
-def _least_error(gram: Tensor, targets: Tensor, share: Tensor, unit: float, power: int) -> tuple[float, int]:
-    """Walk along ridges, powers of 4, to the least squared leave-one-out error; give it and the power."""
-    errors: dict[int, float] = {}
-
-    def error(power: int) -> float:
-        if power not in errors:
-            ridge, total = unit * 4.0**power, gram.clone()
-            total.diagonal().add_(ridge)
-            factor, failed = torch.linalg.cholesky_ex(total)
-            inverse = torch.cholesky_inverse(factor)
-            rest = ridge * inverse.diagonal() - share  # 1 less the hat matrix's diagonal
-            off = ridge * (inverse @ targets) / rest.clamp(min=1e-6)[:, None]
-            errors[power] = math.inf if failed else float(off.square().sum())  # a ridge below rounding errors
-        return errors[power]
-
-    for step in (1, -1):
-        while abs(power + step) <= _POWERS and error(power + step) < error(power):
-            power += step
-    return error(power), power
-
-
-def _choice(
-    spectrum: Spectrum,
-    marks: Landmarks,
-    rows: Rows,
-    given: Given,
-    there: Tensor,
-    rounds: int | None,
-    forest: bool,
-    tell: Callable[[str], None],
-) -> Choice:
-    """Choose on all rows, or on 10,000 of them with the same landmarks; on the CPU."""
-
-    def judged(candidate: Candidate) -> None:
-        tell(f"{candidate.name}: {candidate.nats:.3f} nats")
-
-    if len(given) == len(there) <= _CHOICE_ROWS and rows.device.type == "cpu":
-        inputs = rows.raw(slice(0, len(given))) if forest else None
-        return choose_rounds(spectrum, given, given.k, inputs=inputs, rounds=rounds, tell=judged)
-    sample = there[choose_landmarks(len(there), _CHOICE_ROWS)]
-    some = given[sample.numpy()]
-    weights = None if some.weights is None else torch.from_numpy(some.weights)
-    small = Spectrum(lambda part: marks(rows(sample[part])).cpu(), len(sample), step=spectrum.step, weights=weights)
-    inputs = rows.raw(sample) if forest else None
-    return choose_rounds(small, some, given.k, inputs=inputs, rounds=rounds, tell=judged)
-
-
-def _few_enough(rows: Rows, k: int) -> bool:
-    """Whether a forest is quick and its leaves take little room."""
-    least, most = _FOREST_ROWS
-    return least <= rows.inputs.shape[0] <= most and rows.d <= _FOREST_COLUMNS and k <= _FOREST_CLASSES
 
 
 def _machine(

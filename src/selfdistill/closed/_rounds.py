@@ -39,6 +39,7 @@ class Candidate:
         link: Fitted on the scores of all rows, each predicted by the other half.
         wrong: Expected share of wrong labels, by these scores.
         weights: How many rows each row counts as, ``[n]``; ``None``: one.
+        scores: Of each row by the other half, float32 ``[n, K]``.
     """
 
     source: str
@@ -49,6 +50,7 @@ class Candidate:
     link: NoiseLink
     wrong: float
     weights: np.ndarray | None = None
+    scores: np.ndarray | None = None
 
     @property
     def nats(self) -> float:
@@ -353,7 +355,8 @@ class _Halves:
         link = fit_link(scores[rows], self.given[rows], form, start=judged[0], sharpest=sharpest, iterations=15)
         posterior = link.posterior(scores, self.given)[0]
         wrong = 1 - self.given.mean(posterior[np.arange(len(scores)), self.given.codes])
-        return Candidate(self.source, form, number, ridge, judged[1], link, wrong, self.given.weights)
+        kept = scores.astype(np.float32)
+        return Candidate(self.source, form, number, ridge, judged[1], link, wrong, self.given.weights, kept)
 
 
 def least_sharpness(number: int, k: int) -> float:

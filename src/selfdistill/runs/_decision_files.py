@@ -121,6 +121,7 @@ def _from_csv(path: Path) -> _Pairs:
 def _from_label_studio(path: Path) -> _Pairs:
     found: _Pairs = []
     for task in read_json(path):
+        choices: Any
         annotations = [one for one in task.get("annotations", ()) if not one.get("was_cancelled")]
         if annotations:
             data, choices = task["data"], _choices(annotations[-1])
