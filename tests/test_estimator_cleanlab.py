@@ -17,8 +17,8 @@ from sklearn.linear_model import LogisticRegression
 
 from selfdistill import SelfDistillClassifier
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.estimator._northcutt2021cleanlab import _weights
 from selfdistill.issues import NoiseEstimate, find_issues
+from selfdistill.issues._frame import sample_weights
 
 N, K = 300, 3
 
@@ -287,5 +287,5 @@ def test_no_weight_is_above_a_thousand():
     counts = np.array([[8.0, 0.0, 0.0], [9.999, 0.001, 0.0], [0.0, 5.0, 5.0]])
     table = find_issues([0, 1, 2], np.eye(3) * 0.7 + 0.1)
     table = replace(table, noise=NoiseEstimate(counts), is_issue=np.array([False, False, False]))
-    assert_allclose(_weights(table), [1.0, 1000.0, 2.0])
-    assert_allclose(_weights(replace(table, is_issue=np.array([True, True, False]))), [0.0, 0.0, 2.0])
+    assert_allclose(sample_weights(table), [1.0, 1000.0, 2.0])
+    assert_allclose(sample_weights(replace(table, is_issue=np.array([True, True, False]))), [0.0, 0.0, 2.0])

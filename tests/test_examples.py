@@ -31,10 +31,9 @@ def test_every_example_is_tested():
 
 
 def test_own_loop_is_short_and_refines_labels():
-    assert len((EXAMPLES / "own_loop.py").read_text().splitlines()) < 40
+    assert len((EXAMPLES / "own_loop.py").read_text().splitlines()) < 25
     values = {line[:-5].strip(): float(line[-5:]) for line in run("own_loop.py").splitlines()}
-    assert values["refined labels right"] > values["given labels right"] + 0.2
-    assert values["test accuracy"] > 0.85
+    assert values["refined labels right"] > 0.95 > values["given labels right"] + 0.3
 
 
 def test_table_ends_with_the_verdict_and_the_ranking():

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 from selfdistill._version import __version__
 
 if TYPE_CHECKING:
+    from selfdistill.data._with_index import with_index
     from selfdistill.estimator import SelfDistillClassifier
     from selfdistill.runs import Run, fit, load
+    from selfdistill.train._robust_targets import RobustTargets
 
-__all__ = ["Run", "SelfDistillClassifier", "__version__", "fit", "load"]
+__all__ = ["RobustTargets", "Run", "SelfDistillClassifier", "__version__", "fit", "load", "with_index"]
 
 
 def __getattr__(name: str) -> Any:
     """Load a name when it is first asked for: the package itself loads neither torch nor scikit-learn."""
     rooms = {"SelfDistillClassifier": "estimator", "Run": "runs", "fit": "runs", "load": "runs"}
+    rooms |= {"RobustTargets": "train._robust_targets", "with_index": "data._with_index"}
     if name in rooms:
         return getattr(importlib.import_module(f"selfdistill.{rooms[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

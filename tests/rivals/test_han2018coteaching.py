@@ -25,6 +25,7 @@ def test_the_share_rises_from_none_to_the_noise_rate(rate, ramp):
         given, forget = targets.read(torch.tensor([1]))
         assert given.tolist() == [[0.0, 1.0]]
         assert 1 - forget.item() == pytest.approx(1 - rate * min(epoch / ramp, 1), abs=1e-6)  # the paper's R
+        targets.write(torch.tensor([1]), torch.tensor([[0.5, 0.5]]))
         targets.end_epoch()
 
 

@@ -45,8 +45,10 @@ def test_a_survey_is_staged_until_the_epoch_ends_and_goes_through_state_dict():
     assert a.read(torch.arange(3)).kept.all()
     b.load_state_dict(a.state_dict())
     for targets in (a, b):
+        targets.write(torch.tensor([0]), torch.tensor([[0.5, 0.5]]))
         targets.end_epoch()
         assert targets.read(torch.arange(3)).kept.tolist() == [True, False, False]
+        targets.write(torch.tensor([0]), torch.tensor([[0.5, 0.5]]))
         targets.end_epoch()  # no survey: as it was
         assert targets.read(torch.arange(3)).kept.tolist() == [True, False, False]
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
+from selfdistill._core.errors import DataError
 from selfdistill._core.rng import torch_generator
 
-__all__ = ["held_out", "normalised", "one_hot", "pair_counts", "symmetric_matrix"]
+__all__ = ["checked_labels", "held_out", "normalised", "one_hot", "pair_counts", "symmetric_matrix"]
 
 
 def one_hot(labels: Tensor, num_classes: int) -> Tensor:
@@ -18,6 +22,50 @@ def one_hot(labels: Tensor, num_classes: int) -> Tensor:
         [[0.0, 1.0, 0.0]]
     """  # noqa: DOC201 (said in the first line)
     return torch.zeros(len(labels), num_classes, device=labels.device).scatter_(1, labels[:, None], 1.0)
+
+
+def checked_labels(labels: Any, num_classes: int) -> Tensor:
+    """Take given labels of any kind that holds whole numbers from 0 to K - 1: int64 ``[n]``.
+
+    Args:
+        labels: A tensor, an array, a ``Series`` or a list.
+        num_classes: K.
+
+    Returns:
+        The labels; the same tensor where it was one.
+
+    Raises:
+        DataError: Another kind of labels, or one outside of the classes.
+
+    Example:
+        >>> checked_labels([1, 0], 2)
+        tensor([1, 0])
+    """
+    array = labels.detach() if isinstance(labels, Tensor) else np.asarray(labels)
+    whole = array.dtype.kind in "iu" if isinstance(array, np.ndarray) else array.dtype in _WHOLE
+    if array.ndim != 1 or not whole or not len(array):
+        shown = f" such as {array[0]!r}" if array.ndim == 1 and len(array) else ""
+        raise DataError(
+            f"the labels are {array.dtype} of shape {list(array.shape)}{shown}, but must be whole numbers, one per "
+            "example",
+            "Encode them: classes, labels = numpy.unique(labels, return_inverse=True).",
+        )
+    found = array if isinstance(array, Tensor) else torch.from_numpy(array.astype(np.int64))
+    least, largest = int(found.min()), int(found.max())
+    if least < 0 or largest >= num_classes:
+        wrong = int(torch.nonzero((found < 0) | (found >= num_classes))[0])
+        hint = "Labels that start from 1: pass labels - 1." if least == 1 and largest == num_classes else (
+            "Pass the number of classes as num_classes, and leave out examples without a label."
+        )  # fmt: skip
+        raise DataError(
+            f"the label of example {wrong} is {int(found[wrong])}, but with {num_classes} classes labels are 0 to "
+            f"{num_classes - 1}",
+            hint,
+        )
+    return found.long()
+
+
+_WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 def normalised(rows: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from selfdistill._core.dist import sum_over_processes
+from selfdistill._core.dist import rank, sum_over_processes
 
 __all__ = ["SampleMean"]
 
@@ -78,12 +78,25 @@ class SampleMean(nn.Module):
         self._pending, self._rows = [], 0
         super()._load_from_state_dict(*arguments)
 
+    def clear(self) -> None:
+        """Forget what is staged."""
+        self._pending, self._rows = [], 0
+        self.total.zero_()
+        self.count.zero_()
+
+    @torch.no_grad()
+    def gather(self) -> None:
+        """Bring the sums of all processes to the first, for it to save; what `merge` gives stays the same."""
+        self._add()
+        for part in (self.total, self.count):
+            sum_over_processes(part)
+            part.mul_(float(rank() == 0))
+
     @torch.no_grad()
     def merge(self) -> tuple[Tensor, Tensor]:
         """Return the means and clear the stage. Cost: two all-reduces where there are several processes."""
         self._add()
         total = sum_over_processes(self.total.clone())
         count = sum_over_processes(self.count.clone())
-        self.total.zero_()
-        self.count.zero_()
+        self.clear()
         return total / count.clamp(min=1)[:, None], count > 0

@@ -13,14 +13,13 @@ from selfdistill.data._labels import value_key
 from selfdistill.estimator._checks import encode_labels, labels_of, on_host
 from selfdistill.issues import LabelTable, find_issues
 from selfdistill.issues._blocks import as_soft
+from selfdistill.issues._frame import issue_frame, sample_weights
 
 if TYPE_CHECKING:
     from typing import Self
 
 __all__ = ["CleanlabNames", "issue_mask"]
 
-_INT16_CLASSES = np.iinfo(np.int16).max
-_LEAST = 1e-3  # a class that is right less often counts as this, so that no weight is above 1000
 _ROWS = "Pass one row or value for each example, in the order of fit."
 
 
@@ -89,7 +88,7 @@ class CleanlabNames:
     @property
     def sample_weight(self) -> pd.Series | None:
         """The column ``sample_weight`` of `get_label_issues`."""
-        return None if self._table is None else pd.Series(_weights(self._table), name="sample_weight")
+        return None if self._table is None else pd.Series(sample_weights(self._table), name="sample_weight")
 
     def get_label_issues(self) -> pd.DataFrame | None:
         """Give the findings on each training example, in the columns of cleanlab, and more to their right.
@@ -170,23 +169,7 @@ class CleanlabNames:
         table, classes = self._table, self._classes
         assert table is not None
         assert classes is not None
-        small = np.int16 if len(classes) < _INT16_CLASSES else np.int32
-        frame = pd.DataFrame(
-            {
-                "is_label_issue": table.is_issue,
-                "label_quality": table.quality.astype(np.float64),
-                "given_label": table.given.astype(small),
-                "predicted_label": table.refined.astype(small),
-                "sample_weight": _weights(table),
-                "refined_label": table.relabelled.astype(small),
-                "refined_confidence": table.confidence,
-                "refined_entropy": table.entropy,
-                "first_learned_epoch": table.first_learned,
-                "times_forgotten": table.forgotten,
-                "given_class": classes[table.given],
-                "refined_class": classes[table.refined],
-            }
-        )
+        frame = issue_frame(table, classes)
         if self._given_issues is None:
             return frame
         passed = self._given_issues.drop(columns="sample_weight", errors="ignore")
@@ -254,11 +237,6 @@ def _frame_mask(frame: pd.DataFrame, given: np.ndarray) -> np.ndarray:
                 "Pass findings on these very labels, in the same order.",
             )
     return np.array(frame["is_label_issue"], dtype=bool)
-
-
-def _weights(table: LabelTable) -> np.ndarray:
-    right = np.maximum(np.diagonal(table.noise.noise_matrix), _LEAST)
-    return np.asarray(np.where(table.is_issue, 0.0, 1 / right[table.given]))
 
 
 def _aligned(probs: pd.DataFrame, given: Any) -> np.ndarray:

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from selfdistill.losses._cross_entropy import at_least_single
+from selfdistill._core.errors import SettingError
+from selfdistill.losses._cross_entropy import at_least_single, check_distribution
 
 __all__ = ["ELR_FLOOR", "anchored_cross_entropy", "elr_term"]
 
@@ -63,6 +64,9 @@ def anchored_cross_entropy(
     Returns:
         One value per example, at least 0.
 
+    Raises:
+        SettingError: A target of another loss.
+
     References:
         Liu et al. (2020), arXiv 2007.00151, eq. 6, with a target in the place of the given label.
 
@@ -71,6 +75,12 @@ def anchored_cross_entropy(
         >>> round(anchored_cross_entropy(torch.zeros(1, 2), (t, t, 1.0, 1.0)).item(), 4)
         9.2103
     """
+    if not isinstance(anchored, tuple) or len(anchored) != 4:
+        check_distribution("cross_entropy", logits, anchored)
+        raise SettingError(
+            "losses.anchored_cross_entropy takes what targets.Posterior reads, but got distributions",
+            "Take losses.cross_entropy, or RobustTargets, which has both.",
+        )
     target, memory, momentum, strength = anchored
     strength = torch.as_tensor(strength, dtype=target.dtype, device=target.device)
     value: Tensor = _Anchored.apply(at_least_single(logits), target, memory.detach(), momentum, strength)  # type: ignore[no-untyped-call]

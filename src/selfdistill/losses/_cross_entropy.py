@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
+from selfdistill._core.errors import SettingError
+
 __all__ = [
     "at_least_single",
+    "check_distribution",
     "cross_entropy",
     "each_cross_entropy",
     "generalized_cross_entropy",
@@ -34,6 +39,17 @@ def at_least_single(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
+def check_distribution(name: str, logits: Tensor, target: Any) -> None:
+    """Refuse a target that belongs to another loss, or labels, which would be broadcast to something else."""
+    if not isinstance(target, Tensor) or target.shape != logits.shape:
+        shown = f"shape {list(target.shape)}" if isinstance(target, Tensor) else f"type {type(target).__name__}"
+        raise SettingError(
+            f"losses.{name} takes distributions of the logits' shape {list(logits.shape)}, but got a target of {shown}",
+            "Take the loss that belongs to the target (PosteriorTarget: anchored_cross_entropy), or RobustTargets, "
+            "which has both; labels become distributions with targets.GivenLabels.",
+        )
+
+
 def cross_entropy(logits: Float[Tensor, "b k"], target: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
     r"""Cross-entropy between a target distribution and the network's.
 
@@ -50,6 +66,7 @@ def cross_entropy(logits: Float[Tensor, "b k"], target: Float[Tensor, "b k"]) ->
         >>> cross_entropy(torch.zeros(1, 4), torch.tensor([[1.0, 0, 0, 0]])).exp().round().item()
         4.0
     """
+    check_distribution("cross_entropy", logits, target)
     log_p = at_least_single(logits).log_softmax(-1)
     return -(target * log_p).sum(-1)
 
@@ -155,4 +172,5 @@ def generalized_cross_entropy(
         >>> round(generalized_cross_entropy(torch.zeros(1, 2), t, q=1.0).item(), 4)
         0.5
     """
+    check_distribution("generalized_cross_entropy", logits, target)
     return -(target * torch.expm1(q * at_least_single(logits).log_softmax(-1))).sum(-1) / q

@@ -13,7 +13,7 @@ from selfdistill._core.errors import SettingError
 from selfdistill.data._loader import Batch
 from selfdistill.losses._cross_entropy import label_cross_entropy
 
-__all__ = ["Context", "Curves", "FirstStage", "Forward", "LossFn", "Method", "View", "given_labels", "matched"]
+__all__ = ["Context", "Curves", "FirstStage", "Forward", "LossFn", "Method", "View", "given_labels", "matched", "never"]
 
 LossFn = Callable[[Tensor, Any], Tensor]
 Forward = Callable[..., Tensor]
@@ -96,7 +96,8 @@ def given_labels(context: Context) -> targets.GivenLabels:
     return targets.GivenLabels(context.labels, context.num_classes)
 
 
-def _never(epoch: int, epochs: int) -> bool:
+def never(epoch: int, epochs: int) -> bool:
+    """Ask for no predictions of the training set."""
     return False
 
 
@@ -127,7 +128,7 @@ class Method:
     summary: str
     networks: int = 1
     objective: Objective = matched
-    needs_train_predictions: Callable[[int, int], bool] = _never
+    needs_train_predictions: Callable[[int, int], bool] = never
     first: str | None = None
     held_out: float = 0.0
     keep: Callable[[Curves], bool] | None = None

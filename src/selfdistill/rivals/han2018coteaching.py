@@ -28,6 +28,7 @@ the training that comes first where the rate is not given. Memory: ``n (8 K + 12
 
 Example:
     >>> targets = SmallLoss(torch.tensor([1, 0]), 2, noise_rate=0.4, ramp=2.0)
+    >>> targets.write(torch.tensor([0]), torch.tensor([[0.5, 0.5]]))
     >>> _ = targets.end_epoch()
     >>> given, forget = targets.read(torch.tensor([0]))
     >>> given.tolist(), round(forget.item(), 4)

@@ -9,6 +9,8 @@ The authors keep the predictions of the training pass, as here. Cost: that of cr
 
 from __future__ import annotations
 
+from functools import partial
+
 from selfdistill import losses, targets
 from selfdistill.rivals._method import Context, Method
 from selfdistill.targets._dong2019selfdistill import identity
@@ -18,16 +20,17 @@ __all__ = ["METHODS"]
 _LAST_WEIGHT = 0.8  # of the previous prediction, in the last epoch
 
 
-def _previous_prediction(context: Context) -> targets.SelfDistillation:
-    def given(progress: float) -> float:
-        return 1.0 - _LAST_WEIGHT * min(progress + 1.0 / context.epochs, 1.0)
+def _given_weight(epochs: int, progress: float) -> float:
+    return 1.0 - _LAST_WEIGHT * min(progress + 1.0 / epochs, 1.0)
 
+
+def _previous_prediction(context: Context) -> targets.SelfDistillation:
     return targets.SelfDistillation(
         context.labels,
         context.num_classes,
         own="previous",
         function=identity,
-        given_weight=given,
+        given_weight=partial(_given_weight, context.epochs),
         epochs=context.epochs,
     )
 

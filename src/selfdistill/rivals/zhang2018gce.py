@@ -26,6 +26,7 @@ Example:
     [40, 50, 60, 70, 80, 90, 100, 110]
     >>> targets = Truncated(torch.tensor([0, 1]), 2)
     >>> targets.take_train_predictions(torch.tensor([[0.9, 0.1], [0.6, 0.4]]))
+    >>> targets.write(torch.tensor([0]), torch.tensor([[0.5, 0.5]]))
     >>> _ = targets.end_epoch()
     >>> targets.read(torch.tensor([0, 1])).kept.tolist()
     [True, False]

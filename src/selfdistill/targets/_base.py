@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Generic, TypeVar, final
@@ -9,13 +10,28 @@ from typing import Generic, TypeVar, final
 import torch
 from torch import Tensor, nn
 
+from selfdistill._core.dist import world
 from selfdistill._core.errors import SettingError
-from selfdistill._core.labels import one_hot
+from selfdistill._core.labels import checked_labels, one_hot
 from selfdistill._core.sample_mean import SampleMean
 
-__all__ = ["FixedTargets", "GivenLabels", "LabelTargets", "Memory", "Targets", "check_logits", "check_momentum"]
+__all__ = [
+    "LOOKS",
+    "FixedTargets",
+    "GivenLabels",
+    "LabelTargets",
+    "Memory",
+    "Targets",
+    "check_logits",
+    "check_momentum",
+    "never_hard",
+]
 
 T_co = TypeVar("T_co", covariant=True)
+
+LOOKS = 3
+"""Writes of an epoch that are looked at."""
+_OFF = 1e-2  # a row of sixteen-bit probabilities sums to 1 within a few thousandths
 
 
 class Targets(nn.Module, ABC, Generic[T_co]):
@@ -37,6 +53,7 @@ class Targets(nn.Module, ABC, Generic[T_co]):
         super().__init__()
         self.register_buffer("value", value)
         self.staged = SampleMean(*value.shape)
+        self.writes, self._rows, self._by_position = 0, 0, 0  # since the last end_epoch
 
     @abstractmethod
     def read(self, index: Tensor, logits: Tensor | None = None) -> T_co:
@@ -51,8 +68,44 @@ class Targets(nn.Module, ABC, Generic[T_co]):
         """
 
     def write(self, index: Tensor, probabilities: Tensor) -> None:
-        """Stage the network's predictions ``[b, K]`` on the examples ``index``."""
+        """Stage the network's predictions ``[b, K]`` on the examples ``index``.
+
+        Raises:
+            SettingError: Another number of rows or classes; or, seen in the first writes of an epoch, rows that are no
+                probabilities, or positions in the batch as ``index``.
+        """  # noqa: DOC502 (raised by what is called)
+        if not torch.compiler.is_compiling():
+            self._look(index, probabilities)
         self.staged.stage(index, probabilities)
+
+    def _look(self, index: Tensor, probabilities: Tensor) -> None:
+        """Refuse what is no prediction, and warn where ``end_epoch`` seems forgotten."""
+        n, k = self.value.shape
+        if probabilities.shape != (len(index), k):
+            raise SettingError(
+                f"predictions of shape {list(probabilities.shape)} were written for {len(index)} examples of {k} "
+                "classes",
+                f"Pass probabilities [{len(index)}, {k}].",
+            )
+        if self.writes < LOOKS:
+            check_probabilities(probabilities)
+            self._by_position += len(index) < n and torch.equal(index, torch.arange(len(index), device=index.device))
+            if self._by_position == LOOKS:
+                raise SettingError(
+                    f"{LOOKS} batches of {len(index)} all had the index 0 to {len(index) - 1}, but there are {n:,} "
+                    "examples",
+                    "index is each example's position in the training set, not in the batch: see with_index.",
+                )
+        self.writes += 1
+        self._rows += len(index)
+        allowed = 2 * n + len(index)
+        if self._rows * world() > allowed >= (self._rows - len(index)) * world():
+            warnings.warn(
+                f"{self._rows * world():,} predictions were written since the last end_epoch, but there are {n:,} "
+                "examples. Call end_epoch() after each epoch: until then nothing is learned from them.",
+                UserWarning,
+                stacklevel=4,
+            )
 
     @torch.no_grad()
     def end_epoch(self) -> tuple[Tensor, Tensor]:
@@ -60,8 +113,18 @@ class Targets(nn.Module, ABC, Generic[T_co]):
 
         Returns:
             The epoch's mean predictions ``[n, K]``, and which examples were written, bool ``[n]``.
+
+        Raises:
+            SettingError: Nothing was written, or rows that are no probabilities.
         """
         mean, written = self.staged.merge()
+        if not bool(written.any()):
+            raise SettingError(
+                "end_epoch was called, but nothing was written since the last one",
+                "Call write (or the loss of RobustTargets) in each step, and end_epoch once after each epoch.",
+            )
+        check_probabilities(mean + (~written / mean.shape[1])[:, None])
+        self.writes, self._rows, self._by_position = 0, 0, 0
         self.commit(mean, written)
         return mean, written
 
@@ -85,6 +148,7 @@ class LabelTargets(Targets[T_co]):
     labels: Tensor
 
     def __init__(self, labels: Tensor, num_classes: int) -> None:
+        labels = checked_labels(labels, num_classes)
         super().__init__(one_hot(labels, num_classes))
         self.num_classes = num_classes
         self.register_buffer("labels", labels.clone())
@@ -147,6 +211,11 @@ class FixedTargets(Targets[Tensor]):
         return self.target.index_select(0, index)
 
 
+def never_hard(progress: float) -> float:
+    """Leave a memory as it is, whatever the progress."""
+    return 0.0
+
+
 @final
 class Memory(Targets[Tensor]):
     r"""Exponential average of each example's predictions over epochs, started at the given label.
@@ -192,13 +261,13 @@ class Memory(Targets[Tensor]):
         num_classes: int,
         *,
         momentum: float = 0.9,
-        hardness: Callable[[float], float] = lambda progress: 0.0,
+        hardness: Callable[[float], float] = never_hard,
         epochs: int = 1,
     ) -> None:
         check_momentum(momentum, "0.9 is a good start.")
         if epochs < 1:
             raise SettingError(f"epochs is {epochs}, but must be at least 1", "Pass the number of epochs of the run.")
-        super().__init__(one_hot(labels, num_classes))
+        super().__init__(one_hot(checked_labels(labels, num_classes), num_classes))
         self.momentum = momentum
         self.epochs = epochs
         self._schedule = hardness
@@ -216,6 +285,18 @@ class Memory(Targets[Tensor]):
         super().commit(torch.lerp(mean, self.value, self.momentum), written)
         self.epoch += 1
         self.hardness.fill_(self._schedule(min(self.epoch.item() / self.epochs, 1.0)))
+
+
+def check_probabilities(rows: Tensor) -> None:
+    """Refuse rows ``[b, K]`` that are no distributions; what is no number at all passes, the loss tells of it."""
+    off = (rows.sum(-1, dtype=torch.float32) - 1).abs().max() if rows.is_floating_point() else torch.tensor(1.0)
+    if bool((off > _OFF) | (rows.min() < -_OFF)):
+        worst = int((rows.float().sum(-1) - 1).abs().argmax())
+        raise SettingError(
+            f"the predictions of a row sum to {float(rows[worst].sum()):.4g} and go down to {float(rows.min()):.4g}, "
+            "but must be probabilities",
+            "Write logits.softmax(-1), not the logits.",
+        )
 
 
 def check_momentum(momentum: float, hint: str, name: str = "momentum") -> None:

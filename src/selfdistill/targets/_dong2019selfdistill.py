@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, final
 
 import torch
@@ -77,7 +78,11 @@ def temperature(value: float) -> LabelFunction:
     """
     if value < 0:
         raise SettingError(f"temperature is {value}, but must be at least 0", "0 is the hard label, 1 the prediction.")
-    return hard if value == 0 else lambda logits: (_at_least_single(logits) / value).softmax(-1)
+    return hard if value == 0 else partial(_tempered, value)
+
+
+def _tempered(value: float, logits: Tensor) -> Tensor:
+    return (_at_least_single(logits) / value).softmax(-1)
 
 
 @dataclass(frozen=True)
@@ -224,6 +229,10 @@ def authors_loss(number: int, labels: Tensor, num_classes: int, *, t: float = 0.
     return build[number]()
 
 
+def _fading(epochs: int, early: float, progress: float) -> float:
+    return math.exp(-max(progress * epochs - early, 0.0) / early)
+
+
 def sequential(labels: Tensor, num_classes: int, *, epochs: int, early: float = 5.0) -> SelfDistillation:
     r"""Build the sequential form: each epoch is taught by the hard predictions of the one before.
 
@@ -265,6 +274,6 @@ def sequential(labels: Tensor, num_classes: int, *, epochs: int, early: float = 
         num_classes,
         own="previous",
         function=hard,
-        given_weight=lambda progress: math.exp(-max(progress * epochs - early, 0.0) / early),
+        given_weight=partial(_fading, epochs, early),
         epochs=epochs,
     )

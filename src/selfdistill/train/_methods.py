@@ -19,6 +19,10 @@ def _stretch(context: Context) -> float:
     return max(1.0, VISIT_STEPS / context.steps)
 
 
+def _progress(progress: float) -> float:
+    return progress
+
+
 def _authors(number: int) -> Method:
     return Method(
         lambda c: authors_loss(number, c.labels, c.num_classes),
@@ -40,7 +44,7 @@ _OWN = {
         may_hold_out=True,
     ),
     "memory": Method(
-        lambda c: targets.Memory(c.labels, c.num_classes, epochs=c.epochs, hardness=lambda progress: progress),
+        lambda c: targets.Memory(c.labels, c.num_classes, epochs=c.epochs, hardness=_progress),
         losses.cross_entropy,
         "average of each example's predictions, its reading turned from soft to hard",
     ),
