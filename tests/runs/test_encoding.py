@@ -15,8 +15,6 @@ from selfdistill._core.read_options import ReadOptions
 from selfdistill.runs import _encoding as module
 from selfdistill.runs._embed import embed
 
-RNG = np.random.default_rng(0)
-
 
 @pytest.fixture
 def choosing(encoders, monkeypatch):
@@ -26,11 +24,12 @@ def choosing(encoders, monkeypatch):
 
 def photos(root, count=44, side=40, grey=False):
     """Two classes, dark and bright; every tenth photo lies in the wrong folder."""
+    rng = np.random.default_rng(0)
     for row in range(count):
         bright = row % 2
         place = root / "ab"[bright if row % 10 else 1 - bright] / f"{row:03}.png"
         place.parent.mkdir(parents=True, exist_ok=True)
-        shade = RNG.integers(130 * bright, 120 + 130 * bright, (side, side + row % 3, 3), np.uint8)
+        shade = rng.integers(130 * bright, 120 + 130 * bright, (side, side + row % 3, 3), np.uint8)
         Image.fromarray(shade[..., 0] if grey else shade).save(place)
     return root
 
