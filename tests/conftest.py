@@ -26,6 +26,8 @@ settings.load_profile("ci" if os.environ.get("CI") else "desk")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+os.environ["SELFDISTILL_ENCODER"] = "none"  # tests of encoders name them
+
 _HOOK = install_import_hook(["selfdistill.losses", "selfdistill.rivals"], "beartype.beartype")
 
 
@@ -41,6 +43,52 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data sets are not at {folder}")
     return folder
+
+
+class MeanColours:
+    """An encoder of photos without weights: the mean colours of a grid of 4 x 4."""
+
+    kind, name, dimension, side = "photos", "photos", 48, 4
+
+    def __init__(self, version: int = 1) -> None:
+        self.fingerprint = f"{version:064d}"
+        self.seen = 0
+
+    def prepare(self, example):
+        self.seen += 1
+        return np.asarray(example.resize((4, 4), 4), np.float32).ravel()
+
+    def encode(self, prepared):
+        return np.stack(prepared) / 255
+
+    def cut(self, examples):
+        return 0
+
+
+class Letters(MeanColours):
+    """An encoder of texts without weights: how often each letter stands in the first 40."""
+
+    kind, name, dimension, side = "texts", "texts", 26, 0
+
+    def prepare(self, example):
+        self.seen += 1
+        return np.array([example.lower()[:40].count(chr(97 + letter)) for letter in range(26)], np.float32)
+
+    def encode(self, prepared):
+        return np.stack(prepared)
+
+    def cut(self, examples):
+        return sum(len(one) > 40 for one in examples)
+
+
+@pytest.fixture
+def encoders(monkeypatch, tmp_path):
+    """Encoders of both kinds that need no weights, by name, in a folder of its own."""
+    made = {"photos": MeanColours(), "texts": Letters()}
+    monkeypatch.setattr("selfdistill.data._encoded.load_encoder", lambda name, fetch=True: made[name])
+    monkeypatch.setattr("selfdistill.runs._encoding.is_packaged", lambda kind: True)
+    monkeypatch.chdir(tmp_path)
+    return made
 
 
 @pytest.fixture

@@ -33,6 +33,10 @@ class ReadOptions:
         image_size: Resize every image of a folder to this height and width; ``None``: only where sizes differ.
         inputs: Array of an npz or safetensors file that holds the features; ``None``: the first with a usual name.
         labels: File with the labels of the training rows of arrays: .npy, .csv, .parquet, or .txt with one on a line.
+        image_column: Column of a table that holds the paths of photos, relative to the table's folder.
+        encoder: Pretrained network for photos or texts, see `selfdistill.encoders.load_encoder`; ``None``: chosen by
+            `selfdistill fit`, none elsewhere; ``"none"``: none.
+        features: Folder in which features are kept; ``None``: one for each encoder in ``runs/features``.
 
     Example:
         >>> ReadOptions(label="genre", ignore=("comment",)).truth is None
@@ -109,4 +113,22 @@ class ReadOptions:
             "with one on a line.",
             _DATA,
         ),
+    ] = None
+    image_column: Annotated[
+        str | None,
+        Option("COLUMN", "Column of a table with the paths of photos, relative to the table's folder.", _DATA),
+    ] = None
+    encoder: Annotated[
+        str | None,
+        Option(
+            "NAME",
+            "Pretrained network for photos or texts: photos, texts, hf:NAME, hf:FOLDER, onnx:FILE, "
+            "torch:MODULE:FACTORY or none. Default: photos or texts where that extra is installed and features are "
+            "what the method takes.",
+            _DATA,
+        ),
+    ] = None
+    features: Annotated[
+        str | None,
+        Option("FOLDER", "Where features are kept for later runs. Default: a folder in runs/features.", _DATA),
     ] = None

@@ -83,6 +83,7 @@ class RunData(_Part):
     test: str | None = None
     seed: Whole | None = None
     taught: bool = False
+    extra: str | None = None
     examples: Positive
     classes: list[str]
     given_counts: list[Whole] = []

@@ -17,7 +17,7 @@ from selfdistill._core.wording import fit_advice
 from selfdistill._version import __version__
 from selfdistill.cli._air import air
 from selfdistill.cli._command import command
-from selfdistill.cli._commands import methods, noise, predict, refine
+from selfdistill.cli._commands import embed, methods, noise, predict, refine
 from selfdistill.cli._display import first_process
 from selfdistill.cli._distill import distill
 from selfdistill.cli._fit import fit
@@ -44,7 +44,7 @@ def _help(function: Callable[..., None]) -> str:
     return "\n\n".join(p if p.startswith(" ") else p.replace("\n", " ") for p in paragraphs)
 
 
-_COMMANDS = tuple(command(one) for one in (fit, predict, refine, distill, air, noise, methods))
+_COMMANDS = tuple(command(one) for one in (fit, predict, refine, distill, air, embed, noise, methods))
 for _command in _COMMANDS:
     app.command(help=_help(_command))(_command)
 

@@ -1,4 +1,4 @@
-"""The small commands: ``noise``, ``predict``, ``refine`` and ``methods``."""
+"""The small commands: ``embed``, ``noise``, ``predict``, ``refine`` and ``methods``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from selfdistill._core.options import Option
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.wording import clean
 from selfdistill.cli._command import Only
-from selfdistill.cli._display import speak, stdout, write
+from selfdistill.cli._display import showing, speak, stdout, write
 from selfdistill.cli._main import leaving_at_once
 
-__all__ = ["methods", "noise", "predict", "refine"]
+__all__ = ["embed", "methods", "noise", "predict", "refine"]
 
 _NOISE, _WAY = "Noise (one of these)", "Way (one of these)"
 _RUN = Option("RUN", "A run directory that `selfdistill fit` finished.", argument=True)
@@ -108,7 +108,7 @@ class PredictOptions:
     device: Annotated[str, Option("NAME", "auto, cpu, cuda, cuda:1, mps. auto takes cuda where there is one.")] = "auto"
 
 
-def predict(options: PredictOptions, read: Annotated[ReadOptions, Only(("encoding",))]) -> None:
+def predict(options: PredictOptions, read: Annotated[ReadOptions, Only(("encoding", "encoder"))]) -> None:
     """Label new data with the classifier of a run.
 
     Writes a table with the columns id, predicted_label, confidence and p_CLASS for each class. The new data need the
@@ -133,6 +133,7 @@ def predict(options: PredictOptions, read: Annotated[ReadOptions, Only(("encodin
         batch_size=options.batch_size,
         ignore=options.ignore,
         encoding=read.encoding,
+        encoder=read.encoder,
     )
     for warning in found.warnings:
         speak(f"warning: {warning}")
@@ -141,6 +142,46 @@ def predict(options: PredictOptions, read: Annotated[ReadOptions, Only(("encodin
         speak(f"{len(found.ids):,} predictions in {out}")
     if found.accuracy is not None:
         speak(f"Agrees with {100 * found.accuracy:.1f} % of the {found.known:,} labels in {options.new}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedOptions:
+    """What to encode, and where the features are kept."""
+
+    source: Annotated[str, Option("SOURCE", "Photos or texts, as `selfdistill fit` takes them.", argument=True)]
+    out: Annotated[
+        Path | None, Option("FOLDER", "Where features are kept. Default: where every run looks for them by itself.")
+    ] = None
+
+
+def embed(
+    options: EmbedOptions,
+    read: Annotated[
+        ReadOptions,
+        Only(("label", "image_column", "encoder", "text", "id", "ignore", "encoding", "drop_unlabelled", "skip_bad")),
+    ],
+) -> None:
+    """Compute features of photos or texts with a pretrained network, once.
+
+    Later runs of `selfdistill fit` on the same photos or texts read them instead of computing them; name the folder
+    with --features there, if you name it here. It holds Parquet files with the columns name, key and features, which
+    any tool reads: pandas.read_parquet(FOLDER). A run that is stopped goes on where it was.
+
+    [bold]Examples:[/bold]
+
+        selfdistill embed photos/
+        selfdistill embed photos/ --encoder hf:facebook/dinov2-small --out features
+        selfdistill fit photos/ --encoder hf:facebook/dinov2-small --features features
+    """
+    with leaving_at_once():
+        from selfdistill.data._labelled import describe
+        from selfdistill.runs._embed import embed as embedded
+
+    with showing() as tell:
+        data = embedded(options.source, read, options.out, tell)
+    for warning in data.warnings:
+        speak(f"warning: {warning}")
+    speak(describe(data))
 
 
 @dataclass(frozen=True, kw_only=True)

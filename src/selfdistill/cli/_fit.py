@@ -54,6 +54,8 @@ def fit(data: Source, read: ReadOptions, settings: Settings, run: RunOptions) ->
         selfdistill fit embeddings.npz --label y
         selfdistill fit embeddings.npy --labels labels.csv
         selfdistill fit songs.csv --label genre --id track --test songs_test.csv
+        selfdistill fit photos/
+        selfdistill fit table.csv --image-column path --label y
         selfdistill fit photos/ --network resnet18 --epochs 40
         selfdistill fit --resume runs/photos-001
         selfdistill fit photos/ --processes 2

@@ -49,7 +49,7 @@ def labelled_rows(source: Path | str, options: ReadOptions) -> tuple[np.ndarray,
     Returns:
         Ids and given labels, texts.
     """
-    found = load(source, options)
+    found = load(source, options, names=True)
     assert found is not None
     found = known_labels(found, options)
     return found.named(), found.labels

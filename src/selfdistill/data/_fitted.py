@@ -14,6 +14,7 @@ import numpy as np
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._arrays import TEXT_WEIGHT, column_scales
 from selfdistill.data._columns import as_numbers, as_strings, odd_cells
+from selfdistill.data._encoded import Embedded
 from selfdistill.data._labels import Places
 from selfdistill.data._numerals import NINES, PLAIN, Notation, choose_codes
 
@@ -100,12 +101,16 @@ class TextColumn:
     # stay with what they belong to. Characters tell words of one stem, misspellings, and languages without spaces. Why
     # both: docs/decisions/0018-words-and-characters.md.
 
-    def __init__(self, words: Terms, characters: Terms) -> None:
-        self.words, self.characters = words, characters
+    def __init__(self, words: Terms, characters: Terms, embedded: Embedded | None = None) -> None:
+        self.words, self.characters, self.embedded = words, characters, embedded
 
     @property
     def width(self) -> int:
         """Number of outputs."""
+        return self._terms + (self.embedded.width if self.embedded else 0)
+
+    @property
+    def _terms(self) -> int:
         return len(self.words.terms) + len(self.characters.terms)
 
     @classmethod
@@ -113,6 +118,10 @@ class TextColumn:
         """Find the terms."""
         made = cls(Terms.fit("words", cells, limit), Terms.fit("characters", cells, limit))
         return made if made.width else None
+
+    def beside(self, embedded: Embedded) -> TextColumn:
+        """Add the features of a pretrained network."""
+        return TextColumn(self.words, self.characters, embedded)
 
     def apply(self, cells: Sequence[str]) -> np.ndarray:
         """Turn texts into vectors of length 10."""
@@ -124,7 +133,9 @@ class TextColumn:
             shares = np.stack([words.any(1), characters.any(1)], 1) * np.array(_SHARES)
             lengths = TEXT_WEIGHT * np.sqrt(shares / np.maximum(shares.sum(1, keepdims=True), min(_SHARES)))
             out[start : start + step, : words.shape[1]] = words * lengths[:, :1]
-            out[start : start + step, words.shape[1] :] = characters * lengths[:, 1:]
+            out[start : start + step, words.shape[1] : self._terms] = characters * lengths[:, 1:]
+            if self.embedded is not None:
+                out[start : start + step, self._terms :] = self.embedded.apply(part)
         return out
 
 

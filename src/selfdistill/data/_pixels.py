@@ -25,6 +25,8 @@ from selfdistill.data._limits import PIXEL_LIMIT, TRAIN_PIXEL_LIMIT, check_size
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from selfdistill.data._preprocess import Preprocess
+
 ENDINGS = (
     *(".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"),
     *(".avif", ".jp2", ".j2k", ".jpx", ".jpf", ".jfif", ".heic", ".heif", ".hif"),
@@ -197,33 +199,47 @@ def _check_colours(image: Any, raw: str) -> None:
 
 
 def read_image(
-    path: Path | Encoded, mode: str, size: int | None, whites: dict[str, int], *, upright: bool = True, least: int = 0
+    path: Path | Encoded, mode: str, size: int | None, whites: dict[str, int], *, upright: bool = True
 ) -> np.ndarray:
-    """Decode one image; of an animation, the first frame. A JPEG may be decoded smaller, its sides ``least`` pixels."""
-    from PIL import Image
-
+    """Decode one image; of an animation, the first frame."""
     with _opened(path) as image, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # damaged metadata does not harm the pixels
-        turn = _turn(image) if upright else None
-        raw = str(image.tile[0][3]) if image.tile else ""
-        if least:
-            image.draft(None, (least, least))
-        image.load()
-        picture = image
-        if kind := _deep(image):
-            picture = _eight_bits(image, whites[kind])
-        else:
-            _check_colours(image, raw)
-            if upright and image.has_transparency_data:
-                picture = _on_grey(image)
-            elif image.mode == "P":
-                picture = image.convert("RGBA")
-        picture = picture.convert(mode)
-        if turn is not None:
-            picture = picture.transpose(Image.Transpose(turn))
+        picture = _decoded(image, mode, whites, upright)
         if size is not None:
-            picture = picture.resize((size, size), Image.Resampling.BILINEAR)
+            picture = picture.resize((size, size), 2)  # 2: bilinear
         return np.asarray(picture, dtype=np.uint8)
+
+
+def open_photo(path: Path | Encoded, least: int) -> Any:
+    """Decode one photo by itself: upright, RGB, of its own size; a JPEG of at least ``least`` pixels a side."""
+    with _opened(path) as image, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as above
+        if image.format == "JPEG":
+            image.draft(None, (least, least))  # decodes an eighth of a large one
+        whites = {}  # the least usual value that it does not go beyond
+        if kind := _deep(image):
+            array = np.asarray(image)
+            whites[kind] = find_white(kind, [(path, (float(array.min()), float(array.max())))])
+        return _decoded(image, "RGB", whites, upright=True)
+
+
+def _decoded(image: Any, mode: str, whites: dict[str, int], upright: bool) -> Any:
+    from PIL import Image
+
+    turn = _turn(image) if upright else None
+    raw = str(image.tile[0][3]) if image.tile else ""
+    image.load()
+    picture = image
+    if kind := _deep(image):
+        picture = _eight_bits(image, whites[kind])
+    else:
+        _check_colours(image, raw)
+        if upright and image.has_transparency_data:
+            picture = _on_grey(image)
+        elif image.mode == "P":
+            picture = image.convert("RGBA")
+    picture = picture.convert(mode)
+    return picture if turn is None else picture.transpose(Image.Transpose(turn))
 
 
 _SHOWN = 5
@@ -235,11 +251,11 @@ Picture = Path | Encoded
 class Pictures(NamedTuple):
     """What was read."""
 
-    array: np.ndarray  # uint8 ``[n, h, w]`` or ``[n, h, w, 3]``
+    array: np.ndarray  # uint8 ``[n, h, w]`` or ``[n, h, w, 3]``, or features, float32 ``[n, d]``
     places: list[int]  # which of the files these are, ``[n]``
     bad: list[str]  # those that cannot be read, each with the reason
     said: list[str]  # sentences; those of type `Note` are no warnings
-    fit: Callable[[Any], tuple[ImagePreprocess, Sequence[str], dict[str, int]]]  # learns the preprocess from the array
+    fit: Callable[[Any], tuple[Preprocess, Sequence[str], dict[str, int]]]  # learns the preprocess from the array
 
 
 def read_pictures(
@@ -287,15 +303,28 @@ def _try(
         except DataError:
             raise
         except Exception as error:  # decoders fail on hostile files in any way
-            line = one_line(error, 120) or type(error).__name__
-            bad.append(f"{path} ({line.replace(str(path), '').strip(' :') or type(error).__name__})")
-    if bad and not skip:
-        listed = "; ".join(bad[:_SHOWN]) + (f"; ... ({len(bad):,} in all)" if len(bad) > _SHOWN else "")
-        raise DataError(
-            f"{len(bad):,} of {len(paths):,} images cannot be read: {listed}",
-            "Replace them, or leave them out with --skip-bad (skip_bad=True).",
-        )
+            bad.append(why_bad(path, error))
+    refuse_bad(bad, len(paths), skip)
     return done, bad
+
+
+def why_bad(path: Picture, error: Exception) -> str:
+    """Name an image that cannot be read, with the reason."""
+    line = re.sub(
+        r"<_io.\w+ object at \w+>", "", (isinstance(error, OSError) and error.strerror) or one_line(error, 120)
+    )
+    return f"{path} ({line.replace(str(path), '').strip(' :') or type(error).__name__})"
+
+
+def refuse_bad(bad: Sequence[str], total: int, skip: bool) -> None:
+    """Refuse images that cannot be read, unless they are to be left out."""
+    if not bad or skip:
+        return
+    listed = "; ".join(bad[:_SHOWN]) + (f"; ... ({len(bad):,} in all)" if len(bad) > _SHOWN else "")
+    raise DataError(
+        f"{len(bad):,} of {total:,} images cannot be read: {listed}",
+        "Replace them, or leave them out with --skip-bad (skip_bad=True).",
+    )
 
 
 def _side(headers: list[tuple[Picture, Header]], made: ImagePreprocess | None, asked: int | None) -> int | None:

@@ -109,7 +109,7 @@ class Preprocess(ABC):
         Raises:
             DataError: The kind is not known, or the description is damaged.
         """
-        for module in ("_arrays", "_images", "_table"):  # they name their kinds when they are imported
+        for module in ("_arrays", "_images", "_table", "_encoded"):  # they name their kinds when they are imported
             importlib.import_module(f"selfdistill.data.{module}")
         found = Preprocess._kinds.get(str(spec.get("kind")))
         if found is None:

@@ -31,6 +31,9 @@ _WHY = {
     "inputs": "it names an array of features in an npz or safetensors file",
     "labels": "it names the labels of an npy, npz or safetensors file",
     "encoding": "it says how a text file is written",
+    "image_column": "it names a column",
+    "encoder": "it makes features of photos or texts",
+    "features": "it says where features are kept",
 }
 _HARMLESS = ("drop_unlabelled", "skip_bad")
 
@@ -38,8 +41,9 @@ _HARMLESS = ("drop_unlabelled", "skip_bad")
 def check_options(form: Format, options: ReadOptions, where: str) -> list[str]:
     """Refuse options that a source has no use for: what was meant by them would not happen."""
     notes = []
+    idle = {"skip_bad"} if "image_column" in form.uses and not options.image_column else set()
     for name in (*_COLUMNS, *_WHY, *_HARMLESS):
-        if not getattr(options, name) or name in form.uses:
+        if not getattr(options, name) or name in form.uses - idle:
             continue
         flag = f"--{name.replace('_', '-')}"
         if name in _HARMLESS:
@@ -129,6 +133,7 @@ def load(
     preprocess: Preprocess | None = None,
     *,
     mapped: bool = False,
+    names: bool = False,
 ) -> Source | None:
     """Read the raw examples."""
     place = find_place(source)
@@ -136,7 +141,7 @@ def load(
     if preprocess is not None and preprocess.kind not in form.gives:
         _refuse_kind(form, preprocess, place.name)
     with naming(place):
-        found = form.load(Request(place, options, part, preprocess, mapped))
+        found = form.load(Request(place, options, part, preprocess, mapped, names))
     if found is not None and preprocess is not None and (found.form == "table") != (preprocess.kind == "table"):
         _refuse_kind(form, preprocess, found.where)  # texts where training had numbers, or the other way round
     return found

@@ -284,12 +284,10 @@ def from_arrays(
     return assemble(Source("the data", form, array, y, ids, truth), options or ReadOptions())
 
 
-def table_source(
-    table: pa.Table, options: ReadOptions, where: str, roles: Roles | None = None, *, mapped: bool = False
-) -> Source:
-    """Split a table into features and what goes with them."""
-    from selfdistill.data._table import fit_table
-
+def roles_of(
+    table: pa.Table, options: ReadOptions, where: str, roles: Roles | None
+) -> tuple[pa.Table, Roles, ReadOptions, list[str]]:
+    """Find which columns are no features, unless training says so; annotators' votes become one column of labels."""
     notes: list[str] = []
     check_columns(table.num_columns, where)
     table = as_table(table)
@@ -298,18 +296,28 @@ def table_source(
     if roles is None:
         roles, more = choose_roles(table, options, where)
         notes = [*notes, *more]
-    names = table.column_names
+    return table, roles, options, notes
 
-    def column(name: str | None) -> Any:
-        return table[name] if name is not None and name in names and name not in options.ignore else None
 
+def columns_of(table: pa.Table, roles: Roles, options: ReadOptions) -> dict[str, Any]:
+    """Give labels, ids and truth, where they are there and not left out."""
+    there = {*table.column_names} - {*options.ignore}
+    named = {"labels": roles.label, "ids": roles.id, "truth": roles.truth}
+    return {part: table[name] if name in there else None for part, name in named.items()}
+
+
+def table_source(
+    table: pa.Table, options: ReadOptions, where: str, roles: Roles | None = None, *, mapped: bool = False
+) -> Source:
+    """Split a table into features and what goes with them."""
+    from selfdistill.data._table import fit_table
+
+    table, roles, options, notes = roles_of(table, options, where, roles)
     return Source(
         where=where,
         form="table",
         features=table,
-        labels=column(roles.label),
-        ids=column(roles.id),
-        truth=column(roles.truth),
+        **columns_of(table, roles, options),
         fit=partial(fit_table, roles=roles, options=options, where=where),
         warnings=notes,
         mapped=mapped,

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfdistill._core.errors import DataError
+from selfdistill._core.errors import DataError, SettingError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._arrays import check_scales, standardise
 from selfdistill.data._arrow_types import Vectors, as_table
 from selfdistill.data._columns import as_strings, find_kind, tally
+from selfdistill.data._encoded import Embedded, is_encoded
 from selfdistill.data._fitted import Categories, Numbers, Terms, TextColumn, unseen_words
 from selfdistill.data._labelled import Note
 from selfdistill.data._labels import listed
@@ -138,7 +139,7 @@ class TablePreprocess(Preprocess, kind="table"):
             "numeric": self._numbers.names,
             "flagged": self._numbers.flagged,
             "categorical": [column._asdict() for column in self._categories],
-            "text": [{"name": name} | _terms(column) for name, column in self._texts],
+            "text": (texts := [{"name": name} | _terms(column) for name, column in self._texts]),
         }
         if self._numbers.notations:
             spec["notation"] = {name: list(notation) for name, notation in self._numbers.notations.items()}
@@ -155,6 +156,8 @@ class TablePreprocess(Preprocess, kind="table"):
             tensors[f"idf.{place}"] = torch.from_numpy(column.words.idf)
             if column.characters.terms:
                 tensors[f"characters.{place}"] = torch.from_numpy(column.characters.idf)
+            if column.embedded is not None:
+                texts[place]["embedded"], tensors[f"embedded.{place}"] = column.embedded.to_state()
         return spec, tensors
 
     @classmethod
@@ -179,7 +182,8 @@ class TablePreprocess(Preprocess, kind="table"):
             idf = array(f"characters.{place}") if terms else np.zeros(0)
             marks = bool(said.get("marks"))
             words = Terms("words", said["terms"], array(f"idf.{place}"), marks=marks)
-            return TextColumn(words, Terms("characters", terms, idf, marks=marks))
+            beside = Embedded.of_state(said["embedded"], array(f"embedded.{place}")) if "embedded" in said else None
+            return TextColumn(words, Terms("characters", terms, idf, marks=marks), beside)
 
         texts = [(c["name"], text(i, c)) for i, c in enumerate(spec["text"])]
         vectors = [Vectors(c["name"], array(f"vector.{i}")) for i, c in enumerate(spec.get("vector", ()))]
@@ -248,7 +252,7 @@ def fit_table(
         gap = sum(cell is None for cell in cells)
         missing += gap
         constant += [name] if len(column.values) < 2 and not gap else []
-    texts, roles, gap, more = _fit_texts(table, kinds["text"], roles)
+    texts, roles, gap, more = _fit_texts(table, kinds["text"], roles, options)
     made = TablePreprocess(
         replace(roles, ignored=(*roles.ignored, *kinds["none"])),
         numbers,
@@ -269,7 +273,7 @@ def fit_table(
 
 
 def _fit_texts(
-    table: pa.Table, names: list[str], roles: Roles
+    table: pa.Table, names: list[str], roles: Roles, options: ReadOptions
 ) -> tuple[list[tuple[str, TextColumn]], Roles, int, list[str]]:
     """Fit the text columns within the budget of 2 GiB of inputs; a column without terms joins the ignored ones."""
     found, notes, gaps, wordless = [], [], 0, []
@@ -281,6 +285,14 @@ def _fit_texts(
         if column is None:
             wordless.append(name)
             notes.append(f"column {name!r} holds no text that repeats and is not used.")
-        else:
-            found.append((name, column))
+            continue
+        if is_encoded(options):
+            embedded, more = Embedded.fit(["" if cell is None else cell for cell in cells], name, options)
+            column, notes = column.beside(embedded), [*notes, *more]
+        found.append((name, column))
+    if is_encoded(options) and not names:
+        raise SettingError(
+            f"--encoder {options.encoder} has nothing to read: no column is text",
+            "Name one with --text COLUMN, or photos with --image-column COLUMN.",
+        )
     return found, replace(roles, ignored=(*roles.ignored, *wordless)), gaps, notes

@@ -16,7 +16,7 @@ from selfdistill._core.record import RunRecord, read_finished
 from selfdistill.data._columns import as_numbers, as_strings
 from selfdistill.data._images import find_layout
 from selfdistill.data._numerals import PLAIN, Notation
-from selfdistill.data._pixels import ENDINGS, Encoded, find_white, read_header, read_image, value_range
+from selfdistill.data._pixels import ENDINGS, Encoded, open_photo
 from selfdistill.data._place import HIDDEN, find_place, is_there
 from selfdistill.data._read import find_format, load
 from selfdistill.data._source import known_labels
@@ -153,9 +153,7 @@ class _Files(_Names):
             file = self._root / name
             if ".." in PurePosixPath(name).parts or Path(name).is_absolute() or not file.is_file():
                 raise DataError(f"{file} is not there", "Put the image back.")
-        header = read_header(file)
-        whites = {header.deep: find_white(header.deep, [(file, value_range(file))])} if header.deep else {}
-        return Image.fromarray(read_image(file, "L" if header.grey else "RGB", None, whites, least=side))
+        return open_photo(file, side)  # type: ignore[no-any-return]
 
 
 class _Pixels(_Names):

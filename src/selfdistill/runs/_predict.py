@@ -97,6 +97,7 @@ def predict(
     batch_size: int = 1024,
     ignore: Sequence[str] = (),
     encoding: str | None = None,
+    encoder: str | None = None,
 ) -> Predictions:
     """Predict with the classifier of a run directory.
 
@@ -107,6 +108,7 @@ def predict(
         batch_size: Examples at once; changes the memory needed, not the result.
         ignore: Columns left unread; that of the label, for instance, where it names classes of its own.
         encoding: Of a text file; ``None``: UTF-8 where its bytes are, else that which the run was told, else found.
+        encoder: That of training, where it is a module of yours: a run does not run code by itself.
 
     Returns:
         Labels and probabilities.
@@ -121,7 +123,7 @@ def predict(
     place = resolve_device(device)
     trained_on = read_finished(run).data.read or ReadOptions()
     model = load_model(run / "model.safetensors")
-    options = ReadOptions(ignore=tuple(ignore), inputs=trained_on.inputs, encoding=encoding)
+    options = ReadOptions(ignore=tuple(ignore), inputs=trained_on.inputs, encoding=encoding, encoder=encoder)
     usual = trained_on.encoding
     examples = read_new(new, model.preprocess, model.classes, options, usual_encoding=usual)
     if not len(examples.ids):

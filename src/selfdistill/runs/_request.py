@@ -25,6 +25,7 @@ from selfdistill.data._read import read_test
 from selfdistill.networks._build import build
 from selfdistill.runs._demo import compare_with_plain, noisy_digits
 from selfdistill.runs._directory import check_free, next_run_folder, run
+from selfdistill.runs._encoding import check_named, encoder_of_photos, encoder_of_texts, encoding, missing_extra
 from selfdistill.train._closed import AUTO, CLOSED, OF_CLOSED, check_closed, choose_method, takes_vectors
 from selfdistill.train._methods import WITHOUT_EPOCHS, method_of
 from selfdistill.train._runtime import process_group, threads_for
@@ -90,7 +91,7 @@ def start(
     if asked.out is not None and asked.resume is None:
         check_free(asked.out)
     with process_group(device):
-        examples, tests = read_sources(asked, wanted.seed or 0, say, mapped=takes_vectors(wanted))
+        asked, examples, tests, extra = _read(asked, wanted, tell, say)
         method, why = choose_method(wanted, examples)
         wanted = replace(wanted, method=method)
         if why:
@@ -98,7 +99,7 @@ def start(
         settings = wanted.resolve(len(examples), device)
         out = asked.resume or asked.out or next_run_folder(name_of(asked.source))
         announce = announce_run(examples, out, say)
-        source = {"source": asked.source, "read": explicit_options(asked.read), "test": asked.test}
+        source = {"source": asked.source, "read": explicit_options(asked.read), "test": asked.test, "extra": extra}
         with threads_of(examples, settings):
             record = run(
                 examples,
@@ -115,6 +116,24 @@ def start(
                 if rank() == 0:
                     write_record(out, record)
     return record, out
+
+
+def _read(
+    asked: FitRequest, wanted: Settings, tell: Listener, say: Callable[[str], None]
+) -> tuple[FitRequest, LabelledData, dict[str, tuple[Tensor, Tensor]], str | None]:
+    """Read, through a pretrained network where data and method are such; name the extra that is missing for it."""
+    features = takes_vectors(wanted) and asked.resume is None and asked.source is not None
+    with encoding(tell):
+        if features:
+            asked = replace(asked, read=encoder_of_photos(str(asked.source), asked.read))
+        examples, tests = read_sources(asked, wanted.seed or 0, say, mapped=takes_vectors(wanted))
+        if not features:
+            return asked, examples, tests, None
+        read = encoder_of_texts(str(asked.source), asked.read, examples)
+        if read != asked.read:
+            asked = replace(asked, read=read)
+            examples, tests = read_sources(asked, wanted.seed or 0, lambda text: None, mapped=takes_vectors(wanted))
+    return asked, examples, tests, missing_extra(str(asked.source), asked.read, examples)
 
 
 def announce_run(examples: LabelledData, out: Path, say: Callable[[str], None]) -> Listener:
@@ -198,6 +217,7 @@ def _completed(asked: FitRequest) -> FitRequest:
         )
     if described.read is None:
         raise RunError(f"{asked.resume} was not started by `selfdistill fit`", "Go on from the code that started it.")
+    check_named(asked.resume, described.read, asked.read)
     known = {one.name for one in fields(Settings)}
     if record.settings.method == CLOSED:  # the record holds also what stands for the epochs that it has not
         known = {"method", "seed", *OF_CLOSED}

@@ -22,6 +22,7 @@ from selfdistill.data._labelled import LabelledData
 from selfdistill.data._read import read as data_read
 from selfdistill.networks._build import build, resolve
 from selfdistill.runs._demo import noisy_digits
+from selfdistill.runs._encoding import check_named
 from selfdistill.runs._label_table import refined_labels
 from selfdistill.runs._model_file import load_model
 from selfdistill.train._checkpoint import checkpoint_steps, load_checkpoint
@@ -139,6 +140,7 @@ def _read_again(folder: Path, record: RunRecord) -> LabelledData:
     )  # a student's data have the seed of its teacher
     if described.read is None:
         raise RunError(f"{folder} was not started by `selfdistill fit`", "Use selfdistill.air from your code.")
+    check_named(folder, described.read)
     if described.source is None:
         examples, _ = noisy_digits(seed)
     else:

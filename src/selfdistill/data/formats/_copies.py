@@ -22,6 +22,7 @@ from selfdistill._core.files import atomic
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._labels import given_texts, texts
 from selfdistill.data._limits import unpacked_name
+from selfdistill.data._photo_table import readable
 from selfdistill.data._roles import label_column, with_votes
 from selfdistill.data._stored import save_sparse
 
@@ -98,7 +99,11 @@ def labelled(table: pa.Table, options: ReadOptions, where: str, *, literal: bool
     names = given_texts(
         table[label_column(table.column_names, options, where)[0]], drop=options.drop_unlabelled, literal=literal
     )
-    return [name is not None for name in names]
+    known = [name is not None for name in names]
+    if options.image_column and options.skip_bad:
+        there = readable(table, options, where)
+        known = [one and other for one, other in zip(known, there, strict=True)]
+    return known
 
 
 def edit_table(table: pa.Table, edit: Edit, options: ReadOptions, where: str) -> pa.Table:

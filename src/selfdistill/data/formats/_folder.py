@@ -18,13 +18,16 @@ from selfdistill._core.files import atomic
 from selfdistill._core.folder import named_folder
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.wording import quoted
+from selfdistill.data._encoded import EncodedPreprocess
 from selfdistill.data._images import ImagePreprocess
 from selfdistill.data._labels import encode, listed, texts
-from selfdistill.data._pixels import ENDINGS, is_image, read_pictures
+from selfdistill.data._photos import read_photos, said_of_bad
+from selfdistill.data._pixels import ENDINGS, is_image
 from selfdistill.data._place import Place
 from selfdistill.data._source import Source, known_labels
+from selfdistill.data._stored import stays_on_disk
 from selfdistill.data.formats._copies import NPZ, Edit, Endings, link_or_copy, new_folder
-from selfdistill.data.formats._format import IMAGES, Format, Request
+from selfdistill.data.formats._format import IMAGES, PHOTOS, Format, Request
 
 if TYPE_CHECKING:
     pass
@@ -109,6 +112,18 @@ def training_root(path: Path) -> Path:
     return _part(path, "train")[0]
 
 
+def training_files(path: Path) -> list[Path]:
+    """List the images that training reads.
+
+    Args:
+        path: The folder of a data set.
+
+    Returns:
+        Their paths, sorted.
+    """
+    return _images_in(_part(path, "train")[0])
+
+
 def _root_and_files(path: Path, part: str) -> tuple[Path, list[Path]] | None:
     """The folder of classes, or of new images, and its images; ``None``: the part is not there."""
     if path.is_file():
@@ -155,7 +170,7 @@ class ImageFolder(Format):
 
     name, what, shown = "folder", "a folder of images", "one sub-folder of images per class"
     gives = IMAGES
-    uses = frozenset({"image_size", "skip_bad"})
+    uses = frozenset({"image_size"}) | PHOTOS
     folder = True
 
     def detect(self, path: Path) -> bool:
@@ -167,8 +182,8 @@ class ImageFolder(Format):
         if found is None:
             return None
         root, files = found
-        made = ask.preprocess if isinstance(ask.preprocess, ImagePreprocess) else None
-        pictures = read_pictures(files, path, root, ask.options, made)
+        made = ask.preprocess if isinstance(ask.preprocess, ImagePreprocess | EncodedPreprocess) else None
+        pictures = read_photos(files, path, root, ask.options, made, names=ask.names)
         images = [files[at] for at in pictures.places]
         loose = any(file.parent == root for file in files)
         return Source(
@@ -178,6 +193,7 @@ class ImageFolder(Format):
             labels=None if loose else [_name(file, root).split("/")[0] for file in images],
             ids=[_name(file, root) for file in images],
             fit=pictures.fit,
+            mapped=ask.mapped and stays_on_disk(pictures.array),
             counts={"skipped_bad": len(pictures.bad)} if pictures.bad else {},
             warnings=_sentences(pictures.bad, root, files, new=made is not None) + pictures.said,
         )
@@ -195,7 +211,7 @@ class ImageFolder(Format):
             raise DataError(
                 f"a folder of images has no place for {edit.column[0]}", "Name a list instead: --out FILE.csv."
             )
-        found = self.load(Request(place, options))
+        found = self.load(Request(place, options, names=True))
         assert found is not None
         found = known_labels(found, options)
         rows = np.arange(len(found)) if edit.keep is None else np.flatnonzero(edit.keep)
@@ -251,10 +267,7 @@ def _write_folder(out: Path, root: Path, found: Source, rows: np.ndarray, edit: 
 
 
 def _sentences(bad: list[str], root: Path, files: list[Path], *, new: bool) -> list[str]:
-    out = []
-    if bad:
-        shown = "; ".join(bad[:20]) + (f"; ... ({len(bad):,} in all)" if len(bad) > 20 else "")
-        out.append(f"{len(bad):,} images cannot be read and are left out: {shown}.")
+    out = said_of_bad(bad)
     used = {file.relative_to(root).parts[0] for file in files}
     empty = sorted(
         item.name for item in root.iterdir() if item.is_dir() and item.name not in used and item.name[0] != "."

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._encoded import EncodedPreprocess
 from selfdistill.data._labelled import Note
 from selfdistill.data._labels import text_of
+from selfdistill.data._photo_table import photo_table
 from selfdistill.data._place import Place, naming
 from selfdistill.data._source import Source, table_source
 from selfdistill.data.formats._copies import NPZ, TABLE, Edit, Endings, edit_source, edit_table, save_arrays, save_table
@@ -22,10 +24,12 @@ if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
 
 _COLUMNS = ("label", "annotator", "id", "ignore", "truth", "text", "categorical", "numeric", "decimal", "thousands")
-OF_TABLES = frozenset((*_COLUMNS, "drop_unlabelled"))
+PHOTOS = frozenset({"encoder", "features", "skip_bad"})
+"""Options that every source of photos takes."""
+OF_TABLES = frozenset((*_COLUMNS, "drop_unlabelled", "image_column")) | PHOTOS
 """Options that every table takes."""
 VECTORS = frozenset({"array", "sparse", "image", "user"})
-IMAGES = frozenset({"image", "user"})
+IMAGES = frozenset({"image", "user", "encoded"})
 
 
 class Request(NamedTuple):
@@ -36,6 +40,7 @@ class Request(NamedTuple):
     part: str = "train"  # or "test": the official test part; or "new": examples to predict
     preprocess: Preprocess | None = None  # the one of training; ``None`` when training
     mapped: bool = False  # whether large vectors may stay on disk
+    names: bool = False  # whether only ids and labels are wanted, of photos
 
 
 class Format(ABC):
@@ -150,7 +155,7 @@ class TableFormat(Format):
     """A format of tables: a subclass says its name, how it is shown, its endings, and how it is read."""
 
     what = "a table"
-    gives = frozenset({"table"})
+    gives = frozenset({"table", "encoded"})
     uses = OF_TABLES
     literal: ClassVar[bool] = True  # whether words such as "null" are labels
     parts: ClassVar[bool] = False  # whether there may be a test part
@@ -169,8 +174,12 @@ class TableFormat(Format):
         where = ask.place.name
         if not found.table.num_rows:
             raise DataError(f"{where} has no rows", "Add rows.")
-        roles = ask.preprocess.roles if isinstance(ask.preprocess, TablePreprocess) else None
-        source = table_source(found.table, ask.options, where, roles, mapped=found.mapped)
+        made = ask.preprocess
+        roles = made.roles if isinstance(made, TablePreprocess | EncodedPreprocess) else None
+        if ask.options.image_column is not None or isinstance(made, EncodedPreprocess):
+            source = photo_table(found.table, ask.options, where, made, names=ask.names, mapped=ask.mapped)
+        else:
+            source = table_source(found.table, ask.options, where, roles, mapped=found.mapped)
         return replace(source, literal=self.literal, warnings=(*found.said, *source.warnings))
 
     def table(self, place: Place, options: ReadOptions) -> pa.Table | None:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, final
 
 from selfdistill._core.errors import DataError, one_line
 from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._encoded import EncodedPreprocess
 from selfdistill.data._images import ImagePreprocess
 from selfdistill.data._labelled import LabelledData
 from selfdistill.data._labels import near_matches
-from selfdistill.data._pixels import Encoded, read_pictures
+from selfdistill.data._photos import read_photos, said_of_bad
+from selfdistill.data._pixels import Encoded
 from selfdistill.data._place import Place
 from selfdistill.data._roles import LABEL_NAMES, Roles, label_column
 from selfdistill.data._source import Source, assemble, table_source
@@ -78,7 +80,7 @@ def _hf_source(
     roles: Roles | None = None,
     *,
     new: bool = False,
-    made: ImagePreprocess | None = None,
+    made: ImagePreprocess | EncodedPreprocess | None = None,
 ) -> Source:
     """Take one split as a source."""
     images = _image_columns(dataset, options)
@@ -88,7 +90,13 @@ def _hf_source(
 
 
 def _image_source(
-    dataset: Any, images: list[str], options: ReadOptions, where: str, made: ImagePreprocess | None, *, new: bool
+    dataset: Any,
+    images: list[str],
+    options: ReadOptions,
+    where: str,
+    made: ImagePreprocess | EncodedPreprocess | None,
+    *,
+    new: bool,
 ) -> Source:
     if len(images) > 1:
         raise DataError(f"{where} has the image columns {', '.join(images)}", "Leave out all but one with ignore.")
@@ -100,7 +108,7 @@ def _image_source(
     for column in (options.id, options.truth):
         if column is not None and column not in names:
             raise DataError(f"{where} has no column {column!r}", near_matches(column, names))
-    pictures = read_pictures(_encoded(dataset, images[0], where), where, where, options, made)
+    pictures = read_photos(_encoded(dataset, images[0], where), where, where, options, made)
 
     def cells(name: str | None) -> list[Any] | None:
         if name is None:
@@ -109,8 +117,7 @@ def _image_source(
         return [values[place] for place in pictures.places]
 
     source = Source(where, "image", pictures.array, cells(label), cells(options.id), cells(options.truth))
-    bad = [f"{len(pictures.bad):,} images cannot be read and are left out: {'; '.join(pictures.bad[:20])}."]
-    said = [*notes, *(bad if pictures.bad else []), *pictures.said]
+    said = [*notes, *said_of_bad(pictures.bad), *pictures.said]
     counts = {"skipped_bad": len(pictures.bad)} if pictures.bad else {}
     return replace(source, warnings=said, fit=pictures.fit, counts=counts)
 
@@ -132,8 +139,8 @@ class SavedHf(Format):
     """A data set, or one with splits, that `save_to_disk` wrote: a table, or images."""
 
     name, what, shown = "saved-hf", "a saved Hugging Face data set", "a saved Hugging Face data set"
-    gives = frozenset({"table", "image"})
-    uses = OF_TABLES | {"image_size"}
+    gives = frozenset({"table", "image", "encoded"})
+    uses = (OF_TABLES | {"image_size"}) - {"image_column"}
     folder = True
 
     def detect(self, path: Path) -> bool:
@@ -147,7 +154,7 @@ class SavedHf(Format):
         if dataset is None:
             return None
         roles = ask.preprocess.roles if isinstance(ask.preprocess, TablePreprocess) else None
-        made = ask.preprocess if isinstance(ask.preprocess, ImagePreprocess) else None
+        made = ask.preprocess if isinstance(ask.preprocess, ImagePreprocess | EncodedPreprocess) else None
         with _undamaged(ask.place):
             return _hf_source(dataset, ask.options, ask.place.name, roles, new=ask.part == "new", made=made)
 

@@ -1,0 +1,167 @@
+"""Features of a pretrained network in the place of pixels, or beside the words of a text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfdistill._core.errors import DataError, SettingError
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._arrays import TEXT_WEIGHT, ArrayPreprocess
+from selfdistill.data._labels import listed
+from selfdistill.data._preprocess import Preprocess
+from selfdistill.data._roles import Roles
+from selfdistill.encoders._encoder import Encoder, load_encoder
+from selfdistill.encoders._store import FeatureStore, default_folder, key_of
+
+NO_ENCODER = "none"
+_SHARE = 0.5
+"""Length of a text's features beside the length of its words."""
+
+
+def is_encoded(options: ReadOptions) -> bool:
+    """Say whether an encoder is asked for."""
+    return options.encoder not in {None, NO_ENCODER}
+
+
+def encoder_for(kind: str, options: ReadOptions, made: tuple[str, str] | None) -> Encoder:
+    """Load the encoder that the user names, or that of training, which runs no code and fetches nothing by itself."""
+    name, fingerprint = made or (str(options.encoder), None)
+    if made is not None and is_encoded(options):
+        name = str(options.encoder)
+    elif made is not None and name.startswith("torch:"):
+        raise SettingError(
+            f"training had the encoder {name!r}, which runs code of yours", f"Name it here too: --encoder {name}."
+        )
+    encoder = load_encoder(name, fetch=made is None or is_encoded(options))
+    if encoder.kind != kind:
+        raise SettingError(
+            f"encoder {name!r} takes {encoder.kind}, but the data are {kind}", "Choose another --encoder."
+        )
+    if fingerprint is not None and encoder.fingerprint != fingerprint:
+        raise DataError(
+            f"training had an encoder with the fingerprint {fingerprint[:8]}, but {name!r} has "
+            f"{encoder.fingerprint[:8]} here",
+            "Install the weights of training, or train again.",
+        )
+    return encoder
+
+
+def store_for(encoder: Encoder, options: ReadOptions) -> FeatureStore:
+    """Open the store of a run; new examples, which nobody keeps, get one in memory."""
+    if not is_encoded(options):
+        return FeatureStore(None, encoder)
+    folder = default_folder(encoder) if options.features is None else Path(options.features)
+    return FeatureStore(folder, encoder)
+
+
+@final
+class EncodedPreprocess(Preprocess, kind="encoded"):
+    """Photos as features ``[n, d]``, each column standardised as in training.
+
+    Args:
+        encoder: Its name and fingerprint.
+        scales: What standardises the features.
+        column: Of a table, the column of the photos' paths; ``None``: training had a folder.
+        roles: Of a table, the columns of labels and names.
+    """
+
+    def __init__(
+        self, encoder: tuple[str, str], scales: ArrayPreprocess, column: str | None = None, roles: Roles | None = None
+    ) -> None:
+        self.encoder, self._scales = encoder, scales
+        self.column, self.roles = column, roles or Roles()
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return self._scales.input_shape
+
+    def apply(self, raw: Any) -> Tensor:
+        return self._scales.apply(raw)
+
+    def raw(self, inputs: Tensor) -> np.ndarray:
+        return self._scales.raw(inputs)
+
+    def facts(self) -> str:
+        return f"photos as {self.input_shape[0]:,} features (encoder {self.encoder[0]})"
+
+    def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        name, fingerprint = self.encoder
+        spec = {"kind": self.kind, "encoder": name, "fingerprint": fingerprint}
+        table = {} if self.column is None else {"column": self.column, "roles": self.roles.to_spec()}
+        return spec | table, self._scales.to_state()[1]
+
+    @classmethod
+    def _rebuild(cls, spec: dict[str, Any], tensors: dict[str, Tensor]) -> EncodedPreprocess:
+        encoder = str(spec["encoder"]), str(spec["fingerprint"])
+        scales, column = ArrayPreprocess._rebuild({}, tensors), spec.get("column")
+        return cls(encoder, scales, column, Roles.from_spec(spec["roles"]) if column is not None else None)
+
+
+@final
+class Embedded:
+    """Features of one text column: less their mean over training, half as long as the column's words together."""
+
+    # A text without characters is 0, as among the words. Why half: docs/decisions/0036-texts-through-a-network.md.
+
+    def __init__(self, encoder: tuple[str, str], mean: np.ndarray, factor: float) -> None:
+        self.encoder, self.mean, self.factor = encoder, mean, factor
+        self._store: FeatureStore | None = None  # of training, so that what was encoded is not encoded again
+
+    @property
+    def width(self) -> int:
+        """Number of outputs."""
+        return len(self.mean)
+
+    @classmethod
+    def fit(cls, cells: Sequence[str], name: str, options: ReadOptions) -> tuple[Embedded, list[str]]:
+        """Encode the texts of training; give also what to say of them."""
+        encoder = encoder_for("texts", options, None)
+        store = store_for(encoder, options)
+        found = _encoded(cells, store)
+        there = np.array([bool(cell.strip()) for cell in cells])
+        mean = found[there].mean(0, dtype=np.float64) if there.any() else np.zeros(encoder.dimension)
+        spread = float(np.sqrt(np.square(found[there] - mean).sum(1).mean())) if there.any() else 0.0
+        made = cls((encoder.name, encoder.fingerprint), mean, _SHARE * TEXT_WEIGHT / spread if spread else 0.0)
+        made._store = store
+        said = []
+        if empty := np.flatnonzero(~there).tolist():
+            said.append(f"column {name!r} has {len(empty):,} empty texts, in rows {listed(empty)} (from 0).")
+        if cut := encoder.cut(cells):
+            said.append(
+                f"column {name!r} has {cut:,} texts that are longer than the encoder reads: it sees their beginning."
+            )
+        return made, said
+
+    def apply(self, cells: Sequence[str]) -> np.ndarray:
+        """Turn texts into features, float32 ``[n, d]``."""
+        store = self._store or FeatureStore(None, encoder_for("texts", ReadOptions(), self.encoder))
+        out = (_encoded(cells, store) - self.mean) * self.factor
+        out[[not cell.strip() for cell in cells]] = 0.0
+        return np.asarray(out, np.float32)
+
+    def to_state(self) -> tuple[dict[str, str], Tensor]:
+        """Give what `of_state` takes."""
+        name, fingerprint = self.encoder
+        return {"encoder": name, "fingerprint": fingerprint}, torch.from_numpy(np.append(self.mean, self.factor))
+
+    @classmethod
+    def of_state(cls, spec: dict[str, Any], numbers: np.ndarray) -> Embedded:
+        """Rebuild what `to_state` gave."""
+        if numbers.ndim != 1 or len(numbers) < 2 or not np.isfinite(numbers).all():
+            raise ValueError("a mean of features that is none")
+        return cls((str(spec["encoder"]), str(spec["fingerprint"])), numbers[:-1], float(numbers[-1]))
+
+
+def _encoded(cells: Sequence[str], store: FeatureStore) -> np.ndarray:
+    keys = [key_of(cell.encode("utf-8", "surrogatepass")) for cell in cells]
+    names = [cell[:40] for cell in cells]
+    bad = store.fill(names, keys, lambda place: store.encoder.prepare(cells[place]))
+    for place, error in bad.items():
+        raise DataError(f"the text {names[place]!r} cannot be encoded: {error}", "Choose another --encoder.") from error
+    return store.gather(keys)

@@ -1,0 +1,99 @@
+"""Photos from disk, one batch at a time: as features of an encoder, as pixels, or by their names alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selfdistill._core.errors import DataError
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._arrays import ArrayPreprocess
+from selfdistill.data._encoded import EncodedPreprocess, encoder_for, is_encoded, store_for
+from selfdistill.data._images import ImagePreprocess
+from selfdistill.data._pixels import Encoded, Picture, Pictures, open_photo, read_pictures, refuse_bad, why_bad
+from selfdistill.data._roles import Roles
+from selfdistill.encoders._store import key_of
+
+Made = ImagePreprocess | EncodedPreprocess | None
+
+
+def read_photos(
+    files: Sequence[Picture],
+    where: Path | str,
+    root: Path | str,
+    options: ReadOptions,
+    made: Made,
+    *,
+    names: bool = False,
+    roles: Roles | None = None,
+) -> Pictures:
+    """Read photos: as features where an encoder is asked for or training had one, else as pixels; or names alone."""
+    if names:
+        return _names(files, options)
+    if not isinstance(made, EncodedPreprocess) and not is_encoded(options):
+        return read_pictures(files, where, root, options, made)
+    encoder = encoder_for("photos", options, made.encoder if isinstance(made, EncodedPreprocess) else None)
+    store = store_for(encoder, options)
+    bad: dict[int, Exception] = {}
+    keys: dict[int, str] = {}
+    for place, file in enumerate(files):
+        try:
+            keys[place] = key_of(file.data if isinstance(file, Encoded) else file.read_bytes())
+        except OSError as error:
+            bad[place] = error
+    there = list(keys)
+
+    def prepare(number: int) -> Any:
+        return encoder.prepare(open_photo(files[there[number]], 2 * encoder.side))
+
+    failed = store.fill([str(files[place]) for place in there], list(keys.values()), prepare)
+    damaged = {keys[there[number]]: error for number, error in failed.items()}
+    bad |= {place: damaged[key] for place, key in keys.items() if key in damaged}
+    lines = [why_bad(files[place], bad[place]) for place in sorted(bad)]
+    refuse_bad(lines, len(files), options.skip_bad)
+    good = [place for place in there if place not in bad]
+    if not good:
+        raise DataError(f"none of the {len(files):,} images in {root} can be read: {lines[0]}", "Replace them.")
+    mark = (encoder.name, encoder.fingerprint)
+
+    def fit(raw: Any) -> tuple[EncodedPreprocess, Sequence[str], dict[str, int]]:
+        return EncodedPreprocess(mark, ArrayPreprocess.fit(raw), options.image_column, roles), (), {}
+
+    return Pictures(store.gather([keys[place] for place in good]), good, lines, [], fit)
+
+
+def _names(files: Sequence[Picture], options: ReadOptions) -> Pictures:
+    """Of each photo nothing; those that cannot be read are told from the others only where they may be left out."""
+    bad: list[int] = []
+    lines: list[str] = []
+
+    def failure(file: Picture) -> Exception | None:
+        try:
+            open_photo(file, 1)
+        except Exception as error:  # decoders fail on hostile files in any way
+            return error
+        return None
+
+    if options.skip_bad:
+        with ThreadPoolExecutor() as pool:
+            found = list(pool.map(failure, files))
+        bad = [place for place, error in enumerate(found) if error is not None]
+        lines = [why_bad(files[place], error) for place, error in enumerate(found) if error is not None]
+    good = [place for place in range(len(files)) if place not in set(bad)]
+    return Pictures(np.zeros((len(good), 0), np.uint8), good, lines, [], _no_fit)
+
+
+def _no_fit(raw: Any) -> Any:
+    raise AssertionError("names alone teach nothing")
+
+
+def said_of_bad(bad: Sequence[str]) -> list[str]:
+    """Say which photos were left out."""
+    if not bad:
+        return []
+    shown = "; ".join(bad[:20]) + (f"; ... ({len(bad):,} in all)" if len(bad) > 20 else "")
+    return [f"{len(bad):,} images cannot be read and are left out: {shown}."]

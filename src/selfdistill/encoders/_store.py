@@ -1,0 +1,259 @@
+"""Features that are kept once: a folder of Parquet files, each row named by a digest of what it was made from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+
+from selfdistill._core.errors import DataError, Interrupted, ResourceError, RunError, one_line
+from selfdistill._core.files import atomic, read_json, write_json
+from selfdistill.encoders._encoder import Encoder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["PROGRESS", "FeatureStore", "default_folder", "key_of"]
+
+PROGRESS: ContextVar[Callable[[str, int, int], None]] = ContextVar("PROGRESS", default=lambda what, done, total: None)
+"""Takes what is encoded ("photos" or "texts"), how many are done, and how many there are to do."""
+_FORMAT = "selfdistill-features-1"
+_ABOUT = "_encoder.json"  # readers of folders of Parquet leave out names that begin with a line
+_SHARD = 512  # rows
+_BATCH = 32
+_AHEAD = 4  # threads that open and shrink photos; Pillow's decoders run side by side
+_IN_MEMORY = 2**28  # bytes of features beyond which they lie on disk
+_SHOWN = 5
+
+
+def key_of(content: bytes) -> str:
+    """Digest of an example's content: 32 hexadecimal digits."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def default_folder(encoder: Encoder) -> Path:
+    """Where the features of an encoder are kept where the user names no folder."""
+    name = "".join(c if c.isalnum() or c in "-._" else "-" for c in encoder.name)[-60:]
+    return Path("runs") / "features" / f"{name}-{encoder.fingerprint[:8]}"
+
+
+@final
+class FeatureStore:
+    """Features of one encoder by the content they were made from.
+
+    Args:
+        folder: Where they are kept; made if it is not there. ``None``: in memory.
+        encoder: The encoder.
+    """
+
+    def __init__(self, folder: Path | None, encoder: Encoder) -> None:
+        self.folder, self.encoder = folder, encoder
+        self._places: dict[str, tuple[int, int]] = {}  # of a key: shard and row
+        self._shards: list[Path | np.ndarray] = []
+        self._names: list[str] = []
+        self._keys: list[str] = []
+        self._rows: list[np.ndarray] = []
+        if folder is not None:
+            self._open(folder)
+
+    def _open(self, folder: Path) -> None:
+        about: dict[str, Any] = {
+            "format": _FORMAT,
+            "encoder": self.encoder.name,
+            "fingerprint": self.encoder.fingerprint,
+        }
+        about |= {"dimension": self.encoder.dimension}
+        if (folder / _ABOUT).exists():
+            try:
+                found = read_json(folder / _ABOUT)
+            except ValueError:
+                found = None
+            if not isinstance(found, dict) or found.get("format") != _FORMAT:
+                raise RunError(f"{folder / _ABOUT} is not of this version of selfdistill", "Name another --features.")
+            if any(found.get(part) != about[part] for part in ("fingerprint", "dimension")):
+                raise RunError(
+                    f"{folder} holds features of the encoder {found.get('encoder')!r} "
+                    f"({str(found.get('fingerprint'))[:8]}), not of {self.encoder.name!r} "
+                    f"({self.encoder.fingerprint[:8]})",
+                    "Name another folder with --features, or leave it out.",
+                )
+            self._index(folder)
+            return
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise RunError(f"{folder} is there and holds no features", "Name another folder with --features.")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / _ABOUT, about)
+
+    def _index(self, folder: Path) -> None:
+        for path in sorted(folder.glob("*.parquet")):
+            for row, key in enumerate(self._read(path, "key").to_pylist()):
+                self._places[key] = len(self._shards), row
+            self._shards.append(path)
+
+    def _read(self, path: Path, column: str) -> pa.ChunkedArray:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            return pq.read_table(path, columns=[column])[column]
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise RunError(
+                f"{path} is damaged: {one_line(error)}", "Remove it: what it held is encoded again."
+            ) from error
+
+    def _shard(self, path: Path) -> np.ndarray:
+        cells = self._read(path, "features").combine_chunks()
+        found = np.asarray(cells.flatten(), np.float32)
+        if found.size != len(cells) * self.encoder.dimension:
+            raise RunError(
+                f"{path} holds vectors of another size than {self.encoder.dimension:,}",
+                "Remove it: what it held is encoded again.",
+            )
+        return found.reshape(-1, self.encoder.dimension)
+
+    def __len__(self) -> int:
+        return len(self._places) + len(self._keys)
+
+    def fill(self, names: Sequence[str], keys: Sequence[str], prepare: Callable[[int], Any]) -> dict[int, Exception]:
+        """Encode what is not here yet.
+
+        Args:
+            names: Of the examples, for messages and for those who read the files.
+            keys: See `key_of`.
+            prepare: Gives what `Encoder.encode` takes, by the example's number; called in threads. What it raises
+                leaves the example out.
+
+        Returns:
+            Errors by number.
+
+        Raises:
+            Interrupted: Ctrl-C; what was encoded is kept.
+        """
+        first = {key: place for place, key in reversed(list(enumerate(keys)))}
+        todo = sorted(place for key, place in first.items() if key not in self._places)
+        self._check_room(len(todo))
+        pool = ThreadPoolExecutor(min(_AHEAD, os.cpu_count() or 1))
+        try:
+            with warnings.catch_warnings():  # here, once: the threads share what is ignored
+                warnings.simplefilter("ignore")
+                return self._fill(todo, names, keys, lambda places: pool.map(partial(_attempt, prepare), places))
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"stopped; {len(self):,} features are kept in {self.folder}", "Start again: it goes on from there."
+            ) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            self._flush()
+
+    def _fill(
+        self,
+        todo: Sequence[int],
+        names: Sequence[str],
+        keys: Sequence[str],
+        prepared: Callable[[Sequence[int]], Iterable[Any]],
+    ) -> dict[int, Exception]:
+        bad: dict[int, Exception] = {}
+        ahead = prepared(todo[:_BATCH])
+        for start in range(0, len(todo), _BATCH):
+            batch = list(zip(todo[start : start + _BATCH], ahead, strict=True))
+            ahead = prepared(todo[start + _BATCH : start + 2 * _BATCH])  # while this batch is encoded
+            bad |= {place: made for place, made in batch if isinstance(made, Exception)}
+            good = [(place, made) for place, made in batch if not isinstance(made, Exception)]
+            if good:
+                self._rows.append(self._encoded(good, names))
+                self._names += [names[place] for place, _ in good]
+                self._keys += [keys[place] for place, _ in good]
+            if len(self._keys) >= _SHARD:
+                self._flush()
+            PROGRESS.get()(self.encoder.kind, min(start + _BATCH, len(todo)), len(todo))
+        return bad
+
+    def _encoded(self, good: Sequence[tuple[int, Any]], names: Sequence[str]) -> np.ndarray:
+        found = np.asarray(self.encoder.encode([made for _, made in good]), np.float32)
+        if found.shape != (len(good), self.encoder.dimension):
+            raise DataError(
+                f"encoder {self.encoder.name!r} gave an array of shape {list(found.shape)}, but must give "
+                f"[{len(good)}, {self.encoder.dimension}]",
+                "Choose another --encoder.",
+            )
+        lost = np.flatnonzero(~np.isfinite(found).all(1))
+        if len(lost):
+            raise DataError(
+                f"encoder {self.encoder.name!r} gives numbers that are not finite for {names[good[lost[0]][0]]}",
+                "Choose another --encoder, or leave it out.",
+            )
+        return found
+
+    def _flush(self) -> None:
+        """Write what is waiting as one file, named by its content: two processes never write the same one."""
+        if not self._keys:
+            return
+        keys, rows = self._keys, np.concatenate(self._rows)
+        shard: Path | np.ndarray = rows
+        if self.folder is not None:
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            shard = self.folder / f"{key_of(''.join(keys).encode())}.parquet"
+            features = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), self.encoder.dimension)
+            with atomic(shard) as part:
+                pq.write_table(pa.table({"name": self._names, "key": keys, "features": features}), part)
+        self._places |= {key: (len(self._shards), row) for row, key in enumerate(keys)}
+        self._shards.append(shard)
+        self._names, self._keys, self._rows = [], [], []
+
+    def gather(self, keys: Sequence[str]) -> np.ndarray:
+        """Give features in the order of the keys.
+
+        Args:
+            keys: Of examples that are here.
+
+        Returns:
+            float32 ``[n, d]``; beyond 256 MiB a memory map of a file without a name.
+        """
+        shape = (len(keys), self.encoder.dimension)
+        out = _empty(shape, self.folder)
+        places = np.array([self._places[key] for key in keys], np.int64).reshape(-1, 2)
+        for number in np.unique(places[:, 0]):
+            shard = self._shards[number]
+            rows = self._shard(shard) if isinstance(shard, Path) else shard
+            wanted = np.flatnonzero(places[:, 0] == number)
+            out[wanted] = rows[places[wanted, 1]]
+        return out
+
+    def _check_room(self, count: int) -> None:
+        if self.folder is None:
+            return
+        needed = int(1.1 * 4 * count * self.encoder.dimension)
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise ResourceError(
+                f"{self.folder} has {free / 2**20:,.0f} MiB free, but features of {count:,} {self.encoder.kind} take "
+                f"{needed / 2**20:,.0f} MiB",
+                "Free space, or name another folder with --features.",
+            )
+
+
+def _attempt(prepare: Callable[[int], Any], place: int) -> Any:
+    try:
+        return prepare(place)
+    except Exception as error:  # decoders fail on hostile files in any way
+        return error
+
+
+def _empty(shape: tuple[int, int], folder: Path | None) -> np.ndarray:
+    if folder is None or 4 * shape[0] * shape[1] <= _IN_MEMORY:
+        return np.empty(shape, np.float32)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".gathered.") as file:
+        made: np.ndarray = np.memmap(file.name, np.float32, "w+", shape=shape)
+    return made

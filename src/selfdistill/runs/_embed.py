@@ -1,0 +1,41 @@
+"""Features of photos or texts, once, for later runs and for any tool."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from selfdistill._core.errors import SettingError
+from selfdistill._core.events import Listener
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._encoded import is_encoded
+from selfdistill.data._labelled import LabelledData
+from selfdistill.data._read import find_form, read
+from selfdistill.runs._encoding import encoding
+
+__all__ = ["embed"]
+
+
+def embed(source: str, options: ReadOptions, out: Path | None, tell: Listener = lambda event: None) -> LabelledData:
+    """Encode photos or texts, and keep their features.
+
+    Args:
+        source: As ``selfdistill fit`` takes it.
+        options: How to read it; the packaged encoder is taken where none is named.
+        out: The folder of features; by default the one that runs take by themselves.
+        tell: Takes events.
+
+    Returns:
+        The data, as a run reads them.
+
+    Raises:
+        SettingError: There is no encoder.
+        DataError: The data cannot be used.
+    """  # noqa: DOC502 (raised by what is called)
+    if options.encoder is None:
+        photos = options.image_column is not None or find_form(source) == "folder"
+        options = replace(options, encoder="photos" if photos else "texts")
+    if not is_encoded(options):
+        raise SettingError("--encoder none leaves nothing to do", "Leave --encoder out, or name one.")
+    with encoding(tell):
+        return read(source, options if out is None else replace(options, features=str(out)))

@@ -1,0 +1,158 @@
+"""Which data a pretrained network reads, where the user does not say; what it would bring where it is not installed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from selfdistill._core.errors import RunError
+from selfdistill._core.events import Listener, Stage
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._encoded import NO_ENCODER, is_encoded
+from selfdistill.data._labelled import LabelledData
+from selfdistill.data._pixels import read_header
+from selfdistill.data._place import STANDARD_INPUT, find_place, is_there
+from selfdistill.data._read import find_form
+from selfdistill.data._table import TablePreprocess
+from selfdistill.data.formats._folder import training_files
+from selfdistill.encoders._encoder import PACKAGED, is_packaged
+from selfdistill.encoders._store import PROGRESS
+
+__all__ = ["check_named", "encoder_of_photos", "encoder_of_texts", "encoding", "missing_extra"]
+
+_MOST_TEXTS = 20_000  # some five minutes of one core
+_TINY, _LOOKED_AT = 32, 50
+
+
+def _open(read: ReadOptions) -> bool:
+    """Say whether the choice is ours: neither --encoder nor ``SELFDISTILL_ENCODER=none`` made it."""
+    return read.encoder is None and os.environ.get("SELFDISTILL_ENCODER") != NO_ENCODER
+
+
+def encoder_of_photos(source: str, read: ReadOptions) -> ReadOptions:
+    """Let the packaged encoder read photos, where it is installed and nothing else is asked for.
+
+    Args:
+        source: The data, as typed.
+        read: What the user said.
+
+    Returns:
+        The same, with the encoder named.
+    """
+    wanted = _open(read) and is_packaged("photos") and _holds_photos(source, read)
+    return replace(read, encoder="photos") if wanted else read
+
+
+def _holds_photos(source: str, read: ReadOptions) -> bool:
+    """Say whether data are photos: not arrays, and not tiny grey pictures such as digits."""
+    if read.image_column is not None:
+        return True
+    if not is_there(source) or find_form(source) != "folder" or read.image_size is not None:
+        return False
+    files = training_files(find_place(source).path)
+    looked = [files[place] for place in np.linspace(0, len(files) - 1, min(len(files), _LOOKED_AT)).astype(int)]
+    for file in looked:
+        try:
+            header = read_header(file)
+        except Exception:  # decoders fail on hostile files in any way; reading says so
+            continue
+        if not header.grey or max(header.size) > _TINY:
+            return True
+    return False
+
+
+def encoder_of_texts(source: str, read: ReadOptions, data: LabelledData) -> ReadOptions:
+    """Let the packaged encoder read text columns, where it is installed and nothing else is asked for.
+
+    Args:
+        source: The data, as typed.
+        read: What the user said.
+        data: The data, as read without it.
+
+    Returns:
+        The same, or with the encoder named: then the data are to be read again.
+    """
+    few = len(data) <= _MOST_TEXTS and source != STANDARD_INPUT
+    wanted = _open(read) and few and _has_texts(data) and is_packaged("texts")
+    return replace(read, encoder="texts") if wanted else read
+
+
+def _has_texts(data: LabelledData) -> bool:
+    return isinstance(data.preprocess, TablePreprocess) and bool(data.preprocess.kinds["text"])
+
+
+def missing_extra(source: str, read: ReadOptions, data: LabelledData) -> str | None:
+    """Name the extra that would help, where it is not installed.
+
+    Args:
+        source: The data, as typed.
+        read: What the user said.
+        data: The data, as read.
+
+    Returns:
+        "photos" or "texts"; ``None`` where nothing is missing.
+    """
+    if not _open(read):
+        return None
+    kind = "texts" if _has_texts(data) else "photos" if _holds_photos(source, read) else None
+    return None if kind is None or is_packaged(kind) else kind
+
+
+def check_named(folder: Path, read: ReadOptions | None, asked: ReadOptions | None = None) -> None:
+    """Refuse an encoder that a run's record alone names and that could run code or fetch a model.
+
+    Args:
+        folder: The run directory, which may be a stranger's.
+        read: How its data were read.
+        asked: What the user says now.
+
+    Raises:
+        RunError: The encoder comes in no extra, and the user does not name it.
+    """
+    if read is None or not is_encoded(read) or read.encoder in PACKAGED or (asked and asked.encoder):
+        return
+    raise RunError(
+        f"{folder} was started with the encoder {read.encoder!r}, which is not in an extra",
+        f"Name it, if you trust it: --encoder {read.encoder}.",
+    )
+
+
+@contextmanager
+def encoding(tell: Listener) -> Generator[None]:
+    """Tell how many photos or texts are encoded, how fast, and how long it will still take.
+
+    Args:
+        tell: Takes events.
+
+    Yields:
+        Nothing.
+    """
+    token = PROGRESS.set(_telling(tell))
+    try:
+        yield
+    finally:
+        PROGRESS.reset(token)
+
+
+def _telling(tell: Listener, now: Callable[[], float] = time.monotonic) -> Callable[[str, int, int], None]:
+    begun: list[tuple[float, int]] = []  # when the first batch was done, and its size
+    last = [0]
+
+    def progress(kind: str, done: int, total: int) -> None:
+        if done < last[0] or not begun:
+            begun[:] = [(now(), done)]
+        last[0] = done
+        seconds, counted = now() - begun[0][0], done - begun[0][1]
+        shown = f"{kind}: {done:,} of {total:,}"
+        if counted and seconds > 0:
+            left = round((total - done) * seconds / counted)
+            shown += f", {counted / seconds:,.0f} a second, {left // 60}:{left % 60:02d} left"
+        tell(Stage(shown))
+
+    return progress

