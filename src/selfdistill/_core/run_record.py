@@ -149,6 +149,7 @@ class Result(_Part):
     label_issues: Whole
     confused: list[Annotated[tuple[str, str, Whole], NotStrict]]
     no_better_label: Whole = 0
+    most_doubtful: Annotated[tuple[Whole, Number], NotStrict] | None = None
     never_refined_to: list[str] = []
     estimated_noise: EstimatedNoise | None = None
     agreement: Number = 0.0

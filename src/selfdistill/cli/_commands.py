@@ -14,10 +14,10 @@ from selfdistill.cli._command import Only
 from selfdistill.cli._display import showing, speak, stdout, write
 from selfdistill.cli._main import leaving_at_once
 
-__all__ = ["embed", "methods", "noise", "predict", "refine"]
+__all__ = ["RUN", "embed", "methods", "noise", "predict", "refine"]
 
 _NOISE, _WAY = "Noise (one of these)", "Way (one of these)"
-_RUN = Option("RUN", "A run directory that `selfdistill fit` finished.", argument=True)
+RUN = Option("RUN", "A run directory that `selfdistill fit` finished.", argument=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ def noise(
 class PredictOptions:
     """What to label, and where the table goes."""
 
-    run: Annotated[Path, _RUN]
+    run: Annotated[Path, RUN]
     new: Annotated[str, Option("NEW", "Data of the kind that the run was trained on.", argument=True)]
     out: Annotated[
         Path | None,
@@ -188,7 +188,7 @@ def embed(
 class RefineOptions:
     """Which run, which way, and where the copy goes."""
 
-    run: Annotated[Path, _RUN]
+    run: Annotated[Path, RUN]
     out: Annotated[Path, Option("FILE", "Where the copy goes; must not exist.")]
     drop: Annotated[bool, Option("", "Leave out the rows that look wrong.", _WAY)] = False
     relabel: Annotated[

@@ -39,6 +39,9 @@ class Source:
             argument=True,
         ),
     ] = None
+    report: Annotated[
+        bool, Option("", "Write report.html into the run directory: a page of what was found.", "Run")
+    ] = False
 
 
 def fit(data: Source, read: ReadOptions, settings: Settings, run: RunOptions) -> None:
@@ -71,6 +74,10 @@ def fit(data: Source, read: ReadOptions, settings: Settings, run: RunOptions) ->
         return
     with showing() as tell, showing("plain") as tell_plain:
         record, folder = start(asked, tell=tell, tell_plain=tell_plain, say=speak)
+    if data.report:
+        from selfdistill.report import Report
+
+        speak(f"Report in {Report.of_run(folder).save(folder / 'report.html')}")
     if run.json:
         write(as_json(record, folder, "comparison") + "\n")
         return

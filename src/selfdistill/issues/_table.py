@@ -15,6 +15,7 @@ from selfdistill.issues._toneva2019forgetting import LearningDynamics
 
 __all__ = ["LabelTable", "compare_with_truth", "find_issues", "flag", "label_table"]
 
+_FIRST = 100  # labels that a person looks at first
 _NOTHING = 0.5  # fewer labels than this are expected to be wrong: none
 
 
@@ -62,6 +63,17 @@ class LabelTable:
     p_given: np.ndarray
     entropy: np.ndarray
     noise: NoiseEstimate
+
+    @property
+    def most_doubtful(self) -> tuple[int, float]:
+        """How many labels of least quality to look at first (a fifth, at most 100), and how many may be wrong: a sum.
+
+        Example:
+            >>> find_issues([0, 1], np.array([[0.9, 0.1], [0.8, 0.2]])).most_doubtful
+            (1, 0.8)
+        """
+        first = np.argsort(self.quality, kind="stable")[: min(_FIRST, max(1, len(self.quality) // 5))]
+        return len(first), round(float((1 - self.p_given[first].astype(np.float64)).sum()), 2)
 
     @property
     def relabelled(self) -> np.ndarray:

@@ -42,6 +42,7 @@ _COLUMNS = {
     "refined_confidence": "float",
     "label_quality": "float",
     "is_label_issue": "bool",
+    "first_learned_epoch": "int32",
 }
 """What is read with one value per example: name and type."""
 _BLOCK_BYTES = 2**22
@@ -67,6 +68,7 @@ class SavedLabelTable:
         p_given: Probability of the given label, float32.
         p_other: Probability of the likeliest other label, float32.
         other: That label: what to write where the given one is wrong, texts.
+        first_learned: Epoch in which the given label was first predicted, from 0; −1 never. int32.
     """
 
     source: str
@@ -81,6 +83,7 @@ class SavedLabelTable:
     p_given: np.ndarray
     p_other: np.ndarray
     other: np.ndarray
+    first_learned: np.ndarray
 
     @property
     def relabelled(self) -> np.ndarray:
@@ -140,6 +143,7 @@ def read_findings(run: Path) -> SavedLabelTable:
         p_given=p_given,
         p_other=p_other,
         other=other,
+        first_learned=table["first_learned_epoch"].to_numpy(),
     )
 
 

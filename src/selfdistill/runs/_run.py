@@ -17,11 +17,12 @@ from selfdistill.runs._predict import predict
 from selfdistill.runs._refine import Refined, refine
 from selfdistill.runs._request import FitRequest, start
 from selfdistill.runs._subject import of_run
-from selfdistill.runs._verdict import verdict
 from selfdistill.train import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from selfdistill.report import Report
 
 __all__ = ["Run", "fit", "load"]
 
@@ -162,9 +163,25 @@ class Run:
         """  # noqa: DOC502 (raised by what is called)
         return refine(self.folder, Path(out), how=how)
 
-    def report(self) -> str:
-        """Say in a dozen lines what was found, whether to trust it, and what to do next."""
-        return "\n".join(verdict(self.record, self.folder))
+    def report(self, out: str | Path | None = None) -> Report:
+        """Report what was found, whether to trust it, and what to do next.
+
+        Args:
+            out: An HTML file to write, which needs no network to be read; one that is there is replaced.
+
+        Returns:
+            The report: printed it is a dozen lines, in a notebook a page.
+        """
+        from selfdistill.report import Report
+
+        report = Report.of_run(self.folder)
+        if out is not None:
+            report.save(out)
+        return report
+
+    def _repr_html_(self) -> str:
+        """Show the report in a notebook."""
+        return self.report()._repr_html_()
 
     def air(self, out: str | Path | None = None, **options: Any) -> dict[str, Any]:
         """Show what was learned first: spectrum and energies, or, of a network, its kernel at each moment.

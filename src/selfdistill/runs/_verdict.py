@@ -7,10 +7,10 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from selfdistill._core.run_record import Closed, Result, RunRecord, Trust, Truth
+from selfdistill._core.run_record import Closed, Result, RunRecord, Truth
 from selfdistill._core.wording import clean, quoted
 
-__all__ = ["comparison", "verdict"]
+__all__ = ["comparison", "still_holds", "training_line", "verdict"]
 
 _PAIRS = 5
 _NAMES = 8
@@ -56,7 +56,7 @@ def verdict(record: RunRecord, out: Path, *, labels: bool = True) -> list[str]:
     """
     result = _result(record)
     blocks = [
-        [*_suspects(record, result), *_trust(record.trust)] if labels else [],
+        [*_suspects(record, result), *_trust(record)] if labels else [],
         [*_training(record, result), *_extra(record.data.extra)],
         _read(record.data.counts),
         _against_truth(result.truth if labels and record.comparison is None else None),
@@ -92,13 +92,37 @@ def _suspects(record: RunRecord, result: Result) -> list[str]:
     return lines
 
 
-def _trust(trust: Trust | None) -> list[str]:
+def _trust(record: RunRecord) -> list[str]:
     """Say what the reliability check says; names of classes cannot write control sequences."""
+    holds = still_holds(record)
     return [
         line
-        for sentence in (trust.sentences if trust else ())
+        for sentence in [*(record.trust.sentences if record.trust else ()), *([f"Still: {holds}"] if holds else [])]
         for line in textwrap.wrap(_cut(sentence, 1000), _WIDTH, initial_indent="  ", subsequent_indent="    ")
     ]
+
+
+def still_holds(record: RunRecord) -> str:
+    """Say what of findings that are not to be trusted can be used all the same; "" where the check trusts them.
+
+    Measured in docs/decisions/0038-what-still-holds.md.
+
+    Args:
+        record: Of a finished run.
+
+    Returns:
+        A sentence.
+    """
+    trust, first = record.trust, record.result.most_doubtful if record.result else None
+    if trust is None or trust.verdict != "refuse" or first is None:
+        return ""
+    if "largest" in trust.evidence:  # of the closed form: too few examples, or inputs that do not tell the labels
+        return "nothing about single labels holds, not even their ranking."
+    count, wrong = first
+    return (
+        f"the ranking is useful. Look at the {count:,} labels of least label_quality first: by the run's own estimate, "
+        f"about {wrong:,.0f} of them are wrong."
+    )
 
 
 def _pairs(confused: Sequence[tuple[str, str, int]], found: int, kept: int) -> list[str]:
@@ -111,6 +135,11 @@ def _pairs(confused: Sequence[tuple[str, str, int]], found: int, kept: int) -> l
     rest = found - kept - sum(count for _, _, count in shown)
     more = {"other pairs": rest, "no better label": kept}
     return [*lines[not shown :], *(f"  {name:<{2 * width + 6}}  {count:>7,}" for name, count in more.items() if count)]
+
+
+def training_line(record: RunRecord) -> str:
+    """Say in a line how a finished run was trained."""
+    return _training(record, _result(record))[0]
 
 
 def _training(record: RunRecord, result: Result) -> list[str]:

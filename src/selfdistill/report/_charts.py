@@ -1,0 +1,167 @@
+"""Pictures of a report as SVG, drawn from numbers: their colours are the page's, so they fit light, dark and paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+
+from selfdistill._core.wording import clean
+
+__all__ = ["Line", "histogram", "lines", "matrix"]
+
+_WIDTH, _HEIGHT = 440, 250
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 42
+_BINS = 40
+_CELL = 30
+_NUMBERED = 12  # classes of which each cell of the matrix has its number
+_NAME = 14  # letters of a class
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve: what it shows, its points, and its style: "right", "wrong" or "other"."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    style: str
+
+
+def _picture(body: Sequence[Markup], width: float, height: float, says: str) -> Markup:
+    head = Markup('<svg viewBox="0 0 {:.0f} {:.0f}" width="{:.0f}" height="{:.0f}" role="img" aria-label="{}">')
+    return head.format(width, height, width, height, clean(says)) + Markup("").join(body) + Markup("</svg>")
+
+
+def _text(x: float, y: float, text: str, kind: str) -> Markup:
+    return Markup('<text x="{:.1f}" y="{:.1f}" class="{}">{}</text>').format(x, y, kind, text)
+
+
+def _ticks(high: float) -> list[float]:
+    """Four or so round numbers from 0 to ``high``."""
+    step = 10 ** np.floor(np.log10(max(high, 1e-9)))
+    step *= next(factor for factor in (0.2, 0.25, 0.5, 1, 2) if high / (step * factor) <= 5)
+    return [float(one) for one in np.arange(0, high + step * 1e-6, step)]
+
+
+def _frame(high: float, x_name: str, marks: Sequence[tuple[float, str]], *, share: bool) -> list[Markup]:
+    """Axes: lines at round heights, and marks below at pixels."""
+    body = []
+    for value in _ticks(high):
+        y = _TOP + (1 - value / high) * (_HEIGHT - _TOP - _BOTTOM)
+        body.append(
+            Markup('<line x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}" class="grid"/>').format(_LEFT, _WIDTH - _RIGHT, y, y)
+        )
+        body.append(
+            _text(_LEFT - 6, y + 4, f"{value:.0%}".replace("%", " %") if share else f"{value:,.4g}", "tick end")
+        )
+    body += [_text(x, _HEIGHT - _BOTTOM + 17, text, "tick middle") for x, text in marks]
+    return [*body, _text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, x_name, "tick middle")]
+
+
+def histogram(quality: np.ndarray, flagged: np.ndarray) -> Markup:
+    """Draw how many labels have which quality: those that look wrong stand on the others."""
+    edges = np.linspace(0, 1, _BINS + 1)
+    wrong, right = (np.histogram(quality[mask], edges)[0] for mask in (flagged, ~flagged))
+    inner, high = (_WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM), float(max((wrong + right).max(), 1))
+    marks = [(_LEFT + inner[0] * one, f"{one:g}") for one in (0, 0.25, 0.5, 0.75, 1)]
+    body = _frame(high, "label quality (low = doubtful)", marks, share=False)
+    for place in range(_BINS):
+        base = _HEIGHT - _BOTTOM
+        for count, kind in ((right[place], "right"), (wrong[place], "wrong")):
+            tall = count / high * inner[1]
+            base -= tall
+            if count:
+                body.append(
+                    Markup('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" class="{}"/>').format(
+                        _LEFT + place * inner[0] / _BINS + 0.5, base, inner[0] / _BINS - 1, tall, kind
+                    )
+                )
+    if flagged.any():
+        cut = float(quality[flagged].max())
+        x = _LEFT + cut * inner[0]
+        body.append(
+            Markup('<line x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}" class="mark"/>').format(x, _TOP, base_y())
+        )
+        at_end = cut > 0.6
+        body.append(_text(x + (-5 if at_end else 5), _TOP + 12, f"cut-off {cut:.2f}", "tick end" if at_end else "tick"))
+    return _picture(body, _WIDTH, _HEIGHT, f"Histogram of the label quality of {len(quality):,} labels")
+
+
+def base_y() -> int:
+    """Where the horizontal axis lies."""
+    return _HEIGHT - _BOTTOM
+
+
+def lines(
+    curves: Sequence[Line], x_name: str, *, share: bool = True, log: bool = False, mark: tuple[float, str] | None = None
+) -> Markup:
+    """Draw curves, shares from 0 to 1 or values from 0 on."""
+    low, last = min(min(c.x) for c in curves), max(max(c.x) for c in curves)
+    high = 1.0 if share else max(max(c.y) for c in curves) * 1.05 or 1.0
+    inner = (_WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM)
+
+    def across(value: float) -> float:
+        if log:
+            return _LEFT + inner[0] * float(np.log(max(value, low) / low) / max(np.log(last / low), 1e-9))
+        return _LEFT + inner[0] * (value - low) / max(last - low, 1e-9)
+
+    shown = [10.0**k for k in range(7) if low <= 10**k <= last] if log else _whole(low, last)
+    body = _frame(high, x_name, [(across(one), f"{one:,.0f}") for one in shown], share=share)
+    if mark is not None:
+        x = across(mark[0])
+        body.append(
+            Markup('<line x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}" class="mark"/>').format(x, _TOP, base_y())
+        )
+        body.append(_text(x + 5, base_y() - 6, mark[1], "tick"))
+    for curve in curves:
+        points = " ".join(
+            f"{across(x):.1f},{_TOP + (1 - min(max(y / high, 0), 1)) * inner[1]:.1f}"
+            for x, y in zip(curve.x, curve.y, strict=True)
+        )
+        body.append(Markup('<polyline points="{}" class="curve {}"/>').format(points, curve.style))
+    return _picture(body, _WIDTH, _HEIGHT, ", ".join(f"{c.name}: {c.y[-1]:.2f} at the end" for c in curves))
+
+
+def _whole(low: float, last: float) -> list[float]:
+    step = max(1, round((last - low) / 5))
+    return [float(one) for one in np.arange(low, last + 0.5, step)]
+
+
+def matrix(shares: np.ndarray, names: Sequence[str]) -> Markup:
+    """Draw a noise matrix: rows are true classes, columns given ones; each cell the share of its row."""
+    k = len(names)
+    left = 24 + 7 * max(min(len(name), _NAME) for name in names)
+    off = shares.copy()
+    np.fill_diagonal(off, 0)
+    most = max(float(off.max()), 1e-9)
+    body = []
+    for i, name in enumerate(names):
+        middle = left + (i + 0.5) * _CELL
+        body.append(_text(left - 6, left + (i + 0.5) * _CELL + 4, _short(name), "tick end"))
+        turned = Markup('<text transform="translate({:.1f} {:.1f}) rotate(-60)" class="tick">{}</text>')
+        body.append(turned.format(middle + 4, left - 6, _short(name)))
+        for j in range(k):
+            share, x, y = float(shares[i, j]), left + j * _CELL, left + i * _CELL
+            dark = share if i == j else share / most
+            body.append(
+                Markup(
+                    '<rect x="{}" y="{}" width="{}" height="{}" class="{}" fill-opacity="{:.2f}">'
+                    "<title>{}</title></rect>"
+                ).format(
+                    x + 0.5, y + 0.5, _CELL - 1, _CELL - 1, "right" if i == j else "wrong", 0.06 + 0.84 * dark,
+                    clean(f"truly {name}, given {names[j]}: {100 * share:.1f} %"),
+                )
+            )  # fmt: skip
+            if k <= _NUMBERED and share >= 0.005:
+                kind = "cell strong" if dark > 0.55 else "cell"
+                body.append(_text(x + _CELL / 2, y + _CELL / 2 + 4, f"{100 * share:.0f}", kind))
+    side = left + k * _CELL + 4
+    return _picture(body, side, side, f"Noise matrix of {k} classes, in per cent of each true class")
+
+
+def _short(name: str) -> str:
+    name = clean(name)
+    return name if len(name) <= _NAME else name[: _NAME - 1] + "…"

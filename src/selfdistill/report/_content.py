@@ -1,0 +1,329 @@
+"""What stands in a report: taken from the findings, in the words of a reader who was not there."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selfdistill._core.errors import DataError
+from selfdistill._core.record import RunRecord, read_finished
+from selfdistill._core.wording import quoted
+from selfdistill.report._charts import Line, histogram, lines, matrix
+from selfdistill.runs._examples import Cell, Examples
+from selfdistill.runs._label_table import SavedLabelTable, read_findings
+from selfdistill.runs._verdict import still_holds
+
+__all__ = ["Card", "Subject", "cards", "content", "doubtful"]
+
+_SIDE = 160  # pixels of a thumbnail
+_SHOWN = {"image": (24, 8, 6), "text": (12, 8, 2), "table": (12, 8, 2), "vector": (20, 0, 0)}
+"""By kind: doubtful examples, pairs of classes, and examples of each pair."""
+_MATRIX = 25  # classes of a matrix
+_CLASSES = 60  # rows of the table of classes
+_LETTERS = 280
+_CELLS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What a report is about.
+
+    Attributes:
+        name: Of the data.
+        found: The findings.
+        verdict: "trust", "except", "refuse", or "" where nothing was judged.
+        sentences: Of the reliability check.
+        holds: What can be used where it says not to trust them, or "".
+        curves: Of the training, by name.
+        counts: Estimated counts ``[true, given]``; ``None``: those of the refined labels are shown.
+        record: Of the run, where there is one.
+        folder: Of the run.
+        examples: Its single examples.
+    """
+
+    name: str
+    found: SavedLabelTable
+    verdict: str
+    sentences: tuple[str, ...]
+    holds: str
+    curves: Mapping[str, Sequence[float]]
+    counts: np.ndarray | None = None
+    record: RunRecord | None = None
+    folder: Path | None = None
+    examples: Examples | None = None
+
+    @classmethod
+    def of_run(cls, folder: Path) -> Subject:
+        """Take a finished run."""
+        record, found = read_finished(folder), read_findings(folder)
+        noise = record.result.estimated_noise if record.result else None
+        counts = noise.counts_true_given if noise else None
+        return cls(
+            name=Path(record.data.source).name if record.data.source else "Digits, 40 % of the labels flipped",
+            found=found,
+            verdict=record.trust.verdict if record.trust else "",
+            sentences=tuple(record.trust.sentences) if record.trust else (),
+            holds=still_holds(record),
+            curves=record.curves,
+            counts=None if counts is None else np.array(counts, float),
+            record=record,
+            folder=folder,
+            examples=Examples(folder),
+        )
+
+
+@dataclass(frozen=True)
+class Card:
+    """One example.
+
+    Attributes:
+        name: Of its file or row.
+        given: Its label.
+        other: The likeliest other label.
+        better: Whether that is likelier than the given one.
+        chance: Probability of ``other``.
+        quality: Label quality.
+        image: A data URI, or "".
+        text: Its text, cut.
+        letters: How many letters the text has in full; 0 where it was not cut.
+        cells: Unusual cells first, at most eight.
+        more: Cells that are not shown.
+        problem: Why there is no picture.
+    """
+
+    name: str
+    given: str
+    other: str
+    better: bool
+    chance: float
+    quality: float
+    image: str = ""
+    text: str = ""
+    letters: int = 0
+    cells: tuple[Cell, ...] = ()
+    more: int = 0
+    problem: str = ""
+
+
+def cards(
+    found: SavedLabelTable, examples: Examples | None, rows: Sequence[int], most: int = _CELLS, *, draw: bool = True
+) -> list[Card]:
+    """Show examples.
+
+    Args:
+        found: The findings.
+        examples: The data; ``None``: names alone.
+        rows: Which.
+        most: Cells to show, the unusual ones first.
+        draw: Whether to draw images.
+
+    Returns:
+        One card each.
+    """
+    out = []
+    for row in rows:
+        image = problem = text = ""
+        cells: list[Cell] = []
+        if examples is not None and examples.kind == "image" and draw:
+            try:
+                data = examples.thumbnail(row, _SIDE)
+                kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
+                image = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+            except DataError as error:
+                problem = str(error)
+        elif examples is not None:
+            text = " ".join(examples.text(row).split())
+            cells = sorted(examples.cells(row), key=lambda cell: not cell[2])
+        out.append(
+            Card(
+                name=str(found.ids[row]),
+                given=str(found.given[row]),
+                other=str(found.other[row]),
+                better=bool(found.refined[row] != found.given[row]),
+                chance=float(found.p_other[row]),
+                quality=float(found.quality[row]),
+                image=image,
+                text=text if len(text) <= _LETTERS else text[:_LETTERS] + "…",
+                letters=len(text) if len(text) > _LETTERS else 0,
+                cells=tuple((name, value[:60], unusual) for name, value, unusual in cells[:most]),
+                more=max(0, len(cells) - most),
+                problem=problem,
+            )
+        )
+    return out
+
+
+def doubtful(found: SavedLabelTable, most: int) -> list[int]:
+    """Give the positions of the most doubtful examples, the most doubtful first."""
+    return [int(row) for row in np.argsort(found.quality, kind="stable")[:most]]
+
+
+def content(subject: Subject) -> dict[str, Any]:
+    """Gather what the page shows."""
+    found, kind = subject.found, subject.examples.kind if subject.examples else "vector"
+    first, pairs, each = _SHOWN[kind]
+    order = np.argsort(found.quality, kind="stable")
+    flagged = int(found.is_issue.sum())
+    first_cards = cards(found, subject.examples, doubtful(found, first))
+    return {
+        "name": subject.name,
+        "kind": kind,
+        "n": len(found.ids),
+        "classes": len(found.classes),
+        "flagged": flagged,
+        "share": flagged / len(found.ids),
+        "record": subject.record,
+        "folder": None if subject.folder is None else quoted(subject.folder),
+        "verdict": subject.verdict,
+        "sentences": [_without_verdict(sentence) for sentence in subject.sentences],
+        "holds": subject.holds,
+        "range": _range(subject.record),
+        "missing": subject.examples.missing if subject.examples else "",
+        "doubtful": first_cards,
+        "marked": any(unusual for card in first_cards for _, _, unusual in card.cells),
+        "pairs": _pairs(subject, order, pairs, each),
+        "unknown": int((found.is_issue & (found.refined == found.given)).sum()),
+        "matrix": _matrix(subject),
+        "by_class": _by_class(found),
+        "histogram": histogram(found.quality, found.is_issue),
+        "learned": _learned(subject),
+        "curves": _curves(subject.curves),
+        "steps": _steps(subject),
+    }
+
+
+def _without_verdict(sentence: str) -> str:
+    """Leave out of a sentence of the reliability check the verdict, which stands above it."""
+    rest = sentence.removeprefix("Do not trust this: ").removeprefix("Trust this: ")
+    return rest[0].upper() + rest[1:]
+
+
+def _range(record: RunRecord | None) -> tuple[int, int, int] | None:
+    """Least, expected and most wrong labels, where a run tells."""
+    noise = record.result.estimated_noise if record and record.result else None
+    if record is None or noise is None or not record.closed or not record.closed.plausible_wrong:
+        return None
+    low, high = record.closed.plausible_wrong
+    return round(low), round(noise.expected_wrong), round(high)
+
+
+def _pairs(subject: Subject, order: np.ndarray, most: int, each: int) -> list[dict[str, Any]]:
+    """Pairs of classes that are confused most, each with its most doubtful examples."""
+    found = subject.found
+    doubted = order[found.is_issue[order]]
+    rows: dict[tuple[str, str], list[int]] = {}
+    for row in doubted.tolist():
+        rows.setdefault((str(found.given[row]), str(found.other[row])), []).append(row)
+    largest = sorted(rows.items(), key=lambda item: -len(item[1]))[: most or 8]
+    return [
+        {"given": a, "other": b, "count": len(some), "cards": cards(found, subject.examples, some[:each], 3)}
+        for (a, b), some in largest
+    ]
+
+
+def _matrix(subject: Subject) -> dict[str, Any]:
+    """The noise matrix, of the classes that lose most labels to others where there are many."""
+    found, counts = subject.found, subject.counts
+    place = {name: k for k, name in enumerate(found.classes)}
+    k = len(found.classes)
+    if counts is None and k <= 1000:
+        counts = np.zeros((k, k))
+        np.add.at(counts, ([place[one] for one in found.refined], [place[one] for one in found.given]), 1)
+    if counts is None:
+        return {}
+    wrong = counts.sum(0) + counts.sum(1) - 2 * np.diag(counts)
+    chosen = np.sort(np.argsort(-wrong, kind="stable")[:_MATRIX])
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1e-9)
+    names = [found.classes[one] for one in chosen]
+    return {"picture": matrix(shares[np.ix_(chosen, chosen)], names), "shown": len(chosen), "of": k}
+
+
+def _by_class(found: SavedLabelTable) -> dict[str, Any]:
+    """For each class how many labels it has and how many of them look wrong; the most doubtful classes first."""
+    names, codes = np.unique(found.given, return_inverse=True)
+    counts, wrong = np.bincount(codes), np.bincount(codes, weights=found.is_issue)
+    order = np.argsort(-wrong / counts, kind="stable")
+    rows = [(str(names[i]), int(counts[i]), int(wrong[i]), float(wrong[i] / counts[i])) for i in order[:_CLASSES]]
+    return {"rows": rows, "rest": len(names) - len(rows)}
+
+
+def _learned(subject: Subject) -> dict[str, Any]:
+    """What was learned first: labels over the epochs, or directions of a kernel."""
+    closed = subject.record.closed if subject.record else None
+    if closed is not None and closed.spectrum:
+        return _directions(closed.spectrum)
+    found, epochs = subject.found, len(subject.curves.get("loss", ()))
+    groups = {"right": ~found.is_issue, "wrong": found.is_issue}
+    if epochs < 2 or found.first_learned.max(initial=-1) < 0 or not all(mask.any() for mask in groups.values()):
+        return {}
+    names = {"right": "labels that look right", "wrong": "labels that look wrong"}
+    steps, curves = range(1, epochs + 1), []
+    for style, mask in groups.items():
+        first = found.first_learned[mask]
+        shares = [float(((first >= 0) & (first < done)).mean()) for done in steps]
+        curves.append(Line(names[style], list(steps), shares, style))
+    half = next((done for done, share in zip(steps, curves[0].y, strict=True) if share >= 0.5), None)
+    said = f"Half of the labels that look right were predicted by epoch {half}. " if half else ""
+    said += f"Of those that look wrong, {curves[1].y[(half or epochs) - 1]:.0%} were by then".replace("%", " %")
+    return {"picture": lines(curves, "epoch"), "lines": curves, "says": f"{said}."}
+
+
+def _directions(spectrum: Mapping[str, Any]) -> dict[str, Any]:
+    given, refined = (np.cumsum(spectrum[name]) for name in ("given", "refined"))
+    values = np.asarray(spectrum["eigenvalue"], float)
+    rank, stop = list(range(1, len(values) + 1)), int(spectrum["stop"])
+    curves = [
+        Line("refined labels", rank, refined.tolist(), "right"),
+        Line("given labels", rank, given.tolist(), "wrong"),
+        Line("learned in round 1", rank, (values / (values + spectrum["ridge"])).tolist(), "other"),
+    ]
+    mark = (float(stop), "stop") if 1 <= stop <= len(rank) else None
+    at = min(max(stop, 1), len(rank)) - 1
+    says = (
+        f"The first {at + 1:,} directions of the kernel hold {refined[at]:.0%} of the refined labels, but "
+        f"{given[at]:.0%} of the given ones: what many examples share is learned first, and wrong labels lie in what "
+        "comes later."
+    ).replace("%", " %")
+    picture = lines(curves, "direction, in the order of learning", log=True, mark=mark)
+    return {"picture": picture, "lines": curves, "says": says}
+
+
+def _curves(curves: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
+    """Shares over the epochs, and the loss."""
+    epochs = list(range(1, len(curves.get("loss", ())) + 1))
+    if len(epochs) < 2:
+        return []
+    shares = [
+        Line("predictions equal to the given label", epochs, curves["agreement"], "right"),
+        Line("refined labels that differ from the given ones", epochs, curves["refined_share"], "wrong"),
+    ]
+    shares += [
+        Line(f"{name.removesuffix('_accuracy')} accuracy", epochs, values, "other")
+        for name, values in curves.items()
+        if name.endswith("_accuracy")
+    ]
+    loss = [Line("loss", epochs, curves["loss"], "right")]
+    return [
+        {"picture": lines(shares, "epoch"), "lines": shares},
+        {"picture": lines(loss, "epoch", share=False), "lines": loss},
+    ]
+
+
+def _steps(subject: Subject) -> list[tuple[str, str]]:
+    """What to do next, each with its command."""
+    if subject.folder is None or subject.record is None:
+        return []
+    run, source = quoted(subject.folder), subject.record.data.source
+    steps = [("See the most doubtful examples in the terminal", f"selfdistill show {run}")]
+    if source:
+        ending = Path(source).suffix if Path(source).suffix in {".csv", ".parquet", ".npz"} else ""
+        out = f"refined{ending}" if ending else "refined.npz" if subject.examples is None else "refined"
+        steps.append(("Write the data with corrected labels", f"selfdistill refine {run} --relabel --out {out}"))
+    else:
+        steps.append(("Find the errors in your own labels", "selfdistill fit DATA --label COLUMN"))
+    return [*steps, ("Label new data", f"selfdistill predict {run} NEW")]
