@@ -93,6 +93,8 @@ def start(
         examples, tests = read_sources(asked, wanted.seed or 0, say, mapped=takes_vectors(wanted))
         method, why = choose_method(wanted, examples)
         wanted = replace(wanted, method=method)
+        if method == CLOSED:
+            examples = replace(examples, distributions=examples.shares)
         if why:
             examples = replace(examples, notes=(*examples.notes, why))
         settings = wanted.resolve(len(examples), device)
