@@ -34,8 +34,7 @@ from selfdistill.data._labels import (
     texts,
 )
 from selfdistill.data._limits import check_columns
-from selfdistill.data._numerals import codes_in
-from selfdistill.data._roles import Roles, choose_roles, with_votes
+from selfdistill.data._roles import Roles, choose_roles, vote_shares, with_votes
 from selfdistill.data._stored import MappedInputs
 
 if TYPE_CHECKING:
@@ -62,6 +61,7 @@ class Source:
     warnings: Sequence[str] = ()  # sentences for the user; those of type `Note` are no warnings
     mapped: bool = False  # whether ``features`` lie on disk, and inputs are to be made of them a part at a time
     literal: bool = False  # whether words such as "null" are labels, as in Parquet
+    votes: np.ndarray | None = None  # of several annotators, texts ``[n, annotators]``; ``labels`` is what most say
 
     def __len__(self) -> int:
         return int(self.features.shape[0]) if issparse(self.features) else len(self.features)
@@ -81,7 +81,8 @@ class Source:
         features = self.features.filter(rows) if self.form == "table" else self.features[rows]
         parts = {name: getattr(self, name) for name in ("labels", "truth") if getattr(self, name) is not None}
         parts = {name: texts(values, MISSING_LABELS)[rows] for name, values in parts.items()}
-        return replace(self, features=features, ids=self.named()[rows], **parts)
+        votes = None if self.votes is None else self.votes[rows]
+        return replace(self, features=features, votes=votes, ids=self.named()[rows], **parts)
 
 
 def fingerprint(inputs: Tensor | MappedInputs, labels: Tensor, ids: np.ndarray, classes: Sequence[str]) -> str:
@@ -170,8 +171,8 @@ def _fit(source: Source) -> tuple[Preprocess, Sequence[str], dict[str, int]]:
     }
     made = kinds[source.form].fit(source.features)
     doubt = layout_doubt(source.features.shape) if source.form == "image" else ""
-    if source.form == "array":
-        doubt = codes_in(as_numpy(source.features))
+    if isinstance(made, ArrayPreprocess):
+        return made, *made.notes(as_numpy(source.features))
     return made, (doubt,) if doubt else (), {}
 
 
@@ -225,6 +226,7 @@ def assemble(source: Source, options: ReadOptions) -> LabelledData:
         notes=tuple(sentence for sentence in said if isinstance(sentence, Note)),
         fingerprint=fingerprint(inputs if mapped is None else mapped, labels, ids, classes),
         mapped=mapped,
+        shares=None if source.votes is None else torch.from_numpy(vote_shares(source.votes, labels.numpy(), classes)),
     )
 
 
@@ -299,11 +301,13 @@ def roles_of(
     return table, roles, options, notes
 
 
-def columns_of(table: pa.Table, roles: Roles, options: ReadOptions) -> dict[str, Any]:
-    """Give labels, ids and truth, where they are there and not left out."""
+def columns_of(table: pa.Table, roles: Roles, options: ReadOptions, annotators: Sequence[str]) -> dict[str, Any]:
+    """Give labels, ids, truth and annotators' votes, where they are there and not left out."""
     there = {*table.column_names} - {*options.ignore}
     named = {"labels": roles.label, "ids": roles.id, "truth": roles.truth}
-    return {part: table[name] if name in there else None for part, name in named.items()}
+    found: dict[str, Any] = {part: table[name] if name in there else None for part, name in named.items()}
+    votes = np.stack([texts(table[name]) for name in annotators], 1) if annotators else None
+    return found | {"votes": votes}
 
 
 def table_source(
@@ -312,12 +316,13 @@ def table_source(
     """Split a table into features and what goes with them."""
     from selfdistill.data._table import fit_table
 
+    annotators = options.annotator
     table, roles, options, notes = roles_of(table, options, where, roles)
     return Source(
         where=where,
         form="table",
         features=table,
-        **columns_of(table, roles, options),
+        **columns_of(table, roles, options, annotators),
         fit=partial(fit_table, roles=roles, options=options, where=where),
         warnings=notes,
         mapped=mapped,
