@@ -1,4 +1,4 @@
-"""The closed form on pixels beside the default network for images, and whether out-of-sample likelihood picks the better.
+"""The closed form on pixels beside the default network for images, and whether likelihood picks the better.
 
     python -m benchmarks.images_by_likelihood --data DIR [--only NAME ...] [--noise KIND ...]
 
@@ -39,7 +39,7 @@ def fashion(data: Path, rows: int) -> DataSet:
     pixels = _idx(folder, "train-images-idx3-ubyte").reshape(-1, 1, 28, 28)
     truth = _idx(folder, "train-labels-idx1-ubyte").astype(np.int64)
     train, test = slice(40_000, 40_000 + rows), slice(50_000, 50_000 + TEST)
-    return DataSet(f"fashion-{rows}", "development", pixels[train], truth[train], pixels[test], truth[test], "Zalando, MIT")
+    return DataSet(f"fashion-{rows}", "development", pixels[train], truth[train], pixels[test], truth[test], "MIT")
 
 
 def cifar(data: Path, rows: int) -> DataSet:
@@ -48,7 +48,7 @@ def cifar(data: Path, rows: int) -> DataSet:
     records = raw.reshape(-1, 3_073)
     pixels, truth = records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0].astype(np.int64)
     test = slice(20_000, 20_000 + TEST)
-    return DataSet(f"cifar10-{rows}", "development", pixels[:rows], truth[:rows], pixels[test], truth[test], "Krizhevsky 2009")
+    return DataSet(f"cifar10-{rows}", "development", pixels[:rows], truth[:rows], pixels[test], truth[test], "")
 
 
 DATA = {

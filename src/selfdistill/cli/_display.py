@@ -166,10 +166,13 @@ def plain_lines(
         >>> listener(EpochDone(0, {"loss": 0.5, "agreement": 0.75, "refined_share": 0.25}))
         epoch 1/2  loss 0.500  agreement 75.0 %  refined 25.0 %
     """
-    clock, last, staged = Clock(now), [float("-inf")], []
+    clock, last = Clock(now), [float("-inf")]
+    staged: list[Stage] = []
 
     def tell(event: Event) -> None:
         clock(event)
+        if isinstance(event, RunStarted):
+            staged.clear()
         if isinstance(event, Stage):
             staged.append(event)
             if now() - last[0] >= _LINE_SECONDS:
@@ -200,7 +203,7 @@ def showing(title: str = "") -> Generator[Listener, None, None]:
 
     def tell(event: Event) -> None:
         clock(event)
-        if isinstance(event, RunStarted):
+        if isinstance(event, RunStarted | Stage):
             progress.start()
         if isinstance(event, Stage):
             progress.update(task, head=event.text, left="")

@@ -25,7 +25,8 @@ from selfdistill.data._read import read_test
 from selfdistill.networks._build import build
 from selfdistill.runs._demo import compare_with_plain, noisy_digits
 from selfdistill.runs._directory import check_free, next_run_folder, run
-from selfdistill.train._closed import AUTO, CLOSED, OF_CLOSED, check_closed, choose_method, takes_vectors
+from selfdistill.train._choice import choose_method
+from selfdistill.train._closed import AUTO, CLOSED, OF_CLOSED, check_closed, takes_vectors
 from selfdistill.train._methods import WITHOUT_EPOCHS, method_of
 from selfdistill.train._runtime import process_group, threads_for
 from selfdistill.train._settings import choose_network, resolve_device
@@ -91,13 +92,15 @@ def start(
         check_free(asked.out)
     with process_group(device):
         examples, tests = read_sources(asked, wanted.seed or 0, say, mapped=takes_vectors(wanted))
-        method, why = choose_method(wanted, examples)
-        wanted = replace(wanted, method=method)
-        if why:
-            examples = replace(examples, notes=(*examples.notes, why))
-        settings = wanted.resolve(len(examples), device)
         out = asked.resume or asked.out or next_run_folder(name_of(asked.source))
         announce = announce_run(examples, out, say)
+        with threads_of(examples, replace(wanted, method="selfdistill").resolve(len(examples), device)):
+            method, why = choose_method(wanted, examples, device, tell)
+        wanted = replace(wanted, method=method)
+        if why:
+            say(f"note: {why}")
+            examples = replace(examples, notes=(*examples.notes, why))
+        settings = wanted.resolve(len(examples), device)
         source = {"source": asked.source, "read": explicit_options(asked.read), "test": asked.test}
         with threads_of(examples, settings):
             record = run(
