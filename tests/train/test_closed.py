@@ -18,7 +18,8 @@ from selfdistill.runs._directory import run
 from selfdistill.runs._predict import predict
 from selfdistill.runs._request import FitRequest, start
 from selfdistill.train import Settings
-from selfdistill.train._closed import check_closed, choose_method
+from selfdistill.train._choice import choose_method
+from selfdistill.train._closed import check_closed
 from selfdistill.train._fit import fit
 from selfdistill.train._loop import predict_probabilities
 from selfdistill.train._runtime import TorchRuntime

@@ -97,7 +97,8 @@ class Settings:
         Option(
             "NAME",
             "How to train; `selfdistill methods` lists them. Default: auto, which takes kernel, the closed form, for "
-            "features and tables, and selfdistill for images or where an option of training is given.",
+            "features and tables; of up to 5,000 images the better of kernel and selfdistill, which trains a network; "
+            "and selfdistill for more images or where an option of training is given.",
             _TRAINING,
         ),
     ] = None

@@ -21,7 +21,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from torch import Tensor, nn
 
 from selfdistill._core.errors import DataError, SelfdistillError, UntrustedFindings
-from selfdistill._core.events import EpochDone, Event
+from selfdistill._core.events import EpochDone, Event, Stage
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.wording import fit_advice
 from selfdistill.closed._given import check_given
@@ -42,7 +42,8 @@ from selfdistill.estimator._northcutt2021cleanlab import CleanlabNames, issue_ma
 from selfdistill.estimator._own_network import own_network, picklable
 from selfdistill.issues import LabelTable, find_issues
 from selfdistill.train import Settings
-from selfdistill.train._closed import AUTO, check_closed, choose_method
+from selfdistill.train._choice import choose_method
+from selfdistill.train._closed import AUTO, check_closed
 from selfdistill.train._fit import fit
 from selfdistill.train._fitted import Fitted
 from selfdistill.train._loop import predict_probabilities
@@ -65,9 +66,10 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
             or a torch module, which is copied; or a factory, called with ``(input_shape, num_classes)`` if it takes
             two arguments, else with none. Your own network gets ``X`` exactly as given (floats as float32, integers
             as int64, uint8 as it is; nothing is standardised) and returns logits ``[b, K]``.
-        method: ``"auto"`` takes ``"kernel"``, self-distillation in closed form, for features and tables, and
-            ``"selfdistill"`` for images and where a network or a setting of training is given. ``"cross-entropy"``
-            believes every label; see `selfdistill.train.METHODS` for the others.
+        method: ``"auto"`` takes ``"kernel"``, self-distillation in closed form, for features and tables;
+            ``"selfdistill"``, which trains a network, where a network or a setting of training is given and for more
+            than 5,000 images; of fewer images whichever explains labels better that it has not seen.
+            ``"cross-entropy"`` believes every label; see `selfdistill.train.METHODS` for the others.
         epochs: Passes over the data; ``None``: enough for the size of the data.
         batch_size: Examples per step; ``None``: by the size of the data.
         lr: Peak learning rate of the one-cycle schedule.
@@ -243,9 +245,11 @@ class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # t
             **{name: getattr(self, name) for name in (*names, "kernel", "landmarks", "rounds")},
         )
         check_closed(wanted)
-        method = "selfdistill" if own is not None and self.method == AUTO else choose_method(wanted, data)[0]
-        settings = replace(wanted, method=method).resolve(len(data), resolve_device(self.device))
-        return fit(data, settings, model=own, tell=_tell if self.verbose else lambda event: None)
+        tell, device = _tell if self.verbose else lambda event: None, resolve_device(self.device)
+        chosen = "selfdistill" if own is not None and self.method == AUTO else None
+        method = chosen or choose_method(wanted, data, device, tell)[0]
+        settings = replace(wanted, method=method).resolve(len(data), device)
+        return fit(data, settings, model=own, tell=tell)
 
     def _with_left_out(self, kept: LabelTable, data: LabelledData, mask: np.ndarray) -> LabelTable:
         """Join the findings on what was trained on with the network's predictions of what was left out."""
@@ -381,6 +385,8 @@ def _in_python(estimator: BaseEstimator) -> Generator[None]:
 
 
 def _tell(event: Event) -> None:
+    if isinstance(event, Stage):
+        sys.stderr.write(f"{event.text}\n")
     if isinstance(event, EpochDone):
         metrics = event.metrics
         sys.stderr.write(

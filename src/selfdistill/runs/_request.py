@@ -26,7 +26,8 @@ from selfdistill.networks._build import build
 from selfdistill.runs._demo import compare_with_plain, noisy_digits
 from selfdistill.runs._directory import check_free, next_run_folder, run
 from selfdistill.runs._encoding import check_named, encoder_of_photos, encoder_of_texts, encoding, missing_extra
-from selfdistill.train._closed import AUTO, CLOSED, OF_CLOSED, check_closed, choose_method, takes_vectors
+from selfdistill.train._choice import choose_method
+from selfdistill.train._closed import AUTO, CLOSED, OF_CLOSED, check_closed, takes_vectors
 from selfdistill.train._methods import WITHOUT_EPOCHS, method_of
 from selfdistill.train._runtime import process_group, threads_for
 from selfdistill.train._settings import choose_network, resolve_device
@@ -92,15 +93,17 @@ def start(
         check_free(asked.out)
     with process_group(device):
         asked, examples, tests, extra = _read(asked, wanted, tell, say)
-        method, why = choose_method(wanted, examples)
+        out = asked.resume or asked.out or next_run_folder(name_of(asked.source))
+        announce = announce_run(examples, out, say)
+        with threads_of(examples, replace(wanted, method="selfdistill").resolve(len(examples), device)):
+            method, why = choose_method(wanted, examples, device, tell)
         wanted = replace(wanted, method=method)
         if method == CLOSED:
             examples = replace(examples, distributions=examples.shares)
         if why:
+            say(f"note: {why}")
             examples = replace(examples, notes=(*examples.notes, why))
         settings = wanted.resolve(len(examples), device)
-        out = asked.resume or asked.out or next_run_folder(name_of(asked.source))
-        announce = announce_run(examples, out, say)
         source = {"source": asked.source, "read": explicit_options(asked.read), "test": asked.test, "extra": extra}
         with threads_of(examples, settings):
             record = run(

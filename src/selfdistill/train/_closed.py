@@ -26,7 +26,6 @@ __all__ = [
     "CLOSED",
     "OF_CLOSED",
     "check_closed",
-    "choose_method",
     "describe_closed",
     "fit_closed",
     "takes_vectors",
@@ -52,36 +51,6 @@ _OF_NETWORKS = (
 OF_CLOSED = ("kernel", "landmarks", "rounds")
 """Settings of the closed form alone."""
 _SHOWN = 200  # eigendirections that the record holds, the last standing for the rest
-
-
-def choose_method(settings: Settings, data: LabelledData) -> tuple[str, str | None]:
-    """Choose what ``"auto"`` means: the closed form for features and tables, a network for images.
-
-    Settings of training, such as epochs, ask for a network; ``kernel``, ``landmarks`` and ``rounds`` for the closed
-    form. Why it is so, and by which numbers, stands in ``docs/decisions/0017-which-method-by-itself.md``.
-
-    Args:
-        settings: What was asked for.
-        data: What it is asked of.
-
-    Returns:
-        The method, and a sentence where it was chosen.
-
-    Example:
-        >>> from selfdistill.data._source import from_arrays
-        >>> data = from_arrays([[0.0], [1.0]], ["a", "b"])
-        >>> choose_method(Settings(method="auto"), data)[0], choose_method(Settings(method="auto", epochs=3), data)[0]
-        ('kernel', 'selfdistill')
-    """
-    if settings.method != AUTO:
-        return settings.method or "selfdistill", None
-    if not takes_vectors(settings):
-        return "selfdistill", None
-    if any(map(settings.asks, OF_CLOSED)):
-        return CLOSED, None
-    if data.inputs.ndim == 2:
-        return CLOSED, "method: kernel, the closed form for features and tables (--method selfdistill trains a network)"
-    return "selfdistill", "method: selfdistill, which trains a network on images (--method kernel trains none)"
 
 
 def takes_vectors(settings: Settings) -> bool:

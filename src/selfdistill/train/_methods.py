@@ -56,7 +56,7 @@ _OWN = {
 } | {f"dong-{number}": _authors(number) for number in range(1, 6)}
 
 WITHOUT_EPOCHS = {
-    "auto": "kernel for features and tables, selfdistill for images",
+    "auto": "kernel for features and tables, for images the better one",
     "kernel": "self-distillation in closed form on features, without epochs",
 }
 """What is no training: how the method is chosen, and the closed form."""
