@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -224,20 +223,16 @@ def _files(out: Path) -> list[str]:
 
 
 def _next(out: Path, record: RunRecord) -> list[str]:
-    labels = json.dumps(str(out / "labels.parquet"))  # with quotation marks that a shell's do not meet
-    columns = json.dumps(["id", "given_label", "refined_label", "label_quality"])
-    read = f"pd.read_parquet({labels}, columns={columns})"
-    code = f'import pandas as pd; print({read}.sort_values("label_quality").head(20))'
     source = record.data.source or "digits"
     ending = max((e for e in _ENDINGS if source.lower().endswith(e)), key=len, default="")
     new = source if source == "digits" else f"new{ending}" if ending else "NEW_FOLDER"
     own = [] if record.data.source else ["  Your own labels:         selfdistill fit DATA --label COLUMN"]
     return [
         "Next",
-        *own,
+        f"  The most doubtful ones:  selfdistill show {quoted(out)}",
+        f"  A page to send:          selfdistill report {quoted(out)}",
         f"  Labels for new data:     selfdistill predict {quoted(out)} {new}",
-        "  The most doubtful ones:",
-        f"    python -c {quoted(code)}",
+        *own,
     ]
 
 
