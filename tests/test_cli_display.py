@@ -59,8 +59,25 @@ def test_plain_lines_come_first_last_and_every_five_seconds():
         time.now += 0.5 if isinstance(event, BatchDone) else 0.0
         listener(event)
     assert [line.split("  ")[1] for line in lines] == ["epoch 1/12", "epoch 6/12", "epoch 11/12", "epoch 12/12"]
-    assert "loss 0.500  agreement 75.0 %  refined 25.0 %  test 90.0 %  20 examples/s  0:11 left" in lines[0]
+    assert (
+        "loss 100 % of epoch 1  predicts 75.0 % of the given labels  changes 25.0 %  test 90.0 %  20 examples/s"
+        in lines[0]
+    )
+    assert lines[0].endswith("  0:11 left")
     assert "left" not in lines[-1]
+
+
+def test_the_loss_is_told_against_that_of_the_first_epoch_also_where_a_run_goes_on():
+    for curves, losses, wanted in (
+        ((), [20.0, 5.0], ["100 % of epoch 1", "25 % of epoch 1"]),
+        (({"loss": 40.0},), [20.0], ["50 % of epoch 1"]),
+        ((), [-2.0], ["-2.000"]),
+    ):
+        clock = Clock(Time())
+        clock(RunStarted(3, len(curves), 10, 1, curves=curves))
+        for epoch, loss in enumerate(losses, len(curves)):
+            clock(EpochDone(epoch, METRICS | {"loss": loss}))
+            assert clock.figures()[0] == f"loss {wanted[epoch - len(curves)]}"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (3600, "1:00:00"), (None, "-:--")])
@@ -83,7 +100,7 @@ def test_on_a_terminal_it_is_live_and_fits_80_columns(monkeypatch):
             tell(event)
     shown = screen.getvalue()
     assert "epoch 100/100" in shown
-    assert "agreement 75.0 %" in shown
+    assert "predicts 75.0 % of the given labels" in shown
     assert "…" not in shown
 
 

@@ -6,6 +6,7 @@ import csv
 import gzip
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from selfdistill._core.record import read_json_record, write_json_record
 from selfdistill.data._read import read as data_read
 from selfdistill.runs._directory import run as runs_run
 from selfdistill.runs._label_table import read_label_table
-from selfdistill.runs._refine import refine
+from selfdistill.runs._refine import EXPORTS, refine
 
 N = 60
 
@@ -57,13 +58,19 @@ def trained(source: str, epochs: int | None = 60, lr: float | None = None, **rea
     return Path("run")
 
 
+def trained_again(source: str) -> Path:
+    Path("run").rename("first")
+    return trained(source, label="refined_label", ignore=["label"])
+
+
 def digest(path: Path) -> dict[str, str]:
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
 def columns_added(before: pd.DataFrame, after: pd.DataFrame, name: str) -> None:
-    assert list(after.columns) == [*before.columns, name]
+    assert list(after.columns) == [*before.columns, name, "label_quality"]
+    np.testing.assert_allclose(after["label_quality"], read_label_table(Path("run")).quality, rtol=1e-6)
     pd.testing.assert_frame_equal(after[before.columns], before)
 
 
@@ -133,7 +140,8 @@ def test_what_stood_in_a_csv_stays_byte_by_byte(mark, end, last):
     weights = [str(p) for p in found.p_given]
     for how, name, cells in (("relabel", "refined_label", found.relabelled), ("weight", "label_weight", weights)):
         refine(Path("run"), Path(f"{how}.csv"), how=how)
-        longer = [f"{line};{cell}" for line, cell in zip([head, *lines], [name, *cells], strict=True)]
+        quality = ["label_quality", *map(str, found.quality)]
+        longer = [";".join(row) for row in zip([head, *lines], [name, *cells], quality, strict=True)]
         assert Path(f"{how}.csv").read_bytes() == (mark + end.join(longer) + end * last).encode()
     refine(Path("run"), Path("drop.csv"), how="drop")
     kept = [line for line, bad in zip(lines, found.is_issue, strict=True) if not bad]
@@ -167,7 +175,7 @@ def test_other_tables_stay_what_they_are(name):
         read = lambda path: pd.read_csv(path, sep="\t")
     ending = name.partition(".")[2]
     assert len(read(f"drop.{ending}")) == N - read_label_table(run).is_issue.sum()
-    assert list(read(f"weight.{ending}").columns)[-1] == "label_weight"
+    assert list(read(f"weight.{ending}").columns)[-2:] == ["label_weight", "label_quality"]
     assert read(f"relabel.{ending}")["label"].astype(str).tolist() == table["label"].tolist()
 
 
@@ -187,6 +195,7 @@ def test_an_npz_gets_one_array_more_or_loses_rows():
         assert made["refined_label"].tolist() == found.relabelled.tolist()
     with np.load("weight.npz") as made:
         np.testing.assert_array_equal(made["label_weight"], found.p_given)
+        np.testing.assert_array_equal(made["label_quality"], found.quality)
 
 
 @pytest.fixture
@@ -225,6 +234,7 @@ def test_a_folder_of_images_becomes_a_list(photos):
     listed = pd.read_csv("list.csv")
     assert listed["file"].tolist() == found.ids.tolist()
     np.testing.assert_allclose(listed["label_weight"], found.p_given, rtol=1e-6)
+    np.testing.assert_allclose(listed["label_quality"], found.quality, rtol=1e-6)
     with pytest.raises(DataError, match=r"no place for label_weight. Name a list instead: --out FILE.csv"):
         refine(photos, Path("weights"), how="weight")
 
@@ -255,7 +265,10 @@ def test_label_studio_aum_and_fiftyone_files_say_what_the_run_found(run):
     rows = {row["id"]: row for row in csv.DictReader(Path("songs.csv").read_text().splitlines())}
     assert all(rows[t["data"]["id"]].items() <= t["data"].items() for t in tasks)  # what is to be looked at
     by_id = {t["data"]["id"]: t["predictions"][0] for t in tasks}
-    assert [by_id[i]["result"][0]["value"]["choices"] for i in found.ids] == [[r] for r in found.refined]
+    assert [by_id[i]["result"][0]["value"]["choices"] for i in found.ids] == [
+        [other if wrong else refined]
+        for wrong, other, refined in zip(found.is_issue, found.other, found.refined, strict=True)
+    ]
     assert all(set(r) == {"id", "from_name", "to_name", "type", "value"} for p in by_id.values() for r in p["result"])
     assert all(0 <= p["score"] <= 1 for p in by_id.values())
 
@@ -272,6 +285,36 @@ def test_label_studio_aum_and_fiftyone_files_say_what_the_run_found(run):
     assert fields["key_field"] == "id"
     np.testing.assert_allclose([fields["fields"]["mistakenness"][i] for i in found.ids], 1 - found.quality, rtol=1e-6)
     assert [fields["fields"]["refined_label"][i] for i in found.ids] == found.relabelled.tolist()
+    assert [fields["fields"]["suggested_label"][i] for i in found.ids] == found.suggested.tolist()
+
+
+def test_no_export_proposes_the_label_that_is_doubted(run):
+    found = read_label_table(run)
+    soft = np.stack(pq.read_table(run / "labels.parquet")["refined_distribution"].to_pylist())
+    places = np.array([found.classes.index(name) for name in found.given])
+    soft[np.arange(N), places] = -1
+    assert found.other.tolist() == [found.classes[k] for k in soft.argmax(1)]
+    np.testing.assert_allclose(found.p_other, soft.max(1))
+    unsure = replace(found, refined=found.given)  # doubted, and no better label is known
+    EXPORTS["label-studio"](unsure, Path("tasks.json"))
+    tasks = {t["data"]["id"]: t["predictions"][0] for t in json.loads(Path("tasks.json").read_text())}
+    proposed = [tasks[i]["result"][0]["value"]["choices"][0] for i in found.ids]
+    assert found.is_issue.any()
+    for row in range(N):
+        wanted = (found.other, found.p_other) if found.is_issue[row] else (found.given, found.confidence)
+        assert (proposed[row], tasks[found.ids[row]]["score"]) == (wanted[0][row], pytest.approx(wanted[1][row]))
+
+
+def test_what_refine_wrote_is_read_again_without_our_own_columns(run):
+    refine(run, Path("refined.csv"), how="relabel")
+    again = data_read("refined.csv", ReadOptions(label="refined_label", ignore=("label",)))
+    assert set(again.preprocess.features) == {"x", "z", "note"}
+    assert any("'label_quality' was written" in said for said in (*again.notes, *again.warnings))
+    second = trained_again("refined.csv")
+    made = refine(second, Path("twice.csv"), how="weight")  # the quality from before stays
+    after = pd.read_csv("twice.csv")
+    assert list(after.columns) == [*pd.read_csv("refined.csv").columns, "label_weight"]
+    assert made.rows == N
 
 
 def test_files_of_images_are_named_by_path(photos):

@@ -40,7 +40,7 @@ def test_it_is_the_command_lines_run(run, table, cli):
     for name in ("labels.parquet", "model.safetensors"):
         assert (run.folder / name).read_bytes() == (folder / "other" / name).read_bytes()
     shown = shown.replace(str(folder / "other"), str(run.folder))
-    ours, theirs = ([line for line in text.splitlines() if " in " not in line] for text in (run.report(), shown))
+    ours, theirs = ([line for line in text.splitlines() if " in " not in line] for text in (str(run.report()), shown))
     assert ours == theirs  # but for seconds
 
 

@@ -126,8 +126,14 @@ def _code(argv: Sequence[str] | None) -> int:
         message = getattr(error, "format_message", None)  # usage errors; typer's own class moves between its versions
         if message is None:
             raise
-        _complain(f"{str(message()).rstrip('.')}. Try `{_path(error)} --help`.")
+        _misused(str(message()).rstrip("."), error)
         return 2
+
+
+def _misused(said: str, error: Exception) -> None:
+    """Say what is wrong with the words of a command; nothing where none was given and the help has been shown."""
+    if said:
+        _complain(f"{said}. Try `{_path(error)} --help`.")
 
 
 def _unread() -> int:

@@ -207,8 +207,8 @@ def refine(options: RefineOptions) -> None:
     """Write the data set of a run anew, without its label errors; or the findings for another tool.
 
     The copy has the form of the source, whose columns stay as they are; the source itself is only read. Of an image
-    folder, --out names a new folder (of links) or a list that ends in .csv; IDX, CIFAR and npy become npz. Start it in
-    the folder where `fit` was started.
+    folder, --out names a new folder (of links) or a list that ends in .csv; IDX, CIFAR and npy become npz. Beside the
+    new column stands label_quality (low = doubtful). Start it in the folder where `fit` was started.
 
     [bold]Examples:[/bold]
 

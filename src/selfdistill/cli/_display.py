@@ -31,6 +31,7 @@ class Clock:
         self._before = 0
         self._examples = 0
         self.epochs = self.steps = self.done = self.epoch = 0
+        self._first_loss: float | None = None
         self.metrics: dict[str, float] = {}
 
     @property
@@ -44,6 +45,7 @@ class Clock:
             self.epochs, self.steps, self.epoch = event.epochs, event.steps, event.first_epoch
             self._begun, self._before, self._examples = self._now(), event.first_epoch * event.steps, 0
             self.done = self._before
+            self._first_loss = event.curves[0].get("loss") if event.curves else None
         elif isinstance(event, Stage):
             pass
         elif isinstance(event, BatchDone):
@@ -53,6 +55,7 @@ class Clock:
             self._examples += event.examples
         else:
             self.epoch, self.metrics = event.epoch + 1, event.metrics
+            self._first_loss = event.metrics.get("loss") if self._first_loss is None else self._first_loss
 
     @property
     def current(self) -> int:
@@ -69,14 +72,15 @@ class Clock:
         return (self._now() - self._begun) / taken * (self.total - self.done) if taken > 0 else None
 
     def figures(self) -> list[str]:
-        """Return loss, agreement, refined share, accuracies and speed, as far as they are known."""
-        m = self.metrics
-        shown = []
+        """Return what is known of loss, labels predicted and changed, accuracies and speed."""
+        m, shown = self.metrics, list[str]()
         if "loss" in m:
+            # The losses of some methods are sums of which ten classes make 20: their course says something, not they.
+            first = self._first_loss or 0.0
             shown = [
-                f"loss {m['loss']:.3f}",
-                f"agreement {100 * m['agreement']:.1f} %",
-                f"refined {100 * m['refined_share']:.1f} %",
+                f"loss {100 * m['loss'] / first:.0f} % of epoch 1" if first > 0 else f"loss {m['loss']:.3f}",
+                f"predicts {100 * m['agreement']:.1f} % of the given labels",
+                f"changes {100 * m['refined_share']:.1f} %",
             ]
         shown += [f"{k.removesuffix('_accuracy')} {100 * v:.1f} %" for k, v in m.items() if k.endswith("_accuracy")]
         return [*shown, f"{_short(self.rate())} examples/s"] if self._examples else shown
@@ -164,7 +168,7 @@ def plain_lines(
         >>> listener = plain_lines(write=print, now=lambda: 0.0)
         >>> listener(RunStarted(epochs=2, first_epoch=0, examples=4, steps=2))
         >>> listener(EpochDone(0, {"loss": 0.5, "agreement": 0.75, "refined_share": 0.25}))
-        epoch 1/2  loss 0.500  agreement 75.0 %  refined 25.0 %
+        epoch 1/2  loss 100 % of epoch 1  predicts 75.0 % of the given labels  changes 25.0 %
     """
     clock, last = Clock(now), [float("-inf")]
     staged: list[Stage] = []
@@ -211,7 +215,8 @@ def showing(title: str = "") -> Generator[Listener, None, None]:
         if isinstance(event, BatchDone) and time.monotonic() - shown[0] < _REFRESH_SECONDS:
             return
         shown[0] = time.monotonic()
-        lines[:] = ["  ".join(clock.figures())]
+        figures = clock.figures()
+        lines[:] = ["  ".join(part) for part in (figures[:3], figures[3:]) if part]
         head = f"{title + ' ' if title else ''}epoch {clock.current}/{clock.epochs}"
         left = f"{duration(clock.left())} left"
         progress.update(task, total=clock.total, completed=clock.done, head=head, left=left)

@@ -82,6 +82,7 @@ def write_refined(
     *,
     keep: np.ndarray | None = None,
     column: tuple[str, Sequence[str] | np.ndarray] | None = None,
+    beside: tuple[str, Sequence[str] | np.ndarray] | None = None,
 ) -> Path:
     """Write the copy, all at once or not at all.
 
@@ -98,6 +99,7 @@ def write_refined(
         out: File or folder that does not exist yet.
         keep: Which labelled rows stay, bool; all if left out.
         column: Name and values of a new column, one per labelled row.
+        beside: Of another one behind it, where the source has none of its name and the copy a place for it.
 
     Returns:
         ``out``.
@@ -106,7 +108,7 @@ def write_refined(
         DataError: A place that is taken, an ending that does not fit, or a column that is there already.
     """  # noqa: DOC502 (raised by what is called)
     check_new(source, out)
-    return _write(source, options, out, Edit(keep=keep, column=column))
+    return _write(source, options, out, Edit(keep=keep, column=column, beside=beside))
 
 
 def write_with_labels(

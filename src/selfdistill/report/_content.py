@@ -307,10 +307,11 @@ def _curves(curves: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
         for name, values in curves.items()
         if name.endswith("_accuracy")
     ]
-    loss = [Line("loss", epochs, curves["loss"], "right")]
+    first = curves["loss"][0]
+    loss = [Line("in per cent of the first epoch", epochs, [100 * one / first for one in curves["loss"]], "right")]
     return [
         {"picture": lines(shares, "epoch"), "lines": shares},
-        {"picture": lines(loss, "epoch", share=False), "lines": loss},
+        *([{"picture": lines(loss, "epoch", share=False), "lines": loss}] if first > 0 else []),
     ]
 
 

@@ -90,6 +90,11 @@ class SavedLabelTable:
         """The refined label where an issue is flagged, else the given one."""
         return np.where(self.is_issue, self.refined, self.given)
 
+    @property
+    def suggested(self) -> np.ndarray:
+        """What to propose to a person: the likeliest other label where the given one is doubted, else the refined."""
+        return np.where(self.is_issue, self.other, self.refined)
+
 
 def read_label_table(run: Path) -> SavedLabelTable:
     """Read the findings of a run.

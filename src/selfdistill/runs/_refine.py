@@ -50,7 +50,7 @@ def refine(run: Path, out: Path, *, how: str | None = None, form: str | None = N
         out: File or folder that does not exist yet.
         how: ``"drop"``: leave the flagged rows out; ``"relabel"``: add a column ``refined_label``, which holds the
             given label where nothing is flagged; ``"weight"``: add a column ``label_weight``, the probability that the
-            given label is right, 0 to 1.
+            given label is right, 0 to 1. A column ``label_quality`` stands beside either, where there is a place.
         form: Instead of a data set, one of `EXPORTS`.
 
     Returns:
@@ -89,7 +89,8 @@ def _write(found: SavedLabelTable, out: Path, how: str | None) -> None:
         write_refined(found.source, found.options, out, keep=~found.is_issue)
     else:
         column = ("refined_label", found.relabelled) if how == "relabel" else ("label_weight", found.p_given)
-        write_refined(found.source, found.options, out, column=column)
+        quality = ("label_quality", found.quality)
+        write_refined(found.source, found.options, out, column=column, beside=quality)
 
 
 def _check_source(run: Path, found: SavedLabelTable) -> None:
@@ -124,6 +125,8 @@ def _holds_images(source: str) -> bool:
 
 def _label_studio(found: SavedLabelTable, path: Path) -> None:
     """Tasks with pre-annotations, the most doubtful first; ``choices`` named ``label`` on an object named ``item``."""
+    suggested = found.suggested
+    sure = np.where(suggested == found.refined, found.confidence, found.p_other)
     cells = labelled_cells(found.source, found.options) or [{}] * len(found.ids)
     tasks: list[dict[str, Any]] = [
         {
@@ -133,14 +136,14 @@ def _label_studio(found: SavedLabelTable, path: Path) -> None:
             "predictions": [
                 {
                     "model_version": "selfdistill",
-                    "score": float(found.confidence[i]),
+                    "score": float(sure[i]),
                     "result": [
                         {
                             "id": f"label-{i}",
                             "from_name": "label",
                             "to_name": "item",
                             "type": "choices",
-                            "value": {"choices": [found.refined[i]]},
+                            "value": {"choices": [suggested[i]]},
                         }
                     ],
                 }
@@ -171,6 +174,7 @@ def _fiftyone(found: SavedLabelTable, path: Path) -> None:
     fields = {
         "mistakenness": dict(zip(keys, (1 - found.quality).tolist(), strict=True)),
         "refined_label": dict(zip(keys, found.relabelled.tolist(), strict=True)),
+        "suggested_label": dict(zip(keys, found.suggested.tolist(), strict=True)),
         "is_label_issue": dict(zip(keys, found.is_issue.tolist(), strict=True)),
     }
     shown = {"key_field": "filepath" if images else "id", "fields": fields}

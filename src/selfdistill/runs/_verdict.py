@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,8 @@ _EXTRAS = {
     "photos": "has a pretrained network look at the photos, which finds far more errors",
     "texts": "has a pretrained network read the texts beside their words: some 5 points more accuracy",
 }
+_PER_CLASS = 5  # examples; with fewer the closed form is not trusted
+_OFF = 0.2  # share of the most doubtful labels by which a run's own count of the wrong ones is off, on average
 _COUNTS = {
     "missing_values": ("missing feature value imputed", "missing feature values imputed"),
     "dropped_unlabelled": ("row without a label left out", "rows without a label left out"),
@@ -116,12 +117,16 @@ def still_holds(record: RunRecord) -> str:
     trust, first = record.trust, record.result.most_doubtful if record.result else None
     if trust is None or trust.verdict != "refuse" or first is None:
         return ""
-    if "largest" in trust.evidence:  # of the closed form: too few examples, or inputs that do not tell the labels
-        return "nothing about single labels holds, not even their ranking."
+    if "largest" in trust.evidence:  # of the closed form
+        few = record.data.examples < _PER_CLASS * len(record.data.classes)
+        ranked = (
+            "the ranking is useful, look at the labels of least label_quality first. How many are wrong is not known."
+        )
+        return ranked if few else "nothing about single labels holds, not even their ranking."
     count, wrong = first
     return (
         f"the ranking is useful. Look at the {count:,} labels of least label_quality first: by the run's own estimate, "
-        f"about {wrong:,.0f} of them are wrong."
+        f"about {wrong:,.0f} of them are wrong, give or take {_OFF * count:,.0f}."
     )
 
 
@@ -218,20 +223,16 @@ def _files(out: Path) -> list[str]:
 
 
 def _next(out: Path, record: RunRecord) -> list[str]:
-    labels = json.dumps(str(out / "labels.parquet"))  # with quotation marks that a shell's do not meet
-    columns = json.dumps(["id", "given_label", "refined_label", "label_quality"])
-    read = f"pd.read_parquet({labels}, columns={columns})"
-    code = f'import pandas as pd; print({read}.sort_values("label_quality").head(20))'
     source = record.data.source or "digits"
     ending = max((e for e in _ENDINGS if source.lower().endswith(e)), key=len, default="")
     new = source if source == "digits" else f"new{ending}" if ending else "NEW_FOLDER"
     own = [] if record.data.source else ["  Your own labels:         selfdistill fit DATA --label COLUMN"]
     return [
         "Next",
-        *own,
+        f"  The most doubtful ones:  selfdistill show {quoted(out)}",
+        f"  A page to send:          selfdistill report {quoted(out)}",
         f"  Labels for new data:     selfdistill predict {quoted(out)} {new}",
-        "  The most doubtful ones:",
-        f"    python -c {quoted(code)}",
+        *own,
     ]
 
 

@@ -95,10 +95,9 @@ class Safetensors(Format):
         if options.labels is not None:
             raise DataError(f"{out} cannot hold the labels of {options.labels} beside", "Choose a name with .npz.")
         known = _known(self, arrays, place, options)
-        if edit.column is not None:
-            check_free(tensors, edit.column[0], place.name)
+        for name, values in edit.added(tensors, place.name).items():
             like = arrays[label_key(arrays, options, place.path) or ""].dtype
-            tensors[edit.column[0]] = torch.from_numpy(whole_column(edit.column[1], known, like))
+            tensors[name] = torch.from_numpy(whole_column(values, known, like))
         if edit.keep is not None:
             kept = _rows(tensors, torch.from_numpy(edit.stay(known)))
             tensors = {name: one.contiguous() for name, one in kept.items()}
@@ -189,10 +188,7 @@ def _edit_arrays(
     stay = edit.stay(known)
     if edit.keep is not None:
         arrays = _rows(arrays, stay)
-    if edit.column is not None:
-        check_free(arrays, edit.column[0], place.name)
-        arrays[edit.column[0]] = whole_column(edit.column[1], known)[stay]
-    return arrays
+    return arrays | {name: whole_column(one, known)[stay] for name, one in edit.added(arrays, place.name).items()}
 
 
 def _rows(arrays: dict[str, Any], stay: Any) -> dict[str, Any]:

@@ -57,8 +57,16 @@ class Edit:
 
     keep: np.ndarray | None = None  # which labelled rows stay, bool; ``None``: all
     column: tuple[str, Any] | None = None  # name and values of a new column
+    beside: tuple[str, Any] | None = None  # of another one, which is left out where the source has one of its name
     labels: Sequence[str] | None = None  # new labels; those from before go into a column
     original: str | None = None  # name of that column; ``None``: by the format
+
+    def added(self, names: Collection[str], where: Path | str) -> dict[str, Any]:
+        """Give the new columns, for a source with columns of these names."""
+        if self.column is None:
+            return {}
+        check_free(names, self.column[0], where)
+        return dict([self.column] if self.beside is None or self.beside[0] in names else [self.column, self.beside])
 
     def stay(self, known: Sequence[bool] | np.ndarray) -> np.ndarray:
         """Say which of all rows stay."""
@@ -121,9 +129,8 @@ def edit_table(table: pa.Table, edit: Edit, options: ReadOptions, where: str) ->
         with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
             new = new.cast(before.type)
         table = table.set_column(table.column_names.index(label), label, new).append_column(name, before)
-    if edit.column is not None:
-        check_free(table.column_names, edit.column[0], where)
-        table = table.append_column(edit.column[0], pa.array(spread(known, edit.column[1], None)))
+    for name, values in edit.added(table.column_names, where).items():
+        table = table.append_column(name, pa.array(spread(known, values, None)))
     return table if edit.keep is None else table.filter(pa.array(edit.stay(known)))
 
 
@@ -213,10 +220,7 @@ def edit_source(found: Source, edit: Edit, options: ReadOptions, where: str) -> 
     before = plain_labels(texts(kept.labels))
     labels = {"y": before} if new is None else {"y": plain_labels(new), "truth": before}
     arrays = _features(kept) | labels | {"ids": kept.named().astype(str)}
-    if edit.column is not None:
-        check_free(arrays, edit.column[0], where)
-        arrays[edit.column[0]] = whole_column(edit.column[1], known)[stay]
-    return arrays
+    return arrays | {name: whole_column(one, known)[stay] for name, one in edit.added(arrays, where).items()}
 
 
 @contextmanager

@@ -241,15 +241,14 @@ class Csv(TableFormat):
         dialect = find_dialect(place.path, options.encoding)
         table = read_csv(place.path, dialect)
         names, known = table.column_names, labelled(table, options, place.name, literal=False)
-        stay, added, new, at = edit.stay(known), None, None, 0
+        stay, new, at = edit.stay(known), None, 0
+        added = {name: [name, *spread(known, map(str, one), "")] for name, one in edit.added(names, place.name).items()}
         if edit.labels is not None:
             label, _ = label_column(names, options, place.name)
             at, new = names.index(label), edit.relabelled(known, options, place.name)
-            added = [edit.original or f"{label}_before_noise", *table[label].to_pylist()]
-            check_free(names, added[0], place.name, noise=True)
-        elif edit.column is not None:
-            added = [edit.column[0], *spread(known, map(str, edit.column[1]), "")]
-            check_free(names, added[0], place.name)
+            before = edit.original or f"{label}_before_noise"
+            check_free(names, before, place.name, noise=True)
+            added[before] = [before, *table[label].to_pylist()]
         delimiter = "\t" if unpacked_name(out).endswith(".tsv") else dialect.separator
         same = new is None and delimiter == dialect.separator and dialect.plain
         with atomic(out) as part, part.open("wb") as raw, csv_text(raw, out) as file:
@@ -259,14 +258,15 @@ class Csv(TableFormat):
                     continue
                 if new is not None and number and new[number - 1] is not None:
                     row = [*row[:at], new[number - 1], *row[at + 1 :]]
-                file.write(_line(row, text if same else None, None if added is None else added[number], delimiter))
+                cells = [column[number] for column in added.values()]
+                file.write(_line(row, text if same else None, cells, delimiter))
 
 
-def _line(row: list[str], text: str | None, cell: str | None, delimiter: str) -> str:
-    """Add a cell to a row, whose text stays as it is; without a text, the row is written anew."""
+def _line(row: list[str], text: str | None, cells: list[str], delimiter: str) -> str:
+    """Add cells to a row, whose text stays as it is; without a text, the row is written anew."""
     if text is None:
-        return csv_line(row if cell is None else [*row, cell], delimiter)
-    if cell is None:
+        return csv_line([*row, *cells], delimiter)
+    if not cells:
         return text
     body = text.rstrip("\r\n")
-    return body + csv_line(["", cell], delimiter).removesuffix("\n") + text[len(body) :]
+    return body + csv_line(["", *cells], delimiter).removesuffix("\n") + text[len(body) :]

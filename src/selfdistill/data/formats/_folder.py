@@ -238,13 +238,12 @@ class ImageFolder(Format):
 
 
 def _write_list(out: Path, found: Source, rows: np.ndarray, edit: Edit) -> None:
-    ids, column = found.named(), edit.column
-    values = None if column is None else list(column[1])
+    ids, added = found.named(), edit.added(("file", "label"), out)
     with atomic(out) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["file", "label"] + ([] if column is None else [column[0]]))
+        writer.writerow(["file", "label", *added])
         for row in rows:
-            writer.writerow([ids[row], found.labels[row]] + ([] if values is None else [str(values[row])]))
+            writer.writerow([ids[row], found.labels[row], *(str(values[row]) for values in added.values())])
 
 
 def _write_folder(out: Path, root: Path, found: Source, rows: np.ndarray, edit: Edit) -> None:
