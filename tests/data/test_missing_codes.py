@@ -9,6 +9,7 @@ import pytest
 import sklearn.datasets
 import torch
 
+from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._numerals import find_codes
 from selfdistill.data._preprocess import Preprocess
@@ -106,12 +107,37 @@ def test_crowdsourced_tables_have_none():
         assert not any(find_codes(numbers[column].to_numpy(float)) for column in numbers)
 
 
-def test_an_array_that_holds_codes_is_warned_of():
-    X = np.random.default_rng(0).normal(size=(60, 4))
-    assert not from_arrays(X, np.arange(60) % 2).warnings
+def test_gaps_of_arrays_become_the_median(tmp_path):
+    X, y = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 2
+    X[:, 3] = 7.0
+    assert not from_arrays(X, y).warnings
     X[::7, 2] = -9999
-    said = from_arrays(X, np.arange(60) % 2).warnings
-    assert len(said) == 1
-    assert re.match(r"column 2 \(counted from 0\) holds -9999 in 9 rows, far from all other numbers; if", said[0])
     X[3, 0] = X[5, 0] = 999
-    assert "the same holds for 1 more column" in from_arrays(X, np.arange(60) % 2).warnings[0]
+    data = from_arrays(X, y)
+    filled = X.copy()
+    for place, gap in {0: X[:, 0] == 999, 2: X[:, 2] == -9999}.items():
+        filled[gap, place] = np.median(X[~gap, place])
+    wanted = (filled - filled.mean(0)) / np.where(filled.std(0) == 0, 1, filled.std(0))
+    assert np.allclose(data.inputs, wanted, atol=1e-5)
+    assert data.counts == {"missing_values": 11}
+    assert re.match(
+        r"column 0 \(counted from 0\): 999 in 2 rows, far from all other numbers, counts as missing and becomes the "
+        r"median; so do those of 1 more column; to take it as it stands, pass a table .* --numeric",
+        *data.warnings,
+    )
+    table = from_frame(pd.DataFrame(X).add_prefix("x"), y)
+    assert torch.equal(data.inputs[:, :3], table.inputs[:, :3])  # beside which a table has indicators
+    again = Preprocess.from_state(*data.preprocess.to_state())
+    assert torch.equal(again.apply(X[:9]), data.inputs[:9])
+    assert np.allclose(again.raw(data.inputs), filled)
+    np.savez(tmp_path / "a.npz", X=X.astype(np.float32), y=y)
+    assert torch.allclose(read(tmp_path / "a.npz").inputs, data.inputs, atol=1e-4)
+
+
+@pytest.mark.parametrize("gap", [[9, [-9999.0], 0.0], [-1, [-9999.0], 0.0], [0, [-9999.0], float("nan")], [0, 1]])
+def test_a_damaged_description_of_gaps_is_refused(gap):
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    X[::7, 1] = -9999
+    spec, tensors = from_arrays(X, np.arange(60) % 2).preprocess.to_state()
+    with pytest.raises(DataError, match="is damaged"):
+        Preprocess.from_state(spec | {"gaps": [gap]}, tensors)

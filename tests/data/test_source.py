@@ -3,12 +3,15 @@
 import hashlib
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
-from selfdistill.data._source import Source, assemble, fingerprint, from_arrays
+from selfdistill.data._source import Source, assemble, fingerprint, from_arrays, from_frame
 
 
 def test_unlabelled_rows_are_left_out_before_anything_is_learned():
@@ -101,3 +104,21 @@ def test_fingerprint_sees_every_part(change):
     ]
     assert fingerprint(*changes[change]) != before
     assert fingerprint(*base()) == before
+
+
+@given(
+    votes=st.lists(st.lists(st.sampled_from([*"abc", "d", None]), min_size=3, max_size=3), min_size=6, max_size=20),
+)
+def test_shares_of_votes_are_counted_row_by_row(votes):
+    votes = [*votes, ["a", "a", None], ["b", None, None]]
+    assume(len({c for row in votes for c in row} - {None}) > 1)
+    frame = pd.DataFrame(votes, columns=["ann", "bob", "cem"]).assign(x=[i % 5 for i in range(len(votes))])
+    data = from_frame(frame, options=ReadOptions(annotator=("ann", "bob", "cem"), drop_unlabelled=True))
+    rows = [row for row in votes if any(row)]
+    assert len(data) == len(rows)
+    assert torch.equal(data.shares.argmax(1), data.labels)
+    for row, shares, label in zip(rows, data.shares.tolist(), data.labels.tolist(), strict=True):
+        counts = [row.count(name) for name in data.classes]  # "d" is none where it is nowhere the label
+        assert shares == pytest.approx([count / sum(counts) for count in counts], abs=1e-5)
+        assert counts[label] == max(counts)
+    assert data.preprocess.roles.ignored == ("ann", "bob", "cem")

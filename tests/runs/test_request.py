@@ -9,6 +9,7 @@ import torch
 
 from selfdistill._core.errors import Interrupted, RunError
 from selfdistill._core.read_options import ReadOptions
+from selfdistill.closed import refine_labels
 from selfdistill.data._read import read
 from selfdistill.runs import _request
 from selfdistill.runs._directory import run
@@ -108,3 +109,27 @@ def test_small_steps_take_one_thread_and_leave_the_number_as_it_was(monkeypatch,
     finally:
         torch.set_num_threads(before)
     assert set(seen) == {during} == {record.hardware["threads"]}
+
+
+def test_the_closed_form_learns_from_shares_of_votes():
+    rng, cells = np.random.default_rng(1), ["", "x", "y"]
+    frame = pd.read_csv("songs.v2.csv").drop(columns=["kind", "note"])
+    right = np.where(frame["a"] > 0, "x", "y")
+    for name in ("ann", "bob", "cem"):
+        frame[name] = np.where(rng.random(40) < 0.5, right, rng.choice(cells, 40))
+    frame["ann"] = frame["ann"].where(frame["ann"] != "", "x")
+    frame.to_csv("votes.csv", index=False)
+    asked = FitRequest("votes.csv", read=ReadOptions(annotator=("ann", "bob", "cem")), out=Path("votes"))
+    start(asked)
+    inputs = torch.tensor(frame[["a", "b"]].to_numpy())
+    inputs = ((inputs - inputs.mean(0)) / inputs.std(0, correction=0)).float()
+    votes = frame[["ann", "bob", "cem"]].to_numpy()
+    shares = np.stack([(votes == name).sum(1) for name in "xy"], 1) / (votes != "").sum(1)[:, None]
+    assert (np.abs(shares - 0.5) < 0.1).any()  # ties
+    assert ((shares > 0) & (shares < 1)).any()
+    found = refine_labels(inputs, torch.from_numpy(shares), 2).posterior.numpy()
+    stored = np.stack(pd.read_parquet("votes/labels.parquet")["refined_distribution"])
+    assert np.allclose(stored, found, atol=1e-3)
+    one_label = refine_labels(inputs, torch.from_numpy(shares.argmax(1)), 2).posterior.numpy()
+    assert not np.allclose(one_label, found, atol=0.01)
+    start(replace(asked, settings=FEW, out=Path("network")))

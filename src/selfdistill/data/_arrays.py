@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, final
+from typing import Any, NamedTuple, Protocol, final
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._labels import listed
+from selfdistill.data._numerals import codes_in
 from selfdistill.data._preprocess import Preprocess
 
 _BLOCK = 2**21  # numbers that are looked at at once
@@ -122,13 +123,13 @@ def check_scales(scales: Sequence[np.ndarray] | np.ndarray, width: int) -> None:
         raise ValueError("scales that are not finite, or not above 0")
 
 
-def standardise(columns: np.ndarray, scale: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+def standardise(columns: Columns, scale: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     """Standardise columns in float64 and give them as float32; constant columns become 0."""
     out = np.empty(columns.shape, np.float32)
     factor = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
     block = max(1, 2**22 // max(1, columns.shape[1]))
-    for start in range(0, len(columns), block):
-        part = columns[start : start + block].astype(np.float64)
+    for start in range(0, columns.shape[0], block):
+        part = np.asarray(columns[start : start + block]).astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):  # held to the limit below
             part = (part / scale - mean) * factor
         part[:, std == 0] = 0.0
@@ -136,14 +137,38 @@ def standardise(columns: np.ndarray, scale: np.ndarray, mean: np.ndarray, std: n
     return out
 
 
+class _Gap(NamedTuple):
+    """A column with numbers that stand for missing values."""
+
+    column: int
+    codes: list[float]
+    median: float
+
+
+class _Filled:
+    """Columns with the median in the gaps, read in blocks."""
+
+    def __init__(self, array: np.ndarray, gaps: Sequence[_Gap]) -> None:
+        self._array, self._gaps, self.shape = array, gaps, array.shape
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray:
+        part = np.array(self._array[rows], dtype=np.float64)
+        for gap in self._gaps:
+            part[np.isin(part[:, gap.column], gap.codes), gap.column] = gap.median
+        return part
+
+
 @final
 class ArrayPreprocess(Preprocess, kind="array"):
     """Vectors ``[n, d]``, each column standardised as in training.
+
+    Numbers that stand for missing values become the median of their column.
 
     Args:
         scale: See `column_scales`.
         mean: See `column_scales`.
         std: See `column_scales`.
+        gaps: Columns with such numbers.
 
     Example:
         >>> made = ArrayPreprocess.fit(np.array([[1.0, 2.0], [3.0, 2.0]]))
@@ -151,14 +176,15 @@ class ArrayPreprocess(Preprocess, kind="array"):
         [[0.0, 0.0]]
     """
 
-    def __init__(self, scale: np.ndarray, mean: np.ndarray, std: np.ndarray) -> None:
-        self._scales = (scale, mean, std)
+    def __init__(self, scale: np.ndarray, mean: np.ndarray, std: np.ndarray, gaps: Sequence[_Gap] = ()) -> None:
+        self._scales, self._gaps = (scale, mean, std), tuple(gaps)
 
     @classmethod
     def fit(cls, raw: Any) -> ArrayPreprocess:
         array = as_numpy(raw)
         check_finite(array)
-        return cls(*column_scales(array))
+        gaps = [_Gap(place, codes, _median_without(array[:, place], codes)) for place, codes in codes_in(array).items()]
+        return cls(*column_scales(_Filled(array, gaps) if gaps else array), gaps)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -172,7 +198,7 @@ class ArrayPreprocess(Preprocess, kind="array"):
                 f"Pass an array of shape [n, {len(self._scales[0])}].",
             )
         check_finite(array)
-        return torch.from_numpy(standardise(array, *self._scales))
+        return torch.from_numpy(standardise(_Filled(array, self._gaps) if self._gaps else array, *self._scales))
 
     def raw(self, inputs: Tensor) -> np.ndarray:
         scale, mean, std = self._scales
@@ -183,15 +209,38 @@ class ArrayPreprocess(Preprocess, kind="array"):
         d = len(self._scales[0])
         return f"{d:,} number{'s' if d != 1 else ''}"
 
+    def notes(self, array: np.ndarray) -> tuple[tuple[str, ...], dict[str, int]]:
+        """Say which numbers of the training array count as missing, and how many there are."""
+        missing = [int(np.isin(array[:, gap.column], gap.codes).sum()) for gap in self._gaps]
+        if not missing:
+            return (), {}
+        gap, more = self._gaps[0], len(missing) - 1
+        codes = " and ".join(f"{code:.15g}" for code in gap.codes)
+        others = f"; so do those of {more:,} more column{'s' * (more > 1)}" if more else ""
+        return (
+            f"column {gap.column} (counted from 0): {codes} in {missing[0]:,} rows, far from all other numbers, counts "
+            f"as missing and becomes the median{others}; "
+            "to take it as it stands, pass a table (DataFrame, CSV, Parquet) and name the column with --numeric.",
+        ), {"missing_values": sum(missing)}
+
     def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         names = ("scale", "mean", "std")
-        return {"kind": self.kind}, {name: torch.from_numpy(a) for name, a in zip(names, self._scales, strict=True)}
+        spec = {"kind": self.kind} | ({"gaps": [list(gap) for gap in self._gaps]} if self._gaps else {})
+        return spec, {name: torch.from_numpy(a) for name, a in zip(names, self._scales, strict=True)}
 
     @classmethod
     def _rebuild(cls, spec: dict[str, Any], tensors: dict[str, Tensor]) -> ArrayPreprocess:
         scale, mean, std = (tensors[name].double().numpy() for name in ("scale", "mean", "std"))
         check_scales((scale, mean, std), len(scale))
-        return cls(scale, mean, std)
+        gaps = [_Gap(*one) for one in spec.get("gaps", ())]
+        for gap in gaps:
+            if not 0 <= gap.column < len(scale) or not np.isfinite([*gap.codes, gap.median]).all():
+                raise ValueError(f"a gap of {gap}")
+        return cls(scale, mean, std, gaps)
+
+
+def _median_without(column: np.ndarray, codes: Sequence[float]) -> float:
+    return float(np.median(np.asarray(column[~np.isin(column, codes)], dtype=np.float64)))
 
 
 @final

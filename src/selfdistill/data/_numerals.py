@@ -265,21 +265,12 @@ def find_codes(numbers: np.ndarray) -> list[float]:
     return found
 
 
-def codes_in(array: np.ndarray) -> str:
-    """Say which columns of an array hold such values: an array has no place for missing ones."""
+def codes_in(array: np.ndarray) -> dict[int, list[float]]:
+    """Find such values in the columns of an array ``[n, d]``."""
     if array.ndim != 2 or not len(array):
-        return ""
+        return {}
     ends = np.isin(array.min(0), NINES) | np.isin(array.max(0), NINES)
-    found = {int(place): codes for place in np.flatnonzero(ends) if (codes := find_codes(np.asarray(array[:, place])))}
-    if not found:
-        return ""
-    place, codes = next(iter(found.items()))
-    rows = int((array[:, place] == codes[0]).sum())
-    more = f"; the same holds for {len(found) - 1:,} more columns" if len(found) > 1 else ""
-    return (
-        f"column {place} (counted from 0) holds {codes[0]:.15g} in {rows:,} rows, far from all other numbers{more}; if "
-        "this stands for a missing value, pass a table (DataFrame, CSV, Parquet), where missing values are imputed."
-    )
+    return {int(place): codes for place in np.flatnonzero(ends) if (codes := find_codes(np.asarray(array[:, place])))}
 
 
 def choose_codes(columns: Mapping[str, np.ndarray], options: ReadOptions) -> tuple[dict[str, list[float]], list[str]]:

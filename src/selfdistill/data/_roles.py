@@ -17,7 +17,7 @@ from selfdistill._core.wording import quoted
 from selfdistill.data._arrow_types import is_readable
 from selfdistill.data._columns import parse_numbers
 from selfdistill.data._labelled import Note
-from selfdistill.data._labels import listed, near_matches, texts
+from selfdistill.data._labels import encode, listed, near_matches, texts
 from selfdistill.data._numerals import PLAIN
 
 if TYPE_CHECKING:
@@ -250,6 +250,7 @@ def _told(codes: np.ndarray, labels: np.ndarray) -> float:
 
 VOTED = "majority_vote"
 """Name of the column that holds the labels by votes."""
+_TILT = 1e-6
 
 
 def majority(votes: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
@@ -277,6 +278,19 @@ def _leading(counts: Counter[str]) -> list[str]:
     return [name for name, count in counts.items() if count == most]
 
 
+def vote_shares(votes: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """Give each class its share of a row's votes ``[n, annotators]``: float32 ``[n, K]``, rows sum to 1."""
+    # Votes for what is nowhere the label do not count. The label of a tie gets a millionth more: it is the likeliest.
+    shares = np.zeros((len(votes), len(classes)), np.float32)
+    for column in votes.T:
+        codes = encode(column, classes).numpy()
+        given = np.flatnonzero(codes >= 0)
+        shares[given, codes[given]] += 1
+    shares[np.arange(len(votes)), labels] += _TILT
+    shares /= shares.sum(1, keepdims=True)
+    return shares
+
+
 def with_votes(table: pa.Table, options: ReadOptions, where: str) -> tuple[pa.Table, ReadOptions, list[str]]:
     """Add the column of labels by votes, and leave the votes out of the features."""
     import pyarrow as pa
@@ -302,7 +316,7 @@ def with_votes(table: pa.Table, options: ReadOptions, where: str) -> tuple[pa.Ta
     note = (
         f"the label is what most of {len(options.annotator)} columns of votes say: {np.mean(per_row):.1f} votes a row, "
         f"{alike:,} of {len(labels):,} rows unanimous; {ties:,} tie{'s' * (ties != 1)}, "
-        "decided by who agrees more often with the rest."
+        "decided by who agrees more often with the rest; the closed form learns from the shares of votes."
     )
     added = table.append_column(VOTED, pa.array(labels.tolist(), pa.large_string()))
     ignored = tuple(dict.fromkeys((*options.ignore, *options.annotator)))

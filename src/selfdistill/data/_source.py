@@ -34,8 +34,7 @@ from selfdistill.data._labels import (
     texts,
 )
 from selfdistill.data._limits import check_columns
-from selfdistill.data._numerals import codes_in
-from selfdistill.data._roles import Roles, choose_roles, with_votes
+from selfdistill.data._roles import Roles, choose_roles, vote_shares, with_votes
 from selfdistill.data._stored import MappedInputs
 
 if TYPE_CHECKING:
@@ -62,6 +61,7 @@ class Source:
     warnings: Sequence[str] = ()  # sentences for the user; those of type `Note` are no warnings
     mapped: bool = False  # whether ``features`` lie on disk, and inputs are to be made of them a part at a time
     literal: bool = False  # whether words such as "null" are labels, as in Parquet
+    votes: np.ndarray | None = None  # of several annotators, texts ``[n, annotators]``; ``labels`` is what most say
 
     def __len__(self) -> int:
         return int(self.features.shape[0]) if issparse(self.features) else len(self.features)
@@ -81,7 +81,8 @@ class Source:
         features = self.features.filter(rows) if self.form == "table" else self.features[rows]
         parts = {name: getattr(self, name) for name in ("labels", "truth") if getattr(self, name) is not None}
         parts = {name: texts(values, MISSING_LABELS)[rows] for name, values in parts.items()}
-        return replace(self, features=features, ids=self.named()[rows], **parts)
+        votes = None if self.votes is None else self.votes[rows]
+        return replace(self, features=features, votes=votes, ids=self.named()[rows], **parts)
 
 
 def fingerprint(inputs: Tensor | MappedInputs, labels: Tensor, ids: np.ndarray, classes: Sequence[str]) -> str:
@@ -170,8 +171,8 @@ def _fit(source: Source) -> tuple[Preprocess, Sequence[str], dict[str, int]]:
     }
     made = kinds[source.form].fit(source.features)
     doubt = layout_doubt(source.features.shape) if source.form == "image" else ""
-    if source.form == "array":
-        doubt = codes_in(as_numpy(source.features))
+    if isinstance(made, ArrayPreprocess):
+        return made, *made.notes(as_numpy(source.features))
     return made, (doubt,) if doubt else (), {}
 
 
@@ -225,6 +226,7 @@ def assemble(source: Source, options: ReadOptions) -> LabelledData:
         notes=tuple(sentence for sentence in said if isinstance(sentence, Note)),
         fingerprint=fingerprint(inputs if mapped is None else mapped, labels, ids, classes),
         mapped=mapped,
+        shares=None if source.votes is None else torch.from_numpy(vote_shares(source.votes, labels.numpy(), classes)),
     )
 
 
@@ -291,8 +293,10 @@ def roles_of(
     notes: list[str] = []
     check_columns(table.num_columns, where)
     table = as_table(table)
-    if options.annotator:
+    votes, annotators = None, options.annotator
+    if annotators:
         table, options, notes = with_votes(table, options, where)
+        votes = np.stack([texts(table[name]) for name in annotators], 1)
     if roles is None:
         roles, more = choose_roles(table, options, where)
         notes = [*notes, *more]
@@ -318,6 +322,7 @@ def table_source(
         form="table",
         features=table,
         **columns_of(table, roles, options),
+        votes=votes,
         fit=partial(fit_table, roles=roles, options=options, where=where),
         warnings=notes,
         mapped=mapped,

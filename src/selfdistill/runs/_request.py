@@ -94,6 +94,8 @@ def start(
         asked, examples, tests, extra = _read(asked, wanted, tell, say)
         method, why = choose_method(wanted, examples)
         wanted = replace(wanted, method=method)
+        if method == CLOSED:
+            examples = replace(examples, distributions=examples.shares)
         if why:
             examples = replace(examples, notes=(*examples.notes, why))
         settings = wanted.resolve(len(examples), device)
