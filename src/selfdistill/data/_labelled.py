@@ -57,8 +57,8 @@ class LabelledData:
         mapped: The inputs, where they stay on disk; only where that was allowed, see `read`.
         distributions: Given label distributions, floats ``[n, K]``, of which ``labels`` are the likeliest classes;
             ``None`` where each example has one label. Only the closed form takes them.
-        shares: Shares of several annotators' votes ``[n, K]``, of which ``labels`` are the likeliest; else ``None``. They
-            become the ``distributions`` where a run takes the closed form.
+        shares: Shares of several annotators' votes ``[n, K]``, of which ``labels`` are the likeliest; else ``None``.
+            They become the ``distributions`` where a run takes the closed form.
         weights: How many rows each example counts as, float64 ``[n]``; ``None``: one.
         fingerprint: SHA-256 over inputs, labels, ids and classes: a resumed run must see the same.
     """
