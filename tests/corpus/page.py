@@ -43,7 +43,8 @@ _TAIL = """
 - **Standard input** (`-`) and pipes are read once, to a temporary file: `cat songs.csv | selfdistill fit - --label
   genre`. Their format is told by their first bytes. `refine` needs a file.
 - **Several annotators** (`--annotator COLUMN`, repeated): the label is what most of them say, gaps allowed. A tie
-  goes to those who agree more often with the majority of other rows. The votes are no features. The closed form learns from their shares. In Python,
+  goes to those who agree more often with the majority of other rows. The votes are no features. The closed form
+  learns from their shares. In Python,
   `SelfDistillClassifier().fit(X, shares)` takes the shares of votes instead.
 - **Ordered classes** (low, middle, high) are taken without their order: a far error counts as a near one.
 - **Positive and unlabelled** data are refused as they are; the error says how to write them as two classes.

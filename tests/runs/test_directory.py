@@ -121,14 +121,23 @@ def test_a_wrong_name_leaves_no_folder(blobs, tmp_path, bad):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_that_diverged_says_so_in_its_record(blobs, tmp_path):
+def test_a_run_that_diverged_says_so_and_gives_its_folder_back(blobs, tmp_path):
+    out, diverges = tmp_path / "run", {"lr": 1e9, "epochs": 20, "keep_epochs": "all"}
     with pytest.raises(SettingError, match="the loss became"):
-        run(blobs, tmp_path / "run", settings={"lr": 1e9, "epochs": 20})
-    record = read_record(tmp_path / "run")
+        run(blobs, out, settings=diverges)
+    record = read_record(out)
     assert record.status == "failed"
-    assert "Lower --lr" in record.error
-    with pytest.raises(RunError, match=r"failed: the loss became.*Start a new run with another --out"):
-        run(blobs, tmp_path / "run", resume=True, settings={"lr": 1e9, "epochs": 20})
+    assert "Bring --lr (1e+09) nearer to the usual 0.03" in record.error
+    with pytest.raises(RunError, match=r"failed: the loss became.*Start it anew: --out .*run is free"):
+        run(blobs, out, resume=True, settings=diverges)
+    (out / "letter.txt").write_text("dear")
+    with pytest.raises(RunError, match="already holds a run"):
+        run(blobs, out)
+    assert read_record(out) == record
+    (out / "letter.txt").unlink()
+    assert run(blobs, out).status == "finished"
+    assert run(blobs, tmp_path / "fresh").result.label_issues == read_record(out).result.label_issues
+    assert {p.name for p in out.iterdir()} == {p.name for p in (tmp_path / "fresh").iterdir()}
 
 
 def stop_after(epochs):

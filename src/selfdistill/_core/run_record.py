@@ -317,7 +317,7 @@ class RunRecord(_Part):
             RunError: It failed.
         """
         if self.status == "failed":
-            raise RunError(f"{folder} failed: {self.error}", "Start a new run with another --out.")
+            raise RunError(f"{folder} failed: {self.error}", f"Start it anew: --out {quoted(folder)} is free.")
         return self
 
     def check_finished(self, folder: Path) -> RunRecord:

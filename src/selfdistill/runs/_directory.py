@@ -32,7 +32,7 @@ from selfdistill.runs._epoch_snapshots import save_snapshot, snapshot_epochs
 from selfdistill.runs._label_table import write_label_table
 from selfdistill.runs._model_file import Model, save_model
 from selfdistill.runs._plan import GO_ON, Plan
-from selfdistill.runs._run_files import MetricsFile, lost, other_versions, products, telling
+from selfdistill.runs._run_files import MetricsFile, clear_failed, has_failed, lost, other_versions, products, telling
 from selfdistill.targets._stores import choose_store, compact
 from selfdistill.train._closed import CLOSED, describe_closed
 from selfdistill.train._fit import LESS_MEMORY, fit, network_spec
@@ -297,6 +297,8 @@ def _own(out: Path, room: int | None) -> Generator[None]:
         if rank() == 0:
             check_folder(out)
             clear_parts(out)
+            if room is not None:
+                clear_failed(out)
         try:
             yield
         except FileNotFoundError:
@@ -319,11 +321,13 @@ def _enter(out: Path, record: RunRecord, resume: bool) -> RunRecord:
 
 
 def check_free(out: Path) -> None:
-    """Refuse a folder that holds anything, for nothing is ever overwritten, and a name that is not UTF-8."""
+    """Refuse a folder that holds anything but a run that failed, and a name that is not UTF-8."""
     try:
         str(out).encode()
     except UnicodeEncodeError:
         raise RunError(f"{out} is no name in UTF-8, as safetensors needs it", "Choose another --out.") from None
+    if out.is_dir() and has_failed(out):
+        return
     if out.exists() and (not out.is_dir() or any(item.name != LOCK and not is_part(item) for item in out.iterdir())):
         if not (out / "run.json").exists():
             held = "already holds files" if out.is_dir() else "is a file"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import final
@@ -14,12 +16,14 @@ from selfdistill._core.events import EpochDone, Event, Listener, RunStarted
 from selfdistill._core.files import atomic, digest, translate_disk_full
 from selfdistill._core.folder import inside
 from selfdistill._core.lock import LOCK, check_held
-from selfdistill._core.record import RunRecord
+from selfdistill._core.record import RunRecord, read_record
+from selfdistill.runs._epoch_snapshots import EPOCHS
 from selfdistill.train import _checkpoint
 
-__all__ = ["MetricsFile", "lost", "other_versions", "products", "telling"]
+__all__ = ["MetricsFile", "clear_failed", "has_failed", "lost", "other_versions", "products", "telling"]
 
 _PRODUCTS = ("labels.parquet", "model.safetensors", "metrics.jsonl")
+_OF_FAILED = {"run.json", "metrics.jsonl", "soft_labels.safetensors", "checkpoint", EPOCHS, LOCK}
 
 
 def products(out: Path) -> dict[str, str]:
@@ -88,3 +92,24 @@ def telling(record: RunRecord, tell: Listener) -> Listener:
         tell(replace(event, warnings=(*said, *event.warnings)) if isinstance(event, RunStarted) else event)
 
     return telling
+
+
+def clear_failed(out: Path) -> None:
+    """Take away what a run that failed has left, its record last. The caller holds the folder's lock."""
+    if has_failed(out):
+        for part in ("checkpoint", EPOCHS):
+            shutil.rmtree(out / part, ignore_errors=True)
+        for path in out.iterdir():
+            if path.name not in {LOCK, "run.json"} and path.is_file():
+                path.unlink()
+        (out / "run.json").unlink()
+
+
+def has_failed(out: Path) -> bool:
+    """Say whether a folder holds a run that failed, and nothing that is not of a run."""
+    names = {item.name for item in out.iterdir()}
+    if "run.json" not in names or not names <= _OF_FAILED:
+        return False
+    with suppress(RunError):
+        return read_record(out).status == "failed"
+    return False

@@ -16,7 +16,7 @@ from selfdistill._core.events import Listener, RunStarted
 from selfdistill._core.labels import held_out
 from selfdistill._core.memory import check_memory, translate_out_of_memory
 from selfdistill._core.rng import derive, torch_generator
-from selfdistill._core.settings import WEIGHT_DECAY, ResolvedSettings
+from selfdistill._core.settings import WEIGHT_DECAY, ResolvedSettings, Settings
 from selfdistill.data._labelled import LabelledData
 from selfdistill.data._loader import Batch, TensorLoader, augment_for
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
@@ -160,7 +160,7 @@ def _trainer(
         model=model,
         loader=loader,
         targets=targets,
-        method=_decaying(chosen, settings.weight_decay),
+        method=_naming(chosen, settings, Settings().resolve(len(data), settings.device)),
         optimizer=optimizer,
         schedule=schedule,
         runtime=runtime,
@@ -184,9 +184,11 @@ def _check_one_label_each(data: LabelledData, settings: ResolvedSettings) -> Non
         )
 
 
-def _decaying(chosen: Method, decay: float) -> Method:
-    """Let a weight decay that makes any training diverge be named where it does."""
-    numbers = {"weight-decay": (decay, WEIGHT_DECAY)} if decay >= 1 else {}
+def _naming(chosen: Method, settings: ResolvedSettings, usual: ResolvedSettings) -> Method:
+    """Let a learning rate or weight decay that makes any training diverge be named where it does."""
+    numbers = {"lr": (settings.lr, usual.lr)}
+    if settings.weight_decay >= 1:
+        numbers["weight-decay"] = (settings.weight_decay, WEIGHT_DECAY)
     return replace(chosen, numbers={**chosen.numbers, **numbers})
 
 
