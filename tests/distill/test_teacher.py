@@ -161,6 +161,20 @@ def test_other_rows_of_a_table_are_read_in_the_teachers_way(tmp_path):
         find_teacher(tmp_path / "run", new)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "cp852"])
+def test_a_teacher_reads_words_in_the_encoding_that_the_file_has(tmp_path, encoding):
+    rows = pd.DataFrame({"town": ["Köln", "Łódź"] * 20, "size": np.tile(np.arange(5.0), 8), "kind": ["a", "b"] * 20})
+    rows.to_csv(tmp_path / "old.csv", index=False)
+    rows[:30].to_csv(tmp_path / "new.csv", index=False, encoding=encoding)
+    old = read(tmp_path / "old.csv", ReadOptions(label="kind"))
+    settings = train.Settings(method="cross-entropy", network="mlp:4", epochs=1).resolve(40, "cpu")
+    run(old, settings, tmp_path / "run", source={"source": "old.csv", "read": {"label": "kind"}, "test": None})
+    typed = {"label": "kind", "encoding": "cp852"}  # wrong for a file in UTF-8, whose bytes tell
+    new = read(tmp_path / "new.csv", ReadOptions(**typed))
+    found = find_teacher(tmp_path / "run", new, source=str(tmp_path / "new.csv"), read=typed)
+    assert torch.equal(found.inputs, old.inputs[:30])
+
+
 def test_a_stored_file_keeps_where_the_data_came_from(tmp_path, teacher_run, digits):
     source = {"source": None, "read": {}, "test": None, "seed": 0}
     found = soft_labels(find_teacher(teacher_run, digits), digits, RUNTIME, source=source)

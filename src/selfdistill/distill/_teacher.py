@@ -249,7 +249,8 @@ def _inputs_for(
         source,
         model.preprocess,
         model.classes,
-        ReadOptions(ignore=ignore, inputs=read.get("inputs"), encoding=read.get("encoding")),
+        ReadOptions(ignore=ignore, inputs=read.get("inputs")),
+        usual_encoding=read.get("encoding"),
     )
     if len(new.ids) != len(data):
         raise DataError(
