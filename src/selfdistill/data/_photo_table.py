@@ -76,4 +76,5 @@ def photo_table(
 
 
 def _taken(cells: Any, places: Sequence[int]) -> Any:
-    return None if cells is None else cells.take(np.array(places, np.int64))
+    rows = np.array(places, np.int64)
+    return cells[rows] if isinstance(cells, np.ndarray) else None if cells is None else cells.take(rows)
