@@ -144,6 +144,17 @@ def test_data_with_a_network_as_initialised(there, capsys, monkeypatch, undrawn)
     assert "No true labels are known: only the given ones are shown." in out
 
 
+def test_two_examples_are_enough_where_their_labels_differ(there, capsys, tmp_path, undrawn):
+    data = [there / "songs.csv", "--label", "genre", "--ignore", "right", "--network", "mlp:8"]
+    code, out, err = call(capsys, "air", *data, "--examples", "2", "--out", tmp_path / "two")
+    assert code == 0, err
+    assert "nan" not in out
+    code, _, err = call(capsys, "air", there / "known", "--examples", "2", "--out", tmp_path / "none")
+    assert code == 2
+    assert "the 2 examples drawn are all of the class 'pop'. Take more with --examples." in err
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

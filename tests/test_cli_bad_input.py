@@ -175,6 +175,9 @@ def test_bad_data(case, capsys):
 
 BAD_SETTINGS = {
     "--epochs 0": "epochs is 0, but must be at least 1",
+    "--epochs 1e21": "Invalid value for '--epochs': '1e21' is not a whole number.",
+    f"--epochs {10**21}": f"--epochs is {10**21}, but must be at most 1,000,000. Leave it out",
+    "--network mlp:99999999999": "GiB",
     "--batch-size 1": "--batch-size is 1, but must be at least 2",
     "--lr nan": "lr is nan, but must be finite and above 0",
     "--lr -1": "lr is -1.0, but must be finite and above 0",

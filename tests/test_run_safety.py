@@ -85,8 +85,12 @@ def following(number, step=1):
 def into(name, asked="begin"):
     if job.get("folder"):
         Path(name).mkdir(exist_ok=True)
+    if "failed" in job and asked == "begin" and not Path(name).exists():
+        shutil.copytree("failed", name)
     return [word.replace("{}", name) for word in job[asked]]
 
+if "failed" in job:
+    assert forked([word.replace("{}", "failed") for word in job["failed"]]) and Path("failed/run.json").exists()
 assert forked(into("whole")) == 0, Path("said").read_text()
 for name in Path("modules").read_text().splitlines():  # what each trial would load anew
     with contextlib.suppress(Exception):
@@ -97,7 +101,8 @@ KILLS = """
 number = 1
 while os.WIFSIGNALED(status := forked(into("run"), number)):
     assert os.WTERMSIG(status) == signal.SIGKILL, number
-    again = "resume" if "resume" in job and Path("run/run.json").exists() else "begin"
+    begun = Path("run/run.json").exists() and json.loads(Path("run/run.json").read_text())["status"] != "failed"
+    again = "resume" if "resume" in job and begun else "begin"
     if "resume" in job or not all(Path("run", name).exists() for name in job["same"]):
         assert forked(into("run", again)) == 0, (number, again, Path("said").read_text())
     for name in job["same"]:
@@ -164,6 +169,12 @@ JOBS: dict[str, dict[str, Any]] = {
         "faster": 8,
         **RESUMED,
     },
+    "after a failure": {
+        "failed": [*NETWORK, "--lr", "1e20", "--out", "{}"],
+        "begin": [*NETWORK, "--out", "{}"],
+        "same": SAME,
+        **RESUMED,
+    },
     "distill": {
         "begin": [*STUDENT, "--out", "{}"],
         "resume": ["distill", "--resume", "{}"],
@@ -179,6 +190,20 @@ JOBS: dict[str, dict[str, Any]] = {
         "folder": True,
         "same": ["r.csv"],
     },
+    "predict, Parquet": {
+        "begin": ["predict", "closed", "t.csv", "--out", "{}/p.parquet"],
+        "folder": True,
+        "same": ["p.parquet"],
+    },
+    "refine, less": {
+        "begin": ["refine", "closed", "--drop", "--out", "{}/less.csv"],
+        "folder": True,
+        "same": ["less.csv"],
+    },
+    "air of a network": {
+        "begin": ["air", "student", "--examples", "10", "--out", "{}", "--force"],
+        "same": ["air.json", "directions.svg"],
+    },
     "air": {"begin": ["air", "closed", "--out", "{}", "--force"], "same": ["air.json", "directions.svg"]},
 }
 
@@ -192,6 +217,10 @@ JOBS: dict[str, dict[str, Any]] = {
         pytest.param("network", "whole", REPLACED, 100, id="network, replaced, whole", marks=SLOW),
         pytest.param("closed", "whole", KILLS, 30, id="closed form, killed, whole", marks=SLOW),
         pytest.param("closed", "whole", REPLACED, 30, id="closed form, replaced, whole", marks=SLOW),
+        pytest.param("after a failure", "whole", KILLS, 100, id="after a failure, killed, whole", marks=SLOW),
+        pytest.param("predict, Parquet", "whole", KILLS, 5, id="predict, Parquet, killed, whole", marks=SLOW),
+        pytest.param("refine, less", "whole", KILLS, 5, id="refine, less, killed, whole", marks=SLOW),
+        pytest.param("air of a network", "whole", KILLS, 10, id="air of a network, killed, whole", marks=SLOW),
         pytest.param("distill", "whole", KILLS, 50, id="distill, killed, whole", marks=SLOW),
         pytest.param("predict", "whole", KILLS, 5, id="predict, killed, whole", marks=SLOW),
         pytest.param("refine", "whole", KILLS, 5, id="refine, killed, whole", marks=SLOW),

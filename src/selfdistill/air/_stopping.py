@@ -232,7 +232,7 @@ def label_noise_variance(spectrum: Spectrum, residual: Tensor, share: float = 0.
     if not 0 < share < 1:
         raise SettingError(f"share is {share}, but must be in (0, 1)", "Leave it out.")
     n = spectrum.size
-    first = min(round((1 - share) * n), len(spectrum.values))
+    first = min(round((1 - share) * n), len(spectrum.values), n - 1)
     residual = torch.as_tensor(residual).double()
     held = spectrum.coefficients(residual)
     energy = held[first:].square().sum()

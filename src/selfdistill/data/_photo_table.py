@@ -56,13 +56,10 @@ def photo_table(
             "--image-column needs an encoder, and there is none",
             "pip install 'selfdistill[photos]', or name another --encoder.",
         )
-    annotators = options.annotator
     table, roles, options, notes = roles_of(table, options, where, trained and trained.roles)
     files = _files(table, column, where)
     pictures = read_photos(files, where, where, options, trained, names=names, roles=roles)
-    parts = {
-        name: _taken(cells, pictures.places) for name, cells in columns_of(table, roles, options, annotators).items()
-    }
+    parts = {name: _taken(cells, pictures.places) for name, cells in columns_of(table, roles, options).items()}
     if parts["ids"] is None:
         paths = [str(cell) for cell in _taken(table[column], pictures.places)]
         parts["ids"] = paths if len(set(paths)) == len(paths) else None
@@ -80,6 +77,4 @@ def photo_table(
 
 def _taken(cells: Any, places: Sequence[int]) -> Any:
     rows = np.array(places, np.int64)
-    if cells is None:
-        return None
-    return cells[rows] if isinstance(cells, np.ndarray) else cells.take(rows)
+    return cells[rows] if isinstance(cells, np.ndarray) else None if cells is None else cells.take(rows)

@@ -293,21 +293,22 @@ def roles_of(
     notes: list[str] = []
     check_columns(table.num_columns, where)
     table = as_table(table)
-    if options.annotator:
+    annotator = options.annotator
+    if annotator:
         table, options, notes = with_votes(table, options, where)
     if roles is None:
         roles, more = choose_roles(table, options, where)
         notes = [*notes, *more]
-    return table, roles, options, notes
+    return table, roles, replace(options, annotator=annotator), notes
 
 
-def columns_of(table: pa.Table, roles: Roles, options: ReadOptions, annotators: Sequence[str]) -> dict[str, Any]:
-    """Give labels, ids, truth and annotators' votes, where they are there and not left out."""
+def columns_of(table: pa.Table, roles: Roles, options: ReadOptions) -> dict[str, Any]:
+    """Give labels, ids and truth, where they are there and not left out; and the votes."""
     there = {*table.column_names} - {*options.ignore}
     named = {"labels": roles.label, "ids": roles.id, "truth": roles.truth}
-    found: dict[str, Any] = {part: table[name] if name in there else None for part, name in named.items()}
-    votes = np.stack([texts(table[name]) for name in annotators], 1) if annotators else None
-    return found | {"votes": votes}
+    parts: dict[str, Any] = {part: table[name] if name in there else None for part, name in named.items()}
+    votes = [texts(table[name]) for name in options.annotator]
+    return parts | {"votes": np.stack(votes, 1) if votes else None}
 
 
 def table_source(
@@ -316,13 +317,12 @@ def table_source(
     """Split a table into features and what goes with them."""
     from selfdistill.data._table import fit_table
 
-    annotators = options.annotator
     table, roles, options, notes = roles_of(table, options, where, roles)
     return Source(
         where=where,
         form="table",
         features=table,
-        **columns_of(table, roles, options, annotators),
+        **columns_of(table, roles, options),
         fit=partial(fit_table, roles=roles, options=options, where=where),
         warnings=notes,
         mapped=mapped,

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from selfdistill._core.air_options import AirOptions
+from selfdistill._core.errors import SettingError
 from selfdistill._core.files import write_json
 from selfdistill._core.record import RunRecord, environment
 from selfdistill.air import network_kernel, save_figures, snapshot, study
@@ -77,6 +78,12 @@ def _chosen(subject: Subject, asked: AirOptions) -> tuple[Examples, list[str]]:
     picked = there[choose_examples(subject.data.labels[there], asked.examples, asked.seed)]
     clean = None if subject.clean is None else subject.clean[picked]
     data = subject.data
+    for labels in (data.labels[picked], clean):
+        if labels is not None and bool((labels == labels[0]).all()):
+            raise SettingError(
+                f"the {len(picked)} examples drawn are all of the class {data.classes[int(labels[0])]!r}",
+                "Take more with --examples.",
+            )
     ids = [str(name) for name in data.ids[picked.numpy()]]
     return Examples(data.inputs[picked], data.labels[picked], data.num_classes, clean), ids
 
