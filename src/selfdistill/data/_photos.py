@@ -31,7 +31,7 @@ def read_photos(
     names: bool = False,
     roles: Roles | None = None,
 ) -> Pictures:
-    """Read photos: as features where an encoder is asked for or training had one, else as pixels; or names alone."""
+    """Read photos: as features where an encoder is asked for or training had one, else as pixels; or their files."""
     if names:
         return _names(files, options)
     if not isinstance(made, EncodedPreprocess) and not is_encoded(options):
@@ -67,7 +67,7 @@ def read_photos(
 
 
 def _names(files: Sequence[Picture], options: ReadOptions) -> Pictures:
-    """Of each photo nothing; those that cannot be read are told from the others only where they may be left out."""
+    """Of each photo its file; those that cannot be read are told from the others only where they may be left out."""
     bad: list[int] = []
     lines: list[str] = []
 
@@ -84,7 +84,9 @@ def _names(files: Sequence[Picture], options: ReadOptions) -> Pictures:
         bad = [place for place, error in enumerate(found) if error is not None]
         lines = [why_bad(files[place], error) for place, error in enumerate(found) if error is not None]
     good = [place for place in range(len(files)) if place not in set(bad)]
-    return Pictures(np.zeros((len(good), 0), np.uint8), good, lines, [], _no_fit)
+    array = np.empty(len(good), dtype=object)
+    array[:] = [files[place] for place in good]
+    return Pictures(array, good, lines, [], _no_fit)
 
 
 def _no_fit(raw: Any) -> Any:

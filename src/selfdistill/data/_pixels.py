@@ -210,7 +210,7 @@ def read_image(
         return np.asarray(picture, dtype=np.uint8)
 
 
-def open_photo(path: Path | Encoded, least: int) -> Any:
+def open_photo(path: Path | Encoded, least: int) -> Image:
     """Decode one photo by itself: upright, RGB, of its own size; a JPEG of at least ``least`` pixels a side."""
     with _opened(path) as image, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as above
@@ -223,13 +223,13 @@ def open_photo(path: Path | Encoded, least: int) -> Any:
         return _decoded(image, "RGB", whites, upright=True)
 
 
-def _decoded(image: Any, mode: str, whites: dict[str, int], upright: bool) -> Any:
-    from PIL import Image
+def _decoded(image: Any, mode: str, whites: dict[str, int], upright: bool) -> Image:
+    from PIL.Image import Transpose
 
     turn = _turn(image) if upright else None
     raw = str(image.tile[0][3]) if image.tile else ""
     image.load()
-    picture = image
+    picture: Image = image
     if kind := _deep(image):
         picture = _eight_bits(image, whites[kind])
     else:
@@ -239,7 +239,7 @@ def _decoded(image: Any, mode: str, whites: dict[str, int], upright: bool) -> An
         elif image.mode == "P":
             picture = image.convert("RGBA")
     picture = picture.convert(mode)
-    return picture if turn is None else picture.transpose(Image.Transpose(turn))
+    return picture if turn is None else picture.transpose(Transpose(turn))
 
 
 _SHOWN = 5
@@ -251,7 +251,7 @@ Picture = Path | Encoded
 class Pictures(NamedTuple):
     """What was read."""
 
-    array: np.ndarray  # uint8 ``[n, h, w]`` or ``[n, h, w, 3]``, or features, float32 ``[n, d]``
+    array: np.ndarray  # uint8 ``[n, h, w]`` or ``[n, h, w, 3]``, or features, float32 ``[n, d]``, or files ``[n]``
     places: list[int]  # which of the files these are, ``[n]``
     bad: list[str]  # those that cannot be read, each with the reason
     said: list[str]  # sentences; those of type `Note` are no warnings

@@ -148,12 +148,23 @@ class _Files(_Names):
     def picture(self, index: int, side: int) -> Image.Image:
         name = str(self._names[index])
         if self._archive is not None:
-            file: Path | Encoded = Encoded(name, self._archive.read(self._before + name))
-        else:
-            file = self._root / name
-            if ".." in PurePosixPath(name).parts or Path(name).is_absolute() or not file.is_file():
-                raise DataError(f"{file} is not there", "Put the image back.")
-        return open_photo(file, side)  # type: ignore[no-any-return]
+            return open_photo(Encoded(name, self._archive.read(self._before + name)), side)
+        file = self._root / name
+        if ".." in PurePosixPath(name).parts or Path(name).is_absolute() or not file.is_file():
+            raise DataError(f"{file} is not there", "Put the image back.")
+        return open_photo(file, side)
+
+
+class _Photos(_Names):
+    """Photos that a table names."""
+
+    kind = "image"
+
+    def __init__(self, files: np.ndarray) -> None:
+        self._files = files
+
+    def picture(self, index: int, side: int) -> Image.Image:
+        return open_photo(self._files[index], side)
 
 
 class _Pixels(_Names):
@@ -255,7 +266,7 @@ def _opened(record: RunRecord, names: np.ndarray, given: np.ndarray) -> _Names:
         return _Files(Path(where), names)
     if find_format(find_place(where)).name == "folder":
         return _Files(find_place(where).path, names)
-    found = load(where, options, mapped=True)
+    found = load(where, options, mapped=True, names=options.image_column is not None)
     assert found is not None
     found = known_labels(found, options)
     ids = found.named()
@@ -264,6 +275,8 @@ def _opened(record: RunRecord, names: np.ndarray, given: np.ndarray) -> _Names:
         found = found.take(np.array([rows[name] for name in names]))
     elif len(ids) != len(names) or (ids != names).any():
         raise DataError(f"{where} holds other rows than the run was trained on", "Train on it anew with `fit`.")
+    if options.image_column is not None:
+        return _Photos(found.features)
     if found.form == "image":
         return _Pixels(found.features)
     return _Rows(found, given) if found.form == "table" else _Names()
