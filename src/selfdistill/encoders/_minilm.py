@@ -65,7 +65,7 @@ class MiniLM:
         return sum(bool(one.overflowing) for one in self._tokens.encode_batch(list(examples)))
 
 
-def load(rest: str, fetch: bool) -> MiniLM:
+def load() -> MiniLM:
     """Load the packaged weights."""
     place = importlib.resources.files(PACKAGED["texts"]) / "model.zip"
     with importlib.resources.as_file(place) as path, zipfile.ZipFile(path) as archive:
