@@ -1,6 +1,7 @@
 """Doors to other libraries; each needs its own extra and is loaded when it is asked for.
 
-`DistillIssueManager` and `register_distill` need the extra ``cleanlab``.
+`DistillIssueManager` and `register_distill` need the extra ``cleanlab``; ``integrations.transformers``,
+``integrations.lightning`` and ``integrations.skorch`` the extras of these names.
 """
 
 from __future__ import annotations

@@ -203,7 +203,15 @@ class RobustTargets:
         """Return the refined label distributions, float32 ``[n, K]``, rows sum to 1."""
         return self.targets.refined()
 
-    def _table(self) -> LabelTable:
+    def table(self) -> LabelTable:
+        """Give the findings as arrays.
+
+        Returns:
+            One row per example, in the order of the labels.
+
+        Raises:
+            SettingError: No epoch has ended yet.
+        """
         if not self._shares:
             raise SettingError("no epoch has ended yet, so nothing is known of the labels", "Call end_epoch first.")
         counts = self.targets.counts() if isinstance(self.targets, Posterior) else None
@@ -221,7 +229,7 @@ class RobustTargets:
         Raises:
             SettingError: No epoch has ended yet.
         """  # noqa: DOC502 (raised by what is called)
-        table, names = self._table(), self._names(classes)
+        table, names = self.table(), self._names(classes)
         unseen = int((self.dynamics.seen == 0).sum())
         if unseen:
             warnings.warn(
@@ -237,7 +245,7 @@ class RobustTargets:
 
     def trust(self, classes: Sequence[Any] | None = None) -> Applicability:
         """Say whether the findings can be trusted: ``verdict``, ``classes`` and ``sentences``; arguments as above."""
-        return applicability(self._table(), self.dynamics, self._shares, [str(name) for name in self._names(classes)])
+        return applicability(self.table(), self.dynamics, self._shares, [str(name) for name in self._names(classes)])
 
     def _names(self, classes: Sequence[Any] | None) -> np.ndarray:
         if classes is None:

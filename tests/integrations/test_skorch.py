@@ -1,0 +1,111 @@
+"""Robust targets in skorch: what a plain loop gives, also after a pickle; splits, dictionaries, scikit-learn."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from selfdistill import RobustTargets
+from selfdistill._core.errors import DataError
+
+pytest.importorskip("skorch")
+pytestmark = [pytest.mark.filterwarnings("ignore")]  # of skorch and what it imports
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from sklearn.base import clone
+    from sklearn.model_selection import GridSearchCV
+    from skorch.dataset import ValidSplit
+
+    from selfdistill.integrations.skorch import SelfDistillNet
+
+N, K = 60, 3
+G = torch.Generator().manual_seed(0)
+Y = torch.randint(0, K, (N,), generator=G).numpy()
+X = (torch.randn(N, 4, generator=G) + 2 * torch.eye(K, 4)[torch.from_numpy(Y)]).numpy()
+
+
+class Linear(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, K)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def net(**options):
+    torch.manual_seed(0)
+    return SelfDistillNet(Linear, **({"max_epochs": 4, "batch_size": 16, "lr": 0.1, "verbose": 0} | options))
+
+
+def equal(a, b):
+    a, b = a.state_dict(), b.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_it_gives_what_a_plain_loop_gives_and_writes_its_history(capsys):
+    run = net(verbose=1).fit(X, Y)
+    torch.manual_seed(0)
+    layer, robust = nn.Linear(4, K), RobustTargets(Y, K, steps=4)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    for _ in range(4):
+        for index in torch.arange(N).split(16):  # skorch shuffles only if told
+            optimizer.zero_grad()
+            robust.loss(index, layer(torch.from_numpy(X)[index])).backward()
+            optimizer.step()
+        robust.end_epoch()
+    for key, value in robust.state_dict().items():
+        torch.testing.assert_close(run.robust_.state_dict()[key], value, rtol=1e-5, atol=1e-6)
+    assert run.history[-1, "label_issues"] == run.get_label_issues().is_label_issue.sum()
+    assert "refined_share" in capsys.readouterr().out
+    np.testing.assert_allclose(run.predict_proba(X).sum(1), 1, rtol=1e-5)  # probabilities of logits
+    assert run.score(X, Y) > 0.8
+
+
+def test_a_pickle_goes_on_bit_for_bit():
+    whole, half = net(iterator_train__shuffle=True), net(iterator_train__shuffle=True, max_epochs=2)
+    torch.manual_seed(1)
+    whole.fit(X, Y)
+    torch.manual_seed(1)
+    half.fit(X, Y)
+    state = torch.get_rng_state()
+    half = pickle.loads(pickle.dumps(half))
+    torch.set_rng_state(state)
+    half.partial_fit(X, Y)
+    assert equal(whole.module_, half.module_)
+    assert equal(whole.robust_, half.robust_)
+    assert len(half.history) == 4
+    before = half.robust_
+    half.fit(X, Y)  # anew
+    assert half.robust_ is not before
+
+
+def test_a_validation_part_is_not_trained_on_and_rows_keep_their_positions():
+    run = net(train_split=ValidSplit(5, stratified=True)).fit(X, Y)
+    found = run.get_label_issues()
+    assert len(found) == len(run.rows_) == 48
+    np.testing.assert_array_equal(found.given_class, Y[found.index])
+    assert {"valid_loss", "valid_acc"} <= set(run.history[-1])
+
+
+def test_dictionaries_and_other_methods():
+    a = net(method="sop").fit({"x": X}, Y)
+    b = net(method="sop").fit(X, Y)
+    assert equal(a.robust_, b.robust_)
+    np.testing.assert_allclose(a.predict_proba({"x": X}), b.predict_proba(X))
+
+
+def test_scikit_learns_tools_take_it():
+    assert clone(net(method="elr")).method == "elr"
+    search = GridSearchCV(net(max_epochs=2), {"method": ["selfdistill", "cross-entropy"], "lr": [0.1]}, cv=2).fit(X, Y)
+    assert search.best_estimator_.method in {"selfdistill", "cross-entropy"}
+
+
+def test_labels_from_one_are_refused():
+    with pytest.raises(DataError, match=r"Labels that start from 1: pass labels - 1"):
+        net().fit(X, Y + 1)

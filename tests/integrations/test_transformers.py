@@ -1,0 +1,200 @@
+"""Robust targets in Hugging Face's Trainer: what a plain loop gives, also resumed and by two processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from selfdistill import RobustTargets, with_index
+from selfdistill._core.errors import DataError, RunError, SettingError
+
+pytest.importorskip("transformers")
+datasets = pytest.importorskip("datasets")
+pytestmark = [pytest.mark.filterwarnings("ignore")]  # of transformers, accelerate and what they import
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
+
+    from selfdistill.integrations.transformers import SelfDistillMixin, SelfDistillTrainer
+
+N, K = 40, 3
+RNG = np.random.default_rng(0)
+LABELS = RNG.integers(K, size=N)
+TOKENS = 3 + LABELS[:, None] + RNG.integers(6, size=(N, 5))
+NAMES = {0: "place", 1: "person", 2: "number"}
+
+
+def data(column="label", **extra):
+    return datasets.Dataset.from_dict(
+        {"input_ids": TOKENS.tolist(), column: LABELS.tolist(), "text": ["?"] * N} | extra
+    )
+
+
+def model():
+    torch.manual_seed(0)
+    size = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    ids = {"id2label": NAMES, "label2id": {name: i for i, name in NAMES.items()}}
+    return BertForSequenceClassification(BertConfig(vocab_size=16, max_position_embeddings=8, **size, **none, **ids))
+
+
+def trainer(folder, dataset=None, kind=SelfDistillTrainer, more=None, **options):
+    quiet = {"use_cpu": True, "report_to": [], "disable_tqdm": True, "seed": 7, "logging_strategy": "no"}
+    steps = {
+        "per_device_train_batch_size": 4,
+        "num_train_epochs": 3,
+        "learning_rate": 1e-2,
+        "lr_scheduler_type": "constant",
+    }
+    options = {"save_strategy": "no"} | quiet | steps | options
+    arguments = TrainingArguments(output_dir=str(folder), **options)
+    return kind(model=model(), args=arguments, train_dataset=data() if dataset is None else dataset, **(more or {}))
+
+
+def plain_loop(reference, epochs=3, accumulate=1):
+    """The same steps, written out; the order is the one that Trainer drew."""
+    net, robust = model().train(), RobustTargets(LABELS, K, steps=10 // accumulate)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2, weight_decay=0.0)
+    tokens, labels = torch.tensor(TOKENS), torch.tensor(LABELS)
+    for epoch in range(epochs):
+        for step, index in enumerate(reference[epoch]):
+            (robust.loss(index, net(input_ids=tokens[index]).logits, labels[index]) / accumulate).backward()
+            if (step + 1) % accumulate == 0:
+                torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+                optimizer.step()
+                optimizer.zero_grad()
+        robust.end_epoch()
+    return net, robust
+
+
+def noting(robust, order):
+    loss = robust.loss
+
+    def noted(index, *rest):
+        order[-1].append(index.clone())
+        return loss(index, *rest)
+
+    end = robust.end_epoch
+
+    def ended():
+        order.append([])
+        return end()
+
+    robust.loss, robust.end_epoch = noted, ended
+    return robust
+
+
+def equal(a, b):
+    a, b = a.state_dict(), b.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_it_gives_what_a_plain_loop_gives_and_logs_what_it_found(tmp_path, accumulate):
+    order = [[]]
+    robust = noting(RobustTargets(LABELS, K, steps=10 // accumulate), order)
+    run = trainer(tmp_path, more={"robust": robust}, gradient_accumulation_steps=accumulate)
+    run.train()
+    _, twin = plain_loop(order, accumulate=accumulate)
+    for key, value in twin.state_dict().items():
+        torch.testing.assert_close(run.robust.state_dict()[key], value, rtol=1e-4, atol=1e-5)
+    logged = [line for line in run.state.log_history if "refined_share" in line]
+    assert [line["epoch"] for line in logged] == [1, 2, 3]
+    assert logged[-1]["label_issues"] == run.label_issues().is_label_issue.sum()
+    assert set(run.label_issues().given_class) <= set(NAMES.values())
+    assert "robust" not in dict(run.model.named_modules())
+
+
+@pytest.mark.parametrize("when", [{"save_strategy": "epoch"}, {"save_strategy": "steps", "save_steps": 14}])
+def test_a_checkpoint_goes_on_bit_for_bit(tmp_path, when):
+    whole = trainer(tmp_path, **when)
+    whole.train()
+    (first, *_) = sorted(tmp_path.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    again = trainer(tmp_path, **when)
+    again.train(resume_from_checkpoint=str(first))
+    assert equal(whole.model, again.model)
+    assert equal(whole.robust, again.robust)
+    (first / "robust_targets.safetensors").unlink()
+    with pytest.raises(RunError, match=r"robust_targets.safetensors is missing. Resume from a checkpoint that this"):
+        trainer(tmp_path, **when).train(resume_from_checkpoint=str(first))
+
+
+def test_evaluation_and_prediction_stay_as_they_are(tmp_path):
+    run, plain = trainer(tmp_path), trainer(tmp_path, kind=Trainer)
+    run.train()
+    plain.model.load_state_dict(run.model.state_dict())
+    wanted = plain.evaluate(data())["eval_loss"]
+    assert run.evaluate(data())["eval_loss"] == pytest.approx(wanted)
+    assert run.evaluate(run.train_dataset)["eval_loss"] == pytest.approx(wanted)
+    np.testing.assert_allclose(run.predict(data()).predictions, plain.predict(data()).predictions)
+
+
+def test_other_kinds_of_training_sets(tmp_path):
+    items = [{"input_ids": torch.tensor(row), "labels": int(y)} for row, y in zip(TOKENS, LABELS, strict=True)]
+    runs = [trainer(tmp_path, dataset) for dataset in (data(), data("labels"), items)]
+    for run in runs:
+        run.train()
+    assert equal(runs[0].robust, runs[1].robust)
+    assert equal(runs[0].robust, runs[2].robust)
+    stream = with_index(data()).to_iterable_dataset()
+    robust = RobustTargets(LABELS, K, steps=10)
+    run = trainer(tmp_path, stream, more={"robust": robust}, max_steps=20)
+    run.train()
+    assert robust.dynamics.seen.tolist() == [2.0] * N
+    with pytest.raises(SettingError, match=r"has no length, so its labels are not known. Pass robust=RobustTargets"):
+        trainer(tmp_path, stream, max_steps=20).train()
+    with pytest.raises(DataError, match=r"the training set has no labels. Name the column labels or label"):
+        trainer(tmp_path, data("answer"))
+
+
+def test_a_loss_of_ones_own_is_not_ignored_in_silence(tmp_path):
+    with pytest.raises(SettingError, match="label_smoothing_factor is set, but the loss comes from the targets"):
+        trainer(tmp_path, label_smoothing_factor=0.1)
+    with pytest.raises(SettingError, match="compute_loss_func is set"):
+        trainer(tmp_path, more={"compute_loss_func": lambda *_, **__: 0})
+
+
+def test_another_trainer_takes_the_mixin(tmp_path):
+    class Other(SelfDistillMixin, Trainer):
+        pass
+
+    run = trainer(tmp_path, kind=Other, more={"robust": "elr"}, max_steps=10)
+    run.train()
+    assert run.robust.method == "elr"
+    first = run.robust
+    run.train()
+    assert run.robust is not first  # a training of its own
+
+
+TWO = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import torch, test_transformers as t
+run = t.trainer(sys.argv[2], save_strategy="steps", save_steps=5, per_device_train_batch_size=3)
+run.train()
+torch.save(run.robust.state_dict(), f"{sys.argv[2]}/out-{run.args.process_index}")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_keep_the_same_targets_and_save_the_writes_of_both(tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(TWO)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, str(script), str(Path(__file__).parent), str(tmp_path)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    first, second = (torch.load(tmp_path / f"out-{rank}") for rank in range(2))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert (first["dynamics.seen"] == 3).all()
+    state = load_file(tmp_path / "checkpoint-5" / "robust_targets.safetensors")
+    assert state["targets.staged.count"].sum() == 5 * 2 * 3  # steps of the first epoch, processes, examples
