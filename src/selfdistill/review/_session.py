@@ -176,6 +176,8 @@ class Session:
         Returns:
             Cards.
         """
+        for row in after:
+            self._check(row)
         with self._lock:
             there = self._open(view)
             there[list(after)] = False
