@@ -23,6 +23,7 @@ from selfdistill.cli._distill import distill
 from selfdistill.cli._fit import fit
 from selfdistill.cli._processes import Several, in_processes, last_words
 from selfdistill.cli._report import report, show
+from selfdistill.cli._review import review
 
 __all__ = ["app", "main"]
 
@@ -45,7 +46,7 @@ def _help(function: Callable[..., None]) -> str:
     return "\n\n".join(p if p.startswith(" ") else p.replace("\n", " ") for p in paragraphs)
 
 
-_COMMANDS = tuple(command(one) for one in (fit, predict, show, report, refine, distill, air, embed, noise, methods))
+_COMMANDS = tuple(command(one) for one in (fit, predict, show, report, refine, review, distill, air, embed, noise, methods))
 for _command in _COMMANDS:
     app.command(help=_help(_command))(_command)
 
@@ -73,6 +74,7 @@ def _top(
         selfdistill predict runs/songs-001 new.csv   labels for new data
         selfdistill report runs/songs-001            a page of what was found
         selfdistill refine runs/songs-001 --drop --out clean.csv
+        selfdistill review runs/songs-001            settle doubtful labels by keyboard
         selfdistill distill runs/songs-001 --student mlp:32
         selfdistill air runs/songs-001               what it learned first
     """

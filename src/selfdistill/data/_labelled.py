@@ -60,6 +60,8 @@ class LabelledData:
         shares: Shares of several annotators' votes ``[n, K]``, of which ``labels`` are the likeliest; else ``None``.
             They become the ``distributions`` where a run takes the closed form.
         weights: How many rows each example counts as, float64 ``[n]``; ``None``: one.
+        settled: True labels of examples that a person settled, int64 ``[n]``, -1 for all others; ``None``: of none.
+            Only the closed form takes them.
         fingerprint: SHA-256 over inputs, labels, ids and classes: a resumed run must see the same.
     """
 
@@ -77,6 +79,7 @@ class LabelledData:
     distributions: Tensor | None = None
     shares: Tensor | None = None
     weights: Tensor | None = None
+    settled: Tensor | None = None
 
     @property
     def rows(self) -> Tensor | MappedInputs:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from selfdistill._core.errors import DataError, RunError
 from selfdistill._core.files import json_text, translate_disk_full
@@ -23,7 +23,6 @@ __all__ = ["Decided", "Journal", "Step", "journal_path", "read_journal"]
 _FORMAT = "selfdistill decisions"
 _BEGINNING = json_text({"format": _FORMAT})[:-1].encode()
 _AGAIN = "Move it away, or name another file with --decisions."
-Kind = Literal["label", "unsure", "skip"]
 _KINDS = ("label", "unsure", "skip")
 
 
@@ -39,7 +38,7 @@ class Step:
     """
 
     n: int
-    kind: Kind
+    kind: str
     rows: tuple[int, ...]
     labels: tuple[str, ...] = ()
 
@@ -136,7 +135,7 @@ class Journal:
             os.close(self._handle)
             raise
 
-    def add(self, kind: Kind, rows: Iterable[int], labels: Iterable[str] = ()) -> Step:
+    def add(self, kind: str, rows: Iterable[int], labels: Iterable[str] = ()) -> Step:
         """Write a step down.
 
         Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,6 +192,13 @@ def label_table(run: Path) -> pd.DataFrame:
     return found
 
 
+def soft_blocks(run: Path, classes: Sequence[str]) -> Generator[np.ndarray]:
+    """Read the refined distributions of a finished run, a block of rows at a time, float32 ``[b, K]`` each."""
+    with _opened(run / "labels.parquet") as file:
+        for batch in file.iter_batches(max(1, _BLOCK_BYTES // (4 * len(classes))), columns=[_SOFT]):
+            yield np.array(batch.column(0).flatten(), np.float32).reshape(len(batch), len(classes))
+
+
 def _check_shares(run: Path, **columns: Any) -> None:
     """Refuse probabilities that are none."""
     for name, values in columns.items():
@@ -208,16 +215,14 @@ def _given_and_other(
     p_given, p_other = np.empty(len(given), np.float32), np.empty(len(given), np.float32)
     other = np.empty(len(given), np.int64)
     start = 0
-    with _opened(path) as file:
-        column = np.array([places[name] for name in given])
-        for batch in file.iter_batches(max(1, _BLOCK_BYTES // (4 * len(classes))), columns=[_SOFT]):
-            soft = np.array(batch.column(0).flatten(), np.float32).reshape(len(batch), len(classes))
-            rows, place = slice(start, start + len(batch)), np.arange(len(batch))
-            p_given[rows] = soft[place, column[rows]]
-            soft[place, column[rows]] = -1
-            other[rows] = soft.argmax(1)
-            p_other[rows] = soft[place, other[rows]]
-            start += len(batch)
+    column = np.array([places[name] for name in given])
+    for soft in soft_blocks(path.parent, classes):
+        rows, place = slice(start, start + len(soft)), np.arange(len(soft))
+        p_given[rows] = soft[place, column[rows]]
+        soft[place, column[rows]] = -1
+        other[rows] = soft.argmax(1)
+        p_other[rows] = soft[place, other[rows]]
+        start += len(soft)
     return p_given, p_other, np.asarray(classes, object)[other]
 
 

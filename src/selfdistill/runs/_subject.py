@@ -27,7 +27,7 @@ from selfdistill.runs._label_table import refined_labels
 from selfdistill.runs._model_file import load_model
 from selfdistill.train._checkpoint import checkpoint_steps, load_checkpoint
 
-__all__ = ["Subject", "of_data", "of_run"]
+__all__ = ["Subject", "of_data", "of_run", "read_again"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +97,7 @@ def of_run(folder: Path) -> Subject:
     record = read_finished(folder)
     model, settings = load_model(folder / "model.safetensors"), record.settings
     model.network.requires_grad_(True)  # the kernel is that of the parameters that train
-    examples = _read_again(folder, record)
+    examples = read_again(folder, record)
     truth = examples.truth
     known = truth is not None and bool((truth >= 0).any())
     steps = math.ceil(len(examples) / settings.batch_size)
@@ -133,7 +133,8 @@ def _stored(network: nn.Module, path: Path) -> Callable[[Tensor], nn.Module]:
     return load
 
 
-def _read_again(folder: Path, record: RunRecord) -> LabelledData:
+def read_again(folder: Path, record: RunRecord, *, mapped: bool = False) -> LabelledData:
+    """Read the data of a finished run again, and check that they are the same."""
     described = record.data
     seed = (
         record.settings.seed if described.seed is None else described.seed
@@ -144,7 +145,7 @@ def _read_again(folder: Path, record: RunRecord) -> LabelledData:
     if described.source is None:
         examples, _ = noisy_digits(seed)
     else:
-        examples = data_read(described.source, described.read)
+        examples = data_read(described.source, described.read, mapped=mapped)
     if examples.fingerprint != described.fingerprint:
         raise RunError(
             f"{described.source} holds other data than {folder} was trained on",

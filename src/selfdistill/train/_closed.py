@@ -16,6 +16,8 @@ from selfdistill._core.dist import rank
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import EpochDone, Listener, RunStarted, Stage
 from selfdistill._core.settings import ResolvedSettings, Settings
+from selfdistill.closed._given import check_given
+from selfdistill.closed._prepare import Prepared, prepare
 from selfdistill.closed._rounds import Candidate
 from selfdistill.data._labelled import LabelledData
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
@@ -28,6 +30,7 @@ __all__ = [
     "check_closed",
     "describe_closed",
     "fit_closed",
+    "prepare_closed",
     "takes_vectors",
 ]
 
@@ -94,11 +97,9 @@ def fit_closed(
         data.rows,
         data.labels if data.distributions is None else data.distributions,
         data.num_classes,
+        settled=data.settled,
         sample_weight=data.weights,
-        kernel=settings.kernel,
-        landmarks=settings.landmarks,
-        rounds=settings.rounds,
-        standardise=not data.preprocess.scaled,
+        **_settings_of(data, settings),
         tell=lambda text: tell(Stage(text)) if rank() == 0 else None,
     )
     refined = found.posterior.argmax(1)
@@ -112,6 +113,17 @@ def fit_closed(
         last[f"{name}_accuracy"] = (predict(found.machine, inputs).argmax(-1) == labels).float().mean().item()
     tell(EpochDone(0, last))
     return Fitted(found.machine, None, LearningDynamics(data.labels), settings, [last], _conflicts(data), None, found)
+
+
+def _settings_of(data: LabelledData, settings: ResolvedSettings) -> dict[str, Any]:
+    of_closed = {name: getattr(settings, name) for name in OF_CLOSED}
+    return of_closed | {"standardise": not data.preprocess.scaled}
+
+
+def prepare_closed(data: LabelledData, settings: ResolvedSettings) -> Prepared:
+    """Choose and factorise as the run with these settings did, so that labels can be settled."""
+    given = check_given(data.labels, data.num_classes, data.weights, data.settled)
+    return prepare(data.rows, given, **_settings_of(data, settings))
 
 
 def _conflicts(data: LabelledData) -> list[str]:

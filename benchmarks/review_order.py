@@ -1,0 +1,134 @@
+"""How many wrong labels a reviewer finds, in which order; and whether what the page says of the rest holds.
+
+    python -m benchmarks.review_order [--data DIR] [--cache DIR] [--only NAME ...]
+
+Truth plays the reviewer. Orders: *fixed*, that of the run; *learning*, where all labels are refined anew after every
+ten decisions (the page does so after each); *cleanlab*, rising self-confidence of a logistic regression out of fold
+(five folds, three seeds). The errors of people and rules are what they are, so that the first two have no seed; drawn
+errors have three. At each stop the record holds, in the learning order, the wrong labels found and truly left, with the
+interval that the page shows for those left and for the precision of all flagged labels. Each data set, kind and seed is
+a record of ``benchmarks/records/review_order.parquet``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks.features import cache, noise
+from benchmarks.features.folds import out_of_fold
+from benchmarks.table import RECORDS, Table
+from selfdistill._core.record import environment
+from selfdistill.closed._given import Given
+from selfdistill.closed._prepare import prepare
+from selfdistill.closed._settle import settle
+from selfdistill.issues import find_issues
+from selfdistill.review._estimate import Remaining
+
+TABLE = Table(RECORDS / "review_order.parquet")
+STOPS = (100, 300, 1000)
+STEP = 10
+SEEDS = (0, 1, 2)
+REAL = [("cifar10", "final", kind) for kind in ("human-worst", "human-random1", "human-aggre")] + [
+    ("music", "final", "crowd")
+]
+DRAWN = [
+    ("cifar10", "development", "human-worst", 0),
+    ("cifar10", "development", "human-random1", 0),
+    ("cifar10", "development", "human-aggre", 0),
+    ("trec", "development", "rules", 0),
+    ("semeval", "development", "rules", 0),
+    *(
+        ("fashion-2000", "development", kind, seed)
+        for kind in ("symmetric-5", "symmetric-20", "pair-40")
+        for seed in SEEDS
+    ),
+    *(("music", "development", kind, seed) for kind in ("symmetric-20", "pair-30") for seed in SEEDS),
+]
+"""Development data, to choose how wide an interval is."""
+
+
+def stops(n: int) -> list[int]:
+    """Give the stops of n rows: a fifth of them is settled, or half of few."""
+    return [stop for stop in STOPS if stop <= max(n // 5, min(n // 2, 300))]
+
+
+def learning(inputs: np.ndarray, given: np.ndarray, truth: np.ndarray, k: int) -> dict[str, Any]:
+    """Review in the fixed order and in the learning one."""
+    wrong, n = given != truth, len(given)
+    made = prepare(torch.from_numpy(inputs), Given(given, k))
+    settled, seen, at = np.full(n, -1), [], []
+    found = settle(made, settled)
+    table = find_issues(given, found.posterior, quality=found.quality)
+    fixed, flagged = np.argsort(table.quality, kind="stable"), table.is_issue
+    begun = time.process_time()
+    for count in range(0, max(stops(n)) + 1, STEP):
+        if count in {0, *stops(n)}:
+            held = settled >= 0
+            left = Remaining(1 - found.quality, held, held & wrong)
+            rest, hits = left.count(~held & flagged), int((held & flagged & wrong).sum())
+            at.append(
+                {
+                    "settled": count,
+                    "found": int((held & wrong).sum()),
+                    "fixed": int(wrong[fixed[:count]].sum()),
+                    "left": int((~held & wrong).sum()),
+                    "errors_left": asdict(left.count(~held)),
+                    "flagged_wrong": int((flagged & wrong).sum()),
+                    "flagged": {"value": hits + rest.value, "low": hits + rest.low, "high": hits + rest.high},
+                }
+            )
+        open_ = np.flatnonzero(settled < 0)
+        new = open_[np.argsort(found.quality[open_], kind="stable")[:STEP]]
+        seen += new.tolist()
+        settled[new] = truth[new]
+        found = settle(made, settled)
+    seconds = (time.process_time() - begun) / (max(stops(n)) / STEP + 1)
+    return {"at": at, "wrong": int(wrong.sum()), "is_flagged": int(flagged.sum()), "seconds_a_step": seconds}
+
+
+def cleanlab(inputs: np.ndarray, given: np.ndarray, truth: np.ndarray, k: int) -> dict[str, list[int]]:
+    """Review in the order of cleanlab, for each seed of the folds."""
+    from cleanlab.rank import get_label_quality_scores
+
+    rows, found = StandardScaler().fit_transform(inputs), {}
+    for seed in SEEDS:
+        shares = out_of_fold(LogisticRegression(max_iter=200), rows, given, k, 5, seed)
+        order = np.argsort(get_label_quality_scores(given, shares), kind="stable")
+        found[str(seed)] = [int((given != truth)[order[:stop]].sum()) for stop in stops(len(given))]
+    return found
+
+
+def main() -> None:
+    """Measure what has no record yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="../shared/data")
+    parser.add_argument("--cache", default=".cache/features")
+    parser.add_argument("--only", nargs="*")
+    options = parser.parse_args()
+    for name, part, kind, seed in [*((*cell, 0) for cell in REAL), *DRAWN]:
+        key = f"{name}, {part}, {kind}, {seed}"
+        if key in TABLE.read() or (options.only and key not in options.only):
+            continue
+        data = cache.load(name, part, Path(options.data), Path(options.cache))
+        inputs = np.asarray(cache.as_arrays(data.train, data.test)[0], np.float32)
+        given, truth, k = noise.draw(data, kind, seed), data.truth, data.num_classes
+        record = {"cell": [name, part, kind, seed], "rows": len(given), "classes": k, **environment("cpu")}
+        record |= learning(inputs, given, truth, k)
+        if (name, part, kind) in REAL:
+            record["cleanlab"] = cleanlab(inputs, given, truth, k)
+        TABLE.add({key: record})
+        shown = [(one["found"], one["fixed"]) for one in record["at"]]
+        print(key, record["wrong"], shown, record.get("cleanlab"), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""What is known of all examples of a run: from its table, then, in closed form, from each decision as well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from selfdistill._core.record import RunRecord
+from selfdistill.closed._passes import Refined
+from selfdistill.closed._prepare import Prepared
+from selfdistill.closed._settle import settle
+from selfdistill.runs._label_table import read_findings, soft_blocks
+from selfdistill.runs._subject import read_again
+from selfdistill.train._closed import CLOSED, prepare_closed
+
+__all__ = ["Findings", "Learner", "Saved", "why_fixed"]
+
+SHOWN = 9  # classes of a card: as many as there are digits
+_STEP = 8192
+
+
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """What does not change.
+
+    Attributes:
+        ids: Names of the examples.
+        classes: Names of the classes.
+        given: Given labels, codes ``[n]``.
+        flagged: Which the run called wrong, bool ``[n]``.
+    """
+
+    ids: list[str]
+    classes: tuple[str, ...]
+    given: np.ndarray
+    flagged: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What is known at a time.
+
+    Attributes:
+        quality: What orders the examples, low first, ``[n]``.
+        wrong: Probability that the given label is wrong, in which the example's own decision has no part, ``[n]``.
+        likely: Codes of the likeliest classes, falling, int32 ``[n, m]``.
+        shares: Their probabilities, float32 ``[n, m]``.
+        learned: Version of the journal that was learned from; ``None``: the run's own findings.
+    """
+
+    quality: np.ndarray
+    wrong: np.ndarray
+    likely: np.ndarray
+    shares: np.ndarray
+    learned: int | None = None
+
+
+def read_saved(run: Path, record: RunRecord) -> tuple[Saved, Findings]:
+    """Read the table of a run.
+
+    Args:
+        run: The run directory.
+        record: Its record.
+
+    Returns:
+        What stays, and what is known at first.
+    """
+    table = read_findings(run)
+    places = {name: k for k, name in enumerate(table.classes)}
+    given = np.array([places[name] for name in table.given], np.int64)
+    saved = Saved([str(one) for one in table.ids], table.classes, given, table.is_issue)
+    closed_form = record.settings.method == CLOSED  # elsewhere the quality is no probability
+    wrong = 1 - (table.quality if closed_form else table.p_given).astype(np.float64)
+    return saved, Findings(table.quality, wrong, *_likeliest(soft_blocks(run, table.classes)))
+
+
+def _likeliest(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    likely, shares = [], []
+    for soft in blocks:
+        m = min(SHOWN, soft.shape[1])
+        some = np.argpartition(-soft, m - 1, axis=1)[:, :m] if m < soft.shape[1] else np.argsort(-soft, axis=1)
+        values = np.take_along_axis(soft, some, 1)
+        order = np.argsort(-values, axis=1, kind="stable")
+        likely.append(np.take_along_axis(some, order, 1).astype(np.int32))
+        shares.append(np.take_along_axis(values, order, 1))
+    return np.concatenate(likely), np.concatenate(shares)
+
+
+def why_fixed(record: RunRecord) -> str:
+    """Say why the order cannot learn from decisions; "" where it can.
+
+    Args:
+        record: Of the run.
+
+    Returns:
+        A sentence.
+    """
+    if record.settings.method != CLOSED:
+        return "The order is that of the run: only runs of the closed form (--method kernel) learn from decisions."
+    if record.data.read is None:
+        return "The order is that of the run, whose data were in memory and cannot be read again."
+    if record.data.read.annotator:
+        return "The order is that of the run: labels by several annotators are not learned from."
+    return ""
+
+
+class Learner:
+    """Keeps what the closed form factorised, and refines all labels after each decision.
+
+    Args:
+        run: The run directory.
+        record: Its record.
+
+    Raises:
+        RunError: The data have changed.
+        DataError: The data are not there.
+    """
+
+    def __init__(self, run: Path, record: RunRecord) -> None:
+        data = read_again(run, record, mapped=True)
+        self._made: Prepared = prepare_closed(data, record.settings)
+
+    def learn(self, settled: np.ndarray, version: int) -> Findings:
+        """Refine all labels with those held that are settled.
+
+        Args:
+            settled: Codes, ``[n]``, -1 where they are open.
+            version: Of the journal.
+
+        Returns:
+            What is known then. Cost: see `selfdistill.closed._settle.settle`.
+        """
+        found: Refined = settle(self._made, settled)
+        soft = found.posterior.numpy()
+        blocks = (soft[start : start + _STEP] for start in range(0, len(soft), _STEP))
+        return Findings(found.quality, 1 - found.quality, *_likeliest(blocks), version)

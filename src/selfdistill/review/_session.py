@@ -1,0 +1,346 @@
+"""What the pages of one review share: the queue, the decisions, what was learned from them, and how much is left."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selfdistill._core.errors import DataError, SelfdistillError, one_line
+from selfdistill._core.record import read_finished
+from selfdistill.review._estimate import Interval, Remaining, precision
+from selfdistill.review._findings import Learner, read_saved, why_fixed
+from selfdistill.runs._decision_files import Settled, read_decisions, settled_array, write_decisions
+from selfdistill.runs._decisions import Journal, journal_path
+from selfdistill.runs._examples import Examples
+
+__all__ = ["Behind", "Session", "View"]
+
+_MOST = 200  # cards of one answer
+_FOUND = 1000  # pairs of classes that are listed
+
+
+class Behind(Exception):  # noqa: N818 (no failure: the page only has to look again)
+    """A page decided on what another page has changed meanwhile."""
+
+
+@dataclass(frozen=True)
+class View:
+    """Which examples a page goes through.
+
+    Attributes:
+        given: Code of the given label; ``None``: any.
+        likely: Code of the likeliest label; ``None``: any.
+        search: Text that the name or one of both labels holds, whatever the case.
+    """
+
+    given: int | None = None
+    likely: int | None = None
+    search: str = ""
+
+
+class Session:
+    """One review of one run, by any number of pages of one process.
+
+    Args:
+        run: A finished run directory.
+        decisions: The journal; beside the run if left out.
+        take: Decisions to begin with: a file as `read_decisions` takes it.
+        learn: Whether to learn from decisions, where the run can.
+
+    Raises:
+        RunError: The run is not finished or damaged, or its journal is in use or of another run.
+        DataError: ``take`` does not fit.
+    """
+
+    def __init__(self, run: Path, *, decisions: Path | None = None, take: Path | None = None, learn: bool = True):
+        self.run, self._record = run, read_finished(run)
+        self.saved, self._now = read_saved(run, self._record)
+        self._classes = {name: k for k, name in enumerate(self.saved.classes)}
+        self.fixed = why_fixed(self._record) if learn else "Learning from decisions is off (--no-learn)."
+        taken = None if take is None else read_decisions(take, self.saved.ids, self.saved.classes)
+        path = decisions or journal_path(run)
+        self.journal = Journal(path, self._record.id, self.saved.ids, self.saved.classes)
+        self._lock, self._changed, self._closed = threading.RLock(), threading.Event(), False
+        self._examples: Examples | None = None
+        self._opening = threading.Lock()
+        self._masks: tuple[tuple[Any, ...], np.ndarray] | None = None
+        self._estimate: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+        if taken is not None:
+            self._take(taken)
+
+    def _take(self, found: Settled) -> None:
+        """Bring decisions of another file in, in one step; what is settled already stays."""
+        open_ = {row: label for row, label in found.labels.items() if row not in self.journal.decided.labels}
+        if open_:
+            self.journal.add("label", open_, open_.values())
+
+    # Learning
+
+    def start(self) -> threading.Thread:
+        """Open the data and learn from what is decided, on and on, in a thread of its own."""
+        thread = threading.Thread(target=self._work, name="learning", daemon=True)
+        thread.start()
+        return thread
+
+    def _work(self) -> None:
+        learner = None
+        try:
+            learner = None if self.fixed else Learner(self.run, self._record)
+        except SelfdistillError as error:
+            self.fixed = f"The order is that of the run: {one_line(error)}"
+        while learner is not None and not self._closed:
+            self._changed.clear()
+            with self._lock:
+                version, settled = self.journal.version, self._settled()
+            if version != self._now.learned:
+                found = learner.learn(settled, version)
+                with self._lock:
+                    self._now = found
+            else:
+                self._changed.wait()
+
+    def close(self) -> None:
+        """Let go of the journal, once nothing is being written."""
+        with self._lock:
+            self._closed = True
+            self._changed.set()
+            self.journal.close()
+
+    @property
+    def examples(self) -> Examples:
+        """The data, opened when first asked for."""
+        with self._opening:
+            if self._examples is None:
+                self._examples = Examples(self.run)
+            return self._examples
+
+    # What a page asks for
+
+    def state(self, view: View | None = None) -> dict[str, Any]:
+        """Say how far the review is.
+
+        Args:
+            view: What the page goes through.
+
+        Returns:
+            Counts, estimates and versions.
+        """
+        with self._lock:
+            decided = self.journal.decided
+            return {
+                "version": self.journal.version,
+                "learned": self._now.learned,
+                "fixed": self.fixed,
+                "examples": len(self.saved.ids),
+                "settled": len(decided.labels),
+                "unsure": len(decided.unsure),
+                "skipped": len(decided.skipped),
+                "left": int(self._open(view or View()).sum()),
+                **self._estimates(),
+            }
+
+    def _estimates(self) -> dict[str, Any]:
+        key = (self.journal.version, self._now.learned)
+        if self._estimate is None or self._estimate[0] != key:
+            settled, flagged = self._settled(), self.saved.flagged
+            held = settled >= 0
+            wrong = held & (settled != self.saved.given)
+            left = Remaining(self._now.wrong, held, wrong)
+            hits, seen = int((wrong & flagged).sum()), int((held & flagged).sum())
+            rest = left.count(~held & flagged)
+            found = {
+                "wrong": int(wrong.sum()),
+                "flagged": int(flagged.sum()),
+                "flagged_seen": seen,
+                "flagged_wrong": hits,
+                "precision": asdict(precision(hits, seen)),
+                "flagged_in_all": asdict(Interval(hits + rest.value, hits + rest.low, hits + rest.high)),
+                "errors_left": asdict(left.count(~held)),
+            }
+            self._estimate = key, found
+        return self._estimate[1]
+
+    def next(self, view: View, count: int, after: Sequence[int] = ()) -> list[dict[str, Any]]:
+        """Give the most doubtful open examples; those that were skipped come last.
+
+        Args:
+            view: Which to go through.
+            count: How many, at most.
+            after: Examples that the page has.
+
+        Returns:
+            Cards.
+        """
+        for row in after:
+            self._check(row)
+        with self._lock:
+            there = self._open(view)
+            there[list(after)] = False
+            skipped = [row for row in self.journal.decided.skipped if there[row]]
+            there[skipped] = False
+            rows = np.flatnonzero(there)
+            count = min(count, _MOST)
+            quality = self._now.quality[rows]
+            if len(rows) > count:
+                near = np.argpartition(quality, count)[:count]
+                rows, quality = rows[near], quality[near]
+            rows = rows[np.argsort(quality, kind="stable")]
+            return [self.card(int(row)) for row in [*rows, *skipped][:count]]
+
+    def card(self, row: int) -> dict[str, Any]:
+        """Say what is known of an example, without its content."""
+        self._check(row)
+        with self._lock:
+            now, decided = self._now, self.journal.decided
+            label = decided.labels.get(row)
+            return {
+                "row": row,
+                "name": self.saved.ids[row],
+                "given": int(self.saved.given[row]),
+                "wrong": float(now.wrong[row]),
+                "likely": [int(one) for one in now.likely[row]],
+                "shares": [float(one) for one in now.shares[row]],
+                "settled": None if label is None else self._classes[label],
+                "state": "settled" if label is not None else self._other_state(row),
+            }
+
+    def _other_state(self, row: int) -> str:
+        decided = self.journal.decided
+        return "unsure" if row in decided.unsure else "skipped" if row in decided.skipped else "open"
+
+    def content(self, row: int) -> dict[str, Any]:
+        """Give what there is to see of an example; photos apart."""
+        self._check(row)
+        examples = self.examples
+        try:
+            text, cells = examples.text(row), examples.cells(row)
+        except (SelfdistillError, OSError) as error:
+            return {"kind": examples.kind, "text": "", "cells": [], "missing": one_line(error)}
+        return {"kind": examples.kind, "text": text, "cells": cells, "missing": examples.missing}
+
+    def photo(self, row: int, side: int) -> bytes:
+        """Give a photo, drawn anew."""
+        self._check(row)
+        return self.examples.thumbnail(row, side)
+
+    def pairs(self) -> list[dict[str, int]]:
+        """Count open flagged examples by given and likeliest label, the most frequent pairs first."""
+        with self._lock:
+            rows = np.flatnonzero(self._open(View()) & self.saved.flagged)
+            k = len(self.saved.classes)
+            codes = self.saved.given[rows] * k + self._now.likely[rows, 0]
+        found, counts = np.unique(codes, return_counts=True)
+        order = np.argsort(-counts, kind="stable")[:_FOUND]
+        return [
+            {"given": int(found[i] // k), "likely": int(found[i] % k), "count": int(counts[i])}
+            for i in order
+            if found[i] // k != found[i] % k
+        ]
+
+    def above(self, view: View, share: float) -> list[int]:
+        """Find open examples whose likeliest label is another than the given one, and at least so likely.
+
+        Args:
+            view: Which to look through.
+            share: Least probability.
+
+        Returns:
+            Their positions, the surest first.
+        """
+        with self._lock:
+            there = self._open(view) & (self._now.likely[:, 0] != self.saved.given) & (self._now.shares[:, 0] >= share)
+            rows = np.flatnonzero(there)
+            return [int(row) for row in rows[np.argsort(-self._now.shares[rows, 0], kind="stable")]]
+
+    def likeliest(self, row: int) -> int:
+        """Give the code of the likeliest label."""
+        return int(self._now.likely[row, 0])
+
+    def write(self, out: Path) -> int:
+        """Write the decisions as `write_decisions` does; give their number."""
+        names = np.asarray(self.saved.classes, object)
+        with self._lock:
+            given, likely = names[self.saved.given], names[self._now.likely[:, 0]]
+            return write_decisions(out, self.journal.decided, self.saved.ids, list(given), list(likely))
+
+    # What a page does
+
+    def decide(self, version: int, kind: str, rows: Sequence[int], labels: Sequence[int]) -> None:
+        """Write a decision down; it is on disk when this returns.
+
+        Args:
+            version: Of the journal that the page knows.
+            kind: "label", "unsure" or "skip".
+            rows: Examples.
+            labels: Codes of their labels, if the kind is "label".
+
+        Raises:
+            Behind: The page knows another version.
+            DataError: No example, class or kind.
+        """  # noqa: DOC502 (raised by what is called)
+        names = self.saved.classes
+        for code in labels:
+            if not 0 <= code < len(names):
+                raise DataError(f"there is no class {code}", f"Give 0 to {len(names) - 1}.")
+        if not rows:
+            raise DataError("no example is decided on", "Name at least one.")
+        chosen = [names[code] for code in labels]
+        self._change(version, lambda: self.journal.add(kind, rows, chosen))
+
+    def undo(self, version: int) -> list[int]:
+        """Take the last decision back.
+
+        Args:
+            version: Of the journal that the page knows.
+
+        Returns:
+            Examples that it was about; none if nothing is left to take back.
+
+        Raises:
+            Behind: The page knows another version.
+        """  # noqa: DOC502 (raised by what is called)
+        step = self._change(version, self.journal.undo)
+        return [] if step is None else list(step.rows)
+
+    def _change(self, version: int, change: Callable[[], Any]) -> Any:
+        with self._lock:
+            if version != self.journal.version:
+                raise Behind
+            found = change()
+            self._changed.set()
+            return found
+
+    def _settled(self) -> np.ndarray:
+        return settled_array(Settled(self.journal.decided.labels), self.saved.classes, len(self.saved.ids))
+
+    def _open(self, view: View) -> np.ndarray:
+        """Which examples of a view are neither settled nor unsure: bool ``[n]``, a copy."""
+        there = self._mask(view).copy()
+        decided = self.journal.decided
+        there[list(decided.labels)] = False
+        there[list(decided.unsure)] = False
+        return there
+
+    def _mask(self, view: View) -> np.ndarray:
+        key = (view, self._now.learned)
+        if self._masks is None or self._masks[0] != key:
+            there = np.ones(len(self.saved.ids), bool)
+            if view.given is not None:
+                there &= self.saved.given == view.given
+            if view.likely is not None:
+                there &= self._now.likely[:, 0] == view.likely
+            if words := view.search.casefold():
+                in_class = np.array([words in name.casefold() for name in self.saved.classes])
+                in_name = np.fromiter((words in name.casefold() for name in self.saved.ids), bool, len(there))
+                there &= in_name | in_class[self.saved.given] | in_class[self._now.likely[:, 0]]
+            self._masks = key, there
+        return self._masks[1]
+
+    def _check(self, row: int) -> None:
+        if not 0 <= row < len(self.saved.ids):
+            raise DataError(f"there is no example {row}", f"Give 0 to {len(self.saved.ids) - 1}.")

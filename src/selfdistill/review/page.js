@@ -1,0 +1,412 @@
+"use strict";
+// All that comes from the data is put in as text, never as markup.
+
+const $ = (id) => document.getElementById(id);
+const GRID = 20, AHEAD = 6, MOST_FOUND = 50;
+let classes = [], state = {}, trail = [], at = -1, grid = false, tiles = [], tile = 0, bulk = null;
+const cards = new Map(), contents = new Map();  // by row
+let work = Promise.resolve();  // one deed after the other, in the order of the keys
+
+function make(name, attributes = {}, ...inside) {
+  const found = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key === "class") found.className = value; else found.setAttribute(key, value);
+  }
+  found.append(...inside.filter((one) => one !== null && one !== undefined));
+  return found;
+}
+const bdi = (text) => make("bdi", {}, text);
+const percent = (share) => share > 0.9995 ? "100 %" : `${(100 * share).toFixed(share > 0.1 ? 0 : 1)} %`;
+const number = (value) => Math.round(value).toLocaleString("en");
+const between = (one) => `${number(one.value)} (${number(one.low)} to ${number(one.high)})`;
+function say(text) { $("notice").textContent = text; }
+
+// Talking to the server
+
+async function ask(path, sent) {
+  const options = sent === undefined ? {} : {
+    method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(sent),
+  };
+  let answer;
+  try {
+    answer = await fetch(path, options);
+  } catch {
+    say("The server does not answer: start `selfdistill review` again. What was settled is on disk.");
+    throw new Error("no answer");
+  }
+  const found = await answer.json().catch(() => ({error: answer.statusText}));
+  if (answer.status === 409) {
+    await refresh();
+    say("Another page was faster: what it decided is shown now, and your last key was not applied.");
+    throw new Error("behind");
+  }
+  if (!answer.ok) { say(`Not done: ${found.error}`); throw new Error(found.error); }
+  return found;
+}
+
+const query = (more = {}) => {
+  const [given, likely] = ($("pair").value || ",").split(",");
+  return new URLSearchParams({given, likely, search: $("search").value.trim(), ...more}).toString();
+};
+
+function take(found) {
+  const learned = found.learned !== state.learned;
+  state = {...state, ...found};
+  for (const card of found.cards || []) cards.set(card.row, card);
+  if (found.card) cards.set(found.card.row, found.card);
+  showCounts();
+  return learned;
+}
+
+async function fetchNext() {
+  const have = trail.filter((row) => cards.get(row)?.state === "open").slice(-100).join(",");
+  const found = await ask(`next?${query({have})}`);
+  take(found);
+  return found.cards;
+}
+
+async function contentOf(row) {
+  if (!contents.has(row)) {
+    if (contents.size > 500) contents.clear();
+    contents.set(row, ask(`content/${row}`).catch(() => { contents.delete(row); return {kind: "", text: "", cells: [], missing: "not read"}; }));
+  }
+  return contents.get(row);
+}
+
+// Where the page is
+
+const current = () => grid ? tiles[tile] : trail[at];
+const card = () => cards.get(current());
+
+async function forward() {
+  if (grid) { if (tile < tiles.length - 1) tile += 1; else await nextTiles(); }
+  else if (at < trail.length - 1) at += 1;
+  else {
+    const queue = await fetchNext();
+    if (queue.length) { trail.push(queue[0].row); at = trail.length - 1; ahead(queue); }
+    else {
+      const left = trail.find((row) => cards.get(row).state === "open" && row !== current());
+      if (left === undefined) at = trail.length; else { trail.push(left); at = trail.length - 1; }
+    }
+  }
+}
+
+function back() {
+  if (grid) tile = Math.max(0, tile - 1);
+  else if (at > 0) at -= 1;
+}
+
+function ahead(queue) {
+  for (const one of queue.slice(1, AHEAD)) {
+    contentOf(one.row).then((found) => { if (found.kind === "image") new Image().src = `photo/${one.row}/large`; });
+  }
+}
+
+async function nextTiles() {
+  trail = trail.concat(tiles);
+  const found = await ask(`next?${query()}`);
+  take(found);
+  tiles = found.cards.slice(0, GRID).map((one) => one.row);
+  tile = 0;
+}
+
+async function afresh() {
+  trail = []; at = -1;
+  if (grid) await nextTiles(); else await forward();
+  await show();
+}
+
+async function refresh() {
+  take(await fetch(`state?${query()}`).then((answer) => answer.json()));
+  const known = [...new Set([current(), ...(grid ? tiles : [])])].filter((row) => row !== undefined);
+  for (const row of known) cards.set(row, await fetch(`card/${row}`).then((answer) => answer.json()));
+  await show();
+}
+
+// What is shown
+
+async function show() {
+  $("one").hidden = grid || at >= trail.length;
+  $("grid").hidden = !grid || !tiles.length;
+  $("end").hidden = !($("one").hidden && $("grid").hidden);
+  $("grid-button").setAttribute("aria-pressed", String(grid));
+  if (!$("end").hidden) {
+    $("end-text").textContent = $("search").value || $("pair").value
+      ? "Choose another pair of classes or another search above."
+      : "Everything is settled. Ctrl-C in the terminal ends the review.";
+  } else if (grid) await showTiles(); else await showCard();
+  document.body.dataset.row = current() ?? "";
+  document.body.dataset.version = state.version;
+}
+
+const STAGES = {open: "", skipped: "skipped", unsure: "unsure"};
+const stageOf = (one) => one.state === "settled"
+  ? (one.settled === one.given ? "kept" : `settled: ${classes[one.settled]}`) : STAGES[one.state];
+
+async function showCard() {
+  const one = card(), row = one.row;
+  $("name").textContent = one.name;
+  $("stage").textContent = stageOf(one);
+  const likely = one.likely[0], other = likely === one.given ? one.likely[1] : likely;
+  $("labels").replaceChildren(
+    make("dt", {}, "given"), make("dd", {class: "given"}, bdi(classes[one.given]), " ", make("small", {}, `wrong with ${percent(one.wrong)}`)),
+    make("dt", {}, "suggested"), make("dd", {class: "likely"}, bdi(classes[likely]), " ", make("small", {}, percent(one.shares[0]))),
+    ...(likely === one.given && other !== undefined
+      ? [make("dt", {}, "next"), make("dd", {}, bdi(classes[other]), " ", make("small", {}, percent(one.shares[1])))] : []),
+  );
+  $("choices").replaceChildren(...numbered(one).map((code, i) => {
+    const place = one.likely.indexOf(code);
+    const marks = [code === one.given && "is-given", code === likely && "is-likely", code === one.settled && "is-settled"];
+    const button = make("button", {type: "button", class: marks.filter(Boolean).join(" ")},
+      make("kbd", {}, String((i + 1) % 10)), bdi(classes[code]),
+      make("span", {class: "share"}, place < 0 ? "" : percent(one.shares[place])));
+    button.addEventListener("click", () => queue(() => settle(code)));
+    return make("li", {}, button);
+  }));
+  const shown = await contentOf(row);
+  if (current() === row) $("shown").replaceChildren(...content(one, shown, "large"));
+}
+
+// Up to ten classes keep their digits; of more, the likeliest have them.
+const numbered = (one) => classes.length <= 10 ? classes.map((_, code) => code) : one.likely;
+
+function content(one, shown, side) {
+  const found = [];
+  if (shown.kind === "image") {
+    const image = make("img", {src: `photo/${one.row}/${side}`, alt: `Photo ${one.name}`});
+    image.addEventListener("error", () => image.replaceWith(make("p", {class: "missing"}, "This photo cannot be shown: it is missing or damaged.")));
+    found.push(image);
+  }
+  if (shown.text) found.push(make("p", {class: "text", dir: "auto"}, side === "large" ? shown.text : shown.text.slice(0, 300)));
+  if (shown.cells.length) {
+    const cells = side === "large" ? shown.cells : [...shown.cells].sort((a, b) => b[2] - a[2]).slice(0, 5);
+    found.push(make("table", {}, make("tbody", {}, ...cells.map(([name, value, unusual]) => make("tr", unusual ? {class: "unusual"} : {},
+      make("th", {scope: "row"}, bdi(name)), make("td", {}, bdi(value || "none"), unusual && side === "large" ? " (unusual)" : ""))))));
+  }
+  if (!found.length) found.push(make("p", {class: "missing"}, shown.missing || `There is nothing to see of a vector but its name: ${one.name}`));
+  return found;
+}
+
+async function showTiles() {
+  const found = await Promise.all(tiles.map((row) => tileOf(cards.get(row), row === tiles[tile])));
+  $("tiles").replaceChildren(...found);
+  found[tile]?.scrollIntoView({block: "nearest"});
+}
+
+async function tileOf(one, here = false) {
+  const shown = await contentOf(one.row);
+  const found = make("li", {class: `tile ${one.state}${here ? " at" : ""}`, ...(here ? {"aria-current": "true"} : {})},
+    make("div", {class: "seen"}, ...content(one, shown, "small")),
+    make("p", {}, make("span", {class: "given"}, bdi(classes[one.given])), " → ",
+      make("span", {class: "likely"}, bdi(classes[one.likely[0]])), ` ${percent(one.shares[0])}`),
+    make("p", {class: "stage"}, stageOf(one)));
+  found.addEventListener("click", () => { const place = tiles.indexOf(one.row); if (place >= 0) { tile = place; show(); } });
+  return found;
+}
+
+function showCounts() {
+  const s = state;
+  const said = [`${number(s.settled)} of ${number(s.examples)} settled, ${number(s.wrong)} of them wrong`];
+  if (s.unsure) said.push(`${number(s.unsure)} unsure`);
+  if (s.flagged_seen) {
+    said.push(`of ${number(s.flagged_seen)} flagged ones seen, ${number(s.flagged_wrong)} were wrong: ` +
+      `${percent(s.precision.value)} (${percent(s.precision.low)} to ${percent(s.precision.high)})`);
+  }
+  said.push(`expected among all ${number(s.flagged)} flagged: ${between(s.flagged_in_all)} wrong`);
+  said.push(`wrong labels left: about ${between(s.errors_left)}`);
+  $("counts").textContent = `${said.join("; ")}.`;
+  $("learning").textContent = s.fixed || (s.learned === null ? "Getting ready to learn from your decisions …"
+    : s.learned === s.version ? "Learned from all decisions." : "Learning …");
+}
+
+// Deeds
+
+async function decide(kind, rows, labels) {
+  take(await ask("decide", {version: state.version, kind, rows, labels}));
+}
+async function settle(code) {
+  const one = card();
+  if (!one) return;
+  await decide("label", [one.row], [code]);
+  say("");
+  await forward(); await show();
+  watch();
+}
+async function mark(kind) {
+  if (!card()) return;
+  await decide(kind, [card().row], []);
+  say("");
+  await forward(); await show();
+}
+async function undo() {
+  const found = await ask("undo", {version: state.version});
+  take(found);
+  if (!found.rows.length) { say("Nothing is left to undo."); return; }
+  for (const row of tiles) if (found.rows.includes(row)) cards.set(row, await ask(`card/${row}`));
+  const row = found.rows[0];
+  if (grid && tiles.includes(row)) tile = tiles.indexOf(row);
+  else {
+    grid = false;
+    if (trail.includes(row)) at = trail.lastIndexOf(row); else { trail.splice(Math.max(at, 0), 0, row); at = Math.max(at, 0); }
+  }
+  say(found.rows.length > 1 ? `Undone: ${found.rows.length} examples` : `Undone: ${cards.get(row).name}`);
+  await show();
+  watch();
+}
+async function rest() {
+  const open = tiles.filter((row) => cards.get(row).state === "open");
+  if (!grid || !open.length) return;
+  await decide("label", open, open.map((row) => cards.get(row).likely[0]));
+  await nextTiles(); await show();
+  say(`${open.length} suggested labels taken. u takes them back.`);
+  watch();
+}
+const DEEDS = {
+  accept: () => card() && settle(card().likely[0]), keep: () => card() && settle(card().given),
+  unsure: () => mark("unsure"), skip: () => mark("skip"), undo,
+  type: async () => openTyping(), rest,
+  next: async () => { await forward(); await show(); }, back: async () => { back(); await show(); },
+  grid: async () => { grid = !grid; if (grid) await nextTiles(); else if (at < 0 || at >= trail.length || card().state !== "open") { at = trail.length; await forward(); } await show(); },
+  help: async () => $("help").showModal(),
+};
+function queue(deed) {
+  work = work.then(deed).catch(() => {});
+  return work;
+}
+
+// Learning goes on behind: look soon after a decision, and now and then for other pages
+
+let watching = 0;
+function watch() { if (!watching) watching = setTimeout(look, 400); }
+async function look() {
+  watching = 0;
+  try {
+    const before = state.version;
+    const found = await fetch(`state?${query()}`).then((answer) => answer.json());
+    if (found.version !== before && found.version !== state.version && found.version > state.version) queue(refresh); else take(found);
+    watching = setTimeout(look, !state.fixed && state.learned !== state.version ? 500 : 4000);
+  } catch { watching = setTimeout(look, 4000); }
+}
+
+// Keys
+
+const KEYS = {
+  Enter: "accept", " ": "keep", x: "keep", n: "unsure", s: "skip", u: "undo", Backspace: "undo", "/": "type",
+  ArrowRight: "next", ArrowDown: "next", ArrowLeft: "back", ArrowUp: "back", b: "grid", a: "rest", "?": "help",
+};
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || !$("keys").checked) return;
+  if (document.querySelector("dialog[open]")) return;
+  const target = event.target;
+  if (target.matches("input, select, textarea")) {
+    if (event.key === "Escape") target.blur();
+    return;
+  }
+  if (event.key === "Enter" && target.matches("a")) return;
+  if (["Enter", " "].includes(event.key) && target.matches("button") && target.matches(":focus-visible")) return;
+  if (target.id === "shown" && ["ArrowUp", "ArrowDown"].includes(event.key)) return;
+  if (/^[0-9]$/.test(event.key) && card()) {
+    const code = numbered(card())[(Number(event.key) + 9) % 10];
+    event.preventDefault();
+    if (code !== undefined) queue(() => card() && settle(numbered(card())[(Number(event.key) + 9) % 10]));
+  } else if (KEYS[event.key]) {
+    event.preventDefault();
+    queue(DEEDS[KEYS[event.key]]);
+  }
+});
+for (const button of document.querySelectorAll("[data-do]")) {
+  button.addEventListener("click", () => queue(DEEDS[button.dataset.do]));
+}
+$("rest").addEventListener("click", () => queue(rest));
+$("grid-button").addEventListener("click", () => queue(DEEDS.grid));
+$("help-button").addEventListener("click", () => queue(DEEDS.help));
+$("filter").addEventListener("submit", (event) => event.preventDefault());
+$("pair").addEventListener("change", () => queue(async () => { $("pair").blur(); await afresh(); }));
+let typing = 0;
+$("search").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(() => queue(afresh), 250); });
+
+// A class by its name
+
+let offered = [], chosen = 0;
+function openTyping() {
+  if (!card()) return;
+  $("typed").value = "";
+  offer();
+  $("typing").showModal();
+  $("typed").focus();
+}
+function offer() {
+  const words = $("typed").value.trim().toLowerCase();
+  const all = classes.map((name, code) => [name.toLowerCase(), code]).filter(([name]) => name.includes(words));
+  all.sort((a, b) => b[0].startsWith(words) - a[0].startsWith(words) || a[0].length - b[0].length);
+  offered = all.slice(0, MOST_FOUND).map(([, code]) => code);
+  chosen = 0;
+  showOffered();
+}
+function showOffered() {
+  $("found").replaceChildren(...offered.map((code, i) => {
+    const found = make("li", {role: "option", id: `option-${i}`, "aria-selected": String(i === chosen)}, bdi(classes[code]));
+    found.addEventListener("click", () => pick(code));
+    return found;
+  }));
+  if (offered.length) $("typed").setAttribute("aria-activedescendant", `option-${chosen}`); else $("typed").removeAttribute("aria-activedescendant");
+  $("found").children[chosen]?.scrollIntoView({block: "nearest"});
+}
+function pick(code) {
+  $("typing").close();
+  queue(() => settle(code));
+}
+$("typed").addEventListener("input", offer);
+$("typed").addEventListener("keydown", (event) => {
+  if (event.key === "Enter") { event.preventDefault(); if (offered.length) pick(offered[chosen]); }
+  const step = {ArrowDown: 1, ArrowUp: -1}[event.key];
+  if (step) { event.preventDefault(); chosen = Math.max(0, Math.min(offered.length - 1, chosen + step)); showOffered(); }
+});
+
+// Many at once, seen first
+
+async function preview() {
+  bulk = null;
+  $("bulk-accept").disabled = true;
+  const found = await ask(`above?${query({share: $("share").value || "2"})}`);
+  for (const one of found.cards) cards.set(one.row, one);
+  bulk = found;
+  $("bulk-accept").disabled = !found.rows.length;
+  $("bulk-accept").textContent = `Accept ${number(found.rows.length)}`;
+  $("bulk-count").textContent = found.rows.length
+    ? `${number(found.rows.length)} open examples get another label than the given one. The first ${found.cards.length}:`
+    : "No open example has so sure a label that is not the given one.";
+  $("bulk-tiles").replaceChildren(...await Promise.all(found.cards.map((one) => tileOf(one))));
+}
+$("bulk-button").addEventListener("click", () => queue(async () => { await preview(); $("bulk").showModal(); }));
+$("share").addEventListener("change", () => queue(preview));
+$("share").addEventListener("keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); queue(preview); } });
+$("bulk-accept").addEventListener("click", () => queue(async () => {
+  if (!bulk) return;
+  const {rows, labels} = bulk;
+  bulk = null;
+  $("bulk").close();
+  await decide("label", rows, labels);
+  await afresh();
+  say(`${number(rows.length)} suggested labels taken. u takes them back.`);
+  watch();
+}));
+
+async function showPairs() {
+  const found = await ask("pairs");
+  $("pair").append(...found.map(({given, likely, count}) =>
+    make("option", {value: `${given},${likely}`}, `\u2068${classes[given]}\u2069 → \u2068${classes[likely]}\u2069 (${count})`)));
+}
+
+queue(async () => {
+  const found = await ask("start");
+  classes = found.classes;
+  $("run").textContent = found.run;
+  document.title = `Review ${found.run}`;
+  take(found);
+  if (found.cards.length) { trail = [found.cards[0].row]; at = 0; ahead(found.cards); } else at = 0;
+  await show();
+  document.body.dataset.ready = "yes";
+  await showPairs();
+  watch();
+});

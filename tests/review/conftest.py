@@ -1,0 +1,69 @@
+"""Finished runs to review: texts with awkward labels, photos of which one is gone, and many classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from selfdistill.review._session import Session
+from selfdistill.runs import fit
+
+AWKWARD = ["<script>document.title='owned'</script>", "say \"dog\" & 'cat'", "שלום עולם", "fox"]
+_WORDS = [["meow", "purr"], ["bark", "bone"], ["red", "sly"], ["tag", "web"]]
+
+
+def _texts(folder: Path) -> Path:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(4, size=120)
+    given = np.where(rng.random(120) < 0.25, rng.integers(4, size=120), truth)
+    texts = [" ".join(rng.choice([*_WORDS[c], "the", "of"], 8)) + f" <b>{i}</b>" for i, c in enumerate(truth)]
+    texts[0] += " long" * 2000
+    frame = pd.DataFrame({"text": texts, "label": np.array(AWKWARD)[given], "truth_of_test": truth})
+    frame.drop(columns="truth_of_test").to_csv(folder / "texts.csv", index=False)
+    np.save(folder / "truth.npy", np.array([sorted(AWKWARD).index(AWKWARD[c]) for c in truth]))
+    return folder / "texts.csv"
+
+
+@pytest.fixture(scope="session")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on 120 texts in closed form."""
+    folder = tmp_path_factory.mktemp("texts")
+    fit(_texts(folder), out=folder / "run", label="label", method="kernel", say=None)
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on 24 photos in closed form, of which one was deleted and one damaged afterwards."""
+    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for i in range(24):
+        place = folder / "data" / ("blue" if i % 2 else "red")
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 60, (32, 32, 3)).astype(np.uint8)
+        pixels[..., 2 if i % 2 else 0] += 150
+        Image.fromarray(pixels).save(place / f"{i:02}.png")
+    fit(folder / "data", out=folder / "run", method="kernel", say=None)
+    (folder / "data" / "red" / "00.png").unlink()
+    (folder / "data" / "blue" / "01.png").write_bytes(b"<svg onload='document.title=1'/>")
+    return folder / "run"
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Callable[..., Session]:
+    """Open sessions with a journal of their own, and close them."""
+    sessions: list[Session] = []
+
+    def make(run: Path, **more: object) -> Session:
+        more.setdefault("decisions", tmp_path / "d.jsonl")
+        sessions.append(Session(run, **more))  # type: ignore[arg-type]
+        return sessions[-1]
+
+    yield make
+    for session in sessions:
+        if not session._closed:
+            session.close()

@@ -1,0 +1,52 @@
+"""What is known of the examples: from the table, and from decisions."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from selfdistill._core.read_options import ReadOptions
+from selfdistill._core.record import read_finished
+from selfdistill.closed import refine_labels
+from selfdistill.review._findings import Learner, _likeliest, read_saved, why_fixed
+from selfdistill.runs._subject import read_again
+
+
+@pytest.mark.parametrize("k", [2, 9, 10, 40])
+def test_the_likeliest_classes_are_those_of_a_sort(k):
+    soft = np.random.default_rng(k).dirichlet(np.ones(k), 50).astype(np.float32)
+    likely, shares = _likeliest([soft[:30], soft[30:]])
+    expected = np.argsort(-soft, 1)[:, :9]
+    np.testing.assert_array_equal(likely, expected)
+    np.testing.assert_array_equal(shares, np.take_along_axis(soft, expected, 1))
+
+
+def test_what_a_run_found_is_what_its_table_says(texts):
+    record = read_finished(texts)
+    saved, now = read_saved(texts, record)
+    assert now.learned is None
+    np.testing.assert_allclose(now.wrong, 1 - now.quality)
+    assert saved.flagged.sum() == pytest.approx(now.wrong.sum(), abs=10)
+
+
+def test_one_pass_comes_near_a_fit_from_the_start_with_the_labels_held(texts):
+    record, truth = read_finished(texts), np.load(texts.parent / "truth.npy")
+    data = read_again(texts, record)
+    settled = np.where(np.arange(120) % 3 == 0, truth, -1)
+    found = Learner(texts, record).learn(settled, 7)
+    assert found.learned == 7
+    again = refine_labels(data.inputs, data.labels, 4, settled=settled, standardise=not data.preprocess.scaled)
+    rest = settled < 0
+    agreed = (again.posterior.argmax(1).numpy() == found.likely[:, 0])[rest].mean()
+    assert agreed > 0.95  # kernel, ridges and rounds may be others
+    assert (found.likely[~rest, 0] == truth[~rest]).all()
+
+
+def test_why_the_order_is_fixed(texts):
+    def why(method, read):
+        return why_fixed(SimpleNamespace(settings=SimpleNamespace(method=method), data=SimpleNamespace(read=read)))
+
+    assert why_fixed(read_finished(texts)) == ""
+    assert "only runs of the closed form" in why("selfdistill", ReadOptions())
+    assert "several annotators" in why("kernel", ReadOptions(annotator=("a", "b")))
+    assert "in memory" in why("kernel", None)
