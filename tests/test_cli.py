@@ -76,13 +76,15 @@ assert not heavy, heavy
     assert done.stdout == f"selfdistill {__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["fit", "predict", "noise"])
+@pytest.mark.parametrize("command", ["fit", "predict", "review", "noise"])
 def test_help_teaches(cli, command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = cli(command, "--help")
     assert code == 0
     assert "Examples:" in out
     assert f"selfdistill {command} " in out
+    assert "[bold" not in out
+    assert ('"selfdistill[review]"' in out) == (command == "review")
     assert max(map(len, out.splitlines())) <= 80
     flags = [line for line in out.splitlines() if "<bool>" in line]
     assert [line for line in flags if "--help" not in line] == []  # a flag takes no value

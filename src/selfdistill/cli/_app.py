@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated
@@ -43,7 +44,8 @@ app = typer.Typer(
 def _help(function: Callable[..., None]) -> str:
     """Join the lines of each paragraph of a docstring, so that the terminal wraps them; indented ones stay."""
     paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
-    return "\n\n".join(p if p.startswith(" ") else p.replace("\n", " ") for p in paragraphs)
+    joined = "\n\n".join(p if p.startswith(" ") else p.replace("\n", " ") for p in paragraphs)
+    return re.sub(r"\[(?!/?bold\])", r"\\[", joined)  # an extra's name is no markup
 
 
 _ALL = (fit, predict, show, report, review, refine, distill, air, embed, noise, methods)
