@@ -83,7 +83,8 @@ def _names(files: Sequence[Picture], options: ReadOptions) -> Pictures:
             found = list(pool.map(failure, files))
         bad = [place for place, error in enumerate(found) if error is not None]
         lines = [why_bad(files[place], error) for place, error in enumerate(found) if error is not None]
-    good = [place for place in range(len(files)) if place not in set(bad)]
+    out = set(bad)
+    good = [place for place in range(len(files)) if place not in out]
     array = np.empty(len(good), dtype=object)
     array[:] = [files[place] for place in good]
     return Pictures(array, good, lines, [], _no_fit)
