@@ -38,4 +38,4 @@ def embed(source: str, options: ReadOptions, out: Path | None, tell: Listener = 
     if not is_encoded(options):
         raise SettingError("--encoder none leaves nothing to do", "Leave --encoder out, or name one.")
     with encoding(tell):
-        return read(source, options if out is None else replace(options, features=str(out)))
+        return read(source, options if out is None else replace(options, features=str(out)), mapped=True)
