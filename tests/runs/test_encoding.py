@@ -64,7 +64,7 @@ def test_nothing_is_encoded_where_something_else_is_asked_for(choosing, tmp_path
     run, _ = fitted(photos(tmp_path / "p", 20, 16), **{"epochs": 1, "network": "mlp:4", **options})
     assert len(run.record.data.input_shape) == 3
     assert not choosing["photos"].seen
-    assert not [line for line in run.report().splitlines() if "pip install" in line]
+    assert not [line for line in str(run.report()).splitlines() if "pip install" in line]
 
 
 def test_tiny_grey_pictures_and_the_variable_leave_pixels(choosing, tmp_path, monkeypatch):
@@ -87,9 +87,9 @@ def test_a_large_table_of_texts_keeps_to_words(choosing, tmp_path, monkeypatch):
 def test_the_verdict_says_what_a_missing_extra_would_bring(choosing, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "is_packaged", lambda kind: False)
     run, _ = fitted(texts(tmp_path / "t.csv"))
-    assert [line for line in run.report().splitlines() if "pip install 'selfdistill[texts]' has a pre" in line]
+    assert [line for line in str(run.report()).splitlines() if "pip install 'selfdistill[texts]' has a pre" in line]
     run, _ = fitted(photos(tmp_path / "p", 20, 40), out=tmp_path / "r", method="kernel")
-    assert [line for line in run.report().splitlines() if "pip install 'selfdistill[photos]' has a pre" in line]
+    assert [line for line in str(run.report()).splitlines() if "pip install 'selfdistill[photos]' has a pre" in line]
 
 
 def test_a_run_is_refined_without_the_encoder(choosing, tmp_path):
