@@ -63,6 +63,19 @@ def test_texts_give_the_features_that_are_known(shared_data):
     np.testing.assert_allclose(load_encoder("texts").encode(texts), known, atol=1e-5)
 
 
+@needs("photos")
+@needs("texts")
+def test_packaged_encoders_need_no_network(monkeypatch):
+    def refuse(*anything):
+        raise AssertionError("a connection was asked for")
+
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(f"socket.socket.{name}", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    for name, dimension in (("photos", 1280), ("texts", 384)):
+        assert load_encoder.__wrapped__(name).dimension == dimension
+
+
 @needs("texts")
 def test_texts_of_any_length(monkeypatch):
     encoder = load_encoder("texts")

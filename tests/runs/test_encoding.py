@@ -12,6 +12,7 @@ from PIL import Image
 import selfdistill
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.read_options import ReadOptions
+from selfdistill._core.record import write_json_record
 from selfdistill.runs import _encoding as module
 from selfdistill.runs._embed import embed
 
@@ -113,7 +114,7 @@ def test_a_damaged_photo_is_left_out_of_the_run_and_of_its_copy(choosing, tmp_pa
     assert len([*(tmp_path / "clean").rglob("*.png")]) == 43
 
 
-def test_a_record_alone_fetches_nothing_and_runs_nothing(choosing, tmp_path):
+def test_a_record_alone_fetches_nothing_and_runs_nothing(choosing, tmp_path, cli):
     photos(tmp_path / "p")
     run, _ = fitted(tmp_path / "p")
     read = ReadOptions(encoder="torch:os:abort")
@@ -123,6 +124,13 @@ def test_a_record_alone_fetches_nothing_and_runs_nothing(choosing, tmp_path):
         module.check_named(run.folder, read)
     module.check_named(run.folder, read, read)
     module.check_named(run.folder, ReadOptions(encoder="photos"))
+    record = json.loads((run.folder / "run.json").read_text())
+    record["data"]["read"]["encoder"] = "torch:os:abort"
+    write_json_record(run.folder, record | {"status": "interrupted"})
+    for command in (("fit", "--resume", run.folder), ("distill", run.folder)):
+        code, _, err = cli(*command)
+        assert code == 2, err
+        assert "was started with the encoder 'torch:os:abort', which is not in an extra. Name it" in err
 
 
 def test_progress_tells_the_speed_and_the_time_left():
@@ -150,3 +158,23 @@ def test_embed_is_read_by_later_runs(choosing, tmp_path):
     assert choosing["texts"].seen == 44
     with pytest.raises(SettingError, match="--encoder none leaves nothing to do"):
         embed(str(tmp_path / "p"), ReadOptions(encoder="none"), None)
+
+
+def test_images_of_a_saved_data_set_are_refined_and_shown(choosing, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    from selfdistill.runs._examples import Examples
+
+    files = [{"bytes": path.read_bytes(), "path": None} for path in sorted(photos(tmp_path / "p").rglob("*.png"))]
+    made = datasets.Dataset.from_dict({"image": files, "label": [row // 22 for row in range(44)]})
+    made.cast_column("image", datasets.Image()).save_to_disk(str(tmp_path / "saved"))
+    run, _ = fitted(tmp_path / "saved", encoder="photos")
+    assert run.record.data.input_shape == [48]
+    seen = choosing["photos"].seen
+    run.refine(tmp_path / "clean.npz")
+    with np.load(tmp_path / "clean.npz") as clean:
+        assert clean["X"].shape[0] == 44
+        assert clean["X"].ndim == 4
+    examples = Examples(run.folder)
+    assert (examples.kind, examples.missing) == ("image", "")
+    assert examples.thumbnail(0, 20)
+    assert choosing["photos"].seen == seen

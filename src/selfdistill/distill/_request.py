@@ -18,6 +18,7 @@ from selfdistill.distill._objective import OBJECTIVES
 from selfdistill.distill._soft_labels import load_store
 from selfdistill.distill._teacher import run_of
 from selfdistill.runs._directory import check_free, next_run_folder
+from selfdistill.runs._encoding import check_named
 from selfdistill.runs._request import FitRequest, announce_run, name_of, read_sources, threads_of
 from selfdistill.train import Settings
 from selfdistill.train._runtime import process_group
@@ -116,7 +117,9 @@ def _completed(asked: DistillRequest) -> tuple[DistillRequest, int]:
             f"{asked.teacher} does not say where its data lie",
             f"Name them: selfdistill distill {quoted(asked.teacher)} DATA.",
         )
-    read = overlaid(options_from(ReadOptions, described["read"]), asked.read)
+    theirs = options_from(ReadOptions, described["read"])
+    check_named(Path(asked.teacher), theirs, asked.read)
+    read = overlaid(theirs, asked.read)
     test = asked.test or described.get("test")
     return replace(asked, source=described.get("source"), test=test, read=read), int(described["seed"])
 
@@ -159,6 +162,7 @@ def _resumed(asked: DistillRequest, run: Path) -> tuple[DistillRequest, int]:
                 "Leave it out to go on, or start a new run with another --out.",
             )
     _check_place(run, kept["store"], asked.store)
+    check_named(run, described.read, asked.read)
     order = DistillRequest(
         kept["teacher"],
         asked.source if asked.source is not None else described.source,

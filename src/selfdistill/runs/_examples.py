@@ -14,6 +14,7 @@ from PIL import Image
 from selfdistill._core.errors import DataError, one_line
 from selfdistill._core.record import RunRecord, read_finished
 from selfdistill.data._columns import as_numbers, as_strings
+from selfdistill.data._encoded import is_encoded
 from selfdistill.data._images import find_layout
 from selfdistill.data._numerals import PLAIN, Notation
 from selfdistill.data._pixels import ENDINGS, Encoded, open_photo
@@ -266,7 +267,7 @@ def _opened(record: RunRecord, names: np.ndarray, given: np.ndarray) -> _Names:
         return _Files(Path(where), names)
     if find_format(find_place(where)).name == "folder":
         return _Files(find_place(where).path, names)
-    found = load(where, options, mapped=True, names=options.image_column is not None)
+    found = load(where, options, mapped=True, names=is_encoded(options))
     assert found is not None
     found = known_labels(found, options)
     ids = found.named()
@@ -275,10 +276,8 @@ def _opened(record: RunRecord, names: np.ndarray, given: np.ndarray) -> _Names:
         found = found.take(np.array([rows[name] for name in names]))
     elif len(ids) != len(names) or (ids != names).any():
         raise DataError(f"{where} holds other rows than the run was trained on", "Train on it anew with `fit`.")
-    if options.image_column is not None:
-        return _Photos(found.features)
     if found.form == "image":
-        return _Pixels(found.features)
+        return _Photos(found.features) if is_encoded(options) else _Pixels(found.features)
     return _Rows(found, given) if found.form == "table" else _Names()
 
 

@@ -125,7 +125,7 @@ class Format(ABC):
             return
         NPZ.check(out, place.name, self.what)
         with naming(place):
-            found = self.load(Request(place, options))
+            found = self.load(Request(place, replace(options, encoder=None)))  # of photos, their pixels
         assert found is not None
         save_arrays(out, edit_source(found, edit, options, place.name))
 

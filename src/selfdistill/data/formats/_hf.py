@@ -81,11 +81,12 @@ def _hf_source(
     *,
     new: bool = False,
     made: ImagePreprocess | EncodedPreprocess | None = None,
+    only_files: bool = False,
 ) -> Source:
     """Take one split as a source."""
     images = _image_columns(dataset, options)
     if images:
-        return _image_source(dataset, images, options, where, made, new=new)
+        return _image_source(dataset, images, options, where, made, new=new, only_files=only_files)
     return replace(table_source(_hf_table(dataset), options, where, roles), literal=True)
 
 
@@ -97,6 +98,7 @@ def _image_source(
     made: ImagePreprocess | EncodedPreprocess | None,
     *,
     new: bool,
+    only_files: bool = False,
 ) -> Source:
     if len(images) > 1:
         raise DataError(f"{where} has the image columns {', '.join(images)}", "Leave out all but one with ignore.")
@@ -108,7 +110,7 @@ def _image_source(
     for column in (options.id, options.truth):
         if column is not None and column not in names:
             raise DataError(f"{where} has no column {column!r}", near_matches(column, names))
-    pictures = read_photos(_encoded(dataset, images[0], where), where, where, options, made)
+    pictures = read_photos(_encoded(dataset, images[0], where), where, where, options, made, names=only_files)
 
     def cells(name: str | None) -> list[Any] | None:
         if name is None:
@@ -156,7 +158,9 @@ class SavedHf(Format):
         roles = ask.preprocess.roles if isinstance(ask.preprocess, TablePreprocess) else None
         made = ask.preprocess if isinstance(ask.preprocess, ImagePreprocess | EncodedPreprocess) else None
         with _undamaged(ask.place):
-            return _hf_source(dataset, ask.options, ask.place.name, roles, new=ask.part == "new", made=made)
+            return _hf_source(
+                dataset, ask.options, ask.place.name, roles, new=ask.part == "new", made=made, only_files=ask.names
+            )
 
     def table(self, place: Place, options: ReadOptions) -> pa.Table | None:
         dataset = _split(place, "train")
