@@ -49,7 +49,7 @@ def _help(function: Callable[..., None]) -> str:
 
 
 _ALL = (fit, predict, show, report, review, refine, distill, air, embed, noise, methods)
-_COMMANDS = tuple(map(command, _ALL))
+_COMMANDS = tuple(command(one) for one in _ALL)
 for _command in _COMMANDS:
     app.command(help=_help(_command))(_command)
 

@@ -321,6 +321,7 @@ def _steps(subject: Subject) -> list[tuple[str, str]]:
         return []
     run, source = quoted(subject.folder), subject.record.data.source
     steps = [("See the most doubtful examples in the terminal", f"selfdistill show {run}")]
+    steps.append(("Settle them by keyboard", f"selfdistill review {run}"))
     if source:
         ending = Path(source).suffix if Path(source).suffix in {".csv", ".parquet", ".npz"} else ""
         out = f"refined{ending}" if ending else "refined.npz" if subject.examples is None else "refined"
