@@ -77,7 +77,7 @@ def test_commands_that_are_printed_for_copying_run_nothing_else(cli, name):
     code, out, _ = cli("fit", table(), *FEW, "--out", name)
     assert code == 0
     lines = [line.strip() for line in out.splitlines()]
-    for command in ("show", "report", "predict"):
+    for command in ("show", "report", "review", "predict"):
         (named,) = [line.split("selfdistill ")[1] for line in lines if f"selfdistill {command}" in line]
         assert shlex.split(named)[1] == name
     code, _, err = cli("fit", table(), *FEW, "--out", name)

@@ -76,7 +76,7 @@ def test_labels_parquet_has_one_row_per_example_in_the_datas_order(blobs, tmp_pa
     frame = table.to_pandas()
     assert list(frame) == [
         "id", "given_label", "refined_label", "refined_confidence", "refined_distribution", "label_quality",
-        "is_label_issue", "first_learned_epoch", "times_forgotten",
+        "is_label_issue", "first_learned_epoch", "times_forgotten", "suggested_label",
     ]  # fmt: skip
     assert frame["id"].tolist() == [str(i) for i in blobs.ids]
     assert frame["given_label"].tolist() == [blobs.classes[k] for k in blobs.labels]

@@ -21,6 +21,7 @@ from selfdistill._core.errors import DataError, RunError, SettingError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.record import read_json_record, write_json_record
 from selfdistill.data._read import read as data_read
+from selfdistill.runs import load
 from selfdistill.runs._directory import run as runs_run
 from selfdistill.runs._label_table import read_label_table
 from selfdistill.runs._refine import EXPORTS, refine
@@ -294,6 +295,7 @@ def test_no_export_proposes_the_label_that_is_doubted(run):
     places = np.array([found.classes.index(name) for name in found.given])
     soft[np.arange(N), places] = -1
     assert found.other.tolist() == [found.classes[k] for k in soft.argmax(1)]
+    assert load(run).labels["suggested_label"].tolist() == found.suggested.tolist()
     np.testing.assert_allclose(found.p_other, soft.max(1))
     unsure = replace(found, refined=found.given)  # doubted, and no better label is known
     EXPORTS["label-studio"](unsure, Path("tasks.json"))

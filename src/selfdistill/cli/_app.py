@@ -48,20 +48,8 @@ def _help(function: Callable[..., None]) -> str:
     return re.sub(r"\[(?!/?bold\])", r"\\[", joined)  # an extra's name is no markup
 
 
-_ALL: tuple[Callable[..., None], ...] = (
-    fit,
-    predict,
-    show,
-    report,
-    review,
-    refine,
-    distill,
-    air,
-    embed,
-    noise,
-    methods,
-)
-_COMMANDS = tuple(map(command, _ALL))
+_ALL = (fit, predict, show, report, review, refine, distill, air, embed, noise, methods)
+_COMMANDS = tuple(command(one) for one in _ALL)
 for _command in _COMMANDS:
     app.command(help=_help(_command))(_command)
 

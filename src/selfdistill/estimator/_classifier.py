@@ -40,6 +40,7 @@ from selfdistill.estimator._checks import (
 )
 from selfdistill.estimator._northcutt2021cleanlab import CleanlabNames, issue_mask
 from selfdistill.estimator._own_network import own_network, picklable
+from selfdistill.estimator._page import Shown
 from selfdistill.issues import LabelTable, find_issues
 from selfdistill.train import Settings
 from selfdistill.train._choice import choose_method
@@ -54,7 +55,7 @@ from selfdistill.train._settings import resolve_device
 __all__ = ["SelfDistillClassifier"]
 
 
-class SelfDistillClassifier(CleanlabNames, ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class SelfDistillClassifier(CleanlabNames, Shown, ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Classifier for labels that may be wrong; it refines them while it trains, once, and says which it doubts.
 
     It needs no noise rate, no clean examples and no cross-validation. ``X`` is an array ``[n, d]``, a SciPy sparse

@@ -115,7 +115,8 @@ def lines(
         body.append(
             Markup('<line x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}" class="mark"/>').format(x, _TOP, base_y())
         )
-        body.append(_text(x + 5, base_y() - 6, mark[1], "tick"))
+        at_end = x > 0.85 * _WIDTH
+        body.append(_text(x + (-5 if at_end else 5), base_y() - 6, mark[1], "tick end" if at_end else "tick"))
     for curve in curves:
         points = " ".join(
             f"{across(x):.1f},{_TOP + (1 - min(max(y / high, 0), 1)) * inner[1]:.1f}"

@@ -269,7 +269,7 @@ def _learned(subject: Subject) -> dict[str, Any]:
         curves.append(Line(names[style], list(steps), shares, style))
     half = next((done for done, share in zip(steps, curves[0].y, strict=True) if share >= 0.5), None)
     said = f"Half of the labels that look right were predicted by epoch {half}. " if half else ""
-    said += f"Of those that look wrong, {curves[1].y[(half or epochs) - 1]:.0%} were by then".replace("%", " %")
+    said += f"Of those that look wrong, {curves[1].y[(half or epochs) - 1]:.0%} were by then".replace("%", "\u00a0%")
     return {"picture": lines(curves, "epoch"), "lines": curves, "says": f"{said}."}
 
 
@@ -288,7 +288,7 @@ def _directions(spectrum: Mapping[str, Any]) -> dict[str, Any]:
         f"The first {at + 1:,} directions of the kernel hold {refined[at]:.0%} of the refined labels, but "
         f"{given[at]:.0%} of the given ones: what many examples share is learned first, and wrong labels lie in what "
         "comes later."
-    ).replace("%", " %")
+    ).replace("%", "\u00a0%")
     picture = lines(curves, "direction, in the order of learning", log=True, mark=mark)
     return {"picture": picture, "lines": curves, "says": says}
 
@@ -321,6 +321,7 @@ def _steps(subject: Subject) -> list[tuple[str, str]]:
         return []
     run, source = quoted(subject.folder), subject.record.data.source
     steps = [("See the most doubtful examples in the terminal", f"selfdistill show {run}")]
+    steps.append(("Settle them by keyboard", f"selfdistill review {run}"))
     if source:
         ending = Path(source).suffix if Path(source).suffix in {".csv", ".parquet", ".npz"} else ""
         out = f"refined{ending}" if ending else "refined.npz" if subject.examples is None else "refined"

@@ -277,6 +277,17 @@ def _opened(path: Path) -> Generator[Any]:
         raise RunError(f"{path} is damaged: {one_line(error)}", _AGAIN) from error
 
 
+def _suggested(table: LabelTable) -> np.ndarray:
+    """What to propose to a person, as `SavedLabelTable.suggested`: int64 ``[n]``."""
+    out = table.refined.copy()
+    for rows, soft in blocks(table.distribution, _BLOCK_BYTES):
+        doubted = np.flatnonzero(table.is_issue[rows])
+        others = soft[doubted]
+        others[np.arange(len(doubted)), table.given[rows][doubted]] = -1
+        out[rows][doubted] = others.argmax(1)
+    return out
+
+
 def write_label_table(path: Path, data: LabelledData, table: LabelTable) -> None:
     """Write what was found out about each example, atomically."""
     import pyarrow as pa
@@ -294,6 +305,7 @@ def write_label_table(path: Path, data: LabelledData, table: LabelTable) -> None
         "is_label_issue": pa.array(table.is_issue),
         "first_learned_epoch": pa.array(table.first_learned),
         "times_forgotten": pa.array(table.forgotten),
+        "suggested_label": pa.array(names[_suggested(table)], pa.string()),
     }
     kinds = [(name, pa.list_(pa.float32(), len(names)) if c is None else c.type) for name, c in columns.items()]
     schema = pa.schema(kinds, metadata=classes)
