@@ -46,7 +46,9 @@ def _help(function: Callable[..., None]) -> str:
     return "\n\n".join(p if p.startswith(" ") else p.replace("\n", " ") for p in paragraphs)
 
 
-_COMMANDS = tuple(command(one) for one in (fit, predict, show, report, refine, review, distill, air, embed, noise, methods))
+_COMMANDS = tuple(
+    command(one) for one in (fit, predict, show, report, refine, review, distill, air, embed, noise, methods)
+)
 for _command in _COMMANDS:
     app.command(help=_help(_command))(_command)
 
