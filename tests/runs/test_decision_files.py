@@ -29,6 +29,7 @@ def test_a_journal_is_read_too(tmp_path):
     journal.add("label", [2], ["cat"])
     journal.close()
     assert read_decisions(tmp_path / "j.jsonl", IDS, CLASSES).labels == {2: "cat"}
+    assert read_decisions(tmp_path / "j.jsonl", IDS[::-1], CLASSES).labels == {1: "cat"}  # by name
 
 
 def test_what_label_studio_exports(tmp_path):

@@ -81,6 +81,7 @@ class RunData(_Part):
     source: str | None = None
     read: _Read | None = None
     test: str | None = None
+    decisions: str | None = None
     seed: Whole | None = None
     taught: bool = False
     extra: str | None = None

@@ -201,6 +201,13 @@ class RefineOptions:
     format: Annotated[
         str | None, Option("NAME", "For another tool: label-studio (JSON), aum (CSV) or fiftyone (JSON).", _WAY)
     ] = None
+    decisions: Annotated[
+        Path | None,
+        Option(
+            "FILE",
+            "Labels that a person settled: a file of `selfdistill review`, CSV (id, label) or Label Studio's JSON.",
+        ),
+    ] = None
 
 
 def refine(options: RefineOptions) -> None:
@@ -228,7 +235,9 @@ def refine(options: RefineOptions) -> None:
             f"{' and '.join(told)} cannot be combined" if told else "what to write was not chosen",
             "Give one of --drop, --relabel, --weight and --format.",
         )
-    made = write_refined(options.run, options.out, how=ways[0] if ways else None, form=options.format)
+    made = write_refined(
+        options.run, options.out, how=ways[0] if ways else None, form=options.format, decisions=options.decisions
+    )
     done = {
         "drop": f"{made.issues:,} left out",
         "relabel": f"{made.changed:,} of {made.issues:,} that look wrong got another label",

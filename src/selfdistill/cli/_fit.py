@@ -68,7 +68,7 @@ def fit(data: Source, read: ReadOptions, settings: Settings, run: RunOptions) ->
         from selfdistill.runs._request import FitRequest, start
         from selfdistill.runs._verdict import comparison, verdict
 
-    asked = FitRequest(data.source, run.test, read, settings, run.out, run.resume)
+    asked = FitRequest(data.source, run.test, read, settings, run.out, run.resume, run.decisions)
     if not first_process():
         start(asked)
         return

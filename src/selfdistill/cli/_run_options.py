@@ -26,6 +26,15 @@ class RunOptions:
             "Data",
         ),
     ] = None
+    decisions: Annotated[
+        Path | None,
+        Option(
+            "FILE",
+            "Labels that a person settled, held while the others are refined: a file of `selfdistill review`, CSV (id, "
+            "label) or Label Studio's JSON. In closed form.",
+            "Data",
+        ),
+    ] = None
     processes: Annotated[
         int | None,
         Option(

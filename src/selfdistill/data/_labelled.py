@@ -100,6 +100,7 @@ _COUNTS = {
     "constant_columns": "constant columns",
     "dropped_unlabelled": "rows without a label left out",
     "skipped_bad": "unreadable images left out",
+    "settled": "labels settled by a person",
 }
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from selfdistill._core.record import RunRecord
 from selfdistill.closed._passes import Refined
 from selfdistill.closed._prepare import Prepared
 from selfdistill.closed._settle import settle
-from selfdistill.runs._label_table import read_findings, soft_blocks
+from selfdistill.runs._decision_files import Settled, read_decisions, settled_array
+from selfdistill.runs._label_table import named_rows, read_findings, soft_blocks
 from selfdistill.runs._subject import read_again
 from selfdistill.train._closed import CLOSED, prepare_closed
 
@@ -107,6 +109,22 @@ def why_fixed(record: RunRecord) -> str:
     return ""
 
 
+def decided_before(run: Path, record: RunRecord) -> Settled | None:
+    """Read the decisions that a run was trained with.
+
+    Args:
+        run: The run directory.
+        record: Its record.
+
+    Returns:
+        The decisions; ``None`` if there were none, or their file is gone.
+    """
+    if record.data.decisions is None or not (path := Path(record.data.decisions)).is_file():
+        return None
+    ids, _ = named_rows(run)
+    return read_decisions(path, ids.tolist(), record.data.classes)
+
+
 class Learner:
     """Keeps what the closed form factorised, and refines all labels after each decision.
 
@@ -121,6 +139,8 @@ class Learner:
 
     def __init__(self, run: Path, record: RunRecord) -> None:
         data = read_again(run, record, mapped=True)
+        if (before := decided_before(run, record)) is not None:
+            data = replace(data, settled=torch.from_numpy(settled_array(before, data.classes, len(data))))
         self._made: Prepared = prepare_closed(data, record.settings)
 
     def learn(self, settled: np.ndarray, version: int) -> Findings:

@@ -13,7 +13,7 @@ import numpy as np
 from selfdistill._core.errors import DataError, SelfdistillError, one_line
 from selfdistill._core.record import read_finished
 from selfdistill.review._estimate import Interval, Remaining, precision
-from selfdistill.review._findings import Learner, read_saved, why_fixed
+from selfdistill.review._findings import Learner, decided_before, read_saved, why_fixed
 from selfdistill.runs._decision_files import Settled, read_decisions, settled_array, write_decisions
 from selfdistill.runs._decisions import Journal, journal_path
 from selfdistill.runs._examples import Examples
@@ -70,14 +70,18 @@ class Session:
         self._opening = threading.Lock()
         self._masks: tuple[tuple[Any, ...], np.ndarray] | None = None
         self._estimate: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+        if taken is None and not self.journal.version and (before := decided_before(run, self._record)):
+            taken = before
         if taken is not None:
             self._take(taken)
 
     def _take(self, found: Settled) -> None:
-        """Bring decisions of another file in, in one step; what is settled already stays."""
-        open_ = {row: label for row, label in found.labels.items() if row not in self.journal.decided.labels}
-        if open_:
-            self.journal.add("label", open_, open_.values())
+        """Bring decisions of another file in; what is decided already stays."""
+        decided = {*self.journal.decided.labels, *self.journal.decided.unsure}
+        if labels := {row: label for row, label in found.labels.items() if row not in decided}:
+            self.journal.add("label", labels, labels.values())
+        if unsure := sorted(found.unsure - decided):
+            self.journal.add("unsure", unsure)
 
     # Learning
 

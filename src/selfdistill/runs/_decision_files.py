@@ -52,17 +52,15 @@ def read_decisions(path: Path, ids: Sequence[str], classes: Sequence[str]) -> Se
 
     Raises:
         DataError: Another ending, no such file, a label that is no class, or two labels for one example.
-        RunError: A journal of other examples, or damaged.
+        RunError: A journal that is damaged.
     """  # noqa: DOC502 (raised by what is called)
     ending = path.suffix.lower()
     if ending not in ENDINGS:
         raise DataError(f"{path} ends in {ending!r}", f"Decisions lie in files that end in {', '.join(ENDINGS)}.")
     if not path.is_file():
         raise DataError(f"{path} is no file", "Name a file of decisions; `selfdistill review RUN` makes one.")
-    if ending == ".jsonl":
-        found = read_journal(path, ids, classes)
-        return Settled(dict(found.labels), frozenset(found.unsure))
-    pairs = _pairs(path, _from_csv if ending == ".csv" else _from_label_studio)
+    readers: dict[str, Callable[[Path], _Pairs]] = {".csv": _from_csv, ".json": _from_label_studio}
+    pairs = read_journal(path) if ending == ".jsonl" else _pairs(path, readers[ending])
     return _matched(path, pairs, ids, frozenset(classes))
 
 

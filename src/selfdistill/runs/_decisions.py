@@ -190,28 +190,35 @@ class Journal:
         os.close(self._handle)
 
 
-def read_journal(path: Path, ids: Sequence[str], classes: Sequence[str]) -> Decided:
-    """Read a journal of any run on the same examples; nothing is written.
+def read_journal(path: Path) -> list[tuple[str, str | None]]:
+    """Read a journal of any run; nothing is written.
 
     Args:
         path: The file.
-        ids: Names of the examples, which must be those of the journal.
-        classes: Names of the classes.
 
     Returns:
-        What holds after all steps.
+        Names of the decided examples and their labels, in the order of their first decision; ``None``: unsure.
 
     Raises:
-        RunError: It is of other examples, or damaged.
+        RunError: It is damaged.
     """  # noqa: DOC502 (raised by what is called)
-    content = path.read_bytes()
-    return _replayed(path, content[: content.rfind(b"\n") + 1], None, ids, frozenset(classes))[0]
+    content, names = path.read_bytes(), _Names()
+    decided = _replayed(path, content[: content.rfind(b"\n") + 1], None, names, None)[0]
+    return [(name, decided.labels.get(row)) for row, name in names.items() if row in {*decided.labels, *decided.unsure}]
+
+
+class _Names(dict[int, str]):
+    """Names of the examples as the journal has them."""
+
+    def check(self, rows: Sequence[int], ids: Sequence[str]) -> bool:
+        return all(self.setdefault(row, name) == name for row, name in zip(rows, ids, strict=True))
 
 
 def _replayed(
-    path: Path, content: bytes, run: str | None, ids: Sequence[str], classes: frozenset[str]
+    path: Path, content: bytes, run: str | None, ids: Sequence[str] | _Names, classes: frozenset[str] | None
 ) -> tuple[Decided, int]:
     """Go through whole lines; give what holds, and how many steps and undos there are."""
+    own = isinstance(ids, _Names)
     decided, version = Decided(), 0
     for number, line in enumerate(content.splitlines()):
         try:
@@ -219,7 +226,7 @@ def _replayed(
             if number == 0:
                 if found["format"] != _FORMAT or found["version"] != 1:
                     raise ValueError("its first line is not that of a journal")
-                _check_run(path, found, run, len(ids))
+                _check_run(path, found, run, found["examples"] if own else len(ids))
                 continue
             version += 1
             if found["n"] != version:
@@ -229,10 +236,15 @@ def _replayed(
                     raise ValueError(f"it takes back step {found['of']}, which is not the last")
                 decided = decided.without_last()
                 continue
-            if found["ids"] != [str(ids[row]) for row in found["rows"]]:
-                raise ValueError("its examples are others")
             step = Step(version, found["kind"], tuple(found["rows"]), tuple(found.get("labels", ())))
-            _check(step, len(ids), classes)
+            _check(step, None if own else len(ids), classes)
+            named = (
+                ids.check(step.rows, found["ids"])
+                if isinstance(ids, _Names)
+                else (found["ids"] == [str(ids[row]) for row in step.rows])
+            )
+            if not named:
+                raise ValueError("its examples are others")
             decided.take(step)
         except RunError:
             raise
@@ -252,16 +264,16 @@ def _check_run(path: Path, header: Mapping[str, Any], run: str | None, examples:
         raise RunError(f"{path} is about {header['examples']:,} examples, but there are {examples:,}", _AGAIN)
 
 
-def _check(step: Step, n: int, classes: frozenset[str]) -> None:
+def _check(step: Step, n: int | None, classes: frozenset[str] | None) -> None:
     if step.kind not in _KINDS:
         raise DataError(f"{step.kind!r} is no kind of decision", f"Give {', '.join(_KINDS)} or undo.")
     for row in step.rows:
-        if not isinstance(row, int) or not 0 <= row < n:
-            raise DataError(f"there is no example {row}", f"Give 0 to {n - 1}.")
+        if not isinstance(row, int) or not 0 <= row < (row + 1 if n is None else n):
+            raise DataError(f"there is no example {row}", f"Give 0 to {(n or 0) - 1}.")
     if len(step.labels) != (len(step.rows) if step.kind == "label" else 0):
         raise DataError(f"there are {len(step.labels)} labels for {len(step.rows)} examples", "Give each one.")
     for label in step.labels:
-        if label not in classes:
+        if classes is not None and label not in classes:
             raise DataError(f"{label!r} is no class of the run", "Give one that it has.")
 
 

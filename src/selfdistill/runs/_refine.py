@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from selfdistill.data._copy import check_new, labelled_cells, labelled_rows, wri
 from selfdistill.data._place import STANDARD_INPUT, is_there
 from selfdistill.data._read import find_form
 from selfdistill.data.formats import BUILT_IN
+from selfdistill.runs._decision_files import Settled, read_decisions
 from selfdistill.runs._label_table import SavedLabelTable, read_label_table
 
 __all__ = ["EXPORTS", "Refined", "refine"]
@@ -42,7 +43,9 @@ class Refined:
     changed: int
 
 
-def refine(run: Path, out: Path, *, how: str | None = None, form: str | None = None) -> Refined:
+def refine(
+    run: Path, out: Path, *, how: str | None = None, form: str | None = None, decisions: Path | None = None
+) -> Refined:
     """Write the refined data set of a run, or its findings for another tool. The source is only read.
 
     Args:
@@ -52,6 +55,8 @@ def refine(run: Path, out: Path, *, how: str | None = None, form: str | None = N
             given label where nothing is flagged; ``"weight"``: add a column ``label_weight``, the probability that the
             given label is right, 0 to 1. A column ``label_quality`` stands beside either, where there is a place.
         form: Instead of a data set, one of `EXPORTS`.
+        decisions: Labels that a person settled, see `read_decisions`; they take the place of what the run found. What
+            nobody can say is called wrong.
 
     Returns:
         What was written.
@@ -70,6 +75,8 @@ def refine(run: Path, out: Path, *, how: str | None = None, form: str | None = N
     if form is not None and form not in EXPORTS:
         raise SettingError(f"--format {form!r} does not exist", f"Choose one of: {', '.join(EXPORTS)}.")
     found = read_label_table(run)
+    if decisions is not None:
+        found = _decided(found, read_decisions(decisions, found.ids.tolist(), found.classes))
     check_new(found.source, out)
     if form in {None, "label-studio"}:  # the other forms do not look at it
         _check_source(run, found)
@@ -82,6 +89,28 @@ def refine(run: Path, out: Path, *, how: str | None = None, form: str | None = N
     n, issues = len(found.ids), int(found.is_issue.sum())
     changed = int((found.relabelled != found.given).sum())
     return Refined(out, n - issues if how == "drop" else n, n, issues, changed)
+
+
+def _decided(found: SavedLabelTable, settled: Settled) -> SavedLabelTable:
+    """Put what was decided in the place of what was found."""
+    rows = np.array(sorted(settled.labels), np.int64)
+    labels = np.array([settled.labels[row] for row in rows], object)
+    wrong = found.given[rows] != labels
+    new = {
+        "refined": labels,
+        "confidence": 1.0,
+        "quality": 1.0 - wrong,
+        "is_issue": wrong,
+        "p_given": 1.0 - wrong,
+        "p_other": 1.0 * wrong,
+        "other": np.where(wrong, labels, found.other[rows]),
+    }
+    arrays = {name: getattr(found, name).copy() for name in new}
+    for name, values in new.items():
+        arrays[name][rows] = values
+    arrays["is_issue"][list(settled.unsure)] = True
+    arrays["refined"][list(settled.unsure)] = found.given[list(settled.unsure)]
+    return replace(found, **arrays)
 
 
 def _write(found: SavedLabelTable, out: Path, how: str | None) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from selfdistill._core.dist import rank
@@ -23,6 +24,7 @@ from selfdistill.data._labelled import LabelledData, describe
 from selfdistill.data._read import read as data_read
 from selfdistill.data._read import read_test
 from selfdistill.networks._build import build
+from selfdistill.runs._decision_files import read_decisions, settled_array
 from selfdistill.runs._demo import compare_with_plain, noisy_digits
 from selfdistill.runs._directory import check_free, next_run_folder, run
 from selfdistill.runs._encoding import check_named, encoder_of_photos, encoder_of_texts, encoding, missing_extra
@@ -48,6 +50,7 @@ class FitRequest:
         settings: How to train.
         out: The run directory; by default the next free ``runs/<name>-NNN``.
         resume: A run directory to go on with.
+        decisions: A file of labels that a person settled; only the closed form holds them.
     """
 
     source: str | None = None
@@ -56,6 +59,7 @@ class FitRequest:
     settings: Settings = field(default_factory=Settings)
     out: Path | None = None
     resume: Path | None = None
+    decisions: Path | None = None
 
 
 def start(
@@ -100,11 +104,14 @@ def start(
         wanted = replace(wanted, method=method)
         if method == CLOSED:
             examples = replace(examples, distributions=examples.shares)
+        if asked.decisions is not None:
+            examples = _settled(asked.decisions, examples, method, say)
         if why:
             say(f"note: {why}")
             examples = replace(examples, notes=(*examples.notes, why))
         settings = wanted.resolve(len(examples), device)
         source = {"source": asked.source, "read": explicit_options(asked.read), "test": asked.test, "extra": extra}
+        source |= {"decisions": None if asked.decisions is None else str(asked.decisions)}
         with threads_of(examples, settings):
             record = run(
                 examples,
@@ -139,6 +146,23 @@ def _read(
             asked = replace(asked, read=read)
             examples, tests = read_sources(asked, wanted.seed or 0, lambda text: None, mapped=takes_vectors(wanted))
     return asked, examples, tests, missing_extra(str(asked.source), asked.read, examples)
+
+
+def _settled(path: Path, examples: LabelledData, method: str, say: Callable[[str], None]) -> LabelledData:
+    """Hold labels that a person settled."""
+    if method != CLOSED or examples.distributions is not None:
+        why = f"method {method!r} trains on them" if method != CLOSED else "the labels are by several annotators"
+        raise SettingError(
+            f"--decisions {path} cannot be held: {why}",
+            "Choose --method kernel, or train on the settled labels themselves: `selfdistill refine RUN --relabel "
+            "--decisions FILE --out NEW`, then `selfdistill fit NEW --label refined_label`.",
+        )
+    found = read_decisions(path, examples.ids.tolist(), examples.classes)
+    settled = settled_array(found, examples.classes, len(examples))
+    say(f"{len(found.labels):,} labels settled, from {path}")
+    if found.unknown:
+        say(f"warning: {len(found.unknown):,} names in {path} are of no example, such as {found.unknown[0]!r}")
+    return replace(examples, settled=torch.from_numpy(settled), counts=examples.counts | {"settled": len(found.labels)})
 
 
 def announce_run(examples: LabelledData, out: Path, say: Callable[[str], None]) -> Listener:
@@ -233,6 +257,7 @@ def _completed(asked: FitRequest) -> FitRequest:
         read=overlaid(described.read, asked.read),
         settings=overlaid(began, asked.settings),
         resume=asked.resume,
+        decisions=asked.decisions or (None if described.decisions is None else Path(described.decisions)),
     )
 
 

@@ -148,12 +148,13 @@ class Run:
             )
         return predict(self.folder, new, device=device).table()
 
-    def refine(self, out: str | Path, how: str = "relabel") -> Refined:
+    def refine(self, out: str | Path, how: str = "relabel", *, decisions: str | Path | None = None) -> Refined:
         """Write the data set anew, without its label errors. The source is only read.
 
         Args:
             out: File or folder that does not exist.
             how: ``"relabel"``, ``"drop"`` or ``"weight"``.
+            decisions: Labels that a person settled, a file of ``selfdistill review``.
 
         Returns:
             What was written.
@@ -161,7 +162,7 @@ class Run:
         Raises:
             DataError: ``out`` is taken, or the source has changed.
         """  # noqa: DOC502 (raised by what is called)
-        return refine(self.folder, Path(out), how=how)
+        return refine(self.folder, Path(out), how=how, decisions=None if decisions is None else Path(decisions))
 
     def report(self, out: str | Path | None = None) -> Report:
         """Report what was found, whether to trust it, and what to do next.

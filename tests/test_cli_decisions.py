@@ -1,0 +1,123 @@
+"""Decisions of a person in ``refine`` and ``fit``: taken as they are, matched by name, refused where they do not fit."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from selfdistill.cli import main
+from selfdistill.runs._decisions import Journal
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory):
+    folder, rng = tmp_path_factory.mktemp("songs"), np.random.default_rng(0)
+    truth = rng.integers(0, 2, 60)
+    given = np.where(np.arange(60) < 8, 1 - truth, truth)
+    table = pd.DataFrame({"track": [f"t{i}" for i in range(60)], "x": truth * 6 + rng.normal(size=60)})
+    table.assign(genre=np.array(["jazz", "pop"])[given]).to_csv(folder / "songs.csv", index=False)
+    with pytest.raises(SystemExit) as left:
+        main(["fit", str(folder / "songs.csv"), "--label", "genre", "--id", "track", "--out", str(folder / "run")])
+    assert not left.value.code
+    return folder
+
+
+@pytest.fixture
+def cli(capsys, songs, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as left:
+            main([str(a) for a in arguments])
+        return int(left.value.code or 0), capsys.readouterr().err
+
+    return call
+
+
+def journal(songs, path):
+    """Settle: t0's wrong label stays, t20's right one becomes wrong, t30 is unsure, t1 is set right."""
+    given = pd.read_csv(songs / "songs.csv")["genre"]
+    other = {"jazz": "pop", "pop": "jazz"}
+    run = json.loads((songs / "run" / "run.json").read_text())["id"]
+    made = Journal(path, run, [f"t{i}" for i in range(60)], ["jazz", "pop"])
+    made.add("label", [0], [given[0]])
+    made.add("label", [20, 1], [other[given[20]], other[given[1]]])
+    made.add("unsure", [30])
+    made.close()
+    return given, other
+
+
+def test_refine_takes_decisions_before_what_was_found(cli, songs, tmp_path):
+    given, other = journal(songs, tmp_path / "d.jsonl")
+    for how in ("relabel", "drop", "weight"):
+        code, err = cli("refine", songs / "run", f"--{how}", "--out", f"{how}.csv", "--decisions", "d.jsonl")
+        assert code == 0, err
+    relabelled = pd.read_csv("relabel.csv")["refined_label"]
+    assert (relabelled[0], relabelled[20], relabelled[1]) == (given[0], other[given[20]], other[given[1]])
+    assert relabelled[30] == given[30]
+    left = set(pd.read_csv("drop.csv")["track"])
+    assert "t0" in left
+    assert not left & {"t20", "t1", "t30"}
+    weights = pd.read_csv("weight.csv")["label_weight"]
+    assert (weights[0], weights[20], weights[1]) == (1, 0, 0)
+    assert cli("refine", songs / "run", "--relabel", "--out", "plain.csv")[0] == 0
+    plain, rest = pd.read_csv("plain.csv")["refined_label"], np.setdiff1d(np.arange(60), [0, 1, 20, 30])
+    assert (plain[rest] == relabelled[rest]).all()
+
+
+def test_fit_holds_them(cli, songs, tmp_path):
+    given, other = journal(songs, tmp_path / "d.jsonl")
+    code, err = cli(
+        "fit", songs / "songs.csv", "--label", "genre", "--id", "track", "--out", "again", "--decisions", "d.jsonl"
+    )
+    assert code == 0, err
+    assert "3 labels settled, from d.jsonl" in err
+    table = pd.read_parquet("again/labels.parquet")
+    assert table["refined_label"][[0, 1, 20]].tolist() == [given[0], other[given[1]], other[given[20]]]
+    assert table["label_quality"][[0, 1, 20]].tolist() == [1, 0, 0]
+    assert table["is_label_issue"][[0, 1, 20]].tolist() == [False, True, True]
+    record = json.loads((tmp_path / "again" / "run.json").read_text())
+    assert (record["data"]["decisions"], record["data"]["counts"]["settled"]) == ("d.jsonl", 3)
+    (tmp_path / "again" / "labels.parquet").unlink()
+    assert cli("fit", "--resume", "again")[0] == 0  # it knows its decisions
+    pd.testing.assert_frame_equal(pd.read_parquet("again/labels.parquet"), table)
+
+
+def test_names_decide_and_strangers_are_told(cli, songs, tmp_path):
+    (tmp_path / "d.csv").write_text("id,label\nt59,jazz\nt99,pop\n")
+    moved = pd.read_csv(songs / "songs.csv")[::-1]
+    moved.to_csv("moved.csv", index=False)
+    code, err = cli("fit", "moved.csv", "--label", "genre", "--id", "track", "--out", "m", "--decisions", "d.csv")
+    assert code == 0
+    assert "1 names in d.csv are of no example, such as 't99'" in " ".join(err.split())
+    assert pd.read_parquet("m/labels.parquet").set_index("id")["refined_label"]["t59"] == "jazz"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method", "selfdistill", "--decisions", "d.csv"], "--decisions d.csv cannot be held: method 'selfdistill'"),
+        (["--decisions", "none.csv"], "none.csv is no file"),
+        (["--decisions", "bad.csv"], "'rock', which is no class"),
+    ],
+)
+def test_what_cannot_be_held_is_refused_in_one_line(cli, songs, tmp_path, arguments, message):
+    (tmp_path / "d.csv").write_text("id,label\nt59,jazz\n")
+    (tmp_path / "bad.csv").write_text("id,label\nt59,rock\n")
+    code, err = cli("fit", songs / "songs.csv", "--label", "genre", "--id", "track", "--out", "x", *arguments)
+    assert code == 2
+    assert message in " ".join(err.split())
+    assert not (tmp_path / "x").exists()
+
+
+def test_review_exports_without_a_page(cli, songs, tmp_path):
+    journal(songs, tmp_path / "d.jsonl")
+    code, err = cli("review", songs / "run", "--decisions", "d.jsonl", "--export", "out.csv")
+    assert (code, err.strip()) == (0, "4 decisions in out.csv")
+    assert pd.read_csv("out.csv")["decision"].tolist() == ["kept", "changed", "changed", "unsure"]
+    code, err = cli("review", songs / "run", "--decisions", "e.jsonl", "--take", "out.csv", "--export", "again.json")
+    assert (code, err.strip()) == (0, "4 decisions in again.json")
+    code, err = cli("review", "nothing")
+    assert code == 2
+    assert "nothing" in err
