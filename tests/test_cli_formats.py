@@ -100,6 +100,18 @@ def test_sparse_and_one_hot_arrays_are_copied(frame, tmp_path, monkeypatch, cli)
         assert np.allclose(less.preprocess.apply(X[4:]), less.inputs)
 
 
+def test_labels_with_line_breaks_and_quotation_marks_are_relabelled_row_by_row(frame, tmp_path, monkeypatch, cli):
+    monkeypatch.chdir(tmp_path)
+    frame["label"] = frame["label"].map({"no": 'a\nb, "c"', "yes": 'd\r\n"'})
+    frame.loc[0, "label"] = frame.loc[1, "label"]
+    frame.to_csv("a.csv", index=False)
+    assert cli("fit", "a.csv", "--out", "run")[0] == 0
+    assert cli("refine", "run", "--relabel", "--out", "copy.csv")[0] == 0
+    copy = read("copy.csv", ReadOptions(label="refined_label"))
+    assert len(copy) == N
+    assert [copy.classes[i] for i in copy.labels.tolist()] == ['a\nb, "c"', 'd\r\n"'] * (N // 2)
+
+
 def test_votes_are_refined_beside_their_columns(frame, tmp_path, monkeypatch, cli):
     monkeypatch.chdir(tmp_path)
     frame["ann"], frame["bob"] = frame["label"], frame["label"].where(frame.index % 3 > 0, "")

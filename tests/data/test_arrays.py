@@ -110,3 +110,18 @@ def test_a_column_that_is_constant_up_to_rounding_becomes_zeros():
     assert np.isfinite([scale, mean, std]).all()
     np.testing.assert_allclose((X / scale)[:, [1, 3]].std(0), std[[1, 3]])
     assert not ArrayPreprocess.fit(X).apply(X)[:, [0, 2]].any()
+
+
+def test_new_numbers_far_from_those_of_training_are_warned_of():
+    X = np.random.default_rng(0).normal(5, 1, (50, 3))
+    X[:, 1] = 2.0
+    made = ArrayPreprocess.fit(X)
+    assert made.doubts(X) == []
+    assert made.doubts(X[:1] * 1000) == []
+    assert made.doubts(np.where(np.arange(50)[:, None] < 20, X * 1000, X)) == []
+    (said,) = made.doubts(X * 1000)
+    median = f"{np.median(X[:, 0]) * 1000:.4g}"
+    assert said == (
+        f"column 0 (counted from 0) holds other numbers than in training: the median is {median}, in training the mean "
+        f"was {X[:, 0].mean():.4g}; so does one more column; check the unit."
+    )

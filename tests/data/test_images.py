@@ -10,6 +10,7 @@ import torch
 from selfdistill._core.errors import DataError
 from selfdistill.data._images import ImagePreprocess, channel_stats, find_layout
 from selfdistill.data._preprocess import Preprocess
+from selfdistill.data._read import read, read_new
 from selfdistill.data._source import from_arrays
 
 
@@ -124,3 +125,19 @@ def test_facts():
     assert ImagePreprocess.fit(np.zeros((1, 8, 9, 3), np.uint8)).facts() == "RGB images of 8 x 9 pixels"
     made = ImagePreprocess.fit(np.zeros((1, 4, 8, 9), np.uint8))
     assert (made.facts(), made.mode) == ("images with 4 channels of 8 x 9 pixels", "4")
+
+
+def test_new_images_of_0_and_1_are_warned_of_where_training_had_more(tmp_path):
+    rng = np.random.default_rng(0)
+    whole = rng.integers(0, 256, (20, 6, 6)).astype(np.uint8)
+    for name, images in {"whole": whole, "ones": whole // 128, "black": whole * 0}.items():
+        np.savez(tmp_path / f"{name}.npz", X=images, y=np.arange(20) % 2)
+    of_whole, of_ones = read(tmp_path / "whole.npz"), read(tmp_path / "ones.npz")
+
+    def said(trained, name):
+        return read_new(tmp_path / f"{name}.npz", trained.preprocess, trained.classes).warnings
+
+    assert [line[:38] for line in said(of_whole, "ones")] == ["the new images hold 0 and 1 alone, but"]
+    assert not said(of_whole, "whole")
+    assert not said(of_whole, "black")
+    assert not said(of_ones, "ones")

@@ -17,6 +17,8 @@ from selfdistill.data._numerals import codes_in
 from selfdistill.data._preprocess import Preprocess
 
 _BLOCK = 2**21  # numbers that are looked at at once
+_SAMPLE = 1000  # new rows that are compared with those of training
+_FAR = 100.0  # standard deviations
 _LARGEST = 1e15
 """Standardised values are held to ±1e15: their squares are finite in float32."""
 
@@ -162,13 +164,7 @@ class _Filled:
 class ArrayPreprocess(Preprocess, kind="array"):
     """Vectors ``[n, d]``, each column standardised as in training.
 
-    Numbers that stand for missing values become the median of their column.
-
-    Args:
-        scale: See `column_scales`.
-        mean: See `column_scales`.
-        std: See `column_scales`.
-        gaps: Columns with such numbers.
+    Numbers that stand for missing values become the median of their column. For the arguments see `column_scales`.
 
     Example:
         >>> made = ArrayPreprocess.fit(np.array([[1.0, 2.0], [3.0, 2.0]]))
@@ -209,6 +205,21 @@ class ArrayPreprocess(Preprocess, kind="array"):
         d = len(self._scales[0])
         return f"{d:,} number{'s' if d != 1 else ''}"
 
+    def doubts(self, raw: Any) -> list[str]:
+        array, (scale, mean, std) = as_numpy(raw), self._scales
+        sample = np.asarray(array[:: max(1, len(array) // _SAMPLE)], np.float64)
+        far = (np.abs(sample / scale - mean) > _FAR * std) & (std > 0)
+        columns = np.flatnonzero(2 * far.sum(0) > len(sample))
+        if len(sample) < 2 or not len(columns):
+            return []
+        place, more = columns[0], len(columns) - 1
+        others = f"; so do {more:,} more columns" if more > 1 else "; so does one more column" if more else ""
+        return [
+            f"column {place} (counted from 0) holds other numbers than in training: the median is "
+            f"{np.median(sample[:, place]):.4g}, in training the mean was {mean[place] * scale[place]:.4g}{others}; "
+            "check the unit."
+        ]
+
     def notes(self, array: np.ndarray) -> tuple[tuple[str, ...], dict[str, int]]:
         """Say which numbers of the training array count as missing, and how many there are."""
         missing = [int(np.isin(array[:, gap.column], gap.codes).sum()) for gap in self._gaps]
@@ -245,12 +256,7 @@ def _median_without(column: np.ndarray, codes: Sequence[float]) -> float:
 
 @final
 class UserPreprocess(Preprocess, kind="user"):
-    """Inputs for a user's own module, passed through as they are.
-
-    Args:
-        shape: Shape of one input.
-        dtype: Their type: "float32", "int64" or "uint8".
-    """
+    """Inputs of one shape for a user's own module, as they are: of type "float32", "int64" or "uint8"."""
 
     def __init__(self, shape: tuple[int, ...], dtype: str = "float32") -> None:
         self._shape, self._dtype = shape, dtype

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError
@@ -274,7 +275,19 @@ def read_new(
     if found.labels is not None:
         way_out = "Predict without reading the labels (for a table: --ignore and the label's column), or train with it."
         labels = _seen(found, classes, way_out)
-    return NewData(inputs, found.named(), labels, (*said, *preprocess.doubts(found.features)))
+    return NewData(
+        inputs, found.named(), labels, (*said, *preprocess.doubts(found.features), *_too_dark(inputs, preprocess))
+    )
+
+
+def _too_dark(inputs: Tensor, preprocess: Preprocess) -> list[str]:
+    """Say where all new images are of 0 and 1, and those of training were not."""
+    mean = max(preprocess.stats[0]) if preprocess.stats is not None else 0.0
+    if mean <= 1 or inputs.dtype != torch.uint8 or len(inputs) < 2 or int(inputs.max()) != 1:
+        return []
+    return [
+        f"the new images hold 0 and 1 alone, but those of training have a mean of {mean:.3g}: multiply them by 255?"
+    ]
 
 
 def _without(found: Source | None, options: ReadOptions, preprocess: Preprocess) -> Source:

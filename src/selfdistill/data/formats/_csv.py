@@ -147,7 +147,7 @@ def csv_records(path: Path, dialect: Dialect | None = None) -> Iterator[tuple[li
     """Read the rows, the header first, each with the text that it stands in."""
     dialect = dialect or find_dialect(path)
     with _opened(path, dialect.encoding) as file, _field_limit():
-        lines = _Lines(path, file, dialect)
+        lines, header = _Lines(path, file, dialect), [""]
         try:
             for row in dialect.reader(iter(lines), strict=True):
                 if lines.row > FIELD_LIMIT:
@@ -157,7 +157,7 @@ def csv_records(path: Path, dialect: Dialect | None = None) -> Iterator[tuple[li
                     continue
                 before, lines.before = lines.before, ""
                 if not lines.width:
-                    lines.width = len(row) + bool(dialect.extra)
+                    lines.width, header = len(row) + bool(dialect.extra), row
                     yield ["", *row] if dialect.extra == "names" else row, before + text
                     continue
                 if dialect.extra == "trailing" and len(row) == lines.width and not row[-1]:
@@ -169,6 +169,11 @@ def csv_records(path: Path, dialect: Dialect | None = None) -> Iterator[tuple[li
                         f"{path}, line {lines.number:,}: {len(row)} fields, but the header has "
                         f"{lines.width - bool(dialect.extra)}{more}",
                         "Quote fields that hold the separator, and give every row as many fields as the header.",
+                    )
+                if row == header and lines.width > 1:
+                    raise DataError(
+                        f"{path}, line {lines.number:,}: the header stands here again, as where files were joined",
+                        "Remove this line.",
                     )
                 if lines.width > 1 and text.count("\n") > 1:
                     _check_swallowed(lines, text, lines.width)
