@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -270,6 +272,12 @@ def test_a_method_that_is_more_than_a_target_or_counts_epochs_is_refused_with_th
         RobustTargets(y, K, "sop")
     with pytest.raises(SettingError, match=r"steps is 0, but must be at least 1"):
         RobustTargets(y, K, steps=0)
+
+
+def test_the_page_names_the_methods_that_are_more_than_a_target():
+    page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
+    told = page.partition("## In a loop of your own")[2].partition("##")[0].partition("of their own:")[2]
+    assert set(re.findall(r"`([\w-]+)`", told)) == METHODS.keys() - set(ABLE)
 
 
 def test_few_steps_are_asked_for_once():

@@ -91,7 +91,8 @@ def write_refined(
     the last. Rows without a label stay, with an empty new cell. An npz or safetensors file gets one more array; an npy
     file and its labels become npz. Of an image folder, a new folder with links (copies on another file system): where
     the column is ``refined_label`` each image lies under its class; or, where ``out`` ends in .csv, a list of files.
-    IDX, CIFAR and the built-in digits become npz.
+    Of a saved Hugging Face data set, another with all features as they were. IDX, CIFAR and the built-in digits become
+    npz.
 
     Args:
         source: The data set.

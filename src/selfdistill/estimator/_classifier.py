@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from torch import Tensor, nn
 
 from selfdistill._core.errors import DataError, SelfdistillError, UntrustedFindings
-from selfdistill._core.events import EpochDone, Event, Stage
+from selfdistill._core.events import Listener
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.wording import fit_advice
 from selfdistill.closed._given import check_given
@@ -41,6 +40,7 @@ from selfdistill.estimator._checks import (
 from selfdistill.estimator._northcutt2021cleanlab import CleanlabNames, issue_mask
 from selfdistill.estimator._own_network import own_network, picklable
 from selfdistill.estimator._page import Shown
+from selfdistill.estimator._progress import Progress, summary_of
 from selfdistill.issues import LabelTable, find_issues
 from selfdistill.train import Settings
 from selfdistill.train._choice import choose_method
@@ -92,7 +92,7 @@ class SelfDistillClassifier(CleanlabNames, Shown, ClassifierMixin, BaseEstimator
         thousands: Mark between thousands, ``"."``, ``","``, ``" "`` or ``"'"``; ``None``: found.
         random_state: An integer makes the result repeatable and is the seed itself; a ``RandomState`` gives one; with
             ``None`` each fit draws its own. Global generators are neither read nor changed by ``None`` or an integer.
-        verbose: Above 0, writes one line per epoch to stderr.
+        verbose: Above 0, writes a line per epoch to stderr, with the time left.
 
     Attributes:
         classes_: Classes, sorted, of the type of ``y``.
@@ -220,6 +220,7 @@ class SelfDistillClassifier(CleanlabNames, Shown, ClassifierMixin, BaseEstimator
         if mask is not None:
             table = self._with_left_out(table, data, mask)
         self._show(table, passed)
+        self._rows = X.index if isinstance(X, pd.DataFrame) else None
         self.curves_ = pd.DataFrame(fitted.curves).rename_axis(index="epoch")
         self.n_iter_ = len(fitted.curves) if fitted.closed is None else fitted.closed.choice.best.round
         return self
@@ -231,6 +232,15 @@ class SelfDistillClassifier(CleanlabNames, Shown, ClassifierMixin, BaseEstimator
         self.pred_probs_ = table.distribution
         self.refined_labels_ = self.classes_[table.refined]
         self.label_quality_ = table.quality.astype(np.float64)
+
+    def summary(self) -> str:
+        """Say in a few lines how many labels look wrong, which are given for which, and whether to trust it.
+
+        Returns:
+            Lines of text.
+        """
+        check_is_fitted(self)
+        return summary_of(self.label_table_, self.classes_.tolist(), self.method_, self.trust_)
 
     def _trained(self, data: LabelledData) -> Fitted:
         """Resolve the settings and train."""
@@ -246,7 +256,8 @@ class SelfDistillClassifier(CleanlabNames, Shown, ClassifierMixin, BaseEstimator
             **{name: getattr(self, name) for name in (*names, "kernel", "landmarks", "rounds")},
         )
         check_closed(wanted)
-        tell, device = _tell if self.verbose else lambda event: None, resolve_device(self.device)
+        tell: Listener = Progress() if self.verbose else lambda event: None
+        device = resolve_device(self.device)
         chosen = "selfdistill" if own is not None and self.method == AUTO else None
         method = chosen or choose_method(wanted, data, device, tell)[0]
         settings = replace(wanted, method=method).resolve(len(data), device)
@@ -383,14 +394,3 @@ def _in_python(estimator: BaseEstimator) -> Generator[None]:
     except SelfdistillError as error:
         hint = fit_advice(error.hint, estimator.get_params(deep=False), dashes=False)
         raise type(error)(error.problem, hint, param=error.param) from error.__cause__
-
-
-def _tell(event: Event) -> None:
-    if isinstance(event, Stage):
-        sys.stderr.write(f"{event.text}\n")
-    if isinstance(event, EpochDone):
-        metrics = event.metrics
-        sys.stderr.write(
-            f"epoch {event.epoch + 1}: loss {metrics['loss']:.4f}, agreement {metrics['agreement']:.1%}, "
-            f"refined {metrics['refined_share']:.1%}\n"
-        )

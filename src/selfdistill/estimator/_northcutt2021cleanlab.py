@@ -34,6 +34,7 @@ class CleanlabNames:
     _classes: np.ndarray | None = None
     _given_issues: pd.DataFrame | None = None
     _saved_space: bool = False
+    _rows: pd.Index | None = None
 
     if TYPE_CHECKING:
 
@@ -88,21 +89,25 @@ class CleanlabNames:
     @property
     def sample_weight(self) -> pd.Series | None:
         """The column ``sample_weight`` of `get_label_issues`."""
-        return None if self._table is None else pd.Series(sample_weights(self._table), name="sample_weight")
+        return (
+            None
+            if self._table is None
+            else pd.Series(sample_weights(self._table), index=self._rows, name="sample_weight")
+        )
 
     def get_label_issues(self) -> pd.DataFrame | None:
         """Give the findings on each training example, in the columns of cleanlab, and more to their right.
 
         Returns:
-            One row per example, in the order of ``fit``. Cleanlab's: ``is_label_issue`` (bool), ``label_quality``
-            (float64, low = bad), ``given_label`` and ``predicted_label`` (positions in ``classes_``, int16 or int32 by
-            their number; the second is the argmax of ``pred_probs_``), ``sample_weight`` (float64: 0 for an issue, else
-            1 / ``noise_matrix[k][k]`` of its given label k, for training on what is kept). Ours: ``refined_label`` (a
-            position: the predicted label where an issue is flagged, else the given one), ``refined_confidence`` (of
-            the predicted label), ``refined_entropy`` (nats), ``first_learned_epoch`` (from 0; −1: never),
-            ``times_forgotten``, ``given_class`` and ``refined_class`` (values of ``classes_``; the second is that of
-            ``predicted_label``). Where ``fit`` was given ``label_issues``, the columns passed stand as they were. After
-            `save_space`, ``None`` with a warning.
+            One row per example, in the order of ``fit``, with the index of ``X`` where that was a DataFrame. Cleanlab's
+            columns: ``is_label_issue`` (bool), ``label_quality`` (float64, low = bad), ``given_label`` and
+            ``predicted_label`` (positions in ``classes_``, int16 or int32 by their number; the second is the argmax of
+            ``pred_probs_``), ``sample_weight`` (float64: 0 for an issue, else 1 / ``noise_matrix[k][k]`` of its given
+            label k, for training on what is kept). Ours: ``refined_label`` (a position: the predicted label where an
+            issue is flagged, else the given one), ``refined_confidence`` (of the predicted label), ``refined_entropy``
+            (nats), ``first_learned_epoch`` (from 0; −1: never), ``times_forgotten``, ``given_class`` and
+            ``refined_class`` (values of ``classes_``; the second is that of ``predicted_label``). Where ``fit`` was
+            given ``label_issues``, the columns passed stand as they were. After `save_space`, ``None`` with a warning.
 
         Raises:
             NotFittedError: Neither `fit` nor `find_label_issues` was called.
@@ -152,7 +157,7 @@ class CleanlabNames:
             given, probs = labels_of(labels), on_host(pred_probs)
             soft = as_soft(_aligned(probs, given) if isinstance(probs, pd.DataFrame) else probs)
             self._classes, codes = _codes(given, soft.shape[1])
-            self._table, self._given_issues = find_issues(codes, soft), None
+            self._table, self._given_issues, self._rows = find_issues(codes, soft), None, None
         found = self._frame()
         if save_space:
             self.save_space()
@@ -170,6 +175,8 @@ class CleanlabNames:
         assert table is not None
         assert classes is not None
         frame = issue_frame(table, classes)
+        if self._rows is not None:
+            frame.index = self._rows
         if self._given_issues is None:
             return frame
         passed = self._given_issues.drop(columns="sample_weight", errors="ignore")

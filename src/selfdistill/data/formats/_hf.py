@@ -8,18 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
+import numpy as np
+
 from selfdistill._core.errors import DataError, one_line
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._encoded import EncodedPreprocess
 from selfdistill.data._images import ImagePreprocess
 from selfdistill.data._labelled import LabelledData
-from selfdistill.data._labels import near_matches
+from selfdistill.data._labels import given_texts, near_matches
 from selfdistill.data._photos import read_photos, said_of_bad
 from selfdistill.data._pixels import Encoded
 from selfdistill.data._place import Place
 from selfdistill.data._roles import LABEL_NAMES, Roles, label_column
 from selfdistill.data._source import Source, assemble, table_source
-from selfdistill.data.formats._copies import Edit, Endings
+from selfdistill.data.formats._copies import Edit, Endings, check_free, new_folder, spread
 from selfdistill.data.formats._format import OF_TABLES, Format, Request
 
 if TYPE_CHECKING:
@@ -169,7 +171,53 @@ class SavedHf(Format):
 
     def endings(self, edit: Edit) -> Endings:
         taken = (".parquet", ".pq", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".npz")
-        return Endings(".parquet or .csv, of images .npz", taken)
+        if edit.labels is not None:
+            return Endings(".parquet or .csv, of images .npz", taken)
+        return Endings("no ending (a saved data set), .parquet or .csv, of images .npz", ("", *taken))
+
+    def copy(self, place: Place, options: ReadOptions, out: Path, edit: Edit) -> None:
+        """Write a saved data set with all features as they are; or, by the ending, a table or arrays."""
+        if out.suffix or edit.labels is not None:
+            super().copy(place, options, out, edit)
+            return
+        if options.annotator or options.skip_bad:
+            raise DataError(
+                f"{place.name} was read with --{'annotator' if options.annotator else 'skip-bad'}, which a saved data "
+                "set cannot follow row by row",
+                "Name a file: --out FILE.parquet, or of images FILE.npz.",
+            )
+        dataset = _split(place, "train")
+        with _undamaged(place):
+            label, _ = label_column(list(dataset.column_names), options, place.name)
+            feature = dataset.features[label]
+            given = given_texts(_names(feature, dataset[label]), drop=options.drop_unlabelled, literal=True)
+        known = [name is not None for name in given]
+        if edit.column is not None:
+            name, values = edit.column
+            check_free(dataset.column_names, name, place.name)
+            cells = spread(known, _plain(values), None)
+            like = feature if name == "refined_label" else None
+            if like is not None:
+                cells = _as_feature(cells, like)
+            dataset = dataset.add_column(name, cells, feature=like)
+        if edit.keep is not None:
+            dataset = dataset.select(np.flatnonzero(edit.stay(known)))
+        with new_folder(out) as part:
+            dataset.save_to_disk(str(part))
+
+
+def _plain(values: Any) -> list[Any]:
+    return list(values.tolist() if isinstance(values, np.ndarray) else values)
+
+
+def _as_feature(names: list[str | None], feature: Any) -> list[Any]:
+    """Labels as the feature of the given ones holds them."""
+    import pyarrow as pa
+
+    if getattr(feature, "names", None) is not None:
+        return [-1 if name is None else feature.str2int(name) for name in names]
+    found: list[Any] = pa.array(names, pa.string()).cast(feature.pa_type).to_pylist()
+    return found
 
 
 @contextmanager
