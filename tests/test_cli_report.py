@@ -108,3 +108,25 @@ def test_the_bare_command_shows_the_help_and_no_empty_error(cli):
     assert code == 2
     assert "selfdistill report" in out + err
     assert "error" not in (out + err).lower().replace("likely errors", "").replace("label errors", "")
+
+
+def test_the_page_of_the_documentation_runs(cli, songs, capsys):
+    page = (Path(__file__).parents[1] / "docs" / "report.md").read_text(encoding="utf-8")
+    Path("run").rename("runs")
+    Path("runs/songs-001").mkdir(parents=True)
+    for file in [one for one in Path("runs").iterdir() if one.name != "songs-001"]:
+        file.rename(Path("runs/songs-001") / file.name)
+    for i in range(12):
+        folder = Path("photos") / "ab"[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 9), (250, 10 * i, 5)).save(folder / f"{i}.png")
+    assert cli("fit", "photos", "--out", "runs/photos-001", *FEW)[0] == 0
+    commands = re.findall(r"^    selfdistill ([^\n]*)$", page, re.MULTILINE)
+    assert len(commands) == 4
+    for command in commands:
+        code, _, err = cli(*command.split())
+        assert code == 0, (command, err)
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    exec(compile(code, "docs/report.md", "exec"), {})
+    assert "labels look" in capsys.readouterr().out
+    assert Path("report.html").read_text(encoding="utf-8").count("<svg") >= 2
