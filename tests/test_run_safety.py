@@ -217,7 +217,7 @@ JOBS: dict[str, dict[str, Any]] = {
         pytest.param("network", "whole", REPLACED, 100, id="network, replaced, whole", marks=SLOW),
         pytest.param("closed", "whole", KILLS, 30, id="closed form, killed, whole", marks=SLOW),
         pytest.param("closed", "whole", REPLACED, 30, id="closed form, replaced, whole", marks=SLOW),
-        pytest.param("after a failure", "whole", KILLS, 100, id="after a failure, killed, whole", marks=SLOW),
+        pytest.param("after a failure", "small", KILLS, 60, id="after a failure, killed, small", marks=SLOW),
         pytest.param("predict, Parquet", "whole", KILLS, 5, id="predict, Parquet, killed, whole", marks=SLOW),
         pytest.param("refine, less", "whole", KILLS, 5, id="refine, less, killed, whole", marks=SLOW),
         pytest.param("air of a network", "whole", KILLS, 10, id="air of a network, killed, whole", marks=SLOW),
