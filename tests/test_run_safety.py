@@ -202,7 +202,7 @@ JOBS: dict[str, dict[str, Any]] = {
     },
     "air of a network": {
         "begin": ["air", "student", "--examples", "10", "--out", "{}", "--force"],
-        "same": ["air.json", "directions.svg"],
+        "same": ["directions.svg"],  # air.json holds seconds
     },
     "air": {"begin": ["air", "closed", "--out", "{}", "--force"], "same": ["air.json", "directions.svg"]},
 }
