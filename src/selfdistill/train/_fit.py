@@ -282,16 +282,7 @@ def _predict(model: nn.Module, data: LabelledData, targets: Targets[Any], runtim
 
 
 def network_spec(settings: ResolvedSettings, data: LabelledData, method: Method | None = None) -> str:
-    """Name the network that a run trains; a pair, where its method trains two side by side.
-
-    Args:
-        settings: Resolved settings.
-        data: What it trains on.
-        method: See `fit`.
-
-    Returns:
-        A specification for `selfdistill.networks.build`.
-    """
+    """Name the network that a run trains; a pair, where its method trains two side by side."""
     spec = choose_network(settings.network, len(data), tuple(data.inputs.shape[1:]), data.preprocess.only_scaled)
     return f"2*{spec}" if (method or method_of(settings)).networks == 2 else spec
 
