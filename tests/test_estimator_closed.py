@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from selfdistill import SelfDistillClassifier
-from selfdistill._core.errors import DataError, SettingError, UntrustedFindings
+from selfdistill._core.errors import DataError, ReliabilityWarning, SettingError
 
 
 def clouds() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -42,7 +42,7 @@ def test_features_are_taken_in_closed_form():
 
 def test_labels_that_do_not_follow_from_the_inputs_are_warned_of():
     rng = np.random.default_rng(0)
-    with pytest.warns(UntrustedFindings, match="These inputs do not tell these labels"):
+    with pytest.warns(ReliabilityWarning, match="These inputs do not tell these labels"):
         clf = SelfDistillClassifier().fit(rng.normal(size=(200, 3)), rng.integers(3, size=200))
     assert clf.trust_.verdict == "refuse"
 

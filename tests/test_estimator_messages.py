@@ -11,7 +11,7 @@ import pytest
 from torch import nn
 
 from selfdistill import SelfDistillClassifier
-from selfdistill._core.errors import DataError, SelfdistillError, SettingError, UntrustedFindings
+from selfdistill._core.errors import DataError, ReliabilityWarning, SelfdistillError, SettingError
 
 quick = partial(SelfDistillClassifier, "mlp:4", epochs=1, random_state=0)
 X = pd.DataFrame({"x": np.arange(60) / 7, "k": ["a", "b"] * 30})
@@ -56,7 +56,7 @@ def test_errors_at_predict_time_and_warnings_name_arguments_only():
 def test_notes_are_no_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warnings.simplefilter("ignore", UntrustedFindings)  # of three epochs
+        warnings.simplefilter("ignore", ReliabilityWarning)  # of three epochs
         quick().fit(X.assign(id=[f"n{i}" for i in range(60)]), Y)
 
 

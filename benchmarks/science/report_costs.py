@@ -24,8 +24,9 @@ def _cost(store: Path) -> list[str]:
     record = read_file(path)
     shape = ", ".join(f"{case['network']} on {case['shape']}" for case in record["cases"])
     lines += [
-        "FLOPs of matrix products and convolutions over a whole small fit (first trainings, surveys, second networks "
-        f"included) over those of cross-entropy ({record['epochs']} epochs, symmetric 40 %; {shape}). "
+        "FLOPs of matrix products and convolutions over a whole small fit (first trainings, predictions of the "
+        "training set, second networks included) over those of cross-entropy "
+        f"({record['epochs']} epochs, symmetric 40 %; {shape}). "
         "*Published*: passes per epoch counted in the methods' public code, ResNet-18. *State*: bytes of the targets' "
         "buffers and parameters with one row per example, per example and class (10 classes). To count anew: "
         "`python -m benchmarks.science cost`.",

@@ -146,7 +146,7 @@ def test_a_run_directory_like_any_other_with_who_taught_it(tmp_path, digits, tea
         "checkpoint",
         STORE,
     }
-    found = record.distillation
+    found = record.as_json()["distillation"]
     teacher = read_json_record(teacher_run)
     assert found["teacher"]["name"] == str(teacher_run)
     assert found["choose"] == "held-out"
@@ -192,10 +192,10 @@ def test_generations_resume_wherever_they_were_stopped(tmp_path, small, generati
     assert teacher.asked == 0
     for name in ("model.safetensors", "labels.parquet", "generation-1/model.safetensors", f"generation-2/{STORE}"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
-    assert [one["folder"] for one in again.distillation["earlier"]] == ["generation-1", "generation-2"]
+    assert [one.folder for one in again.distillation.earlier] == ["generation-1", "generation-2"]
     seeds = {read_json_record(path)["settings"]["seed"] for path in (out, out / "generation-1", out / "generation-2")}
     assert len(seeds) == 3
-    assert whole.distillation["dark_knowledge"] == again.distillation["dark_knowledge"]
+    assert whole.distillation.dark_knowledge == again.distillation.dark_knowledge
     taught = load_store(out / "generation-1" / STORE)
     model = runs.load_model(out / "generation-1" / "model.safetensors").network
     p = predict_probabilities(model, small.inputs, TorchRuntime())
@@ -237,7 +237,7 @@ def test_a_named_store_teaches_others(tmp_path, small):
     Distiller("mlp:8", settings=FEW).teach(Teacher(), small, tmp_path / "one", source=SOURCE, store=path)
     assert not (tmp_path / "one" / STORE).exists()
     record = Distiller("mlp:4", settings=FEW).teach(path, small, tmp_path / "two", source=SOURCE)
-    assert record.distillation["teacher"]["name"] == "Teacher"
+    assert record.distillation.teacher.name == "Teacher"
     with pytest.raises(
         SettingError, match=r"--store .* exists already. Choose another name, or give it as the teacher"
     ):
@@ -258,7 +258,7 @@ def test_a_function_of_ones_own_is_the_objective(tmp_path, small):
     record = Distiller("mlp:8", objective=squared, settings=FEW).teach(
         Teacher(), small, tmp_path / "run", source=SOURCE
     )
-    assert record.distillation["objective"] == record.settings.method == "own: squared"
+    assert record.distillation.objective == record.settings.method == "own: squared"
     with pytest.raises(RunError, match=r"run learns by an objective of its own. Go on from the code that started it"):
         start(DistillRequest(resume=tmp_path / "run"))
 

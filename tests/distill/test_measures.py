@@ -10,6 +10,7 @@ import torch
 from scipy.stats import entropy, pearsonr
 from sklearn.metrics import mutual_info_score
 
+from selfdistill._core.distillation_record import Distillation, Knowledge
 from selfdistill._core.errors import DataError
 from selfdistill._core.record import RunRecord
 from selfdistill.distill import class_similarity, dark_knowledge
@@ -100,7 +101,7 @@ def test_truth_is_used_only_where_it_is_known():
     known = torch.arange(200)
     confusion = torch.zeros(5, 5).index_put_((truth[known], given[known]), torch.ones(200), accumulate=True)
     assert told["similarity"] == class_similarity(soft[known], truth[known], confusion)
-    assert len(sentences(plain)) == 2
+    assert len(sentences(Knowledge(**plain))) == 2
 
 
 SETTINGS = {"method": "hinton", "epochs": 6, "batch_size": 4, "seed": 0, "lr": 0.1, "momentum": 0.9, "device": "cpu"}
@@ -112,6 +113,7 @@ def record(candidates=3, earlier=0):
         for e in range(1, candidates + 1)
     ]
     rows[-1]["chosen_by"] = ["last", "held-out"]
+    right = {"last": 0.9, "best": 0.9, "best_epoch": 0}
     found = {
         "status": "running",
         "warnings": [],
@@ -126,7 +128,7 @@ def record(candidates=3, earlier=0):
             "objective": "hinton",
             "numbers": {"temperature": 4.0, "weight": 0.9},
             "generations": 1 + earlier,
-            "earlier": [{"folder": f"generation-{g + 1}", "test_accuracy": {"last": 0.9}} for g in range(earlier)],
+            "earlier": [{"folder": f"generation-{g + 1}", "seed": g, "test_accuracy": right} for g in range(earlier)],
             "soft_labels": {"kind": "float16 logits", "bytes": 1200, "file": "soft"},
             "dark_knowledge": {"entropy": 1.0, "beyond_top": 0.5, "top": 0.75, "agreement": 0.6},
         },
@@ -155,7 +157,7 @@ def test_generations_and_a_single_candidate():
     assert lines[0] == "Teacher: runs/a-001 after epoch 1"
     assert "  generation-2: test accuracy 90.0 %" in lines
     assert lines[-1].endswith(", generation 3")
-    assert who_teaches({"teacher": {"name": "Net"}}) == "Teacher: Net"
+    assert who_teaches(Distillation(objective="kd", teacher={"name": "Net"})) == "Teacher: Net"
 
 
 def test_information_is_never_below_nothing():

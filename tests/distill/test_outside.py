@@ -175,9 +175,9 @@ def test_an_ensemble_teaches_the_mean_of_what_its_members_say(table, tmp_path):
     each = [P, torch.tensor(tree.predict_proba(X)), P, P.flip(0), torch.tensor(LOGITS * 2).softmax(-1)]
     torch.testing.assert_close(said(members, table).double(), torch.stack(each).mean(0), atol=2e-3, rtol=0)
     record = Distiller("mlp:4", settings=Settings(epochs=1)).teach(members[2:4], table, tmp_path / "run")
-    asked = record.distillation["asked"]
-    assert (asked["teacher"], asked["also"]) == (str(members[2]), [members[3]])
-    assert record.distillation["teacher"]["name"] == f"Saying + {members[3]}"
+    asked = record.distillation.asked
+    assert (asked.teacher, asked.also) == (str(members[2]), [members[3]])
+    assert record.distillation.teacher.name == f"Saying + {members[3]}"
     kept = load_store(tmp_path / "run" / "soft_labels.safetensors").soft.probabilities(torch.arange(N))
     torch.testing.assert_close(kept.double(), (P + P.flip(0)) / 2, atol=2e-3, rtol=0)
 

@@ -49,7 +49,7 @@ def test_without_data_the_teachers_are_read_again(songs):
     assert record.data.fingerprint == read_record(songs).data.fingerprint
     second, out = start(DistillRequest(str(out), distiller=SMALL, settings=FEW))  # a student teaches, too
     assert str(out) == "runs/songs-student-002"
-    assert second.distillation["teacher"]["method"] == "refinery"
+    assert second.distillation.teacher.method == "refinery"
     third, _ = start(DistillRequest(str(out / "soft_labels.safetensors"), distiller=SMALL, settings=FEW))
     assert third.data.source == "songs.csv"
 

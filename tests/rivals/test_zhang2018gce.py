@@ -1,4 +1,4 @@
-"""The kept set against a twin that keeps a list, over surveys that come and go."""
+"""The kept set against a twin that keeps a list, over predictions of the training set that come and go."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from selfdistill.rivals.zhang2018gce import Truncated, refreshes, truncated_cros
 
 @given(st.integers(0, 10_000), st.lists(st.booleans(), min_size=1, max_size=6))
 @settings(max_examples=30)
-def test_equals_its_naive_twin(seed, surveys):
+def test_equals_its_naive_twin(seed, predicted):
     """Algorithm 1, example by example in float64; a dropped example comes back when its label is believed again."""
     rng = np.random.default_rng(seed)
     n, k, q, cut = 9, 3, 0.7, 0.5
     y = rng.integers(0, k, n)
     targets, w = Truncated(torch.from_numpy(y), k), [1] * n
-    for survey in surveys:
+    for there in predicted:
         seen, said = rng.dirichlet([0.5] * k, (2, n))
         targets.write(torch.arange(n), torch.from_numpy(seen))
-        if survey:
+        if there:
             targets.take_train_predictions(torch.from_numpy(said).float())
             for i in range(n):
                 w[i] = int((1 - said[i][y[i]] ** q) / q < (1 - cut**q) / q)
@@ -49,7 +49,7 @@ def test_a_survey_is_staged_until_the_epoch_ends_and_goes_through_state_dict():
         targets.end_epoch()
         assert targets.read(torch.arange(3)).kept.tolist() == [True, False, False]
         targets.write(torch.tensor([0]), torch.tensor([[0.5, 0.5]]))
-        targets.end_epoch()  # no survey: as it was
+        targets.end_epoch()  # not predicted: as it was
         assert targets.read(torch.arange(3)).kept.tolist() == [True, False, False]
 
 

@@ -174,9 +174,9 @@ MULTIPLES = {
     "joint-optimization": lambda forward: 2.0,
     "forward": lambda forward: 2.0,  # where no noise matrix is given: plain training comes first
     "backward": lambda forward: 2.0,
-    "gce-truncated": lambda forward: 1 + 8 / RUN * forward,  # eight surveys
+    "gce-truncated": lambda forward: 1 + 8 / RUN * forward,  # the training set is predicted eight times
     "co-teaching": lambda forward: 2.9,  # where no noise rate is given: early stopping comes first
-    "dividemix": lambda forward: 4.0 + 6.0 * forward,  # two views of both networks, four passes to guess, two surveys
+    "dividemix": lambda forward: 4.0 + 6.0 * forward,  # two views of both, four guesses, two predictions of all
 }
 
 
@@ -198,12 +198,12 @@ def network_flops(name, network, shape):
 
 
 def epoch_flops(name, network, shape):
-    """FLOPs of the networks' passes in an epoch of one batch: steps, surveys, and a training that comes first."""
+    """FLOPs of the networks' passes in an epoch of one batch: steps, predictions of all examples, a first training."""
     method = METHODS[name]
     step, forward, _ = network_flops(name, network, shape)
-    surveys = method.networks * sum(method.needs_train_predictions(epoch, RUN) for epoch in range(RUN)) / RUN
+    predicted = method.networks * sum(method.needs_train_predictions(epoch, RUN) for epoch in range(RUN)) / RUN
     before = epoch_flops(first(name), network, shape) if first(name) else 0
-    return before + (1 - method.held_out) * step + surveys * forward
+    return before + (1 - method.held_out) * step + predicted * forward
 
 
 def elements(name, network, shape):

@@ -104,7 +104,7 @@ def stopped_and_gone_on(part, chosen, folder, monkeypatch, *, epoch, start):
     [("gce-truncated", 1, 5), ("forward", 1, 3), ("forward", 2, 3), ("backward", 2, 3)],
 )
 def test_a_stopped_run_goes_on_to_the_same_weights(method, start, epoch, tmp_path, monkeypatch):
-    """The truncated form after its first survey; the corrections in the training that comes first and after it."""
+    """The truncated form after its first predictions of all; the corrections in the first training and after."""
     part, _, _ = blobs(100)
     chosen = settings(method, epochs=8, network="mlp:16")
     whole = fit(part, chosen)

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from selfdistill import RobustTargets
-from selfdistill._core.errors import SettingError, UntrustedFindings
+from selfdistill._core.errors import ReliabilityWarning, SettingError
 from selfdistill._core.settings import Settings
 from selfdistill.data._loader import TensorLoader
 from selfdistill.data._source import from_arrays
@@ -64,7 +64,7 @@ def test_a_loop_of_ones_own_ends_where_the_packages_does(name):
         curve = robust.end_epoch()
         assert all(curve[key] == pytest.approx(fitted.curves[epoch][key], abs=0.02) for key in curve)
     torch.testing.assert_close(robust.refined(), fitted.refined, rtol=1e-3, atol=1e-4)
-    with pytest.warns(UntrustedFindings) if robust.trust().verdict != "trust" else np.errstate():
+    with pytest.warns(ReliabilityWarning) if robust.trust().verdict != "trust" else np.errstate():
         mine = robust.label_issues()
     pd.testing.assert_frame_equal(mine, issue_frame(fitted.table(), np.arange(K)), rtol=1e-3, atol=1e-4)
     assert robust.trust().verdict == fitted.trust(fitted.table(), list("abc")).verdict

@@ -21,11 +21,11 @@ __all__ = [
     "DataError",
     "InputError",
     "Interrupted",
+    "ReliabilityWarning",
     "ResourceError",
     "RunError",
     "SelfdistillError",
     "SettingError",
-    "UntrustedFindings",
     "one_line",
 ]
 
@@ -91,8 +91,11 @@ class SelfdistillError(Exception):
         return partial(type(self), param=self.param), (self.problem, self.hint)
 
 
-class UntrustedFindings(UserWarning):
+class ReliabilityWarning(UserWarning):
     """The findings on the labels should not be trusted, or not for all classes; the text says why."""
+
+
+UntrustedFindings = ReliabilityWarning  # its name before
 
 
 class InputError(SelfdistillError, ValueError):

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_h
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -20,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from selfdistill._core.distillation_record import Accuracy, Distillation, Number, Part, Positive, SoftLabels, Whole
 from selfdistill._core.errors import RunError
 from selfdistill._core.options import explicit_options, options_of
 from selfdistill._core.read_options import ReadOptions
@@ -32,9 +32,6 @@ SCHEMA = 2
 """Of the records that are written. Those of schema 1 have no digests, of themselves and of the run's files."""
 _CURVES = ("loss", "agreement", "refined_share", "lr")
 
-Number = Annotated[float, Field(gt=-1e100, lt=1e100)]  # no number of a run; beyond, sums and products are infinite
-Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-Positive = Annotated[int, Field(gt=0, lt=2**63)]
 NotStrict = Strict(False)  # JSON has lists where Python has tuples; what they hold stays strict
 
 
@@ -69,11 +66,7 @@ else:
     _Read = _part(ReadOptions, "forbid", explicit_options)
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False, arbitrary_types_allowed=True)
-
-
-class RunData(_Part):
+class RunData(Part):
     """Where the data came from, and what they were."""
 
     model_config = ConfigDict(extra="allow")
@@ -93,22 +86,14 @@ class RunData(_Part):
     counts: dict[str, Whole] = {}
 
 
-class Noise(_Part):
+class Noise(Part):
     """Wrong labels, counted where the truth is known."""
 
     rate: Number | None = None
     joint_true_given: list[list[Whole]]
 
 
-class Accuracy(_Part):
-    """Accuracy on an evaluation set: after the last epoch, and after the best, counted from 0."""
-
-    last: Number
-    best: Number
-    best_epoch: Whole
-
-
-class Truth(_Part):
+class Truth(Part):
     """Findings against true labels; shares, and numbers of the ranking."""
 
     examples: Number
@@ -122,7 +107,7 @@ class Truth(_Part):
     average_precision: Number | None = None
 
 
-class EstimatedNoise(_Part):
+class EstimatedNoise(Part):
     """What the labels' noise looks like."""
 
     expected_wrong: Number
@@ -132,16 +117,7 @@ class EstimatedNoise(_Part):
     overlap: list[Annotated[tuple[str, str, Number], NotStrict]] = []
 
 
-class SoftLabels(_Part):
-    """How the refined distributions were kept for the findings."""
-
-    kind: str
-    bytes: Whole = 0
-    tolerance: Number = 0.0
-    why: str | None = None
-
-
-class Result(_Part):
+class Result(Part):
     """What a finished run found; beside these, an `Accuracy` under ``<name>_accuracy`` for each evaluation set."""
 
     model_config = ConfigDict(extra="allow")
@@ -166,7 +142,7 @@ class Result(_Part):
         return {name.removesuffix("_accuracy"): value for name, value in found.items()}
 
 
-class Trust(_Part):
+class Trust(Part):
     """The reliability check."""
 
     verdict: Literal["trust", "except", "refuse"] = "trust"
@@ -175,7 +151,7 @@ class Trust(_Part):
     evidence: dict[str, Any] = {}
 
 
-class Mixed(_Part):
+class Mixed(Part):
     """One of the explanations that a closed form averages."""
 
     model_config = ConfigDict(extra="allow")
@@ -184,7 +160,7 @@ class Mixed(_Part):
     weight: Number
 
 
-class Closed(_Part):
+class Closed(Part):
     """What the closed form chose; its spectrum is checked by who draws it."""
 
     model_config = ConfigDict(extra="allow")
@@ -198,7 +174,7 @@ class Closed(_Part):
     spectrum: dict[str, Any] = {}
 
 
-class Comparison(_Part):
+class Comparison(Part):
     """Plain training on the same labels."""
 
     method: str
@@ -208,7 +184,7 @@ class Comparison(_Part):
     seconds: Number = 0.0
 
 
-class Resumed(_Part):
+class Resumed(Part):
     """Where a run went on under other versions."""
 
     created: str = ""
@@ -216,7 +192,7 @@ class Resumed(_Part):
     hardware: dict[str, Any] = {}
 
 
-class RunRecord(_Part):
+class RunRecord(Part):
     """Everything needed to judge, repeat and resume a run; ``docs/run-directory.md`` tells what each entry means."""
 
     version: int = Field(default=SCHEMA, alias="schema")
@@ -230,7 +206,7 @@ class RunRecord(_Part):
     created: str = ""
     versions: dict[str, str] = {}
     hardware: dict[str, Any] = {}
-    distillation: dict[str, Any] | None = None
+    distillation: Distillation | None = None
     error: str = ""
     files: dict[str, str] = {}
     curves: dict[str, list[Number]] = {}

@@ -122,14 +122,7 @@ class Clock:
         return torch.cat([torch.zeros(1, dtype=torch.float64), each.cumsum(0)])
 
     def epoch_of(self, time: float) -> float:
-        """Say after how many epochs a time is reached.
-
-        Args:
-            time: Kernel time.
-
-        Returns:
-            Epochs, with a fraction; infinite past the last.
-        """
+        """Say after how many epochs, with a fraction, a kernel time is reached; infinite past the last."""
         times = self.times.numpy()
         return float(np.interp(time, times, np.arange(len(times)))) if time <= times[-1] else float("inf")
 

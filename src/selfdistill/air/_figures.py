@@ -245,14 +245,7 @@ def _closed_spectrum(record: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def closed_lines(record: Mapping[str, Any]) -> list[str]:
-    """Say how much of given and refined labels lies in the leading directions, and where round 1 stopped.
-
-    Args:
-        record: Of a run in closed form.
-
-    Returns:
-        Lines of text.
-    """
+    """Say how much of given and refined labels lies in the leading directions, and where round 1 stopped."""
     s = _closed_spectrum(record)
     given, refined, learned = np.cumsum(s["given"]), np.cumsum(s["refined"]), shares_learned(s)
     rows = [k for k in _ROWS if k <= len(given)]
@@ -271,15 +264,7 @@ def closed_lines(record: Mapping[str, Any]) -> list[str]:
 
 
 def save_closed_figure(folder: Path, record: Mapping[str, Any]) -> list[Path]:
-    """Draw the energy of labels over the directions, and what round 1 learned of each.
-
-    Args:
-        folder: Where ``directions.svg`` and ``directions.png`` go.
-        record: Of a run in closed form.
-
-    Returns:
-        The files.
-    """
+    """Draw the energy of labels over the directions, and what round 1 learned of each, as SVG and PNG."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 

@@ -23,19 +23,9 @@ _AS_TEXT = ("arrow.uuid", "arrow.json", "pandas.interval")
 
 
 def as_table(raw: Any) -> pa.Table:
-    """Take a DataFrame or an Arrow table as an Arrow table with texts as column names.
-
-    Args:
-        raw: A pandas DataFrame, an Arrow table, or a table of any library that gives Arrow's stream, such as polars; if
-            lazy, it is collected.
-
-    Returns:
-        The table, rarer types brought to common ones, see `plain_column`. A DataFrame's index is left out; columns of
-        mixed types become texts.
-
-    Raises:
-        DataError: Something else, or two columns of the same name.
-    """
+    """Take a DataFrame, an Arrow table or what gives Arrow's stream as an Arrow table with texts as column names."""
+    # Lazy tables are collected; rarer types become common ones, see `plain_column`. A DataFrame's index is left out;
+    # columns of mixed types become texts.
     import pyarrow as pa
 
     if type(raw).__name__ == "LazyFrame" and hasattr(raw, "collect"):

@@ -17,15 +17,7 @@ from selfdistill.data.formats._copies import labelled
 
 
 def check_new(source: Path | str, out: Path) -> None:
-    """Refuse a place that would overwrite or mix with the source.
-
-    Args:
-        source: The data set.
-        out: Where the copy shall go.
-
-    Raises:
-        DataError: ``out`` is the source, lies in it, or exists.
-    """
+    """Refuse a place that would overwrite or mix with the source: it is the source, lies in it, or exists."""
     if str(source) != STANDARD_INPUT:
         origin, place = find_place(source).path.resolve(), out.resolve()
         if place == origin or origin in place.parents:
@@ -40,15 +32,7 @@ def _check_free(out: Path) -> None:
 
 
 def labelled_rows(source: Path | str, options: ReadOptions) -> tuple[np.ndarray, np.ndarray]:
-    """Read what names the rows that training saw.
-
-    Args:
-        source: The data set.
-        options: As for training.
-
-    Returns:
-        Ids and given labels, texts.
-    """
+    """Read what names the rows that training saw: ids and given labels, texts."""
     found = load(source, options, names=True)
     assert found is not None
     found = known_labels(found, options)
@@ -56,15 +40,7 @@ def labelled_rows(source: Path | str, options: ReadOptions) -> tuple[np.ndarray,
 
 
 def labelled_cells(source: Path | str, options: ReadOptions) -> list[dict[str, str]]:
-    """Read the rows that training saw as they stand in a table.
-
-    Args:
-        source: The data set.
-        options: As for training.
-
-    Returns:
-        For each labelled row its cells by column, texts; nothing where the source is no table.
-    """
+    """Read the rows that training saw as a table has them: cells by column, texts; nothing where it is no table."""
     place = find_place(source)
     form = find_format(place)
     table = form.table(place, options)
@@ -84,30 +60,15 @@ def write_refined(
     column: tuple[str, Sequence[str] | np.ndarray] | None = None,
     beside: tuple[str, Sequence[str] | np.ndarray] | None = None,
 ) -> Path:
-    """Write the copy, all at once or not at all.
-
-    CSV stays CSV and Parquet stays Parquet; other tables become Parquet or CSV. Rows stay in their order, and the cells
-    that were there unchanged (of CSV byte by byte, with quotation, ends of lines and mark; in UTF-8); the new column is
-    the last. Rows without a label stay, with an empty new cell. An npz or safetensors file gets one more array; an npy
-    file and its labels become npz. Of an image folder, a new folder with links (copies on another file system): where
-    the column is ``refined_label`` each image lies under its class; or, where ``out`` ends in .csv, a list of files.
-    Of a saved Hugging Face data set, another with all features as they were. IDX, CIFAR and the built-in digits become
-    npz.
-
-    Args:
-        source: The data set.
-        options: As for training.
-        out: File or folder that does not exist yet.
-        keep: Which labelled rows stay, bool; all if left out.
-        column: Name and values of a new column, one per labelled row.
-        beside: Of another one behind it, where the source has none of its name and the copy a place for it.
-
-    Returns:
-        ``out``.
-
-    Raises:
-        DataError: A place that is taken, an ending that does not fit, or a column that is there already.
-    """  # noqa: DOC502 (raised by what is called)
+    """Write the copy, all at once or not at all."""
+    # CSV stays CSV and Parquet stays Parquet; other tables become Parquet or CSV. Rows stay in their order, and the
+    # cells that were there unchanged (of CSV byte by byte, with quotation, ends of lines and mark; in UTF-8); the new
+    # column is the last, and ``beside`` goes behind it where the source has none of its name. Rows without a label
+    # stay, with an empty new cell. An npz or safetensors file gets one more array; an npy file and its labels become
+    # npz. Of an image folder, a new folder with links (copies on another file system): where the column is
+    # ``refined_label`` each image lies under its class; or, where ``out`` ends in .csv, a list of files. A saved
+    # Hugging Face data set keeps all features. IDX, CIFAR and the built-in digits become npz. ``keep`` and new values
+    # count labelled rows.
     check_new(source, out)
     return _write(source, options, out, Edit(keep=keep, column=column, beside=beside))
 
@@ -120,26 +81,12 @@ def write_with_labels(
     *,
     original: str | None = None,
 ) -> Path:
-    """Write a copy whose labels are others, all at once or not at all.
-
-    CSV and Parquet keep every other cell as it stands and get a column with the labels from before, as do other tables,
-    which become Parquet or CSV; npz gets an array ``truth`` (or, where it has one, ``<label>_before_noise``); an IDX
-    folder gets a file like ``train-truth-idx1-ubyte`` beside its images, which reading takes as the truth. Every other
-    source is written as npz with ``X``, ``y``, ``truth`` and ``ids``.
-
-    Args:
-        source: See `read`.
-        options: As for reading it; ``drop_unlabelled``: rows without a label stay as they are.
-        labels: One per row that has a label, in the rows' order.
-        out: File or folder to write; it must not exist. Its ending must fit the form.
-        original: Name of the column with the labels from before; ``None``: ``<label>_before_noise``.
-
-    Returns:
-        ``out``.
-
-    Raises:
-        DataError: ``out`` exists or has another ending, the number of labels differs, or the column is there already.
-    """
+    """Write a copy whose labels are others, one per row that has a label, all at once or not at all."""
+    # CSV and Parquet keep every other cell as it stands and get a column with the labels from before, called
+    # ``original`` or ``<label>_before_noise``, as do other tables, which become Parquet or CSV; npz gets an array
+    # ``truth`` (or, where it has one, ``<label>_before_noise``); an IDX folder gets a file like ``train-truth-
+    # idx1-ubyte`` beside its images, which reading takes as the truth. Every other source becomes npz with ``X``,
+    # ``y``, ``truth`` and ``ids``.
     _check_free(Path(out))
     if options.annotator:
         raise DataError(

@@ -139,15 +139,8 @@ class TensorLoader:
         return len(self._cuts()) - 1
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yield this process's part of every batch.
-
-        Args:
-            epoch: Which permutation.
-            start: First step, to go on in the middle of an epoch.
-
-        Yields:
-            Batches; ``weight`` is ``None`` where no process is padded in the step.
-        """
+        """Yield this process's part of every batch of a permutation, from a step on."""
+        # ``weight`` is ``None`` where no process is padded in the step.
         n, device = self.drawn, self.labels.device
         order = (
             torch.randperm(n, generator=torch_generator(self.seed, "shuffle", epoch))
@@ -234,25 +227,13 @@ class Augment:
     fill: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse sizes below 0.
-
-        Raises:
-            SettingError: A size is below 0.
-        """
+        """Refuse sizes below 0."""
         if self.crop < 0 or self.cutout < 0:
             raise SettingError(f"crop is {self.crop} and cutout {self.cutout} pixels", "Pass sizes of 0 or more.")
 
     def draw(self, count: int, shape: Sequence[int], generator: torch.Generator) -> Tensor:
-        """Draw shifts, flips and squares.
-
-        Args:
-            count: Images.
-            shape: Their ``(h, w)``.
-            generator: Where the randomness comes from.
-
-        Returns:
-            int64 ``[count, 5]``: shift down, shift right, flip (0 or 1), row and column of the square's centre.
-        """
+        """Draw shifts, flips and squares for images of ``(h, w)``."""
+        # int64 ``[count, 5]``: shift down, shift right, flip (0 or 1), row and column of the square's centre.
         h, w = shape
         uniform = torch.rand(count, 5, generator=generator, device=generator.device, dtype=torch.float64)
         span = torch.tensor([2 * self.crop + 1, 2 * self.crop + 1, 2, h, w], dtype=torch.float64, device=uniform.device)
@@ -261,18 +242,7 @@ class Augment:
         return drawn
 
     def apply(self, images: Tensor, drawn: Tensor) -> Tensor:
-        """Change the images as drawn.
-
-        Args:
-            images: ``[b, c, h, w]``, any type.
-            drawn: See `draw`.
-
-        Returns:
-            New images of the same shape, type and device.
-
-        Raises:
-            SettingError: The shift is as large as the image.
-        """
+        """Change images ``[b, c, h, w]`` of any type as drawn; the shift must be smaller than the image."""
         b, c, h, w = images.shape
         if self.crop >= min(h, w):
             raise SettingError(f"crop is {self.crop} pixels, but the images have {h} x {w}", "Pass a smaller crop.")
@@ -300,18 +270,9 @@ class Augment:
     def __call__(
         self, images: Tensor, generator: torch.Generator, *, rank: int = 0, world: int = 1, total: int | None = None
     ) -> Tensor:
-        """Draw and apply; processes that share the generator's seed change each image as one process would.
-
-        Args:
-            images: This process's ``[b, c, h, w]``.
-            generator: Where the randomness comes from, on the CPU for the same draws on every device.
-            rank: This process.
-            world: Number of processes; image ``j`` is image ``rank + j * world`` of the step.
-            total: Images of the step over all processes; ``None``: ``b * world``.
-
-        Returns:
-            New images.
-        """
+        """Draw and apply; processes that share the generator's seed change each image as one process would."""
+        # The generator lies on the CPU, for the same draws on every device. Image j is image ``rank + j * world`` of
+        # the step; the step has ``total`` images, ``b * world`` if that is ``None``.
         b = len(images)
         drawn = self.draw(b * world if total is None else total, images.shape[2:], generator)[rank::world]
         if len(drawn) < b:  # padding repeats an example with weight 0: any draw will do

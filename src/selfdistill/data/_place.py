@@ -71,14 +71,7 @@ def find_place(source: Path | str) -> Place:
 
 
 def is_there(source: Path | str) -> bool:
-    """Say whether a source exists, without reading it.
-
-    Args:
-        source: See `find_place`.
-
-    Returns:
-        Whether its file or folder is there; of standard input ``False``: it can be read once.
-    """
+    """Say whether a source's file or folder exists, unread; of standard input ``False``: it can be read once."""
     name = str(source)
     if name == STANDARD_INPUT:
         return False

@@ -48,35 +48,14 @@ class Preprocess(ABC):
 
     @abstractmethod
     def apply(self, raw: Any) -> Tensor:
-        """Turn raw examples into network inputs.
-
-        Args:
-            raw: Examples of the form that this kind was made from.
-
-        Returns:
-            Inputs ``[n, *input_shape]``.
-        """
+        """Turn raw examples, of the form that this kind was made from, into network inputs ``[n, *input_shape]``."""
 
     def raw(self, inputs: Tensor) -> np.ndarray | None:
-        """Turn network inputs back into raw examples, up to rounding, for whoever learned from those.
-
-        Args:
-            inputs: As `apply` gave them.
-
-        Returns:
-            The raw examples, or ``None`` where they cannot be had back, as of texts and categories.
-        """
+        """Turn network inputs back into raw examples, up to rounding; ``None`` for texts and categories."""
         return None
 
     def doubts(self, raw: Any) -> list[str]:
-        """Say what in new examples training never saw, where that is no reason to refuse them.
-
-        Args:
-            raw: As `apply` took them.
-
-        Returns:
-            Sentences.
-        """
+        """Say what in new examples training never saw, where that is no reason to refuse them."""
         return []
 
     @abstractmethod
@@ -85,11 +64,7 @@ class Preprocess(ABC):
 
     @abstractmethod
     def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Give a JSON-able description and the tensors that go with it.
-
-        Returns:
-            ``(spec, tensors)``, as `from_state` takes them.
-        """
+        """Give a JSON-able description and the tensors that go with it, as `from_state` takes them."""
 
     @classmethod
     @abstractmethod
@@ -97,18 +72,7 @@ class Preprocess(ABC):
 
     @staticmethod
     def from_state(spec: dict[str, Any], tensors: dict[str, Tensor]) -> Preprocess:
-        """Rebuild what `to_state` gave.
-
-        Args:
-            spec: The JSON-able part; ``spec["kind"]`` chooses the class.
-            tensors: The tensors.
-
-        Returns:
-            An equal preprocess.
-
-        Raises:
-            DataError: The kind is not known, or the description is damaged.
-        """
+        """Rebuild what `to_state` gave; ``spec["kind"]`` chooses the class. What is damaged is refused."""
         for module in ("_arrays", "_images", "_table", "_encoded"):  # they name their kinds when they are imported
             importlib.import_module(f"selfdistill.data.{module}")
         found = Preprocess._kinds.get(str(spec.get("kind")))

@@ -199,20 +199,8 @@ def read_test(
     *,
     source: Path | str | None = None,
 ) -> tuple[Tensor, Tensor, np.ndarray] | None:
-    """Read a test set, made as the training set was.
-
-    Args:
-        path: A source of the same kind; of one with a training and a test part, the test part.
-        data: The training set.
-        options: As for training.
-        source: Where the training set came from: without ``path``, its official test part is read, if it has one.
-
-    Returns:
-        Inputs, labels int64 ``[n]``, and ids; ``None`` without a test set.
-
-    Raises:
-        DataError: There are no labels or no examples; or as for `read`; or a class that training never saw.
-    """
+    """Read a test set, made as the training set was: inputs, labels int64 ``[n]``, ids; ``None`` without one."""
+    # Of a source with two parts the test part; without a path, that of the training set's own ``source``.
     options = options or ReadOptions()
     if path is None and (source is None or not is_there(source)):
         return None
@@ -237,24 +225,10 @@ def read_new(
     *,
     usual_encoding: str | None = None,
 ) -> NewData:
-    """Read examples to predict; their labels may be there or not.
-
-    Columns that differ from training and a class that training never saw are refused with a `DataError`.
-
-    Args:
-        path: A source of the same kind as the training set; of one with two parts, the test part.
-        preprocess: The one of training.
-        classes: The classes of training.
-        options: ``ignore`` names the label's column to leave it unread; ``inputs`` the array of features where the
-            file has it.
-        usual_encoding: That of the training file, where the user named it: taken for a text file that is not UTF-8.
-
-    Returns:
-        Inputs, ids, and labels where they are there.
-
-    Raises:
-        DataError: There are no examples.
-    """
+    """Read examples to predict, with labels or without; of a source with two parts, the test part."""
+    # Columns that differ from training and a class that training never saw are refused. Of the options, ``ignore``
+    # names the label's column to leave it unread, ``inputs`` the array of features. ``usual_encoding`` is that of the
+    # training file, where the user named it: taken for a text file that is not UTF-8.
     options = options or ReadOptions()
     place = find_place(path)
     form = find_format(place)

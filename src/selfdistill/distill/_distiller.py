@@ -10,6 +10,7 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
+from selfdistill._core.distillation_record import Distillation
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.events import Listener
 from selfdistill._core.files import digest
@@ -248,9 +249,9 @@ class Distiller:
             _check_own(out, path)
         found = self._find(teacher, data, described, None if not (resume and path.exists()) else path)
         record = self._record(teacher, found, None if isinstance(found, Store) else store)
-        base = (read_record(out).distillation or {}) if resume else record
+        base = read_record(out).as_json()["distillation"] if resume else record
         with reading_record(out):
-            taught = who_teaches(base)
+            taught = who_teaches(Distillation.model_validate(base))
         say(taught)
         job = Job(
             self,

@@ -81,7 +81,8 @@ class Job:
         settings, method = self.distiller._seeded(self.settings, generation), self.distiller._lesson(store)
         record = {"distillation": {"objective": self.record["objective"], "generation": generation, "run": run}}
         there = (folder / "run.json").exists()
-        if there and (read_record(folder).distillation or {}).get("run", run) != run:
+        theirs = read_record(folder).distillation if there else None
+        if theirs is not None and (theirs.run or run) != run:
             raise RunError(f"{folder} belongs to another run", "Put back what it was, or start a new run.")
         barrier()  # all processes look before one of them makes it
         return runs_run(

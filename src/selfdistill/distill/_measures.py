@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from selfdistill._core.distillation_record import Distillation, Knowledge
 from selfdistill._core.errors import DataError
 from selfdistill._core.labels import pair_counts
 from selfdistill._core.record import RunRecord
@@ -134,73 +134,59 @@ def dark_knowledge(soft: Tensor, given: Tensor, *, truth: Tensor | None = None) 
     }
 
 
-def sentences(found: Mapping[str, Any]) -> list[str]:
-    """Say what `dark_knowledge` measured.
-
-    Args:
-        found: What it returned.
-
-    Returns:
-        Lines for a reader.
-    """
+def sentences(found: Knowledge) -> list[str]:
+    """Say what `dark_knowledge` measured, in lines for a reader."""
     lines = [
-        f"  Its soft labels put {100 * found['top']:.1f} % on the likeliest class on average, the given label for "
-        f"{100 * found['agreement']:.1f} % of the examples",
-        f"  Entropy {found['entropy']:.3f} nats, of which {found['beyond_top']:.3f} tell which other class",
+        f"  Its soft labels put {100 * found.top:.1f} % on the likeliest class on average, the given label for "
+        f"{100 * found.agreement:.1f} % of the examples",
+        f"  Entropy {found.entropy:.3f} nats, of which {found.beyond_top:.3f} tell which other class",
     ]
-    if "accuracy" in found:
-        lines.append(f"  Right for {100 * found['accuracy']:.1f} % of the examples whose truth is known")
-    if found.get("similarity") is not None:
-        lines.append(f"  Similarity of classes as the labels confuse them: correlation {found['similarity']:.2f}")
-    if "information" in found:
-        information = found["information"]
+    if found.accuracy is not None:
+        lines.append(f"  Right for {100 * found.accuracy:.1f} % of the examples whose truth is known")
+    if found.similarity is not None:
+        lines.append(f"  Similarity of classes as the labels confuse them: correlation {found.similarity:.2f}")
+    if found.information is not None:
         lines.append(
-            f"  Information on the truth beyond the likeliest class: {information['corrected']:.3f} nats "
-            f"(plug-in {information['plug_in']:.3f}, bias about {information['bias']:.3f})"
+            f"  Information on the truth beyond the likeliest class: {found.information.corrected:.3f} nats "
+            f"(plug-in {found.information.plug_in:.3f}, bias about {found.information.bias:.3f})"
         )
     return lines
 
 
-def who_teaches(distillation: Mapping[str, Any]) -> str:
-    """Say in one line who teaches, by the part ``distillation`` of a run record."""
-    teacher = distillation["teacher"]
-    epoch = f" after epoch {teacher['epoch']}" if "epoch" in teacher else ""
-    count = len(distillation.get("candidates", ()))
-    chosen = f", chosen by {distillation['choose']} from {count} epochs" if count > 1 else ""
-    return f"Teacher: {teacher['name']}{epoch}{chosen}"
+def who_teaches(found: Distillation) -> str:
+    """Say in one line who teaches."""
+    if found.teacher is None:
+        raise ValueError("distillation.teacher is missing")
+    epoch = f" after epoch {found.teacher.epoch}" if found.teacher.epoch is not None else ""
+    count = len(found.candidates)
+    chosen = f", chosen by {found.choose} from {count} epochs" if count > 1 else ""
+    return f"Teacher: {found.teacher.name}{epoch}{chosen}"
 
 
 def summary(record: RunRecord) -> list[str]:
-    """Say what a student's run record holds about its teacher.
-
-    Args:
-        record: The run record.
-
-    Returns:
-        Lines of text; those that begin a part do not start with a space.
-    """
-    found = record.distillation or {}
-    labels = found["soft_labels"]
-    lines = [who_teaches(found), *_table(found), *sentences(found["dark_knowledge"])]
-    where = f" in {labels['file']}" if "file" in labels else ""
-    lines.append(f"  Kept as {labels['kind']}, {labels['bytes']:,} bytes{where}")
-    for one in found["earlier"]:
-        tested = f": test accuracy {100 * one['test_accuracy']['last']:.1f} %" if "test_accuracy" in one else ""
-        lines.append(f"  {one['folder']}{tested}")
-    numbers = ", ".join(f"{name} {value:g}" for name, value in found["numbers"].items())
-    generations = f", generation {found['generations']}" if found["generations"] > 1 else ""
+    """Say what a student's run record holds about its teacher; lines that begin a part do not start with a space."""
+    found = record.distillation
+    if found is None or found.soft_labels is None or found.dark_knowledge is None:
+        raise ValueError("distillation.soft_labels is missing")
+    labels = found.soft_labels
+    lines = [who_teaches(found), *_table(found), *sentences(found.dark_knowledge)]
+    where = f" in {labels.file}" if labels.file is not None else ""
+    lines.append(f"  Kept as {labels.kind}, {labels.bytes:,} bytes{where}")
+    for one in found.earlier:
+        tested = f": test accuracy {100 * one.test_accuracy.last:.1f} %" if one.test_accuracy is not None else ""
+        lines.append(f"  {one.folder}{tested}")
+    numbers = ", ".join(f"{name} {value:g}" for name, value in found.numbers.items())
+    generations = f", generation {found.generations}" if found.generations > 1 else ""
     return [
         *lines,
         "",
-        f"Student: {record.settings.network}, {found['objective']}"
-        + (f" ({numbers})" if numbers else "")
-        + generations,
+        f"Student: {record.settings.network}, {found.objective}" + (f" ({numbers})" if numbers else "") + generations,
     ]
 
 
-def _table(found: Mapping[str, Any]) -> list[str]:
+def _table(found: Distillation) -> list[str]:
     """Candidates with what was measured of them; of many, those that some way chooses."""
-    rows = found.get("candidates", [])
+    rows = [one.model_dump() for one in found.candidates]
     if len(rows) < 2:
         return []
     shown = rows if len(rows) <= _ROWS else [row for row in rows if row["chosen_by"]]
@@ -215,5 +201,5 @@ def _table(found: Mapping[str, Any]) -> list[str]:
         lines.append(f"  {row['epoch']:>5}{cells}  {', '.join(row['chosen_by'])}".rstrip())
     if len(shown) < len(rows):
         lines.append(f"  ... of {len(rows)} epochs, all in run.json")
-    without = [f"{way} ({answer['not']})" for way, answer in found["choices"].items() if "not" in answer]
+    without = [f"{way} ({answer['not']})" for way, answer in found.choices.items() if "not" in answer]
     return [*lines, *([f"  No answer: {'; '.join(without)}"] if without else [])]

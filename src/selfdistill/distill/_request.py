@@ -136,11 +136,11 @@ def _data_of(teacher: Path) -> Mapping[str, Any]:
 
 def _resumed(asked: DistillRequest, run: Path) -> tuple[DistillRequest, int]:
     record = read_record(run)
-    if record.distillation is None or "asked" not in record.distillation:
+    if record.distillation is None or record.distillation.asked is None:
         raise RunError(f"{run} has no teacher", f"Go on with: selfdistill fit --resume {quoted(run)}")
     if asked.out is not None and asked.out != run:
         raise RunError(f"--out {asked.out} is not the run to go on with, {run}", "Leave --out out.")
-    described, began = record.data, dict(record.distillation["asked"])
+    described, began = record.data, record.distillation.asked.model_dump(exclude_unset=True)
     if not isinstance(began.get("objective"), str) or began["objective"] not in OBJECTIVES:
         raise RunError(f"{run} learns by an objective of its own", "Go on from the code that started it.")
     kept = {name: began.pop(name, None) for name in ("teacher", "also", "store")}

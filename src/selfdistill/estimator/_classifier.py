@@ -19,7 +19,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from selfdistill._core.errors import DataError, SelfdistillError, UntrustedFindings
+from selfdistill._core.errors import DataError, ReliabilityWarning, SelfdistillError
 from selfdistill._core.events import Listener
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.wording import fit_advice
@@ -216,7 +216,7 @@ class SelfDistillClassifier(CleanlabNames, Shown, ClassifierMixin, BaseEstimator
         self.trust_ = trust_of(part, fitted, table)
         if self.trust_.verdict != "trust":
             why = fit_advice(" ".join(self.trust_.sentences), self.get_params(deep=False), dashes=False)
-            warnings.warn(why, UntrustedFindings, stacklevel=2)
+            warnings.warn(why, ReliabilityWarning, stacklevel=2)
         if mask is not None:
             table = self._with_left_out(table, data, mask)
         self._show(table, passed)

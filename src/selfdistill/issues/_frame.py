@@ -18,15 +18,7 @@ _LEAST = 1e-3  # a class that is right less often counts as this, so that no wei
 
 
 def issue_frame(table: LabelTable, classes: np.ndarray) -> pd.DataFrame:
-    """Write findings as a DataFrame, one row per example; ``get_label_issues`` of the estimator names the columns.
-
-    Args:
-        table: The findings.
-        classes: Values of the classes, ``[K]``.
-
-    Returns:
-        The DataFrame.
-    """
+    """Write findings as a DataFrame, one row per example; the estimator's ``get_label_issues`` names the columns."""
     import pandas as pd
 
     small = np.int16 if len(classes) < _INT16_CLASSES else np.int32

@@ -28,18 +28,7 @@ __all__ = ["AirOptions", "measure", "write_closed", "write_study"]
 def measure(
     subject: Subject, name: str, is_run: bool, asked: AirOptions, say: Callable[[str], None] = lambda text: None
 ) -> tuple[dict[str, Any], float]:
-    """Take kernel and measures of each moment; say first what it will cost.
-
-    Args:
-        subject: What is looked at.
-        name: Of the source, for the record.
-        is_run: Whether that is a run.
-        asked: How to look.
-        say: Takes sentences as they come.
-
-    Returns:
-        The record, as ``air.json`` holds it, and seconds.
-    """
+    """Take kernel and measures of each moment, after a word on their cost: the record of ``air.json``, and seconds."""
     examples, ids = _chosen(subject, asked)
     took = clock.perf_counter()
     spectra, found, start = {}, [], None
@@ -100,31 +89,14 @@ def _forecast(network: nn.Module, subject: Subject, examples: Examples, asked: A
 
 
 def write_study(folder: Path, record: dict[str, Any]) -> list[str]:
-    """Write ``air.json`` and the figures.
-
-    Args:
-        folder: Where to; made if it is not there.
-        record: Of `measure`.
-
-    Returns:
-        The files.
-    """
+    """Write ``air.json`` and the figures into a folder, which may be new; give the files."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "air.json", record)
     return [str(folder / "air.json"), *map(str, save_figures(folder, record))]
 
 
 def write_closed(folder: Path, record: RunRecord, name: str | None) -> tuple[dict[str, Any], list[str]]:
-    """Write the spectrum that the record of a run in closed form holds already.
-
-    Args:
-        folder: Where to; made if it is not there.
-        record: The run's.
-        name: Of its data.
-
-    Returns:
-        What ``air.json`` holds, and the files.
-    """
+    """Write the spectrum that a record in closed form holds: what ``air.json`` gets, and the files."""
     folder.mkdir(parents=True, exist_ok=True)
     shown = {"schema": SCHEMA, "data": {"name": name}, "closed": record.as_json()["closed"]}
     write_json(folder / "air.json", shown)

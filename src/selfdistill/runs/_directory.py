@@ -161,10 +161,15 @@ def _train(
     except SettingError as error:  # the loss is no number: going on would not help
         _write(out, record.updated(status="failed", error=str(error)))
         raise
+    return _finish(data, fitted, out, record, files)
+
+
+def _finish(data: LabelledData, fitted: Fitted, out: Path, record: RunRecord, files: Mapping[str, str]) -> RunRecord:
+    """Write what was found; the record last."""
     kind, why = choose_store(len(data), data.num_classes, out)
     soft = compact(fitted.refined, data.labels, kind, out)
     table = fitted.table(soft)
-    found = {
+    found: dict[str, Any] = {
         "status": "finished",
         "curves": {name: [epoch[name] for epoch in fitted.curves] for name in fitted.curves[0]},
         "warnings": [*record.warnings, *fitted.warnings],
@@ -180,7 +185,7 @@ def _train(
         write_label_table(out / "labels.parquet", data, table)
         shape = tuple(data.inputs.shape[1:])
         save_model(out / "model.safetensors", Model(fitted.model, data.preprocess, data.classes, spec, shape))
-        found["files"] = files | products(out)
+        found["files"] = dict(files) | products(out)
     try:
         return _write(out, record.updated(**found))
     except ValueError as error:  # curves of a checkpoint that is not ours

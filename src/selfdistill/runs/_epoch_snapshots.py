@@ -52,14 +52,7 @@ def save_snapshot(run: Path, epoch: int, model: nn.Module) -> Path:
 
 
 def epoch_snapshots(run: Path) -> dict[int, Path]:
-    """Find the epochs that a run kept.
-
-    Args:
-        run: The run directory.
-
-    Returns:
-        Files by epochs done, rising; empty where none were kept.
-    """
+    """Find the epochs that a run kept: files by epochs done, rising."""
     found = [
         (match, path) for path in inside(run, EPOCHS).glob("epoch-*.safetensors") if (match := _NAME.match(path.name))
     ]
@@ -67,18 +60,7 @@ def epoch_snapshots(run: Path) -> dict[int, Path]:
 
 
 def load_snapshot(path: Path, network: nn.Module) -> nn.Module:
-    """Put the weights of an epoch into a network.
-
-    Args:
-        path: A file that `save_snapshot` wrote.
-        network: A network of the same shape; changed in place.
-
-    Returns:
-        The network, in evaluation mode.
-
-    Raises:
-        RunError: The file is missing, damaged, of another run or of another network.
-    """
+    """Put the weights of an epoch into a network of the same shape; give it in evaluation mode."""
     again = "Take another epoch, or train again."
     whole(path.parent.parent, f"{path.parent.name}/{path.name}", again=again)
     try:

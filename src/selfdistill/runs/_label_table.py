@@ -97,17 +97,7 @@ class SavedLabelTable:
 
 
 def read_label_table(run: Path) -> SavedLabelTable:
-    """Read the findings of a run.
-
-    Args:
-        run: A finished run directory, started by ``selfdistill fit`` on data of the user's own.
-
-    Returns:
-        The findings.
-
-    Raises:
-        RunError: Not finished, of the demonstration, of another schema, or a table that is missing, damaged or cut.
-    """
+    """Read the findings of a finished run, started by ``selfdistill fit`` on data of the user's own."""
     record = read_finished(run)
     if record.data.read is None or not record.data.source:
         raise RunError(
@@ -118,17 +108,7 @@ def read_label_table(run: Path) -> SavedLabelTable:
 
 
 def read_findings(run: Path) -> SavedLabelTable:
-    """Read the findings of a run, be it of the demonstration (``source`` is then empty).
-
-    Args:
-        run: A finished run directory.
-
-    Returns:
-        The findings.
-
-    Raises:
-        RunError: Not finished, of another schema, or a table that is missing, damaged or cut.
-    """  # noqa: DOC502 (raised by what is called)
+    """Read the findings of a finished run, be it of the demonstration (``source`` is then empty)."""
     record = read_finished(run)
     table, classes = _table(run, record)
     given = table["given_label"].to_numpy()
@@ -159,17 +139,7 @@ def named_rows(run: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def refined_labels(run: Path) -> list[str]:
-    """Read the refined labels of a finished run.
-
-    Args:
-        run: The run directory.
-
-    Returns:
-        One class name per example.
-
-    Raises:
-        RunError: A table that is missing, damaged or cut.
-    """  # noqa: DOC502 (raised by what is called)
+    """Read the refined labels of a finished run, one class name per example."""
     table, _ = _table(run, read_record(run))
     return [str(name) for name in table["refined_label"]]
 

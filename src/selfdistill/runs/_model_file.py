@@ -44,12 +44,7 @@ class Model:
 
 
 def save_model(path: Path, model: Model) -> None:
-    """Write a model, atomically.
-
-    Args:
-        path: The file.
-        model: What to write. The network must be one that ``networks.build`` makes from ``spec``.
-    """
+    """Write a model, atomically. Its network must be one that ``networks.build`` makes from ``spec``."""
     described, tensors = model.preprocess.to_state()
     description = {
         "format": _FORMAT,

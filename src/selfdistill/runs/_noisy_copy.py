@@ -53,25 +53,8 @@ def noisy_copy(
     read: ReadOptions | None = None,
     seed: int = 0,
 ) -> NoisyCopy:
-    """Read a data set, draw wrong labels, write a copy.
-
-    Args:
-        source: Data as `data.read` takes them.
-        out: The copy; must not exist.
-        symmetric: Rate of symmetric noise; needs ``include_clean``. Exactly one kind of noise must be given.
-        pair: Rate of pair noise.
-        matrix: File of a transition matrix, see `noise.read_matrix`.
-        instance: Rate of instance-dependent noise.
-        include_clean: Whether a redrawn symmetric label may be the true one.
-        read: How to read the data.
-        seed: Seed of the draw.
-
-    Returns:
-        What changed.
-
-    Raises:
-        SettingError: No kind of noise or several, symmetric without ``include_clean``, or a seed below 0.
-    """
+    """Read a data set, draw wrong labels of exactly one kind, write a copy, which must not exist."""
+    # Rates are probabilities; symmetric noise needs ``include_clean``: whether a redrawn label may be the true one.
     given = [value for value in (symmetric, pair, matrix, instance) if value is not None]
     if len(given) != 1:
         raise SettingError(f"{len(given) or 'no'} kinds of noise are given, but it takes one", f"Give {_KINDS}.")

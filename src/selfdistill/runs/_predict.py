@@ -99,25 +99,10 @@ def predict(
     encoding: str | None = None,
     encoder: str | None = None,
 ) -> Predictions:
-    """Predict with the classifier of a run directory.
-
-    Args:
-        run: The run directory.
-        new: Data of the kind that the run was trained on, with labels or without.
-        device: See `resolve_device`.
-        batch_size: Examples at once; changes the memory needed, not the result.
-        ignore: Columns left unread; that of the label, for instance, where it names classes of its own.
-        encoding: Of a text file; ``None``: UTF-8 where its bytes are, else that which the run was told, else found.
-        encoder: That of training, where it is a module of yours: a run does not run code by itself.
-
-    Returns:
-        Labels and probabilities.
-
-    Raises:
-        SettingError: ``batch_size`` below 1.
-        RunError: No run there, or it is not finished.
-        DataError: The new data do not fit the run, or hold nothing.
-    """  # noqa: DOC502 (some are raised by what is called)
+    """Predict with the classifier of a run directory, on data with labels or without."""
+    # The batch size changes the memory needed, not the result. Columns to ignore stay unread, such as the label's where
+    # it names classes of its own. Encoding: that said; else UTF-8 where the bytes are; else the run's; else found.
+    # An encoder that is a module of the user's must be named: a run does not run code by itself.
     if batch_size < 1:
         raise SettingError(f"batch_size is {batch_size}, but must be at least 1", "Leave --batch-size out.")
     place = resolve_device(device)
@@ -140,13 +125,7 @@ def predict(
 
 
 def write_predictions(found: Predictions, to: Path | IO[str], *, force: bool = False) -> None:
-    """Write the table as CSV to a stream, or as CSV or Parquet, by its ending, to a file, which is never left half.
-
-    Args:
-        found: What to write.
-        to: A text stream, or a path that ends in ``.csv`` or ``.parquet``.
-        force: Overwrite a file that is there.
-    """
+    """Write the table as CSV to a stream, or by its ending as CSV or Parquet to a file, never half."""
     if not isinstance(to, Path):
         _write_csv(found, to)
         return
@@ -160,15 +139,7 @@ def write_predictions(found: Predictions, to: Path | IO[str], *, force: bool = F
 
 
 def check_output(to: Path, *, force: bool = False) -> None:
-    """Refuse a file that `write_predictions` could not write, before the work is done.
-
-    Args:
-        to: The file.
-        force: It may be there already.
-
-    Raises:
-        SettingError: Another ending than ``.csv`` or ``.parquet``, a folder that does not exist, or a file that does.
-    """
+    """Refuse, before the work, a file of another ending, in no folder, or there already without ``force``."""
     if to.suffix not in {".csv", ".parquet"}:
         raise SettingError(f"--out {to} ends in {to.suffix!r}", "Name a file that ends in .csv or .parquet.")
     if not to.parent.is_dir():

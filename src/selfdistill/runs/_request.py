@@ -166,16 +166,7 @@ def _settled(path: Path, examples: LabelledData, method: str, say: Callable[[str
 
 
 def announce_run(examples: LabelledData, out: Path, say: Callable[[str], None]) -> Listener:
-    """Say what was read, and make the listener that says where the run lies once it starts.
-
-    Args:
-        examples: The training data.
-        out: The run directory.
-        say: Takes sentences for the user.
-
-    Returns:
-        A listener of the run's events.
-    """
+    """Say what was read, and make the listener that says where the run lies once it starts."""
     say(describe(examples))
     for note in examples.notes:
         say(f"note: {note}")
@@ -193,15 +184,7 @@ def announce_run(examples: LabelledData, out: Path, say: Callable[[str], None]) 
 
 
 def threads_of(examples: LabelledData, settings: ResolvedSettings) -> AbstractContextManager[None]:
-    """One thread for a fully connected network with little to do; convolutions use their weights many times over.
-
-    Args:
-        examples: Training data.
-        settings: Resolved settings.
-
-    Returns:
-        A context that holds the number of threads.
-    """
+    """One thread for a fully connected network with little to do; convolutions use their weights many times over."""
     if settings.method == CLOSED:
         return nullcontext()
     shape = tuple(examples.inputs.shape[1:])

@@ -56,17 +56,7 @@ class Subject:
 
 
 def of_data(source: str, network: str | None, read: ReadOptions, seed: int) -> Subject:
-    """Read labelled data and build a network for them.
-
-    Args:
-        source: As `selfdistill.data.read` takes it.
-        network: Its specification; chosen by the data if left out.
-        read: How to read it.
-        seed: Of the network's initial weights.
-
-    Returns:
-        One moment, the initial network.
-    """
+    """Read labelled data and build a network for them: one moment, the initial network."""
     examples = data_read(source, read)
     shape = tuple(examples.inputs.shape[1:])
     spec = resolve(network or "auto", shape)
@@ -83,17 +73,8 @@ def of_data(source: str, network: str | None, read: ReadOptions, seed: int) -> S
 
 
 def of_run(folder: Path) -> Subject:
-    """Take a finished run: its data, read again, its networks and its curves.
-
-    Args:
-        folder: The run directory.
-
-    Returns:
-        The initial network, what checkpoints there are before the end, and the trained one.
-
-    Raises:
-        RunError: Not a finished run, or its data are no longer what they were.
-    """  # noqa: DOC502 (raised by what is called)
+    """Take a finished run: its data, read again, its networks and its curves."""
+    # Moments are the initial network, what checkpoints there are before the end, and the trained one.
     record = read_finished(folder)
     model, settings = load_model(folder / "model.safetensors"), record.settings
     model.network.requires_grad_(True)  # the kernel is that of the parameters that train

@@ -104,16 +104,8 @@ def _trust(record: RunRecord) -> list[str]:
 
 
 def still_holds(record: RunRecord) -> str:
-    """Say what of findings that are not to be trusted can be used all the same; "" where the check trusts them.
-
-    Measured in docs/decisions/0038-what-still-holds.md.
-
-    Args:
-        record: Of a finished run.
-
-    Returns:
-        A sentence.
-    """
+    """Say what of findings that are not to be trusted can be used all the same; "" where the check trusts them."""
+    # Measured in docs/decisions/0038-what-still-holds.md.
     trust, first = record.trust, record.result.most_doubtful if record.result else None
     if trust is None or trust.verdict != "refuse" or first is None:
         return ""
@@ -238,14 +230,7 @@ def _next(out: Path, record: RunRecord) -> list[str]:
 
 
 def comparison(record: RunRecord) -> list[str]:
-    """Set a run beside plain training on the same noisy labels, where the truth is known.
-
-    Args:
-        record: A record whose ``comparison`` holds ``method``, ``test_accuracy`` and ``truth`` of the plain run.
-
-    Returns:
-        Lines of a table; none without a comparison.
-    """
+    """Set a run beside plain training on the same noisy labels, where the truth is known: lines of a table."""
     plain, result = record.comparison, record.result
     own = None if result is None else result.accuracies.get("test")
     if plain is None or result is None or result.truth is None or own is None:

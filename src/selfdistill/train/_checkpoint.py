@@ -139,30 +139,12 @@ def _differ(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
 
 
 def checkpoint_steps(folder: Path) -> dict[int, Path]:
-    """Find the checkpoints of a run.
-
-    Args:
-        folder: Where they lie.
-
-    Returns:
-        Files by steps done, rising.
-    """
+    """Find the checkpoints of a run: files by steps done, rising."""
     return {int(path.stem.removeprefix("step-")): path for path in _sorted(folder)}
 
 
 def load_checkpoint(path: Path, network: nn.Module) -> nn.Module:
-    """Put the weights of a checkpoint into a network.
-
-    Args:
-        path: ``RUN/checkpoint/step-….pt``.
-        network: Of the same shape; changed in place.
-
-    Returns:
-        The network, in evaluation mode.
-
-    Raises:
-        RunError: Missing, damaged, of another run or of another network, or with weights that are no numbers.
-    """
+    """Put the weights of ``RUN/checkpoint/step-….pt`` into a network of the same shape, in evaluation mode."""
     again, run = "Take another checkpoint, or train again.", path.parent.parent
     inside(run, path.parent.name)
     problem = _problem(path)

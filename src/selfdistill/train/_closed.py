@@ -63,14 +63,7 @@ def takes_vectors(settings: Settings) -> bool:
 
 
 def check_closed(settings: Settings) -> None:
-    """Refuse settings that the method cannot use.
-
-    Args:
-        settings: What was asked for.
-
-    Raises:
-        SettingError: A setting of training with the closed form, or one of the closed form with training.
-    """
+    """Refuse settings of training with the closed form, and those of the closed form with training."""
     closed_form = settings.method == CLOSED
     wrong = _OF_NETWORKS if closed_form else () if settings.method == AUTO else OF_CLOSED
     for name in wrong:

@@ -81,12 +81,7 @@ def fit(
         RunError: A checkpoint that does not fit.
         Interrupted: Ctrl-C, after saving.
     """  # noqa: DOC502 (raised by what is called)
-    if data.mapped is None and not settings.device.startswith("cuda"):
-        check_memory(
-            f"{len(data):,} examples of {data.num_classes:,} classes",
-            _EACH * len(data) * data.num_classes,
-            "Join or leave out rare classes, or take fewer examples.",
-        )
+    _check_memory(data, settings)
     if settings.method == CLOSED and method is None:
         runtime = TorchRuntime("cpu")
         return fit_closed(
@@ -98,11 +93,7 @@ def fit(
         )
     _check_one_label_each(data, settings)
     chosen = method or method_of(settings)
-    if model is not None and chosen.networks == 2 and not isinstance(model, Pair):
-        raise SettingError(
-            f"method {settings.method!r} trains two networks, but one was given",
-            "Pass selfdistill.networks.Pair(a, b), with different initial weights.",
-        )
+    _check_model(model, chosen, settings)
     first_stage = _first_stage(chosen, data, settings, model, tell, checkpoints, go_on, about)
     runtime = TorchRuntime(settings.device, settings.precision, compile=settings.compile)
     with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
@@ -174,6 +165,23 @@ def _trainer(
         tell=lambda event: None,
     )
     return trainer, held
+
+
+def _check_memory(data: LabelledData, settings: ResolvedSettings) -> None:
+    if data.mapped is None and not settings.device.startswith("cuda"):
+        check_memory(
+            f"{len(data):,} examples of {data.num_classes:,} classes",
+            _EACH * len(data) * data.num_classes,
+            "Join or leave out rare classes, or take fewer examples.",
+        )
+
+
+def _check_model(model: nn.Module | None, chosen: Method, settings: ResolvedSettings) -> None:
+    if model is not None and chosen.networks == 2 and not isinstance(model, Pair):
+        raise SettingError(
+            f"method {settings.method!r} trains two networks, but one was given",
+            "Pass selfdistill.networks.Pair(a, b), with different initial weights.",
+        )
 
 
 def _check_one_label_each(data: LabelledData, settings: ResolvedSettings) -> None:
@@ -274,16 +282,7 @@ def _predict(model: nn.Module, data: LabelledData, targets: Targets[Any], runtim
 
 
 def network_spec(settings: ResolvedSettings, data: LabelledData, method: Method | None = None) -> str:
-    """Name the network that a run trains; a pair, where its method trains two side by side.
-
-    Args:
-        settings: Resolved settings.
-        data: What it trains on.
-        method: See `fit`.
-
-    Returns:
-        A specification for `selfdistill.networks.build`.
-    """
+    """Name the network that a run trains; a pair, where its method trains two side by side."""
     spec = choose_network(settings.network, len(data), tuple(data.inputs.shape[1:]), data.preprocess.only_scaled)
     return f"2*{spec}" if (method or method_of(settings)).networks == 2 else spec
 

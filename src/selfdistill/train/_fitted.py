@@ -56,29 +56,14 @@ class Fitted:
         return self.targets.counts() if isinstance(self.targets, Posterior) else None
 
     def table(self, soft: Any = None) -> LabelTable:
-        """Make the findings.
-
-        Args:
-            soft: Refined distributions ``[n, K]`` as they are kept; those of the targets if left out.
-
-        Returns:
-            One row per example.
-        """
+        """Make the findings of refined distributions ``[n, K]``, as they are kept or those of the targets."""
         soft = self.refined if soft is None else soft
         if self.closed is not None:
             return find_issues(self.dynamics.labels, soft, quality=self.closed.quality)
         return label_table(soft, self.dynamics, counts=self.counts)
 
     def trust(self, table: LabelTable, names: Sequence[str]) -> Applicability:
-        """Say whether the findings can be trusted.
-
-        Args:
-            table: The findings, see `table`.
-            names: Class names.
-
-        Returns:
-            The judgement: by predictions out of sample in closed form, else by how training went.
-        """
+        """Judge the findings by predictions out of sample in closed form, else by how training went."""
         if self.closed is not None:
             return out_of_sample_trust(table, self.closed.prior.numpy(), names)
         return applicability(table, self.dynamics, [epoch["refined_share"] for epoch in self.curves], names)

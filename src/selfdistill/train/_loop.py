@@ -163,18 +163,9 @@ def _hint(numbers: Mapping[str, tuple[float, float]]) -> str:
 def predict_probabilities(
     model: nn.Module, inputs: Tensor, runtime: Runtime, batch_size: int = 1024, which: int | None = None
 ) -> Tensor:
-    """Predict class probabilities in evaluation mode.
-
-    Args:
-        model: The network; its mode is put back afterwards.
-        inputs: ``[n, ...]``, on any device.
-        runtime: Device and precision.
-        batch_size: Examples at once.
-        which: Of a ``networks.Pair``, the network to ask; ``None`` asks both and gives the mean.
-
-    Returns:
-        float32 ``[n, K]`` on the CPU.
-    """
+    """Predict class probabilities in evaluation mode: float32 ``[n, K]`` on the CPU."""
+    # The network's mode is put back. Of a ``networks.Pair`` ``which`` names the network; ``None`` takes the mean of
+    # both.
     was_training = model.training
     model.eval()
     parts = []

@@ -64,17 +64,7 @@ METHODS: dict[str, Method] = _OWN | RIVALS
 
 
 def method(name: str) -> Method:
-    """Look a method up.
-
-    Args:
-        name: One of `METHODS`.
-
-    Returns:
-        The method.
-
-    Raises:
-        SettingError: No such method; names the nearest and all.
-    """
+    """Look a method of `METHODS` up; an unknown name is refused with the nearest and all."""
     if name not in METHODS:
         known = [*WITHOUT_EPOCHS, *METHODS]
         near = difflib.get_close_matches(name, known, n=1)
@@ -84,18 +74,8 @@ def method(name: str) -> Method:
 
 
 def method_of(settings: Settings | ResolvedSettings) -> Method:
-    """Look up the method that settings name, and refuse what it cannot use.
-
-    Args:
-        settings: The settings.
-
-    Returns:
-        The method.
-
-    Raises:
-        SettingError: No such method, a noise rate or matrix that it does not take, held-out examples where it needs
-            all, or a pair of networks where it trains one.
-    """
+    """Look up the method that settings name, and refuse what it cannot use."""
+    # That is a noise rate or matrix that it does not take, held-out examples where it needs all, or a pair of networks.
     name, network = settings.method or "selfdistill", settings.network or "auto"
     found = method(name)
     if settings.held_out is not None and not found.may_hold_out:

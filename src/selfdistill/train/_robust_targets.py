@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from selfdistill._core.dist import rank, world
-from selfdistill._core.errors import DataError, RunError, SettingError, UntrustedFindings
+from selfdistill._core.errors import DataError, ReliabilityWarning, RunError, SettingError
 from selfdistill._core.labels import checked_labels
 from selfdistill._core.settings import VISIT_STEPS
 from selfdistill.issues import LabelTable, label_table
@@ -240,7 +240,7 @@ class RobustTargets:
             )
         trust = applicability(table, self.dynamics, self._shares, [str(name) for name in names])
         if trust.verdict != "trust":
-            warnings.warn(" ".join(trust.sentences), UntrustedFindings, stacklevel=2)
+            warnings.warn(" ".join(trust.sentences), ReliabilityWarning, stacklevel=2)
         return issue_frame(table, names)
 
     def trust(self, classes: Sequence[Any] | None = None) -> Applicability:

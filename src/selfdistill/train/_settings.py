@@ -14,17 +14,8 @@ _SMALL = 5000  # below, a narrow network for tables; docs/decisions/0005
 
 
 def choose_network(network: str, examples: int, shape: tuple[int, ...], words: bool = False) -> str:
-    """Choose the network that ``"auto"`` means: a narrow one for small tables, none hidden for words.
-
-    Args:
-        network: A specification, or "auto".
-        examples: Number of training examples.
-        shape: Shape of one input.
-        words: The inputs are words and nothing else (decision 18).
-
-    Returns:
-        A specification for `selfdistill.networks.build`, of one network also for methods that train a pair.
-    """
+    """Choose the network that ``"auto"`` means: a narrow one for small tables, none hidden for words."""
+    # Of words and nothing else see decision 18. The result names one network also for methods that train a pair.
     narrow = network == "auto" and len(shape) == 1 and examples < _SMALL
     if narrow and words:
         return "linear"
@@ -32,16 +23,7 @@ def choose_network(network: str, examples: int, shape: tuple[int, ...], words: b
 
 
 def choose_augment(settings: ResolvedSettings, examples: int, shape: tuple[int, ...]) -> str:
-    """Choose the augmentation that ``"auto"`` means: none for a fully connected network, which shifts only harm.
-
-    Args:
-        settings: Resolved settings.
-        examples: Number of training examples.
-        shape: Shape of one input.
-
-    Returns:
-        A specification for `selfdistill.data.augment_for`.
-    """
+    """Choose what augmentation ``"auto"`` means: none for a fully connected network, which shifts only harm."""
     if settings.augment != "auto":
         return settings.augment
     return "none" if choose_network(settings.network, examples, shape).startswith(("mlp", "linear")) else "auto"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _CHUNK = 4096
+_LIKE_NUMBERS = re.compile(r"[-+.,\d]*")
 _ENDINGS = (".csv", ".tsv", ".tab", ".psv", ".txt", ".dat", ".data")
 
 
@@ -170,10 +172,11 @@ def csv_records(path: Path, dialect: Dialect | None = None) -> Iterator[tuple[li
                         f"{lines.width - bool(dialect.extra)}{more}",
                         "Quote fields that hold the separator, and give every row as many fields as the header.",
                     )
-                if row == header and lines.width > 1:
+                if row == header and lines.width > 1 and not all(map(_LIKE_NUMBERS.fullmatch, row)):
                     raise DataError(
-                        f"{path}, line {lines.number:,}: the header stands here again, as where files were joined",
-                        "Remove this line.",
+                        f"{path}, line {lines.number:,}: the header stands here again, as where files were joined, or "
+                        "have none",
+                        "Remove this line; if the first line is data, put a line of names above it.",
                     )
                 if lines.width > 1 and text.count("\n") > 1:
                     _check_swallowed(lines, text, lines.width)

@@ -94,17 +94,7 @@ def _holds_classes(folder: Path) -> bool:
 
 
 def training_root(path: Path) -> Path:
-    """Find the folder of classes that training reads: ``train``, where there are parts.
-
-    Args:
-        path: The folder of a data set.
-
-    Returns:
-        The folder of classes.
-
-    Raises:
-        DataError: It is an archive, whose images have no place on disk.
-    """
+    """Find the folder of classes that training reads: ``train``, where there are parts; archives have none."""
     if path.is_file():
         raise DataError(
             f"{path} is an archive: its images have no place on disk", "Unpack it, and train on the folder."
@@ -113,14 +103,7 @@ def training_root(path: Path) -> Path:
 
 
 def training_files(path: Path) -> list[Path]:
-    """List the images that training reads.
-
-    Args:
-        path: The folder of a data set.
-
-    Returns:
-        Their paths, sorted.
-    """
+    """List the images that training reads, sorted."""
     return _images_in(_part(path, "train")[0])
 
 
