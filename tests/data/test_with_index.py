@@ -54,5 +54,7 @@ def test_a_hugging_face_data_set_gets_a_column():
     indexed = with_index(datasets.Dataset.from_dict({"x": [0.5, 1.5]}))
     assert indexed[1] == {"x": 1.5, "index": 1}
     assert indexed.select([1])[0]["index"] == 1
+    stream = with_index(datasets.Dataset.from_dict({"x": [0.5, 1.5]}).to_iterable_dataset())
+    assert list(stream) == [{"x": 0.5, "index": 0}, {"x": 1.5, "index": 1}]
     with pytest.raises(DataError, match=r"Rename it: dataset.rename_column"):
         with_index(indexed)

@@ -240,6 +240,7 @@ torch.save(robust._state(), f"{out}-{world}-{rank}")
 """
 
 
+@pytest.mark.slow
 def test_two_processes_with_padded_shards_end_where_one_does(tmp_path, monkeypatch):
     arguments = [str(tmp_path / "out"), str(tmp_path / "store")]
     monkeypatch.setattr(sys, "argv", ["one", "1", *arguments])

@@ -34,7 +34,7 @@ def with_index(dataset: Any) -> Any:
         >>> with_index([{"x": 0.5}])[0]
         {'x': 0.5, 'index': 0}
     """
-    if hasattr(dataset, "add_column") and hasattr(dataset, "column_names"):
+    if all(hasattr(dataset, name) for name in ("add_column", "column_names", "__len__")):
         if "index" in dataset.column_names:
             raise DataError(_TAKEN, "Rename it: dataset.rename_column('index', 'id').")
         return dataset.add_column("index", list(range(len(dataset))))
