@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -88,6 +89,7 @@ def found(given: argparse.Namespace) -> None:
         labels, folder, out = noise.draw(whole, kind, 0), given.work / kind, f"run-{kind}"
         if not folder.exists():
             write_photos(folder, photos, labels)
+        shutil.rmtree(given.work / out, ignore_errors=True)
         cpu, memory = measured(["fit", str(folder), "--test", str(test), "--out", out], given.work)
         run = load(given.work / out)
         order = [int(Path(name).stem) for name in run.labels["id"]]
