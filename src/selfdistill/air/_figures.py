@@ -231,7 +231,8 @@ def shares_learned(spectrum: Mapping[str, Any]) -> np.ndarray:
     return np.asarray(values / (values + spectrum["ridge"]))
 
 
-def _closed_spectrum(record: Mapping[str, Any]) -> Mapping[str, Any]:
+def closed_spectrum(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give the spectrum that the record of a run in closed form holds, checked."""
     try:
         found = record["closed"]["spectrum"]
         shown = np.array([found[name] for name in ("eigenvalue", "given", "refined")])
@@ -246,7 +247,7 @@ def _closed_spectrum(record: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def closed_lines(record: Mapping[str, Any]) -> list[str]:
     """Say how much of given and refined labels lies in the leading directions, and where round 1 stopped."""
-    s = _closed_spectrum(record)
+    s = closed_spectrum(record)
     given, refined, learned = np.cumsum(s["given"]), np.cumsum(s["refined"]), shares_learned(s)
     rows = [k for k in _ROWS if k <= len(given)]
     lines = [
@@ -268,7 +269,7 @@ def save_closed_figure(folder: Path, record: Mapping[str, Any]) -> list[Path]:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    s = _closed_spectrum(record)
+    s = closed_spectrum(record)
     rank = np.arange(1, len(s["given"]) + 1)
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(3.6, 2.7), layout="constrained")

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from selfdistill._core.errors import DataError
-from selfdistill._core.record import RunRecord, read_finished
+from selfdistill._core.record import RunRecord, read_finished, reading_record
 from selfdistill._core.wording import quoted
+from selfdistill.air._figures import closed_spectrum, shares_learned
 from selfdistill.report._charts import Line, histogram, lines, matrix
 from selfdistill.runs._examples import Cell, Examples
 from selfdistill.runs._label_table import SavedLabelTable, read_findings
@@ -70,11 +71,20 @@ class Subject:
             sentences=tuple(record.trust.sentences) if record.trust else (),
             holds=still_holds(record),
             curves=record.curves,
-            counts=None if counts is None else np.array(counts, float),
+            counts=None if counts is None else _square(counts, len(found.classes), folder),
             record=record,
             folder=folder,
             examples=Examples(folder),
         )
+
+
+def _square(counts: list[list[float]], k: int, folder: Path) -> np.ndarray:
+    """Counts as a matrix ``[k, k]``, 0 or more."""
+    with reading_record(folder):
+        found = np.array(counts, float).reshape(k, k)
+        if found.min() < 0:
+            raise ValueError("counts below 0")
+        return found
 
 
 @dataclass(frozen=True)
@@ -255,8 +265,8 @@ def _by_class(found: SavedLabelTable) -> dict[str, Any]:
 def _learned(subject: Subject) -> dict[str, Any]:
     """What was learned first: labels over the epochs, or directions of a kernel."""
     closed = subject.record.closed if subject.record else None
-    if closed is not None and closed.spectrum:
-        return _directions(closed.spectrum)
+    if closed is not None and subject.record is not None:
+        return _directions(closed_spectrum(subject.record.as_json()))
     found, epochs = subject.found, len(subject.curves.get("loss", ()))
     groups = {"right": ~found.is_issue, "wrong": found.is_issue}
     if epochs < 2 or found.first_learned.max(initial=-1) < 0 or not all(mask.any() for mask in groups.values()):
@@ -275,12 +285,11 @@ def _learned(subject: Subject) -> dict[str, Any]:
 
 def _directions(spectrum: Mapping[str, Any]) -> dict[str, Any]:
     given, refined = (np.cumsum(spectrum[name]) for name in ("given", "refined"))
-    values = np.asarray(spectrum["eigenvalue"], float)
-    rank, stop = list(range(1, len(values) + 1)), int(spectrum["stop"])
+    rank, stop = list(range(1, len(given) + 1)), spectrum["stop"]
     curves = [
         Line("refined labels", rank, refined.tolist(), "right"),
         Line("given labels", rank, given.tolist(), "wrong"),
-        Line("learned in round 1", rank, (values / (values + spectrum["ridge"])).tolist(), "other"),
+        Line("learned in round 1", rank, shares_learned(spectrum).tolist(), "other"),
     ]
     mark = (float(stop), "stop") if 1 <= stop <= len(rank) else None
     at = min(max(stop, 1), len(rank)) - 1

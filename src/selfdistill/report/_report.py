@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
+from selfdistill._core.record import reading_record
 from selfdistill._core.wording import clean
 from selfdistill.report._content import Subject, content, doubtful
 from selfdistill.report._sheet import sheet
@@ -66,6 +68,11 @@ class Report:
     @cached_property
     def html(self) -> str:
         """The page."""
+        folder = self._subject.folder
+        with nullcontext() if folder is None else reading_record(folder):
+            return self._rendered()
+
+    def _rendered(self) -> str:
         record = self._subject.record
         more = {} if record is None else {"trained": training_line(record).partition(":")[0], "facts": _facts(record)}
         truth = record.result.truth if record and record.result else None
@@ -134,7 +141,7 @@ def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     def shown(value: Any) -> Any:
-        return escape(clean(value, keep="\n")) if isinstance(value, str) and not isinstance(value, Markup) else value
+        return clean(value, keep="\n") if isinstance(value, str) and not isinstance(value, Markup) else value
 
     made = Environment(
         loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, finalize=shown, trim_blocks=True
