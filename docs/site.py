@@ -15,7 +15,7 @@ from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parent.parent
 REPORTS = ROOT / "benchmarks" / "reports"  # generated pages; the site shows them under results/
-COMMANDS = ("fit", "predict", "refine", "air", "distill", "noise", "methods")
+COMMANDS = ("fit", "predict", "refine", "review", "air", "distill", "noise", "methods")
 CODE = re.compile(r"(^(?:```|~~~).*?^(?:```|~~~)|^    .*?$|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$\w])\$([^\s$](?:[^$\n]*[^\s$])?)\$(?![\w$])", re.DOTALL)
 OUTSIDE = re.compile(r"\[([^\]]+)\]\(((?:\.\./)+(?!docs/)[^)]*)\)")

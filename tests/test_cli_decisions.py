@@ -1,4 +1,4 @@
-"""Decisions of a person in ``refine`` and ``fit``: taken as they are, matched by name, refused where they do not."""
+"""Decisions of a person in ``refine`` and ``fit``: taken as they are, matched by name, or refused."""
 
 import json
 

@@ -33,7 +33,7 @@ def _texts(folder: Path) -> Path:
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on 120 texts in closed form."""
     folder = tmp_path_factory.mktemp("texts")
-    fit(_texts(folder), out=folder / "run", label="label", method="kernel", say=None)
+    fit(_texts(folder), out=folder / "run", label="label", method="kernel", encoder="none", say=None)
     return folder / "run"
 
 
@@ -47,7 +47,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pixels = rng.integers(0, 60, (32, 32, 3)).astype(np.uint8)
         pixels[..., 2 if i % 2 else 0] += 150
         Image.fromarray(pixels).save(place / f"{i:02}.png")
-    fit(folder / "data", out=folder / "run", method="kernel", say=None)
+    fit(folder / "data", out=folder / "run", method="kernel", encoder="none", say=None)
     (folder / "data" / "red" / "00.png").unlink()
     (folder / "data" / "blue" / "01.png").write_bytes(b"<svg onload='document.title=1'/>")
     return folder / "run"

@@ -22,11 +22,9 @@ def test_the_likeliest_classes_are_those_of_a_sort(k):
 
 
 def test_what_a_run_found_is_what_its_table_says(texts):
-    record = read_finished(texts)
-    saved, now = read_saved(texts, record)
+    saved, now = read_saved(texts)
     assert now.learned is None
-    np.testing.assert_allclose(now.wrong, 1 - now.quality)
-    assert saved.flagged.sum() == pytest.approx(now.wrong.sum(), abs=10)
+    assert saved.flagged.sum() == pytest.approx(now.wrong.sum(), abs=0.51)
 
 
 def test_one_pass_comes_near_a_fit_from_the_start_with_the_labels_held(texts):

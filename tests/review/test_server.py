@@ -142,7 +142,6 @@ def test_photos_are_never_the_file_itself(photos, opened):
 
 def test_ports_and_tokens():
     taken = listen()
-    taken.listen()
     port = taken.getsockname()[1]
     assert address(taken, "t") == f"http://127.0.0.1:{port}/t/"
     for bad in (port, 70_000):

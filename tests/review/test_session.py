@@ -125,6 +125,7 @@ def test_learning_begins_where_the_run_ended(texts, opened):
     learned(session)
     np.testing.assert_allclose(session._now.quality, saved.quality, atol=1e-5)
     np.testing.assert_allclose(session._now.shares, saved.shares, atol=1e-5)
+    np.testing.assert_allclose(session._now.wrong, saved.wrong, atol=1e-5)
 
 
 def test_counts_follow_decisions(texts, opened):
@@ -144,7 +145,7 @@ def test_counts_follow_decisions(texts, opened):
 def test_data_that_changed_are_not_learned_from(texts, tmp_path, opened, monkeypatch):
     csv = tmp_path / "texts.csv"
     csv.write_bytes((texts.parent / "texts.csv").read_bytes())
-    run = fit(csv, out=tmp_path / "run", label="label", method="kernel", rounds=1, say=None)
+    run = fit(csv, out=tmp_path / "run", label="label", method="kernel", rounds=1, encoder="none", say=None)
     csv.write_text(csv.read_text().replace("meow", "moo"))
     session = opened(run.folder)
     session.start().join(20)

@@ -15,6 +15,7 @@ _OFFSET_SPREAD, _SLOPE_SPREAD = 0.8, 0.3  # of a priori: counts are often off by
 _BINS = 200
 _LIMIT = 1e-4  # probabilities nearer to 0 or 1 are not believed
 _DRAWS = 4000
+_FEW = 20  # errors; of so few the number is no normal variable
 _TAILS = (2.5, 97.5)
 
 
@@ -97,6 +98,7 @@ class Remaining:
         mean, variance = p @ counts, (p * (1 - p)) @ counts
         rng = np.random.default_rng(0)
         at = rng.choice(len(mean), _DRAWS, p=self._weights)
-        draws = np.clip(mean[at] + variance[at] ** 0.5 * rng.normal(size=_DRAWS), 0, counts.sum())
+        draws = mean[at] + variance[at] ** 0.5 * rng.normal(size=_DRAWS)
+        draws = np.clip(np.where(mean[at] < _FEW, rng.poisson(np.minimum(mean[at], _FEW)), draws), 0, counts.sum())
         low, high = np.percentile(draws, _TAILS)
         return Interval(float(self._weights @ mean), float(low), float(high))

@@ -57,6 +57,7 @@ def listen(port: int = 0) -> socket.socket:
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         taken.bind((_HOST, port))
+        taken.listen()  # from now on pages wait
     except (OSError, OverflowError) as error:
         taken.close()
         raise SettingError(f"port {port} cannot be used: {error}", "Choose another --port, or leave it out.") from error
@@ -79,7 +80,9 @@ def serve(session: Session, taken: socket.socket, token: str) -> None:
     import uvicorn
 
     app = application(session, token, taken.getsockname()[1])
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, ws="none")
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=2
+    )
     uvicorn.Server(config).run(sockets=[taken])
 
 

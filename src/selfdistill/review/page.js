@@ -283,7 +283,9 @@ async function look() {
   try {
     const before = state.version;
     const found = await fetch(`state?${query()}`).then((answer) => answer.json());
-    if (found.version !== before && found.version !== state.version && found.version > state.version) queue(refresh); else take(found);
+    if (found.version !== before && found.version !== state.version && found.version > state.version) {
+      queue(async () => { await refresh(); say("Another page decided meanwhile: this is what holds now."); });
+    } else take(found);
     watching = setTimeout(look, !state.fixed && state.learned !== state.version ? 500 : 4000);
   } catch { watching = setTimeout(look, 4000); }
 }
@@ -366,11 +368,11 @@ $("typed").addEventListener("keydown", (event) => {
 // Many at once, seen first
 
 async function preview() {
-  bulk = null;
   $("bulk-accept").disabled = true;
-  const found = await ask(`above?${query({share: $("share").value || "2"})}`);
+  const share = $("share").value;
+  const found = await ask(`above?${query({share: share || "2"})}`);
   for (const one of found.cards) cards.set(one.row, one);
-  bulk = found;
+  bulk = {...found, share};
   $("bulk-accept").disabled = !found.rows.length;
   $("bulk-accept").textContent = `Accept ${number(found.rows.length)}`;
   $("bulk-count").textContent = found.rows.length
@@ -379,12 +381,15 @@ async function preview() {
   $("bulk-tiles").replaceChildren(...await Promise.all(found.cards.map((one) => tileOf(one))));
 }
 $("bulk-button").addEventListener("click", () => queue(async () => { await preview(); $("bulk").showModal(); }));
-$("share").addEventListener("change", () => queue(preview));
-$("share").addEventListener("keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); queue(preview); } });
+let sharing = 0;
+$("share").addEventListener("input", () => {
+  $("bulk-accept").disabled = true;  // what it would accept is not seen yet
+  clearTimeout(sharing);
+  sharing = setTimeout(() => queue(preview), 250);
+});
+$("share").addEventListener("keydown", (event) => { if (event.key === "Enter") event.preventDefault(); });
 $("bulk-accept").addEventListener("click", () => queue(async () => {
-  if (!bulk) return;
   const {rows, labels} = bulk;
-  bulk = null;
   $("bulk").close();
   await decide("label", rows, labels);
   await afresh();

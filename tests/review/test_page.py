@@ -1,0 +1,332 @@
+"""The page in a real browser: by keyboard, through reloads and kills, with hostile data, light and dark."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("playwright", reason="pip install playwright")
+pytest.importorskip("uvicorn", reason="the extra `review` is not installed")
+CHROMIUM = Path("/usr/bin/chromium")
+if not CHROMIUM.exists():
+    pytest.skip("there is no /usr/bin/chromium: apt-get install chromium", allow_module_level=True)
+
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+SHOW = """async (row) => {
+    cards.set(row, await ask("card/" + row)); trail.push(row); at = trail.length - 1; grid = false; await show();
+}"""
+UNDO = """async () => {
+    take(await ask("state"));
+    for (let found = {rows: [0]}; found.rows.length; take(found)) found = await ask("undo", {version: state.version});
+}"""
+NAMES = "Promise.all([...Array(24).keys()].map((row) => ask('card/' + row).then((card) => card.name)))"
+WAIT = 20_000  # milliseconds; other work may be on the machine
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS.split())
+        yield opened
+        opened.close()
+
+
+class Server:
+    """``selfdistill review`` in a process of its own."""
+
+    def __init__(self, run, *arguments):
+        command = [sys.executable, "-m", "selfdistill", "review", str(run), "--no-browser", *map(str, arguments)]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        said = []
+        for line in self.process.stderr:
+            said.append(line)
+            if found := re.search(r"http://\S+", line):
+                self.url = found[0]
+                return
+        raise AssertionError("".join(said))
+
+    def stop(self, how=signal.SIGINT):
+        self.process.send_signal(how)
+        self.process.wait(60)
+        self.process.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def server(texts, tmp_path_factory):
+    made = Server(texts, "--decisions", tmp_path_factory.mktemp("page") / "d.jsonl", "--no-learn")
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def page(browser, server):
+    found = opened(browser, server.url)
+    yield found
+    found.evaluate(UNDO)
+    found.context.close()
+
+
+def opened(browser, url, **more):
+    context = browser.new_context(**more)
+    page = context.new_page()
+    page.set_default_timeout(WAIT)
+    page.problems = []
+    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.on("console", lambda message: message.type == "error" and page.problems.append(message.text))
+    page.goto(url)
+    page.wait_for_selector("body[data-ready]")
+    return page
+
+
+def press(page, *keys):
+    for key in keys:
+        page.keyboard.press(key)
+    page.evaluate("work")  # until all deeds are done
+
+
+def until(page, expression):
+    """Wait for an expression; the page's own policy forbids Playwright to do so."""
+    begun = time.monotonic()
+    while not page.evaluate(expression):
+        assert time.monotonic() < begun + WAIT / 1000, expression
+        time.sleep(0.03)
+
+
+def row(page):
+    return int(page.evaluate("document.body.dataset.row"))
+
+
+def decided(server_or_path):
+    lines = Path(server_or_path).read_text().splitlines()[1:]
+    return [json.loads(line) for line in lines]
+
+
+def journal_of(server):
+    return Path(server.process.args[server.process.args.index("--decisions") + 1])
+
+
+def test_fifty_cards_by_keyboard_and_all_the_way_back(page, server):
+    before = len(decided(journal_of(server)))
+    keys = ["Enter", " ", "1", "x", "3", "n", "s", "Enter", "2", "4"]
+    rows = []
+    for i in range(50):
+        rows.append(row(page))
+        press(page, keys[i % 10])
+    assert len(set(rows)) == 50
+    lines = decided(journal_of(server))[before:]
+    assert [line["rows"] for line in lines] == [[one] for one in rows]
+    assert {line["kind"] for line in lines} == {"label", "unsure", "skip"}
+    assert page.evaluate("[state.settled, state.unsure, state.skipped]") == [40, 5, 5]
+    classes = page.evaluate("classes")
+    for line, key in zip(lines, keys * 5, strict=True):
+        card = page.evaluate(f"fetch('card/{line['rows'][0]}').then((answer) => answer.json())")
+        if key.isdigit():
+            assert line["labels"] == [classes[int(key) - 1]]
+        if key in " x":
+            assert line["labels"] == [classes[card["given"]]]
+    back = []
+    for _ in range(50):
+        press(page, "u")
+        back.append(row(page))
+    assert back == rows[::-1]
+    assert page.evaluate("[state.settled, state.unsure, state.skipped]") == [0, 0, 0]
+    press(page, "Backspace")
+    assert "Nothing is left to undo" in page.text_content("#notice")
+    assert page.problems == []
+
+
+def test_moving_decides_nothing_and_a_reload_goes_on(page):
+    first = row(page)
+    press(page, "ArrowRight", "ArrowRight")
+    assert row(page) != first
+    press(page, "ArrowLeft", "ArrowLeft")
+    assert (row(page), page.evaluate("state.version === 0 || state.settled === 0")) == (first, True)
+    press(page, "Enter")
+    second = row(page)
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    assert page.evaluate("state.settled") == 1
+    assert row(page) != first
+    assert page.evaluate(f"cards.get({second}) !== undefined")
+    press(page, "u")
+    assert row(page) == first
+
+
+def test_labels_are_shown_as_text_whatever_they_hold(page):
+    assert page.title() == "Review run"
+    shown = page.evaluate("[...document.querySelectorAll('#choices bdi')].map((one) => one.textContent)")
+    assert "<script>document.title='owned'</script>" in shown
+    assert "שלום עולם" in shown
+    assert page.evaluate("document.querySelectorAll('#choices script, #shown b, #shown script').length") == 0
+    assert page.evaluate("getComputedStyle(document.querySelector('#choices bdi')).unicodeBidi").startswith("isolate")
+    page.fill("#search", "id that nobody has")
+    page.wait_for_selector("#end:not([hidden])")
+    page.fill("#search", "")
+    page.wait_for_selector("#one:not([hidden])")
+    assert page.problems == []
+
+
+def test_a_text_of_ten_thousand_characters_stays_in_its_place(page):
+    page.evaluate(
+        "trail.push(0), at = trail.length - 1, ask('card/0').then((card) => { cards.set(0, card); return show(); })"
+    )
+    until(page, "document.querySelector('#shown .text')?.textContent.length > 10000")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate("document.querySelector('#shown').clientHeight <= innerHeight")
+    assert page.evaluate("document.querySelector('#choices').getBoundingClientRect().bottom <= innerHeight")
+
+
+def test_a_class_can_be_typed(page):
+    first = row(page)
+    press(page, "/")
+    page.wait_for_selector("#typing[open]")
+    page.keyboard.type("fo")
+    assert page.text_content("#found li[aria-selected=true]") == "fox"
+    page.keyboard.press("Enter")
+    until(page, "state.settled === 1")
+    press(page, "ArrowLeft")
+    assert row(page) == first
+    assert page.text_content("#stage") in {"settled: fox", "kept"}
+
+
+def test_the_grid_settles_twenty_and_many_are_seen_before_they_are_taken(page):
+    press(page, "b")
+    assert page.locator("#tiles .tile").count() == 20
+    press(page, "Enter", " ", "n")
+    assert page.evaluate("[state.settled, state.unsure]") == [2, 1]
+    press(page, "a")
+    assert page.evaluate("state.settled") == 19
+    assert page.locator("#tiles .tile.open").count() == 20
+    press(page, "u")
+    assert page.evaluate("state.settled") == 2
+    page.click("#bulk-button")
+    page.wait_for_selector("#bulk[open]")
+    page.fill("#share", "0.8")
+    page.keyboard.press("Enter")
+    until(page, "bulk && bulk.rows.every((one) => one >= 0) && document.querySelector('#share').value === '0.8'")
+    page.evaluate("work")
+    count = page.evaluate("bulk.rows.length")
+    assert 0 < count == int(re.search(r"\d+", page.text_content("#bulk-accept"))[0])
+    assert page.locator("#bulk-tiles .tile").count() == min(count, 24)
+    page.click("#bulk-accept")
+    until(page, f"state.settled === {2 + count}")
+    page.evaluate("work")
+    press(page, "u")
+    assert page.evaluate("state.settled") == 2
+
+
+def test_two_pages_do_not_overwrite_each_other(page, browser, server):
+    other = opened(browser, server.url)
+    other.evaluate("clearTimeout(watching); watching = -1")  # it does not look by itself
+    same = row(page)
+    assert row(other) == same
+    press(page, "1")
+    press(other, "2")
+    assert "Another page was faster" in other.text_content("#notice")
+    assert other.evaluate(f"cards.get({same}).settled") == 0
+    assert page.evaluate("state.settled") == other.evaluate("state.settled") == 1
+    press(other, "2")  # now it has seen what it changes
+    assert other.evaluate("state.version") > page.evaluate("state.version")
+    other.context.close()
+    until(page, "document.querySelector('#notice').textContent.startsWith('Another page decided')")
+
+
+def test_it_learns_while_one_goes_on(texts, browser, tmp_path):
+    server = Server(texts, "--decisions", tmp_path / "d.jsonl")
+    page = opened(browser, server.url)
+    until(page, "state.learned !== null")
+    press(page, "Enter", "Enter")
+    until(page, "state.learned === state.version")
+    assert "Learned from all decisions" in page.text_content("#learning")
+    assert "wrong labels left: about" in page.text_content("#counts")
+    page.context.close()
+    server.stop()
+
+
+def test_single_keys_can_be_turned_off(page):
+    press(page, "?")
+    page.uncheck("#keys")
+    page.keyboard.press("Escape")
+    press(page, "1", "Enter", "n")
+    assert page.evaluate("state.settled + state.unsure") == 0
+    page.evaluate("document.querySelector('#keys').checked = true")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_accessibility(browser, server, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
+    page = opened(browser, server.url, color_scheme=scheme, bypass_csp=True)
+    for keys in ([], ["b"], ["b", "?"]):
+        press(page, *keys)
+        found = axe.Axe().run(page).response["violations"]
+        assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
+    page.context.close()
+
+
+def test_a_narrow_screen_scrolls_only_down(browser, server):
+    page = opened(browser, server.url, viewport={"width": 360, "height": 700})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.context.close()
+
+
+def test_a_kill_loses_no_decision(texts, browser, tmp_path):
+    path = tmp_path / "d.jsonl"
+    server = Server(texts, "--decisions", path)
+    page = opened(browser, server.url)
+    press(page, "1", "2", "n", "3")
+    server.stop(signal.SIGKILL)
+    lines = decided(path)
+    assert [line["kind"] for line in lines] == ["label", "label", "unsure", "label"]
+    press(page, "1")
+    assert "does not answer" in page.text_content("#notice")
+    page.context.close()
+    again = Server(texts, "--decisions", path)
+    page = opened(browser, again.url)
+    assert page.evaluate("[state.settled, state.unsure, state.version]") == [3, 1, 4]
+    page.context.close()
+    again.stop()
+    assert decided(path) == lines
+
+
+def test_photos_and_missing_ones(photos, browser, tmp_path):
+    server = Server(photos, "--decisions", tmp_path / "d.jsonl", "--no-learn")
+    page = opened(browser, server.url)
+    names = page.evaluate(NAMES)
+    for name in ("red/02.png", "red/00.png", "blue/01.png"):
+        page.evaluate(SHOW, names.index(name))
+        if name == "red/02.png":
+            until(page, "document.querySelector('#shown img')?.naturalWidth > 0")
+        else:
+            page.wait_for_selector("#shown .missing")
+    press(page, "b")
+    until(page, "[...document.querySelectorAll('.tile img')].every((one) => one.complete)")
+    press(page, "a", "a")
+    assert page.is_visible("#end")
+    assert page.evaluate("state.settled") == 24
+    press(page, "u", "u")
+    assert page.evaluate("state.settled") == 0
+    assert page.title() == "Review run"
+    page.context.close()
+    server.stop()
+
+
+def test_ctrl_c_says_where_the_decisions_are(texts, tmp_path):
+    server = Server(texts, "--decisions", tmp_path / "d.jsonl", "--no-learn")
+    urllib.request.urlopen(server.url).close()  # it answers at once
+    server.process.send_signal(signal.SIGINT)
+    said = server.process.stderr.read()
+    server.process.wait(60)
+    assert "0 labels settled, in" in said
+    assert "Traceback" not in said
+    assert Path(tmp_path / "d.jsonl").exists()
