@@ -1,8 +1,10 @@
 """Sources are recognised, and what does not fit is refused in one line."""
 
 import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -237,3 +239,18 @@ def test_predict_remembers_the_encoding_that_the_run_was_told(tmp_path):
     (tmp_path / "new.csv").write_bytes("".join(["word\n", "žluť\n", "kůň\n"]).encode("cp852"))
     run = selfdistill.fit(tmp_path / "old.csv", out=tmp_path / "run", say=None, encoding="cp852", method="kernel")
     assert run.predict(tmp_path / "new.csv")["predicted_label"].tolist() == ["a", "b"]
+
+
+def test_texts_in_folders_go_into_a_table_by_the_command_that_is_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for kind in ("ham", "it's spam"):
+        Path("my mail", kind).mkdir(parents=True)
+        for i in range(3):
+            Path("my mail", kind, f"{i}.txt").write_text(f"some words {kind} {i}")
+    with pytest.raises(DataError, match="the folder my mail holds texts in folders") as refused:
+        read("my mail")
+    command = shlex.split(refused.value.hint.partition(": ")[2])
+    subprocess.run([sys.executable, *command[1:]], check=True)
+    data = read("texts.parquet")
+    assert data.classes == ("ham", "it's spam")
+    assert data.preprocess.kinds["text"] == ("text",)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
+from selfdistill._core.wording import quoted
 from selfdistill.data._dialect import find_encoding
 from selfdistill.data._labelled import LabelledData, NewData
 from selfdistill.data._labels import encode, hint, near_matches, short, texts
@@ -117,6 +118,15 @@ def find_format(place: Place) -> Format:
             raise DataError(
                 f"the folder {path} {what}, but {len(files):,} file{'s' if len(files) > 1 else ''} of data",
                 f"Name one of them, such as {files[0]}.",
+            )
+        if any(path.glob("*/*.txt")):
+            code = (
+                "import pandas, pathlib; pandas.DataFrame([(p.read_text(), p.parent.name) for p in "
+                f"pathlib.Path({str(path)!r}).glob('*/*.txt')], columns=['text', 'label']).to_parquet('texts.parquet')"
+            )
+            raise DataError(
+                f"the folder {path} holds texts in folders, which are not read as they lie",
+                f"Write them into a table: python -c {quoted(code)}",
             )
         raise DataError(f"the folder {path} {what}", f"Give {_forms()}.")
     for endings, what in _ELSEWHERE.items():
