@@ -81,6 +81,15 @@ def test_labels_that_do_not_fit_the_index():
         robust.loss(torch.tensor([2, 30]), net(X[:2]))
 
 
+def test_an_index_that_is_no_position():
+    net, robust = three()
+    for wrong in (torch.tensor([0.0, 1.0]), torch.tensor([True, False])):
+        with pytest.raises(SettingError, match=r"but positions are whole numbers. Pass index.long"):
+            robust.loss(wrong, net(X[:2]))
+    robust.loss([4, 5], net(X[:2]))
+    robust.loss(np.array([6, 7], np.int32), net(X[:2]))
+
+
 def test_another_number_of_classes():
     net, robust = three(4)
     with pytest.raises(SettingError, match=r"logits have shape \[5, 4\] and index \[5\], but there are 3 classes"):

@@ -11,7 +11,7 @@ from torch import Tensor
 from selfdistill._core.errors import DataError
 from selfdistill._core.rng import torch_generator
 
-__all__ = ["checked_labels", "held_out", "normalised", "one_hot", "pair_counts", "symmetric_matrix"]
+__all__ = ["WHOLE", "checked_labels", "held_out", "normalised", "one_hot", "pair_counts", "symmetric_matrix"]
 
 
 def one_hot(labels: Tensor, num_classes: int) -> Tensor:
@@ -42,7 +42,7 @@ def checked_labels(labels: Any, num_classes: int) -> Tensor:
         tensor([1, 0])
     """
     array = labels.detach() if isinstance(labels, Tensor) else np.asarray(labels)
-    whole = array.dtype.kind in "iu" if isinstance(array, np.ndarray) else array.dtype in _WHOLE
+    whole = array.dtype.kind in "iu" if isinstance(array, np.ndarray) else array.dtype in WHOLE
     if array.ndim != 1 or not whole or not len(array):
         shown = f" such as {array[0]!r}" if array.ndim == 1 and len(array) else ""
         raise DataError(
@@ -65,7 +65,8 @@ def checked_labels(labels: Any, num_classes: int) -> Tensor:
     return found.long()
 
 
-_WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+"""Types of whole numbers."""
 
 
 def normalised(rows: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from selfdistill._core.dist import rank, world
 from selfdistill._core.errors import DataError, ReliabilityWarning, RunError, SettingError
-from selfdistill._core.labels import checked_labels
+from selfdistill._core.labels import WHOLE, checked_labels
 from selfdistill._core.settings import VISIT_STEPS
 from selfdistill.issues import LabelTable, label_table
 from selfdistill.issues._frame import issue_frame
@@ -132,7 +132,10 @@ class RobustTargets:
         """  # noqa: DOC502 (raised by what is called)
         if self.labels.device != logits.device:
             self.to(logits.device)
-        index = torch.as_tensor(index).to(logits.device, torch.int64)
+        index = torch.as_tensor(index)
+        if index.dtype not in WHOLE:
+            raise SettingError(f"index is {index.dtype}, but positions are whole numbers", "Pass index.long().")
+        index = index.to(logits.device, torch.int64)
         if not torch.compiler.is_compiling():
             self._check(index, logits, labels)
         said = logits.detach()
