@@ -205,5 +205,5 @@ def _last_pass(
     if shared:
         for one in (posterior, prior, quality, right_of_chosen):
             one.copy_(sum_over_processes(one.to(z.device)))
-    judged = (one.clamp(0, 1).numpy() for one in (quality, right_of_chosen))
-    return Refined(posterior, prior, *judged, parts, moments.finish(shared=shared), plausible)
+    all_parts, chosen = quality.clamp(0, 1).numpy(), right_of_chosen.clamp(0, 1).numpy()
+    return Refined(posterior, prior, all_parts, chosen, parts, moments.finish(shared=shared), plausible)
