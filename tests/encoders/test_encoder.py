@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -65,7 +67,7 @@ def test_texts_give_the_features_that_are_known(shared_data):
 
 @needs("photos")
 @needs("texts")
-def test_packaged_encoders_need_no_network(monkeypatch):
+def test_packaged_encoders_need_no_network_and_say_nothing(monkeypatch, capfd):
     def refuse(*anything):
         raise AssertionError("a connection was asked for")
 
@@ -74,6 +76,8 @@ def test_packaged_encoders_need_no_network(monkeypatch):
     monkeypatch.setattr("socket.getaddrinfo", refuse)
     for name, dimension in (("photos", 1280), ("texts", 384)):
         assert load_encoder.__wrapped__(name).dimension == dimension
+    assert "all_minilm_l6_v2" not in sys.modules  # it prints when it is imported
+    assert not "".join(capfd.readouterr())
 
 
 @needs("texts")

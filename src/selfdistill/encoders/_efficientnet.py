@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from selfdistill._core.files import digest
-from selfdistill.encoders._encoder import PACKAGED, check_hash, fingerprint_of
+from selfdistill.encoders._encoder import check_hash, fingerprint_of, packaged_folder
 
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _SIDE = 96
@@ -57,6 +56,4 @@ class EfficientNetLite0:
 
 def load() -> EfficientNetLite0:
     """Load the packaged weights."""
-    folder = importlib.resources.files(PACKAGED["photos"]) / "models" / "efficientnet-lite0-57934424.pth"
-    with importlib.resources.as_file(folder) as path:
-        return EfficientNetLite0(path)
+    return EfficientNetLite0(packaged_folder("photos") / "models" / "efficientnet-lite0-57934424.pth")

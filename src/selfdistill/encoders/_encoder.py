@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -83,6 +84,13 @@ def is_packaged(kind: str) -> bool:
         Whether it is. Nothing is imported.
     """
     return all(importlib.util.find_spec(name) is not None for name in (PACKAGED[kind], *_NEEDS[kind]))
+
+
+def packaged_folder(kind: str) -> Path:
+    """Find the folder of a package of weights, without importing it: one of them prints when it is."""
+    found = importlib.util.find_spec(PACKAGED[kind])
+    assert found is not None  # it is packaged
+    return Path(str(found.origin)).parent
 
 
 @lru_cache(maxsize=4)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.resources
 import json
 import zipfile
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
-from selfdistill.encoders._encoder import PACKAGED, check_hash, fingerprint_of
+from selfdistill.encoders._encoder import check_hash, fingerprint_of, packaged_folder
 
 _SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _TOKENS = 256
@@ -67,6 +66,5 @@ class MiniLM:
 
 def load() -> MiniLM:
     """Load the packaged weights."""
-    place = importlib.resources.files(PACKAGED["texts"]) / "model.zip"
-    with importlib.resources.as_file(place) as path, zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(packaged_folder("texts") / "model.zip") as archive:
         return MiniLM(archive)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
@@ -105,6 +106,7 @@ def load(rest: str, fetch: bool) -> OfPhotos | OfTexts:
     before = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells each attempt
     try:
         network = transformers.AutoModel.from_pretrained(rest, use_safetensors=True, **asked)
         network.requires_grad_(False).eval()
