@@ -73,7 +73,7 @@ def learning(inputs: np.ndarray, given: np.ndarray, truth: np.ndarray, k: int) -
     for count in range(0, max(stops(n)) + 1, STEP):
         if count in {0, *stops(n)}:
             held = settled >= 0
-            left = Remaining(1 - found.right, held, held & wrong)
+            left = Remaining(1 - found.quality, held, held & wrong)
             rest, hits = left.count(~held & flagged), int((held & flagged & wrong).sum())
             at.append(
                 {

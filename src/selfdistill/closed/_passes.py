@@ -98,7 +98,6 @@ class Refined:
     posterior: Tensor  # refined distributions of the chosen part, float32 [n, K]
     prior: Tensor  # mixture of the parts' priors, float32 [n, K]
     quality: np.ndarray  # probability that the given label is right, by the mixture, float64 [n]; of settled rows, too
-    right: np.ndarray  # the same by the chosen part, which counts better
     parts: list[Part]
     moments: Moments  # of the refined distributions
     plausible: tuple[float, float]  # shares of wrong labels
@@ -185,8 +184,7 @@ def _last_pass(
 ) -> Refined:
     assert spectrum.first is not None
     n, k = len(given), given.k
-    posterior, prior = torch.zeros(n, k), torch.zeros(n, k)
-    quality, right_of_chosen = (torch.zeros(n, dtype=torch.float64) for _ in range(2))
+    posterior, prior, quality = torch.zeros(n, k), torch.zeros(n, k), torch.zeros(n, dtype=torch.float64)
     moments = Moments(len(spectrum.values), spectrum.first.mean.to(spectrum.mean.dtype))
     for block in _blocks(spectrum, given, parts):
         rows, z, some = block.at, block.z, block.given
@@ -198,12 +196,10 @@ def _last_pass(
             right += weight * unheld[each, some.codes]
             mixed += weight * link.prior(scores)
             if i == choice.chosen:
-                right_of_chosen[rows] = torch.from_numpy(unheld[each, some.codes])
                 posterior[rows] = torch.from_numpy(refined).float()
                 moments.add(z, torch.from_numpy(refined).to(z), spectrum.weights(rows))
         prior[rows], quality[rows] = torch.from_numpy(mixed).float(), torch.from_numpy(right)
     if shared:
-        for one in (posterior, prior, quality, right_of_chosen):
+        for one in (posterior, prior, quality):
             one.copy_(sum_over_processes(one.to(z.device)))
-    all_parts, chosen = quality.clamp(0, 1).numpy(), right_of_chosen.clamp(0, 1).numpy()
-    return Refined(posterior, prior, all_parts, chosen, parts, moments.finish(shared=shared), plausible)
+    return Refined(posterior, prior, quality.clamp(0, 1).numpy(), parts, moments.finish(shared=shared), plausible)

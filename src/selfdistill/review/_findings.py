@@ -60,11 +60,12 @@ class Findings:
     learned: int | None = None
 
 
-def read_saved(run: Path) -> tuple[Saved, Findings]:
+def read_saved(run: Path, record: RunRecord) -> tuple[Saved, Findings]:
     """Read the table of a run.
 
     Args:
         run: The run directory.
+        record: Its record.
 
     Returns:
         What stays, and what is known at first.
@@ -73,7 +74,8 @@ def read_saved(run: Path) -> tuple[Saved, Findings]:
     places = {name: k for k, name in enumerate(table.classes)}
     given = np.array([places[name] for name in table.given], np.int64)
     saved = Saved([str(one) for one in table.ids], table.classes, given, table.is_issue)
-    wrong = 1 - table.p_given.astype(np.float64)
+    closed_form = record.settings.method == CLOSED  # elsewhere the quality is no probability
+    wrong = 1 - (table.quality if closed_form else table.p_given).astype(np.float64)
     return saved, Findings(table.quality, wrong, *_likeliest(soft_blocks(run, table.classes)))
 
 
@@ -154,4 +156,4 @@ class Learner:
         found: Refined = settle(self._made, settled)
         soft = found.posterior.numpy()
         blocks = (soft[start : start + _STEP] for start in range(0, len(soft), _STEP))
-        return Findings(found.quality, 1 - found.right, *_likeliest(blocks), version)
+        return Findings(found.quality, 1 - found.quality, *_likeliest(blocks), version)

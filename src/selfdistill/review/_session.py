@@ -59,7 +59,7 @@ class Session:
 
     def __init__(self, run: Path, *, decisions: Path | None = None, take: Path | None = None, learn: bool = True):
         self.run, self._record = run, read_finished(run)
-        self.saved, self._now = read_saved(run)
+        self.saved, self._now = read_saved(run, self._record)
         self._classes = {name: k for k, name in enumerate(self.saved.classes)}
         self.fixed = why_fixed(self._record) if learn else "Learning from decisions is off (--no-learn)."
         taken = None if take is None else read_decisions(take, self.saved.ids, self.saved.classes)

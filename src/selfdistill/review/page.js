@@ -16,7 +16,7 @@ function make(name, attributes = {}, ...inside) {
   return found;
 }
 const bdi = (text) => make("bdi", {}, text);
-const percent = (share) => share > 0.9995 ? "100 %" : `${(100 * share).toFixed(share > 0.1 ? 0 : 1)} %`;
+const percent = (share) => `${(100 * share).toFixed(share > 0.1 || share === 0 ? 0 : 1)}\u00a0%`;
 const number = (value) => Math.round(value).toLocaleString("en");
 const between = (one) => `${number(one.value)} (${number(one.low)} to ${number(one.high)})`;
 function say(text) { $("notice").textContent = text; }
@@ -280,14 +280,13 @@ let watching = 0;
 function watch() { if (!watching) watching = setTimeout(look, 400); }
 async function look() {
   watching = 0;
-  try {
-    const before = state.version;
+  await queue(async () => {  // between deeds, so that what is new is not this page's own
     const found = await fetch(`state?${query()}`).then((answer) => answer.json());
-    if (found.version !== before && found.version !== state.version && found.version > state.version) {
-      queue(async () => { await refresh(); say("Another page decided meanwhile: this is what holds now."); });
-    } else take(found);
-    watching = setTimeout(look, !state.fixed && state.learned !== state.version ? 500 : 4000);
-  } catch { watching = setTimeout(look, 4000); }
+    if (found.version <= state.version) { take(found); return; }
+    await refresh();
+    say("Another page decided meanwhile: this is what holds now.");
+  });
+  watching = setTimeout(look, !state.fixed && state.learned !== state.version ? 500 : 4000);
 }
 
 // Keys
