@@ -227,7 +227,7 @@ def test_the_grid_settles_twenty_and_many_are_seen_before_they_are_taken(page):
 
 def test_two_pages_do_not_overwrite_each_other(page, browser, server):
     other = opened(browser, server.url)
-    other.evaluate("clearTimeout(watching); watching = -1")  # it does not look by itself
+    other.evaluate("watch = () => clearTimeout(watching); watch()")  # it does not look by itself
     same = row(page)
     assert row(other) == same
     press(page, "1")
@@ -324,7 +324,8 @@ def test_ctrl_c_says_where_the_decisions_are(texts, tmp_path):
     server = Server(texts, "--decisions", tmp_path / "d.jsonl", "--no-learn")
     urllib.request.urlopen(server.url).close()  # it answers at once
     server.process.send_signal(signal.SIGINT)
-    said = server.process.stderr.read()
+    with server.process.stderr as left:
+        said = left.read()
     server.process.wait(60)
     assert "0 labels settled, in" in said
     assert "Traceback" not in said

@@ -277,16 +277,15 @@ function queue(deed) {
 // Learning goes on behind: look soon after a decision, and now and then for other pages
 
 let watching = 0;
-function watch() { if (!watching) watching = setTimeout(look, 400); }
+function watch(wait = 400) { clearTimeout(watching); watching = setTimeout(look, wait); }  // one timer at most
 async function look() {
-  watching = 0;
   await queue(async () => {  // between deeds, so that what is new is not this page's own
     const found = await fetch(`state?${query()}`).then((answer) => answer.json());
     if (found.version <= state.version) { take(found); return; }
     await refresh();
     say("Another page decided meanwhile: this is what holds now.");
   });
-  watching = setTimeout(look, !state.fixed && state.learned !== state.version ? 500 : 4000);
+  watch(!state.fixed && state.learned !== state.version ? 500 : 4000);
 }
 
 // Keys
