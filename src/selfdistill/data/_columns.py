@@ -13,6 +13,7 @@ from selfdistill._core.errors import DataError
 from selfdistill._core.wording import quoted
 from selfdistill.data._arrow_types import is_readable, is_vectors, parse_lists
 from selfdistill.data._numerals import LEAST_NUMBERS, ODD, PER_CENT, PLAIN, Notation, Tally
+from selfdistill.data._pixels import ENDINGS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -284,6 +285,8 @@ def _find_words(column: pa.ChunkedArray, name: str) -> Found:
         return Found("text", note)
     word = quoted(name)
     cells = [cell.strip() for cell in cells]
+    if 2 * sum(cell.lower().endswith(ENDINGS) for cell in cells) >= len(cells):
+        return Found("none", f"column {name!r} names image files and is not used; --image-column {word} to see them.")
     ids = sum(_ID.fullmatch(cell) is not None for cell in cells)
     # names: half have digits and no sign of a text, or are alike but for the digits
     if 2 * ids >= len(cells) or 2 * len({_DIGITS.sub("0", cell) for cell in cells}) <= len(cells):
