@@ -9,7 +9,10 @@ import time
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from selfdistill.runs import fit
 
 pytest.importorskip("playwright", reason="pip install playwright")
 pytest.importorskip("uvicorn", reason="the extra `review` is not installed")
@@ -241,6 +244,7 @@ def test_two_pages_do_not_overwrite_each_other(page, browser, server):
     until(page, "document.querySelector('#notice').textContent.startsWith('Another page decided')")
 
 
+@pytest.mark.slow
 def test_it_learns_while_one_goes_on(texts, browser, tmp_path):
     server = Server(texts, "--decisions", tmp_path / "d.jsonl")
     page = opened(browser, server.url)
@@ -279,6 +283,7 @@ def test_a_narrow_screen_scrolls_only_down(browser, server):
     page.context.close()
 
 
+@pytest.mark.slow
 def test_a_kill_loses_no_decision(texts, browser, tmp_path):
     path = tmp_path / "d.jsonl"
     server = Server(texts, "--decisions", path)
@@ -298,6 +303,7 @@ def test_a_kill_loses_no_decision(texts, browser, tmp_path):
     assert decided(path) == lines
 
 
+@pytest.mark.slow
 def test_photos_and_missing_ones(photos, browser, tmp_path):
     server = Server(photos, "--decisions", tmp_path / "d.jsonl", "--no-learn")
     page = opened(browser, server.url)
@@ -320,6 +326,7 @@ def test_photos_and_missing_ones(photos, browser, tmp_path):
     server.stop()
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_where_the_decisions_are(texts, tmp_path):
     server = Server(texts, "--decisions", tmp_path / "d.jsonl", "--no-learn")
     urllib.request.urlopen(server.url).close()  # it answers at once
@@ -330,3 +337,29 @@ def test_ctrl_c_says_where_the_decisions_are(texts, tmp_path):
     assert "0 labels settled, in" in said
     assert "Traceback" not in said
     assert Path(tmp_path / "d.jsonl").exists()
+
+
+@pytest.mark.slow
+def test_a_thousand_classes(browser, tmp_path):
+    rng = np.random.default_rng(0)
+    truth = np.arange(3000) % 1000
+    inputs = rng.normal(size=(1000, 30))[truth] * 2 + rng.normal(size=(3000, 30))
+    given = np.where(rng.random(3000) < 0.1, rng.integers(1000, size=3000), truth)
+    np.savez(
+        tmp_path / "many.npz", X=inputs.astype(np.float32), y=np.array([f"class {c:03}" for c in range(1000)])[given]
+    )
+    fit(tmp_path / "many.npz", label="y", landmarks=100, rounds=1, out=tmp_path / "run", say=None)
+    server = Server(tmp_path / "run", "--no-learn")
+    page = opened(browser, server.url)
+    assert page.locator("#choices li").count() == 9
+    press(page, "2")
+    assert decided(tmp_path / "run.decisions.jsonl")[0]["labels"][0].startswith("class ")
+    press(page, "/")
+    page.wait_for_selector("#typing[open]")
+    page.keyboard.type("s 777")
+    assert page.text_content("#found li[aria-selected=true]") == "class 777"
+    page.keyboard.press("Enter")
+    until(page, "state.settled === 2")
+    assert decided(tmp_path / "run.decisions.jsonl")[1]["labels"] == ["class 777"]
+    page.context.close()
+    server.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, log_expit, logit
+from scipy.special import betaincinv, expit, log_expit, logit
 
 __all__ = ["Interval", "Remaining", "precision"]
 
@@ -43,10 +43,9 @@ def precision(wrong: int, total: int) -> Interval:
         >>> round(found.low, 2), round(found.value, 2), round(found.high, 2)
         (0.75, 0.85, 0.93)
     """
-    from scipy.stats import beta
-
-    shape = beta(wrong + 0.5, total - wrong + 0.5)
-    return Interval(float(shape.mean()), float(shape.ppf(0.025)), float(shape.ppf(0.975)))
+    a, b = wrong + 0.5, total - wrong + 0.5
+    low, high = betaincinv(a, b, np.array(_TAILS) / 100)
+    return Interval(a / (a + b), float(low), float(high))
 
 
 class Remaining:

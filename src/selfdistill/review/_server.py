@@ -211,7 +211,9 @@ def _view(asked: Mapping[str, Any]) -> View:
 
 def _start(session: Session, asked: Any) -> dict[str, Any]:
     first = session.next(View(), _CARDS)
-    return {"run": session.run.resolve().name, "classes": session.saved.classes, "cards": first, **session.state()}
+    shown = {"run": session.run.resolve().name, "classes": session.saved.classes, "cards": first, **session.state()}
+    session.shown.set()
+    return shown
 
 
 def _next(session: Session, asked: Any) -> dict[str, Any]:

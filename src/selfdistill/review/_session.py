@@ -21,6 +21,7 @@ from selfdistill.runs._examples import Examples
 __all__ = ["Behind", "Session", "View"]
 
 _MOST = 200  # cards of one answer
+_FIRST = 2.0  # seconds that learning waits for the first card
 _FOUND = 1000  # pairs of classes that are listed
 
 
@@ -66,6 +67,7 @@ class Session:
         path = decisions or journal_path(run)
         self.journal = Journal(path, self._record.id, self.saved.ids, self.saved.classes)
         self._lock, self._changed, self._closed = threading.RLock(), threading.Event(), False
+        self.shown = threading.Event()  # the first card has the machine for itself
         self._examples: Examples | None = None
         self._opening = threading.Lock()
         self._masks: tuple[tuple[Any, ...], np.ndarray] | None = None
@@ -93,6 +95,7 @@ class Session:
 
     def _work(self) -> None:
         learner = None
+        self.shown.wait(_FIRST)
         try:
             learner = None if self.fixed else Learner(self.run, self._record)
         except SelfdistillError as error:
