@@ -253,6 +253,11 @@ def test_it_learns_while_one_goes_on(texts, browser, tmp_path):
     until(page, "state.learned === state.version")
     assert "Learned from all decisions" in page.text_content("#learning")
     assert "wrong labels left: about" in page.text_content("#counts")
+    press(page, "x")  # keeps a label that is most likely another
+    until(page, "state.learned === state.version")
+    press(page, "Backspace")
+    assert page.evaluate("card().likely[0] === card().given")
+    until(page, "card().likely[0] !== card().given")  # what was held is forgotten
     page.context.close()
     server.stop()
 

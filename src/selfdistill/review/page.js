@@ -249,6 +249,7 @@ async function undo() {
     grid = false;
     if (trail.includes(row)) at = trail.lastIndexOf(row); else { trail.splice(Math.max(at, 0), 0, row); at = Math.max(at, 0); }
   }
+  if (!state.fixed) undone = [...new Set([...undone, ...found.rows])].filter((one) => cards.has(one));
   say(found.rows.length > 1 ? `Undone: ${found.rows.length} examples` : `Undone: ${cards.get(row).name}`);
   await show();
   watch();
@@ -276,12 +277,17 @@ function queue(deed) {
 
 // Learning goes on behind: look soon after a decision, and now and then for other pages
 
-let watching = 0;
+let watching = 0, undone = [];  // examples whose numbers still hold a decision that was taken back
+async function renew() {
+  if (!undone.length || state.learned !== state.version) return;
+  for (const row of undone.splice(0)) cards.set(row, await fetch(`card/${row}`).then((answer) => answer.json()));
+  await show();
+}
 function watch(wait = 400) { clearTimeout(watching); watching = setTimeout(look, wait); }  // one timer at most
 async function look() {
   await queue(async () => {  // between deeds, so that what is new is not this page's own
     const found = await fetch(`state?${query()}`).then((answer) => answer.json());
-    if (found.version <= state.version) { take(found); return; }
+    if (found.version <= state.version) { take(found); await renew(); return; }
     await refresh();
     say("Another page decided meanwhile: this is what holds now.");
   });
