@@ -251,6 +251,13 @@ def test_skip_bad_goes_on_and_lists_them(cli):
     assert "1 unreadable image skipped" in out
     assert any(line.startswith("warning: ") and "4.png" in line for line in err.splitlines())
     assert "selfdistill predict runs/photos-001 NEW_FOLDER" in out
+    code, out, err = cli("predict", "runs/photos-001", "photos")
+    assert (code, out) == (2, "")
+    assert "4.png" in err
+    code, out, err = cli("predict", "runs/photos-001", "photos", "--skip-bad")
+    assert code == 0
+    assert out.count("\n") == 8
+    assert "warning: 1 image cannot be read and is left out: photos/a/4.png" in err
 
 
 def test_predict_prints_csv_and_tells_the_accuracy_on_stderr(cli, songs):

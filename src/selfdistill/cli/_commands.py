@@ -108,7 +108,7 @@ class PredictOptions:
     device: Annotated[str, Option("NAME", "auto, cpu, cuda, cuda:1, mps. auto takes cuda where there is one.")] = "auto"
 
 
-def predict(options: PredictOptions, read: Annotated[ReadOptions, Only(("encoding", "encoder"))]) -> None:
+def predict(options: PredictOptions, read: Annotated[ReadOptions, Only(("encoding", "encoder", "skip_bad"))]) -> None:
     """Label new data with the classifier of a run.
 
     Writes a table with the columns id, predicted_label, confidence and p_CLASS for each class. The new data need the
@@ -134,6 +134,7 @@ def predict(options: PredictOptions, read: Annotated[ReadOptions, Only(("encodin
         ignore=options.ignore,
         encoding=read.encoding,
         encoder=read.encoder,
+        skip_bad=read.skip_bad,
     )
     for warning in found.warnings:
         speak(f"warning: {warning}")

@@ -99,4 +99,5 @@ def said_of_bad(bad: Sequence[str]) -> list[str]:
     if not bad:
         return []
     shown = "; ".join(bad[:20]) + (f"; ... ({len(bad):,} in all)" if len(bad) > 20 else "")
-    return [f"{len(bad):,} images cannot be read and are left out: {shown}."]
+    what = "image cannot be read and is" if len(bad) == 1 else "images cannot be read and are"
+    return [f"{len(bad):,} {what} left out: {shown}."]

@@ -98,6 +98,7 @@ def predict(
     ignore: Sequence[str] = (),
     encoding: str | None = None,
     encoder: str | None = None,
+    skip_bad: bool = False,
 ) -> Predictions:
     """Predict with the classifier of a run directory, on data with labels or without."""
     # The batch size changes the memory needed, not the result. Columns to ignore stay unread, such as the label's where
@@ -108,7 +109,9 @@ def predict(
     place = resolve_device(device)
     trained_on = read_finished(run).data.read or ReadOptions()
     model = load_model(run / "model.safetensors")
-    options = ReadOptions(ignore=tuple(ignore), inputs=trained_on.inputs, encoding=encoding, encoder=encoder)
+    options = ReadOptions(
+        ignore=tuple(ignore), inputs=trained_on.inputs, encoding=encoding, encoder=encoder, skip_bad=skip_bad
+    )
     usual = trained_on.encoding
     examples = read_new(new, model.preprocess, model.classes, options, usual_encoding=usual)
     if not len(examples.ids):
