@@ -229,6 +229,7 @@ def test_a_suite_for_a_device_that_is_not_there_is_refused(science, tmp_path):
 # The command line
 
 
+@pytest.mark.slow
 def test_smoke_runs_and_resumes(tmp_path):
     command = [sys.executable, "-m", "benchmarks.science", "run", "smoke", "--jobs", "2", "--records", str(tmp_path)]
     environment = cells._environment(os.environ)

@@ -81,7 +81,7 @@ def distance(a, b):
     return max((a[k].double() - b[k].double()).abs().max().item() for k in a)
 
 
-@pytest.mark.parametrize("name", ["selfdistill", "dong-3", "sat"])
+@pytest.mark.parametrize("name", ["selfdistill", *(pytest.param(n, marks=pytest.mark.slow) for n in ("dong-3", "sat"))])
 def test_two_processes_give_the_targets_of_one_with_the_same_global_batch(tmp_path, name):
     one, two = launch(tmp_path, name, 1), launch(tmp_path, name, 2)
     assert distance(one["model"], two["model"]) < 1e-4
