@@ -9,7 +9,7 @@ demo: .venv/installed          ## set up, then train on scikit-learn's digits wi
 	@echo "The command is $(BIN)/selfdistill."
 
 test: .venv/installed-dev      ## set up, then pass the tests; `pytest` alone mixes them anew and prints the seed
-	OMP_NUM_THREADS=1 CI=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --randomly-seed=1
+	OMP_NUM_THREADS=1 CI=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --randomly-seed=1
 
 check: .venv/installed-dev     ## linters, types, floors
 	$(BIN)/ruff check src tests benchmarks examples docs

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -30,12 +29,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.environ["SELFDISTILL_ENCODER"] = "none"  # tests of encoders name them
 
 _HOOK = install_import_hook(["selfdistill.losses", "selfdistill.rivals"], "beartype.beartype")
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with files of few and long tests, so that two workers end at about the same time."""
-    items.sort(key=lambda item: not re.search(r"processes|_page|tutorials|safety|science", item.path.name))
 
 
 @pytest.fixture(autouse=True, scope="session")
