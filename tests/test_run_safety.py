@@ -33,7 +33,7 @@ from selfdistill.train._checkpoint import load_checkpoint
 
 SLOW = pytest.mark.slow
 SIZES = [pytest.param("small"), pytest.param("whole", marks=SLOW)]
-SAME = ["model.safetensors", "labels.parquet"]
+SAME, SOFT = ["model.safetensors", "labels.parquet"], "soft_labels.safetensors"
 
 # Kills. A program of its own, which loads the libraries and does no work, is forked for each trial: once for a command
 # that dies, as by kill -9, before its n-th operation on the folder it writes to, and once for what a user does next.
@@ -153,6 +153,13 @@ NETWORK = ["fit", "t.csv", "--epochs", "3", "--network", "mlp:4", "--keep-epochs
 CLOSED = ["fit", "t.csv", "--method", "kernel", "--landmarks", "10"]
 STUDENT = ["distill", "closed", "--epochs", "1", "--student", "mlp:2"]
 RESUMED = {"resume": ["fit", "--resume", "{}"]}
+
+
+def written(*command: str, name: str) -> dict[str, Any]:
+    """A command that writes one file into a folder of its own."""
+    return {"begin": [*command, "--out", f"{{}}/{name}"], "folder": True, "same": [name]}
+
+
 JOBS: dict[str, dict[str, Any]] = {
     "network": {
         "begin": [*NETWORK, "--out", "{}"],
@@ -175,31 +182,11 @@ JOBS: dict[str, dict[str, Any]] = {
         "same": SAME,
         **RESUMED,
     },
-    "distill": {
-        "begin": [*STUDENT, "--out", "{}"],
-        "resume": ["distill", "--resume", "{}"],
-        "same": [*SAME, "soft_labels.safetensors"],
-    },
-    "predict": {
-        "begin": ["predict", "closed", "t.csv", "--out", "{}/p.csv"],
-        "folder": True,
-        "same": ["p.csv"],
-    },
-    "refine": {
-        "begin": ["refine", "closed", "--relabel", "--out", "{}/r.csv"],
-        "folder": True,
-        "same": ["r.csv"],
-    },
-    "predict, Parquet": {
-        "begin": ["predict", "closed", "t.csv", "--out", "{}/p.parquet"],
-        "folder": True,
-        "same": ["p.parquet"],
-    },
-    "refine, less": {
-        "begin": ["refine", "closed", "--drop", "--out", "{}/less.csv"],
-        "folder": True,
-        "same": ["less.csv"],
-    },
+    "distill": {"begin": [*STUDENT, "--out", "{}"], "resume": ["distill", "--resume", "{}"], "same": [*SAME, SOFT]},
+    "predict": written("predict", "closed", "t.csv", name="p.csv"),
+    "refine": written("refine", "closed", "--relabel", name="r.csv"),
+    "predict, Parquet": written("predict", "closed", "t.csv", name="p.parquet"),
+    "refine, less": written("refine", "closed", "--drop", name="less.csv"),
     "air": {"begin": ["air", "closed", "--out", "{}", "--force"], "same": ["air.json", "directions.svg"]},
 }
 

@@ -15,6 +15,7 @@ Image = pytest.importorskip("PIL.Image")
 
 
 def needs(kind):
+    """Skip without the packaged weights, which are an extra of users; ``dev`` brings them, so CI runs these tests."""
     return pytest.mark.skipif(not encoders.is_packaged(kind), reason=f"the extra {kind} is not installed")
 
 

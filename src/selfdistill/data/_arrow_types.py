@@ -103,7 +103,8 @@ def plain_column(column: Any) -> Any:
         return pa.chunked_array([pa.DictionaryArray.from_arrays(chunk.indices, named) for chunk, named in pairs])
     if inner is not None and not is_readable(inner):
         return plain_column(column.cast(inner))
-    # what Arrow cannot convert stays as it is: its type is named when the column is left out
+    # What Arrow cannot convert stays as it is, and its type is named when the column is left out: Invalid where a value
+    # does not fit, NotImplemented where this version of Arrow has no such cast. Neither is swallowed.
     with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
         if pt.is_string_view(kind):
             return column.cast(pa.large_string())

@@ -29,8 +29,8 @@ TRAIN_PIXEL_LIMIT = 2**20
 """Pixels in one image that is trained on: a batch of 16 takes 200 MB, and a layer of 16 channels 1 GB."""
 _EXPAND_LIMIT = 16 * 2**30
 DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError)
-# zipfile has two more words for what a file holds, and neither is a fault of ours: NotImplementedError for a
-# compression method that Python does not know, RuntimeError for a password.
+# Of a file that it cannot unpack, zipfile also raises NotImplementedError (a compression method that Python lacks) and
+# RuntimeError (a password): both tell of the file, and become one line that names it. Neither hides a fault here.
 DAMAGED_ZIP = (zipfile.BadZipFile, NotImplementedError, RuntimeError, *DAMAGED)
 """What reading a damaged packed file raises."""
 
