@@ -31,8 +31,8 @@ Y = np.array(["p", "q", "q"] * 20)
             "lists of different lengths.* Give every row the same number of values.$",
         ),
         ({}, X, np.arange(60), "no two of the 60 labels .* nothing to learn. Give labels that repeat.$"),
-        ({"device": "cuda:99"}, X, Y, "device 'cuda:99' is not available. Choose device auto or cpu.$"),
-        ({"lr": 1e9, "epochs": 20}, X, Y, r"the loss became .*. Bring lr \(1e\+09\) nearer to the usual 0.03.$"),
+        ({"device": "cuda:99"}, X, Y, "device 'cuda:99' is not available. Choose `device` auto or cpu.$"),
+        ({"lr": 1e9, "epochs": 20}, X, Y, r"the loss became .*. Bring `lr` \(1e\+09\) nearer to the usual 0.03.$"),
     ],
 )
 def test_errors_name_arguments_only(settings, frame, y, text):

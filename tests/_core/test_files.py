@@ -31,7 +31,7 @@ def test_a_crash_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
 
 
 def test_a_full_disk_is_named_with_the_way_out(tmp_path):
-    with pytest.raises(ResourceError, match=r"no room on disk to write .*a\.txt.*--out"), atomic(tmp_path / "a.txt"):
+    with pytest.raises(ResourceError, match=r"no room on disk to write .*a\.txt.*`out`"), atomic(tmp_path / "a.txt"):
         raise OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(PermissionError), atomic(tmp_path / "a.txt"):
         raise PermissionError(errno.EACCES, "no")

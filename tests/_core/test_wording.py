@@ -1,48 +1,11 @@
-"""Advice names only what is there, and stays a sentence."""
+"""Words of strangers do nothing to a terminal or a shell."""
 
 import json
 import subprocess
 
 import pytest
 
-from selfdistill._core.wording import clean, cleaned, fit_advice, quoted
-
-FILL = "Fill them in, or leave these rows out with --drop-unlabelled (drop_unlabelled=True)."
-
-
-@pytest.mark.parametrize(
-    ("text", "options", "said"),
-    [
-        (FILL, {"drop_unlabelled"}, FILL),
-        (FILL, set(), "Fill them in."),
-        ("Leave it out with --ignore x, or flatten it first.", {"out"}, "Flatten it first."),
-        ("column 'id' is no feature; --id to choose another.", set(), "column 'id' is no feature."),
-        ("Say which with --label. Give --id too.", {"id"}, "Give --id too."),
-        ("Choose another --label.", set(), ""),
-        ("Go on with: selfdistill fit --resume run", set(), "Go on with: selfdistill fit --resume run"),
-        ("Did you mean 'a'? There are: 'a', 'b'.", set(), "Did you mean 'a'? There are: 'a', 'b'."),
-        ("", set(), ""),
-    ],
-)
-def test_alternatives_without_their_option_are_left_out(text, options, said):
-    assert fit_advice(text, options) == said
-
-
-@pytest.mark.parametrize(
-    "name", ["$(touch made); --foo", "a, or --foo. But $(touch made)", "a' ; --foo $(touch made)", "x"]
-)
-def test_words_of_strangers_part_no_clauses(name):
-    word = quoted(name)
-    text = f"Leave it out with --ignore {word}, or say --text {word}, or flatten it; --numeric {word} to use it."
-    wanted = f"Leave it out with --ignore {word}, or flatten it; --numeric {word} to use it."
-    assert fit_advice(text, {"ignore", "numeric"}) == wanted
-    assert fit_advice(text, {"ignore", "numeric"}, dashes=False) == wanted.replace("--ign", "ign").replace(
-        "--num", "num"
-    )
-
-
-def test_in_python_options_are_arguments():
-    assert fit_advice("Lower --weight-decay.", {"weight_decay"}, dashes=False) == "Lower weight_decay."
+from selfdistill._core.wording import clean, cleaned, quoted
 
 
 def test_characters_that_act_are_written_as_their_numbers_and_words_stay():

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from selfdistill._core.advice import COMMAND_LINE
 from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._labelled import LabelledData
@@ -94,8 +95,9 @@ def run(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if case.error:
         with pytest.raises(DataError) as refused:
             read(case.source, options)
-        assert case.error in str(refused.value), str(refused.value)
-        assert "\n" not in str(refused.value)
+        shown = refused.value.at(COMMAND_LINE)
+        assert case.error in shown, shown
+        assert "\n" not in shown
         assert refused.value.hint
         return
     data = read(case.source, options)

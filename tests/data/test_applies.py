@@ -25,15 +25,15 @@ def sources(tmp_path):
 @pytest.mark.parametrize(
     ("source", "options", "problem"),
     [
-        ("t.csv", {"image_size": 8}, r"--image-size 8 does not apply: .*t.csv is a table, but it resizes the images"),
-        ("t.parquet", {"image_size": 8}, "--image-size 8 does not apply"),
+        ("t.csv", {"image_size": 8}, r"image_size 8 does not apply: .*t.csv is a table, but it resizes the images"),
+        ("t.parquet", {"image_size": 8}, "image_size 8 does not apply"),
         ("a.npz", {"image_size": 8}, "is a file of arrays, but it resizes"),
-        ("a.npz", {"text": ("X",)}, "--text X does not apply"),
-        ("a.npz", {"ignore": ("zz",)}, r"has no array 'zz' \(--ignore\)"),
-        ("photos", {"label": "kind"}, "--label kind does not apply: .*photos is a folder of images, but it names"),
-        ("photos", {"id": "name"}, "--id name does not apply"),
-        ("photos", {"ignore": ("p",)}, "--ignore p does not apply"),
-        ("digits", {"truth": "y"}, "--truth y does not apply: digits is a built-in set of images"),
+        ("a.npz", {"text": ("X",)}, "text X does not apply"),
+        ("a.npz", {"ignore": ("zz",)}, r"has no array 'zz' \(`ignore`\)"),
+        ("photos", {"label": "kind"}, "label kind does not apply: .*photos is a folder of images, but it names"),
+        ("photos", {"id": "name"}, "id name does not apply"),
+        ("photos", {"ignore": ("p",)}, "ignore p does not apply"),
+        ("digits", {"truth": "y"}, "truth y does not apply: digits is a built-in set of images"),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(sources, source, options, problem):
@@ -78,11 +78,11 @@ def test_columns_to_ignore_at_predict_time(sources, tmp_path):
     assert got.labels is None
     assert len(got.inputs) == 1
     for name, problem in (
-        ("lable", r"has no column 'lable' \(--ignore\). Did you mean 'label'"),
-        ("x", r"column 'x' cannot be ignored \(--ignore\): training learned from it"),
+        ("lable", r"has no column 'lable' \(`ignore`\). Did you mean 'label'"),
+        ("x", r"column 'x' cannot be ignored \(`ignore`\): training learned from it"),
     ):
         with pytest.raises(DataError, match=problem):
             read_new(new, data.preprocess, data.classes, ReadOptions(ignore=(name,)))
     photos = read(sources["photos"])
-    with pytest.raises(DataError, match="--ignore x does not apply"):
+    with pytest.raises(DataError, match="ignore x does not apply"):
         read_new(sources["photos"], photos.preprocess, photos.classes, ReadOptions(ignore=("x",)))

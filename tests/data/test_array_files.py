@@ -38,7 +38,7 @@ def test_the_array_that_is_told(at):
     np.savez("a.npz", X=X[:, :1], clip=X, y=Y)
     data = read("a.npz", ReadOptions(inputs="clip"))
     assert data.inputs.shape == (6, 3)
-    with pytest.raises(DataError, match=r"has no array 'clop' \(--inputs\). Did you mean 'clip'"):
+    with pytest.raises(DataError, match=r"has no array 'clop' \(`inputs`\). Did you mean 'clip'"):
         read("a.npz", ReadOptions(inputs="clop"))
     new = read_new("a.npz", data.preprocess, data.classes, ReadOptions(inputs="clip"))
     assert torch.equal(new.inputs, data.inputs)
@@ -74,13 +74,13 @@ def test_of_several_columns_the_usual_name(at):
 @pytest.mark.parametrize(
     ("source", "options", "problem"),
     [
-        ("x.npy", {}, "x.npy has no labels: an npy file holds one array.*--labels FILE"),
-        ("x.npy", {"labels": "gone.txt"}, r"gone.txt \(--labels\) does not exist"),
+        ("x.npy", {}, "x.npy has no labels: an npy file holds one array.*`labels` FILE"),
+        ("x.npy", {"labels": "gone.txt"}, r"gone.txt \(`labels`\) does not exist"),
         ("x.npy", {"labels": "x.safetensors"}, r"is of an unknown kind \(.safetensors\)"),
         ("x.npy", {"labels": "short.csv"}, "6 examples, but short.csv 5 labels.*The first line of a CSV file"),
         ("x.npy", {"labels": "gap.txt"}, r"has no label in 1 of 6 rows: 2 \(from 0\)"),
-        ("x.npy", {"labels": "y.npy", "inputs": "x"}, "--inputs x does not apply: x.npy is an array"),
-        ("several.csv", {"labels": "y.npy"}, "--labels y.npy does not apply: several.csv is a table"),
+        ("x.npy", {"labels": "y.npy", "inputs": "x"}, "inputs x does not apply: x.npy is an array"),
+        ("several.csv", {"labels": "y.npy"}, "labels y.npy does not apply: several.csv is a table"),
         ("trap.npy", {"labels": "y.npy"}, "trap.npy holds Python objects, which are not read: they could run code"),
         ("cut.npy", {"labels": "y.npy"}, "cut.npy is truncated: 720 bytes by its header"),
         ("word.npy", {"labels": "y.npy"}, "word.npy is truncated or not an npy file"),

@@ -65,7 +65,7 @@ def test_a_model_keeps_the_encoder_and_refuses_another(encoders):
 
 def test_a_table_without_texts_is_refused(encoders):
     table = pa.table({"size": [1.0, 2.5, 3.0], "label": list("uvu")})
-    with pytest.raises(SettingError, match="--encoder texts has nothing to read: no column is text"):
+    with pytest.raises(SettingError, match="encoder texts has nothing to read: no column is text"):
         from_frame(table, options=ReadOptions(encoder="texts", label="label"))
 
 

@@ -82,7 +82,7 @@ def test_unreadable_images(tmp_path, damage):
     photos(tmp_path)
     bad = tmp_path / "cat" / "1.png"
     bad.write_bytes(bad.read_bytes()[:-40] if damage is None else damage)
-    with pytest.raises(DataError, match=r"1 of 6 images cannot be read: .*cat/1.png \(.*--skip-bad") as caught:
+    with pytest.raises(DataError, match=r"1 of 6 images cannot be read: .*cat/1.png \(.*`skip_bad`") as caught:
         read(tmp_path)
     assert "\n" not in str(caught.value)
     data = read(tmp_path, ReadOptions(skip_bad=True))

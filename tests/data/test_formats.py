@@ -48,7 +48,7 @@ def test_a_new_format_is_read_for_training_and_for_predicting(toy):
 
 def test_a_new_format_takes_the_options_of_tables_and_no_others(toy):
     assert read(toy, ReadOptions(categorical=("x",))).preprocess.kinds["categorical"] == ("x",)
-    with pytest.raises(DataError, match=r"--encoding cp1252 does not apply: .*a.toy is a table"):
+    with pytest.raises(DataError, match=r"encoding cp1252 does not apply: .*a.toy is a table"):
         read(toy, ReadOptions(encoding="cp1252"))
 
 

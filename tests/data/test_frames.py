@@ -45,7 +45,7 @@ def test_user_form_passes_through():
         ([[1.0], [np.inf]], [0, 1], {}, r"hold infinite \(inf\) in row 1, column 0"),
         ([["a"], ["b"]], [0, 1], {}, "must hold numbers"),
         ([[1.0], [2.0]], [0, 0], {}, "only the class '0', but training needs at least 2 classes"),
-        ([[1.0], [2.0]], [0, None], {}, r"has no label in 1 of 2 rows: 1 \(from 0\).*--drop-unlabelled"),
+        ([[1.0], [2.0]], [0, None], {}, r"has no label in 1 of 2 rows: 1 \(from 0\).*`drop_unlabelled`"),
         ([[1.0], [2.0]], [0], {}, "has 2 examples but 1 labels"),
         ([[1.0], [2.0]], [0, 1], {"ids": ["a", "a"]}, "repeats the id 'a'"),
         ([[1.0], [2.0]], [0, 1], {"truth": [1]}, "2 examples but 1 true labels"),

@@ -73,7 +73,7 @@ def test_what_cannot_be_written_is_refused_with_the_way_out(tmp_path):
     saved(tmp_path / "songs", refined_label=(datasets.Value("string"), list("abcd")))
     with pytest.raises(DataError, match="has a column 'refined_label' already"):
         write_refined(tmp_path / "songs", ReadOptions(), tmp_path / "out", column=("refined_label", REFINED))
-    with pytest.raises(DataError, match=r"read with --skip-bad, which .* Name a file: --out FILE.parquet"):
+    with pytest.raises(DataError, match=r"read with `skip_bad`, which .* Name a file: `out` FILE.parquet"):
         write_refined(tmp_path / "songs", ReadOptions(skip_bad=True), tmp_path / "out", keep=np.ones(4, bool))
     with pytest.raises(DataError, match=r"Choose a name with no ending \(a saved data set\), .parquet or .csv"):
         write_refined(tmp_path / "songs", ReadOptions(), tmp_path / "out.arff", column=("refined_label", REFINED))

@@ -41,7 +41,7 @@ def test_told_names_and_what_is_not_there(path):
     assert read(path, ReadOptions(label="given", truth="true")).truth.tolist() == Y.tolist()
     with pytest.raises(DataError, match=r"has no labels; it holds 'X', 'given', 'true'"):
         read(path)
-    with pytest.raises(DataError, match=r"has no array 'gven' \(--label\). Did you mean 'given'"):
+    with pytest.raises(DataError, match=r"has no array 'gven' \(`label`\). Did you mean 'given'"):
         read(path, ReadOptions(label="gven"))
     np.savez(path, z=X)
     with pytest.raises(DataError, match="has no inputs; it holds 'z'"):

@@ -111,7 +111,7 @@ def test_the_separator_and_other_columns_decide_what_a_column_leaves_open(cells,
 )
 def test_an_open_column_is_asked_for(cells, separator, others):
     with pytest.raises(
-        DataError, match=r"column 'x' can be read in two ways: '3.941' is 3.* --decimal \. or --decimal ,"
+        DataError, match=r"column 'x' can be read in two ways: '3.941' is 3.* `decimal` \. or `decimal` ,"
     ):
         chosen(cells, separator, other=others)
     for mark, number in ((".", 3.941 if "." in cells[0] else 3941), (",", 3941 if "." in cells[0] else 3.941)):
@@ -122,9 +122,9 @@ def test_the_user_overrules():
     assert chosen(["3.941", "873"], ",", ReadOptions(thousands="."), other=POINT).number("3.941") == 3941
     assert chosen(["0.5", "873"], ",", ReadOptions(decimal=",")) == Notation()  # it cannot be read so
     for options, text in (
-        (ReadOptions(decimal="x"), "--decimal is 'x'. Give a point or a comma"),
-        (ReadOptions(thousands="_"), "--thousands is '_'"),
-        (ReadOptions(decimal=",", thousands=","), "--decimal and --thousands are both ','"),
+        (ReadOptions(decimal="x"), "decimal is 'x'. Give a point or a comma"),
+        (ReadOptions(thousands="_"), "thousands is '_'"),
+        (ReadOptions(decimal=",", thousands=","), "`decimal` and `thousands` are both ','"),
     ):
         with pytest.raises(DataError, match=text):
             chosen(["1"], ",", options)
@@ -203,5 +203,5 @@ def test_the_separator_is_known_after_rows_are_left_out(tmp_path):
 
 def test_arrays_have_no_decimal_marks(tmp_path):
     np.savez(tmp_path / "d.npz", X=np.eye(2), y=[0, 1])
-    with pytest.raises(DataError, match=r"--decimal , does not apply: .* is a file of arrays, but it says how numbers"):
+    with pytest.raises(DataError, match=r"decimal , does not apply: .* is a file of arrays, but it says how numbers"):
         read(tmp_path / "d.npz", ReadOptions(decimal=","))

@@ -85,9 +85,9 @@ def test_a_table_does_not_fit_a_folder(table, tmp_path):
 
 
 def test_columns_that_are_not_there(table):
-    with pytest.raises(DataError, match=r"has no column 'paht' \(--image-column\). Did you mean 'path'"):
+    with pytest.raises(DataError, match=r"has no column 'paht' \(`image_column`\). Did you mean 'path'"):
         read(table, ReadOptions(encoder="photos", image_column="paht", label="y"))
-    with pytest.raises(SettingError, match="--image-column needs an encoder"):
+    with pytest.raises(SettingError, match="image_column needs an encoder"):
         read(table, ReadOptions(image_column="path", label="y"))
 
 

@@ -98,7 +98,7 @@ def test_damaged_photos_are_named_and_left_out_on_demand(tmp_path, encoders):
     (root / "a" / "2.png").write_bytes((root / "a" / "2.png").read_bytes()[:60])
     (root / "b" / "3.png").write_bytes(b"no image")
     with pytest.raises(
-        DataError, match=r"2 of 40 images cannot be read: .*a/2.png \(.*\); .*b/3.png \(cannot.*skip-bad"
+        DataError, match=r"2 of 40 images cannot be read: .*a/2.png \(.*\); .*b/3.png \(cannot.*skip_bad"
     ):
         read(root, PHOTOS)
     data = read(root, ReadOptions(encoder="photos", skip_bad=True))
@@ -163,7 +163,7 @@ def test_a_model_runs_no_code_of_its_own_accord(tmp_path, encoders):
     data = read(folder(tmp_path / "p"), PHOTOS)
     spec, tensors = data.preprocess.to_state()
     stranger = Preprocess.from_state(spec | {"encoder": "torch:os:abort"}, tensors)
-    with pytest.raises(SettingError, match=r"'torch:os:abort', which runs code of yours. Name it here too: --encoder"):
+    with pytest.raises(SettingError, match=r"'torch:os:abort', which runs code of yours. Name it here too: `encoder`"):
         read_new(tmp_path / "p", stranger, data.classes)
 
 

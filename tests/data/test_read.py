@@ -64,14 +64,14 @@ BAD = {
     "unknown column": (
         "x,label\n1,a\n2,b\n",
         {"label": "lable"},
-        r"has no column 'lable' \(--label\). Did you mean 'label'\?",
+        r"has no column 'lable' \(`label`\). Did you mean 'label'\?",
     ),
     "no label column": ("x,z\n1,a\n2,b\n", {}, r"no column named label, target, class or y"),
     "one class": ("x,label\n1,a\n2,a\n", {}, r"hold only the class 'a', but training needs at least 2 classes"),
     "missing labels": (
         "x,label\n1,a\n2,\n3,b\n4, \n",
         {},
-        r"has no label in 2 of 4 rows: 1, 3 \(from 0\).*--drop-unlabelled",
+        r"has no label in 2 of 4 rows: 1, 3 \(from 0\).*`drop_unlabelled`",
     ),
     "infinite": ("x,label\n1,a\ninf,b\n", {}, r"column 'x' holds an infinite value in row 1"),
     "ids repeat": ("x,name,label\n1,p,a\n2,p,b\n", {"id": "name"}, r"repeats the id 'p' \(rows 0 and 1\)"),
@@ -163,7 +163,7 @@ def test_new_tables(path, tmp_path):
     new.write_text("x,label\n2,b\n3,\n")
     assert read_new(new, data.preprocess, data.classes).labels.tolist() == [1, -1]
     new.write_text("x,label\n2,never\n")
-    with pytest.raises(DataError, match=r"holds the class 'never' .* --ignore"):
+    with pytest.raises(DataError, match=r"holds the class 'never' .* `ignore`"):
         read_new(new, data.preprocess, data.classes)
     assert read_new(new, data.preprocess, data.classes, ReadOptions(ignore=("label",))).labels is None
     np.savez(tmp_path / "new.npz", X=np.zeros((2, 1)))

@@ -26,7 +26,7 @@ def test_label_by_name(name):
 
 
 def test_label_that_is_not_there():
-    with pytest.raises(DataError, match=r"here has no column 'lable' \(--label\). Did you mean 'label'\?"):
+    with pytest.raises(DataError, match=r"here has no column 'lable' \(`label`\). Did you mean 'label'\?"):
         choose(BASE, label="lable")
     with pytest.raises(DataError, match=r"here has no column named label, target, class or y. .* there are: 'p', 'q'"):
         choose({"p": ["1"], "q": ["2"]})
@@ -37,18 +37,18 @@ def test_label_that_is_not_there():
 
 @pytest.mark.parametrize("option", ["id", "truth"])
 def test_other_columns_that_are_not_there(option):
-    with pytest.raises(DataError, match=rf"no column 'q' \(--{option}\)"):
+    with pytest.raises(DataError, match=rf"no column 'q' \(`{option}`\)"):
         choose(BASE, **{option: "q"})
 
 
 @pytest.mark.parametrize("option", ["ignore", "text", "numeric", "categorical"])
 def test_lists_of_columns_that_are_not_there(option):
-    with pytest.raises(DataError, match=rf"no column 'q' \(--{option}\)"):
+    with pytest.raises(DataError, match=rf"no column 'q' \(`{option}`\)"):
         choose(BASE, **{option: ("x", "q")})
 
 
 def test_two_roles():
-    with pytest.raises(DataError, match="column 'label' is given as --label and as --truth"):
+    with pytest.raises(DataError, match="column 'label' is given as `label` and as `truth`"):
         choose(BASE, label="label", truth="label")
 
 
@@ -152,10 +152,10 @@ def test_two_classes_as_numbers_do_not_make_every_flag_a_label():
     ("name", "cells", "hint"),
     [
         *[
-            (name, ["a", "b", "c"] * 4, f"Did you mean --label {name}? It has 3 values. Say which")
+            (name, ["a", "b", "c"] * 4, f"Did you mean `label` {name}? It has 3 values. Say which")
             for name in ("labels", "Category", "sentiment", "species", "class_name", "main_category")
         ],
-        ("last one", [0, 1] * 6, "Did you mean --label 'last one'? It has 2 values. Say which"),
+        ("last one", [0, 1] * 6, "Did you mean `label` 'last one'? It has 2 values. Say which"),
         ("last", list(range(12)), "y. Say which"),
         ("last", [1] * 12, "y. Say which"),
         ("labels", [None] * 12, "y. Say which"),
@@ -195,5 +195,5 @@ def test_a_table_without_a_header_is_told_from_one_without_a_label(tmp_path, tex
 )
 def test_any_two_roles_for_one_column_are_refused(first, second):
     given = {role: ("x",) if role == "ignore" else "x" for role in (first, second)}
-    with pytest.raises(DataError, match=f"column 'x' is given as --{first} and as --{second}"):
+    with pytest.raises(DataError, match=f"column 'x' is given as `{first}` and as `{second}`"):
         choose(BASE, **{"label": "label"} | given)

@@ -140,7 +140,7 @@ def test_no_feature_is_left():
         from_frame(pd.DataFrame({"file": ["p1", "q2", "r3"]}), ["a", "b", "a"])
     with pytest.raises(DataError, match=r"column 'file' names image files .* --image-column file to see them"):
         from_frame(pd.DataFrame({"file": ["in/p.jpg", "q.PNG", "r.jpeg"]}), ["a", "b", "a"])
-    with pytest.raises(DataError, match="column 'x' is given as --categorical and as --text"):
+    with pytest.raises(DataError, match="column 'x' is given as `categorical` and as `text`"):
         from_frame(pd.DataFrame({"x": [1, 2]}), ["a", "b"], options=ReadOptions(text=("x",), categorical=("x",)))
 
 

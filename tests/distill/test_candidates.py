@@ -100,7 +100,7 @@ def test_what_a_run_cannot_serve_is_refused_with_what_it_kept_and_how_to_get_mor
         RunError, match=r"cannot choose by held-out: it held out no examples \(it kept epochs 1, 3, 6\)"
     ):
         choose(tmp_path, record(), "held-out")
-    with pytest.raises(RunError, match=r"--keep-epochs all --held-out 0.1, or choose another --choose"):
+    with pytest.raises(RunError, match=r"--keep-epochs all --held-out 0.1, or choose another `choose`"):
         choose(tmp_path, record(), "held-out")
     with pytest.raises(SettingError, match=r"choose is 'best', which is no way .* last, held-out, label-wave, air"):
         choose(tmp_path, record(), "best")

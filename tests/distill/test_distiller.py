@@ -238,9 +238,7 @@ def test_a_named_store_teaches_others(tmp_path, small):
     assert not (tmp_path / "one" / STORE).exists()
     record = Distiller("mlp:4", settings=FEW).teach(path, small, tmp_path / "two", source=SOURCE)
     assert record.distillation.teacher.name == "Teacher"
-    with pytest.raises(
-        SettingError, match=r"--store .* exists already. Choose another name, or give it as the teacher"
-    ):
+    with pytest.raises(SettingError, match=r"store .* exists already. Choose another name, or give it as the teacher"):
         Distiller("mlp:8", settings=FEW).teach(Teacher(), small, tmp_path / "three", store=path)
     assert not (tmp_path / "three").exists()
 

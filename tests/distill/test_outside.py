@@ -125,7 +125,7 @@ def test_what_cannot_teach_is_refused_in_one_sentence(table, name):
 def test_a_way_of_choosing_is_refused_where_there_is_nothing_to_choose(table):
     for given in (LOGITS, Saying(), RandomForestClassifier(3).fit(X, Y)):
         with pytest.raises(
-            SettingError, match=r"--choose air needs several epochs to choose from, but .* is one candidate"
+            SettingError, match=r"choose air needs several epochs to choose from, but .* is one candidate"
         ):
             find_teacher(given, table, way="air")
 

@@ -64,7 +64,7 @@ def test_a_file_of_its_weights_teaches_too(teacher_run, digits, file):
     if again is not None:
         assert torch.equal(store.soft.value, soft_labels(again, digits, RUNTIME).soft.value)
     with pytest.raises(
-        SettingError, match=r"--choose air needs several epochs to choose from, but the checkpoint .* is one candidate"
+        SettingError, match=r"choose air needs several epochs to choose from, but the checkpoint .* is one candidate"
     ):
         find_teacher(teacher_run / file, digits, way="air")
 

@@ -91,5 +91,5 @@ def test_onnx_files_that_do_not_fit(tmp_path):
     with pytest.raises(DataError, match=r"no.onnx does not exist"):
         load(f"onnx:{tmp_path / 'no.onnx'}")
     (tmp_path / "bad.onnx").write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"cannot be loaded: .*Choose another --encoder"):
+    with pytest.raises(DataError, match=r"cannot be loaded: .*Choose another `encoder`"):
         load(f"onnx:{tmp_path / 'bad.onnx'}")

@@ -104,7 +104,7 @@ def test_another_encoder_is_refused(tmp_path):
     other = Counting()
     other.fingerprint = "0" * 64
     with pytest.raises(RunError, match=r"s holds features of the encoder 'counting' \(ffffffff\), not of 'counting' "
-                       r"\(00000000\). Name another folder with --features"):  # fmt: skip
+                       r"\(00000000\). Name another folder with `features`"):  # fmt: skip
         FeatureStore(tmp_path / "s", other)
 
 
@@ -156,7 +156,7 @@ def test_no_room_is_said_before_it_starts(tmp_path, monkeypatch):
     store = FeatureStore(tmp_path / "s", encoder)
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(2**20))
-    with pytest.raises(ResourceError, match=r"has 1 MiB free, but features of 100,000 texts take 1 MiB.*--features"):
+    with pytest.raises(ResourceError, match=r"has 1 MiB free, but features of 100,000 texts take 1 MiB.*`features`"):
         filled(store, words(100_000))
     assert not encoder.seen
 

@@ -105,7 +105,7 @@ def test_an_occupied_folder_is_left_alone(blobs, tmp_path):
     out = tmp_path / "run"
     run(blobs, out)
     before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
-    with pytest.raises(RunError, match=r"already holds a run. Choose another --out"):
+    with pytest.raises(RunError, match=r"already holds a run. Choose another `out`"):
         run(blobs, out)
     assert before == {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
     (tmp_path / "mine").mkdir()
@@ -128,7 +128,7 @@ def test_a_run_that_diverged_says_so_and_gives_its_folder_back(blobs, tmp_path):
     record = read_record(out)
     assert record.status == "failed"
     assert "Bring --lr (1e+09) nearer to the usual 0.03" in record.error
-    with pytest.raises(RunError, match=r"failed: the loss became.*Start it anew: --out .*run is free"):
+    with pytest.raises(RunError, match=r"failed: the loss became.*Start it anew: `out` .*run is free"):
         run(blobs, out, resume=True, settings=diverges)
     (out / "letter.txt").write_text("dear")
     with pytest.raises(RunError, match="already holds a run"):
@@ -151,7 +151,7 @@ def stop_after(epochs):
 def test_resume_checks_data_and_settings(blobs, tmp_path):
     with pytest.raises(Interrupted, match=r"stopped at once; what was saved before is kept. Go on with: .* --resume "):
         run(blobs, tmp_path / "run", tell=stop_after(2))
-    with pytest.raises(RunError, match=r"was started with lr = 0\.1, but now it is 0\.2. Leave --lr out"):
+    with pytest.raises(RunError, match=r"was started with lr = 0\.1, but now it is 0\.2. Leave `lr` out"):
         run(blobs, tmp_path / "run", resume=True, settings={"lr": 0.2})
     other = from_arrays(blobs.inputs.numpy() + 1, np.array(blobs.classes)[blobs.labels])
     with pytest.raises(RunError, match=r"was trained on other data \(60 examples"):
@@ -217,7 +217,7 @@ def test_no_room_or_memory_before_the_first_step_leaves_nothing(blobs, tmp_path,
 
 
 def test_a_network_that_no_memory_holds_is_refused(blobs, tmp_path):
-    with pytest.raises(ResourceError, match=r"no memory for another [\d,.]+ GiB. Take a smaller --network"):
+    with pytest.raises(ResourceError, match=r"no memory for another [\d,.]+ GiB. Take a smaller `network`"):
         run(blobs, tmp_path / "run", settings={"network": f"mlp:{2**50}"})
     assert not list(tmp_path.iterdir())
 

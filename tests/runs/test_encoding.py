@@ -156,7 +156,7 @@ def test_embed_is_read_by_later_runs(choosing, tmp_path):
     embed(str(texts(tmp_path / "t.csv")), ReadOptions(), None)
     fitted(tmp_path / "t.csv")
     assert choosing["texts"].seen == 44
-    with pytest.raises(SettingError, match="--encoder none leaves nothing to do"):
+    with pytest.raises(SettingError, match="encoder none leaves nothing to do"):
         embed(str(tmp_path / "p"), ReadOptions(encoder="none"), None)
 
 

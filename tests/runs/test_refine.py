@@ -206,7 +206,7 @@ def test_a_folder_of_images_becomes_a_list(photos):
     assert listed["file"].tolist() == found.ids.tolist()
     np.testing.assert_allclose(listed["label_weight"], found.p_given, rtol=1e-6)
     np.testing.assert_allclose(listed["label_quality"], found.quality, rtol=1e-6)
-    with pytest.raises(DataError, match=r"no place for label_weight. Name a list instead: --out FILE.csv"):
+    with pytest.raises(DataError, match=r"no place for label_weight. Name a list instead: `out` FILE.csv"):
         refine(photos, Path("weights"), how="weight")
 
 
@@ -253,9 +253,9 @@ def test_files_of_images_are_named_by_path(photos):
 @pytest.mark.parametrize(
     ("out", "words"),
     [
-        ("songs.csv", r"--out songs.csv is the source itself, which is never changed. Choose another --out"),
+        ("songs.csv", r"out songs.csv is the source itself, which is never changed. Choose another `out`"),
         ("./songs.csv", "is the source itself"),
-        ("taken.csv", "taken.csv exists already. Choose another --out, or remove it first"),
+        ("taken.csv", "taken.csv exists already. Choose another `out`, or remove it first"),
         ("t.parquet", r"cannot take a copy of songs.csv, which is a table. Choose a name with .csv or .csv.gz"),
     ],
 )
@@ -274,7 +274,7 @@ def test_a_link_to_the_source_is_the_source(run):
 
 
 def test_a_place_inside_the_source_folder_is_refused(photos):
-    with pytest.raises(DataError, match=r"--out photos/new lies in the source photos, which is never changed"):
+    with pytest.raises(DataError, match=r"out photos/new lies in the source photos, which is never changed"):
         refine(photos, Path("photos/new"), how="drop")
     with pytest.raises(DataError, match="lies in the source"):
         refine(photos, Path("photos/day/tasks.json"), form="label-studio")
@@ -307,10 +307,10 @@ def test_a_column_that_is_there_already_is_refused():
 @pytest.mark.parametrize(
     ("kwargs", "words"),
     [
-        ({}, "refine was told nothing. Give one of --drop, --relabel, --weight and --format"),
+        ({}, "refine was told nothing. Give one of `drop`, `relabel`, `weight` and `format`"),
         ({"how": "burn"}, "refine was told 'burn'"),
-        ({"how": "drop", "form": "aum"}, "refine was told 'drop' and --format aum"),
-        ({"form": "pdf"}, "--format 'pdf' does not exist. Choose one of: label-studio, aum, fiftyone"),
+        ({"how": "drop", "form": "aum"}, "refine was told 'drop' and `format` aum"),
+        ({"form": "pdf"}, "format 'pdf' does not exist. Choose one of: label-studio, aum, fiftyone"),
     ],
 )
 def test_ways_that_do_not_exist_are_refused(kwargs, words):

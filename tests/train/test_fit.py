@@ -130,10 +130,10 @@ def test_nineteen_steps_do_not_divide_by_zero(blobs):
 
 def test_a_diverging_run_says_so(blobs):
     with pytest.raises(
-        SettingError, match=r"the loss became (nan|inf) in epoch \d+. Bring --lr \(1e\+09\) nearer to the usual 0.03"
+        SettingError, match=r"the loss became (nan|inf) in epoch \d+. Bring `lr` \(1e\+09\) nearer to the usual 0.03"
     ):
         fit(blobs, settings(lr=1e9, epochs=20))
-    with pytest.raises(SettingError, match=r"Bring --weight-decay \(1e\+06\) nearer to the usual 0.0005"):
+    with pytest.raises(SettingError, match=r"Bring `weight_decay` \(1e\+06\) nearer to the usual 0.0005"):
         fit(blobs, settings(weight_decay=1e6, epochs=20))
 
 

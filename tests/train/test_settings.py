@@ -71,7 +71,7 @@ def test_values_out_of_range_are_named(kwargs, words):
 
 def test_devices():
     assert resolve_device("cpu") == "cpu"
-    with pytest.raises(ResourceError, match=r"device 'cuda:7' is not available\. Choose --device auto or cpu"):
+    with pytest.raises(ResourceError, match=r"device 'cuda:7' is not available\. Choose `device` auto or cpu"):
         resolve_device("cuda:7")
     with pytest.raises(SettingError, match="'quantum', which is no device"):
         resolve_device("quantum")

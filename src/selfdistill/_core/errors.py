@@ -13,9 +13,11 @@ Each message has the value, the limit, and the way out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
+
+from selfdistill._core.advice import PYTHON, Advice, Door, at
 
 __all__ = [
     "DataError",
@@ -52,8 +54,8 @@ class SelfdistillError(Exception):
     """Base of all errors raised on purpose.
 
     Args:
-        problem: What is wrong, with the value found and the limit it breaks.
-        hint: What the user can do about it; one sentence, imperative.
+        problem: What is wrong, with the value found and the limit it breaks; `Advice` where it names an option.
+        hint: What the user can do about it; one sentence, imperative; `Advice` where it names an option.
         param: The option at fault, as a parameter in Python is named; ``None`` where it is no option.
 
     Example:
@@ -64,27 +66,28 @@ class SelfdistillError(Exception):
     exit_code = 2
 
     def __init__(self, problem: str, hint: str = "", *, param: str | None = None) -> None:
-        self.problem = problem.rstrip(".")
+        self.problem = problem if isinstance(problem, Advice) else problem.rstrip(".")
         self.hint = hint
         self.param = param
-        super().__init__(f"{self.problem}. {hint}" if hint else f"{self.problem}.")
+        super().__init__(self.at(PYTHON))
 
-    def problem_for(self, name: Callable[[str], str]) -> str:
-        """Give the problem with the option at fault named as it is where the user gave it.
+    def at(self, door: Door) -> str:
+        """Give the message with options named as they are where the user gave them.
 
         Args:
-            name: From the parameter's name to that of the option, such as ``--held-out``.
+            door: Where that was. Of the hint, the alternatives whose options do not exist there are left out.
 
         Returns:
-            The problem.
+            The message.
 
         Example:
-            >>> SettingError("held_out is 2, but must be in (0, 1)", param="held_out").problem_for(lambda n: f"--{n}")
-            '--held_out is 2, but must be in (0, 1)'
+            >>> SettingError("held_out is 2, but must be in (0, 1)", param="held_out").at(Door(dashes=True))
+            '--held-out is 2, but must be in (0, 1).'
         """
-        if self.param is None or not self.problem.startswith(f"{self.param} "):
-            return self.problem
-        return name(self.param) + self.problem[len(self.param) :]
+        problem, hint = at(self.problem, replace(door, options=None)), at(self.hint, door)
+        if door.dashes and self.param is not None and problem.startswith(f"{self.param} "):
+            problem = door.name(self.param) + problem[len(self.param) :]
+        return f"{problem}. {hint}" if hint else f"{problem}."
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by the arguments, so that errors cross process borders."""
@@ -119,7 +122,7 @@ class ResourceError(SelfdistillError, OSError):
 
     def __str__(self) -> str:
         """Return the message; ``OSError`` would show the two arguments as errno and text."""
-        return str(Exception.__str__(self)) if not self.hint else f"{self.problem}. {self.hint}"
+        return self.at(PYTHON)
 
 
 class Interrupted(SelfdistillError):  # noqa: N818  (the field's word for it, and it is no failure)

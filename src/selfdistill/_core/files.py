@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, ResourceError
 from selfdistill._core.lock import check_held
 
@@ -82,7 +83,7 @@ def translate_disk_full(path: Path) -> Generator[None]:
         ...     raise OSError(28, "No space left on device")
         Traceback (most recent call last):
         selfdistill._core.errors.ResourceError: no room on disk to write a.txt. Free space on . or choose another \
-folder with --out.
+folder with `out`.
     """
     try:
         yield
@@ -92,11 +93,12 @@ folder with --out.
             raise
         if found in _FULL:
             raise ResourceError(
-                f"no room on disk to write {path}", f"Free space on {path.parent} or choose another folder with --out."
+                f"no room on disk to write {path}",
+                Advice("Free space on {parent} or choose another folder with {--out}.", parent=path.parent),
             ) from error
         raise ResourceError(
             f"{path} could not be written: {os.strerror(found)}",
-            "Look after the disk, or choose another folder with --out.",
+            Advice("Look after the disk", "choose another folder with {--out}."),
         ) from error
 
 
@@ -210,5 +212,5 @@ def check_room(folder: Path, needed: int) -> None:
     if free < needed:
         raise ResourceError(
             f"{folder} has {free / 2**20:,.0f} MiB free, but the run needs about {needed / 2**20:,.0f} MiB",
-            "Free space or choose another folder with --out.",
+            Advice("Free space or choose another folder with {--out}."),
         )

@@ -7,6 +7,7 @@ import re
 import stat
 from pathlib import Path
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, RunError
 
 __all__ = ["check_folder", "clear_parts", "inside", "is_part", "named_folder"]
@@ -78,10 +79,10 @@ def named_folder(parent: Path, name: str) -> Path:
         'out/cat'
         >>> named_folder(Path("out"), "..")
         Traceback (most recent call last):
-        selfdistill._core.errors.DataError: '..' cannot be the name of a folder. Write a list instead: --out FILE.csv.
+        selfdistill._core.errors.DataError: '..' cannot be the name of a folder. Write a list instead: `out` FILE.csv.
     """
     if Path(name).name != name or name in {"", ".", ".."} or "\0" in name or "\\" in name:
-        raise DataError(f"{name!r} cannot be the name of a folder", "Write a list instead: --out FILE.csv.")
+        raise DataError(f"{name!r} cannot be the name of a folder", Advice("Write a list instead: {--out} FILE.csv."))
     return parent / name
 
 

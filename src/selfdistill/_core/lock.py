@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import RunError
 
 try:
@@ -102,7 +103,7 @@ def check_held(path: Path) -> None:
         if not is_held(folder):
             raise RunError(
                 f"{folder} was removed or replaced while this process wrote to it",
-                "Start again with another --out, and leave the folder there while it is written to.",
+                Advice("Start again with another {--out}, and leave the folder there while it is written to."),
             )
 
 
@@ -121,7 +122,7 @@ def _taken(folder: Path) -> int | None:
                 os.close(handle)
                 raise RunError(
                     f"{folder} is in use by another process{f' ({holder})' if holder else ''}",
-                    "Wait until it ends, or start a new run with another --out.",
+                    Advice("Wait until it ends", "start a new run with another {--out}."),
                 ) from None
             return handle  # the file system has no locks: the last to come wins, the one before stops at its next write
         if _is_file(path, handle):

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from selfdistill._core.advice import Notice
 from selfdistill._core.errors import RunError, SelfdistillError, one_line
 from selfdistill._core.files import digest, read_json, write_json
 from selfdistill._core.folder import inside
@@ -105,7 +106,7 @@ def read_json_record(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise RunError(
             f"{folder} is no run directory: it has no {_FILE}",
-            "Give the folder that `fit` wrote to; where that was killed at once, start again with --out.",
+            Notice("Give the folder that `fit` wrote to", "where that was killed at once, start again with {--out}."),
         )
     record = read_versioned(
         path,

@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.distillation_record import Accuracy, Distillation, Number, Part, Positive, SoftLabels, Whole
 from selfdistill._core.errors import RunError
 from selfdistill._core.options import explicit_options, options_of
@@ -294,7 +295,10 @@ class RunRecord(Part):
             RunError: It failed.
         """
         if self.status == "failed":
-            raise RunError(f"{folder} failed: {self.error}", f"Start it anew: --out {quoted(folder)} is free.")
+            raise RunError(
+                f"{folder} failed: {self.error}",
+                Advice("Start it anew: {--out} {folder} is free.", folder=quoted(folder)),
+            )
         return self
 
     def check_finished(self, folder: Path) -> RunRecord:

@@ -1,16 +1,14 @@
-"""Words for people: advice that fits whoever asked, and names that cannot act on a terminal or a shell."""
+"""Names that cannot act on a terminal or a shell."""
 
 from __future__ import annotations
 
-import itertools
-import re
 import shlex
 import unicodedata
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["clean", "cleaned", "fit_advice", "quoted"]
+__all__ = ["clean", "cleaned", "quoted"]
 
 _ACTS = {
     "Cc",
@@ -20,11 +18,6 @@ _ACTS = {
     "Zp",
 }  # what moves the cursor, turns the direction, breaks the line or is half a letter
 _JOINERS = "\u200c\u200d"  # parts of words and of emoji
-
-_FLAG = re.compile(r"--([a-z][a-z-]*[a-z])")
-_SENTENCE = re.compile(r"(?<=[.?!]) (?=[A-Z])")
-_CLAUSE = re.compile(r"(, or |; )")
-_WORD = re.compile(r"""(?<= )'[^']*'(?:"'"'[^']*')*""")  # as `quoted` writes it
 
 
 def clean(text: str, keep: str = "") -> str:
@@ -76,50 +69,3 @@ def quoted(path: Path | str) -> str:
         ('runs/a-001', "'$(reboot)'")
     """
     return shlex.quote(str(path))
-
-
-def fit_advice(text: str, options: Collection[str], *, dashes: bool = True) -> str:
-    """Leave out the alternatives of a text that name an option which is not there.
-
-    Alternatives are parted by ", or ", ";" and the ends of sentences; one that gives a whole command
-    (``selfdistill fit --resume RUN``) stays.
-
-    Args:
-        text: Sentences such as "Fill them in, or leave them out with --drop-unlabelled."
-        options: Names of the options that are there, with underscores.
-        dashes: Whether they are written ``--like-this``; else ``like_this``, as arguments in Python.
-
-    Returns:
-        What is left; "" if nothing is.
-
-    Example:
-        >>> fit_advice("Fill it in, or leave it out with --skip-bad. Or choose --device cpu.", {"device"}, dashes=False)
-        'Fill it in. Or choose device cpu.'
-    """
-    words = _WORD.findall(text)  # a stranger's, which part no clauses and name no options
-    sentences = [_fit_sentence(sentence, options) for sentence in _SENTENCE.split(_WORD.sub(_hidden(), text))]
-    said = " ".join(sentence for sentence in sentences if sentence)
-    said = said if dashes else _FLAG.sub(lambda found: _name(found.group(1)), said)
-    return re.sub(r"\x00(\d+)\x00", lambda found: words[int(found.group(1))], said)
-
-
-def _hidden() -> Callable[[re.Match[str]], str]:
-    count = itertools.count()
-    return lambda found: f"\0{next(count)}\0"
-
-
-def _fit_sentence(sentence: str, options: Collection[str]) -> str:
-    parts = _CLAUSE.split(sentence)
-    kept: list[str] = []
-    for joint, clause in zip(["", *parts[1::2]], parts[::2], strict=True):
-        if "selfdistill " in clause or all(_name(flag) in options for flag in _FLAG.findall(clause)):
-            kept += [joint if kept else "", clause]
-    said = "".join(kept)
-    if len(kept) == 2 * len(parts[::2]) or not said:
-        return said
-    said = said[:1].upper() + said[1:] if sentence[:1].isupper() else said
-    return said if said[-1] in ".?!" else said + "."
-
-
-def _name(flag: str) -> str:
-    return flag.replace("-", "_")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from selfdistill._core.advice import Advice, Flag
 from selfdistill._core.air_options import AirOptions
 from selfdistill._core.errors import SettingError
 from selfdistill._core.folder import inside
@@ -81,9 +82,11 @@ def _folder(what: str, out: Path | None, force: bool) -> Path:
     here = Path(f"air-{Path(what).name.split('.')[0] or 'data'}")
     folder = out or (inside(Path(what), "air") if _is_run(what) else here)
     if folder.exists() and not folder.is_dir():
-        raise SettingError(f"--out {folder} is a file", "Name a folder.")
+        raise SettingError(f"out {folder} is a file", "Name a folder.", param="out")
     if folder.exists() and any(folder.iterdir()) and not force:
-        raise SettingError(f"{folder} already holds files", "Choose another --out, or overwrite them with --force.")
+        raise SettingError(
+            f"{folder} already holds files", Advice("Choose another {--out}", "overwrite them with {--force}.")
+        )
     return folder
 
 
@@ -95,8 +98,8 @@ def _subject(what: str, network: str | None, read: ReadOptions, seed: int) -> Su
         return of_data(what, network, read, seed)
     told = [*(["network"] if network is not None else []), *explicit_options(read)]
     if told:
-        flag = f"--{told[0].replace('_', '-')}"
-        raise SettingError(f"{flag} does not apply to a run, whose record says it", f"Leave {flag} out.")
+        problem = f"{told[0]} does not apply to a run, whose record says it"
+        raise SettingError(problem, Advice("Leave {option} out.", option=Flag(told[0])), param=told[0])
     return of_run(Path(what))
 
 

@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
+from selfdistill._core.advice import Advice, Door
 from selfdistill._core.errors import Interrupted, SelfdistillError
 from selfdistill._core.group import GROUP
 from selfdistill._core.memory import translate_out_of_memory
-from selfdistill._core.wording import fit_advice
 from selfdistill._version import __version__
 from selfdistill.cli._air import air
 from selfdistill.cli._command import command
@@ -29,7 +29,7 @@ from selfdistill.cli._review import review
 __all__ = ["app", "main"]
 
 _INTERRUPTED = 130
-_LESS = "Take fewer data, or a smaller --network, or a smaller --batch-size."
+_LESS = Advice("Take fewer data", "a smaller {--network}", "a smaller {--batch-size}.")
 
 app = typer.Typer(
     name="selfdistill",
@@ -111,9 +111,7 @@ def _code(argv: Sequence[str] | None) -> int:
             last_words(str(error))
         return error.exit_code
     except SelfdistillError as error:
-        hint = fit_advice(error.hint, _options(arguments))
-        problem = error.problem_for(lambda name: f"--{name.replace('_', '-')}")
-        _complain(f"{problem}. {hint}")
+        _complain(error.at(Door(_options(arguments), dashes=True)))
         return error.exit_code
     except BrokenPipeError:  # the reader, such as `head`, has enough
         return _unread()

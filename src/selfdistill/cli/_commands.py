@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import SettingError
 from selfdistill._core.options import Option
 from selfdistill._core.read_options import ReadOptions
@@ -234,7 +235,7 @@ def refine(options: RefineOptions) -> None:
         told = [f"--{name}" for name in ways] + ([] if options.format is None else ["--format"])
         raise SettingError(
             f"{' and '.join(told)} cannot be combined" if told else "what to write was not chosen",
-            "Give one of --drop, --relabel, --weight and --format.",
+            Advice("Give one of {--drop}, {--relabel}, {--weight} and {--format}."),
         )
     made = write_refined(
         options.run, options.out, how=ways[0] if ways else None, form=options.format, decisions=options.decisions

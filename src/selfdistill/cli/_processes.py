@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import SettingError
 from selfdistill._core.group import GROUP
 from selfdistill.cli._display import speak
@@ -47,14 +48,18 @@ def check_processes(asked: int | None) -> None:
         >>> check_processes(None)
         >>> check_processes(0)
         Traceback (most recent call last):
-        selfdistill._core.errors.SettingError: processes is 0, but must be at least 1. Leave --processes out for one.
+        selfdistill._core.errors.SettingError: processes is 0, but must be at least 1. Leave `processes` out for one.
     """
     if asked is None or GROUP in os.environ:
         return
     if asked < 1:
-        raise SettingError(f"processes is {asked}, but must be at least 1", "Leave --processes out for one.")
+        raise SettingError(f"processes is {asked}, but must be at least 1", Advice("Leave {--processes} out for one."))
     if "RANK" in os.environ:
-        raise SettingError("--processes was said, but torchrun started them", "Leave --processes out, or torchrun.")
+        raise SettingError(
+            "processes was said, but torchrun started them",
+            Advice("Leave {--processes} out, or torchrun."),
+            param="processes",
+        )
     most = max(_FEW, os.cpu_count() or 1)
     if asked > most:
         raise SettingError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill._core.options import Option
 from selfdistill._core.wording import clean, quoted
@@ -56,7 +57,11 @@ def report(options: ReportOptions) -> None:
     for name in ("out", "gallery"):
         file = getattr(options, name)
         if file is not None and file.exists() and not options.force:
-            raise SettingError(f"--{name} {file} exists already", "Choose another name, or overwrite it with --force.")
+            raise SettingError(
+                f"{name} {file} exists already",
+                Advice("Choose another name", "overwrite it with {--force}."),
+                param=name,
+            )
     found = Report.of_run(options.run)
     if options.gallery is not None:
         speak(f"Photos in {found.gallery(options.gallery)}")
@@ -87,7 +92,7 @@ def show(options: ShowOptions) -> None:
         from selfdistill.report._content import Subject, cards, doubtful
 
     if options.first < 1:
-        raise SettingError(f"--first is {options.first}, but must be at least 1", "Leave it out for 20.")
+        raise SettingError(f"first is {options.first}, but must be at least 1", "Leave it out for 20.", param="first")
     subject = Subject.of_run(options.run)
     examples = subject.examples
     rows = doubtful(subject.found, options.first)

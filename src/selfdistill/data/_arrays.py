@@ -11,6 +11,7 @@ import torch
 from scipy.sparse import issparse
 from torch import Tensor
 
+from selfdistill._core.advice import Notice
 from selfdistill._core.errors import DataError
 from selfdistill.data._labels import listed
 from selfdistill.data._numerals import codes_in
@@ -228,11 +229,12 @@ class ArrayPreprocess(Preprocess, kind="array"):
         gap, more = self._gaps[0], len(missing) - 1
         codes = " and ".join(f"{code:.15g}" for code in gap.codes)
         others = f"; so do those of {more:,} more column{'s' * (more > 1)}" if more else ""
-        return (
+        note = Notice(
             f"column {gap.column} (counted from 0): {codes} in {missing[0]:,} rows, far from all other numbers, counts "
-            f"as missing and becomes the median{others}; "
-            "to take it as it stands, pass a table (DataFrame, CSV, Parquet) and name the column with --numeric.",
-        ), {"missing_values": sum(missing)}
+            f"as missing and becomes the median{others}",
+            "to take it as it stands, pass a table (DataFrame, CSV, Parquet) and name the column with {--numeric}.",
+        )
+        return (note,), {"missing_values": sum(missing)}
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         names = ("scale", "mean", "std")

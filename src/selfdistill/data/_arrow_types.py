@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError
 from selfdistill._core.wording import quoted
 from selfdistill.data._arrays import column_scales, first_bad, standardise
@@ -194,7 +195,11 @@ def as_vectors(
         raise DataError(
             f"column {name!r} has no list in {lengths.null_count:,} of {len(column):,} rows, the first in row {row} "
             "(counted from 0)",
-            f"Fill it in, leave these rows out, or train without the column, with --ignore {quoted(name)}.",
+            Advice(
+                "Fill it in, leave these rows out",
+                "train without the column, with {--ignore} {name}.",
+                name=quoted(name),
+            ),
         )
     found = lengths.to_numpy()
     said = known if width is not None else "in row 0"
@@ -207,7 +212,9 @@ def as_vectors(
             "Give every row the same number of values.",
         )
     if not width:
-        raise DataError(f"column {name!r} holds empty lists", f"Leave it out with --ignore {quoted(name)}.")
+        raise DataError(
+            f"column {name!r} holds empty lists", Advice("Leave it out with {--ignore} {name}.", name=quoted(name))
+        )
     narrow = column.type.value_type in {pa.float16(), pa.float32()}
     parts = [np.asarray(chunk.flatten().to_numpy(zero_copy_only=False)) for chunk in column.chunks]
     flat = parts[0] if len(parts) == 1 else np.concatenate(parts or [np.zeros(0, np.float32)])
@@ -217,7 +224,9 @@ def as_vectors(
         word = "NaN or no value" if np.isnan(array[bad]) else "an infinite value"
         raise DataError(
             f"column {name!r} holds {word} in row {first + bad[0]}, place {bad[1]} of its list (counted from 0)",
-            f"Fill it in, leave the row out, or train without the column, with --ignore {quoted(name)}.",
+            Advice(
+                "Fill it in, leave the row out", "train without the column, with {--ignore} {name}.", name=quoted(name)
+            ),
         )
     return array
 

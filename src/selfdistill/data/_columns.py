@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from selfdistill._core.advice import Advice, Notice
 from selfdistill._core.errors import DataError
 from selfdistill._core.wording import quoted
 from selfdistill.data._arrow_types import is_readable, is_vectors, parse_lists
@@ -63,7 +64,7 @@ def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     if not is_readable(kind):
         raise DataError(
             f"column {name!r} holds {kind}, but columns must hold numbers, categories or text",
-            f"Leave it out with --ignore {quoted(name)}, or flatten it first.",
+            Advice("Leave it out with {--ignore} {name}", "flatten it first.", name=quoted(name)),
         )
     if pt.is_dictionary(kind):
         return _plain(column.cast(kind.value_type), name)
@@ -196,13 +197,21 @@ def as_numbers(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -
             )
         raise DataError(
             f"column {name!r} holds numbers, but row {numbers} (counted from 0) has {shown!r}",
-            f"Correct or empty it (missing numbers are imputed), or train with --categorical {word} or --text {word}.",
+            Advice(
+                "Correct or empty it (missing numbers are imputed)",
+                "train with {--categorical} {word} or {--text} {word}.",
+                word=word,
+            ),
         )
     bad = np.flatnonzero(np.isinf(numbers))
     if len(bad):
         raise DataError(
             f"column {name!r} holds an infinite value in row {bad[0]} (counted from 0)",
-            f"Replace it by a number or empty the cell, or train without the column, with --ignore {quoted(name)}.",
+            Advice(
+                "Replace it by a number or empty the cell",
+                "train without the column, with {--ignore} {name}.",
+                name=quoted(name),
+            ),
         )
     return numbers
 
@@ -240,7 +249,10 @@ def find_kind(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) ->
     if not is_readable(column.type):
         return Found("none", f"column {name!r} holds {column.type}, no numbers, words or texts, and is not used.")
     if parse_lists(column) is not None:
-        return Found("vector", f"column {name!r} holds lists of numbers as text; --text {quoted(name)} for words.")
+        return Found(
+            "vector",
+            Notice(f"column {name!r} holds lists of numbers as text", "{--text} {name} for words.", name=quoted(name)),
+        )
     numbers = parse_numbers(column, name, notation)
     if isinstance(numbers, int):
         return _find_words(column, name)
@@ -249,21 +261,33 @@ def find_kind(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) ->
     if counts_rows(numbers, name):
         return Found(
             "none",
-            f"column {name!r} only counts or names the rows and is not used; --numeric {quoted(name)} to use it.",
+            Notice(
+                f"column {name!r} only counts or names the rows and is not used",
+                "{--numeric} {name} to use it.",
+                name=quoted(name),
+            ),
         )
     if pt.is_dictionary(column.type):
         return _find_words(column, name)
     if _is_codes(column, name):
         said = f"column {name!r} holds whole numbers with leading zeros and is taken as words"
         found = _find_words(column, name)
-        return found if found.note else Found(found.kind, f"{said}; --numeric {quoted(name)} for numbers.")
+        return (
+            found
+            if found.note
+            else Found(found.kind, Notice(f"{said}", "{--numeric} {name} for numbers.", name=quoted(name)))
+        )
     odd = odd_cells(column, name, notation)
     if odd:
         some = ", ".join(repr(cell[:40]) for cell in dict.fromkeys(odd[:3]))
         return Found(
             "numeric",
-            f"column {name!r} holds numbers except for {len(odd):,} cell{'s' if len(odd) > 1 else ''} such as {some}, "
-            f"which count as missing; --categorical {quoted(name)} to take all as words.",
+            Notice(
+                f"column {name!r} holds numbers except for {len(odd):,} cell{('s' if len(odd) > 1 else '')} such "
+                f"as {some}, which count as missing",
+                "{--categorical} {name} to take all as words.",
+                name=quoted(name),
+            ),
         )
     return Found("numeric")
 
@@ -286,17 +310,28 @@ def _find_words(column: pa.ChunkedArray, name: str) -> Found:
     word = quoted(name)
     cells = [cell.strip() for cell in cells]
     if 2 * sum(cell.lower().endswith(ENDINGS) for cell in cells) >= len(cells):
-        return Found("none", f"column {name!r} names image files and is not used; --image-column {word} to see them.")
+        return Found(
+            "none",
+            Notice(
+                f"column {name!r} names image files and is not used", "{--image-column} {word} to see them.", word=word
+            ),
+        )
     ids = sum(_ID.fullmatch(cell) is not None for cell in cells)
     # names: half have digits and no sign of a text, or are alike but for the digits
     if 2 * ids >= len(cells) or 2 * len({_DIGITS.sub("0", cell) for cell in cells}) <= len(cells):
         return Found(
             "none",
-            f"column {name!r} holds a different word in every row, so it looks like a name and is not used; "
-            f"--id {word} to name the rows by it, --text {word} or --categorical {word} to use it.",
+            Notice(
+                f"column {name!r} holds a different word in every row, so it looks like a name and is not used",
+                "{--id} {word} to name the rows by it, {--text} {word} or {--categorical} {word} to use it.",
+                word=word,
+            ),
         )
     return Found(
         "text",
-        f"column {name!r} holds a different word in every row, and is used through its character n-grams; if it names "
-        f"the rows, leave it out with --id {word} or --ignore {word}.",
+        Notice(
+            f"column {name!r} holds a different word in every row, and is used through its character n-grams",
+            "if it names the rows, leave it out with {--id} {word} or {--ignore} {word}.",
+            word=word,
+        ),
     )

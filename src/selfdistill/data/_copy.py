@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._place import STANDARD_INPUT, find_place
@@ -22,13 +23,14 @@ def check_new(source: Path | str, out: Path) -> None:
         origin, place = find_place(source).path.resolve(), out.resolve()
         if place == origin or origin in place.parents:
             where = "is the source itself" if place == origin else f"lies in the source {source}"
-            raise DataError(f"--out {out} {where}, which is never changed", "Choose another --out.")
+            problem = f"out {out} {where}, which is never changed"
+            raise DataError(problem, Advice("Choose another {--out}."), param="out")
     _check_free(out)
 
 
 def _check_free(out: Path) -> None:
     if out.exists():
-        raise DataError(f"{out} exists already", "Choose another --out, or remove it first.")
+        raise DataError(f"{out} exists already", Advice("Choose another {--out}", "remove it first."))
 
 
 def labelled_rows(source: Path | str, options: ReadOptions) -> tuple[np.ndarray, np.ndarray]:
@@ -90,7 +92,7 @@ def write_with_labels(
     _check_free(Path(out))
     if options.annotator:
         raise DataError(
-            "noise changes one column of labels, but --annotator names several",
+            Advice("noise changes one column of labels, but {--annotator} names several"),
             "Write their majority as a column first.",
         )
     return _write(source, options, Path(out), Edit(labels=list(labels), original=original))

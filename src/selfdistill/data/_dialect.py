@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from selfdistill._core.advice import Advice, Notice
 from selfdistill._core.errors import DataError
 from selfdistill.data._limits import DAMAGED, damaged, expand_limit, open_bytes, unpacked_name
 
@@ -55,7 +56,9 @@ def _told(path: Path, told: str) -> tuple[str, str]:
         "".encode(name)
     except (LookupError, UnicodeError):
         raise DataError(
-            f"--encoding is {told!r}, which is not a known encoding", "Give one such as utf-8, cp1252 or utf-16."
+            f"encoding is {told!r}, which is not a known encoding",
+            "Give one such as utf-8, cp1252 or utf-16.",
+            param="encoding",
         ) from None
     with open_bytes(path) as raw:
         marked = name == "utf-8" and raw.read(3) == codecs.BOM_UTF8
@@ -77,10 +80,12 @@ def _found(path: Path) -> tuple[str, str]:
     if guess is None:
         if b"\0" in head:
             raise not_text(path)
-        raise DataError(f"{path} is not UTF-8, and its encoding cannot be detected", "Say which with --encoding.")
+        raise DataError(
+            f"{path} is not UTF-8, and its encoding cannot be detected", Advice("Say which with {--encoding}.")
+        )
     words = (strange or head).decode(guess, "ignore").replace(",", " ").replace(";", " ").split()
     shown = next((f", such as {word[:40]!r}" for word in words if not word.isascii() and word.isprintable()), "")
-    return guess, f"{path} is not UTF-8 and is read as {guess}{shown}; --encoding to choose another."
+    return guess, Notice(f"{path} is not UTF-8 and is read as {guess}{shown}", "{--encoding} to choose another.")
 
 
 def _is_utf8(path: Path) -> bool:

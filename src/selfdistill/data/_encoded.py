@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._arrays import TEXT_WEIGHT, ArrayPreprocess
@@ -36,12 +37,13 @@ def encoder_for(kind: str, options: ReadOptions, made: tuple[str, str] | None) -
         name = str(options.encoder)
     elif made is not None and name.startswith("torch:"):
         raise SettingError(
-            f"training had the encoder {name!r}, which runs code of yours", f"Name it here too: --encoder {name}."
+            f"training had the encoder {name!r}, which runs code of yours",
+            Advice("Name it here too: {--encoder} {name}.", name=name),
         )
     encoder = load_encoder(name, fetch=made is None or is_encoded(options))
     if encoder.kind != kind:
         raise SettingError(
-            f"encoder {name!r} takes {encoder.kind}, but the data are {kind}", "Choose another --encoder."
+            f"encoder {name!r} takes {encoder.kind}, but the data are {kind}", Advice("Choose another {--encoder}.")
         )
     if fingerprint is not None and encoder.fingerprint != fingerprint:
         raise DataError(
@@ -163,5 +165,7 @@ def _encoded(cells: Sequence[str], store: FeatureStore) -> np.ndarray:
     names = [cell[:40] for cell in cells]
     bad = store.fill(names, keys, lambda place: store.encoder.prepare(cells[place]))
     for place, error in bad.items():
-        raise DataError(f"the text {names[place]!r} cannot be encoded: {error}", "Choose another --encoder.") from error
+        raise DataError(
+            f"the text {names[place]!r} cannot be encoded: {error}", Advice("Choose another {--encoder}.")
+        ) from error
     return store.gather(keys)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from selfdistill._core.advice import Notice
 from selfdistill._core.wording import clean
 from selfdistill.data._labels import short
 
@@ -33,10 +34,8 @@ class NewData(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-class Note(str):
+class Note(Notice):
     """A sentence about what was found or decided by itself, nothing to worry about; any other text is a warning."""
-
-    __slots__ = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selfdistill._core.advice import Advice, Notice
 from selfdistill._core.errors import DataError
 
 UNSEEN = dict.fromkeys(map(ord, "\u200b\u2060\ufeff\u00ad\u200e\u200f"))
@@ -207,11 +208,11 @@ def check_ids(ids: np.ndarray, where: str) -> None:
     seen: dict[str, int] = {}
     for row, name in enumerate(ids):
         if name is None:
-            raise DataError(f"{where} has no id in row {row}", "Give every row an id, or choose another --id.")
+            raise DataError(f"{where} has no id in row {row}", Advice("Give every row an id", "choose another {--id}."))
         if name in seen:
             raise DataError(
                 f"{where} repeats the id {name!r} (rows {seen[name]} and {row})",
-                "Ids must be unique: remove the repeats, or leave out --id and rows are numbered.",
+                Advice("Ids must be unique: remove the repeats", "leave out {--id} and rows are numbered."),
             )
         seen[name] = row
 
@@ -229,14 +230,17 @@ def check_discrete(classes: Sequence[str], sizes: Sequence[int], where: str) -> 
         raise DataError(
             f"the labels of {where} are {what}: {len(classes):,} different numbers in {examples:,} rows, such as "
             f"{short(classes[0])} and {short(classes[-1])}, but training needs classes",
-            "Choose another label column with --label, or sort the numbers into classes such as low and high first"
-            + ("; put a letter before numbers that are names." if whole else "."),
+            Advice(
+                "Choose another label column with {--label}",
+                "sort the numbers into classes such as low and high first{more}.",
+                more="; put a letter before numbers that are names" if whole else "",
+            ),
         )
     if len(classes) == examples > _IDS:
         raise DataError(
             f"no two of the {examples:,} labels of {where} are alike ({short(classes[0])!r}, {short(classes[1])!r}, "
             "...): they look like ids or texts, and where no label repeats there is nothing to learn",
-            "Give labels that repeat, or name another label column with --label.",
+            Advice("Give labels that repeat", "name another label column with {--label}."),
         )
 
 
@@ -272,7 +276,9 @@ def _check_tags(classes: Sequence[str], where: str) -> None:
             raise DataError(
                 f"the labels of {where} are lists of tags, such as {short(mark.join(lists[0]))!r}: {len(lists):,} "
                 f"lists of {len(parts):,} tags, but training takes one class for each example",
-                "Make a column of each tag, yes or no, and name it with --label; or keep one tag for each row.",
+                Advice(
+                    "Make a column of each tag, yes or no, and name it with {--label}", "keep one tag for each row."
+                ),
             )
 
 
@@ -295,10 +301,9 @@ def label_warnings(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
         )
     doubtful = [name for name in classes if name.strip() in _DOUBTFUL]
     if doubtful:
-        found.append(
-            f"{', '.join(map(repr, doubtful))} is taken as a class; empty the cell where the label is missing"
-            + (", or leave these rows out with --drop-unlabelled." if set(doubtful) <= MISSING_LABELS else ".")
-        )
+        ways = ["empty the cell where the label is missing", "leave these rows out with {--drop-unlabelled}."]
+        ways = ways if set(doubtful) <= MISSING_LABELS else [f"{ways[0]}."]
+        found.append(Notice(f"{', '.join(map(repr, doubtful))} is taken as a class", *ways))
     return found + _near_warnings(classes, sizes)
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple, NoReturn
 
 import numpy as np
 
+from selfdistill._core.advice import Advice, Notice
 from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.wording import quoted
@@ -168,7 +169,11 @@ def _ask(name: str, tally: Tally) -> NoReturn:
     raise DataError(
         f"column {name!r} can be read in two ways: {cell[:40]!r} is {point:.15g} with decimal points, and {comma:.15g} "
         "with decimal commas, and nothing in the file tells which",
-        f"Say it with --decimal . or --decimal , (decimal in Python), or take it as words with --categorical {word}.",
+        Advice(
+            "Say it with {--decimal} . or {--decimal} ,",
+            "take it as words with {--categorical} {word}.",
+            word=word,
+        ),
     )
 
 
@@ -176,11 +181,13 @@ def _told(options: ReadOptions) -> str:
     """The decimal mark that the user gave, or that follows from the mark between thousands."""
     decimal, thousands = options.decimal, options.thousands
     if decimal not in {None, ".", ","}:
-        raise DataError(f"--decimal is {decimal!r}", "Give a point or a comma.")
+        raise DataError(f"decimal is {decimal!r}", "Give a point or a comma.", param="decimal")
     if thousands not in {None, ".", ",", " ", "'"}:
-        raise DataError(f"--thousands is {thousands!r}", "Give a point, a comma, a space or an apostrophe.")
+        problem = f"thousands is {thousands!r}"
+        raise DataError(problem, "Give a point, a comma, a space or an apostrophe.", param="thousands")
     if decimal and decimal == thousands:
-        raise DataError(f"--decimal and --thousands are both {decimal!r}", "Give different marks, or one of them.")
+        problem = Advice("{--decimal} and {--thousands} are both {decimal!r}", decimal=decimal)
+        raise DataError(problem, "Give different marks, or one of them.")
     return decimal or _OTHER.get(thousands or "", "")
 
 
@@ -220,15 +227,17 @@ def _sentences(found: Mapping[str, Notation], tallies: Mapping[str, Tally]) -> l
     for name, notation in found.items():
         if notation.unit or any(mark in tallies[name].example for mark in ".,' "):
             groups.setdefault(notation, []).append(name)
-    said = []
+    said: list[str] = []
     for notation, names in groups.items():
         cells = (cell for cell in tallies[names[0]].example.values() if not math.isnan(notation.number(cell)))
         cell = next(cells, "")
         example = f": {cell[:40]!r} is {notation.number(cell):.15g}" if cell else ""
         columns, verb = ("columns", "are") if len(names) > 1 else ("column", "is")
         said.append(
-            f"{columns} {listed(names)} {verb} read with {notation.said()}{example}; "
-            "--decimal or --thousands to choose another reading."
+            Notice(
+                f"{columns} {listed(names)} {verb} read with {notation.said()}{example}",
+                "{--decimal} or {--thousands} to choose another reading.",
+            )
         )
     return said
 
@@ -277,12 +286,15 @@ def choose_codes(columns: Mapping[str, np.ndarray], options: ReadOptions) -> tup
     """Find the values that stand for missing ones in the columns that the user does not call numeric."""
     found = {name: find_codes(column) for name, column in columns.items() if name not in options.numeric}
     found = {name: codes for name, codes in found.items() if codes}
-    said = []
+    said: list[str] = []
     for name, codes in list(found.items())[:_SHOWN]:
         values = " and ".join(f"{code:.15g} ({int((columns[name] == code).sum()):,} rows)" for code in codes)
         said.append(
-            f"column {name!r}: {values}, far from all other numbers, count{'s' * (len(codes) == 1)} as missing; "
-            f"--numeric {quoted(name)} to take all as they stand."
+            Notice(
+                f"column {name!r}: {values}, far from all other numbers, count{'s' * (len(codes) == 1)} as missing",
+                "{--numeric} {name} to take all as they stand.",
+                name=quoted(name),
+            )
         )
     if len(found) > _SHOWN:
         said.append(f"the same holds for {len(found) - _SHOWN:,} more columns.")

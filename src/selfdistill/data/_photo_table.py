@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._encoded import EncodedPreprocess, is_encoded
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 def _files(table: pa.Table, column: str, where: str) -> list[Picture]:
     """Give the photos' paths, those that are relative from the table's folder."""
     if column not in table.column_names:
-        raise DataError(f"{where} has no column {column!r} (--image-column)", near_matches(column, table.column_names))
+        problem = Advice("{where} has no column {column!r} ({--image-column})", where=where, column=column)
+        raise DataError(problem, near_matches(column, table.column_names))
     place = find_place(where).path if Path(where).exists() or "::" in where else Path()
     folder = place.parent
     cells = texts(table[column])
@@ -53,8 +55,9 @@ def photo_table(
         )
     if trained is None and not is_encoded(options) and not names:
         raise SettingError(
-            "--image-column needs an encoder, and there is none",
-            "pip install 'selfdistill[photos]', or name another --encoder.",
+            "image_column needs an encoder, and there is none",
+            Advice("pip install 'selfdistill[photos]'", "name another {--encoder}."),
+            param="image_column",
         )
     table, roles, options, notes = roles_of(table, options, where, trained and trained.roles)
     files = _files(table, column, where)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, one_line
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._images import WHITES, ImagePreprocess
@@ -323,7 +324,7 @@ def refuse_bad(bad: Sequence[str], total: int, skip: bool) -> None:
     listed = "; ".join(bad[:_SHOWN]) + (f"; ... ({len(bad):,} in all)" if len(bad) > _SHOWN else "")
     raise DataError(
         f"{len(bad):,} of {total:,} images cannot be read: {listed}",
-        "Replace them, or leave them out with --skip-bad (skip_bad=True).",
+        Advice("Replace them", "leave them out with {--skip-bad}."),
     )
 
 
@@ -344,7 +345,7 @@ def _check_shape(path: Path | str, headers: list[tuple[Picture, Header]], made: 
             raise DataError(
                 f"the images of {path} have {width:,} x {height:,} pixels, but training takes at most "
                 f"{TRAIN_PIXEL_LIMIT:,}",
-                "Have them resized with --image-size N (image_size=N), such as 64.",
+                Advice("Have them resized with {--image-size} N, such as 64."),
             )
         return
     height, width = made.input_shape[1:]
@@ -384,9 +385,10 @@ def _decided(headers: list[tuple[Picture, Header]], size: int | None, options: R
         widths, heights = ([size[side] for size in sizes] for side in (0, 1))
         said.append(
             Note(
-                f"images have {len(sizes):,} different sizes, from {min(widths):,} to {max(widths):,} pixels wide and "
-                f"{min(heights):,} to {max(heights):,} high: all are resized to {size} x {size} "
-                f"(the median of their shorter sides, at most {_DEFAULT_SIDE}; --image-size N chooses)."
+                f"images have {len(sizes):,} different sizes, from {min(widths):,} to {max(widths):,} pixels wide "
+                f"and {min(heights):,} to {max(heights):,} high: all are resized to {size} x {size} (the median "
+                f"of their shorter sides, at most {_DEFAULT_SIDE})",
+                "{--image-size} N chooses.",
             )
         )
     if clear := sum(header.clear for _, header in headers):

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selfdistill._core.advice import Advice, Flag
 from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.wording import quoted
@@ -42,19 +43,19 @@ _HARMLESS = ("drop_unlabelled", "skip_bad")
 
 def check_options(form: Format, options: ReadOptions, where: str) -> list[str]:
     """Refuse options that a source has no use for: what was meant by them would not happen."""
-    notes = []
+    notes: list[str] = []
     idle = {"skip_bad"} if "image_column" in form.uses and not options.image_column else set()
     for name in (*_COLUMNS, *_WHY, *_HARMLESS):
         if not getattr(options, name) or name in form.uses - idle:
             continue
-        flag = f"--{name.replace('_', '-')}"
+        flag = Flag(name)
         if name in _HARMLESS:
-            notes.append(f"{flag} does nothing here: {where} is {form.what}.")
+            notes.append(Advice("{flag} does nothing here: {where} is {what}.", flag=flag, where=where, what=form.what))
             continue
         value = getattr(options, name)
         shown = value[0] if isinstance(value, tuple) else value
-        found = f"{flag} {shown} does not apply: {where} is {form.what}"
-        raise DataError(f"{found}, but {_WHY.get(name, 'it names a column')}", f"Leave {flag} out.")
+        found = f"{name} {shown} does not apply: {where} is {form.what}, but {_WHY.get(name, 'it names a column')}"
+        raise DataError(found, Advice("Leave {flag} out.", flag=flag), param=name)
     return notes
 
 
@@ -257,8 +258,10 @@ def read_new(
     labels = None
     found, said = form.settle(found, classes)
     if found.labels is not None:
-        way_out = "Predict without reading the labels (for a table: --ignore and the label's column), or train with it."
-        labels = _seen(found, classes, way_out)
+        hint = Advice(
+            "Predict without reading the labels (for a table: {--ignore} and the label's column)", "train with it."
+        )
+        labels = _seen(found, classes, hint)
     return NewData(
         inputs, found.named(), labels, (*said, *preprocess.doubts(found.features), *_too_dark(inputs, preprocess))
     )
@@ -285,10 +288,11 @@ def _without(found: Source | None, options: ReadOptions, preprocess: Preprocess)
     for name in options.ignore:
         if name in preprocess.features:
             raise DataError(
-                f"column {name!r} cannot be ignored (--ignore): training learned from it",
-                "Leave --ignore out, or train without the column.",
+                Advice("column {name!r} cannot be ignored ({--ignore}): training learned from it", name=name),
+                Advice("Leave {--ignore} out", "train without the column."),
             )
         if name not in names and name not in preprocess.roles.others():
-            raise DataError(f"{found.where} has no column {name!r} (--ignore)", near_matches(name, names))
+            problem = Advice("{where} has no column {name!r} ({--ignore})", where=found.where, name=name)
+            raise DataError(problem, near_matches(name, names))
     there = [name for name in options.ignore if name in names]
     return replace(found, features=found.features.drop_columns(there)) if there else found

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from selfdistill._core.advice import Advice, Flag, Notice
 from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.wording import quoted
@@ -64,7 +65,8 @@ class Roles:
 def _check_known(names: Iterable[str], known: list[str], where: str, option: str) -> None:
     for name in names:
         if name not in known:
-            raise DataError(f"{where} has no column {name!r} ({option})", near_matches(name, known))
+            problem = Advice("{where} has no column {name!r} ({flag})", where=where, name=name, flag=Flag(option))
+            raise DataError(problem, near_matches(name, known))
 
 
 def label_column(
@@ -81,16 +83,19 @@ def label_column(
             "Put a line with the names of the columns above it, such as x1,x2,label.",
         )
     if options.label is not None:
-        _check_known([options.label], names, where, "--label")
+        _check_known([options.label], names, where, "label")
     if len(found) == 1:
-        return found[0], [Note(f"column {found[0]!r} is taken as the label; --label to choose another.")]
+        return found[0], [Note(f"column {found[0]!r} is taken as the label", "{--label} to choose another.")]
     what = (
         f"{len(found)} columns that may be the label: {', '.join(found)}"
         if found
         else "no column named label, target, class or y"
     )
     hint = _proposal(table.select([n for n in names if n not in taken])) if table is not None and not found else ""
-    raise DataError(f"{where} has {what}", f"{hint}Say which with --label; there are: {listed(names, 20)}.")
+    raise DataError(
+        f"{where} has {what}",
+        hint + Advice("Say which with {--label}; there are: {names}.", names=listed(names, 20)),
+    )
 
 
 def _is_data(table: pa.Table) -> bool:
@@ -115,33 +120,39 @@ def _proposal(table: pa.Table) -> str:
     voted = [name for name in table.column_names if _ANNOTATOR.fullmatch(name)]
     held = [set(texts(table[name])) - {None} for name in voted]
     if len(voted) > 1 and all(len(one) <= _FEW and one & held[0] for one in held):
-        shown = " ".join(f"--annotator {quoted(name)}" for name in voted)
-        return f"Did you mean {shown}? The label is then what most of them say. "
+        shown = "Did you mean"
+        for name in voted:
+            shown += Advice(" {--annotator} {name}", name=quoted(name))
+        return shown + "? The label is then what most of them say. "
     named = [name for name in table.column_names if _LABELLED.fullmatch(name)]
     for name in (*named, *table.column_names[-1:]):
         values, _, known = _few_values(table[name], _FEW if name not in named else max(_FEW, table.num_rows // 2))
         if values is not None and 2 <= len(values) <= known // 2:
-            return f"Did you mean --label {quoted(name)}? It has {len(values):,} values. "
+            shown = f"{len(values):,} values"
+            return Advice("Did you mean {--label} {name}? It has {shown}. ", name=quoted(name), shown=shown)
     return ""
 
 
 def _find_id(table: pa.Table, options: ReadOptions, where: str) -> tuple[str | None, list[str]]:
     if options.id is not None:
-        _check_known([options.id], table.column_names, where, "--id")
+        _check_known([options.id], table.column_names, where, "id")
         return options.id, []
     taken = {options.label, options.truth, *options.ignore, *options.text, *options.categorical, *options.numeric}
     for name in table.column_names:
         if name.lower() == "id" and name not in taken:
             names = texts(table[name])
             if all(cell is not None for cell in names) and len(set(names)) == len(names):
-                said = f"column {name!r} names the rows and is not used as a feature; --id to choose another."
-                return name, [Note(said)]
+                said = f"column {name!r} names the rows and is not used as a feature"
+                return name, [Note(said, "{--id} to choose another.")]
             different = len({cell for cell in names if cell is not None})
-            return None, [
+            doubt = Notice(
                 f"column {name!r} does not name the rows ({different:,} different values in {len(names):,} rows) and "
-                f"is taken as a feature like any other; leave it out with --ignore {quoted(name)}, "
-                f"or say what it is with --categorical {quoted(name)}."
-            ]
+                "is taken as a feature like any other",
+                "leave it out with {--ignore} {name}",
+                "say what it is with {--categorical} {name}.",
+                name=quoted(name),
+            )
+            return None, [doubt]
     return None, []
 
 
@@ -154,12 +165,14 @@ def choose_roles(table: pa.Table, options: ReadOptions, where: str) -> tuple[Rol
     if pt.is_nested(table.schema.field(label).type):
         raise DataError(
             f"column {label!r} holds lists, several labels for one example (multi-label), but training takes one class",
-            "Make a column of each label, yes or no, and name it with --label; or keep one label for each row.",
+            Advice(
+                "Make a column of each label, yes or no, and name it with {--label}", "keep one label for each row."
+            ),
         )
-    _check_known(options.ignore, names, where, "--ignore")
-    _check_known([options.truth] if options.truth is not None else [], names, where, "--truth")
+    _check_known(options.ignore, names, where, "ignore")
+    _check_known([options.truth] if options.truth is not None else [], names, where, "truth")
     for option in ("text", "categorical", "numeric"):
-        _check_known(getattr(options, option), names, where, f"--{option}")
+        _check_known(getattr(options, option), names, where, option)
     name, found = _find_id(table, options, where)
     taken: dict[str, str] = {}
     for role, column in [
@@ -169,7 +182,15 @@ def choose_roles(table: pa.Table, options: ReadOptions, where: str) -> tuple[Rol
         *(("ignore", c) for c in options.ignore),
     ]:
         if column is not None and taken.setdefault(column, role) != role:
-            raise DataError(f"column {column!r} is given as --{taken[column]} and as --{role}", "Give it one role.")
+            raise DataError(
+                Advice(
+                    "column {column!r} is given as {first} and as {second}",
+                    column=column,
+                    first=Flag(taken[column]),
+                    second=Flag(role),
+                ),
+                "Give it one role.",
+            )
     roles = Roles(label, name, options.truth, tuple(dict.fromkeys(options.ignore)))
     leaking, more = leaks(table, roles, options)
     roles = Roles(label, name, options.truth, (*roles.ignored, *leaking))
@@ -188,15 +209,19 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
     classes = {label for label in labels if label is not None}
     words = isinstance(parse_numbers(table[roles.label], roles.label), int)
     told = {*options.text, *options.categorical, *options.numeric}
-    out, notes = [], []
+    out: list[str] = []
+    notes: list[str] = []
     for name in table.column_names:
         if name in roles.others() or len(classes) < 2:
             continue
         if name not in told and name in {*_WRITTEN, f"{roles.label}_before_noise"}:
             out.append(name)
             notes.append(
-                f"column {name!r} was written beside the label by this package and is not used as a feature; "
-                f"--truth {name} to measure against it where it is the true label."
+                Notice(
+                    f"column {name!r} was written beside the label by this package and is not used as a feature",
+                    "{--truth} {name} to measure against it where it is the true label.",
+                    name=name,
+                )
             )
             continue
         values, codes, counts = _few_values(table[name], 2 * len(classes))
@@ -208,13 +233,20 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
             out.append(name)
             word = quoted(name)
             notes.append(
-                f"column {name!r} holds the label's own class names (equal in {100 * same:.1f} % of rows) and is not "
-                f"used as a feature; --truth {word} to measure against it, --categorical {word} to use it."
+                Notice(
+                    f"column {name!r} holds the label's own class names (equal in {100 * same:.1f} % of rows) and is "
+                    f"not used as a feature",
+                    "{--truth} {word} to measure against it, {--categorical} {word} to use it.",
+                    word=word,
+                )
             )
         elif counts >= 50 and _told(codes, labels) >= 0.995:
             notes.append(
-                f"column {name!r} tells the label almost perfectly; it must go if it was made from the label; "
-                f"leave it out with --ignore {quoted(name)} (or --truth {quoted(name)} where it is the true label)."
+                Notice(
+                    f"column {name!r} tells the label almost perfectly; it must go if it was made from the label",
+                    "leave it out with {--ignore} {name} (or {--truth} {name} where it is the true label).",
+                    name=quoted(name),
+                )
             )
     return out, notes
 
@@ -298,17 +330,20 @@ def with_votes(table: pa.Table, options: ReadOptions, where: str) -> tuple[pa.Ta
     names = table.column_names
     for name in options.annotator:
         if name not in names:
-            raise DataError(f"{where} has no column {name!r} (--annotator)", near_matches(name, names))
+            problem = Advice("{where} has no column {name!r} ({--annotator})", where=where, name=name)
+            raise DataError(problem, near_matches(name, names))
     if len(set(options.annotator)) < 2:
         raise DataError(
-            f"--annotator names {len(set(options.annotator))} column",
-            "Name a column for each annotator; --label for one.",
+            f"annotator names {len(set(options.annotator))} column",
+            Notice("Name a column for each annotator", "{--label} for one."),
+            param="annotator",
         )
     if options.label is not None or VOTED in names:
-        what = f"--label {options.label} is given" if options.label is not None else f"{where} has a column {VOTED!r}"
-        raise DataError(
-            f"{what} beside --annotator, which makes the label", "Give one of the two, or rename the column."
-        )
+        what = f"{where} has a column {VOTED!r}"
+        if options.label is not None:
+            what = Advice("{--label} {label} is given", label=options.label)
+        problem = Advice("{what} beside {--annotator}, which makes the label", what=what)
+        raise DataError(problem, "Give one of the two, or rename the column.")
     voted = [texts(table[name]) for name in options.annotator]
     labels, ties = majority(voted)
     per_row = sum(np.array([vote is not None for vote in one], dtype=np.int64) for one in voted)

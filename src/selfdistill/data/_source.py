@@ -14,6 +14,7 @@ import torch
 from scipy.sparse import issparse
 from torch import Tensor
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError
 from selfdistill._core.memory import check_memory
 from selfdistill._core.read_options import ReadOptions
@@ -141,7 +142,7 @@ def known_labels(source: Source, options: ReadOptions, classes: Sequence[str] | 
         raise DataError(
             f"{source.where} has no label in {len(rows):,} of {len(labels):,} rows: {listed(rows.tolist())} (from 0)"
             + held * bool(words),
-            "Fill them in, or leave these rows out with --drop-unlabelled (drop_unlabelled=True).",
+            Advice("Fill them in", "leave these rows out with {--drop-unlabelled}."),
         )
     return replace(source.take(known), counts=source.counts | {"dropped_unlabelled": len(rows)})
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selfdistill._core.advice import Advice, Flag
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._arrays import check_scales, standardise
@@ -224,7 +225,11 @@ def column_kinds(
             continue
         told = [kind for kind in ("numeric", "categorical", "text") if name in getattr(options, kind)]
         if len(told) > 1:
-            raise DataError(f"column {name!r} is given as --{told[0]} and as --{told[1]}", "Give it one kind.")
+            first, second = map(Flag, told[:2])
+            problem = Advice(
+                "column {name!r} is given as {first} and as {second}", name=name, first=first, second=second
+            )
+            raise DataError(problem, "Give it one kind.")
         found = find_kind(table[name], name, notations.get(name, PLAIN)) if not told else None
         kinds[told[0] if found is None else found.kind].append(name)
         if found is not None and found.note:
@@ -263,7 +268,7 @@ def fit_table(
     if not made.features:
         raise DataError(
             f"{where} has no feature column left{': ' + notes[0].rstrip('.') if notes else ''}",
-            "Give it columns to learn from, or choose their kind with --numeric, --categorical or --text.",
+            Advice("Give it columns to learn from", "choose their kind with {--numeric}, {--categorical} or {--text}."),
         )
     if constant:
         word, verb = ("columns", "carry") if len(constant) > 1 else ("column", "carries")
@@ -292,7 +297,8 @@ def _fit_texts(
         found.append((name, column))
     if is_encoded(options) and not names:
         raise SettingError(
-            f"--encoder {options.encoder} has nothing to read: no column is text",
-            "Name one with --text COLUMN, or photos with --image-column COLUMN.",
+            f"encoder {options.encoder} has nothing to read: no column is text",
+            Advice("Name one with {--text} COLUMN", "photos with {--image-column} COLUMN."),
+            param="encoder",
         )
     return found, replace(roles, ignored=(*roles.ignored, *wordless)), gaps, notes

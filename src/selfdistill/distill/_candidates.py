@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from selfdistill import air
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.labels import held_out
 from selfdistill._core.record import RunRecord, reading_record
@@ -134,7 +135,7 @@ def choose(
     if way not in {None, "last"} and len(there) == 1:
         raise RunError(
             f"{run} kept the weights of epoch {there[0].epoch} only, so {way} has nothing to choose from",
-            f"Train a teacher that keeps more: {_KEEP}, or take --choose last.",
+            Advice("Train a teacher that keeps more: {keep}", "take {--choose} last.", keep=_KEEP),
         )
     answers = {one: _answer(one, record, there, air if way == "air" else None) for one in WAYS}
     if way is None:
@@ -143,8 +144,12 @@ def choose(
         epochs = ", ".join(str(one.epoch) for one in there)
         raise RunError(
             f"{run} cannot choose by {way}: {answers[way]['not']} (it kept epochs {epochs})",
-            f"Train a teacher that can: {_KEEP}{' --held-out 0.1' if way == 'held-out' else ''}, "
-            "or choose another --choose.",
+            Advice(
+                "Train a teacher that can: {keep}{more}",
+                "choose another {--choose}.",
+                keep=_KEEP,
+                more=" --held-out 0.1" if way == "held-out" else "",
+            ),
         )
     by_epoch = {one.epoch: one for one in there}
     return Choice(way, by_epoch[answers[way]["epoch"]], answers, there)
@@ -170,7 +175,7 @@ def _answer(
         wanted = max(e for e in range(1, len(shares) + 1) if first_trough(shares[:e]))
         return {"epoch": _nearest(wanted, there), "wanted": wanted}
     if air is None:
-        return {"not": "not asked: it takes a kernel, see --choose air"}
+        return {"not": Advice("not asked: it takes a kernel, see {--choose} air")}
     found = dict(air())
     when = found.pop("epoch")
     wanted_at = float(record.settings.epochs) if when is None or not math.isfinite(when) else when
@@ -204,7 +209,9 @@ def air_epoch(
     """
     settings, k = record.settings, data.num_classes
     if settings.network.startswith("2*"):
-        raise RunError(f"the run trained a pair, {settings.network}, which has no kernel", "Choose another --choose.")
+        raise RunError(
+            f"the run trained a pair, {settings.network}, which has no kernel", Advice("Choose another {--choose}.")
+        )
     inputs, given = _subset(settings, data, examples)
     shape, stats = tuple(data.inputs.shape[1:]), data.preprocess.stats
     initial = build(settings.network, shape, k, seed=settings.seed, stats=stats)

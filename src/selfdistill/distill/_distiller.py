@@ -10,6 +10,7 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
+from selfdistill._core.advice import Advice, Flag
 from selfdistill._core.distillation_record import Distillation
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.events import Listener
@@ -100,7 +101,8 @@ class Distiller:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise SettingError(
-                    f"{name} is {value!r}, but must be a whole number of at least 1", f"Leave --{name} out."
+                    f"{name} is {value!r}, but must be a whole number of at least 1",
+                    Advice("Leave {option} out.", option=Flag(name)),
                 )
 
     def _objective(self) -> tuple[Callable[..., Any], Callable[..., Tensor], dict[str, float]]:
@@ -182,7 +184,7 @@ class Distiller:
                 "Give one network, or a run of these data, as the teacher, and one generation.",
             )
         if settings.compile:
-            raise SettingError("features are not followed in a compiled network", "Leave --compile out.")
+            raise SettingError("features are not followed in a compiled network", Advice("Leave {--compile} out."))
         if model is None:
             spec = network_spec(settings, data, method)
             shape, stats = tuple(data.inputs.shape[1:]), data.preprocess.stats
@@ -332,7 +334,10 @@ def _check_new(store: Path | None) -> None:
         return
     if store.exists():
         raise SettingError(
-            f"--store {store} exists already", "Choose another name, or give it as the teacher to learn from it."
+            f"store {store} exists already",
+            "Choose another name, or give it as the teacher to learn from it.",
+            param="store",
         )
     if not store.absolute().parent.is_dir():
-        raise SettingError(f"--store {store}: the folder {store.parent} does not exist", "Make it first.")
+        problem = f"store {store}: the folder {store.parent} does not exist"
+        raise SettingError(problem, "Make it first.", param="store")

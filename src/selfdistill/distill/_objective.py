@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from selfdistill import losses
+from selfdistill._core.advice import Advice, Flag
 from selfdistill._core.errors import SettingError
 from selfdistill._core.labels import one_hot
 from selfdistill.losses._distillation import (
@@ -174,11 +175,13 @@ as it is, more is softer.
         if word not in found.takes:
             takers = ", ".join(other for other, one in OBJECTIVES.items() if word in one.takes)
             raise SettingError(
-                f"objective {name!r} takes no {word}", f"Leave --{word} out, or choose --objective {takers}."
+                f"objective {name!r} takes no {word}",
+                Advice("Leave {option} out", "choose {--objective} {takers}.", option=Flag(word), takers=takers),
             )
     for word, value in chosen.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise SettingError(f"{word} is {value!r:.60}, but must be a number", f"Leave --{word} out.")
+            hint = Advice("Leave {option} out.", option=Flag(word))
+            raise SettingError(f"{word} is {value!r:.60}, but must be a number", hint)
     numbers = {word: float(chosen.get(word, default)) for word, default in found.takes.items()}
     _check(numbers)
     return partial(found.reading, **numbers), found.loss, numbers
@@ -197,5 +200,6 @@ def _check(numbers: Mapping[str, float]) -> None:
     for word in ("alpha", "beta"):
         if not (math.isfinite(value := numbers.get(word, 0.0)) and value >= 0):
             raise SettingError(
-                f"{word} is {value}, but must be finite and at least 0", "1 and 8 are usual for --alpha and --beta."
+                f"{word} is {value}, but must be finite and at least 0",
+                Advice("1 and 8 are usual for {--alpha} and {--beta}."),
             )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.events import Listener, everyone
 from selfdistill._core.options import explicit_options, options_from, overlaid
@@ -139,7 +140,8 @@ def _resumed(asked: DistillRequest, run: Path) -> tuple[DistillRequest, int]:
     if record.distillation is None or record.distillation.asked is None:
         raise RunError(f"{run} has no teacher", f"Go on with: selfdistill fit --resume {quoted(run)}")
     if asked.out is not None and asked.out != run:
-        raise RunError(f"--out {asked.out} is not the run to go on with, {run}", "Leave --out out.")
+        problem = f"out {asked.out} is not the run to go on with, {run}"
+        raise RunError(problem, Advice("Leave {--out} out."), param="out")
     described, began = record.data, record.distillation.asked.model_dump(exclude_unset=True)
     if not isinstance(began.get("objective"), str) or began["objective"] not in OBJECTIVES:
         raise RunError(f"{run} learns by an objective of its own", "Go on from the code that started it.")
@@ -159,7 +161,7 @@ def _resumed(asked: DistillRequest, run: Path) -> tuple[DistillRequest, int]:
         if value is not None and value != before:
             raise RunError(
                 f"{run} was started with {name} = {before!r}, but now it is {value!r}",
-                "Leave it out to go on, or start a new run with another --out.",
+                Advice("Leave it out to go on", "start a new run with another {--out}."),
             )
     _check_place(run, kept["store"], asked.store)
     check_named(run, described.read, asked.read)

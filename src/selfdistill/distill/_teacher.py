@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, RunError, SettingError, one_line
 from selfdistill._core.files import check_name
 from selfdistill._core.read_options import ReadOptions
@@ -172,8 +173,9 @@ def _numbers(given: Sequence[Any]) -> bool:
 def _nothing_to_choose(way: str | None, what: str) -> None:
     if way not in {None, "last"}:
         raise SettingError(
-            f"--choose {way} needs several epochs to choose from, but {what} is one candidate",
-            "Leave --choose out, or give a run.",
+            f"choose {way} needs several epochs to choose from, but {what} is one candidate",
+            Advice("Leave {--choose} out", "give a run."),
+            param="choose",
         )
 
 
@@ -204,7 +206,7 @@ def _of_run(path: Path, data: LabelledData, way: str | None, source: str | None,
 
 def _no_air(run: Path) -> dict[str, float | None]:
     raise RunError(
-        f"{run} was trained on other data, so its kernel cannot be taken on these", "Choose another --choose."
+        f"{run} was trained on other data, so its kernel cannot be taken on these", Advice("Choose another {--choose}.")
     )
 
 

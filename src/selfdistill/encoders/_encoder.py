@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, SettingError, one_line
 
 __all__ = ["PACKAGED", "Encoder", "fingerprint_of", "is_packaged", "load_encoder"]
@@ -135,7 +136,8 @@ def load_encoder(name: str, *, fetch: bool = True) -> Encoder:
         raise
     except Exception as error:  # whatever other libraries make of weights that they cannot read
         raise DataError(
-            f"encoder {name!r} cannot be loaded: {one_line(error) or type(error).__name__}", "Choose another --encoder."
+            f"encoder {name!r} cannot be loaded: {one_line(error) or type(error).__name__}",
+            Advice("Choose another {--encoder}."),
         ) from error
     return found
 

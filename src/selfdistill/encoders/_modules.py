@@ -54,12 +54,16 @@ def of_module(rest: str) -> OfPhotos:
     try:
         network = getattr(importlib.import_module(where), factory)()
     except (ImportError, AttributeError) as error:
-        raise SettingError(f"--encoder torch:{rest}: {error}", "Name a module and a function in it.") from error
+        raise SettingError(
+            f"encoder torch:{rest}: {error}", "Name a module and a function in it.", param="encoder"
+        ) from error
     finally:
         sys.path.pop(0)
     if not isinstance(network, nn.Module):
         raise SettingError(
-            f"--encoder torch:{rest} gave a {type(network).__name__}", "Have it give a torch.nn.Module of photos."
+            f"encoder torch:{rest} gave a {type(network).__name__}",
+            "Have it give a torch.nn.Module of photos.",
+            param="encoder",
         )
     network.requires_grad_(False).eval()
 

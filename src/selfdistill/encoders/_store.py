@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, Interrupted, ResourceError, RunError, one_line
 from selfdistill._core.files import atomic, read_json, write_json
 from selfdistill.encoders._encoder import Encoder
@@ -79,18 +80,20 @@ class FeatureStore:
             except ValueError:
                 found = None
             if not isinstance(found, dict) or found.get("format") != _FORMAT:
-                raise RunError(f"{folder / _ABOUT} is not of this version of selfdistill", "Name another --features.")
+                raise RunError(
+                    f"{folder / _ABOUT} is not of this version of selfdistill", Advice("Name another {--features}.")
+                )
             if any(found.get(part) != about[part] for part in ("fingerprint", "dimension")):
                 raise RunError(
                     f"{folder} holds features of the encoder {found.get('encoder')!r} "
                     f"({str(found.get('fingerprint'))[:8]}), not of {self.encoder.name!r} "
                     f"({self.encoder.fingerprint[:8]})",
-                    "Name another folder with --features, or leave it out.",
+                    Advice("Name another folder with {--features}", "leave it out."),
                 )
             self._index(folder)
             return
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise RunError(f"{folder} is there and holds no features", "Name another folder with --features.")
+            raise RunError(f"{folder} is there and holds no features", Advice("Name another folder with {--features}."))
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / _ABOUT, about)
 
@@ -184,13 +187,13 @@ class FeatureStore:
             raise DataError(
                 f"encoder {self.encoder.name!r} gave an array of shape {list(found.shape)}, but must give "
                 f"[{len(good)}, {self.encoder.dimension}]",
-                "Choose another --encoder.",
+                Advice("Choose another {--encoder}."),
             )
         lost = np.flatnonzero(~np.isfinite(found).all(1))
         if len(lost):
             raise DataError(
                 f"encoder {self.encoder.name!r} gives numbers that are not finite for {names[good[lost[0]][0]]}",
-                "Choose another --encoder, or leave it out.",
+                Advice("Choose another {--encoder}", "leave it out."),
             )
         return found
 
@@ -240,7 +243,7 @@ class FeatureStore:
             raise ResourceError(
                 f"{self.folder} has {free / 2**20:,.0f} MiB free, but features of {count:,} {self.encoder.kind} take "
                 f"{needed / 2**20:,.0f} MiB",
-                "Free space, or name another folder with --features.",
+                Advice("Free space", "name another folder with {--features}."),
             )
 
 

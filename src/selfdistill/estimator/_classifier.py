@@ -19,10 +19,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor, nn
 
+from selfdistill._core.advice import Door, at
 from selfdistill._core.errors import DataError, ReliabilityWarning, SelfdistillError
 from selfdistill._core.events import Listener
 from selfdistill._core.read_options import ReadOptions
-from selfdistill._core.wording import fit_advice
 from selfdistill.closed._given import check_given
 from selfdistill.data._arrays import as_dense
 from selfdistill.data._labelled import LabelledData
@@ -209,13 +209,14 @@ class SelfDistillClassifier(CleanlabNames, Shown, ClassifierMixin, BaseEstimator
             mask, passed = (None, None) if label_issues is None else issue_mask(label_issues, data.labels.numpy())
             part = data if mask is None else _without(data, mask)
             fitted = self._trained(part)
+        door = Door(self.get_params(deep=False))
         for sentence in (*data.warnings, *fitted.warnings):
-            warnings.warn(fit_advice(sentence, self.get_params(deep=False), dashes=False), UserWarning, stacklevel=2)
+            warnings.warn(at(sentence, door), UserWarning, stacklevel=2)
         self.module_, self.method_, self.closed_ = fitted.model, fitted.settings.method, fitted.closed
         table = fitted.table()
         self.trust_ = trust_of(part, fitted, table)
         if self.trust_.verdict != "trust":
-            why = fit_advice(" ".join(self.trust_.sentences), self.get_params(deep=False), dashes=False)
+            why = " ".join(at(sentence, door) for sentence in self.trust_.sentences)
             warnings.warn(why, ReliabilityWarning, stacklevel=2)
         if mask is not None:
             table = self._with_left_out(table, data, mask)
@@ -392,5 +393,5 @@ def _in_python(estimator: BaseEstimator) -> Generator[None]:
     try:
         yield
     except SelfdistillError as error:
-        hint = fit_advice(error.hint, estimator.get_params(deep=False), dashes=False)
+        hint = at(error.hint, Door(estimator.get_params(deep=False)))
         raise type(error)(error.problem, hint, param=error.param) from error.__cause__

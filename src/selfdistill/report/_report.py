@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from markupsafe import Markup
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
 from selfdistill._core.record import reading_record
@@ -113,7 +114,7 @@ class Report:
         path, examples = _checked(Path(out), ".png"), self._subject.examples
         if examples is None or examples.kind != "image":
             why = examples.missing if examples is not None and examples.missing else "the run has no images"
-            raise DataError(f"a gallery cannot be drawn: {why}", "Leave --gallery out.")
+            raise DataError(f"a gallery cannot be drawn: {why}", Advice("Leave {--gallery} out."))
         found = self._subject.found
         rows = doubtful(found, most)
         with atomic(path) as part:

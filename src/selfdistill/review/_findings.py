@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.record import RunRecord
 from selfdistill.closed._passes import Refined
 from selfdistill.closed._prepare import Prepared
@@ -101,7 +102,9 @@ def why_fixed(record: RunRecord) -> str:
         A sentence.
     """
     if record.settings.method != CLOSED:
-        return "The order is that of the run: only runs of the closed form (--method kernel) learn from decisions."
+        return Advice(
+            "The order is that of the run: only runs of the closed form ({--method} kernel) learn from decisions."
+        )
     if record.data.read is None:
         return "The order is that of the run, whose data were in memory and cannot be read again."
     if record.data.read.annotator:

@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, SelfdistillError, SettingError, one_line
 from selfdistill.review._session import Behind, Session, View
 
@@ -60,7 +61,9 @@ def listen(port: int = 0) -> socket.socket:
         taken.listen()  # from now on pages wait
     except (OSError, OverflowError) as error:
         taken.close()
-        raise SettingError(f"port {port} cannot be used: {error}", "Choose another --port, or leave it out.") from error
+        raise SettingError(
+            f"port {port} cannot be used: {error}", Advice("Choose another {--port}", "leave it out.")
+        ) from error
     return taken
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, SelfdistillError, one_line
 from selfdistill._core.record import read_finished
 from selfdistill.review._estimate import Interval, Remaining, precision
@@ -62,7 +63,7 @@ class Session:
         self.run, self._record = run, read_finished(run)
         self.saved, self._now = read_saved(run, self._record)
         self._classes = {name: k for k, name in enumerate(self.saved.classes)}
-        self.fixed = why_fixed(self._record) if learn else "Learning from decisions is off (--no-learn)."
+        self.fixed = why_fixed(self._record) if learn else Advice("Learning from decisions is off ({--no-learn}).")
         taken = None if take is None else read_decisions(take, self.saved.ids, self.saved.classes)
         path = decisions or journal_path(run)
         self.journal = Journal(path, self._record.id, self.saved.ids, self.saved.classes)

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.air_options import AirOptions
 from selfdistill._core.errors import SettingError
 from selfdistill._core.files import write_json
@@ -71,7 +72,7 @@ def _chosen(subject: Subject, asked: AirOptions) -> tuple[Examples, list[str]]:
         if labels is not None and bool((labels == labels[0]).all()):
             raise SettingError(
                 f"the {len(picked)} examples drawn are all of the class {data.classes[int(labels[0])]!r}",
-                "Take more with --examples.",
+                Advice("Take more with {--examples}."),
             )
     ids = [str(name) for name in data.ids[picked.numpy()]]
     return Examples(data.inputs[picked], data.labels[picked], data.num_classes, clean), ids

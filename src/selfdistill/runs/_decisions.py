@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, RunError
 from selfdistill._core.files import json_text, translate_disk_full
 
@@ -22,7 +23,7 @@ __all__ = ["Decided", "Journal", "Step", "journal_path", "read_journal"]
 
 _FORMAT = "selfdistill decisions"
 _BEGINNING = json_text({"format": _FORMAT})[:-1].encode()
-_AGAIN = "Move it away, or name another file with --decisions."
+_AGAIN = Advice("Move it away", "name another file with {--decisions}.")
 _KINDS = ("label", "unsure", "skip")
 
 

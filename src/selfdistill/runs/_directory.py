@@ -13,6 +13,7 @@ from uuid import uuid4
 import numpy as np
 from torch import Tensor, nn
 
+from selfdistill._core.advice import COMMAND_LINE, Advice, Flag
 from selfdistill._core.dist import barrier, rank
 from selfdistill._core.errors import DataError, Interrupted, ResourceError, RunError, SelfdistillError, SettingError
 from selfdistill._core.events import BatchDone, Event, Listener, everyone
@@ -121,7 +122,7 @@ def run(
             if not begun.value:
                 _remove(out)
                 raise
-            raise ResourceError(error.problem, f"{error.hint} {go_on}") from error
+            raise ResourceError(error.problem, error.hint + f" {go_on}") from error
 
 
 def _train(
@@ -159,7 +160,7 @@ def _train(
         _write(out, record.updated(status="interrupted"))
         raise
     except SettingError as error:  # the loss is no number: going on would not help
-        _write(out, record.updated(status="failed", error=str(error)))
+        _write(out, record.updated(status="failed", error=error.at(COMMAND_LINE)))
         raise
     return _finish(data, fitted, out, record, files)
 
@@ -191,7 +192,7 @@ def _finish(data: LabelledData, fitted: Fitted, out: Path, record: RunRecord, fi
     except ValueError as error:  # curves of a checkpoint that is not ours
         if isinstance(error, SelfdistillError):
             raise
-        raise RunError(f"{out} cannot be finished: {error}", "Start a new run with another --out.") from error
+        raise RunError(f"{out} cannot be finished: {error}", Advice("Start a new run with another {--out}.")) from error
 
 
 def _joined(record: RunRecord, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -242,7 +243,7 @@ def _write(out: Path, record: RunRecord) -> RunRecord:
     barrier()
     found = read_record(out)
     if found.id != record.id:
-        raise RunError(f"{out} was taken by another run", "Start again with another --out.")
+        raise RunError(f"{out} was taken by another run", Advice("Start again with another {--out}."))
     return found
 
 
@@ -330,15 +331,18 @@ def check_free(out: Path) -> None:
     try:
         str(out).encode()
     except UnicodeEncodeError:
-        raise RunError(f"{out} is no name in UTF-8, as safetensors needs it", "Choose another --out.") from None
+        raise RunError(
+            f"{out} is no name in UTF-8, as safetensors needs it", Advice("Choose another {--out}.")
+        ) from None
     if out.is_dir() and has_failed(out):
         return
     if out.exists() and (not out.is_dir() or any(item.name != LOCK and not is_part(item) for item in out.iterdir())):
         if not (out / "run.json").exists():
             held = "already holds files" if out.is_dir() else "is a file"
-            raise RunError(f"{out} {held}", "Choose another --out.")
+            raise RunError(f"{out} {held}", Advice("Choose another {--out}."))
         raise RunError(
-            f"{out} already holds a run", f"Choose another --out, or go on with a stopped run: --resume {quoted(out)}"
+            f"{out} already holds a run",
+            Advice("Choose another {--out}", "go on with a stopped run: {--resume} {run}", run=quoted(out)),
         )
 
 
@@ -349,13 +353,13 @@ def _check_same(out: Path, found: RunRecord, asked: RunRecord) -> None:
         if name not in free and before != value:
             raise RunError(
                 f"{out} was started with {name} = {before!r}, but now it is {value!r}",
-                f"Leave --{name.replace('_', '-')} out to go on, or start a new run with another --out.",
+                Advice("Leave {option} out to go on", "start a new run with another {--out}.", option=Flag(name)),
             )
     if found.data.fingerprint != asked.data.fingerprint:
         facts = [f"{r.data.examples} examples, {r.data.fingerprint[:12]}" for r in (found, asked)]
         raise RunError(
             f"{out} was trained on other data ({facts[0]}; now {facts[1]})",
-            "Resume with the same file, or start a new run with another --out.",
+            Advice("Resume with the same file", "start a new run with another {--out}."),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import Listener
 from selfdistill._core.read_options import ReadOptions
@@ -36,6 +37,8 @@ def embed(source: str, options: ReadOptions, out: Path | None, tell: Listener = 
         photos = options.image_column is not None or find_form(source) == "folder"
         options = replace(options, encoder="photos" if photos else "texts")
     if not is_encoded(options):
-        raise SettingError("--encoder none leaves nothing to do", "Leave --encoder out, or name one.")
+        raise SettingError(
+            "encoder none leaves nothing to do", Advice("Leave {--encoder} out", "name one."), param="encoder"
+        )
     with encoding(tell):
         return read(source, options if out is None else replace(options, features=str(out)), mapped=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import RunError
 from selfdistill._core.events import Listener, Stage
 from selfdistill._core.read_options import ReadOptions
@@ -119,7 +120,7 @@ def check_named(folder: Path, read: ReadOptions | None, asked: ReadOptions | Non
         return
     raise RunError(
         f"{folder} was started with the encoder {read.encoder!r}, which is not in an extra",
-        f"Name it, if you trust it: --encoder {read.encoder}.",
+        Advice("Name it, if you trust it: {--encoder} {name}.", name=read.encoder),
     )
 
 

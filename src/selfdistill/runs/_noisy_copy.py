@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selfdistill import noise
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import SettingError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._copy import write_with_labels
@@ -15,7 +16,7 @@ from selfdistill.noise._files import read_matrix
 
 __all__ = ["NoisyCopy", "noisy_copy"]
 
-_KINDS = "--symmetric RATE, --pair RATE, --matrix FILE or --instance RATE"
+_KINDS = Advice("Give {--symmetric} RATE, {--pair} RATE, {--matrix} FILE or {--instance} RATE.")
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,14 @@ def noisy_copy(
     # Rates are probabilities; symmetric noise needs ``include_clean``: whether a redrawn label may be the true one.
     given = [value for value in (symmetric, pair, matrix, instance) if value is not None]
     if len(given) != 1:
-        raise SettingError(f"{len(given) or 'no'} kinds of noise are given, but it takes one", f"Give {_KINDS}.")
+        raise SettingError(f"{len(given) or 'no'} kinds of noise are given, but it takes one", _KINDS)
     if (symmetric is None) != (include_clean is None):
         raise SettingError(
-            "--symmetric and --include-clean or --exclude-clean belong together",
-            "Papers differ in whether a redrawn label may be the true one: at 0.4 and 10 classes, 36 % of the labels "
-            "change if it may (--include-clean), 40 % if not (--exclude-clean); say which.",
+            Advice("{--symmetric} and {--include-clean} or {--exclude-clean} belong together"),
+            Advice(
+                "Papers differ in whether a redrawn label may be the true one: at 0.4 and 10 classes, 36 % of "
+                "the labels change if it may ({--include-clean}), 40 % if not ({--exclude-clean}); say which."
+            ),
         )
     if seed < 0:
         raise SettingError(f"seed is {seed}, but must be at least 0", "Choose another, or leave it out for 0.")

@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill._core.files import atomic
 from selfdistill._core.memory import translate_out_of_memory
@@ -105,7 +106,7 @@ def predict(
     # it names classes of its own. Encoding: that said; else UTF-8 where the bytes are; else the run's; else found.
     # An encoder that is a module of the user's must be named: a run does not run code by itself.
     if batch_size < 1:
-        raise SettingError(f"batch_size is {batch_size}, but must be at least 1", "Leave --batch-size out.")
+        raise SettingError(f"batch_size is {batch_size}, but must be at least 1", Advice("Leave {--batch-size} out."))
     place = resolve_device(device)
     trained_on = read_finished(run).data.read or ReadOptions()
     model = load_model(run / "model.safetensors")
@@ -118,7 +119,7 @@ def predict(
         raise DataError(f"{new} has no examples", "Give at least one.")
     runtime = TorchRuntime(place)
     network = runtime.prepare(model.network)
-    with translate_out_of_memory("Take a smaller --batch-size."):
+    with translate_out_of_memory(Advice("Take a smaller {--batch-size}.")):
         probabilities = predict_probabilities(network, examples.inputs, runtime, batch_size)
     if not probabilities.isfinite().all():
         raise DataError(
@@ -144,14 +145,15 @@ def write_predictions(found: Predictions, to: Path | IO[str], *, force: bool = F
 def check_output(to: Path, *, force: bool = False) -> None:
     """Refuse, before the work, a file of another ending, in no folder, or there already without ``force``."""
     if to.suffix not in {".csv", ".parquet"}:
-        raise SettingError(f"--out {to} ends in {to.suffix!r}", "Name a file that ends in .csv or .parquet.")
+        hint = "Name a file that ends in .csv or .parquet."
+        raise SettingError(f"out {to} ends in {to.suffix!r}", hint, param="out")
     if not to.parent.is_dir():
-        raise SettingError(f"--out {to}: the folder {to.parent} does not exist", "Make it first.")
+        raise SettingError(f"out {to}: the folder {to.parent} does not exist", "Make it first.", param="out")
     if to.is_dir() or (to.exists() and not force):
-        what = "is a folder" if to.is_dir() else "exists already"
-        raise SettingError(
-            f"--out {to} {what}", f"Choose another name{'' if to.is_dir() else ', or overwrite it with --force'}."
-        )
+        if to.is_dir():
+            raise SettingError(f"out {to} is a folder", "Choose another name.", param="out")
+        hint = Advice("Choose another name", "overwrite it with {--force}.")
+        raise SettingError(f"out {to} exists already", hint, param="out")
 
 
 def _write_csv(found: Predictions, file: IO[str]) -> None:

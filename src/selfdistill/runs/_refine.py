@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.files import atomic, json_text
 from selfdistill.data._copy import check_new, labelled_cells, labelled_rows, write_refined
@@ -66,14 +67,16 @@ def refine(
         RunError: A run that is not finished, damaged, or whose source has changed since.
         DataError: A place that is taken or does not fit.
     """  # noqa: DOC502 (raised by what is called)
-    told = ([] if how is None else [repr(how)]) + ([] if form is None else [f"--format {form}"])
     if (how is None) == (form is None) or (how is not None and how not in HOW):
+        told = "nothing" if how is None else repr(how)
         raise SettingError(
-            f"refine was told {' and '.join(told) or 'nothing'}",
-            "Give one of --drop, --relabel, --weight and --format.",
+            f"refine was told {told}"
+            if form is None
+            else Advice("refine was told {told} and {--format} {form}", told=told, form=form),
+            Advice("Give one of {--drop}, {--relabel}, {--weight} and {--format}."),
         )
     if form is not None and form not in EXPORTS:
-        raise SettingError(f"--format {form!r} does not exist", f"Choose one of: {', '.join(EXPORTS)}.")
+        raise SettingError(f"format {form!r} does not exist", f"Choose one of: {', '.join(EXPORTS)}.", param="format")
     found = read_label_table(run)
     if decisions is not None:
         found = _decided(found, read_decisions(decisions, found.ids.tolist(), found.classes))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selfdistill._core.advice import Advice, Flag
 from selfdistill._core.dist import rank
 from selfdistill._core.errors import Interrupted, RunError, SettingError
 from selfdistill._core.events import Event, Listener, RunStarted, everyone
@@ -153,9 +154,13 @@ def _settled(path: Path, examples: LabelledData, method: str, say: Callable[[str
     if method != CLOSED or examples.distributions is not None:
         why = f"method {method!r} trains on them" if method != CLOSED else "the labels are by several annotators"
         raise SettingError(
-            f"--decisions {path} cannot be held: {why}",
-            "Choose --method kernel, or train on the settled labels themselves: `selfdistill refine RUN --relabel "
-            "--decisions FILE --out NEW`, then `selfdistill fit NEW --label refined_label`.",
+            f"decisions {path} cannot be held: {why}",
+            Advice(
+                "Choose {--method} kernel",
+                "train on the settled labels themselves: `selfdistill refine RUN --relabel --decisions FILE "
+                "--out NEW`, then `selfdistill fit NEW --label refined_label`.",
+            ),
+            param="decisions",
         )
     found = read_decisions(path, examples.ids.tolist(), examples.classes)
     settled = settled_array(found, examples.classes, len(examples))
@@ -218,8 +223,9 @@ def _completed(asked: FitRequest) -> FitRequest:
         return asked
     if asked.out is not None and asked.out != asked.resume:
         raise RunError(
-            f"--out {asked.out} is not the run to go on with, {asked.resume}",
-            "Leave --out out: a run goes on where it is.",
+            f"out {asked.out} is not the run to go on with, {asked.resume}",
+            Advice("Leave {--out} out: a run goes on where it is."),
+            param="out",
         )
     record = read_record(asked.resume)
     described = record.data
@@ -265,10 +271,10 @@ def read_sources(
     if asked.source is None:
         told = [*explicit_options(asked.read), *(["test"] if asked.test is not None else [])]
         if told:
-            flag = f"--{told[0].replace('_', '-')}"
             raise SettingError(
-                f"{flag} does not apply to the built-in digits, which are taken where no data are named",
-                f"Name your data: selfdistill fit SOURCE {flag} ..., or leave {flag} out.",
+                f"{told[0]} does not apply to the built-in digits, which are taken where no data are named",
+                Advice("Name your data: selfdistill fit SOURCE {flag} ...", "leave {flag} out.", flag=Flag(told[0])),
+                param=told[0],
             )
         say("Built-in digits: a fifth held out as a clean test set, 40 % of the other labels flipped")
         return noisy_digits(seed)

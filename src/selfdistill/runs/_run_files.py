@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import final
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import RunError
 from selfdistill._core.events import EpochDone, Event, Listener, RunStarted
 from selfdistill._core.files import atomic, digest, translate_disk_full
@@ -45,7 +46,7 @@ def lost(out: Path, record: RunRecord) -> list[str]:
     if missing and all(problem for _, problem in _checkpoint.newest(inside(out, "checkpoint"))):
         raise RunError(
             f"{out} lost {' and '.join(missing)}, and has no whole checkpoint to write them from",
-            "Start a new run with another --out.",
+            Advice("Start a new run with another {--out}."),
         )
     return missing
 

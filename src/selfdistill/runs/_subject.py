@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.folder import inside
 from selfdistill._core.read_options import ReadOptions
@@ -152,5 +153,5 @@ def known_positions(subject: Subject) -> Tensor:
     """Positions of the examples that can be looked at: all, or those whose true label is known."""
     there = torch.arange(len(subject.data)) if subject.clean is None else (subject.clean >= 0).nonzero().flatten()
     if len(there) < 2:
-        raise SettingError(f"{len(there)} example has a known true label", "Leave --truth out.")
+        raise SettingError(f"{len(there)} example has a known true label", Advice("Leave {--truth} out."))
     return there

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import RunError, one_line
 from selfdistill._core.files import atomic, digest, made, read_json, write_json
 from selfdistill._core.folder import inside
@@ -109,7 +110,7 @@ def load(
     if differ is not None:
         raise RunError(
             f"{path} was written with {differ}",
-            "Put the record back as it was, or start a new run with another --out.",
+            Advice("Put the record back as it was", "start a new run with another {--out}."),
         )
     return counters
 

@@ -9,6 +9,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.dist import world
 from selfdistill._core.events import EpochDone, Event, Listener, Stage
 from selfdistill._core.labels import held_out
@@ -59,13 +60,15 @@ def choose_method(
     if any(map(settings.asks, OF_CLOSED)):
         return CLOSED, None
     if data.inputs.ndim == 2:
-        return CLOSED, "method: kernel, the closed form for features and tables (--method selfdistill trains a network)"
+        return CLOSED, Advice(
+            "method: kernel, the closed form for features and tables ({--method} selfdistill trains a network)"
+        )
     if data.distributions is not None:
         return CLOSED, "method: kernel, which takes label distributions"
     seen, unseen = held_out(data.labels, _UNSEEN, settings.seed or 0)
     varies = bool((data.inputs != data.inputs[:1]).any())
     if len(data) > _MOST or world() > 1 or not len(unseen) or not varies:
-        return _NETWORK, "method: selfdistill, which trains a network on images (--method kernel trains none)"
+        return _NETWORK, Advice("method: selfdistill, which trains a network on images ({--method} kernel trains none)")
     tell(Stage("kernel or network: trying the kernel"))
     kernel = fit(data, replace(settings, method=CLOSED).resolve(len(data), "cpu")).curves[-1]["loss"]
     part = _rows(data, seen)
@@ -75,9 +78,15 @@ def choose_method(
     chosen, other = (CLOSED, _NETWORK) if kernel <= network else (_NETWORK, CLOSED)
     better, worse = sorted((kernel, network))
     name = {CLOSED: "kernel", _NETWORK: "network"}
-    return chosen, (
-        f"method: {chosen}, since of labels it has not seen the {name[chosen]} explains each with {better:.2f} nats, "
-        f"the {name[other]} with {worse:.2f} (--method {other} takes the other)"
+    return chosen, Advice(
+        "method: {chosen}, since of labels it has not seen the {first} explains each with {better:.2f} nats, "
+        "the {second} with {worse:.2f} ({--method} {other} takes the other)",
+        chosen=chosen,
+        other=other,
+        first=name[chosen],
+        second=name[other],
+        better=better,
+        worse=worse,
     )
 
 

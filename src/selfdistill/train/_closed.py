@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from selfdistill import closed
+from selfdistill._core.advice import Advice, Flag
 from selfdistill._core.dist import rank
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import EpochDone, Listener, RunStarted, Stage
@@ -71,7 +72,12 @@ def check_closed(settings: Settings) -> None:
             why = "trains no network" if closed_form else "trains a network"
             raise SettingError(
                 f"method {(settings.method or 'selfdistill')!r} {why}, and {name} is {getattr(settings, name)!r}",
-                f"Leave --{name.replace('_', '-')} out, or choose --method {'selfdistill' if closed_form else CLOSED}.",
+                Advice(
+                    "Leave {option} out",
+                    "choose {--method} {other}.",
+                    option=Flag(name),
+                    other="selfdistill" if closed_form else CLOSED,
+                ),
             )
 
 

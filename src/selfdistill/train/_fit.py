@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import Listener, RunStarted
 from selfdistill._core.labels import held_out
@@ -38,7 +39,9 @@ from selfdistill.train._settings import choose_augment, choose_network
 __all__ = ["fit", "network_spec"]
 
 _EACH = 48  # bytes that training takes at its peak for each example and class; 34 to 47 were measured
-LESS_MEMORY = "Take a smaller --network, or a smaller --batch-size, or a smaller --image-size, or fewer data."
+LESS_MEMORY = Advice(
+    "Take a smaller {--network}", "a smaller {--batch-size}", "a smaller {--image-size}", "fewer data."
+)
 
 
 @translate_out_of_memory(LESS_MEMORY)
@@ -188,7 +191,7 @@ def _check_one_label_each(data: LabelledData, settings: ResolvedSettings) -> Non
     if data.distributions is not None:
         raise SettingError(
             f"method {settings.method!r} takes no label distributions",
-            f"Choose --method {CLOSED}, and leave out what asks for a network.",
+            Advice("Choose {--method} {closed}, and leave out what asks for a network.", closed=CLOSED),
         )
 
 
@@ -196,7 +199,7 @@ def _naming(chosen: Method, settings: ResolvedSettings, usual: ResolvedSettings)
     """Let a learning rate or weight decay that makes any training diverge be named where it does."""
     numbers = {"lr": (settings.lr, usual.lr)}
     if settings.weight_decay >= 1:
-        numbers["weight-decay"] = (settings.weight_decay, WEIGHT_DECAY)
+        numbers["weight_decay"] = (settings.weight_decay, WEIGHT_DECAY)
     return replace(chosen, numbers={**chosen.numbers, **numbers})
 
 

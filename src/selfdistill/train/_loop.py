@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from selfdistill._core.advice import Advice, Flag
 from selfdistill._core.dist import sum_over_processes
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import BatchDone, EpochDone, Listener
@@ -151,12 +152,12 @@ def _predicted(logits: Tensor) -> Tensor:
 
 def _hint(numbers: Mapping[str, tuple[float, float]]) -> str:
     """Name what makes a loss diverge: a number of the loss that is far from usual, or else the learning rate."""
-    odd = [
-        f"Bring --{name} ({said:g}) nearer to the usual {usual:g}."
-        for name, (said, usual) in numbers.items()
-        if abs(said) > _FAR * usual or 0 < abs(said) < usual / _FAR
-    ]
-    return " ".join(odd) or "Lower --lr."
+    hint = ""
+    for name, (said, usual) in numbers.items():
+        if abs(said) > _FAR * usual or 0 < abs(said) < usual / _FAR:
+            way = "Bring {option} ({said:g}) nearer to the usual {usual:g}."
+            hint += " " * bool(hint) + Advice(way, option=Flag(name), said=said, usual=usual)
+    return hint or Advice("Lower {--lr}.")
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 
 from selfdistill import losses, targets
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import SettingError
 from selfdistill._core.settings import VISIT_STEPS, ResolvedSettings, Settings
 from selfdistill.rivals import RIVALS, Method
@@ -82,7 +83,7 @@ def method_of(settings: Settings | ResolvedSettings) -> Method:
         able = ", ".join(name for name, other in METHODS.items() if other.may_hold_out)
         raise SettingError(
             f"method {name!r} learns from all examples and holds none out, but held_out is {settings.held_out:g}",
-            f"Leave --held-out out, or choose another --method: {able}.",
+            Advice("Leave {--held-out} out", "choose another {--method}: {able}.", able=able),
         )
     for option in ("noise_rate", "noise_matrix"):
         if getattr(settings, option) is not None and option not in found.takes:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from selfdistill._core import dist
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import ResourceError
 from selfdistill._core.group import GROUP
 from selfdistill.data._loader import Batch
@@ -157,7 +158,7 @@ def process_group(device: str) -> Generator[None]:
         if not _LOST.search(str(error)):
             raise
         raise ResourceError(
-            "another process of this run has ended", "Go on with --resume and as many --processes."
+            "another process of this run has ended", Advice("Go on with {--resume} and as many {--processes}.")
         ) from error
     finally:
         torch.distributed.destroy_process_group()
@@ -169,7 +170,7 @@ def _take_gpu(local: int) -> None:
     if local >= count:
         raise ResourceError(
             f"process {local + 1} has no GPU: this machine has {count}",
-            "Take as many processes as GPUs, or --device cpu.",
+            Advice("Take as many processes as GPUs", "{--device} cpu."),
         )
     torch.cuda.set_device(local)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from selfdistill import closed
+from selfdistill._core.advice import Advice
 from selfdistill.data._labelled import LabelledData
 from selfdistill.issues import LabelTable, find_issues
 from selfdistill.issues._reliability import Applicability, out_of_sample_trust
@@ -35,7 +36,7 @@ def trust_of(data: LabelledData, fitted: Fitted, table: LabelTable) -> Applicabi
         return light
     learned = light.evidence.agreement
     if light.verdict == "refuse":
-        way = "On features and tables --method kernel memorises nothing."
+        way = Advice("On features and tables {--method} kernel memorises nothing.")
         return Applicability("refuse", (), (*light.sentences, way), light.evidence)
     if learned < _FITS or len(data) > _ROWS:
         return light
@@ -46,9 +47,11 @@ def trust_of(data: LabelledData, fitted: Fitted, table: LabelTable) -> Applicabi
     judged = out_of_sample_trust(findings, other.prior.numpy(), data.classes)
     if judged.verdict == "refuse" or expected < max(2 * found, found + _MORE):
         return light
-    why = (
-        f"Do not trust this: the network agrees with {learned:.1%} of the labels and finds "
-        f"{int(table.is_issue.sum()):,} wrong, but a model that has not seen them expects {findings.noise.wrong:,.0f}. "
-        "The network memorised wrong labels. Use --method kernel."
-    ).replace("%", " %")
+    why = Advice(
+        "Do not trust this: the network agrees with {learned:.1f} % of the labels and finds {found:,} wrong, but a "
+        "model that has not seen them expects {wrong:,.0f}. The network memorised wrong labels. Use {--method} kernel.",
+        learned=100 * learned,
+        found=int(table.is_issue.sum()),
+        wrong=findings.noise.wrong,
+    )
     return Applicability("refuse", (), (why,), light.evidence)

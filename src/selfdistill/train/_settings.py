@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import ResourceError, SettingError
 from selfdistill._core.settings import ResolvedSettings
 from selfdistill.networks._build import resolve
@@ -57,5 +58,5 @@ def resolve_device(device: str) -> str:
     cuda_missing = found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count()
     mps_missing = found.type == "mps" and not torch.backends.mps.is_available()
     if found.type not in {"cpu", "cuda", "mps"} or cuda_missing or mps_missing:
-        raise ResourceError(f"device {device!r} is not available", "Choose --device auto or cpu.")
+        raise ResourceError(f"device {device!r} is not available", Advice("Choose {--device} auto or cpu."))
     return device

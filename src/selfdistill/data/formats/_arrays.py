@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 import torch
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
 from selfdistill._core.read_options import ReadOptions
@@ -121,7 +122,8 @@ class Npy(Format):
         if ask.part == "train" and ask.options.labels is None:
             raise DataError(
                 f"{path} has no labels: an npy file holds one array",
-                f"{_beside(path)}Give them with --labels FILE: .npy, .csv, .parquet, or .txt with one label on a line.",
+                _beside(path)
+                + Advice("Give them with {--labels} FILE: .npy, .csv, .parquet, or .txt with one label on a line."),
             )
         X, labels, note = read_npy(path, mapped=ask.mapped), None, ""
         if ask.part == "train":
@@ -155,7 +157,7 @@ def _beside(path: Path) -> str:
     for file in sorted(path.parent.iterdir()):
         own, name = part_of(file.stem)
         if name in LABEL_KEYS and own == part and file.suffix in {".npy", ".csv", ".parquet", ".txt"}:
-            return f"Did you mean --labels {quoted(file)}? "
+            return Advice("Did you mean {--labels} {file}? ", file=quoted(file))
     return ""
 
 
@@ -177,7 +179,7 @@ def _edit_arrays(
     if edit.labels is not None:
         key = label_key(arrays, options, place.path)
         if key is None:
-            raise DataError(f"{place.name} has no labels", "Say which array holds them with --label.")
+            raise DataError(f"{place.name} has no labels", Advice("Say which array holds them with {--label}."))
         before, _ = one_label(arrays[key], f"{place.name}: {key!r}")
         new = edit.relabelled([name is not None for name in texts(before)], options, place.name)
         taken = any(name in arrays for name in TRUTH_KEYS) or part_of(key)[0] == "train"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
 from selfdistill._core.read_options import ReadOptions
@@ -103,7 +104,7 @@ def _opened(path: Path, encoding: str) -> Generator[io.TextIOWrapper]:
         place = str(error)
         if isinstance(error, UnicodeDecodeError):
             place = f"byte 0x{error.object[error.start]:02x} cannot be read"
-        raise DataError(f"{path} is not {encoding}: {place}", "Name its encoding with --encoding.") from error
+        raise DataError(f"{path} is not {encoding}: {place}", Advice("Name its encoding with {--encoding}.")) from error
     except DAMAGED as error:
         raise damaged(path, error) from error
 

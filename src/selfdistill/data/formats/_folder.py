@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, final
 
 import numpy as np
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
 from selfdistill._core.folder import named_folder
@@ -192,7 +193,8 @@ class ImageFolder(Format):
             return
         if not out.suffix and edit.column is not None and edit.column[0] != "refined_label":
             raise DataError(
-                f"a folder of images has no place for {edit.column[0]}", "Name a list instead: --out FILE.csv."
+                f"a folder of images has no place for {edit.column[0]}",
+                Advice("Name a list instead: {--out} FILE.csv."),
             )
         found = self.load(Request(place, options, names=True))
         assert found is not None
@@ -242,7 +244,7 @@ def _write_folder(out: Path, root: Path, found: Source, rows: np.ndarray, edit: 
             target = named_folder(part, classes[row]) / inside
             if target.exists():
                 raise DataError(
-                    f"two images would be called {classes[row]}/{target.name}", "Name a list: --out FILE.csv."
+                    f"two images would be called {classes[row]}/{target.name}", Advice("Name a list: {--out} FILE.csv.")
                 )
             target.parent.mkdir(parents=True, exist_ok=True)
             link_or_copy(files[ids[row]], target)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
+from selfdistill._core.advice import Advice, Flag
 from selfdistill._core.errors import DataError, one_line
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._encoded import EncodedPreprocess
@@ -182,9 +183,12 @@ class SavedHf(Format):
             return
         if options.annotator or options.skip_bad:
             raise DataError(
-                f"{place.name} was read with --{'annotator' if options.annotator else 'skip-bad'}, which a saved data "
-                "set cannot follow row by row",
-                "Name a file: --out FILE.parquet, or of images FILE.npz.",
+                Advice(
+                    "{name} was read with {flag}, which a saved data set cannot follow row by row",
+                    name=place.name,
+                    flag=Flag("annotator" if options.annotator else "skip_bad"),
+                ),
+                Advice("Name a file: {--out} FILE.parquet, or of images FILE.npz."),
             )
         dataset = _split(place, "train")
         with _undamaged(place):

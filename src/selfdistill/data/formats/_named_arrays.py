@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from scipy.sparse import issparse
 
+from selfdistill._core.advice import Advice, Flag
 from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._labelled import Note
@@ -49,7 +50,8 @@ def find_key(
     """Choose an array by name."""
     if told is not None:
         if told not in arrays:
-            raise DataError(f"{path} has no array {told!r} ({option})", near_matches(told, arrays))
+            problem = Advice("{path} has no array {told!r} ({flag})", path=path, told=told, flag=Flag(option))
+            raise DataError(problem, near_matches(told, arrays))
         return told
     small = {one.lower(): one for one in sorted(arrays, key=lambda one: one in names)}  # "y" before "Y"
     return next((small[name.lower()] for name in names if name.lower() in small), None)
@@ -80,7 +82,7 @@ def _label_of(
     arrays: Mapping[str, Any], told: str | None, inputs: str | None, part: str, path: Path | str
 ) -> str | None:
     if told is not None or not part:
-        found = find_key(arrays, LABEL_KEYS, told, path, "--label")
+        found = find_key(arrays, LABEL_KEYS, told, path, "label")
         second = found is None and inputs == "arr_0" and "arr_1" in arrays
         return (
             "arr_1" if second and np.ndim(arrays["arr_1"]) and len(arrays["arr_1"]) == len(arrays["arr_0"]) else found
@@ -92,7 +94,7 @@ def _input_key(arrays: Mapping[str, Any], options: ReadOptions, part: str, path:
     """Find the array of inputs, and "train" or "test" where the file has such parts."""
     new = part != "train"
     if options.inputs is not None and (not new or options.inputs in arrays):
-        key = find_key(arrays, (), options.inputs, path, "--inputs")
+        key = find_key(arrays, (), options.inputs, path, "inputs")
         own = part_of(key or "")[0]
         if not new or part == "new":
             return key, own if own in {"train", "test"} and _of_part(arrays, own, LABEL_KEYS) else ""
@@ -113,7 +115,9 @@ def _suggested(arrays: Mapping[str, Any]) -> str:
     if len(wide) != 1:
         return ""
     long = [name for name, one in arrays.items() if np.ndim(one) == 1 and len(one) == len(arrays[wide[0]])]
-    return f"Did you mean --inputs {wide[0]}{f' --label {long[0]}' if len(long) == 1 else ''}? "
+    if len(long) != 1:
+        return Advice("Did you mean {--inputs} {inputs}? ", inputs=wide[0])
+    return Advice("Did you mean {--inputs} {inputs} {--label} {label}? ", inputs=wide[0], label=long[0])
 
 
 def arrays_source(arrays: Mapping[str, Any], ask: Request, *, objects: Collection[str] = ()) -> Source | None:
@@ -133,7 +137,7 @@ def arrays_source(arrays: Mapping[str, Any], ask: Request, *, objects: Collectio
     from_file = options.labels is not None and not new
     chosen = _chosen(arrays, options, key, split, path, new=new, from_file=from_file)
     for name in options.ignore:
-        find_key(arrays, (), name, path, "--ignore")
+        find_key(arrays, (), name, path, "ignore")
     values: dict[str, Any] = {
         role: arrays[name] for role, name in chosen.items() if name is not None and name not in options.ignore
     }
@@ -170,8 +174,8 @@ def _chosen(
         label = None  # that of training was told; the test part has its own
     return {
         "labels": None if from_file else _label_of(arrays, label, key, split, path),
-        "truth": find_key(arrays, () if split else TRUTH_KEYS, None if new else options.truth, path, "--truth"),
-        "ids": find_key(arrays, () if split else ID_KEYS, told(options.id), path, "--id"),
+        "truth": find_key(arrays, () if split else TRUTH_KEYS, None if new else options.truth, path, "truth"),
+        "ids": find_key(arrays, () if split else ID_KEYS, told(options.id), path, "id"),
     }
 
 
@@ -181,11 +185,12 @@ def _refuse_missing(
     held = [name for name in objects if name.lower() in {one.lower() for one in names} or part_of(name)[1] in names]
     if held:
         refuse_objects(path, held[0])
-    option = "--inputs" if what == "inputs" else "--label"
-    more = "" if what == "inputs" else ", or give a file with --labels"
+    ways = ["say which with {--inputs}."]
+    if what == "labels":
+        ways = ["say which with {--label}", "give a file with {--labels}."]
     raise DataError(
         f"{path} has no {what}; it holds {', '.join(map(repr, [*arrays, *objects]))}",
-        f"{_suggested(arrays)}Name them one of {', '.join(names)}, or say which with {option}{more}.",
+        _suggested(arrays) + Advice("Name them one of {names}", *ways, names=", ".join(names)),
     )
 
 
@@ -262,7 +267,8 @@ def read_label_file(options: ReadOptions, n: int, what: str) -> tuple[np.ndarray
     """Read the labels of the training rows, in their order."""
     path = Path(options.labels or "")
     if not path.is_file():
-        raise DataError(f"{path} (--labels) {'is no file' if path.exists() else 'does not exist'}", "Name a file.")
+        what = "is no file" if path.exists() else "does not exist"
+        raise DataError(Advice("{path} ({--labels}) {what}", path=path, what=what), "Name a file.")
     hint = note = ""
     if path.suffix == ".npy":
         array, note = one_label(np.asarray(read_npy(path)), str(path))
@@ -276,7 +282,9 @@ def read_label_file(options: ReadOptions, n: int, what: str) -> tuple[np.ndarray
         found = _column(read_parquet(path), options, path)
     else:
         raise DataError(
-            f"{path} (--labels) is of an unknown kind ({path.suffix or 'no ending'})",
+            Advice(
+                "{path} ({--labels}) is of an unknown kind ({ending})", path=path, ending=path.suffix or "no ending"
+            ),
             "Give .npy, .csv, .parquet, or .txt with one label on a line.",
         )
     if len(found) != n:

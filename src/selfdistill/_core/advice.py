@@ -1,0 +1,126 @@
+"""What a user can do, with options named as they are where the user is: ``--held-out``, or held_out in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from string import Formatter
+from typing import Any, Self
+
+__all__ = ["COMMAND_LINE", "PYTHON", "Advice", "Door", "Flag", "Notice", "at"]
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where a text is read.
+
+    Attributes:
+        options: Names of the options that exist there; ``None``: all.
+        dashes: Whether they are written --like-this, as on the command line; else `like_this`, as in Python.
+    """
+
+    options: Collection[str] | None = None
+    dashes: bool = False
+
+    def name(self, option: str) -> str:
+        """Write an option's name as a user does here."""
+        return f"--{option.replace('_', '-')}" if self.dashes else f"`{option}`"
+
+
+PYTHON, COMMAND_LINE = Door(), Door(dashes=True)
+
+
+class Flag(str):
+    """The name of an option, where only the running program knows it: a value of `Advice`."""
+
+    __slots__ = ()
+
+
+class Advice(str):
+    r"""A sentence that names options, as alternatives: one is left out where an option that it names does not exist.
+
+    As a text it reads as on the command line, with all alternatives; `at` writes it for another door. A whole command,
+    such as ``selfdistill fit --resume RUN``, is plain text: it is typed into a shell from wherever it is read.
+
+    Args:
+        *ways: The alternatives, which ", or " joins; the last one ends the sentence. ``{--held-out}`` stands for an
+            option, and ``{name}`` for a value.
+        **values: Values in the alternatives. Never part of a template: they may hold a stranger's words.
+
+    Example:
+        >>> hint = Advice("Fill it in", "leave it out with {--ignore} {column!r}.", column="a b")
+        >>> print(hint)
+        Fill it in, or leave it out with --ignore 'a b'.
+        >>> at(hint, Door({"ignore"})), at(hint, Door(()))
+        ("Fill it in, or leave it out with `ignore` 'a b'.", 'Fill it in.')
+    """
+
+    def __new__(cls, *ways: str, _said: str = "", **values: Any) -> Self:
+        self = super().__new__(cls, _written(ways, _said, values, COMMAND_LINE))
+        self._parts = ways, _said, values
+        return self
+
+    _parts: tuple[tuple[str, ...], str, Mapping[str, Any]]
+
+    def __add__(self, more: str) -> Advice:
+        return Advice("{first}{more}", first=self, more=more)
+
+    def __radd__(self, first: str) -> Advice:
+        return Advice("{first}{more}", first=first, more=self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        ways, said, values = self._parts
+        return partial(Advice.__new__, type(self), *ways, _said=said, **values), ()
+
+
+class Notice(Advice):
+    """Something that was found, and then what a user can do about it.
+
+    Args:
+        said: What was found, as it is, without a full stop.
+        *ways: As in `Advice`; "; " stands before them.
+        **values: As in `Advice`.
+
+    Example:
+        >>> found = Notice("column 'y' is taken as the label", "{--label} to choose another.")
+        >>> at(found, COMMAND_LINE), at(found, Door(()))
+        ("column 'y' is taken as the label; --label to choose another.", "column 'y' is taken as the label.")
+    """
+
+    def __new__(cls, said: str, *ways: str, **values: Any) -> Self:
+        return super().__new__(cls, *ways, _said=said, **values)
+
+
+def at(text: str, door: Door) -> str:
+    """Write a text for a door.
+
+    Args:
+        text: `Advice`, or a text that names no options.
+        door: Where it is read.
+
+    Returns:
+        The text, without the alternatives whose options do not exist there; "" if none is left.
+    """
+    return _written(*text._parts, door) if isinstance(text, Advice) else text
+
+
+def _written(ways: tuple[str, ...], said: str, values: Mapping[str, Any], door: Door) -> str:
+    named = [_named(way, values) for way in ways]
+    kept = [n for n, options in enumerate(named) if door.options is None or set(options.values()) <= set(door.options)]
+    shown = {name: at(value, door) if isinstance(value, Advice) else value for name, value in values.items()}
+    texts = [ways[n].format(**shown | {field: door.name(option) for field, option in named[n].items()}) for n in kept]
+    text = ", or ".join(texts)
+    if said:
+        text = f"{said}; {text}" if text else said
+    elif kept[:1] != [0]:
+        text = text[:1].upper() + text[1:]
+    cut = bool(ways) and kept[-1:] != [len(ways) - 1]
+    return f"{text}." if cut and text and text[-1] not in ".?!" else text
+
+
+def _named(way: str, values: Mapping[str, Any]) -> dict[str, str]:
+    """Find the options that an alternative names, by the field of the template."""
+    fields = [field for _, field, _, _ in Formatter().parse(way) if field]
+    options = {field: field[2:].replace("-", "_") for field in fields if field.startswith("--")}
+    return options | {field: values[field] for field in fields if isinstance(values.get(field), Flag)}
