@@ -1,6 +1,6 @@
 """How many small faults the tests notice: one fault at a time in a module, then the tests of its room.
 
-    python -m benchmarks.mutation run [--rooms targets issues] [--each 12] [--seconds 60]
+    python -m benchmarks.mutation run [--rooms targets issues] [--files _rounds] [--each 12] [--seconds 60]
     python -m benchmarks.mutation report                   # reports/mutation.md from the records
 
 A fault is a *mutant*: a comparison, a sign, a number, an ``and`` or a condition is turned, or a statement is left out.
@@ -158,7 +158,7 @@ def _tested(cell: drive.Cell, tests: tuple[str, ...]) -> int:
     return int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-p", "no:randomly", *tests]))
 
 
-def run(rooms: list[str], each: int, seconds: float) -> None:
+def run(rooms: list[str], names: list[str], each: int, seconds: float) -> None:
     """Try the mutants that have no record yet; a record is of the line as it was."""
     os.environ["CI"] = "1"  # hypothesis tries the same examples each time
     for name in LIBRARIES:
@@ -166,6 +166,7 @@ def run(rooms: list[str], each: int, seconds: float) -> None:
     for room in rooms:
         place, tests = ROOMS[room]
         files = sorted(path for path in ([ROOT / place] if place.endswith(".py") else (ROOT / place).glob("_*.py")))
+        files = [path for path in files if not names or path.stem in names]
         if survives({"path": str(files[0].relative_to(ROOT))}, tests, 10 * seconds) != "survived":
             raise RunError(f"the tests of {room} fail without a fault", f"See: pytest {' '.join(tests)}.")
         cells = [cell for path in files if path.name != "__init__.py" for cell in mutants(path, each)]
@@ -214,11 +215,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["run", "report"])
     parser.add_argument("--rooms", nargs="+", default=list(ROOMS), choices=list(ROOMS))
+    parser.add_argument("--files", nargs="+", default=[], help="names of modules; by default all of the rooms")
     parser.add_argument("--each", type=int, default=6, help="mutants of each file")
     parser.add_argument("--seconds", type=float, default=60, help="after which the tests of a mutant are ended")
     given = parser.parse_args()
     if given.command == "run":
-        run(given.rooms, given.each, given.seconds)
+        run(given.rooms, given.files, given.each, given.seconds)
     else:
         report()
 

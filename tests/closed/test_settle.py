@@ -12,7 +12,7 @@ from selfdistill.closed import refine_labels
 from selfdistill.closed._given import Given, check_given
 from selfdistill.closed._noise_link import FORMS, Form, _Problem, fit_link
 from selfdistill.closed._passes import go_through
-from selfdistill.closed._prepare import _factorise, prepare
+from selfdistill.closed._prepare import ClosedOptions, _factorise, prepare
 from selfdistill.closed._settle import settle
 
 
@@ -26,7 +26,7 @@ def made():
     truth = rng.integers(3, size=90)
     inputs = torch.from_numpy(2.0 * np.eye(3)[truth] + rng.normal(size=(90, 3)))
     given = np.where(rng.random(90) < 0.3, (truth + 1) % 3, truth)
-    return prepare(inputs, Given(given, 3), dtype=torch.float64, rounds=3, forest=False), truth
+    return prepare(inputs, Given(given, 3), ClosedOptions(dtype=torch.float64, rounds=3, forest=False)), truth
 
 
 def test_scores_equal_refits_that_leave_each_row_out(made, refit) -> None:
@@ -55,7 +55,7 @@ def test_scores_equal_refits_that_leave_each_row_out(made, refit) -> None:
 @pytest.mark.parametrize("forest", [False, True])
 def test_it_equals_a_full_refit_with_the_clamped_labels(blobs, forest: bool) -> None:
     inputs, truth, labels = blobs(120, 3, 0.3)
-    first = prepare(inputs, Given(labels, 3), rounds=2, dtype=torch.float64, forest=forest)
+    first = prepare(inputs, Given(labels, 3), ClosedOptions(rounds=2, dtype=torch.float64, forest=forest))
     settled = some_settled(truth)
     given = Given(labels, 3, settled=settled)
     again = _factorise(first.rows, first.marks, given, shared=False)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.dist import from_first, world
-from selfdistill._core.errors import ResourceError
+from selfdistill._core.errors import ResourceError, SettingError
 from selfdistill.closed._forest import Forest
 from selfdistill.closed._given import Given
 from selfdistill.closed._landmarks import Landmarks, choose_landmarks
@@ -22,7 +22,7 @@ from selfdistill.closed._rows import InputRows, Rows
 from selfdistill.closed._spectrum import Spectrum
 from selfdistill.networks._kernel_machine import KERNELS, kernel_rows
 
-__all__ = ["Prepared", "prepare"]
+__all__ = ["ClosedOptions", "Prepared", "prepare"]
 
 _KERNEL_ROWS = 700  # rows that the kernel is chosen on
 _POWERS = 4  # of 4, up to which ridges are tried for a kernel, either way
@@ -35,6 +35,27 @@ _FOREST_CLASSES = 50
 _CHOICE_ROWS = 10_000  # rows that rounds and noise are chosen on
 _KEPT_BYTES = 2**30  # features beyond this are computed anew in each pass
 _BLOCK = 2**22  # numbers of one block of rows: 16 MiB, which the allocator hands out again
+
+
+@dataclass(frozen=True)
+class ClosedOptions:
+    """What is asked of the closed form; `refine_labels` says what each option means."""
+
+    kernel: str = "auto"
+    landmarks: int | None = None
+    rounds: int | None = None
+    forest: bool | None = None
+    standardise: bool = True
+    dtype: torch.dtype = torch.float32
+    device: torch.device | str | None = None
+    tell: Callable[[str], None] = lambda text: None
+
+    def __post_init__(self) -> None:
+        if self.kernel != "auto" and self.kernel not in KERNELS:
+            raise SettingError(f"kernel is {self.kernel!r}", f"Choose auto, {', '.join(KERNELS)}.")
+        for name, value, low, high in (("landmarks", self.landmarks, 2, 20_000), ("rounds", self.rounds, 1, 3)):
+            if value is not None and not low <= value <= high:
+                raise SettingError(f"{name} is {value}, but must be from {low} to {high:,}", f"Leave {name} out.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,32 +73,28 @@ class Prepared:
     shared: bool
 
 
-def prepare(
-    inputs: InputRows,
-    given: Given,
-    *,
-    kernel: str = "auto",
-    landmarks: int | None = None,
-    rounds: int | None = None,
-    forest: bool | None = None,
-    standardise: bool = True,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str | None = None,
-    tell: Callable[[str], None] = lambda text: None,
-) -> Prepared:
+def prepare(inputs: InputRows, given: Given, asked: ClosedOptions) -> Prepared:
     """Choose and factorise; see `refine_labels`."""
+    tell = asked.tell
     n, k, width = len(given), given.k, math.prod(inputs.shape[1:])
     taught = given.taught()
     there = torch.arange(n) if taught is None else torch.from_numpy(taught)
-    count = landmarks or _landmarks(len(there), width)
-    where = torch.device(device or (inputs.device if isinstance(inputs, Tensor) else "cpu"))
+    count = asked.landmarks or _landmarks(len(there), width)
+    where = torch.device(asked.device or (inputs.device if isinstance(inputs, Tensor) else "cpu"))
     shared = world() > 1 and len(there) > _CHOICE_ROWS
     _check_memory(n, k, min(len(there), count), width)
-    rows = Rows(inputs, standardise=standardise, dtype=dtype, device=where, weights=given.weights, shared=shared)
+    rows = Rows(
+        inputs,
+        standardise=asked.standardise,
+        dtype=asked.dtype,
+        device=where,
+        weights=given.weights,
+        shared=shared,
+    )
 
     def mark() -> tuple[dict[str, float], Landmarks]:
         tell("choosing the kernel")
-        errors = _kernel_errors(rows, given, there, (kernel,) if kernel != "auto" else KERNELS)
+        errors = _kernel_errors(rows, given, there, (asked.kernel,) if asked.kernel != "auto" else KERNELS)
         tell("factorising the kernel")
         best = min(errors, key=lambda name: errors[name])
         return errors, Landmarks(best, rows(there[choose_landmarks(len(there), count)]).cpu())
@@ -86,9 +103,9 @@ def prepare(
     marks.to(where)
     spectrum = _factorise(rows, marks, given, shared=shared)
     tell("choosing noise and rounds")
-    grow = _few_enough(rows, k) if forest is None else forest
+    grow = _few_enough(rows, k) if asked.forest is None else asked.forest
     some = there[choose_landmarks(len(there), _CHOICE_ROWS)]
-    choice = from_first(lambda: _choice(spectrum, marks, rows, given, some, rounds, grow, tell))
+    choice = from_first(lambda: _choice(spectrum, marks, rows, given, some, asked.rounds, grow, tell))
     leaf = next((int(chain[0].ridge) for chain in choice.chains if chain[0].source == "forest"), None)
     trees = Forest(rows.raw(slice(0, n)), given, leaf) if leaf else None
     return Prepared(given, rows, marks, kernels, spectrum, choice, some.numpy(), trees, shared)

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfdistill._core.errors import DataError, SettingError
+from selfdistill._core.errors import DataError
 from selfdistill.closed._given import Given, check_given
 from selfdistill.closed._landmarks import Landmarks
 from selfdistill.closed._passes import Grown, Part, Refined, Regression, go_through
-from selfdistill.closed._prepare import prepare
+from selfdistill.closed._prepare import ClosedOptions, prepare
 from selfdistill.closed._rounds import Choice
 from selfdistill.closed._rows import InputRows, Rows
 from selfdistill.closed._spectrum import Spectrum
-from selfdistill.networks._kernel_machine import KERNELS, KernelMachine
+from selfdistill.networks._kernel_machine import KernelMachine
 
 __all__ = ["ClosedForm", "refine_labels"]
 
@@ -146,19 +146,8 @@ def refine_labels(
     if inputs.shape[0] != len(labels):
         problem = f"there are {inputs.shape[0]:,} inputs but {len(labels):,} labels"
         raise DataError(problem, "Give every example one label.")
-    _check_settings(kernel, landmarks, rounds)
-    made = prepare(
-        inputs,
-        check_given(labels, num_classes, sample_weight, settled),
-        kernel=kernel,
-        landmarks=landmarks,
-        rounds=rounds,
-        forest=forest,
-        standardise=standardise,
-        dtype=dtype,
-        device=device,
-        tell=tell,
-    )
+    asked = ClosedOptions(kernel, landmarks, rounds, forest, standardise, dtype, device, tell)
+    made = prepare(inputs, check_given(labels, num_classes, sample_weight, settled), asked)
     given, spectrum, choice = made.given, made.spectrum, made.choice
     tell("refining")
     found = go_through(spectrum, given, choice, forest=made.forest, shared=made.shared)
@@ -194,14 +183,6 @@ def _plausible(found: Refined, given: Given) -> tuple[float, float]:
     counted = given.total * (1 - given.mean(right))
     low, high = (given.total * one for one in found.plausible)
     return min(low, counted), max(high, counted)
-
-
-def _check_settings(kernel: str, landmarks: int | None, rounds: int | None) -> None:
-    if kernel != "auto" and kernel not in KERNELS:
-        raise SettingError(f"kernel is {kernel!r}", f"Choose auto, {', '.join(KERNELS)}.")
-    for name, value, low, high in (("landmarks", landmarks, 2, 20_000), ("rounds", rounds, 1, 3)):
-        if value is not None and not low <= value <= high:
-            raise SettingError(f"{name} is {value}, but must be from {low} to {high:,}", f"Leave {name} out.")
 
 
 def _machine(

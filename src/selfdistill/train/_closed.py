@@ -18,7 +18,7 @@ from selfdistill._core.errors import SettingError
 from selfdistill._core.events import EpochDone, Listener, RunStarted, Stage
 from selfdistill._core.settings import ResolvedSettings, Settings
 from selfdistill.closed._given import check_given
-from selfdistill.closed._prepare import Prepared, prepare
+from selfdistill.closed._prepare import ClosedOptions, Prepared, prepare
 from selfdistill.closed._rounds import Candidate
 from selfdistill.data._labelled import LabelledData
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
@@ -122,7 +122,7 @@ def _settings_of(data: LabelledData, settings: ResolvedSettings) -> dict[str, An
 def prepare_closed(data: LabelledData, settings: ResolvedSettings) -> Prepared:
     """Choose and factorise as the run with these settings did, so that labels can be settled."""
     given = check_given(data.labels, data.num_classes, data.weights, data.settled)
-    return prepare(data.rows, given, **_settings_of(data, settings))
+    return prepare(data.rows, given, ClosedOptions(**_settings_of(data, settings)))
 
 
 def _conflicts(data: LabelledData) -> list[str]:
