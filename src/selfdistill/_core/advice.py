@@ -93,15 +93,7 @@ class Notice(Advice):
 
 
 def at(text: str, door: Door) -> str:
-    """Write a text for a door.
-
-    Args:
-        text: `Advice`, or a text that names no options.
-        door: Where it is read.
-
-    Returns:
-        The text, without the alternatives whose options do not exist there; "" if none is left.
-    """
+    """Write a text for a door, without the alternatives whose options do not exist there; "" if none is left."""
     return _written(*text._parts, door) if isinstance(text, Advice) else text
 
 

@@ -72,11 +72,7 @@ class AirOptions:
     memory: Annotated[str, Option("BYTES", "Most memory for the kernel.", _KERNEL)] = "2GiB"
 
     def check(self) -> None:
-        """Refuse what is out of range.
-
-        Raises:
-            SettingError: With the value and the range.
-        """
+        """Refuse what is out of range."""
         check_options(self)
         if self.rank is not None and self.rank > self.examples:
             raise SettingError(

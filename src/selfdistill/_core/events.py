@@ -75,14 +75,7 @@ Listener = Callable[[Event], None]
 
 
 def everyone(*listeners: Listener) -> Listener:
-    """Make one listener of several.
-
-    Args:
-        *listeners: Called in this order.
-
-    Returns:
-        The one that tells them all.
-    """
+    """Make one listener of several."""
 
     def tell(event: Event) -> None:
         for listener in listeners:

@@ -83,14 +83,7 @@ _DECLARED: dict[type[Any], dict[str, tuple[Any, Option]]] = {}
 
 
 def options_of(kind: type[Any]) -> dict[str, tuple[Any, Option]]:
-    """Read the declarations of an options dataclass.
-
-    Args:
-        kind: A dataclass.
-
-    Returns:
-        Type and `Option` by field, for the fields that have one.
-    """
+    """Read the declarations of an options dataclass."""
     if kind not in _DECLARED:
         hints = get_type_hints(kind, include_extras=True)
         parts = {one.name: get_args(hints[one.name]) for one in fields(kind)}
@@ -140,28 +133,13 @@ def options_from(kind: type[T], values: Mapping[str, Any]) -> T:
 
 
 def overlaid(earlier: T, now: T) -> T:
-    """Lay what is asked now over what was asked before.
-
-    Args:
-        earlier: An options dataclass.
-        now: Another of its kind.
-
-    Returns:
-        Both; where both are set, what is asked now.
-    """
+    """Lay what is asked now over what was asked before."""
     found = {one.name: getattr(now, one.name) for one in fields(now) if getattr(now, one.name) != one.default}
     return replace(earlier, **found)
 
 
 def check_options(options: Any) -> None:
-    """Refuse values of another type or out of range.
-
-    Args:
-        options: An options dataclass.
-
-    Raises:
-        SettingError: With name, value and limit.
-    """
+    """Refuse values of another type or out of range."""
     for name, (kind, option) in options_of(type(options)).items():
         value = getattr(options, name)
         if value is None or bool in get_args(kind) or kind is bool:

@@ -267,33 +267,13 @@ class RunRecord(Part):
         return self.model_dump(by_alias=True, exclude_unset=True, mode="json")
 
     def updated(self, **changes: Any) -> RunRecord:
-        """Give a record with other entries, checked.
-
-        Args:
-            **changes: Entries by name; ``None`` for those of an earlier end that no longer hold.
-
-        Returns:
-            The new record; this one stays.
-
-        Raises:
-            ValueError: An entry has not its form.
-        """  # noqa: DOC502 (raised by what is called)
+        """Give a record with other entries, checked."""
         entries = {name: getattr(self, name) for name in self.model_fields_set} | changes
         entries["schema"] = entries.pop("version", self.version)
         return self.from_json(entries)
 
     def check_not_failed(self, folder: Path) -> RunRecord:
-        """Refuse a run that failed.
-
-        Args:
-            folder: The run directory.
-
-        Returns:
-            The record.
-
-        Raises:
-            RunError: It failed.
-        """
+        """Refuse a run that failed."""
         if self.status == "failed":
             raise RunError(
                 f"{folder} failed: {self.error}",
@@ -302,17 +282,7 @@ class RunRecord(Part):
         return self
 
     def check_finished(self, folder: Path) -> RunRecord:
-        """Refuse a run that failed or is not finished.
-
-        Args:
-            folder: The run directory.
-
-        Returns:
-            The record.
-
-        Raises:
-            RunError: It failed, or is not finished.
-        """
+        """Refuse a run that failed or is not finished."""
         self.check_not_failed(folder)
         if self.status != "finished":
             raise RunError(
@@ -323,14 +293,7 @@ class RunRecord(Part):
 
 
 def problem_of(error: ValidationError) -> str:
-    """Tell the first problem of a record in a few words.
-
-    Args:
-        error: What pydantic found.
-
-    Returns:
-        The entry and what it holds.
-    """
+    """Tell the first problem of a record in a few words."""
     first = error.errors(include_url=False)[0]
     place = ""
     for name in first["loc"]:

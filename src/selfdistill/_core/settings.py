@@ -244,18 +244,7 @@ class Settings:
     ] = None
 
     def resolve(self, examples: int, device: str) -> ResolvedSettings:
-        """Check all, and fill in what was left open.
-
-        Args:
-            examples: Number of training examples.
-            device: The device that ``"auto"`` means, see `selfdistill.train.resolve_device`.
-
-        Returns:
-            All settings; ``augment`` and ``network`` may still be "auto", for the rooms that know them.
-
-        Raises:
-            SettingError: A value out of range.
-        """  # noqa: DOC502 (raised by what is called)
+        """Check all, and fill in what was left open."""
         check_options(self)
         _check_keep_epochs(self.keep_epochs)
         batch = self.batch_size or 2 ** round(math.log2(min(max(examples / 20, 16), 128)))

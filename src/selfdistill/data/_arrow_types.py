@@ -181,7 +181,6 @@ def as_vectors(
 ) -> np.ndarray:
     """Read a column of lists as an array."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     if not is_vectors(column.type):
         column = parse_lists(column) or column
@@ -189,6 +188,27 @@ def as_vectors(
         raise DataError(
             f"column {name!r} holds {column.type}, but lists of numbers in training", "Give the column of training."
         )
+    width = _list_width(column, name, width, first, known)
+    narrow = column.type.value_type in {pa.float16(), pa.float32()}
+    parts = [np.asarray(chunk.flatten().to_numpy(zero_copy_only=False)) for chunk in column.chunks]
+    flat = parts[0] if len(parts) == 1 else np.concatenate(parts or [np.zeros(0, np.float32)])
+    array = flat.astype(np.float32 if narrow else np.float64, copy=False).reshape(-1, width)
+    bad = first_bad(array)
+    if bad is not None:
+        word = "NaN or no value" if np.isnan(array[bad]) else "an infinite value"
+        raise DataError(
+            f"column {name!r} holds {word} in row {first + bad[0]}, place {bad[1]} of its list (counted from 0)",
+            Advice(
+                "Fill it in, leave the row out", "train without the column, with {--ignore} {name}.", name=quoted(name)
+            ),
+        )
+    return array
+
+
+def _list_width(column: pa.ChunkedArray, name: str, width: int | None, first: int, known: str) -> int:
+    """Numbers in each list: all have as many, and as many as in training."""
+    import pyarrow.compute as pc
+
     lengths = pc.list_value_length(column)
     if lengths.null_count:
         row = first + lengths.to_pylist().index(None)
@@ -215,20 +235,7 @@ def as_vectors(
         raise DataError(
             f"column {name!r} holds empty lists", Advice("Leave it out with {--ignore} {name}.", name=quoted(name))
         )
-    narrow = column.type.value_type in {pa.float16(), pa.float32()}
-    parts = [np.asarray(chunk.flatten().to_numpy(zero_copy_only=False)) for chunk in column.chunks]
-    flat = parts[0] if len(parts) == 1 else np.concatenate(parts or [np.zeros(0, np.float32)])
-    array = flat.astype(np.float32 if narrow else np.float64, copy=False).reshape(-1, width)
-    bad = first_bad(array)
-    if bad is not None:
-        word = "NaN or no value" if np.isnan(array[bad]) else "an infinite value"
-        raise DataError(
-            f"column {name!r} holds {word} in row {first + bad[0]}, place {bad[1]} of its list (counted from 0)",
-            Advice(
-                "Fill it in, leave the row out", "train without the column, with {--ignore} {name}.", name=quoted(name)
-            ),
-        )
-    return array
+    return width
 
 
 class _Rows:

@@ -96,7 +96,7 @@ def naming(place: Place) -> Generator[None]:
         inside, shown = str(place.path), place.name.rpartition("::")[0] if place.part else place.name
         if inside == shown or _folder() not in place.path.parents or inside not in error.problem:
             raise
-        raise DataError(error.problem.replace(inside, shown), error.hint) from error
+        raise DataError(error.problem.replace(inside, shown), error.hint, param=error.param) from error
 
 
 @cache

@@ -216,13 +216,8 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
             continue
         if name not in told and name in {*_WRITTEN, f"{roles.label}_before_noise"}:
             out.append(name)
-            notes.append(
-                Notice(
-                    f"column {name!r} was written beside the label by this package and is not used as a feature",
-                    "{--truth} {name} to measure against it where it is the true label.",
-                    name=name,
-                )
-            )
+            said = f"column {name!r} was written beside the label by this package and is not used as a feature"
+            notes.append(Notice(said, "{--truth} {name} to measure against it where it is the true label.", name=name))
             continue
         values, codes, counts = _few_values(table[name], 2 * len(classes))
         if values is None or len(values) < 2:
@@ -231,21 +226,21 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
         named = set(values) <= classes and (words or (len(classes) > 2 and same >= _SAME))
         if named and name not in told:
             out.append(name)
-            word = quoted(name)
+            said = f"column {name!r} holds the label's own class names (equal in {100 * same:.1f} % of rows)"
             notes.append(
                 Notice(
-                    f"column {name!r} holds the label's own class names (equal in {100 * same:.1f} % of rows) and is "
-                    f"not used as a feature",
+                    f"{said} and is not used as a feature",
                     "{--truth} {word} to measure against it, {--categorical} {word} to use it.",
-                    word=word,
+                    word=quoted(name),
                 )
             )
         elif counts >= 50 and _told(codes, labels) >= 0.995:
+            said = f"column {name!r} tells the label almost perfectly; it must go if it was made from the label"
             notes.append(
                 Notice(
-                    f"column {name!r} tells the label almost perfectly; it must go if it was made from the label",
-                    "leave it out with {--ignore} {name} (or {--truth} {name} where it is the true label).",
-                    name=quoted(name),
+                    said,
+                    "leave it out with {--ignore} {word} (or {--truth} {word} where it is the true label).",
+                    word=quoted(name),
                 )
             )
     return out, notes

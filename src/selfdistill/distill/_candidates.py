@@ -82,15 +82,7 @@ class Choice:
 
 
 def candidates(run: Path, record: RunRecord) -> list[Candidate]:
-    """List the epochs that a finished run can teach with.
-
-    Args:
-        run: The run directory.
-        record: Its record.
-
-    Returns:
-        Kept epochs, rising, and the run's own model as the last.
-    """
+    """List the epochs that a finished run can teach with."""
     curves, last = record.curves, _last(record)
     files = {epoch: path for epoch, path in epoch_snapshots(run).items() if epoch != last}
     files[last] = run / "model.safetensors"
@@ -108,26 +100,10 @@ def _last(record: RunRecord) -> int:
 def choose(
     run: Path, record: RunRecord, way: str | None, air: Callable[[], Mapping[str, float | None]] | None = None
 ) -> Choice:
-    """Choose the epoch that teaches.
-
-    ``last`` takes the run's own model; ``held-out`` the kept epoch that agrees most with noisy labels held out, the
-    first of equals (Chen et al. 2021); ``label-wave`` the one nearest to the first trough of changing predictions (Yuan
-    et al. 2024); ``air`` the one nearest to the time to stop that the initial network's kernel gives.
-
-    Args:
-        run: The run directory.
-        record: Its record.
-        way: One of `WAYS`; ``None``: held-out where the run can serve it, else last.
-        air: Gives ``epoch``, where training reaches the agreement predicted for the time to stop (``None``: never);
-            called only if it is asked for.
-
-    Returns:
-        The choice.
-
-    Raises:
-        SettingError: No such way.
-        RunError: The run did not keep what the way needs; names what it kept and how to get more.
-    """
+    """Choose the epoch that teaches."""
+    # ``last`` takes the run's own model; ``held-out`` the kept epoch that agrees most with noisy labels held out, the
+    # first of equals (Chen et al. 2021); ``label-wave`` the one nearest to the first trough of changing predictions
+    # (Yuan et al. 2024); ``air`` the one nearest to the time to stop that the initial network's kernel gives.
     if way is not None and way not in WAYS:
         raise SettingError(f"choose is {way!r}, which is no way of choosing", f"Choose one of: {', '.join(WAYS)}.")
     with reading_record(run):
@@ -190,23 +166,10 @@ def _nearest(epoch: float, there: Sequence[Candidate]) -> int:
 def air_epoch(
     record: RunRecord, data: LabelledData, *, examples: int = _EXAMPLES, rule: str = "gcv"
 ) -> dict[str, float | None]:
-    """Estimate from noisy labels alone after how many epochs a run was at its best.
-
-    The kernel of the initial network, on a subset of the training examples, predicts the agreement with the given
-    labels at the time to stop; the run was there when its own agreement reached it. How far off it is: ``docs/air.md``.
-
-    Args:
-        record: The run's record.
-        data: What it was trained on.
-        examples: Size of the subset.
-        rule: See `air.stopping_time`; one that needs no truth.
-
-    Returns:
-        ``epoch``, with a fraction, ``None`` if the run never got there; ``time`` and ``agreement`` predicted.
-
-    Raises:
-        RunError: The run trained a pair of networks, which have no kernel of their own.
-    """
+    """Estimate from noisy labels alone after how many epochs a run was at its best."""
+    # The kernel of the initial network, on a subset of the training examples, predicts the agreement with the given
+    # labels at the time to stop; the run was there when its own agreement reached it. ``docs/air.md`` says how far off
+    # that is.
     settings, k = record.settings, data.num_classes
     if settings.network.startswith("2*"):
         raise RunError(

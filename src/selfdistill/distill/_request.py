@@ -60,21 +60,7 @@ class DistillRequest:
 def start(
     asked: DistillRequest, *, tell: Listener = lambda event: None, say: Callable[[str], None] = lambda text: None
 ) -> tuple[RunRecord, Path]:
-    """Read, check, and teach or go on.
-
-    Args:
-        asked: What the user asked for.
-        tell: Listener of the run's events.
-        say: Takes sentences for the user as they come.
-
-    Returns:
-        The run record and the run directory.
-
-    Raises:
-        DataError: Teacher and data do not fit.
-        SettingError: A setting is out of range.
-        RunError: The run cannot be resumed, ``out`` is taken, or the teacher cannot serve the choice.
-    """  # noqa: DOC502 (raised by what is called)
+    """Read, check, and teach or go on."""
     asked, seed = _completed(asked)
     distiller = Distiller(**asked.distiller, settings=asked.settings)
     device = resolve_device(distiller.settings.device or "auto")

@@ -85,15 +85,7 @@ def _names(classes: tuple[str, ...]) -> str:
 
 
 def save_store(path: Path, store: Store) -> None:
-    """Write soft labels to a file, atomically: it is there whole or not at all.
-
-    Args:
-        path: The file; usually it ends in ``.safetensors``.
-        store: What to write.
-
-    Raises:
-        DataError: The file exists.
-    """
+    """Write soft labels to a file, atomically: it is there whole or not at all."""
     if path.exists():
         raise DataError(f"{path} exists already", "Choose another file for the soft labels.")
     described = relative_paths({"format": _FORMAT, "entries": store.soft.k} | asdict(store.about), path.parent, _PATHS)

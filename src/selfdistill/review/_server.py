@@ -8,6 +8,7 @@ import secrets
 import socket
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -160,22 +161,6 @@ def application(session: Session, token: str, port: int) -> ASGIApp:
 
         return Route(path, answer, methods=[method])
 
-    async def photo(request: Request) -> Response:
-        try:
-            side = _SIDES[request.path_params["side"]]
-            content = await run_in_threadpool(session.photo, request.path_params["row"], side)
-        except (SelfdistillError, KeyError) as error:
-            return PlainTextResponse(one_line(error), 404)
-        return Response(content, media_type="image/png" if content.startswith(b"\x89PNG") else "image/jpeg")
-
-    async def export(request: Request) -> Response:
-        form = request.path_params["form"]
-        if form not in {"csv", "json"}:
-            return PlainTextResponse("There is csv and json.", 404)
-        content = await run_in_threadpool(_exported, session, form)
-        there = {"Content-Disposition": f'attachment; filename="decisions.{form}"'}
-        return Response(content, media_type="application/octet-stream", headers=there)
-
     routes = [
         *map(page, _PAGE),
         json_route("/start", _start),
@@ -187,10 +172,28 @@ def application(session: Session, token: str, port: int) -> ASGIApp:
         json_route("/above", _above),
         json_route("/decide", _decide, "POST"),
         json_route("/undo", _undo, "POST"),
-        Route("/photo/{row:int}/{side}", photo),
-        Route("/export/{form}", export),
+        Route("/photo/{row:int}/{side}", partial(_photo, session)),
+        Route("/export/{form}", partial(_export, session)),
     ]
     return _Guard(Starlette(routes=routes), token, port)
+
+
+async def _photo(session: Session, request: Request) -> Response:
+    try:
+        side = _SIDES[request.path_params["side"]]
+        content = await run_in_threadpool(session.photo, request.path_params["row"], side)
+    except (SelfdistillError, KeyError) as error:
+        return PlainTextResponse(one_line(error), 404)
+    return Response(content, media_type="image/png" if content.startswith(b"\x89PNG") else "image/jpeg")
+
+
+async def _export(session: Session, request: Request) -> Response:
+    form = request.path_params["form"]
+    if form not in {"csv", "json"}:
+        return PlainTextResponse("There is csv and json.", 404)
+    content = await run_in_threadpool(_exported, session, form)
+    there = {"Content-Disposition": f'attachment; filename="decisions.{form}"'}
+    return Response(content, media_type="application/octet-stream", headers=there)
 
 
 async def _body(request: Request) -> Any:
