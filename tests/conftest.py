@@ -91,6 +91,16 @@ def encoders(monkeypatch, tmp_path):
     return made
 
 
+@pytest.fixture(scope="module")
+def few_trees():
+    """Forests of ten trees, where forests are not what is tested: they are nine tenths of a fit in closed form."""
+    from selfdistill.closed._forest import Forest
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Forest.__init__, "__defaults__", (5, 10))
+        yield
+
+
 @pytest.fixture
 def cli(capsys):
     """Run the command line in this process: exit code, stdout, stderr."""

@@ -12,6 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from selfdistill.cli import main
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 RNG = np.random.default_rng(0)
 TRUTH = RNG.integers(0, 2, 120)
 GIVEN = np.where(np.arange(120) < 12, 1 - TRUTH, TRUTH)

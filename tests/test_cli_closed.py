@@ -10,6 +10,8 @@ import pytest
 
 from selfdistill.cli import main
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):

@@ -9,6 +9,8 @@ import pytest
 from selfdistill.cli import main
 from selfdistill.runs._decisions import Journal
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 
 @pytest.fixture(scope="module")
 def songs(tmp_path_factory):

@@ -25,6 +25,8 @@ from selfdistill._core.read_options import ReadOptions
 from selfdistill.data import _place
 from selfdistill.data._read import read, read_test
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 N = 60
 
 

@@ -26,6 +26,8 @@ from selfdistill.train._fit import fit
 from selfdistill.train._loop import predict_probabilities
 from selfdistill.train._runtime import TorchRuntime
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 NOT_REPEATED = dict.fromkeys(
     ("check_sample_weight_equivalence_on_dense_data", "check_sample_weight_equivalence_on_sparse_data"),
     "a weight of 2 is a row that is left out as a whole; of a repeated row, the twin stays and tells its label",

@@ -20,6 +20,8 @@ from selfdistill._core.errors import DataError, SettingError
 from selfdistill.issues import NoiseEstimate, find_issues
 from selfdistill.issues._frame import sample_weights
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 N, K = 300, 3
 
 

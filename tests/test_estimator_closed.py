@@ -15,6 +15,8 @@ from sklearn.preprocessing import StandardScaler
 from selfdistill import SelfDistillClassifier
 from selfdistill._core.errors import DataError, ReliabilityWarning, SettingError
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 
 def clouds() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Inputs, given labels, three in ten of them wrong, and true labels."""

@@ -13,6 +13,8 @@ from torch import nn
 from selfdistill import SelfDistillClassifier
 from selfdistill._core.errors import DataError, ReliabilityWarning, SelfdistillError, SettingError
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 quick = partial(SelfDistillClassifier, "mlp:4", epochs=1, random_state=0)
 X = pd.DataFrame({"x": np.arange(60) / 7, "k": ["a", "b"] * 30})
 Y = np.array(["p", "q", "q"] * 20)

@@ -11,6 +11,8 @@ import sklearn
 
 from selfdistill import SelfDistillClassifier
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 
 def data() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from selfdistill import SelfDistillClassifier
 from selfdistill._core.events import EpochDone, RunStarted, Stage
 from selfdistill.estimator._progress import Progress
+
+pytestmark = pytest.mark.usefixtures("few_trees")
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.integers(3, size=120)

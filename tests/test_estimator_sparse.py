@@ -14,6 +14,8 @@ from selfdistill import SelfDistillClassifier
 from selfdistill._core.errors import DataError
 from selfdistill.estimator import _checks
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 RNG = np.random.default_rng(0)
 TRUTH = RNG.integers(0, 2, 200)
 GIVEN = np.where(RNG.random(200) < 0.2, 1 - TRUTH, TRUTH)

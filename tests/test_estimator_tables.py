@@ -14,6 +14,8 @@ from torch import nn
 from selfdistill import SelfDistillClassifier
 from selfdistill._core.errors import DataError, SelfdistillError, SettingError
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 N = 90
 RNG = np.random.default_rng(0)
 CODES = RNG.integers(0, 3, N)

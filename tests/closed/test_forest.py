@@ -5,9 +5,11 @@ import pytest
 import torch
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
+from selfdistill.closed import refine_labels
 from selfdistill.closed._forest import Forest, ForestFold, leaf_of_least_error
 from selfdistill.closed._given import Given
 from selfdistill.closed._rounds import soft_targets
+from selfdistill.networks._build import build
 
 
 @pytest.fixture
@@ -118,3 +120,38 @@ def test_weights_count_rows_and_blocks_add_up(table) -> None:
         forest.add(sums, targets[rows], rows)
     torch.testing.assert_close(forest.means(sums), values)
     torch.testing.assert_close(forest.out_of_bag(values, slice(50, 60)), forest.out_of_bag(values)[50:60])
+
+
+def stripes(n: int = 400) -> tuple[torch.Tensor, np.ndarray]:
+    """Two columns of twelve decide, each by a threshold: what trees are good at."""
+    rng = np.random.default_rng(1)
+    inputs = rng.normal(size=(n, 12)).astype(np.float32)
+    return torch.from_numpy(inputs), ((inputs[:, 0] > 0.3) ^ (inputs[:, 1] > -0.2)).astype(int)
+
+
+def test_a_forest_joins_the_mixture_and_comes_back() -> None:
+    inputs, truth = stripes(800)
+    given = np.where(np.random.default_rng(0).random(800) < 0.1, 1 - truth, truth)
+    found, alone = (refine_labels(inputs, torch.from_numpy(given), 2, forest=one) for one in (None, False))
+    sources = [chain[-1].source for chain in found.choice.chains]
+    assert "forest" in sources
+    assert sources == sorted(sources, reverse=True)
+    accuracy, before = ((one.posterior.argmax(1).numpy() == truth).mean() for one in (found, alone))
+    assert accuracy > before + 0.03
+    machine = found.machine
+    fresh, right = stripes(1000)
+    again = build(machine.spec, (12,), 2, seed=0)
+    again.load_state_dict(machine.state_dict())
+    assert torch.equal(again(fresh), machine(fresh))
+    assert float(((machine(fresh).argmax(1).numpy()) == right).mean()) > 0.9
+    torch.testing.assert_close(machine(inputs).exp().sum(1), torch.ones(800))
+
+
+def test_the_forest_s_part_of_the_machine_is_its_fill() -> None:
+    inputs, truth = stripes(200)
+    found = refine_labels(inputs, torch.from_numpy(truth), 2, rounds=1)
+    last = [chain[-1].source for chain in found.choice.chains].index("forest")
+    forest = Forest(inputs, Given(truth, 2), leaf_of_least_error(inputs, Given(truth, 2)))
+    values = forest.fill(torch.eye(2)[torch.from_numpy(truth)])
+    expected = values[forest.trees(inputs)].mean(1)
+    torch.testing.assert_close(found.machine.scores(inputs)[:, last], expected)

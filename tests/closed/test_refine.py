@@ -7,12 +7,12 @@ from sklearn.metrics import roc_auc_score
 
 from selfdistill._core.errors import DataError, ResourceError, SettingError
 from selfdistill.closed import ClosedForm, refine_labels
-from selfdistill.closed._forest import Forest, leaf_of_least_error
-from selfdistill.closed._given import Given
 from selfdistill.closed._landmarks import Landmarks
 from selfdistill.closed._spectrum import Spectrum
 from selfdistill.networks._build import build
 from selfdistill.networks._kernel_machine import KERNELS
+
+pytestmark = pytest.mark.usefixtures("few_trees")
 
 
 def refine(inputs: torch.Tensor, given: np.ndarray, k: int, **more) -> ClosedForm:
@@ -106,41 +106,6 @@ def test_machine_gives_the_mixture_and_comes_back(blobs) -> None:
     assert torch.equal(again(inputs), machine(inputs))
     near = (machine(inputs).exp() - found.prior).abs()
     assert float(near.mean()) < 0.1  # the label of a row has a part in the one and none in the other
-
-
-def stripes(n: int = 400) -> tuple[torch.Tensor, np.ndarray]:
-    """Two columns of twelve decide, each by a threshold: what trees are good at."""
-    rng = np.random.default_rng(1)
-    inputs = rng.normal(size=(n, 12)).astype(np.float32)
-    return torch.from_numpy(inputs), ((inputs[:, 0] > 0.3) ^ (inputs[:, 1] > -0.2)).astype(int)
-
-
-def test_a_forest_joins_the_mixture_and_comes_back() -> None:
-    inputs, truth = stripes(800)
-    given = np.where(np.random.default_rng(0).random(800) < 0.1, 1 - truth, truth)
-    found, alone = (refine(inputs, given, 2, forest=one) for one in (None, False))
-    sources = [chain[-1].source for chain in found.choice.chains]
-    assert "forest" in sources
-    assert sources == sorted(sources, reverse=True)
-    accuracy, before = ((one.posterior.argmax(1).numpy() == truth).mean() for one in (found, alone))
-    assert accuracy > before + 0.03
-    machine = found.machine
-    fresh, right = stripes(1000)
-    again = build(machine.spec, (12,), 2, seed=0)
-    again.load_state_dict(machine.state_dict())
-    assert torch.equal(again(fresh), machine(fresh))
-    assert float(((machine(fresh).argmax(1).numpy()) == right).mean()) > 0.9
-    torch.testing.assert_close(machine(inputs).exp().sum(1), torch.ones(800))
-
-
-def test_the_forest_s_part_of_the_machine_is_its_fill() -> None:
-    inputs, truth = stripes(200)
-    found = refine(inputs, truth, 2, rounds=1)
-    last = [chain[-1].source for chain in found.choice.chains].index("forest")
-    forest = Forest(inputs, Given(truth, 2), leaf_of_least_error(inputs, Given(truth, 2)))
-    values = forest.fill(torch.eye(2)[torch.from_numpy(truth)])
-    expected = values[forest.trees(inputs)].mean(1)
-    torch.testing.assert_close(found.machine.scores(inputs)[:, last], expected)
 
 
 def test_no_forest_where_there_are_many_columns_few_rows_or_many_classes(blobs) -> None:

@@ -16,6 +16,8 @@ from selfdistill.closed._rows import Rows
 from selfdistill.closed._spectrum import Spectrum
 from selfdistill.networks._kernel_machine import KERNELS, kernel_rows
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 
 def soft(n: int, k: int, seed: int = 0) -> Tensor:
     return torch.from_numpy(np.random.default_rng(seed).dirichlet(np.ones(k), n))

@@ -24,6 +24,8 @@ from selfdistill.report._content import Subject, content
 from selfdistill.runs import fit, load
 from selfdistill.runs._label_table import SavedLabelTable
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 SHORT = {"method": "memory", "network": "linear", "epochs": 2, "augment": "none", "say": None}
 HOSTILE = ["<script>alert(1)</script>", '"quo\'te" & <b>', "שלום עולם", "up\u202edown", "{{ 7 * 7 }}"]
 VOID = {"meta", "img", "line", "rect", "polyline", "br"}

@@ -24,6 +24,8 @@ from selfdistill.train._fit import fit
 from selfdistill.train._loop import predict_probabilities
 from selfdistill.train._runtime import TorchRuntime
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 
 @pytest.fixture(scope="module")
 def clouds():
