@@ -36,18 +36,7 @@ def sum_over_processes(value: Tensor) -> Tensor:
 
 
 def share(n: int) -> slice:
-    """Give the rows that fall to this process: contiguous, and as many as the others have, give or take one.
-
-    Args:
-        n: Number of rows.
-
-    Returns:
-        Their positions.
-
-    Example:
-        >>> share(10)
-        slice(0, 10, None)
-    """
+    """Give the rows that fall to this process: contiguous, and as many as the others have, give or take one."""
     return slice(rank() * n // world(), (rank() + 1) * n // world())
 
 

@@ -33,19 +33,7 @@ __all__ = [
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:
-    """Put another library's message on one line.
-
-    Args:
-        error: What was raised.
-        limit: Longest result, in characters.
-
-    Returns:
-        The message without line breaks, cut at ``limit``.
-
-    Example:
-        >>> one_line(ValueError("two" + chr(10) + "lines"))
-        'two lines'
-    """
+    """Put another library's message on one line."""
     text = " ".join(str(error).split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
 

@@ -64,27 +64,9 @@ def check_name(path: Path | str) -> None:
 
 @contextmanager
 def translate_disk_full(path: Path) -> Generator[None]:
-    """Tell a full or broken disk in one line, whatever the library that writes makes of it.
-
-    Python and pyarrow raise ``OSError``; torch a ``RuntimeError`` on top of it, safetensors an error of its own that
-    names the number in its text.
-
-    Args:
-        path: The file that is written.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        ResourceError: The disk is full or broken.
-
-    Example:
-        >>> with translate_disk_full(Path("a.txt")):
-        ...     raise OSError(28, "No space left on device")
-        Traceback (most recent call last):
-        selfdistill._core.errors.ResourceError: no room on disk to write a.txt. Free space on . or choose another \
-folder with `out`.
-    """
+    """Tell a full or broken disk in one line, whatever the library that writes makes of it."""
+    # Python and pyarrow raise ``OSError``; torch a ``RuntimeError`` on top of it, safetensors an error of its own that
+    # names the number in its text.
     try:
         yield
     except Exception as error:
@@ -113,29 +95,8 @@ def _disk_error(error: BaseException | None) -> int | None:
 
 @contextmanager
 def atomic(path: Path) -> Generator[Path]:
-    """Give a temporary path in the same folder; on success sync it and rename it to ``path``.
-
-    On an error the temporary file is removed and ``path`` keeps what it held.
-
-    Args:
-        path: Where the finished file goes. Its folder must exist.
-
-    Yields:
-        The path to write to.
-
-    Raises:
-        ResourceError: The disk is full or broken.
-        RunError: The folder, which this thread had locked, was taken away.
-        OSError: Any other failure of the disk.
-
-    Example:
-        >>> import tempfile
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> with atomic(folder / "a.txt") as part:
-        ...     _ = part.write_text("whole")
-        >>> (folder / "a.txt").read_text(), len(list(folder.iterdir()))
-        ('whole', 1)
-    """  # noqa: DOC502 (raised by what is called)
+    """Give a temporary path in the same folder; on success sync it and rename it to ``path``."""
+    # On an error the temporary file is removed and ``path`` keeps what it held.
     check_held(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(handle)
@@ -173,19 +134,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    r"""Write ``value`` as JSON that UTF-8 can hold: bytes of a file's name that are no UTF-8 are written as numbers.
-
-    Args:
-        value: Anything that ``json`` takes. NaN and infinity are refused.
-        indent: Spaces for each level; ``None``: all on one line.
-
-    Returns:
-        The text; ``json`` reads the same value back.
-
-    Example:
-        >>> json_text("caf\udce9 für")  # as Python gives the name b"caf\xe9 ..." of a file
-        '"caf\\udce9 für"'
-    """
+    """Write ``value`` as JSON that UTF-8 can hold: bytes of a file's name that are no UTF-8 are written as numbers."""
     text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     return _HALVES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 

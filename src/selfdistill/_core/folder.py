@@ -16,27 +16,7 @@ _PART = re.compile(r"^\..+\.[a-z0-9_]{8}\.part$")
 
 
 def inside(folder: Path, name: str) -> Path:
-    """Give the path of a file of a folder, which may be missing.
-
-    Args:
-        folder: The folder; it may itself be reached through links.
-        name: Of the file, relative to the folder.
-
-    Returns:
-        ``folder / name``.
-
-    Raises:
-        RunError: It leads out of the folder, or is neither a file nor a folder.
-
-    Example:
-        >>> import tempfile
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> (folder / "run.json").symlink_to("/etc/passwd")
-        >>> inside(folder, "run.json")
-        Traceback (most recent call last):
-        selfdistill._core.errors.RunError: .../run.json is a link that leads out of its folder, to /etc/passwd. Remove \
-it, or put the file itself there.
-    """
+    """Give the path of a file of a folder, which may be missing."""
     path = folder / name
     try:
         real = path.resolve()
@@ -87,18 +67,7 @@ def named_folder(parent: Path, name: str) -> Path:
 
 
 def is_part(path: Path) -> bool:
-    """Tell whether a file is half of one that `atomic` began, left by a process that died.
-
-    Args:
-        path: A file in a folder that nobody writes to.
-
-    Returns:
-        True for those.
-
-    Example:
-        >>> is_part(Path(".run.json.ab12cd_9.part"))
-        False
-    """
+    """Tell whether a file is half of one that `atomic` began, left by a process that died."""
     return bool(_PART.match(path.name)) and path.is_file() and not path.is_symlink()
 
 

@@ -75,12 +75,7 @@ def normalised(rows: Tensor) -> Tensor:
 
 
 def pair_counts(clean: Tensor, given: Tensor, num_classes: int) -> Tensor:
-    """Count pairs of labels: int64 ``[clean, given]``, ``[K, K]``.
-
-    Example:
-        >>> pair_counts(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]), 2).tolist()
-        [[1, 1], [0, 1]]
-    """  # noqa: DOC201 (said in the first line)
+    """Count pairs of labels: int64 ``[clean, given]``, ``[K, K]``."""
     pairs = clean.long() * num_classes + given.long()
     return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
 
@@ -98,21 +93,7 @@ def symmetric_matrix(num_classes: int, rate: float, *, include_clean: bool = Fal
 
 
 def held_out(labels: Tensor, share: float, seed: int) -> tuple[Tensor | None, Tensor]:
-    """Draw the examples that are kept from training: the same share of each class, rounded down.
-
-    Args:
-        labels: Given labels, int64 ``[n]``.
-        share: In [0, 1).
-        seed: Seed of the run.
-
-    Returns:
-        Positions to train on, rising, or ``None`` for all; and positions held out, rising.
-
-    Example:
-        >>> drawn, held = held_out(torch.tensor([0, 0, 1, 1]), 0.5, seed=0)
-        >>> len(drawn), sorted(torch.tensor([0, 0, 1, 1])[held].tolist())
-        (2, [0, 1])
-    """
+    """Draw the examples that are kept from training: the same share of each class, rounded down."""
     if not share:
         return None, torch.empty(0, dtype=torch.int64)
     order = torch.randperm(len(labels), generator=torch_generator(seed, "held out"))

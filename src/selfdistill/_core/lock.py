@@ -40,28 +40,8 @@ _HELD: ContextVar[Mapping[Path, _Lock]] = ContextVar("held", default=_NOTHING)  
 
 @contextmanager
 def locked(folder: Path) -> Generator[None]:
-    """Be the only process that writes to a folder.
-
-    Where the platform has no locks, nothing is locked; where only the file system has none, the last to come has it.
-
-    Args:
-        folder: A folder that exists.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        RunError: Another process, or another thread of this one, has it; or its file is a link or no lock.
-
-    Example:
-        >>> import tempfile
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> with locked(folder):
-        ...     (folder / LOCK).exists()
-        True
-        >>> (folder / LOCK).exists()
-        False
-    """  # noqa: DOC502 (raised by what is called)
+    """Be the only process that writes to a folder."""
+    # Where the platform has no locks, nothing is locked; where only the file system has none, the last to come has it.
     handle = _taken(folder)
     if handle is None:
         yield

@@ -17,25 +17,8 @@ _AMOUNT = re.compile(r"allocate ([\d.]+) ?(bytes|[KMGTPE]iB)")
 
 @contextmanager
 def translate_out_of_memory(hint: str) -> Generator[None]:
-    """Tell a refused allocation in one line: a ``MemoryError``, or a ``RuntimeError`` of torch that means the same.
-
-    Where the system grants memory that it does not have, and then kills the process, nothing can be told.
-
-    Args:
-        hint: What takes less memory.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        ResourceError: Memory was asked for in vain.
-
-    Example:
-        >>> with translate_out_of_memory("Take less data."):
-        ...     raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        Traceback (most recent call last):
-        selfdistill._core.errors.ResourceError: there is no memory for another 2.0 GiB. Take less data.
-    """  # noqa: DOC501 (what is no lack of memory passes as it came)
+    """Tell a refused allocation in one line: a ``MemoryError``, or a ``RuntimeError`` of torch that means the same."""
+    # Where the system grants memory that it does not have, and then kills the process, nothing can be told.
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -86,35 +69,12 @@ def _of_process() -> int | None:
 
 
 def free_memory() -> int | None:
-    """Give the bytes that this process may take: what the machine, its container and its own limit leave.
-
-    Returns:
-        Bytes; ``None`` where the system does not say.
-
-    Example:
-        >>> free = free_memory()
-        >>> free is None or free > 2**20
-        True
-    """
+    """Give the bytes that this process may take: what the machine, its container and its own limit leave."""
     return min((left for left in (_of_machine(), _of_group(), _of_process()) if left is not None), default=None)
 
 
 def check_memory(what: str, needed: int, hint: str) -> None:
-    """Refuse to start what takes more memory than is free, before the system kills the process in the middle of it.
-
-    Args:
-        what: What takes the memory, for the message.
-        needed: Bytes.
-        hint: What takes less.
-
-    Raises:
-        ResourceError: There is less.
-
-    Example:
-        >>> check_memory("the inputs", 2**60, "Take less.")
-        Traceback (most recent call last):
-        selfdistill._core.errors.ResourceError: the inputs take about 1,073,741,824.0 GiB of memory, but ...
-    """
+    """Refuse to start what takes more memory than is free, before the system kills the process in the middle of it."""
     free = free_memory() if needed > 2**24 else None  # what is small is not worth a look
     if free is not None and needed > free:
         asked, there = (_size(str(size), "bytes") for size in (needed, max(free, 0)))

@@ -94,19 +94,7 @@ def options_of(kind: type[Any]) -> dict[str, tuple[Any, Option]]:
 
 
 def explicit_options(options: Any) -> dict[str, Any]:
-    """Give the options that were set, as JSON holds them: those that differ from their defaults.
-
-    Args:
-        options: An options dataclass.
-
-    Returns:
-        Values by name; tuples become lists.
-
-    Example:
-        >>> from selfdistill._core.settings import Settings
-        >>> explicit_options(Settings(epochs=3, seed=0))
-        {'epochs': 3, 'seed': 0}
-    """
+    """Give the options that were set, as JSON holds them: those that differ from their defaults."""
     found = {
         one.name: getattr(options, one.name) for one in fields(options) if getattr(options, one.name) != one.default
     }
@@ -114,20 +102,7 @@ def explicit_options(options: Any) -> dict[str, Any]:
 
 
 def options_from(kind: type[T], values: Mapping[str, Any]) -> T:
-    """Make options from values as JSON holds them: undo `explicit_options`.
-
-    Args:
-        kind: The options dataclass.
-        values: By name; lists become tuples, ``None`` and what is not there is not set.
-
-    Returns:
-        The options.
-
-    Example:
-        >>> from selfdistill._core.read_options import ReadOptions
-        >>> options_from(ReadOptions, {"ignore": ["a"], "label": None}).ignore
-        ('a',)
-    """
+    """Make options from values as JSON holds them: undo `explicit_options`."""
     there = {name: value for name, value in values.items() if value is not None}
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in there.items()})
 
@@ -161,16 +136,5 @@ def check_options(options: Any) -> None:
 
 
 def number_or_word(text: str) -> int | str:
-    """Read a value such as ``5`` or ``all``.
-
-    Args:
-        text: What was typed.
-
-    Returns:
-        The number, or the word as it is.
-
-    Example:
-        >>> number_or_word("5"), number_or_word("all")
-        (5, 'all')
-    """
+    """Read a value such as ``5`` or ``all``."""
     return int(text) if text.isdecimal() else text

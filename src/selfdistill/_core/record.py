@@ -184,20 +184,7 @@ _FROM_RUN = "paths_from_run"
 
 
 def relative_paths(record: Mapping[str, Any], folder: Path, paths: Sequence[str] = PATHS) -> dict[str, Any]:
-    """Make the absolute paths of a record relative to its run directory; those typed as relative ones stay.
-
-    Args:
-        record: With paths as they are used, or as this wrote them for the same folder.
-        folder: The run directory, or the folder of another file that this describes.
-        paths: Where the record may hold paths.
-
-    Returns:
-        A record that holds no absolute path; ``paths_from_run`` names those that were made relative.
-
-    Example:
-        >>> relative_paths({"data": {"source": "/data/songs.csv", "test": "test.csv"}}, Path("/runs/songs-001"))["data"]
-        {'source': '../../data/songs.csv', 'test': 'test.csv'}
-    """
+    """Make the absolute paths of a record relative to its run directory; those typed as relative ones stay."""
     base = folder.absolute()
     absolute = [name for name in paths if Path(_at(record, name) or "").is_absolute()]
     changed = _changed(record, absolute, lambda path: os.path.relpath(path, base))
@@ -206,21 +193,7 @@ def relative_paths(record: Mapping[str, Any], folder: Path, paths: Sequence[str]
 
 
 def opened_paths(record: Mapping[str, Any], folder: Path, paths: Sequence[str] = PATHS) -> dict[str, Any]:
-    """Undo `relative_paths`.
-
-    Args:
-        record: As it was written.
-        folder: The folder, where it is now.
-        paths: As given to `relative_paths`.
-
-    Returns:
-        The record with paths that can be opened.
-
-    Example:
-        >>> written = relative_paths({"data": {"source": "/data/songs.csv"}}, Path("/runs/songs-001"))
-        >>> opened_paths(written, Path("/runs/songs-001"))
-        {'data': {'source': '/data/songs.csv'}}
-    """
+    """Undo `relative_paths`."""
     base = folder.absolute()
     named = [name for name in record.get(_FROM_RUN, ()) if name in paths and _at(record, name) is not None]
     changed = _changed(record, named, lambda path: os.path.normpath(base / path))

@@ -15,19 +15,7 @@ __all__ = ["derive", "drawing_from", "numpy_generator", "torch_generator"]
 
 
 def derive(seed: int, *purpose: str | int) -> int:
-    """Derive a 63-bit seed from a master seed and a purpose.
-
-    Args:
-        seed: The master seed of the run.
-        *purpose: Words and counters, such as ``"shuffle", epoch``.
-
-    Returns:
-        An integer in [0, 2^63), the same on every machine.
-
-    Example:
-        >>> derive(0, "shuffle", 3) == derive(0, "shuffle", 3) != derive(0, "shuffle", 4)
-        True
-    """
+    """Derive a 63-bit seed from a master seed and a purpose."""
     text = "\x1f".join([str(int(seed)), *map(str, purpose)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 

@@ -21,19 +21,7 @@ _JOINERS = "\u200c\u200d"  # parts of words and of emoji
 
 
 def clean(text: str, keep: str = "") -> str:
-    r"""Write characters that act instead of being seen as their numbers: all that is printed goes through here.
-
-    Args:
-        text: What may hold a stranger's words: names of classes, of files, of columns.
-        keep: Characters that stay, such as the ends of our own lines.
-
-    Returns:
-        The text, with ``\u001b`` and the like, as JSON writes them.
-
-    Example:
-        >>> clean("a \x1b[31mred\u202e")
-        'a \\u001b[31mred\\u202e'
-    """
+    """Write characters that act instead of being seen as their numbers: all that is printed goes through here."""
     if text.isprintable():
         return text
     return "".join(
@@ -56,16 +44,5 @@ def cleaned(value: Any) -> Any:
 
 
 def quoted(path: Path | str) -> str:
-    """Write a path for a command that a user may copy into a shell: nothing in it is run.
-
-    Args:
-        path: A path or any other word.
-
-    Returns:
-        The word, in quotation marks where it needs them.
-
-    Example:
-        >>> quoted("runs/a-001"), quoted("$(reboot)")
-        ('runs/a-001', "'$(reboot)'")
-    """
+    """Write a path for a command that a user may copy into a shell: nothing in it is run."""
     return shlex.quote(str(path))

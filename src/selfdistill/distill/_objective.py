@@ -145,26 +145,7 @@ def try_out(loss: Callable[[Tensor, Any], Tensor], reading: Reading, classes: in
 
 
 def objective(name: str, **explicit: float | None) -> tuple[Reading, Callable[[Tensor, Any], Tensor], dict[str, float]]:
-    """Make an objective from its name and numbers.
-
-    Args:
-        name: One of `OBJECTIVES`.
-        **explicit: ``temperature``, ``weight``, ``mixing``, ``alpha``, ``beta``; ``None``: the default.
-
-    Returns:
-        What reads the targets, the loss, and its numbers.
-
-    Raises:
-        SettingError: No such objective, a number that it does not take, or one out of range.
-
-    Example:
-        >>> objective("hinton", temperature=2.0)[2]
-        {'temperature': 2.0, 'weight': 0.9}
-        >>> objective("hinton", temperature=0.0)
-        Traceback (most recent call last):
-        selfdistill._core.errors.SettingError: temperature is 0.0, but must be finite and above 0. 1 is the teacher \
-as it is, more is softer.
-    """
+    """Make an objective from its name and numbers."""
     if name not in OBJECTIVES:
         near = difflib.get_close_matches(name, OBJECTIVES, n=1)
         hint = f"Did you mean {near[0]}? " if near else ""
