@@ -256,9 +256,9 @@ def out_of_sample_trust(
     2. *No better than chance.* Predictions agree with the given labels no more than the largest class does.
     3. *Except classes.* Refined labels keep less than half of a class's labels.
 
-    Where no wrong label, or twice as many as are expected, would fit about as well, the ranking is to be trusted and the
-    count is not: so it is with few examples. Classes that overlap are named: a doubtful region is no error. Errors that follow from the inputs as right labels do
-    cannot be seen.
+    Where no wrong label, or twice as many as are expected, would fit about as well, the ranking is to be trusted and
+    the count is not: so it is with few examples. Classes that overlap are named: a doubtful region is no error. Errors
+    that follow from the inputs as right labels do cannot be seen.
 
     Args:
         table: The findings.
@@ -302,8 +302,8 @@ def out_of_sample_trust(
         said = listed([cut_name(names[c]) for c in lost])
         why = "more than half of the labels given so look wrong. Look at some by hand, and at the classes they go to."
         return Applicability("except", lost, (f"Trust this, except for {said}: {why}", *_overlapping(e, names)), e)
-    said = _ranked(e, plausible) if plausible and count_is_open(table.noise.wrong, plausible, n) else _trusted(e)
-    return Applicability("trust", (), (*said, *_overlapping(e, names)), e)
+    told = _ranked(e, plausible) if plausible and count_is_open(table.noise.wrong, plausible, n) else _trusted(e)
+    return Applicability("trust", (), (*told, *_overlapping(e, names)), e)
 
 
 def _overlap(prior: np.ndarray, refined: np.ndarray, k: int) -> tuple[tuple[int, int, float], ...]:
