@@ -167,6 +167,7 @@ def _names() -> list[Case]:
             "features with NaN", arrays={"X": np.where(FEATURES > 1.2, np.nan, FEATURES), "y": CODES}, error="hold NaN"
         ),
         _usual("one feature for each example", arrays={"X": FEATURES[:, 0], "y": CODES}, error="array.reshape(-1, 1)"),
+        _usual("labels of no columns", arrays={"X": FEATURES, "y": np.zeros((N, 0))}, error="has shape (12, 0)"),
         _usual("a single number", arrays={"X": np.float64(3), "y": CODES}, error="has shape ()"),
     ]
 
