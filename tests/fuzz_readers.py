@@ -106,7 +106,7 @@ def attempt(work: Callable[[], object]) -> bool:
             work()
     except SelfdistillError as error:
         said = str(error)
-    assert "\n" not in said, "an error of several lines"
+    assert "\n" not in said, f"an error of several lines: {said!r}"
     assert len(said) < 5000, "a long error"
     return not said
 

@@ -45,7 +45,7 @@ class Hangs(BaseException):
 
 
 def kept_seeds(reader: str) -> list[bytes]:
-    """Inputs of earlier runs that reached lines of their own."""
+    """Inputs of earlier runs that reached lines of their own, or were findings."""
     with zipfile.ZipFile(HERE / "fuzz_seeds.zip") as archive:
         return [archive.read(name) for name in archive.namelist() if name.startswith(f"{reader}/")]
 
@@ -143,7 +143,7 @@ def write(out: Path, states: dict[str, State]) -> None:
     """Write what was kept, what was found, and the record."""
     with zipfile.ZipFile(out / "fuzz_seeds.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for name, state in states.items():
-            for number, data in enumerate(state.kept):
+            for number, data in enumerate([*state.kept, *state.found.values()]):
                 archive.writestr(zipfile.ZipInfo(f"{name}/{number:03d}"), data, zipfile.ZIP_DEFLATED, 9)
     (out / "findings").mkdir(exist_ok=True)
     for name, state in states.items():
