@@ -1,11 +1,14 @@
 """Folders of photos through the packaged encoder, end to end: what is found, how fast, in how much memory.
 
-    python -m benchmarks.photos --data DIR --cifar DIR --work DIR [--only found rivals speed choice memory]
+    python -m benchmarks.photos --data DIR --cifar DIR --work DIR [--only PART ...]
 
 ``--cifar`` holds CIFAR-10's binary batches, ``--data`` the human labels and ready features of `benchmarks.features`.
 
 - found: ``selfdistill fit`` of 10,000 PNGs (the first of CIFAR-10), one folder per given label, tested on 5,000 others
   (the last) with true labels; in a process of its own, whose peak memory is measured. All label sets share one store.
+- scratch: the same folders and test photos through our own CNN, trained for 15 epochs by the default method.
+- shapes: photos of unequal sides, windows of 32 x 20 or 20 x 32 pixels cut from 2,000 and, to test, 1,000 photos,
+  brought to a square in three ways: squashed whole, cropped to the centre, or whole with grey at the sides.
 - rivals: nearest neighbours on the ready features of the same photos; cleanlab stands in the records of `features`.
 - speed: photos per CPU second on one core, from PNG files to features in the store, and the bare forward pass of the
   same network on batches of 32 that are ready; turn by turn.
@@ -78,7 +81,7 @@ def keep(name: str, record: dict[str, Any]) -> None:
     TABLE.add({name: record | about})
 
 
-def found(given: argparse.Namespace) -> None:
+def found(given: argparse.Namespace, how: str = "found", *options: str) -> None:
     """Fit folders end to end."""
     whole = data_sets.read("cifar10", "final", given.data, given.work)
     test = given.work / "test"
@@ -86,11 +89,11 @@ def found(given: argparse.Namespace) -> None:
         write_photos(test, photos_of(given.cifar, FIRST_TEST, 50_000), whole.test_truth)
     photos = photos_of(given.cifar, 0, TRAIN)
     for kind in KINDS:
-        labels, folder, out = noise.draw(whole, kind, 0), given.work / kind, f"run-{kind}"
+        labels, folder, out = noise.draw(whole, kind, 0), given.work / kind, f"run-{how}-{kind}"
         if not folder.exists():
             write_photos(folder, photos, labels)
         shutil.rmtree(given.work / out, ignore_errors=True)
-        cpu, memory = measured(["fit", str(folder), "--test", str(test), "--out", out], given.work)
+        cpu, memory = measured(["fit", str(folder), "--test", str(test), "--out", out, *options], given.work)
         run = load(given.work / out)
         order = [int(Path(name).stem) for name in run.labels["id"]]
         table = run.labels.assign(number=order).sort_values("number")
@@ -103,7 +106,48 @@ def found(given: argparse.Namespace) -> None:
         }
         record = measure(answer, whole.truth, labels, np.zeros(1)) | {"cpu_s": cpu, "peak_mib": memory}
         record["accuracy"] = run.record.result.accuracies["test"].last
-        keep(f"found, {kind}", record | {"encoder": run.record.data.read.encoder, "nats": run.record.closed.nats})
+        nats = run.record.closed.nats if run.record.closed else None
+        keep(f"{how}, {kind}", record | {"encoder": run.record.data.read.encoder, "nats": nats})
+
+
+def scratch(given: argparse.Namespace) -> None:
+    """Fit the same folders by our own CNN."""
+    found(given, "scratch", "--encoder", "none", "--method", "selfdistill", "--network", "cnn", "--epochs", "15")
+
+
+def squared(photo: Image.Image, rule: str) -> Image.Image:
+    """Bring a photo to a square; "squashed" leaves it to the encoder."""
+    short, long = min(photo.size), max(photo.size)
+    if rule == "cropped":
+        left, top = ((side - short) // 2 for side in photo.size)
+        return photo.crop((left, top, left + short, top + short))
+    if rule == "padded":
+        whole = Image.new("RGB", (long, long), (127, 127, 127))
+        whole.paste(photo, tuple((long - side) // 2 for side in photo.size))
+        return whole
+    return photo
+
+
+def shapes(given: argparse.Namespace, train: int = 2000, test: int = 1000) -> None:
+    """Compare ways to a square."""
+    whole, encoder = data_sets.read("cifar10", "final", given.data, given.work), load_encoder("photos")
+    rng, windows = numpy_generator(0, "photos", "shapes"), []
+    for photo in photos_of(given.cifar, 0, train + test):
+        start, wide = rng.integers(0, 13), rng.random() < 0.5
+        cut = photo[start : start + 20] if wide else photo[:, start : start + 20]
+        windows.append(Image.fromarray(np.ascontiguousarray(cut)))
+    truth, tested = whole.truth[:train], whole.truth[train : train + test]
+    wrong = rng.random(train) < 0.4
+    noisy = np.where(wrong, (truth + rng.integers(1, 10, train)) % 10, truth)
+    for rule in ("squashed", "cropped", "padded"):
+        ready = [encoder.prepare(squared(one, rule)) for one in windows]
+        features = np.concatenate([encoder.encode(ready[start : start + 32]) for start in range(0, len(ready), 32)])
+        for kind, labels in (("true", truth), ("symmetric-40", noisy)):
+            made = refine_labels(features[:train], torch.from_numpy(labels), 10)
+            predicted = made.machine(torch.from_numpy(features[train:])).argmax(1).numpy()
+            answer = {"predicted": predicted, "quality": made.quality, "refined": made.posterior.argmax(1).numpy()}
+            record = measure(answer, truth, labels, tested)
+            keep(f"shapes, {rule}, {kind}", record | {"nats": made.nats})
 
 
 def rivals_of(given: argparse.Namespace) -> None:
@@ -205,7 +249,8 @@ def memory(given: argparse.Namespace) -> None:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
-    "found": found, "rivals": rivals_of, "speed": speed, "choice": choice, "memory": memory,
+    "found": found, "scratch": scratch, "shapes": shapes, "rivals": rivals_of, "speed": speed, "choice": choice,
+    "memory": memory,
 }  # fmt: skip
 
 

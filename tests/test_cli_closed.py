@@ -110,3 +110,27 @@ def test_methods_lists_it_first(cli):
     assert out.splitlines()[0].split()[0] == "auto"
     assert out.splitlines()[0].endswith("(default)")
     assert out.splitlines()[1].split()[0] == "kernel"
+
+
+GOOD = ["great", "lovely", "superb", "pleasant", "brilliant", "charming", "happy", "excellent", "wonderful", "fine"]
+POOR = ["awful", "boring", "terrible", "dull", "poor", "horrible", "sad", "dreadful", "weak", "bad"]
+NOUNS = ["film", "story", "book", "song", "meal", "day", "night"]
+OTHER = ["the", *NOUNS[:5], "was", "is", "really", "quite", "a", "bit", "and", *NOUNS[5:], "we", "had"]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_of_few_short_texts_the_ranking_is_told_and_the_count_left_open(tmp_path, cli, monkeypatch, seed):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 2, 120)
+    rows = [rng.permutation([*rng.choice([POOR, GOOD][k], 2), *rng.choice(OTHER, 4)]) for k in truth]
+    wrong = np.isin(np.arange(120), rng.choice(120, 12, replace=False))
+    frame = pd.DataFrame({"text": map(" ".join, rows), "label": np.array(["neg", "pos"])[truth ^ wrong]})
+    frame.to_csv("t.csv", index=False)
+    code, out, _ = cli("fit", "t.csv", "--out", "run")
+    assert code == 0
+    assert "None of" not in out
+    assert "  Trust the ranking, not the count: " in out
+    assert "labels of least label_quality first." in " ".join(out.split())
+    first = pd.read_parquet("run/labels.parquet")["label_quality"].argsort()[:12]
+    assert wrong[first].sum() >= 10

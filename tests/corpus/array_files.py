@@ -167,6 +167,7 @@ def _names() -> list[Case]:
             "features with NaN", arrays={"X": np.where(FEATURES > 1.2, np.nan, FEATURES), "y": CODES}, error="hold NaN"
         ),
         _usual("one feature for each example", arrays={"X": FEATURES[:, 0], "y": CODES}, error="array.reshape(-1, 1)"),
+        _usual("labels of no columns", arrays={"X": FEATURES, "y": np.zeros((N, 0))}, error="has shape (12, 0)"),
         _usual("a single number", arrays={"X": np.float64(3), "y": CODES}, error="has shape ()"),
     ]
 
@@ -290,7 +291,8 @@ def _sparse() -> list[Case]:
         return make
 
     one: dict[str, Any] = {"group": SPARSE, "source": "a.npz", "options": {"labels": "y.txt"}, "kinds": (4,)}
-    broken = matrix.copy()
+    broken, backwards = matrix.copy(), matrix.copy()
+    backwards.indptr[-1] = -(2**31)
     return [
         Case(name="`scipy.sparse.save_npz`, rows", make=saved(matrix.copy()), shown=True, **one),
         Case(name="columns", make=saved(matrix.tocsc()), **one),
@@ -308,6 +310,7 @@ def _sparse() -> list[Case]:
         Case(
             name="an index out of bounds", make=saved(broken, damage=True), error="holds a damaged sparse matrix", **one
         ),
+        Case(name="a row that ends before it begins", make=saved(backwards), error="index pointers decrease", **one),
         Case(name="no labels", make=saved(matrix.copy()), error="has no labels", **one | {"options": {}}),
     ]
 

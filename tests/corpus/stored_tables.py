@@ -137,6 +137,16 @@ def _sqlite() -> list[Case]:
             **one,
         ),
         Case(
+            name="a damaged name of a table",
+            source="a.db",
+            make=several(
+                database(*table("named")),
+                lambda f: (f / "a.db").write_bytes((f / "a.db").read_bytes().replace(b"named", b"na\xafed")),
+            ),
+            error="not an SQLite database",
+            **one,
+        ),
+        Case(
             name="a missing label",
             source="a.db",
             make=database(*table("t"), "UPDATE t SET label = NULL WHERE x = 0.5"),

@@ -13,6 +13,7 @@ import pytest
 from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._arrow_types import is_readable, plain_column
+from selfdistill.data._labels import texts
 from selfdistill.data._read import read, read_new
 from selfdistill.data._source import from_frame
 
@@ -120,6 +121,12 @@ def test_as_labels_they_are_classes_or_refused_in_one_line(name):
             from_frame(table)
     else:
         assert len(from_frame(table).classes) == (2 if name in {"bool8", "run_end_encoded"} else 3)
+
+
+def test_times_beyond_those_of_python_are_their_numbers():
+    for kind in (pa.duration("s"), pa.timestamp("s")):
+        cells = pa.chunked_array([pa.array([2**60, None, 5], pa.int64()).cast(kind)])
+        assert texts(cells).tolist() == [str(2**60), None, "5"]
 
 
 def test_durations_are_seconds_and_tensors_rows():

@@ -9,6 +9,7 @@ from PIL import Image as Pictures
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
+from selfdistill.data._read import read
 from selfdistill.data.formats._hf import from_hf
 
 
@@ -107,3 +108,19 @@ def test_the_library_itself():
     images = from_hf(made({"img": files, "label": [1, 0]}, img=datasets.Image()))
     assert images.inputs.shape == (2, 3, 6, 5)
     assert images.inputs[1, 0].unique().tolist() == [1]
+
+
+def test_offsets_that_lead_out_of_the_file_are_not_followed(tmp_path):
+    """Reading such a cell ended the process with a segmentation fault."""
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    cells = pa.array(["some", "words", "more", "words"] * 5)
+    there = np.frombuffer(cells.buffers()[1], np.int32)
+    table = pa.table({"label": [0, 1] * 10, "text": cells})
+    datasets.Dataset(table).save_to_disk(str(tmp_path / "saved"))
+    path = next((tmp_path / "saved").glob("*.arrow"))
+    whole = path.read_bytes()
+    assert whole.count(there.tobytes()) == 1
+    path.write_bytes(whole.replace(there.tobytes(), there[:10].tobytes() + (there[10:] + 2**30).tobytes()))
+    with pytest.raises(DataError, match="is damaged or not a saved data set"):
+        read(tmp_path / "saved")

@@ -46,6 +46,22 @@ def test_size_limit(monkeypatch):
         _limits.check_size("bomb", 2**31)
 
 
+def test_a_whole_file_is_read_in_blocks(monkeypatch):
+    """`read` of 16 GiB sets them aside, which fails where memory is limited, however small the file."""
+    content, asked = bytes(range(256)) * 9000, []
+
+    class File(io.BytesIO):
+        def read(self, size=-1):
+            asked.append(size)
+            return super().read(size)
+
+    assert _limits.read_whole(File(content), "f") == content
+    assert set(asked) == {2**20}
+    monkeypatch.setattr(_limits, "_EXPAND_LIMIT", 2**21)
+    with pytest.raises(DataError, match=r"f unfolds to 0\.0 GiB"):
+        _limits.read_whole(File(content), "f")
+
+
 @pytest.mark.parametrize("name", ["X.CSV.GZ", "X.Csv.gz", "X.TSV.GZ", "X.CSV"])
 def test_endings_in_any_case(tmp_path, name):
     frame = pd.DataFrame({"x": [0.5, 1.5, 2.5, 3.5], "label": [0, 1, 0, 1]})

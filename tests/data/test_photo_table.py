@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from PIL import Image
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill._core.read_options import ReadOptions
-from selfdistill.data._copy import labelled_rows, write_refined
+from selfdistill.data._copy import labelled_rows, write_refined, write_with_labels
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._read import read, read_new
 
@@ -56,10 +58,38 @@ def test_paths_that_lead_nowhere_are_named_and_left_out_on_demand(table):
     ids, labels = labelled_rows(table, skipping)
     assert ids.tolist() == data.ids.tolist()
     assert labels.tolist() == ["u", "u", "v", "u", "v"]
-    out = write_refined(table, skipping, table.parent / "new.csv", column=("refined_label", list("abcde")))
-    assert pd.read_csv(out)["refined_label"].fillna("").tolist() == ["a", "", "b", "c", "", "", "d", "e"]
-    out = write_refined(table, skipping, table.parent / "kept.csv", keep=np.array([True, False, True, True, True]))
-    assert pd.read_csv(out)["width"].tolist() == [0, 1, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_refined_copy_holds_no_row_whose_photo_cannot_be_read(table, ending):
+    """As of a folder: what is left can be trained on. Rows without a label stay."""
+    frame, source = pd.read_csv(table), table.with_suffix(f".{ending}")
+    frame.loc[[1, 4, 5], "path"] = ["in/no.png", None, "in"]
+    frame.loc[6, "y"] = None
+    frame.to_csv(table, index=False)
+    frame.to_parquet(table.with_suffix(".parquet"))
+    there = pd.read_csv if ending == "csv" else pd.read_parquet
+    skipping = replace(OPTIONS, skip_bad=True, drop_unlabelled=True)
+    out = write_refined(source, skipping, table.parent / f"new.{ending}", column=("refined_label", list("abcd")))
+    assert there(out)["refined_label"].fillna("").tolist() == ["a", "b", "c", "", "d"]
+    assert there(out)["width"].tolist() == [0, 2, 3, 6, 7]
+    out = write_refined(source, skipping, table.parent / f"kept.{ending}", keep=np.array([True, False, True, True]))
+    assert there(out)["width"].tolist() == [0, 3, 6, 7]
+    noisy = write_with_labels(source, skipping, list("vvvv"), table.parent / f"noisy.{ending}")
+    assert there(noisy)["y"].fillna("").tolist() == ["v", "v", "v", "v", "u", "v", "", "v"]
+
+
+def test_refine_says_how_many_photos_are_gone(table, cli):
+    frame = pd.read_csv(table)
+    frame.loc[1, "path"] = "in/no.png"
+    frame.to_csv(table, index=False)
+    asked = ["--image-column", "path", "--label", "y", "--skip-bad", "--encoder", "photos", "--out", "run"]
+    assert cli("fit", table, *asked)[0] == 0
+    code, _, err = cli("refine", "run", "--weight", "--out", "new.csv")
+    assert code == 0
+    assert "7 of 7 rows in new.csv; " in err
+    assert "1 whose image cannot be read are left out" in err
+    assert pd.read_csv("new.csv")["width"].tolist() == [0, 2, 3, 4, 5, 6, 7]
 
 
 def test_new_tables_need_the_path_alone(table):

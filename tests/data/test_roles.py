@@ -1,6 +1,7 @@
 """Which columns are no features."""
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -98,6 +99,38 @@ def test_a_column_that_tells_the_label_is_kept_with_a_warning():
     assert "column 'code' tells the label almost perfectly" in notes[-1]
     columns["code"] = ["7", "8"] * 29 + ["8", "7"]
     assert len(choose(columns)[1]) == 1
+
+
+def test_numbers_that_nearly_tell_the_label_are_warned_of():
+    rng = np.random.default_rng(0)
+    code = np.tile([0.0, 1.0, 2.0], 40)
+    names = np.array(["a", "b", "c"])[code.astype(int)]
+    for near, warned in ((code + rng.normal(size=120) / 100, True), (code + rng.normal(size=120) / 5, False)):
+        for label in (names.tolist(), code.astype(int).tolist()):
+            roles, notes = choose({"near": pa.array(near), "label": label})
+            assert roles.ignored == ()
+            assert any("column 'near' tells the label almost perfectly" in note for note in notes) is warned
+    roles, notes = choose({"near": [str(cell) for cell in code + 0.01], "label": names.tolist()})
+    assert any("column 'near' tells" in note for note in notes)
+    noise = pa.array(np.round(rng.normal(size=120)) + 0.01)
+    assert not any("'noise' tells" in note for note in choose({"noise": noise, "label": names.tolist()})[1])
+
+
+def test_one_hot_columns_are_told_with_how_to_join_them():
+    hot = np.eye(3, dtype=int)[np.arange(12) % 3]
+    columns = {"x": np.linspace(0, 1, 12)} | {f"is_{name}": hot[:, i] for i, name in enumerate("abc")}
+    for kind in (int, bool, str):
+        table = pa.table(columns | {name: cells.astype(kind) for name, cells in columns.items() if name != "x"})
+        with pytest.raises(
+            DataError, match=r"'is_a', 'is_b', 'is_c' are one label, one-hot: make it one column, table"
+        ):
+            _roles.choose_roles(table, ReadOptions(), "here")
+    made = pd.DataFrame(columns)
+    made["label"] = made[["is_a", "is_b", "is_c"]].idxmax(axis=1)
+    assert made["label"].tolist() == ["is_a", "is_b", "is_c"] * 4
+    table = pa.table(columns | {"is_c": np.ones(12, int)})
+    with pytest.raises(DataError, match=r"Did you mean --label|Say which"):
+        _roles.choose_roles(table, ReadOptions(), "here")
 
 
 def test_dictionary_columns_are_looked_at_too():

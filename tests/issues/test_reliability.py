@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from selfdistill.data._read import read
 from selfdistill.issues import find_issues, label_table
-from selfdistill.issues._reliability import Evidence, applicability, judge, out_of_sample_trust
+from selfdistill.issues._reliability import Evidence, applicability, count_is_open, judge, out_of_sample_trust
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
 from selfdistill.train._fit import fit
 
@@ -180,6 +180,33 @@ def test_a_class_that_loses_most_of_its_labels_is_excepted():
     assert light.verdict == "except"
     assert light.classes == (1,)
     assert "except for dog" in light.sentences[0]
+
+
+@pytest.mark.parametrize(
+    ("expected", "low", "high", "n", "is_open"),
+    [
+        (0, 0, 11.4, 120, True),
+        (0, 0, 1.9, 120, False),
+        (12, 6.6, 21.2, 120, False),
+        (12, 0, 20, 120, True),
+        (5.1, 5.1, 18.9, 120, True),
+        (30, 19.7, 41, 300, False),
+        (0, 0, 15, 1000, False),
+        (0, 0, 25, 1000, True),
+    ],
+)
+def test_a_count_is_open_where_none_or_twice_as_many_would_fit(expected, low, high, n, is_open):
+    assert count_is_open(expected, (low, high), n) is is_open
+    assert not count_is_open(expected, None, n)
+
+
+def test_where_the_count_is_open_the_ranking_is_to_be_trusted():
+    given = np.arange(120) % 3
+    found = find_issues(given, sure(given, p=0.999))
+    light = out_of_sample_trust(found, sure(given, p=0.999), NAMES, (0.0, 11.4))
+    assert light.verdict == "trust"
+    assert light.sentences[0].startswith("Trust the ranking, not the count: ")
+    assert "0 to 11 wrong labels explain about as well. Look at the 11 labels of least" in light.sentences[0]
 
 
 @pytest.mark.parametrize(("p", "named"), [(0.6, True), (0.95, False)])

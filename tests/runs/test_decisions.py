@@ -129,7 +129,11 @@ def test_a_second_writer_is_refused(tmp_path):
     ("change", "message"),
     [
         (lambda lines: ["not json", *lines[1:]], "line 1 of .* cannot be used"),
-        (lambda lines: [lines[0].replace("run-1", "run-2"), *lines[1:]], r"another run \(run-2\)"),
+        (lambda lines: [lines[0].replace("run-1", "run-2"), *lines[1:]], r"another run \('run-2'\)"),
+        (
+            lambda lines: [lines[0], lines[1].replace('"rows": [0]', '"rows": ["a\\nb"]'), *lines[2:]],
+            r"there is no example 'a\\nb'. Give 0 to 3",
+        ),
         (lambda lines: [lines[0].replace(": 4", ": 5"), *lines[1:]], "about 5 examples, but there are 4"),
         (lambda lines: [lines[0], *lines[2:]], "step 1 is missing"),
         (lambda lines: [lines[0], lines[1].replace("dog", "cow"), *lines[2:]], "'cow' is no class"),
@@ -146,8 +150,9 @@ def test_a_damaged_or_foreign_journal_is_refused_and_left_alone(tmp_path, change
     journal.close()
     path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
     before = path.read_bytes()
-    with pytest.raises(RunError, match=message):
+    with pytest.raises(RunError, match=message) as refused:
         opened(path)
+    assert "\n" not in str(refused.value)
     assert path.read_bytes() == before
 
 

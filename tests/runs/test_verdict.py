@@ -62,6 +62,17 @@ def test_nothing_wrong_is_said_plainly():
     assert shown.startswith("None of the 2,000 labels looks wrong\n")
 
 
+def test_nothing_wrong_is_not_said_of_so_few_that_nobody_knows():
+    made = record(label_issues=0, confused=[], estimated_noise={"expected_wrong": 0.2, "health": 0.99})
+    made["data"]["examples"] = 120
+    part = {"source": "kernel", "noise": "even", "confusion": "none", "round": 1}
+    closed = {"kernel": "linear", "landmarks": 9, "ridges": [0.1], "nats": 0.4, "tried": [], "mixture": [], **part}
+    shown = text(made | {"closed": closed | {"plausible_wrong": [0.0, 11.4]}})
+    assert shown.startswith("Whether some of the 120 labels are wrong is not known\n  0 expected to be wrong; 0 to 11 ")
+    shown = text(made | {"closed": closed | {"plausible_wrong": [0.0, 1.9]}})
+    assert shown.startswith("None of the 120 labels looks wrong\n")
+
+
 def test_the_warning_light_follows_what_was_found_and_is_wrapped():
     made = record()
     assert "trust" not in text(made).lower()  # a record from before there was a light

@@ -246,7 +246,8 @@ def refine(options: RefineOptions) -> None:
         "weight": f"{made.issues:,} look wrong",
     }
     what = done[ways[0]] if ways else f"{made.issues:,} look wrong"
-    speak(f"{made.rows:,} of {made.total:,} rows in {made.out}; {what}")
+    gone = f"; {made.unreadable:,} whose image cannot be read are left out" if made.unreadable else ""
+    speak(f"{made.rows:,} of {made.total:,} rows in {made.out}; {what}{gone}")
 
 
 def methods() -> None:

@@ -49,7 +49,7 @@ def labelled_cells(source: Path | str, options: ReadOptions) -> list[dict[str, s
     if table is None:
         return []
     literal = not isinstance(form, TableFormat) or form.literal
-    rows = zip(table.to_pylist(), labelled(table, options, place.name, literal=literal), strict=True)
+    rows = zip(table.to_pylist(), labelled(table, options, place.name, literal=literal)[0], strict=True)
     return [{name: "" if cell is None else str(cell) for name, cell in row.items()} for row, there in rows if there]
 
 
@@ -66,11 +66,11 @@ def write_refined(
     # CSV stays CSV and Parquet stays Parquet; other tables become Parquet or CSV. Rows stay in their order, and the
     # cells that were there unchanged (of CSV byte by byte, with quotation, ends of lines and mark; in UTF-8); the new
     # column is the last, and ``beside`` goes behind it where the source has none of its name. Rows without a label
-    # stay, with an empty new cell. An npz or safetensors file gets one more array; an npy file and its labels become
-    # npz. Of an image folder, a new folder with links (copies on another file system): where the column is
-    # ``refined_label`` each image lies under its class; or, where ``out`` ends in .csv, a list of files. A saved
-    # Hugging Face data set keeps all features. IDX, CIFAR and the built-in digits become npz. ``keep`` and new values
-    # count labelled rows.
+    # stay, with an empty new cell; those whose photo cannot be read do not. An npz or safetensors file gets one more
+    # array; an npy file and its labels become npz. Of an image folder, a new folder with links (copies on another file
+    # system): where the column is ``refined_label`` each image lies under its class; or, where ``out`` ends in .csv, a
+    # list of files. A saved Hugging Face data set keeps all features. IDX, CIFAR and the built-in digits become npz.
+    # ``keep`` and new values count labelled rows.
     check_new(source, out)
     return _write(source, options, out, Edit(keep=keep, column=column, beside=beside))
 

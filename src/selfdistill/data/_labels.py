@@ -147,7 +147,10 @@ def texts(values: Any, keep: Container[str] = ()) -> np.ndarray:
         values = values.detach().cpu().numpy()
     if hasattr(values, "to_pylist"):
         narrow = str(values.type) in {"float", "halffloat"}
-        items = list(np.asarray(values.to_pandas())) if narrow else values.to_pylist()
+        try:
+            items = list(np.asarray(values.to_pandas())) if narrow else values.to_pylist()
+        except (OverflowError, ValueError):  # a time that Python has no object for: its number
+            items = values.cast("int64").to_pylist()
     elif isinstance(values, np.ndarray):
         if values.ndim == 2 and values.shape[1] == 1:
             values = values[:, 0]

@@ -28,6 +28,7 @@ PIXEL_LIMIT = 64_000_000
 TRAIN_PIXEL_LIMIT = 2**20
 """Pixels in one image that is trained on: a batch of 16 takes 200 MB, and a layer of 16 channels 1 GB."""
 _EXPAND_LIMIT = 16 * 2**30
+_BLOCK = 2**20
 DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError)
 # Of a file that it cannot unpack, zipfile also raises NotImplementedError (a compression method that Python lacks) and
 # RuntimeError (a password): both tell of the file, and become one line that names it. Neither hides a fault here.
@@ -111,3 +112,12 @@ def open_bytes(path: Path) -> IO[bytes]:
     if ending == ".bz2":
         return bz2.open(path, "rb")
     return lzma.open(path, "rb") if ending == ".xz" else path.open("rb")
+
+
+def read_whole(file: IO[bytes], what: str) -> bytes:
+    """Read to the end, in blocks: `read` of a number sets that many bytes aside, even for a small file."""
+    data = bytearray()
+    while block := file.read(_BLOCK):
+        data += block
+        check_size(what, len(data))
+    return bytes(data)

@@ -36,6 +36,8 @@ _LABELLED = re.compile(
 _ANNOTATOR = re.compile(r"(?i:(annotator|rater|coder|judge|expert|worker|labell?er|reviewer|vote)s?[_ .-]?\w{1,3})")
 """How columns of one annotator's labels are named."""
 _FEW = 20  # values of a last column that is proposed
+_TELLS = 0.995  # share of rows whose label a column tells, from which it may have been made from the label
+_NEAR, _HEAD = 0.05, 1000  # how close numbers lie to whole ones; rows that are looked at first
 _SAME = 0.5  # share of equal cells from which numbers are another reading of a numeric label, of three classes or more
 
 
@@ -125,12 +127,31 @@ def _proposal(table: pa.Table) -> str:
             shown += Advice(" {--annotator} {name}", name=quoted(name))
         return shown + "? The label is then what most of them say. "
     named = [name for name in table.column_names if _LABELLED.fullmatch(name)]
+    hot = [] if named else _one_hot(table)
+    if hot:
+        return (
+            f"Columns {listed(hot)} are one label, one-hot: make it one column, "
+            f"table['label'] = table[{hot!r}].idxmax(axis=1). "
+        )
     for name in (*named, *table.column_names[-1:]):
         values, _, known = _few_values(table[name], _FEW if name not in named else max(_FEW, table.num_rows // 2))
         if values is not None and 2 <= len(values) <= known // 2:
             shown = f"{len(values):,} values"
             return Advice("Did you mean {--label} {name}? It has {shown}. ", name=quoted(name), shown=shown)
     return ""
+
+
+def _one_hot(table: pa.Table) -> list[str]:
+    """Find columns side by side that hold 0 and 1, one of which is 1 in each row."""
+    run: list[str] = []
+    total = np.zeros(table.num_rows)
+    for name in table.column_names:
+        values, codes, known = _few_values(table[name], 2)
+        held = known == len(codes) and values in (["0", "1"], ["False", "True"])
+        run, total = ([*run, name], total + codes) if held else ([], np.zeros(table.num_rows))
+        if len(run) > 1 and (total == 1).all():
+            return run
+    return []
 
 
 def _find_id(table: pa.Table, options: ReadOptions, where: str) -> tuple[str | None, list[str]]:
@@ -220,6 +241,8 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
             notes.append(Notice(said, "{--truth} {name} to measure against it where it is the true label.", name=name))
             continue
         values, codes, counts = _few_values(table[name], 2 * len(classes))
+        if values is None:
+            values, codes, counts = _nearly_whole(table[name], name, 2 * len(classes))
         if values is None or len(values) < 2:
             continue
         same = float(np.mean(np.array(values, dtype=object)[codes[codes >= 0]] == labels[codes >= 0]))
@@ -234,7 +257,7 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
                     word=quoted(name),
                 )
             )
-        elif counts >= 50 and _told(codes, labels) >= 0.995:
+        elif counts >= 50 and _told(codes, labels) >= _TELLS:
             said = f"column {name!r} tells the label almost perfectly; it must go if it was made from the label"
             notes.append(
                 Notice(
@@ -262,6 +285,24 @@ def _few_values(column: pa.ChunkedArray, limit: int) -> tuple[list[str] | None, 
     place = {value: code for code, value in enumerate(values)}
     codes = np.array([-1 if cell is None else place[cell] for cell in cells], dtype=np.int64)
     return values, codes, int((codes >= 0).sum())
+
+
+def _nearly_whole(column: pa.ChunkedArray, name: str, limit: int) -> tuple[list[str] | None, np.ndarray, int]:
+    """The same of numbers that all lie close to a few whole ones, as a code with a little noise does."""
+    if not is_readable(column.type):
+        return None, np.zeros(0, np.int64), 0
+    for part in (column.slice(0, _HEAD), column):
+        numbers = parse_numbers(part, name)
+        if isinstance(numbers, int):
+            return None, np.zeros(0, np.int64), 0
+        known = np.isfinite(numbers)
+        whole = np.rint(numbers[known])
+        values, codes = np.unique(whole, return_inverse=True)
+        if not known.any() or np.mean(np.abs(numbers[known] - whole) <= _NEAR) < _TELLS or len(values) > limit:
+            return None, np.zeros(0, np.int64), 0
+    every = np.full(len(known), -1, np.int64)
+    every[known] = codes
+    return [f"about {value:g}" for value in values], every, int(known.sum())
 
 
 def _told(codes: np.ndarray, labels: np.ndarray) -> float:

@@ -222,6 +222,8 @@ def sparse_of(arrays: dict[str, np.ndarray], path: Path) -> Any:
         if form == "coo":
             return scipy.sparse.coo_array((data, (one, two)), shape=shape).tocsr()
         made = (scipy.sparse.csr_array if form == "csr" else scipy.sparse.csc_array)((data, one, two), shape=shape)
+        if np.any(np.diff(made.indptr.astype(np.int64)) < 0):  # where the last is negative, SciPy checks nothing
+            raise ValueError("its index pointers decrease")
         made.check_format(full_check=True)  # an index out of bounds would be followed
         return made.tocsr()
     except (KeyError, ValueError, TypeError, IndexError, OverflowError) as error:

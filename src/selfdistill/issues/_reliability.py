@@ -26,6 +26,7 @@ _PER_CLASS = 5  # examples of a class, on average
 _CHANCE = 2.0  # standard errors above the largest class's share
 _OVERLAP = 0.3  # mean probability of either class for the other's examples, together
 _LOST = 0.5  # share of a class's labels that are kept
+_OPEN, _OPEN_SHARE = 2.5, 0.02  # labels that may be wrong, and their share: fewer are as good as none
 _NOTHING = 0.005  # share of labels that look wrong and count as none
 
 
@@ -239,20 +240,31 @@ class OutOfSampleEvidence:
     overlap: tuple[tuple[int, int, float], ...]
 
 
-def out_of_sample_trust(table: LabelTable, prior: np.ndarray, names: Sequence[str]) -> Applicability:
+def count_is_open(expected: float, plausible: Sequence[float] | None, n: int) -> bool:
+    """Say whether no wrong label, or twice as many as are expected of ``n``, would fit about as well."""
+    if not plausible or plausible[1] < max(_OPEN, _OPEN_SHARE * n):
+        return False
+    return round(plausible[0]) == 0 or plausible[1] >= 2 * expected
+
+
+def out_of_sample_trust(
+    table: LabelTable, prior: np.ndarray, names: Sequence[str], plausible: Sequence[float] | None = None
+) -> Applicability:
     """Say whether findings can be trusted that rest on predictions out of sample.
 
     1. *Too few.* There are fewer than five examples a class.
     2. *No better than chance.* Predictions agree with the given labels no more than the largest class does.
     3. *Except classes.* Refined labels keep less than half of a class's labels.
 
-    Classes that overlap are named: a doubtful region is no error. Errors that follow from the inputs as right labels do
-    cannot be seen.
+    Where no wrong label, or twice as many as are expected, would fit about as well, the ranking is to be trusted and
+    the count is not: so it is with few examples. Classes that overlap are named: a doubtful region is no error. Errors
+    that follow from the inputs as right labels do cannot be seen.
 
     Args:
         table: The findings.
         prior: Probabilities of the true class that the row's own label has no part in, ``[n, K]``.
         names: Class names.
+        plausible: Least and largest number of wrong labels that fit about as well, where they are known.
 
     Returns:
         The judgement.
@@ -290,7 +302,8 @@ def out_of_sample_trust(table: LabelTable, prior: np.ndarray, names: Sequence[st
         said = listed([cut_name(names[c]) for c in lost])
         why = "more than half of the labels given so look wrong. Look at some by hand, and at the classes they go to."
         return Applicability("except", lost, (f"Trust this, except for {said}: {why}", *_overlapping(e, names)), e)
-    return Applicability("trust", (), (*_trusted(e), *_overlapping(e, names)), e)
+    told = _ranked(e, plausible) if plausible and count_is_open(table.noise.wrong, plausible, n) else _trusted(e)
+    return Applicability("trust", (), (*told, *_overlapping(e, names)), e)
 
 
 def _overlap(prior: np.ndarray, refined: np.ndarray, k: int) -> tuple[tuple[int, int, float], ...]:
@@ -301,6 +314,15 @@ def _overlap(prior: np.ndarray, refined: np.ndarray, k: int) -> tuple[tuple[int,
     pairs = np.argwhere(both > _OVERLAP)
     order = np.argsort(-both[pairs[:, 0], pairs[:, 1]], kind="stable")[:5]
     return tuple((int(a), int(b), float(both[a, b])) for a, b in pairs[order])
+
+
+def _ranked(e: OutOfSampleEvidence, plausible: Sequence[float]) -> list[str]:
+    low, high = map(round, plausible)
+    return [
+        f"Trust the ranking, not the count: each label was judged by a model that has not seen it. It agrees with "
+        f"{percent(e.agreement)} of them, which {low:,} to {high:,} wrong labels explain about as well. Look at the "
+        f"{high:,} labels of least label_quality first."
+    ]
 
 
 def _trusted(e: OutOfSampleEvidence) -> list[str]:

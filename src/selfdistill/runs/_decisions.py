@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from selfdistill._core.advice import Advice
-from selfdistill._core.errors import DataError, RunError
+from selfdistill._core.errors import DataError, RunError, one_line
 from selfdistill._core.files import json_text, translate_disk_full
 
 try:
@@ -250,7 +250,7 @@ def _replayed(
         except RunError:
             raise
         except (ValueError, KeyError, TypeError, IndexError) as error:
-            what = f"has no {error}" if isinstance(error, KeyError) else str(error)
+            what = f"has no {error}" if isinstance(error, KeyError) else one_line(error)
             raise RunError(f"line {number + 1} of {path} cannot be used: {what}", _AGAIN) from error
     return decided, version
 
@@ -258,7 +258,7 @@ def _replayed(
 def _check_run(path: Path, header: Mapping[str, Any], run: str | None, examples: int) -> None:
     if run is not None and header["run"] != run:
         raise RunError(
-            f"{path} holds decisions about another run ({header['run']})",
+            f"{path} holds decisions about another run ({header['run']!r})",
             "Move it away; `selfdistill review RUN --take FILE` brings decisions over by the names of the examples.",
         )
     if header["examples"] != examples:
@@ -270,7 +270,7 @@ def _check(step: Step, n: int | None, classes: frozenset[str] | None) -> None:
         raise DataError(f"{step.kind!r} is no kind of decision", f"Give {', '.join(_KINDS)} or undo.")
     for row in step.rows:
         if not isinstance(row, int) or not 0 <= row < (row + 1 if n is None else n):
-            raise DataError(f"there is no example {row}", f"Give 0 to {(n or 0) - 1}.")
+            raise DataError(f"there is no example {row!r}", f"Give {'0 or more' if n is None else f'0 to {n - 1}'}.")
     if len(step.labels) != (len(step.rows) if step.kind == "label" else 0):
         raise DataError(f"there are {len(step.labels)} labels for {len(step.rows)} examples", "Give each one.")
     for label in step.labels:

@@ -13,6 +13,7 @@ import numpy as np
 from selfdistill._core.advice import Advice
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.files import atomic, json_text
+from selfdistill._core.record import read_finished
 from selfdistill.data._copy import check_new, labelled_cells, labelled_rows, write_refined
 from selfdistill.data._place import STANDARD_INPUT, is_there
 from selfdistill.data._read import find_form
@@ -35,6 +36,7 @@ class Refined:
         total: Labelled rows of the source.
         issues: Labels that are called wrong.
         changed: Labels that became another one.
+        unreadable: Images that could not be read and are left out, as ``--skip-bad`` has it.
     """
 
     out: Path
@@ -42,6 +44,7 @@ class Refined:
     total: int
     issues: int
     changed: int
+    unreadable: int = 0
 
 
 def refine(
@@ -91,7 +94,8 @@ def refine(
             EXPORTS[form](found, part)
     n, issues = len(found.ids), int(found.is_issue.sum())
     changed = int((found.relabelled != found.given).sum())
-    return Refined(out, n - issues if how == "drop" else n, n, issues, changed)
+    unreadable = read_finished(run).data.counts.get("skipped_bad", 0)
+    return Refined(out, n - issues if how == "drop" else n, n, issues, changed, unreadable)
 
 
 def _decided(found: SavedLabelTable, settled: Settled) -> SavedLabelTable:

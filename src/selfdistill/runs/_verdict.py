@@ -8,6 +8,7 @@ from pathlib import Path
 
 from selfdistill._core.run_record import Closed, Result, RunRecord, Truth
 from selfdistill._core.wording import clean, quoted
+from selfdistill.issues._reliability import count_is_open
 
 __all__ = ["comparison", "still_holds", "training_line", "verdict"]
 
@@ -75,14 +76,17 @@ def _result(record: RunRecord) -> Result:
 def _suspects(record: RunRecord, result: Result) -> list[str]:
     n, found = record.data.examples, result.label_issues
     verb = "looks" if found == 1 else "look"
-    if not found:
+    plausible = record.closed.plausible_wrong if record.closed and result.estimated_noise else []
+    expected = result.estimated_noise.expected_wrong if result.estimated_noise else 0.0
+    if not found and count_is_open(expected, plausible, n):
+        lines = [f"Whether some of the {n:,} labels are wrong is not known"]
+    elif not found:
         lines = [f"None of the {n:,} labels looks wrong"]
     else:
         first = f"{found:,} of {n:,} labels {verb} wrong ({_percent(found / n)})"
         lines = [first, *_pairs(result.confused, found, result.no_better_label)]
-    if record.closed and record.closed.plausible_wrong and result.estimated_noise:
-        low, high = (round(one) for one in record.closed.plausible_wrong)
-        expected = result.estimated_noise.expected_wrong
+    if plausible:
+        low, high = map(round, plausible)
         lines.append(f"  {expected:,.0f} expected to be wrong; {low:,} to {high:,} would fit about as well")
     if found > n / 2:
         lines.append("  More than half: look at some of them before you trust the refined labels.")

@@ -65,5 +65,5 @@ class Fitted:
     def trust(self, table: LabelTable, names: Sequence[str]) -> Applicability:
         """Judge the findings by predictions out of sample in closed form, else by how training went."""
         if self.closed is not None:
-            return out_of_sample_trust(table, self.closed.prior.numpy(), names)
+            return out_of_sample_trust(table, self.closed.prior.numpy(), names, self.closed.plausible_wrong)
         return applicability(table, self.dynamics, [epoch["refined_share"] for epoch in self.curves], names)

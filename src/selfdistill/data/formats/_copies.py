@@ -68,9 +68,11 @@ class Edit:
         check_free(names, self.column[0], where)
         return dict([self.column] if self.beside is None or self.beside[0] in names else [self.column, self.beside])
 
-    def stay(self, known: Sequence[bool] | np.ndarray) -> np.ndarray:
-        """Say which of all rows stay."""
+    def stay(self, known: Sequence[bool] | np.ndarray, there: Sequence[bool] | None = None) -> np.ndarray:
+        """Say which of all rows stay; a refined copy holds none whose photo is not there."""
         stay = np.ones(len(known), dtype=bool)
+        if self.labels is None and there is not None:
+            stay &= there
         if self.keep is not None:
             stay[np.asarray(known, dtype=bool)] = self.keep
         return stay
@@ -100,30 +102,33 @@ def check_free(names: Collection[str], name: str, where: Path | str, *, noise: b
         raise DataError(f"{where} has a column {name!r} already", way_out)
 
 
-def labelled(table: pa.Table, options: ReadOptions, where: str, *, literal: bool) -> list[bool]:
-    """Say which rows of a table have a label."""
+def labelled(
+    table: pa.Table, options: ReadOptions, where: str, *, literal: bool
+) -> tuple[list[bool], list[bool] | None]:
+    """Say which rows of a table were learned from, and which have a photo where others may be left out."""
     if options.annotator:
         table, options, _ = with_votes(table, options, where)
     names = given_texts(
         table[label_column(table.column_names, options, where)[0]], drop=options.drop_unlabelled, literal=literal
     )
     known = [name is not None for name in names]
-    if options.image_column and options.skip_bad:
-        there = readable(table, options, where)
-        known = [one and other for one, other in zip(known, there, strict=True)]
-    return known
+    if not (options.image_column and options.skip_bad):
+        return known, None
+    there = readable(table, options, where)
+    return [one and other for one, other in zip(known, there, strict=True)], there
 
 
 def edit_table(table: pa.Table, edit: Edit, options: ReadOptions, where: str) -> pa.Table:
     """Change a table whose words are labels, whatever they are."""
     import pyarrow as pa
 
-    known = labelled(table, options, where, literal=True)
+    known, there = labelled(table, options, where, literal=True)
     if edit.labels is not None:
         label, _ = label_column(table.column_names, options, where)
         name, before = edit.original or f"{label}_before_noise", table[label]
         check_free(table.column_names, name, where, noise=True)
-        new = pa.array(edit.relabelled(known, options, where), pa.string())
+        labels = zip(edit.relabelled(known, options, where), texts(before), strict=True)
+        new = pa.array([was if one is None else one for one, was in labels], pa.string())
         # The new labels are texts. Where Arrow has no cast from text to the old column's type (NotImplemented), or a
         # text is no value of it (Invalid), the column stays text, which every format writes.
         with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
@@ -131,7 +136,8 @@ def edit_table(table: pa.Table, edit: Edit, options: ReadOptions, where: str) ->
         table = table.set_column(table.column_names.index(label), label, new).append_column(name, before)
     for name, values in edit.added(table.column_names, where).items():
         table = table.append_column(name, pa.array(spread(known, values, None)))
-    return table if edit.keep is None else table.filter(pa.array(edit.stay(known)))
+    stay = edit.stay(known, there)
+    return table if stay.all() else table.filter(pa.array(stay))
 
 
 def save_table(table: pa.Table, out: Path) -> None:

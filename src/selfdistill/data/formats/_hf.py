@@ -250,6 +250,9 @@ def _split(place: Place, part: str) -> Any:
     datasets.disable_progress_bars()
     with _undamaged(place):
         found = datasets.load_from_disk(str(place.path))
+        for split in found.values() if isinstance(found, dict) else [found]:
+            for stored in filter(None, (split.data, split._indices)):  # offsets that lead out would be followed
+                stored.table.validate(full=True)
     if not isinstance(found, dict):
         if place.part:
             raise DataError(f"{place.path} has no splits, but {place.part!r} was named", f"Name {place.path} alone.")

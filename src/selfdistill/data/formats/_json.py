@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._dialect import find_encoding
-from selfdistill.data._limits import DAMAGED, check_size, damaged, expand_limit, open_bytes, unpacked_name
+from selfdistill.data._limits import DAMAGED, damaged, open_bytes, read_whole, unpacked_name
 from selfdistill.data._place import Place
 from selfdistill.data.formats._format import OF_TABLES, Request, TableFormat, TableRead, column_of
 
@@ -35,9 +35,7 @@ class Json(TableFormat):
         encoding, said = find_encoding(path, ask.options.encoding)
         try:
             with open_bytes(path) as file:
-                raw = file.read(expand_limit() + 1)
-            check_size(str(path), len(raw))
-            text = raw.decode(encoding)
+                text = read_whole(file, str(path)).decode(encoding)
         except (*DAMAGED, UnicodeError) as error:
             raise damaged(path, error) from error
         try:

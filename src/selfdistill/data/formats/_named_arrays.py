@@ -212,7 +212,7 @@ def one_label(array: Any, where: str) -> tuple[Any, str]:
     check_texts(array, where)
     if array.ndim < 2 or (array.ndim == 2 and array.shape[1] == 1):
         return array, ""
-    if array.ndim != 2 or array.dtype.kind not in "biuf":
+    if array.ndim != 2 or not array.size or array.dtype.kind not in "biuf":
         raise DataError(f"{where} has shape {array.shape}, but labels are one per example", "Give labels of shape [n].")
     values = np.asarray(array, np.float64)
     sums = values.sum(1)

@@ -38,7 +38,7 @@ class Sqlite(TableFormat):
                 cursor = base.execute(f'SELECT * FROM "{name}"')
                 names = [column[0] for column in cursor.description]
                 rows = cursor.fetchall()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # names, and SQLite's own message of them, in other bytes
             raise DataError(f"{place.name} is damaged or not an SQLite database: {error}", "Fetch it again.") from error
         columns = [column_of([row[i] for row in rows]) for i in range(len(names))]
         return TableRead(pa.table(columns, names=names))
