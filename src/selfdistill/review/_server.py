@@ -21,7 +21,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from selfdistill._core.errors import DataError, SelfdistillError, SettingError, one_line
-from selfdistill.review._session import Behind, Session, View
+from selfdistill.review._groups import View
+from selfdistill.review._session import Behind, Session
 
 __all__ = ["address", "application", "listen", "new_token", "serve"]
 
@@ -180,7 +181,8 @@ def application(session: Session, token: str, port: int) -> ASGIApp:
         json_route("/next", _next),
         json_route("/card/{row:int}", lambda session, asked: session.card(asked["row"])),
         json_route("/content/{row:int}", lambda session, asked: session.content(asked["row"])),
-        json_route("/pairs", lambda session, asked: session.pairs()),
+        json_route("/words/{row:int}", lambda session, asked: {"pieces": session.words(asked["row"])}),
+        json_route("/groups", lambda session, asked: session.groups()),
         json_route("/above", _above),
         json_route("/decide", _decide, "POST"),
         json_route("/undo", _undo, "POST"),
@@ -205,8 +207,10 @@ async def _body(request: Request) -> Any:
 
 
 def _view(asked: Mapping[str, Any]) -> View:
-    given, likely = (int(asked[name]) if asked.get(name) else None for name in ("given", "likely"))
-    return View(given, likely, str(asked.get("search") or ""))
+    given, suggested, cluster = (
+        int(asked[name]) if asked.get(name) else None for name in ("given", "suggested", "cluster")
+    )
+    return View(given, suggested, cluster, str(asked.get("search") or ""))
 
 
 def _start(session: Session, asked: Any) -> dict[str, Any]:
@@ -225,7 +229,7 @@ def _next(session: Session, asked: Any) -> dict[str, Any]:
 def _above(session: Session, asked: Any) -> dict[str, Any]:
     rows = session.above(_view(asked), float(asked["share"]))
     cards = [session.card(row) for row in rows[:_CARDS]]
-    return {"rows": rows, "labels": [int(session.likeliest(row)) for row in rows], "cards": cards}
+    return {"rows": rows, "labels": [session.suggested(row) for row in rows], "cards": cards}
 
 
 def _decide(session: Session, asked: Any) -> dict[str, Any]:
