@@ -3,18 +3,9 @@
 import numpy as np
 import pytest
 from scipy.special import expit
-from scipy.stats import beta
 
-from selfdistill.review._estimate import Interval, Remaining, precision
-
-
-@pytest.mark.parametrize(("wrong", "total"), [(0, 0), (0, 10), (7, 10), (10, 10)])
-def test_precision_is_that_of_a_beta_posterior(wrong, total):
-    found = precision(wrong, total)
-    shape = beta(wrong + 0.5, total - wrong + 0.5)
-    assert (found.low, found.high) == pytest.approx((shape.ppf(0.025), shape.ppf(0.975)))
-    assert found.value == pytest.approx(shape.mean())
-    assert found.low < found.value < found.high
+from selfdistill.issues._precision import Interval
+from selfdistill.review._estimate import Remaining
 
 
 def reviewed(rng, offset, slope, settled=150, n=2000):

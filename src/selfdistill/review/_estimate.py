@@ -1,13 +1,13 @@
-"""How many labels are still wrong, and how many of the flagged ones are, with what was settled so far taken in."""
+"""How many labels are still wrong, with what was settled so far taken in."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from scipy.special import betaincinv, expit, logit
+from scipy.special import expit, logit
 
-__all__ = ["Interval", "Remaining", "precision"]
+from selfdistill.issues._precision import Interval
+
+__all__ = ["Remaining"]
 
 _SHIFT = 0.5  # of log-odds a priori: more labels are wrong than the probabilities say
 _OFFSET, _SLOPE = 0.5, 0.15  # deviations a priori of a shift of all log-odds, and of their slope
@@ -18,35 +18,6 @@ _LIMIT = 1e-4  # probabilities nearer to 0 or 1 are not believed
 _DRAWS = 2000
 _FEW = 20  # errors; of so few the number is no normal variable
 _TAILS = (2.5, 97.5)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A number, and 95 % of what it may be."""
-
-    value: float
-    low: float
-    high: float
-
-
-def precision(wrong: int, total: int) -> Interval:
-    """Estimate a share from a count: Beta posterior with Jeffreys' prior.
-
-    Args:
-        wrong: Hits.
-        total: Cases.
-
-    Returns:
-        Posterior mean and the central 95 %.
-
-    Example:
-        >>> found = precision(49, 57)
-        >>> round(found.low, 2), round(found.value, 2), round(found.high, 2)
-        (0.75, 0.85, 0.93)
-    """
-    a, b = wrong + 0.5, total - wrong + 0.5
-    low, high = betaincinv(a, b, np.array(_TAILS) / 100)
-    return Interval(a / (a + b), float(low), float(high))
 
 
 class Remaining:

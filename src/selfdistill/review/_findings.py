@@ -15,8 +15,8 @@ from selfdistill.closed._prepare import Prepared
 from selfdistill.closed._settle import settle
 from selfdistill.issues import find_issues
 from selfdistill.review._groups import cluster
-from selfdistill.runs._decision_files import Settled, read_decisions, settled_array
-from selfdistill.runs._label_table import named_rows, read_findings, soft_blocks
+from selfdistill.runs._decision_files import decided_before, settled_array
+from selfdistill.runs._label_table import read_findings, soft_blocks
 from selfdistill.runs._subject import read_again
 from selfdistill.train._closed import CLOSED, prepare_closed
 
@@ -119,22 +119,6 @@ def why_fixed(record: RunRecord) -> str:
     if record.data.read.annotator:
         return "The order is that of the run: labels by several annotators are not learned from."
     return ""
-
-
-def decided_before(run: Path, record: RunRecord) -> Settled | None:
-    """Read the decisions that a run was trained with.
-
-    Args:
-        run: The run directory.
-        record: Its record.
-
-    Returns:
-        The decisions; ``None`` if there were none, or their file is gone.
-    """
-    if record.data.decisions is None or not (path := Path(record.data.decisions)).is_file():
-        return None
-    ids, _ = named_rows(run)
-    return read_decisions(path, ids.tolist(), record.data.classes)
 
 
 class Learner:

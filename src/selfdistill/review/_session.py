@@ -12,11 +12,18 @@ import numpy as np
 
 from selfdistill._core.errors import DataError, SelfdistillError, one_line
 from selfdistill._core.record import read_finished
-from selfdistill.review._estimate import Interval, Remaining, precision
-from selfdistill.review._findings import Learner, decided_before, read_saved, why_fixed
+from selfdistill.issues._precision import Interval, precision
+from selfdistill.review._estimate import Remaining
+from selfdistill.review._findings import Learner, read_saved, why_fixed
 from selfdistill.review._groups import Clusters, View, common_words, pairs
 from selfdistill.review._words import Piece, weighed
-from selfdistill.runs._decision_files import Settled, read_decisions, settled_array, write_decisions
+from selfdistill.runs._decision_files import (
+    Settled,
+    decided_before,
+    read_decisions,
+    settled_array,
+    write_decisions,
+)
 from selfdistill.runs._decisions import Journal, journal_path
 from selfdistill.runs._examples import Examples
 from selfdistill.runs._model_file import Model, load_model
@@ -54,7 +61,8 @@ class Session:
         self.fixed = why_fixed(self._record) if learn else "Learning from decisions is off (--no-learn)."
         taken = None if take is None else read_decisions(take, self.saved.ids, self.saved.classes)
         path = decisions or journal_path(run)
-        self.journal = Journal(path, self._record.id, self.saved.ids, self.saved.classes)
+        about = {"name": run.resolve().name, "data": self._record.data.fingerprint}
+        self.journal = Journal(path, self._record.id, self.saved.ids, self.saved.classes, about)
         self._lock, self._changed, self._closed = threading.RLock(), threading.Event(), False
         self.ready = threading.Event()
         self.shown = threading.Event()  # the first card has the machine for itself

@@ -12,11 +12,12 @@ import numpy as np
 
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.files import atomic, json_text
+from selfdistill._core.record import read_finished
 from selfdistill.data._copy import check_new, labelled_cells, labelled_rows, write_refined
 from selfdistill.data._place import STANDARD_INPUT, is_there
 from selfdistill.data._read import find_form
 from selfdistill.data.formats import BUILT_IN
-from selfdistill.runs._decision_files import Settled, read_decisions
+from selfdistill.runs._decision_files import Settled, check_about, read_decisions
 from selfdistill.runs._label_table import SavedLabelTable, read_label_table
 
 __all__ = ["EXPORTS", "Refined", "refine"]
@@ -76,7 +77,8 @@ def refine(
         raise SettingError(f"--format {form!r} does not exist", f"Choose one of: {', '.join(EXPORTS)}.")
     found = read_label_table(run)
     if decisions is not None:
-        found = _decided(found, read_decisions(decisions, found.ids.tolist(), found.classes))
+        check_about(decisions, run, read_finished(run))
+        found = decided_table(found, read_decisions(decisions, found.ids.tolist(), found.classes))
     check_new(found.source, out)
     if form in {None, "label-studio"}:  # the other forms do not look at it
         _check_source(run, found)
@@ -91,7 +93,7 @@ def refine(
     return Refined(out, n - issues if how == "drop" else n, n, issues, changed)
 
 
-def _decided(found: SavedLabelTable, settled: Settled) -> SavedLabelTable:
+def decided_table(found: SavedLabelTable, settled: Settled) -> SavedLabelTable:
     """Put what was decided in the place of what was found."""
     rows = np.array(sorted(settled.labels), np.int64)
     labels = np.array([settled.labels[row] for row in rows], object)
