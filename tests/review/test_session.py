@@ -8,6 +8,7 @@ import pytest
 from selfdistill._core.errors import DataError, RunError
 from selfdistill.review._groups import View
 from selfdistill.review._session import Behind, Session
+from selfdistill.runs import _label_table as label_tables
 from selfdistill.runs import fit
 from selfdistill.runs._decision_files import read_decisions
 from selfdistill.runs._label_table import label_table, read_findings
@@ -36,6 +37,16 @@ def test_the_most_doubtful_come_first_and_decided_ones_leave(texts, opened):
     assert [session.undo(version) for version in (3, 4, 5, 6)] == [[order[2]], [order[1]], [order[0]], []]
     assert rows(session) == order
     assert session.next(View(), 2, order[:3])[0]["row"] == order[3]
+
+
+def test_the_table_is_read_once_before_the_first_card(texts, opened, monkeypatch):
+    read, table = [], label_tables._table
+    monkeypatch.setattr(label_tables, "_table", lambda *some: read.append(1) or table(*some))
+    session = opened(texts)
+    session.start()
+    assert session.ready.wait(60)
+    assert session.content(rows(session)[0])["text"]
+    assert len(read) == 1
 
 
 def test_who_is_behind_changes_nothing(texts, opened):

@@ -10,7 +10,7 @@ import numpy as np
 
 __all__ = ["Clusters", "View", "cluster", "common_words", "pairs"]
 
-_EACH = 20  # examples of a cluster, about
+_EACH = 10  # examples of a cluster, about
 _MOST = 50  # clusters
 _WORDS = 3  # in the name of one
 _LEAST = 0.1  # by how much more of a cluster than of all examples holds such a word
@@ -87,7 +87,7 @@ def pairs(given: np.ndarray, suggested: np.ndarray) -> list[dict[str, int]]:
 
 
 def cluster(features: np.ndarray) -> np.ndarray:
-    """Group rows by k-means, about twenty to a cluster and at most fifty clusters; equal rows lie together.
+    """Group rows by k-means, about ten to a cluster and at most fifty clusters; equal rows lie together.
 
     Args:
         features: ``[m, d]``.

@@ -182,7 +182,7 @@ def application(session: Session, token: str, port: int) -> ASGIApp:
         json_route("/card/{row:int}", lambda session, asked: session.card(asked["row"])),
         json_route("/content/{row:int}", lambda session, asked: session.content(asked["row"])),
         json_route("/words/{row:int}", lambda session, asked: {"pieces": session.words(asked["row"])}),
-        json_route("/groups", lambda session, asked: session.groups()),
+        json_route("/groups", _groups),
         json_route("/above", _above),
         json_route("/decide", _decide, "POST"),
         json_route("/undo", _undo, "POST"),
@@ -215,9 +215,12 @@ def _view(asked: Mapping[str, Any]) -> View:
 
 def _start(session: Session, asked: Any) -> dict[str, Any]:
     first = session.next(View(), _CARDS)
-    shown = {"run": session.run.resolve().name, "classes": session.saved.classes, "cards": first, **session.state()}
-    session.shown.set()
-    return shown
+    return {"run": session.run.resolve().name, "classes": session.saved.classes, "cards": first, **session.state()}
+
+
+def _groups(session: Session, asked: Any) -> dict[str, Any]:
+    session.shown.set()  # a page asks once its first card is there
+    return session.groups()
 
 
 def _next(session: Session, asked: Any) -> dict[str, Any]:

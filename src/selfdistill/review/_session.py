@@ -31,7 +31,7 @@ from selfdistill.runs._model_file import Model, load_model
 __all__ = ["Behind", "Session"]
 
 _MOST = 200  # cards of one answer
-_FIRST = 2.0  # seconds that learning waits for the first card
+_FIRST = 10.0  # seconds that learning waits for the first card
 _CLUSTERED = 20_000  # examples that are grouped
 _LEAST_CLUSTERED = 10
 

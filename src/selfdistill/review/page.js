@@ -448,9 +448,11 @@ queue(async () => {
   $("run").textContent = found.run;
   document.title = `Review ${found.run}`;
   take(found);
-  if (found.cards.length) { trail = [found.cards[0].row]; at = 0; ahead(found.cards); } else at = 0;
+  if (found.cards.length) trail = [found.cards[0].row];
+  at = 0;
   await show();
   document.body.dataset.ready = "yes";
+  ahead(found.cards);
   await showGroups();
   watch();
 });
