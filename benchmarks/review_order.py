@@ -7,13 +7,14 @@ ten decisions (the page does so after each); *cleanlab*, rising self-confidence 
 (five folds, three seeds). The errors of people and rules are what they are, so that the first two have no seed; drawn
 errors have three. At each stop the record holds, in the learning order, the wrong labels found and truly left, with the
 interval that the page shows for those left and for the precision of all flagged labels. Each data set, kind and seed is
-a record of ``benchmarks/records/review_order.parquet``.
+a record of ``benchmarks/records/review_order.parquet``; walks are kept in ``DIR/review`` of the cache.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -61,38 +62,68 @@ def stops(n: int) -> list[int]:
     return [stop for stop in STOPS if stop <= max(n // 5, min(n // 2, 300))]
 
 
-def learning(inputs: np.ndarray, given: np.ndarray, truth: np.ndarray, k: int) -> dict[str, Any]:
-    """Review in the fixed order and in the learning one."""
+def walk(inputs: np.ndarray, given: np.ndarray, truth: np.ndarray, k: int) -> dict[str, np.ndarray]:
+    """Review in the learning order.
+
+    Args:
+        inputs: Features, ``[n, d]``.
+        given: Given labels, codes ``[n]``.
+        truth: True labels.
+        k: Number of classes.
+
+    Returns:
+        ``wrong`` and ``flagged``, bool ``[n]``; ``fixed``, the order of the run; ``seen``, the order of the decisions;
+        ``stops``, and ``quality`` at each of them, ``[stops, n]``; ``seconds`` of CPU for a step.
+    """
     wrong, n = given != truth, len(given)
     made = prepare(torch.from_numpy(inputs), Given(given, k))
-    settled, seen, at = np.full(n, -1), [], []
+    settled, seen, quality, at = np.full(n, -1), [], [], [0, *stops(n)]
     found = settle(made, settled)
     table = find_issues(given, found.posterior, quality=found.quality)
-    fixed, flagged = np.argsort(table.quality, kind="stable"), table.is_issue
     begun = time.process_time()
-    for count in range(0, max(stops(n)) + 1, STEP):
-        if count in {0, *stops(n)}:
-            held = settled >= 0
-            left = Remaining(1 - found.quality, held, held & wrong)
-            rest, hits = left.count(~held & flagged), int((held & flagged & wrong).sum())
-            at.append(
-                {
-                    "settled": count,
-                    "found": int((held & wrong).sum()),
-                    "fixed": int(wrong[fixed[:count]].sum()),
-                    "left": int((~held & wrong).sum()),
-                    "errors_left": asdict(left.count(~held)),
-                    "flagged_wrong": int((flagged & wrong).sum()),
-                    "flagged": {"value": hits + rest.value, "low": hits + rest.low, "high": hits + rest.high},
-                }
-            )
-        open_ = np.flatnonzero(settled < 0)
-        new = open_[np.argsort(found.quality[open_], kind="stable")[:STEP]]
-        seen += new.tolist()
-        settled[new] = truth[new]
-        found = settle(made, settled)
-    seconds = (time.process_time() - begun) / (max(stops(n)) / STEP + 1)
-    return {"at": at, "wrong": int(wrong.sum()), "is_flagged": int(flagged.sum()), "seconds_a_step": seconds}
+    for count in range(0, at[-1] + 1, STEP):
+        if count in at:
+            quality.append(found.quality)
+        if count < at[-1]:
+            open_ = np.flatnonzero(settled < 0)
+            new = open_[np.argsort(found.quality[open_], kind="stable")[:STEP]]
+            seen += new.tolist()
+            settled[new] = truth[new]
+            found = settle(made, settled)
+    seconds = (time.process_time() - begun) / (at[-1] / STEP)
+    fixed = np.argsort(table.quality, kind="stable")
+    kept = {"wrong": wrong, "flagged": table.is_issue, "fixed": fixed, "seen": seen, "stops": at, "quality": quality}
+    return {name: np.asarray(one) for name, one in kept.items()} | {"seconds": np.array(seconds)}
+
+
+def judged(path: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Say at each stop what was found, what is left, and what the page says of it."""
+    wrong, flagged, found = path["wrong"], path["flagged"], []
+    for count, quality in zip(path["stops"].tolist(), path["quality"], strict=True):
+        held = np.isin(np.arange(len(wrong)), path["seen"][:count])
+        left = Remaining(1 - quality, held, held & wrong)
+        rest, hits = left.count(~held & flagged), int((held & flagged & wrong).sum())
+        found.append(
+            {
+                "settled": count,
+                "found": int((held & wrong).sum()),
+                "fixed": int(wrong[path["fixed"][:count]].sum()),
+                "left": int((~held & wrong).sum()),
+                "errors_left": asdict(left.count(~held)),
+                "flagged_wrong": int((flagged & wrong).sum()),
+                "flagged": {"value": hits + rest.value, "low": hits + rest.low, "high": hits + rest.high},
+            }
+        )
+    return found
+
+
+def walked(place: Path, *data: Any) -> Mapping[str, np.ndarray]:
+    """Walk, or read the walk that is kept in a file: another estimate needs no other walk."""
+    if not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(place, **walk(*data))
+    with np.load(place) as kept:
+        return dict(kept)
 
 
 def cleanlab(inputs: np.ndarray, given: np.ndarray, truth: np.ndarray, k: int) -> dict[str, list[int]]:
@@ -122,7 +153,9 @@ def main() -> None:
         inputs = np.asarray(cache.as_arrays(data.train, data.test)[0], np.float32)
         given, truth, k = noise.draw(data, kind, seed), data.truth, data.num_classes
         record = {"cell": [name, part, kind, seed], "rows": len(given), "classes": k, **environment("cpu")}
-        record |= learning(inputs, given, truth, k)
+        path = walked(Path(options.cache) / "review" / f"{name}.{part}.{kind}.{seed}.npz", inputs, given, truth, k)
+        record |= {"at": judged(path), "wrong": int(path["wrong"].sum()), "is_flagged": int(path["flagged"].sum())}
+        record["seconds_a_step"] = float(path["seconds"])
         if (name, part, kind) in REAL:
             record["cleanlab"] = cleanlab(inputs, given, truth, k)
         TABLE.add({key: record})

@@ -123,3 +123,37 @@ def test_review_exports_without_a_page(cli, songs, tmp_path):
     code, err = cli("review", "nothing")
     assert code == 2
     assert "nothing" in err
+
+
+def test_decisions_about_another_run_are_refused_with_both_names(cli, songs, tmp_path):
+    ids = [f"t{i}" for i in range(60)]
+    record = json.loads((songs / "run" / "run.json").read_text())
+    for about, ok in (({"name": "old", "data": "0" * 64}, False), ({"data": record["data"]["fingerprint"]}, True)):
+        path = tmp_path / f"{ok}.jsonl"
+        made = Journal(path, "another", ids, ["jazz", "pop"], about)
+        made.add("label", [0], ["jazz"])
+        made.close()
+        code, err = cli("refine", songs / "run", "--relabel", "--out", f"{ok}.csv", "--decisions", path)
+        assert (code == 0) == ok, err  # the same data may have been learned twice
+        if not ok:
+            assert f"holds decisions about the run old, not about {songs / 'run'}" in err
+            assert "--take" in err
+    arguments = ("fit", songs / "songs.csv", "--label", "genre", "--id", "track", "--out")
+    code, err = cli(*arguments, "again", "--decisions", "False.jsonl")
+    assert code == 0, err
+    assert "note: False.jsonl holds decisions about the run old, whose data were others" in err
+    code, err = cli(*arguments, "third", "--decisions", "True.jsonl")
+    assert code == 0, err
+    assert "whose data" not in err
+
+
+def test_decisions_about_rows_by_number_need_as_many_rows(cli, songs, tmp_path):
+    table = pd.read_csv(songs / "songs.csv").drop(columns="track")
+    table.iloc[5:].to_csv("fewer.csv", index=False)
+    made = Journal(tmp_path / "d.jsonl", "another", list(map(str, range(60))), ["jazz", "pop"], {"name": "old"})
+    made.add("label", [7], ["jazz"])
+    made.close()
+    code, err = cli("fit", "fewer.csv", "--label", "genre", "--out", "run", "--decisions", "d.jsonl")
+    assert code != 0
+    assert "the run old with 60 examples, but the data have 55, and rows are named by numbers" in err
+    assert not (tmp_path / "run").exists()

@@ -61,6 +61,7 @@ def opened(tmp_path: Path) -> Callable[..., Session]:
     def make(run: Path, **more: object) -> Session:
         more.setdefault("decisions", tmp_path / "d.jsonl")
         sessions.append(Session(run, **more))  # type: ignore[arg-type]
+        sessions[-1].shown.set()  # there is no page to wait for
         return sessions[-1]
 
     yield make

@@ -119,6 +119,23 @@ def journal_of(server):
     return Path(server.process.args[server.process.args.index("--decisions") + 1])
 
 
+def test_the_first_card_needs_five_answers_and_few_bytes(browser, server):
+    page = browser.new_page()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url.removeprefix(server.url)))
+    page.goto(server.url, wait_until="commit")
+    until(page, "document.querySelector('#shown')?.children.length > 0")
+    first = asked[: 1 + max(i for i, one in enumerate(asked) if one.startswith("content/"))]
+    before = [one for one in first if not one.startswith("data:")]
+    assert [re.sub(r"\d+", "0", one) for one in before[:5]] in (
+        ["", "page.css", "page.js", "start", "content/0"],
+        ["", "page.js", "page.css", "start", "content/0"],
+    )
+    weight = page.evaluate("performance.getEntriesByType('resource').map((one) => one.transferSize)")
+    assert sum(weight) < 120_000
+    page.close()
+
+
 def test_fifty_cards_by_keyboard_and_all_the_way_back(page, server):
     before = len(decided(journal_of(server)))
     keys = ["Enter", " ", "1", "x", "3", "n", "s", "Enter", "2", "4"]
@@ -203,6 +220,73 @@ def test_a_class_can_be_typed(page):
     assert page.text_content("#stage") in {"settled: fox", "kept"}
 
 
+def test_words_are_found_and_one_goes_on_by_keyboard(page):
+    press(page, "f")
+    assert page.evaluate("document.activeElement.id") == "search"
+    page.keyboard.type("MEOW")
+    until(page, "state.left > 0 && state.left < state.examples")
+    left = page.evaluate("state.left")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") != "search"
+    until(page, "document.querySelector('#shown .text')?.textContent.includes('meow')")
+    press(page, "Enter")
+    assert page.evaluate("state.settled") == 1
+    press(page, "ArrowRight")
+    assert page.evaluate("state.left") == left - 1
+    assert page.problems == []
+
+
+def test_a_pair_of_labels_is_chosen_by_keyboard(page):
+    press(page, "v")
+    page.wait_for_selector("#typing[open]")
+    page.keyboard.type("\u2192")
+    name = page.text_content("#found li[aria-selected=true]")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('#view').value !== ''")
+    page.evaluate("work")
+    left = page.evaluate("state.left")
+    assert name.endswith(f"({left})")
+    pair = page.evaluate("[card().given, card().suggested]")
+    assert page.evaluate("JSON.parse(document.querySelector('#view').value)") == {
+        "given": pair[0],
+        "suggested": pair[1],
+    }
+    press(page, *["Enter"] * left)
+    assert page.is_visible("#end")
+    press(page, "v")
+    page.wait_for_selector("#typing[open]")
+    page.keyboard.press("Enter")  # the first: most doubtful first
+    until(page, "document.querySelector('#view').value === ''")
+    page.evaluate("work")
+    assert page.is_visible("#one")
+
+
+def test_words_that_count_are_marked_as_text(page):
+    page.evaluate(SHOW, 2)
+    until(page, "document.querySelectorAll('#shown mark').length > 2")
+    whole = page.evaluate("ask('content/2').then((found) => found.text)")
+    assert page.text_content("#shown .text") == whole
+    assert "<b>" in whole  # as text:
+    assert page.evaluate("document.querySelectorAll('#shown b, #shown script').length") == 0
+    words = page.evaluate(
+        "[...document.querySelectorAll('#shown .text mark')].map((one) => [one.textContent, one.className])"
+    )
+    assert {word for word, _ in words} <= set(re.findall(r"\w+", whole))
+    assert {name for _, name in words} <= {"for", "against"}
+    classes, card = page.evaluate("[classes, card()]")
+    assert classes[card["given"]] in page.text_content("#shown .legend")
+    assert page.problems == []
+
+
+def test_a_card_has_one_set_of_probabilities(page):
+    shown = page.text_content("#labels")
+    classes, card = page.evaluate("[classes, card()]")
+    for code in (card["given"], card["suggested"]):
+        share = card["shares"][card["likely"].index(code)]
+        assert re.search(rf"{re.escape(classes[code])}[ ?]*{100 * share:.0f}", shown) or share < 0.1
+    assert "wrong with" not in shown
+
+
 def test_the_grid_settles_twenty_and_many_are_seen_before_they_are_taken(page):
     press(page, "b")
     assert page.locator("#tiles .tile").count() == 20
@@ -258,6 +342,15 @@ def test_it_learns_while_one_goes_on(texts, browser, tmp_path):
     press(page, "Backspace")
     assert page.evaluate("card().likely[0] === card().given")
     until(page, "card().likely[0] !== card().given")  # what was held is forgotten
+    until(page, "document.querySelectorAll('#view optgroup').length === 2")
+    press(page, "v")
+    page.wait_for_selector("#typing[open]")
+    for _ in range(page.evaluate("document.querySelectorAll('#view option').length") - 1):
+        page.keyboard.press("ArrowDown")  # the last one is a cluster
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('#view').value.includes('cluster')")
+    page.evaluate("work")
+    assert page.evaluate("state.left") <= page.evaluate("state.flagged")
     page.context.close()
     server.stop()
 
@@ -275,7 +368,10 @@ def test_single_keys_can_be_turned_off(page):
 def test_accessibility(browser, server, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
     page = opened(browser, server.url, color_scheme=scheme, bypass_csp=True)
-    for keys in ([], ["b"], ["b", "?"]):
+    page.evaluate(SHOW, 2)
+    until(page, "document.querySelectorAll('#shown mark').length > 2")
+    for keys in ([], ["b"], ["b", "v"], ["?"]):
+        page.keyboard.press("Escape")
         press(page, *keys)
         found = axe.Axe().run(page).response["violations"]
         assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from selfdistill._core.errors import DataError, RunError
-from selfdistill.review._session import Behind, Session, View
+from selfdistill.review._groups import View
+from selfdistill.review._session import Behind, Session
+from selfdistill.runs import _label_table as label_tables
 from selfdistill.runs import fit
 from selfdistill.runs._decision_files import read_decisions
+from selfdistill.runs._label_table import label_table, read_findings
 
 
 def rows(session, **more):
@@ -34,6 +37,16 @@ def test_the_most_doubtful_come_first_and_decided_ones_leave(texts, opened):
     assert [session.undo(version) for version in (3, 4, 5, 6)] == [[order[2]], [order[1]], [order[0]], []]
     assert rows(session) == order
     assert session.next(View(), 2, order[:3])[0]["row"] == order[3]
+
+
+def test_the_table_is_read_once_before_the_first_card(texts, opened, monkeypatch):
+    read, table = [], label_tables._table
+    monkeypatch.setattr(label_tables, "_table", lambda *some: read.append(1) or table(*some))
+    session = opened(texts)
+    session.start()
+    assert session.ready.wait(60)
+    assert session.content(rows(session)[0])["text"]
+    assert len(read) == 1
 
 
 def test_who_is_behind_changes_nothing(texts, opened):
@@ -67,21 +80,63 @@ def test_it_goes_on_where_it_was_and_the_run_stays_as_it_is(texts, opened, tmp_p
 
 def test_views_and_pairs(texts, opened):
     session = opened(texts)
-    pairs = session.pairs()
-    flagged = session.saved.flagged
-    assert sum(pair["count"] for pair in pairs) == int(
-        (flagged & (session._now.likely[:, 0] != session.saved.given)).sum()
-    )
+    found, flagged = session.groups(), session.saved.flagged
+    assert found["clusters"] == []  # there are none before the kernel is there
+    pairs = found["pairs"]
+    assert sum(pair["count"] for pair in pairs) == int(flagged.sum())  # each has a label to suggest
     one = pairs[0]
-    some = rows(session, given=one["given"], likely=one["likely"])
-    assert {(session.card(r)["given"], session.card(r)["likely"][0]) for r in some} == {(one["given"], one["likely"])}
-    word = session.saved.classes[0].upper()
-    found = rows(session, search=word)
-    expected = [r for r in rows(session) if 0 in (session.card(r)["given"], session.card(r)["likely"][0])]
-    assert found == expected != []
+    some = rows(session, given=one["given"], suggested=one["suggested"])
+    cards = [session.card(r) for r in some]
+    assert {(card["given"], card["suggested"]) for card in cards} == {(one["given"], one["suggested"])}
     assert rows(session, search=session.saved.ids[5]) == [
-        r for r in rows(session) if session.saved.ids[5] in session.saved.ids[r]
+        r for r in rows(session) if session.saved.ids[5] in session.saved.ids[r] + session.examples.text(r)
     ]
+
+
+@pytest.mark.parametrize("words", ["bark", "BARK", "<b>7", "DOG", "& 'c", "no such words"])
+def test_search_finds_what_a_loop_over_names_labels_and_texts_finds(texts, opened, words):
+    session = opened(texts)
+    names = session.saved.classes
+
+    def holds(row):
+        card, text = session.card(row), session.content(row)["text"]
+        held = (card["name"], names[card["given"]], names[card["suggested"]], text)
+        return any(words.lower() in one.lower() for one in held)
+
+    assert rows(session, search=words) == [row for row in rows(session) if holds(row)]
+
+
+def test_clusters_come_with_the_kernel_and_follow_decisions(texts, opened):
+    session = opened(texts)
+    session.start()
+    learned(session)
+    until = time.monotonic() + 60
+    while not session.state()["clusters"]:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    found = session.groups()["clusters"]
+    assert sum(one["count"] for one in found) == session.saved.flagged.sum()
+    one = found[0]
+    some = rows(session, cluster=one["cluster"])
+    assert len(some) == one["count"]
+    assert all(session.saved.flagged[some])
+    session.decide(0, "label", some, [session.suggested(row) for row in some])
+    assert one["cluster"] not in [left["cluster"] for left in session.groups()["clusters"]]
+
+
+def test_suggested_is_what_the_run_suggests_in_name_and_value(texts, opened):
+    table, session = label_table(texts), opened(texts)
+    shown = read_findings(texts)
+    session.start()
+    for learning in (False, True):  # as the run left it, and after a pass over nothing that is decided
+        if learning:
+            learned(session)
+        cards = [session.card(row) for row in range(len(table))]
+        names = [session.saved.classes[card["suggested"]] for card in cards]
+        assert names == table["suggested_label"].tolist()
+        shares = [card["shares"][card["likely"].index(card["suggested"])] for card in cards]
+        expected = np.where(shown.suggested == shown.refined, shown.confidence, shown.p_other)
+        np.testing.assert_allclose(shares, expected, atol=1e-5)
 
 
 def test_bulk_takes_those_above_a_share(texts, opened):
@@ -91,7 +146,7 @@ def test_bulk_takes_those_above_a_share(texts, opened):
         expected = {c["row"] for c in cards if c["likely"][0] != c["given"] and c["shares"][0] >= share}
         assert set(session.above(View(), share)) == expected != set()
     found = session.above(View(), 0.9)
-    session.decide(0, "label", found, [session.likeliest(r) for r in found])
+    session.decide(0, "label", found, [session.suggested(r) for r in found])
     assert session.above(View(), 0.9) == []
     assert session.state()["wrong"] == len(found)
     assert session.undo(1) == found
@@ -139,7 +194,7 @@ def test_counts_follow_decisions(texts, opened):
     assert (state["flagged_seen"], state["flagged_wrong"], state["wrong"]) == (6, 0, 0)
     assert state["precision"]["high"] < 0.4
     assert state["flagged_in_all"]["value"] < 0.7 * first["flagged_in_all"]["value"]
-    assert state["errors_left"]["value"] < 0.8 * first["errors_left"]["value"]
+    assert state["errors_left"]["value"] < 0.9 * first["errors_left"]["value"]
 
 
 def test_data_that_changed_are_not_learned_from(texts, tmp_path, opened, monkeypatch):
@@ -148,10 +203,18 @@ def test_data_that_changed_are_not_learned_from(texts, tmp_path, opened, monkeyp
     run = fit(csv, out=tmp_path / "run", label="label", method="kernel", rounds=1, encoder="none", say=None)
     csv.write_text(csv.read_text().replace("meow", "moo"))
     session = opened(run.folder)
-    session.start().join(20)
+    said = []
+    session.start(said.append).join(20)
     assert "holds other data" in session.state()["fixed"]
+    assert len(said) == 1
+    assert "holds other data" in said[0]
     csv.unlink()
-    assert "is not here" in opened(run.folder, decisions=tmp_path / "e.jsonl").content(0)["missing"]
+    gone = opened(run.folder, decisions=tmp_path / "e.jsonl")
+    assert "is not here" in gone.content(0)["missing"]
+    assert gone.words(0) == []
+    gone.start(said.append).join(20)
+    assert len(said) == 2
+    assert "texts.csv is not here. Start this in the folder" in said[1]
 
 
 def test_photos_are_drawn_anew_and_missing_ones_said(photos, opened):

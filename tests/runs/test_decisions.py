@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfdistill._core.errors import DataError, RunError
-from selfdistill.runs._decisions import Decided, Journal, journal_path, read_journal
+from selfdistill.runs._decisions import Decided, Journal, journal_path, read_header, read_journal
 
 IDS, CLASSES = ["a", 'b "quoted"', "<script>", "ערך"], ["cat", "dog"]
 
@@ -188,3 +188,16 @@ def test_the_journal_lies_beside_the_run(tmp_path, monkeypatch):
     from pathlib import Path
 
     assert journal_path(Path()) == tmp_path / "runs" / "a.decisions.jsonl"
+
+
+def test_the_first_line_says_what_it_is_about(tmp_path):
+    path = tmp_path / "j.jsonl"
+    Journal(path, "run-1", IDS, CLASSES, {"name": "songs", "data": "0f"}).close()
+    assert {"run": "run-1", "examples": 4, "name": "songs", "data": "0f"}.items() <= read_header(path).items()
+    opened(path).close()  # which says nothing of it
+    with pytest.raises(RunError, match=r"about another run \(songs\)"):
+        Journal(path, "run-2", IDS, CLASSES)
+    for content in (b"", b"{}\n", b"[]\n", b"\xff\n"):
+        path.write_bytes(content)
+        with pytest.raises(RunError, match="no journal"):
+            read_header(path)

@@ -89,15 +89,17 @@ def show(options: ShowOptions) -> None:
         selfdistill show runs/photos-001 --first 5
     """  # noqa: DOC501 (this text is the help)
     with leaving_at_once():
-        from selfdistill.report._content import Subject, cards, doubtful
+        from selfdistill.report._content import Subject, cards
 
     if options.first < 1:
         raise SettingError(f"first is {options.first}, but must be at least 1", "Leave it out for 20.", param="first")
     subject = Subject.of_run(options.run)
     examples = subject.examples
-    rows = doubtful(subject.found, options.first)
+    rows = subject.doubtful(options.first)
     if examples is not None and examples.missing:
         speak(f"note: only names are shown: {examples.missing}")
+    if settled := subject.by_hand():
+        speak(f"note: {settled['count'] + settled['unsure']:,} that were settled by hand are left out")
     images = examples is not None and examples.kind == "image"
     for number, (row, card) in enumerate(zip(rows, cards(subject.found, examples, rows, draw=False), strict=True), 1):
         write("\n".join(_lines(number, card)) + "\n")

@@ -81,7 +81,8 @@ def _show(session: Session, options: ReviewOptions) -> None:
     from selfdistill.review import _server
 
     taken, token = _server.listen(options.port), _server.new_token()
-    session.start()
+    session.start(speak)
+    session.ready.wait()  # so that the first card is there at once
     where = _server.address(taken, token)
     journal = session.journal
     speak(f"{len(journal.decided.labels):,} of {len(session.saved.ids):,} labels settled, in {journal.path}")

@@ -14,12 +14,16 @@ from selfdistill._core.errors import DataError
 from selfdistill._core.record import RunRecord, read_finished, reading_record
 from selfdistill._core.wording import quoted
 from selfdistill.air._figures import closed_spectrum, shares_learned
+from selfdistill.issues._precision import precision
 from selfdistill.report._charts import Line, histogram, lines, matrix
+from selfdistill.runs._decision_files import Settled, decided_since
+from selfdistill.runs._decisions import journal_path
 from selfdistill.runs._examples import Cell, Examples
 from selfdistill.runs._label_table import SavedLabelTable, read_findings
+from selfdistill.runs._refine import decided_table
 from selfdistill.runs._verdict import still_holds
 
-__all__ = ["Card", "Subject", "cards", "content", "doubtful"]
+__all__ = ["Card", "Subject", "cards", "content"]
 
 _SIDE = 160  # pixels of a thumbnail
 _SHOWN = {"image": (24, 8, 6), "text": (12, 8, 2), "table": (12, 8, 2), "vector": (20, 0, 0)}
@@ -45,6 +49,8 @@ class Subject:
         record: Of the run, where there is one.
         folder: Of the run.
         examples: Its single examples.
+        settled: What was settled by hand; ``found`` has these labels already.
+        flagged: Which labels the run called wrong before, bool ``[n]``; ``None``: as in ``found``.
     """
 
     name: str
@@ -57,6 +63,8 @@ class Subject:
     record: RunRecord | None = None
     folder: Path | None = None
     examples: Examples | None = None
+    settled: Settled | None = None
+    flagged: np.ndarray | None = None
 
     @classmethod
     def of_run(cls, folder: Path) -> Subject:
@@ -64,6 +72,9 @@ class Subject:
         record, found = read_finished(folder), read_findings(folder)
         noise = record.result.estimated_noise if record.result else None
         counts = noise.counts_true_given if noise else None
+        settled, flagged = decided_since(folder, record), found.is_issue
+        if settled is not None:
+            found = decided_table(found, settled)
         return cls(
             name=Path(record.data.source).name if record.data.source else "Digits, 40 % of the labels flipped",
             found=found,
@@ -75,7 +86,38 @@ class Subject:
             record=record,
             folder=folder,
             examples=Examples(folder),
+            settled=settled,
+            flagged=flagged,
         )
+
+    def doubtful(self, most: int) -> list[int]:
+        """Give the positions of the most doubtful examples that are not settled, the most doubtful first."""
+        order = np.argsort(self.found.quality, kind="stable")
+        return [int(row) for row in order[self._open[order]][:most]]
+
+    @property
+    def _open(self) -> np.ndarray:
+        there = np.ones(len(self.found.ids), bool)
+        if self.settled is not None:
+            there[[*self.settled.labels, *self.settled.unsure]] = False
+        return there
+
+    def by_hand(self) -> dict[str, Any]:
+        """Count what was settled by hand, and how many of the flagged labels among it were wrong."""
+        if self.settled is None or self._open.all():
+            return {}
+        rows = np.array(list(self.settled.labels), np.int64)
+        wrong = self.found.is_issue[rows]
+        flagged = (self.found.is_issue if self.flagged is None else self.flagged)[rows]
+        seen, hits = int(flagged.sum()), int((flagged & wrong).sum())
+        return {
+            "count": len(rows),
+            "wrong": int(wrong.sum()),
+            "unsure": len(self.settled.unsure),
+            "seen": seen,
+            "hits": hits,
+            "precision": precision(hits, seen),
+        }
 
 
 def _square(counts: list[list[float]], k: int, folder: Path) -> np.ndarray:
@@ -168,24 +210,20 @@ def cards(
     return out
 
 
-def doubtful(found: SavedLabelTable, most: int) -> list[int]:
-    """Give the positions of the most doubtful examples, the most doubtful first."""
-    return [int(row) for row in np.argsort(found.quality, kind="stable")[:most]]
-
-
 def content(subject: Subject) -> dict[str, Any]:
     """Gather what the page shows."""
     found, kind = subject.found, subject.examples.kind if subject.examples else "vector"
     first, pairs, each = _SHOWN[kind]
     order = np.argsort(found.quality, kind="stable")
     flagged = int(found.is_issue.sum())
-    first_cards = cards(found, subject.examples, doubtful(found, first))
+    first_cards = cards(found, subject.examples, subject.doubtful(first))
     return {
         "name": subject.name,
         "kind": kind,
         "n": len(found.ids),
         "classes": len(found.classes),
         "flagged": flagged,
+        "settled": subject.by_hand(),
         "share": flagged / len(found.ids),
         "record": subject.record,
         "folder": None if subject.folder is None else quoted(subject.folder),
@@ -334,7 +372,11 @@ def _steps(subject: Subject) -> list[tuple[str, str]]:
     if source:
         ending = Path(source).suffix if Path(source).suffix in {".csv", ".parquet", ".npz"} else ""
         out = f"refined{ending}" if ending else "refined.npz" if subject.examples is None else "refined"
-        steps.append(("Write the data with corrected labels", f"selfdistill refine {run} --relabel --out {out}"))
+        held = ""
+        if subject.settled is not None:
+            place = journal_path(subject.folder)
+            held = f" --decisions {quoted(place if place.is_file() else subject.record.data.decisions or '')}"
+        steps.append(("Write the data with corrected labels", f"selfdistill refine {run} --relabel{held} --out {out}"))
     else:
         steps.append(("Find the errors in your own labels", "selfdistill fit DATA --label COLUMN"))
     return [*steps, ("Label new data", f"selfdistill predict {run} NEW")]

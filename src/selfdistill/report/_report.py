@@ -14,7 +14,7 @@ from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
 from selfdistill._core.record import reading_record
 from selfdistill._core.wording import clean
-from selfdistill.report._content import Subject, content, doubtful
+from selfdistill.report._content import Subject, content
 from selfdistill.report._sheet import sheet
 from selfdistill.runs._verdict import training_line, verdict
 
@@ -116,7 +116,7 @@ class Report:
             why = examples.missing if examples is not None and examples.missing else "the run has no images"
             raise DataError(f"a gallery cannot be drawn: {why}", Advice("Leave {--gallery} out."))
         found = self._subject.found
-        rows = doubtful(found, most)
+        rows = self._subject.doubtful(most)
         with atomic(path) as part:
             sheet(found, examples, rows).save(part, "PNG", optimize=True)
         return path

@@ -1,59 +1,32 @@
-"""How many labels are still wrong, and how many of the flagged ones are, with what was settled so far taken in."""
+"""How many labels are still wrong, with what was settled so far taken in."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from scipy.special import betaincinv, expit, log_expit, logit
+from scipy.special import expit, logit
 
-__all__ = ["Interval", "Remaining", "precision"]
+from selfdistill.issues._precision import Interval
 
-_OFFSETS = np.linspace(-3.0, 3.0, 61)  # of log-odds
-_SLOPES = np.exp(np.linspace(-1.2, 1.2, 25))
-_OFFSET_SPREAD, _SLOPE_SPREAD = 0.8, 0.3  # of a priori: counts are often off by a factor of 1.5
-_BINS = 200
+__all__ = ["Remaining"]
+
+_SHIFT = 0.5  # of log-odds a priori: more labels are wrong than the probabilities say
+_OFFSET, _SLOPE = 0.5, 0.15  # deviations a priori of a shift of all log-odds, and of their slope
+_PIVOT = 3.0  # log-odds about which the slope turns: what is wrong there says nothing of it
+_BEND, _REACH = 1.0, 1.5  # deviation a priori of a smooth function of them, and the log-odds over which it bends
+_BINS = 60
 _LIMIT = 1e-4  # probabilities nearer to 0 or 1 are not believed
-_DRAWS = 4000
+_DRAWS = 2000
 _FEW = 20  # errors; of so few the number is no normal variable
 _TAILS = (2.5, 97.5)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A number, and 95 % of what it may be."""
-
-    value: float
-    low: float
-    high: float
-
-
-def precision(wrong: int, total: int) -> Interval:
-    """Estimate a share from a count: Beta posterior with Jeffreys' prior.
-
-    Args:
-        wrong: Hits.
-        total: Cases.
-
-    Returns:
-        Posterior mean and the central 95 %.
-
-    Example:
-        >>> found = precision(49, 57)
-        >>> round(found.low, 2), round(found.value, 2), round(found.high, 2)
-        (0.75, 0.85, 0.93)
-    """
-    a, b = wrong + 0.5, total - wrong + 0.5
-    low, high = betaincinv(a, b, np.array(_TAILS) / 100)
-    return Interval(a / (a + b), float(low), float(high))
 
 
 class Remaining:
     r"""Calibrates the probabilities that labels are wrong by those that were settled, and counts the others.
 
     The settled ones were the most doubtful, so their share of wrong labels says little of the others by itself. What
-    they tell is how far the probabilities can be believed: :math:`\mathrm{logit}\,p' = a + b\,\mathrm{logit}\,p`, with
-    the posterior of a and b on a grid, a priori near 0 and 1.
+    they tell is how far the probabilities can be believed: :math:`\mathrm{logit}\,p' = l + f(l)` with
+    :math:`l = \mathrm{logit}\,p` and f a Gaussian process, a shift with a slope and a smooth function. Decisions narrow
+    f where they were made, and little where p is far from theirs. Posterior by Laplace's approximation.
 
     Args:
         p: Probability that each label is wrong, in which its own decision has no part, ``[n]``.
@@ -61,25 +34,41 @@ class Remaining:
         wrong: Which of these were wrong, bool ``[n]``.
 
     References:
-        Platt (1999), "Probabilistic outputs for support vector machines" (the two parameters, there by maximum
-        likelihood).
+        Wenger, Kjellstrom and Triebel (2020), "Non-parametric calibration for classification", arXiv 1906.04933;
+        Rasmussen and Williams (2006), "Gaussian processes for machine learning", algorithm 3.1. How wide f is a priori:
+        ``docs/decisions/0040-how-much-is-left.md``.
     """
 
     def __init__(self, p: np.ndarray, settled: np.ndarray, wrong: np.ndarray) -> None:
         self._logits = logit(np.clip(p.astype(np.float64), _LIMIT, 1 - _LIMIT))
-        a, b = (one.ravel() for one in np.meshgrid(_OFFSETS, _SLOPES, indexing="ij"))
-        self._a, self._b = a, b
-        posterior = -0.5 * ((a / _OFFSET_SPREAD) ** 2 + (np.log(b) / _SLOPE_SPREAD) ** 2)
-        for hit, sign in ((settled & wrong, 1), (settled & ~wrong, -1)):
-            centres, counts = self._histogram(hit)
-            posterior += log_expit(sign * (a[:, None] + b[:, None] * centres)) @ counts
-        weights = np.exp(posterior - posterior.max())
-        self._weights = weights / weights.sum()
+        edges = np.linspace(logit(_LIMIT), logit(1 - _LIMIT), _BINS + 1)
+        self._edges, self._centres = edges, (edges[:-1] + edges[1:]) / 2
+        away = self._centres[:, None] - self._centres
+        below = self._centres - _PIVOT
+        prior = _OFFSET**2 + _SLOPE**2 * np.outer(below, below)
+        prior += _BEND**2 * np.exp(-0.5 * (away / _REACH) ** 2)
+        mode, covariance = self._posterior(prior, self._histogram(settled), self._histogram(settled & wrong))
+        root = np.linalg.cholesky(covariance + 1e-8 * np.eye(_BINS))
+        rng = np.random.default_rng(0)
+        self._draws = expit(self._centres + mode + rng.normal(size=(_DRAWS, _BINS)) @ root.T)
 
-    def _histogram(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        counts, edges = np.histogram(self._logits[rows], bins=_BINS, range=(logit(_LIMIT), logit(1 - _LIMIT)))
-        there = counts > 0
-        return (edges[:-1] + edges[1:])[there] / 2, counts[there].astype(np.float64)
+    def _posterior(self, prior: np.ndarray, total: np.ndarray, hits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mode of f, and its covariance there."""
+        f = np.full(_BINS, _SHIFT)
+        for _ in range(50):
+            p = expit(self._centres + f)
+            weight = total * p * (1 - p)
+            root = weight**0.5
+            gain = root[:, None] * np.linalg.solve(np.eye(_BINS) + root[:, None] * prior * root, np.diag(root))
+            pull = weight * (f - _SHIFT) + hits - total * p
+            step = _SHIFT + prior @ (pull - gain @ (prior @ pull)) - f
+            f = f + np.clip(step, -2, 2)
+            if np.abs(step).max() < 1e-6:
+                break
+        return f, prior - prior @ gain @ prior
+
+    def _histogram(self, rows: np.ndarray) -> np.ndarray:
+        return np.histogram(self._logits[rows], bins=self._edges)[0].astype(np.float64)
 
     def count(self, rows: np.ndarray) -> Interval:
         """Count the wrong labels among some that are not settled.
@@ -88,16 +77,14 @@ class Remaining:
             rows: Which, bool ``[n]``.
 
         Returns:
-            Expectation, and the central 95 % of the number.
+            Median, and the central 95 % of the number.
         """
-        centres, counts = self._histogram(rows)
-        if not len(counts):
+        counts = self._histogram(rows)
+        if not counts.any():
             return Interval(0.0, 0.0, 0.0)
-        p = expit(self._a[:, None] + self._b[:, None] * centres)
-        mean, variance = p @ counts, (p * (1 - p)) @ counts
+        mean, variance = self._draws @ counts, (self._draws * (1 - self._draws)) @ counts
         rng = np.random.default_rng(0)
-        at = rng.choice(len(mean), _DRAWS, p=self._weights)
-        draws = mean[at] + variance[at] ** 0.5 * rng.normal(size=_DRAWS)
-        draws = np.clip(np.where(mean[at] < _FEW, rng.poisson(np.minimum(mean[at], _FEW)), draws), 0, counts.sum())
-        low, high = np.percentile(draws, _TAILS)
-        return Interval(float(self._weights @ mean), float(low), float(high))
+        numbers = mean + variance**0.5 * rng.normal(size=_DRAWS)
+        numbers = np.where(mean < _FEW, rng.poisson(np.minimum(mean, _FEW)), numbers)
+        low, middle, high = np.percentile(np.clip(numbers, 0, counts.sum()), (_TAILS[0], 50, _TAILS[1]))
+        return Interval(float(middle), float(low), float(high))

@@ -14,8 +14,10 @@ from selfdistill._core.record import RunRecord
 from selfdistill.closed._passes import Refined
 from selfdistill.closed._prepare import Prepared
 from selfdistill.closed._settle import settle
-from selfdistill.runs._decision_files import Settled, read_decisions, settled_array
-from selfdistill.runs._label_table import named_rows, read_findings, soft_blocks
+from selfdistill.issues import find_issues
+from selfdistill.review._groups import cluster
+from selfdistill.runs._decision_files import decided_before, settled_array
+from selfdistill.runs._label_table import read_findings, soft_blocks
 from selfdistill.runs._subject import read_again
 from selfdistill.train._closed import CLOSED, prepare_closed
 
@@ -23,6 +25,7 @@ __all__ = ["Findings", "Learner", "Saved", "why_fixed"]
 
 SHOWN = 9  # classes of a card: as many as there are digits
 _STEP = 8192
+_DIRECTIONS = 50  # of the kernel, in which clusters are sought
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +54,8 @@ class Findings:
         wrong: Probability that the given label is wrong, in which the example's own decision has no part, ``[n]``.
         likely: Codes of the likeliest classes, falling, int32 ``[n, m]``.
         shares: Their probabilities, float32 ``[n, m]``.
+        suggested: Codes of the labels to propose, int64 ``[n]``: the likeliest; where that is the given one, which is
+            doubted all the same, the next. As the column ``suggested_label`` of a run.
         learned: Version of the journal that was learned from; ``None``: the run's own findings.
     """
 
@@ -58,6 +63,7 @@ class Findings:
     wrong: np.ndarray
     likely: np.ndarray
     shares: np.ndarray
+    suggested: np.ndarray
     learned: int | None = None
 
 
@@ -77,7 +83,13 @@ def read_saved(run: Path, record: RunRecord) -> tuple[Saved, Findings]:
     saved = Saved([str(one) for one in table.ids], table.classes, given, table.is_issue)
     closed_form = record.settings.method == CLOSED  # elsewhere the quality is no probability
     wrong = 1 - (table.quality if closed_form else table.p_given).astype(np.float64)
-    return saved, Findings(table.quality, wrong, *_likeliest(soft_blocks(run, table.classes)))
+    likely, shares = _likeliest(soft_blocks(run, table.classes))
+    return saved, Findings(table.quality, wrong, likely, shares, _suggested(likely, given, table.is_issue))
+
+
+def _suggested(likely: np.ndarray, given: np.ndarray, doubted: np.ndarray) -> np.ndarray:
+    kept = doubted & (likely[:, 0] == given)
+    return np.where(kept, likely[:, 1], likely[:, 0]).astype(np.int64)
 
 
 def _likeliest(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -112,22 +124,6 @@ def why_fixed(record: RunRecord) -> str:
     return ""
 
 
-def decided_before(run: Path, record: RunRecord) -> Settled | None:
-    """Read the decisions that a run was trained with.
-
-    Args:
-        run: The run directory.
-        record: Its record.
-
-    Returns:
-        The decisions; ``None`` if there were none, or their file is gone.
-    """
-    if record.data.decisions is None or not (path := Path(record.data.decisions)).is_file():
-        return None
-    ids, _ = named_rows(run)
-    return read_decisions(path, ids.tolist(), record.data.classes)
-
-
 class Learner:
     """Keeps what the closed form factorised, and refines all labels after each decision.
 
@@ -157,6 +153,18 @@ class Learner:
             What is known then. Cost: see `selfdistill.closed._settle.settle`.
         """
         found: Refined = settle(self._made, settled)
-        soft = found.posterior.numpy()
-        blocks = (soft[start : start + _STEP] for start in range(0, len(soft), _STEP))
-        return Findings(found.quality, 1 - found.quality, *_likeliest(blocks), version)
+        soft, given = found.posterior.numpy(), self._made.given.codes
+        likely, shares = _likeliest(soft[start : start + _STEP] for start in range(0, len(soft), _STEP))
+        doubted = find_issues(given, soft, quality=found.quality).is_issue
+        return Findings(found.quality, 1 - found.quality, likely, shares, _suggested(likely, given, doubted), version)
+
+    def clusters(self, rows: np.ndarray) -> np.ndarray:
+        """Group examples by their leading directions in the kernel.
+
+        Args:
+            rows: Positions, ``[m]``.
+
+        Returns:
+            Number of each one's cluster, ``[m]``.
+        """
+        return cluster(self._made.spectrum.at(torch.from_numpy(rows))[:, :_DIRECTIONS].numpy())

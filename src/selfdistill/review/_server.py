@@ -23,7 +23,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, SelfdistillError, SettingError, one_line
-from selfdistill.review._session import Behind, Session, View
+from selfdistill.review._groups import View
+from selfdistill.review._session import Behind, Session
 
 __all__ = ["address", "application", "listen", "new_token", "serve"]
 
@@ -168,7 +169,8 @@ def application(session: Session, token: str, port: int) -> ASGIApp:
         json_route("/next", _next),
         json_route("/card/{row:int}", lambda session, asked: session.card(asked["row"])),
         json_route("/content/{row:int}", lambda session, asked: session.content(asked["row"])),
-        json_route("/pairs", lambda session, asked: session.pairs()),
+        json_route("/words/{row:int}", lambda session, asked: {"pieces": session.words(asked["row"])}),
+        json_route("/groups", _groups),
         json_route("/above", _above),
         json_route("/decide", _decide, "POST"),
         json_route("/undo", _undo, "POST"),
@@ -211,15 +213,20 @@ async def _body(request: Request) -> Any:
 
 
 def _view(asked: Mapping[str, Any]) -> View:
-    given, likely = (int(asked[name]) if asked.get(name) else None for name in ("given", "likely"))
-    return View(given, likely, str(asked.get("search") or ""))
+    given, suggested, cluster = (
+        int(asked[name]) if asked.get(name) else None for name in ("given", "suggested", "cluster")
+    )
+    return View(given, suggested, cluster, str(asked.get("search") or ""))
 
 
 def _start(session: Session, asked: Any) -> dict[str, Any]:
     first = session.next(View(), _CARDS)
-    shown = {"run": session.run.resolve().name, "classes": session.saved.classes, "cards": first, **session.state()}
-    session.shown.set()
-    return shown
+    return {"run": session.run.resolve().name, "classes": session.saved.classes, "cards": first, **session.state()}
+
+
+def _groups(session: Session, asked: Any) -> dict[str, Any]:
+    session.shown.set()  # a page asks once its first card is there
+    return session.groups()
 
 
 def _next(session: Session, asked: Any) -> dict[str, Any]:
@@ -231,7 +238,7 @@ def _next(session: Session, asked: Any) -> dict[str, Any]:
 def _above(session: Session, asked: Any) -> dict[str, Any]:
     rows = session.above(_view(asked), float(asked["share"]))
     cards = [session.card(row) for row in rows[:_CARDS]]
-    return {"rows": rows, "labels": [int(session.likeliest(row)) for row in rows], "cards": cards}
+    return {"rows": rows, "labels": [session.suggested(row) for row in rows], "cards": cards}
 
 
 def _decide(session: Session, asked: Any) -> dict[str, Any]:

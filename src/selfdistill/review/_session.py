@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +13,32 @@ import numpy as np
 from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, SelfdistillError, one_line
 from selfdistill._core.record import read_finished
-from selfdistill.review._estimate import Interval, Remaining, precision
-from selfdistill.review._findings import Learner, decided_before, read_saved, why_fixed
-from selfdistill.runs._decision_files import Settled, read_decisions, settled_array, write_decisions
+from selfdistill.issues._precision import Interval, precision
+from selfdistill.review._estimate import Remaining
+from selfdistill.review._findings import Learner, read_saved, why_fixed
+from selfdistill.review._groups import Clusters, View, common_words, pairs
+from selfdistill.review._words import Piece, weighed
+from selfdistill.runs._decision_files import (
+    Settled,
+    decided_before,
+    read_decisions,
+    settled_array,
+    write_decisions,
+)
 from selfdistill.runs._decisions import Journal, journal_path
 from selfdistill.runs._examples import Examples
+from selfdistill.runs._model_file import Model, load_model
 
-__all__ = ["Behind", "Session", "View"]
+__all__ = ["Behind", "Session"]
 
 _MOST = 200  # cards of one answer
-_FIRST = 2.0  # seconds that learning waits for the first card
-_FOUND = 1000  # pairs of classes that are listed
+_FIRST = 10.0  # seconds that learning waits for the first card
+_CLUSTERED = 20_000  # examples that are grouped
+_LEAST_CLUSTERED = 10
 
 
 class Behind(Exception):  # noqa: N818 (no failure: the page only has to look again)
     """A page decided on what another page has changed meanwhile."""
-
-
-@dataclass(frozen=True)
-class View:
-    """Which examples a page goes through.
-
-    Attributes:
-        given: Code of the given label; ``None``: any.
-        likely: Code of the likeliest label; ``None``: any.
-        search: Text that the name or one of both labels holds, whatever the case.
-    """
-
-    given: int | None = None
-    likely: int | None = None
-    search: str = ""
 
 
 class Session:
@@ -66,11 +62,15 @@ class Session:
         self.fixed = why_fixed(self._record) if learn else Advice("Learning from decisions is off ({--no-learn}).")
         taken = None if take is None else read_decisions(take, self.saved.ids, self.saved.classes)
         path = decisions or journal_path(run)
-        self.journal = Journal(path, self._record.id, self.saved.ids, self.saved.classes)
+        about = {"name": run.resolve().name, "data": self._record.data.fingerprint}
+        self.journal = Journal(path, self._record.id, self.saved.ids, self.saved.classes, about)
         self._lock, self._changed, self._closed = threading.RLock(), threading.Event(), False
+        self.ready = threading.Event()
         self.shown = threading.Event()  # the first card has the machine for itself
         self._examples: Examples | None = None
+        self._model: Model | None = None
         self._opening = threading.Lock()
+        self._clusters: Clusters | None = None
         self._masks: tuple[tuple[Any, ...], np.ndarray] | None = None
         self._estimate: tuple[tuple[Any, ...], dict[str, Any]] | None = None
         if taken is None and not self.journal.version and (before := decided_before(run, self._record)):
@@ -88,19 +88,35 @@ class Session:
 
     # Learning
 
-    def start(self) -> threading.Thread:
-        """Open the data and learn from what is decided, on and on, in a thread of its own."""
-        thread = threading.Thread(target=self._work, name="learning", daemon=True)
+    def start(self, tell: Callable[[str], None] = lambda text: None) -> threading.Thread:
+        """Open the data and learn from what is decided, on and on, in a thread of its own.
+
+        Args:
+            tell: Takes a sentence if the examples cannot be shown or learned from.
+
+        Returns:
+            The thread. The examples are open once `ready` is set.
+        """
+        thread = threading.Thread(target=self._work, args=(tell,), name="learning", daemon=True)
         thread.start()
         return thread
 
-    def _work(self) -> None:
+    def _work(self, tell: Callable[[str], None]) -> None:
+        try:
+            if missing := self.examples.missing:
+                tell(f"note: only the names of the examples are shown: {missing}")
+            elif first := self.next(View(), 1):
+                self.content(first[0]["row"])
+        finally:
+            self.ready.set()
         learner = None
         self.shown.wait(_FIRST)
         try:
             learner = None if self.fixed else Learner(self.run, self._record)
         except SelfdistillError as error:
             self.fixed = f"The order is that of the run: {one_line(error)}"
+            if not missing:  # else it was said
+                tell(f"note: {self.fixed}")
         while learner is not None and not self._closed:
             self._changed.clear()
             with self._lock:
@@ -109,8 +125,22 @@ class Session:
                 found = learner.learn(settled, version)
                 with self._lock:
                     self._now = found
+            elif self._clusters is None:
+                self._clusters = self._clustered(learner)
             else:
                 self._changed.wait()
+
+    def _clustered(self, learner: Learner) -> Clusters:
+        """Group the flagged examples, the most doubtful of very many."""
+        rows = np.flatnonzero(self.saved.flagged)
+        rows = rows[np.argsort(self._now.quality[rows], kind="stable")[:_CLUSTERED]]
+        found = np.full(len(self.saved.ids), -1)
+        if len(rows) < _LEAST_CLUSTERED:
+            return Clusters(found, [])
+        found[rows] = learner.clusters(rows)
+        if self.examples.kind == "text":
+            return Clusters(found, common_words(self.examples.texts_of(rows), found[rows]))
+        return Clusters(found, [[] for _ in range(int(found.max()) + 1)])
 
     def close(self) -> None:
         """Let go of the journal, once nothing is being written."""
@@ -124,7 +154,8 @@ class Session:
         """The data, opened when first asked for."""
         with self._opening:
             if self._examples is None:
-                self._examples = Examples(self.run)
+                names = np.asarray(self.saved.classes, object)[self.saved.given]
+                self._examples = Examples(self.run, (np.array(self.saved.ids, object), names))
             return self._examples
 
     # What a page asks for
@@ -149,6 +180,7 @@ class Session:
                 "unsure": len(decided.unsure),
                 "skipped": len(decided.skipped),
                 "left": int(self._open(view or View()).sum()),
+                "clusters": 0 if self._clusters is None else len(self._clusters.words),
                 **self._estimates(),
             }
 
@@ -210,7 +242,7 @@ class Session:
                 "row": row,
                 "name": self.saved.ids[row],
                 "given": int(self.saved.given[row]),
-                "wrong": float(now.wrong[row]),
+                "suggested": self.suggested(row),
                 "likely": [int(one) for one in now.likely[row]],
                 "shares": [float(one) for one in now.shares[row]],
                 "settled": None if label is None else self._classes[label],
@@ -236,19 +268,28 @@ class Session:
         self._check(row)
         return self.examples.thumbnail(row, side)
 
-    def pairs(self) -> list[dict[str, int]]:
-        """Count open flagged examples by given and likeliest label, the most frequent pairs first."""
+    def words(self, row: int) -> list[Piece]:
+        """Give the text of an example in pieces, with what they say for its suggested label, see `weighed`."""
+        card = self.card(row)
+        likely, given = card["likely"], card["given"]
+        other = card["suggested"] if card["suggested"] != given else likely[likely[0] == given]
+        table, texts = self.examples.row(row), self.examples.texts(row)
+        if table is None or not texts:
+            return []
+        with self._opening:
+            self._model = self._model or load_model(self.run / "model.safetensors")
+        return weighed(self._model, table, texts, given, other)
+
+    def groups(self) -> dict[str, list[dict[str, Any]]]:
+        """List open flagged examples by given and suggested label, and by cluster, the largest groups first."""
         with self._lock:
             rows = np.flatnonzero(self._open(View()) & self.saved.flagged)
-            k = len(self.saved.classes)
-            codes = self.saved.given[rows] * k + self._now.likely[rows, 0]
-        found, counts = np.unique(codes, return_counts=True)
-        order = np.argsort(-counts, kind="stable")[:_FOUND]
-        return [
-            {"given": int(found[i] // k), "likely": int(found[i] % k), "count": int(counts[i])}
-            for i in order
-            if found[i] // k != found[i] % k
-        ]
+            given, suggested, clusters = self.saved.given[rows], self._now.suggested[rows], self._clusters
+        differ = given != suggested
+        return {
+            "pairs": pairs(given[differ], suggested[differ]),
+            "clusters": [] if clusters is None else clusters.listed(rows, given, suggested),
+        }
 
     def above(self, view: View, share: float) -> list[int]:
         """Find open examples whose likeliest label is another than the given one, and at least so likely.
@@ -265,9 +306,9 @@ class Session:
             rows = np.flatnonzero(there)
             return [int(row) for row in rows[np.argsort(-self._now.shares[rows, 0], kind="stable")]]
 
-    def likeliest(self, row: int) -> int:
-        """Give the code of the likeliest label."""
-        return int(self._now.likely[row, 0])
+    def suggested(self, row: int) -> int:
+        """Give the code of the suggested label."""
+        return int(self._now.suggested[row])
 
     def write(self, out: Path) -> int:
         """Write the decisions as `write_decisions` does; give their number."""
@@ -335,17 +376,20 @@ class Session:
         return there
 
     def _mask(self, view: View) -> np.ndarray:
-        key = (view, self._now.learned)
+        key = (view, self._now.learned, self._clusters is None)
         if self._masks is None or self._masks[0] != key:
             there = np.ones(len(self.saved.ids), bool)
             if view.given is not None:
                 there &= self.saved.given == view.given
-            if view.likely is not None:
-                there &= self._now.likely[:, 0] == view.likely
+            if view.suggested is not None:
+                there &= self._now.suggested == view.suggested
+            if view.cluster is not None:
+                there &= self._clusters is not None and self._clusters.of == view.cluster
             if words := view.search.casefold():
                 in_class = np.array([words in name.casefold() for name in self.saved.classes])
                 in_name = np.fromiter((words in name.casefold() for name in self.saved.ids), bool, len(there))
-                there &= in_name | in_class[self.saved.given] | in_class[self._now.likely[:, 0]]
+                in_class = in_class[self.saved.given] | in_class[self._now.suggested]
+                there &= in_name | in_class | self.examples.search(words)
             self._masks = key, there
         return self._masks[1]
 

@@ -45,8 +45,8 @@ async function ask(path, sent) {
 }
 
 const query = (more = {}) => {
-  const [given, likely] = ($("pair").value || ",").split(",");
-  return new URLSearchParams({given, likely, search: $("search").value.trim(), ...more}).toString();
+  const {given = "", suggested = "", cluster = ""} = JSON.parse($("view").value || "{}");
+  return new URLSearchParams({given, suggested, cluster, search: $("search").value.trim(), ...more}).toString();
 };
 
 function take(found) {
@@ -131,8 +131,8 @@ async function show() {
   $("end").hidden = !($("one").hidden && $("grid").hidden);
   $("grid-button").setAttribute("aria-pressed", String(grid));
   if (!$("end").hidden) {
-    $("end-text").textContent = $("search").value || $("pair").value
-      ? "Choose another pair of classes or another search above."
+    $("end-text").textContent = $("search").value || $("view").value
+      ? "Show others (v), or search for something else (f)."
       : "Everything is settled. Ctrl-C in the terminal ends the review.";
   } else if (grid) await showTiles(); else await showCard();
   document.body.dataset.row = current() ?? "";
@@ -147,24 +147,38 @@ async function showCard() {
   const one = card(), row = one.row;
   $("name").textContent = one.name;
   $("stage").textContent = stageOf(one);
-  const likely = one.likely[0], other = likely === one.given ? one.likely[1] : likely;
   $("labels").replaceChildren(
-    make("dt", {}, "given"), make("dd", {class: "given"}, bdi(classes[one.given]), " ", make("small", {}, `wrong with ${percent(one.wrong)}`)),
-    make("dt", {}, "suggested"), make("dd", {class: "likely"}, bdi(classes[likely]), " ", make("small", {}, percent(one.shares[0]))),
-    ...(likely === one.given && other !== undefined
-      ? [make("dt", {}, "next"), make("dd", {}, bdi(classes[other]), " ", make("small", {}, percent(one.shares[1])))] : []),
+    make("dt", {}, "given"), make("dd", {class: "given"}, bdi(classes[one.given]), " ", make("small", {}, shareOf(one, one.given))),
+    make("dt", {}, "suggested"), make("dd", {class: "likely"}, bdi(classes[one.suggested]), doubt(one), " ", make("small", {}, shareOf(one, one.suggested))),
   );
   $("choices").replaceChildren(...numbered(one).map((code, i) => {
-    const place = one.likely.indexOf(code);
-    const marks = [code === one.given && "is-given", code === likely && "is-likely", code === one.settled && "is-settled"];
+    const marks = [code === one.given && "is-given", code === one.suggested && "is-likely", code === one.settled && "is-settled"];
     const button = make("button", {type: "button", class: marks.filter(Boolean).join(" ")},
       make("kbd", {}, String((i + 1) % 10)), bdi(classes[code]),
-      make("span", {class: "share"}, place < 0 ? "" : percent(one.shares[place])));
+      make("span", {class: "share"}, shareOf(one, code)));
     button.addEventListener("click", () => queue(() => settle(code)));
     return make("li", {}, button);
   }));
   const shown = await contentOf(row);
-  if (current() === row) $("shown").replaceChildren(...content(one, shown, "large"));
+  if (current() !== row) return;
+  $("shown").replaceChildren(...content(one, shown, "large"));
+  if (shown.text) weigh(one);
+}
+
+const shareOf = (one, code) => one.likely.includes(code) ? percent(one.shares[one.likely.indexOf(code)]) : "";
+const doubt = (one) => one.suggested !== one.given && one.likely[0] === one.given
+  ? make("abbr", {title: "The given label is still the likeliest."}, " ?") : null;
+
+// Words that count come when they are known; the text stands there before
+async function weigh(one) {
+  const found = await fetch(`words/${one.row}`).then((answer) => answer.ok ? answer.json() : {pieces: []}).catch(() => ({pieces: []}));
+  const text = document.querySelector("#shown .text");
+  if (current() !== one.row || grid || !text || !found.pieces.some(([, weight]) => weight)) return;
+  text.replaceChildren(...found.pieces.map(([piece, weight]) => weight ? make("mark", {class: weight > 0 ? "for" : "against"}, piece) : piece));
+  const other = one.suggested !== one.given ? one.suggested : one.likely[one.likely[0] === one.given ? 1 : 0];
+  text.after(make("p", {class: "legend"},
+    make("mark", {class: "for"}, "speaks for"), " ", bdi(classes[other]), " \u00a0 ",
+    make("mark", {class: "against"}, "speaks for"), " ", bdi(classes[one.given])));
 }
 
 // Up to ten classes keep their digits; of more, the likeliest have them.
@@ -198,7 +212,7 @@ async function tileOf(one, here = false) {
   const found = make("li", {class: `tile ${one.state}${here ? " at" : ""}`, ...(here ? {"aria-current": "true"} : {})},
     make("div", {class: "seen"}, ...content(one, shown, "small")),
     make("p", {}, make("span", {class: "given"}, bdi(classes[one.given])), " → ",
-      make("span", {class: "likely"}, bdi(classes[one.likely[0]])), ` ${percent(one.shares[0])}`),
+      make("span", {class: "likely"}, bdi(classes[one.suggested])), doubt(one), ` ${shareOf(one, one.suggested)}`),
     make("p", {class: "stage"}, stageOf(one)));
   found.addEventListener("click", () => { const place = tiles.indexOf(one.row); if (place >= 0) { tile = place; show(); } });
   return found;
@@ -257,15 +271,15 @@ async function undo() {
 async function rest() {
   const open = tiles.filter((row) => cards.get(row).state === "open");
   if (!grid || !open.length) return;
-  await decide("label", open, open.map((row) => cards.get(row).likely[0]));
+  await decide("label", open, open.map((row) => cards.get(row).suggested));
   await nextTiles(); await show();
   say(`${open.length} suggested labels taken. u takes them back.`);
   watch();
 }
 const DEEDS = {
-  accept: () => card() && settle(card().likely[0]), keep: () => card() && settle(card().given),
+  accept: () => card() && settle(card().suggested), keep: () => card() && settle(card().given),
   unsure: () => mark("unsure"), skip: () => mark("skip"), undo,
-  type: async () => openTyping(), rest,
+  type: async () => chooseClass(), view: async () => chooseView(), find: async () => $("search").focus(), rest,
   next: async () => { await forward(); await show(); }, back: async () => { back(); await show(); },
   grid: async () => { grid = !grid; if (grid) await nextTiles(); else if (at < 0 || at >= trail.length || card().state !== "open") { at = trail.length; await forward(); } await show(); },
   help: async () => $("help").showModal(),
@@ -287,7 +301,7 @@ function watch(wait = 400) { clearTimeout(watching); watching = setTimeout(look,
 async function look() {
   await queue(async () => {  // between deeds, so that what is new is not this page's own
     const found = await fetch(`state?${query()}`).then((answer) => answer.json());
-    if (found.version <= state.version) { take(found); await renew(); return; }
+    if (found.version <= state.version) { take(found); await renew(); if (state.clusters !== grouped) await showGroups(); return; }
     await refresh();
     say("Another page decided meanwhile: this is what holds now.");
   });
@@ -297,7 +311,7 @@ async function look() {
 // Keys
 
 const KEYS = {
-  Enter: "accept", " ": "keep", x: "keep", n: "unsure", s: "skip", u: "undo", Backspace: "undo", "/": "type",
+  Enter: "accept", " ": "keep", x: "keep", n: "unsure", s: "skip", u: "undo", Backspace: "undo", "/": "type", v: "view", f: "find",
   ArrowRight: "next", ArrowDown: "next", ArrowLeft: "back", ArrowUp: "back", b: "grid", a: "rest", "?": "help",
 };
 document.addEventListener("keydown", (event) => {
@@ -305,7 +319,7 @@ document.addEventListener("keydown", (event) => {
   if (document.querySelector("dialog[open]")) return;
   const target = event.target;
   if (target.matches("input, select, textarea")) {
-    if (event.key === "Escape") target.blur();
+    if (["Escape", "Enter"].includes(event.key)) target.blur();
     return;
   }
   if (event.key === "Enter" && target.matches("a")) return;
@@ -327,44 +341,53 @@ $("rest").addEventListener("click", () => queue(rest));
 $("grid-button").addEventListener("click", () => queue(DEEDS.grid));
 $("help-button").addEventListener("click", () => queue(DEEDS.help));
 $("filter").addEventListener("submit", (event) => event.preventDefault());
-$("pair").addEventListener("change", () => queue(async () => { $("pair").blur(); await afresh(); }));
+$("view").addEventListener("change", () => queue(async () => { $("view").blur(); await afresh(); }));
 let typing = 0;
 $("search").addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(() => queue(afresh), 250); });
 
-// A class by its name
+// A class, or a group of examples, by its name
 
-let offered = [], chosen = 0;
-function openTyping() {
-  if (!card()) return;
+let options = [], offered = [], chosen = 0, picked = null;  // options: names and what they stand for
+function choose(title, names, then) {
+  options = names; picked = then;
+  $("typing-title").textContent = title;
   $("typed").value = "";
   offer();
   $("typing").showModal();
   $("typed").focus();
 }
+function chooseClass() {
+  const row = current();
+  if (card()) choose("Another class", classes.map((name, code) => [name, code]), async (code) => { if (current() === row) await settle(code); });
+}
+function chooseView() {
+  const names = [...$("view").options].map((option) => [option.textContent, option.value]);
+  choose("Show", names, async (value) => { $("view").value = value; await afresh(); });
+}
 function offer() {
   const words = $("typed").value.trim().toLowerCase();
-  const all = classes.map((name, code) => [name.toLowerCase(), code]).filter(([name]) => name.includes(words));
-  all.sort((a, b) => b[0].startsWith(words) - a[0].startsWith(words) || a[0].length - b[0].length);
-  offered = all.slice(0, MOST_FOUND).map(([, code]) => code);
+  const all = options.filter(([name]) => name.toLowerCase().includes(words));
+  if (words) all.sort(([a], [b]) => b.toLowerCase().startsWith(words) - a.toLowerCase().startsWith(words) || a.length - b.length);
+  offered = all.slice(0, MOST_FOUND);
   chosen = 0;
   showOffered();
 }
 function showOffered() {
-  $("found").replaceChildren(...offered.map((code, i) => {
-    const found = make("li", {role: "option", id: `option-${i}`, "aria-selected": String(i === chosen)}, bdi(classes[code]));
-    found.addEventListener("click", () => pick(code));
+  $("found").replaceChildren(...offered.map(([name, value], i) => {
+    const found = make("li", {role: "option", id: `option-${i}`, "aria-selected": String(i === chosen)}, bdi(name));
+    found.addEventListener("click", () => pick(value));
     return found;
   }));
   if (offered.length) $("typed").setAttribute("aria-activedescendant", `option-${chosen}`); else $("typed").removeAttribute("aria-activedescendant");
   $("found").children[chosen]?.scrollIntoView({block: "nearest"});
 }
-function pick(code) {
+function pick(value) {
   $("typing").close();
-  queue(() => settle(code));
+  queue(() => picked(value));
 }
 $("typed").addEventListener("input", offer);
 $("typed").addEventListener("keydown", (event) => {
-  if (event.key === "Enter") { event.preventDefault(); if (offered.length) pick(offered[chosen]); }
+  if (event.key === "Enter") { event.preventDefault(); if (offered.length) pick(offered[chosen][1]); }
   const step = {ArrowDown: 1, ArrowUp: -1}[event.key];
   if (step) { event.preventDefault(); chosen = Math.max(0, Math.min(offered.length - 1, chosen + step)); showOffered(); }
 });
@@ -401,10 +424,22 @@ $("bulk-accept").addEventListener("click", () => queue(async () => {
   watch();
 }));
 
-async function showPairs() {
-  const found = await ask("pairs");
-  $("pair").append(...found.map(({given, likely, count}) =>
-    make("option", {value: `${given},${likely}`}, `\u2068${classes[given]}\u2069 → \u2068${classes[likely]}\u2069 (${count})`)));
+// Groups of examples
+
+let grouped = null;  // number of clusters when groups were listed
+async function showGroups() {
+  grouped = state.clusters;
+  const found = await ask("groups"), held = $("view").value;
+  const named = ({given, suggested, count, cluster, words}) => make("option",
+    {value: JSON.stringify(cluster === undefined ? {given, suggested} : {cluster})},
+    `\u2068${classes[given]}\u2069 → \u2068${classes[suggested]}\u2069${words?.length ? `: ${words.join(", ")}` : ""} (${count})`);
+  $("view").replaceChildren(make("option", {value: ""}, "most doubtful first"),
+    ...[["Given → suggested", found.pairs], ["Similar examples", found.clusters]].filter(([, groups]) => groups.length)
+      .map(([label, groups]) => make("optgroup", {label}, ...groups.map(named))));
+  if (held && ![...$("view").options].some((option) => option.value === held)) {  // all settled: it stays chosen
+    $("view").append(make("option", {value: held}, "the group you chose"));
+  }
+  $("view").value = held;
 }
 
 queue(async () => {
@@ -413,9 +448,11 @@ queue(async () => {
   $("run").textContent = found.run;
   document.title = `Review ${found.run}`;
   take(found);
-  if (found.cards.length) { trail = [found.cards[0].row]; at = 0; ahead(found.cards); } else at = 0;
+  if (found.cards.length) trail = [found.cards[0].row];
+  at = 0;
   await show();
   document.body.dataset.ready = "yes";
-  await showPairs();
+  ahead(found.cards);
+  await showGroups();
   watch();
 });

@@ -10,11 +10,23 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from selfdistill._core.errors import DataError
+from selfdistill._core.errors import DataError, RunError
 from selfdistill._core.files import atomic, json_text, read_json
-from selfdistill.runs._decisions import Decided, read_journal
+from selfdistill._core.run_record import RunRecord
+from selfdistill._core.wording import quoted
+from selfdistill.runs._decisions import Decided, journal_path, read_header, read_journal
+from selfdistill.runs._label_table import named_rows
 
-__all__ = ["ENDINGS", "Settled", "read_decisions", "settled_array", "write_decisions"]
+__all__ = [
+    "ENDINGS",
+    "Settled",
+    "check_about",
+    "decided_before",
+    "decided_since",
+    "read_decisions",
+    "settled_array",
+    "write_decisions",
+]
 
 ENDINGS = (".jsonl", ".csv", ".json")
 """Of files of decisions: a journal, a table, and Label Studio's."""
@@ -62,6 +74,62 @@ def read_decisions(path: Path, ids: Sequence[str], classes: Sequence[str]) -> Se
     readers: dict[str, Callable[[Path], _Pairs]] = {".csv": _from_csv, ".json": _from_label_studio}
     pairs = read_journal(path) if ending == ".jsonl" else _pairs(path, readers[ending])
     return _matched(path, pairs, ids, frozenset(classes))
+
+
+def decided_before(run: Path, record: RunRecord) -> Settled | None:
+    """Read the decisions that a run was trained with.
+
+    Args:
+        run: The run directory.
+        record: Its record.
+
+    Returns:
+        The decisions; ``None`` if there were none, or their file is gone.
+    """
+    if record.data.decisions is None or not (path := Path(record.data.decisions)).is_file():
+        return None
+    ids, _ = named_rows(run)
+    return read_decisions(path, ids.tolist(), record.data.classes)
+
+
+def decided_since(run: Path, record: RunRecord) -> Settled | None:
+    """Read the decisions about a run: those in the journal beside it, else those that it was trained with.
+
+    Args:
+        run: The run directory.
+        record: Its record.
+
+    Returns:
+        The decisions; ``None`` if there are none. A journal of an earlier run of the same name is passed over.
+    """
+    path = journal_path(run)
+    if not path.is_file() or read_header(path)["run"] != record.id:
+        return decided_before(run, record)
+    ids, _ = named_rows(run)
+    return read_decisions(path, ids.tolist(), record.data.classes)
+
+
+def check_about(path: Path, run: Path, record: RunRecord) -> None:
+    """Refuse a journal about another run on other data. Tables and Label Studio's files do not say what they are about.
+
+    Args:
+        path: A file of decisions.
+        run: The run directory.
+        record: Its record.
+
+    Raises:
+        RunError: It is about another run.
+    """
+    if path.suffix.lower() != ".jsonl" or not path.is_file():
+        return
+    header, before = read_header(path), record.data.decisions
+    same = header["run"] == record.id or header.get("data") == record.data.fingerprint
+    if not same and (before is None or Path(before).resolve() != path.resolve()):
+        raise RunError(
+            f"{path} holds decisions about the run {header.get('name', header['run'])}, not about {run}",
+            f"Give {journal_path(run)}, or bring them over by the names of the examples: "
+            f"selfdistill review {quoted(run)} --take {quoted(path)}.",
+        )
 
 
 def _pairs(path: Path, reader: Callable[[Path], _Pairs]) -> _Pairs:

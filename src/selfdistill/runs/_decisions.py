@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from selfdistill._core.advice import Advice
@@ -19,7 +20,7 @@ try:
 except ImportError:  # not on this platform: nothing is locked there
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Decided", "Journal", "Step", "journal_path", "read_journal"]
+__all__ = ["Decided", "Journal", "Step", "journal_path", "read_header", "read_journal"]
 
 _FORMAT = "selfdistill decisions"
 _BEGINNING = json_text({"format": _FORMAT})[:-1].encode()
@@ -109,6 +110,7 @@ class Journal:
         run: Identifier of the run.
         ids: Names of its examples.
         classes: Names of its classes.
+        about: More about the run for the first line: ``name`` and ``data``, the fingerprint.
 
     Attributes:
         path: The file.
@@ -119,7 +121,14 @@ class Journal:
         RunError: Another process has it open, it is of another run, or damaged.
     """
 
-    def __init__(self, path: Path, run: str, ids: Sequence[str], classes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        run: str,
+        ids: Sequence[str],
+        classes: Sequence[str],
+        about: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.path, self._run, self._ids, self._classes = path, run, ids, frozenset(classes)
         self._handle = _opened(path)
         try:
@@ -130,7 +139,7 @@ class Journal:
             self.decided, self.version = _replayed(path, whole, run, ids, self._classes)
             os.ftruncate(self._handle, len(whole))
             if not whole:
-                self._append({"format": _FORMAT, "version": 1, "run": run, "examples": len(ids)})
+                self._append({"format": _FORMAT, "version": 1, "run": run, "examples": len(ids), **about})
                 _sync_folder(path.parent)
         except BaseException:
             os.close(self._handle)
@@ -189,6 +198,29 @@ class Journal:
     def close(self) -> None:
         """Let go of the file."""
         os.close(self._handle)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Read the first line of a journal: what it is about.
+
+    Args:
+        path: The file.
+
+    Returns:
+        ``run``, its identifier, and ``examples``, their number; ``name`` and ``data`` of the run where it has them.
+
+    Raises:
+        RunError: It is no journal.
+    """  # noqa: DOC502 (made before)
+    again = RunError(f"{path} is no journal of decisions", _AGAIN)
+    try:
+        with path.open("rb") as file:
+            found: dict[str, Any] = json.loads(file.readline())
+    except ValueError as error:
+        raise again from error
+    if not isinstance(found, dict) or found.get("format") != _FORMAT or not {"run", "examples"} <= set(found):
+        raise again
+    return found
 
 
 def read_journal(path: Path) -> list[tuple[str, str | None]]:
@@ -258,7 +290,7 @@ def _replayed(
 def _check_run(path: Path, header: Mapping[str, Any], run: str | None, examples: int) -> None:
     if run is not None and header["run"] != run:
         raise RunError(
-            f"{path} holds decisions about another run ({header['run']!r})",
+            f"{path} holds decisions about another run ({header.get('name', header['run'])})",
             "Move it away; `selfdistill review RUN --take FILE` brings decisions over by the names of the examples.",
         )
     if header["examples"] != examples:

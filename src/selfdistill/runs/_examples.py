@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, final
 
@@ -45,14 +45,18 @@ _PIXELS = 16  # images whose sides have no more are enlarged as squares
 class Examples:
     """Reads single examples of a finished run. What cannot be opened again is shown by its name alone.
 
+    Args:
+        run: The run directory.
+        rows: Names and given labels as `named_rows` gives them, where they were read before.
+
     Attributes:
         kind: "image", "text" (a table with a column of text), "table", or "vector": only a name.
         missing: Why the data could not be opened again; "" where they could.
     """
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, rows: tuple[np.ndarray, np.ndarray] | None = None) -> None:
         record = read_finished(run)
-        self._names, self._given = named_rows(run)
+        self._names, self._given = rows or named_rows(run)
         self.missing, self._source = "", _Names()
         try:
             self._source = _opened(record, self._names, self._given)
@@ -98,6 +102,30 @@ class Examples:
         """Give its text; "" where it has none."""
         return self._source.text(index)
 
+    def texts(self, index: int) -> dict[str, str]:
+        """Give each column of text with what it holds; {} where there is none."""
+        return self._source.texts(index)
+
+    def texts_of(self, rows: np.ndarray) -> list[str]:
+        """Give the texts of some examples, of several columns one after the other."""
+        return self._source.texts_of(rows)
+
+    def row(self, index: int) -> pa.Table | None:
+        """Give its row, with all columns of features; ``None`` where the data are no table."""
+        return self._source.row(index)
+
+    def search(self, words: str) -> np.ndarray:
+        """Find examples of which a text or a cell, as `text` and `cells` give it, holds some words, whatever the case.
+
+        Args:
+            words: Any part of it.
+
+        Returns:
+            bool ``[n]``. Cost: the first time, all cells are spelled out, about 1 s for 100,000 rows of 7 columns;
+            then 20 ms.
+        """
+        return self._source.search(words.casefold(), len(self))
+
     def cells(self, index: int) -> list[Cell]:
         """Give the name and value of each feature that is no text, and whether that is unusual for the given label.
 
@@ -123,6 +151,18 @@ class _Names:
 
     def text(self, index: int) -> str:
         return ""
+
+    def texts(self, index: int) -> dict[str, str]:
+        return {}
+
+    def texts_of(self, rows: np.ndarray) -> list[str]:
+        return [""] * len(rows)
+
+    def row(self, index: int) -> pa.Table | None:
+        return None
+
+    def search(self, words: str, n: int) -> np.ndarray:
+        return np.zeros(n, bool)
 
     def cells(self, index: int) -> list[Cell]:
         return []
@@ -202,10 +242,36 @@ class _Rows(_Names):
         self._usual = lru_cache(maxsize=64)(self._compared)
 
     def text(self, index: int) -> str:
-        cells = {name: as_strings(self._table[name].slice(index, 1), name)[0] for name in self._kinds["text"]}
+        cells = self.texts(index)
         if len(cells) == 1:
-            return next(iter(cells.values())) or ""
-        return "\n".join(f"{name}: {cell or ''}" for name, cell in cells.items())
+            return next(iter(cells.values()))
+        return "\n".join(f"{name}: {cell}" for name, cell in cells.items())
+
+    def texts(self, index: int) -> dict[str, str]:
+        return {name: as_strings(self._table[name].slice(index, 1), name)[0] or "" for name in self._kinds["text"]}
+
+    def texts_of(self, rows: np.ndarray) -> list[str]:
+        columns = [as_strings(self._table[name].take(rows), name) for name in self._kinds["text"]]
+        return [" ".join(filter(None, cells)) for cells in zip(*columns, strict=True)]
+
+    def row(self, index: int) -> pa.Table | None:
+        return self._table.slice(index, 1)
+
+    def search(self, words: str, n: int) -> np.ndarray:
+        import pyarrow.compute as pc
+
+        found: np.ndarray = pc.match_substring(self._spelled, words).to_numpy(zero_copy_only=False)
+        return found
+
+    @cached_property
+    def _spelled(self) -> pa.Array:
+        """All cells of each row in lower case, a line each."""
+        import pyarrow as pa
+
+        shown = [name for kind in ("text", "numeric", "categorical") for name in self._kinds[kind]]
+        columns = [as_strings(self._table[name], name) for name in shown]
+        lines = ["\n".join(filter(None, row)).casefold() for row in zip(*columns, strict=True)]
+        return pa.array(lines or [""] * len(self._table), pa.large_string())
 
     def cells(self, index: int) -> list[Cell]:
         usual, found = self._usual(self._given[index]), []

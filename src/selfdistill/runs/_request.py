@@ -13,7 +13,7 @@ from torch import Tensor
 
 from selfdistill._core.advice import Advice, Flag
 from selfdistill._core.dist import rank
-from selfdistill._core.errors import Interrupted, RunError, SettingError
+from selfdistill._core.errors import DataError, Interrupted, RunError, SettingError
 from selfdistill._core.events import Event, Listener, RunStarted, everyone
 from selfdistill._core.group import as_many
 from selfdistill._core.options import explicit_options, overlaid
@@ -26,6 +26,7 @@ from selfdistill.data._read import read as data_read
 from selfdistill.data._read import read_test
 from selfdistill.networks._build import build
 from selfdistill.runs._decision_files import read_decisions, settled_array
+from selfdistill.runs._decisions import read_header
 from selfdistill.runs._demo import compare_with_plain, noisy_digits
 from selfdistill.runs._directory import check_free, next_run_folder, run
 from selfdistill.runs._encoding import check_named, encoder_of_photos, encoder_of_texts, encoding, missing_extra
@@ -163,11 +164,28 @@ def _settled(path: Path, examples: LabelledData, method: str, say: Callable[[str
             param="decisions",
         )
     found = read_decisions(path, examples.ids.tolist(), examples.classes)
+    if path.suffix.lower() == ".jsonl":
+        _check_rows(path, examples, say)
     settled = settled_array(found, examples.classes, len(examples))
     say(f"{len(found.labels):,} labels settled, from {path}")
     if found.unknown:
         say(f"warning: {len(found.unknown):,} names in {path} are of no example, such as {found.unknown[0]!r}")
     return replace(examples, settled=torch.from_numpy(settled), counts=examples.counts | {"settled": len(found.labels)})
+
+
+def _check_rows(path: Path, examples: LabelledData, say: Callable[[str], None]) -> None:
+    """Refuse decisions about other rows, where rows have numbers for names; say where data differ."""
+    header, n = read_header(path), len(examples)
+    if header.get("data") == examples.fingerprint:
+        return
+    about = f"{path} holds decisions about the run {header.get('name', header['run'])}"
+    if header["examples"] != n and examples.ids.tolist() == list(map(str, range(n))):
+        raise DataError(
+            f"{about} with {header['examples']:,} examples, but the data have {n:,}, and rows are named by numbers",
+            "Give the data of that run, or name rows by a column: --id COLUMN in both.",
+        )
+    if "data" in header:
+        say(f"note: {about}, whose data were others: labels are held by the names of the examples")
 
 
 def announce_run(examples: LabelledData, out: Path, say: Callable[[str], None]) -> Listener:
