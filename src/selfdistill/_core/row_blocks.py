@@ -27,7 +27,7 @@ def row_blocks(rows: int, width: int) -> Iterator[slice]:
     Example:
         >>> list(row_blocks(3, 2**21))
         [slice(0, 2, None), slice(2, 3, None)]
-    """
+    """  # noqa: DOC201 (said in the first line)
     step = max(1, _BLOCK // max(width, 1))
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
