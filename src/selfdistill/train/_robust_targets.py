@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["RobustTargets"]
+
+_SHARES = 8
+"""Epochs whose share of refined labels a state holds: `applicability` looks at none later, and all states are alike."""
 
 
 @final
@@ -305,7 +309,8 @@ class RobustTargets:
 
     def _state(self) -> dict[str, Tensor]:
         state = {"method": torch.tensor(list(self.method.encode()), dtype=torch.uint8)}
-        state["refined_shares"] = torch.tensor(self._shares, dtype=torch.float64)
+        shares = self._shares[:_SHARES] + [math.nan] * (_SHARES - len(self._shares))
+        state["refined_shares"] = torch.tensor(shares, dtype=torch.float64)
         for name, part in self._parts().items():
             state |= {f"{name}.{key}": value for key, value in part.state_dict().items()}
         return state
@@ -332,7 +337,8 @@ class RobustTargets:
             raise RunError("the state is of other labels", "Give the labels of that training, in the same order.")
         for name, part in self._parts().items():
             part.load_state_dict({key.partition(".")[2]: v for key, v in state.items() if key.startswith(f"{name}.")})
-        self._shares = state["refined_shares"].tolist()
+        epochs = int(self.dynamics.epoch)
+        self._shares = (state["refined_shares"].tolist() + [math.nan] * epochs)[:epochs]
         if rank() > 0:
             self.targets.staged.clear()
 
