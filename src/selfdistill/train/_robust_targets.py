@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -309,7 +308,7 @@ class RobustTargets:
 
     def _state(self) -> dict[str, Tensor]:
         state = {"method": torch.tensor(list(self.method.encode()), dtype=torch.uint8)}
-        shares = self._shares[:_SHARES] + [math.nan] * (_SHARES - len(self._shares))
+        shares = self._shares[:_SHARES] + [-1.0] * (_SHARES - len(self._shares))
         state["refined_shares"] = torch.tensor(shares, dtype=torch.float64)
         for name, part in self._parts().items():
             state |= {f"{name}.{key}": value for key, value in part.state_dict().items()}
@@ -338,7 +337,7 @@ class RobustTargets:
         for name, part in self._parts().items():
             part.load_state_dict({key.partition(".")[2]: v for key, v in state.items() if key.startswith(f"{name}.")})
         epochs = int(self.dynamics.epoch)
-        self._shares = (state["refined_shares"].tolist() + [math.nan] * epochs)[:epochs]
+        self._shares = (state["refined_shares"].tolist() + [-1.0] * epochs)[:epochs]
         if rank() > 0:
             self.targets.staged.clear()
 
