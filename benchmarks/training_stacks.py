@@ -1,6 +1,7 @@
 """Robust targets in people's own training stacks beside the same training with plain loss: accuracy, time, memory.
 
     python -m benchmarks.training_stacks --data DIR [--stacks loop trainer lightning skorch] [--seeds 0 1 2] [--steps]
+    python -m benchmarks.training_stacks --lines
 
 TREC questions with a transformer of 2 layers under Hugging Face Trainer; 5,000 pictures of Fashion-MNIST with a small
 CNN in a loop, Lightning and skorch. 40 % of the labels are wrong, uniformly among the others. Both trainings of a pair
@@ -272,14 +273,40 @@ def step_ratios(network: str, folder: Path, rounds: int = 24, steps: int = 20) -
     return {"network": network, "steps": steps, "ratios": ratios}
 
 
+PAGES = {
+    "own loop": "examples/own_loop.py",
+    "Trainer": "docs/trainer.md",
+    "Lightning": "docs/lightning.md",
+    "skorch": "docs/skorch.md#skorch",
+    "accelerate": "docs/skorch.md#accelerate",
+}
+_OURS = re.compile(r"RobustTargets|\brobust\b|with_index|SelfDistill|\bcallbacks?\b|\bindex\b")
+
+
+def lines(stack: str) -> tuple[int, int]:
+    """Count the lines of a page's example that a plain training would lack or say otherwise: to train, to find."""
+    name, _, part = PAGES[stack].partition("#")
+    text = (Path(__file__).parents[1] / name).read_text(encoding="utf-8")
+    if part:
+        text = text.partition(f"## {part}\n")[2].partition("\n## ")[0]
+    code = "".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)) or text.rpartition('"""')[2]
+    rest = [line for line in code.splitlines() if not line.startswith("found")]
+    return sum(bool(_OURS.search(line.partition("#")[0])) for line in rest), code.count("\nfound")
+
+
 def main() -> None:
     """Measure what is not recorded yet, and show all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--lines", action="store_true", help="count lines of code in the pages, and measure nothing")
     parser.add_argument("--stacks", nargs="+", default=list(STACKS), choices=list(STACKS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", action="store_true")
     options = parser.parse_args()
+    if options.lines or options.data is None:
+        for stack in PAGES:
+            print(stack, *lines(stack))
+        return
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     for name in ("lightning.pytorch", "transformers"):

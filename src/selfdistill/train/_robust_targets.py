@@ -44,7 +44,7 @@ class RobustTargets:
     module may hold it without taking it for a part of itself; it moves to the device of the logits by itself.
 
     Memory: what ``docs/methods.md`` says of the method, on the device of the logits: ``22 n K`` bytes for the default;
-    and 57 bytes per example. With ``folder`` the former lie in files there, and the numbers are the same.
+    and 45 bytes per example. With ``folder`` the former lie in files there, and the numbers are the same.
 
     Args:
         labels: Given labels, whole numbers from 0 to K - 1, ``[n]``: a tensor, an array or a list, in the order that
