@@ -22,7 +22,7 @@ def test_blocks_follow_one_another_and_are_small(rows, width):
     ends = [part.stop for part in found]
     assert [part.start for part in found] == [0, *ends][: len(found)]
     assert len(found) == 1000 or (ends or [0])[-1] == rows
-    assert all((part.stop - part.start) * width <= max(2**22, width) for part in found)
+    assert all((part.stop - part.start) * width <= max(2**20, width) for part in found)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from benchmarks.sharded_state import reckon, simulate
+
 from selfdistill import RobustTargets
 
 

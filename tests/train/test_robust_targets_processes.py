@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 import torch
 
@@ -146,7 +147,5 @@ def test_the_command_fits_on_two_nodes(tmp_path):
     fit = ["-m", "selfdistill", "fit", str(table), "--epochs", "3", "--network", "mlp:8", "--out"]
     launch([[*node, *fit, str(tmp_path / "two")] for node in nodes("static")])
     launch([[*fit, str(tmp_path / "one")]])
-    import pandas as pd
-
     one, two = (pd.read_parquet(tmp_path / name / "labels.parquet") for name in ("one", "two"))
     pd.testing.assert_frame_equal(one, two, rtol=1e-3, atol=1e-4)

@@ -17,15 +17,15 @@ from selfdistill._core.files import translate_disk_full
 
 __all__ = ["in_files", "kept_in_files", "row_blocks", "row_one_hot", "row_zeros"]
 
-_BLOCK = 2**22  # entries that are worked on at once: 16 MiB of float32
+_BLOCK = 2**20  # entries that are worked on at once: 4 MiB of float32, of which there are some ten
 _FOLDER: ContextVar[Path | None] = ContextVar("folder", default=None)
 
 
 def row_blocks(rows: int, width: int) -> Iterator[slice]:
-    """Cut rows into blocks of some millions of entries.
+    """Cut rows into blocks of about a million entries.
 
     Example:
-        >>> list(row_blocks(3, 2**21))
+        >>> list(row_blocks(3, 2**19))
         [slice(0, 2, None), slice(2, 3, None)]
     """  # noqa: DOC201 (said in the first line)
     step = max(1, _BLOCK // max(width, 1))
