@@ -56,13 +56,13 @@ def pictures(folder: Path, seed: int) -> dict[str, torch.Tensor]:
     return {"x": x, "truth": truth, "given": spoiled(truth, K, seed), "x_test": x_test, "y_test": y_test}
 
 
-def cnn(seed: int) -> nn.Module:
+def cnn(seed: int, width: int = 16) -> nn.Module:
     """Build a small CNN."""
     torch.manual_seed(seed)
     layers: list[nn.Module] = []
-    for a, b in ((1, 16), (16, 32)):
+    for a, b in ((1, width), (width, 2 * width)):
         layers += [nn.Conv2d(a, b, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 49, 128), nn.ReLU(), nn.Linear(128, K))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(2 * width * 49, 128), nn.ReLU(), nn.Linear(128, K))
 
 
 def sgd(net: nn.Module) -> torch.optim.Optimizer:
@@ -250,7 +250,8 @@ def step_ratios(network: str, folder: Path, rounds: int = 24, steps: int = 20) -
     data = questions(folder, 0) if network == "transformer" else pictures(folder, 0)
     x = torch.tensor(data["tokens"]) if network == "transformer" else data["x"]
     y, k = data["given"], 6 if network == "transformer" else K
-    nets = [bert(0, k).train() if network == "transformer" else cnn(0) for _ in range(2)]
+    width = 48 if network == "cnn-wide" else 16
+    nets = [bert(0, k).train() if network == "transformer" else cnn(0, width) for _ in range(2)]
     optimizers, robust = [sgd(net) for net in nets], RobustTargets(y, k)
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0)).split(BATCH)
 
@@ -259,7 +260,7 @@ def step_ratios(network: str, folder: Path, rounds: int = 24, steps: int = 20) -
         for i in range(steps):
             index = order[(at * steps + i) % (len(order) - 1)]
             logits = nets[which](x[index])
-            logits = logits if network == "cnn" else logits.logits
+            logits = logits.logits if network == "transformer" else logits
             loss = robust.loss(index, logits, y[index]) if which else nn.functional.cross_entropy(logits, y[index])
             optimizers[which].zero_grad()
             loss.backward()
@@ -269,8 +270,11 @@ def step_ratios(network: str, folder: Path, rounds: int = 24, steps: int = 20) -
         return time.process_time() - began
 
     pairs = [[block(which, at) for which in ((0, 1) if at % 2 else (1, 0))] for at in range(rounds)]
-    ratios = [b / a if at % 2 else a / b for at, (a, b) in enumerate(pairs)][4:]  # the first epoch warms up
-    return {"network": network, "steps": steps, "ratios": ratios}
+    pairs = [pair if at % 2 else pair[::-1] for at, pair in enumerate(pairs)][4:]  # the first epoch warms up
+    plain, extra = np.median([[1e3 * a / steps, 1e3 * (b - a) / steps] for a, b in pairs], axis=0)
+    ratios = [b / a for a, b in pairs]
+    found = {"network": network, "steps": steps, "ratios": ratios, "plain_ms": plain, "extra_ms": extra}
+    return found | {"quartiles": np.quantile(ratios, [0.25, 0.5, 0.75]).round(3).tolist()}
 
 
 PAGES = {
@@ -299,7 +303,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--lines", action="store_true", help="count lines of code in the pages, and measure nothing")
-    parser.add_argument("--stacks", nargs="+", default=list(STACKS), choices=list(STACKS))
+    parser.add_argument("--stacks", nargs="*", default=list(STACKS), choices=list(STACKS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", action="store_true")
     options = parser.parse_args()
@@ -314,7 +318,8 @@ def main() -> None:
     about = environment("cpu")
     jobs = {f"{stack}-{seed}": (pair, stack, options.data, seed) for stack in options.stacks for seed in options.seeds}
     if options.steps:
-        jobs |= {f"steps-{network}": (step_ratios, network, options.data) for network in ("cnn", "transformer")}
+        networks = ("cnn", "cnn-wide", "transformer")
+        jobs |= {f"overhead-{network}": (step_ratios, network, options.data) for network in networks}
     for key, (job, *arguments) in jobs.items():
         if key not in TABLE.read():
             record = job(*arguments)

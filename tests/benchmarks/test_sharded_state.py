@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from benchmarks.sharded_state import reckon, simulate
@@ -25,3 +27,16 @@ def test_what_is_built_takes_what_is_reckoned(method, memories):
     state = {name: part for name, part in robust.state_dict().items() if part.ndim and len(part) == 300}
     size = sum(part.numel() * part.element_size() for part in state.values())
     assert size == reckon("copied", 300, 20, 5, 1, 10, memories).kept
+
+
+def test_the_page_shows_what_is_reckoned():
+    page = (Path(__file__).parents[2] / "docs" / "scale.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ")[1:] for line in page.splitlines() if line.startswith(("| a copy", "| each", "| row i"))]
+    for layout, row in zip(("copied", "own", "hash"), rows, strict=True):
+        found = reckon(layout, 10**9, 1000, 5, 64, 1024)
+        assert [_bytes(cell) for cell in row] == [pytest.approx(value, rel=0.005) for value in found]
+
+
+def _bytes(cell):
+    number, unit = cell.strip(" |").split() if cell != "nothing" else ("0", "kB")
+    return float(number) * {"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}[unit]
