@@ -1,6 +1,7 @@
 """Robust targets in people's own training stacks beside the same training with plain loss: accuracy, time, memory.
 
     python -m benchmarks.training_stacks --data DIR [--stacks loop trainer lightning skorch] [--seeds 0 1 2] [--steps]
+    python -m benchmarks.training_stacks --lines
 
 TREC questions with a transformer of 2 layers under Hugging Face Trainer; 5,000 pictures of Fashion-MNIST with a small
 CNN in a loop, Lightning and skorch. 40 % of the labels are wrong, uniformly among the others. Both trainings of a pair
@@ -55,13 +56,13 @@ def pictures(folder: Path, seed: int) -> dict[str, torch.Tensor]:
     return {"x": x, "truth": truth, "given": spoiled(truth, K, seed), "x_test": x_test, "y_test": y_test}
 
 
-def cnn(seed: int) -> nn.Module:
+def cnn(seed: int, width: int = 16) -> nn.Module:
     """Build a small CNN."""
     torch.manual_seed(seed)
     layers: list[nn.Module] = []
-    for a, b in ((1, 16), (16, 32)):
+    for a, b in ((1, width), (width, 2 * width)):
         layers += [nn.Conv2d(a, b, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 49, 128), nn.ReLU(), nn.Linear(128, K))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(2 * width * 49, 128), nn.ReLU(), nn.Linear(128, K))
 
 
 def sgd(net: nn.Module) -> torch.optim.Optimizer:
@@ -249,7 +250,8 @@ def step_ratios(network: str, folder: Path, rounds: int = 24, steps: int = 20) -
     data = questions(folder, 0) if network == "transformer" else pictures(folder, 0)
     x = torch.tensor(data["tokens"]) if network == "transformer" else data["x"]
     y, k = data["given"], 6 if network == "transformer" else K
-    nets = [bert(0, k).train() if network == "transformer" else cnn(0) for _ in range(2)]
+    width = 48 if network == "cnn-wide" else 16
+    nets = [bert(0, k).train() if network == "transformer" else cnn(0, width) for _ in range(2)]
     optimizers, robust = [sgd(net) for net in nets], RobustTargets(y, k)
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0)).split(BATCH)
 
@@ -258,7 +260,7 @@ def step_ratios(network: str, folder: Path, rounds: int = 24, steps: int = 20) -
         for i in range(steps):
             index = order[(at * steps + i) % (len(order) - 1)]
             logits = nets[which](x[index])
-            logits = logits if network == "cnn" else logits.logits
+            logits = logits.logits if network == "transformer" else logits
             loss = robust.loss(index, logits, y[index]) if which else nn.functional.cross_entropy(logits, y[index])
             optimizers[which].zero_grad()
             loss.backward()
@@ -268,18 +270,47 @@ def step_ratios(network: str, folder: Path, rounds: int = 24, steps: int = 20) -
         return time.process_time() - began
 
     pairs = [[block(which, at) for which in ((0, 1) if at % 2 else (1, 0))] for at in range(rounds)]
-    ratios = [b / a if at % 2 else a / b for at, (a, b) in enumerate(pairs)][4:]  # the first epoch warms up
-    return {"network": network, "steps": steps, "ratios": ratios}
+    pairs = [pair if at % 2 else pair[::-1] for at, pair in enumerate(pairs)][4:]  # the first epoch warms up
+    plain, extra = np.median([[1e3 * a / steps, 1e3 * (b - a) / steps] for a, b in pairs], axis=0)
+    ratios = [b / a for a, b in pairs]
+    found = {"network": network, "steps": steps, "ratios": ratios, "plain_ms": plain, "extra_ms": extra}
+    return found | {"quartiles": np.quantile(ratios, [0.25, 0.5, 0.75]).round(3).tolist()}
+
+
+PAGES = {
+    "own loop": "examples/own_loop.py",
+    "Trainer": "docs/trainer.md",
+    "Lightning": "docs/lightning.md",
+    "skorch": "docs/skorch.md#skorch",
+    "accelerate": "docs/skorch.md#accelerate",
+}
+_OURS = re.compile(r"RobustTargets|\brobust\b|with_index|SelfDistill|\bcallbacks?\b|\bindex\b")
+
+
+def lines(stack: str) -> tuple[int, int]:
+    """Count the lines of a page's example that a plain training would lack or say otherwise: to train, to find."""
+    name, _, part = PAGES[stack].partition("#")
+    text = (Path(__file__).parents[1] / name).read_text(encoding="utf-8")
+    if part:
+        text = text.partition(f"## {part}\n")[2].partition("\n## ")[0]
+    code = "".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)) or text.rpartition('"""')[2]
+    rest = [line for line in code.splitlines() if not line.startswith("found")]
+    return sum(bool(_OURS.search(line.partition("#")[0])) for line in rest), code.count("\nfound")
 
 
 def main() -> None:
     """Measure what is not recorded yet, and show all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--stacks", nargs="+", default=list(STACKS), choices=list(STACKS))
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--lines", action="store_true", help="count lines of code in the pages, and measure nothing")
+    parser.add_argument("--stacks", nargs="*", default=list(STACKS), choices=list(STACKS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", action="store_true")
     options = parser.parse_args()
+    if options.lines or options.data is None:
+        for stack in PAGES:
+            print(stack, *lines(stack))
+        return
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     for name in ("lightning.pytorch", "transformers"):
@@ -287,7 +318,8 @@ def main() -> None:
     about = environment("cpu")
     jobs = {f"{stack}-{seed}": (pair, stack, options.data, seed) for stack in options.stacks for seed in options.seeds}
     if options.steps:
-        jobs |= {f"steps-{network}": (step_ratios, network, options.data) for network in ("cnn", "transformer")}
+        networks = ("cnn", "cnn-wide", "transformer")
+        jobs |= {f"overhead-{network}": (step_ratios, network, options.data) for network in networks}
     for key, (job, *arguments) in jobs.items():
         if key not in TABLE.read():
             record = job(*arguments)

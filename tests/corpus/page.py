@@ -40,6 +40,9 @@ _TAIL = """
 - **Arrays** are known by their names, in any capitals, with `train` and `test` before or behind; validation parts
   are left unread. `--inputs` and `--label` choose. Objects are never read: they are pickles, which could run code.
   One-hot labels become the numbers of their columns.
+- **`datasets:NAME`** (`datasets:imdb`, `datasets:OWNER/NAME:CONFIG`, `...::SPLIT`) has the library `datasets` load
+  a data set from its cache or the hub, without running code of it. It is trained on the split `train` and tested on
+  `test`; `refine` reads it anew. It needs `pip install 'selfdistill[hf]'`.
 - **Standard input** (`-`) and pipes are read once, to a temporary file: `cat songs.csv | selfdistill fit - --label
   genre`. Their format is told by their first bytes. `refine` needs a file.
 - **Several annotators** (`--annotator COLUMN`, repeated): the label is what most of them say, gaps allowed. A tie

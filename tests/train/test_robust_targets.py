@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
-from selfdistill import RobustTargets
+from selfdistill import RobustTargets, with_index
 from selfdistill._core.errors import ReliabilityWarning, SettingError
 from selfdistill._core.settings import Settings
 from selfdistill.data._loader import TensorLoader
@@ -126,6 +127,24 @@ def train(net, robust, x, y, epochs=3, precision=None, scale=None):
     return robust
 
 
+def test_a_stream_trains_as_the_data_set_it_comes_from():
+    datasets = pytest.importorskip("datasets")
+    x, y = blobs()
+    rows = datasets.Dataset.from_dict({"x": x.numpy(), "y": y.numpy()}).with_format("torch")
+    ends = []
+    for data in (rows, rows.to_iterable_dataset()):
+        net, robust = linear(), RobustTargets(y, K, steps=18)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        for _ in range(3):
+            for batch in DataLoader(with_index(data), 16):
+                optimizer.zero_grad()
+                robust.loss(batch["index"], net(batch["x"]), batch["y"]).backward()
+                optimizer.step()
+            robust.end_epoch()
+        ends.append(robust.state_dict())
+    assert equal(*ends)
+
+
 def linear():
     torch.manual_seed(0)
     return nn.Linear(4, K)
@@ -144,7 +163,8 @@ def test_a_scaler_changes_nothing_and_half_precision_little():
 COMPILED = """
 import torch
 from torch import nn
-from selfdistill import RobustTargets
+from torch.utils.data import DataLoader
+from selfdistill import RobustTargets, with_index
 torch.manual_seed(0)
 x, y = torch.randn(60, 4), torch.randint(0, 3, (60,))
 for method in ("selfdistill", "elr", "dong-3"):
@@ -194,6 +214,7 @@ TWO = """
 import sys, torch
 import torch.distributed as dist
 from torch import nn
+from torch.utils.data import DataLoader
 from torch.nn.parallel import DistributedDataParallel as DDP
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 from selfdistill import RobustTargets, with_index

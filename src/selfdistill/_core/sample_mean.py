@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from selfdistill._core.dist import rank, sum_over_processes
+from selfdistill._core.row_blocks import kept_in_files, row_blocks, row_zeros
 
 __all__ = ["SampleMean"]
 
@@ -22,7 +23,8 @@ class SampleMean(nn.Module):
 
     A sampler that pads its shards writes some examples twice; the division by the count of writes makes that harmless.
     Both buffers merge by a sum over processes. Writes are collected and added some thousand rows at a time, at the
-    latest where the sums are read or saved. Memory: ``4 n (width + 1)`` bytes, and the rows not yet added.
+    latest where the sums are read or saved. Memory: ``4 n (width + 1)`` bytes, and the rows not yet added. Where the
+    sums lie in a file, `merge` divides them there, and what it returns holds until the next write.
 
     Args:
         size: Number of examples, n.
@@ -41,10 +43,11 @@ class SampleMean(nn.Module):
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
-        self.register_buffer("total", torch.zeros(size, width))
+        self.register_buffer("total", row_zeros(size, width))
         self.register_buffer("count", torch.zeros(size))
         self._pending: list[tuple[Tensor, Tensor]] = []
         self._rows = 0
+        self._in_file, self._divided = kept_in_files(), False
 
     @torch.no_grad()
     def stage(self, index: Tensor, values: Tensor) -> None:
@@ -57,6 +60,9 @@ class SampleMean(nn.Module):
     @torch.no_grad()
     def _add(self) -> None:
         """Add what was written to the sums, in the order of the writes."""
+        if self._divided:
+            self.total.zero_()
+            self._divided = False
         if not self._pending:
             return
         index = torch.cat([index for index, _ in self._pending])
@@ -75,12 +81,12 @@ class SampleMean(nn.Module):
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
     def _load_from_state_dict(self, *arguments: Any) -> None:
-        self._pending, self._rows = [], 0
+        self._pending, self._rows, self._divided = [], 0, False
         super()._load_from_state_dict(*arguments)
 
     def clear(self) -> None:
         """Forget what is staged."""
-        self._pending, self._rows = [], 0
+        self._pending, self._rows, self._divided = [], 0, False
         self.total.zero_()
         self.count.zero_()
 
@@ -88,15 +94,23 @@ class SampleMean(nn.Module):
     def gather(self) -> None:
         """Bring the sums of all processes to the first, for it to save; what `merge` gives stays the same."""
         self._add()
+        self._sum()
         for part in (self.total, self.count):
-            sum_over_processes(part)
             part.mul_(float(rank() == 0))
+
+    def _sum(self) -> None:
+        """Sum over processes."""
+        for rows in row_blocks(*self.total.shape):
+            sum_over_processes(self.total[rows])
+        sum_over_processes(self.count)
 
     @torch.no_grad()
     def merge(self) -> tuple[Tensor, Tensor]:
-        """Return the means and clear the stage. Cost: two all-reduces where there are several processes."""
+        """Return the means and clear the stage. Cost: a sum over processes of ``4 n (width + 1)`` bytes."""
         self._add()
-        total = sum_over_processes(self.total.clone())
-        count = sum_over_processes(self.count.clone())
-        self.clear()
-        return total / count.clamp(min=1)[:, None], count > 0
+        self._sum()
+        written = self.count > 0
+        self.total.div_(self.count.clamp(min=1)[:, None])
+        self.count.zero_()
+        self._divided = True
+        return self.total if self._in_file else self.total.clone(), written

@@ -34,8 +34,8 @@ class Source:
             "[SOURCE]",
             "A table (CSV, Parquet, Feather, JSON, Excel, SQLite as file.db::table) or arrays (npz, npy, "
             "safetensors); a folder with one sub-folder of images per class, of IDX files (MNIST family), CIFAR binary "
-            "batches, Parquet files, or a saved Hugging Face data set; - for standard input. Left out: scikit-learn's "
-            "digits with 40 % of the labels flipped.",
+            "batches, Parquet files, or a saved Hugging Face data set; datasets:NAME for one that the library datasets "
+            "loads; - for standard input. Left out: scikit-learn's digits with 40 % of the labels flipped.",
             argument=True,
         ),
     ] = None

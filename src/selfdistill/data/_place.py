@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple, cast
 
-from selfdistill._core.errors import DataError
+from selfdistill._core.errors import DataError, one_line
 from selfdistill._core.files import check_name, translate_disk_full
 from selfdistill.data._labels import listed, near_matches
 from selfdistill.data._limits import DAMAGED_ZIP, check_size, expand_limit
@@ -22,6 +22,8 @@ from selfdistill.data._pixels import ENDINGS
 
 STANDARD_INPUT = "-"
 """The source that means standard input."""
+HUB = "datasets:"
+"""What a data set's name begins with that the library `datasets` loads: ``datasets:OWNER/NAME[:CONFIG][::SPLIT]``."""
 _BLOCK = 2**20
 HIDDEN = re.compile(r"(^|/)(\.(?!\./)|__MACOSX/|(Thumbs\.db|desktop\.ini)$)")
 """What programs put into archives of their own accord."""
@@ -57,6 +59,9 @@ def find_place(source: Path | str) -> Place:
     if name == STANDARD_INPUT:
         return Place(_spooled(name), "", "standard input")
     check_name(name)
+    if name.startswith(HUB):
+        known, _, part = name.removeprefix(HUB).partition("::")
+        return Place(_loaded(known), part, name)
     path, part = Path(source), ""
     if not path.exists() and "::" in name:
         before, _, part = name.rpartition("::")
@@ -75,6 +80,8 @@ def is_there(source: Path | str) -> bool:
     name = str(source)
     if name == STANDARD_INPUT:
         return False
+    if name.startswith(HUB):
+        return True
     check_name(name)
     path = Path(source) if Path(source).exists() else Path(name.rpartition("::")[0] or name)
     return path.exists() or (str(path).startswith("~") and _home(path).exists())
@@ -129,6 +136,31 @@ def _spooled(name: str) -> Path:
     if "[Content_Types].xml" in names:
         return path.rename(path.with_suffix(".xlsx"))
     return path.rename(path.with_suffix(".npz")) if all(n.endswith(".npy") for n in names) else _member(path, "")
+
+
+@cache
+def _loaded(name: str) -> Path:
+    """Load a data set by name, and save it for the time of this process."""
+    try:
+        import datasets
+    except ImportError as missing:
+        raise DataError(f"{HUB}{name} needs the library datasets", "pip install 'selfdistill[hf]'") from missing
+    known, _, config = name.partition(":")
+    try:
+        found = datasets.load_dataset(known, config or None)
+    except (OSError, ValueError, RuntimeError) as error:  # of the library, the hub and the network
+        raise DataError(
+            f"{HUB}{name} cannot be loaded: {one_line(error)}",
+            "Check the name. Without a network, load it where there is one, save_to_disk, and name the folder here.",
+        ) from error
+    folder = Path(tempfile.mkdtemp(dir=_folder()))
+    silent = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    with translate_disk_full(folder):
+        found.save_to_disk(folder)
+    if not silent:
+        datasets.enable_progress_bars()
+    return folder
 
 
 def _copy(head: bytes, file: IO[bytes], path: Path, what: str) -> None:

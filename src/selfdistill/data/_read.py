@@ -95,7 +95,7 @@ def find_form(source: Path | str) -> str:
 def _forms() -> str:
     files = ", ".join(one.shown for one in FORMATS if not one.folder)
     folders = ", ".join(one.shown for one in FORMATS if one.folder)
-    return f"a file ({files}), a folder ({folders}), '-' for standard input, or 'digits'"
+    return f"a file ({files}), a folder ({folders}), '-' for standard input, datasets:NAME, or 'digits'"
 
 
 def find_format(place: Place) -> Format:

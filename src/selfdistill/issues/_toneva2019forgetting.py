@@ -7,6 +7,8 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from selfdistill._core.row_blocks import row_blocks
+
 __all__ = ["LearningDynamics"]
 
 _FLOOR = 1e-12  # a probability that underflows counts as this
@@ -80,7 +82,9 @@ class LearningDynamics(nn.Module):
         self.forgotten += (self.learned & ~now & written).int()
         self.learned.copy_(torch.where(written, now, self.learned))
         own = mean.gather(1, self.labels[:, None])[:, 0].clamp(min=_FLOOR).log()
-        other = mean.scatter(1, self.labels[:, None], 0.0).amax(1).clamp(min=_FLOOR).log()
+        blocks = row_blocks(*mean.shape)
+        others = [mean[rows].scatter(1, self.labels[rows, None], 0.0).amax(1) for rows in blocks]
+        other = torch.cat(others).clamp(min=_FLOOR).log()
         self.given_total += own * written
         self.margin_total += (own - other) * written
         self.seen += written

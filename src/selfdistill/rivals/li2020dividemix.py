@@ -72,7 +72,7 @@ from selfdistill._core.rng import numpy_generator, torch_generator
 from selfdistill.data._loader import Batch
 from selfdistill.losses._cross_entropy import at_least_single, pair_cross_entropy
 from selfdistill.rivals._method import Context, Forward, LossFn, Method, View, matched
-from selfdistill.targets._base import LabelTargets
+from selfdistill.targets._base import EVERY, LabelTargets
 
 __all__ = [
     "METHODS",
@@ -215,12 +215,12 @@ class Division(LabelTargets[Tensor]):
         self.place[0] += 1
         self.place[1] = 0
 
-    def refined(self) -> Tensor:
+    def refined(self, rows: slice = EVERY) -> Tensor:
         """Return the co-refined labels, ``[n, K]``, not sharpened."""
         # Where both divisions together call a label right: w of it, 1 - w of the last prediction; else the prediction.
-        weight = self.clean.mean(1, keepdim=True)
+        weight = self.clean[rows].mean(1, keepdim=True)
         weight = torch.where(weight > 0.5, weight, 0.0)
-        return torch.lerp(self.value, one_hot(self.labels, self.num_classes), weight)
+        return torch.lerp(self.value[rows], one_hot(self.labels[rows], self.num_classes), weight)
 
 
 def squared_error(logits: Float[Tensor, "b k"], target: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:

@@ -28,11 +28,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from selfdistill._core.labels import normalised
+from selfdistill._core.labels import normalised, one_hot
 from selfdistill.losses import cross_entropy
 from selfdistill.losses._anchored import ELR_FLOOR, elr_term
 from selfdistill.rivals._method import Method
-from selfdistill.targets._base import LabelTargets, check_logits, check_momentum
+from selfdistill.targets._base import EVERY, LabelTargets, check_logits, check_momentum
 
 __all__ = ["METHODS", "EarlyLearning", "MemoryTarget", "early_learning_regularized"]
 
@@ -70,15 +70,15 @@ class EarlyLearning(LabelTargets[MemoryTarget]):
         said = _clamped(check_logits(logits).float().softmax(-1))
         return MemoryTarget(self.given(index), torch.lerp(said, self.value[index], self.momentum))
 
-    def commit(self, mean: Tensor, written: Tensor) -> None:
-        """Average the predictions into the memory."""
-        super().commit(torch.lerp(_clamped(mean), self.value, self.momentum), written)
+    def renewed(self, mean: Tensor, value: Tensor) -> Tensor:
+        """Return the average of memory and predictions."""
+        return torch.lerp(_clamped(mean), value, self.momentum)
 
-    def refined(self) -> Tensor:
+    def refined(self, rows: slice = EVERY) -> Tensor:
         """Return the memory, normalised, ``[n, K]``; the given label where there is none yet."""
-        mass = self.value.sum(-1, keepdim=True)
-        given = self.given(torch.arange(len(mass), device=mass.device))
-        return torch.where(mass > 0, self.value / mass.clamp(min=ELR_FLOOR), given)
+        value = self.value[rows]
+        mass = value.sum(-1, keepdim=True)
+        return torch.where(mass > 0, value / mass.clamp(min=ELR_FLOOR), one_hot(self.labels[rows], self.num_classes))
 
 
 def _clamped(p: Tensor) -> Tensor:

@@ -81,6 +81,7 @@ class SparseNoise(LabelTargets[ShiftedTarget]):
     """The given label and its noise; rates are α of u and of v, ``seed`` that of the start, normal with 1e-8."""
 
     noise: Tensor
+    in_blocks = False
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from selfdistill import losses
 from selfdistill._core.errors import SettingError
-from selfdistill._core.labels import one_hot
+from selfdistill._core.row_blocks import row_one_hot
 from selfdistill.rivals._method import Method
 from selfdistill.targets import Targets
 from selfdistill.targets._base import check_logits, check_momentum
@@ -49,7 +49,7 @@ class AveragedTargets(Targets[T_co]):
         check_momentum(momentum, "0.9 is the paper's.")
         if start < 0:
             raise SettingError(f"start is {start}, but must be at least 0", "0 averages from the first epoch on.")
-        super().__init__(one_hot(labels, num_classes))
+        super().__init__(row_one_hot(labels, num_classes))
         self.start, self.full = start, momentum
         self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
         self.register_buffer("momentum", torch.tensor(1.0 if start > 0 else momentum))
@@ -58,9 +58,13 @@ class AveragedTargets(Targets[T_co]):
         """Return the averages of ``index`` with this step in them, ``[b, K]``, detached; needs ``logits``."""
         return torch.lerp(check_logits(logits).detach().float().softmax(-1), self.value[index], self.momentum)
 
+    def renewed(self, mean: Tensor, value: Tensor) -> Tensor:
+        """Return the average of labels and predictions."""
+        return torch.lerp(mean, value, self.momentum)
+
     def commit(self, mean: Tensor, written: Tensor) -> None:
         """Average the predictions in, and count the epoch."""
-        super().commit(torch.lerp(mean, self.value, self.momentum), written)
+        super().commit(mean, written)
         self.epoch += 1
         self.momentum.copy_(torch.where(self.epoch >= self.start, self.full, 1.0))
 

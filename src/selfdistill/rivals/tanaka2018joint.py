@@ -80,6 +80,7 @@ class JointLabels(Targets[JointTarget]):
     prior: Tensor
     recent: Tensor
     epoch: Tensor
+    in_blocks = False
 
     def __init__(
         self, labels: Tensor, num_classes: int, *, epochs: int, begin: float = 0.35, window: float = 0.05

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Generic, TypeVar, final
+from typing import ClassVar, Generic, TypeVar, final
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from selfdistill._core.dist import world
 from selfdistill._core.errors import SettingError
 from selfdistill._core.labels import checked_labels, one_hot
+from selfdistill._core.row_blocks import row_blocks, row_one_hot
 from selfdistill._core.sample_mean import SampleMean
 
 __all__ = [
+    "EVERY",
     "LOOKS",
     "FixedTargets",
     "GivenLabels",
@@ -29,6 +31,7 @@ __all__ = [
 
 T_co = TypeVar("T_co", covariant=True)
 
+EVERY = slice(None)
 LOOKS = 3
 """Writes of an epoch that are looked at."""
 _OFF = 1e-2  # a row of sixteen-bit probabilities sums to 1 within a few thousandths
@@ -39,7 +42,7 @@ class Targets(nn.Module, ABC, Generic[T_co]):
 
     The state lives in buffers: it is in ``state_dict``, moves with ``.to()``, and is merged over processes in
     `end_epoch`. `read` changes nothing, `write` stages, `end_epoch` commits. A target of your own implements `read`
-    and, where it keeps more than the last epoch's predictions, `commit`.
+    and, where it keeps more than the last epoch's predictions, `renewed` or `commit`.
 
     Memory: ``8 n K`` bytes.
 
@@ -48,6 +51,8 @@ class Targets(nn.Module, ABC, Generic[T_co]):
     """
 
     value: Tensor
+    in_blocks: ClassVar[bool] = True
+    """Whether the state may lie in files: nothing of ``n K`` entries is made in memory."""
 
     def __init__(self, value: Tensor) -> None:
         super().__init__()
@@ -123,18 +128,25 @@ class Targets(nn.Module, ABC, Generic[T_co]):
                 "end_epoch was called, but nothing was written since the last one",
                 "Call write (or the loss of RobustTargets) in each step, and end_epoch once after each epoch.",
             )
-        check_probabilities(mean + (~written / mean.shape[1])[:, None])
+        for rows in row_blocks(*mean.shape):
+            check_probabilities(mean[rows] + (~written[rows] / mean.shape[1])[:, None])
         self.writes, self._rows, self._by_position = 0, 0, 0
         self.commit(mean, written)
         return mean, written
 
     def commit(self, mean: Tensor, written: Tensor) -> None:
         """Take an epoch's mean predictions ``[n, K]`` of the examples that were written, bool ``[n]``."""
-        self.value.copy_(torch.where(written[:, None], mean, self.value))
+        for rows in row_blocks(*mean.shape):
+            value = self.value[rows]
+            value.copy_(torch.where(written[rows, None], self.renewed(mean[rows], value), value))
 
-    def refined(self) -> Tensor:
-        """Return the refined label distributions, ``[n, K]``, rows sum to 1."""
-        return self.value
+    def renewed(self, mean: Tensor, value: Tensor) -> Tensor:
+        """Return what takes the place of ``value``, ``[m, K]`` of some examples, after their mean predictions."""
+        return mean
+
+    def refined(self, rows: slice = EVERY) -> Tensor:
+        """Return the refined label distributions of all examples, or of some: ``[n, K]``, rows sum to 1."""
+        return self.value[rows]
 
 
 class LabelTargets(Targets[T_co]):
@@ -149,7 +161,7 @@ class LabelTargets(Targets[T_co]):
 
     def __init__(self, labels: Tensor, num_classes: int) -> None:
         labels = checked_labels(labels, num_classes)
-        super().__init__(one_hot(labels, num_classes))
+        super().__init__(row_one_hot(labels, num_classes))
         self.num_classes = num_classes
         self.register_buffer("labels", labels.clone())
 
@@ -267,7 +279,7 @@ class Memory(Targets[Tensor]):
         check_momentum(momentum, "0.9 is a good start.")
         if epochs < 1:
             raise SettingError(f"epochs is {epochs}, but must be at least 1", "Pass the number of epochs of the run.")
-        super().__init__(one_hot(checked_labels(labels, num_classes), num_classes))
+        super().__init__(row_one_hot(checked_labels(labels, num_classes), num_classes))
         self.momentum = momentum
         self.epochs = epochs
         self._schedule = hardness
@@ -280,9 +292,13 @@ class Memory(Targets[Tensor]):
         value = self.value[index]
         return torch.lerp(value, one_hot(value.argmax(-1), value.shape[-1]), self.hardness)
 
+    def renewed(self, mean: Tensor, value: Tensor) -> Tensor:
+        """Return the average of memory and predictions."""
+        return torch.lerp(mean, value, self.momentum)
+
     def commit(self, mean: Tensor, written: Tensor) -> None:
         """Average the predictions into the memory and move the schedule on."""
-        super().commit(torch.lerp(mean, self.value, self.momentum), written)
+        super().commit(mean, written)
         self.epoch += 1
         self.hardness.fill_(self._schedule(min(self.epoch.item() / self.epochs, 1.0)))
 

@@ -6,12 +6,14 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.labels import normalised
+from selfdistill._core.row_blocks import row_blocks
 
 __all__ = ["MOST_CLASSES", "deconvolve", "em_step", "expected_counts", "posterior"]
 
 MOST_CLASSES = 300
 """With more classes than this, `expected_counts` would take longer than it is worth."""
 
+_FLOOR = 1e-6
 _TINY = 1e-9
 
 
@@ -20,8 +22,11 @@ def em_step(prior: Tensor, labels: Tensor, noise: Tensor | None) -> Tensor:
     # q_i(c) ~ p_i(c) T[c, y_i]; T'[c, j] = (1/K + sum over y_i = j of q_i(c)) / (1 + sum of q_i(c)). Without T, q = p.
     # Dawid & Skene (1979), with predictions in the place of class priors.
     k = prior.shape[-1]
-    q = prior if noise is None else posterior(prior, labels, noise)
-    joint = torch.zeros(k, k, dtype=prior.dtype, device=prior.device).index_add_(0, labels, q).T + 1 / k
+    joint = torch.zeros(k, k, dtype=prior.dtype, device=prior.device)
+    for rows in row_blocks(*prior.shape):
+        q = prior[rows] if noise is None else posterior(prior[rows], labels[rows], noise)
+        joint.index_add_(0, labels[rows], q)
+    joint = joint.T + 1 / k
     return joint / joint.sum(1, keepdim=True)
 
 
@@ -43,20 +48,23 @@ def deconvolve(noisy: Tensor, noise: Tensor, steps: int = 10) -> Tensor:
     return normalised(clean)
 
 
-def expected_counts(noisy: Tensor, labels: Tensor, *, steps: int = 30, unmix: int = 10, work: float = 2e8) -> Tensor:
-    """Estimate ``[clean, given]`` counts from predictions that hardly memorised the labels."""
+def expected_counts(said: Tensor, labels: Tensor, *, steps: int = 30, unmix: int = 10, work: float = 2e8) -> Tensor:
+    """Estimate ``[clean, given]`` counts from predictions, or sums of them, that hardly memorised the labels."""
     # Alternates `deconvolve` and `em_step` until T has settled, then sums the posterior. Honest predictions p T explain
     # the labels as well without noise as with it, so T shrinks towards no noise as the steps go on; 30 keep most of it
     # and take next to no ambiguity for noise. T comes from at most 20,000 and at most work / K² rows, evenly spread.
-    n, k = noisy.shape
+    n, k = said.shape
     stride = max(1, round(n / min(20_000, max(work / k**2, 1))))
-    part, given = noisy[::stride], labels[::stride]
+    part, given = _distributions(said[::stride]), labels[::stride]
     noise = em_step(part, given, None)
     for _ in range(steps - 1):
         noise = em_step(deconvolve(part, noise, unmix), given, noise)
-    counts = torch.zeros(k, k, device=noisy.device)
-    for start in range(0, n, max(1, 2**22 // k)):
-        rows = slice(start, start + max(1, 2**22 // k))
-        q = posterior(deconvolve(noisy[rows], noise, unmix), labels[rows], noise)
+    counts = torch.zeros(k, k, device=said.device)
+    for rows in row_blocks(n, k):
+        q = posterior(deconvolve(_distributions(said[rows]), noise, unmix), labels[rows], noise)
         counts.index_add_(0, labels[rows], q)
     return counts.T.contiguous()
+
+
+def _distributions(said: Tensor) -> Tensor:
+    return normalised(said.float().clamp(min=_FLOOR))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from selfdistill._core.errors import SettingError
 from selfdistill._core.labels import normalised, one_hot
+from selfdistill._core.row_blocks import row_blocks, row_one_hot, row_zeros
 from selfdistill.targets._base import LabelTargets, check_momentum
 from selfdistill.targets._noise_matrix import MOST_CLASSES, deconvolve, em_step, expected_counts, posterior
 
@@ -162,9 +163,9 @@ class Posterior(LabelTargets[PosteriorTarget]):
         self.full_strength, self.half_from, self.full_from, self.unmix = strength, half_from, full_from, unmix
         n, k = len(labels), num_classes
         counts = torch.bincount(labels, minlength=k)
-        self.register_buffer("target", one_hot(labels, k))
-        self.register_buffer("fast", torch.zeros(n, k))
-        self.register_buffer("slow", torch.zeros(n, k))
+        self.register_buffer("target", row_one_hot(labels, k))
+        self.register_buffer("fast", row_zeros(n, k))
+        self.register_buffer("slow", row_zeros(n, k))
         self.register_buffer("noise", torch.eye(k))
         self.register_buffer("alpha", torch.zeros(()))
         self.register_buffer("mean_alpha", torch.zeros(()))
@@ -173,7 +174,7 @@ class Posterior(LabelTargets[PosteriorTarget]):
         self.register_buffer("clock", torch.zeros(()))
         self.register_buffer("held", torch.ones(()))
         self.register_buffer("given_share", (counts + 1) / (n + k))
-        self.register_buffer("early", torch.zeros(n if k <= MOST_CLASSES else 0, k, dtype=torch.float16))
+        self.register_buffer("early", row_zeros(n if k <= MOST_CLASSES else 0, k, torch.float16))
         self.register_buffer("early_counts", torch.zeros(k, k))
         self.early_until = self.ramp + _EARLY_AFTER * stretch
         self.watched = round(self.warmup + self.early_until)
@@ -189,28 +190,34 @@ class Posterior(LabelTargets[PosteriorTarget]):
         if self.warmup <= self.epoch + 1 < self.warmup + 1:  # the last epoch of the warm-up
             self.held.copy_(speed)
         self._watch(mean)
-        for memory, momentum in ((self.fast, self.fast_momentum), (self.slow, self.slow_momentum)):
-            memory.lerp_(mean, (1 - momentum) * written[:, None])
-        prior = normalised(normalised(self.slow + _TINY).clamp(min=_FLOOR))
-        balance = self.given_share / (prior.mean(0) + 1 / len(prior))
-        prior = normalised(prior * balance)
+        prior = self.value  # worked on in its place, a block of rows at a time: the state may lie in files
+        n, total = len(prior), torch.zeros_like(self.given_share)
+        for rows in row_blocks(*prior.shape):
+            for memory, momentum in ((self.fast, self.fast_momentum), (self.slow, self.slow_momentum)):
+                memory[rows].lerp_(mean[rows], (1 - momentum) * written[rows, None])
+            prior[rows] = normalised(normalised(self.slow[rows] + _TINY).clamp(min=_FLOOR))
+            total += prior[rows].sum(0)
+        balance = self.given_share / (total / n + 1 / n)
         self.mean_alpha.copy_(torch.lerp(self.alpha, self.mean_alpha, self.slow_momentum))
-        if self.epoch > 0:
-            share = self.mean_alpha / (1 - self.slow_momentum ** (self.epoch + 1))
-            identity = torch.eye(len(self.noise), device=prior.device)
-            prior = deconvolve(prior, torch.lerp(self.noise, identity, share), self.unmix)
+        share = self.mean_alpha / (1 - self.slow_momentum ** (self.epoch + 1))
+        mixed = torch.lerp(self.noise, torch.eye(len(self.noise), device=prior.device), share)
+        for rows in row_blocks(*prior.shape):
+            balanced = normalised(prior[rows] * balance)
+            prior[rows] = deconvolve(balanced, mixed, self.unmix) if self.epoch > 0 else balanced
         estimated = em_step(prior, self.labels, self.noise if self.epoch > 0 else None)
         slowly = self.epoch > 0 and self.clock < self.early_until
         weight = 1 - (1 - self.noise_step) * self.held
         self.noise.copy_(torch.lerp(self.noise, estimated, weight) if slowly else estimated)
-        self.value.copy_(posterior(prior, self.labels, self.noise))
-        wrong = 1 - self.value.gather(1, self.labels[:, None]).mean()
-        grown = (wrong / self.full_from).clamp(0.5, 1) * (wrong / self.half_from).clamp(max=1)
-        self.strength.copy_(self.full_strength * grown)
         self.epoch += 1
         self.clock += (self.epoch - self.warmup).clamp(0, 1) * speed
         self.alpha.copy_((self.clock / self.ramp).clamp(max=1))
-        self.target.copy_(torch.lerp(one_hot(self.labels, self.num_classes), self.value, self.alpha))
+        for rows in row_blocks(*prior.shape):
+            self.value[rows] = posterior(prior[rows], self.labels[rows], self.noise)
+            given = one_hot(self.labels[rows], self.num_classes)
+            self.target[rows] = torch.lerp(given, self.value[rows], self.alpha)
+        wrong = 1 - self.value.gather(1, self.labels[:, None]).mean()
+        grown = (wrong / self.full_from).clamp(0.5, 1) * (wrong / self.half_from).clamp(max=1)
+        self.strength.copy_(self.full_strength * grown)
 
     def _speed(self, mean: Tensor, written: Tensor) -> Tensor:
         """How far this epoch moves the clock: a scalar in [0, 1]."""
@@ -222,9 +229,10 @@ class Posterior(LabelTargets[PosteriorTarget]):
         """Average the early epochs; at their end, estimate how many labels are wrong."""
         if not self.warmup <= self.epoch < self.watched or self.held >= _HALF or len(self.early_counts) > MOST_CLASSES:
             return
-        self.early += mean.half()  # at most a hundred or so summands of at most 1: 11 bits do
+        for rows in row_blocks(*mean.shape):
+            self.early[rows] += mean[rows].half()  # at most a hundred or so summands of at most 1: 11 bits do
         if self.epoch + 1 == self.watched:
-            self.early_counts.copy_(expected_counts(normalised(self.early.float().clamp(min=_FLOOR)), self.labels))
+            self.early_counts.copy_(expected_counts(self.early, self.labels))
 
     def counts(self) -> Tensor | None:
         """Return ``[clean, given]`` counts expected from the early epochs; ``None`` where T was held or K > 300."""

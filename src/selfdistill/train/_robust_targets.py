@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from selfdistill._core.dist import rank, world
 from selfdistill._core.errors import DataError, ReliabilityWarning, RunError, SettingError
 from selfdistill._core.labels import WHOLE, checked_labels
+from selfdistill._core.row_blocks import in_files, row_blocks
 from selfdistill._core.settings import VISIT_STEPS
 from selfdistill.issues import LabelTable, label_table
 from selfdistill.issues._frame import issue_frame
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RobustTargets"]
 
+_SHARES = 8
+"""Epochs whose share of refined labels a state holds: `applicability` looks at none later, and all states are alike."""
+
 
 @final
 class RobustTargets:
@@ -38,7 +44,7 @@ class RobustTargets:
     module may hold it without taking it for a part of itself; it moves to the device of the logits by itself.
 
     Memory: what ``docs/methods.md`` says of the method, on the device of the logits: ``22 n K`` bytes for the default;
-    and 45 bytes per example.
+    and 45 bytes per example. With ``folder`` the former lie in files there, and the numbers are the same.
 
     Args:
         labels: Given labels, whole numbers from 0 to K - 1, ``[n]``: a tensor, an array or a list, in the order that
@@ -49,10 +55,14 @@ class RobustTargets:
         steps: Optimizer's steps per epoch; needed below 18, where one epoch teaches little and the default's schedule
             is lengthened.
         seed: Of methods that draw, such as ``"sop"``.
+        folder: Where the state of each example lies during training, in files without a name that are gone with the
+            process; left out, in memory. It then stays beside the CPU, whatever the device of the logits.
 
     Raises:
-        DataError: Labels of another kind, or outside of the classes.
-        SettingError: A method that does not exist or is no target, or that needs ``epochs``.
+        DataError: Labels of another kind, or outside of the classes; no such folder.
+        SettingError: A method that does not exist or is no target, that needs ``epochs``, or that keeps more than
+            files hold.
+        ResourceError: The folder has no room.
 
     Example:
         >>> robust = RobustTargets([0, 1, 1], num_classes=2, steps=18)
@@ -74,7 +84,10 @@ class RobustTargets:
         epochs: int | None = None,
         steps: int | None = None,
         seed: int = 0,
+        folder: Path | str | None = None,
     ) -> None:
+        if folder is not None and not Path(folder).is_dir():
+            raise DataError(f"folder {folder} does not exist", "Make it, on a disk with room for the state.")
         for name, value in (("num_classes", num_classes), ("epochs", epochs), ("steps", steps)):
             least = 2 if name == "num_classes" else 1
             if value is not None and value < least:
@@ -82,7 +95,11 @@ class RobustTargets:
         given = checked_labels(labels, num_classes).cpu()
         asked = _Context(given, num_classes, epochs or 1, steps or VISIT_STEPS, seed)
         self.method, self.num_classes = method, num_classes
-        self.targets: Targets[Any] = _target_method(method).build(asked)
+        with in_files(folder):
+            self.targets: Targets[Any] = _target_method(method).build(asked)
+        if folder is not None and not self.targets.in_blocks:
+            raise SettingError(f"method {method!r} keeps its state in memory", "Leave folder out, or take 'elr'.")
+        self._in_files = folder is not None
         if epochs is None and "epochs" in asked.asked:
             raise SettingError(f"method {method!r} follows a schedule over the epochs", "Pass epochs, their number.")
         self.dynamics = LearningDynamics(given)
@@ -100,7 +117,9 @@ class RobustTargets:
         return self.dynamics.labels
 
     def to(self, device: Any) -> RobustTargets:
-        """Move all state to a device; `loss` does so by itself."""
+        """Move all state to a device, but for what lies in files; `loss` does so by itself."""
+        if self._in_files:
+            return self
         self.targets.to(device)
         self.dynamics.to(device)
         return self
@@ -135,11 +154,14 @@ class RobustTargets:
         index = torch.as_tensor(index)
         if index.dtype not in WHOLE:
             raise SettingError(f"index is {index.dtype}, but positions are whole numbers", "Pass index.long().")
-        index = index.to(logits.device, torch.int64)
+        index = index.to(self.labels.device, torch.int64)
         if not torch.compiler.is_compiling():
             self._check(index, logits, labels)
-        said = logits.detach()
-        values: Tensor = method(self.method).loss(logits, self.targets.read(index, said))
+        said = logits.detach().to(index.device)
+        target = self.targets.read(index, said)
+        if index.device != logits.device:
+            target = tree_map_only(Tensor, lambda part: part.to(logits.device), target)
+        values: Tensor = method(self.method).loss(logits, target)
         self.targets.write(index, said.float().softmax(-1))
         return values.mean() if reduction == "mean" else values
 
@@ -184,7 +206,7 @@ class RobustTargets:
         steps = self.targets.writes
         mean, written = self.targets.end_epoch()
         self._gathered = 0
-        if not bool(torch.isfinite(mean).all()):
+        if not bool(torch.isfinite(mean.sum(-1)).all()):
             raise SettingError(f"the predictions of epoch {len(self._shares) + 1} are no numbers", "Lower the rate.")
         self.dynamics.update(mean, written)
         if self._steps_matter and not self._shares and steps < VISIT_STEPS:
@@ -195,7 +217,10 @@ class RobustTargets:
                 stacklevel=2,
             )
         seen = int(written.sum())
-        self._shares.append((self.refined().argmax(-1) != self.labels).float().mean().item())
+        differs = [
+            self.targets.refined(rows).argmax(-1) != self.labels[rows] for rows in row_blocks(*self.targets.value.shape)
+        ]
+        self._shares.append(torch.cat(differs).float().mean().item())
         return {
             "agreement": self.dynamics.learned[written].float().mean().item(),
             "changed_share": self.dynamics.changed.item() / seen,
@@ -218,7 +243,8 @@ class RobustTargets:
         if not self._shares:
             raise SettingError("no epoch has ended yet, so nothing is known of the labels", "Call end_epoch first.")
         counts = self.targets.counts() if isinstance(self.targets, Posterior) else None
-        return label_table(self.refined(), self.dynamics, counts=counts)
+        soft = _Rows(self.targets) if self._in_files else self.refined()
+        return label_table(soft, self.dynamics, counts=counts)
 
     def label_issues(self, classes: Sequence[Any] | None = None) -> pd.DataFrame:
         """Give the findings on each example; with a warning where they should not be trusted.
@@ -282,7 +308,8 @@ class RobustTargets:
 
     def _state(self) -> dict[str, Tensor]:
         state = {"method": torch.tensor(list(self.method.encode()), dtype=torch.uint8)}
-        state["refined_shares"] = torch.tensor(self._shares, dtype=torch.float64)
+        shares = self._shares[:_SHARES] + [-1.0] * (_SHARES - len(self._shares))
+        state["refined_shares"] = torch.tensor(shares, dtype=torch.float64)
         for name, part in self._parts().items():
             state |= {f"{name}.{key}": value for key, value in part.state_dict().items()}
         return state
@@ -309,12 +336,23 @@ class RobustTargets:
             raise RunError("the state is of other labels", "Give the labels of that training, in the same order.")
         for name, part in self._parts().items():
             part.load_state_dict({key.partition(".")[2]: v for key, v in state.items() if key.startswith(f"{name}.")})
-        self._shares = state["refined_shares"].tolist()
+        epochs = int(self.dynamics.epoch)
+        self._shares = (state["refined_shares"].tolist() + [-1.0] * epochs)[:epochs]
         if rank() > 0:
             self.targets.staged.clear()
 
     def _parts(self) -> dict[str, nn.Module]:
         return {"targets": self.targets, "dynamics": self.dynamics}
+
+
+class _Rows:
+    """Refined distributions that are read in blocks."""
+
+    def __init__(self, targets: Targets[Any]) -> None:
+        self.targets, self.shape = targets, targets.value.shape
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return self.targets.refined(rows).numpy()
 
 
 class _Context(Context):
