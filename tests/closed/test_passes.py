@@ -9,7 +9,7 @@ import torch
 from selfdistill.closed._forest import Forest
 from selfdistill.closed._given import Given
 from selfdistill.closed._landmarks import Landmarks, choose_landmarks
-from selfdistill.closed._noise_link import NoiseLink, fit_link
+from selfdistill.closed._noise_link import STEPS, NoiseLink, fit_link
 from selfdistill.closed._passes import go_through
 from selfdistill.closed._rounds import Choice, choose_rounds
 from selfdistill.closed._spectrum import Spectrum
@@ -31,7 +31,7 @@ def keeping_all(spectrum: Spectrum, given: Given, choice: Choice) -> list[tuple[
         for number, candidate in enumerate(chain):
             scores, link = spectrum.out_of_sample([targets], [candidate.ridge])[0].numpy(), candidate.link
             if number == 0:
-                link = fit_link(scores, given, link.form, start=link, iterations=40)
+                link = fit_link(scores, given, link.form, start=link, iterations=STEPS)
             targets = torch.from_numpy(link.posterior(scores, given)[0])
         found.append((scores, link))
     return found
@@ -98,7 +98,7 @@ def test_a_forest_goes_through_the_same_passes(rounds: int) -> None:
     for number, candidate in enumerate(chain):
         scores, link = forest.out_of_bag(forest.fill(targets)).numpy(), candidate.link
         if number == 0:
-            link = fit_link(scores, given, link.form, start=link, iterations=40)
+            link = fit_link(scores, given, link.form, start=link, iterations=STEPS)
         targets = torch.from_numpy(link.posterior(scores, given)[0])
     np.testing.assert_allclose(found.posterior.numpy(), targets, atol=1e-4)
     assert len(found.parts[0].fits) == rounds

@@ -13,15 +13,15 @@ from threadpoolctl import ThreadpoolController
 
 from selfdistill.closed._given import Given, as_given
 
-__all__ = ["FORMS", "Form", "NoiseLink", "fit_link"]
+__all__ = ["FORMS", "STEPS", "Form", "NoiseLink", "fit_link"]
 
 _STARTS = (3.0, 6.0, 12.0, 24.0, 48.0)  # sharpness that the search begins with
 _MOST_NOISE = 0.95  # share of labels that may be wrong
-_CONFUSION = (
-    10.0  # weight of the squared confusion; a hundredth of it overfits 2,000 rows, ten times as much does little
-)
+_CONFUSION = 10.0  # weight of the squared confusion; a hundredth of it overfits 2,000 rows, ten times as much does little
 _BIAS = 1e-3  # weight of the squared bias, per row
+STEPS = 12  # of L-BFGS for a link that is judged: more fit the rows that it sees, and explain others worse
 _TOLERANCE = 1e-8  # relative, of the loss: far below its standard error
+_LEAST_CURVATURE = 1e-6  # of the loss per row
 _STRENGTH = 0.1  # pseudo-counts of the even spread, as a share of a class's rows
 
 
@@ -165,16 +165,23 @@ def fit_link(
     lower, upper = problem.bounds(sharpest)
     if rate is not None:
         lower[problem.rate] = upper[problem.rate] = logit(max(rate, 1e-6) / _MOST_NOISE)
+    packed = np.clip(problem.pack(start), lower, upper)
+    unit = problem.units(packed)
+
+    def scaled(vector: np.ndarray) -> tuple[float, np.ndarray]:
+        loss, gradient = problem(vector * unit)
+        return loss, gradient * unit
+
     with _blas().limit(limits=1, user_api="blas"):  # products of small matrices: more threads only wait for each other
         found = minimize(
-            problem,
-            np.clip(problem.pack(start), lower, upper),
+            scaled,
+            packed / unit,
             jac=True,
             method="L-BFGS-B",
-            bounds=np.stack([lower, upper], 1),
+            bounds=np.stack([lower, upper], 1) / unit[:, None],
             options={"maxiter": iterations, "maxcor": 15, "ftol": _TOLERANCE},
         )
-    return problem.unpack(found.x)
+    return problem.unpack(np.clip(found.x * unit, lower, upper))
 
 
 @functools.cache
@@ -191,7 +198,8 @@ class _Problem:
         self.labels, self.given, self.n, self.weights = rows, rows.codes, rows.total, rows.weights
         self.soft = None if rows.soft is None else rows.soft.T.astype(np.float64)
         self.each = np.arange(len(rows))
-        self.upper = np.triu_indices(self.k)
+        self.place = _places(form.confusion, self.k)
+        self.free = int(self.place.max(initial=-1)) + 1  # numbers of the confusion
         hard = form.noise == "own" and self.soft is None
         self.onehot = self.weighted(np.eye(self.k)[self.given].T).T if hard else np.empty((0, self.k))
 
@@ -204,32 +212,47 @@ class _Problem:
         """Multiply the last axis, which is that of rows, with the weights."""
         return values if self.weights is None else values * self.weights
 
+    def summed(self, entries: np.ndarray) -> np.ndarray:
+        """Sum entries of the confusion, ``[K, K]``, that are one number."""
+        return np.asarray(np.bincount(self.place.ravel(), entries.ravel()))
+
     def pack(self, link: NoiseLink) -> np.ndarray:
-        confusion = {"none": [], "both": link.confusion[self.upper], "each": link.confusion.ravel()}
-        parts = [[np.log(link.sharpness)], link.bias, confusion[self.form.confusion]]
-        parts += [[logit(link.rate / _MOST_NOISE)]]
+        confusion = np.zeros(self.free)
+        confusion[self.place] = link.confusion if self.free else 0.0
+        parts = [[np.log(link.sharpness)], link.bias, confusion, [logit(link.rate / _MOST_NOISE)]]
         return np.concatenate([*parts, link.rows.ravel() if self.form.noise == "own" else []])
 
     def bounds(self, sharpest: float) -> tuple[np.ndarray, np.ndarray]:
         """Least and largest values: sharpness from ``sharpest`` to 1,000, rates from a millionth, finite logarithms."""
-        k = self.k
-        size = {"none": 0, "both": len(self.upper[0]), "each": k * k}[self.form.confusion]
-        own = k * k if self.form.noise == "own" else 0
-        limit = np.concatenate([[np.log(1e3)], np.full(k + size, 1e3), [13.0], np.full(own, 30.0)])
+        own = self.k * self.k if self.form.noise == "own" else 0
+        limit = np.concatenate([[np.log(1e3)], np.full(self.k + self.free, 1e3), [13.0], np.full(own, 30.0)])
         return np.concatenate([[np.log(max(sharpest, 1e-3))], -limit[1:]]), limit
 
     def unpack(self, vector: np.ndarray) -> NoiseLink:
-        k, rest = self.k, vector[self.k + 1 :]
-        confusion = np.zeros((k, k))
-        if self.form.confusion == "both":
-            confusion[self.upper] = rest[: len(self.upper[0])]
-            confusion = np.triu(confusion) + np.triu(confusion, 1).T
-            rest = rest[len(self.upper[0]) :]
-        elif self.form.confusion == "each":
-            confusion, rest = rest[: k * k].reshape(k, k), rest[k * k :]
+        k, rest = self.k, vector[self.k + 1 + self.free :]
+        confusion = vector[k + 1 :][self.place] if self.free else np.zeros((k, k))
         rate = _MOST_NOISE * expit(rest[0])
         rows = rest[1:].reshape(k, k) if self.form.noise == "own" else np.zeros((k, k))
         return NoiseLink(self.form, float(np.exp(vector[0])), vector[1 : k + 1], confusion, float(rate), rows)
+
+    def units(self, vector: np.ndarray) -> np.ndarray:
+        """Give the standard error of each number, were it alone and the true classes known: steps of one size."""
+        link, k, n = self.unpack(vector), self.k, self.n
+        mixed = self.scores + link.confusion.T @ self.scores
+        prior = _softmax(link.sharpness * mixed + link.bias[:, None])
+        centred = mixed - (prior * mixed).sum(0)
+        spread = self.weighted(prior * (1 - prior)) / n
+        found = [[link.sharpness**2 * np.vdot(self.weighted(prior), centred**2) / n], spread.sum(1) + 2 * _BIAS]
+        if self.form.confusion != "none":
+            found.append(self.summed(link.sharpness**2 * (self.scores**2 @ spread.T) + 2 * _CONFUSION / n))
+        slope = link.rate * (1 - link.rate / _MOST_NOISE)
+        even = slope**2 / (link.rate * (1 - link.rate))
+        if self.form.noise == "even":
+            found.append([even])
+        else:
+            rows = self.weighted(prior).sum(1, keepdims=True) / n + _STRENGTH / k
+            found += [[_STRENGTH * even], (rows * link.matrix * (1 - link.matrix)).ravel()]
+        return np.asarray(np.maximum(np.concatenate(found), _LEAST_CURVATURE) ** -0.5)
 
     def __call__(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
         link, n = self.unpack(vector), self.n
@@ -243,10 +266,7 @@ class _Problem:
         if self.form.confusion != "none":
             loss += _CONFUSION * (link.confusion**2).sum()
             full = link.sharpness * (self.scores @ residual.T) + 2 * _CONFUSION * link.confusion
-            if self.form.confusion == "both":
-                gradient.append((full + np.triu(full.T, 1))[self.upper])
-            else:
-                gradient.append(full.ravel())
+            gradient.append(self.summed(full))
         return float(loss / n), np.concatenate([*gradient, *noise]) / n
 
     def _even_noise(self, link: NoiseLink, prior: np.ndarray) -> tuple[float, np.ndarray, list[Any]]:
@@ -286,7 +306,7 @@ class _Problem:
         if self.soft is not None:
             likelihood, residual, counts = self._of_distributions(prior, matrix)
         else:
-            posterior = prior * matrix[:, self.given]
+            posterior = prior * matrix.take(self.given, 1)
             self.labels.hold(posterior)
             evidence = np.maximum(posterior.sum(0), 1e-300)
             posterior /= evidence
@@ -309,6 +329,17 @@ class _Problem:
         residual = self.weighted(prior) - prior * (matrix @ ratio)
         likelihood = float(self.weighted(self.soft * np.log(evidence)).sum())
         return likelihood, residual, matrix * (prior @ ratio.T)
+
+
+def _places(confusion: str, k: int) -> np.ndarray:
+    """Say which number each entry of the confusion is, int64 ``[K, K]``; empty where all are 0."""
+    if confusion == "none":
+        return np.empty((0, 0), np.int64)
+    if confusion == "each":
+        return np.arange(k * k).reshape(k, k)
+    place = np.zeros((k, k), np.int64)
+    place[np.triu_indices(k)] = np.arange(k * (k + 1) // 2)
+    return np.maximum(place, place.T)
 
 
 def _first(problem: _Problem) -> NoiseLink:

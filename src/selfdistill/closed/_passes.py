@@ -13,7 +13,7 @@ from selfdistill._core.dist import from_first, sum_over_processes
 from selfdistill.closed._forest import Forest
 from selfdistill.closed._given import Given
 from selfdistill.closed._moments import Moments, Regression, without_itself
-from selfdistill.closed._noise_link import NoiseLink, fit_link
+from selfdistill.closed._noise_link import STEPS, NoiseLink, fit_link
 from selfdistill.closed._range import plausible_share
 from selfdistill.closed._rounds import Candidate, Choice
 from selfdistill.closed._spectrum import Spectrum
@@ -141,7 +141,7 @@ def _fit_first_links(spectrum: Spectrum, given: Given, parts: list[Part], chosen
             for part, found in zip(parts, scores, strict=True):
                 found.append(part.scores(block))
         links = [
-            fit_link(np.concatenate(found), given[rows], part.links[0].form, start=part.links[0], iterations=40)
+            fit_link(np.concatenate(found), given[rows], part.links[0].form, start=part.links[0], iterations=STEPS)
             for part, found in zip(parts, scores, strict=True)
         ]
         return links, plausible_share(np.concatenate(scores[chosen]), given[rows], given.total)

@@ -12,7 +12,7 @@ from torch import Tensor
 from selfdistill.closed._fold import Fold
 from selfdistill.closed._forest import ForestFold, leaf_of_least_error
 from selfdistill.closed._given import Given, as_given
-from selfdistill.closed._noise_link import FORMS, Form, NoiseLink, fit_link
+from selfdistill.closed._noise_link import FORMS, STEPS, Form, NoiseLink, fit_link
 from selfdistill.closed._spectrum import Spectrum
 
 __all__ = ["Candidate", "Choice", "choose", "choose_rounds", "ridge_of_least_error", "soft_targets"]
@@ -342,7 +342,7 @@ class _Halves:
         link, sharpest = start, least_sharpness(number, self.k)
         for one, other in (sides, sides[::-1]):
             rows = _spread(one)
-            link = fit_link(scores[rows], self.given[rows], form, start=link, sharpest=sharpest, iterations=40)
+            link = fit_link(scores[rows], self.given[rows], form, start=link, sharpest=sharpest, iterations=STEPS)
             losses[other] = -link.posterior(scores[other], self.given[other])[1]
         assert link is not None
         return link, losses
@@ -352,7 +352,7 @@ class _Halves:
     ) -> Candidate:
         """Fit the link on all rows."""
         rows, sharpest = _spread(np.arange(len(self.given))), least_sharpness(number, self.k)
-        link = fit_link(scores[rows], self.given[rows], form, start=judged[0], sharpest=sharpest, iterations=15)
+        link = fit_link(scores[rows], self.given[rows], form, start=judged[0], sharpest=sharpest, iterations=STEPS)
         posterior = link.posterior(scores, self.given)[0]
         wrong = 1 - self.given.mean(posterior[np.arange(len(scores)), self.given.codes])
         kept = scores.astype(np.float32)
