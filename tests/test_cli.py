@@ -15,6 +15,8 @@ from PIL import Image
 
 from selfdistill import __version__
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 FEW = ["--epochs", "2", "--network", "mlp:4"]
 
 

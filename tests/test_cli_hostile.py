@@ -24,6 +24,8 @@ from selfdistill.distill import Distiller
 from selfdistill.distill._soft_labels import About, Store, save_store
 from selfdistill.train import Settings
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 FEW = ["--epochs", "2", "--network", "mlp:4"]
 EVIL = "a\x1b]0;owned\x07\r\x9b31m\u202eb"
 

@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 FEW = ("--method", "memory", "--network", "linear", "--epochs", "2", "--augment", "none")
 
 

@@ -116,6 +116,18 @@ def test_streaming_equals_kept(points, monkeypatch) -> None:
     torch.testing.assert_close(one, two)
 
 
+def test_the_centre_is_that_of_all_rows_and_not_of_the_first(points, monkeypatch) -> None:
+    monkeypatch.setattr("selfdistill.closed._spectrum._NEAR", 5)
+    rows = points(40, 4)
+    rows = rows[rows[:, 0].argsort()]  # the first ones are unlike the rest
+    for weights in (None, torch.arange(40).double()):
+        w = torch.ones(40, dtype=torch.float64) if weights is None else weights
+        spectrum, mean = Spectrum(lambda part: rows[part], 40, weights=weights), w @ rows / w.sum()
+        torch.testing.assert_close(spectrum.mean, mean)
+        torch.testing.assert_close(spectrum.values, torch.linalg.eigvalsh((rows - mean).T * w @ (rows - mean)).flip(0))
+        torch.testing.assert_close(w @ torch.cat([z for _, z in spectrum.blocks()]), torch.zeros_like(mean))
+
+
 def test_energies_sum_to_the_variance_in_reach(points) -> None:
     rows, targets = points(40, 5), given(40, 3)
     spectrum = spectrum_of("rbf", rows)

@@ -16,6 +16,8 @@ from selfdistill._core.errors import DataError
 from selfdistill.runs import fit
 from selfdistill.runs._examples import Examples
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 SHORT = {"method": "memory", "network": "linear", "epochs": 1, "augment": "none", "say": None}
 N = 40
 

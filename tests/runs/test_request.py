@@ -16,6 +16,8 @@ from selfdistill.runs._directory import run
 from selfdistill.runs._request import FitRequest, start
 from selfdistill.train import Settings
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 FEW = Settings(epochs=2, network="mlp:8")
 
 

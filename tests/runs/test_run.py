@@ -11,6 +11,8 @@ from sklearn.metrics import roc_auc_score
 import selfdistill
 from selfdistill._core.errors import DataError, RunError, SettingError
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):

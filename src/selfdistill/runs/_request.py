@@ -182,7 +182,7 @@ def _check_rows(path: Path, examples: LabelledData, say: Callable[[str], None]) 
     if header["examples"] != n and examples.ids.tolist() == list(map(str, range(n))):
         raise DataError(
             f"{about} with {header['examples']:,} examples, but the data have {n:,}, and rows are named by numbers",
-            "Give the data of that run, or name rows by a column: --id COLUMN in both.",
+            Advice("Give the data of that run", "name rows by a column: {--id} COLUMN in both."),
         )
     if "data" in header:
         say(f"note: {about}, whose data were others: labels are held by the names of the examples")
