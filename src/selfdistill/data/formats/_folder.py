@@ -141,7 +141,7 @@ def _check_classes(root: Path, files: list[Path]) -> None:
     if len(folders) == 1 and tables:
         raise DataError(
             f"{root} holds all images in one folder, {folders.pop()!r}, and the table {tables[0].name} beside it",
-            f"Read the table: {quoted(tables[0])} with --image-column and its column of names.",
+            Advice("Read {table} with {--image-column} and its column of names.", table=quoted(tables[0])),
         )
 
 
