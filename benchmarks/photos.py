@@ -6,8 +6,8 @@
 
 - found: ``selfdistill fit`` of 10,000 PNGs (the first of CIFAR-10), one folder per given label, tested on 5,000 others
   (the last) with true labels; in a process of its own, whose peak memory is measured. All label sets share one store.
-- scratch: the same folders and test photos through our own CNN, trained for 15 epochs by the default method.
-- shapes: photos of unequal sides, windows of 32 x 20 or 20 x 32 pixels cut from 2,000 and, to test, 1,000 photos,
+- scratch: the folders of human labels through our own CNN, trained for 15 epochs by the default method.
+- shapes: photos of unequal sides, windows of 32 x 20 or 20 x 32 pixels cut from 1,500 and, to test, 1,000 photos,
   brought to a square in three ways: squashed whole, cropped to the centre, or whole with grey at the sides.
 - rivals: nearest neighbours on the ready features of the same photos; cleanlab stands in the records of `features`.
 - speed: photos per CPU second on one core, from PNG files to features in the store, and the bare forward pass of the
@@ -81,14 +81,16 @@ def keep(name: str, record: dict[str, Any]) -> None:
     TABLE.add({name: record | about})
 
 
-def found(given: argparse.Namespace, how: str = "found", *options: str) -> None:
+def found(
+    given: argparse.Namespace, how: str = "found", kinds: tuple[str, ...] = KINDS, options: tuple[str, ...] = ()
+) -> None:
     """Fit folders end to end."""
     whole = data_sets.read("cifar10", "final", given.data, given.work)
     test = given.work / "test"
     if not test.exists():
         write_photos(test, photos_of(given.cifar, FIRST_TEST, 50_000), whole.test_truth)
     photos = photos_of(given.cifar, 0, TRAIN)
-    for kind in KINDS:
+    for kind in kinds:
         labels, folder, out = noise.draw(whole, kind, 0), given.work / kind, f"run-{how}-{kind}"
         if not folder.exists():
             write_photos(folder, photos, labels)
@@ -112,7 +114,8 @@ def found(given: argparse.Namespace, how: str = "found", *options: str) -> None:
 
 def scratch(given: argparse.Namespace) -> None:
     """Fit the same folders by our own CNN."""
-    found(given, "scratch", "--encoder", "none", "--method", "selfdistill", "--network", "cnn", "--epochs", "15")
+    options = ("--encoder", "none", "--method", "selfdistill", "--network", "cnn", "--epochs", "15")
+    found(given, "scratch", KINDS[:3], options)
 
 
 def squared(photo: Image.Image, rule: str) -> Image.Image:
@@ -128,7 +131,7 @@ def squared(photo: Image.Image, rule: str) -> Image.Image:
     return photo
 
 
-def shapes(given: argparse.Namespace, train: int = 2000, test: int = 1000) -> None:
+def shapes(given: argparse.Namespace, train: int = 1500, test: int = 1000) -> None:
     """Compare ways to a square."""
     whole, encoder = data_sets.read("cifar10", "final", given.data, given.work), load_encoder("photos")
     rng, windows = numpy_generator(0, "photos", "shapes"), []

@@ -334,6 +334,7 @@ def _json() -> list[Case]:
         case("JSON cut short", json.dumps(records)[:-9], error="is not JSON"),
         case("a broken line", by_line + '{"x": 1', "a.jsonl", error="a.jsonl, line 13: not a JSON object"),
         case("objects deep in each other", "[" * 100_000 + "]" * 100_000, error="nested too deeply"),
+        case("half of a character", '[{"x": "\\ud996", "label": "a"}]', error=r"holds '\ud996', half of a character"),
         case("a number of 5,000 digits", '[{"x": ' + "9" * 5000 + "}]", error="is not JSON"),
     ]
 

@@ -262,6 +262,23 @@ def test_parts_of_a_data_set_are_no_classes(tmp_path, parts, tested):
     assert (read_test(None, data, source=tmp_path) is not None) == tested
 
 
+def test_parts_that_hold_classes_are_parts_whatever_lies_beside_them(tmp_path):
+    for part in ("train", "val"):
+        photos(tmp_path / part)
+    save(tmp_path / "annotations" / "drawn.png", (6, 5))
+    assert read(tmp_path).classes == ("cat", "ein hünd")
+
+
+def test_one_folder_of_images_beside_a_table_is_told(tmp_path):
+    for name in "abc":
+        save(tmp_path / "k" / "images" / f"{name}.png")
+    (tmp_path / "k" / "labels.csv").write_text("id,label\na,x\nb,y\nc,x\n")
+    with pytest.raises(
+        DataError, match=r"all images in one folder, 'images', and the table labels.csv beside it. Read"
+    ):
+        read(tmp_path / "k")
+
+
 def test_classes_that_are_named_like_parts_stay_classes(tmp_path):
     for name in ("train", "bus"):
         save(tmp_path / name / "1.png")

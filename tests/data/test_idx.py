@@ -1,6 +1,8 @@
 """IDX files, written here by the format's description."""
 
+import bz2
 import gzip
+import lzma
 import struct
 
 import numpy as np
@@ -144,3 +146,14 @@ def test_truth_file_must_fit(tmp_path):
     (tmp_path / "train-truth-idx1-ubyte").write_bytes(idx_bytes(np.zeros(3, np.uint8)))
     with pytest.raises(DataError, match=r"train-truth-idx1-ubyte holds labels of shape \(3,\)"):
         read(tmp_path)
+
+
+def test_images_and_labels_may_be_packed_in_different_ways(tmp_path):
+    images, labels = folder(tmp_path)
+    for name, pack, ending in (("images-idx3", lzma.compress, ".xz"), ("labels-idx1", bz2.compress, ".bz2")):
+        file = tmp_path / f"train-{name}-ubyte"
+        (tmp_path / f"{file.name}{ending}").write_bytes(pack(file.read_bytes()))
+        file.unlink()
+    data = read(tmp_path)
+    np.testing.assert_array_equal(data.inputs[:, 0], images)
+    assert [data.classes[code] for code in data.labels] == [str(label) for label in labels]

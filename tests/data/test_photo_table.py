@@ -60,6 +60,21 @@ def test_paths_that_lead_nowhere_are_named_and_left_out_on_demand(table):
     assert labels.tolist() == ["u", "u", "v", "u", "v"]
 
 
+@pytest.mark.parametrize("names", ["{}.png", "{}"])
+def test_bare_names_are_looked_for_in_a_folder_beside_the_table(table, names):
+    frame = pd.read_csv(table)
+    frame[1:].to_csv(table, index=False)
+    wanted = read(table, OPTIONS)
+    frame["path"] = ["none.png", *[names.format(row) for row in range(1, 8)]]
+    frame.to_csv(table.parent / "labels.csv", index=False)
+    found = read(table.parent / "labels.csv", replace(OPTIONS, skip_bad=True))
+    np.testing.assert_array_equal(found.inputs, wanted.inputs)
+    assert found.ids[0] == names.format(1)
+    out = write_refined(table.parent / "labels.csv", replace(OPTIONS, skip_bad=True), table.parent / "r.csv",
+                        column=("refined_label", list("abcdefg")))  # fmt: skip
+    assert pd.read_csv(out)["refined_label"].tolist() == list("abcdefg")
+
+
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_a_refined_copy_holds_no_row_whose_photo_cannot_be_read(table, ending):
     """As of a folder: what is left can be trained on. Rows without a label stay."""

@@ -12,7 +12,7 @@ from scipy.sparse import issparse
 from torch import Tensor
 
 from selfdistill._core.advice import Notice
-from selfdistill._core.errors import DataError
+from selfdistill._core.errors import DataError, one_line
 from selfdistill.data._labels import listed
 from selfdistill.data._numerals import codes_in
 from selfdistill.data._preprocess import Preprocess
@@ -52,7 +52,7 @@ def as_numpy(raw: Any) -> np.ndarray:
             array = array.astype(np.float64)
         except (TypeError, ValueError) as error:
             raise DataError(
-                f"the array does not hold numbers: {error}", "Pass a DataFrame to use text columns."
+                f"the array does not hold numbers: {one_line(error)}", "Pass a DataFrame to use text columns."
             ) from error
     if array.dtype.kind not in "biuf":
         raise DataError(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.advice import Advice
-from selfdistill._core.errors import DataError, SettingError
+from selfdistill._core.errors import DataError, SettingError, one_line
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._arrays import TEXT_WEIGHT, ArrayPreprocess
 from selfdistill.data._labels import listed
@@ -166,6 +166,6 @@ def _encoded(cells: Sequence[str], store: FeatureStore) -> np.ndarray:
     bad = store.fill(names, keys, lambda place: store.encoder.prepare(cells[place]))
     for place, error in bad.items():
         raise DataError(
-            f"the text {names[place]!r} cannot be encoded: {error}", Advice("Choose another {--encoder}.")
+            f"the text {names[place]!r} cannot be encoded: {one_line(error)}", Advice("Choose another {--encoder}.")
         ) from error
     return store.gather(keys)

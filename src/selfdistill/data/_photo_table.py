@@ -16,7 +16,7 @@ from selfdistill.data._encoded import EncodedPreprocess, is_encoded
 from selfdistill.data._labelled import Note
 from selfdistill.data._labels import listed, near_matches, texts
 from selfdistill.data._photos import read_photos, said_of_bad
-from selfdistill.data._pixels import Encoded, Picture
+from selfdistill.data._pixels import ENDINGS, Encoded, Picture
 from selfdistill.data._place import find_place
 from selfdistill.data._source import Source, columns_of, roles_of
 from selfdistill.data._stored import stays_on_disk
@@ -24,16 +24,32 @@ from selfdistill.data._stored import stays_on_disk
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_TRIED = 20  # cells that are tried to find where the photos lie
+
 
 def _files(table: pa.Table, column: str, where: str) -> list[Picture]:
-    """Give the photos' paths, those that are relative from the table's folder."""
+    """Give the photos' paths, those that are relative from the table's folder, or one beside it."""
     if column not in table.column_names:
         problem = Advice("{where} has no column {column!r} ({--image-column})", where=where, column=column)
         raise DataError(problem, near_matches(column, table.column_names))
     place = find_place(where).path if Path(where).exists() or "::" in where else Path()
     folder = place.parent
     cells = texts(table[column])
-    return [folder / cell if cell else Encoded(f"row {row} without a path", b"") for row, cell in enumerate(cells)]
+    root, ending = _root(folder, [cell for cell in cells[:_TRIED] if cell])
+    return [
+        root / f"{cell}{ending}" if cell else Encoded(f"row {row} without a path", b"")
+        for row, cell in enumerate(cells)
+    ]
+
+
+def _root(folder: Path, cells: Sequence[str]) -> tuple[Path, str]:
+    """Where the photos lie, and the ending that the cells lack: ``images/`` beside a table of bare names is usual."""
+    beside = sorted(item for item in folder.iterdir() if item.is_dir()) if folder.is_dir() else []
+    for root in (folder, *beside):
+        for ending in ("", *ENDINGS):
+            if any((root / f"{cell}{ending}").is_file() for cell in cells):
+                return root, ending
+    return folder, ""
 
 
 def readable(table: pa.Table, options: ReadOptions, where: str) -> list[bool]:

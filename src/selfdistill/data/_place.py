@@ -193,7 +193,9 @@ def _member(path: Path, part: str) -> Path:
                 with archive.open(member) as file:
                     _copy(file.read(_BLOCK), file, out, f"{path}: {member.filename}")
     except DAMAGED_ZIP as error:
-        raise DataError(f"{path} cannot be unpacked: {error}", "Unpack it first, or fetch it again.") from error
+        raise DataError(
+            f"{path} cannot be unpacked: {one_line(error)}", "Unpack it first, or fetch it again."
+        ) from error
     _unpacked[key] = out
     return out
 

@@ -227,7 +227,7 @@ def sparse_of(arrays: dict[str, np.ndarray], path: Path) -> Any:
         made.check_format(full_check=True)  # an index out of bounds would be followed
         return made.tocsr()
     except (KeyError, ValueError, TypeError, IndexError, OverflowError) as error:
-        raise DataError(f"{path} holds a damaged sparse matrix: {error}", "Save it again.") from error
+        raise DataError(f"{path} holds a damaged sparse matrix: {one_line(error)}", "Save it again.") from error
 
 
 def save_sparse(matrix: Any) -> dict[str, np.ndarray]:

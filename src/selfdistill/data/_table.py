@@ -268,7 +268,11 @@ def fit_table(
     if not made.features:
         raise DataError(
             f"{where} has no feature column left{': ' + notes[0].rstrip('.') if notes else ''}",
-            Advice("Give it columns to learn from", "choose their kind with {--numeric}, {--categorical} or {--text}."),
+            Advice(
+                "Give it columns to learn from",
+                "choose their kind with {--numeric}, {--categorical} or {--text}",
+                "name a column of paths of photos with {--image-column}.",
+            ),
         )
     if constant:
         word, verb = ("columns", "carry") if len(constant) > 1 else ("column", "carries")

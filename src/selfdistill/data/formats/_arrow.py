@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, final
 from urllib.parse import unquote
 
-from selfdistill._core.errors import DataError
+from selfdistill._core.errors import DataError, one_line
 from selfdistill.data._limits import check_size, damaged
 from selfdistill.data._stored import has_large_vectors, read_parquet
 from selfdistill.data.formats import _copies
@@ -105,7 +105,7 @@ class ParquetFolder(TableFormat):
             table = pa.concat_tables([table.unify_dictionaries() for table in tables], promote_options="permissive")
         except pa.ArrowException as error:
             raise DataError(
-                f"the files of {place.name} differ in the types of their columns: {error}", "Name one."
+                f"the files of {place.name} differ in the types of their columns: {one_line(error)}", "Name one."
             ) from error
         return TableRead(table, said)
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     pass
 
 _SHOWN = 5
+_TABLES = {".csv", ".tsv", ".parquet", ".xlsx", ".json", ".jsonl"}
 _NUMBERED = re.compile(r"(?P<word>.*?[^\W\d])(?P<gap>[._ -]*)\d+")
 _PARTS = {
     "train": ("train", "training"),
@@ -80,7 +81,10 @@ def _part(path: Path, part: str) -> tuple[Path, bool]:
     names = {name: item for name, item in found.items() if _images_in(item)}
     known = {name: role for role, words in _PARTS.items() for name in words}
     roles = {known[name]: item for name, item in names.items() if name in known}
-    split = "train" in roles and set(names) <= set(known) and (len(names) > 1 or _holds_classes(roles["train"]))
+    alone = set(names) <= set(known) and (
+        len(names) > 1 or (bool(roles) and _holds_classes(next(iter(roles.values()))))
+    )
+    split = "train" in roles and (alone or (len(roles) > 1 and all(map(_holds_classes, roles.values()))))
     if not split:
         return path, part != "test"
     if part == "train":
@@ -125,7 +129,20 @@ def _root_and_files(path: Path, part: str) -> tuple[Path, list[Path]] | None:
             f"{loose[0]} lies outside of a class folder ({len(loose):,} such images)",
             f"Put every image into the folder of its class{hint}.",
         )
+    if part == "train":
+        _check_classes(root, files)
     return root, files
+
+
+def _check_classes(root: Path, files: list[Path]) -> None:
+    """Refuse images that all lie in one folder beside a table, which holds their labels."""
+    folders = {file.relative_to(root).parts[0] for file in files}
+    tables = sorted(item for item in root.iterdir() if item.suffix.lower() in _TABLES)
+    if len(folders) == 1 and tables:
+        raise DataError(
+            f"{root} holds all images in one folder, {folders.pop()!r}, and the table {tables[0].name} beside it",
+            Advice("Read {table} with {--image-column} and its column of names.", table=quoted(tables[0])),
+        )
 
 
 def _classes_in_names(root: Path, loose: list[Path]) -> str:

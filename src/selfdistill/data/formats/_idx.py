@@ -1,4 +1,4 @@
-"""Small images of digits and the like: IDX files, as MNIST comes, plain or gzipped, and the digits of scikit-learn."""
+"""Small images of digits and the like: IDX files, as MNIST comes, plain or packed, and the digits of scikit-learn."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from selfdistill.data.formats._format import IMAGES, VECTORS, Format, Request
 if TYPE_CHECKING:
     pass
 
+_PACKED = (".gz", ".bz2", ".xz", ".zst")
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -31,8 +32,13 @@ class IdxPair(NamedTuple):
     labels: Path | None
 
 
+def _bare(path: Path) -> str:
+    """Name of a file when it is unpacked."""
+    return path.stem if path.suffix.lower() in _PACKED else path.name
+
+
 def _is_images(path: Path) -> bool:
-    name = path.name.lower().removesuffix(".gz")
+    name = _bare(path).lower()
     return path.is_file() and "images" in name and ("idx" in name or name.endswith("ubyte"))
 
 
@@ -42,10 +48,10 @@ def _is_test(path: Path) -> bool:
 
 
 def _with_labels(images: Path) -> IdxPair:
-    stem = images.name.removesuffix(".gz")
+    stem = _bare(images)
     names = [stem.replace("images", "labels").replace("idx3", kind) for kind in ("idx1", "idx3")]
     for name in names:
-        for ending in ("", ".gz"):
+        for ending in ("", *_PACKED):
             path = images.with_name(name + ending)
             if path.is_file() and path != images:
                 return IdxPair(images, path)
@@ -56,7 +62,7 @@ def find_idx(path: Path, part: str) -> IdxPair | None:
     """Choose the files of one part."""
     if path.is_file():
         return _with_labels(path)
-    found = {item.name.removesuffix(".gz"): item for item in sorted(path.iterdir(), reverse=True) if _is_images(item)}
+    found = {_bare(item): item for item in sorted(path.iterdir(), reverse=True) if _is_images(item)}
     test = sorted(item for item in found.values() if _is_test(item))
     train = sorted(item for item in found.values() if not _is_test(item))
     chosen = {"train": train or test, "test": test if train else [], "new": test or train}[part]
@@ -71,7 +77,7 @@ def find_idx(path: Path, part: str) -> IdxPair | None:
 
 def truth_name(images: Path) -> str:
     """Name of the file beside the images that holds the true labels of a noisy copy."""
-    return images.name.removesuffix(".gz").replace("images", "truth").replace("idx3", "idx1")
+    return _bare(images).replace("images", "truth").replace("idx3", "idx1")
 
 
 def parse_idx(path: Path) -> np.ndarray:
@@ -165,17 +171,17 @@ class Idx(Format):
             raise DataError(
                 f"IDX files hold whole numbers, not labels such as {edit.labels[0]!r}", "Give the labels as numbers."
             )
-        replaced = {pair.labels.name.removesuffix(".gz"), truth_name(pair.images)}
+        replaced = {_bare(pair.labels), truth_name(pair.images)}
         with new_folder(out) as folder:
             for file in pair.images.parent.iterdir():
-                if file.is_file() and "idx" in file.name and file.name.removesuffix(".gz") not in replaced:
+                if file.is_file() and "idx" in file.name and _bare(file) not in replaced:
                     link_or_copy(file, folder / file.name)
-            write_idx(folder / pair.labels.name.removesuffix(".gz"), labels)
+            write_idx(folder / _bare(pair.labels), labels)
             write_idx(folder / truth_name(pair.images), given)
 
 
 def _truth(path: Path, images: np.ndarray) -> np.ndarray | None:
-    for ending in ("", ".gz"):
+    for ending in ("", *_PACKED):
         file = path.with_name(truth_name(path) + ending)
         if file.is_file() and file != path:
             truth = parse_idx(file)

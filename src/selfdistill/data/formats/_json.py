@@ -42,6 +42,11 @@ class Json(TableFormat):
             return TableRead(_table(_parsed(text, ask.place), ask.place), (said,) if said else ())
         except RecursionError:
             raise DataError(f"{path} is nested too deeply", _WAY) from None
+        except UnicodeEncodeError as error:
+            half = error.object[error.start]
+            raise DataError(
+                f"{path} holds {half!r}, half of a character", "Remove it, or write the file again."
+            ) from None
 
 
 def _parsed(text: str, place: Place) -> Any:

@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import final
 from urllib.parse import quote
 
-from selfdistill._core.errors import DataError
+from selfdistill._core.errors import DataError, one_line
 from selfdistill.data._labels import listed, near_matches
 from selfdistill.data._limits import check_size
 from selfdistill.data._place import Place
@@ -39,7 +39,9 @@ class Sqlite(TableFormat):
                 names = [column[0] for column in cursor.description]
                 rows = cursor.fetchall()
         except (sqlite3.Error, UnicodeDecodeError) as error:  # names, and SQLite's own message of them, in other bytes
-            raise DataError(f"{place.name} is damaged or not an SQLite database: {error}", "Fetch it again.") from error
+            raise DataError(
+                f"{place.name} is damaged or not an SQLite database: {one_line(error)}", "Fetch it again."
+            ) from error
         columns = [column_of([row[i] for row in rows]) for i in range(len(names))]
         return TableRead(pa.table(columns, names=names))
 
