@@ -175,6 +175,8 @@ const doubt = (one) => one.suggested !== one.given && one.likely[0] === one.give
 
 // Words that count come when they are known; the text stands there before
 async function weigh(one) {
+  await new Promise((done) => setTimeout(done, 250));  // not for cards that are passed by: it may take a second or more
+  if (current() !== one.row || grid) return;
   const found = await fetch(`words/${one.row}`).then((answer) => answer.ok ? answer.json() : {pieces: []}).catch(() => ({pieces: []}));
   const text = document.querySelector("#shown .text");
   if (current() !== one.row || grid || !text || !found.pieces.some(([, weight]) => weight)) return;
