@@ -290,7 +290,7 @@ def _replayed(
 def _check_run(path: Path, header: Mapping[str, Any], run: str | None, examples: int) -> None:
     if run is not None and header["run"] != run:
         raise RunError(
-            f"{path} holds decisions about another run ({header.get('name', header['run'])})",
+            f"{path} holds decisions about another run ({header.get('name', header['run'])!r})",
             "Move it away; `selfdistill review RUN --take FILE` brings decisions over by the names of the examples.",
         )
     if header["examples"] != examples:
