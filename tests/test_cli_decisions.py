@@ -136,12 +136,12 @@ def test_decisions_about_another_run_are_refused_with_both_names(cli, songs, tmp
         code, err = cli("refine", songs / "run", "--relabel", "--out", f"{ok}.csv", "--decisions", path)
         assert (code == 0) == ok, err  # the same data may have been learned twice
         if not ok:
-            assert f"holds decisions about the run old, not about {songs / 'run'}" in err
+            assert f"holds decisions about the run 'old', not about {songs / 'run'}" in err
             assert "--take" in err
     arguments = ("fit", songs / "songs.csv", "--label", "genre", "--id", "track", "--out")
     code, err = cli(*arguments, "again", "--decisions", "False.jsonl")
     assert code == 0, err
-    assert "note: False.jsonl holds decisions about the run old, whose data were others" in err
+    assert "note: False.jsonl holds decisions about the run 'old', whose data were others" in err
     code, err = cli(*arguments, "third", "--decisions", "True.jsonl")
     assert code == 0, err
     assert "whose data" not in err
@@ -155,5 +155,24 @@ def test_decisions_about_rows_by_number_need_as_many_rows(cli, songs, tmp_path):
     made.close()
     code, err = cli("fit", "fewer.csv", "--label", "genre", "--out", "run", "--decisions", "d.jsonl")
     assert code != 0
-    assert "the run old with 60 examples, but the data have 55, and rows are named by numbers" in err
+    assert "the run 'old' with 60 examples, but the data have 55, and rows are named by numbers" in err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_review_of_moved_data_says_so_in_the_terminal(cli, songs, tmp_path, monkeypatch):
+    server = pytest.importorskip("selfdistill.review._server", reason="the extra `review` is not installed")
+    monkeypatch.setattr(server, "serve", lambda session, taken, token: taken.close())
+    arguments = ("review", songs / "run", "--no-browser", "--decisions", "d.jsonl")
+    code, err = cli(*arguments)
+    assert code == 0, err
+    assert "note" not in err
+    (songs / "songs.csv").rename(songs / "away.csv")
+    try:
+        code, err = cli(*arguments)
+    finally:
+        (songs / "away.csv").rename(songs / "songs.csv")
+    assert code == 0, err
+    said = " ".join(err.split())
+    assert "note: only the names of the examples are shown" in said
+    assert "songs.csv is not here. Start this in the folder where `fit` was started." in said
+    assert said.index("note:") < said.index("The page: http")

@@ -20,6 +20,7 @@ from scipy.stats import beta
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
+from selfdistill.cli import main
 from selfdistill.report import Report
 from selfdistill.report._content import Subject, content
 from selfdistill.runs import fit, load
@@ -159,7 +160,7 @@ def test_what_was_settled_by_hand_is_counted_and_takes_the_place_of_what_was_fou
     assert content(subject(found))["settled"] == {}
 
 
-def test_a_run_takes_the_decisions_beside_it_and_not_those_of_another():
+def test_a_run_takes_the_decisions_beside_it_and_not_those_of_another(capsys: pytest.CaptureFixture[str]):
     pd.DataFrame({"x": np.arange(40) / 7, "label": ["a", "b"] * 20}).to_csv("t.csv", index=False)
     run = fit("t.csv", label="label", out="run", **SHORT)
     assert "Settled by hand" not in page(run.report()).words
@@ -170,6 +171,11 @@ def test_a_run_takes_the_decisions_beside_it_and_not_those_of_another():
         report = run.report()
         assert words in page(report).words
         assert ("--decisions run.decisions.jsonl" in page(report).words) == (number != "another")
+        with pytest.raises(SystemExit):
+            main(["show", "run", "--first", "40"])
+        said, left = capsys.readouterr(), 40 if number == "another" else 38
+        assert said.out.count("quality") == left
+        assert ("note: 2 that were settled by hand are left out" in said.err) == (left == 38)
         Path("run.decisions.jsonl").unlink()
 
 

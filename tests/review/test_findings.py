@@ -8,7 +8,9 @@ import pytest
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.record import read_finished
 from selfdistill.closed import refine_labels
-from selfdistill.review._findings import Learner, _likeliest, read_saved, why_fixed
+from selfdistill.issues import find_issues
+from selfdistill.review._findings import Learner, _likeliest, _suggested, read_saved, why_fixed
+from selfdistill.runs._label_table import _suggested as table_suggests
 from selfdistill.runs._subject import read_again
 
 
@@ -19,6 +21,15 @@ def test_the_likeliest_classes_are_those_of_a_sort(k):
     expected = np.argsort(-soft, 1)[:, :9]
     np.testing.assert_array_equal(likely, expected)
     np.testing.assert_array_equal(shares, np.take_along_axis(soft, expected, 1))
+
+
+def test_suggested_is_what_the_table_of_a_run_suggests_where_the_given_label_is_doubted_but_likeliest():
+    rng = np.random.default_rng(0)
+    soft, given = rng.dirichlet(np.ones(5), 400).astype(np.float32), rng.integers(5, size=400)
+    table = find_issues(given, soft, quality=rng.random(400))
+    assert (table.is_issue & (table.refined == given)).sum() > 3
+    likely, _ = _likeliest([soft])
+    np.testing.assert_array_equal(_suggested(likely, given, table.is_issue), table_suggests(table))
 
 
 def test_what_a_run_found_is_what_its_table_says(texts):

@@ -195,7 +195,7 @@ def test_the_first_line_says_what_it_is_about(tmp_path):
     Journal(path, "run-1", IDS, CLASSES, {"name": "songs", "data": "0f"}).close()
     assert {"run": "run-1", "examples": 4, "name": "songs", "data": "0f"}.items() <= read_header(path).items()
     opened(path).close()  # which says nothing of it
-    with pytest.raises(RunError, match=r"about another run \(songs\)"):
+    with pytest.raises(RunError, match=r"about another run \('songs'\)"):
         Journal(path, "run-2", IDS, CLASSES)
     for content in (b"", b"{}\n", b"[]\n", b"\xff\n"):
         path.write_bytes(content)

@@ -159,6 +159,24 @@ def test_cells_far_from_those_of_the_same_label_are_marked():
     assert (examples.kind, examples.name(3), examples.text(3)) == ("table", "r3", "")
 
 
+def test_a_search_finds_what_a_loop_over_all_cells_finds():
+    table = frame()
+    table["text"] = [f"Row {i} of STRASSE <b>\u05e9\u05dc\u05d5\u05dd</b> {chr(97 + i % 7) * 4}" for i in range(200)]
+    table.loc[5, "colour"] = None
+    table.to_csv("t.csv", index=False)
+    fit("t.csv", label="given", id="row", text=("text",), out="run", **SHORT)
+    examples = Examples(Path("run"))
+    for words in ("stra\u00dfe", "ROW 17", "BLUE", "aaaa", "-0.1", "</B>", "\u05dc\u05d5", ".*", "r17"):
+        held = [
+            any(words.casefold() in one.casefold() for one in (examples.text(i), *(c for _, c, _ in examples.cells(i))))
+            for i in range(200)
+        ]
+        assert examples.search(words).tolist() == held, words
+    assert examples.search("row 17").sum() == 11
+    assert examples.texts_of(np.array([3, 0])) == [examples.text(3), examples.text(0)]
+    assert examples.row(7).to_pylist()[0]["colour"] == table["colour"][7]
+
+
 def test_texts_are_given_whole():
     words = ["how far is the moon from here", "why do cats purr <script>alert(1)</script>", "x" * 10_000]
     table = pd.DataFrame({"text": [f"{words[i % 3]} {i}" for i in range(N)], "label": ["a", "b"] * (N // 2)})

@@ -69,6 +69,7 @@ class Session:
         self.shown = threading.Event()  # the first card has the machine for itself
         self._examples: Examples | None = None
         self._model: Model | None = None
+        self._weighing = threading.Lock()
         self._opening = threading.Lock()
         self._clusters: Clusters | None = None
         self._masks: tuple[tuple[Any, ...], np.ndarray] | None = None
@@ -276,9 +277,9 @@ class Session:
         table, texts = self.examples.row(row), self.examples.texts(row)
         if table is None or not texts:
             return []
-        with self._opening:
+        with self._weighing:  # one after the other: they take all cores
             self._model = self._model or load_model(self.run / "model.safetensors")
-        return weighed(self._model, table, texts, given, other)
+            return weighed(self._model, table, texts, given, other)
 
     def groups(self) -> dict[str, list[dict[str, Any]]]:
         """List open flagged examples by given and suggested label, and by cluster, the largest groups first."""

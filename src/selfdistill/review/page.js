@@ -16,7 +16,11 @@ function make(name, attributes = {}, ...inside) {
   return found;
 }
 const bdi = (text) => make("bdi", {}, text);
-const percent = (share) => `${(100 * share).toFixed(share > 0.1 || share === 0 ? 0 : 1)}\u00a0%`;
+function percent(share) {
+  if (share > 0.995) return ">99\u00a0%";
+  if (share < 0.0005) return "<0.1\u00a0%";
+  return `${(100 * share).toFixed(share > 0.1 ? 0 : 1)}\u00a0%`;
+}
 const number = (value) => Math.round(value).toLocaleString("en");
 const between = (one) => `${number(one.value)} (${number(one.low)} to ${number(one.high)})`;
 function say(text) { $("notice").textContent = text; }
@@ -171,6 +175,8 @@ const doubt = (one) => one.suggested !== one.given && one.likely[0] === one.give
 
 // Words that count come when they are known; the text stands there before
 async function weigh(one) {
+  await new Promise((done) => setTimeout(done, 250));  // not for cards that are passed by: it may take a second or more
+  if (current() !== one.row || grid) return;
   const found = await fetch(`words/${one.row}`).then((answer) => answer.ok ? answer.json() : {pieces: []}).catch(() => ({pieces: []}));
   const text = document.querySelector("#shown .text");
   if (current() !== one.row || grid || !text || !found.pieces.some(([, weight]) => weight)) return;

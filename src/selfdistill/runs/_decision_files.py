@@ -126,7 +126,7 @@ def check_about(path: Path, run: Path, record: RunRecord) -> None:
     same = header["run"] == record.id or header.get("data") == record.data.fingerprint
     if not same and (before is None or Path(before).resolve() != path.resolve()):
         raise RunError(
-            f"{path} holds decisions about the run {header.get('name', header['run'])}, not about {run}",
+            f"{path} holds decisions about the run {header.get('name', header['run'])!r}, not about {run}",
             f"Give {journal_path(run)}, or bring them over by the names of the examples: "
             f"selfdistill review {quoted(run)} --take {quoted(path)}.",
         )

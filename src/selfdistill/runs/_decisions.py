@@ -291,7 +291,7 @@ def _check_run(path: Path, header: Mapping[str, Any], run: str | None, examples:
     if run is not None and header["run"] != run:
         other = " ".join(str(header.get("name", header["run"])).split())
         raise RunError(
-            f"{path} holds decisions about another run ({other})",
+            f"{path} holds decisions about another run ({other!r})",
             "Move it away; `selfdistill review RUN --take FILE` brings decisions over by the names of the examples.",
         )
     if header["examples"] != examples:

@@ -178,7 +178,7 @@ def _check_rows(path: Path, examples: LabelledData, say: Callable[[str], None]) 
     header, n = read_header(path), len(examples)
     if header.get("data") == examples.fingerprint:
         return
-    about = f"{path} holds decisions about the run {header.get('name', header['run'])}"
+    about = f"{path} holds decisions about the run {header.get('name', header['run'])!r}"
     if header["examples"] != n and examples.ids.tolist() == list(map(str, range(n))):
         raise DataError(
             f"{about} with {header['examples']:,} examples, but the data have {n:,}, and rows are named by numbers",
