@@ -15,6 +15,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "scale.md").read_text(encoding="utf
     [
         ("memory-10000000-100", '`"memory"`', "10 million, 100"),
         ("selfdistill-10000000-40", "default", "10 million, 40"),
+        ("selfdistill-10000000-10", "default, smaller blocks of rows, as it is now", "10 million, 10"),
     ],
 )
 def test_the_page_shows_the_record_and_the_limit_held(key, name, size):

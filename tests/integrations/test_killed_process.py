@@ -110,6 +110,8 @@ if __name__ == "__main__":
 """
 )
 
+HANGS = LOOP.replace('("gloo")', '("gloo", timeout=__import__("datetime").timedelta(seconds=10))')
+
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 LAUNCHER_SAYS = r"Signal 9 \(SIGKILL\) received by PID"
 PEER_IS_GONE = r"Connection closed by peer|Connection reset by peer|Broken pipe"
@@ -127,6 +129,7 @@ PEER_IS_GONE = r"Connection closed by peer|Connection reset by peer|Broken pipe"
         pytest.param("lightning", LIGHTNING, [], 0, PEER_IS_GONE, id="lightning-0"),
         pytest.param("lightning", LIGHTNING, [], 1, PEER_IS_GONE, id="lightning-1"),
         pytest.param("lightning", LIGHTNING, TORCHRUN, 1, LAUNCHER_SAYS, id="lightning-torchrun-1"),
+        pytest.param("torch", HANGS, [], 1, "Timed out waiting 10000ms", id="loop-alone-hangs"),
     ],
 )
 def test_the_other_process_ends_within_a_minute(tmp_path, library, program, launcher, says, rank):
@@ -134,7 +137,7 @@ def test_the_other_process_ends_within_a_minute(tmp_path, library, program, laun
     (tmp_path / "train.py").write_text(program)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     ranks = [{}]
-    if program is LOOP and not launcher:  # two processes that nobody watches
+    if program in {LOOP, HANGS} and not launcher:  # two processes that nobody watches
         port = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
         ranks = [port | {"RANK": str(r)} for r in range(2)]
     command = [sys.executable, *launcher, str(tmp_path / "train.py"), str(tmp_path)]
@@ -143,18 +146,21 @@ def test_the_other_process_ends_within_a_minute(tmp_path, library, program, laun
     pids = {}
     try:
         pids = {r: wait_for(tmp_path / str(r)) for r in range(2)}
-        os.kill(pids[rank], signal.SIGKILL)
+        os.kill(pids[rank], signal.SIGSTOP if program is HANGS else signal.SIGKILL)
         killed = time.monotonic()
-        for process in started:
+        for process in started if program is not HANGS else started[1 - rank :][:1]:
             assert process.wait(timeout=60) != 0
         while alive(pids[1 - rank]) and time.monotonic() - killed < 60:
             time.sleep(0.1)
         assert not alive(pids[1 - rank])
+        ended = time.monotonic() - killed
     finally:
         for process in started:
             process.kill()
+            process.wait()
         for pid in filter(alive, pids.values()):
             os.kill(pid, signal.SIGKILL)
+    print(f"ended after {ended:.1f} s")
     said = (tmp_path / "told").read_text()
     assert re.search(says, said), said
 

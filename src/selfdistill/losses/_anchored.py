@@ -88,7 +88,7 @@ def anchored_cross_entropy(
 
 
 class _Anchored(torch.autograd.Function):
-    """The loss with its gradient in closed form, reckoned with the value: operations in backward cost more."""
+    """The loss with its gradient in closed form, made with the value, so that one tensor is kept for backward."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor, memory: Tensor, momentum: float, strength: Tensor) -> Tensor:
