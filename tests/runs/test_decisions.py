@@ -129,7 +129,7 @@ def test_a_second_writer_is_refused(tmp_path):
     ("change", "message"),
     [
         (lambda lines: ["not json", *lines[1:]], "line 1 of .* cannot be used"),
-        (lambda lines: [lines[0].replace("run-1", "run\\n2"), *lines[1:]], r"another run \(run 2\)"),
+        (lambda lines: [lines[0].replace("run-1", "run\\n2"), *lines[1:]], r"another run \('run 2'\)"),
         (
             lambda lines: [lines[0], lines[1].replace('"rows": [0]', '"rows": ["a\\nb"]'), *lines[2:]],
             r"there is no example 'a\\nb'. Give 0 to 3",

@@ -17,7 +17,7 @@ __all__ = ["FORMS", "STEPS", "Form", "NoiseLink", "fit_link"]
 
 _STARTS = (3.0, 6.0, 12.0, 24.0, 48.0)  # sharpness that the search begins with
 _MOST_NOISE = 0.95  # share of labels that may be wrong
-_CONFUSION = 10.0  # weight of the squared confusion; a hundredth of it overfits 2,000 rows, ten times as much does little
+_CONFUSION = 10.0  # weight of the squared confusion; a hundredth of it overfits 2,000 rows
 _BIAS = 1e-3  # weight of the squared bias, per row
 STEPS = 12  # of L-BFGS for a link that is judged: more fit the rows that it sees, and explain others worse
 _TOLERANCE = 1e-8  # relative, of the loss: far below its standard error
