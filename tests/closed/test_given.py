@@ -71,3 +71,10 @@ def test_sixteen_bit_rows_are_divided_by_their_sum() -> None:
 def test_bad_labels_and_weights_are_named(labels: list, weights: list | None, text: str) -> None:
     with pytest.raises(DataError, match=text):
         check_given(np.array(labels), 3, weights)
+
+
+def test_rounding_breaks_no_tie_of_votes() -> None:
+    shares = np.array([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5], [0.25, 0.375, 0.375]])
+    nudged = shares + np.array([[-1e-7, 1e-7, 0.0], [0.0, -1e-7, 1e-7], [0.0, -1e-7, 1e-7]])
+    for one in (shares, shares.astype(np.float32), nudged, nudged.astype(np.float32)):
+        assert check_given(one, 3).codes.tolist() == [0, 1, 1]

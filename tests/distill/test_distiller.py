@@ -338,7 +338,7 @@ def test_other_refusals(tmp_path, small, last_run, digits):
 def test_a_number_that_makes_the_loss_diverge_is_named(small, objective, numbers):
     distiller = Distiller("mlp:4", objective=objective, settings=FEW, **numbers)
     (name,) = numbers
-    with pytest.raises(SettingError, match=rf"the loss became nan in epoch 1. Bring --{name} \(1e\+30\) nearer"):
+    with pytest.raises(SettingError, match=rf"the loss became nan in epoch 1. Bring `{name}` \(1e\+30\) nearer"):
         distiller.fit(Teacher(), small)
 
 

@@ -133,7 +133,7 @@ def check_given(labels: Any, k: int, weights: Any = None, settled: Any = None) -
     soft = None
     if found.ndim == 2:
         soft = _checked(found, k)
-        codes = soft.argmax(1).astype(np.int64)
+        codes = (soft >= soft.max(1, keepdims=True) - 1e-6).argmax(1).astype(np.int64)  # rounding breaks no tie
         there = np.flatnonzero(soft.any(0))
     else:
         codes = found.astype(np.int64)
