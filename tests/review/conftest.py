@@ -68,3 +68,36 @@ def opened(tmp_path: Path) -> Callable[..., Session]:
     for session in sessions:
         if not session._closed:
             session.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium."""
+    from playwright.sync_api import sync_playwright
+    from tests.review.browser import CHROMIUM, FLAGS
+
+    with sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS.split())
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def server(texts, tmp_path_factory):
+    """A review of texts in a process of its own."""
+    from tests.review.browser import Server
+
+    made = Server(texts, "--decisions", tmp_path_factory.mktemp("page") / "d.jsonl", "--no-learn")
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def page(browser, server):
+    """Its page; what was decided is undone at the end."""
+    from tests.review.browser import UNDO, opened
+
+    found = opened(browser, server.url)
+    yield found
+    found.evaluate(UNDO)
+    found.context.close()

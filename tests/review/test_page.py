@@ -1,122 +1,14 @@
-"""The page in a real browser: by keyboard, through reloads and kills, with hostile data, light and dark."""
+"""The page in a real browser: by keyboard, with hostile data, light and dark."""
 
-import json
 import re
-import signal
-import subprocess
-import sys
-import time
-import urllib.request
-from pathlib import Path
 
-import numpy as np
 import pytest
+from tests.review.browser import decided, journal_of, opened, press, row, until
 
-from selfdistill.runs import fit
-
-pytest.importorskip("playwright", reason="pip install playwright")
-pytest.importorskip("uvicorn", reason="the extra `review` is not installed")
-CHROMIUM = Path("/usr/bin/chromium")
-if not CHROMIUM.exists():
-    pytest.skip("there is no /usr/bin/chromium: apt-get install chromium", allow_module_level=True)
-
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
 SHOW = """async (row) => {
     cards.set(row, await ask("card/" + row)); trail.push(row); at = trail.length - 1; grid = false; await show();
 }"""
-UNDO = """async () => {
-    take(await ask("state"));
-    for (let found = {rows: [0]}; found.rows.length; take(found)) found = await ask("undo", {version: state.version});
-}"""
 NAMES = "Promise.all([...Array(24).keys()].map((row) => ask('card/' + row).then((card) => card.name)))"
-WAIT = 20_000  # milliseconds; other work may be on the machine
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        opened = play.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS.split())
-        yield opened
-        opened.close()
-
-
-class Server:
-    """``selfdistill review`` in a process of its own."""
-
-    def __init__(self, run, *arguments):
-        command = [sys.executable, "-m", "selfdistill", "review", str(run), "--no-browser", *map(str, arguments)]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        said = []
-        for line in self.process.stderr:
-            said.append(line)
-            if found := re.search(r"http://\S+", line):
-                self.url = found[0]
-                return
-        raise AssertionError("".join(said))
-
-    def stop(self, how=signal.SIGINT):
-        self.process.send_signal(how)
-        self.process.wait(60)
-        self.process.stderr.close()
-
-
-@pytest.fixture(scope="module")
-def server(texts, tmp_path_factory):
-    made = Server(texts, "--decisions", tmp_path_factory.mktemp("page") / "d.jsonl", "--no-learn")
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def page(browser, server):
-    found = opened(browser, server.url)
-    yield found
-    found.evaluate(UNDO)
-    found.context.close()
-
-
-def opened(browser, url, **more):
-    context = browser.new_context(**more)
-    page = context.new_page()
-    page.set_default_timeout(WAIT)
-    page.problems = []
-    page.on("pageerror", lambda error: page.problems.append(str(error)))
-    page.on("console", lambda message: message.type == "error" and page.problems.append(message.text))
-    page.goto(url)
-    page.wait_for_selector("body[data-ready]")
-    return page
-
-
-def press(page, *keys):
-    for key in keys:
-        page.keyboard.press(key)
-    page.evaluate("work")  # until all deeds are done
-
-
-def until(page, expression):
-    """Wait for an expression; the page's own policy forbids Playwright to do so."""
-    begun = time.monotonic()
-    while not page.evaluate(expression):
-        assert time.monotonic() < begun + WAIT / 1000, expression
-        time.sleep(0.03)
-
-
-def row(page):
-    return int(page.evaluate("document.body.dataset.row"))
-
-
-def decided(server_or_path):
-    lines = Path(server_or_path).read_text().splitlines()[1:]
-    return [json.loads(line) for line in lines]
-
-
-def journal_of(server):
-    return Path(server.process.args[server.process.args.index("--decisions") + 1])
 
 
 def test_the_first_card_needs_five_answers_and_few_bytes(browser, server):
@@ -329,33 +221,6 @@ def test_two_pages_do_not_overwrite_each_other(page, browser, server):
     until(page, "document.querySelector('#notice').textContent.startsWith('Another page decided')")
 
 
-@pytest.mark.slow
-def test_it_learns_while_one_goes_on(texts, browser, tmp_path):
-    server = Server(texts, "--decisions", tmp_path / "d.jsonl")
-    page = opened(browser, server.url)
-    until(page, "state.learned !== null")
-    press(page, "Enter", "Enter")
-    until(page, "state.learned === state.version")
-    assert "Learned from all decisions" in page.text_content("#learning")
-    assert "wrong labels left: about" in page.text_content("#counts")
-    press(page, "x")  # keeps a label that is most likely another
-    until(page, "state.learned === state.version")
-    press(page, "Backspace")
-    assert page.evaluate("card().likely[0] === card().given")
-    until(page, "card().likely[0] !== card().given")  # what was held is forgotten
-    until(page, "document.querySelectorAll('#view optgroup').length === 2")
-    press(page, "v")
-    page.wait_for_selector("#typing[open]")
-    for _ in range(page.evaluate("document.querySelectorAll('#view option').length") - 1):
-        page.keyboard.press("ArrowDown")  # the last one is a cluster
-    page.keyboard.press("Enter")
-    until(page, "document.querySelector('#view').value.includes('cluster')")
-    page.evaluate("work")
-    assert page.evaluate("state.left") <= page.evaluate("state.flagged")
-    page.context.close()
-    server.stop()
-
-
 def test_single_keys_can_be_turned_off(page):
     press(page, "?")
     page.uncheck("#keys")
@@ -383,85 +248,3 @@ def test_a_narrow_screen_scrolls_only_down(browser, server):
     page = opened(browser, server.url, viewport={"width": 360, "height": 700})
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.context.close()
-
-
-@pytest.mark.slow
-def test_a_kill_loses_no_decision(texts, browser, tmp_path):
-    path = tmp_path / "d.jsonl"
-    server = Server(texts, "--decisions", path)
-    page = opened(browser, server.url)
-    press(page, "1", "2", "n", "3")
-    server.stop(signal.SIGKILL)
-    lines = decided(path)
-    assert [line["kind"] for line in lines] == ["label", "label", "unsure", "label"]
-    press(page, "1")
-    assert "does not answer" in page.text_content("#notice")
-    page.context.close()
-    again = Server(texts, "--decisions", path)
-    page = opened(browser, again.url)
-    assert page.evaluate("[state.settled, state.unsure, state.version]") == [3, 1, 4]
-    page.context.close()
-    again.stop()
-    assert decided(path) == lines
-
-
-@pytest.mark.slow
-def test_photos_and_missing_ones(photos, browser, tmp_path):
-    server = Server(photos, "--decisions", tmp_path / "d.jsonl", "--no-learn")
-    page = opened(browser, server.url)
-    names = page.evaluate(NAMES)
-    for name in ("red/02.png", "red/00.png", "blue/01.png"):
-        page.evaluate(SHOW, names.index(name))
-        if name == "red/02.png":
-            until(page, "document.querySelector('#shown img')?.naturalWidth > 0")
-        else:
-            page.wait_for_selector("#shown .missing")
-    press(page, "b")
-    until(page, "[...document.querySelectorAll('.tile img')].every((one) => one.complete)")
-    press(page, "a", "a")
-    assert page.is_visible("#end")
-    assert page.evaluate("state.settled") == 24
-    press(page, "u", "u")
-    assert page.evaluate("state.settled") == 0
-    assert page.title() == "Review run"
-    page.context.close()
-    server.stop()
-
-
-@pytest.mark.slow
-def test_ctrl_c_says_where_the_decisions_are(texts, tmp_path):
-    server = Server(texts, "--decisions", tmp_path / "d.jsonl", "--no-learn")
-    urllib.request.urlopen(server.url).close()  # it answers at once
-    server.process.send_signal(signal.SIGINT)
-    with server.process.stderr as left:
-        said = left.read()
-    server.process.wait(60)
-    assert "0 labels settled, in" in said
-    assert "Traceback" not in said
-    assert Path(tmp_path / "d.jsonl").exists()
-
-
-@pytest.mark.slow
-def test_a_thousand_classes(browser, tmp_path):
-    rng = np.random.default_rng(0)
-    truth = np.arange(3000) % 1000
-    inputs = rng.normal(size=(1000, 30))[truth] * 2 + rng.normal(size=(3000, 30))
-    given = np.where(rng.random(3000) < 0.1, rng.integers(1000, size=3000), truth)
-    np.savez(
-        tmp_path / "many.npz", X=inputs.astype(np.float32), y=np.array([f"class {c:03}" for c in range(1000)])[given]
-    )
-    fit(tmp_path / "many.npz", label="y", landmarks=100, rounds=1, out=tmp_path / "run", say=None)
-    server = Server(tmp_path / "run", "--no-learn")
-    page = opened(browser, server.url)
-    assert page.locator("#choices li").count() == 9
-    press(page, "2")
-    assert decided(tmp_path / "run.decisions.jsonl")[0]["labels"][0].startswith("class ")
-    press(page, "/")
-    page.wait_for_selector("#typing[open]")
-    page.keyboard.type("s 777")
-    assert page.text_content("#found li[aria-selected=true]") == "class 777"
-    page.keyboard.press("Enter")
-    until(page, "state.settled === 2")
-    assert decided(tmp_path / "run.decisions.jsonl")[1]["labels"] == ["class 777"]
-    page.context.close()
-    server.stop()
