@@ -10,6 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from selfdistill._core.advice import COMMAND_LINE
 from selfdistill._core.errors import SettingError
 from selfdistill._core.options import Option, check_options, explicit_options, number_or_word, options_from, options_of
 from selfdistill._core.read_options import ReadOptions
@@ -97,7 +98,7 @@ def test_ranges_follow_from_the_same_field(value, words):
     with pytest.raises(SettingError, match=words) as refused:
         check_options(Fruit(name="pear", **value))
     assert refused.value.param == next(iter(value))
-    assert refused.value.problem_for(lambda name: f"--{name}").startswith(f"--{next(iter(value))} is ")
+    assert refused.value.at(COMMAND_LINE).startswith(f"--{next(iter(value))} is ")
 
 
 def test_options_survive_json():
