@@ -1,5 +1,7 @@
 """The link: gradient, recovery of known noise, and what it promises of probabilities."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given as examples
@@ -7,7 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from scipy.optimize import check_grad
 
-from selfdistill.closed._noise_link import FORMS, Form, NoiseLink, _Problem, fit_link
+from selfdistill.closed._given import Given
+from selfdistill.closed._noise_link import FORMS, STEPS, Form, NoiseLink, _Problem, fit_link
 
 SYMMETRIC = np.full((4, 4), 0.1) + 0.6 * np.eye(4)
 PAIRS = 0.65 * np.eye(4) + 0.35 * np.roll(np.eye(4), 1, axis=1)
@@ -49,6 +52,46 @@ def test_loss_is_the_penalised_likelihood(form: Form) -> None:
         even = np.full((4, 4), link.rate / 3) + np.eye(4) * (1 - link.rate * 4 / 3)
         expected += 0.1 * 50 / 4 * (even * np.log(even / link.matrix)).sum()
     assert problem(vector)[0] * 50 == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+def test_units_are_those_of_known_true_classes(form: Form, weighted: bool) -> None:
+    """With true classes as likely as the link says they are, the loss curves by 1 in each number alone."""
+    rng, k, n = np.random.default_rng(4), 3, 40
+    scores, w = rng.normal(size=(n, k)), rng.uniform(0.5, 3, n) if weighted else np.ones(n)
+    given = Given(rng.integers(k, size=n), k, None, w if weighted else None)
+    problem = _Problem(scores.T.copy(), given, form)
+    vector = 0.4 * rng.normal(size=len(problem.bounds(0.0)[0]))
+    there = problem.unpack(vector)
+    even = np.full((k, k), there.rate / (k - 1)) + np.eye(k) * (1 - there.rate * k / (k - 1))
+    vector = problem.pack(replace(there, rows=np.log(even)))
+    prior = there.prior(scores)
+
+    def loss(moved: np.ndarray) -> float:
+        link = problem.unpack(moved)
+        spread = np.full((k, k), link.rate / (k - 1)) + np.eye(k) * (1 - link.rate * k / (k - 1))
+        both = (w @ prior)[:, None] * even if form.noise == "own" else w.sum() / k * even
+        total = -(w[:, None] * prior * np.log(link.prior(scores))).sum() - (both * np.log(link.matrix)).sum()
+        total += 10 * (link.confusion**2).sum() + 1e-3 * w.sum() * (link.bias**2).sum()
+        if form.noise == "own":
+            total += 0.1 * w.sum() / k * (spread * np.log(spread / link.matrix)).sum()
+        return total / w.sum()
+
+    for unit, step in zip(problem.units(vector), np.eye(len(vector)), strict=True):
+        h = 1e-3 * step
+        curvature = (loss(vector + h) - 2 * loss(vector) + loss(vector - h)) / 1e-6
+        assert curvature * unit**2 == pytest.approx(1, rel=0.15 if form.confusion == "both" else 1e-4)  # no cross terms
+
+
+def test_units_lead_away_from_no_noise() -> None:
+    """In few steps from a rate that is far too small."""
+    matrix = np.array([[1.0, 0.0], [0.3, 0.7]])
+    scores, given, _ = draw(matrix, 1000, blur=0.3)
+    near = fit_link(scores, given, Form("none", "own"))
+    start = replace(near, rate=0.001, rows=np.log(np.array([[0.999, 0.001], [0.001, 0.999]])))
+    found = fit_link(scores, given, Form("none", "own"), start=start, iterations=STEPS)
+    np.testing.assert_allclose(found.matrix, near.matrix, atol=0.03)
 
 
 def test_vectors_come_back() -> None:
