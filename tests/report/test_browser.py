@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,3 +69,15 @@ def test_colours_have_the_contrast_that_people_need(browser: Any, page_file: Pat
         serious = [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in {"serious", "critical"}]
         assert serious == []
         page.close()
+
+
+def test_paper_is_dark_on_white_and_no_wider_than_its_sheet(browser: Any, page_file: Path):
+    page = browser.new_page(viewport={"width": 700, "height": 900}, color_scheme="dark")
+    page.goto(page_file.as_uri())
+    page.emulate_media(media="print")
+    paper = page.evaluate("[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]")
+    ink = [sum(map(int, re.findall(r"\d+", one)[:3])) for one in paper]
+    assert ink[0] > 720 > 200 > ink[1]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 700
+    assert page.pdf(format="A4").startswith(b"%PDF")
+    page.close()
