@@ -127,3 +127,9 @@ def test_fit_says_what_it_keeps(cli):
     code, _, err = cli("fit", "--held-out", "0.1")
     assert code == 2
     assert "Leave --held-out out, or choose another --method: cross-entropy" in err
+
+
+def test_an_option_is_named_as_it_is_written(cli, teacher):
+    code, _, err = cli("distill", teacher, "--top-k", 0, "--out", "s")
+    assert code == 2
+    assert err.splitlines()[-1] == ("error: --top-k is 0, but must be a whole number of at least 1. Leave --top-k out.")

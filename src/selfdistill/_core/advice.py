@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from string import Formatter
 from typing import Any, Self
@@ -18,14 +18,17 @@ class Door:
     Attributes:
         options: Names of the options that exist there; ``None``: all.
         dashes: Whether they are written --like-this, as on the command line; else `like_this`, as in Python.
+        flags: Those that are written otherwise.
     """
 
     options: Collection[str] | None = None
     dashes: bool = False
+    flags: Mapping[str, str] = field(default_factory=dict)
 
     def name(self, option: str) -> str:
         """Write an option's name as a user does here."""
-        return f"--{option.replace('_', '-')}" if self.dashes else f"`{option}`"
+        usual = f"--{option.replace('_', '-')}" if self.dashes else f"`{option}`"
+        return self.flags.get(option, usual)
 
 
 PYTHON, COMMAND_LINE = Door(), Door(dashes=True)
@@ -101,7 +104,7 @@ def _written(ways: tuple[str, ...], said: str, values: Mapping[str, Any], door: 
     named = [_named(way, values) for way in ways]
     kept = [n for n, options in enumerate(named) if door.options is None or set(options.values()) <= set(door.options)]
     shown = {name: at(value, door) if isinstance(value, Advice) else value for name, value in values.items()}
-    texts = [ways[n].format(**shown | {field: door.name(option) for field, option in named[n].items()}) for n in kept]
+    texts = [ways[n].format(**shown | {place: door.name(option) for place, option in named[n].items()}) for n in kept]
     text = ", or ".join(texts)
     if said:
         text = f"{said}; {text}" if text else said
@@ -113,6 +116,6 @@ def _written(ways: tuple[str, ...], said: str, values: Mapping[str, Any], door: 
 
 def _named(way: str, values: Mapping[str, Any]) -> dict[str, str]:
     """Find the options that an alternative names, by the field of the template."""
-    fields = [field for _, field, _, _ in Formatter().parse(way) if field]
-    options = {field: field[2:].replace("-", "_") for field in fields if field.startswith("--")}
-    return options | {field: values[field] for field in fields if isinstance(values.get(field), Flag)}
+    fields = [one for _, one, _, _ in Formatter().parse(way) if one]
+    options = {one: one[2:].replace("-", "_") for one in fields if one.startswith("--")}
+    return options | {one: values[one] for one in fields if isinstance(values.get(one), Flag)}

@@ -111,7 +111,7 @@ def _code(argv: Sequence[str] | None) -> int:
             last_words(str(error))
         return error.exit_code
     except SelfdistillError as error:
-        _complain(error.at(Door(_options(arguments), dashes=True)))
+        _complain(error.at(_door(arguments)))
         return error.exit_code
     except BrokenPipeError:  # the reader, such as `head`, has enough
         return _unread()
@@ -145,11 +145,13 @@ def _unread() -> int:
     return 0
 
 
-def _options(arguments: Sequence[str]) -> set[str]:
-    """Names of the options that the command has, so that no error recommends another's."""
-    names = {one.__name__: set(inspect.signature(one).parameters) for one in _COMMANDS}
-    called = next((word for word in arguments if word in names), "fit")
-    return names[called] | ({"exclude_clean"} if called == "noise" else set())
+def _door(arguments: Sequence[str]) -> Door:
+    """Say which options the command has, so that no error recommends another's, and how they are written."""
+    commands = {one.__name__: inspect.signature(one).parameters for one in _COMMANDS}
+    called = next((word for word in arguments if word in commands), "fit")
+    flags = {name: str(one.annotation.__metadata__[0].default) for name, one in commands[called].items()}
+    shown = {name: flag for name, flag in flags.items() if flag.startswith("--") and "/" not in flag}
+    return Door({*flags} | ({"exclude_clean"} if called == "noise" else set()), dashes=True, flags=shown)
 
 
 def _path(error: Exception) -> str:

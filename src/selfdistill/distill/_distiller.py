@@ -103,6 +103,7 @@ class Distiller:
                 raise SettingError(
                     f"{name} is {value!r}, but must be a whole number of at least 1",
                     Advice("Leave {option} out.", option=Flag(name)),
+                    param=name,
                 )
 
     def _objective(self) -> tuple[Callable[..., Any], Callable[..., Tensor], dict[str, float]]:
