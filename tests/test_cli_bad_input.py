@@ -364,7 +364,7 @@ def test_a_noise_matrix_that_does_not_fit_leaves_nothing_behind(capsys, matrix, 
 
 def test_what_a_method_cannot_use_is_refused_with_those_that_can(capsys):
     line = refused(capsys, "fit", table(), *FEW, "--label", "label", "--noise-rate", "0.4", "--out", "run")
-    assert "takes no noise_rate" in line
+    assert "takes no --noise-rate" in line
     assert "co-teaching" in line
     line = refused(capsys, "fit", table(), "--method", "co-teaching", "--noise-rate", "1.4", "--out", "run")
     assert "--noise-rate is 1.4, but must be in [0, 1)" in line

@@ -84,8 +84,9 @@ def test_what_was_lost_is_computed_anew_with_the_same_bytes(made, cli):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--method", "kernel", "--epochs", "3"], "method 'kernel' trains no network, and epochs is 3"),
-        (["--method", "elr", "--rounds", "2"], "method 'elr' trains a network, and rounds is 2"),
+        (["--method", "kernel", "--epochs", "3"], "method 'kernel' trains no network, and --epochs is 3"),
+        (["--method", "elr", "--rounds", "2"], "method 'elr' trains a network, and --rounds is 2"),
+        (["--kernel", "rbf", "--epochs", "2"], "--kernel is for the closed form, --epochs for a network."),
         (["--rounds", "7"], "--rounds is 7, but must be at most 3"),
         (["--kernel", "cosine"], "kernel is 'cosine'. Choose one of auto, linear, relu1, relu3, rbf."),
         (["--landmarks", "1"], "--landmarks is 1, but must be at least 2"),

@@ -38,6 +38,8 @@ def test_a_linked_folder_a_pipe_and_a_circle_are_refused(tmp_path):
     (run / "checkpoint").symlink_to(outside)
     with pytest.raises(RunError, match="leads out of its folder"):
         inside(run, "checkpoint/step-000000001.pt")
+    (run / "plain").touch()
+    assert inside(run / "plain", "run.json") == run / "plain" / "run.json"  # is not there
     os.mkfifo(run / "pipe")
     with pytest.raises(RunError, match="pipe is no plain file"):
         inside(run, "pipe")

@@ -102,8 +102,8 @@ def test_a_stopped_run_keeps_what_was_kept(tmp_path):
 def test_settings_that_a_method_cannot_use_are_refused():
     part = noisy(60)
     for wrong, text in (
-        ({"noise_rate": 0.4}, "takes no noise_rate"),
-        ({"noise_matrix": "T.csv"}, "takes no noise_matrix"),
+        ({"noise_rate": 0.4}, "takes no `noise_rate`"),
+        ({"noise_matrix": "T.csv"}, "takes no `noise_matrix`"),
         ({"network": "2*mlp"}, "trains one network"),
     ):
         with pytest.raises(Exception, match=text):

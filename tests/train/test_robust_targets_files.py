@@ -81,8 +81,10 @@ def test_blocks_of_rows_change_no_more_than_rounding(name):
 
 
 def test_a_folder_that_is_none_and_a_method_that_keeps_more_are_refused(tmp_path):
-    with pytest.raises(DataError, match=r"none does not exist. Make it, on a disk with room"):
-        RobustTargets(Y, K, folder=tmp_path / "none")
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "none", tmp_path / "file", 3):
+        with pytest.raises(DataError, match=r"which is no folder. Make one, with room"):
+            RobustTargets(Y, K, folder=folder)
     for name in IN_MEMORY:
         with pytest.raises(SettingError, match=f"'{name}' keeps its state in memory. Leave folder out"):
             RobustTargets(Y, K, name, epochs=3, folder=tmp_path)

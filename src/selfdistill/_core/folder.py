@@ -21,7 +21,7 @@ def inside(folder: Path, name: str) -> Path:
     try:
         real = path.resolve()
         mode = path.stat().st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         mode = None
     except (OSError, RuntimeError) as error:  # a circle of links is a RuntimeError before Python 3.13
         raise RunError(f"{path} cannot be followed: {error}", "Remove it, or put the file itself there.") from error

@@ -53,7 +53,8 @@ def check_processes(asked: int | None) -> None:
     if asked is None or GROUP in os.environ:
         return
     if asked < 1:
-        raise SettingError(f"processes is {asked}, but must be at least 1", Advice("Leave {--processes} out for one."))
+        problem = f"processes is {asked}, but must be at least 1"
+        raise SettingError(problem, Advice("Leave {--processes} out for one."), param="processes")
     if "RANK" in os.environ:
         raise SettingError(
             "processes was said, but torchrun started them",

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import SettingError
 from selfdistill._core.rng import torch_generator
 
@@ -306,7 +307,8 @@ def augment_for(spec: str, input_shape: Sequence[int], fill: Sequence[float] = (
     if spec in {"none", ""} or (spec == "auto" and len(input_shape) != 3):
         return None
     if len(input_shape) != 3:
-        raise SettingError(f"augment is {spec!r}, but the inputs are no images", "Pass augment='none'.")
+        problem = f"augment is {spec!r}, but the inputs are no images"
+        raise SettingError(problem, Advice("Pass none", "leave {--augment} out."), param="augment")
     c, h, w = input_shape
     side = min(h, w)
     if spec == "auto":

@@ -66,12 +66,24 @@ def takes_vectors(settings: Settings) -> bool:
 def check_closed(settings: Settings) -> None:
     """Refuse settings of training with the closed form, and those of the closed form with training."""
     closed_form = settings.method == CLOSED
+    if settings.method == AUTO:
+        asked = [next((name for name in names if settings.asks(name)), None) for names in (OF_CLOSED, _OF_NETWORKS)]
+        if asked[0] and asked[1]:
+            raise SettingError(
+                Advice("{one} is for the closed form, {other} for a network", one=Flag(asked[0]), other=Flag(asked[1])),
+                Advice("Leave {one} out", "{other}.", one=Flag(asked[0]), other=Flag(asked[1])),
+            )
     wrong = _OF_NETWORKS if closed_form else () if settings.method == AUTO else OF_CLOSED
     for name in wrong:
         if settings.asks(name):
             why = "trains no network" if closed_form else "trains a network"
             raise SettingError(
-                f"method {(settings.method or 'selfdistill')!r} {why}, and {name} is {getattr(settings, name)!r}",
+                Advice(
+                    f"method {{method!r}} {why}, and {{option}} is {{value!r}}",
+                    method=settings.method or "selfdistill",
+                    option=Flag(name),
+                    value=getattr(settings, name),
+                ),
                 Advice(
                     "Leave {option} out",
                     "choose {--method} {other}.",

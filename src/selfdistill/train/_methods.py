@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 
 from selfdistill import losses, targets
-from selfdistill._core.advice import Advice
+from selfdistill._core.advice import Advice, Flag
 from selfdistill._core.errors import SettingError
 from selfdistill._core.settings import VISIT_STEPS, ResolvedSettings, Settings
 from selfdistill.rivals import RIVALS, Method
@@ -64,10 +65,9 @@ WITHOUT_EPOCHS = {
 METHODS: dict[str, Method] = _OWN | RIVALS
 
 
-def method(name: str) -> Method:
-    """Look a method of `METHODS` up; an unknown name is refused with the nearest and all."""
+def method(name: str, known: Sequence[str] = (*WITHOUT_EPOCHS, *METHODS)) -> Method:
+    """Look a method of `METHODS` up; an unknown name is refused with the nearest of those that are known, and all."""
     if name not in METHODS:
-        known = [*WITHOUT_EPOCHS, *METHODS]
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"Did you mean {near[0]}? " if near else ""
         raise SettingError(f"method {name!r} does not exist", f"{hint}Choose one of: {', '.join(known)}.")
@@ -82,13 +82,18 @@ def method_of(settings: Settings | ResolvedSettings) -> Method:
     if settings.held_out is not None and not found.may_hold_out:
         able = ", ".join(name for name, other in METHODS.items() if other.may_hold_out)
         raise SettingError(
-            f"method {name!r} learns from all examples and holds none out, but held_out is {settings.held_out:g}",
+            Advice(
+                "method {name!r} learns from all examples and holds none out, but {--held-out} is {share:g}",
+                name=name,
+                share=settings.held_out,
+            ),
             Advice("Leave {--held-out} out", "choose another {--method}: {able}.", able=able),
         )
     for option in ("noise_rate", "noise_matrix"):
         if getattr(settings, option) is not None and option not in found.takes:
             takers = ", ".join(one for one, other in METHODS.items() if option in other.takes) or "none"
-            raise SettingError(f"method {name!r} takes no {option}", f"Leave it out. Methods that take one: {takers}.")
+            problem = Advice("method {name!r} takes no {option}", name=name, option=Flag(option))
+            raise SettingError(problem, f"Leave it out. Methods that take one: {takers}.")
     if network.strip().startswith("2*") and found.networks == 1:
         raise SettingError(
             f"network {network!r} is a pair, but method {name!r} trains one network",

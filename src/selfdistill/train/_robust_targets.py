@@ -86,8 +86,8 @@ class RobustTargets:
         seed: int = 0,
         folder: Path | str | None = None,
     ) -> None:
-        if folder is not None and not Path(folder).is_dir():
-            raise DataError(f"folder {folder} does not exist", "Make it, on a disk with room for the state.")
+        if folder is not None and not (isinstance(folder, str | Path) and Path(folder).is_dir()):
+            raise DataError(f"folder is {str(folder)!r}, which is no folder", "Make one, with room for the state.")
         for name, value in (("num_classes", num_classes), ("epochs", epochs), ("steps", steps)):
             least = 2 if name == "num_classes" else 1
             if value is not None and value < least:
@@ -378,7 +378,7 @@ def _target_method(name: str) -> Method:
             f"method {name!r} is more than a target and a loss, and cannot be put into a loop",
             f"Choose one of: {', '.join(able)}.",
         )
-    return method(name)
+    return method(name, able)
 
 
 def _is_target(found: Method) -> bool:
