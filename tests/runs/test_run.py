@@ -85,6 +85,7 @@ def test_sentences_come_as_they_are(table, tmp_path):
     selfdistill.fit(folder / "t.csv", label="answer", out=tmp_path / "run", say=told.append)
     assert told[0].startswith("Reading ")
     assert f"Run directory: {tmp_path / 'run'}" in told
+    assert any(one.endswith("(`method` selfdistill trains a network)") for one in told)
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def start(
         if asked.decisions is not None:
             examples = _settled(asked.decisions, examples, method, say)
         if why:
-            say(f"note: {why}")
+            say("note: " + why)
             examples = replace(examples, notes=(*examples.notes, why))
         settings = wanted.resolve(len(examples), device)
         source = {"source": asked.source, "read": explicit_options(asked.read), "test": asked.test, "extra": extra}
@@ -192,16 +192,16 @@ def announce_run(examples: LabelledData, out: Path, say: Callable[[str], None]) 
     """Say what was read, and make the listener that says where the run lies once it starts."""
     say(describe(examples))
     for note in examples.notes:
-        say(f"note: {note}")
+        say("note: " + note)
     for warning in examples.warnings:
-        say(f"warning: {warning}")
+        say("warning: " + warning)
 
     def announce(event: Event) -> None:
         if isinstance(event, RunStarted):
             gone_on = f", from epoch {event.first_epoch + 1}" if event.first_epoch else ""
             say(f"Run directory: {out}{gone_on}")
             for warning in event.warnings:
-                say(f"warning: {warning}")
+                say("warning: " + warning)
 
     return announce
 

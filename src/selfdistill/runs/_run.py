@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selfdistill._core.advice import PYTHON, at
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill._core.options import options_from
 from selfdistill._core.read_options import ReadOptions
@@ -82,7 +83,7 @@ def fit(
         options_from(Settings, {name: options[name] for name in _SETTINGS if name in options}),
         None if out is None else Path(out),
     )
-    _, folder = start(asked, say=say or (lambda text: None))
+    _, folder = start(asked, say=lambda text: None if say is None else say(at(text, PYTHON)))
     return Run(folder)
 
 
