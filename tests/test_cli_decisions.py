@@ -159,6 +159,48 @@ def test_decisions_about_rows_by_number_need_as_many_rows(cli, songs, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_decisions_on_other_data_by_row_numbers_are_not_taken(cli, songs, tmp_path):
+    table = pd.read_csv(songs / "songs.csv").drop(columns="track")
+    table.to_csv("a.csv", index=False)
+    table[::-1].to_csv("b.csv", index=False)
+    for name in "ab":
+        assert cli("fit", f"{name}.csv", "--label", "genre", "--out", name)[0] == 0
+    record = json.loads((tmp_path / "a" / "run.json").read_text())
+    about = {"name": "a", "data": record["data"]["fingerprint"]}
+    for path, run in (("j.jsonl", record["id"]), ("same.jsonl", "another run on the same data")):
+        made = Journal(tmp_path / path, run, list(map(str, range(60))), ["jazz", "pop"], about)
+        made.add("label", [7], ["jazz"])
+        made.close()
+        taken = cli("review", "a", "--decisions", f"of-{path}", "--take", path, "--export", f"{path}.csv")
+        assert taken == (0, f"1 decision in {path}.csv\n")
+    refused = "holds decisions about the run 'a'"
+    for command in (
+        ("review", "b", "--take", "j.jsonl", "--export", "b-taken.csv"),
+        ("refine", "b", "--relabel", "--decisions", "j.jsonl", "--out", "b-refined.csv"),
+    ):
+        code, err = cli(*command)
+        said = " ".join(err.split())
+        assert code == 2
+        assert refused in said
+        assert "name rows by a column in both runs: `selfdistill fit DATA --id COLUMN`" in said
+        assert "--take j" not in said
+    assert not (tmp_path / "b.decisions.jsonl").exists()
+    assert not list(tmp_path.glob("b-*"))
+
+
+def test_decisions_that_are_not_taken_are_counted(cli, songs, tmp_path):
+    journal(songs, tmp_path / "d.jsonl")
+    (tmp_path / "more.csv").write_text("id,label\nt0,jazz\nt5,pop\nt98,pop\nt99,pop\n")
+    code, err = cli("review", songs / "run", "--decisions", "d.jsonl", "--take", "more.csv", "--export", "out.csv")
+    assert (code, err.splitlines()) == (
+        0,
+        [
+            "note: not taken from more.csv: 2 that name no example of the run, 1 on examples that are decided already",
+            "5 decisions in out.csv",
+        ],
+    )
+
+
 def test_a_review_of_moved_data_says_so_in_the_terminal(cli, songs, tmp_path, monkeypatch):
     server = pytest.importorskip("selfdistill.review._server", reason="the extra `review` is not installed")
     monkeypatch.setattr(server, "serve", lambda session, taken, token: taken.close())

@@ -167,15 +167,16 @@ def test_a_run_takes_the_decisions_beside_it_and_not_those_of_another(capsys: py
     for number, words in ((run.record.id, "Settled by hand: 2 labels, of which 1 were"), ("another", "label report")):
         made = Journal(Path("run.decisions.jsonl"), number, run.labels["id"].tolist(), ["a", "b"])
         made.add("label", [0, 1], ["b", "b"])
+        made.add("unsure", [2])
         made.close()
         report = run.report()
         assert words in page(report).words
         assert ("--decisions run.decisions.jsonl" in page(report).words) == (number != "another")
         with pytest.raises(SystemExit):
             main(["show", "run", "--first", "40"])
-        said, left = capsys.readouterr(), 40 if number == "another" else 38
+        said, left = capsys.readouterr(), 40 if number == "another" else 37
         assert said.out.count("quality") == left
-        assert ("note: 2 that were settled by hand are left out" in said.err) == (left == 38)
+        assert ("note: 2 that were settled by hand and 1 that nobody can say are left out" in said.err) == (left == 37)
         Path("run.decisions.jsonl").unlink()
 
 

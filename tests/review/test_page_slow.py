@@ -1,5 +1,6 @@
 """The page in a real browser, by name: learning, kills, missing photos, a thousand classes."""
 
+import json
 import signal
 import urllib.request
 from pathlib import Path
@@ -94,6 +95,22 @@ def test_ctrl_c_says_where_the_decisions_are(texts, tmp_path):
     assert "0 labels settled, in" in said
     assert "Traceback" not in said
     assert Path(tmp_path / "d.jsonl").exists()
+
+
+def test_ctrl_c_while_it_learns_ends_in_order(texts, tmp_path):
+    server = Server(texts, "--decisions", tmp_path / "d.jsonl")
+    origin = "/".join(server.url.split("/")[:3])
+    urllib.request.urlopen(server.url + "groups").close()  # so that learning begins
+    for row in range(5):
+        body = json.dumps({"version": row, "kind": "label", "rows": [row], "labels": [0]}).encode()
+        headers = {"Origin": origin, "Content-Type": "application/json"}
+        urllib.request.urlopen(urllib.request.Request(server.url + "decide", body, headers)).close()
+    server.process.send_signal(signal.SIGINT)
+    with server.process.stderr as left:
+        said = left.read().splitlines()
+    assert server.process.wait(60) == 130
+    assert said[-2:] == [f"5 labels settled, in {tmp_path / 'd.jsonl'}", "Stopped."]
+    assert len(decided(tmp_path / "d.jsonl")) == 5
 
 
 def test_a_thousand_classes(browser, tmp_path):

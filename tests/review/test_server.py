@@ -123,6 +123,12 @@ def test_bad_requests_are_told_in_one_line(client, body):
     assert client.session.journal.version == 0
 
 
+def test_a_field_that_is_missing_is_named_in_a_sentence(client):
+    for found, field in ((post(client, "decide", {}), "version"), (client.get(f"/{TOKEN}/above"), "share")):
+        assert (found.status_code, found.json()) == (400, {"error": f"The request has no field '{field}'."})
+    assert client.get(f"/{TOKEN}/photo/0/huge").text == "There is small and large."
+
+
 def test_a_request_that_is_too_large_or_no_json(client):
     assert "more than" in post(client, "decide", {"rows": "x" * 2**23}).json()["error"]
     assert client.post(f"/{TOKEN}/decide", content=b"{", headers=OWN).status_code == 400

@@ -197,6 +197,8 @@ def test_the_first_line_says_what_it_is_about(tmp_path):
     opened(path).close()  # which says nothing of it
     with pytest.raises(RunError, match=r"about another run \('songs'\)"):
         Journal(path, "run-2", IDS, CLASSES)
+    with pytest.raises(RunError, match=r"about another run \('songs'\), not about 'wine'"):
+        Journal(path, "run-2", IDS, CLASSES, {"name": "wine"})
     for content in (b"", b"{}\n", b"[]\n", b"\xff\n"):
         path.write_bytes(content)
         with pytest.raises(RunError, match="no journal"):

@@ -7,9 +7,9 @@ import signal
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
-__all__ = ["leaving_at_once", "main"]
+__all__ = ["leave", "leaving_at_once", "main"]
 
 _INTERRUPTED = 130
 
@@ -21,14 +21,15 @@ def leaving_at_once() -> Generator[None]:
     if not mine or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
-    signal.signal(signal.SIGINT, _leave)
+    signal.signal(signal.SIGINT, leave)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _leave(number: int, frame: Any) -> None:
+def leave(*signalled: Any) -> NoReturn:
+    """End the program as Ctrl-C does, at once: nothing is unloaded, and threads end where they are."""
     if os.environ.get("RANK", "0") == "0":
         os.write(2, b"Stopped.\n")
     os._exit(_INTERRUPTED)

@@ -44,7 +44,7 @@ def report(options: ReportOptions) -> None:
     The page shows how many labels look wrong and how sure that is, the most doubtful examples, the classes that are
     confused, the noise matrix, what was learned first, and what to do next. It holds the photos, texts or cells that it
     shows: send it to those who may see them. It needs no network; start the command in the folder where `fit` was
-    started.
+    started. Decisions of `selfdistill review` in RUN.decisions.jsonl, beside the run, are taken by themselves.
 
     [bold]Examples:[/bold]
 
@@ -99,7 +99,8 @@ def show(options: ShowOptions) -> None:
     if examples is not None and examples.missing:
         speak(f"note: only names are shown: {examples.missing}")
     if settled := subject.by_hand():
-        speak(f"note: {settled['count'] + settled['unsure']:,} that were settled by hand are left out")
+        unsure = f" and {settled['unsure']:,} that nobody can say" if settled["unsure"] else ""
+        speak(f"note: {settled['count']:,} that were settled by hand{unsure} are left out")
     images = examples is not None and examples.kind == "image"
     for number, (row, card) in enumerate(zip(rows, cards(subject.found, examples, rows, draw=False), strict=True), 1):
         write("\n".join(_lines(number, card)) + "\n")

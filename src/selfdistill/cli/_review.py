@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from selfdistill._core.errors import SettingError
 from selfdistill._core.options import Option
 from selfdistill.cli._display import speak
-from selfdistill.cli._main import leaving_at_once
+from selfdistill.cli._main import leave, leaving_at_once
 
 if TYPE_CHECKING:
     from selfdistill.review._session import Session
@@ -67,12 +67,19 @@ def review(options: ReviewOptions) -> None:
         from selfdistill.review._session import Session
 
         session = Session(options.run, decisions=options.decisions, take=options.take, learn=not options.no_learn)
+    unknown, decided = session.not_taken
+    if options.take is not None and unknown + decided:
+        why = f"{unknown:,} that name no example of the run, {decided:,} on examples that are decided already"
+        speak(f"note: not taken from {options.take}: {why}")
     if options.export is not None:
         count = session.write(options.export)
         session.close()
-        speak(f"{count:,} decisions in {options.export}")
+        speak(f"{count:,} decision{'s' * (count != 1)} in {options.export}")
         return
-    _show(session, options)
+    try:
+        _show(session, options)
+    except KeyboardInterrupt:
+        leave()  # Python's own way out unloads libraries under the thread that learns, and crashes
 
 
 def _show(session: Session, options: ReviewOptions) -> None:
@@ -81,17 +88,18 @@ def _show(session: Session, options: ReviewOptions) -> None:
     from selfdistill.review import _server
 
     taken, token = _server.listen(options.port), _server.new_token()
-    session.start(speak)
-    session.ready.wait()  # so that the first card is there at once
-    where = _server.address(taken, token)
     journal = session.journal
-    speak(f"{len(journal.decided.labels):,} of {len(session.saved.ids):,} labels settled, in {journal.path}")
-    speak(f"The page: {where}")
-    speak("Ctrl-C ends it.")
-    if not options.no_browser:
-        webbrowser.open(where)
+    session.start(speak)
     try:
+        session.ready.wait()  # so that the first card is there at once
+        where = _server.address(taken, token)
+        speak(f"{len(journal.decided.labels):,} of {len(session.saved.ids):,} labels settled, in {journal.path}")
+        speak(f"The page: {where}")
+        speak("Ctrl-C ends it.")
+        if not options.no_browser:
+            webbrowser.open(where)
         _server.serve(session, taken, token)
     finally:
         session.close()
-        speak(f"{len(journal.decided.labels):,} labels settled, in {journal.path}")
+        count = len(journal.decided.labels)
+        speak(f"{count:,} label{'s' * (count != 1)} settled, in {journal.path}")

@@ -157,7 +157,9 @@ def application(session: Session, token: str, port: int) -> ASGIApp:
                 return JSONResponse(await run_in_threadpool(work, session, asked))
             except Behind:
                 return JSONResponse({"behind": True}, 409)
-            except (SelfdistillError, ValueError, KeyError, TypeError) as error:
+            except KeyError as error:
+                return JSONResponse({"error": f"The request has no field {error}."}, 400)
+            except (SelfdistillError, ValueError, TypeError) as error:
                 return JSONResponse({"error": one_line(error)}, 400)
 
         return Route(path, answer, methods=[method])
@@ -181,10 +183,12 @@ def application(session: Session, token: str, port: int) -> ASGIApp:
 
 
 async def _photo(session: Session, request: Request) -> Response:
+    side = _SIDES.get(request.path_params["side"])
+    if side is None:
+        return PlainTextResponse("There is small and large.", 404)
     try:
-        side = _SIDES[request.path_params["side"]]
         content = await run_in_threadpool(session.photo, request.path_params["row"], side)
-    except (SelfdistillError, KeyError) as error:
+    except SelfdistillError as error:
         return PlainTextResponse(one_line(error), 404)
     return Response(content, media_type="image/png" if content.startswith(b"\x89PNG") else "image/jpeg")
 

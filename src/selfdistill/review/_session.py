@@ -21,7 +21,7 @@ from selfdistill.review._words import Piece, weighed
 from selfdistill.runs._decision_files import (
     Settled,
     decided_before,
-    read_decisions,
+    read_taken,
     settled_array,
     write_decisions,
 )
@@ -60,7 +60,7 @@ class Session:
         self.saved, self._now = read_saved(run, self._record)
         self._classes = {name: k for k, name in enumerate(self.saved.classes)}
         self.fixed = why_fixed(self._record) if learn else Advice("Learning from decisions is off ({--no-learn}).")
-        taken = None if take is None else read_decisions(take, self.saved.ids, self.saved.classes)
+        taken = None if take is None else read_taken(take, run, self._record, self.saved.ids)
         path = decisions or journal_path(run)
         about = {"name": run.resolve().name, "data": self._record.data.fingerprint}
         self.journal = Journal(path, self._record.id, self.saved.ids, self.saved.classes, about)
@@ -74,14 +74,14 @@ class Session:
         self._clusters: Clusters | None = None
         self._masks: tuple[tuple[Any, ...], np.ndarray] | None = None
         self._estimate: tuple[tuple[Any, ...], dict[str, Any]] | None = None
-        if taken is None and not self.journal.version and (before := decided_before(run, self._record)):
-            taken = before
-        if taken is not None:
-            self._take(taken)
+        if taken is None and not self.journal.version:
+            taken = decided_before(run, self._record)
+        self._take(taken or Settled({}))
 
     def _take(self, found: Settled) -> None:
         """Bring decisions of another file in; what is decided already stays."""
         decided = {*self.journal.decided.labels, *self.journal.decided.unsure}
+        self.not_taken = len(found.unknown), len(decided & {*found.labels, *found.unsure})
         if labels := {row: label for row, label in found.labels.items() if row not in decided}:
             self.journal.add("label", labels, labels.values())
         if unsure := sorted(found.unsure - decided):

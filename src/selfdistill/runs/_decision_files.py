@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, RunError
 from selfdistill._core.files import atomic, json_text, read_json
 from selfdistill._core.run_record import RunRecord
@@ -24,6 +27,7 @@ __all__ = [
     "decided_before",
     "decided_since",
     "read_decisions",
+    "read_taken",
     "settled_array",
     "write_decisions",
 ]
@@ -32,6 +36,8 @@ ENDINGS = (".jsonl", ".csv", ".json")
 """Of files of decisions: a journal, a table, and Label Studio's."""
 _Pairs: TypeAlias = list[tuple[str, str | None]]  # names and labels; None: unsure
 _LABELS = ("settled_label", "label")
+_NAMED = "name rows by a column in both runs: `selfdistill fit DATA --id COLUMN`."
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,11 +131,47 @@ def check_about(path: Path, run: Path, record: RunRecord) -> None:
     header, before = read_header(path), record.data.decisions
     same = header["run"] == record.id or header.get("data") == record.data.fingerprint
     if not same and (before is None or Path(before).resolve() != path.resolve()):
+        take = f"selfdistill review {quoted(run)} --take {quoted(path)}"
+        numbered = _numbered(record, named_rows(run)[0])
+        by_name = _NAMED if numbered else f"bring them over by the names of the examples: {take}."
         raise RunError(
             f"{path} holds decisions about the run {header.get('name', header['run'])!r}, not about {run}",
-            f"Give {journal_path(run)}, or bring them over by the names of the examples: "
-            f"selfdistill review {quoted(run)} --take {quoted(path)}.",
+            Advice("Give {journal}", "{by_name}", journal=journal_path(run), by_name=by_name),
         )
+
+
+def read_taken(path: Path, run: Path, record: RunRecord, ids: Sequence[str]) -> Settled:
+    """Read decisions that a review begins with, as `read_decisions` does, by the names of the examples.
+
+    Args:
+        path: The file.
+        run: The run that is reviewed.
+        record: Its record.
+        ids: Names of its examples.
+
+    Returns:
+        The decisions.
+
+    Raises:
+        RunError: They are about another run on other data, and rows have only numbers for names.
+    """
+    if path.suffix.lower() == ".jsonl" and path.is_file() and _numbered(record, ids):
+        header = read_header(path)
+        if header["run"] != record.id and header.get("data") != record.data.fingerprint:
+            raise RunError(
+                f"{path} holds decisions about the run {header.get('name', header['run'])!r} on other data than "
+                f"{run}, and rows are named by their numbers",
+                Advice("Give decisions about the same data", _NAMED),
+            )
+    return read_decisions(path, ids, record.data.classes)
+
+
+def _numbered(record: RunRecord, ids: Sequence[str]) -> bool:
+    """Whether rows have only their numbers for names; some may have been left out."""
+    if record.data.read is None or record.data.read.id is not None or not all(map(_NUMBER.fullmatch, ids)):
+        return False
+    numbers = list(map(int, ids))
+    return all(one < other for one, other in pairwise(numbers))
 
 
 def _pairs(path: Path, reader: Callable[[Path], _Pairs]) -> _Pairs:
@@ -174,7 +216,9 @@ def _from_csv(path: Path) -> _Pairs:
         columns = rows.fieldnames or ()
         column = next((one for one in _LABELS if one in columns), None)
         if "id" not in columns or column is None:
-            raise DataError(f"{path} has the columns {', '.join(columns) or 'none'}", f"Name them id and {_LABELS[0]}.")
+            raise DataError(
+                f"{path} has the columns {', '.join(columns) or 'none'}", "Name them id and label (or settled_label)."
+            )
         found: _Pairs = []
         for row in rows:
             if row[column]:

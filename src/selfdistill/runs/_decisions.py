@@ -136,7 +136,7 @@ class Journal:
             whole = content[: content.rfind(b"\n") + 1]
             if not whole and not content.startswith(_BEGINNING[: len(content)]):
                 raise RunError(f"{path} is no journal of decisions", _AGAIN)
-            self.decided, self.version = _replayed(path, whole, run, ids, self._classes)
+            self.decided, self.version = _replayed(path, whole, run, ids, self._classes, about.get("name"))
             os.ftruncate(self._handle, len(whole))
             if not whole:
                 self._append({"format": _FORMAT, "version": 1, "run": run, "examples": len(ids), **about})
@@ -248,7 +248,12 @@ class _Names(dict[int, str]):
 
 
 def _replayed(
-    path: Path, content: bytes, run: str | None, ids: Sequence[str] | _Names, classes: frozenset[str] | None
+    path: Path,
+    content: bytes,
+    run: str | None,
+    ids: Sequence[str] | _Names,
+    classes: frozenset[str] | None,
+    name: str | None = None,
 ) -> tuple[Decided, int]:
     """Go through whole lines; give what holds, and how many steps and undos there are."""
     own = isinstance(ids, _Names)
@@ -259,7 +264,7 @@ def _replayed(
             if number == 0:
                 if found["format"] != _FORMAT or found["version"] != 1:
                     raise ValueError("its first line is not that of a journal")
-                _check_run(path, found, run, found["examples"] if own else len(ids))
+                _check_run(path, found, run, found["examples"] if own else len(ids), name)
                 continue
             version += 1
             if found["n"] != version:
@@ -287,11 +292,11 @@ def _replayed(
     return decided, version
 
 
-def _check_run(path: Path, header: Mapping[str, Any], run: str | None, examples: int) -> None:
+def _check_run(path: Path, header: Mapping[str, Any], run: str | None, examples: int, name: str | None) -> None:
     if run is not None and header["run"] != run:
         other = " ".join(str(header.get("name", header["run"])).split())
         raise RunError(
-            f"{path} holds decisions about another run ({other!r})",
+            f"{path} holds decisions about another run ({other!r})" + (f", not about {name!r}" if name else ""),
             "Move it away; `selfdistill review RUN --take FILE` brings decisions over by the names of the examples.",
         )
     if header["examples"] != examples:
