@@ -97,20 +97,25 @@ def test_ctrl_c_says_where_the_decisions_are(texts, tmp_path):
     assert Path(tmp_path / "d.jsonl").exists()
 
 
-def test_ctrl_c_while_it_learns_ends_in_order(texts, tmp_path):
-    server = Server(texts, "--decisions", tmp_path / "d.jsonl")
-    origin = "/".join(server.url.split("/")[:3])
+def test_ctrl_c_while_it_learns_ends_in_order(tmp_path):
+    rng = np.random.default_rng(0)
+    truth = np.arange(4000) % 40  # learning takes longer than it takes to end
+    inputs = rng.normal(size=(40, 30))[truth] + rng.normal(size=(4000, 30))
+    np.savez(tmp_path / "d.npz", X=inputs.astype(np.float32), y=np.array([f"class {c}" for c in truth]))
+    fit(tmp_path / "d.npz", label="y", rounds=1, out=tmp_path / "run", say=None)
+    server = Server(tmp_path / "run")
     urllib.request.urlopen(server.url + "groups").close()  # so that learning begins
-    for row in range(5):
-        body = json.dumps({"version": row, "kind": "label", "rows": [row], "labels": [0]}).encode()
-        headers = {"Origin": origin, "Content-Type": "application/json"}
+    for version in range(5):
+        body = json.dumps({"version": version, "kind": "label", "rows": [version], "labels": [0]}).encode()
+        headers = {"Origin": server.url.rsplit("/", 2)[0], "Content-Type": "application/json"}
         urllib.request.urlopen(urllib.request.Request(server.url + "decide", body, headers)).close()
     server.process.send_signal(signal.SIGINT)
     with server.process.stderr as left:
         said = left.read().splitlines()
     assert server.process.wait(60) == 130
-    assert said[-2:] == [f"5 labels settled, in {tmp_path / 'd.jsonl'}", "Stopped."]
-    assert len(decided(tmp_path / "d.jsonl")) == 5
+    journal = tmp_path / "run.decisions.jsonl"
+    assert said[-2:] == [f"5 labels settled, in {journal}", "Stopped."]
+    assert len(decided(journal)) == 5
 
 
 def test_a_thousand_classes(browser, tmp_path):

@@ -132,7 +132,7 @@ def check_about(path: Path, run: Path, record: RunRecord) -> None:
     same = header["run"] == record.id or header.get("data") == record.data.fingerprint
     if not same and (before is None or Path(before).resolve() != path.resolve()):
         take = f"selfdistill review {quoted(run)} --take {quoted(path)}"
-        numbered = _numbered(record, named_rows(run)[0])
+        numbered = _numbered(record, named_rows(run)[0].tolist())
         by_name = _NAMED if numbered else f"bring them over by the names of the examples: {take}."
         raise RunError(
             f"{path} holds decisions about the run {header.get('name', header['run'])!r}, not about {run}",
