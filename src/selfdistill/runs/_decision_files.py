@@ -160,7 +160,7 @@ def read_taken(path: Path, run: Path, record: RunRecord, ids: Sequence[str]) -> 
         if header["run"] != record.id and header.get("data") != record.data.fingerprint:
             raise RunError(
                 f"{path} holds decisions about the run {header.get('name', header['run'])!r} on other data than "
-                f"{run}, and rows are named by their numbers",
+                f"{run}, and rows are named by numbers",
                 Advice("Give decisions about the same data", _NAMED),
             )
     return read_decisions(path, ids, record.data.classes)
