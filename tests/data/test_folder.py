@@ -279,6 +279,18 @@ def test_one_folder_of_images_beside_a_table_is_told(tmp_path):
         read(tmp_path / "k")
 
 
+def test_what_is_left_out_beside_the_training_part_is_told(tmp_path):
+    for part in ("train", "val"):
+        photos(tmp_path / part)
+    (tmp_path / "masks").mkdir()
+    said = f"only train/ is read for training; 'masks', 'val' are left out; --test {tmp_path / 'val'} to measure with"
+    assert any(note.startswith(said) for note in read(tmp_path).warnings)
+    (tmp_path / "val").rename(tmp_path / "test")
+    assert "only train/ is read for training; 'masks' is left out" in read(tmp_path).warnings
+    (tmp_path / "masks").rmdir()
+    assert not any("left out" in note for note in read(tmp_path).warnings)  # the test part is read by itself
+
+
 def test_classes_that_are_named_like_parts_stay_classes(tmp_path):
     for name in ("train", "bus"):
         save(tmp_path / name / "1.png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import sys
 
@@ -76,6 +77,25 @@ def test_a_run_is_fitted_tested_and_refined_by_name(cached, monkeypatch, cli):
 def test_without_a_network_the_line_says_what_to_do(cached):
     with pytest.raises(DataError, match=r"^datasets:no/where cannot be loaded: .*no/where.*Without a network, load it"):
         read("datasets:no/where", ReadOptions())
+
+
+@pytest.mark.parametrize("name", ["datasets:", "datasets:::train"])
+def test_an_empty_name_is_told(name):
+    with pytest.raises(DataError, match=r"datasets: names no data set. Name it after the colon, such as datasets:OW"):
+        read(name, ReadOptions())
+
+
+def test_retries_of_the_library_do_not_reach_the_terminal(monkeypatch, caplog):
+    def fail(*_):
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(datasets, "load_dataset", fail)
+    level = logging.getLogger("huggingface_hub").level
+    with pytest.raises(DataError, match="no/retries cannot be loaded: no network"):
+        read("datasets:no/retries", ReadOptions())
+    assert not caplog.records
+    assert logging.getLogger("huggingface_hub").level == level
 
 
 def test_without_the_library_the_line_names_the_extra(monkeypatch):

@@ -122,7 +122,8 @@ def test_one_hot_columns_are_told_with_how_to_join_them():
     for kind in (int, bool, str):
         table = pa.table(columns | {name: cells.astype(kind) for name, cells in columns.items() if name != "x"})
         with pytest.raises(
-            DataError, match=r"'is_a', 'is_b', 'is_c' are one label, one-hot: make it one column, table"
+            DataError,
+            match=r"'is_a', 'is_b', 'is_c' are one label, one-hot: make it one .* = table.drop\(columns=hot\)",
         ):
             _roles.choose_roles(table, ReadOptions(), "here")
     made = pd.DataFrame(columns)
@@ -131,6 +132,27 @@ def test_one_hot_columns_are_told_with_how_to_join_them():
     table = pa.table(columns | {"is_c": np.ones(12, int)})
     with pytest.raises(DataError, match=r"Did you mean --label|Say which"):
         _roles.choose_roles(table, ReadOptions(), "here")
+
+
+def test_one_hot_columns_that_tell_the_label_are_left_out():
+    rng = np.random.default_rng(0)
+    code = rng.integers(3, size=300)
+    hot = {f"is_{name}": (code == i).astype(int) for i, name in enumerate("abc")}
+    part = rng.integers(2, size=300)  # one-hot too, but tells nothing
+    flags = {"flag": rng.integers(2, size=300), "part_0": part, "part_1": 1 - part}
+    label = np.array(["a", "b", "c"])[code]
+    label[0] = "abc"[(code[0] + 1) % 3]  # almost perfectly
+    columns = {"x": rng.normal(size=300), **flags, **hot, "label": label.tolist()}
+    roles, notes = choose(columns)
+    assert roles.ignored == tuple(hot)
+    said = "one-hot columns 'is_a', 'is_b', 'is_c' tell the label together and are not used as features"
+    assert f"{said}; --numeric is_a to use them." in notes
+    assert choose(columns, ignore=("is_a",))[0].ignored == tuple(hot)
+    assert choose(columns, numeric=("is_b",))[0].ignored == ()
+    del columns["label"]
+    assert choose(columns, label="is_b")[0].ignored == ("is_a", "is_c")
+    assert choose(columns, label="flag")[0].ignored == ()
+    assert choose({name: cells[:40] for name, cells in columns.items()}, label="is_b")[0].ignored == ()
 
 
 def test_dictionary_columns_are_looked_at_too():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import re
 import shutil
 import sys
@@ -138,6 +139,18 @@ def _spooled(name: str) -> Path:
     return path.rename(path.with_suffix(".npz")) if all(n.endswith(".npy") for n in names) else _member(path, "")
 
 
+@contextmanager
+def _hushed(name: str) -> Generator[None]:
+    """Keep the warnings of a library from the terminal."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 @cache
 def _loaded(name: str) -> Path:
     """Load a data set by name, and save it for the time of this process."""
@@ -146,8 +159,11 @@ def _loaded(name: str) -> Path:
     except ImportError as missing:
         raise DataError(f"{HUB}{name} needs the library datasets", "pip install 'selfdistill[hf]'") from missing
     known, _, config = name.partition(":")
+    if not known:
+        raise DataError(f"{HUB}{name} names no data set", f"Name it after the colon, such as {HUB}OWNER/NAME.")
     try:
-        found = datasets.load_dataset(known, config or None)
+        with _hushed("huggingface_hub"):  # its retries are told in a line of their own each
+            found = datasets.load_dataset(known, config or None)
     except (OSError, ValueError, RuntimeError) as error:  # of the library, the hub and the network
         raise DataError(
             f"{HUB}{name} cannot be loaded: {one_line(error)}",

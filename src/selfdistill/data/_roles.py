@@ -15,7 +15,7 @@ from selfdistill._core.advice import Advice, Flag, Notice
 from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.wording import quoted
-from selfdistill.data._arrow_types import is_readable
+from selfdistill.data._codes import TELLS, few_values, nearly_whole, one_hot, share_told
 from selfdistill.data._columns import parse_numbers
 from selfdistill.data._labelled import Note
 from selfdistill.data._labels import encode, listed, near_matches, texts
@@ -36,8 +36,7 @@ _LABELLED = re.compile(
 _ANNOTATOR = re.compile(r"(?i:(annotator|rater|coder|judge|expert|worker|labell?er|reviewer|vote)s?[_ .-]?\w{1,3})")
 """How columns of one annotator's labels are named."""
 _FEW = 20  # values of a last column that is proposed
-_TELLS = 0.995  # share of rows whose label a column tells, from which it may have been made from the label
-_NEAR, _HEAD = 0.05, 1000  # how close numbers lie to whole ones; rows that are looked at first
+_ENOUGH = 50  # rows from which a column can be said to tell the label
 _SAME = 0.5  # share of equal cells from which numbers are another reading of a numeric label, of three classes or more
 
 
@@ -112,7 +111,7 @@ def _is_data(table: pa.Table) -> bool:
     own = [name for name in names if pc.any(pc.equal(table[name], name)).as_py()]
     words = [name for name in names if math.isnan(PLAIN.number(name))]
     few = not any(map(_LABELLED.fullmatch, names)) and any(
-        len(_few_values(table[name], _FEW)[0] or ()) > 1 for name in own if name in words
+        len(few_values(table[name], _FEW)[0] or ()) > 1 for name in own if name in words
     )
     return few or (bool(own) and set(words) <= set(own))
 
@@ -127,31 +126,17 @@ def _proposal(table: pa.Table) -> str:
             shown += Advice(" {--annotator} {name}", name=quoted(name))
         return shown + "? The label is then what most of them say. "
     named = [name for name in table.column_names if _LABELLED.fullmatch(name)]
-    hot = [] if named else _one_hot(table)
-    if hot:
+    if not named and (hot := one_hot(table)):
         return (
-            f"Columns {listed(hot)} are one label, one-hot: make it one column, "
-            f"table['label'] = table[{hot!r}].idxmax(axis=1). "
+            f"Columns {listed(hot[-1])} are one label, one-hot: make it one column and drop these, hot = {hot[-1]!r}; "
+            "table['label'] = table[hot].idxmax(axis=1); table = table.drop(columns=hot). "
         )
     for name in (*named, *table.column_names[-1:]):
-        values, _, known = _few_values(table[name], _FEW if name not in named else max(_FEW, table.num_rows // 2))
+        values, _, known = few_values(table[name], _FEW if name not in named else max(_FEW, table.num_rows // 2))
         if values is not None and 2 <= len(values) <= known // 2:
             shown = f"{len(values):,} values"
             return Advice("Did you mean {--label} {name}? It has {shown}. ", name=quoted(name), shown=shown)
     return ""
-
-
-def _one_hot(table: pa.Table) -> list[str]:
-    """Find columns side by side that hold 0 and 1, one of which is 1 in each row."""
-    run: list[str] = []
-    total = np.zeros(table.num_rows)
-    for name in table.column_names:
-        values, codes, known = _few_values(table[name], 2)
-        held = known == len(codes) and values in (["0", "1"], ["False", "True"])
-        run, total = ([*run, name], total + codes) if held else ([], np.zeros(table.num_rows))
-        if len(run) > 1 and (total == 1).all():
-            return run
-    return []
 
 
 def _find_id(table: pa.Table, options: ReadOptions, where: str) -> tuple[str | None, list[str]]:
@@ -224,25 +209,24 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
     # has them for new data and a network would copy them. Where class names are numbers, which features hold as well,
     # there must be three classes or more, and half of the cells must equal the label. Columns that this package wrote
     # go whatever they hold. Kept with a warning: few values, each of which goes with one label in 99.5 % of 50 rows or
-    # more.
+    # more. One-hot columns, which name the label together, go too.
     assert roles.label is not None
     labels = texts(table[roles.label])
     classes = {label for label in labels if label is not None}
     words = isinstance(parse_numbers(table[roles.label], roles.label), int)
     told = {*options.text, *options.categorical, *options.numeric}
-    out: list[str] = []
-    notes: list[str] = []
+    out, notes = _hot_leaks(table, roles, told, labels)
     for name in table.column_names:
-        if name in roles.others() or len(classes) < 2:
+        if name in roles.others() or name in out or len(classes) < 2:
             continue
         if name not in told and name in {*_WRITTEN, f"{roles.label}_before_noise"}:
             out.append(name)
             said = f"column {name!r} was written beside the label by this package and is not used as a feature"
             notes.append(Notice(said, "{--truth} {name} to measure against it where it is the true label.", name=name))
             continue
-        values, codes, counts = _few_values(table[name], 2 * len(classes))
+        values, codes, counts = few_values(table[name], 2 * len(classes))
         if values is None:
-            values, codes, counts = _nearly_whole(table[name], name, 2 * len(classes))
+            values, codes, counts = nearly_whole(table[name], name, 2 * len(classes))
         if values is None or len(values) < 2:
             continue
         same = float(np.mean(np.array(values, dtype=object)[codes[codes >= 0]] == labels[codes >= 0]))
@@ -257,7 +241,7 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
                     word=quoted(name),
                 )
             )
-        elif counts >= 50 and _told(codes, labels) >= _TELLS:
+        elif counts >= _ENOUGH and share_told(codes, labels) >= TELLS:
             said = f"column {name!r} tells the label almost perfectly; it must go if it was made from the label"
             notes.append(
                 Notice(
@@ -269,51 +253,28 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
     return out, notes
 
 
-def _few_values(column: pa.ChunkedArray, limit: int) -> tuple[list[str] | None, np.ndarray, int]:
-    """Distinct values as texts, the code of each row (−1: missing), rows that have one; ``None`` where too many."""
-    import pyarrow.compute as pc
-    import pyarrow.types as pt
-
-    if pt.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if not is_readable(column.type) or pt.is_null(column.type) or pc.count_distinct(column).as_py() > limit + 2:
-        return None, np.zeros(0, np.int64), 0
-    cells = texts(column)
-    values = sorted({cell for cell in cells if cell is not None})
-    if len(values) > limit:
-        return None, np.zeros(0, np.int64), 0
-    place = {value: code for code, value in enumerate(values)}
-    codes = np.array([-1 if cell is None else place[cell] for cell in cells], dtype=np.int64)
-    return values, codes, int((codes >= 0).sum())
-
-
-def _nearly_whole(column: pa.ChunkedArray, name: str, limit: int) -> tuple[list[str] | None, np.ndarray, int]:
-    """The same of numbers that all lie close to a few whole ones, as a code with a little noise does."""
-    if not is_readable(column.type):
-        return None, np.zeros(0, np.int64), 0
-    for part in (column.slice(0, _HEAD), column):
-        numbers = parse_numbers(part, name)
-        if isinstance(numbers, int):
-            return None, np.zeros(0, np.int64), 0
-        known = np.isfinite(numbers)
-        whole = np.rint(numbers[known])
-        values, codes = np.unique(whole, return_inverse=True)
-        if not known.any() or np.mean(np.abs(numbers[known] - whole) <= _NEAR) < _TELLS or len(values) > limit:
-            return None, np.zeros(0, np.int64), 0
-    every = np.full(len(known), -1, np.int64)
-    every[known] = codes
-    return [f"about {value:g}" for value in values], every, int(known.sum())
-
-
-def _told(codes: np.ndarray, labels: np.ndarray) -> float:
-    """Share of rows whose label is the most frequent one of their value."""
-    groups: dict[int, dict[str, int]] = {}
-    for code, label in zip(codes.tolist(), labels, strict=True):
-        if code >= 0 and label is not None:
-            group = groups.setdefault(code, {})
-            group[label] = group.get(label, 0) + 1
-    total = sum(sum(group.values()) for group in groups.values())
-    return sum(max(group.values()) for group in groups.values()) / total if total else 0.0
+def _hot_leaks(table: pa.Table, roles: Roles, told: set[str], labels: np.ndarray) -> tuple[list[str], list[str]]:
+    """Find one-hot columns of which the label is one, or that tell all its classes almost perfectly."""
+    classes = set(labels.tolist()) - {None}
+    out: list[str] = []
+    notes: list[str] = []
+    for hot in one_hot(table) if table.num_rows >= _ENOUGH and len(classes) > 1 else []:
+        left = [name for name in hot if name not in roles.others()]
+        if not left or told & set(hot):
+            continue
+        if roles.label not in hot:
+            codes = np.argmax([few_values(table[name], 2)[1] for name in hot], axis=0)
+            if len(hot) > 2 * len(classes) or share_told(codes, labels, classes) < TELLS:
+                continue
+        out += left
+        notes.append(
+            Notice(
+                f"one-hot columns {listed(left)} tell the label together and are not used as features",
+                "{--numeric} {word} to use them.",
+                word=quoted(left[0]),
+            )
+        )
+    return out, notes
 
 
 VOTED = "majority_vote"

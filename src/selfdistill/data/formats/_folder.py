@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import numpy as np
 
-from selfdistill._core.advice import Advice
+from selfdistill._core.advice import Advice, Notice
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
 from selfdistill._core.folder import named_folder
@@ -29,9 +29,6 @@ from selfdistill.data._source import Source, known_labels
 from selfdistill.data._stored import stays_on_disk
 from selfdistill.data.formats._copies import NPZ, Edit, Endings, link_or_copy, new_folder
 from selfdistill.data.formats._format import IMAGES, PHOTOS, Format, Request
-
-if TYPE_CHECKING:
-    pass
 
 _SHOWN = 5
 _TABLES = {".csv", ".tsv", ".parquet", ".xlsx", ".json", ".jsonl"}
@@ -196,7 +193,11 @@ class ImageFolder(Format):
             fit=pictures.fit,
             mapped=ask.mapped and stays_on_disk(pictures.array),
             counts={"skipped_bad": len(pictures.bad)} if pictures.bad else {},
-            warnings=_sentences(pictures.bad, root, files, new=made is not None) + pictures.said,
+            warnings=[
+                *_sentences(pictures.bad, root, files, new=made is not None),
+                *(_left_out(path, root) if ask.part == "train" else []),
+                *pictures.said,
+            ],
         )
 
     def endings(self, edit: Edit) -> Endings:
@@ -265,6 +266,18 @@ def _write_folder(out: Path, root: Path, found: Source, rows: np.ndarray, edit: 
                 )
             target.parent.mkdir(parents=True, exist_ok=True)
             link_or_copy(files[ids[row]], target)
+
+
+def _left_out(path: Path, root: Path) -> list[str]:
+    """Name the folders beside that of training, and the one to measure with; a test part is read by itself."""
+    beside = {item.name: item for item in sorted(path.iterdir()) if item.is_dir() and item.name[0] != "."}
+    left = [name for name, item in beside.items() if item != root and name.lower() not in _PARTS["test"]]
+    if root == path or not left:
+        return []
+    ways = [name for name in left if name.lower() in _PARTS["validation"]]
+    said = f"only {root.name}/ is read for training; {listed(left)} {'is' if len(left) == 1 else 'are'} left out"
+    way = ["{--test} {word} to measure with it."] if ways else []
+    return [Notice(said, *way, word=quoted(path / ways[0]) if ways else "")]
 
 
 def _sentences(bad: list[str], root: Path, files: list[Path], *, new: bool) -> list[str]:
