@@ -158,13 +158,13 @@ def test_columns_of_the_caller_s_own_are_kept(fitted):
 @pytest.mark.parametrize(
     ("issues", "words"),
     [
-        (lambda y: np.zeros(7, bool), r"mask of shape \(7,\), but there are 300 labels"),
-        (lambda y: np.array([0, N]), "names row 300, but there are 300 labels. Count rows from 0"),
+        (lambda y: np.zeros(7, bool), r"mask of shape \(7,\), but the number of labels is 300"),
+        (lambda y: np.array([0, N]), "names row 300, but the number of labels is 300. Count rows from 0"),
         (lambda y: np.array([-1]), "names row -1"),
         (lambda y: np.array([3, 3]), "names a row twice"),
         (lambda y: np.array([0.5]), "of type float64. Pass a DataFrame"),
         (lambda y: pd.DataFrame({"wrong": y == 0}), r"no column 'is_label_issue' \(it has wrong\)"),
-        (lambda y: pd.DataFrame({"is_label_issue": y[:5] == 0}), "has 5 rows, but there are 300 labels"),
+        (lambda y: pd.DataFrame({"is_label_issue": y[:5] == 0}), "has 5 rows, but the number of labels is 300"),
         (lambda y: pd.DataFrame({"is_label_issue": y}), "is of type int64. Make it bool"),
         (
             lambda y: pd.DataFrame({"is_label_issue": y == 0, "given_label": (y + 1) % 3}),

@@ -11,6 +11,7 @@ import pytest
 import selfdistill
 from selfdistill._core.advice import COMMAND_LINE, PYTHON, Advice, Door, Flag, Notice, at
 from selfdistill._core.errors import DataError
+from selfdistill._core.wording import quoted
 from selfdistill.cli._app import _COMMANDS
 
 _SOURCE = Path(selfdistill.__file__).parent
@@ -57,7 +58,7 @@ def test_in_python_options_are_arguments():
 def test_words_of_strangers_part_no_alternatives_and_name_no_options(name):
     advice = Notice(f"{name} is odd", "{--ignore} {name} to leave it out", "{--text} {name}.", name=name)
     assert at(advice, Door({"ignore"}, dashes=True)) == f"{name} is odd; --ignore {name} to leave it out."
-    assert at(advice, PYTHON) == f"{name} is odd; `ignore` {name} to leave it out, or `text` {name}."
+    assert at(advice, PYTHON) == f"{name} is odd; ignore={name!r} to leave it out, or text={name!r}."
 
 
 def test_errors_and_advice_cross_process_borders():
@@ -113,3 +114,10 @@ def test_texts_leave_the_names_of_options_to_the_door(file):
             assert not any(isinstance(way, ast.JoinedStr) for way in ways), (
                 f"{file}:{call.lineno}: f-string as template"
             )
+
+
+@pytest.mark.parametrize("name", ["plain", "two words", "it's", "$HOME"])
+def test_an_option_with_its_value_reads_as_what_is_typed(name):
+    advice = Advice("Did you mean {--image-column} {name}?", name=quoted(name))
+    assert at(advice, COMMAND_LINE) == f"Did you mean --image-column {quoted(name)}?"
+    assert at(advice, PYTHON) == f"Did you mean image_column={name!r}?"

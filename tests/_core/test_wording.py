@@ -2,10 +2,11 @@
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from selfdistill._core.wording import clean, cleaned, quoted
+from selfdistill._core.wording import clean, cleaned, ending, quoted
 
 
 def test_characters_that_act_are_written_as_their_numbers_and_words_stay():
@@ -23,3 +24,7 @@ def test_a_quoted_word_is_a_word_to_a_shell(tmp_path, name):
     done = subprocess.run(f"printf %s {quoted(name)}", shell=True, cwd=tmp_path, capture_output=True, check=True)
     assert done.stdout.decode() == name
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_name_ends_in_is_said_where_there_is_an_ending():
+    assert (ending(Path("a.b")), ending(Path("nope"))) == ("a.b ends in '.b'", "nope has no ending")

@@ -107,6 +107,12 @@ def test_options_survive_json():
     assert options_from(ReadOptions, explicit_options(asked)) == asked
 
 
+def test_one_name_counts_as_a_list_of_one():
+    several = ("ignore", "text", "categorical", "numeric", "annotator")
+    made = options_from(ReadOptions, dict.fromkeys((*several, "label"), "mean radius"))
+    assert made == ReadOptions(**dict.fromkeys(several, ("mean radius",)), label="mean radius")
+
+
 def test_every_option_of_training_and_reading_is_offered_by_fit(cli):
     shown = cli("fit", "--help")[1]
     for kind in (Settings, ReadOptions):

@@ -181,6 +181,7 @@ def test_columns_that_this_package_wrote_are_left_out_whatever_they_hold():
     assert sum("written beside the label by this package" in note for note in notes) == 3
     kept, _ = _roles.choose_roles(table, ReadOptions(label="label", numeric=("label_weight",)), "the table")
     assert "label_weight" not in kept.ignored
+    assert all(("--truth" in note) is ("label_weight" not in note) for note in notes)  # a weight is no label
     measured, _ = _roles.choose_roles(table, ReadOptions(label="label", truth="label_before_noise"), "the table")
     assert measured.truth == "label_before_noise"
 
@@ -207,10 +208,10 @@ def test_two_classes_as_numbers_do_not_make_every_flag_a_label():
     ("name", "cells", "hint"),
     [
         *[
-            (name, ["a", "b", "c"] * 4, f"Did you mean `label` {name}? It has 3 values. Say which")
+            (name, ["a", "b", "c"] * 4, f"Did you mean label={name!r}? It has 3 values. Say which")
             for name in ("labels", "Category", "sentiment", "species", "class_name", "main_category")
         ],
-        ("last one", [0, 1] * 6, "Did you mean `label` 'last one'? It has 2 values. Say which"),
+        ("last one", [0, 1] * 6, "Did you mean label='last one'? It has 2 values. Say which"),
         ("last", list(range(12)), "y. Say which"),
         ("last", [1] * 12, "y. Say which"),
         ("labels", [None] * 12, "y. Say which"),

@@ -82,12 +82,20 @@ def test_unknown_and_missing_values_at_predict():
     assert abs(out[0, 0] - (X["size"].median() - X["size"].mean()) / X["size"].std(ddof=0)) < 1e-5
 
 
+def test_columns_that_this_package_wrote_may_be_in_new_data():
+    X, y = frame()
+    made = from_frame(X, y).preprocess
+    written = X.assign(refined_label="a", label_quality=0.5, label_before_noise="a")
+    assert torch.equal(made.apply(written), made.apply(X))
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
         (lambda X: X.drop(columns=["size", "flag"]), r"missing 'size', 'flag'\. Give"),
         (lambda X: X.assign(extra=1), r"not known from training: 'extra'"),
         (lambda X: X.rename(columns={"size": "Size"}), r"missing 'size'; not known from training: 'Size'"),
+        (lambda X: X.assign(lable=1), r"not known from training: 'lable'. Did you mean 'label'\? Give the columns"),
         (lambda X: X.assign(size="big"), r"column 'size' holds numbers, but row 0 \(counted from 0\) has 'big'"),
         (lambda X: X.assign(size=np.inf), r"column 'size' holds an infinite value in row 0"),
     ],

@@ -92,7 +92,7 @@ def test_sentences_come_as_they_are(table, tmp_path):
     ("source", "options", "error", "words"),
     [
         (pd.DataFrame(), {}, DataError, "SelfDistillClassifier"),
-        ("t.csv", {"epoch": 3}, SettingError, "'epoch' does not exist"),
+        ("t.csv", {"epoch": 3}, SettingError, r"'epoch' does not exist. Did you mean epochs\?"),
         ("nowhere.csv", {}, DataError, "nowhere.csv"),
         ("t.csv", {"label": "answer", "seed": -1}, SettingError, "-1"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,6 +33,7 @@ class Door:
         return self.flags.get(option, usual)
 
 
+_PAIR = re.compile(r"\{--([\w-]+)\} \{(\w+)(?:!r)?\}")
 PYTHON, COMMAND_LINE = Door(), Door(dashes=True)
 
 
@@ -48,7 +51,7 @@ class Advice(str):
 
     Args:
         *ways: The alternatives, which ", or " joins; the last one ends the sentence. ``{--held-out}`` stands for an
-            option, and ``{name}`` for a value.
+            option, and ``{name}`` for a value; in Python ``{--label} {name}`` reads ``label='a b'``.
         **values: Values in the alternatives. Never part of a template: they may hold a stranger's words.
 
     Example:
@@ -56,7 +59,7 @@ class Advice(str):
         >>> print(hint)
         Fill it in, or leave it out with --ignore 'a b'.
         >>> at(hint, Door({"ignore"})), at(hint, Door(()))
-        ("Fill it in, or leave it out with `ignore` 'a b'.", 'Fill it in.')
+        ("Fill it in, or leave it out with ignore='a b'.", 'Fill it in.')
     """
 
     def __new__(cls, *ways: str, _said: str = "", **values: Any) -> Self:
@@ -104,7 +107,12 @@ def _written(ways: tuple[str, ...], said: str, values: Mapping[str, Any], door: 
     named = [_named(way, values) for way in ways]
     kept = [n for n, options in enumerate(named) if door.options is None or set(options.values()) <= set(door.options)]
     shown = {name: at(value, door) if isinstance(value, Advice) else value for name, value in values.items()}
-    texts = [ways[n].format(**shown | {place: door.name(option) for place, option in named[n].items()}) for n in kept]
+    texts = [
+        _assigned(ways[n], shown, door).format(
+            **shown | {place: door.name(option) for place, option in named[n].items()}
+        )
+        for n in kept
+    ]
     text = ", or ".join(texts)
     if said:
         text = f"{said}; {text}" if text else said
@@ -112,6 +120,24 @@ def _written(ways: tuple[str, ...], said: str, values: Mapping[str, Any], door: 
         text = text[:1].upper() + text[1:]
     cut = bool(ways) and kept[-1:] != [len(ways) - 1]
     return f"{text}." if cut and text and text[-1] not in ".?!" else text
+
+
+def _assigned(way: str, values: Mapping[str, Any], door: Door) -> str:
+    """Write an option and its value as Python takes them: ``{--label} {name}`` as ``label='a b'``."""
+
+    def one(found: re.Match[str]) -> str:
+        option, value = found[1].replace("-", "_"), values[found[2]]
+        if not isinstance(value, str) or isinstance(value, Flag) or option in door.flags:
+            return found[0]
+        try:
+            words = shlex.split(value)
+        except ValueError:  # a quotation mark of its own
+            words = []
+        if len(words) == 1 and shlex.quote(words[0]) == value:
+            value = words[0]
+        return f"{option}={value!r}".replace("{", "{{").replace("}", "}}")
+
+    return way if door.dashes else _PAIR.sub(one, way)
 
 
 def _named(way: str, values: Mapping[str, Any]) -> dict[str, str]:

@@ -102,8 +102,10 @@ def explicit_options(options: Any) -> dict[str, Any]:
 
 
 def options_from(kind: type[T], values: Mapping[str, Any]) -> T:
-    """Make options from values as JSON holds them: undo `explicit_options`."""
+    """Make options from values as JSON holds them: undo `explicit_options`. One text counts as a list of one."""
     there = {name: value for name, value in values.items() if value is not None}
+    several = {one.name for one in fields(kind) if one.default == ()}
+    there |= {name: (value,) for name, value in there.items() if name in several and isinstance(value, str)}
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in there.items()})
 
 

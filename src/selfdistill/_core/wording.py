@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["clean", "cleaned", "quoted"]
+__all__ = ["clean", "cleaned", "ending", "quoted"]
 
 _ACTS = {
     "Cc",
@@ -46,3 +46,8 @@ def cleaned(value: Any) -> Any:
 def quoted(path: Path | str) -> str:
     """Write a path for a command that a user may copy into a shell: nothing in it is run."""
     return shlex.quote(str(path))
+
+
+def ending(path: Path) -> str:
+    """Say what a file's name ends in."""
+    return f"{path} ends in {path.suffix!r}" if path.suffix else f"{path} has no ending"

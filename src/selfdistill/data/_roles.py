@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 LABEL_NAMES = ("label", "target", "class", "y")
 """Column names taken as the label where the user names none."""
-_WRITTEN = ("refined_label", "label_quality", "is_label_issue", "label_weight", "given_label")
+WRITTEN = ("refined_label", "label_quality", "is_label_issue", "label_weight", "given_label")
 """Columns that this package writes into tables; nobody has them for new data."""
+_MEASURES = ("label_quality", "is_label_issue", "label_weight")
+"""Those of them that hold no labels."""
 _LABELLED = re.compile(
     r"(?i:(.*[_ .-])?(labels?|class(es)?|class[_ ]?name|targets?|categor(y|ies)|sentiments?|species|types?|kinds?"
     r"|topics?|genres?|intents?|diagnos[ie]s|outcomes?|variet(y|ies)|grades?|emotions?))"
@@ -219,10 +221,12 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
     for name in table.column_names:
         if name in roles.others() or name in out or len(classes) < 2:
             continue
-        if name not in told and name in {*_WRITTEN, f"{roles.label}_before_noise"}:
+        if name not in told and name in {*WRITTEN, f"{roles.label}_before_noise"}:
             out.append(name)
             said = f"column {name!r} was written beside the label by this package and is not used as a feature"
-            notes.append(Notice(said, "{--truth} {name} to measure against it where it is the true label.", name=name))
+            way = "{--truth} {word} to measure against it where it is the true label."
+            ways = [] if name in _MEASURES else [way]
+            notes.append(Notice(said, *ways, word=quoted(name)))
             continue
         values, codes, counts = few_values(table[name], 2 * len(classes))
         if values is None:

@@ -19,10 +19,10 @@ from selfdistill.data._columns import as_strings, find_kind, tally
 from selfdistill.data._encoded import Embedded, is_encoded
 from selfdistill.data._fitted import Categories, Numbers, Terms, TextColumn, unseen_words
 from selfdistill.data._labelled import Note
-from selfdistill.data._labels import listed
+from selfdistill.data._labels import listed, near_matches
 from selfdistill.data._numerals import PLAIN, Notation, choose_notations
 from selfdistill.data._preprocess import Preprocess
-from selfdistill.data._roles import Roles
+from selfdistill.data._roles import WRITTEN, Roles
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,15 +83,17 @@ class TablePreprocess(Preprocess, kind="table"):
     def check_columns(self, names: Sequence[str]) -> None:
         """Refuse a table whose columns are not those of training."""
         missing = [name for name in self.features if name not in names]
-        known = {*self.features, *self.roles.others()}
+        known = {*self.features, *self.roles.others(), *WRITTEN, f"{self.roles.label}_before_noise"}
         extra = [name for name in names if name not in known]
         if not missing and not extra:
             return
         parts = [f"missing {listed(missing)}"] if missing else []
         parts += [f"not known from training: {listed(extra)}"] if extra else []
+        left = sorted(known.difference(names, WRITTEN))
+        near = "".join(near_matches(name, left).partition("There are")[0] for name in extra[:1])
         raise DataError(
             f"the feature columns differ from training: {'; '.join(parts)}",
-            "Give the columns of training; the label and columns that were ignored may be there or not.",
+            f"{near}Give the columns of training; the label and columns that were ignored may be there or not.",
         )
 
     def apply(self, raw: Any) -> Tensor:

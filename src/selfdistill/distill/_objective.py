@@ -157,7 +157,9 @@ def objective(name: str, **explicit: float | None) -> tuple[Reading, Callable[[T
             takers = ", ".join(other for other, one in OBJECTIVES.items() if word in one.takes)
             raise SettingError(
                 f"objective {name!r} takes no {word}",
-                Advice("Leave {option} out", "choose {--objective} {takers}.", option=Flag(word), takers=takers),
+                Advice(
+                    "Leave {option} out", "choose another {--objective}: {takers}.", option=Flag(word), takers=takers
+                ),
             )
     for word, value in chosen.items():
         if isinstance(value, bool) or not isinstance(value, int | float):

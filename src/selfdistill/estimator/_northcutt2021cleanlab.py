@@ -207,7 +207,7 @@ def issue_mask(label_issues: Any, given: np.ndarray) -> tuple[np.ndarray, pd.Dat
     array = np.asarray(label_issues)
     if array.dtype == bool:
         if array.shape != (n,):
-            raise DataError(f"label_issues is a mask of shape {array.shape}, but there are {n:,} labels", _ROWS)
+            raise DataError(f"label_issues is a mask of shape {array.shape}, but the number of labels is {n:,}", _ROWS)
         return array.copy(), None
     if array.ndim != 1 or (array.dtype.kind not in "iu" and len(array)):
         raise DataError(
@@ -216,7 +216,7 @@ def issue_mask(label_issues: Any, given: np.ndarray) -> tuple[np.ndarray, pd.Dat
         )
     outside = array[(array < 0) | (array >= n)] if len(array) else array
     if len(outside):
-        raise DataError(f"label_issues names row {outside[0]}, but there are {n:,} labels", "Count rows from 0.")
+        raise DataError(f"label_issues names row {outside[0]}, but the number of labels is {n:,}", "Count rows from 0.")
     if len(np.unique(array)) != len(array):
         raise DataError("label_issues names a row twice", "Pass each position once, or a bool mask.")
     mask = np.zeros(n, dtype=bool)
@@ -231,7 +231,7 @@ def _frame_mask(frame: pd.DataFrame, given: np.ndarray) -> np.ndarray:
             "Pass what get_label_issues() returned, or a bool mask.",
         )
     if len(frame) != len(given):
-        raise DataError(f"label_issues has {len(frame):,} rows, but there are {len(given):,} labels", _ROWS)
+        raise DataError(f"label_issues has {len(frame):,} rows, but the number of labels is {len(given):,}", _ROWS)
     if frame["is_label_issue"].dtype != bool:
         raise DataError(f"label_issues['is_label_issue'] is of type {frame['is_label_issue'].dtype}", "Make it bool.")
     if "given_label" in frame.columns:

@@ -16,7 +16,7 @@ from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, RunError
 from selfdistill._core.files import atomic, json_text, read_json
 from selfdistill._core.run_record import RunRecord
-from selfdistill._core.wording import quoted
+from selfdistill._core.wording import ending, quoted
 from selfdistill.runs._decisions import Decided, journal_path, read_header, read_journal
 from selfdistill.runs._label_table import named_rows
 
@@ -72,13 +72,13 @@ def read_decisions(path: Path, ids: Sequence[str], classes: Sequence[str]) -> Se
         DataError: Another ending, no such file, a label that is no class, or two labels for one example.
         RunError: A journal that is damaged.
     """  # noqa: DOC502 (raised by what is called)
-    ending = path.suffix.lower()
-    if ending not in ENDINGS:
-        raise DataError(f"{path} ends in {ending!r}", f"Decisions lie in files that end in {', '.join(ENDINGS)}.")
+    kind = path.suffix.lower()
+    if kind not in ENDINGS:
+        raise DataError(ending(path), f"Decisions lie in files that end in {', '.join(ENDINGS)}.")
     if not path.is_file():
         raise DataError(f"{path} is no file", "Name a file of decisions; `selfdistill review RUN` makes one.")
     readers: dict[str, Callable[[Path], _Pairs]] = {".csv": _from_csv, ".json": _from_label_studio}
-    pairs = read_journal(path) if ending == ".jsonl" else _pairs(path, readers[ending])
+    pairs = read_journal(path) if kind == ".jsonl" else _pairs(path, readers[kind])
     return _matched(path, pairs, ids, frozenset(classes))
 
 
@@ -274,7 +274,7 @@ def write_decisions(
     """
     writers: dict[str, Callable[..., None]] = {".csv": _to_csv, ".json": _to_label_studio}
     if path.suffix.lower() not in writers:
-        raise DataError(f"{path} ends in {path.suffix!r}", "Name a file that ends in .csv or .json.")
+        raise DataError(ending(path), "Name a file that ends in .csv or .json.")
     if path.exists():
         raise DataError(f"{path} exists already", "Name another file.")
     rows = sorted({*decided.labels, *decided.unsure})

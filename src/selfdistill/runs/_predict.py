@@ -16,6 +16,7 @@ from selfdistill._core.files import atomic
 from selfdistill._core.memory import translate_out_of_memory
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.record import read_finished
+from selfdistill._core.wording import ending
 from selfdistill.data._read import read_new
 from selfdistill.runs._model_file import load_model
 from selfdistill.train._loop import predict_probabilities
@@ -146,7 +147,7 @@ def check_output(to: Path, *, force: bool = False) -> None:
     """Refuse, before the work, a file of another ending, in no folder, or there already without ``force``."""
     if to.suffix not in {".csv", ".parquet"}:
         hint = "Name a file that ends in .csv or .parquet."
-        raise SettingError(f"out {to} ends in {to.suffix!r}", hint, param="out")
+        raise SettingError(f"out {ending(to)}", hint, param="out")
     if not to.parent.is_dir():
         raise SettingError(f"out {to}: the folder {to.parent} does not exist", "Make it first.", param="out")
     if to.is_dir() or (to.exists() and not force):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -75,7 +76,11 @@ def fit(
         )
     unknown = [name for name in options if name not in (*_READING, *_SETTINGS)]
     if unknown:
-        raise SettingError(f"option {unknown[0]!r} does not exist", f"Choose of: {', '.join((*_READING, *_SETTINGS))}.")
+        near = difflib.get_close_matches(unknown[0], (*_READING, *_SETTINGS), n=1)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        raise SettingError(
+            f"option {unknown[0]!r} does not exist", f"{hint}Choose of: {', '.join((*_READING, *_SETTINGS))}."
+        )
     asked = FitRequest(
         None if source is None else str(source),
         None if test is None else str(test),
