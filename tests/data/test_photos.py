@@ -163,7 +163,7 @@ def test_a_model_runs_no_code_of_its_own_accord(tmp_path, encoders):
     data = read(folder(tmp_path / "p"), PHOTOS)
     spec, tensors = data.preprocess.to_state()
     stranger = Preprocess.from_state(spec | {"encoder": "torch:os:abort"}, tensors)
-    with pytest.raises(SettingError, match=r"'torch:os:abort', which runs code of yours. Name it here too: `encoder`"):
+    with pytest.raises(SettingError, match=r"'torch:os:abort', which runs code of yours. Name it here too: encoder="):
         read_new(tmp_path / "p", stranger, data.classes)
 
 

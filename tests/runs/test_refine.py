@@ -309,7 +309,7 @@ def test_a_column_that_is_there_already_is_refused():
     [
         ({}, "refine was told nothing. Give one of `drop`, `relabel`, `weight` and `format`"),
         ({"how": "burn"}, "refine was told 'burn'"),
-        ({"how": "drop", "form": "aum"}, "refine was told 'drop' and `format` aum"),
+        ({"how": "drop", "form": "aum"}, "refine was told 'drop' and format='aum'"),
         ({"form": "pdf"}, "format 'pdf' does not exist. Choose one of: label-studio, aum, fiftyone"),
     ],
 )
