@@ -79,7 +79,8 @@ def check_closed(settings: Settings) -> None:
             why = "trains no network" if closed_form else "trains a network"
             raise SettingError(
                 Advice(
-                    f"method {{method!r}} {why}, and {{option}} is {{value!r}}",
+                    "method {method!r} {why}, and {option} is {value!r}",
+                    why=why,
                     method=settings.method or "selfdistill",
                     option=Flag(name),
                     value=getattr(settings, name),
