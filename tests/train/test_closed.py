@@ -61,7 +61,7 @@ def test_auto_goes_by_inputs_and_by_what_is_asked(clouds, asked, vectors, pictur
 @pytest.mark.parametrize("name", ["epochs", "batch_size", "lr", "held_out", "noise_rate"])
 def test_settings_of_training_are_refused_by_the_closed_form(name):
     value = {"epochs": 3, "batch_size": 8, "lr": 0.1, "held_out": 0.2, "noise_rate": 0.1}[name]
-    with pytest.raises(SettingError, match=f"method 'kernel' trains no network, and {name} is {value}"):
+    with pytest.raises(SettingError, match=f"method 'kernel' trains no network, and `{name}` is {value}"):
         check_closed(Settings(method="kernel", **{name: value}))
     check_closed(Settings(method="auto", **{name: value}))
 
