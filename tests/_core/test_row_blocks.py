@@ -39,6 +39,7 @@ def test_a_matrix_in_a_file_reads_and_writes_like_one_in_memory(tmp_path, dtype)
     assert filed.dtype == dtype
 
 
+# Only Linux, where CI runs, lists what a process maps; elsewhere nothing else can tell a file that is still mapped.
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not list what is mapped")
 def test_the_file_has_no_name_and_is_gone_with_the_matrix(tmp_path):
     def held():

@@ -20,6 +20,10 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 )
+SHOW = """async (row) => {
+    cards.set(row, await ask("card/" + row)); trail.push(row); at = trail.length - 1; grid = false; await show();
+}"""
+NAMES = "Promise.all([...Array(24).keys()].map((row) => ask('card/' + row).then((card) => card.name)))"
 UNDO = """async () => {
     take(await ask("state"));
     for (let found = {rows: [0]}; found.rows.length; take(found)) found = await ask("undo", {version: state.version});
@@ -84,3 +88,12 @@ def decided(server_or_path):
 
 def journal_of(server):
     return Path(server.process.args[server.process.args.index("--decisions") + 1])
+
+
+def choose(page, typed, shown):
+    """Choose a class by typing a part of its name."""
+    press(page, "/")
+    page.wait_for_selector("#typing[open]")
+    page.keyboard.type(typed)
+    assert page.text_content("#found li[aria-selected=true]") == shown
+    page.keyboard.press("Enter")

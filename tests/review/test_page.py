@@ -3,12 +3,7 @@
 import re
 
 import pytest
-from tests.review.browser import decided, journal_of, opened, press, row, until
-
-SHOW = """async (row) => {
-    cards.set(row, await ask("card/" + row)); trail.push(row); at = trail.length - 1; grid = false; await show();
-}"""
-NAMES = "Promise.all([...Array(24).keys()].map((row) => ask('card/' + row).then((card) => card.name)))"
+from tests.review.browser import SHOW, choose, decided, journal_of, opened, press, row, until
 
 
 def test_the_first_card_needs_five_answers_and_few_bytes(browser, server):
@@ -101,11 +96,7 @@ def test_a_text_of_ten_thousand_characters_stays_in_its_place(page):
 
 def test_a_class_can_be_typed(page):
     first = row(page)
-    press(page, "/")
-    page.wait_for_selector("#typing[open]")
-    page.keyboard.type("fo")
-    assert page.text_content("#found li[aria-selected=true]") == "fox"
-    page.keyboard.press("Enter")
+    choose(page, "fo", "fox")
     until(page, "state.settled === 1")
     press(page, "ArrowLeft")
     assert row(page) == first

@@ -7,15 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.review.browser import Server, decided, opened, press, until
+from tests.review.browser import NAMES, SHOW, Server, choose, decided, opened, press, until
 
 from selfdistill.runs import fit
 
 pytestmark = pytest.mark.slow
-SHOW = """async (row) => {
-    cards.set(row, await ask("card/" + row)); trail.push(row); at = trail.length - 1; grid = false; await show();
-}"""
-NAMES = "Promise.all([...Array(24).keys()].map((row) => ask('card/' + row).then((card) => card.name)))"
 
 
 def test_it_learns_while_one_goes_on(texts, browser, tmp_path):
@@ -132,11 +128,7 @@ def test_a_thousand_classes(browser, tmp_path):
     assert page.locator("#choices li").count() == 9
     press(page, "2")
     assert decided(tmp_path / "run.decisions.jsonl")[0]["labels"][0].startswith("class ")
-    press(page, "/")
-    page.wait_for_selector("#typing[open]")
-    page.keyboard.type("s 777")
-    assert page.text_content("#found li[aria-selected=true]") == "class 777"
-    page.keyboard.press("Enter")
+    choose(page, "s 777", "class 777")
     until(page, "state.settled === 2")
     assert decided(tmp_path / "run.decisions.jsonl")[1]["labels"] == ["class 777"]
     page.context.close()
