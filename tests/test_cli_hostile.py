@@ -192,6 +192,15 @@ def test_ctrl_c_in_the_first_seconds_is_one_line(seconds):
     assert "topped" in err.splitlines()[-1]
 
 
+def test_ctrl_c_while_the_options_are_read_is_one_line(cli, monkeypatch):
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("typer.main.get_command", interrupted)
+    code, out, err = cli("fit", table(), *FEW)
+    assert (code, out, err) == (130, "", "Stopped.\n")
+
+
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("[enforce fail] can't allocate memory: 5 bytes")])
 def test_no_memory_late_in_a_run_is_one_line_and_the_run_goes_on(cli, monkeypatch, error):
     def none(*arguments: object, **options: object) -> None:

@@ -110,6 +110,9 @@ def _code(argv: Sequence[str] | None) -> int:
         if first_process() or GROUP in os.environ:
             last_words(str(error))
         return error.exit_code
+    except KeyboardInterrupt:  # while the options are read: what comes later is typer's and the commands' to answer
+        last_words("Stopped.")
+        return _INTERRUPTED
     except SelfdistillError as error:
         _complain(error.at(_door(arguments)))
         return error.exit_code
