@@ -148,6 +148,21 @@ def test_shares_of_votes_are_taken_as_they_are():
     )
 
 
+def test_votes_of_a_row_count_by_their_number():
+    X, _, truth = clouds()
+    shares = shares_of_votes(truth)
+    fit = lambda **more: SelfDistillClassifier(method="kernel", rounds=1).fit(X, shares, **more)
+    clf = fit(votes=np.full(400, 5))
+    assert (clf.refined_labels_ == truth).mean() > 0.98
+    once = fit(votes=np.ones(400, int))
+    assert_allclose(once.pred_probs_, fit().pred_probs_, atol=1e-9)
+    assert np.log(clf.pred_probs_[range(400), truth]).mean() > np.log(once.pred_probs_[range(400), truth]).mean()
+    part = np.arange(400) < 10
+    assert len(fit(votes=np.full(400, 5), label_issues=part).refined_labels_) == 400
+    with pytest.raises(DataError, match="y holds one label for each row"):
+        SelfDistillClassifier(method="kernel").fit(X, truth, votes=np.full(400, 5))
+
+
 def test_columns_of_a_table_of_shares_are_the_classes():
     X, _, truth = clouds()
     shares = shares_of_votes(truth)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy.optimize import check_grad
 
 from selfdistill.closed._given import Given
-from selfdistill.closed._noise_link import FORMS, STEPS, Form, NoiseLink, _Problem, fit_link
+from selfdistill.closed._link_fit import STEPS, _Problem, fit_link
+from selfdistill.closed._noise_link import FORMS, Form, NoiseLink
 
 SYMMETRIC = np.full((4, 4), 0.1) + 0.6 * np.eye(4)
 PAIRS = 0.65 * np.eye(4) + 0.35 * np.roll(np.eye(4), 1, axis=1)

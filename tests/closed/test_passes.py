@@ -9,7 +9,8 @@ import torch
 from selfdistill.closed._forest import Forest
 from selfdistill.closed._given import Given
 from selfdistill.closed._landmarks import Landmarks, choose_landmarks
-from selfdistill.closed._noise_link import STEPS, NoiseLink, fit_link
+from selfdistill.closed._link_fit import STEPS, fit_link
+from selfdistill.closed._noise_link import NoiseLink
 from selfdistill.closed._passes import go_through
 from selfdistill.closed._rounds import Choice, choose_rounds
 from selfdistill.closed._spectrum import Spectrum

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from selfdistill.closed._given import Given
-from selfdistill.closed._noise_link import FORMS, fit_link
+from selfdistill.closed._link_fit import fit_link
+from selfdistill.closed._noise_link import FORMS
 from selfdistill.closed._range import plausible_share
 
 

@@ -10,7 +10,8 @@ from scipy.optimize import minimize
 from selfdistill.closed._forest import ForestFold
 from selfdistill.closed._given import as_given
 from selfdistill.closed._landmarks import Landmarks
-from selfdistill.closed._noise_link import Form, fit_link
+from selfdistill.closed._link_fit import fit_link
+from selfdistill.closed._noise_link import Form
 from selfdistill.closed._rounds import (
     Candidate,
     _Halves,

@@ -10,7 +10,8 @@ from scipy.optimize import check_grad
 from selfdistill._core.errors import DataError
 from selfdistill.closed import refine_labels
 from selfdistill.closed._given import Given, check_given
-from selfdistill.closed._noise_link import FORMS, Form, _Problem, fit_link
+from selfdistill.closed._link_fit import _Problem, fit_link
+from selfdistill.closed._noise_link import FORMS, Form
 from selfdistill.closed._passes import go_through
 from selfdistill.closed._prepare import ClosedOptions, _factorise, prepare
 from selfdistill.closed._settle import settle

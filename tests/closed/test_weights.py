@@ -6,10 +6,12 @@ import torch
 from scipy.optimize import check_grad
 from torch import Tensor
 
+from selfdistill._core.errors import DataError
 from selfdistill.closed import refine_labels
-from selfdistill.closed._given import Given
+from selfdistill.closed._given import Given, check_given
 from selfdistill.closed._landmarks import Landmarks
-from selfdistill.closed._noise_link import FORMS, Form, _Problem, fit_link
+from selfdistill.closed._link_fit import _Problem, fit_link
+from selfdistill.closed._noise_link import FORMS, Form, NoiseLink
 from selfdistill.closed._prepare import _kernel_errors
 from selfdistill.closed._rounds import Candidate, _stacked, _standard_errors, choose_rounds
 from selfdistill.closed._rows import Rows
@@ -114,7 +116,10 @@ def test_the_kernel_is_chosen_by_weighted_errors(blobs) -> None:
 def test_gradient_with_weights_and_distributions(form: Form, k: int) -> None:
     rng = np.random.default_rng(k)
     w, labels = rng.gamma(1.0, size=30), rng.integers(k, size=30)
-    for given in (Given(labels, k, None, w), Given(labels, k, rng.dirichlet(np.ones(k), 30), w)):
+    counts = rng.multinomial(4, np.ones(k) / k, 30) + np.eye(k, dtype=int)[labels]
+    counts[::3] = np.eye(k, dtype=int)[labels[::3]]
+    votes = Given(labels, k, counts / counts.sum(1, keepdims=True), w, None, counts.sum(1))
+    for given in (Given(labels, k, None, w), Given(labels, k, rng.dirichlet(np.ones(k), 30), w), votes):
         problem = _Problem(rng.normal(size=(k, 30)), given, form)
         vector = np.concatenate([[0.3], 0.5 * rng.normal(size=len(problem.bounds(0.0)[0]) - 1)])
         gap = check_grad(lambda v: problem(v)[0], lambda v: problem(v)[1], vector, epsilon=1e-6)
@@ -209,17 +214,69 @@ def test_rows_of_weight_zero_teach_nothing_but_are_refined(blobs) -> None:
     assert (one.posterior[out].argmax(1).numpy() == truth[out]).mean() > 0.5
 
 
-def test_shares_of_votes_find_more_than_the_first_vote(blobs) -> None:
+@pytest.mark.parametrize("form", [Form("none", "even"), Form("none", "own")], ids=lambda form: form.name)
+@pytest.mark.parametrize("dependence", [1e-12, 0.3, 5.0])
+def test_votes_of_a_row_are_drawn_one_after_the_other(form: Form, dependence: float) -> None:
+    rng, k = np.random.default_rng(0), 3
+    scores, ballots = rng.normal(size=(50, k)), [rng.integers(k, size=rng.integers(1, 6)) for _ in range(50)]
+    counts = np.stack([np.bincount(row, minlength=k) for row in ballots])
+    given = Given(counts.argmax(1), k, counts / counts.sum(1, keepdims=True), None, None, counts.sum(1))
+    rows = np.log(rng.dirichlet(np.ones(k), k))
+    link = NoiseLink(form, 1.5, 0.1 * rng.normal(size=k), np.zeros((k, k)), 0.3, rows, dependence)
+    joint = link.prior(scores)
+    for i, row in enumerate(ballots):
+        for c in range(k):
+            seen = np.zeros(k)
+            for vote in row:
+                joint[i, c] *= (link.matrix[c, vote] + dependence * seen[vote]) / (1 + dependence * seen.sum())
+                seen[vote] += 1
+    posterior, likelihood = link.posterior(scores, given)
+    np.testing.assert_allclose(posterior, joint / joint.sum(1, keepdims=True), rtol=1e-6)
+    np.testing.assert_allclose(likelihood, np.log(joint.sum(1)), rtol=1e-6)
+    one = np.flatnonzero(counts.sum(1) == 1)
+    np.testing.assert_allclose(posterior[one], link.posterior(scores[one], counts[one].argmax(1))[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("dependence", [0.0, 0.5, 2.0])
+def test_how_much_votes_depend_on_each_other_is_found(dependence: float) -> None:
+    rng, k, n = np.random.default_rng(1), 3, 2000
+    truth = rng.integers(k, size=n)
+    counts = np.zeros((n, k), int)
+    for j in range(4):
+        chances = (np.where(np.eye(k)[truth] == 1, 0.7, 0.15) + dependence * counts) / (1 + j * dependence)
+        counts[np.arange(n), (rng.random((n, 1)) > chances.cumsum(1)).sum(1)] += 1
+    given = Given(counts.argmax(1), k, counts / 4, None, None, np.full(n, 4))
+    link = fit_link(np.eye(k)[truth] + 0.2 * rng.normal(size=(n, k)), given, Form("none", "own"))
+    assert link.dependence == pytest.approx(dependence, rel=0.25, abs=0.03)
+    np.testing.assert_allclose(link.matrix.diagonal(), 0.7, atol=0.05)
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_votes_are_refined_better_than_their_shares_and_their_majority(blobs, alike: bool) -> None:
     inputs, truth, _ = blobs(500, 4, 0.0, d=5, apart=0.7)
     rng = np.random.default_rng(5)
     votes = np.stack([np.where(rng.random(500) < 0.4, rng.integers(4, size=500), truth) for _ in range(5)])
+    if alike:
+        hard, other = rng.random(500) < 0.4, rng.integers(4, size=500)
+        votes = np.stack([np.where(hard & (rng.random(500) < 0.7), other, truth) for _ in range(5)])
     shares = np.stack([(votes == c).mean(0) for c in range(4)], 1)
-    soft_labels, first = refine_labels(inputs, shares, 4), refine_labels(inputs, votes[0], 4)
-    right = [(one.posterior.argmax(1).numpy() == truth).mean() for one in (soft_labels, first)]
-    assert right[0] > (shares.argmax(1) == truth).mean()
-    assert right[0] > right[1]
-    chosen = soft_labels.posterior[np.arange(500), shares.argmax(1)]
-    assert np.corrcoef(chosen, soft_labels.quality)[0, 1] > 0.9
+    found = refine_labels(inputs, shares, 4, votes=np.full(500, 5))
+    right = (found.posterior.argmax(1).numpy() == truth).mean()
+    assert right > (shares.argmax(1) == truth).mean() + 0.01
+    assert right > (refine_labels(inputs, shares, 4).posterior.argmax(1).numpy() == truth).mean() + 0.01
+    chosen = found.posterior[np.arange(500), shares.argmax(1)]
+    assert np.corrcoef(chosen, found.quality)[0, 1] > 0.9
+    assert (found.choice.best.link.dependence > 0.5) == alike
+
+
+@pytest.mark.parametrize("votes", [np.full(3, 0), np.full(4, 2), np.full(3, 1.5), None])
+def test_numbers_of_votes_are_checked(votes: np.ndarray | None) -> None:
+    shares = np.array([[1, 0], [0.5, 0.5], [0, 1]])
+    with pytest.raises(DataError, match="numbers of votes are"):
+        check_given(
+            np.array([0, 1, 1]) if votes is None else shares, 2, votes=np.full(3, 2) if votes is None else votes
+        )
+    assert check_given(shares, 2, votes=np.ones(3, int)).votes is None
 
 
 def test_hard_labels_as_distributions_change_nothing(blobs) -> None:

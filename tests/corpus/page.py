@@ -47,8 +47,8 @@ _TAIL = """
   genre`. Their format is told by their first bytes. `refine` needs a file.
 - **Several annotators** (`--annotator COLUMN`, repeated): the label is what most of them say, gaps allowed. A tie
   goes to those who agree more often with the majority of other rows. The votes are no features. The closed form
-  learns from their shares. In Python,
-  `SelfDistillClassifier().fit(X, shares)` takes the shares of votes instead.
+  learns from all of them. In Python,
+  `SelfDistillClassifier().fit(X, shares, votes=counts)` takes each row's shares and number of votes instead.
 - **Ordered classes** (low, middle, high) are taken without their order: a far error counts as a near one.
 - **Positive and unlabelled** data are refused as they are; the error says how to write them as two classes.
 - **Several labels for one example** (multi-label) are refused: train on one column of yes and no for each.

@@ -117,8 +117,11 @@ def test_shares_of_votes_are_counted_row_by_row(votes):
     rows = [row for row in votes if any(row)]
     assert len(data) == len(rows)
     assert torch.equal(data.shares.argmax(1), data.labels)
-    for row, shares, label in zip(rows, data.shares.tolist(), data.labels.tolist(), strict=True):
+    for row, shares, label, votes in zip(
+        rows, data.shares.tolist(), data.labels.tolist(), data.votes.tolist(), strict=True
+    ):
         counts = [row.count(name) for name in data.classes]  # "d" is none where it is nowhere the label
+        assert sum(counts) == votes
         assert shares == pytest.approx([count / sum(counts) for count in counts], abs=1e-5)
         assert counts[label] == max(counts)
     assert data.preprocess.roles.ignored == ("ann", "bob", "cem")

@@ -86,7 +86,7 @@ class ReadOptions:
         Option(
             "COLUMN",
             "Column of one annotator's labels, gaps allowed; repeat it for each. The given label is what most of them "
-            "say; the closed form learns from the shares of votes.",
+            "say; the closed form learns from all votes of a row.",
             _DATA,
         ),
     ] = ()

@@ -89,7 +89,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: Arguments without the program's name; those of the process if left out.
     """
-    code = _code(argv)
+    try:
+        code = _code(argv)
+    except KeyboardInterrupt:  # while the options are read: what comes later is typer's and the commands' to answer
+        last_words("Stopped.")
+        code = _INTERRUPTED
     if code == _INTERRUPTED:
         exec("")  # Python ends by the signal instead where Ctrl-C once came within an exec, until another is run
     sys.exit(code)
@@ -110,9 +114,6 @@ def _code(argv: Sequence[str] | None) -> int:
         if first_process() or GROUP in os.environ:
             last_words(str(error))
         return error.exit_code
-    except KeyboardInterrupt:  # while the options are read: what comes later is typer's and the commands' to answer
-        last_words("Stopped.")
-        return _INTERRUPTED
     except SelfdistillError as error:
         _complain(error.at(_door(arguments)))
         return error.exit_code

@@ -29,6 +29,7 @@ class Given:
         soft: Distributions, ``[n, K]``; ``None`` where each row has one label.
         weights: How many rows each counts as, float64 ``[n]``; ``None``: one.
         settled: True labels of rows that somebody settled, int64 ``[n]``, -1 for all others; ``None``: of none.
+        votes: Of how many votes each distribution is made, int64 ``[n]``; ``None`` where it stands for one label.
     """
 
     codes: np.ndarray
@@ -36,13 +37,14 @@ class Given:
     soft: np.ndarray | None = None
     weights: np.ndarray | None = None
     settled: np.ndarray | None = None
+    votes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
 
     def __getitem__(self, rows: Any) -> Given:
         """Take some rows, by slice, mask or positions."""
-        more = (None if part is None else part[rows] for part in (self.soft, self.weights, self.settled))
+        more = (None if part is None else part[rows] for part in (self.soft, self.weights, self.settled, self.votes))
         return Given(self.codes[rows], self.k, *more)
 
     @property
@@ -109,7 +111,7 @@ def as_given(labels: np.ndarray | Given, k: int) -> Given:
     return labels if isinstance(labels, Given) else Given(labels, k)
 
 
-def check_given(labels: Any, k: int, weights: Any = None, settled: Any = None) -> Given:
+def check_given(labels: Any, k: int, weights: Any = None, settled: Any = None, votes: Any = None) -> Given:
     """Check labels and weights that come from outside.
 
     Args:
@@ -117,6 +119,7 @@ def check_given(labels: Any, k: int, weights: Any = None, settled: Any = None) -
         k: K.
         weights: How many rows each counts as, ``[n]``.
         settled: True labels, ``[n]``; -1 where they are not settled.
+        votes: Of how many votes each distribution is made, ``[n]``.
 
     Returns:
         The given labels.
@@ -145,7 +148,19 @@ def check_given(labels: Any, k: int, weights: Any = None, settled: Any = None) -
             f"labels run from {there[0]} to {there[-1]}, outside 0 to {k - 1}", "Number the classes from 0."
         )
     counts = None if weights is None else _weights(weights, codes, soft)
-    return Given(codes, k, soft, counts, None if settled is None else _settled(settled, codes, soft, k))
+    fixed = None if settled is None else _settled(settled, codes, soft, k)
+    return Given(codes, k, soft, counts, fixed, None if votes is None else _votes(votes, soft))
+
+
+def _votes(votes: Any, soft: np.ndarray | None) -> np.ndarray | None:
+    found = np.asarray(votes.cpu() if isinstance(votes, Tensor) else votes)
+    if soft is None or found.shape != (len(soft),) or found.dtype.kind not in "iu" or found.min(initial=1) < 1:
+        raise DataError(
+            f"the numbers of votes are {found.dtype} of shape {found.shape}, least {found.min(initial=1)}, but must be "
+            "one positive integer for each distribution",
+            "Give shares of votes as labels, and how many votes each row has.",
+        )
+    return found.astype(np.int64) if (found > 1).any() else None
 
 
 def _settled(settled: Any, codes: np.ndarray, soft: np.ndarray | None, k: int) -> np.ndarray | None:

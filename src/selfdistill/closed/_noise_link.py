@@ -1,28 +1,16 @@
-"""From scores that have not seen a label to a prior of the true class and a noise matrix, by maximum likelihood."""
+"""From scores that have not seen a label to a prior of the true class, and through a noise matrix to a posterior."""
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit, logit
-from threadpoolctl import ThreadpoolController
 
 from selfdistill.closed._given import Given, as_given
+from selfdistill.closed._votes import Ballots
 
-__all__ = ["FORMS", "STEPS", "Form", "NoiseLink", "fit_link"]
-
-_STARTS = (3.0, 6.0, 12.0, 24.0, 48.0)  # sharpness that the search begins with
-_MOST_NOISE = 0.95  # share of labels that may be wrong
-_CONFUSION = 10.0  # weight of the squared confusion; a hundredth of it overfits 2,000 rows
-_BIAS = 1e-3  # weight of the squared bias, per row
-STEPS = 12  # of L-BFGS for a link that is judged: more fit the rows that it sees, and explain others worse
-_TOLERANCE = 1e-8  # relative, of the loss: far below its standard error
-_LEAST_CURVATURE = 1e-6  # of the loss per row
-_STRENGTH = 0.1  # pseudo-counts of the even spread, as a share of a class's rows
+__all__ = ["FORMS", "Form", "NoiseLink", "even_matrix", "softmax"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +51,7 @@ class NoiseLink:
         confusion: A, ``[K, K]``.
         rate: Share of wrong labels of the even noise.
         rows: Logarithms of T's rows, ``[K, K]``, where each class has its own.
+        dependence: d, how much the votes of one row depend on each other, from 0 on; see `Ballots`.
     """
 
     form: Form
@@ -71,11 +60,12 @@ class NoiseLink:
     confusion: np.ndarray
     rate: float
     rows: np.ndarray
+    dependence: float = 0.1
 
     @property
     def matrix(self) -> np.ndarray:
         """T, ``[clean, given]``, rows sum to 1."""
-        return _even(self.rate, len(self.bias)) if self.form.noise == "even" else _softmax(self.rows.T.copy()).T
+        return even_matrix(self.rate, len(self.bias)) if self.form.noise == "even" else softmax(self.rows.T.copy()).T
 
     @property
     def calibration(self) -> np.ndarray:
@@ -95,7 +85,7 @@ class NoiseLink:
 
     def _prior(self, scores: np.ndarray) -> np.ndarray:
         """Of classes first: sums over a leading axis are several times faster."""
-        return _softmax(self.calibration.T @ np.asarray(scores, np.float64).T + self.bias[:, None])
+        return softmax(self.calibration.T @ np.asarray(scores, np.float64).T + self.bias[:, None])
 
     def posterior(self, scores: np.ndarray, given: np.ndarray | Given) -> tuple[np.ndarray, np.ndarray]:
         """Compute the probabilities of the true class, the given label known.
@@ -110,6 +100,13 @@ class NoiseLink:
         """
         given = as_given(given, len(self.bias))
         joint = self._prior(scores)
+        if given.votes is not None:
+            assert given.soft is not None
+            logs = Ballots(given.soft, given.votes).log_likelihood(self.matrix, self.dependence)
+            top = logs.max(0)
+            joint *= np.exp(logs - top)
+            evidence = np.maximum(joint.sum(0), 1e-300)
+            return (joint / evidence).T, np.log(evidence) + top
         if given.soft is not None:
             evidence = np.maximum(self.matrix.T @ joint, 1e-300)
             joint *= self.matrix @ (given.soft.T / evidence)
@@ -121,267 +118,14 @@ class NoiseLink:
         return joint.T, np.log(evidence)
 
 
-def fit_link(
-    scores: np.ndarray,
-    given: np.ndarray | Given,
-    form: Form,
-    *,
-    start: NoiseLink | None = None,
-    sharpest: float = 0.0,
-    rate: float | None = None,
-    iterations: int = 60,
-) -> NoiseLink:
-    r"""Fit a link to given labels.
-
-    Maximises the likelihood of the given labels, less :math:`10\,\|A\|^2`, :math:`10^{-3} n \|b\|^2` and the divergence
-    of T's rows from the even ones, which weigh like a tenth of a class's rows. Scores must not have seen the label of
-    their row. With weights, n is their sum.
-
-    Args:
-        scores: f, ``[n, K]``.
-        given: Labels, ``[n]``; or `Given`, with weights and distributions.
-        form: What is free.
-        start: Where to begin; without it a grid of sharpness, with a few steps of expectation maximisation for T.
-        sharpest: Least sharpness.
-        rate: Share of wrong labels of the even noise; fitted if left out.
-        iterations: Most steps of L-BFGS.
-
-    Returns:
-        The link. Cost: some ``30 n K`` elementary functions and, with confusion, ``4 n K^2`` FLOPs a step.
-
-    Example:
-        >>> rng = np.random.default_rng(0)
-        >>> truth = rng.integers(3, size=3000)
-        >>> scores = np.eye(3)[truth] + 0.1 * rng.normal(size=(3000, 3))
-        >>> given = np.where(rng.random(3000) < 0.3, (truth + 1) % 3, truth)
-        >>> fit_link(scores, given, Form("none", "own")).matrix.round(1).tolist()
-        [[0.7, 0.3, 0.0], [0.0, 0.7, 0.3], [0.3, 0.0, 0.7]]
-    """
-    problem = _Problem(np.ascontiguousarray(np.asarray(scores, np.float64).T), given, form)
-    if start is None:
-        start = _first(problem)
-    elif start.form.noise == "even" and form.noise == "own":
-        start = replace(start, rows=np.log(start.matrix))
-    lower, upper = problem.bounds(sharpest)
-    if rate is not None:
-        lower[problem.rate] = upper[problem.rate] = logit(max(rate, 1e-6) / _MOST_NOISE)
-    packed = np.clip(problem.pack(start), lower, upper)
-    unit = problem.units(packed)
-
-    def scaled(vector: np.ndarray) -> tuple[float, np.ndarray]:
-        loss, gradient = problem(vector * unit)
-        return loss, gradient * unit
-
-    with _blas().limit(limits=1, user_api="blas"):  # products of small matrices: more threads only wait for each other
-        found = minimize(
-            scaled,
-            packed / unit,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=np.stack([lower, upper], 1) / unit[:, None],
-            options={"maxiter": iterations, "maxcor": 15, "ftol": _TOLERANCE},
-        )
-    return problem.unpack(np.clip(found.x * unit, lower, upper))
-
-
-@functools.cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-class _Problem:
-    """Penalised negative log-likelihood per row and its gradient, as a function of one vector."""
-
-    def __init__(self, scores: np.ndarray, given: np.ndarray | Given, form: Form) -> None:
-        self.scores, self.form, self.k = scores, form, len(scores)  # [K, n]
-        rows = as_given(given, self.k)
-        self.labels, self.given, self.n, self.weights = rows, rows.codes, rows.total, rows.weights
-        self.soft = None if rows.soft is None else rows.soft.T.astype(np.float64)
-        self.each = np.arange(len(rows))
-        self.place = _places(form.confusion, self.k)
-        self.free = int(self.place.max(initial=-1)) + 1  # numbers of the confusion
-        hard = form.noise == "own" and self.soft is None
-        self.onehot = self.weighted(np.eye(self.k)[self.given].T).T if hard else np.empty((0, self.k))
-
-    @property
-    def rate(self) -> int:
-        """Where the rate of the even noise stands in the vector."""
-        return -1 - (self.k * self.k if self.form.noise == "own" else 0)
-
-    def weighted(self, values: np.ndarray) -> np.ndarray:
-        """Multiply the last axis, which is that of rows, with the weights."""
-        return values if self.weights is None else values * self.weights
-
-    def summed(self, entries: np.ndarray) -> np.ndarray:
-        """Sum entries of the confusion, ``[K, K]``, that are one number."""
-        return np.asarray(np.bincount(self.place.ravel(), entries.ravel()))
-
-    def pack(self, link: NoiseLink) -> np.ndarray:
-        confusion = np.zeros(self.free)
-        confusion[self.place] = link.confusion if self.free else 0.0
-        parts = [[np.log(link.sharpness)], link.bias, confusion, [logit(link.rate / _MOST_NOISE)]]
-        return np.concatenate([*parts, link.rows.ravel() if self.form.noise == "own" else []])
-
-    def bounds(self, sharpest: float) -> tuple[np.ndarray, np.ndarray]:
-        """Least and largest values: sharpness from ``sharpest`` to 1,000, rates from a millionth, finite logarithms."""
-        own = self.k * self.k if self.form.noise == "own" else 0
-        limit = np.concatenate([[np.log(1e3)], np.full(self.k + self.free, 1e3), [13.0], np.full(own, 30.0)])
-        return np.concatenate([[np.log(max(sharpest, 1e-3))], -limit[1:]]), limit
-
-    def unpack(self, vector: np.ndarray) -> NoiseLink:
-        k, rest = self.k, vector[self.k + 1 + self.free :]
-        confusion = vector[k + 1 :][self.place] if self.free else np.zeros((k, k))
-        rate = _MOST_NOISE * expit(rest[0])
-        rows = rest[1:].reshape(k, k) if self.form.noise == "own" else np.zeros((k, k))
-        return NoiseLink(self.form, float(np.exp(vector[0])), vector[1 : k + 1], confusion, float(rate), rows)
-
-    def units(self, vector: np.ndarray) -> np.ndarray:
-        """Give the standard error of each number, were it alone and the true classes known: steps of one size."""
-        link, k, n = self.unpack(vector), self.k, self.n
-        mixed = self.scores + link.confusion.T @ self.scores
-        prior = _softmax(link.sharpness * mixed + link.bias[:, None])
-        centred = mixed - (prior * mixed).sum(0)
-        spread = self.weighted(prior * (1 - prior)) / n
-        found = [[link.sharpness**2 * np.vdot(self.weighted(prior), centred**2) / n], spread.sum(1) + 2 * _BIAS]
-        if self.form.confusion != "none":
-            found.append(self.summed(link.sharpness**2 * (self.scores**2 @ spread.T) + 2 * _CONFUSION / n))
-        slope = link.rate * (1 - link.rate / _MOST_NOISE)
-        even = slope**2 / (link.rate * (1 - link.rate))
-        if self.form.noise == "even":
-            found.append([even])
-        else:
-            rows = self.weighted(prior).sum(1, keepdims=True) / n + _STRENGTH / k
-            found += [[_STRENGTH * even], (rows * link.matrix * (1 - link.matrix)).ravel()]
-        return np.asarray(np.maximum(np.concatenate(found), _LEAST_CURVATURE) ** -0.5)
-
-    def __call__(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
-        link, n = self.unpack(vector), self.n
-        mixed = self.scores
-        if self.form.confusion != "none":
-            mixed = mixed + link.confusion.T @ mixed
-        prior = _softmax(link.sharpness * mixed + link.bias[:, None])
-        loss, residual, noise = (self._even_noise if self.form.noise == "even" else self._own_noise)(link, prior)
-        loss += _BIAS * n * (link.bias**2).sum()
-        gradient = [[link.sharpness * np.vdot(residual, mixed)], residual.sum(1) + 2 * _BIAS * n * link.bias]
-        if self.form.confusion != "none":
-            loss += _CONFUSION * (link.confusion**2).sum()
-            full = link.sharpness * (self.scores @ residual.T) + 2 * _CONFUSION * link.confusion
-            gradient.append(self.summed(full))
-        return float(loss / n), np.concatenate([*gradient, *noise]) / n
-
-    def _even_noise(self, link: NoiseLink, prior: np.ndarray) -> tuple[float, np.ndarray, list[Any]]:
-        """Give loss, prior less posterior, and the gradient of the noise; T, with its two values, is not formed."""
-        if self.soft is not None:
-            likelihood, residual, counts = self._of_distributions(prior, link.matrix)
-            share = float(np.trace(counts))
-        else:
-            wrong = link.rate / (self.k - 1)
-            own = prior[self.given, self.each]
-            evidence = np.maximum(own * (1 - link.rate) + (1 - own) * wrong, 1e-300)
-            right = own * (1 - link.rate) / evidence
-            residual = prior * (1 - wrong / evidence)
-            residual[self.given, self.each] = own - right
-            self._hold_even(link, prior, evidence, right, residual)
-            likelihood, residual = float(self.weighted(np.log(evidence)).sum()), self.weighted(residual)
-            share = float(self.weighted(right).sum())
-        slope = link.rate * (1 - link.rate / _MOST_NOISE)  # of the rate, by its logit
-        change = -slope * ((self.n - share) / link.rate - share / (1 - link.rate))
-        return -likelihood, residual, [[change]]
-
-    def _hold_even(
-        self, link: NoiseLink, prior: np.ndarray, evidence: np.ndarray, right: np.ndarray, residual: np.ndarray
-    ) -> None:
-        """Put in what is known of settled rows."""
-        if len(held := self.labels.held):
-            classes = self.labels.learned[held]
-            right[held] = classes == self.given[held]
-            noise = np.where(right[held] == 1, 1 - link.rate, link.rate / (self.k - 1))
-            evidence[held] = np.maximum(prior[classes, held] * noise, 1e-300)
-            residual[:, held] = prior[:, held]
-            residual[classes, held] -= 1
-
-    def _own_noise(self, link: NoiseLink, prior: np.ndarray) -> tuple[float, np.ndarray, list[Any]]:
-        """Give the same for T with rows of its own, and the divergence that draws them to the even ones."""
-        k, matrix = self.k, link.matrix
-        if self.soft is not None:
-            likelihood, residual, counts = self._of_distributions(prior, matrix)
-        else:
-            posterior = prior * matrix.take(self.given, 1)
-            self.labels.hold(posterior)
-            evidence = np.maximum(posterior.sum(0), 1e-300)
-            posterior /= evidence
-            likelihood, counts = float(self.weighted(np.log(evidence)).sum()), posterior @ self.onehot
-            residual = self.weighted(prior - posterior)
-        strength, even = _STRENGTH * self.n / k, _even(link.rate, k)
-        ratio = np.log(even) - np.log(np.maximum(matrix, 1e-300))
-        loss = strength * (even * ratio).sum() - likelihood
-        change = np.full((k, k), 1 / (k - 1)) - np.eye(k) * (1 + 1 / (k - 1))
-        slope = link.rate * (1 - link.rate / _MOST_NOISE)
-        pull = -counts - strength * even
-        rows = pull - pull.sum(1, keepdims=True) * matrix
-        return float(loss), residual, [[strength * slope * (change * (ratio + 1)).sum()], rows.ravel()]
-
-    def _of_distributions(self, prior: np.ndarray, matrix: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """Give the expected log-likelihood, prior less posterior, and expected counts ``[clean, given]``."""
-        assert self.soft is not None
-        evidence = np.maximum(matrix.T @ prior, 1e-300)
-        ratio = self.weighted(self.soft / evidence)
-        residual = self.weighted(prior) - prior * (matrix @ ratio)
-        likelihood = float(self.weighted(self.soft * np.log(evidence)).sum())
-        return likelihood, residual, matrix * (prior @ ratio.T)
-
-
-def _places(confusion: str, k: int) -> np.ndarray:
-    """Say which number each entry of the confusion is, int64 ``[K, K]``; empty where all are 0."""
-    if confusion == "none":
-        return np.empty((0, 0), np.int64)
-    if confusion == "each":
-        return np.arange(k * k).reshape(k, k)
-    place = np.zeros((k, k), np.int64)
-    place[np.triu_indices(k)] = np.arange(k * (k + 1) // 2)
-    return np.maximum(place, place.T)
-
-
-def _first(problem: _Problem) -> NoiseLink:
-    """Search sharpness on a grid, with six steps of expectation maximisation for the noise each."""
-    k, n, form = problem.k, problem.n, problem.form
-    best, chosen = -np.inf, (12.0, _even(0.3, k))
-    for sharpness in _STARTS:
-        prior, matrix, likelihood = _softmax(sharpness * problem.scores), _even(0.3, k), -np.inf
-        for _ in range(6):
-            likelihood, right, counts = _expected(problem, prior, matrix)
-            matrix = _even(float(np.clip(1 - right / n, 1e-3, 0.9)), k)
-            if form.noise == "own":
-                matrix = counts + 0.1 + _STRENGTH * n / k * matrix
-                matrix /= matrix.sum(1, keepdims=True)
-        if likelihood > best:
-            best, chosen = likelihood, (sharpness, matrix)
-    sharpness, matrix = chosen
-    rate = float(np.clip(1 - np.trace(matrix) / k, 1e-3, 0.9))
-    return NoiseLink(form, sharpness, np.zeros(k), np.zeros((k, k)), rate, np.log(matrix))
-
-
-def _expected(problem: _Problem, prior: np.ndarray, matrix: np.ndarray) -> tuple[float, float, np.ndarray]:
-    """Give the log-likelihood, how many labels are right, and, for own noise, the counts ``[clean, given]``."""
-    if problem.soft is not None:
-        likelihood, _, counts = problem._of_distributions(prior, matrix)
-        return likelihood, float(np.trace(counts)), counts
-    joint = prior * matrix[:, problem.given]
-    problem.labels.hold(joint)
-    evidence = np.maximum(joint.sum(0), 1e-300)
-    joint /= evidence
-    right = float(problem.weighted(joint[problem.given, problem.each]).sum())
-    counts = joint @ problem.onehot if problem.form.noise == "own" else matrix
-    return float(problem.weighted(np.log(evidence)).sum()), right, counts
-
-
-def _even(rate: float, k: int) -> np.ndarray:
+def even_matrix(rate: float, k: int) -> np.ndarray:
+    """Spread wrong labels evenly over the other classes."""
     matrix = np.full((k, k), rate / (k - 1))
     np.fill_diagonal(matrix, 1 - rate)
     return matrix
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
+def softmax(logits: np.ndarray) -> np.ndarray:
     """Over the first axis, in place."""
     logits -= logits.max(0)
     np.exp(logits, out=logits)

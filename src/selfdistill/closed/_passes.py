@@ -12,8 +12,9 @@ from torch import Tensor
 from selfdistill._core.dist import from_first, sum_over_processes
 from selfdistill.closed._forest import Forest
 from selfdistill.closed._given import Given
+from selfdistill.closed._link_fit import STEPS, fit_link
 from selfdistill.closed._moments import Moments, Regression, without_itself
-from selfdistill.closed._noise_link import STEPS, NoiseLink, fit_link
+from selfdistill.closed._noise_link import NoiseLink
 from selfdistill.closed._range import plausible_share
 from selfdistill.closed._rounds import Candidate, Choice
 from selfdistill.closed._spectrum import Spectrum

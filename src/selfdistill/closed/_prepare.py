@@ -184,12 +184,13 @@ def _kernel_errors(rows: Rows, given: Given, there: Tensor, names: tuple[str, ..
 def _least_error(gram: Tensor, targets: Tensor, share: Tensor, unit: float, power: int) -> tuple[float, int]:
     """Walk along ridges, powers of 4, to the least squared leave-one-out error; give it and the power."""
     errors: dict[int, float] = {}
+    diagonal = gram.diagonal().clone()
 
     def error(power: int) -> float:
         if power not in errors:
-            ridge, total = unit * 4.0**power, gram.clone()
-            total.diagonal().add_(ridge)
-            factor, failed = torch.linalg.cholesky_ex(total)
+            ridge = unit * 4.0**power
+            gram.diagonal().copy_(diagonal + ridge)
+            factor, failed = torch.linalg.cholesky_ex(gram)
             inverse = torch.cholesky_inverse(factor)
             rest = ridge * inverse.diagonal() - share  # 1 less the hat matrix's diagonal
             off = ridge * (inverse @ targets) / rest.clamp(min=1e-6)[:, None]

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from selfdistill.closed._given import Given
-from selfdistill.closed._noise_link import FORMS, NoiseLink, fit_link
+from selfdistill.closed._link_fit import fit_link
+from selfdistill.closed._noise_link import FORMS, NoiseLink
 
 __all__ = ["plausible_share"]
 

@@ -75,6 +75,7 @@ def refine_labels(
     *,
     settled: Any = None,
     sample_weight: Any = None,
+    votes: Any = None,
     kernel: str = "auto",
     landmarks: int | None = None,
     rounds: int | None = None,
@@ -101,12 +102,15 @@ def refine_labels(
         inputs: Features ``[n, ...]``, flattened: a tensor, an array, a memory map (``numpy.load(..., mmap_mode="r")``),
             or anything with a shape that gives rows for a slice or for positions.
         labels: Given labels, int64 ``[n]``; or their distributions, floats ``[n, K]`` with rows that sum to 1, such as
-            shares of votes. A distribution stands for K copies of its row, with one label and a weight each.
+            shares of votes. A distribution stands for K copies of its row, with one label and a weight each; with
+            ``votes``, for that many labels of the same row.
         num_classes: K.
         settled: True labels of examples that somebody settled, int64 ``[n]``, -1 for all others: they are held in all
             rounds, and tell the noise matrix.
         sample_weight: How many rows each row counts as, ``[n]``, 0 or more; one if left out. Rows of weight 0 are
             refined but teach nothing.
+        votes: Of how many votes each distribution is made, int64 ``[n]``. How much the votes of a row depend on each
+            other is found with the noise.
         kernel: One of `selfdistill.networks.KERNELS`, or ``"auto"``: the one of least leave-one-out error on 700 rows.
         landmarks: Landmarks of the Nyström kernel; if left out 1,000, from 10,000 rows on 1,500, or 2,500 where
             there are more columns than that; all rows where there are fewer.
@@ -147,7 +151,7 @@ def refine_labels(
         problem = f"there are {inputs.shape[0]:,} inputs but {len(labels):,} labels"
         raise DataError(problem, "Give every example one label.")
     asked = ClosedOptions(kernel, landmarks, rounds, forest, standardise, dtype, device, tell)
-    made = prepare(inputs, check_given(labels, num_classes, sample_weight, settled), asked)
+    made = prepare(inputs, check_given(labels, num_classes, sample_weight, settled, votes), asked)
     given, spectrum, choice = made.given, made.spectrum, made.choice
     tell("refining")
     found = go_through(spectrum, given, choice, forest=made.forest, shared=made.shared)

@@ -12,7 +12,8 @@ from torch import Tensor
 from selfdistill.closed._fold import Fold
 from selfdistill.closed._forest import ForestFold, leaf_of_least_error
 from selfdistill.closed._given import Given, as_given
-from selfdistill.closed._noise_link import FORMS, STEPS, Form, NoiseLink, fit_link
+from selfdistill.closed._link_fit import STEPS, fit_link
+from selfdistill.closed._noise_link import FORMS, Form, NoiseLink
 from selfdistill.closed._spectrum import Spectrum
 
 __all__ = ["Candidate", "Choice", "choose", "choose_rounds", "ridge_of_least_error", "soft_targets"]

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from selfdistill.closed._given import Given
+from selfdistill.closed._link_fit import fit_link
 from selfdistill.closed._moments import Moments
-from selfdistill.closed._noise_link import NoiseLink, fit_link
+from selfdistill.closed._noise_link import NoiseLink
 from selfdistill.closed._passes import Refined, go_through
 from selfdistill.closed._prepare import Prepared
 from selfdistill.closed._rounds import Candidate, Choice, least_sharpness

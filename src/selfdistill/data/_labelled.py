@@ -58,6 +58,7 @@ class LabelledData:
             ``None`` where each example has one label. Only the closed form takes them.
         shares: Shares of several annotators' votes ``[n, K]``, of which ``labels`` are the likeliest; else ``None``.
             They become the ``distributions`` where a run takes the closed form.
+        votes: Of how many votes each row's shares or distribution is made, int64 ``[n]``; ``None``: of one.
         weights: How many rows each example counts as, float64 ``[n]``; ``None``: one.
         settled: True labels of examples that a person settled, int64 ``[n]``, -1 for all others; ``None``: of none.
             Only the closed form takes them.
@@ -77,6 +78,7 @@ class LabelledData:
     mapped: MappedInputs | None = None
     distributions: Tensor | None = None
     shares: Tensor | None = None
+    votes: Tensor | None = None
     weights: Tensor | None = None
     settled: Tensor | None = None
 

@@ -311,17 +311,17 @@ def _leading(counts: Counter[str]) -> list[str]:
     return [name for name, count in counts.items() if count == most]
 
 
-def vote_shares(votes: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """Give each class its share of a row's votes ``[n, annotators]``: float32 ``[n, K]``, rows sum to 1."""
+def vote_shares(votes: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Give each class its share of a row's votes ``[n, annotators]``, float32 ``[n, K]``, and how many votes it has."""
     # Votes for what is nowhere the label do not count. The label of a tie gets a millionth more: it is the likeliest.
     shares = np.zeros((len(votes), len(classes)), np.float32)
     for column in votes.T:
         codes = encode(column, classes).numpy()
         given = np.flatnonzero(codes >= 0)
         shares[given, codes[given]] += 1
+    counts = shares.sum(1).astype(np.int64)
     shares[np.arange(len(votes)), labels] += _TILT
-    shares /= shares.sum(1, keepdims=True)
-    return shares
+    return shares / shares.sum(1, keepdims=True), counts
 
 
 def with_votes(table: pa.Table, options: ReadOptions, where: str) -> tuple[pa.Table, ReadOptions, list[str]]:
@@ -352,7 +352,7 @@ def with_votes(table: pa.Table, options: ReadOptions, where: str) -> tuple[pa.Ta
     note = (
         f"the label is what most of {len(options.annotator)} columns of votes say: {np.mean(per_row):.1f} votes a row, "
         f"{alike:,} of {len(labels):,} rows unanimous; {ties:,} tie{'s' * (ties != 1)}, "
-        "decided by who agrees more often with the rest; the closed form learns from the shares of votes."
+        "decided by who agrees more often with the rest; the closed form learns from all votes of a row."
     )
     added = table.append_column(VOTED, pa.array(labels.tolist(), pa.large_string()))
     ignored = tuple(dict.fromkeys((*options.ignore, *options.annotator)))

@@ -214,6 +214,9 @@ def assemble(source: Source, options: ReadOptions) -> LabelledData:
     if mapped is None:
         check_inputs(len(source), preprocess, source.where)
     inputs = torch.empty(mapped.shape, device="meta") if mapped else preprocess.apply(source.features)
+    shares, votes = None, None
+    if source.votes is not None:
+        shares, votes = map(torch.from_numpy, vote_shares(source.votes, labels.numpy(), classes))
     said = (*warnings, *notes)
     return LabelledData(
         inputs=inputs,
@@ -227,7 +230,8 @@ def assemble(source: Source, options: ReadOptions) -> LabelledData:
         notes=tuple(sentence for sentence in said if isinstance(sentence, Note)),
         fingerprint=fingerprint(inputs if mapped is None else mapped, labels, ids, classes),
         mapped=mapped,
-        shares=None if source.votes is None else torch.from_numpy(vote_shares(source.votes, labels.numpy(), classes)),
+        shares=shares,
+        votes=votes,
     )
 
 

@@ -179,7 +179,14 @@ class SelfDistillClassifier(CleanlabNames, Shown, ClassifierMixin, BaseEstimator
         return tags
 
     def fit(
-        self, X: Any, y: Any = None, sample_weight: Any = None, *, label_issues: Any = None, labels: Any = None
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        votes: Any = None,
+        label_issues: Any = None,
+        labels: Any = None,
     ) -> SelfDistillClassifier:
         """Train on labels that may be wrong.
 
@@ -191,6 +198,8 @@ class SelfDistillClassifier(CleanlabNames, Shown, ClassifierMixin, BaseEstimator
             sample_weight: How many rows each row counts as, ``[n]``, 0 or more; one if left out. Rows of weight 0 are
                 refined but teach nothing. A network multiplies each example's loss with its weight; only proportions
                 count there.
+            votes: Of how many votes each distribution in ``y`` is made, integers ``[n]``. Without it a distribution
+                counts as one label, and several people's votes are refined worse.
             label_issues: Labels known to be wrong; these examples are left out of training, as in cleanlab. A DataFrame
                 with a column ``is_label_issue``, such as `get_label_issues` returns; a bool mask ``[n]``; or the
                 positions of the issues. The attributes still have one row for each example: those left out get what
@@ -205,7 +214,7 @@ class SelfDistillClassifier(CleanlabNames, Shown, ClassifierMixin, BaseEstimator
             SettingError: An argument out of range, or a network that does not fit.
         """  # noqa: DOC502 (raised by what is called)
         with _in_python(self):
-            data = self._labelled(X, labels if y is None else y, sample_weight)
+            data = self._labelled(X, labels if y is None else y, sample_weight, votes)
             mask, passed = (None, None) if label_issues is None else issue_mask(label_issues, data.labels.numpy())
             part = data if mask is None else _without(data, mask)
             fitted = self._trained(part)
@@ -318,14 +327,17 @@ class SelfDistillClassifier(CleanlabNames, Shown, ClassifierMixin, BaseEstimator
             state["network"] = picklable(self.network)
         return state
 
-    def _labelled(self, X: Any, y: Any, sample_weight: Any) -> LabelledData:
+    def _labelled(self, X: Any, y: Any, sample_weight: Any, votes: Any = None) -> LabelledData:
         """Check all, set what scikit-learn expects, and bring them into the one form."""
         X = with_columns(on_host(X))
         table = isinstance(X, pd.DataFrame) and isinstance(self.network, str)
         y = labels_of(y)
-        shares = distributions_of(y)
+        shares, counts = distributions_of(y), None
         if shares is not None:
-            y = check_given(shares[0], len(shares[1])).codes
+            given = check_given(shares[0], len(shares[1]), votes=votes)
+            y, counts = given.codes, given.votes
+        elif votes is not None:
+            raise DataError("there are votes, but y holds one label for each row", "Give shares of votes as y.")
         if table:
             validate_data(self, X, y, skip_check_array=True)
             y = column_or_1d(y, warn=True)
@@ -349,6 +361,7 @@ class SelfDistillClassifier(CleanlabNames, Shown, ClassifierMixin, BaseEstimator
             labels=torch.from_numpy(codes),
             classes=tuple(names),
             distributions=None if shares is None else torch.from_numpy(np.array(shares[0])),
+            votes=None if counts is None else torch.from_numpy(counts),
             weights=None if sample_weight is None else torch.from_numpy(_check_sample_weight(sample_weight, X)),
         )
 
@@ -383,7 +396,9 @@ def _without(data: LabelledData, left_out: np.ndarray) -> LabelledData:
             f"{f'only the class {str(classes[0])!r} is left' if classes else 'no example is left'}",
             "Leave fewer examples out.",
         )
-    parts = {name: part[keep] for name in ("distributions", "weights") if (part := getattr(data, name)) is not None}
+    parts = {
+        name: part[keep] for name in ("distributions", "votes", "weights") if (part := getattr(data, name)) is not None
+    }
     return replace(data, inputs=data.inputs[keep], labels=labels, ids=data.ids[keep.numpy()], **parts)
 
 

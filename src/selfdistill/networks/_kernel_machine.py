@@ -18,6 +18,7 @@ KERNELS = ("linear", "relu1", "relu3", "rbf")
 """Kernels by name: dot product, ReLU network of infinite width with one or three hidden layers (its tangent kernel),
 and Gaussian. All have a diagonal of 1."""
 _RBF = 2.0  # exp(-2 |x - x'|^2) of unit rows: between 1 and exp(-8)
+_CHUNK = 2**16  # entries that stay in the cache while they are computed
 _DEEPEST = 64  # splits between a root and a leaf, at most
 
 
@@ -68,17 +69,24 @@ def kernel_rows(name: str, rows: Tensor, landmarks: Tensor) -> Tensor:
     """
     if name not in KERNELS:
         raise SettingError(f"kernel {name!r} does not exist", f"Choose one of: {', '.join(KERNELS)}.")
-    u = (rows @ landmarks.T).clamp_(-1, 1)
+    found = rows @ landmarks.T
+    if found.requires_grad:
+        return _of_cosines(name, found)
+    for part in torch.split(found, max(1, _CHUNK // max(1, found.shape[1]))):
+        part.copy_(_of_cosines(name, part))
+    return found
+
+
+def _of_cosines(name: str, cosines: Tensor) -> Tensor:
+    u = cosines.clamp(-1, 1)
     if name == "linear":
         return u
     if name == "rbf":
-        return u.sub_(1).mul_(2 * _RBF).exp_()
-    depth = int(name.removeprefix("relu"))
-    value = u
+        return ((u - 1) * (2 * _RBF)).exp()
+    depth, value = int(name.removeprefix("relu")), u
     for _ in range(depth):
-        angle = torch.arccos(u)
-        share = angle.div_(-math.pi).add_(1)  # 1 - angle / pi
-        u = torch.addcmul((1 - u * u).sqrt_().div_(math.pi), share, u)  # sin(angle) / pi + share * cos(angle)
+        share = 1 - torch.arccos(u) / math.pi
+        u = torch.addcmul((1 - u * u).sqrt() / math.pi, share, u)  # sin(angle) / pi + share * cos(angle)
         value = torch.addcmul(u, value, share)
         u = u.clamp(-1, 1)
     return value / (depth + 1)

@@ -111,6 +111,7 @@ def fit_closed(
         data.num_classes,
         settled=data.settled,
         sample_weight=data.weights,
+        votes=None if data.distributions is None else data.votes,
         **_settings_of(data, settings),
         tell=lambda text: tell(Stage(text)) if rank() == 0 else None,
     )
