@@ -28,6 +28,21 @@ def test_the_true_share_is_inside_in_nearly_all_draws(rate: float) -> None:
     assert sum(inside) >= 18
 
 
+def test_of_votes_the_share_of_wrong_majorities_is_inside() -> None:
+    inside = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        truth = rng.integers(3, size=400)
+        votes = np.where(rng.random((5, 400)) < 0.4, (truth + rng.integers(1, 3, size=(5, 400))) % 3, truth)
+        shares = np.stack([(votes == c).mean(0) for c in range(3)], 1)
+        codes = shares.argmax(1)
+        scores = np.eye(3)[truth] + 0.35 * rng.normal(size=(400, 3))
+        low, high = plausible_share(scores, Given(codes, 3, shares, None, None, np.full(400, 5)))
+        inside.append(low <= (codes != truth).mean() <= high)
+        assert high - low < 0.2
+    assert sum(inside) >= 18  # the rate of the votes, .4, is in none
+
+
 def test_a_share_that_is_given_is_kept() -> None:
     scores, given, _ = drawn(300, 0.2, 0)
     for form in FORMS:

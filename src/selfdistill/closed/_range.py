@@ -52,20 +52,33 @@ def plausible_share(scores: np.ndarray, given: Given, rows: float | None = None)
     near = int(np.argmin(np.abs(np.array(rates) - best.rate)))
     walks = (range(near, -1, -1), range(near, len(rates)))
     shares = [_end(scores, given, n, best, [rates[i] for i in walk]) for walk in walks]
-    return shares[0], shares[1]
+    if given.soft is None:
+        return shares[0], shares[1]
+    wrong = _wrong(best, scores, given)
+    chance = 1.96 * (given.mean(wrong * (1 - wrong)) / n) ** 0.5  # of labels whose votes leave it open
+    return max(0.0, shares[0] - chance), min(1.0, shares[1] + chance)
 
 
 def _end(scores: np.ndarray, given: Given, n: float, best: NoiseLink, rates: list[float]) -> float:
     """Walk from the best rate until one is more than a standard error behind; between rates, on a straight line."""
     least = -best.posterior(scores, given)[1]
-    before, share, link = 0.0, best.rate, best
+    before, share, link = 0.0, _share(best, scores, given, best.rate), best
     for rate in rates:
         link = fit_link(scores, given, FORMS[0], start=replace(link, rate=max(rate, 1e-6)), rate=rate, iterations=40)
-        losses = -link.posterior(scores, given)[1]
+        wrong, losses = _share(link, scores, given, rate), -link.posterior(scores, given)[1]
         behind = given.mean(losses - least)
         spread = given.mean((losses - least - behind) ** 2) ** 0.5
         lost = min(n * behind / _LOST, n**0.5 * behind / max(spread, 1e-12))
         if lost > 1:
-            return float(share + (rate - share) * (1 - before) / (lost - before))
-        before, share = max(lost, 0.0), rate
+            return float(share + (wrong - share) * (1 - before) / (lost - before))
+        before, share = max(lost, 0.0), wrong
     return share
+
+
+def _share(link: NoiseLink, scores: np.ndarray, given: Given, rate: float) -> float:
+    """Say how many labels are wrong: the rate, which of distributions is that of each vote, not of their label."""
+    return rate if given.soft is None else given.mean(_wrong(link, scores, given))
+
+
+def _wrong(link: NoiseLink, scores: np.ndarray, given: Given) -> np.ndarray:
+    return np.asarray(1 - link.posterior(scores, given)[0][np.arange(len(given)), given.codes])

@@ -283,7 +283,7 @@ def _hot_leaks(table: pa.Table, roles: Roles, told: set[str], labels: np.ndarray
 
 VOTED = "majority_vote"
 """Name of the column that holds the labels by votes."""
-_TILT = 1e-6
+_TILT = 1e-3  # more than what rounding may do to a share
 
 
 def majority(votes: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
@@ -313,7 +313,7 @@ def _leading(counts: Counter[str]) -> list[str]:
 
 def vote_shares(votes: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Give each class its share of a row's votes ``[n, annotators]``, float32 ``[n, K]``, and how many votes it has."""
-    # Votes for what is nowhere the label do not count. The label of a tie gets a millionth more: it is the likeliest.
+    # Votes for what is nowhere the label do not count. The label of a tie gets a little more: it is the likeliest.
     shares = np.zeros((len(votes), len(classes)), np.float32)
     for column in votes.T:
         codes = encode(column, classes).numpy()
