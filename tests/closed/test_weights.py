@@ -1,5 +1,7 @@
 """A weight says how many rows a row counts as; a distribution stands for weighted copies of its row."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -119,7 +121,8 @@ def test_gradient_with_weights_and_distributions(form: Form, k: int) -> None:
     counts = rng.multinomial(4, np.ones(k) / k, 30) + np.eye(k, dtype=int)[labels]
     counts[::3] = np.eye(k, dtype=int)[labels[::3]]
     votes = Given(labels, k, counts / counts.sum(1, keepdims=True), w, None, counts.sum(1))
-    for given in (Given(labels, k, None, w), Given(labels, k, rng.dirichlet(np.ones(k), 30), w), votes):
+    settled = replace(votes, settled=np.where(np.arange(30) % 5 == 0, rng.integers(k, size=30), -1))
+    for given in (Given(labels, k, None, w), Given(labels, k, rng.dirichlet(np.ones(k), 30), w), votes, settled):
         problem = _Problem(rng.normal(size=(k, 30)), given, form)
         vector = np.concatenate([[0.3], 0.5 * rng.normal(size=len(problem.bounds(0.0)[0]) - 1)])
         gap = check_grad(lambda v: problem(v)[0], lambda v: problem(v)[1], vector, epsilon=1e-6)
@@ -276,7 +279,9 @@ def test_numbers_of_votes_are_checked(votes: np.ndarray | None) -> None:
         check_given(
             np.array([0, 1, 1]) if votes is None else shares, 2, votes=np.full(3, 2) if votes is None else votes
         )
-    assert check_given(shares, 2, votes=np.ones(3, int)).votes is None
+    assert check_given(shares, 2, votes=np.array([1, 2, 7])).votes.tolist() == [1, 2, 7]
+    with pytest.raises(DataError, match=r"row 1 are no whole votes: 3 times 0.5 is 1.5"):
+        check_given(shares, 2, votes=np.full(3, 3))
 
 
 def test_hard_labels_as_distributions_change_nothing(blobs) -> None:

@@ -13,6 +13,7 @@ from selfdistill._core.errors import DataError
 
 __all__ = ["Given", "as_given", "check_given"]
 
+_WHOLE = 0.1  # distance of a number of votes from a whole one
 _TOLERANCE = 4e-3  # distance of a distribution's sum from 1: sixteen-bit rows of a thousand classes stay below
 
 
@@ -102,7 +103,9 @@ class Given:
             ``[n, K]``.
         """
         if self.soft is not None:
-            return torch.from_numpy(np.array(self.soft, np.float64)).to(dtype)
+            found, held = np.array(self.soft, np.float64), self.held
+            found[held] = np.eye(self.k)[self.learned[held]]
+            return torch.from_numpy(found).to(dtype)
         return torch.nn.functional.one_hot(torch.from_numpy(self.learned), self.k).to(dtype)
 
 
@@ -148,11 +151,12 @@ def check_given(labels: Any, k: int, weights: Any = None, settled: Any = None, v
             f"labels run from {there[0]} to {there[-1]}, outside 0 to {k - 1}", "Number the classes from 0."
         )
     counts = None if weights is None else _weights(weights, codes, soft)
-    fixed = None if settled is None else _settled(settled, codes, soft, k)
-    return Given(codes, k, soft, counts, fixed, None if votes is None else _votes(votes, soft))
+    numbers = None if votes is None else _votes(votes, soft)
+    fixed = None if settled is None else _settled(settled, codes, soft is not None and numbers is None, k)
+    return Given(codes, k, soft, counts, fixed, numbers)
 
 
-def _votes(votes: Any, soft: np.ndarray | None) -> np.ndarray | None:
+def _votes(votes: Any, soft: np.ndarray | None) -> np.ndarray:
     found = np.asarray(votes.cpu() if isinstance(votes, Tensor) else votes)
     if soft is None or found.shape != (len(soft),) or found.dtype.kind not in "iu" or found.min(initial=1) < 1:
         raise DataError(
@@ -160,13 +164,25 @@ def _votes(votes: Any, soft: np.ndarray | None) -> np.ndarray | None:
             "one positive integer for each distribution",
             "Give shares of votes as labels, and how many votes each row has.",
         )
-    return found.astype(np.int64) if (found > 1).any() else None
+    counts = soft * found[:, None]
+    apart = np.abs(counts - np.rint(counts)).max(1)
+    if apart.max() > _WHOLE:
+        row = int(apart.argmax())
+        raise DataError(
+            f"the shares of row {row} are no whole votes: {found[row]} times {soft[row].max():.4g} is "
+            f"{counts[row].max():.4g}",
+            "Give how many votes each row's shares are made of.",
+        )
+    return found.astype(np.int64)
 
 
-def _settled(settled: Any, codes: np.ndarray, soft: np.ndarray | None, k: int) -> np.ndarray | None:
+def _settled(settled: Any, codes: np.ndarray, soft: bool, k: int) -> np.ndarray | None:
     found = np.asarray(settled.cpu() if isinstance(settled, Tensor) else settled, np.int64)
-    if soft is not None:
-        raise DataError("labels are settled, but given labels are distributions", "Give each example one label.")
+    if soft:
+        raise DataError(
+            "labels are settled, but given labels are distributions",
+            "Give each example one label, or say how many votes each distribution is made of.",
+        )
     if found.shape != codes.shape or found.min(initial=-1) < -1 or found.max(initial=-1) >= k:
         raise DataError(
             f"the settled labels have shape {found.shape} and run from {found.min(initial=-1)} to "

@@ -263,6 +263,7 @@ class _Problem:
         logs = ballots.log_likelihood(link.matrix, link.dependence)
         top = logs.max(0)
         joint = prior * np.exp(logs - top)
+        self.labels.hold(joint)
         evidence = np.maximum(joint.sum(0), 1e-300)
         joint /= evidence
         counts, slope = ballots.slopes(link.matrix, link.dependence, self.weighted(joint))

@@ -105,6 +105,7 @@ class NoiseLink:
             logs = Ballots(given.soft, given.votes).log_likelihood(self.matrix, self.dependence)
             top = logs.max(0)
             joint *= np.exp(logs - top)
+            given.hold(joint)
             evidence = np.maximum(joint.sum(0), 1e-300)
             return (joint / evidence).T, np.log(evidence) + top
         if given.soft is not None:
