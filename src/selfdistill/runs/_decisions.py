@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -20,7 +21,7 @@ try:
 except ImportError:  # not on this platform: nothing is locked there
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Decided", "Journal", "Step", "journal_path", "read_header", "read_journal"]
+__all__ = ["Decided", "Journal", "Step", "journal_path", "labels_digest", "read_header", "read_journal"]
 
 _FORMAT = "selfdistill decisions"
 _BEGINNING = json_text({"format": _FORMAT})[:-1].encode()
@@ -100,6 +101,11 @@ def journal_path(run: Path) -> Path:
     return folder.with_name(f"{folder.name}.decisions.jsonl")
 
 
+def labels_digest(given: Iterable[str]) -> str:
+    """Digest of given labels in their order: what tells whether rows that have only numbers are the same."""
+    return hashlib.sha256(json_text([str(one) for one in given]).encode()).hexdigest()
+
+
 class Journal:
     """A journal open for writing, by this process alone.
 
@@ -110,7 +116,8 @@ class Journal:
         run: Identifier of the run.
         ids: Names of its examples.
         classes: Names of its classes.
-        about: More about the run for the first line: ``name`` and ``data``, the fingerprint.
+        about: More about the run for the first line: ``name``; ``data``, the fingerprint; ``labels``, that of the
+            given labels alone.
 
     Attributes:
         path: The file.
@@ -207,7 +214,7 @@ def read_header(path: Path) -> dict[str, Any]:
         path: The file.
 
     Returns:
-        ``run``, its identifier, and ``examples``, their number; ``name`` and ``data`` of the run where it has them.
+        ``run``, its identifier, and ``examples``, their number; ``name``, ``data`` and ``labels`` where it has them.
 
     Raises:
         RunError: It is no journal.

@@ -18,7 +18,7 @@ from selfdistill.data._copy import check_new, labelled_cells, labelled_rows, wri
 from selfdistill.data._place import STANDARD_INPUT, is_there
 from selfdistill.data._read import find_form
 from selfdistill.data.formats import BUILT_IN
-from selfdistill.runs._decision_files import Settled, check_about, read_decisions
+from selfdistill.runs._decision_files import Settled, check_about, given_of_numbered, read_decisions
 from selfdistill.runs._label_table import SavedLabelTable, read_label_table
 
 __all__ = ["EXPORTS", "Refined", "refine"]
@@ -82,8 +82,10 @@ def refine(
         raise SettingError(f"format {form!r} does not exist", f"Choose one of: {', '.join(EXPORTS)}.", param="format")
     found = read_label_table(run)
     if decisions is not None:
-        check_about(decisions, run, read_finished(run))
-        found = decided_table(found, read_decisions(decisions, found.ids.tolist(), found.classes))
+        record = read_finished(run)
+        check_about(decisions, run, record)
+        given = given_of_numbered(run, record)
+        found = decided_table(found, read_decisions(decisions, found.ids.tolist(), found.classes, given))
     check_new(found.source, out)
     if form in {None, "label-studio"}:  # the other forms do not look at it
         _check_source(run, found)

@@ -25,8 +25,8 @@ from selfdistill.data._labelled import LabelledData, describe
 from selfdistill.data._read import read as data_read
 from selfdistill.data._read import read_test
 from selfdistill.networks._build import build
-from selfdistill.runs._decision_files import read_decisions, settled_array
-from selfdistill.runs._decisions import read_header
+from selfdistill.runs._decision_files import numbered, read_decisions, settled_array
+from selfdistill.runs._decisions import labels_digest, read_header
 from selfdistill.runs._demo import compare_with_plain, noisy_digits
 from selfdistill.runs._directory import check_free, next_run_folder, run
 from selfdistill.runs._encoding import check_named, encoder_of_photos, encoder_of_texts, encoding, missing_extra
@@ -107,7 +107,7 @@ def start(
         if method == CLOSED:
             examples = replace(examples, distributions=examples.shares)
         if asked.decisions is not None:
-            examples = _settled(asked.decisions, examples, method, say)
+            examples = _settled(asked.decisions, examples, asked.read, method, say)
         if why:
             say("note: " + why)
             examples = replace(examples, notes=(*examples.notes, why))
@@ -150,7 +150,9 @@ def _read(
     return asked, examples, tests, missing_extra(str(asked.source), asked.read, examples)
 
 
-def _settled(path: Path, examples: LabelledData, method: str, say: Callable[[str], None]) -> LabelledData:
+def _settled(
+    path: Path, examples: LabelledData, read: ReadOptions, method: str, say: Callable[[str], None]
+) -> LabelledData:
     """Hold labels that a person settled."""
     if method != CLOSED or examples.distributions is not None:
         why = f"method {method!r} trains on them" if method != CLOSED else "the labels are by several annotators"
@@ -163,9 +165,11 @@ def _settled(path: Path, examples: LabelledData, method: str, say: Callable[[str
             ),
             param="decisions",
         )
-    found = read_decisions(path, examples.ids.tolist(), examples.classes)
+    ids, given = examples.ids.tolist(), [examples.classes[code] for code in examples.labels.tolist()]
+    by_number = numbered(read, ids)
+    found = read_decisions(path, ids, examples.classes, given if by_number else None)
     if path.suffix.lower() == ".jsonl":
-        _check_rows(path, examples, say)
+        _check_rows(path, examples, labels_digest(given) if by_number else None, say)
     settled = settled_array(found, examples.classes, len(examples))
     say(f"{len(found.labels):,} labels settled, from {path}")
     if found.unknown:
@@ -173,16 +177,26 @@ def _settled(path: Path, examples: LabelledData, method: str, say: Callable[[str
     return replace(examples, settled=torch.from_numpy(settled), counts=examples.counts | {"settled": len(found.labels)})
 
 
-def _check_rows(path: Path, examples: LabelledData, say: Callable[[str], None]) -> None:
-    """Refuse decisions about other rows, where rows have numbers for names; say where data differ."""
+def _check_rows(path: Path, examples: LabelledData, labels: str | None, say: Callable[[str], None]) -> None:
+    """Refuse decisions about other labels, where rows have numbers for names (else ``None``); say where data differ."""
     header, n = read_header(path), len(examples)
     if header.get("data") == examples.fingerprint:
         return
     about = f"{path} holds decisions about the run {header.get('name', header['run'])!r}"
-    if header["examples"] != n and examples.ids.tolist() == list(map(str, range(n))):
+    other = None
+    if header["examples"] != n:
+        other = f"{header['examples']:,} examples, but the data have {n:,}"
+    elif "data" in header and header.get("labels") != labels:
+        other = f"other labels (fingerprint {str(header.get('labels', 'unknown'))[:8]}, not {str(labels)[:8]})"
+    if labels is not None and other is not None:
         raise DataError(
-            f"{about} with {header['examples']:,} examples, but the data have {n:,}, and rows are named by numbers",
-            Advice("Give the data of that run", "name rows by a column: {--id} COLUMN in both."),
+            f"{about} with {other}, and rows are named by numbers",
+            Advice(
+                "Give the data of that run",
+                "name rows by a column, {--id} COLUMN in both",
+                "write a table of decisions, of which each given label is compared: `selfdistill review RUN --export "
+                "FILE.csv`.",
+            ),
         )
     if "data" in header:
         say(f"note: {about}, whose data were others: labels are held by the names of the examples")
