@@ -47,7 +47,7 @@ def cached(tmp_path, monkeypatch):
     told = json.dumps(info | {"builder_name": "parquet", "dataset_name": "flowers", "config_name": "default"})
     (folder / "dataset_info.json").write_text(told.replace("csv-", "flowers-"))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
-    monkeypatch.setattr("huggingface_hub.utils.get_session", Unreachable)
+    monkeypatch.setattr("huggingface_hub.get_session", Unreachable)
     monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"waits {seconds} s for a network"))
     _place._loaded.cache_clear()
     yield tmp_path

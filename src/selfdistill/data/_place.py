@@ -156,11 +156,11 @@ def _hushed(name: str) -> Generator[None]:
 def _offline_if_unreachable() -> Generator[None]:
     """Have the library take what is cached where the hub is not reached: by itself it tries for half a minute."""
     import datasets
-    from huggingface_hub import constants, utils
+    from huggingface_hub import constants, get_session
 
     before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
     try:
-        utils.get_session().head(constants.ENDPOINT, timeout=_REACHED)
+        get_session().head(constants.ENDPOINT, timeout=_REACHED)
     except Exception:  # of the network: which one depends on the library's version
         constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
     try:
