@@ -76,7 +76,7 @@ def _result(record: RunRecord) -> Result:
 def _suspects(record: RunRecord, result: Result) -> list[str]:
     n, found = record.data.examples, result.label_issues
     verb = "looks" if found == 1 else "look"
-    plausible = record.closed.plausible_wrong if record.closed and result.estimated_noise else []
+    plausible = record.closed.plausible_wrong if record.closed and result.estimated_noise else None
     expected = result.estimated_noise.expected_wrong if result.estimated_noise else 0.0
     if not found and count_is_open(expected, plausible, n):
         lines = [f"Whether some of the {n:,} labels are wrong is not known"]
