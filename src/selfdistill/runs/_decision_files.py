@@ -61,24 +61,11 @@ class Settled:
 def read_decisions(
     path: Path, ids: Sequence[str], classes: Sequence[str], given: Sequence[str] | None = None
 ) -> Settled:
-    """Read decisions on some examples.
-
-    Args:
-        path: A journal (``.jsonl``); a CSV file with the columns ``id`` and ``settled_label`` or ``label``, where an
-            empty cell settles nothing; or what Label Studio exports as JSON or JSON-MIN (``.json``), where the last
-            annotation of a task counts.
-        ids: Names of the examples.
-        classes: Names of the classes.
-        given: Given labels of the examples, where these have only numbers for names: a file that tells others, in a
-            column ``given_label``, is about other data. A label that was set as the file says is no other.
-
-    Returns:
-        The decisions.
-
-    Raises:
-        DataError: Another ending, no such file, a label that is no class, two labels for one example, or other data.
-        RunError: A journal that is damaged.
-    """  # noqa: DOC502 (raised by what is called)
+    """Read decisions on the examples of these names; ``given`` their labels, where the names are only numbers."""
+    # A journal (.jsonl); a CSV file with the columns id and settled_label or label, where an empty cell settles
+    # nothing; or what Label Studio exports as JSON or JSON-MIN (.json), where the last annotation of a task counts.
+    # With `given`, a file that tells another given label is about other data, unless the data have the settled label
+    # already.
     kind = path.suffix.lower()
     if kind not in ENDINGS:
         raise DataError(ending(path), f"Decisions lie in files that end in {', '.join(ENDINGS)}.")
@@ -90,15 +77,7 @@ def read_decisions(
 
 
 def decided_before(run: Path, record: RunRecord) -> Settled | None:
-    """Read the decisions that a run was trained with.
-
-    Args:
-        run: The run directory.
-        record: Its record.
-
-    Returns:
-        The decisions; ``None`` if there were none, or their file is gone.
-    """
+    """Read the decisions that a run was trained with; ``None`` if there were none, or their file is gone."""
     if record.data.decisions is None or not (path := Path(record.data.decisions)).is_file():
         return None
     ids, _ = named_rows(run)
@@ -106,15 +85,8 @@ def decided_before(run: Path, record: RunRecord) -> Settled | None:
 
 
 def decided_since(run: Path, record: RunRecord) -> Settled | None:
-    """Read the decisions about a run: those in the journal beside it, else those that it was trained with.
-
-    Args:
-        run: The run directory.
-        record: Its record.
-
-    Returns:
-        The decisions; ``None`` if there are none. A journal of an earlier run of the same name is passed over.
-    """
+    """Read the decisions in the journal beside a run, else those it was trained with; ``None`` if there are none."""
+    # A journal of an earlier run of the same name is passed over.
     path = journal_path(run)
     if not path.is_file() or read_header(path)["run"] != record.id:
         return decided_before(run, record)
@@ -123,16 +95,7 @@ def decided_since(run: Path, record: RunRecord) -> Settled | None:
 
 
 def check_about(path: Path, run: Path, record: RunRecord) -> None:
-    """Refuse a journal about another run on other data. Tables and Label Studio's files do not say what they are about.
-
-    Args:
-        path: A file of decisions.
-        run: The run directory.
-        record: Its record.
-
-    Raises:
-        RunError: It is about another run.
-    """
+    """Refuse a journal about another run on other data; other files do not say what they are about."""
     if path.suffix.lower() != ".jsonl" or not path.is_file():
         return
     header, before = read_header(path), record.data.decisions
@@ -148,19 +111,7 @@ def check_about(path: Path, run: Path, record: RunRecord) -> None:
 
 
 def read_taken(path: Path, run: Path, record: RunRecord) -> Settled:
-    """Read decisions that a review begins with, as `read_decisions` does, by the names of the examples.
-
-    Args:
-        path: The file.
-        run: The run that is reviewed.
-        record: Its record.
-
-    Returns:
-        The decisions.
-
-    Raises:
-        RunError: They are about another run on other data, and rows have only numbers for names.
-    """
+    """Read decisions that a review begins with, by name; refuse other data where names are only numbers."""
     given = given_of_numbered(run, record)
     if path.suffix.lower() == ".jsonl" and path.is_file() and given is not None:
         header = read_header(path)
@@ -277,21 +228,8 @@ def _choices(annotation: Mapping[str, Any]) -> list[str]:
 def write_decisions(
     path: Path, decided: Decided, ids: Sequence[str], given: Sequence[str], refined: Sequence[str]
 ) -> int:
-    """Write decisions for other programs.
-
-    Args:
-        path: A file that does not exist, ending in ``.csv`` or ``.json``.
-        decided: The decisions.
-        ids: Names of all examples.
-        given: Their given labels.
-        refined: Their refined labels, which Label Studio shows as predictions.
-
-    Returns:
-        Number of examples written.
-
-    Raises:
-        DataError: Another ending, or the file exists.
-    """
+    """Write decisions to a new file for other programs, ``.csv`` or ``.json``; give the number of examples."""
+    # Label Studio shows the refined labels as predictions.
     writers: dict[str, Callable[..., None]] = {".csv": _to_csv, ".json": _to_label_studio}
     if path.suffix.lower() not in writers:
         raise DataError(ending(path), "Name a file that ends in .csv or .json.")

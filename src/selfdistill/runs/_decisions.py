@@ -153,19 +153,7 @@ class Journal:
             raise
 
     def add(self, kind: str, rows: Iterable[int], labels: Iterable[str] = ()) -> Step:
-        """Write a step down.
-
-        Args:
-            kind: See `Step`.
-            rows: Examples.
-            labels: Their labels, if the kind is ``"label"``.
-
-        Returns:
-            The step.
-
-        Raises:
-            DataError: No example or class of the run.
-        """  # noqa: DOC502 (raised by what is called)
+        """Write a step down: its kind, see `Step`, the rows, and their labels if it is ``"label"``."""
         step = Step(self.version + 1, kind, tuple(rows), tuple(labels))
         _check(step, len(self._ids), self._classes)
         names = [str(self._ids[row]) for row in step.rows]
@@ -176,11 +164,7 @@ class Journal:
         return step
 
     def undo(self) -> Step | None:
-        """Take the last step back that still holds, by a line of its own.
-
-        Returns:
-            The step; ``None`` if none is left.
-        """
+        """Take the last step back that still holds, by a line of its own; ``None`` if none is left."""
         if not self.decided.done:
             return None
         step = self.decided.done[-1]
@@ -208,17 +192,7 @@ class Journal:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """Read the first line of a journal: what it is about.
-
-    Args:
-        path: The file.
-
-    Returns:
-        ``run``, its identifier, and ``examples``, their number; ``name``, ``data`` and ``labels`` where it has them.
-
-    Raises:
-        RunError: It is no journal.
-    """  # noqa: DOC502 (made before)
+    """Read what a journal is about: ``run`` and ``examples``; ``name``, ``data`` and ``labels`` where it has them."""
     again = RunError(f"{path} is no journal of decisions", _AGAIN)
     try:
         with path.open("rb") as file:
@@ -231,17 +205,7 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def read_journal(path: Path) -> list[tuple[str, str | None]]:
-    """Read a journal of any run; nothing is written.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Names of the decided examples and their labels, in the order of their first decision; ``None``: unsure.
-
-    Raises:
-        RunError: It is damaged.
-    """  # noqa: DOC502 (raised by what is called)
+    """Read names and labels of the decided examples, in the order of their first decision; ``None``: unsure."""
     content, names = path.read_bytes(), _Names()
     decided = _replayed(path, content[: content.rfind(b"\n") + 1], None, names, None)[0]
     return [(name, decided.labels.get(row)) for row, name in names.items() if row in {*decided.labels, *decided.unsure}]

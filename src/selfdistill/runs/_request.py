@@ -71,23 +71,7 @@ def start(
     tell_plain: Listener = lambda event: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> tuple[RunRecord, Path]:
-    """Read, check, and train or go on.
-
-    Args:
-        asked: What the user said.
-        tell: Listener of the run's events.
-        tell_plain: Listener of the demonstration's second training.
-        say: Takes sentences for the user as they come: what is done, and notes and warnings, which begin with
-            ``note:`` and ``warning:``.
-
-    Returns:
-        The run record and the run directory.
-
-    Raises:
-        DataError: The data cannot be used.
-        SettingError: A setting is out of range.
-        RunError: The run cannot be resumed, or ``out`` is taken.
-    """  # noqa: DOC502 (raised by what is called)
+    """Read, check, and train or go on; notes and warnings go to ``say`` as they come, with such a word in front."""
     asked = _completed(asked)
     wanted = overlaid(Settings(method=None if asked.source is None else AUTO), asked.settings)
     if wanted.method not in WITHOUT_EPOCHS:
@@ -285,21 +269,7 @@ def _completed(asked: FitRequest) -> FitRequest:
 def read_sources(
     asked: FitRequest, seed: int, say: Callable[[str], None] = lambda text: None, *, mapped: bool = False
 ) -> tuple[LabelledData, dict[str, tuple[Tensor, Tensor]]]:
-    """Read training data and what is measured on, or make the demonstration's.
-
-    Args:
-        asked: Its ``source``, ``read`` and ``test`` are looked at.
-        seed: Seed of the demonstration's draws.
-        say: Takes sentences for the user.
-        mapped: Whether large vectors may stay on disk.
-
-    Returns:
-        The data, and inputs and labels of the test set by the name ``"test"``, if there is one.
-
-    Raises:
-        SettingError: Options of reading for the built-in digits.
-        DataError: The data cannot be used.
-    """  # noqa: DOC502 (raised by what is called)
+    """Read training data and, by the name ``"test"``, what is measured on; or make the demonstration's."""
     if asked.source is None:
         told = [*explicit_options(asked.read), *(["test"] if asked.test is not None else [])]
         if told:
@@ -317,18 +287,7 @@ def read_sources(
 
 
 def name_of(source: str | None) -> str:
-    """Name a run after its data.
-
-    Args:
-        source: As typed; ``None``: the built-in digits.
-
-    Returns:
-        A name for a folder.
-
-    Example:
-        >>> name_of("songs.csv"), name_of(None)
-        ('songs', 'digits')
-    """
+    """Name a run's folder after its data; ``None``: the built-in digits."""
     if source is None:
         return _DIGITS
     path = Path("input" if source == "-" else source)
