@@ -50,26 +50,11 @@ class Refined:
 def refine(
     run: Path, out: Path, *, how: str | None = None, form: str | None = None, decisions: Path | None = None
 ) -> Refined:
-    """Write the refined data set of a run, or its findings for another tool. The source is only read.
-
-    Args:
-        run: A finished run directory.
-        out: File or folder that does not exist yet.
-        how: ``"drop"``: leave the flagged rows out; ``"relabel"``: add a column ``refined_label``, which holds the
-            given label where nothing is flagged; ``"weight"``: add a column ``label_weight``, the probability that the
-            given label is right, 0 to 1. A column ``label_quality`` stands beside either, where there is a place.
-        form: Instead of a data set, one of `EXPORTS`.
-        decisions: Labels that a person settled, see `read_decisions`; they take the place of what the run found. What
-            nobody can say is called wrong.
-
-    Returns:
-        What was written.
-
-    Raises:
-        SettingError: None of the ways, two of them, or an unknown form.
-        RunError: A run that is not finished, damaged, or whose source has changed since.
-        DataError: A place that is taken or does not fit.
-    """  # noqa: DOC502 (raised by what is called)
+    """Write the refined data set of a finished run to a new place, or its findings for another tool (``form``)."""
+    # "drop" leaves flagged rows out; "relabel" adds a column refined_label, which holds the given label where nothing
+    # is flagged; "weight" adds label_weight, the probability that the given label is right. A column label_quality
+    # stands beside either, where there is a place. Decisions take the place of what the run found; what nobody can say
+    # is called wrong.
     if (how is None) == (form is None) or (how is not None and how not in HOW):
         told = "nothing" if how is None else repr(how)
         raise SettingError(
