@@ -147,8 +147,6 @@ def test_what_is_refused(gram, labels):
     flow = Flow(Spectrum.of(gram), one_hot(labels, 3))
     with pytest.raises(SettingError, match="rule 'best' is not one of variance, gcv"):
         stopping_time(flow, 1.0, labels, "best")
-    with pytest.raises(SettingError, match="share is 1"):
-        label_noise_variance(flow.spectrum, flow.targets, 1)
 
 
 # -- stopping epoch ----------------------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def captured(spectrum: Spectrum, z: Tensor, ranks: Sequence[int]) -> Tensor:
 
 
 def random_captured(
-    spectrum: Spectrum, labels: Tensor, classes: int, ranks: Sequence[int], *, draws: int = 20, seed: int = 0
+    spectrum: Spectrum, labels: Tensor, classes: int, ranks: Sequence[int], *, draws: int = 20
 ) -> RandomEnergy:
     """What top directions hold of labels dealt out anew at random ``draws`` times, the class counts kept."""
     # For centred labels the expectation is exact, E[E_k] = (k - sum over i <= k of (v_i 1)² / n) / (n - 1), about k/n;
@@ -96,7 +96,7 @@ def random_captured(
     whole, n = z.square().sum(), spectrum.size
     on_constant = spectrum.vectors.sum(0).square().cumsum(0) / n
     index = torch.tensor(ranks) - 1
-    generator = torch_generator(seed, "air", "random labels")
+    generator = torch_generator(0, "air", "random labels")
     shares = []
     for _ in range(draws):
         mixed = z[torch.randperm(n, generator=generator)]

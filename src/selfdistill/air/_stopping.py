@@ -18,6 +18,7 @@ from selfdistill.theory import Spectrum
 RULES = ("variance", "gcv", "left-out")
 """What `stopping_time` can go by; none of them needs the truth."""
 _EARLIEST, _LATEST = 0.42, 2.05
+_LAST = 0.2  # share of the directions, from the end, that tell the noise
 _HALF = 0.5  # an epoch is the middle of a unit: 0 is not infinitely early
 _FLAT = 1.3  # of the fall, above which nothing supports a share
 _BELOW, _ABOVE = 0.17, 0.14  # by how much the truth may lie below and above it: the largest errors of 36 runs
@@ -163,15 +164,13 @@ def wrong_share(variance: float, classes: int) -> float:
     return float(1 - max(1 - a * max(variance, 0.0), 0.0) ** 0.5) / a
 
 
-def label_noise_variance(spectrum: Spectrum, residual: Tensor, share: float = 0.2) -> float:
+def label_noise_variance(spectrum: Spectrum, residual: Tensor) -> float:
     """Estimate the noise variance, per example and summed over columns, from the directions that are learned last."""
     # Signal lies in leading directions and noise in all alike, so the mean energy per direction of the last share of
     # them is nearly that of the noise. What signal is left there biases it upwards. Where the spectrum stops earlier,
     # all that it lacks is taken.
-    if not 0 < share < 1:
-        raise SettingError(f"share is {share}, but must be in (0, 1)", "Leave it out.")
     n = spectrum.size
-    first = min(round((1 - share) * n), len(spectrum.values), n - 1)
+    first = min(round((1 - _LAST) * n), len(spectrum.values), n - 1)
     residual = torch.as_tensor(residual).double()
     held = spectrum.coefficients(residual)
     energy = held[first:].square().sum()
