@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
 import datetime
 import decimal
 import functools
+import gzip
 import io
 import json
+import lzma
 import struct
 import warnings
 import zipfile
@@ -17,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
+import scipy.sparse
 from hypothesis import strategies as st
 
 Edits = list[tuple[float, str, bytes]]
@@ -93,6 +97,38 @@ def texts() -> st.SearchStrategy[bytes]:
     return st.builds(join, table, st.sampled_from([",", ";", "\t", "|"]), ends, codes)
 
 
+def numerals() -> st.SearchStrategy[bytes]:
+    """Tables of two columns of numbers as people write them, each in its own way, with odd cells among them."""
+    way = st.tuples(
+        st.sampled_from([".,", ",.", ", ", ".'", ", ", ",\u00a0", "."]),
+        st.sampled_from(
+            ["{}", "{} %", "€ {}", "{} kg", "-{}", "\u2212{}", "({})", "$-{}", "{}€/m", "{}e3", "{}\u0661"]
+        ),
+        st.integers(0, 3),
+        st.lists(
+            st.tuples(st.integers(0, 24), st.one_of(st.sampled_from(ODD), st.text("0123456789., -%", max_size=6)))
+        ),
+    )
+    numbers = st.lists(st.floats(0, 1e7), min_size=25, max_size=25)
+
+    def column(marks: str, form: str, digits: int, odd: list[tuple[int, str]], values: list[float]) -> list[str]:
+        written = str.maketrans({".": marks[0], ",": marks[1:]})
+        cells = [form.format(f"{value:,.{digits}f}".translate(written)) for value in values]
+        for place, cell in odd:
+            cells[place] = cell
+        return cells
+
+    def join(ways: list[Any], values: list[list[float]], mark: str, quote: str) -> bytes:
+        columns = [column(*one, numbers) for one, numbers in zip(ways, values, strict=True)]
+        rows = [["a", "b", "label"], *([*cells, "xyz"[k % 3]] for k, cells in enumerate(zip(*columns, strict=True)))]
+        return "\n".join(mark.join(f"{quote}{cell}{quote}" for cell in row) for row in rows).encode()
+
+    marks, quotes = st.sampled_from([",", ";", "\t"]), st.sampled_from(["", '"'])
+    return st.builds(
+        join, st.lists(way, min_size=2, max_size=2), st.lists(numbers, min_size=2, max_size=2), marks, quotes
+    )
+
+
 CELLS: dict[pa.DataType, Callable[[int], object]] = {
     pa.int8(): int,
     pa.uint64(): lambda k: 2**64 - 1 - k,
@@ -150,6 +186,32 @@ def archives() -> st.SearchStrategy[bytes]:
         return bytes_of(fill)
 
     return st.lists(st.tuples(names, kind, shape, st.binary(max_size=3)), max_size=4).map(write)
+
+
+def arrays() -> list[bytes]:
+    """Whole files of named arrays: numbers, images, two parts, a sparse matrix."""
+    rng, labels = np.random.default_rng(0), np.arange(40) % 2
+    sparse = scipy.sparse.random(40, 5, 0.3, "csr", random_state=0)
+    images = rng.integers(0, 9, (40, 4, 4), np.uint8)
+    parts = [
+        {"x": rng.normal(size=(40, 3)), "y": labels},
+        {"X": rng.integers(0, 3, (40, 8, 8)) / 2, "labels": labels.astype(str)},
+        {"train_images": images, "train_labels": labels, "test_images": np.zeros((2, 4, 4))},
+        {"data": sparse.data, "indices": sparse.indices, "indptr": sparse.indptr, "shape": sparse.shape, "y": labels}
+        | {"format": np.array(b"csr")},
+    ]
+    return [bytes_of(lambda file, part=part: np.savez_compressed(file, **part)) for part in parts]
+
+
+def packed(table: bytes) -> list[bytes]:
+    """A table in each way of packing."""
+
+    def pack(file: io.BytesIO) -> None:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.csv", table)
+
+    zstd = pa.compress(table, "zstd", asbytes=True)
+    return [gzip.compress(table), bz2.compress(table), lzma.compress(table), zstd, bytes_of(pack)]
 
 
 PLAIN = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=4))

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import bz2
 import contextlib
-import gzip
-import io
 import json
-import lzma
 import shutil
 import sqlite3
 import warnings
-import zipfile
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import scipy.sparse
+import torch
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.numpy import save
@@ -42,6 +38,7 @@ from selfdistill.runs._decisions import Journal, read_journal
 from selfdistill.runs._directory import run as runs_run
 from selfdistill.runs._label_table import read_label_table, soft_blocks
 from selfdistill.runs._model_file import load_model
+from selfdistill.train import _checkpoint as checkpoints
 
 RNG = np.random.default_rng(0)
 Y = np.arange(40) % 2
@@ -126,22 +123,6 @@ def database() -> list[bytes]:
     return [path.read_bytes()]
 
 
-def arrays(write: Callable[..., None] = np.savez_compressed) -> list[bytes]:
-    sparse = scipy.sparse.random(40, 5, 0.3, "csr", random_state=0)
-    parts = [
-        {"x": RNG.normal(size=(40, 3)), "y": Y},
-        {"X": RNG.integers(0, 3, (40, 8, 8)) / 2, "labels": Y.astype(str)},
-        {
-            "train_images": RNG.integers(0, 9, (40, 4, 4), np.uint8),
-            "train_labels": Y,
-            "test_images": np.zeros((2, 4, 4)),
-        },
-        {"data": sparse.data, "indices": sparse.indices, "indptr": sparse.indptr, "shape": sparse.shape, "y": Y}
-        | {"format": np.array(b"csr")},
-    ]
-    return [made.bytes_of(lambda file, part=part: write(file, **part)) for part in parts]
-
-
 def idx_reader(folder: Path, data: bytes) -> None:
     (folder / "idx").mkdir(exist_ok=True)
     half = len(data) // 2 if len(data) != 40 * 17 + 24 else 40 * 16 + 16
@@ -167,15 +148,6 @@ def packed_reader(folder: Path, data: bytes) -> None:
     path = folder / f"p.csv.{marks.get(data[:2], 'gz')}"
     path.write_bytes(data)
     read(path)
-
-
-def packed() -> list[bytes]:
-    def pack(file: io.BytesIO) -> None:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("a.csv", CSV)
-
-    zstd = pa.compress(CSV, "zstd", asbytes=True)
-    return [gzip.compress(CSV), bz2.compress(CSV), lzma.compress(CSV), zstd, made.bytes_of(pack)]
 
 
 def saved_reader(folder: Path, data: bytes) -> None:
@@ -266,6 +238,27 @@ def model_reader(folder: Path, data: bytes) -> None:
     load_model(folder / "model" / "model.safetensors")
 
 
+def checkpoint_parts() -> dict[str, Any]:
+    network = torch.nn.Linear(2, 2)
+    return {"model": network, "optimizer": torch.optim.Adam(network.parameters())}
+
+
+def checkpoint_reader(folder: Path, data: bytes) -> None:
+    """With the digest of the damaged file: a stranger's."""
+    path, parts = folder / "steps" / "step-000000001.pt", checkpoint_parts()
+    path.write_bytes(data)
+    path.with_suffix(".json").write_text(json.dumps({"sha256": digest(path), "bytes": len(data)}))
+    attempt(lambda: checkpoints.load(path, parts, torch.device("cpu"), {"id": "a"}))
+    checkpoints.load_checkpoint(path, parts["model"])
+
+
+def checkpoint(folder: Path) -> list[bytes]:
+    parts = checkpoint_parts()
+    parts["model"](torch.zeros(1, 2)).sum().backward()
+    parts["optimizer"].step()
+    return [checkpoints.save(folder / "steps", 1, parts, {"epoch": 1}, {"id": "a"}).read_bytes()]
+
+
 def journal_reader(folder: Path, data: bytes) -> None:
     path = folder / "run.decisions.jsonl"
     path.write_bytes(data)
@@ -314,6 +307,11 @@ READERS = {
         lambda seeds: st.one_of(made.damaged(seeds), made.texts()),
         file_reader("csv", again=True),
     ),
+    "numerals": Reader(
+        lambda place: [UTF16],
+        lambda seeds: st.one_of(made.numerals(), made.damaged(seeds)),
+        file_reader("csv", again=True),
+    ),
     "json": Reader(
         lambda place: [FRAME.to_json(orient="records").encode()],
         lambda seeds: st.one_of(made.damaged(seeds), made.rows_of_json(lines=False)),
@@ -341,7 +339,7 @@ READERS = {
         file_reader("feather"),
     ),
     "npz": Reader(
-        lambda place: arrays(),
+        lambda place: made.arrays(),
         lambda seeds: st.one_of(made.damaged(seeds), made.repacked(seeds), made.archives()),
         file_reader("npz"),
     ),
@@ -359,7 +357,7 @@ READERS = {
     "cifar": Reader(
         lambda place: [b"".join(bytes([i % 2]) + bytes([i]) * 3072 for i in range(4))], made.damaged, cifar_reader
     ),
-    "packed": Reader(lambda place: packed(), made.damaged, packed_reader),
+    "packed": Reader(lambda place: made.packed(CSV), made.damaged, packed_reader),
     "saved": Reader(saved, made.damaged, saved_reader),
     "image": Reader(lambda place: PICTURES, made.damaged, image_reader),
     "photo": Reader(lambda place: PICTURES, made.damaged, photo_reader),
@@ -374,6 +372,9 @@ READERS = {
         lambda place: [(place / "run" / "model.safetensors").read_bytes()],
         lambda seeds: st.one_of(made.damaged(seeds), made.headers(seeds[0])),
         model_reader,
+    ),
+    "checkpoint": Reader(
+        checkpoint, lambda seeds: st.one_of(made.damaged(seeds), made.repacked(seeds)), checkpoint_reader
     ),
     "journal": Reader(journal, lambda seeds: st.one_of(made.damaged(seeds), made.journals(seeds[0])), journal_reader),
     "features": Reader(features, made.damaged, features_reader),

@@ -218,3 +218,35 @@ def test_a_review_of_moved_data_says_so_in_the_terminal(cli, songs, tmp_path, mo
     assert "note: only the names of the examples are shown" in said
     assert "songs.csv is not here. Start this in the folder where `fit` was started." in said
     assert said.index("note:") < said.index("The page: http")
+
+
+def test_numbered_rows_with_other_labels_are_refused_by_fit(cli, songs, tmp_path):
+    """As many rows, in another order: a journal knows by its labels, a table by each given label that it holds."""
+    table = pd.read_csv(songs / "songs.csv").drop(columns="track")
+    table.to_csv("a.csv", index=False)
+    table.assign(more=range(60, 0, -1)).to_csv("wider.csv", index=False)
+    table[::-1].to_csv("b.csv", index=False)
+    assert cli("fit", "a.csv", "--label", "genre", "--out", "a")[0] == 0
+    (tmp_path / "begin.csv").write_text(f"id,label\n7,{table.genre[7]}\n")
+    assert cli("review", "a", "--take", "begin.csv", "--export", "taken.csv")[0] == 0
+    other = {"jazz": "pop", "pop": "jazz"}
+    row = next(row for row in range(60) if table.genre[row] != table.genre[59 - row])
+    (tmp_path / "d.csv").write_text(f"id,given_label,settled_label\n{row},{table.genre[row]},{table.genre[row]}\n")
+    (tmp_path / "hand.csv").write_text("id,label\n7,jazz\n")
+    table.assign(genre=table.genre.where(table.index != row, other[table.genre[row]])).to_csv("set.csv", index=False)
+    (tmp_path / "set-d.csv").write_text(
+        f"id,given_label,settled_label\n{row},{table.genre[row]},{other[table.genre[row]]}\n"
+    )
+    for data, decisions, refused in (
+        ("wider.csv", "a.decisions.jsonl", None),
+        ("b.csv", "hand.csv", None),
+        ("wider.csv", "d.csv", None),
+        ("set.csv", "set-d.csv", None),  # set as decided
+        ("b.csv", "a.decisions.jsonl", "the run 'a' with other labels (fingerprint "),
+        ("b.csv", "d.csv", f"row {row} was given {table.genre[row]!r} there, but here {other[table.genre[row]]!r}"),
+    ):
+        out = f"{data}-{decisions}"
+        code, err = cli("fit", data, "--label", "genre", "--out", out, "--decisions", decisions)
+        assert (code != 0) == (refused is not None), err
+        assert (tmp_path / out).exists() == (refused is None)
+        assert refused is None or (refused in " ".join(err.split()) and "--id" in err)

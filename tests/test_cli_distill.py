@@ -84,8 +84,8 @@ def test_several_teachers_and_an_array_of_what_one_said(cli, teacher):
 WRONG = {
     ("--temperature", "0"): "temperature is 0.0, but must be finite and above 0",
     ("--temperature", "-1"): "temperature is -1.0, but must be finite and above 0",
-    ("--objective", "refinery", "--weight", "0.5"): "objective 'refinery' takes no weight. Leave --weight out",
-    ("--alpha", "1"): "objective 'hinton' takes no alpha. Leave --alpha out, or choose another --objective: dkd",
+    ("--objective", "refinery", "--weight", "0.5"): "objective 'refinery' takes no --weight. Leave --weight out",
+    ("--alpha", "1"): "objective 'hinton' takes no --alpha. Leave --alpha out, or choose another --objective: dkd",
     ("--with", "nowhere"): "nowhere is no run directory",
     ("--with", "few.csv"): "is damaged, cut short or holds no soft labels",
     ("--objective", "best"): "objective 'best' does not exist",

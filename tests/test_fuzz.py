@@ -15,7 +15,7 @@ from tests.fuzz_readers import READERS, attempt, make_place
 from tests.fuzzing import kept_seeds
 
 HANGS = 60  # seconds after which a reader hangs: the process ends with a traceback of where
-FEW = {"csv": 12, "saved": 6, "photo": 12, "parquet": 20}
+FEW = {"csv": 12, "numerals": 10, "saved": 6, "photo": 12, "parquet": 20}
 COMMON = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
 
 

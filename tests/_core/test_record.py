@@ -10,6 +10,8 @@ from selfdistill._core.record import SCHEMA, RunRecord, environment, read_record
 
 SETTINGS = {"method": "m", "network": "mlp", "epochs": 1, "batch_size": 2, "seed": 0, "lr": 0.1, "momentum": 0.9}
 RESULT = {"label_issues": 1, "confused": [], "seconds": 1.0}
+KERNEL = SETTINGS | {"device": "cpu", "method": "kernel"}
+CLOSED = {"kernel": "rbf", "landmarks": 2, "round": 1, "nats": 1.0, "mixture": []}
 RECORD = {
     "status": "running",
     "settings": SETTINGS | {"device": "cpu"},
@@ -81,6 +83,8 @@ def test_flipped_bits_are_seen(tmp_path):
         ),
         ({"status": "finished"}, "curves is None"),
         ({"status": "finished", "curves": {"loss": []}}, "curves.agreement is missing"),
+        ({"status": "finished", "curves": {"loss": []}, "result": RESULT, "settings": KERNEL}, "closed is missing"),
+        ({"closed": CLOSED | {"plausible_wrong": [1.0]}}, r"closed.plausible_wrong\[1\] is missing"),
     ],
 )
 def test_what_has_not_the_form_of_a_record_is_refused_in_one_line(tmp_path, changes, words):

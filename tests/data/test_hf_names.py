@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import shutil
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -17,11 +19,17 @@ from selfdistill.data._place import is_there
 from selfdistill.data._read import read
 
 datasets = pytest.importorskip("datasets")
+constants = pytest.importorskip("huggingface_hub").constants
 
 
 @pytest.fixture
 def cached(tmp_path, monkeypatch):
-    """A cache that holds somebody/flowers with the splits train and test, and no network."""
+    """A cache that holds somebody/flowers with the splits train and test, a hub that is not reached, and no retries."""
+
+    class Unreachable:
+        def head(self, url, timeout):
+            raise OSError(f"{url} is not reached in {timeout} s")
+
     cache = tmp_path / "cache"
     rng = np.random.default_rng(0)
     for split, n in (("train", 40), ("test", 10)):
@@ -39,10 +47,12 @@ def cached(tmp_path, monkeypatch):
     told = json.dumps(info | {"builder_name": "parquet", "dataset_name": "flowers", "config_name": "default"})
     (folder / "dataset_info.json").write_text(told.replace("csv-", "flowers-"))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.get_session", Unreachable)
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"waits {seconds} s for a network"))
     _place._loaded.cache_clear()
     yield tmp_path
+    assert not constants.HF_HUB_OFFLINE
+    assert not datasets.config.HF_HUB_OFFLINE
     _place._loaded.cache_clear()
 
 
@@ -68,7 +78,9 @@ def test_a_run_is_fitted_tested_and_refined_by_name(cached, monkeypatch, cli):
         assert code == 0, err
         told += out + err
     assert "%  test " in told  # of the split test
-    new, old = datasets.load_from_disk(cached / "new"), datasets.load_dataset("somebody/flowers", split="train")
+    with _place._offline_if_unreachable():
+        old = datasets.load_dataset("somebody/flowers", split="train")
+    new = datasets.load_from_disk(cached / "new")
     assert new.features.keys() == old.features.keys() | {"refined_label"}
     assert new["label"] == old["label"]
 
@@ -90,6 +102,7 @@ def test_retries_of_the_library_do_not_reach_the_terminal(monkeypatch, caplog):
         logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
         raise ConnectionError("no network")
 
+    monkeypatch.setattr(_place, "_offline_if_unreachable", contextlib.nullcontext)
     monkeypatch.setattr(datasets, "load_dataset", fail)
     level = logging.getLogger("huggingface_hub").level
     with pytest.raises(DataError, match="no/retries cannot be loaded: no network"):

@@ -47,8 +47,8 @@ def test_parquet_keeps_types(tmp_path):
     source, out = tmp_path / "a.parquet", tmp_path / "b.parquet"
     frame = pd.DataFrame({"x": [1, 2, 3], "when": pd.to_datetime(["2020-01-01"] * 3), "label": [0, 1, 1]})
     frame.to_parquet(source)
-    write_with_labels(source, ReadOptions(), ["1", "0", "1"], out, original="was")
-    pd.testing.assert_frame_equal(pd.read_parquet(out), frame.assign(label=[1, 0, 1], was=[0, 1, 1]))
+    write_with_labels(source, ReadOptions(), ["1", "0", "1"], out)
+    pd.testing.assert_frame_equal(pd.read_parquet(out), frame.assign(label=[1, 0, 1], label_before_noise=[0, 1, 1]))
 
 
 def test_npz(tmp_path):

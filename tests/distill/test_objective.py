@@ -42,7 +42,7 @@ def test_other_numbers_out_of_range_are_refused():
 
 
 def test_a_number_that_it_does_not_take_and_a_name_that_is_none_are_refused():
-    with pytest.raises(SettingError, match=r"'refinery' takes no temperature. Leave `temperature` out, or .* hinton"):
+    with pytest.raises(SettingError, match=r"'refinery' takes no `temperature`. Leave `temperature` out, or .* hinton"):
         objective("refinery", temperature=2.0)
     with pytest.raises(SettingError, match=r"'hintn' does not exist. Did you mean hinton\? Choose one of: hinton, ref"):
         objective("hintn")

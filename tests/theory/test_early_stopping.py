@@ -1,4 +1,4 @@
-"""Risk of early stopping against draws of noise; its minimum against a fine grid; what no time can reach."""
+"""Risk of early stopping against draws of noise; its minimum against a fine grid."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.theory import Spectrum, best_stopping_time, early_stopping_risk, gradient_flow
-from selfdistill.theory._early_stopping import best_filter, best_times, label_moments
 
 
 def test_binary_flips_have_the_textbook_risk(clusters):
@@ -55,13 +54,14 @@ def test_risk_of_classes_is_the_mean_over_draws():
     one_hot = torch.eye(3, dtype=torch.float64)[draws]
     f = gradient_flow(spectrum, one_hot.reshape(30, -1), [0.02, 0.3, 5.0]).reshape(3, 30, 4000, 3)
     measured = ((f - truth[:, None]) ** 2).sum((1, 3)).mean(1)
-    found = early_stopping_risk(spectrum, truth, [0.02, 0.3, 5.0], *label_moments(labels, transition))
+    expected, variance = transition[labels], 1 - (transition[labels] ** 2).sum(1)
+    found = early_stopping_risk(spectrum, truth, [0.02, 0.3, 5.0], expected, variance)
     torch.testing.assert_close(found, measured, rtol=0.01, atol=0)
 
 
 @settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), variance=st.floats(0.0, 5.0))
-def test_the_best_time_beats_a_fine_grid_and_the_best_filter_beats_both(seed, variance):
+def test_the_best_time_beats_a_fine_grid(seed, variance):
     g = torch.Generator().manual_seed(seed)
     spectrum = Spectrum.of(torch.diag(torch.rand(6, generator=g, dtype=torch.float64) ** 4 + 1e-3))
     truth, expected = torch.randn(2, 6, 2, generator=g, dtype=torch.float64)
@@ -69,15 +69,6 @@ def test_the_best_time_beats_a_fine_grid_and_the_best_filter_beats_both(seed, va
     grid = torch.cat([torch.tensor([0.0, math.inf]), torch.logspace(-4, 6, 5000)]).double()
     assert risk <= float(early_stopping_risk(spectrum, truth, grid, expected, variance).min()) * (1 + 1e-9)
     assert float(early_stopping_risk(spectrum, truth, time, expected, variance)) == pytest.approx(risk, rel=1e-12)
-    s = best_filter(spectrum, truth, expected, variance)
-
-    def at(share):
-        a, m = spectrum.coefficients(truth), spectrum.coefficients(expected)
-        return float(((a - share[:, None] * m) ** 2).sum() + variance * (share**2).sum())
-
-    assert at(s) <= risk * (1 + 1e-9) + 1e-12
-    for change in (1e-3, -1e-3):
-        assert at(s + change) >= at(s)
 
 
 def test_without_noise_never_stop_and_without_signal_never_start():
@@ -87,37 +78,6 @@ def test_without_noise_never_stop_and_without_signal_never_start():
     assert best_stopping_time(Spectrum.of(torch.zeros(3, 3)), truth, truth, 1.0) == (0.0, 14.0)
 
 
-def test_best_filter_of_flips_exceeds_one(clusters):
-    spectrum, truth, _ = clusters
-    rho = 0.3
-    a2 = spectrum.coefficients(truth) ** 2
-    expected = (1 - 2 * rho) * a2 / ((1 - 2 * rho) ** 2 * a2 + 4 * rho * (1 - rho))
-    found = best_filter(spectrum, truth, (1 - 2 * rho) * truth, 4 * rho * (1 - rho))
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)
-    assert 1 < float(found.max()) < 1 / (1 - 2 * rho)
-    torch.testing.assert_close(
-        best_filter(spectrum, truth, (1 - 2 * rho) * truth, 0.0)[:8], torch.full((8,), 2.5, dtype=torch.float64)
-    )
-
-
-def test_best_times_of_additive_noise(small):
-    spectrum, _, y, _ = small
-    a2 = (spectrum.coefficients(y) ** 2).sum(1)
-    torch.testing.assert_close(best_times(spectrum, y, y, 0.5), torch.log1p(a2 / 0.5) / spectrum.values)
-    assert (best_times(spectrum, y, 0.5 * y, 0.0) == math.inf).all()
-    assert (best_times(spectrum, y, -y, 0.5) == 0).all()
-
-
-def test_moments_of_symmetric_noise():
-    """Flipping to other classes at rate r: (1 - r C / (C - 1)) y + r / (C - 1)."""
-    c, r, labels = 4, 0.3, torch.tensor([0, 2, 3])
-    transition = torch.full((c, c), r / (c - 1)).fill_diagonal_(1 - r)
-    expected, variance = label_moments(labels, transition)
-    y = torch.eye(c, dtype=torch.float64)[labels]
-    torch.testing.assert_close(expected, (1 - r * c / (c - 1)) * y + r / (c - 1), rtol=0, atol=1e-7)
-    torch.testing.assert_close(variance, torch.full((3,), 1 - 0.49 - 0.03, dtype=torch.float64), rtol=0, atol=1e-6)
-
-
 def test_what_does_not_fit_is_refused():
     spectrum, y = Spectrum.of(torch.eye(3)), torch.ones(3, 2)
     with pytest.raises(DataError, match=r"expected has shape \(3,\), but truth has \(3, 2\)"):
@@ -125,10 +85,6 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(SettingError, match=r"variance has shape \(2,\).*but must be one number or \[3\]"):
         best_stopping_time(spectrum, y, y, torch.ones(2))
     with pytest.raises(SettingError, match=r"least value -1, but must be .* 0 or more"):
-        best_filter(spectrum, y, y, -1.0)
+        best_stopping_time(spectrum, y, y, -1.0)
     with pytest.raises(SettingError, match="has 1 of 3 eigenpairs"):
-        best_times(spectrum.leading(1), y, y, 1.0)
-    with pytest.raises(DataError, match="must be square, with rows of shares that sum to 1"):
-        label_moments(torch.tensor([0]), torch.tensor([[0.9, 0.3], [0.1, 0.7]]))
-    with pytest.raises(DataError, match="labels go from 0 to 2, but the matrix has 2 classes"):
-        label_moments(torch.tensor([0, 2]), torch.eye(2))
+        best_stopping_time(spectrum.leading(1), y, y, 1.0)

@@ -11,7 +11,7 @@ from sklearn.metrics.pairwise import rbf_kernel
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.theory import Spectrum, gradient_flow, optimal_mixing, relu_kernel, ridge
-from selfdistill.theory._generations import expected_optimal_mixing, generations, rounds_to_clean
+from selfdistill.theory._generations import generations
 from selfdistill.theory._gradient_flow import extend
 
 # -- mobahi2020generations ---------------------------------------------------------------------------------------------
@@ -102,25 +102,6 @@ def test_as_many_rounds_as_predicted():
     f = generations(spectrum, y, range(20), penalty=K**2 * N * PENALTY)
     right = (f.argmax(-1) == truth).all(1).nonzero()[0]
     assert int(right) + 1 == 12  # the first round is generation 0
-    bound = rounds_to_clean(N, K, intra=C, inter=D, penalty=PENALTY, dominance=0.33)
-    assert bound == pytest.approx(11.37, abs=0.005)
-    assert math.ceil(bound) == 12
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"dominance": 0.0}, "dominance is 0.0, but must be above 0 and at most 1: right labels must outnumber"),
-        ({"intra": 0.05}, "intra is 0.05, but must be between inter = 0.1 and 1"),
-        ({"penalty": 0.0}, "penalty is 0.0, but must be above 0"),
-        ({"classes": 1}, "classes is 1, but must be at least 2"),
-        ({"per_class": 0}, "per_class is 0, but must be at least 1"),
-    ],
-)
-def test_bad_settings_are_refused_jeong2025rounds(change, words):
-    fine = {"per_class": N, "classes": K, "intra": C, "inter": D, "penalty": PENALTY, "dominance": 0.3}
-    with pytest.raises(SettingError, match=words):
-        rounds_to_clean(**(fine | change))
 
 
 # -- optimal mixing ----------------------------------------------------------------------------------------------------
@@ -160,42 +141,6 @@ def test_ridge_moves_along_its_path():
         assert math.copysign(1, found.own_weight) == -math.copysign(1, slope)
 
 
-def test_a_linear_model_with_noise_by_its_singular_values():
-    """xi* of a fixed design: sum(g² w² c - th² (1-c) c²) / sum(c² ((1-c)² th² + g² w²)), in parameters."""
-    rng = np.random.default_rng(0)
-    x, theta, penalty = rng.normal(size=(30, 6)), rng.normal(size=6), 2.0
-    _, s, vt = np.linalg.svd(x, full_matrices=False)
-    th, c, w = vt @ theta, penalty / (s**2 + penalty), s / (s**2 + penalty)
-    truth = torch.tensor(x @ theta)
-    for gamma in (0.1, 1.0, 10.0):
-        noise = gamma**2 * w**2
-        expected = (noise * c - th**2 * (1 - c) * c**2).sum() / (c**2 * ((1 - c) ** 2 * th**2 + noise)).sum()
-        found = expected_optimal_mixing(
-            Spectrum.of(x @ x.T), truth, truth, gamma**2, penalty=penalty, norm="parameters"
-        )
-        assert found.own_weight == pytest.approx(expected, rel=1e-8)
-        risk = ((c * th) ** 2 + noise).sum()
-        assert found.teacher_risk == pytest.approx(risk, rel=1e-8)
-    loud = expected_optimal_mixing(Spectrum.of(x @ x.T), truth, truth, 1e12, penalty=penalty, norm="parameters")
-    assert loud.own_weight == pytest.approx((w**2 * c).sum() / (w**2 * c**2).sum(), rel=1e-6)
-    assert loud.own_weight > 1
-
-
-def test_the_expected_weight_is_that_of_many_draws():
-    """Means over 20,000 draws of noise, of the two inner products whose ratio the weight is."""
-    g = torch.Generator().manual_seed(1)
-    x = torch.randn(15, 4, generator=g, dtype=torch.float64)
-    spectrum, truth = Spectrum.of(x @ x.T / 4), torch.randn(15, generator=g, dtype=torch.float64)
-    spread = 0.5 + torch.rand(15, generator=g, dtype=torch.float64)
-    draws = 0.6 * truth[:, None] + spread.sqrt()[:, None] * torch.randn(15, 20_000, generator=g, dtype=torch.float64)
-    teacher = generations(spectrum, draws, 0, time=0.7)
-    change = generations(spectrum, draws, 1, time=0.7) - teacher
-    error = teacher - truth[:, None]
-    found = expected_optimal_mixing(spectrum, truth, 0.6 * truth, spread, time=0.7)
-    assert found.own_weight == pytest.approx(-float((error * change).sum() / (change**2).sum()), rel=0.02)
-    assert found.teacher_risk == pytest.approx(float((error**2).sum() / 20_000), rel=0.02)
-
-
 def test_nothing_to_mix_and_bad_settings(small):
     spectrum, _, y, clean = small
     done = optimal_mixing(spectrum, y, clean, time=math.inf)
@@ -205,5 +150,3 @@ def test_nothing_to_mix_and_bad_settings(small):
         optimal_mixing(spectrum, y, clean, penalty=[1.0, 2.0])
     with pytest.raises(DataError, match=r"truth has shape \(5,\), but the outputs have \(12, 3\)"):
         optimal_mixing(spectrum, y, torch.zeros(5), time=1.0)
-    with pytest.raises(SettingError, match="norm is 'l1', but must be 'outputs' or 'parameters'"):
-        expected_optimal_mixing(spectrum, y, y, 1.0, time=1.0, norm="l1")

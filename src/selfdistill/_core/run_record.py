@@ -170,7 +170,7 @@ class Closed(Part):
     landmarks: Whole
     round: Whole
     nats: Number
-    plausible_wrong: list[Number] = []
+    plausible_wrong: Annotated[tuple[Number, Number], NotStrict] | None = None
     mixture: list[Mixed]
     spectrum: dict[str, Any] = {}
 
@@ -235,6 +235,8 @@ class RunRecord(Part):
             raise ValueError(f"curves.{missing[0]} is missing")
         if self.result is None:
             raise ValueError("result is missing")
+        if self.settings.method == "kernel" and self.closed is None:
+            raise ValueError("closed is missing")
         if self.settings.method != "kernel" and {len(one) for one in self.curves.values()} != {self.settings.epochs}:
             raise ValueError("curves are not of as many epochs as the settings say")
         return self

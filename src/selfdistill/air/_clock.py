@@ -98,20 +98,7 @@ class Clock:
 
     @classmethod
     def of_ends(cls, lr: Sequence[float], steps: int, momentum: float = 0.0) -> Clock:
-        """Take the rates as they were at the ends of the epochs, as run records hold them.
-
-        Args:
-            lr: At the end of each epoch; in between, a straight line is assumed.
-            steps: Steps per epoch.
-            momentum: m.
-
-        Returns:
-            The clock.
-
-        Example:
-            >>> Clock.of_ends([0.1, 0.2], 5).lr
-            (0.1, 0.15...)
-        """
+        """Take the rates at the ends of the epochs, as run records hold them, with straight lines in between."""
         before = [*lr[:1], *lr[:-1]]
         return cls(tuple((a + b) / 2 for a, b in zip(before, lr, strict=True)), steps, momentum)
 

@@ -152,14 +152,7 @@ class Curves:
         return {name: curve for name, curve in every.items() if curve is not None}
 
     def at(self, time: float) -> dict[str, float]:
-        """Read each curve at a time, between the points on a log scale.
-
-        Args:
-            time: Where; held to the range of the points.
-
-        Returns:
-            ``agreement``, ``loss`` and, where the truth is known, ``accuracy`` and ``distance``.
-        """
+        """Read each known curve at a time, between the points on a log scale, held to their range."""
         x, where = self.times.clamp(min=1e-300).log().numpy(), float(np.log(max(time, 1e-300)))
         return {name: float(np.interp(where, x, curve.numpy())) for name, curve in self.known.items()}
 
@@ -226,30 +219,10 @@ class LearningOrder:
 
 
 def learning_order(flow: Flow, times: Tensor, labels: Tensor, *, level: float = 0.0) -> LearningOrder:
-    r"""Find the first time at which the margin of a label exceeds a level.
-
-    The margin is :math:`F_{iy} - \max_{c \ne y} F_{ic}`: above 0 the label is what the network would predict; 0.5 is
-    half of the way to the one-hot target. Between two times the crossing is found by a straight line in the log of
-    time.
-
-    Args:
-        flow: Kernel, targets and start.
-        times: ``[t]``, increasing.
-        labels: Labels whose retrieval is timed, given or true, int64 ``[n]``.
-        level: Margin that counts as retrieved, below 1.
-
-    Returns:
-        The times, of examples and of classes.
-
-    Raises:
-        SettingError: A level of 1 or more, or times that do not increase.
-
-    Example:
-        >>> flow = Flow(Spectrum.of(torch.diag(torch.tensor([2.0, 1.0]))), torch.eye(2))
-        >>> order = learning_order(flow, torch.logspace(-2, 2, 400), torch.tensor([0, 1]), level=0.5)
-        >>> (order.per_example / torch.log(torch.tensor(2.0))).round(decimals=2).tolist()
-        [0.5, 1.0]
-    """
+    """Find the first time at which the margin of each label, ``[n]``, exceeds a level below 1."""
+    # The margin is the output of the label less the largest other: above 0 the label is what the network would predict,
+    # 0.5 is half of the way to the one-hot target. Between two times the crossing is found by a straight line in the
+    # log of time.
     labels, times = flow.checked(labels, "labels"), checked_times(times)
     if not level < 1:
         raise SettingError(f"level is {level}, but a margin stays below 1", "Give 0 or 0.5.")

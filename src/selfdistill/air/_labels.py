@@ -55,20 +55,7 @@ def centred(z: Tensor) -> Tensor:
 
 
 def transition_counts(given: Tensor, clean: Tensor, classes: int) -> Tensor:
-    """Measure the transition matrix where both labels are known.
-
-    Args:
-        given: Given labels, int64 ``[n]``.
-        clean: True labels, int64 ``[n]``.
-        classes: C.
-
-    Returns:
-        ``T[clean, given]``, float64 ``[C, C]``, rows sum to 1; the identity's row for a class without examples.
-
-    Example:
-        >>> transition_counts(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]), 2).tolist()
-        [[0.5, 0.5], [0.0, 1.0]]
-    """
+    """Measure ``T[clean, given]`` ``[C, C]`` where both labels are known; a class without examples keeps its label."""
     counts = one_hot(clean, classes).T @ one_hot(given, classes)
     empty = counts.sum(1) == 0
     counts[empty] = torch.eye(classes, dtype=torch.float64)[empty]
@@ -108,23 +95,3 @@ def noise_part(given: Tensor, clean: Tensor, classes: int, matrix: Tensor | None
         shape = tuple(matrix.shape)
         raise DataError(f"the transition matrix has shape {shape} for {classes} classes", "Give T[clean, given].")
     return one_hot(given, classes) - one_hot(clean, classes) @ matrix
-
-
-def noise_variance(matrix: Tensor, shares: Tensor | None = None) -> float:
-    r"""Expected energy of the noise per example, summed over the columns.
-
-    .. math:: \sigma^2 = \sum_c \pi_c \bigl(1 - \sum_g T_{cg}^2\bigr)
-
-    Args:
-        matrix: ``T[clean, given]``, ``[C, C]``.
-        shares: Share of each class, ``[C]``; equal if left out.
-
-    Returns:
-        The variance; for two classes and rate r it is ``2 r (1 - r)``.
-
-    Example:
-        >>> noise_variance(torch.tensor([[0.75, 0.25], [0.25, 0.75]]))
-        0.375
-    """
-    lost = 1 - matrix.double().square().sum(1)
-    return float(lost.mean() if shares is None else (lost * shares).sum())

@@ -86,41 +86,17 @@ def captured(spectrum: Spectrum, z: Tensor, ranks: Sequence[int]) -> Tensor:
 
 
 def random_captured(
-    spectrum: Spectrum, labels: Tensor, classes: int, ranks: Sequence[int], *, draws: int = 20, seed: int = 0
+    spectrum: Spectrum, labels: Tensor, classes: int, ranks: Sequence[int], *, draws: int = 20
 ) -> RandomEnergy:
-    r"""What top directions hold of labels dealt out anew at random, the class counts kept.
-
-    For centred labels the expectation is exact,
-
-    .. math:: E[E_k] = \frac{k - \sum_{i \le k} (v_i^\top 1)^2 / n}{n - 1},
-
-    about k/n; the spread is measured.
-
-    Args:
-        spectrum: Eigenpairs.
-        labels: Any label vector with the counts to keep, int64 ``[n]``.
-        classes: C.
-        ranks: Each k, 1 to the number of pairs.
-        draws: Permutations.
-        seed: Seed of the draws.
-
-    Returns:
-        Expectation and spread at each rank.
-
-    Raises:
-        SettingError: No rank, or one beyond the pairs at hand.
-
-    Example:
-        >>> found = random_captured(Spectrum.of(torch.eye(4)), torch.tensor([0, 0, 1, 1]), 2, [2], draws=50)
-        >>> bool(abs(found.expected[0] - 0.5) < 1e-9)
-        True
-    """  # noqa: DOC502 (raised by what is called)
+    """What top directions hold of labels dealt out anew at random ``draws`` times, the class counts kept."""
+    # For centred labels the expectation is exact, E[E_k] = (k - sum over i <= k of (v_i 1)² / n) / (n - 1), about k/n;
+    # the spread is measured.
     ranks = _checked_ranks(spectrum, ranks)
     z = centred(one_hot(labels, classes))
     whole, n = z.square().sum(), spectrum.size
     on_constant = spectrum.vectors.sum(0).square().cumsum(0) / n
     index = torch.tensor(ranks) - 1
-    generator = torch_generator(seed, "air", "random labels")
+    generator = torch_generator(0, "air", "random labels")
     shares = []
     for _ in range(draws):
         mixed = z[torch.randperm(n, generator=generator)]
@@ -172,40 +148,8 @@ def retrieved(spectrum: Spectrum, z: Tensor, times: Tensor | float) -> Tensor:
 
 
 def random_retrieved(spectrum: Spectrum, times: Tensor | float) -> Tensor:
-    r"""Root of the mean of :math:`R_t^2` over random z with independent entries, :math:`\sqrt{\sum_i s_i^2 / n}`.
-
-    Args:
-        spectrum: Eigenpairs; directions that it lacks count as never learned.
-        times: ``[t]``.
-
-    Returns:
-        The same for each time, float64 ``[t]``.
-
-    Example:
-        >>> round(float(random_retrieved(Spectrum.of(torch.eye(3)), 1.0)), 4)
-        0.6321
-    """
+    """Root of the mean of R_t² over random z with independent entries, sqrt(sum_i s_i² / n), at each time."""
     return (learned(spectrum.values, times).square().sum(1) / spectrum.size).sqrt()
-
-
-def anisotropy(spectrum: Spectrum, clean: Tensor, noise: Tensor, times: Tensor | float) -> Tensor:
-    r"""How many times more of the signal than of the noise is retrieved, :math:`R_t(Y) / R_t(\xi)`.
-
-    Args:
-        spectrum: Eigenpairs; directions that it lacks count as never learned.
-        clean: Centred clean labels.
-        noise: The noise, see `noise_part`.
-        times: ``[t]``, above 0: at 0 nothing is retrieved of either.
-
-    Returns:
-        The ratio at each time, float64 ``[t]``. It goes to 1 as t grows, if the kernel is positive definite.
-
-    Example:
-        >>> spectrum = Spectrum.of(torch.diag(torch.tensor([2.0, 1.0])))
-        >>> round(float(anisotropy(spectrum, torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), 1e-6)), 4)
-        2.0
-    """
-    return retrieved(spectrum, clean, times) / retrieved(spectrum, noise, times)
 
 
 def effective_ranks(spectrum: Spectrum) -> dict[str, float]:
@@ -246,37 +190,14 @@ def effective_ranks(spectrum: Spectrum) -> dict[str, float]:
     return {"entropy": entropy, "participation": float(1 / p.square().sum()), "stable": float(1 / p[0])}
 
 
-def target_alignment(spectrum: Spectrum, z: Tensor, *, centre: bool = True) -> float:
-    r"""Kernel-target alignment: the cosine of the kernel and the ideal one of the labels.
-
-    .. math:: A(K, Z) = \frac{\langle K, Z Z^\top \rangle_F}{\|K\|_F \, \|Z Z^\top\|_F}
-
-    with K and Z centred first, H K H and H Z, unless told otherwise.
-
-    Args:
-        spectrum: Eigenpairs of K; those that it lacks count as 0.
-        z: Label matrix, ``[n]`` or ``[n, C]``.
-        centre: Centre both. Without it a kernel that is nearly constant seems aligned with any labels.
-
-    Returns:
-        From 0 to 1.
-
-    Raises:
-        DataError: The kernel or the labels are constant.
-
-    References:
-        Cortes, Mohri & Rostamizadeh (2012), Algorithms for learning kernels based on centered alignment, JMLR 13,
-        arXiv:1203.0550, definition 4. Cristianini et al. (2001) for the form that is not centred.
-
-    Example:
-        >>> y = torch.tensor([1.0, 1.0, -1.0, -1.0])
-        >>> round(target_alignment(Spectrum.of(torch.outer(y, y)), y), 6)
-        1.0
-    """  # noqa: DOC502 (raised by what is called)
+def target_alignment(spectrum: Spectrum, z: Tensor) -> float:
+    """Cosine of the centred kernel and Z Zᵀ of centred labels ``[n, C]``, from 0 to 1."""
+    # Not centred, a kernel that is nearly constant seems aligned with any labels. Cortes, Mohri & Rostamizadeh (2012),
+    # JMLR 13, arXiv 1203.0550, definition 4.
     z = torch.as_tensor(z).double().cpu().reshape(len(z), -1)
-    z = z - z.mean(0) if centre else z
+    z = z - z.mean(0)
     product = spectrum.coefficients(z).square().sum(1) @ spectrum.values.clamp(min=0)
-    factor = _factor(spectrum, centre)
+    factor = _factor(spectrum, centre=True)
     return _cosine(product, (factor.T @ factor).square().sum(), (z.T @ z).square().sum())
 
 
@@ -308,25 +229,7 @@ def kernel_alignment(first: Spectrum, second: Spectrum, *, centre: bool = True) 
 
 
 def subspace_overlap(first: Spectrum, second: Spectrum, k: int) -> float:
-    r"""Overlap of the leading eigenspaces, :math:`\|V_k^\top W_k\|_F^2 / k`.
-
-    Args:
-        first: Eigenpairs of one kernel, at least k.
-        second: Eigenpairs of the other, at least k.
-        k: Dimension of the spaces.
-
-    Returns:
-        From 0 (orthogonal) to 1 (the same); k/n for spaces that know nothing of each other.
-
-    Raises:
-        DataError: Kernels of different sizes.
-        SettingError: Fewer than k pairs.
-
-    Example:
-        >>> one = Spectrum.of(torch.diag(torch.tensor([3.0, 2.0, 1.0])))
-        >>> subspace_overlap(one, Spectrum.of(torch.diag(torch.tensor([3.0, 1.0, 2.0]))), 2)
-        0.5
-    """  # noqa: DOC502 (raised by what is called)
+    """Overlap of the k leading directions of two kernels, |V_kᵀ W_k|² / k: 1 for the same, k/n for unrelated ones."""
     _refuse_other_size(first, second)
     return float((first.leading(k).vectors.T @ second.leading(k).vectors).square().sum() / k)
 

@@ -23,23 +23,7 @@ _LEAST = 50  # examples that it is not made smaller than for that
 
 
 def choose_examples(labels: Tensor, count: int, seed: int = 0) -> Tensor:
-    """Choose examples with each class in its share, at random.
-
-    Args:
-        labels: int64 ``[n]``.
-        count: How many; all if there are fewer.
-        seed: Seed of the draw.
-
-    Returns:
-        Positions, int64, increasing. Any class of at least n / count examples is there.
-
-    Raises:
-        SettingError: Fewer than 2.
-
-    Example:
-        >>> choose_examples(torch.tensor([0, 0, 0, 1]), 4).tolist()
-        [0, 1, 2, 3]
-    """
+    """Draw ``count`` positions, increasing, with each class in its share: any class of at least n / count is there."""
     if count < 2:
         raise SettingError(f"examples is {count}, but a kernel needs at least 2", "Give 1000, for instance.")
     n = len(labels)

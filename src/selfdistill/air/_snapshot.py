@@ -152,26 +152,10 @@ def _norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
 
 
 @torch.no_grad()
-def outputs_of(model: nn.Module, inputs: Tensor, batch: int = 512) -> Tensor:
-    """Predict class probabilities.
-
-    Args:
-        model: In evaluation mode.
-        inputs: ``[n, ...]``.
-        batch: Examples at once.
-
-    Returns:
-        float64 ``[n, C]``, on the CPU.
-
-    Raises:
-        DataError: Outputs that are not ``[n, C]``.
-
-    Example:
-        >>> outputs_of(nn.Linear(2, 2, bias=False), torch.zeros(1, 2)).tolist()
-        [[0.5, 0.5]]
-    """
+def outputs_of(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Predict class probabilities, float64 ``[n, C]`` on the CPU, with a network in evaluation mode."""
     place = next((p.device for p in model.parameters()), torch.device("cpu"))
-    parts = [model(part.to(place)) for part in torch.split(inputs, batch)]
+    parts = [model(part.to(place)) for part in torch.split(inputs, 512)]
     if parts[0].ndim != 2:
         raise DataError(f"the network's outputs have shape {tuple(parts[0].shape)}", "They must be logits, [n, C].")
     return torch.cat(parts).double().softmax(1).cpu()

@@ -18,6 +18,7 @@ from selfdistill.theory import Spectrum
 RULES = ("variance", "gcv", "left-out")
 """What `stopping_time` can go by; none of them needs the truth."""
 _EARLIEST, _LATEST = 0.42, 2.05
+_LAST = 0.2  # share of the directions, from the end, that tell the noise
 _HALF = 0.5  # an epoch is the middle of a unit: 0 is not infinitely early
 _FLAT = 1.3  # of the fall, above which nothing supports a share
 _BELOW, _ABOVE = 0.17, 0.14  # by how much the truth may lie below and above it: the largest errors of 36 runs
@@ -54,7 +55,8 @@ def stopping_time(
 
     - ``variance``: :math:`\|\tilde Y - F_t\|^2 + 2 \sigma^2 \mathrm{df}`, which is, but for a constant, an unbiased
       estimate of the squared distance to what the labels are on average (Mallows' :math:`C_p`). With a known noise
-      matrix give its `noise_variance`; without, :math:`\sigma^2` comes from `label_noise_variance`;
+      matrix T and class shares :math:`\pi` give :math:`\sigma^2 = \sum_c \pi_c (1 - \sum_g T_{cg}^2)`; without, it is
+      estimated from the directions that are learned last;
     - ``gcv``: :math:`\|\tilde Y - F_t\|^2 / (1 - \mathrm{df}/n)^2`, generalised cross-validation;
     - ``left-out``: the share of given labels that are not predicted from the other examples, each example's output
       taken as :math:`F_i - S_{ii} (\tilde Y_i - F_i) / (1 - S_{ii})`: exact for ridge regression, an approximation
@@ -114,23 +116,9 @@ def _left_out(flow: Flow, times: Tensor, given: Tensor) -> Tensor:
 
 
 def epoch_of_agreement(agreement: Tensor, level: float, epochs: Tensor | None = None) -> float:
-    """Find when measured training reaches the agreement that is predicted for the time to stop.
-
-    The clock of a network whose kernel grows runs fast; what share of the given labels is fitted at the best moment
-    depends on it far less.
-
-    Args:
-        agreement: Share of training examples predicted as given, at first and after each epoch, ``[m]``.
-        level: The share at the time to stop.
-        epochs: When each was measured, ``[m]``; 0, 1, 2, ... if left out.
-
-    Returns:
-        Epochs, with a fraction on a straight line; infinite if it is never reached.
-
-    Example:
-        >>> epoch_of_agreement(torch.tensor([0.0, 0.5, 0.75]), 0.625)
-        1.5
-    """
+    """After how many epochs measured training reaches the agreement predicted for the time to stop; or infinity."""
+    # The clock of a network whose kernel grows runs fast; what share of the given labels is fitted at the best moment
+    # depends on it far less. Between two measurements a straight line is drawn.
     there = (agreement >= level).nonzero().flatten()
     if not len(there):
         return float("inf")
@@ -156,30 +144,11 @@ class StoppingEpoch(NamedTuple):
 
 
 def stopping_epoch(estimates: Sequence[float], epochs: int) -> StoppingEpoch:
-    """Combine estimates of the best epoch.
-
-    The rules of `stopping_time` that need no truth, each read off the run's agreement curve and off its fitted clock,
-    disagree most where one of them fails; their median loses less than any of them. The range is measured and not
-    derived: 36 runs of small networks gave its two factors; in 36 runs on other data it held the best epoch in 81 %.
-
-    Args:
-        estimates: Epochs; infinite where the run never got there, which counts as its last epoch.
-        epochs: Epochs of the run.
-
-    Returns:
-        The median and its range, within 0 and ``epochs``.
-
-    Raises:
-        SettingError: No estimates.
-
-    References:
-        ``docs/decisions/0021-the-median-of-six-stopping-epochs.md``.
-
-    Example:
-        >>> found = stopping_epoch([3.0, 4.0, 5.0, 6.0, float("inf"), float("inf")], 40)
-        >>> found.epoch, round(found.earliest, 1), round(found.latest, 1)
-        (5.5, 2.0, 11.8)
-    """
+    """Combine estimates of the best epoch, of which infinite ones count as the last, into a median and its range."""
+    # The rules of `stopping_time`, each read off the run's agreement curve and off its fitted clock, disagree most
+    # where one of them fails; their median loses less than any of them. The range is measured and not derived: 36 runs
+    # of small networks gave its two factors; in 36 runs on other data it held the best epoch in 81 %
+    # (docs/decisions/0021).
     if not estimates:
         raise SettingError("there are no estimates of the epoch to stop at", "Give at least one.")
     epoch = median(min(one, float(epochs)) for one in estimates)
@@ -188,51 +157,20 @@ def stopping_epoch(estimates: Sequence[float], epochs: int) -> StoppingEpoch:
 
 
 def wrong_share(variance: float, classes: int) -> float:
-    r"""Turn a noise variance into the share of wrong labels that symmetric noise would need for it.
-
-    Solves :math:`\sigma^2 = 1 - (1 - r)^2 - r^2 / (C - 1)` for its smaller root.
-
-    Args:
-        variance: Per example, summed over columns.
-        classes: C.
-
-    Returns:
-        r, at most (C - 1)/C, where labels say nothing.
-
-    Example:
-        >>> round(wrong_share(0.375, 2), 6)
-        0.25
-    """
+    """Share of wrong labels that symmetric noise would need for a variance per example, summed over columns."""
+    # It solves variance = 1 - (1 - r)² - r² / (C - 1) for the smaller root; at most (C - 1)/C, where labels say
+    # nothing.
     a = classes / (classes - 1)
     return float(1 - max(1 - a * max(variance, 0.0), 0.0) ** 0.5) / a
 
 
-def label_noise_variance(spectrum: Spectrum, residual: Tensor, share: float = 0.2) -> float:
-    r"""Estimate the noise variance from the directions that are learned last.
-
-    Signal lies in leading directions and noise in all alike, so the mean energy per direction of the last ones is
-    nearly that of the noise. What signal is left there biases it upwards.
-
-    Args:
-        spectrum: Eigenpairs.
-        residual: Given labels less the starting outputs, ``[n, C]``.
-        share: Share of the directions, from the end; where the spectrum stops earlier, all that it lacks.
-
-    Returns:
-        Noise energy per example, summed over columns.
-
-    Raises:
-        SettingError: A share outside (0, 1).
-
-    Example:
-        >>> noise = torch.randn(400, 1, generator=torch.Generator().manual_seed(0))
-        >>> round(label_noise_variance(Spectrum.of(torch.diag(torch.arange(400.0) + 1)), noise, 0.9), 1)
-        1.0
-    """
-    if not 0 < share < 1:
-        raise SettingError(f"share is {share}, but must be in (0, 1)", "Leave it out.")
+def label_noise_variance(spectrum: Spectrum, residual: Tensor) -> float:
+    """Estimate the noise variance, per example and summed over columns, from the directions that are learned last."""
+    # Signal lies in leading directions and noise in all alike, so the mean energy per direction of the last share of
+    # them is nearly that of the noise. What signal is left there biases it upwards. Where the spectrum stops earlier,
+    # all that it lacks is taken.
     n = spectrum.size
-    first = min(round((1 - share) * n), len(spectrum.values), n - 1)
+    first = min(round((1 - _LAST) * n), len(spectrum.values), n - 1)
     residual = torch.as_tensor(residual).double()
     held = spectrum.coefficients(residual)
     energy = held[first:].square().sum()
@@ -265,29 +203,10 @@ def tail_fall(spectrum: Spectrum, residual: Tensor) -> float | None:
 
 
 def noise_share(spectrum: Spectrum, residual: Tensor, classes: int) -> NoiseShare | None:
-    """Estimate the share of wrong labels, unless nothing supports an estimate.
-
-    Errors that follow from the inputs, such as those of labelling rules, lie in leading directions like right labels:
-    the last directions then hold little energy and would tell few errors where there are many. There the energy keeps
-    falling, and no share is told.
-
-    Args:
-        spectrum: Eigenpairs.
-        residual: Given labels less the starting outputs, ``[n, C]``.
-        classes: C.
-
-    Returns:
-        The share with its range; ``None`` where the energy falls by more than 1.3, or pairs are missing.
-
-    References:
-        ``docs/decisions/0021-the-median-of-six-stopping-epochs.md``, ``0027-a-wider-range-of-wrong-labels.md``.
-
-    Example:
-        >>> noise = torch.randn(400, 2, generator=torch.Generator().manual_seed(0)) / 8
-        >>> found = noise_share(Spectrum.of(torch.diag(torch.arange(400.0, 0.0, -1.0))), noise, 2)
-        >>> [round(value, 2) for value in found]
-        [0.02, 0.0, 0.16]
-    """
+    """Estimate the share of wrong labels with its range; ``None`` where nothing supports an estimate."""
+    # Errors that follow from the inputs, such as those of labelling rules, lie in leading directions like right labels:
+    # the last directions then hold little energy and would tell few errors where there are many. There the energy keeps
+    # falling, and no share is told (docs/decisions/0021 and 0027).
     fall = tail_fall(spectrum, residual)
     if fall is None or fall > _FLAT:
         return None

@@ -309,22 +309,7 @@ _BYTES = 2 * 2**30
 
 
 def as_dense(matrix: Any) -> np.ndarray:
-    """Write a sparse matrix out.
-
-    Args:
-        matrix: A SciPy sparse matrix or array ``[n, d]``.
-
-    Returns:
-        float32 ``[n, d]``.
-
-    Raises:
-        DataError: It takes more than 2 GiB.
-
-    Example:
-        >>> import scipy.sparse
-        >>> as_dense(scipy.sparse.eye(2)).tolist()
-        [[1.0, 0.0], [0.0, 1.0]]
-    """
+    """Write a sparse matrix ``[n, d]`` out as float32, if it takes no more than 2 GiB."""
     size = 4 * math.prod(matrix.shape)
     if size > _BYTES:
         raise DataError(

@@ -80,12 +80,10 @@ def write_with_labels(
     options: ReadOptions,
     labels: Sequence[str],
     out: Path | str,
-    *,
-    original: str | None = None,
 ) -> Path:
     """Write a copy whose labels are others, one per row that has a label, all at once or not at all."""
     # CSV and Parquet keep every other cell as it stands and get a column with the labels from before, called
-    # ``original`` or ``<label>_before_noise``, as do other tables, which become Parquet or CSV; npz gets an array
+    # ``<label>_before_noise``, as do other tables, which become Parquet or CSV; npz gets an array
     # ``truth`` (or, where it has one, ``<label>_before_noise``); an IDX folder gets a file like ``train-truth-
     # idx1-ubyte`` beside its images, which reading takes as the truth. Every other source becomes npz with ``X``,
     # ``y``, ``truth`` and ``ids``.
@@ -95,7 +93,7 @@ def write_with_labels(
             Advice("noise changes one column of labels, but {--annotator} names several"),
             "Write their majority as a column first.",
         )
-    return _write(source, options, Path(out), Edit(labels=list(labels), original=original))
+    return _write(source, options, Path(out), Edit(labels=list(labels)))
 
 
 def _write(source: Path | str, options: ReadOptions, out: Path, edit: Edit) -> Path:

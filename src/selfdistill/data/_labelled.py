@@ -106,20 +106,7 @@ _COUNTS = {
 
 
 def describe(data: LabelledData) -> str:
-    """Say what was read, in two or three short lines; the warnings are not among them.
-
-    Args:
-        data: The data set.
-
-    Returns:
-        Lines without a final newline.
-
-    Example:
-        >>> from selfdistill.data._source import from_arrays
-        >>> print(describe(from_arrays([[1.0], [2.0]], ["b", "a"])))
-        2 examples, 1 number
-        2 classes: a, b
-    """
+    """Say what was read, in two or three short lines; the warnings are not among them."""
     lines = [f"{len(data):,} examples, {data.preprocess.facts()}"]
     shown = ", ".join(clean(short(name)) for name in data.classes[:10]) + (", ..." if data.num_classes > 10 else "")
     lines.append(f"{data.num_classes:,} classes: {shown}")

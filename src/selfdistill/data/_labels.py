@@ -28,23 +28,11 @@ _TRUTH = {"true": "True", "false": "False"}
 
 @lru_cache(4096)
 def value_key(text: str) -> str:
-    r"""Give one spelling to all spellings of a value.
-
-    Alike are whole numbers and decimals of one value (1, +1, 1.0, 1.00), truth values in any case, a date and its
-    midnight, composed and decomposed accents, and texts that differ in spaces at the ends, kinds and numbers of spaces
-    within, or characters without a width. Case tells other texts apart, and so do leading zeros, which are those of
-    codes.
-
-    Args:
-        text: A label or category.
-
-    Returns:
-        The spelling; not for display.
-
-    Example:
-        >>> [value_key(text) for text in ("+1.0", "0.50", "-0", "01", "TRUE", "cat\u200b ", "Cat")]
-        ['1', '0.5', '0', '01', 'True', 'cat', 'Cat']
-    """
+    """Give one spelling to all spellings of a value; not for display."""
+    # Alike are whole numbers and decimals of one value (1, +1, 1.0, 1.00), truth values in any case, a date and its
+    # midnight, composed and decomposed accents, and texts that differ in spaces at the ends, kinds and numbers of
+    # spaces within, or characters without a width. Case tells other texts apart, and so do leading zeros, which are
+    # those of codes.
     plain = " ".join(unicodedata.normalize("NFC", text.translate(UNSEEN)).replace("\u2212", "-").split())
     if truth := _TRUTH.get(plain.lower()):
         return truth

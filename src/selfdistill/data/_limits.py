@@ -62,18 +62,7 @@ def check_names(names: Sequence[str], where: str, more: str = "") -> None:
 
 
 def check_size(what: str, size: int) -> None:
-    """Refuse what would unfold to more than the limit.
-
-    Args:
-        what: What it is, for the message.
-        size: Bytes it takes in memory.
-
-    Raises:
-        DataError: It takes more than `expand_limit`, or than is free.
-
-    Example:
-        >>> check_size("a.npz", 10)
-    """
+    """Refuse what would unfold to more bytes than `expand_limit`, or than are free."""
     limit = expand_limit()
     if size > limit:
         raise DataError(

@@ -39,24 +39,7 @@ _TOGETHER = 2**20  # bytes of inputs
 def eval_batches(
     inputs: Tensor, labels: Tensor | None = None, batch_size: int = 1024, *, device: torch.device | str | None = None
 ) -> Iterator[Batch]:
-    """Cut a set in order; the last batch holds what is left.
-
-    Args:
-        inputs: ``[n, ...]``.
-        labels: int64 ``[n]``; ``None``: every label is −1.
-        batch_size: Examples per batch.
-        device: Where the batches go; ``None``: where the inputs lie.
-
-    Yields:
-        Batches whose index is that of the set.
-
-    Raises:
-        SettingError: ``batch_size`` is below 1.
-
-    Example:
-        >>> [len(batch.index) for batch in eval_batches(torch.zeros(5, 2), batch_size=2)]
-        [2, 2, 1]
-    """
+    """Cut a set in order, the index that of the set; the last batch holds what is left. No labels: all -1."""
     if batch_size < 1:
         raise SettingError(f"batch_size is {batch_size}, but must be at least 1", "Pass a larger batch_size.")
     place = inputs.device if device is None else torch.device(device)
@@ -182,14 +165,7 @@ class TensorLoader:
         return index, weight
 
     def eval_batches(self, batch_size: int | None = None) -> Iterator[Batch]:
-        """Yield the whole set in order, unshuffled and not split over processes.
-
-        Args:
-            batch_size: Examples per batch; ``None``: as in training.
-
-        Returns:
-            The batches.
-        """
+        """Yield the whole set in order, unshuffled and not split over processes."""
         return eval_batches(self.inputs, self.labels, batch_size or self.batch_size)
 
 
@@ -282,27 +258,10 @@ class Augment:
 
 
 def augment_for(spec: str, input_shape: Sequence[int], fill: Sequence[float] = ()) -> Augment | None:
-    """Read a setting such as ``"flip,crop:2,cutout:8"``.
-
-    ``"auto"``: nothing for vectors, for images below 16 pixels and for grey images (digits and letters must not be
-    mirrored, and in short trainings shifts cost more than they bring); mirroring and a shift of 1/8 of the side for
-    colour.
-
-    Args:
-        spec: "auto", "none", or a list of ``flip``, ``crop:PIXELS`` and ``cutout:PIXELS``.
-        input_shape: Shape of one input.
-        fill: See `Augment`.
-
-    Returns:
-        The augmentation; ``None`` for none.
-
-    Raises:
-        SettingError: The spec cannot be read, or does not fit the inputs.
-
-    Example:
-        >>> augment_for("auto", (3, 32, 32)), augment_for("auto", (1, 28, 28))
-        (Augment(crop=4, flip=True, cutout=0, fill=()), None)
-    """
+    """Read a setting such as ``"flip,crop:2,cutout:8"``, ``"auto"`` or ``"none"``."""
+    # "auto" is nothing for vectors, for images below 16 pixels and for grey images (digits and letters must not be
+    # mirrored, and in short trainings shifts cost more than they bring); mirroring and a shift of 1/8 of the side for
+    # colour.
     spec, fill = spec.strip().lower(), tuple(fill)
     if spec in {"none", ""} or (spec == "auto" and len(input_shape) != 3):
         return None

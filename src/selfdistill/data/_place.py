@@ -26,6 +26,7 @@ STANDARD_INPUT = "-"
 HUB = "datasets:"
 """What a data set's name begins with that the library `datasets` loads: ``datasets:OWNER/NAME[:CONFIG][::SPLIT]``."""
 _BLOCK = 2**20
+_REACHED = 5.0  # seconds to wait for the hub
 HIDDEN = re.compile(r"(^|/)(\.(?!\./)|__MACOSX/|(Thumbs\.db|desktop\.ini)$)")
 """What programs put into archives of their own accord."""
 _MAGIC = (
@@ -151,6 +152,23 @@ def _hushed(name: str) -> Generator[None]:
         logger.setLevel(level)
 
 
+@contextmanager
+def _offline_if_unreachable() -> Generator[None]:
+    """Have the library take what is cached where the hub is not reached: by itself it tries for half a minute."""
+    import datasets
+    from huggingface_hub import constants, get_session
+
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_REACHED)
+    except Exception:  # of the network: which one depends on the library's version
+        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
+
+
 @cache
 def _loaded(name: str) -> Path:
     """Load a data set by name, and save it for the time of this process."""
@@ -162,7 +180,7 @@ def _loaded(name: str) -> Path:
     if not known:
         raise DataError(f"{HUB}{name} names no data set", f"Name it after the colon, such as {HUB}OWNER/NAME.")
     try:
-        with _hushed("huggingface_hub"):  # its retries are told in a line of their own each
+        with _hushed("huggingface_hub"), _offline_if_unreachable():  # retries are told in a line of their own each
             found = datasets.load_dataset(known, config or None)
     except (OSError, ValueError, RuntimeError) as error:  # of the library, the hub and the network
         raise DataError(

@@ -74,21 +74,7 @@ _ELSEWHERE = {
 
 
 def find_form(source: Path | str) -> str:
-    """Recognise a source by its name and what lies in it.
-
-    Args:
-        source: File, folder or built-in name.
-
-    Returns:
-        The name of its format, such as "csv".
-
-    Raises:
-        DataError: It is not there, or of no format that is known.
-
-    Example:
-        >>> find_form("digits")
-        'digits'
-    """  # noqa: DOC502 (raised by what is called)
+    """Recognise a source by its name and what lies in it; give the name of its format, such as "csv"."""
     return find_format(find_place(source)).name
 
 

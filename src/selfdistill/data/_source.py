@@ -87,22 +87,7 @@ class Source:
 
 
 def fingerprint(inputs: Tensor | MappedInputs, labels: Tensor, ids: np.ndarray, classes: Sequence[str]) -> str:
-    """Digest of everything that training sees.
-
-    Args:
-        inputs: ``[n, ...]``.
-        labels: ``[n]``.
-        ids: Strings ``[n]``.
-        classes: Class names.
-
-    Returns:
-        SHA-256, 64 hexadecimal digits.
-
-    Example:
-        >>> one = fingerprint(torch.zeros(1, 2), torch.zeros(1), np.array(["0"], object), ["a", "b"])
-        >>> one == fingerprint(torch.zeros(1, 2), torch.zeros(1), np.array(["0"], object), ["a", "c"])
-        False
-    """
+    """SHA-256 of everything that training sees, 64 hexadecimal digits."""
     state = hashlib.sha256()
     for values in (inputs, labels):
         step = max(1, _DIGEST_BLOCK // max(1, math.prod(values.shape[1:])))

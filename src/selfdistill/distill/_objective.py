@@ -156,7 +156,7 @@ def objective(name: str, **explicit: float | None) -> tuple[Reading, Callable[[T
         if word not in found.takes:
             takers = ", ".join(other for other, one in OBJECTIVES.items() if word in one.takes)
             raise SettingError(
-                f"objective {name!r} takes no {word}",
+                Advice("objective {name!r} takes no {option}", name=name, option=Flag(word)),
                 Advice(
                     "Leave {option} out", "choose another {--objective}: {takers}.", option=Flag(word), takers=takers
                 ),

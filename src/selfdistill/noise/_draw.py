@@ -53,24 +53,7 @@ def check_labels(labels: Tensor, num_classes: int, name: str = "labels") -> None
 
 
 def summary(clean: Tensor, given: Tensor, num_classes: int) -> Summary:
-    """Measure the noise of given labels.
-
-    Args:
-        clean: True labels, int64 ``[n]``.
-        given: Given labels, int64 ``[n]``.
-        num_classes: Number of classes K.
-
-    Returns:
-        Rates, matrix and counts.
-
-    Raises:
-        DataError: Different lengths, or labels out of range.
-
-    Example:
-        >>> noise = summary(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 1]), 2)
-        >>> noise.rate, noise.matrix.tolist()
-        (0.25, [[0.5, 0.5], [0.0, 1.0]])
-    """
+    """Measure rates, matrix and counts of the noise of given labels, int64 ``[n]`` beside the true ones."""
     check_labels(clean, num_classes, "clean labels")
     check_labels(given, num_classes, "given labels")
     if len(clean) != len(given):

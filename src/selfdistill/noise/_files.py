@@ -80,34 +80,10 @@ def read_rows(path: Path) -> list[list[str]]:
 
 
 def read_labels(path: str | Path, *, column: str | None = None, length: int | None = None) -> np.ndarray:
-    r"""Read the labels that people gave, one per example.
-
-    ==========  ============================================================================================
-    ``.npz``    one array, or the one that ``column`` names, such as ``worse_label`` of CIFAR-N
-    ``.npy``    one array
-    ``.csv``    one column, or the one that ``column`` names; the first row holds the names (``.tsv``: by tabs)
-    ``.txt``    one label per line
-    ==========  ============================================================================================
-
-    Args:
-        path: The file. Pickles, and so ``.pt`` files, are refused.
-        column: Name of the array or column, where the file holds several.
-        length: Number of labels that there must be.
-
-    Returns:
-        int64 ``[n]`` where all labels are integers, strings otherwise.
-
-    Raises:
-        DataError: No such file, another format, damaged, larger than 1 GiB, no such column, several columns and no
-            ``column``, a missing label, more than one number per example, or another number of labels.
-
-    Example:
-        >>> import tempfile
-        >>> file = Path(tempfile.mkdtemp()) / "labels.csv"
-        >>> _ = file.write_text("id,label\na,3\nb,1\n")
-        >>> read_labels(file, column="label").tolist()
-        [3, 1]
-    """
+    """Read the labels that people gave: int64 ``[n]`` where all are integers, strings otherwise."""
+    # From .npz, one array or the one that `column` names, such as worse_label of CIFAR-N; .npy; .csv or .tsv, one
+    # column or the one named, under a row of names; or .txt, one label per line. Pickles, and so .pt files, are
+    # refused.
     path = Path(path)
     columns = _read_columns(path)
     if column is None and len(columns) != 1:
@@ -170,29 +146,9 @@ def _as_labels(path: Path, values: np.ndarray) -> np.ndarray:
 
 
 def read_matrix(path: str | Path, *, classes: Sequence[str] | None = None) -> Tensor:
-    r"""Read a transition matrix ``T[clean, given]``, rows sum to 1.
-
-    From ``.csv`` or ``.tsv``, with or without class names in the first row, the first column, or both; ``.npy``; or
-    ``.json``: a list of rows, or ``{"classes": [...], "matrix": [...]}``.
-
-    Args:
-        path: The file.
-        classes: Class names in the order the labels are numbered. Where the file names its classes, rows and columns
-            are put into this order; where it does not, it must be in this order already.
-
-    Returns:
-        float64 ``[K, K]``.
-
-    Raises:
-        DataError: No such file, damaged, no matrix of probabilities, or other classes than ``classes``.
-
-    Example:
-        >>> import tempfile
-        >>> file = Path(tempfile.mkdtemp()) / "matrix.csv"
-        >>> _ = file.write_text("clean,dog,cat\ndog,0.75,0.25\ncat,0,1\n")
-        >>> read_matrix(file, classes=["cat", "dog"]).tolist()
-        [[1.0, 0.0], [0.25, 0.75]]
-    """
+    """Read ``T[clean, given]``, float64 ``[K, K]``, rows sum to 1, and put it into the order of ``classes``."""
+    # From .csv or .tsv, with or without class names in the first row, the first column, or both; .npy; or .json, a list
+    # of rows, or {"classes": [...], "matrix": [...]}. A file without names must be in the order of the classes already.
     path = Path(path)
     rows, row_names, column_names = _read_table(path)
     matrix = _check(path, rows, row_names, column_names)

@@ -98,26 +98,8 @@ def pair(num_classes: int, rate: float) -> Tensor:
 
 
 def cifar10_asymmetric(rate: float) -> Tensor:
-    """Asymmetric noise of CIFAR-10: truck to automobile, bird to airplane, deer to horse, and cat and dog exchanged.
-
-    The other five classes stay clean, so over balanced classes half of ``rate`` of the labels is wrong.
-
-    Args:
-        rate: Probability that a label of one of the five mapped classes changes.
-
-    Returns:
-        ``T[clean, given]``, float64 ``[10, 10]``, classes in CIFAR-10's order.
-
-    Raises:
-        SettingError: ``rate`` is not in [0, 1].
-
-    Example:
-        >>> cifar10_asymmetric(0.25)[9, 1].item()
-        0.25
-
-    References:
-        G. Patrini et al., CVPR 2017, arXiv:1609.03683.
-    """  # noqa: DOC502 (raised by the checks it calls)
+    """Truck to automobile, bird to airplane, deer to horse, and cat and dog exchanged; the other five stay clean."""
+    # Over balanced classes half of `rate` of the labels is wrong. Patrini et al., CVPR 2017, arXiv 1609.03683.
     check_rate(rate)
     matrix = torch.eye(10, dtype=torch.float64)
     for clean, given in _CONFUSED.items():

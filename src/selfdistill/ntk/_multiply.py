@@ -49,10 +49,10 @@ def _add_factored(kernel: Tensor, pieces: list[Piece]) -> None:
         kernel.addcmul_(pairs, outer)
 
 
-def mirror(kernel: Tensor, strip: int = 64) -> None:
-    """Copy the upper half to the lower one, in strips so that little memory is needed."""
-    for start in range(0, len(kernel), strip):
-        stop = min(start + strip, len(kernel))
+def mirror(kernel: Tensor) -> None:
+    """Copy the upper half to the lower one, in strips of 64 rows so that little memory is needed."""
+    for start in range(0, len(kernel), 64):
+        stop = min(start + 64, len(kernel))
         kernel[stop:, start:stop] = kernel[start:stop, stop:].T
         square = kernel[start:stop, start:stop]
         square.copy_(square.triu() + square.triu(1).T)

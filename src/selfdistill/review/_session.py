@@ -25,7 +25,7 @@ from selfdistill.runs._decision_files import (
     settled_array,
     write_decisions,
 )
-from selfdistill.runs._decisions import Journal, journal_path
+from selfdistill.runs._decisions import Journal, journal_path, labels_digest
 from selfdistill.runs._examples import Examples
 from selfdistill.runs._model_file import Model, load_model
 
@@ -60,9 +60,10 @@ class Session:
         self.saved, self._now = read_saved(run, self._record)
         self._classes = {name: k for k, name in enumerate(self.saved.classes)}
         self.fixed = why_fixed(self._record) if learn else Advice("Learning from decisions is off ({--no-learn}).")
-        taken = None if take is None else read_taken(take, run, self._record, self.saved.ids)
+        taken = None if take is None else read_taken(take, run, self._record)
         path = decisions or journal_path(run)
-        about = {"name": run.resolve().name, "data": self._record.data.fingerprint}
+        given = labels_digest(self.saved.classes[code] for code in self.saved.given)
+        about = {"name": run.resolve().name, "data": self._record.data.fingerprint, "labels": given}
         self.journal = Journal(path, self._record.id, self.saved.ids, self.saved.classes, about)
         self._lock, self._changed, self._closed = threading.RLock(), threading.Event(), False
         self.ready = threading.Event()

@@ -15,6 +15,7 @@ import numpy as np
 from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, RunError
 from selfdistill._core.files import atomic, json_text, read_json
+from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.run_record import RunRecord
 from selfdistill._core.wording import ending, quoted
 from selfdistill.runs._decisions import Decided, journal_path, read_header, read_journal
@@ -26,6 +27,8 @@ __all__ = [
     "check_about",
     "decided_before",
     "decided_since",
+    "given_of_numbered",
+    "numbered",
     "read_decisions",
     "read_taken",
     "settled_array",
@@ -34,7 +37,7 @@ __all__ = [
 
 ENDINGS = (".jsonl", ".csv", ".json")
 """Of files of decisions: a journal, a table, and Label Studio's."""
-_Pairs: TypeAlias = list[tuple[str, str | None]]  # names and labels; None: unsure
+_Told: TypeAlias = list[tuple[str, str | None, str | None]]  # name, label (None: unsure), given label (None: not said)
 _LABELS = ("settled_label", "label")
 _NAMED = "name rows by a column in both runs: `selfdistill fit DATA --id COLUMN`."
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
@@ -55,43 +58,26 @@ class Settled:
     unknown: tuple[str, ...] = ()
 
 
-def read_decisions(path: Path, ids: Sequence[str], classes: Sequence[str]) -> Settled:
-    """Read decisions on some examples.
-
-    Args:
-        path: A journal (``.jsonl``); a CSV file with the columns ``id`` and ``settled_label`` or ``label``, where an
-            empty cell settles nothing; or what Label Studio exports as JSON or JSON-MIN (``.json``), where the last
-            annotation of a task counts.
-        ids: Names of the examples.
-        classes: Names of the classes.
-
-    Returns:
-        The decisions.
-
-    Raises:
-        DataError: Another ending, no such file, a label that is no class, or two labels for one example.
-        RunError: A journal that is damaged.
-    """  # noqa: DOC502 (raised by what is called)
+def read_decisions(
+    path: Path, ids: Sequence[str], classes: Sequence[str], given: Sequence[str] | None = None
+) -> Settled:
+    """Read decisions on the examples of these names; ``given`` their labels, where the names are only numbers."""
+    # A journal (.jsonl); a CSV file with the columns id and settled_label or label, where an empty cell settles
+    # nothing; or what Label Studio exports as JSON or JSON-MIN (.json), where the last annotation of a task counts.
+    # With `given`, a file that tells another given label is about other data, unless the data have the settled label
+    # already.
     kind = path.suffix.lower()
     if kind not in ENDINGS:
         raise DataError(ending(path), f"Decisions lie in files that end in {', '.join(ENDINGS)}.")
     if not path.is_file():
         raise DataError(f"{path} is no file", "Name a file of decisions; `selfdistill review RUN` makes one.")
-    readers: dict[str, Callable[[Path], _Pairs]] = {".csv": _from_csv, ".json": _from_label_studio}
-    pairs = read_journal(path) if kind == ".jsonl" else _pairs(path, readers[kind])
-    return _matched(path, pairs, ids, frozenset(classes))
+    readers: dict[str, Callable[[Path], _Told]] = {".csv": _from_csv, ".json": _from_label_studio}
+    told: _Told = [(*one, None) for one in read_journal(path)] if kind == ".jsonl" else _told(path, readers[kind])
+    return _matched(path, told, ids, frozenset(classes), given)
 
 
 def decided_before(run: Path, record: RunRecord) -> Settled | None:
-    """Read the decisions that a run was trained with.
-
-    Args:
-        run: The run directory.
-        record: Its record.
-
-    Returns:
-        The decisions; ``None`` if there were none, or their file is gone.
-    """
+    """Read the decisions that a run was trained with; ``None`` if there were none, or their file is gone."""
     if record.data.decisions is None or not (path := Path(record.data.decisions)).is_file():
         return None
     ids, _ = named_rows(run)
@@ -99,15 +85,8 @@ def decided_before(run: Path, record: RunRecord) -> Settled | None:
 
 
 def decided_since(run: Path, record: RunRecord) -> Settled | None:
-    """Read the decisions about a run: those in the journal beside it, else those that it was trained with.
-
-    Args:
-        run: The run directory.
-        record: Its record.
-
-    Returns:
-        The decisions; ``None`` if there are none. A journal of an earlier run of the same name is passed over.
-    """
+    """Read the decisions in the journal beside a run, else those it was trained with; ``None`` if there are none."""
+    # A journal of an earlier run of the same name is passed over.
     path = journal_path(run)
     if not path.is_file() or read_header(path)["run"] != record.id:
         return decided_before(run, record)
@@ -116,46 +95,25 @@ def decided_since(run: Path, record: RunRecord) -> Settled | None:
 
 
 def check_about(path: Path, run: Path, record: RunRecord) -> None:
-    """Refuse a journal about another run on other data. Tables and Label Studio's files do not say what they are about.
-
-    Args:
-        path: A file of decisions.
-        run: The run directory.
-        record: Its record.
-
-    Raises:
-        RunError: It is about another run.
-    """
+    """Refuse a journal about another run on other data; other files do not say what they are about."""
     if path.suffix.lower() != ".jsonl" or not path.is_file():
         return
     header, before = read_header(path), record.data.decisions
     same = header["run"] == record.id or header.get("data") == record.data.fingerprint
     if not same and (before is None or Path(before).resolve() != path.resolve()):
         take = f"selfdistill review {quoted(run)} --take {quoted(path)}"
-        numbered = _numbered(record, named_rows(run)[0].tolist())
-        by_name = _NAMED if numbered else f"bring them over by the names of the examples: {take}."
+        named = given_of_numbered(run, record) is None
+        by_name = f"bring them over by the names of the examples: {take}." if named else _NAMED
         raise RunError(
             f"{path} holds decisions about the run {header.get('name', header['run'])!r}, not about {run}",
             Advice("Give {journal}", "{by_name}", journal=journal_path(run), by_name=by_name),
         )
 
 
-def read_taken(path: Path, run: Path, record: RunRecord, ids: Sequence[str]) -> Settled:
-    """Read decisions that a review begins with, as `read_decisions` does, by the names of the examples.
-
-    Args:
-        path: The file.
-        run: The run that is reviewed.
-        record: Its record.
-        ids: Names of its examples.
-
-    Returns:
-        The decisions.
-
-    Raises:
-        RunError: They are about another run on other data, and rows have only numbers for names.
-    """
-    if path.suffix.lower() == ".jsonl" and path.is_file() and _numbered(record, ids):
+def read_taken(path: Path, run: Path, record: RunRecord) -> Settled:
+    """Read decisions that a review begins with, by name; refuse other data where names are only numbers."""
+    given = given_of_numbered(run, record)
+    if path.suffix.lower() == ".jsonl" and path.is_file() and given is not None:
         header = read_header(path)
         if header["run"] != record.id and header.get("data") != record.data.fingerprint:
             raise RunError(
@@ -163,18 +121,23 @@ def read_taken(path: Path, run: Path, record: RunRecord, ids: Sequence[str]) -> 
                 f"{run}, and rows are named by numbers",
                 Advice("Give decisions about the same data", _NAMED),
             )
-    return read_decisions(path, ids, record.data.classes)
+    return read_decisions(path, named_rows(run)[0].tolist(), record.data.classes, given)
 
 
-def _numbered(record: RunRecord, ids: Sequence[str]) -> bool:
+def given_of_numbered(run: Path, record: RunRecord) -> list[str] | None:
+    """Read the given labels of a run whose rows have only numbers for names; ``None`` for one with names."""
+    ids, given = named_rows(run)
+    return given.tolist() if numbered(record.data.read, ids.tolist()) else None
+
+
+def numbered(read: ReadOptions | None, ids: Sequence[str]) -> bool:
     """Whether rows have only their numbers for names; some may have been left out."""
-    if record.data.read is None or record.data.read.id is not None or not all(map(_NUMBER.fullmatch, ids)):
+    if read is None or read.id is not None or not all(map(_NUMBER.fullmatch, ids)):
         return False
-    numbers = list(map(int, ids))
-    return all(one < other for one, other in pairwise(numbers))
+    return all(one < other for one, other in pairwise(map(int, ids)))
 
 
-def _pairs(path: Path, reader: Callable[[Path], _Pairs]) -> _Pairs:
+def _told(path: Path, reader: Callable[[Path], _Told]) -> _Told:
     """Read, and tell what does not fit in one line."""
     try:
         return reader(path)
@@ -184,15 +147,23 @@ def _pairs(path: Path, reader: Callable[[Path], _Pairs]) -> _Pairs:
         raise DataError(f"{path} cannot be read: {error}", "Export it again.") from error
 
 
-def _matched(path: Path, pairs: _Pairs, ids: Sequence[str], classes: frozenset[str]) -> Settled:
+def _matched(
+    path: Path, told: _Told, ids: Sequence[str], classes: frozenset[str], given: Sequence[str] | None
+) -> Settled:
     """Find the examples by name; a label of ``None`` stands for unsure."""
     places = {str(name): row for row, name in enumerate(ids)}
     labels: dict[int, str] = {}
     unsure, unknown = set(), []
-    for name, label in pairs:
+    for name, label, before in told:
         row = places.get(name)
         if row is None:
             unknown.append(name)
+        elif given is not None and before is not None and given[row] not in {before, label}:
+            raise DataError(
+                f"{path} is about other data: row {name} was given {before!r} there, but here {given[row]!r}, and "
+                "rows are named by numbers",
+                Advice("Give decisions about these data", _NAMED),
+            )
         elif label is None:
             unsure.add(row)
         elif label not in classes:
@@ -202,7 +173,7 @@ def _matched(path: Path, pairs: _Pairs, ids: Sequence[str], classes: frozenset[s
             )
         elif labels.setdefault(row, label) != label:
             raise DataError(f"{path} gives {name!r} both {labels[row]!r} and {label!r}", "Leave one of them.")
-    if pairs and len(unknown) == len(pairs):
+    if told and len(unknown) == len(told):
         raise DataError(
             f"{path} names no example of the data, but {unknown[0]!r}, for instance",
             f"Names are like {str(ids[0])!r}.",
@@ -210,7 +181,7 @@ def _matched(path: Path, pairs: _Pairs, ids: Sequence[str], classes: frozenset[s
     return Settled(labels, frozenset(unsure) - set(labels), tuple(unknown))
 
 
-def _from_csv(path: Path) -> _Pairs:
+def _from_csv(path: Path) -> _Told:
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file, strict=True)
         columns = rows.fieldnames or ()
@@ -219,17 +190,17 @@ def _from_csv(path: Path) -> _Pairs:
             raise DataError(
                 f"{path} has the columns {', '.join(columns) or 'none'}", "Name them id and label (or settled_label)."
             )
-        found: _Pairs = []
+        found: _Told = []
         for row in rows:
             if row[column]:
-                found.append((row["id"], row[column]))
+                found.append((row["id"], row[column], row.get("given_label") or None))
             elif row.get("decision") == "unsure":
-                found.append((row["id"], None))
+                found.append((row["id"], None, row.get("given_label") or None))
     return found
 
 
-def _from_label_studio(path: Path) -> _Pairs:
-    found: _Pairs = []
+def _from_label_studio(path: Path) -> _Told:
+    found: _Told = []
     for task in read_json(path):
         choices: Any
         annotations = [one for one in task.get("annotations", ()) if not one.get("was_cancelled")]
@@ -243,7 +214,7 @@ def _from_label_studio(path: Path) -> _Pairs:
             continue
         if len(choices) > 1:
             raise DataError(f"{path} gives {data['id']!r} {len(choices)} labels at once", "Give each task one choice.")
-        found.append((str(data["id"]), str(choices[0])))
+        found.append((str(data["id"]), str(choices[0]), data.get("given_label")))
     return found
 
 
@@ -257,21 +228,8 @@ def _choices(annotation: Mapping[str, Any]) -> list[str]:
 def write_decisions(
     path: Path, decided: Decided, ids: Sequence[str], given: Sequence[str], refined: Sequence[str]
 ) -> int:
-    """Write decisions for other programs.
-
-    Args:
-        path: A file that does not exist, ending in ``.csv`` or ``.json``.
-        decided: The decisions.
-        ids: Names of all examples.
-        given: Their given labels.
-        refined: Their refined labels, which Label Studio shows as predictions.
-
-    Returns:
-        Number of examples written.
-
-    Raises:
-        DataError: Another ending, or the file exists.
-    """
+    """Write decisions to a new file for other programs, ``.csv`` or ``.json``; give the number of examples."""
+    # Label Studio shows the refined labels as predictions.
     writers: dict[str, Callable[..., None]] = {".csv": _to_csv, ".json": _to_label_studio}
     if path.suffix.lower() not in writers:
         raise DataError(ending(path), "Name a file that ends in .csv or .json.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -20,7 +21,7 @@ try:
 except ImportError:  # not on this platform: nothing is locked there
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Decided", "Journal", "Step", "journal_path", "read_header", "read_journal"]
+__all__ = ["Decided", "Journal", "Step", "journal_path", "labels_digest", "read_header", "read_journal"]
 
 _FORMAT = "selfdistill decisions"
 _BEGINNING = json_text({"format": _FORMAT})[:-1].encode()
@@ -100,6 +101,11 @@ def journal_path(run: Path) -> Path:
     return folder.with_name(f"{folder.name}.decisions.jsonl")
 
 
+def labels_digest(given: Iterable[str]) -> str:
+    """Digest of given labels in their order: what tells whether rows that have only numbers are the same."""
+    return hashlib.sha256(json_text([str(one) for one in given]).encode()).hexdigest()
+
+
 class Journal:
     """A journal open for writing, by this process alone.
 
@@ -110,7 +116,8 @@ class Journal:
         run: Identifier of the run.
         ids: Names of its examples.
         classes: Names of its classes.
-        about: More about the run for the first line: ``name`` and ``data``, the fingerprint.
+        about: More about the run for the first line: ``name``; ``data``, the fingerprint; ``labels``, that of the
+            given labels alone.
 
     Attributes:
         path: The file.
@@ -146,19 +153,7 @@ class Journal:
             raise
 
     def add(self, kind: str, rows: Iterable[int], labels: Iterable[str] = ()) -> Step:
-        """Write a step down.
-
-        Args:
-            kind: See `Step`.
-            rows: Examples.
-            labels: Their labels, if the kind is ``"label"``.
-
-        Returns:
-            The step.
-
-        Raises:
-            DataError: No example or class of the run.
-        """  # noqa: DOC502 (raised by what is called)
+        """Write a step down: its kind, see `Step`, the rows, and their labels if it is ``"label"``."""
         step = Step(self.version + 1, kind, tuple(rows), tuple(labels))
         _check(step, len(self._ids), self._classes)
         names = [str(self._ids[row]) for row in step.rows]
@@ -169,11 +164,7 @@ class Journal:
         return step
 
     def undo(self) -> Step | None:
-        """Take the last step back that still holds, by a line of its own.
-
-        Returns:
-            The step; ``None`` if none is left.
-        """
+        """Take the last step back that still holds, by a line of its own; ``None`` if none is left."""
         if not self.decided.done:
             return None
         step = self.decided.done[-1]
@@ -201,17 +192,7 @@ class Journal:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """Read the first line of a journal: what it is about.
-
-    Args:
-        path: The file.
-
-    Returns:
-        ``run``, its identifier, and ``examples``, their number; ``name`` and ``data`` of the run where it has them.
-
-    Raises:
-        RunError: It is no journal.
-    """  # noqa: DOC502 (made before)
+    """Read what a journal is about: ``run`` and ``examples``; ``name``, ``data`` and ``labels`` where it has them."""
     again = RunError(f"{path} is no journal of decisions", _AGAIN)
     try:
         with path.open("rb") as file:
@@ -224,17 +205,7 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def read_journal(path: Path) -> list[tuple[str, str | None]]:
-    """Read a journal of any run; nothing is written.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Names of the decided examples and their labels, in the order of their first decision; ``None``: unsure.
-
-    Raises:
-        RunError: It is damaged.
-    """  # noqa: DOC502 (raised by what is called)
+    """Read names and labels of the decided examples, in the order of their first decision; ``None``: unsure."""
     content, names = path.read_bytes(), _Names()
     decided = _replayed(path, content[: content.rfind(b"\n") + 1], None, names, None)[0]
     return [(name, decided.labels.get(row)) for row, name in names.items() if row in {*decided.labels, *decided.unsure}]

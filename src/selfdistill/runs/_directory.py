@@ -64,28 +64,10 @@ def run(
     tell: Listener = lambda event: None,
     plan: Plan | None = None,
 ) -> RunRecord:
-    """Train and fill a run directory.
-
-    Args:
-        data: Inputs and given labels.
-        settings: Resolved settings.
-        out: The run directory; must not exist, or be empty, unless resumed.
-        source: Description of where the data came from, JSON-able; kept in the record.
-        evaluations: Inputs and true labels by name, measured after each epoch.
-        resume: Go on with the run in ``out``.
-        tell: Listener of events.
-        plan: What else is to be done; the method is then the plan's, and ``settings.method`` only its name.
-
-    Returns:
-        The run record as written to ``run.json``.
-
-    Raises:
-        RunError: ``out`` holds another run or is in use by another process, or a resume with other data or settings.
-        SettingError: An unknown name, or a loss that became no number.
-        DataError: A noise matrix that does not fit the data.
-        ResourceError: No room on disk, no memory; what was begun can be resumed, else nothing is left.
-        Interrupted: Ctrl-C; the run is saved, or, before the first step of a new one, gone.
-    """  # noqa: DOC502
+    """Train and fill a run directory, or go on with one; give the record as written to ``run.json``."""
+    # `source` describes where the data came from, JSON-able, and is kept in the record. `evaluations` holds inputs and
+    # true labels by name, measured after each epoch. With a `plan` the method is the plan's, and settings.method only
+    # its name.
     shape = tuple(data.inputs.shape[1:])
     if settings.method == CLOSED and plan is None:
         spec, parameters = CLOSED, (settings.landmarks or 1500) * (math.prod(shape) + 5 * data.num_classes)

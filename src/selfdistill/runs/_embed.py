@@ -18,21 +18,7 @@ __all__ = ["embed"]
 
 
 def embed(source: str, options: ReadOptions, out: Path | None, tell: Listener = lambda event: None) -> LabelledData:
-    """Encode photos or texts, and keep their features.
-
-    Args:
-        source: As ``selfdistill fit`` takes it.
-        options: How to read it; the packaged encoder is taken where none is named.
-        out: The folder of features; by default the one that runs take by themselves.
-        tell: Takes events.
-
-    Returns:
-        The data, as a run reads them.
-
-    Raises:
-        SettingError: There is no encoder.
-        DataError: The data cannot be used.
-    """  # noqa: DOC502 (raised by what is called)
+    """Encode photos or texts by the encoder named, else the packaged one, and keep their features in ``out``."""
     if options.encoder is None:
         photos = options.image_column is not None or find_form(source) == "folder"
         options = replace(options, encoder="photos" if photos else "texts")

@@ -37,15 +37,7 @@ def _open(read: ReadOptions) -> bool:
 
 
 def encoder_of_photos(source: str, read: ReadOptions) -> ReadOptions:
-    """Let the packaged encoder read photos, where it is installed and nothing else is asked for.
-
-    Args:
-        source: The data, as typed.
-        read: What the user said.
-
-    Returns:
-        The same, with the encoder named.
-    """
+    """Let the packaged encoder read photos, where it is installed and nothing else is asked for."""
     wanted = _open(read) and is_packaged("photos") and _holds_photos(source, read)
     return replace(read, encoder="photos") if wanted else read
 
@@ -69,16 +61,7 @@ def _holds_photos(source: str, read: ReadOptions) -> bool:
 
 
 def encoder_of_texts(source: str, read: ReadOptions, data: LabelledData) -> ReadOptions:
-    """Let the packaged encoder read text columns, where it is installed and nothing else is asked for.
-
-    Args:
-        source: The data, as typed.
-        read: What the user said.
-        data: The data, as read without it.
-
-    Returns:
-        The same, or with the encoder named: then the data are to be read again.
-    """
+    """Name the packaged encoder for text columns, where it is installed and nothing else is asked for."""
     few = len(data) <= _MOST_TEXTS and source != STANDARD_INPUT
     wanted = _open(read) and few and _has_texts(data) and is_packaged("texts")
     return replace(read, encoder="texts") if wanted else read
@@ -89,16 +72,7 @@ def _has_texts(data: LabelledData) -> bool:
 
 
 def missing_extra(source: str, read: ReadOptions, data: LabelledData) -> str | None:
-    """Name the extra that would help, where it is not installed.
-
-    Args:
-        source: The data, as typed.
-        read: What the user said.
-        data: The data, as read.
-
-    Returns:
-        "photos" or "texts"; ``None`` where nothing is missing.
-    """
+    """Name the extra that would help, "photos" or "texts", where it is not installed."""
     if not _open(read):
         return None
     kind = "texts" if _has_texts(data) else "photos" if _holds_photos(source, read) else None
@@ -106,16 +80,7 @@ def missing_extra(source: str, read: ReadOptions, data: LabelledData) -> str | N
 
 
 def check_named(folder: Path, read: ReadOptions | None, asked: ReadOptions | None = None) -> None:
-    """Refuse an encoder that a run's record alone names and that could run code or fetch a model.
-
-    Args:
-        folder: The run directory, which may be a stranger's.
-        read: How its data were read.
-        asked: What the user says now.
-
-    Raises:
-        RunError: The encoder comes in no extra, and the user does not name it.
-    """
+    """Refuse an encoder that a run's record alone names and that could run code or fetch a model."""
     if read is None or not is_encoded(read) or read.encoder in PACKAGED or (asked and asked.encoder):
         return
     raise RunError(
@@ -126,14 +91,7 @@ def check_named(folder: Path, read: ReadOptions | None, asked: ReadOptions | Non
 
 @contextmanager
 def encoding(tell: Listener) -> Generator[None]:
-    """Tell how many photos or texts are encoded, how fast, and how long it will still take.
-
-    Args:
-        tell: Takes events.
-
-    Yields:
-        Nothing.
-    """
+    """Tell how many photos or texts are encoded, how fast, and how long it will still take."""
     token = PROGRESS.set(_telling(tell))
     try:
         yield

@@ -24,19 +24,7 @@ _NAME = re.compile(r"^epoch-(\d{4,})\.safetensors$")
 
 
 def snapshot_epochs(keep: int | str | None, epochs: int) -> frozenset[int]:
-    """Say which epochs are kept.
-
-    Args:
-        keep: See `Settings`.
-        epochs: Epochs of the run.
-
-    Returns:
-        Epochs done, from 1 to ``epochs``; at most ``epochs`` of them, the last among them.
-
-    Example:
-        >>> sorted(snapshot_epochs(3, 10)), len(snapshot_epochs("all", 10)), len(snapshot_epochs(None, 10))
-        ([3, 7, 10], 10, 0)
-    """
+    """Say which epochs are kept, counted from 1; the last is among them."""
     if keep is None:
         return frozenset()
     count = epochs if keep == "all" else min(int(keep), epochs)

@@ -72,18 +72,7 @@ class Examples:
         return str(self._names[index])
 
     def thumbnail(self, index: int, side: int) -> bytes:
-        """Draw an image, as PNG where it is small and as JPEG else; its longer side has ``side`` pixels.
-
-        Args:
-            index: Position of the example.
-            side: Pixels.
-
-        Returns:
-            The file.
-
-        Raises:
-            DataError: There is no image, or it cannot be read any more.
-        """
+        """Draw an image, as PNG where it is small and as JPEG else; its longer side has ``side`` pixels."""
         try:
             picture = self._source.picture(index, side)
         except DataError:
@@ -115,29 +104,14 @@ class Examples:
         return self._source.row(index)
 
     def search(self, words: str) -> np.ndarray:
-        """Find examples of which a text or a cell, as `text` and `cells` give it, holds some words, whatever the case.
-
-        Args:
-            words: Any part of it.
-
-        Returns:
-            bool ``[n]``. Cost: the first time, all cells are spelled out, about 1 s for 100,000 rows of 7 columns;
-            then 20 ms.
-        """
+        """Find examples of which a text or a cell holds some words, whatever the case: bool ``[n]``."""
+        # The first time, all cells are spelled out, about 1 s for 100,000 rows of 7 columns; then it takes 20 ms.
         return self._source.search(words.casefold(), len(self))
 
     def cells(self, index: int) -> list[Cell]:
-        """Give the name and value of each feature that is no text, and whether that is unusual for the given label.
-
-        A number is unusual that lies more than 3.5 robust standard deviations from the median of up to 2,000 rows with
-        the same given label; another value, or a gap, that fewer than 2 % of them share.
-
-        Args:
-            index: Position of the example.
-
-        Returns:
-            Name, value ("" where there is none), and whether it is unusual.
-        """
+        """Give name and value of each feature that is no text, and whether it is unusual for the given label."""
+        # A number is unusual that lies more than 3.5 robust standard deviations from the median of up to 2,000 rows
+        # with the same given label; another value, or a gap, that fewer than 2 % of them share.
         return self._source.cells(index)
 
 

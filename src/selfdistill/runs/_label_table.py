@@ -145,17 +145,7 @@ def refined_labels(run: Path) -> list[str]:
 
 
 def label_table(run: Path) -> pd.DataFrame:
-    """Read ``labels.parquet`` of a finished run, checked as `read_label_table` does.
-
-    Args:
-        run: The run directory.
-
-    Returns:
-        One row per example, all columns.
-
-    Raises:
-        RunError: Not finished, missing or damaged.
-    """  # noqa: DOC502 (raised by what is called)
+    """Read ``labels.parquet`` of a finished run, all columns, checked as `read_label_table` does."""
     _table(run, read_finished(run))
     with _opened(run / "labels.parquet") as file:
         found: pd.DataFrame = file.read().to_pandas()

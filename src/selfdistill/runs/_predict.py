@@ -63,21 +63,7 @@ class Predictions:
         return (self.probabilities.argmax(-1) == self.labels)[there].float().mean().item()
 
     def table(self, start: int = 0, stop: int | None = None) -> pd.DataFrame:
-        """Lay the rows out as columns ``id``, ``predicted_label``, ``confidence`` and ``p_<class>`` for each class.
-
-        Args:
-            start: First row.
-            stop: Row after the last.
-
-        Returns:
-            One row per example, in the data's order.
-
-        Example:
-            >>> import torch
-            >>> found = Predictions(np.array(["a"], object), ("cat", "dog"), torch.tensor([[0.25, 0.75]]))
-            >>> found.table().to_csv(index=False).split()
-            ['id,predicted_label,confidence,p_cat,p_dog', 'a,dog,0.75,0.25,0.75']
-        """
+        """Lay rows out as columns ``id``, ``predicted_label``, ``confidence`` and ``p_<class>`` for each class."""
         import pandas as pd
 
         probabilities = self.probabilities[start:stop].numpy()

@@ -18,7 +18,7 @@ from selfdistill.data._copy import check_new, labelled_cells, labelled_rows, wri
 from selfdistill.data._place import STANDARD_INPUT, is_there
 from selfdistill.data._read import find_form
 from selfdistill.data.formats import BUILT_IN
-from selfdistill.runs._decision_files import Settled, check_about, read_decisions
+from selfdistill.runs._decision_files import Settled, check_about, given_of_numbered, read_decisions
 from selfdistill.runs._label_table import SavedLabelTable, read_label_table
 
 __all__ = ["EXPORTS", "Refined", "refine"]
@@ -50,26 +50,11 @@ class Refined:
 def refine(
     run: Path, out: Path, *, how: str | None = None, form: str | None = None, decisions: Path | None = None
 ) -> Refined:
-    """Write the refined data set of a run, or its findings for another tool. The source is only read.
-
-    Args:
-        run: A finished run directory.
-        out: File or folder that does not exist yet.
-        how: ``"drop"``: leave the flagged rows out; ``"relabel"``: add a column ``refined_label``, which holds the
-            given label where nothing is flagged; ``"weight"``: add a column ``label_weight``, the probability that the
-            given label is right, 0 to 1. A column ``label_quality`` stands beside either, where there is a place.
-        form: Instead of a data set, one of `EXPORTS`.
-        decisions: Labels that a person settled, see `read_decisions`; they take the place of what the run found. What
-            nobody can say is called wrong.
-
-    Returns:
-        What was written.
-
-    Raises:
-        SettingError: None of the ways, two of them, or an unknown form.
-        RunError: A run that is not finished, damaged, or whose source has changed since.
-        DataError: A place that is taken or does not fit.
-    """  # noqa: DOC502 (raised by what is called)
+    """Write the refined data set of a finished run to a new place, or its findings for another tool (``form``)."""
+    # "drop" leaves flagged rows out; "relabel" adds a column refined_label, which holds the given label where nothing
+    # is flagged; "weight" adds label_weight, the probability that the given label is right. A column label_quality
+    # stands beside either, where there is a place. Decisions take the place of what the run found; what nobody can say
+    # is called wrong.
     if (how is None) == (form is None) or (how is not None and how not in HOW):
         told = "nothing" if how is None else repr(how)
         raise SettingError(
@@ -82,8 +67,10 @@ def refine(
         raise SettingError(f"format {form!r} does not exist", f"Choose one of: {', '.join(EXPORTS)}.", param="format")
     found = read_label_table(run)
     if decisions is not None:
-        check_about(decisions, run, read_finished(run))
-        found = decided_table(found, read_decisions(decisions, found.ids.tolist(), found.classes))
+        record = read_finished(run)
+        check_about(decisions, run, record)
+        given = given_of_numbered(run, record)
+        found = decided_table(found, read_decisions(decisions, found.ids.tolist(), found.classes, given))
     check_new(found.source, out)
     if form in {None, "label-studio"}:  # the other forms do not look at it
         _check_source(run, found)

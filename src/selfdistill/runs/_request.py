@@ -25,8 +25,8 @@ from selfdistill.data._labelled import LabelledData, describe
 from selfdistill.data._read import read as data_read
 from selfdistill.data._read import read_test
 from selfdistill.networks._build import build
-from selfdistill.runs._decision_files import read_decisions, settled_array
-from selfdistill.runs._decisions import read_header
+from selfdistill.runs._decision_files import numbered, read_decisions, settled_array
+from selfdistill.runs._decisions import labels_digest, read_header
 from selfdistill.runs._demo import compare_with_plain, noisy_digits
 from selfdistill.runs._directory import check_free, next_run_folder, run
 from selfdistill.runs._encoding import check_named, encoder_of_photos, encoder_of_texts, encoding, missing_extra
@@ -71,23 +71,7 @@ def start(
     tell_plain: Listener = lambda event: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> tuple[RunRecord, Path]:
-    """Read, check, and train or go on.
-
-    Args:
-        asked: What the user said.
-        tell: Listener of the run's events.
-        tell_plain: Listener of the demonstration's second training.
-        say: Takes sentences for the user as they come: what is done, and notes and warnings, which begin with
-            ``note:`` and ``warning:``.
-
-    Returns:
-        The run record and the run directory.
-
-    Raises:
-        DataError: The data cannot be used.
-        SettingError: A setting is out of range.
-        RunError: The run cannot be resumed, or ``out`` is taken.
-    """  # noqa: DOC502 (raised by what is called)
+    """Read, check, and train or go on; notes and warnings go to ``say`` as they come, with such a word in front."""
     asked = _completed(asked)
     wanted = overlaid(Settings(method=None if asked.source is None else AUTO), asked.settings)
     if wanted.method not in WITHOUT_EPOCHS:
@@ -107,7 +91,7 @@ def start(
         if method == CLOSED:
             examples = replace(examples, distributions=examples.shares)
         if asked.decisions is not None:
-            examples = _settled(asked.decisions, examples, method, say)
+            examples = _settled(asked.decisions, examples, asked.read, method, say)
         if why:
             say("note: " + why)
             examples = replace(examples, notes=(*examples.notes, why))
@@ -150,7 +134,9 @@ def _read(
     return asked, examples, tests, missing_extra(str(asked.source), asked.read, examples)
 
 
-def _settled(path: Path, examples: LabelledData, method: str, say: Callable[[str], None]) -> LabelledData:
+def _settled(
+    path: Path, examples: LabelledData, read: ReadOptions, method: str, say: Callable[[str], None]
+) -> LabelledData:
     """Hold labels that a person settled."""
     if method != CLOSED or examples.distributions is not None:
         why = f"method {method!r} trains on them" if method != CLOSED else "the labels are by several annotators"
@@ -163,9 +149,11 @@ def _settled(path: Path, examples: LabelledData, method: str, say: Callable[[str
             ),
             param="decisions",
         )
-    found = read_decisions(path, examples.ids.tolist(), examples.classes)
+    ids, given = examples.ids.tolist(), [examples.classes[code] for code in examples.labels.tolist()]
+    by_number = numbered(read, ids)
+    found = read_decisions(path, ids, examples.classes, given if by_number else None)
     if path.suffix.lower() == ".jsonl":
-        _check_rows(path, examples, say)
+        _check_rows(path, examples, labels_digest(given) if by_number else None, say)
     settled = settled_array(found, examples.classes, len(examples))
     say(f"{len(found.labels):,} labels settled, from {path}")
     if found.unknown:
@@ -173,16 +161,26 @@ def _settled(path: Path, examples: LabelledData, method: str, say: Callable[[str
     return replace(examples, settled=torch.from_numpy(settled), counts=examples.counts | {"settled": len(found.labels)})
 
 
-def _check_rows(path: Path, examples: LabelledData, say: Callable[[str], None]) -> None:
-    """Refuse decisions about other rows, where rows have numbers for names; say where data differ."""
+def _check_rows(path: Path, examples: LabelledData, labels: str | None, say: Callable[[str], None]) -> None:
+    """Refuse decisions about other labels, where rows have numbers for names (else ``None``); say where data differ."""
     header, n = read_header(path), len(examples)
     if header.get("data") == examples.fingerprint:
         return
     about = f"{path} holds decisions about the run {header.get('name', header['run'])!r}"
-    if header["examples"] != n and examples.ids.tolist() == list(map(str, range(n))):
+    other = None
+    if header["examples"] != n:
+        other = f"{header['examples']:,} examples, but the data have {n:,}"
+    elif "data" in header and header.get("labels") != labels:
+        other = f"other labels (fingerprint {str(header.get('labels', 'unknown'))[:8]}, not {str(labels)[:8]})"
+    if labels is not None and other is not None:
         raise DataError(
-            f"{about} with {header['examples']:,} examples, but the data have {n:,}, and rows are named by numbers",
-            Advice("Give the data of that run", "name rows by a column: {--id} COLUMN in both."),
+            f"{about} with {other}, and rows are named by numbers",
+            Advice(
+                "Give the data of that run",
+                "name rows by a column, {--id} COLUMN in both",
+                "write a table of decisions, of which each given label is compared: `selfdistill review RUN --export "
+                "FILE.csv`.",
+            ),
         )
     if "data" in header:
         say(f"note: {about}, whose data were others: labels are held by the names of the examples")
@@ -271,21 +269,7 @@ def _completed(asked: FitRequest) -> FitRequest:
 def read_sources(
     asked: FitRequest, seed: int, say: Callable[[str], None] = lambda text: None, *, mapped: bool = False
 ) -> tuple[LabelledData, dict[str, tuple[Tensor, Tensor]]]:
-    """Read training data and what is measured on, or make the demonstration's.
-
-    Args:
-        asked: Its ``source``, ``read`` and ``test`` are looked at.
-        seed: Seed of the demonstration's draws.
-        say: Takes sentences for the user.
-        mapped: Whether large vectors may stay on disk.
-
-    Returns:
-        The data, and inputs and labels of the test set by the name ``"test"``, if there is one.
-
-    Raises:
-        SettingError: Options of reading for the built-in digits.
-        DataError: The data cannot be used.
-    """  # noqa: DOC502 (raised by what is called)
+    """Read training data and, by the name ``"test"``, what is measured on; or make the demonstration's."""
     if asked.source is None:
         told = [*explicit_options(asked.read), *(["test"] if asked.test is not None else [])]
         if told:
@@ -303,18 +287,7 @@ def read_sources(
 
 
 def name_of(source: str | None) -> str:
-    """Name a run after its data.
-
-    Args:
-        source: As typed; ``None``: the built-in digits.
-
-    Returns:
-        A name for a folder.
-
-    Example:
-        >>> name_of("songs.csv"), name_of(None)
-        ('songs', 'digits')
-    """
+    """Name a run's folder after its data; ``None``: the built-in digits."""
     if source is None:
         return _DIGITS
     path = Path("input" if source == "-" else source)

@@ -31,31 +31,7 @@ _COUNTS = {
 
 
 def verdict(record: RunRecord, out: Path, *, labels: bool = True) -> list[str]:
-    r"""Say what a finished run found.
-
-    Args:
-        record: The run record, with its ``result``.
-        out: The run directory, as the user will type it.
-        labels: Whether to say what was found about the labels.
-
-    Returns:
-        Lines of text; those that begin a part do not start with a space.
-
-    Example:
-        >>> settings = {"method": "memory", "network": "mlp", "epochs": 9, "device": "cpu"}
-        >>> record = RunRecord.from_json({
-        ...     "status": "running", "warnings": [], "notes": [],
-        ...     "data": {"examples": 200, "classes": ["cat", "dog"], "input_shape": [2], "fingerprint": "0f"},
-        ...     "settings": settings | {"batch_size": 16, "seed": 0, "lr": 0.1, "momentum": 0.9},
-        ...     "result": {"label_issues": 3, "confused": [["cat", "dog", 3]], "seconds": 2.0},
-        ... })
-        >>> print(*verdict(record, Path("runs/pets-001"))[:5], sep="\n")
-        3 of 200 labels look wrong (1.5 %)
-          given    ->  refined    count
-          cat      ->  dog            3
-        <BLANKLINE>
-        Trained for 9 epochs in 2 s (memory, mlp, cpu)
-    """
+    """Say what a finished run found, in lines; those that begin a part do not start with a space."""
     result = _result(record)
     blocks = [
         [*_suspects(record, result), *_trust(record)] if labels else [],
@@ -76,7 +52,7 @@ def _result(record: RunRecord) -> Result:
 def _suspects(record: RunRecord, result: Result) -> list[str]:
     n, found = record.data.examples, result.label_issues
     verb = "looks" if found == 1 else "look"
-    plausible = record.closed.plausible_wrong if record.closed and result.estimated_noise else []
+    plausible = record.closed.plausible_wrong if record.closed and result.estimated_noise else None
     expected = result.estimated_noise.expected_wrong if result.estimated_noise else 0.0
     if not found and count_is_open(expected, plausible, n):
         lines = [f"Whether some of the {n:,} labels are wrong is not known"]

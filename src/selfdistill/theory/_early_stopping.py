@@ -28,47 +28,6 @@ class StoppingTime(NamedTuple):
     risk: float
 
 
-def label_moments(labels: Tensor, transition: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Mean and variance of noisy one-hot labels.
-
-    Given label j is drawn from row :math:`T_{y_i}`, so its one-hot vector has mean :math:`T_{y_i}` and, summed over
-    classes, variance :math:`1 - \|T_{y_i}\|^2`. For labels of -1 and 1 that flip with probability ρ, take instead
-    ``(1 - 2 * rho) * truth`` and ``4 * rho * (1 - rho)``.
-
-    Args:
-        labels: True labels, int64 ``[n]``.
-        transition: ``T[clean, given]``, ``[C, C]``, rows sum to 1.
-
-    Returns:
-        ``expected``, float64 ``[n, C]``, and ``variance``, float64 ``[n]``, as the functions here take them.
-
-    Raises:
-        DataError: Rows that are no distributions, or labels out of range.
-
-    Example:
-        >>> expected, variance = label_moments(torch.tensor([0, 1]), torch.tensor([[0.75, 0.25], [0.0, 1.0]]))
-        >>> expected.tolist(), variance.tolist()
-        ([[0.75, 0.25], [0.0, 1.0]], [0.375, 0.0])
-    """
-    rows = torch.as_tensor(transition).double()
-    if (
-        rows.ndim != 2
-        or rows.shape[0] != rows.shape[1]
-        or bool((rows < 0).any() | ((rows.sum(1) - 1).abs() > 1e-6).any())
-    ):
-        raise DataError(
-            f"the transition matrix, of shape {tuple(rows.shape)}, must be square, with rows of shares that sum to 1",
-            "Give T[clean, given]; the transpose has columns that sum to 1.",
-        )
-    if bool(((labels < 0) | (labels >= len(rows))).any()):
-        raise DataError(
-            f"labels go from {int(labels.min())} to {int(labels.max())}, but the matrix has {len(rows)} classes",
-            "Number the classes from 0.",
-        )
-    expected = rows[labels]
-    return expected, 1 - (expected**2).sum(1)
-
-
 class Moments(NamedTuple):
     """The risk of a filter s as a sum over eigendirections: (s - ratio)² signal + s² noise + off."""
 
@@ -105,11 +64,6 @@ class Moments(NamedTuple):
         """Risk of a filter ``[..., n]``."""
         return ((share - self.ratio) ** 2 * self.signal + share**2 * self.noise).sum(-1) + self.off.sum()
 
-    def best(self) -> Tensor:
-        """The filter of least risk; 0 where there is neither signal nor noise."""
-        total = self.signal + self.noise
-        return torch.where(total > 0, self.ratio * self.signal / torch.where(total > 0, total, 1.0), 0.0)
-
 
 def early_stopping_risk(
     spectrum: Spectrum, truth: Tensor, time: Amount, expected: Tensor, variance: float | Tensor
@@ -130,7 +84,8 @@ def early_stopping_risk(
         spectrum: Of K, complete; units as in `gradient_flow`.
         truth: y*, ``[n]`` or ``[n, C]``.
         time: 0 or more, in units of `gradient_flow`; several at once as a list or ``[T]``.
-        expected: Mean of the noisy labels, of the shape of the truth; see `label_moments`.
+        expected: Mean of the noisy labels, of the shape of the truth: rows ``transition[labels]`` of the transition
+            matrix; for labels of -1 and 1 that flip with probability ρ, ``(1 - 2 * rho) * truth``.
         variance: Of a noisy label, summed over classes: one number, or ``[n]``.
 
     Returns:
@@ -185,56 +140,3 @@ def best_stopping_time(spectrum: Spectrum, truth: Tensor, expected: Tensor, vari
     if inner.fun < ends[best] * (1 - 1e-12):
         return StoppingTime(math.exp(inner.x), float(inner.fun))
     return StoppingTime(best, ends[best])
-
-
-def best_filter(spectrum: Spectrum, truth: Tensor, expected: Tensor, variance: float | Tensor) -> Tensor:
-    r"""Find the share of each eigendirection that brings the expected distance to its least.
-
-    .. math:: s_i^* = \frac{\langle a_i, m_i\rangle}{\|m_i\|^2 + \sum_j V_{ji}^2\sigma_j^2}
-
-    No training time reaches it in all directions at once. It exceeds 1 where labels shrink the truth and the direction
-    is mostly signal: for labels of -1 and 1 that flip with probability ρ, up to :math:`1/(1-2\rho)`.
-
-    Args:
-        spectrum: Of K, complete.
-        truth: y*, ``[n]`` or ``[n, C]``.
-        expected: Mean of the noisy labels, of the shape of the truth.
-        variance: Of a noisy label, summed over classes: one number, or ``[n]``.
-
-    Returns:
-        float64 ``[n]``, in the order of the spectrum; 0 where there is neither signal nor noise.
-
-    Example:
-        >>> truth = torch.tensor([2.0, 0.0])
-        >>> best_filter(Spectrum.of(torch.diag(torch.tensor([2.0, 1.0]))), truth, expected=truth, variance=1.0)
-        tensor([0.8000, 0.0000], dtype=torch.float64)
-    """
-    return Moments.of(spectrum, truth, expected, variance).best()
-
-
-def best_times(spectrum: Spectrum, truth: Tensor, expected: Tensor, variance: float | Tensor) -> Tensor:
-    r"""Find when each eigendirection by itself should stop: where its share reaches `best_filter`.
-
-    .. math:: t_i^* = -\ln(1 - s_i^*)/\lambda_i
-
-    For additive noise of variance :math:`\sigma^2` (``expected=truth``) that is
-    :math:`\ln(1 + a_i^2/\sigma^2)/\lambda_i`.
-
-    Args:
-        spectrum: Of K, complete; units as in `gradient_flow`.
-        truth: y*, ``[n]`` or ``[n, C]``.
-        expected: Mean of the noisy labels, of the shape of the truth.
-        variance: Of a noisy label, summed over classes: one number, or ``[n]``.
-
-    Returns:
-        float64 ``[n]``; 0 where the direction is better left alone, infinite where it should never stop or never moves.
-
-    Example:
-        >>> truth = torch.tensor([2.0, 0.0])
-        >>> best_times(Spectrum.of(torch.diag(torch.tensor([2.0, 1.0]))), truth, expected=truth, variance=1.0)
-        tensor([0.8047, 0.0000], dtype=torch.float64)
-    """
-    risk = Moments.of(spectrum, truth, expected, variance)
-    share = risk.best().clamp(min=0)
-    wait = torch.where(share < 1, -torch.log1p(-share.clamp(max=1)), torch.inf)
-    return torch.where(share == 0, 0.0, wait / risk.values)

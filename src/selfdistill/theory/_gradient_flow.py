@@ -103,33 +103,10 @@ def ridge(spectrum: Spectrum, targets: Tensor, penalty: Amount) -> Tensor:
 
 
 def extend(spectrum: Spectrum, change: Tensor, cross: Tensor) -> Tensor:
-    r"""Carry what training changed over to other inputs.
-
-    Whatever the targets were, training in the kernel regime moves the outputs within the span of the kernel: by
-    :math:`K a` on the training examples and by :math:`K_* a` on others, so
-
-    .. math:: f_*(t) - f_*(0) = K_* K^{+} \bigl(f(t) - f(0)\bigr) .
-
-    It serves every function here: flow, descent, ridge, generations, and the steps of hard distillation. Directions
-    with eigenvalue 0, up to rounding, are left out; rounding costs at most about 1e-8 of the change.
-
-    Args:
-        spectrum: Of K, complete, in the units used for training.
-        change: Outputs on the training examples less those at the start, ``[n]``, ``[n, C]`` or ``[T, n, C]``.
-        cross: :math:`K_*`, kernel between m other inputs and the training examples, ``[m, n]``, in the same units.
-
-    Returns:
-        float64 ``[m]``, ``[m, C]`` or ``[T, m, C]``; add the outputs that the other inputs started from.
-
-    Raises:
-        DataError: Shapes that do not fit.
-
-    Example:
-        >>> kernel = torch.tensor([[2.0, 1.0], [1.0, 2.0]])
-        >>> f = ridge(Spectrum.of(kernel), torch.tensor([1.0, 0.0]), penalty=1.0)
-        >>> extend(Spectrum.of(kernel), f, kernel[:1]).allclose(f[:1])
-        True
-    """
+    """Carry what training changed, ``[n]``, ``[n, C]`` or ``[T, n, C]``, to m other inputs by ``cross`` ``[m, n]``."""
+    # Whatever the targets were, training moves outputs within the span of the kernel: by K a on the training examples
+    # and by K_* a on others, so f_*(t) - f_*(0) = K_* K^+ (f(t) - f(0)). Directions with eigenvalue 0, up to rounding,
+    # are left out; rounding costs at most about 1e-8 of the change.
     values, n = eigenvalues(spectrum), spectrum.size
     between = torch.as_tensor(cross).detach().to(spectrum.vectors)
     if between.ndim != 2 or between.shape[1] != n:

@@ -18,26 +18,7 @@ _LARGEST, _MOST = 1024.0, 52  # penalties tried: from so many times the largest 
 
 
 def dual_weights(spectrum: Spectrum, targets: Tensor, penalty: float, start: Tensor | None = None) -> Tensor:
-    r"""Solve for the weights of examples in kernel ridge regression.
-
-    .. math:: a = (K + cI)^{-1} (y - f_0), \qquad f_* = f_{0*} + K_* a .
-
-    Args:
-        spectrum: Of K, complete.
-        targets: y, ``[N]`` or ``[N, c]``.
-        penalty: c; see `leave_one_out`.
-        start: f₀, of the shape of y; 0 if left out.
-
-    Returns:
-        float64, of the shape of y. Cost: ``4 N² c`` FLOPs.
-
-    Raises:
-        SettingError: A penalty at which K + cI is singular up to rounding.
-
-    Example:
-        >>> dual_weights(Spectrum.of(torch.eye(2)), torch.tensor([2.0, 4.0]), penalty=1.0)
-        tensor([1., 2.], dtype=torch.float64)
-    """  # noqa: DOC502 (raised by what is called)
+    """Weights of the examples in kernel ridge regression: (K + cI)^-1 (y - f0), of the shape of y; 4 N² c FLOPs."""
     goal = target_rows(spectrum, targets)
     change = (goal - start_rows(spectrum, start, goal)).reshape(spectrum.size, -1)
     inverse = 1 / _shifted(spectrum, penalty)
@@ -87,41 +68,11 @@ def leave_one_out(
 def best_penalty(
     spectrum: Spectrum, targets: Tensor, start: Tensor | None = None, *, by: Criterion = "gcv", each: int = 1
 ) -> float:
-    r"""Choose the penalty of kernel ridge regression from the training examples alone.
-
-    ``"loo"`` takes the least mean square of :math:`y_i - f_i^{(-i)}` (`leave_one_out`), ``"gcv"`` the least
-
-    .. math:: N\,\|(I - H)(y - f_0)\|^2 / \mathrm{tr}(I - H)^2, \qquad H = K (K + cI)^{-1},
-
-    which puts the mean of :math:`1 - H_{ii}` for each, does not change when examples are rotated into each other, and
-    costs next to nothing.
-
-    Args:
-        spectrum: Of K, complete.
-        targets: y, ``[N]`` or ``[N, c]``.
-        start: f₀, of the shape of y; 0 if left out.
-        by: Criterion.
-        each: Rows of K for each example, left out together by ``"loo"``.
-
-    Returns:
-        The best of 1,024 times the largest eigenvalue divided by powers of 2, 52 at most, down to where K + cI is
-        singular up to rounding. Cost: ``2 N² c`` FLOPs, for ``"loo"`` as much as `leave_one_out` for each.
-
-    Raises:
-        SettingError: An unknown criterion, or a kernel that is 0.
-        DataError: Targets that do not fit.
-
-    References:
-        Golub, Heath & Wahba (1979), "Generalized cross-validation as a method for choosing a good ridge parameter",
-        Technometrics 21.
-
-    Example:
-        >>> x = torch.linspace(-1, 1, 20, dtype=torch.float64)
-        >>> kernel = Spectrum.of(torch.exp(-4 * (x[:, None] - x) ** 2))
-        >>> noise = torch.randn(20, generator=torch.Generator().manual_seed(0))
-        >>> best_penalty(kernel, x.sin()) < best_penalty(kernel, x.sin() + noise)
-        True
-    """  # noqa: DOC502 (raised by what is called)
+    """Choose the penalty of kernel ridge regression from the training examples alone."""
+    # "loo" takes the least mean square of what `leave_one_out` leaves of the targets, "gcv" the least N |(I - H)(y -
+    # f0)|² / tr(I - H)² with H = K (K + cI)^-1: it puts the mean of 1 - H_ii for each, does not change when examples
+    # are rotated into each other, and costs next to nothing. Tried are 1,024 times the largest eigenvalue divided by
+    # powers of 2, down to where K + cI is singular up to rounding. Golub, Heath & Wahba (1979), Technometrics 21.
     checked_ridge(by)
     goal = target_rows(spectrum, targets)
     change = goal - start_rows(spectrum, start, goal)
@@ -142,21 +93,7 @@ def best_penalty(
 
 
 def checked_ridge(ridge: Criterion | float) -> Criterion | float:
-    """Check a penalty, or what chooses it, before work starts.
-
-    Args:
-        ridge: A criterion, or a number.
-
-    Returns:
-        The same.
-
-    Raises:
-        SettingError: An unknown criterion, or a number that is negative or not finite.
-
-    Example:
-        >>> checked_ridge("gcv"), checked_ridge(0.5)
-        ('gcv', 0.5)
-    """
+    """Refuse an unknown criterion, or a penalty that is negative or not finite, before work starts."""
     if isinstance(ridge, str) and ridge not in get_args(Criterion):
         raise SettingError(f"ridge is {ridge!r}", f"Choose one of {', '.join(get_args(Criterion))}, or give a number.")
     if not isinstance(ridge, str) and not 0 <= ridge < float("inf"):

@@ -71,31 +71,10 @@ def relu_kernel(
 
 
 def first_layer_kernel(inputs: Tensor, other: Tensor | None = None) -> Tensor:
-    r"""Tangent kernel of an infinitely wide two-layer ReLU network of which only the first layer is trained.
-
-    .. math::
-
-        f(x) = \frac{1}{\sqrt m}\sum_r a_r\,\mathrm{relu}(w_r^\top x),\quad a_r = \pm 1, \qquad
-        K(x, x') = x^\top x'\,\frac{\pi - \theta}{2\pi}
-
-    with :math:`\theta` the angle of the two inputs and standard normal :math:`w_r`; there is no factor 2 in the scaling
-    here, so the diagonal is half the squared norm.
-
-    Args:
-        inputs: ``[n, ...]``, flattened; computed in float64 where they lie.
-        other: ``[m, ...]``; the inputs themselves if left out.
-
-    Returns:
-        float64 ``[n, m]``; exactly symmetric if ``other`` is left out.
-
-    References:
-        Du, Zhai, Poczos & Singh (2018), arXiv 1810.02054; Arora, Du, Hu, Li & Wang (2019), arXiv 1901.08584.
-
-    Example:
-        >>> first_layer_kernel(torch.tensor([[1.0, 0.0], [1.0, 1.0]])).round(decimals=4)
-        tensor([[0.5000, 0.3750],
-                [0.3750, 1.0000]], dtype=torch.float64)
-    """
+    """Tangent kernel ``[n, m]`` of an infinitely wide two-layer ReLU network that trains its first layer alone."""
+    # f(x) = sum_r a_r relu(w_r x) / sqrt(m), a_r = 1 or -1, so K(x, x') = x x' (pi - angle) / (2 pi); without a factor
+    # 2 in the scaling the diagonal is half the squared norm. Du, Zhai, Poczos & Singh (2018), arXiv 1810.02054; Arora,
+    # Du, Hu, Li & Wang (2019), arXiv 1901.08584.
     return _by_blocks(inputs, other, lambda angle: angle.cos() * (math.pi - angle) / (2 * math.pi))
 
 

@@ -183,7 +183,7 @@ def _edit_arrays(
         before, _ = one_label(arrays[key], f"{place.name}: {key!r}")
         new = edit.relabelled([name is not None for name in texts(before)], options, place.name)
         taken = any(name in arrays for name in TRUTH_KEYS) or part_of(key)[0] == "train"
-        name = edit.original or (f"{key}_before_noise" if taken else "truth")
+        name = f"{key}_before_noise" if taken else "truth"
         check_free(arrays, name, place.name, noise=True)
         return arrays | {key: typed_labels(new, before), name: before}
     known = _known(form, arrays, place, options)

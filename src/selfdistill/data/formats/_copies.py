@@ -59,7 +59,6 @@ class Edit:
     column: tuple[str, Any] | None = None  # name and values of a new column
     beside: tuple[str, Any] | None = None  # of another one, which is left out where the source has one of its name
     labels: Sequence[str] | None = None  # new labels; those from before go into a column
-    original: str | None = None  # name of that column; ``None``: by the format
 
     def added(self, names: Collection[str], where: Path | str) -> dict[str, Any]:
         """Give the new columns, for a source with columns of these names."""
@@ -125,7 +124,7 @@ def edit_table(table: pa.Table, edit: Edit, options: ReadOptions, where: str) ->
     known, there = labelled(table, options, where, literal=True)
     if edit.labels is not None:
         label, _ = label_column(table.column_names, options, where)
-        name, before = edit.original or f"{label}_before_noise", table[label]
+        name, before = f"{label}_before_noise", table[label]
         check_free(table.column_names, name, where, noise=True)
         labels = zip(edit.relabelled(known, options, where), texts(before), strict=True)
         new = pa.array([was if one is None else one for one, was in labels], pa.string())

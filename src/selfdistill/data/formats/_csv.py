@@ -255,7 +255,7 @@ class Csv(TableFormat):
         if edit.labels is not None:
             label, _ = label_column(names, options, place.name)
             at, new = names.index(label), edit.relabelled(known, options, place.name)
-            before = edit.original or f"{label}_before_noise"
+            before = f"{label}_before_noise"
             check_free(names, before, place.name, noise=True)
             added[before] = [before, *table[label].to_pylist()]
         delimiter = "\t" if unpacked_name(out).endswith(".tsv") else dialect.separator

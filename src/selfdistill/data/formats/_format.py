@@ -65,59 +65,23 @@ class Format(ABC):
     ends: ClassVar[tuple[str, ...]] = ()
 
     def detect(self, path: Path) -> bool:
-        """Say whether a file or folder that exists is of this format.
-
-        Args:
-            path: The file or folder.
-
-        Returns:
-            Whether its name ends as those of this format do.
-        """
+        """Whether a file or folder that exists is of this format: here, whether its name ends so."""
         return path.is_file() and path.name.lower().endswith(self.ends)
 
     @abstractmethod
     def load(self, ask: Request) -> Source | None:
-        """Read the raw examples.
-
-        Args:
-            ask: What is to be read.
-
-        Returns:
-            The source; ``None`` where there is no such part.
-        """
+        """Read the raw examples; ``None`` where there is no such part."""
 
     def table(self, place: Place, options: ReadOptions) -> pa.Table | None:
-        """Read the training part as a table, as it stands.
-
-        Args:
-            place: Where it lies.
-            options: What the user said.
-
-        Returns:
-            The table; ``None`` where it is none.
-        """
+        """Read the training part as a table, as it stands; ``None`` where it is none."""
         return None
 
     def endings(self, edit: Edit) -> Endings:
-        """Say how a copy may be called.
-
-        Args:
-            edit: What it changes.
-
-        Returns:
-            The endings.
-        """
+        """Say how a copy may be called."""
         return NPZ
 
     def copy(self, place: Place, options: ReadOptions, out: Path, edit: Edit) -> None:
-        """Write a copy with some rows, another column or other labels; here, a table as a table, all else as npz.
-
-        Args:
-            place: Where the source lies.
-            options: As for training.
-            out: The file or folder to write.
-            edit: What it changes.
-        """
+        """Write a copy with some rows, another column or other labels; here, a table as a table, all else as npz."""
         table = self.table(place, options)
         if table is not None:
             TABLE.check(out, place.name, self.what)
@@ -130,16 +94,7 @@ class Format(ABC):
         save_arrays(out, edit_source(found, edit, options, place.name))
 
     def settle(self, found: Source, classes: Sequence[str]) -> tuple[Source, list[str]]:
-        """Look at the labels of examples to predict.
-
-        Args:
-            found: The examples.
-            classes: Those of training.
-
-        Returns:
-            The examples, those of unknown classes without a label where the format says nothing else by them; and
-            warnings for the user.
-        """
+        """Look at the labels of examples to predict: unknown classes become no label, or a warning."""
         return found, [sentence for sentence in found.warnings if not isinstance(sentence, Note)]
 
 
