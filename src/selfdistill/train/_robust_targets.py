@@ -22,6 +22,7 @@ from selfdistill.issues import LabelTable, label_table
 from selfdistill.issues._frame import issue_frame
 from selfdistill.issues._reliability import Applicability, applicability
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
+from selfdistill.losses._anchored import with_prediction
 from selfdistill.targets import Posterior, Targets
 from selfdistill.targets._base import LOOKS
 from selfdistill.train._loop_checks import agrees_by_chance, check_batch, check_index, check_labels, odd_visits
@@ -187,8 +188,12 @@ class RobustTargets:
         target = self.targets.read(index, said)
         if index.device != logits.device:
             target = tree_map_only(Tensor, lambda part: part.to(logits.device), target)
-        values: Tensor = method(self.method).loss(logits, target)
-        self.targets.write(index, said.float().softmax(-1))
+        if isinstance(self.targets, Posterior):  # its loss makes the softmax on the way
+            values, p = with_prediction(logits, target)
+            p = p.to(index.device, torch.float32)
+        else:
+            values, p = method(self.method).loss(logits, target), said.float().softmax(-1)
+        self.targets.write(index, p)
         return values.mean() if reduction == "mean" else values
 
     def end_epoch(self) -> dict[str, float]:
