@@ -1,31 +1,44 @@
-"""State of each example spread over processes, on paper: bytes kept, bytes sent, and where it stops.
+"""State of each example spread over processes: bytes kept, bytes sent, and where it stops, measured and on paper.
 
+    python -m benchmarks.sharded_state --measure
     python -m benchmarks.sharded_state [--n 1000000000] [--classes 1000] [--top 5] [--processes 64] [--batch 1024]
 
-Nothing of this is built: each process keeps the state of all examples. The script reckons what two layouts would take,
-and `simulate` counts it: it passes real rows between processes that are lists, with a small n, and adds up the bytes of
-the tensors. The test holds one against the other.
+- *copied*: each process keeps all rows.
+- *own*: a process keeps the rows that its sampler draws, which then shuffles within them. Only sums travel. This is
+  ``RobustTargets(..., shard=True)``.
+- *asked*: a row lies with one process, and the sampler shuffles all. Each step asks for the rows of its batch, and
+  sends predictions back. Not built but here, as `Asked`.
 
-- *own*: a process keeps the rows that its sampler draws, which then shuffles within them. Only sums travel.
-- *hash*: row i lies with process i mod P, and the sampler shuffles all. Each step asks for rows and sends them back.
+``--measure`` runs all three in processes of this machine that talk by gloo, and adds to
+``benchmarks/records/sharded_state.parquet``: bytes of the tensors kept and sent, what the loopback device says of the
+latter, time of the steps and of an epoch's end, and by how much the refined labels differ from those of *copied* with
+the same draws. The network is a table of logits, so that nearly all of the time is that of the targets.
 
-State of a row, with the likeliest ``top`` classes in sixteen bits (`targets._stores.TopK`): the memory, the epoch's
-predictions so far, their count, the given label, and the record of training, 33 bytes. That is what ``"memory"`` and
-``"elr"`` need; the default keeps two memories.
+Otherwise the script reckons; the test holds what it reckons against what was measured. On paper the rows may hold the
+likeliest ``top`` classes in sixteen bits (`targets._stores.TopK`), which no layout does today.
 """
 
 from __future__ import annotations
 
 import argparse
-from typing import NamedTuple
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
-from selfdistill.issues._toneva2019forgetting import LearningDynamics
-from selfdistill.targets._stores import TopK
+from benchmarks.table import RECORDS, Table
+from selfdistill import RobustTargets
+from selfdistill._core.record import environment
+from selfdistill.train._methods import METHODS
 
-COUNT, LABEL, RECORD, INDEX = 4, 8, 33, 8
+TABLE = Table(RECORDS / "sharded_state.parquet")
+
+COUNT, RECORD, INDEX, TOLD = 4, 33, 8, 40
+"""Bytes of a row: its count of writes, its record of training, its number; and of what an epoch's end tells of all."""
 
 
 class Bytes(NamedTuple):
@@ -42,79 +55,163 @@ class Bytes(NamedTuple):
     sent_at_end: float
 
 
-def row(classes: int, top: int) -> int:
-    """Bytes of one row of probabilities."""
-    return top * (2 + (2 if classes < 2**15 else 4))
+def row(classes: int, top: int | None) -> int:
+    """Bytes of one row of probabilities; all in 32 bits, or the likeliest in sixteen."""
+    return 4 * classes if top is None else top * (2 + (2 if classes < 2**15 else 4))
 
 
-def reckon(layout: str, n: int, classes: int, top: int, processes: int, batch: int, memories: int = 1) -> Bytes:
-    """Reckon a layout; ``"copied"`` is what is built, with all classes in 32 bits."""
-    away = (processes - 1) / processes
+def reckon(layout: str, method: str, n: int, classes: int, top: int | None, processes: int, batch: int) -> Bytes:
+    """Reckon a layout for ``"memory"`` or ``"selfdistill"``."""
+    away, width, default = (processes - 1) / processes, row(classes, top), method == "selfdistill"
+    rows = (5.5 if top is None else 6) if default else 2  # one of the default's is always in sixteen bits
+    kept = n * (rows * width + COUNT + RECORD + (8 if default else 0))  # which has the labels once more
+    told = TOLD + (4 * (classes**2 + classes) + 20 if default else 0)  # noise matrix and frequencies of the classes
     if layout == "copied":
-        whole = 4 * n * classes * (1 + memories)
-        return Bytes(whole + n * (COUNT + LABEL + RECORD), 0.0, 2 * away * 4 * n * (classes + 1))
-    kept = n / processes * ((1 + memories) * row(classes, top) + COUNT + LABEL + RECORD)
-    sums = 2 * away * 4 * (classes**2 + classes)  # an all-reduce of the noise matrix and the classes' frequencies
-    if layout == "own":
-        return Bytes(kept, 0.0, sums)
-    # asked for by number, answered with memories and label, sent back as number and prediction
-    return Bytes(kept, batch * away * (INDEX + memories * row(classes, top) + LABEL + INDEX + row(classes, top)), sums)
-
-
-def simulate(layout: str, n: int, classes: int, top: int, processes: int, batch: int) -> Bytes:
-    """Count the bytes of one memory's tensors in an epoch of processes that are lists."""
-    g = torch.Generator().manual_seed(0)
-    labels = torch.randint(0, classes, (n,), generator=g)
-    if layout == "own":
-        held = list(torch.arange(n).view(processes, -1))
-    else:
-        held = [torch.arange(n)[rank::processes] for rank in range(processes)]
-    stores = [[TopK(labels[rows], classes, k=top) for _ in range(2)] for rows in held]
-    records = [LearningDynamics(labels[rows]) for rows in held]
-    kept = [
-        sum(_size(store.value, store.classes) for store in pair) + _size(torch.zeros(len(rows)), labels[rows])
-        + sum(_size(part) for part in record.buffers() if part.ndim) for rows, pair, record in
-        zip(held, stores, records, strict=True)
-    ]  # fmt: skip
-    sent, steps = 0, n // processes // batch
-    order = torch.randperm(n, generator=g)
-    for step in range(steps):
-        for rank in range(processes):
-            if layout == "own":
-                continue  # its rows are here
-            index = order[rank::processes][step * batch : (step + 1) * batch]
-            for owner in range(processes):
-                asked = index[index % processes == owner]
-                at = asked // processes
-                if owner == rank:
-                    continue
-                memory = stores[owner][0]
-                sent += _size(asked) + _size(memory.value[at], memory.classes[at], memory.labels[at])
-                said = torch.rand(len(at), classes, generator=g).softmax(-1)
-                stores[owner][1].write(at, said)
-                sent += _size(asked) + _size(stores[owner][1].value[at], stores[owner][1].classes[at])
-    joint = [torch.zeros(classes, classes + 1) for _ in range(processes)]
-    at_end = 2 * (processes - 1) * _size(joint[0])  # a ring: each part goes round twice
-    return Bytes(max(kept), sent / processes / steps, at_end / processes)
+        return Bytes(kept, 0.0, 2 * away * n * (width + COUNT))
+    # asked for by number, answered with a memory (and a target), sent back as a prediction
+    sent = batch * away * (INDEX + (3 if default else 2) * width) if layout == "asked" else 0.0
+    return Bytes(kept / processes, sent, 2 * away * told)
 
 
 def _size(*parts: Tensor) -> int:
     return sum(part.numel() * part.element_size() for part in parts)
 
 
+class Asked:
+    """Targets whose rows are asked for in each step, by examples that any process may draw."""
+
+    def __init__(self, robust: RobustTargets, n: int) -> None:
+        self.targets, self.loss_of = robust.targets, METHODS[robust.method].loss
+        self.size, self.sent = -(-n // dist.get_world_size()), 0
+
+    def _pass(self, rows: Tensor, out: Tensor, into: Tensor) -> Tensor:
+        found = rows.new_empty(int(into.sum()), *rows.shape[1:])
+        dist.all_to_all_single(found, rows.contiguous(), into.tolist(), out.tolist())
+        self.sent += int(out.sum() - out[dist.get_rank()]) * _size(rows[:1])
+        return found
+
+    def loss(self, index: Tensor, logits: Tensor) -> Tensor:
+        """Compute the loss of a batch."""
+        owner = index // self.size
+        order = owner.argsort(stable=True)
+        out = torch.bincount(owner, minlength=dist.get_world_size())
+        into = torch.empty_like(out)
+        dist.all_to_all_single(into, out)
+        asked = self._pass(index[order], out, into) - self.targets.shard.start
+        target: Any = self.targets.read(asked)
+        rows = target if isinstance(target, Tensor) else torch.cat([target.target, target.memory], 1)
+        back = torch.empty(len(index), rows.shape[1])
+        back[order] = self._pass(rows, into, out)
+        if not isinstance(target, Tensor):
+            target = target._replace(target=back[:, : logits.shape[1]], memory=back[:, logits.shape[1] :])
+        value = self.loss_of(logits, back if isinstance(target, Tensor) else target).mean()
+        self.targets.write(asked, self._pass(logits.detach().softmax(-1)[order], out, into))
+        return value
+
+
+def _loopback() -> int:
+    """Bytes that the loopback device has sent."""
+    (line,) = [line for line in Path("/proc/net/dev").read_text().splitlines() if line.strip().startswith("lo:")]
+    return int(line.split()[9])
+
+
+def _process(rank: int, job: dict[str, Any], file: str) -> None:
+    """Train two epochs in one of the processes; the first writes what it found."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{file}.meet", rank=rank, world_size=job["processes"])
+    reduced, summed = [0], dist.all_reduce
+
+    def all_reduce(value: Tensor) -> None:
+        reduced[0] += int(2 * (1 - 1 / job["processes"]) * _size(value))  # a ring: each part goes round twice
+        summed(value)
+
+    dist.all_reduce = all_reduce  # type: ignore[assignment]
+    n, k, batch, world = job["n"], job["classes"], job["batch"], job["processes"]
+    labels = torch.randint(0, k, (n,), generator=torch.Generator().manual_seed(0))
+    table = torch.randn(997, k, generator=torch.Generator().manual_seed(1))
+    robust = RobustTargets(labels, k, job["method"], epochs=2, shard=job["layout"] != "copied")
+    asked = Asked(robust, n) if job["layout"] == "asked" else None
+    wall, cpu, ends, lo = [], [], [], 0
+    for epoch in range(2):
+        g = torch.Generator().manual_seed(epoch)
+        if job["draws"] == "all":
+            order = torch.randperm(n, generator=g)[rank::world]
+        else:
+            part = torch.arange(n).chunk(world)[rank]
+            order = part[torch.randperm(len(part), generator=g)]
+        dist.barrier()
+        before = _loopback()
+        for index in order.split(batch):
+            logits = (
+                table[(7 * index + epoch) % 997] + 3 * torch.nn.functional.one_hot(labels[index], k)
+            ).requires_grad_()
+            began = time.perf_counter(), time.process_time()
+            (asked or robust).loss(index, logits).backward()
+            wall.append(time.perf_counter() - began[0])
+            cpu.append(time.process_time() - began[1])
+        dist.barrier()
+        lo += _loopback() - before
+        reduced[0], at_end = 0, time.process_time()
+        robust.end_epoch()
+        ends.append((time.process_time() - at_end, reduced[0]))
+    refined, steps = robust.refined(), len(wall)
+    state = (*robust.targets.buffers(), *robust.dynamics.buffers())
+    found = {
+        "kept": _size(*(part for part in state if part.ndim)), "sent_per_step": (asked.sent if asked else 0) / steps,
+        "loopback_per_step": lo / steps / world, "sent_at_end": ends[-1][1], "steps": 2 * [steps // 2],
+        "wall_ms": _quartiles(wall[steps // 2 :]), "cpu_ms": _quartiles(cpu[steps // 2 :]),
+        "end_cpu_s": ends[-1][0],
+    }  # fmt: skip
+    if rank == 0:
+        torch.save((found, refined), file)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _quartiles(seconds: list[float]) -> list[float]:
+    return [round(1e3 * float(value), 3) for value in torch.tensor(seconds).quantile(torch.tensor([0.25, 0.5, 0.75]))]
+
+
+def measure(method: str, processes: int, n: int, classes: int, batch: int) -> dict[str, dict[str, Any]]:
+    """Run the layouts; each beside *copied* with the same draws."""
+    job = {"method": method, "processes": processes, "n": n, "classes": classes, "batch": batch}
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for draws, layout in (("own", "copied"), ("own", "own"), ("all", "copied"), ("all", "asked")):
+            file, this = f"{folder}/{draws}-{layout}", {"draws": draws, "layout": layout}
+            torch.multiprocessing.spawn(_process, (job | this, file), nprocs=processes)
+            found[layout, draws] = torch.load(file)
+    rows = {}
+    for (layout, draws), (record, refined) in found.items():
+        differs = float((refined - found["copied", draws][1]).abs().max())
+        name = f"{method}-{processes}-{layout}" + ("-all" if (layout, draws) == ("copied", "all") else "")
+        rows[name] = job | {"layout": layout, "draws": draws, "differs": differs} | record
+    return rows
+
+
 def main() -> None:
-    """Show both layouts beside what is built."""
+    """Measure, or show the layouts on paper."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=10**9)
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--top", type=int, default=5)
     parser.add_argument("--processes", type=int, default=64)
     parser.add_argument("--batch", type=int, default=1024)
-    options = parser.parse_args()
-    for layout in ("copied", "own", "hash"):
-        for memories in (1, 2):
-            found = reckon(layout, memories=memories, **vars(options))
-            print(layout, memories, *(f"{value:.3g}" for value in found))
+    parser.add_argument("--measure", action="store_true", help="20,480 examples, 100 classes, 256 in a step")
+    options = vars(parser.parse_args())
+    if options.pop("measure"):
+        about = environment("cpu")
+        about = {name: about[name] for name in ("created", "commit", "versions", "hardware") if name in about}
+        for method in ("memory", "selfdistill"):
+            for processes in (2, 4):
+                rows = measure(method, processes, 20_480, 100, 256)
+                TABLE.add({key: record | about for key, record in rows.items()})
+                print(*rows.items(), sep="\n")
+        return
+    for method in ("memory", "selfdistill"):
+        for layout in ("copied", "own", "asked"):
+            found = reckon(layout, method, **options | ({"top": None} if layout == "copied" else {}))
+            print(method, layout, *(f"{value:.3g}" for value in found))
 
 
 if __name__ == "__main__":

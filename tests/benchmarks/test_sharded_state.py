@@ -1,4 +1,4 @@
-"""What is reckoned of state that is spread over processes, against real tensors that are counted."""
+"""What is reckoned of state that is spread over processes, against tensors and against what was measured."""
 
 from __future__ import annotations
 
@@ -6,37 +6,59 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.sharded_state import reckon, simulate
+from benchmarks.sharded_state import TABLE, reckon, row
 
 from selfdistill import RobustTargets
+from selfdistill.targets._stores import TopK
+
+RECORDS = TABLE.read()
 
 
-@pytest.mark.parametrize("layout", ["own", "hash"])
-@pytest.mark.parametrize("processes", [2, 4])
-def test_both_layouts_take_what_is_reckoned(layout, processes):
-    case = (layout, 9600, 50, 5, processes, 200)
-    on_paper, counted = reckon(*case), simulate(*case)
-    assert counted.kept == on_paper.kept
-    assert counted.sent == pytest.approx(on_paper.sent, rel=0.02)  # how many rows lie elsewhere is drawn
-    assert counted.sent_at_end == on_paper.sent_at_end
+@pytest.mark.parametrize("key", RECORDS)
+def test_what_was_measured_is_what_is_reckoned(key):
+    found = RECORDS[key]
+    names = ("layout", "method", "n", "classes", "processes", "batch")
+    layout, method, n, k, processes, batch = (found[name] for name in names)
+    reckoned = reckon(layout, method, n, k, None, processes, batch)
+    matrices = 4 * (2 * k**2 + k) if method == "selfdistill" else 0
+    assert found["kept"] == reckoned.kept + matrices
+    assert found["sent_per_step"] == pytest.approx(reckoned.sent, rel=0.005)  # how many rows lie elsewhere is drawn
+    assert found["sent_at_end"] == pytest.approx(reckoned.sent_at_end, rel=0.02)
+    assert found["differs"] <= (1e-6 if method == "selfdistill" else 0)
+    if layout == "asked":
+        assert found["loopback_per_step"] == pytest.approx(found["sent_per_step"], rel=0.05)  # and the packets' headers
 
 
-@pytest.mark.parametrize(("method", "memories"), [("elr", 1), ("cross-entropy", 1)])
-def test_what_is_built_takes_what_is_reckoned(method, memories):
-    robust = RobustTargets(torch.arange(300) % 20, 20, method)
+@pytest.mark.parametrize("method", ["memory", "selfdistill"])
+def test_what_is_built_takes_what_is_reckoned(method):
+    robust = RobustTargets(torch.arange(300) % 20, 20, method, epochs=2)
     state = {name: part for name, part in robust.state_dict().items() if part.ndim and len(part) == 300}
     size = sum(part.numel() * part.element_size() for part in state.values())
-    assert size == reckon("copied", 300, 20, 5, 1, 10, memories).kept
+    assert size == reckon("copied", method, 300, 20, None, 1, 10).kept
+
+
+@pytest.mark.parametrize("classes", [1000, 40_000])
+def test_a_row_of_the_likeliest_classes_takes_what_is_reckoned(classes):
+    store = TopK(torch.zeros(3, dtype=torch.int64), classes, k=5)
+    size = sum(part.numel() * part.element_size() for part in (store.value, store.classes))
+    assert size == 3 * row(classes, 5)
 
 
 def test_the_page_shows_what_is_reckoned():
     page = (Path(__file__).parents[2] / "docs" / "scale.md").read_text(encoding="utf-8")
-    rows = [line.split(" | ")[1:] for line in page.splitlines() if line.startswith(("| a copy", "| each", "| row i"))]
-    for layout, row in zip(("copied", "own", "hash"), rows, strict=True):
-        found = reckon(layout, 10**9, 1000, 5, 64, 1024)
-        assert [_bytes(cell) for cell in row] == [pytest.approx(value, rel=0.005) for value in found]
+    lines = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    rows = {tuple(cells[:2]): cells[2:] for cells in lines if cells[1] in LAYOUTS}
+    assert len(rows) == 5
+    for (method, layout), cells in rows.items():
+        name = LAYOUTS[layout]
+        top = None if name == "copied" else 5
+        found = reckon(name, "memory" if "memory" in method else "selfdistill", 10**9, 1000, top, 64, 1024)
+        assert [_bytes(cell) for cell in cells] == [pytest.approx(value, rel=0.005) for value in found]
+
+
+LAYOUTS = {"a copy in each, all classes": "copied", "own rows": "own", "rows asked for": "asked"}
 
 
 def _bytes(cell):
-    number, unit = cell.strip(" |").split() if cell != "nothing" else ("0", "kB")
-    return float(number) * {"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}[unit]
+    number, unit = cell.split() if cell != "nothing" else ("0", "kB")
+    return float(number) * {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}[unit]

@@ -15,11 +15,11 @@ from torch import nn
 from selfdistill import RobustTargets
 from selfdistill._core import row_blocks
 from selfdistill._core.errors import DataError, SettingError
+from selfdistill.train._loop_methods import is_target
 from selfdistill.train._methods import METHODS
-from selfdistill.train._robust_targets import _is_target
 
 N, K = 50, 3
-ABLE = [name for name, found in METHODS.items() if _is_target(found)]
+ABLE = [name for name, found in METHODS.items() if is_target(found)]
 IN_MEMORY = {"sop", "joint-optimization-labels"}
 X = torch.randn(N, 4, generator=torch.Generator().manual_seed(0))
 Y = torch.randint(0, K, (N,), generator=torch.Generator().manual_seed(1))

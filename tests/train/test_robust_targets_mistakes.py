@@ -172,3 +172,59 @@ def test_findings_before_an_epoch_has_ended_or_of_other_classes():
 def test_targets_pickle():
     for targets in (Memory(LABELS, 3), Posterior(LABELS, 3), RobustTargets(LABELS, 3, "dong-sequential", epochs=5)):
         assert torch.equal(pickle.loads(pickle.dumps(targets)).refined(), targets.refined())
+
+
+def epochs_of(index_of, n=120, labels=None, epochs=1, batch=10):
+    """Give the warnings of a loop with that index, in shuffled order, without its labels."""
+    labels = torch.arange(n) % 3 if labels is None else labels
+    robust, net = RobustTargets(labels, 3, "elr"), 5 * torch.eye(3)
+    for epoch in range(epochs):
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(epoch))
+        for at in order.split(batch):
+            robust.loss(index_of(at), net[labels[at]].requires_grad_())
+        robust.end_epoch()
+
+
+def test_an_index_that_is_always_the_same():
+    with pytest.warns(UserWarning, match=r"noted 120 predictions, but of 1 of the 120 examples only. index is") as said:
+        epochs_of(torch.zeros_like, epochs=2)
+    assert len(said) == 1
+    assert said[0].filename == __file__
+    with pytest.warns(UserWarning, match=r"of 10 of the 120 examples only"):
+        epochs_of(lambda at: at % 10)
+
+
+def test_an_index_of_a_part():
+    labels = torch.arange(240) % 3
+    for offset, seen in ((0, "0 to 119"), (120, "120 to 239"), (60, "60 to 179")):
+        robust = RobustTargets(labels, 3, "elr")
+        for at in torch.randperm(120, generator=torch.Generator().manual_seed(0)).split(10)[:-1]:  # drop_last
+            robust.loss(at + offset, torch.zeros(len(at), 3).requires_grad_())
+        with pytest.warns(UserWarning, match=r"saw only the examples \d+ to \d+ of 240. .* before it is split") as said:
+            robust.end_epoch()
+        low, high = (int(x) for x in seen.split(" to "))
+        found = [int(x) for x in str(said[0].message).split("examples ")[1].split(" of")[0].split(" to ")]
+        assert low <= found[0] <= low + 10
+        assert high - 10 <= found[1] <= high
+
+
+def test_a_shifted_index_without_labels():
+    labels = torch.randint(0, 3, (300,), generator=torch.Generator().manual_seed(0))
+    with pytest.warns(UserWarning, match=r"agrees with 3\d\.\d % of the labels, no more than by chance.*in the order"):
+        epochs_of(lambda at: (at + 7) % 300, 300, labels, epochs=3)
+
+
+def test_loops_that_are_right_are_not_warned_of():
+    epochs_of(lambda at: at, epochs=4)
+    epochs_of(lambda at: at, epochs=4, batch=7)
+    for drawn in (
+        torch.randint(0, 120, (120,), generator=torch.Generator().manual_seed(0)),  # with replacement
+        torch.arange(120).repeat(2),  # each example twice
+        torch.randperm(120, generator=torch.Generator().manual_seed(0))[:80],  # a part at random
+        torch.arange(113),  # in order, the last batch dropped
+        torch.cat([torch.arange(0, 120, 12).repeat(12), torch.arange(120)]),  # a rare class drawn often
+    ):
+        robust = RobustTargets(torch.arange(120) % 3, 3, "elr")
+        for at in drawn.split(10):
+            robust.loss(at, torch.zeros(len(at), 3).requires_grad_())
+        robust.end_epoch()

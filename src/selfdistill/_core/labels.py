@@ -24,12 +24,13 @@ def one_hot(labels: Tensor, num_classes: int) -> Tensor:
     return torch.zeros(len(labels), num_classes, device=labels.device).scatter_(1, labels[:, None], 1.0)
 
 
-def checked_labels(labels: Any, num_classes: int) -> Tensor:
+def checked_labels(labels: Any, num_classes: int, first: int = 0) -> Tensor:
     """Take given labels of any kind that holds whole numbers from 0 to K - 1: int64 ``[n]``.
 
     Args:
         labels: A tensor, an array, a ``Series`` or a list.
         num_classes: K.
+        first: Number of the first example, for messages.
 
     Returns:
         The labels; the same tensor where it was one.
@@ -58,8 +59,8 @@ def checked_labels(labels: Any, num_classes: int) -> Tensor:
             "Pass the number of classes as num_classes, and leave out examples without a label."
         )  # fmt: skip
         raise DataError(
-            f"the label of example {wrong} is {int(found[wrong])}, but with {num_classes} classes labels are 0 to "
-            f"{num_classes - 1}",
+            f"the label of example {first + wrong} is {int(found[wrong])}, but with {num_classes} classes labels are "
+            f"0 to {num_classes - 1}",
             hint,
         )
     return found.long()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from selfdistill._core.dist import rank, sum_over_processes
 from selfdistill._core.row_blocks import kept_in_files, row_blocks, row_zeros
+from selfdistill._core.shards import current_shard
 
 __all__ = ["SampleMean"]
 
@@ -22,9 +23,10 @@ class SampleMean(nn.Module):
     .. math:: \bar v_i = \sum_{p} \sum_{w \in W_{ip}} v_{w} \Big/ \sum_p |W_{ip}|
 
     A sampler that pads its shards writes some examples twice; the division by the count of writes makes that harmless.
-    Both buffers merge by a sum over processes. Writes are collected and added some thousand rows at a time, at the
-    latest where the sums are read or saved. Memory: ``4 n (width + 1)`` bytes, and the rows not yet added. Where the
-    sums lie in a file, `merge` divides them there, and what it returns holds until the next write.
+    Both buffers merge by a sum over processes, unless each keeps rows of its own. Writes are collected and added some
+    thousand rows at a time, at the latest where the sums are read or saved. Memory: ``4 n (width + 1)`` bytes, and the
+    rows not yet added. Where the sums lie in a file, `merge` divides them there, and what it returns holds until the
+    next write.
 
     Args:
         size: Number of examples, n.
@@ -48,6 +50,8 @@ class SampleMean(nn.Module):
         self._pending: list[tuple[Tensor, Tensor]] = []
         self._rows = 0
         self._in_file, self._divided = kept_in_files(), False
+        self._spread = current_shard(size).spread
+        self.visits = 0  # writes of the last merge
 
     @torch.no_grad()
     def stage(self, index: Tensor, values: Tensor) -> None:
@@ -94,9 +98,10 @@ class SampleMean(nn.Module):
     def gather(self) -> None:
         """Bring the sums of all processes to the first, for it to save; what `merge` gives stays the same."""
         self._add()
-        self._sum()
-        for part in (self.total, self.count):
-            part.mul_(float(rank() == 0))
+        if not self._spread:
+            self._sum()
+            for part in (self.total, self.count):
+                part.mul_(float(rank() == 0))
 
     def _sum(self) -> None:
         """Sum over processes."""
@@ -108,8 +113,9 @@ class SampleMean(nn.Module):
     def merge(self) -> tuple[Tensor, Tensor]:
         """Return the means and clear the stage. Cost: a sum over processes of ``4 n (width + 1)`` bytes."""
         self._add()
-        self._sum()
-        written = self.count > 0
+        if not self._spread:
+            self._sum()
+        written, self.visits = self.count > 0, int(self.count.sum())
         self.total.div_(self.count.clamp(min=1)[:, None])
         self.count.zero_()
         self._divided = True

@@ -81,30 +81,38 @@ def anchored_cross_entropy(
             "losses.anchored_cross_entropy takes what targets.Posterior reads, but got distributions",
             "Take losses.cross_entropy, or RobustTargets, which has both.",
         )
+    return with_prediction(logits, anchored)[0]
+
+
+def with_prediction(logits: Tensor, anchored: tuple[Tensor, Tensor, float, Tensor | float]) -> tuple[Tensor, Tensor]:
+    """Return `anchored_cross_entropy` and the softmax that it makes on the way, ``[b]`` and ``[b, K]``."""
     target, memory, momentum, strength = anchored
-    strength = torch.as_tensor(strength, dtype=target.dtype, device=target.device)
-    value: Tensor = _Anchored.apply(at_least_single(logits), target, memory.detach(), momentum, strength)  # type: ignore[no-untyped-call]
-    return value
+    scores = at_least_single(logits)
+    with torch.no_grad():
+        log_p = scores.log_softmax(-1)
+        p = log_p.exp()
+        mixed = torch.lerp(p, memory.to(p.dtype), momentum)
+        held = p.clamp(ELR_FLOOR, 1 - ELR_FLOOR)
+        rest = 1 - (held * mixed).sum(-1, keepdim=True).clamp_(max=1 - ELR_FLOOR)
+        value = (rest.log() - math.log(ELR_FLOOR))[:, 0] * strength - (target * log_p).sum(-1)
+        # d/dp of both terms; a clamped probability pulls no further. Then through the softmax: p (v - <p, v>).
+        slope = mixed.mul_(p == held).mul_(rest.reciprocal_().mul_(strength).neg_())
+        inner = (p * slope).sum(-1, keepdim=True) - target.sum(-1, keepdim=True)
+        slope.sub_(inner).mul_(p).sub_(target)
+    found: Tensor = _Known.apply(scores, value, slope)  # type: ignore[no-untyped-call]
+    return found, p
 
 
-class _Anchored(torch.autograd.Function):
-    """The loss with its gradient in closed form, made with the value, so that one tensor is kept for backward."""
+class _Known(torch.autograd.Function):
+    """A value per row whose gradient is known: one tensor is kept for backward, and no operation is traced."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor, memory: Tensor, momentum: float, strength: Tensor) -> Tensor:
-        log_p = logits.log_softmax(-1)
-        p = log_p.exp()
-        memory = torch.lerp(p, memory.to(p.dtype), momentum)
-        held = p.clamp(ELR_FLOOR, 1 - ELR_FLOOR)
-        rest = 1 - (held * memory).sum(-1).clamp(max=1 - ELR_FLOOR)
-        # d/dp of both terms; a clamped probability pulls no further. Then through the softmax: p (v - <p, v>).
-        slope = memory * (p == held) * (-strength / rest)[:, None]
-        inner = (p * slope).sum(-1) - target.sum(-1)
-        ctx.save_for_backward(torch.addcmul(-target, p, slope - inner[:, None]))
-        return strength * (rest.log() - math.log(ELR_FLOOR)) - (target * log_p).sum(-1)
+    def forward(ctx: Any, logits: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(slope)
+        return value.view_as(value)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (slope,) = ctx.saved_tensors
-        return slope * grad[:, None], None, None, None, None
+        return slope * grad[:, None], None, None

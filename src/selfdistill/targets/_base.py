@@ -15,6 +15,7 @@ from selfdistill._core.errors import SettingError
 from selfdistill._core.labels import checked_labels, one_hot
 from selfdistill._core.row_blocks import row_blocks, row_one_hot
 from selfdistill._core.sample_mean import SampleMean
+from selfdistill._core.shards import current_shard
 
 __all__ = [
     "EVERY",
@@ -52,12 +53,15 @@ class Targets(nn.Module, ABC, Generic[T_co]):
 
     value: Tensor
     in_blocks: ClassVar[bool] = True
-    """Whether the state may lie in files: nothing of ``n K`` entries is made in memory."""
+    """Whether the state may lie in files, and over processes: nothing of ``n K`` entries is made in memory."""
+    common: ClassVar[frozenset[str]] = frozenset()
+    """Buffers with axes of which none counts examples."""
 
     def __init__(self, value: Tensor) -> None:
         super().__init__()
         self.register_buffer("value", value)
         self.staged = SampleMean(*value.shape)
+        self.shard = current_shard(len(value))
         self.writes, self._rows, self._by_position = 0, 0, 0  # since the last end_epoch
 
     @abstractmethod
@@ -103,10 +107,10 @@ class Targets(nn.Module, ABC, Generic[T_co]):
                 )
         self.writes += 1
         self._rows += len(index)
-        allowed = 2 * n + len(index)
-        if self._rows * world() > allowed >= (self._rows - len(index)) * world():
+        allowed, writers = 2 * n + len(index), 1 if self.shard.spread else world()
+        if self._rows * writers > allowed >= (self._rows - len(index)) * writers:
             warnings.warn(
-                f"{self._rows * world():,} predictions were written since the last end_epoch, but there are {n:,} "
+                f"{self._rows * writers:,} predictions were written since the last end_epoch, but there are {n:,} "
                 "examples. Call end_epoch() after each epoch: until then nothing is learned from them.",
                 UserWarning,
                 stacklevel=4,
@@ -117,13 +121,14 @@ class Targets(nn.Module, ABC, Generic[T_co]):
         """Commit what was staged, merged over processes.
 
         Returns:
-            The epoch's mean predictions ``[n, K]``, and which examples were written, bool ``[n]``.
+            The epoch's mean predictions ``[n, K]``, and which examples were written, bool ``[n]``; of the rows that
+            are kept here.
 
         Raises:
             SettingError: Nothing was written, or rows that are no probabilities.
         """
         mean, written = self.staged.merge()
-        if not bool(written.any()):
+        if not int(self.shard.total(written.sum())):
             raise SettingError(
                 "end_epoch was called, but nothing was written since the last one",
                 "Call write (or the loss of RobustTargets) in each step, and end_epoch once after each epoch.",

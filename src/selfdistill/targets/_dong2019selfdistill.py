@@ -179,7 +179,9 @@ class SelfDistillation(LabelTargets[Tensor]):
         """Keep the predictions, set α from the schedule or this epoch's agreement."""
         super().commit(mean, written)
         self.epoch += 1
-        agreement = (mean.argmax(-1) == self.labels)[written].float().mean().item() if bool(written.any()) else 0.0
+        right = ((mean.argmax(-1) == self.labels) & written).sum()
+        right, seen = self.shard.total(torch.stack([right, written.sum()])).tolist()
+        agreement = right / max(seen, 1)
         self.alpha.fill_(self._alpha(min(self.epoch.item() / self.epochs, 1.0), agreement))
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from selfdistill._core.labels import normalised
 from selfdistill._core.row_blocks import row_blocks
+from selfdistill._core.shards import Shard
 
 __all__ = ["MOST_CLASSES", "deconvolve", "em_step", "expected_counts", "posterior"]
 
@@ -17,7 +20,11 @@ _FLOOR = 1e-6
 _TINY = 1e-9
 
 
-def em_step(prior: Tensor, labels: Tensor, noise: Tensor | None) -> Tensor:
+def _here(value: Tensor) -> Tensor:
+    return value
+
+
+def em_step(prior: Tensor, labels: Tensor, noise: Tensor | None, total: Callable[[Tensor], Tensor] = _here) -> Tensor:
     """Estimate ``T[clean, given]`` from predictions ``[n, K]`` and given labels: one expectation-maximisation step."""
     # q_i(c) ~ p_i(c) T[c, y_i]; T'[c, j] = (1/K + sum over y_i = j of q_i(c)) / (1 + sum of q_i(c)). Without T, q = p.
     # Dawid & Skene (1979), with predictions in the place of class priors.
@@ -26,7 +33,7 @@ def em_step(prior: Tensor, labels: Tensor, noise: Tensor | None) -> Tensor:
     for rows in row_blocks(*prior.shape):
         q = prior[rows] if noise is None else posterior(prior[rows], labels[rows], noise)
         joint.index_add_(0, labels[rows], q)
-    joint = joint.T + 1 / k
+    joint = total(joint).T + 1 / k
     return joint / joint.sum(1, keepdim=True)
 
 
@@ -48,22 +55,27 @@ def deconvolve(noisy: Tensor, noise: Tensor, steps: int = 10) -> Tensor:
     return normalised(clean)
 
 
-def expected_counts(said: Tensor, labels: Tensor, *, steps: int = 30, unmix: int = 10, work: float = 2e8) -> Tensor:
+def expected_counts(
+    said: Tensor, labels: Tensor, shard: Shard | None = None, *, steps: int = 30, unmix: int = 10, work: float = 2e8
+) -> Tensor:
     """Estimate ``[clean, given]`` counts from predictions, or sums of them, that hardly memorised the labels."""
     # Alternates `deconvolve` and `em_step` until T has settled, then sums the posterior. Honest predictions p T explain
     # the labels as well without noise as with it, so T shrinks towards no noise as the steps go on; 30 keep most of it
     # and take next to no ambiguity for noise. T comes from at most 20,000 and at most work / K² rows, evenly spread.
-    n, k = said.shape
-    stride = max(1, round(n / min(20_000, max(work / k**2, 1))))
-    part, given = _distributions(said[::stride]), labels[::stride]
+    k = said.shape[1]
+    shard = shard or Shard(len(said), 0, len(said))
+    stride = max(1, round(shard.n / min(20_000, max(work / k**2, 1))))
+    sample = Shard(-(-shard.n // stride), -(-shard.start // stride), -(-shard.stop // stride))  # of every stride-th
+    first = sample.start * stride - shard.start
+    part, given = _distributions(sample.block(said[first::stride])), sample.block(labels[first::stride])
     noise = em_step(part, given, None)
     for _ in range(steps - 1):
         noise = em_step(deconvolve(part, noise, unmix), given, noise)
     counts = torch.zeros(k, k, device=said.device)
-    for rows in row_blocks(n, k):
+    for rows in row_blocks(*said.shape):
         q = posterior(deconvolve(_distributions(said[rows]), noise, unmix), labels[rows], noise)
         counts.index_add_(0, labels[rows], q)
-    return counts.T.contiguous()
+    return shard.total(counts).T.contiguous()
 
 
 def _distributions(said: Tensor) -> Tensor:

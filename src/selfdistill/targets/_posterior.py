@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, final
+from typing import ClassVar, NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from selfdistill._core.errors import SettingError
 from selfdistill._core.labels import normalised, one_hot
 from selfdistill._core.row_blocks import row_blocks, row_one_hot, row_zeros
+from selfdistill._core.shards import current_shard
 from selfdistill.targets._base import LabelTargets, check_momentum
 from selfdistill.targets._noise_matrix import MOST_CLASSES, deconvolve, em_step, expected_counts, posterior
 
@@ -77,6 +78,7 @@ class Posterior(LabelTargets[PosteriorTarget]):
     ``docs/decisions/0008-which-labels-are-called-wrong.md``. The targets do not depend on it.
 
     Merge over processes: predictions are summed and counted (`SampleMean`); all else follows from them on each process.
+    Where each keeps rows of its own, sums over the rows are summed over the processes.
     Memory: ``22 n K`` bytes.
 
     Args:
@@ -111,6 +113,7 @@ class Posterior(LabelTargets[PosteriorTarget]):
         [[1.0, 0.0]]
     """
 
+    common: ClassVar[frozenset[str]] = frozenset({"noise", "given_share", "early_counts"})
     target: Tensor
     fast: Tensor
     slow: Tensor
@@ -162,7 +165,8 @@ class Posterior(LabelTargets[PosteriorTarget]):
         self.warmup, self.ramp = warmup * stretch, ramp * stretch
         self.full_strength, self.half_from, self.full_from, self.unmix = strength, half_from, full_from, unmix
         n, k = len(labels), num_classes
-        counts = torch.bincount(labels, minlength=k)
+        whole = current_shard(n)
+        counts = whole.total(torch.bincount(labels, minlength=k))
         self.register_buffer("target", row_one_hot(labels, k))
         self.register_buffer("fast", row_zeros(n, k))
         self.register_buffer("slow", row_zeros(n, k))
@@ -173,7 +177,7 @@ class Posterior(LabelTargets[PosteriorTarget]):
         self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
         self.register_buffer("clock", torch.zeros(()))
         self.register_buffer("held", torch.ones(()))
-        self.register_buffer("given_share", (counts + 1) / (n + k))
+        self.register_buffer("given_share", (counts + 1) / (whole.n + k))
         self.register_buffer("early", row_zeros(n if k <= MOST_CLASSES else 0, k, torch.float16))
         self.register_buffer("early_counts", torch.zeros(k, k))
         self.early_until = self.ramp + _EARLY_AFTER * stretch
@@ -191,20 +195,21 @@ class Posterior(LabelTargets[PosteriorTarget]):
             self.held.copy_(speed)
         self._watch(mean)
         prior = self.value  # worked on in its place, a block of rows at a time: the state may lie in files
-        n, total = len(prior), torch.zeros_like(self.given_share)
+        total = torch.zeros_like(self.given_share)
         for rows in row_blocks(*prior.shape):
             for memory, momentum in ((self.fast, self.fast_momentum), (self.slow, self.slow_momentum)):
                 memory[rows].lerp_(mean[rows], (1 - momentum) * written[rows, None])
             prior[rows] = normalised(normalised(self.slow[rows] + _TINY).clamp(min=_FLOOR))
             total += prior[rows].sum(0)
-        balance = self.given_share / (total / n + 1 / n)
+        n = self.shard.n
+        balance = self.given_share / (self.shard.total(total) / n + 1 / n)
         self.mean_alpha.copy_(torch.lerp(self.alpha, self.mean_alpha, self.slow_momentum))
         share = self.mean_alpha / (1 - self.slow_momentum ** (self.epoch + 1))
         mixed = torch.lerp(self.noise, torch.eye(len(self.noise), device=prior.device), share)
         for rows in row_blocks(*prior.shape):
             balanced = normalised(prior[rows] * balance)
             prior[rows] = deconvolve(balanced, mixed, self.unmix) if self.epoch > 0 else balanced
-        estimated = em_step(prior, self.labels, self.noise if self.epoch > 0 else None)
+        estimated = em_step(prior, self.labels, self.noise if self.epoch > 0 else None, self.shard.total)
         slowly = self.epoch > 0 and self.clock < self.early_until
         weight = 1 - (1 - self.noise_step) * self.held
         self.noise.copy_(torch.lerp(self.noise, estimated, weight) if slowly else estimated)
@@ -215,15 +220,17 @@ class Posterior(LabelTargets[PosteriorTarget]):
             self.value[rows] = posterior(prior[rows], self.labels[rows], self.noise)
             given = one_hot(self.labels[rows], self.num_classes)
             self.target[rows] = torch.lerp(given, self.value[rows], self.alpha)
-        wrong = 1 - self.value.gather(1, self.labels[:, None]).mean()
+        wrong = 1 - self.shard.total(self.value.gather(1, self.labels[:, None]).sum()) / n
         grown = (wrong / self.full_from).clamp(0.5, 1) * (wrong / self.half_from).clamp(max=1)
         self.strength.copy_(self.full_strength * grown)
 
     def _speed(self, mean: Tensor, written: Tensor) -> Tensor:
         """How far this epoch moves the clock: a scalar in [0, 1]."""
         differs = (mean.argmax(-1) != self.fast.argmax(-1)) & written
-        changed = differs.sum() / written.sum().clamp(min=1)
-        return ((self.unsettled - changed) / (self.unsettled - self.settled)).clamp(0, 1)
+        differ, seen = self.shard.total(torch.stack([differs.sum(), written.sum()]))
+        changed = differ / seen.clamp(min=1)
+        speed: Tensor = (self.unsettled - changed) / (self.unsettled - self.settled)
+        return speed.clamp(0, 1)
 
     def _watch(self, mean: Tensor) -> None:
         """Average the early epochs; at their end, estimate how many labels are wrong."""
@@ -232,7 +239,7 @@ class Posterior(LabelTargets[PosteriorTarget]):
         for rows in row_blocks(*mean.shape):
             self.early[rows] += mean[rows].half()  # at most a hundred or so summands of at most 1: 11 bits do
         if self.epoch + 1 == self.watched:
-            self.early_counts.copy_(expected_counts(self.early, self.labels))
+            self.early_counts.copy_(expected_counts(self.early, self.labels, self.shard))
 
     def counts(self) -> Tensor | None:
         """Return ``[clean, given]`` counts expected from the early epochs; ``None`` where T was held or K > 300."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
@@ -17,21 +17,25 @@ from selfdistill._core.errors import DataError, ReliabilityWarning, RunError, Se
 from selfdistill._core.labels import WHOLE, checked_labels
 from selfdistill._core.row_blocks import in_files, row_blocks
 from selfdistill._core.settings import VISIT_STEPS
+from selfdistill._core.shards import over_processes, shard_of
 from selfdistill.issues import LabelTable, label_table
 from selfdistill.issues._frame import issue_frame
 from selfdistill.issues._reliability import Applicability, applicability
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
-from selfdistill.rivals import Method
-from selfdistill.rivals._method import Context, matched, never
+from selfdistill.losses._anchored import with_prediction
 from selfdistill.targets import Posterior, Targets
 from selfdistill.targets._base import LOOKS
-from selfdistill.train._methods import METHODS, WITHOUT_EPOCHS, method
+from selfdistill.train._loop_checks import agrees_by_chance, check_batch, check_index, check_labels, odd_visits
+from selfdistill.train._loop_methods import NotedContext, target_method
+from selfdistill.train._methods import method
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["RobustTargets"]
 
+CHANCE_AFTER = 3
+"""Epochs after which predictions that agree with the labels by chance alone are told."""
 _SHARES = 8
 """Epochs whose share of refined labels a state holds: `applicability` looks at none later, and all states are alike."""
 
@@ -55,13 +59,16 @@ class RobustTargets:
         steps: Optimizer's steps per epoch; needed below 18, where one epoch teaches little and the default's schedule
             is lengthened.
         seed: Of methods that draw, such as ``"sop"``.
+        shard: With several processes, whether each keeps the state of its own share of the examples alone, `rows`, and
+            draws from these. Then ``[n]`` and ``[n, K]`` of the state are a process's own, and what asks for the whole,
+            `refined` and the findings, must be called in all.
         folder: Where the state of each example lies during training, in files without a name that are gone with the
             process; left out, in memory. It then stays beside the CPU, whatever the device of the logits.
 
     Raises:
         DataError: Labels of another kind, or outside of the classes; no such folder.
         SettingError: A method that does not exist or is no target, that needs ``epochs``, or that keeps more than
-            files hold.
+            files or shares hold; fewer examples than processes.
         ResourceError: The folder has no room.
 
     Example:
@@ -84,6 +91,7 @@ class RobustTargets:
         epochs: int | None = None,
         steps: int | None = None,
         seed: int = 0,
+        shard: bool = False,
         folder: Path | str | None = None,
     ) -> None:
         if folder is not None and not (isinstance(folder, str | Path) and Path(folder).is_dir()):
@@ -92,13 +100,17 @@ class RobustTargets:
             least = 2 if name == "num_classes" else 1
             if value is not None and value < least:
                 raise SettingError(f"{name} is {value}, but must be at least {least}", "Pass a larger number.")
-        given = checked_labels(labels, num_classes).cpu()
-        asked = _Context(given, num_classes, epochs or 1, steps or VISIT_STEPS, seed)
+        whole = labels if isinstance(labels, Tensor) else np.asarray(labels)
+        self._shard = shard_of(whole.shape[0] if whole.ndim else 1, shard)
+        own = whole[self._shard.start : self._shard.stop] if shard else whole
+        given = checked_labels(own, num_classes, self._shard.start).cpu()
+        asked = NotedContext(given, num_classes, epochs or 1, steps or VISIT_STEPS, seed)
         self.method, self.num_classes = method, num_classes
-        with in_files(folder):
-            self.targets: Targets[Any] = _target_method(method).build(asked)
-        if folder is not None and not self.targets.in_blocks:
-            raise SettingError(f"method {method!r} keeps its state in memory", "Leave folder out, or take 'elr'.")
+        with in_files(folder), over_processes(self._shard):
+            self.targets: Targets[Any] = target_method(method).build(asked)
+        if (folder is not None or shard) and not self.targets.in_blocks:
+            asked_for = "shard" if shard else "folder"
+            raise SettingError(f"method {method!r} keeps its state in memory", f"Leave {asked_for} out, or take 'elr'.")
         self._in_files = folder is not None
         if epochs is None and "epochs" in asked.asked:
             raise SettingError(f"method {method!r} follows a schedule over the epochs", "Pass epochs, their number.")
@@ -108,13 +120,23 @@ class RobustTargets:
         self._gathered = 0
 
     def __repr__(self) -> str:
-        n, epochs = len(self.labels), len(self._shares)
+        n, epochs = self._shard.n, len(self._shares)
         return f"RobustTargets({n:,} labels of {self.num_classes:,} classes, {self.method!r}, {epochs} epochs done)"
 
     @property
     def labels(self) -> Tensor:
         """Given labels, int64 ``[n]``."""
         return self.dynamics.labels
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Positions of the examples that this process keeps, int64: all, or with ``shard`` its share of them.
+
+        All processes get as many: where there are fewer for one, it gets some of its own twice. Draw from these:
+        ``DataLoader(Subset(with_index(data), robust.rows), shuffle=True)``.
+        """
+        n, start, stop = self._shard
+        return np.resize(np.arange(start, stop), -(-n // world()) if self._shard.spread else n)
 
     def to(self, device: Any) -> RobustTargets:
         """Move all state to a device, but for what lies in files; `loss` does so by itself."""
@@ -154,43 +176,25 @@ class RobustTargets:
         index = torch.as_tensor(index)
         if index.dtype not in WHOLE:
             raise SettingError(f"index is {index.dtype}, but positions are whole numbers", "Pass index.long().")
-        index = index.to(self.labels.device, torch.int64)
+        index = index.to(self.labels.device, torch.int64) - self._shard.start
         if not torch.compiler.is_compiling():
-            self._check(index, logits, labels)
+            check_batch(index, logits, self.num_classes)
+            looks = self.targets.writes < LOOKS
+            if looks or not index.is_cuda:  # on CUDA each look waits
+                check_index(index, self._shard)
+            if looks and labels is not None:
+                check_labels(index, labels, self.labels, self._shard)
         said = logits.detach().to(index.device)
         target = self.targets.read(index, said)
         if index.device != logits.device:
             target = tree_map_only(Tensor, lambda part: part.to(logits.device), target)
-        values: Tensor = method(self.method).loss(logits, target)
-        self.targets.write(index, said.float().softmax(-1))
+        if isinstance(self.targets, Posterior):  # its loss makes the softmax on the way
+            values, p = with_prediction(logits, target)
+            p = p.to(index.device, torch.float32)
+        else:
+            values, p = method(self.method).loss(logits, target), said.float().softmax(-1)
+        self.targets.write(index, p)
         return values.mean() if reduction == "mean" else values
-
-    def _check(self, index: Tensor, logits: Tensor, labels: Tensor | None) -> None:
-        """Refuse what cannot be a batch of these examples in training."""
-        n, k = len(self.labels), self.num_classes
-        if logits.ndim != 2 or logits.shape[1] != k or index.shape != logits.shape[:1]:
-            raise SettingError(
-                f"logits have shape {list(logits.shape)} and index {list(index.shape)}, but there are {k} classes",
-                f"Pass logits [b, {k}] and index [b]; another number of classes needs another num_classes.",
-            )
-        if not logits.requires_grad:
-            raise SettingError(
-                "the logits have no gradient, but loss is for steps of training, which it notes",
-                "For a validation loss take torch.nn.functional.cross_entropy.",
-            )
-        looks = self.targets.writes < LOOKS
-        if (looks or not index.is_cuda) and (int(index.min()) < 0 or int(index.max()) >= n):  # on CUDA each look waits
-            raise DataError(
-                f"index goes from {int(index.min())} to {int(index.max())}, but there are {n:,} labels, 0 to {n - 1}",
-                "index is the position in the training set whose labels were given.",
-            )
-        if looks and labels is not None and not torch.equal(labels.to(index), self.labels[index]):
-            at = int((labels.to(index) != self.labels[index]).nonzero()[0])
-            raise DataError(
-                f"example {int(index[at])} has the label {int(labels[at])} in the batch, but "
-                f"{int(self.labels[index[at]])} in the labels that were given",
-                "Give the labels in the order and with the numbers of the data set that index counts.",
-            )
 
     def end_epoch(self) -> dict[str, float]:
         """Learn from the epoch that ends; with several processes call it in each.
@@ -209,27 +213,43 @@ class RobustTargets:
         if not bool(torch.isfinite(mean.sum(-1)).all()):
             raise SettingError(f"the predictions of epoch {len(self._shares) + 1} are no numbers", "Lower the rate.")
         self.dynamics.update(mean, written)
-        if self._steps_matter and not self._shares and steps < VISIT_STEPS:
-            warnings.warn(
-                f"An epoch has {steps} steps, in which little is learned. Pass steps={steps} to RobustTargets, which "
-                "then takes more epochs.",
-                UserWarning,
-                stacklevel=2,
-            )
-        seen = int(written.sum())
-        differs = [
-            self.targets.refined(rows).argmax(-1) != self.labels[rows] for rows in row_blocks(*self.targets.value.shape)
-        ]
-        self._shares.append(torch.cat(differs).float().mean().item())
+        total = self._shard.total
+        for said in self._odd(steps, written):
+            warnings.warn(said, UserWarning, stacklevel=2)
+        differs = torch.zeros_like(self.dynamics.changed)
+        for rows in row_blocks(*self.targets.value.shape):
+            differs += (self.targets.refined(rows).argmax(-1) != self.labels[rows]).sum()
+        learned = (self.dynamics.learned & written).sum()
+        total(self.dynamics.changed)
+        counts = total(torch.stack([learned, differs, written.sum()])).tolist()
+        self._shares.append(counts[1] / self._shard.n)
         return {
-            "agreement": self.dynamics.learned[written].float().mean().item(),
-            "changed_share": self.dynamics.changed.item() / seen,
+            "agreement": counts[0] / counts[2],
+            "changed_share": self.dynamics.changed.item() / counts[2],
             "refined_share": self._shares[-1],
         }
 
+    def _odd(self, steps: int, written: Tensor) -> Iterator[str]:
+        """Say what looks like a mistake in the epoch that ends."""
+        epochs, visits = len(self._shares), self.targets.staged.visits
+        if self._steps_matter and not epochs and steps < VISIT_STEPS:
+            yield (
+                f"An epoch has {steps} steps, in which little is learned. Pass steps={steps} to RobustTargets, which "
+                "then takes more epochs."
+            )
+        said = None if epochs else odd_visits(written, visits, visits // max(steps, 1), self._shard)
+        if epochs + 1 == CHANCE_AFTER:
+            predicted = self.dynamics.predicted[written].long()
+            said = agrees_by_chance(predicted, self.labels[written], self.num_classes, self._shard)
+        if said:
+            yield said
+
     def refined(self) -> Tensor:
-        """Return the refined label distributions, float32 ``[n, K]``, rows sum to 1."""
-        return self.targets.refined()
+        """Return the refined label distributions, float32 ``[n, K]``, rows sum to 1; with ``shard``, in every process.
+
+        ``robust.targets.refined()`` gives those of `rows` alone, without waiting for other processes.
+        """
+        return self._shard.block(self.targets.refined())
 
     def table(self) -> LabelTable:
         """Give the findings as arrays.
@@ -239,12 +259,27 @@ class RobustTargets:
 
         Raises:
             SettingError: No epoch has ended yet.
-        """
+        """  # noqa: DOC502 (raised by what is called)
+        self._ended()
+        return self._table(self._whole())
+
+    def _ended(self) -> None:
         if not self._shares:
             raise SettingError("no epoch has ended yet, so nothing is known of the labels", "Call end_epoch first.")
+
+    def _table(self, dynamics: LearningDynamics) -> LabelTable:
         counts = self.targets.counts() if isinstance(self.targets, Posterior) else None
-        soft = _Rows(self.targets) if self._in_files else self.refined()
-        return label_table(soft, self.dynamics, counts=counts)
+        soft = _Rows(self.targets) if self._in_files or self._shard.spread else self.refined()
+        return label_table(soft, dynamics, counts=counts)
+
+    def _whole(self) -> LearningDynamics:
+        """Give the record of training of all examples."""
+        if not self._shard.spread:
+            return self.dynamics
+        found = LearningDynamics(self._shard.block(self.labels))
+        for name, own in self.dynamics.named_buffers():
+            getattr(found, name).copy_(self._shard.block(own) if own.ndim else own)
+        return found
 
     def label_issues(self, classes: Sequence[Any] | None = None) -> pd.DataFrame:
         """Give the findings on each example; with a warning where they should not be trusted.
@@ -258,23 +293,27 @@ class RobustTargets:
         Raises:
             SettingError: No epoch has ended yet.
         """  # noqa: DOC502 (raised by what is called)
-        table, names = self.table(), self._names(classes)
-        unseen = int((self.dynamics.seen == 0).sum())
+        self._ended()
+        dynamics, names = self._whole(), self._names(classes)
+        table = self._table(dynamics)
+        unseen = int((dynamics.seen == 0).sum())
         if unseen:
             warnings.warn(
-                f"{unseen:,} of {len(self.labels):,} examples were never seen in training: of their labels nothing is "
+                f"{unseen:,} of {self._shard.n:,} examples were never seen in training: of their labels nothing is "
                 "known.",
                 UserWarning,
                 stacklevel=2,
             )
-        trust = applicability(table, self.dynamics, self._shares, [str(name) for name in names])
+        trust = applicability(table, dynamics, self._shares, [str(name) for name in names])
         if trust.verdict != "trust":
             warnings.warn(" ".join(trust.sentences), ReliabilityWarning, stacklevel=2)
         return issue_frame(table, names)
 
     def trust(self, classes: Sequence[Any] | None = None) -> Applicability:
         """Say whether the findings can be trusted: ``verdict``, ``classes`` and ``sentences``; arguments as above."""
-        return applicability(self.table(), self.dynamics, self._shares, [str(name) for name in self._names(classes)])
+        self._ended()
+        dynamics, names = self._whole(), [str(name) for name in self._names(classes)]
+        return applicability(self._table(dynamics), dynamics, self._shares, names)
 
     def _names(self, classes: Sequence[Any] | None) -> np.ndarray:
         if classes is None:
@@ -294,12 +333,14 @@ class RobustTargets:
         """Return all state as tensors, with what is staged in this process; see `gather` for several processes.
 
         Returns:
-            Flat names to tensors, as ``safetensors`` and ``torch.load(weights_only=True)`` take them.
+            Flat names to tensors, as ``safetensors`` and ``torch.load(weights_only=True)`` take them. With ``shard``
+            those of rows are of torch's kind for tensors that lie in several processes: save and load them with
+            ``torch.distributed.checkpoint``, also in the middle of an epoch; any number of processes may load them.
 
         Raises:
             SettingError: Several processes have staged something each.
         """
-        if world() > 1 and self.targets.writes != self._gathered:
+        if world() > 1 and not self._shard.spread and self.targets.writes != self._gathered:
             raise SettingError(
                 f"{world()} processes have staged batches of their own in this epoch",
                 "Call gather() in all of them first, or save after end_epoch.",
@@ -311,7 +352,10 @@ class RobustTargets:
         shares = self._shares[:_SHARES] + [-1.0] * (_SHARES - len(self._shares))
         state["refined_shares"] = torch.tensor(shares, dtype=torch.float64)
         for name, part in self._parts().items():
-            state |= {f"{name}.{key}": value for key, value in part.state_dict().items()}
+            common = self.targets.common if part is self.targets else frozenset()
+            for key, value in part.state_dict().items():
+                spread = self._shard.spread and value.ndim and len(value) == len(self.labels) and key not in common
+                state[f"{name}.{key}"] = self._shard.as_distributed(value) if spread else value
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -332,13 +376,16 @@ class RobustTargets:
                 name not in state or name not in own or own[name].shape != state[name].shape
             ):
                 raise RunError(f"the state does not fit: {name}", "Load the state of as many examples and classes.")
-        if not torch.equal(state["dynamics.labels"].to(self.labels), self.labels):
+        local = {
+            name: self._shard.local(value) if hasattr(own[name], "to_local") else value for name, value in state.items()
+        }
+        if not torch.equal(local["dynamics.labels"].to(self.labels), self.labels):
             raise RunError("the state is of other labels", "Give the labels of that training, in the same order.")
         for name, part in self._parts().items():
-            part.load_state_dict({key.partition(".")[2]: v for key, v in state.items() if key.startswith(f"{name}.")})
+            part.load_state_dict({key.partition(".")[2]: v for key, v in local.items() if key.startswith(f"{name}.")})
         epochs = int(self.dynamics.epoch)
         self._shares = (state["refined_shares"].tolist() + [-1.0] * epochs)[:epochs]
-        if rank() > 0:
+        if rank() > 0 and not self._shard.spread:
             self.targets.staged.clear()
 
     def _parts(self) -> dict[str, nn.Module]:
@@ -346,41 +393,11 @@ class RobustTargets:
 
 
 class _Rows:
-    """Refined distributions that are read in blocks."""
+    """Refined distributions that are read in blocks; where they lie in several processes, by all at once."""
 
     def __init__(self, targets: Targets[Any]) -> None:
-        self.targets, self.shape = targets, targets.value.shape
+        self.targets, self.shape = targets, (targets.shard.n, targets.value.shape[1])
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        return self.targets.refined(rows).numpy()
-
-
-class _Context(Context):
-    """Notes what a method asks."""
-
-    def __getattribute__(self, name: str) -> Any:
-        if name in {"epochs", "steps"}:
-            self.asked.add(name)
-        return super().__getattribute__(name)
-
-    @property
-    def asked(self) -> set[str]:
-        """Names of what was asked."""
-        found: set[str] = vars(self).setdefault("_asked", set())
-        return found
-
-
-def _target_method(name: str) -> Method:
-    """Look a method up that is nothing but a target and a loss."""
-    able = [one for one, found in METHODS.items() if _is_target(found)]
-    if name in WITHOUT_EPOCHS or (name in METHODS and name not in able):
-        raise SettingError(
-            f"method {name!r} is more than a target and a loss, and cannot be put into a loop",
-            f"Choose one of: {', '.join(able)}.",
-        )
-    return method(name, able)
-
-
-def _is_target(found: Method) -> bool:
-    alone = found.networks == 1 and found.first is None and found.keep is None and found.objective is matched
-    return alone and found.needs_train_predictions is never
+        shard = self.targets.shard
+        return (shard.block(self.targets.refined(), rows) if shard.spread else self.targets.refined(rows)).cpu().numpy()
