@@ -53,6 +53,23 @@ def test_one_pass_comes_near_a_fit_from_the_start_with_the_labels_held(texts):
     assert (found.likely[~rest, 0] == truth[~rest]).all()
 
 
+def test_links_are_fitted_again_after_twenty_decisions_and_when_asked(texts):
+    truth = np.load(texts.parent / "truth.npy")
+    learner = Learner(texts, read_finished(texts))
+    asked, plain = [], learner._settler.settle
+    learner._settler.settle = lambda settled, links: asked.append(links) or plain(settled, links=links)
+    settled = np.full(120, -1)
+    for count in (0, 1, 12, 20, 21, 22):
+        settled = np.where(np.arange(120) < count, truth, -1)
+        found = learner.learn(settled, count)
+    assert asked == [True, False, False, True, False, False]
+    assert learner.quick == 2
+    again = learner.learn(settled, 22, anew=True)
+    assert learner.quick == 0
+    assert not np.array_equal(again.quality, found.quality)
+    np.testing.assert_array_equal(again.quality, Learner(texts, read_finished(texts)).learn(settled, 22).quality)
+
+
 def test_why_the_order_is_fixed(texts):
     def why(method, read):
         return why_fixed(SimpleNamespace(settings=SimpleNamespace(method=method), data=SimpleNamespace(read=read)))

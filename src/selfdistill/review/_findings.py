@@ -11,9 +11,8 @@ import torch
 
 from selfdistill._core.advice import Advice
 from selfdistill._core.record import RunRecord
-from selfdistill.closed._passes import Refined
 from selfdistill.closed._prepare import Prepared
-from selfdistill.closed._settle import settle
+from selfdistill.closed._settler import Settler
 from selfdistill.issues import find_issues
 from selfdistill.review._groups import cluster
 from selfdistill.runs._decision_files import decided_before, settled_array
@@ -26,6 +25,7 @@ __all__ = ["Findings", "Learner", "Saved", "why_fixed"]
 SHOWN = 9  # classes of a card: as many as there are digits
 _STEP = 8192
 _DIRECTIONS = 50  # of the kernel, in which clusters are sought
+_QUICK = 20  # decisions that are learned with the links as they are, until these are fitted again
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,22 +141,29 @@ class Learner:
         if (before := decided_before(run, record)) is not None:
             data = replace(data, settled=torch.from_numpy(settled_array(before, data.classes, len(data))))
         self._made: Prepared = prepare_closed(data, record.settings)
+        self._settler, self._settled = Settler(self._made), np.full(0, -1)
+        self.quick = 0
+        """Decisions since all was computed anew."""
 
-    def learn(self, settled: np.ndarray, version: int) -> Findings:
+    def learn(self, settled: np.ndarray, version: int, *, anew: bool = False) -> Findings:
         """Refine all labels with those held that are settled.
 
         Args:
             settled: Codes, ``[n]``, -1 where they are open.
             version: Of the journal.
+            anew: Whether links and the noise matrix are fitted again; so they are, too, after 20 decisions.
 
         Returns:
-            What is known then. Cost: see `selfdistill.closed._settle.settle`.
+            What is known then. Cost: see `selfdistill.closed._settler.Settler.settle`.
         """
-        found: Refined = settle(self._made, settled)
-        soft, given = found.posterior.numpy(), self._made.given.codes
+        self.quick += int((settled != self._settled).sum()) if len(self._settled) else _QUICK
+        self._settled, anew = settled, anew or self.quick >= _QUICK
+        self.quick = 0 if anew else self.quick
+        soft, quality = self._settler.settle(settled, links=anew)
+        given = self._made.given.codes
         likely, shares = _likeliest(soft[start : start + _STEP] for start in range(0, len(soft), _STEP))
-        doubted = find_issues(given, soft, quality=found.quality).is_issue
-        return Findings(found.quality, 1 - found.quality, likely, shares, _suggested(likely, given, doubted), version)
+        doubted = find_issues(given, soft, quality=quality).is_issue
+        return Findings(quality, 1 - quality, likely, shares, _suggested(likely, given, doubted), version)
 
     def clusters(self, rows: np.ndarray) -> np.ndarray:
         """Group examples by their leading directions in the kernel.

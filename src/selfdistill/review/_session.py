@@ -33,6 +33,7 @@ __all__ = ["Behind", "Session"]
 
 _MOST = 200  # cards of one answer
 _FIRST = 10.0  # seconds that learning waits for the first card
+_PAUSE = 10.0  # seconds without a decision after which all is computed anew
 _CLUSTERED = 20_000  # examples that are grouped
 _LEAST_CLUSTERED = 10
 
@@ -122,14 +123,13 @@ class Session:
             self._changed.clear()
             with self._lock:
                 version, settled = self.journal.version, self._settled()
-            if version != self._now.learned:
-                found = learner.learn(settled, version)
+            anew = version == self._now.learned
+            if anew and self._clusters is None:
+                self._clusters = self._clustered(learner)
+            elif not anew or not self._changed.wait(_PAUSE if learner.quick else None):
+                found = learner.learn(settled, version, anew=anew)
                 with self._lock:
                     self._now = found
-            elif self._clusters is None:
-                self._clusters = self._clustered(learner)
-            else:
-                self._changed.wait()
 
     def _clustered(self, learner: Learner) -> Clusters:
         """Group the flagged examples, the most doubtful of very many."""
@@ -186,7 +186,7 @@ class Session:
             }
 
     def _estimates(self) -> dict[str, Any]:
-        key = (self.journal.version, self._now.learned)
+        key = (self.journal.version, self._now)
         if self._estimate is None or self._estimate[0] != key:
             settled, flagged = self._settled(), self.saved.flagged
             held = settled >= 0
@@ -377,7 +377,7 @@ class Session:
         return there
 
     def _mask(self, view: View) -> np.ndarray:
-        key = (view, self._now.learned, self._clusters is None)
+        key = (view, self._now, self._clusters is None)
         if self._masks is None or self._masks[0] != key:
             there = np.ones(len(self.saved.ids), bool)
             if view.given is not None:
