@@ -4,9 +4,10 @@
     python -m benchmarks.review_page --learning [--rows N]
 
 The second measures the CPU seconds that a decision takes to be learned on N rows of 64 columns and ten classes with
-1,500 landmarks, without a page. The first makes a run on N rows of seven columns and 20 classes with 60 landmarks, unless RUN names one, starts `selfdistill
-review --no-learn` in a process of its own, and opens the page in Debian's Chromium, twice. Wall-clock seconds, so that
-other work on the machine counts, and CPU seconds of the server; requests and bytes are counted by the browser.
+1,500 landmarks, without a page. The first makes a run on N rows of seven columns and 20 classes with 60 landmarks,
+unless RUN names one, starts `selfdistill review --no-learn` in a process of its own, and opens the page in Debian's
+Chromium, twice. Wall-clock seconds, so that other work on the machine counts, and CPU seconds of the server; requests
+and bytes are counted by the browser.
 """
 
 from __future__ import annotations

@@ -125,6 +125,22 @@ def test_clusters_come_with_the_kernel_and_follow_decisions(texts, opened):
     assert one["cluster"] not in [left["cluster"] for left in session.groups()["clusters"]]
 
 
+def test_clusters_of_a_network_s_run_come_once_the_page_is_there(network, opened):
+    session = opened(network)
+    session.start().join(60)
+    assert "only runs of the closed form" in session.state()["fixed"]
+    found = session.groups()["clusters"]
+    assert len(found) > 1
+    assert sum(one["count"] for one in found) == session.saved.flagged.sum()
+    some = rows(session, cluster=found[0]["cluster"])
+    assert len(some) == found[0]["count"]
+    (network.parent / "data.npz").rename(network.parent / "away.npz")
+    gone = opened(network, decisions=network.parent / "gone.jsonl")
+    gone.start().join(60)
+    assert gone.groups()["clusters"] == []
+    (network.parent / "away.npz").rename(network.parent / "data.npz")
+
+
 def test_suggested_is_what_the_run_suggests_in_name_and_value(texts, opened):
     table, session = label_table(texts), opened(texts)
     shown = read_findings(texts)

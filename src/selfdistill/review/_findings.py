@@ -17,14 +17,18 @@ from selfdistill.issues import find_issues
 from selfdistill.review._groups import cluster
 from selfdistill.runs._decision_files import decided_before, settled_array
 from selfdistill.runs._label_table import read_findings, soft_blocks
+from selfdistill.runs._model_file import load_model
 from selfdistill.runs._subject import read_again
 from selfdistill.train._closed import CLOSED, prepare_closed
 
-__all__ = ["Findings", "Learner", "Saved", "why_fixed"]
+__all__ = ["Findings", "LastLayer", "Learner", "Saved", "of_network", "why_fixed"]
 
 SHOWN = 9  # classes of a card: as many as there are digits
 _STEP = 8192
-_DIRECTIONS = 50  # of the kernel, in which clusters are sought
+_DIRECTIONS = 50  # in which clusters are sought
+_CLUSTERED = 20_000  # examples that are grouped
+_FORWARD = 5000  # of them where each goes through a network
+_BATCH = 256
 _QUICK = 20  # decisions that are learned with the links as they are, until these are fitted again
 
 
@@ -104,6 +108,11 @@ def _likeliest(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(likely), np.concatenate(shares)
 
 
+def of_network(record: RunRecord) -> bool:
+    """Say whether a run trained a network on data that can be read again."""
+    return record.settings.method != CLOSED and record.data.read is not None
+
+
 def why_fixed(record: RunRecord) -> str:
     """Say why the order cannot learn from decisions; "" where it can.
 
@@ -169,9 +178,58 @@ class Learner:
         """Group examples by their leading directions in the kernel.
 
         Args:
+            rows: Positions, ``[m]``, the most doubtful first; of very many the first 20,000 are taken.
+
+        Returns:
+            Number of each one's cluster.
+        """
+        return cluster(self._made.spectrum.at(torch.from_numpy(rows[:_CLUSTERED]))[:, :_DIRECTIONS].numpy())
+
+
+class LastLayer:
+    """Groups examples by what the last layer of a run's network sees of them.
+
+    Args:
+        run: The run directory.
+        record: Its record.
+
+    Raises:
+        RunError: The data have changed.
+        DataError: The data are not there.
+    """
+
+    def __init__(self, run: Path, record: RunRecord) -> None:
+        self._rows = read_again(run, record, mapped=True).rows
+        self._network = load_model(run / "model.safetensors").network
+
+    def features(self, rows: np.ndarray) -> np.ndarray:
+        """Give what the last layer sees, as unit vectors.
+
+        Args:
             rows: Positions, ``[m]``.
 
         Returns:
-            Number of each one's cluster, ``[m]``.
+            float32 ``[m, d]``.
         """
-        return cluster(self._made.spectrum.at(torch.from_numpy(rows))[:, :_DIRECTIONS].numpy())
+        seen: list[torch.Tensor] = []
+        last = [module for module in self._network.modules() if isinstance(module, torch.nn.Linear)][-1]
+        handle = last.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+        with torch.inference_mode():
+            for some in torch.split(torch.from_numpy(rows), _BATCH):
+                self._network(torch.as_tensor(self._rows[some]))
+        handle.remove()
+        return torch.nn.functional.normalize(torch.cat(seen)).numpy()
+
+    def clusters(self, rows: np.ndarray) -> np.ndarray:
+        """Group examples by the leading principal directions of these vectors.
+
+        Args:
+            rows: Positions, ``[m]``, the most doubtful first; of very many the first 5,000 are taken.
+
+        Returns:
+            Number of each one's cluster. Cost: a forward pass for each, in batches.
+        """
+        from sklearn.decomposition import PCA
+
+        found = self.features(rows[:_FORWARD])
+        return cluster(PCA(min(_DIRECTIONS, *found.shape), random_state=0).fit_transform(found))

@@ -15,12 +15,13 @@ from selfdistill._core.errors import DataError, SelfdistillError, one_line
 from selfdistill._core.record import read_finished
 from selfdistill.issues._precision import Interval, precision
 from selfdistill.review._estimate import Remaining
-from selfdistill.review._findings import Learner, read_saved, why_fixed
-from selfdistill.review._groups import Clusters, View, common_words, pairs
+from selfdistill.review._findings import LastLayer, Learner, of_network, read_saved, why_fixed
+from selfdistill.review._groups import Clusters, View, grouped, pairs
 from selfdistill.review._words import Piece, weighed
 from selfdistill.runs._decision_files import (
     Settled,
     decided_before,
+    numbered,
     read_taken,
     settled_array,
     write_decisions,
@@ -34,8 +35,6 @@ __all__ = ["Behind", "Session"]
 _MOST = 200  # cards of one answer
 _FIRST = 10.0  # seconds that learning waits for the first card
 _PAUSE = 10.0  # seconds without a decision after which all is computed anew
-_CLUSTERED = 20_000  # examples that are grouped
-_LEAST_CLUSTERED = 10
 
 
 class Behind(Exception):  # noqa: N818 (no failure: the page only has to look again)
@@ -64,7 +63,8 @@ class Session:
         taken = None if take is None else read_taken(take, run, self._record, self.saved.ids)
         path = decisions or journal_path(run)
         about = {"name": run.resolve().name, "data": self._record.data.fingerprint}
-        self.journal = Journal(path, self._record.id, self.saved.ids, self.saved.classes, about)
+        by_number = numbered(self._record, self.saved.ids)
+        self.journal = Journal(path, self._record.id, self.saved.ids, self.saved.classes, about, by_number)
         self._lock, self._changed, self._closed = threading.RLock(), threading.Event(), False
         self.ready = threading.Event()
         self.shown = threading.Event()  # the first card has the machine for itself
@@ -115,6 +115,8 @@ class Session:
         self.shown.wait(_FIRST)
         try:
             learner = None if self.fixed else Learner(self.run, self._record)
+            if of_network(self._record):
+                self._clusters = self._clustered(LastLayer(self.run, self._record))
         except SelfdistillError as error:
             self.fixed = f"The order is that of the run: {one_line(error)}"
             if not missing:  # else it was said
@@ -131,17 +133,11 @@ class Session:
                 with self._lock:
                     self._now = found
 
-    def _clustered(self, learner: Learner) -> Clusters:
-        """Group the flagged examples, the most doubtful of very many."""
+    def _clustered(self, by: Learner | LastLayer) -> Clusters:
         rows = np.flatnonzero(self.saved.flagged)
-        rows = rows[np.argsort(self._now.quality[rows], kind="stable")[:_CLUSTERED]]
-        found = np.full(len(self.saved.ids), -1)
-        if len(rows) < _LEAST_CLUSTERED:
-            return Clusters(found, [])
-        found[rows] = learner.clusters(rows)
-        if self.examples.kind == "text":
-            return Clusters(found, common_words(self.examples.texts_of(rows), found[rows]))
-        return Clusters(found, [[] for _ in range(int(found.max()) + 1)])
+        rows = rows[np.argsort(self._now.quality[rows], kind="stable")]
+        texts = self.examples.texts_of if self.examples.kind == "text" else None
+        return grouped(by.clusters, rows, len(self.saved.ids), texts)
 
     def close(self) -> None:
         """Let go of the journal, once nothing is being written."""

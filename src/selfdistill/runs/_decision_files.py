@@ -26,6 +26,7 @@ __all__ = [
     "check_about",
     "decided_before",
     "decided_since",
+    "numbered",
     "read_decisions",
     "read_taken",
     "settled_array",
@@ -132,8 +133,8 @@ def check_about(path: Path, run: Path, record: RunRecord) -> None:
     same = header["run"] == record.id or header.get("data") == record.data.fingerprint
     if not same and (before is None or Path(before).resolve() != path.resolve()):
         take = f"selfdistill review {quoted(run)} --take {quoted(path)}"
-        numbered = _numbered(record, named_rows(run)[0].tolist())
-        by_name = _NAMED if numbered else f"bring them over by the names of the examples: {take}."
+        by_number = numbered(record, named_rows(run)[0].tolist())
+        by_name = _NAMED if by_number else f"bring them over by the names of the examples: {take}."
         raise RunError(
             f"{path} holds decisions about the run {header.get('name', header['run'])!r}, not about {run}",
             Advice("Give {journal}", "{by_name}", journal=journal_path(run), by_name=by_name),
@@ -155,7 +156,7 @@ def read_taken(path: Path, run: Path, record: RunRecord, ids: Sequence[str]) -> 
     Raises:
         RunError: They are about another run on other data, and rows have only numbers for names.
     """
-    if path.suffix.lower() == ".jsonl" and path.is_file() and _numbered(record, ids):
+    if path.suffix.lower() == ".jsonl" and path.is_file() and numbered(record, ids):
         header = read_header(path)
         if header["run"] != record.id and header.get("data") != record.data.fingerprint:
             raise RunError(
@@ -166,7 +167,7 @@ def read_taken(path: Path, run: Path, record: RunRecord, ids: Sequence[str]) -> 
     return read_decisions(path, ids, record.data.classes)
 
 
-def _numbered(record: RunRecord, ids: Sequence[str]) -> bool:
+def numbered(record: RunRecord, ids: Sequence[str]) -> bool:
     """Whether rows have only their numbers for names; some may have been left out."""
     if record.data.read is None or record.data.read.id is not None or not all(map(_NUMBER.fullmatch, ids)):
         return False
