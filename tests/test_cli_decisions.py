@@ -184,6 +184,14 @@ def test_decisions_on_other_data_by_row_numbers_are_not_taken(cli, songs, tmp_pa
         assert refused in said
         assert "name rows by a column in both runs: `selfdistill fit DATA --id COLUMN`" in said
         assert "--take j" not in said
+    for run, path, way in (("b", "j.jsonl", "name another file with --decisions"), ("a", "same.jsonl", "--take FILE")):
+        code, err = cli("review", run, "--decisions", path, "--export", "b-others.csv")
+        said = " ".join(err.split())
+        assert code == 2
+        assert f"{path} holds decisions about another run ('a'), not about '{run}'" in said
+        assert way in said
+        assert ("--take" in said) == (run == "a")
+        assert ("whose data are others, and rows are named by numbers" in said) == (run == "b")
     assert not (tmp_path / "b.decisions.jsonl").exists()
     assert not list(tmp_path.glob("b-*"))
 

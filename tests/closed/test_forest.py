@@ -155,3 +155,12 @@ def test_the_forest_s_part_of_the_machine_is_its_fill() -> None:
     values = forest.fill(torch.eye(2)[torch.from_numpy(truth)])
     expected = values[forest.trees(inputs)].mean(1)
     torch.testing.assert_close(found.machine.scores(inputs)[:, last], expected)
+
+
+def test_scores_moved_by_new_targets_of_some_rows_are_those_of_full_leaves(table) -> None:
+    inputs, given = table
+    forest, old = Forest(inputs, given), given.targets(torch.float64)
+    scores, new, rows = forest.out_of_bag(forest.fill(old)), old.clone(), torch.tensor([3, 50, 199])
+    new[rows] = torch.rand(3, 3, dtype=torch.float64)
+    forest.move(scores, new[rows] - old[rows], rows)
+    np.testing.assert_allclose(scores.numpy(), forest.out_of_bag(forest.fill(new)).numpy(), atol=1e-7)

@@ -38,6 +38,18 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a network on 80 vectors, of which some lie in pairs."""
+    folder, rng = tmp_path_factory.mktemp("network"), np.random.default_rng(0)
+    truth = rng.integers(4, size=80)
+    inputs = 2 * np.eye(4)[truth] @ rng.normal(size=(4, 6)) + 0.3 * rng.normal(size=(80, 6))
+    given = np.where(rng.random(80) < 0.4, (truth + 1) % 4, truth)
+    np.savez(folder / "data.npz", X=inputs.astype(np.float32), y=given)
+    fit(folder / "data.npz", out=folder / "run", method="selfdistill", network="mlp:16", epochs=6, say=None)
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on 24 photos in closed form, of which one was deleted and one damaged afterwards."""
     folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)

@@ -4,13 +4,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.record import read_finished
 from selfdistill.closed import refine_labels
 from selfdistill.issues import find_issues
-from selfdistill.review._findings import Learner, _likeliest, _suggested, read_saved, why_fixed
+from selfdistill.review._findings import LastLayer, Learner, _likeliest, _suggested, read_saved, why_fixed
 from selfdistill.runs._label_table import _suggested as table_suggests
+from selfdistill.runs._model_file import load_model
 from selfdistill.runs._subject import read_again
 
 
@@ -53,6 +55,23 @@ def test_one_pass_comes_near_a_fit_from_the_start_with_the_labels_held(texts):
     assert (found.likely[~rest, 0] == truth[~rest]).all()
 
 
+def test_links_are_fitted_again_after_twenty_decisions_and_when_asked(texts):
+    truth = np.load(texts.parent / "truth.npy")
+    learner = Learner(texts, read_finished(texts))
+    asked, plain = [], learner._settler.settle
+    learner._settler.settle = lambda settled, links: asked.append(links) or plain(settled, links=links)
+    settled = np.full(120, -1)
+    for count in (0, 1, 12, 20, 21, 22):
+        settled = np.where(np.arange(120) < count, truth, -1)
+        found = learner.learn(settled, count)
+    assert asked == [True, False, False, True, False, False]
+    assert learner.quick == 2
+    again = learner.learn(settled, 22, anew=True)
+    assert learner.quick == 0
+    assert not np.array_equal(again.quality, found.quality)
+    np.testing.assert_array_equal(again.quality, Learner(texts, read_finished(texts)).learn(settled, 22).quality)
+
+
 def test_why_the_order_is_fixed(texts):
     def why(method, read):
         return why_fixed(SimpleNamespace(settings=SimpleNamespace(method=method), data=SimpleNamespace(read=read)))
@@ -61,3 +80,25 @@ def test_why_the_order_is_fixed(texts):
     assert "only runs of the closed form" in why("selfdistill", ReadOptions())
     assert "several annotators" in why("kernel", ReadOptions(annotator=("a", "b")))
     assert "in memory" in why("kernel", None)
+
+
+def test_what_a_last_layer_sees_is_what_a_network_without_it_gives_and_its_clusters_are_those_of_k_means(network):
+    from sklearn.cluster import KMeans
+
+    record, rows = read_finished(network), np.array([70, 3, 3, *range(20, 60)])
+    inputs, bare = read_again(network, record).inputs, load_model(network / "model.safetensors").network
+    bare.classifier = torch.nn.Identity()
+    expected = np.stack([bare(inputs[row][None])[0].numpy() for row in rows])
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    layer = LastLayer(network, record)
+    np.testing.assert_allclose(layer.features(rows), expected, atol=1e-6)
+    found = layer.clusters(rows)
+    again = KMeans(4, n_init=1, random_state=0).fit(expected)
+
+    def within(groups):
+        parts = [expected[groups == group] for group in np.unique(groups)]
+        return sum(((part - part.mean(0)) ** 2).sum() for part in parts)
+
+    assert found[1] == found[2]
+    assert len(set(found)) == 4
+    assert within(found) < 1.3 * again.inertia_ < 0.5 * within(np.zeros(len(rows)))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from selfdistill._core.errors import DataError, RunError
+from selfdistill.review import _session
 from selfdistill.review._groups import View
 from selfdistill.review._session import Behind, Session
 from selfdistill.runs import _label_table as label_tables
@@ -124,6 +125,22 @@ def test_clusters_come_with_the_kernel_and_follow_decisions(texts, opened):
     assert one["cluster"] not in [left["cluster"] for left in session.groups()["clusters"]]
 
 
+def test_clusters_of_a_network_s_run_come_once_the_page_is_there(network, opened):
+    session = opened(network)
+    session.start().join(60)
+    assert "only runs of the closed form" in session.state()["fixed"]
+    found = session.groups()["clusters"]
+    assert len(found) > 1
+    assert sum(one["count"] for one in found) == session.saved.flagged.sum()
+    some = rows(session, cluster=found[0]["cluster"])
+    assert len(some) == found[0]["count"]
+    (network.parent / "data.npz").rename(network.parent / "away.npz")
+    gone = opened(network, decisions=network.parent / "gone.jsonl")
+    gone.start().join(60)
+    assert gone.groups()["clusters"] == []
+    (network.parent / "away.npz").rename(network.parent / "data.npz")
+
+
 def test_suggested_is_what_the_run_suggests_in_name_and_value(texts, opened):
     table, session = label_table(texts), opened(texts)
     shown = read_findings(texts)
@@ -152,7 +169,8 @@ def test_bulk_takes_those_above_a_share(texts, opened):
     assert session.undo(1) == found
 
 
-def test_it_learns_from_each_decision_and_back(texts, opened):
+def test_it_learns_from_each_decision_and_back_and_in_a_pause_all_is_computed_anew(texts, opened, monkeypatch):
+    monkeypatch.setattr(_session, "_PAUSE", 0.2)
     truth = np.load(texts.parent / "truth.npy")
     session = opened(texts)
     session.start()
@@ -170,7 +188,10 @@ def test_it_learns_from_each_decision_and_back(texts, opened):
     while session.undo(session.journal.version):
         pass
     learned(session)
-    np.testing.assert_array_equal(session._now.quality, before.quality)
+    until = time.monotonic() + 60
+    while not np.array_equal(session._now.quality, before.quality):
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_learning_begins_where_the_run_ended(texts, opened):

@@ -70,7 +70,7 @@ class Forest:
         for at, bag in zip(self._at, self._bags.double(), strict=True):
             self._weight.index_add_(0, at, bag)
 
-    def add(self, sums: Tensor, targets: Tensor, rows: slice = slice(None)) -> None:
+    def add(self, sums: Tensor, targets: Tensor, rows: slice | Tensor = slice(None)) -> None:
         """Add targets of some rows to their leaves.
 
         Args:
@@ -120,6 +120,22 @@ class Forest:
         for at, share in zip(ends, shares, strict=True):
             found.addcmul_(values[at], share[:, None])
         return found
+
+    def move(self, scores: Tensor, change: Tensor, rows: Tensor) -> None:
+        """Move out-of-bag scores by what new targets of some rows change.
+
+        Args:
+            scores: Of all rows, ``[n, K]``, changed.
+            change: Of the targets, ``[m, K]``.
+            rows: Positions, int64 ``[m]``.
+        """
+        sums = torch.zeros(self.trees.leaves, change.shape[1], dtype=torch.float64)
+        self.add(sums, change, rows)
+        values, touched = self.means(sums).to(scores.dtype), sums.any(1)
+        for at, share in zip(self._at, self._outside, strict=True):
+            there = touched[at].nonzero().flatten()
+            if len(there):
+                scores.index_add_(0, there, values[at[there]] * share[there, None].to(scores.dtype))
 
 
 def leaf_of_least_error(inputs: Tensor, given: Given) -> int:

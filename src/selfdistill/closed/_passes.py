@@ -19,7 +19,7 @@ from selfdistill.closed._range import plausible_share
 from selfdistill.closed._rounds import Candidate, Choice
 from selfdistill.closed._spectrum import Spectrum
 
-__all__ = ["Grown", "Part", "Refined", "Regression", "go_through"]
+__all__ = ["Grown", "Part", "Refined", "Regression", "go_through", "link_rows"]
 
 _LINK_ROWS = 5_000  # rows that the first round's link is fitted on again
 
@@ -127,11 +127,17 @@ def go_through(
     return _last_pass(spectrum, given, parts, choice, plausible, shared)
 
 
-def _fit_first_links(spectrum: Spectrum, given: Given, parts: list[Part], chosen: int) -> tuple[float, float]:
-    """Fit them again: sharper than those of half the rows; later ones saw the given label at second hand."""
+def link_rows(given: Given) -> np.ndarray:
+    """Positions of the rows that the first round's links are fitted on again."""
     there = given.taught()
     there = np.arange(len(given)) if there is None else there
-    rows = there[np.linspace(0, len(there) - 1, min(len(there), _LINK_ROWS)).astype(int)]
+    rows: np.ndarray = there[np.linspace(0, len(there) - 1, min(len(there), _LINK_ROWS)).astype(int)]
+    return rows
+
+
+def _fit_first_links(spectrum: Spectrum, given: Given, parts: list[Part], chosen: int) -> tuple[float, float]:
+    """Fit them again: sharper than those of half the rows; later ones saw the given label at second hand."""
+    rows = link_rows(given)
 
     def fit() -> tuple[list[NoiseLink], tuple[float, float]]:
         scores: list[list[np.ndarray]] = [[] for _ in parts]

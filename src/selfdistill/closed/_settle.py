@@ -16,7 +16,7 @@ from selfdistill.closed._passes import Refined, go_through
 from selfdistill.closed._prepare import Prepared
 from selfdistill.closed._rounds import Candidate, Choice, least_sharpness
 
-__all__ = ["settle"]
+__all__ = ["relinked", "settle"]
 
 _OTHERS = 2500  # rows without a settled label that a link is fitted on again
 _STEPS = 15  # of L-BFGS, from where the link was
@@ -44,7 +44,7 @@ def settle(made: Prepared, settled: np.ndarray, *, links: bool = True) -> Refine
     given = replace(made.given, settled=np.asarray(settled, np.int64))
     spectrum = copy.copy(made.spectrum)
     spectrum.first = _moved(made, given)
-    choice = _relinked(made, given) if links else made.choice
+    choice = relinked(made, given) if links else made.choice
     return go_through(spectrum, given, choice, forest=made.forest, shared=made.shared)
 
 
@@ -66,7 +66,7 @@ def _moved(made: Prepared, given: Given) -> Moments:
     return found
 
 
-def _relinked(made: Prepared, given: Given) -> Choice:
+def relinked(made: Prepared, given: Given) -> Choice:
     """Fit all links again, to the labels that are settled too."""
     some = given[made.chosen_on]
     held = some.held

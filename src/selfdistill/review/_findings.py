@@ -11,21 +11,25 @@ import torch
 
 from selfdistill._core.advice import Advice
 from selfdistill._core.record import RunRecord
-from selfdistill.closed._passes import Refined
 from selfdistill.closed._prepare import Prepared
-from selfdistill.closed._settle import settle
+from selfdistill.closed._settler import Settler
 from selfdistill.issues import find_issues
 from selfdistill.review._groups import cluster
 from selfdistill.runs._decision_files import decided_before, settled_array
 from selfdistill.runs._label_table import read_findings, soft_blocks
+from selfdistill.runs._model_file import load_model
 from selfdistill.runs._subject import read_again
 from selfdistill.train._closed import CLOSED, prepare_closed
 
-__all__ = ["Findings", "Learner", "Saved", "why_fixed"]
+__all__ = ["Findings", "LastLayer", "Learner", "Saved", "of_network", "why_fixed"]
 
 SHOWN = 9  # classes of a card: as many as there are digits
 _STEP = 8192
-_DIRECTIONS = 50  # of the kernel, in which clusters are sought
+_DIRECTIONS = 50  # in which clusters are sought
+_CLUSTERED = 20_000  # examples that are grouped
+_FORWARD = 5000  # of them where each goes through a network
+_BATCH = 256
+_QUICK = 20  # decisions that are learned with the links as they are, until these are fitted again
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +108,11 @@ def _likeliest(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(likely), np.concatenate(shares)
 
 
+def of_network(record: RunRecord) -> bool:
+    """Say whether a run trained a network on data that can be read again."""
+    return record.settings.method != CLOSED and record.data.read is not None
+
+
 def why_fixed(record: RunRecord) -> str:
     """Say why the order cannot learn from decisions; "" where it can.
 
@@ -141,30 +150,86 @@ class Learner:
         if (before := decided_before(run, record)) is not None:
             data = replace(data, settled=torch.from_numpy(settled_array(before, data.classes, len(data))))
         self._made: Prepared = prepare_closed(data, record.settings)
+        self._settler, self._settled = Settler(self._made), np.full(0, -1)
+        self.quick = 0
+        """Decisions since all was computed anew."""
 
-    def learn(self, settled: np.ndarray, version: int) -> Findings:
+    def learn(self, settled: np.ndarray, version: int, *, anew: bool = False) -> Findings:
         """Refine all labels with those held that are settled.
 
         Args:
             settled: Codes, ``[n]``, -1 where they are open.
             version: Of the journal.
+            anew: Whether links and the noise matrix are fitted again; so they are, too, after 20 decisions.
 
         Returns:
-            What is known then. Cost: see `selfdistill.closed._settle.settle`.
+            What is known then. Cost: see `selfdistill.closed._settler.Settler.settle`.
         """
-        found: Refined = settle(self._made, settled)
-        soft, given = found.posterior.numpy(), self._made.given.codes
+        self.quick += int((settled != self._settled).sum()) if len(self._settled) else _QUICK
+        self._settled, anew = settled, anew or self.quick >= _QUICK
+        self.quick = 0 if anew else self.quick
+        soft, quality = self._settler.settle(settled, links=anew)
+        given = self._made.given.codes
         likely, shares = _likeliest(soft[start : start + _STEP] for start in range(0, len(soft), _STEP))
-        doubted = find_issues(given, soft, quality=found.quality).is_issue
-        return Findings(found.quality, 1 - found.quality, likely, shares, _suggested(likely, given, doubted), version)
+        doubted = find_issues(given, soft, quality=quality).is_issue
+        return Findings(quality, 1 - quality, likely, shares, _suggested(likely, given, doubted), version)
 
     def clusters(self, rows: np.ndarray) -> np.ndarray:
         """Group examples by their leading directions in the kernel.
 
         Args:
+            rows: Positions, ``[m]``, the most doubtful first; of very many the first 20,000 are taken.
+
+        Returns:
+            Number of each one's cluster.
+        """
+        return cluster(self._made.spectrum.at(torch.from_numpy(rows[:_CLUSTERED]))[:, :_DIRECTIONS].numpy())
+
+
+class LastLayer:
+    """Groups examples by what the last layer of a run's network sees of them.
+
+    Args:
+        run: The run directory.
+        record: Its record.
+
+    Raises:
+        RunError: The data have changed.
+        DataError: The data are not there.
+    """
+
+    def __init__(self, run: Path, record: RunRecord) -> None:
+        self._rows = read_again(run, record, mapped=True).rows
+        self._network = load_model(run / "model.safetensors").network
+
+    def features(self, rows: np.ndarray) -> np.ndarray:
+        """Give what the last layer sees, as unit vectors.
+
+        Args:
             rows: Positions, ``[m]``.
 
         Returns:
-            Number of each one's cluster, ``[m]``.
+            float32 ``[m, d]``.
         """
-        return cluster(self._made.spectrum.at(torch.from_numpy(rows))[:, :_DIRECTIONS].numpy())
+        seen: list[torch.Tensor] = []
+        last = [module for module in self._network.modules() if isinstance(module, torch.nn.Linear)][-1]
+        handle = last.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+        with torch.inference_mode():
+            for some in torch.split(torch.from_numpy(rows), _BATCH):
+                self._network(torch.as_tensor(self._rows[some]))
+        handle.remove()
+        return torch.nn.functional.normalize(torch.cat(seen)).numpy()
+
+    def clusters(self, rows: np.ndarray) -> np.ndarray:
+        """Group examples by the leading principal directions of these vectors.
+
+        Args:
+            rows: Positions, ``[m]``, the most doubtful first; of very many the first 5,000 are taken.
+
+        Returns:
+            Number of each one's cluster. Cost: a forward pass for each, in batches.
+        """
+        from sklearn.decomposition import PCA
+
+        found = self.features(rows[:_FORWARD])
+        return cluster(PCA(min(_DIRECTIONS, *found.shape), random_state=0).fit_transform(found))

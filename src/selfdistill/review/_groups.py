@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Clusters", "View", "cluster", "common_words", "pairs"]
+__all__ = ["Clusters", "View", "cluster", "common_words", "grouped", "pairs"]
 
 _EACH = 10  # examples of a cluster, about
 _MOST = 50  # clusters
 _WORDS = 3  # in the name of one
 _LEAST = 0.1  # by how much more of a cluster than of all examples holds such a word
 _LISTED = 1000  # pairs of classes
+_FEWEST = 10  # examples that are grouped
 
 
 @dataclass(frozen=True)
@@ -133,3 +134,29 @@ def common_words(texts: Sequence[str], groups: np.ndarray) -> list[list[str]]:
         best = np.argsort(-more, kind="stable")[:_WORDS]
         found.append([str(names[one]) for one in best if more[one] > _LEAST])
     return found
+
+
+def grouped(
+    clusters: Callable[[np.ndarray], np.ndarray],
+    rows: np.ndarray,
+    n: int,
+    texts: Callable[[np.ndarray], Sequence[str]] | None,
+) -> Clusters:
+    """Group doubtful examples.
+
+    Args:
+        clusters: From positions to the number of each one's cluster, of very many the first ones'.
+        rows: Positions, the most doubtful first.
+        n: Number of all examples.
+        texts: From positions to texts, where there are any.
+
+    Returns:
+        The clusters; none of fewer than ten examples.
+    """
+    of = np.full(n, -1)
+    if len(rows) < _FEWEST:
+        return Clusters(of, [])
+    found = clusters(rows)
+    rows = rows[: len(found)]
+    of[rows] = found
+    return Clusters(of, common_words(texts(rows), found) if texts else [[] for _ in range(found.max() + 1)])

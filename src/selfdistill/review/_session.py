@@ -15,12 +15,13 @@ from selfdistill._core.errors import DataError, SelfdistillError, one_line
 from selfdistill._core.record import read_finished
 from selfdistill.issues._precision import Interval, precision
 from selfdistill.review._estimate import Remaining
-from selfdistill.review._findings import Learner, read_saved, why_fixed
-from selfdistill.review._groups import Clusters, View, common_words, pairs
+from selfdistill.review._findings import LastLayer, Learner, of_network, read_saved, why_fixed
+from selfdistill.review._groups import Clusters, View, grouped, pairs
 from selfdistill.review._words import Piece, weighed
 from selfdistill.runs._decision_files import (
     Settled,
     decided_before,
+    numbered,
     read_taken,
     settled_array,
     write_decisions,
@@ -33,8 +34,7 @@ __all__ = ["Behind", "Session"]
 
 _MOST = 200  # cards of one answer
 _FIRST = 10.0  # seconds that learning waits for the first card
-_CLUSTERED = 20_000  # examples that are grouped
-_LEAST_CLUSTERED = 10
+_PAUSE = 10.0  # seconds without a decision after which all is computed anew
 
 
 class Behind(Exception):  # noqa: N818 (no failure: the page only has to look again)
@@ -64,7 +64,8 @@ class Session:
         path = decisions or journal_path(run)
         given = labels_digest(self.saved.classes[code] for code in self.saved.given)
         about = {"name": run.resolve().name, "data": self._record.data.fingerprint, "labels": given}
-        self.journal = Journal(path, self._record.id, self.saved.ids, self.saved.classes, about)
+        by_number = numbered(self._record.data.read, self.saved.ids)
+        self.journal = Journal(path, self._record.id, self.saved.ids, self.saved.classes, about, by_number)
         self._lock, self._changed, self._closed = threading.RLock(), threading.Event(), False
         self.ready = threading.Event()
         self.shown = threading.Event()  # the first card has the machine for itself
@@ -115,6 +116,8 @@ class Session:
         self.shown.wait(_FIRST)
         try:
             learner = None if self.fixed else Learner(self.run, self._record)
+            if of_network(self._record):
+                self._clusters = self._clustered(LastLayer(self.run, self._record))
         except SelfdistillError as error:
             self.fixed = f"The order is that of the run: {one_line(error)}"
             if not missing:  # else it was said
@@ -123,26 +126,19 @@ class Session:
             self._changed.clear()
             with self._lock:
                 version, settled = self.journal.version, self._settled()
-            if version != self._now.learned:
-                found = learner.learn(settled, version)
+            anew = version == self._now.learned
+            if anew and self._clusters is None:
+                self._clusters = self._clustered(learner)
+            elif not anew or not self._changed.wait(_PAUSE if learner.quick else None):
+                found = learner.learn(settled, version, anew=anew)
                 with self._lock:
                     self._now = found
-            elif self._clusters is None:
-                self._clusters = self._clustered(learner)
-            else:
-                self._changed.wait()
 
-    def _clustered(self, learner: Learner) -> Clusters:
-        """Group the flagged examples, the most doubtful of very many."""
+    def _clustered(self, by: Learner | LastLayer) -> Clusters:
         rows = np.flatnonzero(self.saved.flagged)
-        rows = rows[np.argsort(self._now.quality[rows], kind="stable")[:_CLUSTERED]]
-        found = np.full(len(self.saved.ids), -1)
-        if len(rows) < _LEAST_CLUSTERED:
-            return Clusters(found, [])
-        found[rows] = learner.clusters(rows)
-        if self.examples.kind == "text":
-            return Clusters(found, common_words(self.examples.texts_of(rows), found[rows]))
-        return Clusters(found, [[] for _ in range(int(found.max()) + 1)])
+        rows = rows[np.argsort(self._now.quality[rows], kind="stable")]
+        texts = self.examples.texts_of if self.examples.kind == "text" else None
+        return grouped(by.clusters, rows, len(self.saved.ids), texts)
 
     def close(self) -> None:
         """Let go of the journal, once nothing is being written."""
@@ -187,7 +183,7 @@ class Session:
             }
 
     def _estimates(self) -> dict[str, Any]:
-        key = (self.journal.version, self._now.learned)
+        key = (self.journal.version, self._now)
         if self._estimate is None or self._estimate[0] != key:
             settled, flagged = self._settled(), self.saved.flagged
             held = settled >= 0
@@ -378,7 +374,7 @@ class Session:
         return there
 
     def _mask(self, view: View) -> np.ndarray:
-        key = (view, self._now.learned, self._clusters is None)
+        key = (view, self._now, self._clusters is None)
         if self._masks is None or self._masks[0] != key:
             there = np.ones(len(self.saved.ids), bool)
             if view.given is not None:

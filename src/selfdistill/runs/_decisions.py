@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -26,6 +26,7 @@ __all__ = ["Decided", "Journal", "Step", "journal_path", "labels_digest", "read_
 _FORMAT = "selfdistill decisions"
 _BEGINNING = json_text({"format": _FORMAT})[:-1].encode()
 _AGAIN = Advice("Move it away", "name another file with {--decisions}.")
+_OVER = "Move it away; `selfdistill review RUN --take FILE` brings decisions over by the names of the examples."
 _KINDS = ("label", "unsure", "skip")
 
 
@@ -118,6 +119,7 @@ class Journal:
         classes: Names of its classes.
         about: More about the run for the first line: ``name``; ``data``, the fingerprint; ``labels``, that of the
             given labels alone.
+        numbered: Whether examples have only numbers for names, which mean nothing in other data.
 
     Attributes:
         path: The file.
@@ -135,6 +137,7 @@ class Journal:
         ids: Sequence[str],
         classes: Sequence[str],
         about: Mapping[str, str] = MappingProxyType({}),
+        numbered: bool = False,
     ) -> None:
         self.path, self._run, self._ids, self._classes = path, run, ids, frozenset(classes)
         self._handle = _opened(path)
@@ -143,10 +146,13 @@ class Journal:
             whole = content[: content.rfind(b"\n") + 1]
             if not whole and not content.startswith(_BEGINNING[: len(content)]):
                 raise RunError(f"{path} is no journal of decisions", _AGAIN)
-            self.decided, self.version = _replayed(path, whole, run, ids, self._classes, about.get("name"))
+            own = {"run": run, "examples": len(ids), **about}
+            self.decided, self.version = _replayed(
+                path, whole, ids, self._classes, lambda header: _check_run(path, header, own, numbered=numbered)
+            )
             os.ftruncate(self._handle, len(whole))
             if not whole:
-                self._append({"format": _FORMAT, "version": 1, "run": run, "examples": len(ids), **about})
+                self._append({"format": _FORMAT, "version": 1, **own})
                 _sync_folder(path.parent)
         except BaseException:
             os.close(self._handle)
@@ -207,7 +213,7 @@ def read_header(path: Path) -> dict[str, Any]:
 def read_journal(path: Path) -> list[tuple[str, str | None]]:
     """Read names and labels of the decided examples, in the order of their first decision; ``None``: unsure."""
     content, names = path.read_bytes(), _Names()
-    decided = _replayed(path, content[: content.rfind(b"\n") + 1], None, names, None)[0]
+    decided = _replayed(path, content[: content.rfind(b"\n") + 1], names, None)[0]
     return [(name, decided.labels.get(row)) for row, name in names.items() if row in {*decided.labels, *decided.unsure}]
 
 
@@ -221,10 +227,9 @@ class _Names(dict[int, str]):
 def _replayed(
     path: Path,
     content: bytes,
-    run: str | None,
     ids: Sequence[str] | _Names,
     classes: frozenset[str] | None,
-    name: str | None = None,
+    check: Callable[[Mapping[str, Any]], None] = lambda header: None,
 ) -> tuple[Decided, int]:
     """Go through whole lines; give what holds, and how many steps and undos there are."""
     own = isinstance(ids, _Names)
@@ -235,7 +240,7 @@ def _replayed(
             if number == 0:
                 if found["format"] != _FORMAT or found["version"] != 1:
                     raise ValueError("its first line is not that of a journal")
-                _check_run(path, found, run, found["examples"] if own else len(ids), name)
+                check(found)
                 continue
             version += 1
             if found["n"] != version:
@@ -263,15 +268,19 @@ def _replayed(
     return decided, version
 
 
-def _check_run(path: Path, header: Mapping[str, Any], run: str | None, examples: int, name: str | None) -> None:
-    if run is not None and header["run"] != run:
+def _check_run(path: Path, header: Mapping[str, Any], own: Mapping[str, Any], *, numbered: bool) -> None:
+    """Refuse decisions about another run, with the way to bring them over where there is one."""
+    if header["run"] != own["run"]:
         other = " ".join(str(header.get("name", header["run"])).split())
+        elsewhere = numbered and header.get("data") != own.get("data")
         raise RunError(
-            f"{path} holds decisions about another run ({other!r})" + (f", not about {name!r}" if name else ""),
-            "Move it away; `selfdistill review RUN --take FILE` brings decisions over by the names of the examples.",
+            f"{path} holds decisions about another run ({other!r})"
+            + (f", not about {own['name']!r}" if "name" in own else "")
+            + (", whose data are others, and rows are named by numbers" if elsewhere else ""),
+            _AGAIN if elsewhere else _OVER,
         )
-    if header["examples"] != examples:
-        raise RunError(f"{path} is about {header['examples']:,} examples, but there are {examples:,}", _AGAIN)
+    if header["examples"] != own["examples"]:
+        raise RunError(f"{path} is about {header['examples']:,} examples, but there are {own['examples']:,}", _AGAIN)
 
 
 def _check(step: Step, n: int | None, classes: frozenset[str] | None) -> None:
