@@ -53,12 +53,16 @@ def test_scores_equal_refits_that_leave_each_row_out(made, refit) -> None:
     np.testing.assert_allclose(found.quality, quality, atol=1e-8)
 
 
-@pytest.mark.parametrize("forest", [False, True])
-def test_it_equals_a_full_refit_with_the_clamped_labels(blobs, forest: bool) -> None:
+@pytest.mark.parametrize(("forest", "voted"), [(False, False), (True, False), (False, True)])
+def test_it_equals_a_full_refit_with_the_clamped_labels(blobs, forest: bool, voted: bool) -> None:
     inputs, truth, labels = blobs(120, 3, 0.3)
-    first = prepare(inputs, Given(labels, 3), ClosedOptions(rounds=2, dtype=torch.float64, forest=forest))
+    before = Given(labels, 3)
+    if voted:
+        counts = np.eye(3, dtype=int)[labels] + np.random.default_rng(1).multinomial(3, np.ones(3) / 3, 120)
+        before = Given(counts.argmax(1), 3, counts / 4, None, None, np.full(120, 4))
+    first = prepare(inputs, before, ClosedOptions(rounds=2, dtype=torch.float64, forest=forest))
     settled = some_settled(truth)
-    given = Given(labels, 3, settled=settled)
+    given = replace(before, settled=settled)
     again = _factorise(first.rows, first.marks, given, shared=False)
     expected = go_through(again, given, first.choice, forest=first.forest)
     found = settle(first, settled, links=False)

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from selfdistill._core.record import read_finished
 from selfdistill.closed import refine_labels
 from selfdistill.issues import find_issues
 from selfdistill.review._findings import LastLayer, Learner, _likeliest, _suggested, read_saved, why_fixed
+from selfdistill.runs import fit
 from selfdistill.runs._label_table import _suggested as table_suggests
 from selfdistill.runs._model_file import load_model
 from selfdistill.runs._subject import read_again
@@ -72,13 +74,33 @@ def test_links_are_fitted_again_after_twenty_decisions_and_when_asked(texts):
     np.testing.assert_array_equal(again.quality, Learner(texts, read_finished(texts)).learn(settled, 22).quality)
 
 
+def test_votes_of_several_annotators_are_learned_from(tmp_path):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(3, size=90)
+    frame = pd.DataFrame(2 * np.eye(3)[truth] + rng.normal(size=(90, 3))).add_prefix("x")
+    for name, rate in (("ann", 0.2), ("bob", 0.4), ("eve", 0.6)):
+        frame[name] = np.array(["ant", "bee", "cat"])[np.where(rng.random(90) < rate, rng.integers(3, size=90), truth)]
+    frame.to_csv(tmp_path / "votes.csv", index=False)
+    run = tmp_path / "run"
+    fit(tmp_path / "votes.csv", out=run, annotator=("ann", "bob", "eve"), say=None)
+    record = read_finished(run)
+    assert why_fixed(record) == ""
+    saved, first = read_saved(run, record)
+    learner = Learner(run, record)
+    np.testing.assert_allclose(learner.learn(np.full(90, -1), 0).quality, first.quality, atol=2e-3)
+    settled = np.where(np.arange(90) < 30, truth, -1)
+    found = learner.learn(settled, 1)
+    assert (found.likely[:30, 0] == truth[:30]).all()
+    open_right = (found.likely[30:, 0] == truth[30:]).mean()
+    assert open_right >= (saved.given[30:] == truth[30:]).mean()
+
+
 def test_why_the_order_is_fixed(texts):
     def why(method, read):
         return why_fixed(SimpleNamespace(settings=SimpleNamespace(method=method), data=SimpleNamespace(read=read)))
 
     assert why_fixed(read_finished(texts)) == ""
     assert "only runs of the closed form" in why("selfdistill", ReadOptions())
-    assert "several annotators" in why("kernel", ReadOptions(annotator=("a", "b")))
     assert "in memory" in why("kernel", None)
 
 

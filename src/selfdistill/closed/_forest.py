@@ -16,6 +16,7 @@ __all__ = ["Forest", "ForestFold", "leaf_of_least_error"]
 _TREES = 100
 _LEAVES = (1, 2, 5, 10, 20)  # rows of a leaf, at least
 _LEAF_ROWS = 1000  # that the leaf is chosen on, at most
+_LEAF_TREES = 30  # by which it is chosen
 _BAG = 5000  # rows that a tree grows on, at most: it bounds the classifier's size
 _DEEPEST = 60
 
@@ -155,7 +156,7 @@ def leaf_of_least_error(inputs: Tensor, given: Given) -> int:
         inputs, given = inputs[torch.from_numpy(some)], given[some]
     targets, least, best = given.targets(torch.float32), np.inf, _LEAVES[0]
     for leaf in _LEAVES:
-        forest = Forest(inputs, given, leaf)
+        forest = Forest(inputs, given, leaf, _LEAF_TREES)
         error = given.mean((targets - forest.out_of_bag(forest.fill(targets))).square().sum(1).double().numpy())
         if error >= least:
             break

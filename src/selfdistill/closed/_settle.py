@@ -52,7 +52,8 @@ def _moved(made: Prepared, given: Given) -> Moments:
     """Move the moments of the targets by those rows that differ."""
     spectrum, first = made.spectrum, made.spectrum.first
     assert first is not None
-    rows = np.flatnonzero(given.learned != made.given.learned)
+    before = np.full(len(given), -1) if made.given.settled is None else made.given.settled
+    rows = np.flatnonzero(given.settled != before)
     found = copy.copy(first)
     if not len(rows):
         return found

@@ -128,8 +128,6 @@ def why_fixed(record: RunRecord) -> str:
         )
     if record.data.read is None:
         return "The order is that of the run, whose data were in memory and cannot be read again."
-    if record.data.read.annotator:
-        return "The order is that of the run: labels by several annotators are not learned from."
     return ""
 
 
@@ -147,6 +145,7 @@ class Learner:
 
     def __init__(self, run: Path, record: RunRecord) -> None:
         data = read_again(run, record, mapped=True)
+        data = replace(data, distributions=data.shares)
         if (before := decided_before(run, record)) is not None:
             data = replace(data, settled=torch.from_numpy(settled_array(before, data.classes, len(data))))
         self._made: Prepared = prepare_closed(data, record.settings)

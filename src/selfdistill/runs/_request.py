@@ -147,10 +147,9 @@ def _settled(
     path: Path, examples: LabelledData, read: ReadOptions, method: str, say: Callable[[str], None]
 ) -> LabelledData:
     """Hold labels that a person settled."""
-    if method != CLOSED or examples.distributions is not None:
-        why = f"method {method!r} trains on them" if method != CLOSED else "the labels are by several annotators"
+    if method != CLOSED:
         raise SettingError(
-            f"decisions {path} cannot be held: {why}",
+            f"decisions {path} cannot be held: method {method!r} trains on them",
             Advice(
                 "Choose {--method} kernel",
                 "train on the settled labels themselves: `selfdistill refine RUN --relabel --decisions FILE "

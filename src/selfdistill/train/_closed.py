@@ -105,13 +105,14 @@ def fit_closed(
     """Refine labels in closed form."""
     began = time.perf_counter()
     tell(RunStarted(1, 0, len(data), 1))
+    labels, votes = _labels_of(data)
     found = closed.refine_labels(
         data.rows,
-        data.labels if data.distributions is None else data.distributions,
+        labels,
         data.num_classes,
         settled=data.settled,
         sample_weight=data.weights,
-        votes=None if data.distributions is None else data.votes,
+        votes=votes,
         **_settings_of(data, settings),
         tell=lambda text: tell(Stage(text)) if rank() == 0 else None,
     )
@@ -133,9 +134,15 @@ def _settings_of(data: LabelledData, settings: ResolvedSettings) -> dict[str, An
     return of_closed | {"standardise": not data.preprocess.scaled}
 
 
+def _labels_of(data: LabelledData) -> tuple[Tensor, Tensor | None]:
+    """Give labels, or distributions and of how many votes they are made."""
+    return (data.labels, None) if data.distributions is None else (data.distributions, data.votes)
+
+
 def prepare_closed(data: LabelledData, settings: ResolvedSettings) -> Prepared:
     """Choose and factorise as the run with these settings did, so that labels can be settled."""
-    given = check_given(data.labels, data.num_classes, data.weights, data.settled)
+    labels, votes = _labels_of(data)
+    given = check_given(labels, data.num_classes, data.weights, data.settled, votes)
     return prepare(data.rows, given, ClosedOptions(**_settings_of(data, settings)))
 
 
