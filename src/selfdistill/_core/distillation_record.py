@@ -42,7 +42,7 @@ class _Open(Part):
     model_config = ConfigDict(extra="allow")
 
 
-class Taught(_Open):
+class TeacherRecord(_Open):
     """Who taught: a run with its epoch, a network, soft labels, or several of these."""
 
     name: str
@@ -73,7 +73,7 @@ class Learned(SoftLabels):
     """The soft labels that were learned from."""
 
     file: str | None = None
-    teacher: Taught | None = None
+    teacher: TeacherRecord | None = None
 
 
 class Information(Part):
@@ -111,7 +111,7 @@ class Distillation(Part):
     numbers: dict[str, Number] = {}
     generations: Positive = 1
     asked: Asked | None = None
-    teacher: Taught | None = None
+    teacher: TeacherRecord | None = None
     choose: str | None = None
     epoch: Whole | None = None
     choices: dict[str, dict[str, Any]] = {}
