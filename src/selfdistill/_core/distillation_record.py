@@ -50,7 +50,7 @@ class TeacherRecord(_Open):
     epoch: Whole | None = None
 
 
-class Asked(_Open):
+class AskedOptions(_Open):
     """What the user said; numbers of the objective are among the further entries."""
 
     objective: str
@@ -69,7 +69,7 @@ class CandidateEpoch(_Open):
     chosen_by: list[str] = []
 
 
-class Learned(SoftLabels):
+class LearnedLabels(SoftLabels):
     """The soft labels that were learned from."""
 
     file: str | None = None
@@ -110,13 +110,13 @@ class Distillation(Part):
     objective: str
     numbers: dict[str, Number] = {}
     generations: Positive = 1
-    asked: Asked | None = None
+    asked: AskedOptions | None = None
     teacher: TeacherRecord | None = None
     choose: str | None = None
     epoch: Whole | None = None
     choices: dict[str, dict[str, Any]] = {}
     candidates: list[CandidateEpoch] = []
-    soft_labels: Learned | None = None
+    soft_labels: LearnedLabels | None = None
     dark_knowledge: Knowledge | None = None
     earlier: list[Generation] = []
     generation: Positive | None = None
