@@ -192,6 +192,15 @@ def test_decisions_on_other_data_by_row_numbers_are_not_taken(cli, songs, tmp_pa
         assert way in said
         assert ("--take" in said) == (run == "a")
         assert ("whose data are others, and rows are named by numbers" in said) == (run == "b")
+    row = next(row for row in range(60) if table.genre[row] != table.genre[59 - row])
+    (tmp_path / "d.csv").write_text(f"id,given_label,settled_label\n{row},{table.genre[row]},{table.genre[row]}\n")
+    assert cli("refine", "a", "--relabel", "--decisions", "d.csv", "--out", "a-refined.csv")[0] == 0
+    for command in (
+        ("review", "b", "--take", "d.csv", "--export", "b-taken.csv"),
+        ("refine", "b", "--relabel", "--decisions", "d.csv", "--out", "b-refined.csv"),
+    ):
+        code, err = cli(*command)
+        assert (code, f"row {row} was given {table.genre[row]!r} there" in " ".join(err.split())) == (2, True)
     assert not (tmp_path / "b.decisions.jsonl").exists()
     assert not list(tmp_path.glob("b-*"))
 

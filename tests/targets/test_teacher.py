@@ -120,3 +120,11 @@ def test_as_many_classes_as_entries_are_all_kept():
     assert choose_entries(many, 11) == 10
     assert choose_entries(many - 1, 10) is None
     assert choose_entries(2**28, 2) is None
+
+
+@pytest.mark.parametrize("classes", [256, 257, 2**15 - 1, 2**15, 2**15 + 1])
+def test_the_last_class_of_many_can_be_kept(classes):
+    z = torch.zeros(1, classes)
+    z[0, -1] = 9.0
+    store = filled(z, k=1)
+    assert int(store.kept[0, 0]) == classes - 1

@@ -42,7 +42,7 @@ class _Open(Part):
     model_config = ConfigDict(extra="allow")
 
 
-class Taught(_Open):
+class TeacherRecord(_Open):
     """Who taught: a run with its epoch, a network, soft labels, or several of these."""
 
     name: str
@@ -50,7 +50,7 @@ class Taught(_Open):
     epoch: Whole | None = None
 
 
-class Asked(_Open):
+class AskedOptions(_Open):
     """What the user said; numbers of the objective are among the further entries."""
 
     objective: str
@@ -69,11 +69,11 @@ class CandidateEpoch(_Open):
     chosen_by: list[str] = []
 
 
-class Learned(SoftLabels):
+class LearnedLabels(SoftLabels):
     """The soft labels that were learned from."""
 
     file: str | None = None
-    teacher: Taught | None = None
+    teacher: TeacherRecord | None = None
 
 
 class Information(Part):
@@ -110,13 +110,13 @@ class Distillation(Part):
     objective: str
     numbers: dict[str, Number] = {}
     generations: Positive = 1
-    asked: Asked | None = None
-    teacher: Taught | None = None
+    asked: AskedOptions | None = None
+    teacher: TeacherRecord | None = None
     choose: str | None = None
     epoch: Whole | None = None
     choices: dict[str, dict[str, Any]] = {}
     candidates: list[CandidateEpoch] = []
-    soft_labels: Learned | None = None
+    soft_labels: LearnedLabels | None = None
     dark_knowledge: Knowledge | None = None
     earlier: list[Generation] = []
     generation: Positive | None = None

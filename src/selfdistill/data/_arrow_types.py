@@ -222,12 +222,12 @@ def _list_width(column: pa.ChunkedArray, name: str, width: int | None, first: in
             ),
         )
     found = lengths.to_numpy()
-    said = known if width is not None else "in row 0"
+    where = known if width is not None else "in row 0"
     width = int(found[0]) if width is None and len(found) else width or 0
     other = np.flatnonzero(found != width)
     if len(other):
         raise DataError(
-            f"column {name!r} holds lists of different lengths: {width:,} numbers {said}, {int(found[other[0]]):,} in "
+            f"column {name!r} holds lists of different lengths: {width:,} numbers {where}, {int(found[other[0]]):,} in "
             f"row {first + other[0]} (counted from 0)",
             "Give every row the same number of values.",
         )

@@ -247,8 +247,8 @@ def find_kind(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) ->
     if not is_readable(column.type):
         return Found("none", f"column {name!r} holds {column.type}, no numbers, words or texts, and is not used.")
     if parse_lists(column) is not None:
-        said = f"column {name!r} holds lists of numbers as text"
-        return Found("vector", Notice(said, "{--text} {word} for words.", word=quoted(name)))
+        message = f"column {name!r} holds lists of numbers as text"
+        return Found("vector", Notice(message, "{--text} {word} for words.", word=quoted(name)))
     numbers = parse_numbers(column, name, notation)
     if isinstance(numbers, int):
         return _find_words(column, name)
@@ -263,21 +263,21 @@ def _find_numbers(column: pa.ChunkedArray, name: str, notation: Notation, number
     if np.isnan(numbers).all():
         return Found("none", f"column {name!r} is empty and is not used.")
     if counts_rows(numbers, name):
-        said = f"column {name!r} only counts or names the rows and is not used"
-        return Found("none", Notice(said, "{--numeric} {word} to use it.", word=word))
+        message = f"column {name!r} only counts or names the rows and is not used"
+        return Found("none", Notice(message, "{--numeric} {word} to use it.", word=word))
     if pt.is_dictionary(column.type):
         return _find_words(column, name)
     if _is_codes(column, name):
-        said = f"column {name!r} holds whole numbers with leading zeros and is taken as words"
+        message = f"column {name!r} holds whole numbers with leading zeros and is taken as words"
         found = _find_words(column, name)
-        return found if found.note else Found(found.kind, Notice(said, "{--numeric} {word} for numbers.", word=word))
+        return found if found.note else Found(found.kind, Notice(message, "{--numeric} {word} for numbers.", word=word))
     odd = odd_cells(column, name, notation)
     if odd:
         some = ", ".join(repr(cell[:40]) for cell in dict.fromkeys(odd[:3]))
-        said = f"column {name!r} holds numbers except for {len(odd):,} cell{'s' * (len(odd) > 1)} such as {some}"
+        message = f"column {name!r} holds numbers except for {len(odd):,} cell{'s' * (len(odd) > 1)} such as {some}"
         return Found(
             "numeric",
-            Notice(f"{said}, which count as missing", "{--categorical} {word} to take all as words.", word=word),
+            Notice(f"{message}, which count as missing", "{--categorical} {word} to take all as words.", word=word),
         )
     return Found("numeric")
 
@@ -300,21 +300,22 @@ def _find_words(column: pa.ChunkedArray, name: str) -> Found:
     word = quoted(name)
     cells = [cell.strip() for cell in cells]
     if 2 * sum(cell.lower().endswith(ENDINGS) for cell in cells) >= len(cells):
-        said = f"column {name!r} names image files and is not used"
-        return Found("none", Notice(said, "{--image-column} {word} to see them.", word=word))
+        message = f"column {name!r} names image files and is not used"
+        return Found("none", Notice(message, "{--image-column} {word} to see them.", word=word))
     ids = sum(_ID.fullmatch(cell) is not None for cell in cells)
     # names: half have digits and no sign of a text, or are alike but for the digits
     if 2 * ids >= len(cells) or 2 * len({_DIGITS.sub("0", cell) for cell in cells}) <= len(cells):
-        said = f"column {name!r} holds a different word in every row, so it looks like a name and is not used"
+        message = f"column {name!r} holds a different word in every row, so it looks like a name and is not used"
         return Found(
             "none",
             Notice(
-                said,
+                message,
                 "{--id} {word} to name the rows by it, {--text} {word} or {--categorical} {word} to use it.",
                 word=word,
             ),
         )
-    said = f"column {name!r} holds a different word in every row, and is used through its character n-grams"
+    message = f"column {name!r} holds a different word in every row, and is used through its character n-grams"
     return Found(
-        "text", Notice(said, "if it names the rows, leave it out with {--id} {word} or {--ignore} {word}.", word=word)
+        "text",
+        Notice(message, "if it names the rows, leave it out with {--id} {word} or {--ignore} {word}.", word=word),
     )

@@ -146,7 +146,7 @@ class Dialect:
     spaced: bool = False  # whether a space follows each separator
     extra: str = ""  # the field more that rows have than the header: "names" first, "trailing" last, or ""
     encoding: str = "utf-8"  # as Python calls it
-    said: tuple[str, ...] = ()  # sentences for the user
+    messages: tuple[str, ...] = ()  # sentences for the user
 
     @property
     def plain(self) -> bool:
@@ -175,7 +175,7 @@ def find_dialect(path: Path, encoding: str | None = None) -> Dialect:
     """Find out how a file is written."""
     # The separator is the one that divides the header and most rows into as many fields, two or more; of several, the
     # one that makes most fields. Spaces are tried last. Lines of one cell before a header of words are a title.
-    encoding, said = find_encoding(path, encoding)
+    encoding, message = find_encoding(path, encoding)
     try:
         with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding=encoding, newline="", errors="replace") as file:
             text = file.read(_CHARACTERS)
@@ -196,13 +196,13 @@ def find_dialect(path: Path, encoding: str | None = None) -> Dialect:
         if not spaces.titles and (aligned or spaces.rank.fields > 2):
             best = max(best, spaces, key=lambda one: one.rank)
     best = best if told or best.rank.fields > 1 else _try(lines, ",", start)
-    notes = [said] if said else []
+    notes = [message] if message else []
     if best.titles:
         shown = " / ".join(best.titles)
         notes.append(f"{path} has a title before its header, which is left out: {shown[:80]!r}.")
     if best.dialect.extra == "names":
         notes.append(f"{path} has one name less than columns: the first column is taken as names of the rows.")
-    return replace(best.dialect, encoding=encoding, said=tuple(notes))
+    return replace(best.dialect, encoding=encoding, messages=tuple(notes))
 
 
 class _Rank(NamedTuple):
@@ -291,9 +291,9 @@ def header_place(rows: Sequence[Sequence[str]], width: int) -> int:
     words = all(cell.strip() and not _is_number(cell) for cell in named) and len(set(named)) == len(named)
     if not words or not width - 1 <= len(row) <= width or len(rest) < 2:
         return 0
-    said = any(" " in cell.strip() for one in above for cell in one)
+    worded = any(" " in cell.strip() for one in above for cell in one)
     numbers = any(all(_is_number(one[-i]) for one in rest if len(one) == width) for i in range(1, width + 1))
-    return place if (said or numbers) and (said or width > 2) else 0
+    return place if (worded or numbers) and (worded or width > 2) else 0
 
 
 def _hashed(before: Sequence[str], dialect: Dialect, first: Sequence[str]) -> tuple[int, list[str]] | None:

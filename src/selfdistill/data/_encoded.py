@@ -131,14 +131,14 @@ class Embedded:
         spread = float(np.sqrt(np.square(found[there] - mean).sum(1).mean())) if there.any() else 0.0
         made = cls((encoder.name, encoder.fingerprint), mean, _SHARE * TEXT_WEIGHT / spread if spread else 0.0)
         made._store = store
-        said = []
+        messages = []
         if empty := np.flatnonzero(~there).tolist():
-            said.append(f"column {name!r} has {len(empty):,} empty texts, in rows {listed(empty)} (from 0).")
+            messages.append(f"column {name!r} has {len(empty):,} empty texts, in rows {listed(empty)} (from 0).")
         if cut := encoder.cut(cells):
-            said.append(
+            messages.append(
                 f"column {name!r} has {cut:,} texts that are longer than the encoder reads: it sees their beginning."
             )
-        return made, said
+        return made, messages
 
     def apply(self, cells: Sequence[str]) -> np.ndarray:
         """Turn texts into features, float32 ``[n, d]``."""

@@ -204,7 +204,7 @@ class Numbers:
     ) -> tuple[Numbers, list[int], list[str]]:
         """Learn from the training rows; give also the missing cells of each column, and what to say."""
         columns = {name: as_numbers(table[name], name, notations.get(name, PLAIN)) for name in names}
-        codes, said = choose_codes(columns, options)
+        codes, messages = choose_codes(columns, options)
         known = [without_codes(column, codes.get(name, [])) for name, column in columns.items()]
         gaps = [int(np.isnan(column).sum()) for column in known]
         made = cls(
@@ -215,7 +215,7 @@ class Numbers:
             {name: notation for name, notation in notations.items() if name in names},
             codes,
         )
-        return replace(made, scales=column_scales(made.filled(known, table.num_rows))), gaps, said
+        return replace(made, scales=column_scales(made.filled(known, table.num_rows))), gaps, messages
 
     def read(self, table: pa.Table) -> list[np.ndarray]:
         """Read the columns of a table."""
@@ -233,35 +233,35 @@ class Numbers:
 
     def doubts(self, table: pa.Table) -> list[str]:
         """Say where new columns are empty, hold cells that are no numbers, or numbers far from those of training."""
-        said = []
+        messages = []
         for place, (name, column) in enumerate(zip(self.names, self.read(table), strict=True)):
             notation = self.notations.get(name, PLAIN)
             if odd := odd_cells(table[name], name, notation):
                 many = "cell that is" if len(odd) == 1 else "cells that are"
-                said.append(f"column {name!r} has {len(odd):,} {many} no number, such as {odd[0][:40]!r}; missing.")
+                messages.append(f"column {name!r} has {len(odd):,} {many} no number, such as {odd[0][:40]!r}; missing.")
             known = column[~np.isnan(column)]
             scale, mean, std = (float(values[place]) for values in self.scales)
             if codes := [code for code in np.intersect1d(known, NINES) if abs(code / scale - mean) > _ALONE * std > 0]:
-                said.append(
+                messages.append(
                     f"column {name!r} holds {codes[0]:.15g} in {int((known == codes[0]).sum()):,} rows, far from all "
                     "numbers of training: if it stands for a missing value, empty these cells."
                 )
             if not len(known):
                 if len(column) > 1:
-                    said.append(f"column {name!r} is empty; its training median is used for every row.")
+                    messages.append(f"column {name!r} is empty; its training median is used for every row.")
                 continue
             far = np.abs(known / scale - mean) > _FAR * std if std else np.zeros(1)
             if 2 * far.sum() > len(known):
-                said.append(
+                messages.append(
                     f"column {name!r} holds other numbers than in training: the median is {np.median(known):.4g}, in "
                     f"training it was {self.median[place]:.4g}; check the unit and the decimal mark."
                 )
             elif _hundredfold(known, float(self.median[place]), float(std * scale)):
-                said.append(
+                messages.append(
                     f"column {name!r} differs a hundredfold from training: the median is {np.median(known):.4g}, in "
                     f"training it was {self.median[place]:.4g}; are these per cent, and those shares, or the reverse?"
                 )
-        return said
+        return messages
 
 
 def without_codes(column: np.ndarray, codes: Sequence[float]) -> np.ndarray:

@@ -300,17 +300,17 @@ def label_warnings(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
 
 def _near_warnings(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
     """Sentences about classes that people hardly tell apart."""
-    said = []
+    messages = []
     groups = near_groups(classes)
     for group in groups[:_GROUPS]:
         names = [short(classes[place]) for place in group]
         seen = {unicodedata.normalize("NFC", name.translate(UNSEEN)) for name in names}
         spelled = map(repr if len(seen) == len(group) else ascii, names)
         shown = [f"{n} ({sizes[k]:,} row{'s' if sizes[k] != 1 else ''})" for n, k in zip(spelled, group, strict=True)]
-        said.append(
+        messages.append(
             f"classes {' and '.join(shown)} differ only in case, spaces, accents or the form of a number, and are "
             f"{len(group)} classes; spell them alike if they are one."
         )
     if len(groups) > _GROUPS:
-        said.append(f"{len(groups) - _GROUPS:,} more groups of classes differ only so.")
-    return said
+        messages.append(f"{len(groups) - _GROUPS:,} more groups of classes differ only so.")
+    return messages

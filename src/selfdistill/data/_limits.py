@@ -77,9 +77,9 @@ def check_size(what: str, size: int) -> None:
         )
 
 
-def damaged(path: Path, error: Exception, way_out: str = "Fetch the file again.", what: str = "damaged") -> DataError:
+def damaged(path: Path, error: Exception, hint: str = "Fetch the file again.", what: str = "damaged") -> DataError:
     """Say in one line what another library says of a file."""
-    return DataError(f"{path} is truncated or {what}: {one_line(error) or type(error).__name__}", way_out)
+    return DataError(f"{path} is truncated or {what}: {one_line(error) or type(error).__name__}", hint)
 
 
 def unpacked_name(path: Path) -> str:

@@ -68,7 +68,7 @@ class Notation(NamedTuple):
         plain = body.translate(dict.fromkeys(map(ord, f"{other} '"))).replace(",", ".")
         return float(sign + plain)
 
-    def said(self) -> str:
+    def in_words(self) -> str:
         """Such as ``"decimal commas, points between thousands, the unit '€'"``."""
         parts = [f"decimal {_NAMES[self.decimal]}"]
         parts += [f"{_NAMES[self.thousands]} between thousands"] if self.thousands else []
@@ -227,19 +227,19 @@ def _sentences(found: Mapping[str, Notation], tallies: Mapping[str, Tally]) -> l
     for name, notation in found.items():
         if notation.unit or any(mark in tallies[name].example for mark in ".,' "):
             groups.setdefault(notation, []).append(name)
-    said: list[str] = []
+    messages: list[str] = []
     for notation, names in groups.items():
         cells = (cell for cell in tallies[names[0]].example.values() if not math.isnan(notation.number(cell)))
         cell = next(cells, "")
         example = f": {cell[:40]!r} is {notation.number(cell):.15g}" if cell else ""
         columns, verb = ("columns", "are") if len(names) > 1 else ("column", "is")
-        said.append(
+        messages.append(
             Notice(
-                f"{columns} {listed(names)} {verb} read with {notation.said()}{example}",
+                f"{columns} {listed(names)} {verb} read with {notation.in_words()}{example}",
                 "{--decimal} or {--thousands} to choose another reading.",
             )
         )
-    return said
+    return messages
 
 
 NINES = np.array(
@@ -286,10 +286,10 @@ def choose_codes(columns: Mapping[str, np.ndarray], options: ReadOptions) -> tup
     """Find the values that stand for missing ones in the columns that the user does not call numeric."""
     found = {name: find_codes(column) for name, column in columns.items() if name not in options.numeric}
     found = {name: codes for name, codes in found.items() if codes}
-    said: list[str] = []
+    messages: list[str] = []
     for name, codes in list(found.items())[:_SHOWN]:
         values = " and ".join(f"{code:.15g} ({int((columns[name] == code).sum()):,} rows)" for code in codes)
-        said.append(
+        messages.append(
             Notice(
                 f"column {name!r}: {values}, far from all other numbers, count{'s' * (len(codes) == 1)} as missing",
                 "{--numeric} {name} to take all as they stand.",
@@ -297,5 +297,5 @@ def choose_codes(columns: Mapping[str, np.ndarray], options: ReadOptions) -> tup
             )
         )
     if len(found) > _SHOWN:
-        said.append(f"the same holds for {len(found) - _SHOWN:,} more columns.")
-    return found, said
+        messages.append(f"the same holds for {len(found) - _SHOWN:,} more columns.")
+    return found, messages

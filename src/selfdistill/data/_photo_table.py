@@ -15,7 +15,7 @@ from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._encoded import EncodedPreprocess, is_encoded
 from selfdistill.data._labelled import Note
 from selfdistill.data._labels import listed, near_matches, texts
-from selfdistill.data._photos import read_photos, said_of_bad
+from selfdistill.data._photos import bad_photo_messages, read_photos
 from selfdistill.data._pixels import ENDINGS, Encoded, Picture
 from selfdistill.data._place import find_place
 from selfdistill.data._source import Source, columns_of, roles_of
@@ -89,7 +89,7 @@ def photo_table(
     return replace(
         source,
         counts={"skipped_bad": len(pictures.bad)} if pictures.bad else {},
-        warnings=[*notes, *said_of_bad(pictures.bad), *pictures.said],
+        warnings=[*notes, *bad_photo_messages(pictures.bad), *pictures.messages],
         mapped=mapped and stays_on_disk(pictures.array),
     )
 

@@ -78,7 +78,7 @@ def _no_fit(raw: Any) -> Any:
     raise AssertionError("names alone teach nothing")
 
 
-def said_of_bad(bad: Sequence[str]) -> list[str]:
+def bad_photo_messages(bad: Sequence[str]) -> list[str]:
     """Say which photos were left out."""
     if not bad:
         return []

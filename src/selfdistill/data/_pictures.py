@@ -45,7 +45,7 @@ class Pictures(NamedTuple):
     array: np.ndarray  # uint8 ``[n, h, w]`` or ``[n, h, w, 3]``, or features, float32 ``[n, d]``, or files ``[n]``
     places: list[int]  # which of the files these are, ``[n]``
     bad: list[str]  # those that cannot be read, each with the reason
-    said: list[str]  # sentences; those of type `Note` are no warnings
+    messages: list[str]  # sentences; those of type `Note` are no warnings
     fit: Callable[[Any], tuple[Preprocess, Sequence[str], dict[str, int]]]  # learns the preprocess from the array
 
 
@@ -64,7 +64,7 @@ def read_pictures(
     mode = made.mode if made is not None and made.mode in {"L", "RGB"} else None
     mode = mode or ("L" if all(header.grey for _, header in headers) else "RGB")
     width, height = headers[0][1].size if size is None else (size, size)
-    whites, said = _whites(headers, (made.whites or {}) if made is not None else {}, options.skip_bad)
+    whites, messages = _whites(headers, (made.whites or {}) if made is not None else {}, options.skip_bad)
 
     def pixels(file: Picture) -> np.ndarray:
         return read_image(file, mode, size, whites, upright=upright)
@@ -89,8 +89,8 @@ def read_pictures(
             raise _none_left(root, files, [*bad, *more])
         array, places = np.stack([image for _, image in images]), [place for place, _ in images]
     if made is None:
-        said += _decided(headers, size, options)
-    return Pictures(array, places, [*bad, *more], said, fit)
+        messages += _decided(headers, size, options)
+    return Pictures(array, places, [*bad, *more], messages, fit)
 
 
 def _none_left(root: Path | str, files: Sequence[Picture], bad: Sequence[str]) -> DataError:
@@ -222,7 +222,7 @@ def _whites(
 ) -> tuple[dict[str, int], list[str]]:
     """Which value is white in images of more than 8 bits: as in training, or by all that there are; and sentences."""
     whites = dict(known)
-    said: list[str] = []
+    messages: list[str] = []
     for kind, name in (("whole", "16-bit grey"), ("float", "floating-point")):
         deep = [path for path, header in headers if header.deep == kind]
         ranges = [(deep[place], pair) for place, pair in _try(list(enumerate(deep)), skip, value_range)[0]]
@@ -231,19 +231,21 @@ def _whites(
         found = find_white(kind, ranges)
         if kind not in known:
             whites[kind] = found
-            said.append(Note(f"{len(deep):,} {name} images: values from 0 to {found:,} are taken as black to white."))
+            messages.append(
+                Note(f"{len(deep):,} {name} images: values from 0 to {found:,} are taken as black to white.")
+            )
         elif any(high > known[kind] for _, (_, high) in ranges):
-            said.append(f"{name} images hold values above {known[kind]:,}, white in training: they are clipped.")
-    return whites, said
+            messages.append(f"{name} images hold values above {known[kind]:,}, white in training: they are clipped.")
+    return whites, messages
 
 
 def _decided(headers: list[tuple[Picture, Header]], size: int | None, options: ReadOptions) -> list[str]:
     """Say what became of the images of training."""
-    said: list[str] = []
+    messages: list[str] = []
     sizes = {header.size for _, header in headers}
     if size is not None and options.image_size is None:
         widths, heights = ([size[side] for size in sizes] for side in (0, 1))
-        said.append(
+        messages.append(
             Note(
                 f"images have {len(sizes):,} different sizes, from {min(widths):,} to {max(widths):,} pixels wide "
                 f"and {min(heights):,} to {max(heights):,} high: all are resized to {size} x {size} (the median "
@@ -252,5 +254,5 @@ def _decided(headers: list[tuple[Picture, Header]], size: int | None, options: R
             )
         )
     if clear := sum(header.clear for _, header in headers):
-        said.append(Note(f"{clear:,} images have transparency: they get a grey background ({BACKGROUND})."))
-    return said
+        messages.append(Note(f"{clear:,} images have transparency: they get a grey background ({BACKGROUND})."))
+    return messages

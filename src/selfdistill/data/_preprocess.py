@@ -83,8 +83,8 @@ class Preprocess(ABC):
             )
         try:
             made = found._rebuild(spec, tensors)
-            said, kept = made.to_state()
-            same = said == spec and tensors.keys() == kept.keys()
+            state, kept = made.to_state()
+            same = state == spec and tensors.keys() == kept.keys()
             same = same and all(
                 tensors[name].dtype == tensor.dtype and torch.equal(tensors[name], tensor)
                 for name, tensor in kept.items()

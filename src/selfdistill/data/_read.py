@@ -177,7 +177,7 @@ def read(source: Path | str, options: ReadOptions | None = None, *, mapped: bool
     return assemble(replace(found, warnings=(*notes, *found.warnings)), options)
 
 
-def _seen(source: Source, classes: Sequence[str], way_out: str) -> Tensor:
+def _seen(source: Source, classes: Sequence[str], advice: str) -> Tensor:
     labels = texts(source.labels, classes)
     codes = encode(labels, classes)
     for row in np.flatnonzero(codes.numpy() < 0):
@@ -185,7 +185,7 @@ def _seen(source: Source, classes: Sequence[str], way_out: str) -> Tensor:
             raise DataError(
                 f"{source.where} holds the class {short(labels[row])!r} (row {row}, counted from 0), "
                 "which was not in training",
-                hint(labels[row], classes) + way_out,
+                hint(labels[row], classes) + advice,
             )
     return codes
 
@@ -244,14 +244,14 @@ def read_new(
         check_inputs(len(found), preprocess, found.where)
     inputs = preprocess.apply(found.features)
     labels = None
-    found, said = form.settle(found, classes)
+    found, messages = form.settle(found, classes)
     if found.labels is not None:
         hint = Advice(
             "Predict without reading the labels (for a table: {--ignore} and the label's column)", "train with it."
         )
         labels = _seen(found, classes, hint)
     return NewData(
-        inputs, found.named(), labels, (*said, *preprocess.doubts(found.features), *_too_dark(inputs, preprocess))
+        inputs, found.named(), labels, (*messages, *preprocess.doubts(found.features), *_too_dark(inputs, preprocess))
     )
 
 

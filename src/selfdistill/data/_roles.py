@@ -38,7 +38,7 @@ _LABELLED = re.compile(
 _ANNOTATOR = re.compile(r"(?i:(annotator|rater|coder|judge|expert|worker|labell?er|reviewer|vote)s?[_ .-]?\w{1,3})")
 """How columns of one annotator's labels are named."""
 _FEW = 20  # values of a last column that is proposed
-_ENOUGH = 50  # rows from which a column can be said to tell the label
+_ENOUGH = 50  # rows from which a column can be message to tell the label
 _SAME = 0.5  # share of equal cells from which numbers are another reading of a numeric label, of three classes or more
 
 
@@ -150,8 +150,8 @@ def _find_id(table: pa.Table, options: ReadOptions, where: str) -> tuple[str | N
         if name.lower() == "id" and name not in taken:
             names = texts(table[name])
             if all(cell is not None for cell in names) and len(set(names)) == len(names):
-                said = f"column {name!r} names the rows and is not used as a feature"
-                return name, [Note(said, "{--id} to choose another.")]
+                message = f"column {name!r} names the rows and is not used as a feature"
+                return name, [Note(message, "{--id} to choose another.")]
             different = len({cell for cell in names if cell is not None})
             doubt = Notice(
                 f"column {name!r} does not name the rows ({different:,} different values in {len(names):,} rows) and "
@@ -223,10 +223,10 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
             continue
         if name not in told and name in {*WRITTEN, f"{roles.label}_before_noise"}:
             out.append(name)
-            said = f"column {name!r} was written beside the label by this package and is not used as a feature"
+            message = f"column {name!r} was written beside the label by this package and is not used as a feature"
             way = "{--truth} {word} to measure against it where it is the true label."
             ways = [] if name in _MEASURES else [way]
-            notes.append(Notice(said, *ways, word=quoted(name)))
+            notes.append(Notice(message, *ways, word=quoted(name)))
             continue
         values, codes, counts = few_values(table[name], 2 * len(classes))
         if values is None:
@@ -237,19 +237,19 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
         named = set(values) <= classes and (words or (len(classes) > 2 and same >= _SAME))
         if named and name not in told:
             out.append(name)
-            said = f"column {name!r} holds the label's own class names (equal in {100 * same:.1f} % of rows)"
+            message = f"column {name!r} holds the label's own class names (equal in {100 * same:.1f} % of rows)"
             notes.append(
                 Notice(
-                    f"{said} and is not used as a feature",
+                    f"{message} and is not used as a feature",
                     "{--truth} {word} to measure against it, {--categorical} {word} to use it.",
                     word=quoted(name),
                 )
             )
         elif counts >= _ENOUGH and share_told(codes, labels) >= TELLS:
-            said = f"column {name!r} tells the label almost perfectly; it must go if it was made from the label"
+            message = f"column {name!r} tells the label almost perfectly; it must go if it was made from the label"
             notes.append(
                 Notice(
-                    said,
+                    message,
                     "leave it out with {--ignore} {word} (or {--truth} {word} where it is the true label).",
                     word=quoted(name),
                 )

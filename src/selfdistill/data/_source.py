@@ -202,7 +202,7 @@ def assemble(source: Source, options: ReadOptions) -> LabelledData:
     shares, votes = None, None
     if source.votes is not None:
         shares, votes = map(torch.from_numpy, vote_shares(source.votes, labels.numpy(), classes))
-    said = (*warnings, *notes)
+    messages = (*warnings, *notes)
     return LabelledData(
         inputs=inputs,
         labels=labels,
@@ -211,8 +211,8 @@ def assemble(source: Source, options: ReadOptions) -> LabelledData:
         preprocess=preprocess,
         truth=truth,
         counts=source.counts | counts,
-        warnings=tuple(sentence for sentence in said if not isinstance(sentence, Note)),
-        notes=tuple(sentence for sentence in said if isinstance(sentence, Note)),
+        warnings=tuple(sentence for sentence in messages if not isinstance(sentence, Note)),
+        notes=tuple(sentence for sentence in messages if isinstance(sentence, Note)),
         fingerprint=fingerprint(inputs if mapped is None else mapped, labels, ids, classes),
         mapped=mapped,
         shares=shares,

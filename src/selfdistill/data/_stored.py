@@ -151,9 +151,9 @@ def _header(file: IO[bytes], size: int, where: str) -> tuple[tuple[int, ...], bo
         shape, fortran, dtype = read(file)
     except Exception as error:  # NumPy reads it as Python's source, which fails in any way
         raise ValueError(f"no header: {one_line(error, 100)}") from error
-    said = 0 if dtype.hasobject else math.prod(shape) * dtype.itemsize
-    if said > size:
-        raise DataError(f"{where} is truncated: {said:,} bytes by its header, {size:,} there", "Write it again.")
+    expected = 0 if dtype.hasobject else math.prod(shape) * dtype.itemsize
+    if expected > size:
+        raise DataError(f"{where} is truncated: {expected:,} bytes by its header, {size:,} there", "Write it again.")
     return shape, fortran, dtype
 
 

@@ -120,12 +120,12 @@ class TablePreprocess(Preprocess, kind="table"):
 
     def doubts(self, raw: Any) -> list[str]:
         table = as_table(raw)
-        said = self._numbers.doubts(table)
+        messages = self._numbers.doubts(table)
         for column in self._categories:
-            said += column.doubts(table[column.name])
+            messages += column.doubts(table[column.name])
         for name, text in self._texts:
-            said += unseen_words(table[name], name, text)
-        return said
+            messages += unseen_words(table[name], name, text)
+        return messages
 
     def facts(self) -> str:
         parts = [
@@ -180,12 +180,12 @@ class TablePreprocess(Preprocess, kind="table"):
             raise ValueError("medians or indicators of other columns")
         categories = [Categories(c["name"], list(c["values"]), bool(c["other"])) for c in spec["categorical"]]
 
-        def text(place: int, said: dict[str, Any]) -> TextColumn:
-            terms = said.get("characters", ())
+        def text(place: int, state: dict[str, Any]) -> TextColumn:
+            terms = state.get("characters", ())
             idf = array(f"characters.{place}") if terms else np.zeros(0)
-            marks = bool(said.get("marks"))
-            words = Terms("words", said["terms"], array(f"idf.{place}"), marks=marks)
-            beside = Embedded.of_state(said["embedded"], array(f"embedded.{place}")) if "embedded" in said else None
+            marks = bool(state.get("marks"))
+            words = Terms("words", state["terms"], array(f"idf.{place}"), marks=marks)
+            beside = Embedded.of_state(state["embedded"], array(f"embedded.{place}")) if "embedded" in state else None
             return TextColumn(words, Terms("characters", terms, idf, marks=marks), beside)
 
         texts = [(c["name"], text(i, c)) for i, c in enumerate(spec["text"])]
@@ -245,8 +245,8 @@ def fit_table(
     """Learn the preprocess from the training rows."""
     notations, decided = column_notations(table, roles, options)
     kinds, notes = column_kinds(table, roles, options, notations)
-    numbers, gaps, said = Numbers.fit(table, kinds["numeric"], notations, options)
-    notes += said
+    numbers, gaps, messages = Numbers.fit(table, kinds["numeric"], notations, options)
+    notes += messages
     stds = numbers.scales[2][: len(gaps)]
     missing = sum(gaps)
     constant = [name for name, std, gap in zip(numbers.names, stds, gaps, strict=True) if not std and not gap]

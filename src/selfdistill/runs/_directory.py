@@ -68,17 +68,7 @@ def run(
     # `source` describes where the data came from, JSON-able, and is kept in the record. `evaluations` holds inputs and
     # true labels by name, measured after each epoch. With a `plan` the method is the plan's, and settings.method only
     # its name.
-    shape = tuple(data.inputs.shape[1:])
-    if settings.method == CLOSED and plan is None:
-        spec, parameters = CLOSED, (settings.landmarks or 1500) * (math.prod(shape) + 5 * data.num_classes)
-    else:
-        spec = network_spec(settings, data, METHODS["cross-entropy"] if plan else None)
-        with translate_out_of_memory(LESS_MEMORY):
-            network = build(spec, shape, data.num_classes, seed=settings.seed, stats=data.preprocess.stats)
-        parameters = sum(p.numel() for p in network.parameters())
-        augment_for(settings.augment, shape)
-        if plan is None:
-            method_of(settings)
+    spec, parameters = _network(data, settings, plan)
     record = _opening(data, settings, source, spec, plan.record if plan else {})
     if resume and (found := _enter(out, record, resume)).status == "finished":
         return found
@@ -105,6 +95,20 @@ def run(
                 _remove(out)
                 raise
             raise ResourceError(error.problem, error.hint + f" {go_on}") from error
+
+
+def _network(data: LabelledData, settings: ResolvedSettings, plan: Plan | None) -> tuple[str, int]:
+    """Name the network and count its parameters, having refused what cannot be built or used."""
+    shape = tuple(data.inputs.shape[1:])
+    if settings.method == CLOSED and plan is None:
+        return CLOSED, (settings.landmarks or 1500) * (math.prod(shape) + 5 * data.num_classes)
+    spec = network_spec(settings, data, METHODS["cross-entropy"] if plan else None)
+    with translate_out_of_memory(LESS_MEMORY):
+        network = build(spec, shape, data.num_classes, seed=settings.seed, stats=data.preprocess.stats)
+    augment_for(settings.augment, shape)
+    if plan is None:
+        method_of(settings)
+    return spec, sum(p.numel() for p in network.parameters())
 
 
 def _train(

@@ -86,7 +86,7 @@ class Safetensors(Format):
         if edit.labels is not None:
             super().copy(place, options, out, edit)
             return
-        tensors, said = read_tensors(place.path)
+        tensors, metadata = read_tensors(place.path)
         arrays: dict[str, Any] = as_arrays(tensors)
         if out.suffix != ".safetensors":
             save_arrays(out, _edit_arrays(self, arrays, place, options, edit))
@@ -103,7 +103,7 @@ class Safetensors(Format):
             kept = _rows(tensors, torch.from_numpy(edit.stay(known)))
             tensors = {name: one.contiguous() for name, one in kept.items()}
         with atomic(out) as part:
-            save_file(tensors, part, said or None)
+            save_file(tensors, part, metadata or None)
 
 
 @final

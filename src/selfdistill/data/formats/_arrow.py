@@ -80,7 +80,7 @@ class ParquetFolder(TableFormat):
         place, part = ask.place, ask.part
         files = sorted(_parquet_files(place.path), key=lambda path: str(path.parent))
         parts = {path: _part_of(path, place.path) for path in files}
-        said: list[str] = []
+        messages: list[str] = []
         if "train" in parts.values():
             has_test = "test" in parts.values()
             if part == "test" and not has_test:
@@ -89,7 +89,7 @@ class ParquetFolder(TableFormat):
             left = sum(one not in {"train", "test"} for one in parts.values())
             if left and part == "train":
                 what = f"{left:,} of {len(files):,} files of {place.name}"
-                said.append(f"{what} are left out: they belong to neither training nor test part.")
+                messages.append(f"{what} are left out: they belong to neither training nor test part.")
             files = [path for path in files if parts[path] == wanted]
         elif part == "test":
             return None
@@ -107,7 +107,7 @@ class ParquetFolder(TableFormat):
             raise DataError(
                 f"the files of {place.name} differ in the types of their columns: {one_line(error)}", "Name one."
             ) from error
-        return TableRead(table, said)
+        return TableRead(table, messages)
 
 
 def _parquet_files(folder: Path) -> list[Path]:

@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 class Endings(NamedTuple):
     """How a copy may be called."""
 
-    said: str  # for messages
+    text: str  # for messages
     taken: tuple[str, ...]  # ends of names in small letters; "": a name without an ending
 
     def check(self, out: Path, name: str, what: str) -> None:
         """Refuse a name whose ending does not fit what will be written."""
         if not any(out.name.lower().endswith(one) if one else not out.suffix for one in self.taken):
-            raise DataError(f"{out} cannot take a copy of {name}, which is {what}", f"Choose a name with {self.said}.")
+            raise DataError(f"{out} cannot take a copy of {name}, which is {what}", f"Choose a name with {self.text}.")
 
 
 TEXT = Endings(".csv or .csv.gz", (".csv", ".csv.gz", ".tsv", ".tsv.gz"))
@@ -97,8 +97,8 @@ def check_free(names: Collection[str], name: str, where: Path | str, *, noise: b
     """Refuse a new column that is there already."""
     if name in names:
         before = "Name another for the labels from before."
-        way_out = before if noise else "Rename it in the source: what is there is never changed."
-        raise DataError(f"{where} has a column {name!r} already", way_out)
+        hint = before if noise else "Rename it in the source: what is there is never changed."
+        raise DataError(f"{where} has a column {name!r} already", hint)
 
 
 def labelled(

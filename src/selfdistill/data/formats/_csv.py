@@ -240,7 +240,7 @@ class Csv(TableFormat):
 
     def read(self, ask: Request) -> TableRead:
         dialect = find_dialect(ask.place.path, ask.options.encoding)
-        return TableRead(read_csv(ask.place.path, dialect), dialect.said)
+        return TableRead(read_csv(ask.place.path, dialect), dialect.messages)
 
     def endings(self, edit: Edit) -> Endings:
         return TEXT

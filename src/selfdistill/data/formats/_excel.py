@@ -31,8 +31,10 @@ class Excel(TableFormat):
         used = [i for i, name in enumerate(header) if name or any(row[i] is not None for row in body)]
         names = [header[i] or f"Unnamed: {i}" for i in used]
         check_names(names, place.name)
-        said = [f"{place.name} has a title before its header, which is left out: {texts[0][0][:80]!r}."] if head else []
-        return TableRead(pa.table([column_of([row[i] for row in body]) for i in used], names=names), said)
+        messages = (
+            [f"{place.name} has a title before its header, which is left out: {texts[0][0][:80]!r}."] if head else []
+        )
+        return TableRead(pa.table([column_of([row[i] for row in body]) for i in used], names=names), messages)
 
 
 def _sheet(place: Place) -> list[list[Any]]:

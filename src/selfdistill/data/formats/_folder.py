@@ -22,7 +22,7 @@ from selfdistill._core.wording import quoted
 from selfdistill.data._encoded import EncodedPreprocess
 from selfdistill.data._images import ImagePreprocess
 from selfdistill.data._labels import encode, listed, texts
-from selfdistill.data._photos import read_photos, said_of_bad
+from selfdistill.data._photos import bad_photo_messages, read_photos
 from selfdistill.data._pixels import ENDINGS, is_image
 from selfdistill.data._place import Place
 from selfdistill.data._source import Source, known_labels
@@ -196,7 +196,7 @@ class ImageFolder(Format):
             warnings=[
                 *_sentences(pictures.bad, root, files, new=made is not None),
                 *(_left_out(path, root) if ask.part == "train" else []),
-                *pictures.said,
+                *pictures.messages,
             ],
         )
 
@@ -225,19 +225,19 @@ class ImageFolder(Format):
 
     def settle(self, found: Source, classes: Sequence[str]) -> tuple[Source, list[str]]:
         """Images in folders that training did not see are images without a label."""
-        found, said = super().settle(found, classes)
+        found, messages = super().settle(found, classes)
         if found.labels is None:
-            return found, said
+            return found, messages
         labels = texts(found.labels, classes)
         known = encode(labels, classes).numpy() >= 0
         strange = [label for label, there in zip(labels, known, strict=True) if not there]
         if strange:
-            said.append(
+            messages.append(
                 f"{len(strange):,} of {len(labels):,} images lie in folders that are not classes of training "
                 f"({listed(sorted(set(strange)))}): they are predicted, and counted as without a label."
             )
         kept = [label if there else None for label, there in zip(labels, known, strict=True)]
-        return replace(found, labels=kept if len(strange) < len(labels) else None), said
+        return replace(found, labels=kept if len(strange) < len(labels) else None), messages
 
 
 def _write_list(out: Path, found: Source, rows: np.ndarray, edit: Edit) -> None:
@@ -275,13 +275,13 @@ def _left_out(path: Path, root: Path) -> list[str]:
     if root == path or not left:
         return []
     ways = [name for name in left if name.lower() in _PARTS["validation"]]
-    said = f"only {root.name}/ is read for training; {listed(left)} {'is' if len(left) == 1 else 'are'} left out"
+    message = f"only {root.name}/ is read for training; {listed(left)} {'is' if len(left) == 1 else 'are'} left out"
     way = ["{--test} {word} to measure with it."] if ways else []
-    return [Notice(said, *way, word=quoted(path / ways[0]) if ways else "")]
+    return [Notice(message, *way, word=quoted(path / ways[0]) if ways else "")]
 
 
 def _sentences(bad: list[str], root: Path, files: list[Path], *, new: bool) -> list[str]:
-    out = said_of_bad(bad)
+    out = bad_photo_messages(bad)
     used = {file.relative_to(root).parts[0] for file in files}
     empty = sorted(
         item.name for item in root.iterdir() if item.is_dir() and item.name not in used and item.name[0] != "."

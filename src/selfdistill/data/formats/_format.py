@@ -102,7 +102,7 @@ class TableRead(NamedTuple):
     """A table as it stands in a file."""
 
     table: pa.Table  # the columns
-    said: Sequence[str] = ()  # sentences for the user
+    messages: Sequence[str] = ()  # sentences for the user
     mapped: bool = False  # whether it lies on disk
 
 
@@ -135,7 +135,7 @@ class TableFormat(Format):
             source = photo_table(found.table, ask.options, where, made, names=ask.names, mapped=ask.mapped)
         else:
             source = table_source(found.table, ask.options, where, roles, mapped=found.mapped)
-        return replace(source, literal=self.literal, warnings=(*found.said, *source.warnings))
+        return replace(source, literal=self.literal, warnings=(*found.messages, *source.warnings))
 
     def table(self, place: Place, options: ReadOptions) -> pa.Table | None:
         """Read the training part."""

@@ -17,7 +17,7 @@ from selfdistill.data._encoded import EncodedPreprocess
 from selfdistill.data._images import ImagePreprocess
 from selfdistill.data._labelled import LabelledData
 from selfdistill.data._labels import given_texts, near_matches
-from selfdistill.data._photos import read_photos, said_of_bad
+from selfdistill.data._photos import bad_photo_messages, read_photos
 from selfdistill.data._pixels import Encoded
 from selfdistill.data._place import Place
 from selfdistill.data._roles import LABEL_NAMES, Roles, label_column
@@ -122,9 +122,9 @@ def _image_source(
         return [values[place] for place in pictures.places]
 
     source = Source(where, "image", pictures.array, cells(label), cells(options.id), cells(options.truth))
-    said = [*notes, *said_of_bad(pictures.bad), *pictures.said]
+    messages = [*notes, *bad_photo_messages(pictures.bad), *pictures.messages]
     counts = {"skipped_bad": len(pictures.bad)} if pictures.bad else {}
-    return replace(source, warnings=said, fit=pictures.fit, counts=counts)
+    return replace(source, warnings=messages, fit=pictures.fit, counts=counts)
 
 
 def _encoded(dataset: Any, name: str, where: str) -> list[Path | Encoded]:

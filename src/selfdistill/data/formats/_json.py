@@ -32,14 +32,14 @@ class Json(TableFormat):
 
     def read(self, ask: Request) -> TableRead:
         path = ask.place.path
-        encoding, said = find_encoding(path, ask.options.encoding)
+        encoding, message = find_encoding(path, ask.options.encoding)
         try:
             with open_bytes(path) as file:
                 text = read_whole(file, str(path)).decode(encoding)
         except (*DAMAGED, UnicodeError) as error:
             raise damaged(path, error) from error
         try:
-            return TableRead(_table(_parsed(text, ask.place), ask.place), (said,) if said else ())
+            return TableRead(_table(_parsed(text, ask.place), ask.place), (message,) if message else ())
         except RecursionError:
             raise DataError(f"{path} is nested too deeply", _WAY) from None
         except UnicodeEncodeError as error:
