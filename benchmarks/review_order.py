@@ -4,10 +4,11 @@
 
 Truth plays the reviewer. Orders: *fixed*, that of the run; *learning*, where all labels are refined anew after every
 ten decisions (the page does so after each); *cleanlab*, rising self-confidence of a logistic regression out of fold
-(five folds, three seeds). The errors of people and rules are what they are, so that the first two have no seed; drawn
-errors have three. At each stop the record holds, in the learning order, the wrong labels found and truly left, with the
-interval that the page shows for those left and for the precision of all flagged labels. Each data set, kind and seed is
-a record of ``benchmarks/records/review_order.parquet``; walks are kept in ``DIR/review`` of the cache.
+(five folds, three seeds). The errors of people and rules are what
+they are, so that the first two have no seed; drawn errors have three. At each stop the record holds, in the learning
+order, the wrong labels found and truly left, with the interval that the page shows for those left and for the precision
+of all flagged labels. Each data set, kind and seed is a record of ``benchmarks/records/review_order.parquet``; walks
+are kept in ``DIR/review`` of the cache.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from benchmarks.features.folds import out_of_fold
 from benchmarks.table import RECORDS, Table
 from selfdistill._core.record import environment
 from selfdistill.closed._given import Given
-from selfdistill.closed._prepare import prepare
-from selfdistill.closed._settle import settle
+from selfdistill.closed._prepare import ClosedOptions, prepare
+from selfdistill.closed._settler import Settler
 from selfdistill.issues import find_issues
 from selfdistill.review._estimate import Remaining
 
@@ -76,20 +77,20 @@ def walk(inputs: np.ndarray, given: np.ndarray, truth: np.ndarray, k: int) -> di
         ``stops``, and ``quality`` at each of them, ``[stops, n]``; ``seconds`` of CPU for a step.
     """
     wrong, n = given != truth, len(given)
-    made = prepare(torch.from_numpy(inputs), Given(given, k))
+    settler = Settler(prepare(torch.from_numpy(inputs), Given(given, k), ClosedOptions()))
     settled, seen, quality, at = np.full(n, -1), [], [], [0, *stops(n)]
-    found = settle(made, settled)
-    table = find_issues(given, found.posterior, quality=found.quality)
+    posterior, now = settler.settle(settled)
+    table = find_issues(given, posterior, quality=now)
     begun = time.process_time()
     for count in range(0, at[-1] + 1, STEP):
         if count in at:
-            quality.append(found.quality)
+            quality.append(now)
         if count < at[-1]:
             open_ = np.flatnonzero(settled < 0)
-            new = open_[np.argsort(found.quality[open_], kind="stable")[:STEP]]
+            new = open_[np.argsort(now[open_], kind="stable")[:STEP]]
             seen += new.tolist()
             settled[new] = truth[new]
-            found = settle(made, settled)
+            _, now = settler.settle(settled)
     seconds = (time.process_time() - begun) / (at[-1] / STEP)
     fixed = np.argsort(table.quality, kind="stable")
     kept = {"wrong": wrong, "flagged": table.is_issue, "fixed": fixed, "seen": seen, "stops": at, "quality": quality}

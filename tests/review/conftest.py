@@ -44,6 +44,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     truth = rng.integers(4, size=80)
     inputs = 2 * np.eye(4)[truth] @ rng.normal(size=(4, 6)) + 0.3 * rng.normal(size=(80, 6))
     given = np.where(rng.random(80) < 0.4, (truth + 1) % 4, truth)
+    np.save(folder / "truth.npy", truth)
     np.savez(folder / "data.npz", X=inputs.astype(np.float32), y=given)
     fit(folder / "data.npz", out=folder / "run", method="selfdistill", network="mlp:16", epochs=6, say=None)
     return folder / "run"

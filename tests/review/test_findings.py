@@ -10,10 +10,15 @@ import torch
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.record import read_finished
 from selfdistill.closed import refine_labels
+from selfdistill.closed._given import Given
+from selfdistill.closed._prepare import ClosedOptions, prepare
+from selfdistill.closed._settle import settle
 from selfdistill.issues import find_issues
+from selfdistill.review import _findings
 from selfdistill.review._findings import LastLayer, Learner, _likeliest, _suggested, read_saved, why_fixed
 from selfdistill.runs import fit
 from selfdistill.runs._label_table import _suggested as table_suggests
+from selfdistill.runs._label_table import soft_blocks
 from selfdistill.runs._model_file import load_model
 from selfdistill.runs._subject import read_again
 
@@ -48,7 +53,7 @@ def test_one_pass_comes_near_a_fit_from_the_start_with_the_labels_held(texts):
     record, truth = read_finished(texts), np.load(texts.parent / "truth.npy")
     data = read_again(texts, record)
     settled = np.where(np.arange(120) % 3 == 0, truth, -1)
-    found = Learner(texts, record).learn(settled, 7)
+    found = Learner(texts, record, read_saved(texts, record)[1]).learn(settled, 7)
     assert found.learned == 7
     again = refine_labels(data.inputs, data.labels, 4, settled=settled, standardise=not data.preprocess.scaled)
     rest = settled < 0
@@ -57,9 +62,12 @@ def test_one_pass_comes_near_a_fit_from_the_start_with_the_labels_held(texts):
     assert (found.likely[~rest, 0] == truth[~rest]).all()
 
 
-def test_links_are_fitted_again_after_twenty_decisions_and_when_asked(texts):
+def test_of_many_examples_links_are_fitted_again_after_twenty_decisions_and_when_asked(texts, monkeypatch):
+    monkeypatch.setattr(_findings, "_FEW", 100)
     truth = np.load(texts.parent / "truth.npy")
-    learner = Learner(texts, read_finished(texts))
+    record = read_finished(texts)
+    first = read_saved(texts, record)[1]
+    learner = Learner(texts, record, first)
     asked, plain = [], learner._settler.settle
     learner._settler.settle = lambda settled, links: asked.append(links) or plain(settled, links=links)
     settled = np.full(120, -1)
@@ -71,7 +79,10 @@ def test_links_are_fitted_again_after_twenty_decisions_and_when_asked(texts):
     again = learner.learn(settled, 22, anew=True)
     assert learner.quick == 0
     assert not np.array_equal(again.quality, found.quality)
-    np.testing.assert_array_equal(again.quality, Learner(texts, read_finished(texts)).learn(settled, 22).quality)
+    monkeypatch.setattr(_findings, "_FEW", 120)
+    learner.learn(np.where(np.arange(120) < 21, truth, -1), 23)
+    assert asked[-2:] == [True, True]
+    np.testing.assert_array_equal(again.quality, Learner(texts, record, first).learn(settled, 22).quality)
 
 
 def test_votes_of_several_annotators_are_learned_from(tmp_path):
@@ -86,7 +97,7 @@ def test_votes_of_several_annotators_are_learned_from(tmp_path):
     record = read_finished(run)
     assert why_fixed(record) == ""
     saved, first = read_saved(run, record)
-    learner = Learner(run, record)
+    learner = Learner(run, record, first)
     np.testing.assert_allclose(learner.learn(np.full(90, -1), 0).quality, first.quality, atol=2e-3)
     settled = np.where(np.arange(90) < 30, truth, -1)
     found = learner.learn(settled, 1)
@@ -96,11 +107,14 @@ def test_votes_of_several_annotators_are_learned_from(tmp_path):
 
 
 def test_why_the_order_is_fixed(texts):
-    def why(method, read):
-        return why_fixed(SimpleNamespace(settings=SimpleNamespace(method=method), data=SimpleNamespace(read=read)))
+    def why(method, read, examples=10_000):
+        data = SimpleNamespace(read=read, examples=examples)
+        return why_fixed(SimpleNamespace(settings=SimpleNamespace(method=method), data=data))
 
     assert why_fixed(read_finished(texts)) == ""
-    assert "only runs of the closed form" in why("selfdistill", ReadOptions())
+    assert why("selfdistill", ReadOptions()) == ""
+    assert "more than 10,000 examples only runs of the closed form" in why("selfdistill", ReadOptions(), 10_001)
+    assert why("kernel", ReadOptions(), 10_001) == ""
     assert "in memory" in why("kernel", None)
 
 
@@ -124,3 +138,19 @@ def test_what_a_last_layer_sees_is_what_a_network_without_it_gives_and_its_clust
     assert found[1] == found[2]
     assert len(set(found)) == 4
     assert within(found) < 1.3 * again.inertia_ < 0.5 * within(np.zeros(len(rows)))
+
+
+def test_after_a_network_s_run_log_odds_of_the_closed_form_are_added(network, few_trees):
+    record, truth = read_finished(network), np.load(network.parent / "truth.npy")
+    saved, first = read_saved(network, record)
+    data, settled = read_again(network, record), np.where(np.arange(80) % 2 == 0, truth, -1)
+    made = prepare(data.inputs, Given(saved.given, 4), ClosedOptions(standardise=not data.preprocess.scaled))
+    found, closed = Learner(network, record, first).learn(settled, 2), settle(made, settled)
+    one, other = (np.clip(np.asarray(q, float), 1e-4, 1 - 1e-4) for q in (first.quality, closed.quality))
+    np.testing.assert_allclose(found.quality, one * other / (one * other + (1 - one) * (1 - other)), atol=2e-3)
+    np.testing.assert_allclose(found.wrong, (first.wrong + 1 - closed.quality) / 2, atol=2e-3)
+    soft = (next(iter(soft_blocks(network, saved.classes))) + closed.posterior.numpy()) / 2
+    open_ = settled < 0
+    np.testing.assert_allclose(found.shares[open_], -np.sort(-soft[open_], axis=1), atol=2e-3)
+    assert (found.likely[~open_, 0] == truth[~open_]).all()
+    assert (found.shares[~open_, 0] == 1).all()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from selfdistill._core.errors import DataError, RunError
-from selfdistill.review import _session
+from selfdistill.review import _findings, _session
 from selfdistill.review._groups import View
 from selfdistill.review._session import Behind, Session
 from selfdistill.runs import _label_table as label_tables
@@ -126,9 +126,8 @@ def test_clusters_come_with_the_kernel_and_follow_decisions(texts, opened):
 
 
 def test_clusters_of_a_network_s_run_come_once_the_page_is_there(network, opened):
-    session = opened(network)
+    session = opened(network, learn=False)
     session.start().join(60)
-    assert "only runs of the closed form" in session.state()["fixed"]
     found = session.groups()["clusters"]
     assert len(found) > 1
     assert sum(one["count"] for one in found) == session.saved.flagged.sum()
@@ -138,7 +137,23 @@ def test_clusters_of_a_network_s_run_come_once_the_page_is_there(network, opened
     gone = opened(network, decisions=network.parent / "gone.jsonl")
     gone.start().join(60)
     assert gone.groups()["clusters"] == []
+    assert "does not exist" in gone.state()["fixed"]
     (network.parent / "away.npz").rename(network.parent / "data.npz")
+
+
+def test_a_network_s_run_learns_and_has_clusters_beside(network, opened, few_trees):
+    truth, session = np.load(network.parent / "truth.npy"), opened(network)
+    session.start()
+    learned(session)
+    before = session._now.quality
+    for row in rows(session)[:3]:
+        session.decide(session.journal.version, "label", [row], [int(truth[row])])
+    learned(session)
+    assert not np.array_equal(session._now.quality, before)
+    until = time.monotonic() + 60
+    while not session.state()["clusters"]:
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def test_suggested_is_what_the_run_suggests_in_name_and_value(texts, opened):
@@ -171,6 +186,7 @@ def test_bulk_takes_those_above_a_share(texts, opened):
 
 def test_it_learns_from_each_decision_and_back_and_in_a_pause_all_is_computed_anew(texts, opened, monkeypatch):
     monkeypatch.setattr(_session, "_PAUSE", 0.2)
+    monkeypatch.setattr(_findings, "_FEW", 0)
     truth = np.load(texts.parent / "truth.npy")
     session = opened(texts)
     session.start()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.special import expit, logit
 
 from selfdistill._core.advice import Advice
 from selfdistill._core.record import RunRecord
@@ -27,9 +28,12 @@ SHOWN = 9  # classes of a card: as many as there are digits
 _STEP = 8192
 _DIRECTIONS = 50  # in which clusters are sought
 _CLUSTERED = 20_000  # examples that are grouped
+_NEAR = 1e-4  # probabilities nearer to 0 or 1 are not believed
+_MOST = 10_000  # examples of a network's run, up to which the closed form is made on their inputs
 _FORWARD = 5000  # of them where each goes through a network
 _BATCH = 256
-_QUICK = 20  # decisions that are learned with the links as they are, until these are fitted again
+_FEW = 20_000  # examples up to which links are fitted again after each decision: half a second
+_QUICK = 20  # decisions on more of them that are learned with the links as they are
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,28 +126,39 @@ def why_fixed(record: RunRecord) -> str:
     Returns:
         A sentence.
     """
-    if record.settings.method != CLOSED:
-        return Advice(
-            "The order is that of the run: only runs of the closed form ({--method} kernel) learn from decisions."
-        )
     if record.data.read is None:
         return "The order is that of the run, whose data were in memory and cannot be read again."
+    if of_network(record) and record.data.examples > _MOST:
+        return Advice(
+            "The order is that of the run: with more than {most:,} examples only runs of the closed form ({--method} "
+            "kernel) learn from decisions.",
+            most=_MOST,
+        )
     return ""
+
+
+def _odds(p: np.ndarray) -> np.ndarray:
+    found: np.ndarray = logit(np.clip(p.astype(np.float64), _NEAR, 1 - _NEAR))
+    return found
 
 
 class Learner:
     """Keeps what the closed form factorised, and refines all labels after each decision.
 
+    After a network's run the closed form is made on the inputs. Log-odds of both add up to the order; probabilities are
+    means of both.
+
     Args:
         run: The run directory.
         record: Its record.
+        first: What the run found.
 
     Raises:
         RunError: The data have changed.
         DataError: The data are not there.
     """
 
-    def __init__(self, run: Path, record: RunRecord) -> None:
+    def __init__(self, run: Path, record: RunRecord, first: Findings) -> None:
         data = read_again(run, record, mapped=True)
         data = replace(data, distributions=data.shares)
         if (before := decided_before(run, record)) is not None:
@@ -152,6 +167,9 @@ class Learner:
         self._settler, self._settled = Settler(self._made), np.full(0, -1)
         self.quick = 0
         """Decisions since all was computed anew."""
+        self._run: tuple[Findings, np.ndarray] | None = None
+        if of_network(record):
+            self._run = first, np.concatenate(list(soft_blocks(run, data.classes)))
 
     def learn(self, settled: np.ndarray, version: int, *, anew: bool = False) -> Findings:
         """Refine all labels with those held that are settled.
@@ -159,19 +177,25 @@ class Learner:
         Args:
             settled: Codes, ``[n]``, -1 where they are open.
             version: Of the journal.
-            anew: Whether links and the noise matrix are fitted again; so they are, too, after 20 decisions.
+            anew: Whether links and the noise matrix are fitted again. So they are after each decision on up to 20,000
+                examples, and after 20 decisions on more.
 
         Returns:
             What is known then. Cost: see `selfdistill.closed._settler.Settler.settle`.
         """
         self.quick += int((settled != self._settled).sum()) if len(self._settled) else _QUICK
-        self._settled, anew = settled, anew or self.quick >= _QUICK
+        self._settled, anew = settled, anew or len(settled) <= _FEW or self.quick >= _QUICK
         self.quick = 0 if anew else self.quick
         soft, quality = self._settler.settle(settled, links=anew)
         given = self._made.given.codes
+        wrong = 1 - quality
+        if self._run is not None:
+            first, network = self._run
+            soft = np.where(settled[:, None] >= 0, soft, (soft + network) / 2)
+            quality, wrong = expit(_odds(quality) + _odds(first.quality)), (wrong + first.wrong) / 2
         likely, shares = _likeliest(soft[start : start + _STEP] for start in range(0, len(soft), _STEP))
         doubted = find_issues(given, soft, quality=quality).is_issue
-        return Findings(quality, 1 - quality, likely, shares, _suggested(likely, given, doubted), version)
+        return Findings(quality, wrong, likely, shares, _suggested(likely, given, doubted), version)
 
     def clusters(self, rows: np.ndarray) -> np.ndarray:
         """Group examples by their leading directions in the kernel.

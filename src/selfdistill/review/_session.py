@@ -115,8 +115,8 @@ class Session:
         learner = None
         self.shown.wait(_FIRST)
         try:
-            learner = None if self.fixed else Learner(self.run, self._record)
-            if of_network(self._record):
+            learner = None if self.fixed else Learner(self.run, self._record, self._now)
+            if learner is None and of_network(self._record):
                 self._clusters = self._clustered(LastLayer(self.run, self._record))
         except SelfdistillError as error:
             self.fixed = f"The order is that of the run: {one_line(error)}"
@@ -128,7 +128,8 @@ class Session:
                 version, settled = self.journal.version, self._settled()
             anew = version == self._now.learned
             if anew and self._clusters is None:
-                self._clusters = self._clustered(learner)
+                by = LastLayer(self.run, self._record) if of_network(self._record) else learner
+                self._clusters = self._clustered(by)
             elif not anew or not self._changed.wait(_PAUSE if learner.quick else None):
                 found = learner.learn(settled, version, anew=anew)
                 with self._lock:
