@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any, final
 
 import numpy as np
@@ -13,6 +14,7 @@ from selfdistill._core.errors import DataError
 from selfdistill.data._arrays import as_numpy, check_finite
 from selfdistill.data._limits import TRAIN_PIXEL_LIMIT
 from selfdistill.data._preprocess import Preprocess
+from selfdistill.data._stored import are_many
 
 WHITES = {"whole": (255, 1023, 4095, 16383, 65535), "float": (1, 255, 65535)}
 """Values of white in images of more than 8 bits: 8, 10, 12, 14 or 16 bits; or shares, or the like of 8 or 16 bits."""
@@ -68,8 +70,10 @@ def channel_stats(images: Tensor) -> tuple[list[float], list[float]]:
     for channel in images.unbind(1):
         parts = torch.split(channel, 4096)
         if images.dtype == torch.uint8:
-            counted = [torch.bincount(part.flatten().int(), minlength=256) for part in parts]
-            counts = torch.stack(counted).sum(0).double()
+            whole = torch.zeros(256, dtype=torch.int64)
+            for part in torch.split(channel, max(1, 2**20 // max(1, channel[0].numel()))):
+                whole += torch.bincount(part.flatten(), minlength=256)
+            counts = whole.double()
             values = torch.arange(256, dtype=torch.float64)
             share = counts / counts.sum()
             mean = float(share @ values)
@@ -87,6 +91,17 @@ def _channels_first(array: np.ndarray, layout: str) -> np.ndarray:
     if layout == "hw":
         return array[:, None]
     return array if layout == "chw" else array.transpose(0, 3, 1, 2)
+
+
+def is_mapped_pixels(raw: Any) -> bool:
+    """Say whether pixels are bytes in a memory map, and many: inputs are then these bytes, where they lie on disk."""
+    return isinstance(raw, np.memmap) and raw.dtype == np.uint8 and raw.ndim > 2 and are_many(raw.size)
+
+
+def _as_they_lie(mapped: np.ndarray) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a file that is mapped for reading cannot be written, and never is
+        return torch.from_numpy(mapped)
 
 
 def _fits_bytes(array: np.ndarray) -> bool:
@@ -139,7 +154,7 @@ class ImagePreprocess(Preprocess, kind="image"):
         whole = array.dtype.kind in "biu" and _fits_bytes(array)
         c, h, w = _channels_first(array, layout).shape[1:]
         made = cls((c, h, w), "uint8" if whole else "float32", layout, ([], []), resized=resized, whites=whites)
-        made._stats = channel_stats(made.apply(array))
+        made._stats = channel_stats(made.apply(raw))
         return made
 
     @property
@@ -171,6 +186,8 @@ class ImagePreprocess(Preprocess, kind="image"):
                 "numbers from 0 to 255",
                 "Pass the values as they were in training.",
             )
+        if is_mapped_pixels(raw) and self._dtype == "uint8":
+            return _as_they_lie(first)
         out = np.ascontiguousarray(first).astype(self._dtype)
         if self._dtype == "float32" and not np.isfinite(out).all():
             raise DataError("images hold values beyond the range of float32", "Rescale them.")

@@ -1,4 +1,4 @@
-"""Batches of a set that lies on the device as one tensor, shuffled and augmented."""
+"""Batches of a set that lies on the device as one tensor, or on disk, shuffled and augmented."""
 
 from __future__ import annotations
 

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._arrays import ArrayPreprocess
 from selfdistill.data._encoded import EncodedPreprocess, encoder_for, is_encoded, store_for
 from selfdistill.data._images import ImagePreprocess
-from selfdistill.data._pixels import Encoded, Picture, Pictures, open_photo, read_pictures, refuse_bad, why_bad
+from selfdistill.data._pictures import Pictures, read_pictures, through_store, why_bad
+from selfdistill.data._pixels import Picture, open_photo
 from selfdistill.data._roles import Roles
-from selfdistill.encoders._store import key_of
 
 Made = ImagePreprocess | EncodedPreprocess | None
 
@@ -38,32 +37,17 @@ def read_photos(
         return read_pictures(files, where, root, options, made)
     encoder = encoder_for("photos", options, made.encoder if isinstance(made, EncodedPreprocess) else None)
     store = store_for(encoder, options)
-    bad: dict[int, Exception] = {}
-    keys: dict[int, str] = {}
-    for place, file in enumerate(files):
-        try:
-            keys[place] = key_of(file.data if isinstance(file, Encoded) else file.read_bytes())
-        except OSError as error:
-            bad[place] = error
-    there = list(keys)
 
-    def prepare(number: int) -> Any:
-        return encoder.prepare(open_photo(files[there[number]], 2 * encoder.side))
+    def prepare(file: Picture) -> Any:
+        return encoder.prepare(open_photo(file, 2 * encoder.side))
 
-    failed = store.fill([str(files[place]) for place in there], list(keys.values()), prepare)
-    damaged = {keys[there[number]]: error for number, error in failed.items()}
-    bad |= {place: damaged[key] for place, key in keys.items() if key in damaged}
-    lines = [why_bad(files[place], bad[place]) for place in sorted(bad)]
-    refuse_bad(lines, len(files), options.skip_bad)
-    good = [place for place in there if place not in bad]
-    if not good:
-        raise DataError(f"none of the {len(files):,} images in {root} can be read: {lines[0]}", "Replace them.")
+    found, good, lines = through_store(files, root, store, prepare, options.skip_bad)
     mark = (encoder.name, encoder.fingerprint)
 
     def fit(raw: Any) -> tuple[EncodedPreprocess, Sequence[str], dict[str, int]]:
         return EncodedPreprocess(mark, ArrayPreprocess.fit(raw), options.image_column, roles), (), {}
 
-    return Pictures(store.gather([keys[place] for place in good]), good, lines, [], fit)
+    return Pictures(found, good, lines, [], fit)
 
 
 def _names(files: Sequence[Picture], options: ReadOptions) -> Pictures:

@@ -16,6 +16,7 @@ from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.wording import quoted
 from selfdistill.data._dialect import find_encoding
+from selfdistill.data._images import is_mapped_pixels
 from selfdistill.data._labelled import LabelledData, NewData
 from selfdistill.data._labels import encode, hint, near_matches, short, texts
 from selfdistill.data._place import Place, find_place, is_there, naming
@@ -239,7 +240,8 @@ def read_new(
     found = _without(load(path, options, "new", preprocess), options, preprocess)
     if not len(found):
         raise DataError(f"{found.where} has no examples", "Give it at least one.")
-    check_inputs(len(found), preprocess, found.where)
+    if not is_mapped_pixels(found.features):
+        check_inputs(len(found), preprocess, found.where)
     inputs = preprocess.apply(found.features)
     labels = None
     found, said = form.settle(found, classes)

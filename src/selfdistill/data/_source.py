@@ -20,7 +20,7 @@ from selfdistill._core.memory import check_memory
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._arrays import ArrayPreprocess, SparsePreprocess, UserPreprocess, as_dense, as_numpy
 from selfdistill.data._arrow_types import as_table
-from selfdistill.data._images import ImagePreprocess, layout_doubt
+from selfdistill.data._images import ImagePreprocess, is_mapped_pixels, layout_doubt
 from selfdistill.data._labelled import LabelledData, Note
 from selfdistill.data._labels import (
     MISSING_LABELS,
@@ -196,7 +196,7 @@ def assemble(source: Source, options: ReadOptions) -> LabelledData:
     ids = source.named()
     preprocess, notes, counts = _fit(source)
     mapped = MappedInputs(source.features, preprocess) if source.mapped else None
-    if mapped is None:
+    if mapped is None and not is_mapped_pixels(source.features):
         check_inputs(len(source), preprocess, source.where)
     inputs = torch.empty(mapped.shape, device="meta") if mapped else preprocess.apply(source.features)
     shares, votes = None, None

@@ -23,8 +23,13 @@ if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
 
 MAPPED_BYTES = 2**28
-"""Inputs that take more than this as float32 stay on disk, where that is allowed."""
+"""Vectors that take more than this as float32 stay on disk, where that is allowed, and pixels as bytes."""
 _BATCH = 4096  # rows of a Parquet file that are unpacked at once
+
+
+def are_many(size: int) -> bool:
+    """Say whether pixels of as many bytes stay on disk."""
+    return size > MAPPED_BYTES
 
 
 def stays_on_disk(features: Any) -> bool:
@@ -159,7 +164,7 @@ def read_npy(path: Path, *, mapped: bool = False) -> np.ndarray:
             shape, _, dtype = _header(file, path.stat().st_size, str(path))
         if dtype.hasobject:
             refuse_objects(path.parent, path.stem)
-        if not mapped:
+        if not mapped and not (dtype == np.uint8 and len(shape) > 2):  # pixels are trained on where they lie
             check_size(str(path), 4 * math.prod(shape))
         found: np.ndarray = np.load(path, mmap_mode="r" if math.prod(shape) else None, allow_pickle=False)
     except DataError:

@@ -23,6 +23,7 @@ from selfdistill.encoders._encoder import Encoder
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import DTypeLike
 
 __all__ = ["PROGRESS", "FeatureStore", "default_folder", "key_of"]
 
@@ -30,7 +31,7 @@ PROGRESS: ContextVar[Callable[[str, int, int], None]] = ContextVar("PROGRESS", d
 """Takes what is encoded ("photos" or "texts"), how many are done, and how many there are to do."""
 _FORMAT = "selfdistill-features-1"
 _ABOUT = "_encoder.json"  # readers of folders of Parquet leave out names that begin with a line
-_SHARD = 512  # rows
+_SHARD, _SHARD_BYTES = 512, 2**25  # rows of a file, and bytes where fewer rows have as many
 _BATCH = 32
 _AHEAD = 4  # threads that open and shrink photos; Pillow's decoders run side by side
 _IN_MEMORY = 2**28  # bytes of features beyond which they lie on disk
@@ -55,10 +56,12 @@ class FeatureStore:
     Args:
         folder: Where they are kept; made if it is not there. ``None``: in memory.
         encoder: The encoder.
+        dtype: Of the features: float32, or uint8 for pixels, which are kept as bytes.
     """
 
-    def __init__(self, folder: Path | None, encoder: Encoder) -> None:
-        self.folder, self.encoder = folder, encoder
+    def __init__(self, folder: Path | None, encoder: Encoder, dtype: DTypeLike = np.float32) -> None:
+        self.folder, self.encoder, self.dtype = folder, encoder, np.dtype(dtype)
+        self._row = self.dtype.itemsize * encoder.dimension  # bytes
         self._places: dict[str, tuple[int, int]] = {}  # of a key: shard and row
         self._shards: list[Path | np.ndarray] = []
         self._names: list[str] = []
@@ -116,7 +119,7 @@ class FeatureStore:
 
     def _shard(self, path: Path) -> np.ndarray:
         cells = self._read(path, "features").combine_chunks()
-        found = np.asarray(cells.flatten(), np.float32)
+        found = _bytes_in(cells) if self.dtype == np.uint8 else np.asarray(cells.flatten(), np.float32)
         if found.size != len(cells) * self.encoder.dimension:
             raise RunError(
                 f"{path} holds vectors of another size than {self.encoder.dimension:,}",
@@ -144,7 +147,7 @@ class FeatureStore:
         """
         first = {key: place for place, key in reversed(list(enumerate(keys)))}
         todo = sorted(place for key, place in first.items() if key not in self._places)
-        self._check_room(len(todo))
+        self._check_room(len(todo), len(keys))
         pool = ThreadPoolExecutor(min(_AHEAD, os.cpu_count() or 1))
         try:
             with warnings.catch_warnings():  # here, once: the threads share what is ignored
@@ -176,13 +179,13 @@ class FeatureStore:
                 self._rows.append(self._encoded(good, names))
                 self._names += [names[place] for place, _ in good]
                 self._keys += [keys[place] for place, _ in good]
-            if len(self._keys) >= _SHARD:
+            if len(self._keys) >= _SHARD or len(self._keys) * self._row > _SHARD_BYTES:
                 self._flush()
             PROGRESS.get()(self.encoder.kind, min(start + _BATCH, len(todo)), len(todo))
         return bad
 
     def _encoded(self, good: Sequence[tuple[int, Any]], names: Sequence[str]) -> np.ndarray:
-        found = np.asarray(self.encoder.encode([made for _, made in good]), np.float32)
+        found = np.asarray(self.encoder.encode([made for _, made in good]), self.dtype)
         if found.shape != (len(good), self.encoder.dimension):
             raise DataError(
                 f"encoder {self.encoder.name!r} gave an array of shape {list(found.shape)}, but must give "
@@ -208,9 +211,14 @@ class FeatureStore:
             import pyarrow.parquet as pq
 
             shard = self.folder / f"{key_of(''.join(keys).encode())}.parquet"
-            features = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), self.encoder.dimension)
+            if self.dtype == np.uint8:
+                kind, buffers = pa.binary(self._row), [None, pa.py_buffer(np.ascontiguousarray(rows))]
+                features = pa.Array.from_buffers(kind, len(rows), buffers)
+            else:
+                features = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), self.encoder.dimension)
+            table = pa.table({"name": self._names, "key": keys, "features": features})
             with atomic(shard) as part:
-                pq.write_table(pa.table({"name": self._names, "key": keys, "features": features}), part)
+                pq.write_table(table, part, use_dictionary=False)  # features do not repeat
         self._places |= {key: (len(self._shards), row) for row, key in enumerate(keys)}
         self._shards.append(shard)
         self._names, self._keys, self._rows = [], [], []
@@ -222,10 +230,9 @@ class FeatureStore:
             keys: Of examples that are here.
 
         Returns:
-            float32 ``[n, d]``; beyond 256 MiB a memory map of a file without a name.
+            ``[n, d]``; beyond 256 MiB a memory map of a file without a name.
         """
-        shape = (len(keys), self.encoder.dimension)
-        out = _empty(shape, self.folder)
+        out = self._empty(len(keys))
         places = np.array([self._places[key] for key in keys], np.int64).reshape(-1, 2)
         for number in np.unique(places[:, 0]):
             shard = self._shards[number]
@@ -234,14 +241,23 @@ class FeatureStore:
             out[wanted] = rows[places[wanted, 1]]
         return out
 
-    def _check_room(self, count: int) -> None:
+    def _empty(self, count: int) -> np.ndarray:
+        shape = (count, self.encoder.dimension)
+        if self.folder is None or count * self._row <= _IN_MEMORY:
+            return np.empty(shape, self.dtype)
+        with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".gathered.") as file:
+            made: np.ndarray = np.memmap(file.name, self.dtype, "w+", shape=shape)
+        return made
+
+    def _check_room(self, new: int, total: int) -> None:
         if self.folder is None:
             return
-        needed = int(1.1 * 4 * count * self.encoder.dimension)
+        gathered = total * self._row
+        needed = int(1.1 * new * self._row) + (gathered if gathered > _IN_MEMORY else 0)
         free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise ResourceError(
-                f"{self.folder} has {free / 2**20:,.0f} MiB free, but features of {count:,} {self.encoder.kind} take "
+                f"{self.folder} has {free / 2**20:,.0f} MiB free, but features of {new:,} {self.encoder.kind} take "
                 f"{needed / 2**20:,.0f} MiB",
                 Advice("Free space", "name another folder with {--features}."),
             )
@@ -254,9 +270,11 @@ def _attempt(prepare: Callable[[int], Any], place: int) -> Any:
         return error
 
 
-def _empty(shape: tuple[int, int], folder: Path | None) -> np.ndarray:
-    if folder is None or 4 * shape[0] * shape[1] <= _IN_MEMORY:
-        return np.empty(shape, np.float32)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".gathered.") as file:
-        made: np.ndarray = np.memmap(file.name, np.float32, "w+", shape=shape)
-    return made
+def _bytes_in(cells: Any) -> np.ndarray:
+    """The bytes of values of equal length, in a row; nothing of other values, which are damage."""
+    import pyarrow as pa
+
+    if not pa.types.is_fixed_size_binary(cells.type):
+        return np.empty(0, np.uint8)
+    width = cells.type.byte_width
+    return np.frombuffer(cells.buffers()[1], np.uint8)[cells.offset * width :][: len(cells) * width]

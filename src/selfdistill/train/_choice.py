@@ -66,8 +66,7 @@ def choose_method(
     if data.distributions is not None:
         return CLOSED, "method: kernel, which takes label distributions"
     seen, unseen = held_out(data.labels, _UNSEEN, settings.seed or 0)
-    varies = bool((data.inputs != data.inputs[:1]).any())
-    if len(data) > _MOST or world() > 1 or not len(unseen) or not varies:
+    if len(data) > _MOST or world() > 1 or not len(unseen) or bool((data.inputs == data.inputs[:1]).all()):
         return _NETWORK, Advice("method: selfdistill, which trains a network on images ({--method} kernel trains none)")
     tell(Stage("kernel or network: trying the kernel"))
     kernel = fit(data, replace(settings, method=CLOSED).resolve(len(data), "cpu")).curves[-1]["loss"]

@@ -103,9 +103,10 @@ def fit(
         torch.manual_seed(derive(settings.seed, "network", runtime.rank))
         network = model if model is not None else _network(data, settings, chosen)
         trainer, held = _trainer(data, settings, chosen, network, targets, first_stage, runtime)
-        if len(held):
-            evaluations = dict(evaluations or {}) | {"held_out": (data.inputs[held], data.labels[held])}
-        trainer.evaluate, trainer.tell = _evaluator(network, evaluations or {}, runtime), tell
+        sets: dict[str, tuple[Tensor, Tensor, Tensor | None]] = {}
+        sets |= {name: (x, y, None) for name, (x, y) in (evaluations or {}).items()}
+        sets |= {"held_out": (data.inputs, data.labels[held], held)} if len(held) else {}
+        trainer.evaluate, trainer.tell = _evaluator(network, sets, runtime), tell
         best, length = BestWeights(), (settings.epochs, len(trainer.loader))
         manager = CheckpointManager(checkpoints, trainer.states() | {"kept": best}, runtime, length, go_on, about)
         position = trainer.position
@@ -278,7 +279,7 @@ def _predict_train(model: nn.Module, data: LabelledData, chosen: Method, runtime
 
 def _predict(model: nn.Module, data: LabelledData, targets: Targets[Any], runtime: Runtime, rows: Tensor) -> None:
     """Let the targets end with what the final weights say of some examples, such as those that were held out."""
-    probabilities = predict_probabilities(model, data.inputs[rows], runtime).to(runtime.device)
+    probabilities = predict_probabilities(model, data.inputs, runtime, rows=rows).to(runtime.device)
     if runtime.rank == 0:
         targets.write(rows.to(runtime.device), probabilities)
     targets.end_epoch()
@@ -331,12 +332,13 @@ def _augment(
 
 
 def _evaluator(
-    model: nn.Module, sets: Mapping[str, tuple[Tensor, Tensor]], runtime: Runtime
+    model: nn.Module, sets: Mapping[str, tuple[Tensor, Tensor, Tensor | None]], runtime: Runtime
 ) -> Callable[[], dict[str, float]]:
+    def accuracy(inputs: Tensor, labels: Tensor, rows: Tensor | None) -> float:
+        found = predict_probabilities(model, inputs, runtime, rows=rows).argmax(-1)
+        return (found == labels).float().mean().item()
+
     def evaluate() -> dict[str, float]:
-        return {
-            f"{name}_accuracy": (predict_probabilities(model, x, runtime).argmax(-1) == y).float().mean().item()
-            for name, (x, y) in sets.items()
-        }
+        return {f"{name}_accuracy": accuracy(*one) for name, one in sets.items()}
 
     return evaluate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from selfdistill.train._runtime import Runtime
 
 __all__ = ["Position", "Trainer", "predict_probabilities"]
 
+_VALUES = 2**23  # of images, that are predicted at once: 682 of 64 x 64 pixels in colour
 _FAR = 10.0  # times what is usual, from which an option of the loss is named where it diverges
 
 
@@ -162,17 +164,24 @@ def _hint(numbers: Mapping[str, tuple[float, float]]) -> str:
 
 @torch.no_grad()
 def predict_probabilities(
-    model: nn.Module, inputs: Tensor, runtime: Runtime, batch_size: int = 1024, which: int | None = None
+    model: nn.Module,
+    inputs: Tensor,
+    runtime: Runtime,
+    batch_size: int = 1024,
+    which: int | None = None,
+    rows: Tensor | None = None,
 ) -> Tensor:
-    """Predict class probabilities in evaluation mode: float32 ``[n, K]`` on the CPU."""
+    """Predict class probabilities in evaluation mode: float32 ``[n, K]`` on the CPU; ``rows`` names some."""
     # The network's mode is put back. Of a ``networks.Pair`` ``which`` names the network; ``None`` takes the mean of
-    # both.
+    # both. Large images come fewer at a time.
     was_training = model.training
     model.eval()
-    parts = []
-    for start in range(0, len(inputs), batch_size):
+    size, parts = math.prod(inputs.shape[1:]) if inputs.ndim == 4 else 1, []
+    step = max(1, min(batch_size, _VALUES // size))
+    for start in range(0, len(inputs) if rows is None else len(rows), step):
+        some = slice(start, start + step)
         with runtime.autocast():
-            part = inputs[start : start + batch_size].to(runtime.device)
+            part = (inputs[some] if rows is None else inputs[rows[some]]).to(runtime.device)
             logits = model(part) if which is None else model(part, which)
         parts.append(logits.float().softmax(-1).cpu())
     model.train(was_training)
