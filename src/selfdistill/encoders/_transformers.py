@@ -5,17 +5,23 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
-from collections.abc import Sequence
+import ssl
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from selfdistill._core.errors import DataError, SettingError, one_line
+from selfdistill._core.errors import DataError, SelfdistillError, SettingError, one_line
 from selfdistill.encoders._encoder import fingerprint_of
 from selfdistill.encoders._modules import bytes_of
+
+_PATIENCE = 5.0  # seconds
 
 
 def _size(example: Any) -> int:
@@ -97,24 +103,34 @@ class OfTexts:
 
 def load(rest: str, fetch: bool) -> OfPhotos | OfTexts:
     """Load a model, without code of its own, from safetensors alone."""
+    with library(rest, fetch) as (transformers, asked):
+        network = transformers.AutoModel.from_pretrained(rest, use_safetensors=True, **asked)
+        network.requires_grad_(False).eval()
+        if _sees(network):
+            return OfPhotos(rest, network, processor_of(transformers, rest, asked))
+        return OfTexts(rest, network, transformers.AutoTokenizer.from_pretrained(rest, **asked))
+
+
+@contextmanager
+def library(rest: str, fetch: bool) -> Generator[tuple[Any, dict[str, Any]]]:
+    """Give `transformers` and what each of its loaders is told; say in one line why a model cannot be had."""
     try:
         transformers: Any = importlib.import_module("transformers")
     except ImportError:
-        raise SettingError("encoders of Hugging Face need transformers", "pip install transformers.") from None
+        raise SettingError("models of Hugging Face need transformers", "pip install transformers.") from None
     folder = Path(rest).is_dir()
-    asked: dict[str, Any] = {"local_files_only": folder or not fetch, "trust_remote_code": False}
     before = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells each attempt
     try:
-        network = transformers.AutoModel.from_pretrained(rest, use_safetensors=True, **asked)
-        network.requires_grad_(False).eval()
-        if _sees(network):
-            made = transformers.AutoImageProcessor.from_pretrained(rest, **_slow(transformers), **asked)
-            return OfPhotos(rest, network, made)
-        return OfTexts(rest, network, transformers.AutoTokenizer.from_pretrained(rest, **asked))
+        here = folder or not fetch or _is_here(rest)
+        if not here:
+            _check_hub()
+        yield transformers, {"local_files_only": here, "trust_remote_code": False}
     except (OSError, ValueError, KeyError, ImportError) as error:
+        if isinstance(error, SelfdistillError):
+            raise
         where = f"the folder {rest}" if folder else f"{rest!r}, here or on the Hugging Face hub"
         raise DataError(
             f"no model can be had from {where}: {one_line(error, 160)}",
@@ -122,6 +138,33 @@ def load(rest: str, fetch: bool) -> OfPhotos | OfTexts:
         ) from error
     finally:
         transformers.logging.set_verbosity(before)
+
+
+def _is_here(name: str) -> bool:
+    """Say whether weights of the hub were fetched before."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    files = ("model.safetensors", "model.safetensors.index.json")
+    return constants.HF_HUB_OFFLINE or any(isinstance(try_to_load_from_cache(name, file), str) for file in files)
+
+
+def _check_hub() -> None:
+    """Ask once whether the hub answers: its own client would try for half a minute, without a word."""
+    from huggingface_hub import constants
+
+    try:
+        urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=_PATIENCE).close()
+    except HTTPError:
+        return  # it answers
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        if not isinstance(reason, ssl.SSLError):  # the client may know other certificates
+            raise OSError(f"{constants.ENDPOINT} does not answer ({one_line(reason)})") from error
+
+
+def processor_of(transformers: Any, rest: str, asked: Mapping[str, Any]) -> Any:
+    """Load a model's own image processor, the one that needs no torchvision."""
+    return transformers.AutoImageProcessor.from_pretrained(rest, **_slow(transformers), **asked)
 
 
 def _sees(network: Any) -> bool:

@@ -18,6 +18,7 @@ from selfdistill._core.errors import SettingError
 from selfdistill._core.rng import derive, drawing_from, torch_generator
 from selfdistill.networks._he2016resnet import ResNet
 from selfdistill.networks._kernel_machine import KernelMachine, parse_kernel
+from selfdistill.networks._pretrained import HF, fine_tuned
 from selfdistill.networks._small_networks import MLP, Pair, SmallCNN, Standardise
 
 __all__ = ["NAMES", "Size", "build", "describe", "resolve"]
@@ -136,8 +137,13 @@ def resolve(spec: str, input_shape: tuple[int, ...]) -> str:
     Example:
         >>> resolve("auto", (1, 28, 28)), resolve("auto", (1, 8, 8)), resolve("auto", (30,))
         ('cnn', 'mlp', 'mlp')
-    """  # noqa: DOC502 (raised by the checks it calls)
-    spec = spec.strip().lower()
+    """
+    spec = spec.strip()
+    if spec.removeprefix(_TWO).startswith(HF):
+        if spec.startswith(_TWO):
+            raise SettingError(f"{spec.removeprefix(_TWO)!r} cannot be trained as a pair", "Choose another method.")
+        return spec
+    spec = spec.lower()
     two, spec = (_TWO, spec.removeprefix(_TWO)) if spec.startswith(_TWO) else ("", spec)
     if spec == "auto":
         spec = "cnn" if len(input_shape) == 3 and min(input_shape[1:]) >= 16 else "mlp"
@@ -165,7 +171,9 @@ def build(
         spec: A name, or a name with numbers. ``mlp`` is ``mlp:512,512`` (hidden widths), ``linear`` has no hidden
             layer, ``cnn`` is ``cnn:16,32,64`` (widths of the blocks), ``resnet18``, ``resnet34``, ``resnet20``,
             ``resnet32``, ``resnet44``, ``resnet56``. ``2*`` in front makes a `Pair` of two with different initial
-            weights. ``kernel:relu1-1500-2`` is a `KernelMachine` of 1,500 landmarks and two parts, its numbers zero.
+            weights. ``hf:FOLDER`` is a vision model of `transformers` with a new head, ``hf:NAME`` one of the hub that
+            lies on this machine; the pixels are scaled as its own image processor does. ``kernel:relu1-1500-2`` is a
+            `KernelMachine` of 1,500 landmarks and two parts, its numbers zero.
             ``"auto"`` goes through `resolve`.
         input_shape: Shape of one example: ``(features,)`` or ``(channels, height, width)``.
         num_classes: Number of logits; at least 1.
@@ -191,6 +199,8 @@ def build(
             kernel, landmarks, parts, forest = machine
             return KernelMachine(math.prod(input_shape), landmarks, num_classes, kernel, parts, forest)
     spec = resolve(spec, input_shape)
+    if spec.startswith(HF):
+        return fine_tuned(spec, input_shape, num_classes, seed).to(device)
     if spec.startswith(_TWO):
         one = spec.removeprefix(_TWO)
         seeds = (seed, derive(seed, "second network"))

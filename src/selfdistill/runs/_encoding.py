@@ -23,9 +23,11 @@ from selfdistill.data._read import find_form
 from selfdistill.data._table import TablePreprocess
 from selfdistill.data.formats._folder import training_files
 from selfdistill.encoders._encoder import PACKAGED, is_packaged
+from selfdistill.encoders._fine_tuning import sight_of
 from selfdistill.encoders._store import PROGRESS
+from selfdistill.networks._pretrained import HF
 
-__all__ = ["check_named", "encoder_of_photos", "encoder_of_texts", "encoding", "missing_extra"]
+__all__ = ["check_named", "encoder_of_photos", "encoder_of_texts", "encoding", "missing_extra", "side_of_network"]
 
 _MOST_TEXTS = 20_000  # some five minutes of one core
 _TINY, _LOOKED_AT = 32, 50
@@ -69,6 +71,25 @@ def encoder_of_texts(source: str, read: ReadOptions, data: LabelledData) -> Read
 
 def _has_texts(data: LabelledData) -> bool:
     return isinstance(data.preprocess, TablePreprocess) and bool(data.preprocess.kinds["text"])
+
+
+def side_of_network(source: str | None, read: ReadOptions, network: str | None) -> ReadOptions:
+    """Let photos be resized to what a pretrained network takes, and fetch the network where it is not here yet.
+
+    Args:
+        source: The data, as typed.
+        read: What the user said.
+        network: Specification of the network.
+
+    Returns:
+        The same, with the size in pixels, where it is a folder and no other size was asked for.
+    """
+    spec = (network or "").strip()
+    if not spec.startswith(HF):
+        return read
+    side = sight_of(spec.removeprefix(HF), fetch=True).side
+    wanted = read.image_size is None and source is not None and is_there(source) and find_form(source) == "folder"
+    return replace(read, image_size=side) if wanted else read
 
 
 def missing_extra(source: str, read: ReadOptions, data: LabelledData) -> str | None:

@@ -17,6 +17,7 @@ from selfdistill._core.files import atomic, json_text
 from selfdistill._core.record import whole
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.networks._build import build
+from selfdistill.networks._pretrained import Pretrained, rebuilt
 from selfdistill.train._state_checks import check_finite, check_types
 
 __all__ = ["Model", "load_model", "save_model"]
@@ -53,6 +54,8 @@ def save_model(path: Path, model: Model) -> None:
         "classes": list(model.classes),
         "preprocess": described,
     }
+    if isinstance(model.network, Pretrained):
+        description["config"] = model.network.config
     weights = {f"network.{name}": t.detach().cpu().contiguous() for name, t in model.network.state_dict().items()}
     weights |= {f"preprocess.{name}": t.contiguous() for name, t in tensors.items()}
     # One entry only: safetensors writes several in an order of its own, and equal models must give equal bytes.
@@ -94,11 +97,13 @@ def _assemble(description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> 
     preprocess = Preprocess.from_state(description["preprocess"], kept)
     if preprocess.input_shape != shape:
         raise ValueError(f"inputs of shape {preprocess.input_shape}, but a network for {shape}")
-    # Of shapes alone: nothing is allocated for what the description merely claims.
-    network = build(description["network"], shape, len(classes), seed=0, stats=preprocess.stats, device="meta")
     weights = {n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")}
     if len(weights) + len(kept) != len(tensors):
         raise ValueError("it holds tensors that are neither weights nor preprocessing")
+    if "config" in description:
+        network: nn.Module = rebuilt(description["config"], len(classes), weights)
+    else:  # of shapes alone: nothing is allocated for what the description merely claims
+        network = build(description["network"], shape, len(classes), seed=0, stats=preprocess.stats, device="meta")
     check_types(weights, network)
     network.load_state_dict(weights, assign=True)
     network.requires_grad_(False).eval()

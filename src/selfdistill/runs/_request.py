@@ -29,7 +29,14 @@ from selfdistill.runs._decision_files import numbered, read_decisions, settled_a
 from selfdistill.runs._decisions import labels_digest, read_header
 from selfdistill.runs._demo import compare_with_plain, noisy_digits
 from selfdistill.runs._directory import check_free, next_run_folder, run
-from selfdistill.runs._encoding import check_named, encoder_of_photos, encoder_of_texts, encoding, missing_extra
+from selfdistill.runs._encoding import (
+    check_named,
+    encoder_of_photos,
+    encoder_of_texts,
+    encoding,
+    missing_extra,
+    side_of_network,
+)
 from selfdistill.train._choice import choose_method
 from selfdistill.train._closed import AUTO, CLOSED, OF_CLOSED, check_closed, takes_vectors
 from selfdistill.train._methods import WITHOUT_EPOCHS, method_of
@@ -124,6 +131,8 @@ def _read(
     with encoding(tell):
         if features:
             asked = replace(asked, read=encoder_of_photos(str(asked.source), asked.read))
+        elif asked.resume is None:
+            asked = replace(asked, read=side_of_network(asked.source, asked.read, wanted.network))
         examples, tests = read_sources(asked, wanted.seed or 0, say, mapped=takes_vectors(wanted))
         if not features:
             return asked, examples, tests, None
