@@ -149,7 +149,7 @@ def test_what_cannot_be_fine_tuned_is_said_in_one_line(vit, convnext, tmp_path, 
     with pytest.raises(SettingError, match=r"is no model that classifies images \(bert\)\. Give its features"):
         build(f"hf:{tmp_path}", (3, 24, 24), 2, seed=0)
     (tmp_path / "none").mkdir()
-    with pytest.raises(DataError, match="no model can be had from the folder .*none") as caught:
+    with pytest.raises(DataError, match=r"no model can be had from the folder .*none") as caught:
         build(f"hf:{tmp_path / 'none'}", (3, 24, 24), 2, seed=0)
     assert "\n" not in str(caught.value)
     damaged = shutil.copytree(vit, tmp_path / "damaged")
@@ -158,7 +158,7 @@ def test_what_cannot_be_fine_tuned_is_said_in_one_line(vit, convnext, tmp_path, 
     safetensors.torch.save_file(
         {name: one for name, one in state.items() if name != lost}, damaged / "model.safetensors", {"format": "pt"}
     )
-    with pytest.raises(DataError, match=r"damaged: it holds no weights for layernorm.weight, and 0 others"):
+    with pytest.raises(DataError, match=r"damaged: it holds no weights for layernorm\.weight, and 0 others"):
         build(f"hf:{damaged}", (3, 24, 24), 2, seed=0)
 
 
