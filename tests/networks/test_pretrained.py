@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import sys
 import urllib.request
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from PIL import Image
 
 import selfdistill
-from selfdistill._core.errors import DataError, Interrupted, SettingError
+from selfdistill._core.errors import DataError, Interrupted, RunError, SettingError
 from selfdistill.data._read import read
 from selfdistill.encoders import _transformers
 from selfdistill.networks import _pretrained
@@ -134,6 +135,16 @@ def test_a_strangers_weights_must_be_those_of_its_configuration(vit, photos, tmp
     huge = model.network.config | {"hidden_size": 1 << 20}
     with pytest.raises(ValueError, match="its weights are not those of its configuration"):
         _pretrained.rebuilt(huge, 2, model.network.state_dict())
+    code = {
+        "auto_map": {"AutoConfig": "evil--x.Y"},
+        "_attn_implementation": "evil/kernel",
+        "attn_implementation": "a/b",
+    }
+    kept = _pretrained.rebuilt(model.network.config | code, 2, model.network.state_dict()).config
+    assert kept == model.network.config
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(RunError, match=r"holds a model of transformers, which is not installed\. pip install"):
+        load_model(tmp_path / "run" / "model.safetensors")
 
 
 def test_what_cannot_be_fine_tuned_is_said_in_one_line(vit, convnext, tmp_path, monkeypatch):
