@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import sys
 import urllib.request
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from PIL import Image
 
 import selfdistill
-from selfdistill._core.errors import DataError, Interrupted, SettingError
+from selfdistill._core.errors import DataError, Interrupted, RunError, SettingError
 from selfdistill.data._read import read
 from selfdistill.encoders import _transformers
 from selfdistill.networks import _pretrained
@@ -134,6 +135,16 @@ def test_a_strangers_weights_must_be_those_of_its_configuration(vit, photos, tmp
     huge = model.network.config | {"hidden_size": 1 << 20}
     with pytest.raises(ValueError, match="its weights are not those of its configuration"):
         _pretrained.rebuilt(huge, 2, model.network.state_dict())
+    code = {
+        "auto_map": {"AutoConfig": "evil--x.Y"},
+        "_attn_implementation": "evil/kernel",
+        "attn_implementation": "a/b",
+    }
+    kept = _pretrained.rebuilt(model.network.config | code, 2, model.network.state_dict()).config
+    assert kept == model.network.config
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(RunError, match=r"holds a model of transformers, which is not installed\. pip install"):
+        load_model(tmp_path / "run" / "model.safetensors")
 
 
 def test_what_cannot_be_fine_tuned_is_said_in_one_line(vit, convnext, tmp_path, monkeypatch):
@@ -149,7 +160,7 @@ def test_what_cannot_be_fine_tuned_is_said_in_one_line(vit, convnext, tmp_path, 
     with pytest.raises(SettingError, match=r"is no model that classifies images \(bert\)\. Give its features"):
         build(f"hf:{tmp_path}", (3, 24, 24), 2, seed=0)
     (tmp_path / "none").mkdir()
-    with pytest.raises(DataError, match="no model can be had from the folder .*none") as caught:
+    with pytest.raises(DataError, match=r"no model can be had from the folder .*none") as caught:
         build(f"hf:{tmp_path / 'none'}", (3, 24, 24), 2, seed=0)
     assert "\n" not in str(caught.value)
     damaged = shutil.copytree(vit, tmp_path / "damaged")
@@ -158,7 +169,7 @@ def test_what_cannot_be_fine_tuned_is_said_in_one_line(vit, convnext, tmp_path, 
     safetensors.torch.save_file(
         {name: one for name, one in state.items() if name != lost}, damaged / "model.safetensors", {"format": "pt"}
     )
-    with pytest.raises(DataError, match=r"damaged: it holds no weights for layernorm.weight, and 0 others"):
+    with pytest.raises(DataError, match=r"damaged: it holds no weights for layernorm\.weight, and 0 others"):
         build(f"hf:{damaged}", (3, 24, 24), 2, seed=0)
 
 

@@ -107,8 +107,8 @@ class Settings:
         Option(
             "SPEC",
             "linear, mlp, mlp:256,128, cnn, cnn:32,64, resnet18, resnet20; hf:FOLDER or hf:NAME fine-tunes a vision "
-            "model of transformers. Default: cnn for images from 16 x 16 pixels, else mlp; below 5,000 examples mlp:128 "
-            "for tables, linear for texts alone.",
+            "model of transformers. Default: cnn for images from 16 x 16 pixels, else mlp; below 5,000 examples "
+            "mlp:128 for tables, linear for texts alone.",
             _TRAINING,
         ),
     ] = None

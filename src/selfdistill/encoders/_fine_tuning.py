@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -70,21 +71,27 @@ def pretrained(rest: str, classes: int) -> nn.Module:
 
 def of_config(config: Mapping[str, Any], classes: int) -> nn.Module:
     """Build an image classifier of a configuration, which is data only."""
-    import importlib
-
     transformers: Any = importlib.import_module("transformers")
-    values = {name: value for name, value in config.items() if name not in _NOT_KEPT}
-    made = transformers.AutoConfig.for_model(**values)
+    made = transformers.AutoConfig.for_model(**_plain(config))
     made.num_labels = classes
     found: nn.Module = transformers.AutoModelForImageClassification.from_config(made, trust_remote_code=False)
     return found
 
 
-_NOT_KEPT = {"auto_map", "_name_or_path", "id2label", "label2id", "num_labels", "architectures", "dtype", "torch_dtype"}
-"""What a configuration says of code, of its place and of the head it had."""
+_NOT_KEPT = {"id2label", "label2id", "num_labels", "architectures", "dtype", "torch_dtype"}
+_COULD_FETCH = {"auto_map", "attn_implementation", "quantization_config", "use_pretrained_backbone"}
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what says where a model lay, what its head was, and what could have code or weights be fetched."""
+    return {
+        name: _plain(value) if isinstance(value, dict) else value
+        for name, value in config.items()
+        if name not in _NOT_KEPT | _COULD_FETCH and not name.startswith("_")
+    }
 
 
 def config_of(network: nn.Module) -> dict[str, Any]:
     """Give a network's configuration as plain values, as `of_config` takes them."""
     found: dict[str, Any] = network.config.to_dict()  # type: ignore[union-attr, operator]  # a model of transformers
-    return {name: value for name, value in found.items() if name not in _NOT_KEPT}
+    return _plain(found)

