@@ -1,6 +1,7 @@
 """How many wrong labels a reviewer finds, in which order; and whether what the page says of the rest holds.
 
-    python -m benchmarks.review_order [--data DIR] [--cache DIR] [--only NAME ...]
+    python -m benchmarks.review_order [--data DIR] [--cache DIR] [--only NAME ...] [--again]
+    python -m benchmarks.review_order --audits [--cache DIR]
 
 Truth plays the reviewer. Orders: *fixed*, that of the run; *learning*, where all labels are refined anew after every
 ten decisions (the page does so after each); *cleanlab*, rising self-confidence of a logistic regression out of fold
@@ -8,7 +9,9 @@ ten decisions (the page does so after each); *cleanlab*, rising self-confidence 
 they are, so that the first two have no seed; drawn errors have three. At each stop the record holds, in the learning
 order, the wrong labels found and truly left, with the interval that the page shows for those left and for the precision
 of all flagged labels. Each data set, kind and seed is a record of ``benchmarks/records/review_order.parquet``; walks
-are kept in ``DIR/review`` of the cache.
+are kept in ``DIR/review`` of the cache. ``--again`` measures records anew that are there, cleanlab's order apart.
+``--audits`` says of the walks that are kept what would be found, and how often the interval would hold, if a share of
+the decisions were on labels drawn at random from those that are not flagged.
 """
 
 from __future__ import annotations
@@ -139,16 +142,46 @@ def cleanlab(inputs: np.ndarray, given: np.ndarray, truth: np.ndarray, k: int) -
     return found
 
 
+def audited(folder: Path, share: float, draws: int = 8) -> dict[str, Any]:
+    """Replace the last decisions of each walk by labels drawn from those that are not flagged."""
+    rng, held_in, found, ratio = np.random.default_rng(0), {"development": [], "final": []}, {}, []
+    for place in sorted(folder.glob("*.npz")):
+        with np.load(place) as kept:
+            path = dict(kept)
+        wrong, flagged, n = path["wrong"], path["flagged"], len(path["wrong"])
+        for count, quality in zip(path["stops"].tolist()[1:], path["quality"][1:], strict=True):
+            here, got = [], []
+            for _ in range(draws):
+                held = np.isin(np.arange(n), path["seen"][: count - round(share * count)])
+                held[rng.permutation(np.flatnonzero(~held & ~flagged))[: round(share * count)]] = True
+                left = Remaining(1 - quality, held, held & wrong).count(~held)
+                here.append(left.low <= (wrong & ~held).sum() <= left.high)
+                got.append(int((held & wrong).sum()))
+                ratio.append(left.high / max(left.low, 1))
+            held_in[place.stem.split(".")[1]].append(np.mean(here))
+            found.setdefault(count, []).append(np.mean(got))
+    told = {part: f"{sum(some):.1f} of {len(some)}" for part, some in held_in.items()}
+    means = {str(count): round(float(np.mean(some)), 1) for count, some in found.items()}
+    return {"share": share, "held": told, "found": means, "upper to lower": round(float(np.median(ratio)), 1)}
+
+
 def main() -> None:
     """Measure what has no record yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="../shared/data")
     parser.add_argument("--cache", default=".cache/features")
     parser.add_argument("--only", nargs="*")
+    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--audits", action="store_true")
     options = parser.parse_args()
+    if options.audits:
+        for share in (0.0, 0.02, 0.05, 0.1):
+            print(audited(Path(options.cache) / "review", share), flush=True)
+        return
+    known = TABLE.read()
     for name, part, kind, seed in [*((*cell, 0) for cell in REAL), *DRAWN]:
         key = f"{name}, {part}, {kind}, {seed}"
-        if key in TABLE.read() or (options.only and key not in options.only):
+        if (key in known and not options.again) or (options.only and key not in options.only):
             continue
         data = cache.load(name, part, Path(options.data), Path(options.cache))
         inputs = np.asarray(cache.as_arrays(data.train, data.test)[0], np.float32)
@@ -158,7 +191,8 @@ def main() -> None:
         record |= {"at": judged(path), "wrong": int(path["wrong"].sum()), "is_flagged": int(path["flagged"].sum())}
         record["seconds_a_step"] = float(path["seconds"])
         if (name, part, kind) in REAL:
-            record["cleanlab"] = cleanlab(inputs, given, truth, k)
+            there = known.get(key, {}).get("cleanlab")
+            record["cleanlab"] = there or cleanlab(inputs, given, truth, k)
         TABLE.add({key: record})
         shown = [(one["found"], one["fixed"]) for one in record["at"]]
         print(key, record["wrong"], shown, record.get("cleanlab"), flush=True)

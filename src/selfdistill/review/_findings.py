@@ -32,7 +32,7 @@ _NEAR = 1e-4  # probabilities nearer to 0 or 1 are not believed
 _MOST = 10_000  # examples of a network's run, up to which the closed form is made on their inputs
 _FORWARD = 5000  # of them where each goes through a network
 _BATCH = 256
-_FEW = 20_000  # examples up to which links are fitted again after each decision: half a second
+_FEW = 20_000  # examples up to which links are fitted again after each decision: under a second
 _QUICK = 20  # decisions on more of them that are learned with the links as they are
 
 
