@@ -26,6 +26,11 @@ def test_few_examples_take_smaller_steps(n, lr):
     assert Settings(lr=lr * 2).resolve(n, "cpu").lr == lr * 2
 
 
+def test_a_pretrained_network_takes_small_steps_whatever_the_data():
+    assert {Settings(network=" hf:some/model").resolve(n, "cpu").lr for n in (100, 60_000)} == {0.01}
+    assert Settings(network="hf:some/model", lr=0.2).resolve(100, "cpu").lr == pytest.approx(0.2)
+
+
 def test_the_warm_up_of_few_examples_is_counted_in_epochs():
     """A run of ten times the usual epochs rises within as many steps, not within ten times as many."""
     for n in (100, 700, 1437, 4999):

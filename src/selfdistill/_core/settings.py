@@ -66,7 +66,8 @@ class Settings:
         epochs: Passes over the data; by default enough for about 3,000 steps, from 12 to 30, more where an epoch has
             fewer than 18 steps.
         batch_size: Examples per step, over all processes; by default about a twentieth of the data, from 16 to 128.
-        lr: Peak learning rate of the one-cycle schedule; by default 0.1, or 0.03 below 5,000 examples.
+        lr: Peak learning rate of the one-cycle schedule; by default 0.1, or 0.03 below 5,000 examples, or 0.01 where a
+            pretrained network is fine-tuned.
         lr_warmup: Share of the steps in which the learning rate rises; by default 0.3, or 0.05 below 5,000 examples,
             where more epochs than usual do not lengthen the rise; no other rise was measured for more examples.
         weight_decay: L2 penalty of SGD; by default 5e-4.
@@ -136,7 +137,12 @@ class Settings:
     ] = None
     lr: Annotated[
         float | None,
-        Option("X", "Peak learning rate (one cycle). Default: 0.1; 0.03 below 5,000 examples.", _TRAINING, above=0),
+        Option(
+            "X",
+            "Peak learning rate (one cycle). Default: 0.1; 0.03 below 5,000 examples; 0.01 for hf:.",
+            _TRAINING,
+            above=0,
+        ),
     ] = None
     lr_warmup: Annotated[float | None, Option("SHARE", "", above=0, below=1)] = None
     weight_decay: Annotated[float | None, Option("X", "", low=0)] = None
@@ -258,7 +264,7 @@ class Settings:
             network=self.network or "auto",
             epochs=epochs,
             batch_size=batch,
-            lr=(0.03 if small else 0.1) if self.lr is None else self.lr,
+            lr=_peak(small, self.network or "") if self.lr is None else self.lr,
             lr_warmup=_rise(small, epochs / usual) if self.lr_warmup is None else self.lr_warmup,
             weight_decay=WEIGHT_DECAY if self.weight_decay is None else self.weight_decay,
             momentum=_MOMENTUM if self.momentum is None else self.momentum,
@@ -294,6 +300,11 @@ class Settings:
         """
         value = getattr(self, name)
         return value is not None and value is not False and value != "auto"
+
+
+def _peak(small: bool, network: str) -> float:
+    """Usual peak learning rate; a pretrained network would forget what it knows at more, see decision 46."""
+    return 0.01 if network.strip().startswith("hf:") else 0.03 if small else 0.1
 
 
 def _rise(small: bool, lengths: float) -> float:
