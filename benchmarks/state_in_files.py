@@ -47,14 +47,16 @@ class Watch(threading.Thread):
                     self.most[name] = max(self.most.get(name, 0), 1024 * int(value.split()[0]))
 
 
-def epochs(robust: RobustTargets, labels: torch.Tensor, rows: torch.Tensor | None = None) -> list[dict[str, float]]:
+def epochs(
+    robust: RobustTargets, labels: torch.Tensor, rows: torch.Tensor | None = None, share: float = 1.0
+) -> list[dict[str, float]]:
     """Train on the examples ``rows`` of all: logits are those of a table, by example and epoch."""
     k, found = robust.num_classes, []
     drawn = torch.randn(LOGITS, k, generator=torch.Generator().manual_seed(0)).requires_grad_()
     place = None if rows is None else torch.full((len(labels),), -1).index_copy_(0, rows, torch.arange(len(rows)))
     for epoch in range(EPOCHS):
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(epoch))
-        for index in order.split(BATCH):
+        for index in order[: round(share * len(order))].split(BATCH):
             at = index if place is None else place[index][place[index] >= 0]
             if len(at):
                 seen = index if rows is None else rows[at]
@@ -63,7 +65,7 @@ def epochs(robust: RobustTargets, labels: torch.Tensor, rows: torch.Tensor | Non
     return found
 
 
-def measure(method: str, n: int, k: int, folder: Path, limit: int) -> dict[str, Any]:
+def measure(method: str, n: int, k: int, folder: Path, limit: int, share: float) -> dict[str, Any]:
     """Run two epochs and look at what they took."""
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     watch, began, cpu = Watch(), time.perf_counter(), time.process_time()
@@ -72,16 +74,18 @@ def measure(method: str, n: int, k: int, folder: Path, limit: int) -> dict[str, 
     before = os.statvfs(folder).f_bavail
     robust = RobustTargets(labels, k, method, epochs=EPOCHS, folder=folder)
     disk = (before - os.statvfs(folder).f_bavail) * os.statvfs(folder).f_frsize
-    shares = epochs(robust, labels)
+    shares = epochs(robust, labels, share=share)
     trained = dict(watch.most)
+    print("trained", trained, time.process_time() - cpu, flush=True)
     issues = int(robust.table().is_issue.sum())
     watch.ended.set()
     record = {
-        "method": method, "n": n, "classes": k, "epochs": EPOCHS, "limit": limit, "disk": disk, "peak": watch.most,
+        "method": method, "n": n, "classes": k, "epochs": EPOCHS, "share": share,
+        "limit": limit, "disk": disk, "peak": watch.most,
         "peak_in_training": trained, "seconds": time.perf_counter() - began, "cpu_s": time.process_time() - cpu,
         "shares": shares, "issues": issues,
     }  # fmt: skip
-    if method in {"memory", "elr"}:
+    if method in {"memory", "elr"} and share == 1:
         rows = torch.randperm(n, generator=torch.Generator().manual_seed(9))[:1000].sort().values
         alone = RobustTargets(labels[rows], k, method, epochs=EPOCHS)
         epochs(alone, labels, rows)
@@ -97,9 +101,10 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=100)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=2**31, help="bytes")
+    parser.add_argument("--share", type=float, default=1.0, help="of the examples that an epoch visits, drawn anew")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    record = measure(options.method, options.n, options.classes, options.folder, options.limit)
+    record = measure(options.method, options.n, options.classes, options.folder, options.limit, options.share)
     about = environment("cpu")
     record |= {name: about[name] for name in ("created", "commit", "versions", "hardware") if name in about}
     TABLE.add({f"{options.method}-{options.n}-{options.classes}": record})

@@ -154,6 +154,10 @@ class EmbedOptions:
     out: Annotated[
         Path | None, Option("FOLDER", "Where features are kept. Default: where every run looks for them by itself.")
     ] = None
+    on: Annotated[
+        str | None,
+        Option("ENGINE", "ray: in tasks of Ray, on the cluster at RAY_ADDRESS or on this machine. Default: here."),
+    ] = None
 
 
 def embed(
@@ -180,7 +184,7 @@ def embed(
         from selfdistill.runs._embed import embed as embedded
 
     with showing() as tell:
-        data = embedded(options.source, read, options.out, tell)
+        data = embedded(options.source, read, options.out, tell, on=options.on)
     for warning in data.warnings:
         speak(f"warning: {warning}")
     speak(describe(data))

@@ -7,8 +7,9 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
@@ -25,14 +26,28 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import DTypeLike
 
-__all__ = ["PROGRESS", "FeatureStore", "default_folder", "key_of"]
+__all__ = [
+    "BATCH",
+    "ENGINE",
+    "PROGRESS",
+    "SHARD",
+    "FeatureStore",
+    "default_folder",
+    "encoded",
+    "in_threads",
+    "key_of",
+    "prepared",
+]
 
 PROGRESS: ContextVar[Callable[[str, int, int], None]] = ContextVar("PROGRESS", default=lambda what, done, total: None)
 """Takes what is encoded ("photos" or "texts"), how many are done, and how many there are to do."""
 _FORMAT = "selfdistill-features-1"
 _ABOUT = "_encoder.json"  # readers of folders of Parquet leave out names that begin with a line
-_SHARD, _SHARD_BYTES = 512, 2**25  # rows of a file, and bytes where fewer rows have as many
-_BATCH = 32
+SHARD = 512
+"""Rows of a file."""
+_SHARD_BYTES = 2**25  # of a file, where fewer rows have as many
+BATCH = 32
+"""Examples that are encoded at once."""
 _AHEAD = 4  # threads that open and shrink photos; Pillow's decoders run side by side
 _IN_MEMORY = 2**28  # bytes of features beyond which they lie on disk
 _SHOWN = 5
@@ -47,6 +62,46 @@ def default_folder(encoder: Encoder) -> Path:
     """Where the features of an encoder are kept where the user names no folder."""
     name = "".join(c if c.isalnum() or c in "-._" else "-" for c in encoder.name)[-60:]
     return Path("runs") / "features" / f"{name}-{encoder.fingerprint[:8]}"
+
+
+Part = tuple[list[int], np.ndarray, dict[int, Exception]]
+"""Numbers of examples, their features, and what kept others from having some."""
+
+
+def prepared(prepare: Callable[[int], Any], place: int) -> Any:
+    """Prepare one example; what goes wrong is returned."""
+    try:
+        return prepare(place)
+    except Exception as error:  # decoders fail on hostile files in any way
+        return error
+
+
+def encoded(encoder: Encoder, batch: Sequence[tuple[int, Any]]) -> Part:
+    """Encode a batch of what `prepared` gave."""
+    errors = {place: made for place, made in batch if isinstance(made, Exception)}
+    good = [(place, made) for place, made in batch if place not in errors]
+    features = encoder.encode([made for _, made in good]) if good else np.empty((0, encoder.dimension))
+    return [place for place, _ in good], np.asarray(features), errors
+
+
+def in_threads(encoder: Encoder, prepare: Callable[[int], Any], todo: Sequence[int]) -> Generator[Part]:
+    """Encode examples by number in this process; while a batch is encoded, the next one is prepared."""
+    pool = ThreadPoolExecutor(min(_AHEAD, os.cpu_count() or 1))
+    try:
+        with warnings.catch_warnings():  # here, once: the threads share what is ignored
+            warnings.simplefilter("ignore")
+            ahead = pool.map(partial(prepared, prepare), todo[:BATCH])
+            for start in range(0, len(todo), BATCH):
+                batch = list(zip(todo[start : start + BATCH], ahead, strict=True))
+                ahead = pool.map(partial(prepared, prepare), todo[start + BATCH : start + 2 * BATCH])
+                yield encoded(encoder, batch)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+ENGINE: ContextVar[Callable[[Encoder, Callable[[int], Any], Sequence[int]], Generator[Part]]]
+ENGINE = ContextVar("ENGINE", default=in_threads)
+"""What encodes."""
 
 
 @final
@@ -148,54 +203,38 @@ class FeatureStore:
         first = {key: place for place, key in reversed(list(enumerate(keys)))}
         todo = sorted(place for key, place in first.items() if key not in self._places)
         self._check_room(len(todo), len(keys))
-        pool = ThreadPoolExecutor(min(_AHEAD, os.cpu_count() or 1))
+        bad, done = dict[int, Exception](), 0
         try:
-            with warnings.catch_warnings():  # here, once: the threads share what is ignored
-                warnings.simplefilter("ignore")
-                return self._fill(todo, names, keys, lambda places: pool.map(partial(_attempt, prepare), places))
+            with closing(ENGINE.get()(self.encoder, prepare, todo)) as parts:
+                for places, features, errors in parts:
+                    bad |= errors
+                    if places:
+                        self._rows.append(self._checked(np.asarray(features, self.dtype), places, names))
+                        self._names += [names[place] for place in places]
+                        self._keys += [keys[place] for place in places]
+                    if len(self._keys) >= SHARD or len(self._keys) * self._row > _SHARD_BYTES:
+                        self._flush()
+                    done += len(places) + len(errors)
+                    PROGRESS.get()(self.encoder.kind, done, len(todo))
         except KeyboardInterrupt:
             raise Interrupted(
                 f"stopped; {len(self):,} features are kept in {self.folder}", "Start again: it goes on from there."
             ) from None
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
             self._flush()
-
-    def _fill(
-        self,
-        todo: Sequence[int],
-        names: Sequence[str],
-        keys: Sequence[str],
-        prepared: Callable[[Sequence[int]], Iterable[Any]],
-    ) -> dict[int, Exception]:
-        bad: dict[int, Exception] = {}
-        ahead = prepared(todo[:_BATCH])
-        for start in range(0, len(todo), _BATCH):
-            batch = list(zip(todo[start : start + _BATCH], ahead, strict=True))
-            ahead = prepared(todo[start + _BATCH : start + 2 * _BATCH])  # while this batch is encoded
-            bad |= {place: made for place, made in batch if isinstance(made, Exception)}
-            good = [(place, made) for place, made in batch if not isinstance(made, Exception)]
-            if good:
-                self._rows.append(self._encoded(good, names))
-                self._names += [names[place] for place, _ in good]
-                self._keys += [keys[place] for place, _ in good]
-            if len(self._keys) >= _SHARD or len(self._keys) * self._row > _SHARD_BYTES:
-                self._flush()
-            PROGRESS.get()(self.encoder.kind, min(start + _BATCH, len(todo)), len(todo))
         return bad
 
-    def _encoded(self, good: Sequence[tuple[int, Any]], names: Sequence[str]) -> np.ndarray:
-        found = np.asarray(self.encoder.encode([made for _, made in good]), self.dtype)
-        if found.shape != (len(good), self.encoder.dimension):
+    def _checked(self, found: np.ndarray, places: Sequence[int], names: Sequence[str]) -> np.ndarray:
+        if found.shape != (len(places), self.encoder.dimension):
             raise DataError(
                 f"encoder {self.encoder.name!r} gave an array of shape {list(found.shape)}, but must give "
-                f"[{len(good)}, {self.encoder.dimension}]",
+                f"[{len(places)}, {self.encoder.dimension}]",
                 Advice("Choose another {--encoder}."),
             )
         lost = np.flatnonzero(~np.isfinite(found).all(1))
         if len(lost):
             raise DataError(
-                f"encoder {self.encoder.name!r} gives numbers that are not finite for {names[good[lost[0]][0]]}",
+                f"encoder {self.encoder.name!r} gives numbers that are not finite for {names[places[lost[0]]]}",
                 Advice("Choose another {--encoder}", "leave it out."),
             )
         return found
@@ -261,13 +300,6 @@ class FeatureStore:
                 f"{needed / 2**20:,.0f} MiB",
                 Advice("Free space", "name another folder with {--features}."),
             )
-
-
-def _attempt(prepare: Callable[[int], Any], place: int) -> Any:
-    try:
-        return prepare(place)
-    except Exception as error:  # decoders fail on hostile files in any way
-        return error
 
 
 def _bytes_in(cells: Any) -> np.ndarray:

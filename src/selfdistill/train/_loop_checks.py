@@ -75,7 +75,7 @@ def agrees_by_chance(predicted: Tensor, labels: Tensor, k: int, shard: Shard) ->
 
 def check_index(index: Tensor, shard: Shard) -> None:
     """Refuse an ``index``, counted from the first row here, of which some are no rows of this process."""
-    least, most = int(index.min()) + shard.start, int(index.max()) + shard.start
+    least, most = (int(bound) + shard.start for bound in index.aminmax())
     if least >= shard.start and most < shard.stop:
         return
     if shard.spread and least >= 0 and most < shard.n:

@@ -176,7 +176,9 @@ class RobustTargets:
         index = torch.as_tensor(index)
         if index.dtype not in WHOLE:
             raise SettingError(f"index is {index.dtype}, but positions are whole numbers", "Pass index.long().")
-        index = index.to(self.labels.device, torch.int64) - self._shard.start
+        index = index.to(self.labels.device, torch.int64)
+        if self._shard.start:
+            index = index - self._shard.start
         if not torch.compiler.is_compiling():
             check_batch(index, logits, self.num_classes)
             looks = self.targets.writes < LOOKS
