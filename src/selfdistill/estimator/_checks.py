@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 from torch import Tensor
 
 from selfdistill._core.errors import DataError, one_line
 from selfdistill.data._arrow_types import as_table
+from selfdistill.data._labelled import LabelledData
 
 __all__ = [
     "distributions_of",
@@ -25,6 +28,7 @@ __all__ = [
     "row_blocks",
     "seed_of",
     "with_columns",
+    "without_rows",
 ]
 
 _BLOCK_BYTES = 2**28
@@ -174,3 +178,20 @@ def numbers_only() -> Generator[None]:
             f"X is an array of objects that are no numbers: {one_line(error)}",
             "Pass a DataFrame, pd.DataFrame(X), to use text columns.",
         ) from error
+
+
+def without_rows(data: LabelledData, left_out: np.ndarray) -> LabelledData:
+    """Leave examples out; all classes stay, but two must still have examples."""
+    keep = torch.from_numpy(~left_out)
+    labels = data.labels[keep]
+    classes = [data.classes[k] for k in np.unique(labels.numpy())]
+    if len(classes) < 2:
+        raise DataError(
+            f"without {int(left_out.sum()):,} label issues of {len(left_out):,}, "
+            f"{f'only the class {str(classes[0])!r} is left' if classes else 'no example is left'}",
+            "Leave fewer examples out.",
+        )
+    parts = {
+        name: part[keep] for name in ("distributions", "votes", "weights") if (part := getattr(data, name)) is not None
+    }
+    return replace(data, inputs=data.inputs[keep], labels=labels, ids=data.ids[keep.numpy()], **parts)

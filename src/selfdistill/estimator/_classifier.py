@@ -36,6 +36,7 @@ from selfdistill.estimator._checks import (
     row_blocks,
     seed_of,
     with_columns,
+    without_rows,
 )
 from selfdistill.estimator._northcutt2021cleanlab import CleanlabNames, issue_mask
 from selfdistill.estimator._own_network import own_network, picklable
@@ -216,7 +217,7 @@ class SelfDistillClassifier(CleanlabNames, Shown, ClassifierMixin, BaseEstimator
         with _in_python(self):
             data = self._labelled(X, labels if y is None else y, sample_weight, votes)
             mask, passed = (None, None) if label_issues is None else issue_mask(label_issues, data.labels.numpy())
-            part = data if mask is None else _without(data, mask)
+            part = data if mask is None else without_rows(data, mask)
             fitted = self._trained(part)
         door = Door(self.get_params(deep=False))
         for sentence in (*data.warnings, *fitted.warnings):
@@ -383,23 +384,6 @@ class SelfDistillClassifier(CleanlabNames, Shown, ClassifierMixin, BaseEstimator
             return self.preprocess_.apply(as_dense(X) if issparse(X) and self.preprocess_.kind != "sparse" else X)
         X = check_array(X, allow_nd=True, estimator=self, input_name="X", ensure_min_samples=0)
         return self.preprocess_.apply(X)
-
-
-def _without(data: LabelledData, left_out: np.ndarray) -> LabelledData:
-    """Leave examples out; all classes stay, but two must still have examples."""
-    keep = torch.from_numpy(~left_out)
-    labels = data.labels[keep]
-    classes = [data.classes[k] for k in np.unique(labels.numpy())]
-    if len(classes) < 2:
-        raise DataError(
-            f"without {int(left_out.sum()):,} label issues of {len(left_out):,}, "
-            f"{f'only the class {str(classes[0])!r} is left' if classes else 'no example is left'}",
-            "Leave fewer examples out.",
-        )
-    parts = {
-        name: part[keep] for name in ("distributions", "votes", "weights") if (part := getattr(data, name)) is not None
-    }
-    return replace(data, inputs=data.inputs[keep], labels=labels, ids=data.ids[keep.numpy()], **parts)
 
 
 @contextmanager
