@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from selfdistill._core.errors import DataError, RunError
+from selfdistill._core.record import read_finished
 from selfdistill.review import _findings, _session
+from selfdistill.review._findings import Learner
 from selfdistill.review._groups import View
 from selfdistill.review._session import Behind, Session
 from selfdistill.runs import _label_table as label_tables
@@ -206,6 +208,13 @@ def test_it_learns_from_each_decision_and_back_and_in_a_pause_all_is_computed_an
     learned(session)
     until = time.monotonic() + 60
     while not np.array_equal(session._now.quality, before.quality):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    row = rows(session)[0]
+    session.decide(session.journal.version, "label", [row], [int(truth[row])])
+    expected = Learner(texts, read_finished(texts), before).learn(session._settled(), 0, anew=True)
+    until = time.monotonic() + 60
+    while not np.array_equal(session._now.quality, expected.quality):
         assert time.monotonic() < until
         time.sleep(0.05)
 
