@@ -246,6 +246,7 @@ def checkpoint_parts() -> dict[str, Any]:
 def checkpoint_reader(folder: Path, data: bytes) -> None:
     """With the digest of the damaged file: a stranger's."""
     path, parts = folder / "steps" / "step-000000001.pt", checkpoint_parts()
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(data)
     path.with_suffix(".json").write_text(json.dumps({"sha256": digest(path), "bytes": len(data)}))
     attempt(lambda: checkpoints.load(path, parts, torch.device("cpu"), {"id": "a"}))
