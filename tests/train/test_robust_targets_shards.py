@@ -23,6 +23,7 @@ N, K = 43, 3
 G = torch.Generator().manual_seed(0)
 Y = torch.randint(0, K, (N,), generator=G)
 X = torch.randn(N, K, generator=G) + 2 * torch.eye(K)[Y]
+Z = torch.randn(11, N, K, generator=G)  # so that some predictions change with each epoch, and the clock runs in parts
 IN_MEMORY = {"sop", "joint-optimization-labels"}
 SPREAD = [name for name, found in METHODS.items() if is_target(found) and name not in IN_MEMORY]
 
@@ -83,7 +84,7 @@ def trained(world, name, shard, folder=None):
                 robust.targets.held.zero_()  # so that early epochs are counted
             g = torch.Generator().manual_seed(10 * epoch + rank)
             for index in own[torch.randperm(size, generator=g)].split(4):
-                robust.loss(index, ((1 + epoch / 2) * X[index]).requires_grad_(), Y[index])
+                robust.loss(index, (X + 2 * Z[epoch])[index].requires_grad_(), Y[index])
             told.append(robust.end_epoch())
         return robust, told, robust.refined(), robust.label_issues(), robust.trust().verdict
 
@@ -110,6 +111,7 @@ def test_spread_rows_end_where_whole_ones_do(together, monkeypatch, name):
         torch.testing.assert_close(own.targets.refined(), rest[1][start:stop], rtol=0, atol=0)
         if name == "selfdistill":
             assert bool(own.targets.early_counts.any())
+            assert float(own.targets.clock) % 1
 
 
 def test_each_example_lies_in_one_process_and_all_draw_as_many(together):
