@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 
 PAGE = (Path(__file__).parents[1] / "docs" / "encoders.md").read_text(encoding="utf-8")
+
+
+def tiny_network(folder):
+    """Save a network that can be fine-tuned, with the image processor that belongs to it."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    config = transformers.ViTConfig(image_size=16, patch_size=8, **sizes)
+    transformers.ViTForImageClassification(config).save_pretrained(folder)
+    about = {"image_processor_type": "ViTImageProcessor", "size": {"height": 16, "width": 16}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(about))
 
 
 def test_the_page_runs(tmp_path, encoders, monkeypatch, cli):
@@ -28,6 +40,7 @@ def test_the_page_runs(tmp_path, encoders, monkeypatch, cli):
     frame[["text", "y"]].rename(columns={"y": "stars"}).to_csv("reviews.csv", index=False)
     (tmp_path / "new_photos").mkdir()
     Image.new("RGB", (50, 40), (200, 210, 220)).save(tmp_path / "new_photos" / "light.png")
+    tiny_network(tmp_path / "FOLDER")
     steps = re.findall(r"^    (selfdistill [^\n]*)$|^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     assert sum(bool(command) for command, _ in steps) >= 7
     for command, code in steps:
