@@ -108,8 +108,8 @@ class RobustTargets:
         self.method, self.num_classes = method, num_classes
         with in_files(folder), over_processes(self._shard):
             self.targets: Targets[Any] = target_method(method).build(asked)
-        if (folder is not None or shard) and not self.targets.in_blocks:
-            asked_for = "shard" if shard else "folder"
+        asked_for = "shard" if shard else "folder" if folder is not None else None
+        if asked_for and not self.targets.in_blocks:
             raise SettingError(f"method {method!r} keeps its state in memory", f"Leave {asked_for} out, or take 'elr'.")
         self._in_files = folder is not None
         if epochs is None and "epochs" in asked.asked:
@@ -147,12 +147,7 @@ class RobustTargets:
         return self
 
     def loss(
-        self,
-        index: Any,
-        logits: Tensor,
-        labels: Tensor | None = None,
-        *,
-        reduction: Literal["mean", "none"] = "mean",
+        self, index: Any, logits: Tensor, labels: Tensor | None = None, *, reduction: Literal["mean", "none"] = "mean"
     ) -> Tensor:
         """Compute the method's loss of one batch in training, and note what the network says.
 
