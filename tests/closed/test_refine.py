@@ -138,9 +138,9 @@ def test_streaming_equals_kept(blobs, monkeypatch) -> None:
     monkeypatch.setattr("selfdistill.closed._prepare._BLOCK", 60 * 33)
     monkeypatch.setattr("selfdistill.closed._prepare._CHOICE_ROWS", 399)
     stream = refine(inputs, given, 3, landmarks=60)
-    # Rounds are chosen without one of the rows, so that another form may be.
+    # Rounds and leaves are chosen without one of the rows, so that others may be.
     assert float((stream.posterior - kept.posterior).abs().mean()) < 0.02
-    assert float((stream.posterior.argmax(1) == kept.posterior.argmax(1)).float().mean()) > 0.99
+    assert float((stream.posterior.argmax(1) == kept.posterior.argmax(1)).float().mean()) > 0.97
     assert len(stream.choice.best.losses) == 399
 
 
