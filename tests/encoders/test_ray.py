@@ -68,7 +68,7 @@ def test_tasks_give_what_threads_do(monkeypatch):
 
 def test_what_goes_wrong_is_said_in_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(SettingError, match=r"Ray is not installed. Install it: pip install 'selfdistill\[ray\]'"):
+    with pytest.raises(SettingError, match=r"Ray is not installed. Install it with pip install 'selfdistill\[ray\]'"):
         next(on_ray(Lengths(), prepare, [1]))
     monkeypatch.setitem(sys.modules, "ray", stand_in(TypeError))
     with pytest.raises(SettingError, match=r"encoder 'lengths' cannot be sent to other processes: cannot pickle"):

@@ -67,3 +67,6 @@ def test_what_cannot_be_had_is_said_in_one_line(tmp_path, monkeypatch):
         with pytest.raises(DataError, match=r"no model can be had from .*Fetch it where there is a network") as caught:
             load(name, fetch=fetch)
         assert "\n" not in str(caught.value)
+    for path in ("./nothing", str(tmp_path / "nothing"), "a/b/c"):
+        with pytest.raises(DataError, match=rf"there is no folder {path}\. Give hf: a folder"):
+            load(f"hf:{path}", fetch=True)

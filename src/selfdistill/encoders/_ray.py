@@ -25,7 +25,7 @@ def on_ray(encoder: Encoder, prepare: Callable[[int], Any], todo: Sequence[int])
         import ray
     except ImportError:
         raise SettingError(
-            "Ray is not installed", Advice("Install it: pip install 'selfdistill[ray]'.", "Leave {--on} out.")
+            "Ray is not installed", Advice("Install it with pip install 'selfdistill[ray]'", "leave {--on} out.")
         ) from None
     if not ray.is_initialized():
         ray.init(log_to_driver=False, include_dashboard=False, logging_level="error")

@@ -119,6 +119,8 @@ def library(rest: str, fetch: bool) -> Generator[tuple[Any, dict[str, Any]]]:
     except ImportError:
         raise SettingError("models of Hugging Face need transformers", "pip install transformers.") from None
     folder = Path(rest).is_dir()
+    if not folder and (rest.startswith((".", "/", "~")) or rest.count("/") > 1):  # no name on the hub
+        raise DataError(f"there is no folder {rest}", "Give hf: a folder that holds a model, or its name on the hub.")
     before = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
