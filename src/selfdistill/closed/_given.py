@@ -13,6 +13,7 @@ from selfdistill._core.errors import DataError
 
 __all__ = ["Given", "as_given", "check_given"]
 
+_MOST_VOTES = 250  # of a row: memory and time grow with it
 _WHOLE = 0.1  # distance of a number of votes from a whole one
 _TOLERANCE = 4e-3  # distance of a distribution's sum from 1: sixteen-bit rows of a thousand classes stay below
 
@@ -163,6 +164,11 @@ def _votes(votes: Any, soft: np.ndarray | None) -> np.ndarray:
             f"the numbers of votes are {found.dtype} of shape {found.shape}, least {found.min(initial=1)}, but must be "
             "one positive integer for each distribution",
             "Give shares of votes as labels, and how many votes each row has.",
+        )
+    if found.max() > _MOST_VOTES:
+        raise DataError(
+            f"row {found.argmax()} has {found.max():,} votes, but at most {_MOST_VOTES:,} are explained one by one",
+            "Give shares without numbers of votes: each row then counts as one label.",
         )
     counts = soft * found[:, None]
     apart = np.abs(counts - np.rint(counts)).max(1)
