@@ -109,8 +109,8 @@ def refine_labels(
             rounds, and tell the noise matrix.
         sample_weight: How many rows each row counts as, ``[n]``, 0 or more; one if left out. Rows of weight 0 are
             refined but teach nothing.
-        votes: Of how many votes each distribution is made, int64 ``[n]``, at most 250. How much the votes of a row depend on each
-            other is found with the noise.
+        votes: Of how many votes each distribution is made, int64 ``[n]``, at most 250. How much the votes of a row
+            depend on each other is found with the noise.
         kernel: One of `selfdistill.networks.KERNELS`, or ``"auto"``: the one of least leave-one-out error on 700 rows.
         landmarks: Landmarks of the Nyström kernel; if left out 1,000, from 10,000 rows on 1,500, or 2,500 where
             there are more columns than that; all rows where there are fewer.
