@@ -21,15 +21,6 @@ def some_settled(truth: np.ndarray, share: float = 0.2) -> np.ndarray:
     return np.where(np.random.default_rng(5).random(len(truth)) < share, truth, -1)
 
 
-@pytest.fixture(scope="module")
-def made():
-    rng = np.random.default_rng(0)
-    truth = rng.integers(3, size=90)
-    inputs = torch.from_numpy(2.0 * np.eye(3)[truth] + rng.normal(size=(90, 3)))
-    given = np.where(rng.random(90) < 0.3, (truth + 1) % 3, truth)
-    return prepare(inputs, Given(given, 3), ClosedOptions(dtype=torch.float64, rounds=3, forest=False)), truth
-
-
 def test_scores_equal_refits_that_leave_each_row_out(made, refit) -> None:
     prepared, truth = made
     settled = some_settled(truth)

@@ -13,15 +13,6 @@ from selfdistill.closed._settle import settle
 from selfdistill.closed._settler import Settler
 
 
-@pytest.fixture(scope="module")
-def made():
-    rng = np.random.default_rng(0)
-    truth = rng.integers(3, size=90)
-    inputs = torch.from_numpy(2.0 * np.eye(3)[truth] + rng.normal(size=(90, 3)))
-    given = np.where(rng.random(90) < 0.3, (truth + 1) % 3, truth)
-    return prepare(inputs, Given(given, 3), ClosedOptions(dtype=torch.float64, rounds=3, forest=False)), truth
-
-
 def steps(truth: np.ndarray, count: int, each: int = 1):
     """Settle rows at random, and change one's mind about one of them."""
     settled, rows = np.full(len(truth), -1), np.random.default_rng(1).permutation(len(truth))
