@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from selfdistill._core.errors import Interrupted, RunError
+from selfdistill._core.events import Stage
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.closed import refine_labels
 from selfdistill.data._read import read
@@ -111,6 +112,23 @@ def test_small_steps_take_one_thread_and_leave_the_number_as_it_was(monkeypatch,
     finally:
         torch.set_num_threads(before)
     assert set(seen) == {during} == {record.hardware["threads"]}
+
+
+@pytest.mark.parametrize(("few", "variable", "during"), [(40, None, 1), (39, None, 2), (40, "2", 2)])
+def test_few_rows_in_closed_form_take_one_thread(monkeypatch, few, variable, during):
+    monkeypatch.setattr("selfdistill.train._closed._FEW_ROWS", few)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    before, seen = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        asked = FitRequest("songs.v2.csv", read=READ, settings=Settings(method="kernel", rounds=1))
+        start(asked, tell=lambda event: seen.append((event, torch.get_num_threads())))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert {count for event, count in seen if isinstance(event, Stage)} == {during}
 
 
 def test_the_closed_form_learns_from_all_votes_of_a_row():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from selfdistill.closed._rounds import Candidate
 from selfdistill.data._labelled import LabelledData
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
 from selfdistill.train._fitted import Fitted
+from selfdistill.train._runtime import threads_for
 
 __all__ = [
     "AUTO",
@@ -54,6 +56,7 @@ _OF_NETWORKS = (
 )
 OF_CLOSED = ("kernel", "landmarks", "rounds")
 """Settings of the closed form alone."""
+_FEW_ROWS = 4_000
 _SHOWN = 200  # eigendirections that the record holds, the last standing for the rest
 
 
@@ -106,16 +109,17 @@ def fit_closed(
     began = time.perf_counter()
     tell(RunStarted(1, 0, len(data), 1))
     labels, votes = _labels_of(data)
-    found = closed.refine_labels(
-        data.rows,
-        labels,
-        data.num_classes,
-        settled=data.settled,
-        sample_weight=data.weights,
-        votes=votes,
-        **_settings_of(data, settings),
-        tell=lambda text: tell(Stage(text)) if rank() == 0 else None,
-    )
+    with _threads(len(data)):
+        found = closed.refine_labels(
+            data.rows,
+            labels,
+            data.num_classes,
+            settled=data.settled,
+            sample_weight=data.weights,
+            votes=votes,
+            **_settings_of(data, settings),
+            tell=lambda text: tell(Stage(text)) if rank() == 0 else None,
+        )
     refined = found.posterior.argmax(1)
     last = {
         "loss": found.nats,
@@ -127,6 +131,11 @@ def fit_closed(
         last[f"{name}_accuracy"] = (predict(found.machine, inputs).argmax(-1) == labels).float().mean().item()
     tell(EpochDone(0, last))
     return Fitted(found.machine, None, LearningDynamics(data.labels), settings, [last], _conflicts(data), None, found)
+
+
+def _threads(rows: int) -> AbstractContextManager[None]:
+    """One thread for few rows: on two, matrices of a thousand rows wait for each other, and a run takes longer."""
+    return threads_for(1, 1) if rows <= _FEW_ROWS else nullcontext()
 
 
 def _settings_of(data: LabelledData, settings: ResolvedSettings) -> dict[str, Any]:
