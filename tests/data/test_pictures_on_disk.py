@@ -1,6 +1,5 @@
 """Pixels that stay on disk: the same bytes as in memory, decoded once, whatever the photos; and the same training."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from selfdistill.encoders import _store
 
 from .test_pictures import KINDS, noise
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what lies in a file is looked up in /proc")
 PICTURES = "selfdistill.data._pictures"
 
 
@@ -43,6 +41,9 @@ def photos(folder, count=12, kind="turned by EXIF"):
 
 def is_mapped(inputs):
     """Say whether numbers lie in a file, by the system's list of what lies where."""
+    # Only Linux, where CI runs, has such a list; elsewhere a test that asks ends here, and all others run.
+    if not Path("/proc/self/maps").exists():
+        pytest.skip("the system does not list what is mapped")
     for line in Path("/proc/self/maps").read_text().splitlines():
         span, _, _, _, inode = line.split()[:5]
         start, stop = (int(address, 16) for address in span.split("-"))

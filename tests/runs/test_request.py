@@ -95,39 +95,35 @@ def test_a_run_of_someones_own_code_is_not_resumed_here():
         start(FitRequest(resume=Path("own")))
 
 
+def threads_during(monkeypatch, variable, settings):
+    """Run on two threads, with OMP_NUM_THREADS or without; give the record, and the threads at each event."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    before, seen = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        asked = FitRequest("songs.v2.csv", read=READ, settings=settings)
+        record, _ = start(asked, tell=lambda event: seen.append((event, torch.get_num_threads())))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    return record, seen
+
+
 @pytest.mark.parametrize(
     ("settings", "variable", "during"),
     [({}, None, 1), ({"network": "mlp:2048"}, None, 1), ({"network": "mlp:4096,4096"}, None, 2), ({}, "2", 2)],
 )
 def test_small_steps_take_one_thread_and_leave_the_number_as_it_was(monkeypatch, settings, variable, during):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    if variable is not None:
-        monkeypatch.setenv("OMP_NUM_THREADS", variable)
-    before, seen = torch.get_num_threads(), []
-    torch.set_num_threads(2)
-    try:
-        asked = FitRequest("songs.v2.csv", read=READ, settings=replace(FEW, **{"epochs": 1} | settings))
-        record, _ = start(asked, tell=lambda event: seen.append(torch.get_num_threads()))
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-    assert set(seen) == {during} == {record.hardware["threads"]}
+    record, seen = threads_during(monkeypatch, variable, replace(FEW, **{"epochs": 1} | settings))
+    assert {count for _, count in seen} == {during} == {record.hardware["threads"]}
 
 
 @pytest.mark.parametrize(("few", "variable", "during"), [(40, None, 1), (39, None, 2), (40, "2", 2)])
 def test_few_rows_in_closed_form_take_one_thread(monkeypatch, few, variable, during):
     monkeypatch.setattr("selfdistill.train._closed._FEW_ROWS", few)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    if variable is not None:
-        monkeypatch.setenv("OMP_NUM_THREADS", variable)
-    before, seen = torch.get_num_threads(), []
-    torch.set_num_threads(2)
-    try:
-        asked = FitRequest("songs.v2.csv", read=READ, settings=Settings(method="kernel", rounds=1))
-        start(asked, tell=lambda event: seen.append((event, torch.get_num_threads())))
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
+    _, seen = threads_during(monkeypatch, variable, Settings(method="kernel", rounds=1))
     assert {count for event, count in seen if isinstance(event, Stage)} == {during}
 
 
