@@ -123,8 +123,8 @@ def test_small_steps_take_one_thread_and_leave_the_number_as_it_was(monkeypatch,
 @pytest.mark.parametrize(("few", "variable", "during"), [(40, None, 1), (39, None, 2), (40, "2", 2)])
 def test_few_rows_in_closed_form_take_one_thread(monkeypatch, few, variable, during):
     monkeypatch.setattr("selfdistill.train._closed._FEW_ROWS", few)
-    _, seen = threads_during(monkeypatch, variable, Settings(method="kernel", rounds=1))
-    assert {count for event, count in seen if isinstance(event, Stage)} == {during}
+    record, seen = threads_during(monkeypatch, variable, Settings(method="kernel", rounds=1))
+    assert {count for event, count in seen if isinstance(event, Stage)} == {during} == {record.hardware["threads"]}
 
 
 def test_the_closed_form_learns_from_all_votes_of_a_row():

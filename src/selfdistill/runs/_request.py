@@ -38,7 +38,7 @@ from selfdistill.runs._encoding import (
     side_of_network,
 )
 from selfdistill.train._choice import choose_method
-from selfdistill.train._closed import AUTO, CLOSED, OF_CLOSED, check_closed, takes_vectors
+from selfdistill.train._closed import AUTO, CLOSED, OF_CLOSED, check_closed, closed_threads, takes_vectors
 from selfdistill.train._methods import WITHOUT_EPOCHS, method_of
 from selfdistill.train._runtime import process_group, threads_for
 from selfdistill.train._settings import choose_network, resolve_device
@@ -213,9 +213,10 @@ def announce_run(examples: LabelledData, out: Path, say: Callable[[str], None]) 
 
 
 def threads_of(examples: LabelledData, settings: ResolvedSettings) -> AbstractContextManager[None]:
-    """One thread for a fully connected network with little to do; convolutions use their weights many times over."""
+    """One thread for few rows in closed form, and for a fully connected network with little to do."""
+    # Convolutions use their weights many times over.
     if settings.method == CLOSED:
-        return nullcontext()
+        return closed_threads(len(examples))
     shape = tuple(examples.inputs.shape[1:])
     spec = choose_network(settings.network, len(examples), shape, examples.preprocess.only_scaled)
     if not spec.startswith(("mlp", "linear")):

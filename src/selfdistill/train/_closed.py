@@ -31,6 +31,7 @@ __all__ = [
     "CLOSED",
     "OF_CLOSED",
     "check_closed",
+    "closed_threads",
     "describe_closed",
     "fit_closed",
     "prepare_closed",
@@ -109,7 +110,7 @@ def fit_closed(
     began = time.perf_counter()
     tell(RunStarted(1, 0, len(data), 1))
     labels, votes = _labels_of(data)
-    with _threads(len(data)):
+    with closed_threads(len(data)):
         found = closed.refine_labels(
             data.rows,
             labels,
@@ -133,7 +134,7 @@ def fit_closed(
     return Fitted(found.machine, None, LearningDynamics(data.labels), settings, [last], _conflicts(data), None, found)
 
 
-def _threads(rows: int) -> AbstractContextManager[None]:
+def closed_threads(rows: int) -> AbstractContextManager[None]:
     """One thread for few rows: on two, matrices of a thousand rows wait for each other, and a run takes longer."""
     return threads_for(1, 1) if rows <= _FEW_ROWS else nullcontext()
 
