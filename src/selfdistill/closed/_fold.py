@@ -11,20 +11,9 @@ __all__ = ["Fold"]
 
 
 class Fold:
-    """Ridge regression on some rows, and what it predicts for the others.
+    """Ridge regression on some rows, and what it predicts for the others."""
 
-    Attributes:
-        inside: Positions of the rows it is fitted on.
-        outside: Positions of the others.
-
-    Args:
-        inside: Positions of the rows to fit.
-        outside: Positions of the others.
-        features: Features of the first, ``[n_in, r]``.
-        others: Features of the others.
-        gram: Second moment of the first, weighted, float64 ``[r, r]``.
-        weights: How many rows each of the first counts as, ``[n_in]``; one if left out.
-    """
+    # inside, outside: positions of the rows it is fitted on, and of the others; gram: second moment of the former.
 
     def __init__(
         self,
@@ -74,41 +63,16 @@ class Fold:
         return self._hats[ridge]
 
     def fit(self, targets: Tensor, ridge: float) -> Tensor:
-        """Fit the rows inside.
-
-        Args:
-            targets: Theirs, ``[n_in, K]``.
-            ridge: Penalty of the squared norm.
-
-        Returns:
-            Weights, ``[r, K]``. Cost: ``2 n_in r K`` FLOPs, and ``r^3 / 3`` for each new ridge.
-        """
+        """Fit the rows inside."""
         centred = targets - self._mean(targets)
         if self._weights is not None:
             centred *= self._weights[:, None]
         return torch.cholesky_solve(self._features.T @ centred, self._factor(ridge))
 
     def predict(self, targets: Tensor, weights: Tensor) -> Tensor:
-        """Predict the rows outside.
-
-        Args:
-            targets: Of the rows inside, ``[n_in, K]``.
-            weights: What `fit` made of them.
-
-        Returns:
-            ``[n_out, K]``.
-        """
+        """Predict the rows outside."""
         return self._predict(self._others, targets, weights)
 
     def leave_one_out(self, targets: Tensor, weights: Tensor, ridge: float) -> Tensor:
-        """Predict each row inside by the regression on all others inside.
-
-        Args:
-            targets: Of the rows inside, ``[n_in, K]``.
-            weights: What `fit` made of them.
-            ridge: Its penalty.
-
-        Returns:
-            ``[n_in, K]``. Cost: ``n_in r^2`` FLOPs for each new ridge.
-        """
+        """Predict each row inside by the regression on all others inside."""
         return without_itself(self._predict(self._features, targets, weights), targets, self._hat(ridge))

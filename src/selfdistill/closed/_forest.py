@@ -22,33 +22,12 @@ _DEEPEST = 60
 
 
 class Forest:
-    r"""Trees that given labels grow once, and whose leaves any targets can fill.
+    """Trees that given labels grow once, and whose leaves any targets can fill."""
 
-    A leaf holds the mean target of the rows in its tree's bag, so for fixed trees all scores are linear in the targets.
-    The out-of-bag score of a row is the mean over the trees whose bag it is not in: its own target has no part in it.
-
-    Args:
-        inputs: float32 ``[n, d]``.
-        given: Labels. Trees grow on the classes (of distributions the likeliest; settled ones where there are any) of
-            all rows with a weight alike; leaves weigh them.
-        leaf: Rows of a leaf, at least.
-        trees: Number of trees.
-
-    Attributes:
-        trees: The splits.
-
-    References:
-        Breiman (2001), "Random Forests", section 3.1 (out-of-bag estimates).
-
-    Example:
-        >>> generator = torch.Generator().manual_seed(0)
-        >>> inputs = torch.randn(300, 2, generator=generator)
-        >>> given = Given((inputs[:, 0] > 0).long().numpy(), 2)
-        >>> forest = Forest(inputs, given)
-        >>> scores = forest.out_of_bag(forest.fill(given.targets(torch.float32)))
-        >>> bool((scores.argmax(1).numpy() == given.codes).mean() > 0.95)
-        True
-    """
+    # A leaf holds the mean target of the rows in its tree's bag, so for fixed trees all scores are linear in the
+    # targets. The out-of-bag score of a row is the mean over the trees whose bag it is not in: its own target has no
+    # part in it.
+    # Breiman (2001), "Random Forests", section 3.1 (out-of-bag estimates).
 
     def __init__(self, inputs: Tensor, given: Given, leaf: int = 5, trees: int = _TREES) -> None:
         from sklearn.ensemble import RandomForestClassifier  # takes a second
@@ -72,50 +51,22 @@ class Forest:
             self._weight.index_add_(0, at, bag)
 
     def add(self, sums: Tensor, targets: Tensor, rows: slice | Tensor = slice(None)) -> None:
-        """Add targets of some rows to their leaves.
-
-        Args:
-            sums: ``[leaves, K]``, changed.
-            targets: ``[b, K]``.
-            rows: Their positions.
-        """
+        """Add targets of some rows, ``[b, K]``, to the sums of their leaves, ``[leaves, K]``."""
         for at, bag in zip(self._at[:, rows], self._bags[:, rows].to(targets.dtype), strict=True):
             sums.index_add_(0, at, (targets * bag[:, None]).to(sums.dtype))
 
     def means(self, sums: Tensor) -> Tensor:
-        """Turn sums over all rows into means.
-
-        Args:
-            sums: ``[leaves, K]``.
-
-        Returns:
-            ``[leaves, K]``; zero where the rows of a leaf have no weight.
-        """
+        """Turn sums over all rows into means, ``[leaves, K]``; zero where the rows of a leaf have no weight."""
         return sums / self._weight.to(sums.dtype).clamp(min=1e-12)[:, None]
 
     def fill(self, targets: Tensor) -> Tensor:
-        """Fill the leaves.
-
-        Args:
-            targets: ``[n, K]``.
-
-        Returns:
-            ``[leaves, K]``. Cost: ``2 n K`` FLOPs for each tree.
-        """
+        """Fill the leaves with mean targets, ``[n, K]`` to ``[leaves, K]``."""
         sums = targets.new_zeros(self.trees.leaves, targets.shape[1])
         self.add(sums, targets)
         return self.means(sums)
 
     def out_of_bag(self, values: Tensor, rows: slice | Tensor = slice(None)) -> Tensor:
-        """Score rows by the trees that have not seen them.
-
-        Args:
-            values: Of the leaves, ``[leaves, K]``.
-            rows: Positions.
-
-        Returns:
-            ``[b, K]``; zero where each tree has seen the row. Cost: ``2 b K`` FLOPs for each tree.
-        """
+        """Score rows by the trees that have not seen them, ``[b, K]``; zero where each tree has."""
         ends, shares = self._at[:, rows], self._outside[:, rows].to(values.dtype)
         found = values.new_zeros(ends.shape[1], values.shape[1])
         for at, share in zip(ends, shares, strict=True):
@@ -123,13 +74,7 @@ class Forest:
         return found
 
     def move(self, scores: Tensor, change: Tensor, rows: Tensor) -> None:
-        """Move out-of-bag scores by what new targets of some rows change.
-
-        Args:
-            scores: Of all rows, ``[n, K]``, changed.
-            change: Of the targets, ``[m, K]``.
-            rows: Positions, int64 ``[m]``.
-        """
+        """Move out-of-bag scores of all rows, ``[n, K]``, by what new targets of some change, ``[m, K]``."""
         sums = torch.zeros(self.trees.leaves, change.shape[1], dtype=torch.float64)
         self.add(sums, change, rows)
         values, touched = self.means(sums).to(scores.dtype), sums.any(1)
@@ -140,17 +85,8 @@ class Forest:
 
 
 def leaf_of_least_error(inputs: Tensor, given: Given) -> int:
-    """Choose the size of leaves whose out-of-bag scores come nearest to the given labels: the forest's ridge.
-
-    Sizes are tried upwards until one is worse than the one before.
-
-    Args:
-        inputs: float32 ``[n, d]``.
-        given: Labels.
-
-    Returns:
-        1, 2, 5, 10 or 20. Cost: two to five forests on at most 1,000 rows.
-    """
+    """Choose the size of leaves whose out-of-bag scores come nearest to the given labels: the forest's ridge."""
+    # Sizes are tried upwards until one is worse than the one before.
     if len(given) > _LEAF_ROWS:
         some = np.linspace(0, len(given) - 1, _LEAF_ROWS).astype(int)
         inputs, given = inputs[torch.from_numpy(some)], given[some]
@@ -165,19 +101,7 @@ def leaf_of_least_error(inputs: Tensor, given: Given) -> int:
 
 
 class ForestFold:
-    """A forest on some rows, and what it says of the others: `Fold`'s counterpart.
-
-    Args:
-        inside: Positions of the rows that it grows on.
-        outside: Positions of the others.
-        inputs: Of all rows, float32 ``[n, d]``.
-        given: Labels of all rows.
-        leaf: Rows of a leaf, at least.
-
-    Attributes:
-        inside: Positions of the rows that it grows on.
-        outside: Positions of the others.
-    """
+    """A forest on some rows, and what it says of the others: `Fold`'s counterpart."""
 
     def __init__(self, inside: Tensor, outside: Tensor, inputs: Tensor, given: Given, leaf: int) -> None:
         self.inside, self.outside = inside, outside
@@ -185,40 +109,15 @@ class ForestFold:
         self._at = self._forest.trees(inputs[outside]).T.contiguous()
 
     def fit(self, targets: Tensor, ridge: float) -> Tensor:
-        """Fill the leaves.
-
-        Args:
-            targets: Of the rows inside, ``[n_in, K]``.
-            ridge: Not used.
-
-        Returns:
-            Their values, ``[leaves, K]``.
-        """
+        """Fill the leaves."""
         return self._forest.fill(targets)
 
     def predict(self, targets: Tensor, weights: Tensor) -> Tensor:
-        """Score the rows outside.
-
-        Args:
-            targets: Of the rows inside; not used.
-            weights: What `fit` made of them.
-
-        Returns:
-            ``[n_out, K]``.
-        """
+        """Score the rows outside."""
         return sum((weights[at] for at in self._at), start=weights.new_zeros(())) / len(self._at)
 
     def leave_one_out(self, targets: Tensor, weights: Tensor, ridge: float) -> Tensor:
-        """Score the rows inside, out of bag.
-
-        Args:
-            targets: Of the rows inside; not used.
-            weights: What `fit` made of them.
-            ridge: Not used.
-
-        Returns:
-            ``[n_in, K]``.
-        """
+        """Score the rows inside, out of bag."""
         return self._forest.out_of_bag(weights)
 
 

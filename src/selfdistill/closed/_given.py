@@ -20,25 +20,18 @@ _TOLERANCE = 4e-3  # distance of a distribution's sum from 1: sixteen-bit rows o
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """Given labels of some rows.
+    """Given labels of some rows."""
 
-    A distribution stands for as many copies of the row as it has classes, each with one label and its probability as
-    weight.
+    # A distribution stands for as many copies of the row as it has classes, each with one label and its probability as
+    # weight.
 
-    Attributes:
-        codes: Labels, int64 ``[n]``; of distributions the likeliest class.
-        k: Number of classes.
-        soft: Distributions, ``[n, K]``; ``None`` where each row has one label.
-        weights: How many rows each counts as, float64 ``[n]``; ``None``: one.
-        settled: True labels of rows that somebody settled, int64 ``[n]``, -1 for all others; ``None``: of none.
-        votes: Of how many votes each distribution is made, int64 ``[n]``; ``None`` where it stands for one label.
-    """
-
-    codes: np.ndarray
-    k: int
-    soft: np.ndarray | None = None
-    weights: np.ndarray | None = None
+    codes: np.ndarray  # Labels, int64 ``[n]``; of distributions the likeliest class.
+    k: int  # Number of classes.
+    soft: np.ndarray | None = None  # Distributions, ``[n, K]``; ``None`` where each row has one label.
+    weights: np.ndarray | None = None  # How many rows each counts as, float64 ``[n]``; ``None``: one.
+    # True labels of rows that somebody settled, int64 ``[n]``, -1 for all others; ``None``: of none.
     settled: np.ndarray | None = None
+    # Of how many votes each distribution is made, int64 ``[n]``; ``None`` where it stands for one label.
     votes: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -65,11 +58,7 @@ class Given:
         return np.empty(0, np.int64) if self.settled is None else np.flatnonzero(self.settled >= 0)
 
     def hold(self, joint: np.ndarray) -> None:
-        """Leave settled rows their settled class alone.
-
-        Args:
-            joint: Probabilities of true and given label, ``[K, n]``, changed.
-        """
+        """Leave settled rows their settled class alone."""
         if len(rows := self.held):
             assert self.settled is not None
             classes = self.settled[rows]
@@ -84,25 +73,11 @@ class Given:
         return np.flatnonzero(self.weights)
 
     def mean(self, values: np.ndarray) -> float:
-        """Mean over rows, each with its weight.
-
-        Args:
-            values: ``[n]``.
-
-        Returns:
-            The mean.
-        """
+        """Mean over rows, each with its weight."""
         return float(np.average(values, weights=self.weights))
 
     def targets(self, dtype: torch.dtype) -> Tensor:
-        """Write labels as distributions.
-
-        Args:
-            dtype: Of the result.
-
-        Returns:
-            ``[n, K]``.
-        """
+        """Write labels as distributions."""
         if self.soft is not None:
             found, held = np.array(self.soft, np.float64), self.held
             found[held] = np.eye(self.k)[self.learned[held]]
@@ -116,26 +91,7 @@ def as_given(labels: np.ndarray | Given, k: int) -> Given:
 
 
 def check_given(labels: Any, k: int, weights: Any = None, settled: Any = None, votes: Any = None) -> Given:
-    """Check labels and weights that come from outside.
-
-    Args:
-        labels: Classes ``[n]``, or distributions ``[n, K]``; tensor or array.
-        k: K.
-        weights: How many rows each counts as, ``[n]``.
-        settled: True labels, ``[n]``; -1 where they are not settled.
-        votes: Of how many votes each distribution is made, ``[n]``.
-
-    Returns:
-        The given labels.
-
-    Raises:
-        DataError: Fewer than two classes, a class out of range, rows that are no distribution, or weights that are no
-            numbers of rows.
-
-    Example:
-        >>> check_given(np.array([[0.2, 0.8], [1.0, 0.0]]), 2).codes.tolist()
-        [1, 0]
-    """
+    """Check labels and weights that come from outside."""
     found = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     soft = None
     if found.ndim == 2:

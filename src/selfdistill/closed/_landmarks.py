@@ -15,19 +15,7 @@ __all__ = ["Landmarks", "choose_landmarks"]
 
 
 def choose_landmarks(n: int, most: int) -> Tensor:
-    """Choose rows evenly at random, with a fixed seed: the same rows for the same n.
-
-    Args:
-        n: Number of rows.
-        most: Number of landmarks, if there are as many rows.
-
-    Returns:
-        Positions, int64, increasing.
-
-    Example:
-        >>> choose_landmarks(3, 10).tolist()
-        [0, 1, 2]
-    """
+    """Choose rows evenly at random, with a fixed seed: the same rows for the same n."""
     if n <= most:
         return torch.arange(n)
     generator = torch.Generator().manual_seed(n)
@@ -35,25 +23,13 @@ def choose_landmarks(n: int, most: int) -> Tensor:
 
 
 class Landmarks:
-    r"""Features whose inner products are the kernel, or its Nyström approximation from r landmarks.
+    """Features whose inner products are the kernel, or its Nyström approximation from r landmarks."""
 
-    Cholesky factorisation with pivoting, :math:`K_{LL} = R R^\top`, takes rows in the order in which they add most to
-    those before, and stops where they add no more than rounding does; the others are left out. A row becomes
-    :math:`\varphi(x) = k(x, L) R^{-\top}`, so that :math:`\varphi(x)^\top\varphi(x')` is
-    :math:`k(x, L) K_{LL}^{-1} k(L, x')`; exact where all rows are landmarks.
-
-    Args:
-        kernel: One of `selfdistill.networks.KERNELS`.
-        rows: Unit rows to take landmarks from, ``[m, d]``. Cost: ``m^3 / 3`` FLOPs.
-
-    Attributes:
-        rows: The landmarks, ``[r, d]``.
-        factor: R, lower triangular, ``[r, r]``.
-
-    References:
-        Williams & Seeger (2001), "Using the Nyström method to speed up kernel machines"; Higham (1990), "Analysis of
-        the Cholesky decomposition of a semi-definite matrix".
-    """
+    # Cholesky factorisation with pivoting, k(L, L) = R R', takes rows in the order in which they add most to those
+    # before, and stops where they add no more than rounding does; the others are left out. A row x becomes the features
+    # k(x, L) R'^-1, whose inner products are k(x, L) k(L, L)^-1 k(L, x'): exact where all rows are landmarks.
+    # Williams & Seeger (2001), "Using the Nyström method to speed up kernel machines"; Higham (1990), "Analysis of the
+    # Cholesky decomposition of a semi-definite matrix".
 
     def __init__(self, kernel: str, rows: Tensor) -> None:
         gram = kernel_rows(kernel, rows, rows)
@@ -65,50 +41,22 @@ class Landmarks:
         self.factor = torch.from_numpy(np.tril(factor[:rank, :rank]).T.copy()).T  # by columns, as solvers want it
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """Compute features.
-
-        Args:
-            rows: Unit rows ``[b, d]``.
-
-        Returns:
-            ``[b, r]``. Cost: ``b r (2 d + r)`` FLOPs.
-        """
+        """Compute features."""
         values = kernel_rows(self.kernel, rows, self.rows)
         features: Tensor = torch.linalg.solve_triangular(self.factor, values.T, upper=False).T
         return features
 
     def to(self, device: torch.device) -> Landmarks:
-        """Move both matrices.
-
-        Args:
-            device: Where to.
-
-        Returns:
-            Itself.
-        """
+        """Move both matrices."""
         self.rows, self.factor = self.rows.to(device), self.factor.to(device)
         return self
 
     def coefficients(self, weights: Tensor) -> Tensor:
-        """Turn weights of features into those of kernels with the landmarks.
-
-        Args:
-            weights: ``[r, s]``.
-
-        Returns:
-            ``[r, s]``. Cost: ``r^2 s`` FLOPs.
-        """
+        """Turn weights of features into those of kernels with the landmarks."""
         found: Tensor = torch.linalg.solve_triangular(self.factor.T.to(weights.dtype), weights, upper=True)
         return found
 
     def rotated(self, rotation: Tensor) -> Callable[[Tensor], Tensor]:
-        """Give features times a matrix in one product.
-
-        Args:
-            rotation: ``[r, s]``.
-
-        Returns:
-            From unit rows ``[b, d]`` to ``[b, s]``. Cost: ``2 b r (d + s)`` FLOPs.
-        """
+        """Give features times a matrix in one product."""
         both = self.coefficients(rotation)
         return lambda rows: kernel_rows(self.kernel, rows, self.rows) @ both

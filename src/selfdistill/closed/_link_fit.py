@@ -38,32 +38,10 @@ def fit_link(
     rate: float | None = None,
     iterations: int = 60,
 ) -> NoiseLink:
-    r"""Fit a link to given labels.
-
-    Maximises the likelihood of the given labels, less :math:`10\,\|A\|^2`, :math:`10^{-3} n \|b\|^2` and the divergence
-    of T's rows from the even ones, which weigh like a tenth of a class's rows. Scores must not have seen the label of
-    their row. With weights, n is their sum.
-
-    Args:
-        scores: f, ``[n, K]``.
-        given: Labels, ``[n]``; or `Given`, with weights and distributions.
-        form: What is free.
-        start: Where to begin; without it a grid of sharpness, with a few steps of expectation maximisation for T.
-        sharpest: Least sharpness.
-        rate: Share of wrong labels of the even noise; fitted if left out.
-        iterations: Most steps of L-BFGS.
-
-    Returns:
-        The link. Cost: some ``30 n K`` elementary functions and, with confusion, ``4 n K^2`` FLOPs a step.
-
-    Example:
-        >>> rng = np.random.default_rng(0)
-        >>> truth = rng.integers(3, size=3000)
-        >>> scores = np.eye(3)[truth] + 0.1 * rng.normal(size=(3000, 3))
-        >>> given = np.where(rng.random(3000) < 0.3, (truth + 1) % 3, truth)
-        >>> fit_link(scores, given, Form("none", "own")).matrix.round(1).tolist()
-        [[0.7, 0.3, 0.0], [0.0, 0.7, 0.3], [0.3, 0.0, 0.7]]
-    """
+    """Fit a link to given labels."""
+    # Maximises the likelihood of the given labels, less 10 |A|^2, n |b|^2 / 1000 and the divergence of T's rows from
+    # the even ones, which weigh like a tenth of a class's rows. Scores, [n, K], must not have seen the label of their
+    # row. Without a start, sharpness is searched on a grid. A rate that is given is held.
     problem = _Problem(np.ascontiguousarray(np.asarray(scores, np.float64).T), given, form)
     if start is None:
         start = _first(problem)

@@ -15,16 +15,13 @@ __all__ = ["FORMS", "Form", "NoiseLink", "even_matrix", "softmax"]
 
 @dataclass(frozen=True)
 class Form:
-    """What is free in a link.
+    """What is free in a link."""
 
-    Attributes:
-        confusion: Which classes' scores also speak for another class: ``"none"``, ``"both"`` ways alike, or ``"each"``
-            way by itself.
-        noise: ``"even"``: wrong labels spread evenly over the other classes, one rate for all; ``"own"``: each class
-            has its own row, drawn to the even one.
-    """
-
+    # Which classes' scores also speak for another class: ``"none"``, ``"both"`` ways alike, or ``"each"`` way by
+    # itself.
     confusion: Literal["none", "both", "each"]
+    # ``"even"``: wrong labels spread evenly over the other classes, one rate for all; ``"own"``: each class has its own
+    # row, drawn to the even one.
     noise: Literal["even", "own"]
 
     @property
@@ -39,28 +36,17 @@ FORMS = (Form("none", "even"), Form("none", "own"), Form("both", "even"), Form("
 
 @dataclass(frozen=True, eq=False)
 class NoiseLink:
-    r"""Prior of the true class and noise matrix.
+    """Prior of the true class and noise matrix."""
 
-    .. math:: p_i = \mathrm{softmax}\bigl(\beta\,(f_i + f_i A) + b\bigr), \qquad
-              P(y_i = j) = \sum_c p_i(c)\,T_{cj} .
+    # From scores f, [n, K]: p = softmax(sharpness (f + f A) + b), and label j with probability sum over c of p_c T_cj.
 
-    Attributes:
-        form: What was free.
-        sharpness: :math:`\beta`.
-        bias: b, ``[K]``.
-        confusion: A, ``[K, K]``.
-        rate: Share of wrong labels of the even noise.
-        rows: Logarithms of T's rows, ``[K, K]``, where each class has its own.
-        dependence: d, how much the votes of one row depend on each other, from 0 on; see `Ballots`.
-    """
-
-    form: Form
+    form: Form  # What was free.
     sharpness: float
-    bias: np.ndarray
-    confusion: np.ndarray
-    rate: float
-    rows: np.ndarray
-    dependence: float = 0.1
+    bias: np.ndarray  # b, ``[K]``.
+    confusion: np.ndarray  # A, ``[K, K]``.
+    rate: float  # Share of wrong labels of the even noise.
+    rows: np.ndarray  # Logarithms of T's rows, ``[K, K]``, where each class has its own.
+    dependence: float = 0.1  # d, how much the votes of one row depend on each other, from 0 on; see `Ballots`.
 
     @property
     def matrix(self) -> np.ndarray:
@@ -73,14 +59,7 @@ class NoiseLink:
         return np.asarray(self.sharpness * (np.eye(len(self.bias)) + self.confusion))
 
     def prior(self, scores: np.ndarray) -> np.ndarray:
-        """Compute the probabilities of the true class that the given label is no part of.
-
-        Args:
-            scores: f, ``[n, K]``.
-
-        Returns:
-            p, float64 ``[n, K]``.
-        """
+        """Compute the probabilities of the true class that the given label is no part of."""
         return self._prior(scores).T
 
     def _prior(self, scores: np.ndarray) -> np.ndarray:
@@ -88,16 +67,7 @@ class NoiseLink:
         return softmax(self.calibration.T @ np.asarray(scores, np.float64).T + self.bias[:, None])
 
     def posterior(self, scores: np.ndarray, given: np.ndarray | Given) -> tuple[np.ndarray, np.ndarray]:
-        """Compute the probabilities of the true class, the given label known.
-
-        Args:
-            scores: f, ``[n, K]``.
-            given: Labels, ``[n]``, or distributions, over which both results are expectations.
-
-        Returns:
-            q, float64 ``[n, K]``, and the log-likelihood of each given label in nats, ``[n]``; of settled rows, that of
-            both labels.
-        """
+        """Compute the probabilities of the true class, the given label known."""
         given = as_given(given, len(self.bias))
         joint = self._prior(scores)
         if given.votes is not None:

@@ -18,30 +18,11 @@ _ROWS = 2500  # that each rate is fitted on, at most
 
 
 def plausible_share(scores: np.ndarray, given: Given, rows: float | None = None) -> tuple[float, float]:
-    r"""Give the least and largest share of wrong labels that the given labels do not speak against.
-
-    For each rate of even noise all else is fitted, and the loss of the given labels is compared with that of the best
-    rate. A rate is plausible if it loses at most 1.92 nats, as the likelihood ratio has it, or at most one standard
-    error of the difference, which holds without the model; where the loss is quadratic in the rate, both give 95 %.
-    All this is of errors that hit all classes alike and do not follow the inputs.
-
-    Args:
-        scores: Of the first round, without the row's own label, ``[n, K]``.
-        given: Labels.
-        rows: Number of rows that the scores stand for; theirs if left out.
-
-    Returns:
-        Both shares. Cost: some ten fits of a link to at most 2,500 rows.
-
-    Example:
-        >>> rng = np.random.default_rng(0)
-        >>> truth = rng.integers(3, size=1000)
-        >>> scores = np.eye(3)[truth] + 0.3 * rng.normal(size=(1000, 3))
-        >>> given = np.where(rng.random(1000) < 0.2, (truth + rng.integers(1, 3, size=1000)) % 3, truth)
-        >>> low, high = plausible_share(scores, Given(given, 3))
-        >>> 0.15 < low < float((given != truth).mean()) < high < 0.25
-        True
-    """
+    """Give the least and largest share of wrong labels that the given labels do not speak against."""
+    # For each rate of even noise all else is fitted, and the loss of the given labels is compared with that of the best
+    # rate. A rate is plausible if it loses at most 1.92 nats, as the likelihood ratio has it, or at most one standard
+    # error of the difference, which holds without the model; where the loss is quadratic in the rate, both give 95 %.
+    # All this is of errors that hit all classes alike and do not follow the inputs.
     if len(given) > _ROWS:
         rows = rows or given.total
         some = np.linspace(0, len(given) - 1, _ROWS).astype(int)

@@ -29,29 +29,18 @@ _ROWS_PER_CONFUSION = 5  # rows for each number of a confusion matrix
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One model of the given labels.
+    """One model of the given labels."""
 
-    Attributes:
-        source: What its scores are: ``"kernel"`` for ridge regression, or ``"forest"``.
-        form: What is free in its link.
-        round: 1 for regression of the given labels, r for r - 1 distillations of it.
-        ridge: Penalty of this round; for a forest the least number of rows of a leaf.
-        losses: Negative log-likelihood of each given label, which neither scores nor link have seen, in nats, ``[n]``.
-        link: Fitted on the scores of all rows, each predicted by the other half.
-        wrong: Expected share of wrong labels, by these scores.
-        weights: How many rows each row counts as, ``[n]``; ``None``: one.
-        scores: Of each row by the other half, float32 ``[n, K]``.
-    """
-
-    source: str
-    form: Form
-    round: int
-    ridge: float
+    source: str  # What its scores are: ``"kernel"`` for ridge regression, or ``"forest"``.
+    form: Form  # What is free in its link.
+    round: int  # 1 for regression of the given labels, r for r - 1 distillations of it.
+    ridge: float  # Penalty of this round; for a forest the least number of rows of a leaf.
+    # Negative log-likelihood of each given label, which neither scores nor link have seen, in nats, ``[n]``.
     losses: np.ndarray
-    link: NoiseLink
-    wrong: float
-    weights: np.ndarray | None = None
-    scores: np.ndarray | None = None
+    link: NoiseLink  # Fitted on the scores of all rows, each predicted by the other half.
+    wrong: float  # Expected share of wrong labels, by these scores.
+    weights: np.ndarray | None = None  # How many rows each row counts as, ``[n]``; ``None``: one.
+    scores: np.ndarray | None = None  # Of each row by the other half, float32 ``[n, K]``.
 
     @property
     def nats(self) -> float:
@@ -66,19 +55,12 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """What explains the given labels.
+    """What explains the given labels."""
 
-    Attributes:
-        chains: For each source and form its candidates, by round, up to the best one.
-        weights: Weight of the last candidate of each chain in the mixture; sums to 1.
-        chosen: Position of the chain that counts the wrong labels and refines them.
-        tried: All candidates.
-    """
-
-    chains: tuple[tuple[Candidate, ...], ...]
-    weights: tuple[float, ...]
-    chosen: int
-    tried: tuple[Candidate, ...]
+    chains: tuple[tuple[Candidate, ...], ...]  # For each source and form its candidates, by round, up to the best one.
+    weights: tuple[float, ...]  # Weight of the last candidate of each chain in the mixture; sums to 1.
+    chosen: int  # Position of the chain that counts the wrong labels and refines them.
+    tried: tuple[Candidate, ...]  # All candidates.
 
     @property
     def best(self) -> Candidate:
@@ -87,24 +69,13 @@ class Choice:
 
 
 def choose(chains: list[list[Candidate]], rounds: int | None = None) -> Choice:
-    """Weigh forms by likelihood, and choose the one that counts.
-
-    Of each form the first round counts that no other is ahead of by more than a standard error. Weights are half those
-    of stacking, which maximise the likelihood of the given labels under the mixture, and half :math:`e^{-z/2}`, with z
-    the standard errors that a candidate is behind the best. The one that counts is, of all within one standard error of
-    the best, the one that expects most wrong labels: noise taken for overlap of classes is not found, while nothing
-    makes up noise that is not there.
-
-    Args:
-        chains: Candidates of each form, by round.
-        rounds: Take this round alone.
-
-    Returns:
-        The choice.
-
-    References:
-        Yao, Vehtari, Simpson & Gelman (2018), arXiv 1704.02030, section 3.1 (stacking of predictive distributions).
-    """
+    """Weigh forms by likelihood, and choose the one that counts."""
+    # Of each form the first round counts that no other is ahead of by more than a standard error. Weights are half
+    # those of stacking, which maximise the likelihood of the given labels under the mixture, and half exp(-z / 2),
+    # with z the standard errors that a candidate is behind the best. The one that counts is, of all within one standard
+    # error of the best, the one that expects most wrong labels: noise taken for overlap of classes is not found, while
+    # nothing makes up noise that is not there.
+    # Yao, Vehtari, Simpson & Gelman (2018), arXiv 1704.02030, section 3.1 (stacking of predictive distributions).
     tried = [c for chain in chains for c in chain]
     kept = [tuple(chain[: chain.index(_end(chain, rounds)) + 1]) for chain in chains]
     best = min((chain[-1] for chain in kept), key=lambda c: c.nats)
@@ -150,15 +121,7 @@ def _stacked(likelihoods: np.ndarray, rows: np.ndarray | None = None, steps: int
 
 
 def ridge_of_least_error(spectrum: Spectrum, targets: Tensor) -> float:
-    """Choose the ridge whose leave-one-out predictions come nearest to the targets: early stopping at its best.
-
-    Args:
-        spectrum: Of the features.
-        targets: ``[n, K]``.
-
-    Returns:
-        The best of powers of 2 between 1/256 and 256, in units of `Spectrum.scale`.
-    """
+    """Choose the ridge whose leave-one-out predictions come nearest to the targets: early stopping at its best."""
     ridges = spectrum.scale * 2.0 ** torch.arange(-8, 9, dtype=torch.float64)
     return float(ridges[spectrum.errors(targets, ridges).argmin()])
 
@@ -178,25 +141,10 @@ def choose_rounds(
     ridge: float | None = None,
     tell: Callable[[Candidate], None] = lambda candidate: None,
 ) -> Choice:
-    """Try forms of noise and numbers of rounds on two halves, each judged by the labels of the other.
-
-    Scores of a row come from a regression on the half that it is not in; within that half, refined labels come from
-    leave-one-out or out-of-bag scores. So the label of a row has no part in what is said of it, after any number of
-    rounds.
-
-    Args:
-        spectrum: Of the features, kept in memory.
-        given: Labels, ``[n]``; or `Given`, with the weights that the spectrum has.
-        k: Number of classes.
-        inputs: float32 ``[n, d]`` for a forest besides the kernel; none if left out.
-        rounds: Number of rounds; chosen if left out, at most 3.
-        ridge: Penalty of the first round; that of least leave-one-out error if left out.
-        tell: Takes each candidate as it is judged.
-
-    Returns:
-        The choice. Cost: six Cholesky factors, ``n r^2`` FLOPs for each of one to three ridges, and some thirty fits of
-        a link to at most 2,500 rows; some six forests.
-    """
+    """Try forms of noise and numbers of rounds on two halves, each judged by the labels of the other."""
+    # Scores of a row come from a regression on the half that it is not in; within that half, refined labels come from
+    # leave-one-out or out-of-bag scores. So the label of a row has no part in what is said of it, after any number of
+    # rounds.
     given, dtype = as_given(given, k), spectrum.mean.dtype
     forms = _forms(len(given), k)
     first = ridge_of_least_error(spectrum, soft_targets(given, k, dtype)) if ridge is None else ridge

@@ -23,24 +23,12 @@ _STEPS = 15  # of L-BFGS, from where the link was
 
 
 def settle(made: Prepared, settled: np.ndarray, *, links: bool = True) -> Refined:
-    r"""Refine all labels anew, with those held that somebody settled.
-
-    Kernel, factorisation, ridges, rounds and trees stay as they were chosen, so all scores are exact: they equal those
-    of ridge regressions on the clamped labels, each row left out. The cross products of the first round move by
-    :math:`Z_m^\top \Delta`, with m settled rows; later rounds are passes. Links, and with them the noise matrix, are
-    fitted again by likelihood: of a settled row that of both its labels, :math:`p(c)\,T_{cy}`. That holds whatever the
-    order in which rows were chosen to be settled, since only labels that are known decided it.
-
-    Args:
-        made: What was chosen and factorised; not changed.
-        settled: True labels, int64 ``[n]``, -1 where they are not settled.
-        links: Whether links are fitted again.
-
-    Returns:
-        Posterior, prior and quality of all rows. In the posterior settled rows are held; their quality is what the
-        others and the given label say. Cost: a pass for each round, ``4 n r K`` FLOPs for each of the parts, and
-        some fits of a link to at most 5,000 rows.
-    """
+    """Refine all labels anew, with those held that somebody settled."""
+    # Kernel, factorisation, ridges, rounds and trees stay as they were chosen, so all scores are exact: they equal
+    # those of ridge regressions on the clamped labels, each row left out. The cross products of the first round move by
+    # those of the m settled rows with what changes of their targets; later rounds are passes. Links, and with them the
+    # noise matrix, are fitted again by likelihood: of a settled row that of both its labels, p_c T_cy. That holds
+    # whatever the order in which rows were chosen to be settled, since only labels that are known decided it.
     given = replace(made.given, settled=np.asarray(settled, np.int64))
     spectrum = copy.copy(made.spectrum)
     spectrum.first = _moved(made, given)

@@ -34,15 +34,10 @@ class _Fit:
 
 
 class Settler:
-    r"""Keeps targets and scores of all rounds, and moves them by what decisions change.
+    """Keeps targets and scores of all rounds, and moves them by what decisions change."""
 
-    Scores are linear in their targets: m decisions move those of the first round by
-    :math:`Z(\Lambda + \lambda)^{-1} Z_m^\top \Delta`, a product of rank m. The refined labels that this moves are the
-    changes of the next round's targets.
-
-    Args:
-        made: What was chosen and factorised; not changed.
-    """
+    # Scores are linear in their targets: m decisions move those of the first round by Z (values + ridge)^-1 Z_m'
+    # change, a product of rank m. The refined labels that this moves are the changes of the next round's targets.
 
     def __init__(self, made: Prepared) -> None:
         self._made, n, k = made, len(made.given), made.given.k
@@ -56,19 +51,7 @@ class Settler:
         self.links: list[list[NoiseLink]] = []
 
     def settle(self, settled: np.ndarray, *, links: bool = True) -> tuple[np.ndarray, np.ndarray]:
-        """Refine all labels, with those held that somebody settled.
-
-        Args:
-            settled: True labels, int64 ``[n]``, -1 where they are not settled.
-            links: Whether to compute all anew, links and the noise matrix among it, as `settle` does. Otherwise links
-                stay as they are; refined labels that moved by less than 1e-4 are not learned from yet.
-
-        Returns:
-            Refined distributions, float32 ``[n, K]``, in which settled rows are held; probability that each given
-            label is right, float64 ``[n]``, in which a row's own decision has no part. Cost: ``4 n r K`` FLOPs with
-            links; otherwise ``2 n r`` for each class that decisions changed, and for each round after the first
-            ``2 n r K``.
-        """
+        """Refine all labels, with those held that somebody settled."""
         made = self._made
         given = replace(made.given, settled=np.asarray(settled, np.int64))
         if not self._kept:

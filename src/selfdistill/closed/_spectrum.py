@@ -21,44 +21,19 @@ _WIDE_ROWS = 50_000  # rows from which eigenpairs are taken in 64 bit: rounding 
 
 
 class Spectrum:
-    r"""Eigenpairs of the centred second moment of features, from which every ridge regression on them follows.
+    """Eigenpairs of the centred second moment of features, from which every ridge regression on them follows."""
 
-    With weights :math:`w_i` of sum W, weighted mean :math:`\mu`, second moment
-    :math:`\sum_i w_i (\varphi_i - \mu)(\varphi_i - \mu)^\top = Q\Lambda Q^\top` and
-    :math:`Z = (\Phi - 1\mu^\top)Q`, ridge regression with an intercept that is not penalised predicts
-
-    .. math:: \hat f = \bar q + Z (\Lambda + \lambda)^{-1} Z^\top w (q - \bar q), \qquad
-              h_i = w_i \Bigl(\tfrac1W + \sum_k \frac{z_{ik}^2}{\Lambda_k + \lambda}\Bigr), \qquad
-              f_i^{(-i)} = \frac{\hat f_i - h_i q_i}{1 - h_i},
-
-    the last of which leaves row i out exactly, whatever its weight. Without weights :math:`Z\Lambda^{-1/2}` are the
-    eigenvectors of the centred kernel: the directions of anisotropic information retrieval, learned in their order.
-
-    Args:
-        features: From positions (a slice, or int64 ``[b]``) to features ``[b, r]``; called anew for each pass where
-            they are not kept.
-        n: Number of rows.
-        keep: Whether to keep Z in memory, ``4 n r`` bytes in float32.
-        step: Rows of one block; by itself such that their features take 32 MiB in float32.
-        weights: How many rows each row counts as, ``[n]``; one if left out.
-        rotated: From a matrix ``[r, r]`` to a function like ``features`` that gives their product; made of the features
-            if left out.
-        targets: From a slice to targets ``[b, K]``, whose moments are taken in the first pass: `first`.
-        shared: Whether each process goes through its share of the rows; sums are joined. Otherwise each goes through
-            all.
-
-    Attributes:
-        n: Number of rows.
-        step: Rows of one block.
-        total: Sum of weights.
-        values: Eigenvalues, falling, float64 ``[r]``.
-        mean: Weighted mean of the features, ``[r]``.
-        rotation: Q, ``[r, r]``.
-        first: Moments of ``targets``.
-
-    References:
-        Golub, Heath & Wahba (1979), "Generalized cross-validation as a method for choosing a good ridge parameter".
-    """
+    # With weights w_i of sum W, features less their weighted mean, F, their second moment F' w F = Q diag(values) Q'
+    # and Z = F Q, ridge regression of targets q with an intercept that is not penalised predicts
+    #     fit_i = mean(q) + z_i (values + ridge)^-1 Z' w (q - mean(q)),
+    #     hat_i = w_i (1 / W + sum over k of z_ik^2 / (values_k + ridge)),
+    #     without row i: (fit_i - hat_i q_i) / (1 - hat_i), exactly, whatever its weight.
+    # Without weights Z values^-1/2 are the eigenvectors of the centred kernel: the directions of anisotropic
+    # information retrieval, learned in their order. Golub, Heath & Wahba (1979), "Generalized cross-validation as a
+    # method for choosing a good ridge parameter". Eigenvalues fall, float64 [r]; Z is kept, 4 n r bytes, or computed
+    # anew in each pass from `features`, which are called with a slice or positions; `rotated` gives their product with
+    # a matrix more quickly, where there is one. With `shared`, each process goes through its share of the rows, and
+    # sums are joined.
 
     def __init__(
         self,
@@ -139,23 +114,12 @@ class Spectrum:
         return slice(rows.start - self._own.start, rows.stop - self._own.start)
 
     def blocks(self) -> Iterator[tuple[slice, Tensor]]:
-        """Go through the rows once; where they are shared, through those of this process.
-
-        Yields:
-            Positions and their Z.
-        """
+        """Go through the rows once; where they are shared, through those of this process."""
         for rows in self._slices():
             yield rows, self.at(rows) if self._kept is None else self._kept[self._local(rows)]
 
     def at(self, rows: slice | Tensor) -> Tensor:
-        """Give Z of some rows: from memory, or computed anew.
-
-        Args:
-            rows: A slice, or positions int64 ``[b]``.
-
-        Returns:
-            ``[b, r]``.
-        """
+        """Give Z of some rows, ``[b, r]``: from memory, or computed anew."""
         if self._kept is not None and not self._shared:
             return self._kept[rows]
         z: Tensor = self._turned(rows) - self._offset
@@ -167,14 +131,7 @@ class Spectrum:
         return float(self.values.sum()) / self.total
 
     def learn(self, *targets: Tensor) -> list[Moments]:
-        """Take the moments of targets; one pass.
-
-        Args:
-            targets: Each ``[n, K]``.
-
-        Returns:
-            The moments of each. Cost: ``2 n r K`` FLOPs for each.
-        """
+        """Take the moments of targets; one pass."""
         found = [Moments(len(self.values), q.mean(0)) for q in targets]
         for rows, z in self.blocks():
             for one, q in zip(found, targets, strict=True):
@@ -182,28 +139,11 @@ class Spectrum:
         return [one.finish(shared=self._shared) for one in found]
 
     def solve(self, moments: Moments, ridge: float) -> Regression:
-        """Fit targets.
-
-        Args:
-            moments: Theirs.
-            ridge: Penalty of the squared norm.
-
-        Returns:
-            The regression. Cost: ``r K`` FLOPs.
-        """
+        """Fit targets of these moments."""
         return Regression(moments.cross / (self.values + ridge)[:, None], moments.mean, ridge)
 
     def leverages(self, rows: slice | Tensor, z: Tensor, ridges: Sequence[float]) -> dict[float, Tensor]:
-        """Compute the diagonal of the hat matrix.
-
-        Args:
-            rows: Positions.
-            z: Their Z, ``[b, r]``.
-            ridges: Penalties, L different ones.
-
-        Returns:
-            For each ridge ``[b, 1]``. Cost: ``2 b r L`` FLOPs.
-        """
+        """Compute the diagonal of the hat matrix, for each ridge ``[b, 1]``; 2 b r FLOPs for each different one."""
         different = sorted(set(ridges))
         shrink = 1 / (self.values[:, None] + self.values.new_tensor(different))
         hats, w = z.square() @ shrink.to(z.dtype) + 1 / self.total, self.weights(rows)
@@ -211,15 +151,7 @@ class Spectrum:
         return {ridge: hats[:, i : i + 1] for i, ridge in enumerate(different)}
 
     def out_of_sample(self, targets: Sequence[Tensor], ridges: Sequence[float]) -> list[Tensor]:
-        """Predict each row by the regression on all others, for several targets at once.
-
-        Args:
-            targets: Each ``[n, K]``.
-            ridges: The penalty of each.
-
-        Returns:
-            Predictions, each ``[n, K]``. Cost: two passes, and ``4 n r K`` FLOPs for each.
-        """
+        """Predict each row by the regression on all others, for several targets at once."""
         fits = [self.solve(one, ridge) for one, ridge in zip(self.learn(*targets), ridges, strict=True)]
         found = [torch.empty_like(one) for one in targets]
         for rows, z in self.blocks():
@@ -229,16 +161,7 @@ class Spectrum:
         return found
 
     def errors(self, targets: Tensor, ridges: Tensor, most: int = 4096) -> Tensor:
-        """Compute the mean squared error of leaving one out.
-
-        Args:
-            targets: q, ``[n, K]``.
-            ridges: Penalties, ``[L]``.
-            most: Rows that the error is averaged over, evenly spread; the regression is on all.
-
-        Returns:
-            float64 ``[L]``. Cost: two passes.
-        """
+        """Compute the mean squared error of leaving one out, float64 ``[L]``; over ``most`` rows, evenly spread."""
         moments, k = self.learn(targets)[0], targets.shape[1]
         each = (moments.cross[:, None] / (self.values[:, None] + ridges.to(self.values))[..., None]).flatten(1)
         fits = Regression(each, moments.mean.repeat(len(ridges)), 0.0)  # of all ridges, side by side
@@ -254,26 +177,12 @@ class Spectrum:
         return total / count
 
     def coefficients(self, fit: Regression) -> tuple[Tensor, Tensor]:
-        """Turn a regression on Z into one on the features as they came.
-
-        Args:
-            fit: The regression.
-
-        Returns:
-            Weights ``[r, K]`` and the offset ``[K]``, float64.
-        """
+        """Turn a regression on Z into weights ``[r, K]`` of the features as they came, and the offset ``[K]``."""
         weights = self.rotation.double() @ fit.weights
         return weights, fit.mean - self.mean.double() @ weights
 
     def halves(self, parts: Tensor) -> list[Fold]:
-        """Split the rows.
-
-        Args:
-            parts: bool ``[n]``: which rows belong to the second half. Z must be in memory, and not shared.
-
-        Returns:
-            Two folds: fitted on the first half, and on the second.
-        """
+        """Split the rows: folds fitted on those of ``parts`` false, and on the others."""
         z = self._kept
         assert z is not None
         one, two = (~parts).nonzero().flatten(), parts.nonzero().flatten()

@@ -8,19 +8,12 @@ __all__ = ["Ballots"]
 
 
 class Ballots:
-    r"""Votes of each row.
+    """Votes of each row."""
 
-    After j votes, of which m are for class c, the next is for c with probability :math:`(T_{yc} + m d) / (1 + j d)`, y
-    the true class: a Dirichlet-multinomial distribution with concentration 1/d. With d = 0 votes are independent; the
-    larger it is, the less repeated votes say.
-
-    Args:
-        shares: Of each row's votes, ``[n, K]``.
-        votes: How many it has, int64 ``[n]``.
-
-    References:
-        Paul, Carpenter, Chamberlain, Hovy, Kruschwitz & Poesio (2018), "Comparing Bayesian Models of Annotation".
-    """
+    # After j votes, of which m are for class c, the next is for c with probability (T_yc + m d) / (1 + j d),
+    # y the true class: a Dirichlet-multinomial distribution with concentration 1/d. With d = 0 votes are independent;
+    # the larger it is, the less repeated votes say.
+    # Paul, Carpenter, Chamberlain, Hovy, Kruschwitz & Poesio (2018), "Comparing Bayesian Models of Annotation".
 
     def __init__(self, shares: np.ndarray, votes: np.ndarray) -> None:
         counts = np.rint(shares.T * votes)
@@ -31,31 +24,12 @@ class Ballots:
         self._before = np.arange(votes.max(initial=1))
 
     def log_likelihood(self, matrix: np.ndarray, dependence: float) -> np.ndarray:
-        """Explain all votes of a row together.
-
-        Args:
-            matrix: T, ``[clean, given]``.
-            dependence: d, 0 or more.
-
-        Returns:
-            For each true class, in the order in which they were given, ``[K, n]``. Cost: ``2 n K^2`` FLOPs for each of
-            the most votes that one class has in a row.
-        """
+        """Explain all votes of a row together."""
         spent = self._sums(np.log1p(dependence * self._before))
         return np.asarray(np.log(self._odds(matrix, dependence)).reshape(self.k, -1) @ self._more - spent)
 
     def slopes(self, matrix: np.ndarray, dependence: float, posterior: np.ndarray) -> tuple[np.ndarray, float]:
-        """Differentiate the mean of the log-likelihood over a posterior.
-
-        Args:
-            matrix: T.
-            dependence: d.
-            posterior: Of the true classes, times the rows' weights, ``[K, n]``.
-
-        Returns:
-            T times the gradient by it, ``[K, K]``, which of one vote each are the expected counts; and d times the
-            derivative by d.
-        """
+        """Differentiate the mean of the log-likelihood over a posterior."""
         odds = self._odds(matrix, dependence)
         each = (posterior @ self._more.T).reshape(odds.shape) / odds
         spent = self._sums(self._before / (1 + self._before * dependence)) @ posterior.sum(0)
