@@ -32,15 +32,15 @@ class Forest:
     def __init__(self, inputs: Tensor, given: Given, leaf: int = 5, trees: int = _TREES) -> None:
         from sklearn.ensemble import RandomForestClassifier  # takes a second
 
-        n, there = len(given), given.taught()
-        some = given if there is None else given[there]
-        bag = _BAG if len(some) > _BAG else None
+        n, taught = len(given), given.taught()
+        learners = given if taught is None else given[taught]
+        bag = _BAG if len(learners) > _BAG else None
         model = RandomForestClassifier(
             trees, min_samples_leaf=leaf, max_depth=_DEEPEST, max_samples=bag, random_state=0
         )
-        model.fit((inputs if there is None else inputs[there]).numpy(), some.learned)
+        model.fit((inputs if taught is None else inputs[taught]).numpy(), learners.learned)
         self.trees = _flat(model.estimators_)
-        drawn = [rows if there is None else there[rows] for rows in model.estimators_samples_]
+        drawn = [rows if taught is None else taught[rows] for rows in model.estimators_samples_]
         bags = torch.from_numpy(np.stack([np.bincount(rows, minlength=n) for rows in drawn]))
         self._at = self.trees(inputs).T.contiguous()  # [trees, n]
         outside = (bags == 0).float()
@@ -68,10 +68,10 @@ class Forest:
     def out_of_bag(self, values: Tensor, rows: slice | Tensor = slice(None)) -> Tensor:
         """Score rows by the trees that have not seen them, ``[b, K]``; zero where each tree has."""
         ends, shares = self._at[:, rows], self._outside[:, rows].to(values.dtype)
-        found = values.new_zeros(ends.shape[1], values.shape[1])
+        scores = values.new_zeros(ends.shape[1], values.shape[1])
         for at, share in zip(ends, shares, strict=True):
-            found.addcmul_(values[at], share[:, None])
-        return found
+            scores.addcmul_(values[at], share[:, None])
+        return scores
 
     def move(self, scores: Tensor, change: Tensor, rows: Tensor) -> None:
         """Move out-of-bag scores of all rows, ``[n, K]``, by what new targets of some change, ``[m, K]``."""
@@ -79,17 +79,17 @@ class Forest:
         self.add(sums, change, rows)
         values, touched = self.means(sums).to(scores.dtype), sums.any(1)
         for at, share in zip(self._at, self._outside, strict=True):
-            there = touched[at].nonzero().flatten()
-            if len(there):
-                scores.index_add_(0, there, values[at[there]] * share[there, None].to(scores.dtype))
+            reached = touched[at].nonzero().flatten()
+            if len(reached):
+                scores.index_add_(0, reached, values[at[reached]] * share[reached, None].to(scores.dtype))
 
 
 def leaf_of_least_error(inputs: Tensor, given: Given) -> int:
     """Choose the size of leaves whose out-of-bag scores come nearest to the given labels: the forest's ridge."""
     # Sizes are tried upwards until one is worse than the one before.
     if len(given) > _LEAF_ROWS:
-        some = np.linspace(0, len(given) - 1, _LEAF_ROWS).astype(int)
-        inputs, given = inputs[torch.from_numpy(some)], given[some]
+        sample = np.linspace(0, len(given) - 1, _LEAF_ROWS).astype(int)
+        inputs, given = inputs[torch.from_numpy(sample)], given[sample]
     targets, least, best = given.targets(torch.float32), np.inf, _LEAVES[0]
     for leaf in _LEAVES:
         forest = Forest(inputs, given, leaf, _LEAF_TREES)

@@ -79,9 +79,9 @@ class Given:
     def targets(self, dtype: torch.dtype) -> Tensor:
         """Write labels as distributions."""
         if self.soft is not None:
-            found, held = np.array(self.soft, np.float64), self.held
-            found[held] = np.eye(self.k)[self.learned[held]]
-            return torch.from_numpy(found).to(dtype)
+            rows, held = np.array(self.soft, np.float64), self.held
+            rows[held] = np.eye(self.k)[self.learned[held]]
+            return torch.from_numpy(rows).to(dtype)
         return torch.nn.functional.one_hot(torch.from_numpy(self.learned), self.k).to(dtype)
 
 
@@ -92,66 +92,66 @@ def as_given(labels: np.ndarray | Given, k: int) -> Given:
 
 def check_given(labels: Any, k: int, weights: Any = None, settled: Any = None, votes: Any = None) -> Given:
     """Check labels and weights that come from outside."""
-    found = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     soft = None
-    if found.ndim == 2:
-        soft = _checked(found, k)
+    if array.ndim == 2:
+        soft = _checked(array, k)
         codes = (soft >= soft.max(1, keepdims=True) - 1e-6).argmax(1).astype(np.int64)  # rounding breaks no tie
-        there = np.flatnonzero(soft.any(0))
+        present = np.flatnonzero(soft.any(0))
     else:
-        codes = found.astype(np.int64)
-        there = np.unique(codes)
-    if len(there) < 2:
-        raise DataError(f"the labels hold {len(there)} class, but at least 2 are needed", "Give more data.")
-    if there[0] < 0 or there[-1] >= k:
+        codes = array.astype(np.int64)
+        present = np.unique(codes)
+    if len(present) < 2:
+        raise DataError(f"the labels hold {len(present)} class, but at least 2 are needed", "Give more data.")
+    if present[0] < 0 or present[-1] >= k:
         raise DataError(
-            f"labels run from {there[0]} to {there[-1]}, outside 0 to {k - 1}", "Number the classes from 0."
+            f"labels run from {present[0]} to {present[-1]}, outside 0 to {k - 1}", "Number the classes from 0."
         )
-    counts = None if weights is None else _weights(weights, codes, soft)
-    numbers = None if votes is None else _votes(votes, soft)
-    fixed = None if settled is None else _settled(settled, codes, soft is not None and numbers is None, k)
-    return Given(codes, k, soft, counts, fixed, numbers)
+    sample_weights = None if weights is None else _weights(weights, codes, soft)
+    vote_counts = None if votes is None else _votes(votes, soft)
+    true_labels = None if settled is None else _settled(settled, codes, soft is not None and vote_counts is None, k)
+    return Given(codes, k, soft, sample_weights, true_labels, vote_counts)
 
 
 def _votes(votes: Any, soft: np.ndarray | None) -> np.ndarray:
-    found = np.asarray(votes.cpu() if isinstance(votes, Tensor) else votes)
-    if soft is None or found.shape != (len(soft),) or found.dtype.kind not in "iu" or found.min(initial=1) < 1:
+    counts = np.asarray(votes.cpu() if isinstance(votes, Tensor) else votes)
+    if soft is None or counts.shape != (len(soft),) or counts.dtype.kind not in "iu" or counts.min(initial=1) < 1:
         raise DataError(
-            f"the numbers of votes are {found.dtype} of shape {found.shape}, least {found.min(initial=1)}, but must be "
-            "one positive integer for each distribution",
+            f"the numbers of votes are {counts.dtype} of shape {counts.shape}, least {counts.min(initial=1)}, but must "
+            "be one positive integer for each distribution",
             "Give shares of votes as labels, and how many votes each row has.",
         )
-    if found.max() > _MOST_VOTES:
+    if counts.max() > _MOST_VOTES:
         raise DataError(
-            f"row {found.argmax()} has {found.max():,} votes, but at most {_MOST_VOTES:,} are explained one by one",
+            f"row {counts.argmax()} has {counts.max():,} votes, but at most {_MOST_VOTES:,} are explained one by one",
             "Give shares without numbers of votes: each row then counts as one label.",
         )
-    counts = soft * found[:, None]
-    apart = np.abs(counts - np.rint(counts)).max(1)
+    whole = soft * counts[:, None]
+    apart = np.abs(whole - np.rint(whole)).max(1)
     if apart.max() > _WHOLE:
         row = int(apart.argmax())
         raise DataError(
-            f"the shares of row {row} are no whole votes: {found[row]} times {soft[row].max():.4g} is "
-            f"{counts[row].max():.4g}",
+            f"the shares of row {row} are no whole votes: {counts[row]} times {soft[row].max():.4g} is "
+            f"{whole[row].max():.4g}",
             "Give how many votes each row's shares are made of.",
         )
-    return found.astype(np.int64)
+    return counts.astype(np.int64)
 
 
 def _settled(settled: Any, codes: np.ndarray, soft: bool, k: int) -> np.ndarray | None:
-    found = np.asarray(settled.cpu() if isinstance(settled, Tensor) else settled, np.int64)
+    classes = np.asarray(settled.cpu() if isinstance(settled, Tensor) else settled, np.int64)
     if soft:
         raise DataError(
             "labels are settled, but given labels are distributions",
             "Give each example one label, or say how many votes each distribution is made of.",
         )
-    if found.shape != codes.shape or found.min(initial=-1) < -1 or found.max(initial=-1) >= k:
+    if classes.shape != codes.shape or classes.min(initial=-1) < -1 or classes.max(initial=-1) >= k:
         raise DataError(
-            f"the settled labels have shape {found.shape} and run from {found.min(initial=-1)} to "
-            f"{found.max(initial=-1)}, but there are {len(codes):,} examples of {k:,} classes",
+            f"the settled labels have shape {classes.shape} and run from {classes.min(initial=-1)} to "
+            f"{classes.max(initial=-1)}, but there are {len(codes):,} examples of {k:,} classes",
             "Give each example its class, or -1.",
         )
-    return found if (found >= 0).any() else None
+    return classes if (classes >= 0).any() else None
 
 
 def _checked(soft: np.ndarray, k: int) -> np.ndarray:
@@ -173,22 +173,22 @@ def _checked(soft: np.ndarray, k: int) -> np.ndarray:
 
 
 def _weights(weights: Any, codes: np.ndarray, soft: np.ndarray | None) -> np.ndarray | None:
-    found = np.asarray(weights.detach().cpu() if isinstance(weights, Tensor) else weights, np.float64)
-    if found.shape != codes.shape:
+    values = np.asarray(weights.detach().cpu() if isinstance(weights, Tensor) else weights, np.float64)
+    if values.shape != codes.shape:
         raise DataError(
-            f"there are {len(codes):,} labels, but the weights have shape {found.shape}", "Give every example one."
+            f"there are {len(codes):,} labels, but the weights have shape {values.shape}", "Give every example one."
         )
-    bad = np.flatnonzero(~(np.isfinite(found) & (found >= 0)))
+    bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
     if len(bad):
         raise DataError(
-            f"the weight of row {bad[0]} is {found[bad[0]]}, but must be 0 or more and finite",
+            f"the weight of row {bad[0]} is {values[bad[0]]}, but must be 0 or more and finite",
             "A weight says how many rows a row counts as; 0 leaves it out.",
         )
-    there = len(np.unique(codes[found > 0])) if soft is None else int((soft[found > 0] > 0).any(0).sum())
-    if there < 2 or found.sum() < 2:
+    classes = len(np.unique(codes[values > 0])) if soft is None else int((soft[values > 0] > 0).any(0).sum())
+    if classes < 2 or values.sum() < 2:
         raise DataError(
-            f"rows with a weight hold {there} class{'es' if there != 1 else ''}, and the weights sum to "
-            f"{found.sum():.6g}; 2 are needed of either",
+            f"rows with a weight hold {classes} class{'es' if classes != 1 else ''}, and the weights sum to "
+            f"{values.sum():.6g}; 2 are needed of either",
             "A weight says how many rows a row counts as: give weights whose mean is about 1.",
         )
-    return None if (found == 1).all() else found
+    return None if (values == 1).all() else values

@@ -53,8 +53,8 @@ class Landmarks:
 
     def coefficients(self, weights: Tensor) -> Tensor:
         """Turn weights of features into those of kernels with the landmarks."""
-        found: Tensor = torch.linalg.solve_triangular(self.factor.T.to(weights.dtype), weights, upper=True)
-        return found
+        turned: Tensor = torch.linalg.solve_triangular(self.factor.T.to(weights.dtype), weights, upper=True)
+        return turned
 
     def rotated(self, rotation: Tensor) -> Callable[[Tensor], Tensor]:
         """Give features times a matrix in one product."""

@@ -58,7 +58,7 @@ def fit_link(
         return loss, gradient * unit
 
     with _blas().limit(limits=1, user_api="blas"):  # products of small matrices: more threads only wait for each other
-        found = minimize(
+        optimum = minimize(
             scaled,
             packed / unit,
             jac=True,
@@ -66,7 +66,7 @@ def fit_link(
             bounds=np.stack([lower, upper], 1) / unit[:, None],
             options={"maxiter": iterations, "maxcor": 15, "ftol": _TOLERANCE},
         )
-    return problem.unpack(np.clip(found.x * unit, lower, upper))
+    return problem.unpack(np.clip(optimum.x * unit, lower, upper))
 
 
 @functools.cache
@@ -140,18 +140,18 @@ class _Problem:
         prior = softmax(link.sharpness * mixed + link.bias[:, None])
         centred = mixed - (prior * mixed).sum(0)
         spread = self.weighted(prior * (1 - prior)) / n
-        found = [[link.sharpness**2 * np.vdot(self.weighted(prior), centred**2) / n], spread.sum(1) + 2 * _BIAS]
+        curvatures = [[link.sharpness**2 * np.vdot(self.weighted(prior), centred**2) / n], spread.sum(1) + 2 * _BIAS]
         if self.form.confusion != "none":
-            found.append(self.summed(link.sharpness**2 * (self.scores**2 @ spread.T) + 2 * _CONFUSION / n))
-        found.append(self.of_votes([_CURVATURE]))
+            curvatures.append(self.summed(link.sharpness**2 * (self.scores**2 @ spread.T) + 2 * _CONFUSION / n))
+        curvatures.append(self.of_votes([_CURVATURE]))
         slope = link.rate * (1 - link.rate / _MOST_NOISE)
         even = slope**2 / (link.rate * (1 - link.rate))
         if self.form.noise == "even":
-            found.append([even])
+            curvatures.append([even])
         else:
             rows = self.weighted(prior).sum(1, keepdims=True) / n + _STRENGTH / k
-            found += [[_STRENGTH * even], (rows * link.matrix * (1 - link.matrix)).ravel()]
-        return np.asarray(np.maximum(np.concatenate(found), _LEAST_CURVATURE) ** -0.5)
+            curvatures += [[_STRENGTH * even], (rows * link.matrix * (1 - link.matrix)).ravel()]
+        return np.asarray(np.maximum(np.concatenate(curvatures), _LEAST_CURVATURE) ** -0.5)
 
     def __call__(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
         link, n = self.unpack(vector), self.n

@@ -47,9 +47,9 @@ class Moments:
 
     def energy(self, values: Tensor) -> Tensor:
         """Share of the targets' variance in each eigendirection, float64 ``[r]``; sums to at most 1."""
-        found = self.cross.square().sum(1) / values.clamp(min=1e-300)
+        shares = self.cross.square().sum(1) / values.clamp(min=1e-300)
         rounding = values < values[0] * 1e-6  # eigenvectors of such values are not orthogonal in float32
-        return torch.where(rounding, 0.0, found / max(self.variance, 1e-300))
+        return torch.where(rounding, 0.0, shares / max(self.variance, 1e-300))
 
 
 @dataclass(frozen=True, eq=False)

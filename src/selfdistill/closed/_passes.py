@@ -129,9 +129,9 @@ def go_through(
 
 def link_rows(given: Given) -> np.ndarray:
     """Positions of the rows that the first round's links are fitted on again."""
-    there = given.taught()
-    there = np.arange(len(given)) if there is None else there
-    rows: np.ndarray = there[np.linspace(0, len(there) - 1, min(len(there), _LINK_ROWS)).astype(int)]
+    taught = given.taught()
+    taught = np.arange(len(given)) if taught is None else taught
+    rows: np.ndarray = taught[np.linspace(0, len(taught) - 1, min(len(taught), _LINK_ROWS)).astype(int)]
     return rows
 
 
@@ -141,15 +141,15 @@ def _fit_first_links(spectrum: Spectrum, given: Given, parts: list[Part], chosen
 
     def fit() -> tuple[list[NoiseLink], tuple[float, float]]:
         scores: list[list[np.ndarray]] = [[] for _ in parts]
-        for some in np.array_split(rows, -(-len(rows) // spectrum.step)):
-            at = torch.from_numpy(some)
+        for chunk in np.array_split(rows, -(-len(rows) // spectrum.step)):
+            at = torch.from_numpy(chunk)
             z = spectrum.at(at)
-            block = Block(at, z, spectrum.leverages(at, z, _ridges(parts)), given[some])
-            for part, found in zip(parts, scores, strict=True):
-                found.append(part.scores(block))
+            block = Block(at, z, spectrum.leverages(at, z, _ridges(parts)), given[chunk])
+            for part, blocks in zip(parts, scores, strict=True):
+                blocks.append(part.scores(block))
         links = [
-            fit_link(np.concatenate(found), given[rows], part.links[0].form, start=part.links[0], iterations=STEPS)
-            for part, found in zip(parts, scores, strict=True)
+            fit_link(np.concatenate(blocks), given[rows], part.links[0].form, start=part.links[0], iterations=STEPS)
+            for part, blocks in zip(parts, scores, strict=True)
         ]
         return links, plausible_share(np.concatenate(scores[chosen]), given[rows], given.total)
 

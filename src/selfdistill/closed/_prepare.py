@@ -73,42 +73,42 @@ class Prepared:
     shared: bool
 
 
-def prepare(inputs: InputRows, given: Given, asked: ClosedOptions) -> Prepared:
+def prepare(inputs: InputRows, given: Given, options: ClosedOptions) -> Prepared:
     """Choose and factorise; see `refine_labels`."""
-    tell = asked.tell
+    tell = options.tell
     n, k, width = len(given), given.k, math.prod(inputs.shape[1:])
     taught = given.taught()
-    there = torch.arange(n) if taught is None else torch.from_numpy(taught)
-    count = asked.landmarks or _landmarks(len(there), width)
-    where = torch.device(asked.device or (inputs.device if isinstance(inputs, Tensor) else "cpu"))
-    shared = world() > 1 and len(there) > _CHOICE_ROWS
-    _check_memory(n, k, min(len(there), count), width)
+    learners = torch.arange(n) if taught is None else torch.from_numpy(taught)
+    most = options.landmarks or _landmarks(len(learners), width)
+    device = torch.device(options.device or (inputs.device if isinstance(inputs, Tensor) else "cpu"))
+    shared = world() > 1 and len(learners) > _CHOICE_ROWS
+    _check_memory(n, k, min(len(learners), most), width)
     rows = Rows(
         inputs,
-        standardise=asked.standardise,
-        dtype=asked.dtype,
-        device=where,
+        standardise=options.standardise,
+        dtype=options.dtype,
+        device=device,
         weights=given.weights,
         shared=shared,
     )
 
     def mark() -> tuple[dict[str, float], Landmarks]:
         tell("choosing the kernel")
-        errors = _kernel_errors(rows, given, there, (asked.kernel,) if asked.kernel != "auto" else KERNELS)
+        errors = _kernel_errors(rows, given, learners, (options.kernel,) if options.kernel != "auto" else KERNELS)
         tell("factorising the kernel")
         best = min(errors, key=lambda name: errors[name])
-        return errors, Landmarks(best, rows(there[choose_landmarks(len(there), count)]).cpu())
+        return errors, Landmarks(best, rows(learners[choose_landmarks(len(learners), most)]).cpu())
 
     kernels, marks = from_first(mark)
-    marks.to(where)
+    marks.to(device)
     spectrum = _factorise(rows, marks, given, shared=shared)
     tell("choosing noise and rounds")
-    grow = _few_enough(rows, k) if asked.forest is None else asked.forest
-    some = there[choose_landmarks(len(there), _CHOICE_ROWS)]
-    choice = from_first(lambda: _choice(spectrum, marks, rows, given, some, asked.rounds, grow, tell))
+    grow = _few_enough(rows, k) if options.forest is None else options.forest
+    sample = learners[choose_landmarks(len(learners), _CHOICE_ROWS)]
+    choice = from_first(lambda: _choice(spectrum, marks, rows, given, sample, options.rounds, grow, tell))
     leaf = next((int(chain[0].ridge) for chain in choice.chains if chain[0].source == "forest"), None)
     trees = Forest(rows.raw(slice(0, n)), given, leaf) if leaf else None
-    return Prepared(given, rows, marks, kernels, spectrum, choice, some.numpy(), trees, shared)
+    return Prepared(given, rows, marks, kernels, spectrum, choice, sample.numpy(), trees, shared)
 
 
 def _factorise(rows: Rows, marks: Landmarks, given: Given, *, shared: bool) -> Spectrum:
@@ -157,28 +157,28 @@ def _landmarks(n: int, d: int) -> int:
     return _EXACT if n < 10 * _EXACT else _LANDMARKS
 
 
-def _kernel_errors(rows: Rows, given: Given, there: Tensor, names: tuple[str, ...]) -> dict[str, float]:
+def _kernel_errors(rows: Rows, given: Given, learners: Tensor, names: tuple[str, ...]) -> dict[str, float]:
     """Least leave-one-out error of each kernel on a sample of the rows, its ridge chosen for it."""
     if len(names) == 1:
         return {names[0]: float("nan")}
-    sample = there[choose_landmarks(len(there), _KERNEL_ROWS)]
-    some = given[sample.numpy()]
-    unit, targets = rows(sample), some.targets(rows.dtype).to(rows.device)
-    weights = torch.ones(len(some)) if some.weights is None else torch.from_numpy(some.weights)
+    sample = learners[choose_landmarks(len(learners), _KERNEL_ROWS)]
+    labels = given[sample.numpy()]
+    unit, targets = rows(sample), labels.targets(rows.dtype).to(rows.device)
+    weights = torch.ones(len(labels)) if labels.weights is None else torch.from_numpy(labels.weights)
     w = weights.to(unit)
     root, share = w.sqrt()[:, None], (w / w.sum())[:, None]
     centred = (targets - (share * targets).sum(0)) * root
-    found, power = {}, 0
+    errors, power = {}, 0
     for name in names:
         gram = kernel_rows(name, unit, unit)
         mean = gram @ share[:, 0]
         gram -= mean
         gram -= (mean - mean @ share)[:, None]
-        if some.weights is not None:
+        if labels.weights is not None:
             gram *= root * root.T
         error, power = _least_error(gram, centred, share[:, 0], float(gram.diagonal().sum() / w.sum()), power)
-        found[name] = error / float(w.sum())
-    return found
+        errors[name] = error / float(w.sum())
+    return errors
 
 
 def _least_error(gram: Tensor, targets: Tensor, share: Tensor, unit: float, power: int) -> tuple[float, int]:
@@ -221,11 +221,11 @@ def _choice(
     if len(given) == len(sample) and rows.device.type == "cpu":
         inputs = rows.raw(slice(0, len(given))) if forest else None
         return choose_rounds(spectrum, given, given.k, inputs=inputs, rounds=rounds, tell=judged)
-    some = given[sample.numpy()]
-    weights = None if some.weights is None else torch.from_numpy(some.weights)
+    labels = given[sample.numpy()]
+    weights = None if labels.weights is None else torch.from_numpy(labels.weights)
     small = Spectrum(lambda part: marks(rows(sample[part])).cpu(), len(sample), step=spectrum.step, weights=weights)
     inputs = rows.raw(sample) if forest else None
-    return choose_rounds(small, some, given.k, inputs=inputs, rounds=rounds, tell=judged)
+    return choose_rounds(small, labels, given.k, inputs=inputs, rounds=rounds, tell=judged)
 
 
 def _few_enough(rows: Rows, k: int) -> bool:
