@@ -151,24 +151,24 @@ def refine_labels(
         problem = f"there are {inputs.shape[0]:,} inputs but {len(labels):,} labels"
         raise DataError(problem, "Give every example one label.")
     asked = ClosedOptions(kernel, landmarks, rounds, forest, standardise, dtype, device, tell)
-    made = prepare(inputs, check_given(labels, num_classes, sample_weight, settled, votes), asked)
-    given, spectrum, choice = made.given, made.spectrum, made.choice
+    prepared = prepare(inputs, check_given(labels, num_classes, sample_weight, settled, votes), asked)
+    given, spectrum, choice = prepared.given, prepared.spectrum, prepared.choice
     tell("refining")
-    found = go_through(spectrum, given, choice, forest=made.forest, shared=made.shared)
+    refined = go_through(spectrum, given, choice, forest=prepared.forest, shared=prepared.shared)
     assert spectrum.first is not None
     return ClosedForm(
-        posterior=found.posterior,
-        quality=_with_settled(found.quality, given),
-        prior=found.prior,
-        plausible_wrong=_plausible(found, given),
-        noise_matrix=found.parts[choice.chosen].links[-1].matrix,
-        machine=_machine(made.rows, made.marks, spectrum, found.parts, choice.weights),
+        posterior=refined.posterior,
+        quality=_with_settled(refined.quality, given),
+        prior=refined.prior,
+        plausible_wrong=_plausible(refined, given),
+        noise_matrix=refined.parts[choice.chosen].links[-1].matrix,
+        machine=_machine(prepared.rows, prepared.marks, spectrum, refined.parts, choice.weights),
         choice=choice,
-        kernel=made.marks.kernel,
-        kernels=made.kernels,
+        kernel=prepared.marks.kernel,
+        kernels=prepared.kernels,
         eigenvalues=spectrum.values.cpu(),
         given_energy=spectrum.first.energy(spectrum.values).cpu(),
-        refined_energy=found.moments.energy(spectrum.values).cpu(),
+        refined_energy=refined.moments.energy(spectrum.values).cpu(),
         scale=spectrum.scale,
         seconds=time.perf_counter() - began,
     )
@@ -176,9 +176,9 @@ def refine_labels(
 
 def _with_settled(quality: np.ndarray, given: Given) -> np.ndarray:
     """Say 1 of settled labels that were right, and 0 of those that were not."""
-    found, held = quality.copy(), given.held
-    found[held] = given.learned[held] == given.codes[held]
-    return found
+    values, held = quality.copy(), given.held
+    values[held] = given.learned[held] == given.codes[held]
+    return values
 
 
 def _plausible(found: Refined, given: Given) -> tuple[float, float]:

@@ -244,24 +244,24 @@ class _Halves:
         """Refine labels and fit them, those of all forms with the same ridge at once; give fits and scores by ridge."""
         refined = {form: self.refine(inside, chains[form][-1].link) for form, (inside, _) in going.items()}
         tried: dict[Form, dict[float, tuple[list[_Fit], np.ndarray]]] = {form: {} for form in going}
-        for ridge in sorted({one for _, ridges in going.values() for one in ridges}, reverse=True):
+        for ridge in sorted({ridge_of for _, ridges in going.values() for ridge_of in ridges}, reverse=True):
             forms = [form for form, (_, ridges) in going.items() if ridge in ridges]
-            for form, found in zip(forms, self.try_ridge([refined[f] for f in forms], ridge), strict=True):
-                tried[form][ridge] = found
+            for form, result in zip(forms, self.try_ridge([refined[f] for f in forms], ridge), strict=True):
+                tried[form][ridge] = result
         return tried
 
     def try_ridge(self, targets: list[list[Tensor]], ridge: float) -> list[tuple[list[_Fit], np.ndarray]]:
         """Fit each form's targets, side by side, and predict each row by the half that it is not in."""
-        found: list[tuple[list[_Fit], np.ndarray]] = [([], np.empty((len(self.given), self.k))) for _ in targets]
+        results: list[tuple[list[_Fit], np.ndarray]] = [([], np.empty((len(self.given), self.k))) for _ in targets]
         for i, fold in enumerate(self.folds):
-            together = torch.cat([one[i] for one in targets], 1)
+            together = torch.cat([targets_of[i] for targets_of in targets], 1)
             weights = fold.fit(together, ridge)
             scores = fold.predict(together, weights).double()
-            parts = (torch.chunk(one, len(targets), 1) for one in (together, weights, scores))
-            for (fits, all_scores), q, w, predicted in zip(found, *parts, strict=True):
+            parts = (torch.chunk(targets_of, len(targets), 1) for targets_of in (together, weights, scores))
+            for (fits, all_scores), q, w, predicted in zip(results, *parts, strict=True):
                 fits.append(_Fit(q, w, ridge))
                 all_scores[fold.outside.numpy()] = predicted.numpy()
-        return found
+        return results
 
     def leave_one_out(self, fits: list[_Fit]) -> list[np.ndarray]:
         """Predict each row by the others of its own half."""
@@ -271,8 +271,8 @@ class _Halves:
     def refine(self, inside: list[np.ndarray], link: NoiseLink) -> list[Tensor]:
         """Refine the labels of each half by itself, from scores that leave one out."""
         pairs = zip(self.folds, inside, strict=True)
-        found = [link.posterior(scores, self.given[fold.inside.numpy()])[0] for fold, scores in pairs]
-        return [torch.from_numpy(one).to(self.dtype) for one in found]
+        refined = [link.posterior(scores, self.given[fold.inside.numpy()])[0] for fold, scores in pairs]
+        return [torch.from_numpy(each).to(self.dtype) for each in refined]
 
     def best_ridge(
         self, choices: dict[float, tuple[list[_Fit], np.ndarray]], form: Form, number: int, start: NoiseLink

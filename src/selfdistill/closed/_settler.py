@@ -39,12 +39,12 @@ class Settler:
     # Scores are linear in their targets: m decisions move those of the first round by Z (values + ridge)^-1 Z_m'
     # change, a product of rank m. The refined labels that this moves are the changes of the next round's targets.
 
-    def __init__(self, made: Prepared) -> None:
-        self._made, n, k = made, len(made.given), made.given.k
-        chains = made.choice.chains
+    def __init__(self, prepared: Prepared) -> None:
+        self._prepared, n, k = prepared, len(prepared.given), prepared.given.k
+        chains = prepared.choice.chains
         firsts = {(chain[0].source, chain[0].ridge): chain[0] for chain in chains}
         count = len(firsts) + sum(len(chain) - 1 for chain in chains)
-        self._kept = 2 * made.spectrum.mean.element_size() * n * k * count <= _KEPT_BYTES
+        self._kept = 2 * prepared.spectrum.mean.element_size() * n * k * count <= _KEPT_BYTES
         self._hats: dict[float, Tensor] = {}
         self._chains: list[list[_Fit]] = []
         self._firsts: list[_Fit] = []
@@ -52,11 +52,11 @@ class Settler:
 
     def settle(self, settled: np.ndarray, *, links: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Refine all labels, with those held that somebody settled."""
-        made = self._made
-        given = replace(made.given, settled=np.asarray(settled, np.int64))
+        prepared = self._prepared
+        given = replace(prepared.given, settled=np.asarray(settled, np.int64))
         if not self._kept:
-            found = settle(made, settled)
-            return found.posterior.numpy(), found.quality
+            result = settle(prepared, settled)
+            return result.posterior.numpy(), result.quality
         links = links or not self._chains
         if links:
             self._begin(given)
@@ -65,16 +65,16 @@ class Settler:
         if links:
             self._link_first(given)
         for number in range(1, max(map(len, self._chains))):
-            some = [(c, at) for c, at in zip(self._chains, self.links, strict=True) if number < len(c)]
-            refined = [self._refined(c[number - 1], at[number - 1], given) for c, at in some]
-            self._learn([c[number] for c, _ in some], refined, _LEAST)
+            active = [(c, at) for c, at in zip(self._chains, self.links, strict=True) if number < len(c)]
+            refined = [self._refined(c[number - 1], at[number - 1], given) for c, at in active]
+            self._learn([c[number] for c, _ in active], refined, _LEAST)
         return self._mixed(given)
 
     def _begin(self, given: Given) -> None:
         """Begin with targets that are the same for all rows, which any regression fits, and with links fitted again."""
-        made = self._made
-        like = made.spectrum.mean
-        choice = relinked(made, given)
+        prepared = self._prepared
+        like = prepared.spectrum.mean
+        choice = relinked(prepared, given)
         self.links = [[candidate.link for candidate in chain] for chain in choice.chains]
         firsts: dict[tuple[str, float], _Fit] = {}
 
@@ -88,7 +88,7 @@ class Settler:
         self._firsts = list(firsts.values())
         if not self._hats:
             ridges = [c.ridge for chain in choice.chains for c in chain if c.source == "kernel"]
-            parts = [made.spectrum.leverages(rows, z, ridges) for rows, z in made.spectrum.blocks()]
+            parts = [prepared.spectrum.leverages(rows, z, ridges) for rows, z in prepared.spectrum.blocks()]
             self._hats = {ridge: torch.cat([part[ridge] for part in parts]).cpu() for ridge in set(ridges)}
 
     def _learn(self, fits: Sequence[_Fit], targets: Sequence[Tensor], least: float) -> None:
@@ -103,13 +103,13 @@ class Settler:
             if fit.candidate.source == "kernel":
                 regressions.append((fit, rows, change))
             else:
-                assert self._made.forest is not None
-                self._made.forest.move(fit.fitted, change, rows)
+                assert self._prepared.forest is not None
+                self._prepared.forest.move(fit.fitted, change, rows)
         if regressions:
             self._move_regressions(regressions)
 
     def _move_regressions(self, changed: list[tuple[_Fit, Tensor, Tensor]]) -> None:
-        spectrum, coefficients, places = self._made.spectrum, [], []
+        spectrum, coefficients, places = self._prepared.spectrum, [], []
         for fit, rows, change in changed:
             cross = spectrum.values.new_zeros(len(spectrum.values), change.shape[1])
             for at, part in zip(torch.split(rows, spectrum.step), torch.split(change, spectrum.step), strict=True):
@@ -122,8 +122,8 @@ class Settler:
             places.append(columns)
         together = torch.cat(coefficients, 1).to(spectrum.mean)
         for block, z in spectrum.blocks():
-            found = torch.split((z @ together).cpu(), [len(columns) for columns in places], 1)
-            for (fit, _, _), columns, part in zip(changed, places, found, strict=True):
+            moves = torch.split((z @ together).cpu(), [len(columns) for columns in places], 1)
+            for (fit, _, _), columns, part in zip(changed, places, moves, strict=True):
                 fit.fitted[block, columns] += part
 
     def _scores(self, fit: _Fit, rows: slice | Tensor = slice(None)) -> np.ndarray:
@@ -143,16 +143,16 @@ class Settler:
             links[0] = fit_link(scores, given[rows], links[0].form, start=links[0], iterations=STEPS)
 
     def _mixed(self, given: Given) -> tuple[np.ndarray, np.ndarray]:
-        choice, each = self._made.choice, np.arange(len(given))
+        choice, each = self._prepared.choice, np.arange(len(given))
         right, posterior = np.zeros(len(given)), np.empty(0)
         scores = {id(fit): self._scores(fit) for fit in self._firsts}  # most chains end there
         for i, (chain, links, weight) in enumerate(zip(self._chains, self.links, choice.weights, strict=True)):
             last = chain[-1]
             known = scores[id(last)] if id(last) in scores else self._scores(last)
-            found = links[-1].posterior(known, replace(given, settled=None))[0]
-            right += weight * found[each, given.codes]
+            refined = links[-1].posterior(known, replace(given, settled=None))[0]
+            right += weight * refined[each, given.codes]
             if i == choice.chosen:
-                posterior = found.astype(np.float32)
+                posterior = refined.astype(np.float32)
         held, settled = given.held, given.learned
         posterior[held] = 0
         posterior[held, settled[held]] = 1
