@@ -75,7 +75,7 @@ def fit(data: Source, read: ReadOptions, settings: Settings, run: RunOptions) ->
     with showing() as tell, showing("plain") as tell_plain:
         record, folder = start(asked, tell=tell, tell_plain=tell_plain, say=speak)
     if data.report:
-        from selfdistill.report import Report
+        from selfdistill.report._report import Report
 
         speak(f"Report in {Report.of_run(folder).save(folder / 'report.html')}")
     if run.json:

@@ -52,7 +52,7 @@ def report(options: ReportOptions) -> None:
         selfdistill report runs/photos-001 --out photos.html --gallery photos.png
     """  # noqa: DOC501 (this text is the help)
     with leaving_at_once():
-        from selfdistill.report import Report
+        from selfdistill.report._report import Report
 
     for name in ("out", "gallery"):
         file = getattr(options, name)

@@ -29,11 +29,9 @@ from selfdistill.distill._soft_labels import (
     of_classifier,
     of_numbers,
 )
-from selfdistill.runs import load_model
 from selfdistill.runs._epoch_snapshots import EPOCHS, load_snapshot
-from selfdistill.runs._model_file import Model
-from selfdistill.targets import SoftLogits
-from selfdistill.targets._teacher import choose_entries
+from selfdistill.runs._model_file import Model, load_model
+from selfdistill.targets._teacher import SoftLogits, choose_entries
 from selfdistill.train._checkpoint import load_checkpoint
 from selfdistill.train._runtime import Runtime
 

@@ -12,6 +12,7 @@ from selfdistill import losses, targets
 from selfdistill._core.errors import SettingError
 from selfdistill.data._loader import Batch
 from selfdistill.losses._cross_entropy import label_cross_entropy
+from selfdistill.targets._base import GivenLabels
 
 __all__ = ["Context", "Curves", "FirstStage", "Forward", "LossFn", "Method", "View", "given_labels", "matched", "never"]
 
@@ -85,15 +86,15 @@ def matched(forward: Forward, batch: Batch, view: View, target: Any, loss: LossF
         One value per example ``[b]`` and the logits ``[b, K]``, or ``[b, 2, K]`` of a pair of networks.
     """
     logits = forward(view(0))
-    if loss is losses.cross_entropy and isinstance(target, targets.GivenLabels):
+    if loss is losses.cross_entropy and isinstance(target, GivenLabels):
         # The same numbers without one-hot rows: a sixth less of the loop's own share of a small network's step.
         return label_cross_entropy(logits, target.labels.index_select(0, batch.index)), logits
     return loss(logits, target.read(batch.index, logits.detach())), logits
 
 
-def given_labels(context: Context) -> targets.GivenLabels:
+def given_labels(context: Context) -> GivenLabels:
     """Build the targets of plain training."""
-    return targets.GivenLabels(context.labels, context.num_classes)
+    return GivenLabels(context.labels, context.num_classes)
 
 
 def never(epoch: int, epochs: int) -> bool:

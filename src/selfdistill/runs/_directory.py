@@ -27,7 +27,9 @@ from selfdistill._core.settings import ResolvedSettings
 from selfdistill._core.wording import quoted
 from selfdistill.data._labelled import LabelledData
 from selfdistill.data._loader import augment_for
-from selfdistill.issues import LabelTable, NoiseEstimate, compare_with_truth
+from selfdistill.issues import compare_with_truth
+from selfdistill.issues._northcutt2021joint import NoiseEstimate
+from selfdistill.issues._table import LabelTable
 from selfdistill.networks._build import build
 from selfdistill.runs._epoch_snapshots import save_snapshot, snapshot_epochs
 from selfdistill.runs._label_table import write_label_table

@@ -18,8 +18,8 @@ from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.record import RunRecord, read_finished, read_record, whole
 from selfdistill.data._labelled import LabelledData
 from selfdistill.data._limits import check_size
-from selfdistill.issues import LabelTable
 from selfdistill.issues._blocks import blocks
+from selfdistill.issues._table import LabelTable
 
 if TYPE_CHECKING:
     import pandas as pd

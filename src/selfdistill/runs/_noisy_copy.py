@@ -12,6 +12,7 @@ from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._copy import write_with_labels
 from selfdistill.data._labelled import LabelledData
 from selfdistill.data._read import read as data_read
+from selfdistill.noise._draw import Noise
 from selfdistill.noise._files import read_matrix
 
 __all__ = ["NoisyCopy", "noisy_copy"]
@@ -89,7 +90,7 @@ def _draw(
     instance: float | None,
     include_clean: bool | None,
     seed: int,
-) -> noise.Noise:
+) -> Noise:
     k = examples.num_classes
     if instance is not None:
         return noise.instance_dependent(examples.inputs, examples.labels, k, instance, seed)

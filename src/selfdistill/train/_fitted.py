@@ -9,9 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from selfdistill._core.settings import ResolvedSettings
-from selfdistill.closed import ClosedForm
-from selfdistill.issues import LabelTable, find_issues, label_table
+from selfdistill.closed._refine import ClosedForm
+from selfdistill.issues import find_issues, label_table
 from selfdistill.issues._reliability import Applicability, applicability, out_of_sample_trust
+from selfdistill.issues._table import LabelTable
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
 from selfdistill.targets import Posterior, Targets
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from selfdistill import closed
 from selfdistill._core.advice import Advice
 from selfdistill.data._labelled import LabelledData
-from selfdistill.issues import LabelTable, find_issues
+from selfdistill.issues import find_issues
 from selfdistill.issues._reliability import Applicability, out_of_sample_trust
+from selfdistill.issues._table import LabelTable
 from selfdistill.train._fitted import Fitted
 
 __all__ = ["trust_of"]
