@@ -10,8 +10,6 @@ from functools import partial
 from string import Formatter
 from typing import Any, Self
 
-__all__ = ["COMMAND_LINE", "PYTHON", "Advice", "Door", "Flag", "Notice", "at"]
-
 
 @dataclass(frozen=True)
 class Door:

@@ -8,8 +8,6 @@ from typing import Annotated
 from selfdistill._core.errors import SettingError
 from selfdistill._core.options import Option, check_options
 
-__all__ = ["AirOptions"]
-
 _KERNEL = "Kernel"
 _LONGEST = 1e30  # all is learned by then
 

@@ -19,18 +19,6 @@ from typing import Any
 
 from selfdistill._core.advice import PYTHON, Advice, Door, at
 
-__all__ = [
-    "DataError",
-    "InputError",
-    "Interrupted",
-    "ReliabilityWarning",
-    "ResourceError",
-    "RunError",
-    "SelfdistillError",
-    "SettingError",
-    "one_line",
-]
-
 
 def one_line(error: BaseException, limit: int = 300) -> str:
     """Put another library's message on one line."""

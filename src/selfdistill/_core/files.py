@@ -18,18 +18,6 @@ from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, ResourceError
 from selfdistill._core.lock import check_held
 
-__all__ = [
-    "atomic",
-    "check_name",
-    "check_room",
-    "digest",
-    "json_text",
-    "made",
-    "read_json",
-    "translate_disk_full",
-    "write_json",
-]
-
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _LARGEST = 2**28  # bytes of JSON; a record of a million classes takes a tenth
 _HALVES = re.compile(r"[\ud800-\udfff]")  # of pairs; alone no text in UTF-8

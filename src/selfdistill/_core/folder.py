@@ -10,8 +10,6 @@ from pathlib import Path
 from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, RunError
 
-__all__ = ["check_folder", "clear_parts", "inside", "is_part", "named_folder"]
-
 _PART = re.compile(r"^\..+\.[a-z0-9_]{8}\.part$")
 
 

@@ -11,8 +11,6 @@ from torch import Tensor
 from selfdistill._core.errors import DataError
 from selfdistill._core.rng import torch_generator
 
-__all__ = ["WHOLE", "checked_labels", "held_out", "normalised", "one_hot", "pair_counts", "symmetric_matrix"]
-
 
 def one_hot(labels: Tensor, num_classes: int) -> Tensor:
     """Write labels, int64 ``[n]``, as rows with a single 1: float32 ``[n, K]``.

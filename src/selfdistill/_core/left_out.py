@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["left_out"]
-
 
 def left_out(targets: Tensor, residuals: Tensor, rest: Tensor) -> Tensor:
     r"""Predict each example by the ridge regression on all others.

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_type_hints
 
 from selfdistill._core.errors import SettingError
 
-__all__ = ["Option", "check_options", "explicit_options", "number_or_word", "options_from", "options_of", "overlaid"]
-
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 

@@ -7,8 +7,6 @@ from typing import Annotated
 
 from selfdistill._core.options import Option
 
-__all__ = ["ReadOptions"]
-
 _DATA = "Data"
 
 

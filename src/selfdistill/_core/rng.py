@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["derive", "drawing_from", "numpy_generator", "torch_generator"]
-
 
 def derive(seed: int, *purpose: str | int) -> int:
     """Derive a 63-bit seed from a master seed and a purpose."""

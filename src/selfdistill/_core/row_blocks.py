@@ -15,8 +15,6 @@ from torch import Tensor
 
 from selfdistill._core.files import translate_disk_full
 
-__all__ = ["in_files", "kept_in_files", "row_blocks", "row_one_hot", "row_zeros"]
-
 _BLOCK = 2**20  # entries that are worked on at once: 4 MiB of float32, of which there are some ten
 _FOLDER: ContextVar[Path | None] = ContextVar("folder", default=None)
 

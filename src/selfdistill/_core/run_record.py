@@ -27,8 +27,6 @@ from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.settings import ResolvedSettings, Settings
 from selfdistill._core.wording import quoted
 
-__all__ = ["SCHEMA", "Accuracy", "Comparison", "Result", "RunData", "RunRecord", "Trust", "Truth", "problem_of"]
-
 SCHEMA = 2
 """Of the records that are written. Those of schema 1 have no digests, of themselves and of the run's files."""
 _CURVES = ("loss", "agreement", "refined_share", "lr")

@@ -11,8 +11,6 @@ from selfdistill._core.dist import rank, sum_over_processes
 from selfdistill._core.row_blocks import kept_in_files, row_blocks, row_zeros
 from selfdistill._core.shards import current_shard
 
-__all__ = ["SampleMean"]
-
 _TOGETHER = 4096  # rows that are added at once: small operations cost as much as their call
 
 

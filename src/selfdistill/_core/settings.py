@@ -9,8 +9,6 @@ from typing import Annotated, Any
 from selfdistill._core.errors import SettingError
 from selfdistill._core.options import Option, check_options, number_or_word
 
-__all__ = ["MOST_EPOCHS", "VISIT_STEPS", "WEIGHT_DECAY", "ResolvedSettings", "Settings"]
-
 MOST_EPOCHS = 1_000_000
 """Most epochs of a run."""
 VISIT_STEPS = 18  # an epoch of fewer steps teaches too little to count as one visit of the default's schedule

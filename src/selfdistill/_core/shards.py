@@ -13,8 +13,6 @@ from torch import Tensor
 from selfdistill._core.dist import rank, sum_over_processes, world
 from selfdistill._core.errors import SettingError
 
-__all__ = ["Shard", "current_shard", "over_processes", "shard_of"]
-
 _SHARD: ContextVar[Shard | None] = ContextVar("shard", default=None)
 
 

@@ -26,8 +26,6 @@ from selfdistill.cli._processes import Several, in_processes, last_words
 from selfdistill.cli._report import report, show
 from selfdistill.cli._review import review
 
-__all__ = ["app", "main"]
-
 _INTERRUPTED = 130
 _LESS = Advice("Take fewer data", "a smaller {--network}", "a smaller {--batch-size}.")
 

@@ -15,8 +15,6 @@ from selfdistill._core.wording import clean
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["Clock", "duration", "first_process", "plain_lines", "print_lines", "showing", "speak", "stdout", "write"]
-
 _LINE_SECONDS = 5.0
 _REFRESH_SECONDS = 0.1
 

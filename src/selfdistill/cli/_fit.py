@@ -17,9 +17,7 @@ from selfdistill.cli._processes import check_processes
 from selfdistill.cli._run_options import RunOptions
 
 if TYPE_CHECKING:
-    from selfdistill._core.record import RunRecord
-
-__all__ = ["as_json", "fit"]
+    from selfdistill._core.run_record import RunRecord
 
 _FILES = ("labels.parquet", "model.safetensors", "run.json", "metrics.jsonl")
 

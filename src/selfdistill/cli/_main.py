@@ -9,8 +9,6 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-__all__ = ["leave", "leaving_at_once", "main"]
-
 _INTERRUPTED = 130
 
 

@@ -18,8 +18,6 @@ from selfdistill._core.errors import SettingError
 from selfdistill._core.group import GROUP
 from selfdistill.cli._display import speak
 
-__all__ = ["Several", "check_processes", "in_processes", "last_words"]
-
 _GRACE = 20.0  # seconds; gloo and NCCL tell a lost process at once, and a run may be killed at any time
 _LOOK = 0.05
 _FEW = 8  # processes that any machine may start

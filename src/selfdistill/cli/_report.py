@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from selfdistill.report._content import Card
     from selfdistill.runs._examples import Examples
 
-__all__ = ["report", "show"]
-
 _WIDE, _TALL = 24, 12  # of a photo in a terminal, in characters
 _LETTERS = 200
 

@@ -14,7 +14,8 @@ from selfdistill import air
 from selfdistill._core.advice import Advice
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.labels import held_out
-from selfdistill._core.record import RunRecord, reading_record
+from selfdistill._core.record import reading_record
+from selfdistill._core.run_record import RunRecord
 from selfdistill._core.settings import ResolvedSettings
 from selfdistill.air._labels import centred, one_hot
 from selfdistill.air._monitor import choose_examples

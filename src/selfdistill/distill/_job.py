@@ -14,7 +14,8 @@ from selfdistill._core.dist import barrier, rank
 from selfdistill._core.errors import RunError
 from selfdistill._core.events import Listener
 from selfdistill._core.files import digest
-from selfdistill._core.record import RunRecord, read_record
+from selfdistill._core.record import read_record
+from selfdistill._core.run_record import RunRecord
 from selfdistill._core.settings import ResolvedSettings
 from selfdistill.data._labelled import LabelledData
 from selfdistill.distill._measures import dark_knowledge

@@ -16,7 +16,8 @@ from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, RunError, SettingError, one_line
 from selfdistill._core.files import check_name
 from selfdistill._core.read_options import ReadOptions
-from selfdistill._core.record import RunRecord, read_finished
+from selfdistill._core.record import read_finished
+from selfdistill._core.run_record import RunRecord
 from selfdistill.data._labelled import LabelledData
 from selfdistill.data._read import read_new
 from selfdistill.distill._candidates import Choice, air_epoch, choose

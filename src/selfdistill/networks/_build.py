@@ -21,8 +21,6 @@ from selfdistill.networks._kernel_machine import KernelMachine, parse_kernel
 from selfdistill.networks._pretrained import HF, fine_tuned
 from selfdistill.networks._small_networks import MLP, Pair, SmallCNN, Standardise
 
-__all__ = ["NAMES", "Size", "build", "describe", "resolve"]
-
 _MOST_LAYERS = 1000
 _MOST_DIGITS = 18  # of a number, so that it fits into 64 bits
 _TWO = "2*"  # in front of a specification: a pair of such networks

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ResNet"]
-
 
 def _convolution(width_in: int, width_out: int, stride: int, size: int = 3) -> nn.Conv2d:
     return nn.Conv2d(width_in, width_out, size, stride=stride, padding=size // 2, bias=False)

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from selfdistill._core.errors import DataError, SettingError
 
-__all__ = ["KERNELS", "KernelMachine", "Trees", "kernel_rows", "parse_kernel", "unit_rows"]
-
 KERNELS = ("linear", "relu1", "relu3", "rbf")
 """Kernels by name: dot product, ReLU network of infinite width with one or three hidden layers (its tangent kernel),
 and Gaussian. All have a diagonal of 1."""

@@ -14,8 +14,6 @@ from selfdistill._core.rng import derive
 from selfdistill.encoders import _fine_tuning
 from selfdistill.networks._small_networks import Standardise
 
-__all__ = ["HF", "Pretrained", "fine_tuned", "rebuilt"]
-
 HF = "hf:"
 """In front of a specification: a model of `transformers`, from a folder or by its name on the hub."""
 

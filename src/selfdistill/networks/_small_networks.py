@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from selfdistill._core.errors import SettingError
 
-__all__ = ["MLP", "Pair", "SmallCNN", "Standardise"]
-
 _GRID = 4  # side of the feature map that the classifier sees, at most
 
 

@@ -13,8 +13,6 @@ from selfdistill._core.labels import pair_counts
 from selfdistill._core.rng import torch_generator
 from selfdistill.noise._transition import class_dependent, symmetric
 
-__all__ = ["Noise", "Summary", "check_labels", "draw", "flip_rates", "instance_dependent", "realise", "summary"]
-
 _SPREAD = 0.1
 _BLOCK = 4096
 

@@ -15,8 +15,6 @@ from torch import Tensor
 from selfdistill._core.errors import SettingError
 from selfdistill._core.labels import symmetric_matrix
 
-__all__ = ["check_rate", "cifar10_asymmetric", "class_dependent", "pair", "symmetric"]
-
 _AIRPLANE, _AUTOMOBILE, _BIRD, _CAT, _DEER, _DOG, _HORSE, _TRUCK = 0, 1, 2, 3, 4, 5, 7, 9
 _CONFUSED = {_TRUCK: _AUTOMOBILE, _BIRD: _AIRPLANE, _CAT: _DOG, _DOG: _CAT, _DEER: _HORSE}
 

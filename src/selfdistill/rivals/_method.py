@@ -14,8 +14,6 @@ from selfdistill.data._loader import Batch
 from selfdistill.losses._cross_entropy import label_cross_entropy
 from selfdistill.targets._base import GivenLabels
 
-__all__ = ["Context", "Curves", "FirstStage", "Forward", "LossFn", "Method", "View", "given_labels", "matched", "never"]
-
 LossFn = Callable[[Tensor, Any], Tensor]
 Forward = Callable[..., Tensor]
 View = Callable[[int], Tensor]

@@ -21,8 +21,6 @@ try:
 except ImportError:  # not on this platform: nothing is locked there
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Decided", "Journal", "Step", "journal_path", "labels_digest", "read_header", "read_journal"]
-
 _FORMAT = "selfdistill decisions"
 _BEGINNING = json_text({"format": _FORMAT})[:-1].encode()
 _AGAIN = Advice("Move it away", "name another file with {--decisions}.")

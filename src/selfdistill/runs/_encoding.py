@@ -27,8 +27,6 @@ from selfdistill.encoders._fine_tuning import sight_of
 from selfdistill.encoders._store import PROGRESS
 from selfdistill.networks._pretrained import HF
 
-__all__ = ["check_named", "encoder_of_photos", "encoder_of_texts", "encoding", "missing_extra", "side_of_network"]
-
 _MOST_TEXTS = 20_000  # some five minutes of one core
 _TINY, _LOOKED_AT = 32, 50
 

@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from selfdistill._core.errors import DataError, one_line
-from selfdistill._core.record import RunRecord, read_finished
+from selfdistill._core.record import read_finished
+from selfdistill._core.run_record import RunRecord
 from selfdistill.data._columns import as_numbers, as_strings
 from selfdistill.data._encoded import is_encoded
 from selfdistill.data._images import find_layout
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from selfdistill.data._source import Source
-
-__all__ = ["Examples"]
 
 Cell = tuple[str, str, bool]
 _COMPARED = 2000  # rows of a label that a cell is compared with, at most

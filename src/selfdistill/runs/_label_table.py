@@ -15,7 +15,8 @@ import numpy as np
 from selfdistill._core.errors import DataError, RunError, one_line
 from selfdistill._core.files import atomic, json_text
 from selfdistill._core.read_options import ReadOptions
-from selfdistill._core.record import RunRecord, read_finished, read_record, whole
+from selfdistill._core.record import read_finished, read_record, whole
+from selfdistill._core.run_record import RunRecord
 from selfdistill.data._labelled import LabelledData
 from selfdistill.data._limits import check_size
 from selfdistill.issues._blocks import blocks
@@ -23,16 +24,6 @@ from selfdistill.issues._table import LabelTable
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = [
-    "SavedLabelTable",
-    "label_table",
-    "named_rows",
-    "read_findings",
-    "read_label_table",
-    "refined_labels",
-    "write_label_table",
-]
 
 _SOFT = "refined_distribution"  # K times as large as the others: it is read in blocks
 _COLUMNS = {

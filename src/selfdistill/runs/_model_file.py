@@ -20,8 +20,6 @@ from selfdistill.networks._build import build
 from selfdistill.networks._pretrained import Pretrained, rebuilt
 from selfdistill.train._state_checks import check_finite, check_types
 
-__all__ = ["Model", "load_model", "save_model"]
-
 _FORMAT = "selfdistill-model-1"
 
 

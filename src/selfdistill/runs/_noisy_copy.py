@@ -15,8 +15,6 @@ from selfdistill.data._read import read as data_read
 from selfdistill.noise._draw import Noise
 from selfdistill.noise._files import read_matrix
 
-__all__ = ["NoisyCopy", "noisy_copy"]
-
 _KINDS = Advice("Give {--symmetric} RATE, {--pair} RATE, {--matrix} FILE or {--instance} RATE.")
 
 

@@ -9,8 +9,6 @@ from typing import Any
 
 from selfdistill.rivals import Method
 
-__all__ = ["GO_ON", "Plan"]
-
 GO_ON = "Go on with: selfdistill fit --resume {}"
 
 

@@ -26,8 +26,6 @@ from selfdistill.train._settings import resolve_device
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Predictions", "check_output", "predict", "write_predictions"]
-
 _BLOCK = 65_536
 
 

@@ -18,7 +18,8 @@ from selfdistill._core.events import Event, Listener, RunStarted, everyone
 from selfdistill._core.group import as_many
 from selfdistill._core.options import explicit_options, overlaid
 from selfdistill._core.read_options import ReadOptions
-from selfdistill._core.record import RunRecord, read_record, write_record
+from selfdistill._core.record import read_record, write_record
+from selfdistill._core.run_record import RunRecord
 from selfdistill._core.settings import ResolvedSettings, Settings
 from selfdistill._core.wording import quoted
 from selfdistill.data._labelled import LabelledData, describe
@@ -42,8 +43,6 @@ from selfdistill.train._closed import AUTO, CLOSED, OF_CLOSED, check_closed, clo
 from selfdistill.train._methods import WITHOUT_EPOCHS, method_of
 from selfdistill.train._runtime import process_group, threads_for
 from selfdistill.train._settings import choose_network, resolve_device
-
-__all__ = ["FitRequest", "announce_run", "name_of", "read_sources", "start", "threads_of"]
 
 _DIGITS = "digits"
 

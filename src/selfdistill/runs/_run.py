@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfdistill._core.advice import PYTHON, at
+from selfdistill._core.air_options import AirOptions
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill._core.options import options_from
 from selfdistill._core.read_options import ReadOptions
-from selfdistill._core.record import RunRecord, read_finished
-from selfdistill.runs._air import AirOptions, measure, write_closed, write_study
+from selfdistill._core.record import read_finished
+from selfdistill._core.run_record import RunRecord
+from selfdistill.runs._air import measure, write_closed, write_study
 from selfdistill.runs._label_table import label_table
 from selfdistill.runs._model_file import Model, load_model
 from selfdistill.runs._predict import predict
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from selfdistill.report._report import Report
-
-__all__ = ["Run", "fit", "load"]
 
 _READING = tuple(one.name for one in fields(ReadOptions))
 _SETTINGS = tuple(one.name for one in fields(Settings))

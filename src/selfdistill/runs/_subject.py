@@ -15,7 +15,8 @@ from selfdistill._core.advice import Advice
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.folder import inside
 from selfdistill._core.read_options import ReadOptions
-from selfdistill._core.record import RunRecord, read_finished
+from selfdistill._core.record import read_finished
+from selfdistill._core.run_record import RunRecord
 from selfdistill.air import calibrated
 from selfdistill.air._clock import Clock
 from selfdistill.air._study import RunCurves
@@ -27,8 +28,6 @@ from selfdistill.runs._encoding import check_named
 from selfdistill.runs._label_table import refined_labels
 from selfdistill.runs._model_file import load_model
 from selfdistill.train._checkpoint import checkpoint_steps, load_checkpoint
-
-__all__ = ["Subject", "of_data", "of_run", "read_again"]
 
 
 @dataclass(frozen=True, eq=False)

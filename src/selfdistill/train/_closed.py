@@ -27,18 +27,6 @@ from selfdistill.issues._toneva2019forgetting import LearningDynamics
 from selfdistill.train._fitted import Fitted
 from selfdistill.train._runtime import threads_for
 
-__all__ = [
-    "AUTO",
-    "CLOSED",
-    "OF_CLOSED",
-    "check_closed",
-    "closed_threads",
-    "describe_closed",
-    "fit_closed",
-    "prepare_closed",
-    "takes_vectors",
-]
-
 CLOSED = "kernel"
 """The method without epochs."""
 AUTO = "auto"

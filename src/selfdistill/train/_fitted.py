@@ -16,8 +16,6 @@ from selfdistill.issues._table import LabelTable
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
 from selfdistill.targets import Posterior, Targets
 
-__all__ = ["Fitted"]
-
 
 @dataclass(frozen=True, eq=False)
 class Fitted:

@@ -22,8 +22,6 @@ from selfdistill.rivals import Method
 from selfdistill.targets import Targets
 from selfdistill.train._runtime import Runtime
 
-__all__ = ["Position", "Trainer", "predict_probabilities"]
-
 _VALUES = 2**23  # of images, that are predicted at once: 682 of 64 x 64 pixels in colour
 _FAR = 10.0  # times what is usual, from which an option of the loss is named where it diverges
 

@@ -15,8 +15,6 @@ from selfdistill.rivals._table import RIVALS
 from selfdistill.targets._base import GivenLabels, Memory
 from selfdistill.targets._dong2019selfdistill import authors_loss, sequential
 
-__all__ = ["METHODS", "WITHOUT_EPOCHS", "method", "method_of"]
-
 
 def _stretch(context: Context) -> float:
     """By what epochs of so few steps that a visit teaches little are lengthened."""

@@ -33,8 +33,6 @@ from selfdistill.train._methods import method
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RobustTargets"]
-
 CHANCE_AFTER = 3
 """Epochs after which predictions that agree with the labels by chance alone are told."""
 _SHARES = 8

@@ -19,8 +19,6 @@ from selfdistill._core.errors import ResourceError
 from selfdistill._core.group import GROUP
 from selfdistill.data._loader import Batch
 
-__all__ = ["Runtime", "TorchRuntime", "local_statistics", "process_group", "threads_for"]
-
 _LOST = re.compile(r"closed by peer|reset by peer|remote process|Broken pipe|gloo|NCCL", re.IGNORECASE)
 _ONE_THREAD = 2**25  # weights times examples of a step, below which a second thread gains next to nothing
 

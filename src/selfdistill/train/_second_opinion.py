@@ -10,8 +10,6 @@ from selfdistill.issues._reliability import Applicability, out_of_sample_trust
 from selfdistill.issues._table import LabelTable
 from selfdistill.train._fitted import Fitted
 
-__all__ = ["trust_of"]
-
 _FITS = 0.95  # agreement with the given labels from which a second opinion is asked
 _MORE = 0.02  # share of labels that the other must expect wrong beyond those that look wrong
 _ROWS = 50_000

@@ -9,8 +9,6 @@ from selfdistill._core.errors import ResourceError, SettingError
 from selfdistill._core.settings import ResolvedSettings
 from selfdistill.networks._build import resolve
 
-__all__ = ["choose_augment", "choose_network", "resolve_device"]
-
 _SMALL = 5000  # below, a narrow network for tables; docs/decisions/0005
 
 

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from selfdistill._core.errors import RunError
 from selfdistill.train._best_weights import BestWeights
 
-__all__ = ["check_finite", "check_position", "check_types", "fitting"]
-
 _MOVES = {"lr", "_last_lr", "last_epoch", "_step_count", "_is_initial", "_get_lr_called_within_step"}
 """What in optimizer and schedule differs from one step to the next; the rest follows from the settings."""
 
