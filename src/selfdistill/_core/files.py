@@ -25,20 +25,7 @@ _BROKEN = (errno.EIO, errno.EROFS, errno.EFBIG, errno.ESTALE)
 
 
 def check_name(path: Path | str) -> None:
-    """Refuse what no file can be called: the system would say so in its own words, wherever it is asked first.
-
-    Args:
-        path: A name that a user gave.
-
-    Raises:
-        DataError: It is too long, or holds a NUL.
-
-    Example:
-        >>> check_name("a.csv")
-        >>> check_name("a" * 300)
-        Traceback (most recent call last):
-        selfdistill._core.errors.DataError: 'aaaa...' cannot be the name of a file: it has 300 characters. Name a ...
-    """
+    """Refuse what no file can be called: the system would say so in its own words, wherever it is asked first."""
     text = str(path)
     try:
         os.lstat(path)

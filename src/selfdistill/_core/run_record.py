@@ -241,22 +241,7 @@ class RunRecord(Part):
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> RunRecord:
-        """Check a record.
-
-        Args:
-            found: What ``run.json`` holds, as Python values.
-
-        Returns:
-            The record.
-
-        Raises:
-            ValueError: It has not the form that a run writes; names the entry and what it holds.
-
-        Example:
-            >>> RunRecord.from_json({"status": "done"})
-            Traceback (most recent call last):
-            ValueError: status is 'done'
-        """
+        """Check a record."""
         try:
             return cls.model_validate(found)
         except ValidationError as error:

@@ -60,11 +60,7 @@ class Shard(NamedTuple):
 
 
 def shard_of(n: int, spread: bool) -> Shard:
-    """Say which rows this process keeps: those that torch's own sharding gives it, contiguous.
-
-    Raises:
-        SettingError: There are fewer rows than it takes for each process to have one.
-    """  # noqa: DOC201 (said in the first line)
+    """Say which rows this process keeps: those that torch's own sharding gives it, contiguous."""
     size = -(-n // world()) if spread else n
     if spread and size * (world() - 1) >= n:
         raise SettingError(f"{n} examples cannot be spread over {world()} processes", "Leave shard out.")

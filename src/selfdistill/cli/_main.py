@@ -34,11 +34,7 @@ def leave(*signalled: Any) -> NoReturn:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command and leave with its exit code: 0; 2 for something wrong that was given; 130 for Ctrl-C.
-
-    Args:
-        argv: Arguments without the program's name; those of the process if left out.
-    """
+    """Run a command and leave with its exit code: 0; 2 for something wrong that was given; 130 for Ctrl-C."""
     with leaving_at_once():
         from selfdistill.cli._app import main as run
     run(argv)

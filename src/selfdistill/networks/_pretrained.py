@@ -20,13 +20,7 @@ HF = "hf:"
 
 @final
 class Pretrained(nn.Module):
-    """A model of `transformers` behind the standardisation that its image processor asks for.
-
-    Args:
-        model: An image classifier.
-        mean: See `Standardise`.
-        std: See `Standardise`.
-    """
+    """A model of `transformers` behind the standardisation that its image processor asks for."""
 
     def __init__(self, model: nn.Module, mean: tuple[float, ...] = (0.0,) * 3, std: tuple[float, ...] = (1.0,) * 3):
         super().__init__()

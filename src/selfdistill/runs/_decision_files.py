@@ -31,17 +31,11 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
 @dataclass(frozen=True, eq=False)
 class Settled:
-    """Decisions on the examples of a run.
+    """Decisions on the examples of a run."""
 
-    Attributes:
-        labels: Settled label of each settled example, by position.
-        unsure: Examples that nobody can say.
-        unknown: Names in the file that no example has.
-    """
-
-    labels: Mapping[int, str]
-    unsure: frozenset[int] = frozenset()
-    unknown: tuple[str, ...] = ()
+    labels: Mapping[int, str]  # settled label of each settled example, by position
+    unsure: frozenset[int] = frozenset()  # examples that nobody can say
+    unknown: tuple[str, ...] = ()  # names in the file that no example has
 
 
 def read_decisions(

@@ -42,16 +42,7 @@ _PIXELS = 16  # images whose sides have no more are enlarged as squares
 
 @final
 class Examples:
-    """Reads single examples of a finished run. What cannot be opened again is shown by its name alone.
-
-    Args:
-        run: The run directory.
-        rows: Names and given labels as `named_rows` gives them, where they were read before.
-
-    Attributes:
-        kind: "image", "text" (a table with a column of text), "table", or "vector": only a name.
-        missing: Why the data could not be opened again; "" where they could.
-    """
+    """Reads single examples of a finished run. What cannot be opened again is shown by its name alone."""
 
     def __init__(self, run: Path, rows: tuple[np.ndarray, np.ndarray] | None = None) -> None:
         record = read_finished(run)

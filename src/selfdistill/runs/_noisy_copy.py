@@ -20,15 +20,10 @@ _KINDS = Advice("Give {--symmetric} RATE, {--pair} RATE, {--matrix} FILE or {--i
 
 @dataclass(frozen=True)
 class NoisyCopy:
-    """What the noise did.
+    """What the noise did."""
 
-    Attributes:
-        classes: Name, number of labels and number of changed labels of each true class.
-        out: The copy.
-    """
-
-    classes: list[tuple[str, int, int]]
-    out: Path
+    classes: list[tuple[str, int, int]]  # name, number of labels and number of changed labels of each true class
+    out: Path  # the copy
 
     @property
     def total(self) -> int:

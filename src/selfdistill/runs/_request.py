@@ -49,25 +49,15 @@ _DIGITS = "digits"
 
 @dataclass(frozen=True)
 class FitRequest:
-    """What was asked of a run; what was not set is chosen, or comes from the record of the run that goes on.
+    """What was asked of a run; what was not set is chosen, or comes from the record of the run that goes on."""
 
-    Attributes:
-        source: The data as typed; ``None``: the built-in digits, or those of the resumed run.
-        test: A file with labels to measure on after each epoch.
-        read: How to read it.
-        settings: How to train.
-        out: The run directory; by default the next free ``runs/<name>-NNN``.
-        resume: A run directory to go on with.
-        decisions: A file of labels that a person settled; only the closed form holds them.
-    """
-
-    source: str | None = None
-    test: str | None = None
-    read: ReadOptions = field(default_factory=ReadOptions)
-    settings: Settings = field(default_factory=Settings)
-    out: Path | None = None
-    resume: Path | None = None
-    decisions: Path | None = None
+    source: str | None = None  # the data as typed; `None`: the built-in digits, or those of the resumed run
+    test: str | None = None  # a file with labels to measure on after each epoch
+    read: ReadOptions = field(default_factory=ReadOptions)  # how to read it
+    settings: Settings = field(default_factory=Settings)  # how to train
+    out: Path | None = None  # the run directory; by default the next free `runs/<name>-NNN`
+    resume: Path | None = None  # a run directory to go on with
+    decisions: Path | None = None  # a file of labels that a person settled; only the closed form holds them
 
 
 def start(

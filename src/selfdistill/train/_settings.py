@@ -29,22 +29,7 @@ def choose_augment(settings: ResolvedSettings, examples: int, shape: tuple[int, 
 
 
 def resolve_device(device: str) -> str:
-    """Find the device that a name means, and check that it is there.
-
-    Args:
-        device: ``"auto"`` takes CUDA where there is one, else the CPU.
-
-    Returns:
-        A device name for torch.
-
-    Raises:
-        SettingError: Not a device name.
-        ResourceError: A device that is not there.
-
-    Example:
-        >>> resolve_device("cpu")
-        'cpu'
-    """
+    """Find the device that a name means, and check that it is there."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
