@@ -26,7 +26,7 @@ from selfdistill import air, noise
 from selfdistill._core.files import read_json, write_json
 from selfdistill._core.record import environment
 from selfdistill.air._measures import random_captured
-from selfdistill.air._snapshot import Examples, outputs_of
+from selfdistill.air._snapshot import Examples, outputs_of, snapshot
 from selfdistill.data._read import read, read_test
 from selfdistill.networks._build import build
 
@@ -57,7 +57,7 @@ def one_run(fashion: str, seed: int, args: argparse.Namespace) -> dict[str, Any]
             frozen = air.calibrated(net, x[:2000]) if epoch == 0 else air.calibrated(net, x)
             spectrum = air.network_kernel()(frozen, examples.inputs)
             seconds = time.perf_counter() - begun
-            shot = air.snapshot(
+            shot = snapshot(
                 f"epoch {epoch}", frozen, examples, spectrum, epoch=epoch, ranks=RANKS, first=first, seconds=seconds
             )
             chance = random_captured(spectrum, examples.given, 10, RANKS, draws=20)

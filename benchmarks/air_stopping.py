@@ -37,6 +37,7 @@ from selfdistill import air, train
 from selfdistill._core.record import environment
 from selfdistill._core.rng import numpy_generator, torch_generator
 from selfdistill.air._clock import Clock
+from selfdistill.air._labels import one_hot
 from selfdistill.air._snapshot import outputs_of
 from selfdistill.air._stopping import (
     StoppingEpoch,
@@ -252,12 +253,12 @@ def measure(run: Run, part: str, folder: Path) -> dict[str, Any]:
     net = build(run.network, tuple(rows.inputs.shape[1:]), rows.classes, seed=run.seed)
     start = air.calibrated(net, rows.inputs)
     rates = air.per_step(air.network_kernel()(start, rows.inputs), rows.classes)
-    flow = air.Flow(rates, air.one_hot(rows.given, rows.classes), outputs_of(start, rows.inputs))
-    times = air.default_times(rates)
-    curves = air.predicted_curves(flow, times, rows.given, rows.truth)
+    flow = air.Flow(rates, one_hot(rows.given, rows.classes), outputs_of(start, rows.inputs))
+    times = flow.times()
+    curves = flow.curves(times, rows.given, rows.truth)
     found = (_constant if run.recipe == "constant" else _one_cycle)(net, rows, run)
     since = None if run.recipe == "constant" else found.clock.times[:-1]
-    scale = air.fit_scale(curves, found.clock.times[1:], found.agreement[1:], since).scale
+    scale = curves.fit_scale(found.clock.times[1:], found.agreement[1:], since).scale
     stops: dict[str, Any] = {}
     assert curves.accuracy is not None
     assert curves.distance is not None

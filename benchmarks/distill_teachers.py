@@ -39,7 +39,7 @@ from selfdistill.distill._objective import OBJECTIVES, objective
 from selfdistill.distill._soft_labels import Store
 from selfdistill.rivals import Method
 from selfdistill.runs._directory import run as runs_run
-from selfdistill.targets import GivenLabels
+from selfdistill.targets._base import GivenLabels
 from selfdistill.train import Settings
 from selfdistill.train._fit import fit as train_fit
 from selfdistill.train._loop import predict_probabilities

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from selfdistill import targets
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._read import read as data_read
 from selfdistill.issues import compare_with_truth, label_table
+from selfdistill.targets._base import GivenLabels
 from selfdistill.train import Settings
 from selfdistill.train._fit import fit
 from selfdistill.train._loop import predict_probabilities
@@ -51,7 +51,7 @@ class Recorder(nn.Module):
 
     def __init__(self, labels: Tensor, num_classes: int) -> None:
         super().__init__()
-        self.given = targets.GivenLabels(labels, num_classes)
+        self.given = GivenLabels(labels, num_classes)
         n = len(labels)
         self.margin, self.loss, self.last_loss, self.visits = (torch.zeros(n) for _ in range(4))
 

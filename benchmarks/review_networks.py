@@ -32,9 +32,9 @@ from selfdistill._core.record import environment
 from selfdistill.closed._given import Given
 from selfdistill.closed._prepare import ClosedOptions, prepare
 from selfdistill.closed._settler import Settler
-from selfdistill.runs import fit
 from selfdistill.runs._label_table import read_findings
 from selfdistill.runs._model_file import load_model
+from selfdistill.runs._run import fit
 
 TABLE = Table(RECORDS / "review_networks.parquet")
 CELLS = [("fashion-2000", kind) for kind in ("symmetric-40", "weak", "pair-40")]

@@ -33,7 +33,7 @@ SHOWN = "document.querySelector('#shown')?.children.length > 0"
 
 def make_run(folder: Path, rows: int) -> Path:
     """Fit a table of made-up numbers."""
-    from selfdistill.runs import fit
+    from selfdistill.runs._run import fit
 
     rng = np.random.default_rng(0)
     truth = rng.integers(20, size=rows)

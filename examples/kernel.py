@@ -2,6 +2,7 @@
 
 import torch
 from sklearn.datasets import load_digits
+from torch.nn.functional import one_hot
 
 from selfdistill import air, noise
 from selfdistill.ntk import NTK
@@ -17,7 +18,8 @@ kernel = NTK(net, x, output="trace")
 print(kernel.plan)  # what it will cost
 spectrum = kernel.eigh()
 
-clean = air.centred(air.one_hot(truth, 10))
+right, labels = (one_hot(z, 10).double() for z in (truth, given))
+clean = right - right.mean(0)  # what a constant explains is no information
 wrong = air.noise_part(given, truth, 10)
 print("\nleading directions   true labels   noise")
 for k in (10, 50, 200):
@@ -25,6 +27,6 @@ for k in (10, 50, 200):
     print(f"{k:18}   {shares[0]:11.1%}   {shares[1]:5.1%}")
 
 rates = air.per_step(spectrum, 10)  # kernel time = learning rate x steps of cross-entropy
-flow = air.Flow(rates, air.one_hot(given, 10))
-stop = air.stopping_time(flow, air.default_times(rates, 60), given, "gcv")
+flow = air.Flow(rates, labels)
+stop = air.stopping_time(flow, flow.times(60), given, "gcv")
 print(f"\nstop at learning rate x steps = {stop.time:.0f}, estimated from the noisy labels alone")

@@ -17,8 +17,9 @@ from sklearn.linear_model import LogisticRegression
 
 from selfdistill import SelfDistillClassifier
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.issues import NoiseEstimate, find_issues
+from selfdistill.issues import find_issues
 from selfdistill.issues._frame import sample_weights
+from selfdistill.issues._northcutt2021joint import NoiseEstimate
 
 pytestmark = pytest.mark.usefixtures("few_trees")
 

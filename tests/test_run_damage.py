@@ -18,12 +18,12 @@ import pytest
 import torch
 from tests.commands import COMMANDS, RUNS
 
-from selfdistill import runs
 from selfdistill._core.errors import InputError, RunError
 from selfdistill._core.record import read_record
 from selfdistill.distill._soft_labels import load_store
 from selfdistill.runs._epoch_snapshots import epoch_snapshots, load_snapshot
 from selfdistill.runs._label_table import read_label_table
+from selfdistill.runs._model_file import load_model
 from selfdistill.runs._run_files import lost
 from selfdistill.train._checkpoint import load_checkpoint
 
@@ -38,11 +38,11 @@ def weights(state: dict[str, torch.Tensor]) -> bytes:
 
 
 def network() -> torch.nn.Module:
-    return runs.load_model(Path("run/model.safetensors")).network
+    return load_model(Path("run/model.safetensors")).network
 
 
 def model(run: str) -> Any:
-    found = runs.load_model(Path(run, "model.safetensors"))
+    found = load_model(Path(run, "model.safetensors"))
     return weights(found.network.state_dict()), found.classes, found.preprocess.to_state()[0]
 
 

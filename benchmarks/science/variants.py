@@ -14,6 +14,7 @@ from selfdistill._core.errors import SettingError
 from selfdistill._core.settings import VISIT_STEPS
 from selfdistill.rivals import Method, huang2020sat, liu2020elr, liu2022sop, lu2022selc, wang2019sce
 from selfdistill.rivals._method import Context
+from selfdistill.targets._posterior import PosteriorTarget
 from selfdistill.train._methods import method as train_method
 
 
@@ -67,7 +68,7 @@ def _selfdistill(
 ) -> Method:
     """Vary the default."""
 
-    def loss(logits: Tensor, anchored: targets.PosteriorTarget) -> Tensor:
+    def loss(logits: Tensor, anchored: PosteriorTarget) -> Tensor:
         back = wang2019sce.symmetric_cross_entropy(logits, anchored.target, alpha=0.0, beta=1.0)
         weight = reverse + fading * (1 - anchored.strength / (strength / 2)).clamp(min=0)
         return losses.anchored_cross_entropy(logits, anchored) + weight * back

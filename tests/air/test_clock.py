@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from selfdistill._core.errors import SettingError
-from selfdistill.air import Flow, fit_scale, one_hot, per_step
+from selfdistill.air import Flow, per_step
 from selfdistill.air._clock import Clock
 from selfdistill.air._flow import Curves
+from selfdistill.air._labels import one_hot
 from selfdistill.theory import Spectrum
 
 
@@ -67,10 +68,10 @@ def test_one_factor_is_found_and_only_that():
     t = torch.logspace(-2, 3, 200).double()
     curves = Curves(t, 1 - torch.exp(-t), None, t, None)
     at = torch.linspace(0.1, 5, 30)
-    fit = fit_scale(curves, at, 1 - torch.exp(-0.2 * at))
+    fit = curves.fit_scale(at, 1 - torch.exp(-0.2 * at))
     since = at - 0.1
     means = 1 - (torch.exp(-0.6 * since) - torch.exp(-0.6 * at)) / 0.06
-    assert fit_scale(curves, at, means, since).scale == pytest.approx(0.6, rel=0.02)
+    assert curves.fit_scale(at, means, since).scale == pytest.approx(0.6, rel=0.02)
     assert fit.scale == pytest.approx(0.2, rel=0.02)
     assert fit.error < 2e-3 < fit.unscaled
 
@@ -82,4 +83,4 @@ def test_what_is_refused():
         Clock((0.1,), 1, 1.0)
     t = torch.tensor([1.0])
     with pytest.raises(SettingError, match="1 times, but 2 measurements"):
-        fit_scale(Curves(t, t, None, t, None), t, torch.ones(2))
+        Curves(t, t, None, t, None).fit_scale(t, torch.ones(2))

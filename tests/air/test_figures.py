@@ -11,11 +11,11 @@ from PIL import Image
 from torch import nn
 
 from selfdistill._core.errors import RunError
-from selfdistill.air import network_kernel, save_figures, snapshot, study
+from selfdistill.air import network_kernel
 from selfdistill.air._clock import Clock
-from selfdistill.air._figures import FIGURES, closed_lines, draw, save_closed_figure, shares_learned
-from selfdistill.air._snapshot import Examples, outputs_of
-from selfdistill.air._study import RunCurves
+from selfdistill.air._figures import FIGURES, closed_lines, draw, save_closed_figure, save_figures, shares_learned
+from selfdistill.air._snapshot import Examples, outputs_of, snapshot
+from selfdistill.air._study import RunCurves, study
 
 # -- figures -----------------------------------------------------------------------------------------------------------
 

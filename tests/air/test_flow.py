@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.air import Flow, default_times, one_hot, predicted_curves
+from selfdistill.air import Flow
 from selfdistill.air._flow import learning_order
+from selfdistill.air._labels import one_hot
 from selfdistill.theory import Spectrum
 
 # -- flow --------------------------------------------------------------------------------------------------------------
@@ -27,7 +28,7 @@ def test_outputs_are_those_of_the_matrix_exponential(gram, labels, time):
 
 def test_times_reach_from_before_the_first_direction_to_after_the_last(gram):
     spectrum = Spectrum.of(gram, k=6)
-    times = default_times(spectrum)
+    times = Flow(spectrum, torch.zeros(spectrum.size, 1)).times()
     assert float(times[0] * spectrum.values[0]) == pytest.approx(0.03)
     assert float(times[-1] * spectrum.values[-1]) == pytest.approx(10)
 
@@ -38,7 +39,7 @@ def test_what_is_refused(gram):
     with pytest.raises(DataError, match=r"start have shape \(30, 2\)"):
         Flow(Spectrum.of(gram), torch.zeros(30, 3), torch.zeros(30, 2))
     with pytest.raises(DataError, match="the kernel is zero"):
-        default_times(Spectrum.of(torch.zeros(2, 2)))
+        Flow(Spectrum.of(torch.zeros(2, 2)), torch.eye(2)).times()
 
 
 # -- curves ------------------------------------------------------------------------------------------------------------
@@ -56,7 +57,7 @@ def test_small_explicit_steps(gram, labels):
     given[:6] = (given[:6] + 1) % 3
     y, truth = one_hot(given, 3), one_hot(labels, 3)
     times = torch.tensor([0.02, 0.1, 0.5])
-    curves = predicted_curves(Flow(Spectrum.of(gram), y), times, given, labels)
+    curves = Flow(Spectrum.of(gram), y).curves(times, given, labels)
     for i, time in enumerate(times.tolist()):
         f = stepped(gram, y, time)
         values = {
@@ -71,7 +72,7 @@ def test_small_explicit_steps(gram, labels):
 
 def test_reading_a_curve(gram, labels):
     flow = Flow(Spectrum.of(gram), one_hot(labels, 3))
-    curves = predicted_curves(flow, torch.tensor([0.1, 1.0]), labels)
+    curves = flow.curves(torch.tensor([0.1, 1.0]), labels)
     assert curves.accuracy is None
     assert curves.at(0.1)["agreement"] == pytest.approx(float(curves.agreement[0]))
     assert set(curves.at(0.5)) == {"agreement", "loss"}
@@ -83,7 +84,7 @@ def test_labels_that_do_not_fit(gram, labels):
     with pytest.raises(DataError, match=r"truth has shape \(3,\).*one label per example"):
         flow.checked(labels[:3], "truth")
     with pytest.raises(SettingError, match="given labels holds a label outside 0 to 2"):
-        predicted_curves(flow, torch.tensor([1.0]), labels + 1)
+        flow.curves(torch.tensor([1.0]), labels + 1)
 
 
 # -- learning order ----------------------------------------------------------------------------------------------------
@@ -106,7 +107,7 @@ def test_closed_form():
 def test_on_digits_wrong_labels_are_learned_later(digits):
     spectrum, truth, given = digits
     flow = Flow(spectrum.leading(600), one_hot(given, 10))
-    times = default_times(flow.spectrum, 40)
+    times = flow.times(40)
     found = learning_order(flow, times, given).per_example
     right, wrong = found[given == truth].median(), found[given != truth].median()
     assert wrong > 30 * right

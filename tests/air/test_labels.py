@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from selfdistill._core.errors import DataError
-from selfdistill.air import centred, noise_part, one_hot
-from selfdistill.air._labels import transition_counts
+from selfdistill.air import noise_part
+from selfdistill.air._labels import centred, one_hot, transition_counts
 from selfdistill.air._stopping import wrong_share
 
 

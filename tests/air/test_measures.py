@@ -10,8 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.air import captured, centred, effective_ranks, kernel_alignment, noise_part, one_hot, retrieved
-from selfdistill.air._measures import random_captured, random_retrieved, subspace_overlap, target_alignment
+from selfdistill.air import captured, noise_part, retrieved
+from selfdistill.air._labels import centred, one_hot
+from selfdistill.air._measures import (
+    effective_ranks,
+    kernel_alignment,
+    random_captured,
+    random_retrieved,
+    subspace_overlap,
+    target_alignment,
+)
 from selfdistill.theory import Spectrum
 
 # -- cortes2012alignment -----------------------------------------------------------------------------------------------

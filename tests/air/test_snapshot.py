@@ -10,19 +10,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.air import (
-    _snapshot,
-    along_checkpoints,
-    calibrated,
-    captured,
-    centred,
-    kernel_alignment,
-    network_kernel,
-    noise_part,
-    one_hot,
-    snapshot,
-)
-from selfdistill.air._snapshot import Examples, outputs_of, read_state
+from selfdistill.air import _snapshot, along_checkpoints, calibrated, captured, network_kernel, noise_part
+from selfdistill.air._labels import centred, one_hot
+from selfdistill.air._measures import kernel_alignment
+from selfdistill.air._snapshot import Examples, outputs_of, read_state, snapshot
 
 # -- snapshot ----------------------------------------------------------------------------------------------------------
 from selfdistill.ntk import NTK

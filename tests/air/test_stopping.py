@@ -15,8 +15,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from selfdistill._core.errors import SettingError
-from selfdistill.air import Flow, default_times, network_kernel, one_hot, per_step, predicted_curves, stopping_time
-from selfdistill.air._labels import transition_counts
+from selfdistill.air import Flow, network_kernel, per_step, stopping_time
+from selfdistill.air._labels import one_hot, transition_counts
 from selfdistill.air._snapshot import outputs_of
 from selfdistill.air._stopping import (
     _ABOVE,
@@ -39,8 +39,8 @@ from selfdistill.theory import Spectrum
 def world(digits):
     spectrum, truth, given = digits
     flow = Flow(spectrum, one_hot(given, 10))
-    times = default_times(spectrum, 60)
-    return flow, times, truth, given, predicted_curves(flow, times, given, truth)
+    times = flow.times(60)
+    return flow, times, truth, given, flow.curves(times, given, truth)
 
 
 def test_best_distance_on_digits_is_the_oracles(world):
@@ -119,8 +119,8 @@ def test_a_real_network_is_stopped_near_its_best_epoch():
     net = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 10))
     rates = per_step(network_kernel()(net, x[train]), 10)
     flow = Flow(rates, one_hot(given, 10), outputs_of(net, x[train]))
-    times = default_times(rates, 60)
-    level = predicted_curves(flow, times, given).at(stopping_time(flow, times, given, "gcv").time)["agreement"]
+    times = flow.times(60)
+    level = flow.curves(times, given).at(stopping_time(flow, times, given, "gcv").time)["agreement"]
     sgd, agreement, accuracy = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9), [], []
     for _ in range(41):
         agreement.append(float((outputs_of(net, x[train]).argmax(1) == given).double().mean()))

@@ -9,22 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from selfdistill.air import (
-    Flow,
-    captured,
-    centred,
-    network_kernel,
-    one_hot,
-    per_step,
-    predicted_curves,
-    retrieved,
-    snapshot,
-    stopping_time,
-    study,
-)
+from selfdistill.air import Flow, captured, network_kernel, per_step, retrieved, stopping_time
 from selfdistill.air._clock import Clock
-from selfdistill.air._snapshot import Examples, outputs_of
-from selfdistill.air._study import RunCurves
+from selfdistill.air._labels import centred, one_hot
+from selfdistill.air._snapshot import Examples, outputs_of, snapshot
+from selfdistill.air._study import RunCurves, study
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +43,7 @@ def test_numbers_are_those_of_the_measures(world):
     times = torch.tensor(record["retrieval"]["time"])
     assert record["retrieval"]["clean"] == pytest.approx(retrieved(rates, clean, times).tolist(), abs=1e-6)
     flow = Flow(rates, one_hot(examples.given, 3), outputs_of(model, examples.inputs))
-    curves = predicted_curves(flow, times, examples.given, examples.clean)
+    curves = flow.curves(times, examples.given, examples.clean)
     assert record["curves"]["accuracy"] == pytest.approx(curves.accuracy.tolist())
     for rule, found in record["stopping"].items():
         stop = stopping_time(flow, times, examples.given, rule)

@@ -19,10 +19,10 @@ from benchmarks.science import (
     throughput,
 )
 
-from selfdistill import targets
 from selfdistill._core.errors import SettingError
 from selfdistill._core.files import write_json
 from selfdistill.data._read import read
+from selfdistill.targets._base import GivenLabels
 from selfdistill.train import Settings
 
 # Data
@@ -160,7 +160,7 @@ def test_flops_of_cross_entropy_are_those_of_its_matrices():
     layers = [784 * 512, 512 * 512, 512 * 10]
     # Forward and weight gradients of all layers, and input gradients of all but the first.
     assert found["flops_per_image"] == 2 * (2 * sum(layers) + sum(layers[1:]))
-    state = targets.GivenLabels(torch.arange(256) % 10, 10)
+    state = GivenLabels(torch.arange(256) % 10, 10)
     assert found["sample_bytes"] == sum(b.numel() * b.element_size() for b in state.buffers())
 
 

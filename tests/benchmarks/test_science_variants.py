@@ -12,9 +12,9 @@ from benchmarks.science.data_sets import load, missing
 from benchmarks.science.suite import read_suite
 from benchmarks.science.variants import variant
 
-from selfdistill import targets
 from selfdistill._core.errors import SettingError
 from selfdistill.runs import noisy_digits
+from selfdistill.targets._posterior import PosteriorTarget
 from selfdistill.train import Settings
 from selfdistill.train._fit import fit
 
@@ -54,7 +54,7 @@ def test_the_papers_numbers_are_the_method_and_others_are_not(method: str) -> No
 
 def test_the_default_with_a_reverse_term_is_its_loss_and_that_term() -> None:
     logits, target = torch.tensor([[1.0, -1.0, 0.5]], dtype=torch.float64), torch.tensor([[0.7, 0.3, 0.0]]).double()
-    anchored = targets.PosteriorTarget(target, target, 0.7, torch.tensor(2.0))
+    anchored = PosteriorTarget(target, target, 0.7, torch.tensor(2.0))
     plain, more = (variant("selfdistill", {"reverse": weight}).loss(logits, anchored) for weight in (0.0, 0.5))
     p = logits.softmax(-1)[0]
     reverse = -(p[0] * math.log(0.7) + p[1] * math.log(0.3) - 4.0 * p[2])

@@ -6,8 +6,9 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from selfdistill._core.errors import DataError, ResourceError, SettingError
-from selfdistill.closed import ClosedForm, refine_labels
+from selfdistill.closed import refine_labels
 from selfdistill.closed._landmarks import Landmarks
+from selfdistill.closed._refine import ClosedForm
 from selfdistill.closed._spectrum import Spectrum
 from selfdistill.networks._build import build
 from selfdistill.networks._kernel_machine import KERNELS

@@ -13,8 +13,8 @@ from selfdistill._core.labels import held_out
 from selfdistill._core.record import RunRecord, read_record
 from selfdistill.air._clock import Clock
 from selfdistill.air._monitor import choose_examples
-from selfdistill.air._snapshot import Examples, outputs_of
-from selfdistill.air._study import RunCurves
+from selfdistill.air._snapshot import Examples, outputs_of, snapshot
+from selfdistill.air._study import RunCurves, study
 from selfdistill.distill._candidates import air_epoch, candidates, choose
 from selfdistill.networks._build import build
 
@@ -123,11 +123,11 @@ def test_it_is_the_epoch_that_the_study_gives(teacher_run, digits):
     network = air.calibrated(build("mlp:32", (1, 8, 8), 10, seed=0, stats=stats), examples.inputs)
     spectra = {"initial": air.network_kernel()(network, examples.inputs)}
     start = outputs_of(network, examples.inputs)
-    moment = air.snapshot("initial", network, examples, spectra["initial"])
+    moment = snapshot("initial", network, examples, spectra["initial"])
     steps = -(-len(drawn) // record.settings.batch_size)
     clock = Clock.of_ends(record.curves["lr"], steps, 0.9)
     measured = RunCurves(clock, record.curves["agreement"], {}, plain=True)
-    said = air.study(examples, spectra, start, [moment], measured=measured)["stopping"]["gcv"]
+    said = study(examples, spectra, start, [moment], measured=measured)["stopping"]["gcv"]
     assert found["time"] == pytest.approx(said["time"], rel=1e-6)
     assert found["agreement"] == pytest.approx(said["agreement"], rel=1e-6)
     assert found["epoch"] == (None if said["epoch"] is None else pytest.approx(said["epoch"]))

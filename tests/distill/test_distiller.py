@@ -12,7 +12,6 @@ from torch import nn
 from torch.nn.functional import cross_entropy, kl_div
 from torch.utils.flop_counter import FlopCounterMode
 
-from selfdistill import runs
 from selfdistill._core.errors import DataError, Interrupted, RunError, SettingError
 from selfdistill._core.events import BatchDone
 from selfdistill._core.record import read_json_record
@@ -22,7 +21,8 @@ from selfdistill.distill._objective import OBJECTIVES
 from selfdistill.distill._request import DistillRequest, start
 from selfdistill.distill._soft_labels import load_store
 from selfdistill.networks._build import build
-from selfdistill.targets import GivenLabels
+from selfdistill.runs._model_file import load_model
+from selfdistill.targets._base import GivenLabels
 from selfdistill.train import Settings
 from selfdistill.train._fit import fit
 from selfdistill.train._loop import predict_probabilities
@@ -197,7 +197,7 @@ def test_generations_resume_wherever_they_were_stopped(tmp_path, small, generati
     assert len(seeds) == 3
     assert whole.distillation.dark_knowledge == again.distillation.dark_knowledge
     taught = load_store(out / "generation-1" / STORE)
-    model = runs.load_model(out / "generation-1" / "model.safetensors").network
+    model = load_model(out / "generation-1" / "model.safetensors").network
     p = predict_probabilities(model, small.inputs, TorchRuntime())
     torch.testing.assert_close(taught.soft.probabilities(torch.arange(300)), p, rtol=0, atol=1.5e-3)
 

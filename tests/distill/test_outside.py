@@ -17,7 +17,7 @@ from selfdistill._core.errors import DataError, InputError, SettingError
 from selfdistill.data._source import from_arrays, from_frame
 from selfdistill.distill import Distiller, find_teacher, soft_labels
 from selfdistill.distill._soft_labels import load_store, save_store
-from selfdistill.estimator import SelfDistillClassifier
+from selfdistill.estimator._classifier import SelfDistillClassifier
 from selfdistill.train import Settings
 from selfdistill.train._runtime import TorchRuntime
 

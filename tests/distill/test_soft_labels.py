@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import json_text
 from selfdistill.distill._soft_labels import About, Store, _digest, load_store, save_store
-from selfdistill.targets import SoftLogits
+from selfdistill.targets._teacher import SoftLogits
 
 
 def make(data, k=None):

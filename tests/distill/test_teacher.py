@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from selfdistill import runs, train
+from selfdistill import train
 from selfdistill._core.errors import DataError, RunError, SettingError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.record import read_json_record, write_json_record
@@ -20,6 +20,7 @@ from selfdistill.distill import find_teacher, soft_labels
 from selfdistill.distill._soft_labels import Store, load_store, save_store
 from selfdistill.runs._directory import run
 from selfdistill.runs._epoch_snapshots import epoch_snapshots, load_snapshot
+from selfdistill.runs._model_file import load_model
 from selfdistill.runs._predict import predict
 from selfdistill.train._loop import predict_probabilities
 from selfdistill.train._runtime import TorchRuntime
@@ -45,7 +46,7 @@ def test_a_run_teaches_with_the_epoch_that_was_chosen(teacher_run, digits):
     found = find_teacher(teacher_run, digits, way="label-wave")
     epoch = found.described["epoch"]
     assert found.choice.way == "label-wave"
-    model = runs.load_model(teacher_run / "model.safetensors").network
+    model = load_model(teacher_run / "model.safetensors").network
     own = load_snapshot(epoch_snapshots(teacher_run)[epoch], model)
     expected = predict_probabilities(own, digits.inputs, RUNTIME)
     store = soft_labels(found, digits, RUNTIME)

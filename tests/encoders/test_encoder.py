@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.encoders import Encoder, load_encoder
 from selfdistill.encoders import _encoder as encoders
+from selfdistill.encoders import load_encoder
+from selfdistill.encoders._encoder import Encoder
 
 Image = pytest.importorskip("PIL.Image")
 

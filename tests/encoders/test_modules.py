@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.encoders import Encoder, load_encoder
+from selfdistill.encoders import load_encoder
+from selfdistill.encoders._encoder import Encoder
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 RNG = np.random.default_rng(0)

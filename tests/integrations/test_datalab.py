@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from selfdistill import SelfDistillClassifier, integrations
 from selfdistill._core.errors import DataError, SettingError
+from selfdistill.integrations._datalab import DistillIssueManager
 from selfdistill.issues import find_issues
 
 # cleanlab 2.9 calls pandas 3.1 in ways that it will drop; Datalab swallows the error that the warning becomes
@@ -95,12 +96,12 @@ def test_datalab_s_default_issue_types_take_our_soft_labels_untouched(fitted, la
 )
 def test_what_does_not_fit_is_refused(fitted, lab, kwargs, error, words):
     with pytest.raises(error, match=words):
-        integrations.DistillIssueManager(lab).find_issues(**kwargs(fitted[0].label_table_))
+        DistillIssueManager(lab).find_issues(**kwargs(fitted[0].label_table_))
 
 
 def test_without_labels_it_is_refused():
     with pytest.raises(SettingError, match=r"no labels\. Make it with label_name"):
-        integrations.DistillIssueManager(Datalab({"x": [1, 2]}, verbosity=0)).find_issues(soft_targets=np.eye(2))
+        DistillIssueManager(Datalab({"x": [1, 2]}, verbosity=0)).find_issues(soft_targets=np.eye(2))
 
 
 def test_a_second_registration_changes_nothing():

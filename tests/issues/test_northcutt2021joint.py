@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfdistill.issues import NoiseEstimate, find_issues
+from selfdistill.issues import find_issues
+from selfdistill.issues._northcutt2021joint import NoiseEstimate
 
 
 @given(st.integers(0, 10_000), st.integers(1, 30), st.integers(2, 5), st.integers(1, 200))

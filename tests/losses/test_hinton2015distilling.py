@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn.functional import kl_div
 
-from selfdistill.losses import cross_entropy, distillation
-from selfdistill.losses._distillation import TemperatureTarget
+from selfdistill.losses import cross_entropy
+from selfdistill.losses._distillation import TemperatureTarget, distillation
 
 K, B = 5, 7
 

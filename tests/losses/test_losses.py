@@ -10,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfdistill.losses import cross_entropy, generalized_cross_entropy, kl_divergence
+from selfdistill.losses import cross_entropy, generalized_cross_entropy
 from selfdistill.losses._anchored import elr_term
+from selfdistill.losses._cross_entropy import kl_divergence
 from selfdistill.rivals.huang2020sat import weighted_cross_entropy
 from selfdistill.rivals.li2020dividemix import squared_error
 from selfdistill.rivals.liu2020elr import early_learning_regularized

@@ -21,7 +21,7 @@ from selfdistill.encoders import _transformers
 from selfdistill.networks import _pretrained
 from selfdistill.networks._build import build
 from selfdistill.networks._pretrained import Pretrained
-from selfdistill.runs import load_model
+from selfdistill.runs._model_file import load_model
 from selfdistill.runs._predict import predict
 from selfdistill.runs._request import FitRequest, start
 from selfdistill.train import _checkpoint_manager as module

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from selfdistill.runs import fit
+from selfdistill.runs._run import fit
 
 pytest.importorskip("playwright", reason="pip install playwright")
 CHROMIUM = Path("/usr/bin/chromium")

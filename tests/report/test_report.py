@@ -21,13 +21,13 @@ from scipy.stats import beta
 from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.cli import main
-from selfdistill.report import Report
 from selfdistill.report._content import Subject, content
-from selfdistill.runs import fit, load
+from selfdistill.report._report import Report
 from selfdistill.runs._decision_files import Settled
 from selfdistill.runs._decisions import Journal
 from selfdistill.runs._label_table import SavedLabelTable
 from selfdistill.runs._refine import decided_table
+from selfdistill.runs._run import fit, load
 
 pytestmark = pytest.mark.usefixtures("few_trees")
 

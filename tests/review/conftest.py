@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from selfdistill.review._session import Session
-from selfdistill.runs import fit
+from selfdistill.runs._run import fit
 
 AWKWARD = ["<script>document.title='owned'</script>", "say \"dog\" & 'cat'", "שלום עולם", "fox"]
 _WORDS = [["meow", "purr"], ["bark", "bone"], ["red", "sly"], ["tag", "web"]]

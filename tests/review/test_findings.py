@@ -16,10 +16,10 @@ from selfdistill.closed._settle import settle
 from selfdistill.issues import find_issues
 from selfdistill.review import _findings
 from selfdistill.review._findings import LastLayer, Learner, _likeliest, _suggested, read_saved, why_fixed
-from selfdistill.runs import fit
 from selfdistill.runs._label_table import _suggested as table_suggests
 from selfdistill.runs._label_table import soft_blocks
 from selfdistill.runs._model_file import load_model
+from selfdistill.runs._run import fit
 from selfdistill.runs._subject import read_again
 
 

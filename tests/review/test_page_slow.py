@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.review.browser import NAMES, SHOW, Server, choose, decided, opened, press, until
 
-from selfdistill.runs import fit
+from selfdistill.runs._run import fit
 
 pytestmark = pytest.mark.slow
 

@@ -12,9 +12,9 @@ from selfdistill.review._findings import Learner
 from selfdistill.review._groups import View
 from selfdistill.review._session import Behind, Session
 from selfdistill.runs import _label_table as label_tables
-from selfdistill.runs import fit
 from selfdistill.runs._decision_files import read_decisions
 from selfdistill.runs._label_table import label_table, read_findings
+from selfdistill.runs._run import fit
 
 
 def rows(session, **more):

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from selfdistill.review._words import weighed
-from selfdistill.runs import fit, load
 from selfdistill.runs._examples import Examples
 from selfdistill.runs._model_file import load_model
+from selfdistill.runs._run import fit, load
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfdistill.rivals import RIVALS
 from selfdistill.rivals._method import Context, FirstStage
+from selfdistill.rivals._table import RIVALS
 from selfdistill.rivals.chen2021nts import best_on_held_out
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from selfdistill.rivals import RIVALS
 from selfdistill.rivals._method import Context
+from selfdistill.rivals._table import RIVALS
 
 
 def test_ps_kd_equals_the_previous_predictions_mixed_in_by_hand():

@@ -8,7 +8,7 @@ import torch
 
 from selfdistill._core.errors import SettingError
 from selfdistill.rivals.lu2022selc import SelfEnsemble
-from selfdistill.targets import Memory
+from selfdistill.targets._base import Memory
 
 N, K = 9, 3
 

@@ -10,8 +10,8 @@ import torch
 
 from selfdistill import rivals
 from selfdistill._core.errors import SettingError
-from selfdistill.rivals import RIVALS
 from selfdistill.rivals._method import Context
+from selfdistill.rivals._table import RIVALS
 
 PAPERS = sorted(p.stem for p in Path(rivals.__file__).parent.glob("[a-z]*.py"))
 

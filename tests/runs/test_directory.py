@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from selfdistill import runs, train
+from selfdistill import train
 from selfdistill._core.errors import Interrupted, ResourceError, RunError, SettingError
 from selfdistill._core.events import EpochDone, RunStarted
 from selfdistill._core.record import read_record
@@ -19,6 +19,7 @@ from selfdistill.data._source import from_arrays
 from selfdistill.runs import _directory
 from selfdistill.runs._directory import next_run_folder
 from selfdistill.runs._directory import run as runs_run
+from selfdistill.runs._model_file import load_model
 from selfdistill.train._fit import fit
 from selfdistill.train._loop import predict_probabilities
 from selfdistill.train._runtime import TorchRuntime
@@ -93,7 +94,7 @@ def test_labels_parquet_has_one_row_per_example_in_the_datas_order(blobs, tmp_pa
 
 def test_the_saved_model_predicts_what_the_trained_one_did(blobs, tmp_path):
     run(blobs, tmp_path / "run")
-    model = runs.load_model(tmp_path / "run" / "model.safetensors")
+    model = load_model(tmp_path / "run" / "model.safetensors")
     fitted = fit(blobs, settings())
     runtime = TorchRuntime()
     a = predict_probabilities(model.network, blobs.inputs, runtime)

@@ -14,6 +14,7 @@ from selfdistill._core.events import BatchDone
 from selfdistill._core.labels import held_out
 from selfdistill.runs._directory import _room, run
 from selfdistill.runs._epoch_snapshots import EPOCHS, epoch_snapshots, load_snapshot, snapshot_epochs
+from selfdistill.runs._model_file import load_model
 from selfdistill.train._fit import fit
 from selfdistill.train._loop import predict_probabilities
 from selfdistill.train._methods import method_of
@@ -45,7 +46,7 @@ def test_a_run_keeps_them_and_the_last_is_the_runs_model(tmp_path, digits):
     kept = epoch_snapshots(tmp_path / "run")
     assert list(kept) == [2, 3, 5]
     assert record.settings.keep_epochs == 3
-    model = runs.load_model(tmp_path / "run" / "model.safetensors").network
+    model = load_model(tmp_path / "run" / "model.safetensors").network
     last = load_file(kept[5])
     assert all(torch.equal(value, last[name]) for name, value in model.state_dict().items())
     fitted = fit(digits, replace(settings(), epochs=2, lr=0.0301))  # another network of the same shape

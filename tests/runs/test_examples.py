@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from selfdistill._core.errors import DataError
-from selfdistill.runs import fit
 from selfdistill.runs._examples import Examples
+from selfdistill.runs._run import fit
 
 pytestmark = pytest.mark.usefixtures("few_trees")
 

@@ -7,11 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from selfdistill import runs
 from selfdistill._core.errors import RunError
 from selfdistill.data._source import from_arrays
 from selfdistill.networks._build import build
-from selfdistill.runs._model_file import Model, save_model
+from selfdistill.runs._model_file import Model, load_model, save_model
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def saved(tmp_path):
 
 def test_round_trip(saved):
     path, net, made = saved
-    model = runs.load_model(path)
+    model = load_model(path)
     x = np.random.default_rng(1).normal(size=(5, 3))
     assert torch.equal(model.preprocess.apply(x), made.preprocess.apply(x))
     assert torch.equal(model.network(made.inputs), net(made.inputs))
@@ -57,18 +56,18 @@ def test_what_is_damaged_or_foreign_is_refused_in_one_line(saved, harm):
     path = saved[0]
     harm(path)
     with pytest.raises(RunError, match=r"is damaged or was not written by selfdistill.*Run `fit` again"):
-        runs.load_model(path)
+        load_model(path)
 
 
 def test_a_claimed_giant_network_allocates_nothing(saved):
     rewrite(saved[0], network="mlp:4000000000,4000000000")
     with pytest.raises(RunError, match="is damaged or was not written"):
-        runs.load_model(saved[0])
+        load_model(saved[0])
 
 
 def test_missing(tmp_path):
     with pytest.raises(RunError, match=r"does not exist.*fit --resume"):
-        runs.load_model(tmp_path / "model.safetensors")
+        load_model(tmp_path / "model.safetensors")
 
 
 SPECS = ["mlp:16000,16000", "mlp:" + ",".join(["1"] * 50_000), "mlp:" + ",".join(["1"] * 1000), "mlp:" + "9" * 5000]
@@ -82,7 +81,7 @@ def test_memory_and_time_follow_the_file_whatever_it_claims(saved, spec):
     rewrite(saved[0], network=spec)
     before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with pytest.raises(RunError, match="is damaged or was not written"):
-        runs.load_model(saved[0])
+        load_model(saved[0])
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 2**10  # KiB
     assert time.process_time() - begun < 10
 
@@ -97,7 +96,7 @@ def described(saved):
 def test_a_model_of_other_inputs_than_its_preprocessing_gives_is_refused(saved):
     rewrite(saved[0], input_shape=[3, 1, 1])
     with pytest.raises(RunError, match=r"inputs of shape \(3,\), but a network for \(3, 1, 1\)"):
-        runs.load_model(saved[0])
+        load_model(saved[0])
 
 
 def test_images_are_not_blown_up_to_a_size_that_a_file_claims(tmp_path):
@@ -109,7 +108,7 @@ def test_images_are_not_blown_up_to_a_size_that_a_file_claims(tmp_path):
     for side in (8, 50_000):
         rewrite(tmp_path / "m.safetensors", preprocess=was | {"resized": True, "shape": [1, side, side]})
         if side == 8:
-            assert runs.load_model(tmp_path / "m.safetensors").preprocess.input_shape == (1, 8, 8)
+            assert load_model(tmp_path / "m.safetensors").preprocess.input_shape == (1, 8, 8)
             continue
         with pytest.raises(RunError, match="images resized to 50000 x 50000 pixels"):
-            runs.load_model(tmp_path / "m.safetensors")
+            load_model(tmp_path / "m.safetensors")

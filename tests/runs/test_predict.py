@@ -12,9 +12,10 @@ import torch
 from selfdistill._core.errors import DataError, RunError, SettingError
 from selfdistill._core.record import write_json_record
 from selfdistill.data._read import read as data_read
-from selfdistill.runs import fit, load, load_model
 from selfdistill.runs._directory import run
+from selfdistill.runs._model_file import load_model
 from selfdistill.runs._predict import Predictions, predict, write_predictions
+from selfdistill.runs._run import fit, load
 from selfdistill.train import Settings
 
 

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from tests.runs.noisy_songs import N, frame, trained
 
-from selfdistill.runs import load
 from selfdistill.runs._label_table import read_label_table
 from selfdistill.runs._refine import EXPORTS, refine
+from selfdistill.runs._run import load
 
 
 @pytest.fixture(autouse=True)

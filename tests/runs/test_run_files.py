@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfdistill import runs, train
+from selfdistill import train
 from selfdistill._core.errors import Interrupted, RunError
 from selfdistill._core.events import EpochDone, RunStarted
 from selfdistill._core.lock import locked
@@ -18,7 +18,7 @@ from selfdistill.data._source import from_arrays
 from selfdistill.runs._directory import run as runs_run
 from selfdistill.runs._epoch_snapshots import load_snapshot
 from selfdistill.runs._label_table import read_label_table
-from selfdistill.runs._model_file import save_model
+from selfdistill.runs._model_file import load_model, save_model
 from selfdistill.runs._run_files import MetricsFile
 from selfdistill.train import _checkpoint_manager
 
@@ -56,7 +56,7 @@ def flip(path, place=-3):
 
 
 def network(run):
-    return runs.load_model(run / "model.safetensors").network
+    return load_model(run / "model.safetensors").network
 
 
 READERS = {
@@ -96,7 +96,7 @@ def test_runs_without_digests_are_read_and_their_weights_must_be_numbers(run):
     (run / "run.json").write_text(json.dumps(record | {"schema": 1}))
     for reader in READERS.values():
         reader(run)
-    model = runs.load_model(run / "model.safetensors")
+    model = load_model(run / "model.safetensors")
     with torch.no_grad():
         next(model.network.parameters())[0, 0] = float("nan")
     save_model(run / "model.safetensors", model)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfdistill._core.errors import SettingError
-from selfdistill.targets import FixedTargets, Memory, Targets
-from selfdistill.targets._base import LabelTargets
+from selfdistill.targets import FixedTargets, Targets
+from selfdistill.targets._base import LabelTargets, Memory
 
 
 def test_the_target_stays_and_the_refined_labels_are_the_last_predictions():

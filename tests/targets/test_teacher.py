@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfdistill._core.errors import SettingError
-from selfdistill.targets import SoftLogits, Targets, TeacherTargets
-from selfdistill.targets._teacher import choose_entries
+from selfdistill.targets import Targets, TeacherTargets
+from selfdistill.targets._teacher import SoftLogits, choose_entries
 
 N, K = 12, 3
 

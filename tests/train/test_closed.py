@@ -8,13 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from selfdistill import runs, train
+from selfdistill import train
 from selfdistill._core.errors import SettingError
 from selfdistill._core.events import EpochDone, RunStarted, Stage
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.closed import refine_labels
 from selfdistill.data._source import from_arrays
 from selfdistill.runs._directory import run
+from selfdistill.runs._model_file import load_model
 from selfdistill.runs._predict import predict
 from selfdistill.runs._request import FitRequest, start
 from selfdistill.train import Settings
@@ -84,7 +85,7 @@ def test_a_fit_is_the_room_s_own_result(clouds):
 def test_the_saved_classifier_predicts_the_same(clouds, tmp_path):
     settings = Settings(method="kernel").resolve(len(clouds), "cpu")
     record = run(clouds, settings, tmp_path / "run", source={"source": None, "read": {}, "test": None})
-    model = runs.load_model(tmp_path / "run" / "model.safetensors")
+    model = load_model(tmp_path / "run" / "model.safetensors")
     again = fit(clouds, settings)
     with torch.no_grad():
         torch.testing.assert_close(model.network(clouds.inputs), again.model(clouds.inputs), rtol=0, atol=0)
@@ -123,7 +124,7 @@ def test_constant_columns_are_saved_and_say_nothing_of_new_rows(tmp_path):
     data = from_arrays(x, truth.astype(str))
     run(data, Settings(method="kernel").resolve(80, "cpu"), tmp_path / "run",
               source={"source": None, "read": {}, "test": None})  # fmt: skip
-    model = runs.load_model(tmp_path / "run" / "model.safetensors")
+    model = load_model(tmp_path / "run" / "model.safetensors")
     assert all(bool(torch.isfinite(t).all()) for t in model.network.state_dict().values())
     with torch.no_grad():
         one, two = (model.network(model.preprocess.apply(np.array([[1.0, c]]))) for c in (7.0, 99.0))
@@ -137,7 +138,7 @@ def test_images_with_empty_borders_are_predicted_from_a_saved_run(tmp_path):
     data = from_arrays(pixels, truth.astype(str))
     run(data, Settings(method="kernel").resolve(60, "cpu"), tmp_path / "run",
               source={"source": None, "read": {}, "test": None})  # fmt: skip
-    model = runs.load_model(tmp_path / "run" / "model.safetensors")
+    model = load_model(tmp_path / "run" / "model.safetensors")
     with torch.no_grad():
         assert (model.network(data.inputs).argmax(1).numpy() == truth).all()
 

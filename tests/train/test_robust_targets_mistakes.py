@@ -12,7 +12,8 @@ from torch import nn
 
 from selfdistill import RobustTargets, losses
 from selfdistill._core.errors import DataError, RunError, SettingError
-from selfdistill.targets import GivenLabels, Memory, Posterior
+from selfdistill.targets import Posterior
+from selfdistill.targets._base import GivenLabels, Memory
 
 LABELS = torch.arange(30) % 3
 X = torch.randn(30, 2, generator=torch.Generator().manual_seed(0))

@@ -10,22 +10,14 @@ from functools import partial
 from string import Formatter
 from typing import Any, Self
 
-__all__ = ["COMMAND_LINE", "PYTHON", "Advice", "Door", "Flag", "Notice", "at"]
-
 
 @dataclass(frozen=True)
 class Door:
-    """Where a text is read.
+    """Where a text is read."""
 
-    Attributes:
-        options: Names of the options that exist there; ``None``: all.
-        dashes: Whether they are written --like-this, as on the command line; else `like_this`, as in Python.
-        flags: Those that are written otherwise.
-    """
-
-    options: Collection[str] | None = None
-    dashes: bool = False
-    flags: Mapping[str, str] = field(default_factory=dict)
+    options: Collection[str] | None = None  # names of the options that exist there; `None`: all
+    dashes: bool = False  # whether they are written --like-this, as on the command line; else `like_this`, as in Python
+    flags: Mapping[str, str] = field(default_factory=dict)  # those that are written otherwise
 
     def name(self, option: str) -> str:
         """Write an option's name as a user does here."""
@@ -44,23 +36,7 @@ class Flag(str):
 
 
 class Advice(str):
-    r"""A sentence that names options, as alternatives: one is left out where an option that it names does not exist.
-
-    As a text it reads as on the command line, with all alternatives; `at` writes it for another door. A whole command,
-    such as ``selfdistill fit --resume RUN``, is plain text: it is typed into a shell from wherever it is read.
-
-    Args:
-        *ways: The alternatives, which ", or " joins; the last one ends the sentence. ``{--held-out}`` stands for an
-            option, and ``{name}`` for a value; in Python ``{--label} {name}`` reads ``label='a b'``.
-        **values: Values in the alternatives. Never part of a template: they may hold a stranger's words.
-
-    Example:
-        >>> hint = Advice("Fill it in", "leave it out with {--ignore} {column!r}.", column="a b")
-        >>> print(hint)
-        Fill it in, or leave it out with --ignore 'a b'.
-        >>> at(hint, Door({"ignore"})), at(hint, Door(()))
-        ("Fill it in, or leave it out with ignore='a b'.", 'Fill it in.')
-    """
+    """A sentence that names options, as alternatives: one is left out where an option that it names does not exist."""
 
     def __new__(cls, *ways: str, _said: str = "", **values: Any) -> Self:
         self = super().__new__(cls, _written(ways, _said, values, COMMAND_LINE))
@@ -81,18 +57,7 @@ class Advice(str):
 
 
 class Notice(Advice):
-    """Something that was found, and then what a user can do about it.
-
-    Args:
-        said: What was found, as it is, without a full stop.
-        *ways: As in `Advice`; "; " stands before them.
-        **values: As in `Advice`.
-
-    Example:
-        >>> found = Notice("column 'y' is taken as the label", "{--label} to choose another.")
-        >>> at(found, COMMAND_LINE), at(found, Door(()))
-        ("column 'y' is taken as the label; --label to choose another.", "column 'y' is taken as the label.")
-    """
+    """Something that was found, and then what a user can do about it."""
 
     def __new__(cls, said: str, *ways: str, **values: Any) -> Self:
         return super().__new__(cls, *ways, _said=said, **values)

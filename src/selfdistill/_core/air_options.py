@@ -8,24 +8,13 @@ from typing import Annotated
 from selfdistill._core.errors import SettingError
 from selfdistill._core.options import Option, check_options
 
-__all__ = ["AirOptions"]
-
 _KERNEL = "Kernel"
 _LONGEST = 1e30  # all is learned by then
 
 
 @dataclass(frozen=True)
 class AirOptions:
-    """How to look.
-
-    Attributes:
-        examples: Size of the subset that the kernel is taken on.
-        output: What the kernel is of: ``"trace"``, ``"sum"``, ``"centered"`` or ``"fisher"``.
-        rank: Leading directions; all of them up to 4,000 examples if left out.
-        time: Training time of the filter's figures; the time to stop if left out.
-        seed: Of the draw of examples, and of initial weights.
-        memory: What the kernel may take, such as ``"2GiB"``.
-    """
+    """How to look."""
 
     examples: Annotated[
         int,

@@ -8,8 +8,6 @@ from typing import Any, TypeVar
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["barrier", "from_first", "rank", "share", "sum_over_processes", "world"]
-
 T = TypeVar("T")
 
 

@@ -6,8 +6,6 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Accuracy", "Distillation", "Number", "Part", "Positive", "SoftLabels", "Whole"]
-
 Number = Annotated[float, Field(gt=-1e100, lt=1e100)]  # no number of a run; beyond, sums and products are infinite
 Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Positive = Annotated[int, Field(gt=0, lt=2**63)]

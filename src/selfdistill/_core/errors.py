@@ -19,18 +19,6 @@ from typing import Any
 
 from selfdistill._core.advice import PYTHON, Advice, Door, at
 
-__all__ = [
-    "DataError",
-    "InputError",
-    "Interrupted",
-    "ReliabilityWarning",
-    "ResourceError",
-    "RunError",
-    "SelfdistillError",
-    "SettingError",
-    "one_line",
-]
-
 
 def one_line(error: BaseException, limit: int = 300) -> str:
     """Put another library's message on one line."""
@@ -39,17 +27,7 @@ def one_line(error: BaseException, limit: int = 300) -> str:
 
 
 class SelfdistillError(Exception):
-    """Base of all errors raised on purpose.
-
-    Args:
-        problem: What is wrong, with the value found and the limit it breaks; `Advice` where it names an option.
-        hint: What the user can do about it; one sentence, imperative; `Advice` where it names an option.
-        param: The option at fault, as a parameter in Python is named; ``None`` where it is no option.
-
-    Example:
-        >>> str(SelfdistillError("epochs is 0, but must be at least 1", "Pass epochs=1 or more.", param="epochs"))
-        'epochs is 0, but must be at least 1. Pass epochs=1 or more.'
-    """
+    """Base of all errors raised on purpose."""
 
     exit_code = 2
 
@@ -60,18 +38,7 @@ class SelfdistillError(Exception):
         super().__init__(self.at(PYTHON))
 
     def at(self, door: Door) -> str:
-        """Give the message with options named as they are where the user gave them.
-
-        Args:
-            door: Where that was. Of the hint, the alternatives whose options do not exist there are left out.
-
-        Returns:
-            The message.
-
-        Example:
-            >>> SettingError("held_out is 2, but must be in (0, 1)", param="held_out").at(Door(dashes=True))
-            '--held-out is 2, but must be in (0, 1).'
-        """
+        """Give the message with options named as they are where the user gave them."""
         problem, hint = at(self.problem, replace(door, options=None)), at(self.hint, door)
         if door.dashes and self.param is not None and problem.startswith(f"{self.param} "):
             problem = door.name(self.param) + problem[len(self.param) :]

@@ -18,18 +18,6 @@ from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, ResourceError
 from selfdistill._core.lock import check_held
 
-__all__ = [
-    "atomic",
-    "check_name",
-    "check_room",
-    "digest",
-    "json_text",
-    "made",
-    "read_json",
-    "translate_disk_full",
-    "write_json",
-]
-
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _LARGEST = 2**28  # bytes of JSON; a record of a million classes takes a tenth
 _HALVES = re.compile(r"[\ud800-\udfff]")  # of pairs; alone no text in UTF-8
@@ -37,20 +25,7 @@ _BROKEN = (errno.EIO, errno.EROFS, errno.EFBIG, errno.ESTALE)
 
 
 def check_name(path: Path | str) -> None:
-    """Refuse what no file can be called: the system would say so in its own words, wherever it is asked first.
-
-    Args:
-        path: A name that a user gave.
-
-    Raises:
-        DataError: It is too long, or holds a NUL.
-
-    Example:
-        >>> check_name("a.csv")
-        >>> check_name("a" * 300)
-        Traceback (most recent call last):
-        selfdistill._core.errors.DataError: 'aaaa...' cannot be the name of a file: it has 300 characters. Name a ...
-    """
+    """Refuse what no file can be called: the system would say so in its own words, wherever it is asked first."""
     text = str(path)
     try:
         os.lstat(path)

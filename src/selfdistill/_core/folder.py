@@ -10,8 +10,6 @@ from pathlib import Path
 from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, RunError
 
-__all__ = ["check_folder", "clear_parts", "inside", "is_part", "named_folder"]
-
 _PART = re.compile(r"^\..+\.[a-z0-9_]{8}\.part$")
 
 
@@ -42,25 +40,7 @@ def check_folder(folder: Path) -> None:
 
 
 def named_folder(parent: Path, name: str) -> Path:
-    """Give the folder that is called by a name, such as that of a class, which may be a stranger's.
-
-    Args:
-        parent: Where the folder lies, or shall lie.
-        name: Its name.
-
-    Returns:
-        ``parent / name``, right below ``parent``.
-
-    Raises:
-        DataError: The name leads elsewhere, or no folder can have it.
-
-    Example:
-        >>> named_folder(Path("out"), "cat").as_posix()
-        'out/cat'
-        >>> named_folder(Path("out"), "..")
-        Traceback (most recent call last):
-        selfdistill._core.errors.DataError: '..' cannot be the name of a folder. Write a list instead: `out` FILE.csv.
-    """
+    """Give the folder that is called by a name, such as that of a class, which may be a stranger's."""
     if Path(name).name != name or name in {"", ".", ".."} or "\0" in name or "\\" in name:
         raise DataError(f"{name!r} cannot be the name of a folder", Advice("Write a list instead: {--out} FILE.csv."))
     return parent / name

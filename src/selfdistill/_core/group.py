@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["GROUP", "as_many"]
-
 GROUP = "SELFDISTILL_GROUP"
 """Names, in the environment, the folder that ``--processes`` made for the processes it started."""
 

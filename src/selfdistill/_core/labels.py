@@ -11,37 +11,14 @@ from torch import Tensor
 from selfdistill._core.errors import DataError
 from selfdistill._core.rng import torch_generator
 
-__all__ = ["WHOLE", "checked_labels", "held_out", "normalised", "one_hot", "pair_counts", "symmetric_matrix"]
-
 
 def one_hot(labels: Tensor, num_classes: int) -> Tensor:
-    """Write labels, int64 ``[n]``, as rows with a single 1: float32 ``[n, K]``.
-
-    Example:
-        >>> one_hot(torch.tensor([1]), 3).tolist()
-        [[0.0, 1.0, 0.0]]
-    """  # noqa: DOC201 (said in the first line)
+    """Write labels, int64 ``[n]``, as rows with a single 1: float32 ``[n, K]``."""
     return torch.zeros(len(labels), num_classes, device=labels.device).scatter_(1, labels[:, None], 1.0)
 
 
 def checked_labels(labels: Any, num_classes: int, first: int = 0) -> Tensor:
-    """Take given labels of any kind that holds whole numbers from 0 to K - 1: int64 ``[n]``.
-
-    Args:
-        labels: A tensor, an array, a ``Series`` or a list.
-        num_classes: K.
-        first: Number of the first example, for messages.
-
-    Returns:
-        The labels; the same tensor where it was one.
-
-    Raises:
-        DataError: Another kind of labels, or one outside of the classes.
-
-    Example:
-        >>> checked_labels([1, 0], 2)
-        tensor([1, 0])
-    """
+    """Take given labels of any kind that holds whole numbers from 0 to K - 1: int64 ``[n]``."""
     array = labels.detach() if isinstance(labels, Tensor) else np.asarray(labels)
     whole = array.dtype.kind in "iu" if isinstance(array, np.ndarray) else array.dtype in WHOLE
     if array.ndim != 1 or not whole or not len(array):
@@ -82,12 +59,7 @@ def pair_counts(clean: Tensor, given: Tensor, num_classes: int) -> Tensor:
 
 
 def symmetric_matrix(num_classes: int, rate: float, *, include_clean: bool = False) -> Tensor:
-    """Make the matrix of uniform noise, ``T[clean, given]``, float64 ``[K, K]``; see `noise.symmetric`.
-
-    Example:
-        >>> symmetric_matrix(3, 0.5)[0].tolist()
-        [0.5, 0.25, 0.25]
-    """  # noqa: DOC201 (said in the first line)
+    """Make the matrix of uniform noise, ``T[clean, given]``, float64 ``[K, K]``; see `noise.symmetric`."""
     wrong = rate / num_classes if include_clean else rate / (num_classes - 1)
     matrix = torch.full((num_classes, num_classes), wrong, dtype=torch.float64)
     return matrix.fill_diagonal_(1 - rate + wrong if include_clean else 1 - rate)

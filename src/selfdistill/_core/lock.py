@@ -19,8 +19,6 @@ try:
 except ImportError:  # not on this platform: nothing is locked there
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["LOCK", "check_held", "is_held", "locked", "name_run"]
-
 LOCK = ".lock"
 """Name of the lock's file. One left by a dead process means nothing: the lock is the system's, not the file."""
 _SHORT = 64  # bytes; a longer file is none of ours

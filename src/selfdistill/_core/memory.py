@@ -9,8 +9,6 @@ from pathlib import Path
 
 from selfdistill._core.errors import ResourceError
 
-__all__ = ["check_memory", "free_memory", "translate_out_of_memory"]
-
 _SHORT = re.compile(r"out of memory|(can't|cannot|unable to) allocate", re.IGNORECASE)
 _AMOUNT = re.compile(r"allocate ([\d.]+) ?(bytes|[KMGTPE]iB)")
 

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_type_hints
 
 from selfdistill._core.errors import SettingError
 
-__all__ = ["Option", "check_options", "explicit_options", "number_or_word", "options_from", "options_of", "overlaid"]
-
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -20,49 +18,23 @@ T = TypeVar("T", bound="DataclassInstance")
 
 @dataclass(frozen=True)
 class Option:
-    """What a field of an options dataclass accepts, and how the command line offers it. Loads no library.
+    """What a field of an options dataclass accepts, and how the command line offers it. Loads no library."""
 
-    Attributes:
-        metavar: Stands for the value in ``--help``.
-        help: What ``--help`` says.
-        group: Heading in ``--help``; "": none.
-        flag: Name on the command line; by default that of the field. ``--yes/--no`` for a switch with two names.
-        argument: Whether the value is given by its place, without a name.
-        low: Least value.
-        high: Largest value.
-        above: Values must be larger than this.
-        below: Values must be smaller than this.
-        choices: The words that are accepted; any, if empty.
-        hint: What to do about a value out of range.
-        parse: From the text typed to the value, where the type alone does not say.
-    """
-
-    metavar: str
-    help: str
-    group: str = ""
-    flag: str = ""
-    argument: bool = False
-    low: float | None = None
-    high: float | None = None
-    above: float | None = None
-    below: float | None = None
-    choices: tuple[str, ...] = ()
-    hint: str = "Leave it out."
-    parse: Callable[[str], Any] | None = None
+    metavar: str  # stands for the value in `--help`
+    help: str  # what `--help` says
+    group: str = ""  # heading in `--help`; "": none
+    flag: str = ""  # name on the command line; by default that of the field. `--yes/--no` for a switch with two names
+    argument: bool = False  # whether the value is given by its place, without a name
+    low: float | None = None  # least value
+    high: float | None = None  # largest value
+    above: float | None = None  # values must be larger than this
+    below: float | None = None  # values must be smaller than this
+    choices: tuple[str, ...] = ()  # the words that are accepted; any, if empty
+    hint: str = "Leave it out."  # what to do about a value out of range
+    parse: Callable[[str], Any] | None = None  # from the text typed to the value, where the type alone does not say
 
     def problem(self, value: float) -> str | None:
-        """Say which limit a number breaks.
-
-        Args:
-            value: A number.
-
-        Returns:
-            Such as "must be at least 1"; ``None`` where it is in range.
-
-        Example:
-            >>> Option("N", "", low=1).problem(0), Option("X", "", above=0, below=1).problem(1.5)
-            ('must be at least 1', 'must be in (0, 1)')
-        """
+        """Say which limit a number breaks."""
         low = self.low if self.above is None else self.above
         high = self.high if self.below is None else self.below
         small = low is not None and (value < low or (self.above is not None and value == low))

@@ -7,41 +7,12 @@ from typing import Annotated
 
 from selfdistill._core.options import Option
 
-__all__ = ["ReadOptions"]
-
 _DATA = "Data"
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What the user says about a source; everything else is found.
-
-    Attributes:
-        label: Column (or npz array) that holds the given labels; ``None``: the only one of label, target, class, y.
-        id: Column that names each example; ``None``: a column called "id" with unique values, else the row number.
-        ignore: Columns left out.
-        truth: Column with the true labels, where known. Used to measure, never to train.
-        text: Columns taken as free text whatever they look like.
-        categorical: Columns taken as categories whatever they look like.
-        numeric: Columns taken as numbers whatever they look like.
-        decimal: Decimal mark of numbers in texts, ``"."`` or ``","``, wherever they can be read so; ``None``: found.
-        thousands: Mark between thousands: ``"."``, ``","``, ``" "`` or ``"'"``; ``None``: found.
-        encoding: Encoding of a text file, such as "cp1252"; ``None``: UTF-8 where its bytes are, else found.
-        annotator: Columns of the labels of several annotators, gaps allowed: the given label is what most of them say.
-        drop_unlabelled: Leave out rows without a label instead of refusing them.
-        skip_bad: Leave out images that cannot be read instead of refusing them.
-        image_size: Resize every image of a folder to this height and width; ``None``: only where sizes differ.
-        inputs: Array of an npz or safetensors file that holds the features; ``None``: the first with a usual name.
-        labels: File with the labels of the training rows of arrays: .npy, .csv, .parquet, or .txt with one on a line.
-        image_column: Column of a table that holds the paths of photos, relative to the table's folder.
-        encoder: Pretrained network for photos or texts, see `selfdistill.encoders.load_encoder`; ``None``: chosen by
-            `selfdistill fit`, none elsewhere; ``"none"``: none.
-        features: Folder in which features are kept; ``None``: one for each encoder in ``runs/features``.
-
-    Example:
-        >>> ReadOptions(label="genre", ignore=("comment",)).truth is None
-        True
-    """
+    """What the user says about a source; everything else is found."""
 
     label: Annotated[
         str | None,

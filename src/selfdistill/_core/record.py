@@ -23,24 +23,6 @@ from selfdistill._core.folder import inside
 from selfdistill._core.run_record import SCHEMA, RunRecord
 from selfdistill._version import __version__
 
-__all__ = [
-    "PATHS",
-    "SCHEMA",
-    "RunRecord",
-    "content_digest",
-    "environment",
-    "opened_paths",
-    "read_finished",
-    "read_json_record",
-    "read_record",
-    "read_versioned",
-    "reading_record",
-    "relative_paths",
-    "whole",
-    "write_json_record",
-    "write_record",
-]
-
 _FILE = "run.json"
 _PACKAGES = ("torch", "numpy", "scikit-learn", "pandas", "pyarrow", "safetensors", "pillow")
 

@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["derive", "drawing_from", "numpy_generator", "torch_generator"]
-
 
 def derive(seed: int, *purpose: str | int) -> int:
     """Derive a 63-bit seed from a master seed and a purpose."""
@@ -49,23 +47,6 @@ _FILLS = (torch.ops.aten.uniform_.default, torch.ops.aten.normal_.default)
 
 
 def drawing_from(generator: torch.Generator) -> AbstractContextManager[object]:
-    """Let weights be initialised from a generator, as the global one with its state would do it.
-
-    The layers of torch take no generator, and the global one is every thread's.
-
-    Args:
-        generator: Of the CPU.
-
-    Returns:
-        A context; it holds for its thread alone.
-
-    Example:
-        >>> with drawing_from(torch.Generator().manual_seed(0)):
-        ...     one = torch.nn.Linear(2, 2)
-        >>> with torch.random.fork_rng(devices=[]):
-        ...     torch.default_generator.manual_seed(0) and None
-        ...     other = torch.nn.Linear(2, 2)
-        >>> torch.equal(one.weight, other.weight) and torch.equal(one.bias, other.bias)
-        True
-    """
+    """Let weights be initialised from a generator, as the global one with its state would do it."""
+    # The layers of torch take no generator, and the global one is every thread's.
     return _Draws(generator)

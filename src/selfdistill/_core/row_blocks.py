@@ -15,19 +15,12 @@ from torch import Tensor
 
 from selfdistill._core.files import translate_disk_full
 
-__all__ = ["in_files", "kept_in_files", "row_blocks", "row_one_hot", "row_zeros"]
-
 _BLOCK = 2**20  # entries that are worked on at once: 4 MiB of float32, of which there are some ten
 _FOLDER: ContextVar[Path | None] = ContextVar("folder", default=None)
 
 
 def row_blocks(rows: int, width: int) -> Iterator[slice]:
-    """Cut rows into blocks of about a million entries.
-
-    Example:
-        >>> list(row_blocks(3, 2**19))
-        [slice(0, 2, None), slice(2, 3, None)]
-    """  # noqa: DOC201 (said in the first line)
+    """Cut rows into blocks of about a million entries."""
     step = max(1, _BLOCK // max(width, 1))
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
@@ -48,11 +41,7 @@ def kept_in_files() -> bool:
 
 
 def row_zeros(rows: int, width: int, dtype: torch.dtype = torch.float32, device: torch.device | None = None) -> Tensor:
-    """Make a matrix of zeros, in memory or, within `in_files`, in a file that is gone with the matrix or the process.
-
-    Raises:
-        ResourceError: The disk is full.
-    """  # noqa: DOC201, DOC502 (said in the first line; raised by what is called)
+    """Make a matrix of zeros, in memory or, within `in_files`, in a file that goes with the matrix or the process."""
     folder = _FOLDER.get()
     if folder is None or not rows * width:
         return torch.zeros(rows, width, dtype=dtype, device=device)

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 
-__all__ = ["check_finite", "checked_rows"]
-
 
 def check_finite(rows: Tensor, what: str, hint: str) -> None:
     """Refuse NaN and infinite values in ``[n, ...]``; ``what`` begins the message."""

@@ -27,8 +27,6 @@ from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.settings import ResolvedSettings, Settings
 from selfdistill._core.wording import quoted
 
-__all__ = ["SCHEMA", "Accuracy", "Comparison", "Result", "RunData", "RunRecord", "Trust", "Truth", "problem_of"]
-
 SCHEMA = 2
 """Of the records that are written. Those of schema 1 have no digests, of themselves and of the run's files."""
 _CURVES = ("loss", "agreement", "refined_share", "lr")
@@ -243,22 +241,7 @@ class RunRecord(Part):
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> RunRecord:
-        """Check a record.
-
-        Args:
-            found: What ``run.json`` holds, as Python values.
-
-        Returns:
-            The record.
-
-        Raises:
-            ValueError: It has not the form that a run writes; names the entry and what it holds.
-
-        Example:
-            >>> RunRecord.from_json({"status": "done"})
-            Traceback (most recent call last):
-            ValueError: status is 'done'
-        """
+        """Check a record."""
         try:
             return cls.model_validate(found)
         except ValidationError as error:

@@ -11,34 +11,19 @@ from selfdistill._core.dist import rank, sum_over_processes
 from selfdistill._core.row_blocks import kept_in_files, row_blocks, row_zeros
 from selfdistill._core.shards import current_shard
 
-__all__ = ["SampleMean"]
-
 _TOGETHER = 4096  # rows that are added at once: small operations cost as much as their call
 
 
 @final
 class SampleMean(nn.Module):
-    r"""Mean of what was written to each example since the last merge, over all writes and all processes.
+    """Mean of what was written to each example since the last merge, over all writes and all processes."""
 
-    .. math:: \bar v_i = \sum_{p} \sum_{w \in W_{ip}} v_{w} \Big/ \sum_p |W_{ip}|
-
-    A sampler that pads its shards writes some examples twice; the division by the count of writes makes that harmless.
-    Both buffers merge by a sum over processes, unless each keeps rows of its own. Writes are collected and added some
-    thousand rows at a time, at the latest where the sums are read or saved. Memory: ``4 n (width + 1)`` bytes, and the
-    rows not yet added. Where the sums lie in a file, `merge` divides them there, and what it returns holds until the
-    next write.
-
-    Args:
-        size: Number of examples, n.
-        width: Values per example.
-
-    Example:
-        >>> staged = SampleMean(3, 1)
-        >>> staged.stage(torch.tensor([0, 0, 2]), torch.tensor([[1.0], [3.0], [5.0]]))
-        >>> mean, written = staged.merge()
-        >>> mean[:, 0].tolist(), written.tolist()
-        ([2.0, 0.0, 5.0], [True, False, True])
-    """
+    # \bar v_i = \sum_{p} \sum_{w \in W_{ip}} v_{w} \Big/ \sum_p |W_{ip}|
+    # A sampler that pads its shards writes some examples twice; the division by the count of writes makes that
+    # harmless. Both buffers merge by a sum over processes, unless each keeps rows of its own. Writes are collected and
+    # added some thousand rows at a time, at the latest where the sums are read or saved. Memory: ``4 n (width + 1)``
+    # bytes, and the rows not yet added. Where the sums lie in a file, `merge` divides them there, and what it returns
+    # holds until the next write.
 
     total: Tensor
     count: Tensor

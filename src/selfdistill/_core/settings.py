@@ -9,8 +9,6 @@ from typing import Annotated, Any
 from selfdistill._core.errors import SettingError
 from selfdistill._core.options import Option, check_options, number_or_word
 
-__all__ = ["MOST_EPOCHS", "VISIT_STEPS", "WEIGHT_DECAY", "ResolvedSettings", "Settings"]
-
 MOST_EPOCHS = 1_000_000
 """Most epochs of a run."""
 VISIT_STEPS = 18  # an epoch of fewer steps teaches too little to count as one visit of the default's schedule
@@ -24,11 +22,10 @@ _CHOSEN = "Leave it out to have it chosen."
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedSettings:
-    """Settings of a run with everything filled in, as `Settings.resolve` makes them and a run record keeps them.
+    """Settings of a run with everything filled in, as `Settings.resolve` makes them and a run record keeps them."""
 
-    Attributes: those of `Settings`. Those that may still be ``None`` are not used by the run: a noise rate or matrix
-    that nobody gave, examples that are not held out, epochs that are not kept, and choices of the closed form.
-    """
+    # Attributes: those of `Settings`. Those that may still be ``None`` are not used by the run: a noise rate or matrix
+    # that nobody gave, examples that are not held out, epochs that are not kept, and choices of the closed form.
 
     method: str
     network: str

@@ -13,8 +13,6 @@ from torch import Tensor
 from selfdistill._core.dist import rank, sum_over_processes, world
 from selfdistill._core.errors import SettingError
 
-__all__ = ["Shard", "current_shard", "over_processes", "shard_of"]
-
 _SHARD: ContextVar[Shard | None] = ContextVar("shard", default=None)
 
 
@@ -62,11 +60,7 @@ class Shard(NamedTuple):
 
 
 def shard_of(n: int, spread: bool) -> Shard:
-    """Say which rows this process keeps: those that torch's own sharding gives it, contiguous.
-
-    Raises:
-        SettingError: There are fewer rows than it takes for each process to have one.
-    """  # noqa: DOC201 (said in the first line)
+    """Say which rows this process keeps: those that torch's own sharding gives it, contiguous."""
     size = -(-n // world()) if spread else n
     if spread and size * (world() - 1) >= n:
         raise SettingError(f"{n} examples cannot be spread over {world()} processes", "Leave shard out.")

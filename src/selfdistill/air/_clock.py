@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from selfdistill._core.errors import SettingError
-from selfdistill.air._flow import Curves
 from selfdistill.theory import Spectrum
 
 _LOSSES = ("squared", "cross-entropy")
-_PARTS = 8
 _OUTPUTS = ("trace", "sum", "centered", "fisher")
 
 
@@ -30,8 +27,8 @@ def per_step(spectrum: Spectrum, classes: int, *, loss: str = "cross-entropy", o
 
     .. math:: \dot p = -\tfrac{1}{nC} \hat K (p - Y).
 
-    Later the softmax saturates and the kernel moves, so this is the clock of early training; `fit_scale` measures by
-    what factor it is off.
+    Later the softmax saturates and the kernel moves, so this is the clock of early training; the curves of
+    `Flow` have a method ``fit_scale`` that measures by what factor it is off.
 
     Args:
         spectrum: Of the kernel of the network, in its own units.
@@ -112,54 +109,3 @@ class Clock:
         """Say after how many epochs, with a fraction, a kernel time is reached; infinite past the last."""
         times = self.times.numpy()
         return float(np.interp(time, times, np.arange(len(times)))) if time <= times[-1] else float("inf")
-
-
-class Fit(NamedTuple):
-    """By what factor measured training runs ahead of the predicted one.
-
-    Attributes:
-        scale: Kernel time per unit of learning rate x steps; 1 where the prediction is right.
-        error: Root mean squared difference of the two agreement curves after scaling.
-        unscaled: The same before it.
-    """
-
-    scale: float
-    error: float
-    unscaled: float
-
-
-def fit_scale(curves: Curves, times: Tensor, agreement: Tensor, since: Tensor | None = None) -> Fit:
-    """Fit one time-scale factor to a measured agreement curve; nothing else is fitted.
-
-    Args:
-        curves: What the kernel predicts.
-        times: Kernel times of the measurements, ``[m]``, such as those of a `Clock` after each epoch.
-        agreement: RunCurves share of training examples predicted as given, ``[m]``.
-        since: Where each is a mean over a stretch of training, as that of an epoch is, the time that began it, ``[m]``;
-            the predicted curve is then averaged alike.
-
-    Returns:
-        The factor of least squared error, from 1/1000 to 1000 in steps of 1 %.
-
-    Raises:
-        SettingError: Measurements of another number than times.
-
-    Example:
-        >>> t = torch.logspace(-2, 2, 50)
-        >>> curves = Curves(t, 1 - torch.exp(-t), None, t, None)
-        >>> measured = torch.tensor([0.5, 1.0, 2.0])
-        >>> round(fit_scale(curves, measured, 1 - torch.exp(-2 * measured)).scale, 1)
-        2.0
-    """
-    if len(times) != len(agreement) or not len(times):
-        raise SettingError(f"{len(times)} times, but {len(agreement)} measurements", "Give one for each.")
-    x, y = curves.times.log().numpy(), curves.agreement.numpy()
-    end = torch.as_tensor(times).double()
-    begin = end if since is None else torch.as_tensor(since).double()
-    parts = torch.arange(_PARTS, dtype=torch.float64)[:, None].add(0.5) / _PARTS
-    at = (begin + parts * (end - begin)).clamp(min=1e-300).log().numpy()
-    measured = torch.as_tensor(agreement).double().numpy()
-    grid = np.concatenate([[0.0], np.arange(-694, 695) * 0.00995])
-    errors = [float(np.sqrt(np.mean((np.interp(at + g, x, y).mean(0) - measured) ** 2))) for g in grid]
-    best = int(np.argmin(errors))
-    return Fit(float(np.exp(grid[best])), errors[best], errors[0])

@@ -58,8 +58,8 @@ def captured(spectrum: Spectrum, z: Tensor, ranks: Sequence[int]) -> Tensor:
 
     .. math:: E_k(z) = \sum_{i \le k} \|v_i^\top z\|^2 / \|z\|^2
 
-    z is taken as it is: centre its columns first (`centred`), or the constant direction, which leads the spectrum of
-    most networks, holds most of it.
+    z is taken as it is: centre its columns first (``z - z.mean(0)``), or the constant direction, which
+    leads the spectrum of most networks, holds most of it.
 
     Args:
         spectrum: Eigenpairs.

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selfdistill.air._clock import Clock, fit_scale, per_step
-from selfdistill.air._flow import Curves, Flow, default_times, learning_order, predicted_curves
+from selfdistill.air._clock import Clock, per_step
+from selfdistill.air._flow import Curves, Flow, learning_order
 from selfdistill.air._labels import one_hot
 from selfdistill.air._measures import captured, random_captured, random_retrieved, retrieved
 from selfdistill.air._snapshot import Examples, Snapshot
@@ -80,8 +80,8 @@ def study(
     first = next(iter(spectra.values()))
     rates = per_step(first, examples.classes, loss=loss, output=output)
     flow = Flow(rates, one_hot(examples.given, examples.classes), start)
-    times = default_times(rates, points)
-    curves = predicted_curves(flow, times, examples.given, examples.clean)
+    times = flow.times(points)
+    curves = flow.curves(times, examples.given, examples.clean)
     scale = _scale(curves, measured)
     stops = {rule: stopping_time(flow, times, examples.given, rule).time for rule in RULES}
     chosen = time if time is not None else stops[_DEFAULT_RULE]
@@ -160,7 +160,7 @@ def _scale(curves: Curves, measured: RunCurves | None) -> dict[str, float] | Non
         rising = int((agreement >= 0.95 * agreement.max()).nonzero()[0]) + 1
         times, agreement = times[:rising], agreement[:rising]
     since = measured.clock.times[: len(times)]
-    return dict(fit_scale(curves, times, agreement, since)._asdict()) | {"epochs": float(len(times))}
+    return dict(curves.fit_scale(times, agreement, since)._asdict()) | {"epochs": float(len(times))}
 
 
 def _curves(curves: Curves, measured: RunCurves | None, scale: dict[str, float] | None) -> dict[str, Any]:

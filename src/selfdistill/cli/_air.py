@@ -18,10 +18,8 @@ from selfdistill.cli._display import speak, write
 from selfdistill.cli._main import leaving_at_once
 
 if TYPE_CHECKING:
-    from selfdistill._core.record import RunRecord
+    from selfdistill._core.run_record import RunRecord
     from selfdistill.runs._subject import Subject
-
-__all__ = ["air"]
 
 
 @dataclass(frozen=True, kw_only=True)

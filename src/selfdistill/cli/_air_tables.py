@@ -11,8 +11,6 @@ from selfdistill._core.wording import clean, cleaned
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["print_study"]
-
 _CLEAN = {"truth": "true", "refined": "refined"}
 
 

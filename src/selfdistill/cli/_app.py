@@ -26,8 +26,6 @@ from selfdistill.cli._processes import Several, in_processes, last_words
 from selfdistill.cli._report import report, show
 from selfdistill.cli._review import review
 
-__all__ = ["app", "main"]
-
 _INTERRUPTED = 130
 _LESS = Advice("Take fewer data", "a smaller {--network}", "a smaller {--batch-size}.")
 
@@ -84,11 +82,7 @@ def _top(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command and leave with its exit code: 0; 2 for something wrong that was given; 130 for Ctrl-C.
-
-    Args:
-        argv: Arguments without the program's name; those of the process if left out.
-    """
+    """Run a command and leave with its exit code: 0; 2 for something wrong that was given; 130 for Ctrl-C."""
     try:
         code = _code(argv)
     except KeyboardInterrupt:  # while the options are read: what comes later is typer's and the commands' to answer

@@ -12,9 +12,6 @@ import typer
 
 from selfdistill._core.options import Option, options_of
 
-__all__ = ["Only", "command"]
-
-
 _Offered = tuple[Field[Any], Any, Option]
 _NUMBERS: dict[type, tuple[str, str]] = {int: ("INTEGER", "a whole number"), float: ("FLOAT", "a number")}
 

@@ -15,8 +15,6 @@ from selfdistill.cli._command import Only
 from selfdistill.cli._display import showing, speak, stdout, write
 from selfdistill.cli._main import leaving_at_once
 
-__all__ = ["RUN", "embed", "methods", "noise", "predict", "refine"]
-
 _NOISE, _WAY = "Noise (one of these)", "Way (one of these)"
 RUN = Option("RUN", "A run directory that `selfdistill fit` finished.", argument=True)
 

@@ -15,8 +15,6 @@ from selfdistill._core.wording import clean
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["Clock", "duration", "first_process", "plain_lines", "print_lines", "showing", "speak", "stdout", "write"]
-
 _LINE_SECONDS = 5.0
 _REFRESH_SECONDS = 0.1
 
@@ -87,18 +85,7 @@ class Clock:
 
 
 def duration(seconds: float | None) -> str:
-    """Write seconds as ``m:ss`` or ``h:mm:ss``; ``-:--`` where unknown.
-
-    Args:
-        seconds: How long.
-
-    Returns:
-        The text.
-
-    Example:
-        >>> duration(75.2), duration(3725), duration(None)
-        ('1:15', '1:02:05', '-:--')
-    """
+    """Write seconds as ``m:ss`` or ``h:mm:ss``; ``-:--`` where unknown."""
     if seconds is None:
         return "-:--"
     minutes, rest = divmod(round(seconds), 60)
@@ -154,22 +141,7 @@ def print_lines(lines: Iterable[str]) -> None:
 def plain_lines(
     title: str = "", write: Callable[[str], None] = speak, now: Callable[[], float] = time.monotonic
 ) -> Listener:
-    """Make a listener that writes a line at the first and last epoch, and in between every five seconds at most.
-
-    Args:
-        title: Begins each line.
-        write: Takes the lines.
-        now: Seconds, growing.
-
-    Returns:
-        The listener.
-
-    Example:
-        >>> listener = plain_lines(write=print, now=lambda: 0.0)
-        >>> listener(RunStarted(epochs=2, first_epoch=0, examples=4, steps=2))
-        >>> listener(EpochDone(0, {"loss": 0.5, "agreement": 0.75, "refined_share": 0.25}))
-        epoch 1/2  loss 100 % of epoch 1  predicts 75.0 % of the given labels  changes 25.0 %
-    """
+    """Make a listener that writes a line at the first and last epoch, and in between every five seconds at most."""
     clock, last = Clock(now), [float("-inf")]
     staged: list[Stage] = []
 

@@ -16,8 +16,6 @@ from selfdistill.cli._main import leaving_at_once
 from selfdistill.cli._processes import check_processes
 from selfdistill.cli._run_options import RunOptions
 
-__all__ = ["distill"]
-
 _TEACHER, _STUDENT = "Teacher", "Student"
 _OFFERED = Only(("epochs", "batch_size", "lr", "augment", "keep_epochs", "seed", "device", "precision", "compile"))
 

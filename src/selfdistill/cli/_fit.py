@@ -17,9 +17,7 @@ from selfdistill.cli._processes import check_processes
 from selfdistill.cli._run_options import RunOptions
 
 if TYPE_CHECKING:
-    from selfdistill._core.record import RunRecord
-
-__all__ = ["as_json", "fit"]
+    from selfdistill._core.run_record import RunRecord
 
 _FILES = ("labels.parquet", "model.safetensors", "run.json", "metrics.jsonl")
 
@@ -75,7 +73,7 @@ def fit(data: Source, read: ReadOptions, settings: Settings, run: RunOptions) ->
     with showing() as tell, showing("plain") as tell_plain:
         record, folder = start(asked, tell=tell, tell_plain=tell_plain, say=speak)
     if data.report:
-        from selfdistill.report import Report
+        from selfdistill.report._report import Report
 
         speak(f"Report in {Report.of_run(folder).save(folder / 'report.html')}")
     if run.json:

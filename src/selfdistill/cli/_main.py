@@ -9,8 +9,6 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-__all__ = ["leave", "leaving_at_once", "main"]
-
 _INTERRUPTED = 130
 
 
@@ -36,11 +34,7 @@ def leave(*signalled: Any) -> NoReturn:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command and leave with its exit code: 0; 2 for something wrong that was given; 130 for Ctrl-C.
-
-    Args:
-        argv: Arguments without the program's name; those of the process if left out.
-    """
+    """Run a command and leave with its exit code: 0; 2 for something wrong that was given; 130 for Ctrl-C."""
     with leaving_at_once():
         from selfdistill.cli._app import main as run
     run(argv)

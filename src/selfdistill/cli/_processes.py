@@ -18,8 +18,6 @@ from selfdistill._core.errors import SettingError
 from selfdistill._core.group import GROUP
 from selfdistill.cli._display import speak
 
-__all__ = ["Several", "check_processes", "in_processes", "last_words"]
-
 _GRACE = 20.0  # seconds; gloo and NCCL tell a lost process at once, and a run may be killed at any time
 _LOOK = 0.05
 _FEW = 8  # processes that any machine may start
@@ -35,21 +33,7 @@ class Several(Exception):  # noqa: N818 (no failure)
 
 
 def check_processes(asked: int | None) -> None:
-    """Go on in this process only where it does the work: alone, or as one of several.
-
-    Args:
-        asked: What ``--processes`` says.
-
-    Raises:
-        Several: It says more than one, and this process is none of them yet.
-        SettingError: Fewer than one, more than cores (8 are always allowed), or ``torchrun`` started this one already.
-
-    Example:
-        >>> check_processes(None)
-        >>> check_processes(0)
-        Traceback (most recent call last):
-        selfdistill._core.errors.SettingError: processes is 0, but must be at least 1. Leave `processes` out for one.
-    """
+    """Go on in this process only where it does the work: alone, or as one of several."""
     if asked is None or GROUP in os.environ:
         return
     if asked < 1:

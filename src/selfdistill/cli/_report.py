@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from selfdistill.report._content import Card
     from selfdistill.runs._examples import Examples
 
-__all__ = ["report", "show"]
-
 _WIDE, _TALL = 24, 12  # of a photo in a terminal, in characters
 _LETTERS = 200
 
@@ -52,7 +50,7 @@ def report(options: ReportOptions) -> None:
         selfdistill report runs/photos-001 --out photos.html --gallery photos.png
     """  # noqa: DOC501 (this text is the help)
     with leaving_at_once():
-        from selfdistill.report import Report
+        from selfdistill.report._report import Report
 
     for name in ("out", "gallery"):
         file = getattr(options, name)

@@ -15,8 +15,6 @@ from selfdistill.cli._main import leave, leaving_at_once
 if TYPE_CHECKING:
     from selfdistill.review._session import Session
 
-__all__ = ["review"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewOptions:

@@ -8,8 +8,6 @@ from typing import Annotated
 
 from selfdistill._core.options import Option
 
-__all__ = ["RunOptions"]
-
 _RUN = "Run"
 
 

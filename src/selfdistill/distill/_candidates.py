@@ -14,8 +14,10 @@ from selfdistill import air
 from selfdistill._core.advice import Advice
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.labels import held_out
-from selfdistill._core.record import RunRecord, reading_record
+from selfdistill._core.record import reading_record
+from selfdistill._core.run_record import RunRecord
 from selfdistill._core.settings import ResolvedSettings
+from selfdistill.air._labels import centred, one_hot
 from selfdistill.air._monitor import choose_examples
 from selfdistill.air._snapshot import outputs_of
 from selfdistill.air._stopping import epoch_of_agreement
@@ -179,14 +181,14 @@ def air_epoch(
     shape, stats = tuple(data.inputs.shape[1:]), data.preprocess.stats
     initial = build(settings.network, shape, k, seed=settings.seed, stats=stats)
     network = air.calibrated(initial, inputs)
-    target = air.one_hot(given, k)
-    spectrum = air.network_kernel("trace", labels=air.centred(target))(network, inputs)
+    target = one_hot(given, k)
+    spectrum = air.network_kernel("trace", labels=centred(target))(network, inputs)
     rates = air.per_step(spectrum, k)
     start = outputs_of(network, inputs)
     flow = air.Flow(rates, target, start)
-    times = air.default_times(rates, _POINTS)
+    times = flow.times(_POINTS)
     stop = air.stopping_time(flow, times, given, rule)
-    level = air.predicted_curves(flow, times, given, None).at(stop.time)["agreement"]
+    level = flow.curves(times, given).at(stop.time)["agreement"]
     first = (start.argmax(-1) == given).double().mean().item()
     curve = record.curves["agreement"]
     path = torch.tensor([first, *curve], dtype=torch.float64)

@@ -17,8 +17,9 @@ from selfdistill._core.events import Listener
 from selfdistill._core.files import digest
 from selfdistill._core.folder import inside
 from selfdistill._core.group import as_many
-from selfdistill._core.record import RunRecord, read_record, reading_record
+from selfdistill._core.record import read_record, reading_record
 from selfdistill._core.rng import derive
+from selfdistill._core.run_record import RunRecord
 from selfdistill._core.settings import ResolvedSettings
 from selfdistill._core.wording import quoted
 from selfdistill.data._labelled import LabelledData

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from selfdistill import runs
 from selfdistill._core.dist import barrier, rank
 from selfdistill._core.errors import RunError
 from selfdistill._core.events import Listener
 from selfdistill._core.files import digest
-from selfdistill._core.record import RunRecord, read_record
+from selfdistill._core.record import read_record
+from selfdistill._core.run_record import RunRecord
 from selfdistill._core.settings import ResolvedSettings
 from selfdistill.data._labelled import LabelledData
 from selfdistill.distill._measures import dark_knowledge
@@ -23,6 +23,7 @@ from selfdistill.distill._soft_labels import Store, load_store, save_store
 from selfdistill.distill._teacher import AnyTeacher, Teacher, soft_labels
 from selfdistill.rivals import Method
 from selfdistill.runs._directory import run as runs_run
+from selfdistill.runs._model_file import load_model
 from selfdistill.runs._plan import Plan
 from selfdistill.train._runtime import TorchRuntime
 
@@ -67,7 +68,7 @@ class Job:
             result = {} if record.result is None else record.result.accuracies
             accuracies = {f"{name}_accuracy": found.model_dump() for name, found in result.items()}
             earlier.append({"folder": folder.name, "seed": record.settings.seed} | accuracies)
-            model = runs.load_model(folder / "model.safetensors").network
+            model = load_model(folder / "model.safetensors").network
             path = folder / STORE  # the labels of this generation
             store = self._written(graduate(model, self.data, folder.name), path)
         method = self.distiller._lesson(store)

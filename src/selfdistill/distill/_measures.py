@@ -10,7 +10,7 @@ from torch import Tensor
 from selfdistill._core.distillation_record import Distillation, Knowledge
 from selfdistill._core.errors import DataError
 from selfdistill._core.labels import pair_counts
-from selfdistill._core.record import RunRecord
+from selfdistill._core.run_record import RunRecord
 
 __all__ = [
     "class_similarity",

@@ -20,6 +20,8 @@ from selfdistill.losses._distillation import (
     DecoupledTarget,
     TemperatureTarget,
     decoupled_distillation,
+    distillation,
+    mixed_cross_entropy,
     standardised_distillation,
 )
 
@@ -81,7 +83,7 @@ class Objective:
 OBJECTIVES = {
     "hinton": Objective(
         _softened,
-        losses.distillation,
+        distillation,
         "the teacher at a temperature, and the given labels (Hinton et al. 2015)",
         {"temperature": 4.0, "weight": 0.9},
     ),
@@ -90,7 +92,7 @@ OBJECTIVES = {
     ),
     "born-again": Objective(
         _mixture,
-        losses.mixed_cross_entropy,
+        mixed_cross_entropy,
         "given labels and teacher, mixed by any weight (Furlanello et al. 2018)",
         {"mixing": 1.0},
     ),

@@ -12,7 +12,8 @@ from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.events import Listener, everyone
 from selfdistill._core.options import explicit_options, options_from, overlaid
 from selfdistill._core.read_options import ReadOptions
-from selfdistill._core.record import RunRecord, read_record, reading_record
+from selfdistill._core.record import read_record, reading_record
+from selfdistill._core.run_record import RunRecord
 from selfdistill._core.wording import quoted
 from selfdistill.distill._distiller import Distiller
 from selfdistill.distill._objective import OBJECTIVES

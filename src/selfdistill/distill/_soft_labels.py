@@ -19,7 +19,7 @@ from selfdistill._core.errors import DataError, SettingError, one_line
 from selfdistill._core.files import atomic, json_text
 from selfdistill._core.record import content_digest, opened_paths, relative_paths
 from selfdistill.data._labelled import LabelledData
-from selfdistill.targets import SoftLogits
+from selfdistill.targets._teacher import SoftLogits
 
 __all__ = ["About", "FunctionNetwork", "Store", "load_store", "logits_of", "of_classifier", "of_numbers", "save_store"]
 

@@ -16,7 +16,8 @@ from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, RunError, SettingError, one_line
 from selfdistill._core.files import check_name
 from selfdistill._core.read_options import ReadOptions
-from selfdistill._core.record import RunRecord, read_finished
+from selfdistill._core.record import read_finished
+from selfdistill._core.run_record import RunRecord
 from selfdistill.data._labelled import LabelledData
 from selfdistill.data._read import read_new
 from selfdistill.distill._candidates import Choice, air_epoch, choose
@@ -29,11 +30,9 @@ from selfdistill.distill._soft_labels import (
     of_classifier,
     of_numbers,
 )
-from selfdistill.runs import load_model
 from selfdistill.runs._epoch_snapshots import EPOCHS, load_snapshot
-from selfdistill.runs._model_file import Model
-from selfdistill.targets import SoftLogits
-from selfdistill.targets._teacher import choose_entries
+from selfdistill.runs._model_file import Model, load_model
+from selfdistill.targets._teacher import SoftLogits, choose_entries
 from selfdistill.train._checkpoint import load_checkpoint
 from selfdistill.train._runtime import Runtime
 

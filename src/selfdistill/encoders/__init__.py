@@ -1,5 +1,5 @@
 """Pretrained networks as functions from photos or texts to features, and the store that keeps features."""
 
-from selfdistill.encoders._encoder import Encoder, load_encoder
+from selfdistill.encoders._encoder import load_encoder
 
-__all__ = ["Encoder", "load_encoder"]
+__all__ = ["load_encoder"]

@@ -1,7 +1,1 @@
 """The scikit-learn door."""
-
-from selfdistill.estimator._classifier import SelfDistillClassifier
-
-__all__ = [
-    "SelfDistillClassifier",
-]

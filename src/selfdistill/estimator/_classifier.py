@@ -42,7 +42,8 @@ from selfdistill.estimator._northcutt2021cleanlab import CleanlabNames, issue_ma
 from selfdistill.estimator._own_network import own_network, picklable
 from selfdistill.estimator._page import Shown
 from selfdistill.estimator._progress import Progress, summary_of
-from selfdistill.issues import LabelTable, find_issues
+from selfdistill.issues import find_issues
+from selfdistill.issues._table import LabelTable
 from selfdistill.train import Settings
 from selfdistill.train._choice import choose_method
 from selfdistill.train._closed import AUTO, check_closed

@@ -11,9 +11,10 @@ import pandas as pd
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.data._labels import value_key
 from selfdistill.estimator._checks import encode_labels, labels_of, on_host
-from selfdistill.issues import LabelTable, find_issues
+from selfdistill.issues import find_issues
 from selfdistill.issues._blocks import as_soft
 from selfdistill.issues._frame import issue_frame, sample_weights
+from selfdistill.issues._table import LabelTable
 
 if TYPE_CHECKING:
     from typing import Self

@@ -10,7 +10,7 @@ from selfdistill._core.read_options import ReadOptions
 from selfdistill.runs._label_table import SavedLabelTable
 
 if TYPE_CHECKING:
-    from selfdistill.issues import LabelTable
+    from selfdistill.issues._table import LabelTable
 
 __all__ = ["Shown"]
 
@@ -31,8 +31,8 @@ class Shown:
         table: LabelTable | None = getattr(self, "label_table_", None)
         if table is None:
             return ""
-        from selfdistill.report import Report
         from selfdistill.report._content import Subject
+        from selfdistill.report._report import Report
 
         trust, curves = getattr(self, "trust_", None), getattr(self, "curves_", None)
         return Report(

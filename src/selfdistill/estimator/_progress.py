@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from selfdistill._core.events import EpochDone, Event, RunStarted, Stage
-from selfdistill.issues import LabelTable
 from selfdistill.issues._reliability import Applicability, percent
+from selfdistill.issues._table import LabelTable
 
 __all__ = ["Progress", "summary_of"]
 

@@ -1,6 +1,6 @@
 """Doors to other libraries; each needs its own extra and is loaded when it is asked for.
 
-`DistillIssueManager` and `register_distill` need the extra ``cleanlab``; ``integrations.transformers``,
+`register_distill` needs the extra ``cleanlab``; ``integrations.transformers``,
 ``integrations.lightning`` and ``integrations.skorch`` the extras of these names.
 """
 
@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from selfdistill.integrations._datalab import DistillIssueManager, register_distill
+    from selfdistill.integrations._datalab import register_distill
 
-__all__ = ["DistillIssueManager", "register_distill"]
+__all__ = ["register_distill"]
 
 
 def __getattr__(name: str) -> Any:

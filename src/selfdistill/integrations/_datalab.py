@@ -11,7 +11,8 @@ from cleanlab.datalab.internal.issue_manager_factory import REGISTRY, register
 from cleanlab.datalab.internal.task import Task
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.issues import LabelTable, find_issues
+from selfdistill.issues import find_issues
+from selfdistill.issues._table import LabelTable
 
 __all__ = ["DistillIssueManager", "register_distill"]
 

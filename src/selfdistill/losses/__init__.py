@@ -5,14 +5,10 @@ finite at logits of 1e4. Losses that belong to one published method are in `self
 """
 
 from selfdistill.losses._anchored import anchored_cross_entropy
-from selfdistill.losses._cross_entropy import cross_entropy, generalized_cross_entropy, kl_divergence
-from selfdistill.losses._distillation import distillation, mixed_cross_entropy
+from selfdistill.losses._cross_entropy import cross_entropy, generalized_cross_entropy
 
 __all__ = [
     "anchored_cross_entropy",
     "cross_entropy",
-    "distillation",
     "generalized_cross_entropy",
-    "kl_divergence",
-    "mixed_cross_entropy",
 ]

@@ -21,8 +21,6 @@ from selfdistill.networks._kernel_machine import KernelMachine, parse_kernel
 from selfdistill.networks._pretrained import HF, fine_tuned
 from selfdistill.networks._small_networks import MLP, Pair, SmallCNN, Standardise
 
-__all__ = ["NAMES", "Size", "build", "describe", "resolve"]
-
 _MOST_LAYERS = 1000
 _MOST_DIGITS = 18  # of a number, so that it fits into 64 bits
 _TWO = "2*"  # in front of a specification: a pair of such networks
@@ -119,25 +117,9 @@ def _check_shape(name: str, least_side: int, input_shape: tuple[int, ...]) -> No
 
 
 def resolve(spec: str, input_shape: tuple[int, ...]) -> str:
-    """Choose the network for ``"auto"``, and check any other specification against the inputs.
-
-    Vectors get ``"mlp"``; images of at least 16 by 16 pixels get ``"cnn"``, smaller ones ``"mlp"`` on the flattened
-    image.
-
-    Args:
-        spec: ``"auto"`` or what `build` takes.
-        input_shape: Shape of one example: ``(features,)`` or ``(channels, height, width)``.
-
-    Returns:
-        A specification that `build` takes, in lower case.
-
-    Raises:
-        SettingError: The name is unknown, its numbers make no sense, or it cannot take such inputs.
-
-    Example:
-        >>> resolve("auto", (1, 28, 28)), resolve("auto", (1, 8, 8)), resolve("auto", (30,))
-        ('cnn', 'mlp', 'mlp')
-    """
+    """Choose the network for ``"auto"``, and check any other specification against the inputs."""
+    # Vectors get ``"mlp"``; images of at least 16 by 16 pixels get ``"cnn"``, smaller ones ``"mlp"`` on the flattened
+    # image.
     spec = spec.strip()
     if spec.removeprefix(_TWO).startswith(HF):
         if spec.startswith(_TWO):
@@ -225,32 +207,16 @@ def build(
 
 
 class Size(NamedTuple):
-    """Size of a network.
+    """Size of a network."""
 
-    Attributes:
-        parameters: Trainable numbers.
-        flops: Floating-point operations of one forward pass per example; a multiplication with an addition counts 2.
-            Matrix products and convolutions only.
-    """
-
-    parameters: int
+    parameters: int  # trainable numbers
+    # floating-point operations of one forward pass per example; a multiplication with an addition counts 2. Matrix
+    # products and convolutions only
     flops: int
 
 
 def describe(model: nn.Module, input_shape: tuple[int, ...]) -> Size:
-    """Count parameters and forward FLOPs. Training costs about three times the forward FLOPs per example.
-
-    Args:
-        model: A network. Left in the mode (training or evaluation) it was in.
-        input_shape: Shape of one example.
-
-    Returns:
-        Parameters and FLOPs per example.
-
-    Example:
-        >>> describe(nn.Linear(10, 3), (10,))
-        Size(parameters=33, flops=60)
-    """
+    """Count parameters and forward FLOPs. Training costs about three times the forward FLOPs per example."""
     modes = {module: module.training for module in model.modules()}
     parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     first = next(model.parameters())

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ResNet"]
-
 
 def _convolution(width_in: int, width_out: int, stride: int, size: int = 3) -> nn.Conv2d:
     return nn.Conv2d(width_in, width_out, size, stride=stride, padding=size // 2, bias=False)
@@ -52,24 +50,9 @@ class BasicBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Residual network with a 3x3 stem and stages of basic blocks; every stage but the first halves the image.
+    """Residual network with a 3x3 stem and stages of basic blocks; every stage but the first halves the image."""
 
-    Args:
-        in_channels: Channels of the images.
-        blocks: Basic blocks in each stage: ``(2, 2, 2, 2)`` for ResNet-18, ``(n, n, n)`` for ResNet-(6n+2).
-        widths: Channels of each stage: ``(64, 128, 256, 512)``, or ``(16, 32, 64)`` for the paper's CIFAR networks.
-        num_classes: Number of logits.
-        projection: Shortcuts by 1x1 convolution where shapes differ (option B); ``False`` pads with zeros (option A,
-            the paper's choice on CIFAR).
-
-    Example:
-        >>> model = ResNet(3, blocks=(3, 3, 3), widths=(16, 32, 64), num_classes=10, projection=False)
-        >>> sum(parameter.numel() for parameter in model.parameters())
-        269722
-
-    References:
-        K. He, X. Zhang, S. Ren, J. Sun, CVPR 2016, arXiv:1512.03385.
-    """
+    # K. He, X. Zhang, S. Ren, J. Sun, CVPR 2016, arXiv:1512.03385.
 
     def __init__(
         self, in_channels: int, blocks: Sequence[int], widths: Sequence[int], num_classes: int, *, projection: bool

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from selfdistill._core.errors import DataError, SettingError
 
-__all__ = ["KERNELS", "KernelMachine", "Trees", "kernel_rows", "parse_kernel", "unit_rows"]
-
 KERNELS = ("linear", "relu1", "relu3", "rbf")
 """Kernels by name: dot product, ReLU network of infinite width with one or three hidden layers (its tangent kernel),
 and Gaussian. All have a diagonal of 1."""
@@ -23,50 +21,18 @@ _DEEPEST = 64  # splits between a root and a leaf, at most
 
 
 def unit_rows(inputs: Tensor, constant: float | Tensor) -> Tensor:
-    r"""Put vectors on the unit sphere, with a constant coordinate that keeps their length in sight.
-
-    Row x becomes :math:`(x, c) / \sqrt{\|x\|^2 + c^2}`. With the root mean square of the norms as c both parts weigh
-    the same on average, and the kernels are those of a network with a bias.
-
-    Args:
-        inputs: ``[n, d]``.
-        constant: c, above 0.
-
-    Returns:
-        ``[n, d + 1]``, rows of norm 1, of the same dtype.
-
-    Example:
-        >>> unit_rows(torch.tensor([[3.0, 0.0], [0.0, 0.0]]), 4.0)
-        tensor([[0.6000, 0.0000, 0.8000],
-                [0.0000, 0.0000, 1.0000]])
-    """
+    """Put vectors on the unit sphere, with a constant coordinate that keeps their length in sight."""
+    # Row x becomes :math:`(x, c) / \sqrt{\|x\|^2 + c^2}`. With the root mean square of the norms as c both parts weigh
+    # the same on average, and the kernels are those of a network with a bias.
     rows = torch.cat([inputs, torch.full_like(inputs[:, :1], float(constant))], 1)
     unit: Tensor = rows / rows.norm(dim=1, keepdim=True)
     return unit
 
 
 def kernel_rows(name: str, rows: Tensor, landmarks: Tensor) -> Tensor:
-    r"""Compute kernels of unit rows.
-
-    With u the cosine: ``linear`` u; ``rbf`` :math:`e^{-4 (1 - u)}`; ``relu1`` and ``relu3`` the tangent kernel of
-    `selfdistill.theory.relu_kernel` with depth 1 and 3, divided by depth + 1.
-
-    Args:
-        name: One of `KERNELS`.
-        rows: ``[b, d]`` of norm 1.
-        landmarks: ``[m, d]`` of norm 1.
-
-    Returns:
-        ``[b, m]``, of the dtype of ``rows``. Cost: ``2 b m d`` FLOPs and, for ReLU, some 20 operations per entry.
-
-    Raises:
-        SettingError: Another name.
-
-    Example:
-        >>> unit = torch.eye(2)
-        >>> kernel_rows("linear", unit, unit).tolist()
-        [[1.0, 0.0], [0.0, 1.0]]
-    """
+    """Compute kernels of unit rows."""
+    # With u the cosine: ``linear`` u; ``rbf`` :math:`e^{-4 (1 - u)}`; ``relu1`` and ``relu3`` the tangent kernel of
+    # `selfdistill.theory.relu_kernel` with depth 1 and 3, divided by depth + 1.
     if name not in KERNELS:
         raise SettingError(f"kernel {name!r} does not exist", f"Choose one of: {', '.join(KERNELS)}.")
     found = rows @ landmarks.T
@@ -93,32 +59,15 @@ def _of_cosines(name: str, cosines: Tensor) -> Tensor:
 
 
 class Trees(nn.Module):
-    """Binary trees with axis-parallel splits: a row goes left where its column is at most the threshold.
+    """Binary trees with axis-parallel splits: a row goes left where its column is at most the threshold."""
 
-    Splits and leaves are numbered through all trees. A number from 0 means a split, a negative one, ``~leaf``, a leaf.
+    # Splits and leaves are numbered through all trees. A number from 0 means a split, a negative one, ``~leaf``, a
+    # leaf.
 
-    Args:
-        splits: Number of splits of all trees together.
-        trees: Number of trees, so that there are ``splits + trees`` leaves.
-
-    Attributes:
-        column: Column that a split looks at, int32 ``[splits]``.
-        threshold: float32 ``[splits]``.
-        below: Where a split sends a row, left and right, int32 ``[splits, 2]``; a child's number is above its own.
-        roots: int32 ``[trees]``.
-
-    Example:
-        >>> trees = Trees(1, 1)
-        >>> trees.below[0] = torch.tensor([~0, ~1])
-        >>> trees.roots[0] = 0
-        >>> trees(torch.tensor([[-1.0], [1.0]])).tolist()
-        [[0], [1]]
-    """
-
-    column: Tensor
-    threshold: Tensor
-    below: Tensor
-    roots: Tensor
+    column: Tensor  # column that a split looks at, int32 `[splits]`
+    threshold: Tensor  # float32 `[splits]`
+    below: Tensor  # where a split sends a row, left and right, int32 `[splits, 2]`; a child's number is above its own
+    roots: Tensor  # int32 `[trees]`
 
     def __init__(self, splits: int, trees: int) -> None:
         super().__init__()

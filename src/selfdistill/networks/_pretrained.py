@@ -14,21 +14,13 @@ from selfdistill._core.rng import derive
 from selfdistill.encoders import _fine_tuning
 from selfdistill.networks._small_networks import Standardise
 
-__all__ = ["HF", "Pretrained", "fine_tuned", "rebuilt"]
-
 HF = "hf:"
 """In front of a specification: a model of `transformers`, from a folder or by its name on the hub."""
 
 
 @final
 class Pretrained(nn.Module):
-    """A model of `transformers` behind the standardisation that its image processor asks for.
-
-    Args:
-        model: An image classifier.
-        mean: See `Standardise`.
-        std: See `Standardise`.
-    """
+    """A model of `transformers` behind the standardisation that its image processor asks for."""
 
     def __init__(self, model: nn.Module, mean: tuple[float, ...] = (0.0,) * 3, std: tuple[float, ...] = (1.0,) * 3):
         super().__init__()

@@ -9,30 +9,15 @@ from torch import Tensor, nn
 
 from selfdistill._core.errors import SettingError
 
-__all__ = ["MLP", "Pair", "SmallCNN", "Standardise"]
-
 _GRID = 4  # side of the feature map that the classifier sees, at most
 
 
 class Standardise(nn.Module):
-    r"""Standardise images by channel, :math:`(x - \mathrm{mean}_c) / \mathrm{std}_c`, in float32.
+    r"""Standardise images by channel, :math:`(x - \mathrm{mean}_c) / \mathrm{std}_c`, in float32."""
 
-    The network carries its own statistics, so that a saved network takes pixels as they are stored, uint8 or float.
-    The output lies in memory with channels last, where convolutions are 1.6 times as fast on the CPU, also for a
-    single channel, which ``Tensor.to(memory_format=...)`` leaves alone. Values do not depend on it.
-
-    Args:
-        mean: One value per channel, in the units of the stored pixels (0 to 255 for uint8).
-        std: One value per channel, same units. A channel with ``std`` 0 (constant) is only centred.
-        channels_last: Lay the output out with channels last; pointless before a flattening layer.
-
-    Raises:
-        SettingError: Different lengths, a value that is not finite, or a negative ``std``.
-
-    Example:
-        >>> Standardise([128.0], [64.0])(torch.full((1, 1, 1, 2), 192, dtype=torch.uint8)).flatten().tolist()
-        [1.0, 1.0]
-    """
+    # The network carries its own statistics, so that a saved network takes pixels as they are stored, uint8 or float.
+    # The output lies in memory with channels last, where convolutions are 1.6 times as fast on the CPU, also for a
+    # single channel, which ``Tensor.to(memory_format=...)`` leaves alone. Values do not depend on it.
 
     mean: Tensor
     std: Tensor
@@ -69,17 +54,7 @@ class Standardise(nn.Module):
 
 
 class MLP(nn.Module):
-    """Multilayer perceptron: Linear and ReLU, without normalisation; images are flattened.
-
-    Args:
-        in_features: Numbers per example.
-        hidden: Width of each hidden layer; empty gives multinomial logistic regression.
-        num_classes: Number of logits.
-
-    Example:
-        >>> MLP(64, [32], 10)(torch.zeros(5, 1, 8, 8)).shape
-        torch.Size([5, 10])
-    """
+    """Multilayer perceptron: Linear and ReLU, without normalisation; images are flattened."""
 
     def __init__(self, in_features: int, hidden: Sequence[int], num_classes: int) -> None:
         super().__init__()
@@ -96,22 +71,11 @@ class MLP(nn.Module):
 
 
 class SmallCNN(nn.Module):
-    """Blocks of 3x3 convolution, pooling, BatchNorm and ReLU; a hidden layer; a linear classifier.
+    """Blocks of 3x3 convolution, pooling, BatchNorm and ReLU; a hidden layer; a linear classifier."""
 
-    Every block halves the image by max pooling while both sides are at least 4. Pooling comes before BatchNorm, so that
-    normalisation and ReLU run on a quarter of the numbers: 1.4 times as fast as the usual order. Feature maps still
-    larger than 4 by 4 are averaged down to that, so that the number of weights does not grow with the image.
-
-    Args:
-        image: Channels, height and width of one image.
-        widths: Channels of each block.
-        num_classes: Number of logits.
-        hidden: Units of the hidden layer.
-
-    Example:
-        >>> SmallCNN((3, 32, 32), (8, 16, 32), 10)(torch.zeros(2, 3, 32, 32)).shape
-        torch.Size([2, 10])
-    """
+    # Every block halves the image by max pooling while both sides are at least 4. Pooling comes before BatchNorm, so
+    # that normalisation and ReLU run on a quarter of the numbers: 1.4 times as fast as the usual order. Feature maps
+    # still larger than 4 by 4 are averaged down to that, so that the number of weights does not grow with the image.
 
     def __init__(self, image: tuple[int, int, int], widths: Sequence[int], num_classes: int, hidden: int = 128) -> None:
         super().__init__()
@@ -141,25 +105,12 @@ class SmallCNN(nn.Module):
 
 
 class Pair(nn.Module):
-    r"""Two networks as one module.
+    """Two networks as one module."""
 
-    In training mode both networks' logits come out side by side; in evaluation mode, one set of logits whose softmax is
-    the mean of both predictions:
-
-    .. math:: z = \log \tfrac12 (\mathrm{softmax}(a(x)) + \mathrm{softmax}(b(x)))
-
-    Args:
-        a: A network, ``[n, ...] → [n, K]``.
-        b: Another of the same kind.
-
-    References:
-        Han et al. (2018), arXiv 1804.06872 (two networks that teach each other).
-
-    Example:
-        >>> pair = Pair(nn.Linear(3, 2), nn.Linear(3, 2))
-        >>> pair(torch.zeros(4, 3)).shape, pair.eval()(torch.zeros(4, 3)).shape
-        (torch.Size([4, 2, 2]), torch.Size([4, 2]))
-    """
+    # In training mode both networks' logits come out side by side; in evaluation mode, one set of logits whose softmax
+    # is the mean of both predictions:
+    # z = \log \tfrac12 (\mathrm{softmax}(a(x)) + \mathrm{softmax}(b(x)))
+    # Han et al. (2018), arXiv 1804.06872 (two networks that teach each other).
 
     def __init__(self, a: nn.Module, b: nn.Module) -> None:
         super().__init__()

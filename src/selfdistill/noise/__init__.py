@@ -5,15 +5,13 @@ noisy = draw(labels, T, seed=0)
 noisy.labels, noisy.realised_rate
 """
 
-from selfdistill.noise._draw import Noise, draw, instance_dependent
-from selfdistill.noise._transition import class_dependent, pair, symmetric, to_cleanlab
+from selfdistill.noise._draw import draw, instance_dependent
+from selfdistill.noise._transition import class_dependent, pair, symmetric
 
 __all__ = [
-    "Noise",
     "class_dependent",
     "draw",
     "instance_dependent",
     "pair",
     "symmetric",
-    "to_cleanlab",
 ]

@@ -13,27 +13,19 @@ from selfdistill._core.labels import pair_counts
 from selfdistill._core.rng import torch_generator
 from selfdistill.noise._transition import class_dependent, symmetric
 
-__all__ = ["Noise", "Summary", "check_labels", "draw", "flip_rates", "instance_dependent", "realise", "summary"]
-
 _SPREAD = 0.1
 _BLOCK = 4096
 
 
 class Summary(NamedTuple):
-    """Noise of one set of labels against the truth.
+    """Noise of one set of labels against the truth."""
 
-    Attributes:
-        rate: Share of wrong labels.
-        class_rates: The same per clean class, float64 ``[K]``; 0 for a class without examples.
-        matrix: Share of each given label per clean class, float64 ``[K, K]``, ``[clean, given]``; rows sum to 1, and
-            to 0 for a class without examples.
-        counts: The same as counts, int64 ``[K, K]``.
-    """
-
-    rate: float
-    class_rates: Tensor
+    rate: float  # share of wrong labels
+    class_rates: Tensor  # the same per clean class, float64 `[K]`; 0 for a class without examples
+    # share of each given label per clean class, float64 `[K, K]`, `[clean, given]`; rows sum to 1, and to 0 for a class
+    # without examples
     matrix: Tensor
-    counts: Tensor
+    counts: Tensor  # the same as counts, int64 `[K, K]`
 
 
 def check_labels(labels: Tensor, num_classes: int, name: str = "labels") -> None:

@@ -17,9 +17,6 @@ from torch import Tensor
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.noise._transition import class_dependent
 
-__all__ = ["DELIMITERS", "check_file", "load_arrays", "read_labels", "read_matrix", "read_rows"]
-
-
 _LARGEST = 2**30
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 

@@ -15,8 +15,6 @@ from torch import Tensor
 from selfdistill._core.errors import SettingError
 from selfdistill._core.labels import symmetric_matrix
 
-__all__ = ["check_rate", "cifar10_asymmetric", "class_dependent", "pair", "symmetric", "to_cleanlab"]
-
 _AIRPLANE, _AUTOMOBILE, _BIRD, _CAT, _DEER, _DOG, _HORSE, _TRUCK = 0, 1, 2, 3, 4, 5, 7, 9
 _CONFUSED = {_TRUCK: _AUTOMOBILE, _BIRD: _AIRPLANE, _CAT: _DOG, _DOG: _CAT, _DEER: _HORSE}
 
@@ -155,23 +153,3 @@ def class_dependent(matrix: Tensor | np.ndarray | Sequence[Sequence[float]]) -> 
         )
     exact = (sums - 1).abs() <= 1e-12  # leaves a checked matrix as it is, bit for bit
     return checked / torch.where(exact, 1.0, sums)[:, None]
-
-
-def to_cleanlab(T: Tensor) -> np.ndarray:
-    r"""Turn a transition matrix into cleanlab's ``noise_matrix``.
-
-    Both hold :math:`P(\text{given} \mid \text{clean})`, but cleanlab's is indexed ``[given, true]``, so that columns
-    sum to 1: the transpose. (Its ``inverse_noise_matrix`` is another matter and needs the class counts.)
-
-    Args:
-        T: ``T[clean, given]``, rows sum to 1.
-
-    Returns:
-        ``noise_matrix[given, true]``, columns sum to 1, float64 ``[K, K]``.
-
-    Example:
-        >>> to_cleanlab(pair(3, 0.25))[0].tolist()
-        [0.75, 0.0, 0.25]
-    """
-    matrix: np.ndarray = class_dependent(T).numpy().T.copy()
-    return matrix

@@ -1,5 +1,1 @@
 """What a run found, as a page to send: one HTML file, and a sheet of the most doubtful photos."""
-
-from selfdistill.report._report import Report
-
-__all__ = ["Report"]

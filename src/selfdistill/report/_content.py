@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from selfdistill._core.errors import DataError
-from selfdistill._core.record import RunRecord, read_finished, reading_record
+from selfdistill._core.record import read_finished, reading_record
+from selfdistill._core.run_record import RunRecord
 from selfdistill._core.wording import quoted
 from selfdistill.air._figures import closed_spectrum, shares_learned
 from selfdistill.issues._precision import precision

@@ -21,7 +21,7 @@ from selfdistill.runs._verdict import training_line, verdict
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from selfdistill._core.record import RunRecord
+    from selfdistill._core.run_record import RunRecord
 
 __all__ = ["Report"]
 

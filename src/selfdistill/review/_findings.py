@@ -11,7 +11,7 @@ import torch
 from scipy.special import expit, logit
 
 from selfdistill._core.advice import Advice
-from selfdistill._core.record import RunRecord
+from selfdistill._core.run_record import RunRecord
 from selfdistill.closed._prepare import Prepared
 from selfdistill.closed._settler import Settler
 from selfdistill.issues import find_issues

@@ -4,10 +4,9 @@ A new rival is a file with ``METHODS``, a line in ``_table.py``, and a test of w
 run over it by themselves.
 """
 
-from selfdistill.rivals._method import Method
-from selfdistill.rivals._table import RIVALS
+from selfdistill.rivals._method import Context, Method
 
 __all__ = [
-    "RIVALS",
+    "Context",
     "Method",
 ]

@@ -12,8 +12,7 @@ from selfdistill import losses, targets
 from selfdistill._core.errors import SettingError
 from selfdistill.data._loader import Batch
 from selfdistill.losses._cross_entropy import label_cross_entropy
-
-__all__ = ["Context", "Curves", "FirstStage", "Forward", "LossFn", "Method", "View", "given_labels", "matched", "never"]
+from selfdistill.targets._base import GivenLabels
 
 LossFn = Callable[[Tensor, Any], Tensor]
 Forward = Callable[..., Tensor]
@@ -23,15 +22,10 @@ Curves = Sequence[dict[str, float]]
 
 
 class FirstStage(NamedTuple):
-    """What a training that comes first leaves to the method that asked for it.
+    """What a training that comes first leaves to the method that asked for it."""
 
-    Attributes:
-        probabilities: Its network's predictions on the training set in evaluation mode, float32 ``[n, K]``.
-        refined: Its refined label distributions, ``[n, K]``.
-    """
-
-    probabilities: Tensor
-    refined: Tensor
+    probabilities: Tensor  # its network's predictions on the training set in evaluation mode, float32 `[n, K]`
+    refined: Tensor  # its refined label distributions, `[n, K]`
 
 
 @dataclass(frozen=True)
@@ -72,28 +66,17 @@ class Context:
 
 
 def matched(forward: Forward, batch: Batch, view: View, target: Any, loss: LossFn) -> tuple[Tensor, Tensor]:
-    """Take one view of a batch and match its targets: the objective of all methods but those with steps of their own.
-
-    Args:
-        forward: The network in training mode, in the run's precision.
-        batch: Examples.
-        view: From a number to the batch's inputs, augmented anew for each number.
-        target: Per-sample state.
-        loss: Logits and what the targets read to one value per example.
-
-    Returns:
-        One value per example ``[b]`` and the logits ``[b, K]``, or ``[b, 2, K]`` of a pair of networks.
-    """
+    """Take one view of a batch and match its targets: the objective of methods without steps of their own."""
     logits = forward(view(0))
-    if loss is losses.cross_entropy and isinstance(target, targets.GivenLabels):
+    if loss is losses.cross_entropy and isinstance(target, GivenLabels):
         # The same numbers without one-hot rows: a sixth less of the loop's own share of a small network's step.
         return label_cross_entropy(logits, target.labels.index_select(0, batch.index)), logits
     return loss(logits, target.read(batch.index, logits.detach())), logits
 
 
-def given_labels(context: Context) -> targets.GivenLabels:
+def given_labels(context: Context) -> GivenLabels:
     """Build the targets of plain training."""
-    return targets.GivenLabels(context.labels, context.num_classes)
+    return GivenLabels(context.labels, context.num_classes)
 
 
 def never(epoch: int, epochs: int) -> bool:

@@ -20,8 +20,6 @@ from selfdistill.rivals import (
 )
 from selfdistill.rivals._method import Method
 
-__all__ = ["RIVALS"]
-
 _PAPERS = (
     chen2021nts,
     yuan2024labelwave,

@@ -14,16 +14,15 @@ from selfdistill._core.advice import Advice
 from selfdistill._core.air_options import AirOptions
 from selfdistill._core.errors import SettingError
 from selfdistill._core.files import write_json
-from selfdistill._core.record import RunRecord, environment
-from selfdistill.air import network_kernel, save_figures, snapshot, study
-from selfdistill.air._figures import save_closed_figure
+from selfdistill._core.record import environment
+from selfdistill._core.run_record import RunRecord
+from selfdistill.air import network_kernel
+from selfdistill.air._figures import save_closed_figure, save_figures
 from selfdistill.air._monitor import choose_examples
-from selfdistill.air._snapshot import DENSE, Examples, outputs_of
-from selfdistill.air._study import SCHEMA
+from selfdistill.air._snapshot import DENSE, Examples, outputs_of, snapshot
+from selfdistill.air._study import SCHEMA, study
 from selfdistill.ntk import NTK
 from selfdistill.runs._subject import Subject, known_positions
-
-__all__ = ["AirOptions", "measure", "write_closed", "write_study"]
 
 
 def measure(

@@ -21,20 +21,6 @@ from selfdistill._core.wording import ending, quoted
 from selfdistill.runs._decisions import Decided, journal_path, read_header, read_journal
 from selfdistill.runs._label_table import named_rows
 
-__all__ = [
-    "ENDINGS",
-    "Settled",
-    "check_about",
-    "decided_before",
-    "decided_since",
-    "given_of_numbered",
-    "numbered",
-    "read_decisions",
-    "read_taken",
-    "settled_array",
-    "write_decisions",
-]
-
 ENDINGS = (".jsonl", ".csv", ".json")
 """Of files of decisions: a journal, a table, and Label Studio's."""
 _Told: TypeAlias = list[tuple[str, str | None, str | None]]  # name, label (None: unsure), given label (None: not said)
@@ -45,17 +31,11 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
 @dataclass(frozen=True, eq=False)
 class Settled:
-    """Decisions on the examples of a run.
+    """Decisions on the examples of a run."""
 
-    Attributes:
-        labels: Settled label of each settled example, by position.
-        unsure: Examples that nobody can say.
-        unknown: Names in the file that no example has.
-    """
-
-    labels: Mapping[int, str]
-    unsure: frozenset[int] = frozenset()
-    unknown: tuple[str, ...] = ()
+    labels: Mapping[int, str]  # settled label of each settled example, by position
+    unsure: frozenset[int] = frozenset()  # examples that nobody can say
+    unknown: tuple[str, ...] = ()  # names in the file that no example has
 
 
 def read_decisions(

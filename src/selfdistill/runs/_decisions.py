@@ -21,8 +21,6 @@ try:
 except ImportError:  # not on this platform: nothing is locked there
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Decided", "Journal", "Step", "journal_path", "labels_digest", "read_header", "read_journal"]
-
 _FORMAT = "selfdistill decisions"
 _BEGINNING = json_text({"format": _FORMAT})[:-1].encode()
 _AGAIN = Advice("Move it away", "name another file with {--decisions}.")
@@ -32,36 +30,23 @@ _KINDS = ("label", "unsure", "skip")
 
 @dataclass(frozen=True)
 class Step:
-    """One key press.
+    """One key press."""
 
-    Attributes:
-        n: Number of its line, from 1.
-        kind: ``"label"``; ``"unsure"``: nobody can say; ``"skip"``: to come back to.
-        rows: Examples that it settles, by position.
-        labels: Their labels; empty where the kind is another.
-    """
-
-    n: int
-    kind: str
-    rows: tuple[int, ...]
-    labels: tuple[str, ...] = ()
+    n: int  # number of its line, from 1
+    kind: str  # `"label"`; `"unsure"`: nobody can say; `"skip"`: to come back to
+    rows: tuple[int, ...]  # examples that it settles, by position
+    labels: tuple[str, ...] = ()  # their labels; empty where the kind is another
 
 
 @dataclass
 class Decided:
-    """What holds after all steps.
+    """What holds after all steps."""
 
-    Attributes:
-        labels: Settled label of each settled example, by position.
-        unsure: Examples that nobody can say.
-        skipped: Examples to come back to, in the order in which they were skipped.
-        done: Steps that were not undone.
-    """
-
-    labels: dict[int, str] = field(default_factory=dict)
-    unsure: set[int] = field(default_factory=set)
+    labels: dict[int, str] = field(default_factory=dict)  # settled label of each settled example, by position
+    unsure: set[int] = field(default_factory=set)  # examples that nobody can say
+    # examples to come back to, in the order in which they were skipped
     skipped: dict[int, None] = field(default_factory=dict)
-    done: list[Step] = field(default_factory=list)
+    done: list[Step] = field(default_factory=list)  # steps that were not undone
 
     def take(self, step: Step) -> None:
         """Apply a step: the last word on an example holds."""
@@ -86,18 +71,7 @@ class Decided:
 
 
 def journal_path(run: Path) -> Path:
-    """Give the place of a run's journal: beside the run, which is never changed.
-
-    Args:
-        run: The run directory.
-
-    Returns:
-        ``RUN.decisions.jsonl``.
-
-    Example:
-        >>> journal_path(Path("runs/songs-001")).as_posix()
-        'runs/songs-001.decisions.jsonl'
-    """
+    """Give the place of a run's journal: beside the run, which is never changed."""
     folder = run if run.name not in {"", ".."} else run.resolve()
     return folder.with_name(f"{folder.name}.decisions.jsonl")
 
@@ -108,27 +82,9 @@ def labels_digest(given: Iterable[str]) -> str:
 
 
 class Journal:
-    """A journal open for writing, by this process alone.
+    """A journal open for writing, by this process alone."""
 
-    Each line is on disk before `add` or `undo` returns. A last line that a killed process left torn is cut off.
-
-    Args:
-        path: The file; made, with a first line that names the run, if it is not there.
-        run: Identifier of the run.
-        ids: Names of its examples.
-        classes: Names of its classes.
-        about: More about the run for the first line: ``name``; ``data``, the fingerprint; ``labels``, that of the
-            given labels alone.
-        numbered: Whether examples have only numbers for names, which mean nothing in other data.
-
-    Attributes:
-        path: The file.
-        decided: What holds now.
-        version: Number of steps and undos written: who shows another one is behind.
-
-    Raises:
-        RunError: Another process has it open, it is of another run, or damaged.
-    """
+    # Each line is on disk before `add` or `undo` returns. A last line that a killed process left torn is cut off.
 
     def __init__(
         self,

@@ -19,8 +19,6 @@ from selfdistill.data._source import fingerprint
 from selfdistill.issues import compare_with_truth, label_table
 from selfdistill.train._fit import fit
 
-__all__ = ["compare_with_plain", "noisy_digits"]
-
 HELD_OUT = 0.2
 FLIPPED = 0.4
 

@@ -22,12 +22,15 @@ from selfdistill._core.folder import check_folder, clear_parts, is_part
 from selfdistill._core.group import as_many
 from selfdistill._core.lock import LOCK, check_held, is_held, locked, name_run
 from selfdistill._core.memory import translate_out_of_memory
-from selfdistill._core.record import SCHEMA, RunRecord, environment, read_record, relative_paths, write_record
+from selfdistill._core.record import environment, read_record, relative_paths, write_record
+from selfdistill._core.run_record import SCHEMA, RunRecord
 from selfdistill._core.settings import ResolvedSettings
 from selfdistill._core.wording import quoted
 from selfdistill.data._labelled import LabelledData
 from selfdistill.data._loader import augment_for
-from selfdistill.issues import LabelTable, NoiseEstimate, compare_with_truth
+from selfdistill.issues import compare_with_truth
+from selfdistill.issues._northcutt2021joint import NoiseEstimate
+from selfdistill.issues._table import LabelTable
 from selfdistill.networks._build import build
 from selfdistill.runs._epoch_snapshots import save_snapshot, snapshot_epochs
 from selfdistill.runs._label_table import write_label_table
@@ -40,8 +43,6 @@ from selfdistill.train._fit import LESS_MEMORY, fit, network_spec
 from selfdistill.train._fitted import Fitted
 from selfdistill.train._methods import METHODS, method_of
 from selfdistill.train._second_opinion import trust_of
-
-__all__ = ["check_free", "next_run_folder", "run"]
 
 _MATRIX_CLASSES = 64  # up to here the record holds the whole matrix
 _FREE = ("device", "compile")  # settings that a resumed run may change

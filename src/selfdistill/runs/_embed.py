@@ -18,8 +18,6 @@ from selfdistill.encoders._ray import on_ray
 from selfdistill.encoders._store import ENGINE
 from selfdistill.runs._encoding import encoding
 
-__all__ = ["embed"]
-
 
 @contextmanager
 def _engine(on: str | None) -> Generator[None]:

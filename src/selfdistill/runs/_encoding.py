@@ -27,8 +27,6 @@ from selfdistill.encoders._fine_tuning import sight_of
 from selfdistill.encoders._store import PROGRESS
 from selfdistill.networks._pretrained import HF
 
-__all__ = ["check_named", "encoder_of_photos", "encoder_of_texts", "encoding", "missing_extra", "side_of_network"]
-
 _MOST_TEXTS = 20_000  # some five minutes of one core
 _TINY, _LOOKED_AT = 32, 50
 
@@ -74,16 +72,7 @@ def _has_texts(data: LabelledData) -> bool:
 
 
 def side_of_network(source: str | None, read: ReadOptions, network: str | None) -> ReadOptions:
-    """Let photos be resized to what a pretrained network takes, and fetch the network where it is not here yet.
-
-    Args:
-        source: The data, as typed.
-        read: What the user said.
-        network: Specification of the network.
-
-    Returns:
-        The same, with the size in pixels, where it is a folder and no other size was asked for.
-    """
+    """Let photos be resized to what a pretrained network takes, and fetch the network where it is not here yet."""
     spec = (network or "").strip()
     if not spec.startswith(HF):
         return read

@@ -16,8 +16,6 @@ from selfdistill._core.folder import inside
 from selfdistill._core.record import whole
 from selfdistill.train._state_checks import check_finite, check_types
 
-__all__ = ["EPOCHS", "epoch_snapshots", "load_snapshot", "save_snapshot", "snapshot_epochs"]
-
 EPOCHS = "epochs"
 """Folder of a run directory that holds them."""
 _NAME = re.compile(r"^epoch-(\d{4,})\.safetensors$")

@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from selfdistill._core.errors import DataError, one_line
-from selfdistill._core.record import RunRecord, read_finished
+from selfdistill._core.record import read_finished
+from selfdistill._core.run_record import RunRecord
 from selfdistill.data._columns import as_numbers, as_strings
 from selfdistill.data._encoded import is_encoded
 from selfdistill.data._images import find_layout
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
     from selfdistill.data._source import Source
 
-__all__ = ["Examples"]
-
 Cell = tuple[str, str, bool]
 _COMPARED = 2000  # rows of a label that a cell is compared with, at most
 _FEW = 20  # with fewer of them nothing is called unusual
@@ -43,16 +42,7 @@ _PIXELS = 16  # images whose sides have no more are enlarged as squares
 
 @final
 class Examples:
-    """Reads single examples of a finished run. What cannot be opened again is shown by its name alone.
-
-    Args:
-        run: The run directory.
-        rows: Names and given labels as `named_rows` gives them, where they were read before.
-
-    Attributes:
-        kind: "image", "text" (a table with a column of text), "table", or "vector": only a name.
-        missing: Why the data could not be opened again; "" where they could.
-    """
+    """Reads single examples of a finished run. What cannot be opened again is shown by its name alone."""
 
     def __init__(self, run: Path, rows: tuple[np.ndarray, np.ndarray] | None = None) -> None:
         record = read_finished(run)

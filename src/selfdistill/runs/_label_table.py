@@ -15,24 +15,15 @@ import numpy as np
 from selfdistill._core.errors import DataError, RunError, one_line
 from selfdistill._core.files import atomic, json_text
 from selfdistill._core.read_options import ReadOptions
-from selfdistill._core.record import RunRecord, read_finished, read_record, whole
+from selfdistill._core.record import read_finished, read_record, whole
+from selfdistill._core.run_record import RunRecord
 from selfdistill.data._labelled import LabelledData
 from selfdistill.data._limits import check_size
-from selfdistill.issues import LabelTable
 from selfdistill.issues._blocks import blocks
+from selfdistill.issues._table import LabelTable
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = [
-    "SavedLabelTable",
-    "label_table",
-    "named_rows",
-    "read_findings",
-    "read_label_table",
-    "refined_labels",
-    "write_label_table",
-]
 
 _SOFT = "refined_distribution"  # K times as large as the others: it is read in blocks
 _COLUMNS = {
@@ -53,37 +44,21 @@ _AGAIN = "Run `fit` again, or `fit --resume RUN`, which writes anew what a run l
 
 @dataclass(frozen=True, eq=False)
 class SavedLabelTable:
-    """What a run found out, and on which data.
+    """What a run found out, and on which data."""
 
-    Attributes:
-        source: The data set, as it was typed.
-        options: How it was read.
-        classes: Class names, in the order of the distribution's columns.
-        ids: Names of the rows, ``[n]``.
-        given: Given labels, texts.
-        refined: Likeliest labels, texts.
-        confidence: Their probability, float32.
-        quality: 0 to 1, low = bad, float32.
-        is_issue: Which labels are called wrong, bool.
-        p_given: Probability of the given label, float32.
-        p_other: Probability of the likeliest other label, float32.
-        other: That label: what to write where the given one is wrong, texts.
-        first_learned: Epoch in which the given label was first predicted, from 0; −1 never. int32.
-    """
-
-    source: str
-    options: ReadOptions
-    classes: tuple[str, ...]
-    ids: np.ndarray
-    given: np.ndarray
-    refined: np.ndarray
-    confidence: np.ndarray
-    quality: np.ndarray
-    is_issue: np.ndarray
-    p_given: np.ndarray
-    p_other: np.ndarray
-    other: np.ndarray
-    first_learned: np.ndarray
+    source: str  # the data set, as it was typed
+    options: ReadOptions  # how it was read
+    classes: tuple[str, ...]  # class names, in the order of the distribution's columns
+    ids: np.ndarray  # names of the rows, `[n]`
+    given: np.ndarray  # given labels, texts
+    refined: np.ndarray  # likeliest labels, texts
+    confidence: np.ndarray  # their probability, float32
+    quality: np.ndarray  # 0 to 1, low = bad, float32
+    is_issue: np.ndarray  # which labels are called wrong, bool
+    p_given: np.ndarray  # probability of the given label, float32
+    p_other: np.ndarray  # probability of the likeliest other label, float32
+    other: np.ndarray  # that label: what to write where the given one is wrong, texts
+    first_learned: np.ndarray  # epoch in which the given label was first predicted, from 0; −1 never. int32
 
     @property
     def relabelled(self) -> np.ndarray:

@@ -20,8 +20,6 @@ from selfdistill.networks._build import build
 from selfdistill.networks._pretrained import Pretrained, rebuilt
 from selfdistill.train._state_checks import check_finite, check_types
 
-__all__ = ["Model", "load_model", "save_model"]
-
 _FORMAT = "selfdistill-model-1"
 
 
@@ -65,17 +63,7 @@ def save_model(path: Path, model: Model) -> None:
 
 
 def load_model(path: Path) -> Model:
-    """Read a model, and compare it with the record of its run. Memory follows the size of the file, not its claims.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The model.
-
-    Raises:
-        RunError: Missing, damaged, of another run, or not written by this package.
-    """
+    """Read a model, and compare it with the record of its run. Memory follows the size of the file, not its claims."""
     again = "Run `fit` again, or `fit --resume RUN`, which finishes a run and writes anew what it lost."
     whole(path.parent, path.name, again=again)
     try:

@@ -12,24 +12,18 @@ from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._copy import write_with_labels
 from selfdistill.data._labelled import LabelledData
 from selfdistill.data._read import read as data_read
+from selfdistill.noise._draw import Noise
 from selfdistill.noise._files import read_matrix
-
-__all__ = ["NoisyCopy", "noisy_copy"]
 
 _KINDS = Advice("Give {--symmetric} RATE, {--pair} RATE, {--matrix} FILE or {--instance} RATE.")
 
 
 @dataclass(frozen=True)
 class NoisyCopy:
-    """What the noise did.
+    """What the noise did."""
 
-    Attributes:
-        classes: Name, number of labels and number of changed labels of each true class.
-        out: The copy.
-    """
-
-    classes: list[tuple[str, int, int]]
-    out: Path
+    classes: list[tuple[str, int, int]]  # name, number of labels and number of changed labels of each true class
+    out: Path  # the copy
 
     @property
     def total(self) -> int:
@@ -89,7 +83,7 @@ def _draw(
     instance: float | None,
     include_clean: bool | None,
     seed: int,
-) -> noise.Noise:
+) -> Noise:
     k = examples.num_classes
     if instance is not None:
         return noise.instance_dependent(examples.inputs, examples.labels, k, instance, seed)

@@ -26,28 +26,18 @@ from selfdistill.train._settings import resolve_device
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Predictions", "check_output", "predict", "write_predictions"]
-
 _BLOCK = 65_536
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a run's classifier says about new examples.
+    """What a run's classifier says about new examples."""
 
-    Attributes:
-        ids: Their names, strings ``[n]``.
-        classes: Names of the classes, K of them.
-        probabilities: float32 ``[n, K]``, rows sum to 1.
-        labels: Their labels where the new data have them, int64 ``[n]`` (−1: missing); else ``None``.
-        warnings: Sentences for the user, such as on categories that training never saw.
-    """
-
-    ids: np.ndarray
-    classes: tuple[str, ...]
-    probabilities: Tensor
-    labels: Tensor | None = None
-    warnings: tuple[str, ...] = ()
+    ids: np.ndarray  # their names, strings `[n]`
+    classes: tuple[str, ...]  # names of the classes, K of them
+    probabilities: Tensor  # float32 `[n, K]`, rows sum to 1
+    labels: Tensor | None = None  # their labels where the new data have them, int64 `[n]` (−1: missing); else `None`
+    warnings: tuple[str, ...] = ()  # sentences for the user, such as on categories that training never saw
 
     @property
     def known(self) -> int:

@@ -21,8 +21,6 @@ from selfdistill.data.formats import BUILT_IN
 from selfdistill.runs._decision_files import Settled, check_about, given_of_numbered, read_decisions
 from selfdistill.runs._label_table import SavedLabelTable, read_label_table
 
-__all__ = ["EXPORTS", "Refined", "refine"]
-
 HOW = ("drop", "relabel", "weight")
 
 

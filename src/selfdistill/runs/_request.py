@@ -18,7 +18,8 @@ from selfdistill._core.events import Event, Listener, RunStarted, everyone
 from selfdistill._core.group import as_many
 from selfdistill._core.options import explicit_options, overlaid
 from selfdistill._core.read_options import ReadOptions
-from selfdistill._core.record import RunRecord, read_record, write_record
+from selfdistill._core.record import read_record, write_record
+from selfdistill._core.run_record import RunRecord
 from selfdistill._core.settings import ResolvedSettings, Settings
 from selfdistill._core.wording import quoted
 from selfdistill.data._labelled import LabelledData, describe
@@ -43,32 +44,20 @@ from selfdistill.train._methods import WITHOUT_EPOCHS, method_of
 from selfdistill.train._runtime import process_group, threads_for
 from selfdistill.train._settings import choose_network, resolve_device
 
-__all__ = ["FitRequest", "announce_run", "name_of", "read_sources", "start", "threads_of"]
-
 _DIGITS = "digits"
 
 
 @dataclass(frozen=True)
 class FitRequest:
-    """What was asked of a run; what was not set is chosen, or comes from the record of the run that goes on.
+    """What was asked of a run; what was not set is chosen, or comes from the record of the run that goes on."""
 
-    Attributes:
-        source: The data as typed; ``None``: the built-in digits, or those of the resumed run.
-        test: A file with labels to measure on after each epoch.
-        read: How to read it.
-        settings: How to train.
-        out: The run directory; by default the next free ``runs/<name>-NNN``.
-        resume: A run directory to go on with.
-        decisions: A file of labels that a person settled; only the closed form holds them.
-    """
-
-    source: str | None = None
-    test: str | None = None
-    read: ReadOptions = field(default_factory=ReadOptions)
-    settings: Settings = field(default_factory=Settings)
-    out: Path | None = None
-    resume: Path | None = None
-    decisions: Path | None = None
+    source: str | None = None  # the data as typed; `None`: the built-in digits, or those of the resumed run
+    test: str | None = None  # a file with labels to measure on after each epoch
+    read: ReadOptions = field(default_factory=ReadOptions)  # how to read it
+    settings: Settings = field(default_factory=Settings)  # how to train
+    out: Path | None = None  # the run directory; by default the next free `runs/<name>-NNN`
+    resume: Path | None = None  # a run directory to go on with
+    decisions: Path | None = None  # a file of labels that a person settled; only the closed form holds them
 
 
 def start(

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfdistill._core.advice import PYTHON, at
+from selfdistill._core.air_options import AirOptions
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill._core.options import options_from
 from selfdistill._core.read_options import ReadOptions
-from selfdistill._core.record import RunRecord, read_finished
-from selfdistill.runs._air import AirOptions, measure, write_closed, write_study
+from selfdistill._core.record import read_finished
+from selfdistill._core.run_record import RunRecord
+from selfdistill.runs._air import measure, write_closed, write_study
 from selfdistill.runs._label_table import label_table
+from selfdistill.runs._model_file import Model, load_model
 from selfdistill.runs._predict import predict
 from selfdistill.runs._refine import Refined, refine
 from selfdistill.runs._request import FitRequest, start
@@ -24,9 +27,7 @@ from selfdistill.train import Settings
 if TYPE_CHECKING:
     import pandas as pd
 
-    from selfdistill.report import Report
-
-__all__ = ["Run", "fit", "load"]
+    from selfdistill.report._report import Report
 
 _READING = tuple(one.name for one in fields(ReadOptions))
 _SETTINGS = tuple(one.name for one in fields(Settings))
@@ -134,6 +135,11 @@ class Run:
         """Names of the classes."""
         return tuple(self.record.data.classes)
 
+    @property
+    def model(self) -> Model:
+        """The trained network: ``network``, ``preprocess``, ``classes``, ``spec`` and ``input_shape``."""
+        return load_model(self.folder / "model.safetensors")
+
     def predict(self, new: str | Path, *, device: str = "auto") -> pd.DataFrame:
         """Predict labels of new data.
 
@@ -179,7 +185,7 @@ class Run:
         Returns:
             The report: printed it is a dozen lines, in a notebook a page.
         """
-        from selfdistill.report import Report
+        from selfdistill.report._report import Report
 
         report = Report.of_run(self.folder)
         if out is not None:

@@ -17,11 +17,10 @@ from selfdistill._core.events import EpochDone, Event, Listener, RunStarted
 from selfdistill._core.files import atomic, digest, translate_disk_full
 from selfdistill._core.folder import inside
 from selfdistill._core.lock import LOCK, check_held
-from selfdistill._core.record import RunRecord, read_record
+from selfdistill._core.record import read_record
+from selfdistill._core.run_record import RunRecord
 from selfdistill.runs._epoch_snapshots import EPOCHS
 from selfdistill.train import _checkpoint
-
-__all__ = ["MetricsFile", "clear_failed", "has_failed", "lost", "other_versions", "products", "telling"]
 
 _PRODUCTS = ("labels.parquet", "model.safetensors", "metrics.jsonl")
 _OF_FAILED = {"run.json", "metrics.jsonl", "soft_labels.safetensors", "checkpoint", EPOCHS, LOCK}

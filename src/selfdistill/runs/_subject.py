@@ -15,7 +15,8 @@ from selfdistill._core.advice import Advice
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.folder import inside
 from selfdistill._core.read_options import ReadOptions
-from selfdistill._core.record import RunRecord, read_finished
+from selfdistill._core.record import read_finished
+from selfdistill._core.run_record import RunRecord
 from selfdistill.air import calibrated
 from selfdistill.air._clock import Clock
 from selfdistill.air._study import RunCurves
@@ -28,32 +29,20 @@ from selfdistill.runs._label_table import refined_labels
 from selfdistill.runs._model_file import load_model
 from selfdistill.train._checkpoint import checkpoint_steps, load_checkpoint
 
-__all__ = ["Subject", "of_data", "of_run", "read_again"]
-
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """What is looked at.
+    """What is looked at."""
 
-    Attributes:
-        name: Of the run or the data.
-        data: All examples, with given labels.
-        clean: True or refined labels, int64 ``[n]``, -1 where not known; ``None`` where there are none.
-        clean_is: "truth", "refined", or ``None``.
-        spec: The network's specification.
-        moments: For each moment, in order, what makes the network from examples to calibrate it on.
-        epochs: Epochs done at each moment.
-        measured: The run's curves.
-    """
-
-    name: str
-    data: LabelledData
-    clean: Tensor | None
-    clean_is: str | None
-    spec: str
+    name: str  # of the run or the data
+    data: LabelledData  # all examples, with given labels
+    clean: Tensor | None  # true or refined labels, int64 `[n]`, -1 where not known; `None` where there are none
+    clean_is: str | None  # "truth", "refined", or `None`
+    spec: str  # the network's specification
+    # for each moment, in order, what makes the network from examples to calibrate it on
     moments: Mapping[str, Callable[[Tensor], nn.Module]]
-    epochs: Mapping[str, int] = field(default_factory=dict)
-    measured: RunCurves | None = None
+    epochs: Mapping[str, int] = field(default_factory=dict)  # epochs done at each moment
+    measured: RunCurves | None = None  # the run's curves
 
 
 def of_data(source: str, network: str | None, read: ReadOptions, seed: int) -> Subject:

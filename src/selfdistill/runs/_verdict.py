@@ -10,8 +10,6 @@ from selfdistill._core.run_record import Closed, Result, RunRecord, Truth
 from selfdistill._core.wording import clean, quoted
 from selfdistill.issues._reliability import count_is_open
 
-__all__ = ["comparison", "still_holds", "training_line", "verdict"]
-
 _PAIRS = 5
 _NAMES = 8
 _ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".pq", ".npz", ".npy", ".safetensors")

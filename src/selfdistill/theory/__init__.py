@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from selfdistill.theory._early_stopping import StoppingTime, best_stopping_time, early_stopping_risk
-from selfdistill.theory._generations import Mixing, optimal_mixing
+from selfdistill.theory._early_stopping import best_stopping_time, early_stopping_risk
+from selfdistill.theory._generations import optimal_mixing
 from selfdistill.theory._gradient_flow import gradient_descent, gradient_flow, ridge
 from selfdistill.theory._hard_distillation import hard_distillation
 from selfdistill.theory._leave_one_out import leave_one_out
@@ -12,9 +12,7 @@ from selfdistill.theory._soft_distillation import settled_distillation, soft_dis
 from selfdistill.theory._spectrum import Spectrum
 
 __all__ = [
-    "Mixing",
     "Spectrum",
-    "StoppingTime",
     "best_stopping_time",
     "early_stopping_risk",
     "gradient_descent",

@@ -6,8 +6,6 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-__all__ = ["BestWeights"]
-
 
 @final
 class BestWeights:

@@ -19,8 +19,6 @@ from selfdistill._core.lock import check_held
 from selfdistill._core.record import read_record
 from selfdistill.train._state_checks import fitting
 
-__all__ = ["Stateful", "Unfit", "checkpoint_steps", "load", "load_checkpoint", "newest", "save"]
-
 _KEPT = 2
 _NAME = re.compile(r"^step-(\d{9})\.pt$")
 

@@ -19,8 +19,6 @@ from selfdistill.train._loop import Position
 from selfdistill.train._runtime import Runtime
 from selfdistill.train._state_checks import check_position
 
-__all__ = ["CheckpointManager"]
-
 _CHECKPOINT_SECONDS = 10.0
 _AGREE_SECONDS = 5.0  # about how often many processes ask one another whether one of them shall stop
 

@@ -21,8 +21,6 @@ from selfdistill.train._fitted import Fitted
 from selfdistill.train._loop import predict_probabilities
 from selfdistill.train._runtime import TorchRuntime
 
-__all__ = ["choose_method"]
-
 _NETWORK = "selfdistill"
 _MOST = 5_000  # images; more get a network
 _UNSEEN = 0.2  # share of the images on which a network is judged

@@ -20,23 +20,12 @@ from selfdistill._core.events import EpochDone, Listener, RunStarted, Stage
 from selfdistill._core.settings import ResolvedSettings, Settings
 from selfdistill.closed._given import check_given
 from selfdistill.closed._prepare import ClosedOptions, Prepared, prepare
+from selfdistill.closed._refine import ClosedForm
 from selfdistill.closed._rounds import Candidate
 from selfdistill.data._labelled import LabelledData
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
 from selfdistill.train._fitted import Fitted
 from selfdistill.train._runtime import threads_for
-
-__all__ = [
-    "AUTO",
-    "CLOSED",
-    "OF_CLOSED",
-    "check_closed",
-    "closed_threads",
-    "describe_closed",
-    "fit_closed",
-    "prepare_closed",
-    "takes_vectors",
-]
 
 CLOSED = "kernel"
 """The method without epochs."""
@@ -192,7 +181,7 @@ def _row(data: LabelledData, row: int) -> Tensor:
     return data.rows[slice(row, row + 1)]
 
 
-def describe_closed(found: closed.ClosedForm, k: int) -> dict[str, Any]:
+def describe_closed(found: ClosedForm, k: int) -> dict[str, Any]:
     """Put what was chosen, what was tried, and what was learned first into JSON-able values."""
     best = found.choice.best
     return {
@@ -223,7 +212,7 @@ def _named(candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def _spectrum(found: closed.ClosedForm) -> dict[str, Any]:
+def _spectrum(found: ClosedForm) -> dict[str, Any]:
     """Eigenvalues and energies of up to 200 directions, with a share learned at the ridge of each round."""
     shown = min(_SHOWN, len(found.eigenvalues))
     parts = {"eigenvalue": found.eigenvalues, "given": found.given_energy, "refined": found.refined_energy}

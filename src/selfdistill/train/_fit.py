@@ -36,8 +36,6 @@ from selfdistill.train._methods import method, method_of
 from selfdistill.train._runtime import Runtime, TorchRuntime, local_statistics
 from selfdistill.train._settings import choose_augment, choose_network
 
-__all__ = ["fit", "network_spec"]
-
 _EACH = 48  # bytes that training takes at its peak for each example and class; 34 to 47 were measured
 LESS_MEMORY = Advice(
     "Take a smaller {--network}", "a smaller {--batch-size}", "a smaller {--image-size}", "fewer data."

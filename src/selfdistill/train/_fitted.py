@@ -9,38 +9,27 @@ from typing import Any
 from torch import Tensor, nn
 
 from selfdistill._core.settings import ResolvedSettings
-from selfdistill.closed import ClosedForm
-from selfdistill.issues import LabelTable, find_issues, label_table
+from selfdistill.closed._refine import ClosedForm
+from selfdistill.issues import find_issues, label_table
 from selfdistill.issues._reliability import Applicability, applicability, out_of_sample_trust
+from selfdistill.issues._table import LabelTable
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
 from selfdistill.targets import Posterior, Targets
-
-__all__ = ["Fitted"]
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What training leaves.
+    """What training leaves."""
 
-    Attributes:
-        model: The trained network, in evaluation mode, on the run's device.
-        targets: The per-sample state at the end; ``None`` in closed form.
-        dynamics: What each example went through; nothing, in closed form.
-        settings: The settings as resolved.
-        curves: Metrics of each epoch; one line in closed form.
-        warnings: Sentences for the user.
-        kept_epoch: Epochs done when the weights were as they are now; ``None`` for methods that choose no epoch.
-        closed: What the closed form found; ``None`` where a network was trained.
-    """
-
-    model: nn.Module
-    targets: Targets[Any] | None
-    dynamics: LearningDynamics
-    settings: ResolvedSettings
-    curves: list[dict[str, float]]
-    warnings: list[str]
+    model: nn.Module  # the trained network, in evaluation mode, on the run's device
+    targets: Targets[Any] | None  # the per-sample state at the end; `None` in closed form
+    dynamics: LearningDynamics  # what each example went through; nothing, in closed form
+    settings: ResolvedSettings  # the settings as resolved
+    curves: list[dict[str, float]]  # metrics of each epoch; one line in closed form
+    warnings: list[str]  # sentences for the user
+    # epochs done when the weights were as they are now; `None` for methods that choose no epoch
     kept_epoch: int | None = None
-    closed: ClosedForm | None = None
+    closed: ClosedForm | None = None  # what the closed form found; `None` where a network was trained
 
     @property
     def refined(self) -> Tensor:

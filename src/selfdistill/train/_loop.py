@@ -22,71 +22,43 @@ from selfdistill.rivals import Method
 from selfdistill.targets import Targets
 from selfdistill.train._runtime import Runtime
 
-__all__ = ["Position", "Trainer", "predict_probabilities"]
-
 _VALUES = 2**23  # of images, that are predicted at once: 682 of 64 x 64 pixels in colour
 _FAR = 10.0  # times what is usual, from which an option of the loss is named where it diverges
 
 
 @dataclass
 class Position:
-    """How far a run has come; all that a checkpoint needs besides the parts' own states.
+    """How far a run has come; all that a checkpoint needs besides the parts' own states."""
 
-    Attributes:
-        epoch: Epochs done.
-        step: Steps done in the current epoch.
-        seconds: Time spent in the current epoch so far.
-        loss: Sum of this epoch's losses, a scalar tensor on the device.
-        curves: Metrics of each finished epoch.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    seconds: float = 0.0
+    epoch: int = 0  # epochs done
+    step: int = 0  # steps done in the current epoch
+    seconds: float = 0.0  # time spent in the current epoch so far
+    # sum of this epoch's losses, a scalar tensor on the device
     loss: Tensor = field(default_factory=lambda: torch.zeros(()))
-    curves: list[dict[str, float]] = field(default_factory=list)
+    curves: list[dict[str, float]] = field(default_factory=list)  # metrics of each finished epoch
 
 
 @dataclass
 class Trainer:
-    """All that one training is made of; `run` is the loop.
+    """All that one training is made of; `run` is the loop."""
 
-    Attributes:
-        network: The network itself, whose weights go into checkpoints.
-        model: What `Runtime.prepare` made of it.
-        loader: Gives the batches of an epoch.
-        targets: Per-sample state.
-        method: What is done with a batch, and its loss.
-        optimizer: Steps the weights.
-        schedule: Steps the learning rate, once a step.
-        runtime: Device, precision, processes.
-        epochs: Epochs in all.
-        position: Where to start; moved on in place.
-        dynamics: Record of what each example went through.
-        augment: Batch, epoch, step and number of the view to inputs.
-        weights: How many examples each counts as in the loss, of mean 1, ``[n]``; ``None``: one.
-        predict_train: Predicts the training set in evaluation mode, for methods that ask for it.
-        evaluate: Accuracies after each epoch, by name.
-        tell: Listener of events.
-        after_step: Called after each step with the position and whether an epoch just ended; may save and may raise.
-    """
-
-    network: nn.Module
-    model: nn.Module
-    loader: TensorLoader
-    targets: Targets[Any]
-    method: Method
-    optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
-    runtime: Runtime
-    epochs: int
-    position: Position
-    dynamics: LearningDynamics
-    augment: Callable[[Batch, int, int, int], Tensor]
-    weights: Tensor | None
-    predict_train: Callable[[], Tensor]
-    evaluate: Callable[[], Mapping[str, float]]
-    tell: Listener
+    network: nn.Module  # the network itself, whose weights go into checkpoints
+    model: nn.Module  # what `Runtime.prepare` made of it
+    loader: TensorLoader  # gives the batches of an epoch
+    targets: Targets[Any]  # per-sample state
+    method: Method  # what is done with a batch, and its loss
+    optimizer: torch.optim.Optimizer  # steps the weights
+    schedule: torch.optim.lr_scheduler.LRScheduler  # steps the learning rate, once a step
+    runtime: Runtime  # device, precision, processes
+    epochs: int  # epochs in all
+    position: Position  # where to start; moved on in place
+    dynamics: LearningDynamics  # record of what each example went through
+    augment: Callable[[Batch, int, int, int], Tensor]  # batch, epoch, step and number of the view to inputs
+    weights: Tensor | None  # how many examples each counts as in the loss, of mean 1, `[n]`; `None`: one
+    predict_train: Callable[[], Tensor]  # predicts the training set in evaluation mode, for methods that ask for it
+    evaluate: Callable[[], Mapping[str, float]]  # accuracies after each epoch, by name
+    tell: Listener  # listener of events
+    # called after each step with the position and whether an epoch just ended; may save and may raise
     after_step: Callable[[Position, bool], None] = lambda position, epoch_ended: None
 
     def states(self) -> dict[str, Any]:

@@ -8,8 +8,6 @@ from torch import Tensor
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill._core.shards import Shard
 
-__all__ = ["agrees_by_chance", "check_batch", "check_index", "check_labels", "odd_visits"]
-
 _OFTEN = 5  # visits to each example that is seen
 _LEAST = 100  # examples from which chance can be told
 

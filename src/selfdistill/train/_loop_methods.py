@@ -9,8 +9,6 @@ from selfdistill.rivals import Method
 from selfdistill.rivals._method import Context, matched, never
 from selfdistill.train._methods import METHODS, WITHOUT_EPOCHS, method
 
-__all__ = ["NotedContext", "is_target", "target_method"]
-
 
 class NotedContext(Context):
     """Notes what a method asks."""

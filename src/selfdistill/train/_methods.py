@@ -9,11 +9,11 @@ from selfdistill import losses, targets
 from selfdistill._core.advice import Advice, Flag
 from selfdistill._core.errors import SettingError
 from selfdistill._core.settings import VISIT_STEPS, ResolvedSettings, Settings
-from selfdistill.rivals import RIVALS, Method
+from selfdistill.rivals import Method
 from selfdistill.rivals._method import Context
+from selfdistill.rivals._table import RIVALS
+from selfdistill.targets._base import GivenLabels, Memory
 from selfdistill.targets._dong2019selfdistill import authors_loss, sequential
-
-__all__ = ["METHODS", "WITHOUT_EPOCHS", "method", "method_of"]
 
 
 def _stretch(context: Context) -> float:
@@ -40,13 +40,13 @@ _OWN = {
         "the default: previous epochs' predictions through a noise matrix learned on the way",
     ),
     "cross-entropy": Method(
-        lambda c: targets.GivenLabels(c.labels, c.num_classes),
+        lambda c: GivenLabels(c.labels, c.num_classes),
         losses.cross_entropy,
         "plain training on the given labels",
         may_hold_out=True,
     ),
     "memory": Method(
-        lambda c: targets.Memory(c.labels, c.num_classes, epochs=c.epochs, hardness=_progress),
+        lambda c: Memory(c.labels, c.num_classes, epochs=c.epochs, hardness=_progress),
         losses.cross_entropy,
         "average of each example's predictions, its reading turned from soft to hard",
     ),

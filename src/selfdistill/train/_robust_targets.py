@@ -18,9 +18,10 @@ from selfdistill._core.labels import WHOLE, checked_labels
 from selfdistill._core.row_blocks import in_files, row_blocks
 from selfdistill._core.settings import VISIT_STEPS
 from selfdistill._core.shards import over_processes, shard_of
-from selfdistill.issues import LabelTable, label_table
+from selfdistill.issues import label_table
 from selfdistill.issues._frame import issue_frame
 from selfdistill.issues._reliability import Applicability, applicability
+from selfdistill.issues._table import LabelTable
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
 from selfdistill.losses._anchored import with_prediction
 from selfdistill.targets import Posterior, Targets
@@ -31,8 +32,6 @@ from selfdistill.train._methods import method
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["RobustTargets"]
 
 CHANCE_AFTER = 3
 """Epochs after which predictions that agree with the labels by chance alone are told."""

@@ -19,8 +19,6 @@ from selfdistill._core.errors import ResourceError
 from selfdistill._core.group import GROUP
 from selfdistill.data._loader import Batch
 
-__all__ = ["Runtime", "TorchRuntime", "local_statistics", "process_group", "threads_for"]
-
 _LOST = re.compile(r"closed by peer|reset by peer|remote process|Broken pipe|gloo|NCCL", re.IGNORECASE)
 _ONE_THREAD = 2**25  # weights times examples of a step, below which a second thread gains next to nothing
 
@@ -41,22 +39,14 @@ class Runtime(Protocol):
         ...
 
     def backward(self, values: Tensor, batch: Batch) -> Tensor:
-        """Run the backward pass of the mean over the global batch; return what the sum is, as this process sees it.
-
-        Averaged over processes, gradients and sums are those of the global batch.
-        """
+        """Run the backward pass of the mean over the global batch; return what the sum is, as this process sees it."""
+        # Averaged over processes, gradients and sums are those of the global batch.
         ...
 
 
 @final
 class TorchRuntime:
-    """Plain torch: one process, or one of many that ``torchrun`` started.
-
-    Args:
-        device: A device name that is there.
-        precision: ``"fp32"`` or ``"bf16"``; bf16 runs the forward pass under autocast, weights and losses stay fp32.
-        compile: Compile the network.
-    """
+    """Plain torch: one process, or one of many that ``torchrun`` started."""
 
     def __init__(self, device: str = "cpu", precision: str = "fp32", *, compile: bool = False) -> None:
         self.rank, self.world = dist.rank(), dist.world()
@@ -82,15 +72,7 @@ class TorchRuntime:
         return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
 
     def backward(self, values: Tensor, batch: Batch) -> Tensor:
-        """Run the backward pass of the mean over the global batch; return the sum, see `Runtime`.
-
-        Args:
-            values: Losses ``[b]`` of this process's examples.
-            batch: Whose losses they are.
-
-        Returns:
-            A scalar without a graph.
-        """
+        """Run the backward pass of the mean over the global batch; return the sum, see `Runtime`."""
         # The mean's gradient is known: a mean in the graph would cost three more operations a step.
         torch.autograd.backward(values, self._shares(values, batch))
         values = values.detach()
@@ -128,17 +110,7 @@ def local_statistics(model: nn.Module, runtime: Runtime) -> list[str]:
 
 @contextmanager
 def process_group(device: str) -> Generator[None]:
-    """Join the other processes if ``--processes`` or ``torchrun`` started this one; leave them at the end.
-
-    Args:
-        device: ``nccl`` is used for CUDA, ``gloo`` for the rest.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        ResourceError: Another process ended, so that this one waits in vain; or there is no GPU for this one.
-    """  # noqa: DOC501 (what is no lost process passes as it came)
+    """Join the other processes if ``--processes`` or ``torchrun`` started this one; leave them at the end."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or torch.distributed.is_initialized():
         yield
         return

@@ -5,11 +5,10 @@ from __future__ import annotations
 from selfdistill import closed
 from selfdistill._core.advice import Advice
 from selfdistill.data._labelled import LabelledData
-from selfdistill.issues import LabelTable, find_issues
+from selfdistill.issues import find_issues
 from selfdistill.issues._reliability import Applicability, out_of_sample_trust
+from selfdistill.issues._table import LabelTable
 from selfdistill.train._fitted import Fitted
-
-__all__ = ["trust_of"]
 
 _FITS = 0.95  # agreement with the given labels from which a second opinion is asked
 _MORE = 0.02  # share of labels that the other must expect wrong beyond those that look wrong
@@ -17,20 +16,10 @@ _ROWS = 50_000
 
 
 def trust_of(data: LabelledData, fitted: Fitted, table: LabelTable) -> Applicability:
-    """Say whether findings can be trusted; of a network that fits nearly all labels, with the closed form beside it.
-
-    A network that agrees with 95 % of its training labels or more may have learned the wrong ones by heart. On features
-    and tables of at most 50,000 rows the closed form then says how many labels it expects to be wrong, out of sample.
-    Where that is twice what looks wrong, and 2 % of the labels more, the findings are not to be trusted.
-
-    Args:
-        data: What it was trained on.
-        fitted: What training left.
-        table: Its findings.
-
-    Returns:
-        The judgement. Cost: that of `selfdistill.closed.refine_labels`, where it is asked.
-    """
+    """Say whether findings can be trusted; of a network that fits nearly all labels, with the closed form beside it."""
+    # A network that agrees with 95 % of its training labels or more may have learned the wrong ones by heart. On
+    # features and tables of at most 50,000 rows the closed form then says how many labels it expects to be wrong, out
+    # of sample. Where that is twice what looks wrong, and 2 % of the labels more, the findings are not to be trusted.
     light = fitted.trust(table, data.classes)
     if fitted.closed is not None or data.inputs.ndim != 2:
         return light

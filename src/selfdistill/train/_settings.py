@@ -9,8 +9,6 @@ from selfdistill._core.errors import ResourceError, SettingError
 from selfdistill._core.settings import ResolvedSettings
 from selfdistill.networks._build import resolve
 
-__all__ = ["choose_augment", "choose_network", "resolve_device"]
-
 _SMALL = 5000  # below, a narrow network for tables; docs/decisions/0005
 
 
@@ -31,22 +29,7 @@ def choose_augment(settings: ResolvedSettings, examples: int, shape: tuple[int, 
 
 
 def resolve_device(device: str) -> str:
-    """Find the device that a name means, and check that it is there.
-
-    Args:
-        device: ``"auto"`` takes CUDA where there is one, else the CPU.
-
-    Returns:
-        A device name for torch.
-
-    Raises:
-        SettingError: Not a device name.
-        ResourceError: A device that is not there.
-
-    Example:
-        >>> resolve_device("cpu")
-        'cpu'
-    """
+    """Find the device that a name means, and check that it is there."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -13,33 +13,12 @@ from torch import Tensor, nn
 from selfdistill._core.errors import RunError
 from selfdistill.train._best_weights import BestWeights
 
-__all__ = ["check_finite", "check_position", "check_types", "fitting"]
-
 _MOVES = {"lr", "_last_lr", "last_epoch", "_step_count", "_is_initial", "_get_lr_called_within_step"}
 """What in optimizer and schedule differs from one step to the next; the rest follows from the settings."""
 
 
 def fitting(name: str, found: Any, part: Any, model: Any) -> dict[str, Any]:
-    """Give the state of a part as that can take it, or refuse it before anything is changed.
-
-    Args:
-        name: Of the part, for messages.
-        found: Its state, as a checkpoint holds it.
-        part: What shall take it.
-        model: State of the network.
-
-    Returns:
-        The state, without entries that the part does not know: they come from other versions of torch.
-
-    Raises:
-        ValueError: Other names, shapes or types than the part's own, numbers that are not finite, or settings of
-            another optimizer.
-
-    Example:
-        >>> fitting("model", {"bias": torch.zeros(3)}, torch.nn.Linear(2, 3), {})
-        Traceback (most recent call last):
-        ValueError: model has other entries than ['weight', 'bias']
-    """  # noqa: DOC502 (raised by what is called)
+    """Give the state of a part as that can take it, or refuse it before anything is changed."""
     wanted = part.state_dict()
     if isinstance(part, torch.optim.Optimizer):
         return _of_optimizer(name, found, part, wanted)
@@ -100,23 +79,7 @@ def _form(value: Any) -> str:
 
 
 def check_position(found: Mapping[str, Any], states: Mapping[str, Mapping[str, Any]], epochs: int, steps: int) -> None:
-    """Refuse counters that no run of so many epochs and steps has.
-
-    Args:
-        found: ``epoch``, ``step``, ``seconds``, ``loss`` and ``curves`` of `Position`.
-        states: Of the parts; they count epochs and steps, too.
-        epochs: Epochs in all.
-        steps: Steps in an epoch.
-
-    Raises:
-        ValueError: Names what is wrong.
-
-    Example:
-        >>> here = {"epoch": 3, "step": 0, "seconds": 0.0, "loss": torch.zeros(()), "curves": []}
-        >>> check_position(here, {"schedule": {"last_epoch": 6}}, epochs=3, steps=2)
-        Traceback (most recent call last):
-        ValueError: 0 curves of 3 epochs
-    """
+    """Refuse counters that no run of so many epochs and steps has."""
     _compare(
         "position",
         {name: value for name, value in found.items() if name != "curves"},
@@ -136,21 +99,7 @@ def check_position(found: Mapping[str, Any], states: Mapping[str, Mapping[str, A
 
 
 def check_finite(path: Path, weights: Mapping[str, object], again: str) -> None:
-    """Refuse weights that are NaN or infinite.
-
-    Args:
-        path: Where they were read from.
-        weights: Tensors by name; what is none is left alone.
-        again: What to do about it.
-
-    Raises:
-        RunError: Names the first such tensor.
-
-    Example:
-        >>> check_finite(Path("a.pt"), {"w": torch.tensor([1.0, float("nan")])}, "Train again.")
-        Traceback (most recent call last):
-        selfdistill._core.errors.RunError: a.pt is damaged: 1 of 2 numbers of 'w' is not finite. Train again.
-    """
+    """Refuse weights that are NaN or infinite."""
     for name, tensor in weights.items():
         if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and not tensor.isfinite().all():
             bad = int((~tensor.isfinite()).sum())
@@ -161,20 +110,7 @@ def check_finite(path: Path, weights: Mapping[str, object], again: str) -> None:
 
 
 def check_types(weights: Mapping[str, object], network: nn.Module) -> None:
-    """Refuse weights of other types than the network's: they would be cast in silence, or fail at the first input.
-
-    Args:
-        weights: Tensors by name.
-        network: Where they shall go; it may be one of shapes alone.
-
-    Raises:
-        ValueError: Names the first such tensor. What is missing or has another shape is for ``load_state_dict`` to say.
-
-    Example:
-        >>> check_types({"bias": torch.zeros(2, dtype=torch.float64)}, nn.Linear(3, 2))
-        Traceback (most recent call last):
-        ValueError: 'bias' is torch.float64 instead of torch.float32
-    """
+    """Refuse weights of other types than the network's: they would be cast in silence, or fail at the first input."""
     for name, wanted in network.state_dict().items():
         found = weights.get(name)
         if isinstance(found, torch.Tensor) and found.dtype != wanted.dtype:
