@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -12,10 +12,8 @@ from torch import Tensor
 from selfdistill._core.advice import Notice
 from selfdistill._core.wording import clean
 from selfdistill.data._labels import short
-
-if TYPE_CHECKING:
-    from selfdistill.data._preprocess import Preprocess
-    from selfdistill.data._stored import MappedInputs
+from selfdistill.data._preprocess import Preprocess
+from selfdistill.data._stored import MappedInputs
 
 
 class NewData(NamedTuple):

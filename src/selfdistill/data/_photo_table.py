@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, SettingError
@@ -20,9 +21,6 @@ from selfdistill.data._pixels import ENDINGS, Encoded, Picture
 from selfdistill.data._place import find_place
 from selfdistill.data._source import Source, columns_of, roles_of
 from selfdistill.data._stored import stays_on_disk
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _TRIED = 20  # cells that are tried to find where the photos lie
 

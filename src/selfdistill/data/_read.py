@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -20,11 +20,10 @@ from selfdistill.data._images import is_mapped_pixels
 from selfdistill.data._labelled import LabelledData, NewData
 from selfdistill.data._labels import encode, hint, near_matches, short, texts
 from selfdistill.data._place import Place, find_place, is_there, naming
+from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._source import Source, assemble, check_inputs, known_labels
+from selfdistill.data._table import TablePreprocess
 from selfdistill.data.formats import BUILT_IN, FORMATS, Format, Request
-
-if TYPE_CHECKING:
-    from selfdistill.data._preprocess import Preprocess
 
 _COLUMNS = ("label", "id", "ignore", "truth", "text", "categorical", "numeric", "annotator")
 _NUMBERS = ("decimal", "thousands")
@@ -267,8 +266,6 @@ def _too_dark(inputs: Tensor, preprocess: Preprocess) -> list[str]:
 
 def _without(found: Source | None, options: ReadOptions, preprocess: Preprocess) -> Source:
     """Leave out the columns to ignore; refuse those that are not there and those that the network needs."""
-    from selfdistill.data._table import TablePreprocess
-
     assert found is not None
     if not isinstance(preprocess, TablePreprocess):
         return found

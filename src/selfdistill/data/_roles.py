@@ -7,9 +7,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
 
 from selfdistill._core.advice import Advice, Flag, Notice
 from selfdistill._core.errors import DataError
@@ -20,9 +23,6 @@ from selfdistill.data._columns import parse_numbers
 from selfdistill.data._labelled import Note
 from selfdistill.data._labels import encode, listed, near_matches, texts
 from selfdistill.data._numerals import PLAIN
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 LABEL_NAMES = ("label", "target", "class", "y")
 """Column names taken as the label where the user names none."""
@@ -103,8 +103,6 @@ def label_column(
 
 def _is_data(table: pa.Table) -> bool:
     """Say whether a header is one more row: a word of few that its column holds, or such and numbers; no 0, 1, 2."""
-    import pyarrow.compute as pc
-
     names = table.column_names
     if not all(column.type == "large_string" for column in table.columns):
         return False
@@ -166,8 +164,6 @@ def _find_id(table: pa.Table, options: ReadOptions, where: str) -> tuple[str | N
 
 def choose_roles(table: pa.Table, options: ReadOptions, where: str) -> tuple[Roles, list[str]]:
     """Give every column that is no feature its role."""
-    import pyarrow.types as pt
-
     names = table.column_names
     label, notes = label_column(names, options, where, table)
     if pt.is_nested(table.schema.field(label).type):
@@ -326,8 +322,6 @@ def vote_shares(votes: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -
 
 def with_votes(table: pa.Table, options: ReadOptions, where: str) -> tuple[pa.Table, ReadOptions, list[str]]:
     """Add the column of labels by votes, and leave the votes out of the features."""
-    import pyarrow as pa
-
     names = table.column_names
     for name in options.annotator:
         if name not in names:

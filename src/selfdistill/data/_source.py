@@ -7,9 +7,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from scipy.sparse import issparse
 from torch import Tensor
@@ -35,13 +36,10 @@ from selfdistill.data._labels import (
     texts,
 )
 from selfdistill.data._limits import check_columns
+from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._roles import Roles, choose_roles, vote_shares, with_votes
 from selfdistill.data._stored import MappedInputs
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from selfdistill.data._preprocess import Preprocess
+from selfdistill.data._table import fit_table
 
 _DIGEST_BLOCK = 2**22  # numbers
 
@@ -305,8 +303,6 @@ def table_source(
     table: pa.Table, options: ReadOptions, where: str, roles: Roles | None = None, *, mapped: bool = False
 ) -> Source:
     """Split a table into features and what goes with them."""
-    from selfdistill.data._table import fit_table
-
     table, roles, options, notes = roles_of(table, options, where, roles)
     return Source(
         where=where,
@@ -350,7 +346,5 @@ def from_frame(X: Any, y: Any = None, *, options: ReadOptions | None = None) -> 
         raise DataError(f"the labels are given as y and as the column {name!r}", "Give one of the two.")
     if len(labels) != table.num_rows:
         raise DataError(f"{table.num_rows:,} rows but {len(labels):,} labels", "Give every row one label.")
-    import pyarrow as pa
-
     table = table.append_column(name, pa.array(labels.tolist(), pa.large_string()))
     return assemble(table_source(table, replace(options, label=name), "the table"), options)

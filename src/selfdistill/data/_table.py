@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -23,9 +24,6 @@ from selfdistill.data._labels import listed, near_matches
 from selfdistill.data._numerals import PLAIN, Notation, choose_notations
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._roles import WRITTEN, Roles
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _TEXT_LIMIT = 5000  # of words and pairs, and of characters
 _INPUT_BYTES = 2 * 2**30

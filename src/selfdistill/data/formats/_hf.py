@@ -6,9 +6,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
+import pyarrow as pa
 
 from selfdistill._core.advice import Advice, Flag
 from selfdistill._core.errors import DataError, one_line
@@ -22,11 +23,9 @@ from selfdistill.data._pixels import Encoded
 from selfdistill.data._place import Place
 from selfdistill.data._roles import LABEL_NAMES, Roles, label_column
 from selfdistill.data._source import Source, assemble, table_source
+from selfdistill.data._table import TablePreprocess
 from selfdistill.data.formats._copies import Edit, Endings, check_free, new_folder, spread
 from selfdistill.data.formats._format import OF_TABLES, Format, Request
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 def _names(feature: Any, values: Any) -> list[Any]:
@@ -65,8 +64,6 @@ def _image_columns(dataset: Any, options: ReadOptions) -> list[str]:
 
 def _hf_table(dataset: Any) -> pa.Table:
     """Take one split without images as a table; class labels go by name."""
-    import pyarrow as pa
-
     plain = dataset.with_format("arrow")[:]
     table = plain if isinstance(plain, pa.Table) else pa.table(plain)
     for place, name in enumerate(table.column_names):
@@ -153,8 +150,6 @@ class SavedHf(Format):
         return single or (path / "dataset_dict.json").is_file()
 
     def load(self, ask: Request) -> Source | None:
-        from selfdistill.data._table import TablePreprocess
-
         dataset = _split(ask.place, ask.part)
         if dataset is None:
             return None
@@ -216,8 +211,6 @@ def _plain(values: Any) -> list[Any]:
 
 def _as_feature(names: list[str | None], feature: Any) -> list[Any]:
     """Labels as the feature of the given ones holds them."""
-    import pyarrow as pa
-
     if getattr(feature, "names", None) is not None:
         return [-1 if name is None else feature.str2int(name) for name in names]
     found: list[Any] = pa.array(names, pa.string()).cast(feature.pa_type).to_pylist()
