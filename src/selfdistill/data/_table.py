@@ -31,15 +31,7 @@ _INPUT_BYTES = 2 * 2**30
 
 @final
 class TablePreprocess(Preprocess, kind="table"):
-    """Columns of a table as one float32 vector: numbers, missing indicators, categories, lists, texts.
-
-    Args:
-        roles: The columns that are no features.
-        numbers: See `Numbers`.
-        categories: See `Categories`.
-        texts: Name and words of each text column.
-        vectors: Columns of lists of numbers.
-    """
+    """Columns of a table as one float32 vector: numbers, missing indicators, categories, lists, texts."""
 
     def __init__(
         self,

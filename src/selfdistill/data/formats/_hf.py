@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face library `datasets`, in memory and saved to disk."""
+"""Data sets of the Hugging Face library `datasets`, saved to disk."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from selfdistill._core.errors import DataError, one_line
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._encoded import EncodedPreprocess
 from selfdistill.data._images import ImagePreprocess
-from selfdistill.data._labelled import LabelledData
 from selfdistill.data._labels import given_texts, near_matches
 from selfdistill.data._photos import bad_photo_messages, read_photos
 from selfdistill.data._pixels import Encoded
 from selfdistill.data._place import Place
 from selfdistill.data._roles import LABEL_NAMES, Roles, label_column
-from selfdistill.data._source import Source, assemble, table_source
+from selfdistill.data._source import Source, table_source
 from selfdistill.data._table import TablePreprocess
 from selfdistill.data.formats._copies import Edit, Endings, check_free, new_folder, spread
 from selfdistill.data.formats._format import OF_TABLES, Format, Request
@@ -34,26 +33,6 @@ def _names(feature: Any, values: Any) -> list[Any]:
     if names is None:
         return list(values)
     return [None if value is None or value < 0 else names[value] for value in values]
-
-
-def from_hf(dataset: Any, options: ReadOptions | None = None) -> LabelledData:
-    """Take a `datasets.Dataset` as a data set.
-
-    Args:
-        dataset: One split: columns of numbers, categories and text, or one image column; class labels go by name.
-        options: As for files.
-
-    Returns:
-        The data set.
-
-    Raises:
-        DataError: A `DatasetDict`, a row without an image, or see `read`.
-    """
-    options = options or ReadOptions()
-    if not hasattr(dataset, "features") or not hasattr(dataset, "column_names"):
-        what = f" with the splits {', '.join(map(repr, dataset))}" if isinstance(dataset, dict) else ""
-        raise DataError(f"expected a datasets.Dataset, but got {type(dataset).__name__}{what}", "Pass one split.")
-    return assemble(_hf_source(dataset, options, "the dataset"), options)
 
 
 def _image_columns(dataset: Any, options: ReadOptions) -> list[str]:
@@ -73,7 +52,7 @@ def _hf_table(dataset: Any) -> pa.Table:
     return table
 
 
-def _hf_source(
+def split_source(
     dataset: Any,
     options: ReadOptions,
     where: str,
@@ -156,7 +135,7 @@ class SavedHf(Format):
         roles = ask.preprocess.roles if isinstance(ask.preprocess, TablePreprocess) else None
         made = ask.preprocess if isinstance(ask.preprocess, ImagePreprocess | EncodedPreprocess) else None
         with _undamaged(ask.place):
-            return _hf_source(
+            return split_source(
                 dataset, ask.options, ask.place.name, roles, new=ask.part == "new", made=made, only_files=ask.names
             )
 
