@@ -24,7 +24,7 @@ from selfdistill._core.files import atomic
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._labels import given_texts, texts
 from selfdistill.data._limits import unpacked_name
-from selfdistill.data._photo_table import readable
+from selfdistill.data._photos import readable
 from selfdistill.data._roles import label_column, with_votes
 from selfdistill.data._source import Source
 from selfdistill.data._stored import save_sparse

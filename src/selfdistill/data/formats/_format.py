@@ -15,7 +15,7 @@ from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._encoded import EncodedPreprocess
 from selfdistill.data._labelled import Note
 from selfdistill.data._labels import text_of
-from selfdistill.data._photo_table import photo_table
+from selfdistill.data._photos import photo_table
 from selfdistill.data._place import Place, naming
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._source import Source, table_source

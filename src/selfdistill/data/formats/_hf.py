@@ -14,13 +14,12 @@ import pyarrow as pa
 from selfdistill._core.advice import Advice, Flag
 from selfdistill._core.errors import DataError, one_line
 from selfdistill._core.read_options import ReadOptions
-from selfdistill.data._encoded import EncodedPreprocess
-from selfdistill.data._images import ImagePreprocess
 from selfdistill.data._labels import given_texts, near_matches
-from selfdistill.data._photos import bad_photo_messages, read_photos
+from selfdistill.data._photos import photo_source, read_photos
 from selfdistill.data._pixels import Encoded
 from selfdistill.data._place import Place
-from selfdistill.data._roles import LABEL_NAMES, Roles, label_column
+from selfdistill.data._preprocess import Preprocess
+from selfdistill.data._roles import LABEL_NAMES, label_column
 from selfdistill.data._source import Source, table_source
 from selfdistill.data._table import TablePreprocess
 from selfdistill.data.formats._copies import Edit, Endings, check_free, new_folder, spread
@@ -56,29 +55,16 @@ def split_source(
     dataset: Any,
     options: ReadOptions,
     where: str,
-    roles: Roles | None = None,
     *,
     new: bool = False,
-    made: ImagePreprocess | EncodedPreprocess | None = None,
+    made: Preprocess | None = None,
     only_files: bool = False,
 ) -> Source:
     """Take one split as a source."""
     images = _image_columns(dataset, options)
-    if images:
-        return _image_source(dataset, images, options, where, made, new=new, only_files=only_files)
-    return replace(table_source(_hf_table(dataset), options, where, roles), literal=True)
-
-
-def _image_source(
-    dataset: Any,
-    images: list[str],
-    options: ReadOptions,
-    where: str,
-    made: ImagePreprocess | EncodedPreprocess | None,
-    *,
-    new: bool,
-    only_files: bool = False,
-) -> Source:
+    if not images:
+        roles = made.roles if isinstance(made, TablePreprocess) else None
+        return replace(table_source(_hf_table(dataset), options, where, roles), literal=True)
     if len(images) > 1:
         raise DataError(f"{where} has the image columns {', '.join(images)}", "Leave out all but one with ignore.")
     names = list(dataset.column_names)
@@ -97,10 +83,8 @@ def _image_source(
         values = _names(dataset.features[name], dataset[name])
         return [values[place] for place in pictures.places]
 
-    source = Source(where, "image", pictures.array, cells(label), cells(options.id), cells(options.truth))
-    messages = [*notes, *bad_photo_messages(pictures.bad), *pictures.messages]
-    counts = {"skipped_bad": len(pictures.bad)} if pictures.bad else {}
-    return replace(source, warnings=messages, fit=pictures.fit, counts=counts)
+    labels, ids, truth = map(cells, (label, options.id, options.truth))
+    return photo_source(pictures, where, notes, labels=labels, ids=ids, truth=truth)
 
 
 def _encoded(dataset: Any, name: str, where: str) -> list[Path | Encoded]:
@@ -132,12 +116,9 @@ class SavedHf(Format):
         dataset = _split(ask.place, ask.part)
         if dataset is None:
             return None
-        roles = ask.preprocess.roles if isinstance(ask.preprocess, TablePreprocess) else None
-        made = ask.preprocess if isinstance(ask.preprocess, ImagePreprocess | EncodedPreprocess) else None
+        options, name, new = ask.options, ask.place.name, ask.part == "new"
         with _undamaged(ask.place):
-            return split_source(
-                dataset, ask.options, ask.place.name, roles, new=ask.part == "new", made=made, only_files=ask.names
-            )
+            return split_source(dataset, options, name, new=new, made=ask.preprocess, only_files=ask.names)
 
     def table(self, place: Place, options: ReadOptions) -> pa.Table | None:
         dataset = _split(place, "train")
