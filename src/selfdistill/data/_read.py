@@ -26,7 +26,6 @@ from selfdistill.data._table import TablePreprocess
 from selfdistill.data.formats import BUILT_IN, FORMATS, Format, Request
 
 _COLUMNS = ("label", "id", "ignore", "truth", "text", "categorical", "numeric", "annotator")
-_NUMBERS = ("decimal", "thousands")
 _WHY = {
     "image_size": "it resizes the images of a folder",
     "decimal": "it says how numbers are written in a table",
