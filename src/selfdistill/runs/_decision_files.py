@@ -23,7 +23,7 @@ from selfdistill.runs._label_table import named_rows
 
 __all__ = [
     "ENDINGS",
-    "Settled",
+    "Decisions",
     "check_about",
     "decided_before",
     "decided_since",
@@ -44,11 +44,11 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True, eq=False)
-class Settled:
+class Decisions:
     """Decisions on the examples of a run.
 
     Attributes:
-        labels: Settled label of each settled example, by position.
+        labels: Decisions label of each settled example, by position.
         unsure: Examples that nobody can say.
         unknown: Names in the file that no example has.
     """
@@ -60,7 +60,7 @@ class Settled:
 
 def read_decisions(
     path: Path, ids: Sequence[str], classes: Sequence[str], given: Sequence[str] | None = None
-) -> Settled:
+) -> Decisions:
     """Read decisions on the examples of these names; ``given`` their labels, where the names are only numbers."""
     # A journal (.jsonl); a CSV file with the columns id and settled_label or label, where an empty cell settles
     # nothing; or what Label Studio exports as JSON or JSON-MIN (.json), where the last annotation of a task counts.
@@ -76,7 +76,7 @@ def read_decisions(
     return _matched(path, told, ids, frozenset(classes), given)
 
 
-def decided_before(run: Path, record: RunRecord) -> Settled | None:
+def decided_before(run: Path, record: RunRecord) -> Decisions | None:
     """Read the decisions that a run was trained with; ``None`` if there were none, or their file is gone."""
     if record.data.decisions is None or not (path := Path(record.data.decisions)).is_file():
         return None
@@ -84,7 +84,7 @@ def decided_before(run: Path, record: RunRecord) -> Settled | None:
     return read_decisions(path, ids.tolist(), record.data.classes)
 
 
-def decided_since(run: Path, record: RunRecord) -> Settled | None:
+def decided_since(run: Path, record: RunRecord) -> Decisions | None:
     """Read the decisions in the journal beside a run, else those it was trained with; ``None`` if there are none."""
     # A journal of an earlier run of the same name is passed over.
     path = journal_path(run)
@@ -110,7 +110,7 @@ def check_about(path: Path, run: Path, record: RunRecord) -> None:
         )
 
 
-def read_taken(path: Path, run: Path, record: RunRecord) -> Settled:
+def read_taken(path: Path, run: Path, record: RunRecord) -> Decisions:
     """Read decisions that a review begins with, by name; refuse other data where names are only numbers."""
     given = given_of_numbered(run, record)
     if path.suffix.lower() == ".jsonl" and path.is_file() and given is not None:
@@ -149,7 +149,7 @@ def _told(path: Path, reader: Callable[[Path], _Told]) -> _Told:
 
 def _matched(
     path: Path, told: _Told, ids: Sequence[str], classes: frozenset[str], given: Sequence[str] | None
-) -> Settled:
+) -> Decisions:
     """Find the examples by name; a label of ``None`` stands for unsure."""
     places = {str(name): row for row, name in enumerate(ids)}
     labels: dict[int, str] = {}
@@ -178,7 +178,7 @@ def _matched(
             f"{path} names no example of the data, but {unknown[0]!r}, for instance",
             f"Names are like {str(ids[0])!r}.",
         )
-    return Settled(labels, frozenset(unsure) - set(labels), tuple(unknown))
+    return Decisions(labels, frozenset(unsure) - set(labels), tuple(unknown))
 
 
 def _from_csv(path: Path) -> _Told:
@@ -273,7 +273,7 @@ def _to_label_studio(
     path.write_text(json_text(tasks, indent=1) + "\n", encoding="utf-8")
 
 
-def settled_array(found: Settled, classes: Sequence[str], n: int) -> np.ndarray:
+def settled_array(found: Decisions, classes: Sequence[str], n: int) -> np.ndarray:
     """Write settled labels as positions of classes, int64 ``[n]``; -1 where nothing is settled."""
     places = {name: k for k, name in enumerate(classes)}
     settled = np.full(n, -1, np.int64)

@@ -52,7 +52,7 @@ class Decided:
     """What holds after all steps.
 
     Attributes:
-        labels: Settled label of each settled example, by position.
+        labels: Decisions label of each settled example, by position.
         unsure: Examples that nobody can say.
         skipped: Examples to come back to, in the order in which they were skipped.
         done: Steps that were not undone.
