@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image as Pictures
+from tests.data.one_split import from_split
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._read import read
-from selfdistill.data.formats._hf import from_hf
 
 
 class ClassLabel:
@@ -56,7 +56,7 @@ class Arrow:
 
 def test_columns_and_class_names():
     dataset = Dataset({"x": [1.0, 2.0, 3.0], "label": [1, 0, -1]}, {"x": Value(), "label": ClassLabel()})
-    data = from_hf(dataset, ReadOptions(drop_unlabelled=True))
+    data = from_split(dataset, ReadOptions(drop_unlabelled=True))
     assert data.classes == ("no", "yes")
     assert data.labels.tolist() == [1, 0]
     assert data.counts == {"dropped_unlabelled": 1}
@@ -66,21 +66,16 @@ def test_images():
     arrays = np.random.default_rng(0).integers(0, 256, (4, 6, 5, 3)).astype(np.uint8)
     pictures = [Pictures.fromarray(array) for array in arrays]
     dataset = Dataset({"img": pictures, "label": [1, 0, 1, 0]}, {"img": Image(), "label": ClassLabel()})
-    data = from_hf(dataset)
+    data = from_split(dataset)
     np.testing.assert_array_equal(data.inputs.permute(0, 2, 3, 1).numpy(), arrays)
     assert [data.classes[label] for label in data.labels] == ["yes", "no", "yes", "no"]
     dataset.columns["img"] = [*pictures[:3], Pictures.new("RGB", (9, 9))]
-    mixed = from_hf(dataset)
+    mixed = from_split(dataset)
     assert mixed.inputs.shape == (4, 3, 5, 5)
     assert any("2 different sizes" in note for note in mixed.notes)
-    assert from_hf(dataset, ReadOptions(image_size=4)).inputs.shape == (4, 3, 4, 4)
+    assert from_split(dataset, ReadOptions(image_size=4)).inputs.shape == (4, 3, 4, 4)
     with pytest.raises(DataError, match="has no column 'lable'"):
-        from_hf(dataset, ReadOptions(label="lable"))
-
-
-def test_what_is_no_dataset():
-    with pytest.raises(DataError, match=r"expected a datasets\.Dataset, but got dict with the splits 'train', 'test'"):
-        from_hf({"train": 1, "test": 2})
+        from_split(dataset, ReadOptions(label="lable"))
 
 
 @pytest.mark.filterwarnings("default")  # the library warns about its own dependencies
@@ -97,7 +92,7 @@ def test_the_library_itself():
         )
 
     columns = {"t": ["a b", "c d", "e f"], "label": [1, 0, -1]}
-    data = from_hf(made(columns, t=datasets.Value("string")), ReadOptions(drop_unlabelled=True))
+    data = from_split(made(columns, t=datasets.Value("string")), ReadOptions(drop_unlabelled=True))
     assert data.classes == ("no", "yes")
     assert data.labels.tolist() == [1, 0]
     files = []
@@ -105,7 +100,7 @@ def test_the_library_itself():
         file = io.BytesIO()
         Pictures.new("RGB", (5, 6), (level, 0, 0)).save(file, "png")
         files.append({"bytes": file.getvalue(), "path": None})
-    images = from_hf(made({"img": files, "label": [1, 0]}, img=datasets.Image()))
+    images = from_split(made({"img": files, "label": [1, 0]}, img=datasets.Image()))
     assert images.inputs.shape == (2, 3, 6, 5)
     assert images.inputs[1, 0].unique().tolist() == [1]
 

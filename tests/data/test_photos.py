@@ -7,12 +7,12 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from tests.data.one_split import from_split
 
 from selfdistill._core.errors import DataError, RunError, SettingError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._read import read, read_new, read_test
-from selfdistill.data.formats._hf import from_hf
 
 PHOTOS = ReadOptions(encoder="photos")
 RNG = np.random.default_rng(0)
@@ -186,5 +186,5 @@ def test_images_of_a_data_set_in_memory(tmp_path, encoders):
         Image.fromarray(RNG.integers(0, 256, (5 + row, 4, 3), np.uint8)).save(file, "PNG")
         files.append({"bytes": file.getvalue(), "path": None})
     made = datasets.Dataset.from_dict({"image": files, "label": [0, 1] * 3})
-    data = from_hf(made.cast_column("image", datasets.Image()), PHOTOS)
+    data = from_split(made.cast_column("image", datasets.Image()), PHOTOS)
     assert data.inputs.shape == (6, 48)

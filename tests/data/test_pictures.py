@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
+from tests.data.one_split import from_split
 
 from selfdistill._core.errors import DataError
 from selfdistill.data import _pixels as module
 from selfdistill.data._read import read
-from selfdistill.data.formats._hf import from_hf
 
 datasets = pytest.importorskip("datasets")
 RNG = np.random.default_rng(0)
@@ -64,7 +64,7 @@ def test_a_data_set_and_a_folder_give_the_same_pixels(tmp_path, kind):
     for row, data in enumerate(files):
         (tmp_path / str(row % 2)).mkdir(exist_ok=True)
         (tmp_path / str(row % 2) / f"{row}").write_bytes(data)  # without an ending, by their first bytes
-    folder, found = read(tmp_path), from_hf(as_dataset(files))
+    folder, found = read(tmp_path), from_split(as_dataset(files))
     order = np.argsort([int(name.split("/")[1]) for name in folder.ids])
     assert found.inputs.equal(folder.inputs[order])
     assert found.preprocess.to_state()[0] == folder.preprocess.to_state()[0]
@@ -77,14 +77,14 @@ def test_a_data_set_of_files_on_disk_and_of_rows_without_an_image(tmp_path):
     for path in paths:
         Image.fromarray(noise(8, 8, 3)).save(path)
     columns = {"image": paths, "label": [0, 1] * 2}
-    found = from_hf(datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image()))
+    found = from_split(datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image()))
     assert found.inputs[3].permute(1, 2, 0).tolist() == np.asarray(Image.open(paths[3])).tolist()
     columns["image"][2] = None
     with pytest.raises(DataError, match=r"the dataset has no image in row 2"):
-        from_hf(datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image()))
+        from_split(datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image()))
     broken = as_dataset([clear(0), clear(1), b"no image", clear(3)])
     with pytest.raises(DataError, match=r"1 of 4 images cannot be read: row 2 \("):
-        from_hf(broken)
+        from_split(broken)
 
 
 @pytest.mark.parametrize("ending", [".avif", ".jp2", ".j2k", ".jfif", ".AVIF", ""])

@@ -23,7 +23,7 @@ from selfdistill._core.read_options import ReadOptions
 from selfdistill.cli import main
 from selfdistill.report._content import Subject, content
 from selfdistill.report._report import Report
-from selfdistill.runs._decision_files import Settled
+from selfdistill.runs._decision_files import Decisions
 from selfdistill.runs._decisions import Journal
 from selfdistill.runs._label_table import SavedLabelTable
 from selfdistill.runs._refine import decided_table
@@ -141,7 +141,7 @@ def test_what_was_settled_by_hand_is_counted_and_takes_the_place_of_what_was_fou
     labels |= {int(row): str(found.given[row]) for row in flagged[12:15]}  # right
     right = np.flatnonzero(~found.is_issue)
     labels |= {int(right[0]): str(found.other[right[0]])}  # wrong, and not flagged
-    settled = Settled(labels, frozenset({int(right[1])}))
+    settled = Decisions(labels, frozenset({int(right[1])}))
     about = subject(decided_table(found, settled), settled=settled, flagged=found.is_issue)
     shown = content(about)
     by_hand, share = shown["settled"], beta(12.5, 3.5)

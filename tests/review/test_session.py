@@ -7,9 +7,9 @@ import pytest
 
 from selfdistill._core.errors import DataError, RunError
 from selfdistill._core.record import read_finished
-from selfdistill.review import _findings, _session
-from selfdistill.review._findings import Learner
+from selfdistill.review import _label_scores, _session
 from selfdistill.review._groups import View
+from selfdistill.review._label_scores import Learner
 from selfdistill.review._session import Behind, Session
 from selfdistill.runs import _label_table as label_tables
 from selfdistill.runs._decision_files import read_decisions
@@ -188,7 +188,7 @@ def test_bulk_takes_those_above_a_share(texts, opened):
 
 def test_it_learns_from_each_decision_and_back_and_in_a_pause_all_is_computed_anew(texts, opened, monkeypatch):
     monkeypatch.setattr(_session, "_PAUSE", 0.2)
-    monkeypatch.setattr(_findings, "_FEW", 0)
+    monkeypatch.setattr(_label_scores, "_FEW", 0)
     truth = np.load(texts.parent / "truth.npy")
     session = opened(texts)
     session.start()

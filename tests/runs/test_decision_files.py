@@ -5,7 +5,7 @@ import json
 import pytest
 
 from selfdistill._core.errors import DataError
-from selfdistill.runs._decision_files import Settled, read_decisions, settled_array, write_decisions
+from selfdistill.runs._decision_files import Decisions, read_decisions, settled_array, write_decisions
 from selfdistill.runs._decisions import Decided, Journal
 
 IDS, CLASSES = ["a", 'b, "quoted"\nline', "<script>", "ערך"], ["cat", 'dog "x", y']
@@ -77,4 +77,4 @@ def test_empty_cells_settle_nothing(tmp_path):
 
 
 def test_positions():
-    assert settled_array(Settled({1: "b"}), ["a", "b"], 3).tolist() == [-1, 1, -1]
+    assert settled_array(Decisions({1: "b"}), ["a", "b"], 3).tolist() == [-1, 1, -1]

@@ -163,15 +163,7 @@ class _Filled:
 
 @final
 class ArrayPreprocess(Preprocess, kind="array"):
-    """Vectors ``[n, d]``, each column standardised as in training.
-
-    Numbers that stand for missing values become the median of their column. For the arguments see `column_scales`.
-
-    Example:
-        >>> made = ArrayPreprocess.fit(np.array([[1.0, 2.0], [3.0, 2.0]]))
-        >>> made.apply([[2.0, 9.0]]).tolist()
-        [[0.0, 0.0]]
-    """
+    """Vectors ``[n, d]``, each column standardised as in training; codes for missing values become its median."""
 
     def __init__(self, scale: np.ndarray, mean: np.ndarray, std: np.ndarray, gaps: Sequence[_Gap] = ()) -> None:
         self._scales, self._gaps = (scale, mean, std), tuple(gaps)
@@ -323,17 +315,9 @@ def as_dense(matrix: Any) -> np.ndarray:
 
 @final
 class SparsePreprocess(Preprocess, kind="sparse"):
-    """Vectors ``[n, d]`` that keep the scales of their columns; all are multiplied by one number.
+    """Vectors ``[n, d]`` that keep the scales of their columns; all are multiplied by one number."""
 
-    Args:
-        factor: The number: training vectors have a root mean square length of 10, as texts have in a table.
-        columns: d.
-
-    Example:
-        >>> made = SparsePreprocess.fit(np.eye(3) * 2)
-        >>> made.apply([[0.0, 1.0, 0.0]]).tolist()
-        [[0.0, 5.0, 0.0]]
-    """
+    # The factor gives training vectors a root mean square length of 10, which texts have in a table.
 
     def __init__(self, factor: float, columns: int) -> None:
         self._factor, self._columns = factor, columns

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
 
 from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError
@@ -15,9 +18,6 @@ from selfdistill._core.wording import quoted
 from selfdistill.data._arrays import column_scales, first_bad, standardise
 from selfdistill.data._labels import text_of
 from selfdistill.data._limits import check_names
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _AS_TEXT = ("arrow.uuid", "arrow.json", "pandas.interval")
 """Extension types whose values are names or texts; those not named here are what they are stored as."""
@@ -27,8 +27,6 @@ def as_table(raw: Any) -> pa.Table:
     """Take a DataFrame, an Arrow table or what gives Arrow's stream as an Arrow table with texts as column names."""
     # Lazy tables are collected; rarer types become common ones, see `plain_column`. A DataFrame's index is left out;
     # columns of mixed types become texts.
-    import pyarrow as pa
-
     if type(raw).__name__ == "LazyFrame" and hasattr(raw, "collect"):
         raw = raw.collect()
     if isinstance(raw, pa.Table):
@@ -52,8 +50,6 @@ def as_table(raw: Any) -> pa.Table:
 
 
 def _arrow_column(series: Any) -> Any:
-    import pyarrow as pa
-
     if str(series.dtype).startswith("complex"):
         parts = (np.real(series.to_numpy()), np.imag(series.to_numpy()))
         return pa.StructArray.from_arrays([pa.array(part) for part in parts], ["real", "imaginary"])
@@ -69,8 +65,6 @@ def _arrow_column(series: Any) -> Any:
 
 def is_readable(kind: pa.DataType) -> bool:
     """Say whether columns of a type hold truth values, numbers, texts or dates, or are empty."""
-    import pyarrow.types as pt
-
     if pt.is_dictionary(kind):
         return is_readable(kind.value_type)
     tests = (
@@ -85,10 +79,6 @@ def plain_column(column: Any) -> Any:
     # Extension types become what they are stored as (a tensor a list, a period its number), or texts (uuid, JSON,
     # intervals, also as categories). Runs are written out, durations become seconds, bytes become texts where all are
     # UTF-8. List views become lists, and lists of lists of one shape long lists.
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.types as pt
-
     kind = column.type
     inner = kind.value_type if pt.is_dictionary(kind) else None
     if isinstance(kind, pa.BaseExtensionType):
@@ -127,8 +117,6 @@ def plain_column(column: Any) -> Any:
 
 
 def _as_texts(column: Any) -> Any:
-    import pyarrow as pa
-
     cells = column.to_pandas().tolist() if "pandas" in str(column.type) else column.to_pylist()
     missing = column.is_null().to_pylist()
     texts = [None if gap else str(cell) for cell, gap in zip(cells, missing, strict=True)]
@@ -140,8 +128,6 @@ _LIST = re.compile(r"\s*\[[-+.\deE,\s]+\]\s*")
 
 def is_vectors(kind: pa.DataType) -> bool:
     """Say whether a type is that of lists of numbers."""
-    import pyarrow.types as pt
-
     if not (pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind)):
         return False
     return bool(pt.is_floating(kind.value_type) or pt.is_integer(kind.value_type))
@@ -149,9 +135,6 @@ def is_vectors(kind: pa.DataType) -> bool:
 
 def parse_lists(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     """Read lists of numbers that were written as text, as pandas and NumPy do: ``[0.1, 0.2]``, ``[0.1 0.2]``."""
-    import pyarrow as pa
-    import pyarrow.types as pt
-
     if not (pt.is_string(column.type) or pt.is_large_string(column.type) or pt.is_string_view(column.type)):
         return None
     heads = (cell for chunk in column.chunks for cell in chunk[:100].to_pylist() if cell is not None and cell.strip())
@@ -180,8 +163,6 @@ def as_vectors(
     column: pa.ChunkedArray, name: str, width: int | None = None, first: int = 0, known: str = "in training"
 ) -> np.ndarray:
     """Read a column of lists as an array."""
-    import pyarrow as pa
-
     if not is_vectors(column.type):
         column = parse_lists(column) or column
     if not is_vectors(column.type):
@@ -207,8 +188,6 @@ def as_vectors(
 
 def _list_width(column: pa.ChunkedArray, name: str, width: int | None, first: int, known: str) -> int:
     """Numbers in each list: all have as many, and as many as in training."""
-    import pyarrow.compute as pc
-
     lengths = pc.list_value_length(column)
     if lengths.null_count:
         row = first + lengths.to_pylist().index(None)

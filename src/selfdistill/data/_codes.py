@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
 
 from selfdistill.data._arrow_types import is_readable
 from selfdistill.data._columns import parse_numbers
 from selfdistill.data._labels import texts
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 TELLS = 0.995
 """Share of rows whose label a column tells, from which it may have been made from the label."""
@@ -20,9 +18,6 @@ _NEAR, _HEAD = 0.05, 1000  # how close numbers lie to whole ones; rows that are 
 
 def few_values(column: pa.ChunkedArray, limit: int) -> tuple[list[str] | None, np.ndarray, int]:
     """Distinct values as texts, the code of each row (−1: missing), rows that have one; ``None`` where too many."""
-    import pyarrow.compute as pc
-    import pyarrow.types as pt
-
     if pt.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if not is_readable(column.type) or pt.is_null(column.type) or pc.count_distinct(column).as_py() > limit + 2:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
 
 from selfdistill._core.advice import Advice, Notice
 from selfdistill._core.errors import DataError
@@ -15,9 +18,6 @@ from selfdistill._core.wording import quoted
 from selfdistill.data._arrow_types import is_readable, is_vectors, parse_lists
 from selfdistill.data._numerals import LEAST_NUMBERS, ODD, PER_CENT, PLAIN, Notation, Tally
 from selfdistill.data._pixels import ENDINGS
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _DENSE = 1.5  # width of a counter's range, in rows
 _LEAST_COUNTED = 20
@@ -57,9 +57,6 @@ _SAMPLE = 1000  # cells half of which must look like numbers before all are look
 
 def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     """Reduce to bool, number or text; dates become ISO texts."""
-    import pyarrow as pa
-    import pyarrow.types as pt
-
     kind = column.type
     if not is_readable(kind):
         raise DataError(
@@ -77,8 +74,6 @@ def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 def as_strings(column: pa.ChunkedArray, name: str) -> np.ndarray:
     """Spell a column as texts."""
-    import pyarrow as pa
-
     cells = _plain(column, name).cast(pa.large_string()).to_pylist()
     out = np.empty(len(cells), dtype=object)
     out[:] = [None if cell is None or not cell.strip() else _one_spelling(cell) for cell in cells]
@@ -96,9 +91,6 @@ def _one_spelling(cell: str) -> str:
 
 def _known_texts(plain: pa.ChunkedArray) -> pa.ChunkedArray:
     """Trim texts, and make what stands for a missing number null."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     plain = pc.replace_substring(pc.utf8_trim_whitespace(plain), "\u2212", "-")
     known = pa.array(MISSING_WORDS, pa.large_string())
     return pc.if_else(pc.is_in(pc.utf8_lower(plain), value_set=known), pa.scalar(None, pa.large_string()), plain)
@@ -106,10 +98,6 @@ def _known_texts(plain: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def tally(column: pa.ChunkedArray, name: str) -> Tally | None:
     """Look at how the numbers of a column are written."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.types as pt
-
     if not is_readable(column.type):
         return None
     plain = _plain(column, name)
@@ -134,10 +122,6 @@ def tally(column: pa.ChunkedArray, name: str) -> Tally | None:
 
 def parse_numbers(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -> np.ndarray | int:
     """Read a column as numbers, NaN where there is none; or give the row of the first cell that is no number."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.types as pt
-
     plain = _plain(column, name)
     if not pt.is_large_string(plain.type):
         if pt.is_boolean(plain.type):
@@ -169,8 +153,6 @@ def _float_array(column: pa.ChunkedArray) -> np.ndarray:
 
 def odd_cells(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -> list[str]:
     """Give the cells of a column of numbers that are no numbers and count as missing."""
-    import pyarrow.types as pt
-
     plain = _plain(column, name)
     if not pt.is_large_string(plain.type):
         return []
@@ -225,9 +207,6 @@ class Found(NamedTuple):
 
 def _is_codes(column: pa.ChunkedArray, name: str) -> bool:
     """Say whether whole numbers have leading zeros, as codes do and measures do not."""
-    import pyarrow.compute as pc
-    import pyarrow.types as pt
-
     plain = _plain(column, name)
     if not pt.is_large_string(plain.type) or not pc.any(pc.match_substring_regex(plain, r"^\s*0[0-9]+\s*$")).as_py():
         return False
@@ -257,8 +236,6 @@ def find_kind(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) ->
 
 def _find_numbers(column: pa.ChunkedArray, name: str, notation: Notation, numbers: np.ndarray) -> Found:
     """Tell numbers, counters and codes apart, see `find_kind`."""
-    import pyarrow.types as pt
-
     word = quoted(name)
     if np.isnan(numbers).all():
         return Found("none", f"column {name!r} is empty and is not used.")
@@ -284,8 +261,6 @@ def _find_numbers(column: pa.ChunkedArray, name: str, notation: Notation, number
 
 def _find_words(column: pa.ChunkedArray, name: str) -> Found:
     """Tell categories, names and texts apart, see `find_kind`."""
-    import pyarrow.types as pt
-
     cells = [cell for cell in as_strings(column, name) if cell is not None]
     different = len(set(cells))
     mean_length = sum(map(len, cells)) / len(cells)

@@ -64,20 +64,13 @@ def store_for(encoder: Encoder, options: ReadOptions) -> FeatureStore:
 
 @final
 class EncodedPreprocess(Preprocess, kind="encoded"):
-    """Photos as features ``[n, d]``, each column standardised as in training.
-
-    Args:
-        encoder: Its name and fingerprint.
-        scales: What standardises the features.
-        column: Of a table, the column of the photos' paths; ``None``: training had a folder.
-        roles: Of a table, the columns of labels and names.
-    """
+    """Photos as features ``[n, d]``, each column standardised as in training."""
 
     def __init__(
         self, encoder: tuple[str, str], scales: ArrayPreprocess, column: str | None = None, roles: Roles | None = None
     ) -> None:
-        self.encoder, self._scales = encoder, scales
-        self.column, self.roles = column, roles or Roles()
+        self.encoder, self._scales = encoder, scales  # name and fingerprint; what standardises the features
+        self.column, self.roles = column, roles or Roles()  # of the photos' paths; ``None``: training had a folder
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
+import pyarrow as pa
 
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._arrays import TEXT_WEIGHT, column_scales
@@ -17,9 +18,6 @@ from selfdistill.data._columns import as_numbers, as_strings, odd_cells
 from selfdistill.data._encoded import Embedded
 from selfdistill.data._labels import Places
 from selfdistill.data._numerals import NINES, PLAIN, Notation, choose_codes
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _KINDS: dict[str, dict[str, Any]] = {
     "words": {"ngram_range": (1, 2)},

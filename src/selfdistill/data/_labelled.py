@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -12,26 +12,17 @@ from torch import Tensor
 from selfdistill._core.advice import Notice
 from selfdistill._core.wording import clean
 from selfdistill.data._labels import short
-
-if TYPE_CHECKING:
-    from selfdistill.data._preprocess import Preprocess
-    from selfdistill.data._stored import MappedInputs
+from selfdistill.data._preprocess import Preprocess
+from selfdistill.data._stored import MappedInputs
 
 
 class NewData(NamedTuple):
-    """Examples to predict.
+    """Examples to predict."""
 
-    Attributes:
-        inputs: Network inputs, made as the training inputs were.
-        ids: One name per example, unique; strings ``[n]``.
-        labels: Their labels where the source has them, int64 ``[n]`` (−1: missing); else ``None``.
-        warnings: Sentences for the user.
-    """
-
-    inputs: Tensor
-    ids: np.ndarray
-    labels: Tensor | None
-    warnings: tuple[str, ...] = ()
+    inputs: Tensor  # made as the training inputs were
+    ids: np.ndarray  # one name per example, unique; strings ``[n]``
+    labels: Tensor | None  # int64 ``[n]`` (−1: missing); ``None`` where the source has none
+    warnings: tuple[str, ...] = ()  # sentences for the user
 
 
 class Note(Notice):
@@ -40,42 +31,25 @@ class Note(Notice):
 
 @dataclass(frozen=True, eq=False)
 class LabelledData:
-    """A data set in the one form that the rooms take.
+    """A data set in the one form that the rooms take."""
 
-    Attributes:
-        inputs: float32 ``[n, d]`` (already standardised) or images ``[n, c, h, w]``, uint8 or float32 (the network
-            standardises them). Where they stay on disk, a tensor without numbers, on the device ``meta``.
-        labels: Given labels, int64 ``[n]``, values in ``[0, len(classes))``.
-        classes: Class names, sorted; all strings.
-        ids: One name per example, unique; strings ``[n]``.
-        preprocess: How ``inputs`` were made from the source, for use on new data.
-        truth: True labels where known, int64 ``[n]``; −1 where unknown for one example. Never used to train.
-        counts: What reading did: ``missing_values``, ``dropped_unlabelled``, ``skipped_bad``, ...
-        warnings: Sentences for the user.
-        notes: Sentences about what was decided by itself, such as which column is the label.
-        mapped: The inputs, where they stay on disk; only where that was allowed, see `read`.
-        distributions: Given label distributions, floats ``[n, K]``, of which ``labels`` are the likeliest classes;
-            ``None`` where each example has one label. Only the closed form takes them.
-        shares: Shares of several annotators' votes ``[n, K]``, of which ``labels`` are the likeliest; else ``None``.
-            They become the ``distributions`` where a run takes the closed form.
-        votes: Of how many votes each row's shares or distribution is made, int64 ``[n]``; ``None``: of one.
-        weights: How many rows each example counts as, float64 ``[n]``; ``None``: one.
-        settled: True labels of examples that a person settled, int64 ``[n]``, -1 for all others; ``None``: of none.
-            Only the closed form takes them.
-        fingerprint: SHA-256 over inputs, labels, ids and classes: a resumed run must see the same.
-    """
-
+    # float32 ``[n, d]`` (standardised) or images ``[n, c, h, w]``, uint8 or float32 (the network standardises them);
+    # where they stay on disk, a tensor without numbers, on the device ``meta``
     inputs: Tensor
-    labels: Tensor
-    classes: tuple[str, ...]
-    ids: np.ndarray
-    preprocess: Preprocess
-    truth: Tensor | None = None
-    counts: dict[str, int] = field(default_factory=dict)
-    warnings: Sequence[str] = ()
-    fingerprint: str = ""
-    notes: Sequence[str] = ()
-    mapped: MappedInputs | None = None
+    labels: Tensor  # given, int64 ``[n]``, in ``[0, len(classes))``
+    classes: tuple[str, ...]  # names, sorted
+    ids: np.ndarray  # one name per example, unique; strings ``[n]``
+    preprocess: Preprocess  # how ``inputs`` were made from the source, for use on new data
+    truth: Tensor | None = None  # true labels, int64 ``[n]``; −1 where unknown. Never used to train.
+    counts: dict[str, int] = field(default_factory=dict)  # what reading did: ``missing_values``, ``skipped_bad``, ...
+    warnings: Sequence[str] = ()  # sentences for the user
+    fingerprint: str = ""  # SHA-256 over inputs, labels, ids and classes: a resumed run must see the same
+    notes: Sequence[str] = ()  # sentences about what was decided by itself, such as which column is the label
+    mapped: MappedInputs | None = None  # the inputs, where they stay on disk; only where that was allowed, see `read`
+    # The closed form alone takes what follows. Label distributions ``[n, K]``, of which ``labels`` are the likeliest
+    # classes; shares of several annotators' votes ``[n, K]``, which become the distributions, and how many votes each
+    # row has, int64 ``[n]`` (``None``: one); how many rows each example counts as, float64 ``[n]`` (``None``: one);
+    # and labels that a person settled, int64 ``[n]``, −1 for all others.
     distributions: Tensor | None = None
     shares: Tensor | None = None
     votes: Tensor | None = None

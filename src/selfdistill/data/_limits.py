@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, cast
 
+import pyarrow as pa
+
 from selfdistill._core.errors import DataError, one_line
 from selfdistill._core.memory import free_memory
 
@@ -93,8 +95,6 @@ def open_bytes(path: Path) -> IO[bytes]:
     """Open a file for reading, through gzip, bzip2, xz or Zstandard where its name says so."""
     ending = path.suffix.lower()
     if ending == ".zst":
-        import pyarrow as pa
-
         return cast(IO[bytes], io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")))
     if ending == ".gz":
         return cast(IO[bytes], gzip.open(path, "rb"))

@@ -16,21 +16,14 @@ from selfdistill._core.rng import torch_generator
 
 
 class Batch(NamedTuple):
-    """One batch. The index is never optional: per-sample targets live by it.
+    """One batch. The index is never optional: per-sample targets live by it."""
 
-    Attributes:
-        inputs: Network inputs, ``[b, ...]``.
-        index: Position of each example in the training set, int64 ``[b]``.
-        labels: Given (possibly wrong) labels, int64 ``[b]``.
-        weight: 1 for a real example, 0 for one that only pads the shard of a process; ``None`` where all are real.
-        total: Real examples of this step over all processes.
-    """
-
-    inputs: Tensor
-    index: Tensor  # type: ignore[assignment]  # the field's word; hides tuple.index, which no batch needs
-    labels: Tensor
-    weight: Tensor | None
-    total: int
+    inputs: Tensor  # ``[b, ...]``
+    # position of each example in the training set, int64 ``[b]``; hides tuple.index, which no batch needs
+    index: Tensor  # type: ignore[assignment]
+    labels: Tensor  # given (possibly wrong), int64 ``[b]``
+    weight: Tensor | None  # 1 for a real example, 0 for one that only pads a process's share; ``None``: all are real
+    total: int  # real examples of this step over all processes
 
 
 _TOGETHER = 2**20  # bytes of inputs
@@ -51,34 +44,14 @@ def eval_batches(
 
 
 class TensorLoader:
-    """Shuffled batches of a set that stays on the device.
+    """Shuffled batches of a set that stays on the device."""
 
-    The permutation of epoch ``e`` depends on ``seed`` and ``e`` alone: not on the device, not on the number of
-    processes, and there is no state to save. It is cut into global batches of ``batch_size``; a leftover smaller than
-    ``2 * world`` joins the batch before it, because batch normalisation needs two examples per process. Process
-    ``rank`` takes ``batch[rank::world]``. Where that leaves some processes one short, they repeat the first example of
-    the batch with weight 0, so that all take equally many.
-
-    Args:
-        inputs: ``[n, ...]``.
-        labels: int64 ``[n]``.
-        batch_size: Examples per step over all processes.
-        seed: Master seed of the run.
-        device: Where the set is kept.
-        shuffle: Permute each epoch; else the data's order.
-        rank: This process, in ``[0, world)``.
-        world: Number of processes.
-        only: Positions of the examples to draw, int64 ``[m]``; the others are held out, the batches' ``index`` stays
-            that of the whole set. ``None``: all.
-
-    Raises:
-        SettingError: A setting out of range, or no data.
-
-    Example:
-        >>> loader = TensorLoader(torch.zeros(5, 2), torch.arange(5), 2, seed=0, shuffle=False)
-        >>> [batch.labels.tolist() for batch in loader.epoch(0)]
-        [[0, 1], [2, 3, 4]]
-    """
+    # The permutation of epoch ``e`` depends on ``seed`` and ``e`` alone: not on the device, not on the number of
+    # processes, and there is no state to save. It is cut into global batches of ``batch_size``; a leftover smaller than
+    # ``2 * world`` joins the batch before it, because batch normalisation needs two examples per process. Process
+    # ``rank`` takes ``batch[rank::world]``. Where that leaves some processes one short, they repeat the first example
+    # of the batch with weight 0, so that all take equally many. ``only`` are positions to draw, int64 ``[m]``: the
+    # others are held out, and the batches' ``index`` stays that of the whole set.
 
     def __init__(
         self,
@@ -177,26 +150,12 @@ def _reflect(place: Tensor, size: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Augment:
-    """Random shift, mirror image and blotted square, drawn for each image.
+    """Random shift, mirror image and blotted square, drawn for each image."""
 
-    The image is moved by up to ``crop`` pixels in each direction, its border filled by reflection (as by padding and
-    cropping); mirrored left to right with probability 1/2 if ``flip``; and a square of side ``cutout`` around a random
-    pixel, cut at the border, is set to ``fill``.
-
-    Attributes:
-        crop: Largest shift, pixels.
-        flip: Whether to mirror.
-        cutout: Side of the square, pixels; 0: none.
-        fill: Value of the square in each channel, the mean of training for instance; ``()``: 0.
-
-    References:
-        DeVries and Taylor 2017, arXiv:1708.04552 (cutout).
-
-    Example:
-        >>> images = torch.arange(9).view(1, 1, 3, 3)
-        >>> Augment(flip=True).apply(images, torch.tensor([[0, 0, 1, 0, 0]])).flatten(1).tolist()
-        [[2, 1, 0, 5, 4, 3, 8, 7, 6]]
-    """
+    # Cutout: DeVries and Taylor 2017, arXiv:1708.04552. The image is moved by up to ``crop`` pixels in each direction,
+    # its border filled by reflection (as by padding and cropping); mirrored left to right with probability 1/2 if
+    # ``flip``; and a square of side ``cutout`` around a random pixel, cut at the border, is set to ``fill``, the value
+    # of each channel; ``()``: 0.
 
     crop: int = 0
     flip: bool = False

@@ -1,4 +1,4 @@
-"""Photos from disk, one batch at a time: as features of an encoder, as pixels, or by their names alone."""
+"""Photos from disk, one batch at a time: as features of an encoder, as pixels, or by their names; tables of photos."""
 
 from __future__ import annotations
 
@@ -8,16 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
+from selfdistill._core.advice import Advice
+from selfdistill._core.errors import DataError, SettingError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._arrays import ArrayPreprocess
 from selfdistill.data._encoded import EncodedPreprocess, encoder_for, is_encoded, store_for
 from selfdistill.data._images import ImagePreprocess
+from selfdistill.data._labelled import Note
+from selfdistill.data._labels import listed, texts
 from selfdistill.data._pictures import Pictures, read_pictures, through_store, why_bad
-from selfdistill.data._pixels import Picture, open_photo
-from selfdistill.data._roles import Roles
+from selfdistill.data._pixels import ENDINGS, Encoded, Picture, open_photo
+from selfdistill.data._place import find_place
+from selfdistill.data._roles import Roles, check_known
+from selfdistill.data._source import Source, columns_of, roles_of
+from selfdistill.data._stored import stays_on_disk
 
-Made = ImagePreprocess | EncodedPreprocess | None
+_TRIED = 20  # cells that are tried to find where the photos lie
+_LISTED = 20  # photos that are named
 
 
 def read_photos(
@@ -25,7 +34,7 @@ def read_photos(
     where: Path | str,
     root: Path | str,
     options: ReadOptions,
-    made: Made,
+    made: object,
     *,
     names: bool = False,
     roles: Roles | None = None,
@@ -33,27 +42,25 @@ def read_photos(
     """Read photos: as features where an encoder is asked for or training had one, else as pixels; or their files."""
     if names:
         return _names(files, options)
-    if not isinstance(made, EncodedPreprocess) and not is_encoded(options):
-        return read_pictures(files, where, root, options, made)
-    encoder = encoder_for("photos", options, made.encoder if isinstance(made, EncodedPreprocess) else None)
-    store = store_for(encoder, options)
+    trained = made if isinstance(made, EncodedPreprocess) else None
+    if trained is None and not is_encoded(options):
+        return read_pictures(files, where, root, options, made if isinstance(made, ImagePreprocess) else None)
+    encoder = encoder_for("photos", options, trained and trained.encoder)
 
     def prepare(file: Picture) -> Any:
         return encoder.prepare(open_photo(file, 2 * encoder.side))
 
-    found, good, lines = through_store(files, root, store, prepare, options.skip_bad)
+    features, good, bad = through_store(files, root, store_for(encoder, options), prepare, options.skip_bad)
     mark = (encoder.name, encoder.fingerprint)
 
     def fit(raw: Any) -> tuple[EncodedPreprocess, Sequence[str], dict[str, int]]:
         return EncodedPreprocess(mark, ArrayPreprocess.fit(raw), options.image_column, roles), (), {}
 
-    return Pictures(found, good, lines, [], fit)
+    return Pictures(features, good, bad, [], fit)
 
 
 def _names(files: Sequence[Picture], options: ReadOptions) -> Pictures:
     """Of each photo its file; those that cannot be read are told from the others only where they may be left out."""
-    bad: list[int] = []
-    lines: list[str] = []
 
     def failure(file: Picture) -> Exception | None:
         try:
@@ -62,26 +69,89 @@ def _names(files: Sequence[Picture], options: ReadOptions) -> Pictures:
             return error
         return None
 
-    if options.skip_bad:
-        with ThreadPoolExecutor() as pool:
-            found = list(pool.map(failure, files))
-        bad = [place for place, error in enumerate(found) if error is not None]
-        lines = [why_bad(files[place], error) for place, error in enumerate(found) if error is not None]
-    out = set(bad)
-    good = [place for place in range(len(files)) if place not in out]
+    with ThreadPoolExecutor() as pool:
+        errors = list(pool.map(failure, files)) if options.skip_bad else [None] * len(files)
+    good = [place for place, error in enumerate(errors) if error is None]
     array = np.empty(len(good), dtype=object)
     array[:] = [files[place] for place in good]
-    return Pictures(array, good, lines, [], _no_fit)
+    bad = [why_bad(file, error) for file, error in zip(files, errors, strict=True) if error is not None]
+    return Pictures(array, good, bad, [], None)
 
 
-def _no_fit(raw: Any) -> Any:
-    raise AssertionError("names alone teach nothing")
-
-
-def bad_photo_messages(bad: Sequence[str]) -> list[str]:
-    """Say which photos were left out."""
-    if not bad:
-        return []
-    shown = "; ".join(bad[:20]) + (f"; ... ({len(bad):,} in all)" if len(bad) > 20 else "")
+def photo_source(photos: Pictures, where: str, notes: Sequence[str], *, mapped: bool = False, **parts: Any) -> Source:
+    """Take photos as a source, with what goes with them; it says which were left out."""
+    bad = photos.bad
+    shown = "; ".join(bad[:_LISTED]) + (f"; ... ({len(bad):,} in all)" if len(bad) > _LISTED else "")
     what = "image cannot be read and is" if len(bad) == 1 else "images cannot be read and are"
-    return [f"{len(bad):,} {what} left out: {shown}."]
+    return Source(
+        where,
+        "image",
+        photos.array,
+        **parts,
+        fit=photos.fit,
+        counts={"skipped_bad": len(bad)} if bad else {},
+        warnings=[*notes, *([f"{len(bad):,} {what} left out: {shown}."] if bad else []), *photos.messages],
+        mapped=mapped and stays_on_disk(photos.array),
+    )
+
+
+def _files(table: pa.Table, column: str, where: str) -> list[Picture]:
+    """Give the photos' paths, those that are relative from the table's folder, or one beside it."""
+    check_known([column], table.column_names, where, "image_column")
+    folder = (find_place(where).path if Path(where).exists() or "::" in where else Path()).parent
+    cells = texts(table[column])
+    root, ending = _root(folder, [cell for cell in cells[:_TRIED] if cell])
+    return [
+        root / f"{cell}{ending}" if cell else Encoded(f"row {row} without a path", b"")
+        for row, cell in enumerate(cells)
+    ]
+
+
+def _root(folder: Path, cells: Sequence[str]) -> tuple[Path, str]:
+    """Where the photos lie, and the ending that the cells lack: ``images/`` beside a table of bare names is usual."""
+    beside = sorted(item for item in folder.iterdir() if item.is_dir()) if folder.is_dir() else []
+    for root in (folder, *beside):
+        for ending in ("", *ENDINGS):
+            if any((root / f"{cell}{ending}").is_file() for cell in cells):
+                return root, ending
+    return folder, ""
+
+
+def readable(table: pa.Table, options: ReadOptions, where: str) -> list[bool]:
+    """Say which rows have a photo that can be read."""
+    files = _files(table, str(options.image_column), where)
+    good = set(_names(files, options).places)
+    return [place in good for place in range(len(files))]
+
+
+def photo_table(
+    table: pa.Table, options: ReadOptions, where: str, made: Any, *, names: bool = False, mapped: bool = False
+) -> Source:
+    """Take the photos of a table as a source; its other columns are not looked at."""
+    trained = made if isinstance(made, EncodedPreprocess) else None
+    column = options.image_column or (trained and trained.column)
+    if column is None:
+        raise DataError(
+            f"{where} is a table, but training had a folder of photos", "Give data of the kind of training."
+        )
+    if trained is None and not is_encoded(options) and not names:
+        raise SettingError(
+            "image_column needs an encoder, and there is none",
+            Advice("pip install 'selfdistill[photos]'", "name another {--encoder}."),
+            param="image_column",
+        )
+    table, roles, options, notes = roles_of(table, options, where, trained and trained.roles)
+    files = _files(table, column, where)
+    photos = read_photos(files, where, where, options, trained, names=names, roles=roles)
+    rows = np.array(photos.places, np.int64)
+    parts = {
+        name: cells if cells is None else cells[rows] if isinstance(cells, np.ndarray) else cells.take(rows)
+        for name, cells in columns_of(table, roles, options).items()
+    }
+    if parts["ids"] is None:
+        paths = [str(cell) for cell in table[column].take(rows)]
+        parts["ids"] = paths if len(set(paths)) == len(paths) else None
+    unused = [name for name in table.column_names if name not in {column, *roles.others()}]
+    if unused and trained is None:
+        notes.append(Note(f"columns beside the photos are not used: {listed(unused)}."))
+    return photo_source(photos, where, notes, mapped=mapped, **parts)

@@ -46,7 +46,8 @@ class Pictures(NamedTuple):
     places: list[int]  # which of the files these are, ``[n]``
     bad: list[str]  # those that cannot be read, each with the reason
     messages: list[str]  # sentences; those of type `Note` are no warnings
-    fit: Callable[[Any], tuple[Preprocess, Sequence[str], dict[str, int]]]  # learns the preprocess from the array
+    # learns the preprocess from the array; ``None`` where that holds names
+    fit: Callable[[Any], tuple[Preprocess, Sequence[str], dict[str, int]]] | None
 
 
 def read_pictures(

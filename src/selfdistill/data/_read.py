@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -20,14 +20,12 @@ from selfdistill.data._images import is_mapped_pixels
 from selfdistill.data._labelled import LabelledData, NewData
 from selfdistill.data._labels import encode, hint, near_matches, short, texts
 from selfdistill.data._place import Place, find_place, is_there, naming
+from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._source import Source, assemble, check_inputs, known_labels
+from selfdistill.data._table import TablePreprocess
 from selfdistill.data.formats import BUILT_IN, FORMATS, Format, Request
 
-if TYPE_CHECKING:
-    from selfdistill.data._preprocess import Preprocess
-
 _COLUMNS = ("label", "id", "ignore", "truth", "text", "categorical", "numeric", "annotator")
-_NUMBERS = ("decimal", "thousands")
 _WHY = {
     "image_size": "it resizes the images of a folder",
     "decimal": "it says how numbers are written in a table",
@@ -147,29 +145,12 @@ def load(
 
 
 def read(source: Path | str, options: ReadOptions | None = None, *, mapped: bool = False) -> LabelledData:
-    """Read a source for training.
-
-    A source that is not there, damaged, or does not fit is refused with a `DataError` with the value and the way out.
-
-    Args:
-        source: A file of a table (CSV, Parquet, Feather, JSON, Excel, SQLite) or of arrays (npz, npy, safetensors); a
-            folder with one sub-folder of images per class, IDX files, CIFAR binary batches, Parquet files, or a saved
-            Hugging Face data set; ``"-"`` for standard input; or ``"digits"``, the handwritten digits of scikit-learn.
-            The page docs/what-is-read.md has an example of each.
-        options: What the user says; the rest is found.
-        mapped: Whether vectors of an npy file, an npz file without compression, or a Parquet file may stay on disk
-            where they take more than 256 MiB as float32: `LabelledData.mapped`. Of a Parquet file they are unpacked
-            into a file without a name first. Where ``options`` leave rows out, the others come into memory all the
-            same.
-
-    Returns:
-        The data set.
-
-    Example:
-        >>> data = read("digits")
-        >>> data.inputs.shape, data.num_classes, data.preprocess.facts()
-        (torch.Size([1797, 1, 8, 8]), 10, 'grey images of 8 x 8 pixels')
-    """
+    """Read a source for training; what does not exist, is damaged or does not fit is refused with the way out."""
+    # A source is a file of a table or of arrays, a folder of images, IDX files, CIFAR batches, Parquet files or a saved
+    # Hugging Face data set, ``"-"`` for standard input, or ``"digits"``; docs/what-is-read.md has an example of each.
+    # ``mapped`` lets vectors of an npy file, an npz file without compression, or a Parquet file (unpacked into a file
+    # without a name first) stay on disk where they take more than 256 MiB as float32. Where ``options`` leave rows out,
+    # the others come into memory all the same.
     options = options or ReadOptions()
     notes = check_options(find_format(find_place(source)), options, str(source))
     found = load(source, options, mapped=mapped)
@@ -267,8 +248,6 @@ def _too_dark(inputs: Tensor, preprocess: Preprocess) -> list[str]:
 
 def _without(found: Source | None, options: ReadOptions, preprocess: Preprocess) -> Source:
     """Leave out the columns to ignore; refuse those that are not there and those that the network needs."""
-    from selfdistill.data._table import TablePreprocess
-
     assert found is not None
     if not isinstance(preprocess, TablePreprocess):
         return found

@@ -7,9 +7,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
 
 from selfdistill._core.advice import Advice, Flag, Notice
 from selfdistill._core.errors import DataError
@@ -20,9 +23,6 @@ from selfdistill.data._columns import parse_numbers
 from selfdistill.data._labelled import Note
 from selfdistill.data._labels import encode, listed, near_matches, texts
 from selfdistill.data._numerals import PLAIN
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 LABEL_NAMES = ("label", "target", "class", "y")
 """Column names taken as the label where the user names none."""
@@ -65,7 +65,8 @@ class Roles:
         return cls(spec["label"], spec["id"], spec["truth"], tuple(spec["ignored"]))
 
 
-def _check_known(names: Iterable[str], known: list[str], where: str, option: str) -> None:
+def check_known(names: Iterable[str], known: Sequence[str], where: str, option: str) -> None:
+    """Refuse names of columns that are not there."""
     for name in names:
         if name not in known:
             problem = Advice("{where} has no column {name!r} ({flag})", where=where, name=name, flag=Flag(option))
@@ -86,7 +87,7 @@ def label_column(
             "Put a line with the names of the columns above it, such as x1,x2,label.",
         )
     if options.label is not None:
-        _check_known([options.label], names, where, "label")
+        check_known([options.label], names, where, "label")
     if len(found) == 1:
         return found[0], [Note(f"column {found[0]!r} is taken as the label", "{--label} to choose another.")]
     what = (
@@ -103,8 +104,6 @@ def label_column(
 
 def _is_data(table: pa.Table) -> bool:
     """Say whether a header is one more row: a word of few that its column holds, or such and numbers; no 0, 1, 2."""
-    import pyarrow.compute as pc
-
     names = table.column_names
     if not all(column.type == "large_string" for column in table.columns):
         return False
@@ -143,7 +142,7 @@ def _proposal(table: pa.Table) -> str:
 
 def _find_id(table: pa.Table, options: ReadOptions, where: str) -> tuple[str | None, list[str]]:
     if options.id is not None:
-        _check_known([options.id], table.column_names, where, "id")
+        check_known([options.id], table.column_names, where, "id")
         return options.id, []
     taken = {options.label, options.truth, *options.ignore, *options.text, *options.categorical, *options.numeric}
     for name in table.column_names:
@@ -166,8 +165,6 @@ def _find_id(table: pa.Table, options: ReadOptions, where: str) -> tuple[str | N
 
 def choose_roles(table: pa.Table, options: ReadOptions, where: str) -> tuple[Roles, list[str]]:
     """Give every column that is no feature its role."""
-    import pyarrow.types as pt
-
     names = table.column_names
     label, notes = label_column(names, options, where, table)
     if pt.is_nested(table.schema.field(label).type):
@@ -177,10 +174,9 @@ def choose_roles(table: pa.Table, options: ReadOptions, where: str) -> tuple[Rol
                 "Make a column of each label, yes or no, and name it with {--label}", "keep one label for each row."
             ),
         )
-    _check_known(options.ignore, names, where, "ignore")
-    _check_known([options.truth] if options.truth is not None else [], names, where, "truth")
-    for option in ("text", "categorical", "numeric"):
-        _check_known(getattr(options, option), names, where, option)
+    check_known([options.truth] if options.truth is not None else [], names, where, "truth")
+    for option in ("ignore", "text", "categorical", "numeric"):
+        check_known(getattr(options, option), names, where, option)
     name, found = _find_id(table, options, where)
     taken: dict[str, str] = {}
     for role, column in [
@@ -326,13 +322,8 @@ def vote_shares(votes: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -
 
 def with_votes(table: pa.Table, options: ReadOptions, where: str) -> tuple[pa.Table, ReadOptions, list[str]]:
     """Add the column of labels by votes, and leave the votes out of the features."""
-    import pyarrow as pa
-
     names = table.column_names
-    for name in options.annotator:
-        if name not in names:
-            problem = Advice("{where} has no column {name!r} ({--annotator})", where=where, name=name)
-            raise DataError(problem, near_matches(name, names))
+    check_known(options.annotator, names, where, "annotator")
     if len(set(options.annotator)) < 2:
         raise DataError(
             f"annotator names {len(set(options.annotator))} column",

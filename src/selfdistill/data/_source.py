@@ -7,9 +7,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from scipy.sparse import issparse
 from torch import Tensor
@@ -35,13 +36,10 @@ from selfdistill.data._labels import (
     texts,
 )
 from selfdistill.data._limits import check_columns
+from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._roles import Roles, choose_roles, vote_shares, with_votes
 from selfdistill.data._stored import MappedInputs
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from selfdistill.data._preprocess import Preprocess
+from selfdistill.data._table import fit_table
 
 _DIGEST_BLOCK = 2**22  # numbers
 
@@ -241,28 +239,10 @@ def from_arrays(
     form: str | None = None,
     options: ReadOptions | None = None,
 ) -> LabelledData:
-    """Take arrays as a data set.
-
-    Args:
-        X: Numbers: vectors ``[n, d]``, which are standardised unless they are a SciPy sparse matrix, or images
-            ``[n, h, w]``, ``[n, c, h, w]`` or ``[n, h, w, c]``; with ``form="user"`` any shape, passed through.
-        y: Given labels ``[n]``, numbers or texts.
-        ids: One unique name per example; ``None``: rows are numbered.
-        truth: True labels where known.
-        form: "array", "image" or "user"; ``None``: by the number of axes.
-        options: Only ``drop_unlabelled`` is looked at.
-
-    Returns:
-        The data set.
-
-    Raises:
-        DataError: Numbers that are not finite, shapes or lengths that do not fit, missing labels, one class.
-
-    Example:
-        >>> data = from_arrays([[1.0], [2.0], [3.0]], ["b", "a", "b"])
-        >>> data.classes, data.labels.tolist(), data.inputs.shape
-        (('a', 'b'), [1, 0, 1], torch.Size([3, 1]))
-    """
+    """Take arrays as a data set; of the options only ``drop_unlabelled`` is looked at."""
+    # X are vectors ``[n, d]``, which are standardised unless they are a SciPy sparse matrix, or images ``[n, h, w]``,
+    # ``[n, c, h, w]`` or ``[n, h, w, c]``; ``form`` is "array", "image" or, for any shape, passed through, "user";
+    # ``None``: by the number of axes.
     if issparse(X) and form == "user":
         X = as_dense(X)
     array = X.tocsr() if issparse(X) else as_numpy(X)
@@ -305,8 +285,6 @@ def table_source(
     table: pa.Table, options: ReadOptions, where: str, roles: Roles | None = None, *, mapped: bool = False
 ) -> Source:
     """Split a table into features and what goes with them."""
-    from selfdistill.data._table import fit_table
-
     table, roles, options, notes = roles_of(table, options, where, roles)
     return Source(
         where=where,
@@ -320,26 +298,7 @@ def table_source(
 
 
 def from_frame(X: Any, y: Any = None, *, options: ReadOptions | None = None) -> LabelledData:
-    """Take a DataFrame with numeric, categorical and text columns as a data set.
-
-    Args:
-        X: A pandas DataFrame, an Arrow table, or a table of any library that gives Arrow's stream, such as polars.
-        y: Given labels ``[n]``; ``None``: they are the column ``options.label``.
-        options: As for files.
-
-    Returns:
-        The data set.
-
-    Raises:
-        DataError: See `read`.
-
-    Example:
-        >>> import pandas as pd
-        >>> frame = pd.DataFrame({"size": [1.0, None, 3.0], "colour": ["red", "red", "blue"]})
-        >>> data = from_frame(frame, ["yes", "no", "yes"], options=ReadOptions(categorical=("colour",)))
-        >>> data.counts, data.inputs.shape
-        ({'missing_values': 1}, torch.Size([3, 4]))
-    """
+    """Take a table of any library that gives Arrow's stream, or a DataFrame; without y, a column holds the labels."""
     options = options or ReadOptions()
     table = as_table(X)
     if y is None:
@@ -350,7 +309,5 @@ def from_frame(X: Any, y: Any = None, *, options: ReadOptions | None = None) -> 
         raise DataError(f"the labels are given as y and as the column {name!r}", "Give one of the two.")
     if len(labels) != table.num_rows:
         raise DataError(f"{table.num_rows:,} rows but {len(labels):,} labels", "Give every row one label.")
-    import pyarrow as pa
-
     table = table.append_column(name, pa.array(labels.tolist(), pa.large_string()))
     return assemble(table_source(table, replace(options, label=name), "the table"), options)

@@ -7,20 +7,19 @@ import struct
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn, final
+from typing import IO, Any, NoReturn, final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError, one_line
 from selfdistill._core.files import translate_disk_full
+from selfdistill.data._arrow_types import is_vectors
 from selfdistill.data._limits import DAMAGED_ZIP, check_columns, check_size, damaged
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from selfdistill.data._preprocess import Preprocess
+from selfdistill.data._preprocess import Preprocess
 
 MAPPED_BYTES = 2**28
 """Vectors that take more than this as float32 stay on disk, where that is allowed, and pixels as bytes."""
@@ -60,16 +59,11 @@ class MappedInputs:
         if isinstance(rows, slice):
             start, stop, _ = rows.indices(len(self))
             return self._preprocess.apply(self._raw.slice(start, stop - start))
-        import pyarrow as pa
-
         return self._preprocess.apply(pa.concat_tables([self._raw.slice(row, 1) for row in rows.tolist()]))
 
 
 def _map_parquet(path: Path) -> pa.Table:
     """Unpack a Parquet file into a file without a name, and map that."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     with (
         translate_disk_full(path.parent / "unpacked"),
         pq.ParquetFile(path, memory_map=True) as file,
@@ -91,11 +85,6 @@ def _beside(path: Path) -> Any:
 
 def has_large_vectors(path: Path) -> bool:
     """Say whether a Parquet file holds lists of numbers, and many."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from selfdistill.data._arrow_types import is_vectors
-
     try:
         meta = pq.read_metadata(path)
         lists = {field.name for field in meta.schema.to_arrow_schema() if is_vectors(field.type)}
@@ -109,9 +98,6 @@ def has_large_vectors(path: Path) -> bool:
 
 def read_parquet(path: Path, *, mapped: bool = False) -> pa.Table:
     """Read a Parquet file."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         file = pq.ParquetFile(path, memory_map=True)
         meta = file.metadata

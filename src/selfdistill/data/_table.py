@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -24,24 +25,13 @@ from selfdistill.data._numerals import PLAIN, Notation, choose_notations
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._roles import WRITTEN, Roles
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 _TEXT_LIMIT = 5000  # of words and pairs, and of characters
 _INPUT_BYTES = 2 * 2**30
 
 
 @final
 class TablePreprocess(Preprocess, kind="table"):
-    """Columns of a table as one float32 vector: numbers, missing indicators, categories, lists, texts.
-
-    Args:
-        roles: The columns that are no features.
-        numbers: See `Numbers`.
-        categories: See `Categories`.
-        texts: Name and words of each text column.
-        vectors: Columns of lists of numbers.
-    """
+    """Columns of a table as one float32 vector: numbers, missing indicators, categories, lists, texts."""
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from selfdistill._core.wording import quoted
 from selfdistill.air._figures import closed_spectrum, shares_learned
 from selfdistill.issues._precision import precision
 from selfdistill.report._charts import Line, histogram, lines, matrix
-from selfdistill.runs._decision_files import Settled, decided_since
+from selfdistill.runs._decision_files import Decisions, decided_since
 from selfdistill.runs._decisions import journal_path
 from selfdistill.runs._examples import Cell, Examples
 from selfdistill.runs._label_table import SavedLabelTable, read_findings
@@ -64,7 +64,7 @@ class Subject:
     record: RunRecord | None = None
     folder: Path | None = None
     examples: Examples | None = None
-    settled: Settled | None = None
+    settled: Decisions | None = None
     flagged: np.ndarray | None = None
 
     @classmethod

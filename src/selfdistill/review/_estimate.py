@@ -7,8 +7,6 @@ from scipy.special import expit, logit
 
 from selfdistill.issues._precision import Interval
 
-__all__ = ["Remaining"]
-
 _SHIFT = 0.5  # of log-odds a priori: more labels are wrong than the probabilities say
 _OFFSET, _SLOPE = 0.5, 0.15  # deviations a priori of a shift of all log-odds, and of their slope
 _PIVOT = 3.0  # log-odds about which the slope turns: what is wrong there says nothing of it
@@ -21,23 +19,13 @@ _TAILS = (2.5, 97.5)
 
 
 class Remaining:
-    r"""Calibrates the probabilities that labels are wrong by those that were settled, and counts the others.
+    """Calibrates the probabilities that labels are wrong by those that were settled, and counts the others."""
 
-    The settled ones were the most doubtful, so their share of wrong labels says little of the others by itself. What
-    they tell is how far the probabilities can be believed: :math:`\mathrm{logit}\,p' = l + f(l)` with
-    :math:`l = \mathrm{logit}\,p` and f a Gaussian process, a shift with a slope and a smooth function. Decisions narrow
-    f where they were made, and little where p is far from theirs. Posterior by Laplace's approximation.
-
-    Args:
-        p: Probability that each label is wrong, in which its own decision has no part, ``[n]``.
-        settled: Which are settled, bool ``[n]``.
-        wrong: Which of these were wrong, bool ``[n]``.
-
-    References:
-        Wenger, Kjellstrom and Triebel (2020), "Non-parametric calibration for classification", arXiv 1906.04933;
-        Rasmussen and Williams (2006), "Gaussian processes for machine learning", algorithm 3.1. How wide f is a priori:
-        ``docs/decisions/0040-how-much-is-left.md``.
-    """
+    # The settled ones were the most doubtful, so their share of wrong labels says little of the others by itself. What
+    # they tell is how far the probabilities can be believed: logit p' = l + f(l) with l = logit p and f a Gaussian
+    # process, a shift with a slope and a smooth function. Decisions narrow f where they were made, and little where p
+    # is far from theirs. Posterior by Laplace's approximation (Rasmussen and Williams 2006, algorithm 3.1; Wenger,
+    # Kjellstrom and Triebel 2020, arXiv 1906.04933). How wide f is a priori: docs/decisions/0040-how-much-is-left.md.
 
     def __init__(self, p: np.ndarray, settled: np.ndarray, wrong: np.ndarray) -> None:
         self._logits = logit(np.clip(p.astype(np.float64), _LIMIT, 1 - _LIMIT))
@@ -71,14 +59,7 @@ class Remaining:
         return np.histogram(self._logits[rows], bins=self._edges)[0].astype(np.float64)
 
     def count(self, rows: np.ndarray) -> Interval:
-        """Count the wrong labels among some that are not settled.
-
-        Args:
-            rows: Which, bool ``[n]``.
-
-        Returns:
-            Median, and the central 95 % of the number.
-        """
+        """Count the wrong labels among some that are not settled: median, and the central 95 % of the number."""
         counts = self._histogram(rows)
         if not counts.any():
             return Interval(0.0, 0.0, 0.0)

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Clusters", "View", "cluster", "common_words", "grouped", "pairs"]
-
 _EACH = 10  # examples of a cluster, about
 _MOST = 50  # clusters
 _WORDS = 3  # in the name of one
@@ -20,44 +18,23 @@ _FEWEST = 10  # examples that are grouped
 
 @dataclass(frozen=True)
 class View:
-    """Which examples a page goes through.
+    """Which examples a page goes through."""
 
-    Attributes:
-        given: Code of the given label; ``None``: any.
-        suggested: Code of the suggested label; ``None``: any.
-        cluster: Number of the cluster; ``None``: any.
-        search: What the name, one of both labels, the text or a cell holds, whatever the case.
-    """
-
-    given: int | None = None
-    suggested: int | None = None
-    cluster: int | None = None
-    search: str = ""
+    given: int | None = None  # code of the given label; ``None``: any
+    suggested: int | None = None  # code of the suggested label; ``None``: any
+    cluster: int | None = None  # number of the cluster; ``None``: any
+    search: str = ""  # what the name, one of both labels, the text or a cell holds, whatever the case
 
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """Which doubtful examples lie together.
+    """Which doubtful examples lie together."""
 
-    Attributes:
-        of: Number of each example's cluster, int64 ``[n]``, -1: of none.
-        words: Of each cluster, the words that set it apart; empty where there are no texts.
-    """
-
-    of: np.ndarray
-    words: list[list[str]]
+    of: np.ndarray  # number of each example's cluster, int64 ``[n]``, -1: of none
+    words: list[list[str]]  # of each cluster, the words that set it apart; empty where there are no texts
 
     def listed(self, rows: np.ndarray, given: np.ndarray, suggested: np.ndarray) -> list[dict[str, Any]]:
-        """Name clusters by their commonest pair of labels and their words, the largest first.
-
-        Args:
-            rows: Positions of the examples that are still open.
-            given: Their given labels, codes.
-            suggested: Their suggested labels.
-
-        Returns:
-            Each that has open examples.
-        """
+        """Name clusters by their commonest pair of labels and their words, the largest first."""
         found, at = [], self.of[rows]
         for number, words in enumerate(self.words):
             inside = at == number
@@ -69,33 +46,14 @@ class Clusters:
 
 
 def pairs(given: np.ndarray, suggested: np.ndarray) -> list[dict[str, int]]:
-    """Count pairs of labels.
-
-    Args:
-        given: Codes, ``[m]``.
-        suggested: Codes, ``[m]``.
-
-    Returns:
-        Up to 1,000 pairs with their ``count``, the most frequent first.
-
-    Example:
-        >>> pairs(np.array([0, 2, 0]), np.array([1, 1, 1]))
-        [{'given': 0, 'suggested': 1, 'count': 2}, {'given': 2, 'suggested': 1, 'count': 1}]
-    """
+    """Count pairs of labels: up to 1,000, the most frequent first."""
     found, counts = np.unique(np.stack([given, suggested]), axis=1, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:_LISTED]
     return [{"given": int(found[0, i]), "suggested": int(found[1, i]), "count": int(counts[i])} for i in order]
 
 
 def cluster(features: np.ndarray) -> np.ndarray:
-    """Group rows by k-means, about ten to a cluster and at most fifty clusters; equal rows lie together.
-
-    Args:
-        features: ``[m, d]``.
-
-    Returns:
-        Number of each row's cluster, ``[m]``. Cost: with 20,000 rows of 50 numbers about 1 s.
-    """
+    """Group rows by k-means, about ten to a cluster and at most fifty clusters; equal rows lie together."""
     from sklearn.cluster import KMeans
 
     count = min(_MOST, max(1, len(features) // _EACH), len(np.unique(features, axis=0)))
@@ -106,19 +64,7 @@ def cluster(features: np.ndarray) -> np.ndarray:
 
 
 def common_words(texts: Sequence[str], groups: np.ndarray) -> list[list[str]]:
-    """Find words that texts of a group hold more often than all texts do.
-
-    Args:
-        texts: One for each row.
-        groups: Number of each row's group, from 0 on.
-
-    Returns:
-        For each group up to three words, those with the largest difference of shares first.
-
-    Example:
-        >>> common_words(["the cat", "the cat purrs", "the dog", "the dog barks"], np.array([0, 0, 1, 1]))
-        [['cat', 'purrs'], ['dog', 'barks']]
-    """
+    """Find up to three words for each group that its texts hold more often than all texts do."""
     from sklearn.feature_extraction.text import CountVectorizer
 
     count = int(groups.max()) + 1
@@ -142,17 +88,7 @@ def grouped(
     n: int,
     texts: Callable[[np.ndarray], Sequence[str]] | None,
 ) -> Clusters:
-    """Group doubtful examples.
-
-    Args:
-        clusters: From positions to the number of each one's cluster, of very many the first ones'.
-        rows: Positions, the most doubtful first.
-        n: Number of all examples.
-        texts: From positions to texts, where there are any.
-
-    Returns:
-        The clusters; none of fewer than ten examples.
-    """
+    """Group doubtful examples by ``clusters``, the most doubtful first; none of fewer than ten."""
     of = np.full(n, -1)
     if len(rows) < _FEWEST:
         return Clusters(of, [])

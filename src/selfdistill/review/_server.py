@@ -26,8 +26,6 @@ from selfdistill._core.errors import DataError, SelfdistillError, SettingError, 
 from selfdistill.review._groups import View
 from selfdistill.review._session import Behind, Session
 
-__all__ = ["address", "application", "listen", "new_token", "serve"]
-
 _HOST = "127.0.0.1"
 _SIDES = {"small": 192, "large": 768}
 _LARGEST = 2**22  # bytes of a request: a bulk decision on 100,000 examples has half of it
@@ -45,17 +43,7 @@ _HEADERS = {
 
 
 def listen(port: int = 0) -> socket.socket:
-    """Take a port of this machine.
-
-    Args:
-        port: Its number; 0: any that is free.
-
-    Returns:
-        A socket that other machines cannot reach.
-
-    Raises:
-        SettingError: The port is taken or out of range.
-    """
+    """Take a port of this machine."""
     taken = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -75,13 +63,7 @@ def address(taken: socket.socket, token: str) -> str:
 
 
 def serve(session: Session, taken: socket.socket, token: str) -> None:
-    """Serve until the process is interrupted.
-
-    Args:
-        session: The review.
-        taken: See `listen`.
-        token: Secret part of the address.
-    """
+    """Serve until the process is interrupted."""
     import uvicorn
 
     app = application(session, token, taken.getsockname()[1])
@@ -135,16 +117,7 @@ class _Guard:
 
 
 def application(session: Session, token: str, port: int) -> ASGIApp:
-    """Make the application.
-
-    Args:
-        session: The review.
-        token: Secret part of the address.
-        port: The port that it is served at: requests to another host are refused.
-
-    Returns:
-        An ASGI application.
-    """
+    """Make the application."""
 
     def page(name: str) -> Route:
         content = (files("selfdistill.review") / (name or "page.html")).read_bytes()

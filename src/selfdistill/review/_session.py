@@ -15,11 +15,11 @@ from selfdistill._core.errors import DataError, SelfdistillError, one_line
 from selfdistill._core.record import read_finished
 from selfdistill.issues._precision import Interval, precision
 from selfdistill.review._estimate import Remaining
-from selfdistill.review._findings import LastLayer, Learner, of_network, read_saved, why_fixed
 from selfdistill.review._groups import Clusters, View, grouped, pairs
+from selfdistill.review._label_scores import LastLayer, Learner, of_network, read_saved, why_fixed
 from selfdistill.review._words import Piece, weighed
 from selfdistill.runs._decision_files import (
-    Settled,
+    Decisions,
     decided_before,
     numbered,
     read_taken,
@@ -29,8 +29,6 @@ from selfdistill.runs._decision_files import (
 from selfdistill.runs._decisions import Journal, journal_path, labels_digest
 from selfdistill.runs._examples import Examples
 from selfdistill.runs._model_file import Model, load_model
-
-__all__ = ["Behind", "Session"]
 
 _MOST = 200  # cards of one answer
 _FIRST = 10.0  # seconds that learning waits for the first card
@@ -42,18 +40,7 @@ class Behind(Exception):  # noqa: N818 (no failure: the page only has to look ag
 
 
 class Session:
-    """One review of one run, by any number of pages of one process.
-
-    Args:
-        run: A finished run directory.
-        decisions: The journal; beside the run if left out.
-        take: Decisions to begin with: a file as `read_decisions` takes it.
-        learn: Whether to learn from decisions, where the run can.
-
-    Raises:
-        RunError: The run is not finished or damaged, or its journal is in use or of another run.
-        DataError: ``take`` does not fit.
-    """
+    """One review of one run, by any number of pages of one process."""
 
     def __init__(self, run: Path, *, decisions: Path | None = None, take: Path | None = None, learn: bool = True):
         self.run, self._record = run, read_finished(run)
@@ -78,9 +65,9 @@ class Session:
         self._estimate: tuple[tuple[Any, ...], dict[str, Any]] | None = None
         if taken is None and not self.journal.version:
             taken = decided_before(run, self._record)
-        self._take(taken or Settled({}))
+        self._take(taken or Decisions({}))
 
-    def _take(self, found: Settled) -> None:
+    def _take(self, found: Decisions) -> None:
         """Bring decisions of another file in; what is decided already stays."""
         decided = {*self.journal.decided.labels, *self.journal.decided.unsure}
         self.not_taken = len(found.unknown), len(decided & {*found.labels, *found.unsure})
@@ -92,14 +79,7 @@ class Session:
     # Learning
 
     def start(self, tell: Callable[[str], None] = lambda text: None) -> threading.Thread:
-        """Open the data and learn from what is decided, on and on, in a thread of its own.
-
-        Args:
-            tell: Takes a sentence if the examples cannot be shown or learned from.
-
-        Returns:
-            The thread. The examples are open once `ready` is set.
-        """
+        """Open the data and learn from what is decided, on and on, in a thread of its own."""
         thread = threading.Thread(target=self._work, args=(tell,), name="learning", daemon=True)
         thread.start()
         return thread
@@ -160,14 +140,7 @@ class Session:
     # What a page asks for
 
     def state(self, view: View | None = None) -> dict[str, Any]:
-        """Say how far the review is.
-
-        Args:
-            view: What the page goes through.
-
-        Returns:
-            Counts, estimates and versions.
-        """
+        """Say how far the review is."""
         with self._lock:
             decided = self.journal.decided
             return {
@@ -205,16 +178,7 @@ class Session:
         return self._estimate[1]
 
     def next(self, view: View, count: int, after: Sequence[int] = ()) -> list[dict[str, Any]]:
-        """Give the most doubtful open examples; those that were skipped come last.
-
-        Args:
-            view: Which to go through.
-            count: How many, at most.
-            after: Examples that the page has.
-
-        Returns:
-            Cards.
-        """
+        """Give the most doubtful open examples; those that were skipped come last."""
         for row in after:
             self._check(row)
         with self._lock:
@@ -291,15 +255,7 @@ class Session:
         }
 
     def above(self, view: View, share: float) -> list[int]:
-        """Find open examples whose likeliest label is another than the given one, and at least so likely.
-
-        Args:
-            view: Which to look through.
-            share: Least probability.
-
-        Returns:
-            Their positions, the surest first.
-        """
+        """Find open examples whose likeliest label is not the given one and at least so likely, the surest first."""
         with self._lock:
             there = self._open(view) & (self._now.likely[:, 0] != self.saved.given) & (self._now.shares[:, 0] >= share)
             rows = np.flatnonzero(there)
@@ -319,18 +275,7 @@ class Session:
     # What a page does
 
     def decide(self, version: int, kind: str, rows: Sequence[int], labels: Sequence[int]) -> None:
-        """Write a decision down; it is on disk when this returns.
-
-        Args:
-            version: Of the journal that the page knows.
-            kind: "label", "unsure" or "skip".
-            rows: Examples.
-            labels: Codes of their labels, if the kind is "label".
-
-        Raises:
-            Behind: The page knows another version.
-            DataError: No example, class or kind.
-        """  # noqa: DOC502 (raised by what is called)
+        """Write a decision down; it is on disk when this returns."""
         names = self.saved.classes
         for code in labels:
             if not 0 <= code < len(names):
@@ -341,17 +286,7 @@ class Session:
         self._change(version, lambda: self.journal.add(kind, rows, chosen))
 
     def undo(self, version: int) -> list[int]:
-        """Take the last decision back.
-
-        Args:
-            version: Of the journal that the page knows.
-
-        Returns:
-            Examples that it was about; none if nothing is left to take back.
-
-        Raises:
-            Behind: The page knows another version.
-        """  # noqa: DOC502 (raised by what is called)
+        """Take the last decision back, and give the examples that it was about; none if nothing is left."""
         step = self._change(version, self.journal.undo)
         return [] if step is None else list(step.rows)
 
@@ -364,7 +299,7 @@ class Session:
             return found
 
     def _settled(self) -> np.ndarray:
-        return settled_array(Settled(self.journal.decided.labels), self.saved.classes, len(self.saved.ids))
+        return settled_array(Decisions(self.journal.decided.labels), self.saved.classes, len(self.saved.ids))
 
     def _open(self, view: View) -> np.ndarray:
         """Which examples of a view are neither settled nor unsure: bool ``[n]``, a copy."""

@@ -14,8 +14,6 @@ from selfdistill.runs._model_file import Model
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Piece", "weighed"]
-
 Piece = tuple[str, float]
 """A part of a text, and by how much it raises the log-odds of the suggested label; 0 where that is little."""
 _WORD = re.compile(r"\w+")
@@ -26,19 +24,9 @@ _SHARE = 0.25  # of the largest change
 
 
 def weighed(model: Model, row: pa.Table, texts: Mapping[str, str], given: int, other: int) -> list[Piece]:
-    """Weigh the words of one example: without a word, how much lower are the odds of one class against another?
-
-    Args:
-        model: The classifier that the run left.
-        row: The example as the classifier takes it, one row.
-        texts: What its columns of text hold.
-        given: Code of the given label.
-        other: Code of the suggested one.
-
-    Returns:
-        The text in pieces, which together are the text as it is shown; the up to six that change the odds most have
-        their change, above 0 where they speak for ``other``. Cost: one prediction for each of at most 64 parts.
-    """
+    """Weigh the words of one example: without a word, how much lower are the odds of one class against another?"""
+    # The pieces together are the text as it is shown; the up to six that change the odds most have their change, above
+    # 0 where they speak for ``other``. Cost: one prediction for each of at most 64 parts.
     parts = _parts(texts)
     if not parts:
         return _pieces(texts, {})

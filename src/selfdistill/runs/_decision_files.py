@@ -21,6 +21,20 @@ from selfdistill._core.wording import ending, quoted
 from selfdistill.runs._decisions import Decided, journal_path, read_header, read_journal
 from selfdistill.runs._label_table import named_rows
 
+__all__ = [
+    "ENDINGS",
+    "Decisions",
+    "check_about",
+    "decided_before",
+    "decided_since",
+    "given_of_numbered",
+    "numbered",
+    "read_decisions",
+    "read_taken",
+    "settled_array",
+    "write_decisions",
+]
+
 ENDINGS = (".jsonl", ".csv", ".json")
 """Of files of decisions: a journal, a table, and Label Studio's."""
 _Told: TypeAlias = list[tuple[str, str | None, str | None]]  # name, label (None: unsure), given label (None: not said)
@@ -30,17 +44,17 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True, eq=False)
-class Settled:
+class Decisions:
     """Decisions on the examples of a run."""
 
-    labels: Mapping[int, str]  # settled label of each settled example, by position
+    labels: Mapping[int, str]  # decided label of each settled example, by position
     unsure: frozenset[int] = frozenset()  # examples that nobody can say
     unknown: tuple[str, ...] = ()  # names in the file that no example has
 
 
 def read_decisions(
     path: Path, ids: Sequence[str], classes: Sequence[str], given: Sequence[str] | None = None
-) -> Settled:
+) -> Decisions:
     """Read decisions on the examples of these names; ``given`` their labels, where the names are only numbers."""
     # A journal (.jsonl); a CSV file with the columns id and settled_label or label, where an empty cell settles
     # nothing; or what Label Studio exports as JSON or JSON-MIN (.json), where the last annotation of a task counts.
@@ -56,7 +70,7 @@ def read_decisions(
     return _matched(path, told, ids, frozenset(classes), given)
 
 
-def decided_before(run: Path, record: RunRecord) -> Settled | None:
+def decided_before(run: Path, record: RunRecord) -> Decisions | None:
     """Read the decisions that a run was trained with; ``None`` if there were none, or their file is gone."""
     if record.data.decisions is None or not (path := Path(record.data.decisions)).is_file():
         return None
@@ -64,7 +78,7 @@ def decided_before(run: Path, record: RunRecord) -> Settled | None:
     return read_decisions(path, ids.tolist(), record.data.classes)
 
 
-def decided_since(run: Path, record: RunRecord) -> Settled | None:
+def decided_since(run: Path, record: RunRecord) -> Decisions | None:
     """Read the decisions in the journal beside a run, else those it was trained with; ``None`` if there are none."""
     # A journal of an earlier run of the same name is passed over.
     path = journal_path(run)
@@ -90,7 +104,7 @@ def check_about(path: Path, run: Path, record: RunRecord) -> None:
         )
 
 
-def read_taken(path: Path, run: Path, record: RunRecord) -> Settled:
+def read_taken(path: Path, run: Path, record: RunRecord) -> Decisions:
     """Read decisions that a review begins with, by name; refuse other data where names are only numbers."""
     given = given_of_numbered(run, record)
     if path.suffix.lower() == ".jsonl" and path.is_file() and given is not None:
@@ -129,7 +143,7 @@ def _told(path: Path, reader: Callable[[Path], _Told]) -> _Told:
 
 def _matched(
     path: Path, told: _Told, ids: Sequence[str], classes: frozenset[str], given: Sequence[str] | None
-) -> Settled:
+) -> Decisions:
     """Find the examples by name; a label of ``None`` stands for unsure."""
     places = {str(name): row for row, name in enumerate(ids)}
     labels: dict[int, str] = {}
@@ -158,7 +172,7 @@ def _matched(
             f"{path} names no example of the data, but {unknown[0]!r}, for instance",
             f"Names are like {str(ids[0])!r}.",
         )
-    return Settled(labels, frozenset(unsure) - set(labels), tuple(unknown))
+    return Decisions(labels, frozenset(unsure) - set(labels), tuple(unknown))
 
 
 def _from_csv(path: Path) -> _Told:
@@ -253,7 +267,7 @@ def _to_label_studio(
     path.write_text(json_text(tasks, indent=1) + "\n", encoding="utf-8")
 
 
-def settled_array(found: Settled, classes: Sequence[str], n: int) -> np.ndarray:
+def settled_array(found: Decisions, classes: Sequence[str], n: int) -> np.ndarray:
     """Write settled labels as positions of classes, int64 ``[n]``; -1 where nothing is settled."""
     places = {name: k for k, name in enumerate(classes)}
     settled = np.full(n, -1, np.int64)

@@ -18,7 +18,7 @@ from selfdistill.data._copy import check_new, labelled_cells, labelled_rows, wri
 from selfdistill.data._place import STANDARD_INPUT, is_there
 from selfdistill.data._read import find_form
 from selfdistill.data.formats import BUILT_IN
-from selfdistill.runs._decision_files import Settled, check_about, given_of_numbered, read_decisions
+from selfdistill.runs._decision_files import Decisions, check_about, given_of_numbered, read_decisions
 from selfdistill.runs._label_table import SavedLabelTable, read_label_table
 
 HOW = ("drop", "relabel", "weight")
@@ -84,7 +84,7 @@ def refine(
     return Refined(out, n - issues if how == "drop" else n, n, issues, changed, unreadable)
 
 
-def decided_table(found: SavedLabelTable, settled: Settled) -> SavedLabelTable:
+def decided_table(found: SavedLabelTable, settled: Decisions) -> SavedLabelTable:
     """Put what was decided in the place of what was found."""
     rows = np.array(sorted(settled.labels), np.int64)
     labels = np.array([settled.labels[row] for row in rows], object)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -31,9 +31,6 @@ from selfdistill.data.formats._named_arrays import (
     part_of,
     read_label_file,
 )
-
-if TYPE_CHECKING:
-    pass
 
 _NAMED = frozenset({"label", "id", "ignore", "truth", "drop_unlabelled", "inputs", "labels"})
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import final
 from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.feather as feather
 
 from selfdistill._core.errors import DataError, one_line
 from selfdistill.data._limits import check_size, damaged
@@ -13,9 +16,6 @@ from selfdistill.data._stored import has_large_vectors, read_parquet
 from selfdistill.data.formats import _copies
 from selfdistill.data.formats._copies import Edit, Endings
 from selfdistill.data.formats._format import Request, TableFormat, TableRead
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _PART = re.compile(r"(?i)(?P<train>train(ing)?)?(?P<test>test(ing)?)?(?P<held>val(id(ation)?)?|dev)?(?![a-z])")
 """How files of a part of the data are called."""
@@ -44,9 +44,6 @@ class Arrow(TableFormat):
     ends = (".feather", ".arrow", ".arrows", ".ipc")
 
     def read(self, ask: Request) -> TableRead:
-        import pyarrow as pa
-        import pyarrow.feather as feather
-
         path = ask.place.path
         try:
             with path.open("rb") as file:
@@ -75,8 +72,6 @@ class ParquetFolder(TableFormat):
         return path.is_dir() and bool(_parquet_files(path))
 
     def read(self, ask: Request) -> TableRead | None:
-        import pyarrow as pa
-
         place, part = ask.place, ask.part
         files = sorted(_parquet_files(place.path), key=lambda path: str(path.parent))
         parts = {path: _part_of(path, place.path) for path in files}
@@ -127,8 +122,6 @@ def _part_of(path: Path, folder: Path) -> str:
 
 def _with_keys(table: pa.Table, path: Path) -> pa.Table:
     """Add the columns that folders called ``name=value`` stand for."""
-    import pyarrow as pa
-
     for folder in path.parts[:-1]:
         name, mark, value = folder.partition("=")
         if mark and name not in table.column_names:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import numpy as np
 
@@ -12,9 +12,6 @@ from selfdistill._core.errors import DataError
 from selfdistill.data._limits import check_size
 from selfdistill.data._source import Source
 from selfdistill.data.formats._format import IMAGES, Format, Request
-
-if TYPE_CHECKING:
-    pass
 
 _PIXELS = 3 * 32 * 32
 

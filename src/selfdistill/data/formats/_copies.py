@@ -12,9 +12,11 @@ from collections.abc import Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from scipy.sparse import issparse
 
 from selfdistill._core.errors import DataError
@@ -22,14 +24,10 @@ from selfdistill._core.files import atomic
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._labels import given_texts, texts
 from selfdistill.data._limits import unpacked_name
-from selfdistill.data._photo_table import readable
+from selfdistill.data._photos import readable
 from selfdistill.data._roles import label_column, with_votes
+from selfdistill.data._source import Source
 from selfdistill.data._stored import save_sparse
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from selfdistill.data._source import Source
 
 
 class Endings(NamedTuple):
@@ -119,8 +117,6 @@ def labelled(
 
 def edit_table(table: pa.Table, edit: Edit, options: ReadOptions, where: str) -> pa.Table:
     """Change a table whose words are labels, whatever they are."""
-    import pyarrow as pa
-
     known, there = labelled(table, options, where, literal=True)
     if edit.labels is not None:
         label, _ = label_column(table.column_names, options, where)
@@ -141,9 +137,6 @@ def edit_table(table: pa.Table, edit: Edit, options: ReadOptions, where: str) ->
 
 def save_table(table: pa.Table, out: Path) -> None:
     """Write a table as Parquet or, by the name of ``out``, as CSV, all at once or not at all."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     if out.name.lower().endswith(PARQUET.taken):
         with atomic(out) as part:
             pq.write_table(table, part)

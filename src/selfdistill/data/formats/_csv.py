@@ -9,7 +9,9 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import final
+
+import pyarrow as pa
 
 from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError
@@ -31,9 +33,6 @@ from selfdistill.data._place import Place
 from selfdistill.data._roles import label_column
 from selfdistill.data.formats._copies import TEXT, Edit, Endings, check_free, csv_line, csv_text, labelled, spread
 from selfdistill.data.formats._format import OF_TABLES, Request, TableFormat, TableRead
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _CHUNK = 4096
 _LIKE_NUMBERS = re.compile(r"[-+.,\d]*")
@@ -200,8 +199,6 @@ def read_csv(path: Path, dialect: Dialect | None = None) -> pa.Table:
 
 def as_texts(header: list[str], rows: Iterator[list[str]], path: Path, separator: str) -> pa.Table:
     """Make a table of rows of texts."""
-    import pyarrow as pa
-
     check_columns(len(header), str(path))
     names = [name or f"Unnamed: {place}" for place, name in enumerate(header)]
     check_names(names, str(path), "; if the first line is data, put a line of names above it")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, final
 
+import pyarrow as pa
+
 from selfdistill._core.errors import DataError, one_line
 from selfdistill.data._dialect import header_place
 from selfdistill.data._labels import near_matches
@@ -20,8 +22,6 @@ class Excel(TableFormat):
     ends = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 
     def read(self, ask: Request) -> TableRead:
-        import pyarrow as pa
-
         place = ask.place
         rows = [[None if cell == "" else cell for cell in row] for row in _sheet(place)]
         rows = [row for row in rows if any(cell is not None for cell in row)]

@@ -19,14 +19,11 @@ from selfdistill._core.files import atomic
 from selfdistill._core.folder import named_folder
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.wording import quoted
-from selfdistill.data._encoded import EncodedPreprocess
-from selfdistill.data._images import ImagePreprocess
 from selfdistill.data._labels import encode, listed, texts
-from selfdistill.data._photos import bad_photo_messages, read_photos
+from selfdistill.data._photos import photo_source, read_photos
 from selfdistill.data._pixels import ENDINGS, is_image
 from selfdistill.data._place import Place
 from selfdistill.data._source import Source, known_labels
-from selfdistill.data._stored import stays_on_disk
 from selfdistill.data.formats._copies import NPZ, Edit, Endings, link_or_copy, new_folder
 from selfdistill.data.formats._format import IMAGES, PHOTOS, Format, Request
 
@@ -180,25 +177,13 @@ class ImageFolder(Format):
         if found is None:
             return None
         root, files = found
-        made = ask.preprocess if isinstance(ask.preprocess, ImagePreprocess | EncodedPreprocess) else None
-        pictures = read_photos(files, path, root, ask.options, made, names=ask.names)
-        images = [files[at] for at in pictures.places]
+        photos = read_photos(files, path, root, ask.options, ask.preprocess, names=ask.names)
+        ids = [_name(files[at], root) for at in photos.places]
         loose = any(file.parent == root for file in files)
-        return Source(
-            where=ask.place.name,
-            form="image",
-            features=pictures.array,
-            labels=None if loose else [_name(file, root).split("/")[0] for file in images],
-            ids=[_name(file, root) for file in images],
-            fit=pictures.fit,
-            mapped=ask.mapped and stays_on_disk(pictures.array),
-            counts={"skipped_bad": len(pictures.bad)} if pictures.bad else {},
-            warnings=[
-                *_sentences(pictures.bad, root, files, new=made is not None),
-                *(_left_out(path, root) if ask.part == "train" else []),
-                *pictures.messages,
-            ],
-        )
+        labels = None if loose else [name.split("/")[0] for name in ids]
+        notes = _empty(root, files) if ask.preprocess is None else []
+        notes += _left_out(path, root) if ask.part == "train" else []
+        return photo_source(photos, ask.place.name, notes, mapped=ask.mapped, labels=labels, ids=ids)
 
     def endings(self, edit: Edit) -> Endings:
         images = Endings("no ending (a folder) or .csv (a list)", ("", ".csv"))
@@ -280,12 +265,8 @@ def _left_out(path: Path, root: Path) -> list[str]:
     return [Notice(message, *way, word=quoted(path / ways[0]) if ways else "")]
 
 
-def _sentences(bad: list[str], root: Path, files: list[Path], *, new: bool) -> list[str]:
-    out = bad_photo_messages(bad)
+def _empty(root: Path, files: list[Path]) -> list[str]:
     used = {file.relative_to(root).parts[0] for file in files}
-    empty = sorted(
-        item.name for item in root.iterdir() if item.is_dir() and item.name not in used and item.name[0] != "."
-    )
-    if empty and not new:
-        out.append(f"folders without images are not classes: {listed(empty)}.")
-    return out
+    folders = sorted(item.name for item in root.iterdir() if item.is_dir() and item.name[0] != ".")
+    empty = [name for name in folders if name not in used]
+    return [f"folders without images are not classes: {listed(empty)}."] if empty else []

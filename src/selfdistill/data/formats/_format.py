@@ -6,22 +6,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
+
+import pyarrow as pa
 
 from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._encoded import EncodedPreprocess
 from selfdistill.data._labelled import Note
 from selfdistill.data._labels import text_of
-from selfdistill.data._photo_table import photo_table
+from selfdistill.data._photos import photo_table
 from selfdistill.data._place import Place, naming
+from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._source import Source, table_source
+from selfdistill.data._table import TablePreprocess
 from selfdistill.data.formats._copies import NPZ, TABLE, Edit, Endings, edit_source, edit_table, save_arrays, save_table
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from selfdistill.data._preprocess import Preprocess
 
 _COLUMNS = ("label", "annotator", "id", "ignore", "truth", "text", "categorical", "numeric", "decimal", "thousands")
 PHOTOS = frozenset({"encoder", "features", "skip_bad"})
@@ -121,8 +120,6 @@ class TableFormat(Format):
 
     def load(self, ask: Request) -> Source | None:
         """Read a part."""
-        from selfdistill.data._table import TablePreprocess
-
         found = self.read(ask) if self.parts or ask.part != "test" else None
         if found is None:
             return None
@@ -149,8 +146,6 @@ class TableFormat(Format):
 
 def column_of(values: Sequence[Any]) -> pa.Array:
     """Make a column of Python values; where their types differ they become texts."""
-    import pyarrow as pa
-
     try:
         made = pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError):

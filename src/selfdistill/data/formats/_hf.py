@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face library `datasets`, in memory and saved to disk."""
+"""Data sets of the Hugging Face library `datasets`, saved to disk."""
 
 from __future__ import annotations
 
@@ -6,27 +6,24 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
+import pyarrow as pa
 
 from selfdistill._core.advice import Advice, Flag
 from selfdistill._core.errors import DataError, one_line
 from selfdistill._core.read_options import ReadOptions
-from selfdistill.data._encoded import EncodedPreprocess
-from selfdistill.data._images import ImagePreprocess
-from selfdistill.data._labelled import LabelledData
 from selfdistill.data._labels import given_texts, near_matches
-from selfdistill.data._photos import bad_photo_messages, read_photos
+from selfdistill.data._photos import photo_source, read_photos
 from selfdistill.data._pixels import Encoded
 from selfdistill.data._place import Place
-from selfdistill.data._roles import LABEL_NAMES, Roles, label_column
-from selfdistill.data._source import Source, assemble, table_source
+from selfdistill.data._preprocess import Preprocess
+from selfdistill.data._roles import LABEL_NAMES, label_column
+from selfdistill.data._source import Source, table_source
+from selfdistill.data._table import TablePreprocess
 from selfdistill.data.formats._copies import Edit, Endings, check_free, new_folder, spread
 from selfdistill.data.formats._format import OF_TABLES, Format, Request
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 def _names(feature: Any, values: Any) -> list[Any]:
@@ -37,26 +34,6 @@ def _names(feature: Any, values: Any) -> list[Any]:
     return [None if value is None or value < 0 else names[value] for value in values]
 
 
-def from_hf(dataset: Any, options: ReadOptions | None = None) -> LabelledData:
-    """Take a `datasets.Dataset` as a data set.
-
-    Args:
-        dataset: One split: columns of numbers, categories and text, or one image column; class labels go by name.
-        options: As for files.
-
-    Returns:
-        The data set.
-
-    Raises:
-        DataError: A `DatasetDict`, a row without an image, or see `read`.
-    """
-    options = options or ReadOptions()
-    if not hasattr(dataset, "features") or not hasattr(dataset, "column_names"):
-        what = f" with the splits {', '.join(map(repr, dataset))}" if isinstance(dataset, dict) else ""
-        raise DataError(f"expected a datasets.Dataset, but got {type(dataset).__name__}{what}", "Pass one split.")
-    return assemble(_hf_source(dataset, options, "the dataset"), options)
-
-
 def _image_columns(dataset: Any, options: ReadOptions) -> list[str]:
     """Name the columns of images that are not left out."""
     features = dataset.features.items()
@@ -65,8 +42,6 @@ def _image_columns(dataset: Any, options: ReadOptions) -> list[str]:
 
 def _hf_table(dataset: Any) -> pa.Table:
     """Take one split without images as a table; class labels go by name."""
-    import pyarrow as pa
-
     plain = dataset.with_format("arrow")[:]
     table = plain if isinstance(plain, pa.Table) else pa.table(plain)
     for place, name in enumerate(table.column_names):
@@ -76,33 +51,20 @@ def _hf_table(dataset: Any) -> pa.Table:
     return table
 
 
-def _hf_source(
+def split_source(
     dataset: Any,
     options: ReadOptions,
     where: str,
-    roles: Roles | None = None,
     *,
     new: bool = False,
-    made: ImagePreprocess | EncodedPreprocess | None = None,
+    made: Preprocess | None = None,
     only_files: bool = False,
 ) -> Source:
     """Take one split as a source."""
     images = _image_columns(dataset, options)
-    if images:
-        return _image_source(dataset, images, options, where, made, new=new, only_files=only_files)
-    return replace(table_source(_hf_table(dataset), options, where, roles), literal=True)
-
-
-def _image_source(
-    dataset: Any,
-    images: list[str],
-    options: ReadOptions,
-    where: str,
-    made: ImagePreprocess | EncodedPreprocess | None,
-    *,
-    new: bool,
-    only_files: bool = False,
-) -> Source:
+    if not images:
+        roles = made.roles if isinstance(made, TablePreprocess) else None
+        return replace(table_source(_hf_table(dataset), options, where, roles), literal=True)
     if len(images) > 1:
         raise DataError(f"{where} has the image columns {', '.join(images)}", "Leave out all but one with ignore.")
     names = list(dataset.column_names)
@@ -121,10 +83,8 @@ def _image_source(
         values = _names(dataset.features[name], dataset[name])
         return [values[place] for place in pictures.places]
 
-    source = Source(where, "image", pictures.array, cells(label), cells(options.id), cells(options.truth))
-    messages = [*notes, *bad_photo_messages(pictures.bad), *pictures.messages]
-    counts = {"skipped_bad": len(pictures.bad)} if pictures.bad else {}
-    return replace(source, warnings=messages, fit=pictures.fit, counts=counts)
+    labels, ids, truth = map(cells, (label, options.id, options.truth))
+    return photo_source(pictures, where, notes, labels=labels, ids=ids, truth=truth)
 
 
 def _encoded(dataset: Any, name: str, where: str) -> list[Path | Encoded]:
@@ -153,17 +113,12 @@ class SavedHf(Format):
         return single or (path / "dataset_dict.json").is_file()
 
     def load(self, ask: Request) -> Source | None:
-        from selfdistill.data._table import TablePreprocess
-
         dataset = _split(ask.place, ask.part)
         if dataset is None:
             return None
-        roles = ask.preprocess.roles if isinstance(ask.preprocess, TablePreprocess) else None
-        made = ask.preprocess if isinstance(ask.preprocess, ImagePreprocess | EncodedPreprocess) else None
+        options, name, new = ask.options, ask.place.name, ask.part == "new"
         with _undamaged(ask.place):
-            return _hf_source(
-                dataset, ask.options, ask.place.name, roles, new=ask.part == "new", made=made, only_files=ask.names
-            )
+            return split_source(dataset, options, name, new=new, made=ask.preprocess, only_files=ask.names)
 
     def table(self, place: Place, options: ReadOptions) -> pa.Table | None:
         dataset = _split(place, "train")
@@ -216,8 +171,6 @@ def _plain(values: Any) -> list[Any]:
 
 def _as_feature(names: list[str | None], feature: Any) -> list[Any]:
     """Labels as the feature of the given ones holds them."""
-    import pyarrow as pa
-
     if getattr(feature, "names", None) is not None:
         return [-1 if name is None else feature.str2int(name) for name in names]
     found: list[Any] = pa.array(names, pa.string()).cast(feature.pa_type).to_pylist()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple, final
+from typing import IO, NamedTuple, final
 
 import numpy as np
 
@@ -17,9 +17,6 @@ from selfdistill.data._place import Place
 from selfdistill.data._source import Source, array_form
 from selfdistill.data.formats._copies import FOLDER, NPZ, Edit, Endings, link_or_copy, new_folder, typed_labels
 from selfdistill.data.formats._format import IMAGES, VECTORS, Format, Request
-
-if TYPE_CHECKING:
-    pass
 
 _PACKED = (".gz", ".bz2", ".xz", ".zst")
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}

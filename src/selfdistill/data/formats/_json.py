@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
+
+import pyarrow as pa
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._dialect import find_encoding
 from selfdistill.data._limits import DAMAGED, damaged, open_bytes, read_whole, unpacked_name
 from selfdistill.data._place import Place
 from selfdistill.data.formats._format import OF_TABLES, Request, TableFormat, TableRead, column_of
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _WAY = "Give JSON lines (an object on each line), a list of objects, or an object of columns."
 
@@ -82,8 +81,6 @@ def _is_columns(value: Mapping[str, Any]) -> bool:
 
 
 def _table(value: Any, place: Place) -> pa.Table:
-    import pyarrow as pa
-
     if isinstance(value, dict) and not _is_columns(value):  # {"data": [...], "meta": ...}
         lists = [one for one in value.values() if isinstance(one, list) and one and isinstance(one[0], dict)]
         value = lists[0] if len(lists) == 1 else [value]

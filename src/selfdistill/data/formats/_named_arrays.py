@@ -7,9 +7,10 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
+import pyarrow as pa
 from scipy.sparse import issparse
 
 from selfdistill._core.advice import Advice, Flag
@@ -18,16 +19,13 @@ from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._labelled import Note
 from selfdistill.data._labels import listed, near_matches, texts
 from selfdistill.data._limits import check_size
+from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._roles import Roles, label_column
 from selfdistill.data._source import Source, array_form
 from selfdistill.data._stored import read_npy, read_parquet, refuse_objects
+from selfdistill.data._table import fit_table
 from selfdistill.data.formats._csv import is_csv, read_csv
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from selfdistill.data._preprocess import Preprocess
-    from selfdistill.data.formats._format import Request
+from selfdistill.data.formats._format import Request
 
 INPUT_KEYS = (
     *("X", "inputs", "images", "features", "embeddings", "embedding", "data", "feats", "vectors", "encodings"),
@@ -253,10 +251,6 @@ def features_source(
 
 
 def _texts_source(X: np.ndarray, where: str, values: Mapping[str, Any], notes: Sequence[str]) -> Source:
-    import pyarrow as pa
-
-    from selfdistill.data._table import fit_table
-
     table = pa.table({"text": pa.array(texts(X).tolist(), pa.large_string())})
     options = ReadOptions(text=("text",))
     fit = partial(fit_table, roles=Roles(), options=options, where=where)

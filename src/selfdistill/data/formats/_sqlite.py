@@ -7,6 +7,8 @@ from contextlib import closing
 from typing import final
 from urllib.parse import quote
 
+import pyarrow as pa
+
 from selfdistill._core.errors import DataError, one_line
 from selfdistill.data._labels import listed, near_matches
 from selfdistill.data._limits import check_size
@@ -26,8 +28,6 @@ class Sqlite(TableFormat):
     ends = (".db", ".sqlite", ".sqlite3", ".db3")
 
     def read(self, ask: Request) -> TableRead:
-        import pyarrow as pa
-
         place = ask.place
         check_size(place.name, place.path.stat().st_size)
         address = f"file:{quote(str(place.path.resolve()))}?mode=ro"

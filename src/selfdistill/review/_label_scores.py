@@ -22,8 +22,6 @@ from selfdistill.runs._model_file import load_model
 from selfdistill.runs._subject import read_again
 from selfdistill.train._closed import CLOSED, prepare_closed
 
-__all__ = ["Findings", "LastLayer", "Learner", "Saved", "of_network", "why_fixed"]
-
 SHOWN = 9  # classes of a card: as many as there are digits
 _STEP = 8192
 _DIRECTIONS = 50  # in which clusters are sought
@@ -38,53 +36,30 @@ _QUICK = 20  # decisions on more of them that are learned with the links as they
 
 @dataclass(frozen=True, eq=False)
 class Saved:
-    """What does not change.
+    """What does not change."""
 
-    Attributes:
-        ids: Names of the examples.
-        classes: Names of the classes.
-        given: Given labels, codes ``[n]``.
-        flagged: Which the run called wrong, bool ``[n]``.
-    """
-
-    ids: list[str]
-    classes: tuple[str, ...]
-    given: np.ndarray
-    flagged: np.ndarray
+    ids: list[str]  # names of the examples
+    classes: tuple[str, ...]  # names of the classes
+    given: np.ndarray  # given labels, codes ``[n]``
+    flagged: np.ndarray  # which the run called wrong, bool ``[n]``
 
 
 @dataclass(frozen=True, eq=False)
-class Findings:
-    """What is known at a time.
+class LabelScores:
+    """What is known of the labels at a time."""
 
-    Attributes:
-        quality: What orders the examples, low first, ``[n]``.
-        wrong: Probability that the given label is wrong, in which the example's own decision has no part, ``[n]``.
-        likely: Codes of the likeliest classes, falling, int32 ``[n, m]``.
-        shares: Their probabilities, float32 ``[n, m]``.
-        suggested: Codes of the labels to propose, int64 ``[n]``: the likeliest; where that is the given one, which is
-            doubted all the same, the next. As the column ``suggested_label`` of a run.
-        learned: Version of the journal that was learned from; ``None``: the run's own findings.
-    """
-
-    quality: np.ndarray
-    wrong: np.ndarray
-    likely: np.ndarray
-    shares: np.ndarray
+    quality: np.ndarray  # what orders the examples, low first, ``[n]``
+    wrong: np.ndarray  # probability that the given label is wrong, in which its own decision has no part, ``[n]``
+    likely: np.ndarray  # codes of the likeliest classes, falling, int32 ``[n, m]``
+    shares: np.ndarray  # their probabilities, float32 ``[n, m]``
+    # codes of the labels to propose, int64 ``[n]``: the likeliest; where that is the given one, which is doubted all
+    # the same, the next; as the column ``suggested_label`` of a run
     suggested: np.ndarray
-    learned: int | None = None
+    learned: int | None = None  # version of the journal that was learned from; ``None``: the run's own scores
 
 
-def read_saved(run: Path, record: RunRecord) -> tuple[Saved, Findings]:
-    """Read the table of a run.
-
-    Args:
-        run: The run directory.
-        record: Its record.
-
-    Returns:
-        What stays, and what is known at first.
-    """
+def read_saved(run: Path, record: RunRecord) -> tuple[Saved, LabelScores]:
+    """Read the table of a run."""
     table = read_findings(run)
     places = {name: k for k, name in enumerate(table.classes)}
     given = np.array([places[name] for name in table.given], np.int64)
@@ -92,7 +67,7 @@ def read_saved(run: Path, record: RunRecord) -> tuple[Saved, Findings]:
     closed_form = record.settings.method == CLOSED  # elsewhere the quality is no probability
     wrong = 1 - (table.quality if closed_form else table.p_given).astype(np.float64)
     likely, shares = _likeliest(soft_blocks(run, table.classes))
-    return saved, Findings(table.quality, wrong, likely, shares, _suggested(likely, given, table.is_issue))
+    return saved, LabelScores(table.quality, wrong, likely, shares, _suggested(likely, given, table.is_issue))
 
 
 def _suggested(likely: np.ndarray, given: np.ndarray, doubted: np.ndarray) -> np.ndarray:
@@ -118,14 +93,7 @@ def of_network(record: RunRecord) -> bool:
 
 
 def why_fixed(record: RunRecord) -> str:
-    """Say why the order cannot learn from decisions; "" where it can.
-
-    Args:
-        record: Of the run.
-
-    Returns:
-        A sentence.
-    """
+    """Say why the order cannot learn from decisions; "" where it can."""
     if record.data.read is None:
         return "The order is that of the run, whose data were in memory and cannot be read again."
     if of_network(record) and record.data.examples > _MOST:
@@ -143,22 +111,12 @@ def _odds(p: np.ndarray) -> np.ndarray:
 
 
 class Learner:
-    """Keeps what the closed form factorised, and refines all labels after each decision.
+    """Keeps what the closed form factorised, and refines all labels after each decision."""
 
-    After a network's run the closed form is made on the inputs. Log-odds of both add up to the order; probabilities are
-    means of both.
+    # After a network's run the closed form is made on the inputs. Log-odds of both add up to the order; probabilities
+    # are means of both.
 
-    Args:
-        run: The run directory.
-        record: Its record.
-        first: What the run found.
-
-    Raises:
-        RunError: The data have changed.
-        DataError: The data are not there.
-    """
-
-    def __init__(self, run: Path, record: RunRecord, first: Findings) -> None:
+    def __init__(self, run: Path, record: RunRecord, first: LabelScores) -> None:
         data = read_again(run, record, mapped=True)
         data = replace(data, distributions=data.shares)
         if (before := decided_before(run, record)) is not None:
@@ -167,22 +125,14 @@ class Learner:
         self._settler, self._settled = Settler(self._made), np.full(0, -1)
         self.quick = 0
         """Decisions since all was computed anew."""
-        self._run: tuple[Findings, np.ndarray] | None = None
+        self._run: tuple[LabelScores, np.ndarray] | None = None
         if of_network(record):
             self._run = first, np.concatenate(list(soft_blocks(run, data.classes)))
 
-    def learn(self, settled: np.ndarray, version: int, *, anew: bool = False) -> Findings:
-        """Refine all labels with those held that are settled.
-
-        Args:
-            settled: Codes, ``[n]``, -1 where they are open.
-            version: Of the journal.
-            anew: Whether links and the noise matrix are fitted again. So they are after each decision on up to 20,000
-                examples, and after 20 decisions on more.
-
-        Returns:
-            What is known then. Cost: see `selfdistill.closed._settler.Settler.settle`.
-        """
+    def learn(self, settled: np.ndarray, version: int, *, anew: bool = False) -> LabelScores:
+        """Refine all labels with those held that are settled, codes ``[n]``, -1 where they are open."""
+        # Links and the noise matrix are fitted again after each decision on up to 20,000 examples, after 20 decisions
+        # on more, and where ``anew`` says so.
         self.quick += int((settled != self._settled).sum()) if len(self._settled) else _QUICK
         self._settled, anew = settled, anew or len(settled) <= _FEW or self.quick >= _QUICK
         self.quick = 0 if anew else self.quick
@@ -195,45 +145,22 @@ class Learner:
             quality, wrong = expit(_odds(quality) + _odds(first.quality)), (wrong + first.wrong) / 2
         likely, shares = _likeliest(soft[start : start + _STEP] for start in range(0, len(soft), _STEP))
         doubted = find_issues(given, soft, quality=quality).is_issue
-        return Findings(quality, wrong, likely, shares, _suggested(likely, given, doubted), version)
+        return LabelScores(quality, wrong, likely, shares, _suggested(likely, given, doubted), version)
 
     def clusters(self, rows: np.ndarray) -> np.ndarray:
-        """Group examples by their leading directions in the kernel.
-
-        Args:
-            rows: Positions, ``[m]``, the most doubtful first; of very many the first 20,000 are taken.
-
-        Returns:
-            Number of each one's cluster.
-        """
+        """Group examples by their leading directions in the kernel: of very many rows the first 20,000."""
         return cluster(self._made.spectrum.at(torch.from_numpy(rows[:_CLUSTERED]))[:, :_DIRECTIONS].numpy())
 
 
 class LastLayer:
-    """Groups examples by what the last layer of a run's network sees of them.
-
-    Args:
-        run: The run directory.
-        record: Its record.
-
-    Raises:
-        RunError: The data have changed.
-        DataError: The data are not there.
-    """
+    """Groups examples by what the last layer of a run's network sees of them."""
 
     def __init__(self, run: Path, record: RunRecord) -> None:
         self._rows = read_again(run, record, mapped=True).rows
         self._network = load_model(run / "model.safetensors").network
 
     def features(self, rows: np.ndarray) -> np.ndarray:
-        """Give what the last layer sees, as unit vectors.
-
-        Args:
-            rows: Positions, ``[m]``.
-
-        Returns:
-            float32 ``[m, d]``.
-        """
+        """Give what the last layer sees of some rows, as unit vectors, float32 ``[m, d]``."""
         seen: list[torch.Tensor] = []
         last = [module for module in self._network.modules() if isinstance(module, torch.nn.Linear)][-1]
         handle = last.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
@@ -244,14 +171,7 @@ class LastLayer:
         return torch.nn.functional.normalize(torch.cat(seen)).numpy()
 
     def clusters(self, rows: np.ndarray) -> np.ndarray:
-        """Group examples by the leading principal directions of these vectors.
-
-        Args:
-            rows: Positions, ``[m]``, the most doubtful first; of very many the first 5,000 are taken.
-
-        Returns:
-            Number of each one's cluster. Cost: a forward pass for each, in batches.
-        """
+        """Group by the leading principal directions of these vectors: of very many rows the first 5,000."""
         from sklearn.decomposition import PCA
 
         found = self.features(rows[:_FORWARD])

@@ -14,8 +14,8 @@ from selfdistill.closed._given import Given
 from selfdistill.closed._prepare import ClosedOptions, prepare
 from selfdistill.closed._settle import settle
 from selfdistill.issues import find_issues
-from selfdistill.review import _findings
-from selfdistill.review._findings import LastLayer, Learner, _likeliest, _suggested, read_saved, why_fixed
+from selfdistill.review import _label_scores
+from selfdistill.review._label_scores import LastLayer, Learner, _likeliest, _suggested, read_saved, why_fixed
 from selfdistill.runs._label_table import _suggested as table_suggests
 from selfdistill.runs._label_table import soft_blocks
 from selfdistill.runs._model_file import load_model
@@ -63,7 +63,7 @@ def test_one_pass_comes_near_a_fit_from_the_start_with_the_labels_held(texts):
 
 
 def test_of_many_examples_links_are_fitted_again_after_twenty_decisions_and_when_asked(texts, monkeypatch):
-    monkeypatch.setattr(_findings, "_FEW", 100)
+    monkeypatch.setattr(_label_scores, "_FEW", 100)
     truth = np.load(texts.parent / "truth.npy")
     record = read_finished(texts)
     first = read_saved(texts, record)[1]
@@ -79,7 +79,7 @@ def test_of_many_examples_links_are_fitted_again_after_twenty_decisions_and_when
     again = learner.learn(settled, 22, anew=True)
     assert learner.quick == 0
     assert not np.array_equal(again.quality, found.quality)
-    monkeypatch.setattr(_findings, "_FEW", 120)
+    monkeypatch.setattr(_label_scores, "_FEW", 120)
     learner.learn(np.where(np.arange(120) < 21, truth, -1), 23)
     assert asked[-2:] == [True, True]
     np.testing.assert_array_equal(again.quality, Learner(texts, record, first).learn(settled, 22).quality)
