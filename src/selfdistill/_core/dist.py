@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["barrier", "from_first", "rank", "share", "sum_over_processes", "world"]
+__all__ = ["barrier", "from_all", "from_first", "rank", "share", "sum_over_processes", "world"]
 
 T = TypeVar("T")
 
@@ -47,6 +47,14 @@ def from_first(make: Callable[[], T]) -> T:
     box: list[Any] = [make() if rank() == 0 else None]
     dist.broadcast_object_list(box)
     found: T = box[0]
+    return found
+
+
+def from_all(value: T) -> list[T]:
+    """Give the values of all processes, in their order, to each."""
+    found: list[Any] = [value] * world()
+    if world() > 1:
+        dist.all_gather_object(found, value)
     return found
 
 
