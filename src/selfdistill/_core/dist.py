@@ -48,6 +48,14 @@ def from_first(make: Callable[[], T]) -> T:
     return found
 
 
+def from_all(value: T) -> list[T]:
+    """Give the values of all processes, in their order, to each."""
+    found: list[Any] = [value] * world()
+    if world() > 1:
+        dist.all_gather_object(found, value)
+    return found
+
+
 def barrier() -> None:
     """Wait for all processes."""
     if world() > 1:

@@ -12,7 +12,7 @@ from selfdistill._core.options import Option
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.wording import clean
 from selfdistill.cli._command import Only
-from selfdistill.cli._display import showing, speak, stdout, write
+from selfdistill.cli._display import first_process, showing, speak, stdout, write
 from selfdistill.cli._main import leaving_at_once
 
 _NOISE, _WAY = "Noise (one of these)", "Way (one of these)"
@@ -181,6 +181,9 @@ def embed(
         from selfdistill.data._labelled import describe
         from selfdistill.runs._embed import embed as embedded
 
+    if not first_process():
+        embedded(options.source, read, options.out, on=options.on)
+        return
     with showing() as tell:
         data = embedded(options.source, read, options.out, tell, on=options.on)
     for warning in data.warnings:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
+from selfdistill._core import dist
 from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, Interrupted, ResourceError, RunError, one_line
 from selfdistill._core.files import atomic, read_json, write_json
@@ -44,8 +45,8 @@ PROGRESS: ContextVar[Callable[[str, int, int], None]] = ContextVar("PROGRESS", d
 _FORMAT = "selfdistill-features-1"
 _ABOUT = "_encoder.json"  # readers of folders of Parquet leave out names that begin with a line
 SHARD = 512
-"""Rows of a file."""
-_SHARD_BYTES = 2**25  # of a file, where fewer rows have as many
+"""Examples of a file."""
+_SHARD_BYTES = 2**25  # of a file, where fewer examples have as many
 BATCH = 32
 """Examples that are encoded at once."""
 _AHEAD = 4  # threads that open and shrink photos; Pillow's decoders run side by side
@@ -123,7 +124,11 @@ class FeatureStore:
         self._keys: list[str] = []
         self._rows: list[np.ndarray] = []
         if folder is not None:
-            self._open(folder)
+            if dist.rank() == 0:
+                self._open(folder)
+            dist.barrier()
+            if dist.rank() > 0:
+                self._open(folder)
 
     def _open(self, folder: Path) -> None:
         about: dict[str, Any] = {
@@ -156,7 +161,7 @@ class FeatureStore:
         write_json(folder / _ABOUT, about)
 
     def _index(self, folder: Path) -> None:
-        for path in sorted(folder.glob("*.parquet")):
+        for path in sorted({*folder.glob("*.parquet")} - {path for path in self._shards if isinstance(path, Path)}):
             for row, key in enumerate(self._read(path, "key").to_pylist()):
                 self._places[key] = len(self._shards), row
             self._shards.append(path)
@@ -186,7 +191,7 @@ class FeatureStore:
         return len(self._places) + len(self._keys)
 
     def fill(self, names: Sequence[str], keys: Sequence[str], prepare: Callable[[int], Any]) -> dict[int, Exception]:
-        """Encode what is not here yet.
+        """Encode what is not here yet; several processes deal files, which are those of one, byte for byte.
 
         Args:
             names: Of the examples, for messages and for those who read the files.
@@ -199,30 +204,53 @@ class FeatureStore:
 
         Raises:
             Interrupted: Ctrl-C; what was encoded is kept.
-        """
-        first = {key: place for place, key in reversed(list(enumerate(keys)))}
-        todo = sorted(place for key, place in first.items() if key not in self._places)
-        self._check_room(len(todo), len(keys))
+            RunError: The processes do not see the same folder.
+        """  # noqa: DOC502 (raised by what is called)
+        several = self.folder is not None and dist.world() > 1
+        rank, world = (dist.rank(), dist.world()) if several else (0, 1)
+        todo = dist.from_first(lambda: self._lacking(keys)) if several else self._lacking(keys)
+        size = max(1, min(SHARD, _SHARD_BYTES // self._row) // BATCH) * BATCH
+        mine = [place for at, place in enumerate(todo) if at // size % world == rank]
         bad, done = dict[int, Exception](), 0
         try:
-            with closing(ENGINE.get()(self.encoder, prepare, todo)) as parts:
+            with closing(ENGINE.get()(self.encoder, prepare, mine)) as parts:
                 for places, features, errors in parts:
                     bad |= errors
                     if places:
                         self._rows.append(self._checked(np.asarray(features, self.dtype), places, names))
                         self._names += [names[place] for place in places]
                         self._keys += [keys[place] for place in places]
-                    if len(self._keys) >= SHARD or len(self._keys) * self._row > _SHARD_BYTES:
-                        self._flush()
                     done += len(places) + len(errors)
-                    PROGRESS.get()(self.encoder.kind, done, len(todo))
+                    if done % size == 0:
+                        self._flush()
+                    PROGRESS.get()(self.encoder.kind, done, len(mine))
         except KeyboardInterrupt:
             raise Interrupted(
                 f"stopped; {len(self):,} features are kept in {self.folder}", "Start again: it goes on from there."
             ) from None
         finally:
             self._flush()
-        return bad
+        return self._joined(bad, todo, keys) if several else bad
+
+    def _lacking(self, keys: Sequence[str]) -> list[int]:
+        """Numbers of the examples that are not here, equal ones once."""
+        first = {key: place for place, key in reversed(list(enumerate(keys)))}
+        todo = sorted(place for key, place in first.items() if key not in self._places)
+        self._check_room(len(todo), len(keys))
+        return todo
+
+    def _joined(self, bad: dict[int, Exception], todo: list[int], keys: Sequence[str]) -> dict[int, Exception]:
+        """Wait for the other processes, and take over what they wrote and what failed there."""
+        said = {place: one_line(error) or type(error).__name__ for place, error in bad.items()}
+        everywhere = {place: line for part in dist.from_all(said) for place, line in part.items()}
+        assert self.folder is not None
+        self._index(self.folder)
+        if lost := sum(place not in everywhere and keys[place] not in self._places for place in todo):
+            raise RunError(
+                f"{self.folder} lacks {lost:,} features that other processes wrote",
+                Advice("Name a folder that all machines see: {--features}."),
+            )
+        return {place: OSError(line) for place, line in everywhere.items()}
 
     def _checked(self, found: np.ndarray, places: Sequence[int], names: Sequence[str]) -> np.ndarray:
         if found.shape != (len(places), self.encoder.dimension):
@@ -291,8 +319,8 @@ class FeatureStore:
     def _check_room(self, new: int, total: int) -> None:
         if self.folder is None:
             return
-        gathered = total * self._row
-        needed = int(1.1 * new * self._row) + (gathered if gathered > _IN_MEMORY else 0)
+        gathered = total * self._row * dist.world()
+        needed = int(1.1 * new * self._row) + (gathered if total * self._row > _IN_MEMORY else 0)
         free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise ResourceError(

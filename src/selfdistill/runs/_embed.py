@@ -17,6 +17,7 @@ from selfdistill.data._read import find_form, read
 from selfdistill.encoders._ray import on_ray
 from selfdistill.encoders._store import ENGINE
 from selfdistill.runs._encoding import encoding
+from selfdistill.train._runtime import process_group
 
 
 @contextmanager
@@ -46,5 +47,5 @@ def embed(
         )
     if on not in {None, "ray"}:
         raise SettingError(f"on is {on!r}", Advice("Leave {--on} out", "take ray."), param="on")
-    with encoding(tell), _engine(on):
+    with process_group("cpu"), encoding(tell), _engine(on):
         return read(source, options if out is None else replace(options, features=str(out)), mapped=True)
