@@ -104,6 +104,12 @@ def load(folder: str | Path) -> Run:
 
     Raises:
         RunError: No run there, it failed, or it is not finished.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp()) / "run"
+        >>> load(fit(out=folder, method="kernel", landmarks=100, say=None).folder).classes[:3]
+        ('0', '1', '2')
     """  # noqa: DOC502 (raised by what is called)
     run = Run(Path(folder))
     read_finished(run.folder)
@@ -115,7 +121,18 @@ class Run:
     """A finished run directory.
 
     Attributes:
-        folder: Where it lies.
+        folder: Its path.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> run = fit(out=folder / "run", method="kernel", landmarks=100, say=None)  # built-in digits
+        >>> worst = run.labels.sort_values("label_quality").iloc[0]
+        >>> bool(worst["is_label_issue"]), run.record.data.examples == len(run.labels)
+        (True, True)
+        >>> _ = run.report(folder / "report.html")
+        >>> sorted(run.air())
+        ['closed', 'data']
     """
 
     folder: Path
@@ -127,7 +144,7 @@ class Run:
 
     @property
     def labels(self) -> pd.DataFrame:
-        """One row per example, most doubtful first by ``label_quality``: ``labels.parquet`` in the data's order."""
+        """``labels.parquet``, a row per example in the data's order; the lower ``label_quality``, the more doubtful."""
         return label_table(self.folder)
 
     @property
