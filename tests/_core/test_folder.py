@@ -63,5 +63,5 @@ def test_parts_are_told_by_their_name_and_cleared_at_any_depth(tmp_path):
 @pytest.mark.parametrize("name", ["..", "", ".", "a/b", "a\\b", "a\0"])
 def test_a_name_that_leads_elsewhere_is_no_folder_of_a_class(tmp_path, name):
     assert named_folder(tmp_path, "cat") == tmp_path / "cat"
-    with pytest.raises(DataError, match="cannot be the name of a folder. Write a list instead"):
+    with pytest.raises(DataError, match=r"cannot be the name of a folder\. Write a list instead"):
         named_folder(tmp_path, name)
