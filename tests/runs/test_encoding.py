@@ -14,7 +14,7 @@ from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.record import write_json_record
 from selfdistill.runs import _encoding as module
-from selfdistill.runs._embed import embed
+from selfdistill.runs._encoding import embed
 
 
 @pytest.fixture
