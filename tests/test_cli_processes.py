@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from selfdistill._core.errors import ResourceError, SettingError
-from selfdistill._core.group import GROUP, as_many
+from selfdistill._core.wording import GROUP, as_many
 from selfdistill.cli import _processes
 from selfdistill.cli._processes import Several, check_processes, in_processes, last_words
 from selfdistill.train._runtime import process_group

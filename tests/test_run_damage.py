@@ -21,9 +21,8 @@ from tests.commands import COMMANDS, RUNS
 from selfdistill._core.errors import InputError, RunError
 from selfdistill._core.record import read_record
 from selfdistill.distill._soft_labels import load_store
-from selfdistill.runs._epoch_snapshots import epoch_snapshots, load_snapshot
 from selfdistill.runs._label_table import read_label_table
-from selfdistill.runs._model_file import load_model
+from selfdistill.runs._model_file import epoch_snapshots, load_model, load_snapshot
 from selfdistill.runs._run_files import lost
 from selfdistill.train._checkpoint import load_checkpoint
 

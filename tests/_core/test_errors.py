@@ -5,6 +5,7 @@ import pickle
 import pytest
 
 from selfdistill._core import errors
+from selfdistill._core.advice import Door
 
 
 def tree(cls):
@@ -25,3 +26,9 @@ def test_bad_input_exits_with_2_and_is_a_value_error():
     assert issubclass(errors.DataError, ValueError)
     assert errors.DataError.exit_code == errors.ResourceError.exit_code == 2
     assert errors.Interrupted.exit_code == 130
+
+
+def test_an_option_is_named_as_it_is_where_the_error_is_read():
+    error = errors.SettingError("held_out is 2, but must be in (0, 1)", param="held_out")
+    assert error.at(Door(dashes=True)) == "--held-out is 2, but must be in (0, 1)."
+    assert str(error) == "held_out is 2, but must be in (0, 1)."

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from selfdistill._core.errors import RunError
-from selfdistill._core.folder import check_folder, clear_parts, inside, is_part
+from selfdistill._core.errors import DataError, RunError
+from selfdistill._core.folder import check_folder, clear_parts, inside, is_part, named_folder
 
 
 def test_links_that_stay_inside_and_files_that_are_missing_are_welcome(tmp_path):
@@ -58,3 +58,10 @@ def test_parts_are_told_by_their_name_and_cleared_at_any_depth(tmp_path):
     clear_parts(tmp_path)
     assert not part.exists()
     assert other.exists()
+
+
+@pytest.mark.parametrize("name", ["..", "", ".", "a/b", "a\\b", "a\0"])
+def test_a_name_that_leads_elsewhere_is_no_folder_of_a_class(tmp_path, name):
+    assert named_folder(tmp_path, "cat") == tmp_path / "cat"
+    with pytest.raises(DataError, match=r"cannot be the name of a folder\. Write a list instead"):
+        named_folder(tmp_path, name)

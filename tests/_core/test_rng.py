@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from selfdistill._core.rng import derive, numpy_generator, torch_generator
+from selfdistill._core.rng import derive, drawing_from, numpy_generator, torch_generator
 
 
 def test_pinned_so_that_old_runs_can_be_repeated():
@@ -23,3 +23,15 @@ def test_generators_are_fresh_and_do_not_touch_the_global_state():
     )
     assert numpy_generator(1, "x").random() == numpy_generator(1, "x").random()
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_weights_are_drawn_from_a_generator_as_from_the_global_one_with_its_state():
+    with drawing_from(torch.Generator().manual_seed(0)):
+        one = torch.nn.Linear(2, 2)
+    before = torch.get_rng_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        other = torch.nn.Linear(2, 2)
+    assert torch.equal(one.weight, other.weight)
+    assert torch.equal(one.bias, other.bias)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -137,11 +137,11 @@ def test_columns_that_are_not_there(table):
 
 
 def test_photos_of_a_table_are_shown(table):
-    from selfdistill.runs._examples import Examples
+    from selfdistill.runs._examples import open_examples
     from selfdistill.runs._run import fit
 
     run = fit(table, encoder="photos", image_column="path", label="y", out=table.parent / "run", say=None)
-    examples = Examples(run.folder)
+    examples = open_examples(run.folder)
     assert (examples.kind, examples.missing, examples.name(2)) == ("image", "", "in/2.png")
     assert examples.thumbnail(2, 12)[:8] == b"\x89PNG\r\n\x1a\n"
     assert examples.cells(2) == []

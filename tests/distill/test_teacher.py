@@ -19,8 +19,7 @@ from selfdistill.data._read import read
 from selfdistill.distill import find_teacher, soft_labels
 from selfdistill.distill._soft_labels import Store, load_store, save_store
 from selfdistill.runs._directory import run
-from selfdistill.runs._epoch_snapshots import epoch_snapshots, load_snapshot
-from selfdistill.runs._model_file import load_model
+from selfdistill.runs._model_file import epoch_snapshots, load_model, load_snapshot
 from selfdistill.runs._predict import predict
 from selfdistill.train._loop import predict_probabilities
 from selfdistill.train._runtime import TorchRuntime

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from selfdistill.review._words import weighed
-from selfdistill.runs._examples import Examples
+from selfdistill.runs._examples import open_examples
 from selfdistill.runs._model_file import load_model
 from selfdistill.runs._run import fit, load
 
@@ -28,7 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pieces(run: Path, row: int, given: int = 0, other: int = 1):
-    examples = Examples(run)
+    examples = open_examples(run)
     return weighed(load_model(run / "model.safetensors"), examples.row(row), examples.texts(row), given, other)
 
 
@@ -36,7 +36,7 @@ def test_the_pieces_are_the_text_and_speak_for_the_class_of_their_word(run):
     seen, heaviest = set(), []
     for row in range(20):
         found = pieces(run, row)
-        assert "".join(piece for piece, _ in found) == Examples(run).text(row)
+        assert "".join(piece for piece, _ in found) == open_examples(run).text(row)
         heaviest.append(max(found, key=lambda one: abs(one[1]))[0])
         for piece, weight in found:
             if weight and piece in {"meow", "purr", "bark", "bone"}:
@@ -50,7 +50,7 @@ def test_the_pieces_are_the_text_and_speak_for_the_class_of_their_word(run):
 
 
 def test_a_weight_is_how_much_the_odds_that_the_run_predicts_fall_without_the_word(run, tmp_path):
-    text, found = Examples(run).text(3), pieces(run, 3)
+    text, found = open_examples(run).text(3), pieces(run, 3)
     at, weights = 0, {}
     for piece, weight in found:
         if weight:
@@ -70,7 +70,7 @@ def test_a_weight_is_how_much_the_odds_that_the_run_predicts_fall_without_the_wo
 
 
 def test_long_texts_are_weighed_in_parts_and_empty_ones_not(run):
-    examples, model = Examples(run), load_model(run / "model.safetensors")
+    examples, model = open_examples(run), load_model(run / "model.safetensors")
     text = "the of and " * 400 + "bark bone bark bone"
     found = weighed(model, examples.row(0), {"text": text}, 0, 1)
     assert "".join(piece for piece, _ in found) == text
@@ -79,7 +79,7 @@ def test_long_texts_are_weighed_in_parts_and_empty_ones_not(run):
 
 
 def test_several_columns_are_named(run):
-    examples, model = Examples(run), load_model(run / "model.safetensors")
+    examples, model = open_examples(run), load_model(run / "model.safetensors")
     row = examples.row(0).append_column("more", [["bark"]])
     model.preprocess.check_columns = lambda names: None
     found = weighed(model, row, {"text": "meow", "more": "bone"}, 0, 1)

@@ -14,7 +14,7 @@ from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.record import write_json_record
 from selfdistill.runs import _encoding as module
-from selfdistill.runs._embed import embed
+from selfdistill.runs._encoding import embed
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_embed_is_read_by_later_runs(choosing, tmp_path):
 
 def test_images_of_a_saved_data_set_are_refined_and_shown(choosing, tmp_path):
     datasets = pytest.importorskip("datasets")
-    from selfdistill.runs._examples import Examples
+    from selfdistill.runs._examples import open_examples
 
     files = [{"bytes": path.read_bytes(), "path": None} for path in sorted(photos(tmp_path / "p").rglob("*.png"))]
     made = datasets.Dataset.from_dict({"image": files, "label": [row // 22 for row in range(44)]})
@@ -174,7 +174,7 @@ def test_images_of_a_saved_data_set_are_refined_and_shown(choosing, tmp_path):
     with np.load(tmp_path / "clean.npz") as clean:
         assert clean["X"].shape[0] == 44
         assert clean["X"].ndim == 4
-    examples = Examples(run.folder)
+    examples = open_examples(run.folder)
     assert (examples.kind, examples.missing) == ("image", "")
     assert examples.thumbnail(0, 20)
     assert choosing["photos"].seen == seen

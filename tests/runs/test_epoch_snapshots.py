@@ -13,8 +13,7 @@ from selfdistill._core.errors import Interrupted, RunError, SettingError
 from selfdistill._core.events import BatchDone
 from selfdistill._core.labels import held_out
 from selfdistill.runs._directory import _room, run
-from selfdistill.runs._epoch_snapshots import EPOCHS, epoch_snapshots, load_snapshot, snapshot_epochs
-from selfdistill.runs._model_file import load_model
+from selfdistill.runs._model_file import EPOCHS, epoch_snapshots, load_model, load_snapshot, snapshot_epochs
 from selfdistill.train._fit import fit
 from selfdistill.train._loop import predict_probabilities
 from selfdistill.train._methods import method_of

@@ -16,9 +16,8 @@ from selfdistill._core.lock import locked
 from selfdistill._core.record import read_json_record, read_record, write_json_record
 from selfdistill.data._source import from_arrays
 from selfdistill.runs._directory import run as runs_run
-from selfdistill.runs._epoch_snapshots import load_snapshot
 from selfdistill.runs._label_table import read_label_table
-from selfdistill.runs._model_file import load_model, save_model
+from selfdistill.runs._model_file import load_model, load_snapshot, save_model
 from selfdistill.runs._run_files import MetricsFile
 from selfdistill.train import _checkpoint_manager
 

@@ -26,8 +26,7 @@ from selfdistill.issues._frame import issue_frame
 from selfdistill.networks._build import build
 from selfdistill.targets import Posterior
 from selfdistill.train._fit import _optimizer, fit
-from selfdistill.train._loop_methods import is_target
-from selfdistill.train._methods import METHODS
+from selfdistill.train._methods import METHODS, is_target
 
 K, N = 3, 60
 ABLE = [name for name, found in METHODS.items() if is_target(found)]

@@ -15,8 +15,7 @@ from torch import nn
 from selfdistill import RobustTargets
 from selfdistill._core import row_blocks
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.train._loop_methods import is_target
-from selfdistill.train._methods import METHODS
+from selfdistill.train._methods import METHODS, is_target
 
 N, K = 50, 3
 ABLE = [name for name, found in METHODS.items() if is_target(found)]

@@ -16,8 +16,7 @@ import torch.distributed as dist
 from selfdistill import RobustTargets
 from selfdistill._core import row_blocks
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.train._loop_methods import is_target
-from selfdistill.train._methods import METHODS
+from selfdistill.train._methods import METHODS, is_target
 
 N, K = 43, 3
 G = torch.Generator().manual_seed(0)

@@ -7,7 +7,7 @@ import numpy as np
 from selfdistill.data._source import from_arrays
 from selfdistill.train import Settings
 from selfdistill.train._fit import fit
-from selfdistill.train._second_opinion import trust_of
+from selfdistill.train._fitted import trust_of
 
 
 def features(rate, n=400, d=400, seed=0):

@@ -1,4 +1,4 @@
-"""Memory that is not there, told in one line: reckoned before it is taken, or refused to whichever library asked."""
+"""Memory that is not available, told in one line: reckoned before it is taken, or refused to a library."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Names that cannot act on a terminal or a shell."""
+"""Words for a terminal or a shell: names that cannot act there, and commands that go on. Loads no torch."""
 
 from __future__ import annotations
 
+import os
 import shlex
 import unicodedata
 from collections.abc import Mapping
@@ -49,3 +50,13 @@ def quoted(path: Path | str) -> str:
 def ending(path: Path) -> str:
     """Say what a file's name ends in."""
     return f"{path} ends in {path.suffix!r}" if path.suffix else f"{path} has no ending"
+
+
+GROUP = "SELFDISTILL_GROUP"
+"""Names, in the environment, the folder that ``--processes`` made for the processes it started."""
+
+
+def as_many() -> str:
+    """Write the option that starts as many processes again, for a command that goes on."""
+    count = os.environ.get("WORLD_SIZE", "1")
+    return f" --processes {count}" if count != "1" and os.environ.get("LOCAL_WORLD_SIZE") == count else ""

@@ -13,8 +13,8 @@ import typer
 
 from selfdistill._core.advice import Advice, Door
 from selfdistill._core.errors import Interrupted, SelfdistillError
-from selfdistill._core.group import GROUP
 from selfdistill._core.memory import translate_out_of_memory
+from selfdistill._core.wording import GROUP
 from selfdistill._version import __version__
 from selfdistill.cli._air import air
 from selfdistill.cli._command import command

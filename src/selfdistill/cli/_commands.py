@@ -179,7 +179,7 @@ def embed(
     """
     with leaving_at_once():
         from selfdistill.data._labelled import describe
-        from selfdistill.runs._embed import embed as embedded
+        from selfdistill.runs._encoding import embed as embedded
 
     if not first_process():
         embedded(options.source, read, options.out, on=options.on)

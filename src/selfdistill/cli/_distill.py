@@ -11,10 +11,9 @@ from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.settings import Settings
 from selfdistill.cli._command import Only
 from selfdistill.cli._display import first_process, print_lines, showing, speak, write
-from selfdistill.cli._fit import as_json
+from selfdistill.cli._fit import RunOptions, as_json
 from selfdistill.cli._main import leaving_at_once
 from selfdistill.cli._processes import check_processes
-from selfdistill.cli._run_options import RunOptions
 
 _TEACHER, _STUDENT = "Teacher", "Student"
 _OFFERED = Only(("epochs", "batch_size", "lr", "augment", "keep_epochs", "seed", "device", "precision", "compile"))

@@ -14,11 +14,11 @@ from selfdistill._core.settings import Settings
 from selfdistill.cli._display import first_process, print_lines, showing, speak, write
 from selfdistill.cli._main import leaving_at_once
 from selfdistill.cli._processes import check_processes
-from selfdistill.cli._run_options import RunOptions
 
 if TYPE_CHECKING:
     from selfdistill._core.run_record import RunRecord
 
+_RUN = "Run"
 _FILES = ("labels.parquet", "model.safetensors", "run.json", "metrics.jsonl")
 
 
@@ -37,9 +37,51 @@ class Source:
             argument=True,
         ),
     ] = None
-    report: Annotated[
-        bool, Option("", "Write report.html into the run directory: a page of what was found.", "Run")
-    ] = False
+    report: Annotated[bool, Option("", "Write report.html into the run directory: a page of what was found.", _RUN)] = (
+        False
+    )
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where a run lies, what it is measured on, and how it is shown."""
+
+    test: Annotated[
+        str | None,
+        Option(
+            "FILE",
+            "Labelled data to measure accuracy on after each epoch; nothing is chosen by it. IDX and CIFAR folders "
+            "bring their own.",
+            "Data",
+        ),
+    ] = None
+    decisions: Annotated[
+        Path | None,
+        Option(
+            "FILE",
+            "Labels that a person settled, held while the others are refined: a file of `selfdistill review`, CSV (id, "
+            "label) or Label Studio's JSON. In closed form.",
+            "Data",
+        ),
+    ] = None
+    processes: Annotated[
+        int | None,
+        Option(
+            "N",
+            "Share each batch among N processes of this machine, one for each GPU. --resume wants as many. Default: 1.",
+            "Machine",
+        ),
+    ] = None
+    out: Annotated[Path | None, Option("FOLDER", "The run directory. Default: the next free runs/NAME-NNN.", _RUN)] = (
+        None
+    )
+    resume: Annotated[
+        Path | None,
+        Option(
+            "RUN", "Go on with a stopped run. Data and settings are those it began with; given ones must agree.", _RUN
+        ),
+    ] = None
+    json: Annotated[bool, Option("", "Print one JSON object instead of text.", _RUN)] = False
 
 
 def fit(data: Source, read: ReadOptions, settings: Settings, run: RunOptions) -> None:

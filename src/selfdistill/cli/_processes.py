@@ -15,7 +15,7 @@ from typing import Any
 
 from selfdistill._core.advice import Advice
 from selfdistill._core.errors import SettingError
-from selfdistill._core.group import GROUP
+from selfdistill._core.wording import GROUP
 from selfdistill.cli._display import speak
 
 _GRACE = 20.0  # seconds; gloo and NCCL tell a lost process at once, and a run may be killed at any time

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.dist import sum_over_processes
-from selfdistill._core.left_out import left_out
+from selfdistill._core.rows import left_out
 
 __all__ = ["Moments", "Regression", "column_sums", "second_moment", "without_itself"]
 

@@ -24,7 +24,7 @@ from selfdistill.air._stopping import epoch_of_agreement
 from selfdistill.data._labelled import LabelledData
 from selfdistill.networks._build import build
 from selfdistill.rivals.yuan2024labelwave import first_trough
-from selfdistill.runs._epoch_snapshots import epoch_snapshots
+from selfdistill.runs._model_file import epoch_snapshots
 from selfdistill.train._methods import METHODS
 
 __all__ = ["WAYS", "Candidate", "Choice", "air_epoch", "candidates", "choose"]

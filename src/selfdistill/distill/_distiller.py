@@ -16,12 +16,11 @@ from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.events import Listener
 from selfdistill._core.files import digest
 from selfdistill._core.folder import inside
-from selfdistill._core.group import as_many
 from selfdistill._core.record import read_record, reading_record
 from selfdistill._core.rng import derive
 from selfdistill._core.run_record import RunRecord
 from selfdistill._core.settings import ResolvedSettings
-from selfdistill._core.wording import quoted
+from selfdistill._core.wording import as_many, quoted
 from selfdistill.data._labelled import LabelledData
 from selfdistill.distill._features import FeaturePair, FeatureStudent
 from selfdistill.distill._job import STORE, Job, escaped, graduate

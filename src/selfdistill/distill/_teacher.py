@@ -30,8 +30,7 @@ from selfdistill.distill._soft_labels import (
     of_classifier,
     of_numbers,
 )
-from selfdistill.runs._epoch_snapshots import EPOCHS, load_snapshot
-from selfdistill.runs._model_file import Model, load_model
+from selfdistill.runs._model_file import EPOCHS, Model, load_model, load_snapshot
 from selfdistill.targets._teacher import SoftLogits, choose_entries
 from selfdistill.train._checkpoint import load_checkpoint
 from selfdistill.train._runtime import Runtime

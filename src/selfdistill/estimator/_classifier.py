@@ -48,10 +48,9 @@ from selfdistill.train import Settings
 from selfdistill.train._choice import choose_method
 from selfdistill.train._closed import AUTO, check_closed
 from selfdistill.train._fit import fit
-from selfdistill.train._fitted import Fitted
+from selfdistill.train._fitted import Fitted, trust_of
 from selfdistill.train._loop import predict_probabilities
 from selfdistill.train._runtime import TorchRuntime
-from selfdistill.train._second_opinion import trust_of
 from selfdistill.train._settings import resolve_device
 
 __all__ = ["SelfDistillClassifier"]

@@ -19,7 +19,7 @@ from selfdistill.issues._precision import precision
 from selfdistill.report._charts import Line, histogram, lines, matrix
 from selfdistill.runs._decision_files import Decisions, decided_since
 from selfdistill.runs._decisions import journal_path
-from selfdistill.runs._examples import Cell, Examples
+from selfdistill.runs._examples import Cell, Examples, open_examples
 from selfdistill.runs._label_table import SavedLabelTable, read_findings
 from selfdistill.runs._refine import decided_table
 from selfdistill.runs._verdict import still_holds
@@ -86,7 +86,7 @@ class Subject:
             counts=None if counts is None else _square(counts, len(found.classes), folder),
             record=record,
             folder=folder,
-            examples=Examples(folder),
+            examples=open_examples(folder),
             settled=settled,
             flagged=flagged,
         )

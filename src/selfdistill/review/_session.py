@@ -27,7 +27,7 @@ from selfdistill.runs._decision_files import (
     write_decisions,
 )
 from selfdistill.runs._decisions import Journal, journal_path, labels_digest
-from selfdistill.runs._examples import Examples
+from selfdistill.runs._examples import Examples, open_examples
 from selfdistill.runs._model_file import Model, load_model
 
 _MOST = 200  # cards of one answer
@@ -134,7 +134,7 @@ class Session:
         with self._opening:
             if self._examples is None:
                 names = np.asarray(self.saved.classes, object)[self.saved.given]
-                self._examples = Examples(self.run, (np.array(self.saved.ids, object), names))
+                self._examples = open_examples(self.run, (np.array(self.saved.ids, object), names))
             return self._examples
 
     # What a page asks for

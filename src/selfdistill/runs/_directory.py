@@ -19,30 +19,27 @@ from selfdistill._core.errors import DataError, Interrupted, ResourceError, RunE
 from selfdistill._core.events import BatchDone, Event, Listener, everyone
 from selfdistill._core.files import check_room, digest
 from selfdistill._core.folder import check_folder, clear_parts, is_part
-from selfdistill._core.group import as_many
 from selfdistill._core.lock import LOCK, check_held, is_held, locked, name_run
 from selfdistill._core.memory import translate_out_of_memory
 from selfdistill._core.record import environment, read_record, relative_paths, write_record
 from selfdistill._core.run_record import SCHEMA, RunRecord
 from selfdistill._core.settings import ResolvedSettings
-from selfdistill._core.wording import quoted
+from selfdistill._core.wording import as_many, quoted
 from selfdistill.data._labelled import LabelledData
 from selfdistill.data._loader import augment_for
 from selfdistill.issues import compare_with_truth
 from selfdistill.issues._northcutt2021joint import NoiseEstimate
 from selfdistill.issues._table import LabelTable
 from selfdistill.networks._build import build
-from selfdistill.runs._epoch_snapshots import save_snapshot, snapshot_epochs
 from selfdistill.runs._label_table import write_label_table
-from selfdistill.runs._model_file import Model, save_model
+from selfdistill.runs._model_file import Model, save_model, save_snapshot, snapshot_epochs
 from selfdistill.runs._plan import GO_ON, Plan
 from selfdistill.runs._run_files import MetricsFile, clear_failed, has_failed, lost, other_versions, products, telling
 from selfdistill.targets._stores import choose_store, compact
 from selfdistill.train._closed import CLOSED, describe_closed
 from selfdistill.train._fit import LESS_MEMORY, fit, network_spec
-from selfdistill.train._fitted import Fitted
+from selfdistill.train._fitted import Fitted, trust_of
 from selfdistill.train._methods import METHODS, method_of
-from selfdistill.train._second_opinion import trust_of
 
 _MATRIX_CLASSES = 64  # up to here the record holds the whole matrix
 _FREE = ("device", "compile")  # settings that a resumed run may change

@@ -1,4 +1,4 @@
-"""Which data a pretrained network reads, where the user does not say; what it would bring where it is not installed."""
+"""Which data a pretrained network reads, where the user does not say; and features that are computed for later."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from pathlib import Path
 import numpy as np
 
 from selfdistill._core.advice import Advice
-from selfdistill._core.errors import RunError
+from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.events import Listener, Stage
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._encoded import NO_ENCODER, is_encoded
 from selfdistill.data._labelled import LabelledData
 from selfdistill.data._pixels import read_header
 from selfdistill.data._place import STANDARD_INPUT, find_place, is_there
-from selfdistill.data._read import find_form
+from selfdistill.data._read import find_form, read
 from selfdistill.data._table import TablePreprocess
 from selfdistill.data.formats._folder import training_files
 from selfdistill.encoders._encoder import PACKAGED, is_packaged
 from selfdistill.encoders._fine_tuning import sight_of
-from selfdistill.encoders._store import PROGRESS
+from selfdistill.encoders._ray import on_ray
+from selfdistill.encoders._store import ENGINE, PROGRESS
 from selfdistill.networks._pretrained import HF
+from selfdistill.train._runtime import process_group
 
 _MOST_TEXTS = 20_000  # some five minutes of one core
 _TINY, _LOOKED_AT = 32, 50
@@ -125,3 +127,34 @@ def _telling(tell: Listener, now: Callable[[], float] = time.monotonic) -> Calla
         tell(Stage(shown))
 
     return progress
+
+
+@contextmanager
+def _engine(on: str | None) -> Generator[None]:
+    token = ENGINE.set(ENGINE.get() if on is None else on_ray)
+    try:
+        yield
+    finally:
+        ENGINE.reset(token)
+
+
+def embed(
+    source: str,
+    options: ReadOptions,
+    out: Path | None,
+    tell: Listener = lambda event: None,
+    *,
+    on: str | None = None,
+) -> LabelledData:
+    """Encode photos or texts by the encoder named, else the packaged one, and keep their features in ``out``."""
+    if options.encoder is None:
+        photos = options.image_column is not None or find_form(source) == "folder"
+        options = replace(options, encoder="photos" if photos else "texts")
+    if not is_encoded(options):
+        raise SettingError(
+            "encoder none leaves nothing to do", Advice("Leave {--encoder} out", "name one."), param="encoder"
+        )
+    if on not in {None, "ray"}:
+        raise SettingError(f"on is {on!r}", Advice("Leave {--on} out", "take ray."), param="on")
+    with process_group("cpu"), encoding(tell), _engine(on):
+        return read(source, options if out is None else replace(options, features=str(out)), mapped=True)

@@ -6,7 +6,7 @@ import io
 import zipfile
 from functools import cached_property, lru_cache, partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -40,31 +40,25 @@ _RARE = 0.02  # share of the label's rows that hold the same value
 _PIXELS = 16  # images whose sides have no more are enlarged as squares
 
 
-@final
 class Examples:
-    """Reads single examples of a finished run. What cannot be opened again is shown by its name alone."""
+    """Examples of a finished run, to be looked at one by one; of this kind there is nothing to see but their names."""
 
-    def __init__(self, run: Path, rows: tuple[np.ndarray, np.ndarray] | None = None) -> None:
-        record = read_finished(run)
-        self._names, self._given = rows or named_rows(run)
-        self.missing, self._source = "", _Names()
-        try:
-            self._source = _opened(record, self._names, self._given)
-        except (DataError, OSError) as error:
-            self.missing = one_line(error)
-        self.kind = self._source.kind
+    kind = "vector"
+
+    def __init__(self, names: np.ndarray, missing: str = "") -> None:
+        self.names, self.missing = names, missing  # `missing`: why the data cannot be opened again
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self.names)
 
     def name(self, index: int) -> str:
         """Give the name of its file or row."""
-        return str(self._names[index])
+        return str(self.names[index])
 
     def thumbnail(self, index: int, side: int) -> bytes:
         """Draw an image, as PNG where it is small and as JPEG else; its longer side has ``side`` pixels."""
         try:
-            picture = self._source.picture(index, side)
+            picture = self.picture(index, side)
         except DataError:
             raise
         except Exception as error:  # decoders fail on damaged files in any way
@@ -77,68 +71,43 @@ class Examples:
         picture.save(file, "PNG", optimize=True) if small else picture.save(file, "JPEG", quality=80)
         return file.getvalue()
 
-    def text(self, index: int) -> str:
-        """Give its text; "" where it has none."""
-        return self._source.text(index)
-
-    def texts(self, index: int) -> dict[str, str]:
-        """Give each column of text with what it holds; {} where there is none."""
-        return self._source.texts(index)
-
-    def texts_of(self, rows: np.ndarray) -> list[str]:
-        """Give the texts of some examples, of several columns one after the other."""
-        return self._source.texts_of(rows)
-
-    def row(self, index: int) -> pa.Table | None:
-        """Give its row, with all columns of features; ``None`` where the data are no table."""
-        return self._source.row(index)
-
-    def search(self, words: str) -> np.ndarray:
-        """Find examples of which a text or a cell holds some words, whatever the case: bool ``[n]``."""
-        # The first time, all cells are spelled out, about 1 s for 100,000 rows of 7 columns; then it takes 20 ms.
-        return self._source.search(words.casefold(), len(self))
-
-    def cells(self, index: int) -> list[Cell]:
-        """Give name and value of each feature that is no text, and whether it is unusual for the given label."""
-        # A number is unusual that lies more than 3.5 robust standard deviations from the median of up to 2,000 rows
-        # with the same given label; another value, or a gap, that fewer than 2 % of them share.
-        return self._source.cells(index)
-
-
-class _Names:
-    """Examples with nothing to see."""
-
-    kind = "vector"
-
     def picture(self, index: int, side: int) -> Image.Image:
+        """Open an image, of no fewer pixels than ``side`` where it has them."""
         raise DataError("this run has no images", "Look at its table.")
 
     def text(self, index: int) -> str:
+        """Give its text; "" where it has none."""
         return ""
 
     def texts(self, index: int) -> dict[str, str]:
+        """Give each column of text with what it holds; {} where there is none."""
         return {}
 
     def texts_of(self, rows: np.ndarray) -> list[str]:
+        """Give the texts of some examples, of several columns one after the other."""
         return [""] * len(rows)
 
     def row(self, index: int) -> pa.Table | None:
+        """Give its row, with all columns of features; ``None`` where the data are no table."""
         return None
 
-    def search(self, words: str, n: int) -> np.ndarray:
-        return np.zeros(n, bool)
+    def search(self, words: str) -> np.ndarray:
+        """Find examples of which a text or a cell holds some words, whatever the case: bool ``[n]``."""
+        return np.zeros(len(self), bool)
 
     def cells(self, index: int) -> list[Cell]:
+        """Give name and value of each feature that is no text, and whether it is unusual for the given label."""
         return []
 
 
-class _Files(_Names):
+class _Files(Examples):
     """Images in files of a folder, or in a zip archive."""
 
     kind = "image"
 
-    def __init__(self, path: Path, names: np.ndarray) -> None:
-        self._names, self._archive, self._root = names, None, Path()
+    def __init__(self, names: np.ndarray, path: Path) -> None:
+        super().__init__(names)
+        self._archive, self._root = None, Path()
         if path.is_file():
             self._archive = zipfile.ZipFile(path)
             inside = set(self._archive.namelist())
@@ -151,33 +120,35 @@ class _Files(_Names):
             self._root = training_root(path)
 
     def picture(self, index: int, side: int) -> Image.Image:
-        name = str(self._names[index])
+        name = self.name(index)
         if self._archive is not None:
             return open_photo(Encoded(name, self._archive.read(self._before + name)), side)
         file = self._root / name
         if ".." in PurePosixPath(name).parts or Path(name).is_absolute() or not file.is_file():
-            raise DataError(f"{file} is not there", "Put the image back.")
+            raise DataError(f"{file} does not exist", "Put the image back.")
         return open_photo(file, side)
 
 
-class _Photos(_Names):
+class _Photos(Examples):
     """Photos that a table names."""
 
     kind = "image"
 
-    def __init__(self, files: np.ndarray) -> None:
+    def __init__(self, names: np.ndarray, files: np.ndarray) -> None:
+        super().__init__(names)
         self._files = files
 
     def picture(self, index: int, side: int) -> Image.Image:
         return open_photo(self._files[index], side)
 
 
-class _Pixels(_Names):
+class _Pixels(Examples):
     """Images in an array."""
 
     kind = "image"
 
-    def __init__(self, array: Any) -> None:
+    def __init__(self, names: np.ndarray, array: Any) -> None:
+        super().__init__(names)
         self._array, self._layout = array, find_layout(array.shape)
         sample = np.asarray(array[:: max(1, len(array) // 100)], np.float64)
         self._low, self._high = min(0.0, float(sample.min())), float(sample.max())
@@ -192,10 +163,11 @@ class _Pixels(_Names):
         return Image.fromarray(np.clip(np.rint((shown - self._low) * scale), 0, 255).astype(np.uint8))
 
 
-class _Rows(_Names):
+class _Rows(Examples):
     """Rows of a table."""
 
-    def __init__(self, source: Source, given: np.ndarray) -> None:
+    def __init__(self, names: np.ndarray, source: Source, given: np.ndarray) -> None:
+        super().__init__(names)
         self._table: pa.Table = source.features
         assert isinstance(source.fit, partial)  # it holds what was decided about the columns
         roles, options = source.fit.keywords["roles"], source.fit.keywords["options"]
@@ -221,10 +193,11 @@ class _Rows(_Names):
     def row(self, index: int) -> pa.Table | None:
         return self._table.slice(index, 1)
 
-    def search(self, words: str, n: int) -> np.ndarray:
+    def search(self, words: str) -> np.ndarray:
+        # The first time, all cells are spelled out, about 1 s for 100,000 rows of 7 columns; then it takes 20 ms.
         import pyarrow.compute as pc
 
-        found: np.ndarray = pc.match_substring(self._spelled, words).to_numpy(zero_copy_only=False)
+        found: np.ndarray = pc.match_substring(self._spelled, words.casefold()).to_numpy(zero_copy_only=False)
         return found
 
     @cached_property
@@ -238,6 +211,8 @@ class _Rows(_Names):
         return pa.array(lines or [""] * len(self._table), pa.large_string())
 
     def cells(self, index: int) -> list[Cell]:
+        # A number is unusual that lies more than 3.5 robust standard deviations from the median of up to 2,000 rows
+        # with the same given label; another value, or a gap, that fewer than 2 % of them share.
         usual, found = self._usual(self._given[index]), []
         for name in self._table.column_names:
             if name not in usual:
@@ -286,7 +261,17 @@ class _Usual:
         return abs(number - self._median) > _FAR * self._spread
 
 
-def _opened(record: RunRecord, names: np.ndarray, given: np.ndarray) -> _Names:
+def open_examples(run: Path, rows: tuple[np.ndarray, np.ndarray] | None = None) -> Examples:
+    """Open the data of a finished run again; what cannot be opened is shown by its name alone."""
+    record = read_finished(run)
+    names, given = rows or named_rows(run)
+    try:
+        return _opened(record, names, given)
+    except (DataError, OSError) as error:
+        return Examples(names, missing=one_line(error))
+
+
+def _opened(record: RunRecord, names: np.ndarray, given: np.ndarray) -> Examples:
     """Open the data of a run again, and check that they hold its rows."""
     where, options = record.data.source or "digits", record.data.read
     if options is None:
@@ -294,9 +279,9 @@ def _opened(record: RunRecord, names: np.ndarray, given: np.ndarray) -> _Names:
     if where not in BUILT_IN and not is_there(where):
         raise DataError(f"{where} is not here", "Start this in the folder where `fit` was started.")
     if Path(where).suffix.lower() == ".zip" and _holds_images(Path(where)):
-        return _Files(Path(where), names)
+        return _Files(names, Path(where))
     if find_format(find_place(where)).name == "folder":
-        return _Files(find_place(where).path, names)
+        return _Files(names, find_place(where).path)
     found = load(where, options, mapped=True, names=is_encoded(options))
     assert found is not None
     found = known_labels(found, options)
@@ -307,8 +292,8 @@ def _opened(record: RunRecord, names: np.ndarray, given: np.ndarray) -> _Names:
     elif len(ids) != len(names) or (ids != names).any():
         raise DataError(f"{where} holds other rows than the run was trained on", "Train on it anew with `fit`.")
     if found.form == "image":
-        return _Photos(found.features) if is_encoded(options) else _Pixels(found.features)
-    return _Rows(found, given) if found.form == "table" else _Names()
+        return _Photos(names, found.features) if is_encoded(options) else _Pixels(names, found.features)
+    return _Rows(names, found, given) if found.form == "table" else Examples(names)
 
 
 def _holds_images(path: Path) -> bool:

@@ -15,13 +15,12 @@ from selfdistill._core.advice import Advice, Flag
 from selfdistill._core.dist import rank
 from selfdistill._core.errors import DataError, Interrupted, RunError, SettingError
 from selfdistill._core.events import Event, Listener, RunStarted, everyone
-from selfdistill._core.group import as_many
 from selfdistill._core.options import explicit_options, overlaid
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.record import read_record, write_record
 from selfdistill._core.run_record import RunRecord
 from selfdistill._core.settings import ResolvedSettings, Settings
-from selfdistill._core.wording import quoted
+from selfdistill._core.wording import as_many, quoted
 from selfdistill.data._labelled import LabelledData, describe
 from selfdistill.data._read import read as data_read
 from selfdistill.data._read import read_test

@@ -19,7 +19,7 @@ from selfdistill._core.folder import inside
 from selfdistill._core.lock import LOCK, check_held
 from selfdistill._core.record import read_record
 from selfdistill._core.run_record import RunRecord
-from selfdistill.runs._epoch_snapshots import EPOCHS
+from selfdistill.runs._model_file import EPOCHS
 from selfdistill.train import _checkpoint
 
 _PRODUCTS = ("labels.parquet", "model.safetensors", "metrics.jsonl")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import SettingError
-from selfdistill._core.left_out import left_out
+from selfdistill._core.rows import left_out
 from selfdistill.theory._modes import start_rows, target_rows
 from selfdistill.theory._spectrum import Spectrum
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -25,7 +25,8 @@ from selfdistill.closed._rounds import Candidate
 from selfdistill.data._labelled import LabelledData
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
 from selfdistill.train._fitted import Fitted
-from selfdistill.train._runtime import threads_for
+from selfdistill.train._loop import predict_probabilities
+from selfdistill.train._runtime import TorchRuntime, threads_for
 
 CLOSED = "kernel"
 """The method without epochs."""
@@ -58,42 +59,32 @@ def takes_vectors(settings: Settings) -> bool:
 
 def check_closed(settings: Settings) -> None:
     """Refuse settings of training with the closed form, and those of the closed form with training."""
-    closed_form = settings.method == CLOSED
+    of_closed, of_network = (next(filter(settings.asks, names), None) for names in (OF_CLOSED, _OF_NETWORKS))
     if settings.method == AUTO:
-        asked = [next((name for name in names if settings.asks(name)), None) for names in (OF_CLOSED, _OF_NETWORKS)]
-        if asked[0] and asked[1]:
+        if of_closed and of_network:
+            flags = {"one": Flag(of_closed), "other": Flag(of_network)}
             raise SettingError(
-                Advice("{one} is for the closed form, {other} for a network", one=Flag(asked[0]), other=Flag(asked[1])),
-                Advice("Leave {one} out", "{other}.", one=Flag(asked[0]), other=Flag(asked[1])),
+                Advice("{one} is for the closed form, {other} for a network", **flags),
+                Advice("Leave {one} out", "{other}.", **flags),
             )
-    wrong = _OF_NETWORKS if closed_form else () if settings.method == AUTO else OF_CLOSED
-    for name in wrong:
-        if settings.asks(name):
-            why = "trains no network" if closed_form else "trains a network"
-            raise SettingError(
-                Advice(
-                    "method {method!r} {why}, and {option} is {value!r}",
-                    why=why,
-                    method=settings.method or "selfdistill",
-                    option=Flag(name),
-                    value=getattr(settings, name),
-                ),
-                Advice(
-                    "Leave {option} out",
-                    "choose {--method} {other}.",
-                    option=Flag(name),
-                    other="selfdistill" if closed_form else CLOSED,
-                ),
-            )
+        return
+    closed_form = settings.method == CLOSED
+    name = of_network if closed_form else of_closed
+    if name is not None:
+        why = "trains no network" if closed_form else "trains a network"
+        named = {"method": settings.method or "selfdistill", "option": Flag(name), "value": getattr(settings, name)}
+        other = "selfdistill" if closed_form else CLOSED
+        raise SettingError(
+            Advice("method {method!r} {why}, and {option} is {value!r}", why=why, **named),
+            Advice("Leave {option} out", "choose {--method} {other}.", option=Flag(name), other=other),
+        )
 
 
 def fit_closed(
     data: LabelledData,
     settings: ResolvedSettings,
-    *,
-    evaluations: Mapping[str, tuple[Tensor, Tensor]] | None = None,
-    tell: Listener = lambda event: None,
-    predict: Callable[[torch.nn.Module, Tensor], Tensor],
+    evaluations: Mapping[str, tuple[Tensor, Tensor]],
+    tell: Listener,
 ) -> Fitted:
     """Refine labels in closed form."""
     began = time.perf_counter()
@@ -117,8 +108,9 @@ def fit_closed(
         "refined_share": (refined != data.labels).float().mean().item(),
         "seconds": time.perf_counter() - began,
     }
-    for name, (inputs, labels) in (evaluations or {}).items():
-        last[f"{name}_accuracy"] = (predict(found.machine, inputs).argmax(-1) == labels).float().mean().item()
+    for name, (inputs, labels) in evaluations.items():
+        predicted = predict_probabilities(found.machine, inputs, TorchRuntime("cpu")).argmax(-1)
+        last[f"{name}_accuracy"] = (predicted == labels).float().mean().item()
     tell(EpochDone(0, last))
     return Fitted(found.machine, None, LearningDynamics(data.labels), settings, [last], _conflicts(data), None, found)
 
@@ -153,7 +145,8 @@ def _conflicts(data: LabelledData) -> list[str]:
     first = np.empty(len(keys), np.int64)  # the first row with the same key
     first[order] = order[np.repeat(starts, np.diff(np.r_[starts, len(keys)]))]
     doubtful = np.flatnonzero(labels != labels[first])
-    twins = [(int(first[i]), int(i)) for i in doubtful if torch.equal(*(_row(data, int(j)) for j in (first[i], i)))]
+    pairs = [(int(first[i]), int(i)) for i in doubtful]
+    twins = [pair for pair in pairs if torch.equal(*(data.rows[row : row + 1] for row in pair))]
     if not twins:
         return []
     j, i = twins[0]
@@ -175,10 +168,6 @@ def _keys(data: LabelledData) -> np.ndarray:
         part = rows[start : start + step].flatten(1).float().numpy().view(np.uint32)
         keys[start : start + step] = (part * factors).sum(1, dtype=np.uint64)
     return keys
-
-
-def _row(data: LabelledData, row: int) -> Tensor:
-    return data.rows[slice(row, row + 1)]
 
 
 def describe_closed(found: ClosedForm, k: int) -> dict[str, Any]:
@@ -204,12 +193,7 @@ def describe_closed(found: ClosedForm, k: int) -> dict[str, Any]:
 
 def _named(candidate: Candidate) -> dict[str, Any]:
     form = candidate.form
-    return {
-        "source": candidate.source,
-        "noise": form.noise,
-        "confusion": form.confusion,
-        "round": candidate.round,
-    }
+    return {"source": candidate.source, "noise": form.noise, "confusion": form.confusion, "round": candidate.round}
 
 
 def _spectrum(found: ClosedForm) -> dict[str, Any]:

@@ -84,17 +84,9 @@ def fit(
     """  # noqa: DOC502 (raised by what is called)
     _check_memory(data, settings)
     if settings.method == CLOSED and method is None:
-        runtime = TorchRuntime("cpu")
-        return fit_closed(
-            data,
-            settings,
-            evaluations=evaluations,
-            tell=tell,
-            predict=lambda network, inputs: predict_probabilities(network, inputs, runtime),
-        )
-    _check_one_label_each(data, settings)
+        return fit_closed(data, settings, evaluations or {}, tell)
     chosen = method or method_of(settings)
-    _check_model(model, chosen, settings)
+    _check(data, settings, model, chosen)
     first_stage = _first_stage(chosen, data, settings, model, tell, checkpoints, go_on, about)
     runtime = TorchRuntime(settings.device, settings.precision, compile=settings.compile)
     with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
@@ -143,7 +135,10 @@ def _trainer(
     """Put a training together; and the positions that it holds out."""
     model = runtime.prepare(network)
     drawn, held = held_out(data.labels, settings.held_out or chosen.held_out, settings.seed)
-    loader = _loader(data, settings, runtime, drawn)
+    loader = TensorLoader(
+        data.inputs, data.labels, settings.batch_size, seed=settings.seed, device=runtime.device, rank=runtime.rank,
+        world=runtime.world, only=drawn,
+    )  # fmt: skip
     targets = targets if targets is not None else chosen.build(_context(data, settings, len(loader), first_stage))
     targets.to(runtime.device)
     dynamics = LearningDynamics(data.labels).to(runtime.device)
@@ -178,19 +173,17 @@ def _check_memory(data: LabelledData, settings: ResolvedSettings) -> None:
         )
 
 
-def _check_model(model: nn.Module | None, chosen: Method, settings: ResolvedSettings) -> None:
-    if model is not None and chosen.networks == 2 and not isinstance(model, Pair):
-        raise SettingError(
-            f"method {settings.method!r} trains two networks, but one was given",
-            "Pass selfdistill.networks.Pair(a, b), with different initial weights.",
-        )
-
-
-def _check_one_label_each(data: LabelledData, settings: ResolvedSettings) -> None:
+def _check(data: LabelledData, settings: ResolvedSettings, model: nn.Module | None, chosen: Method) -> None:
+    """Refuse label distributions, and one network for a method that trains two."""
     if data.distributions is not None:
         raise SettingError(
             f"method {settings.method!r} takes no label distributions",
             Advice("Choose {--method} {closed}, and leave out what asks for a network.", closed=CLOSED),
+        )
+    if model is not None and chosen.networks == 2 and not isinstance(model, Pair):
+        raise SettingError(
+            f"method {settings.method!r} trains two networks, but one was given",
+            "Pass selfdistill.networks.Pair(a, b), with different initial weights.",
         )
 
 
@@ -241,30 +234,9 @@ def _first_stage(
 
 
 def _context(data: LabelledData, settings: ResolvedSettings, steps: int, first_stage: FirstStage | None) -> Context:
-    matrix = None if settings.noise_matrix is None else read_matrix(settings.noise_matrix, classes=data.classes)
-    return Context(
-        data.labels,
-        data.num_classes,
-        settings.epochs,
-        steps,
-        settings.seed,
-        settings.noise_rate,
-        None if matrix is None else matrix.float(),
-        first_stage,
-    )
-
-
-def _loader(data: LabelledData, settings: ResolvedSettings, runtime: Runtime, drawn: Tensor | None) -> TensorLoader:
-    return TensorLoader(
-        data.inputs,
-        data.labels,
-        settings.batch_size,
-        seed=settings.seed,
-        device=runtime.device,
-        rank=runtime.rank,
-        world=runtime.world,
-        only=drawn,
-    )
+    file, k, epochs, seed = settings.noise_matrix, data.num_classes, settings.epochs, settings.seed
+    matrix = None if file is None else read_matrix(file, classes=data.classes).float()
+    return Context(data.labels, k, epochs, steps, seed, settings.noise_rate, matrix, first_stage)
 
 
 def _predict_train(model: nn.Module, data: LabelledData, chosen: Method, runtime: Runtime) -> Tensor:
@@ -333,10 +305,7 @@ def _evaluator(
     model: nn.Module, sets: Mapping[str, tuple[Tensor, Tensor, Tensor | None]], runtime: Runtime
 ) -> Callable[[], dict[str, float]]:
     def accuracy(inputs: Tensor, labels: Tensor, rows: Tensor | None) -> float:
-        found = predict_probabilities(model, inputs, runtime, rows=rows).argmax(-1)
-        return (found == labels).float().mean().item()
+        predicted = predict_probabilities(model, inputs, runtime, rows=rows).argmax(-1)
+        return (predicted == labels).float().mean().item()
 
-    def evaluate() -> dict[str, float]:
-        return {f"{name}_accuracy": accuracy(*one) for name, one in sets.items()}
-
-    return evaluate
+    return lambda: {f"{name}_accuracy": accuracy(*one) for name, one in sets.items()}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from typing import Any
 
 from selfdistill import losses, targets
 from selfdistill._core.advice import Advice, Flag
 from selfdistill._core.errors import SettingError
 from selfdistill._core.settings import VISIT_STEPS, ResolvedSettings, Settings
 from selfdistill.rivals import Method
-from selfdistill.rivals._method import Context
+from selfdistill.rivals._method import Context, matched, never
 from selfdistill.rivals._table import RIVALS
 from selfdistill.targets._base import GivenLabels, Memory
 from selfdistill.targets._dong2019selfdistill import authors_loss, sequential
@@ -100,3 +101,34 @@ def method_of(settings: Settings | ResolvedSettings) -> Method:
             "Leave the 2* out.",
         )
     return found
+
+
+class NotedContext(Context):
+    """Notes what a method asks."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in {"epochs", "steps"}:
+            self.asked.add(name)
+        return super().__getattribute__(name)
+
+    @property
+    def asked(self) -> set[str]:
+        """Names of what was asked."""
+        found: set[str] = vars(self).setdefault("_asked", set())
+        return found
+
+
+def target_method(name: str) -> Method:
+    """Look a method up that is nothing but a target and a loss."""
+    able = [one for one, found in METHODS.items() if is_target(found)]
+    if name in WITHOUT_EPOCHS or (name in METHODS and name not in able):
+        raise SettingError(
+            f"method {name!r} is more than a target and a loss, and cannot be put into a loop",
+            f"Choose one of: {', '.join(able)}.",
+        )
+    return method(name, able)
+
+
+def is_target(found: Method) -> bool:
+    alone = found.networks == 1 and found.first is None and found.keep is None and found.objective is matched
+    return alone and found.needs_train_predictions is never

@@ -27,8 +27,7 @@ from selfdistill.losses._anchored import with_prediction
 from selfdistill.targets import Posterior, Targets
 from selfdistill.targets._base import LOOKS
 from selfdistill.train._loop_checks import agrees_by_chance, check_batch, check_index, check_labels, odd_visits
-from selfdistill.train._loop_methods import NotedContext, target_method
-from selfdistill.train._methods import method
+from selfdistill.train._methods import NotedContext, method, target_method
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from selfdistill._core import dist
 from selfdistill._core.advice import Advice
 from selfdistill._core.errors import ResourceError
-from selfdistill._core.group import GROUP
+from selfdistill._core.wording import GROUP
 from selfdistill.data._loader import Batch
 
 _LOST = re.compile(r"closed by peer|reset by peer|remote process|Broken pipe|gloo|NCCL", re.IGNORECASE)
