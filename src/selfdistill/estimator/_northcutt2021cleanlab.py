@@ -13,8 +13,7 @@ from selfdistill.data._labels import value_key
 from selfdistill.estimator._checks import encode_labels, labels_of, on_host
 from selfdistill.issues import find_issues
 from selfdistill.issues._blocks import as_soft
-from selfdistill.issues._frame import issue_frame, sample_weights
-from selfdistill.issues._table import LabelTable
+from selfdistill.issues._table import LabelTable, issue_frame, sample_weights
 
 if TYPE_CHECKING:
     from typing import Self
