@@ -10,8 +10,6 @@ from markupsafe import Markup
 
 from selfdistill._core.wording import clean
 
-__all__ = ["Line", "histogram", "lines", "matrix"]
-
 _WIDTH, _HEIGHT = 440, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 42
 _BINS = 40
@@ -83,16 +81,13 @@ def histogram(quality: np.ndarray, flagged: np.ndarray) -> Markup:
         cut = float(quality[flagged].max())
         x = _LEFT + cut * inner[0]
         body.append(
-            Markup('<line x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}" class="mark"/>').format(x, _TOP, base_y())
+            Markup('<line x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}" class="mark"/>').format(
+                x, _TOP, _HEIGHT - _BOTTOM
+            )
         )
         at_end = cut > 0.6
         body.append(_text(x + (-5 if at_end else 5), _TOP + 12, f"cut-off {cut:.2f}", "tick end" if at_end else "tick"))
     return _picture(body, _WIDTH, _HEIGHT, f"Histogram of the label quality of {len(quality):,} labels")
-
-
-def base_y() -> int:
-    """Where the horizontal axis lies."""
-    return _HEIGHT - _BOTTOM
 
 
 def lines(
@@ -113,10 +108,12 @@ def lines(
     if mark is not None:
         x = across(mark[0])
         body.append(
-            Markup('<line x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}" class="mark"/>').format(x, _TOP, base_y())
+            Markup('<line x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}" class="mark"/>').format(
+                x, _TOP, _HEIGHT - _BOTTOM
+            )
         )
         at_end = x > 0.85 * _WIDTH
-        body.append(_text(x + (-5 if at_end else 5), base_y() - 6, mark[1], "tick end" if at_end else "tick"))
+        body.append(_text(x + (-5 if at_end else 5), _HEIGHT - _BOTTOM - 6, mark[1], "tick end" if at_end else "tick"))
     for curve in curves:
         points = " ".join(
             f"{across(x):.1f},{_TOP + (1 - min(max(y / high, 0), 1)) * inner[1]:.1f}"
