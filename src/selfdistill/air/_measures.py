@@ -15,18 +15,10 @@ from selfdistill.theory import Spectrum
 
 
 class RandomEnergy(NamedTuple):
-    """What leading directions hold of labels that know nothing of the inputs.
+    """What leading directions hold of labels that know nothing of the inputs."""
 
-    Attributes:
-        expected: Its expectation at each rank, ``[r]``.
-        mean: Mean over the draws, ``[r]``.
-        std: Standard deviation over the draws, ``[r]``.
-        low: Least of the draws, ``[r]``.
-        high: Greatest, ``[r]``.
-    """
-
-    expected: Tensor
-    mean: Tensor
+    expected: Tensor  # its expectation at each rank, ``[r]``
+    mean: Tensor  # over the draws, ``[r]``, and so on
     std: Tensor
     low: Tensor
     high: Tensor

@@ -34,19 +34,12 @@ _MARGIN = 0.1  # above what an untrained network's probabilities differ by
 
 @dataclass(frozen=True)
 class RunCurves:
-    """A training run to lay beside the prediction.
+    """A training run to lay beside the prediction."""
 
-    Attributes:
-        clock: Kernel time of its epochs.
-        agreement: Share of training predictions equal to the given label, the mean over each epoch while it trains.
-        others: Further curves by name, after each epoch, such as ``test_accuracy``.
-        plain: Whether it trained on the given labels alone, as the prediction does.
-    """
-
-    clock: Clock
-    agreement: Sequence[float]
-    others: Mapping[str, Sequence[float]]
-    plain: bool = True
+    clock: Clock  # kernel time of its epochs
+    agreement: Sequence[float]  # share of training predictions equal to the given label, the mean over each epoch
+    others: Mapping[str, Sequence[float]]  # further curves by name, after each epoch, such as ``test_accuracy``
+    plain: bool = True  # whether it trained on the given labels alone, as the prediction does
 
 
 def study(

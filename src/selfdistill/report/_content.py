@@ -49,7 +49,7 @@ class Subject:
     examples: Examples | None = None  # its single examples
     settled: Decisions | None = None  # what was settled by hand; ``found`` has these labels already
     flagged: np.ndarray | None = (
-        None  # which labels the run called wrong before, bool ``[n]``; ``None``: as in ``found``
+        None  # labels that the run called wrong before, bool ``[n]``; ``None``: as in ``found``
     )
 
     @classmethod
