@@ -155,21 +155,8 @@ def snapshot(
     first: Spectrum | None = None,
     seconds: float = 0.0,
 ) -> Snapshot:
-    """Measure a network whose spectrum is at hand.
-
-    Args:
-        name: Of the moment.
-        model: In evaluation mode.
-        examples: What the spectrum is of.
-        spectrum: Eigenpairs.
-        epoch: Epochs done.
-        ranks: Numbers of leading directions; those of n and more, or beyond the pairs at hand, are left out.
-        first: Spectrum of an earlier moment, to measure the drift from.
-        seconds: What the spectrum took.
-
-    Returns:
-        The measures.
-    """
+    """Measure a network in evaluation mode whose spectrum is at hand, and its drift from an earlier one."""
+    # Ranks of n and more, or beyond the pairs at hand, are left out.
     ranks = tuple(k for k in ranks if k < spectrum.size and k <= len(spectrum.values)) or (1,)
     parts = examples.parts()
     guess = outputs_of(model, examples.inputs).argmax(1)
