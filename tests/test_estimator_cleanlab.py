@@ -18,8 +18,8 @@ from sklearn.linear_model import LogisticRegression
 from selfdistill import SelfDistillClassifier
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.issues import find_issues
-from selfdistill.issues._frame import sample_weights
 from selfdistill.issues._northcutt2021joint import NoiseEstimate
+from selfdistill.issues._table import sample_weights
 
 pytestmark = pytest.mark.usefixtures("few_trees")
 

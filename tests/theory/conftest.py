@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests.theory.first_layer import first_layer_kernel
 
 from selfdistill.theory import Spectrum
-from selfdistill.theory._relu_kernel import first_layer_kernel
 
 
 @pytest.fixture

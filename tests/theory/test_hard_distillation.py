@@ -10,11 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
+from tests.theory.first_layer import first_layer_kernel
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.theory import Spectrum, gradient_flow, hard_distillation, relu_kernel
 from selfdistill.theory._hard_distillation import HardLabels, SoftLabels
-from selfdistill.theory._relu_kernel import first_layer_kernel
 
 # -- hard distillation -------------------------------------------------------------------------------------------------
 

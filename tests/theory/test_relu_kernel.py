@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import dblquad
+from tests.theory.first_layer import first_layer_kernel
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.theory import Spectrum, relu_kernel
-from selfdistill.theory._relu_kernel import first_layer_kernel
 
 
 def points(n, d, seed=0):

@@ -18,7 +18,8 @@ from selfdistill.theory import (
     settled_distillation,
     soft_distillation,
 )
-from selfdistill.theory._soft_distillation import settled_bound
+from selfdistill.theory._modes import eigenvalues
+from selfdistill.theory._soft_distillation import _absorbed
 
 # -- soft distillation -------------------------------------------------------------------------------------------------
 
@@ -122,6 +123,15 @@ def test_it_is_what_hard_distillation_does_once_predictions_stay(clusters):
     assert (found * truth > 0).all()
 
 
+def settled_bound(spectrum, given, settled, time, *, start, given_weight, decay=0.0):
+    """Bound on the distance of `settled_distillation` from the settled predictions, scalar or ``[T]``.
+
+    |f_t - h| <= exp(-lambda_min t) |f_0 - h| + |y - h| max_i of the share of the given labels that direction i takes up
+    """
+    absorbed, left = _absorbed(eigenvalues(spectrum), torch.as_tensor(time), given_weight, decay)
+    return left.amax(-1) * torch.linalg.norm(start - settled) + absorbed.amax(-1) * torch.linalg.norm(given - settled)
+
+
 @settings(max_examples=30)
 @given(seed=st.integers(0, 10**6), alpha=st.floats(0, 1), decay=st.floats(0, 10), time=st.floats(0, 50))
 def test_the_bound_holds(seed, alpha, decay, time):
@@ -146,6 +156,6 @@ def test_bad_settings_are_refused_settled(small):
     with pytest.raises(SettingError, match=r"given_weight is -0.1, but must be in \[0, 1\]"):
         settled_distillation(spectrum, y, y, 1.0, start=f0, given_weight=-0.1)
     with pytest.raises(SettingError, match="decay is -1, but must be 0 or more"):
-        settled_bound(spectrum, y, y, 1.0, start=f0, given_weight=0.1, decay=-1.0)
+        settled_distillation(spectrum, y, y, 1.0, start=f0, given_weight=0.1, decay=-1.0)
     with pytest.raises(DataError, match=r"start has shape \(12,\), but the targets have \(12, 3\)"):
         settled_distillation(spectrum, y, y, 1.0, start=f0[:, 0], given_weight=0.1)

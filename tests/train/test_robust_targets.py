@@ -22,7 +22,7 @@ from selfdistill._core.errors import ReliabilityWarning, SettingError
 from selfdistill._core.settings import Settings
 from selfdistill.data._loader import TensorLoader
 from selfdistill.data._source import from_arrays
-from selfdistill.issues._frame import issue_frame
+from selfdistill.issues._table import issue_frame
 from selfdistill.networks._build import build
 from selfdistill.targets import Posterior
 from selfdistill.train._fit import _optimizer, fit

@@ -63,27 +63,13 @@ def per_step(spectrum: Spectrum, classes: int, *, loss: str = "cross-entropy", o
 
 @dataclass(frozen=True)
 class Clock:
-    """Kernel time of each epoch: learning rate x steps / (1 - momentum), summed.
+    """Kernel time of each epoch: learning rate x steps / (1 - momentum), summed."""
 
-    With momentum m a gradient acts on this and later steps, 1 + m + m² + ... times; Nesterov's form does so too.
-    Weight decay is left out.
+    # With momentum m a gradient acts on this and later steps, 1 + m + m² + ... times; Nesterov's form does so too.
+    # Weight decay is left out.
 
-    Attributes:
-        lr: Mean learning rate of each epoch.
-        steps: Steps per epoch.
-        momentum: m.
-
-    Raises:
-        SettingError: No epochs, or values out of range.
-
-    Example:
-        >>> clock = Clock((0.1, 0.1, 0.05), steps=10, momentum=0.5)
-        >>> clock.times.tolist(), clock.epoch_of(3.0)
-        ([0.0, 2.0, 4.0, 5.0], 1.5)
-    """
-
-    lr: tuple[float, ...]
-    steps: int
+    lr: tuple[float, ...]  # mean learning rate of each epoch
+    steps: int  # per epoch
     momentum: float = 0.0
 
     def __post_init__(self) -> None:

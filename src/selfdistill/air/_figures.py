@@ -200,15 +200,7 @@ def draw(name: str, record: Mapping[str, Any]) -> Figure:
 
 
 def save_figures(folder: Path, record: Mapping[str, Any]) -> list[Path]:
-    """Draw all figures, each as SVG (text stays text) and PNG (300 dots per inch).
-
-    Args:
-        folder: Where they go; must exist.
-        record: What ``air.json`` holds.
-
-    Returns:
-        The files.
-    """
+    """Draw all figures of what ``air.json`` holds, each as SVG (text stays text) and PNG (300 dots per inch)."""
     return [path for name in FIGURES for path in _saved(draw(name, record), folder, name)]
 
 

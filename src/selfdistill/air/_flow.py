@@ -18,17 +18,11 @@ _PARTS = 8  # points of a stretch of training that a predicted curve is averaged
 
 
 class Fit(NamedTuple):
-    """By what factor measured training runs ahead of the predicted one.
+    """By what factor measured training runs ahead of the predicted one."""
 
-    Attributes:
-        scale: Kernel time per unit of learning rate x steps; 1 where the prediction is right.
-        error: Root mean squared difference of the two agreement curves after scaling.
-        unscaled: The same before it.
-    """
-
-    scale: float
-    error: float
-    unscaled: float
+    scale: float  # kernel time per unit of learning rate x steps; 1 where the prediction is right
+    error: float  # root mean squared difference of the two agreement curves after scaling
+    unscaled: float  # the same before it
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,19 +209,7 @@ class Flow:
         return Curves(times, found[0], found[2] if truth_known else None, found[1], found[3] if truth_known else None)
 
     def checked(self, labels: Tensor, name: str) -> Tensor:
-        """Return labels on the CPU, having checked that they fit.
-
-        Args:
-            labels: int64 ``[n]``.
-            name: What they are, for the message.
-
-        Returns:
-            The same on the CPU.
-
-        Raises:
-            DataError: Another length.
-            SettingError: A value that is no column.
-        """
+        """Return labels on the CPU, having checked that they fit."""
         labels, (n, columns) = torch.as_tensor(labels).cpu(), self.targets.shape
         if labels.shape != (n,):
             raise DataError(f"{name} has shape {tuple(labels.shape)}", f"Give one label per example, [{n}].")
@@ -255,17 +237,10 @@ def _distance(outputs: Tensor, ideal: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class LearningOrder:
-    """When each example and each class is retrieved.
+    """When each example and each class is retrieved."""
 
-    Attributes:
-        per_example: First time at which the label's margin exceeds the level, float64 ``[n]``; infinite where it never
-            does within the times looked at.
-        per_class: First time at which half the examples of the class have got there, float64 ``[C]``.
-        level: The level.
-    """
-
-    per_example: Tensor
-    per_class: Tensor
+    per_example: Tensor  # first time at which the label's margin exceeds the level, float64 ``[n]``, or infinity
+    per_class: Tensor  # first time at which half the examples of the class have got there, float64 ``[C]``
     level: float
 
 

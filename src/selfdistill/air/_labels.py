@@ -9,22 +9,7 @@ from selfdistill._core.errors import DataError
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """Write labels as rows with a single 1.
-
-    Args:
-        labels: int64 ``[n]``, values from 0 to ``classes`` - 1.
-        classes: Number of classes C.
-
-    Returns:
-        float64 ``[n, C]``.
-
-    Raises:
-        DataError: A label outside the range, or not one per example.
-
-    Example:
-        >>> one_hot(torch.tensor([1, 0]), 2).tolist()
-        [[0.0, 1.0], [1.0, 0.0]]
-    """
+    """Write labels ``[n]`` as rows with a single 1, float64 ``[n, C]``."""
     labels = torch.as_tensor(labels).cpu()
     if labels.ndim != 1 or not len(labels):
         raise DataError(f"labels have shape {tuple(labels.shape)}", "Give one whole number per example, [n].")
@@ -38,18 +23,7 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
 
 
 def centred(z: Tensor) -> Tensor:
-    """Remove the mean of each column: what a constant prediction explains is no retrieved information.
-
-    Args:
-        z: ``[n]`` or ``[n, c]``.
-
-    Returns:
-        float64, same shape.
-
-    Example:
-        >>> centred(torch.tensor([1.0, 3.0])).tolist()
-        [-1.0, 1.0]
-    """
+    """Remove the mean of each column: what a constant prediction explains is no retrieved information."""
     z = torch.as_tensor(z).detach().cpu().double()
     return z - z.mean(0)
 

@@ -15,18 +15,10 @@ from selfdistill.theory import Spectrum
 
 
 class RandomEnergy(NamedTuple):
-    """What leading directions hold of labels that know nothing of the inputs.
+    """What leading directions hold of labels that know nothing of the inputs."""
 
-    Attributes:
-        expected: Its expectation at each rank, ``[r]``.
-        mean: Mean over the draws, ``[r]``.
-        std: Standard deviation over the draws, ``[r]``.
-        low: Least of the draws, ``[r]``.
-        high: Greatest, ``[r]``.
-    """
-
-    expected: Tensor
-    mean: Tensor
+    expected: Tensor  # its expectation at each rank, ``[r]``
+    mean: Tensor  # over the draws, ``[r]``, and so on
     std: Tensor
     low: Tensor
     high: Tensor
@@ -153,32 +145,10 @@ def random_retrieved(spectrum: Spectrum, times: Tensor | float) -> Tensor:
 
 
 def effective_ranks(spectrum: Spectrum) -> dict[str, float]:
-    r"""Count the effective directions of a kernel.
-
-    With shares :math:`p_i = \lambda_i / \sum_j \lambda_j`:
-
-    - ``entropy``: :math:`\exp(-\sum_i p_i \ln p_i)` (Roy & Vetterli),
-    - ``participation``: :math:`1 / \sum_i p_i^2`,
-    - ``stable``: :math:`1 / p_1`, the stable rank :math:`\|J\|_F^2 / \|J\|_2^2` of the Jacobian.
-
-    All three are 1 for a kernel of rank one and n for the identity.
-
-    Args:
-        spectrum: Eigenpairs. What the trace leaves is spread evenly over missing ones: no rank can be larger.
-
-    Returns:
-        The three.
-
-    Raises:
-        DataError: The kernel is zero.
-
-    References:
-        Roy & Vetterli (2007), The effective rank, EUSIPCO.
-
-    Example:
-        >>> [round(rank, 6) for rank in effective_ranks(Spectrum.of(torch.eye(4))).values()]
-        [4.0, 4.0, 4.0]
-    """
+    """Count the effective directions of a kernel: 1 for a kernel of rank one, n for the identity."""
+    # With shares p_i of the trace: ``entropy`` exp(-sum p_i ln p_i) (Roy & Vetterli 2007, The effective rank, EUSIPCO),
+    # ``participation`` 1 / sum p_i², ``stable`` 1 / p_1, the stable rank |J|_F² / |J|_2² of the Jacobian. What the
+    # trace leaves is spread evenly over missing pairs: no rank can be larger.
     values = spectrum.values.clamp(min=0)
     total = max(spectrum.trace, float(values.sum()))
     if total <= 0:
@@ -202,27 +172,9 @@ def target_alignment(spectrum: Spectrum, z: Tensor) -> float:
 
 
 def kernel_alignment(first: Spectrum, second: Spectrum, *, centre: bool = True) -> float:
-    r"""Cosine of two kernels of the same examples, centred unless told otherwise (linear CKA of their features).
-
-    Args:
-        first: Eigenpairs of one; those that it lacks count as 0.
-        second: Eigenpairs of the other.
-        centre: Centre both.
-
-    Returns:
-        From 0 to 1. The drift between them is 1 less this.
-
-    Raises:
-        DataError: Kernels of different sizes, or a constant one.
-
-    References:
-        Cortes et al. (2012), arXiv:1203.0550; Kornblith et al. (2019), arXiv:1905.00414 (CKA).
-
-    Example:
-        >>> one = Spectrum.of(torch.diag(torch.tensor([2.0, 1.0, 1.0])))
-        >>> round(kernel_alignment(one, one), 6)
-        1.0
-    """  # noqa: DOC502 (raised by what is called)
+    """Cosine of two kernels of the same examples, centred unless told otherwise; drift is 1 less this."""
+    # Linear CKA of their features: Cortes et al. (2012), arXiv:1203.0550; Kornblith et al. (2019), arXiv:1905.00414.
+    # Pairs that a spectrum lacks count as 0.
     _refuse_other_size(first, second)
     one, two = _factor(first, centre), _factor(second, centre)
     return _cosine((one.T @ two).square().sum(), (one.T @ one).square().sum(), (two.T @ two).square().sum())

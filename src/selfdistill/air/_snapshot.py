@@ -80,37 +80,21 @@ class Examples:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What was measured at one moment.
+    """What was measured at one moment."""
 
-    Attributes:
-        name: Of the moment.
-        epoch: Epochs done; ``None`` where not known.
-        ranks: Numbers of leading directions.
-        energy: For each label matrix, the share of its energy at each rank.
-        chance: Expected share of labels dealt out at random, at each rank.
-        alignment: Centred alignment of the kernel with each label matrix.
-        effective_rank: ``entropy``, ``participation``, ``stable``.
-        top_share: Largest eigenvalue over the trace.
-        agreement: Share of predictions equal to the given label.
-        accuracy: Share equal to the clean one; ``None`` where there is none.
-        drift: 1 less the centred cosine with the first kernel; ``None`` for the first.
-        overlap: Overlap of the leading eigenspaces with those of the first kernel, at each rank at hand.
-        seconds: What the measurement took.
-    """
-
-    name: str
-    epoch: int | None
-    ranks: tuple[int, ...]
-    energy: Mapping[str, list[float]]
-    chance: list[float]
-    alignment: Mapping[str, float]
-    effective_rank: Mapping[str, float]
-    top_share: float
-    agreement: float
-    accuracy: float | None
-    drift: float | None = None
-    overlap: list[float] = field(default_factory=list)
-    seconds: float = 0.0
+    name: str  # of the moment
+    epoch: int | None  # epochs done; ``None`` where not known
+    ranks: tuple[int, ...]  # numbers of leading directions
+    energy: Mapping[str, list[float]]  # for each label matrix, the share of its energy at each rank
+    chance: list[float]  # expected share of labels dealt out at random, at each rank
+    alignment: Mapping[str, float]  # centred alignment of the kernel with each label matrix
+    effective_rank: Mapping[str, float]  # ``entropy``, ``participation``, ``stable``
+    top_share: float  # largest eigenvalue over the trace
+    agreement: float  # share of predictions equal to the given label
+    accuracy: float | None  # share equal to the clean one; ``None`` where there is none
+    drift: float | None = None  # 1 less the centred cosine with the first kernel; ``None`` for the first
+    overlap: list[float] = field(default_factory=list)  # of leading eigenspaces with the first kernel's, by rank
+    seconds: float = 0.0  # what the measurement took
 
 
 def calibrated(model: nn.Module, inputs: Tensor) -> nn.Module:
@@ -131,8 +115,7 @@ def calibrated(model: nn.Module, inputs: Tensor) -> nn.Module:
         (2.0, 0.0)
     """
     twin = copy.deepcopy(model)
-    norms = [m for m in twin.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    if norms:
+    if norms := _norms(twin):
         twin.eval()
         for norm in norms:
             norm.reset_running_stats()
@@ -172,21 +155,8 @@ def snapshot(
     first: Spectrum | None = None,
     seconds: float = 0.0,
 ) -> Snapshot:
-    """Measure a network whose spectrum is at hand.
-
-    Args:
-        name: Of the moment.
-        model: In evaluation mode.
-        examples: What the spectrum is of.
-        spectrum: Eigenpairs.
-        epoch: Epochs done.
-        ranks: Numbers of leading directions; those of n and more, or beyond the pairs at hand, are left out.
-        first: Spectrum of an earlier moment, to measure the drift from.
-        seconds: What the spectrum took.
-
-    Returns:
-        The measures.
-    """
+    """Measure a network in evaluation mode whose spectrum is at hand, and its drift from an earlier one."""
+    # Ranks of n and more, or beyond the pairs at hand, are left out.
     ranks = tuple(k for k in ranks if k < spectrum.size and k <= len(spectrum.values)) or (1,)
     parts = examples.parts()
     guess = outputs_of(model, examples.inputs).argmax(1)

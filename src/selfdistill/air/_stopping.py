@@ -26,19 +26,12 @@ _BELOW, _ABOVE = 0.17, 0.14  # by how much the truth may lie below and above it:
 
 @dataclass(frozen=True, eq=False)
 class Stop:
-    """An estimate of the best time to stop.
+    """An estimate of the best time to stop."""
 
-    Attributes:
-        rule: By what.
-        time: Where the score is best.
-        times: Where the score was taken, ``[t]``.
-        score: What is made small, ``[t]``.
-    """
-
-    rule: str
-    time: float
-    times: Tensor
-    score: Tensor
+    rule: str  # by what
+    time: float  # where the score is best
+    times: Tensor  # where the score was taken, ``[t]``
+    score: Tensor  # what is made small, ``[t]``
 
 
 def stopping_time(
@@ -130,17 +123,11 @@ def epoch_of_agreement(agreement: Tensor, level: float, epochs: Tensor | None = 
 
 
 class StoppingEpoch(NamedTuple):
-    """An epoch to stop at.
+    """An epoch to stop at."""
 
-    Attributes:
-        epoch: Epochs done, with a fraction.
-        earliest: The best epoch was earlier than this in a twelfth of the runs that the range was made from.
-        latest: It was later than this in another twelfth.
-    """
-
-    epoch: float
-    earliest: float
-    latest: float
+    epoch: float  # epochs done, with a fraction
+    earliest: float  # the best epoch was earlier than this in a twelfth of the runs that the range was made from
+    latest: float  # it was later than this in another twelfth
 
 
 def stopping_epoch(estimates: Sequence[float], epochs: int) -> StoppingEpoch:
@@ -180,17 +167,11 @@ def label_noise_variance(spectrum: Spectrum, residual: Tensor) -> float:
 
 
 class NoiseShare(NamedTuple):
-    """A share of wrong labels with a range.
+    """A share of wrong labels with a range."""
 
-    Attributes:
-        share: By `wrong_share`.
-        low: In none of the runs that the range was made from was the true share below this.
-        high: Nor was it above this in any.
-    """
-
-    share: float
-    low: float
-    high: float
+    share: float  # by `wrong_share`
+    low: float  # in none of the runs that the range was made from was the true share below this
+    high: float  # nor was it above this in any
 
 
 def tail_fall(spectrum: Spectrum, residual: Tensor) -> float | None:

@@ -34,19 +34,12 @@ _MARGIN = 0.1  # above what an untrained network's probabilities differ by
 
 @dataclass(frozen=True)
 class RunCurves:
-    """A training run to lay beside the prediction.
+    """A training run to lay beside the prediction."""
 
-    Attributes:
-        clock: Kernel time of its epochs.
-        agreement: Share of training predictions equal to the given label, the mean over each epoch while it trains.
-        others: Further curves by name, after each epoch, such as ``test_accuracy``.
-        plain: Whether it trained on the given labels alone, as the prediction does.
-    """
-
-    clock: Clock
-    agreement: Sequence[float]
-    others: Mapping[str, Sequence[float]]
-    plain: bool = True
+    clock: Clock  # kernel time of its epochs
+    agreement: Sequence[float]  # share of training predictions equal to the given label, the mean over each epoch
+    others: Mapping[str, Sequence[float]]  # further curves by name, after each epoch, such as ``test_accuracy``
+    plain: bool = True  # whether it trained on the given labels alone, as the prediction does
 
 
 def study(
@@ -61,22 +54,9 @@ def study(
     time: float | None = None,
     points: int = 120,
 ) -> dict[str, Any]:
-    """Take all measures.
-
-    Args:
-        examples: What the spectra are of.
-        spectra: By moment; the first is that of the initial network, from which curves are predicted.
-        start: Its probabilities, ``[n, C]``.
-        snapshots: One for each moment.
-        output: Which kernel.
-        loss: See `per_step`.
-        measured: A run to compare with.
-        time: Kernel time to report on; that of the stopping estimate if left out.
-        points: Times and ranks of the curves.
-
-    Returns:
-        A record that JSON takes. Directions that a spectrum lacks count as never learned.
-    """
+    """Take all measures, as a record that JSON takes; directions that a spectrum lacks count as never learned."""
+    # The first of the spectra is that of the initial network, from which curves are predicted, and ``start`` its
+    # probabilities ``[n, C]``. ``time`` is the kernel time to report on; that of the stopping estimate if left out.
     first = next(iter(spectra.values()))
     rates = per_step(first, examples.classes, loss=loss, output=output)
     flow = Flow(rates, one_hot(examples.given, examples.classes), start)

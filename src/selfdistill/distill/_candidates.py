@@ -27,9 +27,6 @@ from selfdistill.rivals.yuan2024labelwave import first_trough
 from selfdistill.runs._model_file import epoch_snapshots
 from selfdistill.train._methods import METHODS
 
-__all__ = ["WAYS", "Candidate", "Choice", "air_epoch", "candidates", "choose"]
-
-
 WAYS = ("last", "held-out", "label-wave", "air")
 """Ways of choosing; none looks at a clean label."""
 
@@ -41,36 +38,24 @@ _POINTS = 120
 
 @dataclass(frozen=True)
 class Candidate:
-    """An epoch whose weights a run kept.
+    """An epoch whose weights a run kept."""
 
-    Attributes:
-        epoch: Epochs done.
-        path: Its weights.
-        measures: What the run measured after it, such as ``held_out_accuracy`` and ``changed_share``;
-            ``test_accuracy`` is shown where it is known, and nothing is chosen by it.
-    """
-
-    epoch: int
-    path: Path
+    epoch: int  # epochs done
+    path: Path  # its weights
+    # what the run measured after it, such as ``held_out_accuracy`` and ``changed_share``; ``test_accuracy`` is shown
+    # where it is known, and nothing is chosen by it
     measures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen, and what the other ways would choose.
+    """What was chosen, and what the other ways would choose."""
 
-    Attributes:
-        way: By which.
-        candidate: The epoch that teaches.
-        answers: For each way, the ``epoch`` among the candidates and ``wanted``, where it points to; or ``not``, why it
-            has no answer.
-        candidates: All of them.
-    """
-
-    way: str
-    candidate: Candidate
+    way: str  # by which
+    candidate: Candidate  # the epoch that teaches
+    # for each way, the ``epoch`` among the candidates and ``wanted``, where it points to; or ``not``, why it has none
     answers: Mapping[str, Mapping[str, Any]]
-    candidates: Sequence[Candidate]
+    candidates: Sequence[Candidate]  # all of them
 
     def record(self) -> dict[str, Any]:
         """Return it for the run record: each candidate with the ways that point to it."""

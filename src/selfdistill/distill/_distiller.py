@@ -40,8 +40,6 @@ from selfdistill.train._fitted import Fitted
 from selfdistill.train._runtime import TorchRuntime
 from selfdistill.train._settings import resolve_device
 
-__all__ = ["Distiller"]
-
 _GO_ON = "Go on with: selfdistill distill --resume {}"
 _NUMBERS = ("temperature", "weight", "mixing", "alpha", "beta")
 

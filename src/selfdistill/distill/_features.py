@@ -16,8 +16,6 @@ from selfdistill._core.rng import drawing_from, torch_generator
 from selfdistill.losses._layers import attention_transfer, hint
 from selfdistill.rivals import Method
 
-__all__ = ["FeaturePair", "FeatureStudent"]
-
 _LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "hint": hint,
     "attention": attention_transfer,

@@ -30,8 +30,6 @@ from selfdistill.train._runtime import TorchRuntime
 if TYPE_CHECKING:
     from selfdistill.distill._distiller import Distiller
 
-__all__ = ["STORE", "Job", "escaped", "graduate"]
-
 STORE = "soft_labels.safetensors"
 """Where a run keeps the soft labels that it learned from, unless a file was named."""
 

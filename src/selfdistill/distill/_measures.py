@@ -12,16 +12,6 @@ from selfdistill._core.errors import DataError
 from selfdistill._core.labels import pair_counts
 from selfdistill._core.run_record import RunRecord
 
-__all__ = [
-    "class_similarity",
-    "dark_knowledge",
-    "entropy_beyond_top",
-    "information_given_top",
-    "sentences",
-    "summary",
-    "who_teaches",
-]
-
 _ROWS = 12
 
 

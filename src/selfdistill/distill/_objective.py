@@ -25,8 +25,6 @@ from selfdistill.losses._distillation import (
     standardised_distillation,
 )
 
-__all__ = ["OBJECTIVES", "Objective", "objective", "own", "try_out"]
-
 Reading = Callable[[Tensor, Tensor], Any]
 
 
@@ -63,21 +61,13 @@ def _predicted_label(given: Tensor, teacher: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Objective:
-    """What a student is asked to match.
+    """What a student is asked to match."""
 
-    Attributes:
-        reading: From given labels and the teacher's logits, both ``[b, K]``, to what the loss takes.
-        loss: Logits and that to one value per example.
-        summary: One line for ``--help``, with its source.
-        takes: Its numbers, with what they are if left out.
-        choose: How the teacher is chosen by default, where the paper says so.
-    """
-
-    reading: Callable[..., Any]
-    loss: Callable[[Tensor, Any], Tensor]
-    summary: str
-    takes: Mapping[str, float]
-    choose: str | None = None
+    reading: Callable[..., Any]  # from given labels and the teacher's logits, both ``[b, K]``, to what the loss takes
+    loss: Callable[[Tensor, Any], Tensor]  # logits and that to one value per example
+    summary: str  # one line for ``--help``, with its source
+    takes: Mapping[str, float]  # its numbers, with what they are if left out
+    choose: str | None = None  # how the teacher is chosen by default, where the paper says so
 
 
 OBJECTIVES = {

@@ -26,36 +26,21 @@ from selfdistill.train import Settings
 from selfdistill.train._runtime import process_group
 from selfdistill.train._settings import choose_network, resolve_device
 
-__all__ = ["DistillRequest", "start"]
-
 
 @dataclass(frozen=True)
 class DistillRequest:
-    """What was asked of a student; what was not set is chosen, or comes from the record of the run that goes on.
+    """What was asked of a student; what was not set is chosen, or comes from the record of the run that goes on."""
 
-    Attributes:
-        teacher: A run directory, a file of its weights, a file of soft labels, or an npy file of logits.
-        source: The student's data as typed; ``None``: those that the teacher was trained on.
-        test: A file with labels to measure on after each epoch.
-        read: How to read the data.
-        settings: How the student trains.
-        distiller: Fields of `Distiller`.
-        store: Where soft labels go.
-        also: Further teachers.
-        out: The run directory; default: the next free ``runs/<name>-student-NNN``.
-        resume: A run directory to go on with.
-    """
-
-    teacher: str | None = None
-    source: str | None = None
-    test: str | None = None
+    teacher: str | None = None  # a run directory, a file of its weights, of soft labels, or an npy file of logits
+    source: str | None = None  # the student's data as typed; ``None``: those that the teacher was trained on
+    test: str | None = None  # a file with labels to measure on after each epoch
     read: ReadOptions = field(default_factory=ReadOptions)
-    settings: Settings = field(default_factory=Settings)
-    distiller: Mapping[str, Any] = field(default_factory=dict)
-    store: Path | None = None
-    also: Sequence[str] = ()
-    out: Path | None = None
-    resume: Path | None = None
+    settings: Settings = field(default_factory=Settings)  # how the student trains
+    distiller: Mapping[str, Any] = field(default_factory=dict)  # fields of `Distiller`
+    store: Path | None = None  # where soft labels go
+    also: Sequence[str] = ()  # further teachers
+    out: Path | None = None  # the run directory; default: the next free ``runs/<name>-student-NNN``
+    resume: Path | None = None  # a run directory to go on with
 
 
 def start(

@@ -21,9 +21,6 @@ from selfdistill._core.record import content_digest, opened_paths, relative_path
 from selfdistill.data._labelled import LabelledData
 from selfdistill.targets._teacher import SoftLogits
 
-__all__ = ["About", "FunctionNetwork", "Store", "load_store", "logits_of", "of_classifier", "of_numbers", "save_store"]
-
-
 _FORMAT = "selfdistill-soft-labels-3"
 _WITH_VIEWS = "selfdistill-soft-labels-2"
 _WITHOUT_DIGEST = "selfdistill-soft-labels-1"
@@ -33,35 +30,22 @@ _PATHS = ("source.source", "source.test", "source.read.labels", "teacher.name")
 
 @dataclass(frozen=True)
 class About:
-    """Whose soft labels these are, of which data.
+    """Whose soft labels these are, of which data."""
 
-    Attributes:
-        teacher: What taught: ``name``, ``kind``, and of a run its ``epoch``, ``network`` and ``method``.
-        classes: Names, in the order of the logits.
-        fingerprint: Of the data, see `data.LabelledData`.
-        examples: How many.
-        source: Where the data came from, as a run record has it; empty where not known.
-    """
-
-    teacher: dict[str, Any]
-    classes: tuple[str, ...]
-    fingerprint: str
-    examples: int
-    source: dict[str, Any] = field(default_factory=dict)
+    teacher: dict[str, Any]  # what taught: ``name``, ``kind``, and of a run its ``epoch``, ``network`` and ``method``
+    classes: tuple[str, ...]  # names, in the order of the logits
+    fingerprint: str  # of the data, see `data.LabelledData`
+    examples: int  # how many
+    source: dict[str, Any] = field(default_factory=dict)  # where the data came from, as in a run record; or empty
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Store:
-    """Soft labels with what they are of.
+    """Soft labels with what they are of."""
 
-    Attributes:
-        soft: The teacher's logits.
-        about: Whose, of what.
-    """
-
-    soft: SoftLogits
-    about: About
+    soft: SoftLogits  # the teacher's logits
+    about: About  # whose, of what
 
     def check(self, data: LabelledData) -> None:
         """Refuse data of other classes or examples than these soft labels'."""
@@ -96,22 +80,7 @@ def save_store(path: Path, store: Store) -> None:
 
 
 def load_store(path: Path) -> Store:
-    """Read soft labels. The file is mapped: pages come into memory as they are read, once for all processes.
-
-    Args:
-        path: A file that `save_store` wrote.
-
-    Returns:
-        The store.
-
-    Raises:
-        DataError: Missing, cut short, damaged, or something else.
-
-    Example:
-        >>> load_store(Path("none.safetensors"))
-        Traceback (most recent call last):
-        selfdistill._core.errors.DataError: none.safetensors does not exist. Name the file that holds the soft labels.
-    """
+    """Read soft labels. The file is mapped: pages come into memory as they are read, once for all processes."""
     if not path.is_file():
         raise DataError(f"{path} does not exist", "Name the file that holds the soft labels.")
     try:

@@ -35,26 +35,17 @@ from selfdistill.targets._teacher import SoftLogits, choose_entries
 from selfdistill.train._checkpoint import load_checkpoint
 from selfdistill.train._runtime import Runtime
 
-__all__ = ["AnyTeacher", "Ensemble", "Teacher", "find_teacher", "run_of", "soft_labels"]
-
 _BATCH = 1024
 
 
 @dataclass(frozen=True, eq=False)
 class Teacher:
-    """A network that can label the data.
+    """A network that can label the data."""
 
-    Attributes:
-        network: In evaluation mode.
-        inputs: The examples as it takes them, in the data's order.
-        described: Who it is, for records: ``name``, ``kind``, and of a run ``epoch``, ``network`` and ``method``.
-        choice: How its epoch was chosen, where there was a choice.
-    """
-
-    network: nn.Module
-    inputs: Tensor
-    described: Mapping[str, Any]
-    choice: Choice | None = None
+    network: nn.Module  # in evaluation mode
+    inputs: Tensor  # the examples as it takes them, in the data's order
+    described: Mapping[str, Any]  # for records: ``name``, ``kind``, and of a run ``epoch``, ``network`` and ``method``
+    choice: Choice | None = None  # how its epoch was chosen, where there was a choice
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +111,7 @@ def find_teacher(
         if run_of(path) is not None:
             _nothing_to_choose(way, f"the checkpoint {path}")
             return _of_run(path, data, way, source, read or {})
-        given = of_numbers(_said_in(path), data, str(path)) if path.suffix == ".npy" else load_store(path)
+        given = of_numbers(_read_npy(path), data, str(path)) if path.suffix == ".npy" else load_store(path)
     found = _in_memory(given, data)
     what = f"soft labels of {found.about.teacher['name']}" if isinstance(found, Store) else "a network"
     _nothing_to_choose(way, what)
@@ -154,7 +145,7 @@ def _in_memory(given: Any, data: LabelledData) -> Teacher | Store:
     )
 
 
-def _said_in(path: Path) -> np.ndarray:
+def _read_npy(path: Path) -> np.ndarray:
     try:
         found: np.ndarray = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:

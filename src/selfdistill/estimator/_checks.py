@@ -19,18 +19,6 @@ from selfdistill._core.errors import DataError, one_line
 from selfdistill.data._arrow_types import as_table
 from selfdistill.data._labelled import LabelledData
 
-__all__ = [
-    "distributions_of",
-    "encode_labels",
-    "labels_of",
-    "numbers_only",
-    "on_host",
-    "row_blocks",
-    "seed_of",
-    "with_columns",
-    "without_rows",
-]
-
 _BLOCK_BYTES = 2**28
 
 

@@ -53,8 +53,6 @@ from selfdistill.train._loop import predict_probabilities
 from selfdistill.train._runtime import TorchRuntime
 from selfdistill.train._settings import resolve_device
 
-__all__ = ["SelfDistillClassifier"]
-
 
 class SelfDistillClassifier(CleanlabNames, Shown, ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Classifier for labels that may be wrong; it refines them while it trains, once, and says which it doubts.

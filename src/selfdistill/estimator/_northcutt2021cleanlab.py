@@ -9,17 +9,14 @@ import numpy as np
 import pandas as pd
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.data._labels import value_key
+from selfdistill.data._labels import listed, value_key
 from selfdistill.estimator._checks import encode_labels, labels_of, on_host
 from selfdistill.issues import find_issues
 from selfdistill.issues._blocks import as_soft
-from selfdistill.issues._frame import issue_frame, sample_weights
-from selfdistill.issues._table import LabelTable
+from selfdistill.issues._table import LabelTable, issue_frame, sample_weights
 
 if TYPE_CHECKING:
     from typing import Self
-
-__all__ = ["CleanlabNames", "issue_mask"]
 
 _ROWS = "Pass one row or value for each example, in the order of fit."
 
@@ -185,23 +182,9 @@ class CleanlabNames:
 
 
 def issue_mask(label_issues: Any, given: np.ndarray) -> tuple[np.ndarray, pd.DataFrame | None]:
-    """Read the three forms in which cleanlab takes label issues.
-
-    Args:
-        label_issues: A DataFrame with a bool column ``is_label_issue`` (and perhaps ``given_label``, which must then
-            agree); a bool mask ``[n]``; or whole numbers, the positions of the issues.
-        given: Given labels as positions, ``[n]``.
-
-    Returns:
-        The mask, bool ``[n]``, and the DataFrame where it was one.
-
-    Raises:
-        DataError: None of the three, or one that does not fit the labels.
-
-    Example:
-        >>> issue_mask(np.array([2, 0]), np.array([0, 1, 1]))[0].tolist()
-        [True, False, True]
-    """
+    """Read the three forms in which cleanlab takes label issues."""
+    # A DataFrame with a bool column ``is_label_issue`` (and perhaps ``given_label``, which must then agree), a bool
+    # mask ``[n]``, or whole numbers, the positions of the issues. The DataFrame is given back beside the mask.
     n = len(given)
     if isinstance(label_issues, pd.DataFrame):
         return _frame_mask(label_issues, given), label_issues.reset_index(drop=True)
@@ -248,20 +231,8 @@ def _frame_mask(frame: pd.DataFrame, given: np.ndarray) -> np.ndarray:
 
 
 def _aligned(probs: pd.DataFrame, given: Any) -> np.ndarray:
-    """Sort columns as the classes are that they are named after; columns numbered from 0 by their number.
-
-    Columns of other names are taken as they are only where labels are their positions, and the names are sorted.
-
-    Args:
-        probs: Soft labels ``[n, K]``.
-        given: Labels ``[n]``.
-
-    Returns:
-        float64 ``[n, K]``.
-
-    Raises:
-        DataError: The names do not say which column is which class.
-    """
+    """Sort columns as the classes are that they are named after; columns numbered from 0 by their number."""
+    # Columns of other names are taken as they are only where labels are their positions, and the names are sorted.
     names, classes = probs.columns.tolist(), np.unique(np.asarray(given))
     array, k = probs.to_numpy(dtype=np.float64), len(names)
     if sorted(map(str, names)) == sorted(map(str, range(k))):
@@ -274,13 +245,9 @@ def _aligned(probs: pd.DataFrame, given: Any) -> np.ndarray:
     if positions and list(map(str, names)) == sorted(map(str, names)):
         return np.asarray(array)
     raise DataError(
-        f"the columns of pred_probs are named {_listed(names)}, but the classes are {_listed(classes.tolist())}",
+        f"the columns of pred_probs are named {listed(names)}, but the classes are {listed(classes.tolist())}",
         "Name them as the classes, or pass pred_probs.to_numpy(), with columns in the order of the sorted classes.",
     )
-
-
-def _listed(names: list[Any]) -> str:
-    return ", ".join(map(repr, names[:5])) + (f", ... ({len(names):,} in all)" if len(names) > 5 else "")
 
 
 def _codes(labels: Any, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,8 +14,6 @@ from selfdistill._core.errors import SettingError, one_line
 from selfdistill._core.rng import derive
 from selfdistill.data._labelled import LabelledData
 
-__all__ = ["own_network", "picklable"]
-
 
 def own_network(network: Any, data: LabelledData, seed: int) -> nn.Module:
     """Copy or make the user's network, and see that it takes the inputs and gives logits."""

@@ -12,8 +12,6 @@ from selfdistill.runs._label_table import SavedLabelTable
 if TYPE_CHECKING:
     from selfdistill.issues._table import LabelTable
 
-__all__ = ["Shown"]
-
 
 class Shown:
     """Adds the report to what scikit-learn shows; examples are named by their row."""

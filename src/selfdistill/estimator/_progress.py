@@ -9,8 +9,6 @@ from selfdistill._core.events import EpochDone, Event, RunStarted, Stage
 from selfdistill.issues._reliability import Applicability, percent
 from selfdistill.issues._table import LabelTable
 
-__all__ = ["Progress", "summary_of"]
-
 _PAIRS = 3
 
 

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 
-__all__ = ["BLOCK_BYTES", "TOLERANCE", "SoftLabels", "as_given", "as_soft", "blocks", "rows_per_block"]
-
 BLOCK_BYTES = 2**22
 """Bytes of one block as float32; what works on it takes a few times as much."""
 TOLERANCE = 4e-3
@@ -60,21 +58,7 @@ def as_given(labels: Any, n: int, k: int) -> np.ndarray:
 
 
 def as_soft(soft: Any) -> SoftLabels:
-    """Check the shape of soft labels; lists become an array, what else has a shape is taken as it is.
-
-    Args:
-        soft: ``[n, K]``.
-
-    Returns:
-        The soft labels.
-
-    Raises:
-        DataError: Not two axes of numbers, or fewer than two classes.
-
-    Example:
-        >>> as_soft([[0.5, 0.5]]).shape
-        (1, 2)
-    """
+    """Check the shape of soft labels; lists become an array, what else has a shape is taken as it is."""
     try:
         found: SoftLabels = soft if hasattr(soft, "shape") else np.asarray(soft, np.float32)
     except (TypeError, ValueError) as error:
@@ -88,23 +72,7 @@ def as_soft(soft: Any) -> SoftLabels:
 
 
 def blocks(soft: SoftLabels, block_bytes: int = BLOCK_BYTES) -> Generator[tuple[slice, np.ndarray]]:
-    """Go through soft labels; each row is divided by its sum, which rounding may have moved from 1.
-
-    Args:
-        soft: ``[n, K]``.
-        block_bytes: Bytes of a block as float32.
-
-    Yields:
-        Rows as a slice, and their probabilities, float32.
-
-    Raises:
-        DataError: Not two axes, fewer than two classes, a value that is no probability, or a row that does not sum
-            to 1 within `TOLERANCE`.
-
-    Example:
-        >>> [(rows.start, part.shape) for rows, part in blocks(np.full((3, 2), 0.5), block_bytes=16)]
-        [(0, (2, 2)), (2, (1, 2))]
-    """  # noqa: DOC502 (raised by what is called)
+    """Go through soft labels; each row is divided by its sum, which rounding may have moved from 1."""
     n, k = as_soft(soft).shape
     step = rows_per_block(k, block_bytes)
     for start in range(0, n, step):

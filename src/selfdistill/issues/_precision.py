@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import betaincinv
 
-__all__ = ["Interval", "precision"]
-
 _TAILS = (0.025, 0.975)
 
 
@@ -22,20 +20,7 @@ class Interval:
 
 
 def precision(wrong: int, total: int) -> Interval:
-    """Estimate a share from a count: Beta posterior with Jeffreys' prior.
-
-    Args:
-        wrong: Hits.
-        total: Cases.
-
-    Returns:
-        Posterior mean and the central 95 %.
-
-    Example:
-        >>> found = precision(49, 57)
-        >>> round(found.low, 2), round(found.value, 2), round(found.high, 2)
-        (0.75, 0.85, 0.93)
-    """
+    """Estimate a share from a count: Beta posterior with Jeffreys' prior."""
     a, b = wrong + 0.5, total - wrong + 0.5
     low, high = betaincinv(a, b, np.array(_TAILS))
     return Interval(a / (a + b), float(low), float(high))

@@ -11,9 +11,6 @@ import numpy as np
 from selfdistill.issues._table import LabelTable
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
 
-__all__ = ["Applicability", "Evidence", "OutOfSampleEvidence", "applicability", "judge", "out_of_sample_trust"]
-
-
 _EARLY = 4  # epochs after which a network has learned what is common, and nothing by heart
 _TAKEN_BACK = 0.175  # share of the labels: good development runs 0.166 at most, nearly all that memorised 0.184 or more
 _UNSURE = 0.9  # mean confidence: good runs 0.96 or more, weak networks and too short runs 0.81 or less
@@ -32,42 +29,25 @@ _NOTHING = 0.005  # share of labels that look wrong and count as none
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the reliability check looks at; all of it comes from one run.
+    """What the reliability check looks at; all of it comes from one run."""
 
-    Attributes:
-        early_epoch: Epochs done when ``doubted_early`` was measured: 4, less where the run is short.
-        doubted_early: Share of labels that the refined labels of that epoch did not keep.
-        doubted_last: The same at the end.
-        agreement: Share of labels that the network's last predictions in training agree with.
-        confidence: Mean probability of the refined label.
-        kept: For each given class, the share of its labels that the refined labels keep; 1 for a class without any.
-        predicted: The same for the network's last predictions.
-    """
-
-    early_epoch: int
-    doubted_early: float
-    doubted_last: float
-    agreement: float
-    confidence: float
-    kept: tuple[float, ...]
-    predicted: tuple[float, ...]
+    early_epoch: int  # epochs done when ``doubted_early`` was measured: 4, less where the run is short
+    doubted_early: float  # share of labels that the refined labels of that epoch did not keep
+    doubted_last: float  # the same at the end
+    agreement: float  # share of labels that the network's last predictions in training agree with
+    confidence: float  # mean probability of the refined label
+    kept: tuple[float, ...]  # by given class, the share of labels that the refined ones keep; 1 for one without any
+    predicted: tuple[float, ...]  # the same for the network's last predictions
 
 
 @dataclass(frozen=True)
 class Applicability:
-    """What the reliability check found.
+    """What the reliability check found."""
 
-    Attributes:
-        verdict: ``"trust"``; ``"except"``: trust it but for ``classes``; or ``"refuse"``: do not trust it.
-        classes: Positions of the classes that are not to be trusted, where the rest is.
-        sentences: Why, for a reader; the first begins with the verdict.
-        evidence: What it was judged by, a dataclass.
-    """
-
-    verdict: Literal["trust", "except", "refuse"]
-    classes: tuple[int, ...]
-    sentences: tuple[str, ...]
-    evidence: Any
+    verdict: Literal["trust", "except", "refuse"]  # "except": trust it but for ``classes``
+    classes: tuple[int, ...]  # positions of the classes that are not to be trusted, where the rest is
+    sentences: tuple[str, ...]  # why, for a reader; the first begins with the verdict
+    evidence: Any  # what it was judged by, a dataclass
 
     def as_dict(self, names: Sequence[str]) -> dict[str, Any]:
         """Return it as JSON-able values, classes by name."""
@@ -83,42 +63,16 @@ class Applicability:
 def applicability(
     table: LabelTable, dynamics: LearningDynamics, refined_share: Sequence[float], names: Sequence[str]
 ) -> Applicability:
-    """Say whether a run's findings can be trusted.
-
-    A network learns what many examples have in common before it learns single examples by heart. Only in between can
-    wrong labels be told from right ones, and a run shows whether there was such a time:
-
-    1. *Taken back.* Doubts that it had after 4 epochs are gone at the end: ``doubted_early - doubted_last`` is above
-       0.175. It came to fit these labels by heart, or because it learns slowly.
-    2. *Unsure.* The mean confidence of the refined labels is below 0.9: a network too weak, a training too short, or
-       nothing to learn.
-    3. *Except classes.* In a class, the refined labels keep more than the network itself predicts, by more than 0.2:
-       only the noise matrix speaks for these labels. So it is where most of a true class is called something else.
-
-    What it cannot see: errors that follow from the inputs as well as right labels do, such as those of labelling rules.
-    Where nothing is doubted it says so. Numbers and misses are in ``docs/decisions/0009-reliability-check.md``.
-
-    Args:
-        table: The run's findings.
-        dynamics: The record of the same examples.
-        refined_share: After each epoch, the share of labels that the refined labels did not keep.
-        names: Class names.
-
-    Returns:
-        The judgement. Cost: one pass over the table.
-
-    Example:
-        >>> import torch
-        >>> from selfdistill.issues import label_table
-        >>> dynamics = LearningDynamics(torch.tensor([0, 1]))
-        >>> dynamics.update(torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([True, True]))
-        >>> table = label_table(torch.tensor([[0.6, 0.4], [0.3, 0.7]]), dynamics)
-        >>> found = applicability(table, dynamics, [0.5, 0.0], ["cat", "dog"])
-        >>> found.verdict
-        'refuse'
-        >>> print(*found.sentences)  # doctest: +ELLIPSIS
-        Do not trust this: after 1 epoch the network doubted 50.0 % of the labels, at the end 0.0 %. Early ...
-    """
+    """Say whether a run's findings can be trusted. Cost: one pass over the table."""
+    # A network learns what many examples have in common before it learns single examples by heart. Only in between can
+    # wrong labels be told from right ones, and a run shows whether there was such a time. (1) Taken back: doubts that
+    # it had after 4 epochs are gone at the end: ``doubted_early - doubted_last`` is above 0.175. It came to fit these
+    # labels by heart, or because it learns slowly. (2) Unsure: the mean confidence of the refined labels is below 0.9:
+    # a network too weak, a training too short, or nothing to learn. (3) Except classes: in a class, the refined labels
+    # keep more than the network itself predicts, by more than 0.2: only the noise matrix speaks for these labels. So it
+    # is where most of a true class is called something else. What it cannot see: errors that follow from the inputs as
+    # well as right labels do, such as those of labelling rules. Numbers and misses:
+    # docs/decisions/0009-reliability-check.md.
     given, k = table.given, table.distribution.shape[1]
     counts = np.bincount(given, minlength=k)
     learned = dynamics.learned.cpu().numpy()
@@ -143,21 +97,7 @@ def _shares(marked: np.ndarray, given: np.ndarray, counts: np.ndarray) -> tuple[
 
 
 def judge(evidence: Evidence, names: Sequence[str]) -> Applicability:
-    """Apply the rules of `applicability` to evidence that is there already, such as that of a run record.
-
-    Args:
-        evidence: See `Evidence`.
-        names: Class names.
-
-    Returns:
-        The judgement.
-
-    Example:
-        >>> evidence = Evidence(4, 0.30, 0.35, 0.62, 0.97, (0.9, 0.8), (0.9, 0.2))
-        >>> found = judge(evidence, ["cat", "dog"])
-        >>> found.verdict, found.classes
-        ('except', (1,))
-    """
+    """Apply the rules of `applicability` to evidence that is there already, such as that of a run record."""
     e = evidence
     reasons = []
     if e.doubted_early - e.doubted_last > _TAKEN_BACK:
@@ -221,23 +161,14 @@ def percent(share: float) -> str:
 
 @dataclass(frozen=True)
 class OutOfSampleEvidence:
-    """What it is judged by.
+    """What it is judged by."""
 
-    Attributes:
-        agreement: Share of given labels that are predicted by a model that has not seen them.
-        largest: Share of the largest class: what agrees without looking at the inputs.
-        wrong: Expected share of wrong labels.
-        confidence: Mean probability of the refined label.
-        kept: For each given class, the share of its labels that the refined labels keep; 1 for a class without any.
-        overlap: Pairs of classes, and the mean probability of either for the other's examples.
-    """
-
-    agreement: float
-    largest: float
-    wrong: float
-    confidence: float
-    kept: tuple[float, ...]
-    overlap: tuple[tuple[int, int, float], ...]
+    agreement: float  # share of given labels that are predicted by a model that has not seen them
+    largest: float  # share of the largest class: what agrees without looking at the inputs
+    wrong: float  # expected share of wrong labels
+    confidence: float  # mean probability of the refined label
+    kept: tuple[float, ...]  # by given class, the share of labels that the refined ones keep; 1 for one without any
+    overlap: tuple[tuple[int, int, float], ...]  # pairs of classes, mean probability of either for the other's examples
 
 
 def count_is_open(expected: float, plausible: Sequence[float] | None, n: int) -> bool:
@@ -250,41 +181,21 @@ def count_is_open(expected: float, plausible: Sequence[float] | None, n: int) ->
 def out_of_sample_trust(
     table: LabelTable, prior: np.ndarray, names: Sequence[str], plausible: Sequence[float] | None = None
 ) -> Applicability:
-    """Say whether findings can be trusted that rest on predictions out of sample.
-
-    1. *Too few.* There are fewer than five examples a class.
-    2. *No better than chance.* Predictions agree with the given labels no more than the largest class does.
-    3. *Except classes.* Refined labels keep less than half of a class's labels.
-
-    Where no wrong label, or twice as many as are expected, would fit about as well, the ranking is to be trusted and
-    the count is not: so it is with few examples. Classes that overlap are named: a doubtful region is no error. Errors
-    that follow from the inputs as right labels do cannot be seen.
-
-    Args:
-        table: The findings.
-        prior: Probabilities of the true class that the row's own label has no part in, ``[n, K]``.
-        names: Class names.
-        plausible: Least and largest number of wrong labels that fit about as well, where they are known.
-
-    Returns:
-        The judgement.
-
-    Example:
-        >>> from selfdistill.issues import find_issues
-        >>> given = np.tile([0, 1], 20)
-        >>> prior = np.eye(2)[given] * 0.8 + 0.1
-        >>> out_of_sample_trust(find_issues(given, prior), prior, ["cat", "dog"]).verdict
-        'trust'
-    """
+    """Say whether findings can be trusted that rest on predictions out of sample."""
+    # (1) Too few: there are fewer than five examples a class. (2) No better than chance: predictions agree with the
+    # given labels no more than the largest class does. (3) Except classes: refined labels keep less than half of a
+    # class's labels. Where no wrong label, or twice as many as are expected, would fit about as well (``plausible``),
+    # the ranking is to be trusted and the count is not: so it is with few examples. Classes that overlap are named: a
+    # doubtful region is no error. ``prior`` are probabilities of the true class that the row's own label has no part
+    # in, ``[n, K]``.
     given, (n, k) = table.given, prior.shape
     counts = np.bincount(given, minlength=k)
-    kept = np.bincount(given, weights=table.refined == given, minlength=k)
     e = OutOfSampleEvidence(
         agreement=float((prior.argmax(1) == given).mean()),
         largest=float(counts.max() / n),
         wrong=float(table.noise.wrong / n),
         confidence=float(table.confidence.mean()),
-        kept=tuple(float(a / b) if b else 1.0 for a, b in zip(kept, counts, strict=True)),
+        kept=_shares(table.refined == given, given, counts),
         overlap=_overlap(prior, table.refined, k),
     )
     chance = _CHANCE * (e.largest * (1 - e.largest) / n) ** 0.5

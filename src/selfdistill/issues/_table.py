@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
@@ -13,10 +13,13 @@ from selfdistill.issues._blocks import BLOCK_BYTES, SoftLabels, as_given, as_sof
 from selfdistill.issues._northcutt2021joint import NoiseEstimate
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
 
-__all__ = ["LabelTable", "compare_with_truth", "find_issues", "flag", "label_table"]
+if TYPE_CHECKING:
+    import pandas as pd
 
 _FIRST = 100  # labels that a person looks at first
 _NOTHING = 0.5  # fewer labels than this are expected to be wrong: none
+_INT16_CLASSES = np.iinfo(np.int16).max
+_LEAST = 1e-3  # a class that is right less often counts as this, so that no weight is above 1000
 
 
 def flag(expected: float, agrees: np.ndarray, quality: np.ndarray) -> np.ndarray:
@@ -270,3 +273,32 @@ def compare_with_truth(table: LabelTable, truth: np.ndarray) -> dict[str, float]
         found["auroc"] = float(roc_auc_score(wrong, -quality))
         found["average_precision"] = float(average_precision_score(wrong, -quality))
     return found
+
+
+def issue_frame(table: LabelTable, classes: np.ndarray) -> pd.DataFrame:
+    """Write findings as a DataFrame, one row per example; the estimator's ``get_label_issues`` names the columns."""
+    import pandas as pd
+
+    small = np.int16 if len(classes) < _INT16_CLASSES else np.int32
+    return pd.DataFrame(
+        {
+            "is_label_issue": table.is_issue,
+            "label_quality": table.quality.astype(np.float64),
+            "given_label": table.given.astype(small),
+            "predicted_label": table.refined.astype(small),
+            "sample_weight": sample_weights(table),
+            "refined_label": table.relabelled.astype(small),
+            "refined_confidence": table.confidence,
+            "refined_entropy": table.entropy,
+            "first_learned_epoch": table.first_learned,
+            "times_forgotten": table.forgotten,
+            "given_class": classes[table.given],
+            "refined_class": classes[table.refined],
+        }
+    )
+
+
+def sample_weights(table: LabelTable) -> np.ndarray:
+    """Weights for training on what is kept: 0 for an issue, else 1 / P(given k | true k) of its given label k."""
+    right = np.maximum(np.diagonal(table.noise.noise_matrix), _LEAST)
+    return np.asarray(np.where(table.is_issue, 0.0, 1 / right[table.given]))

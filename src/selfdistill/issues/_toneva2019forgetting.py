@@ -9,42 +9,22 @@ from torch import Tensor, nn
 
 from selfdistill._core.row_blocks import row_blocks
 
-__all__ = ["LearningDynamics"]
-
 _FLOOR = 1e-12  # a probability that underflows counts as this
 
 
 @final
 class LearningDynamics(nn.Module):
-    r"""First-learned epoch, forgetting events and mean probability of each given label, updated once an epoch.
+    """First-learned epoch, forgetting events and mean probability of each given label, updated once an epoch."""
 
-    An example is learned in an epoch when the mean prediction of that epoch has its argmax at the given label, and
-    forgotten when it was learned in the epoch before and is not in this one. ``mean_given`` is the geometric mean
-    :math:`\exp \frac1E\sum_k \log \bar p^{(k)}_i(y_i)`; its arithmetic counterpart is the confidence of Swayamdipta et
-    al. (2020), arXiv 2009.10795. The logarithm keeps early doubt in sight after an error has been memorised.
-
-    ``mean_margin`` is the mean over the epochs of :math:`\log \bar p_i(y_i) - \log \max_{c \ne y_i} \bar p_i(c)`, as
-    the area under the margin of Pleiss et al. (2020), but of log-probabilities.
-
-    ``changed`` counts the examples whose predicted class is another than in the epoch before: its first minimum marks
-    where a network begins to fit single labels (Yuan et al. 2024, "Label Wave").
-
-    Every process updates from predictions that are already merged, so the buffers need no merge of their own.
-
-    Args:
-        labels: Given labels, int64 ``[n]``.
-
-    References:
-        Toneva et al. (2019), arXiv 1812.05159, definitions in section 2; Yuan, Feng & Liu (2024), ICLR, "Early Stopping
-        Against Label Noise Without Validation Data"; Pleiss et al. (2020), arXiv 2001.10528, eq. 2.
-
-    Example:
-        >>> dynamics = LearningDynamics(torch.tensor([0]))
-        >>> for p in ([0.4, 0.6], [0.8, 0.2], [0.1, 0.9]):
-        ...     dynamics.update(torch.tensor([p]), torch.tensor([True]))
-        >>> dynamics.first_learned.tolist(), dynamics.forgotten.tolist(), round(dynamics.mean_given().item(), 4)
-        ([1], [1], 0.3175)
-    """
+    # An example is learned in an epoch when the mean prediction of that epoch has its argmax at the given label, and
+    # forgotten when it was learned in the epoch before and is not in this one (Toneva et al. 2019, arXiv 1812.05159,
+    # section 2). ``mean_given`` is the geometric mean exp(1/E sum_k log p_k(y)); its arithmetic counterpart is the
+    # confidence of Swayamdipta et al. (2020), arXiv 2009.10795. The logarithm keeps early doubt in sight after an error
+    # has been memorised. ``mean_margin`` is the mean over the epochs of log p(y) - log max_{c != y} p(c), as the area
+    # under the margin of Pleiss et al. (2020), arXiv 2001.10528, eq. 2, but of log-probabilities. ``changed`` counts
+    # the examples whose predicted class is another than in the epoch before: its first minimum marks where a network
+    # begins to fit single labels (Yuan, Feng & Liu 2024, ICLR, "Label Wave"). Every process updates from predictions
+    # that are already merged, so the buffers need no merge of their own.
 
     labels: Tensor
     epoch: Tensor

@@ -74,17 +74,11 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class Cost:
-    """Forecast of one piece of work.
+    """Forecast of one piece of work."""
 
-    Attributes:
-        flops: Floating-point operations of matrix products and convolutions.
-        sweeps: How often all examples go through the network, forward and backward.
-        bytes: Most memory at once, beside the network and the inputs.
-    """
-
-    flops: float
-    sweeps: float
-    bytes: float
+    flops: float  # of matrix products and convolutions
+    sweeps: float  # how often all examples go through the network, forward and backward
+    bytes: float  # most memory at once, beside the network and the inputs
 
     def __str__(self) -> str:
         return f"{_si(self.flops)}FLOP, {self.sweeps:.0f} sweeps, {as_bytes(self.bytes)}"
@@ -108,44 +102,26 @@ class Group:
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """How one layer is treated.
+    """How one layer is treated."""
 
-    Attributes:
-        name: The layer, or the parameter where no rule fits.
-        kind: Class of the layer.
-        how: ``factors``, ``slabs``, ``per-sample`` (all examples of a chunk at once) or ``one by one``.
-        parameters: Their number.
-        flops: Of the explicit kernel's product for it.
-    """
-
-    name: str
-    kind: str
-    how: str
-    parameters: int
-    flops: float
+    name: str  # the layer, or the parameter where no rule fits
+    kind: str  # class of the layer
+    how: str  # "factors", "slabs", "per-sample" (all examples of a chunk at once) or "one by one"
+    parameters: int  # their number
+    flops: float  # of the explicit kernel's product for it
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The forecast, printable.
+    """The forecast, printable."""
 
-    Attributes:
-        output: Which kernel.
-        shape: Rows and columns in examples.
-        layers: How each layer is treated.
-        matrix: Cost of the explicit kernel; ``None`` where it does not fit the memory.
-        product: Cost of one product with a block of ``block`` vectors; ``None`` where it does not fit.
-        block: Vectors of that block.
-        memory: Bytes allowed.
-    """
-
-    output: str
-    shape: tuple[int, int]
-    layers: tuple[LayerPlan, ...]
-    matrix: Cost | None
-    product: Cost | None
+    output: str  # which kernel
+    shape: tuple[int, int]  # rows and columns in examples
+    layers: tuple[LayerPlan, ...]  # how each layer is treated
+    matrix: Cost | None  # of the explicit kernel; ``None`` where it does not fit the memory
+    product: Cost | None  # of one product with a block of ``block`` vectors; ``None`` where it does not fit
     block: int
-    memory: int
+    memory: int  # bytes allowed
 
     def __str__(self) -> str:
         n, m = self.shape

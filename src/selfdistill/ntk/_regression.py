@@ -28,19 +28,12 @@ _CHUNK = 64  # examples of a forward pass
 @final
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What kernel ridge regression on a network's tangent kernel predicts; see `NTK.predict`.
+    """What kernel ridge regression on a network's tangent kernel predicts; see `NTK.predict`."""
 
-    Attributes:
-        outputs: At the examples asked for, float64 ``[m, C]``, or with the further axes of the network's outputs.
-        leave_one_out: At each training example, by the regression on all others, float64 ``[n, C]``.
-        ridge: The penalty, in units of the kernel's eigenvalues.
-        error: Mean square of the labels less ``leave_one_out``.
-    """
-
-    outputs: Tensor
-    leave_one_out: Tensor
-    ridge: float
-    error: float
+    outputs: Tensor  # at the examples asked for, float64 ``[m, C]``, or with the further axes of the network's outputs
+    leave_one_out: Tensor  # at each training example, by the regression on all others, float64 ``[n, C]``
+    ridge: float  # the penalty, in units of the kernel's eigenvalues
+    error: float  # mean square of the labels less ``leave_one_out``
 
 
 def outputs_summed(directions: Directions) -> float:

@@ -10,8 +10,6 @@ from markupsafe import Markup
 
 from selfdistill._core.wording import clean
 
-__all__ = ["Line", "histogram", "lines", "matrix"]
-
 _WIDTH, _HEIGHT = 440, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 42
 _BINS = 40
@@ -37,6 +35,13 @@ def _picture(body: Sequence[Markup], width: float, height: float, says: str) -> 
 
 def _text(x: float, y: float, text: str, kind: str) -> Markup:
     return Markup('<text x="{:.1f}" y="{:.1f}" class="{}">{}</text>').format(x, y, kind, text)
+
+
+def _marked(x: float, text: str, y: float, *, at_end: bool) -> list[Markup]:
+    """A vertical line with its name, which stands left of it at the end."""
+    line = Markup('<line x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}" class="mark"/>')
+    name = _text(x + (-5 if at_end else 5), y, text, "tick end" if at_end else "tick")
+    return [line.format(x, _TOP, _HEIGHT - _BOTTOM), name]
 
 
 def _ticks(high: float) -> list[float]:
@@ -82,17 +87,8 @@ def histogram(quality: np.ndarray, flagged: np.ndarray) -> Markup:
     if flagged.any():
         cut = float(quality[flagged].max())
         x = _LEFT + cut * inner[0]
-        body.append(
-            Markup('<line x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}" class="mark"/>').format(x, _TOP, base_y())
-        )
-        at_end = cut > 0.6
-        body.append(_text(x + (-5 if at_end else 5), _TOP + 12, f"cut-off {cut:.2f}", "tick end" if at_end else "tick"))
+        body += _marked(x, f"cut-off {cut:.2f}", _TOP + 12, at_end=cut > 0.6)
     return _picture(body, _WIDTH, _HEIGHT, f"Histogram of the label quality of {len(quality):,} labels")
-
-
-def base_y() -> int:
-    """Where the horizontal axis lies."""
-    return _HEIGHT - _BOTTOM
 
 
 def lines(
@@ -112,11 +108,7 @@ def lines(
     body = _frame(high, x_name, [(across(one), f"{one:,.0f}") for one in shown], share=share)
     if mark is not None:
         x = across(mark[0])
-        body.append(
-            Markup('<line x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}" class="mark"/>').format(x, _TOP, base_y())
-        )
-        at_end = x > 0.85 * _WIDTH
-        body.append(_text(x + (-5 if at_end else 5), base_y() - 6, mark[1], "tick end" if at_end else "tick"))
+        body += _marked(x, mark[1], _HEIGHT - _BOTTOM - 6, at_end=x > 0.85 * _WIDTH)
     for curve in curves:
         points = " ".join(
             f"{across(x):.1f},{_TOP + (1 - min(max(y / high, 0), 1)) * inner[1]:.1f}"

@@ -24,8 +24,6 @@ from selfdistill.runs._label_table import SavedLabelTable, read_findings
 from selfdistill.runs._refine import decided_table
 from selfdistill.runs._verdict import still_holds
 
-__all__ = ["Card", "Subject", "cards", "content"]
-
 _SIDE = 160  # pixels of a thumbnail
 _SHOWN = {"image": (24, 8, 6), "text": (12, 8, 2), "table": (12, 8, 2), "vector": (20, 0, 0)}
 """By kind: doubtful examples, pairs of classes, and examples of each pair."""
@@ -37,35 +35,22 @@ _CELLS = 8
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """What a report is about.
+    """What a report is about."""
 
-    Attributes:
-        name: Of the data.
-        found: The findings.
-        verdict: "trust", "except", "refuse", or "" where nothing was judged.
-        sentences: Of the reliability check.
-        holds: What can be used where it says not to trust them, or "".
-        curves: Of the training, by name.
-        counts: Estimated counts ``[true, given]``; ``None``: those of the refined labels are shown.
-        record: Of the run, where there is one.
-        folder: Of the run.
-        examples: Its single examples.
-        settled: What was settled by hand; ``found`` has these labels already.
-        flagged: Which labels the run called wrong before, bool ``[n]``; ``None``: as in ``found``.
-    """
-
-    name: str
+    name: str  # of the data
     found: SavedLabelTable
-    verdict: str
-    sentences: tuple[str, ...]
-    holds: str
-    curves: Mapping[str, Sequence[float]]
-    counts: np.ndarray | None = None
-    record: RunRecord | None = None
-    folder: Path | None = None
-    examples: Examples | None = None
-    settled: Decisions | None = None
-    flagged: np.ndarray | None = None
+    verdict: str  # "trust", "except", "refuse", or "" where nothing was judged
+    sentences: tuple[str, ...]  # of the reliability check
+    holds: str  # what can be used where it says not to trust them, or ""
+    curves: Mapping[str, Sequence[float]]  # of the training, by name
+    counts: np.ndarray | None = None  # estimated, ``[true, given]``; ``None``: those of the refined labels are shown
+    record: RunRecord | None = None  # of the run, where there is one
+    folder: Path | None = None  # of the run
+    examples: Examples | None = None  # its single examples
+    settled: Decisions | None = None  # what was settled by hand; ``found`` has these labels already
+    flagged: np.ndarray | None = (
+        None  # labels that the run called wrong before, bool ``[n]``; ``None``: as in ``found``
+    )
 
     @classmethod
     def of_run(cls, folder: Path) -> Subject:
@@ -132,52 +117,26 @@ def _square(counts: list[list[float]], k: int, folder: Path) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Card:
-    """One example.
+    """One example."""
 
-    Attributes:
-        name: Of its file or row.
-        given: Its label.
-        other: The likeliest other label.
-        better: Whether that is likelier than the given one.
-        chance: Probability of ``other``.
-        quality: Label quality.
-        image: A data URI, or "".
-        text: Its text, cut.
-        letters: How many letters the text has in full; 0 where it was not cut.
-        cells: Unusual cells first, at most eight.
-        more: Cells that are not shown.
-        problem: Why there is no picture.
-    """
-
-    name: str
-    given: str
-    other: str
-    better: bool
-    chance: float
-    quality: float
-    image: str = ""
-    text: str = ""
-    letters: int = 0
-    cells: tuple[Cell, ...] = ()
-    more: int = 0
-    problem: str = ""
+    name: str  # of its file or row
+    given: str  # its label
+    other: str  # the likeliest other label
+    better: bool  # whether that is likelier than the given one
+    chance: float  # probability of ``other``
+    quality: float  # label quality
+    image: str = ""  # a data URI, or ""
+    text: str = ""  # its text, cut
+    letters: int = 0  # how many letters the text has in full; 0 where it was not cut
+    cells: tuple[Cell, ...] = ()  # unusual cells first, at most eight
+    more: int = 0  # cells that are not shown
+    problem: str = ""  # why there is no picture
 
 
 def cards(
     found: SavedLabelTable, examples: Examples | None, rows: Sequence[int], most: int = _CELLS, *, draw: bool = True
 ) -> list[Card]:
-    """Show examples.
-
-    Args:
-        found: The findings.
-        examples: The data; ``None``: names alone.
-        rows: Which.
-        most: Cells to show, the unusual ones first.
-        draw: Whether to draw images.
-
-    Returns:
-        One card each.
-    """
+    """Show examples."""
     out = []
     for row in rows:
         image = problem = text = ""

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from selfdistill._core.run_record import RunRecord
 
-__all__ = ["Report"]
-
 
 @final
 class Report:

@@ -14,23 +14,12 @@ from selfdistill._core.wording import clean
 from selfdistill.runs._examples import Examples
 from selfdistill.runs._label_table import SavedLabelTable
 
-__all__ = ["sheet"]
-
 _SIDE, _GAP, _LINE, _ACROSS = 128, 10, 17, 8
 _PAPER, _INK, _WRONG, _RIGHT, _NONE = "#ffffff", "#5b6475", "#b8480f", "#2a62a3", "#eceff3"
 
 
 def sheet(found: SavedLabelTable, examples: Examples, rows: Sequence[int]) -> Image.Image:
-    """Draw photos in lines of eight.
-
-    Args:
-        found: The findings.
-        examples: The photos.
-        rows: Which.
-
-    Returns:
-        The picture; a photo that cannot be read is a grey square.
-    """
+    """Draw photos in lines of eight; one that cannot be read is a grey square."""
     across, tall = min(_ACROSS, len(rows)), _SIDE + 2 * _LINE + _GAP
     down = -(-len(rows) // _ACROSS)
     picture = Image.new("RGB", (across * (_SIDE + _GAP) + _GAP, down * tall + _GAP), _PAPER)

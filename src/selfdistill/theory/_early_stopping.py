@@ -17,15 +17,10 @@ _GRID = 600  # times per search, at equal ratios
 
 
 class StoppingTime(NamedTuple):
-    """The time at which training is expected to be nearest to the truth.
+    """The time at which training is expected to be nearest to the truth."""
 
-    Attributes:
-        time: In units of `gradient_flow`; infinite if training should never stop.
-        risk: Expected squared distance then, summed over examples and classes.
-    """
-
-    time: float
-    risk: float
+    time: float  # in units of `gradient_flow`; infinite if training should never stop
+    risk: float  # expected squared distance then, summed over examples and classes
 
 
 class Moments(NamedTuple):

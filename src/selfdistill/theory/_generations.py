@@ -43,17 +43,11 @@ def generations(
 
 
 class Mixing(NamedTuple):
-    """The best weight of the teacher's outputs in the student's targets.
+    """The best weight of the teacher's outputs in the student's targets."""
 
-    Attributes:
-        own_weight: ξ, unconstrained: above 1 where labels are very noisy, below 0 where the teacher is too smooth.
-        teacher_risk: Squared distance of the teacher to the truth, summed over examples and classes.
-        student_risk: That of the student with this weight; never more.
-    """
-
-    own_weight: float
-    teacher_risk: float
-    student_risk: float
+    own_weight: float  # ξ, unconstrained: above 1 where labels are very noisy, below 0 where the teacher is too smooth
+    teacher_risk: float  # squared distance of the teacher to the truth, summed over examples and classes
+    student_risk: float  # that of the student with this weight; never more
 
 
 def optimal_mixing(

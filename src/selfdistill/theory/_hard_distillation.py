@@ -102,23 +102,14 @@ OwnWeight = float | Tensor | Callable[[int, float], float]
 
 @dataclass(frozen=True, eq=False)
 class HardTrace:
-    """What happened in a run of `hard_distillation`.
+    """What happened in a run of `hard_distillation`."""
 
-    Attributes:
-        steps: Steps that outputs were kept of, int64 ``[T]``.
-        outputs: After those steps, float64 ``[T, n, C]``.
-        own_weight: Weight of the own prediction in each step, float64 ``[S]``.
-        agreement: Share of examples predicted as given, before each step, float64 ``[S]``.
-        rows_evaluated: Outputs computed to know the labels, in rows of C; the plain recursion computes ``n S``.
-        flips: How often the label of an example changed.
-    """
-
-    steps: Tensor
-    outputs: Tensor
-    own_weight: Tensor
-    agreement: Tensor
-    rows_evaluated: int
-    flips: int
+    steps: Tensor  # that outputs were kept of, int64 ``[T]``
+    outputs: Tensor  # after those steps, float64 ``[T, n, C]``
+    own_weight: Tensor  # weight of the own prediction in each step, float64 ``[S]``
+    agreement: Tensor  # share of examples predicted as given, before each step, float64 ``[S]``
+    rows_evaluated: int  # outputs computed to know the labels, in rows of C; the plain recursion computes ``n S``
+    flips: int  # how often the label of an example changed
 
     @property
     def predictions(self) -> Tensor:

@@ -142,27 +142,6 @@ def settled_distillation(
     return rest + moved.reshape(*absorbed.shape[:-1], *labels.shape)
 
 
-def settled_bound(
-    spectrum: Spectrum,
-    given: Tensor,
-    settled: Tensor,
-    time: Amount,
-    *,
-    start: Tensor,
-    given_weight: float,
-    decay: float = 0.0,
-) -> Tensor:
-    """Bound on the distance of `settled_distillation` from the settled predictions, scalar or ``[T]``."""
-    # |f_t - h| <= exp(-lambda_min t) |f_0 - h| + |y - h| max_i of the share that direction i takes up of the given
-    # labels. The margin is at least 1 less this bound (labels of -1 and 1). Our statement, for the kernel regime.
-    absorbed, left = _absorbed(eigenvalues(spectrum), time, given_weight, decay)
-    labels = target_rows(spectrum, given, "given")
-    rest, begin = start_rows(spectrum, settled, labels), start_rows(spectrum, start, labels)
-    near, far = torch.linalg.norm(begin - rest), torch.linalg.norm(labels - rest)
-    bound: Tensor = left.amax(-1) * near + absorbed.amax(-1) * far
-    return bound
-
-
 def _absorbed(values: Tensor, time: Amount, given_weight: float, decay: float) -> tuple[Tensor, Tensor]:
     """Share of the wrong labels taken up by each direction, and what is left of the error at the start."""
     alpha = _weight(given_weight, "given_weight")

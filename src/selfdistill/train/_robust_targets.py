@@ -19,9 +19,8 @@ from selfdistill._core.row_blocks import in_files, row_blocks
 from selfdistill._core.settings import VISIT_STEPS
 from selfdistill._core.shards import over_processes, shard_of
 from selfdistill.issues import label_table
-from selfdistill.issues._frame import issue_frame
 from selfdistill.issues._reliability import Applicability, applicability
-from selfdistill.issues._table import LabelTable
+from selfdistill.issues._table import LabelTable, issue_frame
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
 from selfdistill.losses._anchored import with_prediction
 from selfdistill.targets import Posterior, Targets

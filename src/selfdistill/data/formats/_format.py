@@ -43,25 +43,15 @@ class Request(NamedTuple):
 
 
 class Format(ABC):
-    """A form in which data lie. A new one is a subclass in a file of its own, and a line in `FORMATS`.
+    """A form in which data lie. A new one is a subclass in a file of its own, and a line in `FORMATS`."""
 
-    Attributes:
-        name: One word.
-        what: What data in it are, for messages, such as "a table".
-        shown: How a user recognises it, for messages, such as "Excel".
-        gives: Kinds of preprocess that its data fit.
-        uses: Options that say something about it.
-        folder: Whether it is a folder.
-        ends: Ends of the names of its files, in small letters.
-    """
-
-    name: ClassVar[str]
-    what: ClassVar[str]
-    shown: ClassVar[str]
-    gives: ClassVar[frozenset[str]]
-    uses: ClassVar[frozenset[str]] = frozenset()
-    folder: ClassVar[bool] = False
-    ends: ClassVar[tuple[str, ...]] = ()
+    name: ClassVar[str]  # one word
+    what: ClassVar[str]  # what data in it are, for messages, such as "a table"
+    shown: ClassVar[str]  # how a user recognises it, for messages, such as "Excel"
+    gives: ClassVar[frozenset[str]]  # kinds of preprocess that its data fit
+    uses: ClassVar[frozenset[str]] = frozenset()  # options that say something about it
+    folder: ClassVar[bool] = False  # whether it is a folder
+    ends: ClassVar[tuple[str, ...]] = ()  # of the names of its files, in small letters
 
     def detect(self, path: Path) -> bool:
         """Whether a file or folder that exists is of this format: here, whether its name ends so."""
