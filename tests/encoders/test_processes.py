@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selfdistill._core.group import GROUP
+from selfdistill._core.wording import GROUP
 from selfdistill.encoders._store import FeatureStore, key_of
 
 # Of 1,700 texts in files of 512 two cannot be prepared, one in a file of each process, and the last file is short.
