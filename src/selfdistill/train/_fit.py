@@ -93,10 +93,7 @@ def fit(
         torch.manual_seed(derive(settings.seed, "network", runtime.rank))
         network = model if model is not None else _network(data, settings, chosen)
         trainer, held = _trainer(data, settings, chosen, network, targets, first_stage, runtime)
-        sets: dict[str, tuple[Tensor, Tensor, Tensor | None]] = {}
-        sets |= {name: (x, y, None) for name, (x, y) in (evaluations or {}).items()}
-        sets |= {"held_out": (data.inputs, data.labels[held], held)} if len(held) else {}
-        trainer.evaluate, trainer.tell = _evaluator(network, sets, runtime), tell
+        trainer.evaluate, trainer.tell = _evaluator(network, data, held, evaluations or {}, runtime), tell
         best, length = BestWeights(), (settings.epochs, len(trainer.loader))
         manager = CheckpointManager(checkpoints, trainer.states() | {"kept": best}, runtime, length, go_on, about)
         position = trainer.position
@@ -302,8 +299,16 @@ def _augment(
 
 
 def _evaluator(
-    model: nn.Module, sets: Mapping[str, tuple[Tensor, Tensor, Tensor | None]], runtime: Runtime
+    model: nn.Module,
+    data: LabelledData,
+    held: Tensor,
+    evaluations: Mapping[str, tuple[Tensor, Tensor]],
+    runtime: Runtime,
 ) -> Callable[[], dict[str, float]]:
+    """Measure accuracy on what was given for that, and on the examples that are held out."""
+    sets: dict[str, tuple[Tensor, Tensor, Tensor | None]] = {name: (*one, None) for name, one in evaluations.items()}
+    sets |= {"held_out": (data.inputs, data.labels[held], held)} if len(held) else {}
+
     def accuracy(inputs: Tensor, labels: Tensor, rows: Tensor | None) -> float:
         predicted = predict_probabilities(model, inputs, runtime, rows=rows).argmax(-1)
         return (predicted == labels).float().mean().item()
