@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from selfdistill.losses import cross_entropy, generalized_cross_entropy
 from selfdistill.losses._anchored import elr_term
-from selfdistill.losses._cross_entropy import kl_divergence
 from selfdistill.rivals.huang2020sat import weighted_cross_entropy
 from selfdistill.rivals.li2020dividemix import squared_error
 from selfdistill.rivals.liu2020elr import early_learning_regularized
@@ -122,7 +121,6 @@ def twin_squared(z, t):
 
 LOSSES = {
     "cross_entropy": (cross_entropy, twin_cross_entropy),
-    "kl_divergence": (kl_divergence, twin_kl),
     "gce": (generalized_cross_entropy, twin_gce),
     "sce": (symmetric_cross_entropy, twin_sce),
     "elr": (elr_term, twin_elr),

@@ -53,9 +53,6 @@ class ReliabilityWarning(UserWarning):
     """The findings on the labels should not be trusted, or not for all classes; the text says why."""
 
 
-UntrustedFindings = ReliabilityWarning  # its name before
-
-
 class InputError(SelfdistillError, ValueError):
     """Something given is wrong; nothing was started and nothing was written."""
 

@@ -254,30 +254,22 @@ class Settings:
         batch = self.batch_size or 2 ** round(math.log2(min(max(examples / 20, 16), 128)))
         steps = math.ceil(examples / batch)
         usual = round(min(max(math.ceil(_STEPS / steps), 12), 30) * max(1, VISIT_STEPS / steps))
-        epochs, small = self.epochs or usual, examples < _SMALL
-        precision = self.precision or "auto"
-        found = ResolvedSettings(
-            method=self.method or "selfdistill",
-            network=self.network or "auto",
-            epochs=epochs,
+        asked = {name: value for name, value in vars(self).items() if value not in {None, ""}}
+        small, precision = examples < _SMALL, asked.get("precision", "auto")
+        default = ResolvedSettings(
+            method="selfdistill",
+            network="auto",
+            epochs=usual,
             batch_size=batch,
-            lr=_peak(small, self.network or "") if self.lr is None else self.lr,
-            lr_warmup=_rise(small, epochs / usual) if self.lr_warmup is None else self.lr_warmup,
-            weight_decay=WEIGHT_DECAY if self.weight_decay is None else self.weight_decay,
-            momentum=_MOMENTUM if self.momentum is None else self.momentum,
+            lr=_peak(small, self.network or ""),
+            lr_warmup=_rise(small, (self.epochs or usual) / usual),
+            momentum=_MOMENTUM,
             device=device,
-            precision=precision if precision != "auto" else "bf16" if device.startswith("cuda") else "fp32",
-            augment=self.augment or "auto",
-            seed=self.seed or 0,
-            compile=bool(self.compile),
-            noise_rate=self.noise_rate,
-            noise_matrix=self.noise_matrix,
-            held_out=self.held_out,
-            keep_epochs=self.keep_epochs,
-            kernel=self.kernel or "auto",
-            landmarks=self.landmarks,
-            rounds=self.rounds,
+            seed=0,
         )
+        if precision == "auto":
+            precision = "bf16" if device.startswith("cuda") else "fp32"
+        found = replace(default, **asked | {"device": device, "precision": precision})
         if found.method == "kernel":  # it has no epochs and no batches
             return replace(found, batch_size=examples, epochs=1, precision="fp32", device="cpu", lr=1.0, lr_warmup=0.5)
         return found

@@ -53,22 +53,23 @@ def air(target: AirTarget, options: AirOptions, read: ReadOptions) -> None:
         selfdistill air songs.csv --label genre --truth right --out air-songs
     """
     with leaving_at_once():
+        from selfdistill._core.record import read_finished
         from selfdistill.runs._air import measure, write_study
 
     options.check()
     what = target.what
     folder = _folder(what, target.out, target.force)
-    if _is_run(what) and (run := _closed_record(Path(what))) is not None:
-        _show_closed(run, folder, target.json)
+    if _is_run(what) and (record := read_finished(Path(what))).closed is not None:
+        _show_closed(record, folder, target.json)
         return
     subject = _subject(what, target.network, read, options.seed)
-    record, seconds = measure(subject, _named(what), _is_run(what), options, speak)
-    files = write_study(folder, record)
+    study, seconds = measure(subject, _named(what), _is_run(what), options, speak)
+    files = write_study(folder, study)
     if target.json:
-        shown = {name: record[name] for name in ("data", "at", "stopping", "stopping_epoch", "noise", "moments")}
+        shown = {name: study[name] for name in ("data", "at", "stopping", "stopping_epoch", "noise", "moments")}
         write(json_module.dumps({"air": str(folder), "files": files} | shown, allow_nan=False) + "\n")
     else:
-        print_study(record, folder, seconds)
+        print_study(study, folder, seconds)
 
 
 def _is_run(what: str) -> bool:
@@ -104,14 +105,6 @@ def _subject(what: str, network: str | None, read: ReadOptions, seed: int) -> Su
 def _named(what: str) -> str:
     """Name data or a run as typed, but for the folders of an absolute path."""
     return Path(what).name if Path(what).is_absolute() else what
-
-
-def _closed_record(run: Path) -> RunRecord | None:
-    """Read the record of a run in closed form; ``None`` where a network was trained."""
-    from selfdistill._core.record import read_finished
-
-    record = read_finished(run)
-    return record if record.closed is not None else None
 
 
 def _show_closed(record: RunRecord, folder: Path, as_json: bool) -> None:

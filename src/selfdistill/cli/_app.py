@@ -131,10 +131,11 @@ def _code(argv: Sequence[str] | None) -> int:
         return 2
 
 
-def _misused(said: str, error: Exception) -> None:
+def _misused(problem: str, error: Exception) -> None:
     """Say what is wrong with the words of a command; nothing where none was given and the help has been shown."""
-    if said:
-        _complain(f"{said}. Try `{_path(error)} --help`.")
+    path = getattr(getattr(error, "ctx", None), "command_path", "selfdistill")
+    if problem:
+        _complain(f"{problem}. Try `{path} --help`.")
 
 
 def _unread() -> int:
@@ -150,11 +151,6 @@ def _door(arguments: Sequence[str]) -> Door:
     flags = {name: str(one.annotation.__metadata__[0].default) for name, one in commands[called].items()}
     shown = {name: flag for name, flag in flags.items() if flag.startswith("--") and "/" not in flag}
     return Door({*flags} | ({"exclude_clean"} if called == "noise" else set()), dashes=True, flags=shown)
-
-
-def _path(error: Exception) -> str:
-    context = getattr(error, "ctx", None)
-    return str(getattr(context, "command_path", "selfdistill"))
 
 
 def _complain(text: str) -> None:

@@ -33,7 +33,7 @@ from selfdistill.distill._soft_labels import (
 from selfdistill.runs._model_file import EPOCHS, Model, load_model, load_snapshot
 from selfdistill.targets._teacher import SoftLogits, choose_entries
 from selfdistill.train._checkpoint import load_checkpoint
-from selfdistill.train._runtime import Runtime
+from selfdistill.train._runtime import TorchRuntime
 
 _BATCH = 1024
 
@@ -275,7 +275,7 @@ def _logits(teacher: Teacher, inputs: Tensor, classes: int, device: torch.device
 def soft_labels(
     teacher: AnyTeacher,
     data: LabelledData,
-    runtime: Runtime,
+    runtime: TorchRuntime,
     *,
     entries: int | None = None,
     source: Mapping[str, Any] | None = None,

@@ -11,31 +11,9 @@ from torch.nn import functional
 
 from selfdistill._core.errors import SettingError
 
-__all__ = [
-    "at_least_single",
-    "check_distribution",
-    "cross_entropy",
-    "each_cross_entropy",
-    "generalized_cross_entropy",
-    "kl_divergence",
-    "label_cross_entropy",
-    "pair_cross_entropy",
-]
-
 
 def at_least_single(logits: Tensor) -> Tensor:
-    """Lift half precision to float32 and leave float32 and float64 as they are.
-
-    Args:
-        logits: Any floating-point tensor.
-
-    Returns:
-        The same values, float32 or float64.
-
-    Example:
-        >>> at_least_single(torch.zeros(1, dtype=torch.bfloat16)).dtype
-        torch.float32
-    """
+    """Lift half precision to float32 and leave float32 and float64 as they are."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
@@ -72,78 +50,18 @@ def cross_entropy(logits: Float[Tensor, "b k"], target: Float[Tensor, "b k"]) ->
 
 
 def label_cross_entropy(logits: Float[Tensor, "b k"], labels: Int64[Tensor, " b"]) -> Float[Tensor, " b"]:
-    r"""Cross-entropy to one label each: what `cross_entropy` gives for one-hot rows, bit for bit, in fewer kernels.
-
-    .. math:: -\log \mathrm{softmax}(z)_y
-
-    Args:
-        logits: Network outputs z, ``[b, K]``.
-        labels: Classes y in [0, K).
-
-    Returns:
-        One value per example, in nats.
-
-    Example:
-        >>> label_cross_entropy(torch.zeros(1, 4), torch.tensor([0])).exp().round().item()
-        4.0
-    """
+    """Cross-entropy to one label each: what `cross_entropy` gives for one-hot rows, bit for bit, in fewer kernels."""
+    # -\log \mathrm{softmax}(z)_y
     return functional.cross_entropy(at_least_single(logits), labels, reduction="none")
 
 
-def kl_divergence(logits: Float[Tensor, "b k"], target: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
-    r"""Kullback-Leibler divergence from the network's distribution to the target.
-
-    .. math:: \mathrm{KL}(t \,\|\, p) = \sum_c t_c (\log t_c - \log p_c), \qquad p = \mathrm{softmax}(z)
-
-    Its gradient in the logits is that of `cross_entropy`: the entropy of the target is a constant.
-
-    Args:
-        logits: Network outputs z, ``[b, K]``.
-        target: Distributions t, rows sum to 1; zeros are legal.
-
-    Returns:
-        One value per example, in nats, at least 0 up to rounding.
-
-    Example:
-        >>> z = torch.tensor([[2.0, 0.0]])
-        >>> abs(kl_divergence(z, z.softmax(-1)).item()) < 1e-6
-        True
-    """
-    negative_entropy: Tensor = torch.special.xlogy(target, target).sum(-1)
-    return cross_entropy(logits, target) + negative_entropy
-
-
 def each_cross_entropy(logits: Float[Tensor, "b 2 k"], target: Float[Tensor, "b k"]) -> Float[Tensor, "b 2"]:
-    """Cross-entropy of each of two networks.
-
-    Args:
-        logits: Outputs of both networks, ``[b, 2, K]``.
-        target: Distributions, rows sum to 1.
-
-    Returns:
-        One value per example and network, in nats.
-
-    Example:
-        >>> each_cross_entropy(torch.zeros(1, 2, 4), torch.tensor([[1.0, 0, 0, 0]])).exp().round().tolist()
-        [[4.0, 4.0]]
-    """
+    """Cross-entropy of each of two networks."""
     return -(target[:, None] * at_least_single(logits).log_softmax(-1)).sum(-1)
 
 
 def pair_cross_entropy(logits: Float[Tensor, "b 2 k"], target: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
-    """Sum of the cross-entropies of two networks: each gets the gradient that it would get alone.
-
-    Args:
-        logits: Outputs of both networks, ``[b, 2, K]``.
-        target: Distributions, rows sum to 1.
-
-    Returns:
-        One value per example, in nats.
-
-    Example:
-        >>> pair_cross_entropy(torch.zeros(1, 2, 4), torch.tensor([[1.0, 0, 0, 0]])).exp().round().item()
-        16.0
-    """
+    """Sum of the cross-entropies of two networks: each gets the gradient that it would get alone."""
     return each_cross_entropy(logits, target).sum(1)
 
 

@@ -13,16 +13,6 @@ from torch.nn.functional import logsigmoid
 
 from selfdistill.losses._cross_entropy import at_least_single, cross_entropy
 
-__all__ = [
-    "MIXED_FLOOR",
-    "DecoupledTarget",
-    "TemperatureTarget",
-    "decoupled_distillation",
-    "distillation",
-    "mixed_cross_entropy",
-    "standardised_distillation",
-]
-
 _LEAST = 1e-3
 """Standard deviation, about, below which the logits of an example are stretched no further."""
 MIXED_FLOOR = 1e-4
@@ -30,47 +20,21 @@ MIXED_FLOOR = 1e-4
 
 
 class TemperatureTarget(NamedTuple):
-    """What `distillation` matches.
+    """What `distillation` matches."""
 
-    Attributes:
-        teacher: The teacher's logits, ``[b, K]``, up to a constant per row.
-        given: Given labels as distributions, ``[b, K]``.
-        temperature: T, above 0.
-        weight: w, the teacher's share, in [0, 1].
-    """
-
-    teacher: Tensor
-    given: Tensor
-    temperature: float
-    weight: float
+    teacher: Tensor  # the teacher's logits, `[b, K]`, up to a constant per row
+    given: Tensor  # given labels as distributions, `[b, K]`
+    temperature: float  # T, above 0
+    weight: float  # w, the teacher's share, in [0, 1]
 
 
 def distillation(logits: Float[Tensor, "b k"], soft: TemperatureTarget) -> Float[Tensor, " b"]:
-    r"""Cross-entropy to the teacher at a temperature, and to the given label without one.
-
-    .. math:: w\, T^2\, H(\mathrm{softmax}(v/T),\, \mathrm{softmax}(z/T)) + (1 - w)\, H(y,\, \mathrm{softmax}(z))
-
-    The gradient of the first term in z is :math:`w\,T\,(\mathrm{softmax}(z/T) - \mathrm{softmax}(v/T))`; the factor
-    :math:`T^2` keeps its size when T changes, and for large T it becomes :math:`w (z - v)/K` of centred logits.
-
-    There are no second derivatives.
-
-    Args:
-        logits: Network outputs z, ``[b, K]``.
-        soft: The teacher's logits v, the given labels y, T and w.
-
-    Returns:
-        One value per example, in nats.
-
-    References:
-        Hinton, Vinyals & Dean (2015), arXiv 1503.02531, section 2 and eq. 2 to 4.
-
-    Example:
-        >>> z = torch.tensor([[1.0, 0.0]], requires_grad=True)
-        >>> distillation(z, TemperatureTarget(z.detach(), torch.tensor([[1.0, 0.0]]), 4.0, 1.0)).backward()
-        >>> z.grad.abs().max().item() < 1e-6
-        True
-    """
+    """Cross-entropy to the teacher at a temperature, and to the given label without one."""
+    # w\, T^2\, H(\mathrm{softmax}(v/T),\, \mathrm{softmax}(z/T)) + (1 - w)\, H(y,\, \mathrm{softmax}(z))
+    # The gradient of the first term in z is `w\,T\,(\mathrm{softmax}(z/T) - \mathrm{softmax}(v/T))`; the factor
+    # `T^2` keeps its size when T changes, and for large T it becomes `w (z - v)/K` of centred logits.
+    # There are no second derivatives.
+    # Hinton, Vinyals & Dean (2015), arXiv 1503.02531, section 2 and eq. 2 to 4.
     z, v = at_least_single(logits), at_least_single(soft.teacher)
     value: Tensor = _Distillation.apply(z, v.detach(), soft.given, soft.temperature, soft.weight)  # type: ignore[no-untyped-call]
     return value
@@ -94,30 +58,12 @@ class _Distillation(torch.autograd.Function):
 
 
 def standardised_distillation(logits: Float[Tensor, "b k"], soft: TemperatureTarget) -> Float[Tensor, " b"]:
-    r"""Distillation with a temperature between logits of mean 0 and standard deviation 1, of teacher and student.
-
-    .. math:: w\, T^2\, H(\mathrm{softmax}(\bar v/T),\, \mathrm{softmax}(\bar z/T))
-        + (1 - w)\, H(y,\, \mathrm{softmax}(z)), \qquad \bar z = (z - \mathrm{mean}(z)) / \mathrm{std}(z)
-
-    A student then need not reach the size of its teacher's logits. There are no second derivatives.
-
-    Args:
-        logits: Network outputs z, ``[b, K]``.
-        soft: The teacher's logits v, the given labels y, T and w.
-
-    Returns:
-        One value per example, in nats.
-
-    References:
-        Sun, Ren, Li, Wang & Cao (2024), CVPR, arXiv 2403.01427, algorithms 1 and 2. The authors' code divides by the
-        standard deviation of a sample (K - 1), and weighs the two terms 9 and 1 instead of 0.9 and 0.1.
-
-    Example:
-        >>> v, y = torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[0.0, 0.0, 1.0]])
-        >>> a, b = (standardised_distillation(z, TemperatureTarget(v, y, 2.0, 1.0)) for z in (v, 10 * v + 3))
-        >>> torch.allclose(a, b)
-        True
-    """
+    """Distillation with a temperature between logits of mean 0 and standard deviation 1, of teacher and student."""
+    # w\, T^2\, H(\mathrm{softmax}(\bar v/T),\, \mathrm{softmax}(\bar z/T))
+    # + (1 - w)\, H(y,\, \mathrm{softmax}(z)), \qquad \bar z = (z - \mathrm{mean}(z)) / \mathrm{std}(z)
+    # A student then need not reach the size of its teacher's logits. There are no second derivatives.
+    # Sun, Ren, Li, Wang & Cao (2024), CVPR, arXiv 2403.01427, algorithms 1 and 2. The authors' code divides by the
+    # standard deviation of a sample (K - 1), and weighs the two terms 9 and 1 instead of 0.9 and 0.1.
     z, v = at_least_single(logits), at_least_single(soft.teacher).detach()
     taught = distillation(_standardised(z), TemperatureTarget(_standardised(v), soft.given, soft.temperature, 1.0))
     plain = distillation(z, TemperatureTarget(v, soft.given, soft.temperature, 0.0))
@@ -130,50 +76,24 @@ def _standardised(z: Tensor) -> Tensor:
 
 
 class DecoupledTarget(NamedTuple):
-    """What `decoupled_distillation` matches.
+    """What `decoupled_distillation` matches."""
 
-    Attributes:
-        teacher: The teacher's logits v, ``[b, K]``, up to a constant per row.
-        given: Given labels as one-hot rows, ``[b, K]``.
-        temperature: T, above 0.
-        alpha: Weight of the given class against the rest.
-        beta: Weight of the others among themselves.
-    """
-
-    teacher: Tensor
-    given: Tensor
-    temperature: float
-    alpha: float
-    beta: float
+    teacher: Tensor  # the teacher's logits v, `[b, K]`, up to a constant per row
+    given: Tensor  # given labels as one-hot rows, `[b, K]`
+    temperature: float  # T, above 0
+    alpha: float  # weight of the given class against the rest
+    beta: float  # weight of the others among themselves
 
 
 def decoupled_distillation(logits: Float[Tensor, "b k"], target: DecoupledTarget) -> Float[Tensor, " b"]:
-    r"""Cross-entropy to the given label, and the two parts that distillation consists of.
-
-    .. math:: H(y, \mathrm{softmax}(z)) + T^2 \big(\alpha\,\mathrm{KL}(b^v \,\|\, b^z)
-        + \beta\,\mathrm{KL}(\hat q^v \,\|\, \hat q^z)\big)
-
-    with :math:`b = (q_y, 1 - q_y)` and :math:`\hat q = q_{c \ne y} / (1 - q_y)` of the distributions
-    :math:`q = \mathrm{softmax}(\cdot / T)` of teacher and student. With :math:`\alpha = 1` and
-    :math:`\beta = 1 - q^v_y` their sum is the usual divergence, in which a teacher that is sure of the given label
-    hides what it knows of the others.
-
-    Args:
-        logits: Network outputs z, ``[b, K]``.
-        target: The teacher's logits, the given labels, T, α and β.
-
-    Returns:
-        One value per example, in nats.
-
-    References:
-        Zhao, Cui, Song, Qiu & Liang (2022), CVPR, arXiv 2203.08679, eq. 4 to 7. In the authors' code the two parts grow
-        from 0 to their weight over the first 20 epochs; here they do not.
-
-    Example:
-        >>> z = torch.tensor([[9.0, 1.0, 2.0]])
-        >>> decoupled_distillation(z, DecoupledTarget(z, torch.tensor([[1.0, 0.0, 0.0]]), 4.0, 1.0, 8.0)).item() < 0.01
-        True
-    """
+    """Cross-entropy to the given label, and the two parts that distillation consists of."""
+    # H(y, \mathrm{softmax}(z)) + T^2 \big(\alpha\,\mathrm{KL}(b^v \,\|\, b^z)
+    # + \beta\,\mathrm{KL}(\hat q^v \,\|\, \hat q^z)\big)
+    # with `b = (q_y, 1 - q_y)` and `\hat q = q_{c \ne y} / (1 - q_y)` of the distributions `q =
+    # \mathrm{softmax}(\cdot / T)` of teacher and student. With `\alpha = 1` and `\beta = 1 - q^v_y` their
+    # sum is the usual divergence, in which a teacher that is sure of the given label hides what it knows of the others.
+    # Zhao, Cui, Song, Qiu & Liang (2022), CVPR, arXiv 2203.08679, eq. 4 to 7. In the authors' code the two parts grow
+    # from 0 to their weight over the first 20 epochs; here they do not.
     t, given = target.temperature, target.given
     z, v = at_least_single(logits), at_least_single(target.teacher).detach()
     mine, theirs = _parts(z / t, given), _parts(v / t, given)
@@ -193,32 +113,15 @@ def _parts(z: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mixed_cross_entropy(logits: Float[Tensor, "b k"], target: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
-    r"""Cross-entropy to a target that may have entries below 0 and above 1.
-
-    .. math:: -\sum_c t_c \log\begin{cases} p_c & t_c \ge 0 \\ \max(p_c, 10^{-4}) & t_c < 0 \end{cases},
-        \qquad t = (1 - \xi)\, y + \xi\, q
-
-    For ξ in [0, 1] it is the cross-entropy to the mixture. Above 1 it moves away from the given label, wherever the
-    teacher gives it less than (ξ − 1)/ξ; below 0 away from the teacher. The cross-entropy alone has then no least
-    value: the class would be pushed down for ever. Here it is pushed to a probability of 1e-4 and no further, so the
-    loss lies at least at 9.22 times the sum of the entries below 0; until then its gradient in the logits is p − t.
-
-    Args:
-        logits: Network outputs, ``[b, K]``.
-        target: t, ``[b, K]``; rows sum to 1, entries may have any sign.
-
-    Returns:
-        One value per example, in nats.
-
-    References:
-        Furlanello, Lipton, Tschannen, Itti & Anandkumar (2018), arXiv 1805.04770; Das & Sanghavi (2023), arXiv
-        2301.13304, where weights above 1 are found best at high label noise. The floor is ours.
-
-    Example:
-        >>> z = torch.tensor([[0.0, 1e4]])
-        >>> round(mixed_cross_entropy(z, torch.tensor([[-1.0, 2.0]])).item(), 4)
-        -9.2103
-    """
+    """Cross-entropy to a target that may have entries below 0 and above 1."""
+    # -\sum_c t_c \log\begin{cases} p_c & t_c \ge 0 \\ \max(p_c, 10^{-4}) & t_c < 0 \end{cases},
+    # \qquad t = (1 - \xi)\, y + \xi\, q
+    # For ξ in [0, 1] it is the cross-entropy to the mixture. Above 1 it moves away from the given label, wherever the
+    # teacher gives it less than (ξ − 1)/ξ; below 0 away from the teacher. The cross-entropy alone has then no least
+    # value: the class would be pushed down for ever. Here it is pushed to a probability of 1e-4 and no further, so the
+    # loss lies at least at 9.22 times the sum of the entries below 0; until then its gradient in the logits is p − t.
+    # Furlanello, Lipton, Tschannen, Itti & Anandkumar (2018), arXiv 1805.04770; Das & Sanghavi (2023), arXiv
+    # 2301.13304, where weights above 1 are found best at high label noise. The floor is ours.
     log_p = at_least_single(logits).log_softmax(-1)
     away = log_p.clamp(min=math.log(MIXED_FLOOR))
     return -(target.clamp(min=0) * log_p + target.clamp(max=0) * away).sum(-1)

@@ -9,62 +9,26 @@ from torch.nn.functional import normalize
 
 from selfdistill.losses._cross_entropy import at_least_single
 
-__all__ = ["attention_transfer", "hint"]
-
 
 def hint(
     student: Float[Tensor, "b *d"],  # noqa: UP037, F821 (jaxtyping's string)
     teacher: Float[Tensor, "b *d"],  # noqa: UP037, F821
 ) -> Float[Tensor, " b"]:
-    r"""Half the squared distance between two layers' outputs.
-
-    .. math:: \tfrac{1}{2} \lVert u_h - r(v_g) \rVert^2
-
-    Args:
-        student: What the student's layer gives, after the regressor r where its shape is another, ``[b, ...]``.
-        teacher: What the teacher's layer gives, of the same shape.
-
-    Returns:
-        One value per example.
-
-    References:
-        Romero, Ballas, Kahou, Chassang, Gatta & Bengio (2015), ICLR, arXiv 1412.6550, eq. 3. There the student's lower
-        half is trained by this first and then the whole by distillation; as a term beside it, it is trained at once.
-
-    Example:
-        >>> import torch
-        >>> hint(torch.tensor([[3.0, 4.0]]), torch.zeros(1, 2)).item()
-        12.5
-    """
+    """Half the squared distance between two layers' outputs."""
+    # \tfrac{1}{2} \lVert u_h - r(v_g) \rVert^2
+    # Romero, Ballas, Kahou, Chassang, Gatta & Bengio (2015), ICLR, arXiv 1412.6550, eq. 3. There the student's lower
+    # half is trained by this first and then the whole by distillation; as a term beside it, it is trained at once.
     apart = at_least_single(student) - at_least_single(teacher)
     return 0.5 * apart.square().flatten(1).sum(-1)
 
 
 def attention_transfer(student: Float[Tensor, "b c h w"], teacher: Float[Tensor, "b d h w"]) -> Float[Tensor, " b"]:
-    r"""Half the distance between two layers' maps of activity.
-
-    .. math:: \tfrac{1}{2} \left\lVert \frac{Q_S}{\lVert Q_S \rVert_2} - \frac{Q_T}{\lVert Q_T \rVert_2} \right\rVert_2,
-        \qquad Q = \mathrm{vec}\Big(\sum_c A_c^2\Big)
-
-    The number of channels may differ, the size of the image not.
-
-    Args:
-        student: What the student's layer gives, ``[b, c, h, w]``.
-        teacher: What the teacher's layer gives, ``[b, d, h, w]``.
-
-    Returns:
-        One value per example, in [0, 0.71].
-
-    References:
-        Zagoruyko & Komodakis (2017), ICLR, arXiv 1612.03928, eq. 2 with p = 2; its β is the weight of the term. The
-        authors' code takes the mean of the squares instead of the norm.
-
-    Example:
-        >>> import torch
-        >>> a = torch.tensor([[[[1.0, 0.0]]]])
-        >>> attention_transfer(a, 5 * a).item(), round(attention_transfer(a, a.flip(-1)).item(), 4)
-        (0.0, 0.7071)
-    """
+    """Half the distance between two layers' maps of activity."""
+    # \tfrac{1}{2} \left\lVert \frac{Q_S}{\lVert Q_S \rVert_2} - \frac{Q_T}{\lVert Q_T \rVert_2} \right\rVert_2,
+    # \qquad Q = \mathrm{vec}\Big(\sum_c A_c^2\Big)
+    # The number of channels may differ, the size of the image not.
+    # Zagoruyko & Komodakis (2017), ICLR, arXiv 1612.03928, eq. 2 with p = 2; its β is the weight of the term. The
+    # authors' code takes the mean of the squares instead of the norm.
     apart: Tensor = vector_norm(_map(student) - _map(teacher), dim=-1)
     return 0.5 * apart
 

@@ -22,7 +22,7 @@ _DEEPEST = 64  # splits between a root and a leaf, at most
 
 def unit_rows(inputs: Tensor, constant: float | Tensor) -> Tensor:
     """Put vectors on the unit sphere, with a constant coordinate that keeps their length in sight."""
-    # Row x becomes :math:`(x, c) / \sqrt{\|x\|^2 + c^2}`. With the root mean square of the norms as c both parts weigh
+    # Row x becomes `(x, c) / \sqrt{\|x\|^2 + c^2}`. With the root mean square of the norms as c both parts weigh
     # the same on average, and the kernels are those of a network with a bias.
     rows = torch.cat([inputs, torch.full_like(inputs[:, :1], float(constant))], 1)
     unit: Tensor = rows / rows.norm(dim=1, keepdim=True)
@@ -31,7 +31,7 @@ def unit_rows(inputs: Tensor, constant: float | Tensor) -> Tensor:
 
 def kernel_rows(name: str, rows: Tensor, landmarks: Tensor) -> Tensor:
     """Compute kernels of unit rows."""
-    # With u the cosine: ``linear`` u; ``rbf`` :math:`e^{-4 (1 - u)}`; ``relu1`` and ``relu3`` the tangent kernel of
+    # With u the cosine: ``linear`` u; ``rbf`` `e^{-4 (1 - u)}`; ``relu1`` and ``relu3`` the tangent kernel of
     # `selfdistill.theory.relu_kernel` with depth 1 and 3, divided by depth + 1.
     if name not in KERNELS:
         raise SettingError(f"kernel {name!r} does not exist", f"Choose one of: {', '.join(KERNELS)}.")

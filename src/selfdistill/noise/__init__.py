@@ -1,4 +1,4 @@
-"""Label noise: transition matrices ``T[clean, given]``, one seeded draw, and label files of people.
+"""Label noise: transition matrices ``T[clean, given]``, and one seeded draw.
 
 T = symmetric(10, 0.4, include_clean=False)
 noisy = draw(labels, T, seed=0)

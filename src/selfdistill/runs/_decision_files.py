@@ -21,20 +21,6 @@ from selfdistill._core.wording import ending, quoted
 from selfdistill.runs._decisions import Decided, journal_path, read_header, read_journal
 from selfdistill.runs._label_table import named_rows
 
-__all__ = [
-    "ENDINGS",
-    "Decisions",
-    "check_about",
-    "decided_before",
-    "decided_since",
-    "given_of_numbered",
-    "numbered",
-    "read_decisions",
-    "read_taken",
-    "settled_array",
-    "write_decisions",
-]
-
 ENDINGS = (".jsonl", ".csv", ".json")
 """Of files of decisions: a journal, a table, and Label Studio's."""
 _Told: TypeAlias = list[tuple[str, str | None, str | None]]  # name, label (None: unsure), given label (None: not said)

@@ -10,9 +10,7 @@ from selfdistill._core.advice import Advice
 from selfdistill._core.errors import SettingError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._copy import write_with_labels
-from selfdistill.data._labelled import LabelledData
 from selfdistill.data._read import read as data_read
-from selfdistill.noise._draw import Noise
 from selfdistill.noise._files import read_matrix
 
 _KINDS = Advice("Give {--symmetric} RATE, {--pair} RATE, {--matrix} FILE or {--instance} RATE.")
@@ -65,33 +63,21 @@ def noisy_copy(
         raise SettingError(f"seed is {seed}, but must be at least 0", "Choose another, or leave it out for 0.")
     options = read or ReadOptions()
     examples = data_read(source, options)
-    drawn = _draw(examples, symmetric, pair, matrix, instance, include_clean, seed)
+    labels, k = examples.labels, examples.num_classes
+    if instance is not None:
+        drawn = noise.instance_dependent(examples.inputs, labels, k, instance, seed)
+    else:
+        if symmetric is not None:
+            T = noise.symmetric(k, symmetric, include_clean=bool(include_clean))
+        elif pair is not None:
+            T = noise.pair(k, pair)
+        else:
+            assert matrix is not None  # exactly one was given
+            T = read_matrix(matrix, classes=examples.classes)
+        drawn = noise.draw(labels, T, seed)
     write_with_labels(source, options, [examples.classes[i] for i in drawn.labels.tolist()], out)
-    changed = drawn.changed
     rows = [
-        (name, int((examples.labels == i).sum()), int(changed[examples.labels == i].sum()))
+        (name, int((labels == i).sum()), int(drawn.changed[labels == i].sum()))
         for i, name in enumerate(examples.classes)
     ]
     return NoisyCopy(rows, out)
-
-
-def _draw(
-    examples: LabelledData,
-    symmetric: float | None,
-    pair: float | None,
-    matrix: Path | None,
-    instance: float | None,
-    include_clean: bool | None,
-    seed: int,
-) -> Noise:
-    k = examples.num_classes
-    if instance is not None:
-        return noise.instance_dependent(examples.inputs, examples.labels, k, instance, seed)
-    if symmetric is not None:
-        T = noise.symmetric(k, symmetric, include_clean=bool(include_clean))
-    elif pair is not None:
-        T = noise.pair(k, pair)
-    else:
-        assert matrix is not None  # exactly one was given
-        T = read_matrix(matrix, classes=examples.classes)
-    return noise.draw(examples.labels, T, seed)

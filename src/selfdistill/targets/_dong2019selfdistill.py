@@ -21,42 +21,17 @@ from selfdistill._core.errors import SettingError
 from selfdistill._core.labels import one_hot
 from selfdistill.targets._base import LabelTargets
 
-__all__ = [
-    "Agreement",
-    "LabelFunction",
-    "SelfDistillation",
-    "authors_loss",
-    "hard",
-    "identity",
-    "sequential",
-    "temperature",
-]
-
 LabelFunction = Callable[[Tensor], Tensor]
 """h: logits ``[b, K]`` (or log-probabilities, the same up to a constant) to a distribution ``[b, K]``."""
 
 
 def hard(logits: Tensor) -> Tensor:
-    """Label function h: the one-hot argmax.
-
-    Args:
-        logits: ``[b, K]``.
-
-    Returns:
-        One-hot rows ``[b, K]``; the first of equal maxima wins.
-    """
+    """Label function h: the one-hot argmax."""
     return one_hot(logits.argmax(-1), logits.shape[-1])
 
 
 def identity(logits: Tensor) -> Tensor:
-    """Label function h: the prediction itself, softmax at temperature 1.
-
-    Args:
-        logits: ``[b, K]``.
-
-    Returns:
-        Distributions ``[b, K]``.
-    """
+    """Label function h: the prediction itself, softmax at temperature 1."""
     return _at_least_single(logits).softmax(-1)
 
 
@@ -65,17 +40,7 @@ def _at_least_single(logits: Tensor) -> Tensor:
 
 
 def temperature(value: float) -> LabelFunction:
-    """Label function h: softmax of logits / value; below 1 it sharpens, towards 0 it is `hard`.
-
-    Args:
-        value: Temperature, 0 or more; 0 is `hard`.
-
-    Returns:
-        The label function.
-
-    Raises:
-        SettingError: A negative temperature.
-    """
+    """Label function h: softmax of logits / value; below 1 it sharpens, towards 0 it is `hard`."""
     if value < 0:
         raise SettingError(f"temperature is {value}, but must be at least 0", "0 is the hard label, 1 the prediction.")
     return hard if value == 0 else partial(_tempered, value)
@@ -87,15 +52,11 @@ def _tempered(value: float, logits: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Weight of the own prediction = cap × share of examples whose argmax equals the given label.
+    """Weight of the own prediction = cap × share of examples whose argmax equals the given label."""
 
-    Attributes:
-        over: ``"batch"``: this batch (over all processes), as the authors; ``"epoch"``: the whole last epoch.
-        cap: Largest weight; 1, or 0.9 in the authors' loss 5.
-    """
-
+    # `"batch"`: this batch (over all processes), as the authors; `"epoch"`: the whole last epoch
     over: Literal["batch", "epoch"]
-    cap: float = 1.0
+    cap: float = 1.0  # largest weight; 1, or 0.9 in the authors' loss 5
 
 
 @final
@@ -186,39 +147,16 @@ class SelfDistillation(LabelTargets[Tensor]):
 
 
 def authors_loss(number: int, labels: Tensor, num_classes: int, *, t: float = 0.0) -> SelfDistillation:
-    """Build one of the five losses of the authors' code as a setting of `SelfDistillation`.
-
-    ====== ======== ============== =============================================
-    number own      h              weight of the own prediction, 1 − α
-    ====== ======== ============== =============================================
-    1      instant  identity       0.2
-    2      previous identity       0.1
-    3      instant  hard           agreement of the batch with the given labels
-    4      instant  hard           0.1
-    5      instant  temperature(t) 0.9 × agreement of the batch
-    ====== ======== ============== =============================================
-
-    The authors' loss is KL(target ‖ prediction), averaged over the batch; `losses.cross_entropy` has the same gradient.
-
-    Args:
-        number: 1 to 5.
-        labels: Given labels, int64 ``[n]``.
-        num_classes: K.
-        t: Temperature of loss 5; 0 is the hard label.
-
-    Returns:
-        The targets.
-
-    Raises:
-        SettingError: Another number.
-
-    References:
-        Dong, Hou, Lu & Zhang (2019), arXiv 1910.01255; constants from the authors' published loss functions.
-
-    Example:
-        >>> authors_loss(3, torch.tensor([0, 1]), 2).given_weight
-        Agreement(over='batch', cap=1.0)
-    """
+    """Build one of the five losses of the authors' code as a setting of `SelfDistillation`."""
+    # number   own         h                weight of the own prediction, 1 − α
+    # 1        instant     identity         0.2
+    # 2        previous    identity         0.1
+    # 3        instant     hard             agreement of the batch with the given labels
+    # 4        instant     hard             0.1
+    # 5        instant     temperature(t)   0.9 × agreement of the batch
+    # The authors' loss is KL(target ‖ prediction), averaged over the batch; `losses.cross_entropy` has the same
+    # gradient.
+    # Dong, Hou, Lu & Zhang (2019), arXiv 1910.01255; constants from the authors' published loss functions.
     build = {
         1: lambda: SelfDistillation(labels, num_classes, function=identity, given_weight=0.8),
         2: lambda: SelfDistillation(labels, num_classes, own="previous", function=identity, given_weight=0.9),
@@ -236,39 +174,14 @@ def _fading(epochs: int, early: float, progress: float) -> float:
 
 
 def sequential(labels: Tensor, num_classes: int, *, epochs: int, early: float = 5.0) -> SelfDistillation:
-    r"""Build the sequential form: each epoch is taught by the hard predictions of the one before.
-
-    .. math:: t_i = \alpha_k\, e_{y_i} + (1 - \alpha_k)\, e_{\arg\max p_i^{(k-1)}}, \qquad
-        \alpha_k = e^{-\max(k - w,\, 0) / w}
-
-    with k the epochs done and w = ``early``. That the network of the previous epoch teaches is what the paper's
-    abstract says; that h is the hard label follows from the theory (a soft one only stops the clock); the schedule is
-    ours: the given label must lose its weight before wrong ones are memorised, in visits to an example and not as a
-    share of the run.
-
-    Args:
-        labels: Given labels, int64 ``[n]``.
-        num_classes: K.
-        epochs: Epochs of the run.
-        early: w, epochs: how long the given labels have all the weight, and the time constant of its fall.
-
-    Returns:
-        The targets.
-
-    Raises:
-        SettingError: ``early`` of 0 or less.
-
-    References:
-        Dong, Hou, Lu & Zhang (2019), arXiv 1910.01255, abstract.
-
-    Example:
-        >>> targets = sequential(torch.tensor([0]), 2, epochs=20)
-        >>> for _ in range(10):
-        ...     targets.write(torch.tensor([0]), torch.tensor([[0.3, 0.7]]))
-        ...     _ = targets.end_epoch()
-        >>> targets.read(torch.tensor([0]))  # ten epochs done: e^-1 of the given label is left
-        tensor([[0.3679, 0.6321]])
-    """
+    """Build the sequential form: each epoch is taught by the hard predictions of the one before."""
+    # t_i = \alpha_k\, e_{y_i} + (1 - \alpha_k)\, e_{\arg\max p_i^{(k-1)}}, \qquad
+    # \alpha_k = e^{-\max(k - w,\, 0) / w}
+    # with k the epochs done and w = ``early``. That the network of the previous epoch teaches is what the paper's
+    # abstract says; that h is the hard label follows from the theory (a soft one only stops the clock); the schedule is
+    # ours: the given label must lose its weight before wrong ones are memorised, in visits to an example and not as a
+    # share of the run.
+    # Dong, Hou, Lu & Zhang (2019), arXiv 1910.01255, abstract.
     if early <= 0:
         raise SettingError(f"early is {early}, but must be above 0", "Leave it out: 5 epochs.")
     return SelfDistillation(

@@ -11,8 +11,6 @@ from selfdistill._core.labels import normalised
 from selfdistill._core.row_blocks import row_blocks
 from selfdistill._core.shards import Shard
 
-__all__ = ["MOST_CLASSES", "deconvolve", "em_step", "expected_counts", "posterior"]
-
 MOST_CLASSES = 300
 """With more classes than this, `expected_counts` would take longer than it is worth."""
 

@@ -21,8 +21,6 @@ from torch import Tensor, nn
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill._core.files import translate_disk_full
 
-__all__ = ["Dense", "Mapped", "SoftStore", "TopK", "choose_store", "compact", "open_mapped"]
-
 DENSE_BYTES = 2**30
 """Up to this size soft labels stay float32."""
 HALF_BYTES = 2**31
@@ -34,19 +32,7 @@ _BLOCK_BYTES = 2**22
 
 @final
 class Dense(nn.Module):
-    """Every probability, as float32 or float16. Memory: ``4 n K`` or ``2 n K`` bytes.
-
-    Args:
-        n: Examples.
-        k: Classes.
-        dtype: ``torch.float32`` or ``torch.float16``.
-
-    Example:
-        >>> store = Dense(2, 3, dtype=torch.float16)
-        >>> store.write(slice(0, 1), torch.tensor([[0.5, 0.25, 0.25]]))
-        >>> store[:1].tolist(), store.describe()["bytes"]
-        ([[0.5, 0.25, 0.25]], 12)
-    """
+    """Every probability, as float32 or float16. Memory: ``4 n K`` or ``2 n K`` bytes."""
 
     value: Tensor
 
@@ -79,28 +65,12 @@ class Dense(nn.Module):
 
 @final
 class TopK(nn.Module):
-    r"""The given label and the largest others of each row, in sixteen bits; what is left is spread evenly.
+    """The given label and the largest others of each row, in sixteen bits; what is left is spread evenly."""
 
-    .. math:: \hat q_i(c) = \begin{cases} q_i(c) & c \in S_i \\ (1 - \sum_{S_i} q_i) / (K - k) & \text{else}\end{cases}
-
-    with :math:`S_i` the given label and the k − 1 most likely others. The likeliest class, its probability and that of
-    the given label are kept, so rankings and flags are too. Memory: ``4 n k`` bytes up to 32,767 classes, else
-    ``6 n k``; 26 MB for 1.28 million examples of 1000 classes at k = 5.
-
-    Args:
-        labels: Given labels, int64 ``[n]``.
-        num_classes: K.
-        k: Entries per row.
-
-    Raises:
-        SettingError: k below 2 or above K.
-
-    Example:
-        >>> store = TopK(torch.tensor([3]), 4, k=2)
-        >>> store.write([0], torch.tensor([[0.1, 0.625, 0.15, 0.125]]))
-        >>> store[[0]].tolist()
-        [[0.125, 0.625, 0.125, 0.125]]
-    """
+    # \hat q_i(c) = \begin{cases} q_i(c) & c \in S_i \\ (1 - \sum_{S_i} q_i) / (K - k) & \text{else}\end{cases}
+    # with `S_i` the given label and the k − 1 most likely others. The likeliest class, its probability and that
+    # of the given label are kept, so rankings and flags are too. Memory: ``4 n k`` bytes up to 32,767 classes, else ``6
+    # n k``; 26 MB for 1.28 million examples of 1000 classes at k = 5.
 
     labels: Tensor
     value: Tensor
@@ -149,18 +119,7 @@ class TopK(nn.Module):
 
 @final
 class Mapped:
-    """Every probability, as float16 in a file; only the rows that are read come into memory.
-
-    Args:
-        path: An ``.npy`` file, which must not exist; or a folder, which then holds a file without a name that is gone
-            with the store, however the process ends.
-        n: Examples.
-        k: Classes.
-
-    Raises:
-        DataError: The file exists.
-        ResourceError: The disk is full.
-    """
+    """Every probability, as float16 in a file; only the rows that are read come into memory."""
 
     def __init__(self, path: Path, n: int, k: int) -> None:
         self.value: np.ndarray
@@ -193,17 +152,7 @@ class Mapped:
 
 
 def open_mapped(path: Path | str) -> np.ndarray:
-    """Open soft labels that lie on disk; `issues` reads them in blocks.
-
-    Args:
-        path: An ``.npy`` file of probabilities ``[n, K]``, such as `Mapped` writes.
-
-    Returns:
-        A read-only memory map.
-
-    Raises:
-        DataError: Missing, a folder, no ``.npy`` file, cut short, or not two axes of floating-point numbers.
-    """
+    """Open soft labels that lie on disk; `issues` reads them in blocks."""
     if not Path(path).is_file():
         raise DataError(
             f"{path} {'is a folder' if Path(path).exists() else 'does not exist'}",
@@ -229,24 +178,7 @@ SoftStore = Dense | TopK | Mapped
 
 
 def choose_store(n: int, k: int, folder: Path | None = None) -> tuple[str, str]:
-    """Choose by size how soft labels are kept.
-
-    Args:
-        n: Examples.
-        k: Classes.
-        folder: Where a file may lie.
-
-    Returns:
-        The kind: ``"float32"`` where that takes up to 1 GiB; ``"float16"`` where that takes up to 2 GiB; else
-        ``"memory map"``, the same numbers in a file, where there is a folder with room for it and for what follows;
-        else ``"top-5"``. And why, in a few words.
-
-    Example:
-        >>> choose_store(50_000, 10)
-        ('float32', 'it takes 2 MiB, at most 1,024 MiB')
-        >>> choose_store(1_000_000, 500)[0], choose_store(1_280_000, 1000)[0]
-        ('float16', 'top-5')
-    """
+    """Choose by size how soft labels are kept."""
     full, half = 4 * n * k, 2 * n * k
     if full <= DENSE_BYTES:
         return "float32", f"it takes {_mib(full)}, at most {_mib(DENSE_BYTES)}"
@@ -266,24 +198,7 @@ def _mib(size: int) -> str:
 
 
 def compact(soft: Tensor, labels: Tensor, kind: str | None = None, folder: Path | None = None) -> SoftStore:
-    """Copy soft labels into the store that fits their size, a block of rows at a time.
-
-    Args:
-        soft: ``[n, K]``, rows sum to 1.
-        labels: Given labels, int64 ``[n]``.
-        kind: ``"float32"``, ``"float16"``, ``"top-5"`` or ``"memory map"``; default: see `choose_store`.
-        folder: Where the file of a memory map lies; it is gone with the store.
-
-    Returns:
-        The store, on the CPU.
-
-    Raises:
-        SettingError: A memory map without a folder.
-
-    Example:
-        >>> compact(torch.full((2, 4), 0.25), torch.tensor([0, 1])).describe()["kind"]
-        'float32'
-    """
+    """Copy soft labels into the store that fits their size, a block of rows at a time."""
     n, k = soft.shape
     kind = kind or choose_store(n, k, folder)[0]
     store: SoftStore

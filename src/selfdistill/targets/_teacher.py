@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from selfdistill._core.errors import SettingError
 from selfdistill.targets._base import LabelTargets
 
-__all__ = ["SoftLogits", "TeacherTargets", "choose_entries"]
-
 DENSE_BYTES = 2**30
 """Up to this size all logits are kept."""
 _ENTRIES = 10
@@ -20,51 +18,21 @@ _LEAST = -60_000.0  # the least of float16 is -65,504; exp of it is 0 at any tem
 
 
 def choose_entries(rows: int, classes: int) -> int | None:
-    """Choose by size how many logits of each row are kept.
-
-    Args:
-        rows: Examples.
-        classes: K.
-
-    Returns:
-        ``None`` for all, where that takes up to 1 GiB; else 10.
-
-    Example:
-        >>> choose_entries(50_000, 100), choose_entries(1_280_000, 1000)
-        (None, 10)
-    """
+    """Choose by size how many logits of each row are kept."""
     return None if 2 * rows * classes <= DENSE_BYTES or classes <= _ENTRIES else _ENTRIES
 
 
 @final
 class SoftLogits(nn.Module):
-    r"""Logits less their largest, in float16, of each example.
+    """Logits less their largest, in float16, of each example."""
 
-    Probabilities in sixteen bits do not do: below 3e-8 they are 0, where at temperature 4 a class may still hold 1 %.
-    Of logits less their largest every temperature can be taken. With float16 rounding, to first order,
-
-    .. math:: |\hat q_c - q_c| \le 2^{-11} (1/e + \log K) \qquad \text{at every temperature,}
-
-    1.3e-3 for 10 classes, 3.6e-3 for 1,000. With k entries the k likeliest classes are kept and the rest is spread
-    evenly: exact in sum at temperature 1, too large above it, for the mean of roots is below the root of the mean.
-
-    Memory: ``2 n K`` bytes dense; with k entries ``n (3 k + 2)`` up to 256 classes, ``n (4 k + 2)`` up to 32,767.
-    It is no state: a checkpoint does not hold it, a file does.
-
-    Args:
-        n: Examples.
-        classes: K.
-        k: Entries kept per row; ``None``: all.
-
-    Raises:
-        SettingError: k below 1, or not below K.
-
-    Example:
-        >>> store = SoftLogits(1, 4, k=2)
-        >>> store.write(slice(0, 1), torch.tensor([[0.5, 0.25, 0.125, 0.125]]).log())
-        >>> [round(p, 3) for p in store.probabilities(torch.tensor([0]))[0].tolist()]
-        [0.5, 0.25, 0.125, 0.125]
-    """
+    # Probabilities in sixteen bits do not do: below 3e-8 they are 0, where at temperature 4 a class may still hold 1 %.
+    # Of logits less their largest every temperature can be taken. With float16 rounding, to first order,
+    # |\hat q_c - q_c| \le 2^{-11} (1/e + \log K) \qquad \text{at every temperature,}
+    # 1.3e-3 for 10 classes, 3.6e-3 for 1,000. With k entries the k likeliest classes are kept and the rest is spread
+    # evenly: exact in sum at temperature 1, too large above it, for the mean of roots is below the root of the mean.
+    # Memory: ``2 n K`` bytes dense; with k entries ``n (3 k + 2)`` up to 256 classes, ``n (4 k + 2)`` up to 32,767. It
+    # is no state: a checkpoint does not hold it, a file does.
 
     value: Tensor
     kept: Tensor

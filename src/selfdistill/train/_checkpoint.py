@@ -6,7 +6,7 @@ import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,22 +23,10 @@ _KEPT = 2
 _NAME = re.compile(r"^step-(\d{9})\.pt$")
 
 
-class Stateful(Protocol):
-    """Anything with a state: a model, an optimizer, a schedule, targets."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state."""
-        ...
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
-        """Take the state back."""
-        ...
-
-
 def save(
     folder: Path,
     step: int,
-    parts: dict[str, Stateful],
+    parts: dict[str, Any],
     counters: dict[str, Any],
     about: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -84,7 +72,7 @@ def _problem(path: Path) -> str | None:
 
 def load(
     path: Path,
-    parts: dict[str, Stateful],
+    parts: dict[str, Any],
     device: torch.device,
     about: Mapping[str, Any] | None = None,
     check: Callable[[dict[str, Any], dict[str, Any]], None] = lambda counters, states: None,

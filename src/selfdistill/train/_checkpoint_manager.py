@@ -16,7 +16,7 @@ from selfdistill._core.dist import barrier, sum_over_processes
 from selfdistill._core.errors import Interrupted
 from selfdistill.train import _checkpoint
 from selfdistill.train._loop import Position
-from selfdistill.train._runtime import Runtime
+from selfdistill.train._runtime import TorchRuntime
 from selfdistill.train._state_checks import check_position
 
 _CHECKPOINT_SECONDS = 10.0
@@ -30,7 +30,7 @@ class CheckpointManager:
         self,
         folder: Path | None,
         parts: dict[str, Any],
-        runtime: Runtime,
+        runtime: TorchRuntime,
         length: tuple[int, int],
         go_on: str,
         about: Mapping[str, Any] | None = None,

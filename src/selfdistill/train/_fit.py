@@ -33,7 +33,7 @@ from selfdistill.train._closed import CLOSED, fit_closed
 from selfdistill.train._fitted import Fitted
 from selfdistill.train._loop import Position, Trainer, predict_probabilities
 from selfdistill.train._methods import method, method_of
-from selfdistill.train._runtime import Runtime, TorchRuntime, local_statistics
+from selfdistill.train._runtime import TorchRuntime, local_statistics
 from selfdistill.train._settings import choose_augment, choose_network
 
 _EACH = 48  # bytes that training takes at its peak for each example and class; 34 to 47 were measured
@@ -93,10 +93,7 @@ def fit(
         torch.manual_seed(derive(settings.seed, "network", runtime.rank))
         network = model if model is not None else _network(data, settings, chosen)
         trainer, held = _trainer(data, settings, chosen, network, targets, first_stage, runtime)
-        sets: dict[str, tuple[Tensor, Tensor, Tensor | None]] = {}
-        sets |= {name: (x, y, None) for name, (x, y) in (evaluations or {}).items()}
-        sets |= {"held_out": (data.inputs, data.labels[held], held)} if len(held) else {}
-        trainer.evaluate, trainer.tell = _evaluator(network, sets, runtime), tell
+        trainer.evaluate, trainer.tell = _evaluator(network, data, held, evaluations or {}, runtime), tell
         best, length = BestWeights(), (settings.epochs, len(trainer.loader))
         manager = CheckpointManager(checkpoints, trainer.states() | {"kept": best}, runtime, length, go_on, about)
         position = trainer.position
@@ -239,7 +236,7 @@ def _context(data: LabelledData, settings: ResolvedSettings, steps: int, first_s
     return Context(data.labels, k, epochs, steps, seed, settings.noise_rate, matrix, first_stage)
 
 
-def _predict_train(model: nn.Module, data: LabelledData, chosen: Method, runtime: Runtime) -> Tensor:
+def _predict_train(model: nn.Module, data: LabelledData, chosen: Method, runtime: TorchRuntime) -> Tensor:
     """Predict the training set in evaluation mode: ``[n, K]``, or ``[n, 2, K]`` of a pair of networks."""
     if chosen.networks == 1:
         return predict_probabilities(model, data.inputs, runtime).to(runtime.device)
@@ -247,7 +244,7 @@ def _predict_train(model: nn.Module, data: LabelledData, chosen: Method, runtime
     return torch.stack(both, 1).to(runtime.device)
 
 
-def _predict(model: nn.Module, data: LabelledData, targets: Targets[Any], runtime: Runtime, rows: Tensor) -> None:
+def _predict(model: nn.Module, data: LabelledData, targets: Targets[Any], runtime: TorchRuntime, rows: Tensor) -> None:
     """Let the targets end with what the final weights say of some examples, such as those that were held out."""
     probabilities = predict_probabilities(model, data.inputs, runtime, rows=rows).to(runtime.device)
     if runtime.rank == 0:
@@ -286,7 +283,7 @@ def _optimizer(
 
 
 def _augment(
-    settings: ResolvedSettings, data: LabelledData, runtime: Runtime
+    settings: ResolvedSettings, data: LabelledData, runtime: TorchRuntime
 ) -> Callable[[Batch, int, int, int], Tensor]:
     shape = tuple(data.inputs.shape[1:])
     fill = data.preprocess.stats[0] if data.preprocess.stats else ()
@@ -302,8 +299,16 @@ def _augment(
 
 
 def _evaluator(
-    model: nn.Module, sets: Mapping[str, tuple[Tensor, Tensor, Tensor | None]], runtime: Runtime
+    model: nn.Module,
+    data: LabelledData,
+    held: Tensor,
+    evaluations: Mapping[str, tuple[Tensor, Tensor]],
+    runtime: TorchRuntime,
 ) -> Callable[[], dict[str, float]]:
+    """Measure accuracy on what was given for that, and on the examples that are held out."""
+    sets: dict[str, tuple[Tensor, Tensor, Tensor | None]] = {name: (*one, None) for name, one in evaluations.items()}
+    sets |= {"held_out": (data.inputs, data.labels[held], held)} if len(held) else {}
+
     def accuracy(inputs: Tensor, labels: Tensor, rows: Tensor | None) -> float:
         predicted = predict_probabilities(model, inputs, runtime, rows=rows).argmax(-1)
         return (predicted == labels).float().mean().item()

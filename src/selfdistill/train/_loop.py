@@ -20,7 +20,7 @@ from selfdistill.data._loader import Batch, TensorLoader
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
 from selfdistill.rivals import Method
 from selfdistill.targets import Targets
-from selfdistill.train._runtime import Runtime
+from selfdistill.train._runtime import TorchRuntime
 
 _VALUES = 2**23  # of images, that are predicted at once: 682 of 64 x 64 pixels in colour
 _FAR = 10.0  # times what is usual, from which an option of the loss is named where it diverges
@@ -43,13 +43,13 @@ class Trainer:
     """All that one training is made of; `run` is the loop."""
 
     network: nn.Module  # the network itself, whose weights go into checkpoints
-    model: nn.Module  # what `Runtime.prepare` made of it
+    model: nn.Module  # what `TorchRuntime.prepare` made of it
     loader: TensorLoader  # gives the batches of an epoch
     targets: Targets[Any]  # per-sample state
     method: Method  # what is done with a batch, and its loss
     optimizer: torch.optim.Optimizer  # steps the weights
     schedule: torch.optim.lr_scheduler.LRScheduler  # steps the learning rate, once a step
-    runtime: Runtime  # device, precision, processes
+    runtime: TorchRuntime  # device, precision, processes
     epochs: int  # epochs in all
     position: Position  # where to start; moved on in place
     dynamics: LearningDynamics  # record of what each example went through
@@ -138,7 +138,7 @@ def _hint(numbers: Mapping[str, tuple[float, float]]) -> str:
 def predict_probabilities(
     model: nn.Module,
     inputs: Tensor,
-    runtime: Runtime,
+    runtime: TorchRuntime,
     batch_size: int = 1024,
     which: int | None = None,
     rows: Tensor | None = None,

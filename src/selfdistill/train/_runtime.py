@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Protocol, final
+from typing import final
 
 import torch
 import torch.distributed
@@ -23,27 +23,6 @@ _LOST = re.compile(r"closed by peer|reset by peer|remote process|Broken pipe|glo
 _ONE_THREAD = 2**25  # weights times examples of a step, below which a second thread gains next to nothing
 
 
-class Runtime(Protocol):
-    """What the loop asks of the machine."""
-
-    device: torch.device
-    rank: int
-    world: int
-
-    def prepare(self, model: nn.Module) -> nn.Module:
-        """Return the module to train: on the device, wrapped for many processes, compiled if asked."""
-        ...
-
-    def autocast(self) -> AbstractContextManager[object]:
-        """Return the context of the forward pass."""
-        ...
-
-    def backward(self, values: Tensor, batch: Batch) -> Tensor:
-        """Run the backward pass of the mean over the global batch; return what the sum is, as this process sees it."""
-        # Averaged over processes, gradients and sums are those of the global batch.
-        ...
-
-
 @final
 class TorchRuntime:
     """Plain torch: one process, or one of many that ``torchrun`` started."""
@@ -57,7 +36,7 @@ class TorchRuntime:
         self._even: Tensor | None = None  # what each example of a batch counts
 
     def prepare(self, model: nn.Module) -> nn.Module:
-        """Return the module to train."""
+        """Return the module to train: on the device, wrapped for many processes, compiled if asked."""
         model = model.to(self.device)
         if self.device.type == "cuda":
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from the stubs
@@ -72,7 +51,8 @@ class TorchRuntime:
         return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
 
     def backward(self, values: Tensor, batch: Batch) -> Tensor:
-        """Run the backward pass of the mean over the global batch; return the sum, see `Runtime`."""
+        """Run the backward pass of the mean over the global batch; return what the sum is, as this process sees it."""
+        # Averaged over processes, gradients and sums are those of the global batch.
         # The mean's gradient is known: a mean in the graph would cost three more operations a step.
         torch.autograd.backward(values, self._shares(values, batch))
         values = values.detach()
@@ -97,7 +77,7 @@ def _sync(model: nn.Module) -> nn.Module:
     return converted
 
 
-def local_statistics(model: nn.Module, runtime: Runtime) -> list[str]:
+def local_statistics(model: nn.Module, runtime: TorchRuntime) -> list[str]:
     """Warn where BatchNorm sees a part of each batch only: torch lets processes share statistics on CUDA alone."""
     norms = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
     if runtime.world == 1 or runtime.device.type == "cuda" or not norms:
