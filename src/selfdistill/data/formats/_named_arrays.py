@@ -16,8 +16,9 @@ from scipy.sparse import issparse
 from selfdistill._core.advice import Advice, Flag
 from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
+from selfdistill._core.wording import listed
 from selfdistill.data._labelled import Note
-from selfdistill.data._labels import listed, near_matches, texts
+from selfdistill.data._labels import near_matches, texts
 from selfdistill.data._limits import check_size
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._roles import Roles, label_column
