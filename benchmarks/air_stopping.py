@@ -37,7 +37,7 @@ from selfdistill import air, train
 from selfdistill._core.record import environment
 from selfdistill._core.rng import numpy_generator, torch_generator
 from selfdistill.air._clock import Clock
-from selfdistill.air._labels import one_hot
+from selfdistill.air._measures import one_hot
 from selfdistill.air._snapshot import outputs_of
 from selfdistill.air._stopping import (
     StoppingEpoch,

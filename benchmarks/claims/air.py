@@ -16,8 +16,7 @@ from benchmarks.claims.problems import Problem
 from benchmarks.claims.problems import draw as draw_problem
 from selfdistill._core.rng import torch_generator
 from selfdistill.air import calibrated, captured, network_kernel, noise_part
-from selfdistill.air._labels import centred, one_hot
-from selfdistill.air._measures import random_captured
+from selfdistill.air._measures import centred, one_hot, random_captured
 from selfdistill.air._snapshot import outputs_of
 from selfdistill.networks._build import build
 from selfdistill.theory import Spectrum

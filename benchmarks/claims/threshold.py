@@ -9,7 +9,7 @@ from benchmarks.claims import clusters
 from benchmarks.claims.claim import Measured
 from benchmarks.claims.problems import Problem
 from benchmarks.claims.trainings import correct, memory_of, trained
-from selfdistill.air._labels import one_hot
+from selfdistill.air._measures import one_hot
 from selfdistill.targets import SelfDistillation
 from selfdistill.targets._dong2019selfdistill import hard
 from selfdistill.theory import Spectrum, gradient_flow, hard_distillation

@@ -9,7 +9,7 @@ from selfdistill._core.errors import SettingError
 from selfdistill.air import Flow, per_step
 from selfdistill.air._clock import Clock
 from selfdistill.air._flow import Curves
-from selfdistill.air._labels import one_hot
+from selfdistill.air._measures import one_hot
 from selfdistill.theory import Spectrum
 
 

@@ -10,7 +10,7 @@ import torch
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.air import Flow
 from selfdistill.air._flow import learning_order
-from selfdistill.air._labels import one_hot
+from selfdistill.air._measures import one_hot
 from selfdistill.theory import Spectrum
 
 # -- flow --------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import torch
 
 from selfdistill._core.errors import DataError
 from selfdistill.air import noise_part
-from selfdistill.air._labels import centred, one_hot, transition_counts
+from selfdistill.air._measures import centred, one_hot, transition_counts
 from selfdistill.air._stopping import wrong_share
 
 

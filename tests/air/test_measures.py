@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.air import captured, noise_part, retrieved
-from selfdistill.air._labels import centred, one_hot
 from selfdistill.air._measures import (
+    centred,
     effective_ranks,
     kernel_alignment,
+    one_hot,
     random_captured,
     random_retrieved,
     subspace_overlap,

@@ -11,8 +11,7 @@ from torch import nn
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.air import _snapshot, along_checkpoints, calibrated, captured, network_kernel, noise_part
-from selfdistill.air._labels import centred, one_hot
-from selfdistill.air._measures import kernel_alignment
+from selfdistill.air._measures import centred, kernel_alignment, one_hot
 from selfdistill.air._snapshot import Examples, outputs_of, read_state, snapshot
 
 # -- snapshot ----------------------------------------------------------------------------------------------------------

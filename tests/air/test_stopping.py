@@ -16,7 +16,7 @@ from torch import nn
 
 from selfdistill._core.errors import SettingError
 from selfdistill.air import Flow, network_kernel, per_step, stopping_time
-from selfdistill.air._labels import one_hot, transition_counts
+from selfdistill.air._measures import one_hot, transition_counts
 from selfdistill.air._snapshot import outputs_of
 from selfdistill.air._stopping import (
     _ABOVE,

@@ -11,7 +11,7 @@ from torch import nn
 
 from selfdistill.air import Flow, captured, network_kernel, per_step, retrieved, stopping_time
 from selfdistill.air._clock import Clock
-from selfdistill.air._labels import centred, one_hot
+from selfdistill.air._measures import centred, one_hot
 from selfdistill.air._snapshot import Examples, outputs_of, snapshot
 from selfdistill.air._study import RunCurves, study
 

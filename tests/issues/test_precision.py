@@ -3,7 +3,7 @@
 import pytest
 from scipy.stats import beta
 
-from selfdistill.issues._precision import precision
+from selfdistill.issues._reliability import precision
 
 
 @pytest.mark.parametrize(("wrong", "total"), [(0, 0), (0, 10), (7, 10), (10, 10)])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from selfdistill.issues._precision import Interval
+from selfdistill.issues._reliability import Interval
 from selfdistill.review._estimate import Remaining
 
 

@@ -9,7 +9,7 @@ import torch
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.theory import Spectrum
-from selfdistill.theory._modes import (
+from selfdistill.theory._spectrum import (
     amounts,
     damping,
     eigenvalues,

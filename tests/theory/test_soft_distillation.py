@@ -18,8 +18,8 @@ from selfdistill.theory import (
     settled_distillation,
     soft_distillation,
 )
-from selfdistill.theory._modes import eigenvalues
 from selfdistill.theory._soft_distillation import _absorbed
+from selfdistill.theory._spectrum import eigenvalues
 
 # -- soft distillation -------------------------------------------------------------------------------------------------
 

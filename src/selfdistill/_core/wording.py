@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,18 @@ def cleaned(value: Any) -> Any:
 def quoted(path: Path | str) -> str:
     """Write a path for a command that a user may copy into a shell: nothing in it is run."""
     return shlex.quote(str(path))
+
+
+def short(name: object, most: int = 60) -> str:
+    """Cut a long name for a message."""
+    text = str(name)
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def listed(names: Iterable[Any], shown: int = 5, *, show: Callable[[Any], str] = repr, mark: str = ", ") -> str:
+    """Write the first few names, and say how many there are."""
+    names = list(names)
+    return mark.join(map(show, names[:shown])) + (f", ... ({len(names):,} in all)" if len(names) > shown else "")
 
 
 def ending(path: Path) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from selfdistill.air._clock import per_step
 from selfdistill.air._flow import Flow
-from selfdistill.air._labels import noise_part
-from selfdistill.air._measures import captured, retrieved
+from selfdistill.air._measures import captured, noise_part, retrieved
 from selfdistill.air._monitor import AirMonitor
 from selfdistill.air._snapshot import Examples, along_checkpoints, calibrated, network_kernel
 from selfdistill.air._stopping import stopping_time

@@ -14,11 +14,13 @@ from torch import Tensor, nn
 
 from selfdistill._core.dist import world
 from selfdistill._core.errors import DataError, one_line
-from selfdistill.air._labels import centred, noise_part, one_hot
 from selfdistill.air._measures import (
     captured,
+    centred,
     effective_ranks,
     kernel_alignment,
+    noise_part,
+    one_hot,
     random_captured,
     subspace_overlap,
     target_alignment,

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from selfdistill.air._clock import Clock, per_step
 from selfdistill.air._flow import Curves, Flow, learning_order
-from selfdistill.air._labels import one_hot
-from selfdistill.air._measures import captured, random_captured, random_retrieved, retrieved
+from selfdistill.air._measures import captured, one_hot, random_captured, random_retrieved, retrieved
 from selfdistill.air._snapshot import Examples, Snapshot
 from selfdistill.air._stopping import (
     RULES,

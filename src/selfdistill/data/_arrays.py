@@ -13,7 +13,7 @@ from torch import Tensor
 
 from selfdistill._core.advice import Notice
 from selfdistill._core.errors import DataError, one_line
-from selfdistill.data._labels import listed
+from selfdistill._core.wording import listed
 from selfdistill.data._numerals import codes_in
 from selfdistill.data._preprocess import Preprocess
 

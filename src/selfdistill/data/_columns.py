@@ -14,7 +14,7 @@ import pyarrow.types as pt
 
 from selfdistill._core.advice import Advice, Notice
 from selfdistill._core.errors import DataError
-from selfdistill._core.wording import quoted
+from selfdistill._core.wording import quoted, short
 from selfdistill.data._arrow_types import is_readable, is_vectors, parse_lists
 from selfdistill.data._numerals import LEAST_NUMBERS, ODD, PER_CENT, PLAIN, Notation, Tally
 from selfdistill.data._pixels import ENDINGS
@@ -169,7 +169,7 @@ def as_numbers(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -
     numbers = parse_numbers(column, name, notation)
     if isinstance(numbers, int):
         cell = str(column[numbers].as_py())
-        shown, word = cell if len(cell) <= 40 else cell[:37] + "...", quoted(name)
+        shown, word = short(cell, 40), quoted(name)
         if (notation.unit in PER_CENT) != any(sign in cell for sign in PER_CENT):
             what = "per cent" if notation.unit in PER_CENT else "numbers without a per cent sign"
             raise DataError(

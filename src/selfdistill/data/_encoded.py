@@ -13,8 +13,8 @@ from torch import Tensor
 from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, SettingError, one_line
 from selfdistill._core.read_options import ReadOptions
+from selfdistill._core.wording import listed
 from selfdistill.data._arrays import TEXT_WEIGHT, ArrayPreprocess
-from selfdistill.data._labels import listed
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._roles import Roles
 from selfdistill.encoders._encoder import Encoder, load_encoder

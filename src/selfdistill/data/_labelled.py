@@ -10,8 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from selfdistill._core.advice import Notice
-from selfdistill._core.wording import clean
-from selfdistill.data._labels import short
+from selfdistill._core.wording import clean, short
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._stored import MappedInputs
 

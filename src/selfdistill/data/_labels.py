@@ -18,6 +18,7 @@ from torch import Tensor
 
 from selfdistill._core.advice import Advice, Notice
 from selfdistill._core.errors import DataError
+from selfdistill._core.wording import listed, short
 
 UNSEEN = dict.fromkeys(map(ord, "\u200b\u2060\ufeff\u00ad\u200e\u200f"))
 """Characters without a width; those that join letters are parts of words and stay."""
@@ -88,7 +89,6 @@ _DOUBTFUL = MISSING_LABELS | {"NA", "N/A", "n/a", "na", "None", "none", "?", "-"
 _SHARE = 0.05  # of a column, above which such a word is a class
 _DENSE = 1.5  # width of the range of codes, in classes
 _TAG_LISTS = 4  # class names that are lists, from which labels may be lists of tags
-_SHOWN = 60  # characters of a name
 _GROUPS = 5  # of classes that are nearly the same are named
 _IDS = 50  # so many labels, no two alike, may still name classes
 _ONCE = 0.2  # share of whole numbers that stand once, from which they are measured
@@ -116,17 +116,6 @@ def text_of(value: Any, keep: Container[str] = ()) -> str | None:
     if isinstance(value, bytes):
         return text_of(value.decode("utf-8", "replace"), keep)
     return text_of(str(value), keep)
-
-
-def short(name: str) -> str:
-    """Shorten a name for a message."""
-    return name if len(name) <= _SHOWN else name[: _SHOWN - 3] + "..."
-
-
-def listed(names: Iterable[Any], shown: int = 5) -> str:
-    """Quote the first few names, and say how many there are."""
-    names = list(names)
-    return ", ".join(map(repr, names[:shown])) + (f", ... ({len(names):,} in all)" if len(names) > shown else "")
 
 
 def texts(values: Any, keep: Container[str] = ()) -> np.ndarray:

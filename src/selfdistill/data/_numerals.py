@@ -15,8 +15,7 @@ import numpy as np
 from selfdistill._core.advice import Advice, Notice
 from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
-from selfdistill._core.wording import quoted
-from selfdistill.data._labels import listed
+from selfdistill._core.wording import listed, quoted
 
 ODD = 0.05  # share of known cells that may be no number in a column of numbers
 PER_CENT = frozenset("%‰٪")

@@ -13,11 +13,12 @@ import pyarrow as pa
 from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill._core.read_options import ReadOptions
+from selfdistill._core.wording import listed
 from selfdistill.data._arrays import ArrayPreprocess
 from selfdistill.data._encoded import EncodedPreprocess, encoder_for, is_encoded, store_for
 from selfdistill.data._images import ImagePreprocess
 from selfdistill.data._labelled import Note
-from selfdistill.data._labels import listed, texts
+from selfdistill.data._labels import texts
 from selfdistill.data._pictures import Pictures, read_pictures, through_store, why_bad
 from selfdistill.data._pixels import ENDINGS, Encoded, Picture, open_photo
 from selfdistill.data._place import find_place
@@ -81,7 +82,7 @@ def _names(files: Sequence[Picture], options: ReadOptions) -> Pictures:
 def photo_source(photos: Pictures, where: str, notes: Sequence[str], *, mapped: bool = False, **parts: Any) -> Source:
     """Take photos as a source, with what goes with them; it says which were left out."""
     bad = photos.bad
-    shown = "; ".join(bad[:_LISTED]) + (f"; ... ({len(bad):,} in all)" if len(bad) > _LISTED else "")
+    shown = listed(bad, _LISTED, show=str, mark="; ")
     what = "image cannot be read and is" if len(bad) == 1 else "images cannot be read and are"
     return Source(
         where,

@@ -14,6 +14,7 @@ import numpy as np
 from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, one_line
 from selfdistill._core.read_options import ReadOptions
+from selfdistill._core.wording import listed
 from selfdistill.data._images import ImagePreprocess
 from selfdistill.data._labelled import Note
 from selfdistill.data._limits import TRAIN_PIXEL_LIMIT, check_size
@@ -34,7 +35,6 @@ from selfdistill.encoders._store import FeatureStore, default_folder, key_of
 if TYPE_CHECKING:
     from selfdistill.data._preprocess import Preprocess
 
-_SHOWN = 5
 _DEFAULT_SIDE = 64
 """Most pixels of a side that images of different sizes are brought to where the user names none."""
 
@@ -182,9 +182,8 @@ def refuse_bad(bad: Sequence[str], total: int, skip: bool) -> None:
     """Refuse images that cannot be read, unless they are to be left out."""
     if not bad or skip:
         return
-    listed = "; ".join(bad[:_SHOWN]) + (f"; ... ({len(bad):,} in all)" if len(bad) > _SHOWN else "")
     raise DataError(
-        f"{len(bad):,} of {total:,} images cannot be read: {listed}",
+        f"{len(bad):,} of {total:,} images cannot be read: {listed(bad, show=str, mark='; ')}",
         Advice("Replace them", "leave them out with {--skip-bad}."),
     )
 

@@ -17,7 +17,8 @@ from typing import IO, NamedTuple, cast
 
 from selfdistill._core.errors import DataError, one_line
 from selfdistill._core.files import check_name, translate_disk_full
-from selfdistill.data._labels import listed, near_matches
+from selfdistill._core.wording import listed
+from selfdistill.data._labels import near_matches
 from selfdistill.data._limits import DAMAGED_ZIP, check_size, expand_limit
 from selfdistill.data._pixels import ENDINGS
 

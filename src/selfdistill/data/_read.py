@@ -14,11 +14,11 @@ from torch import Tensor
 from selfdistill._core.advice import Advice, Flag
 from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
-from selfdistill._core.wording import quoted
+from selfdistill._core.wording import quoted, short
 from selfdistill.data._dialect import find_encoding
 from selfdistill.data._images import is_mapped_pixels
 from selfdistill.data._labelled import LabelledData, NewData
-from selfdistill.data._labels import encode, hint, near_matches, short, texts
+from selfdistill.data._labels import encode, hint, near_matches, texts
 from selfdistill.data._place import Place, find_place, is_there, naming
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._source import Source, assemble, check_inputs, known_labels

@@ -17,11 +17,11 @@ import pyarrow.types as pt
 from selfdistill._core.advice import Advice, Flag, Notice
 from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
-from selfdistill._core.wording import quoted
+from selfdistill._core.wording import listed, quoted
 from selfdistill.data._codes import TELLS, few_values, nearly_whole, one_hot, share_told
 from selfdistill.data._columns import parse_numbers
 from selfdistill.data._labelled import Note
-from selfdistill.data._labels import encode, listed, near_matches, texts
+from selfdistill.data._labels import encode, near_matches, texts
 from selfdistill.data._numerals import PLAIN
 
 LABEL_NAMES = ("label", "target", "class", "y")

@@ -19,6 +19,7 @@ from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError
 from selfdistill._core.memory import check_memory
 from selfdistill._core.read_options import ReadOptions
+from selfdistill._core.wording import listed, short
 from selfdistill.data._arrays import ArrayPreprocess, SparsePreprocess, UserPreprocess, as_dense, as_numpy
 from selfdistill.data._arrow_types import as_table
 from selfdistill.data._images import ImagePreprocess, is_mapped_pixels, layout_doubt
@@ -31,8 +32,6 @@ from selfdistill.data._labels import (
     encode,
     given_texts,
     label_warnings,
-    listed,
-    short,
     texts,
 )
 from selfdistill.data._limits import check_columns

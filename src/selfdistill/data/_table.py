@@ -14,13 +14,14 @@ from torch import Tensor
 from selfdistill._core.advice import Advice, Flag
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill._core.read_options import ReadOptions
+from selfdistill._core.wording import listed
 from selfdistill.data._arrays import check_scales, standardise
 from selfdistill.data._arrow_types import Vectors, as_table
 from selfdistill.data._columns import as_strings, find_kind, tally
 from selfdistill.data._encoded import Embedded, is_encoded
 from selfdistill.data._fitted import Categories, Numbers, Terms, TextColumn, unseen_words
 from selfdistill.data._labelled import Note
-from selfdistill.data._labels import listed, near_matches
+from selfdistill.data._labels import near_matches
 from selfdistill.data._numerals import PLAIN, Notation, choose_notations
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._roles import WRITTEN, Roles

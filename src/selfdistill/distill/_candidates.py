@@ -17,7 +17,7 @@ from selfdistill._core.labels import held_out
 from selfdistill._core.record import reading_record
 from selfdistill._core.run_record import RunRecord
 from selfdistill._core.settings import ResolvedSettings
-from selfdistill.air._labels import centred, one_hot
+from selfdistill.air._measures import centred, one_hot
 from selfdistill.air._monitor import choose_examples
 from selfdistill.air._snapshot import outputs_of
 from selfdistill.air._stopping import epoch_of_agreement

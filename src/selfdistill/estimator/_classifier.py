@@ -40,8 +40,7 @@ from selfdistill.estimator._checks import (
 )
 from selfdistill.estimator._northcutt2021cleanlab import CleanlabNames, issue_mask
 from selfdistill.estimator._own_network import own_network, picklable
-from selfdistill.estimator._page import Shown
-from selfdistill.estimator._progress import Progress, summary_of
+from selfdistill.estimator._progress import Progress, Shown, summary_of
 from selfdistill.issues import find_issues
 from selfdistill.issues._table import LabelTable
 from selfdistill.train import Settings

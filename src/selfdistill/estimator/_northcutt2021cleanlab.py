@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.data._labels import listed, value_key
+from selfdistill._core.wording import listed
+from selfdistill.data._labels import value_key
 from selfdistill.estimator._checks import encode_labels, labels_of, on_host
 from selfdistill.issues import find_issues
 from selfdistill.issues._blocks import as_soft

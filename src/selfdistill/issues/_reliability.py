@@ -7,9 +7,30 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
+from scipy.special import betaincinv
 
+from selfdistill._core.wording import listed, short
 from selfdistill.issues._table import LabelTable
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
+
+_TAILS = (0.025, 0.975)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number, and 95 % of what it may be."""
+
+    value: float
+    low: float
+    high: float
+
+
+def precision(wrong: int, total: int) -> Interval:
+    """Estimate a share from a count: Beta posterior with Jeffreys' prior."""
+    a, b = wrong + 0.5, total - wrong + 0.5
+    low, high = betaincinv(a, b, np.array(_TAILS))
+    return Interval(a / (a + b), float(low), float(high))
+
 
 _EARLY = 4  # epochs after which a network has learned what is common, and nothing by heart
 _TAKEN_BACK = 0.175  # share of the labels: good development runs 0.166 at most, nearly all that memorised 0.184 or more
@@ -17,8 +38,7 @@ _UNSURE = 0.9  # mean confidence: good runs 0.96 or more, weak networks and too 
 _NOT_HELD = 0.2  # of one class: large classes of good runs 0.17 at most, classes mostly wrong 0.47 or more
 _FITS_ALL = 0.98  # agreement with the given labels from which next to nothing can be doubted
 _FEW = 0.005  # share of the labels, doubted, that counts as next to nothing
-_NAMES = 8
-_LONGEST = 30
+_NAMES, _LONGEST = 8, 30  # classes that are named, and their letters
 _PER_CLASS = 5  # examples of a class, on average
 _CHANCE = 2.0  # standard errors above the largest class's share
 _OVERLAP = 0.3  # mean probability of either class for the other's examples, together
@@ -114,12 +134,12 @@ def judge(evidence: Evidence, names: Sequence[str]) -> Applicability:
         return Applicability("refuse", (), ("Do not trust this: " + " Also, ".join(reasons),), e)
     classes = tuple(c for c, (a, b) in enumerate(zip(e.kept, e.predicted, strict=True)) if a - b > _NOT_HELD)
     if classes:
-        said = listed([cut_name(names[c]) for c in classes])
+        named = _named(names, classes)
         why = (
             "the network itself calls many of these examples something else. Look at them by hand, and at the classes "
         )
         why += "that they are mistaken for."
-        return Applicability("except", classes, (f"Trust this, except for {said}: {why}",), e)
+        return Applicability("except", classes, (f"Trust this, except for {named}: {why}",), e)
     return Applicability("trust", (), _trust(e), e)
 
 
@@ -143,15 +163,8 @@ def _history(e: Evidence) -> str:
     )
 
 
-def listed(names: list[str]) -> str:
-    """Join names, at most eight."""
-    shown = names[:_NAMES]
-    return ", ".join(shown) + (f", ... ({len(names):,} in all)" if len(names) > _NAMES else "")
-
-
-def cut_name(name: str) -> str:
-    """Cut a long name."""
-    return name if len(name) <= _LONGEST else name[: _LONGEST - 3] + "..."
+def _named(names: Sequence[str], classes: Sequence[int]) -> str:
+    return listed(classes, _NAMES, show=lambda c: short(names[c], _LONGEST))
 
 
 def percent(share: float) -> str:
@@ -210,9 +223,9 @@ def out_of_sample_trust(
         return Applicability("refuse", (), (f"Do not trust this: {why}.",), e)
     lost = tuple(c for c, share in enumerate(e.kept) if share < _LOST)
     if lost:
-        said = listed([cut_name(names[c]) for c in lost])
+        named = _named(names, lost)
         why = "more than half of the labels given so look wrong. Look at some by hand, and at the classes they go to."
-        return Applicability("except", lost, (f"Trust this, except for {said}: {why}", *_overlapping(e, names)), e)
+        return Applicability("except", lost, (f"Trust this, except for {named}: {why}", *_overlapping(e, names)), e)
     told = _ranked(e, plausible) if plausible and count_is_open(table.noise.wrong, plausible, n) else _trusted(e)
     return Applicability("trust", (), (*told, *_overlapping(e, names)), e)
 
@@ -237,20 +250,22 @@ def _ranked(e: OutOfSampleEvidence, plausible: Sequence[float]) -> list[str]:
 
 
 def _trusted(e: OutOfSampleEvidence) -> list[str]:
-    said = [
+    sentences = [
         f"Trust this: each label was judged by a model that has not seen it. It agrees with {percent(e.agreement)} of "
         f"them, and expects {percent(e.wrong)} to be wrong."
     ]
     if e.wrong < _NOTHING:
-        said.append(
+        sentences.append(
             "Errors that follow from the inputs, such as those of labelling rules, cannot be seen in this way: look at "
             "some labels by hand."
         )
-    return said
+    return sentences
 
 
 def _overlapping(e: OutOfSampleEvidence, names: Sequence[str]) -> list[str]:
     if not e.overlap:
         return []
-    pairs = listed([f"{cut_name(names[a])} and {cut_name(names[b])}" for a, b, _ in e.overlap])
+    pairs = listed(
+        [f"{short(names[a], _LONGEST)} and {short(names[b], _LONGEST)}" for a, b, _ in e.overlap], _NAMES, show=str
+    )
     return [f"These classes overlap: {pairs}. Doubt between them is not yet an error."]

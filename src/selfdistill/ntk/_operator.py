@@ -20,9 +20,8 @@ from selfdistill.ntk._forecast import Cost, Plan, parse_bytes, progress_bar
 from selfdistill.ntk._gram import Products, diagonal, explicit, gathered, share_of
 from selfdistill.ntk._inputs import Inputs
 from selfdistill.ntk._jacobian import Jacobian
-from selfdistill.ntk._network import Mismatch
+from selfdistill.ntk._network import Mismatch, read_inputs, single_precision, unwrapped
 from selfdistill.ntk._plan import Planner
-from selfdistill.ntk._prepared import read_inputs, single_precision, unwrapped
 from selfdistill.ntk._regression import Prediction, predict
 from selfdistill.ntk._structure import Structure
 from selfdistill.theory import Spectrum

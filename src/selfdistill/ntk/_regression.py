@@ -14,8 +14,7 @@ from selfdistill._core.rows import check_finite
 from selfdistill.ntk._directions import Directions
 from selfdistill.ntk._eigenpairs import all_pairs
 from selfdistill.ntk._inputs import Inputs
-from selfdistill.ntk._network import refuse_infinite, translate_errors
-from selfdistill.ntk._prepared import read_inputs
+from selfdistill.ntk._network import read_inputs, refuse_infinite, translate_errors
 from selfdistill.theory import leave_one_out
 from selfdistill.theory._leave_one_out import Criterion, best_penalty, checked_ridge, dual_weights
 

@@ -19,6 +19,7 @@ from selfdistill.ntk._layers import fits, is_known, own_parameters, subtract_sum
 from selfdistill.ntk._network import (
     Mismatch,
     Network,
+    checked_model,
     differ,
     is_wrong,
     refuse_coupled,
@@ -27,7 +28,6 @@ from selfdistill.ntk._network import (
 )
 from selfdistill.ntk._peak import PeakBytes
 from selfdistill.ntk._per_sample import PerSample
-from selfdistill.ntk._prepared import checked_model
 from selfdistill.ntk._recorder import Call, Recorder, projections
 
 

@@ -15,7 +15,7 @@ from selfdistill._core.record import read_finished, reading_record
 from selfdistill._core.run_record import RunRecord
 from selfdistill._core.wording import quoted
 from selfdistill.air._figures import closed_spectrum, shares_learned
-from selfdistill.issues._precision import precision
+from selfdistill.issues._reliability import precision
 from selfdistill.report._charts import Line, histogram, lines, matrix
 from selfdistill.runs._decision_files import Decisions, decided_since
 from selfdistill.runs._decisions import journal_path

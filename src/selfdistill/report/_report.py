@@ -14,8 +14,8 @@ from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
 from selfdistill._core.record import reading_record
 from selfdistill._core.wording import clean
+from selfdistill.report._charts import sheet
 from selfdistill.report._content import Subject, content
-from selfdistill.report._sheet import sheet
 from selfdistill.runs._verdict import training_line, verdict
 
 if TYPE_CHECKING:

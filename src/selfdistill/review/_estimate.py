@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit, logit
 
-from selfdistill.issues._precision import Interval
+from selfdistill.issues._reliability import Interval
 
 _SHIFT = 0.5  # of log-odds a priori: more labels are wrong than the probabilities say
 _OFFSET, _SLOPE = 0.5, 0.15  # deviations a priori of a shift of all log-odds, and of their slope

@@ -13,7 +13,7 @@ import numpy as np
 from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, SelfdistillError, one_line
 from selfdistill._core.record import read_finished
-from selfdistill.issues._precision import Interval, precision
+from selfdistill.issues._reliability import Interval, precision
 from selfdistill.review._estimate import Remaining
 from selfdistill.review._groups import Clusters, View, grouped, pairs
 from selfdistill.review._label_scores import LastLayer, Learner, of_network, read_saved, why_fixed

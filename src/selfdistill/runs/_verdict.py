@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from selfdistill._core.run_record import Closed, Result, RunRecord, Truth
-from selfdistill._core.wording import clean, quoted
+from selfdistill._core.wording import clean, listed, quoted, short
 from selfdistill.issues._reliability import count_is_open
 
 _PAIRS = 5
@@ -252,10 +252,8 @@ def _seconds(seconds: float) -> str:
 
 
 def _cut(name: object, width: int) -> str:
-    text = clean(str(name))
-    return text if len(text) <= width else text[: width - 3] + "..."
+    return short(clean(str(name)), width)
 
 
 def _names(names: list[str]) -> str:
-    shown = ", ".join(_cut(name, 30) for name in names[:_NAMES])
-    return shown + (f", ... ({len(names):,} in all)" if len(names) > _NAMES else "")
+    return listed(names, _NAMES, show=lambda name: _cut(name, 30))

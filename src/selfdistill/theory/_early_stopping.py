@@ -10,8 +10,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.theory._modes import Amount, eigenvalues, shrinkage, target_rows
-from selfdistill.theory._spectrum import Spectrum
+from selfdistill.theory._spectrum import Amount, Spectrum, eigenvalues, shrinkage, target_rows
 
 _GRID = 600  # times per search, at equal ratios
 

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.theory._gradient_flow import extend
-from selfdistill.theory._modes import Amount, amounts, eigenvalues, filtered, shrinkage
-from selfdistill.theory._spectrum import Spectrum
+from selfdistill.theory._spectrum import Amount, Spectrum, amounts, eigenvalues, filtered, shrinkage
 
 
 def generations(

@@ -6,8 +6,17 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError
-from selfdistill.theory._modes import Amount, amounts, damping, eigenvalues, filtered, shrinkage, steady_lr, target_rows
-from selfdistill.theory._spectrum import Spectrum
+from selfdistill.theory._spectrum import (
+    Amount,
+    Spectrum,
+    amounts,
+    damping,
+    eigenvalues,
+    filtered,
+    shrinkage,
+    steady_lr,
+    target_rows,
+)
 
 
 def gradient_flow(spectrum: Spectrum, targets: Tensor, time: Amount, start: Tensor | None = None) -> Tensor:

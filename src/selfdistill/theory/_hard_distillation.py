@@ -12,8 +12,7 @@ from scipy.special import softmax
 from torch import Tensor
 
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill.theory._modes import amounts, eigenvalues, start_rows, steady_lr, target_rows
-from selfdistill.theory._spectrum import Spectrum
+from selfdistill.theory._spectrum import Spectrum, amounts, eigenvalues, start_rows, steady_lr, target_rows
 
 _SLACK = 1e-9  # of margins: far above rounding of outputs and of the sum of movements, far below margins that matter
 

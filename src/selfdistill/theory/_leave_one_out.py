@@ -9,8 +9,7 @@ from torch import Tensor
 
 from selfdistill._core.errors import SettingError
 from selfdistill._core.rows import left_out
-from selfdistill.theory._modes import start_rows, target_rows
-from selfdistill.theory._spectrum import Spectrum
+from selfdistill.theory._spectrum import Spectrum, start_rows, target_rows
 
 Criterion = Literal["gcv", "loo"]
 """What chooses a penalty, see `best_penalty`."""

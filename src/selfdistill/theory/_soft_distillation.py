@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.errors import SettingError
-from selfdistill.theory._modes import (
+from selfdistill.theory._spectrum import (
     Amount,
+    Spectrum,
     amounts,
     damping,
     eigenvalues,
@@ -16,7 +17,6 @@ from selfdistill.theory._modes import (
     steady_lr,
     target_rows,
 )
-from selfdistill.theory._spectrum import Spectrum
 
 
 def soft_distillation(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -34,14 +35,8 @@ from selfdistill.data._roles import label_column
 from selfdistill.data.formats._copies import TEXT, Edit, Endings, check_free, csv_line, csv_text, labelled, spread
 from selfdistill.data.formats._format import OF_TABLES, Request, TableFormat, TableRead
 
-_CHUNK = 4096
+_CELLS = 2**18  # that become arrays at once
 _LIKE_NUMBERS = re.compile(r"[-+.,\d]*")
-_ENDINGS = (".csv", ".tsv", ".tab", ".psv", ".txt", ".dat", ".data")
-
-
-def is_csv(path: Path) -> bool:
-    """Tell by the name whether a file is a table in text."""
-    return unpacked_name(path).endswith(_ENDINGS)
 
 
 @dataclass
@@ -194,34 +189,20 @@ def read_csv(path: Path, dialect: Dialect | None = None) -> pa.Table:
     """Read a file as a table of texts."""
     dialect = dialect or find_dialect(path)
     rows = csv_rows(path, dialect)
-    return as_texts(next(rows), rows, path, dialect.separator)
-
-
-def as_texts(header: list[str], rows: Iterator[list[str]], path: Path, separator: str) -> pa.Table:
-    """Make a table of rows of texts."""
+    header = next(rows)
     check_columns(len(header), str(path))
     names = [name or f"Unnamed: {place}" for place, name in enumerate(header)]
     check_names(names, str(path), "; if the first line is data, put a line of names above it")
     chunks: list[list[pa.Array]] = [[] for _ in names]
-
-    def flush(part: list[list[str]]) -> None:
+    while part := list(itertools.islice(rows, -(-_CELLS // len(names)))):
         for chunk, column in zip(chunks, zip(*part, strict=True), strict=True):
             chunk.append(pa.array(column, pa.large_string()))
-
-    part: list[list[str]] = []
-    for row in rows:
-        part.append(row)
-        if len(part) * len(names) >= _CHUNK * 64:
-            flush(part)
-            part = []
-    if part:
-        flush(part)
     if not chunks[0]:
         raise DataError(
             f"{path} has a header but no rows", "Add rows; if the first line is data, add a header above it."
         )
     columns = [pa.chunked_array(chunk, pa.large_string()) for chunk in chunks]
-    return pa.table(columns, names=names, metadata={"separator": separator})
+    return pa.table(columns, names=names, metadata={"separator": dialect.separator})
 
 
 @final
@@ -230,10 +211,8 @@ class Csv(TableFormat):
 
     name, shown = "csv", "CSV or TSV (.gz, .bz2, .xz, .zst too)"
     uses = OF_TABLES | {"encoding"}
-    literal = False
-
-    def detect(self, path: Path) -> bool:
-        return path.is_file() and is_csv(path)
+    ends = (".csv", ".tsv", ".tab", ".psv", ".txt", ".dat", ".data")
+    packed, literal = True, False
 
     def read(self, ask: Request) -> TableRead:
         dialect = find_dialect(ask.place.path, ask.options.encoding)

@@ -18,8 +18,8 @@ from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
 from selfdistill._core.folder import named_folder
 from selfdistill._core.read_options import ReadOptions
-from selfdistill._core.wording import quoted
-from selfdistill.data._labels import encode, listed, texts
+from selfdistill._core.wording import listed, quoted
+from selfdistill.data._labels import encode, texts
 from selfdistill.data._photos import photo_source, read_photos
 from selfdistill.data._pixels import ENDINGS, is_image
 from selfdistill.data._place import Place

@@ -15,6 +15,7 @@ from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._encoded import EncodedPreprocess
 from selfdistill.data._labelled import Note
 from selfdistill.data._labels import text_of
+from selfdistill.data._limits import unpacked_name
 from selfdistill.data._photos import photo_table
 from selfdistill.data._place import Place, naming
 from selfdistill.data._preprocess import Preprocess
@@ -52,10 +53,11 @@ class Format(ABC):
     uses: ClassVar[frozenset[str]] = frozenset()  # options that say something about it
     folder: ClassVar[bool] = False  # whether it is a folder
     ends: ClassVar[tuple[str, ...]] = ()  # of the names of its files, in small letters
+    packed: ClassVar[bool] = False  # whether its files may be packed, as .gz and the like
 
     def detect(self, path: Path) -> bool:
         """Whether a file or folder that exists is of this format: here, whether its name ends so."""
-        return path.is_file() and path.name.lower().endswith(self.ends)
+        return path.is_file() and (unpacked_name(path) if self.packed else path.name.lower()).endswith(self.ends)
 
     @abstractmethod
     def load(self, ask: Request) -> Source | None:

@@ -154,27 +154,17 @@ class SavedHf(Format):
         if edit.column is not None:
             name, values = edit.column
             check_free(dataset.column_names, name, place.name)
-            cells = spread(known, _plain(values), None)
+            cells = spread(known, values.tolist() if isinstance(values, np.ndarray) else values, None)
             like = feature if name == "refined_label" else None
-            if like is not None:
-                cells = _as_feature(cells, like)
+            if getattr(like, "names", None) is not None:  # labels as the feature of the given ones holds them
+                cells = [-1 if cell is None else feature.str2int(cell) for cell in cells]
+            elif like is not None:
+                cells = pa.array(cells, pa.string()).cast(feature.pa_type).to_pylist()
             dataset = dataset.add_column(name, cells, feature=like)
         if edit.keep is not None:
             dataset = dataset.select(np.flatnonzero(edit.stay(known)))
         with new_folder(out) as part:
             dataset.save_to_disk(str(part))
-
-
-def _plain(values: Any) -> list[Any]:
-    return list(values.tolist() if isinstance(values, np.ndarray) else values)
-
-
-def _as_feature(names: list[str | None], feature: Any) -> list[Any]:
-    """Labels as the feature of the given ones holds them."""
-    if getattr(feature, "names", None) is not None:
-        return [-1 if name is None else feature.str2int(name) for name in names]
-    found: list[Any] = pa.array(names, pa.string()).cast(feature.pa_type).to_pylist()
-    return found
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from pathlib import Path
-from typing import IO, NamedTuple, final
+from typing import IO, final
 
 import numpy as np
 
@@ -20,13 +20,6 @@ from selfdistill.data.formats._format import IMAGES, VECTORS, Format, Request
 
 _PACKED = (".gz", ".bz2", ".xz", ".zst")
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-
-
-class IdxPair(NamedTuple):
-    """An images file and its labels file; ``None`` where there is none."""
-
-    images: Path
-    labels: Path | None
 
 
 def _bare(path: Path) -> str:
@@ -44,21 +37,16 @@ def _is_test(path: Path) -> bool:
     return "t10k" in name or "test" in name
 
 
-def _with_labels(images: Path) -> IdxPair:
-    stem = _bare(images)
-    names = [stem.replace("images", "labels").replace("idx3", kind) for kind in ("idx1", "idx3")]
-    for name in names:
-        for ending in ("", *_PACKED):
-            path = images.with_name(name + ending)
-            if path.is_file() and path != images:
-                return IdxPair(images, path)
-    return IdxPair(images, None)
+def _beside(images: Path, *names: str) -> Path | None:
+    """Find the first file beside the images that has one of these names, packed or not."""
+    tries = (images.with_name(name + ending) for name in names for ending in ("", *_PACKED))
+    return next((path for path in tries if path.is_file() and path != images), None)
 
 
-def find_idx(path: Path, part: str) -> IdxPair | None:
-    """Choose the files of one part."""
+def _find_images(path: Path, part: str) -> Path | None:
+    """Choose the images file of one part."""
     if path.is_file():
-        return _with_labels(path)
+        return path
     found = {_bare(item): item for item in sorted(path.iterdir(), reverse=True) if _is_images(item)}
     test = sorted(item for item in found.values() if _is_test(item))
     train = sorted(item for item in found.values() if not _is_test(item))
@@ -69,10 +57,15 @@ def find_idx(path: Path, part: str) -> IdxPair | None:
             f"{path} holds {len(chosen)} sets of images: {names}",
             "Name the images file, or keep one set in the folder.",
         )
-    return _with_labels(chosen[0]) if chosen else None
+    return chosen[0] if chosen else None
 
 
-def truth_name(images: Path) -> str:
+def _find_labels(images: Path) -> Path | None:
+    name = _bare(images).replace("images", "labels")
+    return _beside(images, name.replace("idx3", "idx1"), name)
+
+
+def _truth_name(images: Path) -> str:
     """Name of the file beside the images that holds the true labels of a noisy copy."""
     return _bare(images).replace("images", "truth").replace("idx3", "idx1")
 
@@ -129,26 +122,22 @@ class Idx(Format):
         return any(map(_is_images, path.iterdir())) if path.is_dir() else _is_images(path)
 
     def load(self, ask: Request) -> Source | None:
-        pair = find_idx(ask.place.path, ask.part)
-        if pair is None:
+        file = _find_images(ask.place.path, ask.part)
+        if file is None:
             return None
-        images = parse_idx(pair.images)
-        labels = None
-        if pair.labels is not None:
-            labels = parse_idx(pair.labels)
-            if labels.ndim != 1 or len(labels) != len(images):
-                raise DataError(
-                    f"{pair.images.name} holds {len(images):,} images, but {pair.labels.name} holds "
-                    f"{len(labels):,} labels{f' of shape {labels.shape[1:]}' if labels.ndim > 1 else ''}",
-                    "Use the two files of one set.",
-                )
-        elif ask.part == "train":
+        images, named = parse_idx(file), _find_labels(file)
+        labels = None if named is None else parse_idx(named)
+        if named is None and ask.part == "train":
+            name = file.name.replace("images", "labels").replace("idx3", "idx1")
+            raise DataError(f"{file} has no labels file beside it", f"Add {name}.")
+        if named is not None and labels is not None and (labels.ndim != 1 or len(labels) != len(images)):
             raise DataError(
-                f"{pair.images} has no labels file beside it",
-                f"Add {pair.images.name.replace('images', 'labels').replace('idx3', 'idx1')}.",
+                f"{file.name} holds {len(images):,} images, but {named.name} holds "
+                f"{len(labels):,} labels{f' of shape {labels.shape[1:]}' if labels.ndim > 1 else ''}",
+                "Use the two files of one set.",
             )
-        form = array_form(images.shape, str(pair.images))
-        return Source(str(ask.place.path), form, images, labels, truth=_truth(pair.images, images))
+        form = array_form(images.shape, str(file))
+        return Source(str(ask.place.path), form, images, labels, truth=_truth(file, images))
 
     def endings(self, edit: Edit) -> Endings:
         return NPZ if edit.labels is None else FOLDER
@@ -158,37 +147,35 @@ class Idx(Format):
         if edit.labels is None:
             super().copy(place, options, out, edit)
             return
-        pair = find_idx(place.path, "train")
-        if pair is None or pair.labels is None:
+        images = _find_images(place.path, "train")
+        named = None if images is None else _find_labels(images)
+        if images is None or named is None:
             raise DataError(f"{place.name} has no labels file", "Give a folder with images and labels.")
-        given = parse_idx(pair.labels)
+        given = parse_idx(named)
         known = [name is not None for name in texts(given)]
         labels = typed_labels(edit.relabelled(known, ReadOptions(), place.name), given)
         if labels.dtype.kind not in "iu":
             raise DataError(
                 f"IDX files hold whole numbers, not labels such as {edit.labels[0]!r}", "Give the labels as numbers."
             )
-        replaced = {_bare(pair.labels), truth_name(pair.images)}
+        replaced = {_bare(named), _truth_name(images)}
         with new_folder(out) as folder:
-            for file in pair.images.parent.iterdir():
+            for file in images.parent.iterdir():
                 if file.is_file() and "idx" in file.name and _bare(file) not in replaced:
                     link_or_copy(file, folder / file.name)
-            write_idx(folder / _bare(pair.labels), labels)
-            write_idx(folder / truth_name(pair.images), given)
+            write_idx(folder / _bare(named), labels)
+            write_idx(folder / _truth_name(images), given)
 
 
 def _truth(path: Path, images: np.ndarray) -> np.ndarray | None:
-    for ending in ("", *_PACKED):
-        file = path.with_name(truth_name(path) + ending)
-        if file.is_file() and file != path:
-            truth = parse_idx(file)
-            if truth.shape != (len(images),):
-                raise DataError(
-                    f"{path.name} holds {len(images):,} images, but {file.name} holds labels of shape {truth.shape}",
-                    "Remove it, or use the one that belongs to the images.",
-                )
-            return truth
-    return None
+    file = _beside(path, _truth_name(path))
+    truth = None if file is None else parse_idx(file)
+    if file is not None and truth is not None and truth.shape != (len(images),):
+        raise DataError(
+            f"{path.name} holds {len(images):,} images, but {file.name} holds labels of shape {truth.shape}",
+            "Remove it, or use the one that belongs to the images.",
+        )
+    return truth
 
 
 @final

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, final
 
 import pyarrow as pa
 
 from selfdistill._core.errors import DataError
 from selfdistill.data._dialect import find_encoding
-from selfdistill.data._limits import DAMAGED, damaged, open_bytes, read_whole, unpacked_name
+from selfdistill.data._limits import DAMAGED, damaged, open_bytes, read_whole
 from selfdistill.data._place import Place
 from selfdistill.data.formats._format import OF_TABLES, Request, TableFormat, TableRead, column_of
 
@@ -24,10 +23,7 @@ class Json(TableFormat):
 
     name, shown = "json", "JSON lines or JSON"
     uses = OF_TABLES | {"encoding"}
-    ends = (".json", ".jsonl", ".ndjson")
-
-    def detect(self, path: Path) -> bool:
-        return path.is_file() and unpacked_name(path).endswith(self.ends)
+    ends, packed = (".json", ".jsonl", ".ndjson"), True
 
     def read(self, ask: Request) -> TableRead:
         path = ask.place.path

@@ -16,15 +16,16 @@ from scipy.sparse import issparse
 from selfdistill._core.advice import Advice, Flag
 from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
+from selfdistill._core.wording import listed
 from selfdistill.data._labelled import Note
-from selfdistill.data._labels import listed, near_matches, texts
+from selfdistill.data._labels import near_matches, texts
 from selfdistill.data._limits import check_size
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._roles import Roles, label_column
 from selfdistill.data._source import Source, array_form
 from selfdistill.data._stored import read_npy, read_parquet, refuse_objects
 from selfdistill.data._table import fit_table
-from selfdistill.data.formats._csv import is_csv, read_csv
+from selfdistill.data.formats._csv import Csv, read_csv
 from selfdistill.data.formats._format import Request
 
 INPUT_KEYS = (
@@ -244,17 +245,12 @@ def features_source(
         return Source(where, "sparse", X, **values, warnings=notes)
     check_texts(X, what)
     if X.dtype.kind in "US" and (X.ndim == 1 or (X.ndim == 2 and X.shape[1] == 1)):
-        return _texts_source(X, where, values, notes)
+        table = pa.table({"text": pa.array(texts(X).tolist(), pa.large_string())})
+        fit = partial(fit_table, roles=Roles(), options=ReadOptions(text=("text",)), where=where)
+        return Source(where, "table", table, **values, fit=fit, warnings=notes)
     known = preprocess is not None and preprocess.kind != "table"
     form = preprocess.kind if preprocess is not None and known else array_form(X.shape, what)
     return Source(where, form, X, **values, warnings=notes)
-
-
-def _texts_source(X: np.ndarray, where: str, values: Mapping[str, Any], notes: Sequence[str]) -> Source:
-    table = pa.table({"text": pa.array(texts(X).tolist(), pa.large_string())})
-    options = ReadOptions(text=("text",))
-    fit = partial(fit_table, roles=Roles(), options=options, where=where)
-    return Source(where, "table", table, **values, fit=fit, warnings=notes)
 
 
 def read_label_file(options: ReadOptions, n: int, what: str) -> tuple[np.ndarray, str]:
@@ -269,7 +265,7 @@ def read_label_file(options: ReadOptions, n: int, what: str) -> tuple[np.ndarray
         found = texts(array)
     elif path.suffix == ".txt":
         found = _lines(path)
-    elif is_csv(path):
+    elif Csv().detect(path):
         found = _column(read_csv(path), options, path)
         hint = " The first line of a CSV file holds the column's name." if len(found) == n - 1 else ""
     elif path.suffix in {".parquet", ".pq"}:

@@ -10,7 +10,8 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from selfdistill._core.errors import DataError, one_line
-from selfdistill.data._labels import listed, near_matches
+from selfdistill._core.wording import listed
+from selfdistill.data._labels import near_matches
 from selfdistill.data._limits import check_size
 from selfdistill.data._place import Place
 from selfdistill.data.formats._format import Request, TableFormat, TableRead, column_of
