@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from selfdistill._core.group import GROUP
 
+from selfdistill._core.wording import GROUP
 from selfdistill.encoders._store import FeatureStore, key_of
 
 # Of 1,700 texts in files of 512 two cannot be prepared, one in a file of each process, and the last file is short.
