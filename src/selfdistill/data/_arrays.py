@@ -172,7 +172,10 @@ class ArrayPreprocess(Preprocess, kind="array"):
     def fit(cls, raw: Any) -> ArrayPreprocess:
         array = as_numpy(raw)
         check_finite(array)
-        gaps = [_Gap(place, codes, _median_without(array[:, place], codes)) for place, codes in codes_in(array).items()]
+        gaps = []
+        for place, codes in codes_in(array).items():
+            known = np.asarray(array[~np.isin(array[:, place], codes), place], np.float64)
+            gaps.append(_Gap(place, codes, float(np.median(known))))
         return cls(*column_scales(_Filled(array, gaps) if gaps else array), gaps)
 
     @property
@@ -242,10 +245,6 @@ class ArrayPreprocess(Preprocess, kind="array"):
             if not 0 <= gap.column < len(scale) or not np.isfinite([*gap.codes, gap.median]).all():
                 raise ValueError(f"a gap of {gap}")
         return cls(scale, mean, std, gaps)
-
-
-def _median_without(column: np.ndarray, codes: Sequence[float]) -> float:
-    return float(np.median(np.asarray(column[~np.isin(column, codes)], dtype=np.float64)))
 
 
 @final

@@ -75,9 +75,7 @@ def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 def as_strings(column: pa.ChunkedArray, name: str) -> np.ndarray:
     """Spell a column as texts."""
     cells = _plain(column, name).cast(pa.large_string()).to_pylist()
-    out = np.empty(len(cells), dtype=object)
-    out[:] = [None if cell is None or not cell.strip() else _one_spelling(cell) for cell in cells]
-    return out
+    return np.array([None if cell is None or not cell.strip() else _one_spelling(cell) for cell in cells], dtype=object)
 
 
 def _one_spelling(cell: str) -> str:

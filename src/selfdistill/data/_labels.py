@@ -138,9 +138,7 @@ def texts(values: Any, keep: Container[str] = ()) -> np.ndarray:
         items = list(values) if values.dtype in {np.float16, np.float32} else values.tolist()  # with their own digits
     else:
         items = list(values)
-    out = np.empty(len(items), dtype=object)
-    out[:] = [text_of(item, keep) for item in items]
-    return out
+    return np.array([text_of(item, keep) for item in items], dtype=object)
 
 
 def given_texts(values: Any, *, drop: bool = False, literal: bool = False) -> np.ndarray:

@@ -73,8 +73,7 @@ def _names(files: Sequence[Picture], options: ReadOptions) -> Pictures:
     with ThreadPoolExecutor() as pool:
         errors = list(pool.map(failure, files)) if options.skip_bad else [None] * len(files)
     good = [place for place, error in enumerate(errors) if error is None]
-    array = np.empty(len(good), dtype=object)
-    array[:] = [files[place] for place in good]
+    array = np.array([files[place] for place in good], dtype=object)
     bad = [why_bad(file, error) for file, error in zip(files, errors, strict=True) if error is not None]
     return Pictures(array, good, bad, [], None)
 

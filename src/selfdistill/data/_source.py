@@ -67,9 +67,7 @@ class Source:
     def named(self) -> np.ndarray:
         """Names of the rows, unique."""
         if self.ids is None:
-            out = np.empty(len(self), dtype=object)
-            out[:] = [str(row) for row in range(len(self))]
-            return out
+            return np.array([str(row) for row in range(len(self))], dtype=object)
         ids = texts(self.ids)
         check_ids(ids, self.where)
         return ids

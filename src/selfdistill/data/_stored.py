@@ -36,11 +36,6 @@ def stays_on_disk(features: Any) -> bool:
     return isinstance(features, np.memmap) and features.ndim == 2 and 4 * features.size > MAPPED_BYTES
 
 
-def is_large(size: int) -> bool:
-    """Say whether as many bytes of an array are worth mapping."""
-    return 2 * size > MAPPED_BYTES
-
-
 @final
 class MappedInputs:
     """Vectors made from a memory map, a part at a time; the same numbers as made from all at once."""
@@ -174,7 +169,7 @@ def read_npz(path: Path, *, mapped: bool = False, objects: list[str] | None = No
                 names += [name] if dtype.hasobject else []
                 plain += [] if dtype.hasobject else [member]
             # an array that is not compressed can be mapped as it lies in the archive
-            large = [m for m in plain if mapped and not m.compress_type and is_large(m.file_size)]
+            large = [m for m in plain if mapped and not m.compress_type and 2 * m.file_size > MAPPED_BYTES]
             check_size(str(path), sum(m.file_size for m in plain if m not in large))
         found = {m.filename.removesuffix(".npy"): _map_member(path, m) for m in large}
         if objects is not None:
