@@ -194,8 +194,8 @@ class ArrayPreprocess(Preprocess, kind="array"):
 
     def raw(self, inputs: Tensor) -> np.ndarray:
         scale, mean, std = self._scales
-        found: np.ndarray = (inputs.double().cpu().numpy() * std + mean) * scale
-        return found
+        values: np.ndarray = (inputs.double().cpu().numpy() * std + mean) * scale
+        return values
 
     def facts(self) -> str:
         d = len(self._scales[0])

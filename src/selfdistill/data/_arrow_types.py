@@ -200,14 +200,14 @@ def _list_width(column: pa.ChunkedArray, name: str, width: int | None, first: in
                 name=quoted(name),
             ),
         )
-    found = lengths.to_numpy()
+    numbers = lengths.to_numpy()
     where = known if width is not None else "in row 0"
-    width = int(found[0]) if width is None and len(found) else width or 0
-    other = np.flatnonzero(found != width)
+    width = int(numbers[0]) if width is None and len(numbers) else width or 0
+    other = np.flatnonzero(numbers != width)
     if len(other):
         raise DataError(
-            f"column {name!r} holds lists of different lengths: {width:,} numbers {where}, {int(found[other[0]]):,} in "
-            f"row {first + other[0]} (counted from 0)",
+            f"column {name!r} holds lists of different lengths: {width:,} numbers {where}, "
+            f"{int(numbers[other[0]]):,} in row {first + other[0]} (counted from 0)",
             "Give every row the same number of values.",
         )
     if not width:

@@ -35,10 +35,10 @@ def _check_free(out: Path) -> None:
 
 def labelled_rows(source: Path | str, options: ReadOptions) -> tuple[np.ndarray, np.ndarray]:
     """Read what names the rows that training saw: ids and given labels, texts."""
-    found = load(source, options, names=True)
-    assert found is not None
-    found = known_labels(found, options)
-    return found.named(), found.labels
+    rows = load(source, options, names=True)
+    assert rows is not None
+    rows = known_labels(rows, options)
+    return rows.named(), rows.labels
 
 
 def labelled_cells(source: Path | str, options: ReadOptions) -> list[dict[str, str]]:

@@ -81,8 +81,8 @@ class Terms:
         """Turn texts into vectors of length 1; one with none of the terms is 0."""
         if not self.terms:
             return np.zeros((len(cells), 0))
-        found = self._made.transform(_heads(cells) if self.kind == "characters" else cells)
-        return np.asarray(found.toarray())
+        weights = self._made.transform(_heads(cells) if self.kind == "characters" else cells)
+        return np.asarray(weights.toarray())
 
 
 def _heads(cells: Sequence[str]) -> list[str]:
@@ -155,10 +155,10 @@ class Categories(NamedTuple):
     def fit(cls, cells: np.ndarray, name: str) -> tuple[Categories, str]:
         """Find the categories, and what to say of them."""
         counts = Counter(cell for cell in cells if cell is not None)
-        kept = [value for value, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:CATEGORY_LIMIT]]
-        other = len(counts) - len(kept)
+        frequent = [value for value, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:CATEGORY_LIMIT]]
+        other = len(counts) - len(frequent)
         note = f"column {name!r} has {len(counts):,} categories; the rarer {other:,} count as one." if other else ""
-        return cls(name, sorted(kept), bool(other)), note
+        return cls(name, sorted(frequent), bool(other)), note
 
     def codes(self, column: pa.ChunkedArray) -> np.ndarray:
         """Place each cell among the categories."""

@@ -78,24 +78,24 @@ def label_column(
 ) -> tuple[str, list[str]]:
     """Find the label's column."""
     taken = {options.id, options.truth, *options.ignore}
-    found = [name for name in names if name.lower() in LABEL_NAMES and name not in taken]
+    candidates = [name for name in names if name.lower() in LABEL_NAMES and name not in taken]
     if options.label in names:
         return options.label, []
-    if table is not None and (options.label is not None or not found) and _is_data(table):
+    if table is not None and (options.label is not None or not candidates) and _is_data(table):
         raise DataError(
             f"{where} has no header: its first line looks like data ({listed(names)})",
             "Put a line with the names of the columns above it, such as x1,x2,label.",
         )
     if options.label is not None:
         check_known([options.label], names, where, "label")
-    if len(found) == 1:
-        return found[0], [Note(f"column {found[0]!r} is taken as the label", "{--label} to choose another.")]
+    if len(candidates) == 1:
+        return candidates[0], [Note(f"column {candidates[0]!r} is taken as the label", "{--label} to choose another.")]
     what = (
-        f"{len(found)} columns that may be the label: {', '.join(found)}"
-        if found
+        f"{len(candidates)} columns that may be the label: {', '.join(candidates)}"
+        if candidates
         else "no column named label, target, class or y"
     )
-    hint = _proposal(table.select([n for n in names if n not in taken])) if table is not None and not found else ""
+    hint = _proposal(table.select([n for n in names if n not in taken])) if table is not None and not candidates else ""
     raise DataError(
         f"{where} has {what}",
         hint + Advice("Say which with {--label}; there are: {names}.", names=listed(names, 20)),
@@ -177,7 +177,7 @@ def choose_roles(table: pa.Table, options: ReadOptions, where: str) -> tuple[Rol
     check_known([options.truth] if options.truth is not None else [], names, where, "truth")
     for option in ("ignore", "text", "categorical", "numeric"):
         check_known(getattr(options, option), names, where, option)
-    name, found = _find_id(table, options, where)
+    name, id_notes = _find_id(table, options, where)
     taken: dict[str, str] = {}
     for role, column in [
         ("label", label),
@@ -198,7 +198,7 @@ def choose_roles(table: pa.Table, options: ReadOptions, where: str) -> tuple[Rol
     roles = Roles(label, name, options.truth, tuple(dict.fromkeys(options.ignore)))
     leaking, more = leaks(table, roles, options)
     roles = Roles(label, name, options.truth, (*roles.ignored, *leaking))
-    return roles, [*notes, *found, *more]
+    return roles, [*notes, *id_notes, *more]
 
 
 def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str], list[str]]:
@@ -212,12 +212,12 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
     labels = texts(table[roles.label])
     classes = {label for label in labels if label is not None}
     words = isinstance(parse_numbers(table[roles.label], roles.label), int)
-    told = {*options.text, *options.categorical, *options.numeric}
-    out, notes = _hot_leaks(table, roles, told, labels)
+    chosen = {*options.text, *options.categorical, *options.numeric}
+    out, notes = _hot_leaks(table, roles, chosen, labels)
     for name in table.column_names:
         if name in roles.others() or name in out or len(classes) < 2:
             continue
-        if name not in told and name in {*WRITTEN, f"{roles.label}_before_noise"}:
+        if name not in chosen and name in {*WRITTEN, f"{roles.label}_before_noise"}:
             out.append(name)
             message = f"column {name!r} was written beside the label by this package and is not used as a feature"
             way = "{--truth} {word} to measure against it where it is the true label."
@@ -231,7 +231,7 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
             continue
         same = float(np.mean(np.array(values, dtype=object)[codes[codes >= 0]] == labels[codes >= 0]))
         named = set(values) <= classes and (words or (len(classes) > 2 and same >= _SAME))
-        if named and name not in told:
+        if named and name not in chosen:
             out.append(name)
             message = f"column {name!r} holds the label's own class names (equal in {100 * same:.1f} % of rows)"
             notes.append(
@@ -253,14 +253,14 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
     return out, notes
 
 
-def _hot_leaks(table: pa.Table, roles: Roles, told: set[str], labels: np.ndarray) -> tuple[list[str], list[str]]:
+def _hot_leaks(table: pa.Table, roles: Roles, chosen: set[str], labels: np.ndarray) -> tuple[list[str], list[str]]:
     """Find one-hot columns of which the label is one, or that tell all its classes almost perfectly."""
     classes = set(labels.tolist()) - {None}
     out: list[str] = []
     notes: list[str] = []
     for hot in one_hot(table) if table.num_rows >= _ENOUGH and len(classes) > 1 else []:
         left = [name for name in hot if name not in roles.others()]
-        if not left or told & set(hot):
+        if not left or chosen & set(hot):
             continue
         if roles.label not in hot:
             codes = np.argmax([few_values(table[name], 2)[1] for name in hot], axis=0)

@@ -172,9 +172,9 @@ def assemble(source: Source, options: ReadOptions) -> LabelledData:
     source = known_labels(source, options)
     classes = class_order(source.labels)
     if len(classes) < 2:
-        found = f"only the class {short(classes[0])!r}" if classes else "no class"
+        held = f"only the class {short(classes[0])!r}" if classes else "no class"
         raise DataError(
-            f"the labels of {source.where} hold {found}, but training needs at least 2 classes",
+            f"the labels of {source.where} hold {held}, but training needs at least 2 classes",
             "Choose another label column, or give more data.",
         )
     labels = encode(source.labels, classes)
@@ -271,9 +271,9 @@ def roles_of(
 
 def columns_of(table: pa.Table, roles: Roles, options: ReadOptions) -> dict[str, Any]:
     """Give labels, ids and truth, where they are there and not left out; and the votes."""
-    there = {*table.column_names} - {*options.ignore}
+    names = {*table.column_names} - {*options.ignore}
     named = {"labels": roles.label, "ids": roles.id, "truth": roles.truth}
-    parts: dict[str, Any] = {part: table[name] if name in there else None for part, name in named.items()}
+    parts: dict[str, Any] = {part: table[name] if name in names else None for part, name in named.items()}
     votes = [texts(table[name]) for name in options.annotator]
     return parts | {"votes": np.stack(votes, 1) if votes else None}
 

@@ -21,9 +21,9 @@ _CLASSES = {1: 10, 2: 100}
 def _batches(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix == ".bin" else []
-    found = [item for item in path.iterdir() if item.suffix == ".bin" and item.is_file()]
+    files = [item for item in path.iterdir() if item.suffix == ".bin" and item.is_file()]
     return sorted(
-        found, key=lambda item: [int(part) if part.isdecimal() else 0 for part in re.split(r"(\d+)", item.name)] + [0]
+        files, key=lambda item: [int(part) if part.isdecimal() else 0 for part in re.split(r"(\d+)", item.name)] + [0]
     )
 
 
