@@ -20,8 +20,7 @@ from selfdistill.data._preprocess import Preprocess
 _BLOCK = 2**21  # numbers that are looked at at once
 _SAMPLE = 1000  # new rows that are compared with those of training
 _FAR = 100.0  # standard deviations
-_LARGEST = 1e15
-"""Standardised values are held to ±1e15: their squares are finite in float32."""
+_LARGEST = 1e15  # standardised values are held to ±1e15: their squares are finite in float32
 
 
 class Columns(Protocol):
@@ -294,8 +293,7 @@ class UserPreprocess(Preprocess, kind="user"):
         return cls(tuple(int(side) for side in spec["shape"]), spec["dtype"])
 
 
-TEXT_WEIGHT = 10.0
-"""Length of a text's vector: it weighs like a hundred standardised columns, each of mean square 1."""
+TEXT_WEIGHT = 10.0  # length of a text's vector: it weighs like a hundred standardised columns, each of mean square 1
 _BYTES = 2 * 2**30
 
 

@@ -13,8 +13,7 @@ from selfdistill.data._arrow_types import is_readable
 from selfdistill.data._columns import parse_numbers
 from selfdistill.data._labels import texts
 
-TELLS = 0.995
-"""Share of rows whose label a column tells, from which it may have been made from the label."""
+TELLS = 0.995  # share of rows whose label a column tells, from which it may have been made from the label
 _NEAR, _HEAD = 0.05, 1000  # how close numbers lie to whole ones; rows that are looked at first
 
 

@@ -21,8 +21,7 @@ from selfdistill.encoders._encoder import Encoder, load_encoder
 from selfdistill.encoders._store import FeatureStore, default_folder, key_of
 
 NO_ENCODER = "none"
-_SHARE = 0.5
-"""Length of a text's features beside the length of its words."""
+_SHARE = 0.5  # length of a text's features beside the length of its words
 
 
 def is_encoded(options: ReadOptions) -> bool:

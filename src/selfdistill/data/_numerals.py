@@ -18,8 +18,7 @@ from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.wording import listed, quoted
 
 ODD = 0.05  # share of known cells that may be no number in a column of numbers
-PER_CENT = frozenset("%‰٪")
-"""Signs that make a number another one: 12 % is 0.12."""
+PER_CENT = frozenset("%‰٪")  # signs that make a number another one: 12 % is 0.12
 LEAST_NUMBERS = 20  # numbers in a column with such cells
 _MONEY = (
     r"[A-Z]{0,3}[$€£¥₹₽₩₺฿₫₪₴₦]|USD|EUR|GBP|JPY|CHF|CNY|INR|AUD|CAD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|KRW|TRY|ZAR|MXN"
@@ -75,8 +74,7 @@ class Notation(NamedTuple):
         return ", ".join(parts)
 
 
-PLAIN = Notation()
-"""What Python reads."""
+PLAIN = Notation()  # what Python reads
 
 
 def _parts(cell: str) -> tuple[str, str, str] | None:

@@ -22,8 +22,7 @@ from selfdistill.data._labels import near_matches
 from selfdistill.data._limits import DAMAGED_ZIP, check_size, expand_limit
 from selfdistill.data._pixels import ENDINGS
 
-STANDARD_INPUT = "-"
-"""The source that means standard input."""
+STANDARD_INPUT = "-"  # the source that means standard input
 HUB = "datasets:"
 """What a data set's name begins with that the library `datasets` loads: ``datasets:OWNER/NAME[:CONFIG][::SPLIT]``."""
 _BLOCK = 2**20

@@ -24,12 +24,10 @@ from selfdistill.data._labelled import Note
 from selfdistill.data._labels import encode, near_matches, texts
 from selfdistill.data._numerals import PLAIN
 
-LABEL_NAMES = ("label", "target", "class", "y")
-"""Column names taken as the label where the user names none."""
+LABEL_NAMES = ("label", "target", "class", "y")  # column names taken as the label where the user names none
 WRITTEN = ("refined_label", "label_quality", "is_label_issue", "label_weight", "given_label")
 """Columns that this package writes into tables; nobody has them for new data."""
-_MEASURES = ("label_quality", "is_label_issue", "label_weight")
-"""Those of them that hold no labels."""
+_MEASURES = ("label_quality", "is_label_issue", "label_weight")  # those of them that hold no labels
 _LABELLED = re.compile(
     r"(?i:(.*[_ .-])?(labels?|class(es)?|class[_ ]?name|targets?|categor(y|ies)|sentiments?|species|types?|kinds?"
     r"|topics?|genres?|intents?|diagnos[ie]s|outcomes?|variet(y|ies)|grades?|emotions?))"
@@ -277,8 +275,7 @@ def _hot_leaks(table: pa.Table, roles: Roles, chosen: set[str], labels: np.ndarr
     return out, notes
 
 
-VOTED = "majority_vote"
-"""Name of the column that holds the labels by votes."""
+VOTED = "majority_vote"  # name of the column that holds the labels by votes
 _TILT = 1e-3  # more than what rounding may do to a share
 
 

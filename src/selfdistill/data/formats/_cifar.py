@@ -14,8 +14,7 @@ from selfdistill.data._source import Source
 from selfdistill.data.formats._format import IMAGES, Format, Request
 
 _PIXELS = 3 * 32 * 32
-_CLASSES = {1: 10, 2: 100}
-"""By label bytes of a record: CIFAR-100 has a coarse and a fine label."""
+_CLASSES = {1: 10, 2: 100}  # by label bytes of a record: CIFAR-100 has a coarse and a fine label
 
 
 def _batches(path: Path) -> list[Path]:

@@ -24,10 +24,8 @@ from selfdistill.data._table import TablePreprocess
 from selfdistill.data.formats._copies import NPZ, TABLE, Edit, Endings, edit_source, edit_table, save_arrays, save_table
 
 _COLUMNS = ("label", "annotator", "id", "ignore", "truth", "text", "categorical", "numeric", "decimal", "thousands")
-PHOTOS = frozenset({"encoder", "features", "skip_bad"})
-"""Options that every source of photos takes."""
-OF_TABLES = frozenset((*_COLUMNS, "drop_unlabelled", "image_column")) | PHOTOS
-"""Options that every table takes."""
+PHOTOS = frozenset({"encoder", "features", "skip_bad"})  # options that every source of photos takes
+OF_TABLES = frozenset((*_COLUMNS, "drop_unlabelled", "image_column")) | PHOTOS  # options that every table takes
 VECTORS = frozenset({"array", "sparse", "image", "user"})
 IMAGES = frozenset({"image", "user", "encoded"})
 
