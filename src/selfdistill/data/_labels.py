@@ -18,7 +18,7 @@ from torch import Tensor
 
 from selfdistill._core.advice import Advice, Notice
 from selfdistill._core.errors import DataError
-from selfdistill._core.wording import listed, short
+from selfdistill._core.wording import listed, quoted, short
 
 UNSEEN = dict.fromkeys(map(ord, "\u200b\u2060\ufeff\u00ad\u200e\u200f"))
 """Characters without a width; those that join letters are parts of words and stay."""
@@ -170,6 +170,16 @@ def encode(names: np.ndarray, classes: Sequence[str]) -> Tensor:
     # A name that is no class, but the same value as exactly one of them, is that class: 1.0 and 1.
     places = Places(classes)
     return torch.tensor([-1 if name is None else places[name] for name in names], dtype=torch.int64)
+
+
+def column_error(name: str, problem: str, *ways: str) -> DataError:
+    """Say what is wrong with a column; in the ways out ``{word}`` is its name."""
+    return DataError(f"column {name!r} {problem}", Advice(*ways, word=quoted(name)))
+
+
+def column_note(name: str, message: str, *ways: str) -> Notice:
+    """Say what was found about a column, and what can be done about it, as above."""
+    return Notice(f"column {name!r} {message}", *ways, word=quoted(name))
 
 
 def near_matches(name: str, known: Iterable[str]) -> str:

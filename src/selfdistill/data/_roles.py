@@ -21,7 +21,7 @@ from selfdistill._core.wording import listed, quoted
 from selfdistill.data._codes import TELLS, few_values, nearly_whole, one_hot, share_told
 from selfdistill.data._columns import parse_numbers
 from selfdistill.data._labelled import Note
-from selfdistill.data._labels import encode, near_matches, texts
+from selfdistill.data._labels import column_note, encode, near_matches, texts
 from selfdistill.data._numerals import PLAIN
 
 LABEL_NAMES = ("label", "target", "class", "y")  # column names taken as the label where the user names none
@@ -150,14 +150,10 @@ def _find_id(table: pa.Table, options: ReadOptions, where: str) -> tuple[str | N
                 message = f"column {name!r} names the rows and is not used as a feature"
                 return name, [Note(message, "{--id} to choose another.")]
             different = len({cell for cell in names if cell is not None})
-            doubt = Notice(
-                f"column {name!r} does not name the rows ({different:,} different values in {len(names):,} rows) and "
-                "is taken as a feature like any other",
-                "leave it out with {--ignore} {name}",
-                "say what it is with {--categorical} {name}.",
-                name=quoted(name),
-            )
-            return None, [doubt]
+            count = f"{different:,} different values in {len(names):,} rows"
+            message = f"does not name the rows ({count}) and is taken as a feature like any other"
+            ways = "leave it out with {--ignore} {word}", "say what it is with {--categorical} {word}."
+            return None, [column_note(name, message, *ways)]
     return None, []
 
 
@@ -217,10 +213,9 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
             continue
         if name not in chosen and name in {*WRITTEN, f"{roles.label}_before_noise"}:
             out.append(name)
-            message = f"column {name!r} was written beside the label by this package and is not used as a feature"
+            message = "was written beside the label by this package and is not used as a feature"
             way = "{--truth} {word} to measure against it where it is the true label."
-            ways = [] if name in _MEASURES else [way]
-            notes.append(Notice(message, *ways, word=quoted(name)))
+            notes.append(column_note(name, message, *([] if name in _MEASURES else [way])))
             continue
         values, codes, counts = few_values(table[name], 2 * len(classes))
         if values is None:
@@ -231,23 +226,13 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
         named = set(values) <= classes and (words or (len(classes) > 2 and same >= _SAME))
         if named and name not in chosen:
             out.append(name)
-            message = f"column {name!r} holds the label's own class names (equal in {100 * same:.1f} % of rows)"
-            notes.append(
-                Notice(
-                    f"{message} and is not used as a feature",
-                    "{--truth} {word} to measure against it, {--categorical} {word} to use it.",
-                    word=quoted(name),
-                )
-            )
+            message = f"holds the label's own class names (equal in {100 * same:.1f} % of rows)"
+            way = "{--truth} {word} to measure against it, {--categorical} {word} to use it."
+            notes.append(column_note(name, f"{message} and is not used as a feature", way))
         elif counts >= _ENOUGH and share_told(codes, labels) >= TELLS:
-            message = f"column {name!r} tells the label almost perfectly; it must go if it was made from the label"
-            notes.append(
-                Notice(
-                    message,
-                    "leave it out with {--ignore} {word} (or {--truth} {word} where it is the true label).",
-                    word=quoted(name),
-                )
-            )
+            message = "tells the label almost perfectly; it must go if it was made from the label"
+            way = "leave it out with {--ignore} {word} (or {--truth} {word} where it is the true label)."
+            notes.append(column_note(name, message, way))
     return out, notes
 
 
