@@ -33,14 +33,7 @@ class Stop:
     score: Tensor  # what is made small, ``[t]``
 
 
-def stopping_time(
-    flow: Flow,
-    times: Tensor,
-    given: Tensor,
-    rule: str,
-    *,
-    variance: float | None = None,
-) -> Stop:
+def stopping_time(flow: Flow, times: Tensor, given: Tensor, rule: str, *, variance: float | None = None) -> Stop:
     r"""Estimate when the predictions on the training examples are best.
 
     With :math:`S = I - e^{-Kt}` and df = tr S, the rules minimise

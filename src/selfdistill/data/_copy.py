@@ -75,12 +75,7 @@ def write_refined(
     return _write(source, options, out, Edit(keep=keep, column=column, beside=beside))
 
 
-def write_with_labels(
-    source: Path | str,
-    options: ReadOptions,
-    labels: Sequence[str],
-    out: Path | str,
-) -> Path:
+def write_with_labels(source: Path | str, options: ReadOptions, labels: Sequence[str], out: Path | str) -> Path:
     """Write a copy whose labels are others, one per row that has a label, all at once or not at all."""
     # CSV and Parquet keep every other cell as it stands and get a column with the labels from before, called
     # ``<label>_before_noise``, as do other tables, which become Parquet or CSV; npz gets an array

@@ -172,11 +172,7 @@ def _seen(source: Source, classes: Sequence[str], advice: str) -> Tensor:
 
 
 def read_test(
-    path: Path | str | None,
-    data: LabelledData,
-    options: ReadOptions | None = None,
-    *,
-    source: Path | str | None = None,
+    path: Path | str | None, data: LabelledData, options: ReadOptions | None = None, *, source: Path | str | None = None
 ) -> tuple[Tensor, Tensor, np.ndarray] | None:
     """Read a test set, made as the training set was: inputs, labels int64 ``[n]``, ids; ``None`` without one."""
     # Of a source with two parts the test part; without a path, that of the training set's own ``source``.

@@ -95,8 +95,7 @@ def label_column(
     )
     hint = _proposal(table.select([n for n in names if n not in taken])) if table is not None and not candidates else ""
     raise DataError(
-        f"{where} has {what}",
-        hint + Advice("Say which with {--label}; there are: {names}.", names=listed(names, 20)),
+        f"{where} has {what}", hint + Advice("Say which with {--label}; there are: {names}.", names=listed(names, 20))
     )
 
 

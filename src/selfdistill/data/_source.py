@@ -228,13 +228,7 @@ def array_form(shape: tuple[int, ...], what: str = "inputs") -> str:
 
 
 def from_arrays(
-    X: Any,
-    y: Any,
-    *,
-    ids: Any = None,
-    truth: Any = None,
-    form: str | None = None,
-    options: ReadOptions | None = None,
+    X: Any, y: Any, *, ids: Any = None, truth: Any = None, form: str | None = None, options: ReadOptions | None = None
 ) -> LabelledData:
     """Take arrays as a data set; of the options only ``drop_unlabelled`` is looked at."""
     # X are vectors ``[n, d]``, which are standardised unless they are a SciPy sparse matrix, or images ``[n, h, w]``,

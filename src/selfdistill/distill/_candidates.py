@@ -118,10 +118,7 @@ def choose(
 
 
 def _answer(
-    way: str,
-    record: RunRecord,
-    there: Sequence[Candidate],
-    air: Callable[[], Mapping[str, float | None]] | None,
+    way: str, record: RunRecord, there: Sequence[Candidate], air: Callable[[], Mapping[str, float | None]] | None
 ) -> dict[str, Any]:
     if way == "last":
         return {"epoch": _last(record), "wanted": _last(record)}

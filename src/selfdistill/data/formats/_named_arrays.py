@@ -231,12 +231,7 @@ def one_label(array: Any, where: str) -> tuple[Any, str]:
 
 
 def features_source(
-    X: Any,
-    what: str,
-    where: str,
-    preprocess: Preprocess | None,
-    values: Mapping[str, Any],
-    notes: Sequence[str] = (),
+    X: Any, what: str, where: str, preprocess: Preprocess | None, values: Mapping[str, Any], notes: Sequence[str] = ()
 ) -> Source:
     """Take an array of features, and what goes with it, as a source."""
     if issparse(X):
