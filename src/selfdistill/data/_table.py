@@ -160,10 +160,8 @@ class TablePreprocess(Preprocess, kind="table"):
             return np.asarray(tensors[name].double().numpy())
 
         scales = (array("scale"), array("mean"), array("std"))
-        flagged, notations = (
-            [int(i) for i in spec["flagged"]],
-            {n: Notation(*v) for n, v in spec.get("notation", {}).items()},
-        )
+        flagged = [int(i) for i in spec["flagged"]]
+        notations = {name: Notation(*one) for name, one in spec.get("notation", {}).items()}
         codes = {str(name): [float(code) for code in some] for name, some in spec.get("missing_codes", {}).items()}
         numbers = Numbers(list(spec["numeric"]), array("median"), flagged, scales, notations, codes)
         check_scales(scales, len(numbers.names) + len(flagged))
