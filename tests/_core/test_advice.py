@@ -109,8 +109,8 @@ def test_texts_leave_the_names_of_options_to_the_door(file):
         for flag in re.findall(r"\{--([a-z-]+)\}", text):
             assert flag.replace("-", "_") in options | {"exclude_clean", "no_learn"}, f"{where}\nno such option"
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-        if (kind := ast.unparse(call.func)) in {"Advice", "Notice", "Note"}:
-            ways = call.args if kind == "Advice" else call.args[1:]
+        if (kind := ast.unparse(call.func)) in {"Advice", "Notice", "Note", "column_error", "column_note"}:
+            ways = call.args[{"Advice": 0, "column_error": 2, "column_note": 2}.get(kind, 1) :]
             assert not any(isinstance(way, ast.JoinedStr) for way in ways), (
                 f"{file}:{call.lineno}: f-string as template"
             )

@@ -54,10 +54,7 @@ def per_step(spectrum: Spectrum, classes: int, *, loss: str = "cross-entropy", o
     one["fisher"] = classes / max(classes - 1, 1)
     factor = one[output] / spectrum.size / (classes if loss == "cross-entropy" else 1)
     return replace(
-        spectrum,
-        values=spectrum.values * factor,
-        residuals=spectrum.residuals * factor,
-        trace=spectrum.trace * factor,
+        spectrum, values=spectrum.values * factor, residuals=spectrum.residuals * factor, trace=spectrum.trace * factor
     )
 
 

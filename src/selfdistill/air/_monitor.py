@@ -104,10 +104,7 @@ class AirMonitor:
         if not 0 < budget <= 1:
             raise SettingError(f"budget is {budget}, but must be in (0, 1]", "Give 0.1 for a tenth of training time.")
         self._all = Examples(
-            inputs,
-            labels.cpu(),
-            classes or int(labels.max()) + 1,
-            None if clean is None else clean.cpu(),
+            inputs, labels.cpu(), classes or int(labels.max()) + 1, None if clean is None else clean.cpu()
         )
         self._seed = seed
         self.examples = self._subset(examples)

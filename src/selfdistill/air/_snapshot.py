@@ -28,8 +28,7 @@ from selfdistill.air._measures import (
 from selfdistill.ntk import NTK
 from selfdistill.theory import Spectrum
 
-DENSE = 3000
-"""Examples up to which all eigenpairs are computed, in about 9 n³ FLOPs, rather than the leading ones."""
+DENSE = 3000  # examples up to which all eigenpairs are computed, in about 9 n³ FLOPs, rather than the leading ones
 
 State = Mapping[str, Tensor]
 _WRAPPERS = ("parts", "model", "state_dict", "model_state_dict")

@@ -15,8 +15,7 @@ from selfdistill.air._flow import Flow, margins
 from selfdistill.air._measures import checked_times, learned
 from selfdistill.theory import Spectrum
 
-RULES = ("variance", "gcv", "left-out")
-"""What `stopping_time` can go by; none of them needs the truth."""
+RULES = ("variance", "gcv", "left-out")  # what `stopping_time` can go by; none of them needs the truth
 _EARLIEST, _LATEST = 0.42, 2.05
 _LAST = 0.2  # share of the directions, from the end, that tell the noise
 _HALF = 0.5  # an epoch is the middle of a unit: 0 is not infinitely early
@@ -34,14 +33,7 @@ class Stop:
     score: Tensor  # what is made small, ``[t]``
 
 
-def stopping_time(
-    flow: Flow,
-    times: Tensor,
-    given: Tensor,
-    rule: str,
-    *,
-    variance: float | None = None,
-) -> Stop:
+def stopping_time(flow: Flow, times: Tensor, given: Tensor, rule: str, *, variance: float | None = None) -> Stop:
     r"""Estimate when the predictions on the training examples are best.
 
     With :math:`S = I - e^{-Kt}` and df = tr S, the rules minimise

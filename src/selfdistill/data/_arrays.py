@@ -20,8 +20,7 @@ from selfdistill.data._preprocess import Preprocess
 _BLOCK = 2**21  # numbers that are looked at at once
 _SAMPLE = 1000  # new rows that are compared with those of training
 _FAR = 100.0  # standard deviations
-_LARGEST = 1e15
-"""Standardised values are held to ±1e15: their squares are finite in float32."""
+_LARGEST = 1e15  # standardised values are held to ±1e15: their squares are finite in float32
 
 
 class Columns(Protocol):
@@ -172,7 +171,10 @@ class ArrayPreprocess(Preprocess, kind="array"):
     def fit(cls, raw: Any) -> ArrayPreprocess:
         array = as_numpy(raw)
         check_finite(array)
-        gaps = [_Gap(place, codes, _median_without(array[:, place], codes)) for place, codes in codes_in(array).items()]
+        gaps = []
+        for place, codes in codes_in(array).items():
+            known = np.asarray(array[~np.isin(array[:, place], codes), place], np.float64)
+            gaps.append(_Gap(place, codes, float(np.median(known))))
         return cls(*column_scales(_Filled(array, gaps) if gaps else array), gaps)
 
     @property
@@ -191,8 +193,8 @@ class ArrayPreprocess(Preprocess, kind="array"):
 
     def raw(self, inputs: Tensor) -> np.ndarray:
         scale, mean, std = self._scales
-        found: np.ndarray = (inputs.double().cpu().numpy() * std + mean) * scale
-        return found
+        values: np.ndarray = (inputs.double().cpu().numpy() * std + mean) * scale
+        return values
 
     def facts(self) -> str:
         d = len(self._scales[0])
@@ -244,10 +246,6 @@ class ArrayPreprocess(Preprocess, kind="array"):
         return cls(scale, mean, std, gaps)
 
 
-def _median_without(column: np.ndarray, codes: Sequence[float]) -> float:
-    return float(np.median(np.asarray(column[~np.isin(column, codes)], dtype=np.float64)))
-
-
 @final
 class UserPreprocess(Preprocess, kind="user"):
     """Inputs of one shape for a user's own module, as they are: of type "float32", "int64" or "uint8"."""
@@ -295,8 +293,7 @@ class UserPreprocess(Preprocess, kind="user"):
         return cls(tuple(int(side) for side in spec["shape"]), spec["dtype"])
 
 
-TEXT_WEIGHT = 10.0
-"""Length of a text's vector: it weighs like a hundred standardised columns, each of mean square 1."""
+TEXT_WEIGHT = 10.0  # length of a text's vector: it weighs like a hundred standardised columns, each of mean square 1
 _BYTES = 2 * 2**30
 
 

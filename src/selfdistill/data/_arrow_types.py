@@ -12,11 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError
-from selfdistill._core.wording import quoted
 from selfdistill.data._arrays import column_scales, first_bad, standardise
-from selfdistill.data._labels import text_of
+from selfdistill.data._labels import column_error, text_of
 from selfdistill.data._limits import check_names
 
 _AS_TEXT = ("arrow.uuid", "arrow.json", "pandas.interval")
@@ -123,6 +121,7 @@ def _as_texts(column: Any) -> Any:
     return pa.chunked_array([pa.array(texts, pa.large_string())])
 
 
+_WITHOUT = "train without the column, with {--ignore} {word}."
 _LIST = re.compile(r"\s*\[[-+.\deE,\s]+\]\s*")
 
 
@@ -177,12 +176,8 @@ def as_vectors(
     bad = first_bad(array)
     if bad is not None:
         word = "NaN or no value" if np.isnan(array[bad]) else "an infinite value"
-        raise DataError(
-            f"column {name!r} holds {word} in row {first + bad[0]}, place {bad[1]} of its list (counted from 0)",
-            Advice(
-                "Fill it in, leave the row out", "train without the column, with {--ignore} {name}.", name=quoted(name)
-            ),
-        )
+        problem = f"holds {word} in row {first + bad[0]}, place {bad[1]} of its list (counted from 0)"
+        raise column_error(name, problem, "Fill it in, leave the row out", _WITHOUT)
     return array
 
 
@@ -191,29 +186,20 @@ def _list_width(column: pa.ChunkedArray, name: str, width: int | None, first: in
     lengths = pc.list_value_length(column)
     if lengths.null_count:
         row = first + lengths.to_pylist().index(None)
-        raise DataError(
-            f"column {name!r} has no list in {lengths.null_count:,} of {len(column):,} rows, the first in row {row} "
-            "(counted from 0)",
-            Advice(
-                "Fill it in, leave these rows out",
-                "train without the column, with {--ignore} {name}.",
-                name=quoted(name),
-            ),
-        )
-    found = lengths.to_numpy()
+        rows = f"{lengths.null_count:,} of {len(column):,} rows, the first in row {row} (counted from 0)"
+        raise column_error(name, f"has no list in {rows}", "Fill it in, leave these rows out", _WITHOUT)
+    numbers = lengths.to_numpy()
     where = known if width is not None else "in row 0"
-    width = int(found[0]) if width is None and len(found) else width or 0
-    other = np.flatnonzero(found != width)
+    width = int(numbers[0]) if width is None and len(numbers) else width or 0
+    other = np.flatnonzero(numbers != width)
     if len(other):
         raise DataError(
-            f"column {name!r} holds lists of different lengths: {width:,} numbers {where}, {int(found[other[0]]):,} in "
-            f"row {first + other[0]} (counted from 0)",
+            f"column {name!r} holds lists of different lengths: {width:,} numbers {where}, "
+            f"{int(numbers[other[0]]):,} in row {first + other[0]} (counted from 0)",
             "Give every row the same number of values.",
         )
     if not width:
-        raise DataError(
-            f"column {name!r} holds empty lists", Advice("Leave it out with {--ignore} {name}.", name=quoted(name))
-        )
+        raise column_error(name, "holds empty lists", "Leave it out with {--ignore} {word}.")
     return width
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,8 +13,7 @@ from selfdistill.data._arrow_types import is_readable
 from selfdistill.data._columns import parse_numbers
 from selfdistill.data._labels import texts
 
-TELLS = 0.995
-"""Share of rows whose label a column tells, from which it may have been made from the label."""
+TELLS = 0.995  # share of rows whose label a column tells, from which it may have been made from the label
 _NEAR, _HEAD = 0.05, 1000  # how close numbers lie to whole ones; rows that are looked at first
 
 
@@ -51,15 +52,14 @@ def nearly_whole(column: pa.ChunkedArray, name: str, limit: int) -> tuple[list[s
 
 def share_told(codes: np.ndarray, labels: np.ndarray, classes: set[str] | None = None) -> float:
     """Share of rows whose label is the most frequent one of their value; 0 if these are not all of ``classes``."""
-    groups: dict[int, dict[str, int]] = {}
+    groups: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for code, label in zip(codes.tolist(), labels, strict=True):
         if code >= 0 and label is not None:
-            group = groups.setdefault(code, {})
-            group[label] = group.get(label, 0) + 1
-    total = sum(sum(group.values()) for group in groups.values())
-    if classes is not None and {max(group, key=group.__getitem__) for group in groups.values()} != classes:
+            groups[code][label] += 1
+    most = [group.most_common(1)[0] for group in groups.values()]
+    if not most or (classes is not None and {label for label, _ in most} != classes):
         return 0.0
-    return sum(max(group.values()) for group in groups.values()) / total if total else 0.0
+    return sum(count for _, count in most) / sum(group.total() for group in groups.values())
 
 
 def one_hot(table: pa.Table) -> list[list[str]]:

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from selfdistill._core.advice import Advice, Notice
 from selfdistill._core.errors import DataError
-from selfdistill._core.wording import quoted, short
+from selfdistill._core.wording import short
 from selfdistill.data._arrow_types import is_readable, is_vectors, parse_lists
+from selfdistill.data._labels import column_error, column_note
 from selfdistill.data._numerals import LEAST_NUMBERS, ODD, PER_CENT, PLAIN, Notation, Tally
 from selfdistill.data._pixels import ENDINGS
 
@@ -59,10 +59,8 @@ def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     """Reduce to bool, number or text; dates become ISO texts."""
     kind = column.type
     if not is_readable(kind):
-        raise DataError(
-            f"column {name!r} holds {kind}, but columns must hold numbers, categories or text",
-            Advice("Leave it out with {--ignore} {name}", "flatten it first.", name=quoted(name)),
-        )
+        what = f"holds {kind}, but columns must hold numbers, categories or text"
+        raise column_error(name, what, "Leave it out with {--ignore} {word}", "flatten it first.")
     if pt.is_dictionary(kind):
         return _plain(column.cast(kind.value_type), name)
     if pt.is_temporal(kind) or pt.is_string(kind) or pt.is_string_view(kind):
@@ -75,9 +73,7 @@ def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 def as_strings(column: pa.ChunkedArray, name: str) -> np.ndarray:
     """Spell a column as texts."""
     cells = _plain(column, name).cast(pa.large_string()).to_pylist()
-    out = np.empty(len(cells), dtype=object)
-    out[:] = [None if cell is None or not cell.strip() else _one_spelling(cell) for cell in cells]
-    return out
+    return np.array([None if cell is None or not cell.strip() else _one_spelling(cell) for cell in cells], dtype=object)
 
 
 def _one_spelling(cell: str) -> str:
@@ -169,36 +165,26 @@ def as_numbers(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -
     numbers = parse_numbers(column, name, notation)
     if isinstance(numbers, int):
         cell = str(column[numbers].as_py())
-        shown, word = short(cell, 40), quoted(name)
+        where = f"but row {numbers} (counted from 0) has {short(cell, 40)!r}"
         if (notation.unit in PER_CENT) != any(sign in cell for sign in PER_CENT):
             what = "per cent" if notation.unit in PER_CENT else "numbers without a per cent sign"
-            raise DataError(
-                f"column {name!r} holds {what}, "
-                f"but row {numbers} (counted from 0) has {shown!r}, which may be a hundred times as much",
-                "Write all of them alike, in training and in new data.",
-            )
-        raise DataError(
-            f"column {name!r} holds numbers, but row {numbers} (counted from 0) has {shown!r}",
-            Advice(
-                "Correct or empty it (missing numbers are imputed)",
-                "train with {--categorical} {word} or {--text} {word}.",
-                word=word,
-            ),
+            problem = f"column {name!r} holds {what}, {where}, which may be a hundred times as much"
+            raise DataError(problem, "Write all of them alike, in training and in new data.")
+        raise column_error(
+            name,
+            f"holds numbers, {where}",
+            "Correct or empty it (missing numbers are imputed)",
+            "train with {--categorical} {word} or {--text} {word}.",
         )
     bad = np.flatnonzero(np.isinf(numbers))
     if len(bad):
-        raise DataError(
-            f"column {name!r} holds an infinite value in row {bad[0]} (counted from 0)",
-            Advice(
-                "Replace it by a number or empty the cell",
-                "train without the column, with {--ignore} {name}.",
-                name=quoted(name),
-            ),
-        )
+        where = f"holds an infinite value in row {bad[0]} (counted from 0)"
+        ways = "Replace it by a number or empty the cell", "train without the column, with {--ignore} {word}."
+        raise column_error(name, where, *ways)
     return numbers
 
 
-class Found(NamedTuple):
+class ColumnKind(NamedTuple):
     """What a column is."""
 
     kind: str  # "numeric", "categorical", "text", "vector", or "none": not used
@@ -214,7 +200,7 @@ def _is_codes(column: pa.ChunkedArray, name: str) -> bool:
     return all(_DIGITS.fullmatch(cell) for cell in cells if cell.lower() not in MISSING_WORDS)
 
 
-def find_kind(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -> Found:
+def find_kind(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -> ColumnKind:
     """Find out what a feature column holds."""
     # Numbers (and truth values, and texts that are all numbers) are numeric; dates are the texts of their ISO form;
     # lists of numbers, also as text, are vectors. Texts are categorical where few differ (at most 20 or 5 % of the
@@ -222,44 +208,40 @@ def find_kind(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) ->
     # Words that differ in every row and mostly have digits (codes, hashes, file names) are not used; anything else is
     # text. Columns that are categories already stay so up to 1,000. Whole numbers with leading zeros are words.
     if is_vectors(column.type):
-        return Found("vector")
+        return ColumnKind("vector")
     if not is_readable(column.type):
-        return Found("none", f"column {name!r} holds {column.type}, no numbers, words or texts, and is not used.")
+        return ColumnKind("none", f"column {name!r} holds {column.type}, no numbers, words or texts, and is not used.")
     if parse_lists(column) is not None:
-        message = f"column {name!r} holds lists of numbers as text"
-        return Found("vector", Notice(message, "{--text} {word} for words.", word=quoted(name)))
+        return ColumnKind("vector", column_note(name, "holds lists of numbers as text", "{--text} {word} for words."))
     numbers = parse_numbers(column, name, notation)
     if isinstance(numbers, int):
         return _find_words(column, name)
     return _find_numbers(column, name, notation, numbers)
 
 
-def _find_numbers(column: pa.ChunkedArray, name: str, notation: Notation, numbers: np.ndarray) -> Found:
+def _find_numbers(column: pa.ChunkedArray, name: str, notation: Notation, numbers: np.ndarray) -> ColumnKind:
     """Tell numbers, counters and codes apart, see `find_kind`."""
-    word = quoted(name)
     if np.isnan(numbers).all():
-        return Found("none", f"column {name!r} is empty and is not used.")
+        return ColumnKind("none", f"column {name!r} is empty and is not used.")
     if counts_rows(numbers, name):
-        message = f"column {name!r} only counts or names the rows and is not used"
-        return Found("none", Notice(message, "{--numeric} {word} to use it.", word=word))
+        message = "only counts or names the rows and is not used"
+        return ColumnKind("none", column_note(name, message, "{--numeric} {word} to use it."))
     if pt.is_dictionary(column.type):
         return _find_words(column, name)
     if _is_codes(column, name):
-        message = f"column {name!r} holds whole numbers with leading zeros and is taken as words"
-        found = _find_words(column, name)
-        return found if found.note else Found(found.kind, Notice(message, "{--numeric} {word} for numbers.", word=word))
+        message = "holds whole numbers with leading zeros and is taken as words"
+        words = _find_words(column, name)
+        return words._replace(note=words.note or column_note(name, message, "{--numeric} {word} for numbers."))
     odd = odd_cells(column, name, notation)
     if odd:
-        some = ", ".join(repr(cell[:40]) for cell in dict.fromkeys(odd[:3]))
-        message = f"column {name!r} holds numbers except for {len(odd):,} cell{'s' * (len(odd) > 1)} such as {some}"
-        return Found(
-            "numeric",
-            Notice(f"{message}, which count as missing", "{--categorical} {word} to take all as words.", word=word),
-        )
-    return Found("numeric")
+        examples = ", ".join(repr(cell[:40]) for cell in dict.fromkeys(odd[:3]))
+        message = f"holds numbers except for {len(odd):,} cell{'s' * (len(odd) > 1)} such as {examples}"
+        way = "{--categorical} {word} to take all as words."
+        return ColumnKind("numeric", column_note(name, f"{message}, which count as missing", way))
+    return ColumnKind("numeric")
 
 
-def _find_words(column: pa.ChunkedArray, name: str) -> Found:
+def _find_words(column: pa.ChunkedArray, name: str) -> ColumnKind:
     """Tell categories, names and texts apart, see `find_kind`."""
     cells = [cell for cell in as_strings(column, name) if cell is not None]
     different = len(set(cells))
@@ -267,30 +249,21 @@ def _find_words(column: pa.ChunkedArray, name: str) -> Found:
     dates = f"column {name!r} holds dates, taken as texts; add columns such as year or weekday where time matters."
     note = dates if pt.is_temporal(column.type) else ""
     if different <= min(1000, max(20, len(cells) // 20)) and 2 * different <= len(cells) and mean_length <= 100:
-        return Found("categorical", note)
+        return ColumnKind("categorical", note)
     if different == 1 or (pt.is_dictionary(column.type) and different <= 1000):
-        return Found("categorical", note)
+        return ColumnKind("categorical", note)
     if different < len(cells) or any(" " in cell.strip() for cell in cells):
-        return Found("text", note)
-    word = quoted(name)
+        return ColumnKind("text", note)
     cells = [cell.strip() for cell in cells]
     if 2 * sum(cell.lower().endswith(ENDINGS) for cell in cells) >= len(cells):
-        message = f"column {name!r} names image files and is not used"
-        return Found("none", Notice(message, "{--image-column} {word} to see them.", word=word))
+        way = "{--image-column} {word} to see them."
+        return ColumnKind("none", column_note(name, "names image files and is not used", way))
     ids = sum(_ID.fullmatch(cell) is not None for cell in cells)
     # names: half have digits and no sign of a text, or are alike but for the digits
     if 2 * ids >= len(cells) or 2 * len({_DIGITS.sub("0", cell) for cell in cells}) <= len(cells):
-        message = f"column {name!r} holds a different word in every row, so it looks like a name and is not used"
-        return Found(
-            "none",
-            Notice(
-                message,
-                "{--id} {word} to name the rows by it, {--text} {word} or {--categorical} {word} to use it.",
-                word=word,
-            ),
-        )
-    message = f"column {name!r} holds a different word in every row, and is used through its character n-grams"
-    return Found(
-        "text",
-        Notice(message, "if it names the rows, leave it out with {--id} {word} or {--ignore} {word}.", word=word),
-    )
+        message = "holds a different word in every row, so it looks like a name and is not used"
+        way = "{--id} {word} to name the rows by it, {--text} {word} or {--categorical} {word} to use it."
+        return ColumnKind("none", column_note(name, message, way))
+    message = "holds a different word in every row, and is used through its character n-grams"
+    way = "if it names the rows, leave it out with {--id} {word} or {--ignore} {word}."
+    return ColumnKind("text", column_note(name, message, way))

@@ -35,10 +35,10 @@ def _check_free(out: Path) -> None:
 
 def labelled_rows(source: Path | str, options: ReadOptions) -> tuple[np.ndarray, np.ndarray]:
     """Read what names the rows that training saw: ids and given labels, texts."""
-    found = load(source, options, names=True)
-    assert found is not None
-    found = known_labels(found, options)
-    return found.named(), found.labels
+    rows = load(source, options, names=True)
+    assert rows is not None
+    rows = known_labels(rows, options)
+    return rows.named(), rows.labels
 
 
 def labelled_cells(source: Path | str, options: ReadOptions) -> list[dict[str, str]]:
@@ -75,12 +75,7 @@ def write_refined(
     return _write(source, options, out, Edit(keep=keep, column=column, beside=beside))
 
 
-def write_with_labels(
-    source: Path | str,
-    options: ReadOptions,
-    labels: Sequence[str],
-    out: Path | str,
-) -> Path:
+def write_with_labels(source: Path | str, options: ReadOptions, labels: Sequence[str], out: Path | str) -> Path:
     """Write a copy whose labels are others, one per row that has a label, all at once or not at all."""
     # CSV and Parquet keep every other cell as it stands and get a column with the labels from before, called
     # ``<label>_before_noise``, as do other tables, which become Parquet or CSV; npz gets an array

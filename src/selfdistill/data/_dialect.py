@@ -84,8 +84,8 @@ def _found(path: Path) -> tuple[str, str]:
             f"{path} is not UTF-8, and its encoding cannot be detected", Advice("Say which with {--encoding}.")
         )
     words = (strange or head).decode(guess, "ignore").replace(",", " ").replace(";", " ").split()
-    shown = next((f", such as {word[:40]!r}" for word in words if not word.isascii() and word.isprintable()), "")
-    return guess, Notice(f"{path} is not UTF-8 and is read as {guess}{shown}", "{--encoding} to choose another.")
+    example = next((f", such as {word[:40]!r}" for word in words if not word.isascii() and word.isprintable()), "")
+    return guess, Notice(f"{path} is not UTF-8 and is read as {guess}{example}", "{--encoding} to choose another.")
 
 
 def _is_utf8(path: Path) -> bool:
@@ -185,21 +185,21 @@ def find_dialect(path: Path, encoding: str | None = None) -> Dialect:
     if len(text) == _CHARACTERS and len(lines) > 1:
         lines.pop()
     first = next((place for place, line in enumerate(lines) if line.strip()), 0)
-    told = _SAID.fullmatch(lines[first].rstrip("\r\n")) if lines else None
-    start = first + 1 if told else 0
+    declared = _SAID.fullmatch(lines[first].rstrip("\r\n")) if lines else None
+    start = first + 1 if declared else 0
     tabbed = unpacked_name(path).endswith((".tsv", ".tab")) and (not lines or any("\t" in line for line in lines))
-    tries = [told[1]] if told else list("\t" if tabbed else _SEPARATORS)
+    tries = [declared[1]] if declared else list("\t" if tabbed else _SEPARATORS)
     best = max((_try(lines, mark, start) for mark in tries), key=lambda one: one.rank)
-    if not told and best.rank.share < _MOST:
+    if not declared and best.rank.share < _MOST:
         spaces = _try(lines, " ", start)
         aligned = any("  " in line.strip() for line in lines) or not unpacked_name(path).endswith(".csv")
         if not spaces.titles and (aligned or spaces.rank.fields > 2):
             best = max(best, spaces, key=lambda one: one.rank)
-    best = best if told or best.rank.fields > 1 else _try(lines, ",", start)
+    best = best if declared or best.rank.fields > 1 else _try(lines, ",", start)
     notes = [message] if message else []
     if best.titles:
-        shown = " / ".join(best.titles)
-        notes.append(f"{path} has a title before its header, which is left out: {shown[:80]!r}.")
+        title = " / ".join(best.titles)
+        notes.append(f"{path} has a title before its header, which is left out: {title[:80]!r}.")
     if best.dialect.extra == "names":
         notes.append(f"{path} has one name less than columns: the first column is taken as names of the rows.")
     return replace(best.dialect, encoding=encoding, messages=tuple(notes))

@@ -21,8 +21,7 @@ from selfdistill.encoders._encoder import Encoder, load_encoder
 from selfdistill.encoders._store import FeatureStore, default_folder, key_of
 
 NO_ENCODER = "none"
-_SHARE = 0.5
-"""Length of a text's features beside the length of its words."""
+_SHARE = 0.5  # length of a text's features beside the length of its words
 
 
 def is_encoded(options: ReadOptions) -> bool:
@@ -118,14 +117,14 @@ class Embedded:
         """Encode the texts of training; give also what to say of them."""
         encoder = encoder_for("texts", options, None)
         store = store_for(encoder, options)
-        found = _encoded(cells, store)
-        there = np.array([bool(cell.strip()) for cell in cells])
-        mean = found[there].mean(0, dtype=np.float64) if there.any() else np.zeros(encoder.dimension)
-        spread = float(np.sqrt(np.square(found[there] - mean).sum(1).mean())) if there.any() else 0.0
+        features = _encoded(cells, store)
+        filled = np.array([bool(cell.strip()) for cell in cells])
+        mean = features[filled].mean(0, dtype=np.float64) if filled.any() else np.zeros(encoder.dimension)
+        spread = float(np.sqrt(np.square(features[filled] - mean).sum(1).mean())) if filled.any() else 0.0
         made = cls((encoder.name, encoder.fingerprint), mean, _SHARE * TEXT_WEIGHT / spread if spread else 0.0)
         made._store = store
         messages = []
-        if empty := np.flatnonzero(~there).tolist():
+        if empty := np.flatnonzero(~filled).tolist():
             messages.append(f"column {name!r} has {len(empty):,} empty texts, in rows {listed(empty)} (from 0).")
         if cut := encoder.cut(cells):
             messages.append(

@@ -25,12 +25,9 @@ _KINDS: dict[str, dict[str, Any]] = {
 }
 _EMOJI = "\U0001f300-\U0001faff\u2600-\u27bf\u2b50\u2b55"
 _SKIN, _FLAGS = "\U0001f3fb-\U0001f3ff", "\U0001f1e6-\U0001f1ff"
-_SHARES = (2 / 3, 1 / 3)
-"""Of a text's squared length: words, characters."""
-_LETTERS = 500
-"""Characters of a text that count as characters; a longer one has words enough."""
-_SAMPLE = 10_000
-"""Texts, evenly spread, that the characters are learned from."""
+_SHARES = (2 / 3, 1 / 3)  # of a text's squared length: words, characters
+_LETTERS = 500  # characters of a text that count as characters; a longer one has words enough
+_SAMPLE = 10_000  # texts, evenly spread, that the characters are learned from
 
 
 @cache
@@ -81,8 +78,8 @@ class Terms:
         """Turn texts into vectors of length 1; one with none of the terms is 0."""
         if not self.terms:
             return np.zeros((len(cells), 0))
-        found = self._made.transform(_heads(cells) if self.kind == "characters" else cells)
-        return np.asarray(found.toarray())
+        weights = self._made.transform(_heads(cells) if self.kind == "characters" else cells)
+        return np.asarray(weights.toarray())
 
 
 def _heads(cells: Sequence[str]) -> list[str]:
@@ -137,8 +134,7 @@ class TextColumn:
         return out
 
 
-CATEGORY_LIMIT = 256
-"""Categories of one column that get an indicator; rarer ones share the indicator "other"."""
+CATEGORY_LIMIT = 256  # categories of one column that get an indicator; rarer ones share the indicator "other"
 _FAR = 100.0  # standard deviations
 _ALONE = 20.0  # the same, for a number that often stands for a missing value
 _ENOUGH = 20  # numbers whose median and spread are compared
@@ -155,10 +151,10 @@ class Categories(NamedTuple):
     def fit(cls, cells: np.ndarray, name: str) -> tuple[Categories, str]:
         """Find the categories, and what to say of them."""
         counts = Counter(cell for cell in cells if cell is not None)
-        kept = [value for value, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:CATEGORY_LIMIT]]
-        other = len(counts) - len(kept)
+        frequent = [value for value, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:CATEGORY_LIMIT]]
+        other = len(counts) - len(frequent)
         note = f"column {name!r} has {len(counts):,} categories; the rarer {other:,} count as one." if other else ""
-        return cls(name, sorted(kept), bool(other)), note
+        return cls(name, sorted(frequent), bool(other)), note
 
     def codes(self, column: pa.ChunkedArray) -> np.ndarray:
         """Place each cell among the categories."""

@@ -81,8 +81,8 @@ _COUNTS = {
 def describe(data: LabelledData) -> str:
     """Say what was read, in two or three short lines; the warnings are not among them."""
     lines = [f"{len(data):,} examples, {data.preprocess.facts()}"]
-    shown = ", ".join(clean(short(name)) for name in data.classes[:10]) + (", ..." if data.num_classes > 10 else "")
-    lines.append(f"{data.num_classes:,} classes: {shown}")
+    names = ", ".join(clean(short(name)) for name in data.classes[:10]) + (", ..." if data.num_classes > 10 else "")
+    lines.append(f"{data.num_classes:,} classes: {names}")
     counts = [f"{_COUNTS.get(name, name)}: {count:,}" for name, count in data.counts.items() if count]
     if data.truth is not None:
         known = data.truth >= 0

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from selfdistill._core.advice import Advice, Notice
 from selfdistill._core.errors import DataError
-from selfdistill._core.wording import listed, short
+from selfdistill._core.wording import listed, quoted, short
 
 UNSEEN = dict.fromkeys(map(ord, "\u200b\u2060\ufeff\u00ad\u200e\u200f"))
 """Characters without a width; those that join letters are parts of words and stay."""
@@ -41,8 +41,8 @@ def value_key(text: str) -> str:
         whole, _, part = plain.lstrip("+-").partition(".")
         number = (whole or "0") + ("." + part.rstrip("0") if part.strip("0") else "")
         return "-" + number if plain[0] == "-" and number != "0" else number
-    found = _MIDNIGHT.fullmatch(plain)
-    return found[1] if found else plain
+    midnight = _MIDNIGHT.fullmatch(plain)
+    return midnight[1] if midnight else plain
 
 
 class Places:
@@ -138,21 +138,19 @@ def texts(values: Any, keep: Container[str] = ()) -> np.ndarray:
         items = list(values) if values.dtype in {np.float16, np.float32} else values.tolist()  # with their own digits
     else:
         items = list(values)
-    out = np.empty(len(items), dtype=object)
-    out[:] = [text_of(item, keep) for item in items]
-    return out
+    return np.array([text_of(item, keep) for item in items], dtype=object)
 
 
 def given_texts(values: Any, *, drop: bool = False, literal: bool = False) -> np.ndarray:
     """Spell a column of given labels; words such as "null" may be a class."""
     # Words for missing values are one class where nothing else is missing and each fills more than 5 % of the column.
-    found = texts(values, MISSING_LABELS)
-    words = Counter(name.strip() for name in found if name is not None and name.strip() in MISSING_LABELS)
+    names = texts(values, MISSING_LABELS)
+    words = Counter(name.strip() for name in names if name is not None and name.strip() in MISSING_LABELS)
     if not words or literal:
-        return found
-    if not drop and all(name is not None for name in found) and min(words.values()) > _SHARE * len(found):
-        return found
-    return texts(found)
+        return names
+    if not drop and all(name is not None for name in names) and min(words.values()) > _SHARE * len(names):
+        return names
+    return texts(names)
 
 
 def class_order(names: Iterable[str]) -> tuple[str, ...]:
@@ -172,6 +170,16 @@ def encode(names: np.ndarray, classes: Sequence[str]) -> Tensor:
     # A name that is no class, but the same value as exactly one of them, is that class: 1.0 and 1.
     places = Places(classes)
     return torch.tensor([-1 if name is None else places[name] for name in names], dtype=torch.int64)
+
+
+def column_error(name: str, problem: str, *ways: str) -> DataError:
+    """Say what is wrong with a column; in the ways out ``{word}`` is its name."""
+    return DataError(f"column {name!r} {problem}", Advice(*ways, word=quoted(name)))
+
+
+def column_note(name: str, message: str, *ways: str) -> Notice:
+    """Say what was found about a column, and what can be done about it, as above."""
+    return Notice(f"column {name!r} {message}", *ways, word=quoted(name))
 
 
 def near_matches(name: str, known: Iterable[str]) -> str:
@@ -264,27 +272,27 @@ def _check_tags(classes: Sequence[str], where: str) -> None:
 
 def label_warnings(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
     """Sentences about classes that are legal but odd."""
-    found = []
+    warnings = []
     numbers = _numbers(classes)
     codes = numbers and min(numbers) in {0, 1} and max(numbers) - min(numbers) < len(numbers)
     if len(numbers) >= _AGES and not codes:
-        found.append(
+        warnings.append(
             f"the classes are {len(numbers):,} different numbers, {short(classes[0])} to {short(classes[-1])}: if they "
             "are measured, such as ages, sort them into a few classes first."
         )
     single = [short(name) for name, size in zip(classes, sizes, strict=True) if size == 1]
     if len(single) == 1:
-        found.append(f"class {single[0]!r} has one example: it is kept, but little can be learned about it.")
+        warnings.append(f"class {single[0]!r} has one example: it is kept, but little can be learned about it.")
     elif single:
-        found.append(
+        warnings.append(
             f"{len(single):,} classes have one example ({listed(single)}): kept, but little can be learned about them."
         )
     doubtful = [name for name in classes if name.strip() in _DOUBTFUL]
     if doubtful:
         ways = ["empty the cell where the label is missing", "leave these rows out with {--drop-unlabelled}."]
         ways = ways if set(doubtful) <= MISSING_LABELS else [f"{ways[0]}."]
-        found.append(Notice(f"{', '.join(map(repr, doubtful))} is taken as a class", *ways))
-    return found + _near_warnings(classes, sizes)
+        warnings.append(Notice(f"{', '.join(map(repr, doubtful))} is taken as a class", *ways))
+    return warnings + _near_warnings(classes, sizes)
 
 
 def _near_warnings(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
@@ -295,9 +303,10 @@ def _near_warnings(classes: Sequence[str], sizes: Sequence[int]) -> list[str]:
         names = [short(classes[place]) for place in group]
         seen = {unicodedata.normalize("NFC", name.translate(UNSEEN)) for name in names}
         spelled = map(repr if len(seen) == len(group) else ascii, names)
-        shown = [f"{n} ({sizes[k]:,} row{'s' if sizes[k] != 1 else ''})" for n, k in zip(spelled, group, strict=True)]
+        rows = [f"{sizes[k]:,} row{'s' if sizes[k] != 1 else ''}" for k in group]
+        described = [f"{name} ({count})" for name, count in zip(spelled, rows, strict=True)]
         messages.append(
-            f"classes {' and '.join(shown)} differ only in case, spaces, accents or the form of a number, and are "
+            f"classes {' and '.join(described)} differ only in case, spaces, accents or the form of a number, and are "
             f"{len(group)} classes; spell them alike if they are one."
         )
     if len(groups) > _GROUPS:

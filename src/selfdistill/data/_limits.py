@@ -19,14 +19,10 @@ import pyarrow as pa
 from selfdistill._core.errors import DataError, one_line
 from selfdistill._core.memory import free_memory
 
-FIELD_LIMIT = 2**20
-"""Characters in one field of a CSV file."""
-ROW_LIMIT = 2**26
-"""Characters in one row of a CSV file."""
-COLUMN_LIMIT = 50_000
-"""Columns of a table; each takes some milliseconds and kilobytes of its own."""
-PIXEL_LIMIT = 64_000_000
-"""Pixels in one image that is read."""
+FIELD_LIMIT = 2**20  # characters in one field of a CSV file
+ROW_LIMIT = 2**26  # characters in one row of a CSV file
+COLUMN_LIMIT = 50_000  # columns of a table; each takes some milliseconds and kilobytes of its own
+PIXEL_LIMIT = 64_000_000  # pixels in one image that is read
 TRAIN_PIXEL_LIMIT = 2**20
 """Pixels in one image that is trained on: a batch of 16 takes 200 MB, and a layer of 16 channels 1 GB."""
 _EXPAND_LIMIT = 16 * 2**30

@@ -26,7 +26,7 @@ class Batch(NamedTuple):
     total: int  # real examples of this step over all processes
 
 
-_TOGETHER = 2**20  # bytes of inputs
+_TOGETHER = 2**20  # bytes of inputs that are gathered at once
 
 
 def eval_batches(
@@ -99,15 +99,13 @@ class TensorLoader:
         """Yield this process's part of every batch of a permutation, from a step on."""
         # ``weight`` is ``None`` where no process is padded in the step.
         n, device = self.drawn, self.labels.device
-        order = (
-            torch.randperm(n, generator=torch_generator(self.seed, "shuffle", epoch))
-            if self.shuffle
-            else torch.arange(n)
-        )
+        generator = torch_generator(self.seed, "shuffle", epoch)
+        order = torch.randperm(n, generator=generator) if self.shuffle else torch.arange(n)
         order = order.to(device) if self.only is None else self.only[order.to(device)]
         cuts = self._cuts()
         steps = list(pairwise(cuts))[start:]
-        together = self._together()
+        row = self.inputs[0].numel() * self.inputs.element_size()
+        together = max(_TOGETHER * self.world // max(row * self.batch_size, 1), 1)  # each gathering costs its call
         for some in (steps[i : i + together] for i in range(0, len(steps), together)):
             parts = [self._share(order[first:last]) for first, last in some]
             index = parts[0][0] if len(parts) == 1 else torch.cat([part for part, _ in parts])
@@ -118,11 +116,6 @@ class TensorLoader:
                 parts, some, torch.split(inputs, sizes), torch.split(labels, sizes), strict=True
             ):
                 yield Batch(x, part, y, weight, last - first)
-
-    def _together(self) -> int:
-        """Steps whose rows are gathered at once: each gathering costs its call."""
-        row = self.inputs[0].numel() * self.inputs.element_size()
-        return max(_TOGETHER * self.world // max(row * self.batch_size, 1), 1)
 
     def _share(self, whole: Tensor) -> tuple[Tensor, Tensor | None]:
         """Cut this process's part out of a batch's positions, and weigh what pads it."""

@@ -18,8 +18,7 @@ from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.wording import listed, quoted
 
 ODD = 0.05  # share of known cells that may be no number in a column of numbers
-PER_CENT = frozenset("%‰٪")
-"""Signs that make a number another one: 12 % is 0.12."""
+PER_CENT = frozenset("%‰٪")  # signs that make a number another one: 12 % is 0.12
 LEAST_NUMBERS = 20  # numbers in a column with such cells
 _MONEY = (
     r"[A-Z]{0,3}[$€£¥₹₽₩₺฿₫₪₴₦]|USD|EUR|GBP|JPY|CHF|CNY|INR|AUD|CAD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|KRW|TRY|ZAR|MXN"
@@ -55,10 +54,10 @@ class Notation(NamedTuple):
             with suppress(ValueError):
                 return math.nan if "_" in cell else float(cell)  # Python's digits grouping is no number in a table
             return math.nan
-        found = _parts(cell)
-        if found is None:
+        parts = _parts(cell)
+        if parts is None:
             return math.nan
-        sign, body, unit = found
+        sign, body, unit = parts
         if unit != self.unit and (unit or self.unit in PER_CENT):
             return math.nan
         other = _OTHER[self.decimal]
@@ -75,16 +74,15 @@ class Notation(NamedTuple):
         return ", ".join(parts)
 
 
-PLAIN = Notation()
-"""What Python reads."""
+PLAIN = Notation()  # what Python reads
 
 
 def _parts(cell: str) -> tuple[str, str, str] | None:
     """Sign, digits with marks, and unit."""
-    found = _CELL.fullmatch(cell.translate(_ALIKE).strip())
-    if found is None or (found["sign"] and found["inner"]):
+    match = _CELL.fullmatch(cell.translate(_ALIKE).strip())
+    if match is None or (match["sign"] and match["inner"]):
         return None
-    return found["sign"] or found["inner"], found["body"], found["money"] or found["unit"] or ""
+    return match["sign"] or match["inner"], match["body"], match["money"] or match["unit"] or ""
 
 
 @dataclass
@@ -106,10 +104,10 @@ class Tally:
     def of(cls, cells: Iterable[str]) -> Tally:
         """Look at cells."""
         out = cls()
-        found = [(cell, _parts(cell)) for cell in cells]
-        out.units = Counter(parts[2] for _, parts in found if parts is not None and parts[2])
+        split = [(cell, _parts(cell)) for cell in cells]
+        out.units = Counter(parts[2] for _, parts in split if parts is not None and parts[2])
         unit = out.unit
-        for cell, parts in found:
+        for cell, parts in split:
             if parts is None or (parts[2] != unit and (parts[2] or unit in PER_CENT)):
                 out.none += 1
                 continue
@@ -152,8 +150,8 @@ class Tally:
             return readable[0] if readable else ""
         if not self.either.total():
             return "." if not self.proven.total() else max(".,", key=lambda mark: self.proven[mark])
-        shown = [mark for mark in ".," if self.proven[mark] > ODD * self.either.total()]
-        return shown[0] if len(shown) == 1 else ""
+        likely = [mark for mark in ".," if self.proven[mark] > ODD * self.either.total()]
+        return likely[0] if len(likely) == 1 else ""
 
     def notation(self, mark: str) -> Notation:
         """Give the notation with this decimal mark."""
@@ -169,9 +167,7 @@ def _ask(name: str, tally: Tally) -> NoReturn:
         f"column {name!r} can be read in two ways: {cell[:40]!r} is {point:.15g} with decimal points, and {comma:.15g} "
         "with decimal commas, and nothing in the file tells which",
         Advice(
-            "Say it with {--decimal} . or {--decimal} ,",
-            "take it as words with {--categorical} {word}.",
-            word=word,
+            "Say it with {--decimal} . or {--decimal} ,", "take it as words with {--categorical} {word}.", word=word
         ),
     )
 
@@ -197,13 +193,13 @@ def choose_notations(
     # A column that shows its decimal mark has it. Of another, such as one of 1,234 and 873, the columns that show
     # theirs decide, and the comma that separates the fields, which goes with decimal points. Without such a sign, 3.941
     # has a decimal point where the fields are not separated by semicolons; the rest is asked for.
-    told = _told(options)
+    given = _told(options)
     sure = {name: tally.sure() for name, tally in tallies.items()}
     votes = {mark for name, mark in sure.items() if mark and tallies[name].proven[mark]}
     votes |= {"."} if separator == "," else set()
     out: dict[str, Notation] = {}
     for name, tally in tallies.items():
-        mark = told if told and tally.reads(told) else sure[name]
+        mark = given if given and tally.reads(given) else sure[name]
         if not mark:
             if not all(map(tally.reads, ".,")):
                 continue
@@ -213,11 +209,11 @@ def choose_notations(
                 _ask(name, tally)
             else:
                 mark = "."
-        found = tally.notation(mark)
-        if options.thousands and found.thousands != options.thousands:
-            found = found._replace(thousands=options.thousands if tally.marks[mark][options.thousands] else "")
-        if found != PLAIN:
-            out[name] = found
+        notation = tally.notation(mark)
+        if options.thousands and notation.thousands != options.thousands:
+            notation = notation._replace(thousands=options.thousands if tally.marks[mark][options.thousands] else "")
+        if notation != PLAIN:
+            out[name] = notation
     return out, _sentences(out, tallies)
 
 
@@ -254,7 +250,7 @@ def find_codes(numbers: np.ndarray) -> list[float]:
     # Far: farther than the others are from each other (five times as far, where the value stands only once), or below 0
     # where no other value is.
     known = numbers[np.isfinite(numbers)]
-    found = []
+    codes = []
     for end in (np.min, np.max):
         if not len(known):
             break
@@ -268,9 +264,9 @@ def find_codes(numbers: np.ndarray) -> list[float]:
         gap = low - code if code < low else code - high
         times = len(known) - len(others)
         if gap > (1.0 if times > 1 else _LONE) * (high - low) or (code < 0 <= low and times > 1):
-            found.append(code)
+            codes.append(code)
             known = others
-    return found
+    return codes
 
 
 def codes_in(array: np.ndarray) -> dict[int, list[float]]:
@@ -283,10 +279,10 @@ def codes_in(array: np.ndarray) -> dict[int, list[float]]:
 
 def choose_codes(columns: Mapping[str, np.ndarray], options: ReadOptions) -> tuple[dict[str, list[float]], list[str]]:
     """Find the values that stand for missing ones in the columns that the user does not call numeric."""
-    found = {name: find_codes(column) for name, column in columns.items() if name not in options.numeric}
-    found = {name: codes for name, codes in found.items() if codes}
+    by_column = {name: find_codes(column) for name, column in columns.items() if name not in options.numeric}
+    by_column = {name: codes for name, codes in by_column.items() if codes}
     messages: list[str] = []
-    for name, codes in list(found.items())[:_SHOWN]:
+    for name, codes in list(by_column.items())[:_SHOWN]:
         values = " and ".join(f"{code:.15g} ({int((columns[name] == code).sum()):,} rows)" for code in codes)
         messages.append(
             Notice(
@@ -295,6 +291,6 @@ def choose_codes(columns: Mapping[str, np.ndarray], options: ReadOptions) -> tup
                 name=quoted(name),
             )
         )
-    if len(found) > _SHOWN:
-        messages.append(f"the same holds for {len(found) - _SHOWN:,} more columns.")
-    return found, messages
+    if len(by_column) > _SHOWN:
+        messages.append(f"the same holds for {len(by_column) - _SHOWN:,} more columns.")
+    return by_column, messages

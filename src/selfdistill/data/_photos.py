@@ -73,8 +73,7 @@ def _names(files: Sequence[Picture], options: ReadOptions) -> Pictures:
     with ThreadPoolExecutor() as pool:
         errors = list(pool.map(failure, files)) if options.skip_bad else [None] * len(files)
     good = [place for place, error in enumerate(errors) if error is None]
-    array = np.empty(len(good), dtype=object)
-    array[:] = [files[place] for place in good]
+    array = np.array([files[place] for place in good], dtype=object)
     bad = [why_bad(file, error) for file, error in zip(files, errors, strict=True) if error is not None]
     return Pictures(array, good, bad, [], None)
 
@@ -82,7 +81,7 @@ def _names(files: Sequence[Picture], options: ReadOptions) -> Pictures:
 def photo_source(photos: Pictures, where: str, notes: Sequence[str], *, mapped: bool = False, **parts: Any) -> Source:
     """Take photos as a source, with what goes with them; it says which were left out."""
     bad = photos.bad
-    shown = listed(bad, _LISTED, show=str, mark="; ")
+    names = listed(bad, _LISTED, show=str, mark="; ")
     what = "image cannot be read and is" if len(bad) == 1 else "images cannot be read and are"
     return Source(
         where,
@@ -91,7 +90,7 @@ def photo_source(photos: Pictures, where: str, notes: Sequence[str], *, mapped: 
         **parts,
         fit=photos.fit,
         counts={"skipped_bad": len(bad)} if bad else {},
-        warnings=[*notes, *([f"{len(bad):,} {what} left out: {shown}."] if bad else []), *photos.messages],
+        warnings=[*notes, *([f"{len(bad):,} {what} left out: {names}."] if bad else []), *photos.messages],
         mapped=mapped and stays_on_disk(photos.array),
     )
 

@@ -26,11 +26,9 @@ ENDINGS = (
     *(".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"),
     *(".avif", ".jp2", ".j2k", ".jpx", ".jpf", ".jfif", ".heic", ".heif", ".hif"),
 )
-BACKGROUND = 128
-"""Grey that shows through where an image is transparent: black shapes and white ones both stand out."""
+BACKGROUND = 128  # grey that shows through where an image is transparent: black shapes and white ones both stand out
 _HEIC = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
-_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
-"""Of the EXIF orientation, the `PIL.Image.Transpose` that undoes it."""
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # of the EXIF orientation, the `PIL.Image.Transpose` that undoes it
 
 
 @dataclass(frozen=True)

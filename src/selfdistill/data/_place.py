@@ -22,8 +22,7 @@ from selfdistill.data._labels import near_matches
 from selfdistill.data._limits import DAMAGED_ZIP, check_size, expand_limit
 from selfdistill.data._pixels import ENDINGS
 
-STANDARD_INPUT = "-"
-"""The source that means standard input."""
+STANDARD_INPUT = "-"  # the source that means standard input
 HUB = "datasets:"
 """What a data set's name begins with that the library `datasets` loads: ``datasets:OWNER/NAME[:CONFIG][::SPLIT]``."""
 _BLOCK = 2**20
@@ -103,10 +102,10 @@ def naming(place: Place) -> Generator[None]:
     try:
         yield
     except DataError as error:
-        inside, shown = str(place.path), place.name.rpartition("::")[0] if place.part else place.name
-        if inside == shown or _folder() not in place.path.parents or inside not in error.problem:
+        file, given = str(place.path), place.name.rpartition("::")[0] if place.part else place.name
+        if file == given or _folder() not in place.path.parents or file not in error.problem:
             raise
-        raise DataError(error.problem.replace(inside, shown), error.hint, param=error.param) from error
+        raise DataError(error.problem.replace(file, given), error.hint, param=error.param) from error
 
 
 @cache
@@ -182,7 +181,7 @@ def _loaded(name: str) -> Path:
         raise DataError(f"{HUB}{name} names no data set", f"Name it after the colon, such as {HUB}OWNER/NAME.")
     try:
         with _hushed("huggingface_hub"), _offline_if_unreachable():  # retries are told in a line of their own each
-            found = datasets.load_dataset(known, config or None)
+            dataset = datasets.load_dataset(known, config or None)
     except (OSError, ValueError, RuntimeError) as error:  # of the library, the hub and the network
         raise DataError(
             f"{HUB}{name} cannot be loaded: {one_line(error)}",
@@ -192,7 +191,7 @@ def _loaded(name: str) -> Path:
     silent = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     with translate_disk_full(folder):
-        found.save_to_disk(folder)
+        dataset.save_to_disk(folder)
     if not silent:
         datasets.enable_progress_bars()
     return folder

@@ -75,27 +75,27 @@ class Preprocess(ABC):
         """Rebuild what `to_state` gave; ``spec["kind"]`` chooses the class. What is damaged is refused."""
         for module in ("_arrays", "_images", "_table", "_encoded"):  # they name their kinds when they are imported
             importlib.import_module(f"selfdistill.data.{module}")
-        found = Preprocess._kinds.get(str(spec.get("kind")))
-        if found is None:
+        cls = Preprocess._kinds.get(str(spec.get("kind")))
+        if cls is None:
             raise DataError(
                 f"preprocessing of kind {spec.get('kind')!r} is not known; known are {sorted(Preprocess._kinds)}",
                 "The run may come from a newer selfdistill: update it.",
             )
         try:
-            made = found._rebuild(spec, tensors)
-            state, kept = made.to_state()
-            same = state == spec and tensors.keys() == kept.keys()
+            made = cls._rebuild(spec, tensors)
+            state, again = made.to_state()
+            same = state == spec and tensors.keys() == again.keys()
             same = same and all(
                 tensors[name].dtype == tensor.dtype and torch.equal(tensors[name], tensor)
-                for name, tensor in kept.items()
+                for name, tensor in again.items()
             )
         except Exception as error:  # whatever a stranger's description leads to
             raise DataError(
-                f"the preprocessing of kind {found.kind!r} is damaged: {error!r}", "Train again, or restore the file."
+                f"the preprocessing of kind {cls.kind!r} is damaged: {error!r}", "Train again, or restore the file."
             ) from error
         if not same:
             raise DataError(
-                f"the preprocessing of kind {found.kind!r} does not hold what its description says",
+                f"the preprocessing of kind {cls.kind!r} does not hold what its description says",
                 "Train again, or restore the file.",
             )
         return made

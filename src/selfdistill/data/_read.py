@@ -52,9 +52,9 @@ def check_options(form: Format, options: ReadOptions, where: str) -> list[str]:
             notes.append(Advice("{flag} does nothing here: {where} is {what}.", flag=flag, where=where, what=form.what))
             continue
         value = getattr(options, name)
-        shown = value[0] if isinstance(value, tuple) else value
-        found = f"{name} {shown} does not apply: {where} is {form.what}, but {_WHY.get(name, 'it names a column')}"
-        raise DataError(found, Advice("Leave {flag} out.", flag=flag), param=name)
+        text = value[0] if isinstance(value, tuple) else value
+        problem = f"{name} {text} does not apply: {where} is {form.what}, but {_WHY.get(name, 'it names a column')}"
+        raise DataError(problem, Advice("Leave {flag} out.", flag=flag), param=name)
     return notes
 
 
@@ -138,10 +138,10 @@ def load(
     if preprocess is not None and preprocess.kind not in form.gives:
         _refuse_kind(form, preprocess, place.name)
     with naming(place):
-        found = form.load(Request(place, options, part, preprocess, mapped, names))
-    if found is not None and preprocess is not None and (found.form == "table") != (preprocess.kind == "table"):
-        _refuse_kind(form, preprocess, found.where)  # texts where training had numbers, or the other way round
-    return found
+        examples = form.load(Request(place, options, part, preprocess, mapped, names))
+    if examples is not None and preprocess is not None and (examples.form == "table") != (preprocess.kind == "table"):
+        _refuse_kind(form, preprocess, examples.where)  # texts where training had numbers, or the other way round
+    return examples
 
 
 def read(source: Path | str, options: ReadOptions | None = None, *, mapped: bool = False) -> LabelledData:
@@ -153,9 +153,9 @@ def read(source: Path | str, options: ReadOptions | None = None, *, mapped: bool
     # the others come into memory all the same.
     options = options or ReadOptions()
     notes = check_options(find_format(find_place(source)), options, str(source))
-    found = load(source, options, mapped=mapped)
-    assert found is not None
-    return assemble(replace(found, warnings=(*notes, *found.warnings)), options)
+    examples = load(source, options, mapped=mapped)
+    assert examples is not None
+    return assemble(replace(examples, warnings=(*notes, *examples.warnings)), options)
 
 
 def _seen(source: Source, classes: Sequence[str], advice: str) -> Tensor:
@@ -172,11 +172,7 @@ def _seen(source: Source, classes: Sequence[str], advice: str) -> Tensor:
 
 
 def read_test(
-    path: Path | str | None,
-    data: LabelledData,
-    options: ReadOptions | None = None,
-    *,
-    source: Path | str | None = None,
+    path: Path | str | None, data: LabelledData, options: ReadOptions | None = None, *, source: Path | str | None = None
 ) -> tuple[Tensor, Tensor, np.ndarray] | None:
     """Read a test set, made as the training set was: inputs, labels int64 ``[n]``, ids; ``None`` without one."""
     # Of a source with two parts the test part; without a path, that of the training set's own ``source``.
@@ -184,16 +180,17 @@ def read_test(
     if path is None and (source is None or not is_there(source)):
         return None
     place, part = (source or "", "test") if path is None else (path, "new")
-    found = load(place, options, part, data.preprocess)
-    if found is None:
+    examples = load(place, options, part, data.preprocess)
+    if examples is None:
         return None
-    if found.labels is None:
-        raise DataError(f"{found.where} has no labels", "A test set needs them.")
-    found = known_labels(found, options, data.classes)
-    if not len(found):
-        raise DataError(f"{found.where} has no examples", "Give it at least one.")
-    inputs = data.preprocess.apply(found.features)  # first: data of another shape would hold other classes too
-    return inputs, _seen(found, data.classes, "Leave these rows out, or train with examples of it."), found.named()
+    if examples.labels is None:
+        raise DataError(f"{examples.where} has no labels", "A test set needs them.")
+    examples = known_labels(examples, options, data.classes)
+    if not len(examples):
+        raise DataError(f"{examples.where} has no examples", "Give it at least one.")
+    inputs = data.preprocess.apply(examples.features)  # first: data of another shape would hold other classes too
+    labels = _seen(examples, data.classes, "Leave these rows out, or train with examples of it.")
+    return inputs, labels, examples.named()
 
 
 def read_new(
@@ -218,22 +215,21 @@ def read_new(
     check_options(form, options, str(path))
     if usual_encoding and not options.encoding and "encoding" in form.uses and find_encoding(place.path)[1]:
         options = replace(options, encoding=usual_encoding)
-    found = _without(load(path, options, "new", preprocess), options, preprocess)
-    if not len(found):
-        raise DataError(f"{found.where} has no examples", "Give it at least one.")
-    if not is_mapped_pixels(found.features):
-        check_inputs(len(found), preprocess, found.where)
-    inputs = preprocess.apply(found.features)
+    examples = _without(load(path, options, "new", preprocess), options, preprocess)
+    if not len(examples):
+        raise DataError(f"{examples.where} has no examples", "Give it at least one.")
+    if not is_mapped_pixels(examples.features):
+        check_inputs(len(examples), preprocess, examples.where)
+    inputs = preprocess.apply(examples.features)
     labels = None
-    found, messages = form.settle(found, classes)
-    if found.labels is not None:
+    examples, messages = form.settle(examples, classes)
+    if examples.labels is not None:
         hint = Advice(
             "Predict without reading the labels (for a table: {--ignore} and the label's column)", "train with it."
         )
-        labels = _seen(found, classes, hint)
-    return NewData(
-        inputs, found.named(), labels, (*messages, *preprocess.doubts(found.features), *_too_dark(inputs, preprocess))
-    )
+        labels = _seen(examples, classes, hint)
+    messages += [*preprocess.doubts(examples.features), *_too_dark(inputs, preprocess)]
+    return NewData(inputs, examples.named(), labels, tuple(messages))
 
 
 def _too_dark(inputs: Tensor, preprocess: Preprocess) -> list[str]:
@@ -246,12 +242,12 @@ def _too_dark(inputs: Tensor, preprocess: Preprocess) -> list[str]:
     ]
 
 
-def _without(found: Source | None, options: ReadOptions, preprocess: Preprocess) -> Source:
+def _without(examples: Source | None, options: ReadOptions, preprocess: Preprocess) -> Source:
     """Leave out the columns to ignore; refuse those that are not there and those that the network needs."""
-    assert found is not None
+    assert examples is not None
     if not isinstance(preprocess, TablePreprocess):
-        return found
-    names = found.features.column_names
+        return examples
+    names = examples.features.column_names
     for name in options.ignore:
         if name in preprocess.features:
             raise DataError(
@@ -259,7 +255,7 @@ def _without(found: Source | None, options: ReadOptions, preprocess: Preprocess)
                 Advice("Leave {--ignore} out", "train without the column."),
             )
         if name not in names and name not in preprocess.roles.others():
-            problem = Advice("{where} has no column {name!r} ({--ignore})", where=found.where, name=name)
+            problem = Advice("{where} has no column {name!r} ({--ignore})", where=examples.where, name=name)
             raise DataError(problem, near_matches(name, names))
-    there = [name for name in options.ignore if name in names]
-    return replace(found, features=found.features.drop_columns(there)) if there else found
+    ignored = [name for name in options.ignore if name in names]
+    return replace(examples, features=examples.features.drop_columns(ignored)) if ignored else examples

@@ -21,15 +21,13 @@ from selfdistill._core.wording import listed, quoted
 from selfdistill.data._codes import TELLS, few_values, nearly_whole, one_hot, share_told
 from selfdistill.data._columns import parse_numbers
 from selfdistill.data._labelled import Note
-from selfdistill.data._labels import encode, near_matches, texts
+from selfdistill.data._labels import column_note, encode, near_matches, texts
 from selfdistill.data._numerals import PLAIN
 
-LABEL_NAMES = ("label", "target", "class", "y")
-"""Column names taken as the label where the user names none."""
+LABEL_NAMES = ("label", "target", "class", "y")  # column names taken as the label where the user names none
 WRITTEN = ("refined_label", "label_quality", "is_label_issue", "label_weight", "given_label")
 """Columns that this package writes into tables; nobody has them for new data."""
-_MEASURES = ("label_quality", "is_label_issue", "label_weight")
-"""Those of them that hold no labels."""
+_MEASURES = ("label_quality", "is_label_issue", "label_weight")  # those of them that hold no labels
 _LABELLED = re.compile(
     r"(?i:(.*[_ .-])?(labels?|class(es)?|class[_ ]?name|targets?|categor(y|ies)|sentiments?|species|types?|kinds?"
     r"|topics?|genres?|intents?|diagnos[ie]s|outcomes?|variet(y|ies)|grades?|emotions?))"
@@ -78,27 +76,26 @@ def label_column(
 ) -> tuple[str, list[str]]:
     """Find the label's column."""
     taken = {options.id, options.truth, *options.ignore}
-    found = [name for name in names if name.lower() in LABEL_NAMES and name not in taken]
+    candidates = [name for name in names if name.lower() in LABEL_NAMES and name not in taken]
     if options.label in names:
         return options.label, []
-    if table is not None and (options.label is not None or not found) and _is_data(table):
+    if table is not None and (options.label is not None or not candidates) and _is_data(table):
         raise DataError(
             f"{where} has no header: its first line looks like data ({listed(names)})",
             "Put a line with the names of the columns above it, such as x1,x2,label.",
         )
     if options.label is not None:
         check_known([options.label], names, where, "label")
-    if len(found) == 1:
-        return found[0], [Note(f"column {found[0]!r} is taken as the label", "{--label} to choose another.")]
+    if len(candidates) == 1:
+        return candidates[0], [Note(f"column {candidates[0]!r} is taken as the label", "{--label} to choose another.")]
     what = (
-        f"{len(found)} columns that may be the label: {', '.join(found)}"
-        if found
+        f"{len(candidates)} columns that may be the label: {', '.join(candidates)}"
+        if candidates
         else "no column named label, target, class or y"
     )
-    hint = _proposal(table.select([n for n in names if n not in taken])) if table is not None and not found else ""
+    hint = _proposal(table.select([n for n in names if n not in taken])) if table is not None and not candidates else ""
     raise DataError(
-        f"{where} has {what}",
-        hint + Advice("Say which with {--label}; there are: {names}.", names=listed(names, 20)),
+        f"{where} has {what}", hint + Advice("Say which with {--label}; there are: {names}.", names=listed(names, 20))
     )
 
 
@@ -152,14 +149,10 @@ def _find_id(table: pa.Table, options: ReadOptions, where: str) -> tuple[str | N
                 message = f"column {name!r} names the rows and is not used as a feature"
                 return name, [Note(message, "{--id} to choose another.")]
             different = len({cell for cell in names if cell is not None})
-            doubt = Notice(
-                f"column {name!r} does not name the rows ({different:,} different values in {len(names):,} rows) and "
-                "is taken as a feature like any other",
-                "leave it out with {--ignore} {name}",
-                "say what it is with {--categorical} {name}.",
-                name=quoted(name),
-            )
-            return None, [doubt]
+            count = f"{different:,} different values in {len(names):,} rows"
+            message = f"does not name the rows ({count}) and is taken as a feature like any other"
+            ways = "leave it out with {--ignore} {word}", "say what it is with {--categorical} {word}."
+            return None, [column_note(name, message, *ways)]
     return None, []
 
 
@@ -177,7 +170,7 @@ def choose_roles(table: pa.Table, options: ReadOptions, where: str) -> tuple[Rol
     check_known([options.truth] if options.truth is not None else [], names, where, "truth")
     for option in ("ignore", "text", "categorical", "numeric"):
         check_known(getattr(options, option), names, where, option)
-    name, found = _find_id(table, options, where)
+    name, id_notes = _find_id(table, options, where)
     taken: dict[str, str] = {}
     for role, column in [
         ("label", label),
@@ -198,7 +191,7 @@ def choose_roles(table: pa.Table, options: ReadOptions, where: str) -> tuple[Rol
     roles = Roles(label, name, options.truth, tuple(dict.fromkeys(options.ignore)))
     leaking, more = leaks(table, roles, options)
     roles = Roles(label, name, options.truth, (*roles.ignored, *leaking))
-    return roles, [*notes, *found, *more]
+    return roles, [*notes, *id_notes, *more]
 
 
 def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str], list[str]]:
@@ -212,17 +205,16 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
     labels = texts(table[roles.label])
     classes = {label for label in labels if label is not None}
     words = isinstance(parse_numbers(table[roles.label], roles.label), int)
-    told = {*options.text, *options.categorical, *options.numeric}
-    out, notes = _hot_leaks(table, roles, told, labels)
+    chosen = {*options.text, *options.categorical, *options.numeric}
+    out, notes = _hot_leaks(table, roles, chosen, labels)
     for name in table.column_names:
         if name in roles.others() or name in out or len(classes) < 2:
             continue
-        if name not in told and name in {*WRITTEN, f"{roles.label}_before_noise"}:
+        if name not in chosen and name in {*WRITTEN, f"{roles.label}_before_noise"}:
             out.append(name)
-            message = f"column {name!r} was written beside the label by this package and is not used as a feature"
+            message = "was written beside the label by this package and is not used as a feature"
             way = "{--truth} {word} to measure against it where it is the true label."
-            ways = [] if name in _MEASURES else [way]
-            notes.append(Notice(message, *ways, word=quoted(name)))
+            notes.append(column_note(name, message, *([] if name in _MEASURES else [way])))
             continue
         values, codes, counts = few_values(table[name], 2 * len(classes))
         if values is None:
@@ -231,36 +223,26 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
             continue
         same = float(np.mean(np.array(values, dtype=object)[codes[codes >= 0]] == labels[codes >= 0]))
         named = set(values) <= classes and (words or (len(classes) > 2 and same >= _SAME))
-        if named and name not in told:
+        if named and name not in chosen:
             out.append(name)
-            message = f"column {name!r} holds the label's own class names (equal in {100 * same:.1f} % of rows)"
-            notes.append(
-                Notice(
-                    f"{message} and is not used as a feature",
-                    "{--truth} {word} to measure against it, {--categorical} {word} to use it.",
-                    word=quoted(name),
-                )
-            )
+            message = f"holds the label's own class names (equal in {100 * same:.1f} % of rows)"
+            way = "{--truth} {word} to measure against it, {--categorical} {word} to use it."
+            notes.append(column_note(name, f"{message} and is not used as a feature", way))
         elif counts >= _ENOUGH and share_told(codes, labels) >= TELLS:
-            message = f"column {name!r} tells the label almost perfectly; it must go if it was made from the label"
-            notes.append(
-                Notice(
-                    message,
-                    "leave it out with {--ignore} {word} (or {--truth} {word} where it is the true label).",
-                    word=quoted(name),
-                )
-            )
+            message = "tells the label almost perfectly; it must go if it was made from the label"
+            way = "leave it out with {--ignore} {word} (or {--truth} {word} where it is the true label)."
+            notes.append(column_note(name, message, way))
     return out, notes
 
 
-def _hot_leaks(table: pa.Table, roles: Roles, told: set[str], labels: np.ndarray) -> tuple[list[str], list[str]]:
+def _hot_leaks(table: pa.Table, roles: Roles, chosen: set[str], labels: np.ndarray) -> tuple[list[str], list[str]]:
     """Find one-hot columns of which the label is one, or that tell all its classes almost perfectly."""
     classes = set(labels.tolist()) - {None}
     out: list[str] = []
     notes: list[str] = []
     for hot in one_hot(table) if table.num_rows >= _ENOUGH and len(classes) > 1 else []:
         left = [name for name in hot if name not in roles.others()]
-        if not left or told & set(hot):
+        if not left or chosen & set(hot):
             continue
         if roles.label not in hot:
             codes = np.argmax([few_values(table[name], 2)[1] for name in hot], axis=0)
@@ -277,8 +259,7 @@ def _hot_leaks(table: pa.Table, roles: Roles, told: set[str], labels: np.ndarray
     return out, notes
 
 
-VOTED = "majority_vote"
-"""Name of the column that holds the labels by votes."""
+VOTED = "majority_vote"  # name of the column that holds the labels by votes
 _TILT = 1e-3  # more than what rounding may do to a share
 
 

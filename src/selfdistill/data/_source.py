@@ -67,9 +67,7 @@ class Source:
     def named(self) -> np.ndarray:
         """Names of the rows, unique."""
         if self.ids is None:
-            out = np.empty(len(self), dtype=object)
-            out[:] = [str(row) for row in range(len(self))]
-            return out
+            return np.array([str(row) for row in range(len(self))], dtype=object)
         ids = texts(self.ids)
         check_ids(ids, self.where)
         return ids
@@ -174,9 +172,9 @@ def assemble(source: Source, options: ReadOptions) -> LabelledData:
     source = known_labels(source, options)
     classes = class_order(source.labels)
     if len(classes) < 2:
-        found = f"only the class {short(classes[0])!r}" if classes else "no class"
+        held = f"only the class {short(classes[0])!r}" if classes else "no class"
         raise DataError(
-            f"the labels of {source.where} hold {found}, but training needs at least 2 classes",
+            f"the labels of {source.where} hold {held}, but training needs at least 2 classes",
             "Choose another label column, or give more data.",
         )
     labels = encode(source.labels, classes)
@@ -230,13 +228,7 @@ def array_form(shape: tuple[int, ...], what: str = "inputs") -> str:
 
 
 def from_arrays(
-    X: Any,
-    y: Any,
-    *,
-    ids: Any = None,
-    truth: Any = None,
-    form: str | None = None,
-    options: ReadOptions | None = None,
+    X: Any, y: Any, *, ids: Any = None, truth: Any = None, form: str | None = None, options: ReadOptions | None = None
 ) -> LabelledData:
     """Take arrays as a data set; of the options only ``drop_unlabelled`` is looked at."""
     # X are vectors ``[n, d]``, which are standardised unless they are a SciPy sparse matrix, or images ``[n, h, w]``,
@@ -273,9 +265,9 @@ def roles_of(
 
 def columns_of(table: pa.Table, roles: Roles, options: ReadOptions) -> dict[str, Any]:
     """Give labels, ids and truth, where they are there and not left out; and the votes."""
-    there = {*table.column_names} - {*options.ignore}
+    names = {*table.column_names} - {*options.ignore}
     named = {"labels": roles.label, "ids": roles.id, "truth": roles.truth}
-    parts: dict[str, Any] = {part: table[name] if name in there else None for part, name in named.items()}
+    parts: dict[str, Any] = {part: table[name] if name in names else None for part, name in named.items()}
     votes = [texts(table[name]) for name in options.annotator]
     return parts | {"votes": np.stack(votes, 1) if votes else None}
 

@@ -36,11 +36,6 @@ def stays_on_disk(features: Any) -> bool:
     return isinstance(features, np.memmap) and features.ndim == 2 and 4 * features.size > MAPPED_BYTES
 
 
-def is_large(size: int) -> bool:
-    """Say whether as many bytes of an array are worth mapping."""
-    return 2 * size > MAPPED_BYTES
-
-
 @final
 class MappedInputs:
     """Vectors made from a memory map, a part at a time; the same numbers as made from all at once."""
@@ -152,12 +147,12 @@ def read_npy(path: Path, *, mapped: bool = False) -> np.ndarray:
             refuse_objects(path.parent, path.stem)
         if not mapped and not (dtype == np.uint8 and len(shape) > 2):  # pixels are trained on where they lie
             check_size(str(path), 4 * math.prod(shape))
-        found: np.ndarray = np.load(path, mmap_mode="r" if math.prod(shape) else None, allow_pickle=False)
+        array: np.ndarray = np.load(path, mmap_mode="r" if math.prod(shape) else None, allow_pickle=False)
     except DataError:
         raise
     except (EOFError, OSError, ValueError) as error:
         raise damaged(path, error, "Write it again with numpy.save.", "not an npy file") from error
-    return found
+    return array
 
 
 def read_npz(path: Path, *, mapped: bool = False, objects: list[str] | None = None) -> dict[str, np.ndarray]:
@@ -174,13 +169,13 @@ def read_npz(path: Path, *, mapped: bool = False, objects: list[str] | None = No
                 names += [name] if dtype.hasobject else []
                 plain += [] if dtype.hasobject else [member]
             # an array that is not compressed can be mapped as it lies in the archive
-            large = [m for m in plain if mapped and not m.compress_type and is_large(m.file_size)]
+            large = [m for m in plain if mapped and not m.compress_type and 2 * m.file_size > MAPPED_BYTES]
             check_size(str(path), sum(m.file_size for m in plain if m not in large))
-        found = {m.filename.removesuffix(".npy"): _map_member(path, m) for m in large}
+        on_disk = {m.filename.removesuffix(".npy"): _map_member(path, m) for m in large}
         if objects is not None:
             objects += names
         with np.load(path, allow_pickle=False) as file:
-            return {name: found[name] if name in found else file[name] for name in file.files if name not in names}
+            return {name: on_disk[name] if name in on_disk else file[name] for name in file.files if name not in names}
     except DataError:
         raise
     except _DAMAGED as error:
@@ -193,8 +188,8 @@ def _map_member(path: Path, member: zipfile.ZipInfo) -> np.ndarray:
         name, extra = struct.unpack("<HH", file.read(4))
         file.seek(member.header_offset + 30 + name + extra)
         shape, fortran, dtype = _header(file, member.file_size, f"{path}: {member.filename}")
-        found: np.ndarray = np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")
-    return found
+        array: np.ndarray = np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")
+    return array
 
 
 def sparse_of(arrays: dict[str, np.ndarray], path: Path) -> Any:

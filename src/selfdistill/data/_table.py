@@ -80,8 +80,8 @@ class TablePreprocess(Preprocess, kind="table"):
             return
         parts = [f"missing {listed(missing)}"] if missing else []
         parts += [f"not known from training: {listed(extra)}"] if extra else []
-        left = sorted(known.difference(names, WRITTEN))
-        near = "".join(near_matches(name, left).partition("There are")[0] for name in extra[:1])
+        candidates = sorted(known.difference(names, WRITTEN))
+        near = "".join(near_matches(name, candidates).partition("There are")[0] for name in extra[:1])
         raise DataError(
             f"the feature columns differ from training: {'; '.join(parts)}",
             f"{near}Give the columns of training; the label and columns that were ignored may be there or not.",
@@ -160,10 +160,8 @@ class TablePreprocess(Preprocess, kind="table"):
             return np.asarray(tensors[name].double().numpy())
 
         scales = (array("scale"), array("mean"), array("std"))
-        flagged, notations = (
-            [int(i) for i in spec["flagged"]],
-            {n: Notation(*v) for n, v in spec.get("notation", {}).items()},
-        )
+        flagged = [int(i) for i in spec["flagged"]]
+        notations = {name: Notation(*one) for name, one in spec.get("notation", {}).items()}
         codes = {str(name): [float(code) for code in some] for name, some in spec.get("missing_codes", {}).items()}
         numbers = Numbers(list(spec["numeric"]), array("median"), flagged, scales, notations, codes)
         check_scales(scales, len(numbers.names) + len(flagged))
@@ -201,10 +199,10 @@ def _terms(column: TextColumn) -> dict[str, Any]:
 
 def column_notations(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[dict[str, Notation], list[str]]:
     """How the texts of each column write numbers."""
-    left = {*roles.others(), *options.text, *options.categorical}
-    looked = ((name, tally(table[name], name)) for name in table.column_names if name not in left)
+    skipped = {*roles.others(), *options.text, *options.categorical}
+    tallies = ((name, tally(table[name], name)) for name in table.column_names if name not in skipped)
     separator = ((table.schema.metadata or {}).get(b"separator") or b"").decode()
-    return choose_notations({name: found for name, found in looked if found is not None}, separator, options)
+    return choose_notations({name: found for name, found in tallies if found is not None}, separator, options)
 
 
 def column_kinds(
@@ -216,17 +214,17 @@ def column_kinds(
     for name in table.column_names:
         if name in roles.others():
             continue
-        told = [kind for kind in ("numeric", "categorical", "text") if name in getattr(options, kind)]
-        if len(told) > 1:
-            first, second = map(Flag, told[:2])
+        chosen = [kind for kind in ("numeric", "categorical", "text") if name in getattr(options, kind)]
+        if len(chosen) > 1:
+            first, second = map(Flag, chosen[:2])
             problem = Advice(
                 "column {name!r} is given as {first} and as {second}", name=name, first=first, second=second
             )
             raise DataError(problem, "Give it one kind.")
-        found = find_kind(table[name], name, notations.get(name, PLAIN)) if not told else None
-        kinds[told[0] if found is None else found.kind].append(name)
-        if found is not None and found.note:
-            notes.append(found.note)
+        guess = find_kind(table[name], name, notations.get(name, PLAIN)) if not chosen else None
+        kinds[chosen[0] if guess is None else guess.kind].append(name)
+        if guess is not None and guess.note:
+            notes.append(guess.note)
     return kinds, notes
 
 
@@ -278,7 +276,7 @@ def _fit_texts(
     table: pa.Table, names: list[str], roles: Roles, options: ReadOptions
 ) -> tuple[list[tuple[str, TextColumn]], Roles, int, list[str]]:
     """Fit the text columns within the budget of 2 GiB of inputs; a column without terms joins the ignored ones."""
-    found, notes, gaps, wordless = [], [], 0, []
+    fitted, notes, gaps, wordless = [], [], 0, []
     limit = min(_TEXT_LIMIT, max(32, _INPUT_BYTES // (8 * table.num_rows * max(1, len(names)))))
     for name in names:
         cells = as_strings(table[name], name)
@@ -291,11 +289,11 @@ def _fit_texts(
         if is_encoded(options):
             embedded, more = Embedded.fit(["" if cell is None else cell for cell in cells], name, options)
             column, notes = column.beside(embedded), [*notes, *more]
-        found.append((name, column))
+        fitted.append((name, column))
     if is_encoded(options) and not names:
         raise SettingError(
             f"encoder {options.encoder} has nothing to read: no column is text",
             Advice("Name one with {--text} COLUMN", "photos with {--image-column} COLUMN."),
             param="encoder",
         )
-    return found, replace(roles, ignored=(*roles.ignored, *wordless)), gaps, notes
+    return fitted, replace(roles, ignored=(*roles.ignored, *wordless)), gaps, notes

@@ -27,8 +27,7 @@ from selfdistill.rivals.yuan2024labelwave import first_trough
 from selfdistill.runs._model_file import epoch_snapshots
 from selfdistill.train._methods import METHODS
 
-WAYS = ("last", "held-out", "label-wave", "air")
-"""Ways of choosing; none looks at a clean label."""
+WAYS = ("last", "held-out", "label-wave", "air")  # ways of choosing; none looks at a clean label
 
 _KEEP = "selfdistill fit ... --method cross-entropy --keep-epochs all"
 _SHOWN = ("held_out_accuracy", "changed_share", "agreement", "test_accuracy")
@@ -119,10 +118,7 @@ def choose(
 
 
 def _answer(
-    way: str,
-    record: RunRecord,
-    there: Sequence[Candidate],
-    air: Callable[[], Mapping[str, float | None]] | None,
+    way: str, record: RunRecord, there: Sequence[Candidate], air: Callable[[], Mapping[str, float | None]] | None
 ) -> dict[str, Any]:
     if way == "last":
         return {"epoch": _last(record), "wanted": _last(record)}

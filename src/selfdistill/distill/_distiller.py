@@ -234,14 +234,8 @@ class Distiller:
             )
         if self.features:
             raise SettingError("features are followed in memory only", "Use Distiller.fit, or leave them out.")
-        described: dict[str, Any] = {
-            "source": None,
-            "read": {},
-            "test": None,
-            "seed": self.settings.seed or 0,
-            "taught": True,
-        }
-        described |= dict(source or {})
+        described: dict[str, Any] = {"source": None, "read": {}, "test": None, "seed": self.settings.seed or 0}
+        described |= {"taught": True} | dict(source or {})
         settings, path = self.resolved(data), store or inside(out, STORE)
         if not resume:
             check_free(out)
@@ -254,18 +248,8 @@ class Distiller:
         with reading_record(out):
             taught = who_teaches(Distillation.model_validate(base))
         say(taught)
-        job = Job(
-            self,
-            found,
-            data,
-            settings,
-            described,
-            path,
-            base,
-            evaluations,
-            tell,
-            _GO_ON.format(quoted(out) + as_many()),
-        )
+        go_on = _GO_ON.format(quoted(out) + as_many())
+        job = Job(self, found, data, settings, described, path, base, evaluations, tell, go_on)
         plan = Plan({"distillation": base}, job.prepare, job.room(), escaped(job.go_on))
         return run(data, settings, out, source=described, evaluations=evaluations, resume=resume, tell=tell, plan=plan)
 

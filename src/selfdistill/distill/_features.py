@@ -16,10 +16,7 @@ from selfdistill._core.rng import drawing_from, torch_generator
 from selfdistill.losses._layers import attention_transfer, hint
 from selfdistill.rivals import Method
 
-_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "hint": hint,
-    "attention": attention_transfer,
-}
+_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"hint": hint, "attention": attention_transfer}
 
 
 @dataclass(frozen=True)

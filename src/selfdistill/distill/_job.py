@@ -30,8 +30,7 @@ from selfdistill.train._runtime import TorchRuntime
 if TYPE_CHECKING:
     from selfdistill.distill._distiller import Distiller
 
-STORE = "soft_labels.safetensors"
-"""Where a run keeps the soft labels that it learned from, unless a file was named."""
+STORE = "soft_labels.safetensors"  # where a run keeps the soft labels that it learned from, unless a file was named
 
 
 @dataclass(frozen=True, eq=False)

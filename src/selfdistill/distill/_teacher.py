@@ -208,12 +208,7 @@ def _with_weights(model: Model, path: Path) -> nn.Module:
 
 
 def _inputs_for(
-    run: Path,
-    model: Model,
-    record: RunRecord,
-    data: LabelledData,
-    source: str | None,
-    read: Mapping[str, Any],
+    run: Path, model: Model, record: RunRecord, data: LabelledData, source: str | None, read: Mapping[str, Any]
 ) -> Tensor:
     """Give the examples as the teacher takes them: it may have been trained on others of the same kind."""
     theirs, ours = record.data.fingerprint, data.fingerprint

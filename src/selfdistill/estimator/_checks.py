@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 from scipy.sparse import issparse
 from sklearn.utils import check_random_state
@@ -31,8 +32,6 @@ def on_host(values: Any) -> Any:
     lazy = type(values).__name__ == "LazyFrame"
     if not lazy and not hasattr(values, "__arrow_c_stream__"):
         return values.to_pandas() if hasattr(values, "to_pandas") else values
-    import pyarrow as pa
-
     if lazy or hasattr(values, "columns"):
         return as_table(values).to_pandas(types_mapper=pd.ArrowDtype)
     column = as_table(pa.table({"y": pa.chunked_array(values)}))["y"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
+from sklearn.exceptions import NotFittedError
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill._core.wording import listed
@@ -14,10 +15,7 @@ from selfdistill.data._labels import value_key
 from selfdistill.estimator._checks import encode_labels, labels_of, on_host
 from selfdistill.issues import find_issues
 from selfdistill.issues._blocks import as_soft
-from selfdistill.issues._table import LabelTable, issue_frame, sample_weights
-
-if TYPE_CHECKING:
-    from typing import Self
+from selfdistill.issues._table import LabelTable, issue_frame
 
 _ROWS = "Pass one row or value for each example, in the order of fit."
 
@@ -88,11 +86,8 @@ class CleanlabNames:
     @property
     def sample_weight(self) -> pd.Series | None:
         """The column ``sample_weight`` of `get_label_issues`."""
-        return (
-            None
-            if self._table is None
-            else pd.Series(sample_weights(self._table), index=self._rows, name="sample_weight")
-        )
+        frame = self.label_issues_df
+        return None if frame is None else frame["sample_weight"]
 
     def get_label_issues(self) -> pd.DataFrame | None:
         """Give the findings on each training example, in the columns of cleanlab, and more to their right.
@@ -112,8 +107,6 @@ class CleanlabNames:
             NotFittedError: Neither `fit` nor `find_label_issues` was called.
         """
         if self._table is None and not self._saved_space:
-            from sklearn.exceptions import NotFittedError
-
             raise NotFittedError(
                 f"This {type(self).__name__} instance is not fitted yet. Call 'fit' or 'find_label_issues' first."
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +13,6 @@ from selfdistill._core.read_options import ReadOptions
 from selfdistill.issues._reliability import Applicability, percent
 from selfdistill.issues._table import LabelTable
 from selfdistill.runs._label_table import SavedLabelTable
-
-if TYPE_CHECKING:
-    pass
 
 _PAIRS = 3
 

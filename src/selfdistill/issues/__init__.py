@@ -2,8 +2,4 @@
 
 from selfdistill.issues._table import compare_with_truth, find_issues, label_table
 
-__all__ = [
-    "compare_with_truth",
-    "find_issues",
-    "label_table",
-]
+__all__ = ["compare_with_truth", "find_issues", "label_table"]

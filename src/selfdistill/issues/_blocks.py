@@ -11,10 +11,8 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 
-BLOCK_BYTES = 2**22
-"""Bytes of one block as float32; what works on it takes a few times as much."""
-TOLERANCE = 4e-3
-"""Largest distance of a row's sum from 1: sixteen-bit rows of a thousand classes stay below."""
+BLOCK_BYTES = 2**22  # bytes of one block as float32; what works on it takes a few times as much
+TOLERANCE = 4e-3  # largest distance of a row's sum from 1: sixteen-bit rows of a thousand classes stay below
 
 
 class SoftLabels(Protocol):

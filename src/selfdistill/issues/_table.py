@@ -85,11 +85,7 @@ class LabelTable:
 
 
 def label_table(
-    distribution: SoftLabels | Tensor,
-    dynamics: LearningDynamics,
-    *,
-    counts: Any = None,
-    block_bytes: int = BLOCK_BYTES,
+    distribution: SoftLabels | Tensor, dynamics: LearningDynamics, *, counts: Any = None, block_bytes: int = BLOCK_BYTES
 ) -> LabelTable:
     """Make the findings from refined distributions and the record of training.
 

@@ -4,6 +4,4 @@ from __future__ import annotations
 
 from selfdistill.ntk._operator import NTK
 
-__all__ = [
-    "NTK",
-]
+__all__ = ["NTK"]

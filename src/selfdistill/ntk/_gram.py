@@ -167,14 +167,7 @@ class Products:
     # all-reduce) and the result's rows.
 
     def __init__(
-        self,
-        jacobian: Jacobian,
-        inputs: Inputs,
-        other: Inputs,
-        groups: Sequence[Group],
-        chunk: int,
-        *,
-        keep: bool,
+        self, jacobian: Jacobian, inputs: Inputs, other: Inputs, groups: Sequence[Group], chunk: int, *, keep: bool
     ) -> None:
         self.jacobian, self.inputs, self.other = jacobian, inputs, other
         self.groups, self.chunk, self.keep = groups, chunk, keep

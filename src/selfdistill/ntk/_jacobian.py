@@ -149,12 +149,7 @@ class Jacobian:
             return False
 
     def _wrong(
-        self,
-        args: Arguments,
-        todo: Sequence[_Pair],
-        rows: Tensor | None,
-        chosen: list[int],
-        probe: Probe | None = None,
+        self, args: Arguments, todo: Sequence[_Pair], rows: Tensor | None, chosen: list[int], probe: Probe | None = None
     ) -> set[str]:
         """Name the parameters whose gradients of some examples of a chunk are not those without the others."""
         assert isinstance(self.directions, Directions)

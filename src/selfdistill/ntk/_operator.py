@@ -292,12 +292,7 @@ class NTK:
 
     @torch.no_grad()
     def eigh(
-        self,
-        k: int | None = None,
-        *,
-        labels: Tensor | np.ndarray | None = None,
-        tolerance: float = 1e-3,
-        seed: int = 0,
+        self, k: int | None = None, *, labels: Tensor | np.ndarray | None = None, tolerance: float = 1e-3, seed: int = 0
     ) -> Spectrum:
         """Find the k leading eigenpairs.
 

@@ -5,23 +5,20 @@ from __future__ import annotations
 from contextlib import nullcontext
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError
 from selfdistill._core.files import atomic
 from selfdistill._core.record import reading_record
+from selfdistill._core.run_record import RunRecord
 from selfdistill._core.wording import clean
 from selfdistill.report._charts import sheet
 from selfdistill.report._content import Subject, content
 from selfdistill.runs._verdict import training_line, verdict
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
-    from selfdistill._core.run_record import RunRecord
 
 
 @final
@@ -137,8 +134,6 @@ _FOLDER = Path(__file__).parent / "templates"
 
 @cache
 def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     def shown(value: Any) -> Any:
         return clean(value, keep="\n") if isinstance(value, str) and not isinstance(value, Markup) else value
 

@@ -123,8 +123,7 @@ class Learner:
             data = replace(data, settled=torch.from_numpy(settled_array(before, data.classes, len(data))))
         self._made: Prepared = prepare_closed(data, record.settings)
         self._settler, self._settled = Settler(self._made), np.full(0, -1)
-        self.quick = 0
-        """Decisions since all was computed anew."""
+        self.quick = 0  # decisions since all was computed anew
         self._run: tuple[LabelScores, np.ndarray] | None = None
         if of_network(record):
             self._run = first, np.concatenate(list(soft_blocks(run, data.classes)))

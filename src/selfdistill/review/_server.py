@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
@@ -64,8 +65,6 @@ def address(taken: socket.socket, token: str) -> str:
 
 def serve(session: Session, taken: socket.socket, token: str) -> None:
     """Serve until the process is interrupted."""
-    import uvicorn
-
     app = application(session, token, taken.getsockname()[1])
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=2

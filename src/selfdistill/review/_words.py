@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from selfdistill.runs._model_file import Model
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Piece = tuple[str, float]
 """A part of a text, and by how much it raises the log-odds of the suggested label; 0 where that is little."""
@@ -53,8 +50,6 @@ def _parts(texts: Mapping[str, str]) -> list[tuple[str, int, int]]:
 
 def _odds(model: Model, row: pa.Table, columns: Mapping[str, list[str]], given: int, other: int) -> np.ndarray:
     """Log-odds of ``other`` against ``given`` with each text in the place of the row's own."""
-    import pyarrow as pa
-
     table = pa.concat_tables([row] * len(next(iter(columns.values()))))
     for name, cells in columns.items():
         table = table.set_column(table.column_names.index(name), name, pa.array(cells, pa.large_string()))

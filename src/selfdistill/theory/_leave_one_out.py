@@ -11,8 +11,7 @@ from selfdistill._core.errors import SettingError
 from selfdistill._core.rows import left_out
 from selfdistill.theory._spectrum import Spectrum, start_rows, target_rows
 
-Criterion = Literal["gcv", "loo"]
-"""What chooses a penalty, see `best_penalty`."""
+Criterion = Literal["gcv", "loo"]  # what chooses a penalty, see `best_penalty`
 _LARGEST, _MOST = 1024.0, 52  # penalties tried: from so many times the largest eigenvalue down to 5e-13 of it
 
 

@@ -50,8 +50,8 @@ class Npz(Format):
         matrix = sparse_of(arrays, path)
         if matrix is not None:
             arrays = {"X": matrix} | {name: one for name, one in arrays.items() if name not in SPARSE_NAMES}
-        found = arrays_source(arrays, ask, objects=objects)
-        return found and replace(found, mapped=ask.mapped and stays_on_disk(found.features))
+        source = arrays_source(arrays, ask, objects=objects)
+        return source and replace(source, mapped=ask.mapped and stays_on_disk(source.features))
 
     def copy(self, place: Place, options: ReadOptions, out: Path, edit: Edit) -> None:
         """Copy all arrays but those of objects."""
@@ -125,8 +125,8 @@ class Npy(Format):
         X, labels, note = read_npy(path, mapped=ask.mapped), None, ""
         if ask.part == "train":
             labels, note = read_label_file(ask.options, len(X) if X.ndim else 0, str(path))
-        found = features_source(X, str(path), str(path), ask.preprocess, {"labels": labels}, [note] if note else [])
-        return replace(found, mapped=ask.mapped and stays_on_disk(X))
+        source = features_source(X, str(path), str(path), ask.preprocess, {"labels": labels}, [note] if note else [])
+        return replace(source, mapped=ask.mapped and stays_on_disk(X))
 
 
 @final
@@ -163,9 +163,9 @@ def _known(form: Format, arrays: dict[str, Any], place: Place, options: ReadOpti
     if options.labels is None:
         key = label_key(arrays, options, place.path) or ""
         return np.array([name is not None for name in texts(one_label(arrays[key], key)[0])])
-    found = form.load(Request(place, options))
-    assert found is not None
-    names = texts(found.labels)
+    source = form.load(Request(place, options))
+    assert source is not None
+    names = texts(source.labels)
     arrays["given_label"] = np.array(["" if name is None else name for name in names])
     return np.array([name is not None for name in names])
 

@@ -81,9 +81,9 @@ class ParquetFolder(TableFormat):
             if part == "test" and not has_test:
                 return None
             wanted = "train" if part == "train" or not has_test else "test"
-            left = sum(one not in {"train", "test"} for one in parts.values())
-            if left and part == "train":
-                what = f"{left:,} of {len(files):,} files of {place.name}"
+            unused = sum(one not in {"train", "test"} for one in parts.values())
+            if unused and part == "train":
+                what = f"{unused:,} of {len(files):,} files of {place.name}"
                 messages.append(f"{what} are left out: they belong to neither training nor test part.")
             files = [path for path in files if parts[path] == wanted]
         elif part == "test":
@@ -106,17 +106,17 @@ class ParquetFolder(TableFormat):
 
 
 def _parquet_files(folder: Path) -> list[Path]:
-    found = (path for path in folder.rglob("*") if path.name.lower().endswith(Parquet.ends) and path.is_file())
-    inside = (path for path in found if not any(p.startswith((".", "_")) for p in path.relative_to(folder).parts))
-    return sorted(inside, key=lambda path: [int(p) if p.isdigit() else 0 for p in re.split(r"(\d+)", path.name)])
+    files = (path for path in folder.rglob("*") if path.name.lower().endswith(Parquet.ends) and path.is_file())
+    visible = (path for path in files if not any(p.startswith((".", "_")) for p in path.relative_to(folder).parts))
+    return sorted(visible, key=lambda path: [int(p) if p.isdigit() else 0 for p in re.split(r"(\d+)", path.name)])
 
 
 def _part_of(path: Path, folder: Path) -> str:
     """Give "train", "test" or "held" where the file's name, or that of its folder, begins with such a word."""
     for name in (path.name, *path.relative_to(folder).parts[:-1]):
-        found = _PART.match(name)
-        if found is not None and found.lastgroup:
-            return next(role for role, text in found.groupdict().items() if text)
+        match = _PART.match(name)
+        if match is not None and match.lastgroup:
+            return next(role for role, text in match.groupdict().items() if text)
     return ""
 
 

@@ -14,14 +14,15 @@ from selfdistill.data._source import Source
 from selfdistill.data.formats._format import IMAGES, Format, Request
 
 _PIXELS = 3 * 32 * 32
+_CLASSES = {1: 10, 2: 100}  # by label bytes of a record: CIFAR-100 has a coarse and a fine label
 
 
 def _batches(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix == ".bin" else []
-    found = [item for item in path.iterdir() if item.suffix == ".bin" and item.is_file()]
+    files = [item for item in path.iterdir() if item.suffix == ".bin" and item.is_file()]
     return sorted(
-        found, key=lambda item: [int(part) if part.isdecimal() else 0 for part in re.split(r"(\d+)", item.name)] + [0]
+        files, key=lambda item: [int(part) if part.isdecimal() else 0 for part in re.split(r"(\d+)", item.name)] + [0]
     )
 
 
@@ -38,16 +39,16 @@ def label_bytes(folder: Path, files: list[Path]) -> int:
 
 def parse_batch(path: Path, heads: int) -> tuple[np.ndarray, np.ndarray]:
     """Read one file of records: label bytes, then 3 x 32 x 32 pixels."""
-    size, record = path.stat().st_size, heads + _PIXELS
+    size, record, limit = path.stat().st_size, heads + _PIXELS, _CLASSES[heads]
     check_size(str(path), size)
     if size % record or not size:
         raise DataError(
-            f"{path} is truncated or no CIFAR-{10 if heads == 1 else 100} batch: {size:,} bytes are "
+            f"{path} is truncated or no CIFAR-{limit} batch: {size:,} bytes are "
             f"{size // record:,} records of {record:,} bytes and {size % record:,} bytes more",
             "Fetch the file again.",
         )
     data = np.fromfile(path, np.uint8).reshape(-1, record)
-    labels, limit = data[:, heads - 1], 10 if heads == 1 else 100
+    labels = data[:, heads - 1]
     if labels.max() >= limit:
         row = int(np.argmax(labels >= limit))
         raise DataError(
@@ -62,10 +63,9 @@ def _names(folder: Path, heads: int) -> list[str] | None:
     if not path.is_file():
         return None
     names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if len(names) != (10 if heads == 1 else 100) or len(set(names)) < len(names):
-        raise DataError(
-            f"{path} holds {len(names)} names ({len(set(names))} different)", f"It needs {10 if heads == 1 else 100}."
-        )
+    if len(names) != _CLASSES[heads] or len(set(names)) < len(names):
+        what = f"{path} holds {len(names)} names ({len(set(names))} different)"
+        raise DataError(what, f"It needs {_CLASSES[heads]}.")
     return names
 
 

@@ -87,8 +87,8 @@ class Edit:
 
 def spread(known: Iterable[bool], values: Any, empty: Any) -> list[Any]:
     """Give rows without a label an empty value."""
-    left = iter(values)
-    return [next(left) if there else empty for there in known]
+    rest = iter(values)
+    return [next(rest) if there else empty for there in known]
 
 
 def check_free(names: Collection[str], name: str, where: Path | str, *, noise: bool = False) -> None:

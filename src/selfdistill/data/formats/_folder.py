@@ -71,8 +71,8 @@ def _name(file: Path, root: Path) -> str:
 
 def _part(path: Path, part: str) -> tuple[Path, bool]:
     """The folder of classes, and whether the source has it: sub-folders named like parts of a data set are such."""
-    found = {item.name.lower(): item for item in path.iterdir() if item.is_dir() and not item.name.startswith(".")}
-    names = {name: item for name, item in found.items() if _images_in(item)}
+    folders = {item.name.lower(): item for item in path.iterdir() if item.is_dir() and not item.name.startswith(".")}
+    names = {name: item for name, item in folders.items() if _images_in(item)}
     known = {name: role for role, words in _PARTS.items() for name in words}
     roles = {known[name]: item for name, item in names.items() if name in known}
     alone = set(names) <= set(known) and (
@@ -141,21 +141,21 @@ def _check_classes(root: Path, files: list[Path]) -> None:
 
 def _classes_in_names(root: Path, loose: list[Path]) -> str:
     """Say how images are sorted into folders whose names begin with two classes or more, such as ``cat.0.jpg``."""
-    found: dict[str, Counter[str]] = {}
+    classes: dict[str, Counter[str]] = {}
     for path in loose:
         name = _NUMBERED.fullmatch(path.stem)
         if name is None:
             return ""
-        found.setdefault(name["word"], Counter())[name["gap"]] += 1
-    if len(found) < 2 or min(gaps.total() for gaps in found.values()) < 2:
+        classes.setdefault(name["word"], Counter())[name["gap"]] += 1
+    if len(classes) < 2 or min(gaps.total() for gaps in classes.values()) < 2:
         return ""
     commands = []
-    for word, gaps in list(found.items())[:_SHOWN]:
+    for word, gaps in list(classes.items())[:_SHOWN]:
         where = quoted(root / word)
         start = quoted(root / (word + gaps.most_common(1)[0][0]))
         commands.append(f"mkdir -p {where} && mv {start}[0-9]* {where}/")
-    more = f", and so on for {len(found):,} classes" if len(found) > _SHOWN else ""
-    named = ", ".join(map(repr, list(found)[:_SHOWN])) + (", ..." if more else "")
+    more = f", and so on for {len(classes):,} classes" if len(classes) > _SHOWN else ""
+    named = ", ".join(map(repr, list(classes)[:_SHOWN])) + (", ..." if more else "")
     return f"; if the names begin with the class ({named}): {'; '.join(commands)}{more}"
 
 
@@ -173,10 +173,10 @@ class ImageFolder(Format):
 
     def load(self, ask: Request) -> Source | None:
         path = ask.place.path
-        found = _root_and_files(path, ask.part)
-        if found is None:
+        place = _root_and_files(path, ask.part)
+        if place is None:
             return None
-        root, files = found
+        root, files = place
         photos = read_photos(files, path, root, ask.options, ask.preprocess, names=ask.names)
         ids = [_name(files[at], root) for at in photos.places]
         loose = any(file.parent == root for file in files)
@@ -199,14 +199,14 @@ class ImageFolder(Format):
                 f"a folder of images has no place for {edit.column[0]}",
                 Advice("Name a list instead: {--out} FILE.csv."),
             )
-        found = self.load(Request(place, options, names=True))
-        assert found is not None
-        found = known_labels(found, options)
-        rows = np.arange(len(found)) if edit.keep is None else np.flatnonzero(edit.keep)
+        source = self.load(Request(place, options, names=True))
+        assert source is not None
+        source = known_labels(source, options)
+        rows = np.arange(len(source)) if edit.keep is None else np.flatnonzero(edit.keep)
         if out.suffix:
-            _write_list(out, found, rows, edit)
+            _write_list(out, source, rows, edit)
         else:
-            _write_folder(out, training_root(place.path), found, rows, edit)
+            _write_folder(out, training_root(place.path), source, rows, edit)
 
     def settle(self, found: Source, classes: Sequence[str]) -> tuple[Source, list[str]]:
         """Images in folders that training did not see are images without a label."""
@@ -256,11 +256,11 @@ def _write_folder(out: Path, root: Path, found: Source, rows: np.ndarray, edit: 
 def _left_out(path: Path, root: Path) -> list[str]:
     """Name the folders beside that of training, and the one to measure with; a test part is read by itself."""
     beside = {item.name: item for item in sorted(path.iterdir()) if item.is_dir() and item.name[0] != "."}
-    left = [name for name, item in beside.items() if item != root and name.lower() not in _PARTS["test"]]
-    if root == path or not left:
+    unused = [name for name, item in beside.items() if item != root and name.lower() not in _PARTS["test"]]
+    if root == path or not unused:
         return []
-    ways = [name for name in left if name.lower() in _PARTS["validation"]]
-    message = f"only {root.name}/ is read for training; {listed(left)} {'is' if len(left) == 1 else 'are'} left out"
+    ways = [name for name in unused if name.lower() in _PARTS["validation"]]
+    message = f"only {root.name}/ is read for training; {listed(unused)} {'is' if len(unused) == 1 else 'are'} left out"
     way = ["{--test} {word} to measure with it."] if ways else []
     return [Notice(message, *way, word=quoted(path / ways[0]) if ways else "")]
 

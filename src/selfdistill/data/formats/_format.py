@@ -24,10 +24,8 @@ from selfdistill.data._table import TablePreprocess
 from selfdistill.data.formats._copies import NPZ, TABLE, Edit, Endings, edit_source, edit_table, save_arrays, save_table
 
 _COLUMNS = ("label", "annotator", "id", "ignore", "truth", "text", "categorical", "numeric", "decimal", "thousands")
-PHOTOS = frozenset({"encoder", "features", "skip_bad"})
-"""Options that every source of photos takes."""
-OF_TABLES = frozenset((*_COLUMNS, "drop_unlabelled", "image_column")) | PHOTOS
-"""Options that every table takes."""
+PHOTOS = frozenset({"encoder", "features", "skip_bad"})  # options that every source of photos takes
+OF_TABLES = frozenset((*_COLUMNS, "drop_unlabelled", "image_column")) | PHOTOS  # options that every table takes
 VECTORS = frozenset({"array", "sparse", "image", "user"})
 IMAGES = frozenset({"image", "user", "encoded"})
 
@@ -80,9 +78,9 @@ class Format(ABC):
             return
         NPZ.check(out, place.name, self.what)
         with naming(place):
-            found = self.load(Request(place, replace(options, encoder=None)))  # of photos, their pixels
-        assert found is not None
-        save_arrays(out, edit_source(found, edit, options, place.name))
+            source = self.load(Request(place, replace(options, encoder=None)))  # of photos, their pixels
+        assert source is not None
+        save_arrays(out, edit_source(source, edit, options, place.name))
 
     def settle(self, found: Source, classes: Sequence[str]) -> tuple[Source, list[str]]:
         """Look at the labels of examples to predict: unknown classes become no label, or a warning."""
@@ -112,24 +110,24 @@ class TableFormat(Format):
 
     def load(self, ask: Request) -> Source | None:
         """Read a part."""
-        found = self.read(ask) if self.parts or ask.part != "test" else None
-        if found is None:
+        part = self.read(ask) if self.parts or ask.part != "test" else None
+        if part is None:
             return None
         where = ask.place.name
-        if not found.table.num_rows:
+        if not part.table.num_rows:
             raise DataError(f"{where} has no rows", "Add rows.")
         made = ask.preprocess
         roles = made.roles if isinstance(made, TablePreprocess | EncodedPreprocess) else None
         if ask.options.image_column is not None or isinstance(made, EncodedPreprocess):
-            source = photo_table(found.table, ask.options, where, made, names=ask.names, mapped=ask.mapped)
+            source = photo_table(part.table, ask.options, where, made, names=ask.names, mapped=ask.mapped)
         else:
-            source = table_source(found.table, ask.options, where, roles, mapped=found.mapped)
-        return replace(source, literal=self.literal, warnings=(*found.messages, *source.warnings))
+            source = table_source(part.table, ask.options, where, roles, mapped=part.mapped)
+        return replace(source, literal=self.literal, warnings=(*part.messages, *source.warnings))
 
     def table(self, place: Place, options: ReadOptions) -> pa.Table | None:
         """Read the training part."""
-        found = self.read(Request(place, options))
-        return None if found is None else found.table
+        part = self.read(Request(place, options))
+        return None if part is None else part.table
 
     def endings(self, edit: Edit) -> Endings:
         """Parquet or CSV."""

@@ -90,13 +90,13 @@ def split_source(
 def _encoded(dataset: Any, name: str, where: str) -> list[Path | Encoded]:
     """The files of a column of images, as they are stored."""
     cells = dataset.with_format("arrow")[:][name].to_pylist()
-    found: list[Path | Encoded] = []
+    pictures: list[Path | Encoded] = []
     for row, cell in enumerate(cells):
         data, path = (None, None) if cell is None else (cell["bytes"], cell["path"])
         if data is None and path is None:
             raise DataError(f"{where} has no image in row {row} (counted from 0)", "Leave the row out.")
-        found.append(Path(str(path)) if data is None else Encoded(f"row {row}", data))
-    return found
+        pictures.append(Path(str(path)) if data is None else Encoded(f"row {row}", data))
+    return pictures
 
 
 @final
@@ -192,23 +192,23 @@ def _split(place: Place, part: str) -> Any:
         ) from None
     datasets.disable_progress_bars()
     with _undamaged(place):
-        found = datasets.load_from_disk(str(place.path))
-        for split in found.values() if isinstance(found, dict) else [found]:
+        dataset = datasets.load_from_disk(str(place.path))
+        for split in dataset.values() if isinstance(dataset, dict) else [dataset]:
             for stored in filter(None, (split.data, split._indices)):  # offsets that lead out would be followed
                 stored.table.validate(full=True)
-    if not isinstance(found, dict):
+    if not isinstance(dataset, dict):
         if place.part:
             raise DataError(f"{place.path} has no splits, but {place.part!r} was named", f"Name {place.path} alone.")
-        return None if part == "test" else found
+        return None if part == "test" else dataset
     if place.part:
-        if place.part not in found:
-            raise DataError(f"{place.path} has no split {place.part!r}", near_matches(place.part, found))
-        return None if part == "test" else found[place.part]
-    if part == "test" or (part == "new" and "test" in found):
-        return found.get("test")
-    if "train" not in found:
-        names = ", ".join(map(repr, found))
+        if place.part not in dataset:
+            raise DataError(f"{place.path} has no split {place.part!r}", near_matches(place.part, dataset))
+        return None if part == "test" else dataset[place.part]
+    if part == "test" or (part == "new" and "test" in dataset):
+        return dataset.get("test")
+    if "train" not in dataset:
+        names = ", ".join(map(repr, dataset))
         raise DataError(
-            f"{place.name} has no split 'train', but {names}", f"Name one: {place.path}::{next(iter(found))}."
+            f"{place.name} has no split 'train', but {names}", f"Name one: {place.path}::{next(iter(dataset))}."
         )
-    return found["train"]
+    return dataset["train"]

@@ -12,8 +12,7 @@ from selfdistill.data.formats._idx import Digits, Idx
 from selfdistill.data.formats._json import Json
 from selfdistill.data.formats._sqlite import Sqlite
 
-BUILT_IN: dict[str, Format] = {"digits": Digits()}
-"""Sources that need no file, by name."""
+BUILT_IN: dict[str, Format] = {"digits": Digits()}  # sources that need no file, by name
 FORMATS: list[Format] = [
     Csv(),
     Parquet(),

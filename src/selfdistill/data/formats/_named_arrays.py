@@ -81,11 +81,9 @@ def _label_of(
     arrays: Mapping[str, Any], told: str | None, inputs: str | None, part: str, path: Path | str
 ) -> str | None:
     if told is not None or not part:
-        found = find_key(arrays, LABEL_KEYS, told, path, "label")
-        second = found is None and inputs == "arr_0" and "arr_1" in arrays
-        return (
-            "arr_1" if second and np.ndim(arrays["arr_1"]) and len(arrays["arr_1"]) == len(arrays["arr_0"]) else found
-        )
+        name = find_key(arrays, LABEL_KEYS, told, path, "label")
+        second = name is None and inputs == "arr_0" and "arr_1" in arrays
+        return "arr_1" if second and np.ndim(arrays["arr_1"]) and len(arrays["arr_1"]) == len(arrays["arr_0"]) else name
     return _of_part(arrays, part, LABEL_KEYS)
 
 
@@ -233,12 +231,7 @@ def one_label(array: Any, where: str) -> tuple[Any, str]:
 
 
 def features_source(
-    X: Any,
-    what: str,
-    where: str,
-    preprocess: Preprocess | None,
-    values: Mapping[str, Any],
-    notes: Sequence[str] = (),
+    X: Any, what: str, where: str, preprocess: Preprocess | None, values: Mapping[str, Any], notes: Sequence[str] = ()
 ) -> Source:
     """Take an array of features, and what goes with it, as a source."""
     if issparse(X):
@@ -262,14 +255,14 @@ def read_label_file(options: ReadOptions, n: int, what: str) -> tuple[np.ndarray
     hint = note = ""
     if path.suffix == ".npy":
         array, note = one_label(np.asarray(read_npy(path)), str(path))
-        found = texts(array)
+        labels = texts(array)
     elif path.suffix == ".txt":
-        found = _lines(path)
+        labels = _lines(path)
     elif Csv().detect(path):
-        found = _column(read_csv(path), options, path)
-        hint = " The first line of a CSV file holds the column's name." if len(found) == n - 1 else ""
+        labels = _column(read_csv(path), options, path)
+        hint = " The first line of a CSV file holds the column's name." if len(labels) == n - 1 else ""
     elif path.suffix in {".parquet", ".pq"}:
-        found = _column(read_parquet(path), options, path)
+        labels = _column(read_parquet(path), options, path)
     else:
         raise DataError(
             Advice(
@@ -277,11 +270,11 @@ def read_label_file(options: ReadOptions, n: int, what: str) -> tuple[np.ndarray
             ),
             "Give .npy, .csv, .parquet, or .txt with one label on a line.",
         )
-    if len(found) != n:
+    if len(labels) != n:
         raise DataError(
-            f"{what} has {n:,} examples, but {path} {len(found):,} labels", f"Give every one a label.{hint}"
+            f"{what} has {n:,} examples, but {path} {len(labels):,} labels", f"Give every one a label.{hint}"
         )
-    return found, note
+    return labels, note
 
 
 def _column(table: pa.Table, options: ReadOptions, path: Path) -> np.ndarray:
