@@ -30,8 +30,8 @@ class AirOptions:
         str,
         Option(
             "NAME",
-            "trace (over the logits), centered (less what softmax cannot see), fisher, or sum (ten times cheaper for "
-            "ten classes).",
+            "trace (over the logits), centered (without the direction that softmax ignores), fisher, or sum (ten "
+            "times cheaper for ten classes).",
             _KERNEL,
             choices=("trace", "sum", "centered", "fisher"),
         ),
@@ -40,7 +40,7 @@ class AirOptions:
         int | None,
         Option(
             "K",
-            "Leading directions to compute; what they leave open is shown as a range. Default: all up to 3,000 "
+            "Leading eigenvectors to compute; the others count as never learned. Default: all up to 3,000 "
             "examples, else 200.",
             _KERNEL,
             low=1,

@@ -16,7 +16,7 @@ _STEPS = 3000  # enough for one-cycle training of a small network
 _SMALL = 5000  # below, memorisation takes a few epochs only: a smaller step, a short warm-up; docs/decisions/0005
 WEIGHT_DECAY, _MOMENTUM = 5e-4, 0.9
 _TRAINING, _MACHINE = "Training", "Machine"
-_KNOWN, _CLOSED = "What is known of the noise", "Closed form"
+_KNOWN, _CLOSED = "Noise, if known", "Closed form"
 _CHOSEN = "Leave it out to have it chosen."
 
 
@@ -74,7 +74,7 @@ class Settings:
         augment: ``"auto"``, ``"none"`` or for instance ``"flip,crop:2,cutout:8"``; for images.
         seed: Seed of everything that is drawn; by default 0.
         compile: Pass the network through ``torch.compile``.
-        noise_rate: Share of wrong labels, for methods that want to know it.
+        noise_rate: Share of wrong labels, for methods that use it.
         noise_matrix: File with the matrix ``T[clean, given]``, see `selfdistill.noise.read_matrix`.
         held_out: Share of each class's examples that is kept from training; its agreement with the given labels is
             measured after each epoch. For methods of plain training. Default: the method's own value, mostly none.
@@ -161,8 +161,8 @@ class Settings:
         str | None,
         Option(
             "SPEC",
-            "none, or such as flip,crop:2,cutout:8. Default: shifts and mirroring for colour images from 16 x 16 "
-            "pixels if the network is no mlp, else none.",
+            "none, or a list such as flip,crop:2,cutout:8. Default: shifts and mirroring for colour images from 16 x "
+            "16 pixels, unless the network is an mlp.",
             _TRAINING,
         ),
     ] = None

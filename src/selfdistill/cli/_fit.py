@@ -85,9 +85,9 @@ class RunOptions:
 
 
 def fit(data: Source, read: ReadOptions, settings: Settings, run: RunOptions) -> None:
-    """Train on labels that may be wrong; find the wrong ones and set them right.
+    """Train on labels that may be wrong, find the wrong ones and correct them.
 
-    Needs no clean data, no noise rate and no tuning. Numeric, categorical and text columns are found by themselves. The
+    Needs no clean data, no noise rate and no tuning. Column types are detected. The
     run directory then holds the classifier, a table with a refined label and a label_quality for each example, and
     the record of the run. Ctrl-C saves; --resume goes on.
 
