@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 from pathlib import Path
 
@@ -48,6 +49,17 @@ def test_every_public_name_stands_in_the_reference_and_says_what_it_is():
             assert getattr(module, name).__doc__, f"{room}.{name}"
         names += len(public)
     assert 50 <= names <= 55
+
+
+def test_every_command_stands_in_the_reference(cli):
+    pytest.importorskip("mkdocs")
+    pytest.importorskip("griffe")
+    spec = importlib.util.spec_from_file_location("site_of_docs", ROOT / "docs" / "site.py")
+    site = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(site)
+    shown = re.findall(r"^│ (\w+) ", cli("--help")[1].partition("Commands")[2], re.MULTILINE)
+    assert sorted(site.COMMANDS) == sorted(shown)
+    assert len(shown) >= 11
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
