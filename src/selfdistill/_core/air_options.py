@@ -1,4 +1,4 @@
-"""How to look at what a network learns first. Loads no library."""
+"""Options of `selfdistill air`. Loads no library."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _LONGEST = 1e30  # all is learned by then
 
 @dataclass(frozen=True)
 class AirOptions:
-    """How to look."""
+    """Options of `selfdistill air`."""
 
     examples: Annotated[
         int,
         Option(
             "N",
-            "Size of the subset, each class in its share. The kernel's cost grows with its square; that of all "
+            "Size of the subset, stratified by class. The kernel's cost grows with its square; that of all "
             "eigenpairs, taken up to 3,000, with its cube.",
             _KERNEL,
             low=2,
@@ -57,7 +57,7 @@ class AirOptions:
             hint="Leave it out for the time to stop.",
         ),
     ] = None
-    seed: Annotated[int, Option("N", "Seed of the subset and, of data, of the network.", _KERNEL)] = 0
+    seed: Annotated[int, Option("N", "Seed of the subset and, for data, of the network.", _KERNEL)] = 0
     memory: Annotated[str, Option("BYTES", "Most memory for the kernel.", _KERNEL)] = "2GiB"
 
     def check(self) -> None:

@@ -30,7 +30,7 @@ class AirTarget:
         str,
         Option("RUN|DATA", "A run directory that `selfdistill fit` finished, or labelled data.", argument=True),
     ]
-    network: Annotated[str | None, Option("SPEC", "Of data: the network, as for fit.", "Kernel")] = None
+    network: Annotated[str | None, Option("SPEC", "For data: the network, as in fit.", "Kernel")] = None
     out: Annotated[
         Path | None, Option("FOLDER", "Where air.json and figures go. Default: RUN/air, or air-NAME for data.", "Run")
     ] = None
@@ -43,7 +43,7 @@ def air(target: AirTarget, options: AirOptions, read: ReadOptions) -> None:
 
     Computes the neural tangent kernel on a subset and measures how much of the labels lies in its leading eigenvectors.
     For a run: the network as initialised and as trained, and the run's curves beside the predicted ones. For data: the
-    network as initialised. Known true labels are used to measure; otherwise a run's refined labels stand in, and the
+    network as initialised. Known true labels are used to measure; otherwise a run's refined labels are used, and the
     output says so. Writes air.json and four figures, SVG and PNG. The spectrum of a run in closed form is in its record
     and is drawn at once.
 

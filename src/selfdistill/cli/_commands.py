@@ -40,7 +40,7 @@ class NoiseOptions:
         bool | None,
         Option(
             "",
-            "Whether a redrawn symmetric label may be the true one. Papers differ, so say which: of 10 classes at "
+            "Whether a redrawn symmetric label may be the true one. Papers differ, so choose: with 10 classes at "
             "0.4, 36 % change if it may, 40 % if not.",
             _NOISE,
             flag="--include-clean/--exclude-clean",
@@ -54,8 +54,8 @@ def noise(
 ) -> None:
     """Make a copy of a data set with wrong labels, for experiments.
 
-    RATE is a probability from 0 to 1. The draw depends on the seed, the labels and their order alone. Prints the share
-    of labels that did change, over all and in each class.
+    RATE is a probability from 0 to 1. The draw depends only on the seed, the labels and their order. Prints the share
+    of labels that changed, overall and in each class.
 
     [bold]Examples:[/bold]
 
@@ -90,7 +90,7 @@ class PredictOptions:
     """What to label, and where the table goes."""
 
     run: Annotated[Path, RUN]
-    new: Annotated[str, Option("NEW", "Data of the kind that the run was trained on.", argument=True)]
+    new: Annotated[str, Option("NEW", "New data of the same kind as the training data.", argument=True)]
     out: Annotated[
         Path | None,
         Option("FILE", "A .csv or .parquet file that does not exist yet. Default: CSV to standard output."),
@@ -103,8 +103,8 @@ class PredictOptions:
             "Column to ignore, such as the label or one that training did not have; may be repeated.",
         ),
     ] = ()
-    batch_size: Annotated[int, Option("N", "Examples at once: memory, not results, depends on it.")] = 1024
-    device: Annotated[str, Option("NAME", "auto, cpu, cuda, cuda:1, mps. auto takes cuda where there is one.")] = "auto"
+    batch_size: Annotated[int, Option("N", "Examples per batch; affects memory, not results.")] = 1024
+    device: Annotated[str, Option("NAME", "auto, cpu, cuda, cuda:1, mps. auto takes cuda if available.")] = "auto"
 
 
 def predict(options: PredictOptions, read: Annotated[ReadOptions, Only(("encoding", "encoder", "skip_bad"))]) -> None:
@@ -169,7 +169,7 @@ def embed(
 
     Later runs of `selfdistill fit` on the same photos or texts read them instead of computing them; name the folder
     with --features there, if you name it here. It holds Parquet files with the columns name, key and features, which
-    any tool reads: pandas.read_parquet(FOLDER). A run that is stopped goes on where it was.
+    any tool reads: pandas.read_parquet(FOLDER). If interrupted, run it again to continue.
 
     [bold]Examples:[/bold]
 
@@ -224,9 +224,9 @@ class RefineOptions:
 def refine(options: RefineOptions) -> None:
     """Write a cleaned copy of a run's data, or export its label issues to another tool.
 
-    The copy has the form of the source, whose columns stay as they are; the source itself is only read. Of an image
-    folder, --out names a new folder (of links) or a list that ends in .csv; IDX, CIFAR and npy become npz. Beside the
-    new column stands label_quality (low = doubtful). Start it in the folder where `fit` was started.
+    The copy has the format of the source and all its columns; the source is only read. For an image folder, --out names
+    a new folder (of links) or a list that ends in .csv; IDX, CIFAR and npy become npz. The copy also has a column
+    label_quality (low = doubtful). Start it in the folder where `fit` was started.
 
     [bold]Examples:[/bold]
 

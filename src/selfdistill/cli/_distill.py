@@ -36,7 +36,7 @@ class Teachers:
         str | None,
         Option(
             "[DATA]",
-            "What the student learns from, as `selfdistill fit` takes them. Default: the teacher's own.",
+            "What the student learns from, as `selfdistill fit` takes them. Default: the teacher's data.",
             argument=True,
         ),
     ] = None
@@ -129,9 +129,9 @@ def distill(
 ) -> None:
     """Teach a student what a trained network knows, without clean labels.
 
-    The teacher labels the training set once; the student learns from that file and costs what plain training costs. Of
-    a run that kept the weights of several epochs, the one that teaches is chosen from noisy labels alone. The student
-    is a run like any other: predict, refine and air take it.
+    The teacher labels the training set once; the student learns from that file at the cost of plain training. If a run
+    saved the weights of several epochs, the one that teaches is chosen from noisy labels alone. The student is a run
+    like any other: predict, refine and air take it.
 
     [bold]Examples:[/bold]
 

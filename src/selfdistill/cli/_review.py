@@ -22,14 +22,14 @@ class ReviewOptions:
 
     run: Annotated[Path, Option("RUN", "A run directory that `selfdistill fit` finished.", argument=True)]
     decisions: Annotated[
-        Path | None, Option("FILE", "Where decisions are kept. Default: RUN.decisions.jsonl, beside the run.")
+        Path | None, Option("FILE", "File that keeps the decisions. Default: RUN.decisions.jsonl, beside the run.")
     ] = None
     take: Annotated[
         Path | None,
         Option(
             "FILE",
             "Decisions to start from: CSV with the columns id and label, Label Studio's JSON export, or another run's "
-            ".jsonl. Decisions made here already stay.",
+            ".jsonl. Existing decisions stay.",
         ),
     ] = None
     export: Annotated[
@@ -45,8 +45,8 @@ def review(options: ReviewOptions) -> None:
 
     The most doubtful example comes first. Enter takes the suggested label, Space keeps the given one, a digit gives
     another, Backspace undoes; ? shows all keys. Each decision is on disk at once. In closed form
-    all other labels are refined anew after each, so that the order changes, and the page says how many errors are left.
-    The run and the data are not changed. Ctrl-C ends it. Needs `pip install "selfdistill[review]"`.
+    all other labels are then refined again, which changes the order, and the page says how many errors are left. The
+    run and the data are not changed. Ctrl-C ends it. Needs `pip install "selfdistill[review]"`.
 
     [bold]Examples:[/bold]
 

@@ -51,7 +51,7 @@ class RobustTargets:
         labels: Given labels, whole numbers from 0 to K - 1, ``[n]``: a tensor, an array or a list, in the order that
             the positions in ``index`` count.
         num_classes: K.
-        method: One of `selfdistill.train.METHODS` that needs one network and one training.
+        method: One that `selfdistill methods` lists and that needs one network and one training.
         epochs: Epochs of the training; needed by methods with a schedule, such as ``"sop"``.
         steps: Optimizer's steps per epoch; needed below 18, where one epoch teaches little and the default's schedule
             is lengthened.
