@@ -15,7 +15,7 @@ _AMOUNT = re.compile(r"allocate ([\d.]+) ?(bytes|[KMGTPE]iB)")
 
 @contextmanager
 def translate_out_of_memory(hint: str) -> Generator[None]:
-    """Report a refused allocation in one line: a ``MemoryError``, or a ``RuntimeError`` of torch that means the same."""
+    """Report a refused allocation in one line: ``MemoryError``, or a ``RuntimeError`` of torch that means the same."""
     # Where the system grants memory that it does not have, and then kills the process, nothing can be reported.
     try:
         yield

@@ -77,9 +77,7 @@ class RunOptions:
     )
     resume: Annotated[
         Path | None,
-        Option(
-            "RUN", "Resume a stopped run with its data and settings; options given again must agree.", _RUN
-        ),
+        Option("RUN", "Resume a stopped run with its data and settings; options given again must agree.", _RUN),
     ] = None
     json: Annotated[bool, Option("", "Print one JSON object instead of text.", _RUN)] = False
 

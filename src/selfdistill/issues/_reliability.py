@@ -86,8 +86,8 @@ def applicability(
     """Say whether a run's findings can be trusted. Cost: one pass over the table."""
     # A network learns what many examples have in common before it memorises single examples. Only in between can
     # wrong labels be told from right ones, and a run shows whether there was such a time. (1) Taken back: doubts that
-    # it had after 4 epochs are gone at the end: ``doubted_early - doubted_last`` is above 0.175. It came to fit these
-    # labels by heart, or because it learns slowly. (2) Unsure: the mean confidence of the refined labels is below 0.9:
+    # it had after 4 epochs are gone at the end: ``doubted_early - doubted_last`` is above 0.175. It memorised these
+    # labels, or it learns slowly. (2) Unsure: the mean confidence of the refined labels is below 0.9:
     # a network too weak, a training too short, or nothing to learn. (3) Except classes: in a class, the refined labels
     # keep more than the network itself predicts, by more than 0.2: only the noise matrix speaks for these labels. So it
     # is where most of a true class is called something else. What it cannot see: errors that follow from the inputs as
