@@ -66,7 +66,7 @@ def _top(
 ) -> None:
     """Train once on labels you do not trust.
 
-    You get a robust classifier, refined labels, and a ranking of the likely errors.
+    You get a robust classifier, refined labels, and a ranking of the labels that look wrong.
 
     [bold]Start here:[/bold]
 
