@@ -13,9 +13,11 @@ from typing import Any
 import griffe
 from mkdocs.structure.files import File
 
+from selfdistill.cli._app import app
+
 ROOT = Path(__file__).parent.parent
 REPORTS = ROOT / "benchmarks" / "reports"  # generated pages; the site shows them under results/
-COMMANDS = ("fit", "predict", "refine", "review", "air", "distill", "noise", "methods")
+COMMANDS = tuple(command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands)
 CODE = re.compile(r"(^(?:```|~~~).*?^(?:```|~~~)|^    .*?$|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$\w])\$([^\s$](?:[^$\n]*[^\s$])?)\$(?![\w$])", re.DOTALL)
 OUTSIDE = re.compile(r"\[([^\]]+)\]\(((?:\.\./)+(?!docs/)[^)]*)\)")
@@ -77,7 +79,7 @@ def room(name: str) -> str:
 
 
 def formulas(markdown: str) -> str:
-    """Write formulas as MathML, which browsers draw by themselves; code stays as it is."""
+    """Write formulas as MathML, which browsers draw; code stays as it is."""
     parts = CODE.split(markdown)
     return "".join(part if i % 2 else FORMULA.sub(mathml, part) for i, part in enumerate(parts))
 

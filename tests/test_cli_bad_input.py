@@ -186,7 +186,7 @@ BAD_SETTINGS = {
     "--network foo": "network 'foo'",
     "--augment flop": "augment",
     "--device cuda:99": "device 'cuda:99' is not available. Choose --device auto or cpu.",
-    "--device quantum": "device is 'quantum', which is no device",
+    "--device quantum": "device 'quantum' is unknown",
     "--test nothing.csv": "nothing.csv does not exist",
     "--seed -1": "seed is -1, but must be at least 0",
     "--image-size 8": "--image-size 8 does not apply: t.csv is a table",

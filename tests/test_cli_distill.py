@@ -90,7 +90,7 @@ WRONG = {
     ("--with", "few.csv"): "is damaged, cut short or holds no soft labels",
     ("--objective", "best"): "objective 'best' does not exist",
     ("--generations", "0"): "generations is 0, but must be a whole number of at least 1. Leave --generations out",
-    ("--choose", "best"): "choose is 'best', which is no way of choosing",
+    ("--choose", "best"): "choose 'best' is unknown",
     ("--student", "cnn"): "network 'cnn' needs images, but each example is a vector of 2 numbers",
     ("--store", "songs.csv"): "--store songs.csv exists already",
     ("--store", "no/soft"): "--store no/soft: the folder no does not exist",

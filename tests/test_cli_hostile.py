@@ -212,7 +212,7 @@ def test_no_memory_late_in_a_run_is_one_line_and_the_run_goes_on(cli, monkeypatc
             patch.setattr(where, none)
             code, _, err = cli("fit", source, *FEW, "--out", where)
         assert code == 2
-        assert err.splitlines()[-1].startswith("error: there is no memory for this. Take a smaller --network")
+        assert err.splitlines()[-1].startswith("error: out of memory. Take a smaller --network")
         assert cli("fit", "--resume", where)[0] == 0
 
 

@@ -45,7 +45,7 @@ def test_from_fit_to_a_clean_file(cli):
     for way in (["--drop", "--weight"], [], ["--drop", "--format", "aum"]):
         code, _, err = cli("refine", "run", *way, "--out", "x.csv")
         assert code == 2
-        assert ("cannot be combined" if way else "what to write was not chosen") in err
+        assert ("cannot be combined" if way else "no action was chosen") in err
         assert "Give one of --drop, --relabel, --weight and --format." in err
     code, _, err = cli("refine", "run", "--relabel", "--out", "songs.csv")
     assert code == 2

@@ -112,7 +112,10 @@ def test_a_lock_that_is_no_lock_is_refused_and_nothing_is_written_through_it(tmp
         os.mkfifo(run / LOCK)
     else:
         (run / LOCK).write_text("x" * 100)
-    with pytest.raises(RunError, match=r"run/\.lock is a link or no lock of selfdistill. Remove it"), locked(run):
+    with (
+        pytest.raises(RunError, match=r"run/\.lock is a link, or not a lock file of selfdistill. Remove it"),
+        locked(run),
+    ):
         pass
     assert mine.read_text() == "dear"
 

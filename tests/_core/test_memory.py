@@ -17,20 +17,23 @@ from selfdistill._core.memory import check_memory, free_memory, translate_out_of
 def test_what_no_machine_has_is_told_in_one_line(ask):
     with pytest.raises(ResourceError) as told, translate_out_of_memory("Take less."):
         ask(2**58, dtype=torch.float64 if ask is torch.empty else np.float64)
-    assert str(told.value) == "there is no memory for another 2,147,483,648.0 GiB. Take less."
+    assert str(told.value) == "out of memory: 2,147,483,648.0 GiB more could not be allocated. Take less."
 
 
 @pytest.mark.parametrize(
     ("error", "problem"),
     [
-        (RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has"), "another 20.0 MiB"),
-        (RuntimeError("CUDA error: out of memory"), "this"),
-        (MemoryError(), "this"),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has"),
+            ": 20.0 MiB more could not be allocated",
+        ),
+        (RuntimeError("CUDA error: out of memory"), ""),
+        (MemoryError(), ""),
     ],
 )
 def test_the_words_of_other_allocators(error, problem):
     with (
-        pytest.raises(ResourceError, match=f"^there is no memory for {problem}. Take less.$"),
+        pytest.raises(ResourceError, match=f"^out of memory{problem}. Take less.$"),
         translate_out_of_memory("Take less."),
     ):
         raise error

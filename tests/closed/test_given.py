@@ -63,9 +63,9 @@ def test_sixteen_bit_rows_are_divided_by_their_sum() -> None:
         ([0, 1], [1.0], r"2 labels, but the weights have shape \(1,\)"),
         ([0, 1], [1.0, -1.0], "the weight of row 1 is -1.0"),
         ([0, 1], [np.inf, 1.0], "the weight of row 0 is inf"),
-        ([0, 1, 1], [0.0, 2.0, 2.0], "rows with a weight hold 1 class"),
-        ([[1.0, 0, 0], [0, 1.0, 0]], [0.0, 2.0], "rows with a weight hold 1 class"),
-        ([0, 1], [0.5, 0.5], "the weights sum to 1"),
+        ([0, 1, 1], [0.0, 2.0, 2.0], "but hold 1 and sum"),
+        ([[1.0, 0, 0], [0, 1.0, 0]], [0.0, 2.0], "but hold 1 and sum"),
+        ([0, 1], [0.5, 0.5], "but hold 2 and sum to 1"),
     ],
 )
 def test_bad_labels_and_weights_are_named(labels: list, weights: list | None, text: str) -> None:

@@ -128,13 +128,13 @@ def _names() -> list[Case]:
         ),
         _usual("no label", arrays={"X": FEATURES}, error="has no labels; it holds 'X'"),
         _usual(
-            "a name that is not there",
+            "a name that does not exist",
             arrays={"X": FEATURES, "y": CODES},
             options={"inputs": "Z"},
             error="no array 'Z'",
         ),
         _usual(
-            "a label that is not there",
+            "a label that does not exist",
             arrays={"X": FEATURES, "y": CODES},
             options={"label": "yy"},
             error="has no array 'yy' (--label). Did you mean 'y'?",
@@ -251,7 +251,11 @@ def _npy() -> list[Case]:
         case("no labels, a file beside", CODES, "y.npy", options={}, error="Did you mean --labels y.npy?"),
         case("no labels", CODES, "other.npy", options={}, error="has no labels: an npy file holds one array"),
         case(
-            "a file of labels that is not there", CODES, "y.npy", options={"labels": "z.npy"}, error="z.npy (--labels)"
+            "a file of labels that does not exist",
+            CODES,
+            "y.npy",
+            options={"labels": "z.npy"},
+            error="z.npy (--labels)",
         ),
         Case(
             NPY, "a folder of npy files", "d", folder_of(X=FEATURES, y=CODES), labels=NUMBERED, kinds=(4,), shown=True

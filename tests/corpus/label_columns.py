@@ -79,7 +79,7 @@ def _votes() -> list[Case]:
             **one,
         ),
         Case(
-            name="an annotator who is not there",
+            name="an unknown annotator",
             make=text("a.csv", table(**given)),
             options={"annotator": ("ann", "bop")},
             error="has no column 'bop' (--annotator). Did you mean 'bob'?",
@@ -135,7 +135,7 @@ def _labels() -> list[Case]:
         case("`Label`, in capitals", LABELS, "Label"),
         case("a column of your own", LABELS, "mood", options={"label": "mood"}, shown=True),
         case("a column that says label in other words", LABELS, "species", error="Did you mean --label species?"),
-        case("one that is not there", LABELS, options={"label": "lable"}, error="Did you mean 'label'?"),
+        case("one that does not exist", LABELS, options={"label": "lable"}, error="Did you mean 'label'?"),
         case("ordered classes, taken without their order", grades, labels=grades, shown=True),
         case("numbers from 1 to 3", [1, 2, 3] * 4, labels=["1", "2", "3"] * 4),
         case("one class alone", ["a"] * N, error="hold only the class 'a'"),

@@ -16,42 +16,42 @@ __all__ = ["page"]
 _TEXT = (".csv", ".tsv", ".psv", ".txt", ".json", ".jsonl", ".ndjson")
 _HEAD = """# What is read
 
-One example of each kind of data, with the command that reads it. The page is made of the files that the tests read
-and compare ({count:,} of them, {refused:,} of which must be refused in one line), by `python -m tests.corpus.page >
-docs/what-is-read.md`. More errors, and what to do: [bad-input.md](bad-input.md).
+One example of each kind of data, with the command that reads it. `python -m tests.corpus.page >
+docs/what-is-read.md` writes this page from the {count:,} files that the tests read, {refused:,} of which must be
+refused in one line. More errors, and what to do: [bad-input.md](bad-input.md).
 
-All formats go with all commands: `fit`, `predict`, `noise`, `air` and `distill` read them, `refine` writes a copy.
-Of CSV, Parquet and arrays the copy has the same form, of other tables Parquet or CSV (in UTF-8), by the name that
-`--out` has.
+All commands take all formats: `fit`, `predict`, `noise`, `air` and `distill` read them, `refine` writes a copy.
+Copies of CSV, Parquet and arrays keep their format; those of other tables are Parquet or CSV (in UTF-8), by the
+ending of `--out`.
 """
 _TAIL = """
 ## Rules
 
-- **The separator** is the one that divides the header and most rows into as many fields; of several that do, the
-  one that makes most fields. Spaces are tried last. `sep=;` on the first line is believed.
-- **A title** is a line of one cell above a header of words; it is left out with a sentence. Lines that begin with
-  `#` and have another number of fields than the rows are comments. Empty lines and lines of separators alone are no
-  rows.
-- **The encoding** is UTF-8 where the bytes are, else it is told from the words by
-  [chardet](https://chardet.readthedocs.io), with a sentence that shows one; `--encoding` chooses. UTF-16 and UTF-32
-  are known by their mark.
-- **A part of a file** stands behind `::`: a sheet, a table, a split, a file of a zip archive. Without it there must
-  be only one, but for a zip archive of images, which is read as the folder it holds.
-- **Arrays** are known by their names, in any capitals, with `train` and `test` before or behind; validation parts
-  are left unread. `--inputs` and `--label` choose. Objects are never read: they are pickles, which could run code.
+- **The separator** is the one that splits the header and most rows into equally many fields; among several, the one
+  that gives most fields. Spaces are tried last. `sep=;` on the first line is obeyed.
+- **A title** is a line of one cell above a header of words; it is skipped, and a note says so. Lines that begin
+  with `#` and have a different number of fields than the rows are comments. Empty lines and lines of separators alone
+  are ignored.
+- **The encoding** is UTF-8 if the bytes are valid, otherwise it is detected by
+  [chardet](https://chardet.readthedocs.io), and a note shows a word; `--encoding` overrides. UTF-16 and UTF-32
+  are recognised by their mark.
+- **A part of a file** is named after `::`: a sheet, a table, a split, a file of a zip archive. Without it there must
+  be only one, except for a zip archive of images, which is read as a folder.
+- **Arrays** are recognised by their names, in any case, with `train` and `test` before or after; validation parts
+  are not read. `--inputs` and `--label` override. Objects are never read: they are pickles, which could run code.
   One-hot labels become the numbers of their columns.
-- **`datasets:NAME`** (`datasets:imdb`, `datasets:OWNER/NAME:CONFIG`, `...::SPLIT`) has the library `datasets` load
-  a data set from its cache or the hub, without running code of it. It is trained on the split `train` and tested on
-  `test`; `refine` reads it anew. It needs `pip install 'selfdistill[hf]'`.
+- **`datasets:NAME`** (`datasets:imdb`, `datasets:OWNER/NAME:CONFIG`, `...::SPLIT`) loads a data set with the library
+  `datasets`, from its cache or the hub, without running its code. It is trained on the split `train` and tested on
+  `test`; `refine` reads it again. It needs `pip install 'selfdistill[hf]'`.
 - **Standard input** (`-`) and pipes are read once, to a temporary file: `cat songs.csv | selfdistill fit - --label
-  genre`. Their format is told by their first bytes. `refine` needs a file.
-- **Several annotators** (`--annotator COLUMN`, repeated): the label is what most of them say, gaps allowed. A tie
-  goes to those who agree more often with the majority of other rows. The votes are no features. The closed form
-  learns from all of them. In Python,
-  `SelfDistillClassifier().fit(X, shares, votes=counts)` takes each row's shares and number of votes instead.
-- **Ordered classes** (low, middle, high) are taken without their order: a far error counts as a near one.
-- **Positive and unlabelled** data are refused as they are; the error says how to write them as two classes.
-- **Several labels for one example** (multi-label) are refused: train on one column of yes and no for each.
+  genre`. The first bytes show the format. `refine` needs a file.
+- **Several annotators** (`--annotator COLUMN`, repeated): the label is the majority vote, gaps allowed. A tie goes
+  to those who agree more often with the majority of other rows. Votes are not features. The closed form learns from
+  all of them. In Python, `SelfDistillClassifier().fit(X, shares, votes=counts)` takes each row's shares
+  and number of votes instead.
+- **Ordered classes** (low, middle, high) are treated as unordered: every error counts alike.
+- **Positive and unlabelled** data are refused; the error says how to write them as two classes.
+- **Several labels for one example** (multi-label) are refused: train on a yes/no column for each.
 
 Workbooks need `pip install 'selfdistill[excel]'` (python-calamine), saved data sets `pip install 'selfdistill[hf]'`
 (datasets). Why these libraries: [decision 28](decisions/0028-formats.md).

@@ -84,7 +84,7 @@ def _places() -> list[Case]:
         Case(name="the home folder", source="~/a.csv", make=at_home, shown=True, **one),
         Case(name="a pipe", source="pipe", make=pipe(lines().encode()), **one),
         Case(
-            name="a file that is not there",
+            name="a file that does not exist",
             source="b.csv",
             make=text("a.csv", lines()),
             error="b.csv does not exist",

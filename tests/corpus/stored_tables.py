@@ -37,7 +37,7 @@ def _excel() -> list[Case]:
         Case(name="Excel, an empty sheet beside", make=sheets(One=usual, Two=[]), **book),
         Case(name="one of several sheets", source="a.xlsx::Two", make=two, shown=True, **one),
         Case(name="several sheets", make=two, error="has 2 sheets with rows: 'One', 'Two'", **book),
-        Case(name="a sheet that is not there", source="a.xlsx::Tow", make=two, error="Did you mean 'Two'", **one),
+        Case(name="a sheet that does not exist", source="a.xlsx::Tow", make=two, error="Did you mean 'Two'", **one),
         Case(
             name="a title above the header",
             make=sheets(One=[["Results of May", None, None], [], *usual]),
@@ -121,7 +121,7 @@ def _sqlite() -> list[Case]:
             **one,
         ),
         Case(
-            name="a table that is not there",
+            name="a table that does not exist",
             source="a.db::tt",
             make=database(*table("t")),
             error="Did you mean 't'?",
@@ -218,7 +218,7 @@ def _saved() -> list[Case]:
             **one,
         ),
         Case(
-            name="a part that is not there",
+            name="a part that does not exist",
             source="data::tset",
             make=saved(splits=True),
             error="Did you mean 'test'",

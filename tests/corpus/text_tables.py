@@ -102,7 +102,7 @@ def _refused() -> list[Case]:
         bad("empty lines alone", "\n\n\n", "a.csv is empty"),
         bad("a header alone", "x,z,label\n", "has a header but no rows"),
         bad("no header", headless, "has no header: its first line looks like data ('0.5', '3', 'a')"),
-        bad("no header, and a label that is not there", headless, "has no header", label="label"),
+        bad("no header, and a label that does not exist", headless, "has no header", label="label"),
         bad("no header, texts", "so it is\ta\n" + "it is not\tb\nit is\ta\n" * 4, "has no header"),
         bad("files joined, each with its header", lines() * 2, "line 14: the header stands here again"),
         bad("a row too long", lines() + "1,2,a,4\n", "line 14: 4 fields, but the header has 3"),
@@ -172,21 +172,21 @@ def _encodings() -> list[Case]:
     told = {"encoding": "latin1"}
     return [
         *out,
-        Case(ENCODING, "told", "a.csv", text("a.csv", latin), told, kinds=kinds, shown=True),
+        Case(ENCODING, "named by an option", "a.csv", text("a.csv", latin), told, kinds=kinds, shown=True),
         Case(
             ENCODING,
-            "told, of no such name",
+            "an unknown name",
             "a.csv",
             text("a.csv", latin),
             {"encoding": "klingon"},
             error="not a known encoding",
         ),
         Case(
-            ENCODING, "told, but wrong", "a.csv", text("a.csv", latin), {"encoding": "utf-8"}, error="byte 0xe9 cannot"
+            ENCODING, "the wrong name", "a.csv", text("a.csv", latin), {"encoding": "utf-8"}, error="byte 0xe9 cannot"
         ),
         Case(
             ENCODING,
-            "told of a workbook",
+            "named for a workbook",
             "a.npz",
             text("a.npz", b"PK"),
             told,
@@ -243,7 +243,11 @@ def _packed() -> list[Case]:
             error="Name one, such as a.zip::train",
         ),
         Case(
-            PACKED, "a file that is not in the archive", "a.zip::trian.csv", _zip("a.zip", both), error="Did you mean"
+            PACKED,
+            "a file that the archive does not hold",
+            "a.zip::trian.csv",
+            _zip("a.zip", both),
+            error="Did you mean",
         ),
         Case(PACKED, "an empty zip archive", "a.zip", _zip("a.zip", {}), error="holds 0 files"),
         Case(PACKED, "no zip archive", "a.zip", text("a.zip", USUAL), error="cannot be unpacked"),

@@ -48,7 +48,7 @@ def test_a_module_of_ones_own(tmp_path, monkeypatch):
     for name, said in (("mine_a:no", "has no attribute"), ("no_such_module:x", "No module named")):
         with pytest.raises(SettingError, match=said):
             load(f"torch:{name}")
-    with pytest.raises(SettingError, match=r"gave a int. Have it give a torch.nn.Module"):
+    with pytest.raises(SettingError, match=r"returned a int. Return a torch.nn.Module"):
         load("torch:mine_a:number")
 
 

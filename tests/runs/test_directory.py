@@ -203,7 +203,10 @@ def test_a_disk_that_fills_up_leaves_a_run_that_goes_on(blobs, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."), r"no memory for another 2.0 GiB. Take a "),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+            r"out of memory: 2.0 GiB more could not be allocated. Take a ",
+        ),
         (ResourceError("no room on disk to write x", "Free space."), r"no room on disk to write x. Free space.$"),
     ],
 )
@@ -218,7 +221,9 @@ def test_no_room_or_memory_before_the_first_step_leaves_nothing(blobs, tmp_path,
 
 
 def test_a_network_that_no_memory_holds_is_refused(blobs, tmp_path):
-    with pytest.raises(ResourceError, match=r"no memory for another [\d,.]+ GiB. Take a smaller `network`"):
+    with pytest.raises(
+        ResourceError, match=r"out of memory: [\d,.]+ GiB more could not be allocated. Take a smaller `network`"
+    ):
         run(blobs, tmp_path / "run", settings={"network": f"mlp:{2**50}"})
     assert not list(tmp_path.iterdir())
 

@@ -172,7 +172,7 @@ def test_other_versions_are_said_and_noted(often, examples, tmp_path):
     write_json_record(out, record | {"versions": record["versions"] | {"torch": "1.0"}})
     tell = lambda event: told.extend(event.warnings) if isinstance(event, RunStarted) else None
     record = runs_run(examples, settings(), out, source=SOURCE, resume=True, tell=tell)
-    assert f"goes on with torch {torch.__version__} instead of 1.0" in told[0]
+    assert f"Resumed with torch {torch.__version__} instead of 1.0" in told[0]
     assert told[0] in record.warnings
     assert record.resumed[0].versions["torch"] == torch.__version__
     assert record.versions["torch"] == "1.0"

@@ -281,15 +281,13 @@ def test_two_processes_with_padded_shards_end_where_one_does(tmp_path, monkeypat
 
 def test_a_method_that_is_more_than_a_target_or_counts_epochs_is_refused_with_the_way_out():
     y = torch.tensor([0, 1, 2])
-    with pytest.raises(
-        SettingError, match=r"'dividemix' is more than a target and a loss.*Choose one of: selfdistill,"
-    ):
+    with pytest.raises(SettingError, match=r"'dividemix' needs more than a loss.*Choose one of: selfdistill,"):
         RobustTargets(y, K, "dividemix")
     with pytest.raises(
         SettingError, match=r"'divide' does not exist. Choose one of: selfdistill, cross-entropy, memory"
     ):
         RobustTargets(torch.arange(6) % 2, 2, "divide")  # nearest is one that is refused
-    with pytest.raises(SettingError, match=r"'kernel' is more than a target and a loss"):
+    with pytest.raises(SettingError, match=r"'kernel' needs more than a loss"):
         RobustTargets(y, K, "kernel")
     with pytest.raises(SettingError, match=r"Did you mean selfdistill\?"):
         RobustTargets(y, K, "selfdistil")
@@ -301,7 +299,7 @@ def test_a_method_that_is_more_than_a_target_or_counts_epochs_is_refused_with_th
 
 def test_the_page_names_the_methods_that_are_more_than_a_target():
     page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
-    told = page.partition("## In a loop of your own")[2].partition("##")[0].partition("of their own:")[2]
+    told = page.partition("## In a loop of your own")[2].partition("##")[0].partition("extra passes:")[2]
     assert set(re.findall(r"`([\w-]+)`", told)) == METHODS.keys() - set(ABLE)
 
 

@@ -78,7 +78,7 @@ def test_devices():
     assert resolve_device("cpu") == "cpu"
     with pytest.raises(ResourceError, match=r"device 'cuda:7' is not available\. Choose `device` auto or cpu"):
         resolve_device("cuda:7")
-    with pytest.raises(SettingError, match="'quantum', which is no device"):
+    with pytest.raises(SettingError, match="device 'quantum' is unknown"):
         resolve_device("quantum")
 
 

@@ -1,4 +1,4 @@
-"""How to look at what a network learns first. Loads no library."""
+"""Options of `selfdistill air`. Loads no library."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _LONGEST = 1e30  # all is learned by then
 
 @dataclass(frozen=True)
 class AirOptions:
-    """How to look."""
+    """Options of `selfdistill air`."""
 
     examples: Annotated[
         int,
         Option(
             "N",
-            "Size of the subset, each class in its share. The kernel's cost grows with its square; that of all "
+            "Size of the subset, stratified by class. The kernel's cost grows with its square; that of all "
             "eigenpairs, taken up to 3,000, with its cube.",
             _KERNEL,
             low=2,
@@ -30,8 +30,8 @@ class AirOptions:
         str,
         Option(
             "NAME",
-            "trace (over the logits), centered (less what softmax cannot see), fisher, or sum (ten times cheaper for "
-            "ten classes).",
+            "trace (over the logits), centered (without the direction that softmax ignores), fisher, or sum (ten "
+            "times cheaper for ten classes).",
             _KERNEL,
             choices=("trace", "sum", "centered", "fisher"),
         ),
@@ -40,7 +40,7 @@ class AirOptions:
         int | None,
         Option(
             "K",
-            "Leading directions to compute; what they leave open is shown as a range. Default: all up to 3,000 "
+            "Leading eigenvectors to compute; the others count as never learned. Default: all up to 3,000 "
             "examples, else 200.",
             _KERNEL,
             low=1,
@@ -57,7 +57,7 @@ class AirOptions:
             hint="Leave it out for the time to stop.",
         ),
     ] = None
-    seed: Annotated[int, Option("N", "Seed of the subset and, of data, of the network.", _KERNEL)] = 0
+    seed: Annotated[int, Option("N", "Seed of the subset and, for data, of the network.", _KERNEL)] = 0
     memory: Annotated[str, Option("BYTES", "Most memory for the kernel.", _KERNEL)] = "2GiB"
 
     def check(self) -> None:

@@ -8,7 +8,7 @@
     ├── ResourceError (OSError)      the machine: no room on disk, no such device
     └── Interrupted                  the user stopped a run; it is saved and says how to go on
 
-Each message has the value, the limit, and the way out.
+Each message has the value, the limit and what to do.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def _taken(folder: Path) -> int | None:
                     f"{folder} is in use by another process{f' ({holder})' if holder else ''}",
                     Advice("Wait until it ends", "start a new run with another {--out}."),
                 ) from None
-            return handle  # the file system has no locks: the last to come wins, the one before stops at its next write
+            return handle  # no locks here: the last process keeps the folder, the one before stops at its next write
         if _is_file(path, handle):
             return handle
         os.close(handle)  # its holder removed the file in between: try again with a new one
@@ -121,7 +121,7 @@ def _opened(path: Path) -> int:
     if found is None or not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or found.st_size > _SHORT:
         if found is not None:
             os.close(handle)
-        raise RunError(f"{path} is a link or no lock of selfdistill", "Remove it, or choose another folder.")
+        raise RunError(f"{path} is a link, or not a lock file of selfdistill", "Remove it, or choose another folder.")
     return handle
 
 

@@ -1,4 +1,4 @@
-"""Memory that is not available, told in one line: reckoned before it is taken, or refused to a library."""
+"""Too little memory, reported in one line: estimated before it is taken, or refused to a library."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _AMOUNT = re.compile(r"allocate ([\d.]+) ?(bytes|[KMGTPE]iB)")
 
 @contextmanager
 def translate_out_of_memory(hint: str) -> Generator[None]:
-    """Tell a refused allocation in one line: a ``MemoryError``, or a ``RuntimeError`` of torch that means the same."""
-    # Where the system grants memory that it does not have, and then kills the process, nothing can be told.
+    """Report a refused allocation in one line: ``MemoryError``, or a ``RuntimeError`` of torch that means the same."""
+    # Where the system grants memory that it does not have, and then kills the process, nothing can be reported.
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not _SHORT.search(str(error)):
             raise
         found = _AMOUNT.search(str(error))
-        amount = f"another {_size(*found.groups())}" if found else "this"
-        raise ResourceError(f"there is no memory for {amount}", hint) from error
+        short = f": {_size(*found.groups())} more could not be allocated" if found else ""
+        raise ResourceError(f"out of memory{short}", hint) from error
 
 
 def _size(number: str, unit: str) -> str:

@@ -1,4 +1,4 @@
-"""What the user says about a source of data; everything else is found. Loads no library."""
+"""What the user says about a source of data; everything else is detected. Loads no library."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DATA = "Data"
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What the user says about a source; everything else is found."""
+    """What the user says about a source; everything else is detected."""
 
     label: Annotated[
         str | None,
@@ -29,35 +29,33 @@ class ReadOptions:
     ignore: Annotated[tuple[str, ...], Option("COLUMN", "Column to leave out; may be repeated.", _DATA)] = ()
     truth: Annotated[
         str | None,
-        Option("COLUMN", "Column of the true labels where you know them: to measure, never to train.", _DATA),
+        Option("COLUMN", "Column of the true labels, where known: used for measuring, never for training.", _DATA),
     ] = None
     text: Annotated[tuple[str, ...], Option("COLUMN", "Take this column as free text.", _DATA)] = ()
     categorical: Annotated[tuple[str, ...], Option("COLUMN", "Take this column as categories.", _DATA)] = ()
     numeric: Annotated[tuple[str, ...], Option("COLUMN", "Take this column as numbers.", _DATA)] = ()
     decimal: Annotated[
         str | None,
-        Option("MARK", "Decimal mark of numbers in a table, . or ,. Default: found for each column.", _DATA),
+        Option("MARK", "Decimal mark of numbers in a table, . or ,. Default: detected per column.", _DATA),
     ] = None
     thousands: Annotated[
         str | None,
         Option(
             "MARK",
-            "Mark between thousands in a table: . or , or a space or '. Default: found for each column.",
+            "Mark between thousands in a table: . or , or a space or '. Default: detected per column.",
             _DATA,
         ),
     ] = None
     encoding: Annotated[
         str | None,
-        Option(
-            "NAME", "Encoding of a text file, such as cp1252. Default: UTF-8 where its bytes are, else found.", _DATA
-        ),
+        Option("NAME", "Encoding of a text file, such as cp1252. Default: UTF-8 if valid, else detected.", _DATA),
     ] = None
     annotator: Annotated[
         tuple[str, ...],
         Option(
             "COLUMN",
-            "Column of one annotator's labels, gaps allowed; repeat it for each. The given label is what most of them "
-            "say; the closed form learns from all votes of a row.",
+            "Column of one annotator's labels, gaps allowed; repeat it for each. The given label is the majority "
+            "vote; the closed form learns from all votes of a row.",
             _DATA,
         ),
     ] = ()
@@ -80,7 +78,7 @@ class ReadOptions:
         str | None,
         Option(
             "FILE",
-            "Given labels of an npy, npz or safetensors file, where they lie apart: .npy, .csv, .parquet, or .txt "
+            "Given labels of an npy, npz or safetensors file, in a separate file: .npy, .csv, .parquet, or .txt "
             "with one on a line.",
             _DATA,
         ),
@@ -94,12 +92,12 @@ class ReadOptions:
         Option(
             "NAME",
             "Pretrained network for photos or texts: photos, texts, hf:NAME, hf:FOLDER, onnx:FILE, "
-            "torch:MODULE:FACTORY or none. Default: photos or texts where that extra is installed and features are "
-            "what the method takes.",
+            "torch:MODULE:FACTORY or none. Default: photos or texts if that extra is installed and the method "
+            "takes features.",
             _DATA,
         ),
     ] = None
     features: Annotated[
         str | None,
-        Option("FOLDER", "Where features are kept for later runs. Default: a folder in runs/features.", _DATA),
+        Option("FOLDER", "Folder that keeps features for later runs. Default: a folder in runs/features.", _DATA),
     ] = None

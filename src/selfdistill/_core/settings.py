@@ -16,7 +16,7 @@ _STEPS = 3000  # enough for one-cycle training of a small network
 _SMALL = 5000  # below, memorisation takes a few epochs only: a smaller step, a short warm-up; docs/decisions/0005
 WEIGHT_DECAY, _MOMENTUM = 5e-4, 0.9
 _TRAINING, _MACHINE = "Training", "Machine"
-_KNOWN, _CLOSED = "What is known of the noise", "Closed form"
+_KNOWN, _CLOSED = "Noise, if known", "Closed form"
 _CHOSEN = "Leave it out to have it chosen."
 
 
@@ -58,7 +58,7 @@ class Settings:
     """What is asked of a run. ``None``: not asked; `resolve` fills it in from the data.
 
     Attributes:
-        method: Name of a method, see `selfdistill methods`; "selfdistill" if left out.
+        method: Name of a method, see `selfdistill methods`; left out, `fit` chooses, and `resolve` takes "selfdistill".
         network: A network specification, see `selfdistill.networks.build`.
         epochs: Passes over the data; by default enough for about 3,000 steps, from 12 to 30, more where an epoch has
             fewer than 18 steps.
@@ -74,14 +74,14 @@ class Settings:
         augment: ``"auto"``, ``"none"`` or for instance ``"flip,crop:2,cutout:8"``; for images.
         seed: Seed of everything that is drawn; by default 0.
         compile: Pass the network through ``torch.compile``.
-        noise_rate: Share of wrong labels, for methods that want to know it.
-        noise_matrix: File with the matrix ``T[clean, given]``, see `selfdistill.noise.read_matrix`.
+        noise_rate: Share of wrong labels, for methods that use it.
+        noise_matrix: File with the matrix ``T[clean, given]``, as .csv, .npy or .json.
         held_out: Share of each class's examples that is kept from training; its agreement with the given labels is
             measured after each epoch. For methods of plain training. Default: the method's own value, mostly none.
         keep_epochs: Epochs whose weights are kept in the run directory: ``"all"``, or how many, evenly spread, the last
             among them; by default none.
-        kernel: Of the closed form: one of `selfdistill.networks.KERNELS`, or ``"auto"``.
-        landmarks: Of the closed form: rows that its kernel is made from; by default all up to 1,000, else up to 1,500.
+        kernel: Of the closed form: ``"linear"``, ``"relu1"``, ``"relu3"``, ``"rbf"`` or ``"auto"``.
+        landmarks: Of the closed form: rows that its kernel is built from; by default all up to 1,000, else up to 1,500.
         rounds: Of the closed form: 1 to 3; by default those that explain the given labels best.
 
     Example:
@@ -95,8 +95,8 @@ class Settings:
         Option(
             "NAME",
             "How to train; `selfdistill methods` lists them. Default: auto, which takes kernel, the closed form, for "
-            "features and tables; of up to 5,000 images the better of kernel and selfdistill, which trains a network; "
-            "and selfdistill for more images or where an option of training is given.",
+            "features and tables; for up to 5,000 images the better of kernel and selfdistill, which trains a network; "
+            "selfdistill for more images or with an option of training.",
             _TRAINING,
         ),
     ] = None
@@ -146,7 +146,7 @@ class Settings:
     momentum: Annotated[float | None, Option("X", "", low=0, below=1)] = None
     device: Annotated[
         str | None,
-        Option("NAME", "auto, cpu, cuda, cuda:1, mps. Default: auto, which takes cuda where there is one.", _MACHINE),
+        Option("NAME", "auto, cpu, cuda, cuda:1, mps. Default: auto, which takes cuda if available.", _MACHINE),
     ] = None
     precision: Annotated[
         str | None,
@@ -161,8 +161,8 @@ class Settings:
         str | None,
         Option(
             "SPEC",
-            "none, or such as flip,crop:2,cutout:8. Default: shifts and mirroring for colour images from 16 x 16 "
-            "pixels if the network is no mlp, else none.",
+            "none, or a list such as flip,crop:2,cutout:8. Default: shifts and mirroring for colour images from 16 x "
+            "16 pixels, unless the network is an mlp.",
             _TRAINING,
         ),
     ] = None
@@ -171,13 +171,13 @@ class Settings:
         Option("N", "Seed of everything drawn. Default: 0.", _TRAINING, low=0, high=2**63 - 1, hint=_CHOSEN),
     ] = None
     compile: Annotated[
-        bool | None, Option("", "Pass the network through torch.compile; pays in long runs.", _MACHINE)
+        bool | None, Option("", "Pass the network through torch.compile; worthwhile in long runs.", _MACHINE)
     ] = None
     noise_rate: Annotated[
         float | None,
         Option(
             "SHARE",
-            "Share of wrong labels, such as 0.4, for --method co-teaching. Default: estimated, by one more training.",
+            "Share of wrong labels, such as 0.4, for --method co-teaching. Default: estimated by an extra training.",
             _KNOWN,
             low=0,
             below=1,
@@ -188,8 +188,8 @@ class Settings:
         str | None,
         Option(
             "FILE",
-            r"Matrix T\[clean, given] as .csv, .npy or .json, for --method forward or backward. Default: estimated, "
-            "by one more training.",
+            r"Matrix T\[clean, given] as .csv, .npy or .json, for --method forward or backward. Default: estimated "
+            "by an extra training.",
             _KNOWN,
         ),
     ] = None
@@ -219,7 +219,7 @@ class Settings:
         str | None,
         Option(
             "NAME",
-            "linear, relu1, relu3 or rbf. Default: the one of least leave-one-out error.",
+            "linear, relu1, relu3 or rbf. Default: the one with the least leave-one-out error.",
             _CLOSED,
             choices=("auto", "linear", "relu1", "relu3", "rbf"),
         ),
@@ -228,8 +228,8 @@ class Settings:
         int | None,
         Option(
             "N",
-            "Rows that the kernel is made from; more are more exact, time grows with the square. Default: all up to "
-            "1,000, then 1,000, and 1,500 from 10,000 rows on.",
+            "Rows that the kernel is built from; more are more exact, and time grows with the square. Default: all up "
+            "to 1,000, then 1,000, and 1,500 from 10,000 rows on.",
             _CLOSED,
             low=2,
             high=20_000,

@@ -234,7 +234,7 @@ def target_alignment(spectrum: Spectrum, z: Tensor) -> float:
 
 
 def kernel_alignment(first: Spectrum, second: Spectrum, *, centre: bool = True) -> float:
-    """Cosine of two kernels of the same examples, centred unless told otherwise; drift is 1 less this."""
+    """Cosine of two kernels of the same examples, centred by default; drift is 1 less this."""
     # Linear CKA of their features: Cortes et al. (2012), arXiv:1203.0550; Kornblith et al. (2019), arXiv:1905.00414.
     # Pairs that a spectrum lacks count as 0.
     _refuse_other_size(first, second)

@@ -30,7 +30,7 @@ class AirTarget:
         str,
         Option("RUN|DATA", "A run directory that `selfdistill fit` finished, or labelled data.", argument=True),
     ]
-    network: Annotated[str | None, Option("SPEC", "Of data: the network, as for fit.", "Kernel")] = None
+    network: Annotated[str | None, Option("SPEC", "For data: the network, as in fit.", "Kernel")] = None
     out: Annotated[
         Path | None, Option("FOLDER", "Where air.json and figures go. Default: RUN/air, or air-NAME for data.", "Run")
     ] = None
@@ -41,10 +41,11 @@ class AirTarget:
 def air(target: AirTarget, options: AirOptions, read: ReadOptions) -> None:
     """Show what a network learns first, how much of it is signal, and when to stop.
 
-    Takes the neural tangent kernel on a subset and lays labels beside its leading directions. Of a run: the network as
-    initialised and as trained, the run's curves beside the predicted ones. Of data: the network as initialised. Where
-    true labels are known they are used to measure; else a run's refined labels stand in, and it says so. Writes
-    air.json and four figures, SVG and PNG. A run in closed form has its spectrum in its record: it is drawn at once.
+    Computes the neural tangent kernel on a subset and measures how much of the labels lies in its leading eigenvectors.
+    For a run: the network as initialised and as trained, and the run's curves beside the predicted ones. For data: the
+    network as initialised. Known true labels are used to measure; otherwise a run's refined labels are used, and the
+    output says so. Writes air.json and four figures, SVG and PNG. The spectrum of a run in closed form is in its record
+    and is drawn at once.
 
     [bold]Examples:[/bold]
 

@@ -66,16 +66,16 @@ def _top(
 ) -> None:
     """Train once on labels you do not trust.
 
-    You get a classifier that the wrong labels did not mislead, refined labels, and a ranking of the likely errors.
+    You get a robust classifier, refined labels, and a ranking of the labels that look wrong.
 
     [bold]Start here:[/bold]
 
         selfdistill fit                              a demonstration
         selfdistill fit songs.csv --label genre      your own data
         selfdistill predict runs/songs-001 new.csv   labels for new data
-        selfdistill report runs/songs-001            a page of what was found
+        selfdistill report runs/songs-001            a page of the results
         selfdistill refine runs/songs-001 --drop --out clean.csv
-        selfdistill review runs/songs-001            settle doubtful labels by keyboard
+        selfdistill review runs/songs-001            review doubtful labels by keyboard
         selfdistill distill runs/songs-001 --student mlp:32
         selfdistill air runs/songs-001               what it learned first
     """

@@ -15,7 +15,7 @@ from selfdistill.cli._command import Only
 from selfdistill.cli._display import first_process, showing, speak, stdout, write
 from selfdistill.cli._main import leaving_at_once
 
-_NOISE, _WAY = "Noise (one of these)", "Way (one of these)"
+_NOISE, _WAY = "Noise (choose one)", "Action (choose one)"
 RUN = Option("RUN", "A run directory that `selfdistill fit` finished.", argument=True)
 
 
@@ -35,12 +35,12 @@ class NoiseOptions:
             _NOISE,
         ),
     ] = None
-    instance: Annotated[float | None, Option("RATE", "What an example looks like decides its noise.", _NOISE)] = None
+    instance: Annotated[float | None, Option("RATE", "Noise depends on the example's features.", _NOISE)] = None
     include_clean: Annotated[
         bool | None,
         Option(
             "",
-            "Whether a redrawn symmetric label may be the true one. Papers differ, so say which: of 10 classes at "
+            "Whether a redrawn symmetric label may be the true one. Papers differ, so choose: with 10 classes at "
             "0.4, 36 % change if it may, 40 % if not.",
             _NOISE,
             flag="--include-clean/--exclude-clean",
@@ -54,8 +54,8 @@ def noise(
 ) -> None:
     """Make a copy of a data set with wrong labels, for experiments.
 
-    RATE is a probability from 0 to 1. The draw depends on the seed, the labels and their order alone. Prints the share
-    of labels that did change, over all and in each class.
+    RATE is a probability from 0 to 1. The draw depends only on the seed, the labels and their order. Prints the share
+    of labels that changed, overall and in each class.
 
     [bold]Examples:[/bold]
 
@@ -90,7 +90,7 @@ class PredictOptions:
     """What to label, and where the table goes."""
 
     run: Annotated[Path, RUN]
-    new: Annotated[str, Option("NEW", "Data of the kind that the run was trained on.", argument=True)]
+    new: Annotated[str, Option("NEW", "New data of the same kind as the training data.", argument=True)]
     out: Annotated[
         Path | None,
         Option("FILE", "A .csv or .parquet file that does not exist yet. Default: CSV to standard output."),
@@ -100,18 +100,18 @@ class PredictOptions:
         tuple[str, ...],
         Option(
             "COLUMN",
-            "Column to leave unread, the label's or one that training did not have; may be repeated.",
+            "Column to ignore, such as the label or one that training did not have; may be repeated.",
         ),
     ] = ()
-    batch_size: Annotated[int, Option("N", "Examples at once: memory, not results, depends on it.")] = 1024
-    device: Annotated[str, Option("NAME", "auto, cpu, cuda, cuda:1, mps. auto takes cuda where there is one.")] = "auto"
+    batch_size: Annotated[int, Option("N", "Examples per batch; affects memory, not results.")] = 1024
+    device: Annotated[str, Option("NAME", "auto, cpu, cuda, cuda:1, mps. auto takes cuda if available.")] = "auto"
 
 
 def predict(options: PredictOptions, read: Annotated[ReadOptions, Only(("encoding", "encoder", "skip_bad"))]) -> None:
     """Label new data with the classifier of a run.
 
     Writes a table with the columns id, predicted_label, confidence and p_CLASS for each class. The new data need the
-    feature columns, or the image size, of training; where they have the label too, the accuracy is told on stderr.
+    feature columns, or the image size, of training; if they have labels, accuracy is printed on stderr.
 
     [bold]Examples:[/bold]
 
@@ -150,7 +150,7 @@ class EmbedOptions:
 
     source: Annotated[str, Option("SOURCE", "Photos or texts, as `selfdistill fit` takes them.", argument=True)]
     out: Annotated[
-        Path | None, Option("FOLDER", "Where features are kept. Default: where every run looks for them by itself.")
+        Path | None, Option("FOLDER", "Folder for the features. Default: runs/features, where fit looks for them.")
     ] = None
     on: Annotated[
         str | None,
@@ -169,7 +169,7 @@ def embed(
 
     Later runs of `selfdistill fit` on the same photos or texts read them instead of computing them; name the folder
     with --features there, if you name it here. It holds Parquet files with the columns name, key and features, which
-    any tool reads: pandas.read_parquet(FOLDER). A run that is stopped goes on where it was.
+    any tool reads: pandas.read_parquet(FOLDER). If interrupted, run it again to continue.
 
     [bold]Examples:[/bold]
 
@@ -200,7 +200,11 @@ class RefineOptions:
     drop: Annotated[bool, Option("", "Leave out the rows that look wrong.", _WAY)] = False
     relabel: Annotated[
         bool,
-        Option("", "Add a column refined_label: the refined label where the given one looks wrong, else that.", _WAY),
+        Option(
+            "",
+            "Add a column refined_label: the refined label where the given one looks wrong, else the given one.",
+            _WAY,
+        ),
     ] = False
     weight: Annotated[
         bool, Option("", "Add a column label_weight: the probability that the given label is right.", _WAY)
@@ -212,17 +216,17 @@ class RefineOptions:
         Path | None,
         Option(
             "FILE",
-            "Labels that a person settled: a file of `selfdistill review`, CSV (id, label) or Label Studio's JSON.",
+            "Labels reviewed by a person: a file of `selfdistill review`, CSV (id, label) or Label Studio's JSON.",
         ),
     ] = None
 
 
 def refine(options: RefineOptions) -> None:
-    """Write the data set of a run anew, without its label errors; or the findings for another tool.
+    """Write a cleaned copy of a run's data, or export its label issues to another tool.
 
-    The copy has the form of the source, whose columns stay as they are; the source itself is only read. Of an image
-    folder, --out names a new folder (of links) or a list that ends in .csv; IDX, CIFAR and npy become npz. Beside the
-    new column stands label_quality (low = doubtful). Start it in the folder where `fit` was started.
+    The copy has the format of the source and all its columns; the source is only read. For an image folder, --out names
+    a new folder (of links) or a list that ends in .csv; IDX, CIFAR and npy become npz. The copy also has a column
+    label_quality (low = doubtful). Start it in the folder where `fit` was started.
 
     [bold]Examples:[/bold]
 
@@ -239,7 +243,7 @@ def refine(options: RefineOptions) -> None:
     if len(ways) + (options.format is not None) != 1:
         told = [f"--{name}" for name in ways] + ([] if options.format is None else ["--format"])
         raise SettingError(
-            f"{' and '.join(told)} cannot be combined" if told else "what to write was not chosen",
+            f"{' and '.join(told)} cannot be combined" if told else "no action was chosen",
             Advice("Give one of {--drop}, {--relabel}, {--weight} and {--format}."),
         )
     made = write_refined(

@@ -36,7 +36,7 @@ class Teachers:
         str | None,
         Option(
             "[DATA]",
-            "What the student learns from, as `selfdistill fit` takes them. Default: the teacher's own.",
+            "What the student learns from, as `selfdistill fit` takes them. Default: the teacher's data.",
             argument=True,
         ),
     ] = None
@@ -79,22 +79,26 @@ class LessonOptions:
     ] = None
     temperature: Annotated[
         float | None,
-        Option("T", "Of hinton, dkd and standardised: above 1 is softer. Default: 4, of standardised 2.", _STUDENT),
+        Option("T", "hinton, dkd, standardised: above 1 is softer. Default: 4 (standardised: 2).", _STUDENT),
     ] = None
     weight: Annotated[
         float | None,
-        Option("W", "Of hinton and standardised: the teacher's share beside the given labels. Default: 0.9.", _STUDENT),
+        Option(
+            "W",
+            "hinton, standardised: weight of the soft labels (the rest is the given labels). Default: 0.9.",
+            _STUDENT,
+        ),
     ] = None
     mixing: Annotated[
         float | None,
         Option(
             "XI",
-            "Of born-again: the teacher's weight, any number; above 1 moves away from the given labels. Default: 1.",
+            "born-again: the teacher's weight, any number; above 1 moves away from the given labels. Default: 1.",
             _STUDENT,
         ),
     ] = None
-    alpha: Annotated[float | None, Option("A", "Of dkd: weight of the given class. Default: 1.", _STUDENT)] = None
-    beta: Annotated[float | None, Option("B", "Of dkd: weight of the other classes. Default: 8.", _STUDENT)] = None
+    alpha: Annotated[float | None, Option("A", "dkd: weight of the given class. Default: 1.", _STUDENT)] = None
+    beta: Annotated[float | None, Option("B", "dkd: weight of the other classes. Default: 8.", _STUDENT)] = None
     generations: Annotated[
         int | None, Option("N", "Students in a row, each taught by the one before. Default: 1.", _STUDENT)
     ] = None
@@ -103,8 +107,8 @@ class LessonOptions:
         Option(
             "WAY",
             "Which epoch of the run teaches: last, held-out (agrees most with noisy labels held out), label-wave "
-            "(first trough of changing predictions), air (kernel's time to stop). Default: held-out where the run can, "
-            "else last.",
+            "(first trough of changing predictions), air (kernel's time to stop). Default: held-out if the run held "
+            "examples out, else last.",
             _TEACHER,
         ),
     ] = None
@@ -125,9 +129,9 @@ def distill(
 ) -> None:
     """Teach a student what a trained network knows, without clean labels.
 
-    The teacher labels the training set once; the student learns from that file and costs what plain training costs. Of
-    a run that kept the weights of several epochs, the one that teaches is chosen from noisy labels alone. The student
-    is a run like any other: predict, refine and air take it.
+    The teacher labels the training set once; the student learns from that file at the cost of plain training. If a run
+    saved the weights of several epochs, the one that teaches is chosen from noisy labels alone. The student is a run
+    like any other: predict, refine and air take it.
 
     [bold]Examples:[/bold]
 

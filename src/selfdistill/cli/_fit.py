@@ -37,7 +37,7 @@ class Source:
             argument=True,
         ),
     ] = None
-    report: Annotated[bool, Option("", "Write report.html into the run directory: a page of what was found.", _RUN)] = (
+    report: Annotated[bool, Option("", "Write report.html into the run directory: a page of the results.", _RUN)] = (
         False
     )
 
@@ -50,7 +50,7 @@ class RunOptions:
         str | None,
         Option(
             "FILE",
-            "Labelled data to measure accuracy on after each epoch; nothing is chosen by it. IDX and CIFAR folders "
+            "Labelled data for measuring accuracy after each epoch, never for choosing. IDX and CIFAR folders "
             "bring their own.",
             "Data",
         ),
@@ -59,7 +59,7 @@ class RunOptions:
         Path | None,
         Option(
             "FILE",
-            "Labels that a person settled, held while the others are refined: a file of `selfdistill review`, CSV (id, "
+            "Labels reviewed by a person, fixed while the others are refined: a file of `selfdistill review`, CSV (id, "
             "label) or Label Studio's JSON. In closed form.",
             "Data",
         ),
@@ -68,7 +68,7 @@ class RunOptions:
         int | None,
         Option(
             "N",
-            "Share each batch among N processes of this machine, one for each GPU. --resume wants as many. Default: 1.",
+            "Share each batch among N processes of this machine, one for each GPU. --resume needs as many. Default: 1.",
             "Machine",
         ),
     ] = None
@@ -77,19 +77,17 @@ class RunOptions:
     )
     resume: Annotated[
         Path | None,
-        Option(
-            "RUN", "Go on with a stopped run. Data and settings are those it began with; given ones must agree.", _RUN
-        ),
+        Option("RUN", "Resume a stopped run with its data and settings; options given again must agree.", _RUN),
     ] = None
     json: Annotated[bool, Option("", "Print one JSON object instead of text.", _RUN)] = False
 
 
 def fit(data: Source, read: ReadOptions, settings: Settings, run: RunOptions) -> None:
-    """Train on labels that may be wrong; find the wrong ones and set them right.
+    """Train on labels that may be wrong, find the wrong ones and correct them.
 
-    Needs no clean data, no noise rate and no tuning. Numeric, categorical and text columns are found by themselves. The
+    Needs no clean data, no noise rate and no tuning. Column types are detected. The
     run directory then holds the classifier, a table with a refined label and a label_quality for each example, and
-    the record of the run. Ctrl-C saves; --resume goes on.
+    the record of the run. Ctrl-C saves; --resume continues.
 
     [bold]Examples:[/bold]
 

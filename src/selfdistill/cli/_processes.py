@@ -41,7 +41,7 @@ def check_processes(asked: int | None) -> None:
         raise SettingError(problem, Advice("Leave {--processes} out for one."), param="processes")
     if "RANK" in os.environ:
         raise SettingError(
-            "processes was said, but torchrun started them",
+            "processes was given, but torchrun has already started the processes",
             Advice("Leave {--processes} out, or torchrun."),
             param="processes",
         )

@@ -37,12 +37,12 @@ class ReportOptions:
 
 
 def report(options: ReportOptions) -> None:
-    """Write what a run found as one page to read or to send.
+    """Write the results of a run as one page to read or to send.
 
-    The page shows how many labels look wrong and how sure that is, the most doubtful examples, the classes that are
-    confused, the noise matrix, what was learned first, and what to do next. It holds the photos, texts or cells that it
-    shows: send it to those who may see them. It needs no network; start the command in the folder where `fit` was
-    started. Decisions of `selfdistill review` in RUN.decisions.jsonl, beside the run, are taken by themselves.
+    The page shows how many labels look wrong and how sure that is, the most doubtful examples, confused classes, the
+    noise matrix, what was learned first, and what to do next. It contains the photos, texts or cells that it shows:
+    send it only to people who may see them. It needs no network; start the command in the folder where `fit` was
+    started. Decisions of `selfdistill review` in RUN.decisions.jsonl, beside the run, are applied automatically.
 
     [bold]Examples:[/bold]
 

@@ -22,31 +22,31 @@ class ReviewOptions:
 
     run: Annotated[Path, Option("RUN", "A run directory that `selfdistill fit` finished.", argument=True)]
     decisions: Annotated[
-        Path | None, Option("FILE", "Where decisions are kept. Default: RUN.decisions.jsonl, beside the run.")
+        Path | None, Option("FILE", "File that keeps the decisions. Default: RUN.decisions.jsonl, beside the run.")
     ] = None
     take: Annotated[
         Path | None,
         Option(
             "FILE",
-            "Decisions to begin with: CSV with the columns id and label, Label Studio's JSON export, or another run's "
-            ".jsonl. What is settled already stays.",
+            "Decisions to start from: CSV with the columns id and label, Label Studio's JSON export, or another run's "
+            ".jsonl. Existing decisions stay.",
         ),
     ] = None
     export: Annotated[
         Path | None, Option("FILE", "Write the decisions to a .csv or .json (Label Studio) file, and open no page.")
     ] = None
-    no_learn: Annotated[bool, Option("", "Keep the order of the run.")] = False
+    no_learn: Annotated[bool, Option("", "Do not re-rank after each decision.")] = False
     port: Annotated[int, Option("N", "Port of the page; 0: any that is free.")] = 0
     no_browser: Annotated[bool, Option("", "Print the address only.")] = False
 
 
 def review(options: ReviewOptions) -> None:
-    """Settle doubtful labels by keyboard, on a page of this machine that learns from each decision.
+    """Review doubtful labels by keyboard, on a local page that learns from each decision.
 
     The most doubtful example comes first. Enter takes the suggested label, Space keeps the given one, a digit gives
-    another, Backspace takes the last decision back; ? shows all keys. Each decision is on disk at once. In closed form
-    all other labels are refined anew after each, so that the order changes, and the page says how many errors are left.
-    The run and the data are not changed. Ctrl-C ends it. Needs `pip install "selfdistill[review]"`.
+    another, Backspace undoes; ? shows all keys. Each decision is on disk at once. In closed form
+    all other labels are then refined again, which changes the order, and the page says how many errors are left. The
+    run and the data are not changed. Ctrl-C ends it. Needs `pip install "selfdistill[review]"`.
 
     [bold]Examples:[/bold]
 

@@ -187,8 +187,8 @@ def _weights(weights: Any, codes: np.ndarray, soft: np.ndarray | None) -> np.nda
     classes = len(np.unique(codes[values > 0])) if soft is None else int((soft[values > 0] > 0).any(0).sum())
     if classes < 2 or values.sum() < 2:
         raise DataError(
-            f"rows with a weight hold {classes} class{'es' if classes != 1 else ''}, and the weights sum to "
-            f"{values.sum():.6g}; 2 are needed of either",
+            f"weighted rows must hold at least 2 classes and weights that sum to at least 2, but hold {classes} and "
+            f"sum to {values.sum():.6g}",
             "A weight says how many rows a row counts as: give weights whose mean is about 1.",
         )
     return None if (values == 1).all() else values

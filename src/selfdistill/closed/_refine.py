@@ -111,7 +111,8 @@ def refine_labels(
             refined but teach nothing.
         votes: Of how many votes each distribution is made, int64 ``[n]``, at most 250. How much the votes of a row
             depend on each other is found with the noise.
-        kernel: One of `selfdistill.networks.KERNELS`, or ``"auto"``: the one of least leave-one-out error on 700 rows.
+        kernel: ``"linear"``, ``"relu1"``, ``"relu3"``, ``"rbf"``, or ``"auto"``: the one with the least
+            leave-one-out error on 700 rows.
         landmarks: Landmarks of the Nyström kernel; if left out 1,000, from 10,000 rows on 1,500, or 2,500 where
             there are more columns than that; all rows where there are fewer.
         rounds: 1 to 3; chosen if left out.

@@ -145,7 +145,7 @@ def load(
 
 
 def read(source: Path | str, options: ReadOptions | None = None, *, mapped: bool = False) -> LabelledData:
-    """Read a source for training; what does not exist, is damaged or does not fit is refused with the way out."""
+    """Read a source for training; what does not exist, is damaged or does not fit is refused, with what to do."""
     # A source is a file of a table or of arrays, a folder of images, IDX files, CIFAR batches, Parquet files or a saved
     # Hugging Face data set, ``"-"`` for standard input, or ``"digits"``; docs/what-is-read.md has an example of each.
     # ``mapped`` lets vectors of an npy file, an npz file without compression, or a Parquet file (unpacked into a file

@@ -87,11 +87,11 @@ def choose(
     run: Path, record: RunRecord, way: str | None, air: Callable[[], Mapping[str, float | None]] | None = None
 ) -> Choice:
     """Choose the epoch that teaches."""
-    # ``last`` takes the run's own model; ``held-out`` the kept epoch that agrees most with noisy labels held out, the
+    # ``last`` takes the run's own model; ``held-out`` the saved epoch that agrees most with noisy labels held out, the
     # first of equals (Chen et al. 2021); ``label-wave`` the one nearest to the first trough of changing predictions
     # (Yuan et al. 2024); ``air`` the one nearest to the time to stop that the initial network's kernel gives.
     if way is not None and way not in WAYS:
-        raise SettingError(f"choose is {way!r}, which is no way of choosing", f"Choose one of: {', '.join(WAYS)}.")
+        raise SettingError(f"choose {way!r} is unknown", f"Choose one of: {', '.join(WAYS)}.")
     with reading_record(run):
         there = candidates(run, record)
     if way not in {None, "last"} and len(there) == 1:

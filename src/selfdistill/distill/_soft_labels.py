@@ -34,7 +34,7 @@ class About:
 
     teacher: dict[str, Any]  # what taught: ``name``, ``kind``, and of a run its ``epoch``, ``network`` and ``method``
     classes: tuple[str, ...]  # names, in the order of the logits
-    fingerprint: str  # of the data, see `data.LabelledData`
+    fingerprint: str  # of the data
     examples: int  # how many
     source: dict[str, Any] = field(default_factory=dict)  # where the data came from, as in a run record; or empty
 

@@ -85,7 +85,7 @@ def find_teacher(
 
     Args:
         given: A run directory, a file of its weights, a file of soft labels, soft labels; a network or a function with
-            logits ``[b, K]`` in the order of ``data.classes``; logits or probabilities ``[n, K]``, or an npy
+            logits ``[b, K]`` in the order of the data's classes; logits or probabilities ``[n, K]``, or an npy
             file of them; a classifier of scikit-learn; or a list of these, whose distributions are averaged.
         data: The student's data.
         way: How a run's epoch is chosen, see `choose`; refused where there is nothing to choose from.

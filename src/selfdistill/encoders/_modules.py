@@ -61,8 +61,8 @@ def of_module(rest: str) -> OfPhotos:
         sys.path.pop(0)
     if not isinstance(network, nn.Module):
         raise SettingError(
-            f"encoder torch:{rest} gave a {type(network).__name__}",
-            "Have it give a torch.nn.Module of photos.",
+            f"encoder torch:{rest} returned a {type(network).__name__}",
+            "Return a torch.nn.Module that takes photos.",
             param="encoder",
         )
     network.requires_grad_(False).eval()

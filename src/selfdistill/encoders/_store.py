@@ -110,7 +110,7 @@ class FeatureStore:
     """Features of one encoder by the content they were made from.
 
     Args:
-        folder: Where they are kept; made if it is not there. ``None``: in memory.
+        folder: Where they are kept; created if missing. ``None``: in memory.
         encoder: The encoder.
         dtype: Of the features: float32, or uint8 for pixels, which are kept as bytes.
     """

@@ -68,7 +68,7 @@ class SelfDistillClassifier(CleanlabNames, Shown, ClassifierMixin, BaseEstimator
         method: ``"auto"`` takes ``"kernel"``, self-distillation in closed form, for features and tables;
             ``"selfdistill"``, which trains a network, where a network or a setting of training is given and for more
             than 5,000 images; of fewer images whichever explains labels better that it has not seen.
-            ``"cross-entropy"`` believes every label; see `selfdistill.train.METHODS` for the others.
+            ``"cross-entropy"`` believes every label; `selfdistill methods` lists the others.
         epochs: Passes over the data; ``None``: enough for the size of the data.
         batch_size: Examples per step; ``None``: by the size of the data.
         lr: Peak learning rate of the one-cycle schedule.
@@ -78,10 +78,10 @@ class SelfDistillClassifier(CleanlabNames, Shown, ClassifierMixin, BaseEstimator
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``.
         precision: ``"auto"`` (bf16 on CUDA, else fp32), ``"fp32"``, ``"bf16"``.
         compile: Pass the network through ``torch.compile``.
-        noise_rate: Share of wrong labels, for methods that want to know it, such as ``"co-teaching"``; ``None``: they
+        noise_rate: Share of wrong labels, for methods that use it, such as ``"co-teaching"``; ``None``: they
             estimate it.
-        noise_matrix_file: File with ``T[clean, given]``, see `selfdistill.noise.read_matrix`, for methods that want to
-            know it, such as ``"forward"``; ``None``: they estimate it.
+        noise_matrix_file: File with ``T[clean, given]`` as .csv, .npy or .json, for methods that use it,
+            such as ``"forward"``; ``None``: they estimate it.
         kernel: Of the closed form: ``"linear"``, ``"relu1"``, ``"relu3"``, ``"rbf"``, or ``"auto"``: the one of least
             leave-one-out error.
         landmarks: Of the closed form: rows that its kernel is made from; ``None``: all up to 1,000, else up to 1,500.
@@ -106,9 +106,9 @@ class SelfDistillClassifier(CleanlabNames, Shown, ClassifierMixin, BaseEstimator
         trust_: Whether the findings can be trusted: an object with ``verdict`` (``"trust"``, ``"except"``,
             ``"refuse"``), ``classes`` (positions in ``classes_``) and ``sentences``; also a warning where it is not
             ``"trust"``.
-        closed_: What the closed form found (`selfdistill.closed.ClosedForm`); ``None`` where a network was trained.
+        closed_: What the closed form found; ``None`` where a network was trained.
         preprocess_: How ``X`` becomes its inputs.
-        label_table_: The findings as `selfdistill.issues.LabelTable`.
+        label_table_: The table that `selfdistill.issues.find_issues` also makes.
         n_iter_: Epochs done; rounds, in closed form.
 
     Example:

@@ -32,7 +32,7 @@ def precision(wrong: int, total: int) -> Interval:
     return Interval(a / (a + b), float(low), float(high))
 
 
-_EARLY = 4  # epochs after which a network has learned what is common, and nothing by heart
+_EARLY = 4  # epochs after which a network has learned what is common and memorised nothing
 _TAKEN_BACK = 0.175  # share of the labels: good development runs 0.166 at most, nearly all that memorised 0.184 or more
 _UNSURE = 0.9  # mean confidence: good runs 0.96 or more, weak networks and too short runs 0.81 or less
 _NOT_HELD = 0.2  # of one class: large classes of good runs 0.17 at most, classes mostly wrong 0.47 or more
@@ -84,10 +84,10 @@ def applicability(
     table: LabelTable, dynamics: LearningDynamics, refined_share: Sequence[float], names: Sequence[str]
 ) -> Applicability:
     """Say whether a run's findings can be trusted. Cost: one pass over the table."""
-    # A network learns what many examples have in common before it learns single examples by heart. Only in between can
+    # A network learns what many examples have in common before it memorises single examples. Only in between can
     # wrong labels be told from right ones, and a run shows whether there was such a time. (1) Taken back: doubts that
-    # it had after 4 epochs are gone at the end: ``doubted_early - doubted_last`` is above 0.175. It came to fit these
-    # labels by heart, or because it learns slowly. (2) Unsure: the mean confidence of the refined labels is below 0.9:
+    # it had after 4 epochs are gone at the end: ``doubted_early - doubted_last`` is above 0.175. It memorised these
+    # labels, or it learns slowly. (2) Unsure: the mean confidence of the refined labels is below 0.9:
     # a network too weak, a training too short, or nothing to learn. (3) Except classes: in a class, the refined labels
     # keep more than the network itself predicts, by more than 0.2: only the noise matrix speaks for these labels. So it
     # is where most of a true class is called something else. What it cannot see: errors that follow from the inputs as

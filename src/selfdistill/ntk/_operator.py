@@ -70,7 +70,7 @@ class NTK:
 
     Raises:
         SettingError: No parameters, layers in training mode that couple or randomise examples, an unknown output, or
-            less memory than the least that works, which is told.
+            less memory than the least that works, which the error names.
         DataError: Weights, inputs or outputs that are not finite, a single example, outputs that are not ``[n, C]``, a
             network that fails, draws random numbers that matter, or lets examples change each other's outputs.
 
@@ -197,7 +197,7 @@ class NTK:
             gets its own rows, `torch.distributed` world of n shared out evenly and in order.
 
         Raises:
-            SettingError: It does not fit the memory; the least that works is told.
+            SettingError: It does not fit the memory; the error names the least that works.
         """  # noqa: DOC502 (raised by what is called)
         return self._retry_slower(self._matrix)
 

@@ -25,7 +25,7 @@ from selfdistill.runs._verdict import training_line, verdict
 class Report:
     """What was found about labels, as one page: no network and no script is needed to read it.
 
-    Made by `selfdistill.runs.Run.report`. ``str`` gives the dozen lines that ``selfdistill fit`` prints; a notebook
+    Made by `selfdistill.Run.report`. ``str`` gives the dozen lines that ``selfdistill fit`` prints; a notebook
     shows the page.
 
     Args:

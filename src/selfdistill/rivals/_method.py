@@ -92,7 +92,7 @@ class Method:
         build: From a `Context` to targets.
         loss: Logits and what the targets read to one value per example.
         summary: One line for ``--help`` and the documentation.
-        networks: 1, or 2 that train side by side as a ``networks.Pair``; logits are then ``[b, 2, K]``.
+        networks: 1, or 2 that train side by side; logits are then ``[b, 2, K]``.
         objective: What is done with a batch.
         needs_train_predictions: From the epoch just done, counted from 0, and the epochs in all to whether the training
             set is predicted in evaluation mode; the targets' ``take_train_predictions`` then gets the probabilities

@@ -42,7 +42,7 @@ def early_learning_regularized(
     target: tuple[Float[Tensor, "b k"], Float[Tensor, "b k"]],
     strength: float = 3.0,
 ) -> Float[Tensor, " b"]:
-    """Cross-entropy to the given labels plus the weighted `losses.elr_term`: at least λ log 1e-4, per example."""
+    """Cross-entropy to the given labels plus the weighted ELR term: at least λ log 1e-4, per example."""
     given, memory = target
     return cross_entropy(logits, given) + strength * elr_term(logits, memory)
 

@@ -5,7 +5,7 @@ The given label for some epochs, then an average that starts at it and takes in 
 .. math:: t_i \leftarrow \alpha\, t_i + (1 - \alpha)\, p_i, \qquad t_i^{(0)} = e_{y_i}
 
 A step is matched to the average with its own prediction in it, as in the authors' code. After k epochs of averaging the
-given label has the weight :math:`\alpha^k`. `targets.Memory` differs in two ways: it averages from the first epoch on,
+given label has the weight :math:`\alpha^k`. Method memory differs in two ways: it averages from the first epoch on,
 and a step's own prediction joins only after it.
 
 The paper estimates the epoch from which to average by a mixture fitted to the losses; the authors' code has its

@@ -47,7 +47,7 @@ def fit(
 
     Args:
         source: A file or folder, as ``selfdistill fit`` takes it; the built-in digits if left out.
-        out: The run directory, which must not exist; by itself the next free ``runs/<name>-NNN``.
+        out: The run directory, which must not exist; by default the next free ``runs/<name>-NNN``.
         test: Data with true labels to measure on.
         say: Takes sentences as they come; ``None``: nobody.
         **options: Options of ``selfdistill fit`` with underscores: of reading, such as ``label="genre"``, and of
@@ -178,7 +178,7 @@ class Run:
         return predict(self.folder, new, device=device).table()
 
     def refine(self, out: str | Path, how: str = "relabel", *, decisions: str | Path | None = None) -> Refined:
-        """Write the data set anew, without its label errors. The source is only read.
+        """Write a cleaned copy of the data set. The source is only read.
 
         Args:
             out: File or folder that does not exist.

@@ -23,6 +23,7 @@ from selfdistill.runs._model_file import EPOCHS
 from selfdistill.train import _checkpoint
 
 _PRODUCTS = ("labels.parquet", "model.safetensors", "metrics.jsonl")
+_OTHER_VERSIONS = "Resumed with "
 _OF_FAILED = {"run.json", "metrics.jsonl", "soft_labels.safetensors", "checkpoint", EPOCHS, LOCK}
 
 
@@ -80,13 +81,13 @@ def other_versions(found: RunRecord, now: RunRecord) -> RunRecord:
         return found
     said = ", ".join(f"{name} {new} instead of {old}" for name, (old, new) in changed.items())
     resumed = {"created": now.created, "versions": now.versions, "hardware": now.hardware}
-    warning = f"This run goes on with {said}: it may not end as with one version alone."
+    warning = f"{_OTHER_VERSIONS}{said}: results may differ from those of an uninterrupted run."
     return found.updated(resumed=[*found.resumed, resumed], warnings=[*found.warnings, warning])
 
 
 def telling(record: RunRecord, tell: Listener) -> Listener:
     """Say at the start of training what the record warns of because the run goes on."""
-    said = tuple(text for text in record.warnings if text.startswith("This run goes on with "))
+    said = tuple(text for text in record.warnings if text.startswith(_OTHER_VERSIONS))
 
     def telling(event: Event) -> None:
         tell(replace(event, warnings=(*said, *event.warnings)) if isinstance(event, RunStarted) else event)

@@ -120,7 +120,7 @@ def read_again(folder: Path, record: RunRecord, *, mapped: bool = False) -> Labe
     if examples.fingerprint != described.fingerprint:
         raise RunError(
             f"{described.source} holds other data than {folder} was trained on",
-            "Put the data back as they were, or give them by themselves: selfdistill air DATA.",
+            "Put the data back as they were, or pass them directly: selfdistill air DATA.",
         )
     return examples
 

@@ -201,7 +201,7 @@ def _next(out: Path, record: RunRecord) -> list[str]:
         "Next",
         f"  The most doubtful ones:  selfdistill show {quoted(out)}",
         f"  A page to send:          selfdistill report {quoted(out)}",
-        f"  Settled by keyboard:     selfdistill review {quoted(out)}",
+        f"  Review by keyboard:      selfdistill review {quoted(out)}",
         f"  Labels for new data:     selfdistill predict {quoted(out)} {new}",
         *own,
     ]

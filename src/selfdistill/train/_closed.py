@@ -1,4 +1,4 @@
-"""A run in closed form: which data get it by themselves, what it takes, and what it leaves."""
+"""A run in closed form: which data get it by default, what it takes, and what it leaves."""
 
 from __future__ import annotations
 

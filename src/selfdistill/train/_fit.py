@@ -180,7 +180,7 @@ def _check(data: LabelledData, settings: ResolvedSettings, model: nn.Module | No
     if model is not None and chosen.networks == 2 and not isinstance(model, Pair):
         raise SettingError(
             f"method {settings.method!r} trains two networks, but one was given",
-            "Pass selfdistill.networks.Pair(a, b), with different initial weights.",
+            "Leave model out: both are then built from the settings.",
         )
 
 

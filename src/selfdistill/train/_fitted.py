@@ -68,7 +68,7 @@ _ROWS = 50_000
 
 def trust_of(data: LabelledData, fitted: Fitted, table: LabelTable) -> Applicability:
     """Say whether findings can be trusted; of a network that fits nearly all labels, with the closed form beside it."""
-    # A network that agrees with 95 % of its training labels or more may have learned the wrong ones by heart. On
+    # A network that agrees with 95 % of its training labels or more may have memorised the wrong ones. On
     # features and tables of at most 50,000 rows the closed form then says how many labels it expects to be wrong, out
     # of sample. Where that is twice what looks wrong, and 2 % of the labels more, the findings are not to be trusted.
     light = fitted.trust(table, data.classes)

@@ -144,7 +144,7 @@ def predict_probabilities(
     rows: Tensor | None = None,
 ) -> Tensor:
     """Predict class probabilities in evaluation mode: float32 ``[n, K]`` on the CPU; ``rows`` names some."""
-    # The network's mode is put back. Of a ``networks.Pair`` ``which`` names the network; ``None`` takes the mean of
+    # The network's mode is put back. Of a ``Pair`` ``which`` names the network; ``None`` takes the mean of
     # both. Large images come fewer at a time.
     was_training = model.training
     model.eval()

@@ -21,7 +21,7 @@ def check_batch(index: Tensor, logits: Tensor, k: int) -> None:
         )
     if not logits.requires_grad:
         raise SettingError(
-            "the logits have no gradient, but loss is for steps of training, which it notes",
+            "the logits have no gradient; `loss` is for training steps, because it records predictions",
             "For a validation loss take torch.nn.functional.cross_entropy.",
         )
 

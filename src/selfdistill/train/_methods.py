@@ -38,7 +38,7 @@ _OWN = {
     "selfdistill": Method(
         lambda c: targets.Posterior(c.labels, c.num_classes, stretch=_stretch(c)),
         losses.anchored_cross_entropy,
-        "the default: previous epochs' predictions through a noise matrix learned on the way",
+        "previous epochs' predictions through a noise matrix learned on the way",
     ),
     "cross-entropy": Method(
         lambda c: GivenLabels(c.labels, c.num_classes),
@@ -123,7 +123,7 @@ def target_method(name: str) -> Method:
     able = [one for one, found in METHODS.items() if is_target(found)]
     if name in WITHOUT_EPOCHS or (name in METHODS and name not in able):
         raise SettingError(
-            f"method {name!r} is more than a target and a loss, and cannot be put into a loop",
+            f"method {name!r} needs more than a loss (such as a second network), so it cannot be used in your own loop",
             f"Choose one of: {', '.join(able)}.",
         )
     return method(name, able)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CHANCE_AFTER = 3
-"""Epochs after which predictions that agree with the labels by chance alone are told."""
+"""Epochs after which predictions that agree with the labels by chance alone are warned of."""
 _SHARES = 8
 """Epochs whose share of refined labels a state holds: `applicability` looks at none later, and all states are alike."""
 
@@ -42,7 +42,7 @@ class RobustTargets:
     """Robust training in a loop of your own: two calls, one in each step and one after each epoch.
 
     `loss` takes the place of the loss, `end_epoch` follows each pass over the data. It is no ``nn.Module``, so that a
-    module may hold it without taking it for a part of itself; it moves to the device of the logits by itself.
+    module may hold it without taking it for a part of itself; it moves to the device of the logits.
 
     Memory: what ``docs/methods.md`` says of the method, on the device of the logits: ``22 n K`` bytes for the default;
     and 45 bytes per example. With ``folder`` the former lie in files there, and the numbers are the same.
@@ -51,7 +51,7 @@ class RobustTargets:
         labels: Given labels, whole numbers from 0 to K - 1, ``[n]``: a tensor, an array or a list, in the order that
             the positions in ``index`` count.
         num_classes: K.
-        method: One of `selfdistill.train.METHODS` that needs one network and one training.
+        method: One that `selfdistill methods` lists and that needs one network and one training.
         epochs: Epochs of the training; needed by methods with a schedule, such as ``"sop"``.
         steps: Optimizer's steps per epoch; needed below 18, where one epoch teaches little and the default's schedule
             is lengthened.
@@ -136,7 +136,7 @@ class RobustTargets:
         return np.resize(np.arange(start, stop), -(-n // world()) if self._shard.spread else n)
 
     def to(self, device: Any) -> RobustTargets:
-        """Move all state to a device, but for what lies in files; `loss` does so by itself."""
+        """Move all state to a device, but for what lies in files; `loss` does so automatically."""
         if self._in_files:
             return self
         self.targets.to(device)

@@ -29,15 +29,13 @@ def choose_augment(settings: ResolvedSettings, examples: int, shape: tuple[int, 
 
 
 def resolve_device(device: str) -> str:
-    """Find the device that a name means, and check that it is there."""
+    """Find the device that a name means, and check that it is available."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         found = torch.device(device)
     except RuntimeError as error:
-        raise SettingError(
-            f"device is {device!r}, which is no device", "Choose auto, cpu, cuda or mps.", param="device"
-        ) from error
+        raise SettingError(f"device {device!r} is unknown", "Choose auto, cpu, cuda or mps.", param="device") from error
     cuda_missing = found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count()
     mps_missing = found.type == "mps" and not torch.backends.mps.is_available()
     if found.type not in {"cpu", "cuda", "mps"} or cuda_missing or mps_missing:

@@ -91,7 +91,7 @@ class Safetensors(Format):
         from safetensors.torch import save_file
 
         if options.labels is not None:
-            raise DataError(f"{out} cannot hold the labels of {options.labels} beside", "Choose a name with .npz.")
+            raise DataError(f"{out} cannot also hold the labels of {options.labels}", "Choose a name with .npz.")
         known = _known(self, arrays, place, options)
         for name, values in edit.added(tensors, place.name).items():
             like = arrays[label_key(arrays, options, place.path) or ""].dtype
