@@ -71,7 +71,7 @@ def test_who_starts_processes_and_who_does_not(monkeypatch):
     with pytest.raises(SettingError, match="processes is 0, but must be at least 1"):
         check_processes(0)
     monkeypatch.setenv("RANK", "0")
-    with pytest.raises(SettingError, match=r"processes was said, but torchrun started them. Leave `processes` out"):
+    with pytest.raises(SettingError, match=r"processes was given, but torchrun started them. Leave `processes` out"):
         check_processes(2)
     monkeypatch.setenv(GROUP, "somewhere")
     check_processes(2)

@@ -37,8 +37,8 @@ Example:
     >>> given = torch.tensor([[1.0, 0.0], [1.0, 0.0]])  # the second label is not what the networks say
     >>> co_teaching(logits, (given, torch.tensor(0.5)))[1].item()
     0.0
-    >>> said = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.1, 0.9]])
-    >>> held_out_noise(Context(torch.tensor([0, 0, 1, 1]), 2, 1, 1, first_stage=FirstStage(said, said)))
+    >>> predicted = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.1, 0.9]])
+    >>> held_out_noise(Context(torch.tensor([0, 0, 1, 1]), 2, 1, 1, first_stage=FirstStage(predicted, predicted)))
     0.25
 """
 
@@ -67,7 +67,7 @@ def co_teaching(logits: Float[Tensor, "b 2 k"], target: tuple[Tensor, Tensor]) -
     """Cross-entropy of two networks, each on what the other finds easiest; ``target``: distributions, and the share f.
 
     With f = 0 the sum of both cross-entropies, in nats.
-    """  # noqa: DOC201 (said in the first line)
+    """  # noqa: DOC201 (predicted in the first line)
     distributions, forget = target
     losses = each_cross_entropy(logits, distributions)
     keep = ((1 - forget) * len(losses) + _ROUNDING).floor().clamp(min=1).to(losses.dtype)

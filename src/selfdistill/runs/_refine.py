@@ -124,7 +124,7 @@ def _check_source(run: Path, found: SavedLabelTable) -> None:
         )
     if found.source not in BUILT_IN and not is_there(found.source):
         raise RunError(
-            f"{found.source}, which {run} was trained on, is not here",
+            f"{found.source}, which {run} was trained on, does not exist",
             "Start this in the folder where `fit` was started.",
         )
     ids, labels = labelled_rows(found.source, found.options)
