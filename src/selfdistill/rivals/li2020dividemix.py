@@ -74,20 +74,6 @@ from selfdistill.losses._cross_entropy import at_least_single, pair_cross_entrop
 from selfdistill.rivals._method import Context, Forward, LossFn, Method, View, matched
 from selfdistill.targets._base import EVERY, LabelTargets
 
-__all__ = [
-    "METHODS",
-    "Division",
-    "TwoGaussians",
-    "clean_probability",
-    "divide_mix",
-    "far_from_uniform",
-    "semi_supervised",
-    "sharpened",
-    "soft_labels",
-    "squared_error",
-    "two_gaussians",
-]
-
 TEMPERATURE, ALPHA, UNLABELLED = 0.5, 4.0, 25.0
 """T, α and λ of the paper's main experiments."""
 

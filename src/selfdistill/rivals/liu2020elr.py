@@ -34,8 +34,6 @@ from selfdistill.losses._anchored import ELR_FLOOR, elr_term
 from selfdistill.rivals._method import Method
 from selfdistill.targets._base import EVERY, LabelTargets, check_logits, check_momentum
 
-__all__ = ["METHODS", "EarlyLearning", "MemoryTarget", "early_learning_regularized"]
-
 
 def early_learning_regularized(
     logits: Float[Tensor, "b k"],
