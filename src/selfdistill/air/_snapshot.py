@@ -124,7 +124,9 @@ def calibrated(model: nn.Module, inputs: Tensor) -> nn.Module:
             norm.momentum = None  # the plain mean over the batches
             norm.train()
         with torch.no_grad():
-            for part in torch.tensor_split(inputs, -(-len(inputs) // 256)):  # alike in size, so that their mean is right
+            for part in torch.tensor_split(
+                inputs, -(-len(inputs) // 256)
+            ):  # alike in size, so that their mean is right
                 twin(part)
         for norm, old in zip(norms, _norms(model), strict=True):
             norm.momentum = old.momentum
