@@ -233,7 +233,7 @@ def test_a_review_of_moved_data_says_so_in_the_terminal(cli, songs, tmp_path, mo
     assert code == 0, err
     said = " ".join(err.split())
     assert "note: only the names of the examples are shown" in said
-    assert "songs.csv is not here. Start this in the folder where `fit` was started." in said
+    assert "songs.csv does not exist. Start this in the folder where `fit` was started." in said
     assert said.index("note:") < said.index("The page: http")
 
 

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from selfdistill.losses._layers import attention_transfer, hint
+from selfdistill.losses._distillation import attention_transfer, hint
 
 G = torch.Generator().manual_seed(0)
 S, T = (torch.randn(4, c, 3, 2, generator=G, dtype=torch.float64) for c in (5, 7))

@@ -244,7 +244,7 @@ def test_without_the_data_the_names_are_left():
     fit("photos", out="run", **SHORT)
     Path("photos").rename("elsewhere")
     words = page(load("run").report()).words
-    assert "photos is not here" in words
+    assert "photos does not exist" in words
     assert "cat/" in words
 
 

@@ -256,11 +256,11 @@ def test_data_that_changed_are_not_learned_from(texts, tmp_path, opened, monkeyp
     assert "holds other data" in said[0]
     csv.unlink()
     gone = opened(run.folder, decisions=tmp_path / "e.jsonl")
-    assert "is not here" in gone.content(0)["missing"]
+    assert "does not exist" in gone.content(0)["missing"]
     assert gone.words(0) == []
     gone.start(said.append).join(20)
     assert len(said) == 2
-    assert "texts.csv is not here. Start this in the folder" in said[1]
+    assert "texts.csv does not exist. Start this in the folder" in said[1]
 
 
 def test_photos_are_drawn_anew_and_missing_ones_said(photos, opened):

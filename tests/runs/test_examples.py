@@ -73,7 +73,7 @@ def test_a_photo_that_is_gone_is_refused_alone_and_a_folder_that_is_gone_leaves_
     shutil.rmtree("photos")
     examples = open_examples(Path("run"))
     assert examples.kind == "vector"
-    assert "photos is not here" in examples.missing
+    assert "photos does not exist" in examples.missing
     assert (examples.name(0), examples.text(0), examples.cells(0)) == (names[0], "", [])
     with pytest.raises(DataError, match="no images"):
         examples.thumbnail(0, 32)

@@ -9,8 +9,7 @@ import pytest
 from selfdistill import runs, train
 from selfdistill._core.errors import Interrupted
 from selfdistill._core.events import BatchDone
-from selfdistill.runs._directory import run
-from selfdistill.runs._plan import Plan
+from selfdistill.runs._directory import Plan, run
 from selfdistill.train._methods import METHODS
 
 

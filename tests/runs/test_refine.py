@@ -291,7 +291,9 @@ def test_a_source_that_has_changed_is_refused(run):
     with pytest.raises(RunError, match=r"row 4 is 'r4' with label '....', it was 'r4' with"):
         refine(run, Path("new.csv"), how="relabel")
     Path("songs.csv").unlink()
-    with pytest.raises(RunError, match=r"songs.csv, which run was trained on, is not here. Start this in the folder"):
+    with pytest.raises(
+        RunError, match=r"songs.csv, which run was trained on, does not exist. Start this in the folder"
+    ):
         refine(run, Path("new.csv"), how="relabel")
     assert not Path("new.csv").exists()
 

@@ -38,9 +38,9 @@ class Flag(str):
 class Advice(str):
     """A sentence that names options, as alternatives: one is left out where an option that it names does not exist."""
 
-    def __new__(cls, *ways: str, _said: str = "", **values: Any) -> Self:
-        self = super().__new__(cls, _written(ways, _said, values, COMMAND_LINE))
-        self._parts = ways, _said, values
+    def __new__(cls, *ways: str, _finding: str = "", **values: Any) -> Self:
+        self = super().__new__(cls, _written(ways, _finding, values, COMMAND_LINE))
+        self._parts = ways, _finding, values
         return self
 
     _parts: tuple[tuple[str, ...], str, Mapping[str, Any]]
@@ -52,15 +52,15 @@ class Advice(str):
         return Advice("{first}{more}", first=first, more=self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        ways, said, values = self._parts
-        return partial(Advice.__new__, type(self), *ways, _said=said, **values), ()
+        ways, finding, values = self._parts
+        return partial(Advice.__new__, type(self), *ways, _finding=finding, **values), ()
 
 
 class Notice(Advice):
     """Something that was found, and then what a user can do about it."""
 
-    def __new__(cls, said: str, *ways: str, **values: Any) -> Self:
-        return super().__new__(cls, *ways, _said=said, **values)
+    def __new__(cls, finding: str, *ways: str, **values: Any) -> Self:
+        return super().__new__(cls, *ways, _finding=finding, **values)
 
 
 def at(text: str, door: Door) -> str:
@@ -68,7 +68,7 @@ def at(text: str, door: Door) -> str:
     return _written(*text._parts, door) if isinstance(text, Advice) else text
 
 
-def _written(ways: tuple[str, ...], said: str, values: Mapping[str, Any], door: Door) -> str:
+def _written(ways: tuple[str, ...], finding: str, values: Mapping[str, Any], door: Door) -> str:
     named = [_named(way, values) for way in ways]
     kept = [n for n, options in enumerate(named) if door.options is None or set(options.values()) <= set(door.options)]
     shown = {name: at(value, door) if isinstance(value, Advice) else value for name, value in values.items()}
@@ -79,8 +79,8 @@ def _written(ways: tuple[str, ...], said: str, values: Mapping[str, Any], door: 
         for n in kept
     ]
     text = ", or ".join(texts)
-    if said:
-        text = f"{said}; {text}" if text else said
+    if finding:
+        text = f"{finding}; {text}" if text else finding
     elif kept[:1] != [0]:
         text = text[:1].upper() + text[1:]
     cut = bool(ways) and kept[-1:] != [len(ways) - 1]

@@ -67,16 +67,16 @@ def in_processes(count: int, arguments: Sequence[str]) -> int:
             first = _ended(workers)
         if first is None:
             return 0
-        words = [Path(folder, f"words-{rank}") for rank in (first, *range(count))]
-        said = next((path.read_text(encoding="utf-8", errors="surrogatepass") for path in words if path.exists()), None)
+        files = [Path(folder, f"words-{rank}") for rank in (first, *range(count))]
+        text = next((path.read_text(encoding="utf-8", errors="surrogatepass") for path in files if path.exists()), None)
     code = workers[first].returncode
     if code < 0:
-        said = (
+        text = (
             f"error: process {first + 1} of {count} was ended by {signal.Signals(-code).name}. "
             "Go on with --resume and as many --processes."
         )
-    if said is not None:  # else it ended by a traceback, which is there already
-        speak(said)
+    if text is not None:  # else it ended by a traceback, which is there already
+        speak(text)
     return code if code > 0 else 128 - code
 
 

@@ -30,8 +30,7 @@ from selfdistill.distill._soft_labels import Store, load_store
 from selfdistill.distill._teacher import AnyTeacher, Teacher, find_teacher, soft_labels
 from selfdistill.networks._build import build
 from selfdistill.rivals import Method
-from selfdistill.runs._directory import check_free, run
-from selfdistill.runs._plan import Plan
+from selfdistill.runs._directory import Plan, check_free, run
 from selfdistill.targets import TeacherTargets
 from selfdistill.train import Settings
 from selfdistill.train._fit import fit as train_fit

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from selfdistill._core.errors import SettingError
 from selfdistill._core.rng import drawing_from, torch_generator
-from selfdistill.losses._layers import attention_transfer, hint
+from selfdistill.losses._distillation import attention_transfer, hint
 from selfdistill.rivals import Method
 
 _LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"hint": hint, "attention": attention_transfer}

@@ -22,9 +22,9 @@ from selfdistill.distill._measures import dark_knowledge
 from selfdistill.distill._soft_labels import Store, load_store, save_store
 from selfdistill.distill._teacher import AnyTeacher, Teacher, soft_labels
 from selfdistill.rivals import Method
+from selfdistill.runs._directory import Plan
 from selfdistill.runs._directory import run as runs_run
 from selfdistill.runs._model_file import load_model
-from selfdistill.runs._plan import Plan
 from selfdistill.train._runtime import TorchRuntime
 
 if TYPE_CHECKING:

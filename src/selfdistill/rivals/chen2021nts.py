@@ -18,8 +18,6 @@ from selfdistill import losses, targets
 from selfdistill._core.labels import one_hot
 from selfdistill.rivals._method import Context, Curves, Method, given_labels
 
-__all__ = ["HELD_OUT", "METHODS", "best_on_held_out"]
-
 HELD_OUT = 0.1
 
 

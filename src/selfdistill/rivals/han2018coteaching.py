@@ -37,8 +37,9 @@ Example:
     >>> given = torch.tensor([[1.0, 0.0], [1.0, 0.0]])  # the second label is not what the networks say
     >>> co_teaching(logits, (given, torch.tensor(0.5)))[1].item()
     0.0
-    >>> said = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.1, 0.9]])
-    >>> held_out_noise(Context(torch.tensor([0, 0, 1, 1]), 2, 1, 1, first_stage=FirstStage(said, said)))
+    >>> from selfdistill.rivals._method import FirstStage
+    >>> predicted = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.1, 0.9]])
+    >>> held_out_noise(Context(torch.tensor([0, 0, 1, 1]), 2, 1, 1, first_stage=FirstStage(predicted, predicted)))
     0.25
 """
 
@@ -53,11 +54,9 @@ from torch import Tensor
 from selfdistill._core.errors import SettingError
 from selfdistill._core.labels import held_out
 from selfdistill.losses._cross_entropy import each_cross_entropy
-from selfdistill.rivals._method import Context, FirstStage, Method
+from selfdistill.rivals._method import Context, Method
 from selfdistill.rivals.chen2021nts import HELD_OUT
 from selfdistill.targets._base import LabelTargets
-
-__all__ = ["METHODS", "FirstStage", "SmallLoss", "co_teaching", "held_out_noise"]
 
 _ROUNDING = 1e-4  # in float32, (1 - 0.33) * 100 is a little below 67
 _MOST = 0.9  # a noise rate beyond this would leave next to nothing to learn from
@@ -67,7 +66,7 @@ def co_teaching(logits: Float[Tensor, "b 2 k"], target: tuple[Tensor, Tensor]) -
     """Cross-entropy of two networks, each on what the other finds easiest; ``target``: distributions, and the share f.
 
     With f = 0 the sum of both cross-entropies, in nats.
-    """  # noqa: DOC201 (said in the first line)
+    """  # noqa: DOC201 (predicted in the first line)
     distributions, forget = target
     losses = each_cross_entropy(logits, distributions)
     keep = ((1 - forget) * len(losses) + _ROUNDING).floor().clamp(min=1).to(losses.dtype)

@@ -30,8 +30,6 @@ from selfdistill.losses import cross_entropy
 from selfdistill.rivals._method import Method
 from selfdistill.rivals.lu2022selc import AveragedTargets
 
-__all__ = ["METHODS", "SelfAdaptive", "WeightedTarget", "weighted_cross_entropy"]
-
 _START = 60 / 200  # epochs on the given labels, as a share
 
 

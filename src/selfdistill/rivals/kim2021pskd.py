@@ -15,8 +15,6 @@ from selfdistill import losses, targets
 from selfdistill.rivals._method import Context, Method
 from selfdistill.targets._dong2019selfdistill import identity
 
-__all__ = ["METHODS"]
-
 _LAST_WEIGHT = 0.8  # of the previous prediction, in the last epoch
 
 

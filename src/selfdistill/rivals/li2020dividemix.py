@@ -43,8 +43,8 @@ Example:
     >>> division = Division(torch.tensor([0, 0, 0, 0]), 2, epochs=60, steps=1)
     >>> division.warm_up, division.rise
     (2, 3.2)
-    >>> said = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8]])
-    >>> division.take_train_predictions(torch.stack([said, said], 1))
+    >>> predicted = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8]])
+    >>> division.take_train_predictions(torch.stack([predicted, predicted], 1))
     >>> division.clean[:, 0].round().tolist()
     [1.0, 1.0, 0.0, 0.0]
     >>> own, both = torch.tensor([[0.5, 0.5]] * 2), torch.tensor([[0.25, 0.75]] * 2)
@@ -73,20 +73,6 @@ from selfdistill.data._loader import Batch
 from selfdistill.losses._cross_entropy import at_least_single, pair_cross_entropy
 from selfdistill.rivals._method import Context, Forward, LossFn, Method, View, matched
 from selfdistill.targets._base import EVERY, LabelTargets
-
-__all__ = [
-    "METHODS",
-    "Division",
-    "TwoGaussians",
-    "clean_probability",
-    "divide_mix",
-    "far_from_uniform",
-    "semi_supervised",
-    "sharpened",
-    "soft_labels",
-    "squared_error",
-    "two_gaussians",
-]
 
 TEMPERATURE, ALPHA, UNLABELLED = 0.5, 4.0, 25.0
 """T, α and λ of the paper's main experiments."""
@@ -243,13 +229,13 @@ def divide_mix(forward: Forward, batch: Batch, view: View, target: Division, los
     views = view(0), view(1)
     with torch.no_grad():
         logits = torch.stack([torch.stack([forward(x, which) for x in views], 1) for which in (0, 1)], 1)
-        said = logits.float().softmax(-1).mean(2)
+        predicted = logits.float().softmax(-1).mean(2)
         given, clean = target.read(batch.index), target.clean[batch.index]
     strength = UNLABELLED * target.risen(epoch, step)
     values = torch.zeros_like(clean[:, 0])
     for which in (0, 1):
         right = clean[:, 1 - which]  # as the other network sees it
-        soft = soft_labels(given, right, said[:, which], said.mean(1))
+        soft = soft_labels(given, right, predicted[:, which], predicted.mean(1))
         share, order = _draw(target.seed, epoch, step, which, 2 * len(right))
         x, t = (_mixed(torch.cat(two), share, order) for two in (views, (soft, soft)))
         values = values + semi_supervised(forward(x, which), t, right > 0.5, strength)
@@ -260,7 +246,7 @@ def soft_labels(given: Tensor, right: Tensor, own: Tensor, both: Tensor) -> Tens
     """Refine the labels that are right with a probability above 1/2, guess the others, and sharpen: ``[b, K]``.
 
     ``right`` is ``[b]``; ``own`` and ``both`` are mean predictions over the views, of the network and of both.
-    """  # noqa: DOC201 (said in the first line)
+    """  # noqa: DOC201 (predicted in the first line)
     refined = torch.lerp(own, given, right[:, None])
     return sharpened(torch.where(right[:, None] > 0.5, refined, both))
 
@@ -274,7 +260,7 @@ def semi_supervised(logits: Tensor, target: Tensor, labelled: Tensor, strength: 
     """Give one value per example ``[b]``, whose mean is the loss of one network on a mixed batch.
 
     ``logits`` and ``target`` are of both views, one after the other, ``[2 b, K]``; ``labelled`` is bool ``[b]``.
-    """  # noqa: DOC201 (said in the first line)
+    """  # noqa: DOC201 (predicted in the first line)
     b = len(labelled)
     known = labelled.to(target.dtype)
     unknown = 1 - known

@@ -34,8 +34,6 @@ from selfdistill.losses._anchored import ELR_FLOOR, elr_term
 from selfdistill.rivals._method import Method
 from selfdistill.targets._base import EVERY, LabelTargets, check_logits, check_momentum
 
-__all__ = ["METHODS", "EarlyLearning", "MemoryTarget", "early_learning_regularized"]
-
 
 def early_learning_regularized(
     logits: Float[Tensor, "b k"],
@@ -67,8 +65,8 @@ class EarlyLearning(LabelTargets[MemoryTarget]):
     @torch.no_grad()
     def read(self, index: Tensor, logits: Tensor | None = None) -> MemoryTarget:
         """Return the given labels of ``index`` and the memory with this step in it; needs ``logits`` ``[b, K]``."""
-        said = _clamped(check_logits(logits).float().softmax(-1))
-        return MemoryTarget(self.given(index), torch.lerp(said, self.value[index], self.momentum))
+        p = _clamped(check_logits(logits).float().softmax(-1))
+        return MemoryTarget(self.given(index), torch.lerp(p, self.value[index], self.momentum))
 
     def renewed(self, mean: Tensor, value: Tensor) -> Tensor:
         """Return the average of memory and predictions."""

@@ -51,8 +51,6 @@ from selfdistill.losses._cross_entropy import at_least_single
 from selfdistill.rivals._method import Method
 from selfdistill.targets._base import LabelTargets
 
-__all__ = ["METHODS", "ShiftedTarget", "SparseNoise", "shifted_cross_entropy"]
-
 _FLOOR = 1e-4  # the authors' least probability after the shift, before and after normalising
 _SPREAD = 1e-8  # standard deviation of the parameters at the start
 _BATCH = 128  # the authors' gradients are those of means over this many examples

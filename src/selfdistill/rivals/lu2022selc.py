@@ -32,8 +32,6 @@ from selfdistill.rivals._method import Method
 from selfdistill.targets import Targets
 from selfdistill.targets._base import check_logits, check_momentum
 
-__all__ = ["METHODS", "AveragedTargets", "SelfEnsemble"]
-
 _START = 30 / 200  # epochs on the given labels, as a share
 
 T_co = TypeVar("T_co", covariant=True)

@@ -44,18 +44,6 @@ from selfdistill.losses._cross_entropy import at_least_single
 from selfdistill.rivals._method import Context, Method
 from selfdistill.targets._base import LabelTargets
 
-__all__ = [
-    "METHODS",
-    "LabelRows",
-    "anchor_matrix",
-    "backward_corrected",
-    "backward_targets",
-    "conditioned",
-    "forward_corrected",
-    "forward_targets",
-    "growth",
-]
-
 MOST_GROWTH = 100.0
 """An inverse that lets losses grow by more is refused: 89 % of symmetric noise in ten classes has 160."""
 

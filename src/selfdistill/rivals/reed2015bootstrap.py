@@ -26,8 +26,6 @@ from selfdistill.losses import cross_entropy
 from selfdistill.losses._cross_entropy import at_least_single
 from selfdistill.rivals._method import Method, given_labels
 
-__all__ = ["METHODS", "bootstrap_hard", "bootstrap_soft"]
-
 
 def bootstrap_soft(
     logits: Float[Tensor, "b k"], target: Float[Tensor, "b k"], given_weight: float = 0.95

@@ -46,8 +46,6 @@ from selfdistill.losses._cross_entropy import at_least_single
 from selfdistill.rivals._method import Method
 from selfdistill.targets import FixedTargets, Targets
 
-__all__ = ["METHODS", "JointLabels", "JointTarget", "joint_optimization"]
-
 
 def joint_optimization(
     logits: Float[Tensor, "b k"],

@@ -21,8 +21,6 @@ from selfdistill.losses import cross_entropy
 from selfdistill.losses._cross_entropy import at_least_single
 from selfdistill.rivals._method import Method, given_labels
 
-__all__ = ["METHODS", "symmetric_cross_entropy"]
-
 
 def symmetric_cross_entropy(
     logits: Float[Tensor, "b k"],

@@ -18,8 +18,6 @@ from itertools import pairwise
 from selfdistill import losses
 from selfdistill.rivals._method import Curves, Method, given_labels
 
-__all__ = ["METHODS", "first_trough"]
-
 _SAME = 1e-9  # averages of equal shares, summed in another order
 
 

@@ -46,8 +46,6 @@ from selfdistill.losses import generalized_cross_entropy
 from selfdistill.rivals._method import Method, given_labels
 from selfdistill.targets._base import LabelTargets
 
-__all__ = ["METHODS", "Truncated", "TruncatedTarget", "refreshes", "truncated_cross_entropy"]
-
 
 def truncated_cross_entropy(
     logits: Float[Tensor, "b k"],

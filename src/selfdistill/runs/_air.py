@@ -30,7 +30,7 @@ def measure(
 ) -> tuple[dict[str, Any], float]:
     """Take kernel and measures of each moment, after a word on their cost: the record of ``air.json``, and seconds."""
     examples, ids = _chosen(subject, asked)
-    took = clock.perf_counter()
+    started = clock.perf_counter()
     spectra, found, start = {}, [], None
     for number, (moment, make) in enumerate(subject.moments.items(), 1):
         network = make(examples.inputs)
@@ -59,7 +59,7 @@ def measure(
         "ids": ids,
     }
     record = {"schema": SCHEMA} | environment("cpu") | {"settings": asdict(asked), "data": described} | measures
-    return record, clock.perf_counter() - took
+    return record, clock.perf_counter() - started
 
 
 def _chosen(subject: Subject, asked: AirOptions) -> tuple[Examples, list[str]]:

@@ -233,20 +233,21 @@ def _to_csv(
             writer.writerow([ids[row], given[row], label, decision])
 
 
+def chosen(row: int, label: str) -> list[dict[str, Any]]:
+    """Write a label as Label Studio's result: ``choices`` named ``label`` on an object named ``item``."""
+    about = {"id": f"label-{row}", "from_name": "label", "to_name": "item", "type": "choices"}
+    return [about | {"value": {"choices": [label]}}]
+
+
 def _to_label_studio(
     path: Path, rows: list[int], decided: Decided, ids: Sequence[str], given: Sequence[str], refined: Sequence[str]
 ) -> None:
-    """Tasks with annotations; ``choices`` named ``label`` on an object named ``item``, as `refine` writes them."""
-
-    def result(row: int, label: str) -> list[dict[str, Any]]:
-        about = {"id": f"label-{row}", "from_name": "label", "to_name": "item", "type": "choices"}
-        return [about | {"value": {"choices": [label]}}]
-
+    """Write tasks with annotations."""
     tasks = [
         {
             "data": {"id": str(ids[row]), "given_label": str(given[row])},
-            "annotations": [{"result": result(row, label)}] if (label := decided.labels.get(row)) else [],
-            "predictions": [{"model_version": "selfdistill", "result": result(row, str(refined[row]))}],
+            "annotations": [{"result": chosen(row, label)}] if (label := decided.labels.get(row)) else [],
+            "predictions": [{"model_version": "selfdistill", "result": chosen(row, str(refined[row]))}],
         }
         for row in rows
     ]

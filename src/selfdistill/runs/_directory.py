@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -31,9 +31,9 @@ from selfdistill.issues import compare_with_truth
 from selfdistill.issues._northcutt2021joint import NoiseEstimate
 from selfdistill.issues._table import LabelTable
 from selfdistill.networks._build import build
+from selfdistill.rivals import Method
 from selfdistill.runs._label_table import write_label_table
 from selfdistill.runs._model_file import Model, save_model, save_snapshot, snapshot_epochs
-from selfdistill.runs._plan import GO_ON, Plan
 from selfdistill.runs._run_files import MetricsFile, clear_failed, has_failed, lost, other_versions, products, telling
 from selfdistill.targets._stores import choose_store, compact
 from selfdistill.train._closed import CLOSED, describe_closed
@@ -43,6 +43,19 @@ from selfdistill.train._methods import METHODS, method_of
 
 _MATRIX_CLASSES = 64  # up to here the record holds the whole matrix
 _FREE = ("device", "compile")  # settings that a resumed run may change
+GO_ON = "Go on with: selfdistill fit --resume {}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does besides what its settings say, such as learning from a teacher."""
+
+    record: Mapping[str, Any]  # joins the run record from the start
+    # called with the run directory, ours by then, before training, and again when a run is resumed: gives the method,
+    # of one network, and what else joins the record; under `files` digests of what it wrote
+    prepare: Callable[[Path], tuple[Method, Mapping[str, Any]]]
+    room: int = 0  # bytes that `prepare` writes at most
+    go_on: str = GO_ON  # what to say after a stop; `{}` is the run directory
 
 
 def next_run_folder(name: str, parent: Path = Path("runs")) -> Path:

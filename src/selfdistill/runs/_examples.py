@@ -277,7 +277,7 @@ def _opened(record: RunRecord, names: np.ndarray, given: np.ndarray) -> Examples
     if options is None:
         raise DataError("the run was trained on data in memory", "Start it with `selfdistill fit` to see them.")
     if where not in BUILT_IN and not is_there(where):
-        raise DataError(f"{where} is not here", "Start this in the folder where `fit` was started.")
+        raise DataError(f"{where} does not exist", "Start this in the folder where `fit` was started.")
     if Path(where).suffix.lower() == ".zip" and _holds_images(Path(where)):
         return _Files(names, Path(where))
     if find_format(find_place(where)).name == "folder":

@@ -18,7 +18,7 @@ from selfdistill.data._copy import check_new, labelled_cells, labelled_rows, wri
 from selfdistill.data._place import STANDARD_INPUT, is_there
 from selfdistill.data._read import find_form
 from selfdistill.data.formats import BUILT_IN
-from selfdistill.runs._decision_files import Decisions, check_about, given_of_numbered, read_decisions
+from selfdistill.runs._decision_files import Decisions, check_about, chosen, given_of_numbered, read_decisions
 from selfdistill.runs._label_table import SavedLabelTable, read_label_table
 
 HOW = ("drop", "relabel", "weight")
@@ -124,7 +124,7 @@ def _check_source(run: Path, found: SavedLabelTable) -> None:
         )
     if found.source not in BUILT_IN and not is_there(found.source):
         raise RunError(
-            f"{found.source}, which {run} was trained on, is not here",
+            f"{found.source}, which {run} was trained on, does not exist",
             "Start this in the folder where `fit` was started.",
         )
     ids, labels = labelled_rows(found.source, found.options)
@@ -146,7 +146,7 @@ def _holds_images(source: str) -> bool:
 
 
 def _label_studio(found: SavedLabelTable, path: Path) -> None:
-    """Tasks with pre-annotations, the most doubtful first; ``choices`` named ``label`` on an object named ``item``."""
+    """Write tasks with pre-annotations, the most doubtful first."""
     suggested = found.suggested
     sure = np.where(suggested == found.refined, found.confidence, found.p_other)
     cells = labelled_cells(found.source, found.options) or [{}] * len(found.ids)
@@ -156,19 +156,7 @@ def _label_studio(found: SavedLabelTable, path: Path) -> None:
             | {"id": found.ids[i], "given_label": found.given[i], "label_quality": float(found.quality[i])}
             | ({"image": found.ids[i]} if _holds_images(found.source) else {}),
             "predictions": [
-                {
-                    "model_version": "selfdistill",
-                    "score": float(sure[i]),
-                    "result": [
-                        {
-                            "id": f"label-{i}",
-                            "from_name": "label",
-                            "to_name": "item",
-                            "type": "choices",
-                            "value": {"choices": [suggested[i]]},
-                        }
-                    ],
-                }
+                {"model_version": "selfdistill", "score": float(sure[i]), "result": chosen(i, suggested[i])}
             ],
         }
         for i in np.argsort(found.quality, kind="stable").tolist()

@@ -79,18 +79,18 @@ def other_versions(found: RunRecord, now: RunRecord) -> RunRecord:
     changed = {name: (before.get(name), v) for name, v in now.versions.items() if before.get(name) != v}
     if not changed:
         return found
-    said = ", ".join(f"{name} {new} instead of {old}" for name, (old, new) in changed.items())
+    changes = ", ".join(f"{name} {new} instead of {old}" for name, (old, new) in changed.items())
     resumed = {"created": now.created, "versions": now.versions, "hardware": now.hardware}
-    warning = f"{_OTHER_VERSIONS}{said}: results may differ from those of an uninterrupted run."
+    warning = f"{_OTHER_VERSIONS}{changes}: results may differ from those of an uninterrupted run."
     return found.updated(resumed=[*found.resumed, resumed], warnings=[*found.warnings, warning])
 
 
 def telling(record: RunRecord, tell: Listener) -> Listener:
     """Say at the start of training what the record warns of because the run goes on."""
-    said = tuple(text for text in record.warnings if text.startswith(_OTHER_VERSIONS))
+    earlier = tuple(text for text in record.warnings if text.startswith(_OTHER_VERSIONS))
 
     def telling(event: Event) -> None:
-        tell(replace(event, warnings=(*said, *event.warnings)) if isinstance(event, RunStarted) else event)
+        tell(replace(event, warnings=(*earlier, *event.warnings)) if isinstance(event, RunStarted) else event)
 
     return telling
 

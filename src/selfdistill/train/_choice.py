@@ -29,28 +29,11 @@ _UNSEEN = 0.2  # share of the images on which a network is judged
 def choose_method(
     settings: Settings, data: LabelledData, device: str = "cpu", tell: Listener = lambda event: None
 ) -> tuple[str, str | None]:
-    """Choose what ``"auto"`` means: the closed form for features and tables; for images a network, if it is better.
-
-    Settings of training, such as epochs, ask for a network; ``kernel``, ``landmarks`` and ``rounds`` for the closed
-    form. Of up to 5,000 images both are tried: the closed form, each image without itself, and a network that is
-    trained on four fifths of them and judged by the last fifth. The one that explains the given labels better is taken.
-    Why it is so, and by which numbers, stands in ``docs/decisions/0017-which-method-by-itself.md``.
-
-    Args:
-        settings: What was asked for.
-        data: What it is asked of.
-        device: Where a network is trained.
-        tell: Takes a `Stage` for each step of the comparison.
-
-    Returns:
-        The method, and a sentence where it was chosen. Cost: of up to 5,000 images nearly that of training the network.
-
-    Example:
-        >>> from selfdistill.data._source import from_arrays
-        >>> data = from_arrays([[0.0], [1.0]], ["a", "b"])
-        >>> choose_method(Settings(method="auto"), data)[0], choose_method(Settings(method="auto", epochs=3), data)[0]
-        ('kernel', 'selfdistill')
-    """
+    """Choose what ``"auto"`` means: the closed form for features and tables; for images a network, if it is better."""
+    # Settings of training, such as epochs, ask for a network; ``kernel``, ``landmarks`` and ``rounds`` for the closed
+    # form. Of up to 5,000 images both are tried: the closed form, each image without itself, and a network that is
+    # trained on four fifths of them and judged by the last fifth. The one that explains the given labels better is
+    # taken. Why it is so, and by which numbers, stands in ``docs/decisions/0017-which-method-by-itself.md``.
     if settings.method != AUTO:
         return settings.method or _NETWORK, None
     if not takes_vectors(settings):

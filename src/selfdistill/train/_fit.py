@@ -27,7 +27,6 @@ from selfdistill.noise._files import read_matrix
 from selfdistill.rivals import Method
 from selfdistill.rivals._method import Context, FirstStage
 from selfdistill.targets import Targets
-from selfdistill.train._best_weights import BestWeights
 from selfdistill.train._checkpoint_manager import CheckpointManager
 from selfdistill.train._closed import CLOSED, fit_closed
 from selfdistill.train._fitted import Fitted
@@ -35,6 +34,7 @@ from selfdistill.train._loop import Position, Trainer, predict_probabilities
 from selfdistill.train._methods import method, method_of
 from selfdistill.train._runtime import TorchRuntime, local_statistics
 from selfdistill.train._settings import choose_augment, choose_network
+from selfdistill.train._state_checks import BestWeights
 
 _EACH = 48  # bytes that training takes at its peak for each example and class; 34 to 47 were measured
 LESS_MEMORY = Advice(

@@ -127,10 +127,10 @@ def _predicted(logits: Tensor) -> Tensor:
 def _hint(numbers: Mapping[str, tuple[float, float]]) -> str:
     """Name what makes a loss diverge: a number of the loss that is far from usual, or else the learning rate."""
     hint = ""
-    for name, (said, usual) in numbers.items():
-        if abs(said) > _FAR * usual or 0 < abs(said) < usual / _FAR:
-            way = "Bring {option} ({said:g}) nearer to the usual {usual:g}."
-            hint += " " * bool(hint) + Advice(way, option=Flag(name), said=said, usual=usual)
+    for name, (value, usual) in numbers.items():
+        if abs(value) > _FAR * usual or 0 < abs(value) < usual / _FAR:
+            way = "Bring {option} ({value:g}) nearer to the usual {usual:g}."
+            hint += " " * bool(hint) + Advice(way, option=Flag(name), value=value, usual=usual)
     return hint or Advice("Lower {--lr}.")
 
 
