@@ -5,7 +5,9 @@ import functools
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
+from selfdistill.closed import refine_labels
 from selfdistill.closed._forest import Forest
 from selfdistill.closed._given import Given
 from selfdistill.closed._landmarks import Landmarks, choose_landmarks
@@ -68,7 +70,7 @@ def chosen(kind: str, rounds: int | None) -> tuple[torch.Tensor, Given, Choice]:
     ("kind", "rounds"), [("labels", 1), ("labels", 3), ("labels", None), ("weights", 3), ("distributions", 3)]
 )
 @pytest.mark.parametrize("keep", [True, False], ids=["kept", "anew"])
-def test_rounds_equal_those_that_keep_all(kind: str, keep: bool, rounds: int | None) -> None:
+def test_rounds_equal_those_that_keep_all(kind: str, keep: bool, rounds: int | None, smoothed) -> None:
     rows, given, choice = chosen(kind, rounds)
     assert len(choice.chains) > 1
     spectrum = spectrum_of(rows, given, keep=keep, step=37)
@@ -79,11 +81,23 @@ def test_rounds_equal_those_that_keep_all(kind: str, keep: bool, rounds: int | N
     quality = sum(w * q[each, given.codes] for w, q in zip(choice.weights, posteriors, strict=True))
     np.testing.assert_allclose(found.posterior.numpy(), posteriors[choice.chosen], atol=1e-3)
     np.testing.assert_allclose(found.prior.numpy(), prior, atol=1e-3)
-    np.testing.assert_allclose(found.quality, quality, atol=1e-3)
+    scores = spectrum.out_of_sample([given.targets(torch.float64)], [choice.firsts[0].ridge])[0].numpy()
+    np.testing.assert_allclose(found.quality, smoothed(quality, scores, given.codes, choice.firsts[0].link), atol=1e-3)
     whole = spectrum.learn(torch.from_numpy(posteriors[choice.chosen]))[0]
     torch.testing.assert_close(found.moments.cross, whole.cross, rtol=0, atol=1e-3)
     torch.testing.assert_close(found.moments.mean, whole.mean, rtol=0, atol=1e-5)
     assert found.moments.variance == pytest.approx(whole.variance, rel=1e-4)
+
+
+def test_labels_that_a_forest_memorises_are_ranked_by_first_rounds() -> None:
+    rng = np.random.default_rng(1)
+    truth = rng.integers(2, size=800)
+    inputs = torch.from_numpy(rng.normal(size=(800, 10)) + 0.8 * (2 * truth - 1)[:, None]).float()
+    given = (inputs[:, 0] > 0).long().numpy()  # a rule, which a tree says in one split
+    found = refine_labels(inputs, given, 2)
+    assert found.choice.best.source == "forest"
+    assert (found.posterior.argmax(1).numpy() == given).mean() > 0.99
+    assert roc_auc_score(given != truth, -found.quality) > 0.65
 
 
 @pytest.mark.parametrize("rounds", [1, 3])

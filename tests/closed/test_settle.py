@@ -21,7 +21,7 @@ def some_settled(truth: np.ndarray, share: float = 0.2) -> np.ndarray:
     return np.where(np.random.default_rng(5).random(len(truth)) < share, truth, -1)
 
 
-def test_scores_equal_refits_that_leave_each_row_out(made, refit) -> None:
+def test_scores_equal_refits_that_leave_each_row_out(made, refit, smoothed) -> None:
     prepared, truth = made
     settled = some_settled(truth)
     found = settle(prepared, settled)
@@ -41,6 +41,9 @@ def test_scores_equal_refits_that_leave_each_row_out(made, refit) -> None:
         if number == prepared.choice.chosen:
             np.testing.assert_allclose(found.posterior.numpy(), targets.numpy(), atol=1e-6)  # it is kept in 32 bit
     assert len(found.parts) > 1
+    smooth, targets = prepared.choice.firsts[0], torch.eye(3, dtype=torch.float64)[torch.from_numpy(given.learned)]
+    rows = [refit(kernel, targets, everyone[everyone != i], smooth.ridge, i[None]) for i in everyone]
+    quality = smoothed(quality, torch.cat(rows).numpy(), given.codes, smooth.link)
     np.testing.assert_allclose(found.quality, quality, atol=1e-8)
 
 

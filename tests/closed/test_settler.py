@@ -26,7 +26,7 @@ def steps(truth: np.ndarray, count: int, each: int = 1):
     yield settled
 
 
-def test_after_single_decisions_scores_equal_refits_that_leave_each_row_out(made, refit, monkeypatch) -> None:
+def test_after_single_decisions_scores_equal_refits_that_leave_each_row_out(made, refit, smoothed, monkeypatch) -> None:
     monkeypatch.setattr(_settler, "_LEAST", 0.0)
     prepared, truth = made
     settler = Settler(prepared)
@@ -50,6 +50,9 @@ def test_after_single_decisions_scores_equal_refits_that_leave_each_row_out(made
         expected += weight * unheld[np.arange(90), given.codes]
         if i == prepared.choice.chosen:
             np.testing.assert_allclose(posterior, targets.numpy(), atol=1e-6)
+    smooth, targets = prepared.choice.firsts[0], eye[torch.from_numpy(given.learned)]
+    rows = [refit(features @ features.T, targets, everyone[everyone != j], smooth.ridge, j[None]) for j in everyone]
+    expected = smoothed(expected, torch.cat(rows).numpy(), given.codes, smooth.link)
     np.testing.assert_allclose(quality, expected, atol=1e-8)
 
 

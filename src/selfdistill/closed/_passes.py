@@ -19,9 +19,10 @@ from selfdistill.closed._range import plausible_share
 from selfdistill.closed._rounds import Candidate, Choice
 from selfdistill.closed._spectrum import Spectrum
 
-__all__ = ["Grown", "Part", "Refined", "Regression", "go_through", "link_rows"]
+__all__ = ["Grown", "Part", "Refined", "Regression", "go_through", "link_rows", "ranked"]
 
 _LINK_ROWS = 5_000  # rows that the first round's link is fitted on again
+_FIRST = 0.003  # weight in the ranking of how near the scores of first rounds are to the given label
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,8 +112,8 @@ def go_through(
     # A pass computes the scores of all rounds done so far, the targets of the next, and adds up what the next fit needs
     # of them; so nothing of the size of the labels is kept between passes.
     assert spectrum.first is not None
-    parts = [Part(chain) for chain in choice.chains]
-    for part in parts:
+    parts, firsts = [Part(chain) for chain in choice.chains], [Part([first]) for first in choice.firsts]
+    for part in (*parts, *firsts):
         first: Regression | Grown
         if part.chain[0].source == "kernel":
             first = spectrum.solve(spectrum.first, part.chain[0].ridge)
@@ -124,7 +125,20 @@ def go_through(
     plausible = _fit_first_links(spectrum, given, parts, choice.chosen)
     for number in range(1, max(len(part.chain) for part in parts)):
         _next_fits(spectrum, given, [part for part in parts if number < len(part.chain)], forest, shared)
-    return _last_pass(spectrum, given, parts, choice, plausible, shared)
+    return _last_pass(spectrum, given, parts, firsts, choice, plausible, shared)
+
+
+def ranked(right: np.ndarray, firsts: Sequence[tuple[np.ndarray, NoiseLink]], codes: np.ndarray) -> np.ndarray:
+    """Mix into the probabilities of given labels, lightly, how near scores of first rounds, ``[n, K]``, are to them."""
+    # What explains all labels of a rule to the last one gives each a probability of nearly 1, whose order says nothing.
+    # The weight is so small that probabilities stay what they are wherever they differ.
+    each, near = np.arange(len(codes)), np.zeros(len(codes))
+    for scores, link in firsts:
+        others = scores.copy()
+        others[each, codes] = -np.inf
+        ahead = np.clip((1 + scores[each, codes] - others.max(1)) / 2, 0, 1)
+        near += (link.prior(scores)[each, codes] + ahead) / 2
+    return np.asarray((1 - _FIRST) * right + _FIRST * near / len(firsts))
 
 
 def link_rows(given: Given) -> np.ndarray:
@@ -185,6 +199,7 @@ def _last_pass(
     spectrum: Spectrum,
     given: Given,
     parts: list[Part],
+    firsts: list[Part],
     choice: Choice,
     plausible: tuple[float, float],
     shared: bool,
@@ -193,7 +208,7 @@ def _last_pass(
     n, k = len(given), given.k
     posterior, prior, quality = torch.zeros(n, k), torch.zeros(n, k), torch.zeros(n, dtype=torch.float64)
     moments = Moments(len(spectrum.values), spectrum.first.mean.to(spectrum.mean.dtype))
-    for block in _blocks(spectrum, given, parts):
+    for block in _blocks(spectrum, given, [*parts, *firsts]):
         rows, z, some = block.at, block.z, block.given
         each, right, mixed = np.arange(len(some)), np.zeros(len(some)), np.zeros((len(some), k))
         for i, (part, weight) in enumerate(zip(parts, choice.weights, strict=True)):
@@ -205,6 +220,7 @@ def _last_pass(
             if i == choice.chosen:
                 posterior[rows] = torch.from_numpy(refined).float()
                 moments.add(z, torch.from_numpy(refined).to(z), spectrum.weights(rows))
+        right = ranked(right, [(first.scores(block), first.links[0]) for first in firsts], some.codes)
         prior[rows], quality[rows] = torch.from_numpy(mixed).float(), torch.from_numpy(right)
     if shared:
         for one in (posterior, prior, quality):

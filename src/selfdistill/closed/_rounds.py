@@ -67,6 +67,16 @@ class Choice:
         """The chosen candidate."""
         return self.chains[self.chosen][-1]
 
+    @property
+    def firsts(self) -> list[Candidate]:
+        """Of the kernel, and of the forest where the mixture has one, the first round that explains best."""
+        firsts = []
+        for source in ("kernel", "forest"):
+            if source == "kernel" or any(chain[0].source == source for chain in self.chains):
+                tried = (c for c in self.tried if c.source == source and c.round == 1)
+                firsts.append(min(tried, key=lambda c: c.nats))
+        return firsts
+
 
 def choose(chains: list[list[Candidate]], rounds: int | None = None) -> Choice:
     """Weigh forms by likelihood, and choose the one that counts."""

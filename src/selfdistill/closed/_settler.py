@@ -13,7 +13,7 @@ from selfdistill.closed._given import Given
 from selfdistill.closed._link_fit import STEPS, fit_link
 from selfdistill.closed._moments import without_itself
 from selfdistill.closed._noise_link import NoiseLink
-from selfdistill.closed._passes import link_rows
+from selfdistill.closed._passes import link_rows, ranked
 from selfdistill.closed._prepare import Prepared
 from selfdistill.closed._rounds import Candidate
 from selfdistill.closed._settle import relinked, settle
@@ -42,7 +42,7 @@ class Settler:
     def __init__(self, prepared: Prepared) -> None:
         self._prepared, n, k = prepared, len(prepared.given), prepared.given.k
         chains = prepared.choice.chains
-        firsts = {(chain[0].source, chain[0].ridge): chain[0] for chain in chains}
+        firsts = {(first.source, first.ridge) for first in (*prepared.choice.firsts, *(chain[0] for chain in chains))}
         count = len(firsts) + sum(len(chain) - 1 for chain in chains)
         self._kept = 2 * prepared.spectrum.mean.element_size() * n * k * count <= _KEPT_BYTES
         self._hats: dict[float, Tensor] = {}
@@ -85,9 +85,11 @@ class Settler:
             return firsts.setdefault((candidate.source, candidate.ridge), _Fit(candidate, each, each.clone()))
 
         self._chains = [[fit(candidate) for candidate in chain] for chain in choice.chains]
+        self._ranking = [fit(first) for first in prepared.choice.firsts]
         self._firsts = list(firsts.values())
         if not self._hats:
             ridges = [c.ridge for chain in choice.chains for c in chain if c.source == "kernel"]
+            ridges += [first.ridge for first in choice.firsts if first.source == "kernel"]
             parts = [prepared.spectrum.leverages(rows, z, ridges) for rows, z in prepared.spectrum.blocks()]
             self._hats = {ridge: torch.cat([part[ridge] for part in parts]).cpu() for ridge in set(ridges)}
 
@@ -153,6 +155,8 @@ class Settler:
             right += weight * refined[each, given.codes]
             if i == choice.chosen:
                 posterior = refined.astype(np.float32)
+        firsts = [(scores[id(fit)], first.link) for fit, first in zip(self._ranking, choice.firsts, strict=True)]
+        right = ranked(right, firsts, given.codes)
         held, settled = given.held, given.learned
         posterior[held] = 0
         posterior[held, settled[held]] = 1
