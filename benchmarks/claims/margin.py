@@ -12,11 +12,10 @@ from torch import Tensor
 
 from benchmarks.claims import clusters, figure
 from benchmarks.claims.claim import Check, Claim, Condition, Measured, Part, Rows
+from benchmarks.claims.closed_forms import first_layer_kernel, settled_bound
 from benchmarks.claims.two_layer import GivenWeight, TwoLayer, descend, low_margin
 from benchmarks.claims.two_layer import Path as Walk
 from selfdistill.theory import Spectrum, best_stopping_time, gradient_flow, settled_distillation
-from selfdistill.theory._relu_kernel import first_layer_kernel
-from selfdistill.theory._soft_distillation import settled_bound
 
 CHECKS = (
     ("l2 end", "<=", 0.1, "l2 distance to the true labels at the end, per example, at most 0.1"),

@@ -7,13 +7,13 @@ from typing import Any
 
 from benchmarks.claims import clusters
 from benchmarks.claims.claim import Measured
+from benchmarks.claims.closed_forms import first_layer_kernel
 from benchmarks.claims.problems import Problem
 from benchmarks.claims.trainings import correct, memory_of, trained
 from selfdistill.air._measures import one_hot
 from selfdistill.targets import SelfDistillation
 from selfdistill.targets._dong2019selfdistill import hard
 from selfdistill.theory import Spectrum, gradient_flow, hard_distillation
-from selfdistill.theory._relu_kernel import first_layer_kernel
 
 OWN = (0.3, 0.45, 0.55, 0.7)
 _EARLY, _EARLY_SHARE = 6, 0.1  # epochs in which the given labels have all the weight, and their share at most

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.claims import air, clusters, margin, problems, threshold, trainings, two_layer
+from benchmarks.claims.closed_forms import first_layer_kernel
 
 from selfdistill._core.errors import SettingError
 from selfdistill.targets import FixedTargets
 from selfdistill.theory import Spectrum, gradient_flow, settled_distillation
-from selfdistill.theory._relu_kernel import first_layer_kernel
 
 BINARY = {"examples": 400, "dimension": 20, "clusters": 8, "radius": 0.4, "noise": 0.3}
 

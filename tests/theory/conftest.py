@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.theory.first_layer import first_layer_kernel
+from benchmarks.claims.closed_forms import first_layer_kernel
 
 from selfdistill.theory import Spectrum
 

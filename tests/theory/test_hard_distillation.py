@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from benchmarks.claims.closed_forms import first_layer_kernel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
-from tests.theory.first_layer import first_layer_kernel
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.theory import Spectrum, gradient_flow, hard_distillation, relu_kernel

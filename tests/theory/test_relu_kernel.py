@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from benchmarks.claims.closed_forms import first_layer_kernel
 from scipy.integrate import dblquad
-from tests.theory.first_layer import first_layer_kernel
 
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill.theory import Spectrum, relu_kernel

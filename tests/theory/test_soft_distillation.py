@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from benchmarks.claims.closed_forms import settled_bound
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,8 +19,6 @@ from selfdistill.theory import (
     settled_distillation,
     soft_distillation,
 )
-from selfdistill.theory._soft_distillation import _absorbed
-from selfdistill.theory._spectrum import eigenvalues
 
 # -- soft distillation -------------------------------------------------------------------------------------------------
 
@@ -121,15 +120,6 @@ def test_it_is_what_hard_distillation_does_once_predictions_stay(clusters):
     found = settled_distillation(spectrum, labels, truth, 100.0, start=begin, given_weight=0.25)
     torch.testing.assert_close(trace.outputs[-1][:, 1] - trace.outputs[-1][:, 0], found, rtol=0, atol=1e-10)
     assert (found * truth > 0).all()
-
-
-def settled_bound(spectrum, given, settled, time, *, start, given_weight, decay=0.0):
-    """Bound on the distance of `settled_distillation` from the settled predictions, scalar or ``[T]``.
-
-    |f_t - h| <= exp(-lambda_min t) |f_0 - h| + |y - h| max_i of the share of the given labels that direction i takes up
-    """
-    absorbed, left = _absorbed(eigenvalues(spectrum), torch.as_tensor(time), given_weight, decay)
-    return left.amax(-1) * torch.linalg.norm(start - settled) + absorbed.amax(-1) * torch.linalg.norm(given - settled)
 
 
 @settings(max_examples=30)

@@ -11,9 +11,9 @@ from selfdistill._core.advice import Advice, Flag
 from selfdistill._core.errors import SettingError
 from selfdistill._core.settings import VISIT_STEPS, ResolvedSettings, Settings
 from selfdistill.rivals import Method
-from selfdistill.rivals._method import Context, matched, never
+from selfdistill.rivals._method import Context, given_labels, matched, never
 from selfdistill.rivals._table import RIVALS
-from selfdistill.targets._base import GivenLabels, Memory
+from selfdistill.targets._base import Memory
 from selfdistill.targets._dong2019selfdistill import authors_loss, sequential
 
 
@@ -41,7 +41,7 @@ _OWN = {
         "previous epochs' predictions through a noise matrix learned on the way",
     ),
     "cross-entropy": Method(
-        lambda c: GivenLabels(c.labels, c.num_classes),
+        given_labels,
         losses.cross_entropy,
         "plain training on the given labels",
         may_hold_out=True,
