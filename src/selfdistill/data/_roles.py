@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ from selfdistill._core.wording import listed, quoted
 from selfdistill.data._codes import TELLS, few_values, nearly_whole, one_hot, share_told
 from selfdistill.data._columns import parse_numbers
 from selfdistill.data._labelled import Note
-from selfdistill.data._labels import column_note, encode, near_matches, texts
+from selfdistill.data._labels import column_error, column_note, encode, near_matches, texts
 from selfdistill.data._numerals import PLAIN
 
 LABEL_NAMES = ("label", "target", "class", "y")  # column names taken as the label where the user names none
@@ -161,37 +161,28 @@ def choose_roles(table: pa.Table, options: ReadOptions, where: str) -> tuple[Rol
     names = table.column_names
     label, notes = label_column(names, options, where, table)
     if pt.is_nested(table.schema.field(label).type):
-        raise DataError(
-            f"column {label!r} holds lists, several labels for one example (multi-label), but training takes one class",
-            Advice(
-                "Make a column of each label, yes or no, and name it with {--label}", "keep one label for each row."
-            ),
-        )
+        ways = "Make a column of each label, yes or no, and name it with {--label}", "keep one label for each row."
+        what = "holds lists, several labels for one example (multi-label), but training takes one class"
+        raise column_error(label, what, *ways)
     check_known([options.truth] if options.truth is not None else [], names, where, "truth")
     for option in ("ignore", "text", "categorical", "numeric"):
         check_known(getattr(options, option), names, where, option)
     name, id_notes = _find_id(table, options, where)
     taken: dict[str, str] = {}
-    for role, column in [
-        ("label", label),
-        ("id", name),
-        ("truth", options.truth),
-        *(("ignore", c) for c in options.ignore),
-    ]:
+    given = [("label", label), ("id", name), ("truth", options.truth), *(("ignore", c) for c in options.ignore)]
+    for role, column in given:
         if column is not None and taken.setdefault(column, role) != role:
-            raise DataError(
-                Advice(
-                    "column {column!r} is given as {first} and as {second}",
-                    column=column,
-                    first=Flag(taken[column]),
-                    second=Flag(role),
-                ),
-                "Give it one role.",
-            )
+            refuse_twice(column, taken[column], role, "role")
     roles = Roles(label, name, options.truth, tuple(dict.fromkeys(options.ignore)))
     leaking, more = leaks(table, roles, options)
-    roles = Roles(label, name, options.truth, (*roles.ignored, *leaking))
-    return roles, [*notes, *id_notes, *more]
+    return replace(roles, ignored=(*roles.ignored, *leaking)), [*notes, *id_notes, *more]
+
+
+def refuse_twice(column: str, first: str, second: str, what: str) -> NoReturn:
+    """Refuse a column that two options name."""
+    one, two = Flag(first), Flag(second)
+    problem = Advice("column {column!r} is given as {one} and as {two}", column=column, one=one, two=two)
+    raise DataError(problem, f"Give it one {what}.")
 
 
 def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str], list[str]]:
