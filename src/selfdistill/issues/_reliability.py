@@ -112,8 +112,8 @@ def applicability(
 
 def _shares(marked: np.ndarray, given: np.ndarray, counts: np.ndarray) -> tuple[float, ...]:
     """For each class the share of its examples that is marked."""
-    found = np.bincount(given, weights=marked, minlength=len(counts))
-    return tuple(float(a / b) if b else 1.0 for a, b in zip(found, counts, strict=True))
+    marks = np.bincount(given, weights=marked, minlength=len(counts))
+    return tuple(float(a / b) if b else 1.0 for a, b in zip(marks, counts, strict=True))
 
 
 def judge(evidence: Evidence, names: Sequence[str]) -> Applicability:
@@ -226,8 +226,8 @@ def out_of_sample_trust(
         named = _named(names, lost)
         why = "more than half of the labels given so look wrong. Look at some by hand, and at the classes they go to."
         return Applicability("except", lost, (f"Trust this, except for {named}: {why}", *_overlapping(e, names)), e)
-    told = _ranked(e, plausible) if plausible and count_is_open(table.noise.wrong, plausible, n) else _trusted(e)
-    return Applicability("trust", (), (*told, *_overlapping(e, names)), e)
+    sentences = _ranked(e, plausible) if plausible and count_is_open(table.noise.wrong, plausible, n) else _trusted(e)
+    return Applicability("trust", (), (*sentences, *_overlapping(e, names)), e)
 
 
 def _overlap(prior: np.ndarray, refined: np.ndarray, k: int) -> tuple[tuple[int, int, float], ...]:

@@ -143,15 +143,15 @@ class Plan:
 
 def parse_bytes(value: int | float | str) -> int:
     """Read an amount of memory."""
-    found = re.fullmatch(r"\s*([0-9.]+)\s*([kKmMgGtT]?)(i?)[bB]?\s*", str(value))
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([kKmMgGtT]?)(i?)[bB]?\s*", str(value))
     try:
-        number = float(found.group(1)) if found else float("nan")
+        number = float(match.group(1)) if match else float("nan")
     except ValueError:
         number = float("nan")
-    if not found or not number > 0:
+    if not match or not number > 0:
         raise SettingError(f"memory is {value!r}", "Give bytes, or an amount such as '2GiB' or '500MB'.")
-    power = " kmgt".index((found.group(2) or " ").lower())
-    return int(number * (1024 if found.group(3) else 1000) ** power)
+    power = " kmgt".index((match.group(2) or " ").lower())
+    return int(number * (1024 if match.group(3) else 1000) ** power)
 
 
 def as_bytes(value: float) -> str:

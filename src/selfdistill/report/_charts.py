@@ -111,8 +111,8 @@ def lines(
             return _LEFT + inner[0] * float(np.log(max(value, low) / low) / max(np.log(last / low), 1e-9))
         return _LEFT + inner[0] * (value - low) / max(last - low, 1e-9)
 
-    shown = [10.0**k for k in range(7) if low <= 10**k <= last] if log else _whole(low, last)
-    body = _frame(high, x_name, [(across(one), f"{one:,.0f}") for one in shown], share=share)
+    marks = [10.0**k for k in range(7) if low <= 10**k <= last] if log else _whole(low, last)
+    body = _frame(high, x_name, [(across(one), f"{one:,.0f}") for one in marks], share=share)
     if mark is not None:
         x = across(mark[0])
         body += _marked(x, mark[1], _HEIGHT - _BOTTOM - 6, at_end=x > 0.85 * _WIDTH)

@@ -109,10 +109,10 @@ class Subject:
 def _square(counts: list[list[float]], k: int, folder: Path) -> np.ndarray:
     """Counts as a matrix ``[k, k]``, 0 or more."""
     with reading_record(folder):
-        found = np.array(counts, float).reshape(k, k)
-        if found.min() < 0:
+        matrix_of_counts = np.array(counts, float).reshape(k, k)
+        if matrix_of_counts.min() < 0:
             raise ValueError("counts below 0")
-        return found
+        return matrix_of_counts
 
 
 @dataclass(frozen=True)
