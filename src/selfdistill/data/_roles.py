@@ -64,7 +64,7 @@ class Roles:
 
 
 def check_known(names: Iterable[str], known: Sequence[str], where: str, option: str) -> None:
-    """Refuse names of columns that are not there."""
+    """Refuse names that no column has."""
     for name in names:
         if name not in known:
             problem = Advice("{where} has no column {name!r} ({flag})", where=where, name=name, flag=Flag(option))

@@ -69,7 +69,7 @@ def _names(classes: tuple[str, ...]) -> str:
 
 
 def save_store(path: Path, store: Store) -> None:
-    """Write soft labels to a file, atomically: it is there whole or not at all."""
+    """Write soft labels to a file, whole or not at all."""
     if path.exists():
         raise DataError(f"{path} exists already", "Choose another file for the soft labels.")
     described = relative_paths({"format": _FORMAT, "entries": store.soft.k} | asdict(store.about), path.parent, _PATHS)
@@ -137,7 +137,7 @@ def _assemble(described: dict[str, Any], tensors: dict[str, Any]) -> Store:
             raise ValueError(f"{name} holds numbers that are not finite")
         setattr(expected, name, tensor)
     if bool((expected.kept >= len(classes)).any()):
-        raise ValueError("it names classes that are not there")
+        raise ValueError("it names classes that do not exist")
     named = {name: described[name] for name in ("teacher", "fingerprint", "source")}
     return Store(expected, About(classes=classes, examples=examples, **named))
 

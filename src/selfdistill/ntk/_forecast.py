@@ -38,7 +38,7 @@ class Piece(NamedTuple):
     # Factored: gradients at the layer's outputs, [m, R, o]. Of a LayerRecord: the same, [m, R, ...]. Else of the
     # parameter, [m, R, p].
     right: Tensor
-    fed: bool = False  # factored: left is a view of the examples themselves; the column of ones is not there
+    fed: bool = False  # factored: left is a view of the examples themselves; it has no column of ones
     bias: bool = False  # with fed: whether the layer has a bias that counts
 
     @property
@@ -47,7 +47,7 @@ class Piece(NamedTuple):
         return not len(self.right)
 
     def take_input(self, x: Tensor) -> None:
-        """Write down a layer's input, where it is not there as it is: ``[m, ...]``."""
+        """Write down a layer's input ``[m, ...]``, unless it is a view of the examples."""
         assert self.left is not None
         if self.fed:
             return

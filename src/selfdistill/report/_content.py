@@ -1,4 +1,4 @@
-"""What stands in a report: taken from the findings, in the words of a reader who was not there."""
+"""What stands in a report: taken from the findings, in the words of a reader who did not see the run."""
 
 from __future__ import annotations
 
