@@ -276,9 +276,9 @@ def _learned(subject: Subject) -> dict[str, Any]:
         shares = [float(((first >= 0) & (first < done)).mean()) for done in steps]
         curves.append(Line(names[style], list(steps), shares, style))
     half = next((done for done, share in zip(steps, curves[0].y, strict=True) if share >= 0.5), None)
-    said = f"Half of the labels that look right were predicted by epoch {half}. " if half else ""
-    said += f"Of those that look wrong, {curves[1].y[(half or epochs) - 1]:.0%} were by then".replace("%", "\u00a0%")
-    return {"picture": lines(curves, "epoch"), "lines": curves, "says": f"{said}."}
+    sentence = f"Half of the labels that look right were predicted by epoch {half}. " if half else ""
+    sentence += f"Of those that look wrong, {curves[1].y[(half or epochs) - 1]:.0%} were by then".replace("%", "\u00a0%")
+    return {"picture": lines(curves, "epoch"), "lines": curves, "says": f"{sentence}."}
 
 
 def _directions(spectrum: Mapping[str, Any]) -> dict[str, Any]:
