@@ -38,6 +38,10 @@ _ANNOTATOR = re.compile(r"(?i:(annotator|rater|coder|judge|expert|worker|labell?
 _FEW = 20  # values of a last column that is proposed
 _ENOUGH = 50  # rows from which a column can be message to tell the label
 _SAME = 0.5  # share of equal cells from which numbers are another reading of a numeric label, of three classes or more
+VOTED = "majority_vote"  # name of the column that holds the labels by votes
+_TILT = 1e-3  # more than what rounding may do to a share
+_TELLS = 0.995  # share of rows whose label a column tells, from which it may have been made from the label
+_NEAR, _HEAD = 0.05, 1000  # how close numbers lie to whole ones; rows that are looked at first
 
 
 @dataclass(frozen=True)
@@ -219,7 +223,7 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
             message = f"holds the label's own class names (equal in {100 * same:.1f} % of rows)"
             way = "{--truth} {word} to measure against it, {--categorical} {word} to use it."
             notes.append(column_note(name, f"{message} and is not used as a feature", way))
-        elif counts >= _ENOUGH and share_told(codes, labels) >= TELLS:
+        elif counts >= _ENOUGH and share_told(codes, labels) >= _TELLS:
             message = "tells the label almost perfectly; it must go if it was made from the label"
             way = "leave it out with {--ignore} {word} (or {--truth} {word} where it is the true label)."
             notes.append(column_note(name, message, way))
@@ -237,7 +241,7 @@ def _hot_leaks(table: pa.Table, roles: Roles, chosen: set[str], labels: np.ndarr
             continue
         if roles.label not in hot:
             codes = np.argmax([few_values(table[name], 2)[1] for name in hot], axis=0)
-            if len(hot) > 2 * len(classes) or share_told(codes, labels, classes) < TELLS:
+            if len(hot) > 2 * len(classes) or share_told(codes, labels, classes) < _TELLS:
                 continue
         out += left
         notes.append(
@@ -248,10 +252,6 @@ def _hot_leaks(table: pa.Table, roles: Roles, chosen: set[str], labels: np.ndarr
             )
         )
     return out, notes
-
-
-VOTED = "majority_vote"  # name of the column that holds the labels by votes
-_TILT = 1e-3  # more than what rounding may do to a share
 
 
 def majority(votes: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
@@ -322,10 +322,6 @@ def with_votes(table: pa.Table, options: ReadOptions, where: str) -> tuple[pa.Ta
     return added, replace(options, label=VOTED, ignore=ignored, annotator=()), [Note(note)]
 
 
-TELLS = 0.995  # share of rows whose label a column tells, from which it may have been made from the label
-_NEAR, _HEAD = 0.05, 1000  # how close numbers lie to whole ones; rows that are looked at first
-
-
 def few_values(column: pa.ChunkedArray, limit: int) -> tuple[list[str] | None, np.ndarray, int]:
     """Distinct values as texts, the code of each row (−1: missing), rows that have one; ``None`` where too many."""
     if pt.is_dictionary(column.type):
@@ -352,7 +348,7 @@ def nearly_whole(column: pa.ChunkedArray, name: str, limit: int) -> tuple[list[s
         known = np.isfinite(numbers)
         whole = np.rint(numbers[known])
         values, codes = np.unique(whole, return_inverse=True)
-        if not known.any() or np.mean(np.abs(numbers[known] - whole) <= _NEAR) < TELLS or len(values) > limit:
+        if not known.any() or np.mean(np.abs(numbers[known] - whole) <= _NEAR) < _TELLS or len(values) > limit:
             return None, np.zeros(0, np.int64), 0
     every = np.full(len(known), -1, np.int64)
     every[known] = codes

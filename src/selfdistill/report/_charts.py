@@ -23,6 +23,8 @@ _BINS = 40
 _CELL = 30
 _NUMBERED = 12  # classes of which each cell of the matrix has its number
 _NAME = 14  # letters of a class
+_SIDE, _GAP, _LINE, _ACROSS = 128, 10, 17, 8
+_PAPER, _GIVEN, _OTHER, _NONE = "#ffffff", "#b8480f", "#2a62a3", "#eceff3"
 
 
 @dataclass(frozen=True)
@@ -165,10 +167,6 @@ def matrix(shares: np.ndarray, names: Sequence[str]) -> Markup:
 def _short(name: str) -> str:
     name = clean(name)
     return name if len(name) <= _NAME else name[: _NAME - 1] + "…"
-
-
-_SIDE, _GAP, _LINE, _ACROSS = 128, 10, 17, 8
-_PAPER, _GIVEN, _OTHER, _NONE = "#ffffff", "#b8480f", "#2a62a3", "#eceff3"
 
 
 def sheet(found: SavedLabelTable, examples: Examples, rows: Sequence[int]) -> Image.Image:

@@ -277,7 +277,8 @@ def _learned(subject: Subject) -> dict[str, Any]:
         curves.append(Line(names[style], list(steps), shares, style))
     half = next((done for done, share in zip(steps, curves[0].y, strict=True) if share >= 0.5), None)
     sentence = f"Half of the labels that look right were predicted by epoch {half}. " if half else ""
-    sentence += f"Of those that look wrong, {curves[1].y[(half or epochs) - 1]:.0%} were by then".replace("%", "\u00a0%")
+    wrong = f"{curves[1].y[(half or epochs) - 1]:.0%}".replace("%", "\u00a0%")
+    sentence += f"Of those that look wrong, {wrong} were by then"
     return {"picture": lines(curves, "epoch"), "lines": curves, "says": f"{sentence}."}
 
 
