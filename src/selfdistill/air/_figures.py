@@ -226,12 +226,12 @@ def shares_learned(spectrum: Mapping[str, Any]) -> np.ndarray:
 def closed_spectrum(record: Mapping[str, Any]) -> Mapping[str, Any]:
     """Give the spectrum that the record of a run in closed form holds, checked."""
     try:
-        found = record["closed"]["spectrum"]
-        shown = np.array([found[name] for name in ("eigenvalue", "given", "refined")])
-        whole = all(type(found[name]) is int and found[name] >= 0 for name in ("directions", "stop"))
-        numbers = shown.ndim == 2 and shown.dtype.kind in "if" and type(found["ridge"]) in {int, float}
-        if whole and numbers and shown.size and found["ridge"] > 0 and bool((np.abs(shown) < _LARGE).all()):
-            return dict(found)
+        spectrum = record["closed"]["spectrum"]
+        columns = np.array([spectrum[name] for name in ("eigenvalue", "given", "refined")])
+        whole = all(type(spectrum[name]) is int and spectrum[name] >= 0 for name in ("directions", "stop"))
+        numbers = columns.ndim == 2 and columns.dtype.kind in "if" and type(spectrum["ridge"]) in {int, float}
+        if whole and numbers and columns.size and spectrum["ridge"] > 0 and bool((np.abs(columns) < _LARGE).all()):
+            return dict(spectrum)
     except (KeyError, TypeError, ValueError) as error:
         raise RunError("the record has no spectrum of the closed form", "Run `fit` again.") from error
     raise RunError("the record's spectrum of the closed form is damaged", "Run `fit` again.")

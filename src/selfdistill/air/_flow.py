@@ -254,9 +254,9 @@ def learning_order(flow: Flow, times: Tensor, labels: Tensor, *, level: float = 
         raise SettingError(f"level is {level}, but a margin stays below 1", "Give 0 or 0.5.")
     if bool((times.diff() <= 0).any()) or float(times[0]) <= 0:
         raise SettingError("times do not increase from above 0", "Give them in order, such as flow.times().")
-    found = _crossing(torch.stack([margins(outputs, labels) for outputs in flow.over(times)]), times, level)
-    per_class = torch.stack([_half(found[labels == c]) for c in range(flow.targets.shape[1])])
-    return LearningOrder(found, per_class, level)
+    first = _crossing(torch.stack([margins(outputs, labels) for outputs in flow.over(times)]), times, level)
+    per_class = torch.stack([_half(first[labels == c]) for c in range(flow.targets.shape[1])])
+    return LearningOrder(first, per_class, level)
 
 
 def _crossing(path: Tensor, times: Tensor, level: float) -> Tensor:
@@ -268,8 +268,8 @@ def _crossing(path: Tensor, times: Tensor, level: float) -> Tensor:
     lower, upper = path[before, at], path[index, at]
     share = ((level - lower) / (upper - lower).clamp(min=1e-300)).clamp(0, 1)
     log = times.log()
-    found = torch.where(index > 0, (log[before] + share * (log[index] - log[before])).exp(), times[0])
-    return torch.where(above.any(0), found, torch.inf)
+    when = torch.where(index > 0, (log[before] + share * (log[index] - log[before])).exp(), times[0])
+    return torch.where(above.any(0), when, torch.inf)
 
 
 def _half(times: Tensor) -> Tensor:

@@ -155,10 +155,10 @@ def random_captured(
     for _ in range(draws):
         mixed = z[torch.randperm(n, generator=generator)]
         shares.append((spectrum.vectors.T @ mixed).square().sum(1).cumsum(0)[index] / whole)
-    found = torch.stack(shares)
+    drawn = torch.stack(shares)
     expected = (torch.tensor(ranks) - on_constant[index]) / (n - 1)
-    spread = found.std(0) if draws > 1 else torch.zeros(len(ranks), dtype=torch.float64)
-    return RandomEnergy(expected, found.mean(0), spread, found.amin(0), found.amax(0))
+    spread = drawn.std(0) if draws > 1 else torch.zeros(len(ranks), dtype=torch.float64)
+    return RandomEnergy(expected, drawn.mean(0), spread, drawn.amin(0), drawn.amax(0))
 
 
 def checked_times(times: Tensor | float) -> Tensor:

@@ -180,9 +180,9 @@ class AirMonitor:
     def _timed(self, work: Callable[[], object]) -> float:
         begun = self._now()
         work()
-        took = max(self._now() - begun, 1e-9)
-        self.spent += took
-        return took
+        seconds = max(self._now() - begun, 1e-9)
+        self.spent += seconds
+        return seconds
 
     def _measure(self, name: str, model: nn.Module, epoch: int) -> None:
         def work() -> None:
@@ -191,10 +191,10 @@ class AirMonitor:
             twin = calibrated(model, inputs) if epoch == 0 else model
             with torch.random.fork_rng(devices=[]):
                 spectrum = self.kernel(twin, inputs)
-                found = snapshot(name, twin, self.examples, spectrum, epoch=epoch, ranks=self.ranks, first=self._first)
+                moment = snapshot(name, twin, self.examples, spectrum, epoch=epoch, ranks=self.ranks, first=self._first)
             self._first = self._first or spectrum
-            self.snapshots.append(found)
+            self.snapshots.append(moment)
 
-        took = self._timed(work)
-        self._dearest = max(self._dearest if len(self.snapshots) > 1 else 0.0, took)
-        self.snapshots[-1] = replace(self.snapshots[-1], seconds=took)
+        seconds = self._timed(work)
+        self._dearest = max(self._dearest if len(self.snapshots) > 1 else 0.0, seconds)
+        self.snapshots[-1] = replace(self.snapshots[-1], seconds=seconds)

@@ -71,12 +71,12 @@ class Examples:
 
     def parts(self) -> dict[str, Tensor]:
         """Give the label matrices, centred: ``given``, and where clean labels are known ``clean`` and ``noise``."""
-        found = {"given": centred(one_hot(self.given, self.classes))}
+        matrices = {"given": centred(one_hot(self.given, self.classes))}
         if self.clean is not None:
-            found["clean"] = centred(one_hot(self.clean, self.classes))
+            matrices["clean"] = centred(one_hot(self.clean, self.classes))
             if not torch.equal(self.clean, self.given):
-                found["noise"] = centred(noise_part(self.given, self.clean, self.classes, self.matrix))
-        return found
+                matrices["noise"] = centred(noise_part(self.given, self.clean, self.classes, self.matrix))
+        return matrices
 
 
 @dataclass(frozen=True)
@@ -234,22 +234,22 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            found: Any = load_file(path)
-            inner = {name.removeprefix("network."): t for name, t in found.items() if name.startswith("network.")}
-            return inner or dict(found)
-        found = torch.load(path, map_location="cpu", weights_only=True)
+            state: Any = load_file(path)
+            inner = {name.removeprefix("network."): t for name, t in state.items() if name.startswith("network.")}
+            return inner or dict(state)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise DataError(
             f"{path} is not readable as data: {one_line(error)}", "Save a state dict of tensors."
         ) from error
-    while isinstance(found, Mapping) and not any(isinstance(v, Tensor) for v in found.values()):
-        inside = next((found[name] for name in _WRAPPERS if name in found), None)
+    while isinstance(state, Mapping) and not any(isinstance(v, Tensor) for v in state.values()):
+        inside = next((state[name] for name in _WRAPPERS if name in state), None)
         if inside is None:
             break
-        found = inside
-    if not isinstance(found, Mapping) or not any(isinstance(v, Tensor) for v in found.values()):
+        state = inside
+    if not isinstance(state, Mapping) or not any(isinstance(v, Tensor) for v in state.values()):
         raise DataError(f"{path} holds no weights", "Save the network's state_dict().")
-    return {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
+    return {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
 
 
 def along_checkpoints(
@@ -259,7 +259,7 @@ def along_checkpoints(
     kernel: Kernel,
     *,
     ranks: Sequence[int] = (10, 100, 1000),
-    tell: Callable[[Snapshot], None] = lambda found: None,
+    tell: Callable[[Snapshot], None] = lambda snapshots: None,
     keep: Callable[[str, Spectrum], None] = lambda name, spectrum: None,
 ) -> list[Snapshot]:
     """Measure a network at each of its checkpoints, the drift against the first.
@@ -290,7 +290,7 @@ def along_checkpoints(
         >>> found[0].name, found[0].ranks
         ('start', (2,))
     """
-    twin, first, found = copy.deepcopy(model).eval(), None, []
+    twin, first, snapshots = copy.deepcopy(model).eval(), None, []
     for name, state in states:
         weights = read_state(state) if isinstance(state, Path) else state
         try:
@@ -304,9 +304,9 @@ def along_checkpoints(
         spectrum = kernel(twin, examples.inputs)
         seconds = time.perf_counter() - begun
         keep(name, spectrum)
-        found.append(snapshot(name, twin, examples, spectrum, ranks=ranks, first=first, seconds=seconds))
+        snapshots.append(snapshot(name, twin, examples, spectrum, ranks=ranks, first=first, seconds=seconds))
         first = spectrum if first is None else first
-        tell(found[-1])
-    if not found:
+        tell(snapshots[-1])
+    if not snapshots:
         raise DataError("no checkpoints were given", "Give at least one.")
-    return found
+    return snapshots

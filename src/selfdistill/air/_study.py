@@ -83,13 +83,13 @@ def study(
 
 def _noise(rates: Spectrum, flow: Flow, examples: Examples) -> dict[str, Any]:
     residual = flow.targets - flow.begin
-    found = noise_share(rates, residual, examples.classes)
+    noise = noise_share(rates, residual, examples.classes)
     clean = examples.clean
     return {
         "variance": label_noise_variance(rates, residual),
         "fall": tail_fall(rates, residual),
-        "wrong_share": None if found is None else found.share,
-        "wrong_share_range": None if found is None else [found.low, found.high],
+        "wrong_share": None if noise is None else noise.share,
+        "wrong_share_range": None if noise is None else [noise.low, noise.high],
         "found_share": None if clean is None else float((examples.given != clean).double().mean()),
     }
 
@@ -120,14 +120,14 @@ def _spectrum(spectrum: Spectrum) -> dict[str, Any]:
 def _energy(spectrum: Spectrum, examples: Examples, points: int) -> dict[str, Any]:
     ranks = _ranks(spectrum.size, len(spectrum.values), points)
     chance = random_captured(spectrum, examples.given, examples.classes, ranks, draws=_DRAWS)
-    found: dict[str, Any] = {"rank": ranks}
-    found |= {name: captured(spectrum, z, ranks).tolist() for name, z in examples.parts().items()}
-    return found | {f"random_{name}": values.tolist() for name, values in chance._asdict().items()}
+    record: dict[str, Any] = {"rank": ranks}
+    record |= {name: captured(spectrum, z, ranks).tolist() for name, z in examples.parts().items()}
+    return record | {f"random_{name}": values.tolist() for name, values in chance._asdict().items()}
 
 
 def _retrieval(rates: Spectrum, examples: Examples, times: Tensor) -> dict[str, Any]:
-    found: dict[str, Any] = {"time": times.tolist(), "white": random_retrieved(rates, times).tolist()}
-    return found | {name: retrieved(rates, z, times).tolist() for name, z in examples.parts().items()}
+    record: dict[str, Any] = {"time": times.tolist(), "white": random_retrieved(rates, times).tolist()}
+    return record | {name: retrieved(rates, z, times).tolist() for name, z in examples.parts().items()}
 
 
 def _scale(curves: Curves, measured: RunCurves | None) -> dict[str, float] | None:
@@ -143,19 +143,19 @@ def _scale(curves: Curves, measured: RunCurves | None) -> dict[str, float] | Non
 
 
 def _curves(curves: Curves, measured: RunCurves | None, scale: dict[str, float] | None) -> dict[str, Any]:
-    found: dict[str, Any] = {"time": curves.times.tolist()}
+    record: dict[str, Any] = {"time": curves.times.tolist()}
     for name in ("agreement", "accuracy", "loss", "distance"):
-        found[name] = curves.known[name].tolist() if name in curves.known else None
-    found["scale"] = scale
+        record[name] = curves.known[name].tolist() if name in curves.known else None
+    record["scale"] = scale
     if measured is not None:
-        found["measured"] = {
+        record["measured"] = {
             "epoch": [epoch + 0.5 for epoch in range(len(measured.agreement))],
             "time": ((measured.clock.times[1:] + measured.clock.times[:-1]) / 2).tolist(),
             "end_time": measured.clock.times[1:].tolist(),
             "agreement": list(measured.agreement),
             "plain": measured.plain,
         } | {name: list(curve) for name, curve in measured.others.items()}
-    return found
+    return record
 
 
 @dataclass(frozen=True)
@@ -178,25 +178,25 @@ def _whole(value: float) -> float | None:
 
 
 def _at(time: float, curves: Curves, run: _Run | None) -> dict[str, Any]:
-    found = curves.at(time)
-    epochs = {"epoch": None, "epoch_by_clock": None} if run is None else run.epochs(time, found["agreement"])
-    return {"time": time} | found | epochs
+    values = curves.at(time)
+    epochs = {"epoch": None, "epoch_by_clock": None} if run is None else run.epochs(time, values["agreement"])
+    return {"time": time} | values | epochs
 
 
 def _order(flow: Flow, times: Tensor, examples: Examples) -> dict[str, Any]:
     """When labels are retrieved: each class, each example, and right labels beside wrong ones."""
     given = learning_order(flow, times, examples.given, level=_MARGIN)
-    found: dict[str, Any] = {
+    record: dict[str, Any] = {
         "level": given.level,
         "given": {"classes": _finite(given.per_class), "examples": _finite(given.per_example)},
     }
     if examples.clean is not None:
         clean = learning_order(flow, times, examples.clean, level=_MARGIN)
-        found["clean"] = {"classes": _finite(clean.per_class), "examples": _finite(clean.per_example)}
+        record["clean"] = {"classes": _finite(clean.per_class), "examples": _finite(clean.per_example)}
         when, wrong = given.per_example, examples.given != examples.clean
         halves = {"right": when[~wrong], "wrong": when[wrong]}
-        found["median"] = {name: _whole(float(part.median())) if len(part) else None for name, part in halves.items()}
-    return found
+        record["median"] = {name: _whole(float(part.median())) if len(part) else None for name, part in halves.items()}
+    return record
 
 
 def _finite(times: Tensor) -> list[float | None]:

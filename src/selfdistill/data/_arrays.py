@@ -193,8 +193,7 @@ class ArrayPreprocess(Preprocess, kind="array"):
 
     def raw(self, inputs: Tensor) -> np.ndarray:
         scale, mean, std = self._scales
-        values: np.ndarray = (inputs.double().cpu().numpy() * std + mean) * scale
-        return values
+        return np.asarray((inputs.double().cpu().numpy() * std + mean) * scale)
 
     def facts(self) -> str:
         d = len(self._scales[0])

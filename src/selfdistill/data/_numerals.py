@@ -16,6 +16,7 @@ from selfdistill._core.advice import Advice, Notice
 from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.wording import listed, quoted
+from selfdistill.data._labels import column_error
 
 ODD = 0.05  # share of known cells that may be no number in a column of numbers
 PER_CENT = frozenset("%‰٪")  # signs that make a number another one: 12 % is 0.12
@@ -161,15 +162,11 @@ class Tally:
 
 def _ask(name: str, tally: Tally) -> NoReturn:
     mark = "," if "," in tally.either else "."
-    cell, word = tally.example[mark], quoted(name)
+    cell = tally.example[mark]
     point, comma = (tally.notation(m).number(cell) for m in ".,")
-    raise DataError(
-        f"column {name!r} can be read in two ways: {cell[:40]!r} is {point:.15g} with decimal points, and {comma:.15g} "
-        "with decimal commas, and nothing in the file tells which",
-        Advice(
-            "Say it with {--decimal} . or {--decimal} ,", "take it as words with {--categorical} {word}.", word=word
-        ),
-    )
+    readings = f"{cell[:40]!r} is {point:.15g} with decimal points, and {comma:.15g} with decimal commas"
+    ways = "Say it with {--decimal} . or {--decimal} ,", "take it as words with {--categorical} {word}."
+    raise column_error(name, f"can be read in two ways: {readings}, and nothing in the file tells which", *ways)
 
 
 def _told(options: ReadOptions) -> str:

@@ -243,7 +243,7 @@ def _too_dark(inputs: Tensor, preprocess: Preprocess) -> list[str]:
 
 
 def _without(examples: Source | None, options: ReadOptions, preprocess: Preprocess) -> Source:
-    """Leave out the columns to ignore; refuse those that are not there and those that the network needs."""
+    """Leave out the columns to ignore; refuse names that no column has, and columns that the network needs."""
     assert examples is not None
     if not isinstance(preprocess, TablePreprocess):
         return examples

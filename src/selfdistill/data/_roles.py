@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -18,10 +18,10 @@ from selfdistill._core.advice import Advice, Flag, Notice
 from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.wording import listed, quoted
-from selfdistill.data._codes import TELLS, few_values, nearly_whole, one_hot, share_told
+from selfdistill.data._arrow_types import is_readable
 from selfdistill.data._columns import parse_numbers
 from selfdistill.data._labelled import Note
-from selfdistill.data._labels import column_note, encode, near_matches, texts
+from selfdistill.data._labels import column_error, column_note, encode, near_matches, texts
 from selfdistill.data._numerals import PLAIN
 
 LABEL_NAMES = ("label", "target", "class", "y")  # column names taken as the label where the user names none
@@ -38,6 +38,10 @@ _ANNOTATOR = re.compile(r"(?i:(annotator|rater|coder|judge|expert|worker|labell?
 _FEW = 20  # values of a last column that is proposed
 _ENOUGH = 50  # rows from which a column can be message to tell the label
 _SAME = 0.5  # share of equal cells from which numbers are another reading of a numeric label, of three classes or more
+VOTED = "majority_vote"  # name of the column that holds the labels by votes
+_TILT = 1e-3  # more than what rounding may do to a share
+_TELLS = 0.995  # share of rows whose label a column tells, from which it may have been made from the label
+_NEAR, _HEAD = 0.05, 1000  # how close numbers lie to whole ones; rows that are looked at first
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Roles:
 
 
 def check_known(names: Iterable[str], known: Sequence[str], where: str, option: str) -> None:
-    """Refuse names of columns that are not there."""
+    """Refuse names that no column has."""
     for name in names:
         if name not in known:
             problem = Advice("{where} has no column {name!r} ({flag})", where=where, name=name, flag=Flag(option))
@@ -161,37 +165,28 @@ def choose_roles(table: pa.Table, options: ReadOptions, where: str) -> tuple[Rol
     names = table.column_names
     label, notes = label_column(names, options, where, table)
     if pt.is_nested(table.schema.field(label).type):
-        raise DataError(
-            f"column {label!r} holds lists, several labels for one example (multi-label), but training takes one class",
-            Advice(
-                "Make a column of each label, yes or no, and name it with {--label}", "keep one label for each row."
-            ),
-        )
+        ways = "Make a column of each label, yes or no, and name it with {--label}", "keep one label for each row."
+        what = "holds lists, several labels for one example (multi-label), but training takes one class"
+        raise column_error(label, what, *ways)
     check_known([options.truth] if options.truth is not None else [], names, where, "truth")
     for option in ("ignore", "text", "categorical", "numeric"):
         check_known(getattr(options, option), names, where, option)
     name, id_notes = _find_id(table, options, where)
     taken: dict[str, str] = {}
-    for role, column in [
-        ("label", label),
-        ("id", name),
-        ("truth", options.truth),
-        *(("ignore", c) for c in options.ignore),
-    ]:
+    given = [("label", label), ("id", name), ("truth", options.truth), *(("ignore", c) for c in options.ignore)]
+    for role, column in given:
         if column is not None and taken.setdefault(column, role) != role:
-            raise DataError(
-                Advice(
-                    "column {column!r} is given as {first} and as {second}",
-                    column=column,
-                    first=Flag(taken[column]),
-                    second=Flag(role),
-                ),
-                "Give it one role.",
-            )
+            refuse_twice(column, taken[column], role, "role")
     roles = Roles(label, name, options.truth, tuple(dict.fromkeys(options.ignore)))
     leaking, more = leaks(table, roles, options)
-    roles = Roles(label, name, options.truth, (*roles.ignored, *leaking))
-    return roles, [*notes, *id_notes, *more]
+    return replace(roles, ignored=(*roles.ignored, *leaking)), [*notes, *id_notes, *more]
+
+
+def refuse_twice(column: str, first: str, second: str, what: str) -> NoReturn:
+    """Refuse a column that two options name."""
+    one, two = Flag(first), Flag(second)
+    problem = Advice("column {column!r} is given as {one} and as {two}", column=column, one=one, two=two)
+    raise DataError(problem, f"Give it one {what}.")
 
 
 def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str], list[str]]:
@@ -228,7 +223,7 @@ def leaks(table: pa.Table, roles: Roles, options: ReadOptions) -> tuple[list[str
             message = f"holds the label's own class names (equal in {100 * same:.1f} % of rows)"
             way = "{--truth} {word} to measure against it, {--categorical} {word} to use it."
             notes.append(column_note(name, f"{message} and is not used as a feature", way))
-        elif counts >= _ENOUGH and share_told(codes, labels) >= TELLS:
+        elif counts >= _ENOUGH and share_told(codes, labels) >= _TELLS:
             message = "tells the label almost perfectly; it must go if it was made from the label"
             way = "leave it out with {--ignore} {word} (or {--truth} {word} where it is the true label)."
             notes.append(column_note(name, message, way))
@@ -246,7 +241,7 @@ def _hot_leaks(table: pa.Table, roles: Roles, chosen: set[str], labels: np.ndarr
             continue
         if roles.label not in hot:
             codes = np.argmax([few_values(table[name], 2)[1] for name in hot], axis=0)
-            if len(hot) > 2 * len(classes) or share_told(codes, labels, classes) < TELLS:
+            if len(hot) > 2 * len(classes) or share_told(codes, labels, classes) < _TELLS:
                 continue
         out += left
         notes.append(
@@ -257,10 +252,6 @@ def _hot_leaks(table: pa.Table, roles: Roles, chosen: set[str], labels: np.ndarr
             )
         )
     return out, notes
-
-
-VOTED = "majority_vote"  # name of the column that holds the labels by votes
-_TILT = 1e-3  # more than what rounding may do to a share
 
 
 def majority(votes: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
@@ -329,3 +320,68 @@ def with_votes(table: pa.Table, options: ReadOptions, where: str) -> tuple[pa.Ta
     added = table.append_column(VOTED, pa.array(labels.tolist(), pa.large_string()))
     ignored = tuple(dict.fromkeys((*options.ignore, *options.annotator)))
     return added, replace(options, label=VOTED, ignore=ignored, annotator=()), [Note(note)]
+
+
+def few_values(column: pa.ChunkedArray, limit: int) -> tuple[list[str] | None, np.ndarray, int]:
+    """Distinct values as texts, the code of each row (−1: missing), rows that have one; ``None`` where too many."""
+    if pt.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if not is_readable(column.type) or pt.is_null(column.type) or pc.count_distinct(column).as_py() > limit + 2:
+        return None, np.zeros(0, np.int64), 0
+    cells = texts(column)
+    values = sorted({cell for cell in cells if cell is not None})
+    if len(values) > limit:
+        return None, np.zeros(0, np.int64), 0
+    place = {value: code for code, value in enumerate(values)}
+    codes = np.array([-1 if cell is None else place[cell] for cell in cells], dtype=np.int64)
+    return values, codes, int((codes >= 0).sum())
+
+
+def nearly_whole(column: pa.ChunkedArray, name: str, limit: int) -> tuple[list[str] | None, np.ndarray, int]:
+    """The same of numbers that all lie close to a few whole ones, as a code with a little noise does."""
+    if not is_readable(column.type):
+        return None, np.zeros(0, np.int64), 0
+    for part in (column.slice(0, _HEAD), column):
+        numbers = parse_numbers(part, name)
+        if isinstance(numbers, int):
+            return None, np.zeros(0, np.int64), 0
+        known = np.isfinite(numbers)
+        whole = np.rint(numbers[known])
+        values, codes = np.unique(whole, return_inverse=True)
+        if not known.any() or np.mean(np.abs(numbers[known] - whole) <= _NEAR) < _TELLS or len(values) > limit:
+            return None, np.zeros(0, np.int64), 0
+    every = np.full(len(known), -1, np.int64)
+    every[known] = codes
+    return [f"about {value:g}" for value in values], every, int(known.sum())
+
+
+def share_told(codes: np.ndarray, labels: np.ndarray, classes: set[str] | None = None) -> float:
+    """Share of rows whose label is the most frequent one of their value; 0 if these are not all of ``classes``."""
+    groups: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for code, label in zip(codes.tolist(), labels, strict=True):
+        if code >= 0 and label is not None:
+            groups[code][label] += 1
+    most = [group.most_common(1)[0] for group in groups.values()]
+    if not most or (classes is not None and {label for label, _ in most} != classes):
+        return 0.0
+    return sum(count for _, count in most) / sum(group.total() for group in groups.values())
+
+
+def one_hot(table: pa.Table) -> list[list[str]]:
+    """Find sets of columns side by side that hold 0 and 1, one of which is 1 in each row."""
+    sets: list[list[str]] = []
+    run: list[tuple[str, np.ndarray]] = []
+    total = np.zeros(table.num_rows, np.int64)
+    for name in table.column_names:
+        values, codes, known = few_values(table[name], 2)
+        if values not in (["0", "1"], ["False", "True"]) or known < len(codes):
+            run, total = [], np.zeros(table.num_rows, np.int64)
+            continue
+        run.append((name, codes))
+        total = total + codes
+        while total.max() > 1:
+            total = total - run.pop(0)[1]
+        if len(run) > 1 and total.min() == 1:
+            sets.append([name for name, _ in run])
+            run, total = [], np.zeros(table.num_rows, np.int64)
+    return sets

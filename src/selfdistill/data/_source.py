@@ -264,7 +264,7 @@ def roles_of(
 
 
 def columns_of(table: pa.Table, roles: Roles, options: ReadOptions) -> dict[str, Any]:
-    """Give labels, ids and truth, where they are there and not left out; and the votes."""
+    """Give labels, ids and truth, where the table has them and they are not left out; and the votes."""
     names = {*table.column_names} - {*options.ignore}
     named = {"labels": roles.label, "ids": roles.id, "truth": roles.truth}
     parts: dict[str, Any] = {part: table[name] if name in names else None for part, name in named.items()}

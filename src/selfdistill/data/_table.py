@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from selfdistill._core.advice import Advice, Flag
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, SettingError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.wording import listed
@@ -24,7 +24,7 @@ from selfdistill.data._labelled import Note
 from selfdistill.data._labels import near_matches
 from selfdistill.data._numerals import PLAIN, Notation, choose_notations
 from selfdistill.data._preprocess import Preprocess
-from selfdistill.data._roles import WRITTEN, Roles
+from selfdistill.data._roles import WRITTEN, Roles, refuse_twice
 
 _TEXT_LIMIT = 5000  # of words and pairs, and of characters
 _INPUT_BYTES = 2 * 2**30
@@ -216,11 +216,7 @@ def column_kinds(
             continue
         chosen = [kind for kind in ("numeric", "categorical", "text") if name in getattr(options, kind)]
         if len(chosen) > 1:
-            first, second = map(Flag, chosen[:2])
-            problem = Advice(
-                "column {name!r} is given as {first} and as {second}", name=name, first=first, second=second
-            )
-            raise DataError(problem, "Give it one kind.")
+            refuse_twice(name, chosen[0], chosen[1], "kind")
         guess = find_kind(table[name], name, notations.get(name, PLAIN)) if not chosen else None
         kinds[chosen[0] if guess is None else guess.kind].append(name)
         if guess is not None and guess.note:
@@ -257,14 +253,11 @@ def fit_table(
         [Vectors.fit(table[name], name) for name in kinds["vector"]],
     )
     if not made.features:
-        raise DataError(
-            f"{where} has no feature column left{': ' + notes[0].rstrip('.') if notes else ''}",
-            Advice(
-                "Give it columns to learn from",
-                "choose their kind with {--numeric}, {--categorical} or {--text}",
-                "name a column of paths of photos with {--image-column}.",
-            ),
-        )
+        why = f": {notes[0].rstrip('.')}" if notes else ""
+        kinds_way = "choose their kind with {--numeric}, {--categorical} or {--text}"
+        photos_way = "name a column of paths of photos with {--image-column}."
+        hint = Advice("Give it columns to learn from", kinds_way, photos_way)
+        raise DataError(f"{where} has no feature column left{why}", hint)
     if constant:
         word, verb = ("columns", "carry") if len(constant) > 1 else ("column", "carries")
         notes.append(f"{len(constant):,} constant {word} ({listed(constant)}) {verb} no information.")

@@ -135,10 +135,10 @@ def _answer(
         return {"epoch": _nearest(wanted, there), "wanted": wanted}
     if air is None:
         return {"not": Advice("not asked: it takes a kernel, see {--choose} air")}
-    found = dict(air())
-    when = found.pop("epoch")
+    estimate = dict(air())
+    when = estimate.pop("epoch")
     wanted_at = float(record.settings.epochs) if when is None or not math.isfinite(when) else when
-    return {"epoch": _nearest(wanted_at, there), "wanted": wanted_at, "reached": when is not None} | found
+    return {"epoch": _nearest(wanted_at, there), "wanted": wanted_at, "reached": when is not None} | estimate
 
 
 def _nearest(epoch: float, there: Sequence[Candidate]) -> int:

@@ -107,17 +107,17 @@ def dark_knowledge(soft: Tensor, given: Tensor, *, truth: Tensor | None = None) 
         1.0
     """
     q = soft.double()
-    found: dict[str, Any] = {
+    measures: dict[str, Any] = {
         "entropy": float(-torch.special.xlogy(q, q).sum(-1).mean()),
         "beyond_top": float(entropy_beyond_top(soft).mean()),
         "top": float(q.amax(-1).mean()),
         "agreement": float((q.argmax(-1) == given).double().mean()),
     }
     if truth is None or not bool((truth >= 0).any()):
-        return found
+        return measures
     known = truth >= 0
     rows, true = soft[known], truth[known]
-    return found | {
+    return measures | {
         "accuracy": float((rows.argmax(-1) == true).double().mean()),
         "information": information_given_top(rows, true),
         "similarity": class_similarity(rows, true, pair_counts(true, given[known], soft.shape[1])),
@@ -179,17 +179,17 @@ def _table(found: Distillation) -> list[str]:
     rows = [one.model_dump() for one in found.candidates]
     if len(rows) < 2:
         return []
-    shown = rows if len(rows) <= _ROWS else [row for row in rows if row["chosen_by"]]
+    listed = rows if len(rows) <= _ROWS else [row for row in rows if row["chosen_by"]]
     names = [name for name in ("held_out_accuracy", "changed_share", "agreement", "test_accuracy") if name in rows[0]]
     heads = {"held_out_accuracy": "held out", "changed_share": "changed", "test_accuracy": "test (an oracle)"}
     titles = [heads.get(name, name) for name in names]
     lines = ["  epoch" + "".join(f"  {title:>9}" for title in titles) + "  chosen by"]
-    for row in shown:
+    for row in listed:
         cells = "".join(
             f"  {100 * row[name]:>{max(9, len(t)) - 2}.1f} %" for name, t in zip(names, titles, strict=True)
         )
         lines.append(f"  {row['epoch']:>5}{cells}  {', '.join(row['chosen_by'])}".rstrip())
-    if len(shown) < len(rows):
+    if len(listed) < len(rows):
         lines.append(f"  ... of {len(rows)} epochs, all in run.json")
     without = [f"{way} ({answer['not']})" for way, answer in found.choices.items() if "not" in answer]
     return [*lines, *([f"  No answer: {'; '.join(without)}"] if without else [])]

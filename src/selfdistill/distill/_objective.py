@@ -142,10 +142,10 @@ def objective(name: str, **explicit: float | None) -> tuple[Reading, Callable[[T
         near = difflib.get_close_matches(name, OBJECTIVES, n=1)
         hint = f"Did you mean {near[0]}? " if near else ""
         raise SettingError(f"objective {name!r} does not exist", f"{hint}Choose one of: {', '.join(OBJECTIVES)}.")
-    found = OBJECTIVES[name]
+    chosen_objective = OBJECTIVES[name]
     chosen = {word: value for word, value in explicit.items() if value is not None}
     for word in chosen:
-        if word not in found.takes:
+        if word not in chosen_objective.takes:
             takers = ", ".join(other for other, one in OBJECTIVES.items() if word in one.takes)
             raise SettingError(
                 Advice("objective {name!r} takes no {option}", name=name, option=Flag(word)),
@@ -157,9 +157,9 @@ def objective(name: str, **explicit: float | None) -> tuple[Reading, Callable[[T
         if isinstance(value, bool) or not isinstance(value, int | float):
             hint = Advice("Leave {option} out.", option=Flag(word))
             raise SettingError(f"{word} is {value!r:.60}, but must be a number", hint)
-    numbers = {word: float(chosen.get(word, default)) for word, default in found.takes.items()}
+    numbers = {word: float(chosen.get(word, default)) for word, default in chosen_objective.takes.items()}
     _check(numbers)
-    return partial(found.reading, **numbers), found.loss, numbers
+    return partial(chosen_objective.reading, **numbers), chosen_objective.loss, numbers
 
 
 def _check(numbers: Mapping[str, float]) -> None:

@@ -117,7 +117,7 @@ def _resumed(asked: DistillRequest, run: Path) -> tuple[DistillRequest, int]:
     described, began = record.data, record.distillation.asked.model_dump(exclude_unset=True)
     if not isinstance(began.get("objective"), str) or began["objective"] not in OBJECTIVES:
         raise RunError(f"{run} learns by an objective of its own", "Go on from the code that started it.")
-    kept = {name: began.pop(name, None) for name in ("teacher", "also", "store")}
+    places = {name: began.pop(name, None) for name in ("teacher", "also", "store")}
     known = {one.name for one in fields(Settings)} - {"method", "network"}
     settings = {name: value for name, value in record.settings.as_dict().items() if name in known}
     began["student"] = record.settings.network
@@ -129,23 +129,23 @@ def _resumed(asked: DistillRequest, run: Path) -> tuple[DistillRequest, int]:
     now = {"store": None if asked.store is None else str(asked.store)} | explicit
     now |= {"teacher": asked.teacher, "also": list(asked.also) or None}
     for name, value in now.items():
-        before = (kept | began)[name]
+        before = (places | began)[name]
         if value is not None and value != before:
             raise RunError(
                 f"{run} was started with {name} = {before!r}, but now it is {value!r}",
                 Advice("Leave it out to go on", "start a new run with another {--out}."),
             )
-    _check_place(run, kept["store"], asked.store)
+    _check_place(run, places["store"], asked.store)
     check_named(run, described.read, asked.read)
     order = DistillRequest(
-        kept["teacher"],
+        places["teacher"],
         asked.source if asked.source is not None else described.source,
         asked.test if asked.test is not None else described.test,
         overlaid(described.read or ReadOptions(), asked.read),
         overlaid(Settings(**settings), asked.settings),
         began,
-        None if kept["store"] is None else Path(kept["store"]),
-        tuple(kept["also"] or ()),
+        None if places["store"] is None else Path(places["store"]),
+        tuple(places["also"] or ()),
         resume=run,
     )
     return order, described.seed or 0

@@ -64,12 +64,12 @@ class Store:
 
 
 def _names(classes: tuple[str, ...]) -> str:
-    shown = ", ".join(classes[:4]) + (", ..." if len(classes) > 4 else "")
-    return f"{len(classes)} classes ({shown})"
+    names = ", ".join(classes[:4]) + (", ..." if len(classes) > 4 else "")
+    return f"{len(classes)} classes ({names})"
 
 
 def save_store(path: Path, store: Store) -> None:
-    """Write soft labels to a file, atomically: it is there whole or not at all."""
+    """Write soft labels to a file, whole or not at all."""
     if path.exists():
         raise DataError(f"{path} exists already", "Choose another file for the soft labels.")
     described = relative_paths({"format": _FORMAT, "entries": store.soft.k} | asdict(store.about), path.parent, _PATHS)
@@ -98,11 +98,11 @@ def load_store(path: Path) -> Store:
 
 def _digest(described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 of the description and the numbers of a file, in the order of their names."""
-    found = hashlib.sha256(content_digest(described).encode())
+    state = hashlib.sha256(content_digest(described).encode())
     for name, tensor in sorted(tensors.items()):
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+        state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        state.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return state.hexdigest()
 
 
 def _check_digest(described: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -130,14 +130,14 @@ def _assemble(described: dict[str, Any], tensors: dict[str, Any]) -> Store:
     with torch.device("meta"):  # nothing is allocated for what the description merely claims
         expected = SoftLogits(examples, len(classes), k=described["entries"])
     for name, buffer in expected.named_buffers():
-        found = tensors[name]
-        if found.shape != buffer.shape or found.dtype != buffer.dtype:
-            raise ValueError(f"{name} is {found.dtype} {tuple(found.shape)}, but says {tuple(buffer.shape)}")
-        if found.is_floating_point() and not found.isfinite().all():
+        tensor = tensors[name]
+        if tensor.shape != buffer.shape or tensor.dtype != buffer.dtype:
+            raise ValueError(f"{name} is {tensor.dtype} {tuple(tensor.shape)}, but says {tuple(buffer.shape)}")
+        if tensor.is_floating_point() and not tensor.isfinite().all():
             raise ValueError(f"{name} holds numbers that are not finite")
-        setattr(expected, name, found)
+        setattr(expected, name, tensor)
     if bool((expected.kept >= len(classes)).any()):
-        raise ValueError("it names classes that are not there")
+        raise ValueError("it names classes that do not exist")
     named = {name: described[name] for name in ("teacher", "fingerprint", "source")}
     return Store(expected, About(classes=classes, examples=examples, **named))
 
@@ -176,21 +176,21 @@ def of_numbers(given: Any, data: LabelledData, name: str) -> Store:
     if isinstance(given, Tensor):
         given = given.detach().cpu().double().numpy()
     try:
-        found = torch.from_numpy(np.array(given, dtype=np.float64))
+        logits = torch.from_numpy(np.array(given, dtype=np.float64))
     except (TypeError, ValueError) as error:
         raise DataError(f"the predictions of {name} are no array of numbers", "Give logits [n, K].") from error
     n, k = len(data), data.num_classes
-    if found.shape != (n, k):
+    if logits.shape != (n, k):
         raise DataError(
-            f"the predictions of {name} have shape {list(found.shape)}, but there are {n:,} examples of {k} classes",
+            f"the predictions of {name} have shape {list(logits.shape)}, but there are {n:,} examples of {k} classes",
             f"Give logits [{n}, {k}], in the order of the data.",
         )
-    if bool((found.isnan() | found.isposinf()).any()) or not bool(found.amax(-1).isfinite().all()):
+    if bool((logits.isnan() | logits.isposinf()).any()) or not bool(logits.amax(-1).isfinite().all()):
         raise DataError(f"the predictions of {name} hold numbers that are no logits", "Look for NaN and infinite ones.")
-    if bool((found >= 0).all()) and bool(((found.sum(-1) - 1).abs() < _WIDE).all()):
-        found = found.log()
+    if bool((logits >= 0).all()) and bool(((logits.sum(-1) - 1).abs() < _WIDE).all()):
+        logits = logits.log()
     soft = SoftLogits(n, k)
-    soft.write(slice(0, n), found)
+    soft.write(slice(0, n), logits)
     return Store(soft, About({"name": name, "kind": "soft labels"}, data.classes, data.fingerprint, n))
 
 
@@ -211,10 +211,10 @@ def of_classifier(given: Any, data: LabelledData) -> Store:
             "Fit it on data with these classes.",
         )
     try:
-        found = given.predict_proba(raw.reshape(len(data), -1))
+        probabilities = given.predict_proba(raw.reshape(len(data), -1))
     except (TypeError, ValueError) as error:
         raise DataError(
             f"{name} cannot take these examples: {error}".splitlines()[0],
             "Give its predictions instead: predict_proba(X).",
         ) from error
-    return of_numbers(np.asarray(found)[:, [classes.index(one) for one in data.classes]], data, name)
+    return of_numbers(np.asarray(probabilities)[:, [classes.index(one) for one in data.classes]], data, name)

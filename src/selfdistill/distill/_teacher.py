@@ -112,10 +112,10 @@ def find_teacher(
             _nothing_to_choose(way, f"the checkpoint {path}")
             return _of_run(path, data, way, source, read or {})
         given = of_numbers(_read_npy(path), data, str(path)) if path.suffix == ".npy" else load_store(path)
-    found = _in_memory(given, data)
-    what = f"soft labels of {found.about.teacher['name']}" if isinstance(found, Store) else "a network"
+    teacher = _in_memory(given, data)
+    what = f"soft labels of {teacher.about.teacher['name']}" if isinstance(teacher, Store) else "a network"
     _nothing_to_choose(way, what)
-    return found
+    return teacher
 
 
 def _in_memory(given: Any, data: LabelledData) -> Teacher | Store:
@@ -256,15 +256,15 @@ def _logits(teacher: Teacher, inputs: Tensor, classes: int, device: torch.device
             f"{name} cannot take inputs of shape {list(inputs.shape[1:])}, {inputs.dtype}: {one_line(error)}",
             "Give a teacher for these data; it gets them as they are read, images as 0 to 255.",
         ) from error
-    found = logits_of(given, name)
-    if found.ndim != 2 or found.shape != (len(inputs), classes):
+    logits = logits_of(given, name)
+    if logits.ndim != 2 or logits.shape != (len(inputs), classes):
         raise DataError(
-            f"{name} gives outputs of shape {list(found.shape)} for {len(inputs)} examples of {classes} classes",
+            f"{name} gives outputs of shape {list(logits.shape)} for {len(inputs)} examples of {classes} classes",
             f"Give a teacher whose logits are [b, {classes}], in the order of the classes.",
         )
-    if not bool(found.isfinite().all()):
+    if not bool(logits.isfinite().all()):
         raise DataError(f"{name} gives logits that are no finite numbers", "Look at its weights.")
-    return found.float().cpu()
+    return logits.float().cpu()
 
 
 def soft_labels(

@@ -150,10 +150,10 @@ class CleanlabNames:
             soft = as_soft(_aligned(probs, given) if isinstance(probs, pd.DataFrame) else probs)
             self._classes, codes = _codes(given, soft.shape[1])
             self._table, self._given_issues, self._rows = find_issues(codes, soft), None, None
-        found = self._frame()
+        frame = self._frame()
         if save_space:
             self.save_space()
-        return found
+        return frame
 
     def save_space(self) -> None:
         """Give up the findings, which grow with the data; what predicts is kept."""

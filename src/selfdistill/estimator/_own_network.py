@@ -28,15 +28,15 @@ def own_network(network: Any, data: LabelledData, seed: int) -> nn.Module:
             )
         two = data.inputs[:2]
         try:
-            found = tuple(made.cpu().eval()(two).shape)
+            shape_of_two = tuple(made.cpu().eval()(two).shape)
         except Exception as error:  # the user's own code
             raise SettingError(
                 f"the network cannot take inputs of shape {list(two.shape)} ({two.dtype}): {one_line(error)}",
                 "It gets X exactly as given.",
             ) from error
-    if found != (2, k):
+    if shape_of_two != (2, k):
         raise SettingError(
-            f"the network returns shape {found} for 2 examples, but must return (2, {k})",
+            f"the network returns shape {shape_of_two} for 2 examples, but must return (2, {k})",
             "Let its last layer give one logit per class.",
         )
     return made

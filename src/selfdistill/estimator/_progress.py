@@ -32,12 +32,12 @@ class Progress:
             metrics = event.metrics
             self.seconds.append(metrics.get("seconds", 0.0))
             left = (self.epochs - event.epoch - 1) * sum(self.seconds) / len(self.seconds)
-            told = ", ".join(
+            shares = ", ".join(
                 f"{name} {metrics[name]:.1%}" for name in ("agreement", "refined_share") if name in metrics
             )
             loss = f"loss {metrics['loss']:.4f}, " if "loss" in metrics else ""
             sys.stderr.write(
-                f"epoch {event.epoch + 1} of {self.epochs}: {loss}{told.replace('_share', '')}"
+                f"epoch {event.epoch + 1} of {self.epochs}: {loss}{shares.replace('_share', '')}"
                 f"{f', about {left:.0f} s left' if left >= 1 else ''}\n"
             )
 

@@ -14,6 +14,19 @@ from selfdistill.issues._table import LabelTable
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
 
 _TAILS = (0.025, 0.975)
+_EARLY = 4  # epochs after which a network has learned what is common and memorised nothing
+_TAKEN_BACK = 0.175  # share of the labels: good development runs 0.166 at most, nearly all that memorised 0.184 or more
+_UNSURE = 0.9  # mean confidence: good runs 0.96 or more, weak networks and too short runs 0.81 or less
+_NOT_HELD = 0.2  # of one class: large classes of good runs 0.17 at most, classes mostly wrong 0.47 or more
+_FITS_ALL = 0.98  # agreement with the given labels from which next to nothing can be doubted
+_FEW = 0.005  # share of the labels, doubted, that counts as next to nothing
+_NAMES, _LONGEST = 8, 30  # classes that are named, and their letters
+_PER_CLASS = 5  # examples of a class, on average
+_CHANCE = 2.0  # standard errors above the largest class's share
+_OVERLAP = 0.3  # mean probability of either class for the other's examples, together
+_LOST = 0.5  # share of a class's labels that are kept
+_OPEN, _OPEN_SHARE = 2.5, 0.02  # labels that may be wrong, and their share: fewer are as good as none
+_NOTHING = 0.005  # share of labels that look wrong and count as none
 
 
 @dataclass(frozen=True)
@@ -30,21 +43,6 @@ def precision(wrong: int, total: int) -> Interval:
     a, b = wrong + 0.5, total - wrong + 0.5
     low, high = betaincinv(a, b, np.array(_TAILS))
     return Interval(a / (a + b), float(low), float(high))
-
-
-_EARLY = 4  # epochs after which a network has learned what is common and memorised nothing
-_TAKEN_BACK = 0.175  # share of the labels: good development runs 0.166 at most, nearly all that memorised 0.184 or more
-_UNSURE = 0.9  # mean confidence: good runs 0.96 or more, weak networks and too short runs 0.81 or less
-_NOT_HELD = 0.2  # of one class: large classes of good runs 0.17 at most, classes mostly wrong 0.47 or more
-_FITS_ALL = 0.98  # agreement with the given labels from which next to nothing can be doubted
-_FEW = 0.005  # share of the labels, doubted, that counts as next to nothing
-_NAMES, _LONGEST = 8, 30  # classes that are named, and their letters
-_PER_CLASS = 5  # examples of a class, on average
-_CHANCE = 2.0  # standard errors above the largest class's share
-_OVERLAP = 0.3  # mean probability of either class for the other's examples, together
-_LOST = 0.5  # share of a class's labels that are kept
-_OPEN, _OPEN_SHARE = 2.5, 0.02  # labels that may be wrong, and their share: fewer are as good as none
-_NOTHING = 0.005  # share of labels that look wrong and count as none
 
 
 @dataclass(frozen=True)
@@ -112,8 +110,8 @@ def applicability(
 
 def _shares(marked: np.ndarray, given: np.ndarray, counts: np.ndarray) -> tuple[float, ...]:
     """For each class the share of its examples that is marked."""
-    found = np.bincount(given, weights=marked, minlength=len(counts))
-    return tuple(float(a / b) if b else 1.0 for a, b in zip(found, counts, strict=True))
+    marks = np.bincount(given, weights=marked, minlength=len(counts))
+    return tuple(float(a / b) if b else 1.0 for a, b in zip(marks, counts, strict=True))
 
 
 def judge(evidence: Evidence, names: Sequence[str]) -> Applicability:
@@ -226,8 +224,8 @@ def out_of_sample_trust(
         named = _named(names, lost)
         why = "more than half of the labels given so look wrong. Look at some by hand, and at the classes they go to."
         return Applicability("except", lost, (f"Trust this, except for {named}: {why}", *_overlapping(e, names)), e)
-    told = _ranked(e, plausible) if plausible and count_is_open(table.noise.wrong, plausible, n) else _trusted(e)
-    return Applicability("trust", (), (*told, *_overlapping(e, names)), e)
+    sentences = _ranked(e, plausible) if plausible and count_is_open(table.noise.wrong, plausible, n) else _trusted(e)
+    return Applicability("trust", (), (*sentences, *_overlapping(e, names)), e)
 
 
 def _overlap(prior: np.ndarray, refined: np.ndarray, k: int) -> tuple[tuple[int, int, float], ...]:

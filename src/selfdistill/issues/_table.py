@@ -262,13 +262,13 @@ def compare_with_truth(table: LabelTable, truth: np.ndarray) -> dict[str, float]
         "flagged_precision": wrong[flagged],
         "flagged_recall": flagged[wrong],
     }
-    found = {"examples": float(known.sum())} | {k: float(v.mean()) for k, v in shares.items() if len(v)}
+    measures = {"examples": float(known.sum())} | {k: float(v.mean()) for k, v in shares.items() if len(v)}
     if wrong.any() and not wrong.all():
         from sklearn.metrics import average_precision_score, roc_auc_score
 
-        found["auroc"] = float(roc_auc_score(wrong, -quality))
-        found["average_precision"] = float(average_precision_score(wrong, -quality))
-    return found
+        measures["auroc"] = float(roc_auc_score(wrong, -quality))
+        measures["average_precision"] = float(average_precision_score(wrong, -quality))
+    return measures
 
 
 def issue_frame(table: LabelTable, classes: np.ndarray) -> pd.DataFrame:

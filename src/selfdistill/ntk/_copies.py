@@ -66,9 +66,9 @@ def find_shared(
     copies = {name: Copies(network.given[name], _shape(network.given[name], axes[name])) for name in axes}
     if not copies and not embeddings:
         return Shared({}, frozenset())
-    found = _tried(network, copies, embeddings, args, first)
-    if found is not None:
-        return Shared(copies, found)
+    unbatched = _tried(network, copies, embeddings, args, first)
+    if unbatched is not None:
+        return Shared(copies, unbatched)
     alone = (_tried(network, {}, {name: module}, args, first) for name, module in embeddings.items())
     kinds: dict[tuple[type, str], dict[str, Copies]] = {}
     for name, copy in copies.items():

@@ -38,7 +38,7 @@ class Piece(NamedTuple):
     # Factored: gradients at the layer's outputs, [m, R, o]. Of a LayerRecord: the same, [m, R, ...]. Else of the
     # parameter, [m, R, p].
     right: Tensor
-    fed: bool = False  # factored: left is a view of the examples themselves; the column of ones is not there
+    fed: bool = False  # factored: left is a view of the examples themselves; it has no column of ones
     bias: bool = False  # with fed: whether the layer has a bias that counts
 
     @property
@@ -47,7 +47,7 @@ class Piece(NamedTuple):
         return not len(self.right)
 
     def take_input(self, x: Tensor) -> None:
-        """Write down a layer's input, where it is not there as it is: ``[m, ...]``."""
+        """Write down a layer's input ``[m, ...]``, unless it is a view of the examples."""
         assert self.left is not None
         if self.fed:
             return
@@ -143,15 +143,15 @@ class Plan:
 
 def parse_bytes(value: int | float | str) -> int:
     """Read an amount of memory."""
-    found = re.fullmatch(r"\s*([0-9.]+)\s*([kKmMgGtT]?)(i?)[bB]?\s*", str(value))
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([kKmMgGtT]?)(i?)[bB]?\s*", str(value))
     try:
-        number = float(found.group(1)) if found else float("nan")
+        number = float(match.group(1)) if match else float("nan")
     except ValueError:
         number = float("nan")
-    if not found or not number > 0:
+    if not match or not number > 0:
         raise SettingError(f"memory is {value!r}", "Give bytes, or an amount such as '2GiB' or '500MB'.")
-    power = " kmgt".index((found.group(2) or " ").lower())
-    return int(number * (1024 if found.group(3) else 1000) ** power)
+    power = " kmgt".index((match.group(2) or " ").lower())
+    return int(number * (1024 if match.group(3) else 1000) ** power)
 
 
 def as_bytes(value: float) -> str:

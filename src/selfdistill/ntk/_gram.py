@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import final
 
 import torch
@@ -93,18 +94,11 @@ def _from_each(left: list[Piece], columns: int) -> Generator[tuple[int, int, lis
     """Send each process's gradients to all: first and last example, and the pieces."""
     for source in range(dist.world()):
         first, last = share_of(columns, source, dist.world())
+        sent = partial(_sent, source=source, rows=last - first)
         yield (
             first,
             last,
-            [
-                Piece(
-                    None if piece.left is None else _sent(piece.left, source, last - first),
-                    _sent(piece.right, source, last - first),
-                    piece.fed,
-                    piece.bias,
-                )
-                for piece in left
-            ],
+            [p._replace(left=None if p.left is None else sent(p.left), right=sent(p.right)) for p in left],
         )
 
 
@@ -211,10 +205,10 @@ class Products:
         if key in self._kept:
             return self._kept[key]
         like = self.jacobian.structure.like
-        found = sweep(self.jacobian, inputs, start, stop, group.items, self.chunk, like, self._tell)
+        pieces = sweep(self.jacobian, inputs, start, stop, group.items, self.chunk, like, self._tell)
         if self.keep:
-            self._kept[key] = found
-        return found
+            self._kept[key] = pieces
+        return pieces
 
 
 def _down(piece: Piece, vectors: Tensor, total: dict[Item, Tensor], item: Item, *, traced: bool) -> None:

@@ -115,9 +115,9 @@ class Jacobian:
                     refuse_coupled(rows[half:], network.rows(args.rows(half, len(rows))), rows)
         if rest:
             names = list(dict.fromkeys(item.name for item, _ in rest))
-            found = self.structure.per_sample(args, self.directions, names, alone=alone)
+            gradients = self.structure.per_sample(args, self.directions, names, alone=alone)
             for item, piece in rest:
-                grads = found[item.name]
+                grads = gradients[item.name]
                 grads = grads if grads.ndim > 2 else grads[:, :, None]
                 piece.right.copy_(grads[:, :, item.first : item.last].flatten(2))
         return rows

@@ -122,13 +122,13 @@ class Network:
             def hook(leaf: Tensor) -> None:
                 grad, leaf.grad = leaf.grad, None
                 assert grad is not None
-                told.add(name)
+                reached.add(name)
                 with torch.no_grad():
                     tell(name, grad.to_dense() if grad.is_sparse else grad)
 
             return hook
 
-        told: set[str] = set()
+        reached: set[str] = set()
         for name, leaf in leaves.items():
             leaf.register_post_accumulate_grad_hook(finished(name))  # type: ignore[no-untyped-call]
         with torch.enable_grad(), self.quiet(), translate_errors():
@@ -136,7 +136,7 @@ class Network:
             if rows.requires_grad:
                 torch.autograd.backward(rows, direction(rows), inputs=list(leaves.values()))
         for name, leaf in leaves.items():
-            if name not in told:  # not reached
+            if name not in reached:  # not reached
                 tell(name, torch.zeros_like(leaf, requires_grad=False))
         return rows.detach()
 
@@ -197,9 +197,9 @@ def _on_copies(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
 
 def _as_rows(out: Any, m: int) -> Tensor:
     if not isinstance(out, Tensor) or out.ndim < 2 or len(out) != m:
-        found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        returned = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
         raise DataError(
-            f"the network returns {found} for {m} example{'s' if m > 1 else ''}, but must return [n, classes]",
+            f"the network returns {returned} for {m} example{'s' if m > 1 else ''}, but must return [n, classes]",
             "Wrap it in a module that returns the logits alone, one row for each example.",
         )
     if not out.is_floating_point():
@@ -292,11 +292,11 @@ def read_inputs(model: nn.Module, value: Any, what: str = "inputs") -> Inputs:
     """Read examples for a network: on its device and in its precision."""
     parameters = dict(model.named_parameters())
     device = next(model.parameters(), torch.zeros(())).device
-    found = list(dict.fromkeys(p.dtype for p in parameters.values() if p.is_floating_point()))
+    dtypes = list(dict.fromkeys(p.dtype for p in parameters.values() if p.is_floating_point()))
     whole = takes_whole(model, value)
-    for dtype in [None, *found] if len(found) > 1 else found:
+    for dtype in [None, *dtypes] if len(dtypes) > 1 else dtypes:
         inputs = Inputs(value, device, dtype, what, whole=whole)
-        if len(found) == 1 or _passes(Network(model, parameters), inputs):
+        if len(dtypes) == 1 or _passes(Network(model, parameters), inputs):
             return inputs
     return Inputs(value, device, None, what, whole=whole)
 
@@ -352,10 +352,10 @@ def checked_model(model: nn.Module, chosen: Callable[[str], bool] | None) -> dic
         raise SettingError(f"{type(model).__name__} has no parameters, so no tangent kernel", "Give a network.")
     _refuse_unusable(model)
     if chosen is None:
-        found = {n: p for n, p in everything.items() if p.requires_grad} or everything
+        counted = {n: p for n, p in everything.items() if p.requires_grad} or everything
     else:
-        found = {n: p for n, p in everything.items() if chosen(n)}
-        if not found:
+        counted = {n: p for n, p in everything.items() if chosen(n)}
+        if not counted:
             some = ", ".join(list(everything)[:3])
             raise SettingError("`parameters` chooses none of the network's parameters", f"Its names are {some}, ...")
     for name, value in [*everything.items(), *model.named_buffers()]:
@@ -375,4 +375,4 @@ def checked_model(model: nn.Module, chosen: Callable[[str], bool] | None) -> dic
             raise SettingError(
                 f"{name or 'the network'} is a {type(module).__name__} in training mode", "Call model.eval()."
             )
-    return found
+    return counted

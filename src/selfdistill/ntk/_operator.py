@@ -265,10 +265,10 @@ class NTK:
 
     def _between(self, inputs: Inputs, other: Inputs) -> NTK:
         """Give the same network's kernel of other examples."""
-        found: NTK = object.__new__(NTK)
-        vars(found).update(vars(self))
-        found.inputs, found.other, found.symmetric, found._kept = inputs, other, False, None
-        return found
+        kernel: NTK = object.__new__(NTK)
+        vars(kernel).update(vars(self))
+        kernel.inputs, kernel.other, kernel.symmetric, kernel._kept = inputs, other, False, None
+        return kernel
 
     def to_scipy(self) -> LinearOperator:
         """Wrap it for scipy, ``eigsh`` for instance.

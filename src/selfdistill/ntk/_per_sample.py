@@ -26,19 +26,19 @@ def pull(
     """Differentiate each direction at the output of each call: ``[m, R, ...]``, in place where a target is given."""
     vectors, count = directions.of(logits), directions.count
     nodes = [edge for edge, _ in edges]
-    found = [targets.get(i) for i in range(len(edges))]
+    stacks_by_call = [targets.get(i) for i in range(len(edges))]
     for r in range(count):
         more = r + 1 < count or watched
         grads = torch.autograd.grad(logits, nodes, vectors[:, r], retain_graph=more, allow_unused=True)
         for i, (grad, (_, shape)) in enumerate(zip(grads, edges, strict=True)):
-            stacked = found[i]
+            stacked = stacks_by_call[i]
             if stacked is None and count == 1 and grad is not None:
-                found[i] = grad[:, None]
+                stacks_by_call[i] = grad[:, None]
                 continue
             if stacked is None:
-                stacked = found[i] = logits.new_empty((shape[0], count, *shape[1:]))
+                stacked = stacks_by_call[i] = logits.new_empty((shape[0], count, *shape[1:]))
             stacked[:, r] = 0.0 if grad is None else grad
-    stacks = [g for g in found if g is not None]
+    stacks = [g for g in stacks_by_call if g is not None]
     return stacks, _misplaced(logits, nodes, vectors, stacks) if watched else []
 
 
@@ -92,10 +92,10 @@ class PerSample:
         while not alone and not self.one_by_one:
             try:
                 with self.network.quiet():
-                    found = self._stacked(args, directions, names)
+                    grads = self._stacked(args, directions, names)
                 m, shapes = count_of(args), {name: p.shape for name, p in self.network.parameters.items()}
-                if all(v.shape == (m, directions.count, *shapes[name]) for name, v in found.items()):
-                    return found
+                if all(v.shape == (m, directions.count, *shapes[name]) for name, v in grads.items()):
+                    return grads
                 self.slower()
             except Exception:  # an operation without a batching rule, or control flow that looks at values
                 self.slower()

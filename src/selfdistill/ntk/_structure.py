@@ -260,26 +260,26 @@ class Structure:
 
     def _wrong_for(self, args: Arguments, seen: list[_ProbeCall], known: set[str]) -> tuple[Tensor, set[str]]:
         """Compare for one example: its outputs, and where the rules are wrong beside what is known to be."""
-        found: dict[str, tuple[float, float]] = {}  # norms of the error and of autograd's gradient
+        norms: dict[str, tuple[float, float]] = {}  # norms of the error and of autograd's gradient
 
         def compare(name: str, expected: Tensor) -> None:
             rest = expected.reshape(-1)
             norm = _norm(rest)
             if name in known:
-                found[name] = 0.0, norm
+                norms[name] = 0.0, norm
                 return
             try:
                 for use in self.uses[name]:
                     for call in seen:
                         if call.module == use.module and call.grad is not None:
                             subtract_sum(self._modules[use.module], use.local, call.x, call.grad, rest)
-                found[name] = _norm(rest), norm
+                norms[name] = _norm(rest), norm
             except RuntimeError:  # not what the rule is made for
-                found[name] = math.inf, norm
+                norms[name] = math.inf, norm
 
         alone = self.network.alone(args, self._mixed, compare)
-        scale = max((norm for _, norm in found.values()), default=0.0)
-        return alone, {name for name, (error, norm) in found.items() if is_wrong(error, norm, scale, self.dtype)}
+        scale = max((norm for _, norm in norms.values()), default=0.0)
+        return alone, {name for name, (error, norm) in norms.items() if is_wrong(error, norm, scale, self.dtype)}
 
     def _is_fed(self, name: str, args: Arguments, seen: list[_ProbeCall]) -> bool:
         """Say whether a layer's inputs are the examples themselves, number by number."""

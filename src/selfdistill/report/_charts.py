@@ -23,6 +23,8 @@ _BINS = 40
 _CELL = 30
 _NUMBERED = 12  # classes of which each cell of the matrix has its number
 _NAME = 14  # letters of a class
+_SIDE, _GAP, _LINE, _ACROSS = 128, 10, 17, 8
+_PAPER, _GIVEN, _OTHER, _NONE = "#ffffff", "#b8480f", "#2a62a3", "#eceff3"
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,8 @@ def lines(
             return _LEFT + inner[0] * float(np.log(max(value, low) / low) / max(np.log(last / low), 1e-9))
         return _LEFT + inner[0] * (value - low) / max(last - low, 1e-9)
 
-    shown = [10.0**k for k in range(7) if low <= 10**k <= last] if log else _whole(low, last)
-    body = _frame(high, x_name, [(across(one), f"{one:,.0f}") for one in shown], share=share)
+    marks = [10.0**k for k in range(7) if low <= 10**k <= last] if log else _whole(low, last)
+    body = _frame(high, x_name, [(across(one), f"{one:,.0f}") for one in marks], share=share)
     if mark is not None:
         x = across(mark[0])
         body += _marked(x, mark[1], _HEIGHT - _BOTTOM - 6, at_end=x > 0.85 * _WIDTH)
@@ -165,10 +167,6 @@ def matrix(shares: np.ndarray, names: Sequence[str]) -> Markup:
 def _short(name: str) -> str:
     name = clean(name)
     return name if len(name) <= _NAME else name[: _NAME - 1] + "…"
-
-
-_SIDE, _GAP, _LINE, _ACROSS = 128, 10, 17, 8
-_PAPER, _GIVEN, _OTHER, _NONE = "#ffffff", "#b8480f", "#2a62a3", "#eceff3"
 
 
 def sheet(found: SavedLabelTable, examples: Examples, rows: Sequence[int]) -> Image.Image:

@@ -1,4 +1,4 @@
-"""What stands in a report: taken from the findings, in the words of a reader who was not there."""
+"""What stands in a report: taken from the findings, in the words of a reader who did not see the run."""
 
 from __future__ import annotations
 
@@ -109,10 +109,10 @@ class Subject:
 def _square(counts: list[list[float]], k: int, folder: Path) -> np.ndarray:
     """Counts as a matrix ``[k, k]``, 0 or more."""
     with reading_record(folder):
-        found = np.array(counts, float).reshape(k, k)
-        if found.min() < 0:
+        matrix_of_counts = np.array(counts, float).reshape(k, k)
+        if matrix_of_counts.min() < 0:
             raise ValueError("counts below 0")
-        return found
+        return matrix_of_counts
 
 
 @dataclass(frozen=True)
@@ -276,9 +276,10 @@ def _learned(subject: Subject) -> dict[str, Any]:
         shares = [float(((first >= 0) & (first < done)).mean()) for done in steps]
         curves.append(Line(names[style], list(steps), shares, style))
     half = next((done for done, share in zip(steps, curves[0].y, strict=True) if share >= 0.5), None)
-    said = f"Half of the labels that look right were predicted by epoch {half}. " if half else ""
-    said += f"Of those that look wrong, {curves[1].y[(half or epochs) - 1]:.0%} were by then".replace("%", "\u00a0%")
-    return {"picture": lines(curves, "epoch"), "lines": curves, "says": f"{said}."}
+    sentence = f"Half of the labels that look right were predicted by epoch {half}. " if half else ""
+    wrong = f"{curves[1].y[(half or epochs) - 1]:.0%}".replace("%", "\u00a0%")
+    sentence += f"Of those that look wrong, {wrong} were by then"
+    return {"picture": lines(curves, "epoch"), "lines": curves, "says": f"{sentence}."}
 
 
 def _directions(spectrum: Mapping[str, Any]) -> dict[str, Any]:

@@ -47,9 +47,9 @@ class Clusters:
 
 def pairs(given: np.ndarray, suggested: np.ndarray) -> list[dict[str, int]]:
     """Count pairs of labels: up to 1,000, the most frequent first."""
-    found, counts = np.unique(np.stack([given, suggested]), axis=1, return_counts=True)
+    different, counts = np.unique(np.stack([given, suggested]), axis=1, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:_LISTED]
-    return [{"given": int(found[0, i]), "suggested": int(found[1, i]), "count": int(counts[i])} for i in order]
+    return [{"given": int(different[0, i]), "suggested": int(different[1, i]), "count": int(counts[i])} for i in order]
 
 
 def cluster(features: np.ndarray) -> np.ndarray:
@@ -59,8 +59,7 @@ def cluster(features: np.ndarray) -> np.ndarray:
     count = min(_MOST, max(1, len(features) // _EACH), len(np.unique(features, axis=0)))
     if count == 1:
         return np.zeros(len(features), np.int64)
-    found: np.ndarray = KMeans(count, n_init=1, random_state=0).fit(features).labels_.astype(np.int64)
-    return found
+    return np.asarray(KMeans(count, n_init=1, random_state=0).fit(features).labels_, np.int64)
 
 
 def common_words(texts: Sequence[str], groups: np.ndarray) -> list[list[str]]:
@@ -74,12 +73,12 @@ def common_words(texts: Sequence[str], groups: np.ndarray) -> list[list[str]]:
     except ValueError:  # no text has a word
         return [[] for _ in range(count)]
     names, usual = vectoriser.get_feature_names_out(), np.asarray(held.mean(0))[0]
-    found = []
+    words = []
     for number in range(count):
         more = np.asarray(held[groups == number].mean(0))[0] - usual
         best = np.argsort(-more, kind="stable")[:_WORDS]
-        found.append([str(names[one]) for one in best if more[one] > _LEAST])
-    return found
+        words.append([str(names[one]) for one in best if more[one] > _LEAST])
+    return words
 
 
 def grouped(
@@ -92,7 +91,7 @@ def grouped(
     of = np.full(n, -1)
     if len(rows) < _FEWEST:
         return Clusters(of, [])
-    found = clusters(rows)
-    rows = rows[: len(found)]
-    of[rows] = found
-    return Clusters(of, common_words(texts(rows), found) if texts else [[] for _ in range(found.max() + 1)])
+    numbers = clusters(rows)
+    rows = rows[: len(numbers)]
+    of[rows] = numbers
+    return Clusters(of, common_words(texts(rows), numbers) if texts else [[] for _ in range(numbers.max() + 1)])

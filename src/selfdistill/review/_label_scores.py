@@ -71,8 +71,8 @@ def read_saved(run: Path, record: RunRecord) -> tuple[Saved, LabelScores]:
 
 
 def _suggested(likely: np.ndarray, given: np.ndarray, doubted: np.ndarray) -> np.ndarray:
-    kept = doubted & (likely[:, 0] == given)
-    return np.where(kept, likely[:, 1], likely[:, 0]).astype(np.int64)
+    same = doubted & (likely[:, 0] == given)
+    return np.where(same, likely[:, 1], likely[:, 0]).astype(np.int64)
 
 
 def _likeliest(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -106,8 +106,7 @@ def why_fixed(record: RunRecord) -> str:
 
 
 def _odds(p: np.ndarray) -> np.ndarray:
-    found: np.ndarray = logit(np.clip(p.astype(np.float64), _NEAR, 1 - _NEAR))
-    return found
+    return np.asarray(logit(np.clip(p.astype(np.float64), _NEAR, 1 - _NEAR)))
 
 
 class Learner:
@@ -173,5 +172,5 @@ class LastLayer:
         """Group by the leading principal directions of these vectors: of very many rows the first 5,000."""
         from sklearn.decomposition import PCA
 
-        found = self.features(rows[:_FORWARD])
-        return cluster(PCA(min(_DIRECTIONS, *found.shape), random_state=0).fit_transform(found))
+        features = self.features(rows[:_FORWARD])
+        return cluster(PCA(min(_DIRECTIONS, *features.shape), random_state=0).fit_transform(features))

@@ -165,7 +165,7 @@ class Session:
             left = Remaining(self._now.wrong, held, wrong)
             hits, seen = int((wrong & flagged).sum()), int((held & flagged).sum())
             rest = left.count(~held & flagged)
-            found = {
+            counts = {
                 "wrong": int(wrong.sum()),
                 "flagged": int(flagged.sum()),
                 "flagged_seen": seen,
@@ -174,7 +174,7 @@ class Session:
                 "flagged_in_all": asdict(Interval(hits + rest.value, hits + rest.low, hits + rest.high)),
                 "errors_left": asdict(left.count(~held)),
             }
-            self._estimate = key, found
+            self._estimate = key, counts
         return self._estimate[1]
 
     def next(self, view: View, count: int, after: Sequence[int] = ()) -> list[dict[str, Any]]:
@@ -294,9 +294,9 @@ class Session:
         with self._lock:
             if version != self.journal.version:
                 raise Behind
-            found = change()
+            step = change()
             self._changed.set()
-            return found
+            return step
 
     def _settled(self) -> np.ndarray:
         return settled_array(Decisions(self.journal.decided.labels), self.saved.classes, len(self.saved.ids))

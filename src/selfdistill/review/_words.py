@@ -55,18 +55,17 @@ def _odds(model: Model, row: pa.Table, columns: Mapping[str, list[str]], given: 
         table = table.set_column(table.column_names.index(name), name, pa.array(cells, pa.large_string()))
     with torch.inference_mode():
         logits = model.network(model.preprocess.apply(table)).double()
-    found: np.ndarray = (logits[:, other] - logits[:, given]).numpy()
-    return found
+    return np.asarray(logits[:, other] - logits[:, given])
 
 
 def _pieces(texts: Mapping[str, str], marked: Mapping[tuple[str, int, int], float]) -> list[Piece]:
-    found: list[Piece] = []
+    pieces: list[Piece] = []
     for name, text in texts.items():
         at = 0
         if len(texts) > 1:
-            found.append((f"{name}: ", 0.0))
+            pieces.append((f"{name}: ", 0.0))
         for _, start, end in sorted(one for one in marked if one[0] == name):
-            found += [(text[at:start], 0.0), (text[start:end], marked[name, start, end])]
+            pieces += [(text[at:start], 0.0), (text[start:end], marked[name, start, end])]
             at = end
-        found += [(text[at:], 0.0), ("\n", 0.0)]
-    return [piece for piece in found[:-1] if piece[0]]
+        pieces += [(text[at:], 0.0), ("\n", 0.0)]
+    return [piece for piece in pieces[:-1] if piece[0]]

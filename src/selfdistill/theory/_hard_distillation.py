@@ -244,14 +244,14 @@ def _run(
 def _kept_steps(record: Sequence[int] | None, steps: int) -> list[int]:
     if int(steps) != steps or steps < 1:
         raise SettingError(f"steps is {steps}, but must be a whole number of at least 1", "Take at least one step.")
-    kept = [steps] if record is None else [int(k) for k in record]
-    if not kept or kept != sorted(set(kept)) or kept[0] < 0 or kept[-1] > steps:
+    steps_kept = [steps] if record is None else [int(k) for k in record]
+    if not steps_kept or steps_kept != sorted(set(steps_kept)) or steps_kept[0] < 0 or steps_kept[-1] > steps:
         raise SettingError(
-            f"record has {len(kept)} steps{f' from {kept[0]} to {kept[-1]}' if kept else ''}, "
+            f"record has {len(steps_kept)} steps{f' from {steps_kept[0]} to {steps_kept[-1]}' if steps_kept else ''}, "
             f"but must rise from 0 or more to {steps} or less",
             "Sort it, and list no step twice.",
         )
-    return kept
+    return steps_kept
 
 
 def _weights(own_weight: OwnWeight, steps: int) -> Callable[[int, float], float]:

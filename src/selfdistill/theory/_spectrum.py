@@ -53,7 +53,7 @@ class Spectrum:
 
     @property
     def complete(self) -> bool:
-        """Whether all n pairs are there."""
+        """Whether it holds all n pairs."""
         return len(self.values) == self.size
 
     @classmethod

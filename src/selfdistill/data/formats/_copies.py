@@ -66,7 +66,7 @@ class Edit:
         return dict([self.column] if self.beside is None or self.beside[0] in names else [self.column, self.beside])
 
     def stay(self, known: Sequence[bool] | np.ndarray, there: Sequence[bool] | None = None) -> np.ndarray:
-        """Say which of all rows stay; a refined copy holds none whose photo is not there."""
+        """Say which of all rows stay; a refined copy holds none whose photo cannot be read."""
         stay = np.ones(len(known), dtype=bool)
         if self.labels is None and there is not None:
             stay &= there
@@ -92,7 +92,7 @@ def spread(known: Iterable[bool], values: Any, empty: Any) -> list[Any]:
 
 
 def check_free(names: Collection[str], name: str, where: Path | str, *, noise: bool = False) -> None:
-    """Refuse a new column that is there already."""
+    """Refuse a new column whose name is taken."""
     if name in names:
         before = "Name another for the labels from before."
         hint = before if noise else "Rename it in the source: what is there is never changed."

@@ -107,7 +107,7 @@ def training_files(path: Path) -> list[Path]:
 
 
 def _root_and_files(path: Path, part: str) -> tuple[Path, list[Path]] | None:
-    """The folder of classes, or of new images, and its images; ``None``: the part is not there."""
+    """The folder of classes, or of new images, and its images; ``None``: there is no such part."""
     if path.is_file():
         return (path.parent, [path]) if part != "test" else None
     root, there = _part(path, part)

@@ -106,7 +106,7 @@ class TableFormat(Format):
 
     @abstractmethod
     def read(self, ask: Request) -> TableRead | None:
-        """Read a part as it stands; ``None`` where it is not there."""
+        """Read a part as it stands; ``None`` where there is no such part."""
 
     def load(self, ask: Request) -> Source | None:
         """Read a part."""

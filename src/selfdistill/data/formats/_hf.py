@@ -137,14 +137,10 @@ class SavedHf(Format):
             super().copy(place, options, out, edit)
             return
         if options.annotator or options.skip_bad:
-            raise DataError(
-                Advice(
-                    "{name} was read with {flag}, which a saved data set cannot follow row by row",
-                    name=place.name,
-                    flag=Flag("annotator" if options.annotator else "skip_bad"),
-                ),
-                Advice("Name a file: {--out} FILE.parquet, or of images FILE.npz."),
-            )
+            flag = Flag("annotator" if options.annotator else "skip_bad")
+            what = "{name} was read with {flag}, which a saved data set cannot follow row by row"
+            hint = Advice("Name a file: {--out} FILE.parquet, or of images FILE.npz.")
+            raise DataError(Advice(what, name=place.name, flag=flag), hint)
         dataset = _split(place, "train")
         with _undamaged(place):
             label, _ = label_column(list(dataset.column_names), options, place.name)

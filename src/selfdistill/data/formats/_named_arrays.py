@@ -264,12 +264,9 @@ def read_label_file(options: ReadOptions, n: int, what: str) -> tuple[np.ndarray
     elif path.suffix in {".parquet", ".pq"}:
         labels = _column(read_parquet(path), options, path)
     else:
-        raise DataError(
-            Advice(
-                "{path} ({--labels}) is of an unknown kind ({ending})", path=path, ending=path.suffix or "no ending"
-            ),
-            "Give .npy, .csv, .parquet, or .txt with one label on a line.",
-        )
+        ending = path.suffix or "no ending"
+        problem = Advice("{path} ({--labels}) is of an unknown kind ({ending})", path=path, ending=ending)
+        raise DataError(problem, "Give .npy, .csv, .parquet, or .txt with one label on a line.")
     if len(labels) != n:
         raise DataError(
             f"{what} has {n:,} examples, but {path} {len(labels):,} labels", f"Give every one a label.{hint}"
