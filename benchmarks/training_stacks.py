@@ -14,6 +14,7 @@ is not measured again. Steps alone: ``--stacks --steps``.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gzip
 import logging
 import lzma
@@ -321,8 +322,10 @@ def in_turn(train: Any, data: dict[str, Any], k: int, first: int, epochs: int) -
     return [np.array(clock[2::2]) - np.array(clock[1:-1:2]) for clock in clocks]  # from a step's end to the next one's
 
 
-def stack_steps(stack: str, folder: Path, runs: int = 4, epochs: int = 3) -> dict[str, Any]:
-    """Compare all that a stack does in a step; where in memory a network lies counts too, so over some trainings."""
+def stack_steps(stack: str, folder: Path, runs: int = 2, epochs: int = 3) -> dict[str, Any]:
+    """Compare all that a stack does in a step, over some trainings."""
+    if hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(-8, 1)  # M_ARENA_MAX: with a heap for each thread, where a network lies counts more than the loss
     read, train, _ = STACKS[stack]
     data, k = read(folder, 0), 6 if stack == "trainer" else K
     found, ends = [], []
