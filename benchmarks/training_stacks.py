@@ -250,8 +250,8 @@ def pair(stack: str, folder: Path, seed: int) -> dict[str, Any]:
     return record
 
 
-def step_ratios(network: str, folder: Path, pairs: int = 240) -> dict[str, Any]:
-    """Take steps with plain loss and with robust targets in turn, of one network each, in processor time."""
+def step_ratios(network: str, folder: Path, pairs: int = 390) -> dict[str, Any]:
+    """Take steps with plain loss and with robust targets in turn, in processor time; two networks change roles."""
     data = questions(folder, 0) if network == "transformer" else pictures(folder, 0)
     x = torch.tensor(data["tokens"]) if network == "transformer" else data["x"]
     y, k = data["given"], 6 if network == "transformer" else K
@@ -260,19 +260,22 @@ def step_ratios(network: str, folder: Path, pairs: int = 240) -> dict[str, Any]:
     optimizers, robust = [sgd(net) for net in nets], RobustTargets(y, k)
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0)).split(BATCH)[:-1]
 
-    def step(which: int, index: torch.Tensor) -> float:
+    def step(which: int, epoch: int, index: torch.Tensor) -> float:
+        net, optimizer = nets[(which + epoch) % 2], optimizers[(which + epoch) % 2]  # where they lie in memory counts
         began = time.process_time()
-        logits = nets[which](x[index])
+        logits = net(x[index])
         logits = logits.logits if network == "transformer" else logits
         loss = robust.loss(index, logits, y[index]) if which else nn.functional.cross_entropy(logits, y[index])
-        optimizers[which].zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimizers[which].step()
+        optimizer.step()
         return time.process_time() - began
 
     took, ends = [], []
     for at in range(pairs):
-        pair = {which: step(which, order[at % len(order)]) for which in ((0, 1) if at % 2 else (1, 0))}
+        pair = {
+            which: step(which, at // len(order), order[at % len(order)]) for which in ((0, 1) if at % 2 else (1, 0))
+        }
         took.append([pair[0], pair[1]])
         if at % len(order) == len(order) - 1:
             began = time.process_time()
