@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.sharded_state import TABLE, reckon, row
+from benchmarks.sharded_state import TABLE, keep_likeliest, reckon, row
 
 from selfdistill import RobustTargets
 from selfdistill.targets._stores import TopK
 
-RECORDS = TABLE.read()
+RECORDS = {key: record for key, record in TABLE.read().items() if "layout" in record}
 
 
 @pytest.mark.parametrize("key", RECORDS)
@@ -42,6 +42,18 @@ def test_a_row_of_the_likeliest_classes_takes_what_is_reckoned(classes):
     store = TopK(torch.zeros(3, dtype=torch.int64), classes, k=5)
     size = sum(part.numel() * part.element_size() for part in (store.value, store.classes))
     assert size == 3 * row(classes, 5)
+
+
+def test_what_a_row_keeps_is_what_the_store_keeps_and_its_sum():
+    labels = torch.arange(40) % 8
+    rows = (3 * torch.randn(40, 8, generator=torch.Generator().manual_seed(0))).softmax(1)
+    store, shorter = TopK(labels, 8, k=3), 0.4 * rows
+    store.write(slice(None), rows)
+    keep_likeliest(rows, labels, 3)
+    torch.testing.assert_close(rows, store[slice(None)], rtol=0, atol=1e-6)
+    keep_likeliest(shorter, labels, 3)
+    torch.testing.assert_close(shorter.sum(1), torch.full((40,), 0.4))
+    torch.testing.assert_close(shorter, 0.4 * rows, rtol=0, atol=1e-3)
 
 
 def test_the_page_shows_what_is_reckoned():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -59,6 +61,38 @@ def test_a_state_saved_by_accelerate_goes_on_bit_for_bit(tmp_path):
     names["run"](tmp_path / "half", 2)
     again, _ = names["run"](tmp_path / "again", 2, load=tmp_path / "half")
     assert equal(whole.state_dict(), again.state_dict())
+
+
+def test_what_was_found_reaches_the_trackers_of_the_page(tmp_path, monkeypatch):
+    from accelerate import Accelerator
+    from accelerate.tracking import GeneralTracker
+
+    told = []
+
+    class Told(GeneralTracker):
+        name, requires_logging_directory, tracker = "told", False, None
+
+        def __init__(self):
+            super().__init__()
+
+        def store_init_configuration(self, values):
+            pass
+
+        def log(self, values, step=None, **_):
+            told.append(values)
+
+    def tracked(**options):
+        accelerator = Accelerator(log_with=[Told()], **options)
+        accelerator.init_trackers("run")
+        return accelerator
+
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "skorch.md").read_text(encoding="utf-8").partition("## accelerate")[2]
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    block = block.replace("range(15)", "range(2)").replace("= Accelerator(", "= tracked(")
+    names = {"X": torch.randn(90, 64), "y": torch.arange(90) % 10, "tracked": tracked}
+    exec(compile(block, "page", "exec"), names)
+    assert [sorted(line)[0] for line in told] == ["agreement", "agreement", "label_issues"]
 
 
 @pytest.mark.slow

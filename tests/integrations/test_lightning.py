@@ -188,3 +188,60 @@ def test_two_processes_keep_the_same_targets_and_save_the_writes_of_both(tmp_pat
     assert first["dynamics.seen"].sum() > 2 * N
     (state,) = [one for one in torch.load(tmp_path / "callbacks").values() if "method" in one]
     assert int(state["targets.staged.count"].sum()) == 2 * 2 * 8  # processes, steps of the second epoch, examples
+
+
+SPREAD = """
+import sys, warnings
+warnings.simplefilter("ignore")
+sys.path.insert(0, sys.argv[1])
+import torch, test_lightning as t
+import torch.distributed as dist
+from lightning.pytorch.callbacks import ModelCheckpoint
+dist.init_process_group("gloo")
+robust = t.RobustTargets(t.Y, t.K, steps=5, shard=True)
+order, loss, end = [[]], robust.loss, robust.end_epoch
+robust.loss = lambda index, *rest: order[-1].append(index) or loss(index, *rest)
+robust.end_epoch = lambda: order.append([]) or end()
+own = torch.utils.data.Subset(t.with_index(t.TensorDataset(t.X, t.Y)), robust.rows)
+callback, keep = t.SelfDistillCallback(robust), ModelCheckpoint(sys.argv[2] + "/kept", every_n_train_steps=13)
+net = t.Net(robust)
+run = t.trainer(
+    sys.argv[2], callback, callbacks=[callback, keep], strategy="ddp", devices=2, use_distributed_sampler=False
+)
+run.fit(net, t.DataLoader(own, 5, shuffle=True))
+out = net.net.state_dict(), order, robust.refined(), callback.label_issues
+torch.save(out, f"{sys.argv[2]}/out-{run.global_rank}")
+dist.barrier()
+"""
+
+
+@pytest.mark.slow
+def test_state_spread_over_two_processes_ends_where_one_process_does(tmp_path):
+    script = tmp_path / "spread.py"
+    script.write_text(SPREAD)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, str(script), str(Path(__file__).parent), str(tmp_path)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    outs = [torch.load(tmp_path / f"out-{rank}", weights_only=False) for rank in range(2)]
+    net = Net(RobustTargets(Y, K, steps=5))
+    optimizer = net.configure_optimizers()
+    for number, epoch in enumerate(zip(*(out[1][:4] for out in outs), strict=True)):
+        for step, both in enumerate(zip(*epoch, strict=True)):
+            optimizer.zero_grad()
+            sum(net.training_step((X[index], Y[index], index), 0) / 2 for index in both).backward()
+            optimizer.step()
+            if (number, step) == (2, 2):
+                state = net.robust.state_dict()
+                middle = {name: part.clone() for name, part in state.items()}
+        net.robust.end_epoch()
+    for weights, _, refined, found in outs:
+        torch.testing.assert_close(weights, net.net.state_dict(), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(refined, net.robust.refined(), rtol=1e-4, atol=1e-5)
+        assert found.refined_label.tolist() == net.robust.label_issues().refined_label.tolist()
+    (file,) = (tmp_path / "kept").glob("*.ckpt")  # in the middle of the third epoch
+    (saved,) = [one for one in torch.load(file)["callbacks"].values() if "method" in one]
+    RobustTargets(Y, K, steps=5).load_state_dict(saved)
+    for name, part in middle.items():
+        torch.testing.assert_close(saved[name], part, rtol=1e-4, atol=1e-5)

@@ -198,3 +198,50 @@ def test_two_processes_keep_the_same_targets_and_save_the_writes_of_both(tmp_pat
     assert (first["dynamics.seen"] == 3).all()
     state = load_file(tmp_path / "checkpoint-5" / "robust_targets.safetensors")
     assert state["targets.staged.count"].sum() == 5 * 2 * 2  # steps of the first epoch, processes, examples
+
+
+SPREAD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import torch, test_transformers as t
+
+
+class Spread(t.SelfDistillTrainer):
+    def get_train_dataloader(self):
+        own = self.train_dataset.remove_columns("text").select(self.robust.rows)
+        return torch.utils.data.DataLoader(
+            own, self.args.train_batch_size, shuffle=True, collate_fn=self.data_collator
+        )
+
+
+order = [[]]
+run = t.trainer(sys.argv[2], kind=Spread, save_strategy="steps", save_steps=5, disable_tqdm=True)  # begins the group
+robust = t.RobustTargets(t.LABELS, t.K, steps=3, shard=True)
+run._wanted = t.noting(robust, order)
+run.train()
+out = run.model.state_dict(), order, robust.refined(), run.label_issues()
+torch.save(out, f"{sys.argv[2]}/out-{run.args.process_index}")
+torch.distributed.barrier()
+"""
+
+
+@pytest.mark.slow
+def test_state_spread_over_two_processes_ends_where_one_process_does(tmp_path):
+    script = tmp_path / "spread.py"
+    script.write_text(SPREAD)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, str(script), str(Path(__file__).parent), str(tmp_path)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    outs = [torch.load(tmp_path / f"out-{rank}", weights_only=False) for rank in range(2)]
+    pairs = [list(zip(*epoch, strict=True)) for epoch in zip(*(out[1][:3] for out in outs), strict=True)]
+    assert [len(epoch) for epoch in pairs] == [3, 3, 3]
+    net, robust = plain_loop([[index for pair in epoch for index in pair] for epoch in pairs], accumulate=2)
+    for weights, _, refined, found in outs:
+        torch.testing.assert_close(weights, dict(net.state_dict()), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(refined, robust.refined(), rtol=1e-4, atol=1e-5)
+        assert found.refined_label.tolist() == robust.label_issues(list(NAMES.values())).refined_label.tolist()
+    state = load_file(tmp_path / "checkpoint-5" / "robust_targets.safetensors")
+    RobustTargets(LABELS, K, steps=3).load_state_dict(state)
+    assert state["targets.staged.count"].sum() == 2 * 2 * 4  # steps of the second epoch, processes, examples

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -11,7 +12,7 @@ from selfdistill._core.dist import rank, sum_over_processes
 from selfdistill._core.row_blocks import kept_in_files, row_blocks, row_zeros
 from selfdistill._core.shards import current_shard
 
-_TOGETHER = 4096  # rows that are added at once: small operations cost as much as their call
+_TOGETHER = 4096  # rows that are added at once, about: small operations cost as much as their call
 
 
 @final
@@ -32,18 +33,15 @@ class SampleMean(nn.Module):
         super().__init__()
         self.register_buffer("total", row_zeros(size, width))
         self.register_buffer("count", torch.zeros(size))
-        self._pending: list[tuple[Tensor, Tensor]] = []
-        self._rows = 0
+        self._pending: list[tuple[Tensor, Tensor | np.ndarray]] = []
         self._in_file, self._divided = kept_in_files(), False
         self._spread = current_shard(size).spread
         self.visits = 0  # writes of the last merge
 
-    @torch.no_grad()
-    def stage(self, index: Tensor, values: Tensor) -> None:
+    def stage(self, index: Tensor, values: Tensor | np.ndarray) -> None:
         """Add one write per row."""
-        self._pending.append((index, values.detach()))
-        self._rows += len(index)
-        if self._rows >= _TOGETHER:
+        self._pending.append((index, values.detach() if isinstance(values, Tensor) else values))
+        if len(self._pending) * len(index) >= _TOGETHER:
             self._add()
 
     @torch.no_grad()
@@ -55,8 +53,8 @@ class SampleMean(nn.Module):
         if not self._pending:
             return
         index = torch.cat([index for index, _ in self._pending])
-        values = torch.cat([values for _, values in self._pending])
-        self._pending, self._rows = [], 0
+        values = torch.cat([torch.as_tensor(values) for _, values in self._pending])
+        self._pending = []
         self.total.index_add_(0, index, values.to(self.total.dtype))
         self.count.index_add_(0, index, torch.ones_like(index, dtype=self.count.dtype))
 
@@ -70,12 +68,12 @@ class SampleMean(nn.Module):
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
     def _load_from_state_dict(self, *arguments: Any) -> None:
-        self._pending, self._rows, self._divided = [], 0, False
+        self._pending, self._divided = [], False
         super()._load_from_state_dict(*arguments)
 
     def clear(self) -> None:
         """Forget what is staged."""
-        self._pending, self._rows, self._divided = [], 0, False
+        self._pending, self._divided = [], False
         self.total.zero_()
         self.count.zero_()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
@@ -57,6 +57,11 @@ class Shard(NamedTuple):
     def local(self, value: Tensor) -> Tensor:
         """Give this process's part of a tensor ``[n, ...]`` that is spread, or of one that is whole."""
         return value.to_local() if hasattr(value, "to_local") else value[self.start : self.stop]
+
+
+def whole(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Put rows that are spread together in every process, for a file that one of them writes; call it in all."""
+    return {name: part.full_tensor() if hasattr(part, "full_tensor") else part for name, part in state.items()}
 
 
 def shard_of(n: int, spread: bool) -> Shard:

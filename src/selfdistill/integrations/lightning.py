@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from selfdistill._core.errors import SettingError
+from selfdistill._core.shards import whole
 from selfdistill.train._robust_targets import RobustTargets
 
 try:
@@ -71,7 +72,7 @@ class SelfDistillCallback(Callback):  # type: ignore[misc]  # untyped where ligh
     def state_dict(self) -> dict[str, Any]:
         """Return all state; Lightning calls it in all processes."""
         self.robust.gather()
-        return dict(self.robust.state_dict())
+        return dict(whole(self.robust.state_dict()))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Put the state of a checkpoint back."""

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save
 
 from selfdistill._core.errors import DataError, RunError, SettingError
 from selfdistill._core.files import atomic
+from selfdistill._core.shards import whole
 from selfdistill.data._with_index import with_index
 from selfdistill.train._robust_targets import RobustTargets
 
@@ -161,10 +162,11 @@ class _EpochEnds(TrainerCallback):  # type: ignore[misc]  # untyped where transf
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         robust = self.trainer.robust
         robust.gather()
+        saved = whole(robust.state_dict())
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         if args.should_save and folder.is_dir():
             with atomic(folder / _FILE) as file:
-                file.write_bytes(save({name: part.contiguous() for name, part in robust.state_dict().items()}))
+                file.write_bytes(save({name: part.contiguous() for name, part in saved.items()}))
 
 
 class SelfDistillTrainer(SelfDistillMixin, Trainer):  # type: ignore[misc]  # untyped where transformers is absent

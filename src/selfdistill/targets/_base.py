@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar, final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -38,6 +41,19 @@ LOOKS = 3
 _OFF = 1e-2  # a row of sixteen-bit probabilities sums to 1 within a few thousandths
 
 
+@dataclass(slots=True)
+class _Noted:
+    """What was written since the last end of an epoch to ``n`` examples; to set attributes of a module is slow."""
+
+    n: int
+    k: int
+    writes: int = 0
+    rows: int = 0
+    by_position: int = 0
+    writers: int = 1
+    most: int = 0  # rows from which end_epoch seems forgotten
+
+
 class Targets(nn.Module, ABC, Generic[T_co]):
     """Per-sample state: what the network is asked to match, example by example.
 
@@ -62,7 +78,12 @@ class Targets(nn.Module, ABC, Generic[T_co]):
         self.register_buffer("value", value)
         self.staged = SampleMean(*value.shape)
         self.shard = current_shard(len(value))
-        self.writes, self._rows, self._by_position = 0, 0, 0  # since the last end_epoch
+        self._noted = _Noted(*value.shape)
+
+    @property
+    def writes(self) -> int:
+        """How often `write` was called since the last `end_epoch`."""
+        return self._noted.writes
 
     @abstractmethod
     def read(self, index: Tensor, logits: Tensor | None = None) -> T_co:
@@ -83,38 +104,51 @@ class Targets(nn.Module, ABC, Generic[T_co]):
             SettingError: Another number of rows or classes; or, seen in the first writes of an epoch, rows that are no
                 probabilities, or positions in the batch as ``index``.
         """  # noqa: DOC502 (raised by what is called)
-        if not torch.compiler.is_compiling():
-            self._look(index, probabilities)
+        self.note(index, probabilities, sure=False)
+
+    def note(self, index: Tensor, probabilities: Tensor | np.ndarray, *, sure: bool = True) -> None:
+        """Do what `write` does; where predictions are ``sure`` to be right, without a look at them."""
+        if not sure:
+            if torch.compiler.is_compiling():
+                self.staged.stage(index, probabilities)
+                return
+            if self._noted.writes < LOOKS or probabilities.shape != (len(index), self._noted.k):
+                self._look(index, torch.as_tensor(probabilities))
+        noted = self._noted
+        noted.writes += 1
+        noted.rows += len(index)
+        if noted.rows > noted.most:
+            self._warn()
         self.staged.stage(index, probabilities)
 
     def _look(self, index: Tensor, probabilities: Tensor) -> None:
-        """Refuse what is no prediction, and warn where ``end_epoch`` seems forgotten."""
-        n, k = self.value.shape
-        if probabilities.shape != (len(index), k):
+        """Refuse what is no prediction."""
+        noted, b = self._noted, len(index)
+        noted.writers = 1 if self.shard.spread else world()
+        if probabilities.shape != (b, noted.k):
             raise SettingError(
-                f"predictions of shape {list(probabilities.shape)} were written for {len(index)} examples of {k} "
-                "classes",
-                f"Pass probabilities [{len(index)}, {k}].",
+                f"predictions of shape {list(probabilities.shape)} were written for {b} examples of {noted.k} classes",
+                f"Pass probabilities [{b}, {noted.k}].",
             )
-        if self.writes < LOOKS:
-            check_probabilities(probabilities)
-            self._by_position += len(index) < n and torch.equal(index, torch.arange(len(index), device=index.device))
-            if self._by_position == LOOKS:
-                raise SettingError(
-                    f"{LOOKS} batches of {len(index)} all had the index 0 to {len(index) - 1}, but there are {n:,} "
-                    "examples",
-                    "index is each example's position in the training set, not in the batch: see with_index.",
-                )
-        self.writes += 1
-        self._rows += len(index)
-        allowed, writers = 2 * n + len(index), 1 if self.shard.spread else world()
-        if self._rows * writers > allowed >= (self._rows - len(index)) * writers:
-            warnings.warn(
-                f"{self._rows * writers:,} predictions were written since the last end_epoch, but there are {n:,} "
-                "examples. Call end_epoch() after each epoch: until then nothing is learned from them.",
-                UserWarning,
-                stacklevel=4,
+        check_probabilities(probabilities)
+        noted.most = 2 * noted.n // noted.writers + b
+        noted.by_position += b < noted.n and torch.equal(index, torch.arange(b, device=index.device))
+        if noted.by_position == LOOKS:
+            raise SettingError(
+                f"{LOOKS} batches of {b} all had the index 0 to {b - 1}, but there are {noted.n:,} examples",
+                "index is each example's position in the training set, not in the batch: see with_index.",
             )
+
+    def _warn(self) -> None:
+        """Warn where ``end_epoch`` seems forgotten."""
+        noted = self._noted
+        noted.most = sys.maxsize
+        warnings.warn(
+            f"{noted.rows * noted.writers:,} predictions were written since the last end_epoch, but there are "
+            f"{noted.n:,} examples. Call end_epoch() after each epoch: until then nothing is learned from them.",
+            UserWarning,
+            stacklevel=4,
+        )
 
     @torch.no_grad()
     def end_epoch(self) -> tuple[Tensor, Tensor]:
@@ -135,7 +169,7 @@ class Targets(nn.Module, ABC, Generic[T_co]):
             )
         for rows in row_blocks(*mean.shape):
             check_probabilities(mean[rows] + (~written[rows] / mean.shape[1])[:, None])
-        self.writes, self._rows, self._by_position = 0, 0, 0
+        self._noted = _Noted(self._noted.n, self._noted.k)
         self.commit(mean, written)
         return mean, written
 

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from selfdistill._core.errors import DataError, SettingError
+from selfdistill._core.labels import WHOLE
 from selfdistill._core.shards import Shard
 
 _OFTEN = 5  # visits to each example that is seen
 _LEAST = 100  # examples from which chance can be told
 
 
+def positions(index: Any, device: torch.device) -> Tensor:
+    """Take an index in any form."""
+    index = torch.as_tensor(index)
+    if index.dtype not in WHOLE:
+        raise SettingError(f"index is {index.dtype}, but positions are whole numbers", "Pass index.long().")
+    found: Tensor = index.to(device, torch.int64)
+    return found
+
+
+def check_rows(index: Tensor, labels: Tensor | None, given: Tensor, shard: Shard, *, looks: bool) -> None:
+    """Refuse rows that are not here, and labels that are not those given; on CUDA, where it waits, in `looks` alone."""
+    if looks or not index.is_cuda:
+        check_index(index, shard)
+    if looks and labels is not None:
+        check_labels(index, labels, given, shard)
+
+
 def check_batch(index: Tensor, logits: Tensor, k: int) -> None:
     """Refuse what cannot be a batch in training."""
-    if logits.ndim != 2 or logits.shape[1] != k or index.shape != logits.shape[:1]:
+    if index.ndim != 1 or logits.shape != (len(index), k):
         raise SettingError(
             f"logits have shape {list(logits.shape)} and index {list(index.shape)}, but there are {k} classes",
             f"Pass logits [b, {k}] and index [b]; another number of classes needs another num_classes.",

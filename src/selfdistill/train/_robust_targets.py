@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
+from torch.compiler import is_compiling
 
 from selfdistill._core.dist import rank, world
 from selfdistill._core.errors import DataError, ReliabilityWarning, RunError, SettingError
-from selfdistill._core.labels import WHOLE, checked_labels
+from selfdistill._core.labels import checked_labels
 from selfdistill._core.row_blocks import in_files, row_blocks
 from selfdistill._core.settings import VISIT_STEPS
 from selfdistill._core.shards import over_processes, shard_of
@@ -22,11 +22,11 @@ from selfdistill.issues import label_table
 from selfdistill.issues._reliability import Applicability, applicability
 from selfdistill.issues._table import LabelTable, issue_frame
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
-from selfdistill.losses._anchored import with_prediction
 from selfdistill.targets import Posterior, Targets
 from selfdistill.targets._base import LOOKS
-from selfdistill.train._loop_checks import agrees_by_chance, check_batch, check_index, check_labels, odd_visits
+from selfdistill.train._loop_checks import agrees_by_chance, check_batch, check_rows, odd_visits, positions
 from selfdistill.train._methods import NotedContext, method, target_method
+from selfdistill.train._robust_step import in_arrays, in_torch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +114,7 @@ class RobustTargets:
         self.dynamics = LearningDynamics(given)
         self._steps_matter = steps is None and "steps" in asked.asked
         self._shares: list[float] = []
-        self._gathered = 0
+        self._gathered, self._device = 0, given.device
 
     def __repr__(self) -> str:
         n, epochs = self._shard.n, len(self._shares)
@@ -140,7 +140,7 @@ class RobustTargets:
         if self._in_files:
             return self
         self.targets.to(device)
-        self.dynamics.to(device)
+        self._device = self.dynamics.to(device).labels.device
         return self
 
     def loss(
@@ -163,32 +163,25 @@ class RobustTargets:
             SettingError: Another number of classes or rows, logits without a gradient, or positions in the batch.
             DataError: An index outside of the examples, or labels that are not the ones given.
         """  # noqa: DOC502 (raised by what is called)
-        if self.labels.device != logits.device:
-            self.to(logits.device)
-        index = torch.as_tensor(index)
-        if index.dtype not in WHOLE:
-            raise SettingError(f"index is {index.dtype}, but positions are whole numbers", "Pass index.long().")
-        index = index.to(self.labels.device, torch.int64)
         if self._shard.start:
-            index = index - self._shard.start
-        if not torch.compiler.is_compiling():
+            index = positions(index, self._device) - self._shard.start
+        if self._device != logits.device:
+            self.to(logits.device)
+        targets, found, mean, traced = self.targets, None, reduction == "mean", is_compiling()
+        if not traced and targets.writes >= LOOKS:
+            found = in_arrays(targets, index, logits, mean=mean)
+            if found is not None:
+                targets.note(index, found[1])
+                return found[0]
+        index = positions(index, self._device)
+        if not traced:
             check_batch(index, logits, self.num_classes)
-            looks = self.targets.writes < LOOKS
-            if looks or not index.is_cuda:  # on CUDA each look waits
-                check_index(index, self._shard)
-            if looks and labels is not None:
-                check_labels(index, labels, self.labels, self._shard)
-        said = logits.detach().to(index.device)
-        target = self.targets.read(index, said)
-        if index.device != logits.device:
-            target = tree_map_only(Tensor, lambda part: part.to(logits.device), target)
-        if isinstance(self.targets, Posterior):  # its loss makes the softmax on the way
-            values, p = with_prediction(logits, target)
-            p = p.to(index.device, torch.float32)
-        else:
-            values, p = method(self.method).loss(logits, target), said.float().softmax(-1)
-        self.targets.write(index, p)
-        return values.mean() if reduction == "mean" else values
+            check_rows(index, labels, self.labels, self._shard, looks=targets.writes < LOOKS)
+            found = in_arrays(targets, index, logits, mean=mean)
+        value: Tensor
+        value, p = found or in_torch(targets, method(self.method).loss, index, logits, mean=mean)
+        targets.note(index, p, sure=False)
+        return value
 
     def end_epoch(self) -> dict[str, float]:
         """Learn from the epoch that ends; with several processes call it in each.
