@@ -149,8 +149,8 @@ class FeatureStore:
             if any(found.get(part) != about[part] for part in ("fingerprint", "dimension")):
                 raise RunError(
                     f"{folder} holds features of the encoder {found.get('encoder')!r} "
-                    f"({str(found.get('fingerprint'))[:8]}), not of {self.encoder.name!r} "
-                    f"({self.encoder.fingerprint[:8]})",
+                    f"({str(found.get('fingerprint'))[:8]}, dimension {found.get('dimension')}), not of "
+                    f"{self.encoder.name!r} ({self.encoder.fingerprint[:8]}, dimension {self.encoder.dimension})",
                     Advice("Name another folder with {--features}", "leave it out."),
                 )
             self._index(folder)
