@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import argparse
 import copy
-import os
+import resource
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -158,8 +158,8 @@ def compiled(given: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _spent() -> float:
     """CPU seconds of this process and of those that it waited for, such as the compiler's."""
-    used = os.times()
-    return used.user + used.system + used.children_user + used.children_system
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def _marking(marks: list[float]) -> Callable[[Event], None]:
