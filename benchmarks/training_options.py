@@ -11,6 +11,8 @@ thread.
 - batch: batches of 16, 32, 64 and 128, and of 16 with a smaller learning rate. Gradient accumulation computes large
   batches in small parts, for less memory.
 - bf16: the forward pass in bf16 (autocast) against fp32: accuracy, and CPU seconds; also of three epochs of cnn.
+- compile: ``torch.compile`` against none, CPU seconds of each of six epochs, of which the first compiles; nothing is
+  taken from torch's cache. Needs a C++ compiler.
 - finetune: the packaged photo network, trained as a whole on 600 photos of CIFAR-10 at 64 pixels for 3 epochs with 40 %
   of the labels wrong, by learning rate; accuracy on 300 others, and of the closed form on its features. One seed.
 
@@ -21,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import resource
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,11 +33,12 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
+from torch._inductor import config as inductor
 
 from benchmarks.photos import photos_of
 from benchmarks.table import RECORDS, Table
 from selfdistill import noise
-from selfdistill._core.events import BatchDone, Event
+from selfdistill._core.events import BatchDone, EpochDone, Event
 from selfdistill._core.record import environment
 from selfdistill._core.settings import Settings
 from selfdistill.closed import refine_labels
@@ -138,6 +142,30 @@ def bf16(given: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"{precision}, cnn, {turn}", trained(data, {}, 0, precision=precision, network="cnn", epochs=3)
 
 
+def compiled(given: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Compare a compiled network with itself as it is."""
+    inductor.compile_threads, inductor.force_disable_caches = 1, True
+    data, _ = fashion(given.data, 0)
+    for turn in range(2):
+        for network in ("mlp:256", "cnn"):
+            for compile in (False, True):
+                torch._dynamo.reset()
+                marks = [_spent()]
+                record = trained(data, {}, 0, network=network, epochs=6, compile=compile, tell=_marking(marks))
+                epochs = np.diff(marks).round(3).tolist()
+                yield f"compile {compile}, {network}, {turn}", record | {"epoch_cpu_s": epochs, "steps": 16}
+
+
+def _spent() -> float:
+    """CPU seconds of this process and of those that it waited for, such as the compiler's."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def _marking(marks: list[float]) -> Callable[[Event], None]:
+    return lambda event: marks.append(_spent()) if isinstance(event, EpochDone) else None
+
+
 class Whole(nn.Module):
     """The packaged photo network with a new head."""
 
@@ -184,7 +212,7 @@ def finetune(given: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], Iterator[tuple[str, dict[str, Any]]]]] = {
-    "average": average, "batch": batch, "bf16": bf16, "finetune": finetune,
+    "average": average, "batch": batch, "bf16": bf16, "compile": compiled, "finetune": finetune,
 }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ def sources(tmp_path):
 @pytest.mark.parametrize(
     ("source", "options", "problem"),
     [
-        ("t.csv", {"image_size": 8}, r"image_size 8 does not apply: .*t.csv is a table, but it resizes the images"),
+        ("t.csv", {"image_size": 8}, r"image_size 8 does not apply: .*t.csv is a table, but it resizes photos"),
         ("t.parquet", {"image_size": 8}, "image_size 8 does not apply"),
         ("a.npz", {"image_size": 8}, "is a file of arrays, but it resizes"),
         ("a.npz", {"text": ("X",)}, "text X does not apply"),

@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from selfdistill._core.errors import DataError, SettingError
+from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._copy import labelled_rows, write_refined, write_with_labels
 from selfdistill.data._preprocess import Preprocess
 from selfdistill.data._read import read, read_new
+from selfdistill.runs._model_file import load_model
+from selfdistill.runs._run import fit
 
 OPTIONS = ReadOptions(encoder="photos", image_column="path", label="y")
 
@@ -132,16 +134,72 @@ def test_a_table_does_not_fit_a_folder(table, tmp_path):
 def test_columns_that_are_not_there(table):
     with pytest.raises(DataError, match=r"has no column 'paht' \(`image_column`\). Did you mean 'path'"):
         read(table, ReadOptions(encoder="photos", image_column="paht", label="y"))
-    with pytest.raises(SettingError, match="image_column needs an encoder"):
-        read(table, ReadOptions(image_column="path", label="y"))
+    with pytest.raises(DataError, match=r"image_size 8 does not apply: .*t.csv is a table, but it resizes photos"):
+        read(table, ReadOptions(image_size=8, label="y"))
 
 
 def test_photos_of_a_table_are_shown(table):
     from selfdistill.runs._examples import open_examples
-    from selfdistill.runs._run import fit
 
     run = fit(table, encoder="photos", image_column="path", label="y", out=table.parent / "run", say=None)
     examples = open_examples(run.folder)
     assert (examples.kind, examples.missing, examples.name(2)) == ("image", "", "in/2.png")
     assert examples.thumbnail(2, 12)[:8] == b"\x89PNG\r\n\x1a\n"
     assert examples.cells(2) == []
+
+
+PIXELS = {"encoder": "none", "network": "cnn:4", "epochs": 2, "method": "selfdistill", "say": None}
+
+
+@pytest.fixture
+def both(tmp_path, monkeypatch):
+    """The same photos, of several sizes, in folders and in a table of their paths, in the same order."""
+    monkeypatch.chdir(tmp_path)
+    rng, rows = np.random.default_rng(0), []
+    for row in range(40):
+        name = f"{'uv'[row // 20]}/{row:02}.png"
+        (tmp_path / "p" / name).parent.mkdir(parents=True, exist_ok=True)
+        shade = rng.integers(100 * (row // 20), 150 + 100 * (row // 20), (9 + row % 3, 8, 3), np.uint8)
+        Image.fromarray(shade).save(tmp_path / "p" / name)
+        rows.append((f"p/{name}", name[0]))
+    pd.DataFrame(rows, columns=["path", "y"]).to_csv("t.csv", index=False)
+    return tmp_path / "p", tmp_path / "t.csv"
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_network_trains_on_a_table_as_on_folders(both, monkeypatch, on_disk):
+    if on_disk:
+        monkeypatch.setattr("selfdistill.data._stored.MAPPED_BYTES", 0)
+        monkeypatch.setattr("selfdistill.encoders._store._IN_MEMORY", 0)
+    folder, table = both
+    one = fit(folder, out="one", **PIXELS)
+    two = fit(table, image_column="path", label="y", out="two", **PIXELS)
+    assert two.record.data.input_shape == [3, 8, 8]
+    assert len([*folder.parent.glob("runs/features/*/*.parquet")]) == on_disk  # decoded once, for both
+    weights = [load_model(run.folder / "model.safetensors").network.state_dict() for run in (one, two)]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
+    assert two.labels["id"].tolist() == [f"p/{name}" for name in one.labels["id"]]
+    assert two.labels.drop(columns="id").equals(one.labels.drop(columns="id"))
+    predicted = [run.predict(new)["p_u"] for run in (one, two) for new in (folder, table) if (run, new) != (one, table)]
+    assert predicted[0].equals(predicted[1])
+    assert predicted[0].equals(predicted[2])
+
+
+def test_what_follows_a_network_on_a_table_of_photos(both, tmp_path):
+    from selfdistill.runs._examples import open_examples
+
+    folder, table = both
+    run = fit(table, image_column="path", label="y", out="two", **PIXELS | {"image_size": 9})
+    assert run.record.data.input_shape == [3, 9, 9]
+    made = run.refine("refined.csv")
+    assert pd.read_csv(made.out)["path"].tolist() == pd.read_csv(table)["path"].tolist()
+    assert len(pd.read_csv(made.out)["refined_label"].dropna()) == 40
+    assert run.air(examples=8)["data"]["examples"] == 8
+    examples = open_examples(run.folder)
+    assert (examples.kind, examples.thumbnail(0, 12)[:4]) == ("image", b"\x89PNG")
+    pd.read_csv(table)[["path"]].to_csv("new.csv", index=False)
+    assert len(run.predict("new.csv")) == 40
+    one = fit(folder, out="one", **PIXELS)
+    with pytest.raises(DataError, match=r"t.csv is a table, but training had RGB images of 8 x 8 pixels"):
+        one.predict(table)

@@ -130,7 +130,9 @@ def test_the_store_that_is_named(tmp_path, encoders):
     read(root, ReadOptions(encoder="photos", features="mine"))
     assert not (tmp_path / "runs").exists()
     encoders["photos"].fingerprint = "2" * 64
-    with pytest.raises(RunError, match=r"mine holds features of the encoder 'photos' \(00000000\), not of 'photos'"):
+    with pytest.raises(
+        RunError, match=r"mine holds features of the encoder 'photos' \(00000000, dimension 48\), not of 'photos'"
+    ):
         read(root, ReadOptions(encoder="photos", features="mine"))
 
 

@@ -155,14 +155,18 @@ def test_a_damaged_store_is_named(tmp_path, on_disk):
 
 @pytest.mark.parametrize("shape", [(20, 9, 8), (20, 3, 9, 8), (20, 9, 8, 3)])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_pixels_in_an_npy_file_are_read_where_they_lie(tmp_path, on_disk, shape, order):
-    np.save(tmp_path / "x.npy", np.asarray(noise(*shape), order=order))
+@pytest.mark.parametrize("name", ["x.npy", "x.npz", "small.npz"])
+def test_pixels_of_an_array_are_read_where_they_lie(tmp_path, on_disk, shape, order, name):
+    pixels = np.asarray(noise(*shape), order=order)
+    np.save(tmp_path / "x.npy", pixels)
+    np.savez(tmp_path / "x.npz", X=pixels)
+    np.savez_compressed(tmp_path / "small.npz", X=pixels)
     np.save(tmp_path / "y.npy", np.arange(20) % 2)
     options = ReadOptions(labels=str(tmp_path / "y.npy"))
-    memory = read(tmp_path / "x.npy", options)
+    memory = read(tmp_path / name, options)
     on_disk()
-    disk = read(tmp_path / "x.npy", options)
-    assert is_mapped(disk.inputs)
+    disk = read(tmp_path / name, options)
+    assert is_mapped(disk.inputs) == (name != "small.npz")
     assert not is_mapped(memory.inputs)
     assert disk.inputs.equal(memory.inputs)
     assert disk.fingerprint == memory.fingerprint

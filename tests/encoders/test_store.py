@@ -99,12 +99,13 @@ def test_what_cannot_be_prepared_is_left_out_by_number():
     assert len(store) == 68
 
 
-def test_another_encoder_is_refused(tmp_path):
+@pytest.mark.parametrize(("fingerprint", "dimension"), [("0" * 64, 3), ("f" * 64, 4)])
+def test_another_encoder_or_dimension_is_refused(tmp_path, fingerprint, dimension):
     filled(FeatureStore(tmp_path / "s", Counting()), ["a"])
     other = Counting()
-    other.fingerprint = "0" * 64
-    with pytest.raises(RunError, match=r"s holds features of the encoder 'counting' \(ffffffff\), not of 'counting' "
-                       r"\(00000000\). Name another folder with `features`"):  # fmt: skip
+    other.fingerprint, other.dimension = fingerprint, dimension
+    with pytest.raises(RunError, match=r"s holds features of the encoder 'counting' \(ffffffff, dimension 3\), not of "
+                       rf"'counting' \({fingerprint[:8]}, dimension {dimension}\). Name another folder"):  # fmt: skip
         FeatureStore(tmp_path / "s", other)
 
 

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.datasets import load_sample_images
 
 import selfdistill
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.record import write_json_record
+from selfdistill.encoders._encoder import is_packaged
 from selfdistill.runs import _encoding as module
 from selfdistill.runs._encoding import embed
 
@@ -89,8 +91,13 @@ def test_the_verdict_says_what_a_missing_extra_would_bring(choosing, tmp_path, m
     monkeypatch.setattr(module, "is_packaged", lambda kind: False)
     run, _ = fitted(texts(tmp_path / "t.csv"))
     assert [line for line in str(run.report()).splitlines() if "pip install 'selfdistill[texts]' has a pre" in line]
-    run, _ = fitted(photos(tmp_path / "p", 20, 40), out=tmp_path / "r", method="kernel")
-    assert [line for line in str(run.report()).splitlines() if "pip install 'selfdistill[photos]' has a pre" in line]
+    files = sorted(photos(tmp_path / "p", 20, 40).rglob("*.png"))
+    pd.DataFrame({"path": files, "y": [file.parent.name for file in files]}).to_csv(tmp_path / "q.csv", index=False)
+    for source, options in ((tmp_path / "p", {}), (tmp_path / "q.csv", {"image_column": "path", "label": "y"})):
+        run, _ = fitted(source, method="kernel", **options)
+        assert run.record.data.input_shape == [3, 40, 40]
+        said = str(run.report()).splitlines()
+        assert [line for line in said if "pip install 'selfdistill[photos]' has a pre" in line]
 
 
 def test_a_run_is_refined_without_the_encoder(choosing, tmp_path):
@@ -178,3 +185,35 @@ def test_images_of_a_saved_data_set_are_refined_and_shown(choosing, tmp_path):
     assert (examples.kind, examples.missing) == ("image", "")
     assert examples.thumbnail(0, 20)
     assert choosing["photos"].seen == seen
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not is_packaged("photos"), reason="the extra photos is not installed")
+def test_photos_as_people_have_them_end_as_a_clean_folder(tmp_path, monkeypatch):
+    """Parts of two real photos, of all sizes and formats, every eighth in the wrong folder; the packaged network."""
+    monkeypatch.delenv("SELFDISTILL_ENCODER")
+    monkeypatch.chdir(tmp_path)
+    rng, wrong = np.random.default_rng(0), set()
+    scenes = [Image.fromarray(scene) for scene in load_sample_images().images]
+    for number in range(96):
+        scene, width, height = scenes[number % 2], *rng.integers(60, 320, 2)
+        left, top = rng.integers(0, scene.width - width), rng.integers(0, scene.height - height)
+        name = f"{number:02}.{('jpg', 'png', 'webp', 'bmp')[number // 2 % 4]}"
+        moved = number % 8 == number // 8 % 8
+        place = tmp_path / "photos" / ("temple", "flower")[(number + moved) % 2] / name
+        wrong |= {name} if moved else set()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        scene.crop((left, top, left + width, top + height)).save(place)
+    before = {path: path.read_bytes() for path in (tmp_path / "photos").rglob("*.*")}
+    run = selfdistill.fit("photos", say=None)
+    assert run.record.data.read.encoder == "photos"
+    done = run.refine("clean")
+    found = {path.name.partition("__")[2] for path in (tmp_path / "clean").rglob("*__*")}
+    assert done.changed == len(found)
+    assert len(found & wrong) >= 0.9 * len(wrong)
+    assert len(found - wrong) <= 2
+    clean = {path.name.rpartition("__")[2]: path.parent.name for path in (tmp_path / "clean").rglob("*.*")}
+    assert len(clean) == 96
+    right = sum(folder == ("temple", "flower")[int(name[:2]) % 2] for name, folder in clean.items())
+    assert right >= 94
+    assert {path: path.read_bytes() for path in (tmp_path / "photos").rglob("*.*")} == before

@@ -168,6 +168,21 @@ def test_compiled_training_follows_the_plain_one(blobs, monkeypatch):
         torch.testing.assert_close(x, y)
 
 
+def test_a_compiler_that_fails_is_one_line(blobs, monkeypatch):
+    compiled = torch.compile
+
+    def broken(graph, inputs):
+        raise OSError("no working C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", lambda module: compiled(module, backend=broken))
+    torch._dynamo.reset()
+    with pytest.raises(SettingError, match=r"torch.compile failed: .*no working C\+\+ compiler\. Leave `compile` out"):
+        fit(blobs, settings(compile=True))
+    monkeypatch.setattr(torch.nn.Linear, "forward", lambda self, x: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match="inconsistent tensor size"):  # what is no compiler's passes
+        fit(blobs, settings())
+
+
 def test_fits_in_concurrent_threads_give_what_one_alone_gives(blobs):
     from concurrent.futures import ThreadPoolExecutor
 

@@ -63,7 +63,7 @@ class ReadOptions:
     skip_bad: Annotated[bool, Option("", "Leave out images that cannot be read, and list them.", _DATA)] = False
     image_size: Annotated[
         int | None,
-        Option("PIXELS", "Resize the images of a folder to a square; otherwise only where their sizes differ.", _DATA),
+        Option("PIXELS", "Resize photos to a square; otherwise only where their sizes differ.", _DATA),
     ] = None
     inputs: Annotated[
         str | None,

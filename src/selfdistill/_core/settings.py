@@ -171,7 +171,7 @@ class Settings:
         Option("N", "Seed of everything drawn. Default: 0.", _TRAINING, low=0, high=2**63 - 1, hint=_CHOSEN),
     ] = None
     compile: Annotated[
-        bool | None, Option("", "Pass the network through torch.compile; worthwhile in long runs.", _MACHINE)
+        bool | None, Option("", "Pass the network through torch.compile: for GPUs; no gain on a CPU.", _MACHINE)
     ] = None
     noise_rate: Annotated[
         float | None,

@@ -16,7 +16,6 @@ from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.wording import listed
 from selfdistill.data._arrays import TEXT_WEIGHT, ArrayPreprocess
 from selfdistill.data._preprocess import Preprocess
-from selfdistill.data._roles import Roles
 from selfdistill.encoders._encoder import Encoder, load_encoder
 from selfdistill.encoders._store import FeatureStore, default_folder, key_of
 
@@ -65,11 +64,8 @@ def store_for(encoder: Encoder, options: ReadOptions) -> FeatureStore:
 class EncodedPreprocess(Preprocess, kind="encoded"):
     """Photos as features ``[n, d]``, each column standardised as in training."""
 
-    def __init__(
-        self, encoder: tuple[str, str], scales: ArrayPreprocess, column: str | None = None, roles: Roles | None = None
-    ) -> None:
+    def __init__(self, encoder: tuple[str, str], scales: ArrayPreprocess) -> None:
         self.encoder, self._scales = encoder, scales  # name and fingerprint; what standardises the features
-        self.column, self.roles = column, roles or Roles()  # of the photos' paths; ``None``: training had a folder
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -87,14 +83,12 @@ class EncodedPreprocess(Preprocess, kind="encoded"):
     def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         name, fingerprint = self.encoder
         spec = {"kind": self.kind, "encoder": name, "fingerprint": fingerprint}
-        table = {} if self.column is None else {"column": self.column, "roles": self.roles.to_spec()}
-        return spec | table, self._scales.to_state()[1]
+        return spec | self._paths(), self._scales.to_state()[1]
 
     @classmethod
     def _rebuild(cls, spec: dict[str, Any], tensors: dict[str, Tensor]) -> EncodedPreprocess:
         encoder = str(spec["encoder"]), str(spec["fingerprint"])
-        scales, column = ArrayPreprocess._rebuild({}, tensors), spec.get("column")
-        return cls(encoder, scales, column, Roles.from_spec(spec["roles"]) if column is not None else None)
+        return cls(encoder, ArrayPreprocess._rebuild({}, tensors))
 
 
 @final

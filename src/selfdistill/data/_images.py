@@ -215,7 +215,7 @@ class ImagePreprocess(Preprocess, kind="image"):
         mean, std = self._stats
         spec = {"kind": self.kind, "shape": list(self._shape), "dtype": self._dtype, "layout": self._layout}
         files = {} if self.whites is None else {"whites": self.whites}
-        return spec | {"mean": mean, "std": std, "resized": self.resized} | files, {}
+        return spec | {"mean": mean, "std": std, "resized": self.resized} | files | self._paths(), {}
 
     @classmethod
     def _rebuild(cls, spec: dict[str, Any], tensors: dict[str, Tensor]) -> ImagePreprocess:

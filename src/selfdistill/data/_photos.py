@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from selfdistill._core.advice import Advice
-from selfdistill._core.errors import DataError, SettingError
+from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.wording import listed
 from selfdistill.data._arrays import ArrayPreprocess
@@ -22,7 +21,8 @@ from selfdistill.data._labels import texts
 from selfdistill.data._pictures import Pictures, read_pictures, through_store, why_bad
 from selfdistill.data._pixels import ENDINGS, Encoded, Picture, open_photo
 from selfdistill.data._place import find_place
-from selfdistill.data._roles import Roles, check_known
+from selfdistill.data._preprocess import Preprocess
+from selfdistill.data._roles import check_known
 from selfdistill.data._source import Source, columns_of, roles_of
 from selfdistill.data._stored import stays_on_disk
 
@@ -38,7 +38,6 @@ def read_photos(
     made: object,
     *,
     names: bool = False,
-    roles: Roles | None = None,
 ) -> Pictures:
     """Read photos: as features where an encoder is asked for or training had one, else as pixels; or their files."""
     if names:
@@ -55,7 +54,7 @@ def read_photos(
     mark = (encoder.name, encoder.fingerprint)
 
     def fit(raw: Any) -> tuple[EncodedPreprocess, Sequence[str], dict[str, int]]:
-        return EncodedPreprocess(mark, ArrayPreprocess.fit(raw), options.image_column, roles), (), {}
+        return EncodedPreprocess(mark, ArrayPreprocess.fit(raw)), (), {}
 
     return Pictures(features, good, bad, [], fit)
 
@@ -128,21 +127,21 @@ def photo_table(
     table: pa.Table, options: ReadOptions, where: str, made: Any, *, names: bool = False, mapped: bool = False
 ) -> Source:
     """Take the photos of a table as a source; its other columns are not looked at."""
-    trained = made if isinstance(made, EncodedPreprocess) else None
+    trained = made if isinstance(made, EncodedPreprocess | ImagePreprocess) else None
     column = options.image_column or (trained and trained.column)
     if column is None:
-        raise DataError(
-            f"{where} is a table, but training had a folder of photos", "Give data of the kind of training."
-        )
-    if trained is None and not is_encoded(options) and not names:
-        raise SettingError(
-            "image_column needs an encoder, and there is none",
-            Advice("pip install 'selfdistill[photos]'", "name another {--encoder}."),
-            param="image_column",
-        )
+        had = "a folder of photos" if isinstance(made, EncodedPreprocess) else trained and trained.facts()
+        raise DataError(f"{where} is a table, but training had {had}", "Give data of the kind of training.")
     table, roles, options, notes = roles_of(table, options, where, trained and trained.roles)
     files = _files(table, column, where)
-    photos = read_photos(files, where, where, options, trained, names=names, roles=roles)
+    photos = read_photos(files, where, where, options, trained, names=names)
+
+    def fit(raw: Any) -> tuple[Preprocess, Sequence[str], dict[str, int]]:
+        assert photos.fit is not None  # names alone teach nothing
+        made, notes, counts = photos.fit(raw)
+        made.column, made.roles = column, roles
+        return made, notes, counts
+
     rows = np.array(photos.places, np.int64)
     parts = {
         name: cells if cells is None else cells[rows] if isinstance(cells, np.ndarray) else cells.take(rows)
@@ -154,4 +153,4 @@ def photo_table(
     unused = [name for name in table.column_names if name not in {column, *roles.others()}]
     if unused and trained is None:
         notes.append(Note(f"columns beside the photos are not used: {listed(unused)}."))
-    return photo_source(photos, where, notes, mapped=mapped, **parts)
+    return photo_source(photos._replace(fit=fit), where, notes, mapped=mapped, **parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +14,29 @@ from torch import Tensor
 from selfdistill._core.errors import DataError
 
 
+@dataclass(frozen=True)
+class Roles:
+    """What the columns that are no features are."""
+
+    label: str | None = None  # the given labels; ``None``: the table has none
+    id: str | None = None  # the names; ``None``: rows are numbered
+    truth: str | None = None  # the true labels; ``None``: not known
+    ignored: tuple[str, ...] = ()  # left out; may be there or not in new data
+
+    def others(self) -> set[str]:
+        """Names of all columns that are no features."""
+        return {name for name in (self.label, self.id, self.truth, *self.ignored) if name is not None}
+
+    def to_spec(self) -> dict[str, Any]:
+        """Give it JSON-able."""
+        return asdict(self) | {"ignored": list(self.ignored)}
+
+    @classmethod
+    def from_spec(cls, spec: dict[str, Any]) -> Roles:
+        """Rebuild what `to_spec` gave."""
+        return cls(spec["label"], spec["id"], spec["truth"], tuple(spec["ignored"]))
+
+
 class Preprocess(ABC):
     """What was learned from the training source about how to read more of its kind.
 
@@ -20,6 +44,8 @@ class Preprocess(ABC):
     """
 
     kind: ClassVar[str]
+    column: str | None = None  # of photos that a table names: that of their paths
+    roles: Roles = Roles()  # of such a table, or of one of features
     _kinds: ClassVar[dict[str, type[Preprocess]]] = {}
 
     def __init_subclass__(cls, kind: str) -> None:
@@ -66,6 +92,10 @@ class Preprocess(ABC):
     def to_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Give a JSON-able description and the tensors that go with it, as `from_state` takes them."""
 
+    def _paths(self) -> dict[str, Any]:
+        """Describe the table that names photos, where one does."""
+        return {} if self.column is None else {"column": self.column, "roles": self.roles.to_spec()}
+
     @classmethod
     @abstractmethod
     def _rebuild(cls, spec: dict[str, Any], tensors: dict[str, Tensor]) -> Preprocess: ...
@@ -83,6 +113,8 @@ class Preprocess(ABC):
             )
         try:
             made = cls._rebuild(spec, tensors)
+            if spec.get("column") is not None:
+                made.column, made.roles = str(spec["column"]), Roles.from_spec(spec["roles"])
             state, again = made.to_state()
             same = state == spec and tensors.keys() == again.keys()
             same = same and all(

@@ -27,7 +27,7 @@ from selfdistill.data.formats import BUILT_IN, FORMATS, Format, Request
 
 _COLUMNS = ("label", "id", "ignore", "truth", "text", "categorical", "numeric", "annotator")
 _WHY = {
-    "image_size": "it resizes the images of a folder",
+    "image_size": "it resizes photos",
     "decimal": "it says how numbers are written in a table",
     "thousands": "it says how numbers are written in a table",
     "inputs": "it names an array of features in an npz or safetensors file",
@@ -43,7 +43,7 @@ _HARMLESS = ("drop_unlabelled", "skip_bad")
 def check_options(form: Format, options: ReadOptions, where: str) -> list[str]:
     """Refuse options that a source has no use for: what was meant by them would not happen."""
     notes: list[str] = []
-    idle = {"skip_bad"} if "image_column" in form.uses and not options.image_column else set()
+    idle = {"skip_bad", "image_size"} if "image_column" in form.uses and not options.image_column else set()
     for name in (*_COLUMNS, *_WHY, *_HARMLESS):
         if not getattr(options, name) or name in form.uses - idle:
             continue

@@ -6,8 +6,8 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, NoReturn
+from dataclasses import replace
+from typing import NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from selfdistill.data._columns import parse_numbers
 from selfdistill.data._labelled import Note
 from selfdistill.data._labels import column_error, column_note, encode, near_matches, texts
 from selfdistill.data._numerals import PLAIN
+from selfdistill.data._preprocess import Roles
 
 LABEL_NAMES = ("label", "target", "class", "y")  # column names taken as the label where the user names none
 WRITTEN = ("refined_label", "label_quality", "is_label_issue", "label_weight", "given_label")
@@ -42,29 +43,6 @@ VOTED = "majority_vote"  # name of the column that holds the labels by votes
 _TILT = 1e-3  # more than what rounding may do to a share
 _TELLS = 0.995  # share of rows whose label a column tells, from which it may have been made from the label
 _NEAR, _HEAD = 0.05, 1000  # how close numbers lie to whole ones; rows that are looked at first
-
-
-@dataclass(frozen=True)
-class Roles:
-    """What the columns that are no features are."""
-
-    label: str | None = None  # the given labels; ``None``: the table has none
-    id: str | None = None  # the names; ``None``: rows are numbered
-    truth: str | None = None  # the true labels; ``None``: not known
-    ignored: tuple[str, ...] = ()  # left out; may be there or not in new data
-
-    def others(self) -> set[str]:
-        """Names of all columns that are no features."""
-        return {name for name in (self.label, self.id, self.truth, *self.ignored) if name is not None}
-
-    def to_spec(self) -> dict[str, Any]:
-        """Give it JSON-able."""
-        return asdict(self) | {"ignored": list(self.ignored)}
-
-    @classmethod
-    def from_spec(cls, spec: dict[str, Any]) -> Roles:
-        """Rebuild what `to_spec` gave."""
-        return cls(spec["label"], spec["id"], spec["truth"], tuple(spec["ignored"]))
 
 
 def check_known(names: Iterable[str], known: Sequence[str], where: str, option: str) -> None:

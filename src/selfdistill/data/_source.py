@@ -35,8 +35,8 @@ from selfdistill.data._labels import (
     texts,
 )
 from selfdistill.data._limits import check_columns
-from selfdistill.data._preprocess import Preprocess
-from selfdistill.data._roles import Roles, choose_roles, vote_shares, with_votes
+from selfdistill.data._preprocess import Preprocess, Roles
+from selfdistill.data._roles import choose_roles, vote_shares, with_votes
 from selfdistill.data._stored import MappedInputs
 from selfdistill.data._table import fit_table
 

@@ -138,6 +138,11 @@ def _header(file: IO[bytes], size: int, where: str) -> tuple[tuple[int, ...], bo
     return shape, fortran, dtype
 
 
+def _are_pixels(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    """Say whether an array holds pixels, which are trained on where they lie."""
+    return dtype == np.uint8 and len(shape) > 2
+
+
 def read_npy(path: Path, *, mapped: bool = False) -> np.ndarray:
     """Map an array into memory."""
     try:
@@ -145,7 +150,7 @@ def read_npy(path: Path, *, mapped: bool = False) -> np.ndarray:
             shape, _, dtype = _header(file, path.stat().st_size, str(path))
         if dtype.hasobject:
             refuse_objects(path.parent, path.stem)
-        if not mapped and not (dtype == np.uint8 and len(shape) > 2):  # pixels are trained on where they lie
+        if not mapped and not _are_pixels(shape, dtype):
             check_size(str(path), 4 * math.prod(shape))
         array: np.ndarray = np.load(path, mmap_mode="r" if math.prod(shape) else None, allow_pickle=False)
     except DataError:
@@ -159,18 +164,20 @@ def read_npz(path: Path, *, mapped: bool = False, objects: list[str] | None = No
     """Read all arrays of a file; the names of those of objects join ``objects``, without which they are refused."""
     try:
         with zipfile.ZipFile(path) as archive:
-            plain, names = [], []
+            plain, large, names = list[zipfile.ZipInfo](), list[zipfile.ZipInfo](), list[str]()
             for member in archive.infolist():
                 name = member.filename.removesuffix(".npy")
                 with archive.open(member) as file:
-                    _, _, dtype = _header(file, member.file_size, f"{path}: {member.filename}")
-                if dtype.hasobject and objects is None:
-                    refuse_objects(path, name)
-                names += [name] if dtype.hasobject else []
-                plain += [] if dtype.hasobject else [member]
-            # an array that is not compressed can be mapped as it lies in the archive
-            large = [m for m in plain if mapped and not m.compress_type and 2 * m.file_size > MAPPED_BYTES]
-            check_size(str(path), sum(m.file_size for m in plain if m not in large))
+                    shape, _, dtype = _header(file, member.file_size, f"{path}: {member.filename}")
+                if dtype.hasobject:
+                    if objects is None:
+                        refuse_objects(path, name)
+                    names.append(name)
+                    continue
+                # an array that is not compressed can be mapped as it lies in the archive
+                lies = (mapped or _are_pixels(shape, dtype)) and not member.compress_type
+                (large if lies and 2 * member.file_size > MAPPED_BYTES else plain).append(member)
+            check_size(str(path), sum(m.file_size for m in plain))
         on_disk = {m.filename.removesuffix(".npy"): _map_member(path, m) for m in large}
         if objects is not None:
             objects += names

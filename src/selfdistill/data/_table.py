@@ -23,8 +23,8 @@ from selfdistill.data._fitted import Categories, Numbers, Terms, TextColumn, uns
 from selfdistill.data._labelled import Note
 from selfdistill.data._labels import near_matches
 from selfdistill.data._numerals import PLAIN, Notation, choose_notations
-from selfdistill.data._preprocess import Preprocess
-from selfdistill.data._roles import WRITTEN, Roles, refuse_twice
+from selfdistill.data._preprocess import Preprocess, Roles
+from selfdistill.data._roles import WRITTEN, refuse_twice
 
 _TEXT_LIMIT = 5000  # of words and pairs, and of characters
 _INPUT_BYTES = 2 * 2**30

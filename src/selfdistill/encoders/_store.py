@@ -149,8 +149,8 @@ class FeatureStore:
             if any(found.get(part) != about[part] for part in ("fingerprint", "dimension")):
                 raise RunError(
                     f"{folder} holds features of the encoder {found.get('encoder')!r} "
-                    f"({str(found.get('fingerprint'))[:8]}), not of {self.encoder.name!r} "
-                    f"({self.encoder.fingerprint[:8]})",
+                    f"({str(found.get('fingerprint'))[:8]}, dimension {found.get('dimension')}), not of "
+                    f"{self.encoder.name!r} ({self.encoder.fingerprint[:8]}, dimension {self.encoder.dimension})",
                     Advice("Name another folder with {--features}", "leave it out."),
                 )
             self._index(folder)
@@ -210,6 +210,7 @@ class FeatureStore:
         rank, world = (dist.rank(), dist.world()) if several else (0, 1)
         todo = dist.from_first(lambda: self._lacking(keys)) if several else self._lacking(keys)
         size = max(1, min(SHARD, _SHARD_BYTES // self._row) // BATCH) * BATCH
+        what = self.encoder.kind + " of the first process" * several
         mine = [place for at, place in enumerate(todo) if at // size % world == rank]
         bad, done = dict[int, Exception](), 0
         try:
@@ -223,7 +224,7 @@ class FeatureStore:
                     done += len(places) + len(errors)
                     if done % size == 0:
                         self._flush()
-                    PROGRESS.get()(self.encoder.kind, done, len(mine))
+                    PROGRESS.get()(what, done, len(mine))
         except KeyboardInterrupt:
             raise Interrupted(
                 f"stopped; {len(self):,} features are kept in {self.folder}", "Start again: it goes on from there."

@@ -46,9 +46,11 @@ def encoder_of_photos(source: str, read: ReadOptions) -> ReadOptions:
 
 def _holds_photos(source: str, read: ReadOptions) -> bool:
     """Say whether data are photos: not arrays, and not tiny grey pictures such as digits."""
+    if read.image_size is not None:
+        return False
     if read.image_column is not None:
         return True
-    if not is_there(source) or find_form(source) != "folder" or read.image_size is not None:
+    if not is_there(source) or find_form(source) != "folder":
         return False
     files = training_files(find_place(source).path)
     looked = [files[place] for place in np.linspace(0, len(files) - 1, min(len(files), _LOOKED_AT)).astype(int)]
@@ -79,8 +81,9 @@ def side_of_network(source: str | None, read: ReadOptions, network: str | None) 
     if not spec.startswith(HF):
         return read
     side = sight_of(spec.removeprefix(HF), fetch=True).side
-    wanted = read.image_size is None and source is not None and is_there(source) and find_form(source) == "folder"
-    return replace(read, image_size=side) if wanted else read
+    folder = source is not None and is_there(source) and find_form(source) == "folder"
+    photos = folder or read.image_column is not None
+    return replace(read, image_size=side) if photos and read.image_size is None else read
 
 
 def missing_extra(source: str, read: ReadOptions, data: LabelledData) -> str | None:

@@ -282,7 +282,8 @@ def _opened(record: RunRecord, names: np.ndarray, given: np.ndarray) -> Examples
         return _Files(names, Path(where))
     if find_format(find_place(where)).name == "folder":
         return _Files(names, find_place(where).path)
-    found = load(where, options, mapped=True, names=is_encoded(options))
+    by_name = is_encoded(options) or options.image_column is not None
+    found = load(where, options, mapped=True, names=by_name)
     assert found is not None
     found = known_labels(found, options)
     ids = found.named()
@@ -292,7 +293,7 @@ def _opened(record: RunRecord, names: np.ndarray, given: np.ndarray) -> Examples
     elif len(ids) != len(names) or (ids != names).any():
         raise DataError(f"{where} holds other rows than the run was trained on", "Train on it anew with `fit`.")
     if found.form == "image":
-        return _Photos(names, found.features) if is_encoded(options) else _Pixels(names, found.features)
+        return _Photos(names, found.features) if by_name else _Pixels(names, found.features)
     return _Rows(names, found, given) if found.form == "table" else Examples(names)
 
 

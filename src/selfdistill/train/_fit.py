@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -108,7 +109,7 @@ def fit(
 
         trainer.after_step = after_step
         tell(RunStarted(length[0], position.epoch, len(data), length[1], tuple(warnings), tuple(position.curves)))
-        with manager.listening():
+        with manager.listening(), _compiling():
             trainer.run()
         manager.save(position)
         if best.epoch is not None:
@@ -118,6 +119,18 @@ def fit(
             _predict(network, data, trainer.targets, runtime, held)
     network.eval()
     return Fitted(network, trainer.targets, trainer.dynamics, settings, position.curves, warnings, best.epoch)
+
+
+@contextmanager
+def _compiling() -> Generator[None]:
+    """Say in one line why torch could not compile a network; that comes with the first step."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        problem = f"torch.compile failed: {' '.join(str(error).partition('Set TORCH')[0].split())}"
+        raise SettingError(problem, Advice("Leave {--compile} out."), param="compile") from error
 
 
 def _trainer(

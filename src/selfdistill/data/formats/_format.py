@@ -13,6 +13,7 @@ import pyarrow as pa
 from selfdistill._core.errors import DataError
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._encoded import EncodedPreprocess
+from selfdistill.data._images import ImagePreprocess
 from selfdistill.data._labelled import Note
 from selfdistill.data._labels import text_of
 from selfdistill.data._limits import unpacked_name
@@ -25,7 +26,7 @@ from selfdistill.data.formats._copies import NPZ, TABLE, Edit, Endings, edit_sou
 
 _COLUMNS = ("label", "annotator", "id", "ignore", "truth", "text", "categorical", "numeric", "decimal", "thousands")
 PHOTOS = frozenset({"encoder", "features", "skip_bad"})  # options that every source of photos takes
-OF_TABLES = frozenset((*_COLUMNS, "drop_unlabelled", "image_column")) | PHOTOS  # options that every table takes
+OF_TABLES = frozenset((*_COLUMNS, "drop_unlabelled", "image_column", "image_size")) | PHOTOS  # those of every table
 VECTORS = frozenset({"array", "sparse", "image", "user"})
 IMAGES = frozenset({"image", "user", "encoded"})
 
@@ -99,7 +100,7 @@ class TableFormat(Format):
     """A format of tables: a subclass says its name, how it is shown, its endings, and how it is read."""
 
     what = "a table"
-    gives = frozenset({"table", "encoded"})
+    gives = frozenset({"table", "image", "encoded"})
     uses = OF_TABLES
     literal: ClassVar[bool] = True  # whether words such as "null" are labels
     parts: ClassVar[bool] = False  # whether there may be a test part
@@ -117,8 +118,8 @@ class TableFormat(Format):
         if not part.table.num_rows:
             raise DataError(f"{where} has no rows", "Add rows.")
         made = ask.preprocess
-        roles = made.roles if isinstance(made, TablePreprocess | EncodedPreprocess) else None
-        if ask.options.image_column is not None or isinstance(made, EncodedPreprocess):
+        roles = made.roles if isinstance(made, TablePreprocess) else None
+        if ask.options.image_column is not None or isinstance(made, ImagePreprocess | EncodedPreprocess):
             source = photo_table(part.table, ask.options, where, made, names=ask.names, mapped=ask.mapped)
         else:
             source = table_source(part.table, ask.options, where, roles, mapped=part.mapped)

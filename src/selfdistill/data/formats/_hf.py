@@ -105,7 +105,7 @@ class SavedHf(Format):
 
     name, what, shown = "saved-hf", "a saved Hugging Face data set", "a saved Hugging Face data set"
     gives = frozenset({"table", "image", "encoded"})
-    uses = (OF_TABLES | {"image_size"}) - {"image_column"}
+    uses = OF_TABLES - {"image_column"}
     folder = True
 
     def detect(self, path: Path) -> bool:

@@ -20,8 +20,8 @@ from selfdistill._core.wording import listed
 from selfdistill.data._labelled import Note
 from selfdistill.data._labels import near_matches, texts
 from selfdistill.data._limits import check_size
-from selfdistill.data._preprocess import Preprocess
-from selfdistill.data._roles import Roles, label_column
+from selfdistill.data._preprocess import Preprocess, Roles
+from selfdistill.data._roles import label_column
 from selfdistill.data._source import Source, array_form
 from selfdistill.data._stored import read_npy, read_parquet, refuse_objects
 from selfdistill.data._table import fit_table
