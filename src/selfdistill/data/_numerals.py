@@ -165,7 +165,7 @@ def _ask(name: str, tally: Tally) -> NoReturn:
     point, comma = (tally.notation(m).number(cell) for m in ".,")
     raise DataError(
         f"column {name!r} can be read in two ways: {cell[:40]!r} is {point:.15g} with decimal points, and {comma:.15g} "
-        "with decimal commas, and nothing in the file tells which",
+        "with decimal commas, and nothing in the file shows which",
         Advice(
             "Say it with {--decimal} . or {--decimal} ,", "take it as words with {--categorical} {word}.", word=word
         ),
