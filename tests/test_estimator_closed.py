@@ -95,7 +95,7 @@ def test_weights_go_with_the_rows_that_are_left_in():
     [
         (-np.ones(400), "the weight of row 0 is -1.0, but must be 0 or more"),
         (np.zeros(400), "must contain at least one non-zero number"),
-        (np.full(400, 1e-3), "but hold 2 and sum to 0.4"),
+        (np.full(400, 1e-3), "but hold 3 and sum to 0.4"),
         (np.ones(399), "sample_weight"),
         (np.ones((400, 2)), "Sample weights must be 1D"),
     ],
