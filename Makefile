@@ -7,7 +7,7 @@ BIN := .venv/bin
 demo: .venv/installed          ## set up, then train on scikit-learn's digits with 40 % of the labels flipped
 	$(BIN)/selfdistill fit
 	@run=$$(ls -dt runs/*/run.json | head -1 | xargs dirname); echo "See it:    $(BIN)/selfdistill report $$run"; \
-	echo "Settle it: $(BIN)/selfdistill review $$run   (needs: $(BIN)/pip install -e '.[review]')"
+	echo "Review it: $(BIN)/selfdistill review $$run   (needs: $(BIN)/pip install -e '.[review]')"
 
 test: .venv/installed-dev      ## set up, then pass the tests; `pytest` alone mixes them anew and prints the seed
 	OMP_NUM_THREADS=1 CI=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --randomly-seed=1

@@ -35,6 +35,7 @@ ROOMS = {  # which modules, and by which tests
     "targets": ("src/selfdistill/targets", ("tests/targets",)),
     "issues": ("src/selfdistill/issues", ("tests/issues",)),
     "kernel spectrum": ("src/selfdistill/theory/_spectrum.py", ("tests/theory",)),
+    "ntk": ("src/selfdistill/ntk", ("tests/ntk",)),
     "closed form": ("src/selfdistill/closed", ("tests/closed",)),
 }
 LIBRARIES = ("torch", "numpy", "scipy.sparse", "sklearn.linear_model", "pandas")

@@ -192,7 +192,7 @@ BAD_SETTINGS = {
     "--image-size 8": "--image-size 8 does not apply: t.csv is a table",
     "--epochs many": "Invalid value for '--epochs'",
     "--nonsense": "No such option: --nonsense",
-    "--resume nowhere": "nowhere is no run directory: it has no run.json",
+    "--resume nowhere": "nowhere is not a run directory: it has no run.json",
 }
 
 
@@ -275,7 +275,7 @@ def test_new_data_that_do_not_fit(run, capsys, header, row, message):
 
 
 def test_predict_wants_a_finished_run_and_a_place_to_write(run, capsys):
-    assert "nowhere is no run directory" in refused(capsys, "predict", "nowhere", "t.csv")
+    assert "nowhere is not a run directory" in refused(capsys, "predict", "nowhere", "t.csv")
     assert "no.csv does not exist" in refused(capsys, "predict", run, "no.csv")
     assert "ends in '.xlsx'" in refused(capsys, "predict", run, "t.csv", "--out", "p.xlsx")
     assert "the folder far does not exist" in refused(capsys, "predict", run, "t.csv", "--out", "far/p.csv")

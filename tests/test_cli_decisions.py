@@ -101,7 +101,7 @@ def test_names_decide_and_strangers_are_told(cli, songs, tmp_path):
     [
         (["--method", "selfdistill", "--decisions", "d.csv"], "--decisions d.csv cannot be held: method 'selfdistill'"),
         (["--decisions", "none.csv"], "none.csv is no file"),
-        (["--decisions", "bad.csv"], "'rock', which is no class"),
+        (["--decisions", "bad.csv"], "'rock', which is not a class"),
     ],
 )
 def test_what_cannot_be_held_is_refused_in_one_line(cli, songs, tmp_path, arguments, message):

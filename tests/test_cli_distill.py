@@ -86,7 +86,7 @@ WRONG = {
     ("--temperature", "-1"): "temperature is -1.0, but must be finite and above 0",
     ("--objective", "refinery", "--weight", "0.5"): "objective 'refinery' takes no --weight. Leave --weight out",
     ("--alpha", "1"): "objective 'hinton' takes no --alpha. Leave --alpha out, or choose another --objective: dkd",
-    ("--with", "nowhere"): "nowhere is no run directory",
+    ("--with", "nowhere"): "nowhere is not a run directory",
     ("--with", "few.csv"): "is damaged, cut short or holds no soft labels",
     ("--objective", "best"): "objective 'best' does not exist",
     ("--generations", "0"): "generations is 0, but must be a whole number of at least 1. Leave --generations out",
@@ -112,7 +112,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(cli, teacher, wrong):
 def test_no_teacher_nothing_there_and_a_broken_store(cli, teacher):
     for arguments, words in (
         ([], "no teacher was named"),
-        (["nowhere"], "nowhere is no run directory"),
+        (["nowhere"], "nowhere is not a run directory"),
         (["songs.csv", "songs.csv"], "is damaged, cut short or holds no soft labels"),
     ):
         code, _, err = cli("distill", *arguments, *FEW)

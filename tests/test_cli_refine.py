@@ -56,4 +56,4 @@ def test_from_fit_to_a_clean_file(cli):
 def test_a_folder_that_is_no_run_is_refused(cli):
     code, _, err = cli("refine", ".", "--drop", "--out", "x.csv")
     assert code == 2
-    assert "no run directory" in err
+    assert "is not a run directory" in err

@@ -51,8 +51,8 @@ def test_a_page_is_written_and_an_existing_file_is_not_overwritten(cli, songs):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("report", "none"), "none is no run directory"),
-        (("show", "none"), "none is no run directory"),
+        (("report", "none"), "none is not a run directory"),
+        (("show", "none"), "none is not a run directory"),
         (("show", "run", "--first", "0"), "--first is 0, but must be at least 1. Leave it out for 20."),
         (("report", "run", "--out", "page.htm"), "page.htm does not end in .html. Choose a name such as page.html."),
         (("report", "run", "--out", "no/page.html"), "the folder no does not exist. Make it first."),

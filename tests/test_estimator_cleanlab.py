@@ -255,7 +255,7 @@ def test_save_space_keeps_what_predicts_and_says_what_is_gone(fitted):
     assert_array_equal(clf.predict_proba(X), before)
     assert clf.noise_matrix is None
     assert not hasattr(clf, "pred_probs_")
-    with pytest.warns(UserWarning, match=r"given up by save_space\(\). Call find_label_issues\(\) or fit\(\) again"):
+    with pytest.warns(UserWarning, match=r"removed by save_space\(\). Call find_label_issues\(\) or fit\(\) again"):
         assert clf.get_label_issues() is None
     assert clf.fit(X, y).noise_matrix is not None
     kept = SelfDistillClassifier("mlp:16", epochs=3, random_state=0)

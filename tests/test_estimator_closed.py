@@ -95,7 +95,7 @@ def test_weights_go_with_the_rows_that_are_left_in():
     [
         (-np.ones(400), "the weight of row 0 is -1.0, but must be 0 or more"),
         (np.zeros(400), "must contain at least one non-zero number"),
-        (np.full(400, 1e-3), "the weights sum to 0.4"),
+        (np.full(400, 1e-3), "but hold 3 and sum to 0.4"),
         (np.ones(399), "sample_weight"),
         (np.ones((400, 2)), "Sample weights must be 1D"),
     ],
@@ -155,7 +155,7 @@ def test_votes_of_a_row_count_by_their_number():
     clf = fit(votes=np.full(400, 5))
     assert (clf.refined_labels_ == truth).mean() > 0.98
     once = fit()
-    with pytest.raises(DataError, match=r"the shares of row \d+ are no whole votes: 1 times 0\.\d+ is 0"):
+    with pytest.raises(DataError, match=r"the shares of row \d+ are not whole votes: 1 times 0\.\d+ is 0"):
         fit(votes=np.ones(400, int))
     assert np.log(clf.pred_probs_[range(400), truth]).mean() > np.log(once.pred_probs_[range(400), truth]).mean()
     part = np.arange(400) < 10

@@ -13,7 +13,7 @@ from PIL import Image
 PAGE = (Path(__file__).parents[1] / "docs" / "how-to.md").read_text(encoding="utf-8")
 
 
-def _data(folder: Path) -> None:
+def write_data(folder: Path) -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(90, 4)).round(3)
     genre = np.array(["folk", "jazz", "rock"])[np.digitize(X[:, 0] + X[:, 1], [-0.7, 0.7])]
@@ -44,7 +44,7 @@ def _data(folder: Path) -> None:
 
 
 def test_the_page_runs(tmp_path, monkeypatch, cli):
-    _data(tmp_path)
+    write_data(tmp_path)
     monkeypatch.chdir(tmp_path)
     steps = re.findall(r"^    (selfdistill [^\n]*)$|^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     assert sum(bool(command) for command, _ in steps) >= 20

@@ -322,4 +322,4 @@ def test_a_table_of_any_number_of_equal_rows_is_refused_before_it_is_read(here, 
     Path("closed/run.json").write_text(json.dumps(record))
     assert Path("closed/labels.parquet").stat().st_size < 100_000
     said = one_line(["refine", "closed", "--format", "aum", "--out", "r.csv"], "")
-    assert "closed/labels.parquet unfolds to" in said
+    assert "closed/labels.parquet unpacks to" in said

@@ -41,7 +41,7 @@ def test_a_linked_folder_a_pipe_and_a_circle_are_refused(tmp_path):
     (run / "plain").touch()
     assert inside(run / "plain", "run.json") == run / "plain" / "run.json"  # is not there
     os.mkfifo(run / "pipe")
-    with pytest.raises(RunError, match="pipe is no plain file"):
+    with pytest.raises(RunError, match="pipe is not a regular file"):
         inside(run, "pipe")
     (run / "round").symlink_to("round")
     with pytest.raises(RunError, match="round cannot be followed"):

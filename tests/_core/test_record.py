@@ -34,7 +34,7 @@ def test_round_trip(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (None, "is no run directory"),
+        (None, "is not a run directory"),
         ("{", "is damaged"),
         ('{"schema": 2, "a": ' + "9" * 5000 + "}", "is damaged: Exceeds the limit"),
         ('{"schema": 2, "a": ' + "[" * 10**5 + "]" * 10**5 + "}", "is damaged: maximum recursion depth"),
@@ -93,7 +93,7 @@ def test_what_has_not_the_form_of_a_record_is_refused_in_one_line(tmp_path, chan
             write_json_record(tmp_path, RECORD | changes)
         return
     write_json_record(tmp_path, RECORD | changes)
-    with pytest.raises(RunError, match=f"run.json is no record of a run: {words}. Run `fit` again"):
+    with pytest.raises(RunError, match=f"run.json is not a run record: {words}. Run `fit` again"):
         read_record(tmp_path)
 
 

@@ -282,7 +282,7 @@ def test_numbers_of_votes_are_checked(votes: np.ndarray | None) -> None:
     assert check_given(shares, 2, votes=np.array([1, 2, 7])).votes.tolist() == [1, 2, 7]
     with pytest.raises(DataError, match=r"row 2 has 1,000 votes, but at most 250"):
         check_given(shares, 2, votes=np.array([2, 2, 1000]))
-    with pytest.raises(DataError, match=r"row 1 are no whole votes: 3 times 0.5 is 1.5"):
+    with pytest.raises(DataError, match=r"row 1 are not whole votes: 3 times 0.5 is 1.5"):
         check_given(shares, 2, votes=np.full(3, 3))
 
 

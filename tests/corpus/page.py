@@ -43,8 +43,8 @@ _TAIL = """
 - **`datasets:NAME`** (`datasets:imdb`, `datasets:OWNER/NAME:CONFIG`, `...::SPLIT`) loads a data set with the library
   `datasets`, from its cache or the hub, without running its code. It is trained on the split `train` and tested on
   `test`; `refine` reads it again. It needs `pip install 'selfdistill[hf]'`.
-- **Standard input** (`-`) and pipes are read once, to a temporary file: `cat songs.csv | selfdistill fit - --label
-  genre`. The first bytes show the format. `refine` needs a file.
+- **Standard input** (`-`) and pipes are read once, to a temporary file:
+  `cat songs.csv | selfdistill fit - --label genre`. The first bytes show the format. `refine` needs a file.
 - **Several annotators** (`--annotator COLUMN`, repeated): the label is the majority vote, gaps allowed. A tie goes
   to those who agree more often with the majority of other rows. Votes are not features. The closed form learns from
   all of them. In Python, `SelfDistillClassifier().fit(X, shares, votes=counts)` takes each row's shares

@@ -104,7 +104,7 @@ def _refused() -> list[Case]:
         bad("no header", headless, "has no header: its first line looks like data ('0.5', '3', 'a')"),
         bad("no header, and a label that does not exist", headless, "has no header", label="label"),
         bad("no header, texts", "so it is\ta\n" + "it is not\tb\nit is\ta\n" * 4, "has no header"),
-        bad("files joined, each with its header", lines() * 2, "line 14: the header stands here again"),
+        bad("files joined, each with its header", lines() * 2, "line 14: the header is repeated here"),
         bad("a row too long", lines() + "1,2,a,4\n", "line 14: 4 fields, but the header has 3"),
         bad("a row too short", lines() + "1,2\n", "line 14: 2 fields, but the header has 3"),
         bad("two columns of one name", lines().replace("x,z", "z,z", 1), "more than one column named 'z'"),

@@ -116,7 +116,7 @@ def test_quotation_that_swallows_the_file(tmp_path, monkeypatch):
 def test_gzip_bomb_and_damage(tmp_path, monkeypatch):
     packed = gzip.compress(b"a,b\n" + b"1,2\n" * 5000)
     monkeypatch.setattr(_csv, "expand_limit", lambda: 10_000)
-    with pytest.raises(DataError, match="unfolds to more than"):
+    with pytest.raises(DataError, match="unpacks to more than"):
         rows_of(tmp_path, packed, "a.csv.gz")
     monkeypatch.undo()
     assert len(rows_of(tmp_path, packed, "a.csv.gz")) == 5001

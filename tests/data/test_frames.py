@@ -85,5 +85,5 @@ def test_parquet_without_rows_or_too_large(tmp_path, monkeypatch):
         read_parquet(path)
     pd.DataFrame({"x": range(1000)}).to_parquet(path)
     monkeypatch.setattr("selfdistill.data._limits._EXPAND_LIMIT", 100)
-    with pytest.raises(DataError, match="unfolds to"):
+    with pytest.raises(DataError, match="unpacks to"):
         read_parquet(path)

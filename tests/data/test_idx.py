@@ -137,7 +137,7 @@ def test_more_than_one_set(tmp_path):
 def test_header_that_promises_too_much(tmp_path):
     folder(tmp_path)
     (tmp_path / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + b"\xff" * 12)
-    with pytest.raises(DataError, match="unfolds to"):
+    with pytest.raises(DataError, match="unpacks to"):
         read(tmp_path)
 
 

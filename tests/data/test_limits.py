@@ -42,7 +42,7 @@ def test_bad_checksum(tmp_path):
 def test_size_limit(monkeypatch):
     monkeypatch.setattr(_limits, "_EXPAND_LIMIT", 2**20)
     assert _limits.expand_limit() == 2**20
-    with pytest.raises(DataError, match=r"bomb unfolds to 2.0 GiB, but at most 0.0 GiB are read"):
+    with pytest.raises(DataError, match=r"bomb unpacks to 2.0 GiB, but at most 0.0 GiB are read"):
         _limits.check_size("bomb", 2**31)
 
 
@@ -58,7 +58,7 @@ def test_a_whole_file_is_read_in_blocks(monkeypatch):
     assert _limits.read_whole(File(content), "f") == content
     assert set(asked) == {2**20}
     monkeypatch.setattr(_limits, "_EXPAND_LIMIT", 2**21)
-    with pytest.raises(DataError, match=r"f unfolds to 0\.0 GiB"):
+    with pytest.raises(DataError, match=r"f unpacks to 0\.0 GiB"):
         _limits.read_whole(File(content), "f")
 
 

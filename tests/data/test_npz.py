@@ -108,7 +108,7 @@ def test_header_that_promises_more_than_there_is(path):
 def test_bomb(path, monkeypatch):
     np.savez_compressed(path, X=np.zeros((1000, 1000)), y=np.zeros(1000))
     monkeypatch.setattr("selfdistill.data._limits._EXPAND_LIMIT", 2**20)
-    with pytest.raises(DataError, match="unfolds to"):
+    with pytest.raises(DataError, match="unpacks to"):
         read(path)
 
 

@@ -37,7 +37,7 @@ def zeros(path, rows):
 def test_an_archive_that_unfolds_beyond_what_is_free(tmp_path, little):
     zeros(tmp_path / "z.npz", 50_000)
     assert (tmp_path / "z.npz").stat().st_size < 2**20
-    with pytest.raises(DataError, match=r"z.npz unfolds to 0.2 GiB, but 0.1 GiB of memory are free"):
+    with pytest.raises(DataError, match=r"z.npz unpacks to 0.2 GiB, but 0.1 GiB of memory are free"):
         read(tmp_path / "z.npz")
 
 

@@ -102,7 +102,7 @@ def test_what_a_run_cannot_serve_is_refused_with_what_it_kept_and_how_to_get_mor
         choose(tmp_path, record(), "held-out")
     with pytest.raises(RunError, match=r"--keep-epochs all --held-out 0.1, or choose another `choose`"):
         choose(tmp_path, record(), "held-out")
-    with pytest.raises(SettingError, match=r"choose is 'best', which is no way .* last, held-out, label-wave, air"):
+    with pytest.raises(SettingError, match=r"choose 'best' is unknown. .* last, held-out, label-wave, air"):
         choose(tmp_path, record(), "best")
 
 

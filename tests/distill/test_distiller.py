@@ -257,7 +257,7 @@ def test_a_function_of_ones_own_is_the_objective(tmp_path, small):
         Teacher(), small, tmp_path / "run", source=SOURCE
     )
     assert record.distillation.objective == record.settings.method == "own: squared"
-    with pytest.raises(RunError, match=r"run learns by an objective of its own. Go on from the code that started it"):
+    with pytest.raises(RunError, match=r"run learns from a custom objective. Resume it from the code that started it"):
         start(DistillRequest(resume=tmp_path / "run"))
 
 

@@ -89,11 +89,11 @@ REFUSED = {
         r"the predictions of ndarray have shape \[5, 3\], but there are 90 examples of 3 cl",
     ),
     "a row": (LOGITS[0], DataError, r"have shape \[3\]"),
-    "labels": (Y, DataError, "the predictions of ndarray are no array of numbers. Give logits"),
+    "labels": (Y, DataError, "the predictions of ndarray are not an array of numbers. Give logits"),
     "no rows": ([], DataError, r"have shape \[0\]"),
-    "ragged": ([[1.0, 2.0, 3.0], [1.0]], DataError, "the predictions of list are no array of numbers"),
-    "NaN": (np.full((N, K), np.nan), DataError, "hold numbers that are no logits. Look for NaN"),
-    "nothing is likely": (np.full((N, K), -np.inf), DataError, "hold numbers that are no logits"),
+    "ragged": ([[1.0, 2.0, 3.0], [1.0]], DataError, "the predictions of list are not an array of numbers"),
+    "NaN": (np.full((N, K), np.nan), DataError, "hold numbers that are not finite. Look for NaN"),
+    "nothing is likely": (np.full((N, K), -np.inf), DataError, "hold numbers that are not finite"),
     "network with a tuple": (Saying(lambda z: (z, z)), DataError, r"gives a tuple, which holds no logits. Give a fun"),
     "function of nothing": (lambda: None, DataError, r"<lambda> cannot take inputs of shape \[4\], torch.float32: "),
     "one value for all": (lambda x: torch.zeros(1, 3), DataError, r"outputs of shape \[1, 3\] for 2 examples of 3"),
@@ -110,7 +110,7 @@ REFUSED = {
     ),
     "not fitted": (LogisticRegression(), DataError, "LogisticRegression knows the classes none"),
     "a list with one of them": ([Saying(), 7], SettingError, "the teacher is 7"),
-    "a long text": ("x" * 200, InputError, "is no run directory"),
+    "a long text": ("x" * 200, InputError, "is not a run directory"),
 }
 
 
@@ -161,7 +161,7 @@ def test_texts_and_categories_cannot_be_had_back():
     examples = from_frame(frame, ["p", "q"] * 30)
     made = LogisticRegression().fit(frame[["x"]], ["p", "q"] * 30)
     with pytest.raises(
-        SettingError, match=r"LogisticRegression cannot be asked.*Give its predictions instead: predict_"
+        SettingError, match=r"LogisticRegression cannot be used.*Give its predictions instead: predict_"
     ):
         find_teacher(made, examples)
     assert said(made.predict_proba(frame[["x"]]), examples).shape == (60, 2)
@@ -184,5 +184,5 @@ def test_an_ensemble_teaches_the_mean_of_what_its_members_say(table, tmp_path):
 
 def test_an_npy_file_that_is_none(table, tmp_path):
     (tmp_path / "a.npy").write_bytes(b"none")
-    with pytest.raises(DataError, match=r"a.npy is no array of numbers: .* Write it with numpy.save"):
+    with pytest.raises(DataError, match=r"a.npy is not an array of numbers: .* Write it with numpy.save"):
         find_teacher(tmp_path / "a.npy", table)

@@ -95,7 +95,7 @@ def test_a_network_of_other_classes_inputs_or_numbers_is_refused(digits):
         find_teacher(FloatFirst(nn.Linear(5, 10)), digits)
     broken = flat()
     nn.init.constant_(broken[1].bias, float("nan"))
-    with pytest.raises(DataError, match="no finite numbers"):
+    with pytest.raises(DataError, match="logits that are not finite"):
         find_teacher(FloatFirst(broken), digits)
     with pytest.raises(SettingError, match="but a network is one candidate"):
         find_teacher(FloatFirst(flat()), digits, way="held-out")
@@ -112,7 +112,7 @@ def test_files_of_soft_labels_and_what_is_none(tmp_path, teacher_run, digits, ot
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DataError, match="damaged, cut short or holds no soft labels"):
         find_teacher(path, digits)
-    with pytest.raises(RunError, match=r"is no run directory: it has no run.json"):
+    with pytest.raises(RunError, match=r"is not a run directory: it has no run.json"):
         find_teacher(tmp_path, digits)
 
 
@@ -126,7 +126,7 @@ def test_a_run_that_is_not_finished_cannot_teach(tmp_path, teacher_run, digits):
 def test_images_of_the_same_shape_can_be_labelled_by_a_run_that_never_saw_them(teacher_run, digits, other):
     found = find_teacher(teacher_run, other, way="held-out")
     assert torch.equal(found.inputs, other.inputs)
-    with pytest.raises(RunError, match="was trained on other data, so its kernel cannot be taken"):
+    with pytest.raises(RunError, match="was trained on other data, so its kernel cannot be computed"):
         find_teacher(teacher_run, other, way="air")
     few = replace(digits, classes=digits.classes[:9], fingerprint="another")
     with pytest.raises(DataError, match=r"has 10 classes, but the data 9; only one of them has '9'"):

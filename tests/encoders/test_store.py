@@ -111,7 +111,7 @@ def test_another_encoder_or_dimension_is_refused(tmp_path, fingerprint, dimensio
 
 def test_a_folder_that_is_no_store_is_refused(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(RunError, match="is there and holds no features"):
+    with pytest.raises(RunError, match="exists but holds no features"):
         FeatureStore(tmp_path, Counting())
     (tmp_path / "_encoder.json").write_text("{")
     with pytest.raises(RunError, match=r"_encoder.json is not of this version"):

@@ -64,7 +64,9 @@ def test_texts_are_averaged_over_their_tokens(tmp_path):
 def test_what_cannot_be_had_is_said_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name, fetch in (("hf:no-such/model", False), (f"hf:{tmp_path}", True)):
-        with pytest.raises(DataError, match=r"no model can be had from .*Fetch it where there is a network") as caught:
+        with pytest.raises(
+            DataError, match=r"no model can be loaded from .*Fetch it where there is a network"
+        ) as caught:
             load(name, fetch=fetch)
         assert "\n" not in str(caught.value)
     for path in ("./nothing", str(tmp_path / "nothing"), "a/b/c"):

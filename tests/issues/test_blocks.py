@@ -50,7 +50,7 @@ def soft(row, value):
         (soft(1, [np.nan, 0.5, 0.25, 0.25]), "row 1 of the soft labels sums to nan"),
         (soft(4, [np.inf, 0.5, 0.25, 0.25]), "row 4 of the soft labels sums to inf"),
         (soft(2, [1.5, -0.5, 0, 0]), r"row 2 of the soft labels holds -0\.5, but a probability is from 0 to 1"),
-        ([[0.5, 0.5], [0.3]], "the soft labels are no table of numbers: .*. Pass an array"),
+        ([[0.5, 0.5], [0.3]], "the soft labels are not a table of numbers: .*. Pass an array"),
         ([0.5, 0.5], r"shape \(2,\), but must have rows"),
         (np.full(5, 0.2), r"shape \(5,\), but must have rows and at least 2 columns"),
         (np.ones((5, 1)), r"shape \(5, 1\), but must have rows and at least 2 columns"),

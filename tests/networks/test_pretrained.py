@@ -157,10 +157,10 @@ def test_what_cannot_be_fine_tuned_is_said_in_one_line(vit, convnext, tmp_path, 
         build(f"2*hf:{vit}", (3, 24, 24), 2, seed=0)
     config = transformers.BertConfig(vocab_size=9, **SMALL)
     transformers.BertModel(config).save_pretrained(tmp_path)
-    with pytest.raises(SettingError, match=r"is no model that classifies images \(bert\)\. Give its features"):
+    with pytest.raises(SettingError, match=r"is not a model that classifies images \(bert\)\. Give its features"):
         build(f"hf:{tmp_path}", (3, 24, 24), 2, seed=0)
     (tmp_path / "none").mkdir()
-    with pytest.raises(DataError, match=r"no model can be had from the folder .*none") as caught:
+    with pytest.raises(DataError, match=r"no model can be loaded from the folder .*none") as caught:
         build(f"hf:{tmp_path / 'none'}", (3, 24, 24), 2, seed=0)
     assert "\n" not in str(caught.value)
     damaged = shutil.copytree(vit, tmp_path / "damaged")

@@ -58,7 +58,7 @@ def test_a_large_file_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: 
     [
         (b"", "is empty"),
         (b"a,b\n1\n", "row 2 of .* has 1 fields, the one above has 2"),
-        (b"a\n\xff\xfe\n", "no table of UTF-8 text"),
+        (b"a\n\xff\xfe\n", "not a table in UTF-8"),
         (b"a\n" + b"x" * 200_000 + b"\n", "field larger than field limit"),
     ],
 )
@@ -133,13 +133,13 @@ def test_classes_whose_names_are_numbers(tmp_path: Path) -> None:
     ("name", "content", "classes", "message"),
     [
         ("a.csv", "0.5,0.4\n0,1\n", None, r"a.csv: row 0 of the transition matrix sums to 0.9"),
-        ("a.csv", "0.5,0.5\n0,x\n", None, "no table of numbers"),
+        ("a.csv", "0.5,0.5\n0,x\n", None, "not a table of numbers"),
         ("a.csv", "a,b\n0.5,0.5\n0,1\n", ["a", "c"], "has no row or column for c. It names: a, b"),
         ("a.csv", "a,a\n0.5,0.5\n0,1\n", None, "names a, a for 2 classes. Name each class once"),
         ("a.csv", "0.5,0.5\n0,1\n", ["a", "b", "c"], "a matrix of 2 classes, but the data have 3: a, b, c"),
-        ("a.json", "[[1, 0], [0, 1]", None, "is no JSON"),
+        ("a.json", "[[1, 0], [0, 1]", None, "is not JSON"),
         ("a.json", '"word"', None, "holds no matrix"),
-        ("a.json", '{"classes": "ab", "matrix": [[1, 0], [0, 1]]}', None, "classes that are no list"),
+        ("a.json", '{"classes": "ab", "matrix": [[1, 0], [0, 1]]}', None, "classes that are not a list"),
         ("a.json", '{"classes": ["a"], "matrix": [[1, 0], [0, 1]]}', None, "names a for 2 classes"),
         ("a.json", "[[1, NaN], [0, 1]]", None, r"entry \[0, 1\] of the transition matrix is nan"),
         ("a.yaml", "", None, "ending '.yaml', which is not one of .csv, .tsv, .json, .npy"),

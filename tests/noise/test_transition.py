@@ -105,8 +105,8 @@ def test_one_class_has_nothing_to_flip_to(num_classes: int) -> None:
 @pytest.mark.parametrize(
     ("matrix", "message"),
     [
-        ([[0.5, 0.5], [0.5]], "no table of numbers"),
-        ([["a", "b"], ["c", "d"]], "no table of numbers"),
+        ([[0.5, 0.5], [0.5]], "not a table of numbers"),
+        ([["a", "b"], ["c", "d"]], "not a table of numbers"),
         ([[0.5, 0.5]], r"shape \(1, 2\) is not square"),
         ([0.5, 0.5], r"shape \(2,\) is not square"),
         ([[1.0]], "needs at least 2 classes"),

@@ -55,7 +55,7 @@ def test_what_label_studio_exports(tmp_path):
         ("d.txt", "", "ends in '.txt'"),
         ("d.csv", None, "is no file"),
         ("d.csv", "name,label\na,cat\n", r"columns name, label. Name them id and label \(or settled_label\)"),
-        ("d.csv", "id,label\na,cow\n", "'cow', which is no class"),
+        ("d.csv", "id,label\na,cow\n", "'cow', which is not a class"),
         ("d.csv", 'id,label\na,cat\na,"dog ""x"", y"\n', "both 'cat' and"),
         ("d.csv", "id,label\nzebra,cat\n", "no example of the data, but 'zebra'"),
         ("d.json", "{", "cannot be read"),

@@ -136,9 +136,9 @@ def test_a_second_writer_is_refused(tmp_path):
         ),
         (lambda lines: [lines[0].replace(": 4", ": 5"), *lines[1:]], "about 5 examples, but there are 4"),
         (lambda lines: [lines[0], *lines[2:]], "step 1 is missing"),
-        (lambda lines: [lines[0], lines[1].replace("dog", "cow"), *lines[2:]], "'cow' is no class"),
+        (lambda lines: [lines[0], lines[1].replace("dog", "cow"), *lines[2:]], "'cow' is not a class"),
         (lambda lines: [lines[0], lines[1].replace('"rows": [0]', '"rows": [3]'), *lines[2:]], "examples are others"),
-        (lambda lines: [lines[0], lines[1].replace('"kind": "label"', '"kind": "x"'), *lines[2:]], "no kind"),
+        (lambda lines: [lines[0], lines[1].replace('"kind": "label"', '"kind": "x"'), *lines[2:]], "not a kind"),
         (lambda lines: [*lines, json.dumps({"n": 3, "kind": "undo", "of": 1})], "not the last"),
     ],
 )
@@ -159,7 +159,7 @@ def test_a_damaged_or_foreign_journal_is_refused_and_left_alone(tmp_path, change
 def test_a_strangers_file_is_not_emptied(tmp_path):
     path = tmp_path / "j.jsonl"
     path.write_text("my notes")
-    with pytest.raises(RunError, match="no journal"):
+    with pytest.raises(RunError, match="is not a file of decisions"):
         opened(path)
     assert path.read_text() == "my notes"
     link = tmp_path / "link.jsonl"
@@ -172,7 +172,7 @@ def test_rows_and_classes_are_checked_before_anything_is_written(tmp_path):
     journal = opened(tmp_path / "j.jsonl")
     for rows, labels, message in [
         ([4], ["dog"], "no example 4"),
-        ([0], ["cow"], "no class"),
+        ([0], ["cow"], "not a class"),
         ([0, 1], ["dog"], "1 la"),
     ]:
         with pytest.raises(DataError, match=message):
@@ -201,5 +201,5 @@ def test_the_first_line_says_what_it_is_about(tmp_path):
         Journal(path, "run-2", IDS, CLASSES, {"name": "wine"})
     for content in (b"", b"{}\n", b"[]\n", b"\xff\n"):
         path.write_bytes(content)
-        with pytest.raises(RunError, match="no journal"):
+        with pytest.raises(RunError, match="is not a file of decisions"):
             read_header(path)

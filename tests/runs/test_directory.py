@@ -129,7 +129,7 @@ def test_a_run_that_diverged_says_so_and_gives_its_folder_back(blobs, tmp_path):
     record = read_record(out)
     assert record.status == "failed"
     assert "Bring --lr (1e+09) nearer to the usual 0.03" in record.error
-    with pytest.raises(RunError, match=r"failed: the loss became.*Start it anew: out=.*run' is free"):
+    with pytest.raises(RunError, match=r"failed: the loss became.*Start again: out=.*run' is free"):
         run(blobs, out, resume=True, settings=diverges)
     (out / "letter.txt").write_text("dear")
     with pytest.raises(RunError, match="already holds a run"):

@@ -99,7 +99,7 @@ def test_a_run_that_is_not_finished_is_refused(run):
 
 def test_the_demonstration_has_no_source(run):
     edit(run, data=json.loads((run / "run.json").read_text())["data"] | {"source": None})
-    with pytest.raises(RunError, match=r"not trained on a file or folder.*Its findings are in .*labels.parquet"):
+    with pytest.raises(RunError, match=r"not trained on a file or folder.*Its label table is in .*labels.parquet"):
         read_label_table(run)
 
 
@@ -119,7 +119,7 @@ def test_a_table_cut_short_damaged_or_missing_is_refused(run):
     with pytest.raises(RunError, match="has no column 'label_quality'"):
         read_label_table(run)
     pq.write_table(table.set_column(1, "given_label", [["c"] * 20]), path)
-    with pytest.raises(RunError, match=r"labels.parquet is damaged: given_label 'c' is no class of the run"):
+    with pytest.raises(RunError, match=r"labels.parquet is damaged: given_label 'c' is not a class of the run"):
         read_label_table(run)
     path.unlink()
     with pytest.raises(RunError, match=r"labels.parquet does not exist. Run `fit` again"):

@@ -55,7 +55,7 @@ def translate_disk_full(path: Path) -> Generator[None]:
             ) from error
         raise ResourceError(
             f"{path} could not be written: {os.strerror(found)}",
-            Advice("Look after the disk", "choose another folder with {--out}."),
+            Advice("Check the disk", "choose another folder with {--out}."),
         ) from error
 
 

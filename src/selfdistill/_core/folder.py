@@ -28,7 +28,7 @@ def inside(folder: Path, name: str) -> Path:
             f"{path} is a link that leads out of its folder, to {real}", "Remove it, or put the file itself there."
         )
     if mode is not None and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise RunError(f"{path} is no plain file", "Remove it, or put the file itself there.")
+        raise RunError(f"{path} is not a regular file", "Remove it, or put the file itself there.")
     return path
 
 

@@ -79,7 +79,7 @@ def read_record(folder: Path) -> RunRecord:
     try:
         return RunRecord.from_json(found)
     except ValueError as error:
-        raise RunError(f"{folder / _FILE} is no record of a run: {one_line(error)}", "Run `fit` again.") from None
+        raise RunError(f"{folder / _FILE} is not a run record: {one_line(error)}", "Run `fit` again.") from None
 
 
 def read_json_record(folder: Path) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def read_json_record(folder: Path) -> dict[str, Any]:
     path = inside(folder, _FILE)
     if not path.is_file():
         raise RunError(
-            f"{folder} is no run directory: it has no {_FILE}",
+            f"{folder} is not a run directory: it has no {_FILE}",
             Notice("Give the folder that `fit` wrote to", "where that was killed at once, start again with {--out}."),
         )
     record = read_versioned(
@@ -146,7 +146,7 @@ def reading_record(folder: Path) -> Generator[None]:
         if isinstance(error, SelfdistillError):
             raise
         path, what = folder / "run.json", f"{type(error).__name__} {one_line(error)}"
-        raise RunError(f"{path} is no record of a run: {what}", "Run `fit` again.") from error
+        raise RunError(f"{path} is not a run record: {what}", "Run `fit` again.") from error
 
 
 PATHS = (

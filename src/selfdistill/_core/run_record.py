@@ -262,7 +262,7 @@ class RunRecord(Part):
         if self.status == "failed":
             raise RunError(
                 f"{folder} failed: {self.error}",
-                Advice("Start it anew: {--out} {folder} is free.", folder=quoted(folder)),
+                Advice("Start again: {--out} {folder} is free.", folder=quoted(folder)),
             )
         return self
 

@@ -131,7 +131,7 @@ def _votes(votes: Any, soft: np.ndarray | None) -> np.ndarray:
     if apart.max() > _WHOLE:
         row = int(apart.argmax())
         raise DataError(
-            f"the shares of row {row} are no whole votes: {counts[row]} times {soft[row].max():.4g} is "
+            f"the shares of row {row} are not whole votes: {counts[row]} times {soft[row].max():.4g} is "
             f"{whole[row].max():.4g}",
             "Give how many votes each row's shares are made of.",
         )

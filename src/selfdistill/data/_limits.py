@@ -64,13 +64,13 @@ def check_size(what: str, size: int) -> None:
     limit = expand_limit()
     if size > limit:
         raise DataError(
-            f"{what} unfolds to {size / 2**30:,.1f} GiB, but at most {limit / 2**30:,.1f} GiB are read",
+            f"{what} unpacks to {size / 2**30:,.1f} GiB, but at most {limit / 2**30:,.1f} GiB are read",
             "Use a part of the data, or a machine with more memory.",
         )
     free = free_memory() if size > 2**24 else None
     if free is not None and size > free:
         raise DataError(
-            f"{what} unfolds to {size / 2**30:,.1f} GiB, but {max(free, 0) / 2**30:,.1f} GiB of memory are free",
+            f"{what} unpacks to {size / 2**30:,.1f} GiB, but {max(free, 0) / 2**30:,.1f} GiB of memory are free",
             "Use a part of the data, or free some memory.",
         )
 

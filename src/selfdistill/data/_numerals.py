@@ -166,7 +166,7 @@ def _ask(name: str, tally: Tally) -> NoReturn:
     point, comma = (tally.notation(m).number(cell) for m in ".,")
     readings = f"{cell[:40]!r} is {point:.15g} with decimal points, and {comma:.15g} with decimal commas"
     ways = "Say it with {--decimal} . or {--decimal} ,", "take it as words with {--categorical} {word}."
-    raise column_error(name, f"can be read in two ways: {readings}, and nothing in the file tells which", *ways)
+    raise column_error(name, f"can be read in two ways: {readings}, and nothing in the file shows which", *ways)
 
 
 def _told(options: ReadOptions) -> str:

@@ -205,7 +205,7 @@ def _check_shape(path: Path | str, headers: list[tuple[Picture, Header]], made: 
             raise DataError(
                 f"the images of {path} have {width:,} x {height:,} pixels, but training takes at most "
                 f"{TRAIN_PIXEL_LIMIT:,}",
-                Advice("Have them resized with {--image-size} N, such as 64."),
+                Advice("Resize them with {--image-size} N, such as 64."),
             )
         return
     height, width = made.input_shape[1:]

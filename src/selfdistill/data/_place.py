@@ -203,7 +203,7 @@ def _copy(head: bytes, file: IO[bytes], path: Path, what: str) -> None:
         while block:
             total += len(block)
             if total > expand_limit():
-                raise DataError(f"{what} unfolds to more than {expand_limit() / 2**30:,.1f} GiB", "Use a part of it.")
+                raise DataError(f"{what} unpacks to more than {expand_limit() / 2**30:,.1f} GiB", "Use a part of it.")
             out.write(block)
             block = file.read(_BLOCK)
 

@@ -111,7 +111,7 @@ def find_format(place: Place) -> Format:
                 f"pathlib.Path({str(path)!r}).glob('*/*.txt')], columns=['text', 'label']).to_parquet('texts.parquet')"
             )
             raise DataError(
-                f"the folder {path} holds texts in folders, which are not read as they lie",
+                f"the folder {path} holds texts in folders, which are not read directly",
                 f"Write them into a table: python -c {quoted(code)}",
             )
         raise DataError(f"the folder {path} {what}", f"Give {_forms()}.")

@@ -137,7 +137,7 @@ def _refuse_positive(source: Source, labels: np.ndarray, gaps: int) -> None:
         f"{source.where} has only the class {name!r}, and no label in {gaps:,} of {len(labels):,} rows (positive and "
         "unlabelled): training needs two classes",
         f"For that, write a class such as 'unlabelled' into the empty cells: those of its rows that have the lowest "
-        f"label_quality are likely {name!r} (how many are cannot be told).",
+        f"label_quality are likely {name!r} (how many is unknown).",
     )
 
 

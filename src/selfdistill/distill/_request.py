@@ -116,7 +116,7 @@ def _resumed(asked: DistillRequest, run: Path) -> tuple[DistillRequest, int]:
         raise RunError(problem, Advice("Leave {--out} out."), param="out")
     described, began = record.data, record.distillation.asked.model_dump(exclude_unset=True)
     if not isinstance(began.get("objective"), str) or began["objective"] not in OBJECTIVES:
-        raise RunError(f"{run} learns by an objective of its own", "Go on from the code that started it.")
+        raise RunError(f"{run} learns from a custom objective", "Resume it from the code that started it.")
     places = {name: began.pop(name, None) for name in ("teacher", "also", "store")}
     known = {one.name for one in fields(Settings)} - {"method", "network"}
     settings = {name: value for name, value in record.settings.as_dict().items() if name in known}

@@ -137,7 +137,7 @@ def _assemble(described: dict[str, Any], tensors: dict[str, Any]) -> Store:
             raise ValueError(f"{name} holds numbers that are not finite")
         setattr(expected, name, tensor)
     if bool((expected.kept >= len(classes)).any()):
-        raise ValueError("it names classes that do not exist")
+        raise ValueError("it names unknown classes")
     named = {name: described[name] for name in ("teacher", "fingerprint", "source")}
     return Store(expected, About(classes=classes, examples=examples, **named))
 
@@ -178,7 +178,7 @@ def of_numbers(given: Any, data: LabelledData, name: str) -> Store:
     try:
         logits = torch.from_numpy(np.array(given, dtype=np.float64))
     except (TypeError, ValueError) as error:
-        raise DataError(f"the predictions of {name} are no array of numbers", "Give logits [n, K].") from error
+        raise DataError(f"the predictions of {name} are not an array of numbers", "Give logits [n, K].") from error
     n, k = len(data), data.num_classes
     if logits.shape != (n, k):
         raise DataError(
@@ -186,7 +186,8 @@ def of_numbers(given: Any, data: LabelledData, name: str) -> Store:
             f"Give logits [{n}, {k}], in the order of the data.",
         )
     if bool((logits.isnan() | logits.isposinf()).any()) or not bool(logits.amax(-1).isfinite().all()):
-        raise DataError(f"the predictions of {name} hold numbers that are no logits", "Look for NaN and infinite ones.")
+        problem = f"the predictions of {name} hold numbers that are not finite"
+        raise DataError(problem, "Look for NaN and infinite ones.")
     if bool((logits >= 0).all()) and bool(((logits.sum(-1) - 1).abs() < _WIDE).all()):
         logits = logits.log()
     soft = SoftLogits(n, k)
@@ -200,7 +201,7 @@ def of_classifier(given: Any, data: LabelledData) -> Store:
     raw = data.preprocess.raw(data.inputs)
     if raw is None:
         raise SettingError(
-            f"{name} cannot be asked: the data were turned into numbers in a way of their own",
+            f"{name} cannot be used: the data have their own preprocessing",
             "Give its predictions instead: predict_proba(X).",
         )
     classes = [str(one) for one in getattr(given, "classes_", ())]

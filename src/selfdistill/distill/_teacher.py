@@ -149,7 +149,7 @@ def _read_npy(path: Path) -> np.ndarray:
     try:
         found: np.ndarray = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise DataError(f"{path} is no array of numbers: {one_line(error)}", "Write it with numpy.save.") from error
+        raise DataError(f"{path} is not an array of numbers: {one_line(error)}", "Write it with numpy.save.") from error
     return found
 
 
@@ -195,7 +195,8 @@ def _of_run(path: Path, data: LabelledData, way: str | None, source: str | None,
 
 def _no_air(run: Path) -> dict[str, float | None]:
     raise RunError(
-        f"{run} was trained on other data, so its kernel cannot be taken on these", Advice("Choose another {--choose}.")
+        f"{run} was trained on other data, so its kernel cannot be computed on these",
+        Advice("Choose another {--choose}."),
     )
 
 
@@ -263,7 +264,7 @@ def _logits(teacher: Teacher, inputs: Tensor, classes: int, device: torch.device
             f"Give a teacher whose logits are [b, {classes}], in the order of the classes.",
         )
     if not bool(logits.isfinite().all()):
-        raise DataError(f"{name} gives logits that are no finite numbers", "Look at its weights.")
+        raise DataError(f"{name} gives logits that are not finite", "Look at its weights.")
     return logits.float().cpu()
 
 

@@ -33,7 +33,7 @@ def sight_of(rest: str, *, fetch: bool = False) -> Sight:
         config = transformers.AutoConfig.from_pretrained(rest, **asked)
         if type(config) not in transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
             raise SettingError(
-                f"hf:{rest} is no model that classifies images ({config.model_type})",
+                f"hf:{rest} is not a model that classifies images ({config.model_type})",
                 Advice("Give its features to the closed form: {--encoder} hf:{rest}, without {--network}.", rest=rest),
                 param="network",
             )

@@ -156,7 +156,7 @@ class FeatureStore:
             self._index(folder)
             return
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise RunError(f"{folder} is there and holds no features", Advice("Name another folder with {--features}."))
+            raise RunError(f"{folder} exists but holds no features", Advice("Name another folder with {--features}."))
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / _ABOUT, about)
 

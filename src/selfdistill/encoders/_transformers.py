@@ -135,7 +135,7 @@ def library(rest: str, fetch: bool) -> Generator[tuple[Any, dict[str, Any]]]:
             raise
         where = f"the folder {rest}" if folder else f"{rest!r}, here or on the Hugging Face hub"
         raise DataError(
-            f"no model can be had from {where}: {one_line(error, 160)}",
+            f"no model can be loaded from {where}: {one_line(error, 160)}",
             "Fetch it where there is a network (hf download NAME --local-dir FOLDER), and name hf:FOLDER.",
         ) from error
     finally:

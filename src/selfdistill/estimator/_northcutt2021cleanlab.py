@@ -112,7 +112,7 @@ class CleanlabNames:
             )
         if self._table is None:
             warnings.warn(
-                "The label issues were given up by save_space(). Call find_label_issues() or fit() again.",
+                "The label issues were removed by save_space(). Call find_label_issues() or fit() again.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -219,7 +219,7 @@ def _frame_mask(frame: pd.DataFrame, given: np.ndarray) -> np.ndarray:
             raise DataError(
                 f"label_issues['given_label'] is {frame['given_label'].iloc[row]} in row {row}, but the label there is "
                 f"number {given[row]} of the classes ({len(differ):,} rows differ)",
-                "Pass findings on these very labels, in the same order.",
+                "Pass issues of these labels, in the same order.",
             )
     return np.array(frame["is_label_issue"], dtype=bool)
 

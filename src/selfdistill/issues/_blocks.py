@@ -60,7 +60,7 @@ def as_soft(soft: Any) -> SoftLabels:
     try:
         found: SoftLabels = soft if hasattr(soft, "shape") else np.asarray(soft, np.float32)
     except (TypeError, ValueError) as error:
-        raise DataError(f"the soft labels are no table of numbers: {error}", "Pass an array [n, K].") from error
+        raise DataError(f"the soft labels are not a table of numbers: {error}", "Pass an array [n, K].") from error
     if len(found.shape) != 2 or found.shape[1] < 2:
         raise DataError(
             f"the soft labels have shape {tuple(found.shape)}, but must have rows and at least 2 columns",

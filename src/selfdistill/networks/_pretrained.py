@@ -62,7 +62,7 @@ def _check_takes(network: Pretrained, spec: str, input_shape: tuple[int, ...], s
     except (RuntimeError, ValueError) as error:
         raise SettingError(
             f"network {spec!r} takes no images of {input_shape[1]} x {input_shape[2]} pixels: {one_line(error, 100)}",
-            Advice("Have them resized with {--image-size} {side}.", side=side),
+            Advice("Resize them with {--image-size} {side}.", side=side),
             param="network",
         ) from error
 

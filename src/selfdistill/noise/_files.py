@@ -52,7 +52,7 @@ def read_rows(path: Path) -> list[list[str]]:
                 [field.strip() for field in row] for row in csv.reader(file, delimiter=_DELIMITERS[path.suffix]) if row
             ]
     except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no table of UTF-8 text: {error}", "Save it as CSV in UTF-8.") from None
+        raise DataError(f"{path} is not a table in UTF-8: {error}", "Save it as CSV in UTF-8.") from None
     if not rows:
         raise DataError(f"{path} is empty", "Give a table with a row of names.")
     for number, (above, row) in enumerate(pairwise(rows), start=2):
@@ -135,11 +135,11 @@ def _read_json_table(path: Path) -> tuple[Any, list[str] | None, list[str] | Non
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no JSON: {error}", "Write the matrix as a list of rows.") from None
+        raise DataError(f"{path} is not JSON: {error}", "Write the matrix as a list of rows.") from None
     if isinstance(content, dict) and "matrix" in content:
         names = content.get("classes")
         if names is not None and not isinstance(names, list):
-            raise DataError(f"{path} holds classes that are no list", "Write them as a list of names.")
+            raise DataError(f"{path} holds classes that are not a list", "Write them as a list of names.")
         names = None if names is None else [str(name) for name in names]
         return content["matrix"], names, names
     if not isinstance(content, list):

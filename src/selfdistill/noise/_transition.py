@@ -126,7 +126,7 @@ def class_dependent(matrix: Tensor | np.ndarray | Sequence[Sequence[float]]) -> 
         checked = torch.as_tensor(np.array(numbers, dtype=np.float64))
     except (ValueError, TypeError) as error:
         raise SettingError(
-            f"the transition matrix is no table of numbers: {error}", "Give K rows of K numbers."
+            f"the transition matrix is not a table of numbers: {error}", "Give K rows of K numbers."
         ) from None
     if checked.ndim != 2 or checked.shape[0] != checked.shape[1]:
         raise SettingError(

@@ -148,7 +148,7 @@ def _matched(
             unsure.add(row)
         elif label not in classes:
             raise DataError(
-                f"{path} gives {name!r} the label {label!r}, which is no class",
+                f"{path} gives {name!r} the label {label!r}, which is not a class",
                 "Correct it there; classes are written as in the data.",
             )
         elif labels.setdefault(row, label) != label:

@@ -101,7 +101,7 @@ class Journal:
             content = os.pread(self._handle, os.fstat(self._handle).st_size, 0)
             whole = content[: content.rfind(b"\n") + 1]
             if not whole and not content.startswith(_BEGINNING[: len(content)]):
-                raise RunError(f"{path} is no journal of decisions", _AGAIN)
+                raise RunError(f"{path} is not a file of decisions", _AGAIN)
             own = {"run": run, "examples": len(ids), **about}
             self.decided, self.version = _replayed(
                 path, whole, ids, self._classes, lambda header: _check_run(path, header, own, numbered=numbered)
@@ -155,7 +155,7 @@ class Journal:
 
 def read_header(path: Path) -> dict[str, Any]:
     """Read what a journal is about: ``run`` and ``examples``; ``name``, ``data`` and ``labels`` where it has them."""
-    again = RunError(f"{path} is no journal of decisions", _AGAIN)
+    again = RunError(f"{path} is not a file of decisions", _AGAIN)
     try:
         with path.open("rb") as file:
             found: dict[str, Any] = json.loads(file.readline())
@@ -241,7 +241,7 @@ def _check_run(path: Path, header: Mapping[str, Any], own: Mapping[str, Any], *,
 
 def _check(step: Step, n: int | None, classes: frozenset[str] | None) -> None:
     if step.kind not in _KINDS:
-        raise DataError(f"{step.kind!r} is no kind of decision", f"Give {', '.join(_KINDS)} or undo.")
+        raise DataError(f"{step.kind!r} is not a kind of decision", f"Give {', '.join(_KINDS)} or undo.")
     for row in step.rows:
         if not isinstance(row, int) or not 0 <= row < (row + 1 if n is None else n):
             raise DataError(f"there is no example {row!r}", f"Give {'0 or more' if n is None else f'0 to {n - 1}'}.")
@@ -249,7 +249,7 @@ def _check(step: Step, n: int | None, classes: frozenset[str] | None) -> None:
         raise DataError(f"there are {len(step.labels)} labels for {len(step.rows)} examples", "Give each one.")
     for label in step.labels:
         if classes is not None and label not in classes:
-            raise DataError(f"{label!r} is no class of the run", "Give one that it has.")
+            raise DataError(f"{label!r} is not a class of the run", "Give one that it has.")
 
 
 def _opened(path: Path) -> int:

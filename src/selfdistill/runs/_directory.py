@@ -328,9 +328,7 @@ def check_free(out: Path) -> None:
     try:
         str(out).encode()
     except UnicodeEncodeError:
-        raise RunError(
-            f"{out} is no name in UTF-8, as safetensors needs it", Advice("Choose another {--out}.")
-        ) from None
+        raise RunError(f"{out} is not UTF-8, as safetensors needs it", Advice("Choose another {--out}.")) from None
     if out.is_dir() and has_failed(out):
         return
     if out.exists() and (not out.is_dir() or any(item.name != LOCK and not is_part(item) for item in out.iterdir())):

@@ -291,7 +291,7 @@ def _opened(record: RunRecord, names: np.ndarray, given: np.ndarray) -> Examples
         rows = {name: row for row, name in enumerate(ids)}
         found = found.take(np.array([rows[name] for name in names]))
     elif len(ids) != len(names) or (ids != names).any():
-        raise DataError(f"{where} holds other rows than the run was trained on", "Train on it anew with `fit`.")
+        raise DataError(f"{where} holds other rows than the run was trained on", "Train on it again with `fit`.")
     if found.form == "image":
         return _Photos(names, found.features) if by_name else _Pixels(names, found.features)
     return _Rows(names, found, given) if found.form == "table" else Examples(names)

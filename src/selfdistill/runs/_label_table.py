@@ -77,7 +77,7 @@ def read_label_table(run: Path) -> SavedLabelTable:
     if record.data.read is None or not record.data.source:
         raise RunError(
             f"{run} was not trained on a file or folder that could be refined",
-            f"Its findings are in {run / 'labels.parquet'}.",
+            f"Its label table is in {run / 'labels.parquet'}.",
         )
     return read_findings(run)
 
@@ -139,7 +139,9 @@ def _check_shares(run: Path, **columns: Any) -> None:
     for name, values in columns.items():
         outside = ~((np.asarray(values) >= 0) & (np.asarray(values) <= 1 + 1e-4))  # NaN is outside, too
         if outside.any():
-            raise RunError(f"{run / 'labels.parquet'} is damaged: {name} holds no probability", _AGAIN)
+            raise RunError(
+                f"{run / 'labels.parquet'} is damaged: {name} holds a value that is not a probability", _AGAIN
+            )
 
 
 def _given_and_other(
@@ -183,7 +185,7 @@ def _table(run: Path, record: RunRecord) -> tuple[Any, tuple[str, ...]]:
     for name in ("given_label", "refined_label"):
         odd = set(table[name].unique().to_pylist()).difference(classes)
         if odd:
-            raise RunError(f"{path} is damaged: {name} {min(map(str, odd))!r} is no class of the run", _AGAIN)
+            raise RunError(f"{path} is damaged: {name} {min(map(str, odd))!r} is not a class of the run", _AGAIN)
     return table.to_pandas(), classes
 
 

@@ -138,7 +138,7 @@ def _check_source(run: Path, found: SavedLabelTable) -> None:
         what = (
             f"row {row} is {ids[row]!r} with label {labels[row]!r}, it was {found.ids[row]!r} with {found.given[row]!r}"
         )
-    raise RunError(f"{found.source} has changed since {run} was trained on it: {what}", "Train on it anew with `fit`.")
+    raise RunError(f"{found.source} has changed since {run} was trained on it: {what}", "Train on it again with `fit`.")
 
 
 def _holds_images(source: str) -> bool:

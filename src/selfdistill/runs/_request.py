@@ -247,7 +247,9 @@ def _completed(asked: FitRequest) -> FitRequest:
             f"{asked.resume} learns from a teacher", f"Go on with: selfdistill distill --resume {quoted(asked.resume)}"
         )
     if described.read is None:
-        raise RunError(f"{asked.resume} was not started by `selfdistill fit`", "Go on from the code that started it.")
+        raise RunError(
+            f"{asked.resume} was not started by `selfdistill fit`", "Resume it from the code that started it."
+        )
     check_named(asked.resume, described.read, asked.read)
     known = {one.name for one in fields(Settings)}
     if record.settings.method == CLOSED:  # the record holds also what stands for the epochs that it has not

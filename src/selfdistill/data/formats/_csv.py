@@ -76,7 +76,7 @@ class _Lines:
                     f"Fields may have {FIELD_LIMIT:,} characters; shorten it or close the quotation.",
                 )
             if self.total > limit:
-                raise DataError(f"{self.path} unfolds to more than {limit / 2**30:,.1f} GiB", "Use a part of the data.")
+                raise DataError(f"{self.path} unpacks to more than {limit / 2**30:,.1f} GiB", "Use a part of the data.")
             begins = self.row == len(line)  # a row
             if self.number <= self.dialect.before or (
                 begins and line[0] == "#" and comment(line, self.dialect, self.width)
@@ -169,8 +169,8 @@ def csv_records(path: Path, dialect: Dialect | None = None) -> Iterator[tuple[li
                     )
                 if row == header and lines.width > 1 and not all(map(_LIKE_NUMBERS.fullmatch, row)):
                     raise DataError(
-                        f"{path}, line {lines.number:,}: the header stands here again, as where files were joined, or "
-                        "have none",
+                        f"{path}, line {lines.number:,}: the header is repeated here, as in joined files, or "
+                        "the file has no header",
                         "Remove this line; if the first line is data, put a line of names above it.",
                     )
                 if lines.width > 1 and text.count("\n") > 1:

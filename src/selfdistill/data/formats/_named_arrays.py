@@ -285,7 +285,7 @@ def _lines(path: Path) -> np.ndarray:
         check_size(str(path), path.stat().st_size)
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no UTF-8 text: {error}", "Save it as UTF-8.") from error
+        raise DataError(f"{path} is not UTF-8: {error}", "Save it as UTF-8.") from error
     if not lines[-1]:
         lines.pop()
     return texts(np.array([line.strip() for line in lines], dtype=object))
