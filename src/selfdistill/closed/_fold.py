@@ -7,8 +7,6 @@ from torch import Tensor
 
 from selfdistill.closed._moments import column_sums, without_itself
 
-__all__ = ["Fold"]
-
 
 class Fold:
     """Ridge regression on some rows, and what it predicts for the others."""

@@ -11,8 +11,6 @@ from torch import Tensor
 from selfdistill.closed._given import Given
 from selfdistill.networks._kernel_machine import Trees
 
-__all__ = ["Forest", "ForestFold", "leaf_of_least_error"]
-
 _TREES = 100
 _LEAVES = (1, 2, 5, 10, 20)  # rows of a leaf, at least
 _LEAF_ROWS = 1000  # that the leaf is chosen on, at most

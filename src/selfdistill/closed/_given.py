@@ -11,8 +11,6 @@ from torch import Tensor
 
 from selfdistill._core.errors import DataError
 
-__all__ = ["Given", "as_given", "check_given"]
-
 _MOST_VOTES = 250  # of a row: memory and time grow with it
 _WHOLE = 0.1  # distance of a number of votes from a whole one
 _TOLERANCE = 4e-3  # distance of a distribution's sum from 1: sixteen-bit rows of a thousand classes stay below

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from selfdistill.networks._kernel_machine import kernel_rows
 
-__all__ = ["Landmarks", "choose_landmarks"]
-
 
 def choose_landmarks(n: int, most: int) -> Tensor:
     """Choose rows evenly at random, with a fixed seed: the same rows for the same n."""

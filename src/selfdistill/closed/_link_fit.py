@@ -15,8 +15,6 @@ from selfdistill.closed._given import Given, as_given
 from selfdistill.closed._noise_link import Form, NoiseLink, even_matrix, softmax
 from selfdistill.closed._votes import Ballots
 
-__all__ = ["STEPS", "fit_link"]
-
 _STARTS = (3.0, 6.0, 12.0, 24.0, 48.0)  # sharpness that the search begins with
 _MOST_NOISE = 0.95  # share of labels that may be wrong
 _CONFUSION = 10.0  # weight of the squared confusion; a hundredth of it overfits 2,000 rows

@@ -10,8 +10,6 @@ from torch import Tensor
 from selfdistill._core.dist import sum_over_processes
 from selfdistill._core.rows import left_out
 
-__all__ = ["Moments", "Regression", "column_sums", "second_moment", "without_itself"]
-
 
 class Moments:
     """Sums over rows that ridge regression needs of its targets; blocks are added, and processes joined at the end."""

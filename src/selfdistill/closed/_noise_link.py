@@ -10,8 +10,6 @@ import numpy as np
 from selfdistill.closed._given import Given, as_given
 from selfdistill.closed._votes import Ballots
 
-__all__ = ["FORMS", "Form", "NoiseLink", "even_matrix", "softmax"]
-
 
 @dataclass(frozen=True)
 class Form:

@@ -19,8 +19,6 @@ from selfdistill.closed._range import plausible_share
 from selfdistill.closed._rounds import Candidate, Choice
 from selfdistill.closed._spectrum import Spectrum
 
-__all__ = ["Grown", "Part", "Refined", "Regression", "go_through", "link_rows", "ranked"]
-
 _LINK_ROWS = 5_000  # rows that the first round's link is fitted on again
 _FIRST = 0.003  # weight in the ranking of how near the scores of first rounds are to the given label
 

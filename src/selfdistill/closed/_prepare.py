@@ -22,8 +22,6 @@ from selfdistill.closed._rows import InputRows, Rows
 from selfdistill.closed._spectrum import Spectrum
 from selfdistill.networks._kernel_machine import KERNELS, kernel_rows
 
-__all__ = ["ClosedOptions", "Prepared", "prepare"]
-
 _KERNEL_ROWS = 700  # rows that the kernel is chosen on
 _POWERS = 4  # of 4, up to which ridges are tried for a kernel, either way
 _EXACT = 1000  # rows up to which all of them are landmarks

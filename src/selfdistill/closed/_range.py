@@ -10,8 +10,6 @@ from selfdistill.closed._given import Given
 from selfdistill.closed._link_fit import fit_link
 from selfdistill.closed._noise_link import FORMS, NoiseLink
 
-__all__ = ["plausible_share"]
-
 _RATES = (0.0, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9)
 _LOST = 1.92  # nats: half the 95 % quantile of chi-squared with one degree of freedom
 _ROWS = 2500  # that each rate is fitted on, at most

@@ -14,14 +14,13 @@ from torch import Tensor
 from selfdistill._core.errors import DataError
 from selfdistill.closed._given import Given, check_given
 from selfdistill.closed._landmarks import Landmarks
-from selfdistill.closed._passes import Grown, Part, Refined, Regression, go_through
+from selfdistill.closed._moments import Regression
+from selfdistill.closed._passes import Grown, Part, Refined, go_through
 from selfdistill.closed._prepare import ClosedOptions, prepare
 from selfdistill.closed._rounds import Choice
 from selfdistill.closed._rows import InputRows, Rows
 from selfdistill.closed._spectrum import Spectrum
 from selfdistill.networks._kernel_machine import KernelMachine
-
-__all__ = ["ClosedForm", "refine_labels"]
 
 
 @dataclass(frozen=True, eq=False)

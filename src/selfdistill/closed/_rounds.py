@@ -16,8 +16,6 @@ from selfdistill.closed._link_fit import STEPS, fit_link
 from selfdistill.closed._noise_link import FORMS, Form, NoiseLink
 from selfdistill.closed._spectrum import Spectrum
 
-__all__ = ["Candidate", "Choice", "choose", "choose_rounds", "ridge_of_least_error", "soft_targets"]
-
 ROUNDS = 3
 _LINK_ROWS = 2500  # rows that a link is fitted on, at most; it is judged on all others
 _SMALLER = (4.0, 16.0)  # later rounds fit cleaner targets: their ridge is the first one's divided by one of these

@@ -13,8 +13,6 @@ from selfdistill._core.dist import share, sum_over_processes
 from selfdistill._core.errors import DataError
 from selfdistill.networks._kernel_machine import unit_rows
 
-__all__ = ["InputRows", "Rows"]
-
 _BLOCK = 2**22  # numbers of one block that is summed in 64 bit
 _FIRST = 1000  # rows whose mean is near that of all
 

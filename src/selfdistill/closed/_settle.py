@@ -16,8 +16,6 @@ from selfdistill.closed._passes import Refined, go_through
 from selfdistill.closed._prepare import Prepared
 from selfdistill.closed._rounds import Candidate, Choice, least_sharpness
 
-__all__ = ["relinked", "settle"]
-
 _OTHERS = 2500  # rows without a settled label that a link is fitted on again
 _STEPS = 15  # of L-BFGS, from where the link was
 

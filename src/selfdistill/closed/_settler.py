@@ -18,8 +18,6 @@ from selfdistill.closed._prepare import Prepared
 from selfdistill.closed._rounds import Candidate
 from selfdistill.closed._settle import relinked, settle
 
-__all__ = ["Settler"]
-
 _LEAST = 1e-4  # by which a refined label must have moved before the next round learns of it
 _KEPT_BYTES = 2**30  # if targets and scores of all rounds take more, all is computed anew each time
 

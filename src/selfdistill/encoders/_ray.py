@@ -11,8 +11,6 @@ from selfdistill._core.errors import RunError, SettingError, one_line
 from selfdistill.encoders._encoder import Encoder
 from selfdistill.encoders._store import BATCH, SHARD, Part, encoded, prepared
 
-__all__ = ["on_ray"]
-
 
 def on_ray(encoder: Encoder, prepare: Callable[[int], Any], todo: Sequence[int]) -> Generator[Part]:
     """Encode examples by number in tasks of 512, on the cluster at ``RAY_ADDRESS`` or, without one, on this machine.

@@ -27,19 +27,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import DTypeLike
 
-__all__ = [
-    "BATCH",
-    "ENGINE",
-    "PROGRESS",
-    "SHARD",
-    "FeatureStore",
-    "default_folder",
-    "encoded",
-    "in_threads",
-    "key_of",
-    "prepared",
-]
-
 PROGRESS: ContextVar[Callable[[str, int, int], None]] = ContextVar("PROGRESS", default=lambda what, done, total: None)
 """Takes what is encoded ("photos" or "texts"), how many are done, and how many there are to do."""
 _FORMAT = "selfdistill-features-1"

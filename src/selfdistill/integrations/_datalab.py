@@ -14,8 +14,6 @@ from selfdistill._core.errors import DataError, SettingError
 from selfdistill.issues import find_issues
 from selfdistill.issues._table import LabelTable
 
-__all__ = ["DistillIssueManager", "register_distill"]
-
 
 class DistillIssueManager(IssueManager):  # type: ignore[misc]  # cleanlab's classes are untyped
     """Label issues from soft labels that one training refined, under the name ``distill``.
