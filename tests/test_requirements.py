@@ -7,7 +7,9 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.metadata import packages_distributions
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -50,4 +52,18 @@ def test_each_import_is_required():
                 continue
             if not named(of.get(name, [name])) & (REQUIRED | OPTIONAL if lazily else REQUIRED):
                 missing.append(f"{path.name}: {name}")
+    assert not missing
+
+
+def test_what_benchmarks_and_examples_import_exists():
+    missing = []
+    for path in (*(ROOT / "benchmarks").rglob("*.py"), *(ROOT / "examples").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("selfdistill"):
+                module = import_module(node.module)
+                missing += [
+                    f"{path.name}: {node.module}.{one.name}"
+                    for one in node.names
+                    if not hasattr(module, one.name) and not find_spec(f"{node.module}.{one.name}")
+                ]
     assert not missing
