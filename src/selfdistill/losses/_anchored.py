@@ -14,8 +14,6 @@ from torch.autograd.function import once_differentiable
 from selfdistill._core.errors import SettingError
 from selfdistill.losses._cross_entropy import at_least_single, check_distribution
 
-__all__ = ["ELR_FLOOR", "anchored_cross_entropy", "elr_term"]
-
 ELR_FLOOR = 1e-4
 """Clamp on probabilities, from the code of Liu et al.; it bounds `elr_term` by its logarithm."""
 

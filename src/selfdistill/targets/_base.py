@@ -20,19 +20,6 @@ from selfdistill._core.row_blocks import row_blocks, row_one_hot
 from selfdistill._core.sample_mean import SampleMean
 from selfdistill._core.shards import current_shard
 
-__all__ = [
-    "EVERY",
-    "LOOKS",
-    "FixedTargets",
-    "GivenLabels",
-    "LabelTargets",
-    "Memory",
-    "Targets",
-    "check_logits",
-    "check_momentum",
-    "never_hard",
-]
-
 T_co = TypeVar("T_co", covariant=True)
 
 EVERY = slice(None)

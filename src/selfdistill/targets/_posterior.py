@@ -15,8 +15,6 @@ from selfdistill._core.shards import current_shard
 from selfdistill.targets._base import LabelTargets, check_momentum
 from selfdistill.targets._noise_matrix import MOST_CLASSES, deconvolve, em_step, expected_counts, posterior
 
-__all__ = ["Posterior", "PosteriorTarget"]
-
 _FLOOR = 1e-6  # least prior probability of a class, before normalising: no class is ruled out for good
 _EARLY_AFTER = 2.0  # on the clock, epochs after the ramp until which a network counts as early
 _HALF = 0.5  # held at least so much, T does not drift, and the posterior's own count is the better one
