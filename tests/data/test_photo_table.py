@@ -51,7 +51,7 @@ def test_paths_that_lead_nowhere_are_named_and_left_out_on_demand(table):
     frame.loc[1, "path"], frame.loc[4, "path"], frame.loc[5, "path"] = "in/no.png", None, "in"
     frame.to_csv(table, index=False)
     with pytest.raises(DataError, match=r"3 of 8 images cannot be read: .*in/no.png \(No such file or directory\); "
-                       r"row 4 without a path \(cannot identify image file\); .*in \(Is a directory\)"):  # fmt: skip
+                       r"row 4 without a path \(cannot identify image\); .*in \(Is a directory\)"):  # fmt: skip
         read(table, OPTIONS)
     skipping = ReadOptions(encoder="photos", image_column="path", label="y", skip_bad=True)
     data = read(table, skipping)
@@ -105,7 +105,7 @@ def test_refine_says_how_many_photos_are_gone(table, cli):
     code, _, err = cli("refine", "run", "--weight", "--out", "new.csv")
     assert code == 0
     assert "7 of 7 rows in new.csv; " in err
-    assert "1 whose image cannot be read are left out" in err
+    assert "left out for images that cannot be read: 1" in err
     assert pd.read_csv("new.csv")["width"].tolist() == [0, 2, 3, 4, 5, 6, 7]
 
 

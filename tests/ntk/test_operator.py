@@ -205,7 +205,7 @@ def test_progress_shows_the_cost_first_on_stderr(network, capsys):
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.startswith("trace kernel 7 x 7: ")
-    assert "FLOP, 1 sweeps" in shown.err
+    assert "FLOP, 1 sweep" in shown.err
     NTK(model, x).matrix()
     assert capsys.readouterr().err == ""
 

@@ -99,7 +99,7 @@ def test_plan_says_how_each_layer_is_treated(network):
     text = str(NTK(*network("transformer")).plan)
     assert re.search(r"embed.weight +Embedding +slabs +88 ", text)
     assert re.search(r"layer.self_attn.in_proj_weight +Projection +slabs +192 ", text)
-    assert re.search(r"as a matrix: .*FLOP, 1 sweeps, ", text)
+    assert re.search(r"as a matrix: .*FLOP, 1 sweep, ", text)
     text = str(NTK(*network("mlp"), memory="2kB").plan)
     assert re.search(r"1.weight +Linear +factors +117 ", text)
     assert "as a matrix: does not fit" in text

@@ -309,9 +309,9 @@ def test_a_column_that_is_there_already_is_refused():
 @pytest.mark.parametrize(
     ("kwargs", "words"),
     [
-        ({}, "refine was told nothing. Give one of `drop`, `relabel`, `weight` and `format`"),
-        ({"how": "burn"}, "refine was told 'burn'"),
-        ({"how": "drop", "form": "aum"}, "refine was told 'drop' and format='aum'"),
+        ({}, "nothing is chosen. Give one of `drop`, `relabel`, `weight` and `format`"),
+        ({"how": "burn"}, "how is 'burn'. Choose one of: drop, relabel, weight"),
+        ({"how": "drop", "form": "aum"}, "drop and format='aum' are chosen"),
         ({"form": "pdf"}, "format 'pdf' does not exist. Choose one of: label-studio, aum, fiftyone"),
     ],
 )

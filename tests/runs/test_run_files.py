@@ -184,7 +184,7 @@ def test_a_run_killed_before_its_first_record_left_a_folder_that_counts_as_empty
     out.mkdir()
     for name in left:
         (out / name).write_text("")
-    with pytest.raises(RunError, match=r"has no run.json. .*start again with `out`"):
+    with pytest.raises(RunError, match=r"has no run.json. .*run `fit` again if it was stopped"):
         runs_run(examples, settings(), out, source=SOURCE, resume=True)
     assert runs_run(examples, settings(), out, source=SOURCE).status == "finished"
     assert not list(out.glob(".*"))

@@ -150,7 +150,7 @@ def test_a_given_matrix_needs_no_training_before_it(matrix):
         fit(blobs(100)[0], settings("forward", epochs=1, noise_matrix=given),
                   tell=lambda event: started.append(type(event).__name__))  # fmt: skip
     assert started.count("RunStarted") == 3
-    with pytest.raises(SettingError, match=r"Methods that take one: .*forward, backward"):
+    with pytest.raises(SettingError, match=r"a method that takes it: .*forward, backward"):
         fit(blobs(100)[0], settings("gce", noise_matrix=matrix))
 
 

@@ -287,7 +287,7 @@ def test_a_method_that_is_more_than_a_target_or_counts_epochs_is_refused_with_th
         SettingError, match=r"'divide' does not exist. Choose one of: selfdistill, cross-entropy, memory"
     ):
         RobustTargets(torch.arange(6) % 2, 2, "divide")  # nearest is one that is refused
-    with pytest.raises(SettingError, match=r"'kernel' needs more than a loss"):
+    with pytest.raises(SettingError, match=r"'kernel' trains no network"):
         RobustTargets(y, K, "kernel")
     with pytest.raises(SettingError, match=r"Did you mean selfdistill\?"):
         RobustTargets(y, K, "selfdistil")

@@ -88,7 +88,7 @@ def read_json_record(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise RunError(
             f"{folder} is not a run directory: it has no {_FILE}",
-            Notice("Give the folder that `fit` wrote to", "where that was killed at once, start again with {--out}."),
+            Notice("Give the folder that `fit` wrote to", "run `fit` again if it was stopped at once."),
         )
     record = read_versioned(
         path,

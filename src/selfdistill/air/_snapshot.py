@@ -292,7 +292,7 @@ def along_checkpoints(
     """
     twin, first, snapshots = copy.deepcopy(model).eval(), None, []
     for name, state in states:
-        weights = read_state(state) if isinstance(state, Path) else state
+        weights = read_state(Path(state)) if isinstance(state, str | Path) else state
         try:
             twin.load_state_dict(weights)
         except RuntimeError as error:

@@ -92,7 +92,7 @@ _RULES = {
 
 
 def _stops(record: dict[str, Any]) -> Table:
-    columns = ["by", "kernel time", "epoch", "by clock", "agreement", "accuracy"]
+    columns = ["rule", "time", "epoch", "fitted", "agreement", "accuracy"]
     table = _table("When to stop, predicted", columns)
     for rule, found in record["stopping"].items():
         epoch, clock = _epoch(found["epoch"]), _epoch(found["epoch_by_clock"])

@@ -10,7 +10,7 @@ from selfdistill._core.advice import Advice
 from selfdistill._core.errors import SettingError
 from selfdistill._core.options import Option
 from selfdistill._core.read_options import ReadOptions
-from selfdistill._core.wording import clean
+from selfdistill._core.wording import clean, quoted
 from selfdistill.cli._command import Only
 from selfdistill.cli._display import first_process, showing, speak, stdout, write
 from selfdistill.cli._main import leaving_at_once
@@ -189,6 +189,10 @@ def embed(
     for warning in data.warnings:
         speak(f"warning: {warning}")
     speak(describe(data))
+    where, option = (
+        ("runs/features", "") if options.out is None else (options.out, f" --features {quoted(options.out)}")
+    )
+    speak(f"Features are in {where}. Train on them: selfdistill fit with the same data and encoder{option}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,7 +259,7 @@ def refine(options: RefineOptions) -> None:
         "weight": f"{made.issues:,} look wrong",
     }
     what = done[ways[0]] if ways else f"{made.issues:,} look wrong"
-    gone = f"; {made.unreadable:,} whose image cannot be read are left out" if made.unreadable else ""
+    gone = f"; left out for images that cannot be read: {made.unreadable:,}" if made.unreadable else ""
     speak(f"{made.rows:,} of {made.total:,} rows in {made.out}; {what}{gone}")
 
 

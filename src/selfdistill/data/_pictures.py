@@ -175,6 +175,7 @@ def why_bad(path: Picture, error: Exception) -> str:
     line = re.sub(
         r"<_io.\w+ object at \w+>", "", (isinstance(error, OSError) and error.strerror) or one_line(error, 120)
     )
+    line = re.sub(r"(cannot identify image) file.*", r"\1", line)
     return f"{path} ({line.replace(str(path), '').strip(' :') or type(error).__name__})"
 
 

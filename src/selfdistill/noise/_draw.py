@@ -111,7 +111,7 @@ def draw(labels: Tensor, T: Tensor, seed: int) -> Noise:
         >>> noise.labels.unique().tolist(), abs(noise.realised_rate - 0.4) < 0.05
         ([0, 1], True)
     """  # noqa: DOC502 (raised by the checks it calls)
-    T = class_dependent(T)
+    T, labels = class_dependent(T), torch.as_tensor(labels)
     check_labels(labels, len(T))
     labels = labels.long().cpu()
     uniform = torch.rand(len(labels), generator=torch_generator(seed, "noise"), dtype=torch.float64)

@@ -81,7 +81,8 @@ class Cost:
     bytes: float  # most memory at once, beside the network and the inputs
 
     def __str__(self) -> str:
-        return f"{_si(self.flops)}FLOP, {self.sweeps:.0f} sweeps, {as_bytes(self.bytes)}"
+        sweeps = "1 sweep" if round(self.sweeps) == 1 else f"{self.sweeps:.0f} sweeps"
+        return f"{_si(self.flops)}FLOP, {sweeps}, {as_bytes(self.bytes)}"
 
 
 @dataclass(frozen=True)

@@ -337,7 +337,9 @@ def check_free(out: Path) -> None:
             raise RunError(f"{out} {held}", Advice("Choose another {--out}."))
         raise RunError(
             f"{out} already holds a run",
-            Advice("Choose another {--out}", "go on with a stopped run: {--resume} {run}", run=quoted(out)),
+            Advice(
+                "Choose another {--out}", "go on with a stopped run: `selfdistill fit --resume {run}`.", run=quoted(out)
+            ),
         )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from selfdistill._core.advice import Advice
-from selfdistill._core.errors import RunError, SettingError
+from selfdistill._core.errors import DataError, RunError, SettingError
 from selfdistill._core.events import Listener, Stage
 from selfdistill._core.read_options import ReadOptions
 from selfdistill.data._encoded import NO_ENCODER, is_encoded
@@ -151,7 +151,10 @@ def embed(
 ) -> LabelledData:
     """Encode photos or texts by the encoder named, else the packaged one, and keep their features in ``out``."""
     if options.encoder is None:
-        photos = options.image_column is not None or find_form(source) == "folder"
+        form = find_form(source)
+        if form in {"npz", "npy", "safetensors", "npy-folder"}:
+            raise DataError(f"{source} holds arrays, not photos or texts", "Train on them as they are, with `fit`.")
+        photos = options.image_column is not None or form == "folder"
         options = replace(options, encoder="photos" if photos else "texts")
     if not is_encoded(options):
         raise SettingError(

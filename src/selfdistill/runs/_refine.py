@@ -53,12 +53,12 @@ def refine(
     # is flagged; "weight" adds label_weight, the probability that the given label is right. A column label_quality
     # stands beside either, where there is a place. Decisions take the place of what the run found; what nobody can say
     # is called wrong.
-    if (how is None) == (form is None) or (how is not None and how not in HOW):
-        told = "nothing" if how is None else repr(how)
+    if how is not None and how not in HOW:
+        raise SettingError(f"how is {how!r}", f"Choose one of: {', '.join(HOW)}.")
+    if (how is None) == (form is None):
+        both = Advice("{how} and {--format} {form} are chosen", how=how, form=form)
         raise SettingError(
-            f"refine was told {told}"
-            if form is None
-            else Advice("refine was told {told} and {--format} {form}", told=told, form=form),
+            "nothing is chosen" if how is None else both,
             Advice("Give one of {--drop}, {--relabel}, {--weight} and {--format}."),
         )
     if form is not None and form not in EXPORTS:

@@ -222,9 +222,19 @@ class Run:
 
         Returns:
             What ``air.json`` holds. Cost: of a run in closed form none; else that of the kernel of ``examples``.
+
+        Raises:
+            SettingError: An option that does not exist, or that a run in closed form does not have.
         """
-        record = self.record
+        record, names = self.record, [one.name for one in fields(AirOptions)]
+        if unknown := [name for name in options if name not in names]:
+            raise SettingError(f"option {unknown[0]!r} does not exist", f"Choose of: {', '.join(names)}.")
         if record.closed is not None:
+            if options:
+                problem = (
+                    f"{next(iter(options))} does nothing: the run is in closed form, whose spectrum is in its record"
+                )
+                raise SettingError(problem, "Leave it out.")
             if out is None:
                 return {"data": {"name": self.folder.name}, "closed": record.as_json()["closed"]}
             return write_closed(Path(out), record, self.folder.name)[0]

@@ -195,7 +195,7 @@ def _files(out: Path) -> list[str]:
 def _next(out: Path, record: RunRecord) -> list[str]:
     source = record.data.source or "digits"
     ending = max((e for e in _ENDINGS if source.lower().endswith(e)), key=len, default="")
-    new = source if source == "digits" else f"new{ending}" if ending else "NEW_FOLDER"
+    new = source if source == "digits" else f"new{ending}" if ending else "NEW_DATA" if source == "-" else "NEW_FOLDER"
     own = [] if record.data.source else ["  Your own labels:         selfdistill fit DATA --label COLUMN"]
     return [
         "Next",

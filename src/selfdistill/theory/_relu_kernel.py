@@ -103,7 +103,7 @@ def _unit_rows(inputs: Tensor, name: str) -> tuple[Tensor, Tensor]:
     """Flatten, and split into directions and norms; a row of zeros keeps direction 0."""
     if inputs.ndim < 2 or not len(inputs):
         raise DataError(f"{name} have shape {tuple(inputs.shape)}, but must be [n, ...], n >= 1", "Stack the inputs.")
-    rows = inputs.detach().flatten(1).double()
+    rows = torch.as_tensor(inputs).detach().flatten(1).double()
     check_finite(rows, f"{name} have", "Remove or replace them.")
     largest = rows.abs().amax(1, keepdim=True)  # so that squares neither overflow nor vanish
     scaled = rows / torch.where(largest > 0, largest, 1.0)

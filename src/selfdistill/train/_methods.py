@@ -94,7 +94,7 @@ def method_of(settings: Settings | ResolvedSettings) -> Method:
         if getattr(settings, option) is not None and option not in found.takes:
             takers = ", ".join(one for one, other in METHODS.items() if option in other.takes) or "none"
             problem = Advice("method {name!r} takes no {option}", name=name, option=Flag(option))
-            raise SettingError(problem, f"Leave it out. Methods that take one: {takers}.")
+            raise SettingError(problem, f"Leave it out, or choose a method that takes it: {takers}.")
     if network.strip().startswith("2*") and found.networks == 1:
         raise SettingError(
             f"network {network!r} is a pair, but method {name!r} trains one network",
@@ -122,9 +122,10 @@ def target_method(name: str) -> Method:
     """Look a method up that is nothing but a target and a loss."""
     able = [one for one, found in METHODS.items() if is_target(found)]
     if name in WITHOUT_EPOCHS or (name in METHODS and name not in able):
+        why = "needs more than a loss (such as a second network)"
+        why = {"kernel": "trains no network", "auto": "chooses between methods"}.get(name, why)
         raise SettingError(
-            f"method {name!r} needs more than a loss (such as a second network), so it cannot be used in your own loop",
-            f"Choose one of: {', '.join(able)}.",
+            f"method {name!r} {why}, so it cannot be used in your own loop", f"Choose one of: {', '.join(able)}."
         )
     return method(name, able)
 
