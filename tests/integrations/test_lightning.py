@@ -216,15 +216,8 @@ dist.barrier()
 
 
 @pytest.mark.slow
-def test_state_spread_over_two_processes_ends_where_one_process_does(tmp_path):
-    script = tmp_path / "spread.py"
-    script.write_text(SPREAD)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launcher, str(script), str(Path(__file__).parent), str(tmp_path)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    outs = [torch.load(tmp_path / f"out-{rank}", weights_only=False) for rank in range(2)]
+def test_state_spread_over_two_processes_ends_where_one_process_does(tmp_path, in_two_processes):
+    outs = in_two_processes(SPREAD)
     net = Net(RobustTargets(Y, K, steps=5))
     optimizer = net.configure_optimizers()
     for number, epoch in enumerate(zip(*(out[1][:4] for out in outs), strict=True)):

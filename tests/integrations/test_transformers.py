@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -185,15 +181,8 @@ torch.save(run.robust.state_dict(), f"{sys.argv[2]}/out-{run.args.process_index}
 
 
 @pytest.mark.slow
-def test_two_processes_keep_the_same_targets_and_save_the_writes_of_both(tmp_path):
-    script = tmp_path / "two.py"
-    script.write_text(TWO)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launcher, str(script), str(Path(__file__).parent), str(tmp_path)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    first, second = (torch.load(tmp_path / f"out-{rank}") for rank in range(2))
+def test_two_processes_keep_the_same_targets_and_save_the_writes_of_both(tmp_path, in_two_processes):
+    first, second = in_two_processes(TWO)
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert (first["dynamics.seen"] == 3).all()
     state = load_file(tmp_path / "checkpoint-5" / "robust_targets.safetensors")
@@ -226,15 +215,8 @@ torch.distributed.barrier()
 
 
 @pytest.mark.slow
-def test_state_spread_over_two_processes_ends_where_one_process_does(tmp_path):
-    script = tmp_path / "spread.py"
-    script.write_text(SPREAD)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launcher, str(script), str(Path(__file__).parent), str(tmp_path)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    outs = [torch.load(tmp_path / f"out-{rank}", weights_only=False) for rank in range(2)]
+def test_state_spread_over_two_processes_ends_where_one_process_does(tmp_path, in_two_processes):
+    outs = in_two_processes(SPREAD)
     pairs = [list(zip(*epoch, strict=True)) for epoch in zip(*(out[1][:3] for out in outs), strict=True)]
     assert [len(epoch) for epoch in pairs] == [3, 3, 3]
     net, robust = plain_loop([[index for pair in epoch for index in pair] for epoch in pairs], accumulate=2)
