@@ -190,7 +190,8 @@ def _of_run(path: Path, data: LabelledData, way: str | None, source: str | None,
     air = partial(air_epoch, record, data) if own else partial(_no_air, run)
     choice = choose(run, record, way, air)
     network = _with_weights(model, choice.candidate.path)
-    return Teacher(network, inputs, described | {"kind": "run", "epoch": choice.candidate.epoch}, choice)
+    epoch = None if record.closed is not None else choice.candidate.epoch  # a closed form has none
+    return Teacher(network, inputs, described | {"kind": "run", "epoch": epoch}, choice)
 
 
 def _no_air(run: Path) -> dict[str, float | None]:
