@@ -69,7 +69,8 @@ def test_predict_refine_air_and_distill(made, cli, tmp_path, monkeypatch):
     assert code == 0, err
     assert "Round 1 stopped at direction " in out
     assert {p.name for p in (tmp_path / "air").iterdir()} == {"air.json", "directions.svg", "directions.png"}
-    code, _, err = cli("distill", "run", "--student", "mlp:8", "--epochs", "2", "--out", tmp_path / "student")
+    code, out, err = cli("distill", "run", "--student", "mlp:8", "--epochs", "2", "--out", tmp_path / "student")
+    assert "Teacher: run\n" in out  # which has no epochs
     assert code == 0, err
 
 
