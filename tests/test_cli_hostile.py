@@ -83,7 +83,7 @@ def test_commands_that_are_printed_for_copying_run_nothing_else(cli, name):
         (named,) = [line.split("selfdistill ")[1] for line in lines if f"selfdistill {command}" in line]
         assert shlex.split(named)[1] == name
     code, _, err = cli("fit", table(), *FEW, "--out", name)
-    assert shlex.split(err.rstrip().split("run: ")[1])[1] == name
+    assert shlex.split(err.rstrip().split("run: selfdistill fit --resume ")[1]) == [name]
     assert not Path("made").exists()
 
 

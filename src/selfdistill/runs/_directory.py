@@ -338,7 +338,7 @@ def check_free(out: Path) -> None:
         raise RunError(
             f"{out} already holds a run",
             Advice(
-                "Choose another {--out}", "go on with a stopped run: `selfdistill fit --resume {run}`.", run=quoted(out)
+                "Choose another {--out}", "go on with a stopped run: selfdistill fit --resume {run}", run=quoted(out)
             ),
         )
 
