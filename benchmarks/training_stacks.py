@@ -1,37 +1,32 @@
 """Robust targets in people's own training stacks beside the same training with plain loss: accuracy, time, memory.
 
-    python -m benchmarks.training_stacks --data DIR [--stacks loop trainer lightning skorch] [--seeds 0 1 2] [--steps]
+    python -m benchmarks.training_stacks --data DIR [--stacks loop trainer lightning skorch] [--seeds 0 1 2]
     python -m benchmarks.training_stacks --lines
 
 TREC questions with a transformer of 2 layers under Hugging Face Trainer; 5,000 pictures of Fashion-MNIST with a small
 CNN in a loop, Lightning and skorch. 40 % of the labels are wrong, uniformly among the others. Both trainings of a pair
 take the same initial weights, optimizer and steps, one after the other in one process; accuracy is that of the last
-epoch on a test set without wrong labels. ``--steps`` times single steps in turn, each time anew: in a loop of three
-networks, and of each stack as a whole. Records go to ``benchmarks/records/training_stacks.parquet``; what else is there
-is not measured again. Steps alone: ``--stacks --steps``.
+epoch on a test set without wrong labels. Records go to ``benchmarks/records/training_stacks.parquet``; what is there is
+not measured again. `benchmarks.training_steps` times single steps.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import gzip
 import logging
 import lzma
 import re
 import tempfile
-import threading
 import time
 import warnings
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.table import RECORDS, Table
@@ -250,102 +245,6 @@ def pair(stack: str, folder: Path, seed: int) -> dict[str, Any]:
     return record
 
 
-def step_ratios(network: str, folder: Path, pairs: int = 390) -> dict[str, Any]:
-    """Take steps with plain loss and with robust targets in turn, in processor time; two networks change roles."""
-    data = questions(folder, 0) if network == "transformer" else pictures(folder, 0)
-    x = torch.tensor(data["tokens"]) if network == "transformer" else data["x"]
-    y, k = data["given"], 6 if network == "transformer" else K
-    width = 48 if network == "cnn-wide" else 16
-    nets = [bert(0, k).train() if network == "transformer" else cnn(0, width) for _ in range(2)]
-    optimizers, robust = [sgd(net) for net in nets], RobustTargets(y, k)
-    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0)).split(BATCH)[:-1]
-
-    def step(which: int, epoch: int, index: torch.Tensor) -> float:
-        net, optimizer = nets[(which + epoch) % 2], optimizers[(which + epoch) % 2]  # where they lie in memory counts
-        began = time.process_time()
-        logits = net(x[index])
-        logits = logits.logits if network == "transformer" else logits
-        loss = robust.loss(index, logits, y[index]) if which else nn.functional.cross_entropy(logits, y[index])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return time.process_time() - began
-
-    took, ends = [], []
-    for at in range(pairs):
-        pair = {
-            which: step(which, at // len(order), order[at % len(order)]) for which in ((0, 1) if at % 2 else (1, 0))
-        }
-        took.append([pair[0], pair[1]])
-        if at % len(order) == len(order) - 1:
-            began = time.process_time()
-            robust.end_epoch()
-            ends.append(time.process_time() - began)
-    plain, with_ours = np.array(took[len(order) :]).T  # the first epoch warms up
-    end = 1e3 * float(np.median(ends)) / len(order)
-    extra = 1e3 * (with_ours - plain) + end
-    ratios = 1 + extra / (1e3 * np.median(plain))
-    return {
-        "network": network, "pairs": len(plain), "plain_ms": 1e3 * float(np.median(plain)),
-        "extra_ms": np.quantile(extra, [0.25, 0.5, 0.75]).round(3).tolist(), "end_ms_per_step": end,
-        "quartiles": np.quantile(ratios, [0.25, 0.5, 0.75]).round(3).tolist(),
-    }  # fmt: skip
-
-
-def in_turn(train: Any, data: dict[str, Any], k: int, first: int, epochs: int) -> list[np.ndarray]:
-    """Train with plain loss (0) and robust targets (1) in two threads that take their steps in turn; give seconds."""
-    turns, me = [threading.Semaphore(number == first) for number in range(2)], threading.local()
-    clocks: list[list[float]] = [[], []]
-    ended = [False, False]
-
-    def pass_on(*_: Any) -> None:
-        clocks[me.number].append(time.thread_time())
-        turns[1 - me.number].release()
-        if not ended[1 - me.number]:
-            turns[me.number].acquire()
-        clocks[me.number].append(time.thread_time())
-
-    def work(number: int) -> None:
-        me.number = number
-        turns[number].acquire()
-        try:
-            train(data, 0, RobustTargets(data["given"], k) if number else None)
-        finally:
-            ended[number] = True
-            turns[1 - number].release()
-
-    hook = register_optimizer_step_post_hook(pass_on)
-    threads = [threading.Thread(target=work, args=(number,)) for number in (first, 1 - first)]
-    with mock.patch.dict(globals(), {"EPOCHS": epochs}):
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    hook.remove()
-    return [np.array(clock[2::2]) - np.array(clock[1:-1:2]) for clock in clocks]  # from a step's end to the next one's
-
-
-def stack_steps(stack: str, folder: Path, runs: int = 2, epochs: int = 3) -> dict[str, Any]:
-    """Compare all that a stack does in a step, over some trainings."""
-    if hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(-8, 1)  # M_ARENA_MAX: with a heap for each thread, where a network lies counts more than the loss
-    read, train, _ = STACKS[stack]
-    data, k = read(folder, 0), 6 if stack == "trainer" else K
-    found, ends = [], []
-    for run in range(runs):
-        took = in_turn(train, data, k, run % 2, epochs)
-        steps = len(took[0]) // epochs + 1
-        plain, ours = (part[steps - 1 :].reshape(-1, steps) for part in took)  # a row begins after an epoch's end
-        ends.append(float(np.median((ours - plain)[:, 0])) / steps)
-        found.append((np.median(plain[:, 1:]), np.median((ours - plain)[:, 1:]) + ends[-1]))
-    base, extra = 1e3 * np.array(found).T
-    return {
-        "network": stack, "pairs": runs * plain.size, "plain_ms": float(np.median(base)),
-        "extra_ms": np.quantile(extra, [0, 0.5, 1]).round(3).tolist(), "end_ms_per_step": 1e3 * float(np.median(ends)),
-        "range": np.quantile(1 + extra / base, [0, 0.5, 1]).round(3).tolist(),
-    }  # fmt: skip
-
-
 PAGES = {
     "own loop": "examples/own_loop.py",
     "Trainer": "docs/trainer.md",
@@ -374,32 +273,31 @@ def main() -> None:
     parser.add_argument("--lines", action="store_true", help="count lines of code in the pages, and measure nothing")
     parser.add_argument("--stacks", nargs="*", default=list(STACKS), choices=list(STACKS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", action="store_true")
     options = parser.parse_args()
     if options.lines or options.data is None:
         for stack in PAGES:
             print(stack, *lines(stack))
         return
+    quietly()
+    for stack, seed in ((stack, seed) for stack in options.stacks for seed in options.seeds):
+        if (key := f"{stack}-{seed}") not in TABLE.read():
+            keep(key, pair(stack, options.data, seed))
+
+
+def quietly() -> None:
+    """Take one thread, and keep what libraries say out of the output."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     for name in ("lightning.pytorch", "transformers"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def keep(key: str, record: dict[str, Any]) -> None:
+    """Add a record with where it was made, and show it."""
     about = environment("cpu")
-    jobs = {f"{stack}-{seed}": (pair, stack, options.data, seed) for stack in options.stacks for seed in options.seeds}
-    if options.steps:
-        networks = ("cnn", "cnn-wide", "transformer")
-        jobs |= {f"overhead-{network}": (step_ratios, network, options.data) for network in networks}
-        jobs |= {f"overhead-stack-{stack}": (stack_steps, stack, options.data) for stack in STACKS}
-    for key, (job, *arguments) in jobs.items():
-        if key.startswith("overhead") or key not in TABLE.read():
-            record = job(*arguments)
-            TABLE.add(
-                {
-                    key: record
-                    | {name: about[name] for name in ("created", "commit", "versions", "hardware") if name in about}
-                }
-            )
-            print(key, {name: value for name, value in record.items() if name != "ratios"}, flush=True)
+    where = {name: about[name] for name in ("created", "commit", "versions", "hardware") if name in about}
+    TABLE.add({key: record | where})
+    print(key, record, flush=True)
 
 
 if __name__ == "__main__":

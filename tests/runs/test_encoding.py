@@ -187,6 +187,7 @@ def test_images_of_a_saved_data_set_are_refined_and_shown(choosing, tmp_path):
     assert choosing["photos"].seen == seen
 
 
+# The weights come with the extra, which `dev` and so CI bring; where a user has none there is nothing to encode with.
 @pytest.mark.slow
 @pytest.mark.skipif(not is_packaged("photos"), reason="the extra photos is not installed")
 def test_photos_as_people_have_them_end_as_a_clean_folder(tmp_path, monkeypatch):
