@@ -44,13 +44,13 @@ def in_torch(
     targets: Targets[Any], loss: Callable[..., Tensor], index: Tensor, logits: Tensor, *, mean: bool
 ) -> tuple[Tensor, Tensor]:
     """Compute any batch, on any device."""
-    said = logits.detach().to(index.device)
-    target = targets.read(index, said)
+    outputs = logits.detach().to(index.device)
+    target = targets.read(index, outputs)
     if index.device != logits.device:
         target = tree_map_only(Tensor, lambda part: part.to(logits.device), target)
     if isinstance(targets, Posterior):  # its loss makes the softmax on the way
         values, p = with_prediction(logits, target)
         p = p.to(index.device, torch.float32)
     else:
-        values, p = loss(logits, target), said.float().softmax(-1)
+        values, p = loss(logits, target), outputs.float().softmax(-1)
     return values.mean() if mean else values, p
