@@ -88,6 +88,17 @@ def test_a_step_takes_few_operations_of_torch():
     assert len(mine.names) < len(plain.names), (mine.names, plain.names)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # in arrays, in torch
+def test_a_gradient_of_the_gradient_is_refused(reduction, dtype):
+    net, robust, two = nn.Linear(4, K).to(dtype), RobustTargets(Y, K, steps=18), torch.tensor([5, 6])
+    inputs = X[two].to(dtype).requires_grad_()
+    value = robust.loss(two, net(inputs).tanh(), reduction=reduction).sum()
+    torch.autograd.grad(value, inputs, retain_graph=True)
+    with pytest.raises(SettingError, match=r"first derivatives only, .* \(create_graph=True\)"):
+        torch.autograd.grad(value, inputs, create_graph=True)
+
+
 def test_what_is_unusual_is_refused_at_any_step_as_it_is_in_the_first():
     net, robust = nn.Linear(4, K), RobustTargets(Y, K, steps=18)
     for part in torch.randperm(N, generator=torch.Generator().manual_seed(0))[:50].split(10):

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from selfdistill._core.errors import SettingError
-from selfdistill.losses._cross_entropy import at_least_single, check_distribution
+from selfdistill.losses._cross_entropy import KnownGradient, at_least_single, check_distribution, refuse_graph
 
 ELR_FLOOR = 1e-4
 """Clamp on probabilities, from the code of Liu et al.; it bounds `elr_term` by its logarithm."""
@@ -53,7 +51,8 @@ def anchored_cross_entropy(
 
     The gradient takes :math:`\bar m` as a constant, as it takes t. The constant :math:`10^{-4}` changes no gradient; it
     makes 0 the least value of the second term, see `elr_term`. Values and gradients are those of ``cross_entropy`` and
-    ``elr_term``, from one softmax and half as many kernels; there are no second derivatives.
+    ``elr_term``, from one softmax and half as many kernels. There are no second derivatives: a backward pass with
+    ``create_graph=True`` is refused.
 
     Args:
         logits: Network outputs, ``[b, K]``.
@@ -98,7 +97,7 @@ def with_prediction(logits: Tensor, anchored: tuple[Tensor, Tensor, float, Tenso
         slope = mixed.mul_(p == held).mul_(rest.reciprocal_().mul_(strength).neg_())
         inner = (p * slope).sum(-1, keepdim=True) - target.sum(-1, keepdim=True)
         slope.sub_(inner).mul_(p).sub_(target)
-    found: Tensor = _Known.apply(scores, value, slope)  # type: ignore[no-untyped-call]
+    found: Tensor = KnownGradient.apply(scores, value, slope)  # type: ignore[no-untyped-call]
     return found, p
 
 
@@ -123,24 +122,10 @@ def of_arrays(
     slope -= target
     if not mean:
         rows = torch.from_numpy(value), torch.from_numpy(slope.T)
-        return _Known.apply(logits, *rows), p.T  # type: ignore[no-untyped-call]
+        return KnownGradient.apply(logits, *rows), p.T  # type: ignore[no-untyped-call]
     slope /= len(value)
     # A product that has this gradient, and whose value is put in: half the time of a function of our own.
     found = torch.dot(logits.reshape(-1), torch.from_numpy(slope.T.ravel()))
+    found.register_hook(refuse_graph)  # type: ignore[no-untyped-call]
     found.detach().numpy().fill(np.add.reduce(value) / len(value))
     return found, p.T
-
-
-class _Known(torch.autograd.Function):
-    """A value per row whose gradient is known: one tensor is kept for backward, and no operation is traced."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, value: Tensor, slope: Tensor) -> Tensor:
-        ctx.save_for_backward(slope)
-        return value.view_as(value)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (slope,) = ctx.saved_tensors
-        return slope * grad[:, None], None, None

@@ -17,6 +17,30 @@ def at_least_single(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
+def refuse_graph(grad: Tensor | None) -> None:
+    """Refuse a gradient of the gradient: slopes are constants to autograd, so that it would be wrong."""
+    if torch.is_grad_enabled():
+        raise SettingError(
+            "the loss has first derivatives only, but a graph of its gradient was asked for (create_graph=True)",
+            "Compute what needs second derivatives, such as a gradient penalty, with losses.cross_entropy.",
+        )
+
+
+class KnownGradient(torch.autograd.Function):
+    """A value per row whose gradient is known: one tensor is kept for backward, and no operation is traced."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(slope)
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        refuse_graph(grad)
+        (slope,) = ctx.saved_tensors
+        return slope * grad[:, None], None, None
+
+
 def check_distribution(name: str, logits: Tensor, target: Any) -> None:
     """Refuse a target that belongs to another loss, or labels, which would be broadcast to something else."""
     if not isinstance(target, Tensor) or target.shape != logits.shape:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.linalg import vector_norm
 from torch.nn.functional import logsigmoid, normalize
 
-from selfdistill.losses._cross_entropy import at_least_single, cross_entropy
+from selfdistill.losses._cross_entropy import KnownGradient, at_least_single, cross_entropy
 
 _LEAST = 1e-3
 """Standard deviation, about, below which the logits of an example are stretched no further."""
@@ -37,25 +36,14 @@ def distillation(logits: Float[Tensor, "b k"], soft: TemperatureTarget) -> Float
     # There are no second derivatives.
     # Hinton, Vinyals & Dean (2015), arXiv 1503.02531, section 2 and eq. 2 to 4.
     z, v = at_least_single(logits), at_least_single(soft.teacher)
-    value: Tensor = _Distillation.apply(z, v.detach(), soft.given, soft.temperature, soft.weight)  # type: ignore[no-untyped-call]
-    return value
-
-
-class _Distillation(torch.autograd.Function):
-    """The loss with its gradient in closed form: a third of the kernels, which small networks feel."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, teacher: Tensor, given: Tensor, t: float, w: float) -> Tensor:
-        log_p, soft = (logits / t).log_softmax(-1), (teacher / t).softmax(-1)
-        plain = logits.log_softmax(-1)
-        ctx.save_for_backward((w * t) * (log_p.exp() - soft) + (1 - w) * (plain.exp() - given))
-        return -((w * t * t) * soft * log_p + (1 - w) * given * plain).sum(-1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
-        (slope,) = ctx.saved_tensors
-        return slope * grad[:, None], None, None, None, None
+    given, t, w = soft.given, soft.temperature, soft.weight
+    with torch.no_grad():
+        log_p, taught = (z / t).log_softmax(-1), (v / t).softmax(-1)
+        plain = z.log_softmax(-1)
+        slope = (w * t) * (log_p.exp() - taught) + (1 - w) * (plain.exp() - given)
+        value = -((w * t * t) * taught * log_p + (1 - w) * given * plain).sum(-1)
+    found: Tensor = KnownGradient.apply(z, value, slope)  # type: ignore[no-untyped-call]
+    return found
 
 
 def standardised_distillation(logits: Float[Tensor, "b k"], soft: TemperatureTarget) -> Float[Tensor, " b"]:

@@ -157,8 +157,8 @@ class RobustTargets:
             reduction: ``"mean"`` of the batch, or ``"none"``.
 
         Returns:
-            A scalar, or ``[b]``; float32 where logits are of half precision. It has first derivatives only: a gradient
-            of its gradient misses the curvature of the loss.
+            A scalar, or ``[b]``; float32 where logits are of half precision. With the default method and
+            distillation it has first derivatives only: a backward pass with ``create_graph=True`` is refused.
 
         Raises:
             SettingError: Another number of classes or rows, logits without a gradient, or positions in the batch.
