@@ -1,7 +1,7 @@
 """State of each example spread over processes: bytes kept, bytes sent, and where it stops, measured and on paper.
 
     python -m benchmarks.sharded_state --measure
-    python -m benchmarks.sharded_state --kept 3 2 --data DIR
+    python -m benchmarks.sharded_state --kept 3 2 --data DIR [--pairs]
     python -m benchmarks.sharded_state [--n 1000000000] [--classes 1000] [--top 5] [--processes 64] [--batch 1024]
 
 - *copied*: each process keeps all rows.
@@ -16,7 +16,8 @@ latter, time of the steps and of an epoch's end, and by how much the refined lab
 the same draws. The network is a table of logits, so that nearly all of the time is that of the targets.
 
 ``--kept`` trains on 5,000 pictures of Fashion-MNIST with 40 % wrong labels, and keeps of each row the given label and
-the likeliest others alone, so many in all, in sixteen bits; what is left is spread evenly. So do rows on paper.
+the likeliest others alone, so many in all, in sixteen bits; what is left is spread evenly. So do rows on paper. With
+``--pairs`` an example is two of the pictures, and their classes together are one of 100; there are 10,000.
 
 Otherwise the script reckons; the test holds what it reckons against what was measured. On paper the rows may hold the
 likeliest ``top`` classes in sixteen bits (`targets._stores.TopK`), which no layout does today.
@@ -204,26 +205,39 @@ def keep_likeliest(rows: Tensor, labels: Tensor, top: int) -> None:
     rows.copy_(rest.expand_as(rows).scatter(1, best, value))
 
 
-def trained(top: int, folder: Path, seed: int) -> dict[str, Any]:
-    """Train pictures with rows of ``top`` entries, in which predictions are noted too; 10 are all."""
-    data = training_stacks.pictures(folder, seed)
-    robust = RobustTargets(data["given"], training_stacks.K)
+def pairs(folder: Path, seed: int) -> dict[str, Tensor]:
+    """Make 10,000 examples of 100 classes from two pictures each, and 2,000 to test with."""
+    data, k = training_stacks.pictures(folder, seed, n=20_000, n_test=4_000), training_stacks.K
+    found: dict[str, Tensor] = {}
+    for x, y in (("x", "truth"), ("x_test", "y_test")):
+        g = torch.Generator().manual_seed(0)
+        first, second = torch.randperm(len(data[x]), generator=g).view(2, -1)
+        found |= {x: torch.cat([data[x][first], data[x][second]], 1), y: k * data[y][first] + data[y][second]}
+    return found | {"given": training_stacks.spoiled(found["truth"], k * k, seed)}
+
+
+def trained(top: int, folder: Path, seed: int, *, in_pairs: bool) -> dict[str, Any]:
+    """Train pictures with rows of ``top`` entries, in which predictions are noted too; 0 is all."""
+    data = (pairs if in_pairs else training_stacks.pictures)(folder, seed)
+    k = training_stacks.K ** (2 if in_pairs else 1)
+    robust = RobustTargets(data["given"], k)
     commit = robust.targets.commit
 
     def committed(mean: Tensor, written: Tensor) -> None:
         own = dict(robust.targets.named_buffers())
-        if top < training_stacks.K:
+        if top:
             keep_likeliest(mean, data["given"], top)
         commit(mean, written)
         for name in ("target", "fast", "slow", "value", "early"):
-            if top < training_stacks.K:
+            if top:
                 keep_likeliest(own[name], data["given"], top)
 
     vars(robust.targets)["commit"] = committed
     torch.manual_seed(100 + seed)
-    net = training_stacks.loop(data, seed, robust)
+    net = training_stacks.loop(data, seed, robust, training_stacks.cnn(seed, channels=data["x"].shape[1], classes=k))
     found = compare_with_truth(robust.table(), data["truth"].numpy())
-    return {"top": top, "seed": seed, "accuracy": training_stacks.accuracy(net, data), "labels": found}
+    accuracy = training_stacks.accuracy(net, data)
+    return {"top": top or k, "classes": k, "seed": seed, "accuracy": accuracy, "labels": found}
 
 
 def main() -> None:
@@ -236,16 +250,17 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--measure", action="store_true", help="20,480 examples, 100 classes, 256 in a step")
     parser.add_argument("--kept", type=int, nargs="+", default=[], help="entries that a row keeps in training")
+    parser.add_argument("--pairs", action="store_true", help="two pictures an example, 100 classes")
     parser.add_argument("--data", type=Path)
     options = vars(parser.parse_args())
     about = environment("cpu")
     about = {name: about[name] for name in ("created", "commit", "versions", "hardware") if name in about}
-    kept, data = options.pop("kept"), options.pop("data")
+    kept, data, in_pairs = (options.pop(name) for name in ("kept", "data", "pairs"))
     if kept:
         torch.set_num_threads(1)
-        for top, seed in itertools.product([training_stacks.K, *kept], range(3)):
-            record = trained(top, data, seed)
-            TABLE.add({f"top-{top}-{seed}": record | about})
+        for top, seed in itertools.product([0, *kept], range(3)):
+            record = trained(top, data, seed, in_pairs=in_pairs)
+            TABLE.add({f"top-{record['top']}{'-of-100' if in_pairs else ''}-{seed}": record | about})
             print(record, flush=True)
         return
     if options.pop("measure"):

@@ -43,8 +43,8 @@ def spoiled(truth: torch.Tensor, k: int, seed: int) -> torch.Tensor:
     return noise.draw(truth, noise.symmetric(k, 0.4, include_clean=False), seed=seed).labels
 
 
-def pictures(folder: Path, seed: int) -> dict[str, torch.Tensor]:
-    """Read 5,000 pictures to train on and 2,000 to test with."""
+def pictures(folder: Path, seed: int, n: int = 5000, n_test: int = 2000) -> dict[str, torch.Tensor]:
+    """Read pictures to train on and to test with."""
 
     def read(part: str, n: int) -> tuple[torch.Tensor, torch.Tensor]:
         raw = lzma.decompress((folder / "fashion-mnist" / f"{part}-images-idx3-ubyte.xz").read_bytes())[16:]
@@ -52,17 +52,17 @@ def pictures(folder: Path, seed: int) -> dict[str, torch.Tensor]:
         x = torch.frombuffer(bytearray(raw), dtype=torch.uint8).view(-1, 1, 28, 28)[:n].float() / 255
         return (x - 0.286) / 0.353, torch.frombuffer(bytearray(labels), dtype=torch.uint8)[:n].long()
 
-    (x, truth), (x_test, y_test) = read("train", 5000), read("t10k", 2000)
+    (x, truth), (x_test, y_test) = read("train", n), read("t10k", n_test)
     return {"x": x, "truth": truth, "given": spoiled(truth, K, seed), "x_test": x_test, "y_test": y_test}
 
 
-def cnn(seed: int, width: int = 16) -> nn.Module:
+def cnn(seed: int, width: int = 16, channels: int = 1, classes: int = K) -> nn.Module:
     """Build a small CNN."""
     torch.manual_seed(seed)
     layers: list[nn.Module] = []
-    for a, b in ((1, width), (width, 2 * width)):
+    for a, b in ((channels, width), (width, 2 * width)):
         layers += [nn.Conv2d(a, b, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(2 * width * 49, 128), nn.ReLU(), nn.Linear(128, K))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(2 * width * 49, 128), nn.ReLU(), nn.Linear(128, classes))
 
 
 def sgd(net: nn.Module) -> torch.optim.Optimizer:
@@ -77,9 +77,11 @@ def accuracy(net: nn.Module, data: dict[str, torch.Tensor]) -> float:
     return float((said == data["y_test"]).float().mean())
 
 
-def loop(data: dict[str, torch.Tensor], seed: int, robust: RobustTargets | None) -> nn.Module:
+def loop(
+    data: dict[str, torch.Tensor], seed: int, robust: RobustTargets | None, net: nn.Module | None = None
+) -> nn.Module:
     """Train in a loop."""
-    net = cnn(seed).train()
+    net = (net or cnn(seed)).train()
     optimizer = sgd(net)
     loader = DataLoader(with_index(TensorDataset(data["x"], data["given"])), BATCH, shuffle=True)
     for _ in range(EPOCHS):
