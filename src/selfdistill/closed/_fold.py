@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from selfdistill.closed._dense import solve_lower
 from selfdistill.closed._moments import column_sums, without_itself
 
 
@@ -55,7 +56,7 @@ class Fold:
         """Diagonal of the hat matrix, ``[n_in, 1]``."""
         if ridge not in self._hats:
             centred = self._features - self._centre.to(self._features.dtype)
-            half = torch.linalg.solve_triangular(self._factor(ridge), centred.T, upper=False).T
+            half = solve_lower(self._factor(ridge), centred.T).T
             hat = half.square_().sum(1) + 1 / self._total
             self._hats[ridge] = (hat if self._weights is None else hat * self._weights)[:, None]
         return self._hats[ridge]

@@ -9,6 +9,7 @@ import torch
 from scipy.linalg import lapack
 from torch import Tensor
 
+from selfdistill.closed._dense import solve_lower
 from selfdistill.networks._kernel_machine import kernel_rows
 
 
@@ -29,20 +30,26 @@ class Landmarks:
     # Williams & Seeger (2001), "Using the Nyström method to speed up kernel machines"; Higham (1990), "Analysis of the
     # Cholesky decomposition of a semi-definite matrix".
 
-    def __init__(self, kernel: str, rows: Tensor) -> None:
-        gram = kernel_rows(kernel, rows, rows)
+    # positions: where the rows stand in the data, int64 [m]; their features are then known without a solution.
+
+    def __init__(self, kernel: str, rows: Tensor, positions: Tensor | None = None) -> None:
+        kernels = kernel_rows(kernel, rows, rows)
         # what is left of a row's own value: directions of little variance may tell classes apart
-        rounding = float(gram.diagonal().mean()) * (1e-12 if rows.dtype == torch.float64 else 1e-5)
+        rounding = float(kernels.diagonal().mean()) * (1e-12 if rows.dtype == torch.float64 else 1e-5)
         factorise = lapack.dpstrf if rows.dtype == torch.float64 else lapack.spstrf
-        factor, order, rank, _ = factorise(gram.numpy(), tol=rounding, lower=1)
-        self.kernel, self.rows = kernel, rows[torch.from_numpy(order[:rank].astype(np.int64) - 1)]
+        factor, order, rank, _ = factorise(kernels.numpy(), tol=rounding, lower=1)
+        stay = torch.from_numpy(order[:rank].astype(np.int64) - 1)
+        self.kernel, self.rows, self.positions = kernel, rows[stay], None if positions is None else positions[stay]
         self.factor = torch.from_numpy(np.tril(factor[:rank, :rank]).T.copy()).T  # by columns, as solvers want it
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Compute features."""
         values = kernel_rows(self.kernel, rows, self.rows)
-        features: Tensor = torch.linalg.solve_triangular(self.factor, values.T, upper=False).T
-        return features
+        return solve_lower(self.factor, values.T).T
+
+    def own(self, which: Tensor) -> Tensor:
+        """Give the features of some landmarks, by their numbers: rows of R."""
+        return self.factor[which]
 
     def to(self, device: torch.device) -> Landmarks:
         """Move both matrices."""

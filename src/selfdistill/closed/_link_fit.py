@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import Bounds, minimize
 from scipy.special import expit, logit
 from threadpoolctl import ThreadpoolController
 
@@ -61,7 +61,7 @@ def fit_link(
             packed / unit,
             jac=True,
             method="L-BFGS-B",
-            bounds=np.stack([lower, upper], 1) / unit[:, None],
+            bounds=Bounds(lower / unit, upper / unit),
             options={"maxiter": iterations, "maxcor": 15, "ftol": _TOLERANCE},
         )
     return problem.unpack(np.clip(optimum.x * unit, lower, upper))

@@ -14,13 +14,14 @@ from torch import Tensor
 
 from selfdistill._core.dist import from_first, world
 from selfdistill._core.errors import ResourceError, SettingError
+from selfdistill.closed._dense import gram, inverse_factor
 from selfdistill.closed._forest import Forest
 from selfdistill.closed._given import Given
 from selfdistill.closed._landmarks import Landmarks, choose_landmarks
 from selfdistill.closed._rounds import Candidate, Choice, choose_rounds
 from selfdistill.closed._rows import InputRows, Rows
 from selfdistill.closed._spectrum import Spectrum
-from selfdistill.networks._kernel_machine import KERNELS, kernel_rows
+from selfdistill.networks._kernel_machine import KERNELS, of_cosines
 
 _KERNEL_ROWS = 700  # rows that the kernel is chosen on
 _POWERS = 4  # of 4, up to which ridges are tried for a kernel, either way
@@ -30,6 +31,7 @@ _WIDE_LANDMARKS = 2500  # landmarks where columns outnumber them, as with texts:
 _FOREST_ROWS = (50, 100_000)  # rows from and up to which a forest is tried
 _FOREST_COLUMNS = 300
 _FOREST_CLASSES = 50
+_MANY = 8  # rows for each landmark from which they are read in one piece
 _CHOICE_ROWS = 10_000  # rows that rounds and noise are chosen on
 _KEPT_BYTES = 2**30  # features beyond this are computed anew in each pass
 _BLOCK = 2**22  # numbers of one block of rows: 16 MiB, which the allocator hands out again
@@ -90,12 +92,14 @@ def prepare(inputs: InputRows, given: Given, options: ClosedOptions) -> Prepared
         shared=shared,
     )
 
+    chosen = learners[choose_landmarks(len(learners), most)]
+
     def mark() -> tuple[dict[str, float], Landmarks]:
         tell("choosing the kernel")
         errors = _kernel_errors(rows, given, learners, (options.kernel,) if options.kernel != "auto" else KERNELS)
         tell("factorising the kernel")
         best = min(errors, key=lambda name: errors[name])
-        return errors, Landmarks(best, rows(learners[choose_landmarks(len(learners), most)]).cpu())
+        return errors, Landmarks(best, rows(chosen).cpu(), chosen)
 
     kernels, marks = from_first(mark)
     marks.to(device)
@@ -111,13 +115,27 @@ def prepare(inputs: InputRows, given: Given, options: ClosedOptions) -> Prepared
 
 def _factorise(rows: Rows, marks: Landmarks, given: Given, *, shared: bool) -> Spectrum:
     n, r = len(given), len(marks.rows)
+    number = torch.full((n,), -1)
+    if marks.positions is not None:
+        number[marks.positions] = torch.arange(r)
+
+    def features(some: slice) -> Tensor:
+        if rows.device.type != "cpu" or n > _MANY * r:
+            return marks(rows(some))
+        which = number[some]  # of the landmarks, features are known
+        found = torch.empty(len(which), r, dtype=rows.dtype)
+        new = which < 0
+        found[~new] = marks.own(which[~new])
+        if bool(new.any()):
+            found[new] = marks(rows(some.start + new.nonzero().flatten()))
+        return found
 
     def rotated(rotation: Tensor) -> Callable[[Any], Tensor]:
         turn = marks.rotated(rotation)
         return lambda some: turn(rows(some))
 
     return Spectrum(
-        lambda some: marks(rows(some)),
+        features,
         n,
         keep=n * r * 4 <= _KEPT_BYTES,
         step=max(1, _BLOCK // max(len(marks.rows), rows.d, given.k)),
@@ -161,38 +179,40 @@ def _kernel_errors(rows: Rows, given: Given, learners: Tensor, names: tuple[str,
         return {names[0]: float("nan")}
     sample = learners[choose_landmarks(len(learners), _KERNEL_ROWS)]
     labels = given[sample.numpy()]
-    unit, targets = rows(sample), labels.targets(rows.dtype).to(rows.device)
+    cosines, targets = gram(rows(sample).cpu()), labels.targets(rows.dtype)
     weights = torch.ones(len(labels)) if labels.weights is None else torch.from_numpy(labels.weights)
-    w = weights.to(unit)
+    w = weights.to(cosines)
     root, share = w.sqrt()[:, None], (w / w.sum())[:, None]
     centred = (targets - (share * targets).sum(0)) * root
     errors, power = {}, 0
     for name in names:
-        gram = kernel_rows(name, unit, unit)
-        mean = gram @ share[:, 0]
-        gram -= mean
-        gram -= (mean - mean @ share)[:, None]
+        kernels = of_cosines(name, cosines.clone())
+        mean = kernels @ share[:, 0]
+        kernels -= mean
+        kernels -= (mean - mean @ share)[:, None]
         if labels.weights is not None:
-            gram *= root * root.T
-        error, power = _least_error(gram, centred, share[:, 0], float(gram.diagonal().sum() / w.sum()), power)
+            kernels *= root * root.T
+        error, power = _least_error(kernels, centred, share[:, 0], float(kernels.diagonal().sum() / w.sum()), power)
         errors[name] = error / float(w.sum())
     return errors
 
 
-def _least_error(gram: Tensor, targets: Tensor, share: Tensor, unit: float, power: int) -> tuple[float, int]:
+def _least_error(kernels: Tensor, targets: Tensor, share: Tensor, unit: float, power: int) -> tuple[float, int]:
     """Walk along ridges, powers of 4, to the least squared leave-one-out error; give it and the power."""
     errors: dict[int, float] = {}
-    diagonal = gram.diagonal().clone()
+    diagonal = kernels.diagonal().clone()
 
     def error(power: int) -> float:
         if power not in errors:
             ridge = unit * 4.0**power
-            gram.diagonal().copy_(diagonal + ridge)
-            factor, failed = torch.linalg.cholesky_ex(gram)
-            inverse = torch.cholesky_inverse(factor)
-            rest = ridge * inverse.diagonal() - share  # 1 less the hat matrix's diagonal
-            off = ridge * (inverse @ targets) / rest.clamp(min=1e-6)[:, None]
-            errors[power] = math.inf if failed else float(off.square().sum())  # a ridge below rounding errors
+            kernels.diagonal().copy_(diagonal + ridge)
+            half = inverse_factor(kernels)
+            if half is None:  # a ridge below rounding errors
+                errors[power] = math.inf
+                return math.inf
+            rest = ridge * half.square().sum(0) - share  # 1 less the hat matrix's diagonal
+            off = ridge * (half.T @ (half @ targets)) / rest.clamp(min=1e-6)[:, None]
+            errors[power] = float(off.square().sum())
         return errors[power]
 
     for step in (1, -1):

@@ -206,7 +206,7 @@ def _machine(
         joint = Regression(torch.cat([one.weights for one in smooth], 1), torch.cat([one.mean for one in smooth]), 0.0)
         coefficients, offset = spectrum.coefficients(joint)
         shape = (len(smooth), len(links[0].bias))
-        machine.coefficients = marks.coefficients(coefficients).view(-1, *shape).cpu().float()
+        machine.coefficients = marks.coefficients(coefficients).view(-1, *shape).cpu().float().contiguous()
         machine.offset = offset.view(shape).cpu().float()
     if trees is not None:
         machine.trees, machine.leaves = trees, torch.stack([one.values for one in grown], 1).float()

@@ -35,12 +35,16 @@ def kernel_rows(name: str, rows: Tensor, landmarks: Tensor) -> Tensor:
     # `selfdistill.theory.relu_kernel` with depth 1 and 3, divided by depth + 1.
     if name not in KERNELS:
         raise SettingError(f"kernel {name!r} does not exist", f"Choose one of: {', '.join(KERNELS)}.")
-    found = rows @ landmarks.T
-    if found.requires_grad:
-        return _of_cosines(name, found)
-    for part in torch.split(found, max(1, _CHUNK // max(1, found.shape[1]))):
+    return of_cosines(name, rows @ landmarks.T)
+
+
+def of_cosines(name: str, cosines: Tensor) -> Tensor:
+    """Turn cosines into kernels, in their place unless they have a gradient."""
+    if cosines.requires_grad:
+        return _of_cosines(name, cosines)
+    for part in torch.split(cosines, max(1, _CHUNK // max(1, cosines.shape[1]))):
         part.copy_(_of_cosines(name, part))
-    return found
+    return cosines
 
 
 def _of_cosines(name: str, cosines: Tensor) -> Tensor:
@@ -49,6 +53,8 @@ def _of_cosines(name: str, cosines: Tensor) -> Tensor:
         return u
     if name == "rbf":
         return ((u - 1) * (2 * _RBF)).exp()
+    # of a row with itself: what rounding leaves below 1 would count by its root, 1e-8 in 64 bit
+    u = u.masked_fill(u > 1 - 16 * torch.finfo(u.dtype).eps, 1.0)
     depth, value = int(name.removeprefix("relu")), u
     for _ in range(depth):
         share = 1 - torch.arccos(u) / math.pi

@@ -1,0 +1,48 @@
+"""NumPy and SciPy on a CPU give what torch does."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from selfdistill.closed._dense import eigenpairs, gram, inverse_factor, solve_lower
+
+TOLERANCE = {torch.float32: {"rtol": 1e-4, "atol": 1e-5}, torch.float64: {"rtol": 1e-11, "atol": 1e-12}}
+
+
+@pytest.fixture(params=[torch.float32, torch.float64], ids=["32", "64"])
+def rows(request) -> torch.Tensor:
+    return torch.randn(40, 60, generator=torch.Generator().manual_seed(0)).to(request.param)
+
+
+def test_products_of_rows(rows) -> None:
+    for part in (rows, rows.T, rows[::2, ::3]):
+        torch.testing.assert_close(gram(part), part @ part.T, **TOLERANCE[rows.dtype])
+
+
+@pytest.mark.parametrize("by_columns", [False, True])
+def test_triangular_systems(rows, by_columns: bool) -> None:
+    factor = torch.linalg.cholesky(rows @ rows.T)
+    factor = factor.T.contiguous().T if by_columns else factor.contiguous()
+    for columns in (rows, rows.T.contiguous().T):
+        before = columns.clone()
+        found = solve_lower(factor, columns)
+        torch.testing.assert_close(factor @ found, before, **TOLERANCE[rows.dtype])
+        assert torch.equal(columns, before)
+
+
+def test_the_factor_of_an_inverse(rows) -> None:
+    matrix = rows @ rows.T
+    half = inverse_factor(matrix)
+    assert half is not None
+    torch.testing.assert_close(half, half.tril(), rtol=0, atol=0)
+    torch.testing.assert_close(half.T @ half @ matrix, torch.eye(40).to(rows), rtol=0, atol=3e-4)
+    assert inverse_factor(matrix - 100 * torch.eye(40).to(rows)) is None
+
+
+def test_eigenpairs(rows) -> None:
+    matrix = rows @ rows.T
+    values, vectors = eigenpairs(matrix)
+    assert bool((values.diff() >= 0).all())
+    torch.testing.assert_close(vectors @ torch.diag(values) @ vectors.T, matrix, rtol=0, atol=1e-3)
+    torch.testing.assert_close(vectors.T @ vectors, torch.eye(40).to(rows), rtol=0, atol=1e-5)
