@@ -38,7 +38,8 @@ def test_help_teaches(cli, monkeypatch):
 def test_it_says_who_taught_and_how_it_was_chosen(cli, teacher):
     code, out, err = cli("distill", teacher, *FEW, "--choose", "label-wave")
     assert code == 0, err
-    assert "Teacher: runs/songs-001 after epoch" in err
+    assert "Learning from runs/songs-001 after epoch" in err
+    assert (out + err).count("Teacher: runs/songs-001 after epoch") == 1
     assert "chosen by label-wave from 3 epochs" in out
     assert "held out" in out
     assert "Student: mlp:4, hinton (temperature 4, weight 0.9)" in out

@@ -108,7 +108,9 @@ def test_what_a_method_may_be_told_of_the_noise(tmp_path):
     for options in told:
         clf = SelfDistillClassifier(network="mlp:8", epochs=3, random_state=0, **options).fit(X, y)
         assert clf.predict_proba(X).shape == (120, 2)
-    with pytest.raises(Exception, match=r"takes no `noise_rate`.*co-teaching"):
+    with pytest.raises(
+        Exception, match=r"`method` auto, the default, chooses selfdistill.*no `noise_rate`.*co-teaching"
+    ):
         SelfDistillClassifier(network="mlp:8", noise_rate=0.3).fit(X, y)
     with pytest.raises(Exception, match="trains two networks, but one was given"):
         SelfDistillClassifier(network=nn.Linear(3, 2), method="co-teaching", noise_rate=0.3).fit(X, y)

@@ -164,7 +164,7 @@ def test_a_run_directory_like_any_other_with_who_taught_it(tmp_path, digits, tea
     assert store.about.source == SOURCE
     assert record.settings.network == "mlp:8"
     assert "test" in record.result.accuracies
-    assert said == [f"Teacher: {teacher_run} after epoch {found['epoch']}, chosen by held-out from 8 epochs"]
+    assert said == [f"Learning from {teacher_run} after epoch {found['epoch']}, chosen by held-out from 8 epochs"]
     json.dumps(record.as_json(), allow_nan=False)
 
 

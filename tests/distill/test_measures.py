@@ -157,7 +157,7 @@ def test_generations_and_a_single_candidate():
     assert lines[0] == "Teacher: runs/a-001 after epoch 1"
     assert "  generation-2: test accuracy 90.0 %" in lines
     assert lines[-1].endswith(", generation 3")
-    assert who_teaches(Distillation(objective="kd", teacher={"name": "Net"})) == "Teacher: Net"
+    assert who_teaches(Distillation(objective="kd", teacher={"name": "Net"})) == "Net"
 
 
 def test_information_is_never_below_nothing():

@@ -69,8 +69,7 @@ def start(
     """Read, check, and train or go on; notes and warnings go to ``say`` as they come, with such a word in front."""
     asked = _completed(asked)
     wanted = overlaid(Settings(method=None if asked.source is None else AUTO), asked.settings)
-    if wanted.method not in WITHOUT_EPOCHS:
-        method_of(wanted)
+    check_method(wanted, chosen=asked.settings.method not in {None, AUTO})
     check_closed(wanted)
     device = resolve_device(wanted.device or "auto")
     wanted.resolve(1000, device)  # refuses what is out of range before anything is read
@@ -109,6 +108,19 @@ def start(
                 if rank() == 0:
                     write_record(out, record)
     return record, out
+
+
+def check_method(wanted: Settings, *, chosen: bool) -> None:
+    """Refuse what a method cannot use; that of a network is taken where none was chosen but options of training are."""
+    if chosen and wanted.method in WITHOUT_EPOCHS:
+        return
+    try:
+        method_of(wanted if chosen else replace(wanted, method="selfdistill"))
+    except SettingError as error:
+        if chosen:
+            raise
+        problem = Advice("{--method} auto, the default, chooses selfdistill here: {why}", why=error.problem)
+        raise SettingError(problem, error.hint) from None
 
 
 def _read(
