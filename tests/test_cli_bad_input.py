@@ -22,8 +22,8 @@ FEW = ["--epochs", "2", "--network", "mlp:4"]
 def cli(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as left:
         main([str(a) for a in arguments])
-    said = capsys.readouterr()
-    return int(left.value.code or 0), said.out, said.err
+    captured = capsys.readouterr()
+    return int(left.value.code or 0), captured.out, captured.err
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -303,8 +303,8 @@ def test_categories_that_training_never_saw_are_counted(capsys):
     Path("new.csv").write_text('colour\ngreen\nred\n""\ngreen\npink\n')
     code, out, err = cli(capsys, "predict", "run", "new.csv")
     assert (code, len(out.splitlines())) == (0, 6)
-    said = "warning: column 'colour' holds categories that were not in training in 3 of 5 rows, such as 'green'; "
-    assert said + "they count as missing." in err.splitlines()
+    message = "warning: column 'colour' holds categories that were not in training in 3 of 5 rows, such as 'green'; "
+    assert message + "they count as missing." in err.splitlines()
     assert "warning" not in cli(capsys, "predict", "run", "c.csv")[2]
 
 

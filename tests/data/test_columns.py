@@ -40,7 +40,7 @@ def test_numbers(values, want):
 
 
 @pytest.mark.parametrize(
-    ("values", "kind", "said"),
+    ("values", "kind", "message"),
     [
         (["01000", "99000"] * 20, "categorical", "whole numbers with leading zeros and is taken as words; --numeric"),
         (["01000", "99000", "?", None] * 20, "categorical", "leading zeros"),
@@ -55,11 +55,11 @@ def test_numbers(values, want):
         ([f"[{i}, 2]" for i in range(9)] + [None], "vector", "lists"),
     ],
 )
-def test_numbers_that_measure_nothing(values, kind, said):
+def test_numbers_that_measure_nothing(values, kind, message):
     found = _columns.find_kind(column(values), "c")
     assert found.kind == kind
-    assert said in found.note
-    assert bool(said) == bool(found.note)
+    assert message in found.note
+    assert bool(message) == bool(found.note)
 
 
 @pytest.mark.parametrize(

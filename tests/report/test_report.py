@@ -174,9 +174,11 @@ def test_a_run_takes_the_decisions_beside_it_and_not_those_of_another(capsys: py
         assert ("--decisions run.decisions.jsonl" in page(report).words) == (number != "another")
         with pytest.raises(SystemExit):
             main(["show", "run", "--first", "40"])
-        said, left = capsys.readouterr(), 40 if number == "another" else 37
-        assert said.out.count("quality") == left
-        assert ("note: 2 that were settled by hand and 1 that nobody can say are left out" in said.err) == (left == 37)
+        captured, left = capsys.readouterr(), 40 if number == "another" else 37
+        assert captured.out.count("quality") == left
+        assert ("note: 2 that were settled by hand and 1 that nobody can say are left out" in captured.err) == (
+            left == 37
+        )
         Path("run.decisions.jsonl").unlink()
 
 

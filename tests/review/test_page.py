@@ -166,8 +166,8 @@ def test_a_card_has_one_set_of_probabilities(page):
     classes, card = page.evaluate("[classes, card()]")
     for code in (card["given"], card["suggested"]):
         share = card["shares"][card["likely"].index(code)]
-        said = ">99" if share > 0.995 else f"{100 * share:.0f}"
-        assert re.search(rf"{re.escape(classes[code])}[ ?]*{said}", shown) or share < 0.1
+        percent = ">99" if share > 0.995 else f"{100 * share:.0f}"
+        assert re.search(rf"{re.escape(classes[code])}[ ?]*{percent}", shown) or share < 0.1
     assert "wrong with" not in shown
 
 

@@ -86,10 +86,10 @@ def test_ctrl_c_says_where_the_decisions_are(texts, tmp_path):
     urllib.request.urlopen(server.url).close()  # it answers at once
     server.process.send_signal(signal.SIGINT)
     with server.process.stderr as left:
-        said = left.read()
+        output = left.read()
     server.process.wait(60)
-    assert "0 labels settled, in" in said
-    assert "Traceback" not in said
+    assert "0 labels settled, in" in output
+    assert "Traceback" not in output
     assert Path(tmp_path / "d.jsonl").exists()
 
 
@@ -107,10 +107,10 @@ def test_ctrl_c_while_it_learns_ends_in_order(tmp_path):
         urllib.request.urlopen(urllib.request.Request(server.url + "decide", body, headers)).close()
     server.process.send_signal(signal.SIGINT)
     with server.process.stderr as left:
-        said = left.read().splitlines()
+        lines = left.read().splitlines()
     assert server.process.wait(60) == 130
     journal = tmp_path / "run.decisions.jsonl"
-    assert said[-2:] == [f"5 labels settled, in {journal}", "Stopped."]
+    assert lines[-2:] == [f"5 labels settled, in {journal}", "Stopped."]
     assert len(decided(journal)) == 5
 
 

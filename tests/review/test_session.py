@@ -249,18 +249,18 @@ def test_data_that_changed_are_not_learned_from(texts, tmp_path, opened, monkeyp
     run = fit(csv, out=tmp_path / "run", label="label", method="kernel", rounds=1, encoder="none", say=None)
     csv.write_text(csv.read_text().replace("meow", "moo"))
     session = opened(run.folder)
-    said = []
-    session.start(said.append).join(20)
+    messages = []
+    session.start(messages.append).join(20)
     assert "holds other data" in session.state()["fixed"]
-    assert len(said) == 1
-    assert "holds other data" in said[0]
+    assert len(messages) == 1
+    assert "holds other data" in messages[0]
     csv.unlink()
     gone = opened(run.folder, decisions=tmp_path / "e.jsonl")
     assert "does not exist" in gone.content(0)["missing"]
     assert gone.words(0) == []
-    gone.start(said.append).join(20)
-    assert len(said) == 2
-    assert "texts.csv does not exist. Start this in the folder" in said[1]
+    gone.start(messages.append).join(20)
+    assert len(messages) == 2
+    assert "texts.csv does not exist. Start this in the folder" in messages[1]
 
 
 def test_photos_are_drawn_anew_and_missing_ones_said(photos, opened):

@@ -232,7 +232,7 @@ def test_what_refine_wrote_is_read_again_without_our_own_columns(run):
     refine(run, Path("refined.csv"), how="relabel")
     again = data_read("refined.csv", ReadOptions(label="refined_label", ignore=("label",)))
     assert set(again.preprocess.features) == {"x", "z", "note"}
-    assert any("'label_quality' was written" in said for said in (*again.notes, *again.warnings))
+    assert any("'label_quality' was written" in message for message in (*again.notes, *again.warnings))
     second = trained_again("refined.csv")
     made = refine(second, Path("twice.csv"), how="weight")  # the quality from before stays
     after = pd.read_csv("twice.csv")

@@ -37,8 +37,8 @@ def run(table):
 
 def test_it_is_the_command_lines_run(run, table, cli):
     folder, _, _ = table
-    code, shown, told = cli("fit", folder / "t.csv", "--label", "answer", "--out", folder / "other")
-    assert code == 0, told
+    code, shown, err = cli("fit", folder / "t.csv", "--label", "answer", "--out", folder / "other")
+    assert code == 0, err
     for name in ("labels.parquet", "model.safetensors"):
         assert (run.folder / name).read_bytes() == (folder / "other" / name).read_bytes()
     shown = shown.replace(str(folder / "other"), str(run.folder))
@@ -81,11 +81,11 @@ def test_air_of_a_network(table, tmp_path):
 
 def test_sentences_come_as_they_are(table, tmp_path):
     folder, _, _ = table
-    told = []
-    selfdistill.fit(folder / "t.csv", label="answer", out=tmp_path / "run", say=told.append)
-    assert told[0].startswith("Reading ")
-    assert f"Run directory: {tmp_path / 'run'}" in told
-    assert any(one.endswith("(`method` selfdistill trains a network)") for one in told)
+    messages = []
+    selfdistill.fit(folder / "t.csv", label="answer", out=tmp_path / "run", say=messages.append)
+    assert messages[0].startswith("Reading ")
+    assert f"Run directory: {tmp_path / 'run'}" in messages
+    assert any(one.endswith("(`method` selfdistill trains a network)") for one in messages)
 
 
 @pytest.mark.parametrize(
