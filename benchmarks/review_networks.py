@@ -86,13 +86,13 @@ def measure(data: Any, kind: str, network: str, ways: Sequence[str]) -> dict[str
     images = np.asarray(data.train, np.float32)
     images = images.transpose(0, 2, 3, 1) if images.ndim == 4 else images.reshape(-1, 28, 28)
     given, truth, k = noise.draw(data, kind, 0), data.truth, data.num_classes
-    begun = time.process_time()
+    started = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         np.savez(Path(folder) / "data.npz", X=(images * (1 if images.max() > 2 else 255)).astype(np.uint8), y=given)
         run = fit(Path(folder) / "data.npz", out=Path(folder) / "run", method="selfdistill", network=network, say=None)
         model, quality = load_model(run.folder / "model.safetensors"), read_findings(run.folder).quality
         epochs = run.record.settings.epochs
-    trained = time.process_time() - begun
+    trained = time.process_time() - started
     raw = (images * (1 if images.max() > 2 else 255)).astype(np.uint8)
     features = last_features(model.network, model.preprocess.apply(raw))
     wrong, fixed = given != truth, np.argsort(quality, kind="stable")

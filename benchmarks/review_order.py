@@ -84,7 +84,7 @@ def walk(inputs: np.ndarray, given: np.ndarray, truth: np.ndarray, k: int) -> di
     settled, seen, quality, at = np.full(n, -1), [], [], [0, *stops(n)]
     posterior, now = settler.settle(settled)
     table = find_issues(given, posterior, quality=now)
-    begun = time.process_time()
+    started = time.process_time()
     for count in range(0, at[-1] + 1, STEP):
         if count in at:
             quality.append(now)
@@ -94,7 +94,7 @@ def walk(inputs: np.ndarray, given: np.ndarray, truth: np.ndarray, k: int) -> di
             seen += new.tolist()
             settled[new] = truth[new]
             _, now = settler.settle(settled)
-    seconds = (time.process_time() - begun) / (at[-1] / STEP)
+    seconds = (time.process_time() - started) / (at[-1] / STEP)
     fixed = np.argsort(table.quality, kind="stable")
     kept = {"wrong": wrong, "flagged": table.is_issue, "fixed": fixed, "seen": seen, "stops": at, "quality": quality}
     return {name: np.asarray(one) for name, one in kept.items()} | {"seconds": np.array(seconds)}
@@ -160,9 +160,9 @@ def audited(folder: Path, share: float, draws: int = 8) -> dict[str, Any]:
                 ratio.append(left.high / max(left.low, 1))
             held_in[place.stem.split(".")[1]].append(np.mean(here))
             found.setdefault(count, []).append(np.mean(got))
-    told = {part: f"{sum(some):.1f} of {len(some)}" for part, some in held_in.items()}
+    shares = {part: f"{sum(some):.1f} of {len(some)}" for part, some in held_in.items()}
     means = {str(count): round(float(np.mean(some)), 1) for count, some in found.items()}
-    return {"share": share, "held": told, "found": means, "upper to lower": round(float(np.median(ratio)), 1)}
+    return {"share": share, "held": shares, "found": means, "upper to lower": round(float(np.median(ratio)), 1)}
 
 
 def main() -> None:

@@ -88,9 +88,9 @@ def save(page: Any, name: str) -> None:
 
 def until(page: Any, expression: str) -> None:
     """Wait for an expression."""
-    begun = time.monotonic()
+    started = time.monotonic()
     while not page.evaluate(expression):
-        if time.monotonic() > begun + WAIT:
+        if time.monotonic() > started + WAIT:
             raise SystemExit(f"after {WAIT} s this did not hold: {expression}")
         time.sleep(0.05)
 
