@@ -59,20 +59,20 @@ def last_features(network: nn.Module, inputs: torch.Tensor) -> np.ndarray:
 def reviewed(features: np.ndarray, given: np.ndarray, truth: np.ndarray, k: int, quality: np.ndarray, way: str):
     """Count wrong labels found at each stop."""
     settler = Settler(prepare(torch.from_numpy(features), Given(given, k), ClosedOptions()))
-    settled, wrong, counts = np.full(len(given), -1), given != truth, []
-    first = now = settler.settle(settled)[1]
+    decided, wrong, counts = np.full(len(given), -1), given != truth, []
+    first = now = settler.settle(decided)[1]
     for count in range(STEP, STOPS[-1] + 1, STEP):
         order = now
         if "shift" in way:
             order = odds(quality) + odds(now) - odds(first)
         elif "added" in way:
             order = odds(quality) + odds(now)
-        open_ = np.flatnonzero(settled < 0)
+        open_ = np.flatnonzero(decided < 0)
         new = open_[np.argsort(order[open_], kind="stable")[:STEP]]
-        settled[new] = truth[new]
+        decided[new] = truth[new]
         if count in STOPS:
-            counts.append(int((wrong & (settled >= 0)).sum()))
-        now = settler.settle(settled)[1]
+            counts.append(int((wrong & (decided >= 0)).sum()))
+        now = settler.settle(decided)[1]
     return counts
 
 

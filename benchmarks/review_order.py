@@ -62,7 +62,7 @@ DRAWN = [
 
 
 def stops(n: int) -> list[int]:
-    """Give the stops of n rows: a fifth of them is settled, or half of few."""
+    """Give the stops of n rows: a fifth of them is decided, or half of few."""
     return [stop for stop in STOPS if stop <= max(n // 5, min(n // 2, 300))]
 
 
@@ -81,19 +81,19 @@ def walk(inputs: np.ndarray, given: np.ndarray, truth: np.ndarray, k: int) -> di
     """
     wrong, n = given != truth, len(given)
     settler = Settler(prepare(torch.from_numpy(inputs), Given(given, k), ClosedOptions()))
-    settled, seen, quality, at = np.full(n, -1), [], [], [0, *stops(n)]
-    posterior, now = settler.settle(settled)
+    decided, seen, quality, at = np.full(n, -1), [], [], [0, *stops(n)]
+    posterior, now = settler.settle(decided)
     table = find_issues(given, posterior, quality=now)
     started = time.process_time()
     for count in range(0, at[-1] + 1, STEP):
         if count in at:
             quality.append(now)
         if count < at[-1]:
-            open_ = np.flatnonzero(settled < 0)
+            open_ = np.flatnonzero(decided < 0)
             new = open_[np.argsort(now[open_], kind="stable")[:STEP]]
             seen += new.tolist()
-            settled[new] = truth[new]
-            _, now = settler.settle(settled)
+            decided[new] = truth[new]
+            _, now = settler.settle(decided)
     seconds = (time.process_time() - started) / (at[-1] / STEP)
     fixed = np.argsort(table.quality, kind="stable")
     kept = {"wrong": wrong, "flagged": table.is_issue, "fixed": fixed, "seen": seen, "stops": at, "quality": quality}

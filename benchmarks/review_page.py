@@ -103,7 +103,7 @@ def measure(run: Path) -> dict[str, Any]:
             found: dict[str, Any] = {"address": round(time.perf_counter() - started, 2), "cpu": cpu_seconds(server)}
             page, found["once"] = first_card(browser, url, server)
             _, found["again"] = first_card(browser, url, server)
-            found["key"] = timed(page, "work.then(() => queue(DEEDS.accept))", "state.settled === 1")
+            found["key"] = timed(page, "work.then(() => queue(DEEDS.accept))", "state.decided === 1")
             search = "$('search').value = '%s'; queue(afresh)"
             found["search"] = [
                 timed(page, search % words, f"state.left === {left}") for words, left in expected_counts(run)
@@ -115,7 +115,7 @@ def measure(run: Path) -> dict[str, Any]:
 
 
 def expected_counts(run: Path) -> list[tuple[str, int]]:
-    """Two searches, and how many rows but the first, which is settled, hold them."""
+    """Two searches, and how many rows but the first, which is decided, hold them."""
     table = pd.read_csv(run.parent / "rows.csv", dtype=str)
     names = pd.read_parquet(run / "labels.parquet", columns=["suggested_label", "label_quality", "id"])
     first = names["label_quality"].to_numpy().argmin()
@@ -139,20 +139,20 @@ def learning(rows: int) -> dict[str, Any]:
     from selfdistill.closed._settler import Settler
 
     rng, k = np.random.default_rng(0), 10
-    truth, settled = rng.integers(k, size=rows), np.full(rows, -1)
+    truth, decided = rng.integers(k, size=rows), np.full(rows, -1)
     inputs = 0.6 * rng.normal(size=(k, 64))[truth] + rng.normal(size=(rows, 64))
     given = np.where(rng.random(rows) < 0.2, rng.integers(k, size=rows), truth)
     made = prepare(torch.from_numpy(inputs.astype(np.float32)), Given(given, k), ClosedOptions())
     settler, quality, found = Settler(made), np.zeros(rows), {}
     for name, links in [("first", True), *((f"decision {i}", False) for i in range(1, 6)), ("anew", True)]:
         if name.startswith("decision"):
-            worst = np.where(settled < 0, quality, 2).argmin()
-            settled[worst] = truth[worst]
+            worst = np.where(decided < 0, quality, 2).argmin()
+            decided[worst] = truth[worst]
         started = time.process_time()
-        _, quality = settler.settle(settled, links=links)
+        _, quality = settler.settle(decided, links=links)
         found[name] = round(time.process_time() - started, 2)
     started = time.process_time()
-    plain = settle(made, settled).quality
+    plain = settle(made, decided).quality
     found |= {"passes of a run": round(time.process_time() - started, 2), "gap": float(np.abs(plain - quality).max())}
     return found
 

@@ -74,7 +74,7 @@ def test_fit_holds_them(cli, songs, tmp_path):
         "fit", songs / "songs.csv", "--label", "genre", "--id", "track", "--out", "again", "--decisions", "d.jsonl"
     )
     assert code == 0, err
-    assert "3 labels settled, from d.jsonl" in err
+    assert "3 decided labels, from d.jsonl" in err
     table = pd.read_parquet("again/labels.parquet")
     assert table["refined_label"][[0, 1, 20]].tolist() == [given[0], other[given[1]], other[given[20]]]
     assert table["label_quality"][[0, 1, 20]].tolist() == [1, 0, 0]

@@ -130,7 +130,7 @@ class Result(Part):
     estimated_noise: EstimatedNoise | None = None
     agreement: Number = 0.0
     seconds: Number
-    kept_epoch: Whole | None = None
+    chosen_epoch: Whole | None = Field(default=None, alias="kept_epoch")
     truth: Truth | None = None
     soft_labels: SoftLabels | None = None
 

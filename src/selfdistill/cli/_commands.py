@@ -245,9 +245,9 @@ def refine(options: RefineOptions) -> None:
 
     ways = [name for name in ("drop", "relabel", "weight") if getattr(options, name)]
     if len(ways) + (options.format is not None) != 1:
-        told = [f"--{name}" for name in ways] + ([] if options.format is None else ["--format"])
+        chosen = [f"--{name}" for name in ways] + ([] if options.format is None else ["--format"])
         raise SettingError(
-            f"{' and '.join(told)} cannot be combined" if told else "no action was chosen",
+            f"{' and '.join(chosen)} cannot be combined" if chosen else "no action was chosen",
             Advice("Give one of {--drop}, {--relabel}, {--weight} and {--format}."),
         )
     made = write_refined(

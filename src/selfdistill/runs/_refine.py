@@ -84,10 +84,10 @@ def refine(
     return Refined(out, n - issues if how == "drop" else n, n, issues, changed, unreadable)
 
 
-def decided_table(found: SavedLabelTable, settled: Decisions) -> SavedLabelTable:
+def decided_table(found: SavedLabelTable, decisions: Decisions) -> SavedLabelTable:
     """Put what was decided in the place of what was found."""
-    rows = np.array(sorted(settled.labels), np.int64)
-    labels = np.array([settled.labels[row] for row in rows], object)
+    rows = np.array(sorted(decisions.labels), np.int64)
+    labels = np.array([decisions.labels[row] for row in rows], object)
     wrong = found.given[rows] != labels
     new = {
         "refined": labels,
@@ -101,8 +101,8 @@ def decided_table(found: SavedLabelTable, settled: Decisions) -> SavedLabelTable
     arrays = {name: getattr(found, name).copy() for name in new}
     for name, values in new.items():
         arrays[name][rows] = values
-    arrays["is_issue"][list(settled.unsure)] = True
-    arrays["refined"][list(settled.unsure)] = found.given[list(settled.unsure)]
+    arrays["is_issue"][list(decisions.unsure)] = True
+    arrays["refined"][list(decisions.unsure)] = found.given[list(decisions.unsure)]
     return replace(found, **arrays)
 
 

@@ -88,7 +88,7 @@ def fit(
     if elsewhere := next((name for name in options if name in _OF_COMMAND), None):
         raise SettingError(f"{elsewhere} is an option of the command line only", _OF_COMMAND[elsewhere])
     read, settings = _split(options, ReadOptions, Settings)
-    asked = FitRequest(
+    request = FitRequest(
         None if source is None else str(source),
         None if test is None else str(test),
         options_from(ReadOptions, read),
@@ -97,7 +97,7 @@ def fit(
         _path(resume),
         _path(decisions),
     )
-    _, folder = start(asked, say=lambda text: None if say is None else say(at(text, PYTHON)))
+    _, folder = start(request, say=lambda text: None if say is None else say(at(text, PYTHON)))
     return Run(folder)
 
 
@@ -261,9 +261,9 @@ class Run:
             if out is None:
                 return {"data": {"name": self.folder.name}, "closed": record.as_json()["closed"]}
             return write_closed(Path(out), record, self.folder.name)[0]
-        asked = options_from(AirOptions, measuring)
-        asked.check()
-        found, _ = measure(of_run(self.folder), self.folder.name, True, asked)
+        request = options_from(AirOptions, measuring)
+        request.check()
+        found, _ = measure(of_run(self.folder), self.folder.name, True, request)
         if out is not None:
             write_study(Path(out), found)
         return found
