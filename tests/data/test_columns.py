@@ -159,7 +159,7 @@ def test_few_odd_cells_among_numbers_are_missing_and_told(cell):
     assert found.kind == "numeric"
     assert f"numbers except for 1 cell such as {cell!r}, which count as missing; --categorical x" in found.note
     assert np.isnan(_columns.as_numbers(column(values), "x")).sum() == 1
-    assert _columns.odd_cells(column(values), "x") == [cell]
+    assert _columns.odd_cells(column(values), "x", _columns.as_numbers(column(values), "x")) == [cell]
 
 
 def test_many_odd_cells_make_words():

@@ -54,26 +54,22 @@ class Option:
         return f"must be finite and {'at least' if self.above is None else 'above'} {low:g}"
 
 
-_DECLARED: dict[type[Any], dict[str, tuple[Any, Option]]] = {}
-
-
 def options_of(kind: type[Any]) -> dict[str, tuple[Any, Option]]:
     """Read the declarations of an options dataclass."""
-    if kind not in _DECLARED:
-        hints = get_type_hints(kind, include_extras=True)
-        parts = {one.name: get_args(hints[one.name]) for one in fields(kind)}
-        _DECLARED[kind] = {
-            name: (part[0], part[1]) for name, part in parts.items() if len(part) > 1 and isinstance(part[1], Option)
-        }
-    return _DECLARED[kind]
+    hints = get_type_hints(kind, include_extras=True)
+    parts = {one.name: get_args(hints[one.name]) for one in fields(kind)}
+    return {name: (part[0], part[1]) for name, part in parts.items() if len(part) > 1 and isinstance(part[1], Option)}
 
 
-def explicit_options(options: Any) -> dict[str, Any]:
-    """Give the options that were set, as JSON holds them: those that differ from their defaults."""
-    found = {
-        one.name: getattr(options, one.name) for one in fields(options) if getattr(options, one.name) != one.default
-    }
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+def _set_options(options: DataclassInstance) -> dict[str, Any]:
+    """Give the options that differ from their defaults."""
+    values = ((one, getattr(options, one.name)) for one in fields(options))
+    return {one.name: value for one, value in values if value != one.default}
+
+
+def explicit_options(options: DataclassInstance) -> dict[str, Any]:
+    """Give the options that were set, as JSON holds them."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in _set_options(options).items()}
 
 
 def options_from(kind: type[T], values: Mapping[str, Any]) -> T:
@@ -110,8 +106,7 @@ def listing_options(*kinds: type[Any]) -> Callable[[Named], Named]:
 
 def overlaid(earlier: T, now: T) -> T:
     """Lay what is asked now over what was asked before."""
-    found = {one.name: getattr(now, one.name) for one in fields(now) if getattr(now, one.name) != one.default}
-    return replace(earlier, **found)
+    return replace(earlier, **_set_options(now))
 
 
 def check_options(options: Any) -> None:

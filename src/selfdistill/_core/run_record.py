@@ -214,7 +214,6 @@ class RunRecord(Part):
     closed: Closed | None = None
     comparison: Comparison | None = None
     resumed: list[Resumed] = []
-    paths_from_run: list[str] = []
 
     @model_validator(mode="after")
     def _complete(self) -> RunRecord:
