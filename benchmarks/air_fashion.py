@@ -53,10 +53,10 @@ def one_run(fashion: str, seed: int, args: argparse.Namespace) -> dict[str, Any]
     generator, first, found = torch.Generator().manual_seed(seed), None, []
     for epoch in range(args.epochs + 1):
         if epoch in MOMENTS:
-            begun = time.perf_counter()
+            started = time.perf_counter()
             frozen = air.calibrated(net, x[:2000]) if epoch == 0 else air.calibrated(net, x)
             spectrum = air.network_kernel()(frozen, examples.inputs)
-            seconds = time.perf_counter() - begun
+            seconds = time.perf_counter() - started
             shot = snapshot(
                 f"epoch {epoch}", frozen, examples, spectrum, epoch=epoch, ranks=RANKS, first=first, seconds=seconds
             )

@@ -42,9 +42,9 @@ MODELS: dict[str, Callable[[int], Any]] = {
 
 def scores(X: np.ndarray, y: np.ndarray, X_test: np.ndarray, truth: np.ndarray, seed: int) -> Iterator[dict[str, Any]]:
     """Measure every way of cleaning with every model."""
-    begun = time.process_time()
+    started = time.process_time()
     clf = SelfDistillClassifier().fit(X, y)
-    cleaning = time.process_time() - begun
+    cleaning = time.process_time() - started
     keep = ~clf.get_label_issues()["is_label_issue"].to_numpy()
     if len(np.unique(y[keep])) < len(np.unique(y)):  # a class must not vanish
         keep = np.ones(len(y), bool)
@@ -63,9 +63,9 @@ def scores(X: np.ndarray, y: np.ndarray, X_test: np.ndarray, truth: np.ndarray, 
     }
     for model, make in MODELS.items():
         for way, (inputs, labels, weight) in parts.items():
-            begun = time.process_time()
+            started = time.process_time()
             fitted = make(seed).fit(inputs, labels, sample_weight=weight)
-            spent = time.process_time() - begun + (cleaning if way != "given" else 0)
+            spent = time.process_time() - started + (cleaning if way != "given" else 0)
             yield {"model": model, "way": way, "accuracy": fitted.score(X_test, truth), "seconds": spent}
         yield _clean_learning(model, make(seed), X, y, X_test, truth)
 
@@ -73,13 +73,13 @@ def scores(X: np.ndarray, y: np.ndarray, X_test: np.ndarray, truth: np.ndarray, 
 def _clean_learning(model: str, base: Any, X: np.ndarray, y: np.ndarray, X_test: np.ndarray, truth: np.ndarray) -> Any:
     from cleanlab.classification import CleanLearning
 
-    begun = time.process_time()
+    started = time.process_time()
     try:
         fitted = CleanLearning(base, seed=0, low_memory=True).fit(X, y)
         accuracy = fitted.score(X_test, truth)
     except (ValueError, IndexError) as error:  # where a class loses all of its labels
         return {"model": model, "way": "CleanLearning", "error": str(error)[:200]}
-    return {"model": model, "way": "CleanLearning", "accuracy": accuracy, "seconds": time.process_time() - begun}
+    return {"model": model, "way": "CleanLearning", "accuracy": accuracy, "seconds": time.process_time() - started}
 
 
 def run(options: argparse.Namespace) -> None:

@@ -63,7 +63,7 @@ def curves(spectrum: Spectrum, given: torch.Tensor, steps: int, record: list[int
     weights = {"hard": ramp, "agreement": lambda step, agreement: agreement}
     found: dict[str, dict[str, Any]] = {}
     for name in STYLES:
-        begun, busy = time.perf_counter(), time.process_time()
+        started, busy = time.perf_counter(), time.process_time()
         entry: dict[str, Any] = {}
         if name == "plain":
             entry["outputs"] = gradient_descent(spectrum, given, lr, record)
@@ -76,7 +76,7 @@ def curves(spectrum: Spectrum, given: torch.Tensor, steps: int, record: list[int
             n, c = given.shape
             entry["gflop"] = (2 * n * c * (trace.rows_evaluated + trace.flips) + 7 * n * c * steps) / 1e9
             entry["gflop_plain"] = 2 * n * n * c * steps / 1e9
-        found[name] = entry | {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - busy}
+        found[name] = entry | {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - busy}
     return found
 
 
@@ -116,11 +116,11 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     inputs, truth, given = digits()
     clean, noisy = (torch.eye(10, dtype=torch.float64)[z] for z in (truth, given))
-    begun, busy = time.perf_counter(), time.process_time()
+    started, busy = time.perf_counter(), time.process_time()
     kernel = relu_kernel(inputs) / len(inputs)
-    kernel_seconds = time.perf_counter() - begun
+    kernel_seconds = time.perf_counter() - started
     spectrum = Spectrum.of(kernel)
-    setup = {"kernel": kernel_seconds, "spectrum": time.perf_counter() - begun - kernel_seconds}
+    setup = {"kernel": kernel_seconds, "spectrum": time.perf_counter() - started - kernel_seconds}
     setup["cpu"] = time.process_time() - busy
     grid = np.unique(np.geomspace(1, arguments.steps, 80).round().astype(int)).tolist()
     record = sorted({*grid, *(s for s in STEPS if s <= arguments.steps)})

@@ -157,12 +157,12 @@ def taught_by(run: Path, suite: Suite, examples: LabelledData) -> tuple[dict[str
 def one_seed(suite: Suite, source: Path | None, seed: int, folder: Path) -> dict[str, Any]:
     examples, tests = noisy(suite, source, seed)
 
-    def taught(teacher: Any, settings: Settings | None = None, **said: Any) -> dict[str, float]:
+    def taught(teacher: Any, settings: Settings | None = None, **options: Any) -> dict[str, float]:
         settings = settings or Settings(seed=seed, epochs=suite.epochs)
-        return accuracies(Distiller(suite.student, settings=settings, **said).fit(teacher, examples).model, tests)
+        return accuracies(Distiller(suite.student, settings=settings, **options).fit(teacher, examples).model, tests)
 
-    def teach(teacher: Any, **said: Any) -> float:
-        return taught(teacher, **said)["test"]
+    def teach(teacher: Any, **options: Any) -> float:
+        return taught(teacher, **options)["test"]
 
     plain = Settings(method="cross-entropy", network=suite.teacher, held_out=0.1, keep_epochs="all", seed=seed)
     plain, run = replace(plain, epochs=suite.epochs), folder / f"teacher-{seed}"
@@ -172,7 +172,7 @@ def one_seed(suite: Suite, source: Path | None, seed: int, folder: Path) -> dict
     by_itself = accuracies(train_fit(examples, alone).model, tests)
     students = {e: teach(store, objective="refinery") for e, store in stores.items()}
     best = stores[at["held-out"]]
-    lessons = {name: taught(best, **said) for name, said in suite.lessons.items()}
+    lessons = {name: taught(best, **options) for name, options in suite.lessons.items()}
     out: dict[str, Any] = {
         "seed": seed,
         "epochs": at,
@@ -196,9 +196,9 @@ def shifted(taught: Callable[..., Any], suite: Suite, seed: int, teacher: Path) 
     """Students that see shifted images; the teacher is asked again, for it labels what they see."""
     settings = Settings(seed=seed, epochs=suite.epochs, augment="crop:2")
     return {
-        f"{name} {what}": taught(teacher, settings, objective=name, **said)["test"]
+        f"{name} {what}": taught(teacher, settings, objective=name, **options)["test"]
         for name in ("refinery", "hinton")
-        for what, said in suite.shifted.items()
+        for what, options in suite.shifted.items()
     }
 
 
@@ -226,9 +226,12 @@ def cost() -> dict[str, Any]:
     """An epoch of plain training, from the store and beside a live teacher; medians of interleaved ratios."""
     digits, _ = runs.noisy_digits(0)
     teacher = train_fit(digits, Settings(method="cross-entropy", epochs=2).resolve(len(digits), "cpu")).model
-    begun = time.process_time()
+    started = time.process_time()
     store = soft_labels(find_teacher(teacher, digits), digits, TorchRuntime())
-    found: dict[str, Any] = {"labelling_seconds": time.process_time() - begun, "bytes": store.soft.describe()["bytes"]}
+    found: dict[str, Any] = {
+        "labelling_seconds": time.process_time() - started,
+        "bytes": store.soft.describe()["bytes"],
+    }
     for student, name in (("mlp:32", "hinton"), ("mlp:32", "refinery"), ("mlp:512,512", "hinton")):
         settings = Settings(network=student, method="cross-entropy", epochs=9).resolve(len(digits), "cpu")
         reading, loss, _ = objective(name)
@@ -282,9 +285,9 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    begun = time.process_time()
+    started = time.process_time()
     found = environment("cpu") | (cost() if asked.suite == "cost" else measured(asked.suite, asked.folder))
-    found["cpu_seconds"] = round(time.process_time() - begun)
+    found["cpu_seconds"] = round(time.process_time() - started)
     records = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     RECORD.write_text(json.dumps(records | {asked.suite: found}, indent=1) + "\n")
 

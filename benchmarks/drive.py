@@ -129,8 +129,8 @@ def in_own_process(work: Callable[..., Record], *given: Any, limit: float = 1e6,
     try:
         if not receiver.poll(limit):
             return {"failed": f"it took longer than {limit:g} s"}
-        said: Record = receiver.recv()
-        return said
+        result: Record = receiver.recv()
+        return result
     except EOFError:
         process.join()
         return {"failed": f"its process ended with {process.exitcode}"}

@@ -64,9 +64,9 @@ def cell(kind: str, n: int, k: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         labels, store = fill(kind, n, k, Path(folder))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        begun = time.perf_counter()
+        started = time.perf_counter()
         found = find_issues(labels, store)
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - started
         resident = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
         expected = found.noise.wrong
         del found

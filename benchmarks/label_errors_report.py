@@ -242,8 +242,8 @@ def report(records: dict[str, dict[str, Any]]) -> None:
     """Write ``reports/label-errors.md``."""
     rows = grouped(records)
     old = sorted({r["stage"] for r in records.values() if "outdated" in r})
-    said = [f"Stages measured with an earlier form of the default: {', '.join(old)}.\n"] if old else []
-    lines = [HEAD, *said, "## Beside cleanlab with five folds\n", *against_folds(rows)]
+    note = [f"Stages measured with an earlier form of the default: {', '.join(old)}.\n"] if old else []
+    lines = [HEAD, *note, "## Beside cleanlab with five folds\n", *against_folds(rows)]
     lines += [
         "Bold where the default is at least as good. *Ratio*: the default's processor seconds over cleanlab's; five",
         "folds are four trainings' worth of data, so one training of the same speed has 0.25. *With a last training*:",

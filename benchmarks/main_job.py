@@ -121,9 +121,9 @@ def run_cell(cell: dict[str, Any], folder: str, threads: int) -> dict[str, Any]:
     settings = train.Settings(
         method=cell["method"], network=cell["network"], epochs=cell.get("epochs"), seed=cell["seed"]
     ).resolve(len(part), "cpu")
-    begun = time.perf_counter()
+    started = time.perf_counter()
     fitted = fit(part, settings, evaluations=evaluations)
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - started
     table = label_table(fitted.targets.refined(), fitted.dynamics, counts=fitted.counts)
     curve = [epoch["test_accuracy"] for epoch in fitted.curves]
     result = {
@@ -156,7 +156,7 @@ def run_sklearn(cell: dict[str, Any], train: Any, test_x: Any, test_y: Any) -> d
 
     from selfdistill._core.record import environment
 
-    begun = time.perf_counter()
+    started = time.perf_counter()
     model = (
         LogisticRegression(max_iter=2000)
         if cell["method"] == "sklearn-logistic"
@@ -170,7 +170,7 @@ def run_sklearn(cell: dict[str, Any], train: Any, test_x: Any, test_y: Any) -> d
         "refined_right": float((predicted == truth).mean()),
         "wrong_set_right": float((predicted == truth)[given != truth].mean()),
     }
-    result = {"last": accuracy, "best": accuracy, "truth": measured, "seconds": time.perf_counter() - begun}
+    result = {"last": accuracy, "best": accuracy, "truth": measured, "seconds": time.perf_counter() - started}
     return {
         "schema": 1,
         "cell": cell,

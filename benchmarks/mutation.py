@@ -173,12 +173,12 @@ def run(rooms: list[str], names: list[str], each: int, seconds: float) -> None:
         cells = [cell for path in files if path.name != "__init__.py" for cell in mutants(path, each)]
 
         def work(cell: drive.Cell, room: str = room, tests: tuple[str, ...] = tests) -> dict[str, Any]:
-            begun = time.monotonic()
+            started = time.monotonic()
             mirrors = [f"{folder}/test{Path(cell['path']).stem}.py" for folder in tests]
             first = tuple(mirror for mirror in mirrors if (ROOT / mirror).exists())
             found = survives(cell, first, seconds) if first else "survived"
             found = survives(cell, tests, seconds) if found == "survived" else found
-            return {"schema": 1, "room": room, "cell": cell, "found": found, "seconds": time.monotonic() - begun}
+            return {"schema": 1, "room": room, "cell": cell, "found": found, "seconds": time.monotonic() - started}
 
         todo = {f"{cell['path']}, {cell['number']}, {cell['was']}": cell for cell in cells}
         drive.run(TABLE, todo, work, line=lambda record: f"{record['cell']['is']}: {record['found']}")

@@ -162,13 +162,13 @@ def _widths() -> list[Odd]:
 def _spaces() -> list[Odd]:
     wide = "".join("  ".join(f"{cell:>8}" for cell in row) + "\n" for row in (H, *R))
     left = "".join("".join(f"{cell:<10}" for cell in row) + "\n" for row in (H, *R))
-    said = "x  y  label\n" + "".join(f'{r[0]}   "two words"  {r[2]}\n' for r in R)
+    written = "x  y  label\n" + "".join(f'{r[0]}   "two words"  {r[2]}\n' for r in R)
     return [
         Odd("single spaces", _lines(H, R, " ").encode(), H, R, ".txt"),
         Odd("runs of spaces, right-aligned", wide.encode(), H, R, ".txt"),
         Odd("runs of spaces, left-aligned", left.encode(), H, R, ".txt"),
         Odd("runs of spaces, in .csv", wide.encode(), H, R),
-        Odd("runs of spaces and quotation marks", said.encode(), H, [[r[0], "two words", r[2]] for r in R], ".txt"),
+        Odd("runs of spaces and quotation marks", written.encode(), H, [[r[0], "two words", r[2]] for r in R], ".txt"),
         Odd("commas and spaces", _lines(H, R, ", ").encode(), H, R),
         Odd("commas, spaces and quotation marks", _lines(H, _quoted(PROSE, ","), ", ").encode(), H, PROSE),
         Odd("tabs in .txt", _lines(H, SPACED, "\t").encode(), H, SPACED, ".txt"),
@@ -179,17 +179,17 @@ def _spaces() -> list[Odd]:
 
 def _quotes() -> list[Odd]:
     lines = [[f"two\nlines {i}", str(i), "ab"[i % 2]] for i in range(8)]
-    said = [[f'he said "{i}"', str(i), "ab"[i % 2]] for i in range(8)]
+    quoted = [[f'he said "{i}"', str(i), "ab"[i % 2]] for i in range(8)]
     inches = [[f'{i} 1/2" pipe', str(i), "ab"[i % 2]] for i in range(8)]
-    double = [[f'"{r[0].replace(chr(34), chr(34) * 2)}"', *r[1:]] for r in said]
-    slashed = [[f'"{r[0].replace(chr(34), chr(92) + chr(34))}"', *r[1:]] for r in said]
+    double = [[f'"{r[0].replace(chr(34), chr(34) * 2)}"', *r[1:]] for r in quoted]
+    slashed = [[f'"{r[0].replace(chr(34), chr(92) + chr(34))}"', *r[1:]] for r in quoted]
     broken = [[r[0], '"open' if i == 2 else r[1], r[2]] for i, r in enumerate(R)]
     return [
         Odd(
             "line breaks in quotation marks", _lines(H, [[f'"{r[0]}"', *r[1:]] for r in lines], ",").encode(), H, lines
         ),
-        Odd("doubled quotation marks", _lines(H, double, ",").encode(), H, said),
-        Odd("quotation marks behind a backslash", _lines(H, slashed, ",").encode(), H, said),
+        Odd("doubled quotation marks", _lines(H, double, ",").encode(), H, quoted),
+        Odd("quotation marks behind a backslash", _lines(H, slashed, ",").encode(), H, quoted),
         Odd("quotation marks within cells", _lines(H, inches, ",").encode(), H, inches),
         Odd(
             "all cells in quotation marks",

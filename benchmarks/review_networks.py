@@ -59,20 +59,20 @@ def last_features(network: nn.Module, inputs: torch.Tensor) -> np.ndarray:
 def reviewed(features: np.ndarray, given: np.ndarray, truth: np.ndarray, k: int, quality: np.ndarray, way: str):
     """Count wrong labels found at each stop."""
     settler = Settler(prepare(torch.from_numpy(features), Given(given, k), ClosedOptions()))
-    settled, wrong, counts = np.full(len(given), -1), given != truth, []
-    first = now = settler.settle(settled)[1]
+    decided, wrong, counts = np.full(len(given), -1), given != truth, []
+    first = now = settler.settle(decided)[1]
     for count in range(STEP, STOPS[-1] + 1, STEP):
         order = now
         if "shift" in way:
             order = odds(quality) + odds(now) - odds(first)
         elif "added" in way:
             order = odds(quality) + odds(now)
-        open_ = np.flatnonzero(settled < 0)
+        open_ = np.flatnonzero(decided < 0)
         new = open_[np.argsort(order[open_], kind="stable")[:STEP]]
-        settled[new] = truth[new]
+        decided[new] = truth[new]
         if count in STOPS:
-            counts.append(int((wrong & (settled >= 0)).sum()))
-        now = settler.settle(settled)[1]
+            counts.append(int((wrong & (decided >= 0)).sum()))
+        now = settler.settle(decided)[1]
     return counts
 
 
@@ -86,13 +86,13 @@ def measure(data: Any, kind: str, network: str, ways: Sequence[str]) -> dict[str
     images = np.asarray(data.train, np.float32)
     images = images.transpose(0, 2, 3, 1) if images.ndim == 4 else images.reshape(-1, 28, 28)
     given, truth, k = noise.draw(data, kind, 0), data.truth, data.num_classes
-    begun = time.process_time()
+    started = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         np.savez(Path(folder) / "data.npz", X=(images * (1 if images.max() > 2 else 255)).astype(np.uint8), y=given)
         run = fit(Path(folder) / "data.npz", out=Path(folder) / "run", method="selfdistill", network=network, say=None)
         model, quality = load_model(run.folder / "model.safetensors"), read_findings(run.folder).quality
         epochs = run.record.settings.epochs
-    trained = time.process_time() - begun
+    trained = time.process_time() - started
     raw = (images * (1 if images.max() > 2 else 255)).astype(np.uint8)
     features = last_features(model.network, model.preprocess.apply(raw))
     wrong, fixed = given != truth, np.argsort(quality, kind="stable")

@@ -62,7 +62,7 @@ DRAWN = [
 
 
 def stops(n: int) -> list[int]:
-    """Give the stops of n rows: a fifth of them is settled, or half of few."""
+    """Give the stops of n rows: a fifth of them is decided, or half of few."""
     return [stop for stop in STOPS if stop <= max(n // 5, min(n // 2, 300))]
 
 
@@ -81,20 +81,20 @@ def walk(inputs: np.ndarray, given: np.ndarray, truth: np.ndarray, k: int) -> di
     """
     wrong, n = given != truth, len(given)
     settler = Settler(prepare(torch.from_numpy(inputs), Given(given, k), ClosedOptions()))
-    settled, seen, quality, at = np.full(n, -1), [], [], [0, *stops(n)]
-    posterior, now = settler.settle(settled)
+    decided, seen, quality, at = np.full(n, -1), [], [], [0, *stops(n)]
+    posterior, now = settler.settle(decided)
     table = find_issues(given, posterior, quality=now)
-    begun = time.process_time()
+    started = time.process_time()
     for count in range(0, at[-1] + 1, STEP):
         if count in at:
             quality.append(now)
         if count < at[-1]:
-            open_ = np.flatnonzero(settled < 0)
+            open_ = np.flatnonzero(decided < 0)
             new = open_[np.argsort(now[open_], kind="stable")[:STEP]]
             seen += new.tolist()
-            settled[new] = truth[new]
-            _, now = settler.settle(settled)
-    seconds = (time.process_time() - begun) / (at[-1] / STEP)
+            decided[new] = truth[new]
+            _, now = settler.settle(decided)
+    seconds = (time.process_time() - started) / (at[-1] / STEP)
     fixed = np.argsort(table.quality, kind="stable")
     kept = {"wrong": wrong, "flagged": table.is_issue, "fixed": fixed, "seen": seen, "stops": at, "quality": quality}
     return {name: np.asarray(one) for name, one in kept.items()} | {"seconds": np.array(seconds)}
@@ -160,9 +160,9 @@ def audited(folder: Path, share: float, draws: int = 8) -> dict[str, Any]:
                 ratio.append(left.high / max(left.low, 1))
             held_in[place.stem.split(".")[1]].append(np.mean(here))
             found.setdefault(count, []).append(np.mean(got))
-    told = {part: f"{sum(some):.1f} of {len(some)}" for part, some in held_in.items()}
+    shares = {part: f"{sum(some):.1f} of {len(some)}" for part, some in held_in.items()}
     means = {str(count): round(float(np.mean(some)), 1) for count, some in found.items()}
-    return {"share": share, "held": told, "found": means, "upper to lower": round(float(np.median(ratio)), 1)}
+    return {"share": share, "held": shares, "found": means, "upper to lower": round(float(np.median(ratio)), 1)}
 
 
 def main() -> None:

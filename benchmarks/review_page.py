@@ -48,10 +48,10 @@ def make_run(folder: Path, rows: int) -> Path:
 
 def until(page: Any, expression: str) -> None:
     """Wait for an expression: the page's own policy forbids Playwright to do so."""
-    begun = time.perf_counter()
+    started = time.perf_counter()
     while not page.evaluate(expression):
         time.sleep(0.005)
-        if time.perf_counter() > begun + LIMIT:
+        if time.perf_counter() > started + LIMIT:
             raise SystemExit(f"after {LIMIT} s this did not hold: {expression} ")
 
 
@@ -69,10 +69,10 @@ def first_card(browser: Any, url: str, server: subprocess.Popen[str]) -> tuple[A
         finished.append(request)
 
     page.on("requestfinished", keep)
-    begun = time.perf_counter()
+    started = time.perf_counter()
     page.goto(url, wait_until="commit")
     until(page, SHOWN)
-    seconds = round(time.perf_counter() - begun, 2)
+    seconds = round(time.perf_counter() - started, 2)
     page.remove_listener("requestfinished", keep)
     size = sum(asked.sizes()["responseBodySize"] for asked in finished)
     cpu = round(cpu_seconds(server) - cpu, 2)
@@ -81,10 +81,10 @@ def first_card(browser: Any, url: str, server: subprocess.Popen[str]) -> tuple[A
 
 def timed(page: Any, do: str, done: str) -> float:
     """Seconds from an act to its end."""
-    begun = time.perf_counter()
+    started = time.perf_counter()
     page.evaluate(do)
     until(page, done)
-    return round(time.perf_counter() - begun, 2)
+    return round(time.perf_counter() - started, 2)
 
 
 def measure(run: Path) -> dict[str, Any]:
@@ -95,15 +95,15 @@ def measure(run: Path) -> dict[str, Any]:
         browser = play.chromium.launch(executable_path="/usr/bin/chromium", args=list(FLAGS))
         browser.new_page().goto("about:blank")  # the browser itself is there
         command = [sys.executable, "-m", "selfdistill", "review", str(run), "--no-browser", "--no-learn"]
-        begun = time.perf_counter()
+        started = time.perf_counter()
         server = subprocess.Popen([*command, "--decisions", f"{folder}/d.jsonl"], stderr=subprocess.PIPE, text=True)
         assert server.stderr is not None
         try:
             url = next(found[0] for line in server.stderr if (found := re.search(r"http://\S+", line)))
-            found: dict[str, Any] = {"address": round(time.perf_counter() - begun, 2), "cpu": cpu_seconds(server)}
+            found: dict[str, Any] = {"address": round(time.perf_counter() - started, 2), "cpu": cpu_seconds(server)}
             page, found["once"] = first_card(browser, url, server)
             _, found["again"] = first_card(browser, url, server)
-            found["key"] = timed(page, "work.then(() => queue(DEEDS.accept))", "state.settled === 1")
+            found["key"] = timed(page, "work.then(() => queue(DEEDS.accept))", "state.decided === 1")
             search = "$('search').value = '%s'; queue(afresh)"
             found["search"] = [
                 timed(page, search % words, f"state.left === {left}") for words, left in expected_counts(run)
@@ -115,7 +115,7 @@ def measure(run: Path) -> dict[str, Any]:
 
 
 def expected_counts(run: Path) -> list[tuple[str, int]]:
-    """Two searches, and how many rows but the first, which is settled, hold them."""
+    """Two searches, and how many rows but the first, which is decided, hold them."""
     table = pd.read_csv(run.parent / "rows.csv", dtype=str)
     names = pd.read_parquet(run / "labels.parquet", columns=["suggested_label", "label_quality", "id"])
     first = names["label_quality"].to_numpy().argmin()
@@ -139,21 +139,21 @@ def learning(rows: int) -> dict[str, Any]:
     from selfdistill.closed._settler import Settler
 
     rng, k = np.random.default_rng(0), 10
-    truth, settled = rng.integers(k, size=rows), np.full(rows, -1)
+    truth, decided = rng.integers(k, size=rows), np.full(rows, -1)
     inputs = 0.6 * rng.normal(size=(k, 64))[truth] + rng.normal(size=(rows, 64))
     given = np.where(rng.random(rows) < 0.2, rng.integers(k, size=rows), truth)
     made = prepare(torch.from_numpy(inputs.astype(np.float32)), Given(given, k), ClosedOptions())
     settler, quality, found = Settler(made), np.zeros(rows), {}
     for name, links in [("first", True), *((f"decision {i}", False) for i in range(1, 6)), ("anew", True)]:
         if name.startswith("decision"):
-            worst = np.where(settled < 0, quality, 2).argmin()
-            settled[worst] = truth[worst]
-        begun = time.process_time()
-        _, quality = settler.settle(settled, links=links)
-        found[name] = round(time.process_time() - begun, 2)
-    begun = time.process_time()
-    plain = settle(made, settled).quality
-    found |= {"passes of a run": round(time.process_time() - begun, 2), "gap": float(np.abs(plain - quality).max())}
+            worst = np.where(decided < 0, quality, 2).argmin()
+            decided[worst] = truth[worst]
+        started = time.process_time()
+        _, quality = settler.settle(decided, links=links)
+        found[name] = round(time.process_time() - started, 2)
+    started = time.process_time()
+    plain = settle(made, decided).quality
+    found |= {"passes of a run": round(time.process_time() - started, 2), "gap": float(np.abs(plain - quality).max())}
     return found
 
 

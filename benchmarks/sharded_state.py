@@ -73,12 +73,12 @@ def reckon(layout: str, method: str, n: int, classes: int, top: int | None, proc
     away, width, default = (processes - 1) / processes, row(classes, top), method == "selfdistill"
     rows = (5.5 if top is None else 6) if default else 2  # one of the default's is always in sixteen bits
     kept = n * (rows * width + COUNT + RECORD + (8 if default else 0))  # which has the labels once more
-    told = TOLD + (4 * (classes**2 + classes) + 20 if default else 0)  # noise matrix and frequencies of the classes
+    buffers = TOLD + (4 * (classes**2 + classes) + 20 if default else 0)  # noise matrix and frequencies of the classes
     if layout == "copied":
         return Bytes(kept, 0.0, 2 * away * n * (width + COUNT))
     # asked for by number, answered with a memory (and a target), sent back as a prediction
     sent = batch * away * (INDEX + (3 if default else 2) * width) if layout == "asked" else 0.0
-    return Bytes(kept / processes, sent, 2 * away * told)
+    return Bytes(kept / processes, sent, 2 * away * buffers)
 
 
 def _size(*parts: Tensor) -> int:

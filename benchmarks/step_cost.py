@@ -36,7 +36,7 @@ class Trainer:
 
     def block(self, inputs: torch.Tensor, index: torch.Tensor, steps: int) -> float:
         """Run an epoch of some steps, its end included, and return seconds."""
-        begun = time.perf_counter()
+        started = time.perf_counter()
         for _ in range(steps):
             logits = self.net(inputs)
             loss = self.method.loss(logits, self.targets.read(index, logits.detach())).mean()
@@ -45,7 +45,7 @@ class Trainer:
             self.optimizer.zero_grad()
             self.targets.write(index, logits.detach().softmax(-1))
         self.targets.end_epoch()
-        return time.perf_counter() - begun
+        return time.perf_counter() - started
 
 
 def measure(network: str, rounds: int, steps: int) -> dict[str, Any]:

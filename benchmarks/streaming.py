@@ -75,8 +75,8 @@ def main() -> None:
     out = given.work.resolve() / f"run-{key.replace(', ', '-').replace(' ', '-')}-{os.getpid()}"
     command = [sys.executable, "-m", "benchmarks.streaming", *sys.argv[1:], "--train", str(out)]
     command[command.index("--work") + 1] = str(given.work.resolve())
-    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=given.work)
-    record = json.loads(told.stdout.splitlines()[-1]) | {"photos": given.photos, "in_memory": given.in_memory}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=given.work)
+    record = json.loads(done.stdout.splitlines()[-1]) | {"photos": given.photos, "in_memory": given.in_memory}
     found = read_record(out)
     record |= {"epoch_s": found.curves["seconds"], "pixels_mib": given.photos * 3 * SIDE**2 / 2**20}
     record |= {"fingerprint": found.data.fingerprint, "weights": digest(out / "model.safetensors")}

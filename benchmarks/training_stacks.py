@@ -73,8 +73,8 @@ def sgd(net: nn.Module) -> torch.optim.Optimizer:
 def accuracy(net: nn.Module, data: dict[str, torch.Tensor]) -> float:
     """Share of right predictions on the test set."""
     with torch.no_grad():
-        said = torch.cat([net.eval()(part) for part in data["x_test"].split(500)]).argmax(1)
-    return float((said == data["y_test"]).float().mean())
+        predicted = torch.cat([net.eval()(part) for part in data["x_test"].split(500)]).argmax(1)
+    return float((predicted == data["y_test"]).float().mean())
 
 
 def loop(
@@ -210,8 +210,8 @@ def text_accuracy(net: Any, data: dict[str, Any]) -> float:
     """Share of right answers on the test set."""
     tokens = data["tokens_test"]
     with torch.no_grad():
-        said = net.eval()(input_ids=tokens, attention_mask=(tokens > 0).long()).logits.argmax(1)
-    return float((said == data["y_test"]).float().mean())
+        predicted = net.eval()(input_ids=tokens, attention_mask=(tokens > 0).long()).logits.argmax(1)
+    return float((predicted == data["y_test"]).float().mean())
 
 
 STACKS: dict[str, tuple[Any, Any, Any]] = {

@@ -259,7 +259,7 @@ def report() -> None:
     """Write ``reports/reliability-check.md``: a line for each case, what was said and what was right."""
     rows = sorted(TABLE.read().values(), key=lambda r: (r["cell"]["split"] == "check", r["cell"]["data"]))
     lines = [HEAD]
-    said = {"trust": "trust", "except": "classes", "refuse": "refuse"}
+    marks = {"trust": "trust", "except": "classes", "refuse": "refuse"}
     for split, title in (("dev", "Development: the rules were set on these"), ("check", "Check: not looked at before")):
         mine = [r for r in rows if r["cell"]["split"] == split]
         lines += [f"## {title}\n", "| data | case | seed | wrong, given | wrong, refined | says | right | |"]
@@ -267,7 +267,7 @@ def report() -> None:
         hits: dict[str, list[bool]] = {"trust": [], "classes": [], "refuse": []}
         for r in mine:
             light, right, cell = rejudge(r), right_to_say(r), r["cell"]
-            hit = said[light.verdict] == right
+            hit = marks[light.verdict] == right
             hits[right].append(hit)
             named = f" ({', '.join(r['classes'][c] for c in light.classes[:4])})" if light.classes else ""
             lines.append(

@@ -88,9 +88,9 @@ def save(page: Any, name: str) -> None:
 
 def until(page: Any, expression: str) -> None:
     """Wait for an expression."""
-    begun = time.monotonic()
+    started = time.monotonic()
     while not page.evaluate(expression):
-        if time.monotonic() > begun + WAIT:
+        if time.monotonic() > started + WAIT:
             raise SystemExit(f"after {WAIT} s this did not hold: {expression}")
         time.sleep(0.05)
 
@@ -114,7 +114,7 @@ def review(browser: Any, run: Path, take: Any) -> None:
 
 
 def of_tickets(browser: Any, url: str) -> None:
-    """Settle a few tickets, and show one: light, dark, and on a phone."""
+    """Decide on a few tickets, and show one: light, dark, and on a phone."""
     page = opened(browser, url, "light", DESK)
     until(page, "Number.isInteger(state.learned) && state.clusters > 0")
     page.evaluate("(async () => { for (let i = 0; i < 24; i += 1) await queue(DEEDS.accept); })()")
@@ -135,7 +135,7 @@ def of_digits(browser: Any, url: str) -> None:
     until(page, "[...document.querySelectorAll('.tile img')].every((one) => one.complete && one.naturalWidth)")
     save(page, "review-grid")
     page.evaluate("(async () => { for (let i = 0; i < 12; i += 1) await queue(DEEDS.accept); })()")
-    until(page, "state.settled === 12")
+    until(page, "state.decided === 12")
 
 
 def main() -> None:

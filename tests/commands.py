@@ -11,7 +11,7 @@ COMMANDS = (
     ["distill", "--resume", "learning"],
     ["report", "run", "--out", "page.html", "--force"],
     ["air", "run", "--examples", "10", "--out", "air", "--force"],
-    ["fit", "--resume", "begun"],
+    ["fit", "--resume", "unfinished"],
     ["fit", "--resume", "closed"],
     ["predict", "closed", "t.csv", "--out", "p.csv", "--force"],
     ["refine", "closed", "--drop", "--out", "r.csv"],
@@ -19,4 +19,4 @@ COMMANDS = (
     ["report", "closed", "--out", "page.html", "--force"],
     ["air", "closed", "--force"],
 )
-RUNS = {"run", "stopped", "learning", "begun", "closed"}
+RUNS = {"run", "stopped", "learning", "unfinished", "closed"}

@@ -109,8 +109,8 @@ def cli(capsys):
     def call(*arguments: object) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as left:
             main([str(a) for a in arguments])
-        said = capsys.readouterr()
-        return int(left.value.code or 0), said.out, said.err
+        captured = capsys.readouterr()
+        return int(left.value.code or 0), captured.out, captured.err
 
     return call
 
@@ -147,7 +147,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert _called("fit", "t.csv", *network, "--out", "run")[0] == 0
         assert _called("fit", "t.csv", "--method", "kernel", "--landmarks", "10", "--out", "closed")[0] == 0
         assert _called("distill", "run", "--epochs", "2", "--student", "mlp:2", "--out", "student")[0] == 0
-        for name, source in (("stopped", "run"), ("learning", "student"), ("begun", "closed")):
+        for name, source in (("stopped", "run"), ("learning", "student"), ("unfinished", "closed")):
             shutil.copytree(source, name)
             record = read_json_record(Path(name))
             gone = {"curves", "result", "trust", "files", "closed"}

@@ -96,16 +96,16 @@ def file_reader(ending: str, again: bool = False) -> Callable[[Path, bytes], Non
 
 def attempt(work: Callable[[], object]) -> bool:
     """The property: it works, or says one line of our own (false)."""
-    said = ""
+    message = ""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             work()
     except SelfdistillError as error:
-        said = str(error)
-    assert "\n" not in said, f"an error of several lines: {said!r}"
-    assert len(said) < 5000, "a long error"
-    return not said
+        message = str(error)
+    assert "\n" not in message, f"an error of several lines: {message!r}"
+    assert len(message) < 5000, "a long error"
+    return not message
 
 
 def workbook() -> list[bytes]:

@@ -116,7 +116,7 @@ def tried(reader: Reader, place: Path, data: bytes, state: State) -> None:
 
 def turn(reader: Reader, place: Path, state: State, number: int, seconds: float) -> None:
     """Try inputs for the seconds of one turn."""
-    begun = time.process_time()
+    started = time.process_time()
 
     @seed(number)
     @settings(
@@ -128,7 +128,7 @@ def turn(reader: Reader, place: Path, state: State, number: int, seconds: float)
     )
     @given(reader.inputs([*state.pool, *state.kept]))
     def run(data: bytes) -> None:
-        if time.process_time() - begun > seconds:
+        if time.process_time() - started > seconds:
             raise TimeoutError
         tried(reader, place, data, state)
 
@@ -136,7 +136,7 @@ def turn(reader: Reader, place: Path, state: State, number: int, seconds: float)
         tried(reader, place, data, state)
     with contextlib.suppress(TimeoutError):
         run()
-    state.seconds += time.process_time() - begun
+    state.seconds += time.process_time() - started
 
 
 def write(out: Path, states: dict[str, State]) -> None:

@@ -224,8 +224,8 @@ def test_odd_but_legal_data_work(cli, case):
     Path("odd.csv").write_text(text + "\n")
     code, out, err = cli("fit", "odd.csv", "--network", "mlp:4", "--epochs", "2", "--batch-size", "16")
     assert code == 0
-    said = out + err
-    assert shown in said
+    output = out + err
+    assert shown in output
     table = pd.read_parquet("runs/odd-001/labels.parquet")
     distributions = np.stack(table["refined_distribution"])
     assert np.allclose(distributions.sum(1), 1, atol=1e-4)

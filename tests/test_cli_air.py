@@ -19,8 +19,8 @@ FIGURES = {f"{name}.{ending}" for name in ("spectrum", "energy", "retrieval", "c
 def call(capsys, *arguments):
     with pytest.raises(SystemExit) as left:
         main([str(a) for a in arguments])
-    said = capsys.readouterr()
-    return int(left.value.code or 0), said.out, said.err
+    captured = capsys.readouterr()
+    return int(left.value.code or 0), captured.out, captured.err
 
 
 @pytest.fixture

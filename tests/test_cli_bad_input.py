@@ -22,8 +22,8 @@ FEW = ["--epochs", "2", "--network", "mlp:4"]
 def cli(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as left:
         main([str(a) for a in arguments])
-    said = capsys.readouterr()
-    return int(left.value.code or 0), said.out, said.err
+    captured = capsys.readouterr()
+    return int(left.value.code or 0), captured.out, captured.err
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -303,8 +303,8 @@ def test_categories_that_training_never_saw_are_counted(capsys):
     Path("new.csv").write_text('colour\ngreen\nred\n""\ngreen\npink\n')
     code, out, err = cli(capsys, "predict", "run", "new.csv")
     assert (code, len(out.splitlines())) == (0, 6)
-    said = "warning: column 'colour' holds categories that were not in training in 3 of 5 rows, such as 'green'; "
-    assert said + "they count as missing." in err.splitlines()
+    message = "warning: column 'colour' holds categories that were not in training in 3 of 5 rows, such as 'green'; "
+    assert message + "they count as missing." in err.splitlines()
     assert "warning" not in cli(capsys, "predict", "run", "c.csv")[2]
 
 
@@ -315,8 +315,8 @@ def test_a_damaged_model_is_refused(run, capsys):
 
 
 NOISE = {
-    "": "no kinds of noise are given, but it takes one. Give --symmetric RATE",
-    "--pair 0.1 --instance 0.1": "2 kinds of noise are given",
+    "": "no kind of noise is given. Choose one: --symmetric RATE (any other class), --pair RATE",
+    "--pair 0.1 --instance 0.1": "2 kinds of noise are given. Choose one",
     "--symmetric 0.4": "say which",
     "--pair 0.4 --include-clean": "belong together",
     "--pair 0.1 --seed -1": "seed is -1, but must be at least 0",
@@ -364,7 +364,10 @@ def test_a_noise_matrix_that_does_not_fit_leaves_nothing_behind(capsys, matrix, 
 
 def test_what_a_method_cannot_use_is_refused_with_those_that_can(capsys):
     line = refused(capsys, "fit", table(), *FEW, "--label", "label", "--noise-rate", "0.4", "--out", "run")
-    assert "takes no --noise-rate" in line
-    assert "co-teaching" in line
+    problem = "--method auto, the default, chooses selfdistill here: method 'selfdistill' takes no --noise-rate. "
+    assert line == f"error: {problem}Leave it out, or choose a method that takes it: co-teaching."
+    assert refused(capsys, "fit", "--noise-rate", "0.4", "--out", "run") == line  # of the built-in digits
+    line = refused(capsys, "fit", table(), "--method", "elr", "--noise-rate", "0.4", "--out", "run")
+    assert line.startswith("error: method 'elr' takes no --noise-rate. ")
     line = refused(capsys, "fit", table(), "--method", "co-teaching", "--noise-rate", "1.4", "--out", "run")
     assert "--noise-rate is 1.4, but must be in [0, 1)" in line

@@ -74,7 +74,7 @@ def test_fit_holds_them(cli, songs, tmp_path):
         "fit", songs / "songs.csv", "--label", "genre", "--id", "track", "--out", "again", "--decisions", "d.jsonl"
     )
     assert code == 0, err
-    assert "3 labels settled, from d.jsonl" in err
+    assert "3 decided labels, from d.jsonl" in err
     table = pd.read_parquet("again/labels.parquet")
     assert table["refined_label"][[0, 1, 20]].tolist() == [given[0], other[given[1]], other[given[20]]]
     assert table["label_quality"][[0, 1, 20]].tolist() == [1, 0, 0]
@@ -179,19 +179,19 @@ def test_decisions_on_other_data_by_row_numbers_are_not_taken(cli, songs, tmp_pa
         ("refine", "b", "--relabel", "--decisions", "j.jsonl", "--out", "b-refined.csv"),
     ):
         code, err = cli(*command)
-        said = " ".join(err.split())
+        message = " ".join(err.split())
         assert code == 2
-        assert refused in said
-        assert "name rows by a column in both runs: `selfdistill fit DATA --id COLUMN`" in said
-        assert "--take j" not in said
+        assert refused in message
+        assert "name rows by a column in both runs: `selfdistill fit DATA --id COLUMN`" in message
+        assert "--take j" not in message
     for run, path, way in (("b", "j.jsonl", "name another file with --decisions"), ("a", "same.jsonl", "--take FILE")):
         code, err = cli("review", run, "--decisions", path, "--export", "b-others.csv")
-        said = " ".join(err.split())
+        message = " ".join(err.split())
         assert code == 2
-        assert f"{path} holds decisions about another run ('a'), not about '{run}'" in said
-        assert way in said
-        assert ("--take" in said) == (run == "a")
-        assert ("whose data are others, and rows are named by numbers" in said) == (run == "b")
+        assert f"{path} holds decisions about another run ('a'), not about '{run}'" in message
+        assert way in message
+        assert ("--take" in message) == (run == "a")
+        assert ("whose data are others, and rows are named by numbers" in message) == (run == "b")
     row = next(row for row in range(60) if table.genre[row] != table.genre[59 - row])
     (tmp_path / "d.csv").write_text(f"id,given_label,settled_label\n{row},{table.genre[row]},{table.genre[row]}\n")
     assert cli("refine", "a", "--relabel", "--decisions", "d.csv", "--out", "a-refined.csv")[0] == 0
@@ -231,10 +231,10 @@ def test_a_review_of_moved_data_says_so_in_the_terminal(cli, songs, tmp_path, mo
     finally:
         (songs / "away.csv").rename(songs / "songs.csv")
     assert code == 0, err
-    said = " ".join(err.split())
-    assert "note: only the names of the examples are shown" in said
-    assert "songs.csv does not exist. Start this in the folder where `fit` was started." in said
-    assert said.index("note:") < said.index("The page: http")
+    message = " ".join(err.split())
+    assert "note: only the names of the examples are shown" in message
+    assert "songs.csv does not exist. Start this in the folder where `fit` was started." in message
+    assert message.index("note:") < message.index("The page: http")
 
 
 def test_numbered_rows_with_other_labels_are_refused_by_fit(cli, songs, tmp_path):

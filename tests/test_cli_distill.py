@@ -17,8 +17,19 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def teacher(cli) -> Path:
     Path("songs.csv").write_text("a,b,kind\n" + "".join(f"{i % 7},{i % 5},{'xy'[i % 7 > 3]}\n" for i in range(70)))
-    said = ["--method", "cross-entropy", "--network", "mlp:8", "--epochs", 3, "--keep-epochs", "all", "--held-out", 0.2]
-    assert cli("fit", "songs.csv", "--label", "kind", *said)[0] == 0
+    options = [
+        "--method",
+        "cross-entropy",
+        "--network",
+        "mlp:8",
+        "--epochs",
+        3,
+        "--keep-epochs",
+        "all",
+        "--held-out",
+        0.2,
+    ]
+    assert cli("fit", "songs.csv", "--label", "kind", *options)[0] == 0
     return Path("runs/songs-001")
 
 
@@ -38,7 +49,8 @@ def test_help_teaches(cli, monkeypatch):
 def test_it_says_who_taught_and_how_it_was_chosen(cli, teacher):
     code, out, err = cli("distill", teacher, *FEW, "--choose", "label-wave")
     assert code == 0, err
-    assert "Teacher: runs/songs-001 after epoch" in err
+    assert "Learning from runs/songs-001 after epoch" in err
+    assert (out + err).count("Teacher: runs/songs-001 after epoch") == 1
     assert "chosen by label-wave from 3 epochs" in out
     assert "held out" in out
     assert "Student: mlp:4, hinton (temperature 4, weight 0.9)" in out
@@ -62,23 +74,23 @@ def test_json_prints_one_object(cli, teacher):
 
 def test_several_teachers_and_an_array_of_what_one_said(cli, teacher):
     rng = np.random.default_rng(0)
-    np.save("said.npy", rng.dirichlet([1.0, 1.0], 70))
+    np.save("logits.npy", rng.dirichlet([1.0, 1.0], 70))
     few = [*FEW, "--objective", "dkd", "--beta", "2", "--json"]
-    code, out, err = cli("distill", teacher, *few, "--with", "said.npy", "--with", teacher, "--out", "one")
+    code, out, err = cli("distill", teacher, *few, "--with", "logits.npy", "--with", teacher, "--out", "one")
     assert code == 0, err
     found = json.loads(out)["distillation"]
-    assert found["teacher"]["name"] == f"{teacher} + said.npy + {teacher}"
-    assert (found["asked"]["teacher"], found["asked"]["also"]) == (str(teacher), ["said.npy", str(teacher)])
+    assert found["teacher"]["name"] == f"{teacher} + logits.npy + {teacher}"
+    assert (found["asked"]["teacher"], found["asked"]["also"]) == (str(teacher), ["logits.npy", str(teacher)])
     assert found["numbers"] == {"temperature": 4.0, "alpha": 1.0, "beta": 2.0}
     assert cli("distill", "--resume", "one")[0] == 0
-    code, _, err = cli("distill", "--resume", "one", "--with", "said.npy")
+    code, _, err = cli("distill", "--resume", "one", "--with", "logits.npy")
     assert code == 2
-    assert "was started with also = ['said.npy'," in err
-    code, _, err = cli("distill", "said.npy", "songs.csv", "--label", "kind", *FEW, "--objective", "standardised")
+    assert "was started with also = ['logits.npy'," in err
+    code, _, err = cli("distill", "logits.npy", "songs.csv", "--label", "kind", *FEW, "--objective", "standardised")
     assert code == 0, err
-    code, _, err = cli("distill", "said.npy", *FEW)
+    code, _, err = cli("distill", "logits.npy", *FEW)
     assert code == 2
-    assert "said.npy does not say where its data lie. Name them: selfdistill distill said.npy DATA." in err
+    assert "logits.npy does not say where its data lie. Name them: selfdistill distill logits.npy DATA." in err
 
 
 WRONG = {

@@ -68,11 +68,11 @@ def test_fit_refine_and_predict(source, frame, tmp_path, monkeypatch, cli):
         pytest.skip("python_calamine is not installed")
     monkeypatch.chdir(tmp_path)
     _write(frame, source)
-    code, _, said = cli("fit", source, "--out", "run")
-    assert code == 0, said
+    code, _, err = cli("fit", source, "--out", "run")
+    assert code == 0, err
     ending = "parquet" if source in {"a.db", "parts"} else "csv"
-    code, _, said = cli("refine", "run", "--relabel", "--out", f"copy.{ending}")
-    assert code == 0, said
+    code, _, err = cli("refine", "run", "--relabel", "--out", f"copy.{ending}")
+    assert code == 0, err
     copy = read(f"copy.{ending}", ReadOptions(label="refined_label"))
     assert [copy.classes[i] for i in copy.labels.tolist()] == ["no", "yes"] * (N // 2)
     assert copy.preprocess.kinds["numeric"] == ("p", "q", "r")
@@ -80,8 +80,8 @@ def test_fit_refine_and_predict(source, frame, tmp_path, monkeypatch, cli):
     assert len(read("less.csv")) == N - 4
     assert cli("noise", source, "--symmetric", "0.2", "--exclude-clean", "--out", "noisy.csv")[0] == 0
     assert len(read("noisy.csv")) == N
-    code, out, said = cli("predict", "run", source)
-    assert code == 0, said
+    code, out, err = cli("predict", "run", source)
+    assert code == 0, err
     assert pd.read_csv(io.StringIO(out))["predicted_label"].tolist() == ["no", "yes"] * (N // 2)
 
 
@@ -168,9 +168,9 @@ def test_a_run_on_standard_input_cannot_be_refined_and_says_so(frame, tmp_path, 
     pipe(frame.to_csv(index=False).encode())
     assert cli("fit", "-")[0] == 0
     assert [run.name for run in Path("runs").iterdir()] == ["input-001"]
-    code, _, said = cli("refine", "runs/input-001", "--drop", "--out", "x.csv")
+    code, _, err = cli("refine", "runs/input-001", "--drop", "--out", "x.csv")
     assert code == 2
-    assert "was trained on standard input, which cannot be read again" in said
+    assert "was trained on standard input, which cannot be read again" in err
     assert cli("refine", "runs/input-001", "--format", "aum", "--out", "aum.csv")[0] == 0
     pipe(b"")
     assert "error: standard input is empty" in cli("fit", "-")[2]

@@ -91,14 +91,14 @@ SHELL = "$(touch made) `touch made`'; touch made; '\"; --touch, or made b"
 """One name that would run in any kind of quotation marks but the right ones."""
 
 
-def words_after(marker: str, said: str) -> list[str]:
+def words_after(marker: str, message: str) -> list[str]:
     """What a shell takes for the word after each marker."""
-    parts = said.split(f"{marker} ")[1:]
-    assert parts, (marker, said)
+    parts = message.split(f"{marker} ")[1:]
+    assert parts, (marker, message)
     return [shlex.split(part.splitlines()[0])[0].rstrip(".,;)") for part in parts]
 
 
-def told(cli, *arguments: object, code: int = 2) -> str:
+def message_of(cli, *arguments: object, code: int = 2) -> str:
     left, out, err = cli(*arguments)
     assert left == code, err
     return out + err
@@ -106,10 +106,10 @@ def told(cli, *arguments: object, code: int = 2) -> str:
 
 def test_every_command_for_copying_names_what_it_means(cli, monkeypatch):
     source, run, student = table(f"{SHELL}.csv"), SHELL, f"s {SHELL}"
-    said = told(cli, "fit", source, *FEW, "--out", run, code=0)
-    assert words_after("selfdistill predict", said) == [run]
-    assert words_after("--resume", told(cli, "fit", source, *FEW, "--out", run)) == [run]
-    assert words_after("fit --resume", told(cli, "distill", "--resume", run)) == [run]
+    message = message_of(cli, "fit", source, *FEW, "--out", run, code=0)
+    assert words_after("selfdistill predict", message) == [run]
+    assert words_after("--resume", message_of(cli, "fit", source, *FEW, "--out", run)) == [run]
+    assert words_after("fit --resume", message_of(cli, "distill", "--resume", run)) == [run]
     with monkeypatch.context() as patch:
         patch.setattr("torch.save", None)  # stops before the first checkpoint
         with pytest.raises(TypeError):
@@ -127,20 +127,22 @@ def test_every_command_for_copying_names_what_it_means(cli, monkeypatch):
                 student,
             )
     for arguments in (["predict", f"stopped {run}", source], ["refine", f"stopped {run}", "--drop", "--out", "r.csv"]):
-        assert words_after("fit --resume", told(cli, *arguments)) == [f"stopped {run}"]
-    assert words_after("distill --resume", told(cli, "fit", "--resume", student)) == [student]
+        assert words_after("fit --resume", message_of(cli, *arguments)) == [f"stopped {run}"]
+    assert words_after("distill --resume", message_of(cli, "fit", "--resume", student)) == [student]
     Path(f"soft {run}").unlink()
-    said = told(cli, "distill", "--resume", student)
-    assert words_after("distill --resume", said) == [student]
-    assert words_after("--store", said) == [str(Path(f"soft {run}").absolute())]
+    message = message_of(cli, "distill", "--resume", student)
+    assert words_after("distill --resume", message) == [student]
+    assert words_after("--store", message) == [str(Path(f"soft {run}").absolute())]
     with monkeypatch.context() as patch:
         patch.setattr("selfdistill.runs._directory.fit", lambda *_, **__: signal.raise_signal(signal.SIGINT))
-        assert words_after("--resume", told(cli, "fit", "--resume", f"stopped {run}", code=130)) == [f"stopped {run}"]
+        assert words_after("--resume", message_of(cli, "fit", "--resume", f"stopped {run}", code=130)) == [
+            f"stopped {run}"
+        ]
     about = Distiller("mlp:2", settings=Settings(epochs=1)).fit(
         nn.Linear(4, 2), from_arrays(np.eye(4), np.arange(4) % 2)
     )
     save_store(Path(f"{run}.st"), Store(about.targets.store, About({"name": "t"}, ("0", "1"), "f", 4)))
-    assert words_after("selfdistill distill", told(cli, "distill", f"{run}.st")) == [f"{run}.st"]
+    assert words_after("selfdistill distill", message_of(cli, "distill", f"{run}.st")) == [f"{run}.st"]
     assert not Path("made").exists()
 
 

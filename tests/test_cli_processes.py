@@ -29,7 +29,7 @@ def test_what_is_stuck_is_ended_after_a_while_where_another_ended_badly(monkeypa
 
 
 @pytest.mark.parametrize(
-    ("first", "code", "said"),
+    ("first", "code", "message"),
     [
         ("words('error: no x'); sys.exit(2)", 2, "error: no x"),
         ("words('stopped'); sys.exit(130)", 130, "stopped"),
@@ -42,7 +42,7 @@ def test_what_is_stuck_is_ended_after_a_while_where_another_ended_badly(monkeypa
         ("", 0, ""),
     ],
 )
-def test_one_line_is_said_and_it_is_that_of_the_first_to_end(monkeypatch, capsys, first, code, said):
+def test_one_line_is_said_and_it_is_that_of_the_first_to_end(monkeypatch, capsys, first, code, message):
     program = f"""
 import os, sys, time
 rank, folder = os.environ["RANK"], os.environ["{GROUP}"]
@@ -56,8 +56,8 @@ time.sleep(0.5)
     monkeypatch.setattr(subprocess, "Popen", lambda command, **kwargs: start([sys.executable, "-c", program], **kwargs))
     assert in_processes(2, []) == code
     err = capsys.readouterr().err
-    assert len(err.splitlines()) == bool(said)
-    assert err.startswith(said)
+    assert len(err.splitlines()) == bool(message)
+    assert err.startswith(message)
 
 
 def test_who_starts_processes_and_who_does_not(monkeypatch):

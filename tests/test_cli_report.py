@@ -49,7 +49,7 @@ def test_a_page_is_written_and_an_existing_file_is_not_overwritten(cli, songs):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("report", "none"), "none is not a run directory"),
         (("show", "none"), "none is not a run directory"),
@@ -59,11 +59,11 @@ def test_a_page_is_written_and_an_existing_file_is_not_overwritten(cli, songs):
         (("report", "run", "--gallery", "a.png"), "a gallery cannot be drawn: the run has no images. Leave --gallery"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line_and_nothing_is_written(cli, songs, arguments, said):
+def test_what_is_wrong_is_said_in_one_line_and_nothing_is_written(cli, songs, arguments, message):
     before = sorted(Path().rglob("*"))
     code, out, err = cli(*arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert said in err
+    assert message in err
     assert sorted(Path().rglob("*")) == before
 
 

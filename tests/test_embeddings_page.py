@@ -13,6 +13,6 @@ def test_the_code_prints_what_the_page_says(capsys):
     (code,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "LogisticRegression" in block]
     exec(compile(code, str(PAGE), "exec"), {})
     printed = dict(re.findall(r"^(\S.*?)  +([\d.]+) %$", capsys.readouterr().out, re.MULTILINE))
-    told = dict(re.findall(r"^    (\S.*?)  +([\d.]+) %$", text.partition("It prints")[2], re.MULTILINE))
-    assert printed.keys() == told.keys()
-    assert all(abs(float(printed[name]) - float(told[name])) < 1.5 for name in told)
+    shown = dict(re.findall(r"^    (\S.*?)  +([\d.]+) %$", text.partition("It prints")[2], re.MULTILINE))
+    assert printed.keys() == shown.keys()
+    assert all(abs(float(printed[name]) - float(shown[name])) < 1.5 for name in shown)

@@ -47,8 +47,8 @@ def test_the_page_runs(tmp_path, encoders, monkeypatch, cli):
         if code:
             exec(compile(code, "docs/encoders.md", "exec"), {})
             continue
-        exit_code, _, told = cli(*shlex.split(command)[1:])
-        assert exit_code == 0, f"{command}\n{told}"
+        exit_code, _, err = cli(*shlex.split(command)[1:])
+        assert exit_code == 0, f"{command}\n{err}"
     assert pd.read_csv("predicted.csv")["predicted_label"].tolist() == ["dog"]
     assert len([*(tmp_path / "photos_refined").rglob("*.jpg")]) == 24
     assert len(pd.read_parquet("features")) == 24

@@ -302,9 +302,13 @@ def test_settings_out_of_range(settings, error, text):
 
 def test_verbose_writes_one_line_per_epoch_to_stderr(capsys):
     quick(verbose=1).fit(*blobs()[:2])
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert [line.split(":")[0] for line in said.err.splitlines()] == ["epoch 1 of 3", "epoch 2 of 3", "epoch 3 of 3"]
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert [line.split(":")[0] for line in captured.err.splitlines()] == [
+        "epoch 1 of 3",
+        "epoch 2 of 3",
+        "epoch 3 of 3",
+    ]
     quick().fit(*blobs()[:2])
     assert capsys.readouterr().err == ""
 

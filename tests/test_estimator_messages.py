@@ -48,9 +48,9 @@ def test_errors_at_predict_time_and_warnings_name_arguments_only():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         clf = quick().fit(frame, Y)
-    said = [str(w.message) for w in caught]
-    assert len(said) >= 3
-    assert not any("--" in sentence for sentence in said), said
+    messages = [str(w.message) for w in caught]
+    assert len(messages) >= 3
+    assert not any("--" in sentence for sentence in messages), messages
     with pytest.raises(DataError, match=r"column 'x' holds numbers, but row 0 .*imputed\).$"):
         clf.predict(frame.assign(x="many"))
 
@@ -104,11 +104,13 @@ def test_what_a_method_may_be_told_of_the_noise(tmp_path):
     X = rng.normal(size=(120, 3)) + 3 * y[:, None]
     matrix = tmp_path / "T.csv"
     matrix.write_text("0.7,0.3\n0.3,0.7\n")
-    told = ({"method": "co-teaching", "noise_rate": 0.3}, {"method": "forward", "noise_matrix_file": str(matrix)})
-    for options in told:
+    known = ({"method": "co-teaching", "noise_rate": 0.3}, {"method": "forward", "noise_matrix_file": str(matrix)})
+    for options in known:
         clf = SelfDistillClassifier(network="mlp:8", epochs=3, random_state=0, **options).fit(X, y)
         assert clf.predict_proba(X).shape == (120, 2)
-    with pytest.raises(Exception, match=r"takes no `noise_rate`.*co-teaching"):
+    with pytest.raises(
+        Exception, match=r"`method` auto, the default, chooses selfdistill.*no `noise_rate`.*co-teaching"
+    ):
         SelfDistillClassifier(network="mlp:8", noise_rate=0.3).fit(X, y)
     with pytest.raises(Exception, match="trains two networks, but one was given"):
         SelfDistillClassifier(network=nn.Linear(3, 2), method="co-teaching", noise_rate=0.3).fit(X, y)

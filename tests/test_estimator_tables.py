@@ -192,7 +192,7 @@ def test_columns_of_pred_probs_that_say_nothing_are_refused(columns, labels):
 
 
 @pytest.mark.parametrize(
-    ("other", "said"),
+    ("other", "message"),
     [
         (np.array([["a", "1"], ["b", "2"]] * 9), "X is an array of <U1, but must hold numbers"),
         (np.array([["a", "1"]] * 18, dtype=np.dtypes.StringDType()), "X is an array of StringDType"),
@@ -205,10 +205,10 @@ def test_columns_of_pred_probs_that_say_nothing_are_refused(columns, labels):
     ],
     ids=str,
 )
-def test_what_cannot_be_taken_is_told_in_one_line(other, said):
+def test_what_cannot_be_taken_is_told_in_one_line(other, message):
     with pytest.raises(DataError) as error:
         fitted(other, [0, 1] * 9)
-    assert said.replace(".*", "") in str(error.value) or ".*" in said
+    assert message.replace(".*", "") in str(error.value) or ".*" in message
     assert "\n" not in str(error.value)
 
 

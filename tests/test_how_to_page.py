@@ -52,8 +52,8 @@ def test_the_page_runs(tmp_path, monkeypatch, cli):
         if code:
             exec(compile(code, "docs/how-to.md", "exec"), {})
             continue
-        exit_code, _, told = cli(*shlex.split(command)[1:])
-        assert exit_code == 0, f"{command}\n{told}"
+        exit_code, _, err = cli(*shlex.split(command)[1:])
+        assert exit_code == 0, f"{command}\n{err}"
     assert len(pd.read_csv("clean.csv")) <= 60
     assert set(pd.read_csv("predicted.csv").predicted_label) <= {"folk", "jazz", "rock"}
     assert len(re.findall(r"^### ", PAGE, re.MULTILINE)) >= 20

@@ -135,8 +135,8 @@ def test_the_page_runs(page, tmp_path, monkeypatch, cli):
     for line, code in [(line, "") for line in PLAYED[page]] + STEP.findall(text):
         if line:
             for words in commands(line):
-                exit_code, _, told = cli(*quick(words))
-                assert exit_code == 0, f"{line}\n{told}"
+                exit_code, _, err = cli(*quick(words))
+                assert exit_code == 0, f"{line}\n{err}"
         elif page not in ELSEWHERE_PYTHON or ELSEWHERE_PYTHON[page][1] not in code:
             exec(compile(code, page, "exec"), names)
 

@@ -108,9 +108,9 @@ def test_a_checkpoint_cut_short_is_recognised_and_the_one_before_it_is_used(kill
     assert cli("fit", "--resume", killed) == 0
     assert_same(killed, whole)
     assert f"warning: checkpoint {cut.name} is damaged" in capsys.readouterr().err
-    said = json.loads((killed / "run.json").read_text())["warnings"]
-    assert any(cut.name in sentence for sentence in said)
-    assert "is used instead" in said[-1]
+    warnings = json.loads((killed / "run.json").read_text())["warnings"]
+    assert any(cut.name in sentence for sentence in warnings)
+    assert "is used instead" in warnings[-1]
 
 
 def test_a_checkpoint_with_one_wrong_bit_is_recognised(killed, whole, capsys):
@@ -161,9 +161,9 @@ def test_ctrl_c_saves_says_how_to_go_on_and_goes_on_to_the_same_bytes(table, who
     monkeypatch.setattr(Trainer, "run", with_ctrl_c)
     before = signal.getsignal(signal.SIGINT)
     assert cli("fit", table, *SETTINGS, "--out", out) == 130
-    said = capsys.readouterr()
-    assert said.out == ""
-    last = said.err.splitlines()[-1]
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    last = captured.err.splitlines()[-1]
     assert last.startswith("stopped in epoch 2")
     assert last.endswith(f"selfdistill fit --resume {out}")
     assert signal.getsignal(signal.SIGINT) is before

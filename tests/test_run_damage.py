@@ -131,10 +131,10 @@ def test_every_command_reads_by_the_readers_that_refuse(here, call, command, nam
     content = bytearray(path.read_bytes())
     content[-20] ^= 1
     path.write_bytes(content)
-    code, said = call(*command)
+    code, output = call(*command)
     assert code == 2
-    assert said.splitlines()[-1].startswith("error: ")
-    assert "damaged" in said
+    assert output.splitlines()[-1].startswith("error: ")
+    assert "damaged" in output
 
 
 # Links, pipes and devices instead of each file and folder of a run.
@@ -200,8 +200,8 @@ def test_nothing_outside_is_read_or_written_through_a_run(here, call, tmp_path, 
             target = {"link": outside / "there", "device": Path("/dev/zero"), "dangling link": outside / "new"}[kind]
             (run / name).symlink_to(target)
         with in_a_minute():
-            code, said = call(*command)
-        assert code in {0, 2}, said
+            code, output = call(*command)
+        assert code in {0, 2}, output
         assert code or str(name) not in READ.get(command[0], ()), name
         assert everything(outside) == before, name
         for left in ("s", "r.csv", "p.csv", "air"):

@@ -54,5 +54,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_no_file_of_a_run_holds_an_absolute_path(made: Path, name: str) -> None:
     files = [file for file in (made / name).rglob("*") if file.is_file()]
     assert {"run.json", "labels.parquet"} <= {file.name for file in files} or name == "student"
-    told = {str(file.relative_to(made)) for file in files for place in (made, Path.cwd()) if str(place) in words(file)}
-    assert told == set()
+    absolute = {
+        str(file.relative_to(made)) for file in files for place in (made, Path.cwd()) if str(place) in words(file)
+    }
+    assert absolute == set()

@@ -35,10 +35,10 @@ _checkpoint_manager._CHECKPOINT_SECONDS = 0.0
 os.fsync = lambda handle: None  # a process that dies loses nothing that it wrote, and disks are slow
 TOUCH = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.truncate", "tempfile.mkstemp"}
 
-def started(arguments, number=0, how=signal.SIGKILL, said="said"):
+def started(arguments, number=0, how=signal.SIGKILL, log="log"):
     child = os.fork()
     if not child:
-        os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         signal.alarm(60)
         count = 0
@@ -74,7 +74,7 @@ def into(name, asked="begin"):
 
 if "failed" in job:
     assert forked([word.replace("{}", "failed") for word in job["failed"]]) and Path("failed/run.json").exists()
-assert forked(into("whole")) == 0, Path("said").read_text()
+assert forked(into("whole")) == 0, Path("log").read_text()
 for name in Path("modules").read_text().splitlines():  # what each trial would load anew
     with contextlib.suppress(Exception):
         importlib.import_module(name)
@@ -90,13 +90,13 @@ def same(name):  # times are not compared
 number, first = 1, "fails" if "fails" in job else "begin"
 while os.WIFSIGNALED(status := forked(into("run", first), number)):
     assert os.WTERMSIG(status) == signal.SIGKILL, number
-    begun = Path("run/run.json").exists() and json.loads(Path("run/run.json").read_text())["status"] != "failed"
-    if first == "fails" and begun:  # gone on with, it fails; then the folder is free
-        assert forked(into("run", "resume")) and "error: " in Path("said").read_text(), number
-        begun = False
-    again = "resume" if "resume" in job and begun else "begin"
+    is_running = Path("run/run.json").exists() and json.loads(Path("run/run.json").read_text())["status"] != "failed"
+    if first == "fails" and is_running:  # gone on with, it fails; then the folder is free
+        assert forked(into("run", "resume")) and "error: " in Path("log").read_text(), number
+        is_running = False
+    again = "resume" if "resume" in job and is_running else "begin"
     if "resume" in job or not all(Path("run", name).exists() for name in job["same"]):
-        assert forked(into("run", again)) == 0, (number, again, Path("said").read_text())
+        assert forked(into("run", again)) == 0, (number, again, Path("log").read_text())
     for name in job["same"]:
         assert same(name), (number, name)
     assert "resume" not in job or not list(Path("run").rglob("*.part")), number
@@ -124,7 +124,7 @@ while os.WIFSTOPPED(os.waitpid(first := started(into("run"), number, signal.SIGS
     second = started([*into("run"), *job["other"]], draw.randrange(1, job["many"]), signal.SIGSTOP, "theirs")
     status = os.waitpid(second, os.WUNTRACED)[1]
     os.kill(first, signal.SIGCONT)
-    code, words = os.waitstatus_to_exitcode(os.waitpid(first, 0)[1]), Path("said").read_text().splitlines()
+    code, words = os.waitstatus_to_exitcode(os.waitpid(first, 0)[1]), Path("log").read_text().splitlines()
     assert code == 2 and [line for line in words if line.startswith("error: ")] == words[-1:], (number, code, words)
     if os.WIFSTOPPED(status):
         os.kill(second, signal.SIGCONT)

@@ -54,10 +54,10 @@ def one_line(call: Callable[..., tuple[int, str]]) -> Callable[[list[str], objec
     """Run a command, which ends well, or with one line of error; give that."""
 
     def checked(command: list[str], what: object) -> str:
-        code, said = call(*command)
+        code, output = call(*command)
         assert code in {0, 2}, (command, what)
-        last = said.splitlines()[-1:]
-        assert code == 0 or [line for line in said.splitlines() if line.startswith("error: ")] == last, what
+        last = output.splitlines()[-1:]
+        assert code == 0 or [line for line in output.splitlines() if line.startswith("error: ")] == last, what
         return "" if code == 0 else last[0]
 
     return checked
@@ -98,9 +98,9 @@ def test_a_malformed_description_of_a_model_is_one_line(here, one_line, run, siz
     tensors, description = opened(f"{run}/model.safetensors")
     rng = random.Random(2)
     for _ in range(400 if size == "whole" else 30):
-        said = changed(description, rng)
-        save_file(tensors, f"{run}/model.safetensors", {"description": json.dumps(said)})
-        one_line(["predict", run, "t.csv", "--out", "p.csv", "--force"], said)
+        altered = changed(description, rng)
+        save_file(tensors, f"{run}/model.safetensors", {"description": json.dumps(altered)})
+        one_line(["predict", run, "t.csv", "--out", "p.csv", "--force"], altered)
 
 
 FORMS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -174,8 +174,8 @@ def test_columns_of_another_type_and_empty_cells_are_one_line(here, one_line, ki
         empty = pa.concat_arrays([pa.nulls(1, whole[name].type), whole[name].combine_chunks()[1:]])
         for column in (columns(len(whole))[kind], empty):
             pq.write_table(whole.set_column(place, name, column), "closed/labels.parquet")
-            said = one_line(["refine", "closed", "--format", "fiftyone", "--out", "r.json"], (name, kind))
-            assert "labels.parquet is damaged" in said, (name, kind)
+            message = one_line(["refine", "closed", "--format", "fiftyone", "--out", "r.json"], (name, kind))
+            assert "labels.parquet is damaged" in message, (name, kind)
 
 
 # Checkpoints, with a digest that is right: the one before is used, or one line says what is wrong.
@@ -256,17 +256,17 @@ def test_where_a_checkpoint_is_whole_but_unfit_the_one_before_is_used(here, call
     content = torch.load(last, weights_only=True)
     put(content, *CHECKPOINTS[what])
     save(content, last)
-    code, said = call("fit", "--resume", "stopped")
-    assert code == 0, said
-    assert f"warning: checkpoint {last.name} cannot be used: " in said
-    assert f"{before.name} is used instead" in said
+    code, output = call("fit", "--resume", "stopped")
+    assert code == 0, output
+    assert f"warning: checkpoint {last.name} cannot be used: " in output
+    assert f"{before.name} is used instead" in output
     assert wanted == {name: Path("stopped", name).read_bytes() for name in wanted}
     for path in (before, last):  # now none fits
         save(content, path)
     Path("stopped/model.safetensors").unlink()
-    code, said = call("fit", "--resume", "stopped")
+    code, output = call("fit", "--resume", "stopped")
     assert code == 2
-    assert "does not fit this run: " in said.splitlines()[-1]
+    assert "does not fit this run: " in output.splitlines()[-1]
 
 
 @pytest.mark.parametrize("command", ["air", "distill"])
@@ -277,7 +277,7 @@ def test_checkpoints_of_another_run_or_network_are_refused(here, call, command):
         "distill": ["distill", path, "--epochs", "1", "--student", "mlp:2", "--out", "s"],
     }[command]
     whole = torch.load(path, weights_only=True)
-    for place, value, said in (
+    for place, value, message in (
         (("about", "id"), "another", "is of another run"),
         (("parts", "model", "hidden.0.bias"), torch.zeros(3), "holds no weights of this network"),
         (("parts", "model", "hidden.0.bias"), torch.full((4,), torch.nan), "holds numbers that are not finite"),
@@ -288,7 +288,7 @@ def test_checkpoints_of_another_run_or_network_are_refused(here, call, command):
         save(content, path)
         code, err = call(*words)
         assert code == 2
-        assert said in err.splitlines()[-1]
+        assert message in err.splitlines()[-1]
 
 
 # Memory by claim: files that take next to no room on disk.
@@ -321,5 +321,5 @@ def test_a_table_of_any_number_of_equal_rows_is_refused_before_it_is_read(here, 
     record["data"]["examples"] = len(rows)
     Path("closed/run.json").write_text(json.dumps(record))
     assert Path("closed/labels.parquet").stat().st_size < 100_000
-    said = one_line(["refine", "closed", "--format", "aum", "--out", "r.csv"], "")
-    assert "closed/labels.parquet unpacks to" in said
+    message = one_line(["refine", "closed", "--format", "aum", "--out", "r.csv"], "")
+    assert "closed/labels.parquet unpacks to" in message

@@ -14,13 +14,13 @@ from selfdistill.runs._directory import run
 
 
 @pytest.mark.parametrize(
-    ("times", "told"),
+    ("times", "message"),
     [
         (1, "stopped in epoch 2; everything so far is saved"),
         (2, "stopped at once; what was saved before is kept"),
     ],
 )
-def test_ctrl_c_once_and_twice(tmp_path, times, told):
+def test_ctrl_c_once_and_twice(tmp_path, times, message):
     digits, _ = runs.noisy_digits(0)
     settings = train.Settings(network="mlp:4", epochs=3, method="cross-entropy").resolve(len(digits), "cpu")
 
@@ -32,5 +32,5 @@ def test_ctrl_c_once_and_twice(tmp_path, times, told):
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted) as stopped:
         run(digits, settings, tmp_path / "run", source={}, tell=press)
-    assert told in str(stopped.value)
+    assert message in str(stopped.value)
     assert signal.getsignal(signal.SIGINT) is before

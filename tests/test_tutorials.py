@@ -14,10 +14,10 @@ BLOCK = re.compile(r"^```(sh|python|text)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
-def same(printed: str, told: str) -> bool:
+def same(printed: str, expected: str) -> bool:
     """Whether two texts are alike but for their numbers, and those within a tenth."""
-    words = [NUMBER.sub("#", text).split() for text in (printed, told)]
-    numbers = [list(map(float, NUMBER.findall(text))) for text in (printed, told)]
+    words = [NUMBER.sub("#", text).split() for text in (printed, expected)]
+    numbers = [list(map(float, NUMBER.findall(text))) for text in (printed, expected)]
     return words[0] == words[1] and numbers[0] == pytest.approx(numbers[1], rel=0.1, abs=0.05)
 
 
@@ -35,8 +35,8 @@ def play(page: Path, cli, capsys) -> dict[str, object]:
             for line in text.splitlines():
                 word, *arguments = shlex.split(line)
                 assert word == "selfdistill"
-                code, _, told = cli(*arguments)
-                assert code == 0, f"{line}\n{told}"
+                code, _, err = cli(*arguments)
+                assert code == 0, f"{line}\n{err}"
     names["printed"] = printed
     return names
 

@@ -295,9 +295,9 @@ def flips(claim: Claim, form: str, committed: Rows, found: Rows) -> list[str]:
     """List the conditions that are decided otherwise than in the committed records, clear ones only."""
     judged = claim.conditions(claim.parts(form))
     before, now = ([judge_condition(c, rows) for c in judged] for rows in (committed, found))
-    said = {True: "passed", False: "failed", None: "was not decided"}
+    verdicts = {True: "passed", False: "failed", None: "was not decided"}
     return [
-        f"{claim.name}: {b.condition.words}: {said[b.passed]}, now {said[n.passed]}"
+        f"{claim.name}: {b.condition.words}: {verdicts[b.passed]}, now {verdicts[n.passed]}"
         for b, n in zip(before, now, strict=True)
         if b.passed is not n.passed and not b.close
     ]

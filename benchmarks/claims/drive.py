@@ -40,9 +40,9 @@ def measured(claim: Claim, form: str, part: Part, seed: int, folder: Path) -> Re
 
     from selfdistill._core.record import environment
 
-    begun, busy = time.perf_counter(), time.process_time()
+    started, busy = time.perf_counter(), time.process_time()
     result = claim.measure(part.settings, seed, folder)
-    cost = {"wall_seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - busy}
+    cost = {"wall_seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - busy}
     numbers = {name: round(float(value), 6) for name, value in result.numbers.items()}
     torch.manual_seed(0)  # whatever a measurement drew from the global generator, the next one starts alike
     return {
@@ -72,7 +72,7 @@ def run(
     Seeds come before parts, so that a run that is cut short has whole rounds.
     """
     left: list[str] = []
-    begun = time.monotonic()
+    started = time.monotonic()
     for claim in chosen:
         cells: dict[str, drive.Cell] = {}
         there = records.rows(store, form, claim)  # refuses what does not fit
@@ -92,7 +92,7 @@ def run(
 
         table, minutes = records.table_of(store, form), float("inf")
         if budget is not None:
-            minutes = budget - (time.monotonic() - begun) / 60
+            minutes = budget - (time.monotonic() - started) / 60
         drive.run(table, cells, work, line=lambda r: f"{r['cost']['cpu_seconds']:.1f} s of CPU", minutes=minutes)
         left += [key for key in cells if key not in table.read()]
         for found in verdicts(claim, form, records.rows(store, form, claim)):

@@ -35,10 +35,10 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--limit", type=float, default=drive.LIMIT, help="seconds after which a cell is ended")
     run.add_argument("--again", action="store_true", help="measure anew what has a record")
     run.add_argument("--list", action="store_true", help="name the cells and run none")
-    told = commands.add_parser("report", help="print the tables")
-    told.add_argument("--page", action="store_true", help="write benchmarks/reports/features.md instead")
-    told.add_argument("--ours", default=OURS[0], choices=OURS, help="what the others are compared with")
-    for command in (run, told):
+    reporting = commands.add_parser("report", help="print the tables")
+    reporting.add_argument("--page", action="store_true", help="write benchmarks/reports/features.md instead")
+    reporting.add_argument("--ours", default=OURS[0], choices=OURS, help="what the others are compared with")
+    for command in (run, reporting):
         command.add_argument("--part", choices=data_sets.PARTS, default="development")
         command.add_argument("--records", type=Path, default=records.RECORDS, help="folder of the records")
     return top

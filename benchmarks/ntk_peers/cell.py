@@ -79,9 +79,9 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
     named, x = problems.read(Path(cell["problem"]), cell["dtype"])
     options = {**cell.get("options", {}), "method": cell["method"], "device": cell.get("device", "cpu")}
     warm, run = module.build(cell["network"], named, x[: cell["n"]], cell["output"], options)
-    begun = time.process_time()
+    started = time.process_time()
     warm()
-    warmed = time.process_time() - begun
+    warmed = time.process_time() - started
     peak, space = Peak(), {}
     times: list[tuple[float, float]] = []
     for _ in range(cell.get("inner", 1)):

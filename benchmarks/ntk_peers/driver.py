@@ -94,9 +94,9 @@ def _measure(row: Row, method: str, place: Place, kernels: dict[str, Path]) -> d
         return {"method": method, "left_out": reason or "runs on the CPU only"}
     problem = problems.stored(place.work, row.network, row.n)
     out = place.work / f"kernel-{row.network}-{row.output}-{row.n}-{method}.npy"
-    begun = time.perf_counter()
+    started = time.perf_counter()
     results, wrong = place.start([cell(row, method, problem=str(problem), out=str(out))])
-    record: dict[str, Any] = {"method": method, "process_wall_s": time.perf_counter() - begun, "device": place.device}
+    record: dict[str, Any] = {"method": method, "process_wall_s": time.perf_counter() - started, "device": place.device}
     if wrong or not results:
         print(f"{row.network} {row.output} {row.n:,} {method}: {wrong or 'no result'}", flush=True)
         return record | {"failed": wrong or "no result"}

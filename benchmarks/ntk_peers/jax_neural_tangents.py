@@ -64,9 +64,9 @@ class Kernel:
         part = self.x[: self.block or WARM]
         jax.block_until_ready(self.function(part, part if self.block else None, self.params))
         if not self.block:
-            begun = time.process_time()
+            started = time.process_time()
             self.function = self.function.lower(self.x, None, self.params).compile()
-            _facts["compile_cpu_s"] = time.process_time() - begun
+            _facts["compile_cpu_s"] = time.process_time() - started
 
     def run(self) -> np.ndarray:
         """Compute the kernel: [n, n], or [n, n, outputs, outputs] if full."""

@@ -30,10 +30,10 @@ def build(network: str, named: Any, x: np.ndarray, output: str, options: dict[st
         for _ in range(3):
             _synchronize(device)
             clock = time.perf_counter if device != "cpu" else time.process_time
-            begun = clock()
+            start = clock()
             torch.mm(a, b, out=out)
             _synchronize(device)
-            best = min(best, clock() - begun)
+            best = min(best, clock() - start)
         return 2.0 * rows * inner * columns / best
 
     def run() -> np.ndarray:

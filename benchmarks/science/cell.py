@@ -225,8 +225,8 @@ def in_own_process(cell: Cell, folder: str) -> dict[str, Any]:
     done = subprocess.run(command, cwd=ROOT, env=_environment(os.environ), capture_output=True, text=True, check=False)
     lines = done.stdout.splitlines()
     if done.returncode or not lines:
-        said = done.stderr.strip().splitlines()
-        return {"failed": said[-1] if said else f"its process ended with {done.returncode}"}
+        output = done.stderr.strip().splitlines()
+        return {"failed": output[-1] if output else f"its process ended with {done.returncode}"}
     record: dict[str, Any] = json.loads(lines[-1])
     return record
 

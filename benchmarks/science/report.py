@@ -94,7 +94,7 @@ TRIED = [
 def table(suite: Suite, rows: Rows) -> list[str]:
     """Write the table of one condition."""
     compared = comparisons(rows)
-    told = {row.name for row in suite.rows if row.told}
+    given_truth = {row.name for row in suite.rows if row.told}
     head = ["method", *COLUMNS, "p, last", "p, hold-out", "default", "CPU", "memory", "state", "seeds"]
     body = []
     for name, found in rows.items():
@@ -105,7 +105,7 @@ def table(suite: Suite, rows: Rows) -> list[str]:
         beside = compared.get(name)
         tests = [_p(beside[END]), _p(beside[HOLDOUT]), _verdicts(beside, diverged)] if beside else ["", "", ""]
         costs = [spread(ratios(found, rows.get(PLAIN, []), what), 1.0, 2) for what in ("cpu", "memory")]
-        title = f"**{name}**" if name == DEFAULT else f"{name} †" if name in told else name
+        title = f"**{name}**" if name == DEFAULT else f"{name} †" if name in given_truth else name
         body.append([title, *values, *tests, *costs, _state(found), str(len(found))])
     lines = grid(head, body)
     waves = [*by_seed(rows.get(PLAIN, []), WAVE).values()]
@@ -173,11 +173,11 @@ def lost(suites: Sequence[Suite], store: Path) -> list[str]:
     lines += [""] if losses else []
     cheap = [word for word, cost, _ in compared if not cost]
     some = cheap.count("loss") or "none"
-    said = f"{len(losses) or 'None'} of the {len(compared)} comparisons made so far, and {some}"
+    message = f"{len(losses) or 'None'} of the {len(compared)} comparisons made so far, and {some}"
     return [
         *lines,
-        f"{said} of the {len(cheap)} with methods that take less than {_DEAR} times as long as cross-entropy. Among as "
-        f"many comparisons of equals about {SIGNIFICANT / 2 * len(compared):.0f} would be lost by chance.",
+        f"{message} of the {len(cheap)} with methods that take less than {_DEAR} times as long as cross-entropy. Among "
+        f"as many comparisons of equals about {SIGNIFICANT / 2 * len(compared):.0f} would be lost by chance.",
         "",
         *(TRIED if any("semeval" in text for _, text in losses) else []),
     ]
@@ -196,8 +196,8 @@ def section(suite: Suite, store: Path, pictures: Path) -> list[str]:
     groups = group(suite, store)
     lines = [f"## {suite.title}", "", f"Suite `{suite.name}`, seeds {', '.join(map(str, suite.seeds))}.", ""]
     for name, files in records.read_skipped(suite.name, store).items():
-        said = f"**Skipped: {name}, which was not there when the suite was run last**"
-        lines += [f"{said} ({', '.join(files)}).", ""]
+        notice = f"**Skipped: {name}, which was not there when the suite was run last**"
+        lines += [f"{notice} ({', '.join(files)}).", ""]
     lines += [*_left(suite, groups), ""]
     if not groups:
         return lines
@@ -231,8 +231,8 @@ def _left(suite: Suite, groups: dict[Key, Rows]) -> list[str]:
     gpu = " It needs a GPU." if suite.device.startswith("cuda") else ""
     command = f"`python -m benchmarks.science run {suite.name} --data DIR`"
     text = f"{len(there)} of {len(cells)} cells are measured; to go on: {command}.{gpu}"
-    begun = {cell["row"] for cell in cells if record_key(cell) in there}
-    rows = [row.name for row in suite.rows if row.name not in begun]
+    measured = {cell["row"] for cell in cells if record_key(cell) in there}
+    rows = [row.name for row in suite.rows if row.name not in measured]
     return [text + (f" Not measured at all: {'; '.join(rows)}." if there and rows else "")]
 
 

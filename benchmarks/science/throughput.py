@@ -53,9 +53,9 @@ def now() -> Clocks:
     return time.perf_counter(), time.process_time()
 
 
-def rates(images: int, begun: Clocks, ended: Clocks) -> Clocks:
+def rates(images: int, started: Clocks, ended: Clocks) -> Clocks:
     """Images per second, by both clocks."""
-    return images / (ended[0] - begun[0]), images / max(ended[1] - begun[1], 1e-9)
+    return images / (ended[0] - started[0]), images / max(ended[1] - started[1], 1e-9)
 
 
 class Bare:
@@ -98,11 +98,11 @@ class Bare:
         """Images per second by both clocks, over as many epochs as are timed of a fit."""
         self.step(self.inputs[:BATCH], self.labels[:BATCH])
         self.sync()
-        begun = now()
+        started = now()
         for _ in range(_EPOCHS - 1):
             self.epoch()
         self.sync()
-        return rates(len(self.labels) * (_EPOCHS - 1), begun, now())
+        return rates(len(self.labels) * (_EPOCHS - 1), started, now())
 
 
 class Loaded(Bare):
@@ -144,13 +144,13 @@ class Turns:
         """Take the time since the last event for the fit's, then a bare step after a step."""
         if not isinstance(event, BatchDone | EpochDone):
             return
-        begun = now()
+        started = now()
         if self._since is not None:
-            _add(self.fit, self._since, begun)
+            _add(self.fit, self._since, started)
         if isinstance(event, BatchDone):
             self._loop.ready((event.step - 1) * BATCH)
             if self._since is not None:
-                _add(self.bare, begun, now())
+                _add(self.bare, started, now())
                 self.images += event.examples
         if self._since is not None or isinstance(event, EpochDone):
             self._since = now()
@@ -161,9 +161,9 @@ class Turns:
         return fit, bare
 
 
-def _add(spent: list[float], begun: Clocks, ended: Clocks) -> None:
+def _add(spent: list[float], started: Clocks, ended: Clocks) -> None:
     for i in range(2):
-        spent[i] += ended[i] - begun[i]
+        spent[i] += ended[i] - started[i]
 
 
 def in_turn(part: LabelledData, settings: Settings, bare: Bare) -> tuple[Clocks, Clocks]:
@@ -260,11 +260,11 @@ def limit(device: str, tries: int = 10) -> float:
     a = torch.randn(n, n, device=device, dtype=kind)
     best = float("inf")
     for _ in range(tries):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         a @ a
         if cuda:
             torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - begun)
+        best = min(best, time.perf_counter() - started)
     return 2 * n**3 / best
 
 

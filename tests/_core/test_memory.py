@@ -15,9 +15,9 @@ from selfdistill._core.memory import check_memory, free_memory, translate_out_of
 
 @pytest.mark.parametrize("ask", [torch.empty, np.empty])
 def test_what_no_machine_has_is_told_in_one_line(ask):
-    with pytest.raises(ResourceError) as told, translate_out_of_memory("Take less."):
+    with pytest.raises(ResourceError) as error, translate_out_of_memory("Take less."):
         ask(2**58, dtype=torch.float64 if ask is torch.empty else np.float64)
-    assert str(told.value) == "out of memory: 2,147,483,648.0 GiB more could not be allocated. Take less."
+    assert str(error.value) == "out of memory: 2,147,483,648.0 GiB more could not be allocated. Take less."
 
 
 @pytest.mark.parametrize(
@@ -75,6 +75,6 @@ def test_the_limit_of_a_process():
         "import resource; from selfdistill._core.memory import free_memory;"
         "resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31)); print(free_memory())"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert 2**29 < int(said.stdout) < 2**31
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 2**29 < int(done.stdout) < 2**31
     assert resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY or free_memory()

@@ -52,15 +52,15 @@ def texts(figure):
 
 
 def test_axes_say_what_and_in_which_unit(record):
-    said = {name: texts(draw(name, record)) for name in FIGURES}
-    assert said["spectrum"][:2] == ("rank $i$", r"eigenvalue $\lambda_i$ / trace")
-    assert said["energy"][1] == "energy captured $E_k$ (%)"
-    assert said["energy"][2] == ["true, initial", "noise, initial", "true, trained", "noise, trained", "random"]
-    assert said["retrieval"][2] == ["true labels", "noise", "random labels"]
-    assert all(r"learning rate $\times$ steps" in said[name][0] for name in ("retrieval", "curves"))
-    assert said["curves"][2][0] == "given, predicted"
-    assert said["curves"][3][0] == "stop"
-    assert said["curves"][3][1].startswith("epoch ")
+    shown = {name: texts(draw(name, record)) for name in FIGURES}
+    assert shown["spectrum"][:2] == ("rank $i$", r"eigenvalue $\lambda_i$ / trace")
+    assert shown["energy"][1] == "energy captured $E_k$ (%)"
+    assert shown["energy"][2] == ["true, initial", "noise, initial", "true, trained", "noise, trained", "random"]
+    assert shown["retrieval"][2] == ["true labels", "noise", "random labels"]
+    assert all(r"learning rate $\times$ steps" in shown[name][0] for name in ("retrieval", "curves"))
+    assert shown["curves"][2][0] == "given, predicted"
+    assert shown["curves"][3][0] == "stop"
+    assert shown["curves"][3][1].startswith("epoch ")
 
 
 def test_colours_are_those_of_okabe_and_ito_and_lines_differ_without_them(record):

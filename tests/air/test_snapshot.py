@@ -131,17 +131,17 @@ def test_measures_along_checkpoints(tmp_path: Path):
     model, x, labels = nn.Linear(3, 2), torch.randn(20, 3), torch.arange(20) % 2
     before = {k: v.clone() for k, v in model.state_dict().items()}
     torch.save({k: v + 1 for k, v in before.items()}, tmp_path / "later.pt")
-    told, kept = [], []
+    calls, kept = [], []
     found = along_checkpoints(
         model,
         [("start", before), ("later", tmp_path / "later.pt")],
         Examples(x, labels, 2),
         network_kernel(),
         ranks=(3,),
-        tell=told.append,
+        tell=calls.append,
         keep=lambda name, spectrum: kept.append((name, spectrum.size)),
     )
-    assert [one.name for one in found] == ["start", "later"] == [one.name for one in told]
+    assert [one.name for one in found] == ["start", "later"] == [one.name for one in calls]
     assert kept == [("start", 20), ("later", 20)]
     assert found[0].drift is None
     assert found[1].drift == pytest.approx(0, abs=1e-6)  # the kernel of a linear map does not move

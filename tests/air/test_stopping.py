@@ -160,7 +160,7 @@ def runs(part):
     return [run for run in found if run["part"] == part]
 
 
-def told(run):
+def stopping(run):
     estimates = [run["stops"][name]["epoch"] for name in SIX]
     return stopping_epoch([math.inf if one is None else one for one in estimates], len(run["test"]) - 1)
 
@@ -176,11 +176,11 @@ def test_the_median_lies_in_its_range_and_in_the_run(estimates, epochs):
 def test_the_range_is_that_of_the_development_runs_and_holds_in_others():
     development = runs("development")
     assert len(development) >= 24
-    ratios = sorted((run["best"] + 0.5) / (told(run).epoch + 0.5) for run in development)
+    ratios = sorted((run["best"] + 0.5) / (stopping(run).epoch + 0.5) for run in development)
     bare = stopping_epoch([9.5], 1000)
     assert (bare.earliest + 0.5) / 10 == pytest.approx(ratios[3], abs=0.01)  # three of 36 lie beyond each end
     assert (bare.latest + 0.5) / 10 == pytest.approx(ratios[-4], abs=0.01)
-    held = [told(run).earliest <= run["best"] <= told(run).latest for run in runs("final")]
+    held = [stopping(run).earliest <= run["best"] <= stopping(run).latest for run in runs("final")]
     assert (sum(held), len(held)) == (29, 36)
 
 
@@ -188,7 +188,7 @@ def test_the_median_loses_less_than_any_of_its_estimates():
     """As the documentation says, in the runs that chose it and in the others."""
     for part in ("development", "final"):
         found = runs(part)
-        lost = mean(max(run["test"]) - run["test"][round(told(run).epoch)] for run in found)
+        lost = mean(max(run["test"]) - run["test"][round(stopping(run).epoch)] for run in found)
         assert all(lost < mean(run["stops"][name]["lost"] for run in found) for name in SIX)
 
 
@@ -236,10 +236,10 @@ def test_the_fall_is_that_of_the_mean_energies(gram):
 def test_withheld_where_the_records_say_so():
     """No run of rules or weak models is told a share, and what is told is seldom too little."""
     found = [*TABLE.read().values()]
-    told = [run for run in found if run["fifths"][1] / run["fifths"][4] <= _FLAT]
-    assert len(told) > 40
-    assert not {run["noise"] for run in told} & {"rules", "weak"}
-    assert min(run["told"] - run["wrong"] for run in told) > -0.1
+    with_share = [run for run in found if run["fifths"][1] / run["fifths"][4] <= _FLAT]
+    assert len(with_share) > 40
+    assert not {run["noise"] for run in with_share} & {"rules", "weak"}
+    assert min(run["told"] - run["wrong"] for run in with_share) > -0.1
     assert min(run["told"] - run["wrong"] for run in found) < -0.3
 
 
@@ -247,7 +247,7 @@ def test_the_range_is_that_of_all_development_runs_and_holds_in_nine_of_ten_othe
     found = [*TABLE.read().values()]
     errors = [run["told"] - run["wrong"] for run in found if run["part"] == "development"]
     assert (math.ceil(100 * max(errors)) / 100, math.ceil(-100 * min(errors)) / 100) == (_BELOW, _ABOVE)
-    told = [r for r in found if r["part"] != "development" and r["fifths"][1] / r["fifths"][4] <= _FLAT]
-    held = [r["told"] - _BELOW <= r["wrong"] <= r["told"] + _ABOVE for r in told]
+    with_share = [r for r in found if r["part"] != "development" and r["fifths"][1] / r["fifths"][4] <= _FLAT]
+    held = [r["told"] - _BELOW <= r["wrong"] <= r["told"] + _ABOVE for r in with_share]
     assert (sum(held), len(held)) == (32, 35)
-    assert {r["part"] for r in told} == {"final", "fresh"}
+    assert {r["part"] for r in with_share} == {"final", "fresh"}

@@ -87,6 +87,6 @@ def test_without_clean_labels_and_with_missing_pairs(world):
     assert record["noise"]["wrong_share"] is record["noise"]["fall"] is record["stopping_epoch"] is None
     assert record["at"]["agreement"] < 1
     measured = RunCurves(Clock((0.5,) * 3, steps=10), [0.3, 0.5, 0.9], {})
-    for rank, told in ((8, False), (None, True)):  # an epoch to stop at wants all pairs
+    for rank, message in ((8, False), (None, True)):  # an epoch to stop at wants all pairs
         _, record = studied(model, examples, rank=rank, measured=measured)
-        assert (record["stopping_epoch"] is not None) == told
+        assert (record["stopping_epoch"] is not None) == message

@@ -175,9 +175,9 @@ def test_a_spent_budget_and_absent_data_leave_the_rest_for_later(claim, tmp_path
     wanting = replace(made, small=(Part("one", {"a": 1.0}, ("fashion",)),))
     assert not run(wanting, tmp_path, seeds=(0,))
     assert seen == []
-    told = capsys.readouterr().err
-    assert "the budget is spent; 6 cells are left for a later run" in told
-    assert "nowhere has no fashion-mnist/train-images-idx3-ubyte" in told
+    captured = capsys.readouterr().err
+    assert "the budget is spent; 6 cells are left for a later run" in captured
+    assert "nowhere has no fashion-mnist/train-images-idx3-ubyte" in captured
 
 
 @pytest.mark.parametrize(

@@ -241,8 +241,8 @@ def test_residuals_and_what_is_retrieved():
 
 def test_a_training_tells_what_became_of_wrong_labels():
     problem = problems.draw({"data": "digits", "examples": 300, "noise": "symmetric-40"}, 0, Path("nowhere"))
-    told = FixedTargets(torch.nn.functional.one_hot(problem.truth, 10).float())
-    outcome = trainings.trained(problem, "cross-entropy", "mlp:64", 12, 0, targets=told, keep=lambda done: done == 12)
+    fixed = FixedTargets(torch.nn.functional.one_hot(problem.truth, 10).float())
+    outcome = trainings.trained(problem, "cross-entropy", "mlp:64", 12, 0, targets=fixed, keep=lambda done: done == 12)
     found = trainings.memory_of(problem, outcome)
     guess = outcome.probabilities[12].argmax(1)
     wrong = problem.wrong.numpy()

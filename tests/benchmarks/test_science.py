@@ -194,9 +194,9 @@ def test_absent_data_are_skipped_by_name(science, tmp_path, capsys):
     text = science.toml.replace('["digits"]', '["digits", "fashion"]')
     trial, store = science.write_suite(tmp_path, text), tmp_path / "r"
     assert not drive.run(trial, trial.cells(), tmp_path / "none", work=science.answer, store=store)
-    said = capsys.readouterr().err
-    assert "fashion is skipped" in said
-    assert "train-images-idx3-ubyte" in said
+    captured = capsys.readouterr().err
+    assert "fashion is skipped" in captured
+    assert "train-images-idx3-ubyte" in captured
     assert {r["cell"]["data"] for r in records.finished(trial, trial.cells(), store).values()} == {"digits"}
     lines = "\n".join(report.section(trial, tmp_path / "other", tmp_path))
     assert "Skipped" not in lines

@@ -106,9 +106,11 @@ def test_the_report_says_what_a_hand_computes(science, tmp_path):
     assert body["symmetric-40"] == ("| symmetric-40 | 81.0 ± 1.0 | 1 of 4 | dong-1 (last) | sat (last) | dong-2 | 0 |")
     assert "15 of 30 cells are measured" in "\n".join(lines)
     assert report.lost([trial], store)[2] == "- trial, symmetric-40: to sat (last)"
-    said = report.lost([trial], store)[-2]
-    assert said.startswith("1 of the 3 comparisons made so far, and 1 of the 3 with methods that take less than 1.5 ")
-    assert said.endswith("Among as many comparisons of equals about 0 would be lost by chance.")
+    message = report.lost([trial], store)[-2]
+    assert message.startswith(
+        "1 of the 3 comparisons made so far, and 1 of the 3 with methods that take less than 1.5 "
+    )
+    assert message.endswith("Among as many comparisons of equals about 0 would be lost by chance.")
     drawn = sorted(path.name for path in (tmp_path / "pictures").iterdir())
     assert drawn == ["science-trial.png", "science-trial.svg"]
 

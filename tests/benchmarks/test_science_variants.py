@@ -66,15 +66,15 @@ def test_the_default_with_a_reverse_term_is_its_loss_and_that_term() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "numbers", "said"),
+    ("method", "numbers", "message"),
     [
         ("dividemix", {"q": 0.5}, "dividemix"),
         ("gce", {"p": 0.5}, "'p'"),
         ("elr", {"strength": "much"}, "'much'"),
     ],
 )
-def test_what_cannot_be_varied_is_named(method: str, numbers: dict[str, float], said: str) -> None:
-    with pytest.raises(SettingError, match=said):
+def test_what_cannot_be_varied_is_named(method: str, numbers: dict[str, float], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
         variant(method, numbers)
 
 

@@ -140,9 +140,9 @@ def test_a_record_is_shown_and_dropped(tmp_path, capsys):
 
 def test_every_committed_table_reads_and_stale_ones_are_named(capsys):
     assert main(["list"]) == 0
-    told = capsys.readouterr().out
+    captured = capsys.readouterr().out
     for path in RECORDS.rglob("*.parquet"):
-        assert f"| {path.relative_to(RECORDS).with_suffix('')} | " in told
+        assert f"| {path.relative_to(RECORDS).with_suffix('')} | " in captured
         assert table_of(str(path.relative_to(RECORDS).with_suffix(""))).read()
     assert main(["stale", "main_job"]) == 1
     assert "main_job: " in capsys.readouterr().out

@@ -165,10 +165,10 @@ def test_energies(blobs) -> None:
 
 def test_steps_are_told(blobs) -> None:
     inputs, _, given = blobs(120, 2, 0.2)
-    said: list[str] = []
-    refine(inputs, given, 2, tell=said.append)
-    assert said[0] == "choosing the kernel"
-    assert any(one.startswith("kernel, round 1, even noise, confusion none: 0.") for one in said)
+    messages: list[str] = []
+    refine(inputs, given, 2, tell=messages.append)
+    assert messages[0] == "choosing the kernel"
+    assert any(one.startswith("kernel, round 1, even noise, confusion none: 0.") for one in messages)
 
 
 @pytest.mark.parametrize("standardise", [True, False])

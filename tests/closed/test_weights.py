@@ -165,9 +165,9 @@ def test_a_distribution_stands_for_weighted_copies(form: Form) -> None:
     )
     link = one.unpack(vector)
     posterior, likelihood = link.posterior(scores, whole)
-    each, told = link.posterior(scores[again], labels)
+    each, likelihoods = link.posterior(scores[again], labels)
     np.testing.assert_allclose(posterior, (each * shares.reshape(-1, 1)).reshape(60, 3, 3).sum(1), atol=1e-12)
-    np.testing.assert_allclose(likelihood, (told * shares.ravel()).reshape(60, 3).sum(1), atol=1e-12)
+    np.testing.assert_allclose(likelihood, (likelihoods * shares.ravel()).reshape(60, 3).sum(1), atol=1e-12)
     np.testing.assert_allclose(posterior.sum(1), 1, atol=1e-12)
 
 

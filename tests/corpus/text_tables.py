@@ -169,10 +169,10 @@ def _encodings() -> list[Case]:
             )
     latin = lines(table=[["word", "label"], *([f"é{i % 2}", b] for i, b in enumerate(LABELS))]).encode("latin1")
     kinds = {"numeric": (), "categorical": ("word",), "text": ()}
-    told = {"encoding": "latin1"}
+    options = {"encoding": "latin1"}
     return [
         *out,
-        Case(ENCODING, "named by an option", "a.csv", text("a.csv", latin), told, kinds=kinds, shown=True),
+        Case(ENCODING, "named by an option", "a.csv", text("a.csv", latin), options, kinds=kinds, shown=True),
         Case(
             ENCODING,
             "an unknown name",
@@ -189,7 +189,7 @@ def _encodings() -> list[Case]:
             "named for a workbook",
             "a.npz",
             text("a.npz", b"PK"),
-            told,
+            options,
             error="--encoding latin1 does not apply",
         ),
     ]

@@ -121,9 +121,9 @@ def test_new_numbers_far_from_those_of_training_are_warned_of():
     assert made.doubts(X) == []
     assert made.doubts(X[:1] * 1000) == []
     assert made.doubts(np.where(np.arange(50)[:, None] < 20, X * 1000, X)) == []
-    (said,) = made.doubts(X * 1000)
+    (message,) = made.doubts(X * 1000)
     median = f"{np.median(X[:, 0]) * 1000:.4g}"
-    assert said == (
+    assert message == (
         f"column 0 (counted from 0) holds other numbers than in training: the median is {median}, in training the mean "
         f"was {X[:, 0].mean():.4g}; so does one more column; check the unit."
     )

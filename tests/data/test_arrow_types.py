@@ -81,7 +81,7 @@ NOT_IN_PARQUET = {"cut", "month_day_nano", "union", "run_end_encoded", "dictiona
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("parquet", [False, True], ids=["memory", "parquet"])
 def test_each_type_is_used_or_left_out_with_one_line(tmp_path, name, parquet):
-    column, kind, said = KINDS[name]
+    column, kind, warning = KINDS[name]
     if isinstance(column, pd.Series):
         table = pd.DataFrame({"x": X, "v": column, "label": Y})
     else:
@@ -100,10 +100,10 @@ def test_each_type_is_used_or_left_out_with_one_line(tmp_path, name, parquet):
     assert new.equal(data.inputs)
     kinds = {k: names for k, names in data.preprocess.kinds.items() if "v" in names}
     assert list(kinds) == ([] if kind == "none" else [kind])
-    assert len(data.warnings) == (said is not None)
-    if said is not None:
+    assert len(data.warnings) == (warning is not None)
+    if warning is not None:
         assert "column 'v'" in data.warnings[0]
-        assert said in data.warnings[0]
+        assert warning in data.warnings[0]
     if kind == "categorical":  # one indicator for each, which tells the rows apart as the values do
         assert data.inputs[:, 1:4].argmax(1).unique().tolist() == [0, 1, 2]
         assert len({(int(k), int(i)) for k, i in zip(PICK, data.inputs[:, 1:4].argmax(1), strict=True)}) == 3

@@ -40,7 +40,7 @@ def test_numbers(values, want):
 
 
 @pytest.mark.parametrize(
-    ("values", "kind", "said"),
+    ("values", "kind", "message"),
     [
         (["01000", "99000"] * 20, "categorical", "whole numbers with leading zeros and is taken as words; --numeric"),
         (["01000", "99000", "?", None] * 20, "categorical", "leading zeros"),
@@ -55,11 +55,11 @@ def test_numbers(values, want):
         ([f"[{i}, 2]" for i in range(9)] + [None], "vector", "lists"),
     ],
 )
-def test_numbers_that_measure_nothing(values, kind, said):
+def test_numbers_that_measure_nothing(values, kind, message):
     found = _columns.find_kind(column(values), "c")
     assert found.kind == kind
-    assert said in found.note
-    assert bool(said) == bool(found.note)
+    assert message in found.note
+    assert bool(message) == bool(found.note)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_few_odd_cells_among_numbers_are_missing_and_told(cell):
     assert found.kind == "numeric"
     assert f"numbers except for 1 cell such as {cell!r}, which count as missing; --categorical x" in found.note
     assert np.isnan(_columns.as_numbers(column(values), "x")).sum() == 1
-    assert _columns.odd_cells(column(values), "x") == [cell]
+    assert _columns.odd_cells(column(values), "x", _columns.as_numbers(column(values), "x")) == [cell]
 
 
 def test_many_odd_cells_make_words():

@@ -40,7 +40,7 @@ def test_features_stand_beside_words_at_half_their_length(encoders):
 def test_empty_and_long_texts_are_named(encoders):
     data = from_frame(frame(CELLS), options=OPTIONS)
     assert "column 'text' has 1 empty texts, in rows 2 (from 0)." in data.warnings
-    assert any("1 texts that are longer than the encoder reads" in said for said in data.warnings)
+    assert any("1 texts that are longer than the encoder reads" in message for message in data.warnings)
     assert data.preprocess.scaled
     assert data.preprocess.only_scaled
 

@@ -283,8 +283,10 @@ def test_what_is_left_out_beside_the_training_part_is_told(tmp_path):
     for part in ("train", "val"):
         photos(tmp_path / part)
     (tmp_path / "masks").mkdir()
-    said = f"only train/ is read for training; 'masks', 'val' are left out; --test {tmp_path / 'val'} to measure with"
-    assert any(note.startswith(said) for note in read(tmp_path).warnings)
+    message = (
+        f"only train/ is read for training; 'masks', 'val' are left out; --test {tmp_path / 'val'} to measure with"
+    )
+    assert any(note.startswith(message) for note in read(tmp_path).warnings)
     (tmp_path / "val").rename(tmp_path / "test")
     assert "only train/ is read for training; 'masks' is left out" in read(tmp_path).warnings
     (tmp_path / "masks").rmdir()

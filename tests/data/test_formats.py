@@ -21,8 +21,8 @@ class Toy(TableFormat):
 
     name, shown, ends = "toy", "toys", (".toy",)
 
-    def read(self, ask):
-        rows = [line.split() for line in ask.place.path.read_text().splitlines()]
+    def read(self, request):
+        rows = [line.split() for line in request.place.path.read_text().splitlines()]
         return TableRead(pa.Table.from_pylist([dict(zip(row[::2], row[1::2], strict=True)) for row in rows]))
 
 

@@ -44,8 +44,8 @@ def cached(tmp_path, monkeypatch):
         (file,) = one.cache_files
         shutil.copy(file["filename"], folder / f"flowers-{split}.arrow")
     info = json.loads((next((cache / "made").rglob("dataset_info.json"))).read_text())
-    told = json.dumps(info | {"builder_name": "parquet", "dataset_name": "flowers", "config_name": "default"})
-    (folder / "dataset_info.json").write_text(told.replace("csv-", "flowers-"))
+    message = json.dumps(info | {"builder_name": "parquet", "dataset_name": "flowers", "config_name": "default"})
+    (folder / "dataset_info.json").write_text(message.replace("csv-", "flowers-"))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
     monkeypatch.setattr("huggingface_hub.get_session", Unreachable)
     monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"waits {seconds} s for a network"))
@@ -69,15 +69,15 @@ def test_a_data_set_is_read_by_name_and_split(cached):
 @pytest.mark.filterwarnings("ignore")
 def test_a_run_is_fitted_tested_and_refined_by_name(cached, monkeypatch, cli):
     monkeypatch.chdir(cached)
-    told = ""
+    output = ""
     for command in (
         ["fit", "datasets:somebody/flowers", "--epochs", "2", "--network", "mlp:4"],
         ["refine", "runs/flowers-001", "--relabel", "--out", "new"],
     ):
         code, out, err = cli(*command)
         assert code == 0, err
-        told += out + err
-    assert "%  test " in told  # of the split test
+        output += out + err
+    assert "%  test " in output  # of the split test
     with _place._offline_if_unreachable():
         old = datasets.load_dataset("somebody/flowers", split="train")
     new = datasets.load_from_disk(cached / "new")

@@ -134,10 +134,10 @@ def test_new_images_of_0_and_1_are_warned_of_where_training_had_more(tmp_path):
         np.savez(tmp_path / f"{name}.npz", X=images, y=np.arange(20) % 2)
     of_whole, of_ones = read(tmp_path / "whole.npz"), read(tmp_path / "ones.npz")
 
-    def said(trained, name):
+    def warnings_of(trained, name):
         return read_new(tmp_path / f"{name}.npz", trained.preprocess, trained.classes).warnings
 
-    assert [line[:38] for line in said(of_whole, "ones")] == ["the new images hold 0 and 1 alone, but"]
-    assert not said(of_whole, "whole")
-    assert not said(of_whole, "black")
-    assert not said(of_ones, "ones")
+    assert [line[:38] for line in warnings_of(of_whole, "ones")] == ["the new images hold 0 and 1 alone, but"]
+    assert not warnings_of(of_whole, "whole")
+    assert not warnings_of(of_whole, "black")
+    assert not warnings_of(of_ones, "ones")

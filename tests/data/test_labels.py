@@ -73,11 +73,11 @@ def test_ids():
 
 
 def test_warnings():
-    said = _labels.label_warnings(["NA", "cat", "Cat ", "x"], [1, 5, 5, 1])
-    assert said[0].startswith("2 classes have one example ('NA', 'x')")
-    assert said[1].startswith("'NA' is taken as a class")
-    assert said[2].startswith("classes 'cat' (5 rows) and 'Cat ' (5 rows) differ only in case, spaces, accents or")
-    assert len(said) == 3
+    warnings = _labels.label_warnings(["NA", "cat", "Cat ", "x"], [1, 5, 5, 1])
+    assert warnings[0].startswith("2 classes have one example ('NA', 'x')")
+    assert warnings[1].startswith("'NA' is taken as a class")
+    assert warnings[2].startswith("classes 'cat' (5 rows) and 'Cat ' (5 rows) differ only in case, spaces, accents or")
+    assert len(warnings) == 3
 
 
 def test_near_matches():
@@ -120,10 +120,10 @@ PRICES = RNG.choice(10**6, 380, replace=False)
     ],
 )
 def test_measured_integers_are_no_classes(values):
-    said = (
+    message = (
         f"of the data are measured, not classes: {len(set(values))} different numbers in {len(values)} rows.* a letter"
     )
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         from_arrays(np.ones((len(values), 1)), values)
     as_words = from_arrays(np.ones((len(values), 1)), [f"p{value}" for value in values])
     assert as_words.num_classes == len(set(values))
@@ -146,8 +146,8 @@ def test_numbers_that_are_classes(values):
 
 def test_numbers_that_may_be_measured_are_warned_of():
     ages, codes = np.tile(np.arange(18, 90), 5), np.tile(np.arange(72), 5)
-    said = "the classes are 72 different numbers, 18 to 89: if they are measured, such as ages, sort them into"
-    assert from_arrays(np.ones((360, 1)), ages).warnings[0].startswith(said)
+    message = "the classes are 72 different numbers, 18 to 89: if they are measured, such as ages, sort them into"
+    assert from_arrays(np.ones((360, 1)), ages).warnings[0].startswith(message)
     assert not from_arrays(np.ones((360, 1)), codes).warnings
 
 
@@ -181,8 +181,8 @@ def test_classes_with_marks_in_their_names(labels):
 
 
 def test_a_long_label_is_shortened():
-    said = _labels.label_warnings(["x" * 10_000, "y"], [1, 5])
-    assert len(said[0]) < 300
+    warnings = _labels.label_warnings(["x" * 10_000, "y"], [1, 5])
+    assert len(warnings[0]) < 300
 
 
 @pytest.mark.parametrize(

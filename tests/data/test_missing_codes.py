@@ -65,24 +65,24 @@ def test_they_are_read_as_gaps_and_told():
     data, plain = from_frame(coded, labels), from_frame(empty, labels)
     assert torch.equal(data.inputs, plain.inputs)
     assert data.counts == plain.counts == {"missing_values": int(GAPS.sum())}
-    (said,) = data.warnings
-    assert said.startswith(
+    (warning,) = data.warnings
+    assert warning.startswith(
         f"column 'size': -9999 ({int(GAPS.sum())} rows), far from all other numbers, counts as missing"
     )
     again = Preprocess.from_state(*data.preprocess.to_state())
     assert torch.equal(again.apply(coded[:5]), data.inputs[:5])
-    told = from_frame(coded, labels, options=ReadOptions(numeric=("size",)))
-    assert not told.warnings
-    assert not told.counts
+    numeric = from_frame(coded, labels, options=ReadOptions(numeric=("size",)))
+    assert not numeric.warnings
+    assert not numeric.counts
 
 
 def test_many_columns_are_told_in_few_lines():
     coded, _, labels = frames()
     size = coded["size"].to_numpy()
     wide = pd.DataFrame({f"s{i}": np.where(size > 0, size + i / 2, size) for i in range(14)})
-    said = from_frame(wide, labels).warnings
-    assert len(said) == 11
-    assert said[-1] == "the same holds for 4 more columns."
+    warnings = from_frame(wide, labels).warnings
+    assert len(warnings) == 11
+    assert warnings[-1] == "the same holds for 4 more columns."
 
 
 def test_new_data_with_a_code_that_training_did_not_have(tmp_path):
@@ -90,8 +90,8 @@ def test_new_data_with_a_code_that_training_did_not_have(tmp_path):
     empty.assign(label=labels).to_csv(tmp_path / "train.csv", index=False)
     coded.to_csv(tmp_path / "new.csv", index=False)
     data = read(tmp_path / "train.csv")
-    (said,) = read_new(tmp_path / "new.csv", data.preprocess, data.classes).warnings
-    assert said.startswith(f"column 'size' holds -9999 in {int(GAPS.sum())} rows, far from all numbers of training")
+    (warning,) = read_new(tmp_path / "new.csv", data.preprocess, data.classes).warnings
+    assert warning.startswith(f"column 'size' holds -9999 in {int(GAPS.sum())} rows, far from all numbers of training")
 
 
 @pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "diabetes", "linnerud"])

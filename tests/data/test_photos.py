@@ -104,7 +104,7 @@ def test_damaged_photos_are_named_and_left_out_on_demand(tmp_path, encoders):
     data = read(root, ReadOptions(encoder="photos", skip_bad=True))
     assert len(data) == 38
     assert data.counts == {"skipped_bad": 2}
-    assert any("2 images cannot be read and are left out: " in said for said in data.warnings)
+    assert any("2 images cannot be read and are left out: " in message for message in data.warnings)
     assert not {"a/2.png", "b/3.png"} & set(data.ids)
     for path in root.rglob("*.png"):
         path.write_bytes(b"no image")

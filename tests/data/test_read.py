@@ -194,7 +194,7 @@ def test_a_class_called_null(tmp_path):
     path = _null_table(tmp_path / "d.csv", ["null", "ok"] * 20)
     data = read(path)
     assert data.classes == ("null", "ok")
-    assert any("'null' is taken as a class" in said and "--drop-unlabelled" in said for said in data.warnings)
+    assert any("'null' is taken as a class" in message and "--drop-unlabelled" in message for message in data.warnings)
     test = _null_table(tmp_path / "t.csv", ["null"] + ["ok"] * 39)
     _, labels, _ = read_test(test, data)
     assert labels.tolist() == [0] + [1] * 39
@@ -218,8 +218,8 @@ def test_new_text_is_in_the_encoding_of_training_where_it_is_not_utf8(tmp_path):
     new = read_new(short, data.preprocess, data.classes, usual_encoding="cp852")
     assert new.warnings == ()
     assert (new.inputs == data.inputs[:2]).all()
-    told = read_new(write("u.csv", "utf-8", words[:2]), data.preprocess, data.classes, usual_encoding="cp852")
-    assert (told.inputs == new.inputs).all()
+    decoded = read_new(write("u.csv", "utf-8", words[:2]), data.preprocess, data.classes, usual_encoding="cp852")
+    assert (decoded.inputs == new.inputs).all()
     other = read_new(write("w.csv", "cp1250", words), data.preprocess, data.classes, ReadOptions(encoding="cp1250"))
     assert (other.inputs == data.inputs).all()
 

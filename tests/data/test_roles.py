@@ -63,9 +63,9 @@ def test_an_id_that_repeats_or_lacks_values_is_told():
     for cells in (["p", "q", "r", "r"], ["p", "q", None, "r"]):
         roles, notes = choose(BASE | {"id": cells})
         assert roles.id is None
-        (said,) = [note for note in notes if not isinstance(note, Note)]
-        assert said.startswith("column 'id' does not name the rows (3 different values in 4 rows) and is taken as a")
-        assert "--ignore id" in said
+        (message,) = [note for note in notes if not isinstance(note, Note)]
+        assert message.startswith("column 'id' does not name the rows (3 different values in 4 rows) and is taken as a")
+        assert "--ignore id" in message
     assert choose(BASE | {"id": ["p", "q", "r", "r"]}, ignore=("id",))[1] == choose(BASE)[1]
 
 
@@ -145,8 +145,8 @@ def test_one_hot_columns_that_tell_the_label_are_left_out():
     columns = {"x": rng.normal(size=300), **flags, **hot, "label": label.tolist()}
     roles, notes = choose(columns)
     assert roles.ignored == tuple(hot)
-    said = "one-hot columns 'is_a', 'is_b', 'is_c' tell the label together and are not used as features"
-    assert f"{said}; --numeric is_a to use them." in notes
+    message = "one-hot columns 'is_a', 'is_b', 'is_c' tell the label together and are not used as features"
+    assert f"{message}; --numeric is_a to use them." in notes
     assert choose(columns, ignore=("is_a",))[0].ignored == tuple(hot)
     assert choose(columns, numeric=("is_b",))[0].ignored == ()
     del columns["label"]

@@ -140,38 +140,38 @@ def test_nearly_the_same_classes_are_told_with_their_spelling_and_numbers(names)
     labels = [*[names[0]] * 12, *[names[1]] * 3, *["other"] * 5]
     data = from_frame(pd.DataFrame({"x": np.random.default_rng(0).normal(size=20)}), labels)
     assert set(data.classes) == {*names, "other"}
-    (said,) = data.warnings
-    shown = [repr(name) if repr(name) in said else ascii(name) for name in names]
+    (warning,) = data.warnings
+    shown = [repr(name) if repr(name) in warning else ascii(name) for name in names]
     assert len(set(shown)) == 2
-    assert f"{shown[0]} (12 rows)" in said
-    assert f"{shown[1]} (3 rows)" in said
+    assert f"{shown[0]} (12 rows)" in warning
+    assert f"{shown[1]} (3 rows)" in warning
 
 
 def test_different_classes_are_no_reason_to_warn():
     assert not near_groups(["a", "b", "1", "2", "a b", "ab", "-1", "0.1", "0.10001", "nan", "inf", "x" * 500])
     assert not near_groups([str(2**53), str(2**53 + 1), "9" * 400, "9" * 399 + "8", "1e999999999", "2e999999999"])
     many = [f"{word}{end}" for word in "abcdefgh" for end in ("x", "X")]
-    said = label_warnings(class_order(many), [2] * 16)
-    assert len(said) == 6
-    assert said[-1] == "3 more groups of classes differ only so."
+    warnings = label_warnings(class_order(many), [2] * 16)
+    assert len(warnings) == 6
+    assert warnings[-1] == "3 more groups of classes differ only so."
 
 
 @pytest.mark.parametrize(
-    ("trained", "new", "said"),
+    ("trained", "new", "message"),
     [
         ("{:.1f} %", "{:.1f}%", None),
         ("{:.1f} %", "{:.1f}", r"column 'v' holds per cent, but row 0 .* may be a hundred times as much"),
         ("{:.1f}", "{:.1f} %", r"column 'v' holds numbers without a per cent sign, but row 0 .* has '.* %'"),
     ],
 )
-def test_per_cent_at_predict_time(tmp_path, trained, new, said):
+def test_per_cent_at_predict_time(tmp_path, trained, new, message):
     shares = np.random.default_rng(3).uniform(1, 99, ROWS)
     files = [written(tmp_path, n, [form.format(s) for s in shares], "v") for n, form in (("a", trained), ("b", new))]
     data = read(files[0])
-    if said is None:
+    if message is None:
         assert torch.equal(read_new(files[1], data.preprocess, data.classes).inputs, data.inputs)
     else:
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             read_new(files[1], data.preprocess, data.classes)
 
 
@@ -179,6 +179,6 @@ def test_shares_where_training_had_per_cent_are_told(tmp_path):
     shares = np.random.default_rng(3).uniform(1, 99, ROWS)
     files = [written(tmp_path, f"{k}", pa.array(shares * k), "v") for k in (1.0, 0.01, 3.0)]
     data = read(files[0])
-    (said,) = read_new(files[1], data.preprocess, data.classes).warnings
-    assert said.startswith("column 'v' differs a hundredfold from training: the median is 0.")
+    (warning,) = read_new(files[1], data.preprocess, data.classes).warnings
+    assert warning.startswith("column 'v' differs a hundredfold from training: the median is 0.")
     assert not read_new(files[2], data.preprocess, data.classes).warnings

@@ -187,9 +187,9 @@ def test_new_data_that_look_different_are_warned_of_once(change, text):
     X, y = frame()
     made = from_frame(X, y).preprocess
     assert made.doubts(X) == []
-    said = made.doubts(change(X))
-    assert len(said) == 1
-    assert re.match(text, said[0])
+    doubts = made.doubts(change(X))
+    assert len(doubts) == 1
+    assert re.match(text, doubts[0])
 
 
 def test_one_odd_row_is_no_reason_to_warn():

@@ -157,16 +157,16 @@ def test_words_that_differ_in_every_row_are_texts_or_names(words, kind):
     frame = pd.DataFrame({"t": [words(i) for i in range(60)], "x": np.arange(60) % 7})
     data = from_frame(frame, ["a", "b"] * 30)
     assert data.preprocess.kinds["text"] == (("t",) if kind == "text" else ())
-    (said,) = data.warnings
+    (warning,) = data.warnings
     if words(0).endswith(".jpg"):
-        assert "column 't' names image files and is not used; --image-column t" in said
+        assert "column 't' names image files and is not used; --image-column t" in warning
     else:
-        assert "column 't' holds a different word in every row" in said
-        assert "--id t" in said
+        assert "column 't' holds a different word in every row" in warning
+        assert "--id t" in warning
 
 
 @pytest.mark.parametrize(
-    ("letters", "told"),
+    ("letters", "message"),
     [
         ("天地人山水火風雨雪春秋夏冬東西南北上下", ("很好", "很差")),
         ("あいうえおかきくけこさしすせそ", ("楽しい", "悲しい")),
@@ -175,12 +175,12 @@ def test_words_that_differ_in_every_row_are_texts_or_names(words, kind):
     ],
     ids=["Chinese", "Japanese", "Thai", "hashtags"],
 )
-def test_words_without_spaces_are_told_apart_by_their_characters(letters, told):
+def test_words_without_spaces_are_told_apart_by_their_characters(letters, message):
     rng = np.random.default_rng(0)
 
     def word(k):
         before, after = ("".join(rng.choice(list(letters), 4)) for _ in range(2))
-        return before + told[k] + after
+        return before + message[k] + after
 
     labels = rng.integers(0, 2, 300)
     frame = pd.DataFrame({"t": [word(k) for k in labels]})

@@ -127,10 +127,10 @@ def test_it_is_the_epoch_that_the_study_gives(teacher_run, digits):
     steps = -(-len(drawn) // record.settings.batch_size)
     clock = Clock.of_ends(record.curves["lr"], steps, 0.9)
     measured = RunCurves(clock, record.curves["agreement"], {}, plain=True)
-    said = study(examples, spectra, start, [moment], measured=measured)["stopping"]["gcv"]
-    assert found["time"] == pytest.approx(said["time"], rel=1e-6)
-    assert found["agreement"] == pytest.approx(said["agreement"], rel=1e-6)
-    assert found["epoch"] == (None if said["epoch"] is None else pytest.approx(said["epoch"]))
+    gcv = study(examples, spectra, start, [moment], measured=measured)["stopping"]["gcv"]
+    assert found["time"] == pytest.approx(gcv["time"], rel=1e-6)
+    assert found["agreement"] == pytest.approx(gcv["agreement"], rel=1e-6)
+    assert found["epoch"] == (None if gcv["epoch"] is None else pytest.approx(gcv["epoch"]))
 
 
 def test_a_run_that_never_gets_there_has_no_epoch(teacher_run, digits):

@@ -133,10 +133,10 @@ def test_a_student_from_the_store_costs_what_plain_training_costs(small, name):
 
 
 def test_a_run_directory_like_any_other_with_who_taught_it(tmp_path, digits, teacher_run, tests_of_digits):
-    said = []
+    messages = []
     out = tmp_path / "student"
     record = Distiller("mlp:8", settings=FEW).teach(
-        teacher_run, digits, out, source=SOURCE, evaluations=tests_of_digits, say=said.append
+        teacher_run, digits, out, source=SOURCE, evaluations=tests_of_digits, say=messages.append
     )
     assert {p.name for p in out.iterdir()} == {
         "run.json",
@@ -164,7 +164,7 @@ def test_a_run_directory_like_any_other_with_who_taught_it(tmp_path, digits, tea
     assert store.about.source == SOURCE
     assert record.settings.network == "mlp:8"
     assert "test" in record.result.accuracies
-    assert said == [f"Teacher: {teacher_run} after epoch {found['epoch']}, chosen by held-out from 8 epochs"]
+    assert messages == [f"Learning from {teacher_run} after epoch {found['epoch']}, chosen by held-out from 8 epochs"]
     json.dumps(record.as_json(), allow_nan=False)
 
 

@@ -96,11 +96,11 @@ def test_truth_is_used_only_where_it_is_known():
     assert set(plain) == {"entropy", "beyond_top", "top", "agreement"}
     assert dark_knowledge(soft, given, truth=torch.full((300,), -1)) == plain
     truth = torch.where(torch.arange(300) < 200, soft.argmax(-1), -1)
-    told = dark_knowledge(soft, given, truth=truth)
-    assert told["accuracy"] == pytest.approx(1.0)
+    knowledge = dark_knowledge(soft, given, truth=truth)
+    assert knowledge["accuracy"] == pytest.approx(1.0)
     known = torch.arange(200)
     confusion = torch.zeros(5, 5).index_put_((truth[known], given[known]), torch.ones(200), accumulate=True)
-    assert told["similarity"] == class_similarity(soft[known], truth[known], confusion)
+    assert knowledge["similarity"] == class_similarity(soft[known], truth[known], confusion)
     assert len(sentences(Knowledge(**plain))) == 2
 
 
@@ -157,7 +157,7 @@ def test_generations_and_a_single_candidate():
     assert lines[0] == "Teacher: runs/a-001 after epoch 1"
     assert "  generation-2: test accuracy 90.0 %" in lines
     assert lines[-1].endswith(", generation 3")
-    assert who_teaches(Distillation(objective="kd", teacher={"name": "Net"})) == "Teacher: Net"
+    assert who_teaches(Distillation(objective="kd", teacher={"name": "Net"})) == "Net"
 
 
 def test_information_is_never_below_nothing():

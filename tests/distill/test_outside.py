@@ -34,7 +34,7 @@ def table():
     return from_arrays(X, Y)
 
 
-def said(given, examples, **options) -> torch.Tensor:
+def soft_labels_of(given, examples, **options) -> torch.Tensor:
     found = soft_labels(find_teacher(given, examples, **options), examples, TorchRuntime())
     return found.soft.probabilities(torch.arange(len(examples)))
 
@@ -71,7 +71,7 @@ GIVEN = {
 
 @pytest.mark.parametrize("name", GIVEN)
 def test_what_a_teacher_says_is_what_is_taught(table, name):
-    torch.testing.assert_close(said(GIVEN[name], table), P.float(), atol=2e-3, rtol=0)
+    torch.testing.assert_close(soft_labels_of(GIVEN[name], table), P.float(), atol=2e-3, rtol=0)
 
 
 REFUSED = {
@@ -133,7 +133,7 @@ def test_a_way_of_choosing_is_refused_where_there_is_nothing_to_choose(table):
 @pytest.mark.parametrize("made", [LogisticRegression(max_iter=1000), RandomForestClassifier(20, random_state=0)])
 def test_a_classifier_of_scikit_learn_gets_what_it_learned_from(table, made):
     wanted = made.fit(X, Y).predict_proba(X)  # its classes are a, b, c, as the data's
-    torch.testing.assert_close(said(made, table).double(), torch.tensor(wanted), atol=2e-3, rtol=0)
+    torch.testing.assert_close(soft_labels_of(made, table).double(), torch.tensor(wanted), atol=2e-3, rtol=0)
 
 
 @pytest.mark.parametrize("shape", [(60, 9, 8, 3), (60, 3, 9, 8), (60, 9, 8)])
@@ -145,14 +145,14 @@ def test_it_gets_images_in_their_layout_and_its_classes_may_have_any_order(shape
     other = SimpleNamespace(
         predict_proba=lambda x: made.predict_proba(x)[:, [2, 0, 1]], classes_=made.classes_[[2, 0, 1]]
     )
-    got = said(other, from_arrays(images, labels))
+    got = soft_labels_of(other, from_arrays(images, labels))
     torch.testing.assert_close(got.double(), torch.tensor(wanted), atol=2e-3, rtol=0)
 
 
 def test_our_own_estimator_teaches_too(table):
     made = SelfDistillClassifier().fit(X, Y)
     torch.testing.assert_close(
-        said(made, table).double(), torch.tensor(made.predict_proba(X)).double(), atol=2e-3, rtol=0
+        soft_labels_of(made, table).double(), torch.tensor(made.predict_proba(X)).double(), atol=2e-3, rtol=0
     )
 
 
@@ -164,16 +164,16 @@ def test_texts_and_categories_cannot_be_had_back():
         SettingError, match=r"LogisticRegression cannot be used.*Give its predictions instead: predict_"
     ):
         find_teacher(made, examples)
-    assert said(made.predict_proba(frame[["x"]]), examples).shape == (60, 2)
+    assert soft_labels_of(made.predict_proba(frame[["x"]]), examples).shape == (60, 2)
 
 
 def test_an_ensemble_teaches_the_mean_of_what_its_members_say(table, tmp_path):
     tree = RandomForestClassifier(5, random_state=0).fit(X, Y)
     save_store(tmp_path / "soft.st", soft_labels(find_teacher(Saying(), table), table, TorchRuntime()))
-    np.save(tmp_path / "said.npy", LOGITS[::-1])
-    members = [Saying(), tree, tmp_path / "soft.st", str(tmp_path / "said.npy"), LOGITS * 2]
+    np.save(tmp_path / "logits.npy", LOGITS[::-1])
+    members = [Saying(), tree, tmp_path / "soft.st", str(tmp_path / "logits.npy"), LOGITS * 2]
     each = [P, torch.tensor(tree.predict_proba(X)), P, P.flip(0), torch.tensor(LOGITS * 2).softmax(-1)]
-    torch.testing.assert_close(said(members, table).double(), torch.stack(each).mean(0), atol=2e-3, rtol=0)
+    torch.testing.assert_close(soft_labels_of(members, table).double(), torch.stack(each).mean(0), atol=2e-3, rtol=0)
     record = Distiller("mlp:4", settings=Settings(epochs=1)).teach(members[2:4], table, tmp_path / "run")
     asked = record.distillation.asked
     assert (asked.teacher, asked.also) == (str(members[2]), [members[3]])

@@ -49,8 +49,8 @@ def songs(tmp_path_factory) -> Path:
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(101, 3)), columns=list("abc"))
     frame["kind"] = np.where(frame["a"] > 0, "x", np.where(frame["b"] > 0, "y", "z"))
     frame.to_csv(folder / "songs.csv", index=False)
-    said = ["--method", "cross-entropy", "--network", "mlp:16", "--epochs", "4", "--keep-epochs", "all"]
-    launch(1, "fit", "songs.csv", "--label", "kind", *said, "--held-out", "0.1", folder=folder)
+    options = ["--method", "cross-entropy", "--network", "mlp:16", "--epochs", "4", "--keep-epochs", "all"]
+    launch(1, "fit", "songs.csv", "--label", "kind", *options, "--held-out", "0.1", folder=folder)
     return folder
 
 
@@ -64,8 +64,8 @@ def distance(a: Path, b: Path) -> float:
 def test_two_processes_teach_the_student_of_one(songs, case):
     one, two = songs / f"{case} one", songs / f"{case} two"
     for processes, run in ((1, one), (2, two)):
-        said = ["distill", "runs/songs-001", *FEW, *CASES[case], "--out", run.name]
-        out, err = launch(processes, *said, folder=songs)
+        arguments = ["distill", "runs/songs-001", *FEW, *CASES[case], "--out", run.name]
+        out, err = launch(processes, *arguments, folder=songs)
         assert out.count(f"Files in {run.name}") == 1
         assert err.count("Teacher:") == 1
     assert distance(one / "model.safetensors", two / "model.safetensors") < 1e-4
@@ -78,9 +78,9 @@ def test_two_processes_teach_the_student_of_one(songs, case):
 
 @pytest.mark.slow
 def test_two_processes_that_were_killed_go_on_and_end_with_the_same_bytes(songs):
-    said = ["distill", "runs/songs-001", *FEW, "--epochs", "40"]
-    launch(2, *said, "--out", "whole", folder=songs)
-    running, checkpoints = start(2, *said, "--out", "cut", folder=songs), songs / "cut" / "checkpoint"
+    arguments = ["distill", "runs/songs-001", *FEW, "--epochs", "40"]
+    launch(2, *arguments, "--out", "whole", folder=songs)
+    running, checkpoints = start(2, *arguments, "--out", "cut", folder=songs), songs / "cut" / "checkpoint"
     ends = time.monotonic() + 60
     while not list(checkpoints.glob("*.json")) and time.monotonic() < ends and running.poll() is None:
         time.sleep(0.01)

@@ -109,10 +109,10 @@ def test_a_description_that_lies_is_refused_without_allocating(tmp_path, digits)
 def test_other_data_are_refused_naming_both(digits, other):
     store = make(digits)
     store.check(digits)
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as error:
         store.check(other)
     for part in (digits.fingerprint[:12], other.fingerprint[:12], "runs/a-001", "1,438 examples"):
-        assert part in str(told.value)
+        assert part in str(error.value)
     named = replace(digits, classes=tuple("abcdefghij"))
     with pytest.raises(
         DataError, match=r"have 10 classes \(0, 1, 2, 3, ...\), but the data 10 classes \(a, b, c, d, ...\)"

@@ -154,9 +154,9 @@ def test_other_rows_of_a_table_are_read_in_the_teachers_way(tmp_path):
     run(old, settings, tmp_path / "run", source={"source": "old.csv", "read": {"label": "kind"}, "test": None})
     found = find_teacher(tmp_path / "run", new, source=str(tmp_path / "new.csv"), read={"label": "kind"})
     assert not torch.equal(found.inputs, new.inputs)
-    said = predict(tmp_path / "run", tmp_path / "new.csv").probabilities
+    predicted = predict(tmp_path / "run", tmp_path / "new.csv").probabilities
     store = soft_labels(found, new, RUNTIME)
-    torch.testing.assert_close(store.soft.probabilities(torch.arange(50)), said, rtol=0, atol=1e-3)
+    torch.testing.assert_close(store.soft.probabilities(torch.arange(50)), predicted, rtol=0, atol=1e-3)
     with pytest.raises(DataError, match="or those of its kind by their file"):
         find_teacher(tmp_path / "run", new)
 

@@ -45,8 +45,8 @@ def test_a_module_of_ones_own(tmp_path, monkeypatch):
     assert (encoder.kind, encoder.dimension, encoder.side, encoder.cut(images)) == ("photos", 3, 24, 0)
     np.testing.assert_allclose(encoded(encoder, images), means(images), atol=1e-5)
     assert load("torch:mine_a:make").fingerprint == encoder.fingerprint
-    for name, said in (("mine_a:no", "has no attribute"), ("no_such_module:x", "No module named")):
-        with pytest.raises(SettingError, match=said):
+    for name, message in (("mine_a:no", "has no attribute"), ("no_such_module:x", "No module named")):
+        with pytest.raises(SettingError, match=message):
             load(f"torch:{name}")
     with pytest.raises(SettingError, match=r"returned a int. Return a torch.nn.Module"):
         load("torch:mine_a:number")

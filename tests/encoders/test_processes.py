@@ -79,8 +79,8 @@ def in_two(tmp_path, store, kill=""):
         subprocess.Popen(command, env=shared | {"RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True)
         for rank in "01"
     ]
-    said = [one.communicate(timeout=60)[1] for one in started]
-    return [one.returncode for one in started], said
+    messages = [one.communicate(timeout=60)[1] for one in started]
+    return [one.returncode for one in started], messages
 
 
 @pytest.mark.parametrize("kill", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -89,14 +89,14 @@ def test_two_processes_write_the_files_of_one(tmp_path, kill):
     good = [cell for place, cell in enumerate(CELLS) if place not in BAD]
     np.testing.assert_array_equal(alone, Lengths().encode(good))
     if kill:  # the second process dies in its second file
-        codes, said = in_two(tmp_path, tmp_path / "two", kill="1")
+        codes, messages = in_two(tmp_path, tmp_path / "two", kill="1")
         assert (codes[0] > 0, codes[1]) == (True, 9)
-        assert "another process of this run has ended" in said[0]
+        assert "another process of this run has ended" in messages[0]
         kept = files(tmp_path / "two")
         assert len(kept) == 4
         assert kept.items() <= files(tmp_path / "one").items()
-    codes, said = in_two(tmp_path, tmp_path / "two")
-    assert codes == [0, 0], said
+    codes, messages = in_two(tmp_path, tmp_path / "two")
+    assert codes == [0, 0], messages
     assert files(tmp_path / "two") == files(tmp_path / "one")
     for rank in range(2):
         np.testing.assert_array_equal(np.load(tmp_path / f"{rank}.npy"), alone)
@@ -128,9 +128,9 @@ def test_embed_under_torchrun(tmp_path):
     assert (one.returncode, two.returncode) == (0, 0), two.stderr
     assert files(tmp_path / "two") == files(tmp_path / "one")
     assert len(files(tmp_path / "one")) == 3
-    said = [[line for line in done.stderr.splitlines() if not line.startswith("photos")] for done in (one, two)]
-    assert said[0] == said[1]
-    assert len(said[0]) == 2
+    messages = [[line for line in done.stderr.splitlines() if not line.startswith("photos")] for done in (one, two)]
+    assert messages[0] == messages[1]
+    assert len(messages[0]) == 2
     assert "photos of the first process: 32 of 512" in two.stderr
     failed = embed(PAIR, "Bad", "three")
     assert failed.returncode

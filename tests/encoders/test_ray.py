@@ -60,10 +60,10 @@ def test_tasks_give_what_threads_do(monkeypatch):
     todo = list(range(5, 1300))
     here, there = (list(engine(Lengths(), prepare, todo)) for engine in (in_threads, on_ray))
     assert len(here) == len(there) == -(-len(todo) // 32)
-    for (places, features, errors), (others, found, said) in zip(here, there, strict=True):
+    for (places, features, errors), (others, found, problems) in zip(here, there, strict=True):
         assert places == others
         np.testing.assert_array_equal(features, found)
-        assert {place: str(error) for place, error in errors.items()} == {p: str(e) for p, e in said.items()}
+        assert {place: str(error) for place, error in errors.items()} == {p: str(e) for p, e in problems.items()}
 
 
 def test_what_goes_wrong_is_said_in_one_line(monkeypatch):

@@ -139,15 +139,15 @@ def test_a_file_with_vectors_of_another_size_is_named(tmp_path):
         filled(FeatureStore(tmp_path / "s", Counting()), ["a"])
 
 
-@pytest.mark.parametrize(("made", "said"), [
+@pytest.mark.parametrize(("made", "message"), [
     (np.full((2, 3), np.nan), "gives numbers that are not finite for b"),
     (np.zeros((2, 4)), r"gave an array of shape \[2, 4\], but must give \[2, 3\]"),
     (np.zeros(2), r"gave an array of shape \[2\], but must give \[2, 3\]"),
 ])  # fmt: skip
-def test_bad_numbers_are_refused(tmp_path, made, said):
+def test_bad_numbers_are_refused(tmp_path, made, message):
     encoder = Counting()
     encoder.encode = lambda prepared: made
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         filled(FeatureStore(tmp_path / "s", encoder), ["b", "a"])
     assert not [*(tmp_path / "s").glob("*.parquet")]
 

@@ -67,7 +67,7 @@ def test_what_was_found_reaches_the_trackers_of_the_page(tmp_path, monkeypatch):
     from accelerate import Accelerator
     from accelerate.tracking import GeneralTracker
 
-    told = []
+    messages = []
 
     class Told(GeneralTracker):
         name, requires_logging_directory, tracker = "told", False, None
@@ -79,7 +79,7 @@ def test_what_was_found_reaches_the_trackers_of_the_page(tmp_path, monkeypatch):
             pass
 
         def log(self, values, step=None, **_):
-            told.append(values)
+            messages.append(values)
 
     def tracked(**options):
         accelerator = Accelerator(log_with=[Told()], **options)
@@ -92,7 +92,7 @@ def test_what_was_found_reaches_the_trackers_of_the_page(tmp_path, monkeypatch):
     block = block.replace("range(15)", "range(2)").replace("= Accelerator(", "= tracked(")
     names = {"X": torch.randn(90, 64), "y": torch.arange(90) % 10, "tracked": tracked}
     exec(compile(block, "page", "exec"), names)
-    assert [sorted(line)[0] for line in told] == ["agreement", "agreement", "label_issues"]
+    assert [sorted(line)[0] for line in messages] == ["agreement", "agreement", "label_issues"]
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ from selfdistill import RobustTargets, with_index
 x, y = torch.randn(64, 4), torch.arange(64) % 3
 robust = RobustTargets(y, 3, steps=18)
 
-def begun(rank):  # called in each step: the first tells who it is
+def report_start(rank):  # called in each step: the first tells who it is
     if not os.path.exists(f"{sys.argv[1]}/{rank}"):
         with open(f"{sys.argv[1]}/{rank}.new", "w") as file:
             file.write(str(os.getpid()))
@@ -43,7 +43,7 @@ loader = DataLoader(data, 8, sampler=DistributedSampler(data))
 while True:
     for inputs, labels, index in loader:
         robust.loss(index, net(inputs), labels).backward()
-        begun(dist.get_rank())
+        report_start(dist.get_rank())
     robust.end_epoch()
 """
 )
@@ -58,7 +58,7 @@ net, loader = accelerator.prepare(net, loader)
 while True:
     for inputs, labels, index in loader:
         accelerator.backward(robust.loss(index, net(inputs), labels))
-        begun(accelerator.process_index)
+        report_start(accelerator.process_index)
     robust.end_epoch()
 """
 )
@@ -71,7 +71,7 @@ from selfdistill.integrations.transformers import SelfDistillTrainer
 
 class Tell(TrainerCallback):
     def on_step_end(self, args, state, control, **_):
-        begun(args.process_index)
+        report_start(args.process_index)
 
 size = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8, "num_labels": 3}
 quiet = {"use_cpu": True, "report_to": [], "disable_tqdm": True, "save_strategy": "no", "logging_strategy": "no"}
@@ -96,7 +96,7 @@ class Net(lightning.LightningModule):
         self.net = nn.Linear(4, 3)
 
     def training_step(self, batch, _):
-        begun(self.global_rank)
+        report_start(self.global_rank)
         return robust.loss(batch[2], self.net(batch[0]), batch[1])
 
     def configure_optimizers(self):
@@ -141,8 +141,8 @@ def test_the_other_process_ends_within_a_minute(tmp_path, library, program, laun
         port = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
         ranks = [port | {"RANK": str(r)} for r in range(2)]
     command = [sys.executable, *launcher, str(tmp_path / "train.py"), str(tmp_path)]
-    with (tmp_path / "told").open("w") as told:
-        started = [subprocess.Popen(command, env=environment | more, stderr=told, stdout=told) for more in ranks]
+    with (tmp_path / "log").open("w") as log:
+        started = [subprocess.Popen(command, env=environment | more, stderr=log, stdout=log) for more in ranks]
     pids = {}
     try:
         pids = {r: wait_for(tmp_path / str(r)) for r in range(2)}
@@ -161,8 +161,8 @@ def test_the_other_process_ends_within_a_minute(tmp_path, library, program, laun
         for pid in filter(alive, pids.values()):
             os.kill(pid, signal.SIGKILL)
     print(f"ended after {ended:.1f} s")
-    said = (tmp_path / "told").read_text()
-    assert re.search(says, said), said
+    output = (tmp_path / "log").read_text()
+    assert re.search(says, output), output
 
 
 def free_port():
@@ -174,7 +174,7 @@ def free_port():
 def wait_for(file):
     end = time.monotonic() + 120
     while not file.exists():
-        assert time.monotonic() < end, (file.parent / "told").read_text()
+        assert time.monotonic() < end, (file.parent / "log").read_text()
         time.sleep(0.1)
     return int(file.read_text())
 

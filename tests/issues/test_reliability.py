@@ -71,7 +71,7 @@ def test_evidence_equals_its_definition(seed, k, epochs):
 
 
 @pytest.mark.parametrize(
-    ("change", "verdict", "said"),
+    ("change", "verdict", "message"),
     [
         ({}, "trust", "after 4 epochs the network doubted 30.0 % of the labels, at the end 35.0 %"),
         ({"doubted_early": 0.524}, "trust", "So it did not memorise wrong labels"),
@@ -85,10 +85,10 @@ def test_evidence_equals_its_definition(seed, k, epochs):
         ({"doubted_last": 0.006, "doubted_early": 0.0, "agreement": 0.985}, "trust", "Trust this: "),
     ],
 )
-def test_the_rules_at_their_edges(change, verdict, said):
+def test_the_rules_at_their_edges(change, verdict, message):
     light = judge(replace(GOOD, **change), ["cat", "dog"])
     assert light.verdict == verdict
-    assert said in " ".join(light.sentences)
+    assert message in " ".join(light.sentences)
     assert (light.classes == (1,)) == (verdict == "except")
 
 
@@ -127,14 +127,14 @@ def test_a_real_run_on_shuffled_labels_is_refused_and_on_right_ones_is_not():
 
     digits = read("digits")
     order = torch.from_numpy(np.random.default_rng(5).permutation(len(digits))[:250])
-    said = []
+    verdicts = []
     for labels in (digits.labels[order], digits.labels[order].flip(0)):
         part = replace(digits, inputs=digits.inputs[order], labels=labels, ids=digits.ids[order.numpy()])
         fitted = fit(part, train.Settings(network="mlp:32", epochs=12).resolve(len(part), "cpu"))
         table = label_table(fitted.targets.refined(), fitted.dynamics)
         doubted = [epoch["refined_share"] for epoch in fitted.curves]
-        said.append(applicability(table, fitted.dynamics, doubted, digits.classes).verdict)
-    assert said == ["trust", "refuse"]
+        verdicts.append(applicability(table, fitted.dynamics, doubted, digits.classes).verdict)
+    assert verdicts == ["trust", "refuse"]
 
 
 NAMES = ["cat", "dog", "cow"]

@@ -22,9 +22,9 @@ def test_equals_a_twin_that_replays_each_example(seed, epochs):
     last = [-1] * n  # a first prediction is a change
     for mean, written in zip(history, seen, strict=True):
         dynamics.update(mean, written)
-        said = [int(p.argmax()) for p in mean]
-        assert dynamics.changed == sum(written[i] and said[i] != last[i] for i in range(n))
-        last = [said[i] if written[i] else last[i] for i in range(n)]
+        predicted = [int(p.argmax()) for p in mean]
+        assert dynamics.changed == sum(written[i] and predicted[i] != last[i] for i in range(n))
+        last = [predicted[i] if written[i] else last[i] for i in range(n)]
     for i in range(n):
         mine = [(e, p[i]) for e, p in enumerate(history) if seen[e, i]]
         right = [(e, bool(p.argmax() == labels[i])) for e, p in mine]

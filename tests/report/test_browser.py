@@ -47,14 +47,14 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("width", [360, 1280])
 def test_nothing_runs_is_fetched_or_is_wider_than_the_screen(browser: Any, page_file: Path, width: int, scheme: str):
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    fetched, said = [], []
+    fetched, messages = [], []
     page.on("request", lambda request: fetched.append(request.url))
-    page.on("console", lambda message: said.append(message.text))
+    page.on("console", lambda message: messages.append(message.text))
     page.goto(page_file.as_uri())
     assert page.title() == "Label report: t.csv"
     assert page.evaluate("document.documentElement.scrollWidth") == width
     assert [url for url in fetched if not url.startswith("data:")] == [page_file.as_uri()]
-    assert said == []
+    assert messages == []
     light = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (light == "rgb(246, 247, 249)") == (scheme == "light")
     page.close()

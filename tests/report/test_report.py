@@ -134,20 +134,22 @@ def test_the_second_best_label_stands_where_no_better_one_is_known():
         assert re.search(rf"{found.given[row]}\s*→\s*{found.other[row]} \?\s*{found.ids[row]} ", words)
 
 
-def test_what_was_settled_by_hand_is_counted_and_takes_the_place_of_what_was_found():
+def test_what_was_reviewed_is_counted_and_takes_the_place_of_what_was_found():
     found = findings(500, ["a", "b", "c"])
     flagged = np.flatnonzero(found.is_issue)
     labels = {int(row): str(found.other[row]) for row in flagged[:12]}  # wrong indeed
     labels |= {int(row): str(found.given[row]) for row in flagged[12:15]}  # right
     right = np.flatnonzero(~found.is_issue)
     labels |= {int(right[0]): str(found.other[right[0]])}  # wrong, and not flagged
-    settled = Decisions(labels, frozenset({int(right[1])}))
-    about = subject(decided_table(found, settled), settled=settled, flagged=found.is_issue)
+    decisions = Decisions(labels, frozenset({int(right[1])}))
+    about = subject(decided_table(found, decisions), decisions=decisions, flagged=found.is_issue)
     shown = content(about)
-    by_hand, share = shown["settled"], beta(12.5, 3.5)
-    assert (by_hand["count"], by_hand["wrong"], by_hand["unsure"]) == (16, 13, 1)
-    assert (by_hand["seen"], by_hand["hits"]) == (15, 12)
-    assert (by_hand["precision"].low, by_hand["precision"].high) == pytest.approx((share.ppf(0.025), share.ppf(0.975)))
+    reviewed, share = shown["reviewed"], beta(12.5, 3.5)
+    assert (reviewed["count"], reviewed["wrong"], reviewed["unsure"]) == (16, 13, 1)
+    assert (reviewed["seen"], reviewed["hits"]) == (15, 12)
+    assert (reviewed["precision"].low, reviewed["precision"].high) == pytest.approx(
+        (share.ppf(0.025), share.ppf(0.975))
+    )
     assert shown["flagged"] == len(flagged) - 3 + 2  # one more that is wrong, one that nobody can say
     names = {f"row {row}" for row in [*labels, int(right[1])]}
     assert not names & {card.name for card in shown["doubtful"]}
@@ -155,16 +157,16 @@ def test_what_was_settled_by_hand_is_counted_and_takes_the_place_of_what_was_fou
         f"row {row}" for row in np.argsort(found.quality, kind="stable") if f"row {row}" not in names
     ][:20]
     words = page(Report(about)).words
-    assert "Settled by hand: 16 labels, of which 13 were wrong; nobody can say for 1 more" in words
+    assert "Reviewed: 16 labels, of which 13 were wrong; nobody can say for 1 more" in words
     assert re.search(r"Of 15 flagged labels that were looked at, 12 were wrong: 78.1 % \(5\d.\d % to 9\d.\d %", words)
-    assert content(subject(found))["settled"] == {}
+    assert content(subject(found))["reviewed"] == {}
 
 
 def test_a_run_takes_the_decisions_beside_it_and_not_those_of_another(capsys: pytest.CaptureFixture[str]):
     pd.DataFrame({"x": np.arange(40) / 7, "label": ["a", "b"] * 20}).to_csv("t.csv", index=False)
     run = fit("t.csv", label="label", out="run", **SHORT)
-    assert "Settled by hand" not in page(run.report()).words
-    for number, words in ((run.record.id, "Settled by hand: 2 labels, of which 1 were"), ("another", "label report")):
+    assert "Reviewed: " not in page(run.report()).words
+    for number, words in ((run.record.id, "Reviewed: 2 labels, of which 1 were"), ("another", "label report")):
         made = Journal(Path("run.decisions.jsonl"), number, run.labels["id"].tolist(), ["a", "b"])
         made.add("label", [0, 1], ["b", "b"])
         made.add("unsure", [2])
@@ -174,9 +176,9 @@ def test_a_run_takes_the_decisions_beside_it_and_not_those_of_another(capsys: py
         assert ("--decisions run.decisions.jsonl" in page(report).words) == (number != "another")
         with pytest.raises(SystemExit):
             main(["show", "run", "--first", "40"])
-        said, left = capsys.readouterr(), 40 if number == "another" else 37
-        assert said.out.count("quality") == left
-        assert ("note: 2 that were settled by hand and 1 that nobody can say are left out" in said.err) == (left == 37)
+        captured, left = capsys.readouterr(), 40 if number == "another" else 37
+        assert captured.out.count("quality") == left
+        assert ("note: 2 that were reviewed and 1 that nobody can say are left out" in captured.err) == (left == 37)
         Path("run.decisions.jsonl").unlink()
 
 

@@ -37,13 +37,13 @@ class Server:
     def __init__(self, run, *arguments):
         command = [sys.executable, "-m", "selfdistill", "review", str(run), "--no-browser", *map(str, arguments)]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        said = []
+        messages = []
         for line in self.process.stderr:
-            said.append(line)
+            messages.append(line)
             if found := re.search(r"http://\S+", line):
                 self.url = found[0]
                 return
-        raise AssertionError("".join(said))
+        raise AssertionError("".join(messages))
 
     def stop(self, how=signal.SIGINT):
         self.process.send_signal(how)
@@ -71,9 +71,9 @@ def press(page, *keys):
 
 def until(page, expression):
     """Wait for an expression; the page's own policy forbids Playwright to do so."""
-    begun = time.monotonic()
+    started = time.monotonic()
     while not page.evaluate(expression):
-        assert time.monotonic() < begun + WAIT / 1000, expression
+        assert time.monotonic() < started + WAIT / 1000, expression
         time.sleep(0.03)
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from selfdistill.review._session import Session
 from selfdistill.runs._run import fit
 
+collect_ignore = ["browser.py"]  # it holds no tests, and skips those that import it where there is no browser
 AWKWARD = ["<script>document.title='owned'</script>", "say \"dog\" & 'cat'", "שלום עולם", "fox"]
 _WORDS = [["meow", "purr"], ["bark", "bone"], ["red", "sly"], ["tag", "web"]]
 

@@ -8,12 +8,12 @@ from selfdistill.issues._reliability import Interval
 from selfdistill.review._estimate import Remaining
 
 
-def reviewed(rng, offset, slope, settled=150, n=2000):
-    """Probabilities that a method gives, the labels that are wrong, and the most doubtful ones settled."""
+def reviewed(rng, offset, slope, decided=150, n=2000):
+    """Probabilities that a method gives, the labels that are wrong, and the most doubtful ones decided."""
     logits = rng.normal(-2.5, 2.0, n)
     wrong = rng.random(n) < expit(offset + slope * logits)
     held = np.zeros(n, bool)
-    held[np.argsort(-logits)[:settled]] = True
+    held[np.argsort(-logits)[:decided]] = True
     return expit(logits), held, wrong
 
 
@@ -32,8 +32,8 @@ def test_nineteen_of_twenty_intervals_hold_the_number_that_is_left(offset, slope
 def test_decisions_narrow_the_interval_near_them_and_little_far_away():
     rng = np.random.default_rng(0)
     near, far = [], []
-    for settled in (0, 50, 500):
-        p, held, wrong = reviewed(rng, 0.0, 1.0, settled)
+    for decided in (0, 50, 500):
+        p, held, wrong = reviewed(rng, 0.0, 1.0, decided)
         made = Remaining(p, held, held & wrong)
         for widths, rows in ((near, ~held & (p > 0.2)), (far, ~held & (p < 0.02))):
             found = made.count(rows)

@@ -52,11 +52,11 @@ def test_what_a_run_found_is_what_its_table_says(texts):
 def test_one_pass_comes_near_a_fit_from_the_start_with_the_labels_held(texts):
     record, truth = read_finished(texts), np.load(texts.parent / "truth.npy")
     data = read_again(texts, record)
-    settled = np.where(np.arange(120) % 3 == 0, truth, -1)
-    found = Learner(texts, record, read_saved(texts, record)[1]).learn(settled, 7)
+    decided = np.where(np.arange(120) % 3 == 0, truth, -1)
+    found = Learner(texts, record, read_saved(texts, record)[1]).learn(decided, 7)
     assert found.learned == 7
-    again = refine_labels(data.inputs, data.labels, 4, settled=settled, standardise=not data.preprocess.scaled)
-    rest = settled < 0
+    again = refine_labels(data.inputs, data.labels, 4, settled=decided, standardise=not data.preprocess.scaled)
+    rest = decided < 0
     agreed = (again.posterior.argmax(1).numpy() == found.likely[:, 0])[rest].mean()
     assert agreed > 0.95  # kernel, ridges and rounds may be others
     assert (found.likely[~rest, 0] == truth[~rest]).all()
@@ -69,20 +69,20 @@ def test_of_many_examples_links_are_fitted_again_after_twenty_decisions_and_when
     first = read_saved(texts, record)[1]
     learner = Learner(texts, record, first)
     asked, plain = [], learner._settler.settle
-    learner._settler.settle = lambda settled, links: asked.append(links) or plain(settled, links=links)
-    settled = np.full(120, -1)
+    learner._settler.settle = lambda decided, links: asked.append(links) or plain(decided, links=links)
+    decided = np.full(120, -1)
     for count in (0, 1, 12, 20, 21, 22):
-        settled = np.where(np.arange(120) < count, truth, -1)
-        found = learner.learn(settled, count)
+        decided = np.where(np.arange(120) < count, truth, -1)
+        found = learner.learn(decided, count)
     assert asked == [True, False, False, True, False, False]
     assert learner.quick == 2
-    again = learner.learn(settled, 22, anew=True)
+    again = learner.learn(decided, 22, anew=True)
     assert learner.quick == 0
     assert not np.array_equal(again.quality, found.quality)
     monkeypatch.setattr(_label_scores, "_FEW", 120)
     learner.learn(np.where(np.arange(120) < 21, truth, -1), 23)
     assert asked[-2:] == [True, True]
-    np.testing.assert_array_equal(again.quality, Learner(texts, record, first).learn(settled, 22).quality)
+    np.testing.assert_array_equal(again.quality, Learner(texts, record, first).learn(decided, 22).quality)
 
 
 def test_votes_of_several_annotators_are_learned_from(tmp_path):
@@ -99,8 +99,8 @@ def test_votes_of_several_annotators_are_learned_from(tmp_path):
     saved, first = read_saved(run, record)
     learner = Learner(run, record, first)
     np.testing.assert_allclose(learner.learn(np.full(90, -1), 0).quality, first.quality, atol=2e-3)
-    settled = np.where(np.arange(90) < 30, truth, -1)
-    found = learner.learn(settled, 1)
+    decided = np.where(np.arange(90) < 30, truth, -1)
+    found = learner.learn(decided, 1)
     assert (found.likely[:30, 0] == truth[:30]).all()
     open_right = (found.likely[30:, 0] == truth[30:]).mean()
     assert open_right >= (saved.given[30:] == truth[30:]).mean()
@@ -143,14 +143,14 @@ def test_what_a_last_layer_sees_is_what_a_network_without_it_gives_and_its_clust
 def test_after_a_network_s_run_log_odds_of_the_closed_form_are_added(network, few_trees):
     record, truth = read_finished(network), np.load(network.parent / "truth.npy")
     saved, first = read_saved(network, record)
-    data, settled = read_again(network, record), np.where(np.arange(80) % 2 == 0, truth, -1)
+    data, decided = read_again(network, record), np.where(np.arange(80) % 2 == 0, truth, -1)
     made = prepare(data.inputs, Given(saved.given, 4), ClosedOptions(standardise=not data.preprocess.scaled))
-    found, closed = Learner(network, record, first).learn(settled, 2), settle(made, settled)
+    found, closed = Learner(network, record, first).learn(decided, 2), settle(made, decided)
     one, other = (np.clip(np.asarray(q, float), 1e-4, 1 - 1e-4) for q in (first.quality, closed.quality))
     np.testing.assert_allclose(found.quality, one * other / (one * other + (1 - one) * (1 - other)), atol=2e-3)
     np.testing.assert_allclose(found.wrong, (first.wrong + 1 - closed.quality) / 2, atol=2e-3)
     soft = (next(iter(soft_blocks(network, saved.classes))) + closed.posterior.numpy()) / 2
-    open_ = settled < 0
+    open_ = decided < 0
     np.testing.assert_allclose(found.shares[open_], -np.sort(-soft[open_], axis=1), atol=2e-3)
     assert (found.likely[~open_, 0] == truth[~open_]).all()
     assert (found.shares[~open_, 0] == 1).all()

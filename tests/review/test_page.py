@@ -34,7 +34,7 @@ def test_fifty_cards_by_keyboard_and_all_the_way_back(page, server):
     lines = decided(journal_of(server))[before:]
     assert [line["rows"] for line in lines] == [[one] for one in rows]
     assert {line["kind"] for line in lines} == {"label", "unsure", "skip"}
-    assert page.evaluate("[state.settled, state.unsure, state.skipped]") == [40, 5, 5]
+    assert page.evaluate("[state.decided, state.unsure, state.skipped]") == [40, 5, 5]
     classes = page.evaluate("classes")
     for line, key in zip(lines, keys * 5, strict=True):
         card = page.evaluate(f"fetch('card/{line['rows'][0]}').then((answer) => answer.json())")
@@ -47,7 +47,7 @@ def test_fifty_cards_by_keyboard_and_all_the_way_back(page, server):
         press(page, "u")
         back.append(row(page))
     assert back == rows[::-1]
-    assert page.evaluate("[state.settled, state.unsure, state.skipped]") == [0, 0, 0]
+    assert page.evaluate("[state.decided, state.unsure, state.skipped]") == [0, 0, 0]
     press(page, "Backspace")
     assert "Nothing is left to undo" in page.text_content("#notice")
     assert page.problems == []
@@ -58,12 +58,12 @@ def test_moving_decides_nothing_and_a_reload_goes_on(page):
     press(page, "ArrowRight", "ArrowRight")
     assert row(page) != first
     press(page, "ArrowLeft", "ArrowLeft")
-    assert (row(page), page.evaluate("state.version === 0 || state.settled === 0")) == (first, True)
+    assert (row(page), page.evaluate("state.version === 0 || state.decided === 0")) == (first, True)
     press(page, "Enter")
     second = row(page)
     page.reload()
     page.wait_for_selector("body[data-ready]")
-    assert page.evaluate("state.settled") == 1
+    assert page.evaluate("state.decided") == 1
     assert row(page) != first
     assert page.evaluate(f"cards.get({second}) !== undefined")
     press(page, "u")
@@ -97,10 +97,10 @@ def test_a_text_of_ten_thousand_characters_stays_in_its_place(page):
 def test_a_class_can_be_typed(page):
     first = row(page)
     choose(page, "fo", "fox")
-    until(page, "state.settled === 1")
+    until(page, "state.decided === 1")
     press(page, "ArrowLeft")
     assert row(page) == first
-    assert page.text_content("#stage") in {"settled: fox", "kept"}
+    assert page.text_content("#stage") in {"decided: fox", "kept"}
 
 
 def test_words_are_found_and_one_goes_on_by_keyboard(page):
@@ -113,7 +113,7 @@ def test_words_are_found_and_one_goes_on_by_keyboard(page):
     assert page.evaluate("document.activeElement.id") != "search"
     until(page, "document.querySelector('#shown .text')?.textContent.includes('meow')")
     press(page, "Enter")
-    assert page.evaluate("state.settled") == 1
+    assert page.evaluate("state.decided") == 1
     press(page, "ArrowRight")
     assert page.evaluate("state.left") == left - 1
     assert page.problems == []
@@ -166,21 +166,21 @@ def test_a_card_has_one_set_of_probabilities(page):
     classes, card = page.evaluate("[classes, card()]")
     for code in (card["given"], card["suggested"]):
         share = card["shares"][card["likely"].index(code)]
-        said = ">99" if share > 0.995 else f"{100 * share:.0f}"
-        assert re.search(rf"{re.escape(classes[code])}[ ?]*{said}", shown) or share < 0.1
+        percent = ">99" if share > 0.995 else f"{100 * share:.0f}"
+        assert re.search(rf"{re.escape(classes[code])}[ ?]*{percent}", shown) or share < 0.1
     assert "wrong with" not in shown
 
 
-def test_the_grid_settles_twenty_and_many_are_seen_before_they_are_taken(page):
+def test_the_grid_decides_on_twenty_and_many_are_seen_before_they_are_taken(page):
     press(page, "b")
     assert page.locator("#tiles .tile").count() == 20
     press(page, "Enter", " ", "n")
-    assert page.evaluate("[state.settled, state.unsure]") == [2, 1]
+    assert page.evaluate("[state.decided, state.unsure]") == [2, 1]
     press(page, "a")
-    assert page.evaluate("state.settled") == 19
+    assert page.evaluate("state.decided") == 19
     assert page.locator("#tiles .tile.open").count() == 20
     press(page, "u")
-    assert page.evaluate("state.settled") == 2
+    assert page.evaluate("state.decided") == 2
     page.click("#bulk-button")
     page.wait_for_selector("#bulk[open]")
     page.fill("#share", "0.8")
@@ -190,10 +190,10 @@ def test_the_grid_settles_twenty_and_many_are_seen_before_they_are_taken(page):
     assert 0 < count == int(re.search(r"\d+", page.text_content("#bulk-accept"))[0])
     assert page.locator("#bulk-tiles .tile").count() == min(count, 24)
     page.click("#bulk-accept")
-    until(page, f"state.settled === {2 + count}")
+    until(page, f"state.decided === {2 + count}")
     page.evaluate("work")
     press(page, "u")
-    assert page.evaluate("state.settled") == 2
+    assert page.evaluate("state.decided") == 2
 
 
 def test_two_pages_do_not_overwrite_each_other(page, browser, server):
@@ -204,8 +204,8 @@ def test_two_pages_do_not_overwrite_each_other(page, browser, server):
     press(page, "1")
     press(other, "2")
     assert "Another page was faster" in other.text_content("#notice")
-    assert other.evaluate(f"cards.get({same}).settled") == 0
-    assert page.evaluate("state.settled") == other.evaluate("state.settled") == 1
+    assert other.evaluate(f"cards.get({same}).decided") == 0
+    assert page.evaluate("state.decided") == other.evaluate("state.decided") == 1
     before = page.evaluate("state.version")  # it looks by itself, and may follow at once
     press(other, "2")  # now it has seen what it changes
     assert other.evaluate("state.version") > before
@@ -218,7 +218,7 @@ def test_single_keys_can_be_turned_off(page):
     page.uncheck("#keys")
     page.keyboard.press("Escape")
     press(page, "1", "Enter", "n")
-    assert page.evaluate("state.settled + state.unsure") == 0
+    assert page.evaluate("state.decided + state.unsure") == 0
     page.evaluate("document.querySelector('#keys').checked = true")
 
 

@@ -53,7 +53,7 @@ def test_a_kill_loses_no_decision(texts, browser, tmp_path):
     page.context.close()
     again = Server(texts, "--decisions", path)
     page = opened(browser, again.url)
-    assert page.evaluate("[state.settled, state.unsure, state.version]") == [3, 1, 4]
+    assert page.evaluate("[state.decided, state.unsure, state.version]") == [3, 1, 4]
     page.context.close()
     again.stop()
     assert decided(path) == lines
@@ -73,9 +73,9 @@ def test_photos_and_missing_ones(photos, browser, tmp_path):
     until(page, "[...document.querySelectorAll('.tile img')].every((one) => one.complete)")
     press(page, "a", "a")
     assert page.is_visible("#end")
-    assert page.evaluate("state.settled") == 24
+    assert page.evaluate("state.decided") == 24
     press(page, "u", "u")
-    assert page.evaluate("state.settled") == 0
+    assert page.evaluate("state.decided") == 0
     assert page.title() == "Review run"
     page.context.close()
     server.stop()
@@ -86,10 +86,10 @@ def test_ctrl_c_says_where_the_decisions_are(texts, tmp_path):
     urllib.request.urlopen(server.url).close()  # it answers at once
     server.process.send_signal(signal.SIGINT)
     with server.process.stderr as left:
-        said = left.read()
+        output = left.read()
     server.process.wait(60)
-    assert "0 labels settled, in" in said
-    assert "Traceback" not in said
+    assert "0 labels decided, in" in output
+    assert "Traceback" not in output
     assert Path(tmp_path / "d.jsonl").exists()
 
 
@@ -107,10 +107,10 @@ def test_ctrl_c_while_it_learns_ends_in_order(tmp_path):
         urllib.request.urlopen(urllib.request.Request(server.url + "decide", body, headers)).close()
     server.process.send_signal(signal.SIGINT)
     with server.process.stderr as left:
-        said = left.read().splitlines()
+        lines = left.read().splitlines()
     assert server.process.wait(60) == 130
     journal = tmp_path / "run.decisions.jsonl"
-    assert said[-2:] == [f"5 labels settled, in {journal}", "Stopped."]
+    assert lines[-2:] == [f"5 labels decided, in {journal}", "Stopped."]
     assert len(decided(journal)) == 5
 
 
@@ -129,7 +129,7 @@ def test_a_thousand_classes(browser, tmp_path):
     press(page, "2")
     assert decided(tmp_path / "run.decisions.jsonl")[0]["labels"][0].startswith("class ")
     choose(page, "s 777", "class 777")
-    until(page, "state.settled === 2")
+    until(page, "state.decided === 2")
     assert decided(tmp_path / "run.decisions.jsonl")[1]["labels"] == ["class 777"]
     page.context.close()
     server.stop()

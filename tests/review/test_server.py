@@ -102,11 +102,11 @@ def test_decide_undo_and_a_page_that_is_behind(client):
     row = first["cards"][0]["row"]
     body = {"version": 0, "kind": "label", "rows": [row], "labels": [0]}
     found = post(client, "decide", body).json()
-    assert (found["version"], found["card"]["settled"], found["settled"]) == (1, 0, 1)
+    assert (found["version"], found["card"]["decided"], found["decided"]) == (1, 0, 1)
     late = post(client, "decide", body)
     assert (late.status_code, late.json()) == (409, {"behind": True})
     assert client.get(f"/{TOKEN}/next").json()["cards"][0]["row"] != row
-    assert client.get(f"/{TOKEN}/export/csv").text.splitlines()[0] == "id,given_label,settled_label,decision"
+    assert client.get(f"/{TOKEN}/export/csv").text.splitlines()[0] == "id,given_label,label,decision"
     assert client.get(f"/{TOKEN}/export/json").json()[0]["annotations"]
     assert post(client, "undo", {"version": 1}).json()["rows"] == [row]
     assert post(client, "undo", {"version": 2}).json()["rows"] == []

@@ -36,7 +36,7 @@ def test_the_most_doubtful_come_first_and_decided_ones_leave(texts, opened):
     session.decide(1, "unsure", [order[1]], [])
     session.decide(2, "skip", [order[2]], [])
     assert rows(session) == [*order[3:], order[2]]
-    assert [session.card(row)["state"] for row in order[:4]] == ["settled", "unsure", "skipped", "open"]
+    assert [session.card(row)["state"] for row in order[:4]] == ["decided", "unsure", "skipped", "open"]
     assert [session.undo(version) for version in (3, 4, 5, 6)] == [[order[2]], [order[1]], [order[0]], []]
     assert rows(session) == order
     assert session.next(View(), 2, order[:3])[0]["row"] == order[3]
@@ -200,8 +200,8 @@ def test_it_learns_from_each_decision_and_back_and_in_a_pause_all_is_computed_an
     learned(session)
     after = session._now
     assert (after.likely[list(map(session.saved.ids.index, session.saved.ids)), 0] == after.likely[:, 0]).all()
-    settled = session._settled()
-    assert (after.likely[settled >= 0, 0] == settled[settled >= 0]).all()
+    codes = session._decided_codes()
+    assert (after.likely[codes >= 0, 0] == codes[codes >= 0]).all()
     assert not np.array_equal(after.wrong, before.wrong)
     while session.undo(session.journal.version):
         pass
@@ -212,7 +212,7 @@ def test_it_learns_from_each_decision_and_back_and_in_a_pause_all_is_computed_an
         time.sleep(0.05)
     row = rows(session)[0]
     session.decide(session.journal.version, "label", [row], [int(truth[row])])
-    expected = Learner(texts, read_finished(texts), before).learn(session._settled(), 0, anew=True)
+    expected = Learner(texts, read_finished(texts), before).learn(session._decided_codes(), 0, anew=True)
     until = time.monotonic() + 60
     while not np.array_equal(session._now.quality, expected.quality):
         assert time.monotonic() < until
@@ -249,18 +249,18 @@ def test_data_that_changed_are_not_learned_from(texts, tmp_path, opened, monkeyp
     run = fit(csv, out=tmp_path / "run", label="label", method="kernel", rounds=1, encoder="none", say=None)
     csv.write_text(csv.read_text().replace("meow", "moo"))
     session = opened(run.folder)
-    said = []
-    session.start(said.append).join(20)
+    messages = []
+    session.start(messages.append).join(20)
     assert "holds other data" in session.state()["fixed"]
-    assert len(said) == 1
-    assert "holds other data" in said[0]
+    assert len(messages) == 1
+    assert "holds other data" in messages[0]
     csv.unlink()
     gone = opened(run.folder, decisions=tmp_path / "e.jsonl")
     assert "does not exist" in gone.content(0)["missing"]
     assert gone.words(0) == []
-    gone.start(said.append).join(20)
-    assert len(said) == 2
-    assert "texts.csv does not exist. Start this in the folder" in said[1]
+    gone.start(messages.append).join(20)
+    assert len(messages) == 2
+    assert "texts.csv does not exist. Start this in the folder" in messages[1]
 
 
 def test_photos_are_drawn_anew_and_missing_ones_said(photos, opened):

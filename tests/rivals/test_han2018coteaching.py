@@ -111,9 +111,9 @@ def test_a_network_that_knows_the_true_classes_gives_the_realised_rate(rate):
 def test_only_held_out_labels_are_asked_for_the_others_are_memorised():
     labels = torch.arange(100) % 2
     _, held = held_out(labels, 0.1, 0)
-    said = torch.eye(2)[labels]
-    said[held] = 1 - said[held]
-    assert held_out_noise(Context(labels, 2, 1, 1, first_stage=FirstStage(said, said))) > 0.99
+    predicted = torch.eye(2)[labels]
+    predicted[held] = 1 - predicted[held]
+    assert held_out_noise(Context(labels, 2, 1, 1, first_stage=FirstStage(predicted, predicted))) > 0.99
 
 
 def test_without_a_training_before_it_says_so():

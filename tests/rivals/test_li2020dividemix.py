@@ -35,8 +35,8 @@ def division(n=6, k=2, epochs=300, steps=4):
 def test_each_networks_losses_divide_by_themselves():
     targets = division()
     first = torch.tensor([0.9, 0.95, 0.85, 0.1, 0.05, 0.2])
-    said = torch.stack([torch.stack([p, 1 - p], 1) for p in (first, first.flip(0))], 1)
-    targets.take_train_predictions(said)
+    predicted = torch.stack([torch.stack([p, 1 - p], 1) for p in (first, first.flip(0))], 1)
+    targets.take_train_predictions(predicted)
     assert (targets.clean[:, 0] > 0.5).tolist() == [True] * 3 + [False] * 3
     assert torch.equal(targets.clean[:, 1], targets.clean[:, 0].flip(0))
     losses = -first.double().log()
@@ -49,8 +49,8 @@ def test_each_networks_losses_divide_by_themselves():
 def test_equal_losses_and_impossible_labels_stay_finite():
     assert clean_probability(torch.full((4,), 2.0)).tolist() == [0.5] * 4
     targets = division()
-    said = torch.tensor([[1.0, 0.0]] * 3 + [[0.0, 1.0]] * 3)
-    targets.take_train_predictions(torch.stack([said, said], 1))
+    predicted = torch.tensor([[1.0, 0.0]] * 3 + [[0.0, 1.0]] * 3)
+    targets.take_train_predictions(torch.stack([predicted, predicted], 1))
     np.testing.assert_allclose(targets.clean[:, 0], [1, 1, 1, 0, 0, 0], atol=1e-6)
 
 

@@ -23,12 +23,12 @@ def test_equals_its_naive_twin(seed, predicted):
     y = rng.integers(0, k, n)
     targets, w = Truncated(torch.from_numpy(y), k), [1] * n
     for there in predicted:
-        seen, said = rng.dirichlet([0.5] * k, (2, n))
+        seen, weights = rng.dirichlet([0.5] * k, (2, n))
         targets.write(torch.arange(n), torch.from_numpy(seen))
         if there:
-            targets.take_train_predictions(torch.from_numpy(said).float())
+            targets.take_train_predictions(torch.from_numpy(weights).float())
             for i in range(n):
-                w[i] = int((1 - said[i][y[i]] ** q) / q < (1 - cut**q) / q)
+                w[i] = int((1 - weights[i][y[i]] ** q) / q < (1 - cut**q) / q)
         targets.end_epoch()
         z = rng.normal(0, 2, (n, k))
         got = truncated_cross_entropy(torch.from_numpy(z), *targets.read(torch.arange(n)))

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from selfdistill._core.errors import DataError
-from selfdistill.runs._decision_files import Decisions, read_decisions, settled_array, write_decisions
+from selfdistill.runs._decision_files import Decisions, decided_array, read_decisions, write_decisions
 from selfdistill.runs._decisions import Decided, Journal
 
 IDS, CLASSES = ["a", 'b, "quoted"\nline', "<script>", "ערך"], ["cat", 'dog "x", y']
@@ -54,7 +54,7 @@ def test_what_label_studio_exports(tmp_path):
     [
         ("d.txt", "", "ends in '.txt'"),
         ("d.csv", None, "is no file"),
-        ("d.csv", "name,label\na,cat\n", r"columns name, label. Name them id and label \(or settled_label\)"),
+        ("d.csv", "name,label\na,cat\n", r"columns name, label. Name them id and label"),
         ("d.csv", "id,label\na,cow\n", "'cow', which is not a class"),
         ("d.csv", 'id,label\na,cat\na,"dog ""x"", y"\n', "both 'cat' and"),
         ("d.csv", "id,label\nzebra,cat\n", "no example of the data, but 'zebra'"),
@@ -70,11 +70,11 @@ def test_bad_files(tmp_path, name, text, message):
         read_decisions(tmp_path / name, IDS, CLASSES)
 
 
-def test_empty_cells_settle_nothing(tmp_path):
+def test_empty_cells_decide_nothing(tmp_path):
     (tmp_path / "d.csv").write_text("\ufeffid,settled_label,decision\na,cat,changed\n<script>,,unsure\nערך,,\n")
     found = read_decisions(tmp_path / "d.csv", IDS, CLASSES)
     assert (found.labels, found.unsure) == ({0: "cat"}, {2})
 
 
 def test_positions():
-    assert settled_array(Decisions({1: "b"}), ["a", "b"], 3).tolist() == [-1, 1, -1]
+    assert decided_array(Decisions({1: "b"}), ["a", "b"], 3).tolist() == [-1, 1, -1]

@@ -44,9 +44,9 @@ def texts(path, count=44):
 
 
 def fitted(source, **options):
-    said = []
-    run = selfdistill.fit(source, say=said.append, **options)
-    return run, said
+    messages = []
+    run = selfdistill.fit(source, say=messages.append, **options)
+    return run, messages
 
 
 def test_photos_and_texts_are_encoded_by_themselves(choosing, tmp_path):
@@ -96,8 +96,8 @@ def test_the_verdict_says_what_a_missing_extra_would_bring(choosing, tmp_path, m
     for source, options in ((tmp_path / "p", {}), (tmp_path / "q.csv", {"image_column": "path", "label": "y"})):
         run, _ = fitted(source, method="kernel", **options)
         assert run.record.data.input_shape == [3, 40, 40]
-        said = str(run.report()).splitlines()
-        assert [line for line in said if "pip install 'selfdistill[photos]' has a pre" in line]
+        lines = str(run.report()).splitlines()
+        assert [line for line in lines if "pip install 'selfdistill[photos]' has a pre" in line]
 
 
 def test_a_run_is_refined_without_the_encoder(choosing, tmp_path):
@@ -141,12 +141,12 @@ def test_a_record_alone_fetches_nothing_and_runs_nothing(choosing, tmp_path, cli
 
 
 def test_progress_tells_the_speed_and_the_time_left():
-    told, times = [], iter([0.0, 0.0, 2.0, 4.0])
-    progress = module._telling(told.append, lambda: next(times))
+    messages, times = [], iter([0.0, 0.0, 2.0, 4.0])
+    progress = module._telling(messages.append, lambda: next(times))
     progress("photos", 32, 3232)
     progress("photos", 64, 3232)
     progress("photos", 96, 3232)
-    assert [event.text for event in told][1:] == [
+    assert [event.text for event in messages][1:] == [
         "photos: 64 of 3,232, 16 a second, 3:18 left",
         "photos: 96 of 3,232, 16 a second, 3:16 left",
     ]

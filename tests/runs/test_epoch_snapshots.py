@@ -20,8 +20,8 @@ from selfdistill.train._methods import method_of
 from selfdistill.train._runtime import TorchRuntime
 
 
-def settings(**said):
-    return train.Settings(method="cross-entropy", network="mlp:8", epochs=5, **said).resolve(1438, "cpu")
+def settings(**asked):
+    return train.Settings(method="cross-entropy", network="mlp:8", epochs=5, **asked).resolve(1438, "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -95,11 +95,11 @@ def test_other_words_are_refused(keep):
 
 
 def test_held_out_examples_are_never_trained_on_and_measured_each_epoch(tmp_path, digits):
-    said = settings(held_out=0.1)
-    record = run(digits, said, tmp_path / "run", source={})
+    asked = settings(held_out=0.1)
+    record = run(digits, asked, tmp_path / "run", source={})
     _, held = held_out(digits.labels, 0.1, 0)
     assert len(record.curves["held_out_accuracy"]) == 5
-    fitted = fit(digits, said)
+    fitted = fit(digits, asked)
     p = predict_probabilities(fitted.model, digits.inputs[held], TorchRuntime())
     torch.testing.assert_close(fitted.targets.refined()[held], p)
     assert fitted.dynamics.seen[held].sum() == 0

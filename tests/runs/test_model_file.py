@@ -79,11 +79,11 @@ def test_memory_and_time_follow_the_file_whatever_it_claims(saved, spec):
     import time
 
     rewrite(saved[0], network=spec)
-    before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with pytest.raises(RunError, match="is damaged or was not written"):
         load_model(saved[0])
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 2**10  # KiB
-    assert time.process_time() - begun < 10
+    assert time.process_time() - started < 10
 
 
 def described(saved):

@@ -24,20 +24,20 @@ SETTINGS = train.Settings(method="of-a-plan", network="mlp:4", epochs=2).resolve
 def plan(calls, go_on="Go on with: another door --resume {}"):
     def prepare(out):
         calls.append(json.loads((out / "run.json").read_text())["distillation"]["objective"])
-        return METHODS["cross-entropy"], {"distillation": {"objective": "said", "epoch": len(calls)}}
+        return METHODS["cross-entropy"], {"distillation": {"objective": "mine", "epoch": len(calls)}}
 
-    return Plan({"distillation": {"objective": "said"}}, prepare, 0, go_on)
+    return Plan({"distillation": {"objective": "mine"}}, prepare, 0, go_on)
 
 
 def test_it_is_called_once_the_directory_is_ours_and_its_words_are_kept(tmp_path, digits):
     calls = []
     record = run(digits, SETTINGS, tmp_path / "run", source={}, plan=plan(calls))
-    assert calls == ["said"]
-    assert (record.distillation.objective, record.distillation.epoch) == ("said", 1)
+    assert calls == ["mine"]
+    assert (record.distillation.objective, record.distillation.epoch) == ("mine", 1)
     assert record.status == "finished"
     assert record.settings.method == "of-a-plan"
     run(digits, SETTINGS, tmp_path / "run", source={}, plan=plan(calls), resume=True)
-    assert calls == ["said"]  # it is finished
+    assert calls == ["mine"]  # it is finished
 
 
 def test_a_stop_says_how_this_door_goes_on(tmp_path, digits):

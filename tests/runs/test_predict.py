@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from selfdistill._core.errors import DataError, RunError, SettingError
+from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.record import write_json_record
 from selfdistill.data._read import read as data_read
 from selfdistill.runs._directory import run
@@ -50,7 +51,7 @@ def test_the_batch_size_does_not_change_the_result(finished):
 
 def test_the_label_column_may_be_left_unread(finished):
     folder, _ = finished
-    found = predict(folder / "run", folder / "table.csv", ignore=["label"])
+    found = predict(folder / "run", folder / "table.csv", ReadOptions(ignore=("label",)))
     assert found.labels is None
     assert found.accuracy is None
 

@@ -54,17 +54,17 @@ def test_resuming_needs_nothing_said_again():
 
 
 def test_sentences_come_before_the_work_and_warnings_say_so():
-    said = []
+    messages = []
     pd.read_csv("songs.v2.csv").rename(columns={"kind": "label"}).to_csv("songs.csv")
-    start(FitRequest("songs.v2.csv", read=ReadOptions(label="kind"), settings=FEW), say=said.append)
-    assert said[0] == "Reading songs.v2.csv"
-    assert said[1].startswith("40 examples, ")
-    assert "warning: 1 constant column ('note') carries no information." in said
-    start(FitRequest("songs.csv", settings=FEW), say=said.append)
-    assert "note: column 'label' is taken as the label; --label to choose another." in said
-    assert not any(text.startswith("warning: column 'label'") for text in said)
+    start(FitRequest("songs.v2.csv", read=ReadOptions(label="kind"), settings=FEW), say=messages.append)
+    assert messages[0] == "Reading songs.v2.csv"
+    assert messages[1].startswith("40 examples, ")
+    assert "warning: 1 constant column ('note') carries no information." in messages
+    start(FitRequest("songs.csv", settings=FEW), say=messages.append)
+    assert "note: column 'label' is taken as the label; --label to choose another." in messages
+    assert not any(text.startswith("warning: column 'label'") for text in messages)
     assert "is taken as the label" in json.loads(Path("runs/songs-002/run.json").read_text())["notes"][0]
-    assert "Run directory: runs/songs-001" in said
+    assert "Run directory: runs/songs-001" in messages
 
 
 def test_the_demonstration_compares_with_plain_training_once():

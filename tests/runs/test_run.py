@@ -37,8 +37,8 @@ def run(table):
 
 def test_it_is_the_command_lines_run(run, table, cli):
     folder, _, _ = table
-    code, shown, told = cli("fit", folder / "t.csv", "--label", "answer", "--out", folder / "other")
-    assert code == 0, told
+    code, shown, err = cli("fit", folder / "t.csv", "--label", "answer", "--out", folder / "other")
+    assert code == 0, err
     for name in ("labels.parquet", "model.safetensors"):
         assert (run.folder / name).read_bytes() == (folder / "other" / name).read_bytes()
     shown = shown.replace(str(folder / "other"), str(run.folder))
@@ -81,11 +81,11 @@ def test_air_of_a_network(table, tmp_path):
 
 def test_sentences_come_as_they_are(table, tmp_path):
     folder, _, _ = table
-    told = []
-    selfdistill.fit(folder / "t.csv", label="answer", out=tmp_path / "run", say=told.append)
-    assert told[0].startswith("Reading ")
-    assert f"Run directory: {tmp_path / 'run'}" in told
-    assert any(one.endswith("(`method` selfdistill trains a network)") for one in told)
+    messages = []
+    selfdistill.fit(folder / "t.csv", label="answer", out=tmp_path / "run", say=messages.append)
+    assert messages[0].startswith("Reading ")
+    assert f"Run directory: {tmp_path / 'run'}" in messages
+    assert any(one.endswith("(`method` selfdistill trains a network)") for one in messages)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,9 @@ def test_sentences_come_as_they_are(table, tmp_path):
     [
         (pd.DataFrame(), {}, DataError, "SelfDistillClassifier"),
         ("t.csv", {"epoch": 3}, SettingError, r"'epoch' does not exist. Did you mean epochs\?"),
+        ("t.csv", {"report": True}, SettingError, r"option of the command line only. From Python: fit\(...\).report\("),
+        ("t.csv", {"json": True}, SettingError, "option of the command line only"),
+        ("t.csv", {"processes": 2}, SettingError, "selfdistill fit DATA --processes N"),
         ("nowhere.csv", {}, DataError, "nowhere.csv"),
         ("t.csv", {"label": "answer", "seed": -1}, SettingError, "-1"),
     ],
@@ -102,6 +105,27 @@ def test_what_cannot_be_is_refused(source, options, error, words, table, tmp_pat
     with pytest.raises(error, match=words):
         selfdistill.fit(source, out=tmp_path / "run", say=None, **options)
     assert not (tmp_path / "run").exists()
+
+
+def test_decisions_are_held_and_a_run_goes_on(run, table, tmp_path):
+    folder, wrong, _ = table
+    given = pd.read_csv(folder / "t.csv").answer
+    pd.DataFrame({"id": wrong, "label": given[wrong]}).to_csv(tmp_path / "d.csv", index=False)
+    held = selfdistill.fit(
+        folder / "t.csv", label="answer", decisions=tmp_path / "d.csv", out=tmp_path / "run", say=None
+    )
+    assert (held.labels.refined_label[wrong] == given[wrong]).all()
+    assert not (run.labels.refined_label[wrong] == given[wrong]).all()
+    again = selfdistill.fit(resume=held.folder, say=None)
+    assert again == held
+    assert again.record == held.record
+
+
+def test_paths_may_be_options(tmp_path):
+    np.save(tmp_path / "x.npy", np.arange(40.0).reshape(40, 1))
+    pd.DataFrame({"label": np.arange(40) // 20}).to_csv(tmp_path / "y.csv", index=False)
+    run = selfdistill.fit(tmp_path / "x.npy", labels=tmp_path / "y.csv", out=tmp_path / "run", say=None)
+    assert run.record.data.read.labels == str(tmp_path / "y.csv")
 
 
 def test_what_is_no_run_is_refused(tmp_path):

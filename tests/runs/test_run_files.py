@@ -166,14 +166,14 @@ def test_a_kept_epoch_that_was_damaged_while_the_run_stood_still_is_not_blessed_
 
 
 def test_other_versions_are_said_and_noted(often, examples, tmp_path):
-    out, told = tmp_path / "run", []
+    out, messages = tmp_path / "run", []
     stopped(examples, out)
     record = read_json_record(out)
     write_json_record(out, record | {"versions": record["versions"] | {"torch": "1.0"}})
-    tell = lambda event: told.extend(event.warnings) if isinstance(event, RunStarted) else None
+    tell = lambda event: messages.extend(event.warnings) if isinstance(event, RunStarted) else None
     record = runs_run(examples, settings(), out, source=SOURCE, resume=True, tell=tell)
-    assert f"Resumed with torch {torch.__version__} instead of 1.0" in told[0]
-    assert told[0] in record.warnings
+    assert f"Resumed with torch {torch.__version__} instead of 1.0" in messages[0]
+    assert messages[0] in record.warnings
     assert record.resumed[0].versions["torch"] == torch.__version__
     assert record.versions["torch"] == "1.0"
 

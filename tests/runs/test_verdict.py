@@ -88,8 +88,8 @@ def test_the_warning_light_follows_what_was_found_and_is_wrapped():
 def test_what_still_holds_is_said_where_the_rest_is_not_to_be_trusted():
     refused = {"verdict": "refuse", "sentences": ["Do not trust this: so."], "evidence": {"confidence": 0.5}}
     made = record(most_doubtful=[100, 75.2]) | {"trust": refused}
-    said = "least label_quality first: by the run's own estimate, about 75 of them are wrong, give or take 20."
-    assert said in " ".join(text(made).split())
+    message = "least label_quality first: by the run's own estimate, about 75 of them are wrong, give or take 20."
+    assert message in " ".join(text(made).split())
     assert "Look at the 100 labels of least" in " ".join(text(made).split())
     for verdict_, shown in (("trust", False), ("except", False), ("refuse", True)):
         assert ("  Still: the ranking" in text(made | {"trust": refused | {"verdict": verdict_}})) == shown

@@ -80,9 +80,9 @@ def test_temperature_makes_the_labels_soft():
     trace = hard_distillation(spectrum, y, 0.3, 200, WEIGHTS["scheduled"], temperature=0.2, record=[1, 77, 200])
     np.testing.assert_allclose(trace.outputs, expected[[0, 76, 199]], rtol=0, atol=1e-11)
     assert trace.rows_evaluated == 60 * 199
-    begun = 0.1 * y.double()  # without ties
-    cold = hard_distillation(spectrum, y, 0.3, 99, 0.7, temperature=1e-9, start=begun)
-    torch.testing.assert_close(cold.outputs, hard_distillation(spectrum, y, 0.3, 99, 0.7, start=begun).outputs)
+    start = 0.1 * y.double()  # without ties
+    cold = hard_distillation(spectrum, y, 0.3, 99, 0.7, temperature=1e-9, start=start)
+    torch.testing.assert_close(cold.outputs, hard_distillation(spectrum, y, 0.3, 99, 0.7, start=start).outputs)
 
 
 def test_a_list_of_weights_and_what_is_kept():
@@ -117,12 +117,12 @@ def test_flow_is_many_small_steps():
 
 def follow(spectrum, y, own_weight):
     """Intervals of 0.01 to time 1, of 0.1 to time 60, of 20 to time 2,000."""
-    trace, begun = None, 0.0
+    trace, time = None, 0.0
     for interval, count in ((0.01, 100), (0.1, 590), (20.0, 97)):
-        weight = lambda k, a, h=interval, t=begun: own_weight(t + h * k, a)
+        weight = lambda k, a, h=interval, t=time: own_weight(t + h * k, a)
         start = trace.outputs[-1] if trace else None
         trace = hard_distillation(spectrum, y, interval, count, weight, flow=True, start=start)
-        begun += interval * count
+        time += interval * count
     return trace
 
 

@@ -42,13 +42,13 @@ def quick(monkeypatch):
 def test_the_better_of_both_is_taken_and_both_numbers_are_told(bars, quick, monkeypatch, nats, expected):
     monkeypatch.setattr(_choice, "_nats", lambda fitted, inputs, given: nats)
     kernel = fit(bars, Settings(method="kernel").resolve(len(bars), "cpu")).closed.nats
-    told = []
-    method, why = choose_method(AUTO, bars, tell=told.append)
+    messages = []
+    method, why = choose_method(AUTO, bars, tell=messages.append)
     assert method == expected
     assert f"{nats:.2f}" in why
     assert f"{kernel:.2f}" in why
-    assert all(isinstance(one, Stage) for one in told)
-    assert told[-1].text.startswith("kernel or network: trying the network, epoch 1 of ")
+    assert all(isinstance(one, Stage) for one in messages)
+    assert messages[-1].text.startswith("kernel or network: trying the network, epoch 1 of ")
 
 
 def test_a_network_is_judged_by_labels_that_it_has_not_seen(bars, quick, monkeypatch):

@@ -45,8 +45,8 @@ def test_the_kept_weights_are_those_of_the_kept_epoch(method):
     settings = train.Settings(method=method, network="mlp:64", epochs=8, lr=0.1).resolve(len(part), "cpu")
     fitted = fit(part, settings)
     rule = {"early-stopping": best_on_held_out, "label-wave": first_trough}[method]
-    said = [i + 1 for i in range(8) if rule(fitted.curves[: i + 1])]
-    assert fitted.kept_epoch == said[-1]
+    stops = [i + 1 for i in range(8) if rule(fitted.curves[: i + 1])]
+    assert fitted.kept_epoch == stops[-1]
     predicted = predict_probabilities(fitted.model, part.inputs, TorchRuntime())
     torch.testing.assert_close(fitted.targets.refined(), predicted)
     if method == "early-stopping":

@@ -203,7 +203,7 @@ def test_equal_rows_are_those_of_a_search_one_by_one():
     for i, row in enumerate(data.inputs.numpy()):
         j = first.setdefault(row.tobytes(), i)
         twins += [i] if data.labels[i] != data.labels[j] else []
-    (said,) = train._closed._conflicts(data)
-    assert said.startswith(f"{len(twins)} examples are equal")
-    assert f"such as '{twins[0]}'" in said
+    (warning,) = train._closed._conflicts(data)
+    assert warning.startswith(f"{len(twins)} examples are equal")
+    assert f"such as '{twins[0]}'" in warning
     assert train._closed._conflicts(from_arrays(rng.normal(size=(50, 3)), np.arange(50) % 2)) == []

@@ -138,7 +138,7 @@ def test_a_diverging_run_says_so(blobs):
 
 
 @pytest.mark.parametrize(
-    ("numbers", "said"),
+    ("numbers", "message"),
     [
         ({"temperature": (4.0, 4.0)}, "Lower --lr."),
         ({"temperature": (39.0, 4.0), "mixing": (0.0, 1.0)}, "Lower --lr."),
@@ -147,8 +147,8 @@ def test_a_diverging_run_says_so(blobs):
         ({"mixing": (-1e9, 1.0)}, "Bring --mixing (-1e+09) nearer to the usual 1."),
     ],
 )
-def test_what_made_a_run_diverge_is_named(numbers, said):
-    assert _loop._hint(numbers) == said
+def test_what_made_a_run_diverge_is_named(numbers, message):
+    assert _loop._hint(numbers) == message
 
 
 def test_a_module_of_ones_own_and_bf16(blobs):

@@ -107,8 +107,8 @@ def workers_of(launcher):
         try:
             parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1]) if folder.name.isdigit() else 0
             if parent == launcher:
-                said = (folder / "environ").read_bytes().split(b"\0")
-                found |= {int(one[5:]): int(folder.name) for one in said if one.startswith(b"RANK=")}
+                variables = (folder / "environ").read_bytes().split(b"\0")
+                found |= {int(one[5:]): int(folder.name) for one in variables if one.startswith(b"RANK=")}
         except OSError:
             continue
     return found
@@ -129,8 +129,8 @@ def fitting(tmp_path, by):
     before = saved()
     with subprocess.Popen([sys.executable, *start], env=environment, stderr=subprocess.PIPE, text=True) as ran:
         try:
-            begun = time.monotonic()
-            while saved() <= before and time.monotonic() - begun < 60:
+            started = time.monotonic()
+            while saved() <= before and time.monotonic() - started < 60:
                 time.sleep(0.1)
             workers = workers_of(ran.pid)
             yield ran, workers
@@ -161,9 +161,11 @@ def test_all_processes_end_soon_and_the_lock_is_free(tmp_path, what, rank, by):
         assert ran.returncode == 1  # the launcher's word for any failure; what it says of it is its own
         return
     assert ran.returncode == (130 if what == "SIGINT" else 137)
-    said = [line for line in err.splitlines() if not line.startswith(STARTING)]
-    assert len(said) == 1
-    assert go_on in said[0] or said[0].startswith("error: process 2 of 2 was ended by SIGKILL. Go on with --resume and")
+    lines = [line for line in err.splitlines() if not line.startswith(STARTING)]
+    assert len(lines) == 1
+    assert go_on in lines[0] or lines[0].startswith(
+        "error: process 2 of 2 was ended by SIGKILL. Go on with --resume and"
+    )
 
 
 STARTING = ("Reading ", "60 examples", "2 classes", "note: ", "Run directory: ", "epoch ")
@@ -194,8 +196,8 @@ def test_an_error_that_all_processes_meet_is_said_once(tmp_path):
 
 def test_batch_norm_of_parts_of_batches_is_warned_of():
     runtime = SimpleNamespace(world=2, device=torch.device("cpu"))
-    (said,) = local_statistics(build("cnn:2", (1, 8, 8), 2, seed=0), runtime)
-    assert said.startswith("BatchNorm sees one of 2 parts of each batch")
+    (statistics,) = local_statistics(build("cnn:2", (1, 8, 8), 2, seed=0), runtime)
+    assert statistics.startswith("BatchNorm sees one of 2 parts of each batch")
     assert not local_statistics(build("mlp:2", (3,), 2, seed=0), runtime)
     assert not local_statistics(build("cnn:2", (1, 8, 8), 2, seed=0), SimpleNamespace(world=1, device=None))
 
@@ -205,7 +207,7 @@ def test_a_fit_says_what_batch_norm_sees(monkeypatch):
         "selfdistill.train._fit.local_statistics", lambda network, runtime: [f"seen by {runtime.world}"]
     )
     examples = from_arrays([[0.0], [1.0]] * 4, ["a", "b"] * 4)
-    said = []
-    fitted = train_fit(examples, train.Settings(network="mlp:2", epochs=1).resolve(8, "cpu"), tell=said.append)
+    records = []
+    fitted = train_fit(examples, train.Settings(network="mlp:2", epochs=1).resolve(8, "cpu"), tell=records.append)
     assert fitted.warnings == ["seen by 1"]
-    assert [event.warnings for event in said if isinstance(event, RunStarted)] == [("seen by 1",)]
+    assert [event.warnings for event in records if isinstance(event, RunStarted)] == [("seen by 1",)]

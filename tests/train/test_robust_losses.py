@@ -87,11 +87,11 @@ class StopError(Exception):
 def stopped_and_gone_on(part, chosen, folder, monkeypatch, *, epoch, start):
     """Die after an epoch of the training that begins as number ``start``, then go on from the checkpoint."""
     monkeypatch.setattr(_checkpoint_manager, "_CHECKPOINT_SECONDS", 0.0)
-    begun = []
+    made = []
 
     def stop(event):
-        begun.extend([1] if type(event).__name__ == "RunStarted" else [])
-        if type(event).__name__ == "EpochDone" and event.epoch == epoch and len(begun) == start:
+        made.extend([1] if type(event).__name__ == "RunStarted" else [])
+        if type(event).__name__ == "EpochDone" and event.epoch == epoch and len(made) == start:
             raise StopError
 
     with pytest.raises(StopError):
@@ -156,7 +156,7 @@ def test_a_given_matrix_needs_no_training_before_it(matrix):
 
 def test_a_singular_matrix_is_refused_before_anything_is_trained(tmp_path):
     np.save(tmp_path / "T.npy", np.full((K, K), 1 / K))
-    told = []
+    events = []
     with pytest.raises(SettingError, match=r"singular, or nearly so.*method 'forward'"):
-        fit(blobs(100)[0], settings("backward", noise_matrix=str(tmp_path / "T.npy")), tell=told.append)
-    assert told == []
+        fit(blobs(100)[0], settings("backward", noise_matrix=str(tmp_path / "T.npy")), tell=events.append)
+    assert events == []

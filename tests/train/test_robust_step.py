@@ -104,7 +104,7 @@ def test_what_is_unusual_is_refused_at_any_step_as_it_is_in_the_first():
     for part in torch.randperm(N, generator=torch.Generator().manual_seed(0))[:50].split(10):
         robust.loss(part, net(X[part]))
     two = torch.tensor([5, 6])
-    for index, logits, error, said in [
+    for index, logits, error, message in [
         (torch.tensor([5, -1]), net(X[:2]), DataError, r"index goes from -1 to 5, but there are 90 labels"),
         (torch.tensor([90, 2]), net(X[:2]), DataError, r"index goes from 2 to 90"),
         (two.float(), net(X[:2]), SettingError, r"positions are whole numbers"),
@@ -113,7 +113,7 @@ def test_what_is_unusual_is_refused_at_any_step_as_it_is_in_the_first():
         (two[:, None], net(X[:2]), SettingError, r"index \[2, 1\]"),
         (two, net(X[:2]).detach(), SettingError, r"logits have no gradient"),
     ]:
-        with pytest.raises(error, match=said):
+        with pytest.raises(error, match=message):
             robust.loss(index, logits)
     assert robust.targets.writes == 5
 

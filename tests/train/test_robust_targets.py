@@ -74,11 +74,11 @@ def naive(y, epochs):
     """The default's state from what each epoch's visits said of each example, averaged one by one."""
     posterior = Posterior(y, K)
     for visits in epochs:
-        said = {}
+        writes = {}
         for i, p in visits:
-            said.setdefault(i, []).append(p.double())
+            writes.setdefault(i, []).append(p.double())
         mean, written = torch.zeros(len(y), K), torch.zeros(len(y), dtype=torch.bool)
-        for i, rows in said.items():
+        for i, rows in writes.items():
             mean[i], written[i] = torch.stack(rows).mean(0).float(), True
         posterior.commit(mean, written)
     return posterior
@@ -271,8 +271,8 @@ def test_two_processes_with_padded_shards_end_where_one_does(tmp_path, monkeypat
         subprocess.Popen([*command, str(r)], env=environment, stderr=subprocess.PIPE, text=True) for r in range(2)
     ]
     for process in started:
-        told = process.communicate(timeout=120)[1]
-        assert process.returncode == 0, told
+        output = process.communicate(timeout=120)[1]
+        assert process.returncode == 0, output
     one, first, second = (torch.load(tmp_path / f"out-{name}") for name in ("1-0", "2-0", "2-1"))
     assert equal(first, second)
     for key, value in one.items():
@@ -299,13 +299,13 @@ def test_a_method_that_is_more_than_a_target_or_counts_epochs_is_refused_with_th
 
 def test_the_page_names_the_methods_that_are_more_than_a_target():
     page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
-    told = page.partition("## In a loop of your own")[2].partition("##")[0].partition("extra passes:")[2]
-    assert set(re.findall(r"`([\w-]+)`", told)) == METHODS.keys() - set(ABLE)
+    listed = page.partition("## In a loop of your own")[2].partition("##")[0].partition("extra passes:")[2]
+    assert set(re.findall(r"`([\w-]+)`", listed)) == METHODS.keys() - set(ABLE)
 
 
 def test_few_steps_are_asked_for_once():
     x, y = blobs()
-    with pytest.warns(UserWarning, match=r"An epoch has 4 steps.* Pass steps=4 to RobustTargets") as said:
+    with pytest.warns(UserWarning, match=r"An epoch has 4 steps.* Pass steps=4 to RobustTargets") as warned:
         train(linear(), RobustTargets(y, K), x, y)
-    assert len(said) == 1
+    assert len(warned) == 1
     train(linear(), RobustTargets(y, K, "elr"), x, y)  # asks for none

@@ -49,10 +49,10 @@ def test_an_epoch_that_never_ends():
         robust.loss(part, net(X[part]))
     again = torch.arange(10, 20)
     robust.loss(again, net(X[:10]))
-    with pytest.warns(UserWarning, match=r"80 predictions were written .* 30 examples. Call end_epoch\(\)") as said:
+    with pytest.warns(UserWarning, match=r"80 predictions were written .* 30 examples. Call end_epoch\(\)") as warned:
         robust.loss(again, net(X[:10]))
-    assert len(said) == 1
-    assert said[0].filename == __file__
+    assert len(warned) == 1
+    assert warned[0].filename == __file__
 
 
 def test_no_write_and_no_loss():
@@ -187,10 +187,12 @@ def epochs_of(index_of, n=120, labels=None, epochs=1, batch=10):
 
 
 def test_an_index_that_is_always_the_same():
-    with pytest.warns(UserWarning, match=r"noted 120 predictions, but of 1 of the 120 examples only. index is") as said:
+    with pytest.warns(
+        UserWarning, match=r"noted 120 predictions, but of 1 of the 120 examples only. index is"
+    ) as warned:
         epochs_of(torch.zeros_like, epochs=2)
-    assert len(said) == 1
-    assert said[0].filename == __file__
+    assert len(warned) == 1
+    assert warned[0].filename == __file__
     with pytest.warns(UserWarning, match=r"of 10 of the 120 examples only"):
         epochs_of(lambda at: at % 10)
 
@@ -201,10 +203,12 @@ def test_an_index_of_a_part():
         robust = RobustTargets(labels, 3, "elr")
         for at in torch.randperm(120, generator=torch.Generator().manual_seed(0)).split(11)[:-1]:  # drop_last
             robust.loss(at + offset, torch.zeros(len(at), 3).requires_grad_())
-        with pytest.warns(UserWarning, match=r"saw only the examples \d+ to \d+ of 240. .* before it is split") as said:
+        with pytest.warns(
+            UserWarning, match=r"saw only the examples \d+ to \d+ of 240. .* before it is split"
+        ) as warned:
             robust.end_epoch()
         low, high = (int(x) for x in seen.split(" to "))
-        found = [int(x) for x in str(said[0].message).split("examples ")[1].split(" of")[0].split(" to ")]
+        found = [int(x) for x in str(warned[0].message).split("examples ")[1].split(" of")[0].split(" to ")]
         assert low <= found[0] <= low + 10
         assert high - 10 <= found[1] <= high
 

@@ -93,12 +93,12 @@ def launch(commands):
     kind = {"env": environment, "stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     started = [subprocess.Popen([*python, *command], **kind) for command in commands]
     try:
-        told = [process.communicate(timeout=200) for process in started]
+        outputs = [process.communicate(timeout=200) for process in started]
     finally:
         for process in started:
             process.kill()
-    assert all(process.returncode == 0 for process in started), told
-    return told
+    assert all(process.returncode == 0 for process in started), outputs
+    return outputs
 
 
 def train(tmp_path, processes, *arguments):

@@ -76,7 +76,7 @@ def trained(world, name, shard, folder=None):
 
     def work(rank):
         robust = RobustTargets(Y.numpy(), K, name, epochs=11, steps=18, shard=shard, folder=folder)
-        told, size = [], -(-N // world)
+        merged, size = [], -(-N // world)
         own = torch.arange(rank * size, rank * size + size).clamp(max=N - 1)
         for epoch in range(11 if name == "selfdistill" else 3):
             if name == "selfdistill":
@@ -84,8 +84,8 @@ def trained(world, name, shard, folder=None):
             g = torch.Generator().manual_seed(10 * epoch + rank)
             for index in own[torch.randperm(size, generator=g)].split(4):
                 robust.loss(index, (X + 2 * Z[epoch])[index].requires_grad_(), Y[index])
-            told.append(robust.end_epoch())
-        return robust, told, robust.refined(), robust.label_issues(), robust.trust().verdict
+            merged.append(robust.end_epoch())
+        return robust, merged, robust.refined(), robust.label_issues(), robust.trust().verdict
 
     return work
 
@@ -97,8 +97,8 @@ def test_spread_rows_end_where_whole_ones_do(together, monkeypatch, name):
     world = 3 if name in {"selfdistill", "elr"} else 2
     whole, spread = together(world, trained(world, name, False)), together(world, trained(world, name, True))
     within = {"rtol": 0, "atol": 1e-6 if name == "selfdistill" else 0}  # its sums over rows are added in another order
-    for (robust, told, refined, table, verdict), (own, *rest) in zip(whole, spread, strict=True):
-        assert rest[0] == told
+    for (robust, merged, refined, table, verdict), (own, *rest) in zip(whole, spread, strict=True):
+        assert rest[0] == merged
         torch.testing.assert_close(rest[1], refined, **within)
         pd.testing.assert_frame_equal(rest[2], table, rtol=0, atol=10 * within["atol"])
         assert rest[3] == verdict
@@ -125,8 +125,8 @@ def test_each_example_lies_in_one_process_and_all_draw_as_many(together):
 @pytest.mark.filterwarnings("ignore")
 def test_spread_rows_lie_in_files_too(together, tmp_path):
     spread, filed = (together(2, trained(2, "selfdistill", True, folder)) for folder in (None, tmp_path))
-    for (_, told, refined, *_), (robust, *rest) in zip(spread, filed, strict=True):
-        assert rest[0] == told
+    for (_, merged, refined, *_), (robust, *rest) in zip(spread, filed, strict=True):
+        assert rest[0] == merged
         assert torch.equal(rest[1], refined)
         assert robust.targets.value.shape == (22 - (robust.rows.max() == N - 1), K)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_type_hints
 
 from selfdistill._core.errors import SettingError
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T", bound="DataclassInstance")
+Named = TypeVar("Named", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -51,40 +54,59 @@ class Option:
         return f"must be finite and {'at least' if self.above is None else 'above'} {low:g}"
 
 
-_DECLARED: dict[type[Any], dict[str, tuple[Any, Option]]] = {}
-
-
 def options_of(kind: type[Any]) -> dict[str, tuple[Any, Option]]:
     """Read the declarations of an options dataclass."""
-    if kind not in _DECLARED:
-        hints = get_type_hints(kind, include_extras=True)
-        parts = {one.name: get_args(hints[one.name]) for one in fields(kind)}
-        _DECLARED[kind] = {
-            name: (part[0], part[1]) for name, part in parts.items() if len(part) > 1 and isinstance(part[1], Option)
-        }
-    return _DECLARED[kind]
+    hints = get_type_hints(kind, include_extras=True)
+    parts = {one.name: get_args(hints[one.name]) for one in fields(kind)}
+    return {name: (part[0], part[1]) for name, part in parts.items() if len(part) > 1 and isinstance(part[1], Option)}
 
 
-def explicit_options(options: Any) -> dict[str, Any]:
-    """Give the options that were set, as JSON holds them: those that differ from their defaults."""
-    found = {
-        one.name: getattr(options, one.name) for one in fields(options) if getattr(options, one.name) != one.default
-    }
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+def _set_options(options: DataclassInstance) -> dict[str, Any]:
+    """Give the options that differ from their defaults."""
+    values = ((one, getattr(options, one.name)) for one in fields(options))
+    return {one.name: value for one, value in values if value != one.default}
+
+
+def explicit_options(options: DataclassInstance) -> dict[str, Any]:
+    """Give the options that were set, as JSON holds them."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in _set_options(options).items()}
 
 
 def options_from(kind: type[T], values: Mapping[str, Any]) -> T:
-    """Make options from values as JSON holds them: undo `explicit_options`. One text counts as a list of one."""
-    there = {name: value for name, value in values.items() if value is not None}
+    """Make options from values as JSON or Python holds them: a text for a list of one, a `Path` for its text."""
     several = {one.name for one in fields(kind) if one.default == ()}
-    there |= {name: (value,) for name, value in there.items() if name in several and isinstance(value, str)}
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in there.items()})
+
+    def made(name: str, value: Any) -> Any:
+        if isinstance(value, str | Path):
+            return (str(value),) if name in several else str(value)
+        return tuple(value) if isinstance(value, Sequence) else value
+
+    return kind(**{name: made(name, value) for name, value in values.items() if value is not None})
+
+
+def listing_options(*kinds: type[Any]) -> Callable[[Named], Named]:
+    """Let the signature of a function list the fields of options dataclasses in the place of its ``**options``."""
+
+    def listing(function: Named) -> Named:
+        signature = inspect.signature(function)
+        own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        options = [
+            inspect.Parameter(
+                one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=types[one.name][0]
+            )
+            for kind in kinds
+            for types in [options_of(kind)]
+            for one in fields(kind)
+        ]
+        function.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
+        return function
+
+    return listing
 
 
 def overlaid(earlier: T, now: T) -> T:
     """Lay what is asked now over what was asked before."""
-    found = {one.name: getattr(now, one.name) for one in fields(now) if getattr(now, one.name) != one.default}
-    return replace(earlier, **found)
+    return replace(earlier, **_set_options(now))
 
 
 def check_options(options: Any) -> None:

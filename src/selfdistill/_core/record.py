@@ -62,9 +62,8 @@ def write_record(folder: Path, record: RunRecord) -> None:
 
 def write_json_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Write ``run.json`` as it is given, unchecked."""
-    found = {"schema": SCHEMA} | relative_paths(record, folder)
-    found = {name: v for name, v in found.items() if name not in {"schema", "digest"}}
-    found = {"schema": SCHEMA} | found
+    entries = relative_paths(record, folder)
+    found = {"schema": SCHEMA} | {name: value for name, value in entries.items() if name not in {"schema", "digest"}}
     write_json(folder / _FILE, found | {"digest": content_digest(found)})
 
 

@@ -130,7 +130,7 @@ class Result(Part):
     estimated_noise: EstimatedNoise | None = None
     agreement: Number = 0.0
     seconds: Number
-    kept_epoch: Whole | None = None
+    chosen_epoch: Whole | None = Field(default=None, alias="kept_epoch")
     truth: Truth | None = None
     soft_labels: SoftLabels | None = None
 
@@ -214,7 +214,6 @@ class RunRecord(Part):
     closed: Closed | None = None
     comparison: Comparison | None = None
     resumed: list[Resumed] = []
-    paths_from_run: list[str] = []
 
     @model_validator(mode="after")
     def _complete(self) -> RunRecord:

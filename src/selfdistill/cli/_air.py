@@ -96,10 +96,10 @@ def _subject(what: str, network: str | None, read: ReadOptions, seed: int) -> Su
 
     if not _is_run(what):
         return of_data(what, network, read, seed)
-    told = [*(["network"] if network is not None else []), *explicit_options(read)]
-    if told:
-        problem = f"{told[0]} does not apply to a run, whose record says it"
-        raise SettingError(problem, Advice("Leave {option} out.", option=Flag(told[0])), param=told[0])
+    explicit = [*(["network"] if network is not None else []), *explicit_options(read)]
+    if explicit:
+        problem = f"{explicit[0]} does not apply to a run, whose record says it"
+        raise SettingError(problem, Advice("Leave {option} out.", option=Flag(explicit[0])), param=explicit[0])
     return of_run(Path(what))
 
 

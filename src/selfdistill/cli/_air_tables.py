@@ -154,9 +154,9 @@ def _sentences(record: dict[str, Any]) -> list[str]:
         times = f"{scale['scale']:.2g} times as fast as its initial kernel predicts"
         lines.append(f"The run goes {times}; an epoch is where it reaches the predicted agreement (-: never).")
     lines += _order(record)
-    told = f"At kernel time {at['time']:.3g}, {_percent(at['agreement'])} agreement"
-    told += f" and {_percent(at['accuracy'])} accuracy" if "accuracy" in at else ""
-    lines.append(f"{told} is predicted.")
+    line = f"At kernel time {at['time']:.3g}, {_percent(at['agreement'])} agreement"
+    line += f" and {_percent(at['accuracy'])} accuracy" if "accuracy" in at else ""
+    lines.append(f"{line} is predicted.")
     first = next(iter(record["spectrum"].values()))
     if len(first["values"]) < first["examples"]:
         known = f"{len(first['values']):,} of {first['examples']:,} directions"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -66,17 +66,7 @@ def noise(
     with leaving_at_once():
         from selfdistill.runs._noisy_copy import noisy_copy
 
-    made = noisy_copy(
-        options.source,
-        options.out,
-        symmetric=options.symmetric,
-        pair=options.pair,
-        matrix=options.matrix,
-        instance=options.instance,
-        include_clean=options.include_clean,
-        read=read,
-        seed=options.seed,
-    )
+    made = noisy_copy(**vars(options), read=read)
     classes = [(clean(name), count, changed) for name, count, changed in made.classes]
     width = max(len("all"), *(len(name) for name, _, _ in classes))
     write(f"{'class':<{width}}  {'labels':>8}  {'changed':>8}  {'rate':>6}\n")
@@ -125,16 +115,8 @@ def predict(options: PredictOptions, read: Annotated[ReadOptions, Only(("encodin
     out, force = options.out, options.force
     if out is not None:
         check_output(out, force=force)
-    found = predict_new(
-        options.run,
-        options.new,
-        device=options.device,
-        batch_size=options.batch_size,
-        ignore=options.ignore,
-        encoding=read.encoding,
-        encoder=read.encoder,
-        skip_bad=read.skip_bad,
-    )
+    asked = replace(read, ignore=options.ignore)
+    found = predict_new(options.run, options.new, asked, device=options.device, batch_size=options.batch_size)
     for warning in found.warnings:
         speak(f"warning: {warning}")
     write_predictions(found, stdout() if out is None else out, force=force)
@@ -243,22 +225,19 @@ def refine(options: RefineOptions) -> None:
     with leaving_at_once():
         from selfdistill.runs._refine import refine as write_refined
 
-    ways = [name for name in ("drop", "relabel", "weight") if getattr(options, name)]
-    if len(ways) + (options.format is not None) != 1:
-        told = [f"--{name}" for name in ways] + ([] if options.format is None else ["--format"])
+    chosen = [name for name in ("drop", "relabel", "weight", "format") if getattr(options, name)]
+    if len(chosen) != 1:
+        both = " and ".join(f"--{name}" for name in chosen)
         raise SettingError(
-            f"{' and '.join(told)} cannot be combined" if told else "no action was chosen",
+            f"{both} cannot be combined" if chosen else "no action was chosen",
             Advice("Give one of {--drop}, {--relabel}, {--weight} and {--format}."),
         )
-    made = write_refined(
-        options.run, options.out, how=ways[0] if ways else None, form=options.format, decisions=options.decisions
-    )
+    made = write_refined(options.run, options.out, how=options.format or chosen[0], decisions=options.decisions)
     done = {
         "drop": f"{made.issues:,} left out",
         "relabel": f"{made.changed:,} of {made.issues:,} that look wrong got another label",
-        "weight": f"{made.issues:,} look wrong",
     }
-    what = done[ways[0]] if ways else f"{made.issues:,} look wrong"
+    what = done.get(chosen[0], f"{made.issues:,} look wrong")
     gone = f"; left out for images that cannot be read: {made.unreadable:,}" if made.unreadable else ""
     speak(f"{made.rows:,} of {made.total:,} rows in {made.out}; {what}{gone}")
 

@@ -153,7 +153,7 @@ def distill(
         from selfdistill.distill._request import DistillRequest, start
         from selfdistill.runs._verdict import verdict
 
-    asked = DistillRequest(
+    request = DistillRequest(
         teachers.teacher,
         teachers.source,
         run.test,
@@ -166,10 +166,10 @@ def distill(
         run.resume,
     )
     if not first_process():
-        start(asked)
+        start(request)
         return
     with showing() as tell:
-        record, folder = start(asked, tell=tell, say=speak)
+        record, folder = start(request, tell=tell, say=speak)
     if run.json:
         write(as_json(record, folder, "distillation") + "\n")
         return

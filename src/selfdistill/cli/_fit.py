@@ -106,12 +106,12 @@ def fit(data: Source, read: ReadOptions, settings: Settings, run: RunOptions) ->
         from selfdistill.runs._request import FitRequest, start
         from selfdistill.runs._verdict import comparison, verdict
 
-    asked = FitRequest(data.source, run.test, read, settings, run.out, run.resume, run.decisions)
+    request = FitRequest(data.source, run.test, read, settings, run.out, run.resume, run.decisions)
     if not first_process():
-        start(asked)
+        start(request)
         return
     with showing() as tell, showing("plain") as tell_plain:
-        record, folder = start(asked, tell=tell, tell_plain=tell_plain, say=speak)
+        record, folder = start(request, tell=tell, tell_plain=tell_plain, say=speak)
     if data.report:
         from selfdistill.report._report import Report
 

@@ -96,9 +96,9 @@ def show(options: ShowOptions) -> None:
     rows = subject.doubtful(options.first)
     if examples is not None and examples.missing:
         speak(f"note: only names are shown: {examples.missing}")
-    if settled := subject.by_hand():
-        unsure = f" and {settled['unsure']:,} that nobody can say" if settled["unsure"] else ""
-        speak(f"note: {settled['count']:,} that were settled by hand{unsure} are left out")
+    if reviewed := subject.reviewed():
+        unsure = f" and {reviewed['unsure']:,} that nobody can say" if reviewed["unsure"] else ""
+        speak(f"note: {reviewed['count']:,} that were reviewed{unsure} are left out")
     images = examples is not None and examples.kind == "image"
     for number, (row, card) in enumerate(zip(rows, cards(subject.found, examples, rows, draw=False), strict=True), 1):
         write("\n".join(_lines(number, card)) + "\n")

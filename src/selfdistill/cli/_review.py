@@ -51,9 +51,9 @@ def review(options: ReviewOptions) -> None:
     [bold]Examples:[/bold]
 
         selfdistill review runs/songs-001
-        selfdistill refine runs/songs-001 --relabel --decisions runs/songs-001.decisions.jsonl --out songs_settled.csv
+        selfdistill refine runs/songs-001 --relabel --decisions runs/songs-001.decisions.jsonl --out reviewed.csv
         selfdistill fit songs.csv --label genre --decisions runs/songs-001.decisions.jsonl
-        selfdistill review runs/songs-001 --export settled.csv
+        selfdistill review runs/songs-001 --export decisions.csv
         selfdistill review runs/songs-001 --take annotations.json
     """  # noqa: DOC501 (this text is the help)
     if options.export is None and (find_spec("starlette") is None or find_spec("uvicorn") is None):
@@ -91,7 +91,7 @@ def _show(session: Session, options: ReviewOptions) -> None:
     try:
         session.ready.wait()  # so that the first card is there at once
         where = _server.address(taken, token)
-        speak(f"{len(journal.decided.labels):,} of {len(session.saved.ids):,} labels settled, in {journal.path}")
+        speak(f"{len(journal.decided.labels):,} of {len(session.saved.ids):,} labels decided, in {journal.path}")
         speak(f"The page: {where}")
         speak("Ctrl-C ends it.")
         if not options.no_browser:
@@ -100,4 +100,4 @@ def _show(session: Session, options: ReviewOptions) -> None:
     finally:
         session.close()
         count = len(journal.decided.labels)
-        speak(f"{count:,} label{'s' * (count != 1)} settled, in {journal.path}")
+        speak(f"{count:,} label{'s' * (count != 1)} decided, in {journal.path}")

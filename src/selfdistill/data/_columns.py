@@ -147,16 +147,12 @@ def _float_array(column: pa.ChunkedArray) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def odd_cells(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) -> list[str]:
-    """Give the cells of a column of numbers that are no numbers and count as missing."""
+def odd_cells(column: pa.ChunkedArray, name: str, numbers: np.ndarray) -> list[str]:
+    """Give the cells of a column, read as these numbers, that are no numbers and count as missing."""
     plain = _plain(column, name)
     if not pt.is_large_string(plain.type):
         return []
-    numbers = parse_numbers(column, name, notation)
-    if isinstance(numbers, int):
-        return []
-    gaps = np.flatnonzero(np.isnan(numbers))
-    cells = [plain[int(row)].as_py() for row in gaps]
+    cells = [plain[int(row)].as_py() for row in np.flatnonzero(np.isnan(numbers))]
     return [c.strip() for c in cells if c is not None and c.strip().lower() not in MISSING_WORDS]
 
 
@@ -216,10 +212,10 @@ def find_kind(column: pa.ChunkedArray, name: str, notation: Notation = PLAIN) ->
     numbers = parse_numbers(column, name, notation)
     if isinstance(numbers, int):
         return _find_words(column, name)
-    return _find_numbers(column, name, notation, numbers)
+    return _find_numbers(column, name, numbers)
 
 
-def _find_numbers(column: pa.ChunkedArray, name: str, notation: Notation, numbers: np.ndarray) -> ColumnKind:
+def _find_numbers(column: pa.ChunkedArray, name: str, numbers: np.ndarray) -> ColumnKind:
     """Tell numbers, counters and codes apart, see `find_kind`."""
     if np.isnan(numbers).all():
         return ColumnKind("none", f"column {name!r} is empty and is not used.")
@@ -232,7 +228,7 @@ def _find_numbers(column: pa.ChunkedArray, name: str, notation: Notation, number
         message = "holds whole numbers with leading zeros and is taken as words"
         words = _find_words(column, name)
         return words._replace(note=words.note or column_note(name, message, "{--numeric} {word} for numbers."))
-    odd = odd_cells(column, name, notation)
+    odd = odd_cells(column, name, numbers)
     if odd:
         examples = ", ".join(repr(cell[:40]) for cell in dict.fromkeys(odd[:3]))
         message = f"holds numbers except for {len(odd):,} cell{'s' * (len(odd) > 1)} such as {examples}"

@@ -42,21 +42,21 @@ def not_text(path: Path) -> DataError:
     )
 
 
-def find_encoding(path: Path, told: str | None = None) -> tuple[str, str]:
+def find_encoding(path: Path, named: str | None = None) -> tuple[str, str]:
     """Find out in which encoding a file is, as Python calls it; and a sentence for the user where it is not UTF-8."""
     try:
-        return _found(path) if told is None else _told(path, told)
+        return _found(path) if named is None else _named_encoding(path, named)
     except DAMAGED as error:
         raise damaged(path, error) from error
 
 
-def _told(path: Path, told: str) -> tuple[str, str]:
+def _named_encoding(path: Path, named: str) -> tuple[str, str]:
     try:
-        name = codecs.lookup(told).name
+        name = codecs.lookup(named).name
         "".encode(name)
     except (LookupError, UnicodeError):
         raise DataError(
-            f"encoding is {told!r}, which is not a known encoding",
+            f"encoding is {named!r}, which is not a known encoding",
             "Give one such as utf-8, cp1252 or utf-16.",
             param="encoding",
         ) from None

@@ -229,8 +229,7 @@ class Numbers:
         """Say where new columns are empty, hold cells that are no numbers, or numbers far from those of training."""
         messages = []
         for place, (name, column) in enumerate(zip(self.names, self.read(table), strict=True)):
-            notation = self.notations.get(name, PLAIN)
-            if odd := odd_cells(table[name], name, notation):
+            if odd := odd_cells(table[name], name, as_numbers(table[name], name, self.notations.get(name, PLAIN))):
                 many = "cell that is" if len(odd) == 1 else "cells that are"
                 messages.append(f"column {name!r} has {len(odd):,} {many} no number, such as {odd[0][:40]!r}; missing.")
             known = column[~np.isnan(column)]

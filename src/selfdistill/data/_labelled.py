@@ -48,7 +48,7 @@ class LabelledData:
     # The closed form alone takes what follows. Label distributions ``[n, K]``, of which ``labels`` are the likeliest
     # classes; shares of several annotators' votes ``[n, K]``, which become the distributions, and how many votes each
     # row has, int64 ``[n]`` (``None``: one); how many rows each example counts as, float64 ``[n]`` (``None``: one);
-    # and labels that a person settled, int64 ``[n]``, −1 for all others.
+    # and labels that a person decided on, int64 ``[n]``, −1 for all others.
     distributions: Tensor | None = None
     shares: Tensor | None = None
     votes: Tensor | None = None
@@ -74,7 +74,7 @@ _COUNTS = {
     "constant_columns": "constant columns",
     "dropped_unlabelled": "rows without a label left out",
     "skipped_bad": "unreadable images left out",
-    "settled": "labels settled by a person",
+    "settled": "labels decided by a person",
 }
 
 

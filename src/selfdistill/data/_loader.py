@@ -61,7 +61,6 @@ class TensorLoader:
         *,
         seed: int,
         device: torch.device | str = "cpu",
-        shuffle: bool = True,
         rank: int = 0,
         world: int = 1,
         only: Tensor | None = None,
@@ -77,7 +76,7 @@ class TensorLoader:
         self.inputs = inputs.to(device)
         self.labels = labels.to(device)
         self.only = None if only is None else only.to(device)
-        self.batch_size, self.seed, self.shuffle, self.rank, self.world = batch_size, seed, shuffle, rank, world
+        self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
 
     @property
     def drawn(self) -> int:
@@ -99,8 +98,7 @@ class TensorLoader:
         """Yield this process's part of every batch of a permutation, from a step on."""
         # ``weight`` is ``None`` where no process is padded in the step.
         n, device = self.drawn, self.labels.device
-        generator = torch_generator(self.seed, "shuffle", epoch)
-        order = torch.randperm(n, generator=generator) if self.shuffle else torch.arange(n)
+        order = torch.randperm(n, generator=torch_generator(self.seed, "shuffle", epoch))
         order = order.to(device) if self.only is None else self.only[order.to(device)]
         cuts = self._cuts()
         steps = list(pairwise(cuts))[start:]
@@ -129,10 +127,6 @@ class TensorLoader:
             weight[size - short :] = 0.0
             index = torch.cat([index, whole[:1].expand(short)])
         return index, weight
-
-    def eval_batches(self, batch_size: int | None = None) -> Iterator[Batch]:
-        """Yield the whole set in order, unshuffled and not split over processes."""
-        return eval_batches(self.inputs, self.labels, batch_size or self.batch_size)
 
 
 def _reflect(place: Tensor, size: int) -> Tensor:

@@ -268,8 +268,6 @@ def find_codes(numbers: np.ndarray) -> list[float]:
 
 def codes_in(array: np.ndarray) -> dict[int, list[float]]:
     """Find such values in the columns of an array ``[n, d]``."""
-    if array.ndim != 2 or not len(array):
-        return {}
     ends = np.isin(array.min(0), NINES) | np.isin(array.max(0), NINES)
     return {int(place): codes for place in np.flatnonzero(ends) if (codes := find_codes(np.asarray(array[:, place])))}
 

@@ -222,7 +222,7 @@ def read_new(
         check_inputs(len(examples), preprocess, examples.where)
     inputs = preprocess.apply(examples.features)
     labels = None
-    examples, messages = form.settle(examples, classes)
+    examples, messages = form.check_labels(examples, classes)
     if examples.labels is not None:
         hint = Advice(
             "Predict without reading the labels (for a table: {--ignore} and the label's column)", "train with it."

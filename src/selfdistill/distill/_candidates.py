@@ -80,7 +80,7 @@ def candidates(run: Path, record: RunRecord) -> list[Candidate]:
 
 def _last(record: RunRecord) -> int:
     """The epoch of the run's own model: the last, but for methods that choose one."""
-    return (record.result and record.result.kept_epoch) or record.settings.epochs
+    return (record.result and record.result.chosen_epoch) or record.settings.epochs
 
 
 def choose(

@@ -246,7 +246,7 @@ class Distiller:
         base = read_record(out).as_json()["distillation"] if resume else record
         with reading_record(out):
             taught = who_teaches(Distillation.model_validate(base))
-        say(taught)
+        say(f"Learning from {taught}")
         go_on = _GO_ON.format(quoted(out) + as_many())
         job = Job(self, found, data, settings, described, path, base, evaluations, tell, go_on)
         plan = Plan({"distillation": base}, job.prepare, job.room(), escaped(job.go_on))

@@ -144,13 +144,13 @@ def sentences(found: Knowledge) -> list[str]:
 
 
 def who_teaches(found: Distillation) -> str:
-    """Say in one line who teaches."""
+    """Name the teacher, its epoch, and how that was chosen."""
     if found.teacher is None:
         raise ValueError("distillation.teacher is missing")
     epoch = f" after epoch {found.teacher.epoch}" if found.teacher.epoch is not None else ""
     count = len(found.candidates)
     chosen = f", chosen by {found.choose} from {count} epochs" if count > 1 else ""
-    return f"Teacher: {found.teacher.name}{epoch}{chosen}"
+    return f"{found.teacher.name}{epoch}{chosen}"
 
 
 def summary(record: RunRecord) -> list[str]:
@@ -159,7 +159,7 @@ def summary(record: RunRecord) -> list[str]:
     if found is None or found.soft_labels is None or found.dark_knowledge is None:
         raise ValueError("distillation.soft_labels is missing")
     labels = found.soft_labels
-    lines = [who_teaches(found), *_table(found), *sentences(found.dark_knowledge)]
+    lines = [f"Teacher: {who_teaches(found)}", *_table(found), *sentences(found.dark_knowledge)]
     where = f" in {labels.file}" if labels.file is not None else ""
     lines.append(f"  Kept as {labels.kind}, {labels.bytes:,} bytes{where}")
     for one in found.earlier:

@@ -44,57 +44,57 @@ class DistillRequest:
 
 
 def start(
-    asked: DistillRequest, *, tell: Listener = lambda event: None, say: Callable[[str], None] = lambda text: None
+    request: DistillRequest, *, tell: Listener = lambda event: None, say: Callable[[str], None] = lambda text: None
 ) -> tuple[RunRecord, Path]:
     """Read, check, and teach or go on."""
-    asked, seed = _completed(asked)
-    distiller = Distiller(**asked.distiller, settings=asked.settings)
+    request, seed = _completed(request)
+    distiller = Distiller(**request.distiller, settings=request.settings)
     device = resolve_device(distiller.settings.device or "auto")
     distiller.settings.resolve(1000, device)  # refuses what is out of range before anything is read
-    if asked.out is not None and asked.resume is None:
-        check_free(asked.out)
+    if request.out is not None and request.resume is None:
+        check_free(request.out)
     with process_group(device):
-        source = {"source": asked.source, "read": explicit_options(asked.read), "test": asked.test}
-        examples, tests = read_sources(FitRequest(asked.source, asked.test, asked.read), seed, say)
-        out = asked.resume or asked.out or next_run_folder(f"{name_of(asked.source)}-student")
+        source = {"source": request.source, "read": explicit_options(request.read), "test": request.test}
+        examples, tests = read_sources(FitRequest(request.source, request.test, request.read), seed, say)
+        out = request.resume or request.out or next_run_folder(f"{name_of(request.source)}-student")
         announce = announce_run(examples, out, say)
         with threads_of(examples, distiller.resolved(examples)):
             record = distiller.teach(
-                [asked.teacher, *asked.also] if asked.also else asked.teacher,
+                [request.teacher, *request.also] if request.also else request.teacher,
                 examples,
                 out,
                 source=source | {"seed": seed},
-                store=asked.store,
+                store=request.store,
                 evaluations=tests,
-                resume=asked.resume is not None,
+                resume=request.resume is not None,
                 tell=everyone(announce, tell),
                 say=say,
             )
     return record, out
 
 
-def _completed(asked: DistillRequest) -> tuple[DistillRequest, int]:
+def _completed(request: DistillRequest) -> tuple[DistillRequest, int]:
     """Fill in what was left out: from the record of the run that goes on, or the teacher's data; and their seed."""
-    if asked.resume is not None:
-        with reading_record(asked.resume):
-            return _resumed(asked, asked.resume)
-    if asked.teacher is None:
+    if request.resume is not None:
+        with reading_record(request.resume):
+            return _resumed(request, request.resume)
+    if request.teacher is None:
         raise SettingError(
             "no teacher was named", "Name a run, a checkpoint or soft labels: selfdistill distill TEACHER [DATA]."
         )
-    described = _data_of(Path(asked.teacher))  # refuses what cannot teach before the data are read
-    if asked.source is not None:
-        return asked, asked.settings.seed or 0
+    described = _data_of(Path(request.teacher))  # refuses what cannot teach before the data are read
+    if request.source is not None:
+        return request, request.settings.seed or 0
     if "read" not in described:
         raise SettingError(
-            f"{asked.teacher} does not say where its data lie",
-            f"Name them: selfdistill distill {quoted(asked.teacher)} DATA.",
+            f"{request.teacher} does not say where its data lie",
+            f"Name them: selfdistill distill {quoted(request.teacher)} DATA.",
         )
     theirs = options_from(ReadOptions, described["read"])
-    check_named(Path(asked.teacher), theirs, asked.read)
-    read = overlaid(theirs, asked.read)
-    test = asked.test or described.get("test")
-    return replace(asked, source=described.get("source"), test=test, read=read), int(described["seed"])
+    check_named(Path(request.teacher), theirs, request.read)
+    read = overlaid(theirs, request.read)
+    test = request.test or described.get("test")
+    return replace(request, source=described.get("source"), test=test, read=read), int(described["seed"])
 
 
 def _data_of(teacher: Path) -> Mapping[str, Any]:
@@ -107,12 +107,12 @@ def _data_of(teacher: Path) -> Mapping[str, Any]:
     return found
 
 
-def _resumed(asked: DistillRequest, run: Path) -> tuple[DistillRequest, int]:
+def _resumed(request: DistillRequest, run: Path) -> tuple[DistillRequest, int]:
     record = read_record(run)
     if record.distillation is None or record.distillation.asked is None:
         raise RunError(f"{run} has no teacher", f"Go on with: selfdistill fit --resume {quoted(run)}")
-    if asked.out is not None and asked.out != run:
-        problem = f"out {asked.out} is not the run to go on with, {run}"
+    if request.out is not None and request.out != run:
+        problem = f"out {request.out} is not the run to go on with, {run}"
         raise RunError(problem, Advice("Leave {--out} out."), param="out")
     described, began = record.data, record.distillation.asked.model_dump(exclude_unset=True)
     if not isinstance(began.get("objective"), str) or began["objective"] not in OBJECTIVES:
@@ -121,13 +121,13 @@ def _resumed(asked: DistillRequest, run: Path) -> tuple[DistillRequest, int]:
     known = {one.name for one in fields(Settings)} - {"method", "network"}
     settings = {name: value for name, value in record.settings.as_dict().items() if name in known}
     began["student"] = record.settings.network
-    explicit = dict(asked.distiller)
+    explicit = dict(request.distiller)
     if "student" in explicit:
         shape, n = tuple(described.input_shape), described.examples
         if began["student"] in {choose_network(explicit["student"], n, shape, words) for words in (False, True)}:
             del explicit["student"]
-    now = {"store": None if asked.store is None else str(asked.store)} | explicit
-    now |= {"teacher": asked.teacher, "also": list(asked.also) or None}
+    now = {"store": None if request.store is None else str(request.store)} | explicit
+    now |= {"teacher": request.teacher, "also": list(request.also) or None}
     for name, value in now.items():
         before = (places | began)[name]
         if value is not None and value != before:
@@ -135,14 +135,14 @@ def _resumed(asked: DistillRequest, run: Path) -> tuple[DistillRequest, int]:
                 f"{run} was started with {name} = {before!r}, but now it is {value!r}",
                 Advice("Leave it out to go on", "start a new run with another {--out}."),
             )
-    _check_place(run, places["store"], asked.store)
-    check_named(run, described.read, asked.read)
+    _check_place(run, places["store"], request.store)
+    check_named(run, described.read, request.read)
     order = DistillRequest(
         places["teacher"],
-        asked.source if asked.source is not None else described.source,
-        asked.test if asked.test is not None else described.test,
-        overlaid(described.read or ReadOptions(), asked.read),
-        overlaid(Settings(**settings), asked.settings),
+        request.source if request.source is not None else described.source,
+        request.test if request.test is not None else described.test,
+        overlaid(described.read or ReadOptions(), request.read),
+        overlaid(Settings(**settings), request.settings),
         began,
         None if places["store"] is None else Path(places["store"]),
         tuple(places["also"] or ()),

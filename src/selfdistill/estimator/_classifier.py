@@ -43,6 +43,7 @@ from selfdistill.estimator._own_network import own_network, picklable
 from selfdistill.estimator._progress import Progress, Shown, summary_of
 from selfdistill.issues import find_issues
 from selfdistill.issues._table import LabelTable
+from selfdistill.runs._request import check_method
 from selfdistill.train import Settings
 from selfdistill.train._choice import choose_method
 from selfdistill.train._closed import AUTO, check_closed
@@ -263,6 +264,7 @@ class SelfDistillClassifier(CleanlabNames, Shown, ClassifierMixin, BaseEstimator
             noise_matrix=self.noise_matrix_file,
             **{name: getattr(self, name) for name in (*names, "kernel", "landmarks", "rounds")},
         )
+        check_method(wanted, chosen=self.method != AUTO)
         check_closed(wanted)
         tell: Listener = Progress() if self.verbose else lambda event: None
         device = resolve_device(self.device)

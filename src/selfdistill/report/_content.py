@@ -47,7 +47,7 @@ class Subject:
     record: RunRecord | None = None  # of the run, where there is one
     folder: Path | None = None  # of the run
     examples: Examples | None = None  # its single examples
-    settled: Decisions | None = None  # what was settled by hand; ``found`` has these labels already
+    decisions: Decisions | None = None  # what a person decided; ``found`` has these labels already
     flagged: np.ndarray | None = (
         None  # labels that the run called wrong before, bool ``[n]``; ``None``: as in ``found``
     )
@@ -58,9 +58,9 @@ class Subject:
         record, found = read_finished(folder), read_findings(folder)
         noise = record.result.estimated_noise if record.result else None
         counts = noise.counts_true_given if noise else None
-        settled, flagged = decided_since(folder, record), found.is_issue
-        if settled is not None:
-            found = decided_table(found, settled)
+        decisions, flagged = decided_since(folder, record), found.is_issue
+        if decisions is not None:
+            found = decided_table(found, decisions)
         return cls(
             name=Path(record.data.source).name if record.data.source else "Digits, 40 % of the labels flipped",
             found=found,
@@ -72,34 +72,34 @@ class Subject:
             record=record,
             folder=folder,
             examples=open_examples(folder),
-            settled=settled,
+            decisions=decisions,
             flagged=flagged,
         )
 
     def doubtful(self, most: int) -> list[int]:
-        """Give the positions of the most doubtful examples that are not settled, the most doubtful first."""
+        """Give the positions of the most doubtful examples that nobody has reviewed, the most doubtful first."""
         order = np.argsort(self.found.quality, kind="stable")
         return [int(row) for row in order[self._open[order]][:most]]
 
     @property
     def _open(self) -> np.ndarray:
         there = np.ones(len(self.found.ids), bool)
-        if self.settled is not None:
-            there[[*self.settled.labels, *self.settled.unsure]] = False
+        if self.decisions is not None:
+            there[[*self.decisions.labels, *self.decisions.unsure]] = False
         return there
 
-    def by_hand(self) -> dict[str, Any]:
-        """Count what was settled by hand, and how many of the flagged labels among it were wrong."""
-        if self.settled is None or self._open.all():
+    def reviewed(self) -> dict[str, Any]:
+        """Count what was reviewed, and how many of the flagged labels among it were wrong."""
+        if self.decisions is None or self._open.all():
             return {}
-        rows = np.array(list(self.settled.labels), np.int64)
+        rows = np.array(list(self.decisions.labels), np.int64)
         wrong = self.found.is_issue[rows]
         flagged = (self.found.is_issue if self.flagged is None else self.flagged)[rows]
         seen, hits = int(flagged.sum()), int((flagged & wrong).sum())
         return {
             "count": len(rows),
             "wrong": int(wrong.sum()),
-            "unsure": len(self.settled.unsure),
+            "unsure": len(self.decisions.unsure),
             "seen": seen,
             "hits": hits,
             "precision": precision(hits, seen),
@@ -183,7 +183,7 @@ def content(subject: Subject) -> dict[str, Any]:
         "n": len(found.ids),
         "classes": len(found.classes),
         "flagged": flagged,
-        "settled": subject.by_hand(),
+        "reviewed": subject.reviewed(),
         "share": flagged / len(found.ids),
         "record": subject.record,
         "folder": None if subject.folder is None else quoted(subject.folder),
@@ -329,12 +329,12 @@ def _steps(subject: Subject) -> list[tuple[str, str]]:
         return []
     run, source = quoted(subject.folder), subject.record.data.source
     steps = [("See the most doubtful examples in the terminal", f"selfdistill show {run}")]
-    steps.append(("Settle them by keyboard", f"selfdistill review {run}"))
+    steps.append(("Review them by keyboard", f"selfdistill review {run}"))
     if source:
         ending = Path(source).suffix if Path(source).suffix in {".csv", ".parquet", ".npz"} else ""
         out = f"refined{ending}" if ending else "refined.npz" if subject.examples is None else "refined"
         held = ""
-        if subject.settled is not None:
+        if subject.decisions is not None:
             place = journal_path(subject.folder)
             held = f" --decisions {quoted(place if place.is_file() else subject.record.data.decisions or '')}"
         steps.append(("Write the data with corrected labels", f"selfdistill refine {run} --relabel{held} --out {out}"))

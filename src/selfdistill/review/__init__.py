@@ -1,1 +1,1 @@
-"""A page on this machine to settle doubtful labels by keyboard, which learns from each decision."""
+"""A page on this machine to review doubtful labels by keyboard, which learns from each decision."""

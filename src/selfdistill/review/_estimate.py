@@ -1,4 +1,4 @@
-"""How many labels are still wrong, with what was settled so far taken in."""
+"""How many labels are still wrong, given the decisions so far."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _TAILS = (2.5, 97.5)
 
 
 class Remaining:
-    """Calibrates the probabilities that labels are wrong by those that were settled, and counts the others."""
+    """Calibrates the probabilities that labels are wrong by those that were decided, and counts the others."""
 
-    # The settled ones were the most doubtful, so their share of wrong labels says little of the others by itself. What
+    # The decided ones were the most doubtful, so their share of wrong labels says little of the others by itself. What
     # they tell is how far the probabilities can be believed: logit p' = l + f(l) with l = logit p and f a Gaussian
     # process, a shift with a slope and a smooth function. Decisions narrow f where they were made, and little where p
     # is far from theirs. Posterior by Laplace's approximation (Rasmussen and Williams 2006, algorithm 3.1; Wenger,
     # Kjellstrom and Triebel 2020, arXiv 1906.04933). How wide f is a priori: docs/decisions/0040-how-much-is-left.md.
 
-    def __init__(self, p: np.ndarray, settled: np.ndarray, wrong: np.ndarray) -> None:
+    def __init__(self, p: np.ndarray, decided: np.ndarray, wrong: np.ndarray) -> None:
         self._logits = logit(np.clip(p.astype(np.float64), _LIMIT, 1 - _LIMIT))
         edges = np.linspace(logit(_LIMIT), logit(1 - _LIMIT), _BINS + 1)
         self._edges, self._centres = edges, (edges[:-1] + edges[1:]) / 2
@@ -35,7 +35,7 @@ class Remaining:
         below = self._centres - _PIVOT
         prior = _OFFSET**2 + _SLOPE**2 * np.outer(below, below)
         prior += _BEND**2 * np.exp(-0.5 * (away / _REACH) ** 2)
-        mode, covariance = self._posterior(prior, self._histogram(settled), self._histogram(settled & wrong))
+        mode, covariance = self._posterior(prior, self._histogram(decided), self._histogram(decided & wrong))
         root = np.linalg.cholesky(covariance + 1e-8 * np.eye(_BINS))
         rng = np.random.default_rng(0)
         self._draws = expit(self._centres + mode + rng.normal(size=(_DRAWS, _BINS)) @ root.T)
@@ -59,7 +59,7 @@ class Remaining:
         return np.histogram(self._logits[rows], bins=self._edges)[0].astype(np.float64)
 
     def count(self, rows: np.ndarray) -> Interval:
-        """Count the wrong labels among some that are not settled: median, and the central 95 % of the number."""
+        """Count the wrong labels among some that are not decided: median, and the central 95 % of the number."""
         counts = self._histogram(rows)
         if not counts.any():
             return Interval(0.0, 0.0, 0.0)

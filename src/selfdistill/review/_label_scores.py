@@ -16,7 +16,7 @@ from selfdistill.closed._prepare import Prepared
 from selfdistill.closed._settler import Settler
 from selfdistill.issues import find_issues
 from selfdistill.review._groups import cluster
-from selfdistill.runs._decision_files import decided_before, settled_array
+from selfdistill.runs._decision_files import decided_array, decided_before
 from selfdistill.runs._label_table import read_findings, soft_blocks
 from selfdistill.runs._model_file import load_model
 from selfdistill.runs._subject import read_again
@@ -119,27 +119,27 @@ class Learner:
         data = read_again(run, record, mapped=True)
         data = replace(data, distributions=data.shares)
         if (before := decided_before(run, record)) is not None:
-            data = replace(data, settled=torch.from_numpy(settled_array(before, data.classes, len(data))))
+            data = replace(data, settled=torch.from_numpy(decided_array(before, data.classes, len(data))))
         self._made: Prepared = prepare_closed(data, record.settings)
-        self._settler, self._settled = Settler(self._made), np.full(0, -1)
+        self._settler, self._decided = Settler(self._made), np.full(0, -1)
         self.quick = 0  # decisions since all was computed anew
         self._run: tuple[LabelScores, np.ndarray] | None = None
         if of_network(record):
             self._run = first, np.concatenate(list(soft_blocks(run, data.classes)))
 
-    def learn(self, settled: np.ndarray, version: int, *, anew: bool = False) -> LabelScores:
-        """Refine all labels with those held that are settled, codes ``[n]``, -1 where they are open."""
+    def learn(self, decided: np.ndarray, version: int, *, anew: bool = False) -> LabelScores:
+        """Refine all labels with the decided ones held, codes ``[n]``, -1 where they are open."""
         # Links and the noise matrix are fitted again after each decision on up to 20,000 examples, after 20 decisions
         # on more, and where ``anew`` says so.
-        self.quick += int((settled != self._settled).sum()) if len(self._settled) else _QUICK
-        self._settled, anew = settled, anew or len(settled) <= _FEW or self.quick >= _QUICK
+        self.quick += int((decided != self._decided).sum()) if len(self._decided) else _QUICK
+        self._decided, anew = decided, anew or len(decided) <= _FEW or self.quick >= _QUICK
         self.quick = 0 if anew else self.quick
-        soft, quality = self._settler.settle(settled, links=anew)
+        soft, quality = self._settler.settle(decided, links=anew)
         given = self._made.given.codes
         wrong = 1 - quality
         if self._run is not None:
             first, network = self._run
-            soft = np.where(settled[:, None] >= 0, soft, (soft + network) / 2)
+            soft = np.where(decided[:, None] >= 0, soft, (soft + network) / 2)
             quality, wrong = expit(_odds(quality) + _odds(first.quality)), (wrong + first.wrong) / 2
         likely, shares = _likeliest(soft[start : start + _STEP] for start in range(0, len(soft), _STEP))
         doubted = find_issues(given, soft, quality=quality).is_issue

@@ -20,10 +20,10 @@ from selfdistill.review._label_scores import LastLayer, Learner, of_network, rea
 from selfdistill.review._words import Piece, weighed
 from selfdistill.runs._decision_files import (
     Decisions,
+    decided_array,
     decided_before,
     numbered,
     read_taken,
-    settled_array,
     write_decisions,
 )
 from selfdistill.runs._decisions import Journal, journal_path, labels_digest
@@ -105,13 +105,13 @@ class Session:
         while learner is not None and not self._closed:
             self._changed.clear()
             with self._lock:
-                version, settled = self.journal.version, self._settled()
+                version, decided = self.journal.version, self._decided_codes()
             anew = version == self._now.learned
             if anew and self._clusters is None:
                 by = LastLayer(self.run, self._record) if of_network(self._record) else learner
                 self._clusters = self._clustered(by)
             elif not anew or not self._changed.wait(_PAUSE if learner.quick else None):
-                found = learner.learn(settled, version, anew=anew)
+                found = learner.learn(decided, version, anew=anew)
                 with self._lock:
                     self._now = found
 
@@ -148,7 +148,7 @@ class Session:
                 "learned": self._now.learned,
                 "fixed": self.fixed,
                 "examples": len(self.saved.ids),
-                "settled": len(decided.labels),
+                "decided": len(decided.labels),
                 "unsure": len(decided.unsure),
                 "skipped": len(decided.skipped),
                 "left": int(self._open(view or View()).sum()),
@@ -159,9 +159,9 @@ class Session:
     def _estimates(self) -> dict[str, Any]:
         key = (self.journal.version, self._now)
         if self._estimate is None or self._estimate[0] != key:
-            settled, flagged = self._settled(), self.saved.flagged
-            held = settled >= 0
-            wrong = held & (settled != self.saved.given)
+            decided, flagged = self._decided_codes(), self.saved.flagged
+            held = decided >= 0
+            wrong = held & (decided != self.saved.given)
             left = Remaining(self._now.wrong, held, wrong)
             hits, seen = int((wrong & flagged).sum()), int((held & flagged).sum())
             rest = left.count(~held & flagged)
@@ -208,8 +208,8 @@ class Session:
                 "suggested": self.suggested(row),
                 "likely": [int(one) for one in now.likely[row]],
                 "shares": [float(one) for one in now.shares[row]],
-                "settled": None if label is None else self._classes[label],
-                "state": "settled" if label is not None else self._other_state(row),
+                "decided": None if label is None else self._classes[label],
+                "state": "decided" if label is not None else self._other_state(row),
             }
 
     def _other_state(self, row: int) -> str:
@@ -298,11 +298,11 @@ class Session:
             self._changed.set()
             return step
 
-    def _settled(self) -> np.ndarray:
-        return settled_array(Decisions(self.journal.decided.labels), self.saved.classes, len(self.saved.ids))
+    def _decided_codes(self) -> np.ndarray:
+        return decided_array(Decisions(self.journal.decided.labels), self.saved.classes, len(self.saved.ids))
 
     def _open(self, view: View) -> np.ndarray:
-        """Which examples of a view are neither settled nor unsure: bool ``[n]``, a copy."""
+        """Which examples of a view are neither decided nor unsure: bool ``[n]``, a copy."""
         there = self._mask(view).copy()
         decided = self.journal.decided
         there[list(decided.labels)] = False

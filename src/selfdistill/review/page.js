@@ -35,7 +35,7 @@ async function ask(path, sent) {
   try {
     answer = await fetch(path, options);
   } catch {
-    say("The server does not answer: start `selfdistill review` again. What was settled is on disk.");
+    say("The server does not answer: start `selfdistill review` again. What was decided is on disk.");
     throw new Error("no answer");
   }
   const found = await answer.json().catch(() => ({error: answer.statusText}));
@@ -137,15 +137,15 @@ async function show() {
   if (!$("end").hidden) {
     $("end-text").textContent = $("search").value || $("view").value
       ? "Show others (v), or search for something else (f)."
-      : "Everything is settled. Ctrl-C in the terminal ends the review.";
+      : "Everything is reviewed. Ctrl-C in the terminal ends the review.";
   } else if (grid) await showTiles(); else await showCard();
   document.body.dataset.row = current() ?? "";
   document.body.dataset.version = state.version;
 }
 
 const STAGES = {open: "", skipped: "skipped", unsure: "unsure"};
-const stageOf = (one) => one.state === "settled"
-  ? (one.settled === one.given ? "kept" : `settled: ${classes[one.settled]}`) : STAGES[one.state];
+const stageOf = (one) => one.state === "decided"
+  ? (one.decided === one.given ? "kept" : `decided: ${classes[one.decided]}`) : STAGES[one.state];
 
 async function showCard() {
   const one = card(), row = one.row;
@@ -156,11 +156,11 @@ async function showCard() {
     make("dt", {}, "suggested"), make("dd", {class: "likely"}, bdi(classes[one.suggested]), doubt(one), " ", make("small", {}, shareOf(one, one.suggested))),
   );
   $("choices").replaceChildren(...numbered(one).map((code, i) => {
-    const marks = [code === one.given && "is-given", code === one.suggested && "is-likely", code === one.settled && "is-settled"];
+    const marks = [code === one.given && "is-given", code === one.suggested && "is-likely", code === one.decided && "is-decided"];
     const button = make("button", {type: "button", class: marks.filter(Boolean).join(" ")},
       make("kbd", {}, String((i + 1) % 10)), bdi(classes[code]),
       make("span", {class: "share"}, shareOf(one, code)));
-    button.addEventListener("click", () => queue(() => settle(code)));
+    button.addEventListener("click", () => queue(() => decideLabel(code)));
     return make("li", {}, button);
   }));
   const shown = await contentOf(row);
@@ -226,15 +226,15 @@ async function tileOf(one, here = false) {
 
 function showCounts() {
   const s = state;
-  const said = [`${number(s.settled)} of ${number(s.examples)} settled, ${number(s.wrong)} of them wrong`];
-  if (s.unsure) said.push(`${number(s.unsure)} unsure`);
+  const lines = [`${number(s.decided)} of ${number(s.examples)} decided, ${number(s.wrong)} of them wrong`];
+  if (s.unsure) lines.push(`${number(s.unsure)} unsure`);
   if (s.flagged_seen) {
-    said.push(`of ${number(s.flagged_seen)} flagged ones seen, ${number(s.flagged_wrong)} were wrong: ` +
+    lines.push(`of ${number(s.flagged_seen)} flagged ones seen, ${number(s.flagged_wrong)} were wrong: ` +
       `${percent(s.precision.value)} (${percent(s.precision.low)} to ${percent(s.precision.high)})`);
   }
-  said.push(`expected among all ${number(s.flagged)} flagged: ${between(s.flagged_in_all)} wrong`);
-  said.push(`wrong labels left: about ${between(s.errors_left)}`);
-  $("counts").textContent = `${said.join("; ")}.`;
+  lines.push(`expected among all ${number(s.flagged)} flagged: ${between(s.flagged_in_all)} wrong`);
+  lines.push(`wrong labels left: about ${between(s.errors_left)}`);
+  $("counts").textContent = `${lines.join("; ")}.`;
   $("learning").textContent = s.fixed || (s.learned === null ? "Getting ready to learn from your decisions …"
     : s.learned === s.version ? "Learned from all decisions." : "Learning …");
 }
@@ -244,7 +244,7 @@ function showCounts() {
 async function decide(kind, rows, labels) {
   take(await ask("decide", {version: state.version, kind, rows, labels}));
 }
-async function settle(code) {
+async function decideLabel(code) {
   const one = card();
   if (!one) return;
   await decide("label", [one.row], [code]);
@@ -283,7 +283,7 @@ async function rest() {
   watch();
 }
 const DEEDS = {
-  accept: () => card() && settle(card().suggested), keep: () => card() && settle(card().given),
+  accept: () => card() && decideLabel(card().suggested), keep: () => card() && decideLabel(card().given),
   unsure: () => mark("unsure"), skip: () => mark("skip"), undo,
   type: async () => chooseClass(), view: async () => chooseView(), find: async () => $("search").focus(), rest,
   next: async () => { await forward(); await show(); }, back: async () => { back(); await show(); },
@@ -334,7 +334,7 @@ document.addEventListener("keydown", (event) => {
   if (/^[0-9]$/.test(event.key) && card()) {
     const code = numbered(card())[(Number(event.key) + 9) % 10];
     event.preventDefault();
-    if (code !== undefined) queue(() => card() && settle(numbered(card())[(Number(event.key) + 9) % 10]));
+    if (code !== undefined) queue(() => card() && decideLabel(numbered(card())[(Number(event.key) + 9) % 10]));
   } else if (KEYS[event.key]) {
     event.preventDefault();
     queue(DEEDS[KEYS[event.key]]);
@@ -364,7 +364,7 @@ function choose(title, names, then) {
 }
 function chooseClass() {
   const row = current();
-  if (card()) choose("Another class", classes.map((name, code) => [name, code]), async (code) => { if (current() === row) await settle(code); });
+  if (card()) choose("Another class", classes.map((name, code) => [name, code]), async (code) => { if (current() === row) await decideLabel(code); });
 }
 function chooseView() {
   const names = [...$("view").options].map((option) => [option.textContent, option.value]);
@@ -442,7 +442,7 @@ async function showGroups() {
   $("view").replaceChildren(make("option", {value: ""}, "most doubtful first"),
     ...[["Given → suggested", found.pairs], ["Similar examples", found.clusters]].filter(([, groups]) => groups.length)
       .map(([label, groups]) => make("optgroup", {label}, ...groups.map(named))));
-  if (held && ![...$("view").options].some((option) => option.value === held)) {  // all settled: it stays chosen
+  if (held && ![...$("view").options].some((option) => option.value === held)) {  // all decided: it stays chosen
     $("view").append(make("option", {value: held}, "the group you chose"));
   }
   $("view").value = held;

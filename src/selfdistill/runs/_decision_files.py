@@ -23,8 +23,9 @@ from selfdistill.runs._label_table import named_rows
 
 ENDINGS = (".jsonl", ".csv", ".json")
 """Of files of decisions: a journal, a table, and Label Studio's."""
-_Told: TypeAlias = list[tuple[str, str | None, str | None]]  # name, label (None: unsure), given label (None: not said)
-_LABELS = ("settled_label", "label")
+_Entries: TypeAlias = list[tuple[str, str | None, str | None]]
+"""Name, label (``None``: unsure) and given label (``None``: not in the file) of each decided example."""
+_LABELS = ("settled_label", "label")  # the first was written by versions up to 0.2
 _NAMED = "name rows by a column in both runs: `selfdistill fit DATA --id COLUMN`."
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 
@@ -33,7 +34,7 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 class Decisions:
     """Decisions on the examples of a run."""
 
-    labels: Mapping[int, str]  # decided label of each settled example, by position
+    labels: Mapping[int, str]  # label of each decided example, by position
     unsure: frozenset[int] = frozenset()  # examples that nobody can say
     unknown: tuple[str, ...] = ()  # names in the file that no example has
 
@@ -42,18 +43,20 @@ def read_decisions(
     path: Path, ids: Sequence[str], classes: Sequence[str], given: Sequence[str] | None = None
 ) -> Decisions:
     """Read decisions on the examples of these names; ``given`` their labels, where the names are only numbers."""
-    # A journal (.jsonl); a CSV file with the columns id and settled_label or label, where an empty cell settles
+    # A journal (.jsonl); a CSV file with the columns id and label, where an empty cell decides
     # nothing; or what Label Studio exports as JSON or JSON-MIN (.json), where the last annotation of a task counts.
-    # With `given`, a file that tells another given label is about other data, unless the data have the settled label
+    # With `given`, a file that tells another given label is about other data, unless the data have the decided label
     # already.
     kind = path.suffix.lower()
     if kind not in ENDINGS:
         raise DataError(ending(path), f"Decisions lie in files that end in {', '.join(ENDINGS)}.")
     if not path.is_file():
         raise DataError(f"{path} is no file", "Name a file of decisions; `selfdistill review RUN` makes one.")
-    readers: dict[str, Callable[[Path], _Told]] = {".csv": _from_csv, ".json": _from_label_studio}
-    told: _Told = [(*one, None) for one in read_journal(path)] if kind == ".jsonl" else _told(path, readers[kind])
-    return _matched(path, told, ids, frozenset(classes), given)
+    readers: dict[str, Callable[[Path], _Entries]] = {".csv": _from_csv, ".json": _from_label_studio}
+    entries: _Entries = (
+        [(*one, None) for one in read_journal(path)] if kind == ".jsonl" else _read_entries(path, readers[kind])
+    )
+    return _matched(path, entries, ids, frozenset(classes), given)
 
 
 def decided_before(run: Path, record: RunRecord) -> Decisions | None:
@@ -117,7 +120,7 @@ def numbered(read: ReadOptions | None, ids: Sequence[str]) -> bool:
     return all(one < other for one, other in pairwise(map(int, ids)))
 
 
-def _told(path: Path, reader: Callable[[Path], _Told]) -> _Told:
+def _read_entries(path: Path, reader: Callable[[Path], _Entries]) -> _Entries:
     """Read, and tell what does not fit in one line."""
     try:
         return reader(path)
@@ -128,13 +131,13 @@ def _told(path: Path, reader: Callable[[Path], _Told]) -> _Told:
 
 
 def _matched(
-    path: Path, told: _Told, ids: Sequence[str], classes: frozenset[str], given: Sequence[str] | None
+    path: Path, entries: _Entries, ids: Sequence[str], classes: frozenset[str], given: Sequence[str] | None
 ) -> Decisions:
     """Find the examples by name; a label of ``None`` stands for unsure."""
     places = {str(name): row for row, name in enumerate(ids)}
     labels: dict[int, str] = {}
     unsure, unknown = set(), []
-    for name, label, before in told:
+    for name, label, before in entries:
         row = places.get(name)
         if row is None:
             unknown.append(name)
@@ -153,7 +156,7 @@ def _matched(
             )
         elif labels.setdefault(row, label) != label:
             raise DataError(f"{path} gives {name!r} both {labels[row]!r} and {label!r}", "Leave one of them.")
-    if told and len(unknown) == len(told):
+    if entries and len(unknown) == len(entries):
         raise DataError(
             f"{path} names no example of the data, but {unknown[0]!r}, for instance",
             f"Names are like {str(ids[0])!r}.",
@@ -161,16 +164,14 @@ def _matched(
     return Decisions(labels, frozenset(unsure) - set(labels), tuple(unknown))
 
 
-def _from_csv(path: Path) -> _Told:
+def _from_csv(path: Path) -> _Entries:
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file, strict=True)
         columns = rows.fieldnames or ()
         column = next((one for one in _LABELS if one in columns), None)
         if "id" not in columns or column is None:
-            raise DataError(
-                f"{path} has the columns {', '.join(columns) or 'none'}", "Name them id and label (or settled_label)."
-            )
-        found: _Told = []
+            raise DataError(f"{path} has the columns {', '.join(columns) or 'none'}", "Name them id and label.")
+        found: _Entries = []
         for row in rows:
             if row[column]:
                 found.append((row["id"], row[column], row.get("given_label") or None))
@@ -179,8 +180,8 @@ def _from_csv(path: Path) -> _Told:
     return found
 
 
-def _from_label_studio(path: Path) -> _Told:
-    found: _Told = []
+def _from_label_studio(path: Path) -> _Entries:
+    found: _Entries = []
     for task in read_json(path):
         choices: Any
         annotations = [one for one in task.get("annotations", ()) if not one.get("was_cancelled")]
@@ -226,7 +227,7 @@ def _to_csv(
 ) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["id", "given_label", "settled_label", "decision"])
+        writer.writerow(["id", "given_label", "label", "decision"])
         for row in rows:
             label = decided.labels.get(row, "")
             decision = "unsure" if not label else "kept" if label == given[row] else "changed"
@@ -254,10 +255,10 @@ def _to_label_studio(
     path.write_text(json_text(tasks, indent=1) + "\n", encoding="utf-8")
 
 
-def settled_array(found: Decisions, classes: Sequence[str], n: int) -> np.ndarray:
-    """Write settled labels as positions of classes, int64 ``[n]``; -1 where nothing is settled."""
+def decided_array(found: Decisions, classes: Sequence[str], n: int) -> np.ndarray:
+    """Write decided labels as positions of classes, int64 ``[n]``; -1 where nothing is decided."""
     places = {name: k for k, name in enumerate(classes)}
-    settled = np.full(n, -1, np.int64)
+    codes = np.full(n, -1, np.int64)
     for row, label in found.labels.items():
-        settled[row] = places[label]
-    return settled
+        codes[row] = places[label]
+    return codes

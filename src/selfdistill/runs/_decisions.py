@@ -34,7 +34,7 @@ class Step:
 
     n: int  # number of its line, from 1
     kind: str  # `"label"`; `"unsure"`: nobody can say; `"skip"`: to come back to
-    rows: tuple[int, ...]  # examples that it settles, by position
+    rows: tuple[int, ...]  # examples that it decides on, by position
     labels: tuple[str, ...] = ()  # their labels; empty where the kind is another
 
 
@@ -42,7 +42,7 @@ class Step:
 class Decided:
     """What holds after all steps."""
 
-    labels: dict[int, str] = field(default_factory=dict)  # settled label of each settled example, by position
+    labels: dict[int, str] = field(default_factory=dict)  # label of each decided example, by position
     unsure: set[int] = field(default_factory=set)  # examples that nobody can say
     # examples to come back to, in the order in which they were skipped
     skipped: dict[int, None] = field(default_factory=dict)

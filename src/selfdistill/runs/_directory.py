@@ -91,18 +91,18 @@ def run(
         if record.status == "finished":
             return record
         tell = telling(record, tell)
-        begun = _Begun(resume or plan is not None)
+        started = _Started(resume or plan is not None)
         try:
             with translate_out_of_memory(LESS_MEMORY):
-                return _train(data, settings, out, record, evaluations, everyone(begun, tell), plan, go_on)
+                return _train(data, settings, out, record, evaluations, everyone(started, tell), plan, go_on)
         except KeyboardInterrupt:
-            raise Interrupted(*_stopped(out, begun.value, go_on)) from None
+            raise Interrupted(*_stopped(out, started.value, go_on)) from None
         except (DataError, SettingError):
-            if not begun.value:  # a noise matrix that does not fit, for instance: nothing was trained
+            if not started.value:  # a noise matrix that does not fit, for instance: nothing was trained
                 _remove(out)
             raise
         except ResourceError as error:
-            if not begun.value:
+            if not started.value:
                 _remove(out)
                 raise
             raise ResourceError(error.problem, error.hint + f" {go_on}") from error
@@ -134,7 +134,7 @@ def _train(
 ) -> RunRecord:
     """Train, and fill the directory that is there and ours."""
     metrics = MetricsFile(out / "metrics.jsonl") if rank() == 0 else (lambda event: None)
-    kept, method = snapshot_epochs(settings.keep_epochs, settings.epochs), None
+    kept_epochs, method = snapshot_epochs(settings.keep_epochs, settings.epochs), None
     settings_of = {name: value for name, value in record.settings.as_dict().items() if name not in _FREE}
     about = relative_paths({"id": record.id, "settings": settings_of}, out)
     try:
@@ -150,7 +150,7 @@ def _train(
             checkpoints=out / "checkpoint",
             go_on=go_on,
             method=method,
-            epoch_done=lambda epoch, model: _keep_epoch(out, epoch, model, kept, record, files),
+            epoch_done=lambda epoch, model: _keep_epoch(out, epoch, model, kept_epochs, record, files),
             about=about,
         )
     except Interrupted:
@@ -198,16 +198,16 @@ def _joined(record: RunRecord, found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _keep_epoch(
-    out: Path, epoch: int, model: nn.Module, kept: frozenset[int], record: RunRecord, files: dict[str, str]
+    out: Path, epoch: int, model: nn.Module, kept_epochs: frozenset[int], record: RunRecord, files: dict[str, str]
 ) -> None:
     """Keep the weights, and their digest in the record: what is damaged from now on is found."""
-    if epoch in kept and rank() == 0:
+    if epoch in kept_epochs and rank() == 0:
         path = save_snapshot(out, epoch, model)
         files[path.relative_to(out).as_posix()] = digest(path)
         write_record(out, record.updated(files=files))
 
 
-class _Begun:
+class _Started:
     """Whether a step was taken, now or before the run was resumed."""
 
     def __init__(self, value: bool) -> None:
@@ -217,9 +217,9 @@ class _Begun:
         self.value = self.value or isinstance(event, BatchDone)
 
 
-def _stopped(out: Path, begun: bool, go_on: str) -> tuple[str, str]:
+def _stopped(out: Path, started: bool, go_on: str) -> tuple[str, str]:
     """Say what a Ctrl-C left that stopped at once, and how to go on; before the first step nothing shall be left."""
-    if begun:
+    if started:
         return "stopped at once; what was saved before is kept", go_on
     _remove(out)
     return "stopped before the first step; nothing was saved", "Start again."

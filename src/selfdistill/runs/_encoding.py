@@ -115,14 +115,14 @@ def encoding(tell: Listener) -> Generator[None]:
 
 
 def _telling(tell: Listener, now: Callable[[], float] = time.monotonic) -> Callable[[str, int, int], None]:
-    begun: list[tuple[float, int]] = []  # when the first batch was done, and its size
+    first: list[tuple[float, int]] = []  # when the first batch was done, and its size
     last = [0]
 
     def progress(kind: str, done: int, total: int) -> None:
-        if done < last[0] or not begun:
-            begun[:] = [(now(), done)]
+        if done < last[0] or not first:
+            first[:] = [(now(), done)]
         last[0] = done
-        seconds, counted = now() - begun[0][0], done - begun[0][1]
+        seconds, counted = now() - first[0][0], done - first[0][1]
         shown = f"{kind}: {done:,} of {total:,}"
         if counted and seconds > 0:
             left = round((total - done) * seconds / counted)

@@ -15,7 +15,7 @@ import numpy as np
 from selfdistill._core.errors import DataError, RunError, one_line
 from selfdistill._core.files import atomic, json_text
 from selfdistill._core.read_options import ReadOptions
-from selfdistill._core.record import read_finished, read_record, whole
+from selfdistill._core.record import read_finished, whole
 from selfdistill._core.run_record import RunRecord
 from selfdistill.data._labelled import LabelledData
 from selfdistill.data._limits import check_size
@@ -107,16 +107,16 @@ def read_findings(run: Path) -> SavedLabelTable:
     )
 
 
+def label_columns(run: Path) -> pd.DataFrame:
+    """Read the columns of a finished run's table that hold one value per example."""
+    table: pd.DataFrame = _table(run, read_finished(run))[0]
+    return table
+
+
 def named_rows(run: Path) -> tuple[np.ndarray, np.ndarray]:
     """Read names and given labels of the rows of a finished run, texts ``[n]`` each."""
-    table, _ = _table(run, read_finished(run))
+    table = label_columns(run)
     return table["id"].to_numpy(), table["given_label"].to_numpy()
-
-
-def refined_labels(run: Path) -> list[str]:
-    """Read the refined labels of a finished run, one class name per example."""
-    table, _ = _table(run, read_record(run))
-    return [str(name) for name in table["refined_label"]]
 
 
 def label_table(run: Path) -> pd.DataFrame:

@@ -13,7 +13,10 @@ from selfdistill.data._copy import write_with_labels
 from selfdistill.data._read import read as data_read
 from selfdistill.noise._files import read_matrix
 
-_KINDS = Advice("Give {--symmetric} RATE, {--pair} RATE, {--matrix} FILE or {--instance} RATE.")
+_KINDS = Advice(
+    "Choose one: {--symmetric} RATE (any other class), {--pair} RATE (the next class), {--matrix} FILE (a rate for "
+    "each pair of classes) or {--instance} RATE (depends on the example)."
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def noisy_copy(
     # Rates are probabilities; symmetric noise needs ``include_clean``: whether a redrawn label may be the true one.
     given = [value for value in (symmetric, pair, matrix, instance) if value is not None]
     if len(given) != 1:
-        raise SettingError(f"{len(given) or 'no'} kinds of noise are given, but it takes one", _KINDS)
+        raise SettingError(f"{len(given)} kinds of noise are given" if given else "no kind of noise is given", _KINDS)
     if (symmetric is None) != (include_clean is None):
         raise SettingError(
             Advice("{--symmetric} and {--include-clean} or {--exclude-clean} belong together"),

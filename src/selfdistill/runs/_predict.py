@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -70,13 +69,10 @@ class Predictions:
 def predict(
     run: Path,
     new: Path | str,
+    read: ReadOptions | None = None,
     *,
     device: str = "auto",
     batch_size: int = 1024,
-    ignore: Sequence[str] = (),
-    encoding: str | None = None,
-    encoder: str | None = None,
-    skip_bad: bool = False,
 ) -> Predictions:
     """Predict with the classifier of a run directory, on data with labels or without."""
     # The batch size changes the memory needed, not the result. Columns to ignore stay unread, such as the label's where
@@ -87,13 +83,8 @@ def predict(
     place = resolve_device(device)
     trained_on = read_finished(run).data.read or ReadOptions()
     model = load_model(run / "model.safetensors")
-    options = ReadOptions(
-        ignore=tuple(ignore), inputs=trained_on.inputs, encoding=encoding, encoder=encoder, skip_bad=skip_bad
-    )
-    usual = trained_on.encoding
-    examples = read_new(new, model.preprocess, model.classes, options, usual_encoding=usual)
-    if not len(examples.ids):
-        raise DataError(f"{new} has no examples", "Give at least one.")
+    options = replace(read or ReadOptions(), inputs=trained_on.inputs)
+    examples = read_new(new, model.preprocess, model.classes, options, usual_encoding=trained_on.encoding)
     runtime = TorchRuntime(place)
     network = runtime.prepare(model.network)
     with translate_out_of_memory(Advice("Take a smaller {--batch-size}.")):

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from selfdistill._core.advice import Advice
 from selfdistill._core.errors import RunError, SettingError
 from selfdistill._core.files import atomic, json_text
 from selfdistill._core.record import read_finished
@@ -20,8 +19,6 @@ from selfdistill.data._read import find_form
 from selfdistill.data.formats import BUILT_IN
 from selfdistill.runs._decision_files import Decisions, check_about, chosen, given_of_numbered, read_decisions
 from selfdistill.runs._label_table import SavedLabelTable, read_label_table
-
-HOW = ("drop", "relabel", "weight")
 
 
 @dataclass(frozen=True)
@@ -45,24 +42,14 @@ class Refined:
     unreadable: int = 0
 
 
-def refine(
-    run: Path, out: Path, *, how: str | None = None, form: str | None = None, decisions: Path | None = None
-) -> Refined:
-    """Write the refined data set of a finished run to a new place, or its findings for another tool (``form``)."""
+def refine(run: Path, out: Path, *, how: str, decisions: Path | None = None) -> Refined:
+    """Write the refined data set of a finished run to a new place, or its findings for another tool."""
     # "drop" leaves flagged rows out; "relabel" adds a column refined_label, which holds the given label where nothing
     # is flagged; "weight" adds label_weight, the probability that the given label is right. A column label_quality
     # stands beside either, where there is a place. Decisions take the place of what the run found; what nobody can say
     # is called wrong.
-    if how is not None and how not in HOW:
-        raise SettingError(f"how is {how!r}", f"Choose one of: {', '.join(HOW)}.")
-    if (how is None) == (form is None):
-        both = Advice("{how} and {--format} {form} are chosen", how=how, form=form)
-        raise SettingError(
-            "nothing is chosen" if how is None else both,
-            Advice("Give one of {--drop}, {--relabel}, {--weight} and {--format}."),
-        )
-    if form is not None and form not in EXPORTS:
-        raise SettingError(f"format {form!r} does not exist", f"Choose one of: {', '.join(EXPORTS)}.", param="format")
+    if how not in {*_COPIES, *EXPORTS}:
+        raise SettingError(f"{how!r} is no way to refine", f"Choose one of: {', '.join((*_COPIES, *EXPORTS))}.")
     found = read_label_table(run)
     if decisions is not None:
         record = read_finished(run)
@@ -70,24 +57,24 @@ def refine(
         given = given_of_numbered(run, record)
         found = decided_table(found, read_decisions(decisions, found.ids.tolist(), found.classes, given))
     check_new(found.source, out)
-    if form in {None, "label-studio"}:  # the other forms do not look at it
+    if how not in {"aum", "fiftyone"}:  # which do not look at it
         _check_source(run, found)
-    if form is None:
-        _write(found, out, how)
-    else:
+    if how in EXPORTS:
         out.parent.mkdir(parents=True, exist_ok=True)
         with atomic(out) as part:
-            EXPORTS[form](found, part)
+            EXPORTS[how](found, part)
+    else:
+        _write(found, out, how)
     n, issues = len(found.ids), int(found.is_issue.sum())
     changed = int((found.relabelled != found.given).sum())
     unreadable = read_finished(run).data.counts.get("skipped_bad", 0)
     return Refined(out, n - issues if how == "drop" else n, n, issues, changed, unreadable)
 
 
-def decided_table(found: SavedLabelTable, settled: Decisions) -> SavedLabelTable:
+def decided_table(found: SavedLabelTable, decisions: Decisions) -> SavedLabelTable:
     """Put what was decided in the place of what was found."""
-    rows = np.array(sorted(settled.labels), np.int64)
-    labels = np.array([settled.labels[row] for row in rows], object)
+    rows = np.array(sorted(decisions.labels), np.int64)
+    labels = np.array([decisions.labels[row] for row in rows], object)
     wrong = found.given[rows] != labels
     new = {
         "refined": labels,
@@ -101,12 +88,12 @@ def decided_table(found: SavedLabelTable, settled: Decisions) -> SavedLabelTable
     arrays = {name: getattr(found, name).copy() for name in new}
     for name, values in new.items():
         arrays[name][rows] = values
-    arrays["is_issue"][list(settled.unsure)] = True
-    arrays["refined"][list(settled.unsure)] = found.given[list(settled.unsure)]
+    arrays["is_issue"][list(decisions.unsure)] = True
+    arrays["refined"][list(decisions.unsure)] = found.given[list(decisions.unsure)]
     return replace(found, **arrays)
 
 
-def _write(found: SavedLabelTable, out: Path, how: str | None) -> None:
+def _write(found: SavedLabelTable, out: Path, how: str) -> None:
     if how == "drop":
         write_refined(found.source, found.options, out, keep=~found.is_issue)
     else:
@@ -191,6 +178,7 @@ def _fiftyone(found: SavedLabelTable, path: Path) -> None:
     path.write_text(json_text(shown, indent=1) + "\n", encoding="utf-8")
 
 
+_COPIES = ("drop", "relabel", "weight")
 EXPORTS: dict[str, Callable[[SavedLabelTable, Path], None]] = {
     "label-studio": _label_studio,
     "aum": _aum,

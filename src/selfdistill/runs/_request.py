@@ -25,7 +25,7 @@ from selfdistill.data._labelled import LabelledData, describe
 from selfdistill.data._read import read as data_read
 from selfdistill.data._read import read_test
 from selfdistill.networks._build import build
-from selfdistill.runs._decision_files import numbered, read_decisions, settled_array
+from selfdistill.runs._decision_files import decided_array, numbered, read_decisions
 from selfdistill.runs._decisions import labels_digest, read_header
 from selfdistill.runs._demo import compare_with_plain, noisy_digits
 from selfdistill.runs._directory import check_free, next_run_folder, run
@@ -56,43 +56,47 @@ class FitRequest:
     settings: Settings = field(default_factory=Settings)  # how to train
     out: Path | None = None  # the run directory; by default the next free `runs/<name>-NNN`
     resume: Path | None = None  # a run directory to go on with
-    decisions: Path | None = None  # a file of labels that a person settled; only the closed form holds them
+    decisions: Path | None = None  # a file of labels that a person decided on; only the closed form holds them
 
 
 def start(
-    asked: FitRequest,
+    request: FitRequest,
     *,
     tell: Listener = lambda event: None,
     tell_plain: Listener = lambda event: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> tuple[RunRecord, Path]:
     """Read, check, and train or go on; notes and warnings go to ``say`` as they come, with such a word in front."""
-    asked = _completed(asked)
-    wanted = overlaid(Settings(method=None if asked.source is None else AUTO), asked.settings)
-    if wanted.method not in WITHOUT_EPOCHS:
-        method_of(wanted)
+    request = _completed(request)
+    wanted = overlaid(Settings(method=None if request.source is None else AUTO), request.settings)
+    check_method(wanted, chosen=request.settings.method not in {None, AUTO})
     check_closed(wanted)
     device = resolve_device(wanted.device or "auto")
     wanted.resolve(1000, device)  # refuses what is out of range before anything is read
-    if asked.out is not None and asked.resume is None:
-        check_free(asked.out)
+    if request.out is not None and request.resume is None:
+        check_free(request.out)
     with process_group(device):
-        asked, examples, tests, extra = _read(asked, wanted, tell, say)
-        out = asked.resume or asked.out or next_run_folder(name_of(asked.source))
+        request, examples, tests, extra = _read(request, wanted, tell, say)
+        out = request.resume or request.out or next_run_folder(name_of(request.source))
         announce = announce_run(examples, out, say)
         with threads_of(examples, replace(wanted, method="selfdistill").resolve(len(examples), device)):
             method, why = choose_method(wanted, examples, device, tell)
         wanted = replace(wanted, method=method)
         if method == CLOSED:
             examples = replace(examples, distributions=examples.shares)
-        if asked.decisions is not None:
-            examples = _settled(asked.decisions, examples, asked.read, method, say)
+        if request.decisions is not None:
+            examples = _with_decisions(request.decisions, examples, request.read, method, say)
         if why:
             say("note: " + why)
             examples = replace(examples, notes=(*examples.notes, why))
         settings = wanted.resolve(len(examples), device)
-        source = {"source": asked.source, "read": explicit_options(asked.read), "test": asked.test, "extra": extra}
-        source |= {"decisions": None if asked.decisions is None else str(asked.decisions)}
+        source = {
+            "source": request.source,
+            "read": explicit_options(request.read),
+            "test": request.test,
+            "extra": extra,
+        }
+        source |= {"decisions": None if request.decisions is None else str(request.decisions)}
         with threads_of(examples, settings):
             record = run(
                 examples,
@@ -100,10 +104,10 @@ def start(
                 out,
                 source=source,
                 evaluations=tests,
-                resume=asked.resume is not None,
+                resume=request.resume is not None,
                 tell=everyone(announce, tell),
             )
-            if asked.source is None and record.comparison is None:
+            if request.source is None and record.comparison is None:
                 say("Plain training on the same labels, for comparison")
                 record = record.updated(comparison=_compare(examples, tests, settings, tell_plain, out))
                 if rank() == 0:
@@ -111,36 +115,49 @@ def start(
     return record, out
 
 
+def check_method(wanted: Settings, *, chosen: bool) -> None:
+    """Refuse what a method cannot use; that of a network is taken where none was chosen but options of training are."""
+    if chosen and wanted.method in WITHOUT_EPOCHS:
+        return
+    try:
+        method_of(wanted if chosen else replace(wanted, method="selfdistill"))
+    except SettingError as error:
+        if chosen:
+            raise
+        problem = Advice("{--method} auto, the default, chooses selfdistill here: {why}", why=error.problem)
+        raise SettingError(problem, error.hint) from None
+
+
 def _read(
-    asked: FitRequest, wanted: Settings, tell: Listener, say: Callable[[str], None]
+    request: FitRequest, wanted: Settings, tell: Listener, say: Callable[[str], None]
 ) -> tuple[FitRequest, LabelledData, dict[str, tuple[Tensor, Tensor]], str | None]:
     """Read, through a pretrained network where data and method are such; name the extra that is missing for it."""
-    features = takes_vectors(wanted) and asked.resume is None and asked.source is not None
+    features = takes_vectors(wanted) and request.resume is None and request.source is not None
     with encoding(tell):
         if features:
-            asked = replace(asked, read=encoder_of_photos(str(asked.source), asked.read))
-        elif asked.resume is None:
-            asked = replace(asked, read=side_of_network(asked.source, asked.read, wanted.network))
-        examples, tests = read_sources(asked, wanted.seed or 0, say, mapped=takes_vectors(wanted))
+            request = replace(request, read=encoder_of_photos(str(request.source), request.read))
+        elif request.resume is None:
+            request = replace(request, read=side_of_network(request.source, request.read, wanted.network))
+        examples, tests = read_sources(request, wanted.seed or 0, say, mapped=takes_vectors(wanted))
         if not features:
-            return asked, examples, tests, None
-        read = encoder_of_texts(str(asked.source), asked.read, examples)
-        if read != asked.read:
-            asked = replace(asked, read=read)
-            examples, tests = read_sources(asked, wanted.seed or 0, lambda text: None, mapped=takes_vectors(wanted))
-    return asked, examples, tests, missing_extra(str(asked.source), asked.read, examples)
+            return request, examples, tests, None
+        read = encoder_of_texts(str(request.source), request.read, examples)
+        if read != request.read:
+            request = replace(request, read=read)
+            examples, tests = read_sources(request, wanted.seed or 0, lambda text: None, mapped=takes_vectors(wanted))
+    return request, examples, tests, missing_extra(str(request.source), request.read, examples)
 
 
-def _settled(
+def _with_decisions(
     path: Path, examples: LabelledData, read: ReadOptions, method: str, say: Callable[[str], None]
 ) -> LabelledData:
-    """Hold labels that a person settled."""
+    """Hold labels that a person decided on."""
     if method != CLOSED:
         raise SettingError(
             f"decisions {path} cannot be held: method {method!r} trains on them",
             Advice(
                 "Choose {--method} kernel",
-                "train on the settled labels themselves: `selfdistill refine RUN --relabel --decisions FILE "
+                "train on the decided labels themselves: `selfdistill refine RUN --relabel --decisions FILE "
                 "--out NEW`, then `selfdistill fit NEW --label refined_label`.",
             ),
             param="decisions",
@@ -150,11 +167,11 @@ def _settled(
     found = read_decisions(path, ids, examples.classes, given if by_number else None)
     if path.suffix.lower() == ".jsonl":
         _check_rows(path, examples, labels_digest(given) if by_number else None, say)
-    settled = settled_array(found, examples.classes, len(examples))
-    say(f"{len(found.labels):,} labels settled, from {path}")
+    codes = decided_array(found, examples.classes, len(examples))
+    say(f"{len(found.labels):,} decided labels, from {path}")
     if found.unknown:
         say(f"warning: {len(found.unknown):,} names in {path} are of no example, such as {found.unknown[0]!r}")
-    return replace(examples, settled=torch.from_numpy(settled), counts=examples.counts | {"settled": len(found.labels)})
+    return replace(examples, settled=torch.from_numpy(codes), counts=examples.counts | {"settled": len(found.labels)})
 
 
 def _check_rows(path: Path, examples: LabelledData, labels: str | None, say: Callable[[str], None]) -> None:
@@ -230,58 +247,58 @@ def _compare(
         ) from None
 
 
-def _completed(asked: FitRequest) -> FitRequest:
+def _completed(request: FitRequest) -> FitRequest:
     """Fill in from the record what a resumed run was started with."""
-    if asked.resume is None:
-        return asked
-    if asked.out is not None and asked.out != asked.resume:
+    if request.resume is None:
+        return request
+    if request.out is not None and request.out != request.resume:
         raise RunError(
-            f"out {asked.out} is not the run to go on with, {asked.resume}",
+            f"out {request.out} is not the run to go on with, {request.resume}",
             Advice("Leave {--out} out: a run goes on where it is."),
             param="out",
         )
-    record = read_record(asked.resume)
+    record = read_record(request.resume)
     described = record.data
     if described.taught:
         raise RunError(
-            f"{asked.resume} learns from a teacher", f"Go on with: selfdistill distill --resume {quoted(asked.resume)}"
+            f"{request.resume} learns from a teacher",
+            f"Go on with: selfdistill distill --resume {quoted(request.resume)}",
         )
     if described.read is None:
         raise RunError(
-            f"{asked.resume} was not started by `selfdistill fit`", "Resume it from the code that started it."
+            f"{request.resume} was not started by `selfdistill fit`", "Resume it from the code that started it."
         )
-    check_named(asked.resume, described.read, asked.read)
+    check_named(request.resume, described.read, request.read)
     known = {one.name for one in fields(Settings)}
     if record.settings.method == CLOSED:  # the record holds also what stands for the epochs that it has not
         known = {"method", "seed", *OF_CLOSED}
-    began = Settings(**{name: value for name, value in record.settings.as_dict().items() if name in known})
+    earlier = Settings(**{name: value for name, value in record.settings.as_dict().items() if name in known})
     return FitRequest(
-        source=asked.source if asked.source is not None else described.source,
-        test=asked.test if asked.test is not None else described.test,
-        read=overlaid(described.read, asked.read),
-        settings=overlaid(began, asked.settings),
-        resume=asked.resume,
-        decisions=asked.decisions or (None if described.decisions is None else Path(described.decisions)),
+        source=request.source if request.source is not None else described.source,
+        test=request.test if request.test is not None else described.test,
+        read=overlaid(described.read, request.read),
+        settings=overlaid(earlier, request.settings),
+        resume=request.resume,
+        decisions=request.decisions or (None if described.decisions is None else Path(described.decisions)),
     )
 
 
 def read_sources(
-    asked: FitRequest, seed: int, say: Callable[[str], None] = lambda text: None, *, mapped: bool = False
+    request: FitRequest, seed: int, say: Callable[[str], None] = lambda text: None, *, mapped: bool = False
 ) -> tuple[LabelledData, dict[str, tuple[Tensor, Tensor]]]:
     """Read training data and, by the name ``"test"``, what is measured on; or make the demonstration's."""
-    if asked.source is None:
-        told = [*explicit_options(asked.read), *(["test"] if asked.test is not None else [])]
-        if told:
+    if request.source is None:
+        for name in (*explicit_options(request.read), *(["test"] if request.test is not None else [])):
             raise SettingError(
-                f"{told[0]} does not apply to the built-in digits, which are taken where no data are named",
-                Advice("Name your data: selfdistill fit SOURCE {flag} ...", "leave {flag} out.", flag=Flag(told[0])),
-                param=told[0],
+                f"{name} does not apply to the built-in digits, which are taken where no data are named",
+                Advice("Name your data: selfdistill fit SOURCE {flag} ...", "leave {flag} out.", flag=Flag(name)),
+                param=name,
             )
         say("Built-in digits: a fifth held out as a clean test set, 40 % of the other labels flipped")
         return noisy_digits(seed)
-    say(f"Reading {asked.source}")
-    examples = data_read(asked.source, asked.read, mapped=mapped)
-    test = read_test(asked.test, examples, asked.read, source=asked.source)
+    say(f"Reading {request.source}")
+    examples = data_read(request.source, request.read, mapped=mapped)
+    test = read_test(request.test, examples, request.read, source=request.source)
     return examples, {} if test is None else {"test": test[:2]}
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from selfdistill._core.advice import PYTHON, at
 from selfdistill._core.air_options import AirOptions
+from selfdistill._core.arguments import AirArguments, FitArguments
 from selfdistill._core.errors import DataError, SettingError
-from selfdistill._core.options import options_from
+from selfdistill._core.options import listing_options, options_from
 from selfdistill._core.read_options import ReadOptions
 from selfdistill._core.record import read_finished
 from selfdistill._core.run_record import RunRecord
@@ -29,17 +30,24 @@ if TYPE_CHECKING:
 
     from selfdistill.report._report import Report
 
-_READING = tuple(one.name for one in fields(ReadOptions))
-_SETTINGS = tuple(one.name for one in fields(Settings))
+_OF_COMMAND = {
+    "report": "From Python: fit(...).report('report.html').",
+    "json": "From Python: fit(...).record.as_json().",
+    "processes": "Start several processes in a terminal: selfdistill fit DATA --processes N.",
+}
+"""Options of ``selfdistill fit`` that `fit` does not have, and what to do instead."""
 
 
+@listing_options(ReadOptions, Settings)
 def fit(
     source: str | Path | None = None,
     *,
     out: str | Path | None = None,
     test: str | Path | None = None,
+    decisions: str | Path | None = None,
+    resume: str | Path | None = None,
     say: Callable[[str], None] | None = print,
-    **options: Any,
+    **options: Unpack[FitArguments],
 ) -> Run:
     """Learn from labels that may be wrong: ``selfdistill fit`` from Python.
 
@@ -49,9 +57,11 @@ def fit(
         source: A file or folder, as ``selfdistill fit`` takes it; the built-in digits if left out.
         out: The run directory, which must not exist; by default the next free ``runs/<name>-NNN``.
         test: Data with true labels to measure on.
+        decisions: Labels that a person decided on, a file of ``selfdistill review``; the closed form holds them.
+        resume: A run directory to go on with, in the place of ``out``; options given again must agree.
         say: Takes sentences as they come; ``None``: nobody.
         **options: Options of ``selfdistill fit`` with underscores: of reading, such as ``label="genre"``, and of
-            training, such as ``method="kernel"``, ``epochs=40`` or ``seed=1``.
+            training, such as ``method="kernel"``, ``epochs=40`` or ``seed=1``; ``help(selfdistill.fit)`` lists them.
 
     Returns:
         The finished run.
@@ -75,22 +85,35 @@ def fit(
             f"source is a {type(source).__name__}, not a path",
             "Write it to a file, or use SelfDistillClassifier().fit(X, y).",
         )
-    unknown = [name for name in options if name not in (*_READING, *_SETTINGS)]
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], (*_READING, *_SETTINGS), n=1)
-        hint = f"Did you mean {near[0]}? " if near else ""
-        raise SettingError(
-            f"option {unknown[0]!r} does not exist", f"{hint}Choose of: {', '.join((*_READING, *_SETTINGS))}."
-        )
-    asked = FitRequest(
+    if elsewhere := next((name for name in options if name in _OF_COMMAND), None):
+        raise SettingError(f"{elsewhere} is an option of the command line only", _OF_COMMAND[elsewhere])
+    read, settings = _split(options, ReadOptions, Settings)
+    request = FitRequest(
         None if source is None else str(source),
         None if test is None else str(test),
-        options_from(ReadOptions, {name: options[name] for name in _READING if name in options}),
-        options_from(Settings, {name: options[name] for name in _SETTINGS if name in options}),
-        None if out is None else Path(out),
+        options_from(ReadOptions, read),
+        options_from(Settings, settings),
+        _path(out),
+        _path(resume),
+        _path(decisions),
     )
-    _, folder = start(asked, say=lambda text: None if say is None else say(at(text, PYTHON)))
+    _, folder = start(request, say=lambda text: None if say is None else say(at(text, PYTHON)))
     return Run(folder)
+
+
+def _path(place: str | Path | None) -> Path | None:
+    return None if place is None else Path(place)
+
+
+def _split(options: Mapping[str, object], *kinds: type[Any]) -> list[dict[str, object]]:
+    """Give each options dataclass its own of some options; refuse one that none has."""
+    names = [[one.name for one in fields(kind)] for kind in kinds]
+    every = [name for some in names for name in some]
+    for unknown in (name for name in options if name not in every):
+        near = difflib.get_close_matches(unknown, every, n=1)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        raise SettingError(f"option {unknown!r} does not exist", f"{hint}Choose of: {', '.join(every)}.")
+    return [{name: options[name] for name in some if name in options} for some in names]
 
 
 def load(folder: str | Path) -> Run:
@@ -183,7 +206,7 @@ class Run:
         Args:
             out: File or folder that does not exist.
             how: ``"relabel"``, ``"drop"`` or ``"weight"``.
-            decisions: Labels that a person settled, a file of ``selfdistill review``.
+            decisions: Labels that a person decided on, a file of ``selfdistill review``.
 
         Returns:
             What was written.
@@ -191,7 +214,7 @@ class Run:
         Raises:
             DataError: ``out`` is taken, or the source has changed.
         """  # noqa: DOC502 (raised by what is called)
-        return refine(self.folder, Path(out), how=how, decisions=None if decisions is None else Path(decisions))
+        return refine(self.folder, Path(out), how=how, decisions=_path(decisions))
 
     def report(self, out: str | Path | None = None) -> Report:
         """Report what was found, whether to trust it, and what to do next.
@@ -213,12 +236,13 @@ class Run:
         """Show the report in a notebook."""
         return self.report()._repr_html_()
 
-    def air(self, out: str | Path | None = None, **options: Any) -> dict[str, Any]:
+    @listing_options(AirOptions)
+    def air(self, out: str | Path | None = None, **options: Unpack[AirArguments]) -> dict[str, Any]:
         """Show what was learned first: spectrum and energies, or, of a network, its kernel at each moment.
 
         Args:
             out: Folder for ``air.json`` and four figures; nothing is written if left out.
-            **options: Fields of `AirOptions`, for networks.
+            **options: Options of ``selfdistill air``, for networks, such as ``examples=500``.
 
         Returns:
             What ``air.json`` holds. Cost: of a run in closed form none; else that of the kernel of ``examples``.
@@ -226,9 +250,8 @@ class Run:
         Raises:
             SettingError: An option that does not exist, or that a run in closed form does not have.
         """
-        record, names = self.record, [one.name for one in fields(AirOptions)]
-        if unknown := [name for name in options if name not in names]:
-            raise SettingError(f"option {unknown[0]!r} does not exist", f"Choose of: {', '.join(names)}.")
+        record = self.record
+        (measuring,) = _split(options, AirOptions)
         if record.closed is not None:
             if options:
                 problem = (
@@ -238,9 +261,9 @@ class Run:
             if out is None:
                 return {"data": {"name": self.folder.name}, "closed": record.as_json()["closed"]}
             return write_closed(Path(out), record, self.folder.name)[0]
-        asked = AirOptions(**options)
-        asked.check()
-        found, _ = measure(of_run(self.folder), self.folder.name, True, asked)
+        request = options_from(AirOptions, measuring)
+        request.check()
+        found, _ = measure(of_run(self.folder), self.folder.name, True, request)
         if out is not None:
             write_study(Path(out), found)
         return found

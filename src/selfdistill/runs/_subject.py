@@ -21,11 +21,12 @@ from selfdistill.air import calibrated
 from selfdistill.air._clock import Clock
 from selfdistill.air._study import RunCurves
 from selfdistill.data._labelled import LabelledData
+from selfdistill.data._labels import encode
 from selfdistill.data._read import read as data_read
 from selfdistill.networks._build import build, resolve
 from selfdistill.runs._demo import noisy_digits
 from selfdistill.runs._encoding import check_named
-from selfdistill.runs._label_table import refined_labels
+from selfdistill.runs._label_table import label_columns
 from selfdistill.runs._model_file import load_model
 from selfdistill.train._checkpoint import checkpoint_steps, load_checkpoint
 
@@ -126,9 +127,7 @@ def read_again(folder: Path, record: RunRecord, *, mapped: bool = False) -> Labe
 
 
 def _refined(folder: Path, examples: LabelledData) -> Tensor:
-    names = refined_labels(folder)
-    position = {name: i for i, name in enumerate(examples.classes)}
-    return torch.tensor([position[name] for name in names])
+    return encode(label_columns(folder)["refined_label"].to_numpy(), examples.classes)
 
 
 def _measured(record: RunRecord, steps: int) -> RunCurves:

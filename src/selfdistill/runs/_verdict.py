@@ -126,8 +126,8 @@ def _training(record: RunRecord, result: Result) -> list[str]:
     for name, value in result.accuracies.items():
         last, best, what = _percent(value.last), _percent(value.best), name.replace("_", "-").capitalize()
         lines.append(f"  {what} accuracy {last} after the last epoch (best: {best}, epoch {value.best_epoch + 1})")
-    if result.soft_labels is not None and result.soft_labels.why is not None:
-        lines.append(f"  Soft labels kept as {result.soft_labels.kind}: {result.soft_labels.why}")
+    if result.soft_labels is not None and result.soft_labels.kind == "top-5":
+        lines.append("  Refined probabilities of five classes were kept for each example: all did not fit on the disk")
     return lines
 
 

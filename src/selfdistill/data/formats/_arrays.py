@@ -44,14 +44,14 @@ class Npz(Format):
     uses = _NAMED
     ends = (".npz",)
 
-    def load(self, ask: Request) -> Source | None:
-        path, objects = ask.place.path, list[str]()
-        arrays: dict[str, Any] = dict(read_npz(path, mapped=ask.mapped, objects=objects))
+    def load(self, request: Request) -> Source | None:
+        path, objects = request.place.path, list[str]()
+        arrays: dict[str, Any] = dict(read_npz(path, mapped=request.mapped, objects=objects))
         matrix = sparse_of(arrays, path)
         if matrix is not None:
             arrays = {"X": matrix} | {name: one for name, one in arrays.items() if name not in SPARSE_NAMES}
-        source = arrays_source(arrays, ask, objects=objects)
-        return source and replace(source, mapped=ask.mapped and stays_on_disk(source.features))
+        source = arrays_source(arrays, request, objects=objects)
+        return source and replace(source, mapped=request.mapped and stays_on_disk(source.features))
 
     def copy(self, place: Place, options: ReadOptions, out: Path, edit: Edit) -> None:
         """Copy all arrays but those of objects."""
@@ -72,8 +72,8 @@ class Safetensors(Format):
     uses = _NAMED
     ends = (".safetensors",)
 
-    def load(self, ask: Request) -> Source | None:
-        return arrays_source(as_arrays(read_tensors(ask.place.path)[0]), ask)
+    def load(self, request: Request) -> Source | None:
+        return arrays_source(as_arrays(read_tensors(request.place.path)[0]), request)
 
     def endings(self, edit: Edit) -> Endings:
         return Endings(".safetensors or .npz", (".safetensors", ".npz")) if edit.labels is None else NPZ
@@ -112,21 +112,23 @@ class Npy(Format):
     uses = frozenset({"label", "labels", "drop_unlabelled"})
     ends = (".npy",)
 
-    def load(self, ask: Request) -> Source | None:
-        path = ask.place.path
-        if ask.part == "test":
+    def load(self, request: Request) -> Source | None:
+        path = request.place.path
+        if request.part == "test":
             return None
-        if ask.part == "train" and ask.options.labels is None:
+        if request.part == "train" and request.options.labels is None:
             raise DataError(
                 f"{path} has no labels: an npy file holds one array",
                 _beside(path)
                 + Advice("Give them with {--labels} FILE: .npy, .csv, .parquet, or .txt with one label on a line."),
             )
-        X, labels, note = read_npy(path, mapped=ask.mapped), None, ""
-        if ask.part == "train":
-            labels, note = read_label_file(ask.options, len(X) if X.ndim else 0, str(path))
-        source = features_source(X, str(path), str(path), ask.preprocess, {"labels": labels}, [note] if note else [])
-        return replace(source, mapped=ask.mapped and stays_on_disk(X))
+        X, labels, note = read_npy(path, mapped=request.mapped), None, ""
+        if request.part == "train":
+            labels, note = read_label_file(request.options, len(X) if X.ndim else 0, str(path))
+        source = features_source(
+            X, str(path), str(path), request.preprocess, {"labels": labels}, [note] if note else []
+        )
+        return replace(source, mapped=request.mapped and stays_on_disk(X))
 
 
 @final
@@ -141,11 +143,11 @@ class NpyFolder(Format):
     def detect(self, path: Path) -> bool:
         return path.is_dir() and sum(file.suffix == ".npy" for file in path.iterdir()) > 1
 
-    def load(self, ask: Request) -> Source | None:
-        path = ask.place.path
+    def load(self, request: Request) -> Source | None:
+        path = request.place.path
         files = sorted(file for file in path.iterdir() if file.suffix == ".npy" and file.is_file())
         check_size(str(path), sum(file.stat().st_size for file in files))
-        return arrays_source({file.stem: read_npy(file) for file in files}, ask)
+        return arrays_source({file.stem: read_npy(file) for file in files}, request)
 
 
 def _beside(path: Path) -> str:

@@ -28,9 +28,9 @@ class Parquet(TableFormat):
     name, shown = "parquet", "Parquet"
     ends = _copies.PARQUET.taken
 
-    def read(self, ask: Request) -> TableRead:
-        mapped = ask.mapped and has_large_vectors(ask.place.path)
-        return TableRead(read_parquet(ask.place.path, mapped=mapped), mapped=mapped)
+    def read(self, request: Request) -> TableRead:
+        mapped = request.mapped and has_large_vectors(request.place.path)
+        return TableRead(read_parquet(request.place.path, mapped=mapped), mapped=mapped)
 
     def endings(self, edit: Edit) -> Endings:
         return _copies.PARQUET
@@ -43,8 +43,8 @@ class Arrow(TableFormat):
     name, shown = "arrow", "Feather or Arrow"
     ends = (".feather", ".arrow", ".arrows", ".ipc")
 
-    def read(self, ask: Request) -> TableRead:
-        path = ask.place.path
+    def read(self, request: Request) -> TableRead:
+        path = request.place.path
         try:
             with path.open("rb") as file:
                 whole = file.read(6) in {b"ARROW1", b"FEA1\0\0"} or path.suffix.lower() == ".feather"
@@ -71,8 +71,8 @@ class ParquetFolder(TableFormat):
     def detect(self, path: Path) -> bool:
         return path.is_dir() and bool(_parquet_files(path))
 
-    def read(self, ask: Request) -> TableRead | None:
-        place, part = ask.place, ask.part
+    def read(self, request: Request) -> TableRead | None:
+        place, part = request.place, request.part
         files = sorted(_parquet_files(place.path), key=lambda path: str(path.parent))
         parts = {path: _part_of(path, place.path) for path in files}
         messages: list[str] = []

@@ -80,14 +80,14 @@ class Cifar(Format):
     def detect(self, path: Path) -> bool:
         return bool(_batches(path))
 
-    def load(self, ask: Request) -> Source | None:
-        path, files = ask.place.path, _batches(ask.place.path)
+    def load(self, request: Request) -> Source | None:
+        path, files = request.place.path, _batches(request.place.path)
         folder = path if path.is_dir() else path.parent
         heads = label_bytes(folder, files)
         test = [file for file in files if file.name.lower().startswith("test")]
         train = [file for file in files if file not in test]
         parts = {"train": train or test, "test": test if train else [], "new": test or train}
-        chosen = files if path.is_file() else parts[ask.part]
+        chosen = files if path.is_file() else parts[request.part]
         if not chosen:
             return None
         check_size(str(path), sum(file.stat().st_size for file in chosen))

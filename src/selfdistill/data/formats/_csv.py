@@ -214,9 +214,9 @@ class Csv(TableFormat):
     ends = (".csv", ".tsv", ".tab", ".psv", ".txt", ".dat", ".data")
     packed, literal = True, False
 
-    def read(self, ask: Request) -> TableRead:
-        dialect = find_dialect(ask.place.path, ask.options.encoding)
-        return TableRead(read_csv(ask.place.path, dialect), dialect.messages)
+    def read(self, request: Request) -> TableRead:
+        dialect = find_dialect(request.place.path, request.options.encoding)
+        return TableRead(read_csv(request.place.path, dialect), dialect.messages)
 
     def endings(self, edit: Edit) -> Endings:
         return TEXT

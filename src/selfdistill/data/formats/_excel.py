@@ -21,8 +21,8 @@ class Excel(TableFormat):
     name, shown = "excel", "Excel or OpenDocument"
     ends = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 
-    def read(self, ask: Request) -> TableRead:
-        place = ask.place
+    def read(self, request: Request) -> TableRead:
+        place = request.place
         rows = [[None if cell == "" else cell for cell in row] for row in _sheet(place)]
         rows = [row for row in rows if any(cell is not None for cell in row)]
         texts = [["" if cell is None else str(cell) for cell in row] for row in rows]

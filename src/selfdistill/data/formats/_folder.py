@@ -171,19 +171,19 @@ class ImageFolder(Format):
     def detect(self, path: Path) -> bool:
         return is_image(path) if path.is_file() else any(map(is_image, _files(path)))
 
-    def load(self, ask: Request) -> Source | None:
-        path = ask.place.path
-        place = _root_and_files(path, ask.part)
+    def load(self, request: Request) -> Source | None:
+        path = request.place.path
+        place = _root_and_files(path, request.part)
         if place is None:
             return None
         root, files = place
-        photos = read_photos(files, path, root, ask.options, ask.preprocess, names=ask.names)
+        photos = read_photos(files, path, root, request.options, request.preprocess, names=request.names)
         ids = [_name(files[at], root) for at in photos.places]
         loose = any(file.parent == root for file in files)
         labels = None if loose else [name.split("/")[0] for name in ids]
-        notes = _empty(root, files) if ask.preprocess is None else []
-        notes += _left_out(path, root) if ask.part == "train" else []
-        return photo_source(photos, ask.place.name, notes, mapped=ask.mapped, labels=labels, ids=ids)
+        notes = _empty(root, files) if request.preprocess is None else []
+        notes += _left_out(path, root) if request.part == "train" else []
+        return photo_source(photos, request.place.name, notes, mapped=request.mapped, labels=labels, ids=ids)
 
     def endings(self, edit: Edit) -> Endings:
         images = Endings("no ending (a folder) or .csv (a list)", ("", ".csv"))
@@ -208,9 +208,9 @@ class ImageFolder(Format):
         else:
             _write_folder(out, training_root(place.path), source, rows, edit)
 
-    def settle(self, found: Source, classes: Sequence[str]) -> tuple[Source, list[str]]:
+    def check_labels(self, found: Source, classes: Sequence[str]) -> tuple[Source, list[str]]:
         """Images in folders that training did not see are images without a label."""
-        found, messages = super().settle(found, classes)
+        found, messages = super().check_labels(found, classes)
         if found.labels is None:
             return found, messages
         labels = texts(found.labels, classes)

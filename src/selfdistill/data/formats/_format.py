@@ -59,7 +59,7 @@ class Format(ABC):
         return path.is_file() and (unpacked_name(path) if self.packed else path.name.lower()).endswith(self.ends)
 
     @abstractmethod
-    def load(self, ask: Request) -> Source | None:
+    def load(self, request: Request) -> Source | None:
         """Read the raw examples; ``None`` where there is no such part."""
 
     def table(self, place: Place, options: ReadOptions) -> pa.Table | None:
@@ -83,7 +83,7 @@ class Format(ABC):
         assert source is not None
         save_arrays(out, edit_source(source, edit, options, place.name))
 
-    def settle(self, found: Source, classes: Sequence[str]) -> tuple[Source, list[str]]:
+    def check_labels(self, found: Source, classes: Sequence[str]) -> tuple[Source, list[str]]:
         """Look at the labels of examples to predict: unknown classes become no label, or a warning."""
         return found, [sentence for sentence in found.warnings if not isinstance(sentence, Note)]
 
@@ -106,23 +106,23 @@ class TableFormat(Format):
     parts: ClassVar[bool] = False  # whether there may be a test part
 
     @abstractmethod
-    def read(self, ask: Request) -> TableRead | None:
+    def read(self, request: Request) -> TableRead | None:
         """Read a part as it stands; ``None`` where there is no such part."""
 
-    def load(self, ask: Request) -> Source | None:
+    def load(self, request: Request) -> Source | None:
         """Read a part."""
-        part = self.read(ask) if self.parts or ask.part != "test" else None
+        part = self.read(request) if self.parts or request.part != "test" else None
         if part is None:
             return None
-        where = ask.place.name
+        where = request.place.name
         if not part.table.num_rows:
             raise DataError(f"{where} has no rows", "Add rows.")
-        made = ask.preprocess
+        made = request.preprocess
         roles = made.roles if isinstance(made, TablePreprocess) else None
-        if ask.options.image_column is not None or isinstance(made, ImagePreprocess | EncodedPreprocess):
-            source = photo_table(part.table, ask.options, where, made, names=ask.names, mapped=ask.mapped)
+        if request.options.image_column is not None or isinstance(made, ImagePreprocess | EncodedPreprocess):
+            source = photo_table(part.table, request.options, where, made, names=request.names, mapped=request.mapped)
         else:
-            source = table_source(part.table, ask.options, where, roles, mapped=part.mapped)
+            source = table_source(part.table, request.options, where, roles, mapped=part.mapped)
         return replace(source, literal=self.literal, warnings=(*part.messages, *source.warnings))
 
     def table(self, place: Place, options: ReadOptions) -> pa.Table | None:

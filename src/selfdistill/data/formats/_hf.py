@@ -112,13 +112,13 @@ class SavedHf(Format):
         single = (path / "state.json").is_file() and (path / "dataset_info.json").is_file()
         return single or (path / "dataset_dict.json").is_file()
 
-    def load(self, ask: Request) -> Source | None:
-        dataset = _split(ask.place, ask.part)
+    def load(self, request: Request) -> Source | None:
+        dataset = _split(request.place, request.part)
         if dataset is None:
             return None
-        options, name, new = ask.options, ask.place.name, ask.part == "new"
-        with _undamaged(ask.place):
-            return split_source(dataset, options, name, new=new, made=ask.preprocess, only_files=ask.names)
+        options, name, new = request.options, request.place.name, request.part == "new"
+        with _undamaged(request.place):
+            return split_source(dataset, options, name, new=new, made=request.preprocess, only_files=request.names)
 
     def table(self, place: Place, options: ReadOptions) -> pa.Table | None:
         dataset = _split(place, "train")

@@ -121,13 +121,13 @@ class Idx(Format):
     def detect(self, path: Path) -> bool:
         return any(map(_is_images, path.iterdir())) if path.is_dir() else _is_images(path)
 
-    def load(self, ask: Request) -> Source | None:
-        file = _find_images(ask.place.path, ask.part)
+    def load(self, request: Request) -> Source | None:
+        file = _find_images(request.place.path, request.part)
         if file is None:
             return None
         images, named = parse_idx(file), _find_labels(file)
         labels = None if named is None else parse_idx(named)
-        if named is None and ask.part == "train":
+        if named is None and request.part == "train":
             name = file.name.replace("images", "labels").replace("idx3", "idx1")
             raise DataError(f"{file} has no labels file beside it", f"Add {name}.")
         if named is not None and labels is not None and (labels.ndim != 1 or len(labels) != len(images)):
@@ -137,7 +137,7 @@ class Idx(Format):
                 "Use the two files of one set.",
             )
         form = array_form(images.shape, str(file))
-        return Source(str(ask.place.path), form, images, labels, truth=_truth(file, images))
+        return Source(str(request.place.path), form, images, labels, truth=_truth(file, images))
 
     def endings(self, edit: Edit) -> Endings:
         return NPZ if edit.labels is None else FOLDER
@@ -185,8 +185,8 @@ class Digits(Format):
     name, what, shown = "digits", "a built-in set of images", "'digits'"
     gives = IMAGES
 
-    def load(self, ask: Request) -> Source | None:
-        if ask.part == "test":
+    def load(self, request: Request) -> Source | None:
+        if request.part == "test":
             return None
         from sklearn.datasets import load_digits
 

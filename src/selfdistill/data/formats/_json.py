@@ -25,16 +25,16 @@ class Json(TableFormat):
     uses = OF_TABLES | {"encoding"}
     ends, packed = (".json", ".jsonl", ".ndjson"), True
 
-    def read(self, ask: Request) -> TableRead:
-        path = ask.place.path
-        encoding, message = find_encoding(path, ask.options.encoding)
+    def read(self, request: Request) -> TableRead:
+        path = request.place.path
+        encoding, message = find_encoding(path, request.options.encoding)
         try:
             with open_bytes(path) as file:
                 text = read_whole(file, str(path)).decode(encoding)
         except (*DAMAGED, UnicodeError) as error:
             raise damaged(path, error) from error
         try:
-            return TableRead(_table(_parsed(text, ask.place), ask.place), (message,) if message else ())
+            return TableRead(_table(_parsed(text, request.place), request.place), (message,) if message else ())
         except RecursionError:
             raise DataError(f"{path} is nested too deeply", _WAY) from None
         except UnicodeEncodeError as error:

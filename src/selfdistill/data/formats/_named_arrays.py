@@ -44,14 +44,14 @@ _SPLIT = re.compile(r"[_ .-]+|(?<=^x)(?=t)|(?<=^y)(?=t)|(?<=^x)(?=v)|(?<=^y)(?=v
 
 
 def find_key(
-    arrays: Collection[str], names: tuple[str, ...], told: str | None, path: Path | str, option: str
+    arrays: Collection[str], names: tuple[str, ...], named: str | None, path: Path | str, option: str
 ) -> str | None:
     """Choose an array by name."""
-    if told is not None:
-        if told not in arrays:
-            problem = Advice("{path} has no array {told!r} ({flag})", path=path, told=told, flag=Flag(option))
-            raise DataError(problem, near_matches(told, arrays))
-        return told
+    if named is not None:
+        if named not in arrays:
+            problem = Advice("{path} has no array {named!r} ({flag})", path=path, named=named, flag=Flag(option))
+            raise DataError(problem, near_matches(named, arrays))
+        return named
     small = {one.lower(): one for one in sorted(arrays, key=lambda one: one in names)}  # "y" before "Y"
     return next((small[name.lower()] for name in names if name.lower() in small), None)
 
@@ -78,10 +78,10 @@ def label_key(arrays: Mapping[str, Any], options: ReadOptions, path: Path | str)
 
 
 def _label_of(
-    arrays: Mapping[str, Any], told: str | None, inputs: str | None, part: str, path: Path | str
+    arrays: Mapping[str, Any], named: str | None, inputs: str | None, part: str, path: Path | str
 ) -> str | None:
-    if told is not None or not part:
-        name = find_key(arrays, LABEL_KEYS, told, path, "label")
+    if named is not None or not part:
+        name = find_key(arrays, LABEL_KEYS, named, path, "label")
         second = name is None and inputs == "arr_0" and "arr_1" in arrays
         return "arr_1" if second and np.ndim(arrays["arr_1"]) and len(arrays["arr_1"]) == len(arrays["arr_0"]) else name
     return _of_part(arrays, part, LABEL_KEYS)
@@ -117,13 +117,13 @@ def _suggested(arrays: Mapping[str, Any]) -> str:
     return Advice("Did you mean {--inputs} {inputs} {--label} {label}? ", inputs=wide[0], label=long[0])
 
 
-def arrays_source(arrays: Mapping[str, Any], ask: Request, *, objects: Collection[str] = ()) -> Source | None:
+def arrays_source(arrays: Mapping[str, Any], request: Request, *, objects: Collection[str] = ()) -> Source | None:
     """Say which arrays of a file are what."""
-    path, options, part = ask.place.path, ask.options, ask.part
+    path, options, part = request.place.path, request.options, request.part
     new = part != "train"
-    for told in (options.inputs, *(() if new else (options.label, options.truth, options.id))):
-        if told is not None and told in objects:
-            refuse_objects(path, told)
+    for named in (options.inputs, *(() if new else (options.label, options.truth, options.id))):
+        if named is not None and named in objects:
+            refuse_objects(path, named)
     key, split = _input_key(arrays, options, part, path)
     if key is None and part == "test":
         return None
@@ -155,7 +155,7 @@ def arrays_source(arrays: Mapping[str, Any], ask: Request, *, objects: Collectio
         notes += [note] if note else []
     if "labels" not in values and not new:
         _refuse_missing(arrays, path, objects, LABEL_KEYS, "labels")
-    return features_source(X, f"{path}: {key!r}", str(path), ask.preprocess, values, notes)
+    return features_source(X, f"{path}: {key!r}", str(path), request.preprocess, values, notes)
 
 
 def _chosen(
@@ -163,16 +163,16 @@ def _chosen(
 ) -> dict[str, str | None]:
     """Name the arrays that go with the inputs."""
 
-    def told(name: str | None) -> str | None:
+    def named(name: str | None) -> str | None:
         return name if not new or name in arrays else None
 
-    label = told(options.label)
+    label = named(options.label)
     if new and split == "test" and label is not None and part_of(label)[0] == "train":
         label = None  # that of training was told; the test part has its own
     return {
         "labels": None if from_file else _label_of(arrays, label, key, split, path),
         "truth": find_key(arrays, () if split else TRUTH_KEYS, None if new else options.truth, path, "truth"),
-        "ids": find_key(arrays, () if split else ID_KEYS, told(options.id), path, "id"),
+        "ids": find_key(arrays, () if split else ID_KEYS, named(options.id), path, "id"),
     }
 
 

@@ -28,8 +28,8 @@ class Sqlite(TableFormat):
     name, shown = "sqlite", "SQLite (file.db::table)"
     ends = (".db", ".sqlite", ".sqlite3", ".db3")
 
-    def read(self, ask: Request) -> TableRead:
-        place = ask.place
+    def read(self, request: Request) -> TableRead:
+        place = request.place
         check_size(place.name, place.path.stat().st_size)
         address = f"file:{quote(str(place.path.resolve()))}?mode=ro"
         try:
