@@ -95,6 +95,24 @@ def loop(
     return net
 
 
+def accelerated(data: dict[str, torch.Tensor], seed: int, robust: RobustTargets | None) -> nn.Module:
+    """Train in a loop with accelerate."""
+    from accelerate import Accelerator
+
+    accelerator, net = Accelerator(cpu=True), cnn(seed)
+    loader = DataLoader(with_index(TensorDataset(data["x"], data["given"])), BATCH, shuffle=True)
+    net, optimizer, loader = accelerator.prepare(net.train(), sgd(net), loader)
+    for _ in range(EPOCHS):
+        for x, y, index in loader:
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(net(x), y) if robust is None else robust.loss(index, net(x), y)
+            accelerator.backward(loss)
+            optimizer.step()
+        if robust is not None:
+            robust.end_epoch()
+    return net
+
+
 def lightning(data: dict[str, torch.Tensor], seed: int, robust: RobustTargets | None) -> nn.Module:
     """Train with Lightning."""
     import lightning.pytorch as pl
@@ -218,6 +236,7 @@ STACKS: dict[str, tuple[Any, Any, Any]] = {
     "loop": (pictures, loop, accuracy),
     "lightning": (pictures, lightning, accuracy),
     "skorch": (pictures, skorch, accuracy),
+    "accelerate": (pictures, accelerated, accuracy),
     "trainer": (questions, trainer, text_accuracy),
 }
 
