@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from selfdistill.closed._dense import eigenpairs, gram, inverse_factor, solve_lower
+from selfdistill.closed._dense import eigenpairs, gram, inverse_factor, solve_lower, thin
 
 TOLERANCE = {torch.float32: {"rtol": 1e-4, "atol": 1e-5}, torch.float64: {"rtol": 1e-11, "atol": 1e-12}}
 
@@ -18,6 +18,11 @@ def rows(request) -> torch.Tensor:
 def test_products_of_rows(rows) -> None:
     for part in (rows, rows.T, rows[::2, ::3]):
         torch.testing.assert_close(gram(part), part @ part.T, **TOLERANCE[rows.dtype])
+
+
+def test_products_with_a_few_columns(rows) -> None:
+    for part, columns in ((rows, rows.T[:, :3]), (rows.T, rows[:, ::9])):
+        torch.testing.assert_close(thin(part, columns), part @ columns, **TOLERANCE[rows.dtype])
 
 
 @pytest.mark.parametrize("by_columns", [False, True])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from selfdistill.closed._dense import solve_lower
+from selfdistill.closed._dense import solve_lower, thin
 from selfdistill.closed._moments import column_sums, without_itself
 
 
@@ -36,7 +36,7 @@ class Fold:
 
     def _predict(self, rows: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         offset = self._mean(targets) - self._centre.to(weights.dtype) @ weights
-        return torch.addmm(offset, rows, weights)
+        return thin(rows, weights) + offset
 
     def _factor(self, ridge: float) -> Tensor:
         """Cholesky factor, the same for all targets; a ridge below the moments' rounding errors is raised."""
@@ -66,7 +66,7 @@ class Fold:
         centred = targets - self._mean(targets)
         if self._weights is not None:
             centred *= self._weights[:, None]
-        return torch.cholesky_solve(self._features.T @ centred, self._factor(ridge))
+        return torch.cholesky_solve(thin(self._features.T, centred), self._factor(ridge))
 
     def predict(self, targets: Tensor, weights: Tensor) -> Tensor:
         """Predict the rows outside."""

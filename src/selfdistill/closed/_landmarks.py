@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -9,8 +10,8 @@ import torch
 from scipy.linalg import lapack
 from torch import Tensor
 
-from selfdistill.closed._dense import solve_lower
-from selfdistill.networks._kernel_machine import kernel_rows
+from selfdistill.closed._dense import gram, solve_lower
+from selfdistill.networks._kernel_machine import kernel_rows, of_cosines
 
 
 def choose_landmarks(n: int, most: int) -> Tensor:
@@ -33,7 +34,7 @@ class Landmarks:
     # positions: where the rows stand in the data, int64 [m]; their features are then known without a solution.
 
     def __init__(self, kernel: str, rows: Tensor, positions: Tensor | None = None) -> None:
-        kernels = kernel_rows(kernel, rows, rows)
+        kernels = of_cosines(kernel, gram(rows))
         # what is left of a row's own value: directions of little variance may tell classes apart
         rounding = float(kernels.diagonal().mean()) * (1e-12 if rows.dtype == torch.float64 else 1e-5)
         factorise = lapack.dpstrf if rows.dtype == torch.float64 else lapack.spstrf
@@ -63,5 +64,9 @@ class Landmarks:
 
     def rotated(self, rotation: Tensor) -> Callable[[Tensor], Tensor]:
         """Give features times a matrix in one product."""
-        both = self.coefficients(rotation)
-        return lambda rows: kernel_rows(self.kernel, rows, self.rows) @ both
+
+        @functools.cache
+        def both() -> Tensor:
+            return self.coefficients(rotation)
+
+        return lambda rows: kernel_rows(self.kernel, rows, self.rows) @ both()

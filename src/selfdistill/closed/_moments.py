@@ -9,7 +9,7 @@ from torch import Tensor
 
 from selfdistill._core.dist import sum_over_processes
 from selfdistill._core.rows import left_out
-from selfdistill.closed._dense import gram
+from selfdistill.closed._dense import gram, thin
 
 
 class Moments:
@@ -27,7 +27,7 @@ class Moments:
         """Add rows ``[b, r]`` and their targets ``[b, K]``."""
         near = targets - self._centre
         counted = near if weights is None else near * weights[:, None]
-        self.cross += (x.T @ counted).double()
+        self.cross += thin(x.T, counted).double()
         self.mean += counted.sum(0, dtype=torch.float64)
         self._rows += column_sums(x, weights)
         self._sums[0] += (counted * near).sum(dtype=torch.float64)
@@ -61,7 +61,7 @@ class Regression:
 
     def __call__(self, z: Tensor) -> Tensor:
         """Predict rows ``[b, r]``: ``[b, K]``, of their dtype."""
-        return torch.addmm(self.mean.to(z.dtype), z, self.weights.to(z.dtype))
+        return thin(z, self.weights.to(z.dtype)) + self.mean.to(z.dtype)
 
 
 def column_sums(x: Tensor, weights: Tensor | None = None) -> Tensor:

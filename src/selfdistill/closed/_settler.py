@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selfdistill.closed._dense import thin
 from selfdistill.closed._given import Given
 from selfdistill.closed._link_fit import STEPS, fit_link
 from selfdistill.closed._moments import without_itself
@@ -115,7 +116,7 @@ class Settler:
             for at, part in zip(torch.split(rows, spectrum.step), torch.split(change, spectrum.step), strict=True):
                 w = spectrum.weights(at)
                 counted = part.to(spectrum.mean) if w is None else part.to(spectrum.mean) * w[:, None]
-                cross += (spectrum.at(at).T @ counted).double()
+                cross += thin(spectrum.at(at).T, counted).double()
                 fit.fitted += (counted.sum(0, dtype=torch.float64) / spectrum.total).to(fit.fitted)
             columns = change.any(0).nonzero().flatten()
             coefficients.append((cross / (spectrum.values + fit.candidate.ridge)[:, None])[:, columns.to(cross.device)])
