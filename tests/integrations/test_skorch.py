@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -91,6 +93,44 @@ def test_a_validation_part_is_not_trained_on_and_rows_keep_their_positions():
     assert len(found) == len(run.rows_) == 48
     np.testing.assert_array_equal(found.given_class, Y[found.index])
     assert {"valid_loss", "valid_acc"} <= set(run.history[-1])
+
+
+PROCESSES = """
+import sys
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DistributedSampler
+from selfdistill.integrations.skorch import SelfDistillNet
+
+g = torch.Generator().manual_seed(0)
+x, y = torch.randn(64, 4, generator=g), torch.randint(0, 3, (64,), generator=g)
+torch.manual_seed(0)
+module, world, rank, options = nn.Linear(4, 3), 1, 0, {}
+if "TORCHELASTIC_RUN_ID" in __import__("os").environ:
+    dist.init_process_group("gloo")
+    world, rank = dist.get_world_size(), dist.get_rank()
+    module = DistributedDataParallel(module)
+    options = {"iterator_train__sampler": DistributedSampler(range(len(x)), shuffle=False)}
+net = SelfDistillNet(module, max_epochs=4, batch_size=16 // world, lr=0.1, verbose=0, **options)
+net.fit(x.numpy(), y.numpy())
+torch.save(net.robust_.state_dict(), f"{sys.argv[1]}/{world}-{rank}")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_end_where_one_does(tmp_path):
+    (tmp_path / "script.py").write_text(PROCESSES)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for before in ([], launcher):
+        command = [sys.executable, *before, str(tmp_path / "script.py"), str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+    one, first, second = (torch.load(tmp_path / name) for name in ("1-0", "2-0", "2-1"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    for name, value in one.items():
+        torch.testing.assert_close(first[name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_dictionaries_and_other_methods():
