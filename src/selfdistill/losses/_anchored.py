@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from selfdistill._core.errors import SettingError
-from selfdistill.losses._cross_entropy import KnownGradient, at_least_single, check_distribution, refuse_graph
+from selfdistill.losses._cross_entropy import KnownGradient, at_least_single, check_distribution
 
 ELR_FLOOR = 1e-4
 """Clamp on probabilities, from the code of Liu et al.; it bounds `elr_term` by its logarithm."""
@@ -126,6 +126,5 @@ def of_arrays(
     slope /= len(value)
     # A product that has this gradient, and whose value is put in: half the time of a function of our own.
     found = torch.dot(logits.reshape(-1), torch.from_numpy(slope.T.ravel()))
-    found.register_hook(refuse_graph)  # type: ignore[no-untyped-call]
     found.detach().numpy().fill(np.add.reduce(value) / len(value))
     return found, p.T

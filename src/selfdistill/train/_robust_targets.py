@@ -22,6 +22,7 @@ from selfdistill.issues import label_table
 from selfdistill.issues._reliability import Applicability, applicability
 from selfdistill.issues._table import LabelTable, issue_frame
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
+from selfdistill.losses._cross_entropy import refuse_graph
 from selfdistill.targets import Posterior, Targets
 from selfdistill.targets._base import LOOKS
 from selfdistill.train._loop_checks import agrees_by_chance, check_batch, check_rows, odd_visits, positions
@@ -158,7 +159,8 @@ class RobustTargets:
 
         Returns:
             A scalar, or ``[b]``; float32 where logits are of half precision. With the default method and
-            distillation it has first derivatives only: a backward pass with ``create_graph=True`` is refused.
+            distillation it has first derivatives only: a backward pass with ``create_graph=True`` is refused, in
+            small batches on a CPU by the first steps of each epoch.
 
         Raises:
             SettingError: Another number of classes or rows, logits without a gradient, or positions in the batch.
@@ -179,6 +181,8 @@ class RobustTargets:
             check_batch(index, logits, self.num_classes)
             check_rows(index, labels, self.labels, self._shard, looks=targets.writes < LOOKS)
             found = in_arrays(targets, index, logits, mean=mean)
+            if found is not None:  # later steps do without: a hook takes some 40 µs
+                found[0].register_hook(refuse_graph)  # type: ignore[no-untyped-call]
         value: Tensor
         value, p = found or in_torch(targets, method(self.method).loss, index, logits, mean=mean)
         targets.note(index, p, sure=False)
