@@ -61,4 +61,4 @@ def test_a_run_and_its_data_may_move_together(tmp_path, monkeypatch):
     found = read_record(Path("songs-001"))
     assert found.data.source == str(tmp_path / "two" / "songs.csv")
     assert found.data.test == "test.csv"
-    assert found.paths_from_run == []
+    assert "paths_from_run" not in found.as_json()

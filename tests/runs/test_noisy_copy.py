@@ -57,5 +57,5 @@ def test_symmetric_noise_needs_a_word_about_the_true_class(source, tmp_path):
 
 def test_exactly_one_kind(source, tmp_path):
     for kinds in ({}, {"pair": 0.1, "instance": 0.1}):
-        with pytest.raises(SelfdistillError, match="but it takes one"):
+        with pytest.raises(SelfdistillError, match="Choose one: `symmetric` RATE"):
             noisy_copy(str(source), tmp_path / "noisy.csv", **kinds)

@@ -31,7 +31,7 @@ def run():
 
 def test_label_studio_aum_and_fiftyone_files_say_what_the_run_found(run):
     found = read_label_table(run)
-    refine(run, Path("tasks.json"), form="label-studio")
+    refine(run, Path("tasks.json"), how="label-studio")
     tasks = json.loads(Path("tasks.json").read_text())
     assert [t["data"]["id"] for t in tasks] == found.ids[np.argsort(found.quality, kind="stable")].tolist()
     rows = {row["id"]: row for row in csv.DictReader(Path("songs.csv").read_text().splitlines())}
@@ -44,7 +44,7 @@ def test_label_studio_aum_and_fiftyone_files_say_what_the_run_found(run):
     assert all(set(r) == {"id", "from_name", "to_name", "type", "value"} for p in by_id.values() for r in p["result"])
     assert all(0 <= p["score"] <= 1 for p in by_id.values())
 
-    refine(run, Path("aum_values.csv"), form="aum")
+    refine(run, Path("aum_values.csv"), how="aum")
     aum = pd.read_csv("aum_values.csv")
     assert list(aum.columns) == ["sample_id", "aum"]
     assert aum["aum"].is_monotonic_decreasing
@@ -52,7 +52,7 @@ def test_label_studio_aum_and_fiftyone_files_say_what_the_run_found(run):
     differs = found.refined != found.given
     assert [margin[i] < 0 for i in found.ids] == differs.tolist()  # negative where another class is likelier
 
-    refine(run, Path("fields.json"), form="fiftyone")
+    refine(run, Path("fields.json"), how="fiftyone")
     fields = json.loads(Path("fields.json").read_text())
     assert fields["key_field"] == "id"
     np.testing.assert_allclose([fields["fields"]["mistakenness"][i] for i in found.ids], 1 - found.quality, rtol=1e-6)

@@ -8,7 +8,7 @@ import os
 import os.path
 import platform
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -43,16 +43,10 @@ def environment(device: str) -> dict[str, Any]:
 
 
 def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in _lines(info) if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text().splitlines()
-    except OSError:
-        return []
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return platform.processor()
 
 
 def write_record(folder: Path, record: RunRecord) -> None:

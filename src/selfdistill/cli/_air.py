@@ -19,7 +19,6 @@ from selfdistill.cli._main import leaving_at_once
 
 if TYPE_CHECKING:
     from selfdistill._core.run_record import RunRecord
-    from selfdistill.runs._subject import Subject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,19 +51,24 @@ def air(target: AirTarget, options: AirOptions, read: ReadOptions) -> None:
         selfdistill air runs/digits-001
         selfdistill air photos/ --network cnn --examples 2000
         selfdistill air songs.csv --label genre --truth right --out air-songs
-    """
+    """  # noqa: DOC501 (this text is the help)
     with leaving_at_once():
         from selfdistill._core.record import read_finished
         from selfdistill.runs._air import measure, write_study
+        from selfdistill.runs._subject import of_data, of_run
 
     options.check()
-    what = target.what
-    folder = _folder(what, target.out, target.force)
-    if _is_run(what) and (record := read_finished(Path(what))).closed is not None:
+    what, is_run = target.what, (Path(target.what) / "run.json").exists()
+    folder = _folder(what, is_run, target.out, target.force)
+    if is_run and (record := read_finished(Path(what))).closed is not None:
         _show_closed(record, folder, target.json)
         return
-    subject = _subject(what, target.network, read, options.seed)
-    study, seconds = measure(subject, _named(what), _is_run(what), options, speak)
+    if is_run:
+        for option in (*(["network"] if target.network is not None else []), *explicit_options(read)):
+            problem = f"{option} does not apply to a run, whose record says it"
+            raise SettingError(problem, Advice("Leave {option} out.", option=Flag(option)), param=option)
+    subject = of_run(Path(what)) if is_run else of_data(what, target.network, read, options.seed)
+    study, seconds = measure(subject, _named(what), is_run, options, speak)
     files = write_study(folder, study)
     if target.json:
         shown = {name: study[name] for name in ("data", "at", "stopping", "stopping_epoch", "noise", "moments")}
@@ -73,14 +77,10 @@ def air(target: AirTarget, options: AirOptions, read: ReadOptions) -> None:
         print_study(study, folder, seconds)
 
 
-def _is_run(what: str) -> bool:
-    return (Path(what) / "run.json").exists()
-
-
-def _folder(what: str, out: Path | None, force: bool) -> Path:
+def _folder(what: str, is_run: bool, out: Path | None, force: bool) -> Path:
     """Choose where results go, and refuse a place that holds something before any work is done."""
     here = Path(f"air-{Path(what).name.split('.')[0] or 'data'}")
-    folder = out or (inside(Path(what), "air") if _is_run(what) else here)
+    folder = out or (inside(Path(what), "air") if is_run else here)
     if folder.exists() and not folder.is_dir():
         raise SettingError(f"out {folder} is a file", "Name a folder.", param="out")
     if folder.exists() and any(folder.iterdir()) and not force:
@@ -88,19 +88,6 @@ def _folder(what: str, out: Path | None, force: bool) -> Path:
             f"{folder} already holds files", Advice("Choose another {--out}", "overwrite them with {--force}.")
         )
     return folder
-
-
-def _subject(what: str, network: str | None, read: ReadOptions, seed: int) -> Subject:
-    with leaving_at_once():
-        from selfdistill.runs._subject import of_data, of_run
-
-    if not _is_run(what):
-        return of_data(what, network, read, seed)
-    explicit = [*(["network"] if network is not None else []), *explicit_options(read)]
-    if explicit:
-        problem = f"{explicit[0]} does not apply to a run, whose record says it"
-        raise SettingError(problem, Advice("Leave {option} out.", option=Flag(explicit[0])), param=explicit[0])
-    return of_run(Path(what))
 
 
 def _named(what: str) -> str:

@@ -98,12 +98,6 @@ def is_mapped_pixels(raw: Any) -> bool:
     return isinstance(raw, np.memmap) and raw.dtype == np.uint8 and raw.ndim > 2 and are_many(raw.size)
 
 
-def _as_they_lie(mapped: np.ndarray) -> Tensor:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a file that is mapped for reading cannot be written, and never is
-        return torch.from_numpy(mapped)
-
-
 def _fits_bytes(array: np.ndarray) -> bool:
     if array.dtype in {np.dtype(np.uint8), np.dtype(bool)} or not array.size:
         return True
@@ -187,7 +181,9 @@ class ImagePreprocess(Preprocess, kind="image"):
                 "Pass the values as they were in training.",
             )
         if is_mapped_pixels(raw) and self._dtype == "uint8":
-            return _as_they_lie(first)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a file that is mapped for reading cannot be written, and never is
+                return torch.from_numpy(first)
         out = np.ascontiguousarray(first).astype(self._dtype)
         if self._dtype == "float32" and not np.isfinite(out).all():
             raise DataError("images hold values beyond the range of float32", "Rescale them.")

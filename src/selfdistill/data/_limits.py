@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import os
+import re
 import zipfile
 import zlib
 from collections import Counter
@@ -85,6 +86,11 @@ def unpacked_name(path: Path) -> str:
     name = path.name.lower()
     packed = name.endswith((".gz", ".bz2", ".xz", ".zst"))
     return name.rpartition(".")[0] if packed else name
+
+
+def by_number(path: Path) -> list[int]:
+    """Give the numbers in a file's name, to sort by: 2 before 10."""
+    return [int(part) if part.isdecimal() else 0 for part in re.split(r"(\d+)", path.name)]
 
 
 def open_bytes(path: Path) -> IO[bytes]:

@@ -152,8 +152,12 @@ def read_header(path: Picture, *, upright: bool = True) -> Header:
 def value_range(path: Picture) -> tuple[float, float]:
     """Give the least and the largest value of a grey image of more than 8 bits."""
     with _opened(path) as image:
-        array = np.asarray(image)
-        return float(array.min()), float(array.max())
+        return _range(image)
+
+
+def _range(image: Any) -> tuple[float, float]:
+    array = np.asarray(image)
+    return float(array.min()), float(array.max())
 
 
 def find_white(kind: str, ranges: Sequence[tuple[Picture, tuple[float, float]]]) -> int:
@@ -214,8 +218,7 @@ def open_photo(path: Picture, least: int) -> Image:
             image.draft(None, (least, least))  # decodes an eighth of a large one
         whites = {}  # the least usual value that it does not go beyond
         if kind := _deep(image):
-            array = np.asarray(image)
-            whites[kind] = find_white(kind, [(path, (float(array.min()), float(array.max())))])
+            whites[kind] = find_white(kind, [(path, _range(image))])
         return _decoded(image, "RGB", whites, upright=True)
 
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple, cast
@@ -64,12 +64,7 @@ def find_place(source: Path | str) -> Place:
     if name.startswith(HUB):
         known, _, part = name.removeprefix(HUB).partition("::")
         return Place(_loaded(known), part, name)
-    path, part = Path(source), ""
-    if not path.exists() and "::" in name:
-        before, _, part = name.rpartition("::")
-        path = Path(before)
-    if not path.exists() and str(path).startswith("~"):
-        path = _home(path)
+    path, part = _on_disk(name)
     if path.is_fifo() or path.is_char_device():
         return Place(_spooled(str(path)), part, name)
     if path.suffix.lower() == ".zip" and path.is_file():
@@ -85,15 +80,19 @@ def is_there(source: Path | str) -> bool:
     if name.startswith(HUB):
         return True
     check_name(name)
-    path = Path(source) if Path(source).exists() else Path(name.rpartition("::")[0] or name)
-    return path.exists() or (str(path).startswith("~") and _home(path).exists())
+    return _on_disk(name)[0].exists()
 
 
-def _home(path: Path) -> Path:
-    try:
-        return path.expanduser()
-    except RuntimeError:  # no such user
-        return path
+def _on_disk(name: str) -> tuple[Path, str]:
+    """Give the path that a name means, in the user's home after ~, and the part after its last ``::``."""
+    path, part = Path(name), ""
+    if not path.exists() and "::" in name:
+        before, _, part = name.rpartition("::")
+        path = Path(before)
+    if not path.exists() and name.startswith("~"):
+        with suppress(RuntimeError):  # no such user
+            path = path.expanduser()
+    return path, part
 
 
 @contextmanager

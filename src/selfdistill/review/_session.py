@@ -200,7 +200,7 @@ class Session:
         self._check(row)
         with self._lock:
             now, decided = self._now, self.journal.decided
-            label = decided.labels.get(row)
+            label, undecided = decided.labels.get(row), "skipped" if row in decided.skipped else "open"
             return {
                 "row": row,
                 "name": self.saved.ids[row],
@@ -209,12 +209,8 @@ class Session:
                 "likely": [int(one) for one in now.likely[row]],
                 "shares": [float(one) for one in now.shares[row]],
                 "decided": None if label is None else self._classes[label],
-                "state": "decided" if label is not None else self._other_state(row),
+                "state": "decided" if label is not None else "unsure" if row in decided.unsure else undecided,
             }
-
-    def _other_state(self, row: int) -> str:
-        decided = self.journal.decided
-        return "unsure" if row in decided.unsure else "skipped" if row in decided.skipped else "open"
 
     def content(self, row: int) -> dict[str, Any]:
         """Give what there is to see of an example; photos apart."""

@@ -63,8 +63,7 @@ def decided_before(run: Path, record: RunRecord) -> Decisions | None:
     """Read the decisions that a run was trained with; ``None`` if there were none, or their file is gone."""
     if record.data.decisions is None or not (path := Path(record.data.decisions)).is_file():
         return None
-    ids, _ = named_rows(run)
-    return read_decisions(path, ids.tolist(), record.data.classes)
+    return _on_rows(path, run, record)
 
 
 def decided_since(run: Path, record: RunRecord) -> Decisions | None:
@@ -73,19 +72,28 @@ def decided_since(run: Path, record: RunRecord) -> Decisions | None:
     path = journal_path(run)
     if not path.is_file() or read_header(path)["run"] != record.id:
         return decided_before(run, record)
-    ids, _ = named_rows(run)
-    return read_decisions(path, ids.tolist(), record.data.classes)
+    return _on_rows(path, run, record)
 
 
-def check_about(path: Path, run: Path, record: RunRecord) -> None:
-    """Refuse a journal about another run on other data; other files do not say what they are about."""
-    if path.suffix.lower() != ".jsonl" or not path.is_file():
-        return
+def _on_rows(path: Path, run: Path, record: RunRecord, given: Sequence[str] | None = None) -> Decisions:
+    """Read decisions on the examples of a run."""
+    return read_decisions(path, named_rows(run)[0].tolist(), record.data.classes, given)
+
+
+def read_held(path: Path, run: Path, record: RunRecord) -> Decisions:
+    """Read decisions that take the place of what a run found; refuse a journal about another run on other data."""
+    given = given_of_numbered(run, record)
+    if path.suffix.lower() == ".jsonl" and path.is_file():
+        _check_about(path, run, record, named=given is None)
+    return _on_rows(path, run, record, given)
+
+
+def _check_about(path: Path, run: Path, record: RunRecord, *, named: bool) -> None:
+    """Refuse a journal about another run on other data, with the way to bring decisions over."""
     header, before = read_header(path), record.data.decisions
     same = header["run"] == record.id or header.get("data") == record.data.fingerprint
     if not same and (before is None or Path(before).resolve() != path.resolve()):
         take = f"selfdistill review {quoted(run)} --take {quoted(path)}"
-        named = given_of_numbered(run, record) is None
         by_name = f"bring them over by the names of the examples: {take}." if named else _NAMED
         raise RunError(
             f"{path} holds decisions about the run {header.get('name', header['run'])!r}, not about {run}",
@@ -104,7 +112,7 @@ def read_taken(path: Path, run: Path, record: RunRecord) -> Decisions:
                 f"{run}, and rows are named by numbers",
                 Advice("Give decisions about the same data", _NAMED),
             )
-    return read_decisions(path, named_rows(run)[0].tolist(), record.data.classes, given)
+    return _on_rows(path, run, record, given)
 
 
 def given_of_numbered(run: Path, record: RunRecord) -> list[str] | None:

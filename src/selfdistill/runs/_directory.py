@@ -140,7 +140,8 @@ def _train(
     try:
         if plan is not None:
             method, found = plan.prepare(out)
-            record = _write(out, record.updated(status="running", **_joined(record, found)))
+            files = record.files | found.get("files", {})
+            record = _write(out, record.updated(status="running", **dict(found) | {"files": files}))
         files = dict(record.files)
         fitted = fit(
             data,
@@ -190,11 +191,6 @@ def _finish(data: LabelledData, fitted: Fitted, out: Path, record: RunRecord, fi
         if isinstance(error, SelfdistillError):
             raise
         raise RunError(f"{out} cannot be finished: {error}", Advice("Start a new run with another {--out}.")) from error
-
-
-def _joined(record: RunRecord, found: Mapping[str, Any]) -> dict[str, Any]:
-    """What a plan found, with the digests of its files beside those that are there."""
-    return dict(found) | {"files": record.files | found.get("files", {})}
 
 
 def _keep_epoch(

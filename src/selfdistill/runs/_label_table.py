@@ -177,7 +177,12 @@ def _table(run: Path, record: RunRecord) -> tuple[Any, tuple[str, ...]]:
         if rows != examples:
             raise RunError(f"{path} holds {rows:,} rows, but the run had {examples:,} examples", _AGAIN)
         check_size(str(path), rows * _ROW_BYTES)
-        _check_kinds(schema, len(classes))
+        for name, kind in _COLUMNS.items():
+            if str(schema.field(name).type).removeprefix("large_") != kind:
+                raise ValueError(f"{name} holds {schema.field(name).type} instead of {kind}")
+        soft = schema.field(_SOFT).type
+        if (soft.list_size, str(soft.value_type)) != (len(classes), "float"):
+            raise ValueError(f"{_SOFT} holds {soft}")
         table = file.read(columns=list(_COLUMNS))
         empty = [name for name in _COLUMNS if table[name].null_count]
         if empty:
@@ -187,16 +192,6 @@ def _table(run: Path, record: RunRecord) -> tuple[Any, tuple[str, ...]]:
         if odd:
             raise RunError(f"{path} is damaged: {name} {min(map(str, odd))!r} is not a class of the run", _AGAIN)
     return table.to_pandas(), classes
-
-
-def _check_kinds(schema: Any, k: int) -> None:
-    """Refuse columns of other types than a run writes."""
-    for name, kind in _COLUMNS.items():
-        if str(schema.field(name).type).removeprefix("large_") != kind:
-            raise ValueError(f"{name} holds {schema.field(name).type} instead of {kind}")
-    soft = schema.field(_SOFT).type
-    if (soft.list_size, str(soft.value_type)) != (k, "float"):
-        raise ValueError(f"{_SOFT} holds {soft}")
 
 
 @contextmanager

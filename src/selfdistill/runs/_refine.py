@@ -17,7 +17,7 @@ from selfdistill.data._copy import check_new, labelled_cells, labelled_rows, wri
 from selfdistill.data._place import STANDARD_INPUT, is_there
 from selfdistill.data._read import find_form
 from selfdistill.data.formats import BUILT_IN
-from selfdistill.runs._decision_files import Decisions, check_about, chosen, given_of_numbered, read_decisions
+from selfdistill.runs._decision_files import Decisions, chosen, read_held
 from selfdistill.runs._label_table import SavedLabelTable, read_label_table
 
 
@@ -52,10 +52,7 @@ def refine(run: Path, out: Path, *, how: str, decisions: Path | None = None) -> 
         raise SettingError(f"{how!r} is no way to refine", f"Choose one of: {', '.join((*_COPIES, *EXPORTS))}.")
     found = read_label_table(run)
     if decisions is not None:
-        record = read_finished(run)
-        check_about(decisions, run, record)
-        given = given_of_numbered(run, record)
-        found = decided_table(found, read_decisions(decisions, found.ids.tolist(), found.classes, given))
+        found = decided_table(found, read_held(decisions, run, read_finished(run)))
     check_new(found.source, out)
     if how not in {"aum", "fiftyone"}:  # which do not look at it
         _check_source(run, found)

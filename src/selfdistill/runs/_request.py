@@ -79,17 +79,9 @@ def start(
         request, examples, tests, extra = _read(request, wanted, tell, say)
         out = request.resume or request.out or next_run_folder(name_of(request.source))
         announce = announce_run(examples, out, say)
-        with threads_of(examples, replace(wanted, method="selfdistill").resolve(len(examples), device)):
-            method, why = choose_method(wanted, examples, device, tell)
-        wanted = replace(wanted, method=method)
-        if method == CLOSED:
-            examples = replace(examples, distributions=examples.shares)
+        settings, examples = _resolved(wanted, examples, device, tell, say)
         if request.decisions is not None:
-            examples = _with_decisions(request.decisions, examples, request.read, method, say)
-        if why:
-            say("note: " + why)
-            examples = replace(examples, notes=(*examples.notes, why))
-        settings = wanted.resolve(len(examples), device)
+            examples = _with_decisions(request.decisions, examples, request.read, settings.method, say)
         source = {
             "source": request.source,
             "read": explicit_options(request.read),
@@ -113,6 +105,20 @@ def start(
                 if rank() == 0:
                     write_record(out, record)
     return record, out
+
+
+def _resolved(
+    wanted: Settings, examples: LabelledData, device: str, tell: Listener, say: Callable[[str], None]
+) -> tuple[ResolvedSettings, LabelledData]:
+    """Choose the method where that is open, say and note why, and fill in the other settings."""
+    with threads_of(examples, replace(wanted, method="selfdistill").resolve(len(examples), device)):
+        method, why = choose_method(wanted, examples, device, tell)
+    if why:
+        say("note: " + why)
+        examples = replace(examples, notes=(*examples.notes, why))
+    if method == CLOSED:
+        examples = replace(examples, distributions=examples.shares)
+    return replace(wanted, method=method).resolve(len(examples), device), examples
 
 
 def check_method(wanted: Settings, *, chosen: bool) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.feather as feather
 
 from selfdistill._core.errors import DataError, one_line
-from selfdistill.data._limits import check_size, damaged
+from selfdistill.data._limits import by_number, check_size, damaged
 from selfdistill.data._stored import has_large_vectors, read_parquet
 from selfdistill.data.formats import _copies
 from selfdistill.data.formats._copies import Edit, Endings
@@ -108,7 +108,7 @@ class ParquetFolder(TableFormat):
 def _parquet_files(folder: Path) -> list[Path]:
     files = (path for path in folder.rglob("*") if path.name.lower().endswith(Parquet.ends) and path.is_file())
     visible = (path for path in files if not any(p.startswith((".", "_")) for p in path.relative_to(folder).parts))
-    return sorted(visible, key=lambda path: [int(p) if p.isdigit() else 0 for p in re.split(r"(\d+)", path.name)])
+    return sorted(visible, key=by_number)
 
 
 def _part_of(path: Path, folder: Path) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import final
 
 import numpy as np
 
 from selfdistill._core.errors import DataError
-from selfdistill.data._limits import check_size
+from selfdistill.data._limits import by_number, check_size
 from selfdistill.data._source import Source
 from selfdistill.data.formats._format import IMAGES, Format, Request
 
@@ -21,9 +20,7 @@ def _batches(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix == ".bin" else []
     files = [item for item in path.iterdir() if item.suffix == ".bin" and item.is_file()]
-    return sorted(
-        files, key=lambda item: [int(part) if part.isdecimal() else 0 for part in re.split(r"(\d+)", item.name)] + [0]
-    )
+    return sorted(files, key=by_number)
 
 
 def label_bytes(folder: Path, files: list[Path]) -> int:
