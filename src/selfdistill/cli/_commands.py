@@ -238,8 +238,8 @@ def refine(options: RefineOptions) -> None:
         "relabel": f"{made.changed:,} of {made.issues:,} that look wrong got another label",
     }
     what = done.get(chosen[0], f"{made.issues:,} look wrong")
-    gone = f"; left out for images that cannot be read: {made.unreadable:,}" if made.unreadable else ""
-    speak(f"{made.rows:,} of {made.total:,} rows in {made.out}; {what}{gone}")
+    skipped = f"; left out for images that cannot be read: {made.unreadable:,}" if made.unreadable else ""
+    speak(f"{made.rows:,} of {made.total:,} rows in {made.out}; {what}{skipped}")
 
 
 def methods() -> None:

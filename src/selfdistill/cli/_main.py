@@ -15,8 +15,8 @@ _INTERRUPTED = 130
 @contextmanager
 def leaving_at_once() -> Generator[None]:
     """End the program at once on Ctrl-C: half-loaded libraries answer an exception with tracebacks of their own."""
-    mine = threading.current_thread() is threading.main_thread()
-    if not mine or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    if not is_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
     signal.signal(signal.SIGINT, leave)

@@ -50,7 +50,11 @@ def labelled_cells(source: Path | str, options: ReadOptions) -> list[dict[str, s
         return []
     literal = not isinstance(form, TableFormat) or form.literal
     rows = zip(table.to_pylist(), labelled(table, options, place.name, literal=literal)[0], strict=True)
-    return [{name: "" if cell is None else str(cell) for name, cell in row.items()} for row, there in rows if there]
+    return [
+        {name: "" if cell is None else str(cell) for name, cell in row.items()}
+        for row, is_labelled in rows
+        if is_labelled
+    ]
 
 
 def write_refined(

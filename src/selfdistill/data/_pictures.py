@@ -79,8 +79,8 @@ def read_pictures(
         decoder = _Decoder(shape, f"{mode}, {shape}, resized {size is not None}, upright {upright}, white {whites}")
         folder = default_folder(decoder) if options.features is None else Path(options.features)
         store = FeatureStore(folder, decoder, np.uint8)
-        there = [file for file, _ in headers]
-        rows, good, more = through_store(there, root, store, lambda file: _flat(pixels(file)), options.skip_bad)
+        readable = [file for file, _ in headers]
+        rows, good, more = through_store(readable, root, store, lambda file: _flat(pixels(file)), options.skip_bad)
         first = rows.reshape(-1, *shape)
         array, places = first[:, 0] if mode == "L" else first.transpose(0, 2, 3, 1), [found[at][0] for at in good]
     else:
@@ -113,15 +113,15 @@ def through_store(
             keys[place] = key_of(file.data if isinstance(file, Encoded) else file.read_bytes())
         except OSError as error:
             bad[place] = error
-    there = list(keys)
+    readable = list(keys)
     failed = store.fill(
-        [str(files[place]) for place in there], list(keys.values()), lambda number: prepare(files[there[number]])
+        [str(files[place]) for place in readable], list(keys.values()), lambda number: prepare(files[readable[number]])
     )
-    damaged = {keys[there[number]]: error for number, error in failed.items()}
+    damaged = {keys[readable[number]]: error for number, error in failed.items()}
     bad |= {place: damaged[key] for place, key in keys.items() if key in damaged}
     lines = [why_bad(files[place], bad[place]) for place in sorted(bad)]
     refuse_bad(lines, len(files), skip)
-    good = [place for place in there if place not in bad]
+    good = [place for place in readable if place not in bad]
     if not good:
         raise _none_left(root, files, lines)
     return store.gather([keys[place] for place in good]), good, lines

@@ -83,10 +83,10 @@ class Subject:
 
     @property
     def _open(self) -> np.ndarray:
-        there = np.ones(len(self.found.ids), bool)
+        mask = np.ones(len(self.found.ids), bool)
         if self.decisions is not None:
-            there[[*self.decisions.labels, *self.decisions.unsure]] = False
-        return there
+            mask[[*self.decisions.labels, *self.decisions.unsure]] = False
+        return mask
 
     def reviewed(self) -> dict[str, Any]:
         """Count what was reviewed, and how many of the flagged labels among it were wrong."""

@@ -170,8 +170,8 @@ async def _export(session: Session, request: Request) -> Response:
     if form not in {"csv", "json"}:
         return PlainTextResponse("There is csv and json.", 404)
     content = await run_in_threadpool(_exported, session, form)
-    there = {"Content-Disposition": f'attachment; filename="decisions.{form}"'}
-    return Response(content, media_type="application/octet-stream", headers=there)
+    headers = {"Content-Disposition": f'attachment; filename="decisions.{form}"'}
+    return Response(content, media_type="application/octet-stream", headers=headers)
 
 
 async def _body(request: Request) -> Any:

@@ -182,11 +182,11 @@ class Session:
         for row in after:
             self._check(row)
         with self._lock:
-            there = self._open(view)
-            there[list(after)] = False
-            skipped = [row for row in self.journal.decided.skipped if there[row]]
-            there[skipped] = False
-            rows = np.flatnonzero(there)
+            mask = self._open(view)
+            mask[list(after)] = False
+            skipped = [row for row in self.journal.decided.skipped if mask[row]]
+            mask[skipped] = False
+            rows = np.flatnonzero(mask)
             count = min(count, _MOST)
             quality = self._now.quality[rows]
             if len(rows) > count:
@@ -253,8 +253,8 @@ class Session:
     def above(self, view: View, share: float) -> list[int]:
         """Find open examples whose likeliest label is not the given one and at least so likely, the surest first."""
         with self._lock:
-            there = self._open(view) & (self._now.likely[:, 0] != self.saved.given) & (self._now.shares[:, 0] >= share)
-            rows = np.flatnonzero(there)
+            mask = self._open(view) & (self._now.likely[:, 0] != self.saved.given) & (self._now.shares[:, 0] >= share)
+            rows = np.flatnonzero(mask)
             return [int(row) for row in rows[np.argsort(-self._now.shares[rows, 0], kind="stable")]]
 
     def suggested(self, row: int) -> int:
@@ -299,28 +299,28 @@ class Session:
 
     def _open(self, view: View) -> np.ndarray:
         """Which examples of a view are neither decided nor unsure: bool ``[n]``, a copy."""
-        there = self._mask(view).copy()
+        mask = self._mask(view).copy()
         decided = self.journal.decided
-        there[list(decided.labels)] = False
-        there[list(decided.unsure)] = False
-        return there
+        mask[list(decided.labels)] = False
+        mask[list(decided.unsure)] = False
+        return mask
 
     def _mask(self, view: View) -> np.ndarray:
         key = (view, self._now, self._clusters is None)
         if self._masks is None or self._masks[0] != key:
-            there = np.ones(len(self.saved.ids), bool)
+            mask = np.ones(len(self.saved.ids), bool)
             if view.given is not None:
-                there &= self.saved.given == view.given
+                mask &= self.saved.given == view.given
             if view.suggested is not None:
-                there &= self._now.suggested == view.suggested
+                mask &= self._now.suggested == view.suggested
             if view.cluster is not None:
-                there &= self._clusters is not None and self._clusters.of == view.cluster
+                mask &= self._clusters is not None and self._clusters.of == view.cluster
             if words := view.search.casefold():
                 in_class = np.array([words in name.casefold() for name in self.saved.classes])
-                in_name = np.fromiter((words in name.casefold() for name in self.saved.ids), bool, len(there))
+                in_name = np.fromiter((words in name.casefold() for name in self.saved.ids), bool, len(mask))
                 in_class = in_class[self.saved.given] | in_class[self._now.suggested]
-                there &= in_name | in_class | self.examples.search(words)
-            self._masks = key, there
+                mask &= in_name | in_class | self.examples.search(words)
+            self._masks = key, mask
         return self._masks[1]
 
     def _check(self, row: int) -> None:

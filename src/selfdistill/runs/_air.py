@@ -63,8 +63,8 @@ def measure(
 
 
 def _chosen(subject: Subject, asked: AirOptions) -> tuple[Examples, list[str]]:
-    there = known_positions(subject)
-    picked = there[choose_examples(subject.data.labels[there], asked.examples, asked.seed)]
+    known = known_positions(subject)
+    picked = known[choose_examples(subject.data.labels[known], asked.examples, asked.seed)]
     clean = None if subject.clean is None else subject.clean[picked]
     data = subject.data
     for labels in (data.labels[picked], clean):

@@ -48,8 +48,8 @@ class Predictions:
         """Share of predictions equal to the labels that came with the data; ``None`` where none came."""
         if self.labels is None or not self.known:
             return None
-        there = self.labels >= 0
-        return (self.probabilities.argmax(-1) == self.labels)[there].float().mean().item()
+        labelled = self.labels >= 0
+        return (self.probabilities.argmax(-1) == self.labels)[labelled].float().mean().item()
 
     def table(self, start: int = 0, stop: int | None = None) -> pd.DataFrame:
         """Lay rows out as columns ``id``, ``predicted_label``, ``confidence`` and ``p_<class>`` for each class."""

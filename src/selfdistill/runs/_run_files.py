@@ -29,8 +29,8 @@ _OF_FAILED = {"run.json", "metrics.jsonl", "soft_labels.safetensors", "checkpoin
 
 def products(out: Path) -> dict[str, str]:
     """Take the digests of the files that lie in a run directory itself."""
-    there = (p for p in sorted(out.iterdir()) if p.is_file() and p.name not in {"run.json", LOCK})
-    return {path.name: digest(path) for path in there}
+    files = (p for p in sorted(out.iterdir()) if p.is_file() and p.name not in {"run.json", LOCK})
+    return {path.name: digest(path) for path in files}
 
 
 def lost(out: Path, record: RunRecord) -> list[str]:

@@ -139,7 +139,7 @@ def _measured(record: RunRecord, steps: int) -> RunCurves:
 
 def known_positions(subject: Subject) -> Tensor:
     """Positions of the examples that can be looked at: all, or those whose true label is known."""
-    there = torch.arange(len(subject.data)) if subject.clean is None else (subject.clean >= 0).nonzero().flatten()
-    if len(there) < 2:
-        raise SettingError(f"{len(there)} example has a known true label", Advice("Leave {--truth} out."))
-    return there
+    known = torch.arange(len(subject.data)) if subject.clean is None else (subject.clean >= 0).nonzero().flatten()
+    if len(known) < 2:
+        raise SettingError(f"{len(known)} example has a known true label", Advice("Leave {--truth} out."))
+    return known

@@ -65,11 +65,11 @@ class Edit:
         check_free(names, self.column[0], where)
         return dict([self.column] if self.beside is None or self.beside[0] in names else [self.column, self.beside])
 
-    def stay(self, known: Sequence[bool] | np.ndarray, there: Sequence[bool] | None = None) -> np.ndarray:
+    def stay(self, known: Sequence[bool] | np.ndarray, with_photo: Sequence[bool] | None = None) -> np.ndarray:
         """Say which of all rows stay; a refined copy holds none whose photo cannot be read."""
         stay = np.ones(len(known), dtype=bool)
-        if self.labels is None and there is not None:
-            stay &= there
+        if self.labels is None and with_photo is not None:
+            stay &= with_photo
         if self.keep is not None:
             stay[np.asarray(known, dtype=bool)] = self.keep
         return stay
@@ -88,7 +88,7 @@ class Edit:
 def spread(known: Iterable[bool], values: Any, empty: Any) -> list[Any]:
     """Give rows without a label an empty value."""
     rest = iter(values)
-    return [next(rest) if there else empty for there in known]
+    return [next(rest) if has_label else empty for has_label in known]
 
 
 def check_free(names: Collection[str], name: str, where: Path | str, *, noise: bool = False) -> None:
@@ -111,13 +111,13 @@ def labelled(
     known = [name is not None for name in names]
     if not (options.image_column and options.skip_bad):
         return known, None
-    there = readable(table, options, where)
-    return [one and other for one, other in zip(known, there, strict=True)], there
+    with_photo = readable(table, options, where)
+    return [one and other for one, other in zip(known, with_photo, strict=True)], with_photo
 
 
 def edit_table(table: pa.Table, edit: Edit, options: ReadOptions, where: str) -> pa.Table:
     """Change a table whose words are labels, whatever they are."""
-    known, there = labelled(table, options, where, literal=True)
+    known, with_photo = labelled(table, options, where, literal=True)
     if edit.labels is not None:
         label, _ = label_column(table.column_names, options, where)
         name, before = f"{label}_before_noise", table[label]
@@ -131,7 +131,7 @@ def edit_table(table: pa.Table, edit: Edit, options: ReadOptions, where: str) ->
         table = table.set_column(table.column_names.index(label), label, new).append_column(name, before)
     for name, values in edit.added(table.column_names, where).items():
         table = table.append_column(name, pa.array(spread(known, values, None)))
-    stay = edit.stay(known, there)
+    stay = edit.stay(known, with_photo)
     return table if stay.all() else table.filter(pa.array(stay))
 
 

@@ -225,8 +225,8 @@ class Csv(TableFormat):
         """Copy row by row; where no label changes, byte by byte, with quotation and ends of lines."""
         dialect = find_dialect(place.path, options.encoding)
         table = read_csv(place.path, dialect)
-        names, (known, there) = table.column_names, labelled(table, options, place.name, literal=False)
-        stay, new, at = edit.stay(known, there), None, 0
+        names, (known, with_photo) = table.column_names, labelled(table, options, place.name, literal=False)
+        stay, new, at = edit.stay(known, with_photo), None, 0
         added = {name: [name, *spread(known, map(str, one), "")] for name, one in edit.added(names, place.name).items()}
         if edit.labels is not None:
             label, _ = label_column(names, options, place.name)

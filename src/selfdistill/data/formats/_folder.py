@@ -110,8 +110,8 @@ def _root_and_files(path: Path, part: str) -> tuple[Path, list[Path]] | None:
     """The folder of classes, or of new images, and its images; ``None``: there is no such part."""
     if path.is_file():
         return (path.parent, [path]) if part != "test" else None
-    root, there = _part(path, part)
-    if not there:
+    root, exists = _part(path, part)
+    if not exists:
         return None
     files = _images_in(root)
     if not files:
@@ -215,13 +215,13 @@ class ImageFolder(Format):
             return found, messages
         labels = texts(found.labels, classes)
         known = encode(labels, classes).numpy() >= 0
-        strange = [label for label, there in zip(labels, known, strict=True) if not there]
+        strange = [label for label, is_known in zip(labels, known, strict=True) if not is_known]
         if strange:
             messages.append(
                 f"{len(strange):,} of {len(labels):,} images lie in folders that are not classes of training "
                 f"({listed(sorted(set(strange)))}): they are predicted, and counted as without a label."
             )
-        kept = [label if there else None for label, there in zip(labels, known, strict=True)]
+        kept = [label if is_known else None for label, is_known in zip(labels, known, strict=True)]
         return replace(found, labels=kept if len(strange) < len(labels) else None), messages
 
 
