@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -103,9 +104,9 @@ class Journal:
             if not whole and not content.startswith(_BEGINNING[: len(content)]):
                 raise RunError(f"{path} is not a file of decisions", _AGAIN)
             own = {"run": run, "examples": len(ids), **about}
-            self.decided, self.version = _replayed(
-                path, whole, ids, self._classes, lambda header: _check_run(path, header, own, numbered=numbered)
-            )
+            names = {row: str(name) for row, name in enumerate(ids)}
+            check = partial(_check_run, path, own, numbered=numbered)
+            self.decided, self.version = _replayed(path, whole, names, len(ids), self._classes, check)
             os.ftruncate(self._handle, len(whole))
             if not whole:
                 self._append({"format": _FORMAT, "version": 1, **own})
@@ -168,27 +169,21 @@ def read_header(path: Path) -> dict[str, Any]:
 
 def read_journal(path: Path) -> list[tuple[str, str | None]]:
     """Read names and labels of the decided examples, in the order of their first decision; ``None``: unsure."""
-    content, names = path.read_bytes(), _Names()
-    decided = _replayed(path, content[: content.rfind(b"\n") + 1], names, None)[0]
+    content, names = path.read_bytes(), dict[int, str]()
+    decided, _ = _replayed(path, content[: content.rfind(b"\n") + 1], names)
     return [(name, decided.labels.get(row)) for row, name in names.items() if row in {*decided.labels, *decided.unsure}]
-
-
-class _Names(dict[int, str]):
-    """Names of the examples as the journal has them."""
-
-    def check(self, rows: Sequence[int], ids: Sequence[str]) -> bool:
-        return all(self.setdefault(row, name) == name for row, name in zip(rows, ids, strict=True))
 
 
 def _replayed(
     path: Path,
     content: bytes,
-    ids: Sequence[str] | _Names,
-    classes: frozenset[str] | None,
+    names: dict[int, str],
+    n: int | None = None,
+    classes: frozenset[str] | None = None,
     check: Callable[[Mapping[str, Any]], None] = lambda header: None,
 ) -> tuple[Decided, int]:
     """Go through whole lines; give what holds, and how many steps and undos there are."""
-    own = isinstance(ids, _Names)
+    # ``names`` of the examples, by position, must be those of the journal; it gets those that it does not have.
     decided, version = Decided(), 0
     for number, line in enumerate(content.splitlines()):
         try:
@@ -207,13 +202,8 @@ def _replayed(
                 decided = decided.without_last()
                 continue
             step = Step(version, found["kind"], tuple(found["rows"]), tuple(found.get("labels", ())))
-            _check(step, None if own else len(ids), classes)
-            named = (
-                ids.check(step.rows, found["ids"])
-                if isinstance(ids, _Names)
-                else (found["ids"] == [str(ids[row]) for row in step.rows])
-            )
-            if not named:
+            _check(step, n, classes)
+            if any(names.setdefault(row, name) != name for row, name in zip(step.rows, found["ids"], strict=True)):
                 raise ValueError("its examples are others")
             decided.take(step)
         except RunError:
@@ -224,7 +214,7 @@ def _replayed(
     return decided, version
 
 
-def _check_run(path: Path, header: Mapping[str, Any], own: Mapping[str, Any], *, numbered: bool) -> None:
+def _check_run(path: Path, own: Mapping[str, Any], header: Mapping[str, Any], *, numbered: bool) -> None:
     """Refuse decisions about another run, with the way to bring them over where there is one."""
     if header["run"] != own["run"]:
         other = " ".join(str(header.get("name", header["run"])).split())
