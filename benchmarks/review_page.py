@@ -103,7 +103,7 @@ def measure(run: Path) -> dict[str, Any]:
             found: dict[str, Any] = {"address": round(time.perf_counter() - started, 2), "cpu": cpu_seconds(server)}
             page, found["once"] = first_card(browser, url, server)
             _, found["again"] = first_card(browser, url, server)
-            found["key"] = timed(page, "work.then(() => queue(DEEDS.accept))", "state.decided === 1")
+            found["key"] = timed(page, "work.then(() => queue(ACTIONS.accept))", "state.decided === 1")
             search = "$('search').value = '%s'; queue(afresh)"
             found["search"] = [
                 timed(page, search % words, f"state.left === {left}") for words, left in expected_counts(run)

@@ -117,7 +117,7 @@ def of_tickets(browser: Any, url: str) -> None:
     """Decide on a few tickets, and show one: light, dark, and on a phone."""
     page = opened(browser, url, "light", DESK)
     until(page, "Number.isInteger(state.learned) && state.clusters > 0")
-    page.evaluate("(async () => { for (let i = 0; i < 24; i += 1) await queue(DEEDS.accept); })()")
+    page.evaluate("(async () => { for (let i = 0; i < 24; i += 1) await queue(ACTIONS.accept); })()")
     until(page, "state.learned === state.version && document.querySelectorAll('#shown mark').length > 2")
     save(page, "review")
     for name, size in (("review-dark", DESK), ("review-phone", PHONE)):
@@ -134,7 +134,7 @@ def of_digits(browser: Any, url: str) -> None:
     until(page, "document.querySelectorAll('.tile').length === 20")
     until(page, "[...document.querySelectorAll('.tile img')].every((one) => one.complete && one.naturalWidth)")
     save(page, "review-grid")
-    page.evaluate("(async () => { for (let i = 0; i < 12; i += 1) await queue(DEEDS.accept); })()")
+    page.evaluate("(async () => { for (let i = 0; i < 12; i += 1) await queue(ACTIONS.accept); })()")
     until(page, "state.decided === 12")
 
 

@@ -66,7 +66,7 @@ def opened(browser, url, **more):
 def press(page, *keys):
     for key in keys:
         page.keyboard.press(key)
-    page.evaluate("work")  # until all deeds are done
+    page.evaluate("work")  # until all actions are done
 
 
 def until(page, expression):

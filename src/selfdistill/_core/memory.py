@@ -75,6 +75,6 @@ def check_memory(what: str, needed: int, hint: str) -> None:
     """Refuse to start what takes more memory than is free, before the system kills the process in the middle of it."""
     free = free_memory() if needed > 2**24 else None  # what is small is not worth a look
     if free is not None and needed > free:
-        asked, available = (_size(str(size), "bytes") for size in (needed, max(free, 0)))
-        found = f"{what} take about {asked} of memory, but {available} are free"
+        wanted, available = (_size(str(size), "bytes") for size in (needed, max(free, 0)))
+        found = f"{what} take about {wanted} of memory, but {available} are free"
         raise ResourceError(found, hint)

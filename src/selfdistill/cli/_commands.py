@@ -115,8 +115,8 @@ def predict(options: PredictOptions, read: Annotated[ReadOptions, Only(("encodin
     out, force = options.out, options.force
     if out is not None:
         check_output(out, force=force)
-    asked = replace(read, ignore=options.ignore)
-    found = predict_new(options.run, options.new, asked, device=options.device, batch_size=options.batch_size)
+    read_new = replace(read, ignore=options.ignore)
+    found = predict_new(options.run, options.new, read_new, device=options.device, batch_size=options.batch_size)
     for warning in found.warnings:
         speak(f"warning: {warning}")
     write_predictions(found, stdout() if out is None else out, force=force)

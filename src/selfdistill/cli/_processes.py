@@ -32,12 +32,12 @@ class Several(Exception):  # noqa: N818 (no failure)
         self.count = count
 
 
-def check_processes(asked: int | None) -> None:
+def check_processes(count: int | None) -> None:
     """Go on in this process only where it does the work: alone, or as one of several."""
-    if asked is None or GROUP in os.environ:
+    if count is None or GROUP in os.environ:
         return
-    if asked < 1:
-        problem = f"processes is {asked}, but must be at least 1"
+    if count < 1:
+        problem = f"processes is {count}, but must be at least 1"
         raise SettingError(problem, Advice("Leave {--processes} out for one."), param="processes")
     if "RANK" in os.environ:
         raise SettingError(
@@ -46,12 +46,12 @@ def check_processes(asked: int | None) -> None:
             param="processes",
         )
     most = max(_FEW, os.cpu_count() or 1)
-    if asked > most:
+    if count > most:
         raise SettingError(
-            f"processes is {asked:,}, but must be at most {most}", "Take as many as there are GPUs or cores."
+            f"processes is {count:,}, but must be at most {most}", "Take as many as there are GPUs or cores."
         )
-    if asked > 1:
-        raise Several(asked)
+    if count > 1:
+        raise Several(count)
 
 
 def in_processes(count: int, arguments: Sequence[str]) -> int:

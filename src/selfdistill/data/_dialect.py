@@ -129,7 +129,7 @@ _CHARACTERS = 2**18  # that are looked at
 _TITLES = 50  # lines before the header
 _MOST = 0.9  # share of rows of one length, below which spaces are tried
 _LEAST = 3  # rows that must begin with a name
-_SAID = re.compile(r'"?sep=(.)"?[ \t]*')
+_DECLARED = re.compile(r'"?sep=(.)"?[ \t]*')
 _SEPARATORS = "\t;|,"
 """From the one that is seldom part of a cell to the one that often is: of two that fit alike, the first is taken."""
 
@@ -185,7 +185,7 @@ def find_dialect(path: Path, encoding: str | None = None) -> Dialect:
     if len(text) == _CHARACTERS and len(lines) > 1:
         lines.pop()
     first = next((place for place, line in enumerate(lines) if line.strip()), 0)
-    declared = _SAID.fullmatch(lines[first].rstrip("\r\n")) if lines else None
+    declared = _DECLARED.fullmatch(lines[first].rstrip("\r\n")) if lines else None
     start = first + 1 if declared else 0
     tabbed = unpacked_name(path).endswith((".tsv", ".tab")) and (not lines or any("\t" in line for line in lines))
     tries = [declared[1]] if declared else list("\t" if tabbed else _SEPARATORS)

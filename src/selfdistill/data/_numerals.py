@@ -160,7 +160,7 @@ class Tally:
         return Notation(mark, thousands[0][0] if thousands else "", self.unit)
 
 
-def _ask(name: str, tally: Tally) -> NoReturn:
+def _refuse_unclear(name: str, tally: Tally) -> NoReturn:
     mark = "," if "," in tally.either else "."
     cell = tally.example[mark]
     point, comma = (tally.notation(m).number(cell) for m in ".,")
@@ -169,7 +169,7 @@ def _ask(name: str, tally: Tally) -> NoReturn:
     raise column_error(name, f"can be read in two ways: {readings}, and nothing in the file shows which", *ways)
 
 
-def _told(options: ReadOptions) -> str:
+def _given_decimal(options: ReadOptions) -> str:
     """The decimal mark that the user gave, or that follows from the mark between thousands."""
     decimal, thousands = options.decimal, options.thousands
     if decimal not in {None, ".", ","}:
@@ -190,7 +190,7 @@ def choose_notations(
     # A column that shows its decimal mark has it. Of another, such as one of 1,234 and 873, the columns that show
     # theirs decide, and the comma that separates the fields, which goes with decimal points. Without such a sign, 3.941
     # has a decimal point where the fields are not separated by semicolons; the rest is asked for.
-    given = _told(options)
+    given = _given_decimal(options)
     sure = {name: tally.sure() for name, tally in tallies.items()}
     votes = {mark for name, mark in sure.items() if mark and tallies[name].proven[mark]}
     votes |= {"."} if separator == "," else set()
@@ -203,7 +203,7 @@ def choose_notations(
             if len(votes) == 1:
                 mark = next(iter(votes))
             elif votes or "," in tally.either or separator == ";":
-                _ask(name, tally)
+                _refuse_unclear(name, tally)
             else:
                 mark = "."
         notation = tally.notation(mark)

@@ -189,12 +189,12 @@ def refuse_bad(bad: Sequence[str], total: int, skip: bool) -> None:
     )
 
 
-def _side(headers: list[tuple[Picture, Header]], made: ImagePreprocess | None, asked: int | None) -> int | None:
+def _side(headers: list[tuple[Picture, Header]], made: ImagePreprocess | None, wanted: int | None) -> int | None:
     """Height and width to resize to: as asked, or as in training, or where sizes differ by a rule."""
     if made is not None:
         return made.input_shape[1] if made.resized else None
-    if asked is not None or len({header.size for _, header in headers}) == 1:
-        return asked
+    if wanted is not None or len({header.size for _, header in headers}) == 1:
+        return wanted
     return min(_DEFAULT_SIDE, int(median_low(min(header.size) for _, header in headers)))
 
 

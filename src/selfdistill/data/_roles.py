@@ -239,12 +239,12 @@ def majority(votes: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
     given = list(zip(*votes, strict=True))
     leading = [_leading(Counter(vote for vote in row if vote is not None)) for row in given]
     right = np.zeros(len(votes))
-    asked = np.zeros(len(votes))
+    votes_cast = np.zeros(len(votes))
     for row, best in zip(given, leading, strict=True):
         if len(best) == 1:
-            asked += [vote is not None for vote in row]
+            votes_cast += [vote is not None for vote in row]
             right += [vote == best[0] for vote in row]
-    trust = right / np.maximum(asked, 1)
+    trust = right / np.maximum(votes_cast, 1)
     out = np.empty(len(given), dtype=object)
     for place, (row, best) in enumerate(zip(given, leading, strict=True)):
         weight = {name: sum(trust[i] for i, vote in enumerate(row) if vote == name) for name in sorted(best)}

@@ -125,8 +125,10 @@ def application(session: Session, token: str, port: int) -> ASGIApp:
     def json_route(path: str, work: Callable[[Session, Any], Any], method: str = "GET") -> Route:
         async def answer(request: Request) -> Response:
             try:
-                asked = await _body(request) if method == "POST" else {**request.query_params, **request.path_params}
-                return JSONResponse(await run_in_threadpool(work, session, asked))
+                parameters = (
+                    await _body(request) if method == "POST" else {**request.query_params, **request.path_params}
+                )
+                return JSONResponse(await run_in_threadpool(work, session, parameters))
             except Behind:
                 return JSONResponse({"behind": True}, 409)
             except KeyError as error:
@@ -139,11 +141,11 @@ def application(session: Session, token: str, port: int) -> ASGIApp:
     routes = [
         *map(page, _PAGE),
         json_route("/start", _start),
-        json_route("/state", lambda session, asked: session.state(_view(asked))),
+        json_route("/state", lambda session, parameters: session.state(_view(parameters))),
         json_route("/next", _next),
-        json_route("/card/{row:int}", lambda session, asked: session.card(asked["row"])),
-        json_route("/content/{row:int}", lambda session, asked: session.content(asked["row"])),
-        json_route("/words/{row:int}", lambda session, asked: {"pieces": session.words(asked["row"])}),
+        json_route("/card/{row:int}", lambda session, parameters: session.card(parameters["row"])),
+        json_route("/content/{row:int}", lambda session, parameters: session.content(parameters["row"])),
+        json_route("/words/{row:int}", lambda session, parameters: {"pieces": session.words(parameters["row"])}),
         json_route("/groups", _groups),
         json_route("/above", _above),
         json_route("/decide", _decide, "POST"),
@@ -188,43 +190,43 @@ async def _body(request: Request) -> Any:
     return found
 
 
-def _view(asked: Mapping[str, Any]) -> View:
+def _view(parameters: Mapping[str, Any]) -> View:
     given, suggested, cluster = (
-        int(asked[name]) if asked.get(name) else None for name in ("given", "suggested", "cluster")
+        int(parameters[name]) if parameters.get(name) else None for name in ("given", "suggested", "cluster")
     )
-    return View(given, suggested, cluster, str(asked.get("search") or ""))
+    return View(given, suggested, cluster, str(parameters.get("search") or ""))
 
 
-def _start(session: Session, asked: Any) -> dict[str, Any]:
+def _start(session: Session, parameters: Any) -> dict[str, Any]:
     first = session.next(View(), _CARDS)
     return {"run": session.run.resolve().name, "classes": session.saved.classes, "cards": first, **session.state()}
 
 
-def _groups(session: Session, asked: Any) -> dict[str, Any]:
+def _groups(session: Session, parameters: Any) -> dict[str, Any]:
     session.shown.set()  # a page asks once its first card is there
     return session.groups()
 
 
-def _next(session: Session, asked: Any) -> dict[str, Any]:
-    have = [int(row) for row in asked.get("have", "").split(",") if row]
-    view = _view(asked)
+def _next(session: Session, parameters: Any) -> dict[str, Any]:
+    have = [int(row) for row in parameters.get("have", "").split(",") if row]
+    view = _view(parameters)
     return {"cards": session.next(view, _CARDS, have), **session.state(view)}
 
 
-def _above(session: Session, asked: Any) -> dict[str, Any]:
-    rows = session.above(_view(asked), float(asked["share"]))
+def _above(session: Session, parameters: Any) -> dict[str, Any]:
+    rows = session.above(_view(parameters), float(parameters["share"]))
     cards = [session.card(row) for row in rows[:_CARDS]]
     return {"rows": rows, "labels": [session.suggested(row) for row in rows], "cards": cards}
 
 
-def _decide(session: Session, asked: Any) -> dict[str, Any]:
-    rows, labels = ([int(one) for one in asked.get(name, ())] for name in ("rows", "labels"))
-    session.decide(int(asked["version"]), str(asked["kind"]), rows, labels)
+def _decide(session: Session, parameters: Any) -> dict[str, Any]:
+    rows, labels = ([int(one) for one in parameters.get(name, ())] for name in ("rows", "labels"))
+    session.decide(int(parameters["version"]), str(parameters["kind"]), rows, labels)
     return {"card": session.card(rows[0]), **session.state()}
 
 
-def _undo(session: Session, asked: Any) -> dict[str, Any]:
-    rows = session.undo(int(asked["version"]))
+def _undo(session: Session, parameters: Any) -> dict[str, Any]:
+    rows = session.undo(int(parameters["version"]))
     return {"rows": rows[:_CARDS], "cards": [session.card(row) for row in rows[:_CARDS]], **session.state()}
 
 

@@ -5,7 +5,7 @@ const $ = (id) => document.getElementById(id);
 const GRID = 20, AHEAD = 6, MOST_FOUND = 50;
 let classes = [], state = {}, trail = [], at = -1, grid = false, tiles = [], tile = 0, bulk = null;
 const cards = new Map(), contents = new Map();  // by row
-let work = Promise.resolve();  // one deed after the other, in the order of the keys
+let work = Promise.resolve();  // one action after the other, in the order of the keys
 
 function make(name, attributes = {}, ...inside) {
   const found = document.createElement(name);
@@ -239,7 +239,7 @@ function showCounts() {
     : s.learned === s.version ? "Learned from all decisions." : "Learning …");
 }
 
-// Deeds
+// Actions
 
 async function decide(kind, rows, labels) {
   take(await ask("decide", {version: state.version, kind, rows, labels}));
@@ -282,7 +282,7 @@ async function rest() {
   say(`${open.length} suggested labels taken. u takes them back.`);
   watch();
 }
-const DEEDS = {
+const ACTIONS = {
   accept: () => card() && decideLabel(card().suggested), keep: () => card() && decideLabel(card().given),
   unsure: () => mark("unsure"), skip: () => mark("skip"), undo,
   type: async () => chooseClass(), view: async () => chooseView(), find: async () => $("search").focus(), rest,
@@ -290,8 +290,8 @@ const DEEDS = {
   grid: async () => { grid = !grid; if (grid) await nextTiles(); else if (at < 0 || at >= trail.length || card().state !== "open") { at = trail.length; await forward(); } await show(); },
   help: async () => $("help").showModal(),
 };
-function queue(deed) {
-  work = work.then(deed).catch(() => {});
+function queue(action) {
+  work = work.then(action).catch(() => {});
   return work;
 }
 
@@ -305,7 +305,7 @@ async function renew() {
 }
 function watch(wait = 400) { clearTimeout(watching); watching = setTimeout(look, wait); }  // one timer at most
 async function look() {
-  await queue(async () => {  // between deeds, so that what is new is not this page's own
+  await queue(async () => {  // between actions, so that what is new is not this page's own
     const found = await fetch(`state?${query()}`).then((answer) => answer.json());
     if (found.version <= state.version) { take(found); await renew(); if (state.clusters !== grouped) await showGroups(); return; }
     await refresh();
@@ -337,15 +337,15 @@ document.addEventListener("keydown", (event) => {
     if (code !== undefined) queue(() => card() && decideLabel(numbered(card())[(Number(event.key) + 9) % 10]));
   } else if (KEYS[event.key]) {
     event.preventDefault();
-    queue(DEEDS[KEYS[event.key]]);
+    queue(ACTIONS[KEYS[event.key]]);
   }
 });
 for (const button of document.querySelectorAll("[data-do]")) {
-  button.addEventListener("click", () => queue(DEEDS[button.dataset.do]));
+  button.addEventListener("click", () => queue(ACTIONS[button.dataset.do]));
 }
 $("rest").addEventListener("click", () => queue(rest));
-$("grid-button").addEventListener("click", () => queue(DEEDS.grid));
-$("help-button").addEventListener("click", () => queue(DEEDS.help));
+$("grid-button").addEventListener("click", () => queue(ACTIONS.grid));
+$("help-button").addEventListener("click", () => queue(ACTIONS.help));
 $("filter").addEventListener("submit", (event) => event.preventDefault());
 $("view").addEventListener("change", () => queue(async () => { $("view").blur(); await afresh(); }));
 let typing = 0;

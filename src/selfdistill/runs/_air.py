@@ -26,27 +26,29 @@ from selfdistill.runs._subject import Subject, known_positions
 
 
 def measure(
-    subject: Subject, name: str, is_run: bool, asked: AirOptions, say: Callable[[str], None] = lambda text: None
+    subject: Subject, name: str, is_run: bool, options: AirOptions, say: Callable[[str], None] = lambda text: None
 ) -> tuple[dict[str, Any], float]:
     """Take kernel and measures of each moment, after a word on their cost: the record of ``air.json``, and seconds."""
-    examples, ids = _chosen(subject, asked)
+    examples, ids = _chosen(subject, options)
     started = clock.perf_counter()
     spectra, found, start = {}, [], None
     for number, (moment, make) in enumerate(subject.moments.items(), 1):
         network = make(examples.inputs)
         if start is None:
-            say(_forecast(network, subject, examples, asked))
+            say(_forecast(network, subject, examples, options))
             start = outputs_of(network, examples.inputs)
-        began = clock.perf_counter()
-        kernel = network_kernel(asked.output, asked.rank, asked.memory, None, examples.parts()["given"])
+        kernel_started = clock.perf_counter()
+        kernel = network_kernel(options.output, options.rank, options.memory, None, examples.parts()["given"])
         spectra[moment] = kernel(network, examples.inputs)
-        seconds = clock.perf_counter() - began
+        seconds = clock.perf_counter() - kernel_started
         say(f"Kernel {number} of {len(subject.moments)} ({moment}): {seconds:.1f} s")
         first = next(iter(spectra.values())) if number > 1 else None
         epoch = subject.epochs.get(moment)
         found.append(snapshot(moment, network, examples, spectra[moment], epoch=epoch, first=first, seconds=seconds))
     assert start is not None
-    measures = study(examples, spectra, start, found, output=asked.output, measured=subject.measured, time=asked.time)
+    measures = study(
+        examples, spectra, start, found, output=options.output, measured=subject.measured, time=options.time
+    )
     described = {
         "source": name,
         "name": subject.name,
@@ -58,13 +60,13 @@ def measure(
         "clean_is": subject.clean_is,
         "ids": ids,
     }
-    record = {"schema": SCHEMA} | environment("cpu") | {"settings": asdict(asked), "data": described} | measures
+    record = {"schema": SCHEMA} | environment("cpu") | {"settings": asdict(options), "data": described} | measures
     return record, clock.perf_counter() - started
 
 
-def _chosen(subject: Subject, asked: AirOptions) -> tuple[Examples, list[str]]:
+def _chosen(subject: Subject, options: AirOptions) -> tuple[Examples, list[str]]:
     known = known_positions(subject)
-    picked = known[choose_examples(subject.data.labels[known], asked.examples, asked.seed)]
+    picked = known[choose_examples(subject.data.labels[known], options.examples, options.seed)]
     clean = None if subject.clean is None else subject.clean[picked]
     data = subject.data
     for labels in (data.labels[picked], clean):
@@ -77,13 +79,13 @@ def _chosen(subject: Subject, asked: AirOptions) -> tuple[Examples, list[str]]:
     return Examples(data.inputs[picked], data.labels[picked], data.num_classes, clean), ids
 
 
-def _forecast(network: nn.Module, subject: Subject, examples: Examples, asked: AirOptions) -> str:
+def _forecast(network: nn.Module, subject: Subject, examples: Examples, options: AirOptions) -> str:
     """Say what it will cost."""
-    plan = NTK(network, examples.inputs, output=asked.output, memory=asked.memory, progress=False).plan  # type: ignore[arg-type]
+    plan = NTK(network, examples.inputs, output=options.output, memory=options.memory, progress=False).plan  # type: ignore[arg-type]
     cost, times, n = plan.matrix or plan.product or "more than the memory allows", len(subject.moments), len(examples)
-    pairs = f"all eigenpairs at {9e-9 * n**3:,.1f} GFLOP" if n <= DENSE else f"{asked.rank or 200} eigenpairs"
+    pairs = f"all eigenpairs at {9e-9 * n**3:,.1f} GFLOP" if n <= DENSE else f"{options.rank or 200} eigenpairs"
     return (
-        f"{n:,} of {len(subject.data):,} examples, network {subject.spec}, kernel {asked.output}: "
+        f"{n:,} of {len(subject.data):,} examples, network {subject.spec}, kernel {options.output}: "
         f"{times} kernel{'s' if times > 1 else ''} at {cost} each, then {pairs} each"
     )
 
