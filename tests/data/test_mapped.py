@@ -157,7 +157,7 @@ def test_rows_left_out_leave_the_others_in_order(made, tmp_path):
 def test_no_more_than_a_block_is_made_at_once(made, monkeypatch):
     path, options = made("npy")
     whole = read(path, options)
-    monkeypatch.setattr("selfdistill.data._source._DIGEST_BLOCK", D * 20)
+    monkeypatch.setattr("selfdistill._core.row_blocks._BLOCK", D * 20)
     asked = []
     real = mapped_module.MappedInputs.__getitem__
 

@@ -15,20 +15,19 @@ _PART = re.compile(r"^\..+\.[a-z0-9_]{8}\.part$")
 
 def inside(folder: Path, name: str) -> Path:
     """Give the path of a file of a folder, which may be missing."""
-    path = folder / name
+    path, problem = folder / name, ""
     try:
         real = path.resolve()
-        mode = path.stat().st_mode
+        if not real.is_relative_to(folder.resolve()):
+            problem = f"is a link that leads out of its folder, to {real}"
+        elif not (stat.S_ISREG(mode := path.stat().st_mode) or stat.S_ISDIR(mode)):
+            problem = "is not a regular file"
     except (FileNotFoundError, NotADirectoryError):
-        mode = None
+        pass
     except (OSError, RuntimeError) as error:  # a circle of links is a RuntimeError before Python 3.13
-        raise RunError(f"{path} cannot be followed: {error}", "Remove it, or put the file itself there.") from error
-    if not real.is_relative_to(folder.resolve()):
-        raise RunError(
-            f"{path} is a link that leads out of its folder, to {real}", "Remove it, or put the file itself there."
-        )
-    if mode is not None and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise RunError(f"{path} is not a regular file", "Remove it, or put the file itself there.")
+        problem = f"cannot be followed: {error}"
+    if problem:
+        raise RunError(f"{path} {problem}", "Remove it, or put the file itself there.")
     return path
 
 

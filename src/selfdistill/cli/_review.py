@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from selfdistill._core.errors import SettingError
 from selfdistill._core.options import Option
+from selfdistill.cli._commands import RUN
 from selfdistill.cli._display import speak
 from selfdistill.cli._main import leave, leaving_at_once
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class ReviewOptions:
     """Which run, and where the page and the decisions lie."""
 
-    run: Annotated[Path, Option("RUN", "A run directory that `selfdistill fit` finished.", argument=True)]
+    run: Annotated[Path, RUN]
     decisions: Annotated[
         Path | None, Option("FILE", "File that keeps the decisions. Default: RUN.decisions.jsonl, beside the run.")
     ] = None

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from selfdistill._core.advice import Notice
 from selfdistill._core.errors import DataError, one_line
+from selfdistill._core.row_blocks import row_blocks
 from selfdistill._core.wording import listed
 from selfdistill.data._numerals import codes_in
 from selfdistill.data._preprocess import Preprocess
@@ -46,17 +47,13 @@ def as_numpy(raw: Any) -> np.ndarray:
             f"the array is a structured array, with the fields {listed(array.dtype.names)}",
             "Pass it as a table: pandas.DataFrame(array).",
         )
-    if array.dtype == object:
-        try:
-            array = array.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise DataError(
-                f"the array does not hold numbers: {one_line(error)}", "Pass a DataFrame to use text columns."
-            ) from error
-    if array.dtype.kind not in "biuf":
-        raise DataError(
-            f"the array is of type {array.dtype}, but must hold numbers", "Pass a DataFrame to use text columns."
-        )
+    problem = f"is of type {array.dtype}, but must hold numbers" if array.dtype.kind not in "biufO" else ""
+    try:
+        array = array.astype(np.float64) if array.dtype == object else array
+    except (TypeError, ValueError) as error:
+        problem = f"does not hold numbers: {one_line(error)}"
+    if problem:
+        raise DataError(f"the array {problem}", "Pass a DataFrame to use text columns.")
     return array
 
 
@@ -65,12 +62,11 @@ def first_bad(array: np.ndarray) -> tuple[int, int] | None:
     if array.dtype.kind != "f" or array.size == 0:
         return None
     flat = array.reshape(len(array), -1)
-    block = max(1, 2**22 // flat.shape[1])
-    for start in range(0, len(flat), block):
-        bad = ~np.isfinite(flat[start : start + block])
+    for rows in row_blocks(*flat.shape):
+        bad = ~np.isfinite(flat[rows])
         if bad.any():
             row, place = (int(one[0]) for one in bad.nonzero())
-            return start + row, place
+            return rows.start + row, place
     return None
 
 
@@ -129,13 +125,12 @@ def standardise(columns: Columns, scale: np.ndarray, mean: np.ndarray, std: np.n
     """Standardise columns in float64 and give them as float32; constant columns become 0."""
     out = np.empty(columns.shape, np.float32)
     factor = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
-    block = max(1, 2**22 // max(1, columns.shape[1]))
-    for start in range(0, columns.shape[0], block):
-        part = np.asarray(columns[start : start + block]).astype(np.float64)
+    for rows in row_blocks(*columns.shape):
+        part = np.asarray(columns[rows]).astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):  # held to the limit below
             part = (part / scale - mean) * factor
         part[:, std == 0] = 0.0
-        out[start : start + block] = np.clip(part, -_LARGEST, _LARGEST)
+        out[rows] = np.clip(part, -_LARGEST, _LARGEST)
     return out
 
 

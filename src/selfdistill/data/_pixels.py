@@ -99,18 +99,16 @@ def _opened(path: Picture) -> Any:
             raise
         except Image.DecompressionBombError as error:
             pixels = re.search(r"\d+", str(error))
-            shown = f"{int(pixels.group()):,} pixels" if pixels else str(error)
-            raise DataError(
-                f"{path} has {shown}, but at most {PIXEL_LIMIT:,} are read", "Make it smaller, or leave it out."
-            ) from error
+            raise _too_large(path, f"{int(pixels.group()):,} pixels" if pixels else str(error)) from error
     width, height = image.size
     if width * height > PIXEL_LIMIT:
         image.close()
-        raise DataError(
-            f"{path} has {width:,} x {height:,} pixels, but at most {PIXEL_LIMIT:,} are read",
-            "Make it smaller, or leave it out.",
-        )
+        raise _too_large(path, f"{width:,} x {height:,} pixels")
     return image
+
+
+def _too_large(path: Picture, size: str) -> DataError:
+    return DataError(f"{path} has {size}, but at most {PIXEL_LIMIT:,} are read", "Make it smaller, or leave it out.")
 
 
 def _is_heic(path: Picture) -> bool:

@@ -117,17 +117,13 @@ class Preprocess(ABC):
                 made.column, made.roles = str(spec["column"]), Roles.from_spec(spec["roles"])
             state, again = made.to_state()
             same = state == spec and tensors.keys() == again.keys()
-            same = same and all(
-                tensors[name].dtype == tensor.dtype and torch.equal(tensors[name], tensor)
+            if not same or any(
+                tensors[name].dtype != tensor.dtype or not torch.equal(tensors[name], tensor)
                 for name, tensor in again.items()
-            )
+            ):
+                raise ValueError("it does not hold what its description says")
         except Exception as error:  # whatever a stranger's description leads to
             raise DataError(
                 f"the preprocessing of kind {cls.kind!r} is damaged: {error!r}", "Train again, or restore the file."
             ) from error
-        if not same:
-            raise DataError(
-                f"the preprocessing of kind {cls.kind!r} does not hold what its description says",
-                "Train again, or restore the file.",
-            )
         return made

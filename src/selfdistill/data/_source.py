@@ -19,6 +19,7 @@ from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError
 from selfdistill._core.memory import check_memory
 from selfdistill._core.read_options import ReadOptions
+from selfdistill._core.row_blocks import row_blocks
 from selfdistill._core.wording import listed, short
 from selfdistill.data._arrays import ArrayPreprocess, SparsePreprocess, UserPreprocess, as_dense, as_numpy
 from selfdistill.data._arrow_types import as_table
@@ -39,8 +40,6 @@ from selfdistill.data._preprocess import Preprocess, Roles
 from selfdistill.data._roles import choose_roles, vote_shares, with_votes
 from selfdistill.data._stored import MappedInputs
 from selfdistill.data._table import fit_table
-
-_DIGEST_BLOCK = 2**22  # numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +84,9 @@ def fingerprint(inputs: Tensor | MappedInputs, labels: Tensor, ids: np.ndarray, 
     """SHA-256 of everything that training sees, 64 hexadecimal digits."""
     state = hashlib.sha256()
     for values in (inputs, labels):
-        step = max(1, _DIGEST_BLOCK // max(1, math.prod(values.shape[1:])))
-        for start in range(0, max(1, len(values)), step):
-            array = np.ascontiguousarray(values[start : start + step].detach().cpu().numpy())
-            if not start:
+        for rows in row_blocks(max(1, len(values)), math.prod(values.shape[1:])):
+            array = np.ascontiguousarray(values[rows].detach().cpu().numpy())
+            if not rows.start:
                 state.update(f"{array.dtype.str}{tuple(values.shape)}".encode())
             state.update(array.reshape(-1).view(np.uint8).data)
     for names in (ids, classes):
