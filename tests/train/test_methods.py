@@ -228,5 +228,5 @@ def test_an_epoch_costs_what_is_stated_and_targets_and_loss_at_most_five_percent
 
 
 def test_an_unknown_method_names_the_nearest():
-    with pytest.raises(SettingError, match=r"'selfdistil' does not exist. Did you mean selfdistill\? Choose one of: "):
-        train_method("selfdistil")
+    with pytest.raises(SettingError, match=r"'SelfDistil' does not exist. Did you mean selfdistill\? Choose one of: "):
+        train_method("SelfDistil")

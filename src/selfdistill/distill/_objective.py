@@ -139,7 +139,7 @@ def try_out(loss: Callable[[Tensor, Any], Tensor], reading: Reading, classes: in
 def objective(name: str, **explicit: float | None) -> tuple[Reading, Callable[[Tensor, Any], Tensor], dict[str, float]]:
     """Make an objective from its name and numbers."""
     if name not in OBJECTIVES:
-        near = difflib.get_close_matches(name, OBJECTIVES, n=1)
+        near = difflib.get_close_matches(name.lower(), OBJECTIVES, n=1)
         hint = f"Did you mean {near[0]}? " if near else ""
         raise SettingError(f"objective {name!r} does not exist", f"{hint}Choose one of: {', '.join(OBJECTIVES)}.")
     chosen_objective = OBJECTIVES[name]

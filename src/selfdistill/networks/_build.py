@@ -73,7 +73,7 @@ NAMES = tuple(_KINDS)
 def _parse(spec: str) -> tuple[str, tuple[int, ...]]:
     name, colon, rest = spec.strip().lower().partition(":")
     if name not in _KINDS:
-        near = difflib.get_close_matches(name, NAMES, n=1)
+        near = difflib.get_close_matches(name.lower(), NAMES, n=1)
         raise SettingError(
             f"network {spec!r} is not one of auto, {', '.join(NAMES)}",
             f"Did you mean {near[0]!r}?" if near else "Use one of these names.",

@@ -69,7 +69,7 @@ METHODS: dict[str, Method] = _OWN | RIVALS
 def method(name: str, known: Sequence[str] = (*WITHOUT_EPOCHS, *METHODS)) -> Method:
     """Look a method of `METHODS` up; an unknown name is refused with the nearest of those that are known, and all."""
     if name not in METHODS:
-        near = difflib.get_close_matches(name, known, n=1)
+        near = difflib.get_close_matches(name.lower(), known, n=1)
         hint = f"Did you mean {near[0]}? " if near else ""
         raise SettingError(f"method {name!r} does not exist", f"{hint}Choose one of: {', '.join(known)}.")
     return METHODS[name]
