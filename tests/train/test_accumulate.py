@@ -60,6 +60,13 @@ def test_every_method_takes_the_step_of_the_whole_batch_or_refuses(blobs, name):
         assert one["agreement"] == other["agreement"]
 
 
+@pytest.mark.parametrize("count", [2, 7, 8])
+def test_parts_of_one_size_count_by_the_batch_that_they_are_of(blobs, count):
+    """Eight parts of 16 examples, and five of 10, have two each."""
+    whole, parts = (fit(blobs, settings(accumulate=n)) for n in (1, count))
+    torch.testing.assert_close(weights(parts), weights(whole), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("count", [2, 5, 8])
 @pytest.mark.parametrize("n", [90, 83, 81])  # the last batch has 10 or 3 examples, or joins the one before
 def test_each_example_goes_through_the_network_once_an_epoch_in_parts_of_two_or_more(n, count):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+import json
 import signal
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from selfdistill._core.errors import Interrupted
+import selfdistill
+from selfdistill import SelfDistillClassifier
+from selfdistill._core.errors import Interrupted, SettingError
 from selfdistill._core.events import BatchDone
 from selfdistill.data._source import from_arrays
 from selfdistill.networks import build
@@ -136,3 +140,35 @@ def test_a_checkpoint_holds_an_average_only_where_one_is_asked_for(images, tmp_p
 def test_other_methods_take_it(images, method):
     fitted = fit(images, settings(method=method, ema=DECAY, epochs=2, network="auto"))
     assert all(one.isfinite().all() for one in fitted.model.parameters())
+
+
+def test_every_door_takes_both_options(cli, tmp_path):
+    columns = RNG.normal(size=(N, 2)) + 2 * (LABELS[:, None] == [0, 1])
+    table = pd.DataFrame(columns, columns=["a", "b"]).assign(label=LABELS)
+    table.to_csv(tmp_path / "t.csv", index=False)
+    asked = ["--network", "mlp:8", "--epochs", "3", "--seed", "0"]
+    runs = {"plain": [], "both": ["--accumulate", "2", "--ema", "0.9"]}
+    for name, more in runs.items():
+        code, _, told = cli("fit", tmp_path / "t.csv", *asked, *more, "--out", tmp_path / name)
+        assert code == 0, told
+    settings = json.loads((tmp_path / "both" / "run.json").read_text())["settings"]
+    assert (settings["accumulate"], settings["ema"]) == (2, 0.9)
+    both = {"network": "mlp:8", "epochs": 3, "accumulate": 2, "ema": 0.9}
+    selfdistill.fit(tmp_path / "t.csv", out=tmp_path / "python", seed=0, **both)
+    files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("both", "python", "plain")]
+    assert files[0] == files[1] != files[2]
+    clf, plain = (
+        SelfDistillClassifier(random_state=0, **some).fit(columns, LABELS)
+        for some in (both, {"network": "mlp:8", "epochs": 3})
+    )
+    predicted = clf.predict_proba(columns)
+    assert not np.allclose(predicted, plain.predict_proba(columns), atol=1e-4)
+    np.testing.assert_allclose(clf.pred_probs_, plain.pred_probs_, atol=1e-5)
+
+
+def test_the_closed_form_has_neither():
+    X, y = RNG.normal(size=(40, 2)), np.arange(40) % 2
+    assert SelfDistillClassifier().fit(X, y).method_ == "kernel"  # what is done anyway asks for nothing
+    for asked in ({"ema": 0.9}, {"accumulate": 2}):
+        with pytest.raises(SettingError, match=rf"method 'kernel' trains no network, and `{next(iter(asked))}` is"):
+            SelfDistillClassifier(method="kernel", **asked).fit(X, y)
