@@ -152,6 +152,14 @@ def test_more_parts_than_pairs_of_examples_are_refused(count, batch, most):
     )
 
 
+def test_parts_are_checked_before_the_data_are_known():
+    """A batch of small data is smaller: it then has as many parts of two as it can."""
+    assert Settings(accumulate=64).resolve(1000, "cpu").batch_size == 64
+    data = from_arrays(np.arange(40.0)[:, None], np.arange(40) % 2)
+    resolved = Settings(network="linear", epochs=1, accumulate=64).resolve(40, "cpu")
+    assert len(fit(data, resolved).curves) == 1
+
+
 def test_one_part_is_what_is_done_anyway():
     assert not Settings(accumulate=1).asks("accumulate")
     assert Settings(accumulate=2).asks("accumulate")

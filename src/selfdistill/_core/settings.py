@@ -13,6 +13,7 @@ from selfdistill._core.options import Option, check_options, number_or_word
 MOST_EPOCHS = 1_000_000
 """Most epochs of a run."""
 VISIT_STEPS = 18  # an epoch of fewer steps teaches too little to count as one visit of the default's schedule
+_LARGEST = 128  # examples of a step, where nobody says how many
 _STEPS = 3000  # enough for one-cycle training of a small network
 _SMALL = 5000  # below, memorisation takes a few epochs only: a smaller step, a short warm-up; docs/decisions/0005
 WEIGHT_DECAY, _MOMENTUM = 5e-4, 0.9
@@ -282,8 +283,8 @@ class Settings:
         """Check all, and fill in what was left open."""
         check_options(self)
         _check_keep_epochs(self.keep_epochs)
-        batch = self.batch_size or 2 ** round(math.log2(min(max(examples / 20, 16), 128)))
-        _check_parts(self.accumulate or 1, batch)
+        batch = self.batch_size or 2 ** round(math.log2(min(max(examples / 20, 16), _LARGEST)))
+        _check_parts(self.accumulate or 1, self.batch_size or _LARGEST)
         steps = math.ceil(examples / batch)
         usual = round(min(max(math.ceil(_STEPS / steps), 12), 30) * max(1, VISIT_STEPS / steps))
         asked = {name: value for name, value in vars(self).items() if value not in {None, ""}}
