@@ -54,9 +54,9 @@ def prepare(file):
 with process_group("cpu"):
     files = [Path(sys.argv[4 if dist.rank() else 3]) / f"{number}.txt" for number in range(9)]
     store = FeatureStore(Path(sys.argv[1]), Lengths())
-    found = through_store(files, "here", store, prepare, True)
-    told = {"features": found[0].tolist(), "places": found[1], "bad": found[2], "reads": reads}
-    Path(f"{sys.argv[1]}-{dist.rank()}.json").write_text(json.dumps(told))
+    array, places, bad = through_store(files, "here", store, prepare, True)
+    found = {"features": array.tolist(), "places": places, "bad": bad, "reads": reads}
+    Path(f"{sys.argv[1]}-{dist.rank()}.json").write_text(json.dumps(found))
 """
 CELLS, BAD = [f"word {number} {'a' * (number % 7)}" for number in range(1700)], (70, 1000)
 PAIR = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "selfdistill", "embed"]
@@ -145,13 +145,13 @@ def text_files(folder):
 
 def test_each_file_is_read_for_its_digest_by_one_process(tmp_path):
     text_files(tmp_path / "texts")
-    told = {}
+    found = {}
     for name, processes in (("one", 1), ("two", 2)):
         texts = [tmp_path / "texts"] * 2
-        codes, said = started(tmp_path, DIGESTS, tmp_path / name, *texts, processes=processes)
-        assert codes == [0] * processes, said
-        told[name] = [json.loads((tmp_path / f"{name}-{rank}.json").read_text()) for rank in range(processes)]
-    [alone], pair = told["one"], told["two"]
+        codes, messages = started(tmp_path, DIGESTS, tmp_path / name, *texts, processes=processes)
+        assert codes == [0] * processes, messages
+        found[name] = [json.loads((tmp_path / f"{name}-{rank}.json").read_text()) for rank in range(processes)]
+    [alone], pair = found["one"], found["two"]
     assert alone["places"] == [0, 1, 2, 3, 6, 7, 8]
     why = {4: "not enough values to unpack (expected at least 2, got 1)", 5: "No such file or directory"}
     assert alone["bad"] == [f"{tmp_path / 'texts' / f'{place}.txt'} ({reason})" for place, reason in why.items()]
@@ -172,9 +172,9 @@ def test_processes_that_see_other_files_say_so(tmp_path, change):
         (tmp_path / "there" / "2.txt").write_text("word 2 a")
     else:
         (tmp_path / "there" / "2.txt").unlink()
-    codes, said = started(tmp_path, DIGESTS, tmp_path / "store", tmp_path / "here", tmp_path / "there")
+    codes, messages = started(tmp_path, DIGESTS, tmp_path / "store", tmp_path / "here", tmp_path / "there")
     assert codes == [1, 1]
-    for one in said:
+    for one in messages:
         assert "DataError: the processes do not see the same images in here. Name a place that all machines" in one
 
 
@@ -188,7 +188,7 @@ def photos(folder):
 
 @pytest.mark.slow
 def test_embed_under_torchrun(tmp_path):
-    """The same command, alone and in two processes; where one fails, its line is said and both end."""
+    """The same command, alone and in two processes; where one fails, its line is printed and both end."""
     photos(tmp_path / "photos")
     (tmp_path / "mine.py").write_text(NETWORK)
 
@@ -229,9 +229,8 @@ def machines(tmp_path, *command):
         )
         for node in "01"
     ]
-    said = [one.communicate(timeout=240) for one in running]
-    assert [one.returncode for one in running] == [0, 0], said
-    return said
+    messages = [one.communicate(timeout=240) for one in running]
+    assert [one.returncode for one in running] == [0, 0], messages
 
 
 @pytest.mark.slow

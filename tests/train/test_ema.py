@@ -149,8 +149,8 @@ def test_every_door_takes_both_options(cli, tmp_path):
     asked = ["--network", "mlp:8", "--epochs", "3", "--seed", "0"]
     runs = {"plain": [], "both": ["--accumulate", "2", "--ema", "0.9"]}
     for name, more in runs.items():
-        code, _, told = cli("fit", tmp_path / "t.csv", *asked, *more, "--out", tmp_path / name)
-        assert code == 0, told
+        code, _, message = cli("fit", tmp_path / "t.csv", *asked, *more, "--out", tmp_path / name)
+        assert code == 0, message
     settings = json.loads((tmp_path / "both" / "run.json").read_text())["settings"]
     assert (settings["accumulate"], settings["ema"]) == (2, 0.9)
     both = {"network": "mlp:8", "epochs": 3, "accumulate": 2, "ema": 0.9}
