@@ -81,8 +81,7 @@ class SelfDistillClassifier(CleanlabNames, Shown, ClassifierMixin, BaseEstimator
         compile: Pass the network through ``torch.compile``.
         accumulate: Parts in which each batch is computed before the step, for less memory.
         ema: Decay of a moving average of the weights, such as 0.999, which then predicts; ``None``: none.
-        noise_rate: Share of wrong labels, for methods that use it, such as ``"co-teaching"``; ``None``: they
-            estimate it.
+        noise_rate: Share of wrong labels, for methods such as ``"co-teaching"``; ``None``: they estimate it.
         noise_matrix_file: File with ``T[clean, given]`` as .csv, .npy or .json, for methods that use it,
             such as ``"forward"``; ``None``: they estimate it.
         kernel: Of the closed form: ``"linear"``, ``"relu1"``, ``"relu3"``, ``"rbf"``, or ``"auto"``: the one of least
