@@ -6,10 +6,11 @@
 the labels wrong, symmetric; mlp:256, 30 epochs; accuracy on 5,000 test images after the last epoch; three seeds, one
 thread.
 
-- average: the network's weights against their exponential moving average over steps (EMA), of two lengths, of the same
-  training.
-- batch: batches of 16, 32, 64 and 128, and of 16 with a smaller learning rate. Gradient accumulation computes large
-  batches in small parts, for less memory.
+- average: the network's weights as they end, and their exponential moving average over steps, of three
+  decays (``--ema``).
+- accumulate: batches of 128 at once and in eight parts (``--accumulate``); and two epochs of cnn on 1,000 of the images
+  in one batch, for which the growth of the process's memory is measured, too.
+- batch: batches of 16, 32, 64 and 128, and of 16 with a smaller learning rate.
 - bf16: the forward pass in bf16 (autocast) against fp32: accuracy, and CPU seconds; also of three epochs of cnn.
 - compile: ``torch.compile`` against none, CPU seconds of each of six epochs, of which the first compiles; nothing is
   taken from torch's cache. Needs a C++ compiler.
@@ -22,10 +23,12 @@ Records: ``benchmarks/records/training_options.parquet``.
 from __future__ import annotations
 
 import argparse
-import copy
+import multiprocessing
 import resource
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +41,7 @@ from torch._inductor import config as inductor
 from benchmarks.photos import photos_of
 from benchmarks.table import RECORDS, Table
 from selfdistill import noise
-from selfdistill._core.events import BatchDone, EpochDone, Event
+from selfdistill._core.events import EpochDone, Event
 from selfdistill._core.record import environment
 from selfdistill._core.settings import Settings
 from selfdistill.closed import refine_labels
@@ -46,7 +49,6 @@ from selfdistill.data._labelled import LabelledData
 from selfdistill.data._read import read, read_test
 from selfdistill.data._source import from_arrays
 from selfdistill.encoders import load_encoder
-from selfdistill.networks import build
 from selfdistill.networks._small_networks import Standardise
 from selfdistill.train._fit import fit
 
@@ -54,7 +56,8 @@ TABLE = Table(RECORDS / "training_options.parquet")
 SEEDS = (0, 1, 2)
 TRAIN, TEST, EPOCHS, CLASSES = 2_000, 5_000, 30, 10
 SMALL_STEPS = (0.004,)  # 0.03 is the default here; this is an eighth of it, as 16 is of 128
-DECAYS = (0.98, 0.995)  # over some 50 and 200 steps; an epoch has 32
+DECAYS = (0.9, 0.98, 0.995)  # over some 10 steps and 50; within these 480 steps the last is held to 0.98, too
+PARTS_OF_A_BATCH = (1, 8)
 
 
 def fashion(folder: Path, seed: int) -> tuple[LabelledData, dict[str, tuple[torch.Tensor, torch.Tensor]]]:
@@ -79,41 +82,42 @@ def trained(data: LabelledData, tests: Any, seed: int, **asked: Any) -> dict[str
     return {"accuracy": fitted.curves[-1].get("test_accuracy"), "cpu_s": time.process_time() - began}
 
 
-class Averages:
-    """Moving averages of a network's state after each step."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self.network, self.copies = network, {decay: copy.deepcopy(network) for decay in DECAYS}
-        self.steps = 0
-
-    def __call__(self, event: Event) -> None:
-        """Take a step."""
-        if not isinstance(event, BatchDone):
-            return
-        self.steps += 1
-        for decay, kept in self.copies.items():
-            now = min(decay, (1 + self.steps) / (10 + self.steps))
-            for mine, theirs in zip(kept.state_dict().values(), self.network.state_dict().values(), strict=True):
-                mine.lerp_(theirs, 1 - now) if mine.is_floating_point() else mine.copy_(theirs)
-
-    @torch.no_grad()
-    def accuracies(self, inputs: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
-        """Measure each."""
-        found = {}
-        for decay, kept in self.copies.items():
-            guess = torch.cat([kept.eval()(part).argmax(1) for part in inputs.split(1000)])
-            found[str(decay)] = (guess == labels).float().mean().item()
-        return found
-
-
 def average(given: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
     """Compare weights with their averages."""
     for seed in SEEDS:
         data, tests = fashion(given.data, seed)
-        network = build("mlp:256", (1, 28, 28), CLASSES, seed=seed, stats=data.preprocess.stats)
-        averages = Averages(network)
-        record = trained(data, tests, seed, model=network, tell=averages)
-        yield f"average, {seed}", record | {"averages": averages.accuracies(*tests["test"])}
+        for decay in (None, *DECAYS):
+            yield f"ema {decay}, {seed}", trained(data, tests, seed, ema=decay)
+
+
+def accumulate(given: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Compare batches that are computed at once with the same in parts: accuracy, time, memory."""
+    for seed in SEEDS:
+        data, tests = fashion(given.data, seed)
+        for parts in PARTS_OF_A_BATCH:
+            yield f"accumulate {parts}, {seed}", trained(data, tests, seed, accumulate=parts)
+    for turn in range(2):
+        for parts in PARTS_OF_A_BATCH:
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+                yield f"accumulate {parts}, cnn, {turn}", fresh.submit(_measured, given.data, parts).result()
+
+
+def _measured(folder: Path, parts: int) -> dict[str, Any]:
+    """Train cnn on batches of 1,000 in a process of its own; give also by how much its memory grew at most, in MiB."""
+    torch.set_num_threads(1)
+    whole, _ = fashion(folder, 0)
+    data = replace(whole, inputs=whole.inputs[:1000], labels=whole.labels[:1000], ids=whole.ids[:1000])
+    del whole
+    trained(data, {}, 0, network="cnn", epochs=1, batch_size=16)  # what any training loads
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
+    used = _memory("VmRSS")
+    record = trained(data, {}, 0, network="cnn", epochs=2, batch_size=1000, accumulate=parts)
+    return record | {"grown_mib": _memory("VmHWM") - used}
+
+
+def _memory(what: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(what))
 
 
 def batch(given: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -212,7 +216,8 @@ def finetune(given: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], Iterator[tuple[str, dict[str, Any]]]]] = {
-    "average": average, "batch": batch, "bf16": bf16, "compile": compiled, "finetune": finetune,
+    "average": average, "accumulate": accumulate, "batch": batch, "bf16": bf16, "compile": compiled,
+    "finetune": finetune,
 }  # fmt: skip
 
 

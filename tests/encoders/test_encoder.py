@@ -107,7 +107,7 @@ def test_what_is_not_installed_is_named(monkeypatch):
             load_encoder.__wrapped__(kind)
 
 
-@pytest.mark.parametrize("name", ["resnet", "hf:", "onnx:", "timm:resnet18", ""])
+@pytest.mark.parametrize("name", ["resnet", "hf:", "onnx:", "timm:", ""])
 def test_unknown_names_are_refused(name):
     with pytest.raises(SettingError, match=r"is not known. Choose photos, texts, hf:NAME"):
         load_encoder(name)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +35,28 @@ with process_group("cpu"):
     assert sorted(bad) == sorted(BAD), bad
     np.save(f"{sys.argv[3]}/{dist.rank()}.npy", found)
     Path(f"{sys.argv[3]}/{dist.rank()}.txt").write_text(str(encoder.seen) + "; ".join(map(str, bad.values())))
+"""
+DIGESTS = """
+import json, os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_processes import Lengths
+from selfdistill._core import dist
+from selfdistill.data._pictures import through_store
+from selfdistill.encoders._store import FeatureStore
+from selfdistill.train._runtime import process_group
+
+read, reads = Path.read_bytes, []
+Path.read_bytes = lambda path: reads.append(path.name) or read(path)
+def prepare(file):
+    word, number, *rest = file.read_text().split(" ")
+    return " ".join([word, number, *rest])
+with process_group("cpu"):
+    files = [Path(sys.argv[4 if dist.rank() else 3]) / f"{number}.txt" for number in range(9)]
+    store = FeatureStore(Path(sys.argv[1]), Lengths())
+    array, places, bad = through_store(files, "here", store, prepare, True)
+    found = {"features": array.tolist(), "places": places, "bad": bad, "reads": reads}
+    Path(f"{sys.argv[1]}-{dist.rank()}.json").write_text(json.dumps(found))
 """
 CELLS, BAD = [f"word {number} {'a' * (number % 7)}" for number in range(1700)], (70, 1000)
 PAIR = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "selfdistill", "embed"]
@@ -70,17 +95,21 @@ def files(folder):
 
 def in_two(tmp_path, store, kill=""):
     """Start both; they find each other by a file."""
-    script, group = tmp_path / "script.py", tmp_path / f"group{kill}"
-    script.write_text(SCRIPT)
-    group.mkdir()
-    shared = os.environ | {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", GROUP: str(group), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-W", "ignore", str(script), str(store), str(Path(__file__).parent), str(tmp_path), kill]
-    started = [
+    return started(tmp_path, SCRIPT, store, tmp_path, kill)
+
+
+def started(tmp_path, content, store, *more, processes=2):
+    script, group = tmp_path / "script.py", Path(tempfile.mkdtemp(dir=tmp_path))
+    script.write_text(content)
+    world = str(processes)
+    shared = os.environ | {"WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, GROUP: str(group), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "ignore", script, store, Path(__file__).parent, *more]
+    running = [
         subprocess.Popen(command, env=shared | {"RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True)
-        for rank in "01"
+        for rank in map(str, range(processes))
     ]
-    messages = [one.communicate(timeout=60)[1] for one in started]
-    return [one.returncode for one in started], messages
+    messages = [one.communicate(timeout=120)[1] for one in running]
+    return [one.returncode for one in running], messages
 
 
 @pytest.mark.parametrize("kill", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -105,6 +134,50 @@ def test_two_processes_write_the_files_of_one(tmp_path, kill):
     assert seen == [f"{count}70 is damaged; 1000 is damaged" for count in counts]
 
 
+def text_files(folder):
+    """Nine files, of which two are equal, one is empty and one is missing."""
+    folder.mkdir()
+    for number in range(9):
+        text = "" if number == 4 else f"word {number % 8} {'a' * (number % 8)}"
+        if number != 5:
+            (folder / f"{number}.txt").write_text(text)
+
+
+def test_each_file_is_read_for_its_digest_by_one_process(tmp_path):
+    text_files(tmp_path / "texts")
+    found = {}
+    for name, processes in (("one", 1), ("two", 2)):
+        texts = [tmp_path / "texts"] * 2
+        codes, messages = started(tmp_path, DIGESTS, tmp_path / name, *texts, processes=processes)
+        assert codes == [0] * processes, messages
+        found[name] = [json.loads((tmp_path / f"{name}-{rank}.json").read_text()) for rank in range(processes)]
+    [alone], pair = found["one"], found["two"]
+    assert alone["places"] == [0, 1, 2, 3, 6, 7, 8]
+    why = {4: "not enough values to unpack (expected at least 2, got 1)", 5: "No such file or directory"}
+    assert alone["bad"] == [f"{tmp_path / 'texts' / f'{place}.txt'} ({reason})" for place, reason in why.items()]
+    for one in pair:
+        assert [one[part] for part in ("features", "places", "bad")] == [
+            alone[part] for part in ("features", "places", "bad")
+        ]
+    names = [f"{number}.txt" for number in range(9)]
+    assert (pair[0]["reads"], pair[1]["reads"], alone["reads"]) == (names[::2], names[1::2], names)
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+@pytest.mark.parametrize("change", ["size", "missing"])
+def test_processes_that_see_other_files_say_so(tmp_path, change):
+    for name in ("here", "there"):
+        text_files(tmp_path / name)
+    if change == "size":
+        (tmp_path / "there" / "2.txt").write_text("word 2 a")
+    else:
+        (tmp_path / "there" / "2.txt").unlink()
+    codes, messages = started(tmp_path, DIGESTS, tmp_path / "store", tmp_path / "here", tmp_path / "there")
+    assert codes == [1, 1]
+    for one in messages:
+        assert "DataError: the processes do not see the same images in here. Name a place that all machines" in one
+
+
 def photos(folder):
     rng = np.random.default_rng(0)
     for number in range(600):
@@ -115,7 +188,7 @@ def photos(folder):
 
 @pytest.mark.slow
 def test_embed_under_torchrun(tmp_path):
-    """The same command, alone and in two processes; where one fails, its line is said and both end."""
+    """The same command, alone and in two processes; where one fails, its line is printed and both end."""
     photos(tmp_path / "photos")
     (tmp_path / "mine.py").write_text(NETWORK)
 
@@ -129,10 +202,52 @@ def test_embed_under_torchrun(tmp_path):
     assert files(tmp_path / "two") == files(tmp_path / "one")
     assert len(files(tmp_path / "one")) == 3
     messages = [[line for line in done.stderr.splitlines() if not line.startswith("photos")] for done in (one, two)]
-    assert messages[0] == messages[1]
-    assert len(messages[0]) == 2
+    assert messages[0] == [line.replace("two", "one") for line in messages[1]]
+    assert messages[0][-1].startswith("Features are in one.")
     assert "photos of the first process: 32 of 512" in two.stderr
     failed = embed(PAIR, "Bad", "three")
     assert failed.returncode
     assert "error (process 1): encoder 'torch:mine:Bad' gives numbers that are not finite for" in failed.stderr
     assert "photos/" in failed.stderr
+
+
+def machines(tmp_path, *command):
+    """Run a command on two machines of one process each: here two launchers, which meet at a port."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    meet = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-id", "job"]
+    meet += ["--rdzv-endpoint", f"localhost:{port}"]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", *meet, "--node-rank", node, *command],
+            cwd=tmp_path,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for node in "01"
+    ]
+    messages = [one.communicate(timeout=240) for one in running]
+    assert [one.returncode for one in running] == [0, 0], messages
+
+
+@pytest.mark.slow
+def test_two_machines_leave_the_files_of_one(tmp_path):
+    """Features, the store that a fit fills by itself, and what the fit finds, which is in closed form: all the same."""
+    photos(tmp_path / "photos")
+    (tmp_path / "mine.py").write_text(NETWORK)
+    embed = ["-m", "selfdistill", "embed", "photos", "--encoder", "torch:mine:Good", "--out"]
+    fit = ["-m", "selfdistill", "fit", "photos", "--encoder", "torch:mine:Good", "--features"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    for command in ([*embed, "one"], [*fit, "fit-one", "--out", "run-one"]):
+        subprocess.run([sys.executable, *command], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    machines(tmp_path, *embed, "two")
+    machines(tmp_path, *fit, "fit-two", "--out", "run-two")
+    one = files(tmp_path / "one")
+    assert len(one) == 3
+    for folder in ("two", "fit-one", "fit-two"):
+        assert files(tmp_path / folder) == one, folder
+    for name in ("labels.parquet", "model.safetensors"):
+        assert (tmp_path / "run-two" / name).read_bytes() == (tmp_path / "run-one" / name).read_bytes(), name

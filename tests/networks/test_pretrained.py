@@ -17,7 +17,7 @@ from PIL import Image
 import selfdistill
 from selfdistill._core.errors import DataError, Interrupted, RunError, SettingError
 from selfdistill.data._read import read
-from selfdistill.encoders import _transformers
+from selfdistill.encoders import _hub
 from selfdistill.networks import _pretrained
 from selfdistill.networks._build import build
 from selfdistill.networks._pretrained import Pretrained
@@ -180,7 +180,7 @@ def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
         asked.append((request.full_url, timeout))
         raise urllib.request.URLError(socket.gaierror(-3, "no name"))
 
-    monkeypatch.setattr(_transformers, "urlopen", silent)
+    monkeypatch.setattr(_hub, "urlopen", silent)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     with pytest.raises(
         DataError, match=r"'no-such/model', here or on the Hugging Face hub: \S+ does not answer .*no name"

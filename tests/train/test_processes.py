@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -28,7 +29,7 @@ from selfdistill.train._runtime import local_statistics
 # Runs under torchrun or alone. 101 examples in batches of 10: shards are padded and some examples written twice. The
 # batch agreement of the authors' loss and SAT's weights count padding, so they are held to 100, where there is none.
 SCRIPT = """
-import sys, torch
+import json, sys, torch
 from selfdistill._core import dist
 from selfdistill.data._source import from_arrays
 from selfdistill.train import Settings
@@ -36,7 +37,9 @@ from selfdistill.train._fit import fit
 from selfdistill.train._runtime import process_group
 
 torch.set_num_threads(1)
-name, out, broken = sys.argv[1:4]
+name, out, broken, asked = sys.argv[1:5]
+waits, alone = [], torch.nn.parallel.DistributedDataParallel.no_sync
+torch.nn.parallel.DistributedDataParallel.no_sync = lambda self: waits.append(0) or alone(self)
 if broken == "broken":  # drop the division by write counts
     from selfdistill._core.sample_mean import SampleMean
     def merge(self):
@@ -50,15 +53,15 @@ n = 100 if name in {"dong-3", "sat"} else 101
 x = torch.randn(n, 5, generator=g)
 y = (x[:, 0] > 0).long() + (x[:, 1] > 0).long()
 with process_group("cpu"):
-    settings = Settings(method=name, network="mlp:16", epochs=3, batch_size=10).resolve(n, "cpu")
+    settings = Settings(method=name, network="mlp:16", epochs=3, batch_size=10, **json.loads(asked)).resolve(n, "cpu")
     fitted = fit(from_arrays(x.numpy(), y.numpy()), settings)
     if dist.rank() == 0:
         torch.save({"targets": fitted.targets.state_dict(), "model": fitted.model.state_dict(),
-                    "loss": [c["loss"] for c in fitted.curves]}, out)
+                    "loss": [c["loss"] for c in fitted.curves], "waits": len(waits)}, out)
 """
 
 
-def launch(tmp_path, name, processes, broken=""):
+def launch(tmp_path, name, processes, broken="", **asked):
     script, out = tmp_path / "script.py", tmp_path / f"{name}-{processes}{broken}.pt"
     script.write_text(SCRIPT)
     command = [sys.executable]
@@ -66,7 +69,7 @@ def launch(tmp_path, name, processes, broken=""):
         command += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(
-        [*command, str(script), name, str(out), broken or "whole"],
+        [*command, str(script), name, str(out), broken or "whole", json.dumps(asked)],
         env=environment,
         capture_output=True,
         text=True,
@@ -87,6 +90,15 @@ def test_two_processes_give_the_targets_of_one_with_the_same_global_batch(tmp_pa
     assert distance(one["model"], two["model"]) < 1e-4
     assert distance(one["targets"], two["targets"]) < 1e-4
     assert one["loss"] == pytest.approx(two["loss"], rel=1e-3)
+
+
+def test_processes_accumulate_and_average_as_one_does(tmp_path):
+    """Each computes its part of a batch in two, and they exchange gradients once a step: 10 steps, 3 epochs."""
+    one, two = launch(tmp_path, "selfdistill", 1, ema=0.8), launch(tmp_path, "selfdistill", 2, ema=0.8, accumulate=2)
+    assert distance(one["model"], two["model"]) < 1e-4
+    assert distance(one["targets"], two["targets"]) < 1e-4
+    assert one["loss"] == pytest.approx(two["loss"], rel=1e-3)
+    assert (one["waits"], two["waits"]) == (0, 30)
 
 
 def test_without_the_division_by_write_counts_the_predictions_are_refused(tmp_path):

@@ -42,6 +42,8 @@ class FitArguments(TypedDict, total=False):
     augment: str | None
     seed: int | None
     compile: bool | None
+    accumulate: int | None
+    ema: float | None
     noise_rate: float | None
     noise_matrix: str | Path | None
     held_out: float | None

@@ -91,9 +91,9 @@ class ReadOptions:
         str | None,
         Option(
             "NAME",
-            "Pretrained network for photos or texts: photos, texts, hf:NAME, hf:FOLDER, onnx:FILE, "
-            "torch:MODULE:FACTORY or none. Default: photos or texts if that extra is installed and the method "
-            "takes features.",
+            "Pretrained network for photos or texts: photos, texts, hf:NAME, hf:FOLDER, timm:NAME, "
+            "onnx:FILE, torch:MODULE:FACTORY or none. Default: photos or texts if that extra is installed and the "
+            "method takes features.",
             _DATA,
         ),
     ] = None

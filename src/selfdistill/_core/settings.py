@@ -6,12 +6,14 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
+from selfdistill._core.advice import Advice
 from selfdistill._core.errors import SettingError
 from selfdistill._core.options import Option, check_options, number_or_word
 
 MOST_EPOCHS = 1_000_000
 """Most epochs of a run."""
 VISIT_STEPS = 18  # an epoch of fewer steps teaches too little to count as one visit of the default's schedule
+_LARGEST = 128  # examples of a step, where nobody says how many
 _STEPS = 3000  # enough for one-cycle training of a small network
 _SMALL = 5000  # below, memorisation takes a few epochs only: a smaller step, a short warm-up; docs/decisions/0005
 WEIGHT_DECAY, _MOMENTUM = 5e-4, 0.9
@@ -40,6 +42,8 @@ class ResolvedSettings:
     augment: str = "auto"
     seed: int
     compile: bool = False
+    accumulate: int = 1
+    ema: float | None = None
     noise_rate: float | None = None
     noise_matrix: str | None = None
     held_out: float | None = None
@@ -74,6 +78,12 @@ class Settings:
         augment: ``"auto"``, ``"none"`` or for instance ``"flip,crop:2,cutout:8"``; for images.
         seed: Seed of everything that is drawn; by default 0.
         compile: Pass the network through ``torch.compile``.
+        accumulate: Parts in which each process computes a batch before the step, for less memory; a part has at least
+            two examples. The same step as of the whole batch, up to rounding, but batch normalisation sees a part at a
+            time. By default 1.
+        ema: Decay of an exponential moving average of the weights over steps, such as 0.999. The average is what is
+            measured after each epoch, kept and used to predict; steps and targets are those of the trained weights.
+            After t steps the decay is at most (1 + t) / (10 + t). By default there is none.
         noise_rate: Share of wrong labels, for methods that use it.
         noise_matrix: File with the matrix ``T[clean, given]``, as .csv, .npy or .json.
         held_out: Share of each class's examples that is kept from training; its agreement with the given labels is
@@ -173,6 +183,28 @@ class Settings:
     compile: Annotated[
         bool | None, Option("", "Pass the network through torch.compile: for GPUs; no gain on a CPU.", _MACHINE)
     ] = None
+    accumulate: Annotated[
+        int | None,
+        Option(
+            "N",
+            "Compute each batch in N parts before the step (gradient accumulation), for less memory. Default: 1.",
+            _MACHINE,
+            low=1,
+            high=2**31,
+        ),
+    ] = None
+    ema: Annotated[
+        float | None,
+        Option(
+            "DECAY",
+            "Use an exponential moving average of the weights over steps, with a decay such as 0.999, for accuracies "
+            "and predictions. Default: none.",
+            _TRAINING,
+            above=0,
+            below=1,
+            hint="Pass 0.999, or leave it out.",
+        ),
+    ] = None
     noise_rate: Annotated[
         float | None,
         Option(
@@ -251,7 +283,8 @@ class Settings:
         """Check all, and fill in what was left open."""
         check_options(self)
         _check_keep_epochs(self.keep_epochs)
-        batch = self.batch_size or 2 ** round(math.log2(min(max(examples / 20, 16), 128)))
+        batch = self.batch_size or 2 ** round(math.log2(min(max(examples / 20, 16), _LARGEST)))
+        _check_parts(self.accumulate or 1, self.batch_size or _LARGEST)
         steps = math.ceil(examples / batch)
         usual = round(min(max(math.ceil(_STEPS / steps), 12), 30) * max(1, VISIT_STEPS / steps))
         asked = {name: value for name, value in vars(self).items() if value not in {None, ""}}
@@ -288,7 +321,7 @@ class Settings:
             (False, True)
         """
         value = getattr(self, name)
-        return value is not None and value is not False and value != "auto"
+        return value is not None and value is not False and value != "auto" and (name, value) != ("accumulate", 1)
 
 
 def _peak(small: bool, network: str) -> float:
@@ -299,6 +332,15 @@ def _peak(small: bool, network: str) -> float:
 def _rise(small: bool, lengths: float) -> float:
     """Share of the steps in which the learning rate rises, in a run of so many times the usual epochs; decision 22."""
     return 0.05 / max(1.0, lengths) if small else 0.3
+
+
+def _check_parts(parts: int, batch: int) -> None:
+    if parts > (most := max(1, batch // 2)):
+        raise SettingError(
+            f"accumulate is {parts:,}, but a batch of {batch:,} has at most {most:,} parts of two or more examples",
+            Advice("Take a smaller {--accumulate}", "a larger {--batch-size}."),
+            param="accumulate",
+        )
 
 
 def _check_keep_epochs(keep: object) -> None:

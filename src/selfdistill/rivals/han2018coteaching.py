@@ -124,6 +124,7 @@ METHODS = {
         co_teaching,
         "two networks, each trained on the other's small-loss share of a batch (Han et al. 2018)",
         networks=2,
+        whole_batches=True,
         first="early-stopping",
         takes=frozenset({"noise_rate"}),
     ),

@@ -66,5 +66,6 @@ METHODS = {
         lambda c: SelfAdaptive(c.labels, c.num_classes, start=round(_START * c.epochs)),
         weighted_cross_entropy,
         "averaged predictions, sure ones weighted more, after 3/10 of the epochs (self-adaptive, Huang et al. 2020)",
+        whole_batches=True,
     ),
 }

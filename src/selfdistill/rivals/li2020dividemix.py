@@ -294,6 +294,7 @@ METHODS = {
         pair_cross_entropy,
         "two networks, labels divided by loss, semi-supervised mixing (DivideMix, Li et al. 2020); 6 times the cost",
         networks=2,
+        whole_batches=True,
         objective=divide_mix,
         needs_train_predictions=lambda epoch, epochs: True,
     ),

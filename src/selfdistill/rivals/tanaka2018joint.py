@@ -112,6 +112,7 @@ METHODS = {
         lambda c: JointLabels(c.labels, c.num_classes, epochs=c.epochs),
         joint_optimization,
         "labels made anew from the last epochs' predictions (first step of Tanaka et al. 2018)",
+        whole_batches=True,
     ),
     "joint-optimization": Method(
         lambda c: FixedTargets(c.required().refined),

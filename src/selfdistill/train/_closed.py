@@ -44,6 +44,8 @@ _OF_NETWORKS = (
     "noise_rate",
     "noise_matrix",
     "compile",
+    "accumulate",
+    "ema",
 )
 OF_CLOSED = ("kernel", "landmarks", "rounds")
 """Settings of the closed form alone."""

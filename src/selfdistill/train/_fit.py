@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from selfdistill._core.advice import Advice
 from selfdistill._core.errors import SettingError
@@ -94,7 +95,8 @@ def fit(
         torch.manual_seed(derive(settings.seed, "network", runtime.rank))
         network = model if model is not None else _network(data, settings, chosen)
         trainer, held = _trainer(data, settings, chosen, network, targets, first_stage, runtime)
-        trainer.evaluate, trainer.tell = _evaluator(network, data, held, evaluations or {}, runtime), tell
+        shown = network if trainer.average is None else trainer.average.module
+        trainer.evaluate, trainer.tell = _evaluator(shown, data, held, evaluations or {}, runtime), tell
         best, length = BestWeights(), (settings.epochs, len(trainer.loader))
         manager = CheckpointManager(checkpoints, trainer.states() | {"kept": best}, runtime, length, go_on, about)
         position = trainer.position
@@ -102,9 +104,9 @@ def fit(
 
         def after_step(position: Position, epoch_ended: bool) -> None:
             if epoch_ended and chosen.keep is not None and chosen.keep(position.curves):
-                best.take(network, position.epoch)
+                best.take(shown, position.epoch)
             if epoch_ended:
-                epoch_done(position.epoch, network)
+                epoch_done(position.epoch, shown)
             manager.after_step(position, epoch_ended)
 
         trainer.after_step = after_step
@@ -112,6 +114,8 @@ def fit(
         with manager.listening(), _compiling():
             trainer.run()
         manager.save(position)
+        if shown is not network:
+            network.load_state_dict(shown.state_dict())
         if best.epoch is not None:
             best.put_back(network)
             _predict(network, data, trainer.targets, runtime, torch.arange(len(data)))
@@ -167,6 +171,8 @@ def _trainer(
         dynamics=dynamics,
         augment=_augment(settings, data, runtime),
         weights=_weights(data, runtime),
+        accumulate=settings.accumulate,
+        average=None if settings.ema is None else _average(network, settings.ema),
         predict_train=lambda: _predict_train(network, data, chosen, runtime),
         evaluate=dict,
         tell=lambda event: None,
@@ -293,6 +299,19 @@ def _optimizer(
     # One step more than will be taken: the schedule is stepped after the last step too.
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, steps + 1, pct_start=rise, cycle_momentum=False)
     return optimizer, schedule
+
+
+def _average(network: nn.Module, decay: float) -> AveragedModel:
+    """Begin a moving average of the weights and of what batch normalisation keeps; what counts is copied."""
+
+    def renew(kept: Any, now: Any, steps: Tensor | int) -> None:
+        if not kept[0].is_floating_point():
+            torch._foreach_copy_(kept, now)
+            return
+        early = (1 + int(steps)) / (10 + int(steps))  # so that the first weights do not stay for long
+        get_ema_multi_avg_fn(min(decay, early))(kept, now, steps)  # type: ignore[no-untyped-call]  # torch's
+
+    return AveragedModel(network, multi_avg_fn=renew, use_buffers=True)
 
 
 def _augment(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from selfdistill._core.advice import Advice, Flag
 from selfdistill._core.dist import sum_over_processes
@@ -19,6 +20,7 @@ from selfdistill._core.events import BatchDone, EpochDone, Listener
 from selfdistill.data._loader import Batch, TensorLoader
 from selfdistill.issues._toneva2019forgetting import LearningDynamics
 from selfdistill.rivals import Method
+from selfdistill.rivals._method import View
 from selfdistill.targets import Targets
 from selfdistill.train._runtime import TorchRuntime
 
@@ -55,6 +57,8 @@ class Trainer:
     dynamics: LearningDynamics  # record of what each example went through
     augment: Callable[[Batch, int, int, int], Tensor]  # batch, epoch, step and number of the view to inputs
     weights: Tensor | None  # how many examples each counts as in the loss, of mean 1, `[n]`; `None`: one
+    accumulate: int  # parts in which a batch is computed before the step
+    average: AveragedModel | None  # moving average of the network's weights over steps, if any
     predict_train: Callable[[], Tensor]  # predicts the training set in evaluation mode, for methods that ask for it
     evaluate: Callable[[], Mapping[str, float]]  # accuracies after each epoch, by name
     tell: Listener  # listener of events
@@ -64,23 +68,23 @@ class Trainer:
     def states(self) -> dict[str, Any]:
         """Name the parts whose states a checkpoint holds."""
         parts = {"model": self.network, "optimizer": self.optimizer, "schedule": self.schedule}
-        return parts | {"targets": self.targets, "dynamics": self.dynamics}
+        parts |= {"targets": self.targets, "dynamics": self.dynamics}
+        return parts if self.average is None else parts | {"average": self.average}
 
     def run(self) -> None:
         """Train from ``position`` to ``epochs``."""
-        method, targets, position, runtime = self.method, self.targets, self.position, self.runtime
+        method, targets, position = self.method, self.targets, self.position
         for epoch in range(position.epoch, self.epochs):
             self.model.train()
             begun = time.perf_counter() - position.seconds
             for batch in self.loader.epoch(epoch, position.step):
-                view = partial(self.augment, batch, epoch, position.step)
-                values, logits = method.objective(self._forward, batch, view, targets, method.loss)
-                loss = runtime.backward(values if self.weights is None else values * self.weights[batch.index], batch)
+                predicted = [self._backward(*part) for part in self._parts(batch, epoch)]
                 self.optimizer.step()
                 self.schedule.step()
                 self.optimizer.zero_grad()
-                targets.write(batch.index, _predicted(logits))
-                position.loss.add_(loss)
+                if self.average is not None:
+                    self.average.update_parameters(self.network)
+                targets.write(batch.index, predicted[0] if len(predicted) == 1 else torch.cat(predicted))
                 position.step += 1
                 position.seconds = time.perf_counter() - begun
                 self.tell(BatchDone(epoch, position.step, batch.total))
@@ -95,6 +99,29 @@ class Trainer:
             position.loss = torch.zeros_like(position.loss)
             self.tell(EpochDone(epoch, position.curves[-1]))
             self.after_step(position, True)
+
+    def _parts(self, batch: Batch, epoch: int) -> Iterator[tuple[Batch, View, bool]]:
+        """Cut a batch that is computed in parts of two or more; views are those of the whole. The last is marked."""
+        view: View = partial(self.augment, batch, epoch, self.position.step)
+        count = min(self.accumulate, max(1, len(batch.index) // 2))
+        if count == 1:
+            yield batch, view, True
+            return
+        whole = cache(view)
+        for rows in torch.arange(len(batch.index)).tensor_split(count):
+            some = slice(int(rows[0]), int(rows[-1]) + 1)
+            weight = None if batch.weight is None else batch.weight[some]
+            part = Batch(batch.inputs[some], batch.index[some], batch.labels[some], weight, batch.total)
+            yield part, partial(_rows_of, whole, some), some.stop == len(batch.index)
+
+    def _backward(self, batch: Batch, view: View, last: bool) -> Tensor:
+        """Add the gradient of a batch, or of a part of one, and its loss; give the predictions."""
+        method, runtime = self.method, self.runtime
+        with runtime.joining(last):
+            values, logits = method.objective(self._forward, batch, view, self.targets, method.loss)
+            weighted = values if self.weights is None else values * self.weights[batch.index]
+            self.position.loss.add_(runtime.backward(weighted, batch))
+        return _predicted(logits)
 
     def _forward(self, *inputs: Any) -> Tensor:
         with self.runtime.autocast():
@@ -116,6 +143,10 @@ class Trainer:
             "seconds": position.seconds,
             "examples_per_second": drawn / max(position.seconds, 1e-9),
         }
+
+
+def _rows_of(view: View, some: slice, number: int) -> Tensor:
+    return view(number)[some]
 
 
 def _predicted(logits: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ def _authors(number: int) -> Method:
         lambda c: authors_loss(number, c.labels, c.num_classes),
         losses.cross_entropy,
         f"the authors' loss {number} (Dong et al. 2019)",
+        whole_batches=number in {3, 5},  # weighed by the batch's agreement with the given labels
     )
 
 
@@ -95,12 +96,28 @@ def method_of(settings: Settings | ResolvedSettings) -> Method:
             takers = ", ".join(one for one, other in METHODS.items() if option in other.takes) or "none"
             problem = Advice("method {name!r} takes no {option}", name=name, option=Flag(option))
             raise SettingError(problem, f"Leave it out, or choose a method that takes it: {takers}.")
+    if (settings.accumulate or 1) > 1 and (whole := _whole(name)):
+        raise SettingError(
+            Advice(
+                "method {whole!r} looks at each batch as a whole, but {--accumulate} is {parts}",
+                whole=whole,
+                parts=settings.accumulate,
+            ),
+            Advice("Leave {--accumulate} out", "choose another {--method}."),
+        )
     if network.strip().startswith("2*") and found.networks == 1:
         raise SettingError(
             f"network {network!r} is a pair, but method {name!r} trains one network",
             "Leave the 2* out.",
         )
     return found
+
+
+def _whole(name: str | None) -> str | None:
+    """Name the method of a training that looks at batches as a whole: this one, or the one that comes first."""
+    if name is None:
+        return None
+    return name if METHODS[name].whole_batches else _whole(METHODS[name].first)
 
 
 class NotedContext(Context):

@@ -34,6 +34,8 @@ class TorchRuntime:
         self.precision = precision
         self.compile = compile
         self._even: Tensor | None = None  # what each example of a batch counts
+        self._total = 0  # examples of that batch
+        self._together: DistributedDataParallel | None = None
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """Return the module to train: on the device, wrapped for many processes, compiled if asked."""
@@ -44,11 +46,16 @@ class TorchRuntime:
             on_gpu = self.device.type == "cuda"
             model = _sync(model) if on_gpu else model
             model = DistributedDataParallel(model, device_ids=[self.device.index] if on_gpu else None)
+            self._together = model
         return torch.compile(model) if self.compile else model  # type: ignore[return-value]  # it is an nn.Module
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context of the forward pass."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
+
+    def joining(self, last: bool) -> AbstractContextManager[object]:
+        """Return the context of a part of a batch: processes average their gradients once, with the last."""
+        return nullcontext() if last or self._together is None else self._together.no_sync()
 
     def backward(self, values: Tensor, batch: Batch) -> Tensor:
         """Run the backward pass of the mean over the global batch; return what the sum is, as this process sees it."""
@@ -62,9 +69,11 @@ class TorchRuntime:
         """Of each example in the global mean, times the number of processes, which average their gradients."""
         if self.world > 1:
             return torch.mul(_weights(values, batch), self.world / batch.total)
-        if self._even is None or self._even.shape != values.shape or self._even.dtype != values.dtype:
-            self._even = torch.full_like(values, 1 / len(values))
-        return self._even
+        even = self._even
+        if even is None or (even.shape, even.dtype, self._total) != (values.shape, values.dtype, batch.total):
+            self._even = even = torch.full_like(values, 1 / batch.total)
+            self._total = batch.total
+        return even
 
 
 def _weights(values: Tensor, batch: Batch) -> Tensor:
