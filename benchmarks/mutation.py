@@ -1,12 +1,15 @@
 """How many small faults the tests notice: one fault at a time in a module, then the tests of its room.
 
     python -m benchmarks.mutation run [--rooms targets issues] [--files _rounds] [--each 12] [--seconds 60]
+    python -m benchmarks.mutation same KEY "why"           # that a fault which survived changes nothing
     python -m benchmarks.mutation report                   # reports/mutation.md from the records
 
 A fault is a *mutant*: a comparison, a sign, a number, an ``and`` or a condition is turned, or a statement is left out.
 Places are drawn at random, the same for the same code. Libraries are loaded once; each mutant is a fork of that
-process, in which the changed source is compiled in place of the file. The module's mirror test comes first, then the
-others of the room. Records: ``benchmarks/records/mutation.parquet``.
+process, in which the changed source is compiled in place of the file; no file is written. The module's mirror test
+comes first, then the others of the room. A fault that survived is tried again by the next run, unless it is recorded
+why it changes nothing. Records of lines that are gone are taken out. Time limits are seconds of the processor.
+Records: ``benchmarks/records/mutation.parquet``.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import copy
 import importlib
 import os
 import random
+import resource
 import signal
 import sys
 import time
@@ -24,9 +28,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import selfdistill
 from benchmarks import drive
 from benchmarks.pages import REPORTS, grid, write_page
-from benchmarks.table import RECORDS, Table
+from benchmarks.table import RECORDS, Record, Table
 from selfdistill._core.errors import RunError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,11 +39,16 @@ TABLE = Table(RECORDS / "mutation.parquet", 1)
 ROOMS = {  # which modules, and by which tests
     "targets": ("src/selfdistill/targets", ("tests/targets",)),
     "issues": ("src/selfdistill/issues", ("tests/issues",)),
-    "kernel spectrum": ("src/selfdistill/theory/_spectrum.py", ("tests/theory",)),
-    "ntk": ("src/selfdistill/ntk", ("tests/ntk",)),
+    "losses": ("src/selfdistill/losses", ("tests/losses",)),
+    "ntk": ("src/selfdistill/ntk", ("tests/ntk/test_operator.py", "tests/ntk")),
     "closed form": ("src/selfdistill/closed", ("tests/closed",)),
+    "theory": ("src/selfdistill/theory", ("tests/theory",)),
+    "noise": ("src/selfdistill/noise", ("tests/noise",)),
+    "air": ("src/selfdistill/air", ("tests/air",)),
+    "distill": ("src/selfdistill/distill", ("tests/distill",)),
 }
-LIBRARIES = ("torch", "numpy", "scipy.sparse", "sklearn.linear_model", "pandas")
+LIBRARIES = ("torch", "torch.fx.experimental.symbolic_shapes", "scipy.sparse", "sklearn.ensemble", "pandas", "pytest")
+SLACK = 6  # on a busy machine a second of the processor takes so many of the clock
 COMPARED = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
 SIGNS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
 JOINED = {ast.And: ast.Or, ast.Or: ast.And}
@@ -95,21 +105,32 @@ class Swap(ast.NodeTransformer):
         return self.new if node is self.old else self.generic_visit(node)
 
 
-def mutants(path: Path, count: int) -> Iterator[drive.Cell]:
-    """Draw mutants of a file: its path, the line, and the line before and after."""
-    text = path.read_text(encoding="utf-8")
-    tree = ast.parse(text)
-    every = places(tree)
+def drawn(path: Path, count: int) -> Iterator[drive.Cell]:
+    """Draw faults of a file: its path, the line, and the line before and after."""
+    every = places(ast.parse(path.read_text(encoding="utf-8")))
     for number in sorted(random.Random(path.name).sample(range(len(every)), min(count, len(every)))):
-        new = turned(every[number])
-        assert new is not None
-        yield {
-            "path": str(path.relative_to(ROOT)),
-            "number": number,
-            "line": every[number].lineno,  # type: ignore[attr-defined]
-            "was": ast.unparse(every[number]).splitlines()[0],
-            "is": ast.unparse(new).splitlines()[0],
-        }
+        yield fault(path, every, number)
+
+
+def fault(path: Path, every: list[ast.AST], number: int) -> drive.Cell:
+    """Describe one fault of a file."""
+    new = turned(every[number])
+    assert new is not None
+    return {
+        "path": str(path.relative_to(ROOT)),
+        "number": number,
+        "line": every[number].lineno,  # type: ignore[attr-defined]
+        "was": ast.unparse(every[number]).splitlines()[0],
+        "is": ast.unparse(new).splitlines()[0],
+    }
+
+
+def present(cell: drive.Cell) -> drive.Cell | None:
+    """Find a fault in the code as it is, perhaps at another line; ``None`` where its place is gone."""
+    path = ROOT / cell["path"]
+    every = places(ast.parse(path.read_text(encoding="utf-8"))) if path.is_file() else []
+    now = fault(path, every, cell["number"]) if cell["number"] < len(every) else {}
+    return now if now == cell | {"line": now.get("line")} else None
 
 
 def source_of(cell: drive.Cell) -> str:
@@ -123,20 +144,22 @@ def source_of(cell: drive.Cell) -> str:
     return ast.unparse(ast.fix_missing_locations(Swap(old, new).visit(tree)))
 
 
-def survives(cell: drive.Cell, tests: tuple[str, ...], seconds: float) -> str:
+def tried(cell: drive.Cell, tests: tuple[str, ...], seconds: float) -> str:
     """Run the tests with a fault in a fork of this process: "killed", "survived" or "too long"."""
     child = os.fork()
     if not child:
         os.setsid()
+        resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds)))
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)
         os._exit(_tested(cell, tests))
-    end = time.monotonic() + seconds
+    end = time.monotonic() + SLACK * seconds
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
-            return "survived" if status == 0 else "killed"
+            spent = os.WIFSIGNALED(status) and os.WTERMSIG(status) in {signal.SIGXCPU, signal.SIGKILL}
+            return "too long" if spent else "survived" if status == 0 else "killed"
         time.sleep(0.05)
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -151,7 +174,7 @@ def _tested(cell: drive.Cell, tests: tuple[str, ...]) -> int:
     text, path, read = source_of(cell), str(ROOT / cell["path"]), SourceFileLoader.get_code
 
     def get_code(self: SourceFileLoader, name: str) -> Any:
-        return compile(text, path, "exec") if self.path == path else read(self, name)
+        return self.source_to_code(text.encode(), path) if self.path == path else read(self, name)
 
     for name in [name for name in sys.modules if name.partition(".")[0] == "selfdistill"]:
         del sys.modules[name]  # the package is loaded anew, with the fault
@@ -160,68 +183,102 @@ def _tested(cell: drive.Cell, tests: tuple[str, ...]) -> int:
 
 
 def run(rooms: list[str], names: list[str], each: int, seconds: float) -> None:
-    """Try the mutants that have no record yet; a record is of the line as it was."""
+    """Try the faults that have no record yet, and those that survived."""
     os.environ["CI"] = "1"  # hypothesis tries the same examples each time
     for name in LIBRARIES:
         importlib.import_module(name)
+    if not Path(selfdistill.__file__).is_relative_to(ROOT):
+        raise RunError(f"selfdistill is imported from {selfdistill.__file__}", f"Set PYTHONPATH={ROOT / 'src'}:{ROOT}.")
+    TABLE.remove(key for key, record in TABLE.read().items() if not present(record["cell"]))
     for room in rooms:
         place, tests = ROOMS[room]
-        files = sorted(path for path in ([ROOT / place] if place.endswith(".py") else (ROOT / place).glob("_*.py")))
-        files = [path for path in files if not names or path.stem in names]
-        if survives({"path": str(files[0].relative_to(ROOT))}, tests, 10 * seconds) != "survived":
+        files = [path for path in sorted((ROOT / place).glob("_[!_]*.py")) if not names or path.stem in names]
+        if tried({"path": str(files[0].relative_to(ROOT))}, tests, 10 * seconds) != "survived":
             raise RunError(f"the tests of {room} fail without a fault", f"See: pytest {' '.join(tests)}.")
-        cells = [cell for path in files if path.name != "__init__.py" for cell in mutants(path, each)]
+        cells = [cell for path in files for cell in drawn(path, each)]
 
         def work(cell: drive.Cell, room: str = room, tests: tuple[str, ...] = tests) -> dict[str, Any]:
-            started = time.monotonic()
-            mirrors = [f"{folder}/test{Path(cell['path']).stem}.py" for folder in tests]
+            begun = time.monotonic()
+            mirrors = [f"tests/{Path(cell['path']).parent.name}/test{Path(cell['path']).stem}.py"]
             first = tuple(mirror for mirror in mirrors if (ROOT / mirror).exists())
-            found = survives(cell, first, seconds) if first else "survived"
-            found = survives(cell, tests, seconds) if found == "survived" else found
-            return {"schema": 1, "room": room, "cell": cell, "found": found, "seconds": time.monotonic() - started}
+            found = tried(cell, first, seconds) if first else "survived"
+            found = tried(cell, tests, seconds) if found == "survived" else found
+            before = TABLE.read().get(_key(cell), {}).get("first", found)
+            took = time.monotonic() - begun
+            return {"schema": 1, "room": room, "cell": cell, "first": before, "found": found, "seconds": took}
 
-        todo = {f"{cell['path']}, {cell['number']}, {cell['was']}": cell for cell in cells}
-        drive.run(TABLE, todo, work, line=lambda record: f"{record['cell']['is']}: {record['found']}")
+        drive.run(
+            TABLE,
+            {_key(cell): cell for cell in cells},
+            work,
+            fits=lambda record, cell: record["found"] != "survived" or "same" in record,
+            line=lambda record: f"{record['cell']['is']}: {record['found']}",
+        )
+
+
+def _key(cell: drive.Cell) -> str:
+    return f"{cell['path']}, {cell['number']}, {cell['was']}"
+
+
+def same(key: str, why: str) -> None:
+    """Record that a fault which survived changes nothing that can be seen."""
+    record = TABLE.read()[key]
+    if record["found"] != "survived":
+        raise RunError(f"the fault {key!r} was noticed", "Name one of those that were not.")
+    TABLE.add({key: record | {"same": why}})
 
 
 def report() -> None:
     """Write ``reports/mutation.md``."""
-    rows = list(TABLE.read().values())
-    body, lines = [], ["# Faults that the tests notice", ""]
+    rows = [row | {"cell": cell} for row in TABLE.read().values() if (cell := present(row["cell"]))]
+    body = []
     for room in ROOMS:
-        mine = [row for row in rows if row["room"] == room]
-        killed = sum(row["found"] != "survived" for row in mine)
+        mine = [row for row in rows if row["room"] == room and "same" not in row]
+        alike = sum(row["room"] == room and "same" in row for row in rows)
+        counts = [sum(row[when] != "survived" for row in mine) for when in ("first", "found")]
         if mine:
-            body.append([room, str(len(mine)), str(killed), f"{100 * killed / len(mine):.0f} %"])
-    lines += [
-        "Made by `python -m benchmarks.mutation report`; how: `benchmarks/mutation.py`. A fault that makes the tests"
-    ]
-    lines += ["run too long counts as noticed.", "", *grid(["room", "faults", "noticed", "share"], body), ""]
-    lines += [
-        "## Not noticed",
+            shares = [f"{count} ({100 * count / len(mine):.0f} %)" for count in counts]
+            body.append([room, str(len(mine) + alike), str(alike), *shares])
+    lines = [
+        "# Faults that the tests notice",
         "",
-        "Some of these change nothing that can be seen, such as a tolerance or a block size.",
+        "Made by `python -m benchmarks.mutation report`; how: `benchmarks/mutation.py`. Faults are drawn at random",
+        "from the code as it is. A fault that makes the tests run too long counts as noticed. Shares are of the faults",
+        "that change something. *At first*: before the tests were added that the faults called for.",
         "",
+        *grid(["room", "faults", "change nothing", "noticed at first", "noticed now"], body),
     ]
-    left = [row["cell"] for row in rows if row["found"] == "survived"]
-    lines += grid(
-        ["file", "line", "was", "is"], [[c["path"][16:], str(c["line"]), f"`{c['was']}`", f"`{c['is']}`"] for c in left]
-    )
-    write_page(REPORTS / "mutation.md", [line.replace("||", "\\|\\|") for line in lines])
+    found = [row for row in rows if row["found"] == "survived" and "same" not in row]
+    if found:
+        lines += ["", "## Not noticed", "", *grid(["file", "line", "was", "is"], [_place(row) for row in found])]
+    found = [row for row in rows if "same" in row]
+    if found:
+        shown = [[*_place(row), row["same"]] for row in found]
+        lines += ["", "## Change nothing", "", *grid(["file", "line", "was", "is", "why"], shown)]
+    write_page(REPORTS / "mutation.md", lines)
     print(REPORTS / "mutation.md")
+
+
+def _place(row: Record) -> list[str]:
+    cell = row["cell"]
+    shown = [f"`{cell[name]}`".replace("|", "\\|") for name in ("was", "is")]
+    return [cell["path"].removeprefix("src/selfdistill/"), str(cell["line"]), *shown]
 
 
 def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["run", "report"])
+    parser.add_argument("command", choices=["run", "same", "report"])
+    parser.add_argument("words", nargs="*", help="of same: the key of the record, and why the fault changes nothing")
     parser.add_argument("--rooms", nargs="+", default=list(ROOMS), choices=list(ROOMS))
     parser.add_argument("--files", nargs="+", default=[], help="names of modules; by default all of the rooms")
-    parser.add_argument("--each", type=int, default=6, help="mutants of each file")
-    parser.add_argument("--seconds", type=float, default=60, help="after which the tests of a mutant are ended")
+    parser.add_argument("--each", type=int, default=6, help="faults of each file")
+    parser.add_argument("--seconds", type=float, default=60, help="of the processor, for the tests of a fault")
     given = parser.parse_args()
     if given.command == "run":
         run(given.rooms, given.files, given.each, given.seconds)
+    elif given.command == "same":
+        same(*given.words)
     else:
         report()
 
