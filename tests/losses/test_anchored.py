@@ -2,12 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from selfdistill._core.errors import SettingError
 from selfdistill.losses import anchored_cross_entropy, cross_entropy
-from selfdistill.losses._anchored import elr_term
+from selfdistill.losses._anchored import elr_term, of_arrays, with_prediction
 
 
 def twin(z: torch.Tensor, t: torch.Tensor, m: torch.Tensor, strength: float) -> torch.Tensor:
@@ -27,6 +28,30 @@ def test_value_and_gradient_equal_the_sum_of_the_two_terms(scale: float, sharp: 
     torch.testing.assert_close(
         torch.autograd.grad((found * weights).sum(), z), torch.autograd.grad((expected * weights).sum(), z)
     )
+
+
+@pytest.mark.parametrize("scale", [0.1, 3.0, 30.0, 1e4])  # from 30 on probabilities lie beyond the clamp on both sides
+@pytest.mark.parametrize("k", [2, 10, 100])
+@pytest.mark.parametrize("momentum", [0.0, 0.7, 1.0])
+@pytest.mark.parametrize("mean", [True, False])
+def test_arrays_give_value_gradient_and_prediction_of_torch(scale: float, k: int, momentum: float, mean: bool) -> None:
+    g = torch.Generator().manual_seed(int(scale) + k)
+    z, t, m = (torch.randn(60, k, generator=g) for _ in range(3))
+    z, t, m = (scale * z).requires_grad_(), (4 * t).softmax(-1), torch.rand(60, 1, generator=g) * (9 * m).softmax(-1)
+    weights = torch.rand(60, generator=g)
+    arrays = (t.numpy(), m.numpy(), momentum, np.array(1.5, np.float32))
+    found = of_arrays(z, z.detach().numpy(), arrays, mean=mean)
+    single, double = (
+        with_prediction(a, (b, c, momentum, 1.5)) for a, b, c in ((z, t, m), map(torch.Tensor.double, (z, t, m)))
+    )
+    ends = []
+    for value, p in (found, single, double):
+        value = value.mean() if mean and value.ndim else value
+        end = 2 * value if mean else (value * weights).sum()
+        ends.append((torch.as_tensor(p), end, torch.autograd.grad(end, z, retain_graph=True)[0]))
+    for mine, theirs, exact in zip(*ends, strict=True):  # near the clamp 1 - <p, m> has few digits, in torch too
+        rounding = (theirs - exact).abs().max().item()
+        torch.testing.assert_close(mine.to(exact), exact, rtol=1e-6, atol=1e-6 + 3 * rounding)
 
 
 def test_gradient_equals_finite_differences() -> None:
