@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfdistill.losses import cross_entropy
+from selfdistill._core.errors import SettingError
+from selfdistill.losses import anchored_cross_entropy, cross_entropy, generalized_cross_entropy
 from selfdistill.losses._cross_entropy import (
     at_least_single,
     each_cross_entropy,
@@ -53,3 +56,27 @@ def test_half_precision_is_lifted_and_large_logits_stay_finite():
 )
 def test_half_is_lifted_and_the_rest_left_alone(given, computed):
     assert at_least_single(torch.zeros(1, dtype=given)).dtype == computed
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, generalized_cross_entropy, anchored_cross_entropy])
+@pytest.mark.parametrize(
+    ("target", "shown"),
+    [
+        (torch.tensor([0, 1, 1]), "shape [3]"),  # labels; would be broadcast to rows
+        (torch.ones(1, 3) / 3, "shape [1, 3]"),
+        ((torch.ones(3, 3) / 3, 0.7), "type tuple"),
+    ],
+)
+def test_a_target_that_is_no_distribution_of_these_logits_is_refused(loss, target, shown):
+    plain = inspect.unwrap(loss)  # without the shape checker, which users do not have
+    with pytest.raises(SettingError) as caught:
+        plain(torch.zeros(3, 3), target)
+    taken = "cross_entropy" if loss is anchored_cross_entropy else loss.__name__
+    assert str(caught.value).startswith(
+        f"losses.{taken} takes distributions of the logits' shape [3, 3], but got a target of {shown}"
+    )
+
+
+def test_distributions_are_no_targets_of_the_anchored_loss():
+    with pytest.raises(SettingError, match=r"takes what targets\.Posterior reads, but got distributions"):
+        inspect.unwrap(anchored_cross_entropy)(torch.zeros(2, 3), torch.ones(2, 3) / 3)
