@@ -6,10 +6,10 @@
 
 A fault is a *mutant*: a comparison, a sign, a number, an ``and`` or a condition is turned, or a statement is left out.
 Places are drawn at random, the same for the same code. Libraries are loaded once; each mutant is a fork of that
-process, in which the changed source is compiled in place of the file; no file is written. The module's mirror test
-comes first, then the others of the room. A fault that survived is tried again by the next run, unless it is recorded
-why it changes nothing. Records of lines that are gone are taken out. Time limits are seconds of the processor.
-Records: ``benchmarks/records/mutation.parquet``.
+process, in which the changed source is compiled in place of the file; no file is written. The tests of a fault are
+those of its room that reach its statement, the quickest first (``benchmarks/reached.py``). A fault that survived is
+tried again by the next run, unless it is recorded why it changes nothing. Records of lines that are gone are taken out.
+Time limits are seconds of the processor. Records: ``benchmarks/records/mutation.parquet``.
 """
 
 from __future__ import annotations
@@ -18,36 +18,32 @@ import argparse
 import ast
 import copy
 import importlib
+import json
 import os
 import random
 import resource
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 import selfdistill
 from benchmarks import drive
 from benchmarks.pages import REPORTS, grid, write_page
+from benchmarks.reached import ALONE, lines_of, write_reached
 from benchmarks.table import RECORDS, Record, Table
 from selfdistill._core.errors import RunError
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = Table(RECORDS / "mutation.parquet", 1)
-ROOMS = {  # which modules, and by which tests
-    "targets": ("src/selfdistill/targets", ("tests/targets",)),
-    "issues": ("src/selfdistill/issues", ("tests/issues",)),
-    "losses": ("src/selfdistill/losses", ("tests/losses",)),
-    "ntk": ("src/selfdistill/ntk", ("tests/ntk/test_operator.py", "tests/ntk")),
-    "closed form": ("src/selfdistill/closed", ("tests/closed",)),
-    "theory": ("src/selfdistill/theory", ("tests/theory",)),
-    "noise": ("src/selfdistill/noise", ("tests/noise",)),
-    "air": ("src/selfdistill/air", ("tests/air",)),
-    "distill": ("src/selfdistill/distill", ("tests/distill",)),
-}
-LIBRARIES = ("torch", "torch.fx.experimental.symbolic_shapes", "scipy.sparse", "sklearn.ensemble", "pandas", "pytest")
+ROOMS = ("targets", "issues", "losses", "ntk", "closed", "theory", "noise", "air", "distill")
+LIBRARIES = ("torch", "torch.fx.experimental.symbolic_shapes", "scipy.sparse", "sklearn.ensemble", "pandas")
 SLACK = 6  # on a busy machine a second of the processor takes so many of the clock
 COMPARED = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
 SIGNS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
@@ -133,19 +129,21 @@ def present(cell: drive.Cell) -> drive.Cell | None:
     return now if now == cell | {"line": now.get("line")} else None
 
 
-def source_of(cell: drive.Cell) -> str:
-    """Make the source with the fault of a cell; without a number there is none."""
-    if "number" not in cell:
-        return (ROOT / cell["path"]).read_text(encoding="utf-8")
+def _tree_and_node(cell: drive.Cell) -> tuple[ast.Module, ast.AST]:
     tree = ast.parse((ROOT / cell["path"]).read_text(encoding="utf-8"))
-    old = places(tree)[cell["number"]]
+    return tree, places(tree)[cell["number"]]
+
+
+def source_of(cell: drive.Cell) -> str:
+    """Make the source with a fault."""
+    tree, old = _tree_and_node(cell)
     new = turned(old)
     assert new is not None
     return ast.unparse(ast.fix_missing_locations(Swap(old, new).visit(tree)))
 
 
-def tried(cell: drive.Cell, tests: tuple[str, ...], seconds: float) -> str:
-    """Run the tests with a fault in a fork of this process: "killed", "survived" or "too long"."""
+def forked(work: Callable[[], int], seconds: float) -> str:
+    """Run tests in a fork of this process: "killed" where some fail, "survived" or "too long"."""
     child = os.fork()
     if not child:
         os.setsid()
@@ -153,7 +151,7 @@ def tried(cell: drive.Cell, tests: tuple[str, ...], seconds: float) -> str:
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)
-        os._exit(_tested(cell, tests))
+        os._exit(work())
     end = time.monotonic() + SLACK * seconds
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -166,53 +164,67 @@ def tried(cell: drive.Cell, tests: tuple[str, ...], seconds: float) -> str:
     return "too long"
 
 
-def _tested(cell: drive.Cell, tests: tuple[str, ...]) -> int:
-    from _frozen_importlib_external import SourceFileLoader
+def forget() -> None:
+    """Let a fork load the package anew."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "selfdistill"]:
+        del sys.modules[name]
 
-    import pytest
 
+def reached(room: str, place: Path, tests: tuple[str, ...], seconds: float) -> dict[str, list[str]]:
+    """Find the tests that reach each line of a folder."""
+
+    def work() -> int:
+        forget()
+        return write_reached(place, tests, out)
+
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "reached.json")
+        if forked(work, seconds) != "survived":
+            raise RunError(f"the tests of {room} fail without a fault", f"See: pytest {' '.join(tests)}.")
+        found: dict[str, list[str]] = json.loads(out.read_text(encoding="utf-8"))
+    return found
+
+
+def with_fault(cell: drive.Cell, tests: list[str]) -> int:
+    """Run tests with a fault, and return the exit code of pytest."""
     text, path, read = source_of(cell), str(ROOT / cell["path"]), SourceFileLoader.get_code
 
     def get_code(self: SourceFileLoader, name: str) -> Any:
         return self.source_to_code(text.encode(), path) if self.path == path else read(self, name)
 
-    for name in [name for name in sys.modules if name.partition(".")[0] == "selfdistill"]:
-        del sys.modules[name]  # the package is loaded anew, with the fault
-    SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
-    return int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-p", "no:randomly", *tests]))
+    forget()
+    SourceFileLoader.get_code = get_code  # type: ignore[method-assign, assignment]
+    return int(pytest.main([*ALONE, *tests]))
 
 
-def run(rooms: list[str], names: list[str], each: int, seconds: float) -> None:
+def run(rooms: list[str], names: list[str], tests: list[str], each: int, seconds: float) -> None:
     """Try the faults that have no record yet, and those that survived."""
     os.environ["CI"] = "1"  # hypothesis tries the same examples each time
     for name in LIBRARIES:
         importlib.import_module(name)
     if not Path(selfdistill.__file__).is_relative_to(ROOT):
         raise RunError(f"selfdistill is imported from {selfdistill.__file__}", f"Set PYTHONPATH={ROOT / 'src'}:{ROOT}.")
-    TABLE.remove(key for key, record in TABLE.read().items() if not present(record["cell"]))
+    TABLE.remove([key for key, record in TABLE.read().items() if not present(record["cell"])])
     for room in rooms:
-        place, tests = ROOMS[room]
-        files = [path for path in sorted((ROOT / place).glob("_[!_]*.py")) if not names or path.stem in names]
-        if tried({"path": str(files[0].relative_to(ROOT))}, tests, 10 * seconds) != "survived":
-            raise RunError(f"the tests of {room} fail without a fault", f"See: pytest {' '.join(tests)}.")
-        cells = [cell for path in files for cell in drawn(path, each)]
+        place = ROOT / "src/selfdistill" / room
+        by_line = reached(room, place, tuple(tests) or (f"tests/{room}",), 20 * seconds)
+        files = [path for path in sorted(place.glob("_[!_]*.py")) if not names or path.stem in names]
 
-        def work(cell: drive.Cell, room: str = room, tests: tuple[str, ...] = tests) -> dict[str, Any]:
+        def work(cell: drive.Cell, room: str = room, by_line: dict[str, list[str]] = by_line) -> Record:
             begun = time.monotonic()
-            mirrors = [f"tests/{Path(cell['path']).parent.name}/test{Path(cell['path']).stem}.py"]
-            first = tuple(mirror for mirror in mirrors if (ROOT / mirror).exists())
-            found = tried(cell, first, seconds) if first else "survived"
-            found = tried(cell, tests, seconds) if found == "survived" else found
+            lines = lines_of(*_tree_and_node(cell))
+            reach = {test: None for line in lines for test in by_line.get(f"{ROOT / cell['path']}:{line}", [])}
+            found = forked(lambda: with_fault(cell, list(reach)), seconds) if reach else "survived"
             before = TABLE.read().get(_key(cell), {}).get("first", found)
-            took = time.monotonic() - begun
-            return {"schema": 1, "room": room, "cell": cell, "first": before, "found": found, "seconds": took}
+            numbers = {"tests": len(reach), "seconds": time.monotonic() - begun}
+            return {"schema": 1, "room": room, "cell": cell, "first": before, "found": found, **numbers}
 
         drive.run(
             TABLE,
-            {_key(cell): cell for cell in cells},
+            {_key(cell): cell for path in files for cell in drawn(path, each)},
             work,
             fits=lambda record, cell: record["found"] != "survived" or "same" in record,
-            line=lambda record: f"{record['cell']['is']}: {record['found']}",
+            line=lambda record: f"{record['cell']['is']}: {record['found']} ({record['tests']} tests)",
         )
 
 
@@ -272,11 +284,12 @@ def main() -> None:
     parser.add_argument("words", nargs="*", help="of same: the key of the record, and why the fault changes nothing")
     parser.add_argument("--rooms", nargs="+", default=list(ROOMS), choices=list(ROOMS))
     parser.add_argument("--files", nargs="+", default=[], help="names of modules; by default all of the rooms")
+    parser.add_argument("--tests", nargs="+", default=[], help="files of tests; by default all of the room")
     parser.add_argument("--each", type=int, default=6, help="faults of each file")
     parser.add_argument("--seconds", type=float, default=60, help="of the processor, for the tests of a fault")
     given = parser.parse_args()
     if given.command == "run":
-        run(given.rooms, given.files, given.each, given.seconds)
+        run(given.rooms, given.files, given.tests, given.each, given.seconds)
     elif given.command == "same":
         same(*given.words)
     else:
