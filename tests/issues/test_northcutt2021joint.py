@@ -50,6 +50,21 @@ def test_whole_numbers_keep_the_columns_sums_and_move_no_cell_by_one(seed, k):
     assert np.abs(whole - noise.counts).max() < 1
 
 
+@given(st.integers(0, 10_000), st.integers(2, 6))
+@settings(max_examples=40)
+def test_whole_numbers_are_those_of_largest_remainders(seed, k):
+    counts = np.random.default_rng(seed).random((k, k)) * 9
+    counts[0] += np.ceil(counts.sum(0)) - counts.sum(0)  # a column sums to the number of its labels
+    expected = []
+    for column in counts.T.tolist():
+        seats = [int(x) for x in column]
+        while sum(seats) < round(sum(column)):
+            most = max(range(k), key=lambda c: column[c] - seats[c])
+            seats[most] += 1
+        expected.append(seats)
+    assert NoiseEstimate(counts).confident_joint().T.tolist() == expected
+
+
 def test_a_known_matrix_comes_back_from_one_hot_truth():
     rng = np.random.default_rng(0)
     T = np.array([[0.7, 0.2, 0.1], [0.0, 0.9, 0.1], [0.3, 0.3, 0.4]])

@@ -166,6 +166,13 @@ def test_predictions_no_better_than_the_largest_class_are_refused():
     assert "These inputs do not tell these labels" in light.sentences[0]
 
 
+@pytest.mark.parametrize(("right", "verdict"), [(59, "refuse"), (60, "trust")])
+def test_two_standard_errors_above_the_largest_class_are_enough(right, verdict):
+    given = np.arange(100) % 2  # the largest class has a half, and a standard error is 5 of 100
+    predicted = np.where(np.arange(100) < right, given, 1 - given)
+    assert out_of_sample_trust(find_issues(given, sure(given, 2)), sure(predicted, 2), NAMES[:2]).verdict == verdict
+
+
 def test_a_thousand_classes_of_two_examples_are_too_few():
     given = np.repeat(np.arange(50), 2)
     light = out_of_sample_trust(find_issues(given, sure(given, 50)), sure(given, 50), [str(i) for i in range(50)])
