@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfdistill.ntk._eigenpairs import block_krylov
+from selfdistill.ntk._eigenpairs import _orthonormal, block_krylov
 
 
 def gram(values, seed=0):
@@ -77,6 +77,14 @@ def test_a_space_that_may_not_grow_says_how_far_off_it_is():
     found = block_krylov(lambda q: matrix @ q, torch.randn(200, 5), 5, trace=1.0, most_columns=10)
     assert found.residuals.max() > 1e-3
     assert (np.abs(values[None] - found.values.numpy()[:, None]).min(1) <= found.residuals.numpy() + 1e-12).all()
+
+
+@pytest.mark.parametrize(("apart", "columns"), [(1e-10, 1), (1e-7, 2)])  # 300 entries are rounded by about 1e-14
+def test_a_direction_that_adds_next_to_nothing_is_left_out(apart, columns):
+    one, other = torch.eye(300, dtype=torch.float64)[:2]
+    found = _orthonormal(torch.stack([one, one + apart * other], 1), None)
+    assert found.shape == (300, columns)
+    torch.testing.assert_close(found.T @ found, torch.eye(columns).double())
 
 
 def test_without_orthogonalising_it_would_see_ghosts(monkeypatch):

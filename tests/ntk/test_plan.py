@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 
 from selfdistill._core.errors import SettingError
 from selfdistill.ntk import NTK
-from selfdistill.ntk._forecast import parse_bytes
+from selfdistill.ntk._forecast import Cost, as_bytes, parse_bytes
 from selfdistill.ntk._plan import block_rows
 
 WITHIN = 1.5
@@ -124,6 +125,36 @@ def test_blocks_of_rows_cover_all(n):
 def test_amounts_that_are_none(text):
     with pytest.raises(SettingError, match="memory is"):
         parse_bytes(text)
+
+
+def test_amounts_are_read_and_written():
+    read = {"7": 7, "1.5 GiB": 3 * 2**29, "2kb": 2000, " 3MB ": 3 * 10**6, "0.25T": 25 * 10**10, "4KiB": 4096}
+    assert {text: parse_bytes(text) for text in read} == read
+    written = {999: "999 B", 1000: "1.0 KiB", 5 * 2**20: "5.0 MiB", 3 * 2**30: "3.0 GiB", 2**42: "4,096.0 GiB"}
+    assert {value: as_bytes(value) for value in written} == written
+    assert str(Cost(999, 1, 12)) == "999 FLOP, 1 sweep, 12 B"
+    assert str(Cost(1.25e9, 3, 12)) == "1.25 GFLOP, 3 sweeps, 12 B"
+    assert str(Cost(4e19, 1.2, 12)) == "4e+04 PFLOP, 1 sweep, 12 B"
+
+
+def test_progress_ends_at_the_examples_that_were_announced(network, monkeypatch):
+    told = []
+
+    @contextmanager
+    def bar(forecast, examples, wanted):
+        told.append([examples, 0])
+        yield lambda done: told[-1].__setitem__(1, told[-1][1] + done)
+
+    monkeypatch.setattr("selfdistill.ntk._operator.progress_bar", bar)
+    model, x = network("mlp")
+    x = torch.randn(40, *x.shape[1:])
+    kernel = NTK(model, x, memory="30kB")  # chunks of 5 and 10 examples
+    kernel.matrix()
+    kernel.matmat(torch.randn(40, 3))
+    kernel.diagonal()
+    NTK(model, x, x[:25], memory="30kB").matrix()
+    assert len(told) == 4
+    assert all(announced == done > 0 for announced, done in told), told
 
 
 def deep():
