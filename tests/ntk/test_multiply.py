@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from selfdistill.ntk._multiply import has_syrk, syrk
+from selfdistill.ntk._multiply import add_tokens, has_syrk, syrk, token_products
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -22,3 +23,13 @@ def test_other_types_and_devices_go_another_way():
     assert has_syrk(torch.zeros(2, 2))
     assert not has_syrk(torch.zeros(2, 2, dtype=torch.bfloat16))
     assert not has_syrk(torch.zeros(2, 2, device="meta"))
+
+
+@pytest.mark.parametrize(("n", "each"), [(12, 1), (400, 1), (400, 2)])  # all tokens in one product, one product a token
+def test_products_of_tokens_are_as_many_as_forecast(n, each):
+    g = torch.Generator().manual_seed(0)
+    tokens, grads = torch.randint(0, 10, (n, 6), generator=g), torch.randn(n, each, 6, 3, generator=g)
+    with FlopCounterMode(display=False) as counter:
+        add_tokens(torch.zeros(n * each, n * each), tokens, grads, None)
+    done = counter.get_total_flops() / (2 * 3)
+    assert done / 1.2 < token_products(n, 6, 10, each) < done * 1.2

@@ -11,7 +11,7 @@ from torch import nn
 
 from selfdistill._core.errors import SettingError
 from selfdistill.ntk import NTK
-from selfdistill.ntk._forecast import Cost, as_bytes, parse_bytes
+from selfdistill.ntk._forecast import Cost, Item, as_bytes, parse_bytes
 from selfdistill.ntk._plan import block_rows
 
 WITHIN = 1.5
@@ -135,6 +135,18 @@ def test_amounts_are_read_and_written():
     assert str(Cost(999, 1, 12)) == "999 FLOP, 1 sweep, 12 B"
     assert str(Cost(1.25e9, 3, 12)) == "1.25 GFLOP, 3 sweeps, 12 B"
     assert str(Cost(4e19, 1.2, 12)) == "4e+04 PFLOP, 1 sweep, 12 B"
+
+
+def test_patches_of_a_convolution_are_forecast_for_some_examples_at_once(peak_bytes):
+    model = nn.Sequential(nn.Conv2d(8, 4, 5, padding=2), nn.Tanh(), nn.Flatten(), nn.Linear(400, 3))
+    kernel = NTK(model, torch.randn(40, 8, 10, 10))
+    each, fixed = kernel.jacobian.overhead(kernel.inputs)
+    assert each < 8 * 5 * 5 * 10 * 10 * 4  # bytes of one example's patches
+    weights = [Item("0.weight", 0, 4), Item("3.weight", 0, 3)]
+    pairs = [(item, kernel.jacobian.empty(item, 40, kernel.structure.like)) for item in weights]
+    with peak_bytes:
+        kernel.jacobian.differentiate(kernel.inputs.chunk(0, 40), pairs)
+    assert peak_bytes.peak / 1.2 < each * 40 + fixed < peak_bytes.peak * 1.2
 
 
 def test_progress_ends_at_the_examples_that_were_announced(network, monkeypatch):
