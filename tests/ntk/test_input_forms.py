@@ -44,3 +44,25 @@ def test_forms_that_are_taken(form):
 def test_forms_that_are_refused(form, way_out):
     with pytest.raises(DataError, match=way_out):
         NTK(Named(), form)
+
+
+class Folded(nn.Module):
+    """Writes to its input past torch's count of versions."""
+
+    def forward(self, x):
+        numbers = x.detach().numpy()
+        np.maximum(numbers, -numbers, out=numbers)
+        return x
+
+
+@pytest.mark.parametrize("layer", [nn.ReLU(inplace=True), Folded()])  # at the first examples one changes versions alone
+def test_a_network_that_writes_to_its_inputs_gets_copies(layer):
+    x = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
+    x[:10].abs_()  # ReLU leaves the values of the first examples, by which the network is judged
+    x[:10] *= 1 if isinstance(layer, nn.ReLU) else -1
+    before, head = x.clone(), nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    kernel = NTK(nn.Sequential(layer, head), x)
+    seen = x.clamp(min=0) if isinstance(layer, nn.ReLU) else x.abs()
+    for _ in range(2):
+        torch.testing.assert_close(kernel.matrix(), NTK(head, seen).matrix())
+    assert torch.equal(x, before)
