@@ -38,6 +38,18 @@ def test_layers_of_two_precisions(assert_right, dtypes, output):
         assert kernel.dtype == dtypes[1]
 
 
+class Energy(Mixed):
+    def forward(self, x):
+        return super().forward((x * x + 1).log())
+
+
+def test_inputs_are_read_in_the_precision_that_gives_finite_outputs(oracle):
+    torch.manual_seed(0)
+    model, x = Energy(), 1e20 * x4()  # squares overflow in 32 bit
+    found = NTK(model, x).matrix().double()
+    torch.testing.assert_close(found, oracle(model, x.double()), rtol=1e-4, atol=1e-4 * found.max().item())
+
+
 class Taught(nn.Module):
     """A student in 32 bit beside a frozen teacher in 64, whose inputs one of them converts."""
 
