@@ -137,6 +137,16 @@ def test_amounts_are_read_and_written():
     assert str(Cost(4e19, 1.2, 12)) == "4e+04 PFLOP, 1 sweep, 12 B"
 
 
+def test_bytes_are_counted_to_the_byte(peak_bytes):
+    with peak_bytes:
+        one = torch.zeros(100)
+        whole = torch.cat([one.view(10, 10), one[:50].double().view(5, 10)])  # 400, 400 for the copy in 64 bit, 1200
+        assert peak_bytes.peak == 2000
+        del one
+        assert peak_bytes.alive == whole.nbytes == 1200
+    assert peak_bytes.peak == 2000
+
+
 def test_patches_of_a_convolution_are_forecast_for_some_examples_at_once(peak_bytes):
     model = nn.Sequential(nn.Conv2d(8, 4, 5, padding=2), nn.Tanh(), nn.Flatten(), nn.Linear(400, 3))
     kernel = NTK(model, torch.randn(40, 8, 10, 10))
