@@ -263,6 +263,12 @@ def test_batched_differentiation_needs_gradients_on(named):
     assert kernel.structure.per_sample.way == 0  # the fastest is right here
 
 
+def test_directions_go_one_after_the_other_where_batches_of_both_are_wrong(named):
+    kernel = NTK(*named("cdist"), output="full")
+    kernel.matrix()
+    assert kernel.structure.per_sample.way == 1
+
+
 @pytest.mark.parametrize("n", [3, 5, 6, 7])
 def test_a_chunk_as_long_as_there_are_directions(assert_right, double, n):
     torch.manual_seed(0)
