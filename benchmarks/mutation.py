@@ -211,12 +211,12 @@ def run(rooms: list[str], names: list[str], tests: list[str], each: int, seconds
         files = [path for path in sorted(place.glob("_[!_]*.py")) if not names or path.stem in names]
 
         def work(cell: drive.Cell, room: str = room, by_line: dict[str, list[str]] = by_line) -> Record:
-            begun = time.monotonic()
+            started = time.monotonic()
             lines = lines_of(*_tree_and_node(cell))
             reach = {test: None for line in lines for test in by_line.get(f"{ROOT / cell['path']}:{line}", [])}
             found = forked(lambda: with_fault(cell, list(reach)), seconds) if reach else "survived"
             before = TABLE.read().get(_key(cell), {}).get("first", found)
-            numbers = {"tests": len(reach), "seconds": time.monotonic() - begun}
+            numbers = {"tests": len(reach), "seconds": time.monotonic() - started}
             return {"schema": 1, "room": room, "cell": cell, "first": before, "found": found, **numbers}
 
         drive.run(
