@@ -137,6 +137,17 @@ def test_amounts_are_read_and_written():
     assert str(Cost(4e19, 1.2, 12)) == "4e+04 PFLOP, 1 sweep, 12 B"
 
 
+def test_a_product_takes_its_vectors_three_times_and_the_gradients_of_each_vector_and_example(network):
+    model, x = network("mlp")
+    kernel = NTK(model, x, rules=False)  # rules mix directions in memory of their own
+    planner, gradients = kernel._planner(), kernel.directions.count * sum(p.numel() for p in model.parameters())
+    for block in (1, 10):
+        _, chunk, kept, cost = planner.product(block)
+        assert kept
+        numbers = 3 * 2 * len(x) * block + gradients * (block + len(x))
+        assert cost.bytes - planner.chunk_bytes(chunk) == pytest.approx(4 * numbers, abs=1e-3)
+
+
 def test_bytes_are_counted_to_the_byte(peak_bytes):
     with peak_bytes:
         one = torch.zeros(100)
