@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfdistill._core.errors import SettingError
+from selfdistill._core.shards import Shard, over_processes
 from selfdistill.targets import FixedTargets, Targets
 from selfdistill.targets._base import LabelTargets, Memory
 
@@ -100,3 +101,24 @@ def test_a_target_of_ones_own_implements_read_alone():
 def test_a_target_without_read_is_none():
     with pytest.raises(TypeError, match="abstract"):
         Targets(torch.ones(1, 2))
+
+
+def test_rows_that_are_no_probabilities_are_refused_in_first_writes_and_at_the_end_of_an_epoch():
+    targets, right = FixedTargets(torch.eye(3)), torch.eye(3)
+    wrong = torch.tensor([[1.0, 0.0, 0.0], [0.3, 0.0, 0.0], [1.0, 0.5, 0.4]])
+    with pytest.raises(SettingError, match=r"predictions of a row sum to 1.9 and go down to 0, but must be"):
+        targets.write(torch.arange(3), wrong)
+    for rows in (right[:1], right[1:], right, wrong):
+        targets.write(torch.arange(3)[: len(rows)], rows)
+    with pytest.raises(SettingError, match=r"predictions of a row sum to .* but must be probabilities"):
+        targets.end_epoch()
+
+
+def test_a_forgotten_end_of_an_epoch_is_told_after_two_rounds_of_what_a_process_keeps():
+    with over_processes(Shard(40, 0, 10)):
+        targets = FixedTargets(torch.full((10, 2), 0.5))
+    rows = torch.full((5, 2), 0.5)
+    for start in (1, 2, 3, 4, 5):
+        targets.write(torch.arange(start, start + 5), rows)
+    with pytest.warns(UserWarning, match=r"30 predictions were written since the last end_epoch, but there are 10"):
+        targets.write(torch.arange(5), rows)

@@ -1,9 +1,13 @@
 """Expected counts of true and given labels, against a loop over rows and on noise that is known."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 
+from selfdistill._core.shards import Shard
 from selfdistill.targets._noise_matrix import expected_counts
 
 
@@ -62,3 +66,36 @@ def test_expected_counts_equal_a_slow_twin_on_every_row():
         counts[:, label] += q / q.sum()
     found = expected_counts(torch.tensor(noisy).float(), torch.tensor(labels), steps=steps, unmix=unmix)
     np.testing.assert_allclose(found, counts, atol=1e-5)
+
+
+@pytest.mark.parametrize("cut", [1502, 2999])  # neither is the place of a third row
+def test_rows_spread_over_two_processes_give_the_counts_of_all(monkeypatch, cut):
+    predicted, labels = ambiguous(4001, 4, 0.3)
+    barrier, sent = threading.Barrier(2, timeout=60), {}
+
+    def total(value):
+        mine = threading.get_ident()
+        sent[mine] = value.clone()
+        barrier.wait()
+        value.copy_(sum(sent.values()))
+        barrier.wait()
+        return value
+
+    def counted(start, stop):
+        rows = slice(start, stop)
+        return expected_counts(predicted[rows], labels[rows], Shard(4001, start, stop), work=16 * 4001 / 3)
+
+    monkeypatch.setattr("selfdistill._core.shards.sum_over_processes", total)
+    with ThreadPoolExecutor(2) as pool:
+        found = [job.result() for job in [pool.submit(counted, *part) for part in ((0, cut), (cut, 4001))]]
+    assert torch.equal(*found)
+    torch.testing.assert_close(found[0], expected_counts(predicted, labels, work=16 * 4001 / 3), rtol=1e-5, atol=1e-3)
+
+
+def test_where_work_allows_no_row_the_matrix_comes_from_one():
+    predicted, labels = ambiguous(10, 3, 0.3)
+    labels[5], other = 0, predicted.clone()
+    other[5] = torch.tensor([0.1, 0.1, 0.8])
+    found = [expected_counts(said, labels, work=0.0) for said in (predicted, other)]
+    assert torch.equal(found[0][:, 1:], found[1][:, 1:])  # T knows nothing of the row that differs, whose label is 0
+    assert not torch.equal(*found)

@@ -61,6 +61,7 @@ def test_bytes_are_those_of_the_formula_and_few_entries_are_few():
     assert filled(z).describe()["bytes"] == 2 * 100 * 300
     assert filled(z, 5).describe()["bytes"] == 100 * (4 * 5 + 2)
     assert filled(z[..., :200], 5).describe()["bytes"] == 100 * (3 * 5 + 2)
+    assert [filled(z, k).describe()["kind"] for k in (None, 5)] == ["float16 logits", "top-5 float16 logits"]
 
 
 def test_certainty_and_impossibility_are_kept():
