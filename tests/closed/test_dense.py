@@ -52,3 +52,9 @@ def test_eigenpairs(rows) -> None:
     assert bool((values.diff() >= 0).all())
     torch.testing.assert_close(vectors @ torch.diag(values) @ vectors.T, matrix, rtol=0, atol=1e-3)
     torch.testing.assert_close(vectors.T @ vectors, torch.eye(40).to(rows), rtol=0, atol=1e-5)
+
+
+def test_other_devices_go_another_way() -> None:
+    matrix = torch.empty(4, 4, device="meta")
+    assert gram(matrix[:, :2]).device.type == solve_lower(matrix, matrix[:, :2]).device.type == "meta"
+    assert [part.shape for part in eigenpairs(matrix)] == [(4,), (4, 4)]
