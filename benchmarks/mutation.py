@@ -255,8 +255,9 @@ def report() -> None:
         "# Faults that the tests notice",
         "",
         "Made by `python -m benchmarks.mutation report`; how: `benchmarks/mutation.py`. Faults are drawn at random",
-        "from the code as it is. A fault that makes the tests run too long counts as noticed. Shares are of the faults",
-        "that change something. *At first*: before the tests were added that the faults called for.",
+        "from the code as it is, and tried by the tests of their room alone. A fault that makes these run too long",
+        "counts as noticed. Shares are of the faults that change something. *At first* is before tests were added for",
+        "the faults that went unnoticed: it says how many of other faults would be noticed, and *now* does not.",
         "",
         *grid(["room", "faults", "change nothing", "noticed at first", "noticed now"], body),
     ]
