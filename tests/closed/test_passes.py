@@ -101,7 +101,7 @@ def test_labels_that_a_forest_memorises_are_ranked_by_first_rounds() -> None:
 
 
 @pytest.mark.parametrize("rounds", [1, 3])
-def test_a_forest_goes_through_the_same_passes(rounds: int) -> None:
+def test_a_forest_goes_through_the_same_passes(rounds: int, monkeypatch) -> None:
     rows, labels = rows_and_labels(200, 3)
     weights = np.random.default_rng(1).integers(1, 3, 200).astype(float)
     given, inputs = Given(labels, 3, None, weights), rows.float()
@@ -109,7 +109,12 @@ def test_a_forest_goes_through_the_same_passes(rounds: int) -> None:
     choice = choose_rounds(spectrum, given, 3, inputs=inputs, rounds=rounds)
     chain = next(chain for chain in choice.chains if chain[0].source == "forest")
     forest, targets = Forest(inputs, given), given.targets(torch.float64)
-    found = go_through(spectrum, given, Choice((chain,), (1.0,), 0, choice.tried), forest=forest)
+    sums: list[torch.Tensor] = []  # over processes, where rows are spread
+    monkeypatch.setattr("selfdistill.closed._passes.sum_over_processes", lambda value: sums.append(value) or value)
+    chosen = Choice((chain,), (1.0,), 0, choice.tried)
+    found, spread = (go_through(spectrum, given, chosen, forest=forest, shared=shared) for shared in (False, True))
+    assert sum(len(one) == forest.trees.leaves for one in sums) == rounds - 1
+    torch.testing.assert_close(spread.posterior, found.posterior)
     for number, candidate in enumerate(chain):
         scores, link = forest.out_of_bag(forest.fill(targets)).numpy(), candidate.link
         if number == 0:

@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 from selfdistill._core.errors import DataError, ResourceError, SettingError
 from selfdistill.closed import refine_labels
 from selfdistill.closed._landmarks import Landmarks
+from selfdistill.closed._prepare import _check_memory
 from selfdistill.closed._refine import ClosedForm
 from selfdistill.closed._spectrum import Spectrum
 from selfdistill.networks._build import build
@@ -303,3 +304,10 @@ def test_too_little_memory_is_told_in_advance(blobs, monkeypatch) -> None:
 def test_features_of_zero_without_standardising_are_named() -> None:
     with pytest.raises(DataError, match="no column of the inputs varies"):
         refine_labels(torch.zeros(20, 3), torch.arange(20) % 2, 2, standardise=False)
+
+
+def test_landmarks_take_memory_by_their_square(monkeypatch) -> None:
+    monkeypatch.setattr("selfdistill.closed._prepare._physical_memory", lambda: 200 * 2**30)
+    _check_memory(10, 2, 50_000, 3)
+    with pytest.raises(ResourceError, match=r"10 rows of 2 classes with 100,000 landmarks need about 223\.\d GiB"):
+        _check_memory(10, 2, 100_000, 3)  # three matrices of 64 bit
