@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import check_grad
 
 from selfdistill._core.errors import DataError
-from selfdistill.closed import refine_labels
+from selfdistill.closed import _settle, refine_labels
 from selfdistill.closed._given import Given, check_given
 from selfdistill.closed._link_fit import _Problem, fit_link
 from selfdistill.closed._noise_link import FORMS, Form
@@ -136,3 +136,17 @@ def test_settled_labels_help_the_others(blobs) -> None:
 def test_settled_labels_that_do_not_fit_are_refused(settled, labels) -> None:
     with pytest.raises(DataError, match=r"settled labels have shape|are distributions"):
         check_given(np.array(labels), 2, None, settled)
+
+
+@pytest.mark.parametrize("most", [2000, 20])
+def test_rows_that_nobody_settled_count_as_many_as_there_are(made, monkeypatch, most: int) -> None:
+    prepared, truth = made
+    given, seen = replace(prepared.given, settled=some_settled(truth)), []
+    monkeypatch.setattr(_settle, "_OTHERS", most)
+    monkeypatch.setattr(_settle, "fit_link", lambda scores, part, *_, start, **__: seen.append(part) or start)
+    _settle.relinked(prepared, given)
+    held = int((given.settled[prepared.chosen_on] >= 0).sum())
+    for part in seen:
+        assert len(part) == held + min(most, 90 - held)
+        assert part.weights[:held].sum() == held
+        assert part.weights[held:].sum() == pytest.approx(90 - held)
