@@ -29,7 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.features import cache, noise
 from benchmarks.table import RECORDS, Table
 from selfdistill._core.record import environment
-from selfdistill.closed import _spectrum, refine_labels
+from selfdistill.closed import _fold, _landmarks, _prepare, _spectrum, refine_labels
 
 TABLE = Table(RECORDS / "closed_speed.parquet")
 NOISE = "symmetric-20"
@@ -83,10 +83,14 @@ FORMULAS: tuple[tuple[Any, str, str, Callable[..., float]], ...] = (  # what tor
     (torch.linalg, "cholesky_ex", "Cholesky", cube(1 / 3)),
     (torch.linalg, "cholesky", "Cholesky", cube(1 / 3)),
     (lapack, "spstrf", "Cholesky", cube(1 / 3)),
-    (torch, "cholesky_inverse", "inverses", cube(2 / 3)),
+    (_prepare, "inverse_factor", "inverses", cube(2 / 3)),
+    (_landmarks, "solve_lower", "solutions", triangular),
+    (_fold, "solve_lower", "solutions", triangular),
     (torch.linalg, "solve_triangular", "solutions", triangular),
     (torch, "cholesky_solve", "solutions", lambda right, matrix, **_: 2 * triangular(matrix, right)),
-    (_spectrum, "second_moment", "second moments", lambda rows, *_: len(rows) * rows.shape[1] ** 2),
+    (_prepare, "gram", "symmetric products", lambda rows: len(rows) * rows.numel()),
+    (_landmarks, "gram", "symmetric products", lambda rows: len(rows) * rows.numel()),
+    (_spectrum, "second_moment", "symmetric products", lambda rows, *_: len(rows) * rows.shape[1] ** 2),
 )
 
 

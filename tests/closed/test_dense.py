@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from selfdistill.closed._dense import eigenpairs, gram, inverse_factor, solve_lower, thin
+from selfdistill.closed._dense import gram, inverse_factor, solve_lower, thin
 
 TOLERANCE = {torch.float32: {"rtol": 1e-4, "atol": 1e-5}, torch.float64: {"rtol": 1e-11, "atol": 1e-12}}
 
@@ -44,17 +44,3 @@ def test_the_factor_of_an_inverse(rows) -> None:
     rounding = 3e-4 if rows.dtype == torch.float32 else 1e-11
     torch.testing.assert_close(half.T @ half @ matrix, torch.eye(40).to(rows), rtol=0, atol=rounding)
     assert inverse_factor(matrix - 100 * torch.eye(40).to(rows)) is None
-
-
-def test_eigenpairs(rows) -> None:
-    matrix = rows @ rows.T
-    values, vectors = eigenpairs(matrix)
-    assert bool((values.diff() >= 0).all())
-    torch.testing.assert_close(vectors @ torch.diag(values) @ vectors.T, matrix, rtol=0, atol=1e-3)
-    torch.testing.assert_close(vectors.T @ vectors, torch.eye(40).to(rows), rtol=0, atol=1e-5)
-
-
-def test_other_devices_go_another_way() -> None:
-    matrix = torch.empty(4, 4, device="meta")
-    assert gram(matrix[:, :2]).device.type == solve_lower(matrix, matrix[:, :2]).device.type == "meta"
-    assert [part.shape for part in eigenpairs(matrix)] == [(4,), (4, 4)]

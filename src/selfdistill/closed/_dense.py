@@ -1,8 +1,7 @@
-"""Symmetric products, triangular systems and eigenpairs: by NumPy and SciPy on a CPU, where they take less time."""
+"""Symmetric and thin products and triangular systems: by NumPy and SciPy on a CPU, where they take less time."""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from scipy.linalg import blas, lapack
 from torch import Tensor
@@ -41,12 +40,3 @@ def inverse_factor(matrix: Tensor) -> Tensor | None:
     if failed:
         return None
     return torch.from_numpy((lapack.dtrtri if wide else lapack.strtri)(factor, lower=1, overwrite_c=1)[0])
-
-
-def eigenpairs(moment: Tensor) -> tuple[Tensor, Tensor]:
-    """Decompose a symmetric matrix, eigenvalues rising."""
-    if moment.device.type != "cpu":
-        found: tuple[Tensor, Tensor] = torch.linalg.eigh(moment)
-        return found
-    values, vectors = np.linalg.eigh(moment.numpy())
-    return torch.from_numpy(values), torch.from_numpy(vectors)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from selfdistill._core.dist import from_first, share, sum_over_processes
-from selfdistill.closed._dense import eigenpairs
 from selfdistill.closed._fold import Fold
 from selfdistill.closed._moments import Moments, Regression, column_sums, second_moment, without_itself
 
@@ -63,7 +62,7 @@ class Spectrum:
         narrow = some.dtype == torch.float32 and n < _WIDE_ROWS
 
         def solve() -> list[Tensor]:
-            return [part.cpu() for part in eigenpairs(moment.float() if narrow else moment)]
+            return [part.cpu() for part in torch.linalg.eigh(moment.float() if narrow else moment)]
 
         values, rotation = (part.to(some.device) for part in (from_first(solve) if shared else solve()))
         self.values = values.double().clamp(min=0).flip(0)
